@@ -1,0 +1,41 @@
+"""The one shape of an API error: `code`, `message`, and `details` by field."""
+
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+
+def api_error(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's own answer in our envelope; None, and so a 500 without its text, for the rest."""
+    if isinstance(exc, Http404):
+        exc = exceptions.NotFound()
+    if isinstance(exc, PermissionDenied):
+        exc = exceptions.PermissionDenied()
+    response = exception_handler(exc, context)
+    if response is None or not isinstance(exc, exceptions.APIException):
+        return response
+    if isinstance(exc, exceptions.ValidationError):
+        response.data = envelope("invalid", invalid_message(exc.detail), details=exc.detail)
+    else:
+        response.data = envelope(exc.default_code, str(exc.detail))
+    return response
+
+
+def envelope(code: str, message: str, *, details: object = None) -> dict[str, object]:
+    return {"code": code, "message": message, "details": details or {}}
+
+
+def invalid_message(detail: Any) -> str:
+    if not isinstance(detail, dict):
+        return " ".join(map(str, detail))
+    return " ".join(f"{name}: {' '.join(map(str, texts))}" for name, texts in detail.items())
+
+
+def unknown_route(request: HttpRequest) -> HttpResponse:
+    return JsonResponse(
+        envelope("not_found", f"There is nothing at {request.path}."), status=404
+    )

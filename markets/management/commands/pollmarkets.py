@@ -1,0 +1,52 @@
+"""The recorder without Celery."""
+
+import signal
+import threading
+from argparse import ArgumentParser
+from types import FrameType
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from markets.models import Poll
+from markets.recorder import kalshi_client, record_tick, refresh_series
+
+
+class Command(BaseCommand):
+    help = "Record the exchange in this process, without Celery: every tick a line."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="Run a single tick and end.")
+
+    def handle(self, *, once: bool, **options: object) -> None:
+        if once:
+            self.tick_once()
+            return
+        stopping = threading.Event()
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            stopping.set()
+
+        # The running tick is finished; the wait for the next one is not.
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        while not stopping.is_set():
+            refresh_series(kalshi_client())
+            self.report(record_tick(kalshi_client(), interval=settings.POLL_INTERVAL))
+            stopping.wait(settings.POLL_INTERVAL)
+
+    def tick_once(self) -> None:
+        poll = record_tick(kalshi_client(), interval=settings.POLL_INTERVAL)
+        self.report(poll)
+        if poll and poll.error:
+            raise CommandError(poll.error)
+
+    def report(self, poll: Poll | None) -> None:
+        if poll is None:
+            self.stdout.write("Another recorder is at work, or has just been: nothing done.")
+            return
+        self.stdout.write(
+            f"{poll.started_at:%H:%M:%S}  {poll.markets:,} markets on {poll.pages} pages,"
+            f" {poll.snapshots:,} snapshots, {poll.rejected} rejected, {poll.seconds:.2f} s"
+            + (f"  {poll.error}" if poll.error else "")
+        )
