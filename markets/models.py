@@ -175,6 +175,9 @@ class Market(Quoted):
         null=True, blank=True, help_text="The instant of the newest snapshot."
     )
     is_hot = models.BooleanField(default=False, help_text="Observed by every tick.")
+    # Hashes of the newest payload's texts, by which the recorder tells news from repetition.
+    quote_mark = models.BigIntegerField(null=True, editable=False)
+    definition_mark = models.BigIntegerField(editable=False)
 
     objects = MarketQuerySet.as_manager()
 

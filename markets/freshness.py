@@ -1,0 +1,43 @@
+"""How old what is shown is: of one market, and of the recording as a whole."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from markets.models import Market, Poll, Sweep, Tier
+from markets.querysets import OPEN_STATUSES
+
+# Ticks without a good run until the recording counts as late, and as stopped.
+LATE_AFTER = 3
+STOPPED_AFTER = 12
+COVERING_TIERS = (Tier.HOT, Tier.UNIVERSE)
+
+
+def seen_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
+    """When the market was last observed, changed or not; None where it never was.
+
+    `sweeps` are the newest complete passes by tier. A pass vouches for the instant it began:
+    it may have met this market no later than that. It covers open markets only.
+    """
+    if market.quoted_at is None or market.status not in OPEN_STATUSES:
+        return market.quoted_at
+    tiers = COVERING_TIERS if market.is_hot else (Tier.UNIVERSE,)
+    passes = [sweeps[tier] for tier in tiers if tier in sweeps]
+    covering = [s.started_at for s in passes if market.ticker not in s.skipped]
+    return max([market.quoted_at, *covering])
+
+
+class Recording(NamedTuple):
+    state: str
+    age: timedelta | None
+
+
+def recording(poll: Poll | None, *, now: datetime, interval: float) -> Recording:
+    """The state of the recording, by its newest good run: recording, late or stopped."""
+    if poll is None or poll.finished_at is None:
+        return Recording("stopped", None)
+    age = max(now - poll.finished_at, timedelta(0))
+    if age <= timedelta(seconds=LATE_AFTER * interval):
+        return Recording("recording", age)
+    late = age <= timedelta(seconds=STOPPED_AFTER * interval)
+    return Recording("late" if late else "stopped", age)

@@ -1,0 +1,79 @@
+"""What can be said of a price: its complement, its place on the grid, the state of a book.
+
+Prices are dollars on the YES scale. None stands for a side that nobody offers.
+"""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+ONE = Decimal(1)
+# Wide enough for any step an exchange of dollars could choose.
+MOST_PLACES = -6
+
+
+class Quality(enum.IntFlag):
+    """What is odd about a book. Flagged where it is recorded, never repaired."""
+
+    CROSSED = 1
+    LOCKED = 2
+    OFF_GRID = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRange:
+    """One stretch of a market's price grid: `start`, then every `step` dollars up to `end`."""
+
+    start: Decimal
+    end: Decimal
+    step: Decimal
+
+    def __post_init__(self) -> None:
+        numbers = (self.start, self.end, self.step)
+        if not all(number.is_finite() for number in numbers):
+            raise ValueError("a price range needs finite numbers")
+        if not 0 <= self.start < self.end <= 1:
+            raise ValueError(f"{self.start} to {self.end} is no range of prices")
+        if not 0 < self.step <= 1:
+            raise ValueError(f"{self.step} is no step between prices")
+        if any(int(number.as_tuple().exponent) < MOST_PLACES for number in numbers):
+            raise ValueError("a price range is finer than money")
+
+    def __contains__(self, price: Decimal) -> bool:
+        return self.start <= price <= self.end and (price - self.start) % self.step == 0
+
+
+def complement(price: Decimal) -> Decimal:
+    """The same price seen from the other side: a NO bid of x is a YES ask of 1 - x."""
+    return ONE - price
+
+
+def mid(bid: Decimal | None, ask: Decimal | None) -> Decimal | None:
+    if bid is None or ask is None:
+        return None
+    return (bid + ask) / 2
+
+
+def spread(bid: Decimal | None, ask: Decimal | None) -> Decimal | None:
+    """Negative where the book is crossed."""
+    if bid is None or ask is None:
+        return None
+    return ask - bid
+
+
+def on_grid(price: Decimal, ranges: Sequence[PriceRange]) -> bool:
+    """Whether an order at this price could rest. An unknown grid (no ranges) refuses nothing."""
+    return not ranges or any(price in stretch for stretch in ranges)
+
+
+def quality(bid: Decimal | None, ask: Decimal | None, ranges: Sequence[PriceRange]) -> Quality:
+    flags = Quality(0)
+    if bid is not None and ask is not None:
+        if bid > ask:
+            flags |= Quality.CROSSED
+        elif bid == ask:
+            flags |= Quality.LOCKED
+    if any(side is not None and not on_grid(side, ranges) for side in (bid, ask)):
+        flags |= Quality.OFF_GRID
+    return flags

@@ -1,0 +1,269 @@
+"""All listed markets at one instant, as JSON, re-rendered only where something changed."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from markets.simulator.cadence import DAY, HOUR
+from markets.simulator.noise import Bools, Ints
+from markets.simulator.prices import Lives, Prices
+from markets.simulator.render import (
+    ACTIVE,
+    AMENDED,
+    ARCHIVED,
+    CLOSED,
+    DETERMINED,
+    DISPUTED,
+    FINALIZED,
+    INACTIVE,
+    INITIALIZED,
+    UNSEEN,
+    Quote,
+    event_head,
+    lives_of,
+    market_head,
+    market_tail,
+)
+from markets.simulator.universe import Event, Universe
+
+CURSOR_SEPARATOR = "\x1f"
+# Open interest as a share of volume, at most.
+HELD = 0.6
+
+
+def phases(lives: Lives, at: int, cutoff: int) -> Ints:
+    """Where each event is in its life; settled before the cutoff means archived."""
+    since = at - lives.determined
+    disputed = lives.disputed
+    chosen = np.select(
+        [
+            at < lives.created,
+            at < lives.opened,
+            (at >= lives.hush) & (at < lives.knee),
+            at < lives.ended,
+            at < lives.determined,
+            lives.settled < cutoff,
+            at >= lives.settled,
+            disputed & (since >= 3 * lives.timer),
+            disputed & (since >= lives.timer),
+        ],
+        [UNSEEN, INITIALIZED, INACTIVE, ACTIVE, CLOSED, ARCHIVED, FINALIZED, AMENDED, DISPUTED],
+        DETERMINED,
+    )
+    return np.asarray(chosen, dtype=np.int64)
+
+
+class Board:
+    """The markets of a list of events. `order` holds each event's place as a growing string."""
+
+    def __init__(self, events: Sequence[Event], order: Sequence[str], *, bias: bool) -> None:
+        self.events = events
+        self.order = order
+        self.prices = Prices.of(events, bias=bias)
+        counts = np.array([len(event.outcomes) for event in events], dtype=np.int64)
+        self.ends = np.cumsum(counts)
+        self.starts = self.ends - counts
+        size = int(counts.sum())
+        self.event_heads: list[bytes] = [b""] * len(events)
+        self.heads: list[bytes] = [b""] * size
+        self.tails: list[bytes] = [b""] * size
+        self.stamps = np.full(size, -1, dtype=np.int64)
+        self.phases = np.zeros(len(events), dtype=np.int64)
+
+    @cached_property
+    def tickers(self) -> list[str]:
+        return [ticker for event in self.events for ticker in event.tickers()]
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        return {ticker: row for row, ticker in enumerate(self.tickers)}
+
+    @cached_property
+    def event_of(self) -> dict[str, int]:
+        return {event.ticker: i for i, event in enumerate(self.events)}
+
+    @cached_property
+    def combos(self) -> Bools:
+        return np.array([bool(event.legs) for event in self.events], dtype=np.bool_)
+
+    @cached_property
+    def series(self) -> list[str]:
+        return [event.series.ticker for event in self.events]
+
+    @property
+    def visible(self) -> Bools:
+        """Which events can be seen."""
+        return np.asarray((self.phases != UNSEEN) & (self.phases != ARCHIVED))
+
+    def rows(self, event: int) -> range:
+        return range(int(self.starts[event]), int(self.ends[event]))
+
+    def take_over(self, old: Board) -> None:
+        """Keep what the board before this one has rendered."""
+        for i, event in enumerate(self.events):
+            j = old.event_of.get(event.ticker)
+            if j is None:
+                continue
+            here, there = self.rows(i), old.rows(j)
+            self.event_heads[i] = old.event_heads[j]
+            self.heads[here.start : here.stop] = old.heads[there.start : there.stop]
+            self.tails[here.start : here.stop] = old.tails[there.start : there.stop]
+            self.stamps[here.start : here.stop] = old.stamps[there.start : there.stop]
+
+    def advance(self, at: int, cutoff: int) -> None:
+        """Bring every visible market to an instant."""
+        self.phases = phases(self.prices.lives, at, cutoff)
+        rows = np.flatnonzero(self.visible[self.prices.traits.event])
+        instants = np.full(len(rows), at, dtype=np.int64)
+        count = self.prices.trade_count(rows, instants)
+        moved = self.prices.last_moves(rows, instants, count)
+        phase = self.phases[self.prices.traits.event[rows]]
+        # Opening, closing and settling change a market too.
+        stamps = moved * 16 + phase
+        changed = np.flatnonzero(stamps != self.stamps[rows])
+        if len(changed):
+            self._render(rows[changed], moved[changed], count[changed])
+            self.stamps[rows[changed]] = stamps[changed]
+
+    def _render(self, rows: Ints, moved: Ints, count: Ints) -> None:
+        events = self.prices.traits.event[rows]
+        lives = {
+            i: lives_of(self.events[i], int(self.phases[i])) for i in np.unique(events).tolist()
+        }
+        firsts = self.starts[events]
+        fields = zip(
+            rows.tolist(),
+            events.tolist(),
+            (rows - firsts).tolist(),
+            self._quotes(rows, moved, count),
+            strict=True,
+        )
+        for row, event, place, quote in fields:
+            self.tails[row] = market_tail(quote, lives[event][place])
+
+    def _quotes(self, rows: Ints, moved: Ints, count: Ints) -> list[Quote]:
+        prices = self.prices
+        trading = self.phases[prices.traits.event[rows]] <= INACTIVE
+        # `moved` lies within trading hours even when the market is closed by now.
+        now = prices.quotes(rows, np.where(trading, moved, 0))
+        yesterday = moved - DAY
+        before = prices.quotes(rows, yesterday)
+        had = before.ask_size + before.bid_size > 0
+        past = prices.trade_count(rows, yesterday)
+        volume = prices.volume(rows, count)
+        columns = (
+            *now,
+            prices.last_prices(rows, count),
+            before.bid,
+            np.where(had, before.ask, 0),
+            prices.last_prices(rows, past),
+            volume,
+            volume - prices.volume(rows, past),
+            (volume * HELD * prices.held(rows)).astype(np.int64),
+        )
+        return [Quote(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+    def market(self, row: int) -> bytes:
+        if not self.heads[row]:
+            self._render_heads(int(self.prices.traits.event[row]))
+        return self.heads[row] + self.tails[row]
+
+    def _render_heads(self, i: int) -> None:
+        event = self.events[i]
+        parts = zip(self.rows(i), event.outcomes, event.tickers(), strict=True)
+        for row, outcome, ticker in parts:
+            self.heads[row] = market_head(event, outcome, ticker)
+
+    def markets(self, rows: Sequence[int]) -> bytes:
+        return b"[" + b",".join([self.market(row) for row in rows]) + b"]"
+
+    def event(self, i: int, *, nested: bool) -> bytes:
+        if not self.event_heads[i]:
+            self.event_heads[i] = event_head(self.events[i])
+        if not nested:
+            return self.event_heads[i] + b"}"
+        rows = self.rows(i) if self.visible[i] else range(0)
+        return self.event_heads[i] + b',"markets":' + self.markets(rows) + b"}"
+
+    def cursor_at(self, row: int) -> str:
+        """Where a page ended: names a market, not a position, so that the list may change."""
+        event = int(self.prices.traits.event[row])
+        return f"{self.order[event]}{CURSOR_SEPARATOR}{row - int(self.starts[event])}"
+
+    def row_after(self, cursor: str) -> int:
+        key, _, place = cursor.partition(CURSOR_SEPARATOR)
+        i = bisect_left(self.order, key)
+        if i == len(self.order):
+            return len(self.stamps)
+        start = int(self.starts[i])
+        return start + int(place) + 1 if self.order[i] == key else start
+
+
+class Listings:
+    """The live and the historical board of a universe at any instant."""
+
+    def __init__(
+        self,
+        universe: Universe,
+        *,
+        bias: bool = True,
+        retention: int = 2 * DAY,
+        history: int = 7 * DAY,
+    ) -> None:
+        self.universe = universe
+        self.bias = bias
+        self.retention = retention
+        self.history = history
+        self._live: tuple[int, Board] | None = None
+        self._past: tuple[int, Board] | None = None
+        self._at = -1
+
+    def cutoff(self, at: int) -> int:
+        """Settled earlier than this: only among the historical markets."""
+        return (at - self.retention) // HOUR * HOUR
+
+    def live(self, at: int) -> Board:
+        window = at // HOUR
+        if self._live is None or self._live[0] != window:
+            self._live = (window, self._build(window * HOUR))
+            self._at = -1
+        board = self._live[1]
+        if at != self._at:
+            board.advance(at, self.cutoff(at))
+            self._at = at
+        return board
+
+    def _build(self, start: int) -> Board:
+        cutoff, end = self.cutoff(start), start + HOUR
+        events = self._events(cutoff, end, lambda e: e.created < end and e.settled >= cutoff)
+        events.sort(key=lambda event: event.ticker)
+        board = Board(events, [event.ticker for event in events], bias=self.bias)
+        if self._live is not None:
+            board.take_over(self._live[1])
+        return board
+
+    def _events(self, start: int, end: int, wanted: Callable[[Event], bool]) -> list[Event]:
+        universe = self.universe
+        found = (
+            universe.event(line, n) for line in universe.lines for n in line.numbers(start, end)
+        )
+        return [event for event in found if wanted(event)]
+
+    def past(self, at: int) -> Board:
+        cutoff = self.cutoff(at)
+        if self._past is None or self._past[0] != cutoff:
+            self._past = (cutoff, self._build_past(cutoff, at))
+        return self._past[1]
+
+    def _build_past(self, cutoff: int, at: int) -> Board:
+        oldest = cutoff - self.history
+        events = self._events(oldest, cutoff, lambda e: oldest <= e.settled < cutoff)
+        events.sort(key=lambda event: (-event.settled, event.ticker))
+        order = [f"{10**11 - event.settled}:{event.ticker}" for event in events]
+        board = Board(events, order, bias=self.bias)
+        board.advance(at, 0)
+        return board

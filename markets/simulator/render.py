@@ -1,0 +1,244 @@
+"""JSON of markets, events and series. What never changes of a market is encoded once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from markets.simulator.cadence import DAY, iso
+from markets.simulator.noise import fraction
+from markets.simulator.series import GRIDS, Series
+from markets.simulator.shapes import Outcome, figure
+from markets.simulator.universe import Event
+
+PRICES = [f"{price / 10_000:.4f}" for price in range(10_001)]
+
+UNSEEN, INITIALIZED, ACTIVE, INACTIVE, CLOSED = range(5)
+DETERMINED, DISPUTED, AMENDED, FINALIZED, ARCHIVED = range(5, 10)
+STATUS = (
+    "",
+    "initialized",
+    "active",
+    "inactive",
+    "closed",
+    "determined",
+    "disputed",
+    "amended",
+    "finalized",
+    "finalized",
+)
+
+Json = dict[str, object]
+
+FEE_SEASONS = (1.0, 0.5)
+OVERRIDDEN = 0.03
+
+
+class Quote(NamedTuple):
+    """The moving part of one market, in the order in which it is written."""
+
+    bid: int
+    ask: int
+    bid_size: int
+    ask_size: int
+    last: int
+    previous_bid: int
+    previous_ask: int
+    previous: int
+    volume: int
+    volume_24h: int
+    interest: int
+
+
+def count_text(hundredths: int) -> str:
+    return f"{hundredths // 100}.{hundredths % 100:02d}"
+
+
+def price_ranges(structure: str) -> list[Json]:
+    edge, edge_step, step = GRIDS[structure]
+    bounds = [(0, edge, edge_step), (edge, 10_000 - edge, step), (10_000 - edge, 10_000, edge_step)]
+    return [
+        {"start": PRICES[start], "end": PRICES[end], "step": PRICES[size]}
+        for start, end, size in bounds
+        if end > start
+    ]
+
+
+def condition(outcome: Outcome) -> str:
+    """The strike in words."""
+    if outcome.strike_type == "between":
+        return f"between {outcome.floor:,} and {outcome.cap:,}"
+    if outcome.strike_type == "less":
+        return f"less than {outcome.cap:,}"
+    if outcome.floor is None:
+        return outcome.label
+    beyond = "greater than" if outcome.strike_type == "greater" else "at least"
+    return f"{beyond} {outcome.floor:,}"
+
+
+def market_head(event: Event, outcome: Outcome, ticker: str) -> bytes:
+    """The start of a market's JSON object, up to where its moving part is appended."""
+    series, words = event.series, event.words()
+    rule = series.rule.format(**words, label=outcome.label, condition=condition(outcome))
+    fields: Json = {
+        "ticker": ticker,
+        "event_ticker": event.ticker,
+        "market_type": "binary",
+        "title": series.question.format(**words),
+        "yes_sub_title": outcome.label,
+        "no_sub_title": outcome.label,
+        "created_time": iso(event.created),
+        "open_time": iso(event.opened),
+        "expected_expiration_time": iso(event.anchor + series.duration + series.delay),
+        "expiration_time": iso(event.listed_close + 7 * DAY),
+        "latest_expiration_time": iso(event.listed_close + 7 * DAY),
+        "settlement_timer_seconds": series.timer,
+        "notional_value_dollars": "1.0000",
+        "can_close_early": bool(series.early),
+        "rules_primary": rule,
+        "rules_secondary": f"The source is {series.source[0]}. Simulated: no money is at stake.",
+        "price_level_structure": series.structure,
+        "price_ranges": price_ranges(series.structure),
+        "settlement_bounds_type": "default",
+        "exchange_index": series.exchange_index,
+        "strike_type": outcome.strike_type,
+        **strikes(outcome),
+        **occasion(event),
+    }
+    return msgspec.json.encode(fields)[:-1] + b","
+
+
+def strikes(outcome: Outcome) -> Json:
+    if outcome.strike_type in {"structured", "custom"}:
+        return {"custom_strike": {"name": outcome.label}}
+    bounds = {"floor_strike": outcome.floor, "cap_strike": outcome.cap}
+    return {name: value for name, value in bounds.items() if value is not None}
+
+
+def occasion(event: Event) -> Json:
+    fields: Json = {}
+    if event.series.early:
+        fields["early_close_condition"] = event.series.early
+    if event.series.duration:
+        fields["occurrence_datetime"] = iso(event.anchor)
+    if event.legs:
+        parent = event.legs[0][0].rpartition("-")[0]
+        fields["mve_collection_ticker"] = event.series.ticker
+        fields["mve_selected_legs"] = [
+            {"event_ticker": parent, "market_ticker": ticker, "side": side}
+            for ticker, side in event.legs
+        ]
+    return fields
+
+
+def market_tail(quote: Quote, life: str) -> bytes:
+    """The moving part, up to the end of the object."""
+    bid, ask = quote.bid, quote.ask
+    return (
+        f'"yes_bid_dollars":"{PRICES[bid]}","yes_bid_size_fp":"{count_text(quote.bid_size)}",'
+        f'"yes_ask_dollars":"{PRICES[ask]}","yes_ask_size_fp":"{count_text(quote.ask_size)}",'
+        f'"no_bid_dollars":"{PRICES[10_000 - ask]}","no_ask_dollars":"{PRICES[10_000 - bid]}",'
+        f'"last_price_dollars":"{PRICES[quote.last]}",'
+        f'"previous_yes_bid_dollars":"{PRICES[quote.previous_bid]}",'
+        f'"previous_yes_ask_dollars":"{PRICES[quote.previous_ask]}",'
+        f'"previous_price_dollars":"{PRICES[quote.previous]}",'
+        f'"volume_fp":"{count_text(quote.volume)}","volume_24h_fp":"{count_text(quote.volume_24h)}",'
+        f'"open_interest_fp":"{count_text(quote.interest)}",{life}'
+    ).encode()
+
+
+def lives_of(event: Event, phase: int) -> list[str]:
+    """Each market's fields that follow the life of its event."""
+    closed = event.ended if phase >= CLOSED else event.listed_close
+    common = (
+        f'"status":"{STATUS[phase]}","close_time":"{iso(closed)}",'
+        f'"updated_time":"{iso(updated_at(event, phase))}",'
+    )
+    if phase < DETERMINED:
+        return [common + '"result":"","expiration_value":""}'] * len(event.outcomes)
+    paid = f',"settlement_ts":"{iso(event.settled)}"' if phase >= FINALIZED else ""
+    figure_text = expiration_value(event)
+    return [
+        f'{common}"result":"{result}","expiration_value":"{figure_text}",'
+        f'"settlement_value_dollars":"{value}"{paid}}}'
+        for result, value in (settlement(event, outcome) for outcome in event.outcomes)
+    ]
+
+
+def updated_at(event: Event, phase: int) -> int:
+    if phase >= FINALIZED:
+        return event.settled
+    if phase >= DETERMINED:
+        return event.determined
+    return event.ended if phase == CLOSED else event.created
+
+
+def settlement(event: Event, outcome: Outcome) -> tuple[str, str]:
+    """Result and YES value. A game that was not played pays everybody half."""
+    if event.void:
+        return "scalar", "0.5000"
+    return ("yes", "1.0000") if event.wins(outcome) else ("no", "0.0000")
+
+
+def expiration_value(event: Event) -> str:
+    if event.void:
+        return "Not played"
+    draw = event.draw
+    if draw.spread and not event.legs:
+        return str(figure(draw.center + draw.spread * event.end_point, draw.decimals))
+    return next((o.label for o in event.outcomes if event.wins(o)), "None of the listed")
+
+
+def fee_override(event: Event) -> float | None:
+    """A few events are cheaper than their series, from the day they are listed."""
+    overridden = event.series.category == "Sports" and fraction(event.key, 7) < OVERRIDDEN
+    return 0.5 if overridden else None
+
+
+def event_head(event: Event) -> bytes:
+    """An event's JSON object up to its closing brace, which is left off for the markets."""
+    series, words = event.series, event.words()
+    exclusive = series.exclusive and not event.legs
+    fields: Json = {
+        "event_ticker": event.ticker,
+        "series_ticker": series.ticker,
+        "title": series.question.format(**words),
+        "sub_title": words["when"],
+        "collateral_return_type": "MECNET" if exclusive else "",
+        "mutually_exclusive": exclusive,
+        "category": series.category,
+        "strike_date": iso(event.anchor),
+        "settlement_sources": sources(series),
+        "product_metadata": {"cadence": series.frequency},
+        "last_updated_ts": iso(event.created),
+        "exchange_index": series.exchange_index,
+    }
+    override = fee_override(event)
+    if override is not None:
+        fields |= {"fee_type_override": series.fee_type, "fee_multiplier_override": override}
+    return msgspec.json.encode(fields)[:-1]
+
+
+def sources(series: Series) -> list[Json]:
+    return [{"name": series.source[0], "url": series.source[1]}]
+
+
+def series_fields(series: Series, multiplier: float) -> Json:
+    page = f"https://www.example.org/contracts/{series.ticker.lower()}"
+    return {
+        "ticker": series.ticker,
+        "frequency": series.frequency,
+        "title": series.title,
+        "category": series.category,
+        "categories": [series.category],
+        "tags": list(series.tags),
+        "settlement_sources": sources(series),
+        "contract_url": f"{page}.pdf",
+        "contract_terms_url": f"{page}-terms.pdf",
+        "product_metadata": {"cadence": series.frequency},
+        "fee_type": series.fee_type,
+        "fee_multiplier": multiplier,
+        "additional_prohibitions": [],
+        "exchange_index": series.exchange_index,
+    }

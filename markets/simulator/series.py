@@ -1,0 +1,87 @@
+"""What a series is made of: its words, its calendar and its temper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markets.simulator.cadence import DAY, HOUR, STEP, Cadence, day_code, day_label
+from markets.simulator.shapes import Field, Match, Shape
+
+# Label: upper end of the lower edge zone (the upper zone mirrors it), step in the edges, step in
+# the middle; in units of 0.0001 dollar.
+GRIDS: dict[str, tuple[int, int, int]] = {
+    "linear_cent": (0, 100, 100),
+    "deci_cent": (0, 10, 10),
+    "tapered_deci_cent": (1000, 10, 100),
+    "center_whole_edge_half_cent": (1000, 50, 100),
+    "center_half_edge_quint_cent": (1000, 20, 50),
+    "center_deci_edge_centi_cent": (100, 1, 10),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    ticker: str
+    title: str
+    category: str
+    tags: tuple[str, ...]
+    source: tuple[str, str]
+    question: str
+    rule: str
+    shape: Shape
+    cadence: Cadence
+    lead: int
+    frequency: str = "custom"
+    code: Callable[[int], str] = day_code
+    when: Callable[[int], str] = day_label
+    subjects: Sequence[tuple[str, str]] = (("", ""),)
+    teams: Match | None = None
+    spacing: int = 0
+    # The last stretch, in which most is learned: its length, and the share of the variance known
+    # before it begins and when trading ends.
+    knee: int = HOUR
+    known: float = 0.3
+    reveal: float = 1.0
+    # Mean steps between quote changes, trades of a liquid market: before and in the last stretch.
+    pace: tuple[int, int] = (360, 60)
+    trades: tuple[int, int] = (400, 200)
+    width: float = 0.012
+    quiet: float = 0.1
+    # A game begins at its anchor, lasts about `duration` and closes when it is decided.
+    duration: int = 0
+    early: str = ""
+    delay: int = HOUR
+    timer: int = HOUR
+    structure: str = "linear_cent"
+    exchange_index: int = 0
+    fee_type: str = "quadratic"
+    fee_multiplier: float = 1.0
+    core: bool = True
+    underlying: str = ""
+
+    @property
+    def exclusive(self) -> bool:
+        return isinstance(self.shape, Field | Match) or hasattr(self.shape, "between")
+
+    @property
+    def size(self) -> int:
+        return getattr(self.shape, "count", 2)
+
+    @property
+    def open_at_once(self) -> float:
+        """How many markets of one line are open at a time, on average."""
+        return self.size * (self.lead + self.duration) / self.cadence.period
+
+    @property
+    def preopen(self) -> int:
+        """How long an event is listed before it opens."""
+        return min(self.lead // 4, DAY // 2) // STEP * STEP
+
+    @property
+    def tail(self) -> int:
+        """Every event is settled this long after its anchor."""
+        return self.duration * 2 + self.delay * 2 + self.timer * 4
+
+    def cadence_of(self, line: int) -> Cadence:
+        return self.cadence.later(line * self.spacing % self.cadence.period)

@@ -1,0 +1,194 @@
+"""How prices, counts and times are written and drawn."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
+
+from django import template
+from django.conf import settings
+
+from markets import freshness
+from markets.models import Market, Series, Sweep
+
+register = template.Library()
+
+UNKNOWN = "–"
+MINUS = "\u2212"
+MILLION = Decimal(1_000_000)
+STRIKES = {
+    "greater": "above {floor}",
+    "greater_or_equal": "{floor} or above",
+    "less": "below {cap}",
+    "less_or_equal": "{cap} or below",
+    "between": "{floor} to {cap}",
+}
+# The orders whose first direction is downwards: what is most comes first.
+DESCENDING = ("volume", "interest", "change", "price")
+
+
+def plain(number: Decimal) -> str:
+    """Without trailing zeros or an exponent, in groups of three."""
+    text = f"{number:,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+@register.filter
+def cents(price: Decimal | None) -> str:
+    return UNKNOWN if price is None else f"{plain(price * 100)}¢".replace("-", MINUS)
+
+
+@register.filter
+def signed_cents(change: Decimal | None) -> str:
+    if not change:
+        return cents(change)
+    return f"+{cents(change)}" if change > 0 else cents(change)
+
+
+@register.filter
+def direction(change: Decimal | None) -> str:
+    if not change:
+        return "flat"
+    return "up" if change > 0 else "down"
+
+
+@register.filter
+def count(number: Decimal | int | None) -> str:
+    """Contracts in full, millions in short; a fraction only where it is all there is."""
+    if number is None:
+        return UNKNOWN
+    exact = Decimal(number)
+    if abs(exact) >= 10 * MILLION:
+        return f"{exact / MILLION:,.1f}M"
+    return plain(exact) if abs(exact) < 100 else f"{int(exact):,}"
+
+
+@register.filter
+def interval_text(quoted: Market) -> str:
+    bid, ask = quoted.yes_bid, quoted.yes_ask
+    if bid is None and ask is None:
+        return "no quotes"
+    if bid is None or bid == ask:
+        return cents(ask) if bid is not None else f"≤ {cents(ask)}"
+    return f"≥ {cents(bid)}" if ask is None else f"{plain(bid * 100)}–{cents(ask)}"
+
+
+@register.filter
+def interval_words(quoted: Market) -> str:
+    bid = f"bid {cents(quoted.yes_bid)}" if quoted.yes_bid is not None else "no bid"
+    ask = f"ask {cents(quoted.yes_ask)}" if quoted.yes_ask is not None else "no ask"
+    last = f"last trade {cents(quoted.last_price)}" if quoted.last_price is not None else "no trade"
+    return f"{bid}, {ask}, {last}"
+
+
+@register.filter
+def on_track(price: Decimal | None) -> str:
+    """A price's place on a track from 0 to 100."""
+    return "" if price is None else f"{price * 100:.2f}"
+
+
+@register.filter
+def duration(stretch: timedelta | None) -> str:
+    """A stretch of time in its one or two largest units."""
+    if stretch is None:
+        return UNKNOWN
+    seconds = max(int(stretch.total_seconds()), 0)
+    if seconds < 60:
+        return f"{seconds} s"
+    for unit, smaller, name, short in ((86_400, 3_600, "d", "h"), (3_600, 60, "h", "m")):
+        if seconds >= unit:
+            rest = seconds % unit // smaller
+            return f"{seconds // unit} {name} {rest} {short}" if rest else f"{seconds // unit} {name}"
+    return f"{seconds // 60} m"
+
+
+@register.filter
+def since(instant: datetime | None, now: datetime) -> str:
+    return duration(now - instant) if instant else UNKNOWN
+
+
+@register.filter
+def until(instant: datetime, now: datetime) -> str:
+    return duration(instant - now) if instant > now else "over"
+
+
+@register.filter
+def utc(instant: datetime | None) -> str:
+    return f"{instant:%-d %b %Y, %H:%M:%S} UTC" if instant else UNKNOWN
+
+
+@register.filter
+def strike(market: Market) -> str:
+    form = STRIKES.get(market.strike_type)
+    floor, cap = market.floor_strike, market.cap_strike
+    if form is None or ("{floor}" in form and floor is None) or ("{cap}" in form and cap is None):
+        return market.strike_type.replace("_", " ") or UNKNOWN
+    return form.format(
+        floor=plain(floor) if floor is not None else "", cap=plain(cap) if cap is not None else ""
+    )
+
+
+@register.filter
+def grid(market: Market) -> str:
+    """The steps of a price, each with where it holds if there are several."""
+    ranges = [{k: Decimal(v) for k, v in r.items()} for r in market.price_ranges]
+    if len(ranges) == 1:
+        return f"{cents(ranges[0]['step'])} steps"
+    steps = [
+        f"{cents(r['step'])} from {plain(r['start'] * 100)} to {cents(r['end'])}" for r in ranges
+    ]
+    return "; ".join(steps) or UNKNOWN
+
+
+@register.filter
+def fees(market: Market) -> str:
+    """The fee terms as the exchange words them, the event's own before the series'."""
+    event, series = market.event, market.event.series
+    kind = event.fee_type_override or series.fee_type
+    own = event.fee_multiplier_override
+    multiplier = own if own is not None else series.fee_multiplier
+    if not kind or multiplier is None:
+        return UNKNOWN
+    return f"{kind.replace('_', ' ')}, × {plain(multiplier)}"
+
+
+@register.simple_tag
+def seen_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
+    return freshness.seen_at(market, sweeps)
+
+
+@register.simple_tag
+def querystring_of(**words: str) -> str:
+    """A query of these words alone, whatever the page's own."""
+    return f"?{urlencode(words)}"
+
+
+@register.simple_tag
+def simulated() -> bool:
+    return settings.SIMULATED
+
+
+@register.inclusion_tag("components/interval.html")
+def interval(quoted: Market, size: str = "") -> dict[str, Any]:
+    return {"quoted": quoted, "size": size}
+
+
+@register.inclusion_tag("components/sort_header.html", takes_context=True)
+def sort_header(context: template.Context, label: str, key: str, kind: str = "") -> dict[str, Any]:
+    """A column's head: its link turns the order round where the column has it already."""
+    order: str = context["order"]
+    active = order.removeprefix("-") == key
+    upwards = order.startswith("-") == (key in DESCENDING)
+    return {
+        "label": label,
+        "kind": kind,
+        "said": context["said"],
+        "sort": f"-{key}" if order == key else key,
+        "direction": ("ascending" if upwards else "descending") if active else "",
+    }
+
+
+@register.filter
+def series_name(series: Series) -> str:
+    return series.title or series.ticker

@@ -1,0 +1,8 @@
+import pytest
+
+from markets.tests.exchange import Exchange
+
+
+@pytest.fixture
+def exchange() -> Exchange:
+    return Exchange()

@@ -1,0 +1,156 @@
+"""An exchange in a dictionary, behind the client's transport: what each test needs and no more."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from markets.kalshi.client import KalshiClient
+
+URL = "http://exchange.test/trade-api/v2"
+PAGE = 2
+
+
+def market_json(ticker: str, **changes: Any) -> dict[str, Any]:
+    """A market as Kalshi's contract of October 2026 has it."""
+    return {
+        "ticker": ticker,
+        "event_ticker": ticker.rsplit("-", 1)[0],
+        "market_type": "binary",
+        "title": f"Will {ticker} happen?",
+        "yes_sub_title": "It happens",
+        "no_sub_title": "It does not",
+        "created_time": "2026-11-01T12:00:00Z",
+        "updated_time": "2026-11-01T12:00:00Z",
+        "open_time": "2026-11-01T14:00:00Z",
+        "close_time": "2030-01-01T15:00:00Z",
+        "expected_expiration_time": "2030-01-01T15:00:00Z",
+        "latest_expiration_time": "2030-01-08T15:00:00Z",
+        "settlement_timer_seconds": 300,
+        "status": "active",
+        "notional_value_dollars": "1.0000",
+        "yes_bid_dollars": "0.4200",
+        "yes_ask_dollars": "0.4500",
+        "no_bid_dollars": "0.5500",
+        "no_ask_dollars": "0.5800",
+        "yes_bid_size_fp": "100.00",
+        "yes_ask_size_fp": "12.50",
+        "last_price_dollars": "0.4300",
+        "previous_yes_bid_dollars": "0.4000",
+        "previous_yes_ask_dollars": "0.4400",
+        "previous_price_dollars": "0.4100",
+        "volume_fp": "1000.00",
+        "volume_24h_fp": "50.00",
+        "open_interest_fp": "700.00",
+        "result": "",
+        "can_close_early": True,
+        "expiration_value": "",
+        "rules_primary": "If it happens, the market resolves to Yes.",
+        "rules_secondary": "",
+        "price_level_structure": "linear_cent",
+        "price_ranges": [{"start": "0.0000", "end": "1.0000", "step": "0.0100"}],
+        "settlement_bounds_type": "default",
+        "exchange_index": 0,
+        **changes,
+    }
+
+
+@dataclass
+class Exchange:
+    """Serves `/events`, `/markets`, `/historical/markets` and `/series` of what it holds."""
+
+    markets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    historical: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failing: dict[str, httpx.Response] = field(default_factory=dict)
+    asked: list[httpx.Request] = field(default_factory=list)
+    updates: list[dict[str, Any]] = field(default_factory=list)
+    pages_left: int | None = None
+
+    def list(self, *tickers: str, **changes: Any) -> None:
+        for ticker in tickers:
+            self.markets[ticker] = market_json(ticker, **changes)
+
+    def quote(self, ticker: str, bid: str, ask: str, **changes: Any) -> None:
+        self.markets[ticker] |= {"yes_bid_dollars": bid, "yes_ask_dollars": ask, **changes}
+
+    def client(self) -> KalshiClient:
+        return KalshiClient(URL, transport=httpx.MockTransport(self.answer))
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        path = request.url.path.removeprefix("/trade-api/v2")
+        if path in self.failing:
+            return self.failing[path]
+        if path == "/events" and self.runs_out_of_pages():
+            return httpx.Response(404, json={"code": "not_found", "message": "no more today"})
+        return httpx.Response(200, text=json.dumps(getattr(self, HANDLERS[path])(request)))
+
+    def runs_out_of_pages(self) -> bool:
+        if self.pages_left is None:
+            return False
+        self.pages_left -= 1
+        return self.pages_left < 0
+
+    def events_page(self, request: httpx.Request) -> dict[str, Any]:
+        tickers = sorted({market["event_ticker"] for market in self.markets.values()})
+        start = int(request.url.params.get("cursor") or 0)
+        shown = tickers[start : start + PAGE]
+        more = start + PAGE < len(tickers)
+        events = [self.event_json(ticker) for ticker in shown]
+        return {"events": events, "cursor": str(start + PAGE) if more else ""}
+
+    def event_json(self, ticker: str) -> dict[str, Any]:
+        return {
+            "event_ticker": ticker,
+            "series_ticker": ticker.split("-")[0],
+            "title": f"What of {ticker}?",
+            "sub_title": "",
+            "collateral_return_type": "MECNET",
+            "mutually_exclusive": True,
+            "settlement_sources": [],
+            "exchange_index": 0,
+            "markets": [m for m in self.markets.values() if m["event_ticker"] == ticker],
+        }
+
+    def markets_page(self, request: httpx.Request) -> dict[str, Any]:
+        if "min_updated_ts" in request.url.params:
+            return {"markets": self.updates, "cursor": ""}
+        return self.named(self.markets, request)
+
+    def historical_page(self, request: httpx.Request) -> dict[str, Any]:
+        return self.named(self.historical, request)
+
+    def named(self, shelf: dict[str, dict[str, Any]], request: httpx.Request) -> dict[str, Any]:
+        asked = request.url.params["tickers"].split(",")
+        return {"markets": [shelf[t] for t in asked if t in shelf], "cursor": ""}
+
+    def series_list(self, request: httpx.Request) -> dict[str, Any]:
+        tickers = sorted({m["event_ticker"].split("-")[0] for m in self.markets.values()})
+        return {"series": [series_json(ticker) for ticker in tickers]}
+
+
+HANDLERS = {
+    "/events": "events_page",
+    "/markets": "markets_page",
+    "/historical/markets": "historical_page",
+    "/series": "series_list",
+}
+
+
+def series_json(ticker: str) -> dict[str, Any]:
+    return {
+        "ticker": ticker,
+        "frequency": "daily",
+        "title": f"Series {ticker}",
+        "category": "Economics",
+        "categories": ["Economics"],
+        "tags": None,
+        "settlement_sources": [],
+        "contract_url": "",
+        "contract_terms_url": "",
+        "fee_type": "quadratic",
+        "fee_multiplier": 0.5,
+        "additional_prohibitions": [],
+        "exchange_index": 0,
+    }

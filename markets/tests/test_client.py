@@ -1,0 +1,654 @@
+import base64
+import gzip
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import redis
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from django.conf import settings
+from django.core.management import CommandError, call_command
+
+from markets.kalshi.client import (
+    ConfigurationError,
+    KalshiClient,
+    KalshiError,
+    NotFound,
+    OutOfTokens,
+    Page,
+    Refused,
+    TemporaryError,
+    Throttled,
+    Unintelligible,
+    pages,
+    ticker_batches,
+)
+from markets.kalshi.signing import Signer
+from markets.kalshi.tokens import TokenBucket
+from markets.recorder import kalshi_client
+from markets.tests.exchange import market_json
+
+EMPTY = {"markets": [], "cursor": ""}
+RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+ED25519_KEY = Ed25519PrivateKey.generate()
+
+
+@dataclass
+class Reply:
+    body: bytes | dict | list = b""
+    status: int = 200
+    headers: dict = field(default_factory=dict)
+    promised: int | None = None
+    seconds: float = 0.0
+    drip: float = 0.0
+
+    def content(self) -> bytes:
+        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+
+
+@dataclass
+class Server:
+    """A loopback HTTP server that gives prepared replies in order, the last one for ever."""
+
+    replies: list[Reply] = field(default_factory=lambda: [Reply(EMPTY)])
+    asked: list[tuple[str, dict]] = field(default_factory=list)
+    connections: set = field(default_factory=set)
+    url: str = ""
+    ahead: float = 0.0
+
+    def next_reply(self) -> Reply:
+        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+
+
+def handler(server: Server) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            server.asked.append((self.path, dict(self.headers)))
+            server.connections.add(self.client_address)
+            reply = server.next_reply()
+            time.sleep(reply.seconds)
+            content = reply.content()
+            self.send_response(reply.status)
+            length = len(content) if reply.promised is None else reply.promised
+            self.send_header("Content-Length", str(length))
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.send_body(content, reply)
+            self.close_connection = length != len(content)
+
+        def date_time_string(self, timestamp=None):
+            return super().date_time_string(time.time() + server.ahead)
+
+        def send_body(self, content, reply):
+            step = 1 if reply.drip else len(content) or 1
+            for start in range(0, len(content), step):
+                try:
+                    self.wfile.write(content[start : start + step])
+                except OSError:
+                    return
+                time.sleep(reply.drip)
+
+        def log_message(self, *args):
+            pass
+
+    return Handler
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler(server))
+    http.daemon_threads = True
+    server.url = f"http://127.0.0.1:{http.server_address[1]}/trade-api/v2"
+    threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        http.shutdown()
+        http.server_close()
+
+
+@pytest.fixture
+def server():
+    with running(Server()) as server:
+        yield server
+
+
+@pytest.fixture
+def slept():
+    return []
+
+
+@pytest.fixture
+def client(server, slept):
+    with KalshiClient(server.url, sleep=slept.append) as client:
+        yield client
+
+
+def query(server):
+    asked = parse_qs(urlsplit(server.asked[-1][0]).query)
+    return {name: values[0] for name, values in asked.items()}
+
+
+def pem(key, *, encryption=None):
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
+
+
+# --- asking -------------------------------------------------------------------------------------
+
+
+def test_it_asks_in_english_and_says_who_it_is(server, client):
+    client.markets()
+    _, headers = server.asked[0]
+    assert headers["Accept-Language"] == "en"
+    assert headers["Accept-Encoding"] == "gzip"
+    assert re.fullmatch(r"kalshi-insights/\d+\.\d+\.\d+", headers["User-Agent"])
+    assert not [name for name in headers if name.startswith("KALSHI")]
+
+
+def test_a_page_has_items_cursor_and_the_instant_it_was_complete(server, client):
+    server.replies = [Reply({"markets": [market_json("KXA-1-X")], "cursor": "next"})]
+    page = client.markets()
+    assert [json.loads(bytes(raw))["ticker"] for raw in page.items] == ["KXA-1-X"]
+    assert (page.cursor, str(page.received_at.tzinfo)) == ("next", "UTC")
+
+
+@pytest.mark.parametrize("end", [{}, {"cursor": None}, {"cursor": ""}])
+def test_no_cursor_is_the_end(server, client, end):
+    server.replies = [Reply({"markets": [], **end})]
+    assert client.markets().cursor == ""
+
+
+def test_only_what_was_asked_for_stands_in_the_address(server, client):
+    client.markets(tickers=["KXA-1-T3.00", "KXB-1-X"], cursor="abc")
+    assert query(server) == {"tickers": "KXA-1-T3.00,KXB-1-X", "cursor": "abc", "limit": "1000"}
+    server.replies = [Reply({"events": [], "cursor": ""})]
+    client.events(status="open")
+    assert query(server) == {"status": "open", "limit": "200", "with_nested_markets": "true"}
+
+
+def test_a_ticker_is_quoted_in_a_path(server, client):
+    server.replies = [Reply({"market": market_json("KX/A?-T3.00")})]
+    client.market("KX/A?-T3.00")
+    assert server.asked[0][0] == "/trade-api/v2/markets/KX%2FA%3F-T3.00"
+
+
+def test_every_listing_reads_its_own_key(server, client):
+    span = {"start_ts": 1, "end_ts": 2, "period_interval": 60}
+    for key, ask in {
+        "series": client.series_list,
+        "series_fee_change_arr": client.fee_changes,
+        "trades": lambda: client.trades(ticker="KXA-1-X"),
+        "markets": lambda: client.historical_markets(tickers=["KXA-1-X"]),
+        "candlesticks": lambda: client.candlesticks("KXA", "KXA-1-X", **span),
+    }.items():
+        server.replies = [Reply({key: [{}, {}]})]
+        assert len(ask().items) == 2
+
+
+def test_the_exchange_s_status_and_books_come_read(server, client):
+    server.replies = [Reply({"exchange_active": True, "trading_active": False})]
+    assert not client.exchange_status().trading_active
+    server.replies = [Reply({"orderbook_fp": {"yes_dollars": [["0.42", "1"]], "no_dollars": []}})]
+    assert len(client.order_book("KXA-1-X").yes) == 1
+
+
+def test_compressed_replies_are_counted_as_they_were_sent(server, client):
+    plain = json.dumps({"markets": [market_json("KXA-1-X")] * 20, "cursor": ""}).encode()
+    packed = gzip.compress(plain)
+    server.replies = [Reply(packed, headers={"Content-Encoding": "gzip"})]
+    assert len(client.markets().items) == 20
+    assert (client.requests, client.bytes_received) == (1, len(packed))
+
+
+def test_one_connection_serves_many_requests(server, client):
+    for _ in range(5):
+        client.markets()
+    assert len(server.connections) == 1
+
+
+def test_the_clock_is_compared_with_the_exchange_s(server, client):
+    client.markets()
+    assert client.clock_skew is not None
+    assert abs(client.clock_skew.total_seconds()) < 2
+
+
+# --- what goes wrong ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_fault_of_the_exchange_is_asked_three_times(server, client, slept, status):
+    server.replies = [Reply(status=status)]
+    with pytest.raises(TemporaryError, match=str(status)):
+        client.markets()
+    assert (client.requests, len(slept)) == (3, 2)
+    assert 0 < slept[0] < slept[1] < 2
+
+
+def test_what_passes_is_not_noticed(server, client):
+    server.replies = [Reply(status=503), Reply({"error": "too many requests"}, 429), Reply(EMPTY)]
+    assert client.markets().items == []
+    assert (client.requests, client.throttled) == (3, 1)
+
+
+def test_throttling_is_told_apart(server, client):
+    server.replies = [Reply({"error": "too many requests"}, 429)]
+    with pytest.raises(Throttled):
+        client.markets()
+    assert client.throttled == 3
+
+
+def test_a_cut_reply_is_asked_again(server, client):
+    server.replies = [Reply(b'{"markets": [', promised=100), Reply(EMPTY)]
+    assert client.markets().items == []
+    assert client.requests == 2
+
+
+def test_a_broken_compression_is_asked_again(server, client):
+    server.replies = [Reply(b"no gzip", headers={"Content-Encoding": "gzip"}), Reply(EMPTY)]
+    assert client.markets().items == []
+
+
+def test_a_refused_connection_will_pass(slept):
+    with (
+        KalshiClient("http://127.0.0.1:9/trade-api/v2", sleep=slept.append) as client,
+        pytest.raises(TemporaryError),
+    ):
+        client.markets()
+    assert len(slept) == 2
+
+
+def test_a_dripping_reply_is_given_up_after_the_total_time(server, client):
+    server.replies = [Reply(EMPTY, drip=0.05)]
+    client.total_timeout = 0.2
+    client.deadline = time.monotonic() + 0.1
+    began = time.monotonic()
+    with pytest.raises(TemporaryError, match="timed out"):
+        client.markets()
+    assert time.monotonic() - began < 0.6
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": "invalid_parameters", "message": "bad cursor", "details": "x"},
+        {"error": {"code": "invalid_parameters", "message": "bad cursor"}},
+    ],
+)
+def test_a_refusal_is_final_and_keeps_its_code(server, client, body):
+    server.replies = [Reply(body, 400)]
+    with pytest.raises(Refused, match="bad cursor") as caught:
+        client.markets()
+    assert (caught.value.status, caught.value.code) == (400, "invalid_parameters")
+    assert client.requests == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"5", b'{"code": 5}', b"\xff"])
+def test_a_refusal_without_words_is_one_too(server, client, body):
+    server.replies = [Reply(body, 404)]
+    with pytest.raises(NotFound) as caught:
+        client.market("KXA-1-X")
+    assert caught.value.code == ""
+    assert "/markets/KXA-1-X" in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [401, 403, 301, 302])
+def test_what_the_operator_must_fix_is_not_tried_again(server, client, status):
+    server.replies = [Reply(status=status, headers={"Location": "/elsewhere"})]
+    with pytest.raises(ConfigurationError, match=str(status)):
+        client.markets()
+    assert client.requests == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"{}",
+        b'{"markets": null}',
+        b'{"markets": {}}',
+        b'{"markets": [1',
+        b'{"markets": [], "cursor": 5}',
+        b'{"markets": [' + b"[" * 100_000 + b"]}",
+        b'{"markets": [], "cursor": "\xff"}',
+    ],
+)
+def test_a_reply_that_is_not_the_contract_s_is_unintelligible(server, client, body):
+    server.replies = [Reply(body)]
+    with pytest.raises(Unintelligible):
+        client.markets()
+    assert client.requests == 1
+
+
+@pytest.mark.parametrize(
+    "address", ["", "kalshi.com", "ftp://kalshi.com", "http://", "http://kalshi.com:port"]
+)
+def test_an_address_that_is_none_is_refused_at_once(address):
+    with pytest.raises(ConfigurationError):
+        KalshiClient(address)
+
+
+def test_every_error_is_of_one_family():
+    errors = [ConfigurationError, TemporaryError, Refused, Unintelligible]
+    assert all(issubclass(error, KalshiError) for error in errors)
+    assert issubclass(Throttled, TemporaryError)
+    assert issubclass(OutOfTokens, TemporaryError)
+
+
+# --- deadline and tokens ------------------------------------------------------------------------
+
+
+def test_nothing_is_asked_after_the_deadline(server, client):
+    client.deadline = time.monotonic() - 1
+    with pytest.raises(OutOfTokens):
+        client.markets()
+    assert client.requests == 0
+
+
+def test_no_attempt_begins_that_would_wait_beyond_the_deadline(server, client):
+    server.replies = [Reply(status=503)]
+    client.deadline = time.monotonic() + 0.15
+    with pytest.raises(TemporaryError, match="503"):
+        client.markets()
+    assert client.requests == 1
+
+
+@pytest.fixture
+def bucket():
+    with redis.Redis.from_url(settings.REDIS_URL) as connection:
+        yield TokenBucket(connection, rate=10, capacity=20, key="test:client")
+        connection.delete("test:client")
+
+
+def test_requests_wait_for_their_tokens(server, bucket, slept):
+    with KalshiClient(server.url, bucket=bucket, sleep=slept.append) as client:
+        for _ in range(3):
+            client.markets()
+    assert slept == pytest.approx([1], abs=0.1)
+
+
+def test_tokens_that_come_too_late_are_not_waited_for(server, bucket, slept):
+    bucket.take(20)
+    with KalshiClient(server.url, bucket=bucket, sleep=slept.append) as client:
+        client.deadline = time.monotonic() + 0.5
+        with pytest.raises(OutOfTokens):
+            client.markets()
+    assert (slept, server.asked) == ([], [])
+    assert bucket.take(0) < 0.1
+
+
+def test_throttling_makes_every_process_pause(server, bucket, slept):
+    server.replies = [Reply(status=429), Reply(EMPTY)]
+    with KalshiClient(server.url, bucket=bucket, sleep=slept.append) as client:
+        client.markets()
+    backoff, tokens = slept
+    assert 0 < backoff < 1
+    assert tokens == pytest.approx(1, abs=0.1)
+
+
+def test_a_token_bucket_that_cannot_be_asked_will_be_back(server, slept):
+    nowhere = TokenBucket.from_url("redis://127.0.0.1:9/0", rate=10)
+    with (
+        KalshiClient(server.url, bucket=nowhere, sleep=slept.append) as client,
+        pytest.raises(TemporaryError, match="token bucket"),
+    ):
+        client.markets()
+    assert server.asked == []
+
+
+# --- signatures ---------------------------------------------------------------------------------
+
+
+def signed(server, key):
+    signer = Signer("key-id", key, clock=lambda: 1_795_000_000.1234)
+    with KalshiClient(server.url, signer=signer) as client:
+        client.markets(tickers=["KXA-1-X"])
+    path, headers = server.asked[0]
+    assert headers["KALSHI-ACCESS-KEY"] == "key-id"
+    assert headers["KALSHI-ACCESS-TIMESTAMP"] == "1795000000123"
+    assert "?" in path
+    return base64.b64decode(headers["KALSHI-ACCESS-SIGNATURE"])
+
+
+MESSAGE = b"1795000000123GET/trade-api/v2/markets"
+
+
+def test_an_rsa_key_signs_with_pss(server):
+    scheme = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
+    RSA_KEY.public_key().verify(signed(server, RSA_KEY), MESSAGE, scheme, hashes.SHA256())
+
+
+def test_an_ed25519_key_signs_the_same_words(server):
+    ED25519_KEY.public_key().verify(signed(server, ED25519_KEY), MESSAGE)
+
+
+def test_the_signed_path_is_the_one_sent(server):
+    server.replies = [Reply({"market": {}})]
+    with KalshiClient(server.url, signer=Signer("key-id", ED25519_KEY)) as client:
+        client.market("KX/A-T3.00")
+    path, headers = server.asked[0]
+    signature = base64.b64decode(headers["KALSHI-ACCESS-SIGNATURE"])
+    message = f"{headers['KALSHI-ACCESS-TIMESTAMP']}GET{path}".encode()
+    ED25519_KEY.public_key().verify(signature, message)
+
+
+def test_every_attempt_is_signed_anew(server, slept):
+    server.replies = [Reply(status=503), Reply(EMPTY)]
+    ticks = iter([1.0, 2.0])
+    signer = Signer("key-id", ED25519_KEY, clock=lambda: next(ticks))
+    with KalshiClient(server.url, signer=signer, sleep=slept.append) as client:
+        client.markets()
+    stamps = [headers["KALSHI-ACCESS-TIMESTAMP"] for _, headers in server.asked]
+    assert stamps == ["1000", "2000"]
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"), [(RSA_KEY, "RSA"), (ED25519_KEY, "Ed25519")], ids=["rsa", "ed25519"]
+)
+def test_the_kind_of_a_key_is_found_in_its_file(tmp_path, key, kind):
+    path = tmp_path / "key.pem"
+    path.write_bytes(pem(key))
+    assert Signer.from_file("key-id", path).key_type == kind
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no private key"),
+        (b"hunter2", "no private key"),
+        (pem(RSA_KEY)[:-200], "no private key"),
+        (pem(RSA_KEY, encryption=BestAvailableEncryption(b"hunter2")), "password"),
+        (pem(ec.generate_private_key(ec.SECP256R1())), "neither"),
+    ],
+    ids=["empty", "no-key", "cut", "password", "other-kind"],
+)
+def test_a_bad_key_file_is_named_without_its_content(tmp_path, content, words):
+    path = tmp_path / "key.pem"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        Signer.from_file("key-id", path)
+    assert str(path) in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_missing_key_file_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"nowhere.pem: No such file"):
+        Signer.from_file("key-id", tmp_path / "nowhere.pem")
+
+
+@pytest.mark.parametrize("key_id", ["a\nb", "schlüssel"])
+def test_a_key_id_no_header_can_carry_is_refused(key_id):
+    with pytest.raises(ConfigurationError):
+        Signer(key_id, ED25519_KEY)
+
+
+def test_no_error_shows_key_or_signature(server):
+    server.replies = [Reply({"code": "unauthorized"}, 401)]
+    with KalshiClient(server.url, signer=Signer("the-key-id", ED25519_KEY)) as client:
+        with pytest.raises(ConfigurationError) as caught:
+            client.markets()
+        shown = f"{caught.value!r} {caught.value} {client!r} {client._signer!r}"
+    assert "the-key-id" not in shown
+    assert server.asked[0][1]["KALSHI-ACCESS-SIGNATURE"] not in shown
+
+
+# --- pages and batches --------------------------------------------------------------------------
+
+
+def listing(cursors):
+    instant = datetime.now(UTC)
+    return lambda cursor: Page([], cursors[cursor], instant)
+
+
+def test_cursors_are_followed_to_the_end():
+    assert len(list(pages(listing({"": "a", "a": "b", "b": ""})))) == 3
+
+
+def test_a_cursor_that_comes_again_is_refused():
+    with pytest.raises(Unintelligible):
+        list(pages(listing({"": "a", "a": "b", "b": "a"})))
+
+
+def test_a_cursor_that_stands_still_is_refused_without_following(server, client):
+    server.replies = [Reply({"markets": [], "cursor": "a"})]
+    with pytest.raises(Unintelligible, match="advance"):
+        client.markets(cursor="a")
+
+
+def test_batches_keep_the_order_and_fit_into_an_address(server, client):
+    tickers = [f"KXHIGHNY-26NOV20-B{number}.5" for number in range(1000)]
+    batches = list(ticker_batches(tickers))
+    assert [ticker for batch in batches for ticker in batch] == tickers
+    for batch in batches:
+        client.markets(tickers=batch)
+    assert max(len(path) for path, _ in server.asked) <= 8000
+    assert min(len(path) for path, _ in server.asked[:-1]) > 7000
+
+
+def test_a_ticker_longer_than_an_address_goes_alone():
+    assert list(ticker_batches(["A" * 9000, "B"])) == [["A" * 9000], ["B"]]
+    assert list(ticker_batches([])) == []
+
+
+# --- checkkalshi --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def installation(settings):
+    """The configured client, made anew for each test's settings."""
+    kalshi_client.cache_clear()
+    yield settings
+    if kalshi_client.cache_info().currsize:
+        kalshi_client().close()
+    kalshi_client.cache_clear()
+
+
+def event_json(*markets):
+    return {
+        "event_ticker": "KXA-1",
+        "series_ticker": "KXA",
+        "title": "What of it?",
+        "sub_title": "",
+        "collateral_return_type": "",
+        "mutually_exclusive": False,
+        "settlement_sources": None,
+        "markets": markets,
+    }
+
+
+STATUS = {"exchange_active": True, "trading_active": False}
+LIMITS = {
+    "usage_tier": "basic",
+    "read": {"refill_rate": 200, "bucket_capacity": 600},
+    "write": {"refill_rate": 100, "bucket_capacity": 100},
+    "grants": [],
+}
+
+
+def configure(installation, server, path):
+    installation.KALSHI_API_URL = server.url
+    installation.KALSHI_API_KEY_ID = "key-id"
+    installation.KALSHI_PRIVATE_KEY_PATH = str(path)
+
+
+def checked(capsys):
+    call_command("checkkalshi")
+    return capsys.readouterr().out
+
+
+def test_the_check_says_what_works(server, installation, capsys):
+    installation.KALSHI_API_URL = server.url
+    bad = market_json("KXA-1-Y", yes_bid_dollars="NaN")
+    events = [event_json(market_json("KXA-1-X"), bad)]
+    server.replies = [Reply(STATUS), Reply({"events": events, "cursor": ""})]
+    words = checked(capsys)
+    assert "exchange active, trading paused" in words
+    assert "none: public data only, at 60 tokens" in words
+    assert "agrees with the exchange's" in words
+    assert "1 events and 1 markets read, 1 rejected, the first since KXA-1-Y: 'NaN'" in words
+
+
+def test_the_check_tells_tier_and_limits_of_a_key(server, installation, capsys, tmp_path):
+    (tmp_path / "key.pem").write_bytes(pem(ED25519_KEY))
+    configure(installation, server, tmp_path / "key.pem")
+    server.replies = [Reply(STATUS), Reply(LIMITS), Reply({"events": []})]
+    assert "Ed25519, accepted: tier basic, 200 tokens a second" in checked(capsys)
+    installation.KALSHI_RATE = 300
+    server.replies = [Reply(STATUS), Reply(LIMITS), Reply({"events": []})]
+    with pytest.raises(CommandError, match="1 to put right"):
+        call_command("checkkalshi")
+    assert "fewer than KALSHI_RATE=300" in capsys.readouterr().out
+
+
+def test_the_check_fails_where_a_key_is_not_accepted(server, installation, capsys, tmp_path):
+    (tmp_path / "key.pem").write_bytes(pem(RSA_KEY))
+    configure(installation, server, tmp_path / "key.pem")
+    server.replies = [Reply(STATUS), Reply(status=401), Reply({"events": []})]
+    with pytest.raises(CommandError):
+        call_command("checkkalshi")
+    assert "WRONG  key       RSA: /trade-api/v2/account/limits: not let in (401" in (
+        capsys.readouterr().out
+    )
+
+
+def test_the_check_fails_where_the_key_file_is_missing(server, installation, capsys, tmp_path):
+    configure(installation, server, tmp_path / "key.pem")
+    with pytest.raises(CommandError):
+        call_command("checkkalshi")
+    assert "No such file" in capsys.readouterr().out
+
+
+def test_the_check_fails_where_nobody_answers(installation, capsys):
+    installation.KALSHI_API_URL = "http://127.0.0.1:9/trade-api/v2"
+    with pytest.raises(CommandError):
+        call_command("checkkalshi")
+    assert "WRONG  reach" in capsys.readouterr().out
+
+
+def test_the_check_fails_where_the_clocks_differ(server, installation, capsys):
+    installation.KALSHI_API_URL = server.url
+    server.ahead = 90
+    server.replies = [Reply(STATUS), Reply({"events": []})]
+    with pytest.raises(CommandError):
+        call_command("checkkalshi")
+    assert re.search(r"WRONG  clock     (89|90) s behind the exchange's", capsys.readouterr().out)

@@ -1,0 +1,409 @@
+import json
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import msgspec
+import pytest
+from django.conf import settings
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from markets.kalshi import payloads
+from markets.prices import PriceRange
+from markets.tests.exchange import market_json, series_json
+
+PRICE_KEYS = ("yes_bid_dollars", "yes_ask_dollars", "last_price_dollars", "previous_price_dollars")
+COUNT_KEYS = (
+    "yes_bid_size_fp",
+    "yes_ask_size_fp",
+    "volume_fp",
+    "volume_24h_fp",
+    "open_interest_fp",
+)
+PRICES = st.integers(1, 9_999).map(lambda units: f"{Decimal(units) / 10_000:.4f}")
+COUNTS = st.integers(1, 10**18 - 1).map(lambda units: f"{Decimal(units).scaleb(-2):f}")
+NO_NUMBERS = ("NaN", "sNaN", "Infinity", "", ".", ".5", "0.", " 0.1", "+0.1", "0_1", "1E-2")
+# JSON strings may hold lone surrogates, which bytes cannot.
+ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+def encoded(**changes):
+    return json.dumps(market_json("KXA-1-X") | changes).encode()
+
+
+def quote(**changes):
+    return payloads.quote(encoded(**changes))
+
+
+def market(**changes):
+    return payloads.market(encoded(**changes))
+
+
+def without(key):
+    fields = market_json("KXA-1-X")
+    del fields[key]
+    return json.dumps(fields).encode()
+
+
+def event_json(**changes):
+    return json.dumps(
+        {
+            "event_ticker": "KXA-1",
+            "series_ticker": "KXA",
+            "title": "What of it?",
+            "sub_title": "",
+            "collateral_return_type": "MECNET",
+            "mutually_exclusive": True,
+            "settlement_sources": [{"name": "A source", "url": "https://example.org"}],
+            **changes,
+        }
+    ).encode()
+
+
+# --- quotes -------------------------------------------------------------------------------------
+
+
+@given(PRICES, PRICES, COUNTS, COUNTS, COUNTS)
+def test_every_number_of_a_quote_is_kept_to_the_digit(bid, ask, bid_size, ask_size, volume):
+    seen = quote(
+        yes_bid_dollars=bid,
+        yes_ask_dollars=ask,
+        yes_bid_size_fp=bid_size,
+        yes_ask_size_fp=ask_size,
+        volume_fp=volume,
+    )
+    numbers = (seen.yes_bid, seen.yes_ask, seen.yes_bid_size, seen.yes_ask_size, seen.volume)
+    assert [str(number) for number in numbers] == [bid, ask, bid_size, ask_size, volume]
+
+
+@pytest.mark.parametrize("key", [*PRICE_KEYS, *COUNT_KEYS])
+@given(text=ANYTHING)
+def test_nonsense_is_refused_naming_the_key(key, text):
+    assume(not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text))
+    with pytest.raises(msgspec.ValidationError, match=f"\\$\\.{key}"):
+        quote(**{key: text})
+
+
+@pytest.mark.parametrize("key", PRICE_KEYS)
+@pytest.mark.parametrize("text", [*NO_NUMBERS, "-0.1", "0.1\n", "1.0001", "2", "0.12345", "01"])
+def test_a_price_is_written_one_way(key, text):
+    with pytest.raises(msgspec.ValidationError, match=f"\\$\\.{key}"):
+        quote(**{key: text})
+
+
+@pytest.mark.parametrize("key", COUNT_KEYS)
+@pytest.mark.parametrize("text", [*NO_NUMBERS, "-1", "1.001", "1,000", "1 ", "07", "1" + 16 * "0"])
+def test_a_count_is_written_one_way(key, text):
+    with pytest.raises(msgspec.ValidationError, match=f"\\$\\.{key}"):
+        quote(**{key: text})
+
+
+@pytest.mark.parametrize("key", [*PRICE_KEYS, *COUNT_KEYS])
+@pytest.mark.parametrize("value", [42, 0.42, None, True, [], {}])
+def test_a_number_that_is_no_string_is_refused(key, value):
+    with pytest.raises(msgspec.ValidationError, match=f"\\$\\.{key}"):
+        quote(**{key: value})
+
+
+@pytest.mark.parametrize("key", [*PRICE_KEYS, *COUNT_KEYS, "ticker", "status", "close_time"])
+def test_a_missing_key_fails_instead_of_looking_like_an_empty_book(key):
+    with pytest.raises(msgspec.ValidationError, match=key):
+        payloads.quote(without(key))
+
+
+@pytest.mark.parametrize(
+    ("price", "size"),
+    [("0.0000", "0.00"), ("0.0000", "5.00"), ("0.4200", "0.00"), ("1.0000", "5.00")],
+)
+def test_a_side_nobody_offers_is_none_in_price_and_size(price, size):
+    seen = quote(yes_bid_dollars=price, yes_bid_size_fp=size)
+    assert (seen.yes_bid, seen.yes_bid_size) == (None, None)
+    assert (seen.yes_ask, seen.yes_ask_size) == (Decimal("0.45"), Decimal("12.50"))
+    seen = quote(yes_ask_dollars=price, yes_ask_size_fp=size)
+    assert (seen.yes_ask, seen.yes_ask_size) == (None, None)
+    assert (seen.yes_bid, seen.yes_bid_size) == (Decimal("0.42"), Decimal("100"))
+
+
+def test_the_no_pair_is_never_read():
+    seen = quote(yes_bid_dollars="0.0000", yes_bid_size_fp="0.00", no_ask_dollars="0.5000")
+    assert seen.yes_bid is None
+
+
+def test_what_never_traded_has_no_last_price():
+    seen = quote(last_price_dollars="0.0000", previous_price_dollars="0.0000", volume_fp="0.00")
+    assert (seen.last_price, seen.previous_price, seen.volume) == (None, None, 0)
+
+
+def test_words_not_met_before_pass():
+    words = {"status": "resting", "result": "void", "a_new_key": {"of": ["any", "shape"]}}
+    assert quote(**words).status == "resting"
+    assert (market(**words).status, market(**words).result) == ("resting", "void")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"yes_bid_dollars": "0.4300"},
+        {"yes_ask_size_fp": "12.51"},
+        {"last_price_dollars": "0.4500"},
+        {"volume_fp": "1000.01"},
+        {"open_interest_fp": "701.00"},
+    ],
+)
+def test_a_change_of_the_quote_changes_its_mark_alone(change):
+    before, after = quote(), quote(**change)
+    assert before.quote_mark != after.quote_mark
+    assert before.definition_mark == after.definition_mark
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "closed"},
+        {"result": "yes"},
+        {"updated_time": "2026-11-02T12:00:00Z"},
+        {"close_time": "2026-11-02T12:00:00Z"},
+        {"settlement_ts": "2026-11-02T12:00:00Z"},
+        {"settlement_value_dollars": "0.0000"},
+        {"is_provisional": True},
+    ],
+)
+def test_a_change_of_the_definition_changes_its_mark_alone(change):
+    before, after = quote(), quote(**change)
+    assert before.definition_mark != after.definition_mark
+    assert before.quote_mark == after.quote_mark
+
+
+def test_marks_fit_a_column_and_are_the_same_in_every_process():
+    marks = {quote(volume_fp=f"{number}.00").quote_mark for number in range(100)}
+    assert len(marks) == 100
+    assert all(-(2**63) <= mark < 2**63 for mark in marks)
+    code = (
+        "import sys; from markets.kalshi import payloads as p; print(p.quote(sys.argv[1].encode()))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code, encoded().decode()],
+            env={"PYTHONHASHSEED": seed},
+            cwd=settings.BASE_DIR,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+
+
+def test_what_the_clock_alone_moves_changes_no_mark():
+    before, after = quote(), quote(volume_24h_fp="1.00", previous_price_dollars="0.5000")
+    assert (before.quote_mark, before.definition_mark) == (after.quote_mark, after.definition_mark)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"null", b"[]", b'{"ticker": "\xff"}', b"[" * 100_000, b'"\\ud800"']
+)
+@pytest.mark.parametrize(
+    "read", [payloads.quote, payloads.market, payloads.event, payloads.series, payloads.trade]
+)
+def test_what_is_no_payload_raises_one_kind_of_error(read, raw):
+    with pytest.raises(msgspec.MsgspecError):
+        read(raw)
+
+
+# --- definitions --------------------------------------------------------------------------------
+
+
+def test_a_definition_carries_strikes_and_grid_exactly():
+    seen = payloads.market(encoded(floor_strike="@").replace(b'"@"', b"77.10000000000001"))
+    assert seen.floor_strike == Decimal("77.10000000000001")
+    assert seen.price_ranges == (PriceRange(Decimal(0), Decimal(1), Decimal("0.01")),)
+    assert (seen.cap_strike, seen.strike_type, seen.notional_value) == (None, "", 1)
+
+
+def test_a_settlement_value_may_be_zero_and_may_be_absent():
+    assert market(settlement_value_dollars="0.0000").settlement_value == 0
+    assert market(settlement_value_dollars="0.333333").settlement_value == Decimal("0.333333")
+    assert market(settlement_value_dollars=None).settlement_value is None
+    assert market().settlement_value is None
+
+
+@pytest.mark.parametrize("text", [*NO_NUMBERS, "1.000001", "0.1234567", "-0.5"])
+def test_a_settlement_value_is_written_one_way(text):
+    with pytest.raises(msgspec.ValidationError, match=r"\$\.settlement_value_dollars"):
+        market(settlement_value_dollars=text)
+
+
+def test_instants_are_aware():
+    assert market().close_time == datetime(2030, 1, 1, 15, tzinfo=UTC)
+    with pytest.raises(msgspec.ValidationError, match="close_time"):
+        market(close_time="2030-01-01T15:00:00")
+
+
+def test_nulls_for_text_become_blanks():
+    seen = market(early_close_condition=None, strike_type=None, functional_strike=None)
+    assert (seen.early_close_condition, seen.strike_type, seen.functional_strike) == ("", "", "")
+
+
+def test_keys_younger_than_the_recordings_have_a_default():
+    fields = market_json("KXA-1-X")
+    del fields["settlement_bounds_type"], fields["exchange_index"]
+    seen = payloads.market(json.dumps(fields).encode())
+    assert (seen.settlement_bounds_type, seen.exchange_index) == ("default", None)
+
+
+def test_the_exchange_s_zero_time_is_no_time():
+    assert market(created_time="0001-01-01T00:00:00Z").created_time is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("ticker", "T" * 201),
+        ("ticker", ""),
+        ("title", "a\0b"),
+        ("custom_strike", {"Word": "\0"}),
+        ("a_new_key", ["\0"]),
+        ("floor_strike", 1e300),
+        ("cap_strike", 1e-300),
+        ("floor_strike", "NaN"),
+        ("settlement_timer_seconds", 2**31),
+        ("settlement_timer_seconds", -1),
+        ("close_time", "9999-12-31T23:59:59-14:00"),
+        ("open_time", "0001-01-01T00:00:00+14:00"),
+        ("notional_value_dollars", "-1.0000"),
+        ("price_ranges", [{"start": "0", "end": "NaN", "step": "0.01"}]),
+        ("price_ranges", [{"start": "0", "end": "1"}]),
+        ("settlement_value_dollars", "1.5"),
+    ],
+)
+def test_what_the_database_could_not_hold_is_refused_at_the_door(key, value):
+    with pytest.raises(msgspec.MsgspecError):
+        market(**{key: value})
+
+
+def test_a_number_too_large_for_json_columns_is_refused_wherever_it_stands():
+    with pytest.raises(msgspec.MsgspecError):
+        payloads.market(encoded(a_new_key="@").replace(b'"@"', b"1e999"))
+
+
+def test_text_that_only_looks_like_a_nul_passes():
+    assert market(title="a\\u0000b").title == "a\\u0000b"
+
+
+def test_a_ticker_with_a_nul_is_refused_and_named_without_it():
+    raw = encoded(ticker="KX\0A")
+    with pytest.raises(msgspec.ValidationError, match="NUL"):
+        payloads.quote(raw)
+    assert payloads.ticker_of(raw) == "KXA"
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"ticker": 5}', b"\xff"])
+def test_a_payload_without_a_name_has_a_blank_one(raw):
+    assert payloads.ticker_of(raw) == ""
+
+
+def test_an_event_is_named_by_its_own_ticker():
+    assert payloads.ticker_of(b'{"event_ticker": "KXA-1", "markets": 5}') == "KXA-1"
+
+
+def test_an_event_leaves_its_markets_unread():
+    seen = payloads.event(event_json(markets=[market_json("KXA-1-X"), {"title": "a\0b"}, 5]))
+    assert (seen.ticker, seen.series_ticker, seen.strike_period) == ("KXA-1", "KXA", "")
+    assert payloads.quote(seen.markets[0]).ticker == "KXA-1-X"
+    assert len(seen.markets) == 3
+
+
+def test_an_event_without_markets_has_none():
+    assert payloads.event(event_json(settlement_sources=None)).markets == []
+
+
+@pytest.mark.parametrize("key", ["title", "settlement_sources"])
+def test_an_event_with_a_nul_is_refused(key):
+    value = [{"name": "\0"}] if key == "settlement_sources" else "\0"
+    with pytest.raises(msgspec.ValidationError, match="NUL"):
+        payloads.event(event_json(**{key: value}))
+
+
+@pytest.mark.parametrize("text", ["0.5", "1", "0.035", "0.1"])
+def test_a_fee_multiplier_is_read_from_its_text(text):
+    raw = json.dumps(series_json("KXA") | {"fee_multiplier": "@"}).encode()
+    assert str(payloads.series(raw.replace(b'"@"', text.encode())).fee_multiplier) == text
+
+
+@pytest.mark.parametrize("text", [b"-1", b"1e9", b'"NaN"', b"null", b"true", b"1e-300"])
+def test_a_senseless_fee_multiplier_is_refused(text):
+    raw = json.dumps(series_json("KXA") | {"fee_multiplier": "@"}).encode()
+    with pytest.raises(msgspec.ValidationError):
+        payloads.series(raw.replace(b'"@"', text))
+
+
+# --- books, trades, candles ---------------------------------------------------------------------
+
+
+def book(yes, no):
+    sides = {"yes_dollars": yes, "no_dollars": no}
+    return payloads.order_book(json.dumps({"orderbook_fp": sides}).encode())
+
+
+def test_the_best_level_of_a_book_is_its_last_whatever_the_order_it_came_in():
+    seen = book([["0.4200", "3.00"], ["0.0100", "10.00"], ["0.4100", "0.50"]], [])
+    assert seen.yes[-1] == (Decimal("0.42"), Decimal(3))
+    assert [level.price for level in seen.yes] == sorted(level.price for level in seen.yes)
+    assert seen.no == ()
+
+
+@pytest.mark.parametrize("level", [["0.42"], [42, 1], ["0.42", "1", "2"], ["NaN", "1"], "0.42"])
+def test_a_malformed_level_is_refused(level):
+    with pytest.raises(msgspec.ValidationError):
+        book([level], [])
+
+
+def test_a_book_under_its_old_key_is_refused():
+    with pytest.raises(msgspec.ValidationError, match="orderbook_fp"):
+        payloads.order_book(b'{"orderbook": {"yes": null, "no": null}}')
+
+
+TRADE = {
+    "trade_id": "7f1c",
+    "ticker": "KXA-1-X",
+    "count_fp": "2.50",
+    "yes_price_dollars": "0.4200",
+    "no_price_dollars": "0.5800",
+    "taker_outcome_side": "yes",
+    "taker_book_side": "bid",
+    "created_time": "2026-11-01T12:00:00.000001Z",
+    "is_block_trade": False,
+}
+
+
+def test_a_trade_is_read_on_the_yes_scale():
+    seen = payloads.trade(json.dumps(TRADE).encode())
+    assert (seen.yes_price, seen.count) == (Decimal("0.42"), Decimal("2.5"))
+    assert seen.created_time.microsecond == 1
+
+
+def candle(**changes):
+    side = dict.fromkeys(("open_dollars", "low_dollars", "high_dollars"), "0.4200")
+    fields = {
+        "end_period_ts": 1_795_000_000,
+        "yes_bid": side | {"close_dollars": "0.4300"},
+        "yes_ask": side | {"close_dollars": "0.4500"},
+        "price": {"open_dollars": None, "previous_dollars": "0.4100"},
+        "volume_fp": "0.00",
+        "open_interest_fp": "7.00",
+    }
+    return payloads.candlestick(json.dumps(fields | changes).encode())
+
+
+def test_a_candle_without_trades_still_has_its_quotes():
+    seen = candle()
+    assert (seen.yes_bid.close, seen.yes_ask.close) == (Decimal("0.43"), Decimal("0.45"))
+    assert (seen.price.open, seen.price.close, seen.price.previous) == (None, None, Decimal("0.41"))
+
+
+def test_a_candle_in_cents_is_refused():
+    with pytest.raises(msgspec.ValidationError, match="dollars"):
+        candle(yes_bid={"open": 42, "low": 42, "high": 42, "close": 43})

@@ -1,0 +1,280 @@
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import httpx
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+
+from markets.models import Event, Market, MarketSnapshot, Poll, Series, Sweep, Tier
+from markets.recorder import RECORDER_LOCK, record_tick, refresh_series
+from markets.tests.exchange import Exchange
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+INTERVAL = 1.0
+
+
+def tick(exchange: Exchange) -> Poll:
+    """One tick with all slots free and every tier due."""
+    Poll.objects.update(started_at=datetime.now(UTC) - timedelta(hours=1))
+    Sweep.objects.update(started_at=datetime.now(UTC) - timedelta(hours=1))
+    with exchange.client() as client:
+        poll = record_tick(client, interval=INTERVAL)
+    assert poll is not None
+    return poll
+
+
+def test_it_records_every_open_market_with_its_event_and_series(exchange):
+    exchange.list("KXA-1-X", "KXA-1-Y", "KXB-1-X", "KXC-1-T3.00")
+    poll = tick(exchange)
+    assert (poll.error, poll.markets, poll.snapshots, poll.rejected) == ("", 4, 4, 0)
+    market = Market.objects.get(ticker="KXC-1-T3.00")
+    assert (market.event.ticker, market.event.series.ticker) == ("KXC-1", "KXC")
+    assert (market.yes_bid, market.yes_ask) == (Decimal("0.42"), Decimal("0.45"))
+    assert market.quoted_at == market.snapshots.get().timestamp
+
+
+def test_it_writes_nothing_where_nothing_changed(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    assert tick(exchange).snapshots == 0
+    assert MarketSnapshot.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"yes_bid_dollars": "0.4300"},
+        {"yes_ask_size_fp": "12.51"},
+        {"last_price_dollars": "0.4500"},
+        {"volume_fp": "1000.01"},
+        {"open_interest_fp": "701.00"},
+    ],
+)
+def test_any_change_of_the_quote_is_a_snapshot(exchange, change):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    exchange.markets["KXA-1-X"] |= change
+    assert tick(exchange).snapshots == 1
+
+
+def test_an_unchanged_market_is_written_again_as_a_heartbeat(exchange, settings):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    settings.HOT_HEARTBEAT = settings.HEARTBEAT = 0
+    assert tick(exchange).snapshots == 1
+
+
+def test_a_missing_side_is_null_and_never_a_price(exchange):
+    exchange.list(
+        "KXA-1-X",
+        yes_bid_dollars="0.0000",
+        yes_bid_size_fp="0.00",
+        yes_ask_dollars="1.0000",
+        yes_ask_size_fp="0.00",
+        last_price_dollars="0.0000",
+    )
+    tick(exchange)
+    snapshot = MarketSnapshot.objects.get()
+    assert (snapshot.yes_bid, snapshot.yes_ask, snapshot.last_price) == (None, None, None)
+    assert snapshot.mid is None
+    assert snapshot.spread is None
+
+
+def test_a_crossed_and_an_off_grid_book_are_flagged_and_kept(exchange):
+    exchange.list("KXA-1-X", yes_bid_dollars="0.4650", yes_ask_dollars="0.4500")
+    tick(exchange)
+    assert {flag.name for flag in MarketSnapshot.objects.get().flags} == {"CROSSED", "OFF_GRID"}
+
+
+def test_one_bad_market_is_counted_and_kept_aside_and_costs_no_other(exchange):
+    exchange.list("KXA-1-X", "KXA-1-Y")
+    exchange.markets["KXA-1-X"]["yes_bid_dollars"] = "NaN"
+    poll = tick(exchange)
+    assert (poll.rejected, poll.snapshots, poll.error) == (1, 1, "")
+    assert poll.rejects[0]["ticker"] == "KXA-1-X"
+    assert "yes_bid" in poll.rejects[0]["reason"]
+    assert "KXA-1-X" in Sweep.objects.newest_complete(Tier.UNIVERSE).skipped
+
+
+def test_a_nul_character_in_a_payload_is_nonsense_and_costs_no_other(exchange):
+    exchange.list("KXA-1-X", "KXA-1-Y")
+    exchange.markets["KXA-1-X"]["some_new_field"] = "a\0b"
+    exchange.markets["KXA-1-Y"]["title"] = "a\0b"
+    exchange.list("KXA-1-Z")
+    poll = tick(exchange)
+    assert (poll.rejected, poll.snapshots, poll.error) == (2, 1, "")
+
+
+def test_a_word_too_long_for_its_column_is_nonsense_and_costs_no_other(exchange):
+    exchange.list("KXA-1-X", status="x" * 1000)
+    exchange.list("KXA-1-Y")
+    poll = tick(exchange)
+    assert (poll.rejected, poll.snapshots, poll.error) == (1, 1, "")
+
+
+def test_a_changed_definition_is_written_with_its_payload(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    exchange.markets["KXA-1-X"] |= {
+        "status": "determined",
+        "result": "yes",
+        "settlement_value_dollars": "1.0000",
+        "rules_primary": "Amended.",
+    }
+    tick(exchange)
+    market = Market.objects.get()
+    assert (market.status, market.result, market.settlement_value) == ("determined", "yes", 1)
+    assert market.raw_data["rules_primary"] == market.rules_primary == "Amended."
+
+
+def test_a_hot_market_is_observed_while_the_universe_rests(exchange):
+    exchange.list("KXA-1-X", "KXA-1-Y")
+    tick(exchange)
+    assert Market.objects.filter(is_hot=True).count() == 2
+    Sweep.objects.filter(tier=Tier.UNIVERSE).update(started_at=datetime.now(UTC))
+    Poll.objects.all().delete()
+    exchange.quote("KXA-1-X", "0.4300", "0.4500")
+    exchange.asked.clear()
+    with exchange.client() as client:
+        assert record_tick(client, interval=INTERVAL).snapshots == 1
+    assert [request.url.path for request in exchange.asked] == ["/trade-api/v2/markets"]
+
+
+def test_the_hot_list_is_the_most_traded_and_whatever_is_watched(exchange, settings):
+    settings.HOT_MARKETS = 1
+    exchange.list("KXA-1-X")
+    exchange.list("KXA-1-Y", volume_24h_fp="9000.00")
+    exchange.list("KXA-1-Z")
+    tick(exchange)
+    user = User.objects.create_user("ada")
+    Market.objects.get(ticker="KXA-1-Z").watches.create(user=user)
+    assert sorted(Market.objects.hot_tickers()) == ["KXA-1-Y", "KXA-1-Z"]
+
+
+def test_a_market_near_its_close_counts_tenfold_for_the_hot_list(exchange, settings):
+    settings.HOT_MARKETS = 1
+    soon = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
+    exchange.list("KXA-1-X", volume_24h_fp="400.00")
+    exchange.list("KXA-1-Y", close_time=soon, volume_24h_fp="50.00")
+    tick(exchange)
+    assert Market.objects.hot_tickers() == ["KXA-1-Y"]
+
+
+def test_a_universe_larger_than_a_tick_is_walked_over_several(exchange):
+    exchange.list(*(f"KXA-{n}-X" for n in range(5)))
+    for seen in (2, 4, 5):
+        exchange.pages_left = 1
+        Poll.objects.all().delete()
+        with exchange.client() as client:
+            record_tick(client, interval=INTERVAL)
+        assert Market.objects.count() == seen
+    assert Sweep.objects.filter(tier=Tier.UNIVERSE).count() == 1
+    assert Sweep.objects.newest_complete(Tier.UNIVERSE).markets == 5
+
+
+def test_a_market_past_its_close_is_settled_by_name(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    Market.objects.update(close_time=datetime.now(UTC) - timedelta(minutes=1))
+    settled = exchange.markets.pop("KXA-1-X") | {
+        "status": "finalized",
+        "result": "no",
+        "settlement_value_dollars": "0.0000",
+        "settlement_ts": "2026-11-20T10:00:00Z",
+    }
+    exchange.historical["KXA-1-X"] = settled
+    tick(exchange)
+    market = Market.objects.get()
+    assert (market.status, market.result, market.settlement_value) == ("finalized", "no", 0)
+
+
+def test_a_market_that_closes_early_is_found_among_the_updates(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    closed = exchange.markets.pop("KXA-1-X") | {
+        "status": "closed",
+        "close_time": "2026-11-20T09:00:00Z",
+        "updated_time": "2026-11-20T09:00:00Z",
+    }
+    exchange.updates.append(closed)
+    tick(exchange)
+    assert Market.objects.get().status == "closed"
+
+
+def test_an_exchange_error_is_told_and_the_other_tiers_go_on(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    exchange.failing["/events"] = httpx.Response(400, text='{"code":"bad","message":"no"}')
+    exchange.quote("KXA-1-X", "0.4300", "0.4500")
+    poll = tick(exchange)
+    assert "walk_universe" in poll.error
+    assert "bad" in poll.error
+    assert poll.snapshots == 1
+    assert poll.finished_at is not None
+
+
+def test_a_second_recorder_stands_aside(exchange):
+    own = connection.copy()
+    with own.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [RECORDER_LOCK])
+        with exchange.client() as client:
+            assert record_tick(client, interval=INTERVAL) is None
+    own.close()
+    assert Poll.objects.count() == 0
+
+
+def test_a_slot_is_claimed_once(exchange):
+    with exchange.client() as client:
+        assert record_tick(client, interval=INTERVAL) is not None
+        assert record_tick(client, interval=INTERVAL) is None
+
+
+def test_a_failure_while_writing_leaves_nothing_half_written_and_says_so(exchange, settings):
+    exchange.list("KXA-1-X", "KXA-1-Y")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ALTER TABLE markets_market ADD CONSTRAINT refuse CHECK (ticker <> 'KXA-1-Y') NOT VALID"
+        )
+    try:
+        poll = tick(exchange)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE markets_market DROP CONSTRAINT refuse")
+    assert "IntegrityError" in poll.error
+    assert (poll.snapshots, MarketSnapshot.objects.count(), Market.objects.count()) == (0, 0, 0)
+    assert Poll.objects.get().finished_at is not None
+
+
+def test_an_older_observation_does_not_replace_a_newer_quote(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    Market.objects.update(quoted_at=later)
+    exchange.quote("KXA-1-X", "0.1000", "0.9000")
+    tick(exchange)
+    market = Market.objects.get()
+    assert (market.quoted_at, market.yes_bid) == (later, Decimal("0.42"))
+    assert MarketSnapshot.objects.count() == 2
+
+
+def test_series_are_read_whole_and_then_rest_for_an_hour(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    assert Series.objects.get().title == ""
+    with exchange.client() as client:
+        assert refresh_series(client) == 1
+        assert refresh_series(client) == 0
+    series = Series.objects.get()
+    assert (series.title, series.fee_multiplier) == ("Series KXA", Decimal("0.5"))
+
+
+def test_an_event_keeps_its_row_when_it_changes(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    before = Event.objects.get()
+    Event.objects.update(title="Old title")
+    tick(exchange)
+    after = Event.objects.get()
+    assert (after.pk, after.title) == (before.pk, "What of KXA-1?")

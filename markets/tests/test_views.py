@@ -1,0 +1,393 @@
+"""What the pages show, and what they are asked for."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.test import Client
+
+from markets.models import Market
+from markets.tests.making import a_market, a_pass, a_run, an_event, observe
+
+pytestmark = [
+    pytest.mark.django_db,
+    # WhiteNoise looks for what `collectstatic` would have made.
+    pytest.mark.filterwarnings("ignore:No directory at"),
+]
+
+ROWS = {"HTTP_HX_REQUEST": "true", "HTTP_HX_TARGET": "rows"}
+RESULTS = {"HTTP_HX_REQUEST": "true", "HTTP_HX_TARGET": "results"}
+
+
+def tickers(html: str) -> list[str]:
+    return re.findall(r'<tr data-ticker="([^"]+)"', html)
+
+
+def page(client: Client, address: str, **headers: str) -> str:
+    response = client.get(address, **headers)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+class TestList:
+    def test_the_root_leads_to_the_markets(self, client):
+        assert client.get("/").headers["Location"] == "/markets/"
+
+    def test_a_row_shows_the_interval_and_its_figures(self, client):
+        a_market(yes_bid=Decimal("0.425"), open_interest=Decimal(1234567))
+        html = page(client, "/markets/")
+        assert "42.5–45¢" in html
+        assert "+4¢" in html
+        assert "2.5¢" in html
+        assert "1,234,567" in html
+        assert '<line class="band" x1="42.50" y1="6" x2="45.00" y2="6"/>' in html
+        assert "1 d" in html or "23 h" in html
+
+    def test_a_missing_side_is_an_open_end_and_never_a_zero(self, client):
+        a_market("A-1", yes_ask=None)
+        a_market("A-2", yes_bid=None)
+        a_market("A-3", yes_bid=None, yes_ask=None, last_price=None)
+        html = page(client, "/markets/?sort=ticker")
+        assert "≥ 42¢" in html
+        assert "≤ 45¢" in html
+        assert "no quotes" in html
+        assert '<line class="open" x1="42.00" y1="6" x2="100" y2="6"/>' in html
+        assert '<line class="open" x1="45.00" y1="6" x2="0" y2="6"/>' in html
+
+    def test_only_open_markets_are_listed_unless_others_are_asked_for(self, client):
+        for status in ("active", "inactive", "closed", "disputed", "finalized", "initialized"):
+            a_market(f"A-{status}", status=status)
+        listed = {
+            word: set(tickers(page(client, f"/markets/?status={word}")))
+            for word in ("open", "closed", "settled", "disputed", "all")
+        }
+        assert set(tickers(page(client, "/markets/"))) == listed["open"]
+        assert listed["open"] == {"A-active", "A-inactive"}
+        assert listed["closed"] == {"A-closed", "A-disputed"}
+        assert listed["settled"] == {"A-finalized"}
+        assert listed["disputed"] == {"A-disputed"}
+        assert len(listed["all"]) == 6
+
+    def test_an_unknown_status_is_named_and_not_guessed_at(self, client):
+        a_market()
+        assert "nonsense is not one of the available choices" in page(
+            client, "/markets/?status=nonsense"
+        )
+
+    def test_every_word_of_a_search_must_be_found_somewhere(self, client):
+        a_market("KXRAIN-1", event="Rain in New York", yes_sub_title="Over 2 inches")
+        a_market("KXSNOW-1", event=an_event("Snow in New York", ticker="KXSNOW"))
+        assert tickers(page(client, "/markets/?q=york+inches")) == ["KXRAIN-1"]
+        assert tickers(page(client, "/markets/?q=kxsnow")) == ["KXSNOW-1"]
+
+    def test_a_search_that_holds_a_nul_character_is_refused_in_words(self, client):
+        assert "Null characters are not allowed" in page(client, "/markets/?q=a%00b")
+
+    def test_a_category_narrows_the_list_and_keeps_the_others_to_choose_from(self, client):
+        a_market("A-1", event=an_event("Rain", ticker="A", category="Climate"))
+        a_market("B-1", event=an_event("Vote", ticker="B", category="Politics"))
+        html = page(client, "/markets/?category=Politics")
+        assert tickers(html) == ["B-1"]
+        assert "Open markets in Politics" in html
+        assert "Climate (1)" in html
+
+    @pytest.mark.parametrize(
+        ("sort", "first"),
+        [
+            ("", "BUSY-1"),
+            ("-volume", "CALM-1"),
+            ("spread", "CALM-1"),
+            ("closing", "CALM-1"),
+            ("change", "BUSY-1"),
+            ("interest", "CALM-1"),
+            ("-ticker", "CALM-1"),
+            ("; drop table", "BUSY-1"),
+        ],
+    )
+    def test_the_order_is_one_of_those_known(self, client, sort, first):
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        a_market("BUSY-1", volume_24h=Decimal(9), open_interest=Decimal(1))
+        a_market(
+            "CALM-1",
+            volume_24h=Decimal(5),
+            open_interest=Decimal(2),
+            yes_ask=Decimal("0.43"),
+            last_price=Decimal("0.41"),
+            close_time=soon,
+        )
+        assert tickers(page(client, f"/markets/?sort={sort}"))[0] == first
+
+    def test_what_is_unknown_sorts_last_in_both_directions(self, client):
+        a_market("A-1", yes_ask=None)
+        a_market("B-1")
+        for sort in ("spread", "-spread"):
+            assert tickers(page(client, f"/markets/?sort={sort}")) == ["B-1", "A-1"]
+
+    def test_the_head_of_the_sorted_column_says_so_and_turns_the_order_round(self, client):
+        a_market()
+        html = page(client, "/markets/?sort=spread&q=rain")
+        assert re.search(r'aria-sort="ascending"><a href="\?q=rain&amp;sort=-spread"', html)
+
+    def test_pages_hold_fifty_rows_and_count_them_all(self, client):
+        event = an_event("Many", ticker="MANY")
+        for number in range(51):
+            a_market(f"MANY-{number:02}", event=event)
+        html = page(client, "/markets/?sort=ticker")
+        assert len(tickers(html)) == 50
+        assert '<span class="num">51</span> markets' in html
+        assert tickers(page(client, "/markets/?sort=ticker&page=2")) == ["MANY-50"]
+        assert tickers(page(client, "/markets/?sort=ticker&page=999")) == ["MANY-50"]
+        assert len(tickers(page(client, "/markets/?page=x"))) == 50
+
+    def test_a_refresh_brings_the_rows_and_nothing_else(self, client):
+        a_market()
+        html = page(client, "/markets/", **ROWS)
+        assert html.strip().startswith("<tr")
+        assert "<html" not in html
+        assert "<table" not in html
+
+    def test_a_search_as_typed_brings_the_results_and_an_address_that_reads_as_words(self, client):
+        a_market()
+        response = client.get("/markets/?q=rain&status=open&category=&sort=volume", **RESULTS)
+        assert response.content.decode().strip().startswith('<div id="results">')
+        assert response.headers["HX-Replace-Url"] == "/markets/?q=rain"
+
+    def test_caches_keep_page_and_fragment_apart(self, client):
+        assert "HX-Target" in client.get("/markets/").headers["Vary"]
+
+    def test_a_page_takes_three_queries_and_a_refresh_two(self, client, django_assert_max_num_queries):
+        for number in range(5):
+            a_market(f"MANY{number}-1", event=an_event("One of many", ticker=f"MANY{number}"))
+        with django_assert_max_num_queries(3):
+            page(client, "/markets/")
+        with django_assert_max_num_queries(2):
+            page(client, "/markets/", **ROWS)
+
+    def test_titles_cannot_carry_markup(self, client):
+        hostile = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
+        market = a_market('X"><b>-1', event=an_event(hostile, ticker="X"), yes_sub_title=hostile)
+        for address in ("/markets/", market.get_absolute_url()):
+            html = page(client, address)
+            assert "<script>alert" not in html
+            assert "<img src=x" not in html
+            assert '"><b>' not in html
+
+    def test_without_any_market_the_page_says_what_to_do(self, client):
+        assert "make demo" in page(client, "/markets/")
+        assert "Nothing matches" in page(client, "/markets/?q=unheard")
+
+    def test_the_content_policy_allows_no_inline_style_or_script(self, client):
+        a_market()
+        response = client.get("/markets/")
+        assert "unsafe" not in response.headers["Content-Security-Policy"]
+        html = response.content.decode()
+        assert " style=" not in html
+        assert not re.search(r"<script(?![^>]* src=)", html)
+        assert not re.search(r"\son\w+=", html)
+
+    def test_simulated_data_is_called_so(self, client, settings):
+        settings.SIMULATED = True
+        assert "simulated" in page(client, "/markets/")
+        settings.SIMULATED = False
+        assert "simulated" not in page(client, "/markets/")
+
+
+class TestMarket:
+    def test_it_shows_quote_and_facts(self, client):
+        market = a_market(
+            "KXHIGH-26NOV21-B70.5",
+            strike_type="between",
+            floor_strike=Decimal("70.00000000"),
+            cap_strike=Decimal(71),
+            rules_primary="If the highest temperature is 70 to 71, the market resolves to Yes.",
+        )
+        html = page(client, market.get_absolute_url())
+        assert market.get_absolute_url() == "/markets/KXHIGH-26NOV21-B70.5/"
+        assert "42–45¢" in html
+        assert "× 250" in html
+        assert "70 to 71" in html
+        assert "1¢ steps" in html
+        assert "resolves to Yes" in html
+
+    def test_siblings_stand_up_the_ladder(self, client):
+        event = an_event("Highest temperature", ticker="KXHIGH")
+        market = a_market("KXHIGH-1", event=event)
+        for strike in (90, 70, 80):
+            a_market(f"KXHIGH-T{strike}", event=event, floor_strike=strike, yes_sub_title=f"{strike}°")
+        html = page(client, market.get_absolute_url())
+        assert re.findall(r'sibling-name">(\d+)°', html) == ["70", "80", "90"]
+
+    def test_an_unknown_ticker_is_named_in_the_answer(self, client):
+        response = client.get("/markets/KXNO.SUCH-1/")
+        assert response.status_code == 404
+        assert "There is no market KXNO.SUCH-1." in response.content.decode()
+
+    def test_a_settled_market_says_how(self, client):
+        market = a_market(status="finalized", result="yes", settlement_value=Decimal("1.000000"))
+        html = page(client, market.get_absolute_url())
+        assert "finalized · <strong>YES</strong>" in html
+        assert "100¢" in html
+
+    def test_a_refresh_brings_the_quote_alone(self, client):
+        market = a_market()
+        headers = {"HTTP_HX_REQUEST": "true", "HTTP_HX_TARGET": "quote"}
+        html = page(client, market.get_absolute_url(), **headers)
+        assert "42–45¢" in html
+        assert "<section" not in html
+
+    def test_the_history_can_be_read_as_a_table(self, client):
+        market = a_market()
+        observe(market, datetime.now(UTC) - timedelta(minutes=5), "0.31", "0.33")
+        html = page(client, f"{market.get_absolute_url()}?table=1d")
+        assert "<td class=\"num\">31¢</td>" in html
+
+    def test_a_page_takes_three_queries(self, client, django_assert_max_num_queries):
+        market = a_market()
+        for number in range(3):
+            a_market(f"KXRAIN-{number}", event=market.event)
+        with django_assert_max_num_queries(3):
+            page(client, market.get_absolute_url())
+
+
+class TestAge:
+    """The age of a market is that of the newest complete pass that covers it."""
+
+    def shown(self, client: Client) -> str:
+        found = re.search(r'title="Observed [^"]*">([^<]*)</td>', page(client, "/markets/"))
+        assert found
+        return found[1]
+
+    def test_a_quiet_market_is_as_fresh_as_the_last_pass(self, client):
+        now = datetime.now(UTC)
+        a_market(quoted_at=now - timedelta(hours=2))
+        a_pass("universe", now - timedelta(seconds=40))
+        assert self.shown(client) in ("40 s", "41 s")
+
+    def test_the_hot_list_vouches_for_hot_markets_only(self, client):
+        now = datetime.now(UTC)
+        market = a_market(quoted_at=now - timedelta(hours=2))
+        a_pass("hot", now - timedelta(seconds=3))
+        assert self.shown(client) == "2 h"
+        Market.objects.filter(pk=market.pk).update(is_hot=True)
+        assert self.shown(client) in ("3 s", "4 s")
+
+    def test_unfinished_passes_and_skipped_markets_do_not_count(self, client):
+        now = datetime.now(UTC)
+        market = a_market(quoted_at=now - timedelta(hours=2))
+        a_pass("universe", now - timedelta(seconds=9), complete=False)
+        a_pass("universe", now - timedelta(seconds=40), skipped=[market.ticker])
+        assert self.shown(client) == "2 h"
+
+    def test_a_market_never_quoted_has_none(self, client):
+        a_market(quoted_at=None)
+        a_pass("universe", datetime.now(UTC))
+        assert self.shown(client) == "–"
+
+
+class TestRecording:
+    HEADERS = {"HTTP_HX_REQUEST": "true", "HTTP_HX_TARGET": "recording"}
+
+    @pytest.mark.parametrize(
+        ("seconds", "state"), [(6, "recording"), (30, "late"), (600, "stopped")]
+    )
+    def test_the_pill_goes_by_the_newest_good_run(self, client, settings, seconds, state):
+        settings.POLL_INTERVAL = 5
+        a_run(datetime.now(UTC) - timedelta(seconds=seconds))
+        a_run(datetime.now(UTC), error="TemporaryError: no answer")
+        assert f"dot-{state}" in page(client, "/recorder/", **self.HEADERS)
+
+    def test_nothing_recorded_is_stopped(self, client):
+        assert "nothing yet" in page(client, "/recorder/", **self.HEADERS)
+
+    def test_the_page_lists_runs_with_their_errors(self, client):
+        a_run(datetime.now(UTC), error="TemporaryError: no answer")
+        a_pass("universe", datetime.now(UTC))
+        html = page(client, "/recorder/")
+        assert "TemporaryError: no answer" in html
+        assert "universe" in html
+
+
+class TestChart:
+    def columns(self, client: Client, market: Market, query: str = "") -> dict:
+        response = client.get(f"{market.get_absolute_url()}chart.json{query}")
+        assert response.status_code == 200
+        return response.json()
+
+    def test_the_columns_are_milliseconds_and_dollars(self, client):
+        market = a_market()
+        at = datetime.now(UTC).replace(microsecond=250_000) - timedelta(minutes=10)
+        observe(market, at, "0.40", "0.43")
+        observe(market, at + timedelta(minutes=2), "0.41", None)
+        columns = self.columns(client, market)
+        assert columns["t"] == [int(at.timestamp() * 1000), int(at.timestamp() * 1000) + 120_000]
+        assert columns["bid"] == [0.4, 0.41]
+        assert columns["ask"] == [0.43, None]
+        assert columns["last"] == [0.44, 0.44]
+        assert columns["volume"] == [9000, 9000]
+        assert columns["simulated"] is False
+
+    def test_a_range_begins_with_the_quote_in_force(self, client):
+        market = a_market()
+        long_ago = datetime.now(UTC) - timedelta(days=3)
+        observe(market, long_ago - timedelta(days=1), "0.10", "0.12")
+        observe(market, long_ago, "0.20", "0.22")
+        assert self.columns(client, market, "?range=1h")["bid"] == [0.2]
+        assert self.columns(client, market, "?range=all")["bid"] == [0.1, 0.2]
+
+    def test_since_brings_only_what_is_newer(self, client):
+        market = a_market()
+        at = datetime.now(UTC) - timedelta(minutes=10)
+        for minute in range(3):
+            observe(market, at + timedelta(minutes=minute), f"0.4{minute}", "0.5")
+        newest = self.columns(client, market)["t"]
+        assert self.columns(client, market, f"?since={newest[1]}")["t"] == [newest[2]]
+        assert self.columns(client, market, f"?since={newest[2]}")["t"] == []
+
+    def test_a_long_history_is_drawn_in_at_most_two_thousand_points(self, client):
+        market = a_market()
+        at = datetime.now(UTC) - timedelta(hours=1)
+        for second in range(0, 3600, 1):
+            observe(market, at + timedelta(seconds=second), "0.4", "0.5", volume=second)
+        columns = self.columns(client, market, "?range=1h")
+        assert 1_700 < len(columns["t"]) <= 2_000
+        assert columns["volume"][-1] == 3599
+
+    def test_a_silence_of_the_recorder_is_a_gap_and_a_quiet_market_is_not(self, client, settings):
+        settings.POLL_INTERVAL = 300
+        market = a_market()
+        now = datetime.now(UTC)
+        for minutes in (180, 175, 170, 60, 55, 50):
+            a_run(now - timedelta(minutes=minutes))
+        observe(market, now - timedelta(minutes=175), "0.40", "0.43")
+        gaps = self.columns(client, market)["gaps"]
+        assert [round((b - a) / 60_000) for a, b in gaps] == [110, 50]
+
+    def test_a_silence_filled_later_is_no_gap(self, client, settings):
+        settings.POLL_INTERVAL = 300
+        market = a_market()
+        now = datetime.now(UTC)
+        a_run(now - timedelta(minutes=180))
+        a_run(now - timedelta(minutes=1))
+        observe(market, now - timedelta(minutes=90), "0.40", "0.43")
+        assert self.columns(client, market)["gaps"] == []
+
+    @pytest.mark.parametrize(
+        ("query", "name"),
+        [("range=2d", "range"), ("since=yesterday", "since"), ("since=-1", "since"), ("since=9e99", "since"), ("since=99999999999999999", "since")],
+    )
+    def test_a_bad_parameter_is_named(self, client, query, name):
+        response = client.get(f"{a_market().get_absolute_url()}chart.json?{query}")
+        assert response.status_code == 400
+        assert list(response.json()["details"]) == [name]
+        assert response.json()["message"].startswith(f"{name}: ")
+
+    def test_an_unknown_ticker_is_named_in_the_answer(self, client):
+        response = client.get("/markets/KXNONE-1/chart.json")
+        assert response.status_code == 404
+        assert response.json()["message"] == "There is no market KXNONE-1."
+
+    def test_a_chart_takes_a_handful_of_queries(self, client, django_assert_max_num_queries):
+        market = a_market()
+        with django_assert_max_num_queries(5):
+            self.columns(client, market, "?range=all")

@@ -1,0 +1,147 @@
+"""Pictures of the pages, light and dark, wide and narrow, into `var/screenshots/`.
+
+`pytest tests/screenshots.py`; the name keeps it out of the ordinary run.
+"""
+
+import math
+import random
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.conf import settings
+from playwright.sync_api import Browser
+
+from markets.models import Market, MarketSnapshot, Poll
+from markets.tests.making import a_market, a_pass, a_snapshot, an_event
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings("ignore:No directory at"),
+]
+
+FOLDER = settings.BASE_DIR / "var" / "screenshots"
+STAR = "KXHIGHNY-26NOV21-B52.5"
+EVENTS = [
+    ("KXHIGHNY-26NOV21", "Highest temperature in New York on 21 November", "Climate and Weather",
+     [(f"B{t}.5", f"{t}° to {t + 1}°") for t in range(46, 58, 2)]),
+    ("KXFED-26DEC", "Fed funds rate after the December meeting", "Economics",
+     [("T3.25", "Above 3.25%"), ("T3.50", "Above 3.50%"), ("T3.75", "Above 3.75%")]),
+    ("KXBTCD-26NOV2117", "Bitcoin price on 21 November at 5pm EST", "Crypto",
+     [(f"T{n}", f"${n:,} or above") for n in range(88_000, 100_000, 1_500)]),
+    ("KXCPIYOY-26NOV", "Inflation over the year to November", "Economics",
+     [(f"T{n}", f"Above {n}%") for n in ("2.6", "2.8", "3.0", "3.2")]),
+    ("KXNFLGAME-26NOV22BUFKC", "Buffalo at Kansas City", "Sports", [("BUF", "Buffalo"), ("KC", "Kansas City")]),
+    ("KXSENATEGA-28", "Party to win the Georgia senate seat", "Elections",
+     [("D", "Democratic"), ("R", "Republican"), ("I", "Independent")]),
+    ("KXRAINSEA-26NOV", "Rain in Seattle this month", "Climate and Weather",
+     [(f"T{n}", f"More than {n} inches") for n in range(4, 9)]),
+    ("KXGDP-26Q4", "Real GDP growth in the fourth quarter", "Economics",
+     [(f"T{n}", f"Above {n}%") for n in ("1.0", "2.0", "3.0")]),
+    ("KXOSCARPIC-27", "Best picture at the Academy Awards", "Entertainment",
+     [(f"N{n}", name) for n, name in enumerate(("The Long Harvest", "Meridian", "A Quiet Coast", "Paper Lanterns"))]),
+]
+
+
+def populate() -> None:
+    chance = random.Random(7)
+    now = datetime.now(UTC)
+    for ticker, title, category, outcomes in EVENTS:
+        event = an_event(title, ticker=ticker, category=category)
+        event.series.title = title.split(" on ")[0]
+        event.series.fee_type, event.series.fee_multiplier = "quadratic", 1
+        event.series.save()
+        closes = now + timedelta(hours=chance.choice((3, 9, 20, 70, 400, 5000)), minutes=chance.randrange(60))
+        for place, (suffix, name) in enumerate(outcomes):
+            likely = math.exp(-(((place + 0.5) / len(outcomes) - 0.45) ** 2) * 9) * 0.8
+            a_quoted_market(chance, event, suffix, name=name, likely=likely, closes=closes)
+    runs = []
+    for tick in range(2, 86_400, 5):
+        if not 30_000 < tick < 36_000:
+            runs.append(a_run_at(now - timedelta(seconds=tick), chance))
+    Poll.objects.bulk_create(runs)
+    a_pass("universe", now - timedelta(seconds=24))
+    a_pass("hot", now - timedelta(seconds=2))
+    walk(Market.objects.get(ticker=STAR), chance, now)
+
+
+def a_run_at(at: datetime, chance: random.Random) -> Poll:
+    return Poll(
+        started_at=at,
+        finished_at=at + timedelta(seconds=chance.uniform(0.4, 1.1)),
+        markets=chance.randrange(900, 2400),
+        snapshots=chance.randrange(20, 300),
+        requests=chance.randrange(5, 12),
+    )
+
+
+def a_quoted_market(chance, event, suffix, *, name, likely, closes) -> None:
+    mid = round(min(max(likely * chance.uniform(0.7, 1.2), 0.02), 0.97), 2)
+    width = chance.choice((0.01, 0.01, 0.01, 0.02, 0.03, 0.06, 0.14))
+    bid, ask = max(mid - width / 2, 0.01), min(mid + width / 2, 0.99)
+    traded = mid + chance.uniform(-0.02, 0.02)
+    busy = Decimal(int(chance.paretovariate(0.6) * 120))
+    one_sided = chance.random()
+    a_market(
+        f"{event.ticker}-{suffix}",
+        event=event,
+        yes_sub_title=name,
+        yes_bid=None if one_sided < 0.08 else Decimal(f"{bid:.2f}"),
+        yes_ask=None if one_sided > 0.92 else Decimal(f"{ask:.2f}"),
+        last_price=Decimal(f"{min(max(traded, 0.01), 0.99):.2f}"),
+        previous_price=Decimal(f"{min(max(traded + chance.gauss(0, 0.04), 0.01), 0.99):.2f}"),
+        volume_24h=busy,
+        volume=busy * 7,
+        open_interest=busy * 3,
+        close_time=closes,
+        is_hot=busy > 1000,
+        quoted_at=datetime.now(UTC) - timedelta(seconds=chance.randrange(2, 3000)),
+        rules_primary="Resolves to Yes if the official report says so on the day named in the title.",
+        can_close_early=True,
+        expected_expiration_time=closes + timedelta(hours=2),
+        latest_expiration_time=closes + timedelta(days=7),
+    )
+
+
+def walk(market: Market, chance: random.Random, now: datetime) -> None:
+    """A day of quotes every minute or so, with a stretch in which nothing was recorded."""
+    price, width, volume, seen = 0.31, 0.02, 40_000.0, []
+    for second in range(86_400, 0, -45):
+        price = min(max(price + chance.gauss(0, 0.004) + 0.00006, 0.03), 0.95)
+        width = 0.02 if chance.random() < 0.9 else chance.choice((0.01, 0.03, 0.05))
+        volume += max(0, chance.gauss(-10, 60))
+        if 30_000 < second < 36_000:
+            continue
+        at = now - timedelta(seconds=second)
+        quote = {
+            "yes_bid": Decimal(f"{price - width / 2:.2f}"),
+            "yes_ask": Decimal(f"{price + width / 2 + 0.001:.2f}"),
+            "last_price": Decimal(f"{price + chance.uniform(-1, 1) * width / 2:.2f}"),
+            "volume": Decimal(int(volume)),
+        }
+        seen.append(a_snapshot(market, at, **quote))
+    MarketSnapshot.objects.bulk_create(seen)
+    Market.objects.filter(pk=market.pk).update(
+        quoted_at=at, previous_price=Decimal("0.31"), volume_24h=Decimal(18_250), **quote
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_pictures(browser: Browser, live_server, settings, theme: str, width: int) -> None:
+    settings.SIMULATED = True
+    populate()
+    page = browser.new_page(
+        viewport={"width": width, "height": 900}, color_scheme=theme, device_scale_factor=2
+    )
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, path in {
+        "markets": "/markets/",
+        "market": f"/markets/{STAR}/",
+        "recorder": "/recorder/",
+        "missing": "/markets/KXNONE-1/",
+    }.items():
+        page.goto(live_server.url + path)
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=FOLDER / f"{name}-{width}-{theme}.png", full_page=name == "market")
+    page.close()

@@ -1,0 +1,72 @@
+"""Gives each run of pytest a PostgreSQL and a Valkey of its own, before Django loads its settings.
+
+Loaded by `-p tests.services`. The data lie in `var/test-…` and go with the run; what killed runs
+have left is removed by the next one.
+"""
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from kalshi_insights import embedded
+
+VAR = embedded.BASE_DIR / "var"
+
+# A test never meets the real exchange, nor what a developer's `.env` says of this installation.
+ENVIRONMENT = {
+    "ENVIRONMENT": "development",
+    "DEBUG": "true",
+    "SECRET_KEY": "for tests only, not secret",
+    "KALSHI_API_URL": "http://127.0.0.1:9/trade-api/v2",
+    "KALSHI_API_KEY_ID": "",
+    "KALSHI_PRIVATE_KEY_PATH": "",
+}
+NOWHERE = {"DATABASE_URL": "postgres://127.0.0.1:9/none", "REDIS_URL": "redis://127.0.0.1:9/0"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
+    os.environ.update(ENVIRONMENT)
+    options = early_config.known_args_namespace
+    if options.help or options.version or options.collectonly:
+        os.environ.update(NOWHERE)
+    else:
+        early_config.add_cleanup(_start())
+    return (yield)
+
+
+def _start() -> Callable[[], None]:
+    VAR.mkdir(exist_ok=True)
+    _remove_leftovers()
+    folder = Path(tempfile.mkdtemp(prefix="test-", dir=VAR))
+    folder.chmod(0o755)
+    stack = ExitStack()
+    stack.callback(embedded.remove, folder)
+    try:
+        stack.enter_context(embedded.services(folder, environment=ENVIRONMENT, durable=False))
+    except embedded.EmbeddedError as error:
+        stack.close()
+        raise pytest.UsageError(str(error)) from None
+    return stack.close
+
+
+def _remove_leftovers() -> None:
+    for folder in VAR.glob("test-*"):
+        # A young one may be another run's that has not locked it yet.
+        if time.time() - folder.stat().st_mtime > 60 and _is_abandoned(folder):
+            embedded.remove(folder)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

@@ -1,0 +1,336 @@
+"""The embedded services, as real processes in folders of their own."""
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from kalshi_insights import embedded
+from kalshi_insights.embedded import services
+from kalshi_insights.places import ELSEWHERE, Place, place_of
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
+NOBODY = 65534
+
+
+@pytest.fixture(autouse=True)
+def nothing_configured(monkeypatch):
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.delenv("REDIS_URL")
+
+
+@contextmanager
+def new_folder(mode: int = 0o755) -> Iterator[Path]:
+    root = Path(tempfile.mkdtemp(prefix="embedded-", dir=embedded.BASE_DIR / "var"))
+    root.chmod(mode)
+    folder = root / "a folder"
+    try:
+        yield folder
+    finally:
+        embedded.remove(folder)
+        shutil.rmtree(root)
+
+
+@pytest.fixture
+def folder():
+    with new_folder() as path:
+        yield path
+
+
+@pytest.fixture(scope="module")
+def used_folder():
+    """One with a database already, for tests that do not care about the first start."""
+    with new_folder() as path:
+        yield path
+
+
+def run(sql: str, url: str | None = None) -> list[tuple[object, ...]]:
+    with psycopg.connect(url or os.environ["DATABASE_URL"], autocommit=True) as connection:
+        cursor = connection.execute(sql)
+        return cursor.fetchall() if cursor.description else []
+
+
+def start(folder: Path, *command: str, **options: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "kalshi_insights.embedded", "--folder", str(folder), *command],
+        cwd=embedded.BASE_DIR,
+        stdout=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def handed_on(folder: Path) -> dict[str, str]:
+    return json.loads((folder / "state.json").read_text())["environment"]
+
+
+def as_nobody(function: Callable[[], None]) -> None:
+    """Runs it in a process that has given up root for good."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            function()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_both_servers_run_in_a_path_with_spaces_and_keep_their_data(folder):
+    with services(folder):
+        run("CREATE TABLE kept AS SELECT 7 AS n")
+        assert redis.from_url(os.environ["REDIS_URL"]).ping()
+    assert "DATABASE_URL" not in os.environ
+    with services(folder):
+        assert run("SELECT n FROM kept") == [(7,)]
+
+
+def test_the_database_speaks_utf8_and_utc(used_folder):
+    with services(used_folder):
+        facts = "SELECT current_setting('TimeZone'), current_setting('server_encoding'), upper('é')"
+        assert run(facts) == [("UTC", "UTF8", "É")]
+
+
+def test_passwords_are_asked_for_and_not_shown(used_folder):
+    with services(used_folder) as found:
+        password = (used_folder / "password").read_text()
+        assert stat.S_IMODE((used_folder / "password").stat().st_mode) == 0o600
+        assert stat.S_IMODE((used_folder / "state.json").stat().st_mode) == 0o600
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            run("SELECT 1", os.environ["DATABASE_URL"].replace(password, "guess"))
+        with pytest.raises(redis.AuthenticationError):
+            redis.Redis(port=found.valkey.port, retry=None).ping()
+        for server in found.servers:
+            assert password not in Path(f"/proc/{server.process.pid}/cmdline").read_text()
+
+
+def test_a_second_process_attaches_and_stops_nothing(used_folder):
+    with services(used_folder):
+        command = start(used_folder, "--", "sh", "-c", "echo $DATABASE_URL $REDIS_URL")
+        printed, _ = command.communicate(timeout=20)
+        assert printed.split() == [os.environ["DATABASE_URL"], os.environ["REDIS_URL"]]
+        assert run("SELECT 1") == [(1,)]
+
+
+def test_an_owner_that_is_done_waits_for_those_attached(used_folder):
+    owner = start(used_folder, "--", "cat", stdin=subprocess.PIPE)
+    wait_until((used_folder / "state.json").exists)
+    with services(used_folder):
+        owner.stdin.close()
+        time.sleep(0.3)
+        assert owner.poll() is None
+        assert run("SELECT 1") == [(1,)]
+    assert owner.wait(10) == 0
+    owner.stdout.close()
+
+
+def test_two_folders_have_servers_of_their_own(folder, used_folder):
+    with services(used_folder):
+        with services(folder, always=True):
+            run("CREATE TABLE only_here (n int)")
+        assert run("SELECT to_regclass('only_here')") == [(None,)]
+
+
+def test_nothing_outlives_an_owner_killed_by_force_and_no_row_is_lost(used_folder):
+    owner = start(used_folder, "--", "sleep", "60")
+    wait_until((used_folder / "state.json").exists)
+    url = handed_on(used_folder)["DATABASE_URL"]
+    run("CREATE TABLE written AS SELECT 1 AS n", url)
+    servers = children_of(owner.pid)
+    assert len(servers) == 3
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    with services(used_folder):
+        assert run("SELECT n FROM written") == [(1,)]
+        assert os.environ["DATABASE_URL"] != url
+    wait_until(lambda: not any(is_alive(pid) for pid in servers))
+
+
+def children_of(parent: int) -> list[int]:
+    found = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+    return [int(pid) for pid in found.split()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_servers_killed_by_force_start_again_with_their_port_and_data(used_folder):
+    with services(used_folder) as found:
+        run("CREATE TABLE crashed AS SELECT 1 AS n")
+        port = found.postgres.port
+        found.postgres.kill()
+        found.valkey.kill()
+        found.postgres.start()
+        found.valkey.start()
+        assert found.postgres.port == port
+        assert run("SELECT n FROM crashed") == [(1,)]
+        assert redis.from_url(os.environ["REDIS_URL"]).ping()
+
+
+def test_a_server_that_nobody_owns_is_ended_before_another_starts(used_folder):
+    with services(used_folder) as found:
+        program = Path(f"/proc/{found.postgres.process.pid}/cmdline").read_text().split("\0")[:-1]
+        place = found.postgres.place
+    orphan = subprocess.Popen(
+        program,
+        cwd=found.postgres.data,
+        stderr=subprocess.DEVNULL,
+        user=place.uid,
+        group=place.gid,
+        extra_groups=place.groups,
+    )
+    wait_until(lambda: "ready" in (found.postgres.data / "postmaster.pid").read_text())
+    with services(used_folder):
+        orphan.wait(10)
+        assert run("SELECT 1") == [(1,)]
+
+
+@as_root
+def test_root_uses_a_place_elsewhere_where_nobody_cannot_enter_the_folder():
+    with new_folder(mode=0o700) as folder:
+        with services(folder):
+            run("CREATE TABLE kept AS SELECT 7 AS n")
+            data = Path((folder / "elsewhere").read_text())
+            assert data.parent == ELSEWHERE
+            assert (data / "postgres").stat().st_uid == NOBODY
+        with services(folder):
+            assert run("SELECT n FROM kept") == [(7,)]
+    assert not data.exists()
+
+
+@as_root
+def test_programs_that_nobody_cannot_reach_are_copied_to_where_he_can(tmp_path):
+    (tmp_path / "bin").mkdir(mode=0o700)
+    shutil.copy("/bin/true", tmp_path / "bin" / "program")
+    place = Place(tmp_path, tmp_path, NOBODY, NOBODY)
+    program = place.runnable(tmp_path, "bin/program", package="pytest")
+    try:
+        assert program.is_relative_to(ELSEWHERE)
+        assert place.can_reach(program)
+        assert program.stat().st_uid == 0
+    finally:
+        shutil.rmtree(program.parent.parent)
+
+
+@as_root
+def test_a_place_elsewhere_that_somebody_else_owns_is_refused(tmp_path, monkeypatch):
+    hostile = tmp_path / "hostile"
+    hostile.mkdir()
+    os.chown(hostile, NOBODY, NOBODY)
+    monkeypatch.setattr("kalshi_insights.places.ELSEWHERE", hostile)
+    with pytest.raises(embedded.EmbeddedError, match="nobody else can write"):
+        place_of(tmp_path)
+
+
+@as_root
+def test_an_ordinary_user_runs_them_as_himself(folder):
+    os.chown(folder.parent, NOBODY, NOBODY)
+
+    def use() -> None:
+        with services(folder) as found:
+            assert run("SELECT 1") == [(1,)]
+            assert Path(f"/proc/{found.postgres.process.pid}").stat().st_uid == NOBODY
+
+    as_nobody(use)
+
+
+@as_root
+def test_root_leaves_the_data_of_an_ordinary_user_to_him(folder):
+    os.chown(folder.parent, 1234, 1234)
+    (folder / "postgres").mkdir(parents=True)
+    os.chown(folder / "postgres", 1234, 1234)
+    assert place_of(folder).uid == 1234
+
+
+@as_root
+def test_a_folder_of_another_user_is_refused_in_words(folder):
+    folder.mkdir()
+    (folder / "lock").touch(mode=0o600)
+
+    def use() -> None:
+        with pytest.raises(embedded.EmbeddedError, match="belongs to another user"):
+            services(folder).__enter__()
+
+    as_nobody(use)
+
+
+def test_what_is_configured_wins(used_folder, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgres://elsewhere/db")
+    with services(used_folder) as found:
+        assert [server.name for server in found.servers] == ["valkey"]
+        assert os.environ["DATABASE_URL"] == "postgres://elsewhere/db"
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
+    with services(used_folder) as found:
+        assert found.servers == []
+
+
+def test_what_dotenv_configures_wins_too(used_folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(embedded, "BASE_DIR", tmp_path)
+    dotenv = 'DATABASE_URL="postgres://elsewhere/db"\n# REDIS_URL=redis://commented\nREDIS_URL=\n'
+    (tmp_path / ".env").write_text(dotenv)
+    with services(used_folder) as found:
+        assert [server.name for server in found.servers] == ["valkey"]
+        assert "DATABASE_URL" not in os.environ
+
+
+def test_a_process_missing_what_the_owner_had_configured_is_told(used_folder, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgres://elsewhere/db")
+    with services(used_folder):
+        monkeypatch.delenv("DATABASE_URL")
+        monkeypatch.delenv("REDIS_URL")
+        with pytest.raises(embedded.EmbeddedError, match="DATABASE_URL was set"):
+            services(used_folder).__enter__()
+
+
+def test_without_a_folder_the_running_demo_is_used_with_all_its_variables(
+    used_folder, monkeypatch, capsys
+):
+    monkeypatch.setattr(embedded, "DEMO", used_folder)
+    monkeypatch.setenv("KALSHI_API_URL", "https://the.real.exchange")
+    demo = {"SIMULATED": "true", "KALSHI_API_URL": "http://127.0.0.1:1"}
+    with services(used_folder, environment=demo) as owner:
+        for name in owner.environment:
+            monkeypatch.delenv(name)
+        with services() as found:
+            assert found.servers == []
+            assert os.environ["KALSHI_API_URL"] == "http://127.0.0.1:1"
+            assert os.environ["DATABASE_URL"] == owner.environment["DATABASE_URL"]
+        assert "simulated data" in capsys.readouterr().err
+
+
+def test_the_command_gets_the_signals_and_gives_its_exit_code(used_folder):
+    script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"
+    command = start(used_folder, "--", "sh", "-c", script)
+    assert command.stdout.readline() == "ready\n"
+    command.send_signal(signal.SIGTERM)
+    assert command.wait(10) == 7
+    command.stdout.close()
+    assert not (used_folder / "state.json").exists()
