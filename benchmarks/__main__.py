@@ -20,7 +20,9 @@ def main() -> int:
     unknown = set(names) - set(NAMES)
     if unknown:
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )
     for name in names:
         print(f"\n{name}", flush=True)
         # A process and a database each, so that memory and caches are its own.

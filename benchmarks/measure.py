@@ -45,13 +45,17 @@ def report(what: str, figure: str, *, target: str = "", ratio: str = "") -> None
 
 
 def tickers(count: int, *, of_event: int = 8) -> list[str]:
-    return [f"KXBENCH{n // of_event % 20}-26NOV{n // of_event:05}-T{n % of_event}" for n in range(count)]
+    return [
+        f"KXBENCH{n // of_event % 20}-26NOV{n // of_event:05}-T{n % of_event}" for n in range(count)
+    ]
 
 
 def page_of(steps: dict[str, int]) -> Page:
     """One page of markets as bytes, each with the quote of its step."""
     body = json.dumps([quoted(name, step) for name, step in steps.items()]).encode()
-    return Page(items=msgspec.json.decode(body, type=list[msgspec.Raw]), cursor="", received_at=now())
+    return Page(
+        items=msgspec.json.decode(body, type=list[msgspec.Raw]), cursor="", received_at=now()
+    )
 
 
 def quoted(name: str, step: int) -> dict[str, object]:

@@ -67,9 +67,7 @@ def fill() -> None:
         cursor.execute("ANALYZE")
 
 
-def responses(
-    name: str, address: Callable[[int], str]
-) -> tuple[list[float], list[float]]:
+def responses(name: str, address: Callable[[int], str]) -> tuple[list[float], list[float]]:
     """Seconds in the database and in all, of each request."""
     client = Client(headers={"accept": "application/json"})
     database, whole = [], []

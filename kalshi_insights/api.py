@@ -22,6 +22,10 @@ urlpatterns = [
     path("", include(router.urls)),
     path("health/", HealthView.as_view(), name="health"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("schema/swagger/", SpectacularSwaggerSplitView.as_view(url_name="api:schema"), name="swagger"),
+    path(
+        "schema/swagger/",
+        SpectacularSwaggerSplitView.as_view(url_name="api:schema"),
+        name="swagger",
+    ),
     re_path(".*", unknown_route),
 ]

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from kalshi_insights.places import EmbeddedError, place_of, remove
 from kalshi_insights.servers import READY_WITHIN, Postgres, Server, Valkey, ends_with_parent
 
-__all__ = ["DEMO", "LIVE", "EmbeddedError", "Services", "remove", "services"]
+__all__ = ["DEMO", "LIVE", "EmbeddedError", "Services", "lock", "remove", "secret", "services"]
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LIVE = BASE_DIR / "var" / "live"
@@ -89,14 +89,14 @@ def services(
 def _owned_or_attached(
     folder: Path, wanted: list[str], stack: ExitStack, *, durable: bool, extra: Mapping[str, str]
 ) -> Services:
-    while (lock := _lock(folder / "lock", fcntl.LOCK_EX)) is None:
+    while (held := lock(folder / "lock", fcntl.LOCK_EX)) is None:
         if found := _attached(folder, wanted, stack):
             return found
-    stack.callback(os.close, lock)
+    stack.callback(os.close, held)
     state = folder / "state.json"
     state.unlink(missing_ok=True)
     found = Services(folder, dict(extra))
-    place, password = place_of(folder), _password(folder)
+    place, password = place_of(folder), secret(folder / "password")
     for name in wanted:
         server = KINDS[name](place, password, durable=durable)
         stack.callback(server.stop)
@@ -112,7 +112,7 @@ def _attached(folder: Path, wanted: list[str], stack: ExitStack) -> Services | N
     """The services of the process that owns the folder, waited for; None where nobody does."""
     deadline = time.monotonic() + READY_WITHIN
     while _is_owned(folder):
-        if (users := _lock(folder / "users", fcntl.LOCK_SH)) is not None:
+        if (users := lock(folder / "users", fcntl.LOCK_SH)) is not None:
             if environment := _handed_on(folder):
                 stack.callback(os.close, users)
                 return _as_attached(folder, environment, wanted)
@@ -146,17 +146,17 @@ def _as_attached(folder: Path, environment: dict[str, str], wanted: list[str]) -
 
 
 def _wait_for_others(folder: Path) -> None:
-    lock = _lock(folder / "users", fcntl.LOCK_EX)
-    if lock is None:
+    held = lock(folder / "users", fcntl.LOCK_EX)
+    if held is None:
         _say(f"Other processes use the services in {folder}: waiting for them. Ctrl-C ends both.")
-        lock = os.open(folder / "users", os.O_RDWR)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        held = os.open(folder / "users", os.O_RDWR)
+        fcntl.flock(held, fcntl.LOCK_EX)
     # From here on nobody attaches.
     (folder / "state.json").unlink(missing_ok=True)
-    os.close(lock)
+    os.close(held)
 
 
-def _lock(path: Path, kind: int) -> int | None:
+def lock(path: Path, kind: int) -> int | None:
     """A descriptor that holds the lock until it is closed; None where the lock is taken."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,14 +176,14 @@ def _lock(path: Path, kind: int) -> int | None:
 def _is_owned(folder: Path) -> bool:
     if not (folder / "lock").exists():
         return False
-    lock = _lock(folder / "lock", fcntl.LOCK_SH)
-    if lock is not None:
-        os.close(lock)
-    return lock is None
+    held = lock(folder / "lock", fcntl.LOCK_SH)
+    if held is not None:
+        os.close(held)
+    return held is None
 
 
-def _password(folder: Path) -> str:
-    path = folder / "password"
+def secret(path: Path) -> str:
+    """What the file holds, made up at random the first time; nobody else can read it."""
     if not path.exists():
         _write_secret(path, secrets.token_hex(24))
     return path.read_text()
@@ -251,15 +251,20 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:
 
 def _run(command: list[str]) -> int:
     """Runs the command, hands SIGINT and SIGTERM on to it, returns its exit code."""
+    early: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, frame: early.append(received))
     child = subprocess.Popen(command, preexec_fn=ends_with_parent(signal.SIGTERM))  # noqa: PLW1509
 
-    def hand_on(number: int, frame: FrameType | None) -> None:
+    def hand_on(received: int, frame: FrameType | None) -> None:
         # A terminal has sent its Ctrl-C to the child as well, and a second one means haste.
-        if number != signal.SIGINT or not _is_in_terminal():
-            child.send_signal(number)
+        if received != signal.SIGINT or not _is_in_terminal():
+            child.send_signal(received)
 
-    signal.signal(signal.SIGINT, hand_on)
-    signal.signal(signal.SIGTERM, hand_on)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, hand_on)
+    for received in early:
+        hand_on(received, None)
     code = child.wait()
     return 128 - code if code < 0 else code
 

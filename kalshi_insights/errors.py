@@ -36,6 +36,4 @@ def invalid_message(detail: Any) -> str:
 
 
 def unknown_route(request: HttpRequest) -> HttpResponse:
-    return JsonResponse(
-        envelope("not_found", f"There is nothing at {request.path}."), status=404
-    )
+    return JsonResponse(envelope("not_found", f"There is nothing at {request.path}."), status=404)

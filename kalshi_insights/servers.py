@@ -106,7 +106,7 @@ def free_port() -> int:
         return port
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -155,7 +155,7 @@ class Server:
             self._wait_until_ready(self.process)
         except EmbeddedError:
             self.stop()
-            if keeps_port or _is_free(self.port):
+            if keeps_port or is_free(self.port):
                 raise
             # Somebody took the port in the moment between finding and using it.
             self.port = 0

@@ -4,14 +4,14 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 from django import forms
 from django.conf import settings
 
 from markets.freshness import LATE_AFTER
 from markets.models import Market, MarketSnapshot, Poll
-from markets.querysets import EPOCH, OPEN_STATUSES
+from markets.querysets import EPOCH, OPEN_STATUSES, Close
 
 RANGES = {
     "1h": timedelta(hours=1),
@@ -33,16 +33,6 @@ LAST_MILLISECOND = 253_402_300_799_000
 class ChartForm(forms.Form):
     range = forms.ChoiceField(choices=[(name, name) for name in RANGES], required=False)
     since = forms.IntegerField(min_value=0, max_value=LAST_MILLISECOND, required=False)
-
-
-class Close(NamedTuple):
-    """The last quote of a bucket of time."""
-
-    timestamp: datetime
-    yes_bid: Decimal | None
-    yes_ask: Decimal | None
-    last_price: Decimal | None
-    volume: Decimal | None
 
 
 class Columns(TypedDict):
@@ -92,7 +82,7 @@ def table(market: Market, span: str, *, now: datetime) -> list[Close]:
 
 def quotes(market: Market, start: datetime, end: datetime, *, bucket: timedelta) -> list[Close]:
     found = MarketSnapshot.objects.for_market(market).between(start, end)
-    return [Close(*row) for row in found.closes(bucket=bucket)]
+    return found.closes(bucket=bucket)
 
 
 def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
@@ -127,12 +117,10 @@ def _gaps(closes: Sequence[Close], start: datetime, until: datetime) -> list[tup
         longer_than=timedelta(seconds=LATE_AFTER * settings.POLL_INTERVAL),
     )
     times = [close.timestamp for close in closes]
-    # What a run records is stamped while it runs, hence after the start of the run before.
-    slack = timedelta(seconds=settings.POLL_INTERVAL)
     return [
         (_milliseconds(began), _milliseconds(ended))
         for began, ended in silences
-        if bisect_right(times, began + slack) == bisect_right(times, ended - MILLISECOND)
+        if bisect_right(times, began) == bisect_right(times, ended - MILLISECOND)
     ]
 
 

@@ -1,11 +1,14 @@
-"""What a list of markets, or of snapshots, can be narrowed by: the same on the pages and the API."""
+"""What lists of markets and of snapshots can be narrowed by, on the pages and on the API."""
 
+from datetime import datetime
 from typing import Any
 
 import django_filters
-from django.db.models import QuerySet
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.dateparse import parse_datetime
 
-from markets.models import Market, MarketSnapshot, Source, Status
+from markets.models import Market, Source, Status
 from markets.querysets import MarketQuerySet
 
 # Kalshi's filter words, each for the stages of life that it spans.
@@ -48,15 +51,38 @@ class MarketFilter(django_filters.FilterSet):
         return queryset.filter(status__in=STATUS_WORDS.get(word, (word,)))
 
 
+class InstantField(django_filters.fields.IsoDateTimeField):
+    """An instant. One without an offset would mean different times to different people."""
+
+    def strptime(self, value: str, format: str) -> datetime:
+        instant = parse_datetime(value)
+        if instant is None:
+            raise ValueError(value)
+        if instant.tzinfo is None:
+            raise ValidationError("Needs an offset, such as Z or +00:00.")
+        return instant
+
+
+class InstantFilter(django_filters.IsoDateTimeFilter):
+    field_class = InstantField
+
+
+class SpanForm(forms.Form):
+    def clean(self) -> dict[str, Any]:
+        start, end = self.cleaned_data.get("start"), self.cleaned_data.get("end")
+        if start and end and end <= start:
+            self.add_error("end", "Must be later than start.")
+        return self.cleaned_data
+
+
 class SnapshotFilter(django_filters.FilterSet):
-    start = django_filters.IsoDateTimeFilter(
+    start = InstantFilter(
         field_name="timestamp", lookup_expr="gte", label="The first instant of the range."
     )
-    end = django_filters.IsoDateTimeFilter(
+    end = InstantFilter(
         field_name="timestamp", lookup_expr="lt", label="The instant the range ends before."
     )
     source = django_filters.ChoiceFilter(choices=Source.choices)
 
     class Meta:
-        model = MarketSnapshot
-        fields: list[str] = []
+        form = SpanForm

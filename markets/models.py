@@ -141,9 +141,7 @@ class Market(Quoted):
     no_sub_title = models.TextField(blank=True)
     status = models.CharField(max_length=50, choices=Status)
     result = models.CharField(max_length=50, blank=True)
-    settlement_value = models.DecimalField(
-        max_digits=7, decimal_places=6, null=True, blank=True
-    )
+    settlement_value = models.DecimalField(max_digits=7, decimal_places=6, null=True, blank=True)
     settlement_ts = models.DateTimeField(null=True, blank=True)
     settlement_timer_seconds = models.IntegerField(null=True, blank=True)
 

@@ -88,6 +88,16 @@ class Observation(NamedTuple):
     quote_mark: int
 
 
+class Close(NamedTuple):
+    """The last quote of a bucket of time."""
+
+    timestamp: datetime
+    yes_bid: Decimal | None
+    yes_ask: Decimal | None
+    last_price: Decimal | None
+    volume: Decimal | None
+
+
 def snapshot_id(market_id: int, timestamp: datetime, source: str, sequence: int | None) -> UUID:
     """The same observation's same id, everywhere: a UUIDv7 (RFC 9562) of the snapshot's time.
 
@@ -98,10 +108,6 @@ def snapshot_id(market_id: int, timestamp: datetime, source: str, sequence: int 
     digest = int.from_bytes(hashlib.blake2b(key, digest_size=10).digest())
     head = (micros // 1000) << 80 | 0x7 << 76 | (digest >> 62 & 0xFFF) << 64
     return UUID(int=head | 0b10 << 62 | digest & (1 << 62) - 1)
-
-
-def _transposed(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]
 
 
 class SeriesQuerySet(models.QuerySet["Series"]):
@@ -129,7 +135,9 @@ class SeriesQuerySet(models.QuerySet["Series"]):
             )
             for payload in payloads
         ]
-        fields = [f.name for f in self.model._meta.concrete_fields if f.name not in ("id", "ticker")]
+        fields = [
+            f.name for f in self.model._meta.concrete_fields if f.name not in ("id", "ticker")
+        ]
         self.bulk_create(
             rows,
             batch_size=1000,
@@ -265,8 +273,11 @@ class MarketQuerySet(models.QuerySet["Market"]):
                     old.quote_mark IS NOT DISTINCT FROM new.quote_mark AND NOT coalesce(
                         old.status = ANY(%s) AND old.quoted_at <= %s
                             - CASE WHEN old.is_hot THEN %s ELSE %s END, false)
-                FROM unnest(%s::text[], %s::bigint[], %s::bigint[])
-                    AS new(ticker, quote_mark, definition_mark)
+                FROM (
+                    SELECT seen->>0 AS ticker, (seen->>1)::bigint AS quote_mark,
+                        (seen->>2)::bigint AS definition_mark
+                    FROM json_array_elements(%s::json) AS seen
+                ) AS new
                 LEFT JOIN markets_market AS old ON old.ticker = new.ticker
                 WHERE old.quote_mark IS DISTINCT FROM new.quote_mark
                     OR old.definition_mark IS DISTINCT FROM new.definition_mark
@@ -275,7 +286,8 @@ class MarketQuerySet(models.QuerySet["Market"]):
                 """,
                 [
                     *(list(OPEN_STATUSES), at, hot_heartbeat, heartbeat),
-                    *_transposed(marks),
+                    # As one JSON text: a tenth of the time that arrays take to be written out.
+                    msgspec.json.encode(marks).decode(),
                     *(list(OPEN_STATUSES), at, hot_heartbeat, heartbeat),
                 ],
             )
@@ -400,7 +412,9 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         if not observations:
             return 0
         with connection.cursor() as cursor:
-            cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS staging ({STAGING}) ON COMMIT DELETE ROWS")
+            cursor.execute(
+                f"CREATE TEMP TABLE IF NOT EXISTS staging ({STAGING}) ON COMMIT DELETE ROWS"
+            )
             with cursor.copy(f"COPY staging ({', '.join(STAGED)}) FROM STDIN") as copy:
                 for seen in observations:
                     id = snapshot_id(seen.market_id, seen.timestamp, source, None)
@@ -408,8 +422,8 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
             cursor.execute(
                 f"""
                 INSERT INTO markets_marketsnapshot
-                    ({', '.join(SNAPSHOT_COLUMNS)}, source, recorded_at)
-                SELECT {', '.join(SNAPSHOT_COLUMNS)}, %s, %s FROM staging ON CONFLICT DO NOTHING
+                    ({", ".join(SNAPSHOT_COLUMNS)}, source, recorded_at)
+                SELECT {", ".join(SNAPSHOT_COLUMNS)}, %s, %s FROM staging ON CONFLICT DO NOTHING
                 """,
                 [source, recorded_at],
             )
@@ -417,7 +431,7 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
             cursor.execute(
                 f"""
                 UPDATE markets_market AS old
-                SET quoted_at = new.timestamp, {', '.join(f'{c} = new.{c}' for c in NEWEST_COLUMNS)}
+                SET quoted_at = new.timestamp, {", ".join(f"{c} = new.{c}" for c in NEWEST_COLUMNS)}
                 FROM staging AS new WHERE old.id = new.market_id
                     AND (old.quoted_at IS NULL OR old.quoted_at <= new.timestamp)
                 """
@@ -452,19 +466,15 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         """The newest snapshot of every market that has one."""
         return self.filter(timestamp=F("market__quoted_at")).order_by("market_id")
 
-    def closes(self, *, bucket: timedelta) -> list[tuple[object, ...]]:
-        """The last quote of each bucket of time, oldest first.
-
-        Rows of (timestamp, yes_bid, yes_ask, last_price, volume), bucketed by the database.
-        """
+    def closes(self, *, bucket: timedelta) -> list[Close]:
+        """The last quote of each bucket of time, oldest first, chosen by the database."""
         last = (
             self.annotate(bucket=DateBin(bucket, F("timestamp")))
             .order_by("bucket", "-timestamp")
             .distinct("bucket")
         )
         # DISTINCT ON resolves an annotation only where it is selected too.
-        columns = ("timestamp", "yes_bid", "yes_ask", "last_price", "volume")
-        return [row[:-1] for row in last.values_list(*columns, "bucket")]
+        return [Close(*row[:-1]) for row in last.values_list(*Close._fields, "bucket")]
 
 
 class DateBin(models.Func):
@@ -512,8 +522,8 @@ class PollQuerySet(models.QuerySet["Poll"]):
         with connection.cursor() as cursor:
             cursor.execute(
                 """
-                SELECT began, ended FROM (
-                    SELECT started_at AS began,
+                SELECT finished_at, ended FROM (
+                    SELECT started_at, finished_at,
                         lead(started_at, 1, %(end)s) OVER (ORDER BY started_at) AS ended
                     FROM markets_poll
                     WHERE finished_at IS NOT NULL AND error = '' AND started_at <= %(end)s
@@ -521,11 +531,12 @@ class PollQuerySet(models.QuerySet["Poll"]):
                             (SELECT max(started_at) FROM markets_poll WHERE finished_at IS NOT NULL
                                 AND error = '' AND started_at <= %(start)s), %(start)s)
                 ) AS runs
-                WHERE ended - began > %(least)s ORDER BY began
+                WHERE ended - started_at > %(least)s ORDER BY started_at
                 """,
                 {"start": start, "end": end, "least": longer_than},
             )
-            return cursor.fetchall()
+            silences: list[tuple[datetime, datetime]] = cursor.fetchall()
+        return silences
 
 
 class SweepQuerySet(models.QuerySet["Sweep"]):
@@ -537,5 +548,6 @@ class SweepQuerySet(models.QuerySet["Sweep"]):
 
     def newest_complete_of(self, *tiers: str) -> "dict[str, Sweep]":
         """The newest complete pass of each tier that has one: one query, one row a tier."""
-        newest = [self.filter(tier=tier, complete=True).order_by("-started_at")[:1] for tier in tiers]
+        passes = self.filter(complete=True).order_by("-started_at")
+        newest = [passes.filter(tier=tier)[:1] for tier in tiers]
         return {sweep.tier: sweep for sweep in newest[0].union(*newest[1:], all=True)}

@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 import msgspec
-import redis
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
@@ -56,7 +55,7 @@ def kalshi_client() -> KalshiClient:
     signer = None
     if settings.KALSHI_API_KEY_ID:
         signer = Signer.from_file(settings.KALSHI_API_KEY_ID, settings.KALSHI_PRIVATE_KEY_PATH)
-    bucket = TokenBucket(redis.Redis.from_url(settings.REDIS_URL), rate=settings.KALSHI_RATE)
+    bucket = TokenBucket.from_url(settings.REDIS_URL, rate=settings.KALSHI_RATE)
     return KalshiClient(settings.KALSHI_API_URL, signer=signer, bucket=bucket)
 
 
@@ -104,9 +103,7 @@ def run(poll: Poll, client: KalshiClient, *, interval: float) -> None:
         log.exception("tick failed", poll=poll.pk)
 
 
-def close_books(
-    poll: Poll, tick: "Tick", *, before: tuple[int, int, int], began: float
-) -> None:
+def close_books(poll: Poll, tick: "Tick", *, before: tuple[int, int, int], began: float) -> None:
     poll.requests = tick.client.requests - before[0]
     poll.bytes = tick.client.bytes_received - before[1]
     poll.throttled = tick.client.throttled - before[2]
@@ -328,9 +325,7 @@ def store(batch: Batch, *, source: Source) -> int:
     return MarketSnapshot.objects.record(observations, source=source, recorded_at=now)
 
 
-def define(
-    batch: Batch, definitions: Sequence[MarketDefinition], now: datetime
-) -> dict[str, int]:
+def define(batch: Batch, definitions: Sequence[MarketDefinition], now: datetime) -> dict[str, int]:
     """Write new and changed events and markets; returns the ids of these markets by ticker."""
     series = Series.objects.ids(event.series_ticker for event in batch.events.values())
     events = Event.objects.record(list(batch.events.values()), series=series, at=now)

@@ -32,14 +32,19 @@ def market_list(request: HttpRequest) -> HttpResponse:
     found = MarketFilter(asked, queryset=Market.objects.with_event())
     order = asked["sort"] if asked.get("sort") in ORDERS else FIRST_ORDER
     ranked: MarketQuerySet = found.qs.ranked(order)
-    context = {"filter": found, "order": order, "said": said(asked), **freshness_context()}
+    context = {"filter": found, "order": order, "said": said(asked), **ages(datetime.now(UTC))}
     if target(request) == "rows":
         context["markets"] = rows(ranked, asked)
         return render(request, "markets/market_list.html#rows", context)
     categories = MarketFilter(without(asked, "category"), queryset=Market.objects.all())
     counts: dict[str, int] = categories.qs.categories()
     page = counted_page(ranked, asked, total=total(counts, asked.get("category", "")))
-    context |= {"tabs": TABS.items(), "page": page, "markets": page.object_list, "categories": counts}
+    context |= {
+        "tabs": TABS.items(),
+        "page": page,
+        "markets": page.object_list,
+        "categories": counts,
+    }
     if target(request) == "results":
         response = render(request, "markets/market_list.html#results", context)
         return replace_url(response, f"{request.path}?{said(asked).urlencode()}".rstrip("?"))
@@ -52,12 +57,13 @@ def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
     market = Market.objects.with_event().filter(ticker=ticker).first()
     if market is None:
         raise Http404(f"There is no market {ticker}.")
-    context = {"market": market, **freshness_context()}
+    now = datetime.now(UTC)
+    context = {"market": market, **ages(now)}
     if target(request) == "quote":
         return render(request, "markets/market_detail.html#quote", context)
     span = request.GET.get("table", "")
     if span in charts.RANGES:
-        context |= {"span": span, "closes": charts.table(market, span, now=context["now"])}
+        context |= {"span": span, "closes": charts.table(market, span, now=now)}
     if target(request) == "history":
         return render(request, "markets/market_detail.html#history", context)
     siblings = Market.objects.with_event().siblings_of(market).along_strikes()
@@ -104,9 +110,9 @@ def target(request: HttpRequest) -> str:
     return wanted if request.headers.get("HX-Request") else ""
 
 
-def freshness_context() -> dict[str, object]:
-    sweeps = Sweep.objects.newest_complete_of(*freshness.COVERING_TIERS)
-    return {"now": datetime.now(UTC), "sweeps": sweeps}
+def ages(now: datetime) -> dict[str, object]:
+    """What templates tell the age of a market by."""
+    return {"now": now, "sweeps": Sweep.objects.newest_complete_of(*freshness.COVERING_TIERS)}
 
 
 def page_number(asked: QueryDict) -> int:

@@ -7,6 +7,7 @@ import math
 import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Literal
 
 import pytest
 from django.conf import settings
@@ -23,23 +24,65 @@ pytestmark = [
 FOLDER = settings.BASE_DIR / "var" / "screenshots"
 STAR = "KXHIGHNY-26NOV21-B52.5"
 EVENTS = [
-    ("KXHIGHNY-26NOV21", "Highest temperature in New York on 21 November", "Climate and Weather",
-     [(f"B{t}.5", f"{t}° to {t + 1}°") for t in range(46, 58, 2)]),
-    ("KXFED-26DEC", "Fed funds rate after the December meeting", "Economics",
-     [("T3.25", "Above 3.25%"), ("T3.50", "Above 3.50%"), ("T3.75", "Above 3.75%")]),
-    ("KXBTCD-26NOV2117", "Bitcoin price on 21 November at 5pm EST", "Crypto",
-     [(f"T{n}", f"${n:,} or above") for n in range(88_000, 100_000, 1_500)]),
-    ("KXCPIYOY-26NOV", "Inflation over the year to November", "Economics",
-     [(f"T{n}", f"Above {n}%") for n in ("2.6", "2.8", "3.0", "3.2")]),
-    ("KXNFLGAME-26NOV22BUFKC", "Buffalo at Kansas City", "Sports", [("BUF", "Buffalo"), ("KC", "Kansas City")]),
-    ("KXSENATEGA-28", "Party to win the Georgia senate seat", "Elections",
-     [("D", "Democratic"), ("R", "Republican"), ("I", "Independent")]),
-    ("KXRAINSEA-26NOV", "Rain in Seattle this month", "Climate and Weather",
-     [(f"T{n}", f"More than {n} inches") for n in range(4, 9)]),
-    ("KXGDP-26Q4", "Real GDP growth in the fourth quarter", "Economics",
-     [(f"T{n}", f"Above {n}%") for n in ("1.0", "2.0", "3.0")]),
-    ("KXOSCARPIC-27", "Best picture at the Academy Awards", "Entertainment",
-     [(f"N{n}", name) for n, name in enumerate(("The Long Harvest", "Meridian", "A Quiet Coast", "Paper Lanterns"))]),
+    (
+        "KXHIGHNY-26NOV21",
+        "Highest temperature in New York on 21 November",
+        "Climate and Weather",
+        [(f"B{t}.5", f"{t}° to {t + 1}°") for t in range(46, 58, 2)],
+    ),
+    (
+        "KXFED-26DEC",
+        "Fed funds rate after the December meeting",
+        "Economics",
+        [("T3.25", "Above 3.25%"), ("T3.50", "Above 3.50%"), ("T3.75", "Above 3.75%")],
+    ),
+    (
+        "KXBTCD-26NOV2117",
+        "Bitcoin price on 21 November at 5pm EST",
+        "Crypto",
+        [(f"T{n}", f"${n:,} or above") for n in range(88_000, 100_000, 1_500)],
+    ),
+    (
+        "KXCPIYOY-26NOV",
+        "Inflation over the year to November",
+        "Economics",
+        [(f"T{n}", f"Above {n}%") for n in ("2.6", "2.8", "3.0", "3.2")],
+    ),
+    (
+        "KXNFLGAME-26NOV22BUFKC",
+        "Buffalo at Kansas City",
+        "Sports",
+        [("BUF", "Buffalo"), ("KC", "Kansas City")],
+    ),
+    (
+        "KXSENATEGA-28",
+        "Party to win the Georgia senate seat",
+        "Elections",
+        [("D", "Democratic"), ("R", "Republican"), ("I", "Independent")],
+    ),
+    (
+        "KXRAINSEA-26NOV",
+        "Rain in Seattle this month",
+        "Climate and Weather",
+        [(f"T{n}", f"More than {n} inches") for n in range(4, 9)],
+    ),
+    (
+        "KXGDP-26Q4",
+        "Real GDP growth in the fourth quarter",
+        "Economics",
+        [(f"T{n}", f"Above {n}%") for n in ("1.0", "2.0", "3.0")],
+    ),
+    (
+        "KXOSCARPIC-27",
+        "Best picture at the Academy Awards",
+        "Entertainment",
+        [
+            (f"N{n}", name)
+            for n, name in enumerate(
+                ("The Long Harvest", "Meridian", "A Quiet Coast", "Paper Lanterns")
+            )
+        ],
+    ),
 ]
 
 
@@ -51,24 +94,28 @@ def populate() -> None:
         event.series.title = title.split(" on ")[0]
         event.series.fee_type, event.series.fee_multiplier = "quadratic", 1
         event.series.save()
-        closes = now + timedelta(hours=chance.choice((3, 9, 20, 70, 400, 5000)), minutes=chance.randrange(60))
+        event.mutually_exclusive = not outcomes[0][0].startswith("T")
+        event.save()
+        closes = now + timedelta(
+            hours=chance.choice((3, 9, 20, 70, 400, 5000)), minutes=chance.randrange(60)
+        )
         for place, (suffix, name) in enumerate(outcomes):
             likely = math.exp(-(((place + 0.5) / len(outcomes) - 0.45) ** 2) * 9) * 0.8
             a_quoted_market(chance, event, suffix, name=name, likely=likely, closes=closes)
     runs = []
-    for tick in range(2, 86_400, 5):
+    for tick in range(0, 86_400, 5):
         if not 30_000 < tick < 36_000:
-            runs.append(a_run_at(now - timedelta(seconds=tick), chance))
+            runs.append(a_run_at(now - timedelta(seconds=tick + 0.5), chance))
     Poll.objects.bulk_create(runs)
-    a_pass("universe", now - timedelta(seconds=24))
-    a_pass("hot", now - timedelta(seconds=2))
+    a_pass("universe", now - timedelta(seconds=24), markets=79_812)
+    a_pass("hot", now - timedelta(seconds=2), markets=500)
     walk(Market.objects.get(ticker=STAR), chance, now)
 
 
 def a_run_at(at: datetime, chance: random.Random) -> Poll:
     return Poll(
         started_at=at,
-        finished_at=at + timedelta(seconds=chance.uniform(0.4, 1.1)),
+        finished_at=at + timedelta(seconds=chance.uniform(0.6, 1.1)),
         markets=chance.randrange(900, 2400),
         snapshots=chance.randrange(20, 300),
         requests=chance.randrange(5, 12),
@@ -96,7 +143,7 @@ def a_quoted_market(chance, event, suffix, *, name, likely, closes) -> None:
         close_time=closes,
         is_hot=busy > 1000,
         quoted_at=datetime.now(UTC) - timedelta(seconds=chance.randrange(2, 3000)),
-        rules_primary="Resolves to Yes if the official report says so on the day named in the title.",
+        rules_primary="Resolves to Yes if the official report of that day says so.",
         can_close_early=True,
         expected_expiration_time=closes + timedelta(hours=2),
         latest_expiration_time=closes + timedelta(days=7),
@@ -128,7 +175,9 @@ def walk(market: Market, chance: random.Random, now: datetime) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
-def test_pictures(browser: Browser, live_server, settings, theme: str, width: int) -> None:
+def test_pictures(
+    browser: Browser, live_server, settings, theme: Literal["light", "dark"], width: int
+) -> None:
     settings.SIMULATED = True
     populate()
     page = browser.new_page(

@@ -62,14 +62,20 @@ def run(sql: str, url: str | None = None) -> list[tuple[object, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-def start(folder: Path, *command: str, **options: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "kalshi_insights.embedded", "--folder", str(folder), *command],
+@contextmanager
+def started(folder: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
+    arguments = ["-m", "kalshi_insights.embedded", "--folder", str(folder), "--", *command]
+    with subprocess.Popen(
+        [sys.executable, *arguments],
         cwd=embedded.BASE_DIR,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        **options,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
@@ -129,22 +135,21 @@ def test_passwords_are_asked_for_and_not_shown(used_folder):
 
 def test_a_second_process_attaches_and_stops_nothing(used_folder):
     with services(used_folder):
-        command = start(used_folder, "--", "sh", "-c", "echo $DATABASE_URL $REDIS_URL")
-        printed, _ = command.communicate(timeout=20)
+        with started(used_folder, "sh", "-c", "echo $DATABASE_URL $REDIS_URL") as command:
+            printed, _ = command.communicate(timeout=20)
         assert printed.split() == [os.environ["DATABASE_URL"], os.environ["REDIS_URL"]]
         assert run("SELECT 1") == [(1,)]
 
 
 def test_an_owner_that_is_done_waits_for_those_attached(used_folder):
-    owner = start(used_folder, "--", "cat", stdin=subprocess.PIPE)
-    wait_until((used_folder / "state.json").exists)
-    with services(used_folder):
-        owner.stdin.close()
-        time.sleep(0.3)
-        assert owner.poll() is None
-        assert run("SELECT 1") == [(1,)]
-    assert owner.wait(10) == 0
-    owner.stdout.close()
+    with started(used_folder, "cat") as owner:
+        wait_until((used_folder / "state.json").exists)
+        with services(used_folder):
+            owner.stdin.close()
+            time.sleep(0.3)
+            assert owner.poll() is None
+            assert run("SELECT 1") == [(1,)]
+        assert owner.wait(10) == 0
 
 
 def test_two_folders_have_servers_of_their_own(folder, used_folder):
@@ -155,19 +160,18 @@ def test_two_folders_have_servers_of_their_own(folder, used_folder):
 
 
 def test_nothing_outlives_an_owner_killed_by_force_and_no_row_is_lost(used_folder):
-    owner = start(used_folder, "--", "sleep", "60")
-    wait_until((used_folder / "state.json").exists)
-    url = handed_on(used_folder)["DATABASE_URL"]
-    run("CREATE TABLE written AS SELECT 1 AS n", url)
-    servers = children_of(owner.pid)
-    assert len(servers) == 3
-    owner.kill()
-    owner.wait()
-    owner.stdout.close()
+    with started(used_folder, "sleep", "60") as owner:
+        wait_until((used_folder / "state.json").exists)
+        url = handed_on(used_folder)["DATABASE_URL"]
+        run("CREATE TABLE written AS SELECT 1 AS n", url)
+        wait_until(lambda: len(children_of(owner.pid)) == 3)
+        children = children_of(owner.pid)
+        owner.kill()
+        owner.wait()
     with services(used_folder):
         assert run("SELECT n FROM written") == [(1,)]
         assert os.environ["DATABASE_URL"] != url
-    wait_until(lambda: not any(is_alive(pid) for pid in servers))
+    wait_until(lambda: not any(is_alive(pid) for pid in children))
 
 
 def children_of(parent: int) -> list[int]:
@@ -199,18 +203,18 @@ def test_a_server_that_nobody_owns_is_ended_before_another_starts(used_folder):
     with services(used_folder) as found:
         program = Path(f"/proc/{found.postgres.process.pid}/cmdline").read_text().split("\0")[:-1]
         place = found.postgres.place
-    orphan = subprocess.Popen(
+    with subprocess.Popen(
         program,
         cwd=found.postgres.data,
         stderr=subprocess.DEVNULL,
         user=place.uid,
         group=place.gid,
         extra_groups=place.groups,
-    )
-    wait_until(lambda: "ready" in (found.postgres.data / "postmaster.pid").read_text())
-    with services(used_folder):
-        orphan.wait(10)
-        assert run("SELECT 1") == [(1,)]
+    ) as orphan:
+        wait_until(lambda: found.postgres.is_ready(orphan.pid))
+        with services(used_folder):
+            orphan.wait(10)
+            assert run("SELECT 1") == [(1,)]
 
 
 @as_root
@@ -327,10 +331,9 @@ def test_without_a_folder_the_running_demo_is_used_with_all_its_variables(
 
 
 def test_the_command_gets_the_signals_and_gives_its_exit_code(used_folder):
-    script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"
-    command = start(used_folder, "--", "sh", "-c", script)
-    assert command.stdout.readline() == "ready\n"
-    command.send_signal(signal.SIGTERM)
-    assert command.wait(10) == 7
-    command.stdout.close()
+    script = "trap 'kill $!; exit 7' TERM; sleep 60 >/dev/null & echo ready; wait"
+    with started(used_folder, "sh", "-c", script) as command:
+        assert command.stdout.readline() == "ready\n"
+        command.send_signal(signal.SIGTERM)
+        assert command.wait(10) == 7
     assert not (used_folder / "state.json").exists()

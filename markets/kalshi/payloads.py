@@ -9,7 +9,6 @@ Prices are dollars on the YES scale, counts are contracts, instants are aware.
 
 from decimal import Decimal
 from hashlib import blake2b
-from operator import attrgetter
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -126,36 +125,30 @@ def _quote(written: _Quote) -> QuotePayload:
         COUNTS[written.volume_24h_fp],
         COUNTS[written.open_interest_fp],
         PRICES[written.previous_price_dollars] or None,
-        _mark(_quote_texts(written)),
-        _mark(_definition_texts(written)),
+        _mark(_quote_text(written)),
+        _mark(_definition_text(written)),
     )
 
 
-# What a quote is recognised by; `volume_24h` and the day-old price move with the clock alone.
-_quote_texts = attrgetter(
-    "yes_bid_dollars",
-    "yes_ask_dollars",
-    "yes_bid_size_fp",
-    "yes_ask_size_fp",
-    "last_price_dollars",
-    "volume_fp",
-    "open_interest_fp",
-)
-_definition_texts = attrgetter(
-    "event_ticker",
-    "status",
-    "result",
-    "updated_time",
-    "close_time",
-    "settlement_ts",
-    "settlement_value_dollars",
-    "is_provisional",
-)
+def _quote_text(written: _Quote) -> str:
+    """What a quote is recognised by; `volume_24h` and the day-old price move with the clock."""
+    return (
+        f"{written.yes_bid_dollars} {written.yes_ask_dollars} {written.yes_bid_size_fp}"
+        f" {written.yes_ask_size_fp} {written.last_price_dollars} {written.volume_fp}"
+        f" {written.open_interest_fp}"
+    )
 
 
-def _mark(texts: tuple[object, ...]) -> int:
-    digest = blake2b(repr(texts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, signed=True)
+def _definition_text(written: _Quote) -> str:
+    return (
+        f"{written.event_ticker}\0{written.status}\0{written.result}\0{written.updated_time}"
+        f"\0{written.close_time}\0{written.settlement_ts}\0{written.settlement_value_dollars}"
+        f"\0{written.is_provisional}"
+    )
+
+
+def _mark(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), signed=True)
 
 
 def _misread(written: _Quote) -> str:

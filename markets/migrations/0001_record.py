@@ -9,7 +9,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -18,222 +17,492 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('ticker', models.CharField(max_length=200, unique=True)),
-                ('title', models.TextField(blank=True)),
-                ('sub_title', models.TextField(blank=True)),
-                ('mutually_exclusive', models.BooleanField(blank=True, null=True)),
-                ('collateral_return_type', models.CharField(blank=True, max_length=50)),
-                ('strike_date', models.DateTimeField(blank=True, null=True)),
-                ('strike_period', models.CharField(blank=True, max_length=200)),
-                ('settlement_sources', models.JSONField(blank=True, default=list)),
-                ('fee_type_override', models.CharField(blank=True, max_length=100)),
-                ('fee_multiplier_override', models.DecimalField(blank=True, decimal_places=6, max_digits=12, null=True)),
-                ('exchange_index', models.IntegerField(blank=True, null=True)),
-                ('recorded_at', models.DateTimeField(help_text='When this definition was last seen to change.')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("ticker", models.CharField(max_length=200, unique=True)),
+                ("title", models.TextField(blank=True)),
+                ("sub_title", models.TextField(blank=True)),
+                ("mutually_exclusive", models.BooleanField(blank=True, null=True)),
+                ("collateral_return_type", models.CharField(blank=True, max_length=50)),
+                ("strike_date", models.DateTimeField(blank=True, null=True)),
+                ("strike_period", models.CharField(blank=True, max_length=200)),
+                ("settlement_sources", models.JSONField(blank=True, default=list)),
+                ("fee_type_override", models.CharField(blank=True, max_length=100)),
+                (
+                    "fee_multiplier_override",
+                    models.DecimalField(blank=True, decimal_places=6, max_digits=12, null=True),
+                ),
+                ("exchange_index", models.IntegerField(blank=True, null=True)),
+                (
+                    "recorded_at",
+                    models.DateTimeField(help_text="When this definition was last seen to change."),
+                ),
             ],
             options={
-                'ordering': ['ticker'],
+                "ordering": ["ticker"],
             },
         ),
         migrations.CreateModel(
-            name='Poll',
+            name="Poll",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('started_at', models.DateTimeField(db_index=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('pages', models.IntegerField(default=0)),
-                ('requests', models.IntegerField(default=0)),
-                ('bytes', models.BigIntegerField(default=0)),
-                ('throttled', models.IntegerField(default=0, help_text='Answers 429.')),
-                ('markets', models.IntegerField(default=0, help_text='Payloads read, hot and universe.')),
-                ('snapshots', models.IntegerField(default=0, help_text='Snapshots written.')),
-                ('rejected', models.IntegerField(default=0, help_text='Payloads refused as nonsense.')),
-                ('rejects', models.JSONField(blank=True, default=list, help_text='The first of them, to look at.')),
-                ('error', models.TextField(blank=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("started_at", models.DateTimeField(db_index=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                ("pages", models.IntegerField(default=0)),
+                ("requests", models.IntegerField(default=0)),
+                ("bytes", models.BigIntegerField(default=0)),
+                ("throttled", models.IntegerField(default=0, help_text="Answers 429.")),
+                (
+                    "markets",
+                    models.IntegerField(default=0, help_text="Payloads read, hot and universe."),
+                ),
+                ("snapshots", models.IntegerField(default=0, help_text="Snapshots written.")),
+                (
+                    "rejected",
+                    models.IntegerField(default=0, help_text="Payloads refused as nonsense."),
+                ),
+                (
+                    "rejects",
+                    models.JSONField(
+                        blank=True, default=list, help_text="The first of them, to look at."
+                    ),
+                ),
+                ("error", models.TextField(blank=True)),
             ],
             options={
-                'ordering': ['-started_at'],
+                "ordering": ["-started_at"],
             },
         ),
         migrations.CreateModel(
-            name='Series',
+            name="Series",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('ticker', models.CharField(max_length=200, unique=True)),
-                ('title', models.TextField(blank=True)),
-                ('category', models.CharField(blank=True, db_index=True, max_length=200)),
-                ('tags', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), blank=True, default=list, size=None)),
-                ('frequency', models.CharField(blank=True, max_length=100)),
-                ('fee_type', models.CharField(blank=True, max_length=100)),
-                ('fee_multiplier', models.DecimalField(blank=True, decimal_places=6, max_digits=12, null=True)),
-                ('settlement_sources', models.JSONField(blank=True, default=list)),
-                ('contract_url', models.TextField(blank=True)),
-                ('exchange_index', models.IntegerField(blank=True, null=True)),
-                ('refreshed_at', models.DateTimeField(blank=True, help_text="When the exchange's own record was last read whole.", null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("ticker", models.CharField(max_length=200, unique=True)),
+                ("title", models.TextField(blank=True)),
+                ("category", models.CharField(blank=True, db_index=True, max_length=200)),
+                (
+                    "tags",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.TextField(), blank=True, default=list, size=None
+                    ),
+                ),
+                ("frequency", models.CharField(blank=True, max_length=100)),
+                ("fee_type", models.CharField(blank=True, max_length=100)),
+                (
+                    "fee_multiplier",
+                    models.DecimalField(blank=True, decimal_places=6, max_digits=12, null=True),
+                ),
+                ("settlement_sources", models.JSONField(blank=True, default=list)),
+                ("contract_url", models.TextField(blank=True)),
+                ("exchange_index", models.IntegerField(blank=True, null=True)),
+                (
+                    "refreshed_at",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="When the exchange's own record was last read whole.",
+                        null=True,
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'series',
-                'ordering': ['ticker'],
+                "verbose_name_plural": "series",
+                "ordering": ["ticker"],
             },
         ),
         migrations.CreateModel(
-            name='Market',
+            name="Market",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('yes_bid', models.DecimalField(blank=True, decimal_places=4, max_digits=6, null=True)),
-                ('yes_ask', models.DecimalField(blank=True, decimal_places=4, max_digits=6, null=True)),
-                ('yes_bid_size', models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True)),
-                ('yes_ask_size', models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True)),
-                ('last_price', models.DecimalField(blank=True, decimal_places=4, max_digits=6, null=True)),
-                ('volume', models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True)),
-                ('open_interest', models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True)),
-                ('ticker', models.CharField(max_length=200, unique=True)),
-                ('market_type', models.CharField(blank=True, max_length=50)),
-                ('title', models.TextField(blank=True)),
-                ('yes_sub_title', models.TextField(blank=True)),
-                ('no_sub_title', models.TextField(blank=True)),
-                ('status', models.CharField(choices=[('initialized', 'Initialized'), ('inactive', 'Inactive'), ('active', 'Active'), ('closed', 'Closed'), ('determined', 'Determined'), ('disputed', 'Disputed'), ('amended', 'Amended'), ('finalized', 'Finalized')], max_length=50)),
-                ('result', models.CharField(blank=True, max_length=50)),
-                ('settlement_value', models.DecimalField(blank=True, decimal_places=6, max_digits=7, null=True)),
-                ('settlement_ts', models.DateTimeField(blank=True, null=True)),
-                ('settlement_timer_seconds', models.IntegerField(blank=True, null=True)),
-                ('open_time', models.DateTimeField()),
-                ('close_time', models.DateTimeField()),
-                ('expected_expiration_time', models.DateTimeField(blank=True, null=True)),
-                ('latest_expiration_time', models.DateTimeField(blank=True, null=True)),
-                ('created_time', models.DateTimeField(blank=True, null=True)),
-                ('updated_time', models.DateTimeField(blank=True, null=True)),
-                ('can_close_early', models.BooleanField(blank=True, null=True)),
-                ('strike_type', models.CharField(blank=True, max_length=50)),
-                ('floor_strike', models.DecimalField(blank=True, decimal_places=8, max_digits=24, null=True)),
-                ('cap_strike', models.DecimalField(blank=True, decimal_places=8, max_digits=24, null=True)),
-                ('price_level_structure', models.CharField(blank=True, max_length=100)),
-                ('price_ranges', models.JSONField(default=list, encoder=django.core.serializers.json.DjangoJSONEncoder)),
-                ('exchange_index', models.IntegerField(blank=True, null=True)),
-                ('is_provisional', models.BooleanField(default=False)),
-                ('rules_primary', models.TextField(blank=True)),
-                ('rules_secondary', models.TextField(blank=True)),
-                ('raw_data', models.JSONField(help_text='The payload of the newest definition, its quote included as it was then.')),
-                ('recorded_at', models.DateTimeField(help_text='When this definition was last seen to change.')),
-                ('volume_24h', models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True)),
-                ('previous_price', models.DecimalField(blank=True, decimal_places=4, max_digits=6, null=True)),
-                ('quoted_at', models.DateTimeField(blank=True, help_text='The instant of the newest snapshot.', null=True)),
-                ('is_hot', models.BooleanField(default=False, help_text='Observed by every tick.')),
-                ('quote_mark', models.BigIntegerField(editable=False, null=True)),
-                ('definition_mark', models.BigIntegerField(editable=False)),
-                ('event', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='markets', to='markets.event')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "yes_bid",
+                    models.DecimalField(blank=True, decimal_places=4, max_digits=6, null=True),
+                ),
+                (
+                    "yes_ask",
+                    models.DecimalField(blank=True, decimal_places=4, max_digits=6, null=True),
+                ),
+                (
+                    "yes_bid_size",
+                    models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True),
+                ),
+                (
+                    "yes_ask_size",
+                    models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True),
+                ),
+                (
+                    "last_price",
+                    models.DecimalField(blank=True, decimal_places=4, max_digits=6, null=True),
+                ),
+                (
+                    "volume",
+                    models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True),
+                ),
+                (
+                    "open_interest",
+                    models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True),
+                ),
+                ("ticker", models.CharField(max_length=200, unique=True)),
+                ("market_type", models.CharField(blank=True, max_length=50)),
+                ("title", models.TextField(blank=True)),
+                ("yes_sub_title", models.TextField(blank=True)),
+                ("no_sub_title", models.TextField(blank=True)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("initialized", "Initialized"),
+                            ("inactive", "Inactive"),
+                            ("active", "Active"),
+                            ("closed", "Closed"),
+                            ("determined", "Determined"),
+                            ("disputed", "Disputed"),
+                            ("amended", "Amended"),
+                            ("finalized", "Finalized"),
+                        ],
+                        max_length=50,
+                    ),
+                ),
+                ("result", models.CharField(blank=True, max_length=50)),
+                (
+                    "settlement_value",
+                    models.DecimalField(blank=True, decimal_places=6, max_digits=7, null=True),
+                ),
+                ("settlement_ts", models.DateTimeField(blank=True, null=True)),
+                ("settlement_timer_seconds", models.IntegerField(blank=True, null=True)),
+                ("open_time", models.DateTimeField()),
+                ("close_time", models.DateTimeField()),
+                ("expected_expiration_time", models.DateTimeField(blank=True, null=True)),
+                ("latest_expiration_time", models.DateTimeField(blank=True, null=True)),
+                ("created_time", models.DateTimeField(blank=True, null=True)),
+                ("updated_time", models.DateTimeField(blank=True, null=True)),
+                ("can_close_early", models.BooleanField(blank=True, null=True)),
+                ("strike_type", models.CharField(blank=True, max_length=50)),
+                (
+                    "floor_strike",
+                    models.DecimalField(blank=True, decimal_places=8, max_digits=24, null=True),
+                ),
+                (
+                    "cap_strike",
+                    models.DecimalField(blank=True, decimal_places=8, max_digits=24, null=True),
+                ),
+                ("price_level_structure", models.CharField(blank=True, max_length=100)),
+                (
+                    "price_ranges",
+                    models.JSONField(
+                        default=list, encoder=django.core.serializers.json.DjangoJSONEncoder
+                    ),
+                ),
+                ("exchange_index", models.IntegerField(blank=True, null=True)),
+                ("is_provisional", models.BooleanField(default=False)),
+                ("rules_primary", models.TextField(blank=True)),
+                ("rules_secondary", models.TextField(blank=True)),
+                (
+                    "raw_data",
+                    models.JSONField(
+                        help_text="The payload of the newest definition, its quote included as it was then."
+                    ),
+                ),
+                (
+                    "recorded_at",
+                    models.DateTimeField(help_text="When this definition was last seen to change."),
+                ),
+                (
+                    "volume_24h",
+                    models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True),
+                ),
+                (
+                    "previous_price",
+                    models.DecimalField(blank=True, decimal_places=4, max_digits=6, null=True),
+                ),
+                (
+                    "quoted_at",
+                    models.DateTimeField(
+                        blank=True, help_text="The instant of the newest snapshot.", null=True
+                    ),
+                ),
+                ("is_hot", models.BooleanField(default=False, help_text="Observed by every tick.")),
+                ("quote_mark", models.BigIntegerField(editable=False, null=True)),
+                ("definition_mark", models.BigIntegerField(editable=False)),
+                (
+                    "event",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="markets",
+                        to="markets.event",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['ticker'],
+                "ordering": ["ticker"],
             },
         ),
         migrations.CreateModel(
-            name='MarketSnapshot',
+            name="MarketSnapshot",
             fields=[
-                ('yes_bid', models.DecimalField(blank=True, decimal_places=4, max_digits=6, null=True)),
-                ('yes_ask', models.DecimalField(blank=True, decimal_places=4, max_digits=6, null=True)),
-                ('yes_bid_size', models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True)),
-                ('yes_ask_size', models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True)),
-                ('last_price', models.DecimalField(blank=True, decimal_places=4, max_digits=6, null=True)),
-                ('volume', models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True)),
-                ('open_interest', models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True)),
-                ('id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
-                ('timestamp', models.DateTimeField(help_text='POLL: the instant the last byte of the response arrived.')),
-                ('recorded_at', models.DateTimeField(help_text='When this row was written.')),
-                ('source', models.CharField(choices=[('POLL', 'Poll'), ('WEBSOCKET', 'Websocket'), ('BACKFILL', 'Backfill')], max_length=10)),
-                ('sequence', models.BigIntegerField(blank=True, help_text='Streams only.', null=True)),
-                ('quality', models.SmallIntegerField(default=0, help_text='Bit flags: 1 crossed, 2 locked, 4 off the price grid.')),
-                ('raw_data', models.JSONField(blank=True, help_text='What the payload had that no column holds.', null=True)),
-                ('market', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='snapshots', to='markets.market')),
+                (
+                    "yes_bid",
+                    models.DecimalField(blank=True, decimal_places=4, max_digits=6, null=True),
+                ),
+                (
+                    "yes_ask",
+                    models.DecimalField(blank=True, decimal_places=4, max_digits=6, null=True),
+                ),
+                (
+                    "yes_bid_size",
+                    models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True),
+                ),
+                (
+                    "yes_ask_size",
+                    models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True),
+                ),
+                (
+                    "last_price",
+                    models.DecimalField(blank=True, decimal_places=4, max_digits=6, null=True),
+                ),
+                (
+                    "volume",
+                    models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True),
+                ),
+                (
+                    "open_interest",
+                    models.DecimalField(blank=True, decimal_places=2, max_digits=18, null=True),
+                ),
+                ("id", models.UUIDField(editable=False, primary_key=True, serialize=False)),
+                (
+                    "timestamp",
+                    models.DateTimeField(
+                        help_text="POLL: the instant the last byte of the response arrived."
+                    ),
+                ),
+                ("recorded_at", models.DateTimeField(help_text="When this row was written.")),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[
+                            ("POLL", "Poll"),
+                            ("WEBSOCKET", "Websocket"),
+                            ("BACKFILL", "Backfill"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "sequence",
+                    models.BigIntegerField(blank=True, help_text="Streams only.", null=True),
+                ),
+                (
+                    "quality",
+                    models.SmallIntegerField(
+                        default=0, help_text="Bit flags: 1 crossed, 2 locked, 4 off the price grid."
+                    ),
+                ),
+                (
+                    "raw_data",
+                    models.JSONField(
+                        blank=True,
+                        help_text="What the payload had that no column holds.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "market",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="snapshots",
+                        to="markets.market",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['timestamp', 'id'],
+                "ordering": ["timestamp", "id"],
             },
         ),
         migrations.AddField(
-            model_name='event',
-            name='series',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='events', to='markets.series'),
+            model_name="event",
+            name="series",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="events",
+                to="markets.series",
+            ),
         ),
         migrations.CreateModel(
-            name='Sweep',
+            name="Sweep",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tier', models.CharField(choices=[('hot', 'Hot'), ('universe', 'Universe'), ('updates', 'Updates'), ('settlement', 'Settlement'), ('series', 'Series')], max_length=20)),
-                ('started_at', models.DateTimeField()),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('complete', models.BooleanField(default=False)),
-                ('markets', models.IntegerField(default=0)),
-                ('skipped', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), blank=True, default=list, size=None)),
-                ('cursor', models.TextField(blank=True, help_text='Where an unfinished pass goes on.')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "tier",
+                    models.CharField(
+                        choices=[
+                            ("hot", "Hot"),
+                            ("universe", "Universe"),
+                            ("updates", "Updates"),
+                            ("settlement", "Settlement"),
+                            ("series", "Series"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("started_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                ("complete", models.BooleanField(default=False)),
+                ("markets", models.IntegerField(default=0)),
+                (
+                    "skipped",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.TextField(), blank=True, default=list, size=None
+                    ),
+                ),
+                (
+                    "cursor",
+                    models.TextField(blank=True, help_text="Where an unfinished pass goes on."),
+                ),
             ],
             options={
-                'ordering': ['-started_at'],
-                'indexes': [models.Index(models.F('tier'), models.OrderBy(models.F('started_at'), descending=True), name='sweep_tier_started')],
+                "ordering": ["-started_at"],
+                "indexes": [
+                    models.Index(
+                        models.F("tier"),
+                        models.OrderBy(models.F("started_at"), descending=True),
+                        name="sweep_tier_started",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Watch',
+            name="Watch",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('market', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='watches', to='markets.market')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='watches', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "market",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="watches",
+                        to="markets.market",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="watches",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'watches',
-                'ordering': ['-created_at'],
+                "verbose_name_plural": "watches",
+                "ordering": ["-created_at"],
             },
         ),
         migrations.AddIndex(
-            model_name='market',
-            index=models.Index(fields=['status', 'close_time'], name='market_status_close_time'),
+            model_name="market",
+            index=models.Index(fields=["status", "close_time"], name="market_status_close_time"),
         ),
         migrations.AddIndex(
-            model_name='market',
-            index=models.Index(condition=models.Q(('is_hot', True)), fields=['id'], name='market_hot'),
+            model_name="market",
+            index=models.Index(
+                condition=models.Q(("is_hot", True)), fields=["id"], name="market_hot"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='market',
-            constraint=models.CheckConstraint(condition=models.Q(('yes_bid__gte', 0), ('yes_bid__lte', 1)), name='market_yes_bid_within_unit'),
+            model_name="market",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("yes_bid__gte", 0), ("yes_bid__lte", 1)),
+                name="market_yes_bid_within_unit",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='market',
-            constraint=models.CheckConstraint(condition=models.Q(('yes_ask__gte', 0), ('yes_ask__lte', 1)), name='market_yes_ask_within_unit'),
+            model_name="market",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("yes_ask__gte", 0), ("yes_ask__lte", 1)),
+                name="market_yes_ask_within_unit",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='market',
-            constraint=models.CheckConstraint(condition=models.Q(('last_price__gte', 0), ('last_price__lte', 1)), name='market_last_price_within_unit'),
+            model_name="market",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("last_price__gte", 0), ("last_price__lte", 1)),
+                name="market_last_price_within_unit",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='market',
-            constraint=models.CheckConstraint(condition=models.Q(('settlement_value__gte', 0), ('settlement_value__lte', 1)), name='market_settlement_value_within_unit'),
+            model_name="market",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("settlement_value__gte", 0), ("settlement_value__lte", 1)),
+                name="market_settlement_value_within_unit",
+            ),
         ),
         migrations.AddIndex(
-            model_name='marketsnapshot',
-            index=django.contrib.postgres.indexes.BrinIndex(fields=['timestamp'], name='snapshot_timestamp_brin'),
+            model_name="marketsnapshot",
+            index=django.contrib.postgres.indexes.BrinIndex(
+                fields=["timestamp"], name="snapshot_timestamp_brin"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='marketsnapshot',
-            constraint=models.CheckConstraint(condition=models.Q(('yes_bid__gte', 0), ('yes_bid__lte', 1)), name='snapshot_yes_bid_within_unit'),
+            model_name="marketsnapshot",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("yes_bid__gte", 0), ("yes_bid__lte", 1)),
+                name="snapshot_yes_bid_within_unit",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='marketsnapshot',
-            constraint=models.CheckConstraint(condition=models.Q(('yes_ask__gte', 0), ('yes_ask__lte', 1)), name='snapshot_yes_ask_within_unit'),
+            model_name="marketsnapshot",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("yes_ask__gte", 0), ("yes_ask__lte", 1)),
+                name="snapshot_yes_ask_within_unit",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='marketsnapshot',
-            constraint=models.CheckConstraint(condition=models.Q(('last_price__gte', 0), ('last_price__lte', 1)), name='snapshot_last_price_within_unit'),
+            model_name="marketsnapshot",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("last_price__gte", 0), ("last_price__lte", 1)),
+                name="snapshot_last_price_within_unit",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='marketsnapshot',
-            constraint=models.UniqueConstraint(fields=('market', 'timestamp', 'source', 'sequence'), name='snapshot_once', nulls_distinct=False),
+            model_name="marketsnapshot",
+            constraint=models.UniqueConstraint(
+                fields=("market", "timestamp", "source", "sequence"),
+                name="snapshot_once",
+                nulls_distinct=False,
+            ),
         ),
         migrations.AddConstraint(
-            model_name='watch',
-            constraint=models.UniqueConstraint(fields=('user', 'market'), name='watch_once'),
+            model_name="watch",
+            constraint=models.UniqueConstraint(fields=("user", "market"), name="watch_once"),
         ),
     ]

@@ -1,0 +1,15 @@
+"""A Kalshi-shaped exchange on loopback, for the demo, the tests and the measurements.
+
+Everything it shows is simulated and is a pure function of the seed and the instant: nothing is
+stored, a restart changes nothing, and there is a past before the server was first started.
+
+    noise -> cadence, shapes -> universe (what exists) -> prices (what it is worth)
+    -> board (all of it as JSON) -> exchange (the REST contract) -> server (HTTP, faults)
+
+Tests run it in a thread: `with running(Universe(markets=300)) as exchange: ... exchange.url`.
+"""
+
+from markets.simulator.server import Clock, Running, running
+from markets.simulator.universe import Universe
+
+__all__ = ["Clock", "Running", "Universe", "running"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -25,14 +25,15 @@ from markets.simulator.render import (
     Quote,
     event_head,
     lives_of,
-    market_head,
+    market_body,
+    market_heads,
     market_tail,
 )
 from markets.simulator.universe import Event, Universe
 
 CURSOR_SEPARATOR = "\x1f"
-# Open interest as a share of volume, at most.
-HELD = 0.6
+# A stamp is an instant times this plus a phase.
+PHASES = 16
 
 
 def phases(lives: Lives, at: int, cutoff: int) -> Ints:
@@ -69,9 +70,13 @@ class Board:
         self.starts = self.ends - counts
         size = int(counts.sum())
         self.event_heads: list[bytes] = [b""] * len(events)
+        self.bodies: list[bytes] = [b""] * len(events)
         self.heads: list[bytes] = [b""] * size
         self.tails: list[bytes] = [b""] * size
-        self.stamps = np.full(size, -1, dtype=np.int64)
+        # When each market last changed, and its phase; and of which such stamp the tail is.
+        self.stamps = np.zeros(size, dtype=np.int64)
+        self.rendered = np.full(size, -1, dtype=np.int64)
+        self.counts = np.zeros(size, dtype=np.int64)
         self.phases = np.zeros(len(events), dtype=np.int64)
 
     @cached_property
@@ -110,44 +115,40 @@ class Board:
                 continue
             here, there = self.rows(i), old.rows(j)
             self.event_heads[i] = old.event_heads[j]
+            self.bodies[i] = old.bodies[j]
             self.heads[here.start : here.stop] = old.heads[there.start : there.stop]
             self.tails[here.start : here.stop] = old.tails[there.start : there.stop]
-            self.stamps[here.start : here.stop] = old.stamps[there.start : there.stop]
+            self.rendered[here.start : here.stop] = old.rendered[there.start : there.stop]
 
     def advance(self, at: int, cutoff: int) -> None:
-        """Bring every visible market to an instant."""
+        """Find out what changed until an instant; it is rendered when somebody asks for it."""
         self.phases = phases(self.prices.lives, at, cutoff)
         rows = np.flatnonzero(self.visible[self.prices.traits.event])
         instants = np.full(len(rows), at, dtype=np.int64)
         count = self.prices.trade_count(rows, instants)
         moved = self.prices.last_moves(rows, instants, count)
-        phase = self.phases[self.prices.traits.event[rows]]
         # Opening, closing and settling change a market too.
-        stamps = moved * 16 + phase
-        changed = np.flatnonzero(stamps != self.stamps[rows])
-        if len(changed):
-            self._render(rows[changed], moved[changed], count[changed])
-            self.stamps[rows[changed]] = stamps[changed]
+        phase = self.phases[self.prices.traits.event[rows]]
+        self.counts[rows], self.stamps[rows] = count, moved * PHASES + phase
 
-    def _render(self, rows: Ints, moved: Ints, count: Ints) -> None:
-        events = self.prices.traits.event[rows]
+    def _render(self, rows: Ints) -> None:
+        stale = rows[self.rendered[rows] != self.stamps[rows]]
+        if not len(stale):
+            return
+        events = self.prices.traits.event[stale]
         lives = {
             i: lives_of(self.events[i], int(self.phases[i])) for i in np.unique(events).tolist()
         }
-        firsts = self.starts[events]
-        fields = zip(
-            rows.tolist(),
-            events.tolist(),
-            (rows - firsts).tolist(),
-            self._quotes(rows, moved, count),
-            strict=True,
-        )
+        places = (stale - self.starts[events]).tolist()
+        fields = zip(stale.tolist(), events.tolist(), places, self._quotes(stale), strict=True)
         for row, event, place, quote in fields:
             self.tails[row] = market_tail(quote, lives[event][place])
+        self.rendered[stale] = self.stamps[stale]
 
-    def _quotes(self, rows: Ints, moved: Ints, count: Ints) -> list[Quote]:
-        prices = self.prices
-        trading = self.phases[prices.traits.event[rows]] <= INACTIVE
+    def _quotes(self, rows: Ints) -> list[Quote]:
+        prices, count = self.prices, self.counts[rows]
+        moved, phase = np.divmod(self.stamps[rows], PHASES)
+        trading = phase <= INACTIVE
         # `moved` lies within trading hours even when the market is closed by now.
         now = prices.quotes(rows, np.where(trading, moved, 0))
         yesterday = moved - DAY
@@ -163,23 +164,34 @@ class Board:
             prices.last_prices(rows, past),
             volume,
             volume - prices.volume(rows, past),
-            (volume * HELD * prices.held(rows)).astype(np.int64),
+            prices.interest(rows, volume),
         )
         return [Quote(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
     def market(self, row: int) -> bytes:
-        if not self.heads[row]:
-            self._render_heads(int(self.prices.traits.event[row]))
-        return self.heads[row] + self.tails[row]
-
-    def _render_heads(self, i: int) -> None:
-        event = self.events[i]
-        parts = zip(self.rows(i), event.outcomes, event.tickers(), strict=True)
-        for row, outcome, ticker in parts:
-            self.heads[row] = market_head(event, outcome, ticker)
+        return self.markets([row])[1:-1]
 
     def markets(self, rows: Sequence[int]) -> bytes:
-        return b"[" + b",".join([self.market(row) for row in rows]) + b"]"
+        chosen = np.asarray(rows, dtype=np.int64)
+        self._render(chosen)
+        events = self.prices.traits.event[chosen].tolist()
+        for i in events:
+            if not self.bodies[i]:
+                self._render_once(i)
+        heads, bodies, tails = self.heads, self.bodies, self.tails
+        parts = [heads[row] + bodies[i] + tails[row] for row, i in zip(rows, events, strict=True)]
+        return b"[" + b",".join(parts) + b"]"
+
+    def _render_once(self, i: int) -> None:
+        self.bodies[i] = market_body(self.events[i])
+        rows = self.rows(i)
+        self.heads[rows.start : rows.stop] = market_heads(self.events[i])
+
+    def event_page(self, chosen: Sequence[int], *, nested: bool) -> bytes:
+        if nested:
+            # All at once: rendering event by event costs ten times as much.
+            self._render(np.array([row for i in chosen for row in self.rows(i)], dtype=np.int64))
+        return b"[" + b",".join([self.event(i, nested=nested) for i in chosen]) + b"]"
 
     def event(self, i: int, *, nested: bool) -> bytes:
         if not self.event_heads[i]:
@@ -200,7 +212,10 @@ class Board:
         if i == len(self.order):
             return len(self.stamps)
         start = int(self.starts[i])
-        return start + int(place) + 1 if self.order[i] == key else start
+        return start + int(place or 0) + 1 if self.order[i] == key else start
+
+    def event_after(self, cursor: str) -> int:
+        return bisect_right(self.order, cursor)
 
 
 class Listings:

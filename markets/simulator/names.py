@@ -40,9 +40,9 @@ def _pairs(text: str) -> tuple[Named, ...]:
 BASEBALL = _pairs(
     "NYY:New York Y,BOS:Boston,TB:Tampa Bay,TOR:Toronto,BAL:Baltimore,CLE:Cleveland,DET:Detroit,"
     "KC:Kansas City,MIN:Minnesota,CWS:Chicago WS,HOU:Houston,SEA:Seattle,TEX:Texas,"
-    "LAA:Los Angeles A,ATH:Athletics,NYM:New York M,PHI:Philadelphia,ATL:Atlanta,MIA:Miami,WSH:Washington,"
-    "CHC:Chicago C,MIL:Milwaukee,STL:St. Louis,CIN:Cincinnati,PIT:Pittsburgh,LAD:Los Angeles D,"
-    "SD:San Diego,SF:San Francisco,AZ:Arizona,COL:Colorado"
+    "LAA:Los Angeles A,ATH:Athletics,NYM:New York M,PHI:Philadelphia,ATL:Atlanta,MIA:Miami,"
+    "WSH:Washington,CHC:Chicago C,MIL:Milwaukee,STL:St. Louis,CIN:Cincinnati,PIT:Pittsburgh,"
+    "LAD:Los Angeles D,SD:San Diego,SF:San Francisco,AZ:Arizona,COL:Colorado"
 )
 FOOTBALL = _pairs(
     "BUF:Buffalo,MIA:Miami,NE:New England,NYJ:New York J,BAL:Baltimore,CIN:Cincinnati,"
@@ -61,13 +61,50 @@ BASKETBALL = _pairs(
 )
 
 _GIVEN = (
-    "Aron Bela Cyril Dario Emil Falk Goran Henk Ivo Jaro Kuno Lars Milo Nils Oto Piet"
-).split()
+    "Aron",
+    "Bela",
+    "Cyril",
+    "Dario",
+    "Emil",
+    "Falk",
+    "Goran",
+    "Henk",
+    "Ivo",
+    "Jaro",
+    "Kuno",
+    "Lars",
+    "Milo",
+    "Nils",
+    "Oto",
+    "Piet",
+)
 _FAMILY = (
-    "Abernau Bostwick Calderin Dunmoor Elvasson Farkway Grellan Hartzog Iverley Jandris Kolbeck "
-    "Lindaro Morvane Nesterly Ostrand Pellgrin Quenby Rastovic Sundarel Tolliver Ulbrecht "
-    "Vancastle Wexmoor Yarbrick Zelenik"
-).split()
+    "Abernau",
+    "Bostwick",
+    "Calderin",
+    "Dunmoor",
+    "Elvasson",
+    "Farkway",
+    "Grellan",
+    "Hartzog",
+    "Iverley",
+    "Jandris",
+    "Kolbeck",
+    "Lindaro",
+    "Morvane",
+    "Nesterly",
+    "Ostrand",
+    "Pellgrin",
+    "Quenby",
+    "Rastovic",
+    "Sundarel",
+    "Tolliver",
+    "Ulbrecht",
+    "Vancastle",
+    "Wexmoor",
+    "Yarbrick",
+    "Zelenik",
+)
 # 400 people; the code of each is its own.
 PEOPLE: tuple[Named, ...] = tuple(
     (f"{given[:2]}{family[:5]}".upper(), f"{given} {family}")
@@ -95,9 +132,9 @@ RATES: tuple[Named, ...] = (
 )
 FILMS = _pairs(
     "GLASS:The Glass Orchard,NORTH:North of Midnight,SALT:Salt and Signal,LANT:The Last Lantern,"
-    "PAPER:Paper Generals,HOLLOW:Hollow Season,MERID:Meridian,TIDE:The Slow Tide,ECHO:Echo Park Two,"
-    "CROWN:A Crown of Rust,WOLF:The Winter Wolf,GAME:Game of Kites,RIVER:River Without Name,"
-    "STATION:Station Eleven Hundred,DUST:Dust Opera,MIRROR:Mirror Street"
+    "PAPER:Paper Generals,HOLLOW:Hollow Season,MERID:Meridian,TIDE:The Slow Tide,"
+    "ECHO:Echo Park Two,CROWN:A Crown of Rust,WOLF:The Winter Wolf,GAME:Game of Kites,"
+    "RIVER:River Without Name,STATION:Station Eleven Hundred,DUST:Dust Opera,MIRROR:Mirror Street"
 )
 SONGS = _pairs(
     "AMB:Amber Lights,BLUE:Blue Motel,CALL:Call Me Tomorrow,DRIVE:Drive Slow,EASY:Easy Weather,"

@@ -17,8 +17,8 @@ Bools = NDArray[np.bool_]
 
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
-# Halvings of a lifetime: 2**24 steps of 5 seconds are more than two years.
-LEVELS = 24
+# Halvings of a lifetime; below the finest the path is straight.
+LEVELS = 18
 
 _inverse = NormalDist().inv_cdf
 NORMALS: Floats = np.array([_inverse((i + 0.5) / 65536) for i in range(65536)])

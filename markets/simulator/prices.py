@@ -24,6 +24,9 @@ BIAS = 0.06
 # Steps that the sizes at an unchanged price stay the same in the calm stretch.
 SIZE_CLOCK = 24
 
+# Open interest as a share of volume, at most.
+HELD = 0.6
+
 # Every stream of draws has a key of its own.
 CLOCK, BOUNCE, BID_SIZE, ASK_SIZE, TRADE, LOT, TAKER, MARKET, INTEREST = (
     (i + 1) << 48 for i in range(9)
@@ -194,7 +197,7 @@ class Prices:
         calm = np.clip((at - opened) / np.maximum(hush - opened, 1), 0.0, 1.0)
         late = np.clip((at - knee) / np.maximum(lives.ended[events] - knee, 1), 0.0, 1.0)
         share = np.where(at >= knee, known + (reveal - known) * late, known * calm)
-        return np.minimum(share, 1.0 - 1e-7)
+        return np.asarray(np.minimum(share, 1.0 - 1e-7))
 
     def chances(self, rows: Ints, at: Ints) -> Floats:
         """The true probability of YES given what is known: a martingale that ends in the result."""
@@ -231,7 +234,7 @@ class Prices:
         offered = traits.offered[rows]
         bid = np.where(trading & (bid > 0) & (offered & 1 == 0), bid, 0)
         ask = np.where(trading & (ask < UNIT) & (offered & 2 == 0), ask, UNIT)
-        clock = self._size_clock(events, changed)
+        clock = self._clock(events, changed)
         return Quotes(
             bid,
             ask,
@@ -239,7 +242,12 @@ class Prices:
             np.where(ask < UNIT, self.sizes(rows, ask, clock, stream=ASK_SIZE), 0),
         )
 
-    def _size_clock(self, events: Ints, changed: Ints) -> Ints:
+    def size_clock(self, rows: Ints, at: Ints) -> Ints:
+        """Sizes at a price are the same as long as this is."""
+        events = self.traits.event[rows]
+        return self._clock(events, self.last_change(events, at))
+
+    def _clock(self, events: Ints, changed: Ints) -> Ints:
         busy = (changed >= self.lives.knee[events]) & (self.lives.late_pace[events] < 6)
         return np.where(busy, changed // STEP, changed // (STEP * SIZE_CLOCK))
 
@@ -302,9 +310,10 @@ class Prices:
         )
         return np.where(traits.whole[rows], exact // 100 * 100, exact)
 
-    def held(self, rows: Ints) -> Floats:
-        """The share of what was traded that is still held, a trait of the market."""
-        return uniform(mix(self.traits.key[rows], INTEREST), 0)
+    def interest(self, rows: Ints, volume: Ints) -> Ints:
+        """Contracts still held of those that were traded: a share that is a trait of the market."""
+        share = HELD * uniform(mix(self.traits.key[rows], INTEREST), 0)
+        return np.asarray((volume * share).astype(np.int64))
 
     def trades(self, rows: Ints, number: Ints) -> tuple[Ints, Bools]:
         """Price of the given trades, and whether the taker bought YES."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import msgspec
@@ -52,9 +53,10 @@ class Quote(NamedTuple):
 
 
 def count_text(hundredths: int) -> str:
-    return f"{hundredths // 100}.{hundredths % 100:02d}"
+    return f"{hundredths / 100:.2f}"
 
 
+@cache
 def price_ranges(structure: str) -> list[Json]:
     edge, edge_step, step = GRIDS[structure]
     bounds = [(0, edge, edge_step), (edge, 10_000 - edge, step), (10_000 - edge, 10_000, edge_step)]
@@ -77,17 +79,35 @@ def condition(outcome: Outcome) -> str:
     return f"{beyond} {outcome.floor:,}"
 
 
-def market_head(event: Event, outcome: Outcome, ticker: str) -> bytes:
-    """The start of a market's JSON object, up to where its moving part is appended."""
-    series, words = event.series, event.words()
-    rule = series.rule.format(**words, label=outcome.label, condition=condition(outcome))
+def market_heads(event: Event) -> list[bytes]:
+    """The start of each market's JSON object: what is the market's own and never changes."""
+    words = event.words()
+    rule = event.series.rule
+    for name in words:
+        rule = rule.replace("{" + name + "}", words[name])
+    return [
+        msgspec.json.encode(
+            {
+                "ticker": f"{event.ticker}-{outcome.suffix}",
+                "yes_sub_title": outcome.label,
+                "no_sub_title": outcome.label,
+                "rules_primary": rule.replace("{label}", outcome.label).replace(
+                    "{condition}", condition(outcome)
+                ),
+                **strikes(outcome),
+            }
+        )[:-1]
+        for outcome in event.outcomes
+    ]
+
+
+def market_body(event: Event) -> bytes:
+    """The middle of the JSON objects of an event's markets, the same in each."""
+    series = event.series
     fields: Json = {
-        "ticker": ticker,
         "event_ticker": event.ticker,
         "market_type": "binary",
-        "title": series.question.format(**words),
-        "yes_sub_title": outcome.label,
-        "no_sub_title": outcome.label,
+        "title": series.question.format(**event.words()),
         "created_time": iso(event.created),
         "open_time": iso(event.opened),
         "expected_expiration_time": iso(event.anchor + series.duration + series.delay),
@@ -96,24 +116,25 @@ def market_head(event: Event, outcome: Outcome, ticker: str) -> bytes:
         "settlement_timer_seconds": series.timer,
         "notional_value_dollars": "1.0000",
         "can_close_early": bool(series.early),
-        "rules_primary": rule,
         "rules_secondary": f"The source is {series.source[0]}. Simulated: no money is at stake.",
         "price_level_structure": series.structure,
         "price_ranges": price_ranges(series.structure),
         "settlement_bounds_type": "default",
         "exchange_index": series.exchange_index,
-        "strike_type": outcome.strike_type,
-        **strikes(outcome),
         **occasion(event),
     }
-    return msgspec.json.encode(fields)[:-1] + b","
+    return b"," + msgspec.json.encode(fields)[1:-1] + b","
 
 
 def strikes(outcome: Outcome) -> Json:
+    fields: Json = {"strike_type": outcome.strike_type}
     if outcome.strike_type in {"structured", "custom"}:
-        return {"custom_strike": {"name": outcome.label}}
-    bounds = {"floor_strike": outcome.floor, "cap_strike": outcome.cap}
-    return {name: value for name, value in bounds.items() if value is not None}
+        fields["custom_strike"] = {"name": outcome.label}
+    if outcome.floor is not None:
+        fields["floor_strike"] = outcome.floor
+    if outcome.cap is not None:
+        fields["cap_strike"] = outcome.cap
+    return fields
 
 
 def occasion(event: Event) -> Json:
@@ -175,9 +196,9 @@ def updated_at(event: Event, phase: int) -> int:
 
 
 def settlement(event: Event, outcome: Outcome) -> tuple[str, str]:
-    """Result and YES value. A game that was not played pays everybody half."""
+    """Result and YES value. A game that was not played pays everybody half, a pair of legs both."""
     if event.void:
-        return "scalar", "0.5000"
+        return "scalar", "0.2500" if event.legs else "0.5000"
     return ("yes", "1.0000") if event.wins(outcome) else ("no", "0.0000")
 
 

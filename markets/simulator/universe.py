@@ -85,8 +85,13 @@ class Event:
         series = self.series
         subject = series.subjects[self.line.index % len(series.subjects)][1]
         away, home = sides(series, self.key, self.anchor, self.line.index)
-        when = series.when(self.anchor)
-        return {"subject": subject, "away": away[1], "home": home[1], "when": when}
+        return {
+            "title": series.title,
+            "subject": subject,
+            "away": away[1],
+            "home": home[1],
+            "when": series.when(self.anchor),
+        }
 
 
 def sides(

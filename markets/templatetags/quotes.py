@@ -83,12 +83,6 @@ def interval_words(quoted: Market) -> str:
 
 
 @register.filter
-def on_track(price: Decimal | None) -> str:
-    """A price's place on a track from 0 to 100."""
-    return "" if price is None else f"{price * 100:.2f}"
-
-
-@register.filter
 def duration(stretch: timedelta | None) -> str:
     """A stretch of time in its one or two largest units."""
     if stretch is None:
@@ -99,7 +93,9 @@ def duration(stretch: timedelta | None) -> str:
     for unit, smaller, name, short in ((86_400, 3_600, "d", "h"), (3_600, 60, "h", "m")):
         if seconds >= unit:
             rest = seconds % unit // smaller
-            return f"{seconds // unit} {name} {rest} {short}" if rest else f"{seconds // unit} {name}"
+            return (
+                f"{seconds // unit} {name} {rest} {short}" if rest else f"{seconds // unit} {name}"
+            )
     return f"{seconds // 60} m"
 
 
@@ -170,8 +166,11 @@ def simulated() -> bool:
 
 
 @register.inclusion_tag("components/interval.html")
-def interval(quoted: Market, size: str = "") -> dict[str, Any]:
-    return {"quoted": quoted, "size": size}
+def interval(quoted: Market, size: str = "") -> dict[str, str]:
+    """Places on a track from 0 to 100; empty where there is no such price."""
+    prices = {"bid": quoted.yes_bid, "ask": quoted.yes_ask, "last": quoted.last_price}
+    places = {name: "" if price is None else f"{price * 100:.2f}" for name, price in prices.items()}
+    return {**places, "size": size}
 
 
 @register.inclusion_tag("components/sort_header.html", takes_context=True)

@@ -22,7 +22,7 @@ def a_market(ticker: str = "KXRAIN-26NOV21", **values: Any) -> Market:
     event = values.pop("event", "Rain in New York")
     if isinstance(event, str):
         event = an_event(event, ticker=ticker.rpartition("-")[0] or ticker)
-    return baker.make(
+    market: Market = baker.make(
         Market,
         **{
             "ticker": ticker,
@@ -48,6 +48,7 @@ def a_market(ticker: str = "KXRAIN-26NOV21", **values: Any) -> Market:
             **values,
         },
     )
+    return market
 
 
 def an_event(title: str, *, ticker: str = "KXRAIN", category: str = "Climate") -> Event:
@@ -95,7 +96,7 @@ def a_run(started_at: datetime, *, seconds: float = 1, error: str = "") -> Poll:
 
 
 def a_pass(tier: str, started_at: datetime, *, complete: bool = True, **values: Any) -> Sweep:
-    return baker.make(
+    made: Sweep = baker.make(
         Sweep,
         tier=tier,
         started_at=started_at,
@@ -103,3 +104,4 @@ def a_pass(tier: str, started_at: datetime, *, complete: bool = True, **values: 
         complete=complete,
         **values,
     )
+    return made

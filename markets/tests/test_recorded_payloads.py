@@ -66,7 +66,7 @@ def nothing_was_lost(market: dict[str, Any]) -> None:
     [
         ("2026-08-20-spread-sweep-raw-2026-08-20T212616Z.json", 203),
         ("candlesticks_pregame_mlb.json", 1),
-        ("combo_priced_markets.json", 42),
+        ("combo_priced_markets.json", 41),
         ("events_mlb_props_nested.json", 259),
         ("events_nfl_preseason.json", 64),
         ("events_sports_nested.json", 245),

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 from django.test import Client
 
+from markets.charts import Columns
 from markets.models import Market
 from markets.tests.making import a_market, a_pass, a_run, an_event, observe
 
@@ -16,16 +17,17 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:No directory at"),
 ]
 
-ROWS = {"HTTP_HX_REQUEST": "true", "HTTP_HX_TARGET": "rows"}
-RESULTS = {"HTTP_HX_REQUEST": "true", "HTTP_HX_TARGET": "results"}
-
 
 def tickers(html: str) -> list[str]:
     return re.findall(r'<tr data-ticker="([^"]+)"', html)
 
 
-def page(client: Client, address: str, **headers: str) -> str:
-    response = client.get(address, **headers)
+def fragment(name: str) -> dict[str, str]:
+    return {"HX-Request": "true", "HX-Target": name}
+
+
+def page(client: Client, address: str, target: str = "") -> str:
+    response = client.get(address, headers=fragment(target) if target else {})
     assert response.status_code == 200
     return response.content.decode()
 
@@ -41,7 +43,7 @@ class TestList:
         assert "+4¢" in html
         assert "2.5¢" in html
         assert "1,234,567" in html
-        assert '<line class="band" x1="42.50" y1="6" x2="45.00" y2="6"/>' in html
+        assert '<path class="band" d="M42.50 6H45.00" />' in html
         assert "1 d" in html or "23 h" in html
 
     def test_a_missing_side_is_an_open_end_and_never_a_zero(self, client):
@@ -52,8 +54,8 @@ class TestList:
         assert "≥ 42¢" in html
         assert "≤ 45¢" in html
         assert "no quotes" in html
-        assert '<line class="open" x1="42.00" y1="6" x2="100" y2="6"/>' in html
-        assert '<line class="open" x1="45.00" y1="6" x2="0" y2="6"/>' in html
+        assert '<path class="open" d="M42.00 6H100" />' in html
+        assert '<path class="open" d="M45.00 6H0" />' in html
 
     def test_only_open_markets_are_listed_unless_others_are_asked_for(self, client):
         for status in ("active", "inactive", "closed", "disputed", "finalized", "initialized"):
@@ -142,27 +144,31 @@ class TestList:
 
     def test_a_refresh_brings_the_rows_and_nothing_else(self, client):
         a_market()
-        html = page(client, "/markets/", **ROWS)
+        html = page(client, "/markets/", "rows")
         assert html.strip().startswith("<tr")
         assert "<html" not in html
         assert "<table" not in html
 
     def test_a_search_as_typed_brings_the_results_and_an_address_that_reads_as_words(self, client):
         a_market()
-        response = client.get("/markets/?q=rain&status=open&category=&sort=volume", **RESULTS)
+        response = client.get(
+            "/markets/?q=rain&status=open&category=&sort=volume", headers=fragment("results")
+        )
         assert response.content.decode().strip().startswith('<div id="results">')
         assert response.headers["HX-Replace-Url"] == "/markets/?q=rain"
 
     def test_caches_keep_page_and_fragment_apart(self, client):
         assert "HX-Target" in client.get("/markets/").headers["Vary"]
 
-    def test_a_page_takes_three_queries_and_a_refresh_two(self, client, django_assert_max_num_queries):
+    def test_a_page_takes_three_queries_and_a_refresh_two(
+        self, client, django_assert_max_num_queries
+    ):
         for number in range(5):
             a_market(f"MANY{number}-1", event=an_event("One of many", ticker=f"MANY{number}"))
         with django_assert_max_num_queries(3):
             page(client, "/markets/")
         with django_assert_max_num_queries(2):
-            page(client, "/markets/", **ROWS)
+            page(client, "/markets/", "rows")
 
     def test_titles_cannot_carry_markup(self, client):
         hostile = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
@@ -214,7 +220,9 @@ class TestMarket:
         event = an_event("Highest temperature", ticker="KXHIGH")
         market = a_market("KXHIGH-1", event=event)
         for strike in (90, 70, 80):
-            a_market(f"KXHIGH-T{strike}", event=event, floor_strike=strike, yes_sub_title=f"{strike}°")
+            a_market(
+                f"KXHIGH-T{strike}", event=event, floor_strike=strike, yes_sub_title=f"{strike}°"
+            )
         html = page(client, market.get_absolute_url())
         assert re.findall(r'sibling-name">(\d+)°', html) == ["70", "80", "90"]
 
@@ -231,8 +239,7 @@ class TestMarket:
 
     def test_a_refresh_brings_the_quote_alone(self, client):
         market = a_market()
-        headers = {"HTTP_HX_REQUEST": "true", "HTTP_HX_TARGET": "quote"}
-        html = page(client, market.get_absolute_url(), **headers)
+        html = page(client, market.get_absolute_url(), "quote")
         assert "42–45¢" in html
         assert "<section" not in html
 
@@ -240,7 +247,7 @@ class TestMarket:
         market = a_market()
         observe(market, datetime.now(UTC) - timedelta(minutes=5), "0.31", "0.33")
         html = page(client, f"{market.get_absolute_url()}?table=1d")
-        assert "<td class=\"num\">31¢</td>" in html
+        assert '<td class="num">31¢</td>' in html
 
     def test_a_page_takes_three_queries(self, client, django_assert_max_num_queries):
         market = a_market()
@@ -286,8 +293,6 @@ class TestAge:
 
 
 class TestRecording:
-    HEADERS = {"HTTP_HX_REQUEST": "true", "HTTP_HX_TARGET": "recording"}
-
     @pytest.mark.parametrize(
         ("seconds", "state"), [(6, "recording"), (30, "late"), (600, "stopped")]
     )
@@ -295,10 +300,10 @@ class TestRecording:
         settings.POLL_INTERVAL = 5
         a_run(datetime.now(UTC) - timedelta(seconds=seconds))
         a_run(datetime.now(UTC), error="TemporaryError: no answer")
-        assert f"dot-{state}" in page(client, "/recorder/", **self.HEADERS)
+        assert f"dot-{state}" in page(client, "/recorder/", "recording")
 
     def test_nothing_recorded_is_stopped(self, client):
-        assert "nothing yet" in page(client, "/recorder/", **self.HEADERS)
+        assert "nothing yet" in page(client, "/recorder/", "recording")
 
     def test_the_page_lists_runs_with_their_errors(self, client):
         a_run(datetime.now(UTC), error="TemporaryError: no answer")
@@ -309,10 +314,11 @@ class TestRecording:
 
 
 class TestChart:
-    def columns(self, client: Client, market: Market, query: str = "") -> dict:
+    def columns(self, client: Client, market: Market, query: str = "") -> Columns:
         response = client.get(f"{market.get_absolute_url()}chart.json{query}")
         assert response.status_code == 200
-        return response.json()
+        columns: Columns = response.json()
+        return columns
 
     def test_the_columns_are_milliseconds_and_dollars(self, client):
         market = a_market()
@@ -374,7 +380,13 @@ class TestChart:
 
     @pytest.mark.parametrize(
         ("query", "name"),
-        [("range=2d", "range"), ("since=yesterday", "since"), ("since=-1", "since"), ("since=9e99", "since"), ("since=99999999999999999", "since")],
+        [
+            ("range=2d", "range"),
+            ("since=yesterday", "since"),
+            ("since=-1", "since"),
+            ("since=9e99", "since"),
+            ("since=99999999999999999", "since"),
+        ],
     )
     def test_a_bad_parameter_is_named(self, client, query, name):
         response = client.get(f"{a_market().get_absolute_url()}chart.json?{query}")

@@ -18,6 +18,7 @@
     30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY,
     30 * DAY, 90 * DAY, 365 * DAY,
   ];
+  const PRICE_STEPS = [0.5, 1, 2, 5, 10, 20];
   const format = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
   const clock = format({ hour: "2-digit", minute: "2-digit" });
   const seconds = format({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -56,6 +57,8 @@
     const width = (data.until - data.start) / VOLUME_BARS;
     const sums = new Array(VOLUME_BARS).fill(0);
     for (let i = 1; i < data.t.length; i += 1) {
+      // When it traded inside a gap is not known.
+      if (data.gaps.some(([from]) => data.t[i - 1] <= from && from < data.t[i])) continue;
       const traded = data.volume[i] - data.volume[i - 1];
       const bar = Math.min(Math.floor((data.t[i] - data.start) / width), VOLUME_BARS - 1);
       if (traded > 0 && bar >= 0) sums[bar] += traded;
@@ -66,11 +69,13 @@
   const priceLimits = () => {
     const shown = data.t.map((x, i) => x >= data.start || i === data.t.length - 1 || data.t[i + 1] > data.start);
     const seen = [data.bid, data.ask, data.last].flatMap((c) => c.filter((p, i) => p !== null && shown[i]));
-    if (!seen.length) return [0, 100];
+    if (!seen.length) return [0, 100, 20];
     const low = Math.min(...seen) * 100;
     const high = Math.max(...seen) * 100;
-    const room = Math.max((high - low) * 0.12, 1);
-    return [Math.max(0, Math.floor(low - room)), Math.min(100, Math.ceil(high + room))];
+    const room = Math.max((high - low) * 0.08, 0.5);
+    const step = PRICE_STEPS.find((s) => (high - low + 2 * room) / s <= 6);
+    const bottom = Math.floor((low - room) / step) * step;
+    return [Math.max(0, bottom), Math.min(100, Math.ceil((high + room) / step) * step), step];
   };
 
   // --- Drawing --------------------------------------------------------------------------------
@@ -82,7 +87,7 @@
   };
 
   const ticks = (scale) => {
-    const wanted = (scale.max - scale.min) / Math.max(2, Math.floor(scale.width / 90));
+    const wanted = (scale.max - scale.min) / Math.max(2, Math.floor(scale.width / 80));
     const step = TICK_STEPS.find((s) => s >= wanted) || last(TICK_STEPS);
     scale.ticks = [];
     for (let at = Math.ceil(scale.min / step) * step; at <= scale.max; at += step) {
@@ -139,17 +144,17 @@
 
   const stepped = { type: "line", stepped: "before", pointRadius: 0, pointHitRadius: 0, spanGaps: false };
   const datasets = () => [
-    { ...stepped, data: line(data.bid), borderColor: colour("band", 0.9), borderWidth: 1.25, order: 2 },
+    { ...stepped, data: line(data.bid), borderColor: colour("band", 0.8), borderWidth: 1, order: 2 },
     {
       ...stepped,
       data: line(data.ask),
-      borderColor: colour("band", 0.9),
-      borderWidth: 1.25,
-      backgroundColor: colour("band", 0.2),
+      borderColor: colour("band", 0.8),
+      borderWidth: 1,
+      backgroundColor: colour("band", 0.22),
       fill: 0,
       order: 2,
     },
-    { ...stepped, data: line(data.last), borderColor: colour("last", 0.85), borderWidth: 1.5, order: 1 },
+    { ...stepped, data: line(data.last), borderColor: colour("last", 0.8), borderWidth: 1, order: 1 },
     {
       type: "bar",
       data: bars(),
@@ -161,7 +166,7 @@
     },
   ];
   const scales = () => {
-    const [low, high] = priceLimits();
+    const [low, high, step] = priceLimits();
     const text = { color: colour("gap"), font: { family: "Inter Variable, sans-serif", size: 12 } };
     const grid = { color: colour("gap", 0.15), drawTicks: false };
     const most = Math.max(1, ...bars().map((bar) => bar.y));
@@ -180,7 +185,7 @@
         position: "right",
         min: low,
         max: high,
-        ticks: { ...text, callback: (value) => `${value}¢`, maxTicksLimit: 7, padding: 8, precision: high - low > 6 ? 0 : 1 },
+        ticks: { ...text, callback: (value) => `${+value.toFixed(1)}¢`, stepSize: step, padding: 8 },
         grid,
         border: { display: false },
       },
@@ -239,7 +244,7 @@
     if (data.gaps.some(([from, to]) => at > from && at < to)) return "not recorded";
     const i = inForce(at);
     if (i < 0) return "nothing recorded yet";
-    return `bid ${cents(data.bid[i])}  ask ${cents(data.ask[i])}  last ${cents(data.last[i])}  quoted ${age(at - data.t[i])} before`;
+    return `bid ${cents(data.bid[i])}   ask ${cents(data.ask[i])}   last ${cents(data.last[i])}   quoted ${age(at - data.t[i])} before`;
   };
   const read = () => {
     if (!data.t.length) {

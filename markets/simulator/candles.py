@@ -1,0 +1,123 @@
+"""Candlesticks, computed from the grid of instants and from the trades."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from markets.simulator.cadence import DAY, MINUTE, STEP
+from markets.simulator.noise import Ints
+from markets.simulator.prices import Prices
+from markets.simulator.render import PRICES, Json, count_text
+
+EXCHANGE_ZONE = ZoneInfo("America/New_York")
+DAILY = 1440
+
+
+def period_ends(start: int, end: int, minutes: int) -> list[int]:
+    """The ends of the periods in [start, end]. Days end at midnight in New York."""
+    if minutes != DAILY:
+        seconds = minutes * MINUTE
+        return list(range(-(-start // seconds) * seconds, end + 1, seconds))
+    day = datetime.fromtimestamp(start - DAY, EXCHANGE_ZONE).date()
+    ends: list[int] = []
+    while True:
+        midnight = datetime(day.year, day.month, day.day, tzinfo=EXCHANGE_ZONE)
+        at = int(midnight.astimezone(UTC).timestamp())
+        if at > end:
+            return ends
+        if at >= start:
+            ends.append(at)
+        day += timedelta(days=1)
+
+
+def periods(prices: Prices, row: int, span: tuple[int, int], *, minutes: int) -> list[int]:
+    """The ends of a market's periods in a span, led by the start of the first of them."""
+    event = int(prices.traits.event[row])
+    opened, ended = int(prices.lives.opened[event]), int(prices.lives.ended[event])
+    length = minutes * MINUTE
+    # One period more in front; two days, as a day may have 25 hours.
+    first = max(span[0], opened) - 2 * length
+    ends = period_ends(first, min(span[1], ended + length), minutes)
+    inside = [i for i in range(1, len(ends)) if ends[i] >= span[0] and ends[i] > opened]
+    inside = [i for i in inside if ends[i - 1] < ended]
+    return [ends[inside[0] - 1], *(ends[i] for i in inside)] if inside else []
+
+
+def candlesticks(prices: Prices, row: int, bounds: list[int]) -> list[Json]:
+    """One candle for each pair of neighbouring bounds: (start, end]."""
+    if not bounds:
+        return []
+    edges = np.array(bounds, dtype=np.int64)
+    bids, asks = quote_candles(prices, row, edges)
+    trades = trade_candles(prices, row, edges)
+    return [
+        {"end_period_ts": end, "yes_bid": bid, "yes_ask": ask, **trade}
+        for end, bid, ask, trade in zip(bounds[1:], bids, asks, trades, strict=True)
+    ]
+
+
+def quote_candles(prices: Prices, row: int, edges: Ints) -> tuple[list[Json], list[Json]]:
+    event = int(prices.traits.event[row])
+    moves = prices.changes(event, int(edges[0]), int(edges[-1]))
+    instants = np.unique(np.concatenate([edges, moves]))
+    trading = np.clip(instants, prices.lives.opened[event], prices.lives.ended[event] - STEP)
+    quotes = prices.quotes(np.full(len(instants), row), trading)
+    first = np.searchsorted(instants, edges[:-1], side="left")
+    last = np.searchsorted(instants, edges[1:], side="left")
+    return ohlc(quotes.bid, first, last), ohlc(quotes.ask, first, last)
+
+
+def ohlc(values: Ints, first: Ints, last: Ints) -> list[Json]:
+    """Open, low, high and close of the values first..last of each period, both included."""
+    # reduceat wants an index behind the last value.
+    padded = np.append(values, values[-1])
+    pairs = np.stack([first, last + 1], axis=1).reshape(-1)
+    columns = (
+        values[first],
+        np.minimum.reduceat(padded, pairs)[::2],
+        np.maximum.reduceat(padded, pairs)[::2],
+        values[last],
+    )
+    names = ("open_dollars", "low_dollars", "high_dollars", "close_dollars")
+    return [
+        dict(zip(names, (PRICES[value] for value in row), strict=True))
+        for row in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+
+
+def trade_candles(prices: Prices, row: int, edges: Ints) -> list[Json]:
+    rows = np.full(len(edges), row)
+    counts = prices.trade_count(rows, edges)
+    # The trade before the first period is its `previous`.
+    start = max(int(counts[0]) - 1, 0)
+    numbers = np.arange(start, int(counts[-1]))
+    many = np.full(len(numbers), row)
+    price = prices.trades(many, numbers)[0] if len(numbers) else numbers
+    size = prices.volume(many, numbers + 1) - prices.volume(many, numbers)
+    total = prices.volume(rows, counts)
+    held = prices.interest(rows, total)
+    return [
+        {
+            "price": trade_prices(price, size, int(counts[i]) - start, int(counts[i + 1]) - start),
+            "volume_fp": count_text(int(total[i + 1] - total[i])),
+            "open_interest_fp": count_text(int(held[i + 1])),
+        }
+        for i in range(len(edges) - 1)
+    ]
+
+
+def trade_prices(price: Ints, size: Ints, first: int, last: int) -> Json:
+    """Nulls where nothing was traded; `previous` is the last trade before the period."""
+    names = ("open", "low", "high", "close", "mean", "min", "max")
+    found: Json = {f"{name}_dollars": None for name in names}
+    if last > first:
+        inside, weights = price[first:last], size[first:last]
+        low, high = PRICES[int(inside.min())], PRICES[int(inside.max())]
+        mean = PRICES[round(float(np.average(inside, weights=weights)))]
+        values = (PRICES[int(inside[0])], low, high, PRICES[int(inside[-1])], mean, low, high)
+        found = {f"{name}_dollars": value for name, value in zip(names, values, strict=True)}
+    found["previous_dollars"] = PRICES[int(price[first - 1])] if first > 0 else None
+    return found

@@ -1,0 +1,320 @@
+"""HTTP/1.1 on loopback for the simulated exchange: keep-alive, one thread, no dependencies."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import NamedTuple, cast
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import msgspec
+
+from markets.simulator.board import Listings
+from markets.simulator.cadence import DAY
+from markets.simulator.exchange import Exchange, Reply
+from markets.simulator.faults import TOO_MANY, Fault, Faults, spoilt
+from markets.simulator.query import error_body
+from markets.simulator.universe import Universe
+
+HOST = "127.0.0.1"
+PREFIX = "/trade-api/v2"
+COST = 10
+BURST_SECONDS = 3
+LARGEST_HEAD = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Simulated time: the wall's, or running `speed` times faster from `origin` on."""
+
+    speed: float = 1.0
+    origin: float = 0.0
+    started: float = 0.0
+
+    @classmethod
+    def starting(cls, *, speed: float = 1.0, origin: float | None = None) -> Clock:
+        started = time.time()
+        return cls(speed, started if origin is None else origin, started)
+
+    def now(self) -> float:
+        return self.origin + (time.time() - self.started) * self.speed
+
+
+class Bucket:
+    """Tokens flow in evenly; no rate, no limit."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.tokens = rate * BURST_SECONDS
+        self.filled = time.monotonic()
+
+    def take(self) -> bool:
+        if not self.rate:
+            return True
+        now = time.monotonic()
+        gained = (now - self.filled) * self.rate
+        self.tokens = min(self.rate * BURST_SECONDS, self.tokens + gained)
+        self.filled = now
+        if self.tokens < COST:
+            return False
+        self.tokens -= COST
+        return True
+
+
+class Call(NamedTuple):
+    """One request, read."""
+
+    method: str
+    target: str
+    body: bytes
+    keep_alive: bool
+
+
+class Answer(NamedTuple):
+    reply: Reply
+    latency: float = 0.0
+    cut: bool = False
+
+
+class Service:
+    """What the connections share."""
+
+    def __init__(self, exchange: Exchange, clock: Clock, *, rate: float) -> None:
+        self.exchange = exchange
+        self.clock = clock
+        self.bucket = Bucket(rate)
+        self.faults = Faults()
+        self.connections: set[Connection] = set()
+
+    def answer(self, call: Call) -> Answer:
+        target = urlsplit(call.target)
+        path = unquote(target.path)
+        if path == "/simulator/faults":
+            return Answer(self.control(call))
+        if not path.startswith(PREFIX + "/"):
+            return Answer(Reply(404, error_body("not_found", f"path not found: {path}")))
+        if call.method != "GET":
+            return Answer(Reply(405, error_body("method_not_allowed", "only GET is simulated")))
+        if not self.bucket.take():
+            return Answer(TOO_MANY)
+        query = parse_qs(target.query, keep_blank_values=True)
+        path = path.removeprefix(PREFIX)
+        found = self.faults.take(path)
+        reply = self.exchange.respond(path, query, self.clock.now())
+        reply = spoilt(reply, found, cursor=query.get("cursor", [""])[0])
+        return Answer(reply, sum(f.latency for f in found), any(f.cut for f in found))
+
+    def control(self, call: Call) -> Reply:
+        """GET the active faults, POST one more, DELETE all."""
+        if call.method == "DELETE":
+            self.faults.clear()
+        if call.method == "POST":
+            try:
+                self.faults.add(call.body)
+            except (msgspec.ValidationError, msgspec.DecodeError) as error:
+                return Reply(400, error_body("invalid_fault", str(error)))
+        return Reply(200, msgspec.json.encode({"faults": self.faults.active}))
+
+    async def warm(self) -> None:
+        """Render in idle moments what the first complete sweep would have to wait for."""
+        board = self.exchange.listings.live(int(self.clock.now()) // 5 * 5)
+        for start in range(0, len(board.stamps), 500):
+            board.markets(range(start, min(start + 500, len(board.stamps))))
+            await asyncio.sleep(0.001)
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.received = b""
+        self.busy = False
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.service.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        self.service.connections.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        self.proceed()
+
+    def proceed(self) -> None:
+        """Answer the requests that have arrived whole, one after the other."""
+        while not self.busy and self.transport is not None:
+            head, separator, rest = self.received.partition(b"\r\n\r\n")
+            if not separator:
+                if len(self.received) > LARGEST_HEAD:
+                    self.transport.abort()
+                return
+            call = read(head, rest)
+            if call is None:
+                return
+            self.received = rest[len(call.body) :]
+            self.busy = True
+            self.handle(call)
+
+    def handle(self, call: Call) -> None:
+        answer = self.service.answer(call)
+        if answer.latency:
+            loop = asyncio.get_running_loop()
+            loop.call_later(answer.latency, self.send, call, answer)
+        else:
+            self.send(call, answer)
+
+    def send(self, call: Call, answer: Answer) -> None:
+        if self.transport is None:
+            return
+        head, body = head_of(answer.reply, keep_alive=call.keep_alive), answer.reply.body
+        if answer.cut:
+            self.transport.write(head + body[: len(body) // 2])
+        else:
+            self.transport.writelines((head, body))
+        if answer.cut or not call.keep_alive:
+            self.transport.close()
+            return
+        self.busy = False
+        # Requests may have arrived while a slow answer was due.
+        if answer.latency:
+            self.proceed()
+
+
+def read(head: bytes, rest: bytes) -> Call | None:
+    """A request, or None while its body has not arrived."""
+    first, *lines = head.decode("latin-1").split("\r\n")
+    method, _, remainder = first.partition(" ")
+    target, _, version = remainder.rpartition(" ")
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    length = headers.get("content-length", "0")
+    size = int(length) if length.isdecimal() else 0
+    if len(rest) < size:
+        return None
+    wants = headers.get("connection", "close" if version == "HTTP/1.0" else "keep-alive")
+    return Call(method, target, rest[:size], wants.lower() == "keep-alive")
+
+
+def head_of(reply: Reply, *, keep_alive: bool) -> bytes:
+    return (
+        f"HTTP/1.1 {reply.status} {phrase(reply.status)}\r\n"
+        f"Date: {formatdate(usegmt=True)}\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(reply.body)}\r\n"
+        f"Connection: {'keep-alive' if keep_alive else 'close'}\r\n\r\n"
+    ).encode()
+
+
+def phrase(status: int) -> str:
+    known = {member.value: member.phrase for member in HTTPStatus}
+    return known.get(status, "Status")
+
+
+async def serve(
+    service: Service, *, port: int, stop: asyncio.Event, ready: Callable[[str], None]
+) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(service), HOST, port)
+    bound = server.sockets[0].getsockname()[1]
+    warming = asyncio.create_task(service.warm())
+    ready(f"http://{HOST}:{bound}{PREFIX}")
+    await stop.wait()
+    warming.cancel()
+    server.close()
+    for connection in list(service.connections):
+        if connection.transport is not None:
+            connection.transport.abort()
+    await asyncio.sleep(0)
+
+
+class Running:
+    """A simulated exchange running in a thread of this process."""
+
+    def __init__(self, url: str, service: Service) -> None:
+        self.url = url
+        self.service = service
+
+    @property
+    def faults_url(self) -> str:
+        return self.url.removesuffix(PREFIX) + "/simulator/faults"
+
+    def misbehave(self, fault: Fault) -> None:
+        self.service.faults.active.append(fault)
+
+    def behave(self) -> None:
+        self.service.faults.clear()
+
+
+@contextmanager
+def running(
+    universe: Universe,
+    *,
+    clock: Clock | None = None,
+    rate: float = 0.0,
+    bias: bool = True,
+    retention: int = 2 * DAY,
+) -> Iterator[Running]:
+    """Serve a universe on a free port for the time of a with block."""
+    exchange = Exchange(Listings(universe, bias=bias, retention=retention))
+    service = Service(exchange, clock or Clock.starting(), rate=rate)
+    address: Future[str] = Future()
+    running_in: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        running_in.set_result((asyncio.get_running_loop(), stop))
+        await serve(service, port=0, stop=stop, ready=address.set_result)
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),), name="simulated-exchange")
+    thread.start()
+    try:
+        yield Running(address.result(timeout=30), service)
+    finally:
+        loop, stop = running_in.result(timeout=30)
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(timeout=30)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=8900)
+    parser.add_argument("--markets", type=int, default=2000, help="about how many are open at once")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds in a second")
+    parser.add_argument("--rate", type=float, default=200.0, help="tokens a second, 0: no limit")
+    parser.add_argument("--retention-days", type=float, default=2.0, help="before history begins")
+    parser.add_argument("--no-bias", action="store_true", help="quote longshots at their worth")
+
+
+def run(options: Namespace, announce: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    universe = Universe(seed=options.seed, markets=options.markets)
+    retention = int(options.retention_days * DAY)
+    listings = Listings(universe, bias=not options.no_bias, retention=retention)
+    clock = Clock.starting(speed=options.speed)
+    service = Service(Exchange(listings), clock, rate=options.rate)
+
+    def ready(url: str) -> None:
+        words = f"{options.markets} markets, seed {options.seed}, speed {options.speed:g}"
+        announce(f"Simulated exchange on {url} ({words})")
+
+    async def main() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        listings.live(int(clock.now()) // 5 * 5)
+        await serve(service, port=options.port, stop=stop, ready=ready)
+
+    asyncio.run(main())

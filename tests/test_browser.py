@@ -1,0 +1,211 @@
+"""The pages in a real browser: what refreshes, draws, listens to keys, and can be read by all."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from markets.models import Market
+from markets.tests.making import a_market, a_pass, a_run, an_event, observe
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings("ignore:No directory at"),
+    # pytest-base-url's own way of making a fixture.
+    pytest.mark.filterwarnings("ignore:Session-scoped fixtures defined as instance methods"),
+]
+
+
+@pytest.fixture
+def site(live_server: LiveServer) -> str:
+    """The address of the running site; its database is the test's own."""
+    address: str = live_server.url
+    return address
+
+
+@pytest.fixture
+def clean(page: Page) -> Iterator[Page]:
+    """A page that must end without an error on its console; broken content policy is one."""
+    complaints: list[str] = []
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
+
+    page.on("console", hear)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    assert complaints == []
+
+
+def three_markets() -> list[Market]:
+    event = an_event("Rain in New York", ticker="KXRAIN")
+    volumes = {"KXRAIN-T1": 900, "KXRAIN-T2": 500, "KXRAIN-T3": 100}
+    return [
+        a_market(ticker, event=event, yes_sub_title=f"Outcome {ticker[-1]}", volume_24h=volume)
+        for ticker, volume in volumes.items()
+    ]
+
+
+def test_rows_take_in_a_new_quote_without_a_reload(clean: Page, site: str) -> None:
+    market, *_ = three_markets()
+    clean.goto(f"{site}/markets/")
+    clean.evaluate("document.body.dataset.still = 'here'")
+    row = clean.locator("tr[data-ticker='KXRAIN-T1']")
+    expect(row).to_contain_text("42–45¢")
+    observe(market, datetime.now(UTC), "0.51", "0.53")
+    expect(row).to_contain_text("51–53¢", timeout=8_000)
+    assert clean.evaluate("document.body.dataset.still") == "here"
+
+
+def test_a_changed_number_flashes_and_the_chosen_row_stays_chosen(clean: Page, site: str) -> None:
+    market, *_ = three_markets()
+    clean.goto(f"{site}/markets/")
+    clean.keyboard.press("j")
+    clean.keyboard.press("j")
+    observe(market, datetime.now(UTC), "0.51", "0.53")
+    clean.evaluate("htmx.trigger('#rows', 'refresh')")
+    expect(clean.locator("tr[data-ticker='KXRAIN-T1'] .price .flash")).to_have_text("51–53¢")
+    expect(clean.locator(".flash")).to_have_count(0)
+    expect(clean.locator("#m-KXRAIN-T2")).to_be_focused()
+
+
+def test_a_hidden_tab_does_not_ask(clean: Page, site: str) -> None:
+    three_markets()
+    clean.goto(f"{site}/markets/")
+    clean.wait_for_load_state("networkidle")
+    clean.evaluate("Object.defineProperty(document, 'hidden', {value: true})")
+    asked: list[str] = []
+    clean.on("request", lambda request: asked.append(request.url))
+    clean.evaluate("htmx.trigger('#rows', 'refresh')")
+    clean.wait_for_timeout(300)
+    assert asked == []
+
+
+def test_search_as_typed_finds_and_the_address_says_so(clean: Page, site: str) -> None:
+    three_markets()
+    a_market("KXFED-1", event=an_event("Fed decision", ticker="KXFED", category="Economics"))
+    clean.goto(f"{site}/markets/?sort=closing")
+    clean.keyboard.press("/")
+    clean.keyboard.type("fed")
+    expect(clean.locator("tbody tr")).to_have_count(1)
+    expect(clean).to_have_url(re.compile(r"\?q=fed&sort=closing$"))
+    expect(clean.locator("h1")).to_contain_text("fed")
+    clean.locator("select[name=category]").select_option("Economics")
+    expect(clean).to_have_url(re.compile(r"\?q=fed&category=Economics&sort=closing$"))
+
+
+def test_search_works_without_scripts(browser: Browser, site: str) -> None:
+    three_markets()
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(f"{site}/markets/")
+    page.locator("#q").fill("T2")
+    page.locator("#q").press("Enter")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_role("link", name="All", exact=True).click()
+    expect(page).to_have_url(re.compile("status=all"))
+    page.close()
+
+
+def test_keys_walk_the_rows_and_open_one(clean: Page, site: str) -> None:
+    three_markets()
+    clean.goto(f"{site}/markets/")
+    for key in "jjjjk":
+        clean.keyboard.press(key)
+    expect(clean.locator("#m-KXRAIN-T2")).to_be_focused()
+    clean.keyboard.press("Enter")
+    expect(clean).to_have_url(f"{site}/markets/KXRAIN-T2/")
+
+
+def test_the_chart_draws_appends_and_reads_out(clean: Page, site: str) -> None:
+    market, *_ = three_markets()
+    now = datetime.now(UTC)
+    for minutes in range(60, 0, -1):
+        a_run(now - timedelta(minutes=minutes))
+        observe(market, now - timedelta(minutes=minutes), f"0.{40 + minutes % 7}", "0.49")
+    clean.goto(f"{site}/markets/KXRAIN-T1/")
+    chart = clean.locator("#chart")
+    expect(chart).to_have_attribute("data-points", "60")
+    assert inked(clean) > 500
+    observe(market, datetime.now(UTC), "0.61", "0.66", last=Decimal("0.62"))
+    expect(chart).to_have_attribute("data-points", "61", timeout=8_000)
+    expect(clean.locator("[data-readout]")).to_contain_text("bid 61¢   ask 66¢   last 62¢")
+    clean.get_by_role("button", name="1h").click()
+    expect(clean.locator("canvas")).to_have_attribute(
+        "aria-label", re.compile("range 1h: quotes between")
+    )
+    clean.locator("canvas").focus()
+    clean.keyboard.press("ArrowLeft")
+    expect(clean.locator("[data-readout]")).to_contain_text(re.compile(r"bid 4\d¢"))
+    clean.locator("#history").get_by_role("link", name="1h").click()
+    expect(clean.locator("#history tbody tr").first).to_contain_text("61¢")
+
+
+def inked(page: Page) -> int:
+    """How many pixels of the chart are not blank."""
+    count: int = page.evaluate(
+        """() => {
+            const canvas = document.querySelector("canvas");
+            const { width, height } = canvas;
+            const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+            return data.filter((value, i) => i % 4 === 3 && value > 0).length;
+        }"""
+    )
+    return count
+
+
+def test_a_market_without_a_history_says_so(clean: Page, site: str) -> None:
+    market = a_market()
+    clean.goto(f"{site}{market.get_absolute_url()}")
+    expect(clean.locator("[data-message]")).to_contain_text("Nothing was recorded")
+
+
+def test_the_theme_is_remembered(clean: Page, site: str) -> None:
+    clean.emulate_media(color_scheme="light")
+    clean.goto(f"{site}/markets/")
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert clean.evaluate(background) == "rgb(246, 247, 249)"
+    clean.locator("#theme").click()
+    assert clean.evaluate(background) == "rgb(13, 17, 23)"
+    clean.reload()
+    assert clean.evaluate(background) == "rgb(13, 17, 23)"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_everybody_can_read_it(
+    clean: Page, site: str, theme: Literal["light", "dark"], width: int
+) -> None:
+    market, *_ = three_markets()
+    a_market("KXRAIN-T4", event=market.event, yes_ask=None, last_price=None)
+    observe(market, datetime.now(UTC) - timedelta(minutes=5), "0.51", "0.53")
+    a_run(datetime.now(UTC), error="TemporaryError: no answer")
+    a_pass("universe", datetime.now(UTC))
+    clean.set_viewport_size({"width": width, "height": 900})
+    clean.emulate_media(color_scheme=theme)
+    for path in (
+        "/markets/",
+        "/markets/?q=nothing",
+        f"/markets/{market.ticker}/?table=1d",
+        "/recorder/",
+    ):
+        clean.goto(site + path)
+        clean.wait_for_load_state("networkidle")
+        assert grave(clean) == []
+        assert clean.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def grave(page: Page) -> list[str]:
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{rule['id']}: {node['html'][:200]}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
