@@ -178,11 +178,12 @@ def _demonstrate(plan: Plan) -> NoReturn:
         if exchange:
             _start_exchange(children, exchange)
         password = _prepare_site(plan.folder, clock)
+        _start_web(children, plan.port)
         if exchange:
             children.wait_until(lambda: _answers(f"{exchange}/exchange/status"), seconds=60)
             record_past(children)
             clock.say("the past is recorded")
-        _start_site(children, plan)
+        _start_recorder(children, plan.folder)
         _announce(plan, children, clock, password)
         _stay(children, plan.seconds)
         # Not by the end of the block: that would wait for shells attached to the services.
@@ -274,15 +275,17 @@ def record_past(children: Children) -> None:
     children.run("recordpast", "manage.py", "recordpast")
 
 
-def _start_site(children: Children, plan: Plan) -> None:
-    # Without its broker a worker cannot end in good order: SIGQUIT does not try to.
-    for queue, processes in (("recorder", "1"), ("work", "1")):
-        name = ("--queues", queue, "--concurrency", processes, "--hostname", f"{queue}@demo")
-        children.start(queue, *CELERY, *WORKER, *name, orphaned=signal.SIGQUIT)
-    schedule = plan.folder / "beat"
-    children.start("beat", *CELERY, "beat", "--schedule", str(schedule), "--pidfile=")
-    bind = ("--bind", f"127.0.0.1:{plan.port}", "--threads", "8", "--graceful-timeout", "5")
+def _start_web(children: Children, port: int) -> None:
+    bind = ("--bind", f"127.0.0.1:{port}", "--threads", "8", "--graceful-timeout", "5")
     children.start("web", "-m", "gunicorn", *bind, "kalshi_insights.wsgi")
+
+
+def _start_recorder(children: Children, folder: Path) -> None:
+    # Without its broker a worker cannot end in good order: SIGQUIT does not try to.
+    for queue in ("recorder", "work"):
+        name = ("--queues", queue, "--concurrency", "1", "--hostname", f"{queue}@demo")
+        children.start(queue, *CELERY, *WORKER, *name, orphaned=signal.SIGQUIT)
+    children.start("beat", *CELERY, "beat", "--schedule", str(folder / "beat"), "--pidfile=")
 
 
 def _announce(plan: Plan, children: Children, clock: Clock, password: str) -> None:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from django.conf import settings
+from django.db import models
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -15,8 +16,14 @@ from markets.models import Poll, Sweep, Tier
 LATE_AFTER = 3
 
 
+class RecordingStatus(models.TextChoices):
+    OK = "ok"
+    LATE = "late"
+    SILENT = "silent", "Nothing was ever recorded"
+
+
 class HealthSerializer(serializers.Serializer[dict[str, object]]):
-    status = serializers.ChoiceField(["ok", "late", "silent"])
+    status = serializers.ChoiceField(RecordingStatus.choices)
     simulated = serializers.BooleanField(help_text="Recorded from the simulated exchange.")
     newest_poll_at = serializers.DateTimeField(allow_null=True)
     data_age_seconds = serializers.FloatField(
@@ -49,11 +56,11 @@ class HealthView(APIView):
         )
 
 
-def recording_status(age: float | None) -> str:
-    """`ok`, `late` after three missed ticks, `silent` where nothing was ever recorded."""
+def recording_status(age: float | None) -> RecordingStatus:
     if age is None:
-        return "silent"
-    return "ok" if age <= LATE_AFTER * settings.POLL_INTERVAL else "late"
+        return RecordingStatus.SILENT
+    on_time = age <= LATE_AFTER * settings.POLL_INTERVAL
+    return RecordingStatus.OK if on_time else RecordingStatus.LATE
 
 
 def _seconds(now: datetime, since: datetime | None) -> float | None:

@@ -235,6 +235,10 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Kalshi Insights API",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {
+        "MarketStatus": "markets.models.Status",
+        "RecordingStatus": "kalshi_insights.health.RecordingStatus",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

@@ -54,11 +54,9 @@ class MarketFilter(django_filters.FilterSet):
 class InstantField(django_filters.fields.IsoDateTimeField):
     """An instant. One without an offset would mean different times to different people."""
 
-    def strptime(self, value: str, format: str) -> datetime:
-        instant = parse_datetime(value)
-        if instant is None:
-            raise ValueError(value)
-        if instant.tzinfo is None:
+    def to_python(self, value: Any) -> datetime | None:
+        instant: datetime | None = super().to_python(value)
+        if instant and parse_datetime(value.strip()).tzinfo is None:
             raise ValidationError("Needs an offset, such as Z or +00:00.")
         return instant
 

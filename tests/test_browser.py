@@ -177,8 +177,7 @@ def test_the_theme_is_remembered(clean: Page, site: str) -> None:
     assert clean.evaluate(background) == "rgb(13, 17, 23)"
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 1440), ("dark", 390)])
 def test_everybody_can_read_it(
     clean: Page, site: str, theme: Literal["light", "dark"], width: int
 ) -> None:

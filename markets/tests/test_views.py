@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 
 from markets.charts import Columns
-from markets.models import Market
-from markets.tests.making import a_market, a_pass, a_run, an_event, observe
+from markets.models import Market, MarketSnapshot
+from markets.tests.making import a_market, a_pass, a_run, a_snapshot, an_event, observe
 
 pytestmark = [
     pytest.mark.django_db,
@@ -353,8 +353,10 @@ class TestChart:
     def test_a_long_history_is_drawn_in_at_most_two_thousand_points(self, client):
         market = a_market()
         at = datetime.now(UTC) - timedelta(hours=1)
-        for second in range(0, 3600, 1):
-            observe(market, at + timedelta(seconds=second), "0.4", "0.5", volume=second)
+        MarketSnapshot.objects.bulk_create(
+            a_snapshot(market, at + timedelta(seconds=second), volume=second)
+            for second in range(3600)
+        )
         columns = self.columns(client, market, "?range=1h")
         assert 1_700 < len(columns["t"]) <= 2_000
         assert columns["volume"][-1] == 3599
