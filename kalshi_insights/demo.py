@@ -246,13 +246,10 @@ def _start_exchange(children: Children, exchange: str) -> None:
 
 
 def _prepare_site(folder: Path, clock: Clock) -> str:
-    """Migrates, collects static files, makes the user; returns his password."""
+    """Migrates and makes the user; returns his password."""
     django.setup()
     call_command("migrate", interactive=False, verbosity=0)
     clock.say("the database is migrated")
-    if _static_files_changed():
-        call_command("collectstatic", interactive=False, verbosity=0)
-        clock.say("static files are collected")
     password = secrets.token_urlsafe(9)
     user, _ = get_user_model().objects.update_or_create(
         username="demo", defaults={"is_staff": True, "is_superuser": True}
@@ -263,21 +260,14 @@ def _prepare_site(folder: Path, clock: Clock) -> str:
     return password
 
 
-def _static_files_changed() -> bool:
-    manifest = BASE_DIR / "staticfiles" / "staticfiles.json"
-    if not manifest.exists():
-        return True
-    sources = [BASE_DIR / "requirements.txt", *(BASE_DIR / "static").rglob("*")]
-    return max(path.stat().st_mtime for path in sources) > manifest.stat().st_mtime
-
-
 def record_past(children: Children) -> None:
     children.run("recordpast", "manage.py", "recordpast")
 
 
 def _start_web(children: Children, port: int) -> None:
-    bind = ("--bind", f"127.0.0.1:{port}", "--threads", "8", "--graceful-timeout", "5")
-    children.start("web", "-m", "gunicorn", *bind, "kalshi_insights.wsgi")
+    place = ("--bind", f"127.0.0.1:{port}", "--no-control-socket")
+    manner = ("--threads", "8", "--graceful-timeout", "5")
+    children.start("web", "-m", "gunicorn", *place, *manner, "kalshi_insights.wsgi")
 
 
 def _start_recorder(children: Children, folder: Path) -> None:

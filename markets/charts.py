@@ -20,6 +20,7 @@ RANGES = {
     "1w": timedelta(weeks=1),
     "all": None,
 }
+SHORTEST = timedelta(minutes=1)
 MOST_POINTS = 2_000
 TABLE_ROWS = 60
 # Widths a person can name, so that points fall on round instants.
@@ -94,13 +95,16 @@ def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
 
 
 def _start(market: Market, span: str, now: datetime) -> datetime:
-    width = RANGES[span]
     # A market that is over shows its last hours, not the silence since.
     end = now if market.status in OPEN_STATUSES else min(now, market.close_time)
-    if width is not None:
-        return end - width
+    width = RANGES[span]
+    begin = max(end - width, market.open_time) if width else _first(market)
+    return min(begin, end - SHORTEST)
+
+
+def _first(market: Market) -> datetime:
     oldest = MarketSnapshot.objects.for_market(market).oldest_first().first()
-    return oldest.timestamp if oldest else min(market.open_time, end)
+    return oldest.timestamp if oldest else market.open_time
 
 
 def _in_force(market: Market, start: datetime) -> list[Close]:

@@ -212,7 +212,9 @@ class Board:
         if i == len(self.order):
             return len(self.stamps)
         start = int(self.starts[i])
-        return start + int(place or 0) + 1 if self.order[i] == key else start
+        if self.order[i] != key or not place.isdecimal():
+            return start
+        return start + int(place) + 1
 
     def event_after(self, cursor: str) -> int:
         return bisect_right(self.order, cursor)

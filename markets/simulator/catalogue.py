@@ -64,15 +64,22 @@ def players_and_prizes() -> list[Series]:
 
 def catalogue() -> list[Series]:
     """Every series, the indispensable first: a small universe takes from the front."""
-    baseball = sport("KXMLBGAME", "Baseball", BASEBALL, at=17, hours=3)
-    football = sport("KXNFLGAME", "Football", FOOTBALL, at=18, hours=3)
-    basketball = sport("KXNBAGAME", "Basketball", BASKETBALL, at=19, hours=2)
     return [
         *(weather(*city, core=i < 6) for i, city in enumerate(CITIES)),
         *crypto("BTC", "Bitcoin", 97_000.0, step=250),
         *crypto("ETH", "Ethereum", 3_400.0, step=20),
         fed(),
         stock_index(),
+        *statistics(),
+        *sports(),
+        *weeklies(),
+        *contests(),
+        *players_and_prizes(),
+    ]
+
+
+def statistics() -> list[Series]:
+    return [
         print_of(
             "KXCPIYOY",
             "Consumer prices, yearly change",
@@ -92,11 +99,20 @@ def catalogue() -> list[Series]:
             cadence=Monthly(28, 12 * HOUR + 25 * MINUTE, months=3),
             lead=120 * DAY,
         ),
-        baseball,
-        football,
-        basketball,
-        sport("KXATPMATCH", "Tennis", TENNIS, at=9, hours=2),
-        *game_ladders(baseball, football, basketball),
+    ]
+
+
+def sports() -> list[Series]:
+    baseball = sport("KXMLBGAME", "Baseball", BASEBALL, at=17, hours=3)
+    football = sport("KXNFLGAME", "Football", FOOTBALL, at=18, hours=3)
+    basketball = sport("KXNBAGAME", "Basketball", BASKETBALL, at=19, hours=2)
+    tennis = sport("KXATPMATCH", "Tennis", TENNIS, at=9, hours=2)
+    ladders = game_ladders(baseball, football, basketball)
+    return [baseball, football, basketball, tennis, *ladders]
+
+
+def weeklies() -> list[Series]:
+    return [
         weekly(
             "KXAAAGASW",
             "Average price of gasoline",
@@ -125,35 +141,21 @@ def catalogue() -> list[Series]:
             shape=Bins(42.0, 0.7, 0.5, 8, 1, label="{}%"),
             category="Politics",
         ),
+    ]
+
+
+def contests() -> list[Series]:
+    once = (("", ""),)
+    parties = Field(PARTIES, 2, others=0.01)
+    fun = "Entertainment"
+    songs, films, players = Field(SONGS, 12), Field(FILMS, 10), Field(PEOPLE, 16)
+    return [
+        contest("KXSONGYEAR", "Song of the year", shape=songs, subjects=once, category=fun),
+        contest("KXFILMYEAR", "Film of the year", shape=films, subjects=once, category=fun),
+        contest("KXMVP", "Most valuable player", shape=players, subjects=SPORTS, category="Sports"),
         contest(
-            "KXSONGYEAR",
-            "Song of the year",
-            shape=Field(SONGS, 12),
-            subjects=(("", ""),),
-            category="Entertainment",
+            "KXSENATE", "Senate race winner", shape=parties, subjects=STATES, category="Elections"
         ),
-        contest(
-            "KXFILMYEAR",
-            "Film of the year",
-            shape=Field(FILMS, 10),
-            subjects=(("", ""),),
-            category="Entertainment",
-        ),
-        contest(
-            "KXMVP",
-            "Most valuable player",
-            shape=Field(PEOPLE, 16),
-            subjects=SPORTS,
-            category="Sports",
-        ),
-        contest(
-            "KXSENATE",
-            "Senate race winner",
-            shape=Field(PARTIES, 2, others=0.01),
-            subjects=STATES,
-            category="Elections",
-        ),
-        *players_and_prizes(),
     ]
 
 

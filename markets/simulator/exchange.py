@@ -12,17 +12,21 @@ import numpy as np
 from markets.simulator import fees
 from markets.simulator.board import Board, Listings
 from markets.simulator.book import orderbook
-from markets.simulator.cadence import DAY, MINUTE, STEP, iso
+from markets.simulator.cadence import DAY, MINUTE, iso
 from markets.simulator.candles import candlesticks, periods
-from markets.simulator.noise import Ints
+from markets.simulator.noise import MASK, Ints
 from markets.simulator.query import Query, Refusal, malformed, opaque, unknown
 from markets.simulator.render import Json, series_fields
 from markets.simulator.selection import chosen_events, chosen_markets, rows_of
 from markets.simulator.series import Series
 from markets.simulator.trades import Place, Tape, blocks, described, newest
+from markets.simulator.universe import grid
 
 OPEN_PHASES = ("unopened", "open", "closed", "settled")
 SINGLE_CANDLES, BATCH_CANDLES, BATCH_TICKERS = 5_000, 10_000, 100
+
+
+PLACE = re.compile("[0-9]{1,18}:[0-9]{1,20}")
 
 
 class Reply(NamedTuple):
@@ -73,7 +77,7 @@ class Exchange:
 
     def respond(self, path: str, raw: Mapping[str, Sequence[str]], now: float) -> Reply:
         """Answer a GET; `path` without the API's prefix, `now` in seconds since 1970."""
-        instant = int(now // STEP) * STEP
+        instant = grid(now)
         try:
             for pattern, handler in self._routes:
                 found = pattern.fullmatch(path)
@@ -244,8 +248,8 @@ class Exchange:
         if ticker:
             rows = np.array([self._row(board, ticker)])
         after = self._place(query)
-        # `min_ts` itself counts.
-        found = newest(board.prices, rows, (start - 1, end), after=after, most=limit + 1)
+        span = (start, max(start, end))
+        found = newest(board.prices, rows, span, after=after, most=limit + 1)
         cursor = self._trade_cursor(found, limit)
         page = found.pick(np.arange(min(limit, len(found.rows))))
         if block is not None:
@@ -256,7 +260,7 @@ class Exchange:
         micros, _, identity = query.cursor().partition(":")
         if not micros:
             return None
-        if not (micros.isdecimal() and identity.isdecimal()):
+        if not PLACE.fullmatch(query.cursor()) or int(identity) > MASK:
             raise malformed("cursor", "not one of ours")
         return Place(int(micros), int(identity))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 LARGEST = 2**53
+WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 class Refusal(Exception):
@@ -48,7 +50,7 @@ class Query:
         text = self.text(name)
         if not text:
             return None
-        if not text.removeprefix("-").isdecimal() or not text.isascii():
+        if not WHOLE.fullmatch(text):
             raise malformed(name, "not a whole number")
         if not low <= int(text) <= high:
             raise malformed(name, f"not within {low} and {high}")
@@ -78,7 +80,7 @@ class Query:
     def cursor(self) -> str:
         text = self.text("cursor")
         try:
-            return base64.urlsafe_b64decode(text.encode()).decode()
+            return base64.b64decode(text.encode(), altchars=b"-_", validate=True).decode()
         except (binascii.Error, ValueError):
             raise malformed("cursor", "not one of ours") from None
 

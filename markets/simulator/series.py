@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markets.simulator.cadence import DAY, HOUR, STEP, Cadence, day_code, day_label
-from markets.simulator.shapes import Field, Match, Shape
+from markets.simulator.shapes import Bins, Field, Match, Shape
 
 # Label: upper end of the lower edge zone (the upper zone mirrors it), step in the edges, step in
 # the middle; in units of 0.0001 dollar.
@@ -62,7 +62,7 @@ class Series:
 
     @property
     def exclusive(self) -> bool:
-        return isinstance(self.shape, Field | Match) or hasattr(self.shape, "between")
+        return isinstance(self.shape, Bins | Field | Match)
 
     @property
     def size(self) -> int:
@@ -76,7 +76,7 @@ class Series:
     @property
     def preopen(self) -> int:
         """How long an event is listed before it opens."""
-        return min(self.lead // 4, DAY // 2) // STEP * STEP
+        return min(self.lead, DAY // 2) // STEP * STEP
 
     @property
     def tail(self) -> int:

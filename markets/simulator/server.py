@@ -23,13 +23,15 @@ from markets.simulator.cadence import DAY
 from markets.simulator.exchange import Exchange, Reply
 from markets.simulator.faults import TOO_MANY, Fault, Faults, spoilt
 from markets.simulator.query import error_body
-from markets.simulator.universe import Universe
+from markets.simulator.universe import Universe, grid
 
 HOST = "127.0.0.1"
 PREFIX = "/trade-api/v2"
+PAST = "/simulator/at/"
 COST = 10
 BURST_SECONDS = 3
 LARGEST_HEAD = 65_536
+PHRASES = {member.value: member.phrase for member in HTTPStatus}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class Service:
         path = unquote(target.path)
         if path == "/simulator/faults":
             return Answer(self.control(call))
+        if path.startswith(PAST):
+            return Answer(self.remember(path, target.query))
         if not path.startswith(PREFIX + "/"):
             return Answer(Reply(404, error_body("not_found", f"path not found: {path}")))
         if call.method != "GET":
@@ -112,6 +116,14 @@ class Service:
         reply = self.exchange.respond(path, query, self.clock.now())
         reply = spoilt(reply, found, cursor=query.get("cursor", [""])[0])
         return Answer(reply, sum(f.latency for f in found), any(f.cut for f in found))
+
+    def remember(self, path: str, query: str) -> Reply:
+        """The exchange as it was: the API under `/simulator/at/SECONDS`, free of tokens."""
+        at, _, rest = path.removeprefix(PAST).partition("/")
+        if not at.isdecimal() or not f"/{rest}".startswith(PREFIX):
+            return Reply(404, error_body("not_found", f"path not found: {path}"))
+        asked = parse_qs(query, keep_blank_values=True)
+        return self.exchange.respond(f"/{rest}".removeprefix(PREFIX), asked, float(at))
 
     def control(self, call: Call) -> Reply:
         """GET the active faults, POST one more, DELETE all."""
@@ -126,7 +138,7 @@ class Service:
 
     async def warm(self) -> None:
         """Render in idle moments what the first complete sweep would have to wait for."""
-        board = self.exchange.listings.live(int(self.clock.now()) // 5 * 5)
+        board = self.exchange.listings.live(grid(self.clock.now()))
         for start in range(0, len(board.stamps), 500):
             board.markets(range(start, min(start + 500, len(board.stamps))))
             await asyncio.sleep(0.001)
@@ -210,17 +222,12 @@ def read(head: bytes, rest: bytes) -> Call | None:
 
 def head_of(reply: Reply, *, keep_alive: bool) -> bytes:
     return (
-        f"HTTP/1.1 {reply.status} {phrase(reply.status)}\r\n"
+        f"HTTP/1.1 {reply.status} {PHRASES.get(reply.status, '')}\r\n"
         f"Date: {formatdate(usegmt=True)}\r\n"
         "Content-Type: application/json\r\n"
         f"Content-Length: {len(reply.body)}\r\n"
         f"Connection: {'keep-alive' if keep_alive else 'close'}\r\n\r\n"
     ).encode()
-
-
-def phrase(status: int) -> str:
-    known = {member.value: member.phrase for member in HTTPStatus}
-    return known.get(status, "Status")
 
 
 async def serve(
@@ -314,7 +321,7 @@ def run(options: Namespace, announce: Callable[[str], None]) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        listings.live(int(clock.now()) // 5 * 5)
+        listings.live(grid(clock.now()))
         await serve(service, port=options.port, stop=stop, ready=ready)
 
     asyncio.run(main())

@@ -66,7 +66,12 @@ def count(number: Decimal | int | None) -> str:
 
 @register.filter
 def interval_text(quoted: Market) -> str:
+    """The interval in figures; the result where the market has one."""
     bid, ask = quoted.yes_bid, quoted.yes_ask
+    if quoted.result:
+        return (
+            cents(quoted.settlement_value) if quoted.result == "scalar" else quoted.result.upper()
+        )
     if bid is None and ask is None:
         return "no quotes"
     if bid is None or bid == ask:
@@ -89,7 +94,7 @@ def duration(stretch: timedelta | None) -> str:
         return UNKNOWN
     seconds = max(int(stretch.total_seconds()), 0)
     if seconds < 60:
-        return f"{seconds} s"
+        return f"{seconds} s" if seconds else "<1 s"
     for unit, smaller, name, short in ((86_400, 3_600, "d", "h"), (3_600, 60, "h", "m")):
         if seconds >= unit:
             rest = seconds % unit // smaller

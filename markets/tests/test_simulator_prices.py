@@ -78,7 +78,12 @@ def test_events_live_their_lives_in_order():
 
 
 def test_cadences_list_each_anchor_once():
-    for cadence in (Every(HOUR, 7), Weekdays(5 * HOUR), Monthly(12, HOUR), Monthly(28, 0, months=3)):
+    for cadence in (
+        Every(HOUR, 7),
+        Weekdays(5 * HOUR),
+        Monthly(12, HOUR),
+        Monthly(28, 0, months=3),
+    ):
         bounds = range(NOW, NOW + 300 * DAY, 17 * DAY)
         whole = cadence.numbers(bounds[0], bounds[-1])
         parts = [n for a, b in pairwise(bounds) for n in cadence.numbers(a, b)]
@@ -118,9 +123,10 @@ def test_higher_strikes_are_never_worth_more(board):
         ladders += 1
         for lower, higher in pairwise(board.rows(i)):
             assert quotes.bid[higher] <= quotes.ask[lower]
-            assert event.outcomes[lower - board.starts[i]].low <= event.outcomes[
-                higher - board.starts[i]
-            ].low
+            assert (
+                event.outcomes[lower - board.starts[i]].low
+                <= event.outcomes[higher - board.starts[i]].low
+            )
     assert ladders > 20
 
 
@@ -229,7 +235,7 @@ def test_only_a_small_share_of_a_large_universe_changes_at_a_time():
 
 def test_a_quote_stands_still_between_its_changes(board):
     prices = board.prices
-    i, event = next((i, e) for i, e in open_events(board, NOW) if e.series.ticker == "KXCPIYOY")
+    i = next(i for i, e in open_events(board, NOW) if e.series.ticker == "KXCPIYOY")
     row = board.rows(i)[3]
     moves = prices.changes(i, NOW - DAY, NOW)
     grid = np.arange(NOW - DAY + STEP, NOW + STEP, STEP)

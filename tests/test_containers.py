@@ -1,0 +1,42 @@
+"""What the settings read, what `.env.example` documents and what the containers get agree."""
+
+import ast
+import re
+
+import yaml
+
+from kalshi_insights.embedded import BASE_DIR
+
+COMPOSE = (BASE_DIR / "docker-compose.yml").read_text()
+READERS = {"_required", "_number", "_flag", "_choice", "_http_url"}
+
+
+def names_in_settings() -> set[str]:
+    """The first argument of every call that reads the environment."""
+    tree = ast.parse((BASE_DIR / "kalshi_insights" / "settings.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
+    reading = [call for call in calls if is_reader(call.func)]
+    return {call.args[0].value for call in reading if isinstance(call.args[0], ast.Constant)}
+
+
+def is_reader(function: ast.expr) -> bool:
+    if isinstance(function, ast.Attribute):
+        return isinstance(function.value, ast.Name) and function.value.id == "env"
+    return isinstance(function, ast.Name) and function.id in READERS
+
+
+def test_every_variable_is_documented_and_no_other():
+    documented = re.findall(r"^#?([A-Z_]+)=", (BASE_DIR / ".env.example").read_text(), re.MULTILINE)
+    for_compose = set(re.findall(r"\$\{([A-Z_]+)", COMPOSE))
+    assert len(documented) == len(set(documented))
+    assert set(documented) == names_in_settings() | for_compose
+
+
+def test_the_containers_get_every_variable():
+    given = yaml.safe_load(COMPOSE)["x-app"]["environment"]
+    assert set(given) == names_in_settings()
+
+
+def test_only_the_web_service_is_published():
+    services = yaml.safe_load(COMPOSE)["services"]
+    assert [name for name, service in services.items() if "ports" in service] == ["web"]

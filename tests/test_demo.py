@@ -1,0 +1,188 @@
+"""The demo: its parts by themselves, and as a whole with everything it starts."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kalshi_insights import demo, embedded
+from kalshi_insights.demo import Children, DemoError, plan_from
+from kalshi_insights.servers import free_port
+
+# As `python -m kalshi_insights.demo`, but beside the demo that this checkout may be running.
+DEMO_ELSEWHERE = """
+import sys
+from pathlib import Path
+from kalshi_insights import demo, embedded
+embedded.DEMO = Path(sys.argv[1])
+demo.main()
+"""
+
+
+@pytest.fixture
+def children(tmp_path):
+    found = Children(tmp_path / "logs")
+    yield found
+    found.end()
+
+
+def test_a_plan_has_defaults():
+    plan = plan_from({"PORT": str(free_port())})
+    assert (plan.live, plan.seconds, plan.folder) == (False, None, embedded.DEMO)
+
+
+def test_a_live_plan_records_into_the_live_folder():
+    assert plan_from({"PORT": str(free_port()), "LIVE": "1"}).folder == embedded.LIVE
+
+
+def test_a_busy_port_is_named_with_the_way_out():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(DemoError, match=f"Port {port} is in use.*make demo PORT="):
+            plan_from({"PORT": str(port)})
+
+
+@pytest.mark.parametrize("wrong", [{"PORT": "eight"}, {"PORT": "70000"}, {"DEMO_SECONDS": "soon"}])
+def test_nonsense_is_refused_by_name(wrong):
+    with pytest.raises(DemoError, match=next(iter(wrong))):
+        plan_from({"PORT": str(free_port()), **wrong})
+
+
+def test_a_child_that_ends_is_reported_with_its_last_words(children):
+    children.start("talker", "-c", "print('my last words')").wait(10)
+    with pytest.raises(DemoError, match=r"talker has ended, code 0(.|\n)*my last words"):
+        children.check()
+
+
+def test_a_step_that_fails_is_reported_and_one_that_works_is_forgotten(children):
+    children.run("good", "-c", "")
+    children.check()
+    with pytest.raises(DemoError, match="bad has ended, code 3"):
+        children.run("bad", "-c", "raise SystemExit(3)")
+
+
+def test_a_child_that_does_not_listen_is_ended_by_force(children, monkeypatch):
+    monkeypatch.setattr(demo, "ENDED_WITHIN", 0.2)
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
+    process = children.start("deaf", "-c", f"{deaf}; time.sleep(60)")
+    assert children.wait_until(lambda: (children.logs / "deaf.log").read_text() != "", seconds=10)
+    children.end()
+    assert process.returncode == -signal.SIGKILL
+
+
+@contextmanager
+def running_demo(folder: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    settings = {**os.environ, **environment}
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        settings.pop(name)
+    with subprocess.Popen(
+        [sys.executable, "-c", DEMO_ELSEWHERE, str(folder)],
+        cwd=embedded.BASE_DIR,
+        env=settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def said_until_ready(process: subprocess.Popen[str]) -> str:
+    said = ""
+    for line in process.stdout:
+        said += line
+        if "READY" in line:
+            return said
+    pytest.fail(f"The demo ended before it was ready:\n{said}")
+
+
+def descendants_of(parent: int) -> set[int]:
+    try:
+        text = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+    except FileNotFoundError:
+        return set()
+    children = {int(pid) for pid in text.split()}
+    return children.union(*(descendants_of(pid) for pid in children))
+
+
+def survivors(pids: set[int], *, within: float) -> set[int]:
+    deadline = time.monotonic() + within
+    while (left := {pid for pid in pids if is_alive(pid)}) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def folder():
+    root = Path(tempfile.mkdtemp(prefix="embedded-demo-", dir=embedded.BASE_DIR / "var"))
+    root.chmod(0o755)
+    yield root / "demo"
+    embedded.remove(root / "demo")
+    shutil.rmtree(root)
+
+
+@pytest.mark.system
+def test_the_demo_records_shows_and_ends_by_itself_leaving_nothing(folder):
+    port = free_port()
+    with running_demo(folder, PORT=str(port), DEMO_SECONDS="3") as process:
+        said = said_until_ready(process)
+        assert re.search(r"demo with the password \S{8,}", said)
+        started = descendants_of(process.pid)
+        assert len(started) > 10
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/markets/?limit=1") as answer:
+            assert json.load(answer)["results"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+            assert answer.status == 200
+        assert process.wait(60) == 0
+    assert survivors(started, within=1) == set()
+
+
+@pytest.mark.system
+def test_a_demo_killed_by_force_leaves_nothing(folder):
+    with running_demo(folder, PORT=str(free_port())) as process:
+        said_until_ready(process)
+        started = descendants_of(process.pid)
+        process.kill()
+        assert survivors(started, within=30) == set()
+
+
+@pytest.mark.system
+def test_a_second_demo_of_a_checkout_is_refused_and_a_dead_child_ends_the_first(folder):
+    with running_demo(folder, PORT=str(free_port())) as process:
+        said_until_ready(process)
+        with running_demo(folder, PORT=str(free_port())) as second:
+            assert "running already" in second.communicate(timeout=30)[0]
+            assert second.returncode == 1
+        started = descendants_of(process.pid)
+        [exchange] = [pid for pid in started if "markets.simulator" in command_of(pid)]
+        os.kill(exchange, signal.SIGKILL)
+        assert "exchange has ended" in process.communicate(timeout=60)[0]
+        assert process.returncode == 1
+    assert survivors(started, within=1) == set()
+
+
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
