@@ -11,8 +11,11 @@ from kalshi_insights import embedded
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kalshi_insights.settings")
-    with embedded.services():
-        execute_from_command_line(sys.argv)
+    try:
+        with embedded.services():
+            execute_from_command_line(sys.argv)
+    except embedded.EmbeddedError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

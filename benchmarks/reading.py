@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from uuid import uuid4
+from typing import Any
 
 from django.db import connection
 from django.test import Client
@@ -88,7 +88,9 @@ class Stopwatch:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def __call__(self, execute, sql, params, many, context):  # type: ignore[no-untyped-def]
+    def __call__(
+        self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
+    ) -> Any:
         began = time.perf_counter()
         try:
             return execute(sql, params, many, context)

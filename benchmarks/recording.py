@@ -63,7 +63,7 @@ def tick(names: list[str], step: int) -> float:
 
 def bare_copy() -> float:
     """Seconds to COPY one tick's rows into a table with the same columns and indexes."""
-    columns = [field.column for field in MarketSnapshot._meta.concrete_fields]
+    columns = [field.attname for field in MarketSnapshot._meta.concrete_fields]
     rows = list(MarketSnapshot.objects.newest_of_all().values_list(*columns))
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE IF EXISTS bare")

@@ -1,5 +1,6 @@
 """`limit` and `skip`, the same on every list of the API."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import QuerySet
@@ -31,14 +32,17 @@ class LimitSkip(BasePagination):
     counts = True
 
     def paginate_queryset(
-        self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
+        self,
+        queryset: QuerySet[Any] | Sequence[Any],
+        request: Request,
+        view: APIView | None = None,
     ) -> list[Any]:
         self.request = request
         self.limit = whole_number(
             request, "limit", default=self.default_limit, least=1, most=self.max_limit
         )
         self.skip = whole_number(request, "skip", default=0, least=0, most=self.max_skip)
-        self.count = queryset.count() if self.counts else None
+        self.count = queryset.count() if isinstance(queryset, QuerySet) and self.counts else None
         # One more than asked for tells whether there is a next page.
         rows = list(queryset[self.skip : self.skip + self.limit + 1])
         self.has_next = len(rows) > self.limit

@@ -55,12 +55,13 @@ def chart(market: Market, *, span: str, since: int | None, now: datetime) -> Col
 
     `until` is how far the last quote may be drawn on: the present, or the market's close.
     """
-    start = _start(market, span, now)
+    until = _end(market, now)
+    start = _start(market, span, until)
     after = EPOCH + (since + 1) * MILLISECOND if since is not None else start
-    closes = quotes(market, max(start, after), now, bucket=bucket(now - start))
+    recorded = MarketSnapshot.objects.for_market(market).between(max(start, after), now)
+    closes = recorded.closes(bucket=bucket(until - start))
     if since is None:
         closes = _in_force(market, start) + closes
-    until = now if market.status in OPEN_STATUSES else min(now, market.close_time)
     return {
         "t": [_milliseconds(close.timestamp) for close in closes],
         "bid": _floats([close.yes_bid for close in closes]),
@@ -76,14 +77,11 @@ def chart(market: Market, *, span: str, since: int | None, now: datetime) -> Col
 
 def table(market: Market, span: str, *, now: datetime) -> list[Close]:
     """The same quotes for reading: newest first, one for each of `TABLE_ROWS` stretches."""
-    start = _start(market, span, now)
-    width = bucket(now - start, points=TABLE_ROWS)
-    return (_in_force(market, start) + quotes(market, start, now, bucket=width))[::-1]
-
-
-def quotes(market: Market, start: datetime, end: datetime, *, bucket: timedelta) -> list[Close]:
-    found = MarketSnapshot.objects.for_market(market).between(start, end)
-    return found.closes(bucket=bucket)
+    until = _end(market, now)
+    start = _start(market, span, until)
+    recorded = MarketSnapshot.objects.for_market(market).between(start, now)
+    closes = recorded.closes(bucket=bucket(until - start, points=TABLE_ROWS))
+    return (_in_force(market, start) + closes)[::-1]
 
 
 def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
@@ -94,9 +92,12 @@ def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def _start(market: Market, span: str, now: datetime) -> datetime:
-    # A market that is over shows its last hours, not the silence since.
-    end = now if market.status in OPEN_STATUSES else min(now, market.close_time)
+def _end(market: Market, now: datetime) -> datetime:
+    """A market that is over shows its last hours, not the silence since."""
+    return now if market.status in OPEN_STATUSES else min(now, market.close_time)
+
+
+def _start(market: Market, span: str, end: datetime) -> datetime:
     width = RANGES[span]
     begin = max(end - width, market.open_time) if width else _first(market)
     return min(begin, end - SHORTEST)

@@ -56,7 +56,8 @@ class InstantField(django_filters.fields.IsoDateTimeField):
 
     def to_python(self, value: Any) -> datetime | None:
         instant: datetime | None = super().to_python(value)
-        if instant and parse_datetime(value.strip()).tzinfo is None:
+        written = parse_datetime(str(value).strip())
+        if written and written.tzinfo is None:
             raise ValidationError("Needs an offset, such as Z or +00:00.")
         return instant
 

@@ -26,15 +26,15 @@ from markets.querysets import (
 )
 
 
-def price_field() -> models.DecimalField:
+def price_field() -> "models.DecimalField[Decimal | None, Decimal | None]":
     return models.DecimalField(max_digits=6, decimal_places=4, null=True, blank=True)
 
 
-def count_field() -> models.DecimalField:
+def count_field() -> "models.DecimalField[Decimal | None, Decimal | None]":
     return models.DecimalField(max_digits=18, decimal_places=2, null=True, blank=True)
 
 
-def within_unit(*fields: str, model: str) -> list[models.CheckConstraint]:
+def within_unit(*fields: str, model: str) -> list[models.BaseConstraint]:
     """One constraint a field: NULL or between 0 and 1 dollar."""
     return [
         models.CheckConstraint(

@@ -15,10 +15,10 @@ import msgspec
 from django.db import connection, models
 from django.db.models import F, Q
 
-from markets.kalshi.payloads import EventPayload, MarketPayload, QuotePayload, SeriesPayload
+from markets.kalshi.payloads import EventPayload, MarketPayload, SeriesPayload
 
 if TYPE_CHECKING:
-    from markets.models import Event, Market, MarketSnapshot, Poll, Series, Sweep
+    from markets.models import Event, Market, MarketSnapshot, Poll, Series, Sweep  # noqa: F401
 
 # What `MarketSnapshot.objects.record` copies in, with its types.
 STAGED = {
@@ -268,28 +268,27 @@ class MarketQuerySet(models.QuerySet["Market"]):
         with connection.cursor() as cursor:
             cursor.execute(
                 """
-                SELECT new.ticker, old.id, old.price_ranges::text,
-                    old.definition_mark IS NOT DISTINCT FROM new.definition_mark,
-                    old.quote_mark IS NOT DISTINCT FROM new.quote_mark AND NOT coalesce(
-                        old.status = ANY(%s) AND old.quoted_at <= %s
-                            - CASE WHEN old.is_hot THEN %s ELSE %s END, false)
-                FROM (
-                    SELECT seen->>0 AS ticker, (seen->>1)::bigint AS quote_mark,
-                        (seen->>2)::bigint AS definition_mark
-                    FROM json_array_elements(%s::json) AS seen
-                ) AS new
-                LEFT JOIN markets_market AS old ON old.ticker = new.ticker
-                WHERE old.quote_mark IS DISTINCT FROM new.quote_mark
-                    OR old.definition_mark IS DISTINCT FROM new.definition_mark
-                    OR (old.status = ANY(%s) AND old.quoted_at <= %s
-                        - CASE WHEN old.is_hot THEN %s ELSE %s END)
+                SELECT * FROM (
+                    SELECT new.ticker, old.id, old.price_ranges::text,
+                        old.definition_mark IS NOT DISTINCT FROM new.definition_mark AS is_defined,
+                        old.quote_mark IS NOT DISTINCT FROM new.quote_mark
+                            AND (old.status <> ALL(%(open)s) OR old.quoted_at >
+                                CASE WHEN old.is_hot THEN %(hot)s ELSE %(others)s END) AS is_quoted
+                    FROM (
+                        SELECT seen->>0 AS ticker, (seen->>1)::bigint AS quote_mark,
+                            (seen->>2)::bigint AS definition_mark
+                        FROM json_array_elements(%(marks)s::json) AS seen
+                    ) AS new
+                    LEFT JOIN markets_market AS old ON old.ticker = new.ticker
+                ) AS told WHERE NOT (is_defined AND is_quoted)
                 """,
-                [
-                    *(list(OPEN_STATUSES), at, hot_heartbeat, heartbeat),
+                {
                     # As one JSON text: a tenth of the time that arrays take to be written out.
-                    msgspec.json.encode(marks).decode(),
-                    *(list(OPEN_STATUSES), at, hot_heartbeat, heartbeat),
-                ],
+                    "marks": msgspec.json.encode(marks).decode(),
+                    "open": list(OPEN_STATUSES),
+                    "hot": at - hot_heartbeat,
+                    "others": at - heartbeat,
+                },
             )
             return [News(*row) for row in cursor.fetchall()]
 
@@ -298,7 +297,7 @@ class MarketQuerySet(models.QuerySet["Market"]):
         hot = self.filter(Q(is_hot=True) | Q(watches__isnull=False), status__in=OPEN_STATUSES)
         return list(hot.order_by("id").distinct().values_list("ticker", flat=True))
 
-    def choose_hot(self, size: int) -> None:
+    def choose_hot(self, size: int, *, at: datetime) -> None:
         """Choose the hot list anew: by volume of a day, tenfold within an hour of the close."""
         with connection.cursor() as cursor:
             cursor.execute(
@@ -306,12 +305,12 @@ class MarketQuerySet(models.QuerySet["Market"]):
                 WITH chosen AS (
                     SELECT id FROM markets_market WHERE status = 'active'
                     ORDER BY coalesce(volume_24h, 0)
-                        * CASE WHEN close_time < now() + %s THEN 10 ELSE 1 END DESC, id
+                        * CASE WHEN close_time < %s THEN 10 ELSE 1 END DESC, id
                     LIMIT %s)
                 UPDATE markets_market SET is_hot = NOT is_hot
                 WHERE is_hot <> (id IN (SELECT id FROM chosen))
                 """,
-                [NEAR_EXPIRY, size],
+                [at + NEAR_EXPIRY, size],
             )
 
     def awaiting_settlement(self, *, at: datetime, after_id: int) -> Self:
@@ -427,7 +426,7 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
                 """,
                 [source, recorded_at],
             )
-            written = cursor.rowcount
+            written: int = cursor.rowcount
             cursor.execute(
                 f"""
                 UPDATE markets_market AS old
@@ -501,10 +500,11 @@ class PollQuerySet(models.QuerySet["Poll"]):
                                           snapshots, rejected, rejects, error)
                 SELECT clock_timestamp(), 0, 0, 0, 0, 0, 0, 0, '[]', ''
                 WHERE NOT EXISTS (
-                    SELECT FROM markets_poll WHERE started_at > clock_timestamp() - %s)
+                    SELECT FROM markets_poll
+                    WHERE started_at > clock_timestamp() - %s * interval '1 second')
                 RETURNING id
                 """,
-                [timedelta(seconds=interval * 0.8)],
+                [interval * 0.8],
             )
             row = cursor.fetchone()
         return self.get(pk=row[0]) if row else None
@@ -531,9 +531,9 @@ class PollQuerySet(models.QuerySet["Poll"]):
                             (SELECT max(started_at) FROM markets_poll WHERE finished_at IS NOT NULL
                                 AND error = '' AND started_at <= %(start)s), %(start)s)
                 ) AS runs
-                WHERE ended - started_at > %(least)s ORDER BY started_at
+                WHERE ended - started_at > %(least)s * interval '1 second' ORDER BY started_at
                 """,
-                {"start": start, "end": end, "least": longer_than},
+                {"start": start, "end": end, "least": longer_than.total_seconds()},
             )
             silences: list[tuple[datetime, datetime]] = cursor.fetchall()
         return silences

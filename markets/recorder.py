@@ -376,7 +376,7 @@ def finish_sweeps(sweeps: Sequence[Sweep]) -> None:
     for sweep in sweeps:
         sweep.save()
     if any(sweep.complete and sweep.tier == Tier.UNIVERSE for sweep in sweeps):
-        Market.objects.choose_hot(settings.HOT_MARKETS)
+        Market.objects.choose_hot(settings.HOT_MARKETS, at=datetime.now(UTC))
 
 
 # --- series -------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The API's reads. Every one is a named read of the querysets."""
 
-from django.db.models import QuerySet
-from django.shortcuts import get_object_or_404
+from typing import Any
+
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
@@ -17,7 +17,7 @@ from markets.models import Market, MarketSnapshot
 from markets.serializers import MarketDetailSerializer, MarketSerializer, SnapshotSerializer
 
 
-class MarketViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Market]):
+class MarketViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Any]):
     """Markets with their newest quotes."""
 
     queryset = Market.objects.with_event().order_by("ticker")
@@ -26,7 +26,7 @@ class MarketViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Market]):
     lookup_field = "ticker"
     lookup_value_regex = "[^/]+"
 
-    def get_serializer_class(self) -> type[BaseSerializer[Market]]:
+    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
         return MarketDetailSerializer if self.action == "retrieve" else MarketSerializer
 
     def get_object(self) -> Market:
@@ -53,7 +53,7 @@ class MarketViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Market]):
         """The market's snapshots, oldest first, from `start` on and before `end`."""
         market = self.get_object()
         found = self.filter_queryset(MarketSnapshot.objects.for_market(market).oldest_first())
-        page = self.paginate_queryset(found)
+        page = self.paginate_queryset(found) or []
         for snapshot in page:
             snapshot.market = market
         return self.get_paginated_response(SnapshotSerializer(page, many=True).data)

@@ -16,7 +16,8 @@ def names_in_settings() -> set[str]:
     tree = ast.parse((BASE_DIR / "kalshi_insights" / "settings.py").read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
     reading = [call for call in calls if is_reader(call.func)]
-    return {call.args[0].value for call in reading if isinstance(call.args[0], ast.Constant)}
+    names = [call.args[0].value for call in reading if isinstance(call.args[0], ast.Constant)]
+    return {str(name) for name in names}
 
 
 def is_reader(function: ast.expr) -> bool:

@@ -105,8 +105,8 @@ def running_demo(folder: Path, **environment: str) -> Iterator[subprocess.Popen[
 
 def said_until_ready(process: subprocess.Popen[str]) -> str:
     said = ""
-    for line in process.stdout:
-        said += line
+    for line in process.stdout or ():
+        said += str(line)
         if "READY" in line:
             return said
     pytest.fail(f"The demo ended before it was ready:\n{said}")

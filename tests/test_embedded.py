@@ -16,10 +16,13 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from kalshi_insights import embedded
 from kalshi_insights.embedded import services
 from kalshi_insights.places import ELSEWHERE, Place, place_of
+from kalshi_insights.servers import Server
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
 NOBODY = 65534
@@ -86,7 +89,13 @@ def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
 
 
 def handed_on(folder: Path) -> dict[str, str]:
-    return json.loads((folder / "state.json").read_text())["environment"]
+    environment: dict[str, str] = json.loads((folder / "state.json").read_text())["environment"]
+    return environment
+
+
+def pid_of(server: Server) -> int:
+    assert server.process
+    return server.process.pid
 
 
 def as_nobody(function: Callable[[], None]) -> None:
@@ -128,9 +137,9 @@ def test_passwords_are_asked_for_and_not_shown(used_folder):
         with pytest.raises(psycopg.OperationalError, match="password"):
             run("SELECT 1", os.environ["DATABASE_URL"].replace(password, "guess"))
         with pytest.raises(redis.AuthenticationError):
-            redis.Redis(port=found.valkey.port, retry=None).ping()
+            redis.Redis(port=found.valkey.port, retry=Retry(NoBackoff(), 0)).ping()
         for server in found.servers:
-            assert password not in Path(f"/proc/{server.process.pid}/cmdline").read_text()
+            assert password not in Path(f"/proc/{pid_of(server)}/cmdline").read_text()
 
 
 def test_a_second_process_attaches_and_stops_nothing(used_folder):
@@ -145,6 +154,7 @@ def test_an_owner_that_is_done_waits_for_those_attached(used_folder):
     with started(used_folder, "cat") as owner:
         wait_until((used_folder / "state.json").exists)
         with services(used_folder):
+            assert owner.stdin
             owner.stdin.close()
             time.sleep(0.3)
             assert owner.poll() is None
@@ -201,7 +211,7 @@ def test_servers_killed_by_force_start_again_with_their_port_and_data(used_folde
 
 def test_a_server_that_nobody_owns_is_ended_before_another_starts(used_folder):
     with services(used_folder) as found:
-        program = Path(f"/proc/{found.postgres.process.pid}/cmdline").read_text().split("\0")[:-1]
+        program = Path(f"/proc/{pid_of(found.postgres)}/cmdline").read_text().split("\0")[:-1]
         place = found.postgres.place
     with subprocess.Popen(
         program,
@@ -261,7 +271,7 @@ def test_an_ordinary_user_runs_them_as_himself(folder):
     def use() -> None:
         with services(folder) as found:
             assert run("SELECT 1") == [(1,)]
-            assert Path(f"/proc/{found.postgres.process.pid}").stat().st_uid == NOBODY
+            assert Path(f"/proc/{pid_of(found.postgres)}").stat().st_uid == NOBODY
 
     as_nobody(use)
 
@@ -333,6 +343,7 @@ def test_without_a_folder_the_running_demo_is_used_with_all_its_variables(
 def test_the_command_gets_the_signals_and_gives_its_exit_code(used_folder):
     script = "trap 'kill $!; exit 7' TERM; sleep 60 >/dev/null & echo ready; wait"
     with started(used_folder, "sh", "-c", script) as command:
+        assert command.stdout
         assert command.stdout.readline() == "ready\n"
         command.send_signal(signal.SIGTERM)
         assert command.wait(10) == 7

@@ -77,7 +77,7 @@ class Stage:
 
     def ask(self, question: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.environment["DATABASE_URL"], autocommit=True) as connection:
-            return connection.execute(question).fetchall()  # type: ignore[arg-type]
+            return connection.execute(question).fetchall()
 
     def good_polls(self) -> int:
         question = "SELECT count(*) FROM markets_poll WHERE finished_at IS NOT NULL AND error = ''"
@@ -94,7 +94,9 @@ class Stage:
 
     def told(self) -> str:
         """What the processes and the ledger say, for a failing test."""
-        logs = "\n".join(path.read_text(errors="replace")[-1500:] for path in self.logs.glob("*.log"))
+        logs = "\n".join(
+            path.read_text(errors="replace")[-1500:] for path in self.logs.glob("*.log")
+        )
         return f"{logs}\n{self.ask('SELECT * FROM markets_poll ORDER BY id DESC LIMIT 5')}"
 
 
@@ -135,7 +137,8 @@ def assert_nothing_doubled_or_half_written(stage: Stage) -> None:
         ON other.id > one.id AND other.started_at < one.finished_at"""
     assert stage.ask(overlaps) == [(0,)]
     doubles = """
-        SELECT count(*) - count(DISTINCT (market_id, timestamp, source)) FROM markets_marketsnapshot"""
+        SELECT count(*) - count(DISTINCT (market_id, timestamp, source))
+        FROM markets_marketsnapshot"""
     assert stage.ask(doubles) == [(0,)]
     newest = """
         SELECT count(*) FROM markets_market AS market WHERE quoted_at IS DISTINCT FROM

@@ -64,7 +64,9 @@ def test_a_room_imports_nothing_above_it(path):
     if belongs(path, PURE):
         assert not within(names, ("django", "rest_framework", "celery", "markets.models"))
     if belongs(path, DATA):
-        assert not within(names, (*WORKFLOWS, *OUTSIDE, *DOORS, "markets.views", "markets.viewsets"))
+        assert not within(
+            names, (*WORKFLOWS, *OUTSIDE, *DOORS, "markets.views", "markets.viewsets")
+        )
     if belongs(path, FACES):
         assert not within(names, (*WORKFLOWS, *OUTSIDE))
     if belongs(path, ("markets/",)):
@@ -109,7 +111,11 @@ def test_only_settings_and_what_runs_before_them_read_the_environment():
         path.as_posix()
         for path in FILES
         if path.name not in before
-        and ("os.environ[" in (text := (ROOT / path).read_text()) or "environ.get" in text or "getenv" in text)
+        and (
+            "os.environ[" in (text := (ROOT / path).read_text())
+            or "environ.get" in text
+            or "getenv" in text
+        )
     }
     assert readers == set()
 

@@ -103,7 +103,7 @@ class Exchange:
     def event_json(self, ticker: str) -> dict[str, Any]:
         return {
             "event_ticker": ticker,
-            "series_ticker": ticker.split("-")[0],
+            "series_ticker": ticker.split("-", maxsplit=1)[0],
             "title": f"What of {ticker}?",
             "sub_title": "",
             "collateral_return_type": "MECNET",

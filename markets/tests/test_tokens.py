@@ -70,7 +70,7 @@ def test_an_idle_bucket_leaves_nothing_behind(server):
 
 
 def test_processes_together_get_no_more_than_one_alone(server):
-    waits = []
+    waits: list[float] = []
 
     def spend():
         with redis.Redis.from_url(settings.REDIS_URL) as own:

@@ -363,6 +363,18 @@ class TestChart:
         columns = self.columns(client, a_market(open_time=opened), "?range=1w")
         assert columns["start"] == int(opened.timestamp() * 1000)
 
+    def test_the_chart_of_a_market_that_is_over_ends_at_its_close(self, client):
+        closed = datetime.now(UTC) - timedelta(days=30)
+        market = a_market(
+            status="finalized", open_time=closed - timedelta(hours=9), close_time=closed
+        )
+        for minutes in (90, 30, 20):
+            observe(market, closed - timedelta(minutes=minutes), "0.40", "0.43")
+        columns = self.columns(client, market, "?range=1h")
+        assert len(columns["t"]) == 3
+        assert columns["until"] - columns["start"] == 3_600_000
+        assert columns["until"] == int(closed.timestamp() * 1000)
+
     def test_since_brings_only_what_is_newer(self, client):
         market = a_market()
         at = datetime.now(UTC) - timedelta(minutes=10)
