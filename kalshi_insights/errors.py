@@ -1,9 +1,11 @@
 """The one shape of an API error: `code`, `message`, and `details` by field."""
 
+import re
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.debug import SafeExceptionReporterFilter
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
@@ -37,3 +39,11 @@ def invalid_message(detail: Any) -> str:
 
 def unknown_route(request: HttpRequest) -> HttpResponse:
     return JsonResponse(envelope("not_found", f"There is nothing at {request.path}."), status=404)
+
+
+class WithoutAddresses(SafeExceptionReporterFilter):
+    """Keeps the passwords in database and broker addresses out of development's error pages."""
+
+    hidden_settings = re.compile(
+        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|URL|LOCATION", flags=re.IGNORECASE
+    )

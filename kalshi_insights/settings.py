@@ -184,6 +184,8 @@ STORAGES = {
     },
 }
 
+DEFAULT_EXCEPTION_REPORTER_FILTER = "kalshi_insights.errors.WithoutAddresses"
+
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "markets:list"
 

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import UUID
 
 import msgspec
@@ -42,6 +42,13 @@ SNAPSHOT_COLUMNS = tuple(STAGED)[:11]
 NEWEST_COLUMNS = (*tuple(STAGED)[3:10], *tuple(STAGED)[11:])
 OPEN_STATUSES = ("active", "inactive")
 UNSETTLED_STATUSES = ("active", "inactive", "closed", "determined", "disputed", "amended")
+# What a market's row of the API takes from its event and series.
+JOINED = {
+    "event_ticker": "event__ticker",
+    "event_title": "event__title",
+    "series_ticker": "event__series__ticker",
+    "category": "event__series__category",
+}
 NEAR_EXPIRY = timedelta(hours=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -129,7 +136,7 @@ class SeriesQuerySet(models.QuerySet["Series"]):
                 fee_type=payload.fee_type,
                 fee_multiplier=payload.fee_multiplier,
                 settlement_sources=list(payload.settlement_sources or ()),
-                contract_url=payload.contract_url,
+                contract_url=payload.contract_url or "",
                 exchange_index=payload.exchange_index,
                 refreshed_at=at,
             )
@@ -361,6 +368,14 @@ class MarketQuerySet(models.QuerySet["Market"]):
     def with_event(self) -> Self:
         """What lists and pages need, without the wide columns they do not show."""
         return self.select_related("event__series").defer("raw_data", "event__settlement_sources")
+
+    def rows(self, fields: Sequence[str]) -> "models.QuerySet[Market, dict[str, Any]]":
+        """These fields as dictionaries; those of event and series by the API's names for them."""
+        joined = {name: F(path) for name, path in JOINED.items() if name in fields}
+        rows: models.QuerySet[Market, dict[str, Any]] = self.values(
+            *(field for field in fields if field not in JOINED), **joined
+        )
+        return rows
 
     def open(self) -> Self:
         return self.filter(status__in=OPEN_STATUSES)

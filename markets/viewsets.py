@@ -1,11 +1,12 @@
 """The API's reads. Every one is a named read of the querysets."""
 
+from decimal import Decimal
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
-from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.mixins import RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -17,10 +18,15 @@ from markets.models import Market, MarketSnapshot
 from markets.serializers import MarketDetailSerializer, MarketSerializer, SnapshotSerializer
 
 
-class MarketViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Any]):
+def _in_words(row: dict[str, Any]) -> dict[str, Any]:
+    """Decimals as strings: the renderer would make floats of them."""
+    return {name: str(x) if isinstance(x, Decimal) else x for name, x in row.items()}
+
+
+class MarketViewSet(RetrieveModelMixin, GenericViewSet[Any]):
     """Markets with their newest quotes."""
 
-    queryset = Market.objects.with_event().order_by("ticker")
+    queryset = Market.objects.order_by("ticker")
     filterset_class = MarketFilter
     pagination_class = LimitSkip
     lookup_field = "ticker"
@@ -28,6 +34,12 @@ class MarketViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Any]):
 
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
         return MarketDetailSerializer if self.action == "retrieve" else MarketSerializer
+
+    @extend_schema(responses=MarketSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        rows = Market.objects.rows(MarketSerializer.Meta.fields).order_by("ticker")
+        page = self.paginate_queryset(self.filter_queryset(rows)) or []
+        return self.get_paginated_response([_in_words(row) for row in page])
 
     def get_object(self) -> Market:
         ticker = self.kwargs["ticker"]
@@ -52,11 +64,11 @@ class MarketViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Any]):
     def snapshots(self, request: Request, ticker: str) -> Response:
         """The market's snapshots, oldest first, from `start` on and before `end`."""
         market = self.get_object()
-        found = self.filter_queryset(MarketSnapshot.objects.for_market(market).oldest_first())
-        page = self.paginate_queryset(found) or []
-        for snapshot in page:
-            snapshot.market = market
-        return self.get_paginated_response(SnapshotSerializer(page, many=True).data)
+        fields = [name for name in SnapshotSerializer.Meta.fields if name != "ticker"]
+        rows = MarketSnapshot.objects.for_market(market).oldest_first().values(*fields)
+        page = self.paginate_queryset(self.filter_queryset(rows)) or []
+        named = {"ticker": market.ticker}
+        return self.get_paginated_response([named | _in_words(row) for row in page])
 
 
 class SnapshotViewSet(RetrieveModelMixin, GenericViewSet[MarketSnapshot]):

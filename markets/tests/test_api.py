@@ -41,6 +41,12 @@ def test_markets_are_listed_by_ticker_with_a_total(client, recorded):
     assert response.json()["count"] == 4
 
 
+def test_a_row_of_the_list_says_what_the_market_itself_says(client, recorded):
+    for row in client.get(f"{API}/markets/").json()["results"]:
+        market = client.get(f"{API}/markets/{row['ticker']}/").json()
+        assert row == {field: market[field] for field in row}
+
+
 def test_a_list_of_markets_costs_two_queries(client, recorded, django_assert_num_queries):
     with django_assert_num_queries(2):
         client.get(f"{API}/markets/")
@@ -159,6 +165,11 @@ def test_snapshots_come_oldest_first_between_start_and_end(client, history):
     assert len(bids(client.get(url))) == 10
     query = {"start": "2026-11-20T12:02:00Z", "end": "2026-11-20T13:04:00+01:00"}
     assert bids(client.get(url, query)) == ["0.0200", "0.0300"]
+
+
+def test_a_row_of_snapshots_says_what_the_snapshot_itself_says(client, history):
+    rows = client.get(f"{API}/markets/{history.ticker}/snapshots/").json()["results"]
+    assert rows[0] == client.get(f"{API}/snapshots/{rows[0]['id']}/").json()
 
 
 def test_snapshots_are_filtered_by_source(client, history):
