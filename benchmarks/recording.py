@@ -7,7 +7,7 @@ from benchmarks import measure
 from benchmarks.measure import chunks, page_of, percentile, report, tickers, timed
 from markets.kalshi import payloads
 from markets.kalshi.payloads import EventPayload
-from markets.models import MarketSnapshot, Source
+from markets.models import MarketSnapshot
 from markets.recorder import Batch, store
 from markets.tests.exchange import Exchange
 
@@ -40,7 +40,7 @@ def begin(names: list[str]) -> None:
     for event in sorted({sighting.quote.event_ticker for sighting in batch.sightings.values()}):
         batch.events[event] = payload_of(exchange.event_json(event))
     with transaction.atomic():
-        store(batch, source=Source.POLL)
+        store(batch)
 
 
 def payload_of(event: dict[str, object]) -> EventPayload:
@@ -56,7 +56,7 @@ def tick(names: list[str], step: int) -> float:
         for page in pages:
             batch.see_markets(page)
         with transaction.atomic():
-            assert store(batch, source=Source.POLL) == len(names)
+            assert store(batch) == len(names)
 
     return timed(work)
 

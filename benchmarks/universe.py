@@ -9,7 +9,6 @@ from benchmarks import measure
 from benchmarks.measure import chunks, page_of, peak_megabytes, report, tickers, timed
 from benchmarks.recording import begin
 from markets.kalshi.client import Page
-from markets.models import Source
 from markets.recorder import Batch, store
 
 MARKETS = 80_000
@@ -56,7 +55,7 @@ def record(batch: Batch, pages: list[Page]) -> None:
     for page in pages:
         batch.see_markets(page)
     with transaction.atomic():
-        store(batch, source=Source.POLL)
+        store(batch)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,8 @@ class Children:
     logs: Path
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     servers: list[Server] = field(default_factory=list)
+    # What to do when a child that is meant to end has ended well.
+    errands: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     def start(
         self, name: str, *arguments: str, orphaned: signal.Signals = signal.SIGTERM
@@ -108,24 +110,18 @@ class Children:
             )
         return self.running[name]
 
-    def run(self, name: str, *arguments: str) -> None:
-        """To its end, which must be a good one."""
-        process = self.start(name, *arguments)
-        while process.poll() is None:
-            time.sleep(0.05)
-        if process.returncode == 0:
-            del self.running[name]
-        self.check()
-
     def check(self) -> None:
-        """Raises where one has ended."""
+        """Raises where one has ended, but for an errand that ended well."""
         processes = {**self.running, **{server.name: server.process for server in self.servers}}
         for name, process in processes.items():
-            if process is not None and process.poll() is not None:
-                log = next(
-                    (s.log for s in self.servers if s.name == name), self.logs / f"{name}.log"
-                )
-                raise DemoError(f"{name} has ended, code {process.returncode}. {log}:\n{tail(log)}")
+            if process is None or process.poll() is None:
+                continue
+            if process.returncode == 0 and name in self.errands:
+                del self.running[name]
+                self.errands.pop(name)()
+                continue
+            log = next((s.log for s in self.servers if s.name == name), self.logs / f"{name}.log")
+            raise DemoError(f"{name} has ended, code {process.returncode}. {log}:\n{tail(log)}")
 
     def wait_until(self, condition: Callable[[], bool], *, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -179,12 +175,10 @@ def _demonstrate(plan: Plan) -> NoReturn:
             _start_exchange(children, exchange)
         password = _prepare_site(plan.folder, clock)
         _start_web(children, plan.port)
-        if exchange:
-            children.wait_until(lambda: _answers(f"{exchange}/exchange/status"), seconds=60)
-            record_past(children)
-            clock.say("the past is recorded")
         _start_recorder(children, plan.folder)
         _announce(plan, children, clock, password)
+        if exchange:
+            _start_recording_past(children, clock)
         _stay(children, plan.seconds)
         # Not by the end of the block: that would wait for shells attached to the services.
         sys.exit(0)
@@ -241,7 +235,7 @@ def _configure(folder: Path) -> None:
 
 def _start_exchange(children: Children, exchange: str) -> None:
     port = str(urlsplit(exchange).port)
-    arguments = ("--port", port, "--markets", "2000", "--seed", "1")
+    arguments = ("--port", port, "--markets", "800", "--seed", "1")
     children.start("exchange", "-m", "markets.simulator", *arguments)
 
 
@@ -260,8 +254,9 @@ def _prepare_site(folder: Path, clock: Clock) -> str:
     return password
 
 
-def record_past(children: Children) -> None:
-    children.run("recordpast", "manage.py", "recordpast")
+def _start_recording_past(children: Children, clock: Clock) -> None:
+    children.errands["past"] = lambda: clock.say("the last 24 hours are on record too")
+    children.start("past", "manage.py", "recordpast")
 
 
 def _start_web(children: Children, port: int) -> None:

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 from django.db import connection, models
 from django.db.models import F, Q
+from django.db.models.functions import Cast
 
 from markets.kalshi.payloads import EventPayload, MarketPayload, SeriesPayload
 
@@ -298,6 +299,14 @@ class MarketQuerySet(models.QuerySet["Market"]):
                 },
             )
             return [News(*row) for row in cursor.fetchall()]
+
+    def ids(self, tickers: Iterable[str]) -> dict[str, int]:
+        return dict(self.filter(ticker__in=list(tickers)).values_list("ticker", "id"))
+
+    def grids(self, ids: Iterable[int]) -> dict[int, str]:
+        """Price ranges as JSON, by id."""
+        text = Cast("price_ranges", models.TextField())
+        return dict(self.filter(pk__in=list(ids)).values_list("id", text))
 
     def hot_tickers(self) -> list[str]:
         """The markets every tick observes: the chosen ones and whatever is watched."""

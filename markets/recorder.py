@@ -7,7 +7,7 @@ half written.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ from markets.kalshi.payloads import EventPayload, QuotePayload
 from markets.kalshi.signing import Signer
 from markets.kalshi.tokens import TokenBucket
 from markets.models import Event, Market, MarketSnapshot, Poll, Series, Source, Sweep, Tier
-from markets.querysets import MarketDefinition, News, Observation, Quote
+from markets.querysets import MarketDefinition, Observation, Quote
 
 log = structlog.get_logger(__name__)
 
@@ -93,7 +93,7 @@ def run(poll: Poll, client: KalshiClient, *, interval: float) -> None:
     try:
         poll.error = "; ".join(gather(tick))
         with transaction.atomic():
-            poll.snapshots = store(tick.batch, source=Source.POLL)
+            poll.snapshots = store(tick.batch)
             finish_sweeps(tick.sweeps)
             close_books(poll, tick, before=before, began=began)
     except Exception as error:
@@ -298,10 +298,10 @@ def advance(sweep: Sweep, page: Page, *, refused: list[str], markets: int) -> No
 # --- write --------------------------------------------------------------------------------------
 
 
-def store(batch: Batch, *, source: Source) -> int:
-    """Write a batch: definitions that changed, snapshots, newest quotes. Returns snapshots.
+def store(batch: Batch) -> int:
+    """Write what is news: definitions that changed, snapshots, newest quotes.
 
-    To be called inside a transaction.
+    To be called inside a transaction. Returns how many snapshots were new.
     """
     if not batch.sightings:
         return 0
@@ -314,7 +314,8 @@ def store(batch: Batch, *, source: Source) -> int:
     )
     grids = {item.ticker: grid(item.price_ranges) for item in news if item.id}
     ids = {item.ticker: item.id for item in news if item.id}
-    definitions = readable_definitions(batch, news)
+    changed = [item.ticker for item in news if not item.is_defined]
+    definitions = readable_definitions(batch, changed)
     grids |= {d.payload.ticker: d.payload.price_ranges for d in definitions}
     ids |= define(batch, definitions, now)
     observations = [
@@ -322,7 +323,25 @@ def store(batch: Batch, *, source: Source) -> int:
         for item in news
         if not item.is_quoted and item.ticker in ids
     ]
-    return MarketSnapshot.objects.record(observations, source=source, recorded_at=now)
+    return MarketSnapshot.objects.record(observations, source=Source.POLL, recorded_at=now)
+
+
+def store_past(batch: Batch) -> int:
+    """Write sightings of the past: all of them as snapshots, definitions only of new markets.
+
+    To be called inside a transaction. Returns how many snapshots were new.
+    """
+    now = datetime.now(UTC)
+    ids = Market.objects.ids(batch.sightings)
+    unknown = [ticker for ticker in batch.sightings if ticker not in ids]
+    ids |= define(batch, readable_definitions(batch, unknown), now)
+    grids = Market.objects.grids(ids.values())
+    observations = [
+        observation(sighting, ids[ticker], grid(grids[ids[ticker]]))
+        for ticker, sighting in batch.sightings.items()
+        if ticker in ids
+    ]
+    return MarketSnapshot.objects.record(observations, source=Source.BACKFILL, recorded_at=now)
 
 
 def define(batch: Batch, definitions: Sequence[MarketDefinition], now: datetime) -> dict[str, int]:
@@ -336,12 +355,10 @@ def define(batch: Batch, definitions: Sequence[MarketDefinition], now: datetime)
     return Market.objects.define(placed, events=events, at=now)
 
 
-def readable_definitions(batch: Batch, news: Sequence[News]) -> list[MarketDefinition]:
+def readable_definitions(batch: Batch, tickers: Iterable[str]) -> list[MarketDefinition]:
     readable = []
-    for item in news:
-        if item.is_defined:
-            continue
-        sighting = batch.sightings[item.ticker]
+    for ticker in tickers:
+        sighting = batch.sightings[ticker]
         try:
             payload = payloads.market(sighting.raw)
         except msgspec.MsgspecError as reason:

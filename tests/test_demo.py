@@ -68,11 +68,16 @@ def test_a_child_that_ends_is_reported_with_its_last_words(children):
         children.check()
 
 
-def test_a_step_that_fails_is_reported_and_one_that_works_is_forgotten(children):
-    children.run("good", "-c", "")
+def test_an_errand_that_ends_well_is_announced_and_one_that_fails_is_reported(children):
+    said = []
+    children.errands |= {"good": lambda: said.append("done"), "bad": lambda: said.append("never")}
+    children.start("good", "-c", "").wait(10)
     children.check()
+    assert (said, children.running) == (["done"], {})
+    children.start("bad", "-c", "raise SystemExit(3)").wait(10)
     with pytest.raises(DemoError, match="bad has ended, code 3"):
-        children.run("bad", "-c", "raise SystemExit(3)")
+        children.check()
+    assert said == ["done"]
 
 
 def test_a_child_that_does_not_listen_is_ended_by_force(children, monkeypatch):

@@ -12,8 +12,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from markets.kalshi.client import KalshiClient, KalshiError, Page, pages
-from markets.models import MarketSnapshot, Source
-from markets.recorder import Batch, store
+from markets.models import MarketSnapshot
+from markets.recorder import Batch, store_past
 
 # A little more often than a hundred times a day.
 EVERY = timedelta(minutes=14)
@@ -21,8 +21,8 @@ EVERY = timedelta(minutes=14)
 
 class Command(BaseCommand):
     help = (
-        "Record the last hours of the simulated exchange, which remembers them, through the"
-        " recorder's own path. What is on record already is not asked for again."
+        "Record the last hours of the simulated exchange, which remembers them, the newest first."
+        " Times that are on record already are left out; safe beside the live recorder."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -31,32 +31,29 @@ class Command(BaseCommand):
     def handle(self, *, hours: float, **options: object) -> None:
         if not settings.SIMULATED:
             raise CommandError("Only the simulated exchange can be asked for its past.")
-        now = datetime.now(UTC).replace(microsecond=0)
+        instants = missing(datetime.now(UTC).replace(microsecond=0), hours)
         written = 0
-        with ThreadPoolExecutor(max_workers=1) as ahead:
-            for instant, listing in _listings(self.missing(now, hours), ahead):
-                written += record(listing, instant)
-        self.stdout.write(f"{written:,} snapshots of the last {hours:g} hours.")
-
-    def missing(self, now: datetime, hours: float) -> list[datetime]:
-        """The instants to record, from the newest snapshot on record or the start on."""
-        start = now - timedelta(hours=hours)
-        newest = MarketSnapshot.objects.newest()
-        if newest:
-            start = max(start, newest.timestamp.replace(microsecond=0) + EVERY)
-        return [start + n * EVERY for n in range(int((now - start) / EVERY) + 1)]
+        for done, listing in enumerate(_listings(instants), start=1):
+            written += record(listing)
+            if done % 10 == 0 or done == len(instants):
+                self.stdout.write(f"{done} of {len(instants)} instants, {written:,} snapshots")
 
 
-def _listings(
-    instants: list[datetime], ahead: ThreadPoolExecutor
-) -> Iterator[tuple[datetime, list[Page]]]:
+def missing(now: datetime, hours: float) -> list[datetime]:
+    """The instants to record: those around which nothing is."""
+    instants = (now - n * EVERY for n in range(1, int(timedelta(hours=hours) / EVERY) + 2))
+    recorded = MarketSnapshot.objects.between
+    return [at for at in instants if not recorded(at - EVERY / 2, at + EVERY / 2).exists()]
+
+
+def _listings(instants: list[datetime]) -> Iterator[list[Page]]:
     """Every listing, the next one being fetched while one is written."""
     coming: Future[list[Page]] | None = None
-    for number, instant in enumerate(instants):
-        listing = coming.result() if coming else open_events(instant)
-        following = instants[number + 1 : number + 2]
-        coming = ahead.submit(open_events, following[0]) if following else None
-        yield instant, listing
+    with ThreadPoolExecutor(max_workers=1) as ahead:
+        for instant, following in zip(instants, [*instants[1:], None], strict=True):
+            listing = coming.result() if coming else open_events(instant)
+            coming = ahead.submit(open_events, following) if following else None
+            yield listing
 
 
 def open_events(instant: datetime) -> list[Page]:
@@ -71,9 +68,9 @@ def open_events(instant: datetime) -> list[Page]:
         raise CommandError(f"The simulated exchange does not tell its past: {error}") from None
 
 
-def record(listing: list[Page], instant: datetime) -> int:
+def record(listing: list[Page]) -> int:
     batch = Batch()
     for page in listing:
         batch.see_events(page)
     with transaction.atomic():
-        return store(batch, source=Source.BACKFILL)
+        return store_past(batch)
