@@ -10,10 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from markets.freshness import LATE_AFTER
 from markets.models import Poll, Sweep, Tier
-
-# A recorder that missed this many ticks is late.
-LATE_AFTER = 3
 
 
 class RecordingStatus(models.TextChoices):
