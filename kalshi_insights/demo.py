@@ -45,6 +45,7 @@ SIMULATED = {
     "HOT_HEARTBEAT": "300",
     "HEARTBEAT": "600",
 }
+RECORDING = ("beat", "recorder", "work", "past")
 CELERY = ("-m", "celery", "-A", "kalshi_insights")
 WORKER = ("worker", "--without-gossip", "--without-mingle", "--without-heartbeat")
 
@@ -133,10 +134,16 @@ class Children:
         return True
 
     def end(self) -> None:
-        for process in self.running.values():
+        # A tick in flight still needs its exchange, so those that record go first.
+        recording = [p for name, p in self.running.items() if name in RECORDING]
+        self._end(recording)
+        self._end([p for p in self.running.values() if p not in recording])
+
+    def _end(self, processes: list[subprocess.Popen[bytes]]) -> None:
+        for process in processes:
             process.terminate()
         deadline = time.monotonic() + ENDED_WITHIN
-        for process in self.running.values():
+        for process in processes:
             try:
                 process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -296,7 +303,7 @@ def _answers(url: str) -> bool:
 def _records(plan: Plan) -> bool:
     """Whether the site answers and says that the recorder's last run was a good one."""
     answer = _fetch(f"{plan.address}api/v1/health/")
-    return answer is not None and json.loads(answer)["status"] == "ok"
+    return answer is not None and json.loads(answer)["status"] == "recording"
 
 
 def _fetch(url: str) -> bytes | None:

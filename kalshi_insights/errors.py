@@ -4,7 +4,14 @@ import re
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponsePermanentRedirect,
+    JsonResponse,
+)
+from django.urls import resolve
 from django.views.debug import SafeExceptionReporterFilter
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -38,6 +45,9 @@ def invalid_message(detail: Any) -> str:
 
 
 def unknown_route(request: HttpRequest) -> HttpResponse:
+    """A 404 in the envelope, or the way to the same address with its slash at the end."""
+    if not request.path.endswith("/") and resolve(f"{request.path}/").func != unknown_route:
+        return HttpResponsePermanentRedirect(request.get_full_path(force_append_slash=True))
     return JsonResponse(envelope("not_found", f"There is nothing at {request.path}."), status=404)
 
 

@@ -3,25 +3,20 @@
 from datetime import UTC, datetime
 
 from django.conf import settings
-from django.db import models
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from markets.freshness import LATE_AFTER
+from markets.freshness import STATES, recording
 from markets.models import Poll, Sweep, Tier
 
 
-class RecordingStatus(models.TextChoices):
-    OK = "ok"
-    LATE = "late"
-    SILENT = "silent", "Nothing was ever recorded"
-
-
 class HealthSerializer(serializers.Serializer[dict[str, object]]):
-    status = serializers.ChoiceField(RecordingStatus.choices)
+    status = serializers.ChoiceField(
+        STATES, help_text="By the newest run that recorded quotes: late, then stopped."
+    )
     simulated = serializers.BooleanField(help_text="Recorded from the simulated exchange.")
     newest_poll_at = serializers.DateTimeField(allow_null=True)
     data_age_seconds = serializers.FloatField(
@@ -41,24 +36,17 @@ class HealthView(APIView):
         now = datetime.now(UTC)
         poll = Poll.objects.newest_finished()
         sweep = Sweep.objects.newest_complete(Tier.UNIVERSE)
-        age = _seconds(now, poll.finished_at if poll else None)
+        state, age = recording(poll, now=now, interval=settings.POLL_INTERVAL)
         return Response(
             {
-                "status": recording_status(age),
+                "status": state,
                 "simulated": settings.SIMULATED,
                 "newest_poll_at": poll.finished_at if poll else None,
-                "data_age_seconds": age,
+                "data_age_seconds": age.total_seconds() if age is not None else None,
                 "universe_age_seconds": _seconds(now, sweep.started_at if sweep else None),
                 "poll_interval_seconds": settings.POLL_INTERVAL,
             }
         )
-
-
-def recording_status(age: float | None) -> RecordingStatus:
-    if age is None:
-        return RecordingStatus.SILENT
-    on_time = age <= LATE_AFTER * settings.POLL_INTERVAL
-    return RecordingStatus.OK if on_time else RecordingStatus.LATE
 
 
 def _seconds(now: datetime, since: datetime | None) -> float | None:

@@ -46,7 +46,8 @@ class LimitSkip(BasePagination):
         # One more than asked for tells whether there is a next page.
         rows = list(queryset[self.skip : self.skip + self.limit + 1])
         self.has_next = len(rows) > self.limit
-        return rows[: self.limit]
+        self.rows = rows[: self.limit]
+        return self.rows
 
     def get_paginated_response(self, data: Any) -> Response:
         total = {"count": self.count} if self.counts else {}
@@ -84,10 +85,21 @@ class LimitSkip(BasePagination):
 
 
 class SeriesOfTime(LimitSkip):
-    """As above for rows that keep arriving: no total, and not too deep."""
+    """As above for rows that keep arriving, oldest first: no total, and not too deep.
+
+    Where `skip` may go no deeper, `next` goes on by `start` instead, from the last row's own
+    time on, so that this row comes twice rather than one that shares its time not at all.
+    """
 
     max_skip = 10_000
     counts = False
+
+    def next_link(self) -> str | None:
+        if self.has_next and self.skip + self.limit > self.max_skip:
+            start = self.rows[-1]["timestamp"].isoformat()
+            address = remove_query_param(self.request.build_absolute_uri(), "skip")
+            return replace_query_param(address, "start", start)
+        return super().next_link()
 
 
 def _parameter(name: str, description: str, default: int) -> dict[str, Any]:

@@ -81,8 +81,13 @@ def place_of(folder: Path) -> Place:
 
 def _elsewhere(folder: Path) -> Path | None:
     note = folder / "elsewhere"
-    name = Path(note.read_text()).name if note.exists() else ""
-    return ELSEWHERE / name if name else None
+    if not note.exists():
+        return None
+    data = ELSEWHERE / Path(note.read_text()).name
+    home = data / "home"
+    # A copied checkout carries the note of the one it was copied from, a moved one its own.
+    is_copied = home.exists() and (here := Path(home.read_text())) != folder and here.exists()
+    return None if is_copied else data
 
 
 def _server_user(data: Path) -> tuple[int, int]:

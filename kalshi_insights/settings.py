@@ -4,6 +4,7 @@ A wrong value refuses to start and names its variable. Where `DATABASE_URL` or `
 unset, `kalshi_insights.embedded` starts the real thing and sets them before Django loads.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,8 @@ KALSHI_PRIVATE_KEY_PATH = env.str("KALSHI_PRIVATE_KEY_PATH", default="")
 if bool(KALSHI_API_KEY_ID) != bool(KALSHI_PRIVATE_KEY_PATH):
     missing = "KALSHI_PRIVATE_KEY_PATH" if KALSHI_API_KEY_ID else "KALSHI_API_KEY_ID"
     raise ImproperlyConfigured(f"{missing} must be set too: a key needs its id and its file.")
+if KALSHI_PRIVATE_KEY_PATH and not os.access(KALSHI_PRIVATE_KEY_PATH, os.R_OK):
+    raise ImproperlyConfigured("KALSHI_PRIVATE_KEY_PATH names no file that can be read.")
 KALSHI_RATE = _number("KALSHI_RATE", 180 if KALSHI_API_KEY_ID else 60, least=10, most=1_000_000)
 # Whatever is recorded from the simulator is labelled so wherever it is shown.
 SIMULATED = _flag("SIMULATED", default=False)
@@ -241,7 +244,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "ENUM_NAME_OVERRIDES": {
         "MarketStatus": "markets.models.Status",
-        "RecordingStatus": "kalshi_insights.health.RecordingStatus",
+        "RecordingStatus": "markets.freshness.STATES",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -249,6 +252,7 @@ SPECTACULAR_SETTINGS = {
 
 # --- Logs ---------------------------------------------------------------------------------------
 
+LOG_LEVEL = _choice("LOG_LEVEL", "INFO", among=("DEBUG", "INFO", "WARNING", "ERROR"))
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
@@ -278,6 +282,6 @@ LOGGING = {
         }
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {"httpx": {"level": "WARNING"}, "httpcore": {"level": "WARNING"}},
 }

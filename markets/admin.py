@@ -65,6 +65,7 @@ class PollAdmin(ReadOnly):
         "throttled",
         "rejected",
         "error",
+        "warning",
     ]
     list_filter = [("error", admin.EmptyFieldListFilter)]
     search_fields = ["error"]

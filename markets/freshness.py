@@ -10,6 +10,7 @@ from markets.querysets import OPEN_STATUSES
 # Ticks without a good run until the recording counts as late, and as stopped.
 LATE_AFTER = 3
 STOPPED_AFTER = 12
+STATES = ("recording", "late", "stopped")
 COVERING_TIERS = (Tier.HOT, Tier.UNIVERSE)
 
 
@@ -23,7 +24,8 @@ def seen_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
         return market.quoted_at
     tiers = COVERING_TIERS if market.is_hot else (Tier.UNIVERSE,)
     passes = [sweeps[tier] for tier in tiers if tier in sweeps]
-    covering = [s.started_at for s in passes if market.ticker not in s.skipped]
+    names = {market.ticker, market.event.ticker}
+    covering = [s.started_at for s in passes if names.isdisjoint(s.skipped)]
     return max([market.quoted_at, *covering])
 
 

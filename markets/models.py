@@ -276,7 +276,10 @@ class Poll(models.Model):
     snapshots = models.IntegerField(default=0, help_text="Snapshots written.")
     rejected = models.IntegerField(default=0, help_text="Payloads refused as nonsense.")
     rejects = models.JSONField(default=list, blank=True, help_text="The first of them, to look at.")
-    error = models.TextField(blank=True)
+    error = models.TextField(blank=True, help_text="Why quotes are missing from this run.")
+    warning = models.TextField(
+        blank=True, help_text="What went wrong beside the quotes, which were recorded."
+    )
 
     objects = PollQuerySet.as_manager()
 

@@ -169,6 +169,7 @@ EVENT_FIELDS = (
     "fee_type_override",
     "fee_multiplier_override",
     "exchange_index",
+    "settlement_sources",
 )
 
 
@@ -177,30 +178,27 @@ class EventQuerySet(models.QuerySet["Event"]):
         self, payloads: Sequence[EventPayload], *, series: dict[str, int], at: datetime
     ) -> dict[str, int]:
         """Write the events that are new or changed; ids by ticker of all of them."""
-        known = {
-            ticker: (id, tuple(values))
-            for id, ticker, *values in self.filter(
-                ticker__in=[payload.ticker for payload in payloads]
-            ).values_list("id", "ticker", *EVENT_FIELDS)
-        }
+        rows = self.filter(ticker__in=[payload.ticker for payload in payloads]).values_list(
+            "ticker", "id", "series_id", *EVENT_FIELDS
+        )
+        known = {ticker: tuple(values) for ticker, _, *values in rows}
         changed = [
             self.model(
                 ticker=payload.ticker,
                 series_id=series[payload.series_ticker],
-                settlement_sources=list(payload.settlement_sources or ()),
                 recorded_at=at,
                 **dict(zip(EVENT_FIELDS, _event_values(payload), strict=True)),
             )
             for payload in payloads
-            if known.get(payload.ticker, (0, ()))[1] != _event_values(payload)
+            if known.get(payload.ticker) != (series[payload.series_ticker], *_event_values(payload))
         ]
         written = self.bulk_create(
             changed,
             update_conflicts=True,
             unique_fields=["ticker"],
-            update_fields=["series_id", "settlement_sources", "recorded_at", *EVENT_FIELDS],
+            update_fields=["series_id", "recorded_at", *EVENT_FIELDS],
         )
-        ids = {ticker: id for ticker, (id, _) in known.items()}
+        ids = {ticker: id for ticker, id, *_ in rows}
         return ids | {event.ticker: event.pk for event in written}
 
     def ids(self, tickers: Iterable[str]) -> dict[str, int]:
@@ -208,7 +206,8 @@ class EventQuerySet(models.QuerySet["Event"]):
 
 
 def _event_values(payload: EventPayload) -> tuple[object, ...]:
-    return tuple(getattr(payload, field) for field in EVENT_FIELDS)
+    *values, sources = (getattr(payload, field) for field in EVENT_FIELDS)
+    return (*values, list(sources or ()))
 
 
 MARKET_FIELDS = (
@@ -321,12 +320,12 @@ class MarketQuerySet(models.QuerySet["Market"]):
                 WITH chosen AS (
                     SELECT id FROM markets_market WHERE status = 'active'
                     ORDER BY coalesce(volume_24h, 0)
-                        * CASE WHEN close_time < %s THEN 10 ELSE 1 END DESC, id
+                        * CASE WHEN close_time BETWEEN %s AND %s THEN 10 ELSE 1 END DESC, id
                     LIMIT %s)
                 UPDATE markets_market SET is_hot = NOT is_hot
                 WHERE is_hot <> (id IN (SELECT id FROM chosen))
                 """,
-                [at + NEAR_EXPIRY, size],
+                [at, at + NEAR_EXPIRY, size],
             )
 
     def awaiting_settlement(self, *, at: datetime, after_id: int) -> Self:
@@ -385,6 +384,10 @@ class MarketQuerySet(models.QuerySet["Market"]):
             *(field for field in fields if field not in JOINED), **joined
         )
         return rows
+
+    def by_ticker(self, ticker: str) -> "Market | None":
+        # PostgreSQL knows no text with a NUL in it.
+        return None if "\0" in ticker else self.filter(ticker=ticker).first()
 
     def open(self) -> Self:
         return self.filter(status__in=OPEN_STATUSES)
@@ -521,8 +524,8 @@ class PollQuerySet(models.QuerySet["Poll"]):
             cursor.execute(
                 """
                 INSERT INTO markets_poll (started_at, pages, requests, bytes, throttled, markets,
-                                          snapshots, rejected, rejects, error)
-                SELECT clock_timestamp(), 0, 0, 0, 0, 0, 0, 0, '[]', ''
+                                          snapshots, rejected, rejects, error, warning)
+                SELECT clock_timestamp(), 0, 0, 0, 0, 0, 0, 0, '[]', '', ''
                 WHERE NOT EXISTS (
                     SELECT FROM markets_poll
                     WHERE started_at > clock_timestamp() - %s * interval '1 second')

@@ -25,6 +25,8 @@ from markets.kalshi.client import (
     KalshiError,
     OutOfTokens,
     Page,
+    Refused,
+    Unintelligible,
     ticker_batches,
 )
 from markets.kalshi.payloads import EventPayload, QuotePayload
@@ -91,16 +93,18 @@ def run(poll: Poll, client: KalshiClient, *, interval: float) -> None:
     before = (client.requests, client.bytes_received, client.throttled)
     client.deadline = tick.deadline
     try:
-        poll.error = "; ".join(gather(tick))
+        gather(tick, poll)
         with transaction.atomic():
             poll.snapshots = store(tick.batch)
             finish_sweeps(tick.sweeps)
             close_books(poll, tick, before=before, began=began)
     except Exception as error:
+        log.exception("tick failed", poll=poll.pk)
+        # The connection may be what failed.
+        connection.close_if_unusable_or_obsolete()
         poll.error = f"{type(error).__name__}: {error}"
         poll.snapshots = 0
         close_books(poll, tick, before=before, began=began)
-        log.exception("tick failed", poll=poll.pk)
 
 
 def close_books(poll: Poll, tick: "Tick", *, before: tuple[int, int, int], began: float) -> None:
@@ -206,19 +210,38 @@ class Tick:
         self.sweeps.append(begun)
         return begun
 
+    def give_up(self, tier: Tier) -> None:
+        """End the tier's pass incomplete: where it was to go on, it cannot."""
+        for sweep in self.sweeps:
+            if sweep.tier == tier and sweep.finished_at is None:
+                sweep.finished_at = datetime.now(UTC)
+
 
 # --- fetch --------------------------------------------------------------------------------------
 
 
-def gather(tick: Tick) -> list[str]:
-    """Ask for whatever is due, tier by tier; one tier's failure does not cost the others."""
-    errors = []
-    for tier in (observe_hot, follow_updates, await_settlement, walk_universe):
+def gather(tick: Tick, poll: Poll) -> None:
+    """Ask for whatever is due, tier by tier; one tier's failure does not cost the others.
+
+    Quotes come by the hot list and the universe: what goes wrong there is the run's error.
+    """
+    tiers = {
+        Tier.HOT: observe_hot,
+        Tier.UPDATES: follow_updates,
+        Tier.SETTLEMENT: await_settlement,
+        Tier.UNIVERSE: walk_universe,
+    }
+    failures: dict[Tier, str] = {}
+    for tier, ask in tiers.items():
         try:
-            tier(tick)
+            ask(tick)
+        except (Refused, Unintelligible) as error:
+            tick.give_up(tier)
+            failures[tier] = f"{tier}: {error}"
         except KalshiError as error:
-            errors.append(f"{tier.__name__}: {error}")
-    return errors
+            failures[tier] = f"{tier}: {error}"
+    missing = [failures.pop(tier) for tier in (Tier.HOT, Tier.UNIVERSE) if tier in failures]
+    poll.error, poll.warning = "; ".join(missing), "; ".join(failures.values())
 
 
 def observe_hot(tick: Tick) -> None:

@@ -54,7 +54,7 @@ def market_list(request: HttpRequest) -> HttpResponse:
 @require_safe
 @fragments
 def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
-    market = Market.objects.with_event().filter(ticker=ticker).first()
+    market = Market.objects.with_event().by_ticker(ticker)
     if market is None:
         raise Http404(f"There is no market {ticker}.")
     now = datetime.now(UTC)
@@ -73,7 +73,7 @@ def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
 
 @require_safe
 def market_chart(request: HttpRequest, ticker: str) -> JsonResponse:
-    market = Market.objects.defer("raw_data").filter(ticker=ticker).first()
+    market = Market.objects.defer("raw_data").by_ticker(ticker)
     if market is None:
         missing = envelope("not_found", f"There is no market {ticker}.")
         return JsonResponse(missing, status=404)

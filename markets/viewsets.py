@@ -20,7 +20,7 @@ from markets.serializers import MarketDetailSerializer, MarketSerializer, Snapsh
 
 def _in_words(row: dict[str, Any]) -> dict[str, Any]:
     """Decimals as strings: the renderer would make floats of them."""
-    return {name: str(x) if isinstance(x, Decimal) else x for name, x in row.items()}
+    return {name: f"{x:f}" if isinstance(x, Decimal) else x for name, x in row.items()}
 
 
 class MarketViewSet(RetrieveModelMixin, GenericViewSet[Any]):
@@ -43,7 +43,7 @@ class MarketViewSet(RetrieveModelMixin, GenericViewSet[Any]):
 
     def get_object(self) -> Market:
         ticker = self.kwargs["ticker"]
-        market = Market.objects.with_event().filter(ticker=ticker).first()
+        market = Market.objects.with_event().by_ticker(ticker)
         if market is None:
             raise NotFound(f"There is no market {ticker}.")
         return market

@@ -65,7 +65,9 @@ class Exchange:
     failing: dict[str, httpx.Response] = field(default_factory=dict)
     asked: list[httpx.Request] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
+    # How many pages of events are given, and with what status the next one is refused.
     pages_left: int | None = None
+    afterwards: int = 404
 
     def list(self, *tickers: str, **changes: Any) -> None:
         for ticker in tickers:
@@ -83,7 +85,7 @@ class Exchange:
         if path in self.failing:
             return self.failing[path]
         if path == "/events" and self.runs_out_of_pages():
-            return httpx.Response(404, json={"code": "not_found", "message": "no more today"})
+            return httpx.Response(self.afterwards, json={"code": "enough"})
         return httpx.Response(200, text=json.dumps(getattr(self, HANDLERS[path])(request)))
 
     def runs_out_of_pages(self) -> bool:

@@ -216,6 +216,32 @@ def test_an_unknown_snapshot_is_a_404(client, recorded, id):
     assert response.json()["code"] == "not_found"
 
 
+def test_a_health_check_without_a_slash_is_shown_the_way(client, db):
+    response = client.get(f"{API}/health?probe=1")
+    assert (response.status_code, response["Location"]) == (301, f"{API}/health/?probe=1")
+
+
+@pytest.mark.parametrize("path", ["", "latest/", "snapshots/"])
+def test_a_ticker_with_a_nul_is_a_404(client, db, path):
+    assert client.get(f"{API}/markets/KX%00/{path}").status_code == 404
+
+
+def test_a_strike_of_zero_is_written_as_a_number(client, recorded):
+    Market.objects.update(floor_strike=0)
+    assert client.get(f"{API}/markets/").json()["results"][0]["floor_strike"] == "0.00000000"
+
+
+def test_the_deepest_page_leads_on_by_time(client, history, monkeypatch):
+    monkeypatch.setattr("kalshi_insights.pagination.SeriesOfTime.max_skip", 4)
+    url = f"{API}/markets/{history.ticker}/snapshots/?limit=2"
+    seen = []
+    while url:
+        page = client.get(url).json()
+        seen += [row["yes_bid"] for row in page["results"] if row["yes_bid"] not in seen]
+        url = page["next"]
+    assert seen == [f"0.0{n}00" for n in range(10)]
+
+
 def test_a_search_with_a_nul_is_refused(client, recorded):
     assert client.get(f"{API}/markets/", {"q": "a\0"}).status_code == 400
 
@@ -235,17 +261,17 @@ def test_the_api_cannot_be_written_to(client, recorded):
 
 def test_health_tells_the_age_of_the_data(client, recorded):
     health = client.get(f"{API}/health/").json()
-    assert health["status"] == "ok"
+    assert health["status"] == "recording"
     assert health["data_age_seconds"] < 30
     assert health["universe_age_seconds"] < 30
 
 
-def test_health_tells_a_late_recorder_from_a_silent_one(client, recorded):
-    Poll.objects.update(finished_at=datetime.now(UTC) - timedelta(minutes=5))
+def test_health_tells_a_late_recorder_from_a_stopped_one(client, recorded):
+    Poll.objects.update(finished_at=datetime.now(UTC) - timedelta(seconds=30))
     assert client.get(f"{API}/health/").json()["status"] == "late"
     Poll.objects.all().delete()
     silent = client.get(f"{API}/health/").json()
-    assert (silent["status"], silent["data_age_seconds"]) == ("silent", None)
+    assert (silent["status"], silent["data_age_seconds"]) == ("stopped", None)
 
 
 def test_the_browsable_api_and_the_schema_page_answer(client, recorded):

@@ -165,7 +165,7 @@ def test_a_market_near_its_close_counts_tenfold_for_the_hot_list(exchange, setti
 def test_a_universe_larger_than_a_tick_is_walked_over_several(exchange):
     exchange.list(*(f"KXA-{n}-X" for n in range(5)))
     for seen in (2, 4, 5):
-        exchange.pages_left = 1
+        exchange.pages_left, exchange.afterwards = 1, 503
         Poll.objects.all().delete()
         with exchange.client() as client:
             record_tick(client, interval=INTERVAL)
@@ -209,10 +209,38 @@ def test_an_exchange_error_is_told_and_the_other_tiers_go_on(exchange):
     exchange.failing["/events"] = httpx.Response(400, text='{"code":"bad","message":"no"}')
     exchange.quote("KXA-1-X", "0.4300", "0.4500")
     poll = tick(exchange)
-    assert "walk_universe" in poll.error
+    assert poll.error.startswith("universe: ")
     assert "bad" in poll.error
     assert poll.snapshots == 1
     assert poll.finished_at is not None
+
+
+def test_what_fails_beside_the_quotes_is_a_warning_and_no_gap(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    Market.objects.update(close_time=datetime.now(UTC) - timedelta(minutes=1))
+    exchange.markets.clear()
+    exchange.failing["/historical/markets"] = httpx.Response(400, text="{}")
+    poll = tick(exchange)
+    assert poll.error == ""
+    assert poll.warning.startswith("settlement: ")
+
+
+def test_a_pass_whose_cursor_is_refused_begins_anew(exchange):
+    exchange.list(*(f"KXA-{n}-X" for n in range(5)))
+    exchange.pages_left = 1
+    assert "universe: " in tick(exchange).error
+    exchange.pages_left = None
+    assert tick(exchange).error == ""
+    assert Sweep.objects.newest_complete(Tier.UNIVERSE).markets == 5
+
+
+def test_a_change_of_an_events_sources_is_written(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    Event.objects.update(settlement_sources=[{"name": "An old source"}])
+    tick(exchange)
+    assert Event.objects.get().settlement_sources == []
 
 
 def test_a_second_recorder_stands_aside(exchange):

@@ -2,12 +2,15 @@
 
 import signal
 import threading
+import time
 from argparse import ArgumentParser
 from types import FrameType
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, close_old_connections
 
+from markets.kalshi.client import KalshiError
 from markets.models import Poll
 from markets.recorder import kalshi_client, record_tick, refresh_series
 
@@ -20,7 +23,10 @@ class Command(BaseCommand):
 
     def handle(self, *, once: bool, **options: object) -> None:
         if once:
-            self.tick_once()
+            poll = record_tick(kalshi_client(), interval=settings.POLL_INTERVAL)
+            self.report(poll)
+            if poll and poll.error:
+                raise CommandError(poll.error)
             return
         stopping = threading.Event()
 
@@ -31,15 +37,18 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         while not stopping.is_set():
-            refresh_series(kalshi_client())
-            self.report(record_tick(kalshi_client(), interval=settings.POLL_INTERVAL))
-            stopping.wait(settings.POLL_INTERVAL)
+            due = time.monotonic() + settings.POLL_INTERVAL
+            self.tick()
+            stopping.wait(max(0, due - time.monotonic()))
 
-    def tick_once(self) -> None:
-        poll = record_tick(kalshi_client(), interval=settings.POLL_INTERVAL)
-        self.report(poll)
-        if poll and poll.error:
-            raise CommandError(poll.error)
+    def tick(self) -> None:
+        """One round that a fault of the exchange or the database does not end."""
+        close_old_connections()
+        try:
+            self.report(record_tick(kalshi_client(), interval=settings.POLL_INTERVAL))
+            refresh_series(kalshi_client())
+        except (KalshiError, DatabaseError) as fault:
+            self.stderr.write(f"{type(fault).__name__}: {fault}")
 
     def report(self, poll: Poll | None) -> None:
         if poll is None:
@@ -48,5 +57,5 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{poll.started_at:%H:%M:%S}  {poll.markets:,} markets on {poll.pages} pages,"
             f" {poll.snapshots:,} snapshots, {poll.rejected} rejected, {poll.seconds:.2f} s"
-            + (f"  {poll.error}" if poll.error else "")
+            f"  {poll.error} {poll.warning}".rstrip()
         )

@@ -1,0 +1,141 @@
+"""A demo left alone for ten minutes, the last five of them beside three more web processes.
+
+Not among the benchmarks that run by themselves: `make bench ARGS=cadence`.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import psycopg
+
+from benchmarks.measure import report
+from kalshi_insights import embedded
+from kalshi_insights.servers import free_port
+
+HALF = 300
+INTERVAL = 5
+A_REQUEST_EVERY = 0.5
+
+
+def main() -> None:
+    port = free_port()
+    variables = {**os.environ, "PORT": str(port), "DEMO_SECONDS": str(2 * HALF + 60)}
+    for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DEBUG", "LOG_LEVEL"):
+        variables.pop(name, None)
+    command = [sys.executable, "-m", "kalshi_insights.demo"]
+    demo = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True)
+    try:
+        wait_until_ready(demo)
+        for name in ("DATABASE_URL", "REDIS_URL"):
+            os.environ.pop(name, None)
+        with embedded.services(), psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+            connection.autocommit = True
+            began = now(connection)
+            time.sleep(HALF)
+            tell("alone", connection, began)
+            began = now(connection)
+            with_three_web_processes()
+            tell("beside three web processes", connection, began)
+            tell_of_the_day(connection)
+    finally:
+        demo.terminate()
+        demo.wait()
+
+
+def wait_until_ready(demo: "subprocess.Popen[str]") -> None:
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if "READY" in line:
+            report("from start to a page with live data", line.split("s  ")[0].strip() + " s")
+            threading.Thread(target=demo.stdout.read, daemon=True).start()
+            return
+    raise SystemExit("the demo ended before it was ready")
+
+
+def with_three_web_processes() -> None:
+    ports = [free_port() for _ in range(3)]
+    gunicorn = ["-m", "gunicorn", "--threads", "4", "--no-control-socket", "--log-level", "error"]
+    variables = {**os.environ, "DEBUG": "false", "SECRET_KEY": "bench", "LOG_LEVEL": "ERROR"}
+    webs = [
+        subprocess.Popen(
+            [sys.executable, *gunicorn, "--bind", f"127.0.0.1:{port}", "kalshi_insights.wsgi"],
+            env=variables,
+        )
+        for port in ports
+    ]
+    try:
+        until = time.monotonic() + HALF
+        while time.monotonic() < until:
+            time.sleep(A_REQUEST_EVERY)
+            for port in ports:
+                visit(f"http://127.0.0.1:{port}/markets/")
+    finally:
+        for web in webs:
+            web.terminate()
+            web.wait()
+
+
+def visit(url: str) -> None:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310
+            answer.read()
+    except OSError:
+        time.sleep(1)  # still starting
+
+
+def now(connection: "psycopg.Connection[tuple[object, ...]]") -> object:
+    return ask(connection, "SELECT now()")[0]
+
+
+def ask(connection: "psycopg.Connection[tuple[object, ...]]", sql: str, *params: object) -> tuple:  # type: ignore[type-arg]
+    row = connection.execute(sql, params).fetchone()
+    assert row is not None
+    return row
+
+
+def tell(when: str, connection: "psycopg.Connection[tuple[object, ...]]", began: object) -> None:
+    polls, longest, errors, slots = ask(
+        connection,
+        """SELECT count(*), max(extract(epoch FROM finished_at - started_at)),
+                  count(*) FILTER (WHERE error <> ''), extract(epoch FROM now() - %s) / %s
+           FROM markets_poll WHERE started_at > %s""",
+        began,
+        INTERVAL,
+        began,
+    )
+    (overlaps,) = ask(
+        connection,
+        """SELECT count(*) FROM (SELECT started_at, lag(finished_at) OVER (ORDER BY started_at)
+           AS before FROM markets_poll) AS polls WHERE started_at < before""",
+    )
+    report(f"slots filled, {when}", f"{100 * polls / float(slots):.1f} %", target="target 99 %")
+    report(
+        "  polls, slots, overlaps, errors",
+        f"{polls}, {slots:.1f}, {overlaps}, {errors}",
+        ratio=f"longest {longest:.2f} s",
+    )
+
+
+def tell_of_the_day(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
+    markets, least = ask(
+        connection,
+        """SELECT count(*), min(snapshots) FROM (
+               SELECT count(*) AS snapshots FROM markets_market AS market
+               JOIN markets_marketsnapshot AS snapshot ON snapshot.market_id = market.id
+               WHERE market.status = 'active' AND market.open_time < now() - interval '1 day'
+                   AND snapshot.timestamp > now() - interval '1 day'
+               GROUP BY market.id) AS counted""",
+    )
+    report(
+        f"fewest snapshots of a day, of {markets} markets open for one",
+        f"{least}",
+        target="target 100",
+    )
+
+
+if __name__ == "__main__":
+    main()
