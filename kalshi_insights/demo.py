@@ -180,10 +180,13 @@ def _demonstrate(plan: Plan) -> NoReturn:
         stack.callback(children.end)
         if exchange:
             _start_exchange(children, exchange)
+        # Its first tick comes an interval after its start: time to migrate in.
+        _start_beat(children, plan.folder)
         password = _prepare_site(plan.folder, clock)
+        _start_worker(children, "recorder")
         _start_web(children, plan.port)
-        _start_recorder(children, plan.folder)
         _announce(plan, children, clock, password)
+        _start_worker(children, "work")
         if exchange:
             _start_recording_past(children, clock)
         _stay(children, plan.seconds)
@@ -272,12 +275,14 @@ def _start_web(children: Children, port: int) -> None:
     children.start("web", "-m", "gunicorn", *place, *manner, "kalshi_insights.wsgi")
 
 
-def _start_recorder(children: Children, folder: Path) -> None:
-    # Without its broker a worker cannot end in good order: SIGQUIT does not try to.
-    for queue in ("recorder", "work"):
-        name = ("--queues", queue, "--concurrency", "1", "--hostname", f"{queue}@demo")
-        children.start(queue, *CELERY, *WORKER, *name, orphaned=signal.SIGQUIT)
+def _start_beat(children: Children, folder: Path) -> None:
     children.start("beat", *CELERY, "beat", "--schedule", str(folder / "beat"), "--pidfile=")
+
+
+def _start_worker(children: Children, queue: str) -> None:
+    name = ("--queues", queue, "--concurrency", "1", "--hostname", f"{queue}@demo")
+    # Without its broker a worker cannot end in good order: SIGQUIT does not try to.
+    children.start(queue, *CELERY, *WORKER, *name, orphaned=signal.SIGQUIT)
 
 
 def _announce(plan: Plan, children: Children, clock: Clock, password: str) -> None:

@@ -219,8 +219,9 @@ CELERY_BEAT_SCHEDULE = {
     },
     "refresh-series": {
         "task": "markets.tasks.refresh_series",
-        "schedule": 60.0,
-        "options": {"expires": 50.0},
+        # Nearly always there is nothing to do; a new series should not wait for its name.
+        "schedule": 15.0,
+        "options": {"expires": 12.0},
     },
 }
 

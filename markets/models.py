@@ -300,6 +300,7 @@ class Tier(models.TextChoices):
     UNIVERSE = "universe"
     UPDATES = "updates"
     SETTLEMENT = "settlement"
+    CENSUS = "census"
     SERIES = "series"
 
 

@@ -328,10 +328,12 @@ class MarketQuerySet(models.QuerySet["Market"]):
                 [at, at + NEAR_EXPIRY, size],
             )
 
-    def awaiting_settlement(self, *, at: datetime, after_id: int) -> Self:
-        """Markets past their close whose end is not on record yet, in order of id."""
-        due = self.filter(status__in=UNSETTLED_STATUSES, close_time__lte=at, id__gt=after_id)
-        return due.order_by("id")
+    def awaiting_settlement(self, *, at: datetime) -> Self:
+        """Markets past their close whose end is not on record yet."""
+        return self.filter(status__in=UNSETTLED_STATUSES, close_time__lte=at)
+
+    def after(self, id: int) -> Self:
+        return self.filter(id__gt=id).order_by("id")
 
     # --- what the recorder writes ----------------------------------------------------------
 

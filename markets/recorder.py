@@ -33,7 +33,7 @@ from markets.kalshi.payloads import EventPayload, QuotePayload
 from markets.kalshi.signing import Signer
 from markets.kalshi.tokens import TokenBucket
 from markets.models import Event, Market, MarketSnapshot, Poll, Series, Source, Sweep, Tier
-from markets.querysets import MarketDefinition, Observation, Quote
+from markets.querysets import MarketDefinition, MarketQuerySet, Observation, Quote
 
 log = structlog.get_logger(__name__)
 
@@ -43,10 +43,11 @@ RECORDER_LOCK = 7_204_116
 FETCH_SHARE = 0.6
 ABANDON_AFTER = timedelta(minutes=10)
 UPDATES_EVERY = SETTLEMENT_EVERY = timedelta(seconds=30)
+CENSUS_EVERY = timedelta(minutes=1)
 UPDATES_OVERLAP = timedelta(minutes=1)
 SERIES_EVERY = timedelta(hours=1)
 NEW_SERIES_EVERY = timedelta(minutes=5)
-SETTLEMENT_BATCH = 200
+NAMED_BATCH = 200
 REJECTS_KEPT = 5
 REJECT_LENGTH = 4_000
 
@@ -196,6 +197,9 @@ class Tick:
 
     def sweep(self, tier: Tier, *, every: timedelta) -> Sweep | None:
         """The tier's pass to go on with, or a new one where it is due, or None."""
+        begun = next((s for s in reversed(self.sweeps) if s.tier == tier), None)
+        if begun:
+            return begun if begun.finished_at is None else None
         now = datetime.now(UTC)
         newest = Sweep.objects.newest(tier)
         if newest and newest.finished_at is None:
@@ -229,6 +233,7 @@ def gather(tick: Tick, poll: Poll) -> None:
         Tier.HOT: observe_hot,
         Tier.UPDATES: follow_updates,
         Tier.SETTLEMENT: await_settlement,
+        Tier.CENSUS: take_census,
         Tier.UNIVERSE: walk_universe,
     }
     failures: dict[Tier, str] = {}
@@ -274,19 +279,30 @@ def follow_updates(tick: Tick) -> None:
 
 
 def await_settlement(tick: Tick) -> None:
-    """Markets past their close, by name: live first, then in the historical tier."""
-    sweep = tick.sweep(Tier.SETTLEMENT, every=SETTLEMENT_EVERY)
-    while sweep and tick.has_time() and sweep.finished_at is None:
-        due = Market.objects.awaiting_settlement(
-            at=sweep.started_at, after_id=int(sweep.cursor or 0)
-        )
-        ids = dict(due.values_list("ticker", "id")[:SETTLEMENT_BATCH])
-        if not ids:
-            sweep.finish(datetime.now(UTC))
-            return
-        asked = next(ticker_batches(list(ids)))
-        absent = see_by_name(tick, asked)
-        sweep.absorb(markets=len(asked), skipped=absent, cursor=str(ids[asked[-1]]))
+    """Markets past their close whose end is not on record."""
+    due = Market.objects.awaiting_settlement(at=datetime.now(UTC))
+    while tick.has_time() and ask_by_name(tick, Tier.SETTLEMENT, due, every=SETTLEMENT_EVERY):
+        pass
+
+
+def take_census(tick: Tick) -> None:
+    """A few of the markets that are open as far as we know: listings end without a word."""
+    ask_by_name(tick, Tier.CENSUS, Market.objects.open(), every=CENSUS_EVERY)
+
+
+def ask_by_name(tick: Tick, tier: Tier, due: MarketQuerySet, *, every: timedelta) -> bool:
+    """Ask for the next of these markets in order of id; whether there may be more of them."""
+    sweep = tick.sweep(tier, every=every)
+    if sweep is None:
+        return False
+    ids = dict(due.after(int(sweep.cursor or 0)).values_list("ticker", "id")[:NAMED_BATCH])
+    if not ids:
+        sweep.finish(datetime.now(UTC))
+        return False
+    asked = next(ticker_batches(list(ids)))
+    absent = see_by_name(tick, asked)
+    sweep.absorb(markets=len(asked), skipped=absent, cursor=str(ids[asked[-1]]))
+    return True
 
 
 def see_by_name(tick: Tick, tickers: Sequence[str]) -> list[str]:

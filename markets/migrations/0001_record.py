@@ -375,6 +375,7 @@ class Migration(migrations.Migration):
                             ("universe", "Universe"),
                             ("updates", "Updates"),
                             ("settlement", "Settlement"),
+                            ("census", "Census"),
                             ("series", "Series"),
                         ],
                         max_length=20,

@@ -139,7 +139,7 @@ def test_a_hot_market_is_observed_while_the_universe_rests(exchange):
     exchange.asked.clear()
     with exchange.client() as client:
         assert record_tick(client, interval=INTERVAL).snapshots == 1
-    assert [request.url.path for request in exchange.asked] == ["/trade-api/v2/markets"]
+    assert {request.url.path for request in exchange.asked} == {"/trade-api/v2/markets"}
 
 
 def test_the_hot_list_is_the_most_traded_and_whatever_is_watched(exchange, settings):
@@ -201,6 +201,15 @@ def test_a_market_that_closes_early_is_found_among_the_updates(exchange):
     exchange.updates.append(closed)
     tick(exchange)
     assert Market.objects.get().status == "closed"
+
+
+def test_a_market_that_leaves_the_listing_without_a_word_is_asked_for_by_name(exchange):
+    exchange.list("KXA-1-X", "KXA-2-X")
+    tick(exchange)
+    exchange.historical["KXA-1-X"] = exchange.markets.pop("KXA-1-X") | {"status": "finalized"}
+    Market.objects.update(is_hot=False)
+    tick(exchange)
+    assert Market.objects.get(ticker="KXA-1-X").status == "finalized"
 
 
 def test_an_exchange_error_is_told_and_the_other_tiers_go_on(exchange):
