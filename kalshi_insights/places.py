@@ -59,15 +59,21 @@ class Place:
         if self.can_reach(source / program):
             return source / program
         try:
-            version = importlib.metadata.version(package)
+            wheel = importlib.metadata.distribution(package)
         except importlib.metadata.PackageNotFoundError:
             raise EmbeddedError(
                 f"User {self.uid} must be able to run {source / program}."
             ) from None
-        copy = _private(ELSEWHERE) / f"{package}-{version}-{platform.machine()}"
+        site = Path(str(wheel.locate_file(""))).resolve()
+        inside = source.resolve().relative_to(site)
+        # Its programs look for their libraries beside the package, by a relative path.
+        needed = [
+            path for path in (inside, Path(f"{inside.parts[0]}.libs")) if (site / path).exists()
+        ]
+        copy = _private(ELSEWHERE) / f"{package}-{wheel.version}-{platform.machine()}"
         if not copy.exists():
-            _copy(source, copy)
-        return copy / program
+            _copy(site, copy, needed)
+        return copy / inside / program
 
 
 def place_of(folder: Path) -> Place:
@@ -134,11 +140,12 @@ def _sweep_elsewhere() -> None:
             shutil.rmtree(note.parent)
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copies what the servers need, readable for everybody, whole or not at all."""
+def _copy(source: Path, target: Path, needed: list[Path]) -> None:
+    """Copies these folders below `source`, readable for everybody, whole or not at all."""
     unfinished = Path(tempfile.mkdtemp(prefix=".copy-", dir=target.parent))
     unneeded = shutil.ignore_patterns("include", "doc", "man", "pgxs", "*.a")
-    shutil.copytree(source, unfinished, ignore=unneeded, symlinks=True, dirs_exist_ok=True)
+    for path in needed:
+        shutil.copytree(source / path, unfinished / path, ignore=unneeded, symlinks=True)
     for path in (unfinished, *unfinished.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode
