@@ -50,7 +50,7 @@ def _listings(instants: list[datetime]) -> Iterator[list[Page]]:
     """Every listing, the next one being fetched while one is written."""
     coming: Future[list[Page]] | None = None
     with ThreadPoolExecutor(max_workers=1) as ahead:
-        for instant, following in zip(instants, [*instants[1:], None], strict=True):
+        for instant, following in zip(instants, [*instants[1:], None], strict=False):
             listing = coming.result() if coming else open_events(instant)
             coming = ahead.submit(open_events, following) if following else None
             yield listing

@@ -1,0 +1,30 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from markets.management.commands.recordpast import EVERY
+from markets.models import Market, MarketSnapshot, Source
+from markets.simulator.server import running
+from markets.simulator.universe import Universe
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_past_is_recorded_once(settings):
+    settings.SIMULATED = True
+    with running(Universe(seed=1, markets=60)) as exchange:
+        settings.KALSHI_API_URL = exchange.url
+        call_command("recordpast", hours=1)
+        recorded = MarketSnapshot.objects.count()
+        call_command("recordpast", hours=1)
+    assert recorded == MarketSnapshot.objects.count() > 60
+    assert {snapshot.source for snapshot in MarketSnapshot.objects.all()} == {Source.BACKFILL}
+    oldest = MarketSnapshot.objects.oldest_first()[0].timestamp
+    assert datetime.now(UTC) - oldest > timedelta(hours=1) - EVERY
+    assert Market.objects.filter(quoted_at=None).count() == 0
+
+
+def test_only_the_simulated_exchange_is_asked_for_its_past(settings):
+    settings.SIMULATED = False
+    with pytest.raises(CommandError, match="simulated"):
+        call_command("recordpast")
