@@ -1,4 +1,4 @@
-"""Who may import whom (docs/decisions.md, "Rooms"): read off the syntax trees."""
+"""Who may import whom, read off the syntax trees."""
 
 import ast
 from collections.abc import Iterator
