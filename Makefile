@@ -53,8 +53,14 @@ setup: $(VENV)/.dev assets ## Install everything for developing, and the pre-com
 demo: $(VENV)/.runtime assets ## The whole site on simulated data (LIVE=1: the real exchange; PORT, DEMO_SECONDS)
 	@exec $(PY) -m kalshi_insights.demo
 
+# Those of the whole system mostly wait, so the others run meanwhile.
 test: $(VENV)/.dev assets ## Run the tests (ARGS="-k name" for some)
-	@$(PY) -m pytest -m "not faults" $(ARGS)
+	@if [ -n "$(ARGS)" ]; then exec $(PY) -m pytest -m "not faults" $(ARGS); fi; \
+	mkdir -p var; log=$$(mktemp var/system-tests.XXXXXX); \
+	$(PY) -m pytest -p no:cacheprovider -m "system and not faults" >"$$log" 2>&1 & system=$$!; \
+	trap 'kill $$system; wait $$system; rm -f "$$log"; exit 130' INT TERM; \
+	$(PY) -m pytest -m "not system and not faults"; code=$$?; \
+	wait $$system || code=$$?; cat "$$log"; rm -f "$$log"; exit $$code
 
 faults: $(VENV)/.dev assets ## Run the fault cases at full length
 	@$(PY) -m pytest -m faults $(ARGS)
@@ -65,7 +71,11 @@ check: $(VENV)/.dev ## Lint, format, types, templates, migrations
 	@$(PY) -m kalshi_insights.embedded --folder var/check -- $(VENV)/bin/mypy .
 	@$(VENV)/bin/djlint --check --lint --quiet templates
 	@$(PY) -m kalshi_insights.embedded --folder var/check -- $(PY) manage.py makemigrations --check --dry-run
-	@$(PY) -m kalshi_insights.embedded --folder var/check -- $(PY) manage.py spectacular --validate --fail-on-warn --file var/check/schema.yaml
+	@$(PY) -m kalshi_insights.embedded --folder var/check -- $(PY) manage.py spectacular --validate --fail-on-warn --file var/check/openapi.yaml
+	@diff -u docs/openapi.yaml var/check/openapi.yaml || { echo "The schema has changed. If that was meant: make schema" >&2; exit 1; }
+
+schema: $(VENV)/.dev ## Write the API's schema anew into docs/openapi.yaml
+	@$(PY) -m kalshi_insights.embedded --folder var/check -- $(PY) manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
 
 fmt: $(VENV)/.dev ## Format code and templates
 	@$(VENV)/bin/ruff check --fix --quiet . ; $(VENV)/bin/ruff format .
@@ -116,4 +126,4 @@ clean: ## Remove what the targets made, recorded data excepted
 	@rm -rf $(VENV) node_modules static/vendor staticfiles .mypy_cache .ruff_cache .pytest_cache .hypothesis var/check var/test-* var/screenshots
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test faults check fmt services run worker shell notebook bench screenshots assets node-from-wheel lock clean
+.PHONY: help setup demo test faults check schema fmt services run worker shell notebook bench screenshots assets node-from-wheel lock clean

@@ -10,8 +10,20 @@ from pathlib import Path
 
 from kalshi_insights import embedded
 
-NAMES = ("recording", "universe", "reading", "simulator")
-ON_REQUEST = ("cadence",)
+NAMES = (
+    "recording",
+    "universe",
+    "tick",
+    "bulk",
+    "storage",
+    "change",
+    "backfill",
+    "reading",
+    "api",
+    "exports",
+    "simulator",
+)
+ON_REQUEST = ("cadence", "large", "week")
 
 
 def main() -> int:
@@ -27,6 +39,7 @@ def main() -> int:
         f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     )
     os.environ |= {"DEBUG": "false", "SECRET_KEY": "for benchmarks", "LOG_LEVEL": "WARNING"}
+    os.environ["API_RATE_ANONYMOUS"] = "none"
     for name in names:
         print(f"\n{name}", flush=True)
         # A process and a database each, so that memory and caches are its own.

@@ -1,11 +1,11 @@
 """What the benchmarks share: a clock, percentiles, and markets shaped by the contract."""
 
-import json
 import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import django
 import msgspec
@@ -15,7 +15,7 @@ from markets.kalshi.client import Page
 
 django.setup()
 
-from markets.tests.exchange import market_json  # noqa: E402  (after the models are ready)
+from markets.tests.exchange import Exchange, market_json  # noqa: E402  (after the models are ready)
 
 
 def migrate() -> None:
@@ -41,24 +41,38 @@ def peak_megabytes() -> float:
 
 
 def report(what: str, figure: str, *, target: str = "", ratio: str = "") -> None:
-    print(f"  {what:<58}{figure:>12}  {ratio:<34}{target}", flush=True)
+    print(f"  {what:<58}{figure:>12}  {ratio:<50}  {target}".rstrip(), flush=True)
 
 
-def tickers(count: int, *, of_event: int = 8) -> list[str]:
+OF_EVENT = 8
+
+
+def tickers(count: int) -> list[str]:
     return [
-        f"KXBENCH{n // of_event % 20}-26NOV{n // of_event:05}-T{n % of_event}" for n in range(count)
+        f"KXBENCH{n // OF_EVENT % 20}-26NOV{n // OF_EVENT:05}-T{n % OF_EVENT}" for n in range(count)
     ]
 
 
 def page_of(steps: dict[str, int]) -> Page:
     """One page of markets as bytes, each with the quote of its step."""
-    body = json.dumps([quoted(name, step) for name, step in steps.items()]).encode()
+    body = msgspec.json.encode([quoted(name, step) for name, step in steps.items()])
     return Page(
         items=msgspec.json.decode(body, type=list[msgspec.Raw]), cursor="", received_at=now()
     )
 
 
-def quoted(name: str, step: int) -> dict[str, object]:
+def page_of_events(steps: dict[str, int]) -> bytes:
+    """A reply of events with these markets inside, as the exchange sends it."""
+    exchange = Exchange(markets={name: quoted(name, step) for name, step in steps.items()})
+    inside: dict[str, list[object]] = {}
+    for market in exchange.markets.values():
+        inside.setdefault(market["event_ticker"], []).append(market)
+    exchange.markets.clear()
+    events = [exchange.event_json(name) | {"markets": inside[name]} for name in inside]
+    return msgspec.json.encode({"events": events, "cursor": ""})
+
+
+def quoted(name: str, step: int) -> dict[str, Any]:
     bid = 0.10 + (hash((name, step)) % 70) / 100
     return market_json(
         name,

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 from django.db import connection
 from django.test import Client
@@ -11,6 +10,7 @@ from django.test import Client
 from benchmarks import measure
 from benchmarks.measure import chunks, now, percentile, report, tickers
 from benchmarks.recording import begin
+from benchmarks.spending import Stopwatch
 
 MARKETS = 5_000
 SNAPSHOTS = 1_000_000
@@ -83,22 +83,6 @@ def responses(name: str, address: Callable[[int], str]) -> tuple[list[float], li
         assert answer.status_code == 200, (name, answer.status_code)
         database.append(spent.seconds)
     return database, whole
-
-
-class Stopwatch:
-    """Adds up the time that statements take."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(
-        self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
-    ) -> Any:
-        began = time.perf_counter()
-        try:
-            return execute(sql, params, many, context)
-        finally:
-            self.seconds += time.perf_counter() - began
 
 
 if __name__ == "__main__":

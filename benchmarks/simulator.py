@@ -1,13 +1,9 @@
 """The simulated exchange serving 80,000 markets: is it ever the bottleneck of a measurement?"""
 
-import subprocess
-import sys
-import time
-
+from benchmarks.exchange import simulated, until_up
 from benchmarks.measure import median, report, timed
-from kalshi_insights.servers import free_port
 from markets.kalshi import payloads
-from markets.kalshi.client import KalshiClient, Page, TemporaryError, pages
+from markets.kalshi.client import KalshiClient, Page, pages
 
 MARKETS = 80_000
 ROUNDS = 5
@@ -15,26 +11,9 @@ A_TICKERS_CALL = 240
 
 
 def main() -> None:
-    port = free_port()
-    command = ["markets.simulator", "--port", str(port), "--markets", str(MARKETS), "--rate", "0"]
-    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.DEVNULL)
-    try:
-        with KalshiClient(f"http://127.0.0.1:{port}/trade-api/v2") as client:
-            report("from start to the first answer", f"{timed(lambda: until_up(client)):.1f} s")
-            measure(client)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def until_up(client: KalshiClient) -> None:
-    while True:
-        try:
-            client.exchange_status()
-        except TemporaryError:
-            time.sleep(0.05)
-        else:
-            return
+    with simulated(markets=MARKETS) as url, KalshiClient(url) as client:
+        report("from start to the first answer", f"{timed(lambda: until_up(client)):.1f} s")
+        measure(client)
 
 
 def measure(client: KalshiClient) -> None:

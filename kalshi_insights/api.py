@@ -2,25 +2,61 @@
 
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
-from rest_framework.routers import DefaultRouter
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.routers import APIRootView, DefaultRouter
 
 from kalshi_insights.errors import unknown_route
 from kalshi_insights.health import HealthView
-from markets.viewsets import MarketViewSet, SnapshotViewSet
+from markets.viewsets import (
+    EventViewSet,
+    MarketViewSet,
+    PollViewSet,
+    SeriesViewSet,
+    SnapshotViewSet,
+)
+
+
+class Root(APIRootView):
+    """Everything there is; what stands in braces is yours to fill in."""
+
+    name = "Kalshi Insights API"
+
+    def get(self, request: Request) -> Response:
+        here = request.build_absolute_uri(request.path)
+        of_a_market = {
+            name: f"{here}markets/{{ticker}}/{name}/"
+            for name in sorted(action.__name__ for action in MarketViewSet.get_extra_actions())
+        }
+        return Response(
+            {
+                **{name: f"{here}{name}/" for name in ("series", "events", "markets", "polls")},
+                "market": f"{here}markets/{{ticker}}/",
+                **{f"market_{name}": address for name, address in of_a_market.items()},
+                "snapshot": f"{here}snapshots/{{uuid}}/",
+                "health": f"{here}health/",
+                "schema": f"{here}schema/",
+                "swagger": f"{here}schema/swagger/",
+            }
+        )
 
 
 class Router(DefaultRouter):
     # A suffix such as `.json` would eat the end of a ticker that has a dot.
     include_format_suffixes = False
+    APIRootView = Root
 
 
 router = Router()
+router.register("series", SeriesViewSet, basename="series")
+router.register("events", EventViewSet, basename="event")
 router.register("markets", MarketViewSet, basename="market")
 router.register("snapshots", SnapshotViewSet, basename="snapshot")
+router.register("polls", PollViewSet, basename="poll")
 
 urlpatterns = [
     path("", include(router.urls)),
-    path("health/", HealthView.as_view(), name="health"),
+    path("health/", HealthView.as_view(throttle_classes=()), name="health"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path(
         "schema/swagger/",

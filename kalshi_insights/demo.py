@@ -6,6 +6,7 @@ this process is killed by force, the kernel ends the children.
 """
 
 import fcntl
+import io
 import json
 import os
 import secrets
@@ -182,16 +183,22 @@ def _demonstrate(plan: Plan) -> NoReturn:
             _start_exchange(children, exchange)
         # Its first tick comes an interval after its start: time to migrate in.
         _start_beat(children, plan.folder)
-        password = _prepare_site(plan.folder, clock)
+        keys = _prepare_site(clock)
         _start_worker(children, "recorder")
         _start_web(children, plan.port)
-        _announce(plan, children, clock, password)
+        _announce(plan, children, clock, keys)
         _start_worker(children, "work")
         if exchange:
             _start_recording_past(children, clock)
         _stay(children, plan.seconds)
         # Not by the end of the block: that would wait for shells attached to the services.
         sys.exit(0)
+
+
+@dataclass(frozen=True)
+class Keys:
+    password: str
+    token: str
 
 
 class Clock:
@@ -245,12 +252,13 @@ def _configure(folder: Path) -> None:
 
 def _start_exchange(children: Children, exchange: str) -> None:
     port = str(urlsplit(exchange).port)
-    arguments = ("--port", port, "--markets", "800", "--seed", "1")
+    # Whoever tries it on a Thursday morning wants to see something move, too.
+    arguments = ("--port", port, "--markets", "800", "--seed", "1", "--no-pauses")
     children.start("exchange", "-m", "markets.simulator", *arguments)
 
 
-def _prepare_site(folder: Path, clock: Clock) -> str:
-    """Migrates and makes the user; returns his password."""
+def _prepare_site(clock: Clock) -> Keys:
+    """Migrates and makes the user."""
     django.setup()
     call_command("migrate", interactive=False, verbosity=0)
     clock.say("the database is migrated")
@@ -260,8 +268,9 @@ def _prepare_site(folder: Path, clock: Clock) -> str:
     )
     user.set_password(password)
     user.save()
+    token = call_command("createapitoken", "demo", "--rotate", stdout=io.StringIO())
     connection.close()
-    return password
+    return Keys(password, token)
 
 
 def _start_recording_past(children: Children, clock: Clock) -> None:
@@ -281,12 +290,14 @@ def _start_beat(children: Children, folder: Path) -> None:
 
 def _start_worker(children: Children, queue: str) -> None:
     name = ("--queues", queue, "--concurrency", "1", "--hostname", f"{queue}@demo")
-    # Without its broker a worker cannot end in good order: SIGQUIT does not try to.
-    children.start(queue, *CELERY, *WORKER, *name, orphaned=signal.SIGQUIT)
+    # Without its broker a worker cannot end in good order, and one that is starting waits for it.
+    children.start(queue, *CELERY, *WORKER, *name, orphaned=signal.SIGKILL)
 
 
-def _announce(plan: Plan, children: Children, clock: Clock, password: str) -> None:
-    say(f"          Sign in as demo with the password {password}, valid until the next start")
+def _announce(plan: Plan, children: Children, clock: Clock, keys: Keys) -> None:
+    say("          Until the next start:")
+    say(f"          Sign in as demo with the password {keys.password}")
+    say(f"          Ask the API more often with the header Authorization: Token {keys.token}")
     recorded = children.wait_until(lambda: _records(plan), seconds=READY_WITHIN)
     if recorded:
         clock.say(f"READY  {plan.address}")

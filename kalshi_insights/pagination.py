@@ -1,9 +1,13 @@
 """`limit` and `skip`, the same on every list of the API."""
 
-from collections.abc import Sequence
+import base64
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db.models import QuerySet
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.db.models import Field, Q, QuerySet
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
@@ -36,7 +40,14 @@ class LimitSkip(BasePagination):
         queryset: QuerySet[Any] | Sequence[Any],
         request: Request,
         view: APIView | None = None,
+        *,
+        read: Callable[[Any], Any] = lambda found: found,
+        fetch: Callable[[Any], list[Any]] = list,
     ) -> list[Any]:
+        """`read` tells what is selected of the rows found; they are counted without it.
+
+        `fetch` makes rows of the part of these that makes the page.
+        """
         self.request = request
         self.limit = whole_number(
             request, "limit", default=self.default_limit, least=1, most=self.max_limit
@@ -44,7 +55,7 @@ class LimitSkip(BasePagination):
         self.skip = whole_number(request, "skip", default=0, least=0, most=self.max_skip)
         self.count = queryset.count() if isinstance(queryset, QuerySet) and self.counts else None
         # One more than asked for tells whether there is a next page.
-        rows = list(queryset[self.skip : self.skip + self.limit + 1])
+        rows = fetch(read(queryset)[self.skip : self.skip + self.limit + 1])
         self.has_next = len(rows) > self.limit
         self.rows = rows[: self.limit]
         return self.rows
@@ -72,41 +83,150 @@ class LimitSkip(BasePagination):
 
     def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
         return [
-            _parameter("limit", f"Rows on a page, at most {self.max_limit}.", self.default_limit),
-            _parameter("skip", f"Rows to leave out first, at most {self.max_skip}.", 0),
+            _parameter(
+                "limit",
+                f"Rows on a page, at most {self.max_limit}.",
+                default=self.default_limit,
+                minimum=1,
+                maximum=self.max_limit,
+            ),
+            _parameter(
+                "skip",
+                f"Rows to leave out first, at most {self.max_skip}.",
+                default=0,
+                minimum=0,
+                maximum=self.max_skip,
+            ),
         ]
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        link = {"type": "string", "format": "uri", "nullable": True}
-        total = {"count": {"type": "integer"}} if self.counts else {}
-        results = {"type": "array", "items": schema["items"]} if "items" in schema else schema
-        properties = {**total, "next": link, "previous": link, "results": results}
+        link = {"type": "string", "format": "uri", "nullable": True, "example": None}
+        count = {"type": "integer", "description": "Rows on all pages.", "example": 1}
+        total = {"count": count} if self.counts else {}
+        properties = {**total, "next": link, "previous": link, "results": schema}
         return {"type": "object", "required": list(properties), "properties": properties}
 
 
 class SeriesOfTime(LimitSkip):
     """As above for rows that keep arriving, oldest first: no total, and not too deep.
 
-    Where `skip` may go no deeper, `next` goes on by `start` instead, from the last row's own
-    time on, so that this row comes twice rather than one that shares its time not at all.
+    `next` goes on by a `cursor`, which is the place of the last row: what arrives meanwhile moves
+    no row to another page. To be given a queryset in an order of two fields, a time and a key
+    that no two rows of the same time share; both are to be among what is read of it.
     """
 
     max_skip = 10_000
     counts = False
 
+    def paginate_queryset(
+        self,
+        queryset: QuerySet[Any] | Sequence[Any],
+        request: Request,
+        view: APIView | None = None,
+        *,
+        read: Callable[[Any], Any] = lambda found: found,
+        fetch: Callable[[Any], list[Any]] = list,
+    ) -> list[Any]:
+        found = self.beyond_cursor(queryset, request)
+        return super().paginate_queryset(found, request, view, read=read, fetch=fetch)
+
+    def beyond_cursor(self, queryset: Any, request: Request) -> Any:
+        self.order: tuple[str, str] = queryset.query.order_by
+        text = request.query_params.get("cursor")
+        self.is_first = text is None
+        if text is None:
+            return queryset
+        if "skip" in request.query_params:
+            raise ValidationError({"skip": ["Cannot be combined with cursor."]})
+        time, key = self.order
+        at, last = _place(text, queryset.model._meta.get_field(key))
+        # The first of these conditions is the one that an index and the days' pieces understand.
+        return queryset.filter(
+            Q(**{f"{time}__gt": at}) | Q(**{f"{key}__gt": last}), **{f"{time}__gte": at}
+        )
+
+    def whole(self, queryset: Any, request: Request) -> Any:
+        """All rows, for a file: from the cursor on, and cut by `skip` and `limit` if given."""
+        found = self.beyond_cursor(queryset, request)
+        skip = whole_number(request, "skip", default=0, least=0, most=self.max_skip)
+        limit = whole_number(request, "limit", default=0, least=1, most=MOST_OF_A_FILE)
+        return found[skip : skip + limit if limit else None]
+
     def next_link(self) -> str | None:
-        if self.has_next and self.skip + self.limit > self.max_skip:
-            start = self.rows[-1]["timestamp"].isoformat()
-            address = remove_query_param(self.request.build_absolute_uri(), "skip")
-            return replace_query_param(address, "start", start)
-        return super().next_link()
+        if not self.has_next:
+            return None
+        time, key = (self.rows[-1][name] for name in self.order)
+        address = remove_query_param(self.request.build_absolute_uri(), "skip")
+        return replace_query_param(address, "cursor", _cursor(time, key))
+
+    def previous_link(self) -> str | None:
+        return super().previous_link() if self.is_first else None
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        limit, skip = super().get_schema_operation_parameters(view)
+        limit["description"] = (
+            f"Rows on a page: at most {self.max_limit} of JSON, where {self.default_limit} are the"
+            f" default, and {Columnar.max_limit} of columns. csv, parquet and arrow have all rows"
+            " without it."
+        )
+        limit["schema"] = {"type": "integer", "minimum": 1, "maximum": MOST_OF_A_FILE}
+        return [limit, skip, CURSOR]
 
 
-def _parameter(name: str, description: str, default: int) -> dict[str, Any]:
+class Columnar(SeriesOfTime):
+    """Rows enough for a chart."""
+
+    default_limit = max_limit = 100_000
+
+
+class OnePage(LimitSkip):
+    """For rows that are computed together: whatever there is, in the shape of other pages."""
+
+    counts = False
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        return []
+
+
+# Of a file there are no pages, but the number has an end.
+MOST_OF_A_FILE = 999_999_999_999
+CURSOR = {
+    "name": "cursor",
+    "in": "query",
+    "required": False,
+    "allowEmptyValue": False,
+    "description": "Goes on after the last row of a page; taken from its `next`. Not with `skip`.",
+    "schema": {"type": "string", "minLength": 1},
+}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Digits enough for the next two hundred years, and a UUID, an id, or an exchange's own id.
+PLACE = re.compile(r"([0-9]{1,16})\.([!-~]{1,100})")
+
+
+def _cursor(at: datetime, key: object) -> str:
+    micros = (at - EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(f"{micros}.{key}".encode()).decode().rstrip("=")
+
+
+def _place(cursor: str, field: "Field[Any, Any]") -> tuple[datetime, Any]:
+    """The time and the key of the row that a cursor was made of."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
+        found = PLACE.fullmatch(text)
+        key = field.clean(found[2], None) if found else None
+    except (ValueError, DjangoValidationError):
+        found = None
+    if found is None:
+        raise ValidationError({"cursor": ["Not a cursor that was given out here."]})
+    return EPOCH + timedelta(microseconds=int(found[1])), key
+
+
+def _parameter(name: str, description: str, **schema: int) -> dict[str, Any]:
     return {
         "name": name,
         "in": "query",
         "required": False,
         "description": description,
-        "schema": {"type": "integer", "default": default},
+        "schema": {"type": "integer", **schema},
     }

@@ -5,6 +5,7 @@ unset, `kalshi_insights.embedded` starts the real thing and sets them before Dja
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,32 @@ def _http_url(name: str, default: str) -> str:
     return value
 
 
+_PERIODS = {"s": 1, "min": 60, "h": 3_600, "day": 86_400}
+
+
+def _rate(name: str, default: str) -> float | None:
+    """Requests a second; None where there is no limit."""
+    text: str = env.str(name, default=default)
+    if text == "none":
+        return None
+    found = re.fullmatch(r"([1-9][0-9]{0,8})/(s|min|h|day)", text)
+    if not found:
+        raise ImproperlyConfigured(
+            f"{name} must be a number by s, min, h or day, such as 600/min, or none, not {text!r}."
+        )
+    return int(found[1]) / _PERIODS[found[2]]
+
+
+def _origins(name: str) -> list[str]:
+    values: list[str] = env.list(name, default=[])
+    for value in values:
+        if not re.fullmatch(r"https?://[^/?#@\s]+", value):
+            raise ImproperlyConfigured(
+                f"{name} must list origins such as https://example.org, not {value!r}."
+            )
+    return values
+
+
 # --- The installation ---------------------------------------------------------------------------
 
 ENVIRONMENT = _choice("ENVIRONMENT", "development", among=("development", "staging", "production"))
@@ -73,6 +100,7 @@ if not SECRET_KEY:
     raise ImproperlyConfigured("SECRET_KEY must be set where DEBUG is false.")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+TRUSTED_PROXIES = int(_number("TRUSTED_PROXIES", 0, least=0, most=10))
 
 # --- The exchange -------------------------------------------------------------------------------
 
@@ -95,6 +123,16 @@ HOT_MARKETS = int(_number("HOT_MARKETS", 500, least=0, most=10_000))
 UNIVERSE_INTERVAL = _number("UNIVERSE_INTERVAL", 30, least=1, most=86_400)
 HOT_HEARTBEAT = _number("HOT_HEARTBEAT", 300, least=1, most=86_400)
 HEARTBEAT = _number("HEARTBEAT", 3600, least=1, most=86_400)
+# Whose whole books are recorded, of the hot list, inside the same allowance of tokens.
+ORDER_BOOK_MARKETS = int(_number("ORDER_BOOK_MARKETS", 50, least=0, most=10_000))
+RECORD_COMBOS = _flag("RECORD_COMBOS", default=False)
+
+# --- What is kept -------------------------------------------------------------------------------
+
+RETENTION_DAYS = int(_number("RETENTION_DAYS", 0, least=0, most=36_500))
+RAW_PAYLOAD_HOURS = _number("RAW_PAYLOAD_HOURS", 6, least=0, most=8_760)
+_ARCHIVE = BASE_DIR / "var" / ("archive-simulated" if SIMULATED else "archive")
+ARCHIVE_PATH = Path(env.str("ARCHIVE_PATH", default=str(_ARCHIVE)))
 
 # --- Django -------------------------------------------------------------------------------------
 
@@ -107,6 +145,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django.contrib.postgres",
     "rest_framework",
+    "rest_framework.authtoken",
+    "corsheaders",
     "django_filters",
     "django_htmx",
     "template_partials",
@@ -118,9 +158,13 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "kalshi_insights.request_id.request_id",
     "django.middleware.security.SecurityMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "kalshi_insights.csp.content_security_policy",
+    "kalshi_insights.compression.compress",
+    "kalshi_insights.errors.api_envelopes",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -217,17 +261,46 @@ CELERY_BEAT_SCHEDULE = {
         # A late message is dropped: the next tick is already due.
         "options": {"expires": POLL_INTERVAL * 0.9},
     },
-    "refresh-series": {
-        "task": "markets.tasks.refresh_series",
+    "refresh-reference": {
+        "task": "markets.tasks.refresh_reference",
         # Nearly always there is nothing to do; a new series should not wait for its name.
         "schedule": 15.0,
         "options": {"expires": 12.0},
+    },
+    "maintain": {
+        "task": "markets.tasks.maintain",
+        "schedule": 600.0,
+        "options": {"expires": 500.0},
+    },
+    "archive-days": {
+        "task": "markets.tasks.archive_days",
+        "schedule": 3600.0,
+        "options": {"expires": 3000.0},
     },
 }
 
 # --- API ----------------------------------------------------------------------------------------
 
+# A developer's own machine, and the tests on it, are not slowed down.
+API_RATE_ANONYMOUS = _rate("API_RATE_ANONYMOUS", "none" if DEBUG else "600/min")
+API_RATE_TOKEN = _rate("API_RATE_TOKEN", "none" if DEBUG else "6000/min")
+
+# Reading with a token, from pages of these origins; never with the cookies of this site.
+CORS_ALLOWED_ORIGINS = _origins("CORS_ORIGINS")
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_METHODS = ("GET", "HEAD", "OPTIONS")
+CORS_ALLOW_HEADERS = ("accept", "authorization", "if-none-match", "x-request-id")
+CORS_EXPOSE_HEADERS = ("etag", "last-modified", "retry-after", "x-request-id")
+
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True  # ours by then: kalshi_insights.request_id
+
 REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "kalshi_insights.limits.Tokens",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_THROTTLE_CLASSES": ["kalshi_insights.limits.Rate"],
+    "NUM_PROXIES": TRUSTED_PROXIES,
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
@@ -243,6 +316,10 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Kalshi Insights API",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "kalshi_insights.errors.in_the_schema",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "MarketStatus": "markets.models.Status",
         "RecordingStatus": "markets.freshness.STATES",

@@ -1,6 +1,6 @@
 """How old what is shown is: of one market, and of the recording as a whole."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -43,3 +43,18 @@ def recording(poll: Poll | None, *, now: datetime, interval: float) -> Recording
         return Recording("recording", age)
     late = age <= timedelta(seconds=STOPPED_AFTER * interval)
     return Recording("late" if late else "stopped", age)
+
+
+def percentiles(ages: Sequence[tuple[float, int]]) -> dict[str, float]:
+    """p50, p95 and max of seconds that each stand for a number of markets; {} without any."""
+    total, seen = sum(markets for _, markets in ages), 0
+    if not total:
+        return {}
+    found: dict[str, float] = {}
+    ranked = sorted(ages)
+    for seconds, markets in ranked:
+        seen += markets
+        for name, share in (("p50", 0.5), ("p95", 0.95)):
+            if seen >= share * total:
+                found.setdefault(name, round(seconds, 3))
+    return found | {"max": round(ranked[-1][0], 3)}

@@ -19,6 +19,9 @@ class Quality(enum.IntFlag):
     CROSSED = 1
     LOCKED = 2
     OFF_GRID = 4
+    ONE_SIDED = 8
+    # The market was not trading: what is in the book is what was left there.
+    STALE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,22 @@ def on_grid(price: Decimal, ranges: Sequence[PriceRange]) -> bool:
     return not ranges or any(price in stretch for stretch in ranges)
 
 
-def quality(bid: Decimal | None, ask: Decimal | None, ranges: Sequence[PriceRange]) -> Quality:
+def quality(
+    bid: Decimal | None,
+    ask: Decimal | None,
+    ranges: Sequence[PriceRange],
+    *,
+    trading: bool = True,
+) -> Quality:
+    """What is odd about a book, given the grid of its market and whether it is trading."""
     flags = Quality(0)
     if bid is not None and ask is not None:
         if bid > ask:
             flags |= Quality.CROSSED
         elif bid == ask:
             flags |= Quality.LOCKED
+    elif (bid is None) != (ask is None):
+        flags |= Quality.ONE_SIDED
     if any(side is not None and not on_grid(side, ranges) for side in (bid, ask)):
         flags |= Quality.OFF_GRID
-    return flags
+    return flags if trading else flags | Quality.STALE

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import UUID
 
@@ -19,7 +20,15 @@ from django.db.models.functions import Cast
 from markets.kalshi.payloads import EventPayload, MarketPayload, SeriesPayload
 
 if TYPE_CHECKING:
-    from markets.models import Event, Market, MarketSnapshot, Poll, Series, Sweep  # noqa: F401
+    from markets.models import (  # noqa: F401
+        Event,
+        Market,
+        MarketSnapshot,
+        OrderBookSnapshot,
+        Poll,
+        Series,
+        Sweep,
+    )
 
 # What `MarketSnapshot.objects.record` copies in, with its types.
 STAGED = {
@@ -37,10 +46,11 @@ STAGED = {
     "volume_24h": "numeric(18,2)",
     "previous_price": "numeric(6,4)",
     "quote_mark": "bigint",
+    "payload": "text",
 }
 STAGING = ", ".join(f"{column} {kind}" for column, kind in STAGED.items())
 SNAPSHOT_COLUMNS = tuple(STAGED)[:11]
-NEWEST_COLUMNS = (*tuple(STAGED)[3:10], *tuple(STAGED)[11:])
+NEWEST_COLUMNS = (*tuple(STAGED)[3:10], *tuple(STAGED)[11:14])
 OPEN_STATUSES = ("active", "inactive")
 UNSETTLED_STATUSES = ("active", "inactive", "closed", "determined", "disputed", "amended")
 # What a market's row of the API takes from its event and series.
@@ -52,6 +62,7 @@ JOINED = {
 }
 NEAR_EXPIRY = timedelta(hours=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 class Quote(NamedTuple):
@@ -84,6 +95,27 @@ class MarketDefinition(NamedTuple):
     mark: int
 
 
+class Recorded(NamedTuple):
+    """Events by ticker, and the ids of those that are new or have changed."""
+
+    ids: dict[str, int]
+    changed: list[int]
+
+
+class KnownMarket(NamedTuple):
+    """What was known of a market at an instant, and since when."""
+
+    market_id: int
+    ticker: str
+    known_at: datetime
+    known_at_assumed: bool
+    status: str
+    close_time: datetime | None
+    result: str
+    settlement_value: Decimal | None
+    settlement_ts: datetime | None
+
+
 class Observation(NamedTuple):
     """One market's quote at one instant, ready to be written."""
 
@@ -94,6 +126,7 @@ class Observation(NamedTuple):
     volume_24h: Decimal | None
     previous_price: Decimal | None
     quote_mark: int
+    payload: msgspec.Raw | bytes = b""
 
 
 class Close(NamedTuple):
@@ -111,18 +144,25 @@ def snapshot_id(market_id: int, timestamp: datetime, source: str, sequence: int 
 
     Its 74 free bits are a hash of market, microsecond, source and sequence.
     """
-    micros = (timestamp - EPOCH) // timedelta(microseconds=1)
+    micros = _micros(timestamp)
     key = f"{market_id}:{micros}:{source}:{sequence}".encode()
     digest = int.from_bytes(hashlib.blake2b(key, digest_size=10).digest())
     head = (micros // 1000) << 80 | 0x7 << 76 | (digest >> 62 & 0xFFF) << 64
     return UUID(int=head | 0b10 << 62 | digest & (1 << 62) - 1)
 
 
+@lru_cache(maxsize=1000)
+def _micros(instant: datetime) -> int:
+    """A page's markets share their instant."""
+    return (instant - EPOCH) // MICROSECOND
+
+
 class SeriesQuerySet(models.QuerySet["Series"]):
     def ids(self, tickers: Iterable[str]) -> dict[str, int]:
         """Ids by ticker; a series not met before gets a row that says only its ticker."""
         wanted = set(tickers)
-        self.bulk_create((self.model(ticker=ticker) for ticker in wanted), ignore_conflicts=True)
+        rows = (self.model(ticker=ticker) for ticker in sorted(wanted))
+        self.bulk_create(rows, ignore_conflicts=True)
         return dict(self.filter(ticker__in=wanted).values_list("ticker", "id"))
 
     def refresh(self, payloads: Iterable[SeriesPayload], *, at: datetime) -> int:
@@ -176,8 +216,8 @@ EVENT_FIELDS = (
 class EventQuerySet(models.QuerySet["Event"]):
     def record(
         self, payloads: Sequence[EventPayload], *, series: dict[str, int], at: datetime
-    ) -> dict[str, int]:
-        """Write the events that are new or changed; ids by ticker of all of them."""
+    ) -> Recorded:
+        """Write the events that are new or changed."""
         rows = self.filter(ticker__in=[payload.ticker for payload in payloads]).values_list(
             "ticker", "id", "series_id", *EVENT_FIELDS
         )
@@ -199,7 +239,8 @@ class EventQuerySet(models.QuerySet["Event"]):
             update_fields=["series_id", "recorded_at", *EVENT_FIELDS],
         )
         ids = {ticker: id for ticker, id, *_ in rows}
-        return ids | {event.ticker: event.pk for event in written}
+        ids |= {event.ticker: event.pk for event in written}
+        return Recorded(ids, [event.pk for event in written])
 
     def ids(self, tickers: Iterable[str]) -> dict[str, int]:
         return dict(self.filter(ticker__in=list(tickers)).values_list("ticker", "id"))
@@ -279,8 +320,9 @@ class MarketQuerySet(models.QuerySet["Market"]):
                     SELECT new.ticker, old.id, old.price_ranges::text,
                         old.definition_mark IS NOT DISTINCT FROM new.definition_mark AS is_defined,
                         old.quote_mark IS NOT DISTINCT FROM new.quote_mark
-                            AND (old.status <> ALL(%(open)s) OR old.quoted_at >
-                                CASE WHEN old.is_hot THEN %(hot)s ELSE %(others)s END) AS is_quoted
+                            AND (old.status <> ALL(%(open)s) OR old.quoted_at <= %(at)s
+                                AND old.quoted_at > CASE WHEN old.is_hot THEN %(hot)s
+                                    ELSE %(others)s END) AS is_quoted
                     FROM (
                         SELECT seen->>0 AS ticker, (seen->>1)::bigint AS quote_mark,
                             (seen->>2)::bigint AS definition_mark
@@ -293,6 +335,7 @@ class MarketQuerySet(models.QuerySet["Market"]):
                     # As one JSON text: a tenth of the time that arrays take to be written out.
                     "marks": msgspec.json.encode(marks).decode(),
                     "open": list(OPEN_STATUSES),
+                    "at": at,
                     "hot": at - hot_heartbeat,
                     "others": at - heartbeat,
                 },
@@ -311,6 +354,13 @@ class MarketQuerySet(models.QuerySet["Market"]):
         """The markets every tick observes: the chosen ones and whatever is watched."""
         hot = self.filter(Q(is_hot=True) | Q(watches__isnull=False), status__in=OPEN_STATUSES)
         return list(hot.order_by("id").distinct().values_list("ticker", flat=True))
+
+    def with_books(self, size: int) -> Self:
+        """The most traded of the hot markets, whose whole books are recorded."""
+        hot = self.filter(is_hot=True, status="active").order_by(
+            F("volume_24h").desc(nulls_last=True), "id"
+        )
+        return self.filter(pk__in=hot.values("pk")[:size])
 
     def choose_hot(self, size: int, *, at: datetime) -> None:
         """Choose the hot list anew: by volume of a day, tenfold within an hour of the close."""
@@ -334,6 +384,16 @@ class MarketQuerySet(models.QuerySet["Market"]):
 
     def after(self, id: int) -> Self:
         return self.filter(id__gt=id).order_by("id")
+
+    def as_of(self, at: datetime) -> list[KnownMarket]:
+        """What was known of each of these markets at an instant, and nothing that came later.
+
+        Of a market of which nothing was known yet there is nothing.
+        """
+        known = self.filter(revisions__known_at__lte=at)
+        newest = known.order_by("pk", "-revisions__known_at").distinct("pk")
+        columns = (f"revisions__{name}" for name in KnownMarket._fields[2:])
+        return [KnownMarket(*row) for row in newest.values_list("pk", "ticker", *columns)]
 
     # --- what the recorder writes ----------------------------------------------------------
 
@@ -430,12 +490,18 @@ class MarketQuerySet(models.QuerySet["Market"]):
 
 class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
     def record(
-        self, observations: Sequence[Observation], *, source: str, recorded_at: datetime
+        self,
+        observations: Sequence[Observation],
+        *,
+        source: str,
+        recorded_at: datetime,
+        keep_payloads: bool = False,
     ) -> int:
         """Write snapshots and the markets' newest quotes; returns how many snapshots were new.
 
-        Four statements for any number of rows, to be called inside a transaction. A snapshot
-        that is there already changes nothing, and an older observation replaces no newer quote.
+        A few statements for any number of rows, to be called inside a transaction. A snapshot
+        that is there already changes nothing. What was polled is the newest quote even where
+        the clock has stepped back; other sources replace no newer one.
         """
         if not observations:
             return 0
@@ -445,8 +511,11 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
             )
             with cursor.copy(f"COPY staging ({', '.join(STAGED)}) FROM STDIN") as copy:
                 for seen in observations:
-                    id = snapshot_id(seen.market_id, seen.timestamp, source, None)
-                    copy.write_row((id, *seen[:2], *seen.quote, *seen[3:]))
+                    # The digits as they are: COPY spends as long on writing out a UUID as we on
+                    # making it.
+                    id = snapshot_id(seen.market_id, seen.timestamp, source, None).hex
+                    payload = bytes(seen.payload).decode() if keep_payloads else None
+                    copy.write_row((id, *seen[:2], *seen.quote, *seen[3:7], payload))
             cursor.execute(
                 f"""
                 INSERT INTO markets_marketsnapshot
@@ -456,13 +525,21 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
                 [source, recorded_at],
             )
             written: int = cursor.rowcount
+            if keep_payloads:
+                cursor.execute(
+                    """
+                    INSERT INTO markets_rawpayload (id, market_id, timestamp, payload)
+                    SELECT id, market_id, timestamp, payload FROM staging ON CONFLICT DO NOTHING
+                    """
+                )
             cursor.execute(
                 f"""
                 UPDATE markets_market AS old
                 SET quoted_at = new.timestamp, {", ".join(f"{c} = new.{c}" for c in NEWEST_COLUMNS)}
                 FROM staging AS new WHERE old.id = new.market_id
-                    AND (old.quoted_at IS NULL OR old.quoted_at <= new.timestamp)
-                """
+                    AND (%s OR old.quoted_at IS NULL OR old.quoted_at <= new.timestamp)
+                """,
+                [source == "POLL"],
             )
         return written
 
@@ -513,70 +590,3 @@ class DateBin(models.Func):
 
     def __init__(self, width: timedelta, instant: models.F) -> None:
         super().__init__(models.Value(width), instant, models.Value(EPOCH))
-
-
-class PollQuerySet(models.QuerySet["Poll"]):
-    def claim(self, *, interval: float) -> "Poll | None":
-        """The row of a new run, or None where the last one began too short a while ago.
-
-        The database's clock decides. Four fifths of the interval, because slots aligned to the
-        interval itself are missed whenever the schedule comes a moment early.
-        """
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                INSERT INTO markets_poll (started_at, pages, requests, bytes, throttled, markets,
-                                          snapshots, rejected, rejects, error, warning)
-                SELECT clock_timestamp(), 0, 0, 0, 0, 0, 0, 0, '[]', '', ''
-                WHERE NOT EXISTS (
-                    SELECT FROM markets_poll
-                    WHERE started_at > clock_timestamp() - %s * interval '1 second')
-                RETURNING id
-                """,
-                [interval * 0.8],
-            )
-            row = cursor.fetchone()
-        return self.get(pk=row[0]) if row else None
-
-    def newest_finished(self) -> "Poll | None":
-        return self.filter(finished_at__isnull=False, error="").first()
-
-    def silences(
-        self, start: datetime, end: datetime, *, longer_than: timedelta
-    ) -> list[tuple[datetime, datetime]]:
-        """Stretches of [start, end] between two good runs, or after the last, oldest first.
-
-        Nothing is said of the time before the first run on record.
-        """
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                SELECT finished_at, ended FROM (
-                    SELECT started_at, finished_at,
-                        lead(started_at, 1, %(end)s) OVER (ORDER BY started_at) AS ended
-                    FROM markets_poll
-                    WHERE finished_at IS NOT NULL AND error = '' AND started_at <= %(end)s
-                        AND started_at >= coalesce(
-                            (SELECT max(started_at) FROM markets_poll WHERE finished_at IS NOT NULL
-                                AND error = '' AND started_at <= %(start)s), %(start)s)
-                ) AS runs
-                WHERE ended - started_at > %(least)s * interval '1 second' ORDER BY started_at
-                """,
-                {"start": start, "end": end, "least": longer_than.total_seconds()},
-            )
-            silences: list[tuple[datetime, datetime]] = cursor.fetchall()
-        return silences
-
-
-class SweepQuerySet(models.QuerySet["Sweep"]):
-    def newest(self, tier: str) -> "Sweep | None":
-        return self.filter(tier=tier).first()
-
-    def newest_complete(self, tier: str) -> "Sweep | None":
-        return self.filter(tier=tier, complete=True).first()
-
-    def newest_complete_of(self, *tiers: str) -> "dict[str, Sweep]":
-        """The newest complete pass of each tier that has one: one query, one row a tier."""
-        passes = self.filter(complete=True).order_by("-started_at")
-        newest = [passes.filter(tier=tier)[:1] for tier in tiers]
-        return {sweep.tier: sweep for sweep in newest[0].union(*newest[1:], all=True)}

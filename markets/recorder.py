@@ -1,25 +1,26 @@
 """The recorder: due work, fetched, parsed, written, and accounted for.
 
-One tick observes the hot list, the changes of definitions, whatever awaits settlement and a
-slice of the whole open universe, then writes all of it in one transaction. None is open while
-the exchange is being asked. Two recorders cannot run at once, and a killed one leaves nothing
-half written.
+One tick observes the hot list, the changes of definitions, whatever awaits settlement, some
+whole order books and a slice of the whole open universe, then writes all of it in one
+transaction. None is open while the exchange is being asked. Two recorders cannot run at once,
+and a killed one leaves nothing half written.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import TypeVar
 
-import msgspec
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
-from markets import prices
-from markets.kalshi import payloads
+from markets.books import SeenBook
+from markets.freshness import percentiles
 from markets.kalshi.client import (
     KalshiClient,
     KalshiError,
@@ -29,27 +30,33 @@ from markets.kalshi.client import (
     Unintelligible,
     ticker_batches,
 )
-from markets.kalshi.payloads import EventPayload, QuotePayload
+from markets.kalshi.payloads import ticker_of
 from markets.kalshi.signing import Signer
 from markets.kalshi.tokens import TokenBucket
-from markets.models import Event, Market, MarketSnapshot, Poll, Series, Source, Sweep, Tier
-from markets.querysets import MarketDefinition, MarketQuerySet, Observation, Quote
+from markets.models import HotPeriod, Market, OrderBookSnapshot, Poll, Sweep, Tier
+from markets.querysets import MarketQuerySet
+from markets.sightings import Batch, store
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 # Any number will do that nothing else in this database locks by.
 RECORDER_LOCK = 7_204_116
+# Whose passes list the same markets in the same order again and again.
+LISTED = (Tier.HOT, Tier.ORDER_BOOKS, Tier.UNIVERSE, Tier.COMBOS)
+WALKED = (Tier.UNIVERSE, Tier.COMBOS)
 # The share of the interval spent asking the exchange; the rest is for writing.
 FETCH_SHARE = 0.6
+# Enough to keep the exchange's answers coming while one is read.
+CONNECTIONS = 4
 ABANDON_AFTER = timedelta(minutes=10)
-UPDATES_EVERY = SETTLEMENT_EVERY = timedelta(seconds=30)
+UPDATES_EVERY = SETTLEMENT_EVERY = STATUS_EVERY = timedelta(seconds=30)
 CENSUS_EVERY = timedelta(minutes=1)
 UPDATES_OVERLAP = timedelta(minutes=1)
-SERIES_EVERY = timedelta(hours=1)
-NEW_SERIES_EVERY = timedelta(minutes=5)
 NAMED_BATCH = 200
-REJECTS_KEPT = 5
-REJECT_LENGTH = 4_000
+# Books asked for in one tick: with a key a hundred come in one answer.
+BOOKS_SINGLY, BOOKS_AT_ONCE = 5, 100
 
 
 @lru_cache(maxsize=1)
@@ -90,28 +97,30 @@ def record_tick(client: KalshiClient, *, interval: float) -> Poll | None:
 def run(poll: Poll, client: KalshiClient, *, interval: float) -> None:
     """The edge of the poll loop: whatever happens, the ledger says so."""
     began = time.monotonic()
-    tick = Tick(client, deadline=began + interval * FETCH_SHARE)
+    tick = Tick(client, poll, deadline=began + interval * FETCH_SHARE)
     before = (client.requests, client.bytes_received, client.throttled)
     client.deadline = tick.deadline
     try:
-        gather(tick, poll)
+        gather(tick)
         with transaction.atomic():
             poll.snapshots = store(tick.batch)
+            poll.order_books = OrderBookSnapshot.objects.record(tick.books)
             finish_sweeps(tick.sweeps)
-            close_books(poll, tick, before=before, began=began)
+            close_books(tick, before=before, began=began)
     except Exception as error:
         log.exception("tick failed", poll=poll.pk)
         # The connection may be what failed.
         connection.close_if_unusable_or_obsolete()
         poll.error = f"{type(error).__name__}: {error}"
-        poll.snapshots = 0
-        close_books(poll, tick, before=before, began=began)
+        poll.snapshots = poll.order_books = 0
+        close_books(tick, before=before, began=began)
 
 
-def close_books(poll: Poll, tick: "Tick", *, before: tuple[int, int, int], began: float) -> None:
-    poll.requests = tick.client.requests - before[0]
-    poll.bytes = tick.client.bytes_received - before[1]
-    poll.throttled = tick.client.throttled - before[2]
+def close_books(tick: "Tick", *, before: tuple[int, int, int], began: float) -> None:
+    poll, client = tick.poll, tick.client
+    poll.requests = client.requests - before[0]
+    poll.bytes = client.bytes_received - before[1]
+    poll.throttled = client.throttled - before[2]
     poll.pages = tick.batch.pages
     poll.markets = tick.batch.markets
     poll.rejected = tick.batch.rejected
@@ -121,75 +130,16 @@ def close_books(poll: Poll, tick: "Tick", *, before: tuple[int, int, int], began
     poll.save()
 
 
-# --- what a run gathers -------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Sighting:
-    """One market as one response showed it."""
-
-    raw: msgspec.Raw
-    quote: QuotePayload
-    at: datetime
-
-
-@dataclass(slots=True)
-class Batch:
-    """Payloads read and not yet written. Of two sightings of a market the later one counts."""
-
-    sightings: dict[str, Sighting] = field(default_factory=dict)
-    events: dict[str, EventPayload] = field(default_factory=dict)
-    pages: int = 0
-    markets: int = 0
-    rejected: int = 0
-    rejects: list[dict[str, str]] = field(default_factory=list)
-
-    def see_events(self, page: Page) -> list[str]:
-        """Read a page of events with their markets; returns the tickers of what was refused."""
-        self.pages += 1
-        refused = []
-        for raw in page.items:
-            try:
-                event = payloads.event(raw)
-            except msgspec.MsgspecError as reason:
-                refused.append(self.reject(raw, reason))
-                continue
-            self.events[event.ticker] = event
-            refused += self._see(event.markets, page.received_at)
-        return refused
-
-    def see_markets(self, page: Page) -> list[str]:
-        """Read a page of markets; returns the tickers of what was refused."""
-        self.pages += 1
-        return self._see(page.items, page.received_at)
-
-    def _see(self, raws: Sequence[msgspec.Raw], at: datetime) -> list[str]:
-        refused = []
-        for raw in raws:
-            try:
-                quote = payloads.quote(raw)
-            except msgspec.MsgspecError as reason:
-                refused.append(self.reject(raw, reason))
-                continue
-            self.markets += 1
-            self.sightings[quote.ticker] = Sighting(raw, quote, at)
-        return refused
-
-    def reject(self, raw: msgspec.Raw, reason: msgspec.MsgspecError) -> str:
-        """Count nonsense and keep the first of it for a look. Returns its ticker, if it has one."""
-        ticker = payloads.ticker_of(raw)
-        self.rejected += 1
-        if len(self.rejects) < REJECTS_KEPT:
-            text = bytes(raw)[:REJECT_LENGTH].decode(errors="replace")
-            self.rejects.append({"ticker": ticker, "reason": str(reason), "payload": text})
-        return ticker
-
-
 @dataclass(slots=True)
 class Tick:
+    """One run of the recorder, and what it has gathered."""
+
     client: KalshiClient
+    poll: Poll
     deadline: float
+    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     batch: Batch = field(default_factory=Batch)
+    books: list[SeenBook] = field(default_factory=list)
     sweeps: list[Sweep] = field(default_factory=list)
 
     def has_time(self) -> bool:
@@ -202,15 +152,19 @@ class Tick:
             return begun if begun.finished_at is None else None
         now = datetime.now(UTC)
         newest = Sweep.objects.newest(tier)
+        # Less than nothing: the clock has stepped back, and the age says nothing.
+        age = now - newest.started_at if newest else ABANDON_AFTER
         if newest and newest.finished_at is None:
-            if now - newest.started_at < ABANDON_AFTER:
-                self.sweeps.append(newest)
+            self.sweeps.append(newest)
+            if timedelta(0) <= age < ABANDON_AFTER:
                 return newest
             newest.finished_at = now
-            self.sweeps.append(newest)
-        elif newest and now - newest.started_at < every:
+        elif timedelta(0) <= age < every:
             return None
-        begun = Sweep(tier=tier, started_at=now)
+        return self.begin(tier)
+
+    def begin(self, tier: Tier) -> Sweep:
+        begun = Sweep(tier=tier, started_at=datetime.now(UTC))
         self.sweeps.append(begun)
         return begun
 
@@ -220,21 +174,36 @@ class Tick:
             if sweep.tier == tier and sweep.finished_at is None:
                 sweep.finished_at = datetime.now(UTC)
 
+    def at_once(self, asked: Sequence[Callable[[], T]]) -> list[T | KalshiError]:
+        """What came of questions that do not depend on each other's answers, in their order."""
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            return list(pool.map(answer, asked))
+
+
+def answer(ask: Callable[[], T]) -> T | KalshiError:
+    try:
+        return ask()
+    except KalshiError as error:
+        return error
+
 
 # --- fetch --------------------------------------------------------------------------------------
 
 
-def gather(tick: Tick, poll: Poll) -> None:
+def gather(tick: Tick) -> None:
     """Ask for whatever is due, tier by tier; one tier's failure does not cost the others.
 
     Quotes come by the hot list and the universe: what goes wrong there is the run's error.
     """
-    tiers = {
+    tiers: dict[Tier, Callable[[Tick], None]] = {
         Tier.HOT: observe_hot,
+        Tier.STATUS: ask_status,
         Tier.UPDATES: follow_updates,
         Tier.SETTLEMENT: await_settlement,
         Tier.CENSUS: take_census,
+        Tier.ORDER_BOOKS: read_books,
         Tier.UNIVERSE: walk_universe,
+        Tier.COMBOS: walk_combos,
     }
     failures: dict[Tier, str] = {}
     for tier, ask in tiers.items():
@@ -246,7 +215,19 @@ def gather(tick: Tick, poll: Poll) -> None:
         except KalshiError as error:
             failures[tier] = f"{tier}: {error}"
     missing = [failures.pop(tier) for tier in (Tier.HOT, Tier.UNIVERSE) if tier in failures]
-    poll.error, poll.warning = "; ".join(missing), "; ".join(failures.values())
+    tick.poll.error, tick.poll.warning = "; ".join(missing), "; ".join(failures.values())
+    note_ages(tick)
+
+
+def note_ages(tick: Tick) -> None:
+    """How old what was known of each tier's markets had become when this run saw them again."""
+    for sweep in tick.sweeps:
+        fresh = sweep.pages_since(tick.began_at)
+        listed = sweep.tier in LISTED and fresh
+        before = Sweep.objects.newest_complete(sweep.tier) if listed else None
+        ages = percentiles(sweep.ages_against(before, of=fresh)) if before else {}
+        if ages:
+            tick.poll.ages[sweep.tier] = ages
 
 
 def observe_hot(tick: Tick) -> None:
@@ -254,14 +235,30 @@ def observe_hot(tick: Tick) -> None:
     tickers = Market.objects.hot_tickers()
     if not tickers:
         return
-    sweep = Sweep(tier=Tier.HOT, started_at=datetime.now(UTC))
-    for batch in ticker_batches(tickers):
-        page = tick.client.markets(tickers=batch)
-        tick.batch.see_markets(page)
-        absent = [ticker for ticker in batch if ticker not in tick.batch.sightings]
-        sweep.absorb(markets=len(page.items), skipped=absent, cursor="")
+    sweep = tick.begin(Tier.HOT)
+    batches = list(ticker_batches(tickers))
+    found = tick.at_once([partial(tick.client.markets, tickers=batch) for batch in batches])
+    for batch, page in zip(batches, found, strict=True):
+        if isinstance(page, Page):
+            tick.batch.see_markets(page)
+            absent = [ticker for ticker in batch if ticker not in tick.batch.sightings]
+            sweep.absorb(page.received_at, markets=len(page.items), skipped=absent, cursor="")
+    failure = next((page for page in found if isinstance(page, KalshiError)), None)
+    sweep.finish(datetime.now(UTC), complete=failure is None)
+    if failure:
+        raise failure
+
+
+def ask_status(tick: Tick) -> None:
+    """Whether the exchange and its trading are on, as it says itself."""
+    sweep = tick.sweep(Tier.STATUS, every=STATUS_EVERY)
+    if sweep is None:
+        tick.poll.take_over_status()
+        return
+    status = tick.client.exchange_status()
+    tick.poll.exchange_active = status.exchange_active
+    tick.poll.trading_active = status.trading_active
     sweep.finish(datetime.now(UTC))
-    tick.sweeps.append(sweep)
 
 
 def follow_updates(tick: Tick) -> None:
@@ -270,11 +267,9 @@ def follow_updates(tick: Tick) -> None:
     sweep = tick.sweep(Tier.UPDATES, every=UPDATES_EVERY)
     if sweep is None:
         return
-    since = (last or sweep).started_at - UPDATES_OVERLAP
+    since = int(((last or sweep).started_at - UPDATES_OVERLAP).timestamp())
     while tick.has_time() and sweep.finished_at is None:
-        page = tick.client.markets(
-            min_updated_ts=int(since.timestamp()), mve_filter="exclude", cursor=sweep.cursor
-        )
+        page = tick.client.markets(min_updated_ts=since, mve_filter="exclude", cursor=sweep.cursor)
         advance(sweep, page, refused=tick.batch.see_markets(page), markets=len(page.items))
 
 
@@ -301,7 +296,8 @@ def ask_by_name(tick: Tick, tier: Tier, due: MarketQuerySet, *, every: timedelta
         return False
     asked = next(ticker_batches(list(ids)))
     absent = see_by_name(tick, asked)
-    sweep.absorb(markets=len(asked), skipped=absent, cursor=str(ids[asked[-1]]))
+    cursor = str(ids[asked[-1]])
+    sweep.absorb(datetime.now(UTC), markets=len(asked), skipped=absent, cursor=cursor)
     return True
 
 
@@ -315,12 +311,65 @@ def see_by_name(tick: Tick, tickers: Sequence[str]) -> list[str]:
     return [ticker for ticker in tickers if ticker not in tick.batch.sightings]
 
 
+def read_books(tick: Tick) -> None:
+    """Whole books of the next hot markets, as many as one tick may ask for."""
+    if not settings.ORDER_BOOK_MARKETS:
+        return
+    sweep = tick.sweep(Tier.ORDER_BOOKS, every=timedelta(0))
+    if sweep is None or not tick.has_time():
+        return
+    signed = bool(tick.client.key_type)
+    due = Market.objects.with_books(settings.ORDER_BOOK_MARKETS).after(int(sweep.cursor or 0))
+    ids = dict(due.values_list("ticker", "id")[: BOOKS_AT_ONCE if signed else BOOKS_SINGLY])
+    if not ids:
+        sweep.finish(datetime.now(UTC))
+        return
+    seen = books_at_once(tick.client, ids) if signed else books_singly(tick, ids)
+    tick.books += seen
+    known = {book.market_id for book in seen}
+    absent = [ticker for ticker, id in ids.items() if id not in known]
+    cursor = str(max(ids.values()))
+    sweep.absorb(datetime.now(UTC), markets=len(seen), skipped=absent, cursor=cursor)
+
+
+def books_at_once(client: KalshiClient, ids: Mapping[str, int]) -> list[SeenBook]:
+    books = client.order_books(list(ids))
+    now = datetime.now(UTC)
+    return [SeenBook(ids[ticker], now, book) for ticker, book in books.items() if ticker in ids]
+
+
+def books_singly(tick: Tick, ids: Mapping[str, int]) -> list[SeenBook]:
+    found = tick.at_once([partial(see_book, tick.client, *item) for item in ids.items()])
+    books = [book for book in found if isinstance(book, SeenBook)]
+    failure = next((error for error in found if isinstance(error, KalshiError)), None)
+    if failure and not books:
+        raise failure
+    return books
+
+
+def see_book(client: KalshiClient, ticker: str, market_id: int) -> SeenBook:
+    book = client.order_book(ticker)
+    return SeenBook(market_id, datetime.now(UTC), book)
+
+
 def walk_universe(tick: Tick) -> None:
     """The next slice of every open event with its markets, as far as time and tokens reach."""
-    sweep = tick.sweep(Tier.UNIVERSE, every=timedelta(seconds=settings.UNIVERSE_INTERVAL))
+    every = timedelta(seconds=settings.UNIVERSE_INTERVAL)
+    walk(tick, Tier.UNIVERSE, partial(tick.client.events, status="open"), every=every)
+
+
+def walk_combos(tick: Tick) -> None:
+    """The next slice of the combos, which are recorded only where that was asked for."""
+    if settings.RECORD_COMBOS:
+        every = timedelta(seconds=settings.UNIVERSE_INTERVAL)
+        walk(tick, Tier.COMBOS, tick.client.multivariate_events, every=every)
+
+
+def walk(tick: Tick, tier: Tier, fetch: Callable[..., Page], *, every: timedelta) -> None:
+    sweep = tick.sweep(tier, every=every)
     while sweep and tick.has_time() and sweep.finished_at is None:
         try:
-            page = tick.client.events(status="open", cursor=sweep.cursor)
+            page = fetch(cursor=sweep.cursor)
         except OutOfTokens:
             return
         before = tick.batch.markets
@@ -329,136 +378,30 @@ def walk_universe(tick: Tick) -> None:
 
 
 def advance(sweep: Sweep, page: Page, *, refused: list[str], markets: int) -> None:
-    sweep.absorb(markets=markets, skipped=refused, cursor=page.cursor)
+    first = ticker_of(page.items[0]) if page.items else ""
+    if first and sweep.has_page(first):
+        raise Unintelligible("a page came a second time, and another one perhaps never")
+    sweep.absorb(
+        page.received_at, markets=markets, skipped=refused, cursor=page.cursor, first=first
+    )
     if not page.cursor:
-        sweep.finish(datetime.now(UTC))
+        sweep.finish(datetime.now(UTC), complete=is_whole(sweep))
 
 
-# --- write --------------------------------------------------------------------------------------
+def is_whole(sweep: Sweep) -> bool:
+    """Whether a pass over a listing can be believed: half a listing gone at once is no listing.
 
-
-def store(batch: Batch) -> int:
-    """Write what is news: definitions that changed, snapshots, newest quotes.
-
-    To be called inside a transaction. Returns how many snapshots were new.
+    Where it was gone indeed, the next pass is as short as this one, and believed.
     """
-    if not batch.sightings:
-        return 0
-    now = datetime.now(UTC)
-    news = Market.objects.news(
-        [(t, s.quote.quote_mark, s.quote.definition_mark) for t, s in batch.sightings.items()],
-        at=max(sighting.at for sighting in batch.sightings.values()),
-        hot_heartbeat=timedelta(seconds=settings.HOT_HEARTBEAT),
-        heartbeat=timedelta(seconds=settings.HEARTBEAT),
-    )
-    grids = {item.ticker: grid(item.price_ranges) for item in news if item.id}
-    ids = {item.ticker: item.id for item in news if item.id}
-    changed = [item.ticker for item in news if not item.is_defined]
-    definitions = readable_definitions(batch, changed)
-    grids |= {d.payload.ticker: d.payload.price_ranges for d in definitions}
-    ids |= define(batch, definitions, now)
-    observations = [
-        observation(batch.sightings[item.ticker], ids[item.ticker], grids[item.ticker])
-        for item in news
-        if not item.is_quoted and item.ticker in ids
-    ]
-    return MarketSnapshot.objects.record(observations, source=Source.POLL, recorded_at=now)
-
-
-def store_past(batch: Batch) -> int:
-    """Write sightings of the past: all of them as snapshots, definitions only of new markets.
-
-    To be called inside a transaction. Returns how many snapshots were new.
-    """
-    now = datetime.now(UTC)
-    ids = Market.objects.ids(batch.sightings)
-    unknown = [ticker for ticker in batch.sightings if ticker not in ids]
-    ids |= define(batch, readable_definitions(batch, unknown), now)
-    grids = Market.objects.grids(ids.values())
-    observations = [
-        observation(sighting, ids[ticker], grid(grids[ids[ticker]]))
-        for ticker, sighting in batch.sightings.items()
-        if ticker in ids
-    ]
-    return MarketSnapshot.objects.record(observations, source=Source.BACKFILL, recorded_at=now)
-
-
-def define(batch: Batch, definitions: Sequence[MarketDefinition], now: datetime) -> dict[str, int]:
-    """Write new and changed events and markets; returns the ids of these markets by ticker."""
-    series = Series.objects.ids(event.series_ticker for event in batch.events.values())
-    events = Event.objects.record(list(batch.events.values()), series=series, at=now)
-    elsewhere = {d.payload.event_ticker for d in definitions} - events.keys()
-    events |= Event.objects.ids(elsewhere)
-    # A market whose event is not on record yet comes again with it, by the universe's walk.
-    placed = [d for d in definitions if d.payload.event_ticker in events]
-    return Market.objects.define(placed, events=events, at=now)
-
-
-def readable_definitions(batch: Batch, tickers: Iterable[str]) -> list[MarketDefinition]:
-    readable = []
-    for ticker in tickers:
-        sighting = batch.sightings[ticker]
-        try:
-            payload = payloads.market(sighting.raw)
-        except msgspec.MsgspecError as reason:
-            batch.reject(sighting.raw, reason)
-            continue
-        mark = sighting.quote.definition_mark
-        readable.append(MarketDefinition(payload, sighting.raw, mark))
-    return readable
-
-
-def observation(
-    sighting: Sighting, market_id: int, ranges: Sequence[prices.PriceRange]
-) -> Observation:
-    seen = sighting.quote
-    return Observation(
-        market_id=market_id,
-        timestamp=sighting.at,
-        quote=Quote(*(getattr(seen, column) for column in Quote._fields)),
-        quality=int(prices.quality(seen.yes_bid, seen.yes_ask, ranges)),
-        volume_24h=seen.volume_24h,
-        previous_price=seen.previous_price,
-        quote_mark=seen.quote_mark,
-    )
-
-
-@lru_cache(maxsize=1000)
-def grid(price_ranges: str) -> tuple[prices.PriceRange, ...]:
-    return msgspec.json.decode(price_ranges, type=tuple[prices.PriceRange, ...])
+    before = Sweep.objects.newest_finished(sweep.tier) if sweep.tier in WALKED else None
+    return before is None or 2 * sweep.markets >= before.markets
 
 
 def finish_sweeps(sweeps: Sequence[Sweep]) -> None:
+    now = datetime.now(UTC)
     for sweep in sweeps:
         sweep.save()
     if any(sweep.complete and sweep.tier == Tier.UNIVERSE for sweep in sweeps):
-        Market.objects.choose_hot(settings.HOT_MARKETS, at=datetime.now(UTC))
-
-
-# --- series -------------------------------------------------------------------------------------
-
-
-def refresh_series(client: KalshiClient) -> int:
-    """Read every series anew once an hour, sooner where one is known by name only.
-
-    Returns how many were written; 0 where none was due.
-    """
-    now = datetime.now(UTC)
-    last = Sweep.objects.newest_complete(Tier.SERIES)
-    every = NEW_SERIES_EVERY if Series.objects.unread().exists() else SERIES_EVERY
-    if last and now - last.started_at < every:
-        return 0
-    sweep = Sweep(tier=Tier.SERIES, started_at=now)
-    client.deadline = None
-    page = client.series_list()
-    readable, refused = [], []
-    for raw in page.items:
-        try:
-            readable.append(payloads.series(raw))
-        except msgspec.MsgspecError:
-            refused.append(payloads.ticker_of(raw))
-    with transaction.atomic():
-        sweep.absorb(markets=0, skipped=refused, cursor="")
-        sweep.finish(datetime.now(UTC))
-        sweep.save()
-        return Series.objects.refresh(readable, at=page.received_at)
+        Market.objects.choose_hot(settings.HOT_MARKETS, at=now)
+    if any(sweep.complete and sweep.tier in (Tier.UNIVERSE, Tier.HOT) for sweep in sweeps):
+        HotPeriod.objects.follow(now)

@@ -1,6 +1,11 @@
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from markets.models import Event, Market, MarketSnapshot
+from markets import examples
+from markets.examples import shown
+from markets.models import Event, Market, MarketSnapshot, Poll, Series
 
 QUOTE = [
     "yes_bid",
@@ -13,7 +18,150 @@ QUOTE = [
 ]
 
 
-class MarketSerializer(serializers.ModelSerializer[Market]):
+# All fields are `read_only_fields`: the schema would call those optional that a form may omit.
+
+# What answers to `as_of` say beside.
+THEN = ["known_at", "known_at_assumed"]
+EVENT_ROW = [
+    "ticker",
+    "series_ticker",
+    "category",
+    "title",
+    "sub_title",
+    "mutually_exclusive",
+    "collateral_return_type",
+    "strike_date",
+    "strike_period",
+    "settlement_sources",
+    "fee_type_override",
+    "fee_multiplier_override",
+    "exchange_index",
+    "recorded_at",
+]
+MARKET_ROW = [
+    "ticker",
+    "event_ticker",
+    "series_ticker",
+    "category",
+    "event_title",
+    "title",
+    "yes_sub_title",
+    "no_sub_title",
+    "market_type",
+    "status",
+    "result",
+    "settlement_value",
+    "settlement_ts",
+    "open_time",
+    "close_time",
+    "expected_expiration_time",
+    "latest_expiration_time",
+    "can_close_early",
+    "strike_type",
+    "floor_strike",
+    "cap_strike",
+    *QUOTE,
+    "volume_24h",
+    "previous_price",
+    "quoted_at",
+    "is_hot",
+]
+
+
+PRICE = "Dollars on the YES scale, 0 to 1; null: nobody offers, or unknown."
+# What the numbers of a quote are, for the schema.
+QUOTE_WORDS = {
+    "yes_bid": {"help_text": f"Best bid. {PRICE}"},
+    "yes_ask": {"help_text": f"Best ask. {PRICE}"},
+    "yes_bid_size": {"help_text": "Contracts at the best bid; null: unknown."},
+    "yes_ask_size": {"help_text": "Contracts at the best ask; null: unknown."},
+    "last_price": {"help_text": f"Of the newest trade, which may be old. {PRICE}"},
+    "volume": {"help_text": "Contracts traded so far; null: unknown."},
+    "open_interest": {"help_text": "Contracts held; null: unknown."},
+}
+
+
+def _object(**properties: str) -> dict[str, Any]:
+    described = {name: {"type": kind} for name, kind in properties.items()}
+    return {"type": "object", "properties": described}
+
+
+@extend_schema_field(
+    {
+        "type": "array",
+        "items": {"type": "object", "additionalProperties": {}},
+        "example": [{"name": "National Weather Service", "url": "https://www.weather.gov"}],
+    }
+)
+class SourcesField(serializers.JSONField):
+    pass
+
+
+@extend_schema_field(
+    {
+        "type": "array",
+        "items": _object(start="string", end="string", step="string")
+        | {"required": ["start", "end", "step"]},
+        "example": [{"start": "0.0000", "end": "1.0000", "step": "0.0100"}],
+    }
+)
+class PriceRangesField(serializers.JSONField):
+    pass
+
+
+@extend_schema_field(
+    {
+        "type": "object",
+        "additionalProperties": _object(p50="number", p95="number", max="number"),
+        "example": {"hot": {"p50": 5.0, "p95": 5.1, "max": 5.3}},
+    }
+)
+class AgesField(serializers.JSONField):
+    pass
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {}, "nullable": True})
+class LeftoverField(serializers.JSONField):
+    pass
+
+
+@shown(examples.SERIES)
+class SeriesSerializer(serializers.ModelSerializer[Series]):
+    """A series: what its events have in common, and its fees as they are now."""
+
+    settlement_sources = SourcesField(help_text="Whose word settles its markets.")
+
+    class Meta:
+        model = Series
+        fields = [
+            "ticker",
+            "title",
+            "category",
+            "tags",
+            "frequency",
+            "fee_type",
+            "fee_multiplier",
+            "settlement_sources",
+            "contract_url",
+            "exchange_index",
+            "refreshed_at",
+        ]
+        read_only_fields = fields
+
+
+class ThenSerializer(serializers.ModelSerializer[Any]):
+    """Adds what only an answer to `as_of` says."""
+
+    known_at = serializers.DateTimeField(
+        required=False, help_text="With as_of alone: since when this was known."
+    )
+    known_at_assumed = serializers.BooleanField(
+        required=False, help_text="With as_of alone: known_at is an assumption."
+    )
+
+
+@shown(examples.MARKET)
+class MarketSerializer(ThenSerializer):
     """A market with its newest quote. Prices in dollars on the YES scale; null is unknown.
 
     Lists show the same fields as plain rows (`Market.objects.rows`), in a third of the time.
@@ -23,49 +171,56 @@ class MarketSerializer(serializers.ModelSerializer[Market]):
     event_ticker = serializers.CharField(source="event.ticker")
     event_title = serializers.CharField(source="event.title")
     category = serializers.CharField(source="event.series.category")
+    close_time = serializers.DateTimeField(
+        allow_null=True, help_text="Null with as_of alone, where only the final one is on record."
+    )
+    is_hot = serializers.BooleanField(
+        allow_null=True, help_text="Observed by every tick. Null with as_of."
+    )
 
     class Meta:
         model = Market
-        fields = [
-            "ticker",
-            "event_ticker",
-            "series_ticker",
-            "category",
-            "event_title",
-            "title",
-            "yes_sub_title",
-            "no_sub_title",
-            "market_type",
-            "status",
-            "result",
-            "settlement_value",
-            "settlement_ts",
-            "open_time",
-            "close_time",
-            "expected_expiration_time",
-            "latest_expiration_time",
-            "can_close_early",
-            "strike_type",
-            "floor_strike",
-            "cap_strike",
-            *QUOTE,
-            "volume_24h",
-            "previous_price",
-            "quoted_at",
-            "is_hot",
-        ]
+        fields = [*MARKET_ROW, *THEN]
+        read_only_fields = fields
+        extra_kwargs = QUOTE_WORDS | {
+            "volume_24h": {"help_text": "Contracts traded in the last 24 hours."},
+            "previous_price": {"help_text": f"Of the last trade a day ago. {PRICE}"},
+            "settlement_value": {"help_text": "Dollars paid for one YES; null: not settled."},
+        }
 
 
-class EventSerializer(serializers.ModelSerializer[Event]):
+@shown(examples.EVENT)
+class EventSerializer(ThenSerializer):
+    """An event. Its fee terms are those that it has of its own, where it has any."""
+
+    series_ticker = serializers.CharField()
+    category = serializers.CharField()
+    settlement_sources = SourcesField(help_text="Whose word settles its markets.")
+    markets = MarketSerializer(
+        many=True, required=False, help_text="With markets=true alone: its markets."
+    )
+
+    class Meta:
+        model = Event
+        fields = [*EVENT_ROW, *THEN, "markets"]
+        read_only_fields = fields
+
+
+class EventBriefSerializer(serializers.ModelSerializer[Event]):
     class Meta:
         model = Event
         fields = ["ticker", "title", "sub_title", "mutually_exclusive", "strike_date"]
+        read_only_fields = fields
 
 
+@shown(examples.MARKET_DETAIL)
 class MarketDetailSerializer(MarketSerializer):
     """One market with its rules and grid."""
 
-    event = EventSerializer()
+    event = EventBriefSerializer()
+    price_ranges = PriceRangesField(
+        help_text="The grid of prices: from start on every step up to end, in dollars."
+    )
 
     class Meta(MarketSerializer.Meta):
         fields = [
@@ -82,11 +237,52 @@ class MarketDetailSerializer(MarketSerializer):
             "updated_time",
             "recorded_at",
         ]
+        read_only_fields = fields
 
 
+@shown(examples.POLL)
+class PollSerializer(serializers.ModelSerializer[Poll]):
+    """One run of the recorder."""
+
+    ages = AgesField(
+        help_text=(
+            "By tier, how old in seconds what was known of its markets had become when this run"
+            " observed them again: p50, p95, max."
+        )
+    )
+    failed = serializers.BooleanField(help_text="Quotes are missing from this run.")
+    warned = serializers.BooleanField(
+        help_text="Something beside the quotes went wrong; those were recorded."
+    )
+
+    class Meta:
+        model = Poll
+        fields = [
+            "id",
+            "started_at",
+            "finished_at",
+            "failed",
+            "warned",
+            "pages",
+            "requests",
+            "bytes",
+            "throttled",
+            "markets",
+            "snapshots",
+            "order_books",
+            "rejected",
+            "ages",
+            "exchange_active",
+            "trading_active",
+        ]
+        read_only_fields = fields
+
+
+@shown(examples.SNAPSHOT)
 class SnapshotSerializer(serializers.ModelSerializer[MarketSnapshot]):
     """One observation of a market's top of book."""
 
+    raw_data = LeftoverField(help_text="What the payload had that no column holds.")
     ticker = serializers.CharField(source="market.ticker")
 
     class Meta:
@@ -102,3 +298,5 @@ class SnapshotSerializer(serializers.ModelSerializer[MarketSnapshot]):
             "quality",
             "raw_data",
         ]
+        read_only_fields = fields
+        extra_kwargs = QUOTE_WORDS

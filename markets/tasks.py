@@ -1,9 +1,12 @@
 """What Celery runs."""
 
+from datetime import UTC, datetime
+
 from celery import shared_task
 from django.conf import settings
+from django.core.management import call_command
 
-from markets import recorder
+from markets import archive, recorder, reference
 
 
 @shared_task
@@ -13,5 +16,18 @@ def poll_markets() -> None:
 
 
 @shared_task
-def refresh_series() -> None:
-    recorder.refresh_series(recorder.kalshi_client())
+def refresh_reference() -> None:
+    reference.refresh(recorder.kalshi_client())
+
+
+@shared_task
+def maintain() -> None:
+    """The days of partitioned tables: made ahead, and dropped when retention lets them go."""
+    archive.maintain(now=datetime.now(UTC))
+
+
+@shared_task
+def archive_days() -> None:
+    """Retention lets go only of what the archive has."""
+    if settings.RETENTION_DAYS:
+        call_command("archive")

@@ -13,10 +13,11 @@ from django_htmx.http import replace_url
 from kalshi_insights.errors import envelope, invalid_message
 from markets import charts, freshness
 from markets.filters import MarketFilter
-from markets.models import Market, Poll, Sweep, Tier
+from markets.models import Drift, Market, Poll, Sweep, Tier
 from markets.querysets import ORDERS, MarketQuerySet
 
 PAGE_SIZE = 50
+DRIFT_SHOWN = 20
 MOST_SIBLINGS = 60
 FIRST_ORDER = next(iter(ORDERS))
 WORDS = (*MarketFilter.base_filters, "sort", "page")
@@ -99,6 +100,9 @@ def recorder(request: HttpRequest) -> HttpResponse:
         "interval": settings.POLL_INTERVAL,
         "polls": Poll.objects.all()[:PAGE_SIZE],
         "sweeps": Sweep.objects.newest_complete_of(*Tier.values),
+        "ages": Poll.objects.newest_ages(),
+        "wished": wished_ages(),
+        "drift": Drift.objects.all()[:DRIFT_SHOWN],
     }
     fragment = "#runs" if target(request) == "runs" else ""
     return render(request, f"recorder/recorder.html{fragment}", context)
@@ -108,6 +112,11 @@ def target(request: HttpRequest) -> str:
     """The id of the element to be filled; empty where a whole page is wanted."""
     wanted: str = request.headers.get("HX-Target", "")
     return wanted if request.headers.get("HX-Request") else ""
+
+
+def wished_ages() -> dict[str, float]:
+    """How often each tier of quotes is meant to be observed, in seconds."""
+    return {Tier.HOT: settings.POLL_INTERVAL, Tier.UNIVERSE: settings.UNIVERSE_INTERVAL}
 
 
 def ages(now: datetime) -> dict[str, object]:

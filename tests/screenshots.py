@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import Browser
 
-from markets.models import Market, MarketSnapshot, Poll
+from markets.models import Drift, Market, MarketSnapshot, Poll
 from markets.tests.making import a_market, a_pass, a_snapshot, an_event
 
 pytestmark = [
@@ -109,11 +109,25 @@ def populate() -> None:
     Poll.objects.bulk_create(runs)
     a_pass("universe", now - timedelta(seconds=24), markets=79_812)
     a_pass("hot", now - timedelta(seconds=2), markets=500)
+    a_pass("order books", now - timedelta(seconds=21), markets=50)
+    Drift.objects.create(
+        kind=Drift.Kind.FIELD,
+        where="market.settlement_floor_note",
+        first_seen_at=now - timedelta(days=2),
+        last_seen_at=now - timedelta(seconds=40),
+        count=18_204,
+        sample="null",
+    )
     walk(Market.objects.get(ticker=STAR), chance, now)
 
 
 def a_run_at(at: datetime, chance: random.Random) -> Poll:
     return Poll(
+        ages={
+            "hot": {"p50": 4.98, "p95": 5.02, "max": 5.03},
+            "universe": {"p50": 31.2, "p95": 34.9, "max": 36.4},
+            "order books": {"p50": 49.9, "p95": 50.2, "max": 50.2},
+        },
         started_at=at,
         finished_at=at + timedelta(seconds=chance.uniform(0.6, 1.1)),
         markets=chance.randrange(900, 2400),

@@ -126,11 +126,12 @@ def descendants_of(parent: int) -> set[int]:
     return children.union(*(descendants_of(pid) for pid in children))
 
 
-def survivors(pids: set[int], *, within: float) -> set[int]:
+def survivors(pids: set[int], *, within: float) -> set[str]:
+    """What these processes are that do not end."""
     deadline = time.monotonic() + within
     while (left := {pid for pid in pids if is_alive(pid)}) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return left
+    return {f"{pid} {command_of(pid)}" for pid in left}
 
 
 def is_alive(pid: int) -> bool:

@@ -1,172 +1,59 @@
 """The whole recorder: real beat, real workers, a simulated exchange over HTTP, real faults.
 
 Everything runs on services of its own, so that they can be killed. The short lengths are for
-`make test`; `make faults` runs the same cases for as long as they would last in earnest.
+`make test`; `make faults` runs the same cases for as long as they would last in earnest. The
+worker and the beat of one test go on to the next, unless they are what it kills.
 """
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
-from kalshi_insights import embedded
+from markets.gaps import Cause
+from markets.kalshi.client import KalshiClient
+from markets.models import Market, MarketSnapshot, Poll, Sweep, Tier
+from markets.recorder import record_tick
 from markets.simulator.faults import Fault
-from markets.simulator.server import Running, running
+from markets.simulator.server import running
 from markets.simulator.universe import Universe
+from tests.stage import (
+    STARTING,
+    Stage,
+    a_stage,
+    assert_no_result_is_lost,
+    assert_nothing_doubled_or_half_written,
+)
 
 pytestmark = pytest.mark.system
 
-ROOT = Path(__file__).resolve().parent.parent
 INTERVAL = 1.0
-# A tick that ended in time to leave its slot's successor free.
-ON_TIME = 0.9
-
-
-@dataclass
-class Stage:
-    """Services, an exchange, and the processes that a test lets loose on them."""
-
-    services: embedded.Services
-    exchange: Running
-    environment: dict[str, str]
-    logs: Path
-    children: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def manage(self, *arguments: str) -> None:
-        command = [sys.executable, "manage.py", *arguments]
-        subprocess.run(command, cwd=ROOT, env=self.environment, check=True, capture_output=True)
-
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        with (self.logs / f"{len(self.children)}.log").open("wb") as log:
-            child = subprocess.Popen(
-                [sys.executable, *arguments],
-                cwd=ROOT,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.children.append(child)
-        return child
-
-    def start_worker(self) -> subprocess.Popen[bytes]:
-        name = f"recorder{len(self.children)}@test"
-        worker = ("worker", "-Q", "recorder", "-c", "1", "-n", name, "--without-gossip")
-        return self.start("-m", "celery", "-A", "kalshi_insights", *worker, "--without-mingle")
-
-    def start_beat(self) -> subprocess.Popen[bytes]:
-        schedule = str(self.logs / f"beat{len(self.children)}")
-        arguments = ("beat", "--schedule", schedule, "--pidfile=")
-        return self.start("-m", "celery", "-A", "kalshi_insights", *arguments)
-
-    def end(self) -> None:
-        for child in self.children:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
-        self.children.clear()
-
-    def ask(self, question: str) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.environment["DATABASE_URL"], autocommit=True) as connection:
-            return connection.execute(question).fetchall()
-
-    def good_polls(self) -> int:
-        question = "SELECT count(*) FROM markets_poll WHERE finished_at IS NOT NULL AND error = ''"
-        return int(self.ask(question)[0][0])
-
-    def wait_for_polls(self, more: int, *, within: float) -> float:
-        """Seconds until so many more good ticks were on record."""
-        began = time.monotonic()
-        wanted = self.good_polls() + more
-        while self.good_polls() < wanted:
-            assert time.monotonic() - began < within, self.told()
-            time.sleep(0.1)
-        return time.monotonic() - began
-
-    def told(self) -> str:
-        """What the processes and the ledger say, for a failing test."""
-        logs = "\n".join(
-            path.read_text(errors="replace")[-1500:] for path in self.logs.glob("*.log")
-        )
-        return f"{logs}\n{self.ask('SELECT * FROM markets_poll ORDER BY id DESC LIMIT 5')}"
+# A simulated hour in three seconds: one passes in every fault that is long enough to be a gap,
+# and markets are settled in every hour.
+SPEED = 1200.0
+# Two runs are over within two ticks of five seconds after a fault's end: what recovery waits for
+# does not depend on the interval.
+TWO_TICKS = 10.0
+UNFINISHED = "SELECT count(*) FROM markets_poll WHERE finished_at IS NULL"
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def shared_stage(tmp_path_factory, django_db_blocker) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("recording")
-    with ExitStack() as stack:
-        services = stack.enter_context(
-            embedded.services(folder / "services", always=True, durable=False)
-        )
-        exchange = stack.enter_context(running(Universe(seed=1, markets=300)))
-        environment = {
-            **os.environ,
-            "KALSHI_API_URL": exchange.url,
-            "KALSHI_RATE": "100000",
-            "POLL_INTERVAL": str(INTERVAL),
-            "UNIVERSE_INTERVAL": "2",
-            "SIMULATED": "true",
-        }
-        stage = Stage(services, exchange, environment, folder)
-        stage.manage("migrate", "--verbosity", "0")
+    # As many tokens for a tick as there are for one of five seconds at 60 a second.
+    with (
+        a_stage(folder, interval=INTERVAL, markets=300, speed=SPEED, KALSHI_RATE="300") as stage,
+        django_db_blocker.unblock(),
+    ):
         yield stage
 
 
-@pytest.fixture(autouse=True)
-def clean(stage: Stage) -> Iterator[None]:
-    stage.ask("DELETE FROM markets_poll RETURNING 1")
-    stage.ask("DELETE FROM markets_sweep RETURNING 1")
-    yield
-    stage.end()
-    stage.exchange.behave()
-
-
-def assert_nothing_doubled_or_half_written(stage: Stage) -> None:
-    """What must hold after any fault."""
-    overlaps = """
-        SELECT count(*) FROM markets_poll AS one JOIN markets_poll AS other
-        ON other.id > one.id AND other.started_at < one.finished_at"""
-    assert stage.ask(overlaps) == [(0,)]
-    doubles = """
-        SELECT count(*) - count(DISTINCT (market_id, timestamp, source))
-        FROM markets_marketsnapshot"""
-    assert stage.ask(doubles) == [(0,)]
-    newest = """
-        SELECT count(*) FROM markets_market AS market WHERE quoted_at IS DISTINCT FROM
-            (SELECT max(timestamp) FROM markets_marketsnapshot WHERE market_id = market.id)"""
-    assert stage.ask(newest) == [(0,)]
-
-
-def test_beat_and_worker_record_at_a_steady_cadence(stage):
-    stage.start_worker()
-    stage.start_beat()
-    stage.wait_for_polls(2, within=40)
-    seconds = stage.wait_for_polls(12, within=30)
-    assert 12 * INTERVAL * 0.75 < seconds < 12 * INTERVAL * 1.4
-    assert stage.ask("SELECT count(*) > 300 FROM markets_marketsnapshot") == [(True,)]
-    assert stage.ask("SELECT DISTINCT error FROM markets_poll") == [("",)]
-    assert stage.ask("SELECT count(*) > 3 FROM markets_sweep WHERE tier = 'universe'") == [(True,)]
-    assert_nothing_doubled_or_half_written(stage)
-
-
-def test_two_beats_and_three_workers_record_as_one(stage):
-    for _ in range(3):
-        stage.start_worker()
-    for _ in range(2):
-        stage.start_beat()
-    stage.wait_for_polls(3, within=60)
-    seconds = stage.wait_for_polls(10, within=30)
-    assert seconds > 10 * INTERVAL * 0.75
-    assert_nothing_doubled_or_half_written(stage)
+@pytest.fixture
+def stage(shared_stage) -> Iterator[Stage]:
+    yield shared_stage
+    shared_stage.put_right()
 
 
 def lasting(short: float, full: float) -> list[Any]:
@@ -176,90 +63,181 @@ def lasting(short: float, full: float) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("seconds", lasting(2, 30))
-def test_a_killed_database_is_survived(stage, seconds):
-    stage.start_worker()
-    stage.start_beat()
-    stage.wait_for_polls(2, within=40)
-    stage.services.postgres.kill()
-    time.sleep(seconds)
-    stage.services.postgres.start()
-    stage.wait_for_polls(2, within=20)
+def assert_survived(stage: Stage, began: datetime, *, cause: Cause) -> None:
+    """What must hold after a fault that began then and has just ended."""
+    seconds = stage.wait_for_polls(2, within=STARTING)
+    over = datetime.now(UTC)
+    assert_no_result_is_lost(stage)
+    assert_nothing_doubled_or_half_written(stage)
+    assert stage.settled_on_record(began, over) > 0
+    # A machine that is too busy for ticks of a second may have told of more.
+    assert cause in {gap.cause for gap in stage.outages(began)}
+    assert seconds < TWO_TICKS
+
+
+def test_beat_and_worker_record_at_a_steady_cadence(stage):
+    stage.record()
+    began = datetime.now(UTC)
+    seconds = stage.wait_for_polls(6, within=30)
+    assert seconds > 6 * INTERVAL * 0.75
+    assert stage.ask("SELECT count(*) > 300 FROM markets_marketsnapshot") == [(True,)]
+    assert stage.ask("SELECT DISTINCT error FROM markets_poll") == [("",)]
+    assert stage.ask("SELECT count(*) > 1 FROM markets_sweep WHERE tier = 'universe'") == [(True,)]
+    assert stage.outages(began) == []
     assert_nothing_doubled_or_half_written(stage)
 
 
-@pytest.mark.parametrize("seconds", lasting(2, 30))
-def test_a_killed_broker_is_survived(stage, seconds):
-    stage.start_worker()
-    stage.start_beat()
-    stage.wait_for_polls(2, within=40)
-    stage.services.valkey.kill()
+@pytest.mark.parametrize("kind", ["worker", "beat"])
+def test_a_process_killed_while_a_tick_is_written_is_told_of_and_replaced(stage, kind):
+    stage.record()
+    with stage.mid_write():
+        began = datetime.now(UTC)
+        stage.kill(kind)
+    # Three ticks make a gap.
+    time.sleep(4 * INTERVAL)
+    stage.start_celery(kind)
+    stage.wait_until_ready(kind)
+    assert_survived(stage, began, cause=Cause.OUR_OUTAGE)
+    # Only the worker's death leaves a run without an end.
+    assert stage.ask(f"{UNFINISHED} AND started_at > %s - interval '2 s'", began) == [
+        (int(kind == "worker"),)
+    ]
+
+
+@pytest.mark.parametrize("seconds", lasting(4, 60))
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        (Fault(status=500), Cause.EXCHANGE_FAILING),
+        (Fault(cut=True), Cause.EXCHANGE_FAILING),
+        (Fault(malformed=True), Cause.EXCHANGE_FAILING),
+        # A request that the exchange has swallowed is waited for.
+        (Fault(latency=90.0), Cause.EXCHANGE_FAILING),
+        (Fault(rate_limited=True), Cause.THROTTLED),
+    ],
+    ids=["500", "cut", "malformed", "silent", "429"],
+)
+def test_an_exchange_that_fails_is_told_of_and_survived(stage, fault, cause, seconds):
+    stage.record()
+    began = datetime.now(UTC)
+    stage.exchange.misbehave(fault)
     time.sleep(seconds)
-    stage.services.valkey.start()
-    stage.wait_for_polls(2, within=60)
-    assert_nothing_doubled_or_half_written(stage)
-
-
-def test_a_killed_worker_leaves_its_trace_and_its_successor_goes_on(stage):
-    stage.exchange.misbehave(Fault(path="/events", latency=2.0))
-    worker = stage.start_worker()
-    stage.start_beat()
-    while stage.ask("SELECT count(*) FROM markets_poll WHERE finished_at IS NULL") == [(0,)]:
-        time.sleep(0.05)
-    os.killpg(worker.pid, signal.SIGKILL)
-    worker.wait()
     stage.exchange.behave()
-    stage.start_worker()
-    stage.wait_for_polls(2, within=40)
-    assert stage.ask("SELECT count(*) FROM markets_poll WHERE finished_at IS NULL") == [(1,)]
+    assert_survived(stage, began, cause=cause)
+
+
+@pytest.mark.parametrize("seconds", lasting(4, 30))
+@pytest.mark.parametrize("server", ["postgres", "valkey"])
+def test_a_service_killed_while_a_tick_is_written_is_survived(stage, server, seconds):
+    stage.record()
+    with stage.mid_write():
+        began = datetime.now(UTC)
+        getattr(stage.services, server).kill()
+    time.sleep(seconds)
+    getattr(stage.services, server).start()
+    assert_survived(stage, began, cause=Cause.OUR_OUTAGE)
+
+
+def test_pages_out_of_order_are_recorded_like_any_other(stage):
+    stage.record()
+    stage.exchange.misbehave(Fault(shuffled=True))
+    began = datetime.now(UTC)
+    stage.wait_for_polls(4, within=STARTING)
+    assert stage.outages(began) == []
+    assert stage.ask("SELECT max(error) FROM markets_poll WHERE started_at > %s", began) == [("",)]
+    passes = "SELECT count(*) > 0 FROM markets_sweep WHERE tier = 'universe' AND complete"
+    assert stage.ask(f"{passes} AND started_at > %s", began) == [(True,)]
+    assert_nothing_doubled_or_half_written(stage)
+
+
+def step(stage: Stage, interval: str, *, rows: str) -> None:
+    """Move these rows' instants, as if the clock had stood elsewhere when they were written."""
+    columns = {
+        "poll": ("started_at", "finished_at"),
+        "sweep": ("started_at", "finished_at"),
+        "market": ("quoted_at",),
+        "marketsnapshot": ("timestamp",),
+    }
+    for table, names in columns.items():
+        moved = ", ".join(f"{name} = {name} + interval '{interval}'" for name in names)
+        where = f"{names[0]} {rows} clock_timestamp()"
+        stage.ask(f"UPDATE markets_{table} SET {moved} WHERE {where} RETURNING 1")
+
+
+def test_a_clock_that_has_stepped_back_stops_nothing(stage):
+    stage.record()
+    step(stage, "1 hour", rows="<=")
+    began = datetime.now(UTC)
+    assert stage.wait_for_polls(2, within=STARTING) < TWO_TICKS
+    assert stage.outages(began) == []
+    assert_no_result_is_lost(stage)
+    step(stage, "-1 hour", rows=">")
     assert_nothing_doubled_or_half_written(stage)
 
 
 def test_a_terminated_worker_finishes_its_tick(stage):
-    stage.exchange.misbehave(Fault(path="/events", latency=0.4))
-    worker = stage.start_worker()
-    stage.start_beat()
-    while stage.ask("SELECT count(*) FROM markets_poll WHERE finished_at IS NULL") == [(0,)]:
-        time.sleep(0.05)
-    worker.terminate()
+    stage.record()
+    worker = stage.children["worker"][-1]
+    with stage.mid_write():
+        worker.terminate()
+        time.sleep(0.2)
+    began = datetime.now(UTC)
     assert worker.wait(timeout=30) == 0
-    assert stage.ask("SELECT count(*) FROM markets_poll WHERE finished_at IS NULL") == [(0,)]
+    assert stage.ask(f"{UNFINISHED} AND started_at > %s - interval '2 s'", began) == [(0,)]
     assert_nothing_doubled_or_half_written(stage)
 
 
-@pytest.mark.parametrize("seconds", lasting(3, 60))
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault(status=500),
-        Fault(rate_limited=True),
-        Fault(cut=True),
-        Fault(malformed=True),
-        Fault(latency=30.0),
-    ],
-    ids=["500", "429", "cut", "malformed", "silent"],
-)
-def test_an_exchange_that_fails_is_told_of_and_survived(stage, fault, seconds):
-    stage.start_worker()
-    stage.start_beat()
-    stage.wait_for_polls(2, within=40)
-    stage.exchange.misbehave(fault)
-    time.sleep(seconds)
-    stage.exchange.behave()
-    # An unanswered request is waited for as long as the client's own timeout.
-    stage.wait_for_polls(2, within=25)
-    assert stage.ask("SELECT count(*) > 0 FROM markets_poll WHERE error <> ''") == [(True,)]
+def test_two_beats_and_three_workers_record_as_one(stage):
+    stage.kill()
+    for kind in ("worker", "worker", "worker", "beat", "beat"):
+        stage.start_celery(kind)
+    stage.wait_until_ready("beat")
+    stage.wait_for_polls(3, within=STARTING)
+    seconds = stage.wait_for_polls(6, within=30)
+    assert seconds > 6 * INTERVAL * 0.75
     assert_nothing_doubled_or_half_written(stage)
+
+
+def tick(client: KalshiClient) -> Poll:
+    """One tick with all slots free and every tier due."""
+    Poll.objects.update(started_at=datetime.now(UTC) - timedelta(hours=1))
+    Sweep.objects.update(started_at=datetime.now(UTC) - timedelta(hours=1))
+    poll = record_tick(client, interval=10)
+    assert poll is not None
+    return poll
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_page_that_comes_twice_is_told_of_and_what_it_hid_comes_with_the_next_pass(settings):
+    settings.HOT_MARKETS = settings.ORDER_BOOK_MARKETS = 0
+    # More events than one page holds.
+    with (
+        running(Universe(seed=1, markets=2200), pauses=False) as exchange,
+        KalshiClient(exchange.url) as client,
+    ):
+        exchange.misbehave(Fault(path="/events", duplicate_page=True))
+        poll = tick(client)
+        assert "a page came a second time" in poll.error
+        assert Sweep.objects.newest_complete(Tier.UNIVERSE) is None
+        assert MarketSnapshot.objects.count() == Market.objects.count() == poll.snapshots > 0
+        exchange.behave()
+        assert tick(client).error == ""
+        sweep = Sweep.objects.newest_complete(Tier.UNIVERSE)
+        assert sweep.markets == Market.objects.open().count() > poll.snapshots
 
 
 def test_the_command_records_a_single_tick_without_celery(stage):
+    stage.kill()
+    began = datetime.now(UTC)
     stage.manage("pollmarkets", "--once")
-    assert stage.good_polls() == 1
+    assert len(stage.good_polls(since=began)) == 1
 
 
 def test_the_command_ends_in_good_order_on_sigterm(stage):
-    child = stage.start("manage.py", "pollmarkets")
-    stage.wait_for_polls(2, within=30)
+    stage.kill()
+    began = datetime.now(UTC)
+    child = stage.start_loop()
+    stage.wait_for_polls(2, within=STARTING)
     child.terminate()
     assert child.wait(timeout=15) == 0
-    assert stage.ask("SELECT count(*) FROM markets_poll WHERE finished_at IS NULL") == [(0,)]
+    assert stage.ask(f"{UNFINISHED} AND started_at > %s", began) == [(0,)]

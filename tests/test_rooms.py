@@ -10,8 +10,31 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("kalshi_insights", "markets", "backtests")
 
 PURE = ("markets/prices.py", "markets/fees.py", "markets/kalshi/", "markets/simulator/")
-DATA = ("markets/models.py", "markets/querysets.py")
-WORKFLOWS = ("markets.recorder", "backtests.runner")
+DATA = (
+    "markets/models/",
+    "markets/querysets.py",
+    "markets/runs.py",
+    "markets/books.py",
+    "markets/revisions.py",
+    "markets/history.py",
+    "markets/coverage.py",
+    "markets/gaps.py",
+    "markets/partitions.py",
+    "markets/archives.py",
+    "markets/reads.py",
+    "markets/observed.py",
+    "markets/streams.py",
+)
+WORKFLOWS = (
+    "markets.recorder",
+    "markets.sightings",
+    "markets.reference",
+    "markets.backfill",
+    "markets.archive",
+    "markets.dayfiles",
+    "markets.restore",
+    "backtests.runner",
+)
 OUTSIDE = ("markets.kalshi.client", "markets.kalshi.tokens", "markets.kalshi.signing")
 FACES = (
     "markets/views.py",
@@ -19,6 +42,10 @@ FACES = (
     "markets/serializers.py",
     "markets/filters.py",
     "markets/charts.py",
+    "markets/histories.py",
+    "markets/examples.py",
+    "markets/rows.py",
+    "markets/spans.py",
     "markets/templatetags/",
 )
 DOORS = ("markets.tasks", "markets.admin", "markets.urls", "kalshi_insights.urls")
@@ -80,6 +107,7 @@ def test_a_room_imports_nothing_above_it(path):
         ("tenacity", ("markets/kalshi/client.py",)),
         ("backtrader", ("backtests/engine.py", "backtests/strategies/")),
         ("numba", ("backtests/kernel.py",)),
+        ("pyarrow", ("markets/parquet.py", "markets/streams.py", "kalshi_insights/formats.py")),
         (
             "markets.simulator",
             ("markets/simulator/", "markets/management/commands/simulatekalshi.py"),

@@ -1,7 +1,8 @@
 """The only opener of sockets to the exchange."""
 
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,11 +26,12 @@ from markets.kalshi.filters import (
     EventFilters,
     HistoricalFilters,
     MarketFilters,
+    Paging,
     Span,
     TradeFilters,
 )
 from markets.kalshi.payloads import OrderBook
-from markets.kalshi.replies import AccountLimits, ExchangeStatus
+from markets.kalshi.replies import AccountLimits, Cutoff, ExchangeStatus, Schedule
 
 if TYPE_CHECKING:
     from markets.kalshi.signing import Signer
@@ -84,7 +86,7 @@ SERIES_TIMEOUT = 60.0
 SHOWN = 200
 
 T = TypeVar("T")
-Query = dict[str, str | int | bool]
+Query = dict[str, str | int | bool | list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def _worth_another_try(error: BaseException) -> bool:
 
 
 class KalshiClient:
-    """The public REST contract, read only.
+    """The public REST contract, read only; threads may share one.
 
     `requests`, `bytes_received` (as sent over the wire) and `throttled` only ever grow.
     `deadline`, on the clock of `time.monotonic()`, is when to stop beginning attempts and
@@ -127,6 +129,7 @@ class KalshiClient:
         self._signer = signer
         self._bucket = bucket
         self._sleep = sleep
+        self._counting = threading.Lock()
         self._retrying = Retrying(
             stop=self._hopeless,
             wait=wait_exponential_jitter(multiplier=0.2, max=2, jitter=0.2),
@@ -165,6 +168,13 @@ class KalshiClient:
     def exchange_status(self) -> ExchangeStatus:
         return self._read(replies.exchange_status, "/exchange/status", {})
 
+    def exchange_schedule(self) -> Schedule:
+        return self._read(replies.exchange_schedule, "/exchange/schedule", {})
+
+    def historical_cutoff(self) -> Cutoff:
+        """Where the live tier begins; it moves on by itself."""
+        return self._read(replies.cutoff, "/historical/cutoff", {})
+
     def account_limits(self) -> AccountLimits:
         """What the key may spend. Needs a key."""
         return self._read(replies.account_limits, "/account/limits", {})
@@ -173,14 +183,31 @@ class KalshiClient:
         """Every series there is: the endpoint knows no pages."""
         return self._page("series", "/series", {}, total_timeout=SERIES_TIMEOUT)
 
+    def series(self, ticker: str) -> Page:
+        """A page of one item."""
+        return self._single("series", f"/series/{_escaped(ticker)}", {})
+
     def fee_changes(self, *, series_ticker: str = "", show_historical: bool = True) -> Page:
         asked: Query = {"series_ticker": series_ticker, "show_historical": show_historical}
         return self._page("series_fee_change_arr", "/series/fee_changes", asked)
+
+    def event_fee_changes(self, **paging: Unpack[Paging]) -> Page:
+        return self._page("event_fee_changes", "/events/fee_changes", _query(paging, limit=1000))
+
+    def event(self, ticker: str) -> Page:
+        """A page of one item, with those of its markets that the live tier still has."""
+        asked: Query = {"with_nested_markets": True}
+        return self._single("event", f"/events/{_escaped(ticker)}", asked)
 
     def events(self, **filters: Unpack[EventFilters]) -> Page:
         """Events, each with its markets unless told otherwise; never combos."""
         asked = _query(filters, with_nested_markets=True, limit=200)
         return self._page("events", "/events", asked)
+
+    def multivariate_events(self, **paging: Unpack[Paging]) -> Page:
+        """Combos, each with its markets."""
+        asked = _query(paging, with_nested_markets=True, limit=200)
+        return self._page("events", "/events/multivariate", asked)
 
     def markets(self, **filters: Unpack[MarketFilters]) -> Page:
         """Unknown tickers are left out of the reply without a word."""
@@ -192,21 +219,40 @@ class KalshiClient:
 
     def market(self, ticker: str) -> Page:
         """A page of one item; `NotFound` also for a market created a moment ago."""
-        body, received_at = self._get(f"/markets/{_escaped(ticker)}", {})
-        return Page([_understood(replies.single_market, body)], "", received_at)
+        return self._single("market", f"/markets/{_escaped(ticker)}", {})
 
     def order_book(self, ticker: str, *, depth: int = 0) -> OrderBook:
         """`depth` levels a side; 0 asks for all."""
         path = f"/markets/{_escaped(ticker)}/orderbook"
         return self._read(payloads.order_book, path, {"depth": depth})
 
+    def order_books(self, tickers: Sequence[str]) -> dict[str, OrderBook]:
+        """Whole books of up to a hundred markets. The exchange may want a key for this."""
+        return self._read(payloads.order_books, "/markets/orderbooks", {"tickers": list(tickers)})
+
     def trades(self, **filters: Unpack[TradeFilters]) -> Page:
         """Trades of one market or of all, newest first."""
         return self._page("trades", "/markets/trades", _query(filters, limit=1000))
 
+    def historical_trades(self, **filters: Unpack[TradeFilters]) -> Page:
+        """Trades from before the exchange's cutoff, newest first."""
+        return self._page("trades", "/historical/trades", _query(filters, limit=1000))
+
     def candlesticks(self, series_ticker: str, ticker: str, **span: Unpack[Span]) -> Page:
         """Periods of the live tier that end within the span."""
         path = f"/series/{_escaped(series_ticker)}/markets/{_escaped(ticker)}/candlesticks"
+        return self._page("candlesticks", path, _query(span))
+
+    def batch_candlesticks(
+        self, tickers: Sequence[str], **span: Unpack[Span]
+    ) -> dict[str, list[msgspec.Raw]]:
+        """Up to a hundred markets and ten thousand periods of the live tier, by ticker, unread."""
+        asked = _query({"market_tickers": tickers, **span})
+        return self._read(payloads.batch_candlesticks, "/markets/candlesticks", asked)
+
+    def historical_candlesticks(self, ticker: str, **span: Unpack[Span]) -> Page:
+        """Periods of a market that was settled before the exchange's cutoff."""
+        path = f"/historical/markets/{_escaped(ticker)}/candlesticks"
         return self._page("candlesticks", path, _query(span))
 
     # --- how it is asked ------------------------------------------------------------------------
@@ -223,6 +269,10 @@ class KalshiClient:
         if found.cursor and found.cursor == asked.get("cursor"):
             raise Unintelligible(f"{path}: the cursor does not advance")
         return Page(found.items, found.cursor, received_at)
+
+    def _single(self, key: str, path: str, asked: Query) -> Page:
+        body, received_at = self._get(path, asked)
+        return Page([_understood(lambda body: replies.single(body, key), body)], "", received_at)
 
     def _get(
         self, path: str, asked: Query, *, total_timeout: float | None = None
@@ -244,18 +294,24 @@ class KalshiClient:
             path = request.url.raw_path.decode().partition("?")[0]
             request.headers.update(self._signer.headers(request.method, path))
         until = time.monotonic() + total_timeout
-        self.requests += 1
+        self._count(requests=1)
         with _transport_errors(request):
             response = self._http.send(request, stream=True)
             try:
                 body = b"".join(_chunks(response, until=until))
             finally:
-                self.bytes_received += response.num_bytes_downloaded
+                self._count(bytes_received=response.num_bytes_downloaded)
                 response.close()
         received_at = datetime.now(UTC)
         self._note_clock(response, received_at)
         self._accept(response, body)
         return body, received_at
+
+    def _count(self, *, requests: int = 0, bytes_received: int = 0, throttled: int = 0) -> None:
+        with self._counting:
+            self.requests += requests
+            self.bytes_received += bytes_received
+            self.throttled += throttled
 
     def _pay(self) -> None:
         """Wait for tokens where they come in time."""
@@ -277,7 +333,7 @@ class KalshiClient:
         if status == httpx.codes.OK:
             return
         if status == httpx.codes.TOO_MANY_REQUESTS:
-            self.throttled += 1
+            self._count(throttled=1)
             if self._bucket:
                 with _redis_errors():
                     self._bucket.drain()

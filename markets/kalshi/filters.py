@@ -30,12 +30,17 @@ class HistoricalFilters(Paging, total=False):
 class MarketFilters(HistoricalFilters, total=False):
     """`status` is a filter's word: unopened, open, paused, closed, settled.
 
-    `min_updated_ts` (Unix seconds) knows definitions, not quotes, and goes with nothing but
-    `mve_filter="exclude"`.
+    Times in Unix seconds, of one kind only: of closing with no status or "closed", of settling
+    with none or "settled". `min_updated_ts` knows definitions, not quotes, and goes with nothing
+    but `mve_filter="exclude"`.
     """
 
     status: str
     min_updated_ts: int
+    min_close_ts: int
+    max_close_ts: int
+    min_settled_ts: int
+    max_settled_ts: int
 
 
 class TradeFilters(Paging, total=False):

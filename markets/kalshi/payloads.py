@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
+from markets.kalshi import candles
 from markets.kalshi.fields import (
     COUNTS,
     PRICES,
@@ -314,6 +315,29 @@ def fee_change(raw: bytes | Raw) -> FeeChangePayload:
     return _read_fee_change(raw)
 
 
+class EventFeeChangePayload(Struct, frozen=True, kw_only=True):
+    """A change of an event's fees, past or announced; None: as its series has it."""
+
+    id: str
+    event_ticker: Ticker
+    series_ticker: Ticker
+    fee_type: Label | None = field(name="fee_type_override")
+    fee_multiplier: Decimal | None = field(name="fee_multiplier_override")
+    scheduled_ts: Instant
+
+    def __post_init__(self) -> None:
+        refuse_odd_instants(self)
+        refuse_outside("fee_multiplier_override", self.fee_multiplier, digits=5, least=0)
+
+
+_read_event_fee_change = decoder(EventFeeChangePayload)
+
+
+def event_fee_change(raw: bytes | Raw) -> EventFeeChangePayload:
+    refuse_nul(bytes(raw))
+    return _read_event_fee_change(raw)
+
+
 # --- books, trades, candles ---------------------------------------------------------------------
 
 
@@ -345,10 +369,25 @@ def order_book(body: bytes) -> OrderBook:
     return _read_book(body).orderbook_fp
 
 
+class _NamedBook(_BookEnvelope):
+    ticker: Ticker
+
+
+class _Books(Struct):
+    orderbooks: list[_NamedBook]
+
+
+_read_books = decoder(_Books)
+
+
+def order_books(body: bytes) -> dict[str, OrderBook]:
+    return {book.ticker: book.orderbook_fp for book in _read_books(body).orderbooks}
+
+
 class TradePayload(Struct, frozen=True, kw_only=True):
     """One match. Blocks are negotiated elsewhere and never were in the book."""
 
-    trade_id: str
+    trade_id: Annotated[str, Meta(min_length=1, max_length=100)]
     ticker: Ticker
     count: Count = field(name="count_fp")
     yes_price: Price = field(name="yes_price_dollars")
@@ -356,6 +395,9 @@ class TradePayload(Struct, frozen=True, kw_only=True):
     taker_book_side: Word
     created_time: Instant
     is_block_trade: bool
+
+    def __post_init__(self) -> None:
+        refuse_odd_instants(self)
 
 
 _read_trade = decoder(TradePayload)
@@ -366,42 +408,8 @@ def trade(raw: bytes | Raw) -> TradePayload:
     return _read_trade(raw)
 
 
-def _dollars(name: str) -> str:
-    return f"{name}_dollars"
-
-
-class QuoteRange(Struct, frozen=True, rename=_dollars):
-    """How one side moved within a period. A bid of 0 and an ask of 1 stand for an empty side."""
-
-    open: Price
-    low: Price
-    high: Price
-    close: Price
-
-
-class TradeRange(Struct, frozen=True, rename=_dollars):
-    """How trades moved within a period; all but `previous` None where nothing traded."""
-
-    open: Price | None = None
-    low: Price | None = None
-    high: Price | None = None
-    close: Price | None = None
-    mean: Price | None = None
-    previous: Price | None = None
-
-
-class CandlestickPayload(Struct, frozen=True, kw_only=True):
-    """One period of the live tier, `end_period_ts` (seconds, UTC) included."""
-
-    end_period_ts: Integer
-    yes_bid: QuoteRange
-    yes_ask: QuoteRange
-    price: TradeRange
-    volume: Count = field(name="volume_fp")
-    open_interest: Count = field(name="open_interest_fp")
-
-
-candlestick = decoder(CandlestickPayload)
+candlestick = candles.candlestick
+batch_candlesticks = candles.batch_candlesticks
 
 
 # --- what could not be read ---------------------------------------------------------------------

@@ -1,12 +1,14 @@
 """What wraps payloads in a reply, and replies that are about the exchange itself."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Meta, Raw, Struct, field
 
 from markets.kalshi.fields import Instant, decoder
+
+WALL_TIME = Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$")
 
 
 class ExchangeStatus(Struct, frozen=True):
@@ -28,8 +30,58 @@ class AccountLimits(Struct, frozen=True):
     write: Bucket
 
 
+class Cutoff(Struct, frozen=True):
+    """What is older than these instants lives in the historical tier."""
+
+    market_settled_ts: Instant
+    trades_created_ts: Instant
+
+
+class Session(Struct, frozen=True):
+    """Wall times in New York; a close at or before the opening is on the next day."""
+
+    open_time: Annotated[str, WALL_TIME]
+    close_time: Annotated[str, WALL_TIME]
+
+
+class Week(Struct, frozen=True):
+    """The hours of every week between two instants."""
+
+    start_time: Instant
+    end_time: Instant
+    monday: tuple[Session, ...]
+    tuesday: tuple[Session, ...]
+    wednesday: tuple[Session, ...]
+    thursday: tuple[Session, ...]
+    friday: tuple[Session, ...]
+    saturday: tuple[Session, ...]
+    sunday: tuple[Session, ...]
+
+
+class MaintenanceWindow(Struct, frozen=True):
+    start_datetime: Instant
+    end_datetime: Instant
+
+
+class Schedule(Struct, frozen=True):
+    """When the exchange means to trade."""
+
+    standard_hours: tuple[Week, ...]
+    maintenance_windows: tuple[MaintenanceWindow, ...]
+
+
+class _ScheduleEnvelope(Struct):
+    schedule: Schedule
+
+
 exchange_status = decoder(ExchangeStatus)
 account_limits = decoder(AccountLimits)
+cutoff = decoder(Cutoff)
+_read_schedule = decoder(_ScheduleEnvelope)
+
+
+def exchange_schedule(body: bytes) -> Schedule:
+    return _read_schedule(body).schedule
 
 
 class Envelope(Struct):
@@ -48,7 +100,15 @@ def _envelope(key: str) -> Callable[[bytes | Raw], Any]:
 
 _ENVELOPES = {
     key: _envelope(key)
-    for key in ("candlesticks", "events", "markets", "series", "series_fee_change_arr", "trades")
+    for key in (
+        "candlesticks",
+        "event_fee_changes",
+        "events",
+        "markets",
+        "series",
+        "series_fee_change_arr",
+        "trades",
+    )
 }
 
 
@@ -58,15 +118,16 @@ def envelope(body: bytes, key: str) -> Envelope:
     return Envelope(found.items, found.cursor or "")
 
 
-class _SingleMarket(Struct):
-    market: Raw
+_SINGLES: dict[str, Callable[[bytes | Raw], Any]] = {
+    key: decoder(msgspec.defstruct("Single", [("item", Raw, field(name=key))]))
+    for key in ("event", "market", "series")
+}
 
 
-_read_single = decoder(_SingleMarket)
-
-
-def single_market(body: bytes) -> Raw:
-    return _read_single(body).market
+def single(body: bytes, key: str) -> Raw:
+    """The one item under `key`, unread."""
+    item: Raw = _SINGLES[key](body).item
+    return item
 
 
 class _Error(Struct):

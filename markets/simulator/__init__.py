@@ -3,8 +3,9 @@
 Everything it shows is simulated and is a pure function of the seed and the instant: nothing is
 stored, a restart changes nothing, and there is a past before the server was first started.
 
-    noise -> cadence, shapes -> universe (what exists) -> prices (what it is worth)
-    -> board (all of it as JSON) -> exchange (the REST contract) -> server (HTTP, faults)
+    noise -> cadence, shapes -> universe (what exists) -> hours (when it trades)
+    -> prices (what it is worth) -> board (all of it as JSON) -> exchange (the REST contract)
+    -> server (HTTP, faults)
 
 Tests run it in a thread: `with running(Universe(markets=300)) as exchange: ... exchange.url`,
 and `exchange.misbehave(Fault(status=503, count=2))`.

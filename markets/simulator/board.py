@@ -5,12 +5,17 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import compress
 
+import msgspec
 import numpy as np
 
+from markets.simulator import fees
 from markets.simulator.cadence import DAY, HOUR
+from markets.simulator.hours import Hours
 from markets.simulator.noise import Bools, Ints
 from markets.simulator.prices import Lives, Prices
+from markets.simulator.provisional import provisional, withdrawals
 from markets.simulator.render import (
     ACTIVE,
     AMENDED,
@@ -61,10 +66,14 @@ def phases(lives: Lives, at: int, cutoff: int) -> Ints:
 class Board:
     """The markets of a list of events. `order` holds each event's place as a growing string."""
 
-    def __init__(self, events: Sequence[Event], order: Sequence[str], *, bias: bool) -> None:
+    def __init__(
+        self, events: Sequence[Event], order: Sequence[str], *, bias: bool, hours: Hours
+    ) -> None:
         self.events = events
         self.order = order
-        self.prices = Prices.of(events, bias=bias)
+        self.prices = Prices.of(events, bias=bias, hours=hours)
+        self.provisional = provisional(self.prices, events)
+        self.withdrawn = withdrawals(self.prices, self.provisional)
         counts = np.array([len(event.outcomes) for event in events], dtype=np.int64)
         self.ends = np.cumsum(counts)
         self.starts = self.ends - counts
@@ -78,6 +87,10 @@ class Board:
         self.rendered = np.full(size, -1, dtype=np.int64)
         self.counts = np.zeros(size, dtype=np.int64)
         self.phases = np.zeros(len(events), dtype=np.int64)
+        # Which events and which markets can be seen.
+        self.visible: Bools = np.zeros(len(events), dtype=np.bool_)
+        self.listed: Bools = np.zeros(size, dtype=np.bool_)
+        self.at = 0
 
     @cached_property
     def tickers(self) -> list[str]:
@@ -99,13 +112,24 @@ class Board:
     def series(self) -> list[str]:
         return [event.series.ticker for event in self.events]
 
+    @cached_property
+    def _fee_changes(self) -> dict[int, list[fees.Change]]:
+        found = ((i, fees.overrides(event)) for i, event in enumerate(self.events))
+        return {i: changes for i, changes in found if changes}
+
     @property
-    def visible(self) -> Bools:
-        """Which events can be seen."""
-        return np.asarray((self.phases != UNSEEN) & (self.phases != ARCHIVED))
+    def closes(self) -> Ints:
+        """Each event's close as it is listed."""
+        lives = self.prices.lives
+        known = (self.phases >= CLOSED) | (self.at >= lives.relisted)
+        return np.where(known, lives.ended, lives.listed_close)
 
     def rows(self, event: int) -> range:
         return range(int(self.starts[event]), int(self.ends[event]))
+
+    def listed_rows(self, event: int) -> list[int]:
+        rows = self.rows(event)
+        return list(compress(rows, self.listed[rows.start : rows.stop].tolist()))
 
     def take_over(self, old: Board) -> None:
         """Keep what the board before this one has rendered."""
@@ -122,12 +146,17 @@ class Board:
 
     def advance(self, at: int, cutoff: int) -> None:
         """Find out what changed until an instant; it is rendered when somebody asks for it."""
+        self.at = at
         self.phases = phases(self.prices.lives, at, cutoff)
-        rows = np.flatnonzero(self.visible[self.prices.traits.event])
+        self.visible = (self.phases != UNSEEN) & (self.phases != ARCHIVED)
+        self.listed = self.visible[self.prices.traits.event] & (self.withdrawn > at)
+        rows = np.flatnonzero(self.listed)
         instants = np.full(len(rows), at, dtype=np.int64)
         count = self.prices.trade_count(rows, instants)
         moved = self.prices.last_moves(rows, instants, count)
-        # Opening, closing and settling change a market too.
+        # Opening, closing and settling change a market too, and so does another close.
+        relisted = self.prices.lives.relisted[self.prices.traits.event[rows]]
+        moved = np.where(at >= relisted, np.maximum(moved, relisted), moved)
         phase = self.phases[self.prices.traits.event[rows]]
         self.counts[rows], self.stamps[rows] = count, moved * PHASES + phase
 
@@ -137,7 +166,8 @@ class Board:
             return
         events = self.prices.traits.event[stale]
         lives = {
-            i: lives_of(self.events[i], int(self.phases[i])) for i in np.unique(events).tolist()
+            i: lives_of(self.events[i], int(self.phases[i]), self.at)
+            for i in np.unique(events).tolist()
         }
         places = (stale - self.starts[events]).tolist()
         fields = zip(stale.tolist(), events.tolist(), places, self._quotes(stale), strict=True)
@@ -185,21 +215,34 @@ class Board:
     def _render_once(self, i: int) -> None:
         self.bodies[i] = market_body(self.events[i])
         rows = self.rows(i)
-        self.heads[rows.start : rows.stop] = market_heads(self.events[i])
+        on_trial = self.provisional[rows.start : rows.stop].tolist()
+        self.heads[rows.start : rows.stop] = market_heads(self.events[i], on_trial)
 
     def event_page(self, chosen: Sequence[int], *, nested: bool) -> bytes:
         if nested:
             # All at once: rendering event by event costs ten times as much.
-            self._render(np.array([row for i in chosen for row in self.rows(i)], dtype=np.int64))
+            rows = np.flatnonzero(self.listed)
+            self._render(rows[np.isin(self.prices.traits.event[rows], chosen)])
         return b"[" + b",".join([self.event(i, nested=nested) for i in chosen]) + b"]"
 
     def event(self, i: int, *, nested: bool) -> bytes:
         if not self.event_heads[i]:
             self.event_heads[i] = event_head(self.events[i])
+        head = self.event_heads[i] + self._fees(i)
         if not nested:
-            return self.event_heads[i] + b"}"
-        rows = self.rows(i) if self.visible[i] else range(0)
-        return self.event_heads[i] + b',"markets":' + self.markets(rows) + b"}"
+            return head + b"}"
+        return head + b',"markets":' + self.markets(self.listed_rows(i)) + b"}"
+
+    def _fees(self, i: int) -> bytes:
+        changes = self._fee_changes.get(i)
+        multiplier = fees.in_force(changes, self.at) if changes else None
+        if multiplier is None:
+            return b""
+        fields = {
+            "fee_type_override": self.events[i].series.fee_type,
+            "fee_multiplier_override": multiplier,
+        }
+        return b"," + msgspec.json.encode(fields)[1:-1]
 
     def cursor_at(self, row: int) -> str:
         """Where a page ended: names a market, not a position, so that the list may change."""
@@ -230,8 +273,10 @@ class Listings:
         bias: bool = True,
         retention: int = 2 * DAY,
         history: int = 7 * DAY,
+        hours: Hours | None = None,
     ) -> None:
         self.universe = universe
+        self.hours = hours or Hours()
         self.bias = bias
         self.retention = retention
         self.history = history
@@ -258,17 +303,19 @@ class Listings:
         cutoff, end = self.cutoff(start), start + HOUR
         events = self._events(cutoff, end, lambda e: e.created < end and e.settled >= cutoff)
         events.sort(key=lambda event: event.ticker)
-        board = Board(events, [event.ticker for event in events], bias=self.bias)
+        board = Board(events, [event.ticker for event in events], bias=self.bias, hours=self.hours)
         if self._live is not None:
             board.take_over(self._live[1])
         return board
 
     def _events(self, start: int, end: int, wanted: Callable[[Event], bool]) -> list[Event]:
-        universe = self.universe
+        universe, fitted = self.universe, self.hours.fitted
         found = (
-            universe.event(line, n) for line in universe.lines for n in line.numbers(start, end)
+            fitted(universe.event(line, n))
+            for line in universe.lines
+            for n in line.numbers(start, end)
         )
-        return [event for event in found if wanted(event)]
+        return [event for event in found if event is not None and wanted(event)]
 
     def past(self, at: int) -> Board:
         cutoff = self.cutoff(at)
@@ -281,6 +328,6 @@ class Listings:
         events = self._events(oldest, cutoff, lambda e: oldest <= e.settled < cutoff)
         events.sort(key=lambda event: (-event.settled, event.ticker))
         order = [f"{10**11 - event.settled}:{event.ticker}" for event in events]
-        board = Board(events, order, bias=self.bias)
+        board = Board(events, order, bias=self.bias, hours=self.hours)
         board.advance(at, 0)
         return board

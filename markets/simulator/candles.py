@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from markets.simulator.cadence import DAY, MINUTE, STEP
+from markets.simulator.hours import EXCHANGE_ZONE
 from markets.simulator.noise import Ints
 from markets.simulator.prices import Prices
 from markets.simulator.render import PRICES, Json, count_text
 
-EXCHANGE_ZONE = ZoneInfo("America/New_York")
 DAILY = 1440
 
 
@@ -121,3 +120,15 @@ def trade_prices(price: Ints, size: Ints, first: int, last: int) -> Json:
         found = {f"{name}_dollars": value for name, value in zip(names, values, strict=True)}
     found["previous_dollars"] = PRICES[int(price[first - 1])] if first > 0 else None
     return found
+
+
+def historical(candle: Json) -> Json:
+    """The same candle in the names of the historical tier."""
+    return {name.removesuffix("_fp"): plain(value) for name, value in candle.items()}
+
+
+def plain(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    gone = {"min_dollars", "max_dollars"}
+    return {n.removesuffix("_dollars"): v for n, v in value.items() if n not in gone}

@@ -10,23 +10,25 @@ import msgspec
 import numpy as np
 
 from markets.simulator import fees
-from markets.simulator.board import Board, Listings
+from markets.simulator.board import CURSOR_SEPARATOR, Board, Listings
 from markets.simulator.book import orderbook
 from markets.simulator.cadence import DAY, MINUTE, iso
-from markets.simulator.candles import candlesticks, periods
-from markets.simulator.noise import MASK, Ints
+from markets.simulator.candles import candlesticks, historical, periods
+from markets.simulator.flood import NOTHING, Flood, Front
+from markets.simulator.hours import PAUSED_FROM, PAUSED_UNTIL
+from markets.simulator.noise import Ints
 from markets.simulator.query import Query, Refusal, malformed, opaque, unknown
 from markets.simulator.render import Json, series_fields
 from markets.simulator.selection import chosen_events, chosen_markets, rows_of
 from markets.simulator.series import Series
-from markets.simulator.trades import Place, Tape, blocks, described, newest
+from markets.simulator.tape import sources, trade_page
 from markets.simulator.universe import grid
 
 OPEN_PHASES = ("unopened", "open", "closed", "settled")
 SINGLE_CANDLES, BATCH_CANDLES, BATCH_TICKERS = 5_000, 10_000, 100
-
-
-PLACE = re.compile("[0-9]{1,18}:[0-9]{1,20}")
+ALWAYS_ANSWERED = {"/exchange/status", "/exchange/schedule"}
+SHARDS = ("Default", "Exotics", "Crypto", "Sports")
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 class Reply(NamedTuple):
@@ -38,6 +40,7 @@ class Request(NamedTuple):
     query: Query
     names: tuple[str, ...]
     now: int
+    signed: bool
 
 
 Handler = Callable[[Request], bytes]
@@ -47,9 +50,22 @@ def as_json(fields: Json) -> bytes:
     return msgspec.json.encode(fields)
 
 
+def batch(name: str, tickers: list[str]) -> list[str]:
+    if not 1 <= len(tickers) <= BATCH_TICKERS:
+        raise malformed(name, f"1 to {BATCH_TICKERS} tickers are wanted")
+    return tickers
+
+
+def session(opened: int, closed: int) -> Json:
+    return {"open_time": f"{opened:02}:00", "close_time": f"{closed:02}:00"}
+
+
 class Exchange:
-    def __init__(self, listings: Listings) -> None:
+    def __init__(self, listings: Listings, *, needs_key: bool = False, combos: int = 0) -> None:
         self.listings = listings
+        self.needs_key = needs_key
+        self.combos = combos
+        self._flood: Flood | None = None
         name = r"([^/]+)"
         self._routes: list[tuple[re.Pattern[str], Handler]] = [
             (re.compile(pattern), handler)
@@ -61,6 +77,7 @@ class Exchange:
                 (f"/series/{name}/markets/{name}/candlesticks", self.market_candles),
                 (f"/series/{name}", self.series),
                 ("/events", self.events),
+                ("/events/multivariate", self.multivariate_events),
                 ("/events/fee_changes", self.event_fee_changes),
                 (f"/events/{name}", self.event),
                 ("/markets", self.markets),
@@ -72,39 +89,62 @@ class Exchange:
                 ("/historical/cutoff", self.cutoff),
                 ("/historical/markets", self.historical_markets),
                 (f"/historical/markets/{name}", self.historical_market),
+                (f"/historical/markets/{name}/candlesticks", self.historical_candles),
+                ("/historical/trades", self.historical_trades),
             )
         ]
 
-    def respond(self, path: str, raw: Mapping[str, Sequence[str]], now: float) -> Reply:
-        """Answer a GET; `path` without the API's prefix, `now` in seconds since 1970."""
+    def respond(
+        self, path: str, raw: Mapping[str, Sequence[str]], now: float, *, signed: bool = False
+    ) -> Reply:
+        """Answer a GET; `path` without the API's prefix, `now` in seconds since 1970.
+
+        `signed`: whether the request had a key's headers.
+        """
         instant = grid(now)
         try:
+            self._refuse_maintained(path, instant)
             for pattern, handler in self._routes:
                 found = pattern.fullmatch(path)
                 if found:
-                    return Reply(200, handler(Request(Query(raw), found.groups(), instant)))
+                    request = Request(Query(raw), found.groups(), instant, signed)
+                    return Reply(200, handler(request))
             raise unknown("path", path)
         except Refusal as refusal:
             return Reply(refusal.status, refusal.body)
 
+    def _refuse_maintained(self, path: str, now: int) -> None:
+        if path not in ALWAYS_ANSWERED and self.listings.hours.maintained(now):
+            raise Refusal(503, "exchange_unavailable", "under maintenance")
+
     # Exchange
 
     def status(self, request: Request) -> bytes:
-        on = {
-            "exchange_active": True,
-            "trading_active": True,
-            "intra_exchange_transfers_active": True,
+        hours = self.listings.hours
+        resumes = hours.resumption(request.now)
+        alive = not hours.maintained(request.now)
+        state: Json = {
+            "exchange_active": alive,
+            "trading_active": resumes is None,
+            "intra_exchange_transfers_active": alive,
         }
-        names = ("Default", "Exotics", "Crypto", "Sports")
-        shards = [{"exchange_index": i, "description": name, **on} for i, name in enumerate(names)]
-        return as_json({**on, "exchange_index_statuses": shards})
+        shards = [
+            {"exchange_index": i, "description": name, **state} for i, name in enumerate(SHARDS)
+        ]
+        resumption = {} if resumes is None else {"exchange_estimated_resume_time": iso(resumes)}
+        return as_json({**state, **resumption, "exchange_index_statuses": shards})
 
     def schedule(self, request: Request) -> bytes:
-        """The simulated exchange never rests."""
-        days = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-        always = [{"open_time": "00:00", "close_time": "24:00"}]
-        week = {"start_time": iso(0), "end_time": iso(4_102_444_800), **dict.fromkeys(days, always)}
-        return as_json({"schedule": {"standard_hours": [week], "maintenance_windows": []}})
+        hours = self.listings.hours
+        week: Json = {"start_time": iso(0), "end_time": iso(4_102_444_800)}
+        week |= {day: [session(0, 24)] for day in DAYS}
+        if hours.pauses:
+            week["thursday"] = [session(0, PAUSED_FROM), session(PAUSED_UNTIL, 24)]
+        windows = [
+            {"start_datetime": iso(start), "end_datetime": iso(end)}
+            for start, end in hours.maintenance
+        ]
+        return as_json({"schedule": {"standard_hours": [week], "maintenance_windows": windows}})
 
     # Series
 
@@ -139,7 +179,6 @@ class Exchange:
 
     def events(self, request: Request) -> bytes:
         query = request.query
-        limit, nested = query.limit(200, 200), bool(query.flag("with_nested_markets"))
         board = self.listings.live(request.now)
         chosen = chosen_events(board, query, statuses=OPEN_PHASES) & ~board.combos
         tickers = query.words("tickers")
@@ -147,8 +186,16 @@ class Exchange:
             chosen &= np.array([e.ticker in set(tickers) for e in board.events], dtype=np.bool_)
         earliest = query.integer("min_close_ts")
         if earliest is not None:
-            chosen &= np.array([e.listed_close >= earliest for e in board.events], dtype=np.bool_)
-        left = np.flatnonzero(chosen)
+            chosen &= board.closes >= earliest
+        return self._event_page(board, np.flatnonzero(chosen), query)
+
+    def multivariate_events(self, request: Request) -> bytes:
+        board = self.listings.live(request.now)
+        chosen = chosen_events(board, request.query, statuses=()) & board.combos
+        return self._event_page(board, np.flatnonzero(chosen), request.query)
+
+    def _event_page(self, board: Board, left: Ints, query: Query) -> bytes:
+        limit, nested = query.limit(200, 200), bool(query.flag("with_nested_markets"))
         cursor = query.cursor()
         if cursor:
             left = left[left >= board.event_after(cursor)]
@@ -163,7 +210,7 @@ class Exchange:
         live = self.listings.live(request.now)
         i = live.event_of.get(ticker)
         if i is not None and live.visible[i]:
-            beside = live.markets([] if nested else live.rows(i))
+            beside = live.markets([] if nested else live.listed_rows(i))
             return b'{"event":' + live.event(i, nested=nested) + b',"markets":' + beside + b"}"
         past = self.listings.past(request.now)
         i = past.event_of.get(ticker)
@@ -178,40 +225,65 @@ class Exchange:
         board = self.listings.live(request.now)
         shown = (board.events[i] for i in np.flatnonzero(board.visible).tolist())
         changes = [
-            change
+            (f"{event.ticker}{CURSOR_SEPARATOR}{number}", change)
             for event in shown
-            if wanted in {"", event.ticker} and event.ticker > after
-            for change in fees.event_changes(event)
+            if wanted in {"", event.ticker}
+            for number, change in enumerate(fees.event_changes(event))
         ]
-        end = str(changes[limit - 1]["event_ticker"]) if len(changes) > limit else ""
-        return as_json({"event_fee_changes": changes[:limit], "cursor": opaque(end)})
+        left = [pair for pair in changes if pair[0] > after]
+        page = [change for _, change in left[:limit]]
+        end = left[limit - 1][0] if len(left) > limit else ""
+        return as_json({"event_fee_changes": page, "cursor": opaque(end)})
 
     # Markets
 
     def markets(self, request: Request) -> bytes:
+        """The flood first, where there is one: whoever reads the front reads combinations."""
+        query = request.query
         board = self.listings.live(request.now)
-        return self._market_page(board, chosen_markets(board, request.query), request.query)
+        rows, flood = chosen_markets(board, query), self.flood(request.now)
+        front = flood.front(query, query.limit(100, 1000)) if flood else NOTHING
+        return self._market_page(board, rows, query, front=front)
 
-    def _market_page(self, board: Board, rows: Ints, query: Query) -> bytes:
-        limit, cursor = query.limit(100, 1000), query.cursor()
+    def flood(self, now: int) -> Flood | None:
+        if self.combos and (self._flood is None or self._flood.day != now // DAY):
+            self._flood = Flood(self.combos, now, self.listings.live(now).events)
+        return self._flood
+
+    def _market_page(
+        self, board: Board, rows: Ints, query: Query, *, front: Front = NOTHING
+    ) -> bytes:
+        limit, cursor = query.limit(100, 1000) - len(front.rows), query.cursor()
         if cursor:
             rows = rows[rows >= board.row_after(cursor)]
         page = rows[:limit].tolist()
-        end = board.cursor_at(page[-1]) if len(rows) > limit else ""
-        return b'{"markets":' + board.markets(page) + self._cursor(end)
+        end = ""
+        if front.more or len(rows) > limit:
+            end = board.cursor_at(page[-1]) if page else front.end
+        listed = [*front.rows, board.markets(page)[1:-1]] if page else front.rows
+        return b'{"markets":[' + b",".join(listed) + b"]" + self._cursor(end)
 
     def _cursor(self, end: str) -> bytes:
         return b',"cursor":"' + opaque(end).encode() + b'"}'
 
     def market(self, request: Request) -> bytes:
+        flood = self.flood(request.now)
+        number = flood.number_of(request.names[0]) if flood else None
+        if flood and number is not None:
+            return b'{"market":' + flood.row(number) + b"}"
         board = self.listings.live(request.now)
         return b'{"market":' + board.market(self._row(board, request.names[0])) + b"}"
 
     def _row(self, board: Board, ticker: str) -> int:
-        row = board.row_of.get(ticker)
-        if row is None or not board.visible[board.prices.traits.event[row]]:
+        rows = self._rows(board, [ticker])
+        if not rows:
             raise unknown("market", ticker)
-        return row
+        return rows[0]
+
+    def _rows(self, board: Board, tickers: Sequence[str]) -> list[int]:
+        """Of those that the board lists; batches have no word for the others."""
+        found = (board.row_of.get(ticker) for ticker in tickers)
+        return [row for row in found if row is not None and board.listed[row]]
 
     def orderbook(self, request: Request) -> bytes:
         board = self.listings.live(request.now)
@@ -220,54 +292,22 @@ class Exchange:
         return as_json({"orderbook_fp": orderbook(board.prices, row, request.now, depth=depth)})
 
     def orderbooks(self, request: Request) -> bytes:
+        if self.needs_key and not request.signed:
+            raise Refusal(401, "unauthorized", "a key's three headers are wanted")
         board = self.listings.live(request.now)
-        rows = [self._row(board, ticker) for ticker in self._batch(request.query, "tickers")]
+        rows = self._rows(board, batch("tickers", request.query.repeated("tickers")))
         books = [orderbook(board.prices, row, request.now, depth=0) for row in rows]
         named = zip(rows, books, strict=True)
         return as_json(
             {"orderbooks": [{"ticker": board.tickers[r], "orderbook_fp": b} for r, b in named]}
         )
 
-    def _batch(self, query: Query, name: str) -> list[str]:
-        tickers = query.words(name)
-        if not 1 <= len(tickers) <= BATCH_TICKERS:
-            raise malformed(name, f"1 to {BATCH_TICKERS} tickers are wanted")
-        return tickers
-
     # Trades and candlesticks
 
     def trades(self, request: Request) -> bytes:
-        query = request.query
-        board = self.listings.live(request.now)
-        limit, block = query.limit(100, 1000), query.flag("is_block_trade")
-        start = max(query.integer("min_ts") or 0, self.listings.cutoff(request.now))
-        latest = query.integer("max_ts")
-        end = request.now if latest is None else min(latest, request.now)
-        ticker = query.text("ticker")
-        rows = np.flatnonzero(board.visible[board.prices.traits.event])
-        if ticker:
-            rows = np.array([self._row(board, ticker)])
-        after = self._place(query)
-        span = (start, max(start, end))
-        found = newest(board.prices, rows, span, after=after, most=limit + 1)
-        cursor = self._trade_cursor(found, limit)
-        page = found.pick(np.arange(min(limit, len(found.rows))))
-        if block is not None:
-            page = page.pick(blocks(board.prices, page) == block)
-        return as_json({"trades": described(board.prices, page, board.tickers), "cursor": cursor})
-
-    def _place(self, query: Query) -> Place | None:
-        micros, _, identity = query.cursor().partition(":")
-        if not micros:
-            return None
-        if not PLACE.fullmatch(query.cursor()) or int(identity) > MASK:
-            raise malformed("cursor", "not one of ours")
-        return Place(int(micros), int(identity))
-
-    def _trade_cursor(self, found: Tape, limit: int) -> str:
-        if len(found.rows) <= limit:
-            return ""
-        return opaque(f"{found.micros[limit - 1]}:{found.ids[limit - 1]}")
+        found = sources([self.listings.live(request.now)], request.query.text("ticker"))
+        since = self.listings.cutoff(request.now)
+        return trade_page(found, request.query, since=since, until=request.now)
 
     def market_candles(self, request: Request) -> bytes:
         series, ticker = request.names
@@ -280,14 +320,13 @@ class Exchange:
 
     def candles(self, request: Request) -> bytes:
         board = self.listings.live(request.now)
-        tickers = self._batch(request.query, "market_tickers")
-        rows = [self._row(board, ticker) for ticker in tickers]
+        rows = self._rows(board, batch("market_tickers", request.query.words("market_tickers")))
         found = self._candles(board, rows, request, most=BATCH_CANDLES)
         return as_json(
             {
                 "markets": [
-                    {"market_ticker": ticker, "candlesticks": candles}
-                    for ticker, candles in zip(tickers, found, strict=True)
+                    {"market_ticker": board.tickers[row], "candlesticks": candles}
+                    for row, candles in zip(rows, found, strict=True)
                 ]
             }
         )
@@ -340,3 +379,18 @@ class Exchange:
     def historical_market(self, request: Request) -> bytes:
         board = self.listings.past(request.now)
         return b'{"market":' + board.market(self._row(board, request.names[0])) + b"}"
+
+    def historical_candles(self, request: Request) -> bytes:
+        ticker, board = request.names[0], self.listings.past(request.now)
+        candles = self._candles(board, [self._row(board, ticker)], request, most=SINGLE_CANDLES)[0]
+        return as_json({"ticker": ticker, "candlesticks": [historical(each) for each in candles]})
+
+    def historical_trades(self, request: Request) -> bytes:
+        """Trades have a cutoff of their own: also those of markets that are still open."""
+        ticker = request.query.text("ticker")
+        boards = [self.listings.live(request.now), self.listings.past(request.now)]
+        found = sources(boards, ticker)
+        if ticker and not found:
+            raise unknown("market", ticker)
+        until = self.listings.cutoff(request.now)
+        return trade_page(found, request.query, since=0, until=until)

@@ -8,12 +8,13 @@ and `at` instants on the 5-second grid, of the same length. A missing bid is 0, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from markets.simulator.cadence import STEP
+from markets.simulator.hours import Hours
 from markets.simulator.noise import Bools, Floats, Ints, Keys, brownian, mix, phi, uniform
 from markets.simulator.series import GRIDS
 from markets.simulator.universe import Event
@@ -50,6 +51,9 @@ class Lives:
     hush: Ints
     knee: Ints
     ended: Ints
+    # The end as it was listed at first, and when the listing was put right, or NEVER.
+    listed_close: Ints
+    relisted: Ints
     determined: Ints
     settled: Ints
     timer: Ints
@@ -75,9 +79,11 @@ class Lives:
             hush=ints("hush"),
             knee=ints("knee"),
             ended=ints("ended"),
+            listed_close=ints("listed_close"),
+            relisted=ints("relisted"),
             determined=ints("determined"),
             settled=ints("settled"),
-            timer=np.array(traits("timer"), dtype=np.int64),
+            timer=np.array(traits("dispute"), dtype=np.int64),
             disputed=np.array([event.disputed for event in events], dtype=np.bool_),
             known=np.array(traits("known")),
             reveal=np.array([event.reveal for event in events]),
@@ -145,40 +151,72 @@ def window_steps(key: Keys, window: Ints, pace: Ints) -> Ints:
     return np.asarray(window * pace + (mix(key, window) % pace.astype(np.uint64)).astype(np.int64))
 
 
+class Spans(NamedTuple):
+    """The events' lives in trading time."""
+
+    opened: Ints
+    hush: Ints
+    knee: Ints
+    ended: Ints
+
+
+def undisturbed(traits: Traits, lives: Lives, spans: Spans) -> Traits:
+    """Pauses cost the trades that would have happened in them."""
+    calm = (spans.hush - spans.opened) / np.maximum(lives.hush - lives.opened, 1)
+    late = (spans.ended - spans.knee) / np.maximum(lives.ended - lives.knee, 1)
+    return replace(
+        traits,
+        calm_trades=traits.calm_trades * calm[traits.event],
+        late_trades=traits.late_trades * late[traits.event],
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """The latent process of a set of events, and all that follows from it."""
+    """The latent process of a set of events, and all that follows from it.
+
+    Instants that come in or go out are the wall's; the process itself knows trading time only.
+    """
 
     lives: Lives
     traits: Traits
-    bias: bool = True
+    bias: bool
+    hours: Hours
+    spans: Spans
 
     @classmethod
-    def of(cls, events: Sequence[Event], *, bias: bool) -> Prices:
+    def of(cls, events: Sequence[Event], *, bias: bool, hours: Hours) -> Prices:
         lives = Lives.of(events)
-        return cls(lives, Traits.of(events, lives), bias)
+        bounds = (lives.opened, lives.hush, lives.knee, lives.ended)
+        spans = Spans(*(hours.elapsed(each) for each in bounds))
+        traits = undisturbed(Traits.of(events, lives), lives, spans)
+        return cls(lives, traits, bias, hours, spans)
+
+    def _instants(self, events: Ints, elapsed: Ints) -> Ints:
+        # What opens as a pause ends has the trading time at which the pause began.
+        return np.maximum(self.hours.instant(elapsed), self.lives.opened[events])
 
     def last_change(self, events: Ints, at: Ints) -> Ints:
         """The newest instant at which the events' quotes were set anew: one in each window."""
-        lives = self.lives
-        late = at >= lives.knee[events]
-        start = np.where(late, lives.knee[events], lives.opened[events])
+        lives, spans, now = self.lives, self.spans, self.hours.elapsed(at)
+        late = now >= spans.knee[events]
+        start = np.where(late, spans.knee[events], spans.opened[events])
         pace = np.where(late, lives.late_pace[events], lives.calm_pace[events])
-        last = np.where(late, lives.ended[events] - STEP, lives.hush[events])
-        step = (np.minimum(at, last) - start) // STEP
+        last = np.where(late, spans.ended[events] - STEP, spans.hush[events])
+        step = (np.minimum(now, last) - start) // STEP
         window = step // pace
         key = mix(lives.key[events], CLOCK + late)
-        now, before = window_steps(key, window, pace), window_steps(key, window - 1, pace)
-        changed = np.where(now <= step, now, before)
-        return np.asarray(start + np.maximum(changed, 0) * STEP)
+        here, before = window_steps(key, window, pace), window_steps(key, window - 1, pace)
+        changed = np.where(here <= step, here, before)
+        return self._instants(events, start + np.maximum(changed, 0) * STEP)
 
     def changes(self, event: int, start: int, end: int) -> Ints:
         """The instants in (start, end] at which one event's quotes were set anew."""
-        lives = self.lives
-        opened, hush, knee = lives.opened[event], lives.hush[event], lives.knee[event]
+        opened, hush, knee, ended = (column[event] for column in self.spans)
         calm = self._stretch(event, opened, hush, late=False)
-        late = self._stretch(event, knee, lives.ended[event] - STEP, late=True)
-        found = np.unique(np.concatenate([calm[calm < knee], late]))
+        late = self._stretch(event, knee, ended - STEP, late=True)
+        moves = np.concatenate([calm[calm < knee], late])
+        found = np.unique(self._instants(np.full(len(moves), event), moves))
         return np.asarray(found[(found > start) & (found <= end)])
 
     def _stretch(self, event: int, start: np.int64, last: np.int64, *, late: bool) -> Ints:
@@ -191,13 +229,19 @@ class Prices:
 
     def learned(self, events: Ints, at: Ints) -> Floats:
         """The share of the final draw's variance known at an instant, in [0, 1)."""
-        lives = self.lives
-        opened, hush, knee = lives.opened[events], lives.hush[events], lives.knee[events]
-        known, reveal = lives.known[events], lives.reveal[events]
-        calm = np.clip((at - opened) / np.maximum(hush - opened, 1), 0.0, 1.0)
-        late = np.clip((at - knee) / np.maximum(lives.ended[events] - knee, 1), 0.0, 1.0)
-        share = np.where(at >= knee, known + (reveal - known) * late, known * calm)
+        known, reveal = self.lives.known[events], self.lives.reveal[events]
+        calm, late = self._progress(events, at)
+        begun = self.hours.elapsed(at) >= self.spans.knee[events]
+        share = np.where(begun, known + (reveal - known) * late, known * calm)
         return np.asarray(np.minimum(share, 1.0 - 1e-7))
+
+    def _progress(self, events: Ints, at: Ints) -> tuple[Floats, Floats]:
+        """How much of the calm and of the last stretch is over."""
+        now = self.hours.elapsed(at)
+        opened, hush, knee, ended = (column[events] for column in self.spans)
+        calm = np.clip((now - opened) / np.maximum(hush - opened, 1), 0.0, 1.0)
+        late = np.clip((now - knee) / np.maximum(ended - knee, 1), 0.0, 1.0)
+        return calm, late
 
     def chances(self, rows: Ints, at: Ints) -> Floats:
         """The true probability of YES given what is known: a martingale that ends in the result."""
@@ -270,11 +314,8 @@ class Prices:
 
     def trade_clock(self, rows: Ints, at: Ints) -> Floats:
         """How many trades are due: grows evenly in the calm and in the last stretch."""
-        traits, lives = self.traits, self.lives
-        events = traits.event[rows]
-        opened, hush, knee = lives.opened[events], lives.hush[events], lives.knee[events]
-        calm = np.clip((at - opened) / np.maximum(hush - opened, 1), 0.0, 1.0)
-        late = np.clip((at - knee) / np.maximum(lives.ended[events] - knee, 1), 0.0, 1.0)
+        traits = self.traits
+        calm, late = self._progress(traits.event[rows], at)
         return np.asarray(traits.calm_trades[rows] * calm + traits.late_trades[rows] * late)
 
     def trade_count(self, rows: Ints, at: Ints) -> Ints:
@@ -286,15 +327,15 @@ class Prices:
 
     def trade_times(self, rows: Ints, number: Ints) -> Ints:
         """When trades happened, in microseconds: the clock read backwards."""
-        traits, lives = self.traits, self.lives
-        events = traits.event[rows]
+        traits = self.traits
         clock = number + uniform(mix(traits.key[rows], TRADE), number)
         calm, late = traits.calm_trades[rows], traits.late_trades[rows]
-        opened, hush = lives.opened[events], lives.hush[events]
-        knee, ended = lives.knee[events], lives.ended[events]
-        early = opened + clock / calm * (hush - opened)
-        later = knee + (clock - calm) / late * (ended - knee)
-        seconds = np.minimum(np.where(clock < calm, early, later), ended - 1e-3)
+        opened, hush, knee, ended = (column[traits.event[rows]] for column in self.spans)
+        # A stretch that lies within a pause has no trades.
+        early = opened + clock / np.maximum(calm, 1e-9) * (hush - opened)
+        later = knee + (clock - calm) / np.maximum(late, 1e-9) * (ended - knee)
+        elapsed = np.minimum(np.where(clock < calm, early, later), ended - 1e-3)
+        seconds = self.hours.instant(elapsed)
         return np.asarray((seconds * 1e6).astype(np.int64))
 
     def volume(self, rows: Ints, count: Ints) -> Ints:

@@ -46,6 +46,10 @@ class Query:
         joined = ",".join(self._raw.get(name, ()))
         return [word for word in joined.split(",") if word]
 
+    def repeated(self, name: str) -> list[str]:
+        """A list whose values are a parameter each; a comma is part of the value."""
+        return [value for value in self._raw.get(name, ()) if value]
+
     def integer(self, name: str, *, low: int = 0, high: int = LARGEST) -> int | None:
         text = self.text(name)
         if not text:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from markets.simulator.cadence import DAY, iso
-from markets.simulator.noise import fraction
+from markets.simulator.noise import brownian, phi
 from markets.simulator.series import GRIDS, Series
 from markets.simulator.shapes import Outcome, figure
 from markets.simulator.universe import Event
@@ -31,9 +33,6 @@ STATUS = (
 )
 
 Json = dict[str, object]
-
-FEE_SEASONS = (1.0, 0.5)
-OVERRIDDEN = 0.03
 
 
 class Quote(NamedTuple):
@@ -79,7 +78,7 @@ def condition(outcome: Outcome) -> str:
     return f"{beyond} {outcome.floor:,}"
 
 
-def market_heads(event: Event) -> list[bytes]:
+def market_heads(event: Event, provisional: Sequence[bool]) -> list[bytes]:
     """The start of each market's JSON object: what is the market's own and never changes."""
     words = event.words()
     rule = event.series.rule
@@ -95,9 +94,10 @@ def market_heads(event: Event) -> list[bytes]:
                     "{condition}", condition(outcome)
                 ),
                 **strikes(outcome),
+                **({"is_provisional": True} if brief else {}),
             }
         )[:-1]
-        for outcome in event.outcomes
+        for outcome, brief in zip(event.outcomes, provisional, strict=True)
     ]
 
 
@@ -169,56 +169,71 @@ def market_tail(quote: Quote, life: str) -> bytes:
     ).encode()
 
 
-def lives_of(event: Event, phase: int) -> list[str]:
+def lives_of(event: Event, phase: int, at: int) -> list[str]:
     """Each market's fields that follow the life of its event."""
-    closed = event.ended if phase >= CLOSED else event.listed_close
+    closed = event.ended if phase >= CLOSED else event.close_at(at)
     common = (
         f'"status":"{STATUS[phase]}","close_time":"{iso(closed)}",'
-        f'"updated_time":"{iso(updated_at(event, phase))}",'
+        f'"updated_time":"{iso(updated_at(event, phase, at))}",'
     )
     if phase < DETERMINED:
         return [common + '"result":"","expiration_value":""}'] * len(event.outcomes)
     paid = f',"settlement_ts":"{iso(event.settled)}"' if phase >= FINALIZED else ""
-    figure_text = expiration_value(event)
+    at_first = phase < AMENDED
+    figure_text = expiration_value(event, at_first=at_first)
     return [
         f'{common}"result":"{result}","expiration_value":"{figure_text}",'
         f'"settlement_value_dollars":"{value}"{paid}}}'
-        for result, value in (settlement(event, outcome) for outcome in event.outcomes)
+        for result, value in settlements(event, at_first=at_first)
     ]
 
 
-def updated_at(event: Event, phase: int) -> int:
-    if phase >= FINALIZED:
-        return event.settled
-    if phase >= DETERMINED:
-        return event.determined
-    return event.ended if phase == CLOSED else event.created
+def updated_at(event: Event, phase: int, at: int) -> int:
+    if phase < CLOSED:
+        return event.relisted if at >= event.relisted else event.created
+    dispute = event.series.dispute
+    return {
+        CLOSED: event.ended,
+        DETERMINED: event.determined,
+        DISPUTED: event.determined + dispute,
+        AMENDED: event.determined + 3 * dispute,
+    }.get(phase, event.settled)
 
 
-def settlement(event: Event, outcome: Outcome) -> tuple[str, str]:
-    """Result and YES value. A game that was not played pays everybody half, a pair of legs both."""
+def settlements(event: Event, *, at_first: bool) -> list[tuple[str, str]]:
+    """Results and YES values. A game not played pays everybody half, a pair of legs both."""
     if event.void:
-        return "scalar", "0.2500" if event.legs else "0.5000"
-    return ("yes", "1.0000") if event.wins(outcome) else ("no", "0.0000")
+        return [("scalar", "0.2500" if event.legs else "0.5000")] * len(event.outcomes)
+    if event.scalar:
+        return [("scalar", PRICES[cents * 100]) for cents in fair_cents(event)]
+    won = (event.wins(outcome, at_first=at_first) for outcome in event.outcomes)
+    return [("yes", "1.0000") if each else ("no", "0.0000") for each in won]
 
 
-def expiration_value(event: Event) -> str:
+def fair_cents(event: Event) -> list[int]:
+    """What each outcome was worth, given all that had been learned when trading ended."""
+    known = event.reveal
+    path = brownian(np.array([event.key], dtype=np.uint64), np.array([known]))[0]
+    bounds = np.array([(outcome.low, outcome.high) for outcome in event.outcomes])
+    chances = np.diff(phi((bounds - path) / np.sqrt(1.0 - known)))[:, 0]
+    return [int(cents) for cents in np.clip(np.rint(chances * 100), 1, 99)]
+
+
+def expiration_value(event: Event, *, at_first: bool) -> str:
     if event.void:
         return "Not played"
+    if event.scalar:
+        return "Not published"
     draw = event.draw
     if draw.spread and not event.legs:
-        return str(figure(draw.center + draw.spread * event.end_point, draw.decimals))
-    return next((o.label for o in event.outcomes if event.wins(o)), "None of the listed")
-
-
-def fee_override(event: Event) -> float | None:
-    """A few events are cheaper than their series, from the day they are listed."""
-    overridden = event.series.category == "Sports" and fraction(event.key, 7) < OVERRIDDEN
-    return 0.5 if overridden else None
+        point = event.first_point if at_first else event.end_point
+        return str(figure(draw.center + draw.spread * point, draw.decimals))
+    won = (o.label for o in event.outcomes if event.wins(o, at_first=at_first))
+    return next(won, "None of the listed")
 
 
 def event_head(event: Event) -> bytes:
-    """An event's JSON object up to its closing brace, which is left off for the markets."""
+    """An event's JSON object up to its closing brace, which is left off for fees and markets."""
     series, words = event.series, event.words()
     exclusive = series.exclusive and not event.legs
     fields: Json = {
@@ -235,9 +250,6 @@ def event_head(event: Event) -> bytes:
         "last_updated_ts": iso(event.created),
         "exchange_index": series.exchange_index,
     }
-    override = fee_override(event)
-    if override is not None:
-        fields |= {"fee_type_override": series.fee_type, "fee_multiplier_override": override}
     return msgspec.json.encode(fields)[:-1]
 
 

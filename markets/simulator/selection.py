@@ -37,7 +37,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 
 def chosen_events(board: Board, query: Query, *, statuses: tuple[str, ...]) -> Bools:
     """The events that the parameters common to /events and /markets leave."""
-    chosen = board.visible
+    chosen = board.visible.copy()
     status = query.choice("status", statuses)
     if status:
         chosen &= np.isin(board.phases, PHASES[status])
@@ -62,11 +62,12 @@ def rows_of(board: Board, query: Query, chosen: Bools) -> Ints:
     if event:
         chosen &= np.array([each.ticker == event for each in board.events], dtype=np.bool_)
     tickers = query.words("tickers")
+    wanted = chosen[board.prices.traits.event] & board.listed
     if not tickers:
-        return np.flatnonzero(chosen[board.prices.traits.event])
+        return np.flatnonzero(wanted)
     found = {board.row_of[ticker] for ticker in tickers if ticker in board.row_of}
     rows = np.array(sorted(found), dtype=np.int64)
-    return rows[chosen[board.prices.traits.event[rows]]]
+    return rows[wanted[rows]]
 
 
 def among_times(board: Board, query: Query) -> Bools:
@@ -113,8 +114,10 @@ def times_of(board: Board, family: str) -> Ints:
     if family == "settled":
         return settled
     if family == "close":
-        listed = np.array([event.listed_close for event in board.events], dtype=np.int64)
-        return np.where(phases >= CLOSED, lives.ended, listed)
-    updated = np.where(phases == CLOSED, lives.ended, lives.created)
+        return board.closes
+    updated = np.where(board.at >= lives.relisted, lives.relisted, lives.created)
+    updated = np.where(phases >= CLOSED, lives.ended, updated)
     updated = np.where(phases >= DETERMINED, lives.determined, updated)
+    updated += np.where(phases == DISPUTED, lives.timer, 0)
+    updated += np.where(phases == AMENDED, 3 * lives.timer, 0)
     return np.maximum(updated, settled)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from markets.simulator.cadence import DAY, HOUR, STEP, Cadence, day_code, day_label
+from markets.simulator.cadence import DAY, HOUR, MINUTE, STEP, Cadence, day_code, day_label
 from markets.simulator.shapes import Bins, Field, Match, Shape
 
 # Label: upper end of the lower edge zone (the upper zone mirrors it), step in the edges, step in
@@ -18,6 +18,11 @@ GRIDS: dict[str, tuple[int, int, int]] = {
     "center_half_edge_quint_cent": (1000, 20, 50),
     "center_deci_edge_centi_cent": (100, 1, 10),
 }
+
+
+# No dispute is decided sooner than in this time, and no end is put off by more than that.
+SHORTEST_DISPUTE = 10 * MINUTE
+LONGEST_DELAY = 8 * HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +84,20 @@ class Series:
         return min(self.lead, DAY // 2) // STEP * STEP
 
     @property
+    def dispute(self) -> int:
+        """A dispute takes four of these from the first result to the payment."""
+        return max(self.timer, SHORTEST_DISPUTE)
+
+    @property
+    def movable(self) -> bool:
+        """Whether the end may be put off: of a number that somebody publishes late."""
+        return self.lead >= DAY and not self.early and not self.duration
+
+    @property
     def tail(self) -> int:
         """Every event is settled this long after its anchor."""
-        return self.duration * 2 + self.delay * 2 + self.timer * 4
+        delays = LONGEST_DELAY if self.movable else 0
+        return self.duration * 2 + self.delay * 2 + self.dispute * 4 + delays
 
     def cadence_of(self, line: int) -> Cadence:
         return self.cadence.later(line * self.spacing % self.cadence.period)

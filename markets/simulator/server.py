@@ -7,13 +7,13 @@ import signal
 import threading
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypedDict, Unpack, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
@@ -21,7 +21,8 @@ import msgspec
 from markets.simulator.board import Listings
 from markets.simulator.cadence import DAY
 from markets.simulator.exchange import Exchange, Reply
-from markets.simulator.faults import TOO_MANY, Fault, Faults, spoilt
+from markets.simulator.faults import TOO_MANY, Asked, Fault, Faults
+from markets.simulator.hours import Hours, Span
 from markets.simulator.query import error_body
 from markets.simulator.universe import Universe, grid
 
@@ -31,6 +32,7 @@ PAST = "/simulator/at/"
 COST = 10
 BURST_SECONDS = 3
 LARGEST_HEAD = 65_536
+KEY_HEADERS = ("kalshi-access-key", "kalshi-access-timestamp", "kalshi-access-signature")
 PHRASES = {member.value: member.phrase for member in HTTPStatus}
 
 
@@ -79,6 +81,8 @@ class Call(NamedTuple):
     target: str
     body: bytes
     keep_alive: bool
+    # Whether it has the three headers of a key; what they say is not checked.
+    signed: bool
 
 
 class Answer(NamedTuple):
@@ -112,9 +116,10 @@ class Service:
             return Answer(TOO_MANY)
         query = parse_qs(target.query, keep_blank_values=True)
         path = path.removeprefix(PREFIX)
-        found = self.faults.take(path)
-        reply = self.exchange.respond(path, query, self.clock.now())
-        reply = spoilt(reply, found, cursor=query.get("cursor", [""])[0])
+        asked = Asked(path, query)
+        reply = self.exchange.respond(path, query, self.clock.now(), signed=call.signed)
+        found = self.faults.take(asked)
+        reply = self.faults.spoil(reply, found, asked)
         return Answer(reply, sum(f.latency for f in found), any(f.cut for f in found))
 
     def remember(self, path: str, query: str) -> Reply:
@@ -217,7 +222,8 @@ def read(head: bytes, rest: bytes) -> Call | None:
     if len(rest) < size:
         return None
     wants = headers.get("connection", "close" if version == "HTTP/1.0" else "keep-alive")
-    return Call(method, target, rest[:size], wants.lower() == "keep-alive")
+    signed = all(headers.get(name) for name in KEY_HEADERS)
+    return Call(method, target, rest[:size], wants.lower() == "keep-alive", signed)
 
 
 def head_of(reply: Reply, *, keep_alive: bool) -> bytes:
@@ -265,30 +271,50 @@ class Running:
         self.service.faults.clear()
 
 
+class Options(TypedDict, total=False):
+    """What an exchange can be told beyond its universe and its clock."""
+
+    # Tokens a second; 0, as without it: no limit.
+    rate: float
+    bias: bool
+    retention: int
+    pauses: bool
+    # Spans of seconds since 1970 in which nothing but the exchange's own state is answered.
+    maintenance: Sequence[Span]
+    needs_key: bool
+    combos: int
+
+
+def service(universe: Universe, clock: Clock, options: Options) -> Service:
+    hours = Hours(
+        pauses=options.get("pauses", True), maintenance=list(options.get("maintenance", ()))
+    )
+    retention = options.get("retention", 2 * DAY)
+    listings = Listings(universe, bias=options.get("bias", True), retention=retention, hours=hours)
+    exchange = Exchange(
+        listings, needs_key=options.get("needs_key", False), combos=options.get("combos", 0)
+    )
+    return Service(exchange, clock, rate=options.get("rate", 0.0))
+
+
 @contextmanager
 def running(
-    universe: Universe,
-    *,
-    clock: Clock | None = None,
-    rate: float = 0.0,
-    bias: bool = True,
-    retention: int = 2 * DAY,
+    universe: Universe, *, clock: Clock | None = None, **options: Unpack[Options]
 ) -> Iterator[Running]:
     """Serve a universe on a free port for the time of a with block."""
-    exchange = Exchange(Listings(universe, bias=bias, retention=retention))
-    service = Service(exchange, clock or Clock.starting(), rate=rate)
+    serving = service(universe, clock or Clock.starting(), options)
     address: Future[str] = Future()
     running_in: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def main() -> None:
         stop = asyncio.Event()
         running_in.set_result((asyncio.get_running_loop(), stop))
-        await serve(service, port=0, stop=stop, ready=address.set_result)
+        await serve(serving, port=0, stop=stop, ready=address.set_result)
 
     thread = threading.Thread(target=asyncio.run, args=(main(),), name="simulated-exchange")
     thread.start()
     try:
-        yield Running(address.result(timeout=30), service)
+        yield Running(address.result(timeout=30), serving)
     finally:
         loop, stop = running_in.result(timeout=30)
         loop.call_soon_threadsafe(stop.set)
@@ -303,15 +329,40 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=200.0, help="tokens a second, 0: no limit")
     parser.add_argument("--retention-days", type=float, default=2.0, help="before history begins")
     parser.add_argument("--no-bias", action="store_true", help="quote longshots at their worth")
+    parser.add_argument("--no-pauses", action="store_true", help="trade on Thursday mornings too")
+    parser.add_argument(
+        "--maintenance",
+        type=span,
+        action="append",
+        default=[],
+        metavar="START:END",
+        help="seconds since 1970 between which the exchange is closed; may be repeated",
+    )
+    parser.add_argument("--needs-key", action="store_true", help="for many order books at once")
+    parser.add_argument("--combos", type=int, default=0, help="combinations in the way of /markets")
+
+
+def span(text: str) -> Span:
+    start, _, end = text.partition(":")
+    if int(start) >= int(end):
+        raise ValueError("ends before it begins")
+    return int(start), int(end)
 
 
 def run(options: Namespace, announce: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM."""
     universe = Universe(seed=options.seed, markets=options.markets)
-    retention = int(options.retention_days * DAY)
-    listings = Listings(universe, bias=not options.no_bias, retention=retention)
     clock = Clock.starting(speed=options.speed)
-    service = Service(Exchange(listings), clock, rate=options.rate)
+    chosen: Options = {
+        "rate": options.rate,
+        "bias": not options.no_bias,
+        "retention": int(options.retention_days * DAY),
+        "pauses": not options.no_pauses,
+        "maintenance": options.maintenance,
+        "needs_key": options.needs_key,
+        "combos": options.combos,
+    }
+    serving = service(universe, clock, chosen)
 
     def ready(url: str) -> None:
         words = f"{options.markets} markets, seed {options.seed}, speed {options.speed:g}"
@@ -321,7 +372,7 @@ def run(options: Namespace, announce: Callable[[str], None]) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        listings.live(grid(clock.now()))
-        await serve(service, port=options.port, stop=stop, ready=ready)
+        serving.exchange.listings.live(grid(clock.now()))
+        await serve(serving, port=options.port, stop=stop, ready=ready)
 
     asyncio.run(main())

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import copysign
 
-from markets.simulator.cadence import DAY, MINUTE, STEP
+from markets.simulator.cadence import DAY, HOUR, MINUTE, STEP
 from markets.simulator.catalogue import COMBO, catalogue
 from markets.simulator.noise import MASK, end_point, fraction, key_of
-from markets.simulator.series import Series
+from markets.simulator.series import LONGEST_DELAY, Series
 from markets.simulator.shapes import Draw, Occasion, Outcome
 
 COMBO_LINES = 8
 # A game's markets are listed as closing this long after its start, and close when it is decided.
 OVERHANG = 14 * DAY
+NEVER = 1 << 40
+# Shares of the events to which it happens; games are not played, numbers not published.
+DISPUTED, CORRECTED, VOID, UNPUBLISHED, POSTPONED = 0.02, 0.5, 0.02, 0.02, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,17 @@ class Event:
     hush: int
     knee: int
     ended: int
+    # As listed at first; put right at `relisted`, before the end, or else by the end itself.
     listed_close: int
+    relisted: int
     determined: int
     settled: int
     disputed: bool
+    # The result published at first was wrong.
+    corrected: bool
     void: bool
+    # Settled at a fair price, as nobody published the number.
+    scalar: bool
     draw: Draw
     legs: tuple[tuple[str, str], ...] = ()
 
@@ -67,18 +77,29 @@ class Event:
 
     @property
     def reveal(self) -> float:
-        """Nothing is learned of a game that is never played."""
-        return self.series.known if self.void else self.series.reveal
+        """Nothing is learned of a game that is never played, or of a number never published."""
+        return self.series.known if self.void or self.scalar else self.series.reveal
 
     @property
     def end_point(self) -> float:
         return end_point(self.key)
 
+    @property
+    def first_point(self) -> float:
+        """What is published at first: where it is corrected later, a figure nearer to the usual."""
+        point = self.end_point
+        return point - copysign(1.0, point) if self.corrected else point
+
+    def close_at(self, at: int) -> int:
+        """The close as an open market's listing has it."""
+        return self.ended if at >= self.relisted else self.listed_close
+
     def tickers(self) -> list[str]:
         return [f"{self.ticker}-{outcome.suffix}" for outcome in self.outcomes]
 
-    def wins(self, outcome: Outcome) -> bool:
-        return outcome.low < self.end_point <= outcome.high
+    def wins(self, outcome: Outcome, *, at_first: bool = False) -> bool:
+        point = self.first_point if at_first else self.end_point
+        return outcome.low < point <= outcome.high
 
     def words(self) -> dict[str, str]:
         """What the series' texts may name."""
@@ -160,10 +181,11 @@ class Universe:
         anchor = series.cadence_of(line.index).anchor(number)
         opened = grid(anchor - series.lead)
         key = key_of(self.seed, f"event:{ticker}")
-        ended = grid(anchor + series.duration * (0.8 + 0.4 * fraction(key, 1)))
-        knee = anchor if series.duration else grid(ended - series.knee)
+        planned = grid(anchor + series.duration * (0.8 + 0.4 * fraction(key, 1)))
+        knee = anchor if series.duration else grid(planned - series.knee)
+        relisted, ended = self._postponed(series, key, opened, planned=planned)
         determined = grid(ended + series.delay * (0.5 + fraction(key, 2)))
-        disputed = fraction(key, 3) < 0.01
+        disputed = fraction(key, 3) < DISPUTED
         return Event(
             line=line,
             ticker=ticker,
@@ -174,13 +196,24 @@ class Universe:
             hush=knee - self._pause(series, key),
             knee=max(knee, opened),
             ended=ended,
-            listed_close=grid(anchor + OVERHANG) if series.early else ended,
+            listed_close=grid(anchor + OVERHANG) if series.early else planned,
+            relisted=relisted,
             determined=determined,
-            settled=grid(determined + series.timer * (4 if disputed else 1)),
+            settled=grid(determined + (4 * series.dispute if disputed else series.timer)),
             disputed=disputed,
-            void=bool(series.duration) and fraction(key, 4) < 0.02,
+            corrected=disputed and fraction(key, 9) < CORRECTED,
+            void=bool(series.duration) and fraction(key, 4) < VOID,
+            scalar=not series.duration and fraction(key, 8) < UNPUBLISHED,
             draw=series.shape.draw(Occasion(key, line.family, anchor, opened, line.index)),
         )
+
+    def _postponed(self, series: Series, key: int, opened: int, *, planned: int) -> tuple[int, int]:
+        """When it becomes known that trading goes on for longer, and until when it does."""
+        if not series.movable or fraction(key, 10) >= POSTPONED:
+            return NEVER, planned
+        known = planned - (0.5 + 2.5 * fraction(key, 13)) * HOUR
+        delay = HOUR + (LONGEST_DELAY - HOUR) * fraction(key, 14)
+        return max(grid(known), opened + STEP), grid(planned + delay)
 
     def _pause(self, series: Series, key: int) -> int:
         if series.lead < DAY or fraction(key, 5) > 0.04:

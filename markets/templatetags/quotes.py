@@ -115,6 +115,25 @@ def until(instant: datetime, now: datetime) -> str:
 
 
 @register.filter
+def gist(error: str) -> str:
+    """What went wrong without the details, which name hosts: the tier, or the kind of error."""
+    return error.partition(":")[0]
+
+
+@register.filter
+def of(found: Mapping[str, Any], name: str) -> Any:
+    return found.get(name)
+
+
+@register.filter
+def seconds(number: float | None) -> str:
+    """Whole above ten; of less a tenth tells something."""
+    if number is None:
+        return UNKNOWN
+    return f"{number:,.0f} s" if number >= 10 else f"{number:.1f} s"
+
+
+@register.filter
 def utc(instant: datetime | None) -> str:
     return f"{instant:%-d %b %Y, %H:%M:%S} UTC" if instant else UNKNOWN
 

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from markets.kalshi.client import KalshiClient
+from markets.kalshi.signing import Signer
 
 URL = "http://exchange.test/trade-api/v2"
 PAGE = 2
@@ -58,13 +59,21 @@ def market_json(ticker: str, **changes: Any) -> dict[str, Any]:
 
 @dataclass
 class Exchange:
-    """Serves `/events`, `/markets`, `/historical/markets` and `/series` of what it holds."""
+    """Serves listings, books, fees and hours of what it holds."""
 
     markets: dict[str, dict[str, Any]] = field(default_factory=dict)
     historical: dict[str, dict[str, Any]] = field(default_factory=dict)
     failing: dict[str, httpx.Response] = field(default_factory=dict)
     asked: list[httpx.Request] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
+    combos: list[str] = field(default_factory=list)
+    fee_changes: list[dict[str, Any]] = field(default_factory=list)
+    event_fee_changes: list[dict[str, Any]] = field(default_factory=list)
+    fee_multiplier: float = 0.5
+    books: dict[str, dict[str, Any]] = field(default_factory=dict)
+    trading_active: bool = True
+    # Every page of events shows the first one's, while the cursor goes on.
+    repeats: bool = False
     # How many pages of events are given, and with what status the next one is refused.
     pages_left: int | None = None
     afterwards: int = 404
@@ -76,8 +85,8 @@ class Exchange:
     def quote(self, ticker: str, bid: str, ask: str, **changes: Any) -> None:
         self.markets[ticker] |= {"yes_bid_dollars": bid, "yes_ask_dollars": ask, **changes}
 
-    def client(self) -> KalshiClient:
-        return KalshiClient(URL, transport=httpx.MockTransport(self.answer))
+    def client(self, signer: Signer | None = None) -> KalshiClient:
+        return KalshiClient(URL, transport=httpx.MockTransport(self.answer), signer=signer)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
@@ -86,7 +95,14 @@ class Exchange:
             return self.failing[path]
         if path == "/events" and self.runs_out_of_pages():
             return httpx.Response(self.afterwards, json={"code": "enough"})
+        if path.endswith("/orderbook"):
+            return self.book(path.split("/")[2])
         return httpx.Response(200, text=json.dumps(getattr(self, HANDLERS[path])(request)))
+
+    def book(self, ticker: str) -> httpx.Response:
+        if ticker not in self.books:
+            return httpx.Response(404, json={"code": "not_found"})
+        return httpx.Response(200, json={"orderbook_fp": self.books[ticker]})
 
     def runs_out_of_pages(self) -> bool:
         if self.pages_left is None:
@@ -94,10 +110,15 @@ class Exchange:
         self.pages_left -= 1
         return self.pages_left < 0
 
+    def books_page(self, request: httpx.Request) -> dict[str, Any]:
+        asked = request.url.params.get_list("tickers")
+        named = [{"ticker": t, "orderbook_fp": self.books[t]} for t in asked if t in self.books]
+        return {"orderbooks": named}
+
     def events_page(self, request: httpx.Request) -> dict[str, Any]:
         tickers = sorted({market["event_ticker"] for market in self.markets.values()})
         start = int(request.url.params.get("cursor") or 0)
-        shown = tickers[start : start + PAGE]
+        shown = tickers[:PAGE] if self.repeats else tickers[start : start + PAGE]
         more = start + PAGE < len(tickers)
         events = [self.event_json(ticker) for ticker in shown]
         return {"events": events, "cursor": str(start + PAGE) if more else ""}
@@ -129,7 +150,35 @@ class Exchange:
 
     def series_list(self, request: httpx.Request) -> dict[str, Any]:
         tickers = sorted({m["event_ticker"].split("-")[0] for m in self.markets.values()})
-        return {"series": [series_json(ticker) for ticker in tickers]}
+        changes = {"fee_multiplier": self.fee_multiplier}
+        return {"series": [series_json(ticker) | changes for ticker in tickers]}
+
+    def series_changes(self, request: httpx.Request) -> dict[str, Any]:
+        return {"series_fee_change_arr": self.fee_changes}
+
+    def event_changes(self, request: httpx.Request) -> dict[str, Any]:
+        return {"event_fee_changes": self.event_fee_changes, "cursor": ""}
+
+    def status(self, request: httpx.Request) -> dict[str, Any]:
+        return {"exchange_active": True, "trading_active": self.trading_active}
+
+    def schedule(self, request: httpx.Request) -> dict[str, Any]:
+        always = [{"open_time": "00:00", "close_time": "00:00"}]
+        days = ("monday", "tuesday", "wednesday", "friday", "saturday", "sunday")
+        sessions = [
+            {"open_time": "00:00", "close_time": "03:00"},
+            {"open_time": "05:00", "close_time": "00:00"},
+        ]
+        week = dict.fromkeys(days, always) | {"thursday": sessions}
+        span = {"start_time": "2026-01-01T00:00:00Z", "end_time": "2050-01-01T00:00:00Z"}
+        return {"schedule": {"standard_hours": [span | week], "maintenance_windows": []}}
+
+    def multivariate_page(self, request: httpx.Request) -> dict[str, Any]:
+        events = [
+            self.event_json(ticker) | {"markets": [market_json(f"{ticker}-X")]}
+            for ticker in self.combos
+        ]
+        return {"events": events, "cursor": ""}
 
 
 HANDLERS = {
@@ -137,6 +186,12 @@ HANDLERS = {
     "/markets": "markets_page",
     "/historical/markets": "historical_page",
     "/series": "series_list",
+    "/series/fee_changes": "series_changes",
+    "/events/fee_changes": "event_changes",
+    "/markets/orderbooks": "books_page",
+    "/events/multivariate": "multivariate_page",
+    "/exchange/status": "status",
+    "/exchange/schedule": "schedule",
 }
 
 

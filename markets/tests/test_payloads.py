@@ -405,5 +405,73 @@ def test_a_candle_without_trades_still_has_its_quotes():
 
 
 def test_a_candle_in_cents_is_refused():
-    with pytest.raises(msgspec.ValidationError, match="dollars"):
+    with pytest.raises(msgspec.ValidationError, match=r"yes_bid"):
         candle(yes_bid={"open": 42, "low": 42, "high": 42, "close": 43})
+
+
+def historical(**changes):
+    side = {"open": "0.4200", "low": "0.4200", "high": "0.4200", "close": "0.4300"}
+    trades = dict.fromkeys(("open", "low", "high", "close", "mean"))
+    fields = {
+        "end_period_ts": 1_795_000_000,
+        "yes_bid": side,
+        "yes_ask": side | {"close": "0.4500"},
+        "price": trades | {"previous": "0.4100"},
+        "volume": "0.00",
+        "open_interest": "7.00",
+    }
+    return payloads.candlestick(json.dumps(fields | changes).encode())
+
+
+def test_both_tiers_spell_the_same_candle():
+    assert historical() == candle()
+
+
+@pytest.mark.parametrize(
+    ("read", "changes", "named"),
+    [
+        (candle, {"volume": "1.00"}, r"\$\.volume"),
+        (candle, {"price": {"open": "0.4200"}}, r"\$\.price\.open"),
+        (historical, {"volume_fp": "1.00"}, "volume_fp"),
+        (historical, {"price": {"open_dollars": "0.4200"}}, r"price\.open_dollars"),
+        (historical, {"yes_bid": {}}, "open"),
+        (candle, {"yes_ask": {}}, "open_dollars"),
+    ],
+)
+def test_a_candle_in_two_spellings_or_none_is_refused_naming_the_key(read, changes, named):
+    with pytest.raises(msgspec.ValidationError, match=named):
+        read(**changes)
+
+
+def test_an_unknown_key_may_be_called_anything():
+    assert candle(close="early") == candle()
+
+
+def test_every_book_of_a_batch_has_its_ticker():
+    book = {"yes_dollars": [["0.4200", "3.00"]], "no_dollars": []}
+    body = json.dumps({"orderbooks": [{"ticker": "KXA-1-X", "orderbook_fp": book}]})
+    assert list(payloads.order_books(body.encode())) == ["KXA-1-X"]
+
+
+def fee_change(**changes):
+    fields = {
+        "id": "7f1c",
+        "event_ticker": "KXA-1",
+        "series_ticker": "KXA",
+        "fee_type_override": "flat",
+        "fee_multiplier_override": 0.5,
+        "scheduled_ts": "2026-11-01T12:00:00Z",
+    }
+    return payloads.event_fee_change(json.dumps(fields | changes).encode())
+
+
+def test_an_event_s_fees_may_go_back_to_its_series():
+    back = fee_change(fee_type_override=None, fee_multiplier_override=None)
+    assert (back.fee_type, back.fee_multiplier) == (None, None)
+    assert (fee_change().fee_type, fee_change().fee_multiplier) == ("flat", Decimal("0.5"))
+
+
+@pytest.mark.parametrize("change", [{"fee_multiplier_override": -1}, {"scheduled_ts": None}])
+def test_a_senseless_fee_change_is_refused(change):
+    with pytest.raises(msgspec.ValidationError):
+        fee_change(**change)

@@ -57,17 +57,19 @@ def test_the_cent_grid_holds_whole_cents_alone(some):
     ("bid", "ask", "flags"),
     [
         ("0.42", "0.45", Quality(0)),
-        (None, "0.45", Quality(0)),
+        (None, "0.45", Quality.ONE_SIDED),
+        ("0.42", None, Quality.ONE_SIDED),
         (None, None, Quality(0)),
         ("0.45", "0.45", Quality.LOCKED),
         ("0.46", "0.45", Quality.CROSSED),
         ("0.425", "0.45", Quality.OFF_GRID),
-        (None, "0.455", Quality.OFF_GRID),
+        (None, "0.455", Quality.ONE_SIDED | Quality.OFF_GRID),
         ("0.465", "0.46", Quality.CROSSED | Quality.OFF_GRID),
     ],
 )
 def test_what_is_odd_about_a_book_is_flagged(bid, ask, flags):
     assert quality(price(bid), price(ask), CENT) == flags
+    assert quality(price(bid), price(ask), CENT, trading=False) == flags | Quality.STALE
 
 
 @pytest.mark.parametrize(

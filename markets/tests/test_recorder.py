@@ -7,7 +7,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from markets.models import Event, Market, MarketSnapshot, Poll, Series, Sweep, Tier
-from markets.recorder import RECORDER_LOCK, record_tick, refresh_series
+from markets.recorder import RECORDER_LOCK, record_tick
+from markets.reference import refresh_series
 from markets.tests.exchange import Exchange
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -129,7 +130,8 @@ def test_a_changed_definition_is_written_with_its_payload(exchange):
     assert market.raw_data["rules_primary"] == market.rules_primary == "Amended."
 
 
-def test_a_hot_market_is_observed_while_the_universe_rests(exchange):
+def test_a_hot_market_is_observed_while_the_universe_rests(exchange, settings):
+    settings.ORDER_BOOK_MARKETS = 0
     exchange.list("KXA-1-X", "KXA-1-Y")
     tick(exchange)
     assert Market.objects.filter(is_hot=True).count() == 2
@@ -284,16 +286,27 @@ def test_a_failure_while_writing_leaves_nothing_half_written_and_says_so(exchang
     assert Poll.objects.get().finished_at is not None
 
 
-def test_an_older_observation_does_not_replace_a_newer_quote(exchange):
+def test_a_clock_that_has_stepped_back_stops_neither_quotes_nor_heartbeats(exchange):
     exchange.list("KXA-1-X")
     tick(exchange)
-    later = datetime.now(UTC) + timedelta(hours=1)
-    Market.objects.update(quoted_at=later)
+    Market.objects.update(quoted_at=datetime.now(UTC) + timedelta(hours=1))
     exchange.quote("KXA-1-X", "0.1000", "0.9000")
+    assert tick(exchange).snapshots == 1
+    assert Market.objects.get().yes_bid == Decimal("0.1")
+    assert tick(exchange).snapshots == 0
+
+
+def test_runs_and_passes_of_the_future_block_no_run_of_today(exchange):
+    exchange.list("KXA-1-X")
     tick(exchange)
-    market = Market.objects.get()
-    assert (market.quoted_at, market.yes_bid) == (later, Decimal("0.42"))
-    assert MarketSnapshot.objects.count() == 2
+    future = datetime.now(UTC) + timedelta(hours=1)
+    Poll.objects.update(started_at=future)
+    Sweep.objects.update(started_at=future)
+    with exchange.client() as client:
+        poll = record_tick(client, interval=INTERVAL)
+    assert poll is not None
+    assert Sweep.objects.newest(Tier.UNIVERSE).complete
+    assert Sweep.objects.newest(Tier.UNIVERSE).started_at < future
 
 
 def test_series_are_read_whole_and_then_rest_for_an_hour(exchange):

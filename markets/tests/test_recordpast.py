@@ -12,7 +12,7 @@ from markets.simulator.universe import Universe
 @pytest.mark.django_db(transaction=True)
 def test_the_past_is_recorded_once(settings):
     settings.SIMULATED = True
-    with running(Universe(seed=1, markets=60)) as exchange:
+    with running(Universe(seed=1, markets=60), pauses=False) as exchange:
         settings.KALSHI_API_URL = exchange.url
         call_command("recordpast", hours=1)
         recorded = MarketSnapshot.objects.count()

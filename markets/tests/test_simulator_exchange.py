@@ -101,6 +101,7 @@ LISTED: dict[str, dict[str, Any]] = {
     "/markets/trades": {"limit": 300},
     "/historical/cutoff": {},
     "/historical/markets": {"limit": 200},
+    "/historical/trades": {"limit": 300},
 }
 NAMED = (
     "/series/{series_ticker}",
@@ -136,14 +137,25 @@ def test_it_answers_for_one_in_the_words_of_the_contract(
 
 def test_batches_and_candles_follow_the_contract(get, contract, components):
     markets = get("/markets", status="open", limit=20)["markets"]
-    tickers = ",".join(market["ticker"] for market in markets)
-    check(contract, components, "/markets/orderbooks", get("/markets/orderbooks", tickers=tickers))
+    names = [market["ticker"] for market in markets]
+    tickers = ",".join(names)
+    books = get("/markets/orderbooks", tickers=names)
+    assert [book["ticker"] for book in books["orderbooks"]] == names
+    check(contract, components, "/markets/orderbooks", books)
     span = {"start_ts": NOW - DAY, "end_ts": NOW, "period_interval": 60}
     body = get("/markets/candlesticks", market_tickers=tickers, **span)
     assert any(market["candlesticks"] for market in body["markets"])
     check(contract, components, "/markets/candlesticks", body)
     one = get(f"/series/KXHIGHNY/markets/{open_market(get, 'KXHIGHNY')}/candlesticks", **span)
     check(contract, components, "/series/{series_ticker}/markets/{ticker}/candlesticks", one)
+
+
+def test_candles_of_history_follow_the_contract(get, contract, components):
+    market = get("/historical/markets", series_ticker="KXHIGHNY")["markets"][0]
+    span = {"start_ts": NOW - 9 * DAY, "end_ts": NOW, "period_interval": 60}
+    body = get(f"/historical/markets/{market['ticker']}/candlesticks", **span)
+    assert body["candlesticks"]
+    check(contract, components, "/historical/markets/{ticker}/candlesticks", body)
 
 
 def open_market(get: Get, series: str) -> str:
@@ -377,9 +389,27 @@ def test_fees_change_when_they_were_said_to(get):
     assert times == sorted(times)
     assert max(times) > NOW
     assert get("/series/KXNFLGAME")["series"]["fee_multiplier"] == past[-1]["fee_multiplier"]
-    for change in get("/events/fee_changes")["event_fee_changes"]:
-        event = get(f"/events/{change['event_ticker']}")["event"]
-        assert event["fee_multiplier_override"] == change["fee_multiplier_override"]
+
+
+def test_some_events_have_fees_of_their_own_now_or_soon():
+    with (
+        running(Universe(markets=3000), clock=clock_at(NOW)) as exchange,
+        httpx.Client(base_url=exchange.url, timeout=30) as client,
+    ):
+        get = lambda path, **params: client.get(path, params=params).json()  # noqa: E731
+        changes = pages(get, "/events/fee_changes", "event_fee_changes", limit=3)
+        now = {c["event_ticker"]: None for c in changes}
+        now |= {
+            c["event_ticker"]: c["fee_multiplier_override"]
+            for c in changes
+            if seconds(c["scheduled_ts"]) <= NOW
+        }
+        for ticker, multiplier in now.items():
+            event = get(f"/events/{ticker}")["event"]
+            assert event.get("fee_multiplier_override") == multiplier
+    assert {None, 0.5} <= set(now.values())
+    assert len({c["id"] for c in changes}) == len(changes)
+    assert any(NOW < seconds(c["scheduled_ts"]) < NOW + 3 * DAY for c in changes)
 
 
 # Books, trades, candles
@@ -387,7 +417,7 @@ def test_fees_change_when_they_were_said_to(get):
 
 def test_the_book_begins_with_the_quote(get):
     markets = get("/markets", status="open", limit=1000)["markets"][::9][:100]
-    books = get("/markets/orderbooks", tickers=",".join(m["ticker"] for m in markets))
+    books = get("/markets/orderbooks", tickers=[m["ticker"] for m in markets])
     for market, book in zip(markets, books["orderbooks"], strict=True):
         sides = book["orderbook_fp"]
         for levels, price, size in (
@@ -540,3 +570,12 @@ def test_ladders_are_listed_from_low_to_high(get):
     event = get("/events", series_ticker="KXCPIYOY", with_nested_markets="true")["events"][0]
     strikes = [market["floor_strike"] for market in event["markets"]]
     assert all(a < b for a, b in pairwise(strikes))
+
+
+def test_combos_are_events_of_their_own_listing_alone(get):
+    combos = pages(get, "/events/multivariate", "events", with_nested_markets=True)
+    assert combos
+    assert all(event["event_ticker"].startswith("KXMVE") for event in combos)
+    assert all(market["mve_selected_legs"] for event in combos for market in event["markets"])
+    listed = {event["event_ticker"] for event in pages(get, "/events", "events")}
+    assert listed.isdisjoint(event["event_ticker"] for event in combos)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -109,14 +110,94 @@ def test_a_cursor_gets_stuck(client, misbehaving):
     assert client.get(f"/markets?limit=10&cursor={first}").json()["cursor"] == first
 
 
+def test_one_market_has_a_status_nobody_knows(client, misbehaving):
+    odd, fine = (m["ticker"] for m in client.get("/markets?limit=2").json()["markets"])
+    misbehaving.misbehave(Fault(bad_word_market=odd, unknown_word="hibernating"))
+    page = {m["ticker"]: m["status"] for m in client.get("/markets?limit=2").json()["markets"]}
+    assert page[odd] == "hibernating"
+    assert page[fine] != "hibernating"
+
+
+def test_prices_are_told_in_cents_as_they_once_were(client, misbehaving):
+    [market] = client.get("/markets?limit=1&status=open").json()["markets"]
+    book = client.get(f"/markets/{market['ticker']}/orderbook").json()["orderbook_fp"]
+    misbehaving.misbehave(Fault(old_shape=True))
+    [old] = client.get("/markets?limit=1&status=open").json()["markets"]
+    assert old["yes_ask"] == round(float(market["yes_ask_dollars"]) * 100)
+    assert old["volume"] == round(float(market["volume_fp"]))
+    assert not [name for name in old if name.endswith(("_dollars", "_fp"))]
+    ladder = client.get(f"/markets/{market['ticker']}/orderbook").json()["orderbook"]
+    assert len(ladder["no"]) == len(book["no_dollars"])
+    assert all(isinstance(price, int) for price, _ in ladder["no"])
+
+
+def test_a_page_comes_twice_and_the_cursor_goes_on(client, misbehaving):
+    first = client.get("/markets?limit=10").json()
+    query = f"/markets?limit=10&cursor={first['cursor']}"
+    second = client.get(query).json()
+    misbehaving.misbehave(Fault(duplicate_page=True, count=1))
+    # Another listing has no page before this one.
+    assert client.get("/markets?limit=10").json() == first
+    assert client.get(f"/markets?limit=9&cursor={first['cursor']}").json()["markets"]
+    again = client.get(query).json()
+    assert tickers(again) == tickers(first)
+    assert again["cursor"] == second["cursor"]
+    assert tickers(client.get(query).json()) == tickers(second)
+
+
+def tickers(page: dict[str, Any]) -> list[str]:
+    return [market["ticker"] for market in page["markets"]]
+
+
+def test_a_page_comes_in_another_order(client, misbehaving):
+    page = client.get("/markets?limit=10").json()
+    misbehaving.misbehave(Fault(shuffled=True))
+    other = client.get("/markets?limit=10").json()
+    assert tickers(other) not in (tickers(page), tickers(page)[::-1])
+    assert sorted(tickers(other)) == sorted(tickers(page))
+    assert other["cursor"] == page["cursor"]
+
+
+def test_many_books_need_a_key_where_that_is_wanted(client):
+    [ticker] = tickers(client.get("/markets?limit=1&status=open").json())
+    key = dict.fromkeys(
+        ("KALSHI-ACCESS-KEY", "KALSHI-ACCESS-TIMESTAMP", "KALSHI-ACCESS-SIGNATURE"), "1"
+    )
+    with (
+        running(Universe(markets=100), needs_key=True) as exchange,
+        httpx.Client(base_url=exchange.url) as strict,
+    ):
+        asked = {"tickers": [ticker]}
+        incomplete = dict(list(key.items())[:2])
+        for headers, expected in (({}, 401), (incomplete, 401), (key, 200)):
+            reply = strict.get("/markets/orderbooks", params=asked, headers=headers)
+            assert reply.status_code == expected
+        assert strict.get(f"/markets/{ticker}/orderbook").status_code == 200
+    assert client.get("/markets/orderbooks", params=asked).status_code == 200
+
+
+def test_books_are_named_one_by_one(client):
+    names = tickers(client.get("/markets?limit=3&status=open").json())
+    books = client.get("/markets/orderbooks", params={"tickers": names}).json()["orderbooks"]
+    assert [book["ticker"] for book in books] == names
+    joined = client.get("/markets/orderbooks", params={"tickers": ",".join(names)}).json()
+    assert joined == {"orderbooks": []}
+    assert client.get("/markets/orderbooks?" + "&tickers=A" * 101).status_code == 400
+
+
 def test_it_runs_as_a_process_without_django():
     command = [sys.executable, "-m", "markets.simulator", "--port", "0", "--markets", "100"]
+    command += ["--maintenance", "100:200", "--no-pauses", "--combos", "1500", "--needs-key"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        url = re.search(r"http://\S+", line)
-        assert url is not None, line
-        status = httpx.get(f"{url[0]}/exchange/status").json()
-        process.terminate()
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            url = re.search(r"http://\S+", line)
+            assert url is not None, line
+            status = httpx.get(f"{url[0]}/exchange/status").json()
+            front = httpx.get(f"{url[0]}/markets?limit=1000").json()["markets"]
+        finally:
+            process.terminate()
         assert process.wait(timeout=10) == 0
-    assert status["exchange_active"] is True
+    assert status["exchange_active"] is status["trading_active"] is True
+    assert {market["mve_collection_ticker"] for market in front} == {"KXMVECROSSCATEGORY"}

@@ -50,14 +50,14 @@ def test_a_wait_that_is_too_long_takes_nothing(server):
 def test_a_drained_bucket_makes_everybody_wait(server):
     tokens, another = bucket(server), bucket(server)
     tokens.drain()
-    assert another.take(50) == pytest.approx(0.5, abs=0.1)
+    assert another.take(70) == pytest.approx(1, abs=0.1)
 
 
 def test_draining_forgives_no_debt(server):
     tokens = bucket(server, rate=10)
     tokens.take(50)
     tokens.drain()
-    assert tokens.take(10) == pytest.approx(3, abs=0.1)
+    assert tokens.take(10) == pytest.approx(30 / 7, abs=0.1)
 
 
 def test_a_cost_above_the_capacity_is_served_in_the_end(server):
@@ -83,3 +83,17 @@ def test_processes_together_get_no_more_than_one_alone(server):
         thread.join()
     assert waits.count(0) <= 12
     assert max(waits) == pytest.approx(3, abs=0.3)
+
+
+def test_a_429_slows_the_filling_once_however_many_processes_meet_it(server):
+    tokens = bucket(server, rate=100)
+    for _ in range(5):
+        tokens.drain()
+    assert tokens.take(70) == pytest.approx(1, abs=0.1)
+
+
+def test_what_a_429_took_of_the_rate_comes_back(server):
+    tokens = bucket(server, rate=100)
+    tokens.drain()
+    server.hincrbyfloat("test:tokens", "at", -31)
+    assert [tokens.take(300), tokens.take(100)] == pytest.approx([0, 1], abs=0.1)

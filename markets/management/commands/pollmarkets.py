@@ -12,7 +12,8 @@ from django.db import DatabaseError, close_old_connections
 
 from markets.kalshi.client import KalshiError
 from markets.models import Poll
-from markets.recorder import kalshi_client, record_tick, refresh_series
+from markets.recorder import kalshi_client, record_tick
+from markets.reference import refresh
 
 
 class Command(BaseCommand):
@@ -36,17 +37,19 @@ class Command(BaseCommand):
         # The running tick is finished; the wait for the next one is not.
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
+        due = time.monotonic()
         while not stopping.is_set():
-            due = time.monotonic() + settings.POLL_INTERVAL
             self.tick()
-            stopping.wait(max(0, due - time.monotonic()))
+            # From slot to slot, without the moments between; a slot that was missed stays missed.
+            due = max(due + settings.POLL_INTERVAL, time.monotonic())
+            stopping.wait(due - time.monotonic())
 
     def tick(self) -> None:
         """One round that a fault of the exchange or the database does not end."""
         close_old_connections()
         try:
             self.report(record_tick(kalshi_client(), interval=settings.POLL_INTERVAL))
-            refresh_series(kalshi_client())
+            refresh(kalshi_client())
         except (KalshiError, DatabaseError) as fault:
             self.stderr.write(f"{type(fault).__name__}: {fault}")
 

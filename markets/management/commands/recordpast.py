@@ -13,7 +13,7 @@ from django.db import transaction
 
 from markets.kalshi.client import KalshiClient, KalshiError, Page, pages
 from markets.models import MarketSnapshot
-from markets.recorder import Batch, store_past
+from markets.sightings import Batch, store_past
 
 # A hundred times a day, and a few more for markets that pause meanwhile.
 EVERY = timedelta(minutes=13)

@@ -1,29 +1,16 @@
-"""What is recorded of the exchange, and the ledger of the recording itself.
+"""What the exchange lists: series, events, markets, each as it is now; and who watches what."""
 
-Columns that mirror Kalshi keep Kalshi's word minus its unit suffix. Prices are dollars on the
-YES scale, counts are contracts; a missing side of a book is NULL. Every instant is aware UTC.
-"""
-
-from datetime import datetime
 from decimal import Decimal
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import BrinIndex
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 from django.urls import reverse
 
 from markets import prices
-from markets.querysets import (
-    EventQuerySet,
-    MarketQuerySet,
-    MarketSnapshotQuerySet,
-    PollQuerySet,
-    SeriesQuerySet,
-    SweepQuerySet,
-)
+from markets.reads import EventReads, MarketReads, SeriesReads
 
 
 def price_field() -> "models.DecimalField[Decimal | None, Decimal | None]":
@@ -73,7 +60,7 @@ class Series(models.Model):
         null=True, blank=True, help_text="When the exchange's own record was last read whole."
     )
 
-    objects = SeriesQuerySet.as_manager()
+    objects = SeriesReads.as_manager()
 
     class Meta:
         ordering = ["ticker"]
@@ -83,9 +70,9 @@ class Series(models.Model):
         return self.ticker
 
 
-class Event(models.Model):
-    ticker = models.CharField(max_length=200, unique=True)
-    series = models.ForeignKey(Series, on_delete=models.PROTECT, related_name="events")
+class EventDefinition(models.Model):
+    """What an event and its revisions say of it."""
+
     title = models.TextField(blank=True)
     sub_title = models.TextField(blank=True)
     mutually_exclusive = models.BooleanField(null=True, blank=True)
@@ -98,9 +85,17 @@ class Event(models.Model):
         max_digits=12, decimal_places=6, null=True, blank=True
     )
     exchange_index = models.IntegerField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+
+class Event(EventDefinition):
+    ticker = models.CharField(max_length=200, unique=True)
+    series = models.ForeignKey(Series, on_delete=models.PROTECT, related_name="events")
     recorded_at = models.DateTimeField(help_text="When this definition was last seen to change.")
 
-    objects = EventQuerySet.as_manager()
+    objects = EventReads.as_manager()
 
     class Meta:
         ordering = ["ticker"]
@@ -176,8 +171,9 @@ class Market(Quoted):
     # Hashes of the newest payload's texts, by which the recorder tells news from repetition.
     quote_mark = models.BigIntegerField(null=True, editable=False)
     definition_mark = models.BigIntegerField(editable=False)
+    book_mark = models.BigIntegerField(null=True, editable=False)
 
-    objects = MarketQuerySet.as_manager()
+    objects = MarketReads.as_manager()
 
     class Meta:
         ordering = ["ticker"]
@@ -206,134 +202,6 @@ class Market(Quoted):
     def name(self) -> str:
         """What tells this market from its siblings, in Kalshi's words."""
         return self.yes_sub_title or self.title or self.ticker
-
-
-class Source(models.TextChoices):
-    POLL = "POLL"
-    WEBSOCKET = "WEBSOCKET"
-    BACKFILL = "BACKFILL"
-
-
-class MarketSnapshot(Quoted):
-    """One observation of the top of a market's book.
-
-    Written when something changed and as a heartbeat. `id` is made of market, instant, source
-    and sequence (see `querysets.snapshot_id`), so that the same observation is the same row.
-    """
-
-    id = models.UUIDField(primary_key=True, editable=False)
-    market = models.ForeignKey(
-        Market,
-        on_delete=models.PROTECT,
-        related_name="snapshots",
-        db_index=False,  # `snapshot_once` begins with the market
-    )
-    timestamp = models.DateTimeField(
-        help_text="POLL: the instant the last byte of the response arrived."
-    )
-    recorded_at = models.DateTimeField(help_text="When this row was written.")
-    source = models.CharField(max_length=10, choices=Source)
-    sequence = models.BigIntegerField(null=True, blank=True, help_text="Streams only.")
-    quality = models.SmallIntegerField(
-        default=0, help_text="Bit flags: 1 crossed, 2 locked, 4 off the price grid."
-    )
-    raw_data = models.JSONField(
-        null=True, blank=True, help_text="What the payload had that no column holds."
-    )
-
-    objects = MarketSnapshotQuerySet.as_manager()
-
-    class Meta:
-        ordering = ["timestamp", "id"]
-        constraints = [
-            *within_unit("yes_bid", "yes_ask", "last_price", model="snapshot"),
-            models.UniqueConstraint(
-                fields=["market", "timestamp", "source", "sequence"],
-                nulls_distinct=False,
-                name="snapshot_once",
-            ),
-        ]
-        indexes = [BrinIndex(fields=["timestamp"], name="snapshot_timestamp_brin")]
-
-    def __str__(self) -> str:
-        return f"{self.market_id} at {self.timestamp:%Y-%m-%d %H:%M:%S}"
-
-    @property
-    def flags(self) -> prices.Quality:
-        return prices.Quality(self.quality)
-
-
-class Poll(models.Model):
-    """One run of the recorder. A row without `finished_at` is running, or was killed."""
-
-    started_at = models.DateTimeField(db_index=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
-    pages = models.IntegerField(default=0)
-    requests = models.IntegerField(default=0)
-    bytes = models.BigIntegerField(default=0)
-    throttled = models.IntegerField(default=0, help_text="Answers 429.")
-    markets = models.IntegerField(default=0, help_text="Payloads read, hot and universe.")
-    snapshots = models.IntegerField(default=0, help_text="Snapshots written.")
-    rejected = models.IntegerField(default=0, help_text="Payloads refused as nonsense.")
-    rejects = models.JSONField(default=list, blank=True, help_text="The first of them, to look at.")
-    error = models.TextField(blank=True, help_text="Why quotes are missing from this run.")
-    warning = models.TextField(
-        blank=True, help_text="What went wrong beside the quotes, which were recorded."
-    )
-
-    objects = PollQuerySet.as_manager()
-
-    class Meta:
-        ordering = ["-started_at"]
-
-    def __str__(self) -> str:
-        return f"{self.started_at:%Y-%m-%d %H:%M:%S}"
-
-    @property
-    def seconds(self) -> float | None:
-        """How long the run took; None where it has not ended."""
-        return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
-
-
-class Tier(models.TextChoices):
-    HOT = "hot"
-    UNIVERSE = "universe"
-    UPDATES = "updates"
-    SETTLEMENT = "settlement"
-    CENSUS = "census"
-    SERIES = "series"
-
-
-class Sweep(models.Model):
-    """One pass of a tier. A listed market was observed by every complete pass unless skipped."""
-
-    tier = models.CharField(max_length=20, choices=Tier)
-    started_at = models.DateTimeField()
-    finished_at = models.DateTimeField(null=True, blank=True)
-    complete = models.BooleanField(default=False)
-    markets = models.IntegerField(default=0)
-    skipped = ArrayField(models.TextField(), default=list, blank=True)
-    cursor = models.TextField(blank=True, help_text="Where an unfinished pass goes on.")
-
-    objects = SweepQuerySet.as_manager()
-
-    class Meta:
-        ordering = ["-started_at"]
-        indexes = [models.Index(F("tier"), F("started_at").desc(), name="sweep_tier_started")]
-
-    def __str__(self) -> str:
-        return f"{self.tier} {self.started_at:%Y-%m-%d %H:%M:%S}"
-
-    def absorb(self, *, markets: int, skipped: list[str], cursor: str) -> None:
-        """Add one page to this pass."""
-        self.markets += markets
-        self.skipped += skipped
-        self.cursor = cursor
-
-    def finish(self, at: datetime) -> None:
-        self.finished_at = at
-        self.complete = True
-        self.cursor = ""
 
 
 class Watch(models.Model):

@@ -1,0 +1,34 @@
+"""A simulated exchange in a process of its own."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kalshi_insights.servers import free_port
+from markets.kalshi.client import KalshiClient, TemporaryError
+
+
+@contextmanager
+def simulated(*, markets: int, speed: float = 1.0) -> Iterator[str]:
+    """Its address, for the time of a block; it sets no limit to what it is asked."""
+    port = free_port()
+    command = [sys.executable, "-m", "markets.simulator", "--port", str(port), "--rate", "0"]
+    command += ["--markets", str(markets), "--speed", str(speed)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        yield f"http://127.0.0.1:{port}/trade-api/v2"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def until_up(client: KalshiClient) -> None:
+    while True:
+        try:
+            client.exchange_status()
+        except TemporaryError:
+            time.sleep(0.05)
+        else:
+            return

@@ -1,0 +1,65 @@
+"""Whole order books, written when they changed."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from django.db import connection, models
+
+from markets.kalshi.payloads import OrderBook
+from markets.prices import complement
+from markets.querysets import snapshot_id
+
+if TYPE_CHECKING:
+    from markets.models import OrderBookSnapshot
+
+
+class SeenBook(NamedTuple):
+    """A market's whole book at one instant, ready to be written."""
+
+    market_id: int
+    timestamp: datetime
+    book: OrderBook
+
+    @property
+    def mark(self) -> int:
+        text = ",".join(f"{price} {size}" for price, size in (*self.book.yes, *self.book.no))
+        digest = hashlib.blake2b(f"{len(self.book.yes)} {text}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, signed=True)
+
+
+class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
+    def record(self, seen: Sequence[SeenBook]) -> int:
+        """Write the books that are not what was written last; returns how many.
+
+        To be called inside a transaction.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                UPDATE markets_market AS old SET book_mark = new.mark
+                FROM unnest(%s::bigint[], %s::bigint[]) AS new (market_id, mark)
+                WHERE old.id = new.market_id AND old.book_mark IS DISTINCT FROM new.mark
+                RETURNING old.id
+                """,
+                [[book.market_id for book in seen], [book.mark for book in seen]],
+            )
+            changed = {row[0] for row in cursor.fetchall()}
+        rows = [self._row(book) for book in seen if book.market_id in changed]
+        self.bulk_create(rows, ignore_conflicts=True)
+        return len(rows)
+
+    def _row(self, seen: SeenBook) -> "OrderBookSnapshot":
+        bids, asks = reversed(seen.book.yes), reversed(seen.book.no)
+        best_bids = list(bids)
+        best_asks = [(complement(price), size) for price, size in asks]
+        return self.model(
+            id=snapshot_id(seen.market_id, seen.timestamp, "BOOK", None),
+            market_id=seen.market_id,
+            timestamp=seen.timestamp,
+            bid_prices=[price for price, _ in best_bids],
+            bid_sizes=[size for _, size in best_bids],
+            ask_prices=[price for price, _ in best_asks],
+            ask_sizes=[size for _, size in best_asks],
+        )

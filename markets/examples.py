@@ -1,0 +1,197 @@
+"""One answer of each kind, for the schema."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
+
+S = TypeVar("S", bound=Callable[..., Any])
+Answer = dict[str, Any]
+
+
+def shown(answer: Answer) -> Callable[[S], S]:
+    """Shows this wherever a serializer is answered with."""
+    example = OpenApiExample("An answer", value=answer, response_only=True)
+    return extend_schema_serializer(examples=[example])
+
+
+NOON = "2026-11-20T12:00:00.412650Z"
+TICKER = "KXHIGHNY-26NOV20-B52.5"
+SOURCES = [{"name": "National Weather Service", "url": "https://www.weather.gov"}]
+GRID = [{"start": "0.0000", "end": "1.0000", "step": "0.0100"}]
+QUOTE = {
+    "yes_bid": "0.4200",
+    "yes_ask": "0.4500",
+    "yes_bid_size": "100.00",
+    "yes_ask_size": "250.00",
+    "last_price": "0.4400",
+    "volume": "9000.00",
+    "open_interest": "5000.00",
+}
+
+SERIES: Answer = {
+    "ticker": "KXHIGHNY",
+    "title": "Highest temperature in NYC",
+    "category": "Climate and Weather",
+    "tags": ["Daily temperature"],
+    "frequency": "daily",
+    "fee_type": "quadratic",
+    "fee_multiplier": "1.000000",
+    "settlement_sources": SOURCES,
+    "contract_url": "",
+    "exchange_index": 0,
+    "refreshed_at": "2026-11-20T06:00:03.103342Z",
+}
+EVENT: Answer = {
+    "ticker": "KXHIGHNY-26NOV20",
+    "series_ticker": "KXHIGHNY",
+    "category": "Climate and Weather",
+    "title": "Highest temperature in NYC on Nov 20, 2026?",
+    "sub_title": "On Nov 20, 2026",
+    "mutually_exclusive": True,
+    "collateral_return_type": "MECNET",
+    "strike_date": "2026-11-21T05:00:00Z",
+    "strike_period": "",
+    "settlement_sources": SOURCES,
+    "fee_type_override": "",
+    "fee_multiplier_override": None,
+    "exchange_index": 0,
+    "recorded_at": "2026-11-19T15:00:08.230412Z",
+}
+MARKET: Answer = {
+    "ticker": TICKER,
+    "event_ticker": "KXHIGHNY-26NOV20",
+    "series_ticker": "KXHIGHNY",
+    "category": "Climate and Weather",
+    "event_title": "Highest temperature in NYC on Nov 20, 2026?",
+    "title": "Will the high temperature be 52-53 degrees?",
+    "yes_sub_title": "52° to 53°",
+    "no_sub_title": "52° to 53°",
+    "market_type": "binary",
+    "status": "active",
+    "result": "",
+    "settlement_value": None,
+    "settlement_ts": None,
+    "open_time": "2026-11-19T15:00:00Z",
+    "close_time": "2026-11-21T04:59:00Z",
+    "expected_expiration_time": "2026-11-21T15:00:00Z",
+    "latest_expiration_time": "2026-11-27T15:00:00Z",
+    "can_close_early": True,
+    "strike_type": "between",
+    "floor_strike": "52.00000000",
+    "cap_strike": "53.00000000",
+    **QUOTE,
+    "volume_24h": "1000.00",
+    "previous_price": "0.4000",
+    "quoted_at": NOON,
+    "is_hot": True,
+}
+EVENT_BRIEF = ("ticker", "title", "sub_title", "mutually_exclusive", "strike_date")
+MARKET_DETAIL: Answer = {
+    **MARKET,
+    "event": {name: EVENT[name] for name in EVENT_BRIEF},
+    "price_level_structure": "linear_cent",
+    "price_ranges": GRID,
+    "settlement_timer_seconds": 3600,
+    "rules_primary": "If the highest temperature is 52-53°, then the market resolves to Yes.",
+    "rules_secondary": "",
+    "exchange_index": 0,
+    "is_provisional": False,
+    "created_time": "2026-11-18T15:00:00Z",
+    "updated_time": "2026-11-19T15:00:00Z",
+    "recorded_at": "2026-11-19T15:00:08.230412Z",
+}
+SNAPSHOT: Answer = {
+    "id": "01a1f8d3-eb9a-7c2f-b8eb-413277ab9525",
+    "ticker": TICKER,
+    "timestamp": NOON,
+    "recorded_at": "2026-11-20T12:00:00.598817Z",
+    "source": "POLL",
+    "sequence": None,
+    **QUOTE,
+    "quality": 0,
+    "raw_data": None,
+}
+TRADE: Answer = {
+    "trade_id": "7c0b5e6e-3f47-4a7c-93c6-6a1fbb4b9d11",
+    "ticker": TICKER,
+    "created_time": "2026-11-20T11:59:41.120000Z",
+    "count": "12.50",
+    "yes_price": "0.4400",
+    "taker_outcome_side": "yes",
+    "taker_book_side": "bid",
+    "is_block_trade": False,
+    "recorded_at": "2026-11-20T12:10:00.004511Z",
+}
+REVISION: Answer = {
+    "id": 4711,
+    "ticker": TICKER,
+    "known_at": "2026-11-19T15:00:08.230412Z",
+    "known_at_assumed": False,
+    "recorded_at": "2026-11-19T15:00:08.301220Z",
+    "status": "active",
+    "result": "",
+    "settlement_value": None,
+    "settlement_ts": None,
+    "open_time": "2026-11-19T15:00:00Z",
+    "close_time": "2026-11-21T04:59:00Z",
+    "expected_expiration_time": "2026-11-21T15:00:00Z",
+    "price_ranges": GRID,
+}
+CANDLESTICK: Answer = {
+    "start": "2026-11-20T12:00:00Z",
+    "yes_bid_open": "0.4200",
+    "yes_bid_high": "0.4300",
+    "yes_bid_low": "0.4100",
+    "yes_bid_close": "0.4300",
+    "yes_ask_open": "0.4500",
+    "yes_ask_high": "0.4600",
+    "yes_ask_low": "0.4500",
+    "yes_ask_close": "0.4600",
+    "last_price": "0.4400",
+    "volume": "37.50",
+    "snapshots": 9,
+}
+BOOK: Answer = {
+    "ticker": TICKER,
+    "timestamp": NOON,
+    "bids": [{"price": "0.4200", "size": "100.00"}, {"price": "0.4100", "size": "300.00"}],
+    "asks": [{"price": "0.4500", "size": "250.00"}],
+}
+COVERAGE: Answer = {
+    "start": "2026-11-20T12:00:00Z",
+    "end": "2026-11-20T13:00:00Z",
+    "expected": [
+        {"start": "2026-11-20T12:00:00Z", "end": "2026-11-20T13:00:00Z", "fresh_for": 15.0}
+    ],
+    "fresh": 3420.0,
+    "share": 0.95,
+    "gaps": [
+        {
+            "start": "2026-11-20T12:30:00Z",
+            "end": "2026-11-20T12:33:00Z",
+            "cause": "our outage",
+            "detail": "",
+            "counted": True,
+        }
+    ],
+    "quiet": [{"start": "2026-11-20T12:02:10Z", "end": "2026-11-20T12:07:10Z"}],
+}
+POLL: Answer = {
+    "id": 12,
+    "started_at": "2026-11-20T12:00:00.003120Z",
+    "finished_at": "2026-11-20T12:00:02.918872Z",
+    "failed": False,
+    "warned": False,
+    "pages": 4,
+    "requests": 9,
+    "bytes": 2894310,
+    "throttled": 0,
+    "markets": 3500,
+    "snapshots": 412,
+    "order_books": 7,
+    "rejected": 0,
+    "ages": {"hot": {"p50": 5.0, "p95": 5.2, "max": 5.4}},
+    "exchange_active": True,
+    "trading_active": True,
+}

@@ -1,0 +1,55 @@
+import time
+from argparse import ArgumentParser
+from datetime import UTC, date, datetime
+
+from django.core.management.base import BaseCommand, CommandError
+
+from markets import dayfiles
+from markets.coverage import day_share
+from markets.dayfiles import FOLDERS, ArchiveError
+from markets.partitions import Piece
+
+
+def slots_filled(piece: Piece) -> float | None:
+    """The share of the day's runs that observed the hot list; books are read within the same."""
+    return day_share(piece.day)
+
+
+class Command(BaseCommand):
+    help = (
+        "Write the closed days (UTC) that are not in the archive yet, or have grown since, to"
+        " Parquet files, and check those. Only then does retention drop such a day."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--day", type=date.fromisoformat, help="only this one: 2026-11-20")
+        parser.add_argument("--all", action="store_true", help="also what is in the archive")
+        parser.add_argument("--table", choices=FOLDERS, help="only this one")
+
+    def handle(self, *, day: date | None, all: bool, table: str | None, **options: object) -> None:
+        now = datetime.now(UTC)
+        tables = [table] if table else list(FOLDERS)
+        pieces = dayfiles.due(tables, now=now, again=all or day is not None)
+        if day:
+            pieces = [piece for piece in pieces if piece.day == day]
+            if not pieces:
+                raise CommandError(f"{day} is not over, or nothing is on record of it.")
+        failures = [fault for piece in pieces if (fault := self.write(piece, now))]
+        if failures:
+            raise CommandError("\n".join(failures))
+        if not pieces:
+            self.stdout.write("Nothing to do.")
+
+    def write(self, piece: Piece, now: datetime) -> str:
+        """Archive one day; why it could not be."""
+        began = time.monotonic()
+        try:
+            manifest = dayfiles.archive_day(piece, now=now, coverage=slots_filled)
+        except ArchiveError as fault:
+            return str(fault)
+        self.stdout.write(
+            f"{piece}: {manifest.rows:,} rows, {manifest.bytes:,} bytes,"
+            f" {time.monotonic() - began:.1f} s"
+        )
+        self.stdout.flush()
+        return ""

@@ -1,0 +1,28 @@
+from datetime import UTC, datetime
+
+from django.core.management.base import BaseCommand
+
+from markets import archive
+from markets.archive import Report
+
+
+class Command(BaseCommand):
+    help = (
+        "Make the coming days of the tables kept by the day, move rows that wait for a day into"
+        " it, and drop the days that retention lets go. Runs by itself every ten minutes."
+    )
+
+    def handle(self, **options: object) -> None:
+        for line in told(archive.maintain(now=datetime.now(UTC))):
+            self.stdout.write(line)
+
+
+def told(report: Report) -> list[str]:
+    lines = [
+        *(f"rows were waiting for {piece}" for piece in report.waiting),
+        *(f"made {piece}" for piece in report.made),
+        *(f"dropped {piece}" for piece in report.dropped),
+        *(f"kept {piece}: {reason}" for piece, reason in report.kept.items()),
+        *(f"left for the next time, in use: {piece}" for piece in report.busy),
+    ]
+    return lines or ["Nothing to do."]

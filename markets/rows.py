@@ -1,0 +1,181 @@
+"""What the rows of one market's series say, for the schema; and their columns in files."""
+
+from datetime import timedelta
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from markets import examples
+from markets.examples import shown
+from markets.gaps import Cause
+from markets.models import MarketRevision, Trade
+from markets.observed import CANDLESTICKS
+from markets.parquet import Columns
+from markets.serializers import QUOTE, PriceRangesField
+
+PRICE = "numeric(6,4)"
+COUNT = "numeric(18,2)"
+
+SNAPSHOTS: Columns = {
+    "id": "text",
+    "ticker": "text",
+    "timestamp": "timestamptz",
+    "recorded_at": "timestamptz",
+    "source": "text",
+    "sequence": "bigint",
+    "yes_bid": PRICE,
+    "yes_ask": PRICE,
+    "yes_bid_size": COUNT,
+    "yes_ask_size": COUNT,
+    "last_price": PRICE,
+    "volume": COUNT,
+    "open_interest": COUNT,
+    "quality": "smallint",
+    "raw_data": "jsonb",
+}
+TRADES: Columns = {
+    "trade_id": "text",
+    "ticker": "text",
+    "created_time": "timestamptz",
+    "count": COUNT,
+    "yes_price": PRICE,
+    "taker_outcome_side": "text",
+    "taker_book_side": "text",
+    "is_block_trade": "boolean",
+    "recorded_at": "timestamptz",
+}
+REVISIONS: Columns = {
+    "id": "bigint",
+    "ticker": "text",
+    "known_at": "timestamptz",
+    "known_at_assumed": "boolean",
+    "recorded_at": "timestamptz",
+    "status": "text",
+    "result": "text",
+    "settlement_value": "numeric(7,6)",
+    "settlement_ts": "timestamptz",
+    "open_time": "timestamptz",
+    "close_time": "timestamptz",
+    "expected_expiration_time": "timestamptz",
+    "price_ranges": "jsonb",
+}
+# What a chart has a use for.
+SNAPSHOT_CHART = ("timestamp", *QUOTE, "quality")
+TRADE_CHART = ("created_time", "yes_price", "count")
+CANDLESTICK_CHART = tuple(CANDLESTICKS)
+
+
+@shown(examples.TRADE)
+class TradeSerializer(serializers.ModelSerializer[Trade]):
+    """One public match. `yes_price` in dollars, `count` in contracts."""
+
+    ticker = serializers.CharField(source="market.ticker")
+
+    class Meta:
+        model = Trade
+        fields = list(TRADES)
+
+
+@shown(examples.REVISION)
+class RevisionSerializer(serializers.ModelSerializer[MarketRevision]):
+    """What was known of a market from `known_at` on, until its next revision."""
+
+    price_ranges = PriceRangesField(
+        help_text="The grid of prices: from start on every step up to end, in dollars."
+    )
+    ticker = serializers.CharField(source="market.ticker")
+
+    class Meta:
+        model = MarketRevision
+        fields = list(REVISIONS)
+
+
+def _price(help_text: str) -> serializers.DecimalField:
+    return serializers.DecimalField(
+        max_digits=6, decimal_places=4, allow_null=True, help_text=help_text
+    )
+
+
+@shown(examples.CANDLESTICK)
+class CandlestickSerializer(serializers.Serializer[Any]):
+    """The snapshots of one bucket of time; a bucket without a snapshot is absent.
+
+    Prices in dollars on the YES scale. Open and close are what the first and the last snapshot
+    say, high and low are of those that have this side; null: nobody offered, or unknown.
+    """
+
+    start = serializers.DateTimeField(help_text="The bucket's first instant.")
+    yes_bid_open = _price("Best bid of the first snapshot.")
+    yes_bid_high = _price("Highest best bid.")
+    yes_bid_low = _price("Lowest best bid.")
+    yes_bid_close = _price("Best bid of the last snapshot.")
+    yes_ask_open = _price("Best ask of the first snapshot.")
+    yes_ask_high = _price("Highest best ask.")
+    yes_ask_low = _price("Lowest best ask.")
+    yes_ask_close = _price("Best ask of the last snapshot.")
+    last_price = _price("The newest trade's price as of the last snapshot; it may be old.")
+    volume = serializers.DecimalField(
+        max_digits=18,
+        decimal_places=2,
+        allow_null=True,
+        help_text="Contracts traded since the snapshot before the bucket; null where unknown.",
+    )
+    snapshots = serializers.IntegerField(help_text="How many snapshots it is made of.")
+
+
+class LevelSerializer(serializers.Serializer[Any]):
+    price = serializers.DecimalField(
+        max_digits=6, decimal_places=4, help_text="Dollars, YES scale."
+    )
+    size = serializers.DecimalField(max_digits=18, decimal_places=2, help_text="Contracts.")
+
+
+@shown(examples.BOOK)
+class BookSerializer(serializers.Serializer[Any]):
+    """All levels of a market's book that were recorded, the best first."""
+
+    ticker = serializers.CharField(source="market.ticker")
+    timestamp = serializers.DateTimeField(
+        help_text="When it was seen to become so. Books are recorded when they change."
+    )
+    bids = LevelSerializer(many=True)
+    asks = LevelSerializer(many=True)
+
+
+@extend_schema_field(OpenApiTypes.DOUBLE)
+class SecondsField(serializers.Field[Any, Any, float, timedelta]):
+    def to_representation(self, value: timedelta) -> float:
+        return value.total_seconds()
+
+
+class StretchSerializer(serializers.Serializer[Any]):
+    """From `start` on and before `end`."""
+
+    start = serializers.DateTimeField()
+    end = serializers.DateTimeField()
+
+
+class ExpectedSerializer(StretchSerializer):
+    fresh_for = SecondsField(help_text="Seconds for which an observation counted as fresh.")
+
+
+class GapSerializer(StretchSerializer):
+    cause = serializers.ChoiceField(choices=[(cause.value, cause.value) for cause in Cause])
+    detail = serializers.CharField()
+    counted = serializers.BooleanField(help_text="Whether it lowers the share.")
+
+
+@shown(examples.COVERAGE)
+class CoverageSerializer(StretchSerializer):
+    """How well a market was observed: the gaps and the time covered make up the window."""
+
+    expected = ExpectedSerializer(many=True, help_text="What was asked of the recorder.")
+    fresh = SecondsField(help_text="Seconds covered by a fresh observation.")
+    share = serializers.FloatField(
+        allow_null=True,
+        help_text="Of the time covered and the gaps that count; null where there is neither.",
+    )
+    gaps = GapSerializer(many=True)
+    quiet = StretchSerializer(many=True, help_text="Observed, and nothing changed.")

@@ -1,0 +1,41 @@
+"""Markets that are taken back where nobody has traded them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from markets.simulator.cadence import DAY, STEP
+from markets.simulator.noise import Bools, Ints, mix, uniform
+from markets.simulator.prices import Prices
+from markets.simulator.universe import NEVER, Event
+
+PROVISIONAL = 14 << 48
+SHARE = 0.15
+
+
+def provisional(prices: Prices, events: Sequence[Event]) -> Bools:
+    """Which markets are on trial: some of those with siblings that stay."""
+    traits = prices.traits
+    first = np.append(True, np.diff(traits.event) > 0)[: len(traits.event)]
+    # A combination has its parent's key, and its legs must stay.
+    combined = {e.key for e in events if e.legs}
+    slow = np.array(
+        [e.series.lead >= DAY and e.key not in combined for e in events], dtype=np.bool_
+    )
+    drawn = uniform(mix(traits.key, PROVISIONAL), 0) < SHARE
+    return np.asarray(drawn & ~first & slow[traits.event])
+
+
+def withdrawals(prices: Prices, on_trial: Bools) -> Ints:
+    """When each market vanishes: NEVER, unless it is on trial and has not traded by then."""
+    found = np.full(len(on_trial), NEVER, dtype=np.int64)
+    rows = np.flatnonzero(on_trial)
+    events = prices.traits.event[rows]
+    opened, ended = prices.lives.opened[events], prices.lives.ended[events]
+    share = 0.005 + 0.15 * uniform(mix(prices.traits.key[rows], PROVISIONAL), 1)
+    until = (opened + (ended - opened) * share).astype(np.int64) // STEP * STEP
+    untraded = prices.trade_count(rows, until) == 0
+    found[rows[untraded]] = until[untraded]
+    return found

@@ -1,0 +1,401 @@
+"""Series, events, markets, snapshots and runs, and what their lists are narrowed by."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import pytest
+from django.urls import reverse
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from markets.models import Event, MarketSnapshot, Poll, Series
+from markets.tests.making import a_market, a_run, a_snapshot, an_event, observe
+
+pytestmark = pytest.mark.django_db
+
+API = "/api/v1"
+NOUNS = ["series", "events", "markets", "polls"]
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def results(client, path: str, **query: str) -> list[dict]:
+    response = client.get(f"{API}/{path}/", query)
+    assert response.status_code == 200, response.content
+    rows: list[dict] = response.json()["results"]
+    return rows
+
+
+def tickers(client, path: str = "markets", **query: str) -> list[str]:
+    return [row["ticker"] for row in results(client, path, **query)]
+
+
+def refused(client, path: str, query: dict[str, object]) -> dict[str, list[str]]:
+    response = client.get(f"{API}/{path}/", query)
+    assert response.status_code == 400, response.content
+    assert response.json()["code"] == "invalid"
+    details: dict[str, list[str]] = response.json()["details"]
+    return details
+
+
+class TestSeries:
+    @pytest.fixture(autouse=True)
+    def weather(self):
+        an_event("Rain", ticker="RAIN", category="Climate")
+        an_event("Vote", ticker="VOTE", category="Politics")
+        Series.objects.filter(ticker="SRAIN").update(
+            title="Rain in town", tags=["Daily", "NYC"], fee_type="quadratic", fee_multiplier=1
+        )
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            {"q": "TOWN rain"},
+            {"category": "Climate"},
+            {"tag": "NYC"},
+            {"fee_type": "quadratic"},
+        ],
+    )
+    def test_they_are_narrowed(self, client, query):
+        assert tickers(client, "series", **query) == ["SRAIN"]
+
+    def test_they_come_by_ticker_and_back(self, client):
+        assert tickers(client, "series") == ["SRAIN", "SVOTE"]
+        assert tickers(client, "series", ordering="-ticker") == ["SVOTE", "SRAIN"]
+
+    def test_a_row_of_the_list_is_what_the_series_itself_says(self, client):
+        [row] = results(client, "series", q="SRAIN")
+        assert row["fee_multiplier"] == "1.000000"
+        assert client.get(f"{API}/series/SRAIN/").json() == row
+
+
+class TestEvents:
+    @pytest.fixture(autouse=True)
+    def events(self):
+        rain = an_event("Rain in town", ticker="RAIN", category="Climate")
+        a_market("RAIN-T2", event=rain, floor_strike=2)
+        a_market("RAIN-T1", event=rain, floor_strike=1)
+        vote = an_event("Who wins", ticker="VOTE", category="Politics")
+        a_market("VOTE-A", event=vote, status="finalized")
+        Event.objects.filter(ticker="VOTE").update(recorded_at=NOON)
+
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ({"q": "in town"}, ["RAIN"]),
+            ({"series": "SVOTE"}, ["VOTE"]),
+            ({"category": "Climate"}, ["RAIN"]),
+            ({"status": "open"}, ["RAIN"]),
+            ({"status": "finalized"}, ["VOTE"]),
+            ({"status": "all"}, ["RAIN", "VOTE"]),
+            ({"updated_since": "2026-11-20T12:00:01Z"}, ["RAIN"]),
+            ({"ordering": "-updated"}, ["VOTE", "RAIN"]),
+        ],
+    )
+    def test_they_are_narrowed_and_ordered(self, client, query, found):
+        assert tickers(client, "events", **query) == found
+
+    def test_a_row_of_the_list_is_what_the_event_itself_says(self, client):
+        [row] = results(client, "events", q="VOTE")
+        assert (row["series_ticker"], row["category"]) == ("SVOTE", "Politics")
+        assert client.get(f"{API}/events/VOTE/").json() == row
+
+    def test_on_request_they_bring_their_markets_up_the_ladder(self, client):
+        [rain, vote] = results(client, "events", markets="true")
+        assert [market["ticker"] for market in rain["markets"]] == ["RAIN-T1", "RAIN-T2"]
+        assert vote["markets"] == results(client, "markets", event="VOTE")
+        assert client.get(f"{API}/events/RAIN/?markets=true").json() == rain
+
+    def test_with_their_markets_fewer_fit_on_a_page(self, client):
+        assert list(refused(client, "events", {"markets": "true", "limit": "101"})) == ["limit"]
+
+    def test_markets_is_true_or_false(self, client):
+        assert "markets" not in results(client, "events", markets="false")[0]
+        for path in ("events", "events/RAIN"):
+            assert list(refused(client, path, {"markets": "perhaps"})) == ["markets"]
+
+    def test_their_markets_cost_one_query_for_all(self, client, django_assert_num_queries):
+        with django_assert_num_queries(3):
+            results(client, "events", markets="true")
+
+
+class TestMarkets:
+    @pytest.fixture(autouse=True)
+    def markets(self):
+        a_market("A", quoted_at=NOON, recorded_at=NOON, close_time=NOON)
+        a_market(
+            "B",
+            event=an_event("Vote", ticker="VOTE", category="Politics"),
+            yes_bid=Decimal("0.70"),
+            yes_ask=Decimal("0.71"),
+            volume_24h=Decimal(5),
+            open_interest=Decimal(10),
+        )
+        a_market("C", yes_ask=None, volume_24h=None, open_interest=None, status="finalized")
+
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ({"q": "vote"}, "B"),
+            ({"category": "Politics"}, "B"),
+            ({"event": "VOTE"}, "B"),
+            ({"status": "settled"}, "C"),
+            ({"closes_after": "2026-11-20T12:00:00.000001Z"}, "BC"),
+            ({"closes_before": "2026-11-20T12:00:00Z"}, ""),
+            ({"closes_before": "2026-11-20T12:00:01Z"}, "A"),
+            ({"price_min": "0.435"}, "AB"),
+            ({"price_min": "0.4351"}, "B"),
+            ({"price_max": "0.435"}, "A"),
+            ({"volume_min": "5.00"}, "AB"),
+            ({"volume_max": "5"}, "B"),
+            ({"interest_min": "11"}, "A"),
+            ({"spread_max": "0.02"}, "B"),
+            ({"two_sided": "true"}, "AB"),
+            ({"two_sided": "false"}, "C"),
+            ({"updated_since": "2026-11-20T13:00:00+01:00"}, "ABC"),
+            ({"updated_since": "2026-11-20T12:00:01Z"}, "BC"),
+            ({"ordering": "price"}, "BAC"),
+            ({"ordering": "-ticker"}, "CBA"),
+            ({"ordering": "volume", "two_sided": ""}, "ABC"),
+        ],
+    )
+    def test_they_are_narrowed_and_ordered(self, client, query, found):
+        assert "".join(tickers(client, **query)) == found
+
+    def test_the_page_narrows_by_the_same_words(self, client):
+        html = client.get("/markets/?status=all&price_min=0.5").content.decode()
+        assert "/markets/B/" in html
+        assert "/markets/A/" not in html
+
+
+def test_a_snapshot_is_found_by_its_id_in_two_places(client):
+    made = a_snapshot(a_market("A"), datetime.now(UTC), yes_bid=Decimal("0.1"))
+    made.save()
+    found = client.get(f"{API}/snapshots/{made.id}/").json()
+    assert (found["ticker"], found["yes_bid"]) == ("A", "0.1000")
+    assert client.get(f"{API}/markets/{made.id}/").json() == found
+    assert client.get(f"{API}/markets/{str(made.id).upper()}/").json() == found
+
+
+def test_a_lookup_by_id_opens_the_partition_of_its_day_alone(django_assert_num_queries):
+    made = a_snapshot(a_market("A"), datetime.now(UTC))
+    made.save()
+    with django_assert_num_queries(1) as captured:
+        assert MarketSnapshot.objects.by_id(made.id) == made
+    [query] = captured.captured_queries
+    plan = MarketSnapshot.objects.raw(f"EXPLAIN {query['sql']}").query
+    lines = "\n".join(row[0] for row in plan)
+    day = f"{made.timestamp:%Y%m%d}"
+    assert lines.count(" on markets_marketsnapshot_") == 1, lines
+    assert f" on markets_marketsnapshot_{day} " in lines
+
+
+def test_an_id_of_another_kind_is_found_too():
+    made = a_snapshot(a_market("A"), datetime.now(UTC))
+    made.id = uuid4()
+    made.save()
+    assert MarketSnapshot.objects.by_id(made.id) == made
+
+
+@pytest.mark.parametrize("id", [UUID(int=7), UUID("ffffffff-ffff-7fff-bfff-ffffffffffff")])
+def test_an_unknown_id_is_a_404_in_two_places(client, id):
+    for noun in ("snapshots", "markets"):
+        response = client.get(f"{API}/{noun}/{id}/")
+        assert response.status_code == 404
+        assert str(id) in response.json()["message"]
+
+
+class TestPolls:
+    @pytest.fixture(autouse=True)
+    def runs(self) -> list[Poll]:
+        errors = ["", "OperationalError: secret", ""]
+        return [a_run(NOON + timedelta(minutes=n), error=error) for n, error in enumerate(errors)]
+
+    def times(self, client, **query: str) -> list[str]:
+        return [row["started_at"][14:16] for row in results(client, "polls", **query)]
+
+    def test_the_newest_comes_first(self, client):
+        assert self.times(client) == ["02", "01", "00"]
+        assert self.times(client, ordering="-newest", limit="2", skip="1") == ["01", "02"]
+
+    def test_they_are_narrowed(self, client):
+        assert self.times(client, failed="true") == ["01"]
+        assert self.times(client, failed="false") == ["02", "00"]
+        span = {"start": "2026-11-20T12:01:00Z", "end": "2026-11-20T12:02:00Z"}
+        assert self.times(client, **span) == ["01"]
+
+    def test_what_went_wrong_inside_is_not_told(self, client, runs):
+        [row] = results(client, "polls", failed="true")
+        assert "secret" not in str(row)
+        assert client.get(f"{API}/polls/{runs[1].pk}/").json() == row
+        assert (row["failed"], row["warned"]) == (True, False)
+
+    def test_an_unknown_one_is_a_404(self, client):
+        assert client.get(f"{API}/polls/{10**17}/").status_code == 404
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_a_list_takes_two_queries_however_long_it_is(client, noun, django_assert_max_num_queries):
+    for number in range(3):
+        a_market(f"M{number}-1", event=an_event("One of many", ticker=f"M{number}"))
+        a_run(NOON + timedelta(minutes=number))
+    with django_assert_max_num_queries(2):
+        assert len(results(client, noun)) == 3
+
+
+@pytest.mark.parametrize("noun", ["series", "events", "markets"])
+def test_a_name_nobody_has_is_a_404_that_says_it(client, noun):
+    for name in ("KXNONE-1.5", "x" * 3000, "%00"):
+        response = client.get(f"{API}/{noun}/{name}/")
+        assert response.status_code == 404
+        assert response.json()["code"] == "not_found"
+    assert "KXNONE-1.5" in client.get(f"{API}/{noun}/KXNONE-1.5/").json()["message"]
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+@pytest.mark.parametrize("name", ["volumemin", "as__of", "Q", "id", "ticker__icontains", "\0"])
+def test_an_unknown_parameter_is_named_with_those_that_are_known(client, noun, name):
+    details = refused(client, noun, {name: "1"})
+    assert list(details) == [name]
+    assert "limit" in details[name][0]
+
+
+@pytest.mark.parametrize("name", ["status", "limit", "markets", "x"])
+def test_a_single_market_knows_hardly_any_parameter(client, name):
+    a_market("A")
+    assert list(refused(client, "markets/A", {name: "1"})) == [name]
+
+
+def test_a_parameter_that_comes_twice_is_refused(client):
+    details = refused(client, "markets", {"status": ["open", "closed"]})
+    assert details == {"status": ["Given more than once."]}
+
+
+@pytest.mark.parametrize(
+    ("noun", "name", "value"),
+    [
+        *(
+            ("markets", name, value)
+            for name in ("price_min", "price_max", "spread_max", "volume_min", "interest_min")
+            for value in ("NaN", "Infinity", "-1", "1e-1", "1_0", "٣", "0x1", "9" * 40, "0.12345")
+        ),
+        ("markets", "price_min", "1.01"),
+        ("markets", "q", "x" * 101),
+        ("markets", "q", "a\0"),
+        ("markets", "series", "x" * 201),
+        ("markets", "two_sided", "yes"),
+        ("markets", "ordering", "id; DROP TABLE"),
+        ("markets", "closes_after", "2026-11-20T12:00:00"),
+        ("markets", "closes_before", "0000-00-00T00:00:00Z"),
+        ("markets", "updated_since", "1795000000"),
+        ("events", "updated_since", "soon"),
+        ("events", "status", "asleep"),
+        ("events", "ordering", "volume"),
+        ("series", "tag", "\0"),
+        ("polls", "failed", "1"),
+        ("polls", "start", "2026-11-20"),
+        ("polls", "skip", "10001"),
+    ],
+)
+def test_nonsense_is_refused_by_its_name(client, noun, name, value):
+    assert list(refused(client, noun, {name: value})) == [name]
+
+
+@pytest.mark.parametrize(
+    ("noun", "low", "high", "values"),
+    [
+        ("markets", "price_min", "price_max", ("0.6", "0.5")),
+        ("markets", "volume_min", "volume_max", ("2", "1")),
+        (
+            "markets",
+            "closes_after",
+            "closes_before",
+            ("2026-11-20T12:00:00Z", "2026-11-20T12:00:00+01:00"),
+        ),
+        ("polls", "start", "end", ("2026-11-20T12:00:00Z", "2026-11-20T11:00:00Z")),
+    ],
+)
+def test_a_range_that_ends_before_it_begins_is_refused(client, noun, low, high, values):
+    query = dict(zip((low, high), values, strict=True))
+    assert list(refused(client, noun, query)) == [high]
+
+
+FILTERS = {
+    "series": ["q", "category", "tag", "fee_type", "ordering", "limit", "skip"],
+    "events": ["q", "series", "status", "updated_since", "as_of", "markets", "limit"],
+    "markets": [
+        "q",
+        "status",
+        "event",
+        "closes_after",
+        "closes_before",
+        "price_min",
+        "price_max",
+        "volume_max",
+        "spread_max",
+        "two_sided",
+        "updated_since",
+        "as_of",
+        "ordering",
+        "skip",
+    ],
+    "polls": ["start", "end", "failed", "ordering", "limit"],
+}
+VALUES = st.one_of(
+    st.text(max_size=30),
+    st.sampled_from(["true", "open", "ticker", "0.5", "1", "", "2026-11-20T12:00:00Z"]),
+    st.decimals().map(str),
+    st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat),
+    st.sampled_from(["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "%", "\\", "'"]),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_whatever_is_asked_is_answered_or_refused_by_name(client, data):
+    noun = data.draw(st.sampled_from(NOUNS))
+    query = data.draw(st.dictionaries(st.sampled_from(FILTERS[noun]), VALUES, max_size=4))
+    response = client.get(f"{API}/{noun}/", query)
+    assert response.status_code in (200, 400)
+    if response.status_code == 400:
+        assert set(response.json()["details"]) <= set(query)
+
+
+def test_the_root_leads_to_every_noun(client):
+    links = client.get(reverse("api:api-root")).json()
+    assert {*NOUNS} <= set(links)
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_an_unknown_format_is_refused(client, noun):
+    assert list(refused(client, noun, {"format": "xml"})) == ["format"]
+    assert client.get(f"{API}/{noun}/?format=json").status_code == 200
+
+
+def test_a_market_that_has_not_changed_is_not_sent_again(client):
+    market = a_market("A")
+    first = client.get(f"{API}/markets/A/")
+    seen = {"If-None-Match": first["ETag"]}
+    assert client.get(f"{API}/markets/A/", headers=seen).status_code == 304
+    market.quoted_at = datetime.now(UTC)
+    market.save()
+    assert client.get(f"{API}/markets/A/", headers=seen).status_code == 200
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_the_browsable_page_offers_the_filters(client, noun):
+    page = client.get(f"{API}/{noun}/", headers={"accept": "text/html"}).content.decode()
+    assert 'name="ordering"' in page
+
+
+def test_everything_can_be_found_from_the_root(client):
+    market = a_market()
+    observe(market, datetime.now(UTC), "0.42", "0.45")
+    snapshot = str(MarketSnapshot.objects.get().pk)
+    found = client.get("/api/v1/").json()
+    assert {"series", "events", "markets", "market_snapshots", "market_coverage"} < found.keys()
+    for name, address in found.items():
+        path = address.replace("{ticker}", market.ticker).replace("{uuid}", snapshot)
+        # Nothing is on record of its book.
+        wanted = 404 if name == "market_orderbook" else 200
+        assert client.get(path).status_code == wanted, path

@@ -1,0 +1,353 @@
+"""What can be wrong with an order, and with what the exchange answers to it."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from markets.backfill import Progress, backfill, calls
+from markets.kalshi.client import KalshiClient
+from markets.models import (
+    BackfillSpan,
+    Candlestick,
+    Drift,
+    Market,
+    MarketRevision,
+    MarketSnapshot,
+    Trade,
+)
+from markets.recorder import kalshi_client
+from markets.tests.exchange import URL, market_json
+from markets.tests.making import a_market
+from markets.wanted import BadInput, Wanted
+
+START = datetime(2026, 11, 20, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+TICKER = "KXA-1-X"
+
+
+def candle(at: datetime, *, bid: str = "0.4200", ask: str = "0.4500", **changes: Any) -> dict:
+    return {
+        "end_period_ts": int(at.timestamp()),
+        "yes_bid": dict.fromkeys(LIVE_RANGE, bid),
+        "yes_ask": dict.fromkeys(LIVE_RANGE, ask),
+        "price": {"previous_dollars": "0.4300"},
+        "volume_fp": "0.00",
+        "open_interest_fp": "7.00",
+        **changes,
+    }
+
+
+LIVE_RANGE = ("open_dollars", "low_dollars", "high_dollars", "close_dollars")
+
+
+def as_historical(candle: dict) -> Any:
+    return json.loads(json.dumps(candle).replace("_dollars", "").replace("_fp", ""))
+
+
+def trade(identity: str, at: datetime, **changes: Any) -> dict:
+    return {
+        "trade_id": identity,
+        "ticker": TICKER,
+        "count_fp": "2.50",
+        "yes_price_dollars": "0.4200",
+        "no_price_dollars": "0.5800",
+        "taker_outcome_side": "yes",
+        "taker_book_side": "bid",
+        "created_time": at.isoformat(),
+        "is_block_trade": False,
+        **changes,
+    }
+
+
+@dataclass
+class Past:
+    """An exchange that remembers what a test puts into it; None: the tier knows no such market."""
+
+    live: dict[str, dict] = field(default_factory=dict)
+    historical: dict[str, dict] = field(default_factory=dict)
+    live_candles: list[dict] | None = field(default_factory=list)
+    historical_candles: list[dict] | None = None
+    live_trades: list[dict] = field(default_factory=list)
+    historical_trades: list[dict] = field(default_factory=list)
+    cutoff: datetime = START - 100 * HOUR
+    asked: list[str] = field(default_factory=list)
+
+    def client(self) -> KalshiClient:
+        return KalshiClient(URL, transport=httpx.MockTransport(self.answer), sleep=lambda _: None)
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/trade-api/v2")
+        self.asked.append(path)
+        body = self.body(path, request.url.params)
+        return httpx.Response(404 if body is None else 200, json=body)
+
+    def body(self, path: str, asked: httpx.QueryParams) -> Any:
+        if path in ("/markets", "/historical/markets"):
+            shelf = self.live if path == "/markets" else self.historical
+            names = asked["tickers"].split(",") if "tickers" in asked else shelf
+            return {"markets": [shelf[name] for name in names if name in shelf]}
+        candles = {"/markets/candlesticks": self.batch()} | {
+            f"/series/KXA/markets/{TICKER}/candlesticks": listed(self.live_candles),
+            f"/historical/markets/{TICKER}/candlesticks": listed(self.historical_candles),
+        }
+        return (
+            candles
+            | {
+                "/events": {"events": [EVENT] if asked.get("tickers") == "KXA-1" else []},
+                "/historical/cutoff": {
+                    "market_settled_ts": self.cutoff.isoformat(),
+                    "trades_created_ts": self.cutoff.isoformat(),
+                },
+                "/markets/trades": {"trades": self.live_trades},
+                "/historical/trades": {"trades": self.historical_trades},
+            }
+        ).get(path)
+
+    def batch(self) -> Any:
+        if self.live_candles is None:
+            return None
+        return {"markets": [{"market_ticker": TICKER, "candlesticks": self.live_candles}]}
+
+
+def listed(candles: list[dict] | None) -> Any:
+    return None if candles is None else {"candlesticks": candles}
+
+
+EVENT = {
+    "event_ticker": "KXA-1",
+    "series_ticker": "KXA",
+    "title": "What of it?",
+    "sub_title": "",
+    "collateral_return_type": "",
+    "mutually_exclusive": False,
+    "settlement_sources": None,
+}
+
+
+@pytest.fixture
+def past():
+    return Past(live={TICKER: market_json(TICKER)})
+
+
+def fill(past: Past, **changes: Any) -> Progress:
+    words: dict[str, Any] = {"start": START, "end": START + 3 * HOUR, "tickers": [TICKER]}
+    with past.client() as client:
+        return backfill(client, Wanted(**words | changes), tell=lambda _: None)
+
+
+# --- orders that make no sense ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--start", "2026-11-01"], "--ticker, --event and --series"),
+        (["--ticker", "A", "--event", "B", "--start", "2026-11-01"], "one of --ticker, --event"),
+        (["--ticker", "A", "--start", "2999-01-01"], "--start: .* is in the future"),
+        (["--ticker", "A", "--start", "2026-11-01", "--end", "2999-01-01"], "--end: .* future"),
+        (["--ticker", "A", "--start", "2026-11-02", "--end", "2026-11-01"], "--start: not before"),
+        (["--ticker", "A", "--start", "2026-11-01", "--end", "2026-11-01"], "--start: not before"),
+        (["--ticker", "A", "--start", "yesterday"], "--start: 'yesterday' is no day"),
+        (["--ticker", "A", "--start", "2026-11-01T12:00"], "--start: .* time zone"),
+        (["--ticker", "A", "--start", "2026-13-01"], "--start: '2026-13-01' is no day"),
+        (["--ticker", "A", "--start", "2026-11-01", "--interval", "5"], "--interval"),
+        (["--ticker", "A\0", "--start", "2026-11-01"], "NUL"),
+        (["--event", "B"], "--start"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_the_option_s_name(words, reason):
+    # No address of an exchange is configured here, and no database is open to this test.
+    with pytest.raises(CommandError, match=reason):
+        call_command("backfill", *words)
+
+
+@pytest.mark.django_db
+def test_a_ticker_nobody_knows_is_refused_before_anything_is_recorded(past):
+    with pytest.raises(BadInput, match="--ticker: the exchange knows no KXA-1-Y, KXA-1-Z"):
+        fill(past, tickers=[TICKER, "KXA-1-Y", "KXA-1-Z"])
+    assert past.asked == ["/markets", "/historical/markets"]
+    assert not Market.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("option", ["event", "series"])
+def test_an_event_or_series_without_markets_is_refused(option):
+    empty = Past()
+    with pytest.raises(BadInput, match=f"--{option}: the exchange knows no market of KXB"):
+        fill(empty, tickers=(), **{option: "KXB"})
+    assert len(empty.asked) == 2
+
+
+@pytest.mark.django_db
+def test_an_exchange_that_does_not_answer_leaves_an_order_that_goes_on(settings):
+    settings.KALSHI_API_URL = "http://127.0.0.1:9/trade-api/v2"
+    kalshi_client.cache_clear()
+    with pytest.raises(CommandError, match="The same command goes on from here"):
+        call_command("backfill", "--ticker", TICKER, "--start", "2026-11-20")
+    kalshi_client().close()
+    kalshi_client.cache_clear()
+
+
+# --- answers that make little sense -------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_bad_candle_costs_no_other(past):
+    past.live_candles = [
+        candle(START + HOUR),
+        candle(START + 2 * HOUR, volume_fp="NaN"),
+        candle(START + 2 * HOUR, volume="1.00"),
+        candle(START + 3 * HOUR),
+    ]
+    progress = fill(past)
+    assert (progress.candlesticks, progress.refused) == (2, 2)
+    assert "NaN" in progress.reasons[0]
+    assert "candlestick.$.volume_fp: … is no Count" in {each.where for each in Drift.objects.all()}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_candles_outside_the_window_are_left_out(past):
+    past.live_candles = [candle(START + n * HOUR) for n in range(-1, 6)]
+    fill(past)
+    ends = Candlestick.objects.values_list("end_period_ts", flat=True)
+    assert list(ends) == [START + n * HOUR for n in (1, 2, 3)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_candle_that_comes_twice_is_one(past):
+    past.live_candles = [candle(START + HOUR), candle(START + HOUR)]
+    fill(past)
+    assert (Candlestick.objects.count(), MarketSnapshot.objects.count()) == (1, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("cutoff", [START - 100 * HOUR, START + 100 * HOUR])
+def test_a_market_is_found_in_the_tier_it_has_moved_to(past, cutoff):
+    past.cutoff = cutoff
+    settled = (START + 2 * HOUR).isoformat()
+    past.live = {
+        TICKER: market_json(TICKER, status="finalized", result="yes", settlement_ts=settled)
+    }
+    past.live_candles = None
+    past.historical_candles = [as_historical(candle(START + HOUR))]
+    assert fill(past).candlesticks == 1
+    assert Candlestick.objects.get().yes_bid_close == Decimal("0.42")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_market_without_candles_anywhere_is_named_and_stays_due(past):
+    past.live_candles = None
+    progress = fill(past)
+    assert progress.absent == {TICKER}
+    assert BackfillSpan.objects.get().finished_at is None
+    past.live_candles = [candle(START + HOUR)]
+    assert fill(past).candlesticks == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_empty_side_is_unknown_and_an_odd_book_is_flagged(past):
+    past.live_candles = [
+        candle(START + HOUR, bid="0.0000", ask="1.0000"),
+        candle(START + 2 * HOUR, bid="0.5000", ask="0.4000"),
+    ]
+    fill(past)
+    empty, crossed = MarketSnapshot.objects.oldest_first()
+    assert (empty.yes_bid, empty.yes_ask, empty.quality) == (None, None, 0)
+    assert crossed.quality == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_trade_that_both_tiers_tell_is_one_and_a_block_is_flagged(past):
+    past.cutoff = START + 2 * HOUR
+    at = START + HOUR
+    past.live_trades = [trade("c", START + 3 * HOUR), trade("b", at, is_block_trade=True)]
+    past.historical_trades = [trade("b", at, is_block_trade=True), trade("a", at)]
+    assert fill(past, trades=True).trades == 3
+    assert list(Trade.objects.in_the_book().values_list("trade_id", flat=True)) == ["a", "c"]
+    assert BackfillSpan.objects.filter(finished_at=None).count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_bad_trade_costs_no_other(past):
+    past.live_trades = [trade("b", START + HOUR, count_fp="many"), trade("a", START + HOUR)]
+    progress = fill(past, trades=True)
+    assert (progress.trades, progress.refused) == (1, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_market_that_closed_before_the_window_is_not_asked_for(past):
+    past.live[TICKER]["close_time"] = (START - 2 * HOUR).isoformat()
+    assert fill(past).markets == 0
+    assert past.asked == ["/markets"]
+
+
+# --- what is known, and since when --------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_settlement_without_a_time_is_known_after_the_timer_by_assumption(past):
+    closed = START + HOUR
+    past.live = {
+        TICKER: market_json(TICKER, status="finalized", result="no", close_time=closed.isoformat())
+    }
+    fill(past)
+    settled = MarketRevision.objects.get(known_at=closed + timedelta(seconds=300))
+    assert (settled.result, settled.known_at_assumed) == ("no", True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_market_on_record_learns_its_end_and_nothing_else(past):
+    market = a_market(TICKER, title="as recorded")
+    fill(past)
+    market.refresh_from_db()
+    assert market.title == "as recorded"
+    past.live = {TICKER: market_json(TICKER, status="finalized", result="yes")}
+    fill(past)
+    market.refresh_from_db()
+    assert (market.status, market.result) == ("finalized", "yes")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_market_that_somebody_is_writing_is_not_waited_for(past):
+    market = a_market(TICKER, quoted_at=None)
+    past.live_candles = [candle(START + HOUR)]
+    recorder = connection.copy()
+    try:
+        with recorder.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT FROM markets_market FOR NO KEY UPDATE")
+            assert fill(past).snapshots == 1
+    finally:
+        recorder.close()
+    market.refresh_from_db()
+    assert market.quoted_at is None
+
+
+# --- calls --------------------------------------------------------------------------------------
+
+
+def span(pk: int, start: datetime, hours: float) -> BackfillSpan:
+    return BackfillSpan(
+        pk=pk, market_id=pk, kind="candles-1", start=start, end=start + hours * HOUR
+    )
+
+
+@pytest.mark.parametrize(("markets", "hours"), [(1, 300), (7, 24), (100, 24), (250, 6)])
+def test_no_call_asks_for_too_much_and_together_they_ask_for_everything(markets, hours):
+    minute = timedelta(minutes=1)
+    spans = [span(n, START + n * 7 * minute, hours) for n in range(1, markets + 1)]
+    reached = {each.pk: each.start for each in spans}
+    for call in calls(spans, minute, together=100):
+        assert len(call.spans) <= 100
+        assert len(call.spans) * ((call.until - call.after) / minute + 1) <= 10_000
+        for each in call.spans:
+            assert call.after <= reached[each.pk] < call.until
+            reached[each.pk] = min(call.until, each.end)
+    assert reached == {each.pk: each.end for each in spans}

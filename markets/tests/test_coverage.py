@@ -1,0 +1,546 @@
+"""What the ledger proves of a market, and which cause it gives for the rest."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import transaction
+from hypothesis import HealthCheck, given
+from hypothesis import settings as rules
+from hypothesis import strategies as st
+from model_bakery import baker
+
+from markets.coverage import Coverage, coverage, day_share, hot_slots
+from markets.gaps import Cause, Gap, Stretch, outages
+from markets.models import Closure, HotPeriod, Market, MarketRevision, Poll, Sweep, Tier, Watch
+from markets.tests.making import a_market, a_pass, a_run, observe
+
+pytestmark = pytest.mark.django_db
+
+START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
+FAILED = "hot: /markets: the exchange failed (500)"
+
+
+@pytest.fixture(autouse=True)
+def _cadence(settings):
+    settings.POLL_INTERVAL, settings.UNIVERSE_INTERVAL = 5, 30
+    settings.HEARTBEAT = 3600
+
+
+@pytest.fixture
+def market() -> Market:
+    market = a_market()
+    # So that it is known to be listed.
+    observe(market, at(-300), "0.42", "0.45")
+    return market
+
+
+@pytest.fixture
+def hot(market: Market) -> Market:
+    HotPeriod.objects.create(market=market, started_at=at(-3600))
+    return market
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def runs(first: int, last: int, **values: Any) -> None:
+    """A run every five seconds that observed nothing."""
+    Poll.objects.bulk_create(
+        Poll(**{"started_at": at(second), "finished_at": at(second + 1), **values})
+        for second in range(first, last, 5)
+    )
+
+
+def ticks(first: int, last: int) -> None:
+    """A run every five seconds with a complete pass of the hot list."""
+    runs(first, last)
+    for second in range(first, last, 5):
+        a_pass(Tier.HOT, at(second))
+
+
+def rounds(first: int, last: int, **values: Any) -> None:
+    for second in range(first, last, 30):
+        a_pass(Tier.UNIVERSE, at(second), **values)
+
+
+def revised(market: Market, second: float, status: str, **values: Any) -> None:
+    times = {"open_time": market.open_time, "close_time": market.close_time, **values}
+    baker.make(MarketRevision, market=market, known_at=at(second), status=status, **times)
+
+
+def causes(gaps: list[Gap]) -> list[tuple[float, float, str]]:
+    """The gaps in seconds from the start."""
+    return [
+        ((gap.start - START).total_seconds(), (gap.end - START).total_seconds(), gap.cause.value)
+        for gap in gaps
+    ]
+
+
+def of(market: Market, first: float = 0, last: float = 180, **values: Any) -> Coverage:
+    return coverage(market, at(first), at(last), **values)
+
+
+def gaps_of(market: Market, *window: float) -> list[tuple[float, float, str]]:
+    return causes(list(of(market, *window).gaps))
+
+
+class TestCauses:
+    """Covered before and after; in between, from 75 to 120, nothing was observed in time."""
+
+    @pytest.fixture(autouse=True)
+    def _around(self, hot):
+        ticks(-30, 65)
+        ticks(120, 180)
+
+    def test_no_run_is_an_outage_of_ours(self, hot):
+        found = of(hot)
+        assert causes(list(found.gaps)) == [(75, 120, "our outage")]
+        assert (found.gaps[0].detail, found.fresh.total_seconds()) == ("no run", 135)
+        assert found.share == pytest.approx(0.75)
+
+    def test_killed_runs_are_an_outage_of_ours(self, hot):
+        runs(65, 120, finished_at=None)
+        (gap,) = of(hot).gaps
+        assert (gap.cause, gap.detail) == (Cause.OUR_OUTAGE, "11 of 11 runs not finished")
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            "OperationalError: the connection is lost",
+            "hot: the token bucket cannot be asked: ConnectionError",
+        ],
+    )
+    def test_a_fault_of_our_own_services_is_an_outage_of_ours(self, hot, error):
+        runs(65, 120, error=error)
+        (gap,) = of(hot).gaps
+        assert (gap.cause, gap.detail) == (Cause.OUR_OUTAGE, "11 of 11 runs failed here")
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"throttled": 2, "error": "hot: the exchange counted too many requests (429)"},
+            {"error": "hot: tokens come in 4.0 s, after this run's time is over"},
+        ],
+    )
+    def test_too_many_requests_and_too_few_tokens_are_throttling(self, hot, values):
+        runs(65, 120, **values)
+        assert gaps_of(hot) == [(75, 120, "throttled")]
+
+    def test_other_errors_are_the_exchange_failing_and_one_of_them_is_shown(self, hot):
+        runs(65, 120, error=FAILED)
+        (gap,) = of(hot).gaps
+        assert (gap.cause, gap.detail) == (Cause.EXCHANGE_FAILING, f"11 of 11 runs: {FAILED}")
+
+    def test_of_throttling_and_other_errors_throttling_counts(self, hot):
+        runs(65, 100, error=FAILED)
+        runs(100, 120, throttled=1)
+        assert gaps_of(hot) == [(75, 120, "throttled")]
+
+    def test_a_market_that_the_exchange_did_not_give_is_not_listed(self, hot):
+        runs(65, 120)
+        for second in range(65, 120, 5):
+            a_pass(Tier.HOT, at(second), skipped=["KXOTHER", hot.ticker])
+        assert gaps_of(hot) == [(75, 120, "not listed")]
+
+    def test_runs_without_an_error_and_without_the_market_are_not_explained(self, hot):
+        runs(65, 120)
+        (gap,) = of(hot).gaps
+        assert (gap.cause, gap.detail) == (Cause.NOT_COVERED, "none of 11 runs failed")
+
+    def test_an_incomplete_pass_proves_nothing(self, hot):
+        runs(65, 120)
+        a_pass(Tier.HOT, at(90), complete=False)
+        assert gaps_of(hot) == [(75, 120, "not covered")]
+
+    def test_an_exchange_that_says_it_is_closed_is_not_counted_against_us(self, hot):
+        runs(65, 120, exchange_active=False, error=FAILED)
+        found = of(hot)
+        assert causes(list(found.gaps)) == [(75, 120, "exchange closed")]
+        assert found.share == 1
+
+    def test_an_announced_closure_explains_even_an_outage_as_far_as_it_goes(self, hot):
+        Closure.objects.create(start=at(20), end=at(100), known_at=at(-900))
+        assert gaps_of(hot) == [(75, 100, "exchange closed"), (100, 120, "our outage")]
+
+    def test_an_announced_closure_is_no_gap_where_the_market_was_observed(self, hot):
+        Closure.objects.create(start=at(0), end=at(50), known_at=at(-900))
+        assert gaps_of(hot, 0, 60) == []
+
+    def test_a_gap_is_cut_where_an_outage_ends(self, hot):
+        runs(65, 85, error=FAILED)
+        assert gaps_of(hot) == [(75, 81, "exchange failing"), (81, 120, "our outage")]
+
+    def test_a_paused_market_is_neither_covered_nor_missed(self, hot):
+        revised(hot, -900, "active")
+        revised(hot, 40, "inactive")
+        revised(hot, 110, "active")
+        found = of(hot)
+        assert causes(list(found.gaps)) == [
+            (40, 110, "market paused or closed"),
+            (110, 120, "our outage"),
+        ]
+        assert (found.gaps[0].detail, found.gaps[0].counted) == ("inactive", False)
+        assert found.share == pytest.approx(100 / 110)
+
+    def test_a_snapshot_is_an_observation(self, hot):
+        observe(hot, at(80), "0.43", "0.45")
+        assert gaps_of(hot) == [(75, 80, "our outage"), (95, 120, "our outage")]
+
+    def test_a_pass_of_the_universe_is_an_observation(self, hot):
+        a_pass(Tier.UNIVERSE, at(80))
+        assert gaps_of(hot) == [(75, 80, "our outage"), (95, 120, "our outage")]
+
+    def test_a_clock_that_stepped_back_hides_no_run(self, hot):
+        a_run(at(64), seconds=40, error=FAILED)
+        a_run(at(70), seconds=2, error=FAILED)
+        assert gaps_of(hot) == [(75, 104, "exchange failing"), (104, 120, "our outage")]
+
+
+class TestWindows:
+    def test_what_was_observed_before_the_window_is_still_good_in_it(self, hot):
+        ticks(-30, 0)
+        assert gaps_of(hot, 0, 30) == [(10, 30, "our outage")]
+
+    def test_nothing_after_the_window_makes_it_better(self, hot):
+        ticks(-30, 0)
+        ticks(30, 60)
+        assert gaps_of(hot, 0, 20) == [(10, 20, "our outage")]
+
+    def test_what_is_to_come_was_not_missed(self, hot):
+        now = datetime.now(UTC)
+        a_pass(Tier.HOT, now)
+        found = coverage(hot, now, now + timedelta(days=1))
+        assert now <= found.end < now + timedelta(hours=1)
+        assert (found.share, found.gaps) == (1, [])
+
+    def test_of_a_window_that_has_not_begun_nothing_is_said(self, hot):
+        now = datetime.now(UTC)
+        found = coverage(hot, now + timedelta(hours=1), now + timedelta(hours=2))
+        assert (found.share, found.gaps, found.start == found.end) == (None, [], True)
+
+    @pytest.mark.parametrize(
+        ("start", "end", "named"),
+        [
+            (START.replace(tzinfo=None), START, "start"),
+            (START, START.replace(tzinfo=None), "end"),
+            (START, START - timedelta(seconds=1), "end"),
+        ],
+    )
+    @pytest.mark.parametrize("read", [hot_slots, outages])
+    def test_what_is_no_window_is_refused_by_name(self, read, start, end, named, market):
+        with pytest.raises(ValueError, match=f"^{named} "):
+            read(start, end)
+        with pytest.raises(ValueError, match=f"^{named} "):
+            coverage(market, start, end)
+
+    def test_an_observation_that_is_never_good_is_refused(self, market):
+        with pytest.raises(ValueError, match=r"^fresh_for "):
+            of(market, fresh_for=timedelta())
+
+    def test_it_is_asked_how_long_an_observation_is_good(self, hot):
+        ticks(0, 5)
+        assert causes(list(of(hot, 0, 60, fresh_for=timedelta(seconds=20)).gaps)) == [
+            (20, 60, "our outage")
+        ]
+
+
+class TestLife:
+    def test_a_market_is_due_from_its_opening_to_its_close(self, market):
+        market = a_market("KXRAIN-26NOV22", open_time=at(60), close_time=at(120))
+        found = of(market)
+        assert [(gap.cause.value, gap.detail) for gap in found.gaps] == [
+            ("market paused or closed", "not open yet"),
+            ("our outage", "no run"),
+            ("market paused or closed", "past its close"),
+        ]
+        assert causes(list(found.gaps))[1][:2] == (60, 120)
+        assert found.share == 0
+
+    def test_a_close_counts_as_it_was_known_at_the_time(self, market):
+        rounds(-30, 180)
+        revised(market, -900, "active", close_time=at(120))
+        revised(market, 60, "active", close_time=at(150))
+        revised(market, 155, "closed", close_time=at(150))
+        found = of(market)
+        assert causes(list(found.gaps)) == [
+            (150, 155, "market paused or closed"),
+            (155, 180, "market paused or closed"),
+        ]
+        assert found.share == 1
+
+    def test_a_revision_that_changes_neither_status_nor_times_cuts_nothing(self, market):
+        revised(market, -900, "closed")
+        revised(market, 60, "closed")
+        assert gaps_of(market) == [(0, 180, "market paused or closed")]
+
+    def test_no_pass_proves_anything_of_a_market_that_never_came(self):
+        market = a_market(quoted_at=None)
+        runs(-30, 180)
+        rounds(-30, 180)
+        assert gaps_of(market) == [(0, 180, "not listed")]
+        assert of(market).share == 0
+
+    def test_of_a_market_that_was_not_open_there_is_no_share(self, market):
+        early = at(0) - timedelta(days=9)
+        assert coverage(market, early, early + timedelta(hours=1)).share is None
+
+    def test_a_listing_that_ended_without_a_word_is_noticed_by_the_missing_heartbeat(self, market):
+        runs(0, 3 * 3600)
+        rounds(0, 3 * 3600)
+        # An hour's heartbeat and the ten minutes of the longest pass after its last snapshot.
+        believed = -300 + 3600 + 600
+        assert gaps_of(market, 0, 3 * 3600) == [(believed - 30 + 90, 3 * 3600, "not listed")]
+
+    def test_without_snapshots_on_record_a_pass_is_believed(self, market):
+        early = at(0) - timedelta(days=2)
+        Market.objects.update(open_time=early)
+        market.refresh_from_db()
+        for minute in range(60):
+            a_pass(Tier.UNIVERSE, early + timedelta(minutes=minute))
+        found = coverage(market, early, early + timedelta(hours=1))
+        assert found.share == 1
+
+
+class TestTiers:
+    def test_a_market_of_the_universe_has_three_rounds_time(self, market):
+        rounds(0, 90)
+        assert gaps_of(market) == [(150, 180, "our outage")]
+
+    def test_a_pass_that_skipped_its_event_did_not_observe_a_market(self, market):
+        rounds(-30, 30)
+        rounds(30, 180, skipped=[market.event.ticker])
+        runs(-30, 180)
+        assert gaps_of(market) == [(90, 180, "not listed")]
+
+    def test_coming_on_the_hot_list_and_leaving_it_is_no_gap(self, market):
+        rounds(-30, 60)
+        HotPeriod.objects.create(market=market, started_at=at(50), ended_at=at(100))
+        ticks(55, 100)
+        rounds(150, 180)
+        assert gaps_of(market) == []
+
+    def test_a_hot_pass_counts_only_while_the_market_was_hot(self, market):
+        HotPeriod.objects.create(market=market, started_at=at(-60), ended_at=at(0))
+        ticks(-60, 180)
+        assert gaps_of(market) == [(85, 180, "not covered")]
+
+    def test_the_rule_in_force_is_told(self, market):
+        HotPeriod.objects.create(market=market, started_at=at(45), ended_at=at(100))
+        assert [rule.fresh_for.total_seconds() for rule in of(market).expected] == [90, 15, 90]
+        assert of(market).expected[1].start == at(60)
+
+    def test_a_walk_without_combos_proves_nothing_of_a_combo(self):
+        combo = a_market("KXMVESPORTS-1-A")
+        observe(combo, at(-300), "0.42", "0.45")
+        rounds(-30, 180)
+        assert gaps_of(combo)[0][2] == "our outage"
+        for second in range(-30, 180, 30):
+            a_pass(Tier.COMBOS, at(second))
+        assert gaps_of(combo) == []
+
+
+class TestQuiet:
+    @pytest.fixture(autouse=True)
+    def _observed(self, hot):
+        ticks(-30, 180)
+
+    def test_observed_and_unchanged_is_quiet_and_no_gap(self, hot):
+        found = of(hot)
+        assert (found.quiet, found.gaps) == ([Stretch(at(0), at(180))], [])
+
+    def test_a_change_ends_it_and_a_heartbeat_does_not(self, hot, settings):
+        settings.HOT_HEARTBEAT = 40
+        observe(hot, at(60), "0.42", "0.45")
+        observe(hot, at(100), "0.43", "0.45")
+        assert of(hot).quiet == [Stretch(at(0), at(100)), Stretch(at(100), at(180))]
+
+    def test_changes_in_quick_succession_are_not_quiet(self, hot):
+        for second in range(0, 180, 10):
+            observe(hot, at(second), f"0.{10 + second}", None)
+        assert of(hot).quiet == []
+
+    def test_a_gap_is_not_quiet(self, hot):
+        Sweep.objects.filter(started_at__gte=at(60), started_at__lt=at(120)).delete()
+        assert of(hot).quiet == [Stretch(at(0), at(70)), Stretch(at(120), at(180))]
+
+
+def test_it_can_be_written_as_json(hot):
+    ticks(-30, 60)
+    told = json.loads(json.dumps(of(hot).as_json()))
+    assert told["gaps"] == [
+        {
+            "start": at(70).isoformat(),
+            "end": at(180).isoformat(),
+            "cause": "our outage",
+            "detail": "no run",
+            "counted": True,
+        }
+    ]
+    assert (told["fresh"], told["share"], told["expected"][0]["fresh_for"]) == (
+        70,
+        pytest.approx(70 / 180),
+        15,
+    )
+    assert told["quiet"] == [{"start": at(0).isoformat(), "end": at(70).isoformat()}]
+
+
+def test_a_read_takes_as_many_queries_as_ever_however_many_gaps(hot, django_assert_max_num_queries):
+    for second in range(0, 600, 30):
+        ticks(second, second + 5)
+    with django_assert_max_num_queries(11):
+        assert len(of(hot, 0, 600).gaps) == 20
+
+
+SECONDS = st.integers(-120, 300)
+SPANS = st.sets(st.tuples(SECONDS, SECONDS).filter(lambda s: s[0] < s[1]), max_size=3)
+LEDGERS = st.fixed_dictionaries(
+    {
+        "passes": st.lists(st.tuples(st.sampled_from(["hot", "universe"]), SECONDS), max_size=8),
+        "heard": st.lists(st.tuples(SECONDS, st.sampled_from(["", FAILED, None])), max_size=8),
+        "closures": SPANS,
+        "hot": SPANS,
+        "statuses": st.dictionaries(SECONDS, st.sampled_from(["active", "inactive"]), max_size=3),
+        "close": SECONDS,
+    }
+)
+
+
+def enter(ledger: dict[str, Any], market: Market) -> None:
+    for tier, second in ledger["passes"]:
+        a_pass(tier, at(second))
+    for second, error in ledger["heard"]:
+        finished = None if error is None else at(second + 1)
+        baker.make(Poll, started_at=at(second), finished_at=finished, error=error or "")
+    for begun, ended in ledger["closures"]:
+        Closure.objects.create(start=at(begun), end=at(ended), known_at=at(-900))
+    for begun, ended in ledger["hot"]:
+        HotPeriod.objects.create(market=market, started_at=at(begun), ended_at=at(ended))
+    for second, status in ledger["statuses"].items():
+        revised(market, second, status, close_time=at(ledger["close"]))
+
+
+def is_fresh(ledger: dict[str, Any], second: float) -> bool:
+    """What an observation is good for, told anew and second by second."""
+    on_list = [{s for s in range(-120, 300) if a <= s < b} for a, b in ledger["hot"]]
+    hot = set().union(*on_list)
+    warm = all(int(second) - back in hot for back in range(16))
+    observed = [s for tier, s in ledger["passes"] if tier == "universe" or s in hot]
+    return any(s <= second < s + (15 if warm else 90) for s in observed)
+
+
+def is_tradable(ledger: dict[str, Any], second: float) -> bool:
+    known = [s for s in sorted(ledger["statuses"]) if s <= second]
+    status = ledger["statuses"][known[-1]] if known else "active"
+    # Of what comes after the window nothing was known in it.
+    told = [s for s in ledger["statuses"] if s < 180]
+    return status == "active" and (not told or second < ledger["close"])
+
+
+@rules(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ledger=LEDGERS)
+def test_gaps_and_the_time_covered_make_up_the_window(market, ledger):
+    with transaction.atomic():
+        enter(ledger, market)
+        found = of(market)
+        transaction.set_rollback(True)
+    edges = [at(0), *(edge for gap in found.gaps for edge in gap.stretch), at(180)]
+    assert edges == sorted(edges)
+    assert all(gap.start < gap.end for gap in found.gaps)
+    covered = zip(edges[::2], edges[1::2], strict=True)
+    assert found.fresh == sum((end - start for start, end in covered), timedelta())
+    halves = [second + 0.5 for second in range(180)]
+    tradable = [half for half in halves if is_tradable(ledger, half)]
+    fresh = [half for half in tradable if is_fresh(ledger, half)]
+    assert found.fresh == timedelta(seconds=len(fresh))
+    assert all(not any(g.start <= at(half) < g.end for g in found.gaps) for half in fresh)
+    assert found.share is None or 0 <= found.share <= 1
+    for still in found.quiet:
+        assert all(still.end <= gap.start or gap.end <= still.start for gap in found.gaps)
+
+
+class TestHotPeriods:
+    def test_they_follow_the_hot_list_and_the_watch_list(self):
+        chosen, watched, neither = (a_market(f"KXA-{n}", is_hot=n == 0) for n in range(3))
+        Watch.objects.create(user=User.objects.create(username="ada"), market=watched)
+        HotPeriod.objects.follow(at(0))
+        assert set(HotPeriod.objects.values_list("market", "started_at", "ended_at")) == {
+            (chosen.pk, at(0), None),
+            (watched.pk, at(0), None),
+        }
+        Market.objects.filter(pk=chosen.pk).update(status="closed")
+        Market.objects.filter(pk=neither.pk).update(is_hot=True)
+        HotPeriod.objects.follow(at(5))
+        assert set(HotPeriod.objects.values_list("market", "started_at", "ended_at")) == {
+            (chosen.pk, at(0), at(5)),
+            (watched.pk, at(0), None),
+            (neither.pk, at(5), None),
+        }
+
+    def test_a_market_that_comes_back_begins_anew(self, hot):
+        HotPeriod.objects.follow(at(0))
+        Market.objects.update(is_hot=True)
+        HotPeriod.objects.follow(at(5))
+        assert [period.ended_at for period in HotPeriod.objects.all()] == [at(0), None]
+
+    def test_a_clock_that_stepped_back_ends_no_period_before_it_began(self, hot):
+        HotPeriod.objects.follow(at(-7200))
+        period = HotPeriod.objects.get()
+        assert period.ended_at == period.started_at
+
+
+class TestSlots:
+    def test_a_pass_in_every_interval_fills_them_all_however_they_lie(self):
+        for number in range(12):
+            a_pass(Tier.HOT, at(5 * number + number % 3))
+        assert hot_slots(at(0), at(60)) == (12, 12)
+
+    def test_a_missing_pass_is_a_missing_slot_and_haste_makes_up_for_none(self):
+        for second in (0, 5, 10, 25, 29, 33, 37, 41, 45, 50, 55):
+            a_pass(Tier.HOT, at(second))
+        assert hot_slots(at(0), at(60)) == (12, 10)
+
+    def test_slow_passes_do_not_fill_the_slots(self):
+        for number in range(8):
+            a_pass(Tier.HOT, at(7 * number))
+        assert hot_slots(at(0), at(60)) == (12, 8)
+
+    def test_passes_missing_at_either_end_are_missing(self):
+        ticks(20, 40)
+        assert hot_slots(at(0), at(60)) == (12, 4)
+
+    def test_only_complete_passes_of_the_hot_list_fill_a_slot(self):
+        a_pass(Tier.HOT, at(0), complete=False)
+        a_pass(Tier.UNIVERSE, at(5))
+        found = hot_slots(at(0), at(60))
+        assert (found, found.share) == ((12, 0), 0)
+
+    def test_a_window_shorter_than_a_slot_has_no_share(self):
+        assert hot_slots(at(0), at(3)).share is None
+
+    def test_a_day_without_a_run_has_no_share_and_one_without_a_pass_has_none_of_it(self):
+        yesterday = (START - timedelta(days=1)).date()
+        assert day_share(yesterday) is None
+        a_run(START - timedelta(days=1))
+        assert day_share(yesterday) == 0
+        a_pass(Tier.HOT, START - timedelta(days=1))
+        assert day_share(yesterday) == pytest.approx(1 / 17_280)
+
+
+class TestOutages:
+    def test_they_are_of_the_recorder_as_a_whole(self):
+        runs(0, 60)
+        runs(60, 100, error=FAILED)
+        runs(130, 180)
+        assert causes(outages(at(0), at(180))) == [
+            (70, 96, "exchange failing"),
+            (96, 130, "our outage"),
+        ]
+
+    def test_nothing_is_said_of_the_time_before_the_first_run(self):
+        assert outages(at(0), at(180)) == []
+        runs(100, 180)
+        assert outages(at(0), at(180)) == []

@@ -1,0 +1,96 @@
+"""Records that were made before a migration, after it."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from markets.querysets import snapshot_id
+
+BEFORE_PIECES = ("markets", "0003_history")
+PIECES = ("markets", "0004_daily_pieces")
+LONG_AGO = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def empty_schema(db):
+    """A place where migrations can start anew; it goes with the test's transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE SCHEMA anew")
+        cursor.execute("SET LOCAL search_path TO anew")
+
+
+def migrated(target):
+    """The models as they are after that migration."""
+    executor = MigrationExecutor(connection)
+    executor.migrate([target])
+    return executor.loader.project_state([target]).apps
+
+
+def a_record(apps):
+    """A market, and snapshots of it from before its day's first instant until today."""
+    model = {name: apps.get_model("markets", name) for name in ("Series", "Event", "Market")}
+    series = model["Series"].objects.create(ticker="KXRAIN")
+    event = model["Event"].objects.create(ticker="KXRAIN-26", series=series, recorded_at=LONG_AGO)
+    market = model["Market"].objects.create(
+        ticker="KXRAIN-26-T1",
+        event=event,
+        status="active",
+        open_time=LONG_AGO,
+        close_time=LONG_AGO,
+        raw_data={},
+        recorded_at=LONG_AGO,
+        definition_mark=0,
+    )
+    instants = [LONG_AGO - timedelta(microseconds=1), LONG_AGO, datetime.now(UTC)]
+    apps.get_model("markets", "MarketSnapshot").objects.bulk_create(
+        apps.get_model("markets", "MarketSnapshot")(
+            id=snapshot_id(market.pk, at, "POLL", None),
+            market=market,
+            timestamp=at,
+            recorded_at=at,
+            source="POLL",
+            yes_bid=Decimal("0.4200"),
+            raw_data={"kept": [1]},
+        )
+        for at in instants
+    )
+
+
+def snapshots(apps):
+    return list(apps.get_model("markets", "MarketSnapshot").objects.order_by("pk").values())
+
+
+def days():
+    """How many snapshots each piece has, those without any left out."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tableoid::regclass::text, count(*) FROM markets_marketsnapshot GROUP BY 1"
+        )
+        return dict(cursor.fetchall())
+
+
+def test_what_is_on_record_moves_into_pieces_of_a_day(empty_schema):
+    apps = migrated(BEFORE_PIECES)
+    a_record(apps)
+    before = snapshots(apps)
+    apps = migrated(PIECES)
+    assert snapshots(apps) == before
+    assert days() == {
+        "markets_marketsnapshot_20260228": 1,
+        "markets_marketsnapshot_20260301": 1,
+        f"markets_marketsnapshot_{datetime.now(UTC):%Y%m%d}": 1,
+    }
+    revision = apps.get_model("markets", "MarketRevision").objects.get()
+    assert (revision.known_at, revision.status) == (LONG_AGO, "active")
+
+
+def test_a_new_installation_has_its_days(empty_schema):
+    migrated(PIECES)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_inherits WHERE inhparent = 'markets_rawpayload'::regclass"
+        )
+        assert cursor.fetchone() == (10,)  # yesterday, today, a week ahead, and the default

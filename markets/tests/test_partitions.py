@@ -1,0 +1,397 @@
+import hashlib
+import json
+import threading
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+import structlog
+from django.core.management import call_command
+from django.db import IntegrityError, connection, transaction
+from django.urls import reverse
+from model_bakery import baker
+
+from markets import archive, partitions
+from markets.models import ArchivedDay, MarketSnapshot, OrderBookSnapshot, RawPayload
+from markets.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Busy, Piece
+from markets.querysets import snapshot_id
+from markets.tests.making import a_market, a_snapshot
+
+NOW = datetime.now(UTC)
+LONG_AGO = datetime(2026, 3, 1, 12, tzinfo=UTC)
+THAT_DAY = Piece(SNAPSHOTS, LONG_AGO.date())
+
+
+@pytest.fixture(autouse=True)
+def keep_everything(settings, tmp_path):
+    settings.RETENTION_DAYS = 0
+    settings.RAW_PAYLOAD_HOURS = 8760
+    settings.ARCHIVE_PATH = tmp_path
+
+
+@pytest.fixture
+def own_database(transactional_db):
+    """For what needs several transactions; the pieces made in them are taken away again."""
+    before = {table: set(partitions.pieces(table)) for table in partitions.TABLES}
+    yield
+    for table, pieces in before.items():
+        for piece in set(partitions.pieces(table)) - pieces:
+            partitions.drop(piece, str)
+
+
+def in_the_default_piece(table=SNAPSHOTS):
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM {table}_default")
+        return cursor.fetchone()[0]
+
+
+def in_the_piece(piece):
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM {piece.name}")
+        return cursor.fetchone()[0]
+
+
+def observed(at=LONG_AGO, rows=3):
+    """A market with that many snapshots, a second apart."""
+    market = a_market()
+    for n in range(rows):
+        a_snapshot(market, at + timedelta(seconds=n), yes_bid="0.4200").save()
+    return market
+
+
+def archived(piece, rows, folder, **others):
+    """Three files and their entry; what is in them does not matter to who lets the day go."""
+    digest = hashlib.sha256(b"rows").hexdigest()
+    (folder / "day.parquet").write_bytes(b"rows")
+    (folder / "day.markets.parquet").write_bytes(b"rows")
+    manifest = {"sha256": digest, "markets": {"sha256": digest}}
+    (folder / "day.json").write_text(json.dumps(manifest))
+    return baker.make(
+        ArchivedDay,
+        table=piece.table,
+        day=piece.day,
+        file="day.parquet",
+        rows=rows,
+        verified_at=NOW,
+        sha256=digest,
+        **others,
+    )
+
+
+@pytest.mark.django_db
+class TestMaking:
+    def test_days_are_there_before_they_begin(self):
+        later = NOW + timedelta(days=30)
+        report = archive.maintain(now=later)
+        for table in partitions.TABLES:
+            days = {piece.day for piece in partitions.pieces(table)}
+            assert {later.date() + timedelta(days=n) for n in range(8)} <= days
+        assert len(report.made) == 3 * 8
+        assert archive.maintain(now=later).made == []
+
+    def test_a_row_whose_day_is_missing_is_kept_and_gets_its_day(self):
+        market = observed(LONG_AGO)
+        observed_later = LONG_AGO + timedelta(days=2)
+        a_snapshot(market, observed_later).save()
+        before = list(MarketSnapshot.objects.values())
+        assert in_the_default_piece() == 4
+
+        with structlog.testing.capture_logs() as logs:
+            report = archive.maintain(now=NOW)
+
+        assert report.waiting == [THAT_DAY, Piece(SNAPSHOTS, observed_later.date())]
+        assert [(log["event"], log["log_level"]) for log in logs] == [
+            ("partitions_missing", "warning")
+        ]
+        assert in_the_default_piece() == 0
+        assert in_the_piece(THAT_DAY) == 3
+        assert list(MarketSnapshot.objects.values()) == before
+        assert archive.maintain(now=NOW).waiting == []
+
+    def test_a_snapshot_is_on_record_once_before_and_after_its_day_is_made(self):
+        market = observed(LONG_AGO, rows=1)
+        for _ in ("in the default piece", "in its day"):
+            with pytest.raises(IntegrityError), transaction.atomic():
+                a_snapshot(market, LONG_AGO).save(force_insert=True)
+            same = a_snapshot(market, LONG_AGO)
+            same.id = snapshot_id(market.pk, LONG_AGO, "other", None)
+            with pytest.raises(IntegrityError, match="market_id_timestamp"), transaction.atomic():
+                same.save(force_insert=True)
+            partitions.make(SNAPSHOTS, [LONG_AGO.date()])
+
+    def test_a_new_day_has_what_the_others_have(self):
+        partitions.make(SNAPSHOTS, [LONG_AGO.date()])
+        today = Piece(SNAPSHOTS, NOW.date())
+        assert structure(THAT_DAY) == structure(today)
+        assert len(structure(today)) >= 8
+
+    def test_a_row_of_an_unknown_market_is_refused(self):
+        partitions.make(SNAPSHOTS, [LONG_AGO.date()])
+        market = a_market()
+        stray = a_snapshot(market, LONG_AGO)
+        stray.market_id = market.pk + 1
+        with pytest.raises(IntegrityError), transaction.atomic():
+            stray.save()
+
+    def test_it_is_said_in_words(self, capsys):
+        observed(LONG_AGO)
+        call_command("maintainpartitions")
+        assert capsys.readouterr().out == (
+            f"rows were waiting for {SNAPSHOTS} 2026-03-01\nmade {SNAPSHOTS} 2026-03-01\n"
+        )
+        call_command("maintainpartitions")
+        assert capsys.readouterr().out == "Nothing to do.\n"
+
+
+def structure(piece):
+    """Its constraints and indexes, without names."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT pg_get_constraintdef(oid) FROM pg_constraint
+               WHERE conrelid = %(name)s::regclass
+               UNION ALL SELECT regexp_replace(indexdef, '^.* USING', '') FROM pg_indexes
+               WHERE tablename = %(name)s ORDER BY 1""",
+            {"name": piece.name},
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+@pytest.mark.django_db
+class TestReading:
+    def test_the_model_reads_across_days(self):
+        partitions.make(SNAPSHOTS, [LONG_AGO.date()])
+        market = observed(LONG_AGO)
+        a_snapshot(market, NOW).save()
+        assert [each.timestamp for each in market.snapshots.all()][-1] == NOW
+        assert MarketSnapshot.objects.get(pk=a_snapshot(market, NOW).pk).timestamp == NOW
+        assert MarketSnapshot.objects.between(LONG_AGO, NOW).count() == 3
+
+    def test_the_admin_lists_them(self, admin_client):
+        observed(NOW)
+        page = admin_client.get(reverse("admin:markets_marketsnapshot_changelist"))
+        assert page.status_code == 200
+        assert page.context["cl"].result_count == 3
+
+
+@pytest.mark.django_db
+class TestRetention:
+    @pytest.fixture(autouse=True)
+    def thirty_days(self, settings):
+        settings.RETENTION_DAYS = 30
+
+    def test_a_day_that_is_archived_is_dropped(self, tmp_path):
+        observed(LONG_AGO)
+        day = archived(THAT_DAY, 3, tmp_path)
+        report = archive.maintain(now=NOW)
+        assert report.dropped == [THAT_DAY]
+        day.refresh_from_db()
+        assert day.dropped_at == NOW
+        assert not MarketSnapshot.objects.exists()
+        assert archive.maintain(now=NOW).dropped == []
+
+    def test_without_a_retention_nothing_is_dropped(self, settings, tmp_path):
+        settings.RETENTION_DAYS = 0
+        observed(LONG_AGO)
+        archived(THAT_DAY, 3, tmp_path)
+        assert archive.maintain(now=NOW).dropped == []
+
+    def test_a_day_is_kept_until_the_very_last_of_it_is_old_enough(self, tmp_path):
+        observed(LONG_AGO)
+        archived(THAT_DAY, 3, tmp_path)
+        old_enough = datetime(2026, 4, 1, tzinfo=UTC)
+        assert archive.maintain(now=old_enough - timedelta(seconds=1)).dropped == []
+        assert archive.maintain(now=old_enough).dropped == [THAT_DAY]
+
+    def test_a_day_that_is_not_archived_is_kept(self):
+        observed(LONG_AGO)
+        assert archive.maintain(now=NOW).kept == {THAT_DAY: "not archived"}
+
+    def test_a_day_that_has_grown_since_is_kept(self, tmp_path):
+        observed(LONG_AGO)
+        archived(THAT_DAY, 2, tmp_path)
+        assert "3 rows, and 2 in the archive" in archive.maintain(now=NOW).kept[THAT_DAY]
+
+    @pytest.mark.parametrize("name", ["day.parquet", "day.markets.parquet", "day.json"])
+    @pytest.mark.parametrize("damage", [b"other rows", None])
+    def test_a_day_whose_files_are_gone_or_damaged_is_kept(self, tmp_path, name, damage):
+        observed(LONG_AGO)
+        archived(THAT_DAY, 3, tmp_path)
+        if damage:
+            (tmp_path / name).write_bytes(damage)
+        else:
+            (tmp_path / name).unlink()
+        assert "missing or damaged: day.parquet" in archive.maintain(now=NOW).kept[THAT_DAY]
+        assert MarketSnapshot.objects.count() == 3
+
+    def test_rows_that_come_to_a_day_dropped_before_are_kept(self, tmp_path):
+        observed(LONG_AGO)
+        archived(THAT_DAY, 3, tmp_path, dropped_at=NOW)
+        assert "restore it" in archive.maintain(now=NOW).kept[THAT_DAY]
+        assert MarketSnapshot.objects.count() == 3
+
+    def test_a_day_put_back_is_kept_for_as_long_again(self, tmp_path):
+        observed(LONG_AGO)
+        archived(THAT_DAY, 3, tmp_path, restored_at=NOW - timedelta(days=29))
+        assert archive.maintain(now=NOW).dropped == []
+        assert archive.maintain(now=NOW + timedelta(days=1)).dropped == [THAT_DAY]
+
+    def test_order_books_have_days_of_their_own(self, tmp_path):
+        market = a_market()
+        books = Piece(ORDER_BOOKS, LONG_AGO.date())
+        baker.make(
+            OrderBookSnapshot,
+            id=snapshot_id(market.pk, LONG_AGO, "book", None),
+            market=market,
+            timestamp=LONG_AGO,
+            bid_prices=[],
+            bid_sizes=[],
+            ask_prices=[],
+            ask_sizes=[],
+        )
+        archived(THAT_DAY, 1, tmp_path)
+        assert archive.maintain(now=NOW).kept == {books: "not archived"}
+
+    def test_raw_payloads_go_hours_after_their_day(self, settings):
+        settings.RAW_PAYLOAD_HOURS = 6
+        payload = baker.make(
+            RawPayload,
+            id=snapshot_id(1, LONG_AGO, "POLL", None),
+            market=a_market(),
+            timestamp=LONG_AGO,
+            payload="{}",
+        )
+        partitions.make(RAW_PAYLOADS, [payload.timestamp.date()])
+        end = datetime(2026, 3, 2, tzinfo=UTC)
+        assert archive.maintain(now=end + timedelta(hours=5)).dropped == []
+        report = archive.maintain(now=end + timedelta(hours=6))
+        assert Piece(RAW_PAYLOADS, date(2026, 3, 1)) in report.dropped
+
+
+def writing(market, *, begun, go_on, at):
+    """What a tick does: a market's row is locked, and a while later its snapshot written."""
+    try:
+        with transaction.atomic():
+            type(market).objects.filter(pk=market.pk).update(volume=1)
+            begun.set()
+            assert go_on.wait(10)
+            a_snapshot(market, at).save()
+    finally:
+        connection.close()
+
+
+class TestBesideAWriter:
+    @pytest.fixture
+    def market(self, own_database):
+        return observed(LONG_AGO)
+
+    def test_a_day_is_made_as_soon_as_a_tick_has_written(self, market):
+        begun, go_on = threading.Event(), threading.Event()
+        writer = threading.Thread(
+            target=writing,
+            args=[market],
+            kwargs={"begun": begun, "go_on": go_on, "at": LONG_AGO + timedelta(hours=1)},
+        )
+        writer.start()
+        assert begun.wait(10)
+        # By then the day has been tried, and the writer finds its table in nobody's hands.
+        threading.Timer(0.3, go_on.set).start()
+        report = archive.maintain(now=NOW)
+        writer.join(10)
+        assert (report.made, report.busy) == ([THAT_DAY], [])
+        assert MarketSnapshot.objects.count() == in_the_piece(THAT_DAY) == 4
+
+    def test_a_table_in_use_all_the_while_is_left_for_the_next_time(self, market, monkeypatch):
+        monkeypatch.setattr(partitions, "PATIENCE", 0.1)
+        begun, go_on = threading.Event(), threading.Event()
+        writer = threading.Thread(
+            target=writing, args=[market], kwargs={"begun": begun, "go_on": go_on, "at": NOW}
+        )
+        writer.start()
+        assert begun.wait(10)
+        try:
+            report = archive.maintain(now=NOW)
+            assert report.busy == [THAT_DAY]
+        finally:
+            go_on.set()
+            writer.join(10)
+        assert in_the_default_piece() == 3
+        assert archive.maintain(now=NOW).made == [THAT_DAY]
+
+    def test_rows_that_arrive_while_a_day_is_copied_are_moved_too(self, market, monkeypatch):
+        def another():
+            try:
+                a_snapshot(market, LONG_AGO + timedelta(hours=2)).save()
+            finally:
+                connection.close()
+
+        # One more row than the copy has seen, at the moment the table is about to be locked.
+        arrival = threading.Thread(target=another)
+        attach = partitions._attach
+
+        def attach_late(piece):
+            arrival.start()
+            arrival.join(10)
+            attach(piece)
+
+        monkeypatch.setattr(partitions, "_attach", attach_late)
+        partitions.make(SNAPSHOTS, [LONG_AGO.date()])
+        assert in_the_piece(THAT_DAY) == MarketSnapshot.objects.count() == 4
+
+    def test_two_that_make_the_same_day_make_it_once(self, own_database):
+        made = []
+
+        def make():
+            try:
+                made.extend(partitions.make(SNAPSHOTS, [LONG_AGO.date()]))
+            finally:
+                connection.close()
+
+        both = [threading.Thread(target=make) for _ in range(2)]
+        for each in both:
+            each.start()
+        for each in both:
+            each.join(20)
+        assert made == [THAT_DAY]
+
+    def test_nobody_adds_rows_to_a_day_between_its_check_and_its_drop(self, market, monkeypatch):
+        partitions.make(SNAPSHOTS, [LONG_AGO.date()])
+        monkeypatch.setattr(partitions, "PATIENCE", 0.1)
+        begun, go_on = threading.Event(), threading.Event()
+        go_on.set()
+        late = LONG_AGO + timedelta(hours=3)
+
+        def check():
+            writer.start()
+            assert begun.wait(10)
+            writer.join(0.3)
+            assert writer.is_alive()
+            return "kept after all"
+
+        writer = threading.Thread(
+            target=writing, args=[market], kwargs={"begun": begun, "go_on": go_on, "at": late}
+        )
+        assert partitions.drop(THAT_DAY, check) == "kept after all"
+        writer.join(10)
+        assert MarketSnapshot.objects.filter(timestamp=late).exists()
+
+    def test_dropping_gives_up_where_somebody_reads_all_the_while(self, market, monkeypatch):
+        partitions.make(SNAPSHOTS, [LONG_AGO.date()])
+        monkeypatch.setattr(partitions, "PATIENCE", 0.1)
+        reading, done = threading.Event(), threading.Event()
+
+        def read():
+            with transaction.atomic():
+                MarketSnapshot.objects.count()
+                reading.set()
+                done.wait(10)
+            connection.close()
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert reading.wait(10)
+        try:
+            with pytest.raises(Busy):
+                partitions.drop(THAT_DAY, str)
+        finally:
+            done.set()
+            reader.join(10)
+        assert in_the_piece(THAT_DAY) == 3

@@ -1,0 +1,180 @@
+"""The simulated exchange at rest: Thursdays in New York, and maintenance on request."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from markets.simulator import Clock, Universe, running
+from markets.simulator.board import Listings
+from markets.simulator.hours import Hours
+from markets.simulator.trades import between
+
+STEP, MINUTE, HOUR, DAY = 5, 60, 3600, 86_400
+# Standard time: three in New York is eight in London.
+PAUSED = int(datetime(2026, 11, 19, 8, tzinfo=UTC).timestamp())
+RESUMED = PAUSED + 2 * HOUR
+
+
+@contextmanager
+def client_at(instant: int, **options: Any) -> Iterator[httpx.Client]:
+    clock = Clock.starting(speed=0.0, origin=instant)
+    with (
+        running(Universe(markets=400), clock=clock, **options) as exchange,
+        httpx.Client(base_url=exchange.url, timeout=30) as client,
+    ):
+        yield client
+
+
+def answer(instant: int, path: str, **options: Any) -> httpx.Response:
+    with client_at(instant, **options) as client:
+        return client.get(path)
+
+
+@pytest.fixture(scope="module")
+def listings() -> Listings:
+    return Listings(Universe(markets=1500))
+
+
+def test_three_in_new_york_is_seven_or_eight_in_london():
+    hours = Hours()
+    summer, winter = datetime(2026, 7, 16, 7, tzinfo=UTC), datetime(2026, 11, 19, 8, tzinfo=UTC)
+    for at in (int(summer.timestamp()), int(winter.timestamp())):
+        assert hours.resumption(at - STEP) is None
+        assert hours.resumption(at) == hours.resumption(at + 2 * HOUR - STEP) == at + 2 * HOUR
+        assert hours.resumption(at + 2 * HOUR) is None
+
+
+def test_trading_time_stands_still_in_a_pause_only():
+    hours = Hours(maintenance=[(RESUMED - HOUR, RESUMED + HOUR)])
+    grid = np.arange(PAUSED - HOUR, RESUMED + 2 * HOUR, STEP)
+    elapsed = hours.elapsed(grid)
+    still = np.diff(elapsed) == 0
+    assert (grid[1:][still] - PAUSED).tolist() == list(range(STEP, 3 * HOUR + STEP, STEP))
+    assert (np.diff(elapsed)[~still] == STEP).all()
+    assert (hours.elapsed(hours.instant(elapsed)) == elapsed).all()
+
+
+def test_a_maintenance_window_has_a_beginning_and_an_end():
+    with pytest.raises(ValueError, match="200:100"):
+        Hours(maintenance=[(200, 100)])
+
+
+def test_the_exchange_says_that_it_pauses():
+    status = answer(PAUSED + MINUTE, "/exchange/status").json()
+    assert status["exchange_active"]
+    assert not status["trading_active"]
+    assert datetime.fromisoformat(status["exchange_estimated_resume_time"]).timestamp() == RESUMED
+    assert not any(shard["trading_active"] for shard in status["exchange_index_statuses"])
+    for at, options in ((RESUMED, {}), (PAUSED, {"pauses": False})):
+        trading = answer(at, "/exchange/status", **options).json()
+        assert trading["trading_active"]
+        assert "exchange_estimated_resume_time" not in trading
+
+
+def test_the_schedule_has_two_sessions_on_thursday():
+    week, other = (
+        answer(PAUSED, "/exchange/schedule", pauses=pauses).json()["schedule"]["standard_hours"][0]
+        for pauses in (True, False)
+    )
+    assert [len(week[day]) for day in ("wednesday", "thursday", "friday")] == [1, 2, 1]
+    assert week["thursday"] == [
+        {"open_time": "00:00", "close_time": "03:00"},
+        {"open_time": "05:00", "close_time": "24:00"},
+    ]
+    assert other["thursday"] == other["friday"] == week["friday"]
+
+
+def test_books_stay_as_they_are_in_a_pause(listings):
+    before = listings.live(PAUSED)
+    shown = {e.ticker for e in before.events if e.opened <= PAUSED and e.ended > RESUMED + HOUR}
+    pages = []
+    for at in (PAUSED, PAUSED + HOUR + 30 * MINUTE, RESUMED, RESUMED + HOUR):
+        board = listings.live(at)
+        wanted = [board.event_of[ticker] for ticker in sorted(shown)]
+        rows = [row for i in wanted for row in board.listed_rows(i)]
+        quotes = board.prices.quotes(np.array(rows), np.full(len(rows), at))
+        counts = board.prices.trade_count(np.array(rows), np.full(len(rows), at))
+        pages.append((np.stack(quotes), counts))
+    (first, traded), *paused, (moved, more) = pages
+    assert all((quotes == first).all() and (counts == traded).all() for quotes, counts in paused)
+    assert (moved != first).any()
+    assert more.sum() > traded.sum()
+
+
+def test_nothing_trades_and_no_quote_moves_in_a_pause(listings):
+    board = listings.live(RESUMED + 2 * HOUR)
+    prices = board.prices
+    rows = np.flatnonzero(board.listed)
+    tape = between(prices, rows, PAUSED - HOUR, RESUMED + HOUR)
+    inside = (tape.micros > PAUSED * 1_000_000) & (tape.micros <= RESUMED * 1_000_000)
+    assert len(tape.rows) > 1000
+    assert not inside.any()
+    for event in range(len(board.events)):
+        moves = prices.changes(event, PAUSED, RESUMED)
+        assert not len(moves[moves < RESUMED])
+
+
+def test_candles_of_a_pause_are_flat_and_without_trades():
+    paths = "/series/KXFEDDECISION/markets/{}/candlesticks"
+    span = {"start_ts": PAUSED - HOUR, "end_ts": RESUMED + 2 * HOUR, "period_interval": 1}
+    with client_at(RESUMED + 3 * HOUR) as client:
+        candles = client.get(paths.format(most_traded(client)), params=span).json()["candlesticks"]
+    inside = [c for c in candles if PAUSED < c["end_period_ts"] <= RESUMED]
+    traded = [c for c in candles if c not in inside and float(c["volume_fp"])]
+    assert len(inside) == 120
+    assert traded
+    assert {c["volume_fp"] for c in inside} == {"0.00"}
+    assert {c["price"]["close_dollars"] for c in inside} == {None}
+    assert len({tuple(c["yes_bid"].values()) for c in inside}) == 1
+
+
+def most_traded(client: httpx.Client) -> str:
+    markets = client.get("/markets", params={"series_ticker": "KXFEDDECISION"}).json()["markets"]
+    return str(max(markets, key=lambda m: float(m["volume_24h_fp"]))["ticker"])
+
+
+def test_nothing_opens_in_a_pause(listings):
+    paused, free = (
+        {e.ticker: e for e in each.live(RESUMED).events}
+        for each in (listings, Listings(listings.universe, hours=Hours(pauses=False)))
+    )
+    in_pause = {t for t, e in free.items() if PAUSED <= e.opened < RESUMED}
+    kept = in_pause & set(paused)
+    assert kept < in_pause
+    assert {paused[ticker].opened for ticker in kept} == {RESUMED}
+    assert all(free[ticker].ended <= RESUMED for ticker in in_pause - kept)
+    board = listings.live(RESUMED)
+    rows = [row for ticker in kept for row in board.rows(board.event_of[ticker])]
+    quotes = board.prices.quotes(np.array(rows), np.full(len(rows), RESUMED))
+    assert (quotes.ask_size > 0).any()
+
+
+def test_under_maintenance_only_the_exchange_itself_answers():
+    windows = [(PAUSED - DAY, PAUSED - DAY + HOUR), (PAUSED + 9 * DAY, PAUSED + 10 * DAY)]
+    with client_at(PAUSED - DAY + MINUTE, maintenance=windows) as client:
+        status = client.get("/exchange/status").json()
+        assert not status["exchange_active"]
+        assert not status["trading_active"]
+        assert client.get("/markets").status_code == 503
+        assert client.get("/historical/cutoff").json()["code"]
+        listed = client.get("/exchange/schedule").json()["schedule"]["maintenance_windows"]
+        starts = [datetime.fromisoformat(w["start_datetime"]).timestamp() for w in listed]
+        assert starts == [start for start, _ in windows]
+    assert answer(PAUSED - DAY + HOUR, "/markets", maintenance=windows).status_code == 200
+
+
+def test_nothing_is_traded_under_maintenance():
+    window = (PAUSED - DAY, PAUSED - DAY + HOUR)
+    listings = Listings(Universe(markets=400), hours=Hours(maintenance=[window]))
+    board = listings.live(window[1] + HOUR)
+    counts = [
+        board.prices.trade_count(rows := np.flatnonzero(board.listed), np.full(len(rows), at)).sum()
+        for at in (window[0] - HOUR, *window, window[1] + HOUR)
+    ]
+    assert [later > earlier for earlier, later in pairwise(counts)] == [True, False, True]

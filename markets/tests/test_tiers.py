@@ -1,0 +1,208 @@
+"""What the recorder does beside quotes: ages, status, books, combos, payloads, drift."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from markets.kalshi.signing import Signer
+from markets.models import (
+    Drift,
+    HotPeriod,
+    Market,
+    MarketSnapshot,
+    OrderBookSnapshot,
+    Poll,
+    RawPayload,
+    Sweep,
+    Tier,
+)
+from markets.recorder import record_tick
+from markets.tests.test_recorder import INTERVAL, tick
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BOOK = {
+    "yes_dollars": [["0.4000", "10.00"], ["0.4200", "100.00"]],
+    "no_dollars": [["0.5000", "7.00"], ["0.5500", "12.50"]],
+}
+
+
+@pytest.fixture
+def signer(tmp_path):
+    key = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    (tmp_path / "key.pem").write_bytes(key)
+    return Signer.from_file("an id", str(tmp_path / "key.pem"))
+
+
+def earlier(**by: float) -> None:
+    """Let the recorder's last run have been a while ago."""
+    moved = timedelta(**by)
+    for row in (*Poll.objects.all(), *Sweep.objects.all()):
+        row.started_at -= moved
+        if isinstance(row, Sweep):
+            row.pages = [[page[0] - moved.total_seconds(), *page[1:]] for page in row.pages]
+        row.save()
+
+
+def again(exchange, signer=None) -> Poll:
+    with exchange.client(signer) as client:
+        poll = record_tick(client, interval=INTERVAL)
+    assert poll is not None
+    return poll
+
+
+def test_the_age_that_each_tier_had_reached_is_kept_with_the_run(exchange):
+    exchange.list("KXA-1-X", "KXB-1-X", "KXC-1-X")
+    assert tick(exchange).ages == {}
+    again_after_an_hour = tick(exchange)
+    assert "hot" not in again_after_an_hour.ages
+    earlier(seconds=40)
+    ages = again(exchange).ages
+    assert ages["hot"] == pytest.approx({"p50": 40, "p95": 40, "max": 40}, abs=3)
+    assert ages["universe"] == pytest.approx({"p50": 40, "p95": 40, "max": 40}, abs=3)
+
+
+def test_what_the_exchange_says_of_itself_holds_until_it_is_asked_again(exchange):
+    exchange.list("KXA-1-X")
+    exchange.trading_active = False
+    assert (tick(exchange).exchange_active, Poll.objects.first().trading_active) == (True, False)
+    earlier(seconds=5)
+    exchange.asked.clear()
+    assert again(exchange).trading_active is False
+    assert "/trade-api/v2/exchange/status" not in {r.url.path for r in exchange.asked}
+
+
+def test_it_is_unknown_whether_trading_is_on_where_the_exchange_does_not_say(exchange):
+    exchange.list("KXA-1-X")
+    exchange.failing["/exchange/status"] = httpx.Response(404)
+    poll = tick(exchange)
+    assert (poll.exchange_active, poll.trading_active, poll.error) == (None, None, "")
+    assert "status" in poll.warning
+
+
+def test_a_page_that_comes_a_second_time_makes_no_complete_pass(exchange):
+    exchange.list(*(f"KX{letter}-1-X" for letter in "ABCDEF"))
+    exchange.repeats = True
+    poll = tick(exchange)
+    assert "second time" in poll.error
+    assert Sweep.objects.newest_complete(Tier.UNIVERSE) is None
+    assert poll.snapshots == 2
+
+
+def test_a_hot_pass_that_failed_is_on_record_as_incomplete(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    exchange.failing["/markets"] = httpx.Response(404)
+    assert "hot" in tick(exchange).error
+    failed = Sweep.objects.newest(Tier.HOT)
+    assert (failed.complete, failed.finished_at is None) == (False, False)
+
+
+def test_the_hot_list_of_any_time_is_on_record(exchange, settings):
+    settings.HOT_MARKETS = 1
+    exchange.list("KXA-1-X", volume_24h_fp="9000.00")
+    exchange.list("KXA-1-Y")
+    tick(exchange)
+    exchange.markets["KXA-1-Y"]["volume_24h_fp"] = "9001.00"
+    exchange.markets["KXA-1-Y"]["volume_fp"] = "9001.00"
+    tick(exchange)
+    left, came = HotPeriod.objects.order_by("started_at")
+    assert (left.market.ticker, left.ended_at is None) == ("KXA-1-X", False)
+    assert (came.market.ticker, came.ended_at) == ("KXA-1-Y", None)
+
+
+def test_whole_books_of_hot_markets_are_written_when_they_change(exchange):
+    exchange.list("KXA-1-X", "KXA-1-Y")
+    exchange.books["KXA-1-X"] = BOOK
+    tick(exchange)
+    assert [tick(exchange).order_books, tick(exchange).order_books] == [1, 0]
+    book = OrderBookSnapshot.objects.get()
+    assert book.market.ticker == "KXA-1-X"
+    assert book.bid_prices == [Decimal("0.42"), Decimal("0.40")]
+    assert book.bid_sizes == [100, 10]
+    assert book.ask_prices == [Decimal("0.45"), Decimal("0.50")]
+    assert book.ask_sizes == [Decimal("12.5"), 7]
+    exchange.books["KXA-1-X"] = {"yes_dollars": [], "no_dollars": []}
+    tick(exchange)
+    tick(exchange)
+    assert OrderBookSnapshot.objects.last().bid_prices == []
+
+
+def test_with_a_key_many_books_come_in_one_answer(exchange, signer):
+    exchange.list("KXA-1-X", "KXA-1-Y")
+    exchange.books |= {"KXA-1-X": BOOK, "KXA-1-Y": BOOK}
+    tick(exchange)
+    earlier(hours=1)
+    exchange.asked.clear()
+    assert again(exchange, signer).order_books == 2
+    assert [r.url.path for r in exchange.asked if "book" in r.url.path] == [
+        "/trade-api/v2/markets/orderbooks"
+    ]
+
+
+def test_combos_are_recorded_only_when_asked_for(exchange, settings):
+    exchange.combos = ["KXMVESPORTS-1"]
+    tick(exchange)
+    assert not Market.objects.exists()
+    settings.RECORD_COMBOS = True
+    tick(exchange)
+    assert Market.objects.get().ticker == "KXMVESPORTS-1-X"
+
+
+def test_the_payload_of_every_snapshot_is_kept_for_a_while(exchange, settings):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    kept = RawPayload.objects.get()
+    assert kept.pk == MarketSnapshot.objects.get().pk
+    assert '"yes_bid_dollars": "0.4200"' in kept.payload
+    settings.RAW_PAYLOAD_HOURS = 0
+    exchange.quote("KXA-1-X", "0.4300", "0.4500")
+    assert tick(exchange).snapshots == 1
+    assert RawPayload.objects.count() == 1
+
+
+def test_an_unknown_field_an_unknown_word_and_an_old_shape_are_drift(exchange):
+    exchange.list("KXA-1-X", status="resting", some_new_field=7)
+    exchange.list("KXA-1-Y")
+    exchange.markets["KXA-1-Y"]["yes_bid_dollars"] = 42
+    tick(exchange)
+    found = {drift.kind: drift for drift in Drift.objects.all()}
+    assert found["field"].where == "market.some_new_field"
+    assert found["field"].sample == "7"
+    assert found["word"].where == "market.status=resting"
+    assert "yes_bid_dollars" in found["shape"].where
+    first, counted = found["shape"].first_seen_at, found["shape"].count
+    tick(exchange)
+    seen_again = Drift.objects.get(kind="shape")
+    assert seen_again.count > counted
+    assert (seen_again.first_seen_at, seen_again.last_seen_at > first) == (first, True)
+
+
+def test_a_market_of_todays_contract_is_no_drift(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    assert not Drift.objects.exists()
+
+
+def test_nothing_is_older_than_it_is():
+    sweep = Sweep(tier=Tier.HOT, started_at=datetime.now(UTC), pages=[[100.0, 3, ""]])
+    assert sweep.ages_against(Sweep(pages=[]), of=range(1)) == []
+
+
+def test_a_listing_that_has_lost_half_its_markets_is_believed_the_second_time(exchange):
+    exchange.list("KXA-1-X", "KXB-1-X", "KXC-1-X")
+    tick(exchange)
+    exchange.markets.clear()
+    told = []
+    for _ in range(2):
+        tick(exchange)
+        told.append(Sweep.objects.newest(Tier.UNIVERSE).complete)
+    assert told == [False, True]

@@ -1,0 +1,308 @@
+"""Who may ask the API how often, from where, and how small the answer comes."""
+
+import gzip
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
+from uuid import uuid4
+
+import brotli  # type: ignore[import-untyped]
+import pytest
+import structlog
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.test import Client
+from django.urls import include, path
+from redis import Redis
+from rest_framework.authtoken.models import Token
+
+from kalshi_insights.compression import accepted
+from kalshi_insights.limits import Meter, household
+from kalshi_insights.servers import free_port
+
+ROWS = [{"ticker": f"KXFED-{n}", "yes_bid": "0.4200"} for n in range(100)]
+
+
+def rows(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"results": ROWS}, headers={"ETag": '"one"'})
+
+
+def columns(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"results": ROWS}, content_type="application/vnd.columns+json")
+
+
+def few(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({})
+
+
+def stream(request: HttpRequest) -> StreamingHttpResponse:
+    return StreamingHttpResponse(iter([b"x" * 5_000] * 3), content_type="text/csv")
+
+
+urlpatterns = [
+    path("api/v1/rows/", rows),
+    path("api/v1/few/", few),
+    path("api/v1/columns/", columns),
+    path("api/v1/stream/", stream),
+    path("rows/", rows),
+    path("api/v1/", include(("kalshi_insights.api", "api"))),
+]
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
+MARKETS = "/api/v1/markets/"
+
+
+@pytest.fixture
+def limited(settings):
+    """Two anonymous requests of an address at once, four of a user; nearly none come back."""
+    settings.API_RATE_ANONYMOUS, settings.API_RATE_TOKEN = 0.2, 0.4
+    server = Redis.from_url(settings.REDIS_URL)
+    yield server
+    for key in server.keys("api:rate:*"):
+        server.delete(key)
+    server.close()
+
+
+@pytest.fixture
+def token(db):
+    key = Token.objects.create(user=User.objects.create_user("reader")).key
+    return {"Authorization": f"Token {key}"}
+
+
+def statuses(client, count, **given) -> list[int]:
+    return [client.get(MARKETS, **given).status_code for _ in range(count)]
+
+
+def test_too_many_requests_are_refused_until_it_says_to_come_back(client, limited):
+    assert statuses(client, 2) == [200, 200]
+    refused = client.get(MARKETS)
+    assert (refused.status_code, refused.json()["code"]) == (429, "throttled")
+    assert refused["Retry-After"] == "5"
+
+
+def test_refused_requests_do_not_put_off_the_next(client, limited):
+    statuses(client, 20)
+    assert int(client.get(MARKETS)["Retry-After"]) <= 5
+
+
+def test_addresses_do_not_share(client, limited):
+    assert statuses(client, 3)[-1] == 429
+    assert statuses(client, 1, REMOTE_ADDR="192.0.2.7") == [200]
+
+
+def test_a_token_allows_more_from_wherever_it_is_sent(client, limited, token):
+    assert statuses(client, 3)[-1] == 429
+    assert statuses(client, 4, headers=token) == [200] * 4
+    assert statuses(client, 1, headers=token, REMOTE_ADDR="192.0.2.7") == [429]
+
+
+def test_a_wrong_token_is_refused_and_guessing_is_slowed_down(client, limited):
+    wrong = {"Authorization": "Token " + "0" * 40}
+    refused = client.get(MARKETS, headers=wrong)
+    assert (refused.status_code, refused.json()["code"]) == (401, "authentication_failed")
+    assert statuses(client, 2, headers=wrong) == [401, 429]
+
+
+def test_health_is_always_told(client, limited):
+    assert {client.get("/api/v1/health/").status_code for _ in range(9)} == {200}
+
+
+def test_without_a_rate_nothing_is_counted(client, limited, settings):
+    settings.API_RATE_ANONYMOUS = None
+    assert set(statuses(client, 9)) == {200}
+
+
+def test_all_processes_count_together(limited, settings):
+    meters = [Meter(settings.REDIS_URL) for _ in range(4)]
+    asker = str(uuid4())
+    with ThreadPoolExecutor(8) as pool:
+        waits = list(pool.map(lambda n: meters[n % 4].take(asker, 1), range(60)))
+    assert 10 <= waits.count(0) <= 12
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "counted"),
+    [
+        (0, "203.0.113.1", "192.0.2.1"),
+        (1, "203.0.113.1", "203.0.113.1"),
+        (1, "10.9.9.9, 203.0.113.1", "203.0.113.1"),
+        (2, "10.9.9.9, 203.0.113.1, 198.51.100.1", "203.0.113.1"),
+        (1, None, "192.0.2.1"),
+    ],
+)
+def test_forwarded_addresses_are_believed_as_far_as_our_own_proxies_wrote_them(
+    limited, settings, proxies, forwarded, counted
+):
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": proxies}
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+    assert statuses(Client(), 1, headers=headers, REMOTE_ADDR="192.0.2.1") == [200]
+    assert limited.keys("api:rate:*") == [f"api:rate:address:{counted}".encode()]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unknown", "unknown"),
+        ("", ""),
+        ("x" * 500, "x" * 64),
+    ],
+)
+def test_a_household_has_one_share(address, expected):
+    assert household(address) == expected
+
+
+def test_without_redis_everybody_passes_and_the_log_says_so_once(client, limited, settings):
+    settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
+    with structlog.testing.capture_logs() as logs:
+        assert set(statuses(client, 9)) == {200}
+    assert [line["event"] for line in logs].count("api_unlimited") == 1
+
+
+def test_a_token_is_made_once_and_replaced_on_request(db):
+    user = User.objects.create_user("reader")
+    key = call_command("createapitoken", "reader", stdout=(said := StringIO()))
+    assert said.getvalue() == f"{key}\n"
+    with pytest.raises(CommandError, match="--rotate"):
+        call_command("createapitoken", "reader")
+    second = call_command("createapitoken", "reader", "--rotate", stdout=StringIO())
+    assert [t.key for t in Token.objects.filter(user=user)] == [second] != [key]
+
+
+def test_a_token_needs_a_user(db):
+    with pytest.raises(CommandError, match="no user nobody"):
+        call_command("createapitoken", "nobody")
+
+
+@pytest.fixture
+def shared(settings):
+    settings.CORS_ALLOWED_ORIGINS = ["https://charts.example"]
+
+
+ORIGIN = {"Origin": "https://charts.example"}
+PREFLIGHT = {"Access-Control-Request-Method": "GET"}
+
+
+def test_another_origin_may_not_read_by_default(client, db):
+    response = client.get(MARKETS, headers=ORIGIN)
+    assert "Access-Control-Allow-Origin" not in response.headers
+
+
+@pytest.mark.parametrize("path", [MARKETS, "/api/v1/nothing/"])
+def test_an_origin_that_is_named_may_read_answers_and_refusals(client, db, shared, path):
+    response = client.get(path, headers=ORIGIN)
+    assert response["Access-Control-Allow-Origin"] == "https://charts.example"
+    assert "Access-Control-Allow-Credentials" not in response.headers
+    assert "retry-after" in response["Access-Control-Expose-Headers"]
+    assert "origin" in response["Vary"].lower()
+
+
+def test_a_named_origin_may_send_a_token_but_not_write(client, db, shared):
+    response = client.options(MARKETS, headers=ORIGIN | PREFLIGHT)
+    assert "authorization" in response["Access-Control-Allow-Headers"]
+    assert response["Access-Control-Allow-Methods"] == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://charts.example", "null"])
+def test_no_other_origin_may(client, db, shared, origin):
+    for response in (
+        client.get(MARKETS, headers={"Origin": origin}),
+        client.options(MARKETS, headers={"Origin": origin} | PREFLIGHT),
+    ):
+        assert "Access-Control-Allow-Origin" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("offered", "used", "undo"),
+    [
+        ("gzip, deflate", "gzip", gzip.decompress),
+        ("gzip, deflate, br", "br", brotli.decompress),
+        ("br;q=0, gzip;q=0.5", "gzip", gzip.decompress),
+    ],
+)
+def test_json_comes_as_small_as_the_asker_can_read(client, offered, used, undo):
+    plain = client.get("/api/v1/rows/")
+    small = client.get("/api/v1/rows/", headers={"Accept-Encoding": offered})
+    assert small["Content-Encoding"] == used
+    assert undo(small.content) == plain.content
+    assert int(small["Content-Length"]) == len(small.content) < len(plain.content) / 5
+    assert (plain["ETag"], small["ETag"]) == ('"one"', 'W/"one"')
+    assert "Accept-Encoding" in plain["Vary"]
+    assert "Accept-Encoding" in small["Vary"]
+
+
+def test_columns_are_json_too(client):
+    response = client.get("/api/v1/columns/", headers={"Accept-Encoding": "br"})
+    assert response["Content-Encoding"] == "br"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/few/", "/api/v1/stream/", "/rows/"])
+def test_little_answers_streams_and_pages_come_as_they_are(client, path):
+    response = client.get(path, headers={"Accept-Encoding": "gzip, br"})
+    assert "Content-Encoding" not in response.headers
+
+
+def test_the_browsable_api_comes_as_it_is(client, db):
+    headers = {"Accept": "text/html", "Accept-Encoding": "gzip, br"}
+    assert "Content-Encoding" not in client.get(MARKETS, headers=headers).headers
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("gzip;q=0, br", {"br"}),
+        ("GZIP ; q=0.000", set()),
+        ("gzip;q=0.001", {"gzip"}),
+        ("identity", {"identity"}),
+    ],
+)
+def test_an_encoding_of_no_weight_is_refused(header, expected):
+    assert accepted(header) == expected
+
+
+def starting_with(name: str, value: str) -> str:
+    run = subprocess.run(
+        [sys.executable, "-c", "import kalshi_insights.settings"],
+        env={**os.environ, name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return run.stderr.strip().rpartition("\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_RATE_ANONYMOUS", "fast"),
+        ("API_RATE_ANONYMOUS", "0/min"),
+        ("API_RATE_TOKEN", "600"),
+        ("API_RATE_TOKEN", "-1/s"),
+        ("TRUSTED_PROXIES", "-1"),
+        ("TRUSTED_PROXIES", "one"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "https://a.example,b.example"),
+        ("CORS_ORIGINS", "https://a.example/path"),
+    ],
+)
+def test_a_wrong_setting_refuses_to_start_and_is_named(name, value):
+    last = starting_with(name, value)
+    assert re.match(rf".*ImproperlyConfigured: {name} must ", last), last
+
+
+def test_a_right_setting_starts():
+    assert starting_with("API_RATE_ANONYMOUS", "30/h") == ""
+
+
+def test_reading_without_a_token_asks_for_no_user(client, django_assert_num_queries):
+    with django_assert_num_queries(0, connection=connection):
+        client.get("/api/v1/")

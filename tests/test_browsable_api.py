@@ -1,0 +1,118 @@
+"""The API in a browser: every address is a page, with a form for what it can be asked."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from markets.models import Market
+from markets.tests.making import a_market, a_run, a_snapshot
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings("ignore:No directory at"),
+    # pytest-base-url's own way of making a fixture.
+    pytest.mark.filterwarnings("ignore:Session-scoped fixtures defined as instance methods"),
+]
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def api(live_server: LiveServer) -> str:
+    return f"{live_server.url}/api/v1"
+
+
+@pytest.fixture
+def clean(page: Page) -> Iterator[Page]:
+    """A page that must end without a complaint on its console; broken content policy is one."""
+    complaints: list[str] = []
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
+
+    page.on("console", hear)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    assert complaints == []
+
+
+@pytest.fixture
+def market(live_server: LiveServer) -> Market:
+    market = a_market("KXRAIN-26NOV21-T1", event="Rain")
+    a_market("KXFED-26DEC-H25", event="Fed", status="closed")
+    a_run(NOW)
+    for minutes in (3, 2, 1):
+        a_snapshot(market, NOW - timedelta(minutes=minutes), yes_bid=None).save()
+    return market
+
+
+PLACES = [
+    "/",
+    "/series/",
+    "/events/?markets=true",
+    "/markets/",
+    "/markets/?format=api",
+    "/polls/",
+    "/health/",
+    *(
+        f"/markets/KXRAIN-26NOV21-T1/{resource}"
+        for resource in (
+            "",
+            "latest/",
+            "snapshots/?limit=2",
+            "candlesticks/",
+            "trades/",
+            "revisions/",
+            "coverage/",
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_address_is_a_page_with_a_way_back(
+    clean: Page, api: str, market: Market, place: str
+) -> None:
+    response = clean.goto(f"{api}{place}")
+    assert response is not None
+    assert (response.status, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    clean.get_by_role("link", name="Kalshi Insights", exact=True).click()
+    expect(clean).to_have_url(f"{api.removesuffix('/api/v1')}/markets/")
+
+
+def test_a_list_is_narrowed_by_its_form(clean: Page, api: str, market: Market) -> None:
+    clean.goto(f"{api}/markets/")
+    clean.get_by_text("Filters").click()
+    clean.get_by_label("status").select_option("closed")
+    clean.get_by_label("q", exact=True).fill("fed")
+    clean.get_by_role("button", name="Show").click()
+    expect(clean.locator(".response-info")).to_contain_text('"count": 1')
+    expect(clean.locator(".response-info")).to_contain_text("KXFED-26DEC-H25")
+    expect(clean.get_by_label("q", exact=True)).to_have_value("fed")
+
+
+def test_a_computed_series_has_a_form_too(clean: Page, api: str, market: Market) -> None:
+    clean.goto(f"{api}/markets/{market.ticker}/candlesticks/")
+    clean.get_by_text("Filters").click()
+    clean.get_by_label("interval").select_option("1h")
+    clean.get_by_role("button", name="Show").click()
+    expect(clean.locator(".response-info")).to_contain_text('"snapshots": ')
+
+
+def test_every_field_of_a_form_is_explained(clean: Page, api: str, market: Market) -> None:
+    for place in ("/markets/", f"/markets/?as_of={NOW:%Y-%m-%dT%H:%M:%SZ}", "/events/", "/polls/"):
+        clean.goto(f"{api}{place}")
+        clean.get_by_text("Filters").click()
+        assert clean.get_by_text("[invalid name]").count() == 0
+
+
+def test_what_cannot_be_meant_is_said_on_the_page(page: Page, api: str, market: Market) -> None:
+    response = page.goto(f"{api}/markets/?price_min=NaN")
+    assert response is not None
+    assert response.status == 400
+    expect(page.locator(".response-info")).to_contain_text("Must be a plain number")
+    expect(page.get_by_label("price_min")).to_have_value("NaN")

@@ -1,0 +1,498 @@
+"""The client for notebooks, against the site itself."""
+
+import importlib
+import io
+import pickle
+import re
+import socket
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import nbformat
+import pandas as pd  # type: ignore[import-untyped]
+import pytest
+from django.contrib.auth.models import User
+from drf_spectacular.generators import SchemaGenerator
+from model_bakery import baker
+from nbclient import NotebookClient
+from redis import Redis
+from rest_framework.authtoken.models import Token
+
+from markets.models import (
+    Market,
+    MarketRevision,
+    MarketSnapshot,
+    OrderBookSnapshot,
+    Tier,
+    Trade,
+)
+from markets.serializers import EVENT_ROW, MARKET_ROW, SeriesSerializer
+from markets.tests.making import a_market, a_pass, a_run, a_snapshot, observe
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "notebooks"))
+library = importlib.import_module("kalshi_insights_client")
+
+TICKER = "KXRAIN-26NOV21"
+NOON = datetime(2025, 11, 20, 12, tzinfo=UTC)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def client(live_server):
+    with library.Client(live_server.url) as client:
+        yield client
+
+
+@pytest.fixture
+def market(transactional_db) -> Market:
+    return a_market(TICKER)
+
+
+def minutes(market: Market, bids: list[str | None]) -> None:
+    """A snapshot a minute from noon on, asked at a dollar."""
+    MarketSnapshot.objects.bulk_create(
+        a_snapshot(
+            market,
+            NOON + timedelta(minutes=n),
+            yes_bid=None if bid is None else Decimal(bid),
+            yes_ask=Decimal(1),
+            volume=Decimal(n),
+        )
+        for n, bid in enumerate(bids)
+    )
+
+
+# --- nouns --------------------------------------------------------------------------------------
+
+
+def test_it_tells_the_health_of_the_site(client):
+    a_run(datetime.now(UTC))
+    health = client.health()
+    assert health["status"] == "recording"
+    assert health["newest_poll_at"].tzinfo is not None
+
+
+def test_markets_are_a_frame_by_ticker_with_fitting_types(client, market):
+    a_market("KXSUN-1", yes_bid=None, settlement_ts=NOON)
+    frame = client.markets()
+    assert list(frame.index) == [TICKER, "KXSUN-1"]
+    assert frame.yes_bid.dtype == "float64"
+    assert frame.yes_bid.iloc[0] == 0.42
+    assert pd.isna(frame.yes_bid.iloc[1])
+    assert frame.close_time.dtype == "datetime64[us, UTC]"
+    assert frame.close_time.iloc[0] == market.close_time
+    assert frame.settlement_ts.isna().to_list() == [True, False]
+    assert frame.status.dtype == "category"
+    assert frame.is_hot.dtype == "boolean"
+
+
+def test_an_exact_client_has_decimals(live_server, market):
+    a_market("KXSUN-1", yes_bid=None)
+    observe(market, NOON, "0.4200", None)
+    with library.Client(live_server.url, exact=True) as exact:
+        assert exact.markets().yes_bid.to_list() == [Decimal("0.4200"), None]
+        assert exact.market(TICKER)["yes_bid"] == Decimal("0.4200")
+        quotes = exact.snapshots(TICKER)
+    assert (quotes.yes_bid.iloc[0], quotes.yes_ask.iloc[0]) == (Decimal("0.4200"), None)
+
+
+def test_a_list_is_read_to_its_end(client, monkeypatch):
+    monkeypatch.setattr(library, "PAGE", 2)
+    for n in range(5):
+        a_market(f"KXSUN-{n}")
+    assert list(client.markets().index) == [f"KXSUN-{n}" for n in range(5)]
+    assert len(client.markets(limit=3)) == 3
+
+
+def test_filters_are_those_of_the_api(client, market):
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    a_market("KXSUN-1", close_time=soon, volume_24h=Decimal(5))
+    assert list(client.markets(closes_before=soon + timedelta(hours=1)).index) == ["KXSUN-1"]
+    assert list(client.markets(volume_min=5.5).index) == [TICKER]
+    assert list(client.markets(two_sided=False).index) == []
+    assert list(client.events(series="SKXSUN").index) == ["KXSUN"]
+    assert list(client.series(q="RAIN").index) == ["SKXRAIN"]
+
+
+def test_an_empty_list_has_the_columns_of_a_full_one(client, market):
+    for read in (client.markets, client.events, client.series):
+        full, empty = read(), read(q="nothing of the kind")
+        assert len(empty) == 0
+        assert list(empty.columns) == list(full.columns)
+    assert client.markets(q="no").yes_bid.dtype == "float64"
+
+
+def test_the_columns_of_an_empty_list_are_those_of_the_api():
+    assert library.MARKETS.split() == MARKET_ROW
+    assert library.EVENTS.split() == EVENT_ROW
+    assert library.SERIES.split() == SeriesSerializer.Meta.fields
+
+
+def test_every_number_and_time_of_the_schema_is_read_as_one():
+    schema = SchemaGenerator(urlconf="kalshi_insights.urls").get_schema(public=True)
+    parts = schema["components"]["schemas"]
+    read = ["Series", "Event", "Market", "MarketDetail", "Snapshot", "Health", "Book", "Level"]
+    fields = [field for name in read for field in parts[name]["properties"].items()]
+    decimals = {name for name, field in fields if field.get("format") == "decimal"}
+    times = {name for name, field in fields if field.get("format") == "date-time"}
+    assert decimals
+    assert times
+    assert {library.KINDS.get(name) for name in decimals} == {"float64"}
+    assert all(library.TIME.fullmatch(name) for name in times)
+
+
+def test_one_market_has_its_event_and_its_grid(client, market):
+    found = client.market(TICKER)
+    assert (found["yes_bid"], found["floor_strike"]) == (0.42, None)
+    assert found["close_time"] == market.close_time
+    assert found["event"]["title"] == "Rain in New York"
+    assert found["price_ranges"] == market.price_ranges
+
+
+def test_a_market_is_told_as_it_was_known(client, market):
+    for at, status in ((NOON - timedelta(days=2), "active"), (NOON - timedelta(days=1), "closed")):
+        a_revision(market, at, status=status)
+    assert client.market(TICKER, NOON - timedelta(days=1.5))["status"] == "active"
+    assert client.market(TICKER, "2025-11-20")["status"] == "closed"
+    assert client.markets(as_of="2025-11-20").status.to_list() == ["closed"]
+
+
+# --- one market over time -----------------------------------------------------------------------
+
+
+def a_revision(market: Market, at: datetime, **values: Any) -> None:
+    baker.make(
+        MarketRevision,
+        market=market,
+        known_at=at,
+        recorded_at=at,
+        open_time=at,
+        price_ranges=market.price_ranges,
+        **values,
+    )
+
+
+def test_latest_is_the_newest_snapshot(client, market):
+    observe(market, NOON, "0.4000", "0.4100")
+    found = client.latest(TICKER)
+    assert (found["timestamp"], found["yes_ask"]) == (NOON, 0.41)
+
+
+def test_snapshots_are_a_frame_by_time(client, market):
+    minutes(market, ["0.10", None, "0.30", "0.40"])
+    frame = client.snapshots(TICKER, NOON, NOON + timedelta(minutes=3))
+    assert frame.index.dtype == "datetime64[us, UTC]"
+    assert frame.index[0] == NOON
+    assert frame.yes_bid.dtype == "float64"
+    assert frame.yes_bid.fillna(-1).to_list() == [0.1, -1, 0.3]
+    assert frame.sequence.dtype == "Int64"
+    assert frame.source.dtype == "category"
+    assert len(client.snapshots(TICKER, source="BACKFILL")) == 0
+
+
+def test_what_a_snapshot_did_not_parse_is_read(client, market):
+    a_snapshot(market, NOON, raw_data={"new": [1]}).save()
+    a_snapshot(market, NOON + timedelta(minutes=1)).save()
+    found = client.snapshots(TICKER).raw_data
+    assert found.iloc[0] == {"new": [1]}
+    assert found.isna().to_list() == [False, True]
+
+
+def test_candlesticks_are_a_frame_by_the_start_of_their_bucket(client, market):
+    minutes(market, ["0.10", "0.30", "0.20"])
+    frame = client.candlesticks(TICKER, NOON, NOON + timedelta(hours=1), interval="1h")
+    assert list(frame.index) == [NOON]
+    candle = frame.iloc[0]
+    assert (candle.yes_bid_open, candle.yes_bid_high, candle.yes_bid_close) == (0.1, 0.3, 0.2)
+    assert candle.snapshots == 3
+
+
+def test_more_candlesticks_than_the_api_gives_at_once_are_fetched_in_parts(
+    client, market, monkeypatch
+):
+    monkeypatch.setattr(library, "MOST_BUCKETS", 2)
+    minutes(market, [f"0.{n}0" for n in range(1, 8)])
+    frame = client.candlesticks(TICKER, NOON + timedelta(seconds=59), NOON + timedelta(minutes=6))
+    assert list(frame.index) == [NOON + timedelta(minutes=n) for n in range(6)]
+    assert frame.volume.iloc[1:].to_list() == [1.0] * 5
+
+
+def test_a_month_of_minutes_needs_no_care(client, market):
+    minutes(market, ["0.10", "0.30"])
+    frame = client.candlesticks(TICKER, "2025-11-01", "2025-12-01")
+    assert frame.yes_bid_close.to_list() == [0.1, 0.3]
+
+
+def test_trades_are_a_frame_by_time(client, market):
+    for n, block in enumerate([False, True]):
+        baker.make(
+            Trade,
+            trade_id=f"t{n}",
+            market=market,
+            created_time=NOON + timedelta(minutes=n),
+            count=Decimal("1.50"),
+            yes_price=Decimal("0.4200"),
+            taker_outcome_side="yes",
+            taker_book_side="bid",
+            is_block_trade=block,
+            recorded_at=NOON,
+        )
+    frame = client.trades(TICKER, "2025-11-20")
+    assert (frame["count"].sum(), frame.is_block_trade.to_list()) == (3.0, [False, True])
+    assert client.trades(TICKER, block=False).trade_id.to_list() == ["t0"]
+
+
+def test_revisions_are_a_frame_by_when_they_were_known(client, market):
+    a_revision(market, NOON, status="active", close_time=NOON)
+    a_revision(market, NOON + timedelta(hours=1), status="closed")
+    frame = client.revisions(TICKER)
+    assert frame.status.to_list() == ["active", "closed"]
+    assert frame.close_time.isna().to_list() == [False, True]
+    assert frame.price_ranges.iloc[0] == market.price_ranges
+
+
+def test_coverage_tells_the_gaps_as_a_frame(client, market):
+    now = datetime.now(UTC)
+    a_revision(market, now - timedelta(days=1), status="active")
+    found = client.coverage(TICKER, now - timedelta(hours=1), now)
+    gaps = found["gaps"]
+    assert (found["share"], found["fresh"]) == (0, timedelta(0))
+    assert (gaps.start.iloc[0], gaps.end.iloc[-1]) == (found["start"], found["end"])
+    assert gaps.counted.dtype == "boolean"
+
+
+def test_a_market_that_was_observed_throughout_has_no_gaps(client, market):
+    now = datetime.now(UTC)
+    a_revision(market, now - timedelta(days=1), status="active")
+    observe(market, now - timedelta(minutes=61), "0.4000", "0.4100")
+    for minute in range(130):
+        a_pass(Tier.UNIVERSE, now - timedelta(minutes=minute))
+    found = client.coverage(TICKER, now - timedelta(hours=1), now - timedelta(minutes=1))
+    assert (len(found["gaps"]), found["share"]) == (0, 1.0)
+    assert list(found["gaps"].columns) == ["start", "end", "cause", "detail", "counted"]
+
+
+def a_book(market: Market, at: datetime) -> None:
+    OrderBookSnapshot.objects.create(
+        id=uuid4(),
+        market=market,
+        timestamp=at,
+        bid_prices=[Decimal("0.4200"), Decimal("0.4100")],
+        bid_sizes=[Decimal(5), Decimal(7)],
+        ask_prices=[],
+        ask_sizes=[],
+    )
+
+
+def test_an_order_book_has_its_sides_the_best_level_first(client, market):
+    a_book(market, NOON - timedelta(days=1))
+    book = client.orderbook(TICKER, depth=1)
+    assert (book["ticker"], book["timestamp"]) == (TICKER, NOON - timedelta(days=1))
+    assert book["bids"].to_dict("list") == {"price": [0.42], "size": [5.0]}
+    assert list(book["asks"].columns) == ["price", "size"]
+    with pytest.raises(library.NotFound):
+        client.orderbook(TICKER, as_of="2025-11-18")
+
+
+# --- times --------------------------------------------------------------------------------------
+
+
+def test_a_time_without_a_zone_is_refused(client):
+    for naive in (datetime(2025, 11, 20, 12), "2025-11-20T12:00", pd.Timestamp("2025-11-20")):  # noqa: DTZ001
+        with pytest.raises(ValueError, match="start needs a time zone"):
+            client.snapshots(TICKER, naive)
+
+
+def test_what_is_no_time_is_refused(client):
+    with pytest.raises(ValueError, match="yesterday"):
+        client.snapshots(TICKER, "yesterday")
+
+
+def test_times_may_be_written_in_many_ways(client, market):
+    minutes(market, ["0.10"])
+    ways = (
+        "2025-11-20",
+        "2025-11-20T13:00:00+01:00",
+        "2025-11-20T12:00:00Z",
+        NOON.date(),
+        pd.Timestamp(NOON),
+        pd.Timestamp(NOON).tz_convert("America/New_York"),
+    )
+    assert [len(client.snapshots(TICKER, way)) for way in ways] == [1] * len(ways)
+
+
+# --- refusals and failures ----------------------------------------------------------------------
+
+
+def test_an_unknown_market_is_not_found(client, transactional_db):
+    for read in (client.market, client.latest, client.snapshots, client.coverage):
+        with pytest.raises(library.NotFound, match="KXNONE"):
+            read("KXNONE/../1 %00")
+
+
+def test_what_makes_no_sense_is_refused_by_name(client, market):
+    with pytest.raises(library.Invalid) as refused:
+        client.markets(colour="red")
+    assert list(refused.value.details) == ["colour"]
+    with pytest.raises(library.Invalid, match="end"):
+        client.snapshots(TICKER, "2025-11-20", "2025-11-19")
+    with pytest.raises(library.Invalid, match="interval"):
+        client.candlesticks(TICKER, interval="2m")
+
+
+@pytest.fixture
+def limited(settings, transactional_db):
+    """An address has ten requests at once, then one a second; a user has what he likes."""
+    settings.API_RATE_ANONYMOUS = 1.0
+    server = Redis.from_url(settings.REDIS_URL)
+    yield
+    for key in server.keys("api:rate:*"):
+        server.delete(key)
+    server.close()
+
+
+def test_it_waits_where_there_were_too_many_requests(client, limited):
+    assert [len(client.markets()) for _ in range(12)] == [0] * 12
+
+
+def test_it_gives_up_where_the_wait_is_longer_than_its_patience(live_server, limited, settings):
+    settings.API_RATE_ANONYMOUS = 0.1
+    with library.Client(live_server.url, patience=5) as client:
+        client.markets()
+        with pytest.raises(library.Throttled) as refused:
+            client.markets()
+    assert refused.value.retry_after == 10
+    assert refused.value.code == "throttled"
+
+
+def test_a_token_is_sent(live_server, limited):
+    key = Token.objects.create(user=User.objects.create_user("reader")).key
+    with library.Client(live_server.url, token=key, patience=0) as client:
+        assert [len(client.markets()) for _ in range(12)] == [0] * 12
+    stranger = library.Client(live_server.url, token="wrong")
+    with stranger, pytest.raises(library.ApiError) as refused:
+        stranger.markets()
+    assert refused.value.code == "authentication_failed"
+
+
+def test_a_site_that_is_not_there_is_unreachable():
+    nowhere = library.Client("http://127.0.0.1:9")
+    with nowhere, pytest.raises(library.Unreachable, match=r"127\.0\.0\.1:9"):
+        nowhere.health()
+
+
+@pytest.fixture
+def answering():
+    """Something on loopback that answers every request with these bytes, and hangs up."""
+    servers = []
+
+    def start(answer: bytes) -> str:
+        server = socket.create_server(("127.0.0.1", 0))
+        servers.append(server)
+        threading.Thread(target=serve, args=(server, answer), daemon=True).start()
+        return f"http://127.0.0.1:{server.getsockname()[1]}"
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def serve(server: socket.socket, answer: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(answer)
+
+
+def test_what_a_proxy_says_in_its_own_words_is_an_error_too(answering):
+    page = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 4\r\n\r\n<p/>"
+    with library.Client(answering(page)) as client, pytest.raises(library.ApiError) as failed:
+        client.health()
+    assert failed.value.code == "http_502"
+    assert "502 Bad Gateway" in str(failed.value)
+
+
+def test_half_a_download_is_never_half_a_table(answering, live_server, market):
+    minutes(market, ["0.10"])
+    url = f"{live_server.url}/api/v1/markets/{TICKER}/snapshots/?format=parquet"
+    whole = httpx.get(url).content
+    half = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + whole[: len(whole) // 2]
+    client = library.Client(answering(half))
+    with client, pytest.raises(library.Unreachable, match="not whole"):
+        client.snapshots(TICKER)
+
+
+def test_an_answer_that_breaks_off_is_unreachable(answering):
+    client = library.Client(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"))
+    with client, pytest.raises(library.Unreachable):
+        client.health()
+
+
+def test_an_error_travels_between_processes():
+    error = pickle.loads(pickle.dumps(library.ApiError("invalid", "limit: no", {"limit": ["no"]})))  # noqa: S301
+    assert (error.code, str(error), error.details) == ("invalid", "limit: no", {"limit": ["no"]})
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_long_download_shows_how_far_it_is_on_a_terminal(client, market, monkeypatch):
+    monkeypatch.setattr(library, "SHOWN_AFTER", 0)
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    client.snapshots(TICKER)
+    assert "MB" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\033[K")
+
+
+def test_a_download_shows_nothing_elsewhere(client, market, monkeypatch, capsys):
+    monkeypatch.setattr(library, "SHOWN_AFTER", 0)
+    client.snapshots(TICKER)
+    assert capsys.readouterr().err == ""
+
+
+def documented() -> list[str]:
+    text = (ROOT / "docs" / "api.md").read_text()
+    return re.findall(r'^curl .*?"\$API(/[^"]*)"', text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("address", documented())
+def test_what_the_documentation_asks_for_is_understood(live_server, market, address):
+    a_revision(market, NOON, status="active")
+    observe(market, NOON, "0.4000", "0.4100")
+    a_book(market, NOON)
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    path = re.sub(r"=2026-11-2\d", f"={yesterday}", address.replace("$T", TICKER))
+    answer = httpx.get(f"{live_server.url}/api/v1{path}")
+    has_no_offset = address.endswith("T00:00:00")
+    assert answer.status_code == (400 if has_no_offset else 200), answer.text
+
+
+def test_the_documentation_has_ten_calls_and_more():
+    assert len(documented()) > 10
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_notebook_shows_what_the_site_has(live_server, market, monkeypatch):
+    minutes(market, ["0.10", "0.30"])
+    a_revision(market, NOON, status="active")
+    now = datetime.now(UTC)
+    observe(market, now - timedelta(hours=1), "0.4000", "0.4100")
+    monkeypatch.setenv("INSIGHTS_URL", live_server.url)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "notebooks"))
+    notebook = nbformat.read(ROOT / "notebooks" / "02-api-client.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    shown = str([cell.get("outputs") for cell in notebook.cells])
+    assert "Rain in New York" in shown
+    assert "image/png" in shown
+    assert "our outage" in shown
