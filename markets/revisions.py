@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from django.db import connection, models
@@ -82,12 +83,13 @@ class EventRevisionQuerySet(models.QuerySet["EventRevision"]):
 
 
 class FeeTerms(NamedTuple):
-    """What a fee is computed from. None and "": not on record."""
+    """What a fee is computed from, from `since` on. None and "": not on record."""
 
     fee_type: str
     fee_multiplier: Decimal | None
     # The terms are younger than the instant asked for: nothing older is on record.
     assumed: bool
+    since: datetime
 
 
 class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
@@ -96,18 +98,29 @@ class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
         self.bulk_create(changes, batch_size=1000, ignore_conflicts=True)
 
     def in_force(self, market: Market, at: datetime) -> FeeTerms:
-        """The terms of a fill at an instant: the event's own, else those of its series."""
-        series_id = market.event.series_id
-        changes = list(self.filter(Q(event_id=market.event_id) | Q(series_id=series_id)))
-        terms, assumed = _in_force([c for c in changes if c.series_id], at)
-        own = [c for c in changes if c.event_id and c.effective_at <= at]
-        override = own[-1] if own else None
-        if override is None:
-            return FeeTerms(*terms, assumed)
-        fee_type = override.fee_type or terms[0]
-        multiplier = override.fee_multiplier if override.fee_multiplier is not None else terms[1]
-        borrowed = not override.fee_type or override.fee_multiplier is None
-        return FeeTerms(fee_type, multiplier, assumed and borrowed)
+        """The terms of a fill at an instant."""
+        return self.schedule([market], start=at, end=at)[market.pk][0]
+
+    def schedule(
+        self, markets: Iterable[Market], *, start: datetime, end: datetime
+    ) -> dict[int, list[FeeTerms]]:
+        """The terms of fills by market id: those at `start`, then each change up to `end`.
+
+        What the exchange charged counts, whenever we learned of it. A market's waiver goes before
+        its event's own terms, and these before the terms of its series. Two queries.
+        """
+        payers = _payers([market.pk for market in markets])
+        events = {payer.event_id for payer in payers}
+        series = {payer.series_id for payer in payers}
+        changes: dict[tuple[int | None, int | None], list[FeeChange]] = defaultdict(list)
+        for change in self.filter(Q(event_id__in=events) | Q(series_id__in=series)):
+            changes[change.event_id, change.series_id].append(change)
+        return {
+            payer.market_id: _Tariff(
+                changes[None, payer.series_id], changes[payer.event_id, None], payer.waived_until
+            ).between(start, end)
+            for payer in payers
+        }
 
     def follow_series(self, *, at: datetime) -> None:
         """Append the terms that series have now and that no change on record says.
@@ -131,15 +144,69 @@ class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
             )
 
 
-def _in_force(
-    changes: Sequence[FeeChange], at: datetime
-) -> tuple[tuple[str, Decimal | None], bool]:
-    """A series' terms, oldest change first; before all of them its oldest, as an assumption."""
-    if not changes:
-        return ("", None), True
-    begun = [change for change in changes if change.effective_at <= at]
-    chosen = begun[-1] if begun else changes[0]
-    return (chosen.fee_type, chosen.fee_multiplier), not begun or chosen.known_at_assumed
+class _Payer(NamedTuple):
+    market_id: int
+    event_id: int
+    series_id: int
+    waived_until: datetime | None
+
+
+def _payers(ids: Sequence[int]) -> list[_Payer]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT market.id, event.id, event.series_id,
+                (market.raw_data->>'fee_waiver_expiration_time')::timestamptz
+            FROM markets_market AS market JOIN markets_event AS event ON event.id = event_id
+            WHERE market.id = ANY(%s)
+            """,
+            [list(ids)],
+        )
+        return [_Payer(*row) for row in cursor.fetchall()]
+
+
+class _Tariff(NamedTuple):
+    """All that ever set the fees of one market, each kind oldest first."""
+
+    series: Sequence[FeeChange]
+    event: Sequence[FeeChange]
+    waived_until: datetime | None
+
+    def between(self, start: datetime, end: datetime) -> list[FeeTerms]:
+        changed = {change.effective_at for change in (*self.series, *self.event)}
+        if self.waived_until:
+            changed.add(self.waived_until)
+        terms = [self.at(at) for at in sorted({start} | {c for c in changed if start < c <= end})]
+        return [next(same) for _, same in groupby(terms, key=lambda each: each[:3])]
+
+    def at(self, at: datetime) -> FeeTerms:
+        terms = self._of_series(at)
+        own = [change for change in self.event if change.effective_at <= at]
+        if own:
+            terms = _override(terms, own[-1])
+        if self.waived_until and at < self.waived_until:
+            return terms._replace(fee_multiplier=Decimal(0), assumed=False)
+        return terms
+
+    def _of_series(self, at: datetime) -> FeeTerms:
+        """The terms of the series; before all of them its oldest, as an assumption."""
+        if not self.series:
+            return FeeTerms("", None, assumed=True, since=at)
+        begun = [change for change in self.series if change.effective_at <= at]
+        chosen = begun[-1] if begun else self.series[0]
+        assumed = not begun or chosen.known_at_assumed
+        return FeeTerms(chosen.fee_type, chosen.fee_multiplier, assumed=assumed, since=at)
+
+
+def _override(terms: FeeTerms, own: FeeChange) -> FeeTerms:
+    """An event's own terms; what they leave open is its series'."""
+    borrowed = not own.fee_type or own.fee_multiplier is None
+    return FeeTerms(
+        own.fee_type or terms.fee_type,
+        terms.fee_multiplier if own.fee_multiplier is None else own.fee_multiplier,
+        assumed=terms.assumed and borrowed,
+        since=terms.since,
+    )
 
 
 class ClosureQuerySet(models.QuerySet["Closure"]):

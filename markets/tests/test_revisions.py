@@ -84,9 +84,9 @@ def test_terms_of_fees_hold_from_their_date_on():
     for at, multiplier in ((NOON, "1"), (NOON + HOUR, "0.5")):
         a_change(at, "quadratic", multiplier, series=market.event.series)
     in_force = FeeChange.objects.in_force
-    assert in_force(market, NOON) == ("quadratic", 1, False)
-    assert in_force(market, NOON + HOUR) == ("quadratic", Decimal("0.5"), False)
-    assert in_force(market, NOON - HOUR) == ("quadratic", 1, True)
+    assert in_force(market, NOON) == ("quadratic", 1, False, NOON)
+    assert in_force(market, NOON + HOUR) == ("quadratic", Decimal("0.5"), False, NOON + HOUR)
+    assert in_force(market, NOON - HOUR) == ("quadratic", 1, True, NOON - HOUR)
 
 
 def test_an_events_own_terms_go_before_its_series_until_they_are_given_back():
@@ -105,7 +105,7 @@ def test_an_events_own_terms_go_before_its_series_until_they_are_given_back():
 
 
 def test_without_a_record_terms_are_unknown():
-    assert FeeChange.objects.in_force(a_market(), NOON) == ("", None, True)
+    assert FeeChange.objects.in_force(a_market(), NOON) == ("", None, True, NOON)
 
 
 def test_a_series_terms_are_on_record_from_when_they_were_seen(exchange):
