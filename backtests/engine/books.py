@@ -1,0 +1,119 @@
+"""What was last seen of a market, and our orders in it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from backtests import execution as rules
+from backtests.engine.feed import Feed
+from backtests.execution import Reason
+from backtests.quotes import DOLLAR, MISSING, Terms
+
+NO_ROW = -1
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """An order, in integers."""
+
+    number: int
+    side: int
+    left: int
+    limit: int
+    rests: bool
+    post_only: bool
+    replaces: Ticket | None
+    sent_at: int
+    sent_seen: int
+    fits: bool = True  # whether its price could be told in 1/10,000 dollar
+    ahead: int = 0
+    accumulated: int = 0
+    reserved: int = 0
+    reason: Reason = Reason.NONE  # why it ended, where it was not filled whole
+    need: int = 0  # what it was short of, where it was refused for that
+    order: Any = None  # backtrader's, where the strategy sent one
+
+
+@dataclass(slots=True)
+class Cancel:
+    """A strategy's wish to take an order back."""
+
+    ticket: Ticket
+    sent_at: int
+    sent_seen: int
+
+
+@dataclass(slots=True, eq=False)
+class Book:
+    """What was last seen of a market, and our orders in it."""
+
+    place: int
+    feed: Feed
+    terms: Sequence[Terms]
+    grid: tuple[tuple[int, int, int], ...]
+    bid: int = MISSING
+    ask: int = MISSING
+    bid_shown: int = 0
+    ask_shown: int = 0
+    bid_taken: int = 0
+    ask_taken: int = 0
+    last: int = MISSING
+    volume: int = MISSING
+    traded: int = 0
+    tradable: bool = False
+    ended: bool = False
+    seen: int = 0
+    at: int = MISSING
+    row: int = NO_ROW
+    term: int = 0
+    # The side one could have sold to, as last seen while the market traded.
+    bid_mark: int = 0
+    ask_mark: int = DOLLAR
+    sent: deque[Ticket | Cancel] = field(default_factory=deque)
+    resting: list[Ticket] = field(default_factory=list)
+
+    def see(self, row: int, values: Sequence[Any], assumed: int) -> None:
+        """Put a row's book in the place of the one before."""
+        at, _, bid, ask, bid_size, ask_size, last, volume, _, tradable = values
+        bids, asks = rules.shown(bid_size, bid, assumed), rules.shown(ask_size, ask, assumed)
+        if self.bid_taken:
+            self.bid_taken = rules.still_taken(self.bid_taken, self.bid, bid, self.bid_shown, bids)
+        if self.ask_taken:
+            self.ask_taken = rules.still_taken(self.ask_taken, self.ask, ask, self.ask_shown, asks)
+        self.traded = rules.traded(self.volume, volume)
+        self.volume = max(self.volume, volume)
+        self.at, self.row, self.last = at, row, last
+        self.bid, self.ask, self.bid_shown, self.ask_shown = bid, ask, bids, asks
+        self.tradable = tradable and not self.ended
+        self.seen += 1
+        if self.tradable:
+            self.bid_mark = bid if bid >= 0 else self.bid_mark
+            self.ask_mark = ask if ask >= 0 else self.ask_mark
+
+    def terms_at(self, at: int) -> Terms:
+        while self.term + 1 < len(self.terms) and self.terms[self.term + 1].since <= at:
+            self.term += 1
+        return self.terms[self.term]
+
+    def offered(self, side: int) -> int:
+        """What the other side shows that we have not taken yet."""
+        if side > 0:
+            return max(0, self.ask_shown - self.ask_taken)
+        return max(0, self.bid_shown - self.bid_taken)
+
+    def take(self, side: int, count: int) -> None:
+        if side > 0:
+            self.ask_taken += count
+        else:
+            self.bid_taken += count
+
+    def fits(self, price: int) -> bool:
+        """An unknown grid refuses nothing."""
+        return not self.grid or any(rules.on_grid(price, *stretch) for stretch in self.grid)
+
+    def mark(self, position: int) -> int:
+        """What a contract of a position could be sold for."""
+        return self.bid_mark if position > 0 else DOLLAR - self.ask_mark

@@ -1,0 +1,53 @@
+"""Quotes as backtrader reads them, one feed a market."""
+
+import math
+from typing import Any
+
+import backtrader as bt
+
+from backtests.quotes import CONTRACT, DAY, DOLLAR, EPOCH_DAY, MISSING, SECOND, Listing
+
+
+class Feed(bt.feed.DataBase):
+    """One market. Prices in dollars, sizes in contracts, times in seconds; NaN is unknown.
+
+    `close` is the midpoint last seen, so that an indicator never meets a NaN, and a feed begins
+    with its first book of two sides. Bars are appended as they become known: there is no future
+    in it to look at. `datetime` is backtrader's own and too coarse to tell instants apart; the
+    exact one is the strategy's `now`.
+    """
+
+    linesoverride = True
+    lines = ("close", "bid", "ask", "bid_size", "ask_size", "time_to_close", "datetime")
+
+    def __init__(self, listing: Listing, place: int) -> None:
+        self.listing = listing
+        self.place = place
+        super().__init__()
+
+    def start(self) -> None:
+        super().start()
+        self._columns = [getattr(self.lines, name) for name in self.getlinealiases()]
+
+    def append(self, at: int, book: Any, close_at: int) -> None:
+        """A bar of a book, if it has two sides or the feed has begun."""
+        bid, ask = book.bid, book.ask
+        if not self._started:
+            return
+        if bid >= 0 and ask >= 0:
+            close = (bid + ask) / (2 * DOLLAR)
+        elif len(self):
+            close = self.lines.close[0]
+        else:
+            return
+        bar = (
+            close,
+            bid / DOLLAR if bid >= 0 else math.nan,
+            ask / DOLLAR if ask >= 0 else math.nan,
+            book.bid_shown / CONTRACT if book.bid_shown else math.nan,
+            book.ask_shown / CONTRACT if book.ask_shown else math.nan,
+            math.nan if close_at == MISSING else (close_at - at) / SECOND,
+            EPOCH_DAY + at / DAY,
+        )
+        for line, value in zip(self._columns, bar, strict=True):
+            line.forward(value)

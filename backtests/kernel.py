@@ -1,0 +1,533 @@
+"""The fast engine: strategies that say their target position as arrays, compiled by numba.
+
+It follows the same rules as `engine` with the same functions of `fees`, `ledger` and `execution`,
+and keeps the same journal: line by line, to the millionth of a dollar.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numba
+import numpy as np
+
+from backtests import execution, ledger
+from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind, Outcome, Reason
+from backtests.quotes import CONTRACT, MISSING, Bools, Ints, Universe, microseconds
+from markets import fees
+from markets.fees import MOST_COUNT
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(function: F) -> F:
+    """Compiled once and kept in a file; other threads go on while it runs."""
+    made: F = numba.njit(cache=True, nogil=True)(function)
+    return made
+
+
+_flow = compiled(ledger.flow)
+_payout = compiled(ledger.payout)
+_charge = compiled(fees.charge)
+_bound = compiled(fees.bound)
+_shown = compiled(execution.shown)
+_still_taken = compiled(execution.still_taken)
+_crosses = compiled(execution.crosses)
+_traded = compiled(execution.traded)
+_exceeds = compiled(execution.exceeds)
+_made = compiled(execution.made)
+_ahead = compiled(execution.ahead)
+_on_grid = compiled(execution.on_grid)
+
+# The columns of a market's state: its book, the order on its way, the order that rests, and for
+# which target it was short of how much.
+(
+    BID, ASK, BID_SHOWN, ASK_SHOWN, BID_TAKEN, ASK_TAKEN, LAST, VOLUME, TRADED, TRADABLE, SEEN,
+    POSITION, ENDED, TERM,
+    SENT, SENT_AT, SENT_SEEN, SENT_ORDER, SENT_SIDE, SENT_COUNT, SENT_LIMIT,
+    LEFT, REST_ORDER, REST_SIDE, REST_LIMIT, REST_AHEAD, REST_OWED, RESERVED,
+    SHORT_OF, SHORT_FOR,
+    STATES,
+) = range(31)  # fmt: skip
+
+# The run's own figures.
+CASH, HELD_BACK, ORDERS, LINES, FILLED, FEES, FIGURES = range(7)
+
+NOTHING, NEW, TAKE_BACK = 0, 1, 2  # what is on its way: an order, or the end of the one that rests
+NO_ROW = -1
+FIRST_JOURNAL = 65_536
+FAR = np.iinfo(np.int64).max
+
+# Enumerations as the plain numbers that compiled code knows.
+ORDER, FILL, REFUSED, CANCELLED, SETTLED = (int(kind) for kind in Kind)
+(
+    NO_REASON, NOT_TRADING, OFF_GRID, OUT_OF_RANGE, POSITION_LIMIT, FUNDS, UNFILLED, EXPIRED,
+    WOULD_CROSS, REPLACED, CLOSED, OVER, ASKED, TOO_LARGE,
+) = (int(reason) for reason in Reason)  # fmt: skip
+
+
+class Rules(NamedTuple):
+    """An `Execution` and a `Fills` in numbers."""
+
+    fills: int
+    snapshots: int
+    latency: int
+    patience: int
+    assumed: int
+    limit: int
+    make: bool
+
+
+class Tables(NamedTuple):
+    """What the markets' listings, fee terms and settlements say, as columns."""
+
+    grid_from: Ints
+    grid: Ints  # start, end, step
+    terms_from: Ints
+    terms: Ints  # since, taker numerator and denominator, maker numerator and denominator
+    roundings: Ints  # since, step, grid, rebate
+    settlements: Ints  # paid_at, market, value; in the order of payment
+
+
+class Columns(NamedTuple):
+    """`Quotes`, as far as orders meet them."""
+
+    at: Ints
+    market: Ints
+    bid: Ints
+    ask: Ints
+    bid_size: Ints
+    ask_size: Ints
+    last: Ints
+    volume: Ints
+    tradable: Bools
+
+
+class Run(NamedTuple):
+    """All that one run reads and writes; `targets` are in contracts, one a row."""
+
+    quotes: Columns
+    tables: Tables
+    rules: Rules
+    targets: Ints
+    states: Ints
+    figures: Ints
+    journal: Ints
+
+
+class Spot(NamedTuple):
+    """When and where something happens: an instant, a market and a row of its quotes."""
+
+    at: int
+    market: int
+    row: int
+
+
+class Order(NamedTuple):
+    number: int
+    side: int
+    count: int
+    price: int
+
+
+def run(
+    universe: Universe, targets: Ints, execution: Execution, fills: Fills, *, cash: int
+) -> Outcome:
+    """Trade towards targets: one for each row of the quotes, in contracts, or `HOLD`.
+
+    `cash` in millionths of a dollar. Raises ValueError where a target is too large for its fee.
+    """
+    if len(targets) and np.abs(targets[targets != HOLD]).max(initial=0) * CONTRACT > MOST_COUNT:
+        raise ValueError(f"a target exceeds {MOST_COUNT // CONTRACT:,} contracts")
+    setting = columns_of(universe), tables_of(universe, execution), rules(execution, fills)
+    lines = FIRST_JOURNAL
+    while True:
+        run = Run(*setting, targets, *start(len(universe.listings), cash), journal_of(lines))
+        trade(run)
+        if run.figures[LINES] <= lines:
+            break
+        lines = int(run.figures[LINES])
+    held = {m: int(p) for m, p in enumerate(run.states[:, POSITION]) if p}
+    return Outcome(run.journal[: run.figures[LINES]].copy(), int(run.figures[CASH]), held)
+
+
+def rules(execution: Execution, fills: Fills) -> Rules:
+    return Rules(
+        int(fills),
+        execution.latency_snapshots,
+        execution.latency,
+        execution.patience,
+        execution.assumed,
+        execution.limit,
+        execution.make,
+    )
+
+
+def columns_of(universe: Universe) -> Columns:
+    return Columns(*(getattr(universe.quotes, name) for name in Columns._fields))
+
+
+def tables_of(universe: Universe, execution: Execution) -> Tables:
+    ends = [(s.paid_at, m, s.value) for m, s in enumerate(universe.settlements) if s]
+    eras = fees.roundings(broker=execution.through_broker)
+    return Tables(
+        *_flat([listing.grid for listing in universe.listings], width=3),
+        *_flat([[term[:5] for term in terms] for terms in universe.terms], width=5),
+        _table([(microseconds(era.since), *era[1:]) for era in eras], width=4),
+        _table(sorted(ends), width=3),
+    )
+
+
+def _flat(rows: Sequence[Sequence[Sequence[int]]], *, width: int) -> tuple[Ints, Ints]:
+    """Rows of rows end to end, and where each begins."""
+    starts = np.cumsum([0, *(len(each) for each in rows)])
+    return starts, _table([row for each in rows for row in each], width=width)
+
+
+def _table(rows: Sequence[Sequence[int]], *, width: int) -> Ints:
+    return np.array(rows, np.int64).reshape(-1, width)
+
+
+def journal_of(lines: int) -> Ints:
+    return np.empty((lines, len(JOURNAL)), np.int64)
+
+
+def start(markets: int, cash: int) -> tuple[Ints, Ints]:
+    """The state of every market, and the figures of the run."""
+    states = np.zeros((markets, STATES), np.int64)
+    states[:, (BID, ASK, LAST, VOLUME)] = MISSING
+    figures = np.zeros(FIGURES, np.int64)
+    figures[CASH] = cash
+    return states, figures
+
+
+@compiled
+def trade(run: Run) -> None:
+    """One pass over all rows: settlements, books, orders, decisions of each instant in turn."""
+    # Handing all of a run to a function costs more than most rows do, so the loop asks first.
+    at, market, states, targets = run.quotes.at, run.quotes.market, run.states, run.targets
+    quotes, due = run.quotes, run.tables.settlements
+    settled, row, rows = 0, 0, len(at)
+    while row < rows:
+        end = row + 1
+        while end < rows and at[end] == at[row]:
+            end += 1
+        if settled < len(due) and due[settled, 0] <= at[row]:
+            settled = _settle(run, settled, at[row])
+        for r in range(row, end):
+            state = states[market[r]]
+            state[TRADED] = _traded(state[VOLUME], quotes.volume[r])
+            state[VOLUME] = max(state[VOLUME], quotes.volume[r])
+            state[LAST] = quotes.last[r]
+            state[TRADABLE] = quotes.tradable[r] and not state[ENDED]
+            _see(
+                state, quotes.bid[r], quotes.ask[r],
+                _shown(quotes.bid_size[r], quotes.bid[r], run.rules.assumed),
+                _shown(quotes.ask_size[r], quotes.ask[r], run.rules.assumed),
+            )  # fmt: skip
+        for r in range(row, end):
+            state = states[market[r]]
+            if state[LEFT] or state[SENT]:
+                _meet(run, Spot(at[r], market[r], r), state)
+        for r in range(row, end):
+            if targets[r] != HOLD and _wants(states[market[r]], targets[r]):
+                _decide(run, Spot(at[r], market[r], r), states[market[r]])
+        row = end
+    _settle(run, settled, FAR)
+
+
+@compiled
+def _see(state: Ints, bid: int, ask: int, bids: int, asks: int) -> None:
+    """Put a book in the place of the one before."""
+    if state[BID_TAKEN]:
+        state[BID_TAKEN] = _still_taken(state[BID_TAKEN], state[BID], bid, state[BID_SHOWN], bids)
+    if state[ASK_TAKEN]:
+        state[ASK_TAKEN] = _still_taken(state[ASK_TAKEN], state[ASK], ask, state[ASK_SHOWN], asks)
+    state[BID], state[ASK], state[BID_SHOWN], state[ASK_SHOWN] = bid, ask, bids, asks
+    state[SEEN] += 1
+
+
+@compiled
+def _wants(state: Ints, target: int) -> bool:
+    """Whether a market could send something for its target."""
+    idle = target * 100 == state[POSITION] and not state[LEFT]
+    return bool(state[TRADABLE] and not state[SENT] and not idle)
+
+
+@compiled
+def _tell(
+    run: Run, spot: Spot, kind: int, order: Order, fee: int, liquidity: int, reason: int
+) -> None:
+    """One line, where there is room; the caller sees by `LINES` whether there was."""
+    line = run.figures[LINES]
+    run.figures[LINES] += 1
+    if line >= len(run.journal):
+        return
+    told = run.journal[line]
+    told[0], told[1], told[2], told[3] = spot.at, kind, spot.market, order.number
+    told[4], told[5], told[6] = order.side, order.count, order.price
+    told[7], told[8], told[9], told[10] = fee, liquidity, reason, spot.row
+    told[11], told[12] = run.figures[CASH], run.states[spot.market, POSITION]
+
+
+@compiled
+def _settle(run: Run, done: int, now: int) -> int:
+    """Pay what is due by now; answers with how many settlements are done."""
+    due = run.tables.settlements
+    while done < len(due) and due[done, 0] <= now:
+        spot, value = Spot(due[done, 0], due[done, 1], NO_ROW), due[done, 2]
+        state = run.states[spot.market]
+        if state[LEFT]:
+            _end_rest(run, spot, state, OVER)
+        if state[SENT]:
+            _end_sent(run, spot, state, CANCELLED, OVER)
+        position = state[POSITION]
+        state[POSITION], state[ENDED], state[TRADABLE] = 0, 1, 0
+        if position:
+            run.figures[CASH] += _payout(position, value)
+            ended = Order(MISSING, 1 if position > 0 else -1, abs(position), value)
+            _tell(run, spot, SETTLED, ended, 0, 0, NO_REASON)
+        done += 1
+    return done
+
+
+@compiled
+def _meet(run: Run, spot: Spot, state: Ints) -> None:
+    """Let the book that a row shows meet the order that rests, then the one that arrives."""
+    if state[LEFT]:
+        if state[TRADABLE]:
+            _fill_rest(run, spot, state)
+        else:
+            _end_rest(run, spot, state, CLOSED)
+    if state[SENT] and state[SEEN] - state[SENT_SEEN] >= run.rules.snapshots:
+        _arrive(run, spot, state)
+
+
+@compiled
+def _decide(run: Run, spot: Spot, state: Ints) -> None:
+    """Send what brings the market nearer to its target, one order at a time."""
+    target = run.targets[spot.row]
+    if _is_short(run, state, target):
+        return
+    missing = target * 100 - state[POSITION]
+    if missing:
+        side = 1 if missing > 0 else -1
+        price = _wished(run.rules.make, side, abs(missing), state)
+        if price < 0:
+            return
+        order = Order(run.figures[ORDERS], side, abs(missing), price)
+        run.figures[ORDERS] += 1
+        state[SENT], state[SENT_ORDER], state[SHORT_FOR] = NEW, order.number, target
+        state[SENT_SIDE], state[SENT_COUNT], state[SENT_LIMIT] = side, order.count, price
+        _tell(run, spot, ORDER, order, 0, 0, NO_REASON)
+    elif state[LEFT]:
+        state[SENT] = TAKE_BACK
+    else:
+        return
+    state[SENT_AT], state[SENT_SEEN] = spot.at, state[SEEN]
+    if run.rules.snapshots == 0 and run.rules.latency == 0:
+        _arrive(run, spot, state)
+
+
+@compiled
+def _is_short(run: Run, state: Ints, target: int) -> bool:
+    """Whether an order for this target was refused and would be again."""
+    if target == state[SHORT_FOR] and _free(run, state) < state[SHORT_OF]:
+        return True
+    state[SHORT_OF] = 0
+    return False
+
+
+@compiled
+def _free(run: Run, state: Ints) -> int:
+    """Cash that is not held back for orders in other markets."""
+    return run.figures[CASH] - run.figures[HELD_BACK] + state[RESERVED]  # type: ignore[no-any-return]
+
+
+@compiled
+def _wished(make: bool, side: int, count: int, state: Ints) -> int:
+    """The price of the order to send; below zero where there is nothing to send."""
+    if make:
+        price = state[BID] if side > 0 else state[ASK]
+        resting = state[LEFT] == count and state[REST_SIDE] == side and state[REST_LIMIT] == price
+        return MISSING if resting else price
+    if side > 0:
+        return state[ASK] if state[ASK_SHOWN] > state[ASK_TAKEN] else MISSING
+    return state[BID] if state[BID_SHOWN] > state[BID_TAKEN] else MISSING
+
+
+@compiled
+def _arrive(run: Run, spot: Spot, state: Ints) -> None:
+    """Once its latency is over: take back the order that rests, or let the new one trade."""
+    waited = spot.at - state[SENT_AT] - run.rules.latency
+    if waited < 0:
+        return
+    if state[SENT] == TAKE_BACK:
+        state[SENT] = NOTHING
+        if state[LEFT]:
+            _end_rest(run, spot, state, ASKED)
+        return
+    if waited > run.rules.patience:
+        _end_sent(run, spot, state, CANCELLED, EXPIRED)
+        return
+    if state[LEFT]:
+        _end_rest(run, spot, state, REPLACED)
+    need = _need(run, spot, state, state[SENT_SIDE], state[SENT_COUNT], state[SENT_LIMIT])
+    reason = _objection(run, spot.market, state, need)
+    if reason:
+        if reason in (FUNDS, POSITION_LIMIT):
+            state[SHORT_OF] = need if reason == FUNDS else FAR
+        _end_sent(run, spot, state, REFUSED, reason)
+    elif run.rules.make:
+        _rest(run, state, need)
+    else:
+        _take(run, spot, state)
+
+
+@compiled
+def _objection(run: Run, market: int, state: Ints, need: int) -> int:
+    """Why the exchange would refuse the order that arrives; 0 where it would not."""
+    side, count, limit = state[SENT_SIDE], state[SENT_COUNT], state[SENT_LIMIT]
+    if not state[TRADABLE]:
+        return NOT_TRADING
+    if not 0 < limit < 10_000:
+        return OUT_OF_RANGE
+    if not _fits(run.tables, market, limit):
+        return OFF_GRID
+    if count > MOST_COUNT:
+        return TOO_LARGE
+    if _exceeds(run.rules.limit, state[POSITION], side, count):
+        return POSITION_LIMIT
+    if need > run.figures[CASH] - run.figures[HELD_BACK]:
+        return FUNDS
+    if run.rules.make and _crosses(side, limit, state[BID], state[ASK]):
+        return WOULD_CROSS
+    return NO_REASON
+
+
+@compiled
+def _fits(tables: Tables, market: int, price: int) -> bool:
+    """An unknown grid refuses nothing."""
+    first, end = tables.grid_from[market], tables.grid_from[market + 1]
+    for i in range(first, end):
+        if _on_grid(price, tables.grid[i, 0], tables.grid[i, 1], tables.grid[i, 2]):
+            return True
+    return bool(first == end)
+
+
+@compiled
+def _need(run: Run, spot: Spot, state: Ints, side: int, count: int, limit: int) -> int:
+    """The cash that an order can cost at the most."""
+    if count > MOST_COUNT or not 0 < limit < 10_000:
+        return 0  # refused for that
+    term, era = _term(run.tables, spot, state), _era(run.tables, spot.at)
+    fee = _bound(count, limit, term[1], term[2], era[2])
+    return max(0, fee - _flow(state[POSITION], side, count, limit))
+
+
+@compiled
+def _term(tables: Tables, spot: Spot, state: Ints) -> Ints:
+    """The market's fee terms in force; time only goes on."""
+    row = max(state[TERM], tables.terms_from[spot.market])
+    while row + 1 < tables.terms_from[spot.market + 1] and tables.terms[row + 1, 0] <= spot.at:
+        row += 1
+    state[TERM] = row
+    return tables.terms[row]
+
+
+@compiled
+def _era(tables: Tables, at: int) -> Ints:
+    """How fees are rounded at an instant."""
+    era = len(tables.roundings) - 1
+    while era > 0 and tables.roundings[era, 0] > at:
+        era -= 1
+    return tables.roundings[era]
+
+
+@compiled
+def _take(run: Run, spot: Spot, state: Ints) -> None:
+    """Immediate or cancel: what is offered at the limit or better, and no more."""
+    side, count, limit = state[SENT_SIDE], state[SENT_COUNT], state[SENT_LIMIT]
+    number = state[SENT_ORDER]
+    state[SENT] = NOTHING
+    filled = 0
+    if _crosses(side, limit, state[BID], state[ASK]):
+        shown, taken, best = (
+            (ASK_SHOWN, ASK_TAKEN, ASK) if side > 0 else (BID_SHOWN, BID_TAKEN, BID)
+        )
+        filled = max(0, min(count, state[shown] - state[taken]))
+        if filled:
+            _book(run, spot, state, Order(number, side, filled, state[best]), 0, 0)
+            state[taken] += filled
+    if filled < count:
+        rest = Order(number, side, count - filled, limit)
+        _tell(run, spot, CANCELLED, rest, 0, 0, UNFILLED)
+
+
+@compiled
+def _rest(run: Run, state: Ints, need: int) -> None:
+    """Join the queue; the cash that the order may cost is held back."""
+    side, limit = state[SENT_SIDE], state[SENT_LIMIT]
+    best, shown = (BID, BID_SHOWN) if side > 0 else (ASK, ASK_SHOWN)
+    state[SENT] = NOTHING
+    state[LEFT], state[REST_ORDER], state[REST_SIDE] = state[SENT_COUNT], state[SENT_ORDER], side
+    state[REST_LIMIT], state[REST_OWED], state[RESERVED] = limit, 0, need
+    state[REST_AHEAD] = _ahead(side, limit, state[best], state[shown])
+    run.figures[HELD_BACK] += need
+
+
+@compiled
+def _fill_rest(run: Run, spot: Spot, state: Ints) -> None:
+    """What the newest book gives to the order that rests."""
+    side, limit, left = state[REST_SIDE], state[REST_LIMIT], state[LEFT]
+    shown, taken, best = (ASK_SHOWN, ASK_TAKEN, ASK) if side > 0 else (BID_SHOWN, BID_TAKEN, BID)
+    if _need(run, spot, state, side, left, limit) > _free(run, state):
+        _end_rest(run, spot, state, FUNDS)
+        return
+    offered = max(0, state[shown] - state[taken])
+    filled = _made(
+        run.rules.fills, side, left, limit, state[best], offered, state[LAST], state[TRADED],
+        state[REST_AHEAD],
+    )  # fmt: skip
+    if not filled:
+        return
+    if _crosses(side, limit, state[BID], state[ASK]):
+        state[taken] += min(filled, offered)
+    run.figures[HELD_BACK] -= state[RESERVED]
+    order = Order(state[REST_ORDER], side, filled, limit)
+    state[REST_OWED] = _book(run, spot, state, order, 1, state[REST_OWED])
+    state[LEFT] = left - filled
+    state[RESERVED] = _need(run, spot, state, side, left - filled, limit) if left > filled else 0
+    run.figures[HELD_BACK] += state[RESERVED]
+
+
+@compiled
+def _book(run: Run, spot: Spot, state: Ints, order: Order, maker: int, accumulated: int) -> int:
+    """Put a fill on the account; answers with what its order has accumulated for rebates."""
+    term, era, rate = _term(run.tables, spot, state), _era(run.tables, spot.at), 1 + 2 * maker
+    moved = _flow(state[POSITION], order.side, order.count, order.price)
+    fee, accumulated = _charge(
+        order.count, order.price, moved, term[rate], term[rate + 1], era[1], era[2], era[3],
+        accumulated,
+    )  # fmt: skip
+    run.figures[CASH] += moved - fee
+    run.figures[FEES] += fee
+    run.figures[FILLED] += 1
+    state[POSITION] += order.side * order.count
+    _tell(run, spot, FILL, order, fee, maker, NO_REASON)
+    return accumulated
+
+
+@compiled
+def _end_rest(run: Run, spot: Spot, state: Ints, reason: int) -> None:
+    order = Order(state[REST_ORDER], state[REST_SIDE], state[LEFT], state[REST_LIMIT])
+    run.figures[HELD_BACK] -= state[RESERVED]
+    state[LEFT], state[RESERVED] = 0, 0
+    _tell(run, spot, CANCELLED, order, 0, 0, reason)
+
+
+@compiled
+def _end_sent(run: Run, spot: Spot, state: Ints, kind: int, reason: int) -> None:
+    if state[SENT] == NEW:
+        order = Order(state[SENT_ORDER], state[SENT_SIDE], state[SENT_COUNT], state[SENT_LIMIT])
+        _tell(run, spot, kind, order, 0, 0, reason)
+    state[SENT] = NOTHING

@@ -1,0 +1,203 @@
+"""What a backtest may look at: every book that was known, in the order in which it was known.
+
+Everything is integers: prices in 1/10,000 dollar on the YES scale, counts in 1/100 contract,
+money in 1/1,000,000 dollar, instants in microseconds since 1970, UTC. A missing side, an unknown
+size and an unknown time are `MISSING`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+MISSING = -1
+DOLLAR = 10_000  # in units of price
+CONTRACT = 100  # in units of count
+MONEY = 1_000_000  # units of money in a dollar
+SECOND = 1_000_000  # units of time
+DAY = 86_400 * SECOND
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH_DAY = EPOCH.toordinal()  # days from the year 1 on, as backtrader counts them
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def microseconds(instant: datetime) -> int:
+    return (instant - EPOCH) // timedelta(microseconds=1)
+
+
+def instant(at: int) -> datetime:
+    return EPOCH + timedelta(microseconds=at)
+
+
+class Terms(NamedTuple):
+    """A market's fee rates from an instant on, as fractions of count x price x (1 - price)."""
+
+    since: int
+    taker_numerator: int
+    taker_denominator: int
+    maker_numerator: int
+    maker_denominator: int
+    assumed: bool = False
+
+
+class Settlement(NamedTuple):
+    """How a market ended. Never in the hands of a strategy.
+
+    The outcome was known from `known_at` on; the money was there at `paid_at`. `value` is what a
+    YES contract got, in millionths of a dollar.
+    """
+
+    known_at: int
+    paid_at: int
+    value: int
+    assumed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """One market of a run: what was known of it from its first quote on."""
+
+    ticker: str
+    event: str
+    series: str = ""
+    category: str = ""
+    title: str = ""
+    mutually_exclusive: bool = False
+    strike_type: str = ""
+    floor_strike: float | None = None
+    cap_strike: float | None = None
+    # (start, end, step) of each stretch of the price grid; none where it is unknown.
+    grid: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Quotes:
+    """Columns of equal length, one row for each change of what was known, in the order of time.
+
+    `market` is a place in the run's listings; rows of one instant are in its order. `volume` is
+    all that traded until then, `last` the last trade's price, `close_at` when the market was to
+    close as far as was known. A row that is not `tradable` ends trading until one that is.
+    """
+
+    at: Ints
+    market: Ints
+    bid: Ints
+    ask: Ints
+    bid_size: Ints
+    ask_size: Ints
+    last: Ints
+    volume: Ints
+    close_at: Ints
+    tradable: Bools
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def taken(self, rows: Ints | Bools | slice) -> Self:
+        """Some rows, in the order in which they are named."""
+        return replace(self, **{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    def until(self, at: int) -> Self:
+        """What was known at an instant, that instant included."""
+        return self.taken(slice(0, int(np.searchsorted(self.at, at, side="right"))))
+
+
+@dataclass(frozen=True, slots=True)
+class Universe:
+    """The markets of a run. `quotes.market`, `settlements` and `terms` go by place in `listings`.
+
+    A market that had not ended when the data was read has no settlement.
+    """
+
+    quotes: Quotes
+    listings: Sequence[Listing]
+    settlements: Sequence[Settlement | None]
+    terms: Sequence[Sequence[Terms]]
+
+
+class Seen:
+    """Quotes as arrays for strategies: market by market, each in the order of time.
+
+    Prices are in dollars and sizes in contracts; NaN is unknown. `starts[m]` is the first row of
+    market `m`, and `starts[m + 1]` the one after its last. What a row decides may rest on that
+    row and on earlier ones of its market, and on nothing else.
+    """
+
+    def __init__(self, quotes: Quotes, listings: Sequence[Listing]) -> None:
+        # Stable: rows of a market stay in the order of time.
+        self.order: Ints = np.argsort(quotes.market, kind="stable")
+        self.quotes = quotes.taken(self.order)
+        self.listings = listings
+        self.starts: Ints = np.searchsorted(self.quotes.market, np.arange(len(listings) + 1))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @cached_property
+    def market(self) -> Ints:
+        return self.quotes.market
+
+    @cached_property
+    def at(self) -> Ints:
+        """Microseconds since 1970."""
+        return self.quotes.at
+
+    @cached_property
+    def bid(self) -> Floats:
+        return known(self.quotes.bid, DOLLAR)
+
+    @cached_property
+    def ask(self) -> Floats:
+        return known(self.quotes.ask, DOLLAR)
+
+    @cached_property
+    def mid(self) -> Floats:
+        return (self.bid + self.ask) / 2
+
+    @cached_property
+    def spread(self) -> Floats:
+        return self.ask - self.bid
+
+    @cached_property
+    def bid_size(self) -> Floats:
+        return known(self.quotes.bid_size, CONTRACT)
+
+    @cached_property
+    def ask_size(self) -> Floats:
+        return known(self.quotes.ask_size, CONTRACT)
+
+    @cached_property
+    def last(self) -> Floats:
+        return known(self.quotes.last, DOLLAR)
+
+    @cached_property
+    def volume(self) -> Floats:
+        return known(self.quotes.volume, CONTRACT)
+
+    @cached_property
+    def seconds_to_close(self) -> Floats:
+        """By the schedule of then; negative after it, NaN where it was unknown."""
+        left = (self.quotes.close_at - self.quotes.at) / SECOND
+        return np.where(self.quotes.close_at == MISSING, np.nan, left)
+
+    @cached_property
+    def tradable(self) -> Bools:
+        return self.quotes.tradable
+
+    def in_time(self, values: Ints) -> Ints:
+        """One value for each row here, put into the order of `Quotes`."""
+        ordered = np.empty_like(values)
+        ordered[self.order] = values
+        return ordered
+
+
+def known(values: Ints, unit: int) -> Floats:
+    """In dollars or contracts, NaN where unknown."""
+    return np.where(values == MISSING, np.nan, values / unit)
