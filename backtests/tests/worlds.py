@@ -142,7 +142,8 @@ def _rounded(prices: Floats, grid: tuple[tuple[int, int, int], ...], *, up: bool
     for start, end, fine in grid:
         step = np.where((prices >= start) & (prices < end), fine, step)
     whole = np.ceil(prices / step) if up else np.floor(prices / step)
-    return np.clip((whole * step).astype(np.int64), 0, DOLLAR)
+    rounded: Ints = np.clip((whole * step).astype(np.int64), 0, DOLLAR)
+    return rounded
 
 
 def _sizes(rng: np.random.Generator, side: Ints) -> Ints:

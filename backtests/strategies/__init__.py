@@ -1,0 +1,45 @@
+"""Every strategy that can be run by its name."""
+
+from backtests.strategies.always_favourite import AlwaysFavourite
+from backtests.strategies.always_no import AlwaysNo
+from backtests.strategies.base import Signal, Strategy
+from backtests.strategies.do_nothing import DoNothing
+from backtests.strategies.exclusive_arbitrage import ExclusiveArbitrage
+from backtests.strategies.fade_longshots import FadeLongshots
+from backtests.strategies.favourite_hold import FavouriteHold
+from backtests.strategies.mean_reversion import MeanReversion
+from backtests.strategies.momentum import Momentum
+from backtests.strategies.random_entry import RandomEntry
+
+Kind = type[Signal] | type[Strategy]
+
+STRATEGIES: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        FadeLongshots,
+        FavouriteHold,
+        MeanReversion,
+        Momentum,
+        ExclusiveArbitrage,
+        RandomEntry,
+        AlwaysNo,
+        AlwaysFavourite,
+        DoNothing,
+    )
+}
+
+# What every result is shown beside.
+YARDSTICKS = (RandomEntry.name, AlwaysNo.name, AlwaysFavourite.name, DoNothing.name)
+
+
+class UnknownStrategy(LookupError):
+    """No strategy has this name."""
+
+
+def find(name: str) -> Kind:
+    """Raises UnknownStrategy, which says what there is."""
+    if name not in STRATEGIES:
+        raise UnknownStrategy(
+            f"No strategy is called {name!r}. There are: {', '.join(STRATEGIES)}."
+        )
+    return STRATEGIES[name]

@@ -1,0 +1,41 @@
+"""Bet on the way back."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from backtests import signals
+from backtests.quotes import Ints, Seen
+from backtests.strategies.base import CONTRACTS, HOLD, WIDEST, Parameter, Schema, Signal
+
+
+class MeanReversion(Signal):
+    name = "mean-reversion"
+    version = "1"
+    summary = "Trades against a midpoint far from its recent mean, until it is back."
+    schema: ClassVar[Schema] = {
+        "window": Parameter(
+            default=60, least=2, most=10_000, unit="quotes",
+            help="Over how many quotes mean and deviation are taken.",
+        ),
+        "enter": Parameter(
+            default=2.0, least=0.1, most=20.0, unit="deviations",
+            help="Enter this far from the mean.",
+        ),
+        "leave": Parameter(
+            default=0.5, least=0.0, most=20.0, unit="deviations",
+            help="Leave this near to the mean; entering goes first.",
+        ),
+        "widest": WIDEST,
+        "contracts": CONTRACTS,
+    }  # fmt: skip
+
+    def targets(self, seen: Seen) -> Ints:
+        score = signals.mid_windows(seen).score(self.p.window)
+        targets = np.full(len(seen), HOLD)
+        targets[np.abs(score) <= self.p.leave] = 0
+        narrow = seen.spread <= self.p.widest
+        targets[narrow & (score >= self.p.enter)] = -self.p.contracts
+        targets[narrow & (score <= -self.p.enter)] = self.p.contracts
+        targets[~seen.tradable] = HOLD
+        return targets
