@@ -15,11 +15,35 @@ from backtests.quotes import DAY, EPOCH_DAY, Ints, Seen
 from backtests.strategies import parameters
 from backtests.strategies.parameters import Parameter, Schema, Value
 
-__all__ = ["CONTRACTS", "HOLD", "Parameter", "Schema", "Signal", "Strategy", "Value", "defaults"]
+__all__ = [
+    "BELIEF",
+    "CONTRACTS",
+    "EDGE",
+    "HOLD",
+    "WIDEST",
+    "Parameter",
+    "Schema",
+    "Signal",
+    "Strategy",
+    "Value",
+    "defaults",
+]
 
 CONTRACTS = Parameter(
     default=10, least=1, most=1_000_000, help="How many contracts to hold in a market.",
     unit="contracts",
+)  # fmt: skip
+WIDEST = Parameter(
+    default=0.05, least=0.0, most=1.0, unit="dollars",
+    help="Enter only where bid and ask are no further apart.",
+)  # fmt: skip
+BELIEF = Parameter(
+    default=0.7, least=0.0, most=2.0,
+    help="The chance of the cheap side, as a share of its midpoint.",
+)  # fmt: skip
+EDGE = Parameter(
+    default=0.01, least=-1.0, most=1.0, unit="dollars",
+    help="By how much the price has to be better than the chance; fees come out of it.",
 )  # fmt: skip
 
 
