@@ -1,8 +1,7 @@
 """The forms in which rows leave the API: JSON, columns for charts, and files that are streamed."""
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -18,9 +17,6 @@ from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer, JSONRen
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND = timedelta(milliseconds=1)
 
 
 class File(BaseRenderer):
@@ -114,17 +110,6 @@ class InFormats(APIView):
 
 
 # --- Columns ------------------------------------------------------------------------------------
-
-
-def columns(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, list[Any]]:
-    """What a chart reads: a list of numbers for each name, times as milliseconds since 1970."""
-    return {name: _numbers([row[name] for row in rows]) for name in names}
-
-
-def _numbers(values: list[Any]) -> list[Any]:
-    if values and isinstance(values[0], datetime):
-        return [(value - EPOCH) // MILLISECOND for value in values]
-    return values
 
 
 def columns_serializer(

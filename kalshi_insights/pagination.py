@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db.models import Field, Q, QuerySet
 from rest_framework.exceptions import ValidationError
@@ -14,6 +15,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 from rest_framework.views import APIView
+
+# JSON lists by column, and a row as JSON.
+Drawn = tuple[dict[str, msgspec.Raw], msgspec.Raw | None]
 
 
 def whole_number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
@@ -48,17 +52,20 @@ class LimitSkip(BasePagination):
 
         `fetch` makes rows of the part of these that makes the page.
         """
+        window = self.window(request)
+        self.count = queryset.count() if isinstance(queryset, QuerySet) and self.counts else None
+        rows = fetch(read(queryset)[window])
+        self.has_next = len(rows) > self.limit
+        return rows[: self.limit]
+
+    def window(self, request: Request) -> slice:
+        """The rows of the page asked for, and one more, which tells that there is a next."""
         self.request = request
         self.limit = whole_number(
             request, "limit", default=self.default_limit, least=1, most=self.max_limit
         )
         self.skip = whole_number(request, "skip", default=0, least=0, most=self.max_skip)
-        self.count = queryset.count() if isinstance(queryset, QuerySet) and self.counts else None
-        # One more than asked for tells whether there is a next page.
-        rows = fetch(read(queryset)[self.skip : self.skip + self.limit + 1])
-        self.has_next = len(rows) > self.limit
-        self.rows = rows[: self.limit]
-        return self.rows
+        return slice(self.skip, self.skip + self.limit + 1)
 
     def get_paginated_response(self, data: Any) -> Response:
         total = {"count": self.count} if self.counts else {}
@@ -112,7 +119,7 @@ class SeriesOfTime(LimitSkip):
 
     `next` goes on by a `cursor`, which is the place of the last row: what arrives meanwhile moves
     no row to another page. To be given a queryset in an order of two fields, a time and a key
-    that no two rows of the same time share; both are to be among what is read of it.
+    that no two rows of the same time share, and to fetch JSON objects that have both.
     """
 
     max_skip = 10_000
@@ -128,7 +135,9 @@ class SeriesOfTime(LimitSkip):
         fetch: Callable[[Any], list[Any]] = list,
     ) -> list[Any]:
         found = self.beyond_cursor(queryset, request)
-        return super().paginate_queryset(found, request, view, read=read, fetch=fetch)
+        rows = super().paginate_queryset(found, request, view, read=read, fetch=fetch)
+        self.last = rows[-1] if self.has_next else None
+        return rows
 
     def beyond_cursor(self, queryset: Any, request: Request) -> Any:
         self.order: tuple[str, str] = queryset.query.order_by
@@ -153,11 +162,12 @@ class SeriesOfTime(LimitSkip):
         return found[skip : skip + limit if limit else None]
 
     def next_link(self) -> str | None:
-        if not self.has_next:
+        if self.last is None:
             return None
-        time, key = (self.rows[-1][name] for name in self.order)
+        last = msgspec.json.decode(self.last)
+        time, key = (last[name] for name in self.order)
         address = remove_query_param(self.request.build_absolute_uri(), "skip")
-        return replace_query_param(address, "cursor", _cursor(time, key))
+        return replace_query_param(address, "cursor", _cursor(datetime.fromisoformat(time), key))
 
     def previous_link(self) -> str | None:
         return super().previous_link() if self.is_first else None
@@ -174,9 +184,18 @@ class SeriesOfTime(LimitSkip):
 
 
 class Columnar(SeriesOfTime):
-    """Rows enough for a chart."""
+    """Rows enough for a chart, as a list for each column."""
 
     default_limit = max_limit = 100_000
+
+    def paginate_lists(
+        self, queryset: QuerySet[Any], request: Request, *, fetch: Callable[[Any, int], Drawn]
+    ) -> dict[str, msgspec.Raw]:
+        """`fetch` makes lists of so many rows, and tells the last of them if there are more."""
+        found = self.beyond_cursor(queryset, request)
+        window = self.window(request)
+        columns, self.last = fetch(found[window], self.limit)
+        return columns
 
 
 class OnePage(LimitSkip):

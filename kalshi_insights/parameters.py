@@ -6,11 +6,12 @@ from typing import Any
 from django import forms
 from drf_spectacular.openapi import AutoSchema
 from rest_framework.exceptions import ValidationError
+from rest_framework.renderers import BrowsableAPIRenderer
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from kalshi_insights.formats import Negotiation
+from kalshi_insights.formats import Json, Negotiation
 
 LONGEST_NAME = 100
 
@@ -48,6 +49,7 @@ class KnownParameters(APIView):
     """
 
     schema = Described()
+    renderer_classes = [Json, BrowsableAPIRenderer]
     content_negotiation_class = Negotiation
     # Of what the address calls a thing by: its description and an example.
     lookup_described: Mapping[str, str] = {}

@@ -49,7 +49,7 @@ from markets.spans import (
     TradeFilter,
     asked,
 )
-from markets.streams import Selection
+from markets.streams import Lists, Selection
 
 
 class Series(NamedTuple):
@@ -183,9 +183,9 @@ class MarketHistory(InFormats, GenericViewSet[Any]):
         if self.form in formats.FILES:
             return self.file(found, market, CANDLESTICKS)
         if self.form == formats.Columns.format:
-            columns = formats.columns(found.rows(streams.FOR_CHARTS), CANDLESTICKS.chart)
-            return Response({"columns": columns, "next": None})
-        return Response({"next": None, "previous": None, "results": found.rows()})
+            drawn = found.lists(CANDLESTICKS.chart, first=MOST_BUCKETS)
+            return Response({"columns": drawn.columns, "next": None})
+        return Response({"next": None, "previous": None, "results": found.json()})
 
     @extend_schema(
         parameters=[
@@ -248,20 +248,18 @@ class MarketHistory(InFormats, GenericViewSet[Any]):
             return self.chart(listed, series)
         pages = SeriesOfTime()
         page = pages.paginate_queryset(
-            listed, self.request, fetch=lambda page: Selection.of(page, series.columns).rows()
+            listed, self.request, fetch=lambda page: Selection.of(page, series.columns).json()
         )
         return pages.get_paginated_response(page)
 
     def chart(self, listed: QuerySet[Any, Any], series: Series) -> Response:
-        needed = {*series.chart, *listed.query.order_by}
-        drawn = {name: kind for name, kind in series.columns.items() if name in needed}
         pages = Columnar()
-        page = pages.paginate_queryset(
-            listed.values(*drawn),
-            self.request,
-            fetch=lambda page: Selection.of(page, drawn).rows(streams.FOR_CHARTS),
-        )
-        columns = formats.columns(page, series.chart)
+
+        def drawn(page: QuerySet[Any, Any], first: int) -> Lists:
+            found = Selection.of(page, series.columns)
+            return found.lists(series.chart, first=first, place=pages.order)
+
+        columns = pages.paginate_lists(listed, self.request, fetch=drawn)
         return Response({"columns": columns, "next": pages.next_link()})
 
     def file(self, found: Selection, market: Market, series: Series) -> StreamingHttpResponse:

@@ -439,6 +439,10 @@ class MarketQuerySet(models.QuerySet["Market"]):
         """What lists and pages need, without the wide columns they do not show."""
         return self.select_related("event__series").defer("raw_data", "event__settlement_sources")
 
+    def in_brief(self) -> Self:
+        """What its snapshots, trades and books are found by."""
+        return self.only("ticker", "quoted_at")
+
     def rows(self, fields: Sequence[str]) -> "models.QuerySet[Market, dict[str, Any]]":
         """These fields as dictionaries; those of event and series by the API's names for them."""
         joined = {name: F(path) for name, path in JOINED.items() if name in fields}

@@ -1,14 +1,14 @@
-"""Rows in bulk, as PostgreSQL itself writes them: a query goes in, CSV or Arrow comes out.
+"""Rows in bulk, as PostgreSQL itself writes them: a query goes in; JSON, CSV or Arrow comes out.
 
-What is held in memory at a time is a few megabytes, however many rows there are. A stream that
-is closed before its end cancels its statement and leaves the connection as it was.
+No value of them becomes an object of Python, which takes longer than all else. Of CSV and Arrow a
+few megabytes are held in memory at a time, however many rows there are; a stream that is closed
+before its end cancels its statement and leaves the connection as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -17,26 +17,36 @@ from django.db import connection, models
 
 from markets import parquet
 from markets.parquet import Columns
-from markets.querysets import EPOCH
 
 if TYPE_CHECKING:
     from markets.models import Market
 
-# How a column is written where PostgreSQL's own way is not ours.
-FOR_READERS = {
-    "timestamptz": """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
+# How a column is written where PostgreSQL's own way is not ours, by its type without parameters.
+INSTANT = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+FOR_READERS = {"timestamptz": INSTANT, "boolean": "{0}::text"}
+FOR_ARROW = {
+    "timestamptz": "(extract(epoch FROM {0}) * 1000000)::bigint",
     "boolean": "{0}::text",
 }
-MICROSECONDS = "(extract(epoch FROM {0}) * 1000000)::bigint"
-FOR_ARROW = {"timestamptz": MICROSECONDS, "boolean": "{0}::text"}
-# The driver reads an instant in five times the time that it takes to make one of a number.
-FOR_ROWS = {"timestamptz": MICROSECONDS, "text": "{0}::text"}
-FOR_CHARTS = FOR_ROWS | dict.fromkeys(("numeric(6,4)", "numeric(18,2)"), "{0}::float8")
+FOR_JSON = {"timestamptz": f"replace({INSTANT}, '.000000Z', 'Z')", "numeric": "{0}::text"}
+FOR_CHARTS = {
+    "timestamptz": "floor(extract(epoch FROM {0}) * 1000)::bigint",
+    "numeric": "{0}::float8",
+}
+# Django's words for types that have two names.
+KINDS = {"timestamp with time zone": "timestamptz"}
 # Of CSV: so that the first of it is on its way at once.
 CHUNK_BYTES = 256 * 1024
 # Of the CSV that one table is read from: what makes up nearly all of the memory taken. Some
 # 13,000 snapshots; four times as many were no quicker, and took 50 MB more.
 TABLE_BYTES = 2 * 2**20
+
+
+class Lists(NamedTuple):
+    """Columns as JSON lists; and of the last row, if others follow it, what was asked for."""
+
+    columns: dict[str, msgspec.Raw]
+    last: msgspec.Raw | None
 
 
 class Selection(NamedTuple):
@@ -50,24 +60,44 @@ class Selection(NamedTuple):
     def of(cls, rows: models.QuerySet[Any, Any], columns: Columns) -> Selection:
         return cls(*rows.query.sql_with_params(), columns)
 
-    def rows(self, written: Mapping[str, str] = FOR_ROWS) -> list[dict[str, Any]]:
-        """Instants, decimals (`FOR_CHARTS`: floats), ids as text, and what JSON there is."""
-        statement = f"SELECT {_chosen(self.columns, written)} FROM ({self.sql}) AS found"  # noqa: S608
+    def json(self) -> list[msgspec.Raw]:
+        """Each row as an object; decimals are strings, instants RFC 3339 in UTC."""
+        rows = f"SELECT {_chosen(self.columns, FOR_JSON)} FROM ({self.sql}) AS found"  # noqa: S608
         with connection.cursor() as cursor:
-            cursor.execute(statement, self.parameters)
-            rows = [dict(zip(self.columns, row, strict=True)) for row in cursor.fetchall()]
-        for name, kind in self.columns.items():
-            if read := READ.get(kind):
-                for row in rows:
-                    row[name] = None if row[name] is None else read(row[name])
-        return rows
+            cursor.execute(f"SELECT row_to_json(told)::text FROM ({rows}) AS told", self.parameters)  # noqa: S608
+            return [msgspec.Raw(text) for (text,) in cursor.fetchall()]
+
+    def lists(self, names: Sequence[str], *, first: int, place: Sequence[str] = ()) -> Lists:
+        """Numbers, and milliseconds since 1970, of the `first` so many rows.
+
+        `place` is what is asked of the last of them where there are more.
+        """
+        drawn = [_written(_quoted(name), self.columns[name], FOR_CHARTS) for name in names]
+        lists = [f"array_to_json((array_agg({value}))[:{first}])" for value in drawn]
+        asked = [
+            f"'{name}', "
+            + _written(f"(array_agg({_quoted(name)}))[{first}]", self.columns[name], FOR_JSON)
+            for name in place
+        ]
+        last = f"CASE WHEN count(*) > {first} THEN json_build_object({', '.join(asked)})::text END"
+        chosen = ", ".join([*(f"coalesce({each}::text, '[]')" for each in lists), last])
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {chosen} FROM ({self.sql}) AS found", self.parameters)  # noqa: S608
+            *columns, told = (text and msgspec.Raw(text) for text in cursor.fetchone())
+        return Lists(dict(zip(names, columns, strict=True)), told)
 
 
-def _instant(microseconds: int) -> datetime:
-    return EPOCH + timedelta(microseconds=microseconds)
+def json(rows: models.QuerySet[Any, Any]) -> list[msgspec.Raw]:
+    """All that `values()` selects, as `Selection.json` writes it."""
+    return Selection.of(rows, _columns(rows)).json()
 
 
-READ: Mapping[str, Callable[[Any], Any]] = {"timestamptz": _instant, "jsonb": msgspec.json.decode}
+def _columns(rows: models.QuerySet[Any, Any]) -> Columns:
+    field = rows.model._meta.get_field
+    fields = {name: field(name) for name in rows.query.values_select}
+    fields |= {name: each.output_field for name, each in rows.query.annotation_select.items()}
+    kinds = {name: each.db_type(connection) for name, each in fields.items()}
+    return {name: KINDS.get(kind, kind) for name, kind in kinds.items()}
 
 
 def of_market(
@@ -107,9 +137,13 @@ def _copy(
 
 def _chosen(columns: Columns, written: Mapping[str, str]) -> str:
     return ", ".join(
-        f"{written.get(kind, '{0}').format(_quoted(name))} AS {_quoted(name)}"
+        f"{_written(_quoted(name), kind, written)} AS {_quoted(name)}"
         for name, kind in columns.items()
     )
+
+
+def _written(value: str, kind: str, written: Mapping[str, str]) -> str:
+    return written.get(kind.partition("(")[0], "{0}").format(value)
 
 
 def _quoted(name: str) -> str:

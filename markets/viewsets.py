@@ -27,12 +27,13 @@ from rest_framework.viewsets import GenericViewSet
 from kalshi_insights.conditional import conditional
 from kalshi_insights.pagination import LimitSkip
 from kalshi_insights.parameters import KnownParameters
-from markets import examples
+from markets import examples, streams
 from markets.filters import (
     AS_OF,
     EventFilter,
     EventForm,
     EventsThenFilter,
+    Filters,
     MarketListFilter,
     MarketsThenFilter,
     NestForm,
@@ -81,6 +82,7 @@ class Noun(KnownParameters, GenericViewSet[Any]):
     """Lists as plain rows, by limit and skip, and single things by what they are called."""
 
     pagination_class = LimitSkip
+    filter_backends = [Filters]
     lookup_field = "ticker"
     lookup_value_regex = "[^/]+"
     # What a list can be asked for besides its filters, and what one thing; and what a list asked
@@ -103,10 +105,20 @@ class Noun(KnownParameters, GenericViewSet[Any]):
         """Whether a list is asked for as of an instant."""
         return bool(self.then_filter and self.request.query_params.get("as_of"))
 
-    def page(self, pages: LimitSkip, read: Callable[[Any], Any]) -> list[Any]:
-        """The page that is asked for of what is found, as `read` reads it."""
+    def page(
+        self,
+        pages: LimitSkip,
+        read: Callable[[Any], Any],
+        fetch: Callable[[Any], list[Any]] = list,
+    ) -> list[Any]:
+        """The page that is asked for of what is found, as `read` reads and `fetch` fetches it."""
         found = self.filter_queryset(self.get_queryset())
-        return pages.paginate_queryset(found, self.request, read=read)
+        return pages.paginate_queryset(found, self.request, read=read, fetch=fetch)
+
+    def listed(self, pages: LimitSkip, fields: Sequence[str]) -> Response:
+        """A page of rows that have these fields, written by PostgreSQL."""
+        rows = self.page(pages, lambda found: found.rows(fields), streams.json)
+        return pages.get_paginated_response(rows)
 
 
 def one(rows: QuerySet[Any, Row], noun: str, **key: str) -> Row:
@@ -154,9 +166,7 @@ class SeriesViewSet(Noun):
     @extend_schema(responses=SeriesSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Series by ticker."""
-        pages = LimitSkip()
-        rows = self.page(pages, lambda found: found.rows(SeriesSerializer.Meta.fields))
-        return pages.get_paginated_response([in_words(row) for row in rows])
+        return self.listed(LimitSkip(), SeriesSerializer.Meta.fields)
 
     @extend_schema(responses=SeriesSerializer)
     def retrieve(self, request: Request, ticker: str) -> Response:
@@ -234,9 +244,7 @@ class MarketViewSet(Noun, MarketHistory):
         """Markets by ticker, each with its newest quote."""
         if self.is_then:
             return self.list_then(request)
-        pages = LimitSkip()
-        rows = self.page(pages, lambda found: found.rows(MARKET_ROW))
-        return pages.get_paginated_response([in_words(row) for row in rows])
+        return self.listed(LimitSkip(), MARKET_ROW)
 
     def list_then(self, request: Request) -> Response:
         pages = LimitSkip()
@@ -270,8 +278,10 @@ class MarketViewSet(Noun, MarketHistory):
         return conditional(request, answer, tag=tag(market), modified=told_at(market))
 
     def get_object(self) -> Market:
-        ticker = self.kwargs["ticker"]
-        return Market.objects.with_event().by_ticker(ticker) or missing("market", ticker)
+        """The market: whole for what tells of it, else as much as its series need."""
+        ticker, told = self.kwargs["ticker"], self.action in ("retrieve", "coverage")
+        markets = Market.objects.with_event() if told else Market.objects.in_brief()
+        return markets.by_ticker(ticker) or missing("market", ticker)
 
 
 def told_at(market: Market) -> datetime:
@@ -328,9 +338,7 @@ class PollViewSet(Noun):
     @extend_schema(responses=PollSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Runs of the recorder, the newest first."""
-        pages = PollPages()
-        rows = self.page(pages, lambda found: found.rows(PollSerializer.Meta.fields))
-        return pages.get_paginated_response(rows)
+        return self.listed(PollPages(), PollSerializer.Meta.fields)
 
     @extend_schema(responses=PollSerializer)
     def retrieve(self, request: Request, id: str) -> Response:

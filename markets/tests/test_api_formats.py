@@ -168,6 +168,22 @@ class TestColumns:
         second = client.get(first["next"]).json()
         assert second["columns"]["timestamp"] == [1795176002000]
 
+    def test_without_rows_are_empty(self, client, market):
+        for path in ("snapshots", "candlesticks"):
+            query = {"format": "columns", "start": "2027-01-01T00:00:00Z"}
+            query |= {"end": "2027-01-01T00:10:00Z"}
+            told = client.get(at(market, path), query).json()
+            assert (set(map(tuple, told["columns"].values())), told["next"]) == ({()}, None)
+
+    def test_of_buckets_are_those_of_json(self, client, market):
+        query = {"start": "2026-11-20T11:00:00Z", "end": "2026-11-20T13:00:00Z"}
+        many(market, 200)
+        rows = client.get(at(market, "candlesticks"), query).json()["results"]
+        drawn = client.get(at(market, "candlesticks"), query | {"format": "columns"}).json()
+        assert drawn["columns"]["snapshots"] == [row["snapshots"] for row in rows] != []
+        highs = [row["yes_bid_high"] for row in rows]
+        assert drawn["columns"]["yes_bid_high"] == [high and float(high) for high in highs]
+
     def test_hold_more_than_a_page(self, client, market):
         many(market, 1_100)
         columns = client.get(at(market), {"format": "columns"}).json()["columns"]
@@ -180,6 +196,15 @@ class TestColumns:
     def test_revisions_have_none(self, client, market):
         refused = client.get(at(market, "revisions"), {"format": "columns"})
         assert (refused.status_code, list(refused.json()["details"])) == (400, ["format"])
+
+
+def test_an_instant_in_json_has_six_digits_or_none(client, market):
+    times = [row["timestamp"] for row in client.get(at(market)).json()["results"]]
+    assert times == [
+        "2026-11-20T12:00:00Z",
+        "2026-11-20T12:00:01Z",
+        "2026-11-20T12:00:02.000001Z",
+    ]
 
 
 class TestErrors:
