@@ -153,14 +153,13 @@ def shown(size: int, price: int, assumed: int) -> int:
     return assumed if size < 0 else size
 
 
-def still_taken(taken: int, price_before: int, price: int, before: int, now: int) -> int:
-    """What of our own takings is missing from the side of a new book.
+def still_taken(taken: int, price_before: int, price: int, now: int) -> int:
+    """What of our own takings is missing from the `now` shown on the side of a new book.
 
-    Another best price is another level; more at the same price than before is a refill.
+    The record never knew of us, so it shows what we took until somebody else takes it there;
+    what comes on top is a refill. Another best price is another level.
     """
-    if taken == 0 or price != price_before:
-        return 0
-    return max(0, taken - max(0, now - before))
+    return min(taken, now) if price == price_before else 0
 
 
 def traded(before: int, volume: int) -> int:

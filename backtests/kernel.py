@@ -239,9 +239,9 @@ def trade(run: Run) -> None:
 def _see(state: Ints, bid: int, ask: int, bids: int, asks: int) -> None:
     """Put a book in the place of the one before."""
     if state[BID_TAKEN]:
-        state[BID_TAKEN] = _still_taken(state[BID_TAKEN], state[BID], bid, state[BID_SHOWN], bids)
+        state[BID_TAKEN] = _still_taken(state[BID_TAKEN], state[BID], bid, bids)
     if state[ASK_TAKEN]:
-        state[ASK_TAKEN] = _still_taken(state[ASK_TAKEN], state[ASK], ask, state[ASK_SHOWN], asks)
+        state[ASK_TAKEN] = _still_taken(state[ASK_TAKEN], state[ASK], ask, asks)
     state[BID], state[ASK], state[BID_SHOWN], state[ASK_SHOWN] = bid, ask, bids, asks
     state[SEEN] += 1
 

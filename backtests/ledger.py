@@ -71,15 +71,17 @@ class Ledger:
             raise LedgerError("the market has been settled")
         if count <= 0 or not 0 <= price <= PAYOUT or fee < 0:
             raise LedgerError(f"no fill: {count} at {price}, fee {fee}")
-        holding = self.holdings.setdefault(market, Holding())
+        holding = self.holdings.get(market) or Holding()
         moved = flow(holding.position, side, count, price)
         if self.cash + moved - fee < 0:
             raise LedgerError("not enough cash")
         realised = _book(holding, side, count, price)
         self.cash += moved - fee
         self.fees += fee
-        if not holding.position:
-            del self.holdings[market]
+        if holding.position:
+            self.holdings[market] = holding
+        else:
+            self.holdings.pop(market, None)
         return realised
 
     def settle(self, market: int, value: int) -> tuple[int, int]:

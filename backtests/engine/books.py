@@ -80,9 +80,9 @@ class Book:
         at, _, bid, ask, bid_size, ask_size, last, volume, _, tradable = values
         bids, asks = rules.shown(bid_size, bid, assumed), rules.shown(ask_size, ask, assumed)
         if self.bid_taken:
-            self.bid_taken = rules.still_taken(self.bid_taken, self.bid, bid, self.bid_shown, bids)
+            self.bid_taken = rules.still_taken(self.bid_taken, self.bid, bid, bids)
         if self.ask_taken:
-            self.ask_taken = rules.still_taken(self.ask_taken, self.ask, ask, self.ask_shown, asks)
+            self.ask_taken = rules.still_taken(self.ask_taken, self.ask, ask, asks)
         self.traded = rules.traded(self.volume, volume)
         self.volume = max(self.volume, volume)
         self.at, self.row, self.last = at, row, last

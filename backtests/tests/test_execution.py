@@ -1,0 +1,293 @@
+"""How orders meet books, on worlds of a handful of rows; both engines must tell the same."""
+
+import numpy as np
+import pytest
+
+from backtests import engine, kernel
+from backtests.execution import HOLD, JOURNAL, REASONS, Execution, Fills, Kind, Reason
+from backtests.quotes import MISSING, SECOND, Listing, Quotes, Settlement, Terms, Universe
+from backtests.strategies.base import Signal
+
+NOW = 1_790_000_000 * SECOND  # September 2026, the newest rule of rounding
+CASH = 1_000_000_000
+FREE = Terms(0, 0, 1, 0, 1)
+USUAL = Terms(0, 7, 100, 7, 400)
+AT_ONCE = Execution(latency_snapshots=0)
+NEXT = Execution()
+
+
+class Wanting(Signal):
+    """Wants what a test says."""
+
+    name, version, summary = "wanting", "1", "Wants what it is told."
+
+    def __init__(self, targets):
+        super().__init__()
+        self.told = np.array(targets, np.int64)
+
+    def targets(self, seen):
+        return self.told[seen.order]
+
+
+def book(bid, ask, *, size=100, **others):
+    """A row: prices in cents, sizes in contracts; None is missing or unknown."""
+    sizes = (others.pop("bid_size", size), others.pop("ask_size", size))
+    return {
+        "bid": MISSING if bid is None else bid * 100,
+        "ask": MISSING if ask is None else ask * 100,
+        "bid_size": MISSING if sizes[0] is None else sizes[0] * 100,
+        "ask_size": MISSING if sizes[1] is None else sizes[1] * 100,
+        "last": MISSING,
+        "volume": MISSING,
+        "close_at": MISSING,
+        "tradable": True,
+        "market": 0,
+        **others,
+    }
+
+
+def world(*rows, terms=FREE, settlement=None, grid=(), markets=1, seconds=5):
+    columns = {name: [row.get(name) for row in rows] for name in rows[0] if name != "at"}
+    at = [NOW + row.get("at", n * seconds) * SECOND for n, row in enumerate(rows)]
+    quotes = Quotes(
+        at=np.array(at, np.int64),
+        tradable=np.array(columns.pop("tradable"), bool),
+        **{name: np.array(values, np.int64) for name, values in columns.items()},
+    )
+    listings = [Listing(ticker=f"T{m}", event=f"E{m}", grid=grid) for m in range(markets)]
+    settlements = [settlement] + [None] * (markets - 1)
+    return Universe(quotes, listings, settlements, [[terms]] * markets)
+
+
+def traded(universe, targets, execution=NEXT, *, fills=Fills.EXPECTED, cash=CASH):
+    """The journal as dictionaries, with kinds and reasons; first made sure both engines agree."""
+    targets = [HOLD if target is None else target for target in targets]
+    fast = kernel.run(universe, np.array(targets, np.int64), execution, fills, cash=cash)
+    slow = engine.run(universe, Wanting(targets), execution, fills, cash=cash).outcome
+    assert np.array_equal(fast.journal, slow.journal)
+    assert (fast.cash, fast.positions) == (slow.cash, slow.positions)
+    lines = [dict(zip(JOURNAL, map(int, line), strict=True)) for line in fast.journal]
+    return [line | {"kind": Kind(line["kind"]), "reason": Reason(line["reason"])} for line in lines]
+
+
+def fills_of(lines):
+    """Count in contracts and price in cents of each fill, below zero where NO was bought."""
+    return [
+        (line["side"] * line["count"] / 100, line["price"] / 100)
+        for line in lines
+        if line["kind"] == Kind.FILL
+    ]
+
+
+def ends_of(lines):
+    return [
+        (line["kind"].name, line["reason"].name)
+        for line in lines
+        if line["kind"] in (Kind.REFUSED, Kind.CANCELLED)
+    ]
+
+
+class TestTakers:
+    def test_a_buyer_pays_the_ask_and_a_seller_gets_the_bid(self):
+        lines = traded(world(book(42, 45), book(50, 53), book(50, 53)), [10, -10, None], AT_ONCE)
+        assert fills_of(lines) == [(10, 45), (-20, 50)]
+
+    def test_an_order_meets_the_book_after_its_latency(self):
+        lines = traded(world(book(42, 45), book(40, 44), book(30, 33)), [10, None, None])
+        assert fills_of(lines) == [(10, 44)]
+
+    def test_latency_in_seconds_is_over_at_the_first_book_seen_after_it(self):
+        slow = Execution(latency_snapshots=0, latency_seconds=6)
+        lines = traded(world(book(42, 45), book(42, 45), book(42, 44)), [10, None, None], slow)
+        assert fills_of(lines) == [(10, 44)]
+
+    def test_a_buyer_never_pays_more_than_the_ask_that_he_saw(self):
+        lines = traded(world(book(42, 45), book(44, 46)), [10, None])
+        assert fills_of(lines) == []
+        assert ends_of(lines) == [("CANCELLED", "UNFILLED")]
+
+    def test_a_last_price_neither_fills_nor_marks(self):
+        lines = traded(world(book(None, None, last=4_400), book(None, None)), [10, 10])
+        assert lines == []
+
+    def test_no_more_is_filled_than_was_shown(self):
+        lines = traded(world(book(42, 45, ask_size=4), book(42, 45, ask_size=4)), [10, None])
+        assert fills_of(lines) == [(4, 45)]
+
+    def test_liquidity_taken_is_gone_until_the_book_refills(self):
+        shown = [4, 4, 4, 4, 7, 7]
+        lines = traded(world(*(book(42, 45, ask_size=n) for n in shown)), [10] * 6)
+        assert fills_of(lines) == [(4, 45), (3, 45)]
+        assert [line["row"] for line in lines if line["kind"] == Kind.FILL] == [1, 5]
+
+    def test_another_price_is_other_liquidity(self):
+        books = [book(42, 45, ask_size=4)] * 2 + [book(41, 44, ask_size=4)] * 2
+        assert fills_of(traded(world(*books), [10] * 4)) == [(4, 45), (4, 44)]
+
+    def test_an_unknown_size_fills_nothing(self):
+        assert traded(world(book(42, 45, size=None), book(42, 45, size=None)), [10, 10]) == []
+
+    def test_a_run_may_assume_sizes(self):
+        assumed = Execution(assumed_size=6)
+        books = [book(42, 45, size=None)] * 3
+        assert fills_of(traded(world(*books), [10] * 3, assumed)) == [(6, 45)]
+
+    def test_nothing_is_sent_while_an_order_is_on_its_way(self):
+        lines = traded(world(*[book(42, 45)] * 4), [10] * 4, Execution(latency_snapshots=3))
+        assert [line["kind"] for line in lines] == [Kind.ORDER, Kind.FILL]
+
+    def test_an_order_expires_where_no_book_is_seen(self):
+        hasty = Execution(patience_seconds=60)
+        lines = traded(world(book(42, 45), book(42, 45, at=120)), [10, None], hasty)
+        assert ends_of(lines) == [("CANCELLED", "EXPIRED")]
+
+
+class TestRefusals:
+    def test_nothing_trades_while_the_market_does_not(self):
+        lines = traded(world(book(42, 45), book(42, 45, tradable=False)), [10, None])
+        assert ends_of(lines) == [("REFUSED", "NOT_TRADING")]
+
+    def test_nothing_is_sent_to_a_market_that_does_not_trade(self):
+        assert traded(world(book(42, 45, tradable=False), book(42, 45)), [10, None]) == []
+
+    def test_a_price_off_the_grid_is_refused(self):
+        grid = ((0, 10_000, 500),)
+        lines = traded(world(book(42, 46), book(42, 46), grid=grid), [10, None])
+        assert ends_of(lines) == [("REFUSED", "OFF_GRID")]
+
+    def test_a_price_of_a_whole_dollar_is_refused(self):
+        lines = traded(world(book(42, 100), book(42, 100)), [10, None])
+        assert ends_of(lines) == [("REFUSED", "OUT_OF_RANGE")]
+
+    def test_what_cash_does_not_cover_is_refused_once(self):
+        lines = traded(world(*[book(42, 45)] * 6), [10] * 6, cash=4_499_999)
+        assert ends_of(lines) == [("REFUSED", "FUNDS")]
+
+    def test_the_fee_has_to_be_covered_too(self):
+        universe = world(*[book(42, 45)] * 3, terms=USUAL)
+        assert ends_of(traded(universe, [10] * 3, cash=4_500_000)) == [("REFUSED", "FUNDS")]
+
+    def test_a_smaller_wish_is_tried_after_a_refusal(self):
+        universe = world(*[book(42, 45)] * 4)
+        assert fills_of(traded(universe, [10, 10, 5, 5], cash=3_000_000)) == [(5, 45)]
+
+    def test_a_position_stays_within_its_limit(self):
+        narrow = Execution(position_limit=5)
+        lines = traded(world(*[book(42, 45)] * 6), [5, 5, 6, 6, 6, 6], narrow)
+        assert fills_of(lines) == [(5, 45)]
+        assert ends_of(lines) == [("REFUSED", "POSITION_LIMIT")]
+
+    def test_each_reason_has_words(self):
+        assert set(REASONS) == set(Reason)
+
+
+MAKE = Execution(latency_snapshots=0, make=True)
+
+
+class TestMakers:
+    def rested(self, *later, fills, targets=None, **others):
+        """Ten contracts are bid for at 42 cents, behind a hundred; then come other books."""
+        universe = world(book(42, 45), *later, **others)
+        return traded(universe, targets or [10] * (1 + len(later)), MAKE, fills=fills)
+
+    @pytest.mark.parametrize("fills", Fills)
+    def test_all_agree_that_an_untouched_order_waits(self, fills):
+        assert fills_of(self.rested(book(42, 45), book(42, 44), fills=fills)) == []
+
+    @pytest.mark.parametrize(
+        ("fills", "filled"),
+        [(Fills.PESSIMISTIC, []), (Fills.EXPECTED, [(9.09, 42)]), (Fills.OPTIMISTIC, [(10, 42)])],
+    )
+    def test_a_touch_fills_none_a_share_or_all(self, fills, filled):
+        # A hundred were asked at our price: ours is a share of 10 in 110.
+        lines = self.rested(book(41, 42), fills=fills, targets=[10, None])
+        assert fills_of(lines) == filled
+
+    @pytest.mark.parametrize("fills", Fills)
+    def test_all_agree_when_the_market_goes_through(self, fills):
+        assert fills_of(self.rested(book(39, 41), fills=fills, targets=[10, None])) == [(10, 42)]
+
+    @pytest.mark.parametrize(
+        ("last", "fills", "filled"),
+        [
+            (42, Fills.PESSIMISTIC, []),
+            (42, Fills.OPTIMISTIC, [(3, 42)]),
+            (41, Fills.PESSIMISTIC, [(3, 42)]),
+            (43, Fills.OPTIMISTIC, []),
+        ],
+    )
+    def test_trades_are_evidence_as_far_as_they_went(self, last, fills, filled):
+        before = book(42, 45, volume=1_000)
+        after = book(42, 45, volume=1_300, last=last * 100)
+        lines = traded(world(before, after), [10, None], MAKE, fills=fills)
+        assert fills_of(lines) == filled
+
+    def test_a_maker_pays_the_makers_fee(self):
+        lines = self.rested(book(39, 41), fills=Fills.EXPECTED, targets=[10, None], terms=USUAL)
+        fee = 7 * 1_000 * 4_200 * 5_800 // (400 * 10_000)
+        assert [line["fee"] for line in lines if line["kind"] == Kind.FILL] == [
+            -(-fee // 100) * 100
+        ]
+
+    def test_an_order_follows_the_touch(self):
+        lines = self.rested(book(43, 45), book(43, 45), fills=Fills.EXPECTED)
+        assert [line["price"] for line in lines if line["kind"] == Kind.ORDER] == [4_200, 4_300]
+        assert ends_of(lines) == [("CANCELLED", "REPLACED")]
+
+    def test_an_order_that_is_not_wanted_any_more_is_taken_back(self):
+        lines = self.rested(book(42, 45), fills=Fills.EXPECTED, targets=[10, 0])
+        assert ends_of(lines) == [("CANCELLED", "ASKED")]
+
+    def test_a_pause_cancels_what_rests(self):
+        lines = self.rested(
+            book(42, 45, tradable=False), book(30, 31), fills=Fills.OPTIMISTIC,
+            targets=[10, None, None],
+        )  # fmt: skip
+        assert fills_of(lines) == []
+        assert ends_of(lines) == [("CANCELLED", "CLOSED")]
+
+    def test_what_rests_holds_cash_back(self):
+        universe = world(
+            book(42, 45), book(42, 45, market=1), book(42, 45), markets=2
+        )  # fmt: skip
+        lines = traded(universe, [10, 10, None], MAKE, cash=8_000_000)
+        assert ends_of(lines) == [("REFUSED", "FUNDS")]
+
+    def test_an_order_that_would_trade_at_once_is_refused(self):
+        late = Execution(make=True)
+        lines = traded(world(book(42, 45), book(40, 42)), [10, None], late)
+        assert ends_of(lines) == [("REFUSED", "WOULD_CROSS")]
+
+
+class TestSettlement:
+    ENDED = Settlement(NOW + 20 * SECOND, NOW + 30 * SECOND, 1_000_000)
+
+    def test_cash_comes_back_when_it_was_paid(self):
+        universe = world(
+            book(42, 45), book(42, 45), book(42, 45, market=1, at=40), markets=2,
+            settlement=self.ENDED,
+        )  # fmt: skip
+        lines = traded(universe, [10, None, None])
+        assert [line["kind"] for line in lines] == [Kind.ORDER, Kind.FILL, Kind.SETTLED]
+        assert lines[-1]["at"] == NOW + 30 * SECOND
+        assert lines[-1]["cash"] == CASH - 4_500_000 + 10_000_000
+
+    def test_an_order_ends_with_its_market(self):
+        lines = traded(world(book(42, 45), settlement=self.ENDED), [10])
+        assert ends_of(lines) == [("CANCELLED", "ENDED")]
+
+    def test_nothing_is_traded_after_it(self):
+        universe = world(book(42, 45), book(42, 45, at=60), settlement=self.ENDED)
+        assert traded(universe, [None, 10]) == []
+
+
+def test_markets_that_share_an_instant_take_their_turns():
+    rows = [book(42, 45, market=m, at=n * 5) for n in range(2) for m in range(3)]
+    lines = traded(world(*rows, markets=3), [10] * 6, cash=10_000_000)
+    assert [line["market"] for line in lines if line["kind"] == Kind.FILL] == [0, 1]
+    assert ends_of(lines) == [("REFUSED", "FUNDS")]
+
+
+def test_more_contracts_than_a_fee_is_known_for_are_refused_before_the_run():
+    with pytest.raises(ValueError, match="1,000,000 contracts"):
+        kernel.run(world(book(42, 45)), np.array([1_000_001]), NEXT, Fills.EXPECTED, cash=CASH)

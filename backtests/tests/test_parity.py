@@ -1,0 +1,123 @@
+"""Both engines tell the same story, line by line, to the millionth of a dollar."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backtests import engine, kernel
+from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind
+from backtests.ledger import flow
+from backtests.quotes import MONEY, Seen, Universe
+from backtests.strategies import STRATEGIES
+from backtests.strategies.base import Signal
+from backtests.tests.worlds import a_world
+
+SIGNALS = [made for made in STRATEGIES.values() if issubclass(made, Signal)]
+MODELS = [
+    Execution(assumed_size=20),
+    Execution(make=True),
+    Execution(latency_snapshots=0, through_broker=True),
+    Execution(latency_snapshots=2, latency_seconds=900, position_limit=7),
+]
+
+
+def column(journal, name):
+    return journal[:, JOURNAL.index(name)]
+
+
+def same(universe: Universe, signal: Signal, execution: Execution, fills: Fills, *, cash: int):
+    """What both engines make of a signal, once it is sure that it is the same."""
+    seen = Seen(universe.quotes, universe.listings)
+    targets = seen.in_time(signal.targets(seen))
+    fast = kernel.run(universe, targets, execution, fills, cash=cash)
+    slow = engine.run(universe, signal, execution, fills, cash=cash).outcome
+    assert np.array_equal(fast.journal, slow.journal)
+    assert (fast.cash, fast.positions) == (slow.cash, slow.positions)
+    return fast
+
+
+@pytest.mark.parametrize("fills", Fills)
+@pytest.mark.parametrize("execution", MODELS)
+@pytest.mark.parametrize("made", SIGNALS, ids=lambda made: made.name)
+def test_every_shipped_signal_does_the_same_in_both(made, execution, fills):
+    for seed, cash in ((1, 10_000 * MONEY), (2, 12 * MONEY)):
+        same(a_world(seed, rows=120), made(), execution, fills, cash=cash)
+
+
+class Noise(Signal):
+    """Wants something else now and then, and most of the time nothing."""
+
+    name, version, summary = "noise", "1", "Wants anything."
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+
+    def targets(self, seen):
+        rng = np.random.default_rng(self.seed)
+        wishes = rng.integers(-40, 41, len(seen))
+        return np.where(rng.random(len(seen)) < 0.7, HOLD, wishes)
+
+
+EXECUTIONS = st.builds(
+    Execution,
+    latency_snapshots=st.integers(0, 3),
+    latency_seconds=st.sampled_from([0.0, 1.0, 700.0]),
+    patience_seconds=st.sampled_from([400.0, 7_200.0]),
+    assumed_size=st.none() | st.integers(1, 30),
+    position_limit=st.none() | st.integers(1, 40),
+    make=st.booleans(),
+    through_broker=st.booleans(),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    execution=EXECUTIONS,
+    fills=st.sampled_from(Fills),
+    cash=st.sampled_from([0, 3 * MONEY, 50 * MONEY, 10_000 * MONEY]),
+)
+def test_on_random_worlds_and_wishes_both_agree_and_the_journal_adds_up(
+    seed, execution, fills, cash
+):
+    universe = a_world(seed, markets=4, rows=60)
+    outcome = same(universe, Noise(seed), execution, fills, cash=cash)
+    adds_up(universe, outcome, cash)
+
+
+def adds_up(universe, outcome, cash):
+    """Reads a journal like an accountant: each line's cash and position follow from the line."""
+    held = dict.fromkeys(range(len(universe.listings)), 0)
+    for values in outcome.journal.tolist():
+        line = dict(zip(JOURNAL, values, strict=True))
+        market, signed = line["market"], line["side"] * line["count"]
+        if line["kind"] == Kind.FILL:
+            cash += flow(held[market], line["side"], line["count"], line["price"]) - line["fee"]
+            held[market] += signed
+        elif line["kind"] == Kind.SETTLED:
+            assert held[market] == signed
+            worth = line["price"] if signed > 0 else MONEY - line["price"]
+            cash += abs(signed) * worth // 100
+            held[market] = 0
+        assert (line["cash"], line["position"]) == (cash, held[market])
+        assert cash >= 0
+    assert cash == outcome.cash
+    assert {market: count for market, count in held.items() if count} == outcome.positions
+
+
+def test_every_order_comes_to_one_end():
+    outcome = same(a_world(5), Noise(5), Execution(), Fills.EXPECTED, cash=1_000 * MONEY)
+    journal = outcome.journal
+    orders = dict.fromkeys(column(journal, "order")[column(journal, "kind") == Kind.ORDER], 0)
+    sent = dict(orders)
+    for values in journal.tolist():
+        line = dict(zip(JOURNAL, values, strict=True))
+        if line["kind"] == Kind.ORDER:
+            sent[line["order"]] = line["count"]
+        elif line["kind"] != Kind.SETTLED:
+            orders[line["order"]] += line["count"]
+    on_their_way = {n for n in orders if orders[n] == 0}
+    assert all(orders[n] == sent[n] for n in orders if n not in on_their_way)
+    assert len(on_their_way) <= len(a_world(5).listings)
