@@ -124,8 +124,9 @@ def trace(universe: Universe, outcome: Outcome, *, cash: int, start: int, end: i
     worth = cash + np.cumsum(changes)
     last = np.append(np.diff(at) != 0, True)[: len(at)]
     at, worth = at[last], worth[last]
+    end = max([end, *at[-1:], *(held.at[-1] for held in _holdings(outcome))])
     path = EquityPath(np.insert(at, 0, start), np.insert(worth, 0, cash))
-    if path.at[-1] >= end:
+    if path.at[-1] == end:
         return path
     return EquityPath(np.append(path.at, end), np.append(path.equity, path.equity[-1]))
 
@@ -179,10 +180,10 @@ def _books(universe: Universe, markets: list[int]) -> Iterable[Book]:
 
 
 def _worth(held: Held, book: Book, settlement: Settlement | None) -> tuple[Ints, Ints]:
-    """The instants at which a position's mark may have changed, and the marks."""
-    known = [settlement.known_at] if settlement else []
-    at = np.unique(np.concatenate((book.at, held.at, np.array(known, np.int64))))
-    at = at[at >= held.at[0]]
+    """The instants at which a position's mark may have changed, and the marks after them."""
+    known = [max(settlement.known_at, held.at[0])] if settlement else []
+    at = np.concatenate((book.at[book.at >= held.at[0]], held.at, np.array(known, np.int64)))
+    at.sort(kind="stable")  # fast, since it is made of pieces in order
     position = held.position[np.searchsorted(held.at, at, side="right") - 1]
     seen = np.searchsorted(book.at, at, side="right")
     bid, ask = book.sides()

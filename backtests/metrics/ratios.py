@@ -102,7 +102,7 @@ def sharpe_interval(excess: Floats) -> tuple[float, float]:
     Mertens (2002), "Comments on variance of the IID estimator in Lo (2002)".
     """
     ratio = _sharpe_of_a_day(excess)
-    margin = NORMAL.inv_cdf((1 + CONFIDENCE) / 2) * _standard_error(excess)
+    margin = NORMAL.inv_cdf((1 + CONFIDENCE) / 2) * _error(excess)
     return (ratio - margin) * math.sqrt(YEAR), (ratio + margin) * math.sqrt(YEAR)
 
 
@@ -111,7 +111,7 @@ def probabilistic_sharpe(excess: Floats) -> float | None:
 
     Bailey and Lopez de Prado (2012), "The Sharpe ratio efficient frontier".
     """
-    error = _standard_error(excess)
+    error = _error(excess)
     return NORMAL.cdf(_sharpe_of_a_day(excess) / error) if error else None
 
 
@@ -124,7 +124,7 @@ def least_track_record(excess: Floats) -> float | None:
     ratio = _sharpe_of_a_day(excess)
     if ratio <= 0:
         return None
-    spread = _standard_error(excess) ** 2 * (len(excess) - 1)
+    spread = _error(excess) ** 2 * (len(excess) - 1)
     return float(1 + spread * (NORMAL.inv_cdf(CONFIDENCE) / ratio) ** 2)
 
 
@@ -132,11 +132,21 @@ def _sharpe_of_a_day(excess: Floats) -> float:
     return float(np.mean(excess) / np.std(excess, ddof=1))
 
 
-def _standard_error(excess: Floats) -> float:
-    """Of a day's Sharpe ratio: the root of (1 - skew S + (kurtosis - 1) / 4 S^2) / (n - 1)."""
-    ratio = _sharpe_of_a_day(excess)
+def _error(excess: Floats) -> float:
     normed = (excess - np.mean(excess)) / np.std(excess)
-    skew, kurtosis = float(np.mean(normed**3)), float(np.mean(normed**4))
-    spread = 1 - skew * ratio + (kurtosis - 1) / 4 * ratio**2
-    # Never below zero but for the last digits, since kurtosis >= 1 + skew^2.
-    return math.sqrt(max(0.0, spread) / (len(excess) - 1))
+    return standard_error(
+        _sharpe_of_a_day(excess),
+        skewness=float(np.mean(normed**3)),
+        kurtosis=float(np.mean(normed**4)),
+        count=len(excess),
+    )
+
+
+def standard_error(ratio: float, *, skewness: float, kurtosis: float, count: int) -> float:
+    """Of a Sharpe ratio per period: root of (1 - skewness S + (kurtosis - 1) / 4 S^2) / (n - 1).
+
+    A normal distribution has a kurtosis of 3 here.
+    """
+    spread = 1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2
+    # Below zero by the last digits at most, since kurtosis >= 1 + skewness^2.
+    return math.sqrt(max(0.0, spread) / (count - 1))
