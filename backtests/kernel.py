@@ -4,25 +4,31 @@ It follows the same rules as `engine` with the same functions of `fees`, `ledger
 and keeps the same journal: line by line, to the millionth of a dollar.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numba
 import numpy as np
 
 from backtests import execution, ledger
 from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind, Outcome, Reason
-from backtests.quotes import CONTRACT, MISSING, Bools, Ints, Universe, microseconds
+from backtests.quotes import CONTRACT, DOLLAR, MISSING, Ints, Seen, Universe
+from backtests.tables import Columns, Rules, Tables, columns_of, rules, tables_of
 from markets import fees
 from markets.fees import MOST_COUNT
+
+if TYPE_CHECKING:
+    from backtests.strategies.base import Signal
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(function: F) -> F:
     """Compiled once and kept in a file; other threads go on while it runs."""
-    made: F = numba.njit(cache=True, nogil=True)(function)
-    return made
+    return cast(F, numba.njit(cache=True, nogil=True)(function))
 
 
 _flow = compiled(ledger.flow)
@@ -65,43 +71,6 @@ ORDER, FILL, REFUSED, CANCELLED, SETTLED = (int(kind) for kind in Kind)
 ) = (int(reason) for reason in Reason)  # fmt: skip
 
 
-class Rules(NamedTuple):
-    """An `Execution` and a `Fills` in numbers."""
-
-    fills: int
-    snapshots: int
-    latency: int
-    patience: int
-    assumed: int
-    limit: int
-    make: bool
-
-
-class Tables(NamedTuple):
-    """What the markets' listings, fee terms and settlements say, as columns."""
-
-    grid_from: Ints
-    grid: Ints  # start, end, step
-    terms_from: Ints
-    terms: Ints  # since, taker numerator and denominator, maker numerator and denominator
-    roundings: Ints  # since, step, grid, rebate
-    settlements: Ints  # paid_at, market, value; in the order of payment
-
-
-class Columns(NamedTuple):
-    """`Quotes`, as far as orders meet them."""
-
-    at: Ints
-    market: Ints
-    bid: Ints
-    ask: Ints
-    bid_size: Ints
-    ask_size: Ints
-    last: Ints
-    volume: Ints
-    tradable: Bools
-
-
 class Run(NamedTuple):
     """All that one run reads and writes; `targets` are in contracts, one a row."""
 
@@ -125,7 +94,7 @@ class Spot(NamedTuple):
 class Order(NamedTuple):
     number: int
     side: int
-    count: int
+    contracts: int  # in 1/100
     price: int
 
 
@@ -136,8 +105,7 @@ def run(
 
     `cash` in millionths of a dollar. Raises ValueError where a target is too large for its fee.
     """
-    if len(targets) and np.abs(targets[targets != HOLD]).max(initial=0) * CONTRACT > MOST_COUNT:
-        raise ValueError(f"a target exceeds {MOST_COUNT // CONTRACT:,} contracts")
+    checked(targets)
     setting = columns_of(universe), tables_of(universe, execution), rules(execution, fills)
     lines = FIRST_JOURNAL
     while True:
@@ -150,41 +118,62 @@ def run(
     return Outcome(run.journal[: run.figures[LINES]].copy(), int(run.figures[CASH]), held)
 
 
-def rules(execution: Execution, fills: Fills) -> Rules:
-    return Rules(
-        int(fills),
-        execution.latency_snapshots,
-        execution.latency,
-        execution.patience,
-        execution.assumed,
-        execution.limit,
-        execution.make,
+class Summary(NamedTuple):
+    """What one of many runs came to; money in millionths of a dollar."""
+
+    cash: int
+    equity: int
+    fees: int
+    fills: int
+
+
+def sweep(
+    universe: Universe, signals: Sequence[Signal], execution: Execution, fills: Fills, *, cash: int
+) -> list[Summary]:
+    """One run for each signal, on all cores, without journals; equity is marked at the end.
+
+    Raises ValueError as `run` does.
+    """
+    quotes, tables, numbers = (
+        columns_of(universe),
+        tables_of(universe, execution),
+        rules(execution, fills),
     )
+    seen, marks = Seen(universe.quotes, universe.listings), last_marks(universe)
+
+    def one(signal: Signal) -> Summary:
+        targets = checked(seen.in_time(signal.targets(seen)))
+        state = start(len(universe.listings), cash)
+        trade(Run(quotes, tables, numbers, targets, *state, journal_of(0)))
+        return _summed(*state, marks)
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(one, signals))
 
 
-def columns_of(universe: Universe) -> Columns:
-    return Columns(*(getattr(universe.quotes, name) for name in Columns._fields))
+def last_marks(universe: Universe) -> Ints:
+    """For each market what YES and what NO could last be sold for while it traded; 0 if never."""
+    quotes, places = universe.quotes, range(len(universe.listings))
+    marks = np.zeros((len(places), 2), np.int64)
+    for side, price, worth in ((0, quotes.bid, quotes.bid), (1, quotes.ask, DOLLAR - quotes.ask)):
+        rows = np.flatnonzero(quotes.tradable & (price >= 0))
+        marks[quotes.market[rows], side] = worth[rows]  # the last one of each market stays
+    return marks
 
 
-def tables_of(universe: Universe, execution: Execution) -> Tables:
-    ends = [(s.paid_at, m, s.value) for m, s in enumerate(universe.settlements) if s]
-    eras = fees.roundings(broker=execution.through_broker)
-    return Tables(
-        *_flat([listing.grid for listing in universe.listings], width=3),
-        *_flat([[term[:5] for term in terms] for terms in universe.terms], width=5),
-        _table([(microseconds(era.since), *era[1:]) for era in eras], width=4),
-        _table(sorted(ends), width=3),
-    )
+def _summed(states: Ints, figures: Ints, marks: Ints) -> Summary:
+    held = states[:, POSITION]
+    worth = np.abs(held) * np.where(held > 0, marks[:, 0], marks[:, 1])
+    cash = int(figures[CASH])
+    return Summary(cash, cash + int(worth.sum()), int(figures[FEES]), int(figures[FILLED]))
 
 
-def _flat(rows: Sequence[Sequence[Sequence[int]]], *, width: int) -> tuple[Ints, Ints]:
-    """Rows of rows end to end, and where each begins."""
-    starts = np.cumsum([0, *(len(each) for each in rows)])
-    return starts, _table([row for each in rows for row in each], width=width)
-
-
-def _table(rows: Sequence[Sequence[int]], *, width: int) -> Ints:
-    return np.array(rows, np.int64).reshape(-1, width)
+def checked(targets: Ints) -> Ints:
+    """Raises ValueError where a target is too large for its fee."""
+    wanted = targets != HOLD
+    if np.any(np.abs(np.where(wanted, targets, 0)) > MOST_COUNT // CONTRACT):
+        raise ValueError(f"a target exceeds {MOST_COUNT // CONTRACT:,} contracts")
+    return targets
 
 
 def journal_of(lines: int) -> Ints:
@@ -264,7 +253,7 @@ def _tell(
         return
     told = run.journal[line]
     told[0], told[1], told[2], told[3] = spot.at, kind, spot.market, order.number
-    told[4], told[5], told[6] = order.side, order.count, order.price
+    told[4], told[5], told[6] = order.side, order.contracts, order.price
     told[7], told[8], told[9], told[10] = fee, liquidity, reason, spot.row
     told[11], told[12] = run.figures[CASH], run.states[spot.market, POSITION]
 
@@ -317,7 +306,7 @@ def _decide(run: Run, spot: Spot, state: Ints) -> None:
         order = Order(run.figures[ORDERS], side, abs(missing), price)
         run.figures[ORDERS] += 1
         state[SENT], state[SENT_ORDER], state[SHORT_FOR] = NEW, order.number, target
-        state[SENT_SIDE], state[SENT_COUNT], state[SENT_LIMIT] = side, order.count, price
+        state[SENT_SIDE], state[SENT_COUNT], state[SENT_LIMIT] = side, order.contracts, price
         _tell(run, spot, ORDER, order, 0, 0, NO_REASON)
     elif state[LEFT]:
         state[SENT] = TAKE_BACK
@@ -431,7 +420,7 @@ def _term(tables: Tables, spot: Spot, state: Ints) -> Ints:
     while row + 1 < tables.terms_from[spot.market + 1] and tables.terms[row + 1, 0] <= spot.at:
         row += 1
     state[TERM] = row
-    return tables.terms[row]
+    return tables.terms[row]  # type: ignore[no-any-return]
 
 
 @compiled
@@ -440,7 +429,7 @@ def _era(tables: Tables, at: int) -> Ints:
     era = len(tables.roundings) - 1
     while era > 0 and tables.roundings[era, 0] > at:
         era -= 1
-    return tables.roundings[era]
+    return tables.roundings[era]  # type: ignore[no-any-return]
 
 
 @compiled
@@ -504,15 +493,15 @@ def _fill_rest(run: Run, spot: Spot, state: Ints) -> None:
 def _book(run: Run, spot: Spot, state: Ints, order: Order, maker: int, accumulated: int) -> int:
     """Put a fill on the account; answers with what its order has accumulated for rebates."""
     term, era, rate = _term(run.tables, spot, state), _era(run.tables, spot.at), 1 + 2 * maker
-    moved = _flow(state[POSITION], order.side, order.count, order.price)
+    moved = _flow(state[POSITION], order.side, order.contracts, order.price)
     fee, accumulated = _charge(
-        order.count, order.price, moved, term[rate], term[rate + 1], era[1], era[2], era[3],
+        order.contracts, order.price, moved, term[rate], term[rate + 1], era[1], era[2], era[3],
         accumulated,
     )  # fmt: skip
     run.figures[CASH] += moved - fee
     run.figures[FEES] += fee
     run.figures[FILLED] += 1
-    state[POSITION] += order.side * order.count
+    state[POSITION] += order.side * order.contracts
     _tell(run, spot, FILL, order, fee, maker, NO_REASON)
     return accumulated
 

@@ -101,7 +101,7 @@ class Broker(bt.BrokerBase):
         self._settle(np.iinfo(np.int64).max)
 
     def _see(self, row: int, values: Sequence[Any]) -> Book:
-        book = self.books[values[1]]
+        book: Book = self.books[values[1]]
         book.see(row, values, self._assumed)
         book.feed.append(self.now, book, values[8])
         return book

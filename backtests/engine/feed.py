@@ -37,7 +37,7 @@ class Feed(bt.feed.DataBase):
         if bid >= 0 and ask >= 0:
             close = (bid + ask) / (2 * DOLLAR)
         elif len(self):
-            close = self.lines.close[0]
+            close = self.close[0]
         else:
             return
         bar = (

@@ -1,0 +1,96 @@
+"""What can be watched while a strategy runs. Each tells one thing; a finished run's figures come
+from its journal (`metrics`)."""
+
+from typing import Any
+
+import backtrader as bt
+
+from backtests.execution import JOURNAL, Kind
+from backtests.quotes import CONTRACT, MONEY, instant
+
+KIND = JOURNAL.index("kind")
+
+
+class Equity(bt.Analyzer):
+    """Dollars at each instant: cash, and positions at the side that they could be sold to."""
+
+    def start(self) -> None:
+        self.points: list[tuple[Any, float]] = []
+
+    def next(self) -> None:
+        self.points.append((instant(self.strategy.now), self.strategy.broker.getvalue()))
+
+    def get_analysis(self) -> list[tuple[Any, float]]:
+        return self.points
+
+
+class Drawdown(bt.Analyzer):
+    """The deepest fall of equity from its highest point so far, in dollars and as a share."""
+
+    def start(self) -> None:
+        self.highest = self.strategy.broker.getvalue()
+        self.deepest = self.share = 0.0
+
+    def next(self) -> None:
+        equity = self.strategy.broker.getvalue()
+        self.highest = max(self.highest, equity)
+        self.deepest = max(self.deepest, self.highest - equity)
+        if self.highest > 0:
+            self.share = max(self.share, 1 - equity / self.highest)
+
+    def get_analysis(self) -> dict[str, float]:
+        return {"dollars": self.deepest, "share": self.share}
+
+
+class Trades(bt.Analyzer):
+    """Fills: how many, of how many contracts, for how many dollars and fees."""
+
+    def get_analysis(self) -> dict[str, float]:
+        lines = [line for line in self.strategy.broker.journal if line[KIND] == Kind.FILL]
+        count, price, fee = (JOURNAL.index(name) for name in ("count", "price", "fee"))
+        return {
+            "fills": len(lines),
+            "contracts": sum(line[count] for line in lines) / CONTRACT,
+            "dollars": sum(line[count] * line[price] for line in lines) / MONEY,
+            "fees": sum(line[fee] for line in lines) / MONEY,
+        }
+
+
+class Exposure(bt.Analyzer):
+    """The share of the instants at which something was held, and the most that was locked."""
+
+    def start(self) -> None:
+        self.steps = self.held = 0
+        self.most = 0
+
+    def next(self) -> None:
+        locked = self.strategy.broker.ledger.locked
+        self.steps += 1
+        self.held += locked > 0
+        self.most = max(self.most, locked)
+
+    def get_analysis(self) -> dict[str, float | None]:
+        return {
+            "share": self.held / self.steps if self.steps else None,
+            "most_locked": self.most / MONEY,
+        }
+
+
+class Settlements(bt.Analyzer):
+    """Positions that were held to the end: market, contracts (NO below zero), value of YES."""
+
+    def get_analysis(self) -> list[tuple[str, float, float]]:
+        broker = self.strategy.broker
+        ended = [dict(zip(JOURNAL, line, strict=True)) for line in broker.journal]
+        return [
+            (
+                broker.universe.listings[line["market"]].ticker,
+                line["side"] * line["count"] / CONTRACT,
+                line["price"] / MONEY,
+            )
+            for line in ended
+            if line["kind"] == Kind.SETTLED
+        ]
+
+
+ANALYZERS = (Equity, Drawdown, Trades, Exposure, Settlements)

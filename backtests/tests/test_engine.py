@@ -1,0 +1,283 @@
+"""What people know from backtrader works, and its traps are closed."""
+
+import math
+
+import backtrader as bt
+import numpy as np
+import pytest
+
+from backtests import engine
+from backtests.engine.analyzers import ANALYZERS
+from backtests.execution import JOURNAL, Execution, Fills, Kind
+from backtests.quotes import MONEY, SECOND, Settlement
+from backtests.strategies.base import Strategy
+from backtests.tests.test_execution import NOW, book, fills_of, world
+from backtests.tests.worlds import a_world
+
+AT_ONCE = Execution(latency_snapshots=0)
+
+
+def ran(universe, strategy, execution=AT_ONCE, *, cash=1_000 * MONEY, **others):
+    return engine.run(universe, strategy, execution, Fills.EXPECTED, cash=cash, **others)
+
+
+def lines_of(finished):
+    return [dict(zip(JOURNAL, map(int, line), strict=True)) for line in finished.outcome.journal]
+
+
+class Watching(Strategy):
+    """Writes down what it sees at each step."""
+
+    name, version, summary = "watching", "1", "Looks on."
+
+    def __init__(self):
+        self.seen = []
+
+    def next(self):
+        self.seen.append((self.now, [feed.listing.ticker for feed in self.live], len(self.fresh)))
+
+
+class TestManyMarkets:
+    def test_a_market_that_begins_late_does_not_hold_up_the_others(self):
+        rows = [book(42, 45, at=n) for n in range(5)] + [book(42, 45, at=9, market=1)]
+        strategy = ran(world(*rows, markets=2), Watching).strategy
+        assert [live for _, live, _ in strategy.seen] == [["T0"]] * 5 + [["T0", "T1"]]
+
+    def test_a_market_that_ends_early_does_not_hold_up_the_others(self):
+        ended = Settlement(NOW + 2 * SECOND, NOW + 2 * SECOND, 0)
+        rows = [book(42, 45, at=0)] + [book(42, 45, at=n, market=1) for n in range(1, 6)]
+        universe = world(*rows, markets=2, settlement=ended)
+        live = [live for _, live, _ in ran(universe, Watching).strategy.seen]
+        assert live == [["T0"], ["T0", "T1"], *[["T1"]] * 4]
+
+    def test_a_market_without_a_book_of_two_sides_has_no_feed(self):
+        universe = world(book(42, 45), book(None, 45, market=1), book(42, 45, at=20), markets=2)
+        strategy = ran(universe, Watching).strategy
+        assert [data._name for data in strategy.datas] == ["T0"]
+        assert len(strategy.seen) == 3
+
+    def test_a_market_seen_too_long_ago_is_not_live(self):
+        universe = world(book(42, 45), book(42, 45, market=1, at=8_000), markets=2)
+        assert ran(universe, Watching).strategy.seen[-1][1] == ["T1"]
+
+    def test_a_paused_market_is_not_live(self):
+        universe = world(book(42, 45), book(42, 45, tradable=False), book(42, 45))
+        live = [live for _, live, _ in ran(universe, Watching).strategy.seen]
+        assert live == [["T0"], [], ["T0"]]
+
+    def test_instants_a_microsecond_apart_are_two_steps(self):
+        universe = world(book(42, 45), book(42, 45, market=1), markets=2)
+        universe.quotes.at[1] = universe.quotes.at[0] + 1
+        assert [now for now, _, _ in ran(universe, Watching).strategy.seen] == [NOW, NOW + 1]
+
+    def test_one_instant_is_one_step_for_all(self):
+        rows = [book(42, 45, at=n, market=m) for n in range(3) for m in range(3)]
+        seen = ran(world(*rows, markets=3), Watching).strategy.seen
+        assert [fresh for _, _, fresh in seen] == [3, 3, 3]
+
+
+class Averaging(Strategy):
+    """An indicator of backtrader's on each feed."""
+
+    name, version, summary = "averaging", "1", "Averages."
+
+    def __init__(self):
+        self.averages = [bt.ind.EMA(data.close, period=3) for data in self.datas]
+        self.seen = []
+
+    def next(self):
+        self.seen.append(
+            [a[0] for a, d in zip(self.averages, self.datas, strict=True) if len(d) > 3]
+        )
+
+
+class TestIndicators:
+    def test_a_side_that_goes_missing_does_not_poison_an_average(self):
+        books = [book(40, 44)] * 4 + [book(None, 44)] + [book(40, 44)] * 3
+        seen = ran(world(*books), Averaging).strategy.seen
+        assert [value for values in seen for value in values] == pytest.approx([0.42] * 5)
+
+    def test_a_feed_shorter_than_an_indicators_period_does_no_harm(self):
+        rows = [book(40, 44, at=n) for n in range(6)] + [book(40, 44, at=9, market=1)]
+        assert len(ran(world(*rows, markets=2), Averaging).strategy.seen) == 7
+
+    def test_a_feed_has_no_tomorrow(self):
+        class Peeking(Watching):
+            def next(self):
+                self.seen.append(self.data.close[1])
+
+        with pytest.raises(IndexError):
+            ran(world(book(40, 44), book(50, 54)), Peeking)
+
+    def test_lines_tell_unknown_as_such(self):
+        class Reading(Watching):
+            def next(self):
+                lines = self.data.lines
+                self.seen.append((lines.bid[0], lines.ask_size[0], lines.time_to_close[0]))
+
+        close_at = NOW + 60 * SECOND
+        books = [book(40, 44, close_at=close_at), book(None, 44, size=None)]
+        first, second = ran(world(*books), Reading).strategy.seen
+        assert first == (0.40, 100, 60)
+        assert all(math.isnan(value) for value in second)
+
+
+class Once(Strategy):
+    """Sends one order, the way a test says, and keeps what it is told of it."""
+
+    name, version, summary = "once", "1", "Sends one order."
+    params = (("how", None), ("side", "buy"))
+
+    def __init__(self):
+        self.told, self.closed, self.order = [], [], None
+
+    def next(self):
+        if self.order is None:
+            self.order = getattr(self, self.p.side)(**self.p.how)
+
+    def notify_order(self, order):
+        self.told.append((order.getstatusname(), order.executed.size, order.executed.price))
+
+    def notify_trade(self, trade):
+        self.closed.append((trade.isclosed, round(trade.pnl, 6), round(trade.commission, 6)))
+
+
+def sent(universe, execution=AT_ONCE, *, side="buy", **how):
+    return ran(universe, Once, execution, parameters={"how": how, "side": side})
+
+
+class TestOrders:
+    def test_a_market_order_takes_what_is_shown(self):
+        finished = sent(world(book(42, 45, ask_size=4), book(42, 45)), size=10)
+        assert finished.strategy.told == [
+            ("Submitted", 0, 0),
+            ("Partial", 4, 0.45),
+            ("Canceled", 4, 0.45),
+        ]
+
+    def test_a_limit_order_rests(self):
+        how = {"size": 10, "price": 0.43, "exectype": bt.Order.Limit}
+        finished = sent(world(book(42, 45), book(40, 42), book(40, 42)), **how)
+        assert [status for status, _, _ in finished.strategy.told] == [
+            "Submitted",
+            "Accepted",
+            "Completed",
+        ]
+        assert fills_of([line | {"kind": Kind(line["kind"])} for line in lines_of(finished)]) == [
+            (10, 43)
+        ]
+
+    def test_a_limit_order_may_be_for_now_only(self):
+        how = {"size": 10, "price": 0.43, "exectype": bt.Order.Limit, "tif": "ioc"}
+        finished = sent(world(book(42, 45), book(40, 42)), **how)
+        assert [status for status, _, _ in finished.strategy.told] == ["Submitted", "Canceled"]
+
+    def test_selling_without_yes_buys_no(self):
+        finished = sent(world(book(42, 45), book(42, 45)), side="sell", size=10)
+        assert finished.outcome.positions == {0: -1_000}
+        assert finished.outcome.cash == 1_000 * MONEY - 5_800_000
+
+    def test_a_price_between_two_units_is_refused(self):
+        how = {"size": 10, "price": 0.43005, "exectype": bt.Order.Limit}
+        finished = sent(world(book(42, 45), book(42, 45)), **how)
+        assert finished.strategy.told[-1][0] == "Rejected"
+        assert "grid" in finished.strategy.order.info.reason
+
+    def test_what_cash_does_not_cover_is_a_margin_call(self):
+        finished = ran(
+            world(book(42, 45), book(42, 45)), Once, cash=MONEY, parameters={"how": {"size": 10}}
+        )
+        assert finished.strategy.told[-1][0] == "Margin"
+
+    @pytest.mark.parametrize(
+        ("how", "word"), [({"exectype": bt.Order.Stop}, "exectype"), ({"tif": "day"}, "tif")]
+    )
+    def test_what_kalshi_does_not_know_is_an_error(self, how, word):
+        with pytest.raises(ValueError, match=word):
+            sent(world(book(42, 45)), size=10, price=0.4, **how)
+
+    def test_a_strategy_can_take_an_order_back(self):
+        class Regretting(Once):
+            def next(self):
+                if self.order is not None:
+                    self.cancel(self.order)
+                super().next()
+
+        how = {"size": 10, "price": 0.43, "exectype": bt.Order.Limit}
+        universe = world(book(42, 45), book(42, 45), book(42, 45))
+        finished = ran(universe, Regretting, parameters={"how": how})
+        assert finished.strategy.told[-1][0] == "Canceled"
+        assert finished.outcome.cash == 1_000 * MONEY
+
+    def test_a_trade_is_told_when_it_closes(self):
+        class Turning(Once):
+            def next(self):
+                if len(self) == 1:
+                    self.buy(size=10)
+                elif len(self) == 2:
+                    self.sell(size=10)
+
+        universe = world(book(42, 45), book(50, 53), book(50, 53))
+        assert ran(universe, Turning).strategy.closed == [(False, 0, 0), (True, 0.5, 0)]
+
+    def test_two_orders_never_spend_the_same_cash(self):
+        class Both(Once):
+            def next(self):
+                if len(self) == 1:
+                    for price in (0.40, 0.41):
+                        self.buy(size=10, price=price, exectype=bt.Order.Limit)
+
+        universe = world(book(42, 45), book(30, 32), book(30, 32))
+        finished = ran(universe, Both, cash=5 * MONEY)
+        assert [line["kind"] for line in lines_of(finished)].count(Kind.REFUSED) == 1
+        assert finished.outcome.cash == 1 * MONEY
+
+    def test_what_rests_is_cancelled_when_its_cover_is_gone(self):
+        class Selling(Once):
+            """Offers the YES it has twice: once resting, once at the bid."""
+
+            def next(self):
+                if len(self) == 1:
+                    self.buy(size=10)
+                elif len(self) == 2:
+                    self.sell(size=10, price=0.50, exectype=bt.Order.Limit)
+                    self.sell(size=10)
+
+        universe = world(book(42, 45), book(42, 45), book(52, 55), book(52, 55))
+        finished = ran(universe, Selling, cash=4_600_000)
+        assert finished.outcome.positions == {}
+        assert lines_of(finished)[-1]["kind"] == Kind.CANCELLED
+        assert finished.outcome.cash == 4_300_000
+
+
+def test_the_analyzers_agree_with_the_journal():
+    class Holding(Strategy):
+        name, version, summary = "holding", "1", "Buys one of each."
+
+        def next(self):
+            for feed in self.fresh:
+                if not self.getposition(feed).size and feed.lines.ask[0] < 0.5:
+                    self.buy(data=feed, size=1)
+
+    finished = ran(a_world(3), Holding, analyzers=ANALYZERS)
+    told = {name: each.get_analysis() for name, each in finished.strategy.analyzers.getitems()}
+    lines = lines_of(finished)
+    filled = [line for line in lines if line["kind"] == Kind.FILL]
+    assert told["trades"]["fills"] == len(filled) > 3
+    assert told["trades"]["fees"] == sum(line["fee"] for line in filled) / MONEY
+    assert len(told["settlements"]) == sum(line["kind"] == Kind.SETTLED for line in lines) > 0
+    points = [value for _, value in told["equity"]]
+    assert 0 < told["exposure"]["share"] <= 1
+    falls = np.maximum.accumulate([1_000, *points])[1:] - points
+    assert told["drawdown"]["dollars"] == pytest.approx(falls.max())
+
+
+def test_a_run_can_be_stopped_from_outside():
+    class Enough(Exception):
+        pass
+
+    def stop(rows):
+        raise Enough
+
+    with pytest.raises(Enough):
+        ran(a_world(1), Watching, progress=stop)
