@@ -85,7 +85,8 @@ def timeline(quotes: Columns, told: Told, pauses: Pauses, *, end: int) -> Column
     """
     seen = quotes["at"]
     changes = np.concatenate((told.at, told.closes, [told.closed_at], pauses.starts))
-    at = np.union1d(seen, changes[(changes > seen[0]) & (changes < end)])
+    at = np.sort(np.concatenate((seen, changes[(changes > seen[0]) & (changes < end)])))
+    at = at[np.append(True, at[1:] > at[:-1])]
     book = np.searchsorted(seen, at, side="right") - 1
     is_quote = seen[book] == at
     close_at, tradable = _state(at, is_quote, book, quotes, told)

@@ -155,6 +155,7 @@ INSTALLED_APPS = [
     "django_extensions",
     "django_structlog",
     "markets",
+    "backtests",
 ]
 
 MIDDLEWARE = [
