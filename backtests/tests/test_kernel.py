@@ -1,0 +1,73 @@
+"""Sweeps tell what runs tell, and compiled code is kept where it may be written."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from backtests import kernel
+from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind
+from backtests.quotes import DOLLAR, MONEY, Seen
+from backtests.strategies import find
+from backtests.tests.test_execution import Wanting, book, world
+from backtests.tests.worlds import a_world
+
+CASH = 1_000 * MONEY
+
+
+def test_a_sweep_tells_of_each_run_what_the_run_tells():
+    universe = a_world(11)
+    made = find("mean-reversion")
+    signals = [made(enter=enter) for enter in (1.0, 1.5, 2.0, 3.0)]
+    seen = Seen(universe.quotes, universe.listings)
+    summaries = kernel.sweep(universe, signals, Execution(), Fills.EXPECTED, cash=CASH)
+    for signal, summary in zip(signals, summaries, strict=True):
+        targets = seen.in_time(signal.targets(seen))
+        outcome = kernel.run(universe, targets, Execution(), Fills.EXPECTED, cash=CASH)
+        filled = outcome.journal[outcome.journal[:, JOURNAL.index("kind")] == Kind.FILL]
+        assert summary.cash == outcome.cash
+        assert summary.fills == len(filled)
+        assert summary.fees == filled[:, JOURNAL.index("fee")].sum()
+    assert len({summary.fills for summary in summaries}) > 1
+
+
+def test_what_is_left_at_the_end_of_a_sweep_counts_as_what_it_could_be_sold_for():
+    books = [book(42, 45), book(42, 45), book(50, 53), book(None, None, tradable=False)]
+    (kept,) = kernel.sweep(
+        world(*books), [Wanting([10, HOLD, HOLD, HOLD])], Execution(), Fills.EXPECTED, cash=CASH
+    )
+    assert kept.equity - kept.cash == 10 * 100 * 5_000
+    (against,) = kernel.sweep(
+        world(*books), [Wanting([-10, HOLD, HOLD, HOLD])], Execution(), Fills.EXPECTED, cash=CASH
+    )
+    assert against.equity - against.cash == 10 * 100 * (DOLLAR - 5_300)
+
+
+def test_a_journal_longer_than_was_thought_is_told_whole(monkeypatch):
+    universe = a_world(4)
+    wishes = np.where(np.arange(len(universe.quotes)) % 2, 5, -5)
+    whole = kernel.run(universe, wishes, Execution(), Fills.EXPECTED, cash=CASH)
+    monkeypatch.setattr(kernel, "FIRST_JOURNAL", 3)
+    again = kernel.run(universe, wishes, Execution(), Fills.EXPECTED, cash=CASH)
+    assert np.array_equal(whole.journal, again.journal)
+    assert len(whole.journal) > 3
+
+
+def test_a_sweep_refuses_what_a_run_refuses():
+    with pytest.raises(ValueError, match="1,000,000 contracts"):
+        kernel.sweep(
+            world(book(42, 45)), [Wanting([2_000_000])], Execution(), Fills.EXPECTED, cash=CASH
+        )
+
+
+def test_compiled_code_is_kept_where_it_is_told(tmp_path):
+    code = "from backtests import kernel; print(kernel._flow(0, 1, 100, 5_000))"
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ran.stdout.strip() == "-500000"
+    assert list(tmp_path.rglob("*.nbi"))

@@ -1,0 +1,38 @@
+"""Pictures are made without a screen."""
+
+import pytest
+
+from backtests import engine
+from backtests.engine.plotting import plot
+from backtests.execution import Execution, Fills
+from backtests.quotes import MONEY
+from backtests.strategies.base import Strategy
+from backtests.tests.test_execution import book, world
+
+
+class Turning(Strategy):
+    name, version, summary = "turning", "1", "Buys, then sells."
+
+    def next(self):
+        (self.buy if len(self) == 1 else self.sell)(size=1)
+
+
+def test_a_picture_shows_each_fill_and_needs_no_screen(tmp_path, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    universe = world(book(40, 44), book(42, 46), book(None, 46))
+    rules = Execution(latency_snapshots=0)
+    outcome = engine.run(universe, Turning, rules, Fills.EXPECTED, cash=100 * MONEY).outcome
+    figure = plot(universe, outcome, "T0")
+    bought, sold = figure.axes[0].collections[1:]
+    assert [point[1] for point in bought.get_offsets()] == [0.44]
+    assert [point[1] for point in sold.get_offsets()] == [0.42]
+    assert tuple(bought.get_facecolor()[0]) != tuple(sold.get_facecolor()[0])
+    figure.savefig(tmp_path / "run.png")
+    assert (tmp_path / "run.png").stat().st_size > 5_000
+
+
+def test_a_market_that_was_not_part_of_the_run_is_named():
+    universe = world(book(40, 44))
+    outcome = engine.run(universe, Turning, Execution(), Fills.EXPECTED, cash=MONEY).outcome
+    with pytest.raises(ValueError, match="NOBODY"):
+        plot(universe, outcome, "NOBODY")
