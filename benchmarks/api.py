@@ -36,6 +36,7 @@ from benchmarks import measure
 from benchmarks.large import fill
 from benchmarks.measure import median, now, percentile, report
 from benchmarks.reading import responses
+from benchmarks.spending import database_seconds
 from kalshi_insights.pagination import LimitSkip
 from kalshi_insights.servers import free_port
 from markets.filters import MarketListFilter
@@ -195,12 +196,16 @@ def tell_whole(name: str, waited: list[float], floor: float) -> None:
 
 
 def tell_database(name: str, address: Address) -> None:
+    python, database = time.process_time(), database_seconds()
     seconds, _ = responses(name, address)
+    python, database = time.process_time() - python, database_seconds() - database
+    each = 1000 / len(seconds)
     target = IN_DATABASE_FOR_BUCKETS if "candlesticks" in name else IN_DATABASE
     report(
         f"  in the database: {name}",
         f"{percentile(seconds, 0.95) * 1000:.1f} ms",
-        ratio=f"p50 {median(seconds) * 1000:.1f} ms",
+        ratio=f"p50 {median(seconds) * 1000:.1f} ms; of a processor {python * each:.1f} ms Python"
+        f" and {database * each:.1f} ms database",
         target=f"target {target} ms",
     )
 

@@ -29,12 +29,9 @@ FOR_ARROW = {
     "boolean": "{0}::text",
 }
 FOR_JSON = {"timestamptz": f"replace({INSTANT}, '.000000Z', 'Z')", "numeric": "{0}::text"}
-FOR_CHARTS = {
-    "timestamptz": "floor(extract(epoch FROM {0}) * 1000)::bigint",
-    "numeric": "{0}::float8",
-}
-# Django's words for types that have two names.
-KINDS = {"timestamp with time zone": "timestamptz"}
+FOR_CHARTS = {"timestamptz": "floor(extract(epoch FROM {0}) * 1000)::bigint"}
+# Of a model's fields those that are not written as they are.
+KINDS = {"DateTimeField": "timestamptz", "DecimalField": "numeric"}
 # Of CSV: so that the first of it is on its way at once.
 CHUNK_BYTES = 256 * 1024
 # Of the CSV that one table is read from: what makes up nearly all of the memory taken. Some
@@ -96,8 +93,7 @@ def _columns(rows: models.QuerySet[Any, Any]) -> Columns:
     field = rows.model._meta.get_field
     fields = {name: field(name) for name in rows.query.values_select}
     fields |= {name: each.output_field for name, each in rows.query.annotation_select.items()}
-    kinds = {name: each.db_type(connection) for name, each in fields.items()}
-    return {name: KINDS.get(kind, kind) for name, kind in kinds.items()}
+    return {name: KINDS.get(each.get_internal_type(), "") for name, each in fields.items()}
 
 
 def of_market(
