@@ -53,7 +53,7 @@ def previous(seen: Seen, values: Floats, rows: int = 1) -> Floats:
     return before
 
 
-def last_where(seen: Seen, condition: Bools) -> Ints:
+def _last_where(seen: Seen, condition: Bools) -> Ints:
     """The newest row of its market in which a condition held, `MISSING` before the first."""
     rows = np.maximum.accumulate(np.where(condition, np.arange(len(seen)), MISSING))
     return np.where(rows >= begins(seen), rows, MISSING)
@@ -61,22 +61,23 @@ def last_where(seen: Seen, condition: Bools) -> Ints:
 
 def rows_since(seen: Seen, condition: Bools) -> Ints:
     """How many rows ago a condition held in this market, `MISSING` before the first."""
-    rows = last_where(seen, condition)
+    rows = _last_where(seen, condition)
     return np.where(rows == MISSING, MISSING, np.arange(len(seen)) - rows)
 
 
-def first_where(seen: Seen, condition: Bools) -> Ints:
-    """The first row of its market in which a condition held, `MISSING` until then."""
+def first(seen: Seen, values: Floats, condition: Bools) -> Floats:
+    """The value at the first row of its market in which a condition held, NaN until then."""
     places = np.append(np.flatnonzero(condition), len(seen))
     firsts = places[np.searchsorted(places, seen.starts[:-1])]
-    # Where none is found in a market, this is a row of a later one, which no row here reaches.
+    # Where a market has none, this is a row of a later one, which none of its own reaches.
     rows = np.repeat(firsts, np.diff(seen.starts))
-    return np.where(np.arange(len(seen)) >= rows, rows, MISSING)
+    found = np.append(values, np.nan)[rows]
+    return np.where(np.arange(len(seen)) >= rows, found, np.nan)
 
 
 def carried(seen: Seen, values: Floats, seconds: float = CARRIED_FOR) -> Floats:
     """The newest known value of the market, NaN once it is older than so many seconds."""
-    rows = last_where(seen, ~np.isnan(values))
+    rows = _last_where(seen, ~np.isnan(values))
     old = seen.at - seen.at[rows] > seconds * SECOND
     return np.where(old | (rows == MISSING), np.nan, values[rows])
 
@@ -147,7 +148,7 @@ def windows(seen: Seen, values: Floats) -> Windows:
     """Of prices in dollars."""
     unknown = np.isnan(values)
     units = np.rint(np.where(unknown, 0.0, values) * UNITS).astype(np.int64)
-    gap = last_where(seen, unknown)
+    gap = _last_where(seen, unknown)
     before = np.where(gap == MISSING, begins(seen) - 1, gap)
     return Windows(
         units=units,

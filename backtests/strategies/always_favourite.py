@@ -17,6 +17,6 @@ class AlwaysFavourite(Signal):
 
     def targets(self, seen: Seen) -> Ints:
         sides = signals.two_sided(seen)
-        first = seen.mid[signals.first_where(seen, sides)]
+        first = signals.first(seen, seen.mid, sides)
         side = np.where(first > 0.5, self.p.contracts, -self.p.contracts)
         return np.where(sides, side, HOLD)

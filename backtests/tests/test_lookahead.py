@@ -1,0 +1,184 @@
+import re
+
+import numpy as np
+import pytest
+
+from backtests.alternatives import among_others, cut_off, shuffled, turned_over
+from backtests.lookahead import Verdict, check
+from backtests.quotes import Seen
+from backtests.strategies import STRATEGIES, DoNothing
+from backtests.strategies.base import Signal
+from backtests.tests.clean import CLEAN
+from backtests.tests.leaky import LEAKY, WhatWasSeenInOtherRuns, signal
+from backtests.tests.worlds import a_world
+
+WORLD = a_world(4, rows=150)
+SMALL = a_world(4, markets=3, rows=80)
+NOBODY_KNOWS = np.random.default_rng()
+
+
+def checked(kind, **parameters):
+    if issubclass(kind, Signal):
+        return check(kind, WORLD, parameters=parameters)
+    return check(kind, SMALL, parameters=parameters, shown=8_000)
+
+
+@pytest.mark.parametrize("kind", LEAKY, ids=lambda kind: kind.__name__)
+def test_a_leaky_strategy_is_caught(kind):
+    report = checked(kind)
+
+    assert report.verdict == Verdict.LOOKS_AHEAD
+    assert report.evidence.decided != report.evidence.instead
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters"), CLEAN, ids=lambda case: getattr(case, "__name__", "")
+)
+def test_a_clean_strategy_is_not_accused(kind, parameters):
+    report = checked(kind, **parameters)
+
+    assert (report.verdict, report.evidence) == (Verdict.CLEAN, None)
+    assert (report.decisions > 0) == (kind is not DoNothing)
+
+
+def test_there_are_twenty_of_each_and_every_shipped_strategy_among_them():
+    assert len(LEAKY) >= 20
+    assert len(CLEAN) >= 20
+    assert set(STRATEGIES.values()) <= {kind for kind, _ in CLEAN}
+
+
+def test_the_evidence_names_the_market_the_instant_and_both_decisions():
+    @signal
+    def buys_before_a_rise(seen):
+        return np.where(np.roll(seen.mid, -1) > seen.mid, 5, 0)
+
+    told = str(checked(buys_before_a_rise).evidence)
+
+    wanted = "wanted (5 YES|none)"
+    assert re.match(rf"KXW\S+, 2026-.* UTC: it {wanted}, but {wanted} where nothing after", told)
+
+
+def test_the_same_seed_finds_the_same():
+    assert check(LEAKY[0], WORLD, seed=3) == check(LEAKY[0], WORLD, seed=3)
+
+
+def test_dice_without_a_seed_are_no_look_ahead():
+    @signal
+    def throws_dice(seen):
+        return NOBODY_KNOWS.integers(-5, 5, len(seen))
+
+    assert checked(throws_dice).verdict == Verdict.NOT_DETERMINISTIC
+
+
+def test_what_a_strategy_remembers_from_other_runs_is_found():
+    assert checked(WhatWasSeenInOtherRuns).verdict != Verdict.CLEAN
+
+
+def test_a_strategy_that_looks_at_its_neighbour_minds_other_markets():
+    @signal
+    def others_in_the_run(seen):
+        return np.full(len(seen), ord(seen.listings[0].ticker[-1]) % 2)
+
+    assert checked(others_in_the_run).verdict == Verdict.MINDS_OTHERS
+
+
+def test_a_strategy_that_cannot_do_without_many_rows_is_no_look_ahead():
+    @signal
+    def needs_many_rows(seen):
+        if len(seen) < 100:
+            raise ValueError("too few rows")
+        return np.zeros(len(seen), dtype=np.int64)
+
+    report = checked(needs_many_rows)
+
+    assert report.verdict == Verdict.FAILS
+    assert "too few rows" in str(report.evidence)
+
+
+def test_a_strategy_that_never_works_says_why():
+    @signal
+    def broken(seen):
+        raise ValueError("no such column")
+
+    with pytest.raises(ValueError, match="no such column"):
+        checked(broken)
+
+
+def test_targets_that_are_no_whole_numbers_are_refused():
+    @signal
+    def halves(seen):
+        return np.full(len(seen), 0.5)
+
+    with pytest.raises(TypeError):
+        checked(halves)
+
+
+def test_what_it_would_gain_one_snapshot_later_is_told():
+    (gain,) = checked(CLEAN[0][0], **CLEAN[0][1]).notes
+
+    assert gain.startswith("It gains $")
+    assert gain.endswith("one snapshot later.")
+
+
+def test_a_strategy_that_goes_by_names_is_told_of_and_not_accused():
+    @signal
+    def likes_the_first_of_each_event(seen):
+        liked = np.array([listing.ticker.endswith("T0") for listing in seen.listings])
+        return np.where(liked[seen.market], 5, 0)
+
+    report = checked(likes_the_first_of_each_event)
+
+    assert report.verdict == Verdict.CLEAN
+    assert report.notes[0].startswith("It goes by the markets' names.")
+
+
+def test_a_strategy_that_decides_nothing_is_clean_and_the_report_says_what_that_is_worth():
+    assert checked(DoNothing).notes == (
+        "It decided nothing on this record, so there was nothing to find.",
+    )
+
+
+def test_a_record_that_is_cut_off_has_nothing_from_later():
+    at = int(WORLD.quotes.at[200])
+    cut = cut_off(WORLD, at)
+
+    assert cut.universe.quotes.at.max() == at
+    assert cut.universe.quotes.at.base is None
+    assert len(cut.universe.listings) == len(np.unique(WORLD.quotes.until(at).market))
+    assert not any(cut.universe.settlements)
+    assert all(t.since <= at for terms in cut.universe.terms for t in terms)
+
+
+@pytest.mark.parametrize("another_future", [turned_over, shuffled])
+def test_another_future_has_the_same_past_and_other_prices_and_outcomes(another_future):
+    at = int(WORLD.quotes.at[400])
+    other = another_future(WORLD, at, np.random.default_rng(1)).universe
+    past, theirs = WORLD.quotes.until(at), other.quotes.until(at)
+
+    assert all(
+        np.array_equal(getattr(past, name), getattr(theirs, name))
+        for name in past.__dataclass_fields__
+    )
+    assert not np.array_equal(WORLD.quotes.bid[-100:], other.quotes.bid[-100:])
+    assert other.settlements != WORLD.settlements
+    assert (np.diff(other.quotes.at) >= 0).all()
+
+
+def test_outcomes_that_were_known_stay_as_they_were():
+    known_at = max(end.known_at for end in WORLD.settlements if end)
+
+    for another_future in (turned_over, shuffled):
+        other = another_future(WORLD, known_at, np.random.default_rng(1)).universe
+        known = [place for place, end in enumerate(WORLD.settlements) if end]
+        assert [other.settlements[m] for m in known] == [WORLD.settlements[m] for m in known]
+
+
+def test_among_others_each_market_keeps_its_rows():
+    other = among_others(WORLD, np.random.default_rng(2))
+    seen, theirs = (Seen(u.quotes, u.listings) for u in (WORLD, other.universe))
+
+    for place, original in enumerate(other.places.tolist()):
+        rows = slice(*theirs.starts[[place, place + 1]])
+        same = slice(*seen.starts[[original, original + 1]])
+        assert np.array_equal(theirs.quotes.bid[rows], seen.quotes.bid[same])
+        assert other.universe.listings[place] is WORLD.listings[original]
