@@ -45,7 +45,7 @@ class EquityPath:
         return deepest(self.at, self.equity)
 
     def curve(self, stretches: int = STRETCHES) -> "EquityPath":
-        """At most 3 x `stretches` + 4 points: small, and its deepest drawdown is the true one.
+        """At most 3 x `stretches` + 7 points: small, and its deepest drawdown is the true one.
 
         An even grid over the run, the lowest and the highest point between two of its instants,
         the first and the last point, and the peak and the bottom of the deepest drawdown.

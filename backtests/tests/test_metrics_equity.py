@@ -103,6 +103,15 @@ def test_a_side_that_was_never_seen_is_worth_nothing():
     assert worth(universe, desk, 0) == [-42]
 
 
+def test_before_its_first_book_a_position_is_worth_nothing():
+    universe = a_universe([(5, 0, 40, 42, True)])
+    for buy, cost in ((True, -42), (False, -60)):
+        desk = Desk(CASH)
+        (desk.buy if buy else desk.sell)(0, 0, 100, cents=42 if buy else 40)
+
+        assert worth(universe, desk, 0, 5) == [cost, -2]
+
+
 def test_a_known_result_is_the_mark_until_it_is_paid():
     ended = Settlement(known_at=20, paid_at=30, value=YES)
     universe = a_universe([(0, 0, 40, 42, True)], settlements=[ended])
@@ -118,9 +127,8 @@ def test_what_is_bought_after_its_result_was_known_is_marked_at_once():
     universe = a_universe([(0, 0, 40, 42, True)], settlements=[ended])
     desk = Desk(CASH)
     desk.buy(10, 0, 100, cents=42)
-    desk.settle(0, ended)
 
-    assert worth(universe, desk, 5, 9, 10, 30) == [0, 0, 58, 58]
+    assert worth(universe, desk, 5, 9, 10, 29) == [0, 0, 58, 58]
 
 
 def test_markets_in_which_nothing_was_traded_are_worth_nothing():
