@@ -1,6 +1,6 @@
 import math
 
-import empyrical  # type: ignore[import-untyped]
+import empyrical
 import numpy as np
 import pytest
 import scipy.stats  # type: ignore[import-untyped]
