@@ -93,7 +93,45 @@ def instant(name: str, description: str) -> OpenApiParameter:
     return OpenApiParameter(name, OpenApiTypes.DATETIME, description=description)
 
 
-class MarketHistory(InFormats, GenericViewSet[Any]):
+class TimeSeries(InFormats, GenericViewSet[Any]):
+    """Rows of time, in the form that the query asks for."""
+
+    @property
+    def form(self) -> str:
+        return str(self.request.accepted_renderer.format)
+
+    def answer(self, rows: QuerySet[Any, Any], series: Series, *, name: str) -> HttpResponseBase:
+        """Of dictionaries the rows that the query asks for; `name` is what they are of."""
+        listed = self.filter_queryset(rows)
+        if self.form in formats.FILES:
+            whole = SeriesOfTime().whole(listed, self.request)
+            return self.file(Selection.of(whole, series.columns), series, name=name)
+        if self.form == formats.Columns.format:
+            return self.chart(listed, series)
+        pages = SeriesOfTime()
+        page = pages.paginate_queryset(
+            listed, self.request, fetch=lambda page: Selection.of(page, series.columns).json()
+        )
+        return pages.get_paginated_response(page)
+
+    def chart(self, listed: QuerySet[Any, Any], series: Series) -> Response:
+        pages = Columnar()
+
+        def drawn(page: QuerySet[Any, Any], first: int) -> Lists:
+            found = Selection.of(page, series.columns)
+            return found.lists(series.chart, first=first, place=pages.order)
+
+        columns = pages.paginate_lists(listed, self.request, fetch=drawn)
+        return Response({"columns": columns, "next": pages.next_link()})
+
+    def file(self, found: Selection, series: Series, *, name: str) -> StreamingHttpResponse:
+        content: Iterator[bytes] = iter(())
+        if self.request.method != "HEAD":
+            content = _file(found, self.form)
+        return formats.sent(content, self.request.accepted_renderer, name=f"{name}-{series.name}")
+
+
+class MarketHistory(TimeSeries):
     """The resources under `markets/{ticker}/`; `get_object` gives the market."""
 
     query_form: type[Form] | None = None
@@ -121,7 +159,7 @@ class MarketHistory(InFormats, GenericViewSet[Any]):
         """The market's snapshots, oldest first, from `start` on and before `end`."""
         market = self.get_object()
         found = MarketSnapshot.objects.for_market(market).oldest_first()
-        return self.answer(found, market, SNAPSHOTS)
+        return self.of_market(found, market, SNAPSHOTS)
 
     @extend_schema(responses=described(rows.TradeSerializer(many=True), TRADES))
     @action(
@@ -133,7 +171,7 @@ class MarketHistory(InFormats, GenericViewSet[Any]):
     def trades(self, request: Request, ticker: str) -> HttpResponseBase:
         """The market's public trades as far as they were backfilled, oldest first."""
         market = self.get_object()
-        return self.answer(Trade.objects.for_market(market).oldest_first(), market, TRADES)
+        return self.of_market(Trade.objects.for_market(market).oldest_first(), market, TRADES)
 
     @extend_schema(responses=described(rows.RevisionSerializer(many=True), REVISIONS))
     @action(
@@ -145,7 +183,7 @@ class MarketHistory(InFormats, GenericViewSet[Any]):
     def revisions(self, request: Request, ticker: str) -> HttpResponseBase:
         """What was known of the market since when, oldest first."""
         market = self.get_object()
-        return self.answer(MarketRevision.objects.for_market(market), market, REVISIONS)
+        return self.of_market(MarketRevision.objects.for_market(market), market, REVISIONS)
 
     @extend_schema(
         parameters=[
@@ -181,7 +219,7 @@ class MarketHistory(InFormats, GenericViewSet[Any]):
         window, source = asked_for["window"], asked_for["source"] or None
         found = observed.candlesticks(market, window, source=source)
         if self.form in formats.FILES:
-            return self.file(found, market, CANDLESTICKS)
+            return self.file(found, CANDLESTICKS, name=market.ticker)
         if self.form == formats.Columns.format:
             drawn = found.lists(CANDLESTICKS.chart, first=MOST_BUCKETS)
             return Response({"columns": drawn.columns, "next": None})
@@ -232,42 +270,9 @@ class MarketHistory(InFormats, GenericViewSet[Any]):
         found = coverage(self.get_object(), window["start"], window["end"])
         return Response(rows.CoverageSerializer(found).data)
 
-    # --- in the form that was asked for ---------------------------------------------------------
-
-    @property
-    def form(self) -> str:
-        return str(self.request.accepted_renderer.format)
-
-    def answer(self, found: QuerySet[Any], market: Market, series: Series) -> HttpResponseBase:
-        """The rows that the query asks for, in the form it asks for."""
-        listed = self.filter_queryset(streams.of_market(found, market, series.columns))
-        if self.form in formats.FILES:
-            whole = SeriesOfTime().whole(listed, self.request)
-            return self.file(Selection.of(whole, series.columns), market, series)
-        if self.form == formats.Columns.format:
-            return self.chart(listed, series)
-        pages = SeriesOfTime()
-        page = pages.paginate_queryset(
-            listed, self.request, fetch=lambda page: Selection.of(page, series.columns).json()
-        )
-        return pages.get_paginated_response(page)
-
-    def chart(self, listed: QuerySet[Any, Any], series: Series) -> Response:
-        pages = Columnar()
-
-        def drawn(page: QuerySet[Any, Any], first: int) -> Lists:
-            found = Selection.of(page, series.columns)
-            return found.lists(series.chart, first=first, place=pages.order)
-
-        columns = pages.paginate_lists(listed, self.request, fetch=drawn)
-        return Response({"columns": columns, "next": pages.next_link()})
-
-    def file(self, found: Selection, market: Market, series: Series) -> StreamingHttpResponse:
-        content: Iterator[bytes] = iter(())
-        if self.request.method != "HEAD":
-            content = _file(found, self.form)
-        name = f"{market.ticker}-{series.name}"
-        return formats.sent(content, self.request.accepted_renderer, name=name)
+    def of_market(self, found: QuerySet[Any], market: Market, series: Series) -> HttpResponseBase:
+        listed = streams.of_market(found, market, series.columns)
+        return self.answer(listed, series, name=market.ticker)
 
 
 def _file(found: Selection, form: str) -> Iterator[bytes]:

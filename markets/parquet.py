@@ -39,6 +39,8 @@ STORED = {
     "numeric(6,4)": PRICE,
     "numeric(7,6)": pa.decimal128(7, 6),
     "numeric(18,2)": COUNT,
+    "numeric(18,4)": pa.decimal128(18, 4),
+    "numeric(18,6)": pa.decimal128(18, 6),
     "numeric(6,4)[]": pa.list_(PRICE),
     "numeric(18,2)[]": pa.list_(COUNT),
 }
