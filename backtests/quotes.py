@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ EPOCH_DAY = EPOCH.toordinal()  # days from the year 1 on, as backtrader counts t
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+N = TypeVar("N", bound=np.generic)
 
 
 def microseconds(instant: datetime) -> int:
@@ -191,7 +192,7 @@ class Seen:
     def tradable(self) -> Bools:
         return self.quotes.tradable
 
-    def in_time(self, values: Ints) -> Ints:
+    def in_time(self, values: NDArray[N]) -> NDArray[N]:
         """One value for each row here, put into the order of `Quotes`."""
         ordered = np.empty_like(values)
         ordered[self.order] = values

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import backtrader as bt
 
 from backtests.execution import HOLD
-from backtests.quotes import DAY, EPOCH_DAY, Ints, Seen
+from backtests.quotes import DAY, EPOCH_DAY, Floats, Ints, Seen
 from backtests.strategies import parameters
 from backtests.strategies.parameters import Parameter, Schema, Value
 
@@ -70,8 +70,8 @@ class Signal:
         """
         raise NotImplementedError
 
-    def probabilities(self, seen: Seen) -> Any:
-        """What the strategy takes the chance of YES to be at each row, where it states one."""
+    def probabilities(self, seen: Seen) -> Floats | None:
+        """What it takes the chance of YES to be at each row, NaN where it does not say."""
         return None
 
 

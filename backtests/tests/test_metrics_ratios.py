@@ -3,7 +3,7 @@ import math
 import empyrical
 import numpy as np
 import pytest
-import scipy.stats  # type: ignore[import-untyped]
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 

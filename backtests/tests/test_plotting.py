@@ -1,5 +1,6 @@
 """Pictures are made without a screen."""
 
+import numpy as np
 import pytest
 
 from backtests import engine
@@ -24,9 +25,9 @@ def test_a_picture_shows_each_fill_and_needs_no_screen(tmp_path, monkeypatch):
     outcome = engine.run(universe, Turning, rules, Fills.EXPECTED, cash=100 * MONEY).outcome
     figure = plot(universe, outcome, "T0")
     bought, sold = figure.axes[0].collections[1:]
-    assert [point[1] for point in bought.get_offsets()] == [0.44]
-    assert [point[1] for point in sold.get_offsets()] == [0.42]
-    assert tuple(bought.get_facecolor()[0]) != tuple(sold.get_facecolor()[0])
+    assert np.array(bought.get_offsets())[:, 1].tolist() == [0.44]
+    assert np.array(sold.get_offsets())[:, 1].tolist() == [0.42]
+    assert not np.array_equal(bought.get_facecolor(), sold.get_facecolor())
     figure.savefig(tmp_path / "run.png")
     assert (tmp_path / "run.png").stat().st_size > 5_000
 
