@@ -4,7 +4,6 @@ Where a market was recorded live, from its first such snapshot to its last, back
 left out unless they alone are asked for: a candle's close is coarser than what was seen.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -268,18 +267,3 @@ def _terms(market: Market, tariff: Sequence[FeeTerms]) -> tuple[Terms, ...]:
             f"What {market.ticker} costs is not known: {reason}. The recorder reads the terms of"
             f" {series} from the exchange; until they are on record, leave the series out.",
         ) from None
-
-
-# --- fingerprints -------------------------------------------------------------------------------
-
-
-def fingerprint(universe: Universe) -> dict[str, str]:
-    """SHA-256 of each part that a run rests on."""
-    quotes = hashlib.sha256()
-    for field in fields(Quotes):
-        quotes.update(np.ascontiguousarray(getattr(universe.quotes, field.name)))
-    parts = ("listings", "settlements", "terms")
-    return {"quotes": quotes.hexdigest()} | {
-        part: hashlib.sha256(repr(list(getattr(universe, part))).encode()).hexdigest()
-        for part in parts
-    }

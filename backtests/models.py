@@ -185,7 +185,7 @@ class BacktestExecution(models.Model):
         decimal_places=4,
         null=True,
         blank=True,
-        help_text="Orders may be refused for it.",
+        help_text="What a settlement has none of, and an order may be refused for.",
     )
     settlement_value = models.DecimalField(max_digits=7, decimal_places=6, null=True, blank=True)
     fee = models.DecimalField(max_digits=18, decimal_places=6)
@@ -224,8 +224,8 @@ class BacktestExecution(models.Model):
                 name="backtest_execution_adds_up",
             ),
             models.CheckConstraint(
-                condition=Q(kind="settled")
-                ^ Q(settlement_value=None, price__isnull=False, order__isnull=False),
+                condition=Q(kind="settled", settlement_value__isnull=False, order=None)
+                | (~Q(kind="settled") & Q(settlement_value=None, order__isnull=False)),
                 name="backtest_execution_settled_has_a_value",
             ),
             models.CheckConstraint(

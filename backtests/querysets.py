@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 from django.db import connection, models, transaction
 from django.db.models import Case, F, Q, Value, When
+
+from backtests.audit import Line
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -35,32 +36,7 @@ class Heard(StrEnum):
     TAKEN = "taken"  # given up for lost: somebody else has it now, or it has ended
 
 
-class Line(NamedTuple):
-    """One execution, in the order of `COLUMNS`."""
-
-    number: int
-    at: datetime
-    kind: str
-    ticker: str
-    order: int | None
-    outcome_side: str
-    book_side: str
-    contracts: Decimal
-    price: Decimal | None
-    settlement_value: Decimal | None
-    fee: Decimal
-    liquidity: str
-    reason: str
-    cash_change: Decimal
-    cash: Decimal
-    position: Decimal
-    quote_at: datetime | None
-    yes_bid: Decimal | None
-    yes_ask: Decimal | None
-    yes_bid_size: Decimal | None
-    yes_ask_size: Decimal | None
-
-
+# The columns of `audit.Line`.
 COLUMNS = tuple("count" if name == "contracts" else name for name in Line._fields)
 
 

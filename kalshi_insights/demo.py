@@ -188,6 +188,7 @@ def _demonstrate(plan: Plan) -> NoReturn:
         _start_web(children, plan.port)
         _announce(plan, children, clock, keys)
         _start_worker(children, "work")
+        _start_worker(children, "backtests")
         if exchange:
             _start_recording_past(children, clock)
         _stay(children, plan.seconds)

@@ -134,6 +134,11 @@ RAW_PAYLOAD_HOURS = _number("RAW_PAYLOAD_HOURS", 6, least=0, most=8_760)
 _ARCHIVE = BASE_DIR / "var" / ("archive-simulated" if SIMULATED else "archive")
 ARCHIVE_PATH = Path(env.str("ARCHIVE_PATH", default=str(_ARCHIVE)))
 
+# --- Backtests ----------------------------------------------------------------------------------
+
+# After so many seconds a run has failed.
+BACKTEST_SECONDS = _number("BACKTEST_SECONDS", 900, least=1, most=86_400)
+
 # --- Django -------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
@@ -248,7 +253,11 @@ X_FRAME_OPTIONS = "DENY"
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "work"
-CELERY_TASK_ROUTES = {"markets.tasks.poll_markets": {"queue": "recorder"}}
+CELERY_TASK_ROUTES = {
+    "markets.tasks.poll_markets": {"queue": "recorder"},
+    # They take minutes, and nothing else should wait for them.
+    "backtests.tasks.run_backtest": {"queue": "backtests"},
+}
 CELERY_TIMEZONE = "UTC"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
@@ -277,6 +286,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "markets.tasks.archive_days",
         "schedule": 3600.0,
         "options": {"expires": 3000.0},
+    },
+    "pick-up-backtests": {
+        "task": "backtests.tasks.pick_up_backtests",
+        "schedule": 60.0,
+        "options": {"expires": 50.0},
     },
 }
 

@@ -1,0 +1,64 @@
+"""What a result rests on, told by hashes: so that it can be said what has changed since."""
+
+import hashlib
+import inspect
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from backtests import strategies
+from backtests.quotes import Quotes, Universe
+
+HERE = Path(__file__).resolve().parent
+# What decides about a result, apart from the strategy.
+RULES = (
+    "quotes.py", "timelines.py", "loading.py", "execution.py", "ledger.py", "kernel.py",
+    "signals.py", "engine/*.py", "metrics/*.py", "strategies/base.py", "strategies/parameters.py",
+)  # fmt: skip
+LIBRARIES = ("numpy", "numba", "backtrader")
+
+
+def of_data(universe: Universe) -> dict[str, str]:
+    """SHA-256 of each part of a universe."""
+    quotes = hashlib.sha256()
+    for field in fields(Quotes):
+        quotes.update(np.ascontiguousarray(getattr(universe.quotes, field.name)))
+    parts = ("listings", "settlements", "terms")
+    return {"quotes": quotes.hexdigest()} | {
+        part: hashlib.sha256(repr(list(getattr(universe, part))).encode()).hexdigest()
+        for part in parts
+    }
+
+
+def of_code(kind: strategies.Kind) -> dict[str, str]:
+    """SHA-256 of the rules and of the strategy, and the versions of what computes."""
+    rules = sorted(path for pattern in RULES for path in HERE.glob(pattern))
+    own = inspect.getsourcefile(kind)
+    return {
+        "rules": _of_files([*rules, HERE.parent / "markets" / "fees.py"]),
+        "strategy": _of_files([Path(own)] if own else []),
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+    }
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Under which names two fingerprints differ; with both values where people can read them."""
+    found = []
+    for name in sorted(before.keys() | now.keys()):
+        was, is_now = before.get(name, "nothing"), now.get(name, "nothing")
+        if was != is_now:
+            is_hash = len(was) == len(is_now) == 64
+            found.append(name if is_hash else f"{name} ({was}, now {is_now})")
+    return found
+
+
+def _of_files(paths: Iterable[Path]) -> str:
+    found = hashlib.sha256()
+    for path in paths:
+        found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()
