@@ -11,6 +11,25 @@ from backtests.strategies.mean_reversion import MeanReversion
 from backtests.strategies.momentum import Momentum
 from backtests.strategies.random_entry import RandomEntry
 
+__all__ = [
+    "STRATEGIES",
+    "YARDSTICKS",
+    "AlwaysFavourite",
+    "AlwaysNo",
+    "DoNothing",
+    "ExclusiveArbitrage",
+    "FadeLongshots",
+    "FavouriteHold",
+    "Kind",
+    "MeanReversion",
+    "Momentum",
+    "RandomEntry",
+    "Signal",
+    "Strategy",
+    "UnknownStrategy",
+    "find",
+]
+
 Kind = type[Signal] | type[Strategy]
 
 STRATEGIES: dict[str, Kind] = {

@@ -1,6 +1,7 @@
 """Strategies that know no future, some of which look as if they did."""
 
 import random
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -14,6 +15,7 @@ from backtests.strategies import (
     ExclusiveArbitrage,
     FadeLongshots,
     FavouriteHold,
+    Kind,
     MeanReversion,
     Momentum,
     RandomEntry,
@@ -109,7 +111,7 @@ class SpendsWhatItHas(Strategy):
                 self.sell(data=feed, size=9)
 
 
-CLEAN = [
+CLEAN: list[tuple[Kind, dict[str, Any]]] = [
     (FadeLongshots, {"ceiling": 0.5, "belief": 0.9, "edge": -0.1, "widest": 1.0}),
     (FavouriteHold, {"threshold": 0.6, "hours_most": 1_000, "edge": -0.1}),
     (MeanReversion, {"window": 8, "enter": 1.0}),

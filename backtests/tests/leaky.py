@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,11 @@ def signal(targets: Callable[[Seen], Ints]) -> type[Signal]:
     return type(
         targets.__name__,
         (Signal,),
-        {"name": targets.__name__, "targets": lambda self, seen: targets(seen)},
+        {
+            "name": targets.__name__,
+            "version": "1",
+            "targets": lambda self, seen: targets(seen),
+        },
     )
 
 
@@ -128,7 +133,7 @@ def end_of_the_market_before(seen):
 
 @signal
 def line_through_everything(seen):
-    def fitted(mid: Floats) -> Floats:
+    def fitted(mid):
         rows = np.arange(len(mid))
         return np.polyval(np.polyfit(rows, np.nan_to_num(mid), 1), rows) if len(mid) > 2 else mid
 
@@ -166,7 +171,7 @@ def only_before_big_moves(seen):
 
 @signal
 def settlements_in_a_frame_above(seen):
-    frame = sys._getframe(1)
+    frame: Any = sys._getframe(1)
     while "universe" not in frame.f_locals:
         frame = frame.f_back
     ends = frame.f_locals["universe"].settlements
