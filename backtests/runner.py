@@ -56,7 +56,7 @@ class Watch:
         now = time.monotonic()
         if now > self.deadline:
             raise OutOfTime(
-                f"It took longer than {settings.BACKTEST_SECONDS:g} seconds. Choose fewer markets"
+                f"It took longer than {settings.BACKTEST_SECONDS:,} seconds. Choose fewer markets"
                 " or a shorter time, or raise BACKTEST_SECONDS."
             )
         self.also(progress, doing)

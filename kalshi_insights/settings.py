@@ -137,7 +137,7 @@ ARCHIVE_PATH = Path(env.str("ARCHIVE_PATH", default=str(_ARCHIVE)))
 # --- Backtests ----------------------------------------------------------------------------------
 
 # After so many seconds a run has failed.
-BACKTEST_SECONDS = _number("BACKTEST_SECONDS", 900, least=1, most=86_400)
+BACKTEST_SECONDS = int(_number("BACKTEST_SECONDS", 900, least=1, most=86_400))
 
 # --- Django -------------------------------------------------------------------------------------
 
@@ -336,6 +336,7 @@ SPECTACULAR_SETTINGS = {
     ],
     "ENUM_NAME_OVERRIDES": {
         "MarketStatus": "markets.models.Status",
+        "BacktestStatus": "backtests.models.Status",
         "RecordingStatus": "markets.freshness.STATES",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
