@@ -26,7 +26,6 @@ from wsgiref.types import WSGIApplication
 from django.core.wsgi import get_wsgi_application
 from django.test import RequestFactory, override_settings
 from django.urls import path
-from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import serializers
 from rest_framework.mixins import ListModelMixin
 from rest_framework.renderers import JSONRenderer
@@ -227,7 +226,6 @@ class PlainMarketSerializer(serializers.ModelSerializer[Market]):
 class PlainMarkets(ListModelMixin, GenericViewSet[Market]):
     queryset = Market.objects.select_related("event__series").order_by("ticker")
     serializer_class = PlainMarketSerializer
-    filter_backends = [DjangoFilterBackend]
     filterset_class = MarketListFilter
     pagination_class = LimitSkip
     renderer_classes = [JSONRenderer]
