@@ -72,6 +72,7 @@ def main() -> None:
         for name, address in reads.items():
             tell_whole(name, under_load(web.port, address), floor)
         tell_whole("all of these in turn", under_load(web.port, in_turn([*reads.values()])), floor)
+    responses("the root", lambda n: ROOT)  # loads what a process loads once
     for name, address in reads.items():
         tell_database(name, address)
     compare_throughput()
