@@ -122,6 +122,32 @@ class Universe:
     settlements: Sequence[Settlement | None]
     terms: Sequence[Sequence[Terms]]
 
+    def of(self, places: Sequence[int]) -> "Universe":
+        """Some of the markets, in the order in which they are named."""
+        renamed = np.full(len(self.listings), MISSING)
+        renamed[list(places)] = np.arange(len(places))
+        market = renamed[self.quotes.market]
+        kept = np.flatnonzero(market != MISSING)
+        # Rows of one instant go by market, whose order may be another now.
+        kept = kept[np.lexsort((market[kept], self.quotes.at[kept]))]
+        return Universe(
+            replace(self.quotes.taken(kept), market=market[kept]),
+            *(
+                [column[place] for place in places]
+                for column in (self.listings, self.settlements, self.terms)
+            ),
+        )
+
+    def apart(self, at: int) -> "tuple[Universe, Universe]":
+        """The markets that had been paid by an instant, and those first seen from it on.
+
+        What was open across it belongs to neither: its outcome would tell of the other side.
+        """
+        first = np.full(len(self.listings), np.iinfo(np.int64).max)
+        np.minimum.at(first, self.quotes.market, self.quotes.at)
+        paid = [s is not None and s.paid_at <= at for s in self.settlements]
+        return self.of(np.flatnonzero(paid).tolist()), self.of(np.flatnonzero(first >= at).tolist())
+
 
 class Seen:
     """Quotes as arrays for strategies: market by market, each in the order of time.

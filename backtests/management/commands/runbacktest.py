@@ -43,25 +43,10 @@ class Command(BaseCommand):
         add = parser.add_argument
         add("strategy", nargs="?", default="", help="its name; --list shows them all")
         add("--list", action="store_true", help="show every strategy with its parameters")
-        add("--series", nargs="+", action="extend", default=[], help="all markets of these series")
-        add("--event", nargs="+", action="extend", default=[], help="all markets of these events")
-        add("--ticker", nargs="+", action="extend", default=[], help="these markets")
-        add("--start", default="", help="a day (UTC) or an instant: 2026-11-01T12:00Z")
-        add("--end", default="", help="the first instant that is left out, written the same (now)")
-        add("--sources", default=Sources.BEST, choices=Sources.values, help="which snapshots count")
+        add_choice(parser)
         add("--param", action="append", default=[], metavar="NAME=VALUE", help="of the strategy")
-        add("--cash", default="10000", help="dollars to begin with (10000)")
         add("--engine", default="", choices=["", *Engine.values], help="(the faster one that can)")
-        add("--latency-snapshots", type=int, default=USUAL.latency_snapshots,
-            help="books of its market that an order lets pass (1)")  # fmt: skip
-        add("--latency-seconds", type=float, default=USUAL.latency_seconds, help="and time (0)")
-        add("--patience-seconds", type=float, default=USUAL.patience_seconds,
-            help="after which an order that met no book is given up (7200)")  # fmt: skip
-        add("--assumed-size", type=int, help="contracts, where the record shows no size")
-        add("--position-limit", type=int, help="contracts of one market")
-        add("--make", action="store_true", help="join the own side's best price and wait")
-        add("--broker", dest="through_broker", action="store_true",
-            help="fees of an account with a broker, in whole cents")  # fmt: skip
+        add_execution(parser)
         add("--json", action="store_true", help="print the result as JSON")
         add("--save", action="store_true", default=True, help="store it (the default)")
         add("--no-save", dest="save", action="store_false", help="store nothing")
@@ -96,6 +81,33 @@ class Command(BaseCommand):
         if result.status != Status.DONE:
             number = f"Backtest {result.pk} " if result.pk else "It "
             raise CommandError(f"{number}{result.status}: {result.error}", returncode=FAILED)
+
+
+def add_choice(parser: ArgumentParser) -> None:
+    """Which markets, what time and how much money."""
+    add = parser.add_argument
+    add("--series", nargs="+", action="extend", default=[], help="all markets of these series")
+    add("--event", nargs="+", action="extend", default=[], help="all markets of these events")
+    add("--ticker", nargs="+", action="extend", default=[], help="these markets")
+    add("--start", default="", help="a day (UTC) or an instant: 2026-11-01T12:00Z")
+    add("--end", default="", help="the first instant that is left out, written the same (now)")
+    add("--sources", default=Sources.BEST, choices=Sources.values, help="which snapshots count")
+    add("--cash", default="10000", help="dollars to begin with (10000)")
+
+
+def add_execution(parser: ArgumentParser) -> None:
+    """How orders meet the books."""
+    add = parser.add_argument
+    add("--latency-snapshots", type=int, default=USUAL.latency_snapshots,
+        help="books of its market that an order lets pass (1)")  # fmt: skip
+    add("--latency-seconds", type=float, default=USUAL.latency_seconds, help="and time (0)")
+    add("--patience-seconds", type=float, default=USUAL.patience_seconds,
+        help="after which an order that met no book is given up (7200)")  # fmt: skip
+    add("--assumed-size", type=int, help="contracts, where the record shows no size")
+    add("--position-limit", type=int, help="contracts of one market")
+    add("--make", action="store_true", help="join the own side's best price and wait")
+    add("--broker", dest="through_broker", action="store_true",
+        help="fees of an account with a broker, in whole cents")  # fmt: skip
 
 
 def asked(options: dict[str, Any], *, now: datetime) -> Asked:

@@ -1,0 +1,65 @@
+"""Parts of a universe."""
+
+import numpy as np
+import pytest
+
+from backtests import kernel
+from backtests.execution import Execution, Fills
+from backtests.quotes import MONEY, Seen
+from backtests.strategies import find
+from backtests.tests.worlds import a_world
+
+
+@pytest.fixture(scope="module")
+def universe():
+    return a_world(7, markets=9)
+
+
+def rows_of(universe, place):
+    return universe.quotes.taken(universe.quotes.market == place)
+
+
+def test_some_of_the_markets_keep_what_is_theirs(universe):
+    part = universe.of([4, 1])
+    assert [each.ticker for each in part.listings] == [
+        universe.listings[4].ticker,
+        universe.listings[1].ticker,
+    ]
+    assert part.settlements == [universe.settlements[4], universe.settlements[1]]
+    for place, before in enumerate((4, 1)):
+        ours, theirs = rows_of(part, place), rows_of(universe, before)
+        assert np.array_equal(ours.at, theirs.at)
+        assert np.array_equal(ours.bid, theirs.bid)
+
+
+def test_rows_of_one_instant_go_by_their_new_places(universe):
+    quotes = universe.of([8, 5, 2, 0]).quotes
+    places = list(zip(quotes.at.tolist(), quotes.market.tolist(), strict=True))
+    assert places == sorted(places)
+
+
+def test_a_market_alone_trades_as_it_did_among_others(universe):
+    signal = find("always-no")()
+
+    def cash_after(part):
+        seen = Seen(part.quotes, part.listings)
+        targets = seen.in_time(signal.targets(seen))
+        run = kernel.run(part, targets, Execution(), Fills.EXPECTED, cash=10**6 * MONEY)
+        return run.cash - 10**6 * MONEY
+
+    alone = [cash_after(universe.of([place])) for place in range(len(universe.listings))]
+    assert sum(alone) == cash_after(universe)
+    assert any(alone)
+
+
+def test_what_was_open_across_an_instant_is_on_neither_side_of_it(universe):
+    paid = sorted(each.paid_at for each in universe.settlements if each)
+    at = paid[2]
+    earlier, later = universe.apart(at)
+    assert len(earlier.listings) == 3
+    assert all(each.paid_at <= at for each in earlier.settlements)
+    assert not len(later.quotes) or later.quotes.at.min() >= at
+    assert not {each.ticker for each in earlier.listings} & {e.ticker for e in later.listings}
+    begun, _ = universe.apart(0)
+    _, all_of_it = universe.apart(0)
+    assert (len(begun.listings), len(all_of_it.listings)) == (0, 9)
