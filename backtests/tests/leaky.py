@@ -179,19 +179,9 @@ def settlements_in_a_frame_above(seen):
     return np.where(won[seen.market], 5, HOLD)
 
 
-class WhatWasSeenInOtherRuns(Signal):
-    """Remembers every price it was ever shown."""
-
-    name = "memory"
-    memory: dict[tuple[str, int], float] = {}
-
-    def targets(self, seen):
-        tickers = [seen.listings[place].ticker for place in seen.market.tolist()]
-        later = zip(tickers, (seen.at + STEP).tolist(), strict=True)
-        ahead = np.array([self.memory.get(key, np.nan) for key in later])
-        now = zip(tickers, seen.at.tolist(), strict=True)
-        self.memory.update(zip(now, seen.mid.tolist(), strict=True))
-        return sided(ahead - seen.mid)
+@signal
+def markets_yet_to_come(seen):
+    return np.full(len(seen), 5 if len(seen.listings) > 3 else HOLD)
 
 
 class QuotesOfTheBroker(Strategy):
@@ -253,6 +243,7 @@ LEAKY = [
     only_towards_the_end,
     only_before_big_moves,
     settlements_in_a_frame_above,
+    markets_yet_to_come,
     QuotesOfTheBroker,
     SettlementsOfTheBroker,
     FeedsThatAreYetToBegin,

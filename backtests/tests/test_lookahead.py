@@ -9,8 +9,8 @@ from backtests.quotes import Seen
 from backtests.strategies import STRATEGIES, DoNothing
 from backtests.strategies.base import Signal
 from backtests.tests.clean import CLEAN
-from backtests.tests.leaky import LEAKY, WhatWasSeenInOtherRuns, signal
-from backtests.tests.worlds import a_world
+from backtests.tests.leaky import LEAKY, sided, signal
+from backtests.tests.worlds import STEP, a_world
 
 WORLD = a_world(4, rows=150)
 SMALL = a_world(4, markets=3, rows=80)
@@ -71,7 +71,18 @@ def test_dice_without_a_seed_are_no_look_ahead():
 
 
 def test_what_a_strategy_remembers_from_other_runs_is_found():
-    assert checked(WhatWasSeenInOtherRuns).verdict != Verdict.CLEAN
+    remembered: dict[tuple[str, int], float] = {}
+
+    @signal
+    def remembers(seen):
+        tickers = [seen.listings[place].ticker for place in seen.market.tolist()]
+        rows = list(zip(tickers, seen.at.tolist(), seen.mid.tolist(), strict=True))
+        ahead = [remembered.get((ticker, at + STEP), np.nan) for ticker, at, _ in rows]
+        for ticker, at, mid in rows:
+            remembered.setdefault((ticker, at), mid)
+        return sided(np.array(ahead) - seen.mid)
+
+    assert checked(remembers).verdict != Verdict.CLEAN
 
 
 def test_a_strategy_that_looks_at_its_neighbour_minds_other_markets():
@@ -139,12 +150,15 @@ def test_a_strategy_that_decides_nothing_is_clean_and_the_report_says_what_that_
 
 
 def test_a_record_that_is_cut_off_has_nothing_from_later():
-    at = int(WORLD.quotes.at[200])
+    at = int(WORLD.quotes.at[5])
     cut = cut_off(WORLD, at)
 
     assert cut.universe.quotes.at.max() == at
     assert cut.universe.quotes.at.base is None
-    assert len(cut.universe.listings) == len(np.unique(WORLD.quotes.until(at).market))
+    assert [listing.ticker for listing in cut.universe.listings] == [
+        WORLD.listings[place].ticker for place in np.unique(WORLD.quotes.until(at).market)
+    ]
+    assert len(cut.universe.listings) < len(WORLD.listings)
     assert not any(cut.universe.settlements)
     assert all(t.since <= at for terms in cut.universe.terms for t in terms)
 

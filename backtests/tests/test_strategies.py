@@ -111,10 +111,12 @@ def test_no_quotes_make_no_trouble(kind):
 
 
 def test_longshots_are_sold_where_they_are_dearer_than_their_chance():
-    quotes = books((7, 9), (1, 2), (39, 41), (7, 17), (5, 11), (7, None))
+    cheap_and_dear, too_cheap, no_longshot = (7, 9), (1, 2), (39, 41)
+    too_wide, not_dear, one_sided = (7, 17), (2, 7), (7, None)
+    quotes = books(cheap_and_dear, too_cheap, no_longshot, too_wide, not_dear, one_sided)
 
-    # Cheap and dear; too cheap; no longshot; too wide; not dear enough; one-sided.
-    wanted = targets(FadeLongshots, quotes, ceiling=0.15, floor=0.02, belief=0.5, edge=0.02)
+    wanted = targets(FadeLongshots, quotes, ceiling=0.15, floor=0.02, belief=0.5, edge=0.0)
+
     assert wanted == [-10, None, None, None, None, None]
 
 
@@ -148,6 +150,11 @@ def test_the_favourite_is_bought_on_either_side():
 
 def test_a_favourite_that_costs_its_chance_is_left_alone():
     assert targets(FavouriteHold, books((90, 92)), belief=1.0, edge=0.0) == [None]
+
+
+def test_a_favourite_is_not_bought_after_its_close_was_due():
+    assert targets(FavouriteHold, books((90, 92), close_in=0), belief=0.5) == [10]
+    assert targets(FavouriteHold, books((90, 92), close_in=-HOUR), belief=0.5) == [None]
 
 
 def test_a_favourites_chance_is_what_the_other_side_leaves():
@@ -273,10 +280,10 @@ def an_event(*bids, exclusive=True, **columns):
     )
 
 
-def arbitrage(universe, **parameters):
+def arbitrage(universe, *, latency_snapshots=1, **parameters):
     run = engine.run(
-        universe, ExclusiveArbitrage, Execution(), Fills.PESSIMISTIC,
-        cash=1_000 * MONEY, parameters=parameters,
+        universe, ExclusiveArbitrage, Execution(latency_snapshots=latency_snapshots),
+        Fills.PESSIMISTIC, cash=1_000 * MONEY, parameters=parameters,
     )  # fmt: skip
     return run.outcome
 
@@ -287,6 +294,12 @@ def test_no_of_every_leg_is_bought_once():
     assert outcome.positions == {0: -1_000, 1: -1_000, 2: -1_000}
     kinds = outcome.journal[:, JOURNAL.index("kind")].tolist()
     assert kinds == [Kind.ORDER] * 3 + [Kind.FILL] * 3
+
+
+def test_no_bundle_is_ordered_while_one_is_on_its_way():
+    kinds = arbitrage(an_event(40, 40, 30), latency_snapshots=2).journal[:, JOURNAL.index("kind")]
+
+    assert kinds.tolist() == [Kind.ORDER] * 3 + [Kind.FILL] * 3
 
 
 def test_a_bundle_gains_whichever_leg_wins():
