@@ -11,7 +11,6 @@ from backtests.quotes import (
     MISSING,
     SECOND,
     Ints,
-    Quotes,
     Settlement,
     Universe,
     instant,
@@ -34,11 +33,9 @@ class Alternative:
 
 def cut_off(universe: Universe, at: int) -> Alternative:
     """What was known at an instant: no later quote, market, settlement or fee."""
-    quotes = universe.quotes
-    # A copy, which does not lead back to the whole.
-    quotes = quotes.taken(np.arange(np.searchsorted(quotes.at, at, side="right")))
-    places = np.unique(quotes.market)
-    cut = _among(replace(universe, quotes=quotes), places)
+    known = universe.quotes.until(at)
+    places = np.unique(known.market)
+    cut = replace(universe, quotes=known).of(places.tolist())
     cut = replace(
         cut,
         settlements=tuple(s if s and s.known_at <= at else None for s in cut.settlements),
@@ -93,7 +90,9 @@ def among_others(universe: Universe, rng: np.random.Generator) -> Alternative:
     there = np.unique(universe.quotes.market)
     places = rng.permutation(there)[: (len(there) + 1) // 2]
     last = int(universe.quotes.at[-1])
-    return Alternative(_among(universe, places), last, places, "where other markets are missing")
+    return Alternative(
+        universe.of(places.tolist()), last, places, "where other markets are missing"
+    )
 
 
 def renamed(universe: Universe) -> Alternative:
@@ -113,25 +112,6 @@ def renamed(universe: Universe) -> Alternative:
     )
     places, last = np.arange(len(listings)), int(universe.quotes.at[-1])
     return Alternative(replace(universe, listings=other), last, places, "under another name")
-
-
-def _among(universe: Universe, places: Ints) -> Universe:
-    """The markets at some places, in that order."""
-    standing = np.full(len(universe.listings), MISSING)
-    standing[places] = np.arange(len(places))
-    return Universe(
-        quotes=_placed(universe.quotes, standing),
-        listings=tuple(universe.listings[place] for place in places.tolist()),
-        settlements=tuple(universe.settlements[place] for place in places.tolist()),
-        terms=tuple(universe.terms[place] for place in places.tolist()),
-    )
-
-
-def _placed(quotes: Quotes, standing: Ints) -> Quotes:
-    """The rows of markets that stand somewhere, in the order of time and of their new places."""
-    market = standing[quotes.market]
-    moved = replace(quotes, market=market).taken(market != MISSING)
-    return moved.taken(np.lexsort((moved.market, moved.at)))
 
 
 def _other_side(prices: Ints) -> Ints:
