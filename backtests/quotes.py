@@ -132,10 +132,9 @@ class Universe:
         kept = kept[np.lexsort((market[kept], self.quotes.at[kept]))]
         return Universe(
             replace(self.quotes.taken(kept), market=market[kept]),
-            *(
-                [column[place] for place in places]
-                for column in (self.listings, self.settlements, self.terms)
-            ),
+            [self.listings[place] for place in places],
+            [self.settlements[place] for place in places],
+            [self.terms[place] for place in places],
         )
 
     def apart(self, at: int) -> "tuple[Universe, Universe]":
