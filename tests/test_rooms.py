@@ -9,7 +9,27 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("kalshi_insights", "markets", "backtests")
 
-PURE = ("markets/prices.py", "markets/fees.py", "markets/kalshi/", "markets/simulator/")
+PURE = (
+    "markets/prices.py",
+    "markets/fees.py",
+    "markets/kalshi/",
+    "markets/simulator/",
+    "backtests/quotes.py",
+    "backtests/execution.py",
+    "backtests/ledger.py",
+    "backtests/tables.py",
+    "backtests/kernel.py",
+    "backtests/engine/",
+    "backtests/strategies/",
+    "backtests/signals.py",
+    "backtests/metrics/",
+    "backtests/lookahead.py",
+    "backtests/alternatives.py",
+    "backtests/grids.py",
+    "backtests/trials.py",
+    "backtests/timelines.py",
+    "backtests/audit.py",
+)
 DATA = (
     "markets/models/",
     "markets/querysets.py",
@@ -24,6 +44,10 @@ DATA = (
     "markets/reads.py",
     "markets/observed.py",
     "markets/streams.py",
+    "backtests/models.py",
+    "backtests/querysets.py",
+    "backtests/choosing.py",
+    "backtests/loading.py",
 )
 WORKFLOWS = (
     "markets.recorder",
@@ -89,7 +113,9 @@ def test_there_is_something_to_look_at():
 def test_a_room_imports_nothing_above_it(path):
     names = imported(path)
     if belongs(path, PURE):
-        assert not within(names, ("django", "rest_framework", "celery", "markets.models"))
+        assert not within(
+            names, ("django", "rest_framework", "celery", "markets.models", "backtests.models")
+        )
     if belongs(path, DATA):
         assert not within(
             names, (*WORKFLOWS, *OUTSIDE, *DOORS, "markets.views", "markets.viewsets")
@@ -105,8 +131,9 @@ def test_a_room_imports_nothing_above_it(path):
     [
         ("httpx", ("markets/kalshi/client.py",)),
         ("tenacity", ("markets/kalshi/client.py",)),
-        ("backtrader", ("backtests/engine.py", "backtests/strategies/")),
+        ("backtrader", ("backtests/engine/", "backtests/strategies/")),
         ("numba", ("backtests/kernel.py",)),
+        ("matplotlib", ("backtests/engine/plotting.py",)),
         ("pyarrow", ("markets/parquet.py", "markets/streams.py", "kalshi_insights/formats.py")),
         (
             "markets.simulator",
