@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
+from django.core.exceptions import EmptyResultSet
 from django.db import connection, models
 
 from markets import parquet
@@ -86,7 +87,10 @@ class Selection(NamedTuple):
 
 def json(rows: models.QuerySet[Any, Any]) -> list[msgspec.Raw]:
     """All that `values()` selects, as `Selection.json` writes it."""
-    return Selection.of(rows, _columns(rows)).json()
+    try:
+        return Selection.of(rows, _columns(rows)).json()
+    except EmptyResultSet:  # There is no SQL for nothing.
+        return []
 
 
 def _columns(rows: models.QuerySet[Any, Any]) -> Columns:

@@ -198,6 +198,10 @@ class TestColumns:
         assert (refused.status_code, list(refused.json()["details"])) == (400, ["format"])
 
 
+def test_rows_that_cannot_be_are_an_empty_page(market):
+    assert streams.json(Market.objects.none().rows(["ticker"])) == []
+
+
 def test_an_instant_in_json_has_six_digits_or_none(client, market):
     times = [row["timestamp"] for row in client.get(at(market)).json()["results"]]
     assert times == [
