@@ -6,6 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.routers import APIRootView, DefaultRouter
 
+from backtests.viewsets import BacktestViewSet, StrategyViewSet
 from kalshi_insights.errors import unknown_route
 from kalshi_insights.health import HealthView
 from markets.viewsets import (
@@ -15,6 +16,8 @@ from markets.viewsets import (
     SeriesViewSet,
     SnapshotViewSet,
 )
+
+LISTS = ("series", "events", "markets", "polls", "strategies", "backtests")
 
 
 class Root(APIRootView):
@@ -28,11 +31,18 @@ class Root(APIRootView):
             name: f"{here}markets/{{ticker}}/{name}/"
             for name in sorted(action.__name__ for action in MarketViewSet.get_extra_actions())
         }
+        of_a_run = {
+            name: f"{here}backtests/{{id}}/{name}/"
+            for name in sorted(action.__name__ for action in BacktestViewSet.get_extra_actions())
+        }
         return Response(
             {
-                **{name: f"{here}{name}/" for name in ("series", "events", "markets", "polls")},
+                **{name: f"{here}{name}/" for name in LISTS},
                 "market": f"{here}markets/{{ticker}}/",
                 **{f"market_{name}": address for name, address in of_a_market.items()},
+                "strategy": f"{here}strategies/{{name}}/",
+                "backtest": f"{here}backtests/{{id}}/",
+                **{f"backtest_{name}": address for name, address in of_a_run.items()},
                 "snapshot": f"{here}snapshots/{{uuid}}/",
                 "health": f"{here}health/",
                 "schema": f"{here}schema/",
@@ -53,6 +63,8 @@ router.register("events", EventViewSet, basename="event")
 router.register("markets", MarketViewSet, basename="market")
 router.register("snapshots", SnapshotViewSet, basename="snapshot")
 router.register("polls", PollViewSet, basename="poll")
+router.register("strategies", StrategyViewSet, basename="strategy")
+router.register("backtests", BacktestViewSet, basename="backtest")
 
 urlpatterns = [
     path("", include(router.urls)),

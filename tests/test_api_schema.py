@@ -15,9 +15,11 @@ from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 from model_bakery import baker
 from openapi_schema_validator import OAS30ReadValidator
+from rest_framework.authtoken.models import Token
 from schemathesis.checks import CHECKS
 from schemathesis.config import SchemathesisConfig
 
+from backtests.tests.making import a_backtest, a_fill
 from kalshi_insights.wsgi import application
 from markets.models import (
     EventRevision,
@@ -35,6 +37,8 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 TICKERS = {"series": "SKXRAIN", "events": "KXRAIN", "markets": "KXRAIN-26NOV20-T0.5"}
 POLL = 10**12
+TOKEN = "a" * 40
+NAMES = TICKERS | {"strategies": "fade-longshots"}
 
 
 @pytest.fixture
@@ -71,6 +75,9 @@ def on_record(db: None) -> Market:
         Trade, market=market, trade_id="a-trade", created_time=NOON, yes_price=Decimal("0.5")
     )
     baker.make(Poll, id=POLL, started_at=NOON, finished_at=None, error="lost")
+    baker.make(Token, key=TOKEN)
+    a_fill(a_backtest(id=POLL))
+    a_backtest("failed")
     a_run(datetime.now(UTC))
     a_pass("universe", NOON)
     return market
@@ -93,10 +100,15 @@ def pinned(described: dict[str, Any]) -> dict[str, Any]:
     described = copy.deepcopy(described)
     for path, operations in described["paths"].items():
         noun = path.split("/")[3]
-        for parameter in operations["get"].get("parameters", ()):
+        for parameter in [x for each in operations.values() for x in each.get("parameters", ())]:
             if parameter["in"] == "path" and noun != "snapshots":
-                parameter["schema"] = {"type": "string", "enum": [TICKERS.get(noun, str(POLL))]}
+                parameter["schema"] = {"type": "string", "enum": [NAMES.get(noun, str(POLL))]}
                 parameter.pop("example")
+    wanted = described["components"]["schemas"]["Asked"]["properties"]
+    for field, noun in (("series", "series"), ("events", "events"), ("tickers", "markets")):
+        wanted[field]["items"] = {"type": "string", "enum": [TICKERS[noun]]}
+    wanted["start"]["enum"] = [f"{NOON - MINUTE:%Y-%m-%dT%H:%M:%SZ}"]
+    wanted["end"]["enum"] = [f"{NOON + 9 * MINUTE:%Y-%m-%dT%H:%M:%SZ}"]
     return described
 
 
@@ -111,6 +123,9 @@ PLAIN = {"Accept-Encoding": "identity"}
 # What is well-formed may still be refused: a range that ends before it starts, an instant to come.
 UNFIT: list[Any] = [CHECKS.get_one("positive_data_acceptance")]
 
+# The token is the test's own, and real.
+OURS: Any = CHECKS.get_one("ignored_auth")
+
 
 @api.include(method="GET").parametrize()
 @pytest.mark.usefixtures("quiet", "on_record")
@@ -121,10 +136,27 @@ def test_every_answer_is_one_that_the_schema_describes(case: schemathesis.Case) 
         assert set(response.json()["details"]) & set(case.query)
 
 
-OPERATIONS = [(path, each["get"]) for path, each in SCHEMA["paths"].items()]
+@api.include(method="POST").parametrize()
+@pytest.mark.usefixtures("quiet", "on_record")
+def test_every_wish_is_granted_or_refused_as_the_schema_says(
+    case: schemathesis.Case,
+) -> None:
+    response = case.call(headers=PLAIN | {"Authorization": f"Token {TOKEN}"})
+    case.validate_response(response, excluded_checks=[*UNFIT, OURS])
 
 
-@pytest.mark.parametrize(("path", "operation"), OPERATIONS)
+@pytest.mark.usefixtures("quiet", "on_record")
+def test_nobody_writes_without_a_token(client: Client) -> None:
+    for path, each in SCHEMA["paths"].items():
+        if "post" in each:
+            assert client.post(address(path)).status_code == 401
+
+
+EVERY = [(path, each) for path, of in SCHEMA["paths"].items() for each in of.values()]
+OPERATIONS = [(path, each["get"]) for path, each in SCHEMA["paths"].items() if "get" in each]
+
+
+@pytest.mark.parametrize(("path", "operation"), EVERY)
 def test_every_operation_and_parameter_is_explained(path: str, operation: dict[str, Any]) -> None:
     assert operation["summary"]
     assert operation["description"]
@@ -146,11 +178,12 @@ def resolved(described: dict[str, Any]) -> dict[str, Any]:
     return {**described, "components": SCHEMA["components"]}
 
 
-@pytest.mark.parametrize(("path", "operation"), OPERATIONS)
+@pytest.mark.parametrize(("path", "operation"), EVERY)
 def test_every_answer_is_shown_by_an_example_that_fits(
     path: str, operation: dict[str, Any]
 ) -> None:
-    answer = operation["responses"]["200"]["content"]["application/json"]
+    [success] = operation["responses"].keys() & {"200", "202"}
+    answer = operation["responses"][success]["content"]["application/json"]
     assert answer["examples"]
     validator = OAS30ReadValidator(resolved(answer["schema"]))
     for example in answer["examples"].values():
@@ -177,7 +210,7 @@ NONSENSE = [
     "[]",
 ]
 # Whatever can be written is a word to look for, if it is not too long.
-FREE = {"q", "category", "series", "event", "tag", "fee_type"}
+FREE = {"q", "category", "series", "event", "tag", "fee_type", "ticker"}
 PARAMETERS = [
     (path, parameter)
     for path, operation in OPERATIONS
@@ -188,8 +221,8 @@ PARAMETERS = [
 
 def address(path: str) -> str:
     noun = path.split("/")[3]
-    name = TICKERS.get(noun, str(POLL))
-    for place in ("{ticker}", "{id}"):
+    name = NAMES.get(noun, str(POLL))
+    for place in ("{ticker}", "{id}", "{name}"):
         path = path.replace(place, name)
     return path.replace("{uuid}", str(MarketSnapshot.objects.values_list("id", flat=True)[0]))
 
@@ -214,7 +247,7 @@ def test_nonsense_is_refused_by_name(client: Client, path: str, parameter: dict[
 
 
 @pytest.mark.usefixtures("on_record")
-@pytest.mark.parametrize("path", SCHEMA["paths"])
+@pytest.mark.parametrize("path", [path for path, _ in OPERATIONS])
 def test_unknown_and_repeated_parameters_are_refused_by_name(client: Client, path: str) -> None:
     refusal = client.get(address(path), {"colour": "red"})
     assert named(refusal) == {"colour"}

@@ -1,0 +1,129 @@
+"""One answer of each kind, for the schema."""
+
+from markets.examples import Answer
+
+STRATEGY: Answer = {
+    "name": "fade-longshots",
+    "version": "1",
+    "kind": "signal",
+    "is_yardstick": False,
+    "summary": "Buys NO where YES is cheap and dearer than its chance, and holds it to settlement.",
+    "parameters": [
+        {
+            "name": "ceiling",
+            "type": "number",
+            "default": 0.15,
+            "minimum": 0.01,
+            "maximum": 0.5,
+            "choices": [],
+            "unit": "dollars",
+            "help": "YES at this midpoint or below is a longshot.",
+        }
+    ],
+}
+EXECUTION: Answer = {
+    "latency_snapshots": 1,
+    "latency_seconds": 0.0,
+    "patience_seconds": 7200.0,
+    "assumed_size": None,
+    "position_limit": None,
+    "make": False,
+    "through_broker": False,
+}
+REQUEST: Answer = {
+    "strategy": "fade-longshots",
+    "params": {"ceiling": 0.12},
+    "series": ["KXHIGHNY"],
+    "start": "2026-11-19T00:00:00Z",
+    "end": "2026-11-20T00:00:00Z",
+    "cash": "10000",
+}
+BRIEF: Answer = {
+    "id": 7,
+    "status": "done",
+    "progress": 1.0,
+    "doing": "",
+    "strategy": "fade-longshots",
+    "strategy_version": "1",
+    "params": {"ceiling": 0.12, "contracts": 10},
+    "series": ["KXHIGHNY"],
+    "events": [],
+    "tickers": [],
+    "start": "2026-11-19T00:00:00Z",
+    "end": "2026-11-20T00:00:00Z",
+    "cash": "10000.000000",
+    "engine": "kernel",
+    "created_at": "2026-11-20T12:00:00.412650Z",
+    "finished_at": "2026-11-20T12:00:02.918872Z",
+    "error": "",
+    "snapshots": 48210,
+    "markets": 6,
+    "final_cash": "10014.310000",
+    "pnl": "14.310000",
+    "verdict": "Earned $14.31 on $10,000.00 over 24 hours after $1.02 fees; 6 independent events:"
+    " too few to annualise.",
+}
+FIGURES = {
+    "days": 1.0,
+    "total_return": 0.001431,
+    "money": {"start_cash": 10_000_000_000, "fees": 1_020_000, "pnl": 14_310_000},
+    "drawdown": {"amount": 210_000, "share": 0.000021},
+    "events": {"traded": 6, "won": 5, "win_rate": 0.8333},
+}
+BACKTEST: Answer = {
+    **BRIEF,
+    "sources": "best",
+    "execution": EXECUTION,
+    "cancel_requested": False,
+    "claimed_at": "2026-11-20T12:00:00.511200Z",
+    "fees": {"account": "direct", "roundings": []},
+    "code_fingerprint": {"rules": "9f86d081884c7d65"},
+    "data_fingerprint": {"quotes": "60303ae22b998861"},
+    "figures": FIGURES,
+    "band": {"pessimistic": FIGURES, "expected": FIGURES, "optimistic": FIGURES},
+    "yardsticks": {"do-nothing": FIGURES},
+    "curve": {"t": [1795132800000, 1795219200000], "equity": [10_000_000_000, 10_014_310_000]},
+    "assumptions": ["When some results were known was assumed."],
+}
+EXECUTION_LINE: Answer = {
+    "number": 2,
+    "at": "2026-11-19T04:10:31.355077Z",
+    "kind": "fill",
+    "ticker": "KXHIGHNY-26NOV19-B52.5",
+    "order": 0,
+    "outcome_side": "no",
+    "book_side": "ask",
+    "count": "10.00",
+    "price": "0.1100",
+    "settlement_value": None,
+    "fee": "0.070000",
+    "liquidity": "taker",
+    "reason": "",
+    "cash_change": "-8.970000",
+    "cash": "9991.030000",
+    "position": "-10.00",
+    "quote_at": "2026-11-19T04:10:31.355077Z",
+    "yes_bid": "0.1100",
+    "yes_ask": "0.1300",
+    "yes_bid_size": "340.00",
+    "yes_ask_size": "90.00",
+}
+EQUITY: Answer = {
+    "columns": {
+        "t": [1795132800000, 1795219200000],
+        "equity": [10000.0, 10014.31],
+        "drawdown": [0.0, 0.0],
+    },
+    "next": None,
+}
+FOUND = (
+    "fees", "code_fingerprint", "data_fingerprint", "figures", "band", "yardsticks", "curve",
+)  # fmt: skip
+QUEUED: Answer = BACKTEST | {
+    "status": "queued",
+    "progress": 0.0,
+    **dict.fromkeys(("finished_at", "claimed_at", "snapshots", "markets", "final_cash", "pnl")),
+    **{name: {} for name in FOUND},
+    "verdict": "",
+    "assumptions": [],
+}

@@ -1,0 +1,93 @@
+"""Runs and their executions, made in a line."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+from django.contrib.auth.models import User
+from model_bakery import baker
+
+from backtests.examples import BACKTEST, EXECUTION_LINE
+from backtests.models import BacktestExecution, BacktestResult
+from markets.models import FeeChange, Market, MarketRevision, MarketSnapshot
+from markets.tests.making import a_market, a_snapshot
+
+NOON = datetime(2025, 11, 20, 12, tzinfo=UTC)
+ASKED = ("strategy", "strategy_version", "params", "execution")
+FOUND = ("figures", "band", "yardsticks", "curve", "verdict", "assumptions", "fees")
+
+
+def a_backtest(status: str = "done", **values: Any) -> BacktestResult:
+    """A run of an example's words; one that is done has its results."""
+    now = datetime.now(UTC)
+    known = {
+        name: BACKTEST[name] for name in ("strategy", "strategy_version", "params", "execution")
+    }
+    stages: dict[str, dict[str, Any]] = {
+        "queued": {},
+        "running": {"token": uuid4(), "claimed_at": now, "heartbeat_at": now, "progress": 0.25},
+        "done": {"finished_at": now, "progress": 1, "final_cash": Decimal("10014.31")}
+        | {name: BACKTEST[name] for name in FOUND},
+        "failed": {"finished_at": now, "error": "The strategy raised ValueError: odd (odd.py)"},
+        "cancelled": {"finished_at": now},
+    }
+    wanted = {
+        **known,
+        "series": ["SKXRAIN"],
+        "start": NOON,
+        "end": NOON + timedelta(hours=6),
+        "cash": Decimal(10_000),
+        "engine": "kernel",
+        "created_at": now,
+        "status": status,
+        **stages[status],
+        **values,
+    }
+    made: BacktestResult = baker.make(BacktestResult, **wanted)
+    return made
+
+
+def a_fill(result: BacktestResult, number: int = 1, **values: Any) -> BacktestExecution:
+    line = {**EXECUTION_LINE, "at": NOON + timedelta(minutes=number), "number": number, **values}
+    made: BacktestExecution = baker.make(BacktestExecution, result=result, **line)
+    return made
+
+
+def a_user(name: str = "ada", **values: Any) -> User:
+    return User.objects.create_user(name, password="only for tests", **values)
+
+
+def a_recorded_day(ticker: str = "KXRAIN-26NOV21", *, hours: int = 6) -> Market:
+    """A longshot that was quoted every ten minutes from noon on, and did not happen."""
+    opened, closed = NOON - timedelta(days=1), NOON + timedelta(hours=hours)
+    market = a_market(ticker, status="finalized", open_time=opened, close_time=closed)
+    known(market, opened, closed, status="active")
+    known(market, opened, closed, status="finalized", result="no", known_at=closed)
+    baker.make(
+        FeeChange,
+        series=market.event.series,
+        fee_type="quadratic",
+        fee_multiplier=1,
+        effective_at=opened,
+        known_at=opened,
+        recorded_at=opened,
+    )
+    MarketSnapshot.objects.bulk_create(
+        a_snapshot(
+            market,
+            NOON + timedelta(minutes=10 * step),
+            yes_bid=Decimal("0.10"),
+            yes_ask=Decimal("0.12"),
+            yes_bid_size=Decimal(200 + step),
+            yes_ask_size=Decimal(300),
+        )
+        for step in range(6 * hours)
+    )
+    return market
+
+
+def known(market: Market, opened: datetime, closed: datetime, **values: Any) -> None:
+    told = {"known_at": opened, "recorded_at": opened, "open_time": opened, "close_time": closed}
+    grid = market.price_ranges
+    baker.make(MarketRevision, market=market, price_ranges=grid, **(told | values))

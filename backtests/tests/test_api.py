@@ -1,0 +1,308 @@
+"""Backtests by the API: what can be run, what is refused and why, and what is told of a run."""
+
+import csv
+import io
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from rest_framework.test import APIClient
+
+from backtests import runner
+from backtests.models import BacktestResult
+from backtests.serializers import EXECUTIONS, WHOLE
+from backtests.strategies import STRATEGIES, YARDSTICKS
+from backtests.submitting import MOST_UNFINISHED
+from backtests.tests.making import NOON, a_backtest, a_fill, a_recorded_day, a_user
+
+pytestmark = pytest.mark.django_db
+
+API = "/api/v1"
+TICKER = "KXRAIN-26NOV21"
+SOME = {
+    "strategy": "fade-longshots",
+    "tickers": [TICKER],
+    "start": "2025-11-20T12:00:00Z",
+    "end": "2025-11-20T18:00:00Z",
+}
+
+
+@pytest.fixture
+def client() -> APIClient:
+    """Signed in; `APIClient()` is nobody."""
+    client = APIClient()
+    client.force_authenticate(a_user())
+    return client
+
+
+@pytest.fixture
+def market():
+    return a_recorded_day(TICKER)
+
+
+def wish(client, **changes: Any) -> Any:
+    return client.post(f"{API}/backtests/", {**SOME, **changes}, format="json")
+
+
+def refused(client, **changes: Any) -> dict[str, list[str]]:
+    response = wish(client, **changes)
+    assert response.status_code == 400, response.content
+    assert response.json()["code"] == "invalid"
+    assert BacktestResult.objects.count() == 0
+    details: dict[str, list[str]] = response.json()["details"]
+    return details
+
+
+class TestStrategies:
+    def test_all_are_listed_with_their_yardsticks_marked(self, client):
+        rows = client.get(f"{API}/strategies/").json()["results"]
+        assert [row["name"] for row in rows] == list(STRATEGIES)
+        assert {row["name"] for row in rows if row["is_yardstick"]} == set(YARDSTICKS)
+
+    def test_one_tells_what_it_can_be_told(self, client):
+        told = client.get(f"{API}/strategies/fade-longshots/").json()
+        assert (told["version"], told["kind"]) == ("1", "signal")
+        assert told["parameters"][0] == {
+            "name": "ceiling",
+            "type": "number",
+            "default": 0.15,
+            "minimum": 0.01,
+            "maximum": 0.5,
+            "choices": [],
+            "unit": "dollars",
+            "help": "YES at this midpoint or below is a longshot.",
+        }
+
+    def test_one_that_sends_its_own_orders_says_so(self, client):
+        assert client.get(f"{API}/strategies/exclusive-arbitrage/").json()["kind"] == "event-driven"
+
+    def test_an_unknown_one_is_not_found(self, client):
+        assert client.get(f"{API}/strategies/crystal-ball/").status_code == 404
+
+
+class TestAsking:
+    def test_a_run_is_queued_and_a_worker_called_once_it_is_stored(
+        self, client, market, django_capture_on_commit_callbacks
+    ):
+        with django_capture_on_commit_callbacks() as calls:
+            response = wish(client, params={"ceiling": 0.12}, cash="500.5")
+        assert response.status_code == 202
+        [call] = calls
+        told = response.json()
+        assert call.args == ("backtests.tasks.run_backtest", (told["id"],))
+        assert response["Location"] == f"http://testserver{API}/backtests/{told['id']}/"
+        assert (told["status"], told["engine"], told["pnl"]) == ("queued", "kernel", None)
+        assert told["params"]["ceiling"] == 0.12
+        assert told["params"]["contracts"] == 10
+        assert told["cash"] == "500.500000"
+        assert told["execution"]["latency_snapshots"] == 1
+
+    def test_only_who_is_known_may_ask(self, market):
+        assert wish(APIClient()).status_code == 401
+
+    def test_the_execution_model_can_be_chosen(self, client, market):
+        told = wish(client, execution={"latency_seconds": 2.5, "assumed_size": 20}).json()
+        assert told["execution"]["latency_seconds"] == 2.5
+        assert told["execution"]["assumed_size"] == 20
+        assert told["execution"]["patience_seconds"] == 7200.0
+
+    @pytest.mark.parametrize(
+        ("changes", "field", "words"),
+        [
+            ({"strategy": "crystal-ball"}, "strategy", "crystal-ball"),
+            ({"params": {"ceiling": 0.9}}, "params.ceiling", "at most 0.5"),
+            ({"params": {"colour": "red"}}, "params.colour", "Not a parameter"),
+            ({"params": [1]}, "params", "an object"),
+            ({"params": {"contracts": None}}, "params.contracts", "a number"),
+            ({"tickers": []}, "tickers", "Name a series, an event or a market"),
+            ({"tickers": ["KXNONE"]}, "tickers", "KXNONE"),
+            ({"tickers": [5]}, "tickers.0", "valid string"),
+            ({"series": ["KXNONE"]}, "series", "KXNONE"),
+            ({"events": ["KXNONE"]}, "events", "KXNONE"),
+            ({"sources": "hearsay"}, "sources", "hearsay"),
+            ({"start": "2025-11-20T12:00:00"}, "start", "offset"),
+            ({"start": "2025-11-20"}, "start", "offset"),
+            ({"start": "0001-01-01T00:00:00+14:00"}, "start", "years"),
+            ({"start": "2025-11-20T18:00:00Z"}, "end", "after the start"),
+            ({"end": "2199-01-01T00:00:00Z"}, "end", "future"),
+            ({"start": "2025-10-01T00:00:00Z", "end": "2025-10-02T00:00:00Z"}, "end", "2025-11-20"),
+            ({"cash": 0}, "cash", "above 0"),
+            ({"cash": "-5"}, "cash", "above 0"),
+            ({"cash": 1_000_000_000.5}, "cash", "at most"),
+            ({"cash": "1e400"}, "cash", "digits"),
+            ({"cash": "NaN"}, "cash", "valid number"),
+            ({"engine": "abacus"}, "engine", "abacus"),
+            ({"strategy": "exclusive-arbitrage", "engine": "kernel"}, "engine", "backtrader"),
+            ({"execution": {"latency_seconds": -1}}, "execution.latency_seconds", "greater"),
+            ({"execution": {"assumed_size": 0}}, "execution.assumed_size", "greater"),
+            ({"execution": {"make": "yes"}}, "execution.make", "boolean"),
+            ({"execution": {"speed": 1}}, "execution.speed", "Not known"),
+            (
+                {"strategy": "exclusive-arbitrage", "execution": {"make": True}},
+                "execution.make",
+                "decides by itself",
+            ),
+            ({"colour": "red"}, "colour", "Not known"),
+        ],
+    )
+    def test_what_cannot_be_meant_is_refused_by_its_name(
+        self, client, market, changes, field, words
+    ):
+        details = refused(client, **changes)
+        assert list(details) == [field]
+        assert words in details[field][0]
+
+    def test_a_market_without_quotes_is_refused(self, client, market):
+        a_recorded_day("KXSUN-1", hours=0)
+        assert refused(client, tickers=["KXSUN-1"]) == {"tickers": ["Nothing is recorded of it."]}
+
+    @pytest.mark.parametrize("body", ["[]", "5", '"run it"', "{", '{"\\ud800": 1}'])
+    def test_a_body_that_is_no_wish_is_refused(self, client, body):
+        response = client.post(f"{API}/backtests/", body, content_type="application/json")
+        assert response.status_code == 400
+        assert response.json()["code"] in ("invalid", "parse_error")
+
+    def test_a_user_has_room_for_few_unfinished_runs(self, client, market):
+        for _ in range(MOST_UNFINISHED):
+            assert wish(client).status_code == 202
+        refusal = wish(client)
+        assert (refusal.status_code, refusal.json()["code"]) == (429, "throttled")
+        assert refusal["Retry-After"] == "10"
+        BacktestResult.objects.request_cancel(
+            BacktestResult.objects.newest_first()[0].pk, now=datetime.now(UTC)
+        )
+        assert wish(client).status_code == 202
+
+
+class TestTelling:
+    def test_a_run_that_is_done_tells_all_of_it(self, client, market):
+        id = wish(client, params={"belief": 0.3}).json()["id"]
+        runner.run(id)
+        told = client.get(f"{API}/backtests/{id}/").json()
+        assert set(told) == set(WHOLE)
+        assert (told["status"], told["progress"], told["error"]) == ("done", 1, "")
+        assert Decimal(told["pnl"]) == Decimal(told["figures"]["money"]["pnl"]) / 1_000_000
+        assert Decimal(told["pnl"]) > 0
+        assert set(told["band"]) == {"pessimistic", "expected", "optimistic"}
+        assert set(told["yardsticks"]) == set(YARDSTICKS)
+        assert told["verdict"].startswith("Earned $")
+
+        equity = client.get(f"{API}/backtests/{id}/equity/").json()["columns"]
+        assert equity["equity"][0] == 10_000
+        assert equity["equity"][-1] == 10_000 + float(told["pnl"])
+        assert max(equity["drawdown"]) == told["figures"]["drawdown"]["share"]
+        assert len(set(map(len, equity.values()))) == 1
+
+        lines = client.get(f"{API}/backtests/{id}/executions/").json()["results"]
+        assert [line["kind"] for line in lines] == ["order", "fill", "settled"]
+        assert lines[1]["yes_bid"] == "0.1000"
+        moved = sum(Decimal(line["cash_change"]) for line in lines)
+        assert Decimal(told["cash"]) + moved == Decimal(told["final_cash"])
+
+    def test_the_newest_run_is_first_and_the_list_leaves_the_wide_columns_out(self, client):
+        old, new = (a_backtest(created_at=NOON + timedelta(hours=n)) for n in (1, 2))
+        told = client.get(f"{API}/backtests/").json()
+        assert told["count"] == 2
+        assert [row["id"] for row in told["results"]] == [new.pk, old.pk]
+        assert "curve" not in told["results"][0]
+        assert told["results"][0]["pnl"] == "14.310000"
+
+    def test_a_list_is_narrowed_by_status_and_strategy(self, client):
+        failed = a_backtest("failed")
+        momentum = a_backtest(strategy="momentum")
+        for query, found in (({"status": "failed"}, failed), ({"strategy": "momentum"}, momentum)):
+            rows = client.get(f"{API}/backtests/", query).json()["results"]
+            assert [row["id"] for row in rows] == [found.pk]
+
+    def test_a_list_takes_two_queries_and_everything_else_few(
+        self, client, django_assert_num_queries
+    ):
+        id = a_backtest().pk
+        for number in (1, 2, 3):
+            a_fill(BacktestResult.objects.get(pk=id), number)
+        expected = {"": 2, f"{id}/": 1, f"{id}/executions/": 2, f"{id}/equity/": 1}
+        for path, queries in expected.items():
+            with django_assert_num_queries(queries):
+                assert client.get(f"{API}/backtests/{path}").status_code == 200
+
+    @pytest.mark.parametrize("path", ["", "executions/", "equity/", "cancel/"])
+    def test_an_unknown_run_is_not_found(self, client, path):
+        ask = client.post if path == "cancel/" else client.get
+        response = ask(f"{API}/backtests/404/{path}")
+        assert response.status_code == 404
+        assert response.json()["message"] == "There is no backtest 404."
+
+    def test_a_run_that_has_not_ended_has_no_equity(self, client):
+        response = client.get(f"{API}/backtests/{a_backtest('running').pk}/equity/")
+        assert response.status_code == 404
+        assert "it is running" in response.json()["message"]
+
+
+class TestExecutions:
+    @pytest.fixture
+    def path(self):
+        result = a_backtest()
+        for number in range(1, 6):
+            # Lines of one instant stay apart by their number.
+            a_fill(result, number, at=NOON + timedelta(minutes=number // 2))
+        a_fill(a_backtest(), 1)
+        return f"{API}/backtests/{result.pk}/executions/"
+
+    def test_pages_are_walked_by_a_cursor(self, client, path):
+        seen, following = [], f"{path}?limit=2"
+        while following:
+            page = client.get(following).json()
+            seen += [row["number"] for row in page["results"]]
+            following = page["next"]
+        assert seen == [1, 2, 3, 4, 5]
+
+    def test_they_are_narrowed(self, client, path):
+        def numbers(**query: str) -> list[int]:
+            return [row["number"] for row in client.get(path, query).json()["results"]]
+
+        assert numbers(start="2025-11-20T12:02:00Z") == [4, 5]
+        assert numbers(end="2025-11-20T12:01:00Z") == [1]
+        assert numbers(kind="fill", ticker="KXHIGHNY-26NOV19-B52.5") == [1, 2, 3, 4, 5]
+        assert numbers(kind="refused") == []
+
+    def test_a_file_has_all_of_them_to_the_digit(self, client, path):
+        answer = client.get(path, {"format": "csv"})
+        assert "backtest-" in answer["Content-Disposition"]
+        rows = list(csv.DictReader(io.StringIO(answer.getvalue().decode())))
+        assert list(rows[0]) == list(EXECUTIONS)
+        assert [row["number"] for row in rows] == ["1", "2", "3", "4", "5"]
+        assert rows[0]["fee"] == "0.070000"
+        table = pq.read_table(io.BytesIO(client.get(path, {"format": "parquet"}).getvalue()))
+        assert table["cash"][0].as_py() == Decimal("9991.030000")
+        assert table["settlement_value"].null_count == 5
+
+    def test_a_chart_gets_columns(self, client, path):
+        columns = client.get(path, {"format": "columns"}).json()["columns"]
+        assert columns["cash"] == [9991.03] * 5
+
+
+class TestCancelling:
+    def test_one_that_waits_ends_at_once(self, client, market):
+        id = wish(client).json()["id"]
+        response = client.post(f"{API}/backtests/{id}/cancel/")
+        assert (response.status_code, response.json()["status"]) == (202, "cancelled")
+
+    def test_one_that_runs_is_asked_to_stop(self, client):
+        mine = a_backtest("running", user=client.handler._force_user)
+        response = client.post(f"{API}/backtests/{mine.pk}/cancel/")
+        assert response.json()["status"] == "running"
+        assert response.json()["cancel_requested"]
+
+    def test_one_that_has_ended_stays_as_it_is(self, client):
+        mine = a_backtest(user=client.handler._force_user)
+        response = client.post(f"{API}/backtests/{mine.pk}/cancel/")
+        assert (response.status_code, response.json()["code"]) == (409, "conflict")
+
+    def test_those_of_others_are_left_to_them_and_to_staff(self, client):
+        theirs = f"{API}/backtests/{a_backtest('queued').pk}/cancel/"
+        assert APIClient().post(theirs).status_code == 401
+        assert client.post(theirs).status_code == 403
+        client.force_authenticate(a_user("eve", is_staff=True))
+        assert client.post(theirs).status_code == 202
