@@ -1,0 +1,46 @@
+"""Both engines tell the same of markets that really were."""
+
+import pytest
+
+from backtests.execution import Execution, Fills, Kind
+from backtests.quotes import MONEY
+from backtests.tests import weather
+from backtests.tests.test_parity import SIGNALS, column, same
+
+pytestmark = [
+    pytest.mark.recorded,
+    pytest.mark.skipif(
+        not weather.FOLDER.is_dir(),
+        reason="the recordings (../shared/kalshi/recorded) are not here",
+    ),
+]
+MARKETS = 36
+CASH = 200 * MONEY
+
+
+@pytest.fixture(scope="module")
+def universe():
+    """The last events before a rule of fees changed, and the first after it."""
+    settled = weather.markets().sort_values(["closed_at", "ticker"], ignore_index=True)
+    changed = int((settled["closed_at"] < "2026-03-12T12:00Z").sum())
+    return weather.a_universe(settled[changed - MARKETS // 2 : changed + MARKETS // 2])
+
+
+@pytest.mark.parametrize("made", SIGNALS, ids=lambda made: made.name)
+def test_every_shipped_signal_takes_the_same_in_both(universe, made):
+    outcome = same(universe, made(), Execution(assumed_size=25), Fills.EXPECTED, cash=CASH)
+    if made.name in ("random-entry", "always-no", "always-favourite"):
+        assert Kind.FILL in column(outcome.journal, "kind")
+
+
+@pytest.mark.parametrize("fills", Fills)
+@pytest.mark.parametrize("made", SIGNALS, ids=lambda made: made.name)
+def test_every_shipped_signal_makes_the_same_in_both(universe, made, fills):
+    same(universe, made(), Execution(assumed_size=25, make=True), fills, cash=CASH)
+
+
+@pytest.mark.parametrize("made", SIGNALS, ids=lambda made: made.name)
+def test_without_sizes_nothing_is_taken_in_either(universe, made):
+    outcome = same(universe, made(), Execution(), Fills.EXPECTED, cash=CASH)
+    assert Kind.FILL not in column(outcome.journal, "kind")
+    assert outcome.cash == CASH

@@ -1,0 +1,52 @@
+"""A strategy that is chosen on one part of the time earns on a later one, where there is
+something to earn: on the simulated exchange, whose crowd overpays longshots unless told not to.
+"""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from backtests.execution import Execution
+from backtests.quotes import DAY, MONEY, microseconds
+from backtests.strategies.favourite_hold import FavouriteHold
+from backtests.tests import simulated, studying
+
+START = microseconds(datetime(2026, 9, 1, tzinfo=UTC))
+CHOSEN_ON, SHOWN_ON = 30, 100  # days
+CASH = 2_500 * MONEY
+GRID = {"threshold": (0.93, 0.95, 0.97), "belief": (0.6, 0.8), "edge": (0.0, 0.005)}
+
+
+def hours(start, days, *, bias):
+    """What Bitcoin and Ether cost at each hour of so many days."""
+    events = simulated.events(("KXBTCD", "KXETHD"), start=start, days=days)
+    return simulated.a_universe(events, bias=bias, step=240)
+
+
+@pytest.fixture(scope="module")
+def chosen():
+    early = hours(START, CHOSEN_ON, bias=True)
+    candidates = studying.combinations(FavouriteHold, GRID)
+    return studying.best(early, candidates, Execution(), cash=CASH)
+
+
+def later(signal, *, bias):
+    start = START + CHOSEN_ON * DAY
+    universe = hours(start, SHOWN_ON, bias=bias)
+    return studying.figures(universe, signal, Execution(), cash=CASH, start=start, days=SHOWN_ON)
+
+
+def test_where_longshots_are_overpaid_it_earns_after_fees(chosen):
+    figures = later(chosen, bias=True)
+    assert figures.money.pnl > 0
+    assert figures.money.fees > 0
+    assert figures.events.traded > 4_000
+    assert figures.ratios.sharpe > 0.5
+    assert figures.ratios.sharpe_low < figures.ratios.sharpe < figures.ratios.sharpe_high
+
+
+def test_where_prices_are_fair_it_does_not(chosen):
+    figures = later(chosen, bias=False)
+    assert figures.events.traded > 1_000
+    assert figures.money.pnl <= 0
+    assert figures.ratios.sharpe_low < 0

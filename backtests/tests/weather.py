@@ -1,0 +1,92 @@
+"""The recorded temperature markets of New York, spring 2026, as a universe: hourly candles."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from django.conf import settings
+
+from backtests.quotes import (
+    CONTRACT,
+    DOLLAR,
+    MISSING,
+    MONEY,
+    SECOND,
+    Ints,
+    Listing,
+    Quotes,
+    Settlement,
+    Terms,
+    Universe,
+    microseconds,
+)
+
+FOLDER = Path(settings.BASE_DIR).parent / "shared/kalshi/recorded/weather_hourly_ariadne"
+# Nobody wrote down when results were known, nor what fees were in force.
+KNOWN_AFTER = timedelta(days=1)
+PLAIN = Terms(0, 7, 100, 0, 1, assumed=True)
+CENTS = ((0, DOLLAR, CONTRACT),)
+
+
+def markets() -> pd.DataFrame:
+    """Those that settled, in the order of their tickers."""
+    table = pd.read_parquet(FOLDER / "kalshi_markets_nyc.parquet")
+    table["closed_at"] = table["close_time"].dt.tz_localize("UTC")
+    table["known_at"] = table["closed_at"] + KNOWN_AFTER
+    table["opened_at"] = table["open_time"].dt.tz_localize("UTC")
+    return table[table["result"] != ""].sort_values("ticker", ignore_index=True)
+
+
+def a_universe(chosen: pd.DataFrame) -> Universe:
+    """What each hour's candle ended with; sizes are not known."""
+    candles = pd.read_parquet(FOLDER / "kalshi_candles_nyc.parquet")
+    place = {ticker: place for place, ticker in enumerate(chosen["ticker"])}
+    candles = candles[candles["ticker"].isin(place)]
+    candles = candles.assign(market=candles["ticker"].map(place))
+    candles = candles.sort_values(["end_ts", "market"], ignore_index=True)
+    market, at = candles["market"].to_numpy(), candles["end_ts"].to_numpy() * SECOND
+    close_at = np.array([microseconds(each) for each in chosen["closed_at"]])[market]
+    unknown = np.full(len(candles), MISSING)
+    volume = candles.groupby("market")["volume"].cumsum() * CONTRACT
+    return Universe(
+        quotes=Quotes(
+            at=at,
+            market=market,
+            bid=_side(candles["yes_bid_close"], nobody=0),
+            ask=_side(candles["yes_ask_close"], nobody=DOLLAR),
+            bid_size=unknown,
+            ask_size=unknown,
+            last=_units(candles["price_close"]),
+            volume=np.rint(volume.to_numpy()).astype(np.int64),
+            close_at=close_at,
+            tradable=at < close_at,
+        ),
+        listings=[
+            Listing(
+                ticker=row.ticker,
+                event=row.event_ticker,
+                series=row.event_ticker.partition("-")[0],
+                mutually_exclusive=True,
+                grid=CENTS,
+            )
+            for row in chosen.itertuples()
+        ],
+        settlements=[_settlement(row.known_at, row.result) for row in chosen.itertuples()],
+        terms=[(PLAIN,)] * len(chosen),
+    )
+
+
+def _settlement(known_at: pd.Timestamp, result: str) -> Settlement:
+    at = microseconds(known_at.to_pydatetime())
+    return Settlement(at, at, MONEY if result == "yes" else 0, assumed=True)
+
+
+def _side(prices: pd.Series, *, nobody: int) -> Ints:
+    units = _units(prices)
+    return np.where(units == nobody, MISSING, units)
+
+
+def _units(prices: pd.Series) -> Ints:
+    units: Ints = np.rint(prices.fillna(MISSING / DOLLAR).to_numpy() * DOLLAR).astype(np.int64)
+    return units
