@@ -59,6 +59,7 @@ SELECT = f"""
     FROM markets_marketsnapshot
     WHERE market_id = ANY(%s) AND timestamp >= %s AND timestamp < %s GROUP BY market_id
 """
+TOGETHER = 100  # markets a statement
 ARRAY_HEAD = 20  # bytes: of an array of one dimension, before its elements
 KINDS = [np.dtype(kind) for _, kind in COLUMNS.values()]
 # A pause lasts from the run that heard of it until the one that heard of its end.
@@ -107,13 +108,21 @@ def load(selection: Selection, *, known_by: datetime, tell: Tell = lambda share:
 
 
 def _read(ids: Sequence[int], selection: Selection) -> Iterator[tuple[int, Columns]]:
+    """Nothing is yielded while the connection copies: it can do nothing else meanwhile."""
+    for start in range(0, len(ids), TOGETHER):
+        yield from _copied(ids[start : start + TOGETHER], selection)
+
+
+def _copied(ids: Sequence[int], selection: Selection) -> list[tuple[int, Columns]]:
     with connection.cursor() as cursor:
         # As literals: COPY takes no parameters.
         select = cursor.mogrify(SELECT, [list(ids), selection.start, selection.end])
         with cursor.copy(f"COPY ({select}) TO STDOUT (FORMAT binary)") as copy:
             copy.set_types(["int8", *("bytea" for _ in COLUMNS)])
-            for market_id, *arrays in copy.rows():
-                yield market_id, dict(zip(COLUMNS, map(_array, KINDS, arrays), strict=True))
+            return [
+                (market_id, dict(zip(COLUMNS, map(_array, KINDS, arrays), strict=True)))
+                for market_id, *arrays in copy.rows()
+            ]
 
 
 def _array(kind: np.dtype[Any], data: bytes) -> NDArray[Any]:

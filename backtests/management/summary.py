@@ -59,7 +59,9 @@ def summary(result: BacktestResult) -> Iterator[str]:
     yardsticks = {name: result.yardsticks[name] for name in YARDSTICKS if name in result.yardsticks}
     yield from table({result.strategy: result.figures, **_edges(result), **yardsticks})
     for note in result.assumptions:
-        yield from ("", *wrap(f"Note: {note}", COLUMNS))
+        # Some of them the verdict says.
+        if note not in result.verdict:
+            yield from ("", *wrap(f"Note: {note}", COLUMNS))
 
 
 def _edges(result: BacktestResult) -> dict[str, Figures]:
