@@ -41,16 +41,23 @@ Tell = Callable[[float], None]
 SINCE_1970 = 946_684_800 * 1_000_000
 # In 1/100 contract: products of counts and prices must fit 64 bits, and so must their sums.
 MOST_COUNT = 1_000_000_000
+
+
+def _count(column: str) -> str:
+    # What is unknown comes first: the least of NULL and a number is that number.
+    return f"least(coalesce({column} * 100, -1), {MOST_COUNT})::int4"
+
+
 # What a market's row of the result holds beside its id: one array a column, each of them without
 # NULLs and of fixed width, which costs a tenth of what a row for each snapshot would.
 COLUMNS = {
     "at": ("timestamp", ">i8"),
     "bid": (f"coalesce((yes_bid * {DOLLAR})::int2, -1::int2)", ">i2"),
     "ask": (f"coalesce((yes_ask * {DOLLAR})::int2, -1::int2)", ">i2"),
-    "bid_size": (f"coalesce(least(yes_bid_size * 100, {MOST_COUNT})::int4, -1)", ">i4"),
-    "ask_size": (f"coalesce(least(yes_ask_size * 100, {MOST_COUNT})::int4, -1)", ">i4"),
+    "bid_size": (_count("yes_bid_size"), ">i4"),
+    "ask_size": (_count("yes_ask_size"), ">i4"),
     "last": (f"coalesce((last_price * {DOLLAR})::int2, -1::int2)", ">i2"),
-    "volume": (f"coalesce(least(volume * 100, {MOST_COUNT})::int4, -1)", ">i4"),
+    "volume": (_count("volume"), ">i4"),
     "flags": (f"((quality & {timelines.STALE}) | (source = 'BACKFILL')::int)::int2", ">i2"),
     "sequence": ("coalesce(sequence, -1)", ">i8"),
 }

@@ -1,0 +1,89 @@
+"""A record to run on, made in a line."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from backtests.asking import Asked
+from backtests.choosing import Selection
+from backtests.loading import load
+from backtests.models import BacktestResult
+from backtests.quotes import Universe
+from markets.models import FeeChange, Market, MarketRevision, MarketSnapshot, Source
+from markets.querysets import snapshot_id
+from markets.tests.making import a_market, dollars
+
+START = datetime(2026, 10, 1, tzinfo=UTC)
+END = START + timedelta(days=2)
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+
+
+def listed(ticker: str = "KXRAIN-26OCT02", **values: Any) -> Market:
+    """A market with plain fees, of which nothing is known before its first revision."""
+    market = a_market(ticker, **{"open_time": START - HOUR, "close_time": END, **values})
+    FeeChange.objects.get_or_create(
+        series=market.event.series,
+        effective_at=START - HOUR,
+        defaults={
+            "fee_type": "quadratic",
+            "fee_multiplier": Decimal(1),
+            "known_at": START - HOUR,
+            "recorded_at": START - HOUR,
+        },
+    )
+    return market
+
+
+def told(market: Market, at: datetime, **values: Any) -> None:
+    """What came to be known of a market; without a word it is active and closes when it does."""
+    MarketRevision.objects.create(
+        market=market,
+        known_at=at,
+        recorded_at=values.pop("recorded_at", at),
+        open_time=market.open_time,
+        **{"status": "active", "close_time": market.close_time, **values},
+    )
+
+
+def settled(market: Market, at: datetime, result: str = "yes", **values: Any) -> None:
+    told(market, at, status="finalized", result=result, settlement_ts=at, **values)
+
+
+def quoted(
+    market: Market,
+    at: datetime,
+    bid: str | None = "0.4200",
+    ask: str | None = "0.4500",
+    *,
+    source: str = Source.POLL,
+    **values: Any,
+) -> None:
+    """A snapshot of a hundred contracts on either side."""
+    sizes = {"yes_bid_size": Decimal(100), "yes_ask_size": Decimal(100)}
+    MarketSnapshot.objects.create(
+        id=snapshot_id(market.pk, at, source, values.get("sequence")),
+        market=market,
+        timestamp=at,
+        recorded_at=at,
+        source=source,
+        yes_bid=dollars(bid),
+        yes_ask=dollars(ask),
+        **{**sizes, **values},
+    )
+
+
+def selected(*markets: Market, **values: Any) -> Selection:
+    tickers = [market.ticker for market in markets]
+    return Selection(**{"start": START, "end": END, "tickers": tickers, **values})
+
+
+def universe_of(*markets: Market, known_by: datetime = END + 9 * HOUR, **values: Any) -> Universe:
+    return load(selected(*markets, **values), known_by=known_by)
+
+
+def queued(*markets: Market, strategy: str = "always-no", **values: Any) -> BacktestResult:
+    """A run that waits; it may buy ten contracts in each market."""
+    asked = Asked(strategy=strategy, selection=selected(*markets), **values)
+    now = datetime.now(UTC)
+    return BacktestResult.objects.queue(asked.checked(now=now), user=None, now=now)

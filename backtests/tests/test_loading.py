@@ -1,0 +1,364 @@
+"""From the record to arrays: what was known, and when."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from model_bakery import baker
+
+from backtests.choosing import BadInput
+from backtests.loading import MOST_COUNT
+from backtests.quotes import MISSING, MONEY, Quotes, microseconds
+from backtests.tests.recording import (
+    END,
+    HOUR,
+    MINUTE,
+    START,
+    listed,
+    quoted,
+    selected,
+    settled,
+    told,
+    universe_of,
+)
+from markets.models import Closure, FeeChange, Poll, Source
+from markets.prices import Quality
+
+pytestmark = pytest.mark.django_db
+NOON = START + timedelta(hours=12)
+
+
+def rows(quotes: Quotes, *names: str) -> list[tuple]:
+    return list(zip(*(getattr(quotes, name).tolist() for name in names), strict=True))
+
+
+def hours(quotes: Quotes) -> list[tuple[float, bool]]:
+    """Hours since the start, and whether one could trade."""
+    start, hour = microseconds(START), 3_600 * MONEY
+    return [((at - start) / hour, tradable) for at, tradable in rows(quotes, "at", "tradable")]
+
+
+def test_a_snapshot_becomes_integers():
+    market = listed()
+    quoted(
+        market,
+        NOON,
+        "0.4210",
+        "0.4500",
+        yes_bid_size=Decimal("12.34"),
+        last_price=Decimal("0.4300"),
+        volume=Decimal("1000.50"),
+    )
+    quotes = universe_of(market).quotes
+    names = ("at", "market", "bid", "ask", "bid_size", "ask_size", "last", "volume")
+    assert rows(quotes, *names) == [
+        (microseconds(NOON), 0, 4_210, 4_500, 1_234, 10_000, 4_300, 100_050)
+    ]
+
+
+def test_what_is_unknown_is_missing_and_what_would_not_fit_is_cut():
+    market = listed()
+    quoted(market, NOON, None, "0.0100", yes_ask_size=Decimal(10**12), yes_bid_size=None)
+    quotes = universe_of(market).quotes
+    names = ("bid", "ask", "bid_size", "ask_size", "last", "volume", "close_at")
+    unknown = MISSING
+    assert rows(quotes, *names) == [(unknown, 100, unknown, MOST_COUNT, unknown, unknown, unknown)]
+
+
+def test_rows_come_by_time_and_those_of_one_instant_by_market():
+    first, second = listed("KXA-1"), listed("KXB-1")
+    for market, at in ((second, NOON), (first, NOON), (second, NOON - HOUR), (first, NOON + HOUR)):
+        quoted(market, at)
+    universe = universe_of(second, first)
+    assert [listing.ticker for listing in universe.listings] == ["KXA-1", "KXB-1"]
+    expected = [(NOON - HOUR, 1), (NOON, 0), (NOON, 1), (NOON + HOUR, 0)]
+    assert rows(universe.quotes, "at", "market") == [(microseconds(at), m) for at, m in expected]
+
+
+def test_a_window_has_its_first_instant_and_not_its_last():
+    market = listed()
+    for at in (START - MINUTE, START, END - MINUTE, END):
+        quoted(market, at)
+    found = universe_of(market).quotes.at.tolist()
+    assert found == [microseconds(START), microseconds(END - MINUTE)]
+
+
+def test_of_a_stream_s_several_messages_of_one_instant_the_last_counts():
+    market = listed()
+    for sequence, bid in ((7, "0.4000"), (9, "0.4200"), (8, "0.4100")):
+        quoted(market, NOON, bid, source=Source.WEBSOCKET, sequence=sequence)
+    assert universe_of(market).quotes.bid.tolist() == [4_200]
+
+
+# --- which snapshots count ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [("best", [1, 3, 5, 6]), ("recorded", [3, 5]), ("backfilled", [1, 4, 6])],
+)
+def test_what_was_backfilled_counts_only_outside_of_what_was_recorded_live(sources, expected):
+    market = listed()
+    for hour in (3, 5):
+        quoted(market, START + hour * HOUR)
+    for hour in (1, 4, 6):
+        quoted(market, START + hour * HOUR, source=Source.BACKFILL)
+    found = universe_of(market, sources=sources).quotes
+    assert [at for at, _ in hours(found)] == expected
+
+
+# --- what was known of trading --------------------------------------------------------------------
+
+
+def test_a_market_s_close_ends_trading_without_a_quote():
+    market = listed(close_time=NOON)
+    told(market, START)
+    quoted(market, START + HOUR)
+    assert hours(universe_of(market).quotes) == [(1, True), (12, False)]
+
+
+def test_a_close_that_moves_is_known_from_then_on():
+    market = listed(close_time=NOON)
+    told(market, START)
+    told(market, START + 3 * HOUR, close_time=NOON + HOUR)
+    quoted(market, START + HOUR)
+    quoted(market, START + 5 * HOUR)
+    quotes = universe_of(market).quotes
+    assert hours(quotes) == [(1, True), (3, True), (5, True), (13, False)]
+    before, after = microseconds(NOON), microseconds(NOON + HOUR)
+    assert quotes.close_at.tolist() == [before, after, after, after]
+    assert quotes.bid.tolist() == [4_200] * 4
+
+
+def test_nobody_trades_between_an_early_close_and_its_becoming_known():
+    market = listed(close_time=NOON)
+    told(market, START)
+    told(market, START + 4 * HOUR, status="closed", close_time=START + 3 * HOUR)
+    for hour in (1, 3.5, 5):
+        quoted(market, START + hour * HOUR)
+    quotes = universe_of(market).quotes
+    assert hours(quotes) == [(1, True), (3, False), (3.5, False), (4, False), (5, False)]
+    early, late = microseconds(START + 3 * HOUR), microseconds(NOON)
+    assert quotes.close_at.tolist() == [late, late, late, early, early]
+
+
+def test_what_nobody_had_told_yet_is_unknown():
+    market = listed()
+    told(market, START + 2 * HOUR)
+    quoted(market, START + HOUR)
+    quoted(market, START + 3 * HOUR)
+    quotes = universe_of(market).quotes
+    assert quotes.close_at.tolist()[:2] == [MISSING, microseconds(END)]
+    assert hours(quotes) == [(1, True), (2, True), (3, True)]
+
+
+def test_a_paused_market_trades_again_from_when_that_was_known():
+    market = listed()
+    told(market, START)
+    told(market, START + 2 * HOUR, status="inactive")
+    told(market, START + 4 * HOUR)
+    quoted(market, START + HOUR)
+    quoted(market, START + 3 * HOUR, quality=int(Quality.STALE))
+    found = hours(universe_of(market).quotes)
+    assert found == [(1, True), (2, False), (3, False), (4, True)]
+
+
+def test_a_book_that_was_left_behind_is_not_traded_on():
+    market = listed()
+    quoted(market, START + HOUR, quality=int(Quality.STALE))
+    assert hours(universe_of(market).quotes) == [(1, False)]
+
+
+def test_an_announced_pause_ends_trading_until_a_book_is_seen_again():
+    market = listed()
+    told(market, START)
+    Closure.objects.create(start=START + 2 * HOUR, end=START + 4 * HOUR, known_at=START)
+    for hour in (1, 3, 5):
+        quoted(market, START + hour * HOUR)
+    found = hours(universe_of(market).quotes)
+    assert found == [(1, True), (2, False), (3, False), (5, True)]
+
+
+def test_a_pause_that_was_heard_of_lasts_until_its_end_is_heard_of():
+    market = listed()
+    told(market, START)
+    for hour, open_ in ((1, True), (2, False), (3, False), (4, True)):
+        at = START + hour * HOUR
+        baker.make(Poll, started_at=at, finished_at=at, exchange_active=True, trading_active=open_)
+    for hour in (1.5, 2.5, 3.5, 4.5):
+        quoted(market, START + hour * HOUR)
+    found = hours(universe_of(market).quotes)
+    assert found == [(1.5, True), (2, False), (2.5, False), (3.5, False), (4.5, True)]
+
+
+# --- how markets ended ----------------------------------------------------------------------------
+
+
+def test_a_settlement_is_known_when_it_was_told_and_paid_when_it_was_final():
+    market = listed()
+    quoted(market, NOON)
+    told(market, END, status="determined", result="no")
+    settled(market, END + 2 * HOUR, "no")
+    (settlement,) = universe_of(market).settlements
+    assert settlement == (microseconds(END), microseconds(END + 2 * HOUR), 0, False)
+
+
+def test_after_a_dispute_the_last_result_counts_from_when_it_was_told():
+    market = listed()
+    quoted(market, NOON)
+    for hour, status, result in (
+        (0, "determined", "yes"),
+        (1, "disputed", "yes"),
+        (2, "amended", "no"),
+        (3, "determined", "no"),
+    ):
+        told(market, END + hour * HOUR, status=status, result=result)
+    settled(market, END + 4 * HOUR, "no")
+    (settlement,) = universe_of(market).settlements
+    assert settlement == (microseconds(END + 2 * HOUR), microseconds(END + 4 * HOUR), 0, False)
+
+
+def test_a_scalar_result_pays_its_value():
+    market = listed()
+    quoted(market, NOON)
+    settled(market, END, "scalar", settlement_value=Decimal("0.240000"))
+    (settlement,) = universe_of(market).settlements
+    assert settlement.value == 240_000
+
+
+def test_without_a_value_a_scalar_result_pays_nothing_that_is_known():
+    market = listed()
+    quoted(market, NOON)
+    settled(market, END, "scalar")
+    assert universe_of(market).settlements == [None]
+
+
+def test_what_was_determined_and_not_paid_has_not_ended():
+    market = listed()
+    quoted(market, NOON)
+    told(market, END, status="determined", result="yes")
+    assert universe_of(market).settlements == [None]
+
+
+def test_an_assumed_time_stays_marked():
+    market = listed()
+    quoted(market, NOON)
+    settled(market, END, known_at_assumed=True)
+    (settlement,) = universe_of(market).settlements
+    assert settlement.assumed
+
+
+def test_what_was_recorded_after_a_run_was_asked_for_is_not_part_of_it():
+    market = listed()
+    told(market, START)
+    quoted(market, NOON)
+    settled(market, END, recorded_at=END + HOUR)
+    assert universe_of(market, known_by=END).settlements == [None]
+    assert universe_of(market, known_by=END + HOUR).settlements != [None]
+
+
+# --- what markets are -----------------------------------------------------------------------------
+
+
+def test_a_listing_has_the_grid_of_its_first_quote():
+    market = listed(floor_strike=Decimal("71.5"), strike_type="greater")
+    tapered = [{"start": "0.0000", "end": "0.1000", "step": "0.0010"}]
+    told(market, START, price_ranges=tapered)
+    told(market, NOON + HOUR, price_ranges=[])
+    quoted(market, NOON)
+    (listing,) = universe_of(market).listings
+    assert listing.grid == ((0, 1_000, 10),)
+    assert (listing.strike_type, listing.floor_strike, listing.cap_strike) == (
+        "greater",
+        71.5,
+        None,
+    )
+    assert (listing.event, listing.series, listing.category) == ("KXRAIN", "SKXRAIN", "Climate")
+
+
+def test_fees_change_when_they_changed():
+    market = listed()
+    FeeChange.objects.create(
+        series=market.event.series,
+        fee_type="quadratic_with_maker_fees",
+        fee_multiplier=Decimal("0.5"),
+        effective_at=NOON,
+        known_at=NOON,
+        recorded_at=NOON,
+    )
+    quoted(market, NOON)
+    ((first, second),) = universe_of(market).terms
+    assert first == (microseconds(START), 7, 100, 0, 1, False)
+    assert second == (microseconds(NOON), 7, 200, 7, 800, False)
+
+
+def test_unknown_fees_refuse_a_run_and_name_the_series():
+    market = listed()
+    FeeChange.objects.all().delete()
+    quoted(market, NOON)
+    with pytest.raises(BadInput, match="SKXRAIN") as caught:
+        universe_of(market)
+    assert caught.value.field == "fees"
+
+
+def test_markets_are_found_by_series_by_event_and_by_ticker_together():
+    by_series, by_event, by_ticker = listed("KXA-1"), listed("KXB-1"), listed("KXC-1")
+    other = listed("KXD-1")
+    for market in (by_series, by_event, by_ticker, other):
+        quoted(market, NOON)
+    chosen = {
+        "series": [by_series.event.series.ticker],
+        "events": [by_event.event.ticker],
+        "tickers": [by_ticker.ticker],
+    }
+    found = universe_of(**chosen).listings
+    assert [listing.ticker for listing in found] == ["KXA-1", "KXB-1", "KXC-1"]
+
+
+# --- what cannot be run ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"start": END + HOUR}, "end"),
+        ({"start": START.replace(year=2126), "end": END.replace(year=2126)}, "start"),
+        ({"end": END.replace(year=2126)}, "end"),
+        ({"end": END.replace(tzinfo=None)}, "end"),
+        ({"tickers": ["KXNONE-1"]}, "ticker"),
+        ({"tickers": [], "series": ["KXNONE"]}, "series"),
+        ({"tickers": [], "events": ["KXNONE-26"]}, "event"),
+        ({"tickers": []}, "ticker"),
+        ({"tickers": ["KX\0"]}, "ticker"),
+        ({"sources": "hearsay"}, "sources"),
+    ],
+)
+def test_what_makes_no_sense_names_its_field(values, field):
+    market = listed()
+    with pytest.raises(BadInput) as caught:
+        selected(market, **values).check(now=END + 9 * HOUR)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(("hour", "field"), [(-3, "start"), (60, "end")])
+def test_a_window_without_data_says_when_there_is_some(hour, field):
+    market = listed()
+    quoted(market, START + hour * HOUR)
+    with pytest.raises(BadInput, match="there are quotes from 2026-") as caught:
+        universe_of(market)
+    assert caught.value.field == field
+
+
+def test_a_market_of_which_nothing_is_recorded_says_so():
+    with pytest.raises(BadInput, match="Nothing is recorded of it") as caught:
+        universe_of(listed())
+    assert caught.value.field == "ticker"
+
+
+def test_more_than_fits_is_refused_before_it_is_loaded(monkeypatch):
+    monkeypatch.setattr("backtests.choosing.MOST_SNAPSHOTS", 1)
+    market = listed()
+    for hour in (1, 2):
+        quoted(market, START + hour * HOUR)
+    with pytest.raises(BadInput, match="More than 1 snapshots"):
+        universe_of(market)
