@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import httpx
 import nbformat
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 import pytest
 from django.contrib.auth.models import User
 from drf_spectacular.generators import SchemaGenerator

@@ -185,8 +185,8 @@ def test_a_pause_that_was_heard_of_lasts_until_its_end_is_heard_of():
     for hour, open_ in ((1, True), (2, False), (3, False), (4, True)):
         at = START + hour * HOUR
         baker.make(Poll, started_at=at, finished_at=at, exchange_active=True, trading_active=open_)
-    for hour in (1.5, 2.5, 3.5, 4.5):
-        quoted(market, START + hour * HOUR)
+    for after in (1.5, 2.5, 3.5, 4.5):
+        quoted(market, START + after * HOUR)
     found = hours(universe_of(market).quotes)
     assert found == [(1.5, True), (2, False), (2.5, False), (3.5, False), (4.5, True)]
 
@@ -306,12 +306,11 @@ def test_markets_are_found_by_series_by_event_and_by_ticker_together():
     other = listed("KXD-1")
     for market in (by_series, by_event, by_ticker, other):
         quoted(market, NOON)
-    chosen = {
-        "series": [by_series.event.series.ticker],
-        "events": [by_event.event.ticker],
-        "tickers": [by_ticker.ticker],
-    }
-    found = universe_of(**chosen).listings
+    found = universe_of(
+        series=[by_series.event.series.ticker],
+        events=[by_event.event.ticker],
+        tickers=[by_ticker.ticker],
+    ).listings
     assert [listing.ticker for listing in found] == ["KXA-1", "KXB-1", "KXC-1"]
 
 
