@@ -47,6 +47,7 @@ DATA = (
     "backtests/models.py",
     "backtests/querysets.py",
     "backtests/choosing.py",
+    "backtests/asking.py",
     "backtests/loading.py",
 )
 WORKFLOWS = (
@@ -58,6 +59,7 @@ WORKFLOWS = (
     "markets.dayfiles",
     "markets.restore",
     "backtests.runner",
+    "backtests.research",
 )
 OUTSIDE = ("markets.kalshi.client", "markets.kalshi.tokens", "markets.kalshi.signing")
 FACES = (

@@ -55,24 +55,27 @@ def summary(result: BacktestResult) -> Iterator[str]:
     yield ""
     yield from wrap(result.verdict, COLUMNS)
     yield ""
-    # The database keeps no order of names.
-    yardsticks = {name: result.yardsticks[name] for name in YARDSTICKS if name in result.yardsticks}
-    yield from table({result.strategy: result.figures, **_edges(result), **yardsticks})
+    yield from table([(result.strategy, result.figures), *_edges(result), *_yardsticks(result)])
     for note in result.assumptions:
         # Some of them the verdict says.
         if note not in result.verdict:
             yield from ("", *wrap(f"Note: {note}", COLUMNS))
 
 
-def _edges(result: BacktestResult) -> dict[str, Figures]:
+def _edges(result: BacktestResult) -> list[tuple[str, Figures]]:
     """The band's, where they are not the headline."""
-    edges = {name: result.band[name] for name in ("pessimistic", "optimistic")}
-    return {} if all(edge == result.figures for edge in edges.values()) else edges
+    edges = [(name, result.band[name]) for name in ("pessimistic", "optimistic")]
+    return [] if all(edge == result.figures for _, edge in edges) else edges
 
 
-def table(runs: Mapping[str, Figures]) -> Iterator[str]:
-    columns = [[""] + [words for words, _, _ in ROWS]]
-    for name, figures in runs.items():
+def _yardsticks(result: BacktestResult) -> list[tuple[str, Figures]]:
+    # The database keeps no order of names.
+    return [(name, result.yardsticks[name]) for name in YARDSTICKS if name in result.yardsticks]
+
+
+def table(runs: Sequence[tuple[str, Figures]]) -> Iterator[str]:
+    columns = [["", *(words for words, _, _ in ROWS)]]
+    for name, figures in runs:
         columns.append([name, *(_cell(figures, path, write) for _, path, write in ROWS)])
     widths = [max(map(len, column)) for column in columns]
     for words, *cells in zip(*columns, strict=True):
@@ -109,4 +112,5 @@ def _bounds(least: float | None, most: float | None, choices: Sequence[str]) -> 
         return f" ({', '.join(choices)})"
     if least is None or most is None:
         return ""
-    return f" ({least:,g} to {most:,g})"
+    low, high = (f"{bound:,}".removesuffix(".0") for bound in (least, most))
+    return f" ({low} to {high})"

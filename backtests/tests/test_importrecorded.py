@@ -1,0 +1,288 @@
+"""Research tables on record: of one's own making, and of those that were recorded."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from io import StringIO
+
+import pandas as pd
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+
+from backtests.choosing import Selection
+from backtests.loading import load
+from backtests.quotes import MISSING
+from backtests.research import FORMATS, found_in, import_tables
+from markets.models import Candlestick, FeeChange, Market, MarketSnapshot
+
+pytestmark = pytest.mark.django_db
+OPENED = datetime(2026, 3, 1, 15, tzinfo=UTC)
+CLOSED = datetime(2026, 3, 3, 5, tzinfo=UTC)
+FIRST, SECOND = "KXWARM-26MAR02-T70", "KXWARM-26MAR02-T69"
+GAME = "KXBALL-26MAR02ABCDEF-ABC"
+DECISION = "KXRATE-26MAR"
+
+
+def said(folder):
+    out = StringIO()
+    call_command("importrecorded", str(folder), stdout=out)
+    return out.getvalue()
+
+
+def fault(folder):
+    with pytest.raises(CommandError) as caught:
+        said(folder)
+    return str(caught.value)
+
+
+def naive(at):
+    return pd.Timestamp(at.replace(tzinfo=None))
+
+
+# --- tables of one's own --------------------------------------------------------------------------
+
+
+def a_warm_day(folder, *, candles=None, markets=None):
+    """Two markets of one event: one won, the other is not decided."""
+    weather = folder / "weather_hourly_ariadne"
+    weather.mkdir()
+    event = {
+        "event_ticker": "KXWARM-26MAR02",
+        "series_ticker": "KXWARM",
+        "title": "How warm on March 2?",
+        "category": "Weather",
+        "mutually_exclusive": True,
+    }
+    known = [
+        {
+            "ticker": ticker,
+            "event_ticker": "KXWARM-26MAR02",
+            "yes_sub_title": "71° or above",
+            "open_time": naive(OPENED),
+            "close_time": naive(CLOSED),
+            "result": result,
+            "strike_type": "greater",
+            "floor_strike": floor,
+            "cap_strike": None,
+            "_series_ticker": "KXWARM",
+            **(markets or {}),
+        }
+        for ticker, result, floor in ((FIRST, "yes", 70.0), (SECOND, "", 69.0))
+    ]
+    hours = [a_candle(FIRST, 1), a_candle(FIRST, 2), a_candle(SECOND, 1)]
+    pd.DataFrame([event]).to_parquet(weather / "kalshi_events_nyc.parquet")
+    pd.DataFrame(known).to_parquet(weather / "kalshi_markets_nyc.parquet")
+    pd.DataFrame(candles or hours).to_parquet(weather / "kalshi_candles_nyc.parquet")
+    return folder
+
+
+def a_candle(ticker, hour, **values):
+    sides = {"yes_bid": 0.42, "yes_ask": 0.45, "price": 0.44}
+    prices = {
+        f"{side}_{name}": price
+        for side, price in sides.items()
+        for name in ("open", "low", "high", "close")
+    }
+    return {
+        "ticker": ticker,
+        "end_ts": int((OPENED + timedelta(hours=hour)).timestamp()),
+        **prices,
+        "price_mean": 0.4351,
+        "price_prev": None,
+        "volume": 12.0,
+        "open_interest": 30.0,
+        **values,
+    }
+
+
+def a_game(folder, **values):
+    row = {
+        "ticker": GAME,
+        "event": "KXBALL-26MAR02ABCDEF",
+        "yes_team": "Abc",
+        "close_bid": 42,
+        "close_ask": 44,
+        "volume": 20.0,
+        "open_interest": 41.0,
+        "result": "no",
+        "settled_ts": int(OPENED.timestamp()),
+        **values,
+    }
+    games = folder / "mlb_closing"
+    games.mkdir()
+    pd.DataFrame([row]).to_csv(games / "kalshi_history_to_2026-06-30.csv", index=False)
+    return folder
+
+
+def a_decision(folder, **values):
+    strikes = ("C26", "C25", "H0", "H25", "H26")
+    markets = [
+        {
+            "ticker": f"{event}-{strike}",
+            "event_ticker": event,
+            "title": "What will they decide?",
+            "yes_sub_title": strike,
+            "open_time": "2026-01-01T14:00:00Z",
+            "close_time": close,
+            "result": "",
+        }
+        for event, close in (
+            (DECISION, "2026-03-18T17:59:00Z"),
+            ("KXRATE-26MAY", "2026-05-01T18:00:00Z"),
+        )
+        for strike in strikes
+    ]
+    hour: dict[str, object] = {"timestamp": "2026-03-18 13:00:00-04:00"}
+    for strike in strikes:
+        traded = dict.fromkeys(("open", "low", "high", "close", "mean"), 0.2)
+        hour |= {f"{name}_{strike}": price for name, price in traded.items()}
+        hour |= {
+            f"volume_{strike}": 0.0 if strike == "H26" else 5.0,
+            f"open_interest_{strike}": 9.0,
+        }
+    later = hour | {"timestamp": "2026-03-18 14:00:00-04:00"}
+    fed = folder / "fed_eco395"
+    fed.mkdir()
+    pd.DataFrame(markets).to_csv(fed / "kalshi_markets_fed.csv", index=False)
+    pd.DataFrame([hour, later | values]).to_csv(fed / "fed_oct_candles_wide.csv", index=False)
+    return folder
+
+
+def test_weather_becomes_candles_quotes_and_results(tmp_path):
+    told = said(a_warm_day(tmp_path))
+    assert "weather_hourly_ariadne: 2 markets, 3 candlesticks and 3 snapshots are new." in told
+    market = Market.objects.get(ticker=FIRST)
+    assert (market.event.mutually_exclusive, market.floor_strike) == (True, 70)
+    snapshot = market.snapshots.earliest("timestamp")
+    assert (snapshot.source, snapshot.timestamp) == ("BACKFILL", OPENED + timedelta(hours=1))
+    assert (snapshot.yes_bid, snapshot.yes_ask) == (Decimal("0.42"), Decimal("0.45"))
+    assert (snapshot.yes_bid_size, snapshot.volume) == (None, None)
+    assert Candlestick.objects.get(market__ticker=SECOND).price_mean == Decimal("0.4351")
+
+
+def test_what_tables_do_not_tell_is_assumed_and_marked(tmp_path):
+    said(a_warm_day(tmp_path))
+    opening, ending = Market.objects.get(ticker=FIRST).revisions.all()
+    assert (opening.known_at, opening.close_time, opening.result) == (OPENED, CLOSED, "")
+    assert (ending.known_at, ending.result) == (CLOSED + timedelta(days=1), "yes")
+    assert opening.known_at_assumed
+    assert ending.known_at_assumed
+    assert Market.objects.get(ticker=SECOND).revisions.count() == 1
+    fees = FeeChange.objects.get()
+    assert (fees.fee_type, fees.fee_multiplier, fees.known_at_assumed) == ("quadratic", 1, True)
+
+
+def test_a_bid_of_nothing_and_an_ask_of_a_dollar_are_nobody_s(tmp_path):
+    empty = a_candle(FIRST, 1, yes_bid_close=0.0, yes_ask_close=1.0)
+    said(a_warm_day(tmp_path, candles=[empty]))
+    universe = load(
+        Selection(start=OPENED, end=CLOSED, tickers=[FIRST]), known_by=datetime.now(UTC)
+    )
+    assert (universe.quotes.bid[0], universe.quotes.ask[0]) == (MISSING, MISSING)
+
+
+def test_the_same_again_changes_nothing(tmp_path):
+    for make in (a_warm_day, a_game, a_decision):
+        make(tmp_path)
+    said(tmp_path)
+    before = MarketSnapshot.objects.count()
+    assert said(tmp_path).count(": 0 markets, 0 candlesticks and 0 snapshots are new.") == 3
+    assert MarketSnapshot.objects.count() == before
+
+
+def test_fees_that_are_on_record_stay(tmp_path):
+    said(a_warm_day(tmp_path))
+    FeeChange.objects.update(fee_type="quadratic_with_maker_fees")
+    said(tmp_path)
+    assert FeeChange.objects.get().fee_type == "quadratic_with_maker_fees"
+
+
+def test_a_game_has_its_last_book_when_it_starts(tmp_path):
+    assert "mlb_closing: 1 markets, 0 candlesticks and 1 snapshots are new." in said(
+        a_game(tmp_path)
+    )
+    market = Market.objects.get(ticker=GAME)
+    snapshot = market.snapshots.get()
+    assert (snapshot.timestamp, snapshot.yes_bid, snapshot.yes_ask) == (
+        OPENED,
+        Decimal("0.42"),
+        Decimal("0.44"),
+    )
+    assert market.revisions.last().known_at == OPENED + timedelta(days=1)
+
+
+def test_the_fed_s_trades_are_those_of_the_decision_that_comes_next(tmp_path):
+    said(a_decision(tmp_path))
+    hours = Candlestick.objects.order_by("end_period_ts", "market__ticker")
+    assert [candle.market.event.ticker for candle in hours[::5]] == [DECISION, "KXRATE-26MAY"]
+    traded = hours.get(market__ticker=f"{DECISION}-C25")
+    assert (traded.price_close, traded.yes_bid_close) == (Decimal("0.2"), None)
+    quiet = hours.get(market__ticker=f"{DECISION}-H26")
+    assert (quiet.price_close, quiet.price_previous) == (None, Decimal("0.2"))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"yes_bid_close": 1.5}, "line 1, column yes_bid_close: 1.5 is no price"),
+        ({"yes_ask_low": 0.12345}, "line 1, column yes_ask_low: 0.12345 is finer than"),
+        ({"volume": -1.0}, "line 1, column volume: -1.0 is no count"),
+        ({"end_ts": "noon"}, "line 1, column end_ts: 'noon' is no instant"),
+        ({"ticker": "KXNONE"}, "line 1, column ticker: no table has the market KXNONE"),
+    ],
+)
+def test_a_candle_that_cannot_be_read_is_named_by_line_and_column(tmp_path, values, told):
+    a_warm_day(tmp_path, candles=[a_candle(FIRST, 1) | values])
+    found = fault(tmp_path)
+    assert f"weather_hourly_ariadne: kalshi_candles_nyc.parquet, {told}" in found
+    assert not MarketSnapshot.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"close_bid": "x"}, "line 2, column close_bid: 'x' is no number"),
+        ({"result": "maybe"}, "line 2, column result: 'maybe' is none of 'yes', 'no', ''"),
+        ({"settled_ts": None}, "line 2, column settled_ts: "),
+    ],
+)
+def test_a_game_that_cannot_be_read_is_named_by_line_and_column(tmp_path, values, told):
+    assert f"kalshi_history_to_2026-06-30.csv, {told}" in fault(a_game(tmp_path, **values))
+    assert not MarketSnapshot.objects.exists()
+
+
+def test_a_column_or_a_file_that_is_missing_is_named(tmp_path):
+    a_game(tmp_path)
+    file = tmp_path / "mlb_closing" / "kalshi_history_to_2026-06-30.csv"
+    pd.read_csv(file).drop(columns="close_ask").to_csv(file, index=False)
+    assert fault(tmp_path) == "mlb_closing: kalshi_history_to_2026-06-30.csv: no column close_ask"
+    file.unlink()
+    assert "kalshi_history_to_2026-06-30.csv: " in fault(tmp_path)
+
+
+def test_a_folder_of_something_else_is_refused_with_what_there_could_be(tmp_path):
+    assert all(name in fault(tmp_path) for name in FORMATS)
+
+
+# --- the recorded ones ----------------------------------------------------------------------------
+
+RECORDED = settings.BASE_DIR.parent / "shared" / "kalshi" / "recorded"
+recorded = [
+    pytest.mark.recorded,
+    pytest.mark.skipif(
+        not RECORDED.is_dir(), reason="the recordings (../shared/kalshi/recorded) are not here"
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        pytest.param("weather_hourly_ariadne", (840, 31_375, 31_375), marks=recorded),
+        pytest.param("mlb_closing", (3_477, 0, 3_477), marks=recorded),
+        pytest.param("fed_eco395", (100, 20_450, 20_450), marks=recorded),
+    ],
+)
+def test_every_line_that_was_recorded_is_read(name, counts):
+    (folder,) = found_in(RECORDED / name)
+    assert import_tables(folder, lambda share, doing: None)[:3] == counts

@@ -1,0 +1,215 @@
+"""The command that runs a backtest, and the one that runs it again."""
+
+import json
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from backtests.models import BacktestResult
+from backtests.strategies import STRATEGIES
+from backtests.tests.recording import END, HOUR, START, listed, quoted, settled
+from markets.models import MarketSnapshot
+
+pytestmark = pytest.mark.django_db
+WINDOW = ("--start", "2026-10-01", "--end", "2026-10-03")
+
+
+def a_market(result="no"):
+    market = listed("KXRAIN-26OCT02")
+    for hour in (1, 2, 3):
+        quoted(market, START + hour * HOUR)
+    settled(market, END, result)
+    return market
+
+
+def said(*words):
+    out = StringIO()
+    call_command(*words, stdout=out)
+    return out.getvalue()
+
+
+def run(*words):
+    return said("runbacktest", "always-no", "--ticker", "KXRAIN-26OCT02", *WINDOW, *words)
+
+
+def refused(*words):
+    with pytest.raises(CommandError) as caught:
+        said("runbacktest", *words)
+    return caught.value.returncode, str(caught.value)
+
+
+def test_it_says_what_came_of_it_and_stores_that():
+    a_market()
+    told = run()
+    result = BacktestResult.objects.get()
+    assert f"Backtest {result.pk}: always-no 1, Kernel" in told
+    assert "Earned $4.03 on $10,000.00 over 2 days after $0.17 fees" in told
+    (names,) = (line.split() for line in told.splitlines() if line.endswith("do-nothing"))
+    (pnl,) = (line.split() for line in told.splitlines() if line.startswith("P&L"))
+    assert names == ["always-no", "random-entry", "always-no", "always-favourite", "do-nothing"]
+    # The moment drawn comes after the last quote; the favourite is NO.
+    assert pnl == ["P&L", "$4.03", "$0.00", "$4.03", "$4.03", "$0.00"]
+
+
+def test_its_table_shows_the_band_where_there_is_one():
+    market = listed("KXRAIN-26OCT02")
+    for hour, bid, ask in ((1, "0.4200", "0.4500"), (2, "0.4200", "0.4500"), (3, "0.4500", None)):
+        quoted(market, START + hour * HOUR, bid, ask)
+    settled(market, END, "no")
+    (names,) = (line.split() for line in run("--make").splitlines() if line.endswith("do-nothing"))
+    assert names[:3] == ["always-no", "pessimistic", "optimistic"]
+
+
+def test_its_json_is_the_whole_result():
+    a_market()
+    told = json.loads(run("--json", "--param", "contracts=5", "--cash", "500", "--broker"))
+    result = BacktestResult.objects.get()
+    assert (told["id"], told["status"], told["params"]) == (result.pk, "done", {"contracts": 5})
+    assert (told["cash"], told["execution"]["through_broker"]) == ("500.000000", True)
+    assert told["figures"] == result.figures
+
+
+def test_it_need_not_be_stored():
+    a_market()
+    told = json.loads(run("--json", "--no-save"))
+    assert (told["id"], told["final_cash"]) == (None, "10004.0294")
+    assert not BacktestResult.objects.exists()
+
+
+def test_the_engine_can_be_chosen():
+    a_market()
+    assert "Backtrader" in run("--engine", "backtrader")
+
+
+def test_it_shows_every_strategy_with_its_parameters():
+    told = said("runbacktest", "--list")
+    assert all(f"{kind.name} {kind.version}\n" in told for kind in STRATEGIES.values())
+    assert "contracts=10 contracts (1 to 1,000,000): How many contracts to hold" in told
+
+
+CHOSEN = ("always-no", "--ticker", "KXRAIN-26OCT02")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("sorcery", "--ticker", "KXRAIN-26OCT02", *WINDOW), "strategy: No strategy is called"),
+        (("always-no", *WINDOW), "ticker: Name a series, an event or a market."),
+        (("always-no", "--series", "KXNONE", *WINDOW), "series: Not on record: KXNONE."),
+        ((*CHOSEN,), "start: Name a day or an instant"),
+        ((*CHOSEN, "--start", "yesterday"), "start: 'yesterday' is no day"),
+        ((*CHOSEN, "--start", "2126-01-01"), "start: 2126-01-01 00:00 UTC is in the future."),
+        (
+            (*CHOSEN, "--start", "2026-10-02", "--end", "2026-10-01"),
+            "end: Must lie after the start",
+        ),
+        (
+            (*CHOSEN, "--start", "2025-10-02", "--end", "2025-10-03"),
+            "end: Nothing is recorded then",
+        ),
+        ((*CHOSEN, *WINDOW, "--cash", "0"), "cash: Must be above 0"),
+        ((*CHOSEN, *WINDOW, "--cash", "much"), "cash: 'much' is no number."),
+        ((*CHOSEN, *WINDOW, "--param", "contracts"), "params.contracts: Must be written as"),
+        ((*CHOSEN, *WINDOW, "--param", "contracts=0"), "params.contracts: Must be at least 1."),
+        ((*CHOSEN, *WINDOW, "--assumed-size", "0"), "assumed_size: Must lie between"),
+    ],
+)
+def test_words_that_make_no_sense_end_it_with_2_and_nothing_stored(words, message):
+    a_market()
+    code, told = refused(*words)
+    assert (code, told[: len(message)]) == (2, message)
+    assert not BacktestResult.objects.exists()
+
+
+def test_a_run_that_fails_ends_it_with_1_and_is_stored_as_failed():
+    market = a_market()
+    market.event.series.fee_changes.all().delete()
+    code, told = refused(*CHOSEN, *WINDOW)
+    result = BacktestResult.objects.get()
+    assert (code, result.status) == (1, "failed")
+    assert told == f"Backtest {result.pk} failed: {result.error}"
+    assert "fees: What KXRAIN-26OCT02 costs is not known" in told
+
+
+# --- the same again -------------------------------------------------------------------------------
+
+
+def reproduced():
+    return said("reproduce", str(BacktestResult.objects.get().pk))
+
+
+def differs():
+    out = StringIO()
+    with pytest.raises(CommandError, match="comes out otherwise") as caught:
+        call_command("reproduce", str(BacktestResult.objects.get().pk), stdout=out)
+    assert caught.value.returncode == 1
+    return out.getvalue(), str(caught.value)
+
+
+@pytest.mark.parametrize("engine", ["kernel", "backtrader"])
+def test_what_has_not_changed_comes_out_the_same(engine):
+    a_market()
+    run("--engine", engine)
+    assert reproduced() == ("Identical: 3 lines and $10,004.029400 of cash, to the millionth.\n")
+
+
+def test_what_came_to_be_known_since_changes_nothing():
+    market = a_market()
+    run()
+    market.revisions.all().delete()
+    settled(market, END, "no")
+    settled(market, END + HOUR, "yes", recorded_at=END.replace(year=2126))
+    assert reproduced().startswith("Identical")
+
+
+def test_other_quotes_are_named_with_the_first_line_that_differs():
+    a_market()
+    run()
+    MarketSnapshot.objects.filter(timestamp=START + 2 * HOUR).update(yes_bid="0.4300")
+    out, told = differs()
+    assert out.startswith("changed since: quotes\nrecorded 2: 2026-10-01 02:00:00.000000 fill ")
+    assert "10.00 no at 0.4200, fee 0.170600" in out
+    assert "10.00 no at 0.4200" not in out.partition("now")[2]
+    assert "defect" not in told
+
+
+def test_a_result_that_differs_for_no_reason_is_a_defect():
+    a_market()
+    run()
+    BacktestResult.objects.get().executions.filter(number=3).delete()
+    out, told = differs()
+    assert "recorded nothing more" in out
+    assert told.endswith("Nothing it rests on has changed: this is a defect.")
+
+
+def test_other_code_is_named_even_where_the_result_is_the_same():
+    a_market()
+    run()
+    result = BacktestResult.objects.get()
+    result.code_fingerprint |= {"rules": "0" * 64, "numba": "0.1"}
+    result.save()
+    out = reproduced()
+    assert "changed since: rules\n" in out
+    assert "changed since: numba (0.1, now " in out
+    assert "Identical" in out
+
+
+def test_what_is_not_there_or_not_done_cannot_be_reproduced():
+    a_market()
+    failed = BacktestResult.objects.create(
+        status="failed",
+        error="Bad luck.",
+        tickers=["KXRAIN-26OCT02"],
+        start=START,
+        end=END,
+        created_at=END,
+        finished_at=END,
+        cash=1,
+        engine="kernel",
+        execution={},
+    )
+    for id in (0, failed.pk):
+        with pytest.raises(CommandError, match=r"^id: ") as caught:
+            said("reproduce", str(id))
+        assert caught.value.returncode == 2
