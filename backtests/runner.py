@@ -221,12 +221,12 @@ UNITS = ("step", "grid", "rebate")
 
 
 class Reproduction(NamedTuple):
-    """What a run that is done comes to now. `difference` names the first line that differs, of
-    the record and of now; `changed` what it rests on that is not what it was."""
+    """What a run that is done comes to now. `difference` tells of the first line that is not the
+    same, `changed` names what the run rests on that is not what it was."""
 
     identical: bool
     changed: list[str]
-    difference: tuple[str, str] | None
+    difference: str
 
 
 def reproduce(done: BacktestResult, *, tell: Tell = quietly) -> Reproduction:
@@ -242,17 +242,21 @@ def reproduce(done: BacktestResult, *, tell: Tell = quietly) -> Reproduction:
     now = audit.lines(trial.universe, outcome, cash=trial.cash)
     for was, line in zip_longest(recorded, now):
         if was != line:
-            return Reproduction(False, changed, (_told(was), _told(line)))
+            return Reproduction(False, changed, _difference(was, line))
     same_cash = done.final_cash == Decimal(outcome.cash) / MONEY
-    return Reproduction(same_cash, changed, None)
+    return Reproduction(same_cash, changed, "")
 
 
-def _told(line: tuple[Any, ...] | None) -> str:
-    if line is None:
-        return "nothing more"
-    told = Line(*line)
-    price = told.settlement_value if told.price is None else told.price
-    return (
-        f"{told.number}: {told.at:%Y-%m-%d %H:%M:%S.%f} {told.kind} {told.ticker}"
-        f" {told.contracts} {told.outcome_side} at {price}, fee {told.fee}, cash {told.cash}"
-    )
+def _difference(was: tuple[Any, ...] | None, line: Line | None) -> str:
+    told = Line(*was) if was else line
+    if told is None:
+        return ""
+    where = f"line {told.number}, {told.at:%Y-%m-%d %H:%M:%S} {told.kind} {told.ticker}: "
+    if was is None or line is None:
+        return where + ("not there before" if was is None else "not there now")
+    unequal = [
+        f"{name} was {before}, is {now}"
+        for name, before, now in zip(COLUMNS, was, line, strict=True)
+        if before != now
+    ]
+    return where + "; ".join(unequal)

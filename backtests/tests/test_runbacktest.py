@@ -168,9 +168,12 @@ def test_other_quotes_are_named_with_the_first_line_that_differs():
     run()
     MarketSnapshot.objects.filter(timestamp=START + 2 * HOUR).update(yes_bid="0.4300")
     out, told = differs()
-    assert out.startswith("changed since: quotes\nrecorded 2: 2026-10-01 02:00:00.000000 fill ")
-    assert "10.00 no at 0.4200, fee 0.170600" in out
-    assert "10.00 no at 0.4200" not in out.partition("now")[2]
+    assert out == (
+        "changed since: quotes\n"
+        "line 2, 2026-10-01 02:00:00 fill KXRAIN-26OCT02: price was 0.4200, is 0.4300;"
+        " fee was 0.170600, is 0.171600; cash_change was -5.970600, is -5.871600;"
+        " cash was 9994.029400, is 9994.128400; yes_bid was 0.4200, is 0.4300\n"
+    )
     assert "defect" not in told
 
 
@@ -179,7 +182,7 @@ def test_a_result_that_differs_for_no_reason_is_a_defect():
     run()
     BacktestResult.objects.get().executions.filter(number=3).delete()
     out, told = differs()
-    assert "recorded nothing more" in out
+    assert out == "line 3, 2026-10-03 00:00:00 settled KXRAIN-26OCT02: not there before\n"
     assert told.endswith("Nothing it rests on has changed: this is a defect.")
 
 

@@ -48,7 +48,6 @@ class Command(BaseCommand):
 
     def tell_difference(self, id: int, found: runner.Reproduction) -> None:
         if found.difference:
-            recorded, now = found.difference
-            self.stdout.write(f"recorded {recorded}\n     now {now}")
+            self.stdout.write(found.difference)
         why = "" if found.changed else " Nothing it rests on has changed: this is a defect."
         raise CommandError(f"Backtest {id} comes out otherwise.{why}", returncode=DIFFERS)
