@@ -123,10 +123,11 @@ class Windows:
 
     def score(self, rows: int) -> Floats:
         """By how many deviations the newest price lies above the mean; NaN where none moved."""
-        scatter = self._scatter(rows).astype(np.float64)
-        scatter[scatter == 0] = np.nan
-        above = rows * self.units[rows - 1 :] - self._within(self.sums, rows)
-        return self._known(rows, above / np.sqrt(scatter))
+        spread = np.sqrt(self._scatter(rows))
+        spread[spread == 0] = np.nan
+        above = rows * self.units[rows - 1 :]
+        above -= self._within(self.sums, rows)
+        return self._known(rows, np.divide(above, spread, out=spread))
 
     def _within(self, sums: Ints, rows: int) -> Ints:
         """For each row that has enough before it, wherever they come from."""
@@ -136,7 +137,12 @@ class Windows:
         """The square of the deviation times that of `rows`, without a rounding."""
         if rows > self.most_rows:
             raise ValueError(f"a window of these values has at most {self.most_rows:,} rows")
-        return rows * self._within(self.squares, rows) - self._within(self.sums, rows) ** 2
+        # In place: what a sweep of a long record costs is mostly memory.
+        scatter, sums = self._within(self.squares, rows), self._within(self.sums, rows)
+        scatter *= rows
+        sums *= sums
+        scatter -= sums
+        return scatter
 
     def _known(self, rows: int, values: Floats) -> Floats:
         whole = np.full(len(self.units), np.nan)

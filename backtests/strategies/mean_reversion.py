@@ -32,10 +32,10 @@ class MeanReversion(Signal):
 
     def targets(self, seen: Seen) -> Ints:
         score = signals.mid_windows(seen).score(self.p.window)
+        narrow = seen.tradable & (seen.spread <= self.p.widest)
+        back = seen.tradable & (score <= self.p.leave) & (score >= -self.p.leave)
         targets = np.full(len(seen), HOLD)
-        targets[np.abs(score) <= self.p.leave] = 0
-        narrow = seen.spread <= self.p.widest
-        targets[narrow & (score >= self.p.enter)] = -self.p.contracts
-        targets[narrow & (score <= -self.p.enter)] = self.p.contracts
-        targets[~seen.tradable] = HOLD
+        np.putmask(targets, back, 0)
+        np.putmask(targets, narrow & (score >= self.p.enter), -self.p.contracts)
+        np.putmask(targets, narrow & (score <= -self.p.enter), self.p.contracts)
         return targets
