@@ -210,10 +210,10 @@ class ExecutionSerializer(Known):
     assumed_size = _bounded(
         WholeField,
         "assumed_size",
-        "Contracts, where a book does not tell its size; null: such a book fills nothing.",
+        "Contracts, where a book does not tell its size; without it, such a book fills nothing.",
     )
     position_limit = _bounded(
-        WholeField, "position_limit", "Contracts held in a market at most; null: no limit."
+        WholeField, "position_limit", "Contracts held in a market at most; without it, no limit."
     )
     make = TruthField(
         default=False, help_text="Joins the best price on its own side and waits (signals alone)."

@@ -3,7 +3,7 @@
 from datetime import datetime
 from functools import partial
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
 from backtests.asking import Asked
@@ -51,3 +51,8 @@ def check_recorded(selection: Selection) -> None:
     )
     if not found.exists():
         raise selection.nothing(ids)
+
+
+def may_cancel(user: User | AnonymousUser, result: BacktestResult) -> bool:
+    """One's own, or as staff."""
+    return user.is_staff or (user.pk is not None and result.user_id == user.pk)

@@ -1,14 +1,11 @@
 """The API's doors to backtests: what can be run, what is run, and what came of it."""
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, cast
 
 import numpy as np
 from django.contrib.auth.models import User
-from django.db.models import DecimalField, QuerySet
-from django.db.models.fields.json import KT
-from django.db.models.functions import Cast
+from django.db.models import QuerySet
 from django.http import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
@@ -33,6 +30,7 @@ from backtests.choosing import BadInput
 from backtests.filters import BacktestFilter, ExecutionFilter
 from backtests.models import BacktestExecution, BacktestResult
 from backtests.quotes import MONEY
+from backtests.reads import GAINED
 from backtests.serializers import (
     BRIEF,
     EXECUTIONS,
@@ -46,7 +44,7 @@ from backtests.serializers import (
     StrategySerializer,
 )
 from backtests.strategies import STRATEGIES
-from backtests.submitting import TooMany, submit
+from backtests.submitting import TooMany, may_cancel, submit
 from kalshi_insights import formats
 from kalshi_insights.pagination import LimitSkip, OnePage, SeriesOfTime
 from kalshi_insights.parameters import KnownParameters
@@ -55,9 +53,7 @@ from markets.histories import Series, TimeSeries, described
 from markets.viewsets import Noun, missing
 
 LINES = Series("executions", "Execution", EXECUTIONS, ("at", "price", "count", "fee", "cash"))
-DOLLARS: "DecimalField[Decimal, Decimal]" = DecimalField(max_digits=24, decimal_places=6)
-# Of the headline's figures, which count in millionths.
-ADDED = {"pnl": Cast(Cast(KT("figures__money__pnl"), DOLLARS) / MONEY, DOLLARS)}
+ADDED = {"pnl": GAINED}
 AGAIN = 10  # seconds, after which there may be room for another run
 LOCATION = OpenApiParameter(
     "Location",
@@ -163,7 +159,7 @@ class BacktestViewSet(Noun, TimeSeries):
     def cancel(self, request: Request, id: str) -> Response:
         """End a run of one's own. One that is running ends within seconds."""
         found = self.get_object()
-        if not (request.user.is_staff or found.user_id == request.user.pk):
+        if not may_cancel(request.user, found):
             raise PermissionDenied("This is somebody else's backtest.")
         if not BacktestResult.objects.request_cancel(found.pk, now=datetime.now(UTC)):
             raise Ended(f"Backtest {id} has ended: it is {found.status}.")

@@ -6,5 +6,6 @@ from django.urls import include, path
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include(("kalshi_insights.api", "api"))),
+    path("backtests/", include("backtests.urls")),
     path("", include("markets.urls")),
 ]

@@ -7,13 +7,21 @@ import math
 import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from django.conf import settings
-from playwright.sync_api import Browser
+from django.contrib.auth.models import User
+from model_bakery import baker
+from playwright.sync_api import Browser, Page
 
-from markets.models import Drift, Market, MarketSnapshot, Poll
+from backtests import runner
+from backtests.asking import Asked
+from backtests.choosing import Selection
+from backtests.execution import Execution
+from backtests.submitting import submit
+from backtests.tests.making import a_backtest, known
+from markets.models import Drift, FeeChange, Market, MarketSnapshot, Poll, Series
 from markets.tests.making import a_market, a_pass, a_snapshot, an_event
 
 pytestmark = [
@@ -185,6 +193,102 @@ def walk(market: Market, chance: random.Random, now: datetime) -> None:
     Market.objects.filter(pk=market.pk).update(
         quoted_at=at, previous_price=Decimal("0.31"), volume_24h=Decimal(18_250), **quote
     )
+
+
+def recorded_longshots(chance: random.Random, start: datetime) -> None:
+    """Four days of forty events a day, each of three markets that mostly end with NO."""
+    quotes = []
+    for number in range(160):
+        opened = start + timedelta(hours=number * 96 / 160)
+        closed = opened + timedelta(hours=8)
+        event = an_event(f"Rain in town {number}", ticker=f"KXTOWN-{number}")
+        event.series, _ = Series.objects.get_or_create(ticker="KXTOWN", title="Rain in towns")
+        event.save()
+        for place in range(3):
+            market = a_market(
+                f"{event.ticker}-T{place}", event=event, status="finalized", close_time=closed
+            )
+            value, happens = chance.uniform(0.03, 0.4), chance.random() < 0.1
+            known(market, opened, closed, status="active")
+            result = "yes" if happens else "no"
+            known(market, opened, closed, status="finalized", result=result, known_at=closed)
+            for step in range(48):
+                value = min(max(value + chance.gauss(0, 0.01), 0.02), 0.9)
+                bid = Decimal(f"{value:.2f}")
+                quote = {"yes_bid": bid, "yes_ask": bid + Decimal("0.02")}
+                at = opened + timedelta(minutes=10 * step, seconds=number)
+                quotes.append(a_snapshot(market, at, yes_bid_size=50, yes_ask_size=50, **quote))
+    MarketSnapshot.objects.bulk_create(quotes)
+    terms: Any = {"known_at": start, "recorded_at": start, "effective_at": start}
+    series = Series.objects.get(ticker="KXTOWN")
+    baker.make(FeeChange, series=series, fee_type="quadratic", fee_multiplier=1, **terms)
+
+
+def run_backtests() -> dict[str, int]:
+    """One that is done, one each that failed and that runs; their numbers."""
+    now = datetime.now(UTC)
+    start = now - timedelta(days=5)
+    recorded_longshots(random.Random(3), start)
+    user = User.objects.create_superuser("ada", password="only for pictures")
+    selection = Selection(series=["KXTOWN"], start=start, end=now - timedelta(hours=6))
+    for name, execution in (
+        ("mean-reversion", Execution(make=True)),
+        ("fade-longshots", Execution(make=True, latency_seconds=1.5)),
+    ):
+        asked = Asked(strategy=name, selection=selection, execution=execution)
+        done = submit(asked, user=user, now=now)
+        runner.run(done.pk)
+    words = {"series": ["KXTOWN"], "user": user}
+    failed = a_backtest(
+        "failed",
+        strategy="momentum",
+        error="The strategy raised ZeroDivisionError: division by zero (momentum.py, line 31)",
+        **words,
+    )
+    doing = "running it with pessimistic fills"
+    running = a_backtest("running", strategy="favourite-hold", progress=0.62, doing=doing, **words)
+    return {"done": done.pk, "failed": failed.pk, "running": running.pk}
+
+
+def signed_in(page: Page, address: str) -> None:
+    page.goto(f"{address}/admin/login/?next=/markets/")
+    page.get_by_label("Username").fill("ada")
+    page.get_by_label("Password").fill("only for pictures")
+    page.get_by_role("button", name="Log in").click()
+
+
+WRONG = "strategy=fade-longshots&tickers=KXNONE-1&params.ceiling=0.3&start=2026-11-20T00:00"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_pictures_of_backtests(
+    browser: Browser, live_server, theme: Literal["light", "dark"], width: int
+) -> None:
+    runs = run_backtests()
+    page = browser.new_page(
+        viewport={"width": width, "height": 900}, color_scheme=theme, device_scale_factor=1.5
+    )
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    page.goto(f"{live_server.url}/backtests/?status=queued")
+    page.screenshot(path=FOLDER / f"backtests-none-{width}-{theme}.png")
+    signed_in(page, live_server.url)
+    for name, path in {
+        "backtests": "/backtests/",
+        "backtest-new": "/backtests/new/",
+        "backtest-running": f"/backtests/{runs['running']}/",
+        "backtest-failed": f"/backtests/{runs['failed']}/",
+        "backtest": f"/backtests/{runs['done']}/",
+    }.items():
+        page.goto(live_server.url + path)
+        page.wait_for_timeout(700)
+        page.screenshot(path=FOLDER / f"{name}-{width}-{theme}.png", full_page=name != "backtests")
+    page.goto(f"{live_server.url}/backtests/new/?{WRONG}&execution=1&assumed_size=5")
+    page.get_by_role("button", name="Run").click()
+    page.wait_for_timeout(500)
+    page.evaluate("scrollTo(0, 0)")
+    page.screenshot(path=FOLDER / f"backtest-wrong-{width}-{theme}.png", full_page=True)
+    page.close()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -9,20 +9,8 @@
   const REFRESH = 5000;
   const MOST_POINTS = 2500;
   const VOLUME_BARS = 90;
-  const SECOND = 1000;
-  const MINUTE = 60 * SECOND;
-  const HOUR = 60 * MINUTE;
-  const DAY = 24 * HOUR;
-  const TICK_STEPS = [
-    5 * SECOND, 15 * SECOND, 30 * SECOND, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE,
-    30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY,
-    30 * DAY, 90 * DAY, 365 * DAY,
-  ];
+  const { SECOND, MINUTE, HOUR, day, seconds, last, ticks, tickLabel } = axis;
   const PRICE_STEPS = [0.5, 1, 2, 5, 10, 20];
-  const format = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
-  const clock = format({ hour: "2-digit", minute: "2-digit" });
-  const seconds = format({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
-  const day = format({ day: "numeric", month: "short" });
   const cents = (price) => (price === null ? "–" : `${+(price * 100).toFixed(2)}¢`);
 
   let range = "1d";
@@ -32,8 +20,6 @@
   let loading = 0;
 
   // --- Data -----------------------------------------------------------------------------------
-
-  const last = (list) => list[list.length - 1];
 
   // A quote holds until the next; a null where recording stopped breaks the line.
   const line = (column) => {
@@ -80,25 +66,7 @@
 
   // --- Drawing --------------------------------------------------------------------------------
 
-  // The legend's own colours, so that a theme needs no word here.
-  const colour = (name, alpha = 1) => {
-    const [r, g, b] = getComputedStyle(root.querySelector(`[data-colour=${name}]`)).color.match(/[\d.]+/g);
-    return `rgb(${r} ${g} ${b} / ${alpha})`;
-  };
-
-  const ticks = (scale) => {
-    const wanted = (scale.max - scale.min) / Math.max(2, Math.floor(scale.width / 80));
-    const step = TICK_STEPS.find((s) => s >= wanted) || last(TICK_STEPS);
-    scale.ticks = [];
-    for (let at = Math.ceil(scale.min / step) * step; at <= scale.max; at += step) {
-      scale.ticks.push({ value: at });
-    }
-    scale.step = step;
-  };
-  const tickLabel = function (value) {
-    if (value % DAY === 0 || this.step >= DAY) return day.format(value);
-    return (this.step < MINUTE ? seconds : clock).format(value);
-  };
+  const colour = axis.colours(root);
 
   const hatch = (context, tone) => {
     const tile = document.createElement("canvas");
@@ -125,22 +93,7 @@
       ctx.restore();
     },
   };
-  const crosshair = {
-    id: "crosshair",
-    afterDatasetsDraw({ ctx, chartArea: area, scales: { x } }) {
-      if (cursor === null) return;
-      const at = x.getPixelForValue(cursor);
-      if (at < area.left || at > area.right) return;
-      ctx.save();
-      ctx.strokeStyle = colour("gap", 0.8);
-      ctx.setLineDash([3, 3]);
-      ctx.beginPath();
-      ctx.moveTo(at, area.top);
-      ctx.lineTo(at, area.bottom);
-      ctx.stroke();
-      ctx.restore();
-    },
-  };
+  const crosshair = axis.crosshair(() => cursor, () => colour("gap", 0.8));
 
   const stepped = { type: "line", stepped: "before", pointRadius: 0, pointHitRadius: 0, spanGaps: false };
   const datasets = () => [
@@ -224,17 +177,6 @@
 
   // --- Words ----------------------------------------------------------------------------------
 
-  const inForce = (at) => {
-    let index = -1;
-    for (let low = 0, high = data.t.length - 1; low <= high;) {
-      const middle = (low + high) >> 1;
-      if (data.t[middle] <= at) {
-        index = middle;
-        low = middle + 1;
-      } else high = middle - 1;
-    }
-    return index;
-  };
   const age = (span) => {
     if (span < MINUTE) return `${Math.round(span / SECOND)} s`;
     if (span < HOUR) return `${Math.round(span / MINUTE)} min`;
@@ -242,7 +184,7 @@
   };
   const words = (at) => {
     if (data.gaps.some(([from, to]) => at > from && at < to)) return "not recorded";
-    const i = inForce(at);
+    const i = axis.inForce(data.t, at);
     if (i < 0) return "nothing recorded yet";
     return `bid ${cents(data.bid[i])}   ask ${cents(data.ask[i])}   last ${cents(data.last[i])}   quoted ${age(at - data.t[i])} before`;
   };

@@ -1,0 +1,279 @@
+"""What the pages of backtests show, ask for and refuse."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.test import Client
+
+from backtests import runner
+from backtests.models import BacktestResult
+from backtests.strategies import STRATEGIES
+from backtests.submitting import MOST_UNFINISHED
+from backtests.tests.making import NOON, a_backtest, a_fill, a_recorded_day, a_user
+from markets.tests.making import a_market
+
+pytestmark = [
+    pytest.mark.django_db,
+    # WhiteNoise looks for what `collectstatic` would have made.
+    pytest.mark.filterwarnings("ignore:No directory at"),
+]
+
+TICKER = "KXRAIN-26NOV21"
+WISH = {
+    "strategy": "fade-longshots",
+    "tickers": TICKER,
+    "start": "2025-11-20T12:00",
+    "end": "2025-11-20T18:00",
+    "cash": "10000",
+}
+
+
+@pytest.fixture
+def user(client):
+    user = a_user()
+    client.force_login(user)
+    return user
+
+
+def page(client: Client, address: str, target: str = "") -> str:
+    headers = {"HX-Request": "true", "HX-Target": target} if target else {}
+    response = client.get(address, headers=headers)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def words(html: str) -> str:
+    """What is read of a page."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
+
+
+class TestList:
+    def test_without_runs_it_says_what_to_do(self, client):
+        html = page(client, "/backtests/")
+        assert "Nothing has been run yet" in html
+        assert 'href="/backtests/new/"' in html
+
+    def test_a_row_tells_what_was_run_and_what_came_of_it(self, client):
+        a_backtest()
+        told = words(page(client, "/backtests/"))
+        assert "fade-longshots SKXRAIN" in told
+        assert "20 Nov 2025, 12:00 – 18:00 UTC" in told
+        assert "+$14.31 $10,000.00" in told
+        assert "done" in told
+
+    def test_a_loss_has_its_sign_and_its_colour(self, client):
+        a_backtest(figures={"money": {"pnl": -2_500_000}})
+        html = page(client, "/backtests/")
+        assert "\u2212$2.50" in html
+        assert 'class="num down"' in html
+
+    def test_it_refreshes_only_while_something_moves(self, client):
+        a_backtest()
+        assert "every 2s" not in page(client, "/backtests/")
+        a_backtest("running")
+        assert "every 2s" in page(client, "/backtests/")
+        assert "running · 25%" in page(client, "/backtests/", "runs")
+
+    def test_it_is_narrowed_by_status(self, client):
+        a_backtest("failed", strategy="momentum")
+        a_backtest()
+        assert "momentum" in page(client, "/backtests/?status=failed")
+        assert "momentum" not in page(client, "/backtests/?status=done")
+        assert "None is queued" in page(client, "/backtests/?status=queued")
+
+    def test_it_takes_two_queries(self, client, django_assert_num_queries):
+        for _ in range(3):
+            a_backtest()
+        with django_assert_num_queries(2):
+            page(client, "/backtests/")
+
+
+class TestForm:
+    def test_every_parameter_of_a_strategy_has_a_field_with_its_help(self, client):
+        for name, kind in STRATEGIES.items():
+            html = page(client, f"/backtests/new/?strategy={name}")
+            for each, parameter in kind.schema.items():
+                assert f'name="params.{each}"' in html
+                assert parameter.help in html.replace("&#x27;", "'")
+
+    def test_choosing_a_strategy_keeps_what_was_entered(self, client):
+        html = page(client, "/backtests/new/?strategy=momentum&tickers=KXRAIN&cash=5", "fields")
+        assert "<html" not in html
+        assert re.search(r'<option value="momentum"\s+selected', html)
+        assert 'value="KXRAIN"' in html
+        assert re.search(r'name="cash"[^>]*value="5"', html)
+
+    def test_an_unknown_strategy_in_the_address_shows_the_first(self, client):
+        assert "params.ceiling" in page(client, "/backtests/new/?strategy=crystal-ball")
+
+    def test_a_market_leads_to_its_backtest(self, client):
+        market = a_market()
+        assert f"/backtests/new/?tickers={market.ticker}" in page(client, market.get_absolute_url())
+
+    def test_who_is_not_signed_in_keeps_what_was_entered(self, client):
+        response = client.post("/backtests/new/", WISH)
+        login = urlsplit(response["Location"])
+        assert login.path == "/admin/login/"
+        back = urlsplit(parse_qs(login.query)["next"][0])
+        assert (back.path, parse_qs(back.query)["tickers"]) == ("/backtests/new/", [TICKER])
+        assert BacktestResult.objects.count() == 0
+
+    def test_what_is_asked_for_is_queued(self, client, user):
+        a_recorded_day(TICKER)
+        more = {"params.ceiling": "0.12", "latency_seconds": "2", "make": "on", "engine": ""}
+        response = client.post("/backtests/new/", WISH | more)
+        made = BacktestResult.objects.get()
+        assert response["Location"] == f"/backtests/{made.pk}/"
+        assert (made.user, made.params["ceiling"], made.tickers) == (user, 0.12, [TICKER])
+        assert (made.start, made.cash) == (NOON, Decimal(10_000))
+        assert made.execution["latency_seconds"] == 2.0
+        assert made.execution["make"] is True
+        assert made.execution["assumed_size"] is None
+
+    @pytest.mark.parametrize(
+        ("changes", "field", "message"),
+        [
+            ({"params.ceiling": "0.9"}, "params.ceiling", "Must be at most 0.5."),
+            ({"params.contracts": "many"}, "params.contracts", "Must be a number."),
+            ({"tickers": "KXNONE"}, "tickers", "Not on record: KXNONE."),
+            ({"tickers": ""}, "tickers", "Name a series, an event or a market."),
+            ({"tickers": "", "series": "KXNONE"}, "series", "Not on record: KXNONE."),
+            ({"end": "2025-11-20T12:00"}, "end", "Must lie after the start."),
+            ({"end": "2199-01-01T00:00"}, "end", "is in the future"),
+            ({"start": ""}, "start", "required"),
+            ({"cash": "0"}, "cash", "Must be above 0"),
+            ({"cash": "-1"}, "cash", "greater than or equal to 0"),
+            ({"latency_seconds": "-1"}, "latency_seconds", "greater than or equal to 0"),
+            ({"tickers": "X" * 300}, "tickers", "at most 200 characters"),
+            ({"strategy": "exclusive-arbitrage", "make": "on"}, "make", "decides by itself"),
+        ],
+    )
+    def test_errors_stand_at_their_fields(self, client, user, changes, field, message):
+        a_recorded_day(TICKER)
+        response = client.post("/backtests/new/", WISH | changes)
+        assert response.status_code == 400
+        assert BacktestResult.objects.count() == 0
+        html = response.content.decode()
+        assert f'id="id_{field}_error"' in html
+        assert message in html
+        assert "cannot be meant" in html
+
+    def test_there_is_room_for_few_unfinished_runs(self, client, user):
+        a_recorded_day(TICKER)
+        for _ in range(MOST_UNFINISHED):
+            a_backtest("queued", user=user)
+        response = client.post("/backtests/new/", WISH)
+        assert response.status_code == 400
+        assert "have not ended" in response.content.decode()
+
+
+class TestDetail:
+    def test_a_run_that_is_done_tells_its_verdict_first(self, client, user):
+        a_recorded_day(TICKER)
+        client.post("/backtests/new/", WISH | {"params.belief": "0.3"})
+        done = BacktestResult.objects.get()
+        runner.run(done.pk)
+        done.refresh_from_db()
+        html = page(client, f"/backtests/{done.pk}/")
+        assert done.verdict in html.replace("&#x27;", "'")
+        told = words(html)
+        assert told.index("Earned $") < told.index("Beside the yardsticks") < told.index("Figures")
+        assert "random-entry" in told
+        assert "Won The share of events that gained" in told
+        assert "too few to annualise" in told
+        assert "buy NO 10 10¢ 10¢–12¢" in told
+        assert f"/api/v1/backtests/{done.pk}/executions/?format=csv" in html
+        assert f'data-url="/api/v1/backtests/{done.pk}/equity/"' in html
+        assert "python manage.py reproduce" in html
+
+    def test_a_band_is_drawn_beside_the_yardsticks(self, client):
+        band = {
+            name: {"money": {"pnl": pnl}}
+            for name, pnl in (("pessimistic", -1_000_000), ("optimistic", 3_000_000))
+        }
+        own, other = {"money": {"pnl": 2_000_000}}, {"always-no": {"money": {"pnl": 1_000_000}}}
+        done = a_backtest(figures=own, band=band, yardsticks=other)
+        html = page(client, f"/backtests/{done.pk}/")
+        assert "\u2212$1.00 to +$3.00" in html
+        assert '<path class="band up" d="M2.00 7H98.00" />' in html
+        assert '<path class="zero" d="M26.00 2V12" />' in html
+        assert '<path class="last" d="M74.00 0V14" />' in html
+
+    def test_what_cannot_be_said_is_a_dash_and_never_a_zero(self, client):
+        figures = {"money": {"pnl": 0}, "drawdown": {"share": 0.0, "days": None}}
+        done = a_backtest(
+            figures=figures, yardsticks={"do-nothing": {**figures, "drawdown": {"days": 2.0}}}
+        )
+        assert "It lasted Until equity was back, or until the end. – 2.0 d" in words(
+            page(client, f"/backtests/{done.pk}/")
+        )
+
+    def test_executions_are_paged_and_narrowed(self, client):
+        done = a_backtest()
+        for number in range(1, 61):
+            a_fill(done, number, kind="fill" if number % 2 else "order", **_kind(number))
+        html = page(client, f"/backtests/{done.pk}/?page=2", "executions")
+        assert "<html" not in html
+        assert "51–60 of 60" in html
+        assert html.count("<tr>") == 11
+        assert page(client, f"/backtests/{done.pk}/?kind=fill", "executions").count("<tr>") == 31
+        assert "None of these" in page(client, f"/backtests/{done.pk}/?kind=settled", "executions")
+
+    def test_a_run_under_way_refreshes_and_then_shows_its_result(self, client):
+        run = a_backtest("running", doing="reading quotes")
+        html = page(client, f"/backtests/{run.pk}/")
+        assert 'hx-trigger="every 1s, refresh"' in html
+        assert "Reading quotes" in page(client, f"/backtests/{run.pk}/", "progress")
+        BacktestResult.objects.fail(run, "out of luck", now=datetime.now(UTC))
+        headers = {"HX-Request": "true", "HX-Target": "progress"}
+        assert client.get(f"/backtests/{run.pk}/", headers=headers)["HX-Refresh"] == "true"
+
+    def test_who_waits_long_is_told_to_look_for_a_worker(self, client):
+        fresh, old = (
+            a_backtest("queued", created_at=datetime.now(UTC) - timedelta(seconds=seconds))
+            for seconds in (5, 90)
+        )
+        assert "Is one running?" not in page(client, f"/backtests/{fresh.pk}/")
+        assert "Is one running?" in page(client, f"/backtests/{old.pk}/")
+
+    def test_a_failed_run_says_why_and_leads_back_to_what_was_asked(self, client):
+        failed = a_backtest("failed", execution={"make": True, "assumed_size": None})
+        html = page(client, f"/backtests/{failed.pk}/")
+        assert "The strategy raised ValueError: odd" in html
+        [again] = set(re.findall(r'href="/backtests/new/\?([^"]+)"', html))
+        asked = parse_qs(again.replace("&amp;", "&"))
+        assert asked["params.ceiling"] == ["0.12"]
+        assert asked["start"] == ["2025-11-20T12:00:00"]
+        assert asked["make"] == ["True"]
+        assert "assumed_size" not in asked
+        form = page(client, f"/backtests/new/?{again.replace('&amp;', '&')}")
+        assert re.search(r'name="params.ceiling" value="0.12"', form)
+        assert re.search(r'name="make"[^>]*checked', form)
+
+    def test_an_unknown_run_is_not_found(self, client):
+        for id in ("404", "9" * 30):
+            assert client.get(f"/backtests/{id}/").status_code == 404
+
+
+class TestCancelling:
+    def test_ones_own_run_ends(self, client, user):
+        run = a_backtest("queued", user=user)
+        assert "Cancel" in page(client, f"/backtests/{run.pk}/")
+        response = client.post(f"/backtests/{run.pk}/cancel/")
+        assert response["Location"] == f"/backtests/{run.pk}/"
+        assert "It was cancelled" in page(client, f"/backtests/{run.pk}/")
+
+    def test_those_of_others_do_not(self, client, user):
+        run = a_backtest("queued")
+        assert "/cancel/" not in page(client, f"/backtests/{run.pk}/")
+        assert client.post(f"/backtests/{run.pk}/cancel/").status_code == 403
+        run.refresh_from_db()
+        assert run.status == "queued"
+
+
+def _kind(number: int) -> dict[str, Any]:
+    return {} if number % 2 else {"liquidity": "", "fee": 0}
