@@ -1,0 +1,67 @@
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from backtests.models import BacktestExecution, BacktestResult
+from backtests.reads import with_gain
+from backtests.templatetags.runs import gain
+from markets.admin import ReadOnly
+
+
+@admin.register(BacktestResult)
+class BacktestResultAdmin(ReadOnly):
+    list_display = [
+        "id",
+        "strategy",
+        "status",
+        "progress",
+        "gained",
+        "cash",
+        "start",
+        "end",
+        "user",
+        "created_at",
+    ]
+    list_filter = ["status", "strategy", "engine"]
+    list_select_related = ["user"]
+    search_fields = ["strategy", "series", "events", "tickers", "user__username", "error"]
+    exclude = ["token"]
+    actions = ["cancel"]
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[BacktestResult]:
+        return with_gain(BacktestResult.objects.for_list())
+
+    @admin.display(description="P&L", ordering="gained")
+    def gained(self, run: BacktestResult) -> str:
+        return gain(run.gained)  # type: ignore[attr-defined]
+
+    @admin.action(description="Cancel those that have not ended")
+    def cancel(self, request: HttpRequest, chosen: QuerySet[BacktestResult]) -> None:
+        ids = chosen.order_by().values_list("pk", flat=True)
+        now = timezone.now()
+        ended = sum(BacktestResult.objects.request_cancel(id, now=now) for id in ids)
+        self.message_user(request, f"{ended} asked to end; the others had ended already.")
+
+
+@admin.register(BacktestExecution)
+class BacktestExecutionAdmin(ReadOnly):
+    list_display = [
+        "result_id",
+        "number",
+        "at",
+        "kind",
+        "ticker",
+        "outcome_side",
+        "count",
+        "price",
+        "fee",
+        "cash_change",
+        "cash",
+        "reason",
+    ]
+    list_filter = ["kind"]
+    search_fields = ["=result__id", "ticker"]
+    ordering = ["-result_id", "number"]
+    show_full_result_count = False
