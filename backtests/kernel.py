@@ -6,7 +6,7 @@ and keeps the same journal: line by line, to the millionth of a dollar.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -61,6 +61,7 @@ CASH, HELD_BACK, ORDERS, LINES, FILLED, FEES, FIGURES = range(7)
 NOTHING, NEW, TAKE_BACK = 0, 1, 2  # what is on its way: an order, or the end of the one that rests
 NO_ROW = -1
 FIRST_JOURNAL = 65_536
+AT_ONCE = 131_072  # rows
 FAR = np.iinfo(np.int64).max
 
 # Enumerations as the plain numbers that compiled code knows.
@@ -139,16 +140,32 @@ def sweep(
         tables_of(universe, execution),
         rules(execution, fills),
     )
-    seen, marks = Seen(universe.quotes, universe.listings), last_marks(universe)
+    parts, marks = list(_parts(universe)), last_marks(universe)
 
     def one(signal: Signal) -> Summary:
-        targets = checked(seen.in_time(signal.targets(seen)))
+        targets = np.empty(len(universe.quotes), np.int64)
+        for rows, seen in parts:
+            targets[rows] = checked(signal.targets(seen))
         state = start(len(universe.listings), cash)
         trade(Run(quotes, tables, numbers, targets, *state, journal_of(0)))
         return _summed(*state, marks)
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(one, signals))
+
+
+def _parts(universe: Universe) -> Iterator[tuple[Ints, Seen]]:
+    """Some markets at a time: the arrays that a signal makes then stay in a processor's cache."""
+    quotes, listings = universe.quotes, universe.listings
+    order = np.argsort(quotes.market, kind="stable")
+    starts = np.searchsorted(quotes.market[order], np.arange(len(listings) + 1))
+    first = 0
+    while first < len(listings):
+        last = int(np.searchsorted(starts, starts[first] + AT_ONCE, side="right")) - 1
+        last = min(max(last, first + 1), len(listings))
+        rows = order[starts[first] : starts[last]]
+        yield rows, Seen(quotes.taken(rows), listings)
+        first = last
 
 
 def last_marks(universe: Universe) -> Ints:

@@ -57,8 +57,13 @@ def a_universe(chosen: Sequence[exchange.Event], *, bias: bool, step: int = 0) -
         first += sum(len(event.outcomes) for event in batch)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.lexsort((columns["market"], columns["at"]))
+    return listed(Quotes(**{name: column[order] for name, column in columns.items()}), chosen)
+
+
+def listed(quotes: Quotes, chosen: Sequence[exchange.Event]) -> Universe:
+    """With what is told of the markets of events, in their order, and what became of them."""
     return Universe(
-        quotes=Quotes(**{name: column[order] for name, column in columns.items()}),
+        quotes=quotes,
         listings=[listing for event in chosen for listing in _listings(event)],
         settlements=[ended for event in chosen for ended in _settlements(event)],
         terms=[_terms(event) for event in chosen for _ in event.outcomes],
@@ -69,11 +74,15 @@ def _rows(batch: Sequence[exchange.Event], first: int, *, bias: bool, step: int)
     """Looks at each market, and one more at its close, which ends its trading."""
     prices = Prices.of(batch, bias=bias, hours=HOURS)
     looks = [_instants(event, step) for event in batch]
-    places = np.split(
-        np.arange(len(prices.traits.event)), np.cumsum([len(e.outcomes) for e in batch])
-    )
-    rows = np.concatenate([np.tile(own, len(at)) for own, at in zip(places, looks, strict=False)])
-    at = np.concatenate([np.repeat(at, len(own)) for own, at in zip(places, looks, strict=False)])
+    ends = np.cumsum([len(event.outcomes) for event in batch])
+    places = np.split(np.arange(ends[-1]), ends[:-1])
+    rows = np.concatenate([np.tile(own, len(at)) for own, at in zip(places, looks, strict=True)])
+    at = np.concatenate([np.repeat(at, len(own)) for own, at in zip(places, looks, strict=True)])
+    return books(prices, rows, at) | {"market": first + rows}
+
+
+def books(prices: Prices, rows: Ints, at: Ints) -> dict[str, Ints]:
+    """Columns of `Quotes` for markets, by their rows, at instants in seconds."""
     event = prices.traits.event[rows]
     quotes, lives = prices.quotes(rows, at), prices.lives
     is_told = at >= lives.relisted[event]
@@ -81,7 +90,6 @@ def _rows(batch: Sequence[exchange.Event], first: int, *, bias: bool, step: int)
     is_closed = HOURS.elapsed(at + STEP) == HOURS.elapsed(at)
     return {
         "at": at * SECOND,
-        "market": first + rows,
         "bid": np.where(quotes.bid > 0, quotes.bid, MISSING),
         "ask": np.where(quotes.ask < DOLLAR, quotes.ask, MISSING),
         "bid_size": np.where(quotes.bid > 0, quotes.bid_size, MISSING),

@@ -1,0 +1,22 @@
+"""A sweep looks at some markets at a time, and nobody can tell."""
+
+import pytest
+
+from backtests import kernel
+from backtests.execution import Execution, Fills
+from backtests.quotes import MONEY
+from backtests.strategies.mean_reversion import MeanReversion
+from backtests.strategies.random_entry import RandomEntry
+from backtests.tests.worlds import a_world
+
+SIGNALS = [MeanReversion(window=5, enter=1.0), RandomEntry(hours=3)]
+
+
+@pytest.mark.parametrize("at_once", [1, 150, 1_000])
+def test_how_many_rows_are_looked_at_at_once_changes_nothing(monkeypatch, at_once):
+    universe = a_world(3, rows=120)
+    whole = kernel.sweep(universe, SIGNALS, Execution(), Fills.EXPECTED, cash=1_000 * MONEY)
+    monkeypatch.setattr(kernel, "AT_ONCE", at_once)
+    parts = kernel.sweep(universe, SIGNALS, Execution(), Fills.EXPECTED, cash=1_000 * MONEY)
+    assert parts == whole
+    assert all(summary.fills for summary in whole)
