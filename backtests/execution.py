@@ -56,6 +56,7 @@ class Reason(IntEnum):
     ENDED = 11
     ASKED = 12
     TOO_LARGE = 13
+    MEANWHILE = 14
 
 
 REASONS = {
@@ -73,6 +74,7 @@ REASONS = {
     Reason.ENDED: "the market was settled",
     Reason.ASKED: "the strategy cancelled it",
     Reason.TOO_LARGE: "more contracts than a fee can be computed for",
+    Reason.MEANWHILE: "the order it replaces was filled on the way",
 }
 
 TAKER, MAKER = 0, 1

@@ -49,11 +49,11 @@ _on_grid = compiled(execution.on_grid)
 (
     BID, ASK, BID_SHOWN, ASK_SHOWN, BID_TAKEN, ASK_TAKEN, LAST, VOLUME, TRADED, TRADABLE, SEEN,
     POSITION, ENDED, TERM,
-    SENT, SENT_AT, SENT_SEEN, SENT_ORDER, SENT_SIDE, SENT_COUNT, SENT_LIMIT,
+    SENT, SENT_AT, SENT_SEEN, SENT_ORDER, SENT_SIDE, SENT_COUNT, SENT_LIMIT, FILLED_MEANWHILE,
     LEFT, REST_ORDER, REST_SIDE, REST_LIMIT, REST_AHEAD, REST_OWED, RESERVED,
     SHORT_OF, SHORT_FOR,
     STATES,
-) = range(31)  # fmt: skip
+) = range(32)  # fmt: skip
 
 # The run's own figures.
 CASH, HELD_BACK, ORDERS, LINES, FILLED, FEES, FIGURES = range(7)
@@ -68,7 +68,7 @@ FAR = np.iinfo(np.int64).max
 ORDER, FILL, REFUSED, CANCELLED, SETTLED = (int(kind) for kind in Kind)
 (
     NO_REASON, NOT_TRADING, OFF_GRID, OUT_OF_RANGE, POSITION_LIMIT, FUNDS, UNFILLED, EXPIRED,
-    WOULD_CROSS, REPLACED, CLOSED, OVER, ASKED, TOO_LARGE,
+    WOULD_CROSS, REPLACED, CLOSED, OVER, ASKED, TOO_LARGE, MEANWHILE,
 ) = (int(reason) for reason in Reason)  # fmt: skip
 
 
@@ -324,6 +324,7 @@ def _decide(run: Run, spot: Spot, state: Ints) -> None:
         run.figures[ORDERS] += 1
         state[SENT], state[SENT_ORDER], state[SHORT_FOR] = NEW, order.number, target
         state[SENT_SIDE], state[SENT_COUNT], state[SENT_LIMIT] = side, order.contracts, price
+        state[FILLED_MEANWHILE] = 0
         _tell(run, spot, ORDER, order, 0, 0, NO_REASON)
     elif state[LEFT]:
         state[SENT] = TAKE_BACK
@@ -377,6 +378,8 @@ def _arrive(run: Run, spot: Spot, state: Ints) -> None:
         return
     if state[LEFT]:
         _end_rest(run, spot, state, REPLACED)
+    if state[FILLED_MEANWHILE] and _amend(run, spot, state) == 0:
+        return
     need = _need(run, spot, state, state[SENT_SIDE], state[SENT_COUNT], state[SENT_LIMIT])
     reason = _objection(run, spot.market, state, need)
     if reason:
@@ -387,6 +390,18 @@ def _arrive(run: Run, spot: Spot, state: Ints) -> None:
         _rest(run, state, need)
     else:
         _take(run, spot, state)
+
+
+@compiled
+def _amend(run: Run, spot: Spot, state: Ints) -> int:
+    """Take off what the replaced order filled while this one was on its way; what is left."""
+    filled = min(state[FILLED_MEANWHILE], state[SENT_COUNT])
+    part = Order(state[SENT_ORDER], state[SENT_SIDE], filled, state[SENT_LIMIT])
+    _tell(run, spot, CANCELLED, part, 0, 0, MEANWHILE)
+    state[SENT_COUNT] -= filled
+    if state[SENT_COUNT] == 0:
+        state[SENT] = NOTHING
+    return state[SENT_COUNT]  # type: ignore[no-any-return]
 
 
 @compiled
@@ -502,6 +517,8 @@ def _fill_rest(run: Run, spot: Spot, state: Ints) -> None:
     order = Order(state[REST_ORDER], side, filled, limit)
     state[REST_OWED] = _book(run, spot, state, order, 1, state[REST_OWED])
     state[LEFT] = left - filled
+    if state[SENT] == NEW and state[SENT_SIDE] == side:
+        state[FILLED_MEANWHILE] += filled
     state[RESERVED] = _need(run, spot, state, side, left - filled, limit) if left > filled else 0
     run.figures[HELD_BACK] += state[RESERVED]
 

@@ -29,6 +29,8 @@ class Ticket:
     sent_at: int
     sent_seen: int
     fits: bool = True  # whether its price could be told in 1/10,000 dollar
+    # What the order that it replaces filled while this one was on its way.
+    filled_meanwhile: int = 0
     ahead: int = 0
     accumulated: int = 0
     reserved: int = 0

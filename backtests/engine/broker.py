@@ -157,6 +157,8 @@ class Broker(bt.BrokerBase):
             return
         if ticket.replaces in book.resting:
             self._end(book, book.at, ticket.replaces, Reason.REPLACED)
+        if ticket.filled_meanwhile and not self._amend(book, ticket):
+            return
         need = self._need(book, ticket.side, ticket.left, ticket.limit)
         reason = self._objection(book, ticket, need)
         if reason:
@@ -171,6 +173,14 @@ class Broker(bt.BrokerBase):
             self._rest(book, ticket)
         else:
             self._end(book, book.at, ticket, Reason.UNFILLED)
+
+    def _amend(self, book: Book, ticket: Ticket) -> int:
+        """Take off what the replaced order filled while this one was on its way; what is left."""
+        filled = min(ticket.filled_meanwhile, ticket.left)
+        what = (ticket.number, ticket.side, filled, ticket.limit)
+        self._tell(book.at, Kind.CANCELLED, book, what, reason=Reason.MEANWHILE)
+        ticket.left -= filled
+        return ticket.left
 
     def _objection(self, book: Book, ticket: Ticket, need: int) -> Reason:
         """Why the exchange would refuse an order that arrives."""
@@ -251,6 +261,9 @@ class Broker(bt.BrokerBase):
             book.take(side, min(count, offered))
         self._fill(book, ticket, count, price=limit, liquidity=MAKER)
         self._reserve(book, ticket)
+        for sent in book.sent:
+            if isinstance(sent, Ticket) and sent.replaces is ticket and sent.side == side:
+                sent.filled_meanwhile += count
         if not ticket.left:
             book.resting.remove(ticket)
 

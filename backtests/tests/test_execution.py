@@ -234,6 +234,13 @@ class TestMakers:
         assert [line["price"] for line in lines if line["kind"] == Kind.ORDER] == [4_200, 4_300]
         assert ends_of(lines) == [("CANCELLED", "REPLACED")]
 
+    def test_what_is_filled_while_its_replacement_is_on_the_way_counts_towards_it(self):
+        late = Execution(make=True)
+        books = [book(42, 45), book(42, 45), book(43, 45), book(40, 41), book(40, 41)]
+        lines = traded(world(*books), [10] * 3 + [None] * 2, late)
+        assert fills_of(lines) == [(10, 42)]
+        assert ends_of(lines) == [("CANCELLED", "MEANWHILE")]
+
     def test_an_order_that_is_not_wanted_any_more_is_taken_back(self):
         lines = self.rested(book(42, 45), fills=Fills.EXPECTED, targets=[10, 0])
         assert ends_of(lines) == [("CANCELLED", "ASKED")]
