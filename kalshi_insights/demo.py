@@ -15,13 +15,15 @@ import subprocess
 import sys
 import time
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import django
@@ -47,6 +49,9 @@ SIMULATED = {
     "HEARTBEAT": "600",
 }
 RECORDING = ("beat", "recorder", "work", "past")
+# What the site has to show once a day is on record.
+BACKTESTS = ("fade-longshots", "favourite-hold")
+A_DAY = timedelta(days=1)
 CELERY = ("-m", "celery", "-A", "kalshi_insights")
 WORKER = ("worker", "--without-gossip", "--without-mingle", "--without-heartbeat")
 
@@ -153,6 +158,8 @@ class Children:
 
 
 def main() -> None:
+    # backtrader's, when it is compiled for the first time.
+    warnings.simplefilter("ignore", SyntaxWarning)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     try:
@@ -190,7 +197,7 @@ def _demonstrate(plan: Plan) -> NoReturn:
         _start_worker(children, "work")
         _start_worker(children, "backtests")
         if exchange:
-            _start_recording_past(children, clock)
+            _start_recording_past(children, clock, lambda: _run_backtests(plan, clock, keys))
         _stay(children, plan.seconds)
         # Not by the end of the block: that would wait for shells attached to the services.
         sys.exit(0)
@@ -274,9 +281,41 @@ def _prepare_site(clock: Clock) -> Keys:
     return Keys(password, token)
 
 
-def _start_recording_past(children: Children, clock: Clock) -> None:
-    children.errands["past"] = lambda: clock.say("the last 24 hours are on record too")
+def _start_recording_past(children: Children, clock: Clock, then: Callable[[], None]) -> None:
+    def done() -> None:
+        clock.say("the last 24 hours are on record too")
+        then()
+
+    children.errands["past"] = done
     children.start("past", "manage.py", "recordpast")
+
+
+def _run_backtests(plan: Plan, clock: Clock, keys: Keys) -> None:
+    """Ask the site for some, as anybody would, where it has none to show yet."""
+    try:
+        if _asked(plan, "backtests/?status=done&limit=1")["count"]:
+            return
+        series = [each["ticker"] for each in _asked(plan, "series/?limit=1000")["results"]]
+        end = datetime.now(UTC)
+        window = {"start": (end - A_DAY).isoformat(), "end": end.isoformat()}
+        for strategy in BACKTESTS:
+            wish = {"strategy": strategy, "series": series, **window}
+            _asked(plan, "backtests/", wish, token=keys.token)
+    except (OSError, HTTPException) as fault:
+        clock.say(f"no backtest was started: {fault}")
+    else:
+        clock.say(f"backtests are running: {plan.address}backtests/")
+
+
+def _asked(plan: Plan, path: str, wish: object = None, *, token: str = "") -> Any:
+    """What the API says, to a wish or without one."""
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Token {token}"
+    body = None if wish is None else json.dumps(wish).encode()
+    request = urllib.request.Request(f"{plan.address}api/v1/{path}", body, headers)  # noqa: S310
+    with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+        return json.load(response)
 
 
 def _start_web(children: Children, port: int) -> None:

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -164,6 +165,27 @@ def test_the_demo_records_shows_and_ends_by_itself_leaving_nothing(folder):
             assert answer.status == 200
         assert process.wait(60) == 0
     assert survivors(started, within=1) == set()
+
+
+@pytest.mark.system
+def test_the_demo_ends_its_start_with_backtests_to_look_at(folder):
+    port = free_port()
+    with running_demo(folder, PORT=str(port)) as process:
+        said_until_ready(process)
+        done = finished_backtests(port, within=180)
+    assert {run["strategy"] for run in done} == set(demo.BACKTESTS)
+    assert all(run["verdict"] and run["markets"] > 100 for run in done)
+
+
+def finished_backtests(port: int, *, within: float) -> list[dict[str, Any]]:
+    address = f"http://127.0.0.1:{port}/api/v1/backtests/?status=done"
+    deadline = time.monotonic() + within
+    while True:
+        with urllib.request.urlopen(address) as answer:
+            found: list[dict[str, Any]] = json.load(answer)["results"]
+        if len(found) == len(demo.BACKTESTS) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.5)
 
 
 @pytest.mark.system

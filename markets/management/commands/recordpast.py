@@ -1,19 +1,22 @@
 """A past for the demo."""
 
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
+import msgspec
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from markets.kalshi.client import KalshiClient, KalshiError, Page, pages
-from markets.models import MarketSnapshot
-from markets.sightings import Batch, store_past
+from markets.kalshi import payloads
+from markets.kalshi.client import KalshiClient, KalshiError, Page, pages, ticker_batches
+from markets.kalshi.payloads import MarketPayload
+from markets.models import Market, MarketRevision, MarketSnapshot, Status
+from markets.sightings import Batch, Sighting, store_past
 
 # A hundred times a day, and a few more for markets that pause meanwhile.
 EVERY = timedelta(minutes=13)
@@ -32,11 +35,61 @@ class Command(BaseCommand):
         if not settings.SIMULATED:
             raise CommandError("Only the simulated exchange can be asked for its past.")
         instants = missing(datetime.now(UTC).replace(microsecond=0), hours)
-        written = 0
+        written, told = 0, Told()
         for done, listing in enumerate(_listings(instants), start=1):
-            written += record(listing)
+            written += record(listing, told)
             if done % 10 == 0 or done == len(instants):
                 self.stdout.write(f"{done} of {len(instants)} instants, {written:,} snapshots")
+        MarketRevision.objects.add([*told.revisions(), *settlements(told)])
+
+
+@dataclass
+class Told:
+    """What the listings say of each market, the newest first, and since when they said so."""
+
+    definitions: dict[str, list[tuple[int, MarketPayload]]] = field(default_factory=dict)
+    since: dict[tuple[str, int], datetime] = field(default_factory=dict)
+
+    def hear(self, sightings: Iterable[Sighting]) -> None:
+        for sighting in sightings:
+            ticker, mark = sighting.quote.ticker, sighting.quote.definition_mark
+            heard = self.definitions.setdefault(ticker, [])
+            if not heard or heard[-1][0] != mark:
+                heard.append((mark, payloads.market(sighting.raw)))
+            self.since[ticker, mark] = sighting.at
+
+    def revisions(self) -> Iterator[MarketRevision]:
+        ids = Market.objects.ids(self.definitions)
+        for ticker, heard in self.definitions.items():
+            for mark, market in heard if ticker in ids else ():
+                yield revision(market, ids[ticker], known_at=self.since[ticker, mark])
+
+
+def settlements(told: Told) -> Iterator[MarketRevision]:
+    """How those of these markets ended that are settled by now: known since they were settled."""
+    ids = Market.objects.ids(told.definitions)
+    with KalshiClient(settings.KALSHI_API_URL) as client:
+        for tickers in ticker_batches(sorted(ids)):
+            for raw in client.markets(tickers=tickers).items:
+                market = payloads.market(raw)
+                if market.status == Status.FINALIZED and market.settlement_ts:
+                    yield revision(market, ids[market.ticker], known_at=market.settlement_ts)
+
+
+def revision(market: MarketPayload, market_id: int, *, known_at: datetime) -> MarketRevision:
+    return MarketRevision(
+        market_id=market_id,
+        known_at=known_at,
+        recorded_at=datetime.now(UTC),
+        status=market.status,
+        result=market.result,
+        settlement_value=market.settlement_value,
+        settlement_ts=market.settlement_ts,
+        open_time=market.open_time,
+        close_time=market.close_time,
+        expected_expiration_time=market.expected_expiration_time,
+        price_ranges=msgspec.to_builtins(market.price_ranges),
+    )
 
 
 def missing(now: datetime, hours: float) -> list[datetime]:
@@ -68,9 +121,10 @@ def open_events(instant: datetime) -> list[Page]:
         raise CommandError(f"The simulated exchange does not tell its past: {error}") from None
 
 
-def record(listing: list[Page]) -> int:
+def record(listing: list[Page], told: Told) -> int:
     batch = Batch()
     for page in listing:
         batch.see_events(page)
+    told.hear(batch.sightings.values())
     with transaction.atomic():
         return store_past(batch)
