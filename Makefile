@@ -47,6 +47,10 @@ $(VENV)/.notebooks: requirements-notebooks.txt
 	$(call install,requirements-notebooks.txt)
 	@touch $@ $(VENV)/.runtime
 
+$(VENV)/.bench: requirements-bench.txt
+	$(call install,requirements-bench.txt)
+	@touch $@ $(VENV)/.dev $(VENV)/.runtime
+
 setup: $(VENV)/.dev assets ## Install everything for developing, and the pre-commit hooks
 	@if [ -d .git ]; then $(VENV)/bin/pre-commit install >/dev/null; fi
 
@@ -100,7 +104,7 @@ shell: $(VENV)/.runtime ## A Python shell with the models
 notebook: $(VENV)/.notebooks ## JupyterLab on the recorded data
 	@exec $(PY) -m kalshi_insights.embedded -- $(VENV)/bin/jupyter lab --notebook-dir notebooks
 
-bench: $(VENV)/.dev ## Measure, as ratios beside absolutes
+bench: $(VENV)/.bench ## Measure, as ratios beside absolutes
 	@exec $(PY) -m benchmarks $(ARGS)
 
 screenshots: $(VENV)/.dev assets ## Pictures of the pages, into var/screenshots
@@ -122,7 +126,7 @@ node-from-wheel: $(VENV)/.runtime
 	"$$node/bin/node" "$$npm" ci $(NPM_QUIET) && "$$node/bin/node" "$$npm" run assets $(NPM_QUIET)
 
 lock: ## Pin the requirements anew (needs uv)
-	@for name in requirements requirements-notebooks requirements-dev; do \
+	@for name in requirements requirements-notebooks requirements-dev requirements-bench; do \
 		uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --upgrade $$name.in -o $$name.txt || exit 1; done
 
 clean: ## Remove what the targets made, recorded data excepted

@@ -22,8 +22,9 @@ NAMES = (
     "api",
     "exports",
     "simulator",
+    "backtests",
 )
-ON_REQUEST = ("cadence", "large", "week")
+ON_REQUEST = ("cadence", "large", "week", "study")
 
 
 def main() -> int:

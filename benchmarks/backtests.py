@@ -1,0 +1,203 @@
+"""Backtests: from the record to a stored result, beside stock backtrader and vectorbt.
+
+What only computes runs in children, whose memory is their own.
+"""
+
+from datetime import timedelta
+
+from django.db import connection
+
+# This first: it readies the models.
+from benchmarks import measure
+
+# isort: split
+
+from backtests import runner
+from backtests.asking import Asked
+from backtests.loading import COLUMNS, load
+from backtests.models import BacktestResult, Engine, Status
+from backtests.tests import recording
+from benchmarks import children
+from benchmarks.measure import now, report, timed
+from markets import partitions
+from markets.models import Market
+
+QUOTES = 100_000
+MARKETS, EACH = 500, 2_000
+SWEPT, SETS = 1_000_000, 1_000
+DAY = 17_280  # instants of five seconds
+SHORT = DAY // 20
+
+
+def main() -> None:
+    measure.migrate()
+    markets = a_record()
+    stored_run(markets[0])
+    loading(markets)
+    beside_stock()
+    beside_vectorbt()
+    swept()
+    many_markets()
+
+
+def a_record() -> list[Market]:
+    """A million snapshots, five seconds apart, of markets that settle after it."""
+    markets = [recording.listed(f"KXWALK-26OCT02-T{n}") for n in range(MARKETS)]
+    for market in markets:
+        recording.told(market, recording.START)
+        recording.settled(market, recording.END)
+    partitions.make(partitions.SNAPSHOTS, [recording.START.date()])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO markets_marketsnapshot (id, market_id, timestamp, recorded_at, source,
+                yes_bid, yes_ask, yes_bid_size, yes_ask_size, last_price, volume, open_interest,
+                quality)
+            SELECT gen_random_uuid(), market.id, at, at, 'POLL', bid, bid + 0.02,
+                10 + n %% 90, 10 + n %% 70, bid, n, n, 0
+            FROM generate_series(1, %s) AS n CROSS JOIN markets_market AS market
+            CROSS JOIN LATERAL (
+                SELECT %s + n * interval '5 s' AS at,
+                    round((0.5 + 0.3 * sin(n / 70.0 + market.id) + 0.05 * random())::numeric, 2)
+                        AS bid
+            ) AS quote
+            """,
+            [EACH, recording.START],
+        )
+        cursor.execute("ANALYZE")
+    return markets
+
+
+def stored_run(market: Market) -> None:
+    """A thousand snapshots by backtrader: the first run of a process, then those after it."""
+    end = recording.START + 1_001 * timedelta(seconds=5)
+    asked = Asked(
+        strategy="mean-reversion",
+        selection=recording.selected(market, end=end),
+        engine=Engine.BACKTRADER,
+    )
+
+    def run() -> BacktestResult:
+        result = BacktestResult.objects.queue(asked.checked(now=now()), user=None, now=now())
+        runner.run(result.pk)
+        result.refresh_from_db()
+        assert result.status == Status.DONE, result.error
+        assert result.snapshots == 1_000, result.snapshots
+        return result
+
+    first, later = timed(run), [timed(run) for _ in range(7)]
+    typical = measure.median(later)
+    report(
+        "1,000 snapshots by backtrader, from record to stored result",
+        f"{typical * 1000:.0f} ms",
+        ratio=f"{run().executions.count():,} lines stored; the process's first: {first:.2f} s",
+        target="target 1,000 ms",
+    )
+
+
+def loading(markets: list[Market]) -> None:
+    selection = recording.selected(*markets)
+
+    def whole() -> None:
+        assert len(load(selection, known_by=now()).quotes) >= MARKETS * EACH
+
+    def bare() -> None:
+        columns = ", ".join(sql for sql, _ in COLUMNS.values())
+        copy_of = f"COPY (SELECT {columns} FROM markets_marketsnapshot) TO STDOUT (FORMAT binary)"
+        with connection.cursor() as cursor, cursor.copy(copy_of) as copy:
+            for _ in copy:
+                pass
+
+    copied = min(timed(bare) for _ in range(3))
+    seconds = min(timed(whole) for _ in range(3))
+    report(
+        f"loading {MARKETS * EACH:,} snapshots into arrays",
+        f"{seconds:.2f} s",
+        ratio=f"{seconds / copied:.1f} x a bare COPY of the rows ({copied:.2f} s)",
+        target="target 2 s",
+    )
+
+
+def beside_stock() -> None:
+    stock = children.figures("stock", QUOTES)
+    ways = {"as a signal": "signal", "by bt.ind, event by event": "indicators"}
+    for name, way in ways.items():
+        ours = children.figures("crossing", QUOTES, way)
+        assert ours["rows"] == stock["rows"]
+        target = "target 2 x, and less memory" if way == "signal" else ""
+        report(
+            f"crossing averages over {QUOTES:,} quotes, {name}",
+            f"{ours['cpu']:.2f} s CPU",
+            ratio=f"{stock['cpu'] / ours['cpu']:.1f} x as fast as stock backtrader"
+            f" ({stock['cpu']:.2f} s)",
+            target=target,
+        )
+        report(
+            "  peak memory",
+            f"{ours['megabytes']:.0f} MB",
+            ratio=f"{ours['megabytes'] / stock['megabytes']:.2f} x stock's"
+            f" ({stock['megabytes']:.0f} MB); the same {len(stock['rows']):,} decisions",
+        )
+
+
+def beside_vectorbt() -> None:
+    told = children.figures("vectorised", SWEPT)
+    if "missing" in told:
+        print(
+            f"  nothing beside vectorbt, which `make bench` installs: {told['missing']}", flush=True
+        )
+        return
+    assert told["fills"] == told["theirs"], told
+    for name, call in (("orders", "from_orders, our fills"), ("signals", "from_signals")):
+        report(
+            f"vectorbt's {call} over {SWEPT:,} quotes",
+            f"{told[name] * 1000:.0f} ms",
+            ratio=f"{told[name] / told['run']:.1f} x the kernel's ({told['run'] * 1000:.0f} ms)",
+        )
+    report("  its final cash less ours", f"{told['off']:.6f} $", ratio=f"{told['fills']:,} fills")
+
+
+def swept() -> None:
+    told = children.figures("kernels", SWEPT, SETS)
+    idle = told["runs"]["nothing"]["seconds"]
+    for name, run in told["runs"].items():
+        report(
+            f"kernel, one run of {name} on one core",
+            f"{SWEPT / run['seconds'] / 1e6:.0f} M/s",
+            ratio=f"{run['seconds'] / idle:.1f} x doing nothing; {run['lines']:,} journal lines",
+            target="target 50 M quotes/s",
+        )
+    sweep = told["sweep"]
+    report(
+        f"sweep of {SETS:,} parameter sets over {SWEPT:,} quotes",
+        f"{sweep['seconds']:.1f} s",
+        ratio=f"{SWEPT * SETS / sweep['seconds'] / 1e6:.0f} M quotes/s, targets included;"
+        f" {sweep['cpu']:.1f} s CPU",
+        target="target 30 s",
+    )
+
+
+def many_markets() -> None:
+    kernel = children.figures("many", MARKETS, DAY, "kernel")
+    report(
+        f"{kernel['settled']:,} settled markets, {kernel['rows']:,} rows, three bands: kernel",
+        f"{kernel['seconds']:.1f} s",
+        ratio=f"{3 * kernel['rows'] / kernel['seconds'] / 1e6:.1f} M quotes/s;"
+        f" {kernel['lines'][1]:,} journal lines",
+        target="target 60 s",
+    )
+    report("  peak memory", f"{kernel['megabytes']:,.0f} MB", target="target 1,500 MB")
+    slow, fast = (
+        children.figures("many", MARKETS, SHORT, each) for each in ("backtrader", "kernel")
+    )
+    assert (slow["lines"], slow["cash"]) == (fast["lines"], fast["cash"])
+    report(
+        f"  a twentieth of it by backtrader, {slow['rows']:,} rows",
+        f"{slow['seconds']:.0f} s",
+        ratio=f"{slow['cpu'] / fast['cpu']:.0f} x the kernel's CPU; all of it about"
+        f" {slow['seconds'] * kernel['rows'] / slow['rows']:,.0f} s",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The crossing of two moving averages by our engine, as a child: its decisions and its costs.
+
+`python -m benchmarks.crossing QUOTES WAY`, the way being `signal` or `indicators`.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import backtrader as bt
+import numpy as np
+
+from backtests import engine, signals
+from backtests.execution import HOLD, Execution, Fills
+from backtests.quotes import CONTRACT, MONEY, Ints, Quotes, Seen
+from backtests.strategies.base import Signal, Strategy
+from benchmarks import children, walks
+
+FAST, SLOW, CONTRACTS = 20, 100, 10
+
+
+class Crossing(Signal):
+    name, version, summary = "crossing", "1", "Goes with the fast mean when it crosses the slow."
+
+    def targets(self, seen: Seen) -> Ints:
+        windows = signals.mid_windows(seen)
+        lead = np.sign(windows.mean(FAST) - windows.mean(SLOW))
+        apart = np.flatnonzero(np.abs(lead) > 0)
+        crossed = apart[1:][lead[apart[1:]] != lead[apart[:-1]]]
+        self.rows = crossed.tolist()
+        targets = np.full(len(seen), HOLD)
+        targets[crossed] = lead[crossed].astype(np.int64) * CONTRACTS
+        return targets
+
+
+class Crosses:
+    """What strategies with backtrader's indicators do, on prices in cents.
+
+    In cents a midpoint is exact, and so two means are equal where they should be.
+    """
+
+    rows: list[int]
+
+    def watch(self: Any, cents: Any) -> None:
+        fast, slow = (bt.ind.SMA(cents, period=rows) for rows in (FAST, SLOW))
+        self.crossing = bt.ind.CrossOver(fast, slow)
+        self.rows = []
+
+    def next(self: Any) -> None:
+        if self.crossing[0] in (1, -1):
+            self.rows.append(len(self) - 1)
+            self.order_target_size(target=CONTRACTS * self.crossing[0])
+
+
+class Indicators(Crosses, Strategy):
+    name, version, summary = "crossing-indicators", "1", "The same by backtrader's indicators."
+
+    def __init__(self) -> None:
+        self.watch(self.data.close * CONTRACT)
+
+
+def in_our_engine(quotes: Quotes, strategy: Crossing | type[Indicators]) -> list[int]:
+    universe = walks.listed(quotes, markets=1)
+    ran = engine.run(universe, strategy, Execution(), Fills.EXPECTED, cash=10_000 * MONEY)
+    return strategy.rows if isinstance(strategy, Crossing) else cast(Indicators, ran.strategy).rows
+
+
+def measured(work: Callable[[Quotes], list[int]]) -> None:
+    """Answers with what it costs from the columns of a record on."""
+    quotes = walks.quotes(int(sys.argv[1]), markets=1)
+    began, worked = time.perf_counter(), time.process_time()
+    rows = work(quotes)
+    seconds, cpu = time.perf_counter() - began, time.process_time() - worked
+    children.answer({"seconds": seconds, "cpu": cpu, "rows": rows})
+
+
+if __name__ == "__main__":
+    made = Crossing() if sys.argv[2] == "signal" else Indicators
+    measured(lambda quotes: in_our_engine(quotes, made))

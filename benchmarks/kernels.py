@@ -1,0 +1,74 @@
+"""The kernel on its own, as a child: one run on one core, and a sweep on all of them."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
+
+from backtests import kernel
+from backtests.execution import Execution, Fills
+from backtests.quotes import MONEY, Ints, Seen, Universe
+from backtests.strategies.base import Signal
+from backtests.strategies.do_nothing import DoNothing
+from backtests.strategies.mean_reversion import MeanReversion
+from backtests.strategies.momentum import Momentum
+from benchmarks import children, walks
+
+MARKETS = 100
+CASH = 1_000_000 * MONEY
+RUNS = {
+    "nothing": DoNothing(),
+    "momentum": Momentum(),
+    "mean reversion": MeanReversion(window=120),
+}
+SETS = [
+    {"window": window, "enter": 1.25 + enter / 4, "leave": leave / 4}
+    for window, enter, leave in product(range(20, 420, 20), range(10), range(5))
+]
+
+
+def a_universe(quotes: int) -> Universe:
+    return walks.listed(walks.quotes(quotes, markets=MARKETS), markets=MARKETS)
+
+
+def main() -> None:
+    quotes, sets = map(int, sys.argv[1:])
+    universe = a_universe(quotes)
+    told = {name: one(universe, signal) for name, signal in RUNS.items()}
+    candidates = [MeanReversion(**values) for values in SETS[:sets]]
+    children.answer({"runs": told, "sweep": swept(universe, candidates)})
+
+
+def one(universe: Universe, signal: Signal) -> dict[str, float]:
+    """The fastest of five: others work on the machine too."""
+    targets = targets_of(universe, signal)
+    lines = len(run(universe, targets).journal)
+    return {"seconds": min(timed(lambda: run(universe, targets)) for _ in range(5)), "lines": lines}
+
+
+def run(universe: Universe, targets: Ints) -> Any:
+    return kernel.run(universe, targets, Execution(), Fills.EXPECTED, cash=CASH)
+
+
+def targets_of(universe: Universe, signal: Signal) -> Ints:
+    seen = Seen(universe.quotes, universe.listings)
+    return seen.in_time(signal.targets(seen))
+
+
+def swept(universe: Universe, candidates: Sequence[Signal]) -> dict[str, float]:
+    worked = time.process_time()
+    seconds = timed(
+        lambda: kernel.sweep(universe, candidates, Execution(), Fills.EXPECTED, cash=CASH)
+    )
+    return {"seconds": seconds, "cpu": time.process_time() - worked}
+
+
+def timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()

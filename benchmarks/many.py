@@ -1,0 +1,91 @@
+"""Five hundred markets of the simulated exchange over a day of 5-second quotes, as a child.
+
+They share one cash, and a strategy runs over them under all three models of resting orders:
+`python -m benchmarks.many MARKETS INSTANTS ENGINE`, which is `kernel` or `backtrader`.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from backtests import engine, kernel
+from backtests.execution import Execution, Fills, Outcome
+from backtests.quotes import DAY, MONEY, SECOND, Quotes, Seen, Universe, microseconds
+from backtests.strategies.mean_reversion import MeanReversion
+from backtests.tests import simulated
+from benchmarks import children
+from markets.simulator import universe as exchange
+from markets.simulator.cadence import STEP
+from markets.simulator.prices import Prices
+
+START = microseconds(datetime(2026, 9, 1, tzinfo=UTC))
+CASH = 100_000 * MONEY
+SIGNAL = MeanReversion(window=120)
+EXECUTION = Execution(make=True)
+
+
+def main() -> None:
+    markets, instants, which = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    universe = a_day(open_all_day(), markets, instants)
+    began, worked = time.perf_counter(), time.process_time()
+    run = by_kernel if which == "kernel" else by_backtrader
+    outcomes = run(universe)
+    children.answer(
+        {
+            "seconds": time.perf_counter() - began,
+            "cpu": time.process_time() - worked,
+            "rows": len(universe.quotes),
+            "settled": sum(each is not None for each in universe.settlements),
+            "lines": [len(outcome.journal) for outcome in outcomes],
+            "cash": [outcome.cash for outcome in outcomes],
+        }
+    )
+
+
+def open_all_day() -> list[exchange.Event]:
+    first, last = START // SECOND, (START + DAY) // SECOND
+    every = exchange.Universe(markets=20_000)
+    found = (
+        simulated.HOURS.fitted(every.event(line, number))
+        for line in every.lines
+        for number in line.numbers(first, last)
+    )
+    within = (e for e in found if e is not None and e.opened <= first and e.ended >= last)
+    # Those that end next: they move most.
+    return sorted(within, key=lambda event: (event.ended, event.ticker))
+
+
+def a_day(events: Sequence[exchange.Event], markets: int, instants: int) -> Universe:
+    """Every market at every instant, with its settlement; some markets of the last event stay
+    away where there are more."""
+    ends = np.cumsum([len(event.outcomes) for event in events])
+    chosen = events[: int(np.searchsorted(ends, markets)) + 1]
+    prices = Prices.of(chosen, bias=True, hours=simulated.HOURS)
+    listed, seconds = len(prices.traits.event), START // SECOND + np.arange(instants) * STEP
+    columns: dict[str, np.ndarray] = {}
+    for row in range(listed):
+        part = simulated.books(prices, np.full(instants, row), seconds)
+        for name, column in part.items():
+            table = columns.setdefault(name, np.empty((instants, listed), column.dtype))
+            table[:, row] = column
+    flat = {name: table.ravel() for name, table in columns.items()}
+    place = np.tile(np.arange(listed), instants)
+    return simulated.listed(Quotes(**flat, market=place), chosen)
+
+
+def by_kernel(universe: Universe) -> list[Outcome]:
+    seen = Seen(universe.quotes, universe.listings)
+    targets = seen.in_time(SIGNAL.targets(seen))
+    del seen
+    return [kernel.run(universe, targets, EXECUTION, fills, cash=CASH) for fills in Fills]
+
+
+def by_backtrader(universe: Universe) -> list[Outcome]:
+    return [engine.run(universe, SIGNAL, EXECUTION, fills, cash=CASH).outcome for fills in Fills]
+
+
+if __name__ == "__main__":
+    main()

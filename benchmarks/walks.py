@@ -1,0 +1,61 @@
+"""Made-up books that move as often as recorded ones: most of them are as they were."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from backtests.quotes import (
+    DOLLAR,
+    MISSING,
+    MONEY,
+    SECOND,
+    Listing,
+    Quotes,
+    Settlement,
+    Terms,
+    Universe,
+    microseconds,
+)
+
+START = microseconds(datetime(2026, 9, 1, tzinfo=UTC))
+INTERVAL = 5 * SECOND
+MOVING = 0.18  # of all quotes, as on the simulated exchange
+CENT = 100
+PLAIN = Terms(0, 7, 100, 0, 1)
+
+
+def quotes(rows: int, *, markets: int, seed: int = 1) -> Quotes:
+    """Every market quoted at every instant; a cent or two wide, on a grid of cents."""
+    rng = np.random.default_rng(seed)
+    instants = rows // markets
+    shape = (instants, markets)
+    moves = rng.choice([-1, 1], shape) * (rng.random(shape) < MOVING)
+    # Reflected, so that a walk neither sticks to an end nor leaves.
+    height = np.abs((rng.integers(20, 80, markets) + np.cumsum(moves, axis=0)) % 188 - 94) + 2
+    bid = height * CENT
+    ask = bid + CENT * rng.integers(1, 3, markets)
+    at = START + np.arange(instants) * INTERVAL
+    return Quotes(
+        at=np.repeat(at, markets),
+        market=np.tile(np.arange(markets), instants),
+        bid=bid.ravel(),
+        ask=ask.ravel(),
+        bid_size=rng.integers(1_000, 50_000, rows),
+        ask_size=rng.integers(1_000, 50_000, rows),
+        last=np.full(rows, MISSING),
+        volume=np.full(rows, MISSING),
+        close_at=np.full(rows, at[-1] + INTERVAL),
+        tradable=np.ones(rows, np.bool_),
+    )
+
+
+def listed(quotes: Quotes, *, markets: int) -> Universe:
+    """With events of four markets, plain fees, and a drawn outcome of each at the end."""
+    end = int(quotes.close_at[0])
+    listings = [
+        Listing(ticker=f"KXWALK-{n // 4}-T{n}", event=f"KXWALK-{n // 4}", grid=((0, DOLLAR, CENT),))
+        for n in range(markets)
+    ]
+    values = np.random.default_rng(0).integers(0, 2, markets) * MONEY
+    settlements = [Settlement(end, end + INTERVAL, int(value)) for value in values]
+    return Universe(quotes, listings, settlements, [(PLAIN,)] * markets)
