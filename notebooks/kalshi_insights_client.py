@@ -6,6 +6,10 @@
         busiest = client.markets(status="open", ordering="volume", limit=20)
         quotes = client.snapshots(busiest.index[0], "2026-11-20", "2026-11-21")
 
+    with Client(token="0123…") as client:
+        run = client.backtest("fade-longshots", "2026-11-19", "2026-11-20", series=["KXHIGHNY"])
+        print(run.verdict)
+
 Prices are dollars on the YES scale; what is unknown is NaN, NaT or None. Times are in UTC, and
 those given must say their time zone: an aware datetime, a string with an offset, or a date, which
 is its midnight in UTC. The file may be copied: it needs httpx, pandas and pyarrow alone.
@@ -58,6 +62,10 @@ class Unreachable(ApiError):
     """No answer, or only a part of one."""
 
 
+class Failed(ApiError):
+    """A backtest has failed or was cancelled; the message says why."""
+
+
 When = datetime | date | str | None
 Filter = When | Decimal | float | int | bool
 Row = dict[str, Any]
@@ -66,6 +74,9 @@ PAGE, MOST_BUCKETS = 1_000, 10_000
 MINUTES = {"1m": 1, "5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": 1_440}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN_AFTER = 1.0  # seconds: shorter downloads show no progress
+ASKED_EVERY = 0.5  # seconds, of how far a backtest is
+BAR = 30  # characters
+ENDED = ("done", "failed", "cancelled")
 
 # The columns of lists, for where no row tells them.
 SERIES = """
@@ -82,15 +93,20 @@ MARKETS = """
     cap_strike yes_bid yes_ask yes_bid_size yes_ask_size last_price volume open_interest
     volume_24h previous_price quoted_at is_hot"""
 
+STRATEGIES = "name version kind is_yardstick summary parameters"
+BACKTESTS = """
+    id status progress doing strategy strategy_version params series events tickers start end cash
+    engine created_at finished_at error snapshots markets final_cash verdict pnl"""
+
 # What a column holds, by its name; times beside. Numbers that are written as text are "float64".
 WORDS = {
     "float64": """
         yes_bid yes_ask yes_bid_size yes_ask_size last_price previous_price volume volume_24h
         open_interest settlement_value floor_strike cap_strike fee_multiplier
-        fee_multiplier_override price size""",
+        fee_multiplier_override price size cash final_cash pnl""",
     "category": """
         status result market_type strike_type category fee_type fee_type_override source cause
-        taker_outcome_side taker_book_side""",
+        taker_outcome_side taker_book_side kind liquidity outcome_side book_side strategy""",
     "boolean": "is_hot can_close_early mutually_exclusive known_at_assumed counted",
     "Int64": "exchange_index",
 }
@@ -249,13 +265,57 @@ class Client:
         told = self._record(self._json(_under(ticker, "orderbook/"), as_of=as_of, depth=depth))
         return told | {side: self._columns(told[side], "price size") for side in ("bids", "asks")}
 
+    def strategies(self) -> pd.DataFrame:
+        """By name: what can be run; `parameters` tells what each can be told.
+
+        >>> client.strategies().loc["fade-longshots"].parameters[0]["help"]
+        'YES at this midpoint or below is a longshot.'
+        """
+        return self._columns(self._json("strategies/")["results"], STRATEGIES).set_index("name")
+
+    def backtests(self, *, limit: int | None = None, **filters: Filter) -> pd.DataFrame:
+        """By id, the newest first: runs, all or those of a `status` or `strategy`.
+
+        >>> client.backtests(status="done", limit=10)[["strategy", "pnl"]]
+        """
+        return self._list("backtests/", BACKTESTS, filters, limit=limit, key="id")
+
+    def backtest(self, strategy: str, start: When, end: When, **wish: Any) -> "Backtest":
+        """Run a strategy on markets of `series`, `events` or `tickers`, and wait for its end.
+
+        Needs a token. `params` are the strategy's own; `cash`, `engine`, `sources` and
+        `execution` are as the API has them. Without `wait` it comes back at once. Raises
+        `Failed`, and `Invalid` naming what makes no sense.
+
+        >>> run = client.backtest("fade-longshots", "2026-11-19", "2026-11-20",
+        ...     series=["KXHIGHNY"], params={"ceiling": 0.12}, cash=5_000)
+        >>> run.verdict, run.executions(), run.equity()
+        """
+        wait = wish.pop("wait", True)
+        wish = {name: str(x) if isinstance(x, Decimal) else x for name, x in wish.items()}
+        times = {"start": _word("start", start), "end": _word("end", end)}
+        told = self._json("backtests/", wish={"strategy": strategy, **times, **wish})
+        run = Backtest(self, told)
+        return run.wait() if wait else run
+
+    def run(self, id: int) -> "Backtest":
+        """A backtest of before, by its number.
+
+        >>> client.run(7).figures["money"]["pnl"]
+        """
+        return Backtest(self, self._json(f"backtests/{int(id)}/"))
+
     @contextmanager
-    def _answer(self, path: str, query: Mapping[str, Filter]) -> Iterator[httpx.Response]:
+    def _answer(
+        self, path: str, query: Mapping[str, Filter], wish: Row | None = None
+    ) -> Iterator[httpx.Response]:
+        """Of a question, or of a `wish`, which is posted."""
         words = {name: _word(name, value) for name, value in query.items() if value is not None}
+        method = "GET" if wish is None else "POST"
         deadline = time.monotonic() + self._patience
         try:
             while True:
-                with self._http.stream("GET", path, params=words) as response:
+                with self._http.stream(method, path, params=words, json=wish) as response:
                     if response.is_success:
                         yield response
                         return
@@ -267,20 +327,26 @@ class Client:
         except httpx.RequestError as lost:
             raise Unreachable("unreachable", f"{self._http.base_url}: {lost}") from lost
 
-    def _json(self, path: str, **query: Filter) -> Any:
-        with self._answer(path, query) as response:
+    def _json(self, path: str, wish: Row | None = None, **query: Filter) -> Any:
+        with self._answer(path, query, wish) as response:
             return json.loads(response.read())
 
     def _list(
-        self, path: str, columns: str, filters: Mapping[str, Filter], *, limit: int | None
+        self,
+        path: str,
+        columns: str,
+        filters: Mapping[str, Filter],
+        *,
+        limit: int | None,
+        key: str = "ticker",
     ) -> pd.DataFrame:
         query = {**filters, "limit": PAGE if limit is None else min(limit, PAGE)}
-        rows: dict[str, Row] = {}  # what slips to a later page comes once
+        rows: dict[Any, Row] = {}  # what slips to a later page comes once
         while True:
             answer = self._json(path, **query)
-            rows |= {row["ticker"]: row for row in answer["results"]}
+            rows |= {row[key]: row for row in answer["results"]}
             if answer["next"] is None or (limit is not None and len(rows) >= limit):
-                return self._columns(list(rows.values())[:limit], columns).set_index("ticker")
+                return self._columns(list(rows.values())[:limit], columns).set_index(key)
             # The site may know itself by another address: only what `next` asks for counts.
             query = dict(httpx.URL(answer["next"]).params)
 
@@ -332,6 +398,96 @@ class Client:
             elif name in JSON:
                 frame[name] = frame[name].map(json.loads, na_action="ignore")
         return frame.set_index(index)
+
+
+class Backtest:
+    """A run, as it was told last. `figures` count money in millionths of a dollar.
+
+    `told` is all that the API says of it; docs/metrics.md explains the figures.
+    """
+
+    def __init__(self, client: Client, told: Row) -> None:
+        self._client = client
+        self.told = client._record(told)
+
+    def __repr__(self) -> str:
+        words = self.verdict or self.told["error"] or self.told["doing"]
+        return f"<Backtest {self.id} {self.told['strategy']}: {self.status}. {words}>"
+
+    @property
+    def id(self) -> int:
+        return int(self.told["id"])
+
+    @property
+    def status(self) -> str:
+        """queued, running, done, failed or cancelled."""
+        return str(self.told["status"])
+
+    @property
+    def verdict(self) -> str:
+        return str(self.told["verdict"])
+
+    @property
+    def pnl(self) -> Any:
+        """Dollars gained, open positions counted; None until it is done."""
+        return self.told["pnl"]
+
+    @property
+    def figures(self) -> Row:
+        return dict(self.told["figures"])
+
+    def compared(self) -> pd.DataFrame:
+        """Every figure, of the run, of its band and of the yardsticks."""
+        columns = {"run": self.figures, **self.told["band"], **self.told["yardsticks"]}
+        return pd.DataFrame({name: _flat(of) for name, of in columns.items()})
+
+    def refresh(self) -> Self:
+        self.told = self._client._record(self._client._json(f"backtests/{self.id}/"))
+        return self
+
+    def wait(self) -> Self:
+        """Until it has ended, showing how far it is. Raises `Failed`."""
+        shows = sys.stderr.isatty() or "ipykernel" in sys.modules
+        while self.status not in ENDED:
+            if shows:
+                sys.stderr.write(f"\r{_bar(self.told['progress'])} {self.told['doing']:<40.40}")
+                sys.stderr.flush()
+            time.sleep(ASKED_EVERY)
+            self.refresh()
+        if shows:
+            sys.stderr.write("\r\033[K")
+        if self.status != "done":
+            raise Failed(self.status, self.told["error"] or f"Backtest {self.id} was cancelled.")
+        return self
+
+    def cancel(self) -> Self:
+        self.told = self._client._record(self._client._json(f"backtests/{self.id}/cancel/", {}))
+        return self
+
+    def executions(self) -> pd.DataFrame:
+        """By time: every order, fill, refusal and settlement, with the quote it was made on."""
+        table = self._client._table(f"backtests/{self.id}/executions/")
+        return self._client._frame(table, index="at")
+
+    def equity(self) -> pd.DataFrame:
+        """By time: equity in dollars, and how far it lay below its highest, as a share."""
+        columns = self._client._json(f"backtests/{self.id}/equity/")["columns"]
+        times = pd.to_datetime(pd.Series(columns.pop("t")), unit="ms", utc=True)
+        index = pd.DatetimeIndex(times.astype("datetime64[us, UTC]"), name="at")
+        return pd.DataFrame(columns, index=index)
+
+
+def _flat(figures: Row, under: str = "") -> Row:
+    found: Row = {}
+    for name, value in figures.items():
+        place = f"{under}{name}"
+        found |= _flat(value, f"{place}.") if isinstance(value, dict) else {place: value}
+    return found
+
+
+def _bar(progress: float) -> str:
+    done = round(progress * BAR)
+    return f"[{'#' * done}{'.' * (BAR - done)}] {progress:4.0%}"
 
 
 def _under(ticker: str, path: str = "") -> str:

@@ -24,6 +24,11 @@ from nbclient import NotebookClient
 from redis import Redis
 from rest_framework.authtoken.models import Token
 
+from backtests import runner
+from backtests.models import BacktestResult
+from backtests.serializers import BRIEF, StrategySerializer
+from backtests.strategies import STRATEGIES
+from backtests.tests.making import a_backtest, a_recorded_day
 from markets.models import (
     Market,
     MarketRevision,
@@ -134,12 +139,17 @@ def test_the_columns_of_an_empty_list_are_those_of_the_api():
     assert library.MARKETS.split() == MARKET_ROW
     assert library.EVENTS.split() == EVENT_ROW
     assert library.SERIES.split() == SeriesSerializer.Meta.fields
+    assert set(library.BACKTESTS.split()) == set(BRIEF)
+    assert library.STRATEGIES.split() == list(StrategySerializer().fields)
 
 
 def test_every_number_and_time_of_the_schema_is_read_as_one():
     schema = SchemaGenerator(urlconf="kalshi_insights.urls").get_schema(public=True)
     parts = schema["components"]["schemas"]
-    read = ["Series", "Event", "Market", "MarketDetail", "Snapshot", "Health", "Book", "Level"]
+    read = [
+        *("Series", "Event", "Market", "MarketDetail", "Snapshot", "Health", "Book", "Level"),
+        "Backtest",
+    ]
     fields = [field for name in read for field in parts[name]["properties"].items()]
     decimals = {name for name, field in fields if field.get("format") == "decimal"}
     times = {name for name, field in fields if field.get("format") == "date-time"}
@@ -327,6 +337,98 @@ def test_times_may_be_written_in_many_ways(client, market):
         pd.Timestamp(NOON).tz_convert("America/New_York"),
     )
     assert [len(client.snapshots(TICKER, way)) for way in ways] == [1] * len(ways)
+
+
+# --- backtests ----------------------------------------------------------------------------------
+
+SPAN = (NOON, NOON + timedelta(hours=6))
+
+
+@pytest.fixture
+def trader(live_server, transactional_db):
+    token = Token.objects.create(user=User.objects.create_user("trader")).key
+    with library.Client(live_server.url, token=token) as client:
+        yield client
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """Runs what is queued, whenever the client looks how far it is."""
+
+    def work(seconds: float) -> None:
+        for id in BacktestResult.objects.in_stage(["queued"]).values_list("pk", flat=True):
+            runner.run(id)
+
+    monkeypatch.setattr("time.sleep", work)
+
+
+def test_strategies_are_a_frame_with_what_they_can_be_told(client, transactional_db):
+    frame = client.strategies()
+    assert list(frame.index) == list(STRATEGIES)
+    assert frame.loc["fade-longshots"].parameters[0]["name"] == "ceiling"
+    assert frame.kind.dtype == "category"
+
+
+def test_a_backtest_is_run_and_waited_for(trader, worker):
+    a_recorded_day(TICKER)
+    run = trader.backtest("fade-longshots", *SPAN, tickers=[TICKER], params={"belief": 0.3})
+    assert run.status == "done"
+    assert run.verdict.startswith("Earned $")
+    assert run.pnl == run.figures["money"]["pnl"] / 1_000_000 > 0
+    executions = run.executions()
+    assert executions.kind.to_list() == ["order", "fill", "settled"]
+    assert executions.index[0] >= NOON
+    assert executions.cash.dtype == "float64"
+    equity = run.equity()
+    assert equity.index.dtype == "datetime64[us, UTC]"
+    assert equity.equity.iloc[-1] == pytest.approx(10_000 + run.pnl)
+    compared = run.compared()
+    assert compared.loc["money.pnl", "do-nothing"] == 0
+    assert compared.loc["money.pnl", "pessimistic"] == run.figures["money"]["pnl"]
+    assert trader.run(run.id).verdict == run.verdict
+    assert trader.backtests(status="done").pnl.to_list() == [run.pnl]
+
+
+def test_an_exact_client_has_a_backtests_decimals(live_server, trader):
+    done = a_backtest()
+    with library.Client(live_server.url, exact=True) as exact:
+        assert exact.run(done.pk).pnl == Decimal("14.310000")
+
+
+def test_a_backtest_that_makes_no_sense_is_refused_by_name(trader, market):
+    with pytest.raises(library.Invalid) as refused:
+        trader.backtest("fade-longshots", *SPAN, tickers=[TICKER], params={"ceiling": 9})
+    assert list(refused.value.details) == ["params.ceiling"]
+
+
+def test_without_a_token_nothing_is_run(client, market):
+    with pytest.raises(library.ApiError) as refused:
+        client.backtest("do-nothing", *SPAN, tickers=[TICKER])
+    assert refused.value.code == "not_authenticated"
+
+
+def test_one_need_not_wait_and_may_cancel(trader):
+    a_recorded_day(TICKER)
+    run = trader.backtest("do-nothing", *SPAN, tickers=[TICKER], cash=Decimal("99.5"), wait=False)
+    assert (run.status, run.told["cash"], run.pnl) == ("queued", 99.5, None)
+    assert run.cancel().status == "cancelled"
+    with pytest.raises(library.Failed, match="cancelled"):
+        run.wait()
+
+
+def test_a_failure_says_why(client, transactional_db):
+    run = client.run(a_backtest("failed").pk)
+    with pytest.raises(library.Failed, match="odd"):
+        run.wait()
+
+
+def test_waiting_shows_how_far_it_is_on_a_terminal(trader, worker, monkeypatch):
+    a_recorded_day(TICKER)
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    trader.backtest("do-nothing", *SPAN, tickers=[TICKER])
+    assert f"[{'.' * library.BAR}]   0%" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\033[K")
 
 
 # --- refusals and failures ----------------------------------------------------------------------
