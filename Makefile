@@ -96,7 +96,7 @@ run: $(VENV)/.runtime assets ## The web server, restarting on changes
 
 worker: $(VENV)/.runtime ## The recorder: Celery worker and beat
 	@$(PY) manage.py migrate --verbosity 0 && exec $(PY) -m kalshi_insights.embedded -- \
-		$(VENV)/bin/celery -A kalshi_insights worker --beat --schedule var/beat --queues recorder,work,backtests --concurrency 3 --loglevel INFO
+		$(VENV)/bin/celery -A kalshi_insights worker --beat --schedule var/beat --queues recorder,work,backtests --include backtests.tasks --concurrency 3 --loglevel INFO
 
 shell: $(VENV)/.runtime ## A Python shell with the models
 	@exec $(PY) manage.py shell_plus

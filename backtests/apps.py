@@ -1,4 +1,9 @@
+import warnings
+
 from django.apps import AppConfig
+
+# Of backtrader, where Python compiles it for the first time.
+warnings.filterwarnings("ignore", "invalid escape sequence", SyntaxWarning)
 
 
 class BacktestsConfig(AppConfig):

@@ -22,4 +22,5 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kalshi_insights.settings")
 app = Celery("kalshi_insights")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.amqp.Connection = PatientConnection
-app.autodiscover_tasks()
+# Only who runs backtests loads their engines: `--include backtests.tasks`.
+app.autodiscover_tasks(["markets"])

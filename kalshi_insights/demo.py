@@ -330,8 +330,9 @@ def _start_beat(children: Children, folder: Path) -> None:
 
 def _start_worker(children: Children, queue: str) -> None:
     name = ("--queues", queue, "--concurrency", "1", "--hostname", f"{queue}@demo")
+    tasks = ("--include", "backtests.tasks") if queue == "backtests" else ()
     # Without its broker a worker cannot end in good order, and one that is starting waits for it.
-    children.start(queue, *CELERY, *WORKER, *name, orphaned=signal.SIGKILL)
+    children.start(queue, *CELERY, *WORKER, *name, *tasks, orphaned=signal.SIGKILL)
 
 
 def _announce(plan: Plan, children: Children, clock: Clock, keys: Keys) -> None:

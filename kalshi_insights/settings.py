@@ -256,7 +256,7 @@ CELERY_TASK_DEFAULT_QUEUE = "work"
 CELERY_TASK_ROUTES = {
     "markets.tasks.poll_markets": {"queue": "recorder"},
     # They take minutes, and nothing else should wait for them.
-    "backtests.tasks.run_backtest": {"queue": "backtests"},
+    "backtests.tasks.*": {"queue": "backtests"},
 }
 CELERY_TIMEZONE = "UTC"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
