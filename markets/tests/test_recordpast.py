@@ -33,7 +33,8 @@ def test_what_was_known_then_is_recorded_with_it(settings):
     revisions = MarketRevision.objects.order_by("known_at")
     for snapshot in MarketSnapshot.objects.oldest_first()[:100]:
         known = revisions.filter(market=snapshot.market, known_at__lte=snapshot.timestamp).last()
-        assert known and known.close_time
+        assert known
+        assert known.close_time
         assert known.close_time > snapshot.timestamp
         assert known.result == ""
     settled = revisions.filter(status="finalized").exclude(settlement_ts=None)
