@@ -7,6 +7,8 @@ import re
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +20,7 @@ import nbformat
 import pandas as pd
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from drf_spectacular.generators import SchemaGenerator
 from model_bakery import baker
 from nbclient import NotebookClient
@@ -574,7 +577,9 @@ def test_what_the_documentation_asks_for_is_understood(live_server, market, addr
     observe(market, NOON, "0.4000", "0.4100")
     a_book(market, NOON)
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    run = str(a_backtest().pk)
     path = re.sub(r"=2026-11-2\d", f"={yesterday}", address.replace("$T", TICKER))
+    path = path.replace("$B", run)
     answer = httpx.get(f"{live_server.url}/api/v1{path}")
     has_no_offset = address.endswith("T00:00:00")
     assert answer.status_code == (400 if has_no_offset else 200), answer.text
@@ -598,3 +603,39 @@ def test_the_notebook_shows_what_the_site_has(live_server, market, monkeypatch):
     assert "Rain in New York" in shown
     assert "image/png" in shown
     assert "our outage" in shown
+
+
+@contextmanager
+def a_worker() -> Iterator[None]:
+    """Runs what is queued, as Celery would."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(0.2):
+            for id in BacktestResult.objects.in_stage(["queued"]).values_list("pk", flat=True):
+                runner.run(id)
+        connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_backtest_notebook_runs_from_its_first_cell_to_its_last(live_server, monkeypatch):
+    a_recorded_day(TICKER)
+    token = Token.objects.create(user=User.objects.create_user("reader")).key
+    monkeypatch.setenv("INSIGHTS_URL", live_server.url)
+    monkeypatch.setenv("INSIGHTS_TOKEN", token)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "notebooks"))
+    notebook = nbformat.read(ROOT / "notebooks" / "03-backtest.ipynb", as_version=4)
+    with a_worker():
+        NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    shown = str([cell.get("outputs") for cell in notebook.cells])
+    assert "Earned $" in shown
+    assert "image/png" in shown
+    assert "True" in str(notebook.cells[-2]["outputs"])

@@ -1,0 +1,47 @@
+"""The strategy that docs/backtests.md shows runs as it stands there, and keeps its word."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backtests import engine, kernel, lookahead
+from backtests.execution import Execution, Fills
+from backtests.quotes import MONEY, Seen
+from backtests.strategies.parameters import BadParameter
+from backtests.tests.worlds import a_world
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "backtests.md"
+CASH = 1_000 * MONEY
+
+
+@pytest.fixture(scope="module")
+def shown() -> Any:
+    [code] = re.findall(r"```python\n(# backtests/strategies/.*?)```", DOCUMENT.read_text(), re.S)
+    names: dict[str, Any] = {"__name__": "cheap_side"}
+    exec(code, names)  # noqa: S102
+    return names["CheapSide"]
+
+
+def test_it_trades_and_both_engines_agree(shown):
+    universe, signal = a_world(1), shown(quotes=5, edge=0.0)
+    seen = Seen(universe.quotes, universe.listings)
+    targets = seen.in_time(signal.targets(seen))
+    execution, fills = Execution(), Fills.EXPECTED
+    quick = kernel.run(universe, targets, execution, fills, cash=CASH)
+    stepped = engine.run(universe, signal, execution, fills, cash=CASH).outcome
+    assert len(quick.journal) > 0
+    assert quick.cash == stepped.cash
+    assert quick.journal.tolist() == stepped.journal.tolist()
+
+
+def test_it_does_not_look_ahead(shown):
+    report = lookahead.check(shown, a_world(2), parameters={"quotes": 5}, shown=20_000)
+    assert report.verdict == lookahead.Verdict.CLEAN
+    assert report.decisions > 0
+
+
+def test_its_parameters_are_checked(shown):
+    with pytest.raises(BadParameter, match="quotes: Must be at least 2"):
+        shown(quotes=1)
