@@ -1,12 +1,16 @@
 """The API in a browser: every address is a page, with a form for what it can be asked."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.test import Client
 from playwright.sync_api import ConsoleMessage, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
+from backtests.models import BacktestResult
+from backtests.tests.making import a_backtest, a_fill, a_recorded_day, a_user
 from markets.models import Market
 from markets.tests.making import a_market, a_run, a_snapshot
 
@@ -45,6 +49,7 @@ def market(live_server: LiveServer) -> Market:
     market = a_market("KXRAIN-26NOV21-T1", event="Rain")
     a_market("KXFED-26DEC-H25", event="Fed", status="closed")
     a_run(NOW)
+    a_fill(a_backtest(id=7))
     for minutes in (3, 2, 1):
         a_snapshot(market, NOW - timedelta(minutes=minutes), yes_bid=None).save()
     return market
@@ -58,6 +63,10 @@ PLACES = [
     "/markets/?format=api",
     "/polls/",
     "/health/",
+    "/strategies/",
+    "/strategies/momentum/",
+    "/backtests/",
+    *(f"/backtests/7/{resource}" for resource in ("", "executions/", "equity/")),
     *(
         f"/markets/KXRAIN-26NOV21-T1/{resource}"
         for resource in (
@@ -116,3 +125,22 @@ def test_what_cannot_be_meant_is_said_on_the_page(page: Page, api: str, market: 
     assert response.status == 400
     expect(page.locator(".response-info")).to_contain_text("Must be a plain number")
     expect(page.get_by_label("price_min")).to_have_value("NaN")
+
+
+def test_who_is_signed_in_may_run_a_backtest_on_its_page(
+    clean: Page, api: str, client: Client
+) -> None:
+    client.force_login(a_user())
+    session = client.cookies["sessionid"].value
+    clean.context.add_cookies([{"name": "sessionid", "value": session, "url": api}])
+    wish = {
+        "strategy": "do-nothing",
+        "tickers": [a_recorded_day().ticker],
+        "start": "2025-11-20T12:00:00Z",
+        "end": "2025-11-20T18:00:00Z",
+    }
+    clean.goto(f"{api}/backtests/")
+    clean.get_by_role("textbox", name="Content:").fill(json.dumps(wish))
+    clean.get_by_role("button", name="POST").click()
+    expect(clean.locator(".response-info")).to_contain_text('"status": "queued"')
+    assert BacktestResult.objects.get().strategy == "do-nothing"

@@ -73,6 +73,14 @@ FACES = (
     "markets/rows.py",
     "markets/spans.py",
     "markets/templatetags/",
+    "backtests/views.py",
+    "backtests/viewsets.py",
+    "backtests/serializers.py",
+    "backtests/filters.py",
+    "backtests/forms.py",
+    "backtests/examples.py",
+    "backtests/telling.py",
+    "backtests/templatetags/",
 )
 DOORS = ("markets.tasks", "markets.admin", "markets.urls", "kalshi_insights.urls")
 
