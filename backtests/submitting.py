@@ -1,7 +1,6 @@
 """A run that was asked for goes into the queue, if its user has room there."""
 
 from datetime import datetime
-from functools import partial
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
@@ -39,7 +38,7 @@ def submit(asked: Asked, *, user: User, now: datetime) -> BacktestResult:
             raise TooMany
         result = BacktestResult.objects.queue(columns, user=user, now=now)
         # Without the broker it waits for maintenance, which looks for runs that nobody took.
-        transaction.on_commit(partial(app.send_task, RUN, (result.pk,)), robust=True)
+        transaction.on_commit(lambda: app.send_task(RUN, (result.pk,)), robust=True)
     return result
 
 

@@ -1,13 +1,17 @@
 """Backtests by the API: what can be run, what is refused and why, and what is told of a run."""
 
+import base64
 import csv
 import io
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from kombu.exceptions import OperationalError
+from redis import Redis
 from rest_framework.test import APIClient
 
 from backtests import runner
@@ -15,7 +19,9 @@ from backtests.models import BacktestResult
 from backtests.serializers import EXECUTIONS, WHOLE
 from backtests.strategies import STRATEGIES, YARDSTICKS
 from backtests.submitting import MOST_UNFINISHED
+from backtests.tasks import run_backtest
 from backtests.tests.making import NOON, a_backtest, a_fill, a_recorded_day, a_user
+from kalshi_insights.celery import app as celery_app
 
 pytestmark = pytest.mark.django_db
 
@@ -83,21 +89,41 @@ class TestStrategies:
 
 
 class TestAsking:
-    def test_a_run_is_queued_and_a_worker_called_once_it_is_stored(
-        self, client, market, django_capture_on_commit_callbacks
-    ):
-        with django_capture_on_commit_callbacks() as calls:
-            response = wish(client, params={"ceiling": 0.12}, cash="500.5")
+    def test_a_run_is_queued_and_tells_where_to_look(self, client, market):
+        response = wish(client, params={"ceiling": 0.12}, cash="500.5")
         assert response.status_code == 202
-        [call] = calls
         told = response.json()
-        assert call.args == ("backtests.tasks.run_backtest", (told["id"],))
         assert response["Location"] == f"http://testserver{API}/backtests/{told['id']}/"
         assert (told["status"], told["engine"], told["pnl"]) == ("queued", "kernel", None)
         assert told["params"]["ceiling"] == 0.12
         assert told["params"]["contracts"] == 10
         assert told["cash"] == "500.500000"
         assert told["execution"]["latency_snapshots"] == 1
+
+    def test_a_worker_is_called_once_it_is_stored(
+        self, client, market, settings, django_capture_on_commit_callbacks
+    ):
+        server = Redis.from_url(settings.REDIS_URL)
+        server.delete("backtests")
+        with django_capture_on_commit_callbacks(execute=True):
+            id = wish(client).json()["id"]
+            assert server.llen("backtests") == 0
+        message = json.loads(server.lpop("backtests"))
+        assert message["headers"]["task"] == run_backtest.name
+        assert json.loads(base64.b64decode(message["body"]))[0] == [id]
+        server.close()
+
+    def test_without_a_broker_it_waits_for_maintenance(
+        self, client, market, monkeypatch, django_capture_on_commit_callbacks
+    ):
+        def away(*message: Any) -> None:
+            raise OperationalError("Connection refused")
+
+        monkeypatch.setattr(celery_app, "send_task", away)
+        with django_capture_on_commit_callbacks(execute=True):
+            response = wish(client)
+        assert response.status_code == 202
+        assert BacktestResult.objects.get().status == "queued"
 
     def test_only_who_is_known_may_ask(self, market):
         assert wish(APIClient()).status_code == 401
