@@ -51,6 +51,7 @@ urlpatterns = [
     path("broken/", plainly(RuntimeError(SECRET))),
     path("admin/", admin.site.urls),
     path("", include("markets.urls")),
+    path("backtests/", include("backtests.urls")),
 ]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
@@ -206,5 +207,6 @@ def test_the_schema_tells_what_may_go_wrong_at_every_address(client):
     schema = client.get("/api/v1/schema/", headers={"Accept": "application/json"}).json()
     assert schema["components"]["schemas"]["Error"]["required"] == ["code", "message", "details"]
     for operations in schema["paths"].values():
-        assert {"400", "401", "429", "500"} <= set(operations["get"]["responses"])
+        for operation in operations.values():
+            assert {"400", "401", "429", "500"} <= set(operation["responses"])
     assert "404" in schema["paths"]["/api/v1/markets/{ticker}/"]["get"]["responses"]
