@@ -6,7 +6,7 @@ import io
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -108,7 +108,7 @@ class TestAsking:
         with django_capture_on_commit_callbacks(execute=True):
             id = wish(client).json()["id"]
             assert server.llen("backtests") == 0
-        message = json.loads(server.lpop("backtests"))
+        message = json.loads(cast(bytes, server.lpop("backtests")))
         assert message["headers"]["task"] == run_backtest.name
         assert json.loads(base64.b64decode(message["body"]))[0] == [id]
         server.close()
