@@ -38,6 +38,7 @@ class Asked:
     cash: Decimal = Decimal(10_000)
     engine: str = ""
     execution: Execution = field(default_factory=Execution)
+    check_lookahead: bool = False
 
     def checked(self, *, now: datetime) -> dict[str, Any]:
         """The columns of a `BacktestResult`. Raises `BadInput`, naming the field."""
@@ -63,6 +64,7 @@ class Asked:
             "cash": self.cash,
             "engine": engine,
             "execution": asdict(self.execution),
+            "check_lookahead": self.check_lookahead,
         }
 
     def _engine(self, kind: strategies.Kind) -> str:

@@ -84,6 +84,8 @@ BACKTEST: Answer = {
     "yardsticks": {"do-nothing": FIGURES},
     "curve": {"t": [1795132800000, 1795219200000], "equity": [10_000_000_000, 10_014_310_000]},
     "assumptions": ["When some results were known was assumed."],
+    "check_lookahead": True,
+    "lookahead": {"verdict": "clean", "words": "Clean: 41 decisions, compared over 212 runs."},
 }
 EXECUTION_LINE: Answer = {
     "number": 2,
@@ -118,6 +120,7 @@ EQUITY: Answer = {
 }
 FOUND = (
     "fees", "code_fingerprint", "data_fingerprint", "figures", "band", "yardsticks", "curve",
+    "lookahead",
 )  # fmt: skip
 QUEUED: Answer = BACKTEST | {
     "status": "queued",

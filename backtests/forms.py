@@ -71,6 +71,11 @@ class BacktestForm(forms.Form):
         help_text="Both come to the same cent; the kernel is faster and runs signals alone.",
     )  # fmt: skip
 
+    check_lookahead = forms.BooleanField(
+        label="Check for looking ahead", required=False,
+        help_text="Runs the strategy again on other futures: its decisions must be the same.",
+    )  # fmt: skip
+
     def __init__(
         self, given: Mapping[str, Any] | None, *, asked: Mapping[str, str], now: datetime
     ) -> None:
@@ -115,6 +120,7 @@ class BacktestForm(forms.Form):
             params={name: value for name, value in params.items() if value != ""},
             cash=said["cash"],
             engine=said["engine"],
+            check_lookahead=said["check_lookahead"],
             execution=Execution(
                 **{name: value for name, value in execution.items() if value is not None}
             ),

@@ -67,6 +67,12 @@ class Report:
     decisions: int
     notes: tuple[str, ...]
 
+    def sentences(self) -> Iterator[str]:
+        """For people: the verdict first, then what it rests on."""
+        counted = f"{self.decisions:,} decisions, compared over {self.runs:,} runs"
+        yield f"{self.verdict.capitalize()}: {counted}."
+        yield from (str(words) for words in (self.evidence, *self.notes) if words)
+
 
 @dataclass(frozen=True, slots=True)
 class Decisions:

@@ -58,6 +58,9 @@ class BacktestResult(models.Model):
     cash = models.DecimalField(max_digits=18, decimal_places=6)
     engine = models.CharField(max_length=10, choices=Engine)
     execution = models.JSONField(help_text="How orders meet the books; see `execution.Execution`.")
+    check_lookahead = models.BooleanField(
+        default=False, help_text="Whether the strategy is to be checked for looking ahead."
+    )
     created_at = models.DateTimeField(
         help_text="Settlements and definitions recorded later are not part of the run."
     )
@@ -95,6 +98,9 @@ class BacktestResult(models.Model):
     curve = models.JSONField(default=dict, blank=True)
     verdict = models.TextField(blank=True)
     assumptions = models.JSONField(default=list, blank=True)
+    lookahead = models.JSONField(
+        default=dict, blank=True, help_text="What the check for looking ahead found, if asked for."
+    )
 
     objects = BacktestResultQuerySet.as_manager()
 

@@ -137,6 +137,12 @@ class Universe:
             [self.terms[place] for place in places],
         )
 
+    def first_within(self, rows: int) -> "Universe":
+        """As many of the markets, in their order, as have so many rows in all; one at least."""
+        sizes = np.bincount(self.quotes.market, minlength=len(self.listings))
+        fitting = int(np.searchsorted(np.cumsum(sizes), rows, side="right"))
+        return self if fitting == len(sizes) else self.of(range(max(1, fitting)))
+
     def apart(self, at: int) -> "tuple[Universe, Universe]":
         """The markets that had been paid by an instant, and those first seen from it on.
 

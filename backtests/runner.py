@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import structlog
 from django.conf import settings
 
-from backtests import audit, fingerprints, loading, metrics, strategies, trials
+from backtests import audit, fingerprints, loading, lookahead, metrics, strategies, trials
 from backtests.audit import Line
 from backtests.choosing import BadInput, Selection
 from backtests.execution import Execution, Fills, Outcome
@@ -28,6 +28,8 @@ from markets import fees
 BEAT = 0.5  # seconds between two signs of life
 LOADED = 0.35  # the share of a run's progress that loading is
 LONGEST_ERROR = 1_000
+# Rows that a strategy is checked on for looking ahead: some ten seconds' worth.
+MOST_CHECKED, MOST_CHECKED_STEP_BY_STEP = 500_000, 20_000
 # Raised with words for people.
 SAID = (BadInput, UnknownStrategy, parameters.BadParameter)
 
@@ -133,8 +135,22 @@ def compute(asked: BacktestResult, *, tell: Tell = quietly) -> Found:
     """Run what a row asks for; stores nothing. Raises BadInput, and what the strategy raises."""
     trial = prepare(asked, tell=tell)
     results = trial.results(lambda share, doing: tell(LOADED + (1 - LOADED) * share, doing))
-    outcome = results.headline.outcome
-    return Found(trial.universe, outcome, trial.cash, _columns(asked, trial, results))
+    columns = _columns(asked, trial, results)
+    if asked.check_lookahead:
+        tell(1, "checking for looking ahead")
+        columns["lookahead"] = _checked(trial)
+    return Found(trial.universe, results.headline.outcome, trial.cash, columns)
+
+
+def _checked(trial: Trial) -> dict[str, str]:
+    """Whether the strategy's decisions rest on the future, on a part of the markets if many."""
+    most = MOST_CHECKED if trial.signal else MOST_CHECKED_STEP_BY_STEP
+    shown = trial.universe.first_within(most)
+    report = lookahead.check(trial.kind, shown, parameters=trial.params)
+    words = " ".join(report.sentences())
+    if len(shown.listings) < len(trial.universe.listings):
+        words = f"{words} Checked on {len(shown.listings):,} of the markets."
+    return {"verdict": str(report.verdict), "words": words}
 
 
 def prepare(asked: BacktestResult, *, tell: Tell = quietly) -> Trial:

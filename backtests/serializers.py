@@ -251,6 +251,9 @@ class AskedSerializer(Known):
         help_text="Without it, the kernel for signals and backtrader for others.",
     )
     execution = ExecutionSerializer(required=False, help_text="Without it, as a cautious taker.")
+    check_lookahead = TruthField(
+        default=False, help_text="Also check whether the strategy's decisions rest on the future."
+    )
 
     @property
     def asked(self) -> Asked:
@@ -312,6 +315,7 @@ WHOLE = [
     *BRIEF,
     "sources",
     "execution",
+    "check_lookahead",
     "cancel_requested",
     "claimed_at",
     "fees",
@@ -322,6 +326,7 @@ WHOLE = [
     "yardsticks",
     "curve",
     "assumptions",
+    "lookahead",
 ]
 
 FREE = {"type": "object", "additionalProperties": {}}
@@ -397,6 +402,7 @@ class BacktestSerializer(BacktestBriefSerializer):
         " 1970."
     )
     assumptions = SentencesField(help_text="What it rests on that no record tells.")
+    lookahead = FreeField(help_text="The verdict on looking ahead, if it was asked for.")
 
     class Meta(BacktestBriefSerializer.Meta):
         fields = WHOLE

@@ -140,5 +140,6 @@ def _again(result: BacktestResult) -> str:
     times = {name: f"{getattr(result, name):%Y-%m-%dT%H:%M:%S}" for name in ("start", "end")}
     params = {f"params.{name}": value for name, value in result.params.items()}
     chosen = {"sources": result.sources, "engine": result.engine, "cash": f"{result.cash:.6f}"}
+    chosen |= {"check_lookahead": "on"} if result.check_lookahead else {}
     words = {"strategy": result.strategy, **names, **times, **chosen, **params, **result.execution}
     return urlencode({n: v for n, v in words.items() if v not in ("", None, False)})

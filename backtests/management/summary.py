@@ -56,6 +56,9 @@ def summary(result: BacktestResult) -> Iterator[str]:
     yield from wrap(result.verdict, COLUMNS)
     yield ""
     yield from table([(result.strategy, result.figures), *_edges(result), *_yardsticks(result)])
+    if result.lookahead:
+        told = f"Checked for looking ahead. {result.lookahead['words']}"
+        yield from ("", *wrap(told, COLUMNS))
     for note in result.assumptions:
         # Some of them the verdict says.
         if note not in result.verdict:

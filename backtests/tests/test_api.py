@@ -90,9 +90,11 @@ class TestStrategies:
 
 class TestAsking:
     def test_a_run_is_queued_and_tells_where_to_look(self, client, market):
-        response = wish(client, params={"ceiling": 0.12}, cash="500.5")
+        wishes = {"params": {"ceiling": 0.12}, "cash": "500.5", "check_lookahead": True}
+        response = wish(client, **wishes)
         assert response.status_code == 202
         told = response.json()
+        assert told["check_lookahead"] is True
         assert response["Location"] == f"http://testserver{API}/backtests/{told['id']}/"
         assert (told["status"], told["engine"], told["pnl"]) == ("queued", "kernel", None)
         assert told["params"]["ceiling"] == 0.12

@@ -174,12 +174,13 @@ class TestForm:
 class TestDetail:
     def test_a_run_that_is_done_tells_its_verdict_first(self, client, user):
         a_recorded_day(TICKER)
-        client.post("/backtests/new/", WISH | {"params.belief": "0.3"})
+        client.post("/backtests/new/", WISH | {"params.belief": "0.3", "check_lookahead": "on"})
         done = BacktestResult.objects.get()
         runner.run(done.pk)
         done.refresh_from_db()
         html = page(client, f"/backtests/{done.pk}/")
         assert done.verdict in html.replace("&#x27;", "'")
+        assert "Checked for looking ahead. Clean:" in " ".join(html.split())
         told = words(html)
         assert told.index("Earned $") < told.index("Beside the yardsticks") < told.index("Figures")
         assert "random-entry" in told

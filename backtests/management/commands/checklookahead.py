@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from backtests import strategies
 from backtests.choosing import BadInput, Selection
 from backtests.loading import load
-from backtests.lookahead import Report, Verdict, check
+from backtests.lookahead import Verdict, check
 from backtests.strategies import UnknownStrategy, parameters
 from backtests.strategies.parameters import BadParameter, Schema, Value
 from markets.management.commands.backfill import instant
@@ -56,18 +56,9 @@ class Command(BaseCommand):
             f" {selection.end:%Y-%m-%d %H:%M} UTC"
         )
         report = check(kind, universe, parameters=params, seed=options["seed"])
-        self.tell(report)
+        self.stdout.write("\n".join(report.sentences()))
         if report.verdict != Verdict.CLEAN:
             raise SystemExit(CAUGHT)
-
-    def tell(self, report: Report) -> None:
-        self.stdout.write(
-            f"{report.verdict.capitalize()}: {report.decisions:,} decisions,"
-            f" compared over {report.runs:,} runs."
-        )
-        for words in (report.evidence, *report.notes):
-            if words:
-                self.stdout.write(str(words))
 
 
 def read(schema: Schema, given: Iterable[str]) -> dict[str, Value]:

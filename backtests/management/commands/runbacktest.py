@@ -28,7 +28,7 @@ USUAL = Execution()
 TOLD = (
     "id", "status", "error", "strategy", "strategy_version", "params", "series", "events",
     "tickers", "sources", "start", "end", "cash", "engine", "execution", "fees", "snapshots",
-    "markets", "final_cash", "verdict", "assumptions", "figures", "band", "yardsticks",
+    "markets", "final_cash", "verdict", "assumptions", "lookahead", "figures", "band", "yardsticks",
     "code_fingerprint", "data_fingerprint",
 )  # fmt: skip
 
@@ -47,6 +47,7 @@ class Command(BaseCommand):
         add("--param", action="append", default=[], metavar="NAME=VALUE", help="of the strategy")
         add("--engine", default="", choices=["", *Engine.values], help="(the faster one that can)")
         add_execution(parser)
+        add("--check-lookahead", action="store_true", help="check that it knows no future")
         add("--json", action="store_true", help="print the result as JSON")
         add("--save", action="store_true", default=True, help="store it (the default)")
         add("--no-save", dest="save", action="store_false", help="store nothing")
@@ -127,6 +128,7 @@ def asked(options: dict[str, Any], *, now: datetime) -> Asked:
         selection=selection,
         params=dict(pairs(options["param"])),
         cash=dollars(options["cash"]),
+        check_lookahead=options.get("check_lookahead", False),
         engine=options["engine"],
         execution=Execution(**{field.name: options[field.name] for field in fields(Execution)}),
     )

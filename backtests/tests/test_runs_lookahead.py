@@ -1,0 +1,70 @@
+"""A run can be asked to check its strategy for looking ahead."""
+
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+
+from backtests import runner, strategies
+from backtests.models import BacktestResult, Status
+from backtests.tests.leaky import next_price
+from backtests.tests.recording import END, HOUR, START, listed, queued, quoted, settled
+from backtests.tests.worlds import a_world
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def market():
+    """Quoted every hour, up and down, and settled as no."""
+    market = listed("KXRAIN-26OCT02")
+    for hour in range(1, 20):
+        price = 40 + hour * 7 % 11
+        quoted(market, START + hour * HOUR / 2, f"0.{price}", f"0.{price + 2}")
+    settled(market, END, "no")
+    return market
+
+
+def ran(*markets, **values):
+    result = queued(*markets, **values)
+    runner.run(result.pk)
+    return BacktestResult.objects.get(pk=result.pk)
+
+
+def test_nothing_is_said_of_what_was_not_asked(market):
+    assert ran(market).lookahead == {}
+
+
+def test_a_strategy_that_knows_no_future_is_clean(market):
+    result = ran(market, check_lookahead=True)
+    assert result.status == Status.DONE
+    assert result.lookahead["verdict"] == "clean"
+    assert "decisions, compared over" in result.lookahead["words"]
+
+
+def test_one_that_does_is_told_where(market, monkeypatch):
+    monkeypatch.setitem(strategies.STRATEGIES, next_price.name, next_price)
+    result = ran(market, strategy=next_price.name, check_lookahead=True)
+    assert result.status == Status.DONE
+    assert result.lookahead["verdict"] == "looks ahead"
+    assert market.ticker in result.lookahead["words"]
+
+
+def test_the_command_asks_for_it_too(market):
+    out = StringIO()
+    start = datetime.now(UTC) - timedelta(days=400)
+    call_command(
+        "runbacktest", "always-no", "--ticker", market.ticker, "--start", f"{start:%Y-%m-%d}",
+        "--check-lookahead", stdout=out,
+    )  # fmt: skip
+    assert "Checked for looking ahead. Clean:" in " ".join(out.getvalue().split())
+
+
+def test_a_large_universe_is_checked_on_its_first_markets():
+    universe = a_world(2, markets=6, rows=50)
+    sizes = [int((universe.quotes.market == place).sum()) for place in range(6)]
+    assert universe.first_within(len(universe.quotes)) is universe
+    assert len(universe.first_within(sum(sizes[:3])).listings) == 3
+    assert len(universe.first_within(sum(sizes[:3]) - 1).listings) == 2
+    assert len(universe.first_within(1).listings) == 1
