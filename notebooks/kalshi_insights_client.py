@@ -284,8 +284,8 @@ class Client:
         """Run a strategy on markets of `series`, `events` or `tickers`, and wait for its end.
 
         Needs a token. `params` are the strategy's own; `cash`, `engine`, `sources`,
-        `execution` and `check_lookahead` are as the API has them. Without `wait` it comes back at once. Raises
-        `Failed`, and `Invalid` naming what makes no sense.
+        `execution` and `check_lookahead` are as the API has them. Without `wait` it comes back
+        at once. Raises `Failed`, and `Invalid` naming what makes no sense.
 
         >>> run = client.backtest("fade-longshots", "2026-11-19", "2026-11-20",
         ...     series=["KXHIGHNY"], params={"ceiling": 0.12}, cash=5_000)
