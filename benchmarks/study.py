@@ -5,24 +5,31 @@ both. Markets of the simulated exchange are quoted every two minutes for a year;
 of the weather is hourly candles, whose sizes have to be assumed.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
+from math import prod
 
 import django
+import numpy as np
 import pandas as pd
 
-from backtests import metrics
-from backtests.execution import Execution
-from backtests.quotes import DAY, MONEY, Universe, microseconds
+from backtests import kernel, metrics
+from backtests.execution import JOURNAL, Execution, Fills, Kind
+from backtests.quotes import DAY, DOLLAR, MONEY, Seen, Universe, microseconds
 from backtests.strategies import YARDSTICKS, find
 from backtests.strategies.base import Signal
 from backtests.strategies.fade_longshots import FadeLongshots
 from backtests.strategies.favourite_hold import FavouriteHold
 from backtests.tests import simulated, studying
+from markets.simulator import universe as exchange
 
 django.setup()
 
 from backtests.tests import weather  # noqa: E402  (reads the settings)
+
+KIND, MARKET, SIDE, PRICE = (JOURNAL.index(name) for name in ("kind", "market", "side", "price"))
 
 START = microseconds(datetime(2026, 9, 1, tzinfo=UTC))
 CHOSEN_ON, SHOWN_ON = 120, 245  # days
@@ -71,18 +78,52 @@ def on_simulated_prices() -> None:
     print(f"  simulated: Bitcoin and Ethereum at each hour, {CHOSEN_ON} days, then {SHOWN_ON}")
     candidates = studying.combinations(FavouriteHold, SIMULATED)
     parts = {"chosen on": (START, CHOSEN_ON), "later": (START + CHOSEN_ON * DAY, SHOWN_ON)}
-    chosen: Signal | None = None
+    chosen: list[Signal] = []
     for bias in (True, False):
         print("   longshots are overpaid" if bias else "   prices are fair")
         for when, (start, days) in parts.items():
             universe = simulated_hours(start, days, bias=bias)
-            if chosen is None:
-                chosen = studying.best(universe, candidates, Execution(), cash=SIMULATED_CASH)
-                tell_choice(chosen, SIMULATED, of=len(candidates))
-            figures = studying.figures(
-                universe, chosen, Execution(), cash=SIMULATED_CASH, start=start, days=days
-            )
-            tell(when, figures)
+            if start == START:
+                tell_longshots(universe)
+                best = studying.best(universe, candidates, Execution(), cash=SIMULATED_CASH)
+                tell_choice(best, SIMULATED, of=len(candidates))
+                chosen.append(best)
+            for signal in chosen:
+                how = "" if signal is chosen[-1] else ", as chosen above"
+                tell(when + how, simulated_figures(universe, signal, start=start, days=days))
+    print("   weather, whole cents, longshots are overpaid")
+    series = [line.series.ticker for line in exchange.Universe().lines]
+    weathers = [ticker for ticker in series if ticker.startswith("KXHIGH")]
+    tell_longshots(
+        simulated.a_universe(simulated.events(weathers, start=START, days=30), bias=True)
+    )
+
+
+def tell_longshots(universe: Universe) -> None:
+    """What cheap YES costs, how often it happened, and what selling it at the bid left."""
+    quotes = universe.quotes
+    mid = (quotes.bid + quotes.ask) / 2 / DOLLAR
+    ended = [0 if each is None else each.value for each in universe.settlements]
+    happened = np.array(ended)[quotes.market] / MONEY
+    rate = np.array([term.taker_numerator / term.taker_denominator for (term,) in universe.terms])
+    bid = quotes.bid / DOLLAR
+    left = bid - happened - rate[quotes.market] * bid * (1 - bid)
+    whole = quotes.tradable & (quotes.bid > 0) & (quotes.ask > 0)
+    for low, high in pairwise((0.01, 0.03, 0.05, 0.1, 0.2)):
+        rows = whole & (mid >= low) & (mid < high)
+        print(
+            f"    at {low:.2f} to {high:.2f}: {mid[rows].mean():.4f} was asked and bid on average,"
+            f" {happened[rows].mean():.4f} happened, sold at the bid {left[rows].mean():+.4f}",
+            flush=True,
+        )
+
+
+def simulated_figures(
+    universe: Universe, signal: Signal, *, start: int, days: int
+) -> metrics.Figures:
+    return studying.figures(
+        universe, signal, Execution(), cash=SIMULATED_CASH, start=start, days=days
+    )
 
 
 def simulated_hours(start: int, days: int, *, bias: bool) -> Universe:
@@ -104,11 +145,34 @@ def on_recorded_prices() -> None:
         tell_choice(chosen, grid, of=len(candidates))
         for when, part, universe in zip(("chosen on", "later"), parts, universes, strict=True):
             tell(when, recorded_figures(universe, chosen, part))
+            tell_luck(universe, chosen)
     for name in YARDSTICKS:
         made = find(name)
         assert issubclass(made, Signal)
         size = {"contracts": ASSUMED} if "contracts" in made.schema else {}
         tell(f"later, {name}", recorded_figures(universes[1], made(**size), parts[1]))
+
+
+def tell_luck(universe: Universe, signal: Signal) -> None:
+    """How likely it was that no bet of a run went wrong, had every price been fair."""
+    targets = signal.targets(seen := Seen(universe.quotes, universe.listings))
+    journal = kernel.run(
+        universe,
+        seen.in_time(targets),
+        Execution(assumed_size=ASSUMED),
+        Fills.EXPECTED,
+        cash=RECORDED_CASH,
+    ).journal
+    risk: Counter[str] = Counter()
+    lost = 0
+    for line in journal[journal[:, KIND] == Kind.FILL]:
+        price, settled = line[PRICE] / DOLLAR, universe.settlements[line[MARKET]]
+        bought = line[SIDE] > 0
+        # Of the markets of an event one happens at the most.
+        risk[universe.listings[line[MARKET]].event] += 1 - price if bought else price
+        lost += settled is not None and (settled.value > 0) != bought
+    chance = prod(1 - min(1.0, each) for each in risk.values())
+    print(f"     {lost} of its bets lost; at fair prices none would have with chance {chance:.2f}")
 
 
 def recorded_figures(universe: Universe, signal: Signal, part: pd.DataFrame) -> metrics.Figures:
@@ -136,7 +200,7 @@ def tell(when: str, figures: metrics.Figures) -> None:
     if ratios.sharpe is not None:
         sharpe = f"Sharpe {ratios.sharpe:.2f} ({ratios.sharpe_low:.2f} to {ratios.sharpe_high:.2f})"
     print(
-        f"    {when:<24}{pnl:>12} after {fees} fees, {figures.activity.fills:,} fills,"
+        f"    {when:<27}{pnl:>12} after {fees} fees, {figures.activity.fills:,} fills,"
         f" {events.traded:,} events, {per_event(events)}{sharpe}",
         flush=True,
     )
