@@ -6,7 +6,7 @@ and keeps the same journal: line by line, to the millionth of a dollar.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from backtests import execution, ledger
 from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind, Outcome, Reason
-from backtests.quotes import CONTRACT, DOLLAR, MISSING, Ints, Seen, Universe
+from backtests.quotes import CONTRACT, DOLLAR, MISSING, Ints, Universe, parts_of
 from backtests.tables import Columns, Rules, Tables, columns_of, rules, tables_of
 from markets import fees
 from markets.fees import MOST_COUNT
@@ -27,8 +27,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(function: F) -> F:
-    """Compiled once and kept in a file; other threads go on while it runs."""
-    return cast(F, numba.njit(cache=True, nogil=True)(function))
+    """Compiled once and kept in a file; other threads go on while it runs.
+
+    Arrays are lent, never made or kept. So numba need not count who holds them (`_nrt`), which
+    at each call of a function with all of a run costs more than what the function does.
+    """
+    options: Any = {"cache": True, "nogil": True, "_nrt": False}
+    return cast(F, numba.njit(**options)(function))
 
 
 _flow = compiled(ledger.flow)
@@ -47,13 +52,13 @@ _on_grid = compiled(execution.on_grid)
 # The columns of a market's state: its book, the order on its way, the order that rests, and for
 # which target it was short of how much.
 (
-    BID, ASK, BID_SHOWN, ASK_SHOWN, BID_TAKEN, ASK_TAKEN, LAST, VOLUME, TRADED, TRADABLE, SEEN,
-    POSITION, ENDED, TERM,
-    SENT, SENT_AT, SENT_SEEN, SENT_ORDER, SENT_SIDE, SENT_COUNT, SENT_LIMIT, FILLED_MEANWHILE,
-    LEFT, REST_ORDER, REST_SIDE, REST_LIMIT, REST_AHEAD, REST_OWED, RESERVED,
+    SENT, LEFT, BID_TAKEN, ASK_TAKEN, POSITION, ENDED,
+    BID, ASK, BID_SHOWN, ASK_SHOWN, LAST, VOLUME, TRADED, TRADABLE, SEEN, ROW, TERM,
+    SENT_AT, SENT_SEEN, SENT_ORDER, SENT_SIDE, SENT_COUNT, SENT_LIMIT, FILLED_MEANWHILE,
+    REST_ORDER, REST_SIDE, REST_LIMIT, REST_AHEAD, REST_OWED, RESERVED,
     SHORT_OF, SHORT_FOR,
     STATES,
-) = range(32)  # fmt: skip
+) = range(33)  # fmt: skip
 
 # The run's own figures.
 CASH, HELD_BACK, ORDERS, LINES, FILLED, FEES, FIGURES = range(7)
@@ -61,7 +66,6 @@ CASH, HELD_BACK, ORDERS, LINES, FILLED, FEES, FIGURES = range(7)
 NOTHING, NEW, TAKE_BACK = 0, 1, 2  # what is on its way: an order, or the end of the one that rests
 NO_ROW = -1
 FIRST_JOURNAL = 65_536
-AT_ONCE = 131_072  # rows
 FAR = np.iinfo(np.int64).max
 
 # Enumerations as the plain numbers that compiled code knows.
@@ -140,32 +144,18 @@ def sweep(
         tables_of(universe, execution),
         rules(execution, fills),
     )
-    parts, marks = list(_parts(universe)), last_marks(universe)
+    parts, marks = list(parts_of(universe)), last_marks(universe)
 
     def one(signal: Signal) -> Summary:
         targets = np.empty(len(universe.quotes), np.int64)
         for rows, seen in parts:
-            targets[rows] = checked(signal.targets(seen))
+            targets[rows] = checked(seen.in_time(signal.targets(seen)))
         state = start(len(universe.listings), cash)
         trade(Run(quotes, tables, numbers, targets, *state, journal_of(0)))
         return _summed(*state, marks)
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(one, signals))
-
-
-def _parts(universe: Universe) -> Iterator[tuple[Ints, Seen]]:
-    """Some markets at a time: the arrays that a signal makes then stay in a processor's cache."""
-    quotes, listings = universe.quotes, universe.listings
-    order = np.argsort(quotes.market, kind="stable")
-    starts = np.searchsorted(quotes.market[order], np.arange(len(listings) + 1))
-    first = 0
-    while first < len(listings):
-        last = int(np.searchsorted(starts, starts[first] + AT_ONCE, side="right")) - 1
-        last = min(max(last, first + 1), len(listings))
-        rows = order[starts[first] : starts[last]]
-        yield rows, Seen(quotes.taken(rows), listings)
-        first = last
 
 
 def last_marks(universe: Universe) -> Ints:
@@ -187,9 +177,9 @@ def _summed(states: Ints, figures: Ints, marks: Ints) -> Summary:
 
 def checked(targets: Ints) -> Ints:
     """Raises ValueError where a target is too large for its fee."""
-    wanted = targets != HOLD
-    if np.any(np.abs(np.where(wanted, targets, 0)) > MOST_COUNT // CONTRACT):
-        raise ValueError(f"a target exceeds {MOST_COUNT // CONTRACT:,} contracts")
+    most = MOST_COUNT // CONTRACT
+    if np.any((targets > most) | ((targets < -most) & (targets != HOLD))):
+        raise ValueError(f"a target exceeds {most:,} contracts")
     return targets
 
 
@@ -200,7 +190,7 @@ def journal_of(lines: int) -> Ints:
 def start(markets: int, cash: int) -> tuple[Ints, Ints]:
     """The state of every market, and the figures of the run."""
     states = np.zeros((markets, STATES), np.int64)
-    states[:, (BID, ASK, LAST, VOLUME)] = MISSING
+    states[:, (BID, ASK, LAST, VOLUME, ROW)] = MISSING
     figures = np.zeros(FIGURES, np.int64)
     figures[CASH] = cash
     return states, figures
@@ -208,55 +198,66 @@ def start(markets: int, cash: int) -> tuple[Ints, Ints]:
 
 @compiled
 def trade(run: Run) -> None:
-    """One pass over all rows: settlements, books, orders, decisions of each instant in turn."""
+    """One pass over all rows: settlements, books, orders, decisions of each instant in turn.
+
+    A book is read where an order could meet it or one could be sent, and nowhere else: most rows
+    of most markets are neither.
+    """
     # Handing all of a run to a function costs more than most rows do, so the loop asks first.
     at, market, states, targets = run.quotes.at, run.quotes.market, run.states, run.targets
-    quotes, due = run.quotes, run.tables.settlements
+    due, make = run.tables.settlements, run.rules.make
     settled, row, rows = 0, 0, len(at)
     while row < rows:
-        end = row + 1
-        while end < rows and at[end] == at[row]:
+        now, end = at[row], row + 1
+        while end < rows and at[end] == now:
             end += 1
-        if settled < len(due) and due[settled, 0] <= at[row]:
-            settled = _settle(run, settled, at[row])
+        if settled < len(due) and due[settled, 0] <= now:
+            settled = _settle(run, settled, now)
         for r in range(row, end):
-            state = states[market[r]]
-            state[TRADED] = _traded(state[VOLUME], quotes.volume[r])
-            state[VOLUME] = max(state[VOLUME], quotes.volume[r])
-            state[LAST] = quotes.last[r]
-            state[TRADABLE] = quotes.tradable[r] and not state[ENDED]
-            _see(
-                state, quotes.bid[r], quotes.ask[r],
-                _shown(quotes.bid_size[r], quotes.bid[r], run.rules.assumed),
-                _shown(quotes.ask_size[r], quotes.ask[r], run.rules.assumed),
-            )  # fmt: skip
+            m = market[r]
+            if make:
+                _hear(states[m], run.quotes.volume[r])
+            if states[m, SENT] or states[m, LEFT] or states[m, BID_TAKEN] or states[m, ASK_TAKEN]:
+                _see(run, r, states[m])
+                if states[m, LEFT] or states[m, SENT]:
+                    _meet(run, Spot(now, m, r), states[m])
         for r in range(row, end):
-            state = states[market[r]]
-            if state[LEFT] or state[SENT]:
-                _meet(run, Spot(at[r], market[r], r), state)
-        for r in range(row, end):
-            if targets[r] != HOLD and _wants(states[market[r]], targets[r]):
-                _decide(run, Spot(at[r], market[r], r), states[market[r]])
+            target, m = targets[r], market[r]
+            if target == HOLD or states[m, SENT]:
+                continue
+            if target * 100 != states[m, POSITION] or states[m, LEFT]:
+                _see(run, r, states[m])
+                if states[m, TRADABLE]:
+                    _decide(run, Spot(now, m, r), states[m])
         row = end
     _settle(run, settled, FAR)
 
 
 @compiled
-def _see(state: Ints, bid: int, ask: int, bids: int, asks: int) -> None:
-    """Put a book in the place of the one before."""
+def _hear(state: Ints, volume: int) -> None:
+    """What traded since the row before, for orders that rest."""
+    state[TRADED] = _traded(state[VOLUME], volume)
+    state[VOLUME] = max(state[VOLUME], volume)
+
+
+@compiled
+def _see(run: Run, row: int, state: Ints) -> None:
+    """Put a row's book in the place of the one before."""
+    quotes, assumed = run.quotes, run.rules.assumed
+    if state[ROW] == row:
+        return
+    bid, ask = quotes.bid[row], quotes.ask[row]
+    bids = _shown(quotes.bid_size[row], bid, assumed)
+    asks = _shown(quotes.ask_size[row], ask, assumed)
     if state[BID_TAKEN]:
         state[BID_TAKEN] = _still_taken(state[BID_TAKEN], state[BID], bid, bids)
     if state[ASK_TAKEN]:
         state[ASK_TAKEN] = _still_taken(state[ASK_TAKEN], state[ASK], ask, asks)
     state[BID], state[ASK], state[BID_SHOWN], state[ASK_SHOWN] = bid, ask, bids, asks
+    state[LAST] = quotes.last[row]
+    state[TRADABLE] = quotes.tradable[row] and not state[ENDED]
     state[SEEN] += 1
-
-
-@compiled
-def _wants(state: Ints, target: int) -> bool:
-    """Whether a market could send something for its target."""
-    idle = target * 100 == state[POSITION] and not state[LEFT]
-    return bool(state[TRADABLE] and not state[SENT] and not idle)
+    state[ROW] = row
 
 
 @compiled
@@ -440,28 +441,29 @@ def _need(run: Run, spot: Spot, state: Ints, side: int, count: int, limit: int) 
     """The cash that an order can cost at the most."""
     if count > MOST_COUNT or not 0 < limit < 10_000:
         return 0  # refused for that
-    term, era = _term(run.tables, spot, state), _era(run.tables, spot.at)
-    fee = _bound(count, limit, term[1], term[2], era[2])
+    terms, term = run.tables.terms, _term(run.tables, spot, state)
+    grid = run.tables.roundings[_era(run.tables, spot.at), 2]
+    fee = _bound(count, limit, terms[term, 1], terms[term, 2], grid)
     return max(0, fee - _flow(state[POSITION], side, count, limit))
 
 
 @compiled
-def _term(tables: Tables, spot: Spot, state: Ints) -> Ints:
-    """The market's fee terms in force; time only goes on."""
+def _term(tables: Tables, spot: Spot, state: Ints) -> int:
+    """The row of the market's fee terms in force; time only goes on."""
     row = max(state[TERM], tables.terms_from[spot.market])
     while row + 1 < tables.terms_from[spot.market + 1] and tables.terms[row + 1, 0] <= spot.at:
         row += 1
     state[TERM] = row
-    return tables.terms[row]  # type: ignore[no-any-return]
+    return row  # type: ignore[no-any-return]
 
 
 @compiled
-def _era(tables: Tables, at: int) -> Ints:
-    """How fees are rounded at an instant."""
+def _era(tables: Tables, at: int) -> int:
+    """The row that tells how fees are rounded at an instant."""
     era = len(tables.roundings) - 1
     while era > 0 and tables.roundings[era, 0] > at:
         era -= 1
-    return tables.roundings[era]  # type: ignore[no-any-return]
+    return era
 
 
 @compiled
@@ -526,11 +528,12 @@ def _fill_rest(run: Run, spot: Spot, state: Ints) -> None:
 @compiled
 def _book(run: Run, spot: Spot, state: Ints, order: Order, maker: int, accumulated: int) -> int:
     """Put a fill on the account; answers with what its order has accumulated for rebates."""
-    term, era, rate = _term(run.tables, spot, state), _era(run.tables, spot.at), 1 + 2 * maker
+    terms, eras, rate = run.tables.terms, run.tables.roundings, 1 + 2 * maker
+    term, era = _term(run.tables, spot, state), _era(run.tables, spot.at)
     moved = _flow(state[POSITION], order.side, order.contracts, order.price)
     fee, accumulated = _charge(
-        order.contracts, order.price, moved, term[rate], term[rate + 1], era[1], era[2], era[3],
-        accumulated,
+        order.contracts, order.price, moved, terms[term, rate], terms[term, rate + 1],
+        eras[era, 1], eras[era, 2], eras[era, 3], accumulated,
     )  # fmt: skip
     run.figures[CASH] += moved - fee
     run.figures[FEES] += fee

@@ -93,7 +93,7 @@ class Trial:
         return Seen(self.universe.quotes, self.universe.listings)
 
     def _by_kernel(self, signal: Signal, fills: Fills) -> Outcome:
-        targets = self.seen.in_time(signal.targets(self.seen))
+        targets = signal.wanted(self.universe)
         return kernel.run(self.universe, targets, self.execution, fills, cash=self.cash)
 
     def _band(self, tell: Tell) -> dict[Fills, Measured]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from backtests import engine, kernel
 from backtests.execution import Execution, Fills, Outcome
-from backtests.quotes import DAY, MONEY, SECOND, Quotes, Seen, Universe, microseconds
+from backtests.quotes import DAY, MONEY, SECOND, Quotes, Universe, microseconds
 from backtests.strategies.mean_reversion import MeanReversion
 from backtests.tests import simulated
 from benchmarks import children
@@ -77,9 +77,7 @@ def a_day(events: Sequence[exchange.Event], markets: int, instants: int) -> Univ
 
 
 def by_kernel(universe: Universe) -> list[Outcome]:
-    seen = Seen(universe.quotes, universe.listings)
-    targets = seen.in_time(SIGNAL.targets(seen))
-    del seen
+    targets = SIGNAL.wanted(universe)
     return [kernel.run(universe, targets, EXECUTION, fills, cash=CASH) for fills in Fills]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from backtests.engine.books import Book, Ticket
 from backtests.engine.broker import Broker
 from backtests.execution import HOLD, Execution, Fills, Outcome, Reason
-from backtests.quotes import CONTRACT, Seen, Universe
+from backtests.quotes import CONTRACT, Universe
 from backtests.strategies.base import Signal, Strategy
 
 FAR = int(np.iinfo(np.int64).max)
@@ -135,8 +135,7 @@ def run(
     for analyzer in analyzers:
         cerebro.addanalyzer(analyzer)
     if isinstance(strategy, Signal):
-        seen = Seen(universe.quotes, universe.listings)
-        targets = seen.in_time(strategy.targets(seen))
+        targets = strategy.wanted(universe)
         cerebro.addstrategy(Following, targets=targets, make=execution.make)
     else:
         cerebro.addstrategy(strategy, **(parameters or {}))

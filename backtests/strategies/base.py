@@ -9,9 +9,10 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import backtrader as bt
+import numpy as np
 
 from backtests.execution import HOLD
-from backtests.quotes import DAY, EPOCH_DAY, Floats, Ints, Seen
+from backtests.quotes import DAY, EPOCH_DAY, Floats, Ints, Seen, Universe, parts_of
 from backtests.strategies import parameters
 from backtests.strategies.parameters import Parameter, Schema, Value
 
@@ -69,6 +70,13 @@ class Signal:
         A row may rest on itself and on earlier rows of its market, and on nothing else.
         """
         raise NotImplementedError
+
+    def wanted(self, universe: Universe) -> Ints:
+        """The targets in the order of the universe's quotes."""
+        wanted = np.empty(len(universe.quotes), np.int64)
+        for rows, seen in parts_of(universe):
+            wanted[rows] = seen.in_time(self.targets(seen))
+        return wanted
 
     def probabilities(self, seen: Seen) -> Floats | None:
         """What it takes the chance of YES to be at each row, NaN where it does not say."""

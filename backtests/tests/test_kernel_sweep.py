@@ -2,7 +2,7 @@
 
 import pytest
 
-from backtests import kernel
+from backtests import kernel, quotes
 from backtests.execution import Execution, Fills
 from backtests.quotes import MONEY
 from backtests.strategies.mean_reversion import MeanReversion
@@ -16,7 +16,7 @@ SIGNALS = [MeanReversion(window=5, enter=1.0), RandomEntry(hours=3)]
 def test_how_many_rows_are_looked_at_at_once_changes_nothing(monkeypatch, at_once):
     universe = a_world(3, rows=120)
     whole = kernel.sweep(universe, SIGNALS, Execution(), Fills.EXPECTED, cash=1_000 * MONEY)
-    monkeypatch.setattr(kernel, "AT_ONCE", at_once)
+    monkeypatch.setattr(quotes, "AT_ONCE", at_once)
     parts = kernel.sweep(universe, SIGNALS, Execution(), Fills.EXPECTED, cash=1_000 * MONEY)
     assert parts == whole
     assert all(summary.fills for summary in whole)
