@@ -36,7 +36,7 @@ def test_the_notebook_shows_what_is_recorded(monkeypatch):
     exchange = Exchange()
     exchange.list("KXFED-26DEC-H25")
     with exchange.client() as client:
-        record_tick(client, interval=1)
+        record_tick(client, interval=60)
     shown = outputs_of(monkeypatch)
     assert "KXFED-26DEC-H25" in shown
     assert "image/png" in shown

@@ -21,7 +21,7 @@ def recorded(exchange: Exchange) -> Exchange:
     exchange.list("KXFED-26DEC-H0", status="closed")
     exchange.list("KXFED-26DEC-H25")
     with exchange.client() as client:
-        record_tick(client, interval=1)
+        record_tick(client, interval=60)
     return exchange
 
 
@@ -122,7 +122,7 @@ def test_latest_is_the_newest_snapshot(client, recorded):
     recorded.quote("KXFED-26DEC-H25", "0.6000", "0.6100")
     Poll.objects.all().delete()
     with recorded.client() as kalshi:
-        record_tick(kalshi, interval=1)
+        record_tick(kalshi, interval=60)
     latest = client.get(f"{API}/markets/{market.ticker}/latest/").json()
     assert (latest["yes_bid"], latest["source"], latest["sequence"]) == ("0.6000", "POLL", None)
     assert client.get(f"{API}/snapshots/{latest['id']}/").json() == latest

@@ -167,7 +167,7 @@ def test_a_list_takes_three_queries(client, market, path, queries, django_assert
 def test_a_definition_is_read_from_the_payload_of_then(client, exchange: Exchange):
     exchange.list("KXA-1-X", yes_sub_title="Over 2 inches", floor_strike=2)
     with exchange.client() as kalshi:
-        record_tick(kalshi, interval=1)
+        record_tick(kalshi, interval=60)
     before = datetime.now(UTC)
     was = client.get(f"{API}/markets/KXA-1-X/").json()
     Market.objects.update(yes_sub_title="Over 3 inches", floor_strike=3, rules_primary="Changed.")
