@@ -15,7 +15,8 @@ import numpy as np
 
 from backtests import execution, ledger
 from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind, Outcome, Reason
-from backtests.quotes import CONTRACT, DOLLAR, MISSING, Ints, Universe, parts_of
+from backtests.metrics.marks import last_sides
+from backtests.quotes import CONTRACT, MISSING, Ints, Universe, parts_of
 from backtests.tables import Columns, Rules, Tables, columns_of, rules, tables_of
 from markets import fees
 from markets.fees import MOST_COUNT
@@ -144,7 +145,7 @@ def sweep(
         tables_of(universe, execution),
         rules(execution, fills),
     )
-    parts, marks = list(parts_of(universe)), last_marks(universe)
+    parts, marks = list(parts_of(universe)), last_sides(universe)
 
     def one(signal: Signal) -> Summary:
         targets = np.empty(len(universe.quotes), np.int64)
@@ -156,16 +157,6 @@ def sweep(
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(one, signals))
-
-
-def last_marks(universe: Universe) -> Ints:
-    """For each market what YES and what NO could last be sold for while it traded; 0 if never."""
-    quotes, places = universe.quotes, range(len(universe.listings))
-    marks = np.zeros((len(places), 2), np.int64)
-    for side, price, worth in ((0, quotes.bid, quotes.bid), (1, quotes.ask, DOLLAR - quotes.ask)):
-        rows = np.flatnonzero(quotes.tradable & (price >= 0))
-        marks[quotes.market[rows], side] = worth[rows]  # the last one of each market stays
-    return marks
 
 
 def _summed(states: Ints, figures: Ints, marks: Ints) -> Summary:

@@ -71,7 +71,9 @@ class Book:
     at: int = MISSING
     row: int = NO_ROW
     term: int = 0
-    # The side one could have sold to, as last seen while the market traded.
+    # Either side as last seen while the market traded, and what it is worth by the newest book.
+    bid_seen: int = 0
+    ask_seen: int = DOLLAR
     bid_mark: int = 0
     ask_mark: int = DOLLAR
     sent: deque[Ticket | Cancel] = field(default_factory=deque)
@@ -91,9 +93,15 @@ class Book:
         self.bid, self.ask, self.bid_shown, self.ask_shown = bid, ask, bids, asks
         self.tradable = tradable and not self.ended
         self.seen += 1
-        if self.tradable:
-            self.bid_mark = bid if bid >= 0 else self.bid_mark
-            self.ask_mark = ask if ask >= 0 else self.ask_mark
+        if self.tradable and (bid >= 0 or ask >= 0):
+            self._value(bid, ask)
+
+    def _value(self, bid: int, ask: int) -> None:
+        """As `metrics` does: an empty side stands, but not beyond the other side of its book."""
+        self.bid_seen = bid if bid >= 0 else self.bid_seen
+        self.ask_seen = ask if ask >= 0 else self.ask_seen
+        self.bid_mark = bid if bid >= 0 else min(self.bid_seen, ask)
+        self.ask_mark = ask if ask >= 0 else max(self.ask_seen, bid)
 
     def terms_at(self, at: int) -> Terms:
         while self.term + 1 < len(self.terms) and self.terms[self.term + 1].since <= at:

@@ -141,6 +141,17 @@ def marks(universe: Universe, outcome: Outcome) -> dict[int, int]:
     }
 
 
+def last_sides(universe: Universe) -> Ints:
+    """For each market what a contract of YES and of NO could last be sold for; 0 where never."""
+    places = list(range(len(universe.listings)))
+    found = np.zeros((len(places), 2), np.int64)
+    for place, book in zip(places, _books(universe, places), strict=True):
+        if len(book.at):
+            bid, ask = book.sides()
+            found[place] = bid[-1], DOLLAR - ask[-1]
+    return found
+
+
 def _changes(universe: Universe, outcome: Outcome, cash: int) -> tuple[Ints, Ints]:
     """Instants in order, and by how much equity changed at each; several may be of one instant."""
     journal = outcome.journal

@@ -6,8 +6,8 @@ import backtrader as bt
 import numpy as np
 import pytest
 
-from backtests import engine
-from backtests.engine.analyzers import ANALYZERS
+from backtests import engine, metrics
+from backtests.engine.analyzers import ANALYZERS, Equity
 from backtests.execution import JOURNAL, Execution, Fills, Kind
 from backtests.quotes import MONEY, SECOND, Settlement
 from backtests.strategies.base import Strategy
@@ -270,6 +270,24 @@ def test_the_analyzers_agree_with_the_journal():
     assert 0 < told["exposure"]["share"] <= 1
     falls = np.maximum.accumulate([1_000, *points])[1:] - points
     assert told["drawdown"]["dollars"] == pytest.approx(falls.max())
+
+
+def test_equity_is_the_same_while_a_strategy_runs_and_afterwards():
+    class Holding(Strategy):
+        name, version, summary = "holding", "1", "Holds both sides of what there is."
+
+        def next(self):
+            for feed in self.fresh:
+                if not self.getposition(feed).size:
+                    (self.buy if feed.place % 2 else self.sell)(data=feed, size=1)
+
+    for seed in range(4):
+        universe = a_world(seed, ended=0)
+        finished = ran(universe, Holding, analyzers=[Equity])
+        points = finished.strategy.analyzers.equity.get_analysis()
+        instants = np.unique(universe.quotes.at)
+        figures = metrics.equity(universe, finished.outcome, instants, cash=1_000 * MONEY)
+        assert [value for _, value in points] == pytest.approx((figures / MONEY).tolist())
 
 
 def test_a_run_can_be_stopped_from_outside():

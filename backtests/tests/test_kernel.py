@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from backtests import kernel
+from backtests import kernel, metrics
 from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind
 from backtests.quotes import DOLLAR, MONEY, Seen
 from backtests.strategies import find
@@ -31,6 +31,18 @@ def test_a_sweep_tells_of_each_run_what_the_run_tells():
         assert summary.fills == len(filled)
         assert summary.fees == filled[:, JOURNAL.index("fee")].sum()
     assert len({summary.fills for summary in summaries}) > 1
+
+
+def test_a_sweep_marks_open_positions_as_the_figures_do():
+    universe = a_world(11, ended=0)
+    signals = [find("random-entry")(seed=seed) for seed in range(5)]
+    summaries = kernel.sweep(universe, signals, Execution(), Fills.EXPECTED, cash=CASH)
+    end = universe.quotes.at[-1:]
+    for signal, summary in zip(signals, summaries, strict=True):
+        targets = signal.wanted(universe)
+        outcome = kernel.run(universe, targets, Execution(), Fills.EXPECTED, cash=CASH)
+        assert outcome.positions
+        assert [summary.equity] == metrics.equity(universe, outcome, end, cash=CASH).tolist()
 
 
 def test_what_is_left_at_the_end_of_a_sweep_counts_as_what_it_could_be_sold_for():
