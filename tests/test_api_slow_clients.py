@@ -37,8 +37,10 @@ FORMS = ("csv", "arrow")
 # What such a client keeps himself.
 ROOM = 4_096
 WITHIN = 30.0
-# Megabytes after the same treatment a second time; measured: 5 to 18, as allocators have it.
-MOST_KEPT = 40.0
+# Allocators keep 30 to 50 MB of the first crowd and settle on the second or third; what is leaked
+# grows with every one. Megabytes of the crowd after which least was added; measured: below 1.
+CROWDS = 4
+MOST_KEPT = 10.0
 
 
 class Sessions(NamedTuple):
@@ -164,14 +166,14 @@ def abort(web: Web, form: str) -> None:
 
 
 def test_slow_clients_and_aborted_exports_leave_no_connection_and_no_memory_behind(web):
-    have_slow_clients(web, 2 * THREADS)
-    for form in FORMS:
-        abort(web, form)
-    workers, before = web.workers(), web.megabytes()
-    have_slow_clients(web, SLOW)
-    for form in FORMS:
-        abort(web, form)
+    workers, kept = web.workers(), []
+    for _ in range(CROWDS):
+        before = web.megabytes()
+        have_slow_clients(web, SLOW)
+        for form in FORMS:
+            abort(web, form)
+        kept.append(web.megabytes() - before)
     assert web.workers() == workers
     assert Sessions.now().all <= THREADS
-    assert web.megabytes() - before < MOST_KEPT
+    assert min(kept) < MOST_KEPT
     assert web.is_up()
