@@ -1,51 +1,22 @@
 """The pages of backtests in a real browser: what refreshes, draws, and can be read by all."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from django.test import Client
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
-from pytest_django.live_server_helper import LiveServer
+from playwright.sync_api import Browser, Page, expect
 
 from backtests import runner
 from backtests.models import BacktestResult
 from backtests.tests.making import a_backtest, a_recorded_day, a_user
+from tests.pages import MARKS, Theme, in_each_look, inked, must_be_readable, wear
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("ignore:No directory at"),
-    # pytest-base-url's own way of making a fixture.
-    pytest.mark.filterwarnings("ignore:Session-scoped fixtures defined as instance methods"),
-]
+pytestmark = MARKS
 
 TICKER = "KXRAIN-26NOV21"
 WISH = f"tickers={TICKER}&start=2025-11-20T12:00&end=2025-11-20T18:00&params.belief=0.3"
-
-
-@pytest.fixture
-def site(live_server: LiveServer) -> str:
-    address: str = live_server.url
-    return address
-
-
-@pytest.fixture
-def clean(page: Page) -> Iterator[Page]:
-    """A page that must end without an error on its console; broken content policy is one."""
-    complaints: list[str] = []
-
-    def hear(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            complaints.append(message.text)
-
-    page.on("console", hear)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    yield page
-    assert complaints == []
 
 
 @pytest.fixture
@@ -74,7 +45,7 @@ def test_a_run_is_asked_for_and_its_page_shows_the_result_by_itself(
     expect(signed_in.locator(".verdict")).to_contain_text("Earned $", timeout=8_000)
     chart = signed_in.locator("#equity")
     expect(chart).to_have_attribute("data-points", re.compile(r"\d+"))
-    assert inked(signed_in, "equity") > 500
+    assert inked(signed_in, "[data-plot=equity]") > 500
     readout = signed_in.locator("[data-readout]")
     expect(readout).to_contain_text("equity $10,0")
     latest = readout.text_content()
@@ -84,20 +55,6 @@ def test_a_run_is_asked_for_and_its_page_shows_the_result_by_itself(
     signed_in.get_by_role("link", name="Fills", exact=True).click()
     expect(signed_in.locator("#executions tbody tr")).to_have_count(1)
     expect(signed_in.locator("#equity")).to_have_attribute("data-points", re.compile(r"\d+"))
-
-
-def inked(page: Page, plot: str) -> int:
-    """How many pixels of a chart are not blank."""
-    count: int = page.evaluate(
-        """(plot) => {
-            const canvas = document.querySelector(`[data-plot=${plot}]`);
-            const { width, height } = canvas;
-            const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
-            return data.filter((value, i) => i % 4 === 3 && value > 0).length;
-        }""",
-        plot,
-    )
-    return count
 
 
 def test_choosing_a_strategy_brings_its_fields_and_keeps_the_others(clean: Page, site: str) -> None:
@@ -135,14 +92,11 @@ def test_the_list_follows_a_run(clean: Page, site: str) -> None:
     expect(clean.locator("#runs")).not_to_have_attribute("hx-trigger", re.compile("every"))
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 1440), ("dark", 390)])
-def test_everybody_can_read_it(
-    signed_in: Page, site: str, theme: Literal["light", "dark"], width: int
-) -> None:
+@in_each_look
+def test_everybody_can_read_it(signed_in: Page, site: str, theme: Theme, width: int) -> None:
     result = done(signed_in, site)
     runs = [a_backtest(status) for status in ("queued", "running", "failed", "cancelled")]
-    signed_in.set_viewport_size({"width": width, "height": 900})
-    signed_in.emulate_media(color_scheme=theme)
+    wear(signed_in, theme, width)
     for path in (
         "/backtests/",
         "/backtests/?status=done",
@@ -150,17 +104,4 @@ def test_everybody_can_read_it(
         "/backtests/new/?strategy=exclusive-arbitrage&assumed_size=5",
         *(f"/backtests/{run.pk}/" for run in (result, *runs)),
     ):
-        signed_in.goto(site + path)
-        signed_in.wait_for_load_state("networkidle")
-        assert grave(signed_in) == [], path
-        assert signed_in.evaluate("document.documentElement.scrollWidth") <= width, path
-
-
-def grave(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{rule['id']}: {node['html'][:200]}"
-        for rule in found
-        if rule["impact"] in ("serious", "critical")
-        for node in rule["nodes"]
-    ]
+        must_be_readable(signed_in, site + path, width=width)

@@ -1,47 +1,16 @@
 """The pages in a real browser: what refreshes, draws, listens to keys, and can be read by all."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
 
-import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
-from pytest_django.live_server_helper import LiveServer
+from playwright.sync_api import Browser, Page, expect
 
 from markets.models import Market
 from markets.tests.making import a_market, a_pass, a_run, an_event, observe
+from tests.pages import MARKS, Theme, in_each_look, inked, must_be_readable, wear
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("ignore:No directory at"),
-    # pytest-base-url's own way of making a fixture.
-    pytest.mark.filterwarnings("ignore:Session-scoped fixtures defined as instance methods"),
-]
-
-
-@pytest.fixture
-def site(live_server: LiveServer) -> str:
-    """The address of the running site; its database is the test's own."""
-    address: str = live_server.url
-    return address
-
-
-@pytest.fixture
-def clean(page: Page) -> Iterator[Page]:
-    """A page that must end without an error on its console; broken content policy is one."""
-    complaints: list[str] = []
-
-    def hear(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            complaints.append(message.text)
-
-    page.on("console", hear)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    yield page
-    assert complaints == []
+pytestmark = MARKS
 
 
 def three_markets() -> list[Market]:
@@ -147,19 +116,6 @@ def test_the_chart_draws_appends_and_reads_out(clean: Page, site: str) -> None:
     expect(clean.locator("#history tbody tr").first).to_contain_text("61¢")
 
 
-def inked(page: Page) -> int:
-    """How many pixels of the chart are not blank."""
-    count: int = page.evaluate(
-        """() => {
-            const canvas = document.querySelector("canvas");
-            const { width, height } = canvas;
-            const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
-            return data.filter((value, i) => i % 4 === 3 && value > 0).length;
-        }"""
-    )
-    return count
-
-
 def test_a_market_without_a_history_says_so(clean: Page, site: str) -> None:
     market = a_market()
     clean.goto(f"{site}{market.get_absolute_url()}")
@@ -177,34 +133,18 @@ def test_the_theme_is_remembered(clean: Page, site: str) -> None:
     assert clean.evaluate(background) == "rgb(13, 17, 23)"
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 1440), ("dark", 390)])
-def test_everybody_can_read_it(
-    clean: Page, site: str, theme: Literal["light", "dark"], width: int
-) -> None:
+@in_each_look
+def test_everybody_can_read_it(clean: Page, site: str, theme: Theme, width: int) -> None:
     market, *_ = three_markets()
     a_market("KXRAIN-T4", event=market.event, yes_ask=None, last_price=None)
     observe(market, datetime.now(UTC) - timedelta(minutes=5), "0.51", "0.53")
     a_run(datetime.now(UTC), error="TemporaryError: no answer")
     a_pass("universe", datetime.now(UTC))
-    clean.set_viewport_size({"width": width, "height": 900})
-    clean.emulate_media(color_scheme=theme)
+    wear(clean, theme, width)
     for path in (
         "/markets/",
         "/markets/?q=nothing",
         f"/markets/{market.ticker}/?table=1d",
         "/recorder/",
     ):
-        clean.goto(site + path)
-        clean.wait_for_load_state("networkidle")
-        assert grave(clean) == []
-        assert clean.evaluate("document.documentElement.scrollWidth") <= width, path
-
-
-def grave(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{rule['id']}: {node['html'][:200]}"
-        for rule in found
-        if rule["impact"] in ("serious", "critical")
-        for node in rule["nodes"]
-    ]
+        must_be_readable(clean, site + path, width=width)

@@ -57,7 +57,7 @@ def test_one_that_does_ends_with_1_and_says_where(recorded, monkeypatch):
     ("words", "complaint"),
     [
         (["fade"], "No strategy is called 'fade'"),
-        (["momentum", "--param", "fast"], "fast: Must be written as name=value."),
+        (["momentum", "--param", "fast"], "params.fast: Must be written as name=value."),
         (["momentum", "--param", "fast=0"], "fast: Must be at least 1."),
         (["momentum", "--param", "speed=1"], "speed: Not a parameter of this strategy."),
         (["momentum", "--ticker", "KXNONE"], "ticker: Not on record: KXNONE"),

@@ -1,7 +1,6 @@
 """Whether a strategy knows more than it could have known, tried on recorded markets."""
 
 from argparse import ArgumentParser
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,8 +10,9 @@ from backtests import strategies
 from backtests.choosing import BadInput, Selection
 from backtests.loading import load
 from backtests.lookahead import Verdict, check
+from backtests.management.commands.runbacktest import pairs
 from backtests.strategies import UnknownStrategy, parameters
-from backtests.strategies.parameters import BadParameter, Schema, Value
+from backtests.strategies.parameters import BadParameter
 from markets.management.commands.backfill import instant
 from markets.models import Market
 from markets.wanted import BadInput as BadInstant
@@ -44,7 +44,7 @@ class Command(BaseCommand):
         now = datetime.now(UTC)
         try:
             kind = strategies.find(options["strategy"])
-            params = read(kind.schema, options["param"])
+            params = parameters.read(kind.schema, dict(pairs(options["param"])))
             selection = chosen(options, now=now)
             selection.check(now=now)
             universe = load(selection, known_by=now)
@@ -59,15 +59,6 @@ class Command(BaseCommand):
         self.stdout.write("\n".join(report.sentences()))
         if report.verdict != Verdict.CLEAN:
             raise SystemExit(CAUGHT)
-
-
-def read(schema: Schema, given: Iterable[str]) -> dict[str, Value]:
-    """Parameters written as name=value. Raises BadParameter."""
-    pairs = [words.partition("=") for words in given]
-    for name, equals, _ in pairs:
-        if not equals:
-            raise BadParameter(name, "Must be written as name=value.")
-    return parameters.read(schema, {name: value for name, _, value in pairs})
 
 
 def chosen(options: dict[str, Any], *, now: datetime) -> Selection:
