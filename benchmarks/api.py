@@ -32,15 +32,15 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.viewsets import GenericViewSet
 
 from benchmarks import measure
-from benchmarks.large import fill
-from benchmarks.measure import median, now, percentile, report
+from benchmarks.large import days_on_record, made
+from benchmarks.measure import median, percentile, report
 from benchmarks.reading import responses
 from benchmarks.spending import database_seconds
 from kalshi_insights.pagination import LimitSkip
 from kalshi_insights.servers import free_port
 from markets.filters import MarketListFilter
-from markets.models import Market, MarketSnapshot
-from markets.partitions import SNAPSHOTS, Piece, pieces
+from markets.models import Market
+from markets.partitions import SNAPSHOTS, Piece
 from markets.serializers import MARKET_ROW
 
 CLIENTS = 20
@@ -76,17 +76,6 @@ def main() -> None:
     for name, address in reads.items():
         tell_database(name, address)
     compare_throughput()
-
-
-def days_on_record() -> list[date]:
-    past = [piece for piece in pieces(SNAPSHOTS) if piece.day < now().date()]
-    return [each.day for each in past if MarketSnapshot.objects.between(*each.span).exists()]
-
-
-def made(count: int) -> list[date]:
-    days = [now().date() - n * timedelta(days=1) for n in range(count, 0, -1)]
-    report("snapshots", f"{fill(days[::-1]):,}")
-    return days
 
 
 def reads_of(days: Sequence[date]) -> dict[str, Address]:

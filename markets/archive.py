@@ -1,6 +1,8 @@
 """What is kept: the days of partitioned tables, made ahead and let go."""
 
 import hashlib
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,9 +15,11 @@ from django.db import transaction
 
 from markets import partitions
 from markets.models import ArchivedDay
-from markets.partitions import RAW_PAYLOADS, TABLES, Busy, Piece
+from markets.partitions import RAW_PAYLOADS, SNAPSHOTS, TABLES, Busy, Piece
 
 log = structlog.get_logger(__name__)
+# Seconds of one run: a record of many days is arranged in several, and the next days in none.
+ARRANGING = 60
 
 
 @dataclass(slots=True)
@@ -25,6 +29,7 @@ class Report:
     waiting: list[Piece] = field(default_factory=list)  # their rows lay in the default piece
     made: list[Piece] = field(default_factory=list)
     dropped: list[Piece] = field(default_factory=list)
+    arranged: list[Piece] = field(default_factory=list)
     kept: dict[Piece, str] = field(default_factory=dict)  # due to be dropped, and why they were not
     busy: list[Piece] = field(default_factory=list)  # in use all the while; the next run's
 
@@ -32,14 +37,26 @@ class Report:
 def maintain(*, now: datetime) -> Report:
     """Make the days to come, give waiting rows their day, drop what retention lets go.
 
-    Safe beside the recorder, which it holds up for a moment a day made or dropped.
+    And arrange closed days, the newest first, for as long as ARRANGING. Safe beside the recorder,
+    which it holds up for a moment a day.
     """
     report = Report()
     for table in TABLES:
         _provide(table, now=now, report=report)
     for piece in due(now):
         _let_go(piece, now=now, report=report)
+    until = time.monotonic() + ARRANGING
+    for piece in unarranged(now):
+        if time.monotonic() < until:
+            _arrange(piece, report=report)
     return report
+
+
+def unarranged(now: datetime) -> Iterator[Piece]:
+    """Closed days of snapshots that lie as they came, the newest first."""
+    for piece in reversed(partitions.pieces(SNAPSHOTS)):
+        if piece.is_closed(now) and not partitions.is_arranged(piece) and partitions.rows(piece):
+            yield piece
 
 
 def due(now: datetime) -> list[Piece]:
@@ -90,6 +107,15 @@ def _let_go(piece: Piece, *, now: datetime, report: Report) -> None:
         report.kept[piece] = reason
     else:
         report.dropped.append(piece)
+
+
+def _arrange(piece: Piece, *, report: Report) -> None:
+    try:
+        partitions.arrange(piece)
+    except Busy:
+        report.busy.append(piece)
+    else:
+        report.arranged.append(piece)
 
 
 def reason_to_keep(piece: Piece) -> str:

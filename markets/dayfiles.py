@@ -8,7 +8,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -67,8 +67,6 @@ MARKETS = {
     "close_time": "timestamptz",
     "price_ranges": "jsonb",
 }
-# What is on its way when a day ends is on record an hour later.
-SETTLING = timedelta(hours=1)
 ROWS = """
     SELECT * FROM {table} WHERE timestamp >= '{start}' AND timestamp < '{end}'
     ORDER BY market_id, timestamp, id
@@ -136,17 +134,13 @@ def place(piece: Piece) -> Place:
 # --- Into the archive ---------------------------------------------------------------------------
 
 
-def closed(piece: Piece, now: datetime) -> bool:
-    return piece.span[1] + SETTLING <= now
-
-
 def due(tables: Iterable[str], *, now: datetime, again: bool = False) -> list[Piece]:
     """Closed days whose rows the archive has not, oldest first; with `again`, those it has too."""
     archived = ArchivedDay.objects.by_piece()
     return [
         piece
         for piece in sorted(_days(tables), key=lambda piece: piece.day)
-        if closed(piece, now)
+        if piece.is_closed(now)
         and (rows := partitions.rows(piece))
         and (again or piece not in archived or rows != archived[piece].rows)
     ]
@@ -173,7 +167,7 @@ def archive_day(piece: Piece, *, now: datetime, coverage: Coverage | None = None
 
 
 def _refuse(piece: Piece, now: datetime) -> None:
-    if not closed(piece, now):
+    if not piece.is_closed(now):
         raise ArchiveError(f"{piece} is not archived: it ended less than an hour ago, or has not.")
     archived, rows = ArchivedDay.objects.of(piece), partitions.rows(piece)
     if archived and (archived.dropped_at or rows < archived.rows):

@@ -23,6 +23,8 @@ TABLES = (SNAPSHOTS, ORDER_BOOKS, RAW_PAYLOADS)
 # So that a maintenance task that does not run for days costs nothing but a warning.
 DAYS_AHEAD = 7
 ONE_DAY = timedelta(days=1)
+# What is on its way when a day ends is on record an hour later.
+SETTLING = timedelta(hours=1)
 # What the tables' foreign keys point at: a new piece is locked together with it.
 REFERENCED = "markets_market"
 PATIENCE = 10  # seconds
@@ -51,6 +53,9 @@ class Piece(NamedTuple):
         """Its first instant, and the first one after it."""
         return midnight(self.day), midnight(self.day + ONE_DAY)
 
+    def is_closed(self, now: datetime) -> bool:
+        return self.span[1] + SETTLING <= now
+
 
 def midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
@@ -72,6 +77,16 @@ def pieces(table: str) -> list[Piece]:
         )
         found = [row[0] for row in cursor.fetchall()]
     return [Piece(table, date.fromisoformat(text)) for text in found]
+
+
+def is_arranged(piece: Piece) -> bool:
+    """PostgreSQL keeps for each table by which of its indexes it was last put in order."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT bool_or(indisclustered) FROM pg_index WHERE indrelid = %s::regclass",
+            [piece.name],
+        )
+        return bool(cursor.fetchone()[0])
 
 
 def days_waiting(table: str) -> list[date]:
@@ -144,8 +159,80 @@ def drop(piece: Piece, unless: Callable[[], str]) -> str:
     return reason
 
 
-def _attach(piece: Piece) -> None:
+def arrange(piece: Piece) -> None:
+    """Write a day anew, each market's rows together: to read one of them then costs few pages.
+
+    Others go on meanwhile. Raises Busy, also where they have written to that very day.
+    """
+    new = f"{piece.name}_new"
+    try:
+        count = _copy_in_order(piece, new)
+        _patiently(lambda: _refer(new))
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {new} VALIDATE CONSTRAINT market")
+        with transaction.atomic():
+            _patiently(lambda: _lock(f"{piece.name} IN SHARE MODE"))
+            # Rows are added and never changed: as many are the same ones.
+            if rows(piece) != count:
+                raise Busy
+            _patiently(lambda: _replace(piece, new))
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP TABLE IF EXISTS {new}")
+
+
+def _copy_in_order(piece: Piece, new: str) -> int:
     start, end = piece.span
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS {new}")  # of one who was killed
+        cursor.execute(f"CREATE TABLE {new} (LIKE {piece.table} INCLUDING ALL)")
+        cursor.execute(
+            f"INSERT INTO {new} SELECT * FROM {piece.name} ORDER BY market_id, timestamp"
+        )
+        count = cursor.rowcount
+        # So that nothing is looked through again while others wait for the exchange.
+        cursor.execute(
+            f"ALTER TABLE {new} ADD CONSTRAINT day CHECK (timestamp >= %s AND timestamp < %s)",
+            [start, end],
+        )
+        cursor.execute(f"ALTER TABLE {new} CLUSTER ON {_index_by_market(new)}")
+        cursor.execute(f"ANALYZE {new}")
+    return count
+
+
+def _refer(new: str) -> None:
+    with connection.cursor() as cursor:
+        _lock(f"{REFERENCED} IN SHARE ROW EXCLUSIVE MODE")
+        cursor.execute(
+            f"""ALTER TABLE {new} ADD CONSTRAINT market
+                FOREIGN KEY (market_id) REFERENCES {REFERENCED} NOT VALID"""
+        )
+
+
+def _index_by_market(name: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT index.relname FROM pg_index JOIN pg_class AS index ON index.oid = indexrelid
+            JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+            WHERE indrelid = %s::regclass AND attname = 'market_id'
+            """,
+            [name],
+        )
+        found: str = cursor.fetchone()[0]
+    return found
+
+
+def _replace(piece: Piece, new: str) -> None:
+    with connection.cursor() as cursor:
+        _lock(f"{REFERENCED} IN SHARE ROW EXCLUSIVE MODE")
+        _drop(piece)
+        cursor.execute(f"ALTER TABLE {new} RENAME TO {piece.name}")
+        _attach_table(cursor, piece)
+        cursor.execute(f"ALTER TABLE {piece.name} DROP CONSTRAINT day")
+
+
+def _attach(piece: Piece) -> None:
     with connection.cursor() as cursor:
         # Nobody may put a row into the default piece between its emptying and the new piece.
         _lock(f"ONLY {piece.table}, {REFERENCED} IN SHARE ROW EXCLUSIVE MODE")
@@ -153,12 +240,16 @@ def _attach(piece: Piece) -> None:
         _copy_waiting(cursor, piece)
         cursor.execute(
             f"DELETE FROM {piece.table}_default WHERE timestamp >= %s AND timestamp < %s",
-            [start, end],
+            piece.span,
         )
-        cursor.execute(
-            f"ALTER TABLE {piece.table} ATTACH PARTITION {piece.name} FOR VALUES FROM (%s) TO (%s)",
-            [start, end],
-        )
+        _attach_table(cursor, piece)
+
+
+def _attach_table(cursor: CursorWrapper, piece: Piece) -> None:
+    cursor.execute(
+        f"ALTER TABLE {piece.table} ATTACH PARTITION {piece.name} FOR VALUES FROM (%s) TO (%s)",
+        piece.span,
+    )
 
 
 def _copy_waiting(cursor: CursorWrapper, piece: Piece) -> None:

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import threading
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -50,9 +51,9 @@ def in_the_piece(piece):
         return cursor.fetchone()[0]
 
 
-def observed(at=LONG_AGO, rows=3):
+def observed(at=LONG_AGO, rows=3, market=None):
     """A market with that many snapshots, a second apart."""
-    market = a_market()
+    market = market or a_market()
     for n in range(rows):
         a_snapshot(market, at + timedelta(seconds=n), yes_bid="0.4200").save()
     return market
@@ -136,7 +137,8 @@ class TestMaking:
         observed(LONG_AGO)
         call_command("maintainpartitions")
         assert capsys.readouterr().out == (
-            f"rows were waiting for {SNAPSHOTS} 2026-03-01\nmade {SNAPSHOTS} 2026-03-01\n"
+            f"rows were waiting for {SNAPSHOTS} 2026-03-01\n"
+            f"made {SNAPSHOTS} 2026-03-01\narranged {SNAPSHOTS} 2026-03-01\n"
         )
         call_command("maintainpartitions")
         assert capsys.readouterr().out == "Nothing to do.\n"
@@ -153,6 +155,61 @@ def structure(piece):
             {"name": piece.name},
         )
         return [row[0] for row in cursor.fetchall()]
+
+
+def as_they_lie(piece):
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT market_id, timestamp FROM {piece.name} ORDER BY ctid")
+        return cursor.fetchall()
+
+
+@pytest.mark.django_db
+class TestArranging:
+    def test_a_day_that_is_over_is_laid_out_by_market_and_is_else_what_it_was(self):
+        partitions.make(SNAPSHOTS, [THAT_DAY.day])
+        first, second = observed(LONG_AGO), observed(LONG_AGO, market=a_market("KXSNOW"))
+        for market in (second, first):
+            a_snapshot(market, LONG_AGO + timedelta(minutes=1)).save()
+        before, made = list(MarketSnapshot.objects.oldest_first().values()), structure(THAT_DAY)
+
+        assert archive.maintain(now=NOW).arranged == [THAT_DAY]
+
+        assert as_they_lie(THAT_DAY) == sorted(as_they_lie(THAT_DAY))
+        assert list(MarketSnapshot.objects.oldest_first().values()) == before
+        assert structure(THAT_DAY) == made
+        with pytest.raises(IntegrityError), transaction.atomic():
+            a_snapshot(first, LONG_AGO).save(force_insert=True)
+
+    def test_it_is_done_once_and_not_before_the_day_is_over(self):
+        observed(LONG_AGO)
+        an_hour_later = THAT_DAY.span[1] + timedelta(hours=1)
+        assert archive.maintain(now=an_hour_later - timedelta(seconds=1)).arranged == []
+        assert archive.maintain(now=an_hour_later).arranged == [THAT_DAY]
+        assert archive.maintain(now=an_hour_later).arranged == []
+
+    def test_a_day_put_in_order_takes_rows_that_come_late_and_can_be_dropped(self, tmp_path):
+        market = observed(LONG_AGO)
+        archive.maintain(now=NOW)
+        a_snapshot(market, LONG_AGO - timedelta(hours=1)).save()
+        assert in_the_piece(THAT_DAY) == 4
+        assert partitions.drop(THAT_DAY, str) == ""
+        assert THAT_DAY not in partitions.pieces(SNAPSHOTS)
+
+    def test_what_one_who_was_killed_has_left_is_in_nobodys_way(self):
+        observed(LONG_AGO)
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE TABLE {THAT_DAY.name}_new (half_done text)")
+        assert archive.maintain(now=NOW).arranged == [THAT_DAY]
+        assert in_the_piece(THAT_DAY) == 3
+
+    def test_many_days_are_arranged_in_several_runs_the_newest_first(self, monkeypatch):
+        monkeypatch.setattr(archive, "ARRANGING", 0)
+        market = observed(LONG_AGO)
+        assert archive.maintain(now=NOW).arranged == []
+        monkeypatch.undo()
+        observed(LONG_AGO - timedelta(days=1), market=market)
+        before = Piece(SNAPSHOTS, THAT_DAY.day - timedelta(days=1))
+        assert archive.maintain(now=NOW).arranged == [THAT_DAY, before]
 
 
 @pytest.mark.django_db
@@ -278,6 +335,28 @@ def writing(market, *, begun, go_on, at):
         connection.close()
 
 
+@contextmanager
+def a_reader():
+    """Somebody in the middle of a transaction that has read snapshots."""
+    reading, done = threading.Event(), threading.Event()
+
+    def read():
+        with transaction.atomic():
+            MarketSnapshot.objects.count()
+            reading.set()
+            done.wait(10)
+        connection.close()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert reading.wait(10)
+    try:
+        yield
+    finally:
+        done.set()
+        reader.join(10)
+
+
 class TestBesideAWriter:
     @pytest.fixture
     def market(self, own_database):
@@ -376,22 +455,41 @@ class TestBesideAWriter:
     def test_dropping_gives_up_where_somebody_reads_all_the_while(self, market, monkeypatch):
         partitions.make(SNAPSHOTS, [LONG_AGO.date()])
         monkeypatch.setattr(partitions, "PATIENCE", 0.1)
-        reading, done = threading.Event(), threading.Event()
+        with a_reader(), pytest.raises(Busy):
+            partitions.drop(THAT_DAY, str)
+        assert in_the_piece(THAT_DAY) == 3
 
-        def read():
-            with transaction.atomic():
-                MarketSnapshot.objects.count()
-                reading.set()
-                done.wait(10)
+    def test_a_day_that_is_written_to_while_it_is_arranged_keeps_all_rows(
+        self, market, monkeypatch
+    ):
+        partitions.make(SNAPSHOTS, [THAT_DAY.day])
+        refer = partitions._refer
+
+        def refer_late(new):
+            monkeypatch.undo()
+            writer = threading.Thread(target=write)
+            writer.start()
+            writer.join(10)
+            refer(new)
+
+        def write():
+            a_snapshot(market, LONG_AGO - timedelta(hours=3)).save()
             connection.close()
 
-        reader = threading.Thread(target=read)
-        reader.start()
-        assert reading.wait(10)
-        try:
-            with pytest.raises(Busy):
-                partitions.drop(THAT_DAY, str)
-        finally:
-            done.set()
-            reader.join(10)
-        assert in_the_piece(THAT_DAY) == 3
+        monkeypatch.setattr(partitions, "_refer", refer_late)
+        report = archive.maintain(now=NOW)
+        assert (report.arranged, report.busy) == ([], [THAT_DAY])
+        assert in_the_piece(THAT_DAY) == 4
+        assert f"{THAT_DAY.name}_new" not in connection.introspection.table_names()
+        assert archive.maintain(now=NOW).arranged == [THAT_DAY]
+        assert in_the_piece(THAT_DAY) == 4
+
+    def test_a_day_that_is_read_all_the_while_is_arranged_the_next_time(self, market, monkeypatch):
+        partitions.make(SNAPSHOTS, [THAT_DAY.day])
+        monkeypatch.setattr(partitions, "PATIENCE", 0.1)
+        before = as_they_lie(THAT_DAY)
+        with a_reader():
+            report = archive.maintain(now=NOW)
+        assert (report.arranged, report.busy) == ([], [THAT_DAY])
+        assert as_they_lie(THAT_DAY) == before
+        assert archive.maintain(now=NOW).arranged == [THAT_DAY]
