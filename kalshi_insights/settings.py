@@ -4,11 +4,11 @@ A wrong value refuses to start and names its variable. Where `DATABASE_URL` or `
 unset, `kalshi_insights.embedded` starts the real thing and sets them before Django loads.
 """
 
-import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 import structlog
@@ -28,6 +28,19 @@ def _required(name: str) -> str:
             f"{name} is not set. Set it, or start this command through manage.py or"
             " `python -m kalshi_insights.embedded`, which bring their own services."
         )
+    return value
+
+
+def _service(name: str, *schemes: str) -> str:
+    """An address with these schemes; what is wrong with it is said without its password."""
+    value = _required(name)
+    try:
+        known = urlsplit(value).scheme in schemes and urlsplit(value).port != 0
+    except ValueError:
+        known = False
+    if not known:
+        among = ", ".join(f"{scheme}://" for scheme in schemes)
+        raise ImproperlyConfigured(f"{name} must be an address that begins with one of {among}.")
     return value
 
 
@@ -110,8 +123,17 @@ KALSHI_PRIVATE_KEY_PATH = env.str("KALSHI_PRIVATE_KEY_PATH", default="")
 if bool(KALSHI_API_KEY_ID) != bool(KALSHI_PRIVATE_KEY_PATH):
     missing = "KALSHI_PRIVATE_KEY_PATH" if KALSHI_API_KEY_ID else "KALSHI_API_KEY_ID"
     raise ImproperlyConfigured(f"{missing} must be set too: a key needs its id and its file.")
-if KALSHI_PRIVATE_KEY_PATH and not os.access(KALSHI_PRIVATE_KEY_PATH, os.R_OK):
-    raise ImproperlyConfigured("KALSHI_PRIVATE_KEY_PATH names no file that can be read.")
+if KALSHI_PRIVATE_KEY_PATH:
+    # Here, because whoever has no key need not wait for their loading.
+    from markets.kalshi.client import ConfigurationError
+    from markets.kalshi.signing import Signer
+
+    try:
+        Signer.from_file(KALSHI_API_KEY_ID, KALSHI_PRIVATE_KEY_PATH)
+    except ConfigurationError as fault:
+        raise ImproperlyConfigured(
+            f"KALSHI_PRIVATE_KEY_PATH and KALSHI_API_KEY_ID must make a key: {fault}."
+        ) from None
 KALSHI_RATE = _number("KALSHI_RATE", 180 if KALSHI_API_KEY_ID else 60, least=10, most=1_000_000)
 # Whatever is recorded from the simulator is labelled so wherever it is shown.
 SIMULATED = _flag("SIMULATED", default=False)
@@ -201,18 +223,14 @@ TEMPLATES = [
 
 DATABASES: dict[str, Any] = {
     "default": {
-        **env.db_url_config(_required("DATABASE_URL")),
+        **env.db_url_config(_service("DATABASE_URL", "postgres", "postgresql")),
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
     }
 }
-if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database (postgres://…).")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = _required("REDIS_URL")
-if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
-    raise ImproperlyConfigured("REDIS_URL must be a redis://, rediss:// or unix:// address.")
+REDIS_URL = _service("REDIS_URL", "redis", "rediss", "unix")
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
 }
@@ -363,15 +381,26 @@ structlog.configure(
     logger_factory=structlog.stdlib.LoggerFactory(),
     cache_logger_on_first_use=True,
 )
+# What variables hold may be a secret: no traceback shows it.
+_RENDERERS: list[Any] = (
+    [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    if ENVIRONMENT == "production"
+    else [
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    ]
+)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
             "()": structlog.stdlib.ProcessorFormatter,
-            "processor": structlog.processors.JSONRenderer()
-            if ENVIRONMENT == "production"
-            else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_RENDERERS,
+            ],
             "foreign_pre_chain": _SHARED,
         }
     },

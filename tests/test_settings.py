@@ -1,0 +1,110 @@
+"""What starts with a wrong setting does not start, and says which one it is."""
+
+import logging
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from django.core.exceptions import ImproperlyConfigured
+
+SETTINGS = Path(__file__).resolve().parent.parent / "kalshi_insights" / "settings.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "nonsense"),
+        ("DATABASE_URL", "mysql://user:secret@localhost/kalshi"),
+        ("DATABASE_URL", "postgres://user:secret@localhost:port/kalshi"),
+        ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "redis://:secret@localhost:abc/0"),
+        ("KALSHI_API_URL", "ftp://example.org"),
+        ("KALSHI_RATE", "9"),
+        ("POLL_INTERVAL", "often"),
+        ("POLL_INTERVAL", "0"),
+        ("HOT_MARKETS", "-1"),
+        ("RETENTION_DAYS", "nan"),
+        ("SIMULATED", "perhaps"),
+        ("ENVIRONMENT", "moon"),
+        ("API_RATE_ANONYMOUS", "fast"),
+        ("API_RATE_ANONYMOUS", "0/min"),
+        ("API_RATE_TOKEN", "600"),
+        ("API_RATE_TOKEN", "-1/s"),
+        ("TRUSTED_PROXIES", "-1"),
+        ("TRUSTED_PROXIES", "one"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "https://a.example,b.example"),
+        ("CORS_ORIGINS", "https://a.example/path"),
+    ],
+)
+def test_a_wrong_setting_refuses_to_start_and_is_named(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} must ") as refused:
+        runpy.run_path(str(SETTINGS))
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
+def test_a_setting_that_cannot_be_done_without_is_named(monkeypatch, name):
+    monkeypatch.setenv(name, "")
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} is not set"):
+        runpy.run_path(str(SETTINGS))
+
+
+def test_where_nothing_is_wrong_it_starts(monkeypatch):
+    monkeypatch.setenv("API_RATE_ANONYMOUS", "30/h")
+    assert runpy.run_path(str(SETTINGS))["POLL_INTERVAL"]
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+def test_a_traceback_in_the_log_does_not_show_what_variables_hold(monkeypatch, environment):
+    monkeypatch.setenv("ENVIRONMENT", environment)
+    monkeypatch.setenv("SECRET_KEY", "for tests")
+    line = runpy.run_path(str(SETTINGS))["LOGGING"]["formatters"]["line"]
+    formatter = line.pop("()")(**line)
+    try:
+        token = "-".join(("my", "secret"))
+        int(token[:2])
+    except ValueError:
+        record = logging.LogRecord("a", logging.ERROR, "", 0, "it broke", None, sys.exc_info())
+    told = formatter.format(record)
+    assert "test_settings.py" in told
+    assert "ValueError: invalid literal" in told
+    assert "my-secret" not in told
+
+
+class TestTheKey:
+    @pytest.fixture
+    def file(self, monkeypatch, tmp_path):
+        file = tmp_path / "key.pem"
+        monkeypatch.setenv("KALSHI_API_KEY_ID", "an id")
+        monkeypatch.setenv("KALSHI_PRIVATE_KEY_PATH", str(file))
+        return file
+
+    def refusal(self):
+        with pytest.raises(ImproperlyConfigured, match=r"^KALSHI_PRIVATE_KEY_PATH ") as refused:
+            runpy.run_path(str(SETTINGS))
+        return str(refused.value)
+
+    def test_its_file_must_be_there(self, file):
+        assert "No such file" in self.refusal()
+
+    def test_its_file_must_hold_a_key(self, file):
+        file.write_text("my secret")
+        refusal = self.refusal()
+        assert "no private key in PEM form" in refusal
+        assert "my secret" not in refusal
+
+    def test_its_kind_must_be_one_that_the_exchange_takes(self, file):
+        key = generate_private_key(SECP256R1())
+        file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        assert "neither an RSA nor an Ed25519 key" in self.refusal()
+
+    @pytest.mark.parametrize("lacking", ["KALSHI_API_KEY_ID", "KALSHI_PRIVATE_KEY_PATH"])
+    def test_its_id_and_its_file_go_together(self, file, monkeypatch, lacking):
+        monkeypatch.delenv(lacking)
+        with pytest.raises(ImproperlyConfigured, match=f"^{lacking} must be set too"):
+            runpy.run_path(str(SETTINGS))
