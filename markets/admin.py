@@ -1,6 +1,11 @@
+from datetime import timedelta
+from typing import Any
+
 from django.contrib import admin
-from django.db.models import Model
+from django.core.paginator import Paginator
+from django.db.models import Max, Model, QuerySet
 from django.http import HttpRequest
+from django.utils.functional import cached_property
 
 from markets.models import (
     ArchivedDay,
@@ -62,15 +67,14 @@ class MarketAdmin(ReadOnly):
     show_full_result_count = False
 
 
-@admin.register(MarketSnapshot)
-class MarketSnapshotAdmin(ReadOnly):
-    list_display = ["timestamp", "market", "source", "yes_bid", "yes_ask", "volume", "quality"]
-    list_filter = ["source"]
-    list_select_related = ["market"]
-    search_fields = ["market__ticker"]
-    date_hierarchy = None
-    ordering = ["-timestamp"]
-    show_full_result_count = False
+class UpToMost(Paginator):
+    """Counts no further than anybody pages: to count all would be to read all."""
+
+    MOST = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        return self.object_list.order_by()[: self.MOST].count()  # type: ignore[union-attr]
 
 
 @admin.register(Poll)
@@ -90,6 +94,7 @@ class PollAdmin(ReadOnly):
     list_filter = [("error", admin.EmptyFieldListFilter)]
     search_fields = ["error"]
     show_full_result_count = False
+    paginator = UpToMost
 
 
 @admin.register(Sweep)
@@ -97,6 +102,8 @@ class SweepAdmin(ReadOnly):
     list_display = ["started_at", "tier", "complete", "finished_at", "markets"]
     list_filter = ["tier", "complete"]
     search_fields = ["tier"]
+    show_full_result_count = False
+    paginator = UpToMost
 
 
 class OfMarkets(ReadOnly):
@@ -105,6 +112,37 @@ class OfMarkets(ReadOnly):
     list_select_related = ["market"]
     search_fields = ["market__ticker"]
     show_full_result_count = False
+
+
+class OfDays(OfMarkets):
+    """Rows of a table kept by the day, newest first: one market's, or the last there are of all.
+
+    No index has all markets' rows in order of time, and many millions are not sorted for a look.
+    """
+
+    RECENT = timedelta(minutes=10)
+    indexed_by_market = True
+    paginator = UpToMost
+    ordering = ["-timestamp"]
+    sortable_by = ()
+    search_help_text = "The whole ticker of a market. Without one: the newest ten minutes of all."
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        if search_term:
+            found = Market.objects.filter(ticker__iexact=search_term.strip())
+            queryset = queryset.filter(market__in=list(found.values_list("pk", flat=True)))
+        if not search_term or not self.indexed_by_market:
+            newest = Market.objects.aggregate(at=Max("quoted_at"))["at"]
+            queryset = queryset.filter(timestamp__gt=newest - self.RECENT) if newest else queryset
+        return queryset, False
+
+
+@admin.register(MarketSnapshot)
+class MarketSnapshotAdmin(OfDays):
+    list_display = ["timestamp", "market", "source", "yes_bid", "yes_ask", "volume", "quality"]
+    list_filter = ["source"]
 
 
 @admin.register(MarketRevision)
@@ -141,15 +179,15 @@ class FeeChangeAdmin(ReadOnly):
 
 
 @admin.register(OrderBookSnapshot)
-class OrderBookSnapshotAdmin(OfMarkets):
+class OrderBookSnapshotAdmin(OfDays):
     list_display = ["timestamp", "market", "bid_prices", "ask_prices"]
-    ordering = ["-timestamp"]
 
 
 @admin.register(RawPayload)
-class RawPayloadAdmin(OfMarkets):
+class RawPayloadAdmin(OfDays):
     list_display = ["timestamp", "market"]
-    ordering = ["-timestamp"]
+    indexed_by_market = False
+    search_help_text = "The whole ticker of a market, of the newest ten minutes."
 
 
 @admin.register(Candlestick)
@@ -190,6 +228,7 @@ class HotPeriodAdmin(OfMarkets):
 class ClosureAdmin(ReadOnly):
     list_display = ["start", "end", "known_at"]
     ordering = ["-start"]
+    search_fields = ["start"]
 
 
 @admin.register(Drift)
@@ -203,6 +242,7 @@ class DriftAdmin(ReadOnly):
 class ArchivedDayAdmin(ReadOnly):
     list_display = ["day", "table", "rows", "coverage", "verified_at", "dropped_at"]
     list_filter = ["table"]
+    search_fields = ["table", "day"]
 
 
 @admin.register(Watch)

@@ -1,0 +1,87 @@
+"""The record in the admin: all of it, found by ticker, looked at and never edited."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.urls import reverse
+from model_bakery import baker
+
+from markets.admin import ReadOnly, UpToMost
+from markets.models import Market, MarketSnapshot, OrderBookSnapshot, RawPayload, Watch
+from markets.tests.making import a_market, a_snapshot, observe
+
+MODELS = list(apps.get_app_config("markets").get_models())
+NOW = datetime.now(UTC)
+
+pytestmark = pytest.mark.django_db
+
+
+def address(model, view="changelist", *keys):
+    return reverse(f"admin:markets_{model._meta.model_name}_{view}", args=keys)
+
+
+def listed(client, model, words=""):
+    page = client.get(address(model), {"q": words})
+    assert page.status_code == 200
+    return list(page.context["cl"].result_list)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_every_model_is_there_listed_and_searched(admin_client, model):
+    assert admin.site.is_registered(model)
+    assert admin.site.get_model_admin(model).search_fields
+    for words in ("", "KXRAIN", "2026"):
+        assert listed(admin_client, model, words) == []
+
+
+@pytest.mark.parametrize("model", set(MODELS) - {Watch}, ids=lambda model: model.__name__)
+def test_whatever_is_recorded_is_not_edited(admin_client, model):
+    assert isinstance(admin.site.get_model_admin(model), ReadOnly)
+    assert admin_client.get(address(model, "add")).status_code == 403
+
+
+def test_a_snapshot_is_looked_at_and_not_changed(admin_client):
+    snapshot = a_snapshot(a_market(), NOW)
+    snapshot.save()
+    change = address(type(snapshot), "change", snapshot.pk)
+    assert admin_client.get(change).status_code == 200
+    assert admin_client.post(change, {}).status_code == 403
+    assert admin_client.post(address(type(snapshot), "delete", snapshot.pk)).status_code == 403
+
+
+class TestRowsOfWhichThereAreMillions:
+    @pytest.fixture
+    def market(self):
+        market = a_market("KXRAIN-1")
+        observe(market, NOW - timedelta(hours=2), "0.40", "0.45")
+        observe(market, NOW, "0.41", "0.45")
+        observe(a_market("KXRAIN-2"), NOW, "0.50", "0.55")
+        return market
+
+    def test_without_a_search_the_newest_are_listed(self, admin_client, market):
+        found = listed(admin_client, MarketSnapshot)
+        assert sorted(each.market.ticker for each in found) == ["KXRAIN-1", "KXRAIN-2"]
+
+    def test_the_newest_are_listed_also_long_after_the_recorder_has_stopped(
+        self, admin_client, market
+    ):
+        Market.objects.update(quoted_at=NOW - timedelta(hours=2))
+        assert len(listed(admin_client, MarketSnapshot)) == 3
+
+    def test_by_its_ticker_all_of_a_market_is_found(self, admin_client, market):
+        found = listed(admin_client, MarketSnapshot, " kxrain-1 ")
+        assert [each.market for each in found] == [market, market]
+        assert found[0].timestamp > found[1].timestamp
+        assert listed(admin_client, MarketSnapshot, "KXRAIN") == []
+
+    def test_order_books_and_raw_payloads_are_found_by_ticker(self, admin_client, market):
+        for model in (OrderBookSnapshot, RawPayload):
+            baker.make(model, market=market, timestamp=NOW)
+            for words, count in (("", 1), ("KXRAIN-1", 1), ("KXRAIN-2", 0)):
+                assert len(listed(admin_client, model, words)) == count
+
+    def test_they_are_counted_as_far_as_anybody_pages(self, market, monkeypatch):
+        monkeypatch.setattr(UpToMost, "MOST", 1)
+        assert UpToMost(Market.objects.all(), 100).count == 1
