@@ -240,7 +240,6 @@ def a_stage(
         environment = {
             **os.environ,
             "POLL_INTERVAL": str(interval),
-            "UNIVERSE_INTERVAL": "2",
             "SIMULATED": "true",
             **variables,
         }
