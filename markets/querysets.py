@@ -363,13 +363,16 @@ class MarketQuerySet(models.QuerySet["Market"]):
         return self.filter(pk__in=hot.values("pk")[:size])
 
     def choose_hot(self, size: int, *, at: datetime) -> None:
-        """Choose the hot list anew: by volume of a day, tenfold within an hour of the close."""
+        """Choose the hot list anew: by volume of a day, tenfold within an hour of the close.
+
+        One contract more is reckoned, so that a close also counts where nothing was traded yet.
+        """
         with connection.cursor() as cursor:
             cursor.execute(
                 """
                 WITH chosen AS (
                     SELECT id FROM markets_market WHERE status = 'active'
-                    ORDER BY coalesce(volume_24h, 0)
+                    ORDER BY (coalesce(volume_24h, 0) + 1)
                         * CASE WHEN close_time BETWEEN %s AND %s THEN 10 ELSE 1 END DESC, id
                     LIMIT %s)
                 UPDATE markets_market SET is_hot = NOT is_hot

@@ -22,6 +22,7 @@ from django.db import connection, transaction
 from markets.books import SeenBook
 from markets.freshness import percentiles
 from markets.kalshi.client import (
+    COST,
     KalshiClient,
     KalshiError,
     OutOfTokens,
@@ -55,6 +56,8 @@ UPDATES_EVERY = SETTLEMENT_EVERY = STATUS_EVERY = timedelta(seconds=30)
 CENSUS_EVERY = timedelta(minutes=1)
 UPDATES_OVERLAP = timedelta(minutes=1)
 NAMED_BATCH = 200
+# The share of the tokens that the hot list may take; the other tiers live on the rest.
+HOT_SHARE = 0.5
 # Books asked for in one tick: with a key a hundred come in one answer.
 BOOKS_SINGLY, BOOKS_AT_ONCE = 5, 100
 
@@ -397,11 +400,17 @@ def is_whole(sweep: Sweep) -> bool:
     return before is None or 2 * sweep.markets >= before.markets
 
 
+def hot_size() -> int:
+    """How many markets to observe in every run: the setting, as far as the tokens reach for it."""
+    requests = settings.KALSHI_RATE * settings.POLL_INTERVAL * HOT_SHARE / COST
+    return min(settings.HOT_MARKETS, max(int(requests), 1) * NAMED_BATCH)
+
+
 def finish_sweeps(sweeps: Sequence[Sweep]) -> None:
     now = datetime.now(UTC)
     for sweep in sweeps:
         sweep.save()
     if any(sweep.complete and sweep.tier == Tier.UNIVERSE for sweep in sweeps):
-        Market.objects.choose_hot(settings.HOT_MARKETS, at=now)
+        Market.objects.choose_hot(hot_size(), at=now)
     if any(sweep.complete and sweep.tier in (Tier.UNIVERSE, Tier.HOT) for sweep in sweeps):
         HotPeriod.objects.follow(now)

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from markets.models import Event, Market, MarketSnapshot, Poll, Series, Sweep, Tier
-from markets.recorder import RECORDER_LOCK, record_tick
+from markets.recorder import RECORDER_LOCK, hot_size, record_tick
 from markets.reference import refresh_series
 from markets.tests.exchange import Exchange
 
@@ -162,6 +162,35 @@ def test_a_market_near_its_close_counts_tenfold_for_the_hot_list(exchange, setti
     exchange.list("KXA-1-Y", close_time=soon, volume_24h_fp="50.00")
     tick(exchange)
     assert Market.objects.hot_tickers() == ["KXA-1-Y"]
+
+
+def test_a_market_near_its_close_is_hot_before_others_of_which_nothing_is_traded(
+    exchange, settings
+):
+    settings.HOT_MARKETS = 1
+    soon = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
+    exchange.list("KXA-1-X", volume_24h_fp="0.00")
+    exchange.list("KXA-1-Y", close_time=soon, volume_24h_fp="0.00")
+    tick(exchange)
+    assert Market.objects.hot_tickers() == ["KXA-1-Y"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "interval", "wished", "size"),
+    [
+        (60, 5, 500, 500),
+        (60, 5, 10_000, 3_000),
+        (180, 5, 10_000, 9_000),
+        (60, 1, 10_000, 600),
+        (10, 0.2, 10_000, 200),
+        (60, 5, 0, 0),
+    ],
+)
+def test_the_hot_list_is_no_longer_than_half_of_the_tokens_reach(
+    settings, rate, interval, wished, size
+):
+    settings.KALSHI_RATE, settings.POLL_INTERVAL, settings.HOT_MARKETS = rate, interval, wished
+    assert hot_size() == size
 
 
 def test_a_universe_larger_than_a_tick_is_walked_over_several(exchange):
