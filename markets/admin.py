@@ -71,10 +71,11 @@ class UpToMost(Paginator):
     """Counts no further than anybody pages: to count all would be to read all."""
 
     MOST = 10_000
+    object_list: QuerySet[Any]
 
     @cached_property
     def count(self) -> int:
-        return self.object_list.order_by()[: self.MOST].count()  # type: ignore[union-attr]
+        return self.object_list.order_by()[: self.MOST].count()
 
 
 @admin.register(Poll)

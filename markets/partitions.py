@@ -189,7 +189,7 @@ def _copy_in_order(piece: Piece, new: str) -> int:
         cursor.execute(
             f"INSERT INTO {new} SELECT * FROM {piece.name} ORDER BY market_id, timestamp"
         )
-        count = cursor.rowcount
+        count: int = cursor.rowcount
         # So that nothing is looked through again while others wait for the exchange.
         cursor.execute(
             f"ALTER TABLE {new} ADD CONSTRAINT day CHECK (timestamp >= %s AND timestamp < %s)",
