@@ -210,16 +210,23 @@ class Client:
         return self._frame(table, index="timestamp")
 
     def candlesticks(
-        self, ticker: str, start: When = None, end: When = None, *, interval: str = "1m"
+        self,
+        ticker: str,
+        start: When = None,
+        end: When = None,
+        *,
+        interval: str = "1m",
+        source: str | None = None,
     ) -> pd.DataFrame:
         """By start: snapshots summed up in buckets of 1m, 5m, 15m, 1h, 4h or 1d, oldest first.
 
         A bucket without a snapshot is absent. Without `start`, of the day before `end` or now.
+        `source` as for `snapshots`.
 
         >>> client.candlesticks("KXFED-26DEC-H25", "2026-11-01", interval="1h").yes_bid_close
         """
         pieces = _pieces(start, end, interval)
-        path, query = _under(ticker, "candlesticks/"), {"interval": interval}
+        path, query = _under(ticker, "candlesticks/"), {"interval": interval, "source": source}
         tables = [self._table(path, start=since, end=until, **query) for since, until in pieces]
         return self._frame(pa.concat_tables(tables), index="start")
 

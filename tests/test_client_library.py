@@ -226,6 +226,7 @@ def test_candlesticks_are_a_frame_by_the_start_of_their_bucket(client, market):
     candle = frame.iloc[0]
     assert (candle.yes_bid_open, candle.yes_bid_high, candle.yes_bid_close) == (0.1, 0.3, 0.2)
     assert candle.snapshots == 3
+    assert client.candlesticks(TICKER, NOON, source="BACKFILL").empty
 
 
 def test_more_candlesticks_than_the_api_gives_at_once_are_fetched_in_parts(

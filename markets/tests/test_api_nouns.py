@@ -9,7 +9,7 @@ from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from markets.models import Event, MarketSnapshot, Poll, Series
+from markets.models import Event, Market, MarketSnapshot, Poll, Series
 from markets.tests.making import a_market, a_run, a_snapshot, an_event, observe
 
 pytestmark = pytest.mark.django_db
@@ -359,6 +359,57 @@ def test_whatever_is_asked_is_answered_or_refused_by_name(client, data):
     assert response.status_code in (200, 400)
     if response.status_code == 400:
         assert set(response.json()["details"]) <= set(query)
+
+
+CENTS = st.integers(0, 100).map(lambda cents: Decimal(cents) / 100)
+ROUNDLY = settings(
+    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+# What each filter of markets means, of one market as the API tells of it.
+MEANINGS = {
+    "price_min": lambda row, value: mid(row) is not None and mid(row) >= value,
+    "price_max": lambda row, value: mid(row) is not None and mid(row) <= value,
+    "spread_max": lambda row, value: mid(row) is not None and spread(row) <= value,
+    "volume_min": lambda row, value: Decimal(row["volume_24h"] or "-1") >= value,
+    "volume_max": lambda row, value: row["volume_24h"] and Decimal(row["volume_24h"]) <= value,
+    "two_sided": lambda row, value: (mid(row) is not None) == value,
+}
+
+
+def spread(row: dict[str, str]) -> Decimal:
+    return Decimal(row["yes_ask"]) - Decimal(row["yes_bid"])
+
+
+def mid(row: dict[str, str]) -> Decimal | None:
+    if row["yes_bid"] is None or row["yes_ask"] is None:
+        return None
+    return (Decimal(row["yes_bid"]) + Decimal(row["yes_ask"])) / 2
+
+
+@ROUNDLY
+@given(data=st.data())
+def test_those_markets_are_listed_that_the_filters_mean(client, data):
+    Market.objects.all().delete()
+    quotes = st.tuples(*[st.none() | CENTS] * 2, st.none() | st.integers(0, 100))
+    for n, (bid, ask, volume) in enumerate(data.draw(st.lists(quotes, min_size=1, max_size=6))):
+        a_market(f"KX-{n}", yes_bid=bid, yes_ask=ask, volume_24h=volume)
+    wishes = {
+        "two_sided": st.booleans(),
+        "volume_min": st.integers(0, 50),
+        "volume_max": st.integers(50, 100),
+        "price_min": CENTS.filter(lambda price: price <= Decimal("0.5")),
+        "price_max": CENTS.filter(lambda price: price >= Decimal("0.5")),
+        "spread_max": CENTS,
+    }
+    query = data.draw(st.fixed_dictionaries({}, optional=wishes))
+    rows = results(client, "markets", ordering="ticker")
+    meant = [
+        row["ticker"]
+        for row in rows
+        if all(MEANINGS[name](row, value) for name, value in query.items())
+    ]
+    words = {name: str(value).lower() for name, value in query.items()}
+    assert tickers(client, **words, ordering="ticker") == meant
 
 
 def test_the_root_leads_to_every_noun(client):

@@ -1,3 +1,4 @@
+import csv
 import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -52,6 +53,43 @@ def walk(client, url: str, *, between=lambda: None) -> list[str]:
         url = page["next"]
         between()
     return ids
+
+
+class TestRanges:
+    @settings(
+        max_examples=40,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    @given(
+        micros=st.sets(st.integers(0, 6), min_size=1),
+        edges=st.tuples(st.none() | st.integers(0, 6), st.none() | st.integers(0, 6)),
+        format=st.sampled_from(["json", "csv"]),
+    )
+    def test_a_range_begins_with_its_start_and_ends_before_its_end(
+        self, client, micros, edges, format
+    ):
+        market = a_market(f"KXRANGE-{uuid4()}")
+        times = {n: NOON + timedelta(microseconds=n) for n in range(7)}
+        snapshots(market, *(times[n] for n in micros))
+        start, end = edges
+        given = {"start": start, "end": end}
+        query = {name: times[n].isoformat() for name, n in given.items() if n is not None}
+        response = client.get(at(market, "snapshots"), {**query, "format": format})
+        if start is not None and end is not None and start >= end:
+            assert refused(response) == ["end"]
+            return
+        rows = ok(response)["results"] if format == "json" else told(response)
+        asked = range(0 if start is None else start, 7 if end is None else end)
+        assert [datetime.fromisoformat(row["timestamp"]) for row in rows] == [
+            times[n] for n in sorted(micros) if n in asked
+        ]
+
+
+def told(response) -> list[dict[str, str]]:
+    assert response.status_code == 200
+    text = b"".join(response.streaming_content).decode()
+    return list(csv.DictReader(text.splitlines()))
 
 
 class TestPages:
