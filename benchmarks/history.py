@@ -12,7 +12,7 @@ from django.db import connection
 
 from benchmarks.measure import chunks, tickers
 from benchmarks.recording import begin
-from markets.models import Market, MarketRevision
+from markets.models import Market, MarketRevision, Sweep
 from markets.partitions import SNAPSHOTS, Piece
 
 TICKS = 17_280
@@ -99,6 +99,7 @@ def fill_ledger(days: Sequence[date]) -> None:
         )
         cursor.execute(POLLS)
         cursor.execute(SWEEPS)
+        Sweep.objects.measure()
         cursor.execute(
             """INSERT INTO markets_hotperiod (market_id, started_at)
                SELECT id, open_time FROM markets_market"""

@@ -215,45 +215,116 @@ class Look:
 
     def _silences(
         self, left: Sequence[Stretch], tier: str, *, skipping: bool
-    ) -> list[tuple[datetime, ...]]:
+    ) -> list[tuple[datetime, datetime]]:
         """Between the passes of a tier that observed the market, around these stretches.
 
         Passes that skipped something come apart from the others, which an index has by itself.
         """
         near = max(BLOCK, *(rule.fresh_for for rule in self.expected))
         blocks = merged((start - near, end) for start, end in left)
-        proof = (f"[{start.isoformat()},{end.isoformat()})" for start, end in self.proof[tier])
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                SELECT at, next
-                FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[])
-                    AS block (since, until)
-                CROSS JOIN LATERAL (
-                    SELECT at, lead(at, 1, until) OVER (ORDER BY at) AS next FROM (
-                        SELECT since AS at UNION ALL
-                        SELECT started_at FROM markets_sweep
-                        WHERE tier = %(tier)s AND complete
-                            AND started_at > since AND started_at < until
-                            AND started_at <@ %(proof)s::tstzmultirange
-                            -- What is decided without a row is decided before the planning.
-                            AND CASE WHEN %(skipping)s THEN skipped <> '{}'
-                                AND NOT skipped && %(names)s ELSE skipped = '{}' END
-                    ) AS passes
-                ) AS silences WHERE next - at > %(least)s * interval '1 second' ORDER BY at
-                """,
-                {
-                    "since": [block.start for block in blocks],
-                    "until": [block.end for block in blocks],
-                    "proof": "{" + ",".join(proof) + "}",
-                    "least": self.least.total_seconds(),
-                    "tier": tier,
-                    "names": list(self.names),
-                    "skipping": skipping,
-                },
+        proof = self.proof[tier]
+        proved = [block for block in blocks if not skipping and common([block], proof) == [block]]
+        others = [block for block in blocks if block not in proved]
+        return sorted(
+            [
+                *_late(proved, tier, least=self.least),
+                *_apart(
+                    others,
+                    tier,
+                    proof=proof,
+                    least=self.least,
+                    unless_skipped=self.names if skipping else None,
+                ),
+            ]
+        )
+
+
+def _late(
+    blocks: Sequence[Stretch], tier: str, *, least: timedelta
+) -> list[tuple[datetime, datetime]]:
+    """The silences longer than `least` between whole passes that all count.
+
+    Each pass says how late it was; where one has come between since, it says too much.
+    """
+    if not blocks:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH block AS (
+                SELECT since, until
+                FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[]) AS b (since, until)
+            ), late AS (
+                SELECT since, started_at AS next FROM block JOIN markets_sweep
+                    ON tier = %(tier)s AND complete AND skipped = '{}'
+                    AND started_at > since AND started_at < until
+                    AND (since_last IS NULL OR since_last > %(least)s)
+                UNION ALL SELECT since, until FROM block
             )
-            silences: list[tuple[datetime, ...]] = cursor.fetchall()
-        return silences
+            SELECT at, next FROM late CROSS JOIN LATERAL (
+                SELECT coalesce(max(started_at), since) AS at FROM markets_sweep
+                WHERE tier = %(tier)s AND complete AND skipped = '{}'
+                    AND started_at > since AND started_at < next
+            ) AS before WHERE next - at > %(least)s
+            """,
+            {
+                "since": [block.start for block in blocks],
+                "until": [block.end for block in blocks],
+                "least": least,
+                "tier": tier,
+            },
+        )
+        silences: list[tuple[datetime, datetime]] = cursor.fetchall()
+    return silences
+
+
+def _apart(
+    blocks: Sequence[Stretch],
+    tier: str,
+    *,
+    proof: Sequence[Stretch],
+    least: timedelta,
+    unless_skipped: Sequence[str] | None,
+) -> list[tuple[datetime, datetime]]:
+    """The same between all passes that count: within `proof`, and whole.
+
+    Or, with `unless_skipped`, those that skipped some markets, but none of these names.
+    """
+    if not blocks:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT at, next
+            FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[])
+                AS block (since, until)
+            CROSS JOIN LATERAL (
+                SELECT at, lead(at, 1, until) OVER (ORDER BY at) AS next FROM (
+                    SELECT since AS at UNION ALL
+                    SELECT started_at FROM markets_sweep
+                    WHERE tier = %(tier)s AND complete
+                        AND started_at > since AND started_at < until
+                        AND started_at <@ %(proof)s::tstzmultirange
+                        -- What is decided without a row is decided before the planning.
+                        AND CASE WHEN %(skipping)s THEN skipped <> '{}'
+                            AND NOT skipped && %(names)s ELSE skipped = '{}' END
+                ) AS passes
+            ) AS silences WHERE next - at > %(least)s
+            """,
+            {
+                "since": [block.start for block in blocks],
+                "until": [block.end for block in blocks],
+                "proof": "{"
+                + ",".join(f"[{s.isoformat()},{e.isoformat()})" for s, e in proof)
+                + "}",
+                "least": least,
+                "tier": tier,
+                "names": list(unless_skipped or ()),
+                "skipping": unless_skipped is not None,
+            },
+        )
+        silences: list[tuple[datetime, datetime]] = cursor.fetchall()
+    return silences
 
 
 def _hot_periods(market: Market, around: Stretch) -> list[Stretch]:

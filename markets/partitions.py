@@ -68,15 +68,11 @@ def pieces(table: str) -> list[Piece]:
     """The days that a table has, oldest first."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT right(piece.relname, 8) FROM pg_inherits
-            JOIN pg_class AS piece ON piece.oid = inhrelid
-            WHERE inhparent = %s::regclass AND piece.relname ~ '_[0-9]{8}$' ORDER BY 1
-            """,
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass",
             [table],
         )
-        found = [row[0] for row in cursor.fetchall()]
-    return [Piece(table, date.fromisoformat(text)) for text in found]
+        days = [name.rpartition("_")[2] for (name,) in cursor.fetchall()]
+    return [Piece(table, date.fromisoformat(day)) for day in sorted(days) if day.isdecimal()]
 
 
 def is_arranged(piece: Piece) -> bool:

@@ -410,6 +410,7 @@ def finish_sweeps(sweeps: Sequence[Sweep]) -> None:
     now = datetime.now(UTC)
     for sweep in sweeps:
         sweep.save()
+    Sweep.objects.filter(pk__in=[sweep.pk for sweep in sweeps if sweep.complete]).measure()
     if any(sweep.complete and sweep.tier == Tier.UNIVERSE for sweep in sweeps):
         Market.objects.choose_hot(hot_size(), at=now)
     if any(sweep.complete and sweep.tier in (Tier.UNIVERSE, Tier.HOT) for sweep in sweeps):

@@ -88,6 +88,20 @@ class SweepQuerySet(models.QuerySet["Sweep"]):
     def newest_finished(self, tier: str) -> "Sweep | None":
         return self.filter(tier=tier, finished_at__isnull=False).order_by("-id").first()
 
+    def measure(self) -> None:
+        """Note of these passes, where they are whole, how long the whole one before was ago."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                UPDATE markets_sweep AS sweep SET since_last = started_at - (
+                    SELECT max(started_at) FROM markets_sweep AS before
+                    WHERE before.tier = sweep.tier AND before.complete AND before.skipped = '{}'
+                        AND before.started_at < sweep.started_at)
+                WHERE id = ANY(%s) AND complete AND skipped = '{}'
+                """,
+                [list(self.values_list("pk", flat=True))],
+            )
+
     def newest_complete(self, tier: str) -> "Sweep | None":
         return self.filter(tier=tier, complete=True).first()
 

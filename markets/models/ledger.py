@@ -1,7 +1,7 @@
 """The recorder's account of itself: what it did, what it saw, what it keeps and where."""
 
 from bisect import bisect_right
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import accumulate
 
 from django.contrib.postgres.fields import ArrayField
@@ -100,6 +100,9 @@ class Sweep(models.Model):
         help_text="Of each page: seconds since 1970, markets, first ticker.",
     )
     cursor = models.TextField(blank=True, help_text="Where an unfinished pass goes on.")
+    since_last = models.DurationField(
+        null=True, blank=True, help_text="Of a whole pass: since the whole one before it began."
+    )
 
     objects = SweepQuerySet.as_manager()
 
@@ -107,12 +110,21 @@ class Sweep(models.Model):
         ordering = ["-started_at"]
         indexes = [
             models.Index(F("tier"), F("started_at").desc(), name="sweep_tier_started"),
-            # Coverage reads nearly all of a day's passes: from the index alone, where they are
-            # whole.
+            # Coverage wants of a day's whole passes those before which there was a silence, from
+            # an index alone: the second has the few of them after a silence of any length that
+            # counts at the usual interval.
             models.Index(
                 fields=["tier", "started_at"],
+                include=["since_last"],
                 condition=Q(complete=True, skipped=[]),
                 name="sweep_whole",
+            ),
+            models.Index(
+                fields=["tier", "started_at"],
+                include=["since_last"],
+                condition=Q(complete=True, skipped=[])
+                & (Q(since_last=None) | Q(since_last__gt=timedelta(seconds=10))),
+                name="sweep_late",
             ),
         ]
 

@@ -402,7 +402,9 @@ LEDGERS = st.fixed_dictionaries(
         "passes": st.lists(st.tuples(st.sampled_from(["hot", "universe"]), SECONDS), max_size=8),
         "heard": st.lists(st.tuples(SECONDS, st.sampled_from(["", FAILED, None])), max_size=8),
         "closures": SPANS,
-        "hot": SPANS,
+        "hot": SPANS | st.just({(-5000, 5000)}),
+        # How many passes had been entered when it was noted how late each of them was.
+        "measured": st.integers(0, 8),
         "statuses": st.dictionaries(SECONDS, st.sampled_from(["active", "inactive"]), max_size=3),
         "close": SECONDS,
     }
@@ -410,8 +412,10 @@ LEDGERS = st.fixed_dictionaries(
 
 
 def enter(ledger: dict[str, Any], market: Market) -> None:
-    for tier, second in ledger["passes"]:
+    for n, (tier, second) in enumerate(ledger["passes"], start=1):
         a_pass(tier, at(second))
+        if n == ledger["measured"]:
+            Sweep.objects.measure()
     for second, error in ledger["heard"]:
         finished = None if error is None else at(second + 1)
         baker.make(Poll, started_at=at(second), finished_at=finished, error=error or "")

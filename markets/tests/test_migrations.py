@@ -11,6 +11,7 @@ from markets.querysets import snapshot_id
 
 BEFORE_PIECES = ("markets", "0003_history")
 PIECES = ("markets", "0004_daily_pieces")
+LATE_PASSES = ("markets", "0005_late_passes")
 LONG_AGO = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -94,3 +95,14 @@ def test_a_new_installation_has_its_days(empty_schema):
             "SELECT count(*) FROM pg_inherits WHERE inhparent = 'markets_rawpayload'::regclass"
         )
         assert cursor.fetchone() == (10,)  # yesterday, today, a week ahead, and the default
+
+
+def test_what_is_on_record_says_how_late_each_whole_pass_was(empty_schema):
+    sweeps = migrated(PIECES).get_model("markets", "Sweep").objects
+    for second, skipped in ((0, []), (5, []), (10, ["KXA-1"]), (35, [])):
+        for tier in ("hot", "universe"):
+            at = LONG_AGO + timedelta(seconds=second)
+            sweeps.create(tier=tier, started_at=at, complete=True, skipped=skipped)
+    sweeps = migrated(LATE_PASSES).get_model("markets", "Sweep").objects
+    late = sweeps.filter(tier="hot").order_by("started_at").values_list("since_last", flat=True)
+    assert list(late) == [None, timedelta(seconds=5), None, timedelta(seconds=30)]

@@ -144,6 +144,16 @@ def test_a_hot_market_is_observed_while_the_universe_rests(exchange, settings):
     assert {request.url.path for request in exchange.asked} == {"/trade-api/v2/markets"}
 
 
+def test_each_whole_pass_says_how_long_ago_the_one_before_was(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)  # which puts the passes before it back by an hour
+    first = Sweep.objects.get(tier=Tier.UNIVERSE)
+    assert first.since_last is None
+    tick(exchange)
+    second = Sweep.objects.newest(Tier.UNIVERSE)
+    assert timedelta(hours=1) <= second.since_last < timedelta(hours=1, minutes=1)
+
+
 def test_the_hot_list_is_the_most_traded_and_whatever_is_watched(exchange, settings):
     settings.HOT_MARKETS = 1
     exchange.list("KXA-1-X")
