@@ -258,19 +258,19 @@ def _late(
                 SELECT since, started_at AS next FROM block JOIN markets_sweep
                     ON tier = %(tier)s AND complete AND skipped = '{}'
                     AND started_at > since AND started_at < until
-                    AND (since_last IS NULL OR since_last > %(least)s)
+                    AND (since_last IS NULL OR since_last > %(least)s * interval '1 second')
                 UNION ALL SELECT since, until FROM block
             )
             SELECT at, next FROM late CROSS JOIN LATERAL (
                 SELECT coalesce(max(started_at), since) AS at FROM markets_sweep
                 WHERE tier = %(tier)s AND complete AND skipped = '{}'
                     AND started_at > since AND started_at < next
-            ) AS before WHERE next - at > %(least)s
+            ) AS before WHERE next - at > %(least)s * interval '1 second'
             """,
             {
                 "since": [block.start for block in blocks],
                 "until": [block.end for block in blocks],
-                "least": least,
+                "least": least.total_seconds(),
                 "tier": tier,
             },
         )
@@ -309,7 +309,7 @@ def _apart(
                         AND CASE WHEN %(skipping)s THEN skipped <> '{}'
                             AND NOT skipped && %(names)s ELSE skipped = '{}' END
                 ) AS passes
-            ) AS silences WHERE next - at > %(least)s
+            ) AS silences WHERE next - at > %(least)s * interval '1 second'
             """,
             {
                 "since": [block.start for block in blocks],
@@ -317,7 +317,7 @@ def _apart(
                 "proof": "{"
                 + ",".join(f"[{s.isoformat()},{e.isoformat()})" for s, e in proof)
                 + "}",
-                "least": least,
+                "least": least.total_seconds(),
                 "tier": tier,
                 "names": list(unless_skipped or ()),
                 "skipping": unless_skipped is not None,

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -376,11 +377,11 @@ MEANINGS = {
 }
 
 
-def spread(row: dict[str, str]) -> Decimal:
+def spread(row: dict[str, Any]) -> Decimal:
     return Decimal(row["yes_ask"]) - Decimal(row["yes_bid"])
 
 
-def mid(row: dict[str, str]) -> Decimal | None:
+def mid(row: dict[str, Any]) -> Decimal | None:
     if row["yes_bid"] is None or row["yes_ask"] is None:
         return None
     return (Decimal(row["yes_bid"]) + Decimal(row["yes_ask"])) / 2
