@@ -57,17 +57,18 @@ setup: $(VENV)/.dev assets ## Install everything for developing, and the pre-com
 demo: $(VENV)/.runtime assets ## The whole site on simulated data (LIVE=1: the real exchange; PORT, DEMO_SECONDS)
 	@exec $(PY) -m kalshi_insights.demo
 
-# Those of the whole system mostly wait, so the others run meanwhile, in two halves.
+# Those of the whole system mostly wait, so the others run meanwhile, in two parts.
 LANE = $(PY) -m pytest -p no:cacheprovider
+PART = backtests or browser
 test: $(VENV)/.dev assets ## Run the tests (ARGS="-k name" for some)
 	@if [ -n "$(ARGS)" ]; then exec $(PY) -m pytest -m "not faults" $(ARGS); fi; \
 	mkdir -p var; logs=$$(mktemp -d var/tests.XXXXXX); \
 	$(LANE) -m "system and not faults" >"$$logs/system" 2>&1 & system=$$!; \
-	$(LANE) -m "not system and not faults" backtests/tests >"$$logs/backtests" 2>&1 & backtests=$$!; \
-	trap 'kill $$system $$backtests; wait $$system $$backtests; rm -rf "$$logs"; exit 130' INT TERM; \
-	$(PY) -m pytest -m "not system and not faults" markets/tests tests; code=$$?; \
-	wait $$backtests || code=$$?; wait $$system || code=$$?; \
-	cat "$$logs/backtests" "$$logs/system"; rm -rf "$$logs"; exit $$code
+	$(LANE) -m "not system and not faults" -k "$(PART)" >"$$logs/part" 2>&1 & part=$$!; \
+	trap 'kill $$system $$part; wait $$system $$part; rm -rf "$$logs"; exit 130' INT TERM; \
+	$(PY) -m pytest -m "not system and not faults" -k "not ($(PART))"; code=$$?; \
+	wait $$part || code=$$?; wait $$system || code=$$?; \
+	cat "$$logs/part" "$$logs/system"; rm -rf "$$logs"; exit $$code
 
 faults: $(VENV)/.dev assets ## Run the fault cases at full length
 	@$(PY) -m pytest -m faults $(ARGS)
