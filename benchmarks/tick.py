@@ -23,8 +23,10 @@ HOT = 2_000
 SPEED = 5
 TICKS = 60
 INTERVAL = 5 / SPEED
+RATE = 60 * SPEED
 HURRIED = {
     "HOT_MARKETS": HOT,
+    "KALSHI_RATE": RATE,
     "POLL_INTERVAL": INTERVAL,
     "UNIVERSE_INTERVAL": 30 / SPEED,
 }
@@ -33,7 +35,7 @@ HURRIED = {
 def main() -> None:
     measure.migrate()
     with simulated(markets=MARKETS, speed=SPEED) as url, override_settings(**HURRIED):
-        bucket = TokenBucket.from_url(settings.REDIS_URL, rate=60 * SPEED)
+        bucket = TokenBucket.from_url(settings.REDIS_URL, rate=RATE)
         with KalshiClient(url, bucket=bucket) as client, KalshiClient(url) as idle:
             until_up(client)
             warm_up(client)

@@ -6,6 +6,7 @@ unset, `kalshi_insights.embedded` starts the real thing and sets them before Dja
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,17 +32,16 @@ def _required(name: str) -> str:
     return value
 
 
-def _service(name: str, *schemes: str) -> str:
-    """An address with these schemes; what is wrong with it is said without its password."""
+def _service(name: str, *schemes: str, read: Callable[[str], Any]) -> Any:
+    """What is read of an address, of which no more is said than its variable."""
     value = _required(name)
-    try:
-        known = urlsplit(value).scheme in schemes and urlsplit(value).port != 0
-    except ValueError:
-        known = False
-    if not known:
+    if value.partition("://")[0] not in schemes:
         among = ", ".join(f"{scheme}://" for scheme in schemes)
         raise ImproperlyConfigured(f"{name} must be an address that begins with one of {among}.")
-    return value
+    try:
+        return read(value)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be an address that can be read.") from None
 
 
 def _number(name: str, default: float, *, least: float, most: float) -> float:
@@ -223,14 +223,16 @@ TEMPLATES = [
 
 DATABASES: dict[str, Any] = {
     "default": {
-        **env.db_url_config(_service("DATABASE_URL", "postgres", "postgresql")),
+        **_service("DATABASE_URL", "postgres", "postgresql", read=env.db_url_config),
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = _service("REDIS_URL", "redis", "rediss", "unix")
+REDIS_URL = _required("REDIS_URL")
+# As redis-py reads it.
+_service("REDIS_URL", "redis", "rediss", "unix", read=lambda address: urlsplit(address).port)
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
 }

@@ -136,7 +136,8 @@ class OfDays(OfMarkets):
             queryset = queryset.filter(market__in=list(found.values_list("pk", flat=True)))
         if not search_term or not self.indexed_by_market:
             newest = Market.objects.aggregate(at=Max("quoted_at"))["at"]
-            queryset = queryset.filter(timestamp__gt=newest - self.RECENT) if newest else queryset
+            since = newest - self.RECENT if newest else None
+            queryset = queryset.filter(timestamp__gt=since) if since else queryset.none()
         return queryset, False
 
 

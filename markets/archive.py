@@ -47,8 +47,9 @@ def maintain(*, now: datetime) -> Report:
         _let_go(piece, now=now, report=report)
     until = time.monotonic() + ARRANGING
     for piece in unarranged(now):
-        if time.monotonic() < until:
-            _arrange(piece, report=report)
+        if time.monotonic() >= until:
+            break
+        _arrange(piece, report=report)
     return report
 
 

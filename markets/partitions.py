@@ -8,7 +8,8 @@ up nobody before it is his turn.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
@@ -68,7 +69,10 @@ def pieces(table: str) -> list[Piece]:
     """The days that a table has, oldest first."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass",
+            """
+            SELECT relname FROM pg_inherits JOIN pg_class AS piece ON piece.oid = inhrelid
+            WHERE inhparent = %s::regclass
+            """,
             [table],
         )
         days = [name.rpartition("_")[2] for (name,) in cursor.fetchall()]
@@ -161,26 +165,47 @@ def arrange(piece: Piece) -> None:
     Others go on meanwhile. Raises Busy, also where they have written to that very day.
     """
     new = f"{piece.name}_new"
-    try:
-        count = _copy_in_order(piece, new)
-        _patiently(lambda: _refer(new))
-        with connection.cursor() as cursor:
-            cursor.execute(f"ALTER TABLE {new} VALIDATE CONSTRAINT market")
-        with transaction.atomic():
-            _patiently(lambda: _lock(f"{piece.name} IN SHARE MODE"))
-            # Rows are added and never changed: as many are the same ones.
-            if rows(piece) != count:
-                raise Busy
-            _patiently(lambda: _replace(piece, new))
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP TABLE IF EXISTS {new}")
+    with _alone("arrange"):
+        _discard(new)  # what one who was killed has left
+        try:
+            count = _copy_in_order(piece, new)
+            _patiently(lambda: _refer(new))
+            with connection.cursor() as cursor:
+                cursor.execute(f"ALTER TABLE {new} VALIDATE CONSTRAINT market")
+            _exchange(piece, new, count=count)
+        except Busy:
+            _discard(new)
+            raise
+
+
+@contextmanager
+def _alone(what: str) -> Iterator[None]:
+    """One process at a time; raises Busy where another one is at it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [what])
+        if not cursor.fetchone()[0]:
+            raise Busy
+        try:
+            yield
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(hashtext(%s))", [what])
+
+
+def _discard(name: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s)", [name])
+        if cursor.fetchone()[0]:
+            _patiently(lambda: _drop_new(name))
+
+
+def _drop_new(name: str) -> None:
+    with connection.cursor() as cursor:
+        _lock(f"{name}, {REFERENCED} IN ACCESS EXCLUSIVE MODE")
+        cursor.execute(f"DROP TABLE {name}")
 
 
 def _copy_in_order(piece: Piece, new: str) -> int:
-    start, end = piece.span
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS {new}")  # of one who was killed
         cursor.execute(f"CREATE TABLE {new} (LIKE {piece.table} INCLUDING ALL)")
         cursor.execute(
             f"INSERT INTO {new} SELECT * FROM {piece.name} ORDER BY market_id, timestamp"
@@ -189,7 +214,7 @@ def _copy_in_order(piece: Piece, new: str) -> int:
         # So that nothing is looked through again while others wait for the exchange.
         cursor.execute(
             f"ALTER TABLE {new} ADD CONSTRAINT day CHECK (timestamp >= %s AND timestamp < %s)",
-            [start, end],
+            piece.span,
         )
         cursor.execute(f"ALTER TABLE {new} CLUSTER ON {_index_by_market(new)}")
         cursor.execute(f"ANALYZE {new}")
@@ -219,9 +244,19 @@ def _index_by_market(name: str) -> str:
     return found
 
 
+def _exchange(piece: Piece, new: str, *, count: int) -> None:
+    with transaction.atomic():
+        _patiently(lambda: _lock(f"{piece.name} IN SHARE MODE"))
+        # Rows are added and never changed: as many are the same ones.
+        if rows(piece) != count:
+            raise Busy
+        _patiently(lambda: _replace(piece, new))
+
+
 def _replace(piece: Piece, new: str) -> None:
     with connection.cursor() as cursor:
-        _lock(f"{REFERENCED} IN SHARE ROW EXCLUSIVE MODE")
+        # Whose triggers for a reference are taken away and made anew.
+        _lock(f"{new}, {REFERENCED} IN ACCESS EXCLUSIVE MODE")
         _drop(piece)
         cursor.execute(f"ALTER TABLE {new} RENAME TO {piece.name}")
         _attach_table(cursor, piece)

@@ -8,7 +8,16 @@ import yaml
 from kalshi_insights.embedded import BASE_DIR
 
 COMPOSE = (BASE_DIR / "docker-compose.yml").read_text()
-READERS = {"_required", "_service", "_number", "_flag", "_choice", "_http_url", "_rate", "_origins"}
+READERS = {
+    "_required",
+    "_service",
+    "_number",
+    "_flag",
+    "_choice",
+    "_http_url",
+    "_rate",
+    "_origins",
+}
 
 
 def names_in_settings() -> set[str]:

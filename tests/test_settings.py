@@ -59,6 +59,12 @@ def test_where_nothing_is_wrong_it_starts(monkeypatch):
     assert runpy.run_path(str(SETTINGS))["POLL_INTERVAL"]
 
 
+def test_a_password_may_have_signs_that_mean_something_in_addresses(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgres://user:pa#ss[word@localhost:5432/kalshi")
+    database = runpy.run_path(str(SETTINGS))["DATABASES"]["default"]
+    assert (database["PASSWORD"], database["PORT"]) == ("pa#ss[word", 5432)
+
+
 @pytest.mark.parametrize("environment", ["development", "production"])
 def test_a_traceback_in_the_log_does_not_show_what_variables_hold(monkeypatch, environment):
     monkeypatch.setenv("ENVIRONMENT", environment)

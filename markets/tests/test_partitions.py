@@ -12,7 +12,7 @@ from django.urls import reverse
 from model_bakery import baker
 
 from markets import archive, partitions
-from markets.models import ArchivedDay, MarketSnapshot, OrderBookSnapshot, RawPayload
+from markets.models import ArchivedDay, Market, MarketSnapshot, OrderBookSnapshot, RawPayload
 from markets.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Busy, Piece
 from markets.querysets import snapshot_id
 from markets.tests.making import a_market, a_snapshot
@@ -187,7 +187,7 @@ class TestArranging:
         assert archive.maintain(now=an_hour_later).arranged == [THAT_DAY]
         assert archive.maintain(now=an_hour_later).arranged == []
 
-    def test_a_day_put_in_order_takes_rows_that_come_late_and_can_be_dropped(self, tmp_path):
+    def test_a_day_put_in_order_takes_rows_that_come_late_and_can_be_dropped(self):
         market = observed(LONG_AGO)
         archive.maintain(now=NOW)
         a_snapshot(market, LONG_AGO - timedelta(hours=1)).save()
@@ -198,7 +198,9 @@ class TestArranging:
     def test_what_one_who_was_killed_has_left_is_in_nobodys_way(self):
         observed(LONG_AGO)
         with connection.cursor() as cursor:
-            cursor.execute(f"CREATE TABLE {THAT_DAY.name}_new (half_done text)")
+            cursor.execute(
+                f"CREATE TABLE {THAT_DAY.name}_new (market_id bigint REFERENCES markets_market)"
+            )
         assert archive.maintain(now=NOW).arranged == [THAT_DAY]
         assert in_the_piece(THAT_DAY) == 3
 
@@ -336,13 +338,13 @@ def writing(market, *, begun, go_on, at):
 
 
 @contextmanager
-def a_reader():
-    """Somebody in the middle of a transaction that has read snapshots."""
+def a_reader(model=MarketSnapshot):
+    """Somebody in the middle of a transaction that has read rows of this model."""
     reading, done = threading.Event(), threading.Event()
 
     def read():
         with transaction.atomic():
-            MarketSnapshot.objects.count()
+            model.objects.count()
             reading.set()
             done.wait(10)
         connection.close()
@@ -484,12 +486,26 @@ class TestBesideAWriter:
         assert archive.maintain(now=NOW).arranged == [THAT_DAY]
         assert in_the_piece(THAT_DAY) == 4
 
-    def test_a_day_that_is_read_all_the_while_is_arranged_the_next_time(self, market, monkeypatch):
+    @pytest.mark.parametrize("model", [MarketSnapshot, Market])
+    def test_a_day_that_is_read_all_the_while_is_arranged_the_next_time(
+        self, market, monkeypatch, model
+    ):
         partitions.make(SNAPSHOTS, [THAT_DAY.day])
         monkeypatch.setattr(partitions, "PATIENCE", 0.1)
         before = as_they_lie(THAT_DAY)
-        with a_reader():
+        with a_reader(model):
             report = archive.maintain(now=NOW)
         assert (report.arranged, report.busy) == ([], [THAT_DAY])
         assert as_they_lie(THAT_DAY) == before
+        assert archive.maintain(now=NOW).arranged == [THAT_DAY]
+
+    def test_a_second_one_leaves_the_days_to_the_first(self, market):
+        partitions.make(SNAPSHOTS, [THAT_DAY.day])
+        first = connection.copy()
+        try:
+            with first.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_lock(hashtext('arrange'))")
+            assert archive.maintain(now=NOW).busy == [THAT_DAY]
+        finally:
+            first.close()
         assert archive.maintain(now=NOW).arranged == [THAT_DAY]
