@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 from django.db import connection, models
+from django.db.backends.utils import CursorWrapper
 from django.db.models import F, Q
 from django.db.models.functions import Cast
 
@@ -495,6 +496,19 @@ class MarketQuerySet(models.QuerySet["Market"]):
         return dict(counted.annotate(count=models.Count("pk")))
 
 
+def _stage(
+    cursor: CursorWrapper, observations: Sequence[Observation], source: str, *, keep_payloads: bool
+) -> None:
+    cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS staging ({STAGING}) ON COMMIT DELETE ROWS")
+    with cursor.copy(f"COPY staging ({', '.join(STAGED)}) FROM STDIN") as copy:
+        for seen in observations:
+            # The digits as they are: COPY spends as long on writing out a UUID as we on
+            # making it.
+            id = snapshot_id(seen.market_id, seen.timestamp, source, None).hex
+            payload = bytes(seen.payload).decode() if keep_payloads else None
+            copy.write_row((id, *seen[:2], *seen.quote, *seen[3:7], payload))
+
+
 class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
     def record(
         self,
@@ -513,16 +527,7 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         if not observations:
             return 0
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"CREATE TEMP TABLE IF NOT EXISTS staging ({STAGING}) ON COMMIT DELETE ROWS"
-            )
-            with cursor.copy(f"COPY staging ({', '.join(STAGED)}) FROM STDIN") as copy:
-                for seen in observations:
-                    # The digits as they are: COPY spends as long on writing out a UUID as we on
-                    # making it.
-                    id = snapshot_id(seen.market_id, seen.timestamp, source, None).hex
-                    payload = bytes(seen.payload).decode() if keep_payloads else None
-                    copy.write_row((id, *seen[:2], *seen.quote, *seen[3:7], payload))
+            _stage(cursor, observations, source, keep_payloads=keep_payloads)
             cursor.execute(
                 f"""
                 INSERT INTO markets_marketsnapshot

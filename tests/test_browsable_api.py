@@ -1,25 +1,20 @@
 """The API in a browser: every address is a page, with a form for what it can be asked."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.test import Client
-from playwright.sync_api import ConsoleMessage, Page, expect
+from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from backtests.models import BacktestResult
 from backtests.tests.making import a_backtest, a_fill, a_recorded_day, a_user
 from markets.models import Market
 from markets.tests.making import a_market, a_run, a_snapshot
+from tests.pages import MARKS
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("ignore:No directory at"),
-    # pytest-base-url's own way of making a fixture.
-    pytest.mark.filterwarnings("ignore:Session-scoped fixtures defined as instance methods"),
-]
+pytestmark = MARKS
 
 NOW = datetime.now(UTC)
 
@@ -27,21 +22,6 @@ NOW = datetime.now(UTC)
 @pytest.fixture
 def api(live_server: LiveServer) -> str:
     return f"{live_server.url}/api/v1"
-
-
-@pytest.fixture
-def clean(page: Page) -> Iterator[Page]:
-    """A page that must end without a complaint on its console; broken content policy is one."""
-    complaints: list[str] = []
-
-    def hear(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            complaints.append(message.text)
-
-    page.on("console", hear)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    yield page
-    assert complaints == []
 
 
 @pytest.fixture

@@ -166,22 +166,12 @@ def test_the_hot_list_is_the_most_traded_and_whatever_is_watched(exchange, setti
     assert sorted(Market.objects.hot_tickers()) == ["KXA-1-Y", "KXA-1-Z"]
 
 
-def test_a_market_near_its_close_counts_tenfold_for_the_hot_list(exchange, settings):
+@pytest.mark.parametrize(("far", "near"), [("400.00", "50.00"), ("0.00", "0.00")])
+def test_a_market_near_its_close_counts_tenfold_for_the_hot_list(exchange, settings, far, near):
     settings.HOT_MARKETS = 1
     soon = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
-    exchange.list("KXA-1-X", volume_24h_fp="400.00")
-    exchange.list("KXA-1-Y", close_time=soon, volume_24h_fp="50.00")
-    tick(exchange)
-    assert Market.objects.hot_tickers() == ["KXA-1-Y"]
-
-
-def test_a_market_near_its_close_is_hot_before_others_of_which_nothing_is_traded(
-    exchange, settings
-):
-    settings.HOT_MARKETS = 1
-    soon = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
-    exchange.list("KXA-1-X", volume_24h_fp="0.00")
-    exchange.list("KXA-1-Y", close_time=soon, volume_24h_fp="0.00")
+    exchange.list("KXA-1-X", volume_24h_fp=far)
+    exchange.list("KXA-1-Y", close_time=soon, volume_24h_fp=near)
     tick(exchange)
     assert Market.objects.hot_tickers() == ["KXA-1-Y"]
 
