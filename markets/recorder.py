@@ -9,7 +9,7 @@ and a killed one leaves nothing half written.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import structlog
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from markets.books import SeenBook
 from markets.freshness import percentiles
@@ -77,13 +77,19 @@ def recorder_lock() -> Iterator[bool]:
     """Whether this process is the only recorder, for as long as the block runs.
 
     The lock lives on a connection of its own: a session's lock is re-entrant and would leak
-    through a pooled or shared one. It dies with the process, however that ends.
+    through a pooled or shared one. It dies with the process, however that ends; but the server
+    comes to the end of a closed connection in its own time, so the lock is given back first.
     """
     own = connection.copy()
     try:
         with own.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [RECORDER_LOCK])
-            yield cursor.fetchone()[0]
+            alone = cursor.fetchone()[0]
+            yield alone
+            # A database that went away in the meantime has freed it already.
+            with suppress(DatabaseError):
+                if alone:
+                    cursor.execute("SELECT pg_advisory_unlock(%s)", [RECORDER_LOCK])
     finally:
         own.close()
 

@@ -1,3 +1,4 @@
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -5,9 +6,10 @@ import httpx
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.backends.postgresql.base import DatabaseWrapper
 
 from markets.models import Event, Market, MarketSnapshot, Poll, Series, Sweep, Tier
-from markets.recorder import RECORDER_LOCK, hot_size, record_tick
+from markets.recorder import hot_size, record_tick, recorder_lock
 from markets.reference import refresh_series
 from markets.tests.exchange import Exchange
 
@@ -285,13 +287,19 @@ def test_a_change_of_an_events_sources_is_written(exchange):
 
 
 def test_a_second_recorder_stands_aside(exchange):
-    own = connection.copy()
-    with own.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", [RECORDER_LOCK])
-        with exchange.client() as client:
-            assert record_tick(client, interval=INTERVAL) is None
-    own.close()
+    with recorder_lock() as alone, exchange.client() as client:
+        assert alone
+        assert record_tick(client, interval=INTERVAL) is None
     assert Poll.objects.count() == 0
+
+
+def test_the_recorders_place_is_free_before_the_server_notices_that_its_holder_left(monkeypatch):
+    with ExitStack() as later, monkeypatch.context() as patched:
+        patched.setattr(DatabaseWrapper, "close", lambda own: later.callback(own.connection.close))
+        with recorder_lock() as alone:
+            assert alone
+        with recorder_lock() as alone:
+            assert alone
 
 
 def test_a_slot_is_claimed_once(exchange):
