@@ -8,11 +8,12 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from django.test.utils import override_settings
 
 from kalshi_insights import embedded
 
@@ -28,6 +29,13 @@ ENVIRONMENT = {
     "KALSHI_PRIVATE_KEY_PATH": "",
 }
 NOWHERE = {"DATABASE_URL": "postgres://127.0.0.1:9/none", "REDIS_URL": "redis://127.0.0.1:9/0"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords() -> Iterator[None]:
+    """Hashing slowly protects real users; for a test's it is a third of a second each."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

@@ -55,7 +55,7 @@ def a_fill(result: BacktestResult, number: int = 1, **values: Any) -> BacktestEx
 
 
 def a_user(name: str = "ada", **values: Any) -> User:
-    return User.objects.create_user(name, password="only for tests", **values)
+    return User.objects.create_user(name, **values)
 
 
 def a_recorded_day(ticker: str = "KXRAIN-26NOV21", *, hours: int = 6) -> Market:
