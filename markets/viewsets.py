@@ -136,6 +136,10 @@ def unknown_then(noun: str, name: str) -> Never:
     raise NotFound(f"Nothing was known of the {noun} {name} then.")
 
 
+def is_snapshot(name: str) -> bool:
+    return re.fullmatch(UUID_FORM, name) is not None
+
+
 def snapshot(id: str) -> Response:
     found = MarketSnapshot.objects.by_id(UUID(id))
     return Response(SnapshotSerializer(found or missing("snapshot", id)).data)
@@ -237,7 +241,13 @@ class MarketViewSet(Noun, MarketHistory):
     serializer_class = MarketSerializer
     filterset_class = MarketListFilter
     then_filter = MarketsThenFilter
-    list_form = single_form = ThenForm
+    list_form: type[Form] | None = ThenForm
+    single_form: type[Form] | None = ThenForm
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if is_snapshot(kwargs.get("ticker", "")):
+            self.single_form = None  # it is of one instant already
+        super().initial(request, *args, **kwargs)
 
     @extend_schema(parameters=[LIST_AS_OF], responses=MarketSerializer(many=True))
     def list(self, request: Request) -> Response:
@@ -267,7 +277,7 @@ class MarketViewSet(Noun, MarketHistory):
     )
     def retrieve(self, request: Request, ticker: str) -> HttpResponseBase:
         """One market. A snapshot's id in the ticker's place answers with that snapshot."""
-        if re.fullmatch(UUID_FORM, ticker):
+        if is_snapshot(ticker):
             return snapshot(ticker)
         at = asked(ThenForm, request).cleaned_data["as_of"]
         market = self.get_object()

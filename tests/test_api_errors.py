@@ -155,6 +155,12 @@ def test_a_body_that_is_no_json_is_refused_without_the_parsers_words(member, bod
     assert error(response)["message"] == "The body is not the JSON that it should be."
 
 
+@pytest.mark.parametrize("opened", ["[", '{"a":'])
+def test_a_body_nested_too_deeply_is_no_json_that_anybody_reads(member, opened):
+    response = member.post("/api/v1/writable/", opened * 100_000, content_type="application/json")
+    assert (response.status_code, error(response)["code"]) == (400, "parse_error")
+
+
 def test_another_media_type_is_refused(member):
     response = member.post("/api/v1/writable/", "a=1", content_type="text/plain")
     assert (response.status_code, error(response)["code"]) == (415, "unsupported_media_type")

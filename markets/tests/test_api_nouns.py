@@ -178,6 +178,15 @@ def test_a_snapshot_is_found_by_its_id_in_two_places(client):
     assert client.get(f"{API}/markets/{str(made.id).upper()}/").json() == found
 
 
+@pytest.mark.parametrize("query", ["as_of=banana", "as_of=2026-11-20T12:00:00Z", "unheard=of"])
+def test_a_snapshot_in_a_markets_place_takes_no_parameter(client, query):
+    snapshot = a_snapshot(a_market("A"), datetime.now(UTC))
+    snapshot.save()
+    response = client.get(f"{API}/markets/{snapshot.id}/?{query}")
+    assert response.status_code == 400
+    assert list(response.json()["details"]) == [query.partition("=")[0]]
+
+
 def test_a_lookup_by_id_opens_the_partition_of_its_day_alone(django_assert_num_queries):
     made = a_snapshot(a_market("A"), datetime.now(UTC))
     made.save()
