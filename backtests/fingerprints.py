@@ -14,10 +14,14 @@ from backtests import strategies
 from backtests.quotes import Quotes, Universe
 
 HERE = Path(__file__).resolve().parent
-# What decides about a result, apart from the strategy.
-RULES = (
-    "quotes.py", "timelines.py", "loading.py", "execution.py", "ledger.py", "kernel.py",
-    "signals.py", "engine/*.py", "metrics/*.py", "strategies/base.py", "strategies/parameters.py",
+# What only asks for runs and shows them. Whatever else is there decides about a result.
+DOORS = {
+    "admin", "apps", "asking", "examples", "filters", "forms", "grids", "reads", "serializers",
+    "submitting", "tasks", "telling", "urls", "views", "viewsets",
+}  # fmt: skip
+BESIDE = (
+    "engine/*.py", "metrics/*.py", "strategies/base.py", "strategies/parameters.py",
+    "../markets/fees.py", "../markets/gaps.py", "../markets/revisions.py",
 )  # fmt: skip
 LIBRARIES = ("numpy", "numba", "backtrader")
 
@@ -36,14 +40,20 @@ def of_data(universe: Universe) -> dict[str, str]:
 
 def of_code(kind: strategies.Kind) -> dict[str, str]:
     """SHA-256 of the rules and of the strategy, and the versions of what computes."""
-    rules = sorted(path for pattern in RULES for path in HERE.glob(pattern))
     own = inspect.getsourcefile(kind)
     return {
-        "rules": _of_files([*rules, HERE.parent / "markets" / "fees.py"]),
+        "rules": _of_files(rules()),
         "strategy": _of_files([Path(own)] if own else []),
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
     }
+
+
+def rules() -> list[Path]:
+    """The files that decide about a result, apart from its strategy."""
+    own = (path for path in HERE.glob("*.py") if path.stem not in DOORS)
+    beside = (path for pattern in BESIDE for path in HERE.glob(pattern))
+    return sorted(path.resolve() for path in (*own, *beside))
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

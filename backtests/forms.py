@@ -90,6 +90,10 @@ class BacktestForm(forms.Form):
             f"params.{each}": _parameter(each, p) for each, p in self.kind.schema.items()
         }
         self.fields |= {field.name: _execution(field.name) for field in fields(Execution)}
+        # A box would take the word False for a tick.
+        for field_name, field in self.fields.items():
+            if field_name in asked and isinstance(field, forms.BooleanField):
+                self.initial[field_name] = field.to_python(asked[field_name])
 
     @property
     def told(self) -> dict[str, Any]:

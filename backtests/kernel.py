@@ -51,13 +51,13 @@ _ahead = compiled(execution.ahead)
 _on_grid = compiled(execution.on_grid)
 
 # The columns of a market's state: its book, the order on its way, the order that rests, and for
-# which target it was short of how much.
+# which target it was short of what.
 (
     SENT, LEFT, BID_TAKEN, ASK_TAKEN, POSITION, ENDED,
     BID, ASK, BID_SHOWN, ASK_SHOWN, LAST, VOLUME, TRADED, TRADABLE, SEEN, ROW, TERM,
     SENT_AT, SENT_SEEN, SENT_ORDER, SENT_SIDE, SENT_COUNT, SENT_LIMIT, FILLED_MEANWHILE,
     REST_ORDER, REST_SIDE, REST_LIMIT, REST_AHEAD, REST_OWED, RESERVED,
-    SHORT_OF, SHORT_FOR,
+    SHORT, SHORT_FOR,
     STATES,
 ) = range(33)  # fmt: skip
 
@@ -304,17 +304,16 @@ def _meet(run: Run, spot: Spot, state: Ints) -> None:
 def _decide(run: Run, spot: Spot, state: Ints) -> None:
     """Send what brings the market nearer to its target, one order at a time."""
     target = run.targets[spot.row]
-    if _is_short(run, state, target):
-        return
     missing = target * 100 - state[POSITION]
     if missing:
         side = 1 if missing > 0 else -1
         price = _wished(run.rules.make, side, abs(missing), state)
-        if price < 0:
-            return
         order = Order(run.figures[ORDERS], side, abs(missing), price)
+        if price < 0 or _is_short(run, spot, state, order):
+            return
         run.figures[ORDERS] += 1
-        state[SENT], state[SENT_ORDER], state[SHORT_FOR] = NEW, order.number, target
+        state[SENT], state[SENT_ORDER] = NEW, order.number
+        state[SHORT], state[SHORT_FOR] = NO_REASON, target
         state[SENT_SIDE], state[SENT_COUNT], state[SENT_LIMIT] = side, order.contracts, price
         state[FILLED_MEANWHILE] = 0
         _tell(run, spot, ORDER, order, 0, 0, NO_REASON)
@@ -328,12 +327,15 @@ def _decide(run: Run, spot: Spot, state: Ints) -> None:
 
 
 @compiled
-def _is_short(run: Run, state: Ints, target: int) -> bool:
-    """Whether an order for this target was refused and would be again."""
-    if target == state[SHORT_FOR] and _free(run, state) < state[SHORT_OF]:
+def _is_short(run: Run, spot: Spot, state: Ints, order: Order) -> bool:
+    """Whether an order for this target was refused, and this one would be again."""
+    if state[SHORT] == NO_REASON or run.targets[spot.row] != state[SHORT_FOR]:
+        return False
+    if state[SHORT] == POSITION_LIMIT:
         return True
-    state[SHORT_OF] = 0
-    return False
+    # The price may be another since.
+    need = _need(run, spot, state, order.side, order.contracts, order.price)
+    return bool(need > _free(run, state))
 
 
 @compiled
@@ -376,7 +378,7 @@ def _arrive(run: Run, spot: Spot, state: Ints) -> None:
     reason = _objection(run, spot.market, state, need)
     if reason:
         if reason in (FUNDS, POSITION_LIMIT):
-            state[SHORT_OF] = need if reason == FUNDS else FAR
+            state[SHORT] = reason
         _end_sent(run, spot, state, REFUSED, reason)
     elif run.rules.make:
         _rest(run, state, need)

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from django.db import connection, transaction
+from django.db.models import Q, QuerySet
 from numpy.typing import NDArray
 
 from backtests import timelines
@@ -32,10 +33,11 @@ from backtests.quotes import (
 )
 from backtests.timelines import Columns, Pauses, Told
 from markets import fees, gaps
-from markets.models import FeeChange, Market, MarketRevision, Status
+from markets.models import EventRevision, FeeChange, Market, MarketRevision, Status
 from markets.revisions import FeeTerms
 
 Tell = Callable[[float], None]
+R = TypeVar("R", MarketRevision, EventRevision)
 
 # PostgreSQL counts binary instants from 2000 on.
 SINCE_1970 = 946_684_800 * 1_000_000
@@ -64,14 +66,16 @@ COLUMNS = {
 SELECT = f"""
     SELECT market_id, {", ".join(f"array_agg({sql})" for sql, _ in COLUMNS.values())}
     FROM markets_marketsnapshot
-    WHERE market_id = ANY(%s) AND timestamp >= %s AND timestamp < %s GROUP BY market_id
+    WHERE market_id = ANY(%s) AND timestamp >= %s AND timestamp < %s AND recorded_at <= %s
+    GROUP BY market_id
 """
 TOGETHER = 100  # markets a statement
 ARRAY_HEAD = 20  # bytes: of an array of one dimension, before its elements
 KINDS = [np.dtype(kind) for _, kind in COLUMNS.values()]
 # A pause lasts from the run that heard of it until the one that heard of its end.
 PAUSES = """
-    SELECT start, "end" FROM markets_closure WHERE start < %(end)s AND "end" > %(start)s
+    SELECT start, "end" FROM markets_closure
+    WHERE start < %(end)s AND "end" > %(start)s AND known_at <= %(known_by)s
     UNION ALL
     SELECT at, until FROM (
         SELECT at, open, coalesce(lead(at) OVER (ORDER BY at), last) AS until FROM (
@@ -79,7 +83,7 @@ PAUSES = """
                 max(finished_at) OVER () AS last
             FROM (
                 SELECT finished_at, exchange_active AND trading_active AS open FROM markets_poll
-                WHERE finished_at IS NOT NULL AND started_at < %(end)s
+                WHERE finished_at <= %(known_by)s AND started_at < %(end)s
                     AND started_at >= %(start)s - interval '10 minutes'
             ) AS polls WHERE open IS NOT NULL WINDOW runs AS (ORDER BY finished_at)
         ) AS said WHERE open IS DISTINCT FROM before
@@ -88,7 +92,8 @@ PAUSES = """
 
 
 def load(selection: Selection, *, known_by: datetime, tell: Tell = lambda share: None) -> Universe:
-    """The universe of a run, of definitions and settlements recorded until `known_by`.
+    """The universe of a run, of what was recorded until `known_by`. What no revision holds of a
+    market (its words, its strikes, a waiver of its fees) is as it is on record now.
 
     A row stands for each book that was seen, at the instant at which it was known, and for each
     instant between at which trading ended, or its schedule was known to have changed; that one
@@ -101,7 +106,7 @@ def load(selection: Selection, *, known_by: datetime, tell: Tell = lambda share:
     expected = selection.count(ids)
     found: dict[int, Columns] = {}
     loaded = 0
-    for market_id, columns in _read(ids, selection):
+    for market_id, columns in _read(ids, selection, known_by):
         loaded += len(columns["at"])
         if len((chosen := _from(columns, selection.sources))["at"]):
             found[market_id] = timelines.in_order(chosen)
@@ -114,18 +119,22 @@ def load(selection: Selection, *, known_by: datetime, tell: Tell = lambda share:
 # --- quotes -------------------------------------------------------------------------------------
 
 
-def _read(ids: Sequence[int], selection: Selection) -> Iterator[tuple[int, Columns]]:
+def _read(
+    ids: Sequence[int], selection: Selection, known_by: datetime
+) -> Iterator[tuple[int, Columns]]:
     """Nothing is yielded while the connection copies: it can do nothing else meanwhile."""
     for start in range(0, len(ids), TOGETHER):
-        yield from _copied(ids[start : start + TOGETHER], selection)
+        yield from _copied(ids[start : start + TOGETHER], selection, known_by)
 
 
-def _copied(ids: Sequence[int], selection: Selection) -> list[tuple[int, Columns]]:
+def _copied(
+    ids: Sequence[int], selection: Selection, known_by: datetime
+) -> list[tuple[int, Columns]]:
     with transaction.atomic(), connection.cursor() as cursor:
         # Arrays that do not fit are spilled to disk, which takes half as long again.
         cursor.execute("SET LOCAL work_mem = '64MB'")
         # As literals: COPY takes no parameters.
-        select = cursor.mogrify(SELECT, [list(ids), selection.start, selection.end])
+        select = cursor.mogrify(SELECT, [list(ids), selection.start, selection.end, known_by])
         with cursor.copy(f"COPY ({select}) TO STDOUT (FORMAT binary)") as copy:
             copy.set_types(["int8", *("bytea" for _ in COLUMNS)])
             return [
@@ -150,10 +159,12 @@ def _from(columns: Columns, sources: str) -> Columns:
     return timelines.taken(columns, wanted)
 
 
-def _pauses(start: datetime, end: datetime) -> Pauses:
+def _pauses(selection: Selection, known_by: datetime) -> Pauses:
     """When the exchange had said that it would rest, and when it said that it did not trade."""
     with connection.cursor() as cursor:
-        cursor.execute(PAUSES, {"start": start, "end": end})
+        cursor.execute(
+            PAUSES, {"start": selection.start, "end": selection.end, "known_by": known_by}
+        )
         found = gaps.merged(cursor.fetchall())
     return Pauses.of([(microseconds(each.start), microseconds(each.end)) for each in found])
 
@@ -163,18 +174,23 @@ def _pauses(start: datetime, end: datetime) -> Pauses:
 
 def _universe(found: dict[int, Columns], selection: Selection, *, known_by: datetime) -> Universe:
     markets = list(Market.objects.filter(pk__in=found).with_event().order_by("pk"))
-    revisions: dict[int, list[MarketRevision]] = defaultdict(list)
-    told = MarketRevision.objects.filter(market__in=markets, recorded_at__lte=known_by)
-    for revision in told.order_by("known_at", "id").defer("raw_data"):
-        revisions[revision.market_id].append(revision)
-    pauses = _pauses(selection.start, selection.end)
-    tariffs = FeeChange.objects.schedule(markets, start=selection.start, end=selection.end)
+    recorded = Q(recorded_at__lte=known_by)
+    of_markets = MarketRevision.objects.filter(recorded, market__in=markets).defer("raw_data")
+    of_events = EventRevision.objects.filter(recorded, event__in={m.event_id for m in markets})
+    revisions, events = _by("market_id", of_markets), _by("event_id", of_events)
+    pauses = _pauses(selection, known_by)
+    tariffs = FeeChange.objects.filter(recorded).schedule(
+        markets, start=selection.start, end=selection.end
+    )
     end = microseconds(selection.end)
     rows: list[Columns] = []
     listings: list[Listing] = []
     for market in markets:
         known, quotes = revisions[market.pk], found.pop(market.pk)
-        listings.append(_listing(market, known, instant(int(quotes["at"][0]))))
+        first = instant(int(quotes["at"][0]))
+        listings.append(
+            _listing(market, _then(known, first), _then(events[market.event_id], first))
+        )
         rows.append(timelines.timeline(quotes, _told(market, known), pauses, end=end))
     return Universe(
         _quotes(rows),
@@ -182,6 +198,20 @@ def _universe(found: dict[int, Columns], selection: Selection, *, known_by: date
         [_settlement(revisions[market.pk]) for market in markets],
         [_terms(market, tariffs[market.pk]) for market in markets],
     )
+
+
+def _by(name: str, told: QuerySet[R]) -> dict[int, list[R]]:
+    """What was told of each, oldest first."""
+    found: dict[int, list[R]] = defaultdict(list)
+    for revision in told.order_by("known_at", "id"):
+        found[getattr(revision, name)].append(revision)
+    return found
+
+
+def _then(known: Sequence[R], at: datetime) -> R | None:
+    """The newest at an instant; where nothing was told yet, what was told first."""
+    newest = [each for each in known if each.known_at <= at][-1:] or known[:1]
+    return newest[0] if newest else None
 
 
 def _quotes(rows: Sequence[Columns]) -> Quotes:
@@ -213,21 +243,22 @@ def _instant(at: datetime | None) -> int:
     return MISSING if at is None else microseconds(at)
 
 
-def _listing(market: Market, known: Sequence[MarketRevision], at: datetime) -> Listing:
-    """As of its first quote; where nothing was told of it yet, as it was told first."""
-    then = [each for each in known if each.known_at <= at][-1:] or known[:1]
-    event = market.event
+def _listing(
+    market: Market, then: MarketRevision | None, event_then: EventRevision | None
+) -> Listing:
+    """As it was known then, as far as revisions tell; the rest as it is now."""
+    event, told = market.event, event_then or market.event
     return Listing(
         ticker=market.ticker,
         event=event.ticker,
         series=event.series.ticker,
         category=event.series.category,
-        title=": ".join(filter(None, (event.title or market.title, market.yes_sub_title))),
-        mutually_exclusive=bool(event.mutually_exclusive),
+        title=": ".join(filter(None, (told.title or market.title, market.yes_sub_title))),
+        mutually_exclusive=bool(told.mutually_exclusive),
         strike_type=market.strike_type,
         floor_strike=None if market.floor_strike is None else float(market.floor_strike),
         cap_strike=None if market.cap_strike is None else float(market.cap_strike),
-        grid=_grid(then[0].price_ranges if then else market.price_ranges),
+        grid=_grid((then or market).price_ranges),
     )
 
 

@@ -6,7 +6,7 @@ is a table of outcomes that somebody wrote into a strategy: that it goes by the 
 noted, and is no proof.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, pairwise
@@ -85,22 +85,30 @@ class Decisions:
         return self.lines[self.lines[:, AT] <= at]
 
 
-def check(
+def check(  # noqa: PLR0913
     kind: type[Signal] | type[Strategy],
     universe: Universe,
     *,
     parameters: Mapping[str, Any] | None = None,
     seed: int = 0,
     shown: int | None = None,
+    done: Callable[[float], None] = lambda share: None,
 ) -> Report:
     """Compare what a strategy decides on a universe and on others of the same past.
 
     `shown` is how many rows it is shown in all. The same seed finds the same. What the strategy
-    raises on the universe as it is, is raised.
+    raises on the universe as it is, is raised. `done` hears about which share of it is done,
+    before every run at least, and may raise to end it.
     """
-    trial = Trial(kind, parameters or {}, universe, np.random.default_rng(seed))
     rows = shown or (SHOWN if issubclass(kind, Signal) else SHOWN_STEP_BY_STEP)
     runs = min(MOST, max(FEWEST, rows // len(universe.quotes)))
+    trial = Trial(
+        kind,
+        parameters or {},
+        universe,
+        np.random.default_rng(seed),
+        tell=lambda ran: done(min(1.0, ran / runs)),
+    )
     verdict, evidence = trial.judged(runs)
     decided = trial.decide(trial.original)
     notes = tuple(trial.notes(decided))
@@ -116,11 +124,14 @@ class Trial:
         parameters: Mapping[str, Any],
         universe: Universe,
         rng: np.random.Generator,
+        *,
+        tell: Callable[[int], None],
     ) -> None:
         self.kind = kind
         self.parameters = parameters
         self.universe = universe
         self.rng = rng
+        self.tell = tell
         self.runs = 0
         last, places = int(universe.quotes.at[-1]), np.arange(len(universe.listings))
         self.original = Alternative(universe, last, places, "when it ran once more")
@@ -158,6 +169,7 @@ class Trial:
         yield f"It gains ${now:,.2f} here, and ${later:,.2f} one snapshot later."
 
     def decide(self, record: Alternative) -> Decisions:
+        self.tell(self.runs)
         self.runs += 1
         try:
             lines = self._lines(record.universe)
@@ -268,6 +280,7 @@ class Trial:
             Fills.PESSIMISTIC,
             cash=CASH,
             parameters=self.parameters,
+            progress=lambda rows: self.tell(self.runs),
         )
 
 

@@ -64,7 +64,7 @@ class Settlement(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """One market of a run: what was known of it from its first quote on."""
+    """One market of a run: its event as known from the first quote on, its strikes as on record."""
 
     ticker: str
     event: str
@@ -192,11 +192,11 @@ class Seen:
 
     @cached_property
     def mid(self) -> Floats:
-        return (self.bid + self.ask) / 2
+        return self._of_both(self.quotes.bid + self.quotes.ask, 2 * DOLLAR)
 
     @cached_property
     def spread(self) -> Floats:
-        return self.ask - self.bid
+        return self._of_both(self.quotes.ask - self.quotes.bid, DOLLAR)
 
     @cached_property
     def bid_size(self) -> Floats:
@@ -223,6 +223,12 @@ class Seen:
     @cached_property
     def tradable(self) -> Bools:
         return self.quotes.tradable
+
+    def _of_both(self, units: Ints, dollar: int) -> Floats:
+        """Divided once: so 15 and 20 cents are as far apart as a parameter of 0.05 says."""
+        quotes = self.quotes
+        unknown = (quotes.bid == MISSING) | (quotes.ask == MISSING)
+        return np.where(unknown, np.nan, units / dollar)
 
     def in_time(self, values: NDArray[N]) -> NDArray[N]:
         """One value for each row here, put into the order of `Quotes`."""
@@ -252,3 +258,8 @@ def parts_of(universe: Universe) -> Iterator[tuple[Ints, Seen]]:
 def known(values: Ints, unit: int) -> Floats:
     """In dollars or contracts, NaN where unknown."""
     return np.where(values == MISSING, np.nan, values / unit)
+
+
+def exact(values: Floats) -> Floats:
+    """To the billionth: what floats say of 0.08 - 0.07 is not the 0.01 it is compared with."""
+    return np.round(values, 9)

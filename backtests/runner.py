@@ -3,7 +3,7 @@
 import inspect
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,6 +27,7 @@ from markets import fees
 
 BEAT = 0.5  # seconds between two signs of life
 LOADED = 0.35  # the share of a run's progress that loading is
+RAN = 0.7  # its share before a check, where there is one
 LONGEST_ERROR = 1_000
 # Rows that a strategy is checked on for looking ahead: some ten seconds' worth.
 MOST_CHECKED, MOST_CHECKED_STEP_BY_STEP = 500_000, 20_000
@@ -134,19 +135,20 @@ class Found:
 def compute(asked: BacktestResult, *, tell: Tell = quietly) -> Found:
     """Run what a row asks for; stores nothing. Raises BadInput, and what the strategy raises."""
     trial = prepare(asked, tell=tell)
-    results = trial.results(lambda share, doing: tell(LOADED + (1 - LOADED) * share, doing))
+    ran = RAN if asked.check_lookahead else 1
+    results = trial.results(lambda share, doing: tell(LOADED + (ran - LOADED) * share, doing))
     columns = _columns(asked, trial, results)
     if asked.check_lookahead:
-        tell(1, "checking for looking ahead")
-        columns["lookahead"] = _checked(trial)
+        checking = part(tell, "checking for looking ahead", begun=ran, ended=1)
+        columns["lookahead"] = _checked(trial, checking)
     return Found(trial.universe, results.headline.outcome, trial.cash, columns)
 
 
-def _checked(trial: Trial) -> dict[str, str]:
+def _checked(trial: Trial, done: Callable[[float], None]) -> dict[str, str]:
     """Whether the strategy's decisions rest on the future, on a part of the markets if many."""
     most = MOST_CHECKED if trial.signal else MOST_CHECKED_STEP_BY_STEP
     shown = trial.universe.first_within(most)
-    report = lookahead.check(trial.kind, shown, parameters=trial.params)
+    report = lookahead.check(trial.kind, shown, parameters=trial.params, done=done)
     words = " ".join(report.sentences())
     if len(shown.listings) < len(trial.universe.listings):
         words = f"{words} Checked on {len(shown.listings):,} of the markets."

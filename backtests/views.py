@@ -142,4 +142,5 @@ def _again(result: BacktestResult) -> str:
     chosen = {"sources": result.sources, "engine": result.engine, "cash": f"{result.cash:.6f}"}
     chosen |= {"check_lookahead": "on"} if result.check_lookahead else {}
     words = {"strategy": result.strategy, **names, **times, **chosen, **params, **result.execution}
-    return urlencode({n: v for n, v in words.items() if v not in ("", None, False)})
+    # No and zero were chosen too: left out, they would be filled in with what is usual.
+    return urlencode({n: v for n, v in words.items() if v is not None and v != ""})

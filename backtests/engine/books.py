@@ -35,7 +35,7 @@ class Ticket:
     accumulated: int = 0
     reserved: int = 0
     reason: Reason = Reason.NONE  # why it ended, where it was not filled whole
-    need: int = 0  # what it was short of, where it was refused for that
+    refused: bool = False
     order: Any = None  # backtrader's, where the strategy sent one
 
 
@@ -119,6 +119,18 @@ class Book:
             self.ask_taken += count
         else:
             self.bid_taken += count
+
+    def give(self, side: int, limit: int, count: int) -> None:
+        """Use up what filled an order at rest: offers and trades fill one order, not all."""
+        if rules.crosses(side, limit, self.bid, self.ask):
+            self.take(side, min(count, self.offered(side)))
+        if (limit - self.last) * side >= 0:
+            self.traded = max(0, self.traded - count)
+
+    def rests(self, side: int, limit: int | None = None) -> int:
+        """How much of our own rests on a side, or at one price of it."""
+        ours = (each for each in self.resting if each.side == side)
+        return sum(each.left for each in ours if limit in (None, each.limit))
 
     def fits(self, price: int) -> bool:
         """An unknown grid refuses nothing."""

@@ -70,12 +70,6 @@ class Broker(bt.BrokerBase):
         ends = [(s.paid_at, m, s.value) for m, s in enumerate(universe.settlements) if s]
         self._settlements = deque(sorted(ends))
 
-    def open_feeds(self) -> list[Feed]:
-        """The feeds that will have a bar: backtrader stalls on one that never does."""
-        quotes = self.universe.quotes
-        two_sided = np.unique(quotes.market[(quotes.bid >= 0) & (quotes.ask >= 0)])
-        return [self.books[place].feed for place in two_sided]
-
     @property
     def live(self) -> list[Feed]:
         """Feeds that have begun, whose market trades and was seen lately."""
@@ -131,7 +125,8 @@ class Broker(bt.BrokerBase):
     # --- orders meet a book ---------------------------------------------------------------------
 
     def _meet(self, book: Book) -> None:
-        for ticket in list(book.resting):
+        # As an exchange fills them: the best price first, then the oldest.
+        for ticket in sorted(book.resting, key=lambda each: -each.side * each.limit):
             if book.tradable:
                 self._fill_rest(book, ticket)
             else:
@@ -159,10 +154,10 @@ class Broker(bt.BrokerBase):
             self._end(book, book.at, ticket.replaces, Reason.REPLACED)
         if ticket.filled_meanwhile and not self._amend(book, ticket):
             return
-        need = self._need(book, ticket.side, ticket.left, ticket.limit)
+        need = self.need(book, ticket.side, ticket.left, ticket.limit)
         reason = self._objection(book, ticket, need)
         if reason:
-            ticket.need = need if reason == Reason.FUNDS else 0
+            ticket.refused = True
             self._end(book, book.at, ticket, reason, kind=Kind.REFUSED)
             return
         if rules.crosses(ticket.side, ticket.limit, book.bid, book.ask):
@@ -184,7 +179,8 @@ class Broker(bt.BrokerBase):
 
     def _objection(self, book: Book, ticket: Ticket, need: int) -> Reason:
         """Why the exchange would refuse an order that arrives."""
-        position = self.ledger.position(book.place)
+        # What rests on its side may be filled as well.
+        position = self.ledger.position(book.place) + ticket.side * book.rests(ticket.side)
         checks = (
             (Reason.NOT_TRADING, not book.tradable),
             (Reason.OUT_OF_RANGE, not 0 < ticket.limit < DOLLAR),
@@ -202,7 +198,7 @@ class Broker(bt.BrokerBase):
         )
         return next((reason for reason, applies in checks if applies), Reason.NONE)
 
-    def _need(self, book: Book, side: int, count: int, limit: int) -> int:
+    def need(self, book: Book, side: int, count: int, limit: int) -> int:
         """The cash that an order can cost at the most."""
         if count > MOST_COUNT or not 0 < limit < DOLLAR:
             return 0  # refused for that
@@ -224,6 +220,9 @@ class Broker(bt.BrokerBase):
         """Join the queue; the cash that the order may cost is held back."""
         best, shown = (book.bid, book.bid_shown) if ticket.side > 0 else (book.ask, book.ask_shown)
         ticket.ahead = rules.ahead(ticket.side, ticket.limit, best, shown)
+        if ticket.ahead >= 0:
+            # The record never knew of our own.
+            ticket.ahead += book.rests(ticket.side, ticket.limit)
         book.resting.append(ticket)
         self._reserve(book, ticket)
         self._report(ticket, bt.Order.Accepted)
@@ -231,7 +230,7 @@ class Broker(bt.BrokerBase):
     def _reserve(self, book: Book, ticket: Ticket) -> None:
         self.held_back -= ticket.reserved
         ticket.reserved = (
-            self._need(book, ticket.side, ticket.left, ticket.limit) if ticket.left else 0
+            self.need(book, ticket.side, ticket.left, ticket.limit) if ticket.left else 0
         )
         self.held_back += ticket.reserved
 
@@ -240,7 +239,7 @@ class Broker(bt.BrokerBase):
         side, limit = ticket.side, ticket.limit
         offered = book.offered(side)
         opposite = book.ask if side > 0 else book.bid
-        need = self._need(book, side, ticket.left, limit)
+        need = self.need(book, side, ticket.left, limit)
         if need > self.ledger.cash - self.held_back + ticket.reserved:
             self._end(book, book.at, ticket, Reason.FUNDS)
             return
@@ -257,8 +256,7 @@ class Broker(bt.BrokerBase):
         )
         if not count:
             return
-        if rules.crosses(side, limit, book.bid, book.ask):
-            book.take(side, min(count, offered))
+        book.give(side, limit, count)
         self._fill(book, ticket, count, price=limit, liquidity=MAKER)
         self._reserve(book, ticket)
         for sent in book.sent:

@@ -32,8 +32,6 @@ class Feed(bt.feed.DataBase):
     def append(self, at: int, book: Any, close_at: int) -> None:
         """A bar of a book, if it has two sides or the feed has begun."""
         bid, ask = book.bid, book.ask
-        if not self._started:
-            return
         if bid >= 0 and ask >= 0:
             close = (bid + ask) / (2 * DOLLAR)
         elif len(self):

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import backtrader as bt
-import numpy as np
 
 from backtests.engine.books import Book, Ticket
 from backtests.engine.broker import Broker
 from backtests.execution import HOLD, Execution, Fills, Outcome, Reason
-from backtests.quotes import CONTRACT, Universe
+from backtests.quotes import CONTRACT, MISSING, Universe
 from backtests.strategies.base import Signal, Strategy
 
-FAR = int(np.iinfo(np.int64).max)
 # Steps between two looks at whether to go on, and two reports of progress.
 STEPS = 4_096
 
@@ -52,9 +50,8 @@ class Following(Strategy):
     params = (("targets", None), ("make", False))
 
     def start(self) -> None:
+        # By market, the newest order and the target that it was for.
         self.sent: dict[int, tuple[Ticket, int]] = {}
-        # By market, the target that an order was refused for and what it was short of.
-        self.short: dict[int, tuple[int, int]] = {}
 
     def next(self) -> None:
         for book in self.broker.rows:
@@ -65,39 +62,15 @@ class Following(Strategy):
     def _decide(self, book: Book, target: int) -> None:
         missing = target * CONTRACT - self.broker.ledger.position(book.place)
         resting = book.resting[0] if book.resting else None
-        if not missing and resting is None:
-            return
-        if self._is_short(book, resting, target):
-            return
         if missing:
             self._order(book, missing, resting, target)
         elif resting:
             self.broker.take_back(book, resting)
 
-    def _is_short(self, book: Book, resting: Ticket | None, target: int) -> bool:
-        """Whether an order for this target was refused and would be again."""
-        if book.place in self.sent:
-            last, asked = self.sent.pop(book.place)
-            limited = last.reason == Reason.POSITION_LIMIT
-            self.short[book.place] = asked, FAR if limited else last.need
-        wanted, need = self.short.get(book.place, (HOLD, 0))
-        free = self.broker.ledger.cash - self.broker.held_back
-        if wanted == target and free + (resting.reserved if resting else 0) < need:
-            return True
-        self.short.pop(book.place, None)
-        return False
-
     def _order(self, book: Book, missing: int, resting: Ticket | None, target: int) -> None:
         side, count = (1, missing) if missing > 0 else (-1, -missing)
-        if self.p.make:
-            price = book.bid if side > 0 else book.ask
-            if resting and (resting.left, resting.side, resting.limit) == (count, side, price):
-                return
-        else:
-            price = book.ask if side > 0 else book.bid
-            if not book.offered(side):
-                return
-        if price < 0:
+        price = self._wished(book, side, count, resting)
+        if price < 0 or self._is_short(book, target, resting, (side, count, price)):
             return
         ticket = self.broker.place(
             book,
@@ -109,6 +82,30 @@ class Following(Strategy):
             replaces=resting,
         )
         self.sent[book.place] = ticket, target
+
+    def _wished(self, book: Book, side: int, count: int, resting: Ticket | None) -> int:
+        """The price of the order to send; below zero where there is nothing to send."""
+        if self.p.make:
+            price = book.bid if side > 0 else book.ask
+            rests = resting and (resting.left, resting.side, resting.limit) == (count, side, price)
+            return MISSING if rests else price
+        if not book.offered(side):
+            return MISSING
+        return book.ask if side > 0 else book.bid
+
+    def _is_short(
+        self, book: Book, target: int, resting: Ticket | None, order: tuple[int, int, int]
+    ) -> bool:
+        """Whether an order for this target was refused, and this one would be again."""
+        last, asked = self.sent.get(book.place, (None, HOLD))
+        if last is None or asked != target or not last.refused:
+            return False
+        if last.reason != Reason.FUNDS:
+            return last.reason == Reason.POSITION_LIMIT
+        # The price may be another since.
+        free = self.broker.ledger.cash - self.broker.held_back
+        free += resting.reserved if resting else 0
+        return bool(self.broker.need(book, *order) > free)
 
 
 def run(
@@ -130,8 +127,9 @@ def run(
     cerebro = Cerebro(stdstats=False, runonce=False, preload=False)
     cerebro.progress = progress
     cerebro.setbroker(broker)
-    for feed in broker.open_feeds():
-        cerebro.adddata(feed, name=feed.listing.ticker)
+    # Of every market, of one that never has two sides too: without any, backtrader does not run.
+    for book in broker.books:
+        cerebro.adddata(book.feed, name=book.feed.listing.ticker)
     for analyzer in analyzers:
         cerebro.addanalyzer(analyzer)
     if isinstance(strategy, Signal):

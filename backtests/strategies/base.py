@@ -92,11 +92,12 @@ class Strategy(bt.Strategy):
     """A backtrader strategy over Kalshi's markets: one feed a market, named by its ticker.
 
     A feed has the lines `bid`, `ask`, `bid_size`, `ask_size`, `time_to_close` (seconds) and
-    `close`, the midpoint last seen; its `listing` tells what it is. `self.live` are the feeds
-    that are quoted and trading now, `self.fresh` those of them with a row at this instant,
-    `self.now` is the instant in microseconds since 1970. YES is bought by `buy`, NO by `sell`;
-    prices are dollars on the YES scale, sizes contracts. A market order takes what the other
-    side shows and no more; a limit order rests, unless it is sent with `tif="ioc"`.
+    `close`, the midpoint last seen; it begins with its market's first book of two sides, and its
+    `listing` tells what it is. `self.live` are the feeds that have begun and are quoted and
+    trading now, `self.fresh` those of them with a row at this instant, `self.now` is the instant
+    in microseconds since 1970. YES is bought by `buy`, NO by `sell`; prices are dollars on the
+    YES scale, sizes contracts. A market order takes what the other side shows and no more; a
+    limit order rests, unless it is sent with `tif="ioc"`.
     """
 
     name: ClassVar[str]

@@ -54,7 +54,7 @@ class ExclusiveArbitrage(Strategy):
     and such a rest is held like the others."""
 
     name = "exclusive-arbitrage"
-    version = "1"
+    version = "2"
     summary = "Buys NO of all outcomes of which at most one happens, where that is sure to gain."
     schema: ClassVar[Schema] = {
         "edge": EDGE,
@@ -118,8 +118,8 @@ class ExclusiveArbitrage(Strategy):
         return bool(
             feed.bid[0] >= self.p.least_bid
             and feed.bid_size[0] >= 1
-            and 0 <= feed.time_to_close[0] <= self.p.hours_most * 3_600
-            and age <= self.p.seconds * SECOND
+            and 0 <= feed.time_to_close[0] / 3_600 <= self.p.hours_most
+            and age / SECOND <= self.p.seconds
         )
 
     def _leg(self, feed: Any) -> Leg:

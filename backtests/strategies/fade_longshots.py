@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from backtests.quotes import Bools, Floats, Ints, Seen
+from backtests.quotes import Bools, Floats, Ints, Seen, exact
 from backtests.strategies.base import (
     BELIEF,
     CONTRACTS,
@@ -21,7 +21,7 @@ class FadeLongshots(Signal):
     """A longshot's chance is stated as its midpoint times `belief`, wherever it is a longshot."""
 
     name = "fade-longshots"
-    version = "1"
+    version = "2"
     summary = "Buys NO where YES is cheap and dearer than its chance, and holds it to settlement."
     schema: ClassVar[Schema] = {
         "ceiling": Parameter(
@@ -49,7 +49,7 @@ class FadeLongshots(Signal):
     def targets(self, seen: Seen) -> Ints:
         hours = seen.seconds_to_close / 3_600
         timely = (hours >= self.p.hours_least) & (hours <= self.p.hours_most)
-        dear = seen.bid - self.p.belief * seen.mid >= self.p.edge
+        dear = exact(seen.bid - self.p.belief * seen.mid) >= self.p.edge
         narrow = seen.spread <= self.p.widest
         sold = self._longshots(seen) & dear & narrow & timely & seen.tradable
         return np.where(sold, -self.p.contracts, HOLD)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from backtests.quotes import Bools, Floats, Ints, Seen
+from backtests.quotes import Bools, Floats, Ints, Seen, exact
 from backtests.strategies.base import (
     BELIEF,
     CONTRACTS,
@@ -22,7 +22,7 @@ class FavouriteHold(Signal):
     favourite's."""
 
     name = "favourite-hold"
-    version = "1"
+    version = "2"
     summary = "Buys the side that is nearly certain shortly before the close, and holds it."
     schema: ClassVar[Schema] = {
         "threshold": Parameter(
@@ -44,16 +44,16 @@ class FavouriteHold(Signal):
     }  # fmt: skip
 
     def targets(self, seen: Seen) -> Ints:
-        left = seen.seconds_to_close
-        fit = (left >= 0) & (left <= self.p.hours_most * 3_600) & (seen.spread <= self.p.widest)
+        hours = seen.seconds_to_close / 3_600
+        fit = (hours >= 0) & (hours <= self.p.hours_most) & (seen.spread <= self.p.widest)
         fit &= seen.tradable
         chance = self._chance(seen)
-        yes = fit & self._favoured(seen.mid) & (chance - seen.ask >= self.p.edge)
-        no = fit & self._favoured(1 - seen.mid) & (seen.bid - chance >= self.p.edge)
+        yes = fit & self._favoured(seen.mid) & (exact(chance - seen.ask) >= self.p.edge)
+        no = fit & self._favoured(exact(1 - seen.mid)) & (exact(seen.bid - chance) >= self.p.edge)
         return np.where(yes, self.p.contracts, np.where(no, -self.p.contracts, HOLD))
 
     def probabilities(self, seen: Seen) -> Floats:
-        favourite = self._favoured(seen.mid) | self._favoured(1 - seen.mid)
+        favourite = self._favoured(seen.mid) | self._favoured(exact(1 - seen.mid))
         return np.where(favourite, self._chance(seen), np.nan)
 
     def _favoured(self, price: Floats) -> Bools:

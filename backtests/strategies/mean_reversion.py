@@ -11,7 +11,7 @@ from backtests.strategies.base import CONTRACTS, HOLD, WIDEST, Parameter, Schema
 
 class MeanReversion(Signal):
     name = "mean-reversion"
-    version = "1"
+    version = "2"
     summary = "Trades against a midpoint far from its recent mean, until it is back."
     schema: ClassVar[Schema] = {
         "window": Parameter(

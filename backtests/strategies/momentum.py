@@ -5,13 +5,13 @@ from typing import ClassVar
 import numpy as np
 
 from backtests import signals
-from backtests.quotes import Ints, Seen
+from backtests.quotes import Ints, Seen, exact
 from backtests.strategies.base import CONTRACTS, HOLD, WIDEST, Parameter, Schema, Signal
 
 
 class Momentum(Signal):
     name = "momentum"
-    version = "1"
+    version = "2"
     summary = "Goes with a midpoint whose fast mean has left its slow one, until they come closer."
     schema: ClassVar[Schema] = {
         "fast": Parameter(
@@ -32,7 +32,7 @@ class Momentum(Signal):
 
     def targets(self, seen: Seen) -> Ints:
         windows = signals.mid_windows(seen)
-        lead = windows.mean(self.p.fast) - windows.mean(self.p.slow)
+        lead = exact(windows.mean(self.p.fast) - windows.mean(self.p.slow))
         narrow = seen.spread <= self.p.widest
         targets = np.full(len(seen), HOLD)
         # Half way back is near enough: the means meet long after the move is over.

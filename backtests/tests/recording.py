@@ -9,7 +9,15 @@ from backtests.choosing import Selection
 from backtests.loading import load
 from backtests.models import BacktestResult
 from backtests.quotes import Universe
-from markets.models import FeeChange, Market, MarketRevision, MarketSnapshot, Source
+from markets.models import (
+    Event,
+    EventRevision,
+    FeeChange,
+    Market,
+    MarketRevision,
+    MarketSnapshot,
+    Source,
+)
 from markets.querysets import snapshot_id
 from markets.tests.making import a_market, dollars
 
@@ -46,6 +54,12 @@ def told(market: Market, at: datetime, **values: Any) -> None:
     )
 
 
+def revised(event: Event, at: datetime, **values: Any) -> None:
+    """What came to be known of an event."""
+    recorded_at = values.pop("recorded_at", at)
+    EventRevision.objects.create(event=event, known_at=at, recorded_at=recorded_at, **values)
+
+
 def settled(market: Market, at: datetime, result: str = "yes", **values: Any) -> None:
     told(market, at, status="finalized", result=result, settlement_ts=at, **values)
 
@@ -65,7 +79,7 @@ def quoted(
         id=snapshot_id(market.pk, at, source, values.get("sequence")),
         market=market,
         timestamp=at,
-        recorded_at=at,
+        recorded_at=values.pop("recorded_at", at),
         source=source,
         yes_bid=dollars(bid),
         yes_ask=dollars(ask),

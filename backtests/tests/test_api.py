@@ -69,7 +69,7 @@ class TestStrategies:
 
     def test_one_tells_what_it_can_be_told(self, client):
         told = client.get(f"{API}/strategies/fade-longshots/").json()
-        assert (told["version"], told["kind"]) == ("1", "signal")
+        assert (told["version"], told["kind"]) == ("2", "signal")
         assert told["parameters"][0] == {
             "name": "ceiling",
             "type": "number",

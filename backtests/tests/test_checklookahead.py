@@ -36,7 +36,7 @@ def checked(*words):
 def test_a_strategy_that_knows_no_future_passes(recorded):
     told = checked("mean-reversion", "--param", "window=5", "--param", "enter=1")
 
-    assert "mean-reversion 1 on 40 quotes of 1 markets" in told
+    assert "mean-reversion 2 on 40 quotes of 1 markets" in told
     assert "Clean: " in told
     assert "one snapshot later" in told
 
@@ -63,6 +63,8 @@ def test_one_that_does_ends_with_1_and_says_where(recorded, monkeypatch):
         (["momentum", "--ticker", "KXNONE"], "ticker: Not on record: KXNONE"),
         (["momentum", "--start", "soon"], "--start: 'soon' is no day"),
         (["momentum", "--start", "2031-01-01"], "start: 2031-01-01"),
+        (["momentum", "--end", "0001-01-01"], "--end: .* without a --start"),
+        (["momentum", "--start", "0001-01-01T00:00+01:00"], "--start: .* the years 1 to 9999"),
     ],
 )
 def test_words_that_make_no_sense_end_with_2(recorded, words, complaint):

@@ -8,10 +8,10 @@ import pytest
 
 from backtests import engine, metrics
 from backtests.engine.analyzers import ANALYZERS, Equity
-from backtests.execution import JOURNAL, Execution, Fills, Kind
+from backtests.execution import JOURNAL, Execution, Fills, Kind, Reason
 from backtests.quotes import MONEY, SECOND, Settlement
 from backtests.strategies.base import Strategy
-from backtests.tests.test_execution import NOW, book, fills_of, world
+from backtests.tests.test_execution import CASH, NOW, book, fills_of, world
 from backtests.tests.worlds import a_world
 
 AT_ONCE = Execution(latency_snapshots=0)
@@ -50,11 +50,16 @@ class TestManyMarkets:
         live = [live for _, live, _ in ran(universe, Watching).strategy.seen]
         assert live == [["T0"], ["T0", "T1"], *[["T1"]] * 4]
 
-    def test_a_market_without_a_book_of_two_sides_has_no_feed(self):
-        universe = world(book(42, 45), book(None, 45, market=1), book(42, 45, at=20), markets=2)
-        strategy = ran(universe, Watching).strategy
-        assert [data._name for data in strategy.datas] == ["T0"]
-        assert len(strategy.seen) == 3
+    def test_a_market_is_live_from_its_first_book_of_two_sides_on(self):
+        rows = [book(42, 45), book(None, 45, market=1), book(42, 45, at=20)]
+        strategy = ran(world(*rows, markets=2), Watching).strategy
+        assert [data._name for data in strategy.datas] == ["T0", "T1"]
+        assert [live for _, live, _ in strategy.seen] == [["T0"]] * 3
+
+    def test_a_strategy_is_asked_at_each_instant_even_where_no_book_ever_has_two_sides(self):
+        universe = world(*[book(None, 45)] * 3)
+        assert [live for _, live, _ in ran(universe, Watching).strategy.seen] == [[], [], []]
+        assert ran(universe, Averaging).strategy.seen == [[], [], []]
 
     def test_a_market_seen_too_long_ago_is_not_live(self):
         universe = world(book(42, 45), book(42, 45, market=1, at=8_000), markets=2)
@@ -248,6 +253,74 @@ class TestOrders:
         assert finished.outcome.positions == {}
         assert lines_of(finished)[-1]["kind"] == Kind.CANCELLED
         assert finished.outcome.cash == 4_300_000
+
+
+class Laddering(Strategy):
+    """Rests orders as a test says, all at once."""
+
+    name, version, summary = "laddering", "1", "Rests several orders."
+    params = (("orders", ()),)
+
+    def next(self):
+        if len(self) == 1:
+            for side, size, price in self.p.orders:
+                getattr(self, side)(size=size, price=price, exectype=bt.Order.Limit)
+
+
+class TestSeveralOrdersAtRest:
+    def fills(self, orders, *later, fills=Fills.PESSIMISTIC, **execution):
+        """Of orders that rest around 42 and 45 cents: side, contracts and cents of each fill."""
+        universe = world(book(42, 45, volume=100_000), *later)
+        rules = Execution(latency_snapshots=0, **execution)
+        parameters = {"orders": orders}
+        finished = engine.run(universe, Laddering, rules, fills, cash=CASH, parameters=parameters)
+        self.lines = lines_of(finished)
+        filled = [line for line in self.lines if line["kind"] == Kind.FILL]
+        return [(line["side"], line["count"] / 100, line["price"] / 100) for line in filled]
+
+    @pytest.mark.parametrize("fills", Fills)
+    def test_no_more_is_filled_than_was_traded_and_the_best_price_goes_first(self, fills):
+        traded = book(36, 45, volume=110_000, last=3_700)
+        bids = [("buy", 100, price) for price in (0.38, 0.40, 0.39)]
+        assert self.fills(bids, traded, fills=fills) == [(1, 100, 40)]
+        traded = book(42, 64, volume=110_000, last=6_300)
+        asks = [("sell", 60, price) for price in (0.62, 0.60, 0.61)]
+        assert self.fills(asks, traded, fills=fills) == [(-1, 60, 60), (-1, 40, 61)]
+
+    def test_of_two_at_one_price_the_older_goes_first(self):
+        traded = book(36, 45, volume=110_000, last=3_700)
+        bids = [("buy", 70, 0.40), ("buy", 60, 0.40)]
+        assert self.fills(bids, traded) == [(1, 70, 40), (1, 30, 40)]
+
+    def test_what_is_offered_and_what_was_traded_fill_no_more_than_the_larger_of_them(self):
+        traded = book(30, 35, ask_size=50, volume=110_000, last=3_700)
+        bids = [("buy", 80, price) for price in (0.38, 0.40)]
+        assert self.fills(bids, traded) == [(1, 80, 40), (1, 20, 38)]
+
+    def test_an_order_cut_in_two_gets_no_larger_share_of_its_queue(self):
+        traded = book(42, 45, volume=110_000, last=4_200)
+        whole = self.fills([("buy", 100, 0.42)], traded, fills=Fills.EXPECTED)
+        parts = self.fills([("buy", 50, 0.42)] * 2, traded, fills=Fills.EXPECTED)
+        assert sum(count for _, count, _ in whole) == 50
+        assert sum(count for _, count, _ in parts) == pytest.approx(50, abs=0.02)
+
+    def test_trades_that_one_side_had_no_part_in_are_left_for_the_other(self):
+        traded = book(30, 35, ask_size=50, volume=110_000, last=6_300)
+        orders = [("buy", 50, 0.40), ("sell", 100, 0.60)]
+        assert self.fills(orders, traded) == [(1, 50, 40), (-1, 100, 60)]
+
+    def test_what_rests_counts_towards_the_limit_of_a_position(self):
+        through = book(30, 35)
+        bids = [("buy", 5, 0.40), ("buy", 5, 0.39)]
+        assert self.fills(bids, through, position_limit=5) == [(1, 5, 40)]
+        assert [line["reason"] for line in self.lines if line["kind"] == Kind.REFUSED] == [
+            Reason.POSITION_LIMIT
+        ]
+
+    def test_what_rests_on_the_other_side_does_not(self):
+        orders = [("buy", 5, 0.40), ("sell", 5, 0.60)]
+        assert self.fills(orders, book(30, 35), position_limit=5) == [(1, 5, 40)]
+        assert Kind.REFUSED not in [line["kind"] for line in self.lines]
 
 
 def test_the_analyzers_agree_with_the_journal():

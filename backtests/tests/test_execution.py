@@ -92,6 +92,9 @@ class TestTakers:
         lines = traded(world(book(42, 45), book(50, 53), book(50, 53)), [10, -10, None], AT_ONCE)
         assert fills_of(lines) == [(10, 45), (-20, 50)]
 
+    def test_the_ask_of_a_market_that_nobody_ever_bids_in_can_be_bought(self):
+        assert fills_of(traded(world(*[book(None, 45)] * 3), [10] * 3)) == [(10, 45)]
+
     def test_an_order_meets_the_book_after_its_latency(self):
         lines = traded(world(book(42, 45), book(40, 44), book(30, 33)), [10, None, None])
         assert fills_of(lines) == [(10, 44)]
@@ -170,6 +173,23 @@ class TestRefusals:
     def test_a_smaller_wish_is_tried_after_a_refusal(self):
         universe = world(*[book(42, 45)] * 4)
         assert fills_of(traded(universe, [10, 10, 5, 5], cash=3_000_000)) == [(5, 45)]
+
+    def test_what_could_not_be_paid_for_is_tried_again_once_it_is_cheap_enough(self):
+        books = [book(42, 45), book(42, 45), book(27, 30), book(27, 30)]
+        lines = traded(world(*books, terms=USUAL), [10] * 4, cash=4_000_000)
+        assert ends_of(lines) == [("REFUSED", "FUNDS")]
+        assert fills_of(lines) == [(10, 30)]
+
+    def test_what_is_still_too_dear_at_another_price_is_not_tried_again(self):
+        books = [book(38, ask) for ask in (45, 45, 44, 46, 41, 40)]
+        lines = traded(world(*books, terms=USUAL), [10] * 6, cash=4_000_000)
+        assert ends_of(lines) == [("REFUSED", "FUNDS")]
+        assert len([line for line in lines if line["kind"] == Kind.ORDER]) == 1
+
+    def test_who_waits_bids_again_once_the_touch_is_cheap_enough(self):
+        books = [book(42, 45), book(42, 45), book(41, 45), book(30, 33)]
+        lines = traded(world(*books), [10] * 4, MAKE, cash=4_000_000)
+        assert [line["price"] for line in lines if line["kind"] == Kind.ORDER] == [4_200, 3_000]
 
     def test_a_position_stays_within_its_limit(self):
         narrow = Execution(position_limit=5)

@@ -16,6 +16,7 @@ from backtests.tests.recording import (
     START,
     listed,
     quoted,
+    revised,
     selected,
     settled,
     told,
@@ -23,6 +24,7 @@ from backtests.tests.recording import (
 )
 from markets.models import Closure, FeeChange, Poll, Source
 from markets.prices import Quality
+from markets.tests.making import an_event
 
 pytestmark = pytest.mark.django_db
 NOON = START + timedelta(hours=12)
@@ -257,6 +259,43 @@ def test_what_was_recorded_after_a_run_was_asked_for_is_not_part_of_it():
     assert universe_of(market, known_by=END + HOUR).settlements != [None]
 
 
+def test_quotes_that_were_recorded_after_a_run_was_asked_for_are_not_part_of_it():
+    market = listed()
+    quoted(market, NOON)
+    quoted(market, NOON - HOUR, source=Source.BACKFILL, recorded_at=END + HOUR)
+    assert hours(universe_of(market, known_by=END).quotes) == [(12, True)]
+    assert hours(universe_of(market, known_by=END + HOUR).quotes) == [(11, True), (12, True)]
+
+
+def test_fees_that_were_recorded_after_a_run_was_asked_for_are_not_part_of_it():
+    market = listed()
+    FeeChange.objects.create(
+        series=market.event.series,
+        fee_type="quadratic",
+        fee_multiplier=Decimal("0.5"),
+        effective_at=NOON,
+        known_at=NOON,
+        recorded_at=END + HOUR,
+    )
+    quoted(market, NOON)
+    assert [len(terms) for terms in universe_of(market, known_by=END).terms] == [1]
+    assert [len(terms) for terms in universe_of(market, known_by=END + HOUR).terms] == [2]
+
+
+def test_a_pause_that_became_known_after_a_run_was_asked_for_is_not_part_of_it():
+    market = listed()
+    told(market, START)
+    Closure.objects.create(start=START + 2 * HOUR, end=START + 3 * HOUR, known_at=END + HOUR)
+    for hour, open_ in ((5, False), (6, True)):
+        at = START + hour * HOUR
+        baker.make(
+            Poll, started_at=at, finished_at=END + HOUR, exchange_active=True, trading_active=open_
+        )
+    quoted(market, START + HOUR)
+    quoted(market, START + 7 * HOUR)
+    assert hours(universe_of(market, known_by=END).quotes) == [(1, True), (7, True)]
+
+
 # --- what markets are -----------------------------------------------------------------------------
 
 
@@ -274,6 +313,35 @@ def test_a_listing_has_the_grid_of_its_first_quote():
         None,
     )
     assert (listing.event, listing.series, listing.category) == ("KXRAIN", "SKXRAIN", "Climate")
+
+
+def test_a_listing_has_what_was_known_of_its_event_at_its_first_quote():
+    market = listed()
+    revised(market.event, START, title="Rain", mutually_exclusive=True)
+    revised(market.event, NOON + HOUR, title="Rain or snow", mutually_exclusive=False)
+    revised(market.event, START + HOUR, title="Hail", recorded_at=END + HOUR)
+    quoted(market, NOON)
+    (listing,) = universe_of(market, known_by=END).listings
+    assert (listing.title, listing.mutually_exclusive) == ("Rain: Yes", True)
+
+
+def test_of_an_event_that_was_told_later_the_first_words_count():
+    market = listed()
+    revised(market.event, NOON + HOUR, title="Rain", mutually_exclusive=True)
+    revised(market.event, NOON + 2 * HOUR, title="Snow")
+    quoted(market, NOON)
+    (listing,) = universe_of(market).listings
+    assert (listing.title, listing.mutually_exclusive) == ("Rain: Yes", True)
+
+
+def test_an_event_of_which_no_revision_tells_is_as_it_is_now():
+    event = an_event("Rain")
+    event.mutually_exclusive = True
+    event.save()
+    market = listed(event=event)
+    quoted(market, NOON)
+    (listing,) = universe_of(market).listings
+    assert (listing.title, listing.mutually_exclusive) == ("Rain: Yes", True)
 
 
 def test_fees_change_when_they_changed():

@@ -1,5 +1,7 @@
 """Both engines tell the same story, line by line, to the millionth of a dollar."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from backtests import engine, kernel
 from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind
 from backtests.ledger import flow
-from backtests.quotes import MONEY, Seen, Universe
+from backtests.quotes import MISSING, MONEY, Seen, Universe
 from backtests.strategies import STRATEGIES
 from backtests.strategies.base import Signal
 from backtests.tests.worlds import a_world
@@ -78,13 +80,24 @@ EXECUTIONS = st.builds(
     execution=EXECUTIONS,
     fills=st.sampled_from(Fills),
     cash=st.sampled_from([0, 3 * MONEY, 50 * MONEY, 10_000 * MONEY]),
+    emptied=st.dictionaries(st.integers(0, 3), st.sampled_from(["bid", "ask"]))
+    | st.just(dict.fromkeys(range(4), "bid")),
 )
 def test_on_random_worlds_and_wishes_both_agree_and_the_journal_adds_up(
-    seed, execution, fills, cash
+    seed, execution, fills, cash, emptied
 ):
-    universe = a_world(seed, markets=4, rows=60)
+    universe = without_sides(a_world(seed, markets=4, rows=60), emptied)
     outcome = same(universe, Noise(seed), execution, fills, cash=cash)
     adds_up(universe, outcome, cash)
+
+
+def without_sides(universe: Universe, emptied: dict[int, str]) -> Universe:
+    """Markets by place, and the side of their books that nobody ever is on."""
+    quotes = universe.quotes
+    for place, side in emptied.items():
+        gone = np.where(quotes.market == place, MISSING, getattr(quotes, side))
+        quotes = replace(quotes, **{side: gone})
+    return replace(universe, quotes=quotes)
 
 
 def adds_up(universe, outcome, cash):

@@ -1,11 +1,14 @@
 """Parts of a universe."""
 
+from dataclasses import replace
+from decimal import Decimal
+
 import numpy as np
 import pytest
 
 from backtests import kernel
 from backtests.execution import Execution, Fills
-from backtests.quotes import MONEY, Seen
+from backtests.quotes import DOLLAR, MONEY, Seen, exact
 from backtests.strategies import find
 from backtests.tests.worlds import a_world
 
@@ -63,3 +66,25 @@ def test_what_was_open_across_an_instant_is_on_neither_side_of_it(universe):
     begun, _ = universe.apart(0)
     _, all_of_it = universe.apart(0)
     assert (len(begun.listings), len(all_of_it.listings)) == (0, 9)
+
+
+@pytest.mark.parametrize("step", [100, 10], ids=["whole cents", "tenths of a cent"])
+def test_spread_and_midpoint_are_the_floats_that_a_parameter_of_that_value_is(universe, step):
+    bid, ask = (side.ravel() for side in np.meshgrid(*[np.arange(step, DOLLAR, step)] * 2))
+    rows = universe.quotes.taken(np.zeros(len(bid), np.int64))
+    seen = Seen(replace(rows, bid=bid, ask=ask), universe.listings)
+
+    assert np.array_equal(seen.spread, decimals(ask - bid, DOLLAR))
+    assert np.array_equal(seen.mid, decimals(bid + ask, 2 * DOLLAR))
+
+
+def decimals(values, unit):
+    """As they are read where they are written in decimals."""
+    whole, places = np.unique(values, return_inverse=True)
+    return np.array([float(str(Decimal(int(value)) / unit)) for value in whole])[places]
+
+
+def test_a_difference_of_prices_is_exact_to_the_billionth():
+    assert 0.08 - 0.07 != 0.01
+    assert exact(np.array([0.08 - 0.07, 0.52 - 0.5, np.nan])).tolist()[:2] == [0.01, 0.02]
+    assert np.isnan(exact(np.array([np.nan]))).all()

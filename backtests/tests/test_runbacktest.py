@@ -159,7 +159,9 @@ def test_what_came_to_be_known_since_changes_nothing():
     run()
     market.revisions.all().delete()
     settled(market, END, "no")
-    settled(market, END + HOUR, "yes", recorded_at=END.replace(year=2126))
+    later = END.replace(year=2126)
+    settled(market, END + HOUR, "yes", recorded_at=later)
+    quoted(market, START + HOUR / 2, "0.6000", "0.6100", recorded_at=later)
     assert reproduced().startswith("Identical")
 
 
@@ -196,6 +198,24 @@ def test_other_code_is_named_even_where_the_result_is_the_same():
     assert "changed since: rules\n" in out
     assert "changed since: numba (0.1, now " in out
     assert "Identical" in out
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ({"strategy": "sorcery"}, "No strategy is called 'sorcery'"),
+        ({"params": {"contracts": 0}}, "contracts: Must be at least 1."),
+        ({"params": {"luck": 7}}, "luck: Not a parameter of this strategy."),
+    ],
+)
+def test_a_run_of_a_strategy_that_has_changed_says_what_did(columns, why):
+    a_market()
+    run()
+    BacktestResult.objects.update(**columns)
+    with pytest.raises(CommandError) as caught:
+        reproduced()
+    assert caught.value.returncode == 1
+    assert str(caught.value).startswith(f"It cannot be run any more. {why}")
 
 
 def test_what_is_not_there_or_not_done_cannot_be_reproduced():

@@ -1,5 +1,6 @@
 """A run can be asked to check its strategy for looking ahead."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 
@@ -7,6 +8,7 @@ import pytest
 from django.core.management import call_command
 
 from backtests import runner, strategies
+from backtests.lookahead import FEWEST
 from backtests.models import BacktestResult, Status
 from backtests.tests.leaky import next_price
 from backtests.tests.recording import END, HOUR, START, listed, queued, quoted, settled
@@ -49,6 +51,43 @@ def test_one_that_does_is_told_where(market, monkeypatch):
     assert result.status == Status.DONE
     assert result.lookahead["verdict"] == "looks ahead"
     assert market.ticker in result.lookahead["words"]
+
+
+def checking(result, heard):
+    """Runs it, and tells what it says of the check; `heard` hears how often it was said."""
+    said = []
+
+    def tell(progress, doing):
+        if doing == "checking for looking ahead":
+            said.append(progress)
+            heard(len(said))
+
+    runner.run(result.pk, tell=tell)
+    return said
+
+
+@pytest.mark.parametrize("strategy", ["momentum", "exclusive-arbitrage"])
+def test_a_run_says_that_it_is_alive_all_through_its_check(market, strategy):
+    result = queued(market, strategy=strategy, check_lookahead=True)
+    said = checking(result, lambda times: None)
+    result.refresh_from_db()
+    runs = int(re.search(r"over (\d+) runs", result.lookahead["words"]).group(1))
+    assert len(said) >= runs >= FEWEST
+    assert said == sorted(said)
+    assert 0 < said[0] < said[-1] <= 1
+
+
+def test_what_is_cancelled_during_its_check_ends_there(market, monkeypatch):
+    monkeypatch.setattr(runner, "BEAT", 0)
+    result = queued(market, check_lookahead=True)
+
+    def heard(times):
+        if times == 2:
+            BacktestResult.objects.request_cancel(result.pk, now=datetime.now(UTC))
+
+    assert len(checking(result, heard)) == 2
+    result.refresh_from_db()
+    assert (result.status, result.lookahead) == (Status.CANCELLED, {})
 
 
 def test_the_command_asks_for_it_too(market):

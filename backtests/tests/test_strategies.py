@@ -120,6 +120,37 @@ def test_longshots_are_sold_where_they_are_dearer_than_their_chance():
     assert wanted == [-10, None, None, None, None, None]
 
 
+def test_a_book_just_as_wide_as_allowed_is_not_too_wide():
+    narrow = {"belief": 0.5, "edge": 0.0, "widest": 0.05}
+
+    assert 0.2 - 0.15 > 0.05
+    assert targets(FadeLongshots, books((15, 20)), ceiling=0.2, **narrow) == [-10]
+    assert targets(FavouriteHold, books((80, 85)), threshold=0.8, **narrow) == [10]
+
+
+def test_a_midpoint_at_the_ceiling_is_a_longshot():
+    narrow = {"ceiling": 0.15, "belief": 0.5, "edge": 0.0}
+    limits = [(n, 30 - n) for n in range(13, 16)]
+
+    assert targets(FadeLongshots, books(*limits), **narrow) == [-10] * 3
+
+
+def test_an_edge_just_as_large_as_demanded_is_enough():
+    # YES at a midpoint of 11 cents is worth 7.7; at 9, its seller has 1.3 more.
+    edge = {"belief": 0.7, "edge": 0.013, "widest": 0.05}
+
+    assert 0.09 - 0.7 * 0.11 < 0.013
+    assert targets(FadeLongshots, books((9, 13)), **edge) == [-10]
+    assert targets(FavouriteHold, books((9, 13)), **edge) == [-10]
+
+
+def test_a_close_as_far_away_as_allowed_is_near_enough():
+    quotes = books((90, 92), close_in=round(8.2 * HOUR))
+
+    assert 8.2 * 3_600 < 29_520
+    assert targets(FavouriteHold, quotes, belief=0.5, hours_most=8.2) == [10]
+
+
 def test_longshots_are_left_alone_too_early_too_late_and_without_a_schedule():
     quotes = books((7, 9), (7, 9), (7, 9))
     close_at = quotes.at + np.array([30 * HOUR, HOUR, 12 * HOUR])
@@ -193,6 +224,28 @@ def test_momentum_goes_with_a_fall():
     quotes = books(*[(price - 1, price + 1) for price in prices])
 
     assert targets(Momentum, quotes, fast=1, slow=4, threshold=0.03)[-1] == -10
+
+
+def test_means_just_as_far_apart_as_demanded_are_not_too_far():
+    quotes = books(*[(price - 1, price + 1) for price in (50, 50, 50, 54)])
+
+    assert 0.54 - 0.52 > 0.02
+    assert targets(Momentum, quotes, fast=1, slow=2, threshold=0.02)[-1] is None
+
+
+def test_means_just_half_as_far_apart_are_near_enough_to_leave():
+    quotes = books(*[(price - 1, price + 1) for price in (50, 50, 50, 52)])
+
+    assert 0.52 - 0.51 > 0.01
+    assert targets(Momentum, quotes, fast=1, slow=2, threshold=0.02)[-1] == 0
+
+
+def test_reversion_and_momentum_enter_where_the_book_is_just_narrow_enough():
+    flat, risen = [(45, 50)] * 4, [(55, 60)]
+    fallen = books(*flat, (35, 40), (15, 20))
+
+    assert targets(Momentum, books(*flat, *risen), fast=1, slow=4, widest=0.05)[-1] == 10
+    assert targets(MeanReversion, fallen, window=5, enter=1.0, widest=0.05)[-1] == 10
 
 
 def test_no_is_bought_wherever_there_are_two_sides():

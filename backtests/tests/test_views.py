@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -12,6 +12,8 @@ from django.test import Client
 from backtests import runner
 from backtests.models import BacktestResult
 from backtests.strategies import STRATEGIES
+from backtests.strategies.base import Signal
+from backtests.strategies.parameters import Parameter
 from backtests.submitting import MOST_UNFINISHED
 from backtests.tests.making import NOON, a_backtest, a_fill, a_recorded_day, a_user
 from markets.tests.making import a_market
@@ -44,6 +46,22 @@ def page(client: Client, address: str, target: str = "") -> str:
     response = client.get(address, headers=headers)
     assert response.status_code == 200
     return response.content.decode()
+
+
+def again(html: str) -> str:
+    """The query of the link that fills the form in again."""
+    [found] = set(re.findall(r'href="/backtests/new/\?([^"]+)"', html))
+    return str(found).replace("&amp;", "&")
+
+
+class Hedger(Signal):
+    name = "hedger"
+    version = "1"
+    summary = "Has switches."
+    schema: ClassVar = {
+        "hedged": Parameter(default=True, help="Whether it hedges."),
+        "patient": Parameter(default=False, help="Whether it waits."),
+    }
 
 
 def words(html: str) -> str:
@@ -254,6 +272,26 @@ class TestDetail:
         form = page(client, f"/backtests/new/?{again.replace('&amp;', '&')}")
         assert re.search(r'name="params.ceiling" value="0.12"', form)
         assert re.search(r'name="make"[^>]*checked', form)
+
+    def test_running_again_keeps_what_was_set_to_zero(self, client):
+        zeros = {"latency_snapshots": 0, "latency_seconds": 0.0}
+        done = a_backtest(params={"belief": 0.0, "contracts": 10}, execution=zeros)
+        form = page(client, f"/backtests/new/?{again(page(client, f'/backtests/{done.pk}/'))}")
+        assert re.search(r'name="params.belief" value="0.0"', form)
+        assert re.search(r'name="latency_snapshots" value="0"', form)
+        assert re.search(r'name="latency_seconds" value="0.0"', form)
+
+    def test_running_again_keeps_what_was_switched_off(self, client, monkeypatch):
+        monkeypatch.setitem(STRATEGIES, "hedger", Hedger)
+        done = a_backtest(strategy="hedger", params={"hedged": False, "patient": True})
+        form = page(client, f"/backtests/new/?{again(page(client, f'/backtests/{done.pk}/'))}")
+        boxes = re.findall(r'<input type="checkbox" name="params.(\w+)"([^>]*)>', form)
+        assert {name: "checked" in rest for name, rest in boxes} == {
+            "hedged": False,
+            "patient": True,
+        }
+        # A value of its own is what a box would send once it is ticked.
+        assert 'value="False"' not in form
 
     def test_an_unknown_run_is_not_found(self, client):
         for id in ("404", "9" * 30):

@@ -63,7 +63,7 @@ class Command(BaseCommand):
 
 def chosen(options: dict[str, Any], *, now: datetime) -> Selection:
     end = instant("--end", options["end"]) if options["end"] else now
-    start = instant("--start", options["start"]) if options["start"] else end - SPAN
+    start = instant("--start", options["start"]) if options["start"] else shortly_before(end)
     tickers = options["ticker"]
     if not (options["series"] or options["event"] or tickers):
         tickers = most_traded()
@@ -74,6 +74,13 @@ def chosen(options: dict[str, Any], *, now: datetime) -> Selection:
         events=options["event"],
         tickers=tickers,
     )
+
+
+def shortly_before(end: datetime) -> datetime:
+    try:
+        return end - SPAN
+    except OverflowError:
+        raise BadInstant(f"--end: too early to stand without a --start: {end}") from None
 
 
 def most_traded() -> list[str]:

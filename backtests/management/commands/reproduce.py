@@ -7,7 +7,6 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from backtests import runner
-from backtests.choosing import BadInput
 from backtests.management.bars import Bar
 from backtests.models import BacktestResult, Status
 
@@ -33,7 +32,7 @@ class Command(BaseCommand):
         bar = Bar(sys.stderr)
         try:
             found = runner.reproduce(result, tell=bar.tell)
-        except BadInput as fault:
+        except runner.SAID as fault:
             raise CommandError(f"It cannot be run any more. {fault}", returncode=DIFFERS) from None
         finally:
             bar.end()

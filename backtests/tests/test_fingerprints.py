@@ -1,0 +1,59 @@
+"""What a result is said to rest on."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from backtests import fingerprints, runner
+
+ROOT = fingerprints.HERE.parent
+
+
+def computing() -> set[str]:
+    """The modules of ours that a run computes with: those that `runner` uses, and theirs."""
+    found: set[str] = set()
+    waiting = {runner.__name__}
+    while waiting:
+        found.add(name := waiting.pop())
+        waiting |= used(name) - found
+    return found
+
+
+def used(name: str) -> set[str]:
+    values = vars(sys.modules[name]).values()
+    names = {str(getattr(value, "__module__", getattr(value, "__name__", ""))) for value in values}
+    return {each for each in names if each.startswith("backtests.")}
+
+
+def test_whatever_a_run_computes_with_is_part_of_its_rules_but_for_other_strategies():
+    rules = set(fingerprints.rules())
+    missing = {
+        each
+        for each in computing()
+        if Path(str(sys.modules[each].__file__)).resolve() not in rules
+        and not each.startswith("backtests.strategies")
+    }
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "backtests/tables.py",
+        "backtests/trials.py",
+        "backtests/audit.py",
+        "backtests/choosing.py",
+        "backtests/strategies/base.py",
+        "markets/fees.py",
+        "markets/gaps.py",
+        "markets/revisions.py",
+    ],
+)
+def test_the_rules_are_in_these_too(path):
+    assert ROOT / path in fingerprints.rules()
+
+
+def test_what_only_shows_a_run_is_no_rule_of_it():
+    shown = {"backtests/views.py", "backtests/telling.py", "backtests/strategies/momentum.py"}
+    assert not {ROOT / each for each in shown} & set(fingerprints.rules())
