@@ -230,8 +230,10 @@ class Run:
     def write(self, answer: Candles, grids: dict[int, str]) -> None:
         """Candles, their closing quotes, and how far they reach, in one transaction."""
         call = answer.call
-        known = [span for span in call.spans if span.market.ticker in answer.found]
-        self.progress.absent |= {span.market.ticker for span in call.spans} - answer.found.keys()
+        absent = self.progress.absent
+        absent |= {span.market.ticker for span in call.spans} - answer.found.keys()
+        # Past a hole nothing is done, or the next run would not know of it.
+        known = [span for span in call.spans if span.market.ticker not in absent]
         rows = [
             candle
             for span in known

@@ -1,6 +1,6 @@
 """What a backfill is of: its markets, found and defined, and a span of time for each of them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -8,11 +8,23 @@ from typing import NamedTuple
 
 import msgspec
 from django.db import transaction
+from django.db.models import OuterRef, Subquery
 
 from markets.kalshi import payloads
 from markets.kalshi.client import KalshiClient, NotFound, Page, pages, ticker_batches
 from markets.kalshi.payloads import MarketPayload
-from markets.models import BackfillSpan, Drift, Event, Market, MarketRevision, Series, Status
+from markets.models import (
+    BackfillSpan,
+    Drift,
+    Event,
+    Market,
+    MarketRevision,
+    MarketSnapshot,
+    Poll,
+    Series,
+    Source,
+    Status,
+)
 from markets.querysets import MarketDefinition
 from markets.sightings import Batch, define, readable_definitions
 
@@ -171,6 +183,7 @@ def place(
     known = dict(Market.objects.filter(ticker__in=lived).values_list("ticker", "status"))
     news = [d for d, _ in lived.values() if _is_news(d.payload, known)]
     see_events(client, batch, {d.payload.event_ticker for d in news})
+    see_series(client, {event.series_ticker for event in batch.events.values()})
     with transaction.atomic():
         write_definitions(batch, news, known=known)
         ids = Market.objects.ids(lived)
@@ -194,8 +207,8 @@ def _is_news(market: MarketPayload, known: dict[str, str]) -> bool:
 
 
 def see_events(client: KalshiClient, batch: Batch, tickers: set[str]) -> None:
-    """Ask for the events that are not on record, and for their series."""
-    missing = sorted(tickers - Event.objects.ids(tickers).keys())
+    """Ask for the events that are not on record."""
+    missing = sorted(tickers - batch.events.keys() - Event.objects.ids(tickers).keys())
     for names in ticker_batches(missing):
         for start in range(0, len(names), EVENTS_LISTED):
             asked = names[start : start + EVENTS_LISTED]
@@ -207,7 +220,6 @@ def see_events(client: KalshiClient, batch: Batch, tickers: set[str]) -> None:
                 _see(batch, client.event(ticker))
             except NotFound:
                 continue
-    see_series(client, {event.series_ticker for event in batch.events.values()})
 
 
 def _see(batch: Batch, page: Page) -> None:
@@ -237,19 +249,48 @@ def write_definitions(
 ) -> None:
     now = datetime.now(UTC)
     Drift.objects.note(batch.drifted, at=now)
+    ended = (d.payload for d in news if d.payload.status == Status.FINALIZED)
+    followed = seen_since({market.ticker: settled_at(market)[0] for market in ended})
     ids = define(batch, sorted(news, key=lambda definition: definition.payload.ticker), now)
     MarketRevision.objects.add(
         revision
         for definition in news
         if (market_id := ids.get(definition.payload.ticker))
         for revision in past_revisions(
-            definition, market_id, is_new=definition.payload.ticker not in known, now=now
+            definition,
+            market_id,
+            is_new=definition.payload.ticker not in known,
+            is_followed=definition.payload.ticker in followed,
+            now=now,
         )
     )
 
 
+def seen_since(settled: Mapping[str, datetime]) -> set[str]:
+    """Of markets settled at an instant, those that we may since have seen not to be settled.
+
+    A revision says so. Where nothing changes, the recorder writes none: a market that it has
+    polled may have been seen by any run.
+    """
+    newest = MarketRevision.objects.filter(market=OuterRef("pk")).order_by("-known_at")
+    polled = MarketSnapshot.objects.filter(market=OuterRef("pk")).exclude(source=Source.BACKFILL)
+    rows = Market.objects.filter(ticker__in=settled).values_list(
+        "ticker",
+        Subquery(newest.values("known_at")[:1]),
+        # A value and no Exists: that could be joined, and every market's snapshots read for it.
+        Subquery(polled.order_by().values("timestamp")[:1]),
+    )
+    run = Poll.objects.first()
+    ran = run and (run.finished_at or run.started_at)
+    return {
+        ticker
+        for ticker, revised, is_polled in rows
+        if any(at and at >= settled[ticker] for at in (revised, is_polled and ran))
+    }
+
+
 def past_revisions(
-    definition: MarketDefinition, market_id: int, *, is_new: bool, now: datetime
+    definition: MarketDefinition, market_id: int, *, is_new: bool, is_followed: bool, now: datetime
 ) -> Iterator[MarketRevision]:
     """What could be known of a market at its opening, and at its settlement where it has one."""
     market = definition.payload
@@ -264,9 +305,9 @@ def past_revisions(
             open_time=market.open_time,
             price_ranges=grid,
         )
-    # Of a market that the recorder has seen, `define` has written what is known, and since when.
-    if is_new and market.status == Status.FINALIZED:
-        known_at, assumed = settled_at(market)
+    known_at, assumed = settled_at(market)
+    # Of a market that we followed, `define` has written what is known, and since when.
+    if not is_followed and market.status == Status.FINALIZED and known_at <= now:
         yield MarketRevision(
             market_id=market_id,
             known_at=known_at,
@@ -293,13 +334,16 @@ def settled_at(market: MarketPayload) -> tuple[datetime, bool]:
 
 def ensure_spans(limits: dict[int, Limits], wanted: Wanted) -> list[BackfillSpan]:
     """The spans of these markets; new ones begin where an older one has come to."""
-    keys: set[Key] = {
-        (market_id, kind, *times) for market_id, times in limits.items() for kind in wanted.kinds
-    }
     there = BackfillSpan.objects.filter(market_id__in=limits, kind__in=wanted.kinds)
     earlier: dict[tuple[int, str], list[BackfillSpan]] = {}
     for span in there:
         earlier.setdefault((span.market_id, span.kind), []).append(span)
+    keys = {
+        key
+        for market_id, times in limits.items()
+        for kind in wanted.kinds
+        for key in _cut((market_id, kind, *times), earlier.get((market_id, kind), []))
+    }
     missing = keys - {_key(span) for spans in earlier.values() for span in spans}
     BackfillSpan.objects.bulk_create(
         (_new_span(key, earlier.get(key[:2], [])) for key in missing),
@@ -311,6 +355,20 @@ def ensure_spans(limits: dict[int, Limits], wanted: Wanted) -> list[BackfillSpan
 
 def _key(span: BackfillSpan) -> Key:
     return span.market_id, span.kind, span.start, span.end
+
+
+def _cut(key: Key, earlier: Sequence[BackfillSpan]) -> Iterator[Key]:
+    """Trades come newest first: those after an earlier span's end are a span of their own."""
+    market_id, kind, start, end = key
+    if kind == TRADES:
+        for span in sorted(earlier, key=lambda span: (span.start, span.start - span.end)):
+            # An unfinished one that ends later would come to these trades last.
+            goes_on = span.start == start and span.end <= end
+            if span.start <= start < span.end and (span.finished_at or goes_on):
+                yield _key(span)
+                start = span.end
+    if start < end:
+        yield market_id, kind, start, end
 
 
 def _new_span(key: Key, earlier: Sequence[BackfillSpan]) -> BackfillSpan:

@@ -6,8 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
+from django.db import connection
 
+from markets import partitions
 from markets.backfill import Progress, backfill
 from markets.kalshi import payloads
 from markets.kalshi.client import KalshiClient, TemporaryError
@@ -22,10 +24,11 @@ from markets.models import (
     Source,
     Trade,
 )
+from markets.partitions import SNAPSHOTS
 from markets.recorder import kalshi_client
 from markets.simulator.server import Clock, running
 from markets.simulator.universe import Universe
-from markets.wanted import Wanted
+from markets.wanted import TRADES, Wanted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -192,6 +195,21 @@ class Cut(httpx.BaseTransport):
         self.inner.close()
 
 
+@pytest.mark.parametrize("requests", [4, 9, 12, 14])
+def test_interrupted_and_resumed_to_a_later_end_equals_uninterrupted(exchange, fill, requests):
+    fill(trades=True)
+    whole = on_record()
+    forget()
+    with (
+        KalshiClient(exchange.url, transport=Cut(requests), sleep=lambda _: None) as cut,
+        pytest.raises(TemporaryError),
+    ):
+        fill(cut, trades=True, end=NOW - 2 * HOUR)
+    fill(trades=True)
+    assert on_record() == whole
+    assert not BackfillSpan.objects.filter(kind=TRADES, finished_at=None).exists()
+
+
 @pytest.mark.parametrize("requests", [1, 4, 6, 9, 14])
 def test_interrupted_and_resumed_equals_uninterrupted(exchange, fill, requests):
     fill(trades=True)
@@ -291,6 +309,31 @@ def test_the_command_says_what_came_of_it(exchange, tickers, settings, capsys):
     counts = (Candlestick.objects.count(), MarketSnapshot.objects.count(), Trade.objects.count())
     told = "6 markets: {:,} candlesticks, {:,} snapshots and {:,} trades are new."
     assert told.format(*counts) in capsys.readouterr().out
+
+
+def test_a_table_in_use_all_the_while_leaves_an_order_that_goes_on(
+    exchange, tickers, settings, monkeypatch
+):
+    settings.KALSHI_API_URL = exchange.url
+    monkeypatch.setattr(partitions, "PATIENCE", 0.1)
+    kalshi_client.cache_clear()
+    for piece in partitions.pieces(SNAPSHOTS):
+        if piece.day == NOW.date():
+            partitions.drop(piece, str)
+    words = ["--start", "2026-11-20T04:00Z", "--end", "2026-11-20T11:00Z", "--ticker", *tickers]
+    other = connection.copy()
+    try:
+        other.set_autocommit(False)
+        with other.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {SNAPSHOTS} IN ROW EXCLUSIVE MODE")
+        with pytest.raises(CommandError, match=r"in use .* The same command goes on"):
+            call_command("backfill", *words)
+    finally:
+        other.close()
+    call_command("backfill", *words)
+    kalshi_client().close()
+    kalshi_client.cache_clear()
+    assert (unfilled(), Candlestick.objects.exists()) == (0, True)
 
 
 class Terminal(io.StringIO):

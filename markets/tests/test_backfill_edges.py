@@ -24,7 +24,7 @@ from markets.models import (
 )
 from markets.recorder import kalshi_client
 from markets.tests.exchange import URL, market_json
-from markets.tests.making import a_market
+from markets.tests.making import a_market, a_run, observe
 from markets.wanted import BadInput, Wanted
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -77,7 +77,10 @@ class Past:
     live_trades: list[dict] = field(default_factory=list)
     historical_trades: list[dict] = field(default_factory=list)
     cutoff: datetime = START - 100 * HOUR
+    # Candles that end before, the exchange knows of no market.
+    forgets_before: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     asked: list[str] = field(default_factory=list)
+    trades_asked: list[tuple[int, int]] = field(default_factory=list)
 
     def client(self) -> KalshiClient:
         return KalshiClient(URL, transport=httpx.MockTransport(self.answer), sleep=lambda _: None)
@@ -93,6 +96,10 @@ class Past:
             shelf = self.live if path == "/markets" else self.historical
             names = asked["tickers"].split(",") if "tickers" in asked else shelf
             return {"markets": [shelf[name] for name in names if name in shelf]}
+        if path == "/markets/trades":
+            self.trades_asked.append((int(asked["min_ts"]), int(asked["max_ts"])))
+        if "end_ts" in asked and int(asked["end_ts"]) < self.forgets_before.timestamp():
+            return None
         candles = {"/markets/candlesticks": self.batch()} | {
             f"/series/KXA/markets/{TICKER}/candlesticks": listed(self.live_candles),
             f"/historical/markets/{TICKER}/candlesticks": listed(self.historical_candles),
@@ -157,6 +164,12 @@ def fill(past: Past, **changes: Any) -> Progress:
         (["--ticker", "A", "--start", "yesterday"], "--start: 'yesterday' is no day"),
         (["--ticker", "A", "--start", "2026-11-01T12:00"], "--start: .* time zone"),
         (["--ticker", "A", "--start", "2026-13-01"], "--start: '2026-13-01' is no day"),
+        (["--ticker", "A", "--start", "2026W01T12"], "--start: '2026W01T12' is no day"),
+        (["--ticker", "A", "--start", "0001-01-01T00:00+01:00"], "--start: .* the years 1 to 9999"),
+        (
+            ["--ticker", "A", "--start", "2026-11-01", "--end", "9999-12-31T23:00-05:00"],
+            "--end: .* the years 1 to 9999",
+        ),
         (["--ticker", "A", "--start", "2026-11-01", "--interval", "5"], "--interval"),
         (["--ticker", "A\0", "--start", "2026-11-01"], "NUL"),
         (["--event", "B"], "--start"),
@@ -252,6 +265,19 @@ def test_a_market_without_candles_anywhere_is_named_and_stays_due(past):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_market_that_was_absent_for_a_while_is_asked_for_that_time_again(past):
+    past.live_candles = [candle(START - 110 * HOUR), candle(START - HOUR)]
+    past.forgets_before = START - 20 * HOUR
+    words = {"start": START - 120 * HOUR, "end": START, "interval": 1}
+    progress = fill(past, **words)
+    assert (progress.absent, progress.done) == ({TICKER}, timedelta())
+    past.forgets_before = START - 120 * HOUR
+    assert fill(past, **words).share == 1.0
+    ends = Candlestick.objects.values_list("end_period_ts", flat=True)
+    assert list(ends) == [START - 110 * HOUR, START - HOUR]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_an_empty_side_is_unknown_and_an_odd_book_is_flagged(past):
     past.live_candles = [
         candle(START + HOUR, bid="0.0000", ask="1.0000"),
@@ -272,6 +298,38 @@ def test_a_trade_that_both_tiers_tell_is_one_and_a_block_is_flagged(past):
     assert fill(past, trades=True).trades == 3
     assert list(Trade.objects.in_the_book().values_list("trade_id", flat=True)) == ["a", "c"]
     assert BackfillSpan.objects.filter(finished_at=None).count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_later_end_asks_for_the_newer_trades_alone(past):
+    ends = [START + n * HOUR for n in (1, 2, 3)]
+    for end in (*ends, ends[0]):
+        fill(past, trades=True, end=end)
+    asked = [seconds(START + n * HOUR, START + (n + 1) * HOUR) for n in range(3)]
+    assert past.trades_asked == asked
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_later_end_goes_on_with_trades_that_were_interrupted(past):
+    market, at = a_market(TICKER), START + 2 * HOUR
+    words = {"market": market, "kind": "trades", "start": START, "end": START + 3 * HOUR}
+    BackfillSpan.objects.create(**words, done_until=at)
+    fill(past, trades=True, end=START + 4 * HOUR)
+    assert past.trades_asked == [seconds(START, at), seconds(START + 3 * HOUR, START + 4 * HOUR)]
+    assert not BackfillSpan.objects.filter(finished_at=None).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_earlier_end_waits_for_no_trades_beyond_it(past):
+    market = a_market(TICKER)
+    words = {"market": market, "kind": "trades", "start": START, "end": START + 3 * HOUR}
+    BackfillSpan.objects.create(**words, done_until=START + 2 * HOUR)
+    fill(past, trades=True, end=START + HOUR)
+    assert past.trades_asked == [seconds(START, START + HOUR)]
+
+
+def seconds(*instants: datetime) -> tuple[int, ...]:
+    return tuple(int(at.timestamp()) for at in instants)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -303,6 +361,14 @@ def test_a_settlement_without_a_time_is_known_after_the_timer_by_assumption(past
 
 
 @pytest.mark.django_db(transaction=True)
+def test_an_end_is_not_assumed_to_be_known_later_than_we_learned_it(past):
+    past.live = {TICKER: market_json(TICKER, status="finalized", result="no")}
+    fill(past)
+    assert not MarketRevision.objects.filter(known_at__gt=datetime.now(UTC)).exists()
+    assert MarketRevision.objects.get(result="no").known_at_assumed is False
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_market_on_record_learns_its_end_and_nothing_else(past):
     market = a_market(TICKER, title="as recorded")
     fill(past)
@@ -312,6 +378,59 @@ def test_a_market_on_record_learns_its_end_and_nothing_else(past):
     fill(past)
     market.refresh_from_db()
     assert (market.status, market.result) == ("finalized", "yes")
+
+
+@pytest.fixture
+def settled(past):
+    """A market that a backfill has met before it was settled, and the instant when it was."""
+    fill(past)
+    at = datetime.now(UTC)
+    past.live[TICKER] |= {"status": "finalized", "result": "yes", "settlement_ts": at.isoformat()}
+    return Market.objects.get(), at
+
+
+def known_since(market: Market) -> datetime:
+    return market.revisions.filter(result="yes").earliest("known_at").known_at
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_end_of_a_market_that_only_backfills_have_met_is_known_from_its_own_time_on(
+    past, settled
+):
+    market, at = settled
+    a_run(at + HOUR)
+    fill(past)
+    assert known_since(market) == at
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_end_that_fell_after_the_recorder_s_last_run_is_known_from_its_own_time_on(
+    past, settled
+):
+    market, at = settled
+    observe(market, at - HOUR, "0.42", "0.45")
+    a_run(at - HOUR)
+    fill(past)
+    assert known_since(market) == at
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_end_of_a_market_that_the_recorder_follows_is_known_since_we_learned_it(past, settled):
+    market, at = settled
+    observe(market, at - HOUR, "0.42", "0.45")
+    a_run(at)
+    before = datetime.now(UTC)
+    fill(past)
+    assert known_since(market) > before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_end_that_we_have_seen_to_be_open_later_is_known_since_we_learned_it(past, settled):
+    market, at = settled
+    settled_earlier = at - timedelta(minutes=1)
+    past.live[TICKER]["settlement_ts"] = settled_earlier.isoformat()
+    fill(past)
+    assert known_since(market) > at
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,12 +6,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 import structlog
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django.urls import reverse
 from model_bakery import baker
 
-from markets import archive, partitions
+from markets import archive, dayfiles, partitions
 from markets.models import ArchivedDay, Market, MarketSnapshot, OrderBookSnapshot, RawPayload
 from markets.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Busy, Piece
 from markets.querysets import snapshot_id
@@ -459,6 +459,21 @@ class TestBesideAWriter:
         monkeypatch.setattr(partitions, "PATIENCE", 0.1)
         with a_reader(), pytest.raises(Busy):
             partitions.drop(THAT_DAY, str)
+        assert in_the_piece(THAT_DAY) == 3
+
+    def test_a_day_whose_table_is_in_use_all_the_while_is_restored_the_next_time(
+        self, market, monkeypatch
+    ):
+        partitions.make(SNAPSHOTS, [LONG_AGO.date()])
+        dayfiles.archive_day(THAT_DAY, now=NOW)
+        partitions.drop(THAT_DAY, str)
+        monkeypatch.setattr(partitions, "PATIENCE", 0.1)
+        with (
+            a_reader(),
+            pytest.raises(CommandError, match=r"in use by another process\. The same command"),
+        ):
+            call_command("restorearchive", "2026-03-01")
+        call_command("restorearchive", "2026-03-01")
         assert in_the_piece(THAT_DAY) == 3
 
     def test_a_day_that_is_written_to_while_it_is_arranged_keeps_all_rows(

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from markets.backfill import Progress, backfill
 from markets.kalshi.client import KalshiError
+from markets.partitions import Busy
 from markets.recorder import kalshi_client
 from markets.wanted import INTERVALS, BadInput, Wanted
 
@@ -59,6 +60,11 @@ class Command(BaseCommand):
             raise CommandError(str(fault)) from None
         except KalshiError as fault:
             raise CommandError(f"{fault}. The same command goes on from here.") from None
+        except Busy:
+            raise CommandError(
+                "The snapshots' table is in use by another process. The same command goes on from"
+                " here."
+            ) from None
         bar.end()
         self.sum_up(progress)
 
@@ -72,20 +78,25 @@ class Command(BaseCommand):
         if progress.refused > len(progress.reasons):
             self.stderr.write(f"refused: {progress.refused:,} altogether")
         for ticker in sorted(progress.absent):
-            self.stderr.write(f"{ticker}: neither tier knows its candlesticks")
+            self.stderr.write(
+                f"{ticker}: at least once neither tier knew it; the same command asks again"
+            )
 
 
 def instant(option: str, text: str) -> datetime:
     """An aware instant, or midnight UTC of a day."""
     try:
+        if len(text) == len("2026-11-01"):
+            return datetime.combine(date.fromisoformat(text), clock_time(), UTC)
         found = datetime.fromisoformat(text)
     except ValueError:
         raise BadInput(f"{option}: {text!r} is no day and no instant") from None
-    if len(text) == len("2026-11-01"):
-        return datetime.combine(date.fromisoformat(text), clock_time(), UTC)
     if found.tzinfo is None:
         raise BadInput(f"{option}: {text!r} does not say its time zone; a Z at its end means UTC")
-    return found.astimezone(UTC)
+    try:
+        return found.astimezone(UTC)
+    except OverflowError:
+        raise BadInput(f"{option}: {text!r} lies outside the years 1 to 9999") from None
 
 
 class ProgressBar:

@@ -5,7 +5,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from markets import dayfiles, restore
 from markets.dayfiles import FOLDERS, ArchiveError
-from markets.partitions import Piece
+from markets.partitions import Busy, Piece
 
 
 class Command(BaseCommand):
@@ -26,6 +26,11 @@ class Command(BaseCommand):
                 restored = restore.restore_day(piece, now=datetime.now(UTC))
             except ArchiveError as fault:
                 raise CommandError(str(fault)) from None
+            except Busy:
+                raise CommandError(
+                    f"{piece} is not restored: its table is in use by another process. The same"
+                    " command may be given again."
+                ) from None
             self.stdout.write(f"{piece}: {told(restored)}")
 
 
