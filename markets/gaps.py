@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Ticks without an observation until something counts as not observed, in any tier.
 STALE_AFTER = 3
+# As long as a run can take over what another one has heard: `PollQuerySet.said_shortly_before`.
+HEARD_FOR = timedelta(minutes=2)
 
 
 class Cause(StrEnum):
@@ -135,7 +137,8 @@ def explained(
     """These stretches with their causes, cut where a closure or a silence of ours ends.
 
     Where causes meet, the first of these counts: the exchange had announced that it would be
-    closed; no run of ours was finished for three ticks; a run heard that the exchange is closed;
+    closed; no run of ours was finished for three ticks; a run heard that the exchange is closed,
+    as long as no other one heard that it is open, and for two minutes if none heard either;
     a complete pass of these tiers was without the market; a run was throttled; a run failed.
     Where none of them is on record, nothing is known but that it was not covered.
     """
@@ -150,9 +153,29 @@ def explained(
     told = _told([*silent, *spoken], names=names, tiers=tiers)
     for part, runs in zip(silent, told, strict=False):
         gaps.append(Gap(part.start, part.end, Cause.OUR_OUTAGE, runs.silence))
+    closed = []
     for part, runs in zip(spoken, told[len(silent) :], strict=True):
-        gaps.append(Gap(part.start, part.end, *runs.cause))
-    return sorted(gaps)
+        if runs.closed:
+            closed.append(part)
+        else:
+            gaps.append(Gap(part.start, part.end, *runs.cause))
+    return sorted([*gaps, *_around_rests(closed, names=names, tiers=tiers)])
+
+
+def _around_rests(
+    unseen: Sequence[Unseen], *, names: Sequence[str], tiers: Sequence[str]
+) -> Iterator[Gap]:
+    """Stretches in which a run heard that the exchange is closed, cut where it was open again."""
+    if not unseen:
+        return
+    rests = _heard_closed(unseen)
+    resting = _parts(unseen, common(_spans(unseen), rests))
+    awake = _parts(unseen, without(_spans(unseen), rests))
+    told = _told([*resting, *awake], names=names, tiers=tiers)
+    for part, runs in zip(resting, told, strict=False):
+        yield Gap(part.start, part.end, Cause.EXCHANGE_CLOSED, runs.rest)
+    for part, runs in zip(awake, told[len(resting) :], strict=True):
+        yield Gap(part.start, part.end, *runs.cause)
 
 
 def untradable(market: Market, window: Stretch) -> list[Gap]:
@@ -194,9 +217,13 @@ def _spans(unseen: Sequence[Unseen]) -> list[Stretch]:
 
 
 def _parts(unseen: Sequence[Unseen], parts: Sequence[Stretch]) -> list[Unseen]:
-    """What was wrong with the first part of each began with its last observation."""
+    """What was wrong with the first part of each began with its last observation.
+
+    What was wrong with another part began with its first run, which it may begin with itself.
+    """
     began = {each.start: each.since for each in unseen}
-    return [Unseen(*part, began.get(part.start, part.start)) for part in parts]
+    instant = timedelta(microseconds=1)
+    return [Unseen(*part, began.get(part.start, part.start - instant)) for part in parts]
 
 
 def outages(start: datetime, end: datetime) -> list[Gap]:
@@ -246,10 +273,12 @@ class Told(NamedTuple):
         return "no run"
 
     @property
+    def rest(self) -> str:
+        return f"heard by {self.closed} of {self.runs} runs"
+
+    @property
     def cause(self) -> tuple[Cause, str]:
         of_all = f"of {self.runs} runs"
-        if self.closed:
-            return Cause.EXCHANGE_CLOSED, f"heard by {self.closed} {of_all}"
         if self.unlisted:
             return Cause.NOT_LISTED, "complete passes were without it"
         if self.throttled:
@@ -301,6 +330,29 @@ def _silences(unseen: Sequence[Unseen]) -> list[Stretch]:
                 "end": [each.end for each in unseen],
                 "ours": OURS,
                 "least": stale_after(settings.POLL_INTERVAL).total_seconds(),
+            },
+        )
+        return merged(cursor.fetchall())
+
+
+def _heard_closed(unseen: Sequence[Unseen]) -> list[Stretch]:
+    """From each run that heard it closed to the next one that heard either, if that comes soon."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT at, least(next, at + %(heard_for)s * interval '1 second')
+            FROM unnest(%(since)s::timestamptz[], %(end)s::timestamptz[]) AS looked (since, "end")
+            CROSS JOIN LATERAL (
+                SELECT started_at AS at, exchange_active,
+                    lead(started_at, 1, looked.end) OVER (ORDER BY started_at) AS next
+                FROM markets_poll WHERE started_at > since AND started_at < looked.end
+                    AND finished_at <= looked.end AND exchange_active IS NOT NULL
+            ) AS words WHERE NOT exchange_active
+            """,
+            {
+                "since": [each.since for each in unseen],
+                "end": [each.end for each in unseen],
+                "heard_for": max(HEARD_FOR, stale_after(settings.POLL_INTERVAL)).total_seconds(),
             },
         )
         return merged(cursor.fetchall())

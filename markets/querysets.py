@@ -53,7 +53,17 @@ STAGING = ", ".join(f"{column} {kind}" for column, kind in STAGED.items())
 SNAPSHOT_COLUMNS = tuple(STAGED)[:11]
 NEWEST_COLUMNS = (*tuple(STAGED)[3:10], *tuple(STAGED)[11:14])
 OPEN_STATUSES = ("active", "inactive")
-UNSETTLED_STATUSES = ("active", "inactive", "closed", "determined", "disputed", "amended")
+UNSETTLED_STATUSES = (
+    "initialized",
+    *OPEN_STATUSES,
+    "closed",
+    "determined",
+    "disputed",
+    "amended",
+)
+UNLISTED = "unlisted"
+# So long after its close a market that the exchange no longer knows is still asked for.
+GIVEN_UP_AFTER = timedelta(days=7)
 # What a market's row of the API takes from its event and series.
 JOINED = {
     "event_ticker": "event__ticker",
@@ -384,7 +394,9 @@ class MarketQuerySet(models.QuerySet["Market"]):
 
     def awaiting_settlement(self, *, at: datetime) -> Self:
         """Markets past their close whose end is not on record yet."""
-        return self.filter(status__in=UNSETTLED_STATUSES, close_time__lte=at)
+        due = Q(status__in=UNSETTLED_STATUSES)
+        due |= Q(status=UNLISTED, close_time__gt=at - GIVEN_UP_AFTER)
+        return self.filter(due, close_time__lte=at)
 
     def after(self, id: int) -> Self:
         return self.filter(id__gt=id).order_by("id")
@@ -436,6 +448,17 @@ class MarketQuerySet(models.QuerySet["Market"]):
             ],
         )
         return {market.ticker: market.pk for market in written}
+
+    def unlist(self, tickers: Iterable[str], *, at: datetime) -> dict[str, int]:
+        """Mark those of these markets that were open as unlisted; returns their ids by ticker.
+
+        Where one comes back, its definition is written anew: no mark of it is like this one.
+        """
+        ids = dict(self.open().filter(ticker__in=tickers).values_list("ticker", "id"))
+        self.filter(pk__in=ids.values()).update(
+            status=UNLISTED, recorded_at=at, definition_mark=-1 - F("definition_mark")
+        )
+        return ids
 
     # --- what the faces read ---------------------------------------------------------------
 
@@ -505,7 +528,8 @@ def _stage(
             # The digits as they are: COPY spends as long on writing out a UUID as we on
             # making it.
             id = snapshot_id(seen.market_id, seen.timestamp, source, None).hex
-            payload = bytes(seen.payload).decode() if keep_payloads else None
+            # What no column reads may be anything.
+            payload = bytes(seen.payload).decode(errors="replace") if keep_payloads else None
             copy.write_row((id, *seen[:2], *seen.quote, *seen[3:7], payload))
 
 

@@ -37,6 +37,7 @@ from markets.kalshi.tokens import TokenBucket
 from markets.models import HotPeriod, Market, OrderBookSnapshot, Poll, Sweep, Tier
 from markets.querysets import MarketQuerySet
 from markets.sightings import Batch, store
+from markets.wanted import see_events
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +57,8 @@ UPDATES_EVERY = SETTLEMENT_EVERY = STATUS_EVERY = timedelta(seconds=30)
 CENSUS_EVERY = timedelta(minutes=1)
 UPDATES_OVERLAP = timedelta(minutes=1)
 NAMED_BATCH = 200
+# So few may be gone all at once.
+FEW = 10
 # The share of the tokens that the hot list may take; the other tiers live on the rest.
 HOT_SHARE = 0.5
 # Books asked for in one tick: with a key a hundred come in one answer.
@@ -161,14 +164,13 @@ class Tick:
             return begun if begun.finished_at is None else None
         now = datetime.now(UTC)
         newest = Sweep.objects.newest(tier)
-        # Less than nothing: the clock has stepped back, and the age says nothing.
-        age = now - newest.started_at if newest else ABANDON_AFTER
+        # An age of less than nothing says nothing: the clock has stepped back.
         if newest and newest.finished_at is None:
             self.sweeps.append(newest)
-            if timedelta(0) <= age < ABANDON_AFTER:
+            if timedelta(0) <= now - newest.last_page_at < ABANDON_AFTER:
                 return newest
             newest.finished_at = now
-        elif timedelta(0) <= age < every:
+        elif newest and timedelta(0) <= now - newest.started_at < every:
             return None
         return self.begin(tier)
 
@@ -279,7 +281,10 @@ def follow_updates(tick: Tick) -> None:
     since = int(((last or sweep).started_at - UPDATES_OVERLAP).timestamp())
     while tick.has_time() and sweep.finished_at is None:
         page = tick.client.markets(min_updated_ts=since, mve_filter="exclude", cursor=sweep.cursor)
-        advance(sweep, page, refused=tick.batch.see_markets(page), markets=len(page.items))
+        refused = tick.batch.see_markets(page)
+        # Those of open markets come by the universe's walk; what came and went unseen does not.
+        see_events(tick.client, tick.batch, tick.batch.events_of_the_past())
+        advance(sweep, page, refused=refused, markets=len(page.items))
 
 
 def await_settlement(tick: Tick) -> None:
@@ -311,13 +316,23 @@ def ask_by_name(tick: Tick, tier: Tier, due: MarketQuerySet, *, every: timedelta
 
 
 def see_by_name(tick: Tick, tickers: Sequence[str]) -> list[str]:
-    """Read these markets wherever they live now; returns those found nowhere."""
+    """Read these markets wherever they live now; returns those that could not be."""
     page = tick.client.markets(tickers=tickers)
     refused = tick.batch.see_markets(page)
-    gone = [t for t in tickers if t not in tick.batch.sightings and t not in refused]
-    if gone:
-        tick.batch.see_markets(tick.client.historical_markets(tickers=gone))
-    return [ticker for ticker in tickers if ticker not in tick.batch.sightings]
+    elsewhere = [t for t in tickers if t not in tick.batch.sightings and t not in refused]
+    if elsewhere:
+        page = tick.client.historical_markets(tickers=elsewhere)
+        refused += tick.batch.see_markets(page)
+    absent = [ticker for ticker in tickers if ticker not in tick.batch.sightings]
+    gone = [ticker for ticker in absent if ticker not in refused]
+    if is_believable(gone, asked=tickers, refused=refused):
+        tick.batch.gone |= dict.fromkeys(gone, page.received_at)
+    return absent
+
+
+def is_believable(gone: Sequence[str], *, asked: Sequence[str], refused: Sequence[str]) -> bool:
+    """Whether these are gone indeed: most of many at once are not, nor what may lack its name."""
+    return "" not in refused and (len(asked) <= FEW or 2 * len(gone) <= len(asked))
 
 
 def read_books(tick: Tick) -> None:

@@ -8,7 +8,7 @@ import msgspec
 from django.db import transaction
 
 from markets.kalshi import drift, payloads
-from markets.kalshi.client import KalshiClient, pages
+from markets.kalshi.client import KalshiClient, KalshiError, pages
 from markets.kalshi.hours import closures
 from markets.kalshi.payloads import EventFeeChangePayload, FeeChangePayload
 from markets.models import Closure, Drift, Event, FeeChange, Series, Sweep, Tier
@@ -18,16 +18,32 @@ NEW_SERIES_EVERY = timedelta(minutes=5)
 FEES_EVERY = timedelta(hours=1)
 HOURS_EVERY = timedelta(hours=1)
 DAYS_AHEAD = 14
+# Longer than the exchange rests, so that the beginning of a rest is told as long as it lasts.
+DAYS_BACK = 7
 
 T = TypeVar("T")
 
 
 def refresh(client: KalshiClient) -> None:
-    """Read anew whatever is due."""
+    """Read anew whatever is due; one tier's failure does not cost the others.
+
+    Raises KalshiError in the end where any of them failed.
+    """
     client.deadline = None
-    refresh_fees(client)
-    refresh_series(client)
-    refresh_hours(client)
+    tiers: dict[Tier, Callable[[KalshiClient], int]] = {
+        Tier.FEES: refresh_fees,
+        Tier.SERIES: refresh_series,
+        Tier.HOURS: refresh_hours,
+    }
+    failures: dict[Tier, KalshiError] = {}
+    for tier, read in tiers.items():
+        try:
+            read(client)
+        except KalshiError as error:
+            failures[tier] = error
+    if failures:
+        told = "; ".join(f"{tier}: {error}" for tier, error in failures.items())
+        raise KalshiError(told) from next(iter(failures.values()))
 
 
 def due(tier: Tier, every: timedelta) -> Sweep | None:
@@ -131,13 +147,16 @@ def _of_events(changes: Iterable[EventFeeChangePayload], now: datetime) -> Itera
 
 
 def refresh_hours(client: KalshiClient) -> int:
-    """Put on record when the exchange will rest. Returns how many such stretches lie ahead."""
+    """Put on record when the exchange rests. Returns how often it does, from today on."""
     sweep = due(Tier.HOURS, HOURS_EVERY)
     if sweep is None:
         return 0
     now = datetime.now(UTC)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    ahead = closures(client.exchange_schedule(), start=midnight, days=DAYS_AHEAD)
+    start = midnight - timedelta(days=DAYS_BACK)
+    rests = closures(client.exchange_schedule(), start=start, days=DAYS_BACK + DAYS_AHEAD)
+    # Of days past, what was announced at the time is on record.
+    ahead = [(begun, ended) for begun, ended in rests if ended > midnight]
     with transaction.atomic():
         Closure.objects.announce(ahead, at=now)
         conclude(sweep, refused=[])

@@ -37,7 +37,10 @@ REVISED_EVENT = (
 
 class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
     def take(self, known: Mapping[int, datetime], *, at: datetime) -> None:
-        """Append what these markets' rows say, each as known from an instant on, by id."""
+        """Append what these markets' rows say, each as known from an instant on, by id.
+
+        A clock that stepped back has left revisions of the future: a new one comes right after.
+        """
         if not known:
             return
         with connection.cursor() as cursor:
@@ -45,7 +48,11 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
                 f"""
                 INSERT INTO markets_marketrevision
                     (market_id, known_at, known_at_assumed, recorded_at, {REVISED_MARKET})
-                SELECT id, known.at, false, %s, {REVISED_MARKET} FROM markets_market
+                SELECT id, greatest(known.at, (
+                        SELECT max(known_at) + interval '1 microsecond'
+                        FROM markets_marketrevision WHERE market_id = markets_market.id)),
+                    false, %s, {REVISED_MARKET}
+                FROM markets_market
                 JOIN unnest(%s::bigint[], %s::timestamptz[]) AS known (market_id, at)
                     ON known.market_id = id
                 ON CONFLICT DO NOTHING
@@ -63,7 +70,7 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
 
 class EventRevisionQuerySet(models.QuerySet["EventRevision"]):
     def take(self, ids: Sequence[int], *, at: datetime) -> None:
-        """Append what these events' rows say, as known from an instant on."""
+        """Append what these events' rows say, as known from an instant on, after what is there."""
         if not ids:
             return
         with connection.cursor() as cursor:
@@ -71,7 +78,11 @@ class EventRevisionQuerySet(models.QuerySet["EventRevision"]):
                 f"""
                 INSERT INTO markets_eventrevision
                     (event_id, known_at, known_at_assumed, recorded_at, {REVISED_EVENT})
-                SELECT id, %s, false, %s, {REVISED_EVENT} FROM markets_event WHERE id = ANY(%s)
+                SELECT id, greatest(%s::timestamptz, (
+                        SELECT max(known_at) + interval '1 microsecond'
+                        FROM markets_eventrevision WHERE event_id = markets_event.id)),
+                    false, %s, {REVISED_EVENT}
+                FROM markets_event WHERE id = ANY(%s)
                 ON CONFLICT DO NOTHING
                 """,
                 [at, at, list(ids)],
@@ -213,14 +224,15 @@ class ClosureQuerySet(models.QuerySet["Closure"]):
     def announce(self, stretches: Iterable[tuple[datetime, datetime]], *, at: datetime) -> None:
         """Put announced rests on record; what was announced before keeps its first instant.
 
-        What is not over yet and no longer announced was withdrawn: it excuses nothing.
+        What is not over yet and no longer announced was withdrawn: it excuses nothing from now on.
         """
-        rows = [self.model(start=start, end=end, known_at=at) for start, end in stretches]
-        announced = Q()
-        for row in rows:
-            announced |= Q(start=row.start, end=row.end)
-        ahead = self.filter(end__gt=at)
-        (ahead.exclude(announced) if rows else ahead).delete()
+        told = list(stretches)
+        rows = [self.model(start=start, end=end, known_at=at) for start, end in told]
+        gone = [row for row in self.filter(end__gt=at) if (row.start, row.end) not in told]
+        for row in gone:
+            if row.start < at and not any(start <= row.start and at <= end for start, end in told):
+                rows.append(self.model(start=row.start, end=at, known_at=row.known_at))
+        self.filter(pk__in=[row.pk for row in gone]).delete()
         self.bulk_create(rows, ignore_conflicts=True)
 
     def within(self, start: datetime, end: datetime) -> Self:

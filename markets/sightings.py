@@ -22,7 +22,8 @@ from markets.models import (
     Series,
     Source,
 )
-from markets.querysets import MarketDefinition, Observation, Quote
+from markets.models.definitions import Status
+from markets.querysets import OPEN_STATUSES, MarketDefinition, Observation, Quote
 
 REJECTS_KEPT = 5
 REJECT_LENGTH = 4_000
@@ -43,6 +44,8 @@ class Batch:
 
     sightings: dict[str, Sighting] = field(default_factory=dict)
     events: dict[str, EventPayload] = field(default_factory=dict)
+    # Markets that were asked for by name and that no tier knew, and when.
+    gone: dict[str, datetime] = field(default_factory=dict)
     pages: int = 0
     markets: int = 0
     rejected: int = 0
@@ -71,6 +74,14 @@ class Batch:
         self.pages += 1
         self.look_for_drift("market", page.items[:1])
         return self._see(page.items, page.received_at)
+
+    def events_of_the_past(self) -> set[str]:
+        """Tickers of the events whose markets here have been open and are no longer."""
+        return {
+            seen.quote.event_ticker
+            for seen in self.sightings.values()
+            if seen.quote.status not in (*OPEN_STATUSES, Status.INITIALIZED)
+        }
 
     def look_for_drift(self, kind: str, raws: Iterable[msgspec.Raw]) -> None:
         for raw in raws:
@@ -114,6 +125,7 @@ def store(batch: Batch) -> int:
     """
     now = datetime.now(UTC)
     written = record_news(batch, now) if batch.sightings else 0
+    unlist(batch, now)
     Drift.objects.note(batch.drifted, at=now)
     return written
 
@@ -143,6 +155,13 @@ def record_news(batch: Batch, now: datetime) -> int:
         recorded_at=now,
         keep_payloads=settings.RAW_PAYLOAD_HOURS > 0,
     )
+
+
+def unlist(batch: Batch, now: datetime) -> None:
+    """Put on record that markets which were open are known to no tier of the exchange."""
+    if batch.gone:
+        ids = Market.objects.unlist(batch.gone.keys() - batch.sightings.keys(), at=now)
+        MarketRevision.objects.take({ids[t]: batch.gone[t] for t in ids}, at=now)
 
 
 def store_past(batch: Batch) -> int:

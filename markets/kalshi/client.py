@@ -434,8 +434,9 @@ def _redis_errors() -> Iterator[None]:
 
 
 def _refusal(response: httpx.Response, body: bytes) -> KalshiError:
-    code, message = replies.error(body)
-    code, message, status = code[:SHOWN], message[:SHOWN], response.status_code
+    # A database takes no NUL, and this ends in the ledger.
+    code, message = (text[:SHOWN].replace("\0", "") for text in replies.error(body))
+    status = response.status_code
     where = response.request.url.path
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         return ConfigurationError(f"{where}: not let in ({status} {code} {message})".rstrip())

@@ -374,14 +374,26 @@ class _NamedBook(_BookEnvelope):
 
 
 class _Books(Struct):
-    orderbooks: list[_NamedBook]
+    orderbooks: list[Raw]
 
 
 _read_books = decoder(_Books)
+_read_named_book = decoder(_NamedBook)
 
 
 def order_books(body: bytes) -> dict[str, OrderBook]:
-    return {book.ticker: book.orderbook_fp for book in _read_books(body).orderbooks}
+    """Books by ticker. One that cannot be read is left out, unless none can."""
+    books, reason = {}, None
+    for raw in _read_books(body).orderbooks:
+        try:
+            read = _read_named_book(raw)
+        except msgspec.MsgspecError as fault:
+            reason = fault
+            continue
+        books[read.ticker] = read.orderbook_fp
+    if reason and not books:
+        raise reason
+    return books
 
 
 class TradePayload(Struct, frozen=True, kw_only=True):

@@ -33,7 +33,10 @@ def within_unit(*fields: str, model: str) -> list[models.BaseConstraint]:
 
 
 class Status(models.TextChoices):
-    """Kalshi's life of a market. Unknown words are stored as they came."""
+    """Kalshi's life of a market. Unknown words are stored as they came.
+
+    One word is ours: a market that was open and that the exchange no longer knows is unlisted.
+    """
 
     INITIALIZED = "initialized"
     INACTIVE = "inactive"
@@ -43,6 +46,7 @@ class Status(models.TextChoices):
     DISPUTED = "disputed"
     AMENDED = "amended"
     FINALIZED = "finalized"
+    UNLISTED = "unlisted"
 
 
 class Series(models.Model):

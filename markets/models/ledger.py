@@ -1,7 +1,7 @@
 """The recorder's account of itself: what it did, what it saw, what it keeps and where."""
 
 from bisect import bisect_right
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
 from django.contrib.postgres.fields import ArrayField
@@ -139,6 +139,11 @@ class Sweep(models.Model):
         self.markets += markets
         self.skipped += skipped
         self.cursor = cursor
+
+    @property
+    def last_page_at(self) -> datetime:
+        """When its newest page came; before the first one, when it began."""
+        return datetime.fromtimestamp(self.pages[-1][0], UTC) if self.pages else self.started_at
 
     def has_page(self, first: str) -> bool:
         return any(page[2] == first for page in self.pages)

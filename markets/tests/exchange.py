@@ -71,6 +71,7 @@ class Exchange:
     event_fee_changes: list[dict[str, Any]] = field(default_factory=list)
     fee_multiplier: float = 0.5
     books: dict[str, dict[str, Any]] = field(default_factory=dict)
+    maintenance: list[dict[str, str]] = field(default_factory=list)
     trading_active: bool = True
     # Every page of events shows the first one's, while the cursor goes on.
     repeats: bool = False
@@ -116,6 +117,9 @@ class Exchange:
         return {"orderbooks": named}
 
     def events_page(self, request: httpx.Request) -> dict[str, Any]:
+        if "tickers" in request.url.params:
+            asked = request.url.params["tickers"].split(",")
+            return {"events": [self.event_json(ticker) for ticker in asked], "cursor": ""}
         tickers = sorted({market["event_ticker"] for market in self.markets.values()})
         start = int(request.url.params.get("cursor") or 0)
         shown = tickers[:PAGE] if self.repeats else tickers[start : start + PAGE]
@@ -171,7 +175,8 @@ class Exchange:
         ]
         week = dict.fromkeys(days, always) | {"thursday": sessions}
         span = {"start_time": "2026-01-01T00:00:00Z", "end_time": "2050-01-01T00:00:00Z"}
-        return {"schedule": {"standard_hours": [span | week], "maintenance_windows": []}}
+        hours = {"standard_hours": [span | week], "maintenance_windows": self.maintenance}
+        return {"schedule": hours}
 
     def multivariate_page(self, request: httpx.Request) -> dict[str, Any]:
         events = [

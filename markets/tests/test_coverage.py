@@ -162,6 +162,26 @@ class TestCauses:
         assert causes(list(found.gaps)) == [(75, 120, "exchange closed")]
         assert found.share == 1
 
+    def test_it_is_excused_from_when_it_was_heard_closed_until_it_was_heard_open(self, hot):
+        runs(65, 85, throttled=1, exchange_active=True)
+        runs(85, 95, exchange_active=False)
+        runs(95, 100, error=FAILED)  # it could not say whether it is open
+        runs(100, 120, throttled=1, exchange_active=True)
+        found = of(hot)
+        assert causes(list(found.gaps)) == [
+            (75, 85, "throttled"),
+            (85, 100, "exchange closed"),
+            (100, 120, "throttled"),
+        ]
+        details = ["4 of 4 runs", "heard by 2 of 3 runs", "4 of 4 runs"]
+        assert [gap.detail for gap in found.gaps] == details
+        assert found.share == pytest.approx(135 / 165)
+
+    def test_that_it_was_closed_before_the_gap_excuses_nothing(self, hot):
+        runs(65, 70, exchange_active=False)
+        runs(70, 120, throttled=1, exchange_active=True)
+        assert gaps_of(hot) == [(75, 120, "throttled")]
+
     def test_an_announced_closure_explains_even_an_outage_as_far_as_it_goes(self, hot):
         Closure.objects.create(start=at(20), end=at(100), known_at=at(-900))
         assert gaps_of(hot) == [(75, 100, "exchange closed"), (100, 120, "our outage")]
@@ -198,6 +218,13 @@ class TestCauses:
         a_run(at(64), seconds=40, error=FAILED)
         a_run(at(70), seconds=2, error=FAILED)
         assert gaps_of(hot) == [(75, 104, "exchange failing"), (104, 120, "our outage")]
+
+
+def test_that_the_exchange_was_closed_is_soon_old_news(hot):
+    ticks(-30, 65)
+    runs(65, 75, exchange_active=False)
+    runs(75, 600, throttled=1)
+    assert gaps_of(hot, 0, 600) == [(75, 190, "exchange closed"), (190, 600, "throttled")]
 
 
 class TestWindows:

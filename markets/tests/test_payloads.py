@@ -453,6 +453,15 @@ def test_every_book_of_a_batch_has_its_ticker():
     assert list(payloads.order_books(body.encode())) == ["KXA-1-X"]
 
 
+def test_a_book_that_cannot_be_read_costs_no_other():
+    good = {"ticker": "KXA-1-X", "orderbook_fp": {"yes_dollars": [], "no_dollars": []}}
+    bad = {"ticker": "KXA-1-Y", "orderbook_fp": {"yes_dollars": [["2.0000", "1.00"]]}}
+    body = msgspec.json.encode({"orderbooks": [bad, good]})
+    assert list(payloads.order_books(body)) == ["KXA-1-X"]
+    with pytest.raises(msgspec.ValidationError):
+        payloads.order_books(msgspec.json.encode({"orderbooks": [bad]}))
+
+
 def fee_change(**changes):
     fields = {
         "id": "7f1c",

@@ -8,10 +8,20 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 
-from markets.models import Event, Market, MarketSnapshot, Poll, Series, Sweep, Tier
+from markets import freshness, recorder
+from markets.models import (
+    Event,
+    Market,
+    MarketSnapshot,
+    Poll,
+    RawPayload,
+    Series,
+    Sweep,
+    Tier,
+)
 from markets.recorder import hot_size, record_tick, recorder_lock
 from markets.reference import refresh_series
-from markets.tests.exchange import Exchange
+from markets.tests.exchange import URL, Exchange, market_json
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -244,6 +254,124 @@ def test_a_market_that_leaves_the_listing_without_a_word_is_asked_for_by_name(ex
     Market.objects.update(is_hot=False)
     tick(exchange)
     assert Market.objects.get(ticker="KXA-1-X").status == "finalized"
+
+
+def test_a_market_that_came_and_went_between_two_looks_is_recorded_with_its_event(exchange):
+    tick(exchange)
+    over = {"status": "finalized", "result": "yes", "settlement_value_dollars": "1.0000"}
+    exchange.updates.append(market_json("KXA-1-X", **over))
+    tick(exchange)
+    market = Market.objects.get()
+    assert (market.ticker, market.result, market.event.title) == (
+        "KXA-1-X",
+        "yes",
+        "What of KXA-1?",
+    )
+
+
+class TestUnlisted:
+    """A market that was open and that the exchange no longer knows."""
+
+    def test_it_is_no_longer_shown_as_open(self, exchange):
+        exchange.list("KXA-1-X", "KXA-1-Y")
+        tick(exchange)
+        seen = Market.objects.get(ticker="KXA-1-X").quoted_at
+        del exchange.markets["KXA-1-X"]
+        tick(exchange)
+        market = Market.objects.get(ticker="KXA-1-X")
+        assert market.status == "unlisted"
+        assert freshness.seen_at(market, Sweep.objects.newest_complete_of("universe")) == seen
+        assert [m.ticker for m in Market.objects.open()] == ["KXA-1-Y"]
+
+    def test_what_was_known_before_stays_on_record(self, exchange):
+        exchange.list("KXA-1-X", "KXA-1-Y")
+        tick(exchange)
+        before = datetime.now(UTC)
+        del exchange.markets["KXA-1-X"]
+        tick(exchange)
+        market = Market.objects.filter(ticker="KXA-1-X")
+        assert [market.as_of(at)[0].status for at in (before, datetime.now(UTC))] == [
+            "active",
+            "unlisted",
+        ]
+
+    def test_nobody_asks_for_it_again_until_it_comes_back(self, exchange):
+        exchange.list("KXA-1-X", "KXA-1-Y")
+        tick(exchange)
+        gone = exchange.markets.pop("KXA-1-X")
+        tick(exchange)
+        exchange.asked.clear()
+        tick(exchange)
+        assert not any("KXA-1-X" in str(request.url) for request in exchange.asked)
+        exchange.markets["KXA-1-X"] = gone
+        tick(exchange)
+        assert Market.objects.get(ticker="KXA-1-X").status == "active"
+
+    def test_past_its_close_it_is_still_asked_for_a_week(self, exchange):
+        exchange.list("KXA-1-X", "KXA-1-Y")
+        tick(exchange)
+        now = datetime.now(UTC)
+        Market.objects.filter(ticker="KXA-1-X").update(
+            status="unlisted", close_time=now - timedelta(days=6)
+        )
+        Market.objects.filter(ticker="KXA-1-Y").update(
+            status="unlisted", close_time=now - timedelta(days=8)
+        )
+        due = Market.objects.awaiting_settlement(at=now)
+        assert [market.ticker for market in due] == ["KXA-1-X"]
+
+    def test_one_that_cannot_be_read_is_none(self, exchange):
+        exchange.list("KXA-1-X", "KXA-1-Y")
+        tick(exchange)
+        exchange.markets["KXA-1-X"]["yes_bid_dollars"] = "nonsense"
+        tick(exchange)
+        assert Market.objects.get(ticker="KXA-1-X").status == "active"
+        del exchange.markets["KXA-1-X"]["ticker"]
+        tick(exchange)
+        assert Market.objects.get(ticker="KXA-1-X").status == "active"
+
+    def test_most_of_many_are_not_gone_at_once(self, exchange):
+        exchange.list(*(f"KXA-1-{n}" for n in range(20)))
+        tick(exchange)
+        exchange.failing["/markets"] = httpx.Response(200, text='{"markets": [], "cursor": ""}')
+        tick(exchange)
+        assert Market.objects.open().count() == 20
+
+
+def test_a_market_not_opened_yet_is_settled_by_name_too(exchange):
+    exchange.list("KXA-1-X", status="initialized")
+    tick(exchange)
+    due = Market.objects.awaiting_settlement(at=datetime(2031, 1, 1, tzinfo=UTC))
+    assert due.exists()
+
+
+def test_a_census_of_many_is_taken_to_its_end_however_long_it_takes(exchange, monkeypatch):
+    monkeypatch.setattr(recorder, "NAMED_BATCH", 1)
+    exchange.list("KXA-1-X", "KXA-1-Y", "KXA-1-Z")
+    tick(exchange)
+    tick(exchange)  # which puts the passes before it back by an hour
+    tick(exchange)
+    tick(exchange)
+    tick(exchange)
+    census = Sweep.objects.filter(tier=Tier.CENSUS).order_by("id").last()
+    assert (census.complete, census.markets) == (True, 3)
+
+
+def test_a_text_that_nobody_reads_costs_nothing_even_where_it_is_broken(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    listing = exchange.answer(httpx.Request("GET", f"{URL}/events")).content
+    broken = listing.replace(b"Will KXA-1-X", b"Will \xff").replace(b"0.4200", b"0.4100")
+    exchange.failing["/events"] = httpx.Response(200, content=broken)
+    Market.objects.update(is_hot=False)
+    poll = tick(exchange)
+    assert (poll.error, poll.snapshots) == ("", 1)
+    assert "Will \ufffd" in RawPayload.objects.order_by("timestamp").last().payload
+
+
+def test_what_the_exchange_says_of_a_failure_is_told_without_what_no_database_takes(exchange):
+    exchange.failing["/events"] = httpx.Response(400, text='{"code":"bad","message":"a\\u0000b"}')
+    assert "bad: ab" in tick(exchange).error
 
 
 def test_an_exchange_error_is_told_and_the_other_tiers_go_on(exchange):

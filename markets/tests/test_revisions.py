@@ -4,10 +4,21 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import pytest
 from model_bakery import baker
 
-from markets.models import Closure, EventRevision, FeeChange, Market, MarketRevision, Sweep
+from markets.kalshi.client import KalshiError
+from markets.models import (
+    Closure,
+    Event,
+    EventRevision,
+    FeeChange,
+    Market,
+    MarketRevision,
+    Series,
+    Sweep,
+)
 from markets.reference import refresh
 from markets.tests.making import a_market, dollars
 from markets.tests.test_recorder import tick
@@ -48,6 +59,35 @@ def test_a_result_is_invisible_until_it_was_seen(exchange):
     now = known(datetime.now(UTC))
     assert (now.status, now.result, now.settlement_value) == ("finalized", "yes", 1)
     assert now.close_time == datetime(2026, 11, 2, tzinfo=UTC)
+
+
+def test_a_clock_that_stepped_back_hides_no_result(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    ahead = datetime.now(UTC) + 5 * HOUR
+    MarketRevision.objects.update(known_at=ahead)
+    exchange.markets["KXA-1-X"] |= {"status": "finalized", "result": "yes"}
+    tick(exchange)
+    assert known(ahead).status == "active"
+    told = known(ahead + timedelta(microseconds=1))
+    assert (told.status, told.result) == ("finalized", "yes")
+
+
+def test_of_what_is_known_from_one_instant_on_what_was_written_last_is_the_newest():
+    market, other = a_market("KXA-1-X"), a_market("KXA-1-Y")
+    for status in ("active", "closed"):
+        Market.objects.update(status=status)
+        MarketRevision.objects.take({market.pk: NOON, other.pk: NOON}, at=NOON)
+    told = [(each.known_at, each.status) for each in MarketRevision.objects.for_market(other)]
+    assert told == [(NOON, "active"), (NOON + timedelta(microseconds=1), "closed")]
+
+
+def test_a_clock_that_stepped_back_hides_no_change_of_an_event():
+    event = a_market().event
+    for title, at in (("Rain", NOON + 5 * HOUR), ("Rain at last", NOON)):
+        Event.objects.update(title=title)
+        EventRevision.objects.take([event.pk], at=at)
+    assert [each.title for each in EventRevision.objects.all()] == ["Rain", "Rain at last"]
 
 
 def test_an_amended_result_keeps_what_was_told_first(exchange):
@@ -178,4 +218,60 @@ def test_a_rest_that_is_no_longer_announced_excuses_nothing():
     soon = datetime.now(UTC) + HOUR
     Closure.objects.announce([(soon, soon + 2 * HOUR)], at=datetime.now(UTC))
     Closure.objects.announce([(soon, soon + HOUR)], at=datetime.now(UTC))
-    assert [(each.start, each.end) for each in Closure.objects.all()] == [(soon, soon + HOUR)]
+    assert rests() == [(soon, soon + HOUR)]
+
+
+def rests() -> list[tuple[datetime, datetime]]:
+    return list(Closure.objects.values_list("start", "end"))
+
+
+def test_a_rest_that_is_withdrawn_in_its_middle_ends_when_that_was_heard():
+    Closure.objects.announce([(NOON, NOON + 3 * HOUR)], at=NOON - HOUR)
+    Closure.objects.announce([], at=NOON + HOUR)
+    assert rests() == [(NOON, NOON + HOUR)]
+    assert Closure.objects.get().known_at == NOON - HOUR
+
+
+def test_a_rest_whose_beginning_is_no_longer_told_keeps_it():
+    Closure.objects.announce([(NOON, NOON + 3 * HOUR)], at=NOON - HOUR)
+    Closure.objects.announce([(NOON + HOUR, NOON + 3 * HOUR)], at=NOON + 2 * HOUR)
+    assert rests() == [(NOON, NOON + 2 * HOUR), (NOON + HOUR, NOON + 3 * HOUR)]
+
+
+@pytest.mark.parametrize("heard_at", [NOON - HOUR, NOON + HOUR])
+def test_a_rest_that_gets_longer_is_on_record_once(heard_at):
+    Closure.objects.announce([(NOON, NOON + 2 * HOUR)], at=NOON - 2 * HOUR)
+    Closure.objects.announce([(NOON, NOON + 3 * HOUR)], at=heard_at)
+    assert rests() == [(NOON, NOON + 3 * HOUR)]
+
+
+def test_a_rest_that_crosses_midnight_stays_as_it_was_announced(exchange):
+    now = datetime.now(UTC).replace(microsecond=0)
+    # Longer than a day: whatever the time is now, a midnight lies between.
+    start, end = now - 26 * HOUR, now + HOUR
+    exchange.maintenance = [{"start_datetime": start.isoformat(), "end_datetime": end.isoformat()}]
+    with exchange.client() as client:
+        refresh(client)
+        found = Closure.objects.get(start__lte=start, end__gte=end)
+        assert found.end - found.start < 30 * HOUR
+        forget()
+        refresh(client)
+    assert list(Closure.objects.within(now, end)) == [found]
+
+
+@pytest.mark.parametrize("gone", ["/series/fee_changes", "/series"])
+def test_an_endpoint_that_is_gone_keeps_no_other_from_being_read(exchange, gone):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    exchange.failing[gone] = httpx.Response(404, json={"code": "not_found"})
+    with exchange.client() as client, pytest.raises(KalshiError, match="refused with 404"):
+        refresh(client)
+    assert Series.objects.unread().exists() == (gone == "/series")
+    assert Closure.objects.exists()
+
+
+def test_of_all_endpoints_that_are_gone_is_told(exchange):
+    for gone in ("/series/fee_changes", "/exchange/schedule"):
+        exchange.failing[gone] = httpx.Response(404, json={"code": "not_found"})
+    with exchange.client() as client, pytest.raises(KalshiError, match=r"fees: .*; hours: "):
+        refresh(client)

@@ -60,7 +60,7 @@ class TestList:
         assert '<path class="open" d="M45.00 7H0" />' in html
 
     def test_only_open_markets_are_listed_unless_others_are_asked_for(self, client):
-        for status in ("active", "inactive", "closed", "disputed", "finalized", "initialized"):
+        for status in ("active", "inactive", "closed", "disputed", "finalized", "unlisted"):
             a_market(f"A-{status}", status=status)
         listed = {
             word: set(tickers(page(client, f"/markets/?status={word}")))
@@ -253,6 +253,10 @@ class TestMarket:
         assert "finalized · <strong>YES</strong>" in html
         assert re.search(r'quote-price num" data-value>YES<', html)
         assert "100¢" in html
+
+    def test_a_market_that_the_exchange_has_dropped_says_so(self, client):
+        html = page(client, a_market(status="unlisted").get_absolute_url())
+        assert "unlisted: the exchange no longer knows it" in html
 
     def test_a_refresh_brings_the_quote_alone(self, client):
         market = a_market()
