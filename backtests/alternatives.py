@@ -1,7 +1,8 @@
 """Other records of the same past: what a strategy that knows no future cannot tell apart."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,12 +11,15 @@ from backtests.quotes import (
     DOLLAR,
     MISSING,
     SECOND,
+    Grid,
     Ints,
     Settlement,
+    Terms,
     Universe,
     instant,
 )
 
+T = TypeVar("T", Terms, Grid)
 HOUR = 3_600 * SECOND
 WON = 1_000_000  # the settlement value of a contract that paid a dollar
 
@@ -32,14 +36,15 @@ class Alternative:
 
 
 def cut_off(universe: Universe, at: int) -> Alternative:
-    """What was known at an instant: no later quote, market, settlement or fee."""
+    """What was known at an instant: no later quote, market, settlement, fee or grid."""
     known = universe.quotes.until(at)
     places = np.unique(known.market)
     cut = replace(universe, quotes=known).of(places.tolist())
     cut = replace(
         cut,
         settlements=tuple(s if s and s.known_at <= at else None for s in cut.settlements),
-        terms=tuple((terms[0], *(t for t in terms[1:] if t.since <= at)) for terms in cut.terms),
+        terms=tuple(_until(at, terms) for terms in cut.terms),
+        grids=tuple(_until(at, grids) for grids in cut.grids),
     )
     return Alternative(cut, at, places, f"where nothing after {_when(at)} is known")
 
@@ -112,6 +117,11 @@ def renamed(universe: Universe) -> Alternative:
     )
     places, last = np.arange(len(listings)), int(universe.quotes.at[-1])
     return Alternative(replace(universe, listings=other), last, places, "under another name")
+
+
+def _until(at: int, told: Sequence[T]) -> tuple[T, ...]:
+    """What was in force at first, and what came into force by an instant."""
+    return tuple(each for each in told if each is told[0] or each.since <= at)
 
 
 def _other_side(prices: Ints) -> Ints:

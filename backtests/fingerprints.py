@@ -31,7 +31,7 @@ def of_data(universe: Universe) -> dict[str, str]:
     quotes = hashlib.sha256()
     for field in fields(Quotes):
         quotes.update(np.ascontiguousarray(getattr(universe.quotes, field.name)))
-    parts = ("listings", "settlements", "terms")
+    parts = ("listings", "settlements", "terms", "grids")
     return {"quotes": quotes.hexdigest()} | {
         part: hashlib.sha256(repr(list(getattr(universe, part))).encode()).hexdigest()
         for part in parts

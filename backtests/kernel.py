@@ -54,12 +54,12 @@ _on_grid = compiled(execution.on_grid)
 # which target it was short of what.
 (
     SENT, LEFT, BID_TAKEN, ASK_TAKEN, POSITION, ENDED,
-    BID, ASK, BID_SHOWN, ASK_SHOWN, LAST, VOLUME, TRADED, TRADABLE, SEEN, ROW, TERM,
+    BID, ASK, BID_SHOWN, ASK_SHOWN, LAST, VOLUME, TRADED, TRADABLE, SEEN, ROW, TERM, GRID,
     SENT_AT, SENT_SEEN, SENT_ORDER, SENT_SIDE, SENT_COUNT, SENT_LIMIT, FILLED_MEANWHILE,
     REST_ORDER, REST_SIDE, REST_LIMIT, REST_AHEAD, REST_OWED, RESERVED,
     SHORT, SHORT_FOR,
     STATES,
-) = range(33)  # fmt: skip
+) = range(34)  # fmt: skip
 
 # The run's own figures.
 CASH, HELD_BACK, ORDERS, LINES, FILLED, FEES, FIGURES = range(7)
@@ -375,7 +375,7 @@ def _arrive(run: Run, spot: Spot, state: Ints) -> None:
     if state[FILLED_MEANWHILE] and _amend(run, spot, state) == 0:
         return
     need = _need(run, spot, state, state[SENT_SIDE], state[SENT_COUNT], state[SENT_LIMIT])
-    reason = _objection(run, spot.market, state, need)
+    reason = _objection(run, spot, state, need)
     if reason:
         if reason in (FUNDS, POSITION_LIMIT):
             state[SHORT] = reason
@@ -399,14 +399,14 @@ def _amend(run: Run, spot: Spot, state: Ints) -> int:
 
 
 @compiled
-def _objection(run: Run, market: int, state: Ints, need: int) -> int:
+def _objection(run: Run, spot: Spot, state: Ints, need: int) -> int:
     """Why the exchange would refuse the order that arrives; 0 where it would not."""
     side, count, limit = state[SENT_SIDE], state[SENT_COUNT], state[SENT_LIMIT]
     if not state[TRADABLE]:
         return NOT_TRADING
     if not 0 < limit < 10_000:
         return OUT_OF_RANGE
-    if not _fits(run.tables, market, limit):
+    if not _fits(run.tables, spot, state, limit):
         return OFF_GRID
     if count > MOST_COUNT:
         return TOO_LARGE
@@ -420,11 +420,13 @@ def _objection(run: Run, market: int, state: Ints, need: int) -> int:
 
 
 @compiled
-def _fits(tables: Tables, market: int, price: int) -> bool:
+def _fits(tables: Tables, spot: Spot, state: Ints, price: int) -> bool:
     """An unknown grid refuses nothing."""
-    first, end = tables.grid_from[market], tables.grid_from[market + 1]
+    grid = _in_force(tables.grids, tables.grids_from, spot, state[GRID])
+    state[GRID] = grid
+    first, end = tables.grids[grid, 1], tables.grids[grid, 2]
     for i in range(first, end):
-        if _on_grid(price, tables.grid[i, 0], tables.grid[i, 1], tables.grid[i, 2]):
+        if _on_grid(price, tables.stretches[i, 0], tables.stretches[i, 1], tables.stretches[i, 2]):
             return True
     return bool(first == end)
 
@@ -442,11 +444,17 @@ def _need(run: Run, spot: Spot, state: Ints, side: int, count: int, limit: int) 
 
 @compiled
 def _term(tables: Tables, spot: Spot, state: Ints) -> int:
-    """The row of the market's fee terms in force; time only goes on."""
-    row = max(state[TERM], tables.terms_from[spot.market])
-    while row + 1 < tables.terms_from[spot.market + 1] and tables.terms[row + 1, 0] <= spot.at:
+    """The row of the market's fee terms in force."""
+    state[TERM] = _in_force(tables.terms, tables.terms_from, spot, state[TERM])
+    return state[TERM]  # type: ignore[no-any-return]
+
+
+@compiled
+def _in_force(table: Ints, starts: Ints, spot: Spot, before: int) -> int:
+    """The row of what is in force in a market, at `before` or later: time only goes on."""
+    row = max(before, starts[spot.market])
+    while row + 1 < starts[spot.market + 1] and table[row + 1, 0] <= spot.at:
         row += 1
-    state[TERM] = row
     return row  # type: ignore[no-any-return]
 
 

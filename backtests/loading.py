@@ -23,6 +23,7 @@ from backtests.quotes import (
     DOLLAR,
     MISSING,
     MONEY,
+    Grid,
     Listing,
     Quotes,
     Settlement,
@@ -185,18 +186,19 @@ def _universe(found: dict[int, Columns], selection: Selection, *, known_by: date
     end = microseconds(selection.end)
     rows: list[Columns] = []
     listings: list[Listing] = []
+    grids: list[tuple[Grid, ...]] = []
     for market in markets:
         known, quotes = revisions[market.pk], found.pop(market.pk)
         first = instant(int(quotes["at"][0]))
-        listings.append(
-            _listing(market, _then(known, first), _then(events[market.event_id], first))
-        )
+        listings.append(_listing(market, _then(events[market.event_id], first)))
+        grids.append(_grids(market, known, first))
         rows.append(timelines.timeline(quotes, _told(market, known), pauses, end=end))
     return Universe(
         _quotes(rows),
         listings,
         [_settlement(revisions[market.pk]) for market in markets],
         [_terms(market, tariffs[market.pk]) for market in markets],
+        grids,
     )
 
 
@@ -243,9 +245,7 @@ def _instant(at: datetime | None) -> int:
     return MISSING if at is None else microseconds(at)
 
 
-def _listing(
-    market: Market, then: MarketRevision | None, event_then: EventRevision | None
-) -> Listing:
+def _listing(market: Market, event_then: EventRevision | None) -> Listing:
     """As it was known then, as far as revisions tell; the rest as it is now."""
     event, told = market.event, event_then or market.event
     return Listing(
@@ -258,11 +258,21 @@ def _listing(
         strike_type=market.strike_type,
         floor_strike=None if market.floor_strike is None else float(market.floor_strike),
         cap_strike=None if market.cap_strike is None else float(market.cap_strike),
-        grid=_grid((then or market).price_ranges),
     )
 
 
-def _grid(ranges: Iterable[Mapping[str, Any]]) -> tuple[tuple[int, int, int], ...]:
+def _grids(market: Market, known: Sequence[MarketRevision], first: datetime) -> tuple[Grid, ...]:
+    """The one of the first quote, and each that was told later to be another."""
+    told = (_then(known, first) or market).price_ranges
+    grids = [Grid(microseconds(first), _stretches(told))]
+    for each in known:
+        if each.known_at > first and each.price_ranges != told:
+            told = each.price_ranges
+            grids.append(Grid(microseconds(each.known_at), _stretches(told)))
+    return tuple(grids)
+
+
+def _stretches(ranges: Iterable[Mapping[str, Any]]) -> tuple[tuple[int, int, int], ...]:
     # A step below a unit leaves out no price that we can name.
     return tuple(
         (_units(each["start"]), _units(each["end"]), max(1, _units(each["step"])))

@@ -49,6 +49,16 @@ class Terms(NamedTuple):
     assumed: bool = False
 
 
+class Grid(NamedTuple):
+    """A market's price grid from an instant on: start, end and step of each of its stretches.
+
+    Without any it is unknown, and refuses nothing.
+    """
+
+    since: int
+    stretches: tuple[tuple[int, int, int], ...] = ()
+
+
 class Settlement(NamedTuple):
     """How a market ended. Never in the hands of a strategy.
 
@@ -75,8 +85,6 @@ class Listing:
     strike_type: str = ""
     floor_strike: float | None = None
     cap_strike: float | None = None
-    # (start, end, step) of each stretch of the price grid; none where it is unknown.
-    grid: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +121,17 @@ class Quotes:
 
 @dataclass(frozen=True, slots=True)
 class Universe:
-    """The markets of a run. `quotes.market`, `settlements` and `terms` go by place in `listings`.
+    """The markets of a run. `quotes.market` and what follows it go by place in `listings`.
 
-    A market that had not ended when the data was read has no settlement.
+    A market that had not ended when the data was read has no settlement. Of its terms and of its
+    grids there is one at least: the first, which is in force until the next one is.
     """
 
     quotes: Quotes
     listings: Sequence[Listing]
     settlements: Sequence[Settlement | None]
     terms: Sequence[Sequence[Terms]]
+    grids: Sequence[Sequence[Grid]]
 
     def of(self, places: Sequence[int]) -> "Universe":
         """Some of the markets, in the order in which they are named."""
@@ -136,6 +146,7 @@ class Universe:
             [self.listings[place] for place in places],
             [self.settlements[place] for place in places],
             [self.terms[place] for place in places],
+            [self.grids[place] for place in places],
         )
 
     def first_within(self, rows: int) -> "Universe":

@@ -23,10 +23,11 @@ class Rules(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """What the markets' listings, fee terms and settlements say, as columns."""
+    """What the markets' grids, fee terms and settlements say, as columns."""
 
-    grid_from: Ints
-    grid: Ints  # start, end, step
+    grids_from: Ints
+    grids: Ints  # since, the first of its stretches, the one after its last
+    stretches: Ints  # start, end, step
     terms_from: Ints
     terms: Ints  # since, taker numerator and denominator, maker numerator and denominator
     roundings: Ints  # since, step, grid, rebate
@@ -67,11 +68,19 @@ def tables_of(universe: Universe, execution: Execution) -> Tables:
     ends = [(s.paid_at, m, s.value) for m, s in enumerate(universe.settlements) if s]
     eras = fees.roundings(broker=execution.through_broker)
     return Tables(
-        *_flat([listing.grid for listing in universe.listings], width=3),
+        *_grids(universe),
         *_flat([[term[:5] for term in terms] for terms in universe.terms], width=5),
         _table([(microseconds(era.since), *era[1:]) for era in eras], width=4),
         _table(sorted(ends), width=3),
     )
+
+
+def _grids(universe: Universe) -> tuple[Ints, Ints, Ints]:
+    grids = [grid for of_market in universe.grids for grid in of_market]
+    starts, stretches = _flat([grid.stretches for grid in grids], width=3)
+    since = [[(grid.since,) for grid in of_market] for of_market in universe.grids]
+    of_markets, instants = _flat(since, width=1)
+    return of_markets, np.column_stack((instants, starts[:-1], starts[1:])), stretches
 
 
 def _flat(rows: Sequence[Sequence[Sequence[int]]], *, width: int) -> tuple[Ints, Ints]:

@@ -9,6 +9,7 @@ from backtests.quotes import (
     MISSING,
     MONEY,
     SECOND,
+    Grid,
     Listing,
     Quotes,
     Settlement,
@@ -22,6 +23,7 @@ INTERVAL = 5 * SECOND
 MOVING = 0.18  # of all quotes, as on the simulated exchange
 CENT = 100
 PLAIN = Terms(0, 7, 100, 0, 1)
+CENTS = Grid(0, ((0, DOLLAR, CENT),))
 
 
 def quotes(rows: int, *, markets: int, seed: int = 1) -> Quotes:
@@ -53,9 +55,8 @@ def listed(quotes: Quotes, *, markets: int) -> Universe:
     """With events of four markets, plain fees, and a drawn outcome of each at the end."""
     end = int(quotes.close_at[0])
     listings = [
-        Listing(ticker=f"KXWALK-{n // 4}-T{n}", event=f"KXWALK-{n // 4}", grid=((0, DOLLAR, CENT),))
-        for n in range(markets)
+        Listing(ticker=f"KXWALK-{n // 4}-T{n}", event=f"KXWALK-{n // 4}") for n in range(markets)
     ]
     values = np.random.default_rng(0).integers(0, 2, markets) * MONEY
     settlements = [Settlement(end, end + INTERVAL, int(value)) for value in values]
-    return Universe(quotes, listings, settlements, [(PLAIN,)] * markets)
+    return Universe(quotes, listings, settlements, [(PLAIN,)] * markets, [(CENTS,)] * markets)

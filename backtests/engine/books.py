@@ -10,7 +10,7 @@ from typing import Any
 from backtests import execution as rules
 from backtests.engine.feed import Feed
 from backtests.execution import Reason
-from backtests.quotes import DOLLAR, MISSING, Terms
+from backtests.quotes import DOLLAR, MISSING, Grid, Terms
 
 NO_ROW = -1
 
@@ -55,7 +55,7 @@ class Book:
     place: int
     feed: Feed
     terms: Sequence[Terms]
-    grid: tuple[tuple[int, int, int], ...]
+    grids: Sequence[Grid]
     bid: int = MISSING
     ask: int = MISSING
     bid_shown: int = 0
@@ -71,6 +71,7 @@ class Book:
     at: int = MISSING
     row: int = NO_ROW
     term: int = 0
+    grid: int = 0
     # Either side as last seen while the market traded, and what it is worth by the newest book.
     bid_seen: int = 0
     ask_seen: int = DOLLAR
@@ -108,6 +109,11 @@ class Book:
             self.term += 1
         return self.terms[self.term]
 
+    def grid_at(self, at: int) -> Grid:
+        while self.grid + 1 < len(self.grids) and self.grids[self.grid + 1].since <= at:
+            self.grid += 1
+        return self.grids[self.grid]
+
     def offered(self, side: int) -> int:
         """What the other side shows that we have not taken yet."""
         if side > 0:
@@ -134,7 +140,8 @@ class Book:
 
     def fits(self, price: int) -> bool:
         """An unknown grid refuses nothing."""
-        return not self.grid or any(rules.on_grid(price, *stretch) for stretch in self.grid)
+        stretches = self.grid_at(self.at).stretches
+        return not stretches or any(rules.on_grid(price, *stretch) for stretch in stretches)
 
     def mark(self, position: int) -> int:
         """What a contract of a position could be sold for."""

@@ -58,7 +58,7 @@ class Broker(bt.BrokerBase):
         self.rows: list[Book] = []
         self.orders = 0
         self.books = [
-            Book(place, Feed(listing, place), universe.terms[place], listing.grid)
+            Book(place, Feed(listing, place), universe.terms[place], universe.grids[place])
             for place, listing in enumerate(universe.listings)
         ]
         self._assumed = execution.assumed

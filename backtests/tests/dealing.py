@@ -33,6 +33,7 @@ def a_universe(
         [Listing(ticker=f"{event}-{i}", event=event) for i, event in enumerate(named)],
         settlements,
         [()] * len(settlements),
+        [()] * len(settlements),
     )
 
 

@@ -11,6 +11,7 @@ from backtests.quotes import (
     MISSING,
     MONEY,
     SECOND,
+    Grid,
     Ints,
     Listing,
     Quotes,
@@ -67,6 +68,7 @@ def listed(quotes: Quotes, chosen: Sequence[exchange.Event]) -> Universe:
         listings=[listing for event in chosen for listing in _listings(event)],
         settlements=[ended for event in chosen for ended in _settlements(event)],
         terms=[_terms(event) for event in chosen for _ in event.outcomes],
+        grids=[_grids(event) for event in chosen for _ in event.outcomes],
     )
 
 
@@ -107,12 +109,6 @@ def _instants(event: exchange.Event, step: int) -> Ints:
 
 
 def _listings(event: exchange.Event) -> list[Listing]:
-    edge, edge_step, center_step = GRIDS[event.series.structure]
-    stretches = (
-        (0, edge, edge_step),
-        (edge, DOLLAR - edge, center_step),
-        (DOLLAR - edge, DOLLAR, edge_step),
-    )
     return [
         Listing(
             ticker=ticker,
@@ -120,7 +116,6 @@ def _listings(event: exchange.Event) -> list[Listing]:
             series=event.series.ticker,
             category=event.series.category,
             mutually_exclusive=event.series.exclusive,
-            grid=tuple(stretch for stretch in stretches if stretch[0] < stretch[1]),
         )
         for ticker in event.tickers()
     ]
@@ -140,3 +135,13 @@ def _terms(event: exchange.Event) -> tuple[Terms, ...]:
     multiplier = Decimal(str(series.fee_multiplier))
     taker, maker = (fees.rate(series.fee_type, multiplier, who) for who in ("taker", "maker"))
     return (Terms(0, *taker, *maker),)
+
+
+def _grids(event: exchange.Event) -> tuple[Grid, ...]:
+    edge, edge_step, center_step = GRIDS[event.series.structure]
+    stretches = (
+        (0, edge, edge_step),
+        (edge, DOLLAR - edge, center_step),
+        (DOLLAR - edge, DOLLAR, edge_step),
+    )
+    return (Grid(0, tuple(stretch for stretch in stretches if stretch[0] < stretch[1])),)

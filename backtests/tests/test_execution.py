@@ -1,17 +1,21 @@
 """How orders meet books, on worlds of a handful of rows; both engines must tell the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from backtests import engine, kernel
 from backtests.execution import HOLD, JOURNAL, REASONS, Execution, Fills, Kind, Reason
-from backtests.quotes import MISSING, SECOND, Listing, Quotes, Settlement, Terms, Universe
+from backtests.quotes import MISSING, SECOND, Grid, Listing, Quotes, Settlement, Terms, Universe
 from backtests.strategies.base import Signal
 
 NOW = 1_790_000_000 * SECOND  # September 2026, the newest rule of rounding
 CASH = 1_000_000_000
 FREE = Terms(0, 0, 1, 0, 1)
 USUAL = Terms(0, 7, 100, 7, 400)
+ANY = Grid(0)
+CENTS, TENTHS = ((0, 10_000, 100),), ((0, 10_000, 10),)
 AT_ONCE = Execution(latency_snapshots=0)
 NEXT = Execution()
 
@@ -46,7 +50,7 @@ def book(bid, ask, *, size=100, **others):
     }
 
 
-def world(*rows, terms=FREE, settlement=None, grid=(), markets=1, seconds=5):
+def world(*rows, terms=FREE, settlement=None, grids=(ANY,), markets=1, seconds=5):
     columns = {name: [row.get(name) for row in rows] for name in rows[0] if name != "at"}
     at = [NOW + row.get("at", n * seconds) * SECOND for n, row in enumerate(rows)]
     quotes = Quotes(
@@ -54,9 +58,9 @@ def world(*rows, terms=FREE, settlement=None, grid=(), markets=1, seconds=5):
         tradable=np.array(columns.pop("tradable"), bool),
         **{name: np.array(values, np.int64) for name, values in columns.items()},
     )
-    listings = [Listing(ticker=f"T{m}", event=f"E{m}", grid=grid) for m in range(markets)]
+    listings = [Listing(ticker=f"T{m}", event=f"E{m}") for m in range(markets)]
     settlements = [settlement] + [None] * (markets - 1)
-    return Universe(quotes, listings, settlements, [[terms]] * markets)
+    return Universe(quotes, listings, settlements, [[terms]] * markets, [grids] * markets)
 
 
 def traded(universe, targets, execution=NEXT, *, fills=Fills.EXPECTED, cash=CASH):
@@ -154,9 +158,37 @@ class TestRefusals:
         assert traded(world(book(42, 45, tradable=False), book(42, 45)), [10, None]) == []
 
     def test_a_price_off_the_grid_is_refused(self):
-        grid = ((0, 10_000, 500),)
-        lines = traded(world(book(42, 46), book(42, 46), grid=grid), [10, None])
+        grids = [Grid(0, ((0, 10_000, 500),))]
+        lines = traded(world(book(42, 46), book(42, 46), grids=grids), [10, None])
         assert ends_of(lines) == [("REFUSED", "OFF_GRID")]
+
+    def test_a_finer_price_is_refused_before_the_grid_is_refined_and_filled_after_it(self):
+        grids = [Grid(0, CENTS), Grid(NOW + 10 * SECOND, TENTHS)]
+        lines = traded(world(*[book(42, 45.5)] * 3, grids=grids), [10, 10, None])
+        assert ends_of(lines) == [("REFUSED", "OFF_GRID")]
+        assert fills_of(lines) == [(10, 45.5)]
+        assert [line["row"] for line in lines if line["kind"] != Kind.ORDER] == [1, 2]
+
+    def test_a_finer_price_is_filled_before_the_grid_is_coarsened_and_refused_after_it(self):
+        grids = [Grid(0, TENTHS), Grid(NOW + 10 * SECOND, CENTS)]
+        lines = traded(world(*[book(42, 45.5)] * 3, grids=grids), [10, 20, None])
+        assert fills_of(lines) == [(10, 45.5)]
+        assert ends_of(lines) == [("REFUSED", "OFF_GRID")]
+        assert [line["row"] for line in lines if line["kind"] != Kind.ORDER] == [1, 2]
+
+    def test_of_several_changes_before_an_order_the_last_one_counts(self):
+        grids = [Grid(0, CENTS), Grid(NOW + 1, TENTHS), Grid(NOW + 2, CENTS), Grid(NOW + 3, TENTHS)]
+        assert fills_of(traded(world(*[book(42, 45.5)] * 2, grids=grids), [10, None])) == [
+            (10, 45.5)
+        ]
+
+    def test_each_market_has_its_own_grids(self):
+        rows = [book(42, 45.5, market=m, at=n * 5) for n in range(3) for m in range(2)]
+        refined = [Grid(0, CENTS), Grid(NOW + 10 * SECOND, TENTHS)]
+        universe = replace(world(*rows, markets=2), grids=[[Grid(0, CENTS)], refined])
+        lines = traded(universe, [None, None, 10, 10, None, None])
+        assert ends_of(lines) == [("REFUSED", "OFF_GRID")]
+        assert [line["market"] for line in lines if line["kind"] == Kind.FILL] == [1]
 
     def test_a_price_of_a_whole_dollar_is_refused(self):
         lines = traded(world(book(42, 100), book(42, 100)), [10, None])
@@ -272,6 +304,12 @@ class TestMakers:
         )  # fmt: skip
         assert fills_of(lines) == []
         assert ends_of(lines) == [("CANCELLED", "CLOSED")]
+
+    def test_what_rests_stays_when_the_grid_gets_coarser_under_it(self):
+        grids = [Grid(0, TENTHS), Grid(NOW + 5 * SECOND, CENTS)]
+        books = [book(42.5, 45), book(42.5, 45), book(40, 41)]
+        lines = traded(world(*books, grids=grids), [10, None, None], MAKE)
+        assert fills_of(lines) == [(10, 42.5)]
 
     def test_what_rests_holds_cash_back(self):
         universe = world(

@@ -1,6 +1,6 @@
 """From the record to arrays: what was known, and when."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -22,7 +22,7 @@ from backtests.tests.recording import (
     told,
     universe_of,
 )
-from markets.models import Closure, FeeChange, Poll, Source
+from markets.models import Closure, FeeChange, Market, Poll, Source
 from markets.prices import Quality
 from markets.tests.making import an_event
 
@@ -299,14 +299,10 @@ def test_a_pause_that_became_known_after_a_run_was_asked_for_is_not_part_of_it()
 # --- what markets are -----------------------------------------------------------------------------
 
 
-def test_a_listing_has_the_grid_of_its_first_quote():
+def test_a_listing_tells_its_strikes_and_what_it_belongs_to():
     market = listed(floor_strike=Decimal("71.5"), strike_type="greater")
-    tapered = [{"start": "0.0000", "end": "0.1000", "step": "0.0010"}]
-    told(market, START, price_ranges=tapered)
-    told(market, NOON + HOUR, price_ranges=[])
     quoted(market, NOON)
     (listing,) = universe_of(market).listings
-    assert listing.grid == ((0, 1_000, 10),)
     assert (listing.strike_type, listing.floor_strike, listing.cap_strike) == (
         "greater",
         71.5,
@@ -342,6 +338,62 @@ def test_an_event_of_which_no_revision_tells_is_as_it_is_now():
     quoted(market, NOON)
     (listing,) = universe_of(market).listings
     assert (listing.title, listing.mutually_exclusive) == ("Rain: Yes", True)
+
+
+def stepped(step: str) -> list[dict[str, str]]:
+    return [{"start": "0.0000", "end": "1.0000", "step": step}]
+
+
+def steps(market: Market, **how: datetime) -> list[tuple[float, int]]:
+    """Hours since the start, and the step of the grid from then on."""
+    (grids,) = universe_of(market, **how).grids
+    start, hour = microseconds(START), 3_600 * MONEY
+    return [((since - start) / hour, step) for since, ((_, _, step),) in grids]
+
+
+def test_grids_change_when_they_were_told_to_and_the_first_holds_from_the_first_quote_on():
+    market = listed()
+    told(market, START, price_ranges=stepped("0.0500"))
+    told(market, START + HOUR, price_ranges=stepped("0.0100"))
+    told(market, NOON + HOUR, price_ranges=stepped("0.0100"), close_time=END + HOUR)
+    told(market, NOON + 2 * HOUR, price_ranges=stepped("0.0010"))
+    quoted(market, NOON)
+    assert steps(market) == [(12, 100), (14, 10)]
+
+
+def test_a_grid_of_several_stretches_becomes_integers():
+    market = listed()
+    middle = [{"start": "0.1000", "end": "0.9000", "step": "0.0100"}]
+    told(market, START, price_ranges=[{"start": "0", "end": "0.1", "step": "0.001"}, *middle])
+    told(market, NOON + HOUR, price_ranges=[])
+    quoted(market, NOON)
+    ((tapered, unknown),) = universe_of(market).grids
+    assert tapered == (microseconds(NOON), ((0, 1_000, 10), (1_000, 9_000, 100)))
+    assert unknown == (microseconds(NOON + HOUR), ())
+
+
+def test_a_grid_that_was_told_after_the_first_quote_is_taken_to_have_been_there_before():
+    market = listed()
+    told(market, NOON + HOUR, price_ranges=stepped("0.0100"))
+    told(market, NOON + 2 * HOUR, price_ranges=stepped("0.0010"))
+    quoted(market, NOON)
+    assert steps(market) == [(12, 100), (14, 10)]
+
+
+def test_a_market_of_which_no_revision_tells_has_the_grid_of_now():
+    market = listed(price_ranges=stepped("0.0100"))
+    quoted(market, NOON)
+    assert steps(market) == [(12, 100)]
+
+
+def test_grids_that_were_recorded_after_a_run_was_asked_for_are_not_part_of_it():
+    market = listed()
+    told(market, START, price_ranges=stepped("0.0100"))
+    later = stepped("0.0010")
+    told(market, NOON + HOUR, price_ranges=later, recorded_at=END + HOUR)
+    quoted(market, NOON)
+    assert steps(market, known_by=END) == [(12, 100)]
+    assert steps(market, known_by=END + HOUR) == [(12, 100), (13, 10)]
 
 
 def test_fees_change_when_they_changed():

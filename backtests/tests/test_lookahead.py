@@ -163,6 +163,15 @@ def test_a_record_that_is_cut_off_has_nothing_from_later():
     assert all(t.since <= at for terms in cut.universe.terms for t in terms)
 
 
+def test_a_record_that_is_cut_off_knows_a_market_s_grids_until_then():
+    market = 1
+    finer = WORLD.grids[market][1].since
+    for at, many in ((finer - 1, 1), (finer, 2), (int(WORLD.quotes.at[-1]), 3)):
+        cut = cut_off(WORLD, at)
+        place = cut.places.tolist().index(market)
+        assert cut.universe.grids[place] == WORLD.grids[market][:many]
+
+
 @pytest.mark.parametrize("another_future", [turned_over, shuffled])
 def test_another_future_has_the_same_past_and_other_prices_and_outcomes(another_future):
     at = int(WORLD.quotes.at[400])
@@ -175,6 +184,7 @@ def test_another_future_has_the_same_past_and_other_prices_and_outcomes(another_
     )
     assert not np.array_equal(WORLD.quotes.bid[-100:], other.quotes.bid[-100:])
     assert other.settlements != WORLD.settlements
+    assert (other.terms, other.grids) == (WORLD.terms, WORLD.grids)
     assert (np.diff(other.quotes.at) >= 0).all()
 
 
@@ -196,3 +206,4 @@ def test_among_others_each_market_keeps_its_rows():
         same = slice(*seen.starts[[original, original + 1]])
         assert np.array_equal(theirs.quotes.bid[rows], seen.quotes.bid[same])
         assert other.universe.listings[place] is WORLD.listings[original]
+        assert other.universe.grids[place] is WORLD.grids[original]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtests import engine, kernel
-from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind
+from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind, Reason
 from backtests.ledger import flow
 from backtests.quotes import MISSING, MONEY, Seen, Universe
 from backtests.strategies import STRATEGIES
@@ -118,6 +118,18 @@ def adds_up(universe, outcome, cash):
         assert cash >= 0
     assert cash == outcome.cash
     assert {market: count for market, count in held.items() if count} == outcome.positions
+
+
+def test_a_grid_that_changes_in_mid_life_is_met_by_orders_on_either_side_of_the_change():
+    universe = a_world(5)
+    journal = same(universe, Noise(5), Execution(), Fills.EXPECTED, cash=1_000 * MONEY).journal
+    refused = column(journal, "reason") == Reason.OFF_GRID
+    assert set(column(journal, "market")[refused]) == {1}
+    finer, coarser = (grid.since for grid in universe.grids[1][1:])
+    at = column(journal, "at")[refused]
+    assert (at < finer).any()
+    assert (at >= coarser).any()
+    assert not ((at >= finer) & (at < coarser)).any()
 
 
 def test_every_order_comes_to_one_end():

@@ -5,7 +5,18 @@ import pytest
 
 from backtests import engine, kernel
 from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind
-from backtests.quotes import MISSING, MONEY, SECOND, Listing, Quotes, Seen, Terms, Universe, instant
+from backtests.quotes import (
+    MISSING,
+    MONEY,
+    SECOND,
+    Grid,
+    Listing,
+    Quotes,
+    Seen,
+    Terms,
+    Universe,
+    instant,
+)
 from backtests.strategies import (
     STRATEGIES,
     YARDSTICKS,
@@ -330,6 +341,7 @@ def an_event(*bids, exclusive=True, **columns):
         ],
         settlements=[None] * n,
         terms=[[Terms(0, 7, 100, 0, 1)]] * n,
+        grids=[[Grid(0)]] * n,
     )
 
 

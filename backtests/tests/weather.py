@@ -13,6 +13,7 @@ from backtests.quotes import (
     MISSING,
     MONEY,
     SECOND,
+    Grid,
     Ints,
     Listing,
     Quotes,
@@ -26,7 +27,7 @@ FOLDER = Path(settings.BASE_DIR).parent / "shared/kalshi/recorded/weather_hourly
 # Nobody wrote down when results were known, nor what fees were in force.
 KNOWN_AFTER = timedelta(days=1)
 PLAIN = Terms(0, 7, 100, 0, 1, assumed=True)
-CENTS = ((0, DOLLAR, CONTRACT),)
+CENTS = Grid(0, ((0, DOLLAR, CONTRACT),))
 
 
 def markets() -> pd.DataFrame:
@@ -68,12 +69,12 @@ def a_universe(chosen: pd.DataFrame) -> Universe:
                 event=row.event_ticker,
                 series=row.event_ticker.partition("-")[0],
                 mutually_exclusive=True,
-                grid=CENTS,
             )
             for row in chosen.itertuples()
         ],
         settlements=[_settlement(row.known_at, row.result) for row in chosen.itertuples()],
         terms=[(PLAIN,)] * len(chosen),
+        grids=[(CENTS,)] * len(chosen),
     )
 
 

@@ -12,6 +12,7 @@ from backtests.quotes import (
     SECOND,
     Bools,
     Floats,
+    Grid,
     Ints,
     Listing,
     Quotes,
@@ -50,6 +51,7 @@ def a_world(seed: int, *, markets: int = 6, rows: int = 400, ended: float = 0.85
         listings=tuple(_listing(place) for place in range(markets)),
         settlements=tuple(settlements),
         terms=tuple(_terms(rng, rows) for _ in range(markets)),
+        grids=tuple(_grids(place, rows) for place in range(markets)),
     )
 
 
@@ -196,7 +198,6 @@ def _listing(place: int) -> Listing:
         series=event.partition("-")[0],
         category="Weather",
         mutually_exclusive=_exclusive(place),
-        grid=GRIDS[place % len(GRIDS)],
     )
 
 
@@ -204,3 +205,14 @@ def _terms(rng: np.random.Generator, rows: int) -> tuple[Terms, ...]:
     plain, half = Terms(0, 7, 100, 0, 1), Terms(0, 7, 200, 7, 800)
     changed = START + int(rng.integers(rows)) * STEP
     return (plain,) if rng.random() < 0.5 else (plain, half._replace(since=changed))
+
+
+def _grids(place: int, rows: int) -> tuple[Grid, ...]:
+    """One of the markets is quoted on the finer of its grids all the time, and has it for a third.
+
+    What rests in a book stays when its grid gets coarser, so a record shows such quotes.
+    """
+    if place != 1:
+        return (Grid(0, GRIDS[place % len(GRIDS)]),)
+    finer, coarser = (START + rows * third // 3 * STEP for third in (1, 2))
+    return Grid(0, CENTS), Grid(finer, TAPERED), Grid(coarser, CENTS)
