@@ -59,7 +59,7 @@ demo: $(VENV)/.runtime assets ## The whole site on simulated data (LIVE=1: the r
 
 # Those of the whole system mostly wait, so the others run meanwhile, in two parts.
 LANE = $(PY) -m pytest -p no:cacheprovider
-PART = backtests or browser
+PART = backtests or browser or client_library
 test: $(VENV)/.dev assets ## Run the tests (ARGS="-k name" for some)
 	@if [ -n "$(ARGS)" ]; then exec $(PY) -m pytest -m "not faults" $(ARGS); fi; \
 	mkdir -p var; logs=$$(mktemp -d var/tests.XXXXXX); \
