@@ -195,16 +195,21 @@ class Cut(httpx.BaseTransport):
         self.inner.close()
 
 
+def interrupted(exchange, fill, requests, **wanted):
+    """An order that is cut off at one of its requests."""
+    with (
+        KalshiClient(exchange.url, transport=Cut(requests), sleep=lambda _: None) as cut,
+        pytest.raises(TemporaryError),
+    ):
+        fill(cut, trades=True, **wanted)
+
+
 @pytest.mark.parametrize("requests", [4, 9, 12, 14])
 def test_interrupted_and_resumed_to_a_later_end_equals_uninterrupted(exchange, fill, requests):
     fill(trades=True)
     whole = on_record()
     forget()
-    with (
-        KalshiClient(exchange.url, transport=Cut(requests), sleep=lambda _: None) as cut,
-        pytest.raises(TemporaryError),
-    ):
-        fill(cut, trades=True, end=NOW - 2 * HOUR)
+    interrupted(exchange, fill, requests, end=NOW - 2 * HOUR)
     fill(trades=True)
     assert on_record() == whole
     assert not BackfillSpan.objects.filter(kind=TRADES, finished_at=None).exists()
@@ -215,11 +220,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(exchange, fill, requests):
     fill(trades=True)
     whole = on_record()
     forget()
-    with (
-        KalshiClient(exchange.url, transport=Cut(requests), sleep=lambda _: None) as cut,
-        pytest.raises(TemporaryError),
-    ):
-        fill(cut, trades=True)
+    interrupted(exchange, fill, requests)
     fill(trades=True)
     assert on_record() == whole
     assert unfilled() == 0
