@@ -14,9 +14,9 @@ from backtests.choosing import Selection
 from backtests.execution import Execution
 from backtests.models import BacktestExecution, BacktestResult, Engine, Kind, Sources
 from backtests.strategies import STRATEGIES, YARDSTICKS, Signal
-from kalshi_insights.parameters import LONGEST_NAME
+from kalshi_insights.export.parquet import Columns
+from kalshi_insights.rest.parameters import LONGEST_NAME
 from markets.examples import shown
-from markets.parquet import Columns
 
 MOST_NAMES = 1_000
 LONGEST_TICKER = 200

@@ -45,10 +45,10 @@ from backtests.serializers import (
 )
 from backtests.strategies import STRATEGIES
 from backtests.submitting import TooMany, may_cancel, submit
-from kalshi_insights import formats
-from kalshi_insights.pagination import LimitSkip, OnePage, SeriesOfTime
-from kalshi_insights.parameters import KnownParameters
-from markets import streams
+from kalshi_insights.export import postgres
+from kalshi_insights.rest import renderers
+from kalshi_insights.rest.pagination import LimitSkip, OnePage, SeriesOfTime
+from kalshi_insights.rest.parameters import KnownParameters
 from markets.histories import Series, TimeSeries, described
 from markets.viewsets import Noun, missing
 
@@ -123,7 +123,7 @@ class BacktestViewSet(Noun, TimeSeries):
     def list(self, request: Request) -> Response:
         """Runs, the newest first."""
         pages = LimitSkip()
-        rows = self.page(pages, lambda found: rows_of(found, BRIEF), streams.json)
+        rows = self.page(pages, lambda found: rows_of(found, BRIEF), postgres.json)
         return pages.get_paginated_response(rows)
 
     @extend_schema(
@@ -170,7 +170,7 @@ class BacktestViewSet(Noun, TimeSeries):
         detail=True,
         pagination_class=SeriesOfTime,
         filterset_class=ExecutionFilter,
-        renderer_classes=formats.SERIES,
+        renderer_classes=renderers.SERIES,
     )
     def executions(self, request: Request, id: str) -> HttpResponseBase:
         """The run's journal: every order, fill, refusal and settlement, oldest first."""
@@ -202,7 +202,7 @@ def rows_of(found: QuerySet[BacktestResult], names: "list[str]") -> QuerySet[Any
 
 def row(id: int) -> Any:
     """A run with all that is told of it, as PostgreSQL writes it."""
-    found = streams.json(rows_of(BacktestResult.objects.filter(pk=id), WHOLE))
+    found = postgres.json(rows_of(BacktestResult.objects.filter(pk=id), WHOLE))
     return found[0] if found else missing("backtest", str(id))
 
 

@@ -36,8 +36,8 @@ from benchmarks.large import days_on_record, made
 from benchmarks.measure import median, percentile, report
 from benchmarks.reading import responses
 from benchmarks.spending import database_seconds
-from kalshi_insights.pagination import LimitSkip
-from kalshi_insights.servers import free_port
+from kalshi_insights.embedded.servers import free_port
+from kalshi_insights.rest.pagination import LimitSkip
 from markets.filters import MarketListFilter
 from markets.models import Market
 from markets.partitions import SNAPSHOTS, Piece

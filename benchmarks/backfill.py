@@ -17,9 +17,9 @@ from benchmarks import measure
 from benchmarks.measure import chunks, peak_megabytes, quoted, report, tickers
 from benchmarks.recording import begin
 from benchmarks.spending import spent
+from kalshi_insights.token_bucket import TokenBucket
 from markets.backfill import Progress, backfill
 from markets.kalshi.client import COST, KalshiClient
-from markets.kalshi.tokens import TokenBucket
 from markets.wanted import Wanted
 
 NAMES = tickers(1_000)

@@ -14,7 +14,7 @@ import psycopg
 
 from benchmarks.measure import report
 from kalshi_insights import embedded
-from kalshi_insights.servers import free_port
+from kalshi_insights.embedded.servers import free_port
 
 HALF = 300
 INTERVAL = 5

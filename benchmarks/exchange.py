@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kalshi_insights.servers import free_port
+from kalshi_insights.embedded.servers import free_port
 from markets.kalshi.client import KalshiClient, TemporaryError
 
 

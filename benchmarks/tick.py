@@ -13,8 +13,8 @@ from django.test import override_settings
 from benchmarks import measure
 from benchmarks.exchange import simulated, until_up
 from benchmarks.measure import median, percentile, report, timed
+from kalshi_insights.token_bucket import TokenBucket
 from markets.kalshi.client import KalshiClient, ticker_batches
-from markets.kalshi.tokens import TokenBucket
 from markets.models import Market, Poll
 from markets.recorder import record_tick
 

@@ -7,8 +7,8 @@ from rest_framework.response import Response
 from rest_framework.routers import APIRootView, DefaultRouter
 
 from backtests.viewsets import BacktestViewSet, StrategyViewSet
-from kalshi_insights.errors import unknown_route
 from kalshi_insights.health import HealthView
+from kalshi_insights.rest.errors import unknown_route
 from markets.viewsets import (
     EventViewSet,
     MarketViewSet,

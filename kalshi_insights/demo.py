@@ -32,7 +32,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from kalshi_insights import embedded
-from kalshi_insights.servers import Server, ends_with_parent, free_port, is_free, tail
+from kalshi_insights.embedded.servers import Server, ends_with_parent, free_port, is_free, tail
 
 BASE_DIR = embedded.BASE_DIR
 

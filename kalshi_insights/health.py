@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from kalshi_insights.parameters import KnownParameters
+from kalshi_insights.rest.parameters import KnownParameters
 from markets import partitions
 from markets.examples import shown
 from markets.freshness import STATES, recording

@@ -186,13 +186,13 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "kalshi_insights.request_id.request_id",
+    "kalshi_insights.middleware.request_id.request_id",
     "django.middleware.security.SecurityMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "kalshi_insights.csp.content_security_policy",
-    "kalshi_insights.compression.compress",
-    "kalshi_insights.errors.api_envelopes",
+    "kalshi_insights.middleware.csp.content_security_policy",
+    "kalshi_insights.middleware.compression.compress",
+    "kalshi_insights.rest.errors.api_envelopes",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -257,7 +257,7 @@ STORAGES = {
     },
 }
 
-DEFAULT_EXCEPTION_REPORTER_FILTER = "kalshi_insights.errors.WithoutAddresses"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "kalshi_insights.rest.errors.WithoutAddresses"
 
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "markets:list"
@@ -327,24 +327,26 @@ CORS_ALLOW_METHODS = ("GET", "HEAD", "OPTIONS")
 CORS_ALLOW_HEADERS = ("accept", "authorization", "if-none-match", "x-request-id")
 CORS_EXPOSE_HEADERS = ("etag", "last-modified", "retry-after", "x-request-id")
 
-DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True  # ours by then: kalshi_insights.request_id
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = (
+    True  # ours by then: kalshi_insights.middleware.request_id
+)
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "kalshi_insights.limits.Tokens",
+        "kalshi_insights.rest.throttling.Tokens",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_THROTTLE_CLASSES": ["kalshi_insights.limits.Rate"],
+    "DEFAULT_THROTTLE_CLASSES": ["kalshi_insights.rest.throttling.Rate"],
     "NUM_PROXIES": TRUSTED_PROXIES,
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
-    "DEFAULT_PARSER_CLASSES": ["kalshi_insights.bodies.Json"],
+    "DEFAULT_PARSER_CLASSES": ["kalshi_insights.rest.parsers.Json"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticatedOrReadOnly"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "kalshi_insights.errors.api_error",
+    "EXCEPTION_HANDLER": "kalshi_insights.rest.errors.api_error",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 SPECTACULAR_SETTINGS = {
@@ -353,7 +355,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "kalshi_insights.errors.in_the_schema",
+        "kalshi_insights.rest.errors.in_the_schema",
     ],
     "ENUM_NAME_OVERRIDES": {
         "MarketStatus": "markets.models.Status",

@@ -17,9 +17,10 @@ import psycopg
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from markets import parquet, partitions
+from kalshi_insights.export import parquet
+from kalshi_insights.export.parquet import Columns
+from markets import partitions
 from markets.models import ArchivedDay
-from markets.parquet import Columns
 from markets.partitions import ORDER_BOOKS, SNAPSHOTS, Piece
 
 FOLDERS = {SNAPSHOTS: "snapshots", ORDER_BOOKS: "orderbooks"}

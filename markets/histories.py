@@ -17,11 +17,14 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
-from kalshi_insights import formats
-from kalshi_insights.conditional import conditional
-from kalshi_insights.formats import InFormats
-from kalshi_insights.pagination import Columnar, OnePage, SeriesOfTime
-from markets import observed, parquet, rows, streams
+from kalshi_insights.export import parquet, postgres
+from kalshi_insights.export.parquet import Columns
+from kalshi_insights.export.postgres import Lists, Selection
+from kalshi_insights.rest import renderers
+from kalshi_insights.rest.conditional import conditional
+from kalshi_insights.rest.pagination import Columnar, OnePage, SeriesOfTime
+from kalshi_insights.rest.renderers import InFormats
+from markets import observed, rows
 from markets.coverage import coverage
 from markets.filters import AS_OF
 from markets.models import (
@@ -33,7 +36,6 @@ from markets.models import (
     Trade,
 )
 from markets.observed import INTERVALS
-from markets.parquet import Columns
 from markets.serializers import SnapshotSerializer
 from markets.spans import (
     END,
@@ -49,7 +51,6 @@ from markets.spans import (
     TradeFilter,
     asked,
 )
-from markets.streams import Lists, Selection
 
 
 class Series(NamedTuple):
@@ -65,7 +66,7 @@ SNAPSHOTS = Series("snapshots", "Snapshot", rows.SNAPSHOTS, rows.SNAPSHOT_CHART)
 TRADES = Series("trades", "Trade", rows.TRADES, rows.TRADE_CHART)
 REVISIONS = Series("revisions", "Revision", rows.REVISIONS, ())
 CANDLESTICKS = Series("candlesticks", "Candlestick", observed.CANDLESTICKS, rows.CANDLESTICK_CHART)
-WITHOUT_CHART = [each for each in formats.SERIES if each is not formats.Columns]
+WITHOUT_CHART = [each for each in renderers.SERIES if each is not renderers.Columns]
 
 
 WHOLE = f"Buckets are whole, at most {MOST_BUCKETS:,} of them."
@@ -81,11 +82,11 @@ def described(rows_of: BaseSerializer[Any] | type[BaseSerializer[Any]], series: 
     answers: dict[tuple[int, str], Any] = {(200, "application/json"): rows_of}
     if series.chart:
         times = [name for name in series.chart if series.columns[name] == "timestamptz"]
-        columns = formats.columns_serializer(series.word, series.chart, times=times)
-        answers[200, formats.Columns.media_type] = columns
-    answers[200, formats.Csv.media_type] = OpenApiTypes.STR
-    answers[200, formats.Parquet.media_type] = OpenApiTypes.BINARY
-    answers[200, formats.Arrow.media_type] = OpenApiTypes.BINARY
+        columns = renderers.columns_serializer(series.word, series.chart, times=times)
+        answers[200, renderers.Columns.media_type] = columns
+    answers[200, renderers.Csv.media_type] = OpenApiTypes.STR
+    answers[200, renderers.Parquet.media_type] = OpenApiTypes.BINARY
+    answers[200, renderers.Arrow.media_type] = OpenApiTypes.BINARY
     return answers
 
 
@@ -103,10 +104,10 @@ class TimeSeries(InFormats, GenericViewSet[Any]):
     def answer(self, rows: QuerySet[Any, Any], series: Series, *, name: str) -> HttpResponseBase:
         """Of dictionaries the rows that the query asks for; `name` is what they are of."""
         listed = self.filter_queryset(rows)
-        if self.form in formats.FILES:
+        if self.form in renderers.FILES:
             whole = SeriesOfTime().whole(listed, self.request)
             return self.file(Selection.of(whole, series.columns), series, name=name)
-        if self.form == formats.Columns.format:
+        if self.form == renderers.Columns.format:
             return self.chart(listed, series)
         pages = SeriesOfTime()
         page = pages.paginate_queryset(
@@ -128,7 +129,7 @@ class TimeSeries(InFormats, GenericViewSet[Any]):
         content: Iterator[bytes] = iter(())
         if self.request.method != "HEAD":
             content = _file(found, self.form)
-        return formats.sent(content, self.request.accepted_renderer, name=f"{name}-{series.name}")
+        return renderers.sent(content, self.request.accepted_renderer, name=f"{name}-{series.name}")
 
 
 class MarketHistory(TimeSeries):
@@ -153,7 +154,7 @@ class MarketHistory(TimeSeries):
         detail=True,
         pagination_class=SeriesOfTime,
         filterset_class=SnapshotFilter,
-        renderer_classes=formats.SERIES,
+        renderer_classes=renderers.SERIES,
     )
     def snapshots(self, request: Request, ticker: str) -> HttpResponseBase:
         """The market's snapshots, oldest first, from `start` on and before `end`."""
@@ -166,7 +167,7 @@ class MarketHistory(TimeSeries):
         detail=True,
         pagination_class=SeriesOfTime,
         filterset_class=TradeFilter,
-        renderer_classes=formats.SERIES,
+        renderer_classes=renderers.SERIES,
     )
     def trades(self, request: Request, ticker: str) -> HttpResponseBase:
         """The market's public trades as far as they were backfilled, oldest first."""
@@ -206,7 +207,7 @@ class MarketHistory(TimeSeries):
         filterset_class=None,
         pagination_class=OnePage,
         query_form=CandlestickForm,
-        renderer_classes=formats.SERIES,
+        renderer_classes=renderers.SERIES,
     )
     def candlesticks(self, request: Request, ticker: str) -> HttpResponseBase:
         """Snapshots summed up by buckets of time, oldest first.
@@ -218,9 +219,9 @@ class MarketHistory(TimeSeries):
         asked_for = asked(CandlestickForm, request).cleaned_data
         window, source = asked_for["window"], asked_for["source"] or None
         found = observed.candlesticks(market, window, source=source)
-        if self.form in formats.FILES:
+        if self.form in renderers.FILES:
             return self.file(found, CANDLESTICKS, name=market.ticker)
-        if self.form == formats.Columns.format:
+        if self.form == renderers.Columns.format:
             drawn = found.lists(CANDLESTICKS.chart, first=MOST_BUCKETS)
             return Response({"columns": drawn.columns, "next": None})
         return Response({"next": None, "previous": None, "results": found.json()})
@@ -271,15 +272,15 @@ class MarketHistory(TimeSeries):
         return Response(rows.CoverageSerializer(found).data)
 
     def of_market(self, found: QuerySet[Any], market: Market, series: Series) -> HttpResponseBase:
-        listed = streams.of_market(found, market, series.columns)
+        listed = postgres.of_market(found, market, series.columns)
         return self.answer(listed, series, name=market.ticker)
 
 
 def _file(found: Selection, form: str) -> Iterator[bytes]:
-    if form == formats.Csv.format:
-        return streams.csv(found)
-    write = formats.parquet if form == formats.Parquet.format else formats.arrow
-    return write(streams.tables(found), parquet.schema(found.columns))
+    if form == renderers.Csv.format:
+        return postgres.csv(found)
+    write = renderers.parquet if form == renderers.Parquet.format else renderers.arrow
+    return write(postgres.tables(found), parquet.schema(found.columns))
 
 
 def _told(book: OrderBookSnapshot, market: Market, *, depth: int | None) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from kalshi_insights.export.postgres import Selection
 from markets.querysets import EPOCH
-from markets.streams import Selection
 
 if TYPE_CHECKING:
     from markets.models import Market, MarketSnapshot, OrderBookSnapshot

@@ -19,6 +19,7 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
+from kalshi_insights.token_bucket import TokenBucket
 from markets.books import SeenBook
 from markets.freshness import percentiles
 from markets.kalshi.client import (
@@ -33,7 +34,6 @@ from markets.kalshi.client import (
 )
 from markets.kalshi.payloads import ticker_of
 from markets.kalshi.signing import Signer
-from markets.kalshi.tokens import TokenBucket
 from markets.models import HotPeriod, Market, OrderBookSnapshot, Poll, Sweep, Tier
 from markets.querysets import MarketQuerySet
 from markets.sightings import Batch, store

@@ -8,10 +8,11 @@ import msgspec
 from django.conf import settings
 from django.db import connection, transaction
 
-from markets import dayfiles, parquet, partitions
+from kalshi_insights.export import parquet
+from kalshi_insights.export.parquet import Columns
+from markets import dayfiles, partitions
 from markets.dayfiles import COLUMNS, MARKETS, SCHEMA_VERSION, ArchiveError, Manifest, Part
 from markets.models import ArchivedDay, Event, Market, Series
-from markets.parquet import Columns
 from markets.partitions import Piece
 
 # How the types that come as something else become what they were.

@@ -7,12 +7,12 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from kalshi_insights.export.parquet import Columns
 from markets import examples
 from markets.examples import shown
 from markets.gaps import Cause
 from markets.models import MarketRevision, Trade
 from markets.observed import CANDLESTICKS
-from markets.parquet import Columns
 from markets.serializers import QUOTE, PriceRangesField
 
 PRICE = "numeric(6,4)"

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import replace_url
 
-from kalshi_insights.errors import envelope, invalid_message
+from kalshi_insights.rest.errors import envelope, invalid_message
 from markets import charts, freshness
 from markets.filters import MarketFilter
 from markets.models import Drift, Market, Poll, Sweep, Tier

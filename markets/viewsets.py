@@ -24,10 +24,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from kalshi_insights.conditional import conditional
-from kalshi_insights.pagination import LimitSkip
-from kalshi_insights.parameters import KnownParameters
-from markets import examples, streams
+from kalshi_insights.export import postgres
+from kalshi_insights.rest.conditional import conditional
+from kalshi_insights.rest.pagination import LimitSkip
+from kalshi_insights.rest.parameters import KnownParameters
+from markets import examples
 from markets.filters import (
     AS_OF,
     EventFilter,
@@ -117,7 +118,7 @@ class Noun(KnownParameters, GenericViewSet[Any]):
 
     def listed(self, pages: LimitSkip, fields: Sequence[str]) -> Response:
         """A page of rows that have these fields, written by PostgreSQL."""
-        rows = self.page(pages, lambda found: found.rows(fields), streams.json)
+        rows = self.page(pages, lambda found: found.rows(fields), postgres.json)
         return pages.get_paginated_response(rows)
 
 

@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from kalshi_insights.errors import invalid_message
+from kalshi_insights.rest.errors import invalid_message
 
 SECRET = "the password is hunter2"
 

@@ -17,9 +17,9 @@ from django.urls import include, path
 from redis import Redis
 from rest_framework.authtoken.models import Token
 
-from kalshi_insights.compression import accepted
-from kalshi_insights.limits import Meter, household
-from kalshi_insights.servers import free_port
+from kalshi_insights.embedded.servers import free_port
+from kalshi_insights.middleware.compression import accepted
+from kalshi_insights.rest.throttling import Meter, household
 
 ROWS = [{"ticker": f"KXFED-{n}", "yes_bid": "0.4200"} for n in range(100)]
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 from django.db import connection
 
-from kalshi_insights.servers import free_port
+from kalshi_insights.embedded.servers import free_port
 from markets.models import Market
 from markets.tests.making import a_market
 

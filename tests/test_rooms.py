@@ -43,7 +43,7 @@ DATA = (
     "markets/archives.py",
     "markets/reads.py",
     "markets/observed.py",
-    "markets/streams.py",
+    "kalshi_insights/export/postgres.py",
     "backtests/models.py",
     "backtests/querysets.py",
     "backtests/choosing.py",
@@ -61,7 +61,7 @@ WORKFLOWS = (
     "backtests.runner",
     "backtests.research",
 )
-OUTSIDE = ("markets.kalshi.client", "markets.kalshi.tokens", "markets.kalshi.signing")
+OUTSIDE = ("markets.kalshi.client", "kalshi_insights.token_bucket", "markets.kalshi.signing")
 FACES = (
     "markets/views.py",
     "markets/viewsets.py",
@@ -144,7 +144,14 @@ def test_a_room_imports_nothing_above_it(path):
         ("backtrader", ("backtests/engine/", "backtests/strategies/")),
         ("numba", ("backtests/kernel.py",)),
         ("matplotlib", ("backtests/engine/plotting.py",)),
-        ("pyarrow", ("markets/parquet.py", "markets/streams.py", "kalshi_insights/formats.py")),
+        (
+            "pyarrow",
+            (
+                "kalshi_insights/export/parquet.py",
+                "kalshi_insights/export/postgres.py",
+                "kalshi_insights/rest/renderers.py",
+            ),
+        ),
         (
             "markets.simulator",
             ("markets/simulator/", "markets/management/commands/simulatekalshi.py"),
@@ -171,11 +178,11 @@ def test_no_function_imports(path):
 
 
 def test_only_settings_and_what_runs_before_them_read_the_environment():
-    before = ("settings.py", "embedded.py", "places.py", "servers.py", "demo.py")
+    before = ("settings.py", "embedded/", "demo.py")
     readers = {
         path.as_posix()
         for path in FILES
-        if path.name not in before
+        if not path.as_posix().startswith(tuple(f"kalshi_insights/{name}" for name in before))
         and (
             "os.environ[" in (text := (ROOT / path).read_text())
             or "environ.get" in text

@@ -34,8 +34,8 @@ from markets.kalshi.payloads import OrderBook
 from markets.kalshi.replies import AccountLimits, Cutoff, ExchangeStatus, Schedule
 
 if TYPE_CHECKING:
+    from kalshi_insights.token_bucket import TokenBucket
     from markets.kalshi.signing import Signer
-    from markets.kalshi.tokens import TokenBucket
 
 
 class KalshiError(Exception):

@@ -232,7 +232,7 @@ def test_a_strike_of_zero_is_written_as_a_number(client, recorded):
 
 
 def test_the_deepest_page_leads_on_by_time(client, history, monkeypatch):
-    monkeypatch.setattr("kalshi_insights.pagination.SeriesOfTime.max_skip", 4)
+    monkeypatch.setattr("kalshi_insights.rest.pagination.SeriesOfTime.max_skip", 4)
     url = f"{API}/markets/{history.ticker}/snapshots/?limit=2"
     seen = []
     while url:

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from model_bakery import baker
 
-from markets import streams
+from kalshi_insights.export import postgres
 from markets.models import Market, MarketRevision, MarketSnapshot, Trade
 from markets.tests.making import a_market, a_snapshot
 
@@ -118,7 +118,7 @@ class TestParquet:
         assert (table.num_rows, "yes_bid" in table.column_names) == (0, True)
 
     def test_comes_in_pieces(self, client, market, monkeypatch):
-        monkeypatch.setattr(streams, "TABLE_BYTES", 1_000)
+        monkeypatch.setattr(postgres, "TABLE_BYTES", 1_000)
         many(market, 50)
         response = client.get(at(market), {"format": "parquet"})
         pieces = list(response.streaming_content)
@@ -199,7 +199,7 @@ class TestColumns:
 
 
 def test_rows_that_cannot_be_are_an_empty_page(market):
-    assert streams.json(Market.objects.none().rows(["ticker"])) == []
+    assert postgres.json(Market.objects.none().rows(["ticker"])) == []
 
 
 def test_an_instant_in_json_has_six_digits_or_none(client, market):

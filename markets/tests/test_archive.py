@@ -10,7 +10,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
-from markets import archive, dayfiles, parquet, partitions, restore, tasks
+from kalshi_insights.export import parquet
+from markets import archive, dayfiles, partitions, restore, tasks
 from markets.dayfiles import ArchiveError
 from markets.models import ArchivedDay, Event, Market, MarketSnapshot, OrderBookSnapshot, Series
 from markets.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Piece

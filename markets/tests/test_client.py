@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
+from kalshi_insights.token_bucket import TokenBucket
 from markets.kalshi.client import (
     ConfigurationError,
     KalshiClient,
@@ -40,7 +41,6 @@ from markets.kalshi.client import (
     ticker_batches,
 )
 from markets.kalshi.signing import Signer
-from markets.kalshi.tokens import TokenBucket
 from markets.recorder import kalshi_client
 from markets.tests.exchange import market_json
 

@@ -5,7 +5,7 @@ import pytest
 import redis
 from django.conf import settings
 
-from markets.kalshi.tokens import TokenBucket
+from kalshi_insights.token_bucket import TokenBucket
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from backtests import research
-from backtests.management.bars import Bar
+from kalshi_insights.commands import Bar
 
 
 class Command(BaseCommand):

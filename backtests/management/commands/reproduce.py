@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from backtests import runner
-from backtests.management.bars import Bar
 from backtests.models import BacktestResult, Status
+from kalshi_insights.commands import Bar
 
 DIFFERS, MISUSED = 1, 2
 

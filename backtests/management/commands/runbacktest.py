@@ -16,9 +16,9 @@ from backtests import runner
 from backtests.asking import Asked
 from backtests.choosing import BadInput, Selection
 from backtests.execution import Execution
-from backtests.management.bars import Bar
 from backtests.management.summary import catalogue, summary
 from backtests.models import BacktestResult, Engine, Sources, Status
+from kalshi_insights.commands import Bar
 from markets.management.commands.backfill import instant
 from markets.wanted import BadInput as BadInstant
 

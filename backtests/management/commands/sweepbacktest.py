@@ -14,7 +14,6 @@ from backtests.choosing import BadInput
 from backtests.execution import Fills
 from backtests.grids import signals, values
 from backtests.kernel import Summary
-from backtests.management.bars import Bar
 from backtests.management.commands.runbacktest import (
     MISUSED,
     add_choice,
@@ -26,6 +25,7 @@ from backtests.metrics import dollars
 from backtests.quotes import MONEY, Universe, microseconds
 from backtests.strategies.base import Signal
 from backtests.strategies.parameters import BadParameter
+from kalshi_insights.commands import Bar
 from markets.management.commands.backfill import instant
 from markets.wanted import BadInput as BadInstant
 

@@ -22,7 +22,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from kalshi_insights import request_id
+from kalshi_insights.middleware import request_id
 
 # What Django says by itself, before or after a view: its own words would be a page.
 WORDS = {

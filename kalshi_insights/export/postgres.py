@@ -16,8 +16,8 @@ import pyarrow as pa
 from django.core.exceptions import EmptyResultSet
 from django.db import connection, models
 
-from markets import parquet
-from markets.parquet import Columns
+from kalshi_insights.export import parquet
+from kalshi_insights.export.parquet import Columns
 
 if TYPE_CHECKING:
     from markets.models import Market

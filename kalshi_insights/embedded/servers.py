@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
-from kalshi_insights.places import EmbeddedError, Place, postgres_home, valkey_program
+from kalshi_insights.embedded.locations import EmbeddedError, Place, postgres_home, valkey_program
 
 POSTGRES_SETTINGS = {
     "listen_addresses": "127.0.0.1",

@@ -18,7 +18,7 @@ from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from markets.kalshi.tokens import TokenBucket
+from kalshi_insights.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     # It imports this module.

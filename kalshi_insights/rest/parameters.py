@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from kalshi_insights.formats import Json, Negotiation
+from kalshi_insights.rest.renderers import Json, Negotiation
 
 LONGEST_NAME = 100
 

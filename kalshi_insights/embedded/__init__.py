@@ -6,30 +6,34 @@ with their owner; what an owner killed by force has left is ended before anythin
 Enter `services()` in the main thread: the kernel ties the servers to the thread that made them.
 """
 
-import argparse
 import fcntl
 import json
 import os
 import re
 import secrets
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
-from urllib.parse import urlsplit
 
-from kalshi_insights.places import EmbeddedError, place_of, remove
-from kalshi_insights.servers import READY_WITHIN, Postgres, Server, Valkey, ends_with_parent
+from kalshi_insights.embedded.locations import EmbeddedError, place_of, remove
+from kalshi_insights.embedded.servers import READY_WITHIN, Postgres, Server, Valkey
 
-__all__ = ["DEMO", "LIVE", "EmbeddedError", "Services", "lock", "remove", "secret", "services"]
+__all__ = [
+    "DEMO",
+    "LIVE",
+    "EmbeddedError",
+    "Services",
+    "lock",
+    "remove",
+    "say",
+    "secret",
+    "services",
+]
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
 LIVE = BASE_DIR / "var" / "live"
 DEMO = BASE_DIR / "var" / "demo"
 
@@ -141,14 +145,14 @@ def _as_attached(folder: Path, environment: dict[str, str], wanted: list[str]) -
             " was set. Set it here too, or end that process."
         )
     if environment.get("SIMULATED") == "true":
-        _say(f"Using the running demo in {folder}: simulated data.")
+        say(f"Using the running demo in {folder}: simulated data.")
     return Services(folder, environment)
 
 
 def _wait_for_others(folder: Path) -> None:
     held = lock(folder / "users", fcntl.LOCK_EX)
     if held is None:
-        _say(f"Other processes use the services in {folder}: waiting for them. Ctrl-C ends both.")
+        say(f"Other processes use the services in {folder}: waiting for them. Ctrl-C ends both.")
         held = os.open(folder / "users", os.O_RDWR)
         fcntl.flock(held, fcntl.LOCK_EX)
     # From here on nobody attaches.
@@ -220,83 +224,5 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201
-
-
-# --- The command line ---------------------------------------------------------------------------
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m kalshi_insights.embedded", description=__doc__)
-    parser.add_argument("--folder", type=Path, help="where the data lie (default: var/live)")
-    parser.add_argument("command", nargs="*", help="after `--`: run this with the services")
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _leave)
-    # A shell's background jobs begin with SIGINT ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with services(options.folder) as found:
-            code = _run(options.command) if options.command else _serve(found)
-    except EmbeddedError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        code = 130
-    sys.exit(code)
-
-
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)
-
-
-def _run(command: list[str]) -> int:
-    """Runs the command, hands SIGINT and SIGTERM on to it, returns its exit code."""
-    early: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, frame: early.append(received))
-    child = subprocess.Popen(command, preexec_fn=ends_with_parent(signal.SIGTERM))  # noqa: PLW1509
-
-    def hand_on(received: int, frame: FrameType | None) -> None:
-        # A terminal has sent its Ctrl-C to the child as well, and a second one means haste.
-        if received != signal.SIGINT or not _is_in_terminal():
-            child.send_signal(received)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, hand_on)
-    for received in early:
-        hand_on(received, None)
-    code = child.wait()
-    return 128 - code if code < 0 else code
-
-
-def _is_in_terminal() -> bool:
-    try:
-        return os.tcgetpgrp(0) == os.getpgrp()
-    except OSError:
-        return False
-
-
-def _serve(found: Services) -> int:
-    """Prints where the services are, and stays until Ctrl-C or until one of them ends."""
-    if not found.environment:
-        _say("DATABASE_URL and REDIS_URL are set: nothing to start.")
-        return 0
-    for name, url in found.environment.items():
-        if name in KINDS:
-            address = urlsplit(url)
-            _say(f"{KINDS[name].name:<10} {address.hostname}:{address.port}{address.path}")
-    _say(
-        f"The password, of the PostgreSQL user kalshi and of Valkey, is in {found.folder}/password."
-    )
-    if not found.servers:
-        _say("Another process runs them.")
-        return 0
-    _say("`manage.py`, `make run` and `make worker` find them by themselves. Ctrl-C ends them.")
-    while all(server.process and server.process.poll() is None for server in found.servers):
-        time.sleep(0.5)
-    _say(f"One of them has ended. See the logs in {found.folder}.")
-    return 1
-
-
-if __name__ == "__main__":
-    main()
