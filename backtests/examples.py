@@ -1,6 +1,6 @@
 """One answer of each kind, for the schema."""
 
-from markets.examples import Answer
+from markets.api.examples import Answer
 
 STRATEGY: Answer = {
     "name": "fade-longshots",

@@ -4,8 +4,8 @@ import django_filters
 
 from backtests.models import Kind, Status
 from backtests.strategies import STRATEGIES
+from markets.api.timeseries_filters import first_instant, instant_after
 from markets.filters import RangeForm, text
-from markets.spans import first_instant, instant_after
 
 
 class BacktestFilter(django_filters.FilterSet):

@@ -21,7 +21,7 @@ DOORS = {
 }  # fmt: skip
 BESIDE = (
     "engine/*.py", "metrics/*.py", "strategies/base.py", "strategies/parameters.py",
-    "../markets/fees.py", "../markets/gaps.py", "../markets/revisions.py",
+    "../markets/fees.py", "../markets/coverage/causes.py", "../markets/revisions.py",
 )  # fmt: skip
 LIBRARIES = ("numpy", "numba", "backtrader")
 

@@ -33,7 +33,8 @@ from backtests.quotes import (
     microseconds,
 )
 from backtests.timelines import Columns, Pauses, Told
-from markets import fees, gaps
+from markets import fees
+from markets.coverage import causes
 from markets.models import EventRevision, FeeChange, Market, MarketRevision, Status
 from markets.revisions import FeeTerms
 
@@ -166,7 +167,7 @@ def _pauses(selection: Selection, known_by: datetime) -> Pauses:
         cursor.execute(
             PAUSES, {"start": selection.start, "end": selection.end, "known_by": known_by}
         )
-        found = gaps.merged(cursor.fetchall())
+        found = causes.merged(cursor.fetchall())
     return Pauses.of([(microseconds(each.start), microseconds(each.end)) for each in found])
 
 

@@ -16,7 +16,7 @@ from backtests.models import BacktestExecution, BacktestResult, Engine, Kind, So
 from backtests.strategies import STRATEGIES, YARDSTICKS, Signal
 from kalshi_insights.export.parquet import Columns
 from kalshi_insights.rest.parameters import LONGEST_NAME
-from markets.examples import shown
+from markets.api.examples import shown
 
 MOST_NAMES = 1_000
 LONGEST_TICKER = 200

@@ -49,8 +49,8 @@ from kalshi_insights.export import postgres
 from kalshi_insights.rest import renderers
 from kalshi_insights.rest.pagination import LimitSkip, OnePage, SeriesOfTime
 from kalshi_insights.rest.parameters import KnownParameters
-from markets.histories import Series, TimeSeries, described
-from markets.viewsets import Noun, missing
+from markets.api.timeseries import Series, TimeSeries, described
+from markets.api.viewsets import Noun, missing
 
 LINES = Series("executions", "Execution", EXECUTIONS, ("at", "price", "count", "fee", "cash"))
 ADDED = {"pnl": GAINED}

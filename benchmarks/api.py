@@ -38,10 +38,10 @@ from benchmarks.reading import responses
 from benchmarks.spending import database_seconds
 from kalshi_insights.embedded.servers import free_port
 from kalshi_insights.rest.pagination import LimitSkip
+from markets.api.serializers import MARKET_ROW
 from markets.filters import MarketListFilter
 from markets.models import Market
-from markets.partitions import SNAPSHOTS, Piece
-from markets.serializers import MARKET_ROW
+from markets.storage.partitions import SNAPSHOTS, Piece
 
 CLIENTS = 20
 RATE = 50  # requests a second, of all clients together

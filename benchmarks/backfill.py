@@ -18,9 +18,9 @@ from benchmarks.measure import chunks, peak_megabytes, quoted, report, tickers
 from benchmarks.recording import begin
 from benchmarks.spending import spent
 from kalshi_insights.token_bucket import TokenBucket
-from markets.backfill import Progress, backfill
+from markets.backfill.planning import Wanted
+from markets.backfill.runner import Progress, backfill
 from markets.kalshi.client import COST, KalshiClient
-from markets.wanted import Wanted
 
 NAMES = tickers(1_000)
 START = datetime(2026, 11, 2, tzinfo=UTC)

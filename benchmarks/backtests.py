@@ -19,8 +19,8 @@ from backtests.models import BacktestResult, Engine, Status
 from backtests.tests import recording
 from benchmarks import children
 from benchmarks.measure import now, report, timed
-from markets import partitions
 from markets.models import Market
+from markets.storage import partitions
 
 QUOTES = 100_000
 MARKETS, EACH = 500, 2_000

@@ -16,10 +16,10 @@ from benchmarks import measure
 from benchmarks.api import served
 from benchmarks.history import begin_markets, fill_day, foreign_keys_unchecked
 from benchmarks.measure import median, now, report, timed
-from markets import partitions
+from markets.api.timeseries_serializers import SNAPSHOTS as COLUMNS
 from markets.models import Market
-from markets.partitions import SNAPSHOTS
-from markets.rows import SNAPSHOTS as COLUMNS
+from markets.storage import partitions
+from markets.storage.partitions import SNAPSHOTS
 
 ROWS = 1_000_000
 DAYS = 59

@@ -13,7 +13,7 @@ from django.db import connection
 from benchmarks.measure import chunks, tickers
 from benchmarks.recording import begin
 from markets.models import Market, MarketRevision, Sweep
-from markets.partitions import SNAPSHOTS, Piece
+from markets.storage.partitions import SNAPSHOTS, Piece
 
 TICKS = 17_280
 INTERVAL = "5 s"

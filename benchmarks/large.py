@@ -24,9 +24,9 @@ from benchmarks.history import (
 from benchmarks.measure import median, now, percentile, report, timed
 from benchmarks.reads import Reads
 from benchmarks.spending import Stopwatch
-from markets import partitions
 from markets.models import MarketSnapshot
-from markets.partitions import SNAPSHOTS, Piece
+from markets.storage import partitions
+from markets.storage.partitions import SNAPSHOTS, Piece
 
 DAYS = 30
 MARKETS = 2_000

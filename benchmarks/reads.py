@@ -6,10 +6,10 @@ from random import Random
 
 from django.db.models import QuerySet
 
-from markets.coverage import coverage
+from markets.coverage.coverage import coverage
 from markets.models import Market, MarketSnapshot
-from markets.partitions import SNAPSHOTS, Piece
 from markets.querysets import MarketSnapshotQuerySet
+from markets.storage.partitions import SNAPSHOTS, Piece
 
 PAGE = 100
 MINUTE = timedelta(minutes=1)

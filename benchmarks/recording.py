@@ -8,7 +8,7 @@ from benchmarks.measure import chunks, page_of, percentile, report, tickers, tim
 from markets.kalshi import payloads
 from markets.kalshi.payloads import EventPayload
 from markets.models import MarketSnapshot
-from markets.sightings import Batch, store
+from markets.recording.batch import Batch, store
 from markets.tests.exchange import Exchange
 
 MARKETS = 2_000

@@ -13,11 +13,11 @@ from benchmarks.measure import now, report
 from markets.books import SeenBook
 from markets.kalshi import payloads
 from markets.models import Market, OrderBookSnapshot, RawPayload
-from markets.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Piece
 from markets.querysets import snapshot_id
 from markets.simulator.board import Listings
 from markets.simulator.book import orderbook
 from markets.simulator.universe import Universe
+from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Piece
 
 MARKETS = 2_000
 # That a tick finds changed: a million rows a day.

@@ -16,7 +16,7 @@ from benchmarks.measure import median, percentile, report, timed
 from kalshi_insights.token_bucket import TokenBucket
 from markets.kalshi.client import KalshiClient, ticker_batches
 from markets.models import Market, Poll
-from markets.recorder import record_tick
+from markets.recording.recorder import record_tick
 
 MARKETS = 2_500
 HOT = 2_000

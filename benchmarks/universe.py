@@ -22,8 +22,8 @@ from benchmarks.spending import NOTHING, Spent, spent
 from markets.kalshi import replies
 from markets.kalshi.client import Page
 from markets.models import Sweep, Tier
-from markets.recorder import advance
-from markets.sightings import Batch, store
+from markets.recording.batch import Batch, store
+from markets.recording.recorder import advance
 
 MARKETS = 80_000
 CHANGED = MARKETS // 20

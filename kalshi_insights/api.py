@@ -9,7 +9,7 @@ from rest_framework.routers import APIRootView, DefaultRouter
 from backtests.viewsets import BacktestViewSet, StrategyViewSet
 from kalshi_insights.health import HealthView
 from kalshi_insights.rest.errors import unknown_route
-from markets.viewsets import (
+from markets.api.viewsets import (
     EventViewSet,
     MarketViewSet,
     PollViewSet,

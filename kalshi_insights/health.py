@@ -9,10 +9,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from kalshi_insights.rest.parameters import KnownParameters
-from markets import partitions
-from markets.examples import shown
-from markets.freshness import STATES, recording
+from markets.api.examples import shown
+from markets.coverage.freshness import STATES, recording
 from markets.models import Drift, Poll, Sweep, Tier
+from markets.storage import partitions
 
 HEALTHY = {
     "status": "recording",

@@ -360,7 +360,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "MarketStatus": "markets.models.Status",
         "BacktestStatus": "backtests.models.Status",
-        "RecordingStatus": "markets.freshness.STATES",
+        "RecordingStatus": "markets.coverage.freshness.STATES",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.db import models
 
-from markets.partitions import Piece
+from markets.storage.partitions import Piece
 
 if TYPE_CHECKING:
     from markets.models import ArchivedDay

@@ -9,7 +9,7 @@ from typing import TypedDict
 from django import forms
 from django.conf import settings
 
-from markets.freshness import LATE_AFTER
+from markets.coverage.freshness import LATE_AFTER
 from markets.models import Market, MarketSnapshot, Poll
 from markets.querysets import EPOCH, OPEN_STATUSES, Close
 

@@ -6,7 +6,8 @@ from celery import shared_task
 from django.conf import settings
 from django.core.management import call_command
 
-from markets import archive, recorder, reference
+from markets.recording import recorder, reference
+from markets.storage import retention
 
 
 @shared_task
@@ -23,7 +24,7 @@ def refresh_reference() -> None:
 @shared_task
 def maintain() -> None:
     """The days of partitioned tables: made ahead, and dropped when retention lets them go."""
-    archive.maintain(now=datetime.now(UTC))
+    retention.maintain(now=datetime.now(UTC))
 
 
 @shared_task

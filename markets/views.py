@@ -11,7 +11,8 @@ from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import replace_url
 
 from kalshi_insights.rest.errors import envelope, invalid_message
-from markets import charts, freshness
+from markets import charts
+from markets.coverage import freshness
 from markets.filters import MarketFilter
 from markets.models import Drift, Market, Poll, Sweep, Tier
 from markets.querysets import ORDERS, MarketQuerySet

@@ -23,8 +23,8 @@ from django.db import connections
 from django.test import override_settings
 
 from kalshi_insights import embedded
-from markets.coverage import Slots, hot_slots
-from markets.gaps import Gap, outages
+from markets.coverage.causes import Gap, outages
+from markets.coverage.coverage import Slots, hot_slots
 from markets.kalshi.client import KalshiClient, ticker_batches
 from markets.simulator.cadence import DAY, HOUR
 from markets.simulator.server import Clock, Running, running

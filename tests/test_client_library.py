@@ -32,6 +32,7 @@ from backtests.models import BacktestResult
 from backtests.serializers import BRIEF, StrategySerializer
 from backtests.strategies import STRATEGIES
 from backtests.tests.making import a_backtest, a_recorded_day
+from markets.api.serializers import EVENT_ROW, MARKET_ROW, SeriesSerializer
 from markets.models import (
     Market,
     MarketRevision,
@@ -40,7 +41,6 @@ from markets.models import (
     Tier,
     Trade,
 )
-from markets.serializers import EVENT_ROW, MARKET_ROW, SeriesSerializer
 from markets.tests.making import a_market, a_pass, a_run, a_snapshot, observe
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from nbclient import NotebookClient
 
-from markets.recorder import record_tick
+from markets.recording.recorder import record_tick
 from markets.tests.exchange import Exchange
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "01-data-exploration.ipynb"

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from markets.gaps import Cause
+from markets.coverage.causes import Cause
 from markets.kalshi.client import KalshiClient
 from markets.models import Market, MarketSnapshot, Poll, Sweep, Tier
-from markets.recorder import record_tick
+from markets.recording.recorder import record_tick
 from markets.simulator.faults import Fault
 from markets.simulator.server import running
 from markets.simulator.universe import Universe

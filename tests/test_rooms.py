@@ -37,12 +37,12 @@ DATA = (
     "markets/books.py",
     "markets/revisions.py",
     "markets/history.py",
-    "markets/coverage.py",
-    "markets/gaps.py",
-    "markets/partitions.py",
+    "markets/coverage/coverage.py",
+    "markets/coverage/causes.py",
+    "markets/storage/partitions.py",
     "markets/archives.py",
     "markets/reads.py",
-    "markets/observed.py",
+    "markets/api/candlesticks.py",
     "kalshi_insights/export/postgres.py",
     "backtests/models.py",
     "backtests/querysets.py",
@@ -51,27 +51,27 @@ DATA = (
     "backtests/loading.py",
 )
 WORKFLOWS = (
-    "markets.recorder",
-    "markets.sightings",
-    "markets.reference",
-    "markets.backfill",
-    "markets.archive",
-    "markets.dayfiles",
-    "markets.restore",
+    "markets.recording.recorder",
+    "markets.recording.batch",
+    "markets.recording.reference",
+    "markets.backfill.runner",
+    "markets.storage.retention",
+    "markets.storage.archive",
+    "markets.storage.restore",
     "backtests.runner",
-    "backtests.research",
+    "markets.importing",
 )
 OUTSIDE = ("markets.kalshi.client", "kalshi_insights.token_bucket", "markets.kalshi.signing")
 FACES = (
     "markets/views.py",
-    "markets/viewsets.py",
-    "markets/serializers.py",
+    "markets/api/viewsets.py",
+    "markets/api/serializers.py",
     "markets/filters.py",
     "markets/charts.py",
-    "markets/histories.py",
-    "markets/examples.py",
-    "markets/rows.py",
-    "markets/spans.py",
+    "markets/api/timeseries.py",
+    "markets/api/examples.py",
+    "markets/api/timeseries_serializers.py",
+    "markets/api/timeseries_filters.py",
     "markets/templatetags/",
     "backtests/views.py",
     "backtests/viewsets.py",
@@ -128,7 +128,7 @@ def test_a_room_imports_nothing_above_it(path):
         )
     if belongs(path, DATA):
         assert not within(
-            names, (*WORKFLOWS, *OUTSIDE, *DOORS, "markets.views", "markets.viewsets")
+            names, (*WORKFLOWS, *OUTSIDE, *DOORS, "markets.views", "markets.api.viewsets")
         )
     if belongs(path, FACES):
         assert not within(names, (*WORKFLOWS, *OUTSIDE))
@@ -200,5 +200,5 @@ def test_catch_alls_stand_in_two_places_only():
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or getattr(node.type, "id", "") in ("Exception", "BaseException"))
     ]
-    assert set(found) <= {"markets/recorder.py", "backtests/runner.py"}
+    assert set(found) <= {"markets/recording/recorder.py", "backtests/runner.py"}
     assert len(found) <= 2

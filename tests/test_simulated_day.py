@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from markets.coverage import Slots
-from markets.gaps import Cause
+from markets.coverage.causes import Cause
+from markets.coverage.coverage import Slots
 from markets.simulator.cadence import DAY
 from markets.simulator.faults import Fault
 from tests.stage import (

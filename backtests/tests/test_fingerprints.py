@@ -46,7 +46,7 @@ def test_whatever_a_run_computes_with_is_part_of_its_rules_but_for_other_strateg
         "backtests/choosing.py",
         "backtests/strategies/base.py",
         "markets/fees.py",
-        "markets/gaps.py",
+        "markets/coverage/causes.py",
         "markets/revisions.py",
     ],
 )

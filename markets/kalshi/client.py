@@ -22,7 +22,7 @@ from tenacity import (
 )
 
 from markets.kalshi import payloads, replies
-from markets.kalshi.filters import (
+from markets.kalshi.params import (
     EventFilters,
     HistoricalFilters,
     MarketFilters,

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from markets.archives import ArchivedDayQuerySet
-from markets.coverage import HotPeriodQuerySet
+from markets.coverage.coverage import HotPeriodQuerySet
 from markets.models.definitions import Market
 from markets.reads import PollReads
 from markets.revisions import (

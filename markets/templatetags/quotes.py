@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from django import template
 from django.conf import settings
 
-from markets import freshness
+from markets.coverage import freshness
 from markets.models import Market, Series, Sweep
 
 register = template.Library()

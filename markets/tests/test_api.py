@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from markets.models import Market, MarketSnapshot, Poll, Series
-from markets.recorder import record_tick
+from markets.recording.recorder import record_tick
 from markets.tests.exchange import Exchange
 
 pytestmark = pytest.mark.django_db

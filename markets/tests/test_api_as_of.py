@@ -8,7 +8,7 @@ import pytest
 from model_bakery import baker
 
 from markets.models import Event, EventRevision, Market, MarketRevision
-from markets.recorder import record_tick
+from markets.recording.recorder import record_tick
 from markets.tests.exchange import Exchange
 from markets.tests.making import a_market, a_snapshot, an_event
 

@@ -11,11 +11,12 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
 from kalshi_insights.export import parquet
-from markets import archive, dayfiles, partitions, restore, tasks
-from markets.dayfiles import ArchiveError
+from markets import tasks
 from markets.models import ArchivedDay, Event, Market, MarketSnapshot, OrderBookSnapshot, Series
-from markets.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Piece
 from markets.querysets import snapshot_id
+from markets.storage import archive, partitions, restore, retention
+from markets.storage.archive import ArchiveError
+from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Piece
 from markets.tests.making import a_market, a_snapshot
 
 NOW = datetime.now(UTC)
@@ -72,13 +73,13 @@ def a_book(market, at, *, bids=(), asks=()):
 
 
 def archived(piece=THAT_DAY):
-    return dayfiles.archive_day(piece, now=NOW)
+    return archive.archive_day(piece, now=NOW)
 
 
 def dropped(piece=THAT_DAY):
     """The day being archived, and then dropped by retention."""
     archived(piece)
-    assert piece in archive.maintain(now=NOW).dropped
+    assert piece in retention.maintain(now=NOW).dropped
 
 
 def on_record(model=MarketSnapshot):
@@ -140,20 +141,20 @@ class TestRoundTrip:
             a_snapshot(market, NOON + timedelta(minutes=n)).save()
         before = on_record()
         dropped()
-        assert pq.ParquetFile(dayfiles.place(THAT_DAY).rows).num_row_groups > 5
+        assert pq.ParquetFile(archive.place(THAT_DAY).rows).num_row_groups > 5
         restore.restore_day(THAT_DAY, now=NOW)
         assert on_record() == before
 
     def test_a_day_put_back_is_not_dropped_at_once(self, market):
         dropped()
         restore.restore_day(THAT_DAY, now=NOW)
-        assert archive.maintain(now=NOW).dropped == []
+        assert retention.maintain(now=NOW).dropped == []
         assert ArchivedDay.objects.get().dropped_at is None
 
 
 class TestArchiving:
     def test_the_manifest_says_what_is_in_the_file(self, market, archive_path):
-        dayfiles.archive_day(THAT_DAY, now=NOW, coverage=lambda piece: 0.995)
+        archive.archive_day(THAT_DAY, now=NOW, coverage=lambda piece: 0.995)
         manifest_path = archive_path / "snapshots/2026/markets_marketsnapshot-2026-03-01.json"
         manifest = msgspec.json.decode(manifest_path.read_bytes())
         rows = manifest_path.with_suffix(".parquet")
@@ -175,16 +176,16 @@ class TestArchiving:
 
     def test_the_file_is_for_others_to_read(self, market):
         archived()
-        table = pq.read_table(dayfiles.place(THAT_DAY).rows)
+        table = pq.read_table(archive.place(THAT_DAY).rows)
         assert table.schema.field("yes_bid").type == pa.decimal128(6, 4)
         assert table.schema.field("timestamp").type == pa.timestamp("us", tz="UTC")
         assert table["yes_bid"].to_pylist() == [None, Decimal("0.0001"), Decimal("0.3000")]
         assert table["timestamp"].to_pylist()[1] == NOON + timedelta(microseconds=1)
-        metadata = pq.ParquetFile(dayfiles.place(THAT_DAY).rows).metadata
+        metadata = pq.ParquetFile(archive.place(THAT_DAY).rows).metadata
         assert metadata.row_group(0).column(0).compression == "ZSTD"
 
     def test_every_table_has_the_columns_that_are_archived(self):
-        for table, columns in dayfiles.COLUMNS.items():
+        for table, columns in archive.COLUMNS.items():
             with connection.cursor() as cursor:
                 cursor.execute(f"SELECT * FROM {table} LIMIT 0")
                 assert {column.name for column in cursor.description} == set(columns)
@@ -192,32 +193,32 @@ class TestArchiving:
     def test_only_days_that_are_over_are_archived(self, market):
         a_snapshot(market, NOW).save()
         end = THAT_DAY.span[1]
-        assert dayfiles.due([SNAPSHOTS], now=end + timedelta(minutes=59)) == []
-        assert dayfiles.due([SNAPSHOTS], now=end + timedelta(minutes=60)) == [THAT_DAY]
+        assert archive.due([SNAPSHOTS], now=end + timedelta(minutes=59)) == []
+        assert archive.due([SNAPSHOTS], now=end + timedelta(minutes=60)) == [THAT_DAY]
         with pytest.raises(ArchiveError, match="ended less than an hour ago"):
-            dayfiles.archive_day(THAT_DAY, now=end)
+            archive.archive_day(THAT_DAY, now=end)
 
     def test_rows_that_have_no_day_of_their_own_yet_are_archived_too(self, market):
         a_snapshot(market, NOON - timedelta(days=1)).save()
         before = Piece(SNAPSHOTS, date(2026, 2, 28))
-        assert dayfiles.due([SNAPSHOTS], now=NOW) == [before, THAT_DAY]
+        assert archive.due([SNAPSHOTS], now=NOW) == [before, THAT_DAY]
         assert archived(before).rows == 1
 
     def test_a_day_is_archived_once_and_again_when_it_has_grown(self, market):
         archived()
-        assert dayfiles.due([SNAPSHOTS], now=NOW) == []
-        assert dayfiles.due([SNAPSHOTS], now=NOW, again=True) == [THAT_DAY]
+        assert archive.due([SNAPSHOTS], now=NOW) == []
+        assert archive.due([SNAPSHOTS], now=NOW, again=True) == [THAT_DAY]
         a_snapshot(market, NOON).save()
-        assert dayfiles.due([SNAPSHOTS], now=NOW) == [THAT_DAY]
-        assert archive.maintain(now=NOW).dropped == []
+        assert archive.due([SNAPSHOTS], now=NOW) == [THAT_DAY]
+        assert retention.maintain(now=NOW).dropped == []
         assert archived().rows == ArchivedDay.objects.get().rows == 4
-        assert archive.maintain(now=NOW).dropped == [THAT_DAY]
+        assert retention.maintain(now=NOW).dropped == [THAT_DAY]
 
     def test_an_archived_day_is_never_replaced_by_less(self, market):
         before = on_record()
         dropped()
         a_snapshot(market, NOON).save()
-        assert dayfiles.due([SNAPSHOTS], now=NOW) == [THAT_DAY]
+        assert archive.due([SNAPSHOTS], now=NOW) == [THAT_DAY]
         with pytest.raises(ArchiveError, match="restore the day first"):
             archived()
         restore.restore_day(THAT_DAY, now=NOW)
@@ -225,7 +226,7 @@ class TestArchiving:
         assert [row for row in on_record() if row["timestamp"] != NOON] == before
 
     def test_two_runs_do_not_write_the_same_files(self, market):
-        with dayfiles._alone(), pytest.raises(ArchiveError, match="Another run"):
+        with archive._alone(), pytest.raises(ArchiveError, match="Another run"):
             archived()
 
 
@@ -233,7 +234,7 @@ class TestDamage:
     @pytest.mark.parametrize("part", ["rows", "markets"])
     def test_a_file_with_another_hash_is_refused_and_named(self, market, part):
         dropped()
-        path = getattr(dayfiles.place(THAT_DAY), part)
+        path = getattr(archive.place(THAT_DAY), part)
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
@@ -259,7 +260,7 @@ class TestDamage:
     )
     def test_a_manifest_that_does_not_fit_is_refused(self, market, old, new, reason):
         dropped()
-        path = dayfiles.place(THAT_DAY).manifest
+        path = archive.place(THAT_DAY).manifest
         path.write_bytes(path.read_bytes().replace(old, new))
         with pytest.raises(ArchiveError, match=reason):
             restore.restore_day(THAT_DAY, now=NOW)
@@ -310,7 +311,7 @@ class TestInterruption:
             call_command("archive")
         assert list(contents(archive_path)) == [".lock"]
         assert not ArchivedDay.objects.exists()
-        assert archive.maintain(now=NOW).kept == {THAT_DAY: "not archived"}
+        assert retention.maintain(now=NOW).kept == {THAT_DAY: "not archived"}
         call_command("archive")
         assert ArchivedDay.objects.get().rows == 3
 
@@ -325,14 +326,14 @@ class TestInterruption:
 
     def test_a_database_that_fails_leaves_nothing_behind(self, market, archive_path, monkeypatch):
         monkeypatch.setattr(
-            dayfiles, "ROWS", dayfiles.ROWS.replace("ORDER", "AND 1 / (quality - 7) < 1 ORDER")
+            archive, "ROWS", archive.ROWS.replace("ORDER", "AND 1 / (quality - 7) < 1 ORDER")
         )
         with pytest.raises(ArchiveError, match="division by zero"), transaction.atomic():
             archived()
         assert list(contents(archive_path)) == [".lock"]
 
     def test_what_a_killed_run_left_is_replaced(self, market, archive_path):
-        rows = dayfiles.place(THAT_DAY).rows
+        rows = archive.place(THAT_DAY).rows
         rows.parent.mkdir(parents=True)
         (rows.parent / f".{rows.name}.partial").write_bytes(b"half of it")
         archived()
@@ -375,7 +376,7 @@ class TestCommands:
         with pytest.raises(CommandError, match="no 2026-03-01 in the archive"):
             call_command("restorearchive", "2026-03-01")
         archived()
-        dayfiles.place(THAT_DAY).rows.write_bytes(b"something else")
+        archive.place(THAT_DAY).rows.write_bytes(b"something else")
         with pytest.raises(CommandError, match="damaged"):
             call_command("restorearchive", "2026-03-01")
 

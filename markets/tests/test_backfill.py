@@ -9,8 +9,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from markets import partitions
-from markets.backfill import Progress, backfill
+from markets.backfill.planning import TRADES, Wanted
+from markets.backfill.runner import Progress, backfill
 from markets.kalshi import payloads
 from markets.kalshi.client import KalshiClient, TemporaryError
 from markets.models import (
@@ -24,11 +24,11 @@ from markets.models import (
     Source,
     Trade,
 )
-from markets.partitions import SNAPSHOTS
-from markets.recorder import kalshi_client
+from markets.recording.recorder import kalshi_client
 from markets.simulator.server import Clock, running
 from markets.simulator.universe import Universe
-from markets.wanted import TRADES, Wanted
+from markets.storage import partitions
+from markets.storage.partitions import SNAPSHOTS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

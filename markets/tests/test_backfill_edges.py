@@ -11,7 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from markets.backfill import Progress, backfill, calls
+from markets.backfill.planning import BadInput, Wanted
+from markets.backfill.runner import Progress, backfill, calls
 from markets.kalshi.client import KalshiClient
 from markets.models import (
     BackfillSpan,
@@ -22,10 +23,9 @@ from markets.models import (
     MarketSnapshot,
     Trade,
 )
-from markets.recorder import kalshi_client
+from markets.recording.recorder import kalshi_client
 from markets.tests.exchange import URL, market_json
 from markets.tests.making import a_market, a_run, observe
-from markets.wanted import BadInput, Wanted
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -41,7 +41,7 @@ from markets.kalshi.client import (
     ticker_batches,
 )
 from markets.kalshi.signing import Signer
-from markets.recorder import kalshi_client
+from markets.recording.recorder import kalshi_client
 from markets.tests.exchange import market_json
 
 EMPTY = {"markets": [], "cursor": ""}

@@ -12,8 +12,8 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 from model_bakery import baker
 
-from markets.coverage import Coverage, coverage, day_share, hot_slots
-from markets.gaps import Cause, Gap, Stretch, outages
+from markets.coverage.causes import Cause, Gap, Stretch, outages
+from markets.coverage.coverage import Coverage, coverage, day_share, hot_slots
 from markets.models import Closure, HotPeriod, Market, MarketRevision, Poll, Sweep, Tier, Watch
 from markets.tests.making import a_market, a_pass, a_run, observe
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from markets.kalshi.hours import WEEKDAYS, closures
 from markets.kalshi.replies import MaintenanceWindow, Schedule, Session, Week
+from markets.kalshi.schedule import WEEKDAYS, closures
 
 NEW_YORK = ZoneInfo("America/New_York")
 AGES = (datetime(2024, 12, 1, tzinfo=UTC), datetime(2200, 12, 1, tzinfo=UTC))

@@ -11,10 +11,10 @@ from django.db import IntegrityError, connection, transaction
 from django.urls import reverse
 from model_bakery import baker
 
-from markets import archive, dayfiles, partitions
 from markets.models import ArchivedDay, Market, MarketSnapshot, OrderBookSnapshot, RawPayload
-from markets.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Busy, Piece
 from markets.querysets import snapshot_id
+from markets.storage import archive, partitions, retention
+from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Busy, Piece
 from markets.tests.making import a_market, a_snapshot
 
 NOW = datetime.now(UTC)
@@ -82,12 +82,12 @@ def archived(piece, rows, folder, **others):
 class TestMaking:
     def test_days_are_there_before_they_begin(self):
         later = NOW + timedelta(days=30)
-        report = archive.maintain(now=later)
+        report = retention.maintain(now=later)
         for table in partitions.TABLES:
             days = {piece.day for piece in partitions.pieces(table)}
             assert {later.date() + timedelta(days=n) for n in range(8)} <= days
         assert len(report.made) == 3 * 8
-        assert archive.maintain(now=later).made == []
+        assert retention.maintain(now=later).made == []
 
     def test_a_row_whose_day_is_missing_is_kept_and_gets_its_day(self):
         market = observed(LONG_AGO)
@@ -97,7 +97,7 @@ class TestMaking:
         assert in_the_default_piece() == 4
 
         with structlog.testing.capture_logs() as logs:
-            report = archive.maintain(now=NOW)
+            report = retention.maintain(now=NOW)
 
         assert report.waiting == [THAT_DAY, Piece(SNAPSHOTS, observed_later.date())]
         assert [(log["event"], log["log_level"]) for log in logs] == [
@@ -106,7 +106,7 @@ class TestMaking:
         assert in_the_default_piece() == 0
         assert in_the_piece(THAT_DAY) == 3
         assert list(MarketSnapshot.objects.values()) == before
-        assert archive.maintain(now=NOW).waiting == []
+        assert retention.maintain(now=NOW).waiting == []
 
     def test_a_snapshot_is_on_record_once_before_and_after_its_day_is_made(self):
         market = observed(LONG_AGO, rows=1)
@@ -172,7 +172,7 @@ class TestArranging:
             a_snapshot(market, LONG_AGO + timedelta(minutes=1)).save()
         before, made = list(MarketSnapshot.objects.oldest_first().values()), structure(THAT_DAY)
 
-        assert archive.maintain(now=NOW).arranged == [THAT_DAY]
+        assert retention.maintain(now=NOW).arranged == [THAT_DAY]
 
         assert as_they_lie(THAT_DAY) == sorted(as_they_lie(THAT_DAY))
         assert list(MarketSnapshot.objects.oldest_first().values()) == before
@@ -183,13 +183,13 @@ class TestArranging:
     def test_it_is_done_once_and_not_before_the_day_is_over(self):
         observed(LONG_AGO)
         an_hour_later = THAT_DAY.span[1] + timedelta(hours=1)
-        assert archive.maintain(now=an_hour_later - timedelta(seconds=1)).arranged == []
-        assert archive.maintain(now=an_hour_later).arranged == [THAT_DAY]
-        assert archive.maintain(now=an_hour_later).arranged == []
+        assert retention.maintain(now=an_hour_later - timedelta(seconds=1)).arranged == []
+        assert retention.maintain(now=an_hour_later).arranged == [THAT_DAY]
+        assert retention.maintain(now=an_hour_later).arranged == []
 
     def test_a_day_put_in_order_takes_rows_that_come_late_and_can_be_dropped(self):
         market = observed(LONG_AGO)
-        archive.maintain(now=NOW)
+        retention.maintain(now=NOW)
         a_snapshot(market, LONG_AGO - timedelta(hours=1)).save()
         assert in_the_piece(THAT_DAY) == 4
         assert partitions.drop(THAT_DAY, str) == ""
@@ -201,17 +201,17 @@ class TestArranging:
             cursor.execute(
                 f"CREATE TABLE {THAT_DAY.name}_new (market_id bigint REFERENCES markets_market)"
             )
-        assert archive.maintain(now=NOW).arranged == [THAT_DAY]
+        assert retention.maintain(now=NOW).arranged == [THAT_DAY]
         assert in_the_piece(THAT_DAY) == 3
 
     def test_many_days_are_arranged_in_several_runs_the_newest_first(self, monkeypatch):
-        monkeypatch.setattr(archive, "ARRANGING", 0)
+        monkeypatch.setattr(retention, "ARRANGING", 0)
         market = observed(LONG_AGO)
-        assert archive.maintain(now=NOW).arranged == []
+        assert retention.maintain(now=NOW).arranged == []
         monkeypatch.undo()
         observed(LONG_AGO - timedelta(days=1), market=market)
         before = Piece(SNAPSHOTS, THAT_DAY.day - timedelta(days=1))
-        assert archive.maintain(now=NOW).arranged == [THAT_DAY, before]
+        assert retention.maintain(now=NOW).arranged == [THAT_DAY, before]
 
 
 @pytest.mark.django_db
@@ -240,34 +240,34 @@ class TestRetention:
     def test_a_day_that_is_archived_is_dropped(self, tmp_path):
         observed(LONG_AGO)
         day = archived(THAT_DAY, 3, tmp_path)
-        report = archive.maintain(now=NOW)
+        report = retention.maintain(now=NOW)
         assert report.dropped == [THAT_DAY]
         day.refresh_from_db()
         assert day.dropped_at == NOW
         assert not MarketSnapshot.objects.exists()
-        assert archive.maintain(now=NOW).dropped == []
+        assert retention.maintain(now=NOW).dropped == []
 
     def test_without_a_retention_nothing_is_dropped(self, settings, tmp_path):
         settings.RETENTION_DAYS = 0
         observed(LONG_AGO)
         archived(THAT_DAY, 3, tmp_path)
-        assert archive.maintain(now=NOW).dropped == []
+        assert retention.maintain(now=NOW).dropped == []
 
     def test_a_day_is_kept_until_the_very_last_of_it_is_old_enough(self, tmp_path):
         observed(LONG_AGO)
         archived(THAT_DAY, 3, tmp_path)
         old_enough = datetime(2026, 4, 1, tzinfo=UTC)
-        assert archive.maintain(now=old_enough - timedelta(seconds=1)).dropped == []
-        assert archive.maintain(now=old_enough).dropped == [THAT_DAY]
+        assert retention.maintain(now=old_enough - timedelta(seconds=1)).dropped == []
+        assert retention.maintain(now=old_enough).dropped == [THAT_DAY]
 
     def test_a_day_that_is_not_archived_is_kept(self):
         observed(LONG_AGO)
-        assert archive.maintain(now=NOW).kept == {THAT_DAY: "not archived"}
+        assert retention.maintain(now=NOW).kept == {THAT_DAY: "not archived"}
 
     def test_a_day_that_has_grown_since_is_kept(self, tmp_path):
         observed(LONG_AGO)
         archived(THAT_DAY, 2, tmp_path)
-        assert "3 rows, and 2 in the archive" in archive.maintain(now=NOW).kept[THAT_DAY]
+        assert "3 rows, and 2 in the archive" in retention.maintain(now=NOW).kept[THAT_DAY]
 
     @pytest.mark.parametrize("name", ["day.parquet", "day.markets.parquet", "day.json"])
     @pytest.mark.parametrize("damage", [b"other rows", None])
@@ -278,20 +278,20 @@ class TestRetention:
             (tmp_path / name).write_bytes(damage)
         else:
             (tmp_path / name).unlink()
-        assert "missing or damaged: day.parquet" in archive.maintain(now=NOW).kept[THAT_DAY]
+        assert "missing or damaged: day.parquet" in retention.maintain(now=NOW).kept[THAT_DAY]
         assert MarketSnapshot.objects.count() == 3
 
     def test_rows_that_come_to_a_day_dropped_before_are_kept(self, tmp_path):
         observed(LONG_AGO)
         archived(THAT_DAY, 3, tmp_path, dropped_at=NOW)
-        assert "restore it" in archive.maintain(now=NOW).kept[THAT_DAY]
+        assert "restore it" in retention.maintain(now=NOW).kept[THAT_DAY]
         assert MarketSnapshot.objects.count() == 3
 
     def test_a_day_put_back_is_kept_for_as_long_again(self, tmp_path):
         observed(LONG_AGO)
         archived(THAT_DAY, 3, tmp_path, restored_at=NOW - timedelta(days=29))
-        assert archive.maintain(now=NOW).dropped == []
-        assert archive.maintain(now=NOW + timedelta(days=1)).dropped == [THAT_DAY]
+        assert retention.maintain(now=NOW).dropped == []
+        assert retention.maintain(now=NOW + timedelta(days=1)).dropped == [THAT_DAY]
 
     def test_order_books_have_days_of_their_own(self, tmp_path):
         market = a_market()
@@ -307,7 +307,7 @@ class TestRetention:
             ask_sizes=[],
         )
         archived(THAT_DAY, 1, tmp_path)
-        assert archive.maintain(now=NOW).kept == {books: "not archived"}
+        assert retention.maintain(now=NOW).kept == {books: "not archived"}
 
     def test_raw_payloads_go_hours_after_their_day(self, settings):
         settings.RAW_PAYLOAD_HOURS = 6
@@ -320,8 +320,8 @@ class TestRetention:
         )
         partitions.make(RAW_PAYLOADS, [payload.timestamp.date()])
         end = datetime(2026, 3, 2, tzinfo=UTC)
-        assert archive.maintain(now=end + timedelta(hours=5)).dropped == []
-        report = archive.maintain(now=end + timedelta(hours=6))
+        assert retention.maintain(now=end + timedelta(hours=5)).dropped == []
+        report = retention.maintain(now=end + timedelta(hours=6))
         assert Piece(RAW_PAYLOADS, date(2026, 3, 1)) in report.dropped
 
 
@@ -375,7 +375,7 @@ class TestBesideAWriter:
         assert begun.wait(10)
         # By then the day has been tried, and the writer finds its table in nobody's hands.
         threading.Timer(0.3, go_on.set).start()
-        report = archive.maintain(now=NOW)
+        report = retention.maintain(now=NOW)
         writer.join(10)
         assert (report.made, report.busy) == ([THAT_DAY], [])
         assert MarketSnapshot.objects.count() == in_the_piece(THAT_DAY) == 4
@@ -389,13 +389,13 @@ class TestBesideAWriter:
         writer.start()
         assert begun.wait(10)
         try:
-            report = archive.maintain(now=NOW)
+            report = retention.maintain(now=NOW)
             assert report.busy == [THAT_DAY]
         finally:
             go_on.set()
             writer.join(10)
         assert in_the_default_piece() == 3
-        assert archive.maintain(now=NOW).made == [THAT_DAY]
+        assert retention.maintain(now=NOW).made == [THAT_DAY]
 
     def test_rows_that_arrive_while_a_day_is_copied_are_moved_too(self, market, monkeypatch):
         def another():
@@ -465,7 +465,7 @@ class TestBesideAWriter:
         self, market, monkeypatch
     ):
         partitions.make(SNAPSHOTS, [LONG_AGO.date()])
-        dayfiles.archive_day(THAT_DAY, now=NOW)
+        archive.archive_day(THAT_DAY, now=NOW)
         partitions.drop(THAT_DAY, str)
         monkeypatch.setattr(partitions, "PATIENCE", 0.1)
         with (
@@ -494,11 +494,11 @@ class TestBesideAWriter:
             connection.close()
 
         monkeypatch.setattr(partitions, "_refer", refer_late)
-        report = archive.maintain(now=NOW)
+        report = retention.maintain(now=NOW)
         assert (report.arranged, report.busy) == ([], [THAT_DAY])
         assert in_the_piece(THAT_DAY) == 4
         assert f"{THAT_DAY.name}_new" not in connection.introspection.table_names()
-        assert archive.maintain(now=NOW).arranged == [THAT_DAY]
+        assert retention.maintain(now=NOW).arranged == [THAT_DAY]
         assert in_the_piece(THAT_DAY) == 4
 
     @pytest.mark.parametrize("model", [MarketSnapshot, Market])
@@ -509,10 +509,10 @@ class TestBesideAWriter:
         monkeypatch.setattr(partitions, "PATIENCE", 0.1)
         before = as_they_lie(THAT_DAY)
         with a_reader(model):
-            report = archive.maintain(now=NOW)
+            report = retention.maintain(now=NOW)
         assert (report.arranged, report.busy) == ([], [THAT_DAY])
         assert as_they_lie(THAT_DAY) == before
-        assert archive.maintain(now=NOW).arranged == [THAT_DAY]
+        assert retention.maintain(now=NOW).arranged == [THAT_DAY]
 
     def test_a_second_one_leaves_the_days_to_the_first(self, market):
         partitions.make(SNAPSHOTS, [THAT_DAY.day])
@@ -520,7 +520,7 @@ class TestBesideAWriter:
         try:
             with first.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_lock(hashtext('arrange'))")
-            assert archive.maintain(now=NOW).busy == [THAT_DAY]
+            assert retention.maintain(now=NOW).busy == [THAT_DAY]
         finally:
             first.close()
-        assert archive.maintain(now=NOW).arranged == [THAT_DAY]
+        assert retention.maintain(now=NOW).arranged == [THAT_DAY]

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 
-from markets import freshness, recorder
+from markets.coverage import freshness
 from markets.models import (
     Event,
     Market,
@@ -19,8 +19,9 @@ from markets.models import (
     Sweep,
     Tier,
 )
-from markets.recorder import hot_size, record_tick, recorder_lock
-from markets.reference import refresh_series
+from markets.recording import recorder
+from markets.recording.recorder import hot_size, record_tick, recorder_lock
+from markets.recording.reference import refresh_series
 from markets.tests.exchange import URL, Exchange, market_json
 
 pytestmark = pytest.mark.django_db(transaction=True)

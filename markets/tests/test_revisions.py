@@ -19,7 +19,7 @@ from markets.models import (
     Series,
     Sweep,
 )
-from markets.reference import refresh
+from markets.recording.reference import refresh
 from markets.tests.making import a_market, dollars
 from markets.tests.test_recorder import tick
 

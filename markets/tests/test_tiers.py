@@ -20,7 +20,7 @@ from markets.models import (
     Sweep,
     Tier,
 )
-from markets.recorder import record_tick
+from markets.recording.recorder import record_tick
 from markets.tests.test_recorder import INTERVAL, tick
 
 pytestmark = pytest.mark.django_db(transaction=True)

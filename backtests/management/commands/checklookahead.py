@@ -13,9 +13,9 @@ from backtests.lookahead import Verdict, check
 from backtests.management.commands.runbacktest import pairs
 from backtests.strategies import UnknownStrategy, parameters
 from backtests.strategies.parameters import BadParameter
+from markets.backfill.planning import BadInput as BadInstant
 from markets.management.commands.backfill import instant
 from markets.models import Market
-from markets.wanted import BadInput as BadInstant
 
 MARKETS = 20
 SPAN = timedelta(days=2)

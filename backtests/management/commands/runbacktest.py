@@ -19,8 +19,8 @@ from backtests.execution import Execution
 from backtests.management.summary import catalogue, summary
 from backtests.models import BacktestResult, Engine, Sources, Status
 from kalshi_insights.commands import Bar
+from markets.backfill.planning import BadInput as BadInstant
 from markets.management.commands.backfill import instant
-from markets.wanted import BadInput as BadInstant
 
 FAILED, MISUSED = 1, 2
 USUAL = Execution()

@@ -26,8 +26,8 @@ from backtests.quotes import MONEY, Universe, microseconds
 from backtests.strategies.base import Signal
 from backtests.strategies.parameters import BadParameter
 from kalshi_insights.commands import Bar
+from markets.backfill.planning import BadInput as BadInstant
 from markets.management.commands.backfill import instant
-from markets.wanted import BadInput as BadInstant
 
 BATCH = 32  # runs between two signs of life
 

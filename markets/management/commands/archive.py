@@ -4,10 +4,10 @@ from datetime import UTC, date, datetime
 
 from django.core.management.base import BaseCommand, CommandError
 
-from markets import dayfiles
-from markets.coverage import day_share
-from markets.dayfiles import FOLDERS, ArchiveError
-from markets.partitions import Piece
+from markets.coverage.coverage import day_share
+from markets.storage import archive
+from markets.storage.archive import FOLDERS, ArchiveError
+from markets.storage.partitions import Piece
 
 
 def slots_filled(piece: Piece) -> float | None:
@@ -29,7 +29,7 @@ class Command(BaseCommand):
     def handle(self, *, day: date | None, all: bool, table: str | None, **options: object) -> None:
         now = datetime.now(UTC)
         tables = [table] if table else list(FOLDERS)
-        pieces = dayfiles.due(tables, now=now, again=all or day is not None)
+        pieces = archive.due(tables, now=now, again=all or day is not None)
         if day:
             pieces = [piece for piece in pieces if piece.day == day]
             if not pieces:
@@ -44,7 +44,7 @@ class Command(BaseCommand):
         """Archive one day; why it could not be."""
         began = time.monotonic()
         try:
-            manifest = dayfiles.archive_day(piece, now=now, coverage=slots_filled)
+            manifest = archive.archive_day(piece, now=now, coverage=slots_filled)
         except ArchiveError as fault:
             return str(fault)
         self.stdout.write(

@@ -8,11 +8,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from markets.backfill import Progress, backfill
+from markets.backfill.planning import INTERVALS, BadInput, Wanted
+from markets.backfill.runner import Progress, backfill
 from markets.kalshi.client import KalshiError
-from markets.partitions import Busy
-from markets.recorder import kalshi_client
-from markets.wanted import INTERVALS, BadInput, Wanted
+from markets.recording.recorder import kalshi_client
+from markets.storage.partitions import Busy
 
 SAY_EVERY = 5.0
 DRAW_EVERY = 0.2

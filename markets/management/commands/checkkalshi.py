@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from markets.kalshi import payloads
 from markets.kalshi.client import ConfigurationError, KalshiClient, KalshiError, Page
 from markets.kalshi.replies import ExchangeStatus
-from markets.recorder import kalshi_client
+from markets.recording.recorder import kalshi_client
 
 # The exchange states the time in whole seconds and does not say how much it forgives.
 SKEW_NOTICED = 2

@@ -2,8 +2,8 @@ from datetime import UTC, datetime
 
 from django.core.management.base import BaseCommand
 
-from markets import archive
-from markets.archive import Report
+from markets.storage import retention
+from markets.storage.retention import Report
 
 
 class Command(BaseCommand):
@@ -14,7 +14,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, **options: object) -> None:
-        for line in told(archive.maintain(now=datetime.now(UTC))):
+        for line in told(retention.maintain(now=datetime.now(UTC))):
             self.stdout.write(line)
 
 

@@ -12,8 +12,8 @@ from django.db import DatabaseError, close_old_connections
 
 from markets.kalshi.client import KalshiError
 from markets.models import Poll
-from markets.recorder import kalshi_client, record_tick
-from markets.reference import refresh
+from markets.recording.recorder import kalshi_client, record_tick
+from markets.recording.reference import refresh
 
 
 class Command(BaseCommand):

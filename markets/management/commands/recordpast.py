@@ -16,7 +16,7 @@ from markets.kalshi import payloads
 from markets.kalshi.client import KalshiClient, KalshiError, Page, pages, ticker_batches
 from markets.kalshi.payloads import MarketPayload
 from markets.models import Market, MarketRevision, MarketSnapshot, Status
-from markets.sightings import Batch, Sighting, store_past
+from markets.recording.batch import Batch, Sighting, store_past
 
 # A hundred times a day, and a few more for markets that pause meanwhile.
 EVERY = timedelta(minutes=13)

@@ -3,9 +3,9 @@ from datetime import UTC, date, datetime
 
 from django.core.management.base import BaseCommand, CommandError
 
-from markets import dayfiles, restore
-from markets.dayfiles import FOLDERS, ArchiveError
-from markets.partitions import Busy, Piece
+from markets.storage import archive, restore
+from markets.storage.archive import FOLDERS, ArchiveError
+from markets.storage.partitions import Busy, Piece
 
 
 class Command(BaseCommand):
@@ -18,7 +18,7 @@ class Command(BaseCommand):
     def handle(self, *, day: date, table: str | None, **options: object) -> None:
         pieces = [Piece(each, day) for each in ([table] if table else FOLDERS)]
         if not table:
-            pieces = [piece for piece in pieces if dayfiles.place(piece).manifest.exists()]
+            pieces = [piece for piece in pieces if archive.place(piece).manifest.exists()]
         if not pieces:
             raise CommandError(f"There is no {day} in the archive.")
         for piece in pieces:

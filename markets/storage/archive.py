@@ -19,9 +19,9 @@ from django.db import DatabaseError, connection
 
 from kalshi_insights.export import parquet
 from kalshi_insights.export.parquet import Columns
-from markets import partitions
 from markets.models import ArchivedDay
-from markets.partitions import ORDER_BOOKS, SNAPSHOTS, Piece
+from markets.storage import partitions
+from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, Piece
 
 FOLDERS = {SNAPSHOTS: "snapshots", ORDER_BOOKS: "orderbooks"}
 SCHEMA_VERSION = 1

@@ -22,16 +22,17 @@ from django.db import transaction
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Least
 
-from markets import partitions, prices
+from markets import prices
+from markets.backfill.planning import TRADES, Wanted, done, plan
 from markets.history import Candle, PublicTrade
 from markets.kalshi import payloads
 from markets.kalshi.candles import QuoteRange
 from markets.kalshi.client import KalshiClient, NotFound, Page, pages
 from markets.kalshi.drift import shape_drift
-from markets.kalshi.filters import Span, TradeFilters
+from markets.kalshi.params import Span, TradeFilters
 from markets.models import BackfillSpan, Candlestick, Drift, Market, Source, Trade
-from markets.sightings import grid
-from markets.wanted import TRADES, Wanted, done, plan
+from markets.recording.batch import grid
+from markets.storage import partitions
 
 SLICE = 1000
 MOST_MARKETS = 100

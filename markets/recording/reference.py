@@ -9,8 +9,8 @@ from django.db import transaction
 
 from markets.kalshi import drift, payloads
 from markets.kalshi.client import KalshiClient, KalshiError, pages
-from markets.kalshi.hours import closures
 from markets.kalshi.payloads import EventFeeChangePayload, FeeChangePayload
+from markets.kalshi.schedule import closures
 from markets.models import Closure, Drift, Event, FeeChange, Series, Sweep, Tier
 
 SERIES_EVERY = timedelta(hours=1)

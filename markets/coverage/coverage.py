@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.conf import settings
 from django.db import connection, models
 
-from markets import partitions
-from markets.gaps import (
+from markets.coverage.causes import (
     Gap,
     Stretch,
     Unseen,
@@ -25,6 +24,7 @@ from markets.gaps import (
     untradable,
     without,
 )
+from markets.storage import partitions
 
 if TYPE_CHECKING:
     from markets.models import HotPeriod, Market  # noqa: F401

@@ -7,11 +7,11 @@ after the close, and fees are the plain ones. What is on record stays.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from backtests.research.baseball import import_baseball
-from backtests.research.fed import import_fed
-from backtests.research.records import Imported, Tell
-from backtests.research.tables import Malformed
-from backtests.research.weather import import_weather
+from markets.importing.baseball import import_baseball
+from markets.importing.fed import import_fed
+from markets.importing.records import Imported, Tell
+from markets.importing.tables import Malformed
+from markets.importing.weather import import_weather
 
 __all__ = ["FORMATS", "Imported", "Malformed", "found_in", "import_tables"]
 

@@ -10,10 +10,10 @@ from django.db import connection, transaction
 
 from kalshi_insights.export import parquet
 from kalshi_insights.export.parquet import Columns
-from markets import dayfiles, partitions
-from markets.dayfiles import COLUMNS, MARKETS, SCHEMA_VERSION, ArchiveError, Manifest, Part
 from markets.models import ArchivedDay, Event, Market, Series
-from markets.partitions import Piece
+from markets.storage import archive, partitions
+from markets.storage.archive import COLUMNS, MARKETS, SCHEMA_VERSION, ArchiveError, Manifest, Part
+from markets.storage.partitions import Piece
 
 # How the types that come as something else become what they were.
 READ = {"timestamptz": "'epoch'::timestamptz + {0} * interval '1 microsecond'"}
@@ -50,20 +50,20 @@ def restore_day(piece: Piece, *, now: datetime) -> Restored:
     """
     manifest = verified(piece)
     partitions.make(piece.table, [piece.day])
-    files = dayfiles.place(piece)
+    files = archive.place(piece)
     with transaction.atomic():
         _stage("archived_market", MARKETS, files.markets)
         _provide_markets(now)
         _stage("archived_row", COLUMNS[piece.table], files.rows)
         written = _put_back(piece, COLUMNS[piece.table])
         times = {"restored_at": now} if written else {}
-        dayfiles.note(piece, manifest, verified_at=now, dropped_at=None, **times)
+        archive.note(piece, manifest, verified_at=now, dropped_at=None, **times)
     return Restored(manifest.rows, written)
 
 
 def verified(piece: Piece) -> Manifest:
     """A day's manifest, its files being what it says they are."""
-    files = dayfiles.place(piece)
+    files = archive.place(piece)
     manifest = _manifest(files.manifest)
     if (manifest.table, manifest.day) != piece:
         raise ArchiveError(f"{files.manifest} is that of {manifest.table} {manifest.day}.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from django.db import transaction
 
-from backtests.research.records import (
+from markets.importing.records import (
     KNOWN_AFTER,
     Definition,
     Family,
@@ -17,10 +17,10 @@ from backtests.research.records import (
     id_of,
     quality,
 )
-from backtests.research.tables import RESULTS, Row, read
-from markets import partitions
+from markets.importing.tables import RESULTS, Row, read
 from markets.models import MarketSnapshot, Source
 from markets.querysets import Observation, Quote
+from markets.storage import partitions
 
 CENT = Decimal("0.01")
 GAMES = (

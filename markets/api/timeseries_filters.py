@@ -9,10 +9,10 @@ from django.core.exceptions import ValidationError
 from django_filters.utils import translate_validation
 from rest_framework.request import Request
 
+from markets.api.candlesticks import INTERVALS, Window
 from markets.filters import AS_OF, InstantField, InstantFilter, PastInstantField, SpanForm, truth
 from markets.history import TradeQuerySet
 from markets.models import Source
-from markets.observed import INTERVALS, Window
 
 F = TypeVar("F", bound=forms.Form)
 

@@ -8,12 +8,12 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from kalshi_insights.export.parquet import Columns
-from markets import examples
-from markets.examples import shown
-from markets.gaps import Cause
+from markets.api import examples
+from markets.api.candlesticks import CANDLESTICKS
+from markets.api.examples import shown
+from markets.api.serializers import QUOTE, PriceRangesField
+from markets.coverage.causes import Cause
 from markets.models import MarketRevision, Trade
-from markets.observed import CANDLESTICKS
-from markets.serializers import QUOTE, PriceRangesField
 
 PRICE = "numeric(6,4)"
 COUNT = "numeric(18,2)"

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from django.db import transaction
 
-from backtests.research.tables import Malformed, Row
-from markets import partitions, prices
+from markets import prices
 from markets.history import Candle
+from markets.importing.tables import Malformed, Row
 from markets.models import (
     Candlestick,
     Event,
@@ -21,6 +21,7 @@ from markets.models import (
     Source,
     Status,
 )
+from markets.storage import partitions
 
 Tell = Callable[[float, str], None]
 

@@ -28,7 +28,19 @@ from kalshi_insights.export import postgres
 from kalshi_insights.rest.conditional import conditional
 from kalshi_insights.rest.pagination import LimitSkip
 from kalshi_insights.rest.parameters import KnownParameters
-from markets import examples
+from markets.api import examples
+from markets.api.serializers import (
+    EVENT_ROW,
+    MARKET_ROW,
+    EventSerializer,
+    MarketDetailSerializer,
+    MarketSerializer,
+    PollSerializer,
+    SeriesSerializer,
+    SnapshotSerializer,
+)
+from markets.api.timeseries import MarketHistory, in_words
+from markets.api.timeseries_filters import asked
 from markets.filters import (
     AS_OF,
     EventFilter,
@@ -42,19 +54,7 @@ from markets.filters import (
     SeriesFilter,
     ThenForm,
 )
-from markets.histories import MarketHistory, in_words
 from markets.models import Event, Market, MarketSnapshot, Poll, Series
-from markets.serializers import (
-    EVENT_ROW,
-    MARKET_ROW,
-    EventSerializer,
-    MarketDetailSerializer,
-    MarketSerializer,
-    PollSerializer,
-    SeriesSerializer,
-    SnapshotSerializer,
-)
-from markets.spans import asked
 
 Row = dict[str, Any]
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from backtests.research.records import (
+from markets.history import Candle
+from markets.importing.records import (
     Definition,
     Family,
     Imported,
@@ -13,8 +14,7 @@ from backtests.research.records import (
     quality,
     record_candles,
 )
-from backtests.research.tables import RESULTS, Row, read
-from markets.history import Candle
+from markets.importing.tables import RESULTS, Row, read
 
 SIDES = ("yes_bid", "yes_ask", "price")
 OHLC = ("open", "low", "high", "close")

@@ -7,14 +7,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from backtests import research
 from kalshi_insights.commands import Bar
+from markets import importing
 
 
 class Command(BaseCommand):
     help = (
         "Put research tables on record as backfilled quotes: "
-        f"{', '.join(research.FORMATS)}. What is on record stays as it is, so that an"
+        f"{', '.join(importing.FORMATS)}. What is on record stays as it is, so that an"
         " interrupted import goes on when started again."
     )
 
@@ -22,15 +22,15 @@ class Command(BaseCommand):
         parser.add_argument("folder", type=Path, help="one of these folders, or where they lie")
 
     def handle(self, *, folder: Path, **options: Any) -> None:
-        found = research.found_in(folder.resolve())
+        found = importing.found_in(folder.resolve())
         if not found:
-            names = ", ".join(research.FORMATS)
+            names = ", ".join(importing.FORMATS)
             raise CommandError(f"folder: {folder} is none of {names}, and has none.", returncode=2)
         for tables in found:
             bar = Bar(sys.stderr)
             try:
-                imported = research.import_tables(tables, bar.tell)
-            except research.Malformed as fault:
+                imported = importing.import_tables(tables, bar.tell)
+            except importing.Malformed as fault:
                 raise CommandError(f"{tables.name}: {fault}") from None
             finally:
                 bar.end()

@@ -26,7 +26,7 @@ from markets.models import (
     Status,
 )
 from markets.querysets import MarketDefinition
-from markets.sightings import Batch, define, readable_definitions
+from markets.recording.batch import Batch, define, readable_definitions
 
 TRADES = "trades"
 INTERVALS = (1, 60, 1440)

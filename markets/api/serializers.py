@@ -3,8 +3,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from markets import examples
-from markets.examples import shown
+from markets.api import examples
+from markets.api.examples import shown
 from markets.models import Event, Market, MarketSnapshot, Poll, Series
 
 QUOTE = [

@@ -24,20 +24,10 @@ from kalshi_insights.rest import renderers
 from kalshi_insights.rest.conditional import conditional
 from kalshi_insights.rest.pagination import Columnar, OnePage, SeriesOfTime
 from kalshi_insights.rest.renderers import InFormats
-from markets import observed, rows
-from markets.coverage import coverage
-from markets.filters import AS_OF
-from markets.models import (
-    Market,
-    MarketRevision,
-    MarketSnapshot,
-    OrderBookSnapshot,
-    Source,
-    Trade,
-)
-from markets.observed import INTERVALS
-from markets.serializers import SnapshotSerializer
-from markets.spans import (
+from markets.api import candlesticks, timeseries_serializers
+from markets.api.candlesticks import INTERVALS
+from markets.api.serializers import SnapshotSerializer
+from markets.api.timeseries_filters import (
     END,
     MOST_BUCKETS,
     MOST_COVERED,
@@ -51,6 +41,16 @@ from markets.spans import (
     TradeFilter,
     asked,
 )
+from markets.coverage.coverage import coverage
+from markets.filters import AS_OF
+from markets.models import (
+    Market,
+    MarketRevision,
+    MarketSnapshot,
+    OrderBookSnapshot,
+    Source,
+    Trade,
+)
 
 
 class Series(NamedTuple):
@@ -62,10 +62,19 @@ class Series(NamedTuple):
     chart: Sequence[str]
 
 
-SNAPSHOTS = Series("snapshots", "Snapshot", rows.SNAPSHOTS, rows.SNAPSHOT_CHART)
-TRADES = Series("trades", "Trade", rows.TRADES, rows.TRADE_CHART)
-REVISIONS = Series("revisions", "Revision", rows.REVISIONS, ())
-CANDLESTICKS = Series("candlesticks", "Candlestick", observed.CANDLESTICKS, rows.CANDLESTICK_CHART)
+SNAPSHOTS = Series(
+    "snapshots", "Snapshot", timeseries_serializers.SNAPSHOTS, timeseries_serializers.SNAPSHOT_CHART
+)
+TRADES = Series(
+    "trades", "Trade", timeseries_serializers.TRADES, timeseries_serializers.TRADE_CHART
+)
+REVISIONS = Series("revisions", "Revision", timeseries_serializers.REVISIONS, ())
+CANDLESTICKS = Series(
+    "candlesticks",
+    "Candlestick",
+    candlesticks.CANDLESTICKS,
+    timeseries_serializers.CANDLESTICK_CHART,
+)
 WITHOUT_CHART = [each for each in renderers.SERIES if each is not renderers.Columns]
 
 
@@ -142,7 +151,7 @@ class MarketHistory(TimeSeries):
     def latest(self, request: Request, ticker: str) -> HttpResponseBase:
         """The market's newest snapshot. Knows `If-None-Match` and `If-Modified-Since`."""
         market = self.get_object()
-        snapshot = observed.newest(market)
+        snapshot = candlesticks.newest(market)
         if snapshot is None:
             raise NotFound(f"Nothing has been recorded of {ticker} yet.")
         snapshot.market = market
@@ -162,7 +171,7 @@ class MarketHistory(TimeSeries):
         found = MarketSnapshot.objects.for_market(market).oldest_first()
         return self.of_market(found, market, SNAPSHOTS)
 
-    @extend_schema(responses=described(rows.TradeSerializer(many=True), TRADES))
+    @extend_schema(responses=described(timeseries_serializers.TradeSerializer(many=True), TRADES))
     @action(
         detail=True,
         pagination_class=SeriesOfTime,
@@ -174,7 +183,9 @@ class MarketHistory(TimeSeries):
         market = self.get_object()
         return self.of_market(Trade.objects.for_market(market).oldest_first(), market, TRADES)
 
-    @extend_schema(responses=described(rows.RevisionSerializer(many=True), REVISIONS))
+    @extend_schema(
+        responses=described(timeseries_serializers.RevisionSerializer(many=True), REVISIONS)
+    )
     @action(
         detail=True,
         pagination_class=SeriesOfTime,
@@ -200,7 +211,7 @@ class MarketHistory(TimeSeries):
                 "source", enum=Source.values, description="How it was observed; else in any way."
             ),
         ],
-        responses=described(rows.CandlestickSerializer(many=True), CANDLESTICKS),
+        responses=described(timeseries_serializers.CandlestickSerializer(many=True), CANDLESTICKS),
     )
     @action(
         detail=True,
@@ -218,7 +229,7 @@ class MarketHistory(TimeSeries):
         market = self.get_object()
         asked_for = asked(CandlestickForm, request).cleaned_data
         window, source = asked_for["window"], asked_for["source"] or None
-        found = observed.candlesticks(market, window, source=source)
+        found = candlesticks.candlesticks(market, window, source=source)
         if self.form in renderers.FILES:
             return self.file(found, CANDLESTICKS, name=market.ticker)
         if self.form == renderers.Columns.format:
@@ -235,7 +246,7 @@ class MarketHistory(TimeSeries):
                 description="The best so many levels of each side; without it, all of them.",
             ),
         ],
-        responses=rows.BookSerializer,
+        responses=timeseries_serializers.BookSerializer,
     )
     @action(
         detail=True,
@@ -247,7 +258,7 @@ class MarketHistory(TimeSeries):
         """The market's whole book as last seen; only the books of some hot markets are recorded."""
         asked_for = asked(BookForm, request).cleaned_data
         market = self.get_object()
-        book = observed.book(market, at=asked_for["as_of"])
+        book = candlesticks.book(market, at=asked_for["as_of"])
         if book is None:
             raise NotFound(f"No order book of {ticker} has been recorded by then.")
         return Response(_told(book, market, depth=asked_for["depth"]))
@@ -257,7 +268,7 @@ class MarketHistory(TimeSeries):
             instant("start", f"{START} Without it, a day before the end."),
             instant("end", f"{END} Without it, now. At most {MOST_COVERED.days} days after start."),
         ],
-        responses=rows.CoverageSerializer,
+        responses=timeseries_serializers.CoverageSerializer,
     )
     @action(
         detail=True,
@@ -269,7 +280,7 @@ class MarketHistory(TimeSeries):
         """How well the market was observed, up to now: the gaps, each with its cause."""
         window = asked(CoverageForm, request).cleaned_data
         found = coverage(self.get_object(), window["start"], window["end"])
-        return Response(rows.CoverageSerializer(found).data)
+        return Response(timeseries_serializers.CoverageSerializer(found).data)
 
     def of_market(self, found: QuerySet[Any], market: Market, series: Series) -> HttpResponseBase:
         listed = postgres.of_market(found, market, series.columns)

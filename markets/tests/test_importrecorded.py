@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from backtests.choosing import Selection
 from backtests.loading import load
 from backtests.quotes import MISSING
-from backtests.research import FORMATS, found_in, import_tables
+from markets.importing import FORMATS, found_in, import_tables
 from markets.models import Candlestick, FeeChange, Market, MarketSnapshot
 
 pytestmark = pytest.mark.django_db

@@ -20,8 +20,9 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from kalshi_insights.token_bucket import TokenBucket
+from markets.backfill.planning import see_events
 from markets.books import SeenBook
-from markets.freshness import percentiles
+from markets.coverage.freshness import percentiles
 from markets.kalshi.client import (
     COST,
     KalshiClient,
@@ -36,8 +37,7 @@ from markets.kalshi.payloads import ticker_of
 from markets.kalshi.signing import Signer
 from markets.models import HotPeriod, Market, OrderBookSnapshot, Poll, Sweep, Tier
 from markets.querysets import MarketQuerySet
-from markets.sightings import Batch, store
-from markets.wanted import see_events
+from markets.recording.batch import Batch, store
 
 log = structlog.get_logger(__name__)
 

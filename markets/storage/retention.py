@@ -13,9 +13,9 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 
-from markets import partitions
 from markets.models import ArchivedDay
-from markets.partitions import RAW_PAYLOADS, SNAPSHOTS, TABLES, Busy, Piece
+from markets.storage import partitions
+from markets.storage.partitions import RAW_PAYLOADS, SNAPSHOTS, TABLES, Busy, Piece
 
 log = structlog.get_logger(__name__)
 # Seconds of one run: a record of many days is arranged in several, and the next days in none.
