@@ -8,14 +8,14 @@ from typing import Any
 
 from django import forms
 
-from backtests.asking import LIMITS, MOST_CASH, Asked
+from backtests.api.serializers import LONGEST_TICKER, MOST_NAMES, ExecutionSerializer, told
 from backtests.choosing import BadInput, Selection
-from backtests.execution import Execution
 from backtests.models import Engine, Sources
-from backtests.serializers import LONGEST_TICKER, MOST_NAMES, ExecutionSerializer, told
+from backtests.report import MODEL
+from backtests.requests import LIMITS, MOST_CASH, Asked
+from backtests.rules.execution import Execution
 from backtests.strategies import STRATEGIES
 from backtests.strategies.parameters import Parameter
-from backtests.telling import MODEL
 
 USUAL_SPAN = timedelta(days=1)
 LONGEST_LIST = 20_000

@@ -16,10 +16,10 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from numpy.typing import NDArray
 
-from backtests import timelines
 from backtests.choosing import BadInput, Selection
-from backtests.models import Sources
-from backtests.quotes import (
+from backtests.data import timeline
+from backtests.data.timeline import Columns, Pauses, Told
+from backtests.data.universe import (
     DOLLAR,
     MISSING,
     MONEY,
@@ -32,7 +32,7 @@ from backtests.quotes import (
     instant,
     microseconds,
 )
-from backtests.timelines import Columns, Pauses, Told
+from backtests.models import Sources
 from markets import fees
 from markets.coverage import causes
 from markets.models import EventRevision, FeeChange, Market, MarketRevision, Status
@@ -62,7 +62,7 @@ COLUMNS = {
     "ask_size": (_count("yes_ask_size"), ">i4"),
     "last": (f"coalesce((last_price * {DOLLAR})::int2, -1::int2)", ">i2"),
     "volume": (_count("volume"), ">i4"),
-    "flags": (f"((quality & {timelines.STALE}) | (source = 'BACKFILL')::int)::int2", ">i2"),
+    "flags": (f"((quality & {timeline.STALE}) | (source = 'BACKFILL')::int)::int2", ">i2"),
     "sequence": ("coalesce(sequence, -1)", ">i8"),
 }
 SELECT = f"""
@@ -111,7 +111,7 @@ def load(selection: Selection, *, known_by: datetime, tell: Tell = lambda share:
     for market_id, columns in _read(ids, selection, known_by):
         loaded += len(columns["at"])
         if len((chosen := _from(columns, selection.sources))["at"]):
-            found[market_id] = timelines.in_order(chosen)
+            found[market_id] = timeline.in_order(chosen)
         tell(min(1.0, loaded / expected))
     if not found:
         raise selection.nothing(ids)
@@ -155,10 +155,10 @@ def _array(kind: np.dtype[Any], data: bytes) -> NDArray[Any]:
 def _from(columns: Columns, sources: str) -> Columns:
     columns = dict(columns) | {"at": columns["at"] + SINCE_1970}
     if sources == Sources.BEST:
-        return timelines.live(columns)
-    backfilled = (columns["flags"] & timelines.BACKFILLED) != 0
+        return timeline.live(columns)
+    backfilled = (columns["flags"] & timeline.BACKFILLED) != 0
     wanted = backfilled if sources == Sources.BACKFILLED else ~backfilled
-    return timelines.taken(columns, wanted)
+    return timeline.taken(columns, wanted)
 
 
 def _pauses(selection: Selection, known_by: datetime) -> Pauses:
@@ -193,7 +193,7 @@ def _universe(found: dict[int, Columns], selection: Selection, *, known_by: date
         first = instant(int(quotes["at"][0]))
         listings.append(_listing(market, _then(events[market.event_id], first)))
         grids.append(_grids(market, known, first))
-        rows.append(timelines.timeline(quotes, _told(market, known), pauses, end=end))
+        rows.append(timeline.timeline(quotes, _told(market, known), pauses, end=end))
     return Universe(
         _quotes(rows),
         listings,

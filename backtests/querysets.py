@@ -11,7 +11,7 @@ from uuid import uuid4
 from django.db import connection, models, transaction
 from django.db.models import Case, F, Q, Value, When
 
-from backtests.audit import Line
+from backtests.rules.journal import Line
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

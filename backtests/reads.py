@@ -6,8 +6,8 @@ from django.db.models import DecimalField, QuerySet
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast
 
+from backtests.data.universe import MONEY
 from backtests.models import BacktestResult
-from backtests.quotes import MONEY
 
 DOLLARS: "DecimalField[Decimal, Decimal]" = DecimalField(max_digits=24, decimal_places=6)
 # Of the headline's figures, which count in millionths: open positions are counted, at their marks.

@@ -14,15 +14,17 @@ from typing import Any, NamedTuple
 import structlog
 from django.conf import settings
 
-from backtests import audit, fingerprints, loading, lookahead, metrics, strategies, trials
-from backtests.audit import Line
+from backtests import loading, metrics, strategies
+from backtests.analysis import evaluation, fingerprints, lookahead
+from backtests.analysis.evaluation import Results, Tell, Trial, part
 from backtests.choosing import BadInput, Selection
-from backtests.execution import Execution, Fills, Outcome
+from backtests.data.universe import MONEY, Universe, microseconds
 from backtests.models import BacktestResult, Engine
 from backtests.querysets import COLUMNS, Heard
-from backtests.quotes import MONEY, Universe, microseconds
+from backtests.rules import journal
+from backtests.rules.execution import Execution, Fills, Outcome
+from backtests.rules.journal import Line
 from backtests.strategies import UnknownStrategy, parameters
-from backtests.trials import Results, Tell, Trial, part
 from markets import fees
 
 BEAT = 0.5  # seconds between two signs of life
@@ -129,7 +131,7 @@ class Found:
     columns: Mapping[str, Any]
 
     def lines(self) -> Iterator[Line]:
-        return audit.lines(self.universe, self.outcome, cash=self.cash)
+        return journal.lines(self.universe, self.outcome, cash=self.cash)
 
 
 def compute(asked: BacktestResult, *, tell: Tell = quietly) -> Found:
@@ -183,7 +185,7 @@ def prepare(asked: BacktestResult, *, tell: Tell = quietly) -> Trial:
 def _columns(asked: BacktestResult, trial: Trial, results: Results) -> dict[str, Any]:
     headline, universe = results.headline, trial.universe
     pnls = [measured.pnl for measured in results.band.values()]
-    assumed = trials.assumed(universe, headline.outcome, trial.execution)
+    assumed = evaluation.assumed(universe, headline.outcome, trial.execution)
     return {
         "strategy_version": trial.kind.version,
         "fees": fee_regime(asked.start, asked.end, broker=trial.execution.through_broker),
@@ -209,7 +211,7 @@ def _columns(asked: BacktestResult, trial: Trial, results: Results) -> dict[str,
 
 def _notes(trial: Trial) -> Iterator[str]:
     """What else is to be known before a result is believed."""
-    unknown = trials.unknown_sizes(trial.universe)
+    unknown = evaluation.unknown_sizes(trial.universe)
     if unknown and trial.execution.assumed_size is None:
         yield f"Of {unknown:.0%} of the prices no size is known; they filled nothing."
     unsettled = sum(settlement is None for settlement in trial.universe.settlements)
@@ -257,7 +259,7 @@ def reproduce(done: BacktestResult, *, tell: Tell = quietly) -> Reproduction:
         *fingerprints.changes(done.data_fingerprint, fingerprints.of_data(trial.universe)),
     ]
     recorded = done.executions.order_by("number").values_list(*COLUMNS).iterator()
-    now = audit.lines(trial.universe, outcome, cash=trial.cash)
+    now = journal.lines(trial.universe, outcome, cash=trial.cash)
     for was, line in zip_longest(recorded, now):
         if was != line:
             return Reproduction(False, changed, _difference(was, line))

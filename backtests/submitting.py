@@ -5,9 +5,9 @@ from datetime import datetime
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
-from backtests.asking import Asked
 from backtests.choosing import Selection
 from backtests.models import BacktestResult, Status
+from backtests.requests import Asked
 from kalshi_insights.celery import app
 from markets.models import MarketSnapshot
 

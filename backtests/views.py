@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
-from backtests import telling
+from backtests import report
 from backtests.choosing import BadInput
 from backtests.filters import BacktestFilter
 from backtests.forms import BacktestForm
@@ -83,11 +83,11 @@ def backtest_detail(request: HttpRequest, id: int) -> HttpResponse:
     if target(request) == "executions":
         return render(request, "backtests/backtest_detail.html#executions", context)
     context |= {
-        "compared": telling.compared(result) if result.figures else (),
-        "heads": telling.heads(result),
-        "groups": list(telling.groups(result)),
-        "model": telling.model(result),
-        "params": telling.params(result),
+        "compared": report.compared(result) if result.figures else (),
+        "heads": report.heads(result),
+        "groups": list(report.groups(result)),
+        "model": report.model(result),
+        "params": report.params(result),
         "again": _again(result),
     }
     return render(request, "backtests/backtest_detail.html", context)

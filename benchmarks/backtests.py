@@ -13,9 +13,9 @@ from benchmarks import measure
 # isort: split
 
 from backtests import runner
-from backtests.asking import Asked
 from backtests.loading import COLUMNS, load
 from backtests.models import BacktestResult, Engine, Status
+from backtests.requests import Asked
 from backtests.tests import recording
 from benchmarks import children
 from benchmarks.measure import now, report, timed

@@ -11,9 +11,10 @@ from typing import Any, cast
 import backtrader as bt
 import numpy as np
 
-from backtests import engine, signals
-from backtests.execution import HOLD, Execution, Fills
-from backtests.quotes import CONTRACT, MONEY, Ints, Quotes, Seen
+from backtests.data.universe import CONTRACT, MONEY, Ints, Quotes, Seen
+from backtests.engine.event_driven import cerebro
+from backtests.rules.execution import HOLD, Execution, Fills
+from backtests.strategies import indicators
 from backtests.strategies.base import Signal, Strategy
 from benchmarks import children, walks
 
@@ -24,7 +25,7 @@ class Crossing(Signal):
     name, version, summary = "crossing", "1", "Goes with the fast mean when it crosses the slow."
 
     def targets(self, seen: Seen) -> Ints:
-        windows = signals.mid_windows(seen)
+        windows = indicators.mid_windows(seen)
         lead = np.sign(windows.mean(FAST) - windows.mean(SLOW))
         apart = np.flatnonzero(np.abs(lead) > 0)
         crossed = apart[1:][lead[apart[1:]] != lead[apart[:-1]]]
@@ -62,7 +63,7 @@ class Indicators(Crosses, Strategy):
 
 def in_our_engine(quotes: Quotes, strategy: Crossing | type[Indicators]) -> list[int]:
     universe = walks.listed(quotes, markets=1)
-    ran = engine.run(universe, strategy, Execution(), Fills.EXPECTED, cash=10_000 * MONEY)
+    ran = cerebro.run(universe, strategy, Execution(), Fills.EXPECTED, cash=10_000 * MONEY)
     return strategy.rows if isinstance(strategy, Crossing) else cast(Indicators, ran.strategy).rows
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
-from backtests import kernel
-from backtests.execution import Execution, Fills
-from backtests.quotes import MONEY, Ints, Seen, Universe
+from backtests.data.universe import MONEY, Ints, Seen, Universe
+from backtests.engine import kernel
+from backtests.rules.execution import Execution, Fills
 from backtests.strategies.base import Signal
 from backtests.strategies.do_nothing import DoNothing
 from backtests.strategies.mean_reversion import MeanReversion

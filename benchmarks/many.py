@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from backtests import engine, kernel
-from backtests.execution import Execution, Fills, Outcome
-from backtests.quotes import DAY, MONEY, SECOND, Quotes, Universe, microseconds
+from backtests.data.universe import DAY, MONEY, SECOND, Quotes, Universe, microseconds
+from backtests.engine import kernel
+from backtests.engine.event_driven import cerebro
+from backtests.rules.execution import Execution, Fills, Outcome
 from backtests.strategies.mean_reversion import MeanReversion
 from backtests.tests import simulated
 from benchmarks import children
@@ -82,7 +83,7 @@ def by_kernel(universe: Universe) -> list[Outcome]:
 
 
 def by_backtrader(universe: Universe) -> list[Outcome]:
-    return [engine.run(universe, SIGNAL, EXECUTION, fills, cash=CASH).outcome for fills in Fills]
+    return [cerebro.run(universe, SIGNAL, EXECUTION, fills, cash=CASH).outcome for fills in Fills]
 
 
 if __name__ == "__main__":

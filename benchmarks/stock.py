@@ -3,7 +3,7 @@
 import backtrader as bt
 import pandas as pd
 
-from backtests.quotes import CONTRACT, Quotes
+from backtests.data.universe import CONTRACT, Quotes
 from benchmarks.crossing import Crosses, measured
 
 

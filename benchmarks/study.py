@@ -15,9 +15,10 @@ import django
 import numpy as np
 import pandas as pd
 
-from backtests import kernel, metrics
-from backtests.execution import JOURNAL, Execution, Fills, Kind
-from backtests.quotes import DAY, DOLLAR, MONEY, Seen, Universe, microseconds
+from backtests import metrics
+from backtests.data.universe import DAY, DOLLAR, MONEY, Seen, Universe, microseconds
+from backtests.engine import kernel
+from backtests.rules.execution import JOURNAL, Execution, Fills, Kind
 from backtests.strategies import YARDSTICKS, find
 from backtests.strategies.base import Signal
 from backtests.strategies.fade_longshots import FadeLongshots

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from backtests.execution import HOLD, JOURNAL, Kind
-from backtests.quotes import CONTRACT, DOLLAR, MONEY
+from backtests.data.universe import CONTRACT, DOLLAR, MONEY
+from backtests.rules.execution import HOLD, JOURNAL, Kind
 from backtests.strategies.mean_reversion import MeanReversion
 from benchmarks import children, kernels
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from backtests.quotes import (
+from backtests.data.universe import (
     DOLLAR,
     MISSING,
     MONEY,

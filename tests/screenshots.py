@@ -16,9 +16,9 @@ from model_bakery import baker
 from playwright.sync_api import Browser, Page
 
 from backtests import runner
-from backtests.asking import Asked
 from backtests.choosing import Selection
-from backtests.execution import Execution
+from backtests.requests import Asked
+from backtests.rules.execution import Execution
 from backtests.submitting import submit
 from backtests.tests.making import a_backtest, known
 from markets.models import Drift, FeeChange, Market, MarketSnapshot, Poll, Series

@@ -28,8 +28,8 @@ from redis import Redis
 from rest_framework.authtoken.models import Token
 
 from backtests import runner
+from backtests.api.serializers import BRIEF, StrategySerializer
 from backtests.models import BacktestResult
-from backtests.serializers import BRIEF, StrategySerializer
 from backtests.strategies import STRATEGIES
 from backtests.tests.making import a_backtest, a_recorded_day
 from markets.api.serializers import EVENT_ROW, MARKET_ROW, SeriesSerializer

@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from backtests.execution import JOURNAL, Kind, Outcome
-from backtests.quotes import DOLLAR, MISSING, Ints, Universe
+from backtests.data.universe import DOLLAR, MISSING, Ints, Universe
+from backtests.rules.execution import JOURNAL, Kind, Outcome
 
 BOUGHT, SOLD = "#0b62c4", "#b5480b"
 

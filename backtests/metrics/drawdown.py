@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backtests.quotes import DAY, Ints
+from backtests.data.universe import DAY, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from backtests.data.universe import DAY, Listing
 from backtests.metrics.ratios import CONFIDENCE, NORMAL
-from backtests.quotes import DAY, Listing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from backtests.execution import Kind, Outcome
-from backtests.ledger import Ledger
+from backtests.data.universe import DAY, DOLLAR, MONEY, Floats, Ints, Universe
 from backtests.metrics.drawdown import Drawdown
 from backtests.metrics.events import ByEvent, by_event
 from backtests.metrics.marks import COLUMN, EquityPath, marks
 from backtests.metrics.ratios import YEAR, Ratios, ratios
-from backtests.quotes import DAY, DOLLAR, MONEY, Floats, Ints, Universe
+from backtests.rules.execution import Kind, Outcome
+from backtests.rules.ledger import Ledger
 
 # What riskless money earns in a year: an assumption, about what three-month US Treasury bills
 # paid in 2025 (series DTB3 of the Federal Reserve Bank of St. Louis), not data of a run's time.

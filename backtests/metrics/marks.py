@@ -6,10 +6,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backtests.execution import JOURNAL, Kind, Outcome
-from backtests.ledger import WHOLE
+from backtests.data.universe import (
+    CONTRACT,
+    DAY,
+    DOLLAR,
+    MISSING,
+    Bools,
+    Ints,
+    Settlement,
+    Universe,
+)
 from backtests.metrics.drawdown import Drawdown, deepest
-from backtests.quotes import CONTRACT, DAY, DOLLAR, MISSING, Bools, Ints, Settlement, Universe
+from backtests.rules.execution import JOURNAL, Kind, Outcome
+from backtests.rules.ledger import WHOLE
 
 COLUMN = {name: place for place, name in enumerate(JOURNAL)}
 MILLISECOND = 1_000

@@ -10,7 +10,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from backtests.quotes import Floats, Ints
+from backtests.data.universe import Floats, Ints
 
 YEAR = 365
 CONFIDENCE = 0.95

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from backtests.data.universe import MONEY
 from backtests.metrics.figures import Figures, counted
-from backtests.quotes import MONEY
 
 CENT = MONEY // 100
 

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from backtests import signals
-from backtests.quotes import Ints, Seen
+from backtests.data.universe import Ints, Seen
+from backtests.strategies import indicators
 from backtests.strategies.base import CONTRACTS, HOLD, Schema, Signal
 
 
@@ -16,7 +16,7 @@ class AlwaysFavourite(Signal):
     schema: ClassVar[Schema] = {"contracts": CONTRACTS}
 
     def targets(self, seen: Seen) -> Ints:
-        sides = signals.two_sided(seen)
-        first = signals.first(seen, seen.mid, sides)
+        sides = indicators.two_sided(seen)
+        first = indicators.first(seen, seen.mid, sides)
         side = np.where(first > 0.5, self.p.contracts, -self.p.contracts)
         return np.where(sides, side, HOLD)

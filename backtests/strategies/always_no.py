@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from backtests import signals
-from backtests.quotes import Ints, Seen
+from backtests.data.universe import Ints, Seen
+from backtests.strategies import indicators
 from backtests.strategies.base import CONTRACTS, HOLD, Schema, Signal
 
 
@@ -16,4 +16,4 @@ class AlwaysNo(Signal):
     schema: ClassVar[Schema] = {"contracts": CONTRACTS}
 
     def targets(self, seen: Seen) -> Ints:
-        return np.where(signals.two_sided(seen), -self.p.contracts, HOLD)
+        return np.where(indicators.two_sided(seen), -self.p.contracts, HOLD)

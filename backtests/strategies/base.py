@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import backtrader as bt
 import numpy as np
 
-from backtests.execution import HOLD
-from backtests.quotes import DAY, EPOCH_DAY, Floats, Ints, Seen, Universe, parts_of
+from backtests.data.universe import DAY, EPOCH_DAY, Floats, Ints, Seen, Universe, parts_of
+from backtests.rules.execution import HOLD
 from backtests.strategies import parameters
 from backtests.strategies.parameters import Parameter, Schema, Value
 

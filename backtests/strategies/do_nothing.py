@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from backtests.quotes import Ints, Seen
+from backtests.data.universe import Ints, Seen
 from backtests.strategies.base import HOLD, Signal
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import backtrader as bt
 
-from backtests.quotes import CONTRACT, DOLLAR, MONEY, SECOND, instant
+from backtests.data.universe import CONTRACT, DOLLAR, MONEY, SECOND, instant
 from backtests.strategies.base import CONTRACTS, EDGE, Parameter, Schema, Strategy, defaults
 from markets import fees
 from markets.fees import Rounding

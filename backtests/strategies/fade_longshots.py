@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from backtests.quotes import Bools, Floats, Ints, Seen, exact
+from backtests.data.universe import Bools, Floats, Ints, Seen, exact
 from backtests.strategies.base import (
     BELIEF,
     CONTRACTS,

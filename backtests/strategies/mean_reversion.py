@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from backtests import signals
-from backtests.quotes import Ints, Seen
+from backtests.data.universe import Ints, Seen
+from backtests.strategies import indicators
 from backtests.strategies.base import CONTRACTS, HOLD, WIDEST, Parameter, Schema, Signal
 
 
@@ -31,7 +31,7 @@ class MeanReversion(Signal):
     }  # fmt: skip
 
     def targets(self, seen: Seen) -> Ints:
-        score = signals.mid_windows(seen).score(self.p.window)
+        score = indicators.mid_windows(seen).score(self.p.window)
         narrow = seen.tradable & (seen.spread <= self.p.widest)
         back = seen.tradable & (score <= self.p.leave) & (score >= -self.p.leave)
         targets = np.full(len(seen), HOLD)

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from backtests import signals
-from backtests.quotes import Ints, Seen, exact
+from backtests.data.universe import Ints, Seen, exact
+from backtests.strategies import indicators
 from backtests.strategies.base import CONTRACTS, HOLD, WIDEST, Parameter, Schema, Signal
 
 
@@ -31,7 +31,7 @@ class Momentum(Signal):
     }  # fmt: skip
 
     def targets(self, seen: Seen) -> Ints:
-        windows = signals.mid_windows(seen)
+        windows = indicators.mid_windows(seen)
         lead = exact(windows.mean(self.p.fast) - windows.mean(self.p.slow))
         narrow = seen.spread <= self.p.widest
         targets = np.full(len(seen), HOLD)

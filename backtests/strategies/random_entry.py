@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from backtests import signals
-from backtests.quotes import SECOND, Ints, Seen
+from backtests.data.universe import SECOND, Ints, Seen
+from backtests.strategies import indicators
 from backtests.strategies.base import CONTRACTS, HOLD, Parameter, Schema, Signal
 
 
@@ -40,7 +40,7 @@ class RandomEntry(Signal):
         due = seen.at[begun] + (draws[:, 0] * span * SECOND).astype(np.int64)
         side = np.where(draws[:, 1] < 0.5, -self.p.contracts, self.p.contracts)
         is_due = seen.at >= np.repeat(due, sizes[there])
-        return np.where(is_due & signals.two_sided(seen), np.repeat(side, sizes[there]), HOLD)
+        return np.where(is_due & indicators.two_sided(seen), np.repeat(side, sizes[there]), HOLD)
 
 
 def _draws(seed: int, ticker: str) -> tuple[float, float]:

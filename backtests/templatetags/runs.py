@@ -5,9 +5,9 @@ from decimal import Decimal
 
 from django import template
 
-from backtests import telling
+from backtests import report
+from backtests.data.universe import MONEY
 from backtests.models import BacktestResult
-from backtests.quotes import MONEY
 from markets.templatetags.quotes import count
 
 register = template.Library()
@@ -17,17 +17,17 @@ NAMED = 3
 
 @register.filter
 def money(dollars: Decimal | None) -> str:
-    return telling.UNKNOWN if dollars is None else telling.money(int(dollars * MONEY)).text
+    return report.UNKNOWN if dollars is None else report.money(int(dollars * MONEY)).text
 
 
 @register.filter
 def gain(dollars: Decimal | None) -> str:
-    return telling.UNKNOWN if dollars is None else telling.gain(int(dollars * MONEY)).text
+    return report.UNKNOWN if dollars is None else report.gain(int(dollars * MONEY)).text
 
 
 @register.filter
 def percent(share: float | None) -> str:
-    return telling.UNKNOWN if share is None else f"{share:.0%}"
+    return report.UNKNOWN if share is None else f"{share:.0%}"
 
 
 @register.filter

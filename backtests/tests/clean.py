@@ -6,8 +6,7 @@ from zlib import crc32
 
 import numpy as np
 
-from backtests import signals
-from backtests.quotes import DAY
+from backtests.data.universe import DAY
 from backtests.strategies import (
     AlwaysFavourite,
     AlwaysNo,
@@ -19,6 +18,7 @@ from backtests.strategies import (
     MeanReversion,
     Momentum,
     RandomEntry,
+    indicators,
 )
 from backtests.strategies.base import HOLD, Strategy
 from backtests.tests.leaky import by_market, sided, signal
@@ -40,7 +40,7 @@ def mean_so_far(seen):
 
 @signal
 def price_of_three_rows_ago(seen):
-    return sided(signals.previous(seen, seen.mid, 3) - seen.mid)
+    return sided(indicators.previous(seen, seen.mid, 3) - seen.mid)
 
 
 @signal
@@ -55,18 +55,18 @@ def hash_of_ticker_and_hour(seen):
 
 @signal
 def opening_price(seen):
-    return sided(signals.first(seen, seen.mid, signals.two_sided(seen)) - seen.mid - 0.05)
+    return sided(indicators.first(seen, seen.mid, indicators.two_sided(seen)) - seen.mid - 0.05)
 
 
 @signal
 def rows_since_a_jump(seen):
-    jump = np.abs(seen.mid - signals.previous(seen, signals.mid(seen))) > 0.05
-    return np.where(signals.rows_since(seen, jump) == 2, 5, HOLD)
+    jump = np.abs(seen.mid - indicators.previous(seen, indicators.mid(seen))) > 0.05
+    return np.where(indicators.rows_since(seen, jump) == 2, 5, HOLD)
 
 
 @signal
 def exponential_mean(seen):
-    return sided(signals.exponential_mean(seen, seen.mid, 8) - seen.mid)
+    return sided(indicators.exponential_mean(seen, seen.mid, 8) - seen.mid)
 
 
 @signal

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from backtests.execution import JOURNAL, Kind, Outcome
-from backtests.ledger import Ledger
-from backtests.quotes import CONTRACT, DOLLAR, MISSING, Listing, Quotes, Settlement, Universe
+from backtests.data.universe import CONTRACT, DOLLAR, MISSING, Listing, Quotes, Settlement, Universe
+from backtests.rules.execution import JOURNAL, Kind, Outcome
+from backtests.rules.ledger import Ledger
 
 CENT = DOLLAR // 100
 DOLLARS = 1_000_000

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from backtests import signals
-from backtests.quotes import DOLLAR, Floats, Ints, Seen
+from backtests.data.universe import DOLLAR, Floats, Ints, Seen
+from backtests.strategies import indicators
 from backtests.strategies.base import HOLD, Signal, Strategy
 from backtests.tests.worlds import START, STEP
 
@@ -35,7 +35,7 @@ def sided(lead: Floats) -> Ints:
 
 def by_market(seen: Seen, function: Callable[[Floats], Floats]) -> Floats:
     """A function of each market's midpoints, put together again."""
-    mid = signals.mid(seen)
+    mid = indicators.mid(seen)
     return np.concatenate([function(mid[a:b]) for a, b in pairwise(seen.starts)])
 
 
@@ -51,13 +51,13 @@ def next_price(seen):
 
 @signal
 def centred_window(seen):
-    mid = np.nan_to_num(signals.mid(seen))
+    mid = np.nan_to_num(indicators.mid(seen))
     return sided(np.convolve(mid, np.ones(5) / 5, "same") - mid)
 
 
 @signal
 def central_difference(seen):
-    return sided(np.gradient(np.nan_to_num(signals.mid(seen))))
+    return sided(np.gradient(np.nan_to_num(indicators.mid(seen))))
 
 
 @signal
@@ -98,19 +98,19 @@ def last_trade_of_the_market(seen):
 @signal
 def age_as_a_share_of_life(seen):
     life = np.repeat(np.diff(seen.starts), np.diff(seen.starts))
-    return np.where(signals.age(seen) > 0.9 * life, -5, HOLD)
+    return np.where(indicators.age(seen) > 0.9 * life, -5, HOLD)
 
 
 @signal
 def markets_in_order_of_outcome(seen):
-    final = np.nan_to_num(signals.mid(seen))[seen.starts[1:] - 1]
+    final = np.nan_to_num(indicators.mid(seen))[seen.starts[1:] - 1]
     winner = np.argsort(np.argsort(final)) >= len(final) / 2
     return np.where(np.repeat(winner, np.diff(seen.starts)), 5, -5)
 
 
 @signal
 def quantile_of_everything(seen):
-    return sided(np.quantile(np.nan_to_num(signals.mid(seen)), 0.3) - seen.mid)
+    return sided(np.quantile(np.nan_to_num(indicators.mid(seen)), 0.3) - seen.mid)
 
 
 @signal
@@ -128,7 +128,7 @@ def close_as_it_will_be(seen):
 @signal
 def end_of_the_market_before(seen):
     """The first row of a market looks at the last of its neighbour, which is yet to come."""
-    return sided(seen.mid - np.roll(np.nan_to_num(signals.mid(seen)), 1))
+    return sided(seen.mid - np.roll(np.nan_to_num(indicators.mid(seen)), 1))
 
 
 @signal
@@ -153,7 +153,7 @@ def bars_known_at_their_start(seen):
     """An hour's close, used within the hour."""
     hour = seen.at // HOUR * len(seen.listings) + seen.market
     last = np.append(np.flatnonzero(np.diff(hour)), len(seen) - 1)
-    close = signals.mid(seen)[last[np.searchsorted(last, np.arange(len(seen)))]]
+    close = indicators.mid(seen)[last[np.searchsorted(last, np.arange(len(seen)))]]
     return sided(close - seen.mid)
 
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 from django.contrib.auth.models import User
 from model_bakery import baker
 
-from backtests.examples import BACKTEST, EXECUTION_LINE
+from backtests.api.examples import BACKTEST, EXECUTION_LINE
 from backtests.models import BacktestExecution, BacktestResult
 from markets.models import FeeChange, Market, MarketRevision, MarketSnapshot
 from markets.tests.making import a_market, a_snapshot

@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from backtests.asking import Asked
 from backtests.choosing import Selection
+from backtests.data.universe import Universe
 from backtests.loading import load
 from backtests.models import BacktestResult
-from backtests.quotes import Universe
+from backtests.requests import Asked
 from markets.models import (
     Event,
     EventRevision,

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from backtests.quotes import (
+from backtests.data.universe import (
     DAY,
     DOLLAR,
     MISSING,

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from backtests import kernel, metrics
-from backtests.execution import Execution, Fills
-from backtests.quotes import DAY, Seen, Universe
+from backtests import metrics
+from backtests.data.universe import DAY, Seen, Universe
+from backtests.engine import kernel
+from backtests.rules.execution import Execution, Fills
 from backtests.strategies.base import Signal
 
 Grid = Mapping[str, Sequence[Any]]

@@ -15,8 +15,8 @@ from redis import Redis
 from rest_framework.test import APIClient
 
 from backtests import runner
+from backtests.api.serializers import EXECUTIONS, WHOLE
 from backtests.models import BacktestResult
-from backtests.serializers import EXECUTIONS, WHOLE
 from backtests.strategies import STRATEGIES, YARDSTICKS
 from backtests.submitting import MOST_UNFINISHED
 from backtests.tasks import run_backtest

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from backtests import engine, kernel, lookahead
-from backtests.execution import Execution, Fills
-from backtests.quotes import MONEY, Seen
+from backtests.analysis import lookahead
+from backtests.data.universe import MONEY, Seen
+from backtests.engine import kernel
+from backtests.engine.event_driven import cerebro
+from backtests.rules.execution import Execution, Fills
 from backtests.strategies.parameters import BadParameter
 from backtests.tests.worlds import a_world
 
@@ -30,7 +32,7 @@ def test_it_trades_and_both_engines_agree(shown):
     targets = seen.in_time(signal.targets(seen))
     execution, fills = Execution(), Fills.EXPECTED
     quick = kernel.run(universe, targets, execution, fills, cash=CASH)
-    stepped = engine.run(universe, signal, execution, fills, cash=CASH).outcome
+    stepped = cerebro.run(universe, signal, execution, fills, cash=CASH).outcome
     assert len(quick.journal) > 0
     assert quick.cash == stepped.cash
     assert quick.journal.tolist() == stepped.journal.tolist()

@@ -6,10 +6,11 @@ import backtrader as bt
 import numpy as np
 import pytest
 
-from backtests import engine, metrics
-from backtests.engine.analyzers import ANALYZERS, Equity
-from backtests.execution import JOURNAL, Execution, Fills, Kind, Reason
-from backtests.quotes import MONEY, SECOND, Settlement
+from backtests import metrics
+from backtests.data.universe import MONEY, SECOND, Settlement
+from backtests.engine.event_driven import cerebro
+from backtests.engine.event_driven.analyzers import ANALYZERS, Equity
+from backtests.rules.execution import JOURNAL, Execution, Fills, Kind, Reason
 from backtests.strategies.base import Strategy
 from backtests.tests.test_execution import CASH, NOW, book, fills_of, world
 from backtests.tests.worlds import a_world
@@ -18,7 +19,7 @@ AT_ONCE = Execution(latency_snapshots=0)
 
 
 def ran(universe, strategy, execution=AT_ONCE, *, cash=1_000 * MONEY, **others):
-    return engine.run(universe, strategy, execution, Fills.EXPECTED, cash=cash, **others)
+    return cerebro.run(universe, strategy, execution, Fills.EXPECTED, cash=cash, **others)
 
 
 def lines_of(finished):
@@ -273,7 +274,7 @@ class TestSeveralOrdersAtRest:
         universe = world(book(42, 45, volume=100_000), *later)
         rules = Execution(latency_snapshots=0, **execution)
         parameters = {"orders": orders}
-        finished = engine.run(universe, Laddering, rules, fills, cash=CASH, parameters=parameters)
+        finished = cerebro.run(universe, Laddering, rules, fills, cash=CASH, parameters=parameters)
         self.lines = lines_of(finished)
         filled = [line for line in self.lines if line["kind"] == Kind.FILL]
         return [(line["side"], line["count"] / 100, line["price"] / 100) for line in filled]

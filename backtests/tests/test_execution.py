@@ -5,9 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backtests import engine, kernel
-from backtests.execution import HOLD, JOURNAL, REASONS, Execution, Fills, Kind, Reason
-from backtests.quotes import MISSING, SECOND, Grid, Listing, Quotes, Settlement, Terms, Universe
+from backtests.data.universe import (
+    MISSING,
+    SECOND,
+    Grid,
+    Listing,
+    Quotes,
+    Settlement,
+    Terms,
+    Universe,
+)
+from backtests.engine import kernel
+from backtests.engine.event_driven import cerebro
+from backtests.rules.execution import HOLD, JOURNAL, REASONS, Execution, Fills, Kind, Reason
 from backtests.strategies.base import Signal
 
 NOW = 1_790_000_000 * SECOND  # September 2026, the newest rule of rounding
@@ -67,7 +77,7 @@ def traded(universe, targets, execution=NEXT, *, fills=Fills.EXPECTED, cash=CASH
     """The journal as dictionaries, with kinds and reasons; first made sure both engines agree."""
     targets = [HOLD if target is None else target for target in targets]
     fast = kernel.run(universe, np.array(targets, np.int64), execution, fills, cash=cash)
-    slow = engine.run(universe, Wanting(targets), execution, fills, cash=cash).outcome
+    slow = cerebro.run(universe, Wanting(targets), execution, fills, cash=cash).outcome
     assert np.array_equal(fast.journal, slow.journal)
     assert (fast.cash, fast.positions) == (slow.cash, slow.positions)
     lines = [dict(zip(JOURNAL, map(int, line), strict=True)) for line in fast.journal]

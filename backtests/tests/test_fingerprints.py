@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from backtests import fingerprints, runner
+from backtests import runner
+from backtests.analysis import fingerprints
 
-ROOT = fingerprints.HERE.parent
+ROOT = fingerprints.APP.parent
 
 
 def computing() -> set[str]:
@@ -40,9 +41,9 @@ def test_whatever_a_run_computes_with_is_part_of_its_rules_but_for_other_strateg
 @pytest.mark.parametrize(
     "path",
     [
-        "backtests/tables.py",
-        "backtests/trials.py",
-        "backtests/audit.py",
+        "backtests/engine/kernel_arrays.py",
+        "backtests/analysis/evaluation.py",
+        "backtests/rules/journal.py",
         "backtests/choosing.py",
         "backtests/strategies/base.py",
         "markets/fees.py",
@@ -54,6 +55,12 @@ def test_the_rules_are_in_these_too(path):
     assert ROOT / path in fingerprints.rules()
 
 
+def test_an_entry_that_matches_no_file_is_an_error(monkeypatch):
+    monkeypatch.setattr(fingerprints, "RULES", (*fingerprints.RULES, "moved/*.py"))
+    with pytest.raises(FileNotFoundError, match="moved"):
+        fingerprints.rules()
+
+
 def test_what_only_shows_a_run_is_no_rule_of_it():
-    shown = {"backtests/views.py", "backtests/telling.py", "backtests/strategies/momentum.py"}
+    shown = {"backtests/views.py", "backtests/report.py", "backtests/strategies/momentum.py"}
     assert not {ROOT / each for each in shown} & set(fingerprints.rules())

@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from backtests import kernel, metrics
-from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind
-from backtests.quotes import DOLLAR, MONEY, Seen
+from backtests import metrics
+from backtests.data.universe import DOLLAR, MONEY, Seen
+from backtests.engine import kernel
+from backtests.rules.execution import HOLD, JOURNAL, Execution, Fills, Kind
 from backtests.strategies import find
 from backtests.tests.test_execution import Wanting, book, world
 from backtests.tests.worlds import a_world

@@ -2,9 +2,10 @@
 
 import pytest
 
-from backtests import kernel, quotes
-from backtests.execution import Execution, Fills
-from backtests.quotes import MONEY
+from backtests.data import universe
+from backtests.data.universe import MONEY
+from backtests.engine import kernel
+from backtests.rules.execution import Execution, Fills
 from backtests.strategies.mean_reversion import MeanReversion
 from backtests.strategies.random_entry import RandomEntry
 from backtests.tests.worlds import a_world
@@ -14,9 +15,9 @@ SIGNALS = [MeanReversion(window=5, enter=1.0), RandomEntry(hours=3)]
 
 @pytest.mark.parametrize("at_once", [1, 150, 1_000])
 def test_how_many_rows_are_looked_at_at_once_changes_nothing(monkeypatch, at_once):
-    universe = a_world(3, rows=120)
-    whole = kernel.sweep(universe, SIGNALS, Execution(), Fills.EXPECTED, cash=1_000 * MONEY)
-    monkeypatch.setattr(quotes, "AT_ONCE", at_once)
-    parts = kernel.sweep(universe, SIGNALS, Execution(), Fills.EXPECTED, cash=1_000 * MONEY)
+    world = a_world(3, rows=120)
+    whole = kernel.sweep(world, SIGNALS, Execution(), Fills.EXPECTED, cash=1_000 * MONEY)
+    monkeypatch.setattr(universe, "AT_ONCE", at_once)
+    parts = kernel.sweep(world, SIGNALS, Execution(), Fills.EXPECTED, cash=1_000 * MONEY)
     assert parts == whole
     assert all(summary.fills for summary in whole)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtests.ledger import BUY, SELL, Ledger, LedgerError, flow, payout
+from backtests.rules.ledger import BUY, SELL, Ledger, LedgerError, flow, payout
 
 DOLLARS = 1_000_000
 COUNTS = st.integers(1, 100_000_000)

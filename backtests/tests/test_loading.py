@@ -7,8 +7,8 @@ import pytest
 from model_bakery import baker
 
 from backtests.choosing import BadInput
+from backtests.data.universe import MISSING, MONEY, Quotes, microseconds
 from backtests.loading import MOST_COUNT
-from backtests.quotes import MISSING, MONEY, Quotes, microseconds
 from backtests.tests.recording import (
     END,
     HOUR,

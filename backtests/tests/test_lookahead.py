@@ -3,9 +3,9 @@ import re
 import numpy as np
 import pytest
 
-from backtests.alternatives import among_others, cut_off, shuffled, turned_over
-from backtests.lookahead import Verdict, check
-from backtests.quotes import Seen
+from backtests.analysis.counterfactuals import among_others, cut_off, shuffled, turned_over
+from backtests.analysis.lookahead import Verdict, check
+from backtests.data.universe import Seen
 from backtests.strategies import STRATEGIES, DoNothing
 from backtests.strategies.base import Signal
 from backtests.tests.clean import CLEAN

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtests.execution import Kind, Outcome
+from backtests.data.universe import DAY, Settlement
 from backtests.metrics import equity, measure, trace
 from backtests.metrics.events import pnl_by_event
 from backtests.metrics.figures import LEAST_DAYS, LEAST_EVENTS, booked, exchanged, too_few
-from backtests.quotes import DAY, Settlement
+from backtests.rules.execution import Kind, Outcome
 from backtests.tests.dealing import DOLLARS, Desk, a_universe, dealt
 from backtests.tests.worlds import START, a_world
 

@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtests.execution import JOURNAL
-from backtests.ledger import payout
+from backtests.data.universe import DAY, DOLLAR, MISSING, Settlement
 from backtests.metrics import EquityPath, equity, trace
 from backtests.metrics.drawdown import deepest
-from backtests.quotes import DAY, DOLLAR, MISSING, Settlement
+from backtests.rules.execution import JOURNAL
+from backtests.rules.ledger import payout
 from backtests.tests.dealing import DOLLARS, Desk, a_universe, dealt
 from backtests.tests.worlds import START, a_world
 

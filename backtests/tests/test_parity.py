@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtests import engine, kernel
-from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind, Reason
-from backtests.ledger import flow
-from backtests.quotes import MISSING, MONEY, Seen, Universe
+from backtests.data.universe import MISSING, MONEY, Seen, Universe
+from backtests.engine import kernel
+from backtests.engine.event_driven import cerebro
+from backtests.rules.execution import HOLD, JOURNAL, Execution, Fills, Kind, Reason
+from backtests.rules.ledger import flow
 from backtests.strategies import STRATEGIES
 from backtests.strategies.base import Signal
 from backtests.tests.worlds import a_world
@@ -33,7 +34,7 @@ def same(universe: Universe, signal: Signal, execution: Execution, fills: Fills,
     seen = Seen(universe.quotes, universe.listings)
     targets = seen.in_time(signal.targets(seen))
     fast = kernel.run(universe, targets, execution, fills, cash=cash)
-    slow = engine.run(universe, signal, execution, fills, cash=cash).outcome
+    slow = cerebro.run(universe, signal, execution, fills, cash=cash).outcome
     assert np.array_equal(fast.journal, slow.journal)
     assert (fast.cash, fast.positions) == (slow.cash, slow.positions)
     return fast

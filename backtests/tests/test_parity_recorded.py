@@ -2,8 +2,8 @@
 
 import pytest
 
-from backtests.execution import Execution, Fills, Kind
-from backtests.quotes import MONEY
+from backtests.data.universe import MONEY
+from backtests.rules.execution import Execution, Fills, Kind
 from backtests.tests import weather
 from backtests.tests.test_parity import SIGNALS, column, same
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from backtests import engine
+from backtests.data.universe import MONEY
+from backtests.engine.event_driven import cerebro
 from backtests.engine.plotting import plot
-from backtests.execution import Execution, Fills
-from backtests.quotes import MONEY
+from backtests.rules.execution import Execution, Fills
 from backtests.strategies.base import Strategy
 from backtests.tests.test_execution import book, world
 
@@ -22,7 +22,7 @@ def test_a_picture_shows_each_fill_and_needs_no_screen(tmp_path, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     universe = world(book(40, 44), book(42, 46), book(None, 46))
     rules = Execution(latency_snapshots=0)
-    outcome = engine.run(universe, Turning, rules, Fills.EXPECTED, cash=100 * MONEY).outcome
+    outcome = cerebro.run(universe, Turning, rules, Fills.EXPECTED, cash=100 * MONEY).outcome
     figure = plot(universe, outcome, "T0")
     bought, sold = figure.axes[0].collections[1:]
     assert np.array(bought.get_offsets())[:, 1].tolist() == [0.44]
@@ -34,6 +34,6 @@ def test_a_picture_shows_each_fill_and_needs_no_screen(tmp_path, monkeypatch):
 
 def test_a_market_that_was_not_part_of_the_run_is_named():
     universe = world(book(40, 44))
-    outcome = engine.run(universe, Turning, Execution(), Fills.EXPECTED, cash=MONEY).outcome
+    outcome = cerebro.run(universe, Turning, Execution(), Fills.EXPECTED, cash=MONEY).outcome
     with pytest.raises(ValueError, match="NOBODY"):
         plot(universe, outcome, "NOBODY")

@@ -6,9 +6,9 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from backtests import kernel
-from backtests.execution import Execution, Fills
-from backtests.quotes import DOLLAR, MONEY, Seen, exact
+from backtests.data.universe import DOLLAR, MONEY, Seen, exact
+from backtests.engine import kernel
+from backtests.rules.execution import Execution, Fills
 from backtests.strategies import find
 from backtests.tests.worlds import a_world
 

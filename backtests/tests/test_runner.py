@@ -7,11 +7,11 @@ from typing import ClassVar
 import pytest
 
 from backtests import runner, strategies, tasks
-from backtests.asking import Asked
 from backtests.choosing import BadInput
-from backtests.execution import Execution
 from backtests.models import BacktestResult, Status
 from backtests.querysets import LOST_AFTER, Heard
+from backtests.requests import Asked
+from backtests.rules.execution import Execution
 from backtests.strategies.base import Signal, Strategy
 from backtests.tests.recording import END, HOUR, START, listed, queued, quoted, selected, settled
 from kalshi_insights.celery import app

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import call_command
 
 from backtests import runner, strategies
-from backtests.lookahead import FEWEST
+from backtests.analysis.lookahead import FEWEST
 from backtests.models import BacktestResult, Status
 from backtests.tests.leaky import next_price
 from backtests.tests.recording import END, HOUR, START, listed, queued, quoted, settled

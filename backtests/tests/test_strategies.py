@@ -3,9 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backtests import engine, kernel
-from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind
-from backtests.quotes import (
+from backtests.data.universe import (
     MISSING,
     MONEY,
     SECOND,
@@ -17,6 +15,9 @@ from backtests.quotes import (
     Universe,
     instant,
 )
+from backtests.engine import kernel
+from backtests.engine.event_driven import cerebro
+from backtests.rules.execution import HOLD, JOURNAL, Execution, Fills, Kind
 from backtests.strategies import (
     STRATEGIES,
     YARDSTICKS,
@@ -346,7 +347,7 @@ def an_event(*bids, exclusive=True, **columns):
 
 
 def arbitrage(universe, *, latency_snapshots=1, **parameters):
-    run = engine.run(
+    run = cerebro.run(
         universe, ExclusiveArbitrage, Execution(latency_snapshots=latency_snapshots),
         Fills.PESSIMISTIC, cash=1_000 * MONEY, parameters=parameters,
     )  # fmt: skip

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from backtests.execution import Execution
-from backtests.quotes import DAY, MONEY, microseconds
+from backtests.data.universe import DAY, MONEY, microseconds
+from backtests.rules.execution import Execution
 from backtests.strategies.favourite_hold import FavouriteHold
 from backtests.tests import simulated, studying
 

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from backtests.grids import signals, values
+from backtests.analysis.search import signals, values
 from backtests.strategies import find
 from backtests.strategies.parameters import BadParameter
 from markets.models import FeeChange, MarketRevision

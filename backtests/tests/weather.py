@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from django.conf import settings
 
-from backtests.quotes import (
+from backtests.data.universe import (
     CONTRACT,
     DOLLAR,
     MISSING,

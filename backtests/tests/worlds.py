@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from backtests.quotes import (
+from backtests.data.universe import (
     DAY,
     DOLLAR,
     MISSING,

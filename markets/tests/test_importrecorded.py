@@ -10,8 +10,8 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from backtests.choosing import Selection
+from backtests.data.universe import MISSING
 from backtests.loading import load
-from backtests.quotes import MISSING
 from markets.importing import FORMATS, found_in, import_tables
 from markets.models import Candlestick, FeeChange, Market, MarketSnapshot
 

@@ -7,9 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from backtests import strategies
+from backtests.analysis.lookahead import Verdict, check
 from backtests.choosing import BadInput, Selection
 from backtests.loading import load
-from backtests.lookahead import Verdict, check
 from backtests.management.commands.runbacktest import pairs
 from backtests.strategies import UnknownStrategy, parameters
 from backtests.strategies.parameters import BadParameter

@@ -13,11 +13,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 
 from backtests import runner
-from backtests.asking import Asked
 from backtests.choosing import BadInput, Selection
-from backtests.execution import Execution
 from backtests.management.summary import catalogue, summary
 from backtests.models import BacktestResult, Engine, Sources, Status
+from backtests.requests import Asked
+from backtests.rules.execution import Execution
 from kalshi_insights.commands import Bar
 from markets.backfill.planning import BadInput as BadInstant
 from markets.management.commands.backfill import instant

@@ -8,12 +8,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from backtests import kernel, loading, strategies
-from backtests.asking import Asked
+from backtests import loading, strategies
+from backtests.analysis.search import signals, values
 from backtests.choosing import BadInput
-from backtests.execution import Fills
-from backtests.grids import signals, values
-from backtests.kernel import Summary
+from backtests.data.universe import MONEY, Universe, microseconds
+from backtests.engine import kernel
+from backtests.engine.kernel import Summary
 from backtests.management.commands.runbacktest import (
     MISUSED,
     add_choice,
@@ -22,7 +22,8 @@ from backtests.management.commands.runbacktest import (
     pairs,
 )
 from backtests.metrics import dollars
-from backtests.quotes import MONEY, Universe, microseconds
+from backtests.requests import Asked
+from backtests.rules.execution import Fills
 from backtests.strategies.base import Signal
 from backtests.strategies.parameters import BadParameter
 from kalshi_insights.commands import Bar

@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from backtests import alternatives, engine, kernel, signals
-from backtests.alternatives import Alternative
-from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind
+from backtests.analysis import counterfactuals
+from backtests.analysis.counterfactuals import Alternative
+from backtests.data.universe import CONTRACT, DOLLAR, MONEY, Ints, Seen, Universe, instant
+from backtests.engine import kernel
+from backtests.engine.event_driven import cerebro
 from backtests.metrics.marks import trace
-from backtests.quotes import CONTRACT, DOLLAR, MONEY, Ints, Seen, Universe, instant
+from backtests.rules.execution import HOLD, JOURNAL, Execution, Fills, Kind
+from backtests.strategies import indicators
 from backtests.strategies.base import Signal, Strategy
 
 # How many rows a strategy is shown in all, which bounds how long the check takes, and how often
@@ -146,7 +149,7 @@ class Trial:
         if evidence:
             return Verdict.FAILS if evidence.failed else Verdict.LOOKS_AHEAD, evidence
         if issubclass(self.kind, Signal):
-            evidence = self._compared(first, alternatives.among_others(self.universe, self.rng))
+            evidence = self._compared(first, counterfactuals.among_others(self.universe, self.rng))
         return Verdict.MINDS_OTHERS if evidence else Verdict.CLEAN, evidence
 
     def _found(self, runs: int) -> Evidence | None:
@@ -163,7 +166,7 @@ class Trial:
         if not len(self.changes(decided)):
             yield "It decided nothing on this record, so there was nothing to find."
             return
-        if other := self._compared(decided, alternatives.renamed(self.universe)):
+        if other := self._compared(decided, counterfactuals.renamed(self.universe)):
             yield f"It goes by the markets' names. {other}."
         now, later = (self._gain(decided, snapshots) for snapshots in (1, 2))
         yield f"It gains ${now:,.2f} here, and ${later:,.2f} one snapshot later."
@@ -208,13 +211,13 @@ class Trial:
         yield from self._growing(telling(self.universe, runs // 2, self.rng))
         decided = self.decide(self.original)
         for at in self._some(self.changes(decided)[:, AT], runs // 4):
-            yield self._compared(decided, alternatives.cut_off(self.universe, at))
+            yield self._compared(decided, counterfactuals.cut_off(self.universe, at))
         for at in self._some(telling(self.universe, runs // 8, self.rng), runs // 8):
-            for other in (alternatives.turned_over, alternatives.shuffled):
+            for other in (counterfactuals.turned_over, counterfactuals.shuffled):
                 yield self._compared(decided, other(self.universe, at, self.rng))
 
     def _growing(self, instants: Ints) -> Iterator[Evidence | None]:
-        cut = (alternatives.cut_off(self.universe, at) for at in instants.tolist())
+        cut = (counterfactuals.cut_off(self.universe, at) for at in instants.tolist())
         decided = ((record, self.decide(record)) for record in chain(cut, [self.original]))
         for (record, shorter), (_, longer) in pairwise(decided):
             yield self._difference(longer, shorter, record)
@@ -271,9 +274,9 @@ class Trial:
         path = trace(self.universe, outcome, cash=CASH, start=start, end=end)
         return (int(path.equity[-1]) - CASH) / MONEY
 
-    def _engine(self, universe: Universe, *, snapshots: int) -> engine.Finished:
+    def _engine(self, universe: Universe, *, snapshots: int) -> cerebro.Finished:
         kind: Any = self.kind
-        return engine.run(
+        return cerebro.run(
             universe,
             kind,
             Execution(latency_snapshots=snapshots),
@@ -292,7 +295,7 @@ def telling(universe: Universe, most: int, rng: np.random.Generator) -> Ints:
         return instants
     seen = Seen(universe.quotes, universe.listings)
     inside = np.flatnonzero(np.diff(seen.market) == 0)
-    moves = np.nan_to_num(np.abs(np.diff(signals.mid(seen))[inside]))
+    moves = np.nan_to_num(np.abs(np.diff(indicators.mid(seen))[inside]))
     biggest = inside[np.argsort(-moves, kind="stable")][: most // 4]
     other_close = inside[np.diff(seen.quotes.close_at)[inside] != 0]
     there = np.diff(seen.starts) > 0

@@ -5,8 +5,8 @@ from typing import Any
 
 import backtrader as bt
 
-from backtests.execution import JOURNAL, Kind
-from backtests.quotes import CONTRACT, MONEY, instant
+from backtests.data.universe import CONTRACT, MONEY, instant
+from backtests.rules.execution import JOURNAL, Kind
 
 KIND = JOURNAL.index("kind")
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import backtrader as bt
 
-from backtests.engine.books import Book, Ticket
-from backtests.engine.broker import Broker
-from backtests.execution import HOLD, Execution, Fills, Outcome, Reason
-from backtests.quotes import CONTRACT, MISSING, Universe
+from backtests.data.universe import CONTRACT, MISSING, Universe
+from backtests.engine.event_driven.broker import Broker
+from backtests.engine.event_driven.order_book import Book, Ticket
+from backtests.rules.execution import HOLD, Execution, Fills, Outcome, Reason
 from backtests.strategies.base import Signal, Strategy
 
 # Steps between two looks at whether to go on, and two reports of progress.

@@ -14,7 +14,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from backtests.quotes import CONTRACT, MISSING, SECOND, Ints
+from backtests.data.universe import CONTRACT, MISSING, SECOND, Ints
 
 # A target that is no wish: whatever is held, is held on.
 HOLD = int(np.iinfo(np.int64).min)

@@ -11,12 +11,12 @@ from typing import Any
 import backtrader as bt
 import numpy as np
 
-from backtests import execution as rules
-from backtests.engine.books import NO_ROW, Book, Cancel, Ticket
-from backtests.engine.feed import Feed
-from backtests.execution import JOURNAL, MAKER, TAKER, Execution, Fills, Kind, Outcome, Reason
-from backtests.ledger import BUY, SELL, Ledger, flow
-from backtests.quotes import CONTRACT, DOLLAR, MISSING, MONEY, Quotes, Universe, microseconds
+from backtests.data.universe import CONTRACT, DOLLAR, MISSING, MONEY, Quotes, Universe, microseconds
+from backtests.engine.event_driven.feed import Feed
+from backtests.engine.event_driven.order_book import NO_ROW, Book, Cancel, Ticket
+from backtests.rules import execution as rules
+from backtests.rules.execution import JOURNAL, MAKER, TAKER, Execution, Fills, Kind, Outcome, Reason
+from backtests.rules.ledger import BUY, SELL, Ledger, flow
 from markets import fees
 from markets.fees import MOST_COUNT, Rounding
 

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from backtests import engine, kernel, metrics
-from backtests.execution import JOURNAL, TAKER, Execution, Fills, Kind, Outcome, Reason
+from backtests import metrics
+from backtests.data.universe import MISSING, Ints, Seen, Universe
+from backtests.engine import kernel
+from backtests.engine.event_driven import cerebro
 from backtests.metrics import Assumed, EquityPath, Figures
-from backtests.quotes import MISSING, Ints, Seen, Universe
+from backtests.rules.execution import JOURNAL, TAKER, Execution, Fills, Kind, Outcome, Reason
 from backtests.strategies import STRATEGIES, YARDSTICKS
 from backtests.strategies import Kind as Strategies
 from backtests.strategies.base import Signal
@@ -74,7 +76,7 @@ class Trial:
         if self.in_kernel and self.signal:
             return self._by_kernel(self.signal, fills)
         rows = len(self.universe.quotes)
-        return engine.run(
+        return cerebro.run(
             self.universe,
             self.signal or cast(Any, self.kind),
             self.execution,

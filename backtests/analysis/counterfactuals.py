@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from backtests.quotes import (
+from backtests.data.universe import (
     CONTRACT,
     DOLLAR,
     MISSING,

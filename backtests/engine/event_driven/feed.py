@@ -5,7 +5,7 @@ from typing import Any
 
 import backtrader as bt
 
-from backtests.quotes import CONTRACT, DAY, DOLLAR, EPOCH_DAY, MISSING, SECOND, Listing
+from backtests.data.universe import CONTRACT, DAY, DOLLAR, EPOCH_DAY, MISSING, SECOND, Listing
 
 
 class Feed(bt.feed.DataBase):

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backtests.execution import JOURNAL, MAKER, REASONS, Kind, Outcome, Reason
-from backtests.quotes import MISSING, Universe, instant
+from backtests.data.universe import MISSING, Universe, instant
+from backtests.rules.execution import JOURNAL, MAKER, REASONS, Kind, Outcome, Reason
 
 CASH = JOURNAL.index("cash")
 

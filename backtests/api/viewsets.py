@@ -24,14 +24,8 @@ from rest_framework.reverse import reverse
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
-from backtests import examples, serializers
-from backtests.asking import Asked
-from backtests.choosing import BadInput
-from backtests.filters import BacktestFilter, ExecutionFilter
-from backtests.models import BacktestExecution, BacktestResult
-from backtests.quotes import MONEY
-from backtests.reads import GAINED
-from backtests.serializers import (
+from backtests.api import examples, serializers
+from backtests.api.serializers import (
     BRIEF,
     EXECUTIONS,
     FIELDS,
@@ -43,6 +37,12 @@ from backtests.serializers import (
     ExecutionLineSerializer,
     StrategySerializer,
 )
+from backtests.choosing import BadInput
+from backtests.data.universe import MONEY
+from backtests.filters import BacktestFilter, ExecutionFilter
+from backtests.models import BacktestExecution, BacktestResult
+from backtests.reads import GAINED
+from backtests.requests import Asked
 from backtests.strategies import STRATEGIES
 from backtests.submitting import TooMany, may_cancel, submit
 from kalshi_insights.export import postgres

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 import numba
 import numpy as np
 
-from backtests import execution, ledger
-from backtests.execution import HOLD, JOURNAL, Execution, Fills, Kind, Outcome, Reason
+from backtests.data.universe import CONTRACT, MISSING, Ints, Universe, parts_of
+from backtests.engine.kernel_arrays import Columns, Rules, Tables, columns_of, rules, tables_of
 from backtests.metrics.marks import last_sides
-from backtests.quotes import CONTRACT, MISSING, Ints, Universe, parts_of
-from backtests.tables import Columns, Rules, Tables, columns_of, rules, tables_of
+from backtests.rules import execution, ledger
+from backtests.rules.execution import HOLD, JOURNAL, Execution, Fills, Kind, Outcome, Reason
 from markets import fees
 from markets.fees import MOST_COUNT
 

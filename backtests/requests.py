@@ -9,9 +9,9 @@ from typing import Any
 
 from backtests import strategies
 from backtests.choosing import BadInput, Selection
-from backtests.execution import Execution
+from backtests.data.universe import MONEY
 from backtests.models import Engine
-from backtests.quotes import MONEY
+from backtests.rules.execution import Execution
 from backtests.strategies import parameters
 from backtests.strategies.base import Signal
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from backtests.quotes import MISSING, Bools, Ints
+from backtests.data.universe import MISSING, Bools, Ints
 
 Columns = Mapping[str, NDArray[Any]]
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backtests import execution as rules
-from backtests.engine.feed import Feed
-from backtests.execution import Reason
-from backtests.quotes import DOLLAR, MISSING, Grid, Terms
+from backtests.data.universe import DOLLAR, MISSING, Grid, Terms
+from backtests.engine.event_driven.feed import Feed
+from backtests.rules import execution as rules
+from backtests.rules.execution import Reason
 
 NO_ROW = -1
 

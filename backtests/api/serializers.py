@@ -8,11 +8,11 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from backtests import examples
-from backtests.asking import LIMITS, MOST_CASH, Asked
+from backtests.api import examples
 from backtests.choosing import Selection
-from backtests.execution import Execution
 from backtests.models import BacktestExecution, BacktestResult, Engine, Kind, Sources
+from backtests.requests import LIMITS, MOST_CASH, Asked
+from backtests.rules.execution import Execution
 from backtests.strategies import STRATEGIES, YARDSTICKS, Signal
 from kalshi_insights.export.parquet import Columns
 from kalshi_insights.rest.parameters import LONGEST_NAME

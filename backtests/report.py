@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from backtests.data.universe import CONTRACT
 from backtests.metrics import dollars
 from backtests.models import BacktestResult
-from backtests.quotes import CONTRACT
 from backtests.strategies import STRATEGIES, YARDSTICKS
 
 UNKNOWN, MINUS = "–", "\u2212"

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backtests.execution import Execution, Fills
-from backtests.quotes import Bools, Ints, Universe, microseconds
+from backtests.data.universe import Bools, Ints, Universe, microseconds
+from backtests.rules.execution import Execution, Fills
 from markets import fees
 
 

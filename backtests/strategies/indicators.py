@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from backtests.quotes import MISSING, SECOND, Bools, Floats, Ints, Seen
+from backtests.data.universe import MISSING, SECOND, Bools, Floats, Ints, Seen
 
 T = TypeVar("T")
 

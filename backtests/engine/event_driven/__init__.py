@@ -1,0 +1,1 @@
+"""Backtests through backtrader, for strategies that are written for it."""
