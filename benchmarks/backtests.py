@@ -16,7 +16,7 @@ from backtests import runner
 from backtests.loading import COLUMNS, load
 from backtests.models import BacktestResult, Engine, Status
 from backtests.requests import Asked
-from backtests.tests import recording
+from backtests.tests import record_builders
 from benchmarks import children
 from benchmarks.measure import now, report, timed
 from markets.models import Market
@@ -42,11 +42,11 @@ def main() -> None:
 
 def a_record() -> list[Market]:
     """A million snapshots, five seconds apart, of markets that settle after it."""
-    markets = [recording.listed(f"KXWALK-26OCT02-T{n}") for n in range(MARKETS)]
+    markets = [record_builders.listed(f"KXWALK-26OCT02-T{n}") for n in range(MARKETS)]
     for market in markets:
-        recording.told(market, recording.START)
-        recording.settled(market, recording.END)
-    partitions.make(partitions.SNAPSHOTS, [recording.START.date()])
+        record_builders.told(market, record_builders.START)
+        record_builders.settled(market, record_builders.END)
+    partitions.make(partitions.SNAPSHOTS, [record_builders.START.date()])
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -62,7 +62,7 @@ def a_record() -> list[Market]:
                         AS bid
             ) AS quote
             """,
-            [EACH, recording.START],
+            [EACH, record_builders.START],
         )
         cursor.execute("ANALYZE")
     return markets
@@ -70,10 +70,10 @@ def a_record() -> list[Market]:
 
 def stored_run(market: Market) -> None:
     """A thousand snapshots by backtrader: the first run of a process, then those after it."""
-    end = recording.START + 1_001 * timedelta(seconds=5)
+    end = record_builders.START + 1_001 * timedelta(seconds=5)
     asked = Asked(
         strategy="mean-reversion",
-        selection=recording.selected(market, end=end),
+        selection=record_builders.selected(market, end=end),
         engine=Engine.BACKTRADER,
     )
 
@@ -96,7 +96,7 @@ def stored_run(market: Market) -> None:
 
 
 def loading(markets: list[Market]) -> None:
-    selection = recording.selected(*markets)
+    selection = record_builders.selected(*markets)
 
     def whole() -> None:
         assert len(load(selection, known_by=now()).quotes) >= MARKETS * EACH

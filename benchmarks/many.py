@@ -16,7 +16,7 @@ from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
 from backtests.rules.execution import Execution, Fills, Outcome
 from backtests.strategies.mean_reversion import MeanReversion
-from backtests.tests import simulated
+from backtests.tests import simulated_universes
 from benchmarks import children
 from markets.simulator import universe as exchange
 from markets.simulator.cadence import STEP
@@ -50,7 +50,7 @@ def open_all_day() -> list[exchange.Event]:
     first, last = START // SECOND, (START + DAY) // SECOND
     every = exchange.Universe(markets=20_000)
     found = (
-        simulated.HOURS.fitted(every.event(line, number))
+        simulated_universes.HOURS.fitted(every.event(line, number))
         for line in every.lines
         for number in line.numbers(first, last)
     )
@@ -64,17 +64,17 @@ def a_day(events: Sequence[exchange.Event], markets: int, instants: int) -> Univ
     away where there are more."""
     ends = np.cumsum([len(event.outcomes) for event in events])
     chosen = events[: int(np.searchsorted(ends, markets)) + 1]
-    prices = Prices.of(chosen, bias=True, hours=simulated.HOURS)
+    prices = Prices.of(chosen, bias=True, hours=simulated_universes.HOURS)
     listed, seconds = len(prices.traits.event), START // SECOND + np.arange(instants) * STEP
     columns: dict[str, np.ndarray] = {}
     for row in range(listed):
-        part = simulated.books(prices, np.full(instants, row), seconds)
+        part = simulated_universes.books(prices, np.full(instants, row), seconds)
         for name, column in part.items():
             table = columns.setdefault(name, np.empty((instants, listed), column.dtype))
             table[:, row] = column
     flat = {name: table.ravel() for name, table in columns.items()}
     place = np.tile(np.arange(listed), instants)
-    return simulated.listed(Quotes(**flat, market=place), chosen)
+    return simulated_universes.listed(Quotes(**flat, market=place), chosen)
 
 
 def by_kernel(universe: Universe) -> list[Outcome]:

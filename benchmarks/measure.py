@@ -15,7 +15,7 @@ from markets.kalshi.client import Page
 
 django.setup()
 
-from markets.tests.exchange import Exchange, market_json  # noqa: E402  (after the models are ready)
+from markets.tests.fake_exchange import Exchange, market_json  # noqa: E402  (after the models are ready)
 
 
 def migrate() -> None:

@@ -9,7 +9,7 @@ from markets.kalshi import payloads
 from markets.kalshi.payloads import EventPayload
 from markets.models import MarketSnapshot
 from markets.recording.batch import Batch, store
-from markets.tests.exchange import Exchange
+from markets.tests.fake_exchange import Exchange
 
 MARKETS = 2_000
 ROUNDS = 21

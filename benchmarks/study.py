@@ -23,12 +23,12 @@ from backtests.strategies import YARDSTICKS, find
 from backtests.strategies.base import Signal
 from backtests.strategies.fade_longshots import FadeLongshots
 from backtests.strategies.favourite_hold import FavouriteHold
-from backtests.tests import simulated, studying
+from backtests.tests import parameter_study, simulated_universes
 from markets.simulator import universe as exchange
 
 django.setup()
 
-from backtests.tests import weather  # noqa: E402  (reads the settings)
+from backtests.tests import weather_universe  # noqa: E402  (reads the settings)
 
 KIND, MARKET, SIDE, PRICE = (JOURNAL.index(name) for name in ("kind", "market", "side", "price"))
 
@@ -45,7 +45,7 @@ SIMULATED_CASH = 2_500 * MONEY
 
 CUT = pd.Timestamp("2026-04-01T05:00Z")
 ASSUMED = 25
-RECORDED: Mapping[type[Signal], studying.Grid] = {
+RECORDED: Mapping[type[Signal], parameter_study.Grid] = {
     FadeLongshots: {
         "ceiling": (0.05, 0.1, 0.15, 0.25),
         "floor": (0.01, 0.02, 0.05),
@@ -69,7 +69,7 @@ RECORDED_CASH = 1_000 * MONEY
 
 def main() -> None:
     on_simulated_prices()
-    if weather.FOLDER.is_dir():
+    if weather_universe.FOLDER.is_dir():
         on_recorded_prices()
     else:
         print("  recorded weather: the recordings are not here")
@@ -77,7 +77,7 @@ def main() -> None:
 
 def on_simulated_prices() -> None:
     print(f"  simulated: Bitcoin and Ethereum at each hour, {CHOSEN_ON} days, then {SHOWN_ON}")
-    candidates = studying.combinations(FavouriteHold, SIMULATED)
+    candidates = parameter_study.combinations(FavouriteHold, SIMULATED)
     parts = {"chosen on": (START, CHOSEN_ON), "later": (START + CHOSEN_ON * DAY, SHOWN_ON)}
     chosen: list[Signal] = []
     for bias in (True, False):
@@ -86,7 +86,7 @@ def on_simulated_prices() -> None:
             universe = simulated_hours(start, days, bias=bias)
             if start == START:
                 tell_longshots(universe)
-                best = studying.best(universe, candidates, Execution(), cash=SIMULATED_CASH)
+                best = parameter_study.best(universe, candidates, Execution(), cash=SIMULATED_CASH)
                 tell_choice(best, SIMULATED, of=len(candidates))
                 chosen.append(best)
             for signal in chosen:
@@ -96,7 +96,9 @@ def on_simulated_prices() -> None:
     series = [line.series.ticker for line in exchange.Universe().lines]
     weathers = [ticker for ticker in series if ticker.startswith("KXHIGH")]
     tell_longshots(
-        simulated.a_universe(simulated.events(weathers, start=START, days=30), bias=True)
+        simulated_universes.a_universe(
+            simulated_universes.events(weathers, start=START, days=30), bias=True
+        )
     )
 
 
@@ -122,27 +124,27 @@ def tell_longshots(universe: Universe) -> None:
 def simulated_figures(
     universe: Universe, signal: Signal, *, start: int, days: int
 ) -> metrics.Figures:
-    return studying.figures(
+    return parameter_study.figures(
         universe, signal, Execution(), cash=SIMULATED_CASH, start=start, days=days
     )
 
 
 def simulated_hours(start: int, days: int, *, bias: bool) -> Universe:
-    events = simulated.events(("KXBTCD", "KXETHD"), start=start, days=days)
-    return simulated.a_universe(events, bias=bias, step=120)
+    events = simulated_universes.events(("KXBTCD", "KXETHD"), start=start, days=days)
+    return simulated_universes.a_universe(events, bias=bias, step=120)
 
 
 def on_recorded_prices() -> None:
-    markets = weather.markets()
+    markets = weather_universe.markets()
     parts = [markets[markets["known_at"] < CUT], markets[markets["opened_at"] >= CUT]]
     print(
         f"  recorded: New York's temperatures, {ASSUMED} contracts assumed where sizes are unknown"
     )
-    universes = [weather.a_universe(part) for part in parts]
+    universes = [weather_universe.a_universe(part) for part in parts]
     for made, grid in RECORDED.items():
-        candidates = studying.combinations(made, grid)
+        candidates = parameter_study.combinations(made, grid)
         execution = Execution(assumed_size=ASSUMED)
-        chosen = studying.best(universes[0], candidates, execution, cash=RECORDED_CASH)
+        chosen = parameter_study.best(universes[0], candidates, execution, cash=RECORDED_CASH)
         tell_choice(chosen, grid, of=len(candidates))
         for when, part, universe in zip(("chosen on", "later"), parts, universes, strict=True):
             tell(when, recorded_figures(universe, chosen, part))
@@ -179,7 +181,7 @@ def tell_luck(universe: Universe, signal: Signal) -> None:
 def recorded_figures(universe: Universe, signal: Signal, part: pd.DataFrame) -> metrics.Figures:
     start = microseconds(part["opened_at"].min().to_pydatetime())
     end = microseconds(part["known_at"].max().to_pydatetime())
-    return studying.figures(
+    return parameter_study.figures(
         universe,
         signal,
         Execution(assumed_size=ASSUMED),

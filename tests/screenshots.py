@@ -20,9 +20,9 @@ from backtests.choosing import Selection
 from backtests.requests import Asked
 from backtests.rules.execution import Execution
 from backtests.submitting import submit
-from backtests.tests.making import a_backtest, known
+from backtests.tests.factories import a_backtest, known
 from markets.models import Drift, FeeChange, Market, MarketSnapshot, Poll, Series
-from markets.tests.making import a_market, a_pass, a_snapshot, an_event
+from markets.tests.factories import a_market, a_pass, a_snapshot, an_event
 
 pytestmark = [
     pytest.mark.browser,

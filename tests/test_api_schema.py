@@ -19,7 +19,7 @@ from rest_framework.authtoken.models import Token
 from schemathesis.checks import CHECKS
 from schemathesis.config import SchemathesisConfig
 
-from backtests.tests.making import a_backtest, a_fill
+from backtests.tests.factories import a_backtest, a_fill
 from kalshi_insights.wsgi import application
 from markets.models import (
     EventRevision,
@@ -31,7 +31,7 @@ from markets.models import (
     Series,
     Trade,
 )
-from markets.tests.making import a_market, a_pass, a_run, a_snapshot, an_event
+from markets.tests.factories import a_market, a_pass, a_run, a_snapshot, an_event
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -18,7 +18,7 @@ from django.db import connection
 
 from kalshi_insights.embedded.servers import free_port
 from markets.models import Market
-from markets.tests.making import a_market
+from markets.tests.factories import a_market
 
 pytestmark = [
     pytest.mark.system,

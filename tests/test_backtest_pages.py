@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from backtests import runner
 from backtests.models import BacktestResult
-from backtests.tests.making import a_backtest, a_recorded_day, a_user
-from tests.pages import MARKS, Theme, in_each_look, inked, must_be_readable, wear
+from backtests.tests.factories import a_backtest, a_recorded_day, a_user
+from tests.browser_checks import MARKS, Theme, in_each_look, inked, must_be_readable, wear
 
 pytestmark = MARKS
 

@@ -9,10 +9,10 @@ from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from backtests.models import BacktestResult
-from backtests.tests.making import a_backtest, a_fill, a_recorded_day, a_user
+from backtests.tests.factories import a_backtest, a_fill, a_recorded_day, a_user
 from markets.models import Market
-from markets.tests.making import a_market, a_run, a_snapshot
-from tests.pages import MARKS
+from markets.tests.factories import a_market, a_run, a_snapshot
+from tests.browser_checks import MARKS
 
 pytestmark = MARKS
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 from playwright.sync_api import Browser, Page, expect
 
 from markets.models import Market
-from markets.tests.making import a_market, a_pass, a_run, an_event, observe
-from tests.pages import MARKS, Theme, in_each_look, inked, must_be_readable, wear
+from markets.tests.factories import a_market, a_pass, a_run, an_event, observe
+from tests.browser_checks import MARKS, Theme, in_each_look, inked, must_be_readable, wear
 
 pytestmark = MARKS
 

@@ -31,7 +31,7 @@ from backtests import runner
 from backtests.api.serializers import BRIEF, StrategySerializer
 from backtests.models import BacktestResult
 from backtests.strategies import STRATEGIES
-from backtests.tests.making import a_backtest, a_recorded_day
+from backtests.tests.factories import a_backtest, a_recorded_day
 from markets.api.serializers import EVENT_ROW, MARKET_ROW, SeriesSerializer
 from markets.models import (
     Market,
@@ -41,7 +41,7 @@ from markets.models import (
     Tier,
     Trade,
 )
-from markets.tests.making import a_market, a_pass, a_run, a_snapshot, observe
+from markets.tests.factories import a_market, a_pass, a_run, a_snapshot, observe
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "notebooks"))

@@ -10,7 +10,7 @@ from django.db import connection
 from nbclient import NotebookClient
 
 from markets.recording.recorder import record_tick
-from markets.tests.exchange import Exchange
+from markets.tests.fake_exchange import Exchange
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "01-data-exploration.ipynb"
 

@@ -19,7 +19,7 @@ from markets.recording.recorder import record_tick
 from markets.simulator.faults import Fault
 from markets.simulator.server import running
 from markets.simulator.universe import Universe
-from tests.stage import (
+from tests.recorder_harness import (
     STARTING,
     Stage,
     a_stage,

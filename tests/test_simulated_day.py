@@ -15,7 +15,7 @@ from markets.coverage.causes import Cause
 from markets.coverage.coverage import Slots
 from markets.simulator.cadence import DAY
 from markets.simulator.faults import Fault
-from tests.stage import (
+from tests.recorder_harness import (
     STARTING,
     Stage,
     a_stage,

@@ -3,7 +3,7 @@
 import pytest
 from django.urls import reverse
 
-from backtests.tests.making import a_backtest, a_fill, a_user
+from backtests.tests.factories import a_backtest, a_fill, a_user
 
 pytestmark = [
     pytest.mark.django_db,

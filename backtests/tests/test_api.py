@@ -20,7 +20,7 @@ from backtests.models import BacktestResult
 from backtests.strategies import STRATEGIES, YARDSTICKS
 from backtests.submitting import MOST_UNFINISHED
 from backtests.tasks import run_backtest
-from backtests.tests.making import NOON, a_backtest, a_fill, a_recorded_day, a_user
+from backtests.tests.factories import NOON, a_backtest, a_fill, a_recorded_day, a_user
 from kalshi_insights.celery import app as celery_app
 
 pytestmark = pytest.mark.django_db

@@ -5,9 +5,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from backtests import strategies
-from backtests.tests.leaky import next_price
+from backtests.tests.leaky_strategies import next_price
 from markets.models import FeeChange
-from markets.tests.making import a_market, observe
+from markets.tests.factories import a_market, observe
 
 pytestmark = pytest.mark.django_db
 

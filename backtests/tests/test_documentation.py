@@ -12,7 +12,7 @@ from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
 from backtests.rules.execution import Execution, Fills
 from backtests.strategies.parameters import BadParameter
-from backtests.tests.worlds import a_world
+from backtests.tests.random_universes import a_world
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "backtests.md"
 CASH = 1_000 * MONEY

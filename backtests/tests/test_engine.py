@@ -12,8 +12,8 @@ from backtests.engine.event_driven import cerebro
 from backtests.engine.event_driven.analyzers import ANALYZERS, Equity
 from backtests.rules.execution import JOURNAL, Execution, Fills, Kind, Reason
 from backtests.strategies.base import Strategy
+from backtests.tests.random_universes import a_world
 from backtests.tests.test_execution import CASH, NOW, book, fills_of, world
-from backtests.tests.worlds import a_world
 
 AT_ONCE = Execution(latency_snapshots=0)
 

@@ -12,8 +12,8 @@ from backtests.data.universe import DOLLAR, MONEY, Seen
 from backtests.engine import kernel
 from backtests.rules.execution import HOLD, JOURNAL, Execution, Fills, Kind
 from backtests.strategies import find
+from backtests.tests.random_universes import a_world
 from backtests.tests.test_execution import Wanting, book, world
-from backtests.tests.worlds import a_world
 
 CASH = 1_000 * MONEY
 
@@ -76,7 +76,7 @@ def test_a_sweep_refuses_what_a_run_refuses():
 
 
 def test_compiled_code_is_kept_where_it_is_told(tmp_path):
-    code = "from backtests import kernel; print(kernel._flow(0, 1, 100, 5_000))"
+    code = "from backtests.engine import kernel; print(kernel._flow(0, 1, 100, 5_000))"
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],

@@ -8,7 +8,7 @@ from backtests.engine import kernel
 from backtests.rules.execution import Execution, Fills
 from backtests.strategies.mean_reversion import MeanReversion
 from backtests.strategies.random_entry import RandomEntry
-from backtests.tests.worlds import a_world
+from backtests.tests.random_universes import a_world
 
 SIGNALS = [MeanReversion(window=5, enter=1.0), RandomEntry(hours=3)]
 

@@ -9,7 +9,7 @@ from model_bakery import baker
 from backtests.choosing import BadInput
 from backtests.data.universe import MISSING, MONEY, Quotes, microseconds
 from backtests.loading import MOST_COUNT
-from backtests.tests.recording import (
+from backtests.tests.record_builders import (
     END,
     HOUR,
     MINUTE,
@@ -24,7 +24,7 @@ from backtests.tests.recording import (
 )
 from markets.models import Closure, FeeChange, Market, Poll, Source
 from markets.prices import Quality
-from markets.tests.making import an_event
+from markets.tests.factories import an_event
 
 pytestmark = pytest.mark.django_db
 NOON = START + timedelta(hours=12)

@@ -8,9 +8,9 @@ from backtests.analysis.lookahead import Verdict, check
 from backtests.data.universe import Seen
 from backtests.strategies import STRATEGIES, DoNothing
 from backtests.strategies.base import Signal
-from backtests.tests.clean import CLEAN
-from backtests.tests.leaky import LEAKY, sided, signal
-from backtests.tests.worlds import STEP, a_world
+from backtests.tests.clean_strategies import CLEAN
+from backtests.tests.leaky_strategies import LEAKY, sided, signal
+from backtests.tests.random_universes import STEP, a_world
 
 WORLD = a_world(4, rows=150)
 SMALL = a_world(4, markets=3, rows=80)

@@ -11,8 +11,8 @@ from backtests.metrics import equity, measure, trace
 from backtests.metrics.events import pnl_by_event
 from backtests.metrics.figures import LEAST_DAYS, LEAST_EVENTS, booked, exchanged, too_few
 from backtests.rules.execution import Kind, Outcome
-from backtests.tests.dealing import DOLLARS, Desk, a_universe, dealt
-from backtests.tests.worlds import START, a_world
+from backtests.tests.journal_builders import DOLLARS, Desk, a_universe, dealt
+from backtests.tests.random_universes import START, a_world
 
 CASH = 10_000 * DOLLARS
 YES, NO = 1_000_000, 0

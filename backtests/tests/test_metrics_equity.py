@@ -8,8 +8,8 @@ from backtests.metrics import EquityPath, equity, trace
 from backtests.metrics.drawdown import deepest
 from backtests.rules.execution import JOURNAL
 from backtests.rules.ledger import payout
-from backtests.tests.dealing import DOLLARS, Desk, a_universe, dealt
-from backtests.tests.worlds import START, a_world
+from backtests.tests.journal_builders import DOLLARS, Desk, a_universe, dealt
+from backtests.tests.random_universes import START, a_world
 
 CASH = 1_000 * DOLLARS
 HOUR = DAY // 24

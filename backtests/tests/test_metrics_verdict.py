@@ -5,7 +5,7 @@ import pytest
 from backtests.metrics import Assumed, dollars, measure, robust, trace, verdict
 from backtests.metrics.figures import too_few
 from backtests.metrics.ratios import Ratios
-from backtests.tests.dealing import DOLLARS, Desk, a_universe
+from backtests.tests.journal_builders import DOLLARS, Desk, a_universe
 
 CASH = 10_000 * DOLLARS
 

@@ -14,7 +14,7 @@ from backtests.rules.execution import HOLD, JOURNAL, Execution, Fills, Kind, Rea
 from backtests.rules.ledger import flow
 from backtests.strategies import STRATEGIES
 from backtests.strategies.base import Signal
-from backtests.tests.worlds import a_world
+from backtests.tests.random_universes import a_world
 
 SIGNALS = [made for made in STRATEGIES.values() if issubclass(made, Signal)]
 MODELS = [

@@ -4,13 +4,13 @@ import pytest
 
 from backtests.data.universe import MONEY
 from backtests.rules.execution import Execution, Fills, Kind
-from backtests.tests import weather
+from backtests.tests import weather_universe
 from backtests.tests.test_parity import SIGNALS, column, same
 
 pytestmark = [
     pytest.mark.recorded,
     pytest.mark.skipif(
-        not weather.FOLDER.is_dir(),
+        not weather_universe.FOLDER.is_dir(),
         reason="the recordings (../shared/kalshi/recorded) are not here",
     ),
 ]
@@ -21,9 +21,9 @@ CASH = 200 * MONEY
 @pytest.fixture(scope="module")
 def universe():
     """The last events before a rule of fees changed, and the first after it."""
-    settled = weather.markets().sort_values(["closed_at", "ticker"], ignore_index=True)
+    settled = weather_universe.markets().sort_values(["closed_at", "ticker"], ignore_index=True)
     changed = int((settled["closed_at"] < "2026-03-12T12:00Z").sum())
-    return weather.a_universe(settled[changed - MARKETS // 2 : changed + MARKETS // 2])
+    return weather_universe.a_universe(settled[changed - MARKETS // 2 : changed + MARKETS // 2])
 
 
 @pytest.mark.parametrize("made", SIGNALS, ids=lambda made: made.name)

@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 
 from backtests.models import BacktestResult
 from backtests.strategies import STRATEGIES
-from backtests.tests.recording import END, HOUR, START, listed, quoted, settled
+from backtests.tests.record_builders import END, HOUR, START, listed, quoted, settled
 from markets.models import MarketSnapshot
 
 pytestmark = pytest.mark.django_db

@@ -13,7 +13,16 @@ from backtests.querysets import LOST_AFTER, Heard
 from backtests.requests import Asked
 from backtests.rules.execution import Execution
 from backtests.strategies.base import Signal, Strategy
-from backtests.tests.recording import END, HOUR, START, listed, queued, quoted, selected, settled
+from backtests.tests.record_builders import (
+    END,
+    HOUR,
+    START,
+    listed,
+    queued,
+    quoted,
+    selected,
+    settled,
+)
 from kalshi_insights.celery import app
 from markets.models import Source
 

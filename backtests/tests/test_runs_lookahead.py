@@ -10,9 +10,9 @@ from django.core.management import call_command
 from backtests import runner, strategies
 from backtests.analysis.lookahead import FEWEST
 from backtests.models import BacktestResult, Status
-from backtests.tests.leaky import next_price
-from backtests.tests.recording import END, HOUR, START, listed, queued, quoted, settled
-from backtests.tests.worlds import a_world
+from backtests.tests.leaky_strategies import next_price
+from backtests.tests.random_universes import a_world
+from backtests.tests.record_builders import END, HOUR, START, listed, queued, quoted, settled
 
 pytestmark = pytest.mark.django_db
 

@@ -36,7 +36,7 @@ from backtests.strategies import (
 from backtests.strategies.base import Signal
 from backtests.strategies.exclusive_arbitrage import Leg, bundle
 from backtests.strategies.parameters import BadParameter
-from backtests.tests.worlds import START, a_world
+from backtests.tests.random_universes import START, a_world
 from markets import fees
 
 HOUR = 3_600 * SECOND

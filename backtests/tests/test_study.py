@@ -9,7 +9,7 @@ import pytest
 from backtests.data.universe import DAY, MONEY, microseconds
 from backtests.rules.execution import Execution
 from backtests.strategies.favourite_hold import FavouriteHold
-from backtests.tests import simulated, studying
+from backtests.tests import parameter_study, simulated_universes
 
 START = microseconds(datetime(2026, 9, 1, tzinfo=UTC))
 CHOSEN_ON, SHOWN_ON = 30, 100  # days
@@ -19,21 +19,23 @@ GRID = {"threshold": (0.93, 0.95, 0.97), "belief": (0.6, 0.8), "edge": (0.0, 0.0
 
 def hours(start, days, *, bias):
     """What Bitcoin and Ether cost at each hour of so many days."""
-    events = simulated.events(("KXBTCD", "KXETHD"), start=start, days=days)
-    return simulated.a_universe(events, bias=bias, step=240)
+    events = simulated_universes.events(("KXBTCD", "KXETHD"), start=start, days=days)
+    return simulated_universes.a_universe(events, bias=bias, step=240)
 
 
 @pytest.fixture(scope="module")
 def chosen():
     early = hours(START, CHOSEN_ON, bias=True)
-    candidates = studying.combinations(FavouriteHold, GRID)
-    return studying.best(early, candidates, Execution(), cash=CASH)
+    candidates = parameter_study.combinations(FavouriteHold, GRID)
+    return parameter_study.best(early, candidates, Execution(), cash=CASH)
 
 
 def later(signal, *, bias):
     start = START + CHOSEN_ON * DAY
     universe = hours(start, SHOWN_ON, bias=bias)
-    return studying.figures(universe, signal, Execution(), cash=CASH, start=start, days=SHOWN_ON)
+    return parameter_study.figures(
+        universe, signal, Execution(), cash=CASH, start=start, days=SHOWN_ON
+    )
 
 
 def test_where_longshots_are_overpaid_it_earns_after_fees(chosen):

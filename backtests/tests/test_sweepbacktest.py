@@ -11,7 +11,7 @@ from backtests.analysis.search import signals, values
 from backtests.strategies import find
 from backtests.strategies.parameters import BadParameter
 from markets.models import FeeChange, MarketRevision
-from markets.tests.making import a_market, an_event, observe
+from markets.tests.factories import a_market, an_event, observe
 
 NOON = datetime(2026, 10, 5, 12, tzinfo=UTC)
 CHOSEN = ("--series", "SKXRAIN", "--start", "2026-10-01", "--end", "2026-10-15")

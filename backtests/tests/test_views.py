@@ -15,8 +15,8 @@ from backtests.strategies import STRATEGIES
 from backtests.strategies.base import Signal
 from backtests.strategies.parameters import Parameter
 from backtests.submitting import MOST_UNFINISHED
-from backtests.tests.making import NOON, a_backtest, a_fill, a_recorded_day, a_user
-from markets.tests.making import a_market
+from backtests.tests.factories import NOON, a_backtest, a_fill, a_recorded_day, a_user
+from markets.tests.factories import a_market
 
 pytestmark = [
     pytest.mark.django_db,

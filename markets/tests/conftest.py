@@ -1,6 +1,6 @@
 import pytest
 
-from markets.tests.exchange import Exchange
+from markets.tests.fake_exchange import Exchange
 
 
 @pytest.fixture

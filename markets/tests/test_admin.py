@@ -10,7 +10,7 @@ from model_bakery import baker
 
 from markets.admin import ReadOnly, UpToMost
 from markets.models import Market, MarketSnapshot, OrderBookSnapshot, RawPayload, Watch
-from markets.tests.making import a_market, a_snapshot, observe
+from markets.tests.factories import a_market, a_snapshot, observe
 
 MODELS = list(apps.get_app_config("markets").get_models())
 NOW = datetime.now(UTC)

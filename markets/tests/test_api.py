@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 
 from markets.models import Market, MarketSnapshot, Poll, Series
 from markets.recording.recorder import record_tick
-from markets.tests.exchange import Exchange
+from markets.tests.fake_exchange import Exchange
 
 pytestmark = pytest.mark.django_db
 

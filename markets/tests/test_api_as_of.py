@@ -9,8 +9,8 @@ from model_bakery import baker
 
 from markets.models import Event, EventRevision, Market, MarketRevision
 from markets.recording.recorder import record_tick
-from markets.tests.exchange import Exchange
-from markets.tests.making import a_market, a_snapshot, an_event
+from markets.tests.factories import a_market, a_snapshot, an_event
+from markets.tests.fake_exchange import Exchange
 
 pytestmark = pytest.mark.django_db
 

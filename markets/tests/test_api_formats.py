@@ -13,7 +13,7 @@ from model_bakery import baker
 
 from kalshi_insights.export import postgres
 from markets.models import Market, MarketRevision, MarketSnapshot, Trade
-from markets.tests.making import a_market, a_snapshot
+from markets.tests.factories import a_market, a_snapshot
 
 pytestmark = pytest.mark.django_db
 

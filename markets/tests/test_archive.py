@@ -17,7 +17,7 @@ from markets.querysets import snapshot_id
 from markets.storage import archive, partitions, restore, retention
 from markets.storage.archive import ArchiveError
 from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Piece
-from markets.tests.making import a_market, a_snapshot
+from markets.tests.factories import a_market, a_snapshot
 
 NOW = datetime.now(UTC)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

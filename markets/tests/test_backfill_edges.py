@@ -24,8 +24,8 @@ from markets.models import (
     Trade,
 )
 from markets.recording.recorder import kalshi_client
-from markets.tests.exchange import URL, market_json
-from markets.tests.making import a_market, a_run, observe
+from markets.tests.factories import a_market, a_run, observe
+from markets.tests.fake_exchange import URL, market_json
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

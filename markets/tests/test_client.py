@@ -42,7 +42,7 @@ from markets.kalshi.client import (
 )
 from markets.kalshi.signing import Signer
 from markets.recording.recorder import kalshi_client
-from markets.tests.exchange import market_json
+from markets.tests.fake_exchange import market_json
 
 EMPTY = {"markets": [], "cursor": ""}
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -15,7 +15,7 @@ from model_bakery import baker
 from markets.coverage.causes import Cause, Gap, Stretch, outages
 from markets.coverage.coverage import Coverage, coverage, day_share, hot_slots
 from markets.models import Closure, HotPeriod, Market, MarketRevision, Poll, Sweep, Tier, Watch
-from markets.tests.making import a_market, a_pass, a_run, observe
+from markets.tests.factories import a_market, a_pass, a_run, observe
 
 pytestmark = pytest.mark.django_db
 

@@ -5,7 +5,7 @@ import pytest
 
 from markets.kalshi import payloads
 from markets.kalshi.drift import Drift, drift, shape_drift
-from markets.tests.exchange import market_json, series_json
+from markets.tests.fake_exchange import market_json, series_json
 
 EVENT = {"event_ticker": "KXA-1", "fee_type_override": None, "collateral_return_type": ""}
 

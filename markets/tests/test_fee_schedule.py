@@ -8,7 +8,7 @@ import pytest
 from model_bakery import baker
 
 from markets.models import FeeChange, Market
-from markets.tests.making import a_market, dollars
+from markets.tests.factories import a_market, dollars
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

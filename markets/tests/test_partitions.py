@@ -15,7 +15,7 @@ from markets.models import ArchivedDay, Market, MarketSnapshot, OrderBookSnapsho
 from markets.querysets import snapshot_id
 from markets.storage import archive, partitions, retention
 from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Busy, Piece
-from markets.tests.making import a_market, a_snapshot
+from markets.tests.factories import a_market, a_snapshot
 
 NOW = datetime.now(UTC)
 LONG_AGO = datetime(2026, 3, 1, 12, tzinfo=UTC)

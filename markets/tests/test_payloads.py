@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from markets.kalshi import payloads
 from markets.prices import PriceRange
-from markets.tests.exchange import market_json, series_json
+from markets.tests.fake_exchange import market_json, series_json
 
 PRICE_KEYS = ("yes_bid_dollars", "yes_ask_dollars", "last_price_dollars", "previous_price_dollars")
 COUNT_KEYS = (

@@ -22,7 +22,7 @@ from markets.models import (
 from markets.recording import recorder
 from markets.recording.recorder import hot_size, record_tick, recorder_lock
 from markets.recording.reference import refresh_series
-from markets.tests.exchange import URL, Exchange, market_json
+from markets.tests.fake_exchange import URL, Exchange, market_json
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

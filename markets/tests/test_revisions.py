@@ -20,7 +20,7 @@ from markets.models import (
     Sweep,
 )
 from markets.recording.reference import refresh
-from markets.tests.making import a_market, dollars
+from markets.tests.factories import a_market, dollars
 from markets.tests.test_recorder import tick
 
 pytestmark = pytest.mark.django_db(transaction=True)

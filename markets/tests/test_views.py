@@ -11,7 +11,7 @@ from django.views.defaults import permission_denied, server_error
 
 from markets.charts import Columns
 from markets.models import Market, MarketSnapshot
-from markets.tests.making import a_market, a_pass, a_run, a_snapshot, an_event, observe
+from markets.tests.factories import a_market, a_pass, a_run, a_snapshot, an_event, observe
 
 pytestmark = [
     pytest.mark.django_db,

@@ -21,7 +21,7 @@ from backtests.strategies import (
     indicators,
 )
 from backtests.strategies.base import HOLD, Strategy
-from backtests.tests.leaky import by_market, sided, signal
+from backtests.tests.leaky_strategies import by_market, sided, signal
 
 
 @signal

@@ -11,7 +11,7 @@ from model_bakery import baker
 from backtests.api.examples import BACKTEST, EXECUTION_LINE
 from backtests.models import BacktestExecution, BacktestResult
 from markets.models import FeeChange, Market, MarketRevision, MarketSnapshot
-from markets.tests.making import a_market, a_snapshot
+from markets.tests.factories import a_market, a_snapshot
 
 NOON = datetime(2025, 11, 20, 12, tzinfo=UTC)
 ASKED = ("strategy", "strategy_version", "params", "execution")

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from markets.models import Event, Market, MarketSnapshot, Poll, Series
-from markets.tests.making import a_market, a_run, a_snapshot, an_event, observe
+from markets.tests.factories import a_market, a_run, a_snapshot, an_event, observe
 
 pytestmark = pytest.mark.django_db
 

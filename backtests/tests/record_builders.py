@@ -19,7 +19,7 @@ from markets.models import (
     Source,
 )
 from markets.querysets import snapshot_id
-from markets.tests.making import a_market, dollars
+from markets.tests.factories import a_market, dollars
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 END = START + timedelta(days=2)

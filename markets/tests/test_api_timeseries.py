@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from model_bakery import baker
 
 from markets.models import Market, MarketRevision, MarketSnapshot, OrderBookSnapshot, Trade
-from markets.tests.making import a_market, a_run, a_snapshot, observe
+from markets.tests.factories import a_market, a_run, a_snapshot, observe
 
 pytestmark = pytest.mark.django_db
 

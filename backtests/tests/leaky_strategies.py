@@ -10,7 +10,7 @@ import numpy as np
 from backtests.data.universe import DOLLAR, Floats, Ints, Seen
 from backtests.strategies import indicators
 from backtests.strategies.base import HOLD, Signal, Strategy
-from backtests.tests.worlds import START, STEP
+from backtests.tests.random_universes import START, STEP
 
 HOUR = 12 * STEP
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from backtests.data.universe import MISSING, SECOND, Listing, Quotes, Seen
 from backtests.strategies import indicators
-from backtests.tests.worlds import a_world
+from backtests.tests.random_universes import a_world
 
 NAN = np.nan
 

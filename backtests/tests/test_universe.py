@@ -10,7 +10,7 @@ from backtests.data.universe import DOLLAR, MONEY, Seen, exact
 from backtests.engine import kernel
 from backtests.rules.execution import Execution, Fills
 from backtests.strategies import find
-from backtests.tests.worlds import a_world
+from backtests.tests.random_universes import a_world
 
 
 @pytest.fixture(scope="module")
