@@ -36,7 +36,7 @@ from backtests.models import Sources
 from markets import fees
 from markets.coverage import causes
 from markets.models import EventRevision, FeeChange, Market, MarketRevision, Status
-from markets.revisions import FeeTerms
+from markets.models.revisions import FeeTerms
 
 Tell = Callable[[float], None]
 R = TypeVar("R", MarketRevision, EventRevision)

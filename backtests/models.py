@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from backtests.querysets import BacktestExecutionQuerySet, BacktestResultQuerySet
-from markets.models.definitions import count_field, price_field, within_unit
+from markets.models.fields import count_field, price_field, within_unit
 
 
 class Status(models.TextChoices):

@@ -19,7 +19,8 @@ from benchmarks.measure import chunks, median, now, report, tickers, timed
 from benchmarks.recording import begin
 from benchmarks.spending import Spent, spent
 from markets.models import Market, MarketSnapshot, Source
-from markets.querysets import SNAPSHOT_COLUMNS, STAGED, STAGING, Observation, Quote, snapshot_id
+from markets.models.fields import Quote
+from markets.models.snapshots import SNAPSHOT_COLUMNS, STAGED, STAGING, Observation, snapshot_id
 from markets.storage.partitions import SNAPSHOTS, Piece
 
 MARKETS = 10_000

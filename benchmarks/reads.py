@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 
 from markets.coverage.coverage import coverage
 from markets.models import Market, MarketSnapshot
-from markets.querysets import MarketSnapshotQuerySet
+from markets.models.snapshots import MarketSnapshotQuerySet
 from markets.storage.partitions import SNAPSHOTS, Piece
 
 PAGE = 100

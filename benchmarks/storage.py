@@ -10,10 +10,10 @@ from benchmarks import measure
 from benchmarks.change import trading
 from benchmarks.history import begin_markets, fill_day, foreign_keys_unchecked
 from benchmarks.measure import now, report
-from markets.books import SeenBook
 from markets.kalshi import payloads
 from markets.models import Market, OrderBookSnapshot, RawPayload
-from markets.querysets import snapshot_id
+from markets.models.order_books import SeenBook
+from markets.models.snapshots import snapshot_id
 from markets.simulator.board import Listings
 from markets.simulator.book import orderbook
 from markets.simulator.universe import Universe

@@ -10,8 +10,10 @@ from django import forms
 from django.conf import settings
 
 from markets.coverage.freshness import LATE_AFTER
+from markets.intervals import EPOCH
 from markets.models import Market, MarketSnapshot, Poll
-from markets.querysets import EPOCH, OPEN_STATUSES, Close
+from markets.models.markets import OPEN_STATUSES
+from markets.models.snapshots import Close
 
 RANGES = {
     "1h": timedelta(hours=1),

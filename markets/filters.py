@@ -15,16 +15,9 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from markets.models import Event, Market, Poll, Series, Status
-from markets.querysets import ORDERS
-from markets.reads import (
-    EVENT_ORDERS,
-    POLL_ORDERS,
-    SERIES_ORDERS,
-    EventReads,
-    MarketReads,
-    PollReads,
-    SeriesReads,
-)
+from markets.models.events import EVENT_ORDERS, SERIES_ORDERS, EventQuerySet, SeriesQuerySet
+from markets.models.markets import ORDERS, MarketQuerySet
+from markets.models.recording import POLL_ORDERS, PollQuerySet
 
 # Kalshi's filter words, each for the stages of life that it spans.
 STATUS_WORDS = {
@@ -255,19 +248,19 @@ class MarketFilter(NamedMarketFilter):
         fields: list[str] = []
         form = RangeForm
 
-    def in_status(self, queryset: MarketReads, name: str, word: str) -> MarketReads:
+    def in_status(self, queryset: MarketQuerySet, name: str, word: str) -> MarketQuerySet:
         return queryset if word == "all" else queryset.in_stage(stages(word))
 
-    def from_price(self, queryset: MarketReads, name: str, least: Decimal) -> MarketReads:
+    def from_price(self, queryset: MarketQuerySet, name: str, least: Decimal) -> MarketQuerySet:
         return queryset.midpoint_from(least)
 
-    def to_price(self, queryset: MarketReads, name: str, most: Decimal) -> MarketReads:
+    def to_price(self, queryset: MarketQuerySet, name: str, most: Decimal) -> MarketQuerySet:
         return queryset.midpoint_to(most)
 
-    def to_spread(self, queryset: MarketReads, name: str, most: Decimal) -> MarketReads:
+    def to_spread(self, queryset: MarketQuerySet, name: str, most: Decimal) -> MarketQuerySet:
         return queryset.spread_to(most)
 
-    def with_both_sides(self, queryset: MarketReads, name: str, wanted: bool) -> MarketReads:
+    def with_both_sides(self, queryset: MarketQuerySet, name: str, wanted: bool) -> MarketQuerySet:
         return queryset.two_sided(wanted)
 
 
@@ -288,7 +281,7 @@ class MarketsThenFilter(NamedMarketFilter):
     )
     ordering = order(dict.fromkeys(TICKER_ORDERS), "ticker")
 
-    def in_status(self, queryset: MarketReads, name: str, word: str) -> MarketReads:
+    def in_status(self, queryset: MarketQuerySet, name: str, word: str) -> MarketQuerySet:
         return queryset if word == "all" else queryset.then_in(stages(word))
 
 
@@ -313,7 +306,7 @@ class EventFilter(NamedEventFilter):
         model = Event
         fields: list[str] = []
 
-    def in_status(self, queryset: EventReads, name: str, word: str) -> EventReads:
+    def in_status(self, queryset: EventQuerySet, name: str, word: str) -> EventQuerySet:
         return queryset if word == "all" else queryset.with_market_in(stages(word))
 
 
@@ -324,7 +317,7 @@ class EventsThenFilter(NamedEventFilter):
     )
     ordering = order(dict.fromkeys(TICKER_ORDERS), "ticker")
 
-    def in_status(self, queryset: EventReads, name: str, word: str) -> EventReads:
+    def in_status(self, queryset: EventQuerySet, name: str, word: str) -> EventQuerySet:
         at = self.form.cleaned_data["as_of"]
         return queryset if word == "all" else queryset.with_market_then_in(stages(word), at)
 
@@ -340,7 +333,7 @@ class SeriesFilter(NounFilter):
         model = Series
         fields: list[str] = []
 
-    def with_tag(self, queryset: SeriesReads, name: str, tag: str) -> SeriesReads:
+    def with_tag(self, queryset: SeriesQuerySet, name: str, tag: str) -> SeriesQuerySet:
         return queryset.tagged(tag)
 
 
@@ -355,7 +348,7 @@ class PollFilter(NounFilter):
         fields: list[str] = []
         form = RangeForm
 
-    def that_failed(self, queryset: PollReads, name: str, wanted: bool) -> PollReads:
+    def that_failed(self, queryset: PollQuerySet, name: str, wanted: bool) -> PollQuerySet:
         return queryset.that_failed(wanted)
 
 

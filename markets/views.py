@@ -15,7 +15,7 @@ from markets import charts
 from markets.coverage import freshness
 from markets.filters import MarketFilter
 from markets.models import Drift, Market, Poll, Sweep, Tier
-from markets.querysets import ORDERS, MarketQuerySet
+from markets.models.markets import ORDERS, MarketQuerySet
 
 PAGE_SIZE = 50
 DRIFT_SHOWN = 20

@@ -12,6 +12,7 @@ PACKAGES = ("kalshi_insights", "markets", "backtests")
 PURE = (
     "markets/prices.py",
     "markets/fees.py",
+    "markets/intervals.py",
     "markets/kalshi/",
     "markets/simulator/",
     "backtests/data/universe.py",
@@ -32,16 +33,9 @@ PURE = (
 )
 DATA = (
     "markets/models/",
-    "markets/querysets.py",
-    "markets/runs.py",
-    "markets/books.py",
-    "markets/revisions.py",
-    "markets/history.py",
     "markets/coverage/coverage.py",
     "markets/coverage/causes.py",
     "markets/storage/partitions.py",
-    "markets/archives.py",
-    "markets/reads.py",
     "markets/api/candlesticks.py",
     "kalshi_insights/export/postgres.py",
     "backtests/models.py",

@@ -31,7 +31,7 @@ RULES = (
     "strategies/parameters.py",
     "../markets/coverage/causes.py",
     "../markets/fees.py",
-    "../markets/revisions.py",
+    "../markets/models/revisions.py",
 )
 LIBRARIES = ("numpy", "numba", "backtrader")
 

@@ -18,7 +18,7 @@ from markets.models import (
     MarketSnapshot,
     Source,
 )
-from markets.querysets import snapshot_id
+from markets.models.snapshots import snapshot_id
 from markets.tests.factories import a_market, dollars
 
 START = datetime(2026, 10, 1, tzinfo=UTC)

@@ -48,7 +48,7 @@ def test_whatever_a_run_computes_with_is_part_of_its_rules_but_for_other_strateg
         "backtests/strategies/base.py",
         "markets/fees.py",
         "markets/coverage/causes.py",
-        "markets/revisions.py",
+        "markets/models/revisions.py",
     ],
 )
 def test_the_rules_are_in_these_too(path):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from kalshi_insights.export.postgres import Selection
-from markets.querysets import EPOCH
-
-if TYPE_CHECKING:
-    from markets.models import Market, MarketSnapshot, OrderBookSnapshot
+from markets.intervals import EPOCH
+from markets.models import Market, MarketSnapshot, OrderBookSnapshot
 
 INTERVALS = {
     "1m": timedelta(minutes=1),

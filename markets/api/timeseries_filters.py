@@ -11,8 +11,8 @@ from rest_framework.request import Request
 
 from markets.api.candlesticks import INTERVALS, Window
 from markets.filters import AS_OF, InstantField, InstantFilter, PastInstantField, SpanForm, truth
-from markets.history import TradeQuerySet
 from markets.models import Source
+from markets.models.trades import TradeQuerySet
 
 F = TypeVar("F", bound=forms.Form)
 

@@ -25,7 +25,7 @@ from markets.models import (
     Source,
     Status,
 )
-from markets.querysets import MarketDefinition
+from markets.models.markets import MarketDefinition
 from markets.recording.batch import Batch, define, readable_definitions
 
 TRADES = "trades"

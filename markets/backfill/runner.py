@@ -24,13 +24,14 @@ from django.db.models.functions import Least
 
 from markets import prices
 from markets.backfill.planning import TRADES, Wanted, done, plan
-from markets.history import Candle, PublicTrade
 from markets.kalshi import payloads
 from markets.kalshi.candles import QuoteRange
 from markets.kalshi.client import KalshiClient, NotFound, Page, pages
 from markets.kalshi.drift import shape_drift
 from markets.kalshi.params import Span, TradeFilters
 from markets.models import BackfillSpan, Candlestick, Drift, Market, Source, Trade
+from markets.models.candlesticks import Candle
+from markets.models.trades import PublicTrade
 from markets.recording.batch import grid
 from markets.storage import partitions
 

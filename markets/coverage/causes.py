@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection
 
-if TYPE_CHECKING:
-    from markets.models import Market
+from markets.models import Market
 
 # Ticks without an observation until something counts as not observed, in any tier.
 STALE_AFTER = 3

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import islice, product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import connection, models
+from django.db import connection
 
 from markets.coverage.causes import (
     Gap,
@@ -24,10 +24,8 @@ from markets.coverage.causes import (
     untradable,
     without,
 )
+from markets.models import Market
 from markets.storage import partitions
-
-if TYPE_CHECKING:
-    from markets.models import HotPeriod, Market  # noqa: F401
 
 # Stretches nearer to each other than this are looked at together: fewer looks, more rows.
 BLOCK = timedelta(minutes=10)
@@ -35,29 +33,6 @@ BLOCK = timedelta(minutes=10)
 LONGEST_PASS = timedelta(minutes=10)
 HOUR = 3600  # seconds: the heartbeat may have been so long before it was set to less
 COMBO = "KXMVE"
-
-
-class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
-    def follow(self, at: datetime) -> None:
-        """Begin and end periods so that those without an end are the hot list as it is now."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                WITH hot AS (
-                    SELECT id FROM markets_market AS market
-                    WHERE status IN ('active', 'inactive') AND (is_hot OR EXISTS (
-                        SELECT FROM markets_watch WHERE market_id = market.id)
-                )), gone AS (
-                    UPDATE markets_hotperiod SET ended_at = greatest(started_at, %(at)s)
-                    WHERE ended_at IS NULL AND market_id NOT IN (SELECT id FROM hot)
-                )
-                INSERT INTO markets_hotperiod (market_id, started_at)
-                SELECT id, %(at)s FROM hot WHERE id NOT IN (
-                    SELECT market_id FROM markets_hotperiod WHERE ended_at IS NULL)
-                ON CONFLICT DO NOTHING
-                """,
-                {"at": at},
-            )
 
 
 # --- one market ----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from markets.models import Market, Poll, Sweep, Tier
-from markets.querysets import OPEN_STATUSES
+from markets.models.markets import OPEN_STATUSES
 
 # Ticks without a good run until the recording counts as late, and as stopped.
 LATE_AFTER = 3

@@ -19,7 +19,8 @@ from markets.importing.records import (
 )
 from markets.importing.tables import RESULTS, Row, read
 from markets.models import MarketSnapshot, Source
-from markets.querysets import Observation, Quote
+from markets.models.fields import Quote
+from markets.models.snapshots import Observation
 from markets.storage import partitions
 
 CENT = Decimal("0.01")

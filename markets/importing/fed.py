@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from markets.history import Candle
 from markets.importing.records import Definition, Family, Imported, Tell, define, record_candles
 from markets.importing.tables import RESULTS, Row, read
+from markets.models.candlesticks import Candle
 
 OHLC = ("open", "low", "high", "close")
 STRIKES = ("C26", "C25", "H0", "H25", "H26")

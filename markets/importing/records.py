@@ -9,7 +9,6 @@ from typing import NamedTuple
 from django.db import transaction
 
 from markets import prices
-from markets.history import Candle
 from markets.importing.tables import Malformed, Row
 from markets.models import (
     Candlestick,
@@ -21,6 +20,7 @@ from markets.models import (
     Source,
     Status,
 )
+from markets.models.candlesticks import Candle
 from markets.storage import partitions
 
 Tell = Callable[[float, str], None]

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from markets.history import Candle
 from markets.importing.records import (
     Definition,
     Family,
@@ -15,6 +14,7 @@ from markets.importing.records import (
     record_candles,
 )
 from markets.importing.tables import RESULTS, Row, read
+from markets.models.candlesticks import Candle
 
 SIDES = ("yes_bid", "yes_ask", "price")
 OHLC = ("open", "low", "high", "close")

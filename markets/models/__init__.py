@@ -4,36 +4,15 @@ Columns that mirror Kalshi keep Kalshi's word minus its unit suffix. Prices are 
 YES scale, counts are contracts; a missing side of a book is NULL. Every instant is aware UTC.
 """
 
-from markets.models.definitions import (
-    Event,
-    Market,
-    Series,
-    Status,
-    Watch,
-)
-from markets.models.knowledge import (
-    EventRevision,
-    FeeChange,
-    MarketRevision,
-)
-from markets.models.ledger import (
-    ArchivedDay,
-    BackfillSpan,
-    Closure,
-    Drift,
-    HotPeriod,
-    Poll,
-    Sweep,
-    Tier,
-)
-from markets.models.observations import (
-    Candlestick,
-    MarketSnapshot,
-    OrderBookSnapshot,
-    RawPayload,
-    Source,
-    Trade,
-)
+from markets.models.candlesticks import Candlestick
+from markets.models.events import Event, Series
+from markets.models.markets import Market, Status, Watch
+from markets.models.order_books import OrderBookSnapshot
+from markets.models.recording import BackfillSpan, Closure, Drift, HotPeriod, Poll, Sweep, Tier
+from markets.models.revisions import EventRevision, FeeChange, MarketRevision
+from markets.models.snapshots import MarketSnapshot, RawPayload, Source
+from markets.models.storage import ArchivedDay
+from markets.models.trades import Trade
 
 __all__ = [
     "ArchivedDay",

@@ -22,8 +22,9 @@ from markets.models import (
     Series,
     Source,
 )
-from markets.models.definitions import Status
-from markets.querysets import OPEN_STATUSES, MarketDefinition, Observation, Quote
+from markets.models.fields import Quote
+from markets.models.markets import OPEN_STATUSES, MarketDefinition, Status
+from markets.models.snapshots import Observation
 
 REJECTS_KEPT = 5
 REJECT_LENGTH = 4_000

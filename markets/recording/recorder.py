@@ -21,7 +21,6 @@ from django.db import DatabaseError, connection, transaction
 
 from kalshi_insights.token_bucket import TokenBucket
 from markets.backfill.planning import see_events
-from markets.books import SeenBook
 from markets.coverage.freshness import percentiles
 from markets.kalshi.client import (
     COST,
@@ -36,7 +35,8 @@ from markets.kalshi.client import (
 from markets.kalshi.payloads import ticker_of
 from markets.kalshi.signing import Signer
 from markets.models import HotPeriod, Market, OrderBookSnapshot, Poll, Sweep, Tier
-from markets.querysets import MarketQuerySet
+from markets.models.markets import MarketQuerySet
+from markets.models.order_books import SeenBook
 from markets.recording.batch import Batch, store
 
 log = structlog.get_logger(__name__)

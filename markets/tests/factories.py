@@ -7,7 +7,7 @@ from typing import Any
 from model_bakery import baker
 
 from markets.models import Event, Market, MarketSnapshot, Poll, Source, Sweep
-from markets.querysets import snapshot_id
+from markets.models.snapshots import snapshot_id
 
 CENT_GRID = [{"start": "0.0000", "end": "1.0000", "step": "0.0100"}]
 

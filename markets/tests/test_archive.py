@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from kalshi_insights.export import parquet
 from markets import tasks
 from markets.models import ArchivedDay, Event, Market, MarketSnapshot, OrderBookSnapshot, Series
-from markets.querysets import snapshot_id
+from markets.models.snapshots import snapshot_id
 from markets.storage import archive, partitions, restore, retention
 from markets.storage.archive import ArchiveError
 from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Piece

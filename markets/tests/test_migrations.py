@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from markets.querysets import snapshot_id
+from markets.models.snapshots import snapshot_id
 
 BEFORE_PIECES = ("markets", "0003_history")
 PIECES = ("markets", "0004_daily_pieces")

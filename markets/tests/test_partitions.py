@@ -12,7 +12,7 @@ from django.urls import reverse
 from model_bakery import baker
 
 from markets.models import ArchivedDay, Market, MarketSnapshot, OrderBookSnapshot, RawPayload
-from markets.querysets import snapshot_id
+from markets.models.snapshots import snapshot_id
 from markets.storage import archive, partitions, retention
 from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Busy, Piece
 from markets.tests.factories import a_market, a_snapshot

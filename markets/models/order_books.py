@@ -3,16 +3,15 @@
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 
 from markets.kalshi.payloads import OrderBook
+from markets.models.markets import Market
+from markets.models.snapshots import snapshot_id
 from markets.prices import complement
-from markets.querysets import snapshot_id
-
-if TYPE_CHECKING:
-    from markets.models import OrderBookSnapshot
 
 
 class SeenBook(NamedTuple):
@@ -63,3 +62,35 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
             ask_prices=[price for price, _ in best_asks],
             ask_sizes=[size for _, size in best_asks],
         )
+
+
+class OrderBookSnapshot(models.Model):
+    """All levels of a market's book, written when they changed.
+
+    Both sides in dollars on the YES scale, the best first; an ask is one dollar less somebody's
+    NO bid. An empty side is an empty array.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    market = models.ForeignKey(
+        Market,
+        on_delete=models.PROTECT,
+        related_name="order_books",
+        db_index=False,  # `order_book_once` begins with the market
+    )
+    timestamp = models.DateTimeField(help_text="The instant the last byte arrived.")
+    bid_prices = ArrayField(models.DecimalField(max_digits=6, decimal_places=4))
+    bid_sizes = ArrayField(models.DecimalField(max_digits=18, decimal_places=2))
+    ask_prices = ArrayField(models.DecimalField(max_digits=6, decimal_places=4))
+    ask_sizes = ArrayField(models.DecimalField(max_digits=18, decimal_places=2))
+
+    objects = OrderBookQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["timestamp", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["market", "timestamp"], name="order_book_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.market_id} at {self.timestamp:%Y-%m-%d %H:%M:%S}"

@@ -1,21 +1,16 @@
-"""What the exchange itself recorded before we did: its candlesticks and its public trades."""
+"""Kalshi's own candlesticks, and the quotes that they closed with."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from django.db import connection, models
 
-from markets.querysets import snapshot_id
+from markets.models.fields import COUNT, PRICE, count_field, price_field, stage
+from markets.models.markets import Market
+from markets.models.snapshots import snapshot_id
 
-if TYPE_CHECKING:
-    from markets.models import Candlestick, Market, Trade  # noqa: F401
-
-PRICE = "numeric(6,4)"
-COUNT = "numeric(18,2)"
 CANDLE = {
     "market_id": "bigint",
     "end_period_ts": "timestamptz",
@@ -29,18 +24,7 @@ CANDLE = {
     "volume": COUNT,
     "open_interest": COUNT,
 }
-TRADE = {
-    "trade_id": "text",
-    "market_id": "bigint",
-    "created_time": "timestamptz",
-    "count": COUNT,
-    "yes_price": PRICE,
-    "taker_outcome_side": "text",
-    "taker_book_side": "text",
-    "is_block_trade": "boolean",
-}
 CANDLE_STAGED = {**CANDLE, "snapshot_id": "uuid", "quality": "smallint"}
-
 INSERT_CANDLES = f"""
     INSERT INTO markets_candlestick ({", ".join(CANDLE)}, period_interval, recorded_at)
     SELECT {", ".join(CANDLE)}, %s, %s FROM candle_staging
@@ -70,10 +54,6 @@ RENEW_QUOTES = """
         open_interest = new.open_interest, volume_24h = NULL, previous_price = NULL,
         quote_mark = NULL
     FROM newest AS new WHERE old.id = new.market_id AND old.id IN (SELECT id FROM free)
-"""
-INSERT_TRADES = f"""
-    INSERT INTO markets_trade ({", ".join(TRADE)}, recorded_at)
-    SELECT {", ".join(TRADE)}, %s FROM trade_staging ORDER BY trade_id ON CONFLICT DO NOTHING
 """
 
 
@@ -111,7 +91,7 @@ class CandlestickQuerySet(models.QuerySet["Candlestick"]):
         """
         if not candles:
             return Written(0, 0)
-        _stage("candle_staging", CANDLE_STAGED, (_row(each, source) for each in candles))
+        stage("candle_staging", CANDLE_STAGED, (_row(each, source) for each in candles))
         with connection.cursor() as cursor:
             cursor.execute(INSERT_CANDLES, [period_interval, recorded_at])
             candlesticks = cursor.rowcount
@@ -128,46 +108,50 @@ class CandlestickQuerySet(models.QuerySet["Candlestick"]):
         return self.filter(end_period_ts__gte=start, end_period_ts__lt=end)
 
 
-class PublicTrade(NamedTuple):
-    """One public match, in the order of `TRADE`."""
+class Candlestick(models.Model):
+    """One of Kalshi's own candles, whole; `end_period_ts` is its last instant, included.
 
-    trade_id: str
-    market_id: int
-    created_time: datetime
-    contracts: Decimal
-    yes_price: Decimal
-    taker_outcome_side: str
-    taker_book_side: str
-    is_block_trade: bool
+    A side nobody offered at that moment is NULL, and so are trades' prices where nothing traded.
+    """
 
+    market = models.ForeignKey(
+        Market,
+        on_delete=models.PROTECT,
+        related_name="candlesticks",
+        db_index=False,  # `candlestick_once` begins with the market
+    )
+    period_interval = models.IntegerField(help_text="Minutes: 1, 60 or 1440.")
+    end_period_ts = models.DateTimeField()
+    yes_bid_open = price_field()
+    yes_bid_high = price_field()
+    yes_bid_low = price_field()
+    yes_bid_close = price_field()
+    yes_ask_open = price_field()
+    yes_ask_high = price_field()
+    yes_ask_low = price_field()
+    yes_ask_close = price_field()
+    price_open = price_field()
+    price_high = price_field()
+    price_low = price_field()
+    price_close = price_field()
+    price_mean = price_field()
+    price_previous = price_field()
+    volume = count_field()
+    open_interest = count_field()
+    recorded_at = models.DateTimeField()
 
-class TradeQuerySet(models.QuerySet["Trade"]):
-    def record(self, trades: Sequence[PublicTrade], *, recorded_at: datetime) -> int:
-        """Write those trades that are not on record; tells how many. Inside a transaction."""
-        if not trades:
-            return 0
-        _stage("trade_staging", TRADE, trades)
-        with connection.cursor() as cursor:
-            cursor.execute(INSERT_TRADES, [recorded_at])
-            written: int = cursor.rowcount
-        return written
+    objects = CandlestickQuerySet.as_manager()
 
-    def for_market(self, market: Market) -> Self:
-        return self.filter(market=market)
+    class Meta:
+        ordering = ["end_period_ts"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["market", "period_interval", "end_period_ts"], name="candlestick_once"
+            )
+        ]
 
-    def oldest_first(self) -> Self:
-        return self.order_by("created_time", "trade_id")
-
-    def in_the_book(self) -> Self:
-        """Without blocks, which were negotiated elsewhere."""
-        return self.filter(is_block_trade=False)
-
-    def blocks(self) -> Self:
-        return self.filter(is_block_trade=True)
-
-    def between(self, start: datetime, end: datetime) -> Self:
-        """From `start` on and before `end`."""
-        return self.filter(created_time__gte=start, created_time__lt=end)
+    def __str__(self) -> str:
+        return f"{self.market_id} until {self.end_period_ts:%Y-%m-%d %H:%M}"
 
 
 def _row(candle: Candle, source: str) -> tuple[object, ...]:
@@ -175,16 +159,3 @@ def _row(candle: Candle, source: str) -> tuple[object, ...]:
     # COPY takes the digits as they are: writing a UUID out costs as much as making it.
     id = snapshot_id(market_id, at, source, None).hex
     return (market_id, at, *bid, *ask, *price, volume, interest, id, quality)
-
-
-def _stage(table: str, columns: dict[str, str], rows: Iterable[Sequence[object]]) -> None:
-    described = ", ".join(f"{column} {kind}" for column, kind in columns.items())
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"CREATE TEMP TABLE IF NOT EXISTS {table} ({described}) ON COMMIT DELETE ROWS"
-        )
-        # A second call in the same transaction finds the first one's rows.
-        cursor.execute(f"TRUNCATE {table}")
-        with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)

@@ -1,37 +1,23 @@
-"""What was known when: definitions, fees, announced closures, and where payloads drifted."""
+"""Revisions: append-only history of definitions and fee terms, each with when it was known."""
 
-from __future__ import annotations
-
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, models
 from django.db.models import Q
 
-from markets.kalshi.drift import Drift as Drifted
-
-if TYPE_CHECKING:
-    from markets.models import (  # noqa: F401
-        Closure,
-        Drift,
-        EventRevision,
-        FeeChange,
-        Market,
-        MarketRevision,
-    )
-
+from markets.models.events import Event, EventDefinition, Series
+from markets.models.fields import Known
+from markets.models.markets import Market, Status
 
 REVISED_MARKET = (
     "status, result, settlement_value, settlement_ts, open_time, close_time,"
     " expected_expiration_time, price_ranges, raw_data"
-)
-REVISED_EVENT = (
-    "title, sub_title, mutually_exclusive, collateral_return_type, strike_date, strike_period,"
-    " settlement_sources, fee_type_override, fee_multiplier_override, exchange_index"
 )
 
 
@@ -63,9 +49,48 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
     def for_market(self, market: Market) -> Self:
         return self.filter(market=market).order_by("known_at", "id")
 
-    def add(self, revisions: Iterable[MarketRevision]) -> None:
+    def add(self, revisions: Iterable["MarketRevision"]) -> None:
         """Append; what is known of a market from the same instant on already, stays."""
         self.bulk_create(revisions, batch_size=1000, ignore_conflicts=True)
+
+
+class MarketRevision(Known):
+    """What was known of a market from an instant on, until its next revision. Never changed."""
+
+    market = models.ForeignKey(
+        Market,
+        on_delete=models.PROTECT,
+        related_name="revisions",
+        db_index=False,  # `market_revision_once` begins with the market
+    )
+    status = models.CharField(max_length=50, choices=Status)
+    result = models.CharField(max_length=50, blank=True)
+    settlement_value = models.DecimalField(max_digits=7, decimal_places=6, null=True, blank=True)
+    settlement_ts = models.DateTimeField(null=True, blank=True)
+    open_time = models.DateTimeField()
+    close_time = models.DateTimeField(
+        null=True, blank=True, help_text="Unknown where only the final one is on record."
+    )
+    expected_expiration_time = models.DateTimeField(null=True, blank=True)
+    price_ranges = models.JSONField(default=list, encoder=DjangoJSONEncoder)
+    raw_data = models.JSONField(null=True, blank=True, help_text="The payload, where there is one.")
+
+    objects = MarketRevisionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["known_at", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["market", "known_at"], name="market_revision_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.market_id} from {self.known_at:%Y-%m-%d %H:%M:%S}"
+
+
+REVISED_EVENT = (
+    "title, sub_title, mutually_exclusive, collateral_return_type, strike_date, strike_period,"
+    " settlement_sources, fee_type_override, fee_multiplier_override, exchange_index"
+)
 
 
 class EventRevisionQuerySet(models.QuerySet["EventRevision"]):
@@ -88,9 +113,31 @@ class EventRevisionQuerySet(models.QuerySet["EventRevision"]):
                 [at, at, list(ids)],
             )
 
-    def add(self, revisions: Iterable[EventRevision]) -> None:
+    def add(self, revisions: Iterable["EventRevision"]) -> None:
         """Append; what is known of an event from the same instant on already, stays."""
         self.bulk_create(revisions, batch_size=1000, ignore_conflicts=True)
+
+
+class EventRevision(Known, EventDefinition):
+    """What was known of an event from an instant on, until its next revision. Never changed."""
+
+    event = models.ForeignKey(
+        Event,
+        on_delete=models.PROTECT,
+        related_name="revisions",
+        db_index=False,  # `event_revision_once` begins with the event
+    )
+
+    objects = EventRevisionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["known_at", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["event", "known_at"], name="event_revision_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event_id} from {self.known_at:%Y-%m-%d %H:%M:%S}"
 
 
 class FeeTerms(NamedTuple):
@@ -104,7 +151,7 @@ class FeeTerms(NamedTuple):
 
 
 class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
-    def add(self, changes: Iterable[FeeChange]) -> None:
+    def add(self, changes: Iterable["FeeChange"]) -> None:
         """Append; a change that is on record already stays as it is."""
         self.bulk_create(changes, batch_size=1000, ignore_conflicts=True)
 
@@ -155,6 +202,42 @@ class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
             )
 
 
+class FeeChange(Known):
+    """Fee terms of a series, or of one event, in force from `effective_at` on. Never changed.
+
+    An event's change without a type or without a multiplier gives that term back to the series.
+    """
+
+    series = models.ForeignKey(
+        Series, on_delete=models.PROTECT, related_name="fee_changes", null=True, blank=True
+    )
+    event = models.ForeignKey(
+        Event, on_delete=models.PROTECT, related_name="fee_changes", null=True, blank=True
+    )
+    fee_type = models.CharField(max_length=100, blank=True)
+    fee_multiplier = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    effective_at = models.DateTimeField()
+
+    objects = FeeChangeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["effective_at", "id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(series__isnull=True) ^ Q(event__isnull=True),
+                name="fee_change_of_one",
+            ),
+            models.UniqueConstraint(
+                fields=["series", "event", "effective_at", "fee_type", "fee_multiplier"],
+                nulls_distinct=False,
+                name="fee_change_once",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.series or self.event} from {self.effective_at:%Y-%m-%d %H:%M:%S}"
+
+
 class _Payer(NamedTuple):
     market_id: int
     event_id: int
@@ -179,8 +262,8 @@ def _payers(ids: Sequence[int]) -> list[_Payer]:
 class _Tariff(NamedTuple):
     """All that ever set the fees of one market, each kind oldest first."""
 
-    series: Sequence[FeeChange]
-    event: Sequence[FeeChange]
+    series: Sequence["FeeChange"]
+    event: Sequence["FeeChange"]
     waived_until: datetime | None
 
     def between(self, start: datetime, end: datetime) -> list[FeeTerms]:
@@ -218,49 +301,3 @@ def _override(terms: FeeTerms, own: FeeChange) -> FeeTerms:
         assumed=terms.assumed and borrowed,
         since=terms.since,
     )
-
-
-class ClosureQuerySet(models.QuerySet["Closure"]):
-    def announce(self, stretches: Iterable[tuple[datetime, datetime]], *, at: datetime) -> None:
-        """Put announced rests on record; what was announced before keeps its first instant.
-
-        What is not over yet and no longer announced was withdrawn: it excuses nothing from now on.
-        """
-        told = list(stretches)
-        rows = [self.model(start=start, end=end, known_at=at) for start, end in told]
-        gone = [row for row in self.filter(end__gt=at) if (row.start, row.end) not in told]
-        for row in gone:
-            if row.start < at and not any(start <= row.start and at <= end for start, end in told):
-                rows.append(self.model(start=row.start, end=at, known_at=row.known_at))
-        self.filter(pk__in=[row.pk for row in gone]).delete()
-        self.bulk_create(rows, ignore_conflicts=True)
-
-    def within(self, start: datetime, end: datetime) -> Self:
-        return self.filter(start__lt=end, end__gt=start)
-
-
-class DriftQuerySet(models.QuerySet["Drift"]):
-    def note(self, found: Iterable[Drifted], *, at: datetime) -> None:
-        """Count what was found; of each the first sample is kept."""
-        seen: dict[tuple[str, str], Drifted] = {}
-        counts: Counter[tuple[str, str]] = Counter()
-        for drift in found:
-            seen.setdefault((drift.kind, drift.where), drift)
-            counts[drift.kind, drift.where] += 1
-        with connection.cursor() as cursor:
-            # In one order for all, so that two writers wait for each other and not in a ring.
-            for key in sorted(seen):
-                cursor.execute(
-                    """
-                    INSERT INTO markets_drift (kind, "where", first_seen_at, last_seen_at, count,
-                                               sample)
-                    VALUES (%s, %s, %s, %s, %s, %s)
-                    ON CONFLICT (kind, "where") DO UPDATE SET
-                        count = markets_drift.count + excluded.count,
-                        last_seen_at = greatest(markets_drift.last_seen_at, excluded.last_seen_at)
-                    """,
-                    [*key, at, at, counts[key], seen[key].sample],
-                )
-
-    def since(self, at: datetime) -> Self:
-        return self.filter(last_seen_at__gte=at)

@@ -1,0 +1,244 @@
+"""Series and events, as the exchange lists them now."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Self
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Exists, F, OuterRef
+
+from markets.kalshi.payloads import EventPayload, SeriesPayload
+from markets.models.fields import Row, contains_words, manager_of
+
+SERIES_ORDERS = {"ticker": F("ticker").asc(), "-ticker": F("ticker").desc()}
+EVENT_ORDERS = {
+    **SERIES_ORDERS,
+    "updated": F("recorded_at").desc(),
+    "-updated": F("recorded_at").asc(),
+}
+EVENT_JOINED = {"series_ticker": F("series__ticker"), "category": F("series__category")}
+REVISED_EVENT = ("title", "sub_title", "mutually_exclusive", "strike_date")
+EVENT_FIELDS = (
+    "title",
+    "sub_title",
+    "mutually_exclusive",
+    "collateral_return_type",
+    "strike_date",
+    "strike_period",
+    "fee_type_override",
+    "fee_multiplier_override",
+    "exchange_index",
+    "settlement_sources",
+)
+EVENT_KNOWN = (
+    "known_at",
+    "known_at_assumed",
+    "recorded_at",
+    *REVISED_EVENT,
+    "collateral_return_type",
+    "strike_period",
+    "settlement_sources",
+    "fee_type_override",
+    "fee_multiplier_override",
+    "exchange_index",
+)
+
+
+class RecordedEvents(NamedTuple):
+    """Events by ticker, and the ids of those that are new or have changed."""
+
+    ids: dict[str, int]
+    changed: list[int]
+
+
+class SeriesQuerySet(models.QuerySet["Series"]):
+    def ids(self, tickers: Iterable[str]) -> dict[str, int]:
+        """Ids by ticker; a series not met before gets a row that says only its ticker."""
+        wanted = set(tickers)
+        rows = (self.model(ticker=ticker) for ticker in sorted(wanted))
+        self.bulk_create(rows, ignore_conflicts=True)
+        return dict(self.filter(ticker__in=wanted).values_list("ticker", "id"))
+
+    def refresh(self, payloads: Iterable[SeriesPayload], *, at: datetime) -> int:
+        """Write each series as the exchange tells it now. Returns how many."""
+        rows = [
+            self.model(
+                ticker=payload.ticker,
+                title=payload.title,
+                category=payload.category,
+                tags=list(payload.tags or ()),
+                frequency=payload.frequency,
+                fee_type=payload.fee_type,
+                fee_multiplier=payload.fee_multiplier,
+                settlement_sources=list(payload.settlement_sources or ()),
+                contract_url=payload.contract_url or "",
+                exchange_index=payload.exchange_index,
+                refreshed_at=at,
+            )
+            for payload in payloads
+        ]
+        fields = [
+            f.name for f in self.model._meta.concrete_fields if f.name not in ("id", "ticker")
+        ]
+        self.bulk_create(
+            rows,
+            batch_size=1000,
+            update_conflicts=True,
+            unique_fields=["ticker"],
+            update_fields=fields,
+        )
+        return len(rows)
+
+    def unread(self) -> Self:
+        return self.filter(refreshed_at=None)
+
+    def rows(self, fields: Sequence[str]) -> models.QuerySet[Any, Row]:
+        rows: models.QuerySet[Any, Row] = self.values(*fields)
+        return rows
+
+    def search(self, words: str) -> Self:
+        return self.filter(contains_words(words, "ticker", "title"))
+
+    def tagged(self, tag: str) -> Self:
+        return self.filter(tags__contains=[tag])
+
+    def ranked(self, order: str) -> Self:
+        return self.order_by(SERIES_ORDERS[order])
+
+
+class Series(models.Model):
+    ticker = models.CharField(max_length=200, unique=True)
+    title = models.TextField(blank=True)
+    category = models.CharField(max_length=200, blank=True, db_index=True)
+    tags = ArrayField(models.TextField(), default=list, blank=True)
+    frequency = models.CharField(max_length=100, blank=True)
+    fee_type = models.CharField(max_length=100, blank=True)
+    fee_multiplier = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    settlement_sources = models.JSONField(default=list, blank=True)
+    contract_url = models.TextField(blank=True)
+    exchange_index = models.IntegerField(null=True, blank=True)
+    refreshed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the exchange's own record was last read whole."
+    )
+
+    objects = SeriesQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["ticker"]
+        verbose_name_plural = "series"
+
+    def __str__(self) -> str:
+        return self.ticker
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    def record(
+        self, payloads: Sequence[EventPayload], *, series: dict[str, int], at: datetime
+    ) -> RecordedEvents:
+        """Write the events that are new or changed."""
+        rows = self.filter(ticker__in=[payload.ticker for payload in payloads]).values_list(
+            "ticker", "id", "series_id", *EVENT_FIELDS
+        )
+        known = {ticker: tuple(values) for ticker, _, *values in rows}
+        changed = [
+            self.model(
+                ticker=payload.ticker,
+                series_id=series[payload.series_ticker],
+                recorded_at=at,
+                **dict(zip(EVENT_FIELDS, _event_values(payload), strict=True)),
+            )
+            for payload in payloads
+            if known.get(payload.ticker) != (series[payload.series_ticker], *_event_values(payload))
+        ]
+        written = self.bulk_create(
+            changed,
+            update_conflicts=True,
+            unique_fields=["ticker"],
+            update_fields=["series_id", "recorded_at", *EVENT_FIELDS],
+        )
+        ids = {ticker: id for ticker, id, *_ in rows}
+        ids |= {event.ticker: event.pk for event in written}
+        return RecordedEvents(ids, [event.pk for event in written])
+
+    def ids(self, tickers: Iterable[str]) -> dict[str, int]:
+        return dict(self.filter(ticker__in=list(tickers)).values_list("ticker", "id"))
+
+    def rows(self, fields: Sequence[str]) -> models.QuerySet[Any, Row]:
+        """These fields as dictionaries, and `id`."""
+        own = (name for name in fields if name not in EVENT_JOINED)
+        rows: models.QuerySet[Any, Row] = self.values("id", *own).annotate(**EVENT_JOINED)
+        return rows
+
+    def search(self, words: str) -> Self:
+        return self.filter(contains_words(words, "ticker", "title", "sub_title"))
+
+    def with_market_in(self, statuses: Iterable[str]) -> Self:
+        """Events of which a market is in one of these stages of life."""
+        markets = manager_of("Market").filter(event_id=OuterRef("pk"), status__in=list(statuses))
+        return self.filter(Exists(markets))
+
+    def updated_since(self, at: datetime) -> Self:
+        return self.filter(recorded_at__gte=at)
+
+    def ranked(self, order: str) -> Self:
+        return self.order_by(EVENT_ORDERS[order], "ticker")
+
+    def known_at(self, at: datetime) -> Self:
+        revisions = manager_of("EventRevision").filter(event_id=OuterRef("pk"), known_at__lte=at)
+        return self.filter(Exists(revisions))
+
+    def with_market_then_in(self, statuses: Iterable[str], at: datetime) -> Self:
+        markets = manager_of("Market").known_at(at).then_in(statuses)
+        return self.filter(Exists(markets.filter(event_id=OuterRef("pk"))))
+
+    def as_known(self, rows: Sequence[Row], at: datetime) -> list[Row]:
+        """What was known of the events of these rows, with `known_at`; unknown ones are left out.
+
+        A row needs its `id` and keeps what it has beside: what the record has no past of.
+        """
+        revisions = manager_of("EventRevision").filter(
+            event_id__in=[row["id"] for row in rows], known_at__lte=at
+        )
+        newest = revisions.order_by("event_id", "-known_at").distinct("event_id")
+        then = {row.pop("event_id"): row for row in newest.values("event_id", *EVENT_KNOWN)}
+        return [row | then[row["id"]] for row in rows if row["id"] in then]
+
+
+def _event_values(payload: EventPayload) -> tuple[object, ...]:
+    *values, sources = (getattr(payload, field) for field in EVENT_FIELDS)
+    return (*values, list(sources or ()))
+
+
+class EventDefinition(models.Model):
+    """What an event and its revisions say of it."""
+
+    title = models.TextField(blank=True)
+    sub_title = models.TextField(blank=True)
+    mutually_exclusive = models.BooleanField(null=True, blank=True)
+    collateral_return_type = models.CharField(max_length=50, blank=True)
+    strike_date = models.DateTimeField(null=True, blank=True)
+    strike_period = models.CharField(max_length=200, blank=True)
+    settlement_sources = models.JSONField(default=list, blank=True)
+    fee_type_override = models.CharField(max_length=100, blank=True)
+    fee_multiplier_override = models.DecimalField(
+        max_digits=12, decimal_places=6, null=True, blank=True
+    )
+    exchange_index = models.IntegerField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+
+class Event(EventDefinition):
+    ticker = models.CharField(max_length=200, unique=True)
+    series = models.ForeignKey(Series, on_delete=models.PROTECT, related_name="events")
+    recorded_at = models.DateTimeField(help_text="When this definition was last seen to change.")
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["ticker"]
+
+    def __str__(self) -> str:
+        return self.ticker

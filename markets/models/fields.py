@@ -1,0 +1,137 @@
+"""Columns and constraints that several models share."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from functools import reduce
+from operator import or_
+from typing import Any, NamedTuple
+
+from django.apps import apps
+from django.db import connection, models
+from django.db.models import Q
+
+from markets import prices
+from markets.intervals import EPOCH
+
+PRICE = "numeric(6,4)"
+COUNT = "numeric(18,2)"
+Row = dict[str, Any]
+
+
+class Quote(NamedTuple):
+    """The columns of a quote, in order."""
+
+    yes_bid: Decimal | None
+    yes_ask: Decimal | None
+    yes_bid_size: Decimal | None
+    yes_ask_size: Decimal | None
+    last_price: Decimal | None
+    volume: Decimal | None
+    open_interest: Decimal | None
+
+
+# The columns of a quote with their types in the database; whatever lists them is made from these.
+QUOTE_TYPES = {
+    "yes_bid": PRICE,
+    "yes_ask": PRICE,
+    "yes_bid_size": COUNT,
+    "yes_ask_size": COUNT,
+    "last_price": PRICE,
+    "volume": COUNT,
+    "open_interest": COUNT,
+}
+
+
+def price_field() -> "models.DecimalField[Decimal | None, Decimal | None]":
+    return models.DecimalField(max_digits=6, decimal_places=4, null=True, blank=True)
+
+
+def count_field() -> "models.DecimalField[Decimal | None, Decimal | None]":
+    return models.DecimalField(max_digits=18, decimal_places=2, null=True, blank=True)
+
+
+def within_unit(*fields: str, model: str) -> list[models.BaseConstraint]:
+    """One constraint a field: NULL or between 0 and 1 dollar."""
+    return [
+        models.CheckConstraint(
+            condition=Q(**{f"{field}__gte": 0, f"{field}__lte": 1}),
+            name=f"{model}_{field}_within_unit",
+        )
+        for field in fields
+    ]
+
+
+class Quoted(models.Model):
+    """The top of a book and what traded, as a market's newest quote and a snapshot share it."""
+
+    yes_bid = price_field()
+    yes_ask = price_field()
+    yes_bid_size = count_field()
+    yes_ask_size = count_field()
+    last_price = price_field()
+    volume = count_field()
+    open_interest = count_field()
+
+    class Meta:
+        abstract = True
+
+    @property
+    def mid(self) -> Decimal | None:
+        return prices.mid(self.yes_bid, self.yes_ask)
+
+    @property
+    def spread(self) -> Decimal | None:
+        return prices.spread(self.yes_bid, self.yes_ask)
+
+
+class Known(models.Model):
+    """A fact, and since when a decision could have used it."""
+
+    known_at = models.DateTimeField(
+        help_text="Observed live: when. Backfilled: the exchange's own time of the fact."
+    )
+    known_at_assumed = models.BooleanField(
+        default=False, help_text="The exchange gives no time for it, so one was assumed."
+    )
+    recorded_at = models.DateTimeField(help_text="When this row was written.")
+
+    class Meta:
+        abstract = True
+
+
+class DateBin(models.Func):
+    """PostgreSQL's `date_bin`: the start of the bucket that an instant falls into."""
+
+    function = "date_bin"
+    output_field = models.DateTimeField()
+
+    def __init__(self, width: timedelta, instant: models.F) -> None:
+        super().__init__(models.Value(width), instant, models.Value(EPOCH))
+
+
+def manager_of(model: str) -> Any:
+    """Return the manager of a model further up, whose module imports the caller's."""
+    return apps.get_model("markets", model)._default_manager
+
+
+def contains_words(words: str, *columns: str) -> Q:
+    """Match rows in which every word stands in one of the columns."""
+    condition = Q()
+    for word in words.split():
+        condition &= reduce(or_, (Q(**{f"{column}__icontains": word}) for column in columns))
+    return condition
+
+
+def stage(table: str, columns: Mapping[str, str], rows: Iterable[Sequence[object]]) -> None:
+    """COPY rows into a temporary table that is emptied when the transaction ends."""
+    described = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE TEMP TABLE IF NOT EXISTS {table} ({described}) ON COMMIT DELETE ROWS"
+        )
+        # A second call in the same transaction finds the first one's rows.
+        cursor.execute(f"TRUNCATE {table}")
+        with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)

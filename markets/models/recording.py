@@ -1,0 +1,449 @@
+"""The recorder's account of itself: its runs, its sweeps, and what it noticed on the way."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+from typing import Any, Self
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import connection, models
+from django.db.models import ExpressionWrapper, F, Q
+
+from markets.kalshi.drift import Drift as Drifted
+from markets.models.fields import Row
+from markets.models.markets import OPEN_STATUSES, Market
+
+POLL_JUDGED = {
+    "failed": ExpressionWrapper(~Q(error=""), output_field=models.BooleanField()),
+    "warned": ExpressionWrapper(~Q(warning=""), output_field=models.BooleanField()),
+}
+POLL_ORDERS = {"newest": F("started_at").desc(), "-newest": F("started_at").asc()}
+# Runs in which every tier that is at work has been at work.
+AGES_WITHIN = 60
+
+
+class Tier(models.TextChoices):
+    HOT = "hot"
+    UNIVERSE = "universe"
+    COMBOS = "combos"
+    UPDATES = "updates"
+    SETTLEMENT = "settlement"
+    CENSUS = "census"
+    ORDER_BOOKS = "order books"
+    SERIES = "series"
+    FEES = "fees"
+    HOURS = "hours"
+    STATUS = "status"
+
+
+class PollQuerySet(models.QuerySet["Poll"]):
+    def claim(self, *, interval: float) -> "Poll | None":
+        """The row of a new run, or None where the last one began too short a while ago.
+
+        The database's clock decides. Four fifths of the interval, because slots aligned to the
+        interval itself are missed whenever the schedule comes a moment early.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                INSERT INTO markets_poll (started_at, pages, requests, bytes, throttled, markets,
+                                          snapshots, rejected, order_books, rejects, ages, error,
+                                          warning)
+                SELECT clock_timestamp(), 0, 0, 0, 0, 0, 0, 0, 0, '[]', '{}', '', ''
+                WHERE NOT EXISTS (
+                    SELECT FROM markets_poll
+                    WHERE started_at > clock_timestamp() - %s * interval '1 second'
+                        -- A clock that stepped back leaves runs in the future.
+                        AND started_at <= clock_timestamp())
+                RETURNING id
+                """,
+                [interval * 0.8],
+            )
+            row = cursor.fetchone()
+        return self.get(pk=row[0]) if row else None
+
+    def said_shortly_before(self, at: datetime) -> "Poll | None":
+        """The run before `at`, where it can still speak for the exchange."""
+        shortly = self.filter(started_at__lt=at, started_at__gt=at - timedelta(minutes=2))
+        return shortly.filter(finished_at__isnull=False).first()
+
+    def newest_finished(self) -> "Poll | None":
+        return self.filter(finished_at__isnull=False, error="").first()
+
+    def newest_ages(self) -> dict[str, dict[str, float]]:
+        """By tier, the ages that the newest run to see any of its markets has measured."""
+        ages: dict[str, dict[str, float]] = {}
+        for found in self.values_list("ages", flat=True)[:AGES_WITHIN]:
+            ages = found | ages
+        return ages
+
+    def silences(
+        self, start: datetime, end: datetime, *, longer_than: timedelta
+    ) -> list[tuple[datetime, datetime]]:
+        """Stretches of [start, end] between two good runs, or after the last, oldest first.
+
+        Nothing is said of the time before the first run on record.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT finished_at, ended FROM (
+                    SELECT started_at, finished_at,
+                        lead(started_at, 1, %(end)s) OVER (ORDER BY started_at) AS ended
+                    FROM markets_poll
+                    WHERE finished_at IS NOT NULL AND error = '' AND started_at <= %(end)s
+                        AND started_at >= coalesce(
+                            (SELECT max(started_at) FROM markets_poll WHERE finished_at IS NOT NULL
+                                AND error = '' AND started_at <= %(start)s), %(start)s)
+                ) AS runs
+                WHERE ended - started_at > %(least)s * interval '1 second' ORDER BY started_at
+                """,
+                {"start": start, "end": end, "least": longer_than.total_seconds()},
+            )
+            silences: list[tuple[datetime, datetime]] = cursor.fetchall()
+        return silences
+
+    def rows(self, fields: Sequence[str]) -> models.QuerySet[Any, Row]:
+        """These fields as dictionaries, and whether the run `failed` or `warned`."""
+        own = (name for name in fields if name not in POLL_JUDGED)
+        rows: models.QuerySet[Any, Row] = self.values(*own).annotate(**POLL_JUDGED)
+        return rows
+
+    def that_failed(self, wanted: bool) -> Self:
+        return self.exclude(error="") if wanted else self.filter(error="")
+
+    def ranked(self, order: str) -> Self:
+        return self.order_by(POLL_ORDERS[order])
+
+
+class Poll(models.Model):
+    """One run of the recorder. A row without `finished_at` is running, or was killed."""
+
+    started_at = models.DateTimeField(db_index=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    pages = models.IntegerField(default=0)
+    requests = models.IntegerField(default=0)
+    bytes = models.BigIntegerField(default=0)
+    throttled = models.IntegerField(default=0, help_text="Answers 429.")
+    markets = models.IntegerField(default=0, help_text="Payloads read, hot and universe.")
+    snapshots = models.IntegerField(default=0, help_text="Snapshots written.")
+    rejected = models.IntegerField(default=0, help_text="Payloads refused as nonsense.")
+    rejects = models.JSONField(default=list, blank=True, help_text="The first of them, to look at.")
+    order_books = models.IntegerField(default=0, help_text="Order books written.")
+    ages = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text=(
+            "By tier, how old in seconds what was known of its markets had become when this run"
+            " observed them again: p50, p95, max."
+        ),
+    )
+    exchange_active = models.BooleanField(
+        null=True, blank=True, help_text="As the exchange last said; unknown where it did not."
+    )
+    trading_active = models.BooleanField(null=True, blank=True)
+    error = models.TextField(blank=True, help_text="Why quotes are missing from this run.")
+    warning = models.TextField(
+        blank=True, help_text="What went wrong beside the quotes, which were recorded."
+    )
+
+    objects = PollQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-started_at"]
+
+    def __str__(self) -> str:
+        return f"{self.started_at:%Y-%m-%d %H:%M:%S}"
+
+    def take_over_status(self) -> None:
+        """What the exchange said of itself last, where that is not long ago."""
+        before = Poll.objects.said_shortly_before(self.started_at)
+        if before:
+            self.exchange_active = before.exchange_active
+            self.trading_active = before.trading_active
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run took; None where it has not ended."""
+        return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
+
+
+class SweepQuerySet(models.QuerySet["Sweep"]):
+    def newest(self, tier: str) -> "Sweep | None":
+        """The one begun last, whatever the clock said then."""
+        return self.filter(tier=tier).order_by("-id").first()
+
+    def newest_finished(self, tier: str) -> "Sweep | None":
+        return self.filter(tier=tier, finished_at__isnull=False).order_by("-id").first()
+
+    def measure(self) -> None:
+        """Note of these passes, where they are whole, how long the whole one before was ago."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                UPDATE markets_sweep AS sweep SET since_last = started_at - (
+                    SELECT max(started_at) FROM markets_sweep AS before
+                    WHERE before.tier = sweep.tier AND before.complete AND before.skipped = '{}'
+                        AND before.started_at < sweep.started_at)
+                WHERE id = ANY(%s) AND complete AND skipped = '{}'
+                """,
+                [list(self.values_list("pk", flat=True))],
+            )
+
+    def newest_complete(self, tier: str) -> "Sweep | None":
+        return self.filter(tier=tier, complete=True).first()
+
+    def newest_complete_of(self, *tiers: str) -> "dict[str, Sweep]":
+        """The newest complete pass of each tier that has one: one query, one row a tier."""
+        passes = self.filter(complete=True).order_by("-started_at")
+        newest = [passes.filter(tier=tier)[:1] for tier in tiers]
+        return {sweep.tier: sweep for sweep in newest[0].union(*newest[1:], all=True)}
+
+
+class Sweep(models.Model):
+    """One pass of a tier. A listed market was observed by every complete pass unless skipped."""
+
+    tier = models.CharField(max_length=20, choices=Tier)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    complete = models.BooleanField(default=False)
+    markets = models.IntegerField(default=0)
+    skipped = ArrayField(models.TextField(), default=list, blank=True)
+    pages = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Of each page: seconds since 1970, markets, first ticker.",
+    )
+    cursor = models.TextField(blank=True, help_text="Where an unfinished pass goes on.")
+    since_last = models.DurationField(
+        null=True, blank=True, help_text="Of a whole pass: since the whole one before it began."
+    )
+
+    objects = SweepQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-started_at"]
+        indexes = [
+            models.Index(F("tier"), F("started_at").desc(), name="sweep_tier_started"),
+            # Coverage wants of a day's whole passes those before which there was a silence, from
+            # an index alone: the second has the few of them after a silence of any length that
+            # counts at the usual interval.
+            models.Index(
+                fields=["tier", "started_at"],
+                include=["since_last"],
+                condition=Q(complete=True, skipped=[]),
+                name="sweep_whole",
+            ),
+            models.Index(
+                fields=["tier", "started_at"],
+                include=["since_last"],
+                condition=Q(complete=True, skipped=[])
+                & (Q(since_last=None) | Q(since_last__gt=timedelta(seconds=10))),
+                name="sweep_late",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tier} {self.started_at:%Y-%m-%d %H:%M:%S}"
+
+    def absorb(
+        self, at: datetime, *, markets: int, skipped: list[str], cursor: str, first: str = ""
+    ) -> None:
+        """Add one page, received at `at`, to this pass; `first` is the first ticker on it."""
+        self.pages.append([round(at.timestamp(), 3), markets, first])
+        self.markets += markets
+        self.skipped += skipped
+        self.cursor = cursor
+
+    @property
+    def last_page_at(self) -> datetime:
+        """When its newest page came; before the first one, when it began."""
+        return datetime.fromtimestamp(self.pages[-1][0], UTC) if self.pages else self.started_at
+
+    def has_page(self, first: str) -> bool:
+        return any(page[2] == first for page in self.pages)
+
+    def pages_since(self, at: datetime) -> range:
+        """Which pages came at an instant or later."""
+        seconds = round(at.timestamp(), 3)
+        count = sum(page[0] >= seconds for page in self.pages)
+        return range(len(self.pages) - count, len(self.pages))
+
+    def ages_against(self, before: "Sweep", *, of: range) -> list[tuple[float, int]]:
+        """Seconds since the pass before saw what each of these pages shows, and its markets.
+
+        Listings come in the order of their tickers: the n-th market of this pass was, but for
+        the few that have come and gone, the n-th of the one before.
+        """
+        if not before.pages:
+            return []
+        ends = list(accumulate(page[1] for page in before.pages))
+        seen = sum(page[1] for page in self.pages[: of.start])
+        ages = []
+        for at, markets, _ in self.pages[of.start : of.stop]:
+            place = min(bisect_right(ends, seen + markets / 2), len(ends) - 1)
+            ages.append((at - before.pages[place][0], markets))
+            seen += markets
+        return ages
+
+    def finish(self, at: datetime, *, complete: bool = True) -> None:
+        self.finished_at = at
+        self.complete = complete
+        self.cursor = ""
+
+
+class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
+    def follow(self, at: datetime) -> None:
+        """Begin and end periods so that those without an end are the hot list as it is now."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                WITH hot AS (
+                    SELECT id FROM markets_market AS market
+                    WHERE status = ANY(%(open)s) AND (is_hot OR EXISTS (
+                        SELECT FROM markets_watch WHERE market_id = market.id)
+                )), gone AS (
+                    UPDATE markets_hotperiod SET ended_at = greatest(started_at, %(at)s)
+                    WHERE ended_at IS NULL AND market_id NOT IN (SELECT id FROM hot)
+                )
+                INSERT INTO markets_hotperiod (market_id, started_at)
+                SELECT id, %(at)s FROM hot WHERE id NOT IN (
+                    SELECT market_id FROM markets_hotperiod WHERE ended_at IS NULL)
+                ON CONFLICT DO NOTHING
+                """,
+                {"at": at, "open": list(OPEN_STATUSES)},
+            )
+
+
+class HotPeriod(models.Model):
+    """From when until when a market was on the hot list; without an end it still is."""
+
+    market = models.ForeignKey(Market, on_delete=models.CASCADE, related_name="hot_periods")
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = HotPeriodQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["started_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["market"], condition=Q(ended_at=None), name="hot_period_open_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.market_id} from {self.started_at:%Y-%m-%d %H:%M:%S}"
+
+
+class ClosureQuerySet(models.QuerySet["Closure"]):
+    def announce(self, stretches: Iterable[tuple[datetime, datetime]], *, at: datetime) -> None:
+        """Put announced rests on record; what was announced before keeps its first instant.
+
+        What is not over yet and no longer announced was withdrawn: it excuses nothing from now on.
+        """
+        told = list(stretches)
+        rows = [self.model(start=start, end=end, known_at=at) for start, end in told]
+        gone = [row for row in self.filter(end__gt=at) if (row.start, row.end) not in told]
+        for row in gone:
+            if row.start < at and not any(start <= row.start and at <= end for start, end in told):
+                rows.append(self.model(start=row.start, end=at, known_at=row.known_at))
+        self.filter(pk__in=[row.pk for row in gone]).delete()
+        self.bulk_create(rows, ignore_conflicts=True)
+
+    def within(self, start: datetime, end: datetime) -> Self:
+        return self.filter(start__lt=end, end__gt=start)
+
+
+class Closure(models.Model):
+    """When the exchange said beforehand that it would rest."""
+
+    start = models.DateTimeField()
+    end = models.DateTimeField()
+    known_at = models.DateTimeField()
+
+    objects = ClosureQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["start"]
+        constraints = [models.UniqueConstraint(fields=["start", "end"], name="closure_once")]
+
+    def __str__(self) -> str:
+        return f"{self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M}"
+
+
+class DriftQuerySet(models.QuerySet["Drift"]):
+    def note(self, found: Iterable[Drifted], *, at: datetime) -> None:
+        """Count what was found; of each the first sample is kept."""
+        seen: dict[tuple[str, str], Drifted] = {}
+        counts: Counter[tuple[str, str]] = Counter()
+        for drift in found:
+            seen.setdefault((drift.kind, drift.where), drift)
+            counts[drift.kind, drift.where] += 1
+        with connection.cursor() as cursor:
+            # In one order for all, so that two writers wait for each other and not in a ring.
+            for key in sorted(seen):
+                cursor.execute(
+                    """
+                    INSERT INTO markets_drift (kind, "where", first_seen_at, last_seen_at, count,
+                                               sample)
+                    VALUES (%s, %s, %s, %s, %s, %s)
+                    ON CONFLICT (kind, "where") DO UPDATE SET
+                        count = markets_drift.count + excluded.count,
+                        last_seen_at = greatest(markets_drift.last_seen_at, excluded.last_seen_at)
+                    """,
+                    [*key, at, at, counts[key], seen[key].sample],
+                )
+
+    def since(self, at: datetime) -> Self:
+        return self.filter(last_seen_at__gte=at)
+
+
+class Drift(models.Model):
+    """Something in a payload that the contract, as we know it, does not have."""
+
+    class Kind(models.TextChoices):
+        FIELD = "field", "unknown field"
+        WORD = "word", "unknown word"
+        SHAPE = "shape", "not the contract's shape"
+
+    kind = models.CharField(max_length=10, choices=Kind)
+    where = models.CharField(max_length=300, help_text="What payload, which field, which word.")
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    count = models.BigIntegerField(default=1)
+    sample = models.TextField(help_text="The first one seen.")
+
+    objects = DriftQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-last_seen_at"]
+        verbose_name_plural = "drift"
+        constraints = [models.UniqueConstraint(fields=["kind", "where"], name="drift_once")]
+
+    def __str__(self) -> str:
+        return self.where
+
+
+class BackfillSpan(models.Model):
+    """How far the backfill of one market and kind has come, so that it can go on."""
+
+    market = models.ForeignKey(Market, on_delete=models.CASCADE, related_name="backfills")
+    kind = models.CharField(max_length=20, help_text="trades, or candles and their minutes.")
+    start = models.DateTimeField()
+    end = models.DateTimeField()
+    done_until = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["market", "kind", "start", "end"], name="backfill_span_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.market_id} {self.kind} from {self.start:%Y-%m-%d %H:%M}"

@@ -1,0 +1,50 @@
+"""The archive's account: which days of which tables lie in files."""
+
+from datetime import datetime
+
+from django.db import models
+
+from markets.storage.partitions import Piece
+
+
+class ArchivedDayQuerySet(models.QuerySet["ArchivedDay"]):
+    def of(self, piece: Piece) -> "ArchivedDay | None":
+        return self.filter(table=piece.table, day=piece.day).first()
+
+    def by_piece(self) -> "dict[Piece, ArchivedDay]":
+        return {Piece(day.table, day.day): day for day in self}
+
+    def note_dropped(self, piece: Piece, at: datetime) -> None:
+        self.filter(table=piece.table, day=piece.day).update(dropped_at=at, restored_at=None)
+
+
+class ArchivedDay(models.Model):
+    """One day of one table, written to a file and read back from it whole."""
+
+    table = models.CharField(max_length=100)
+    day = models.DateField()
+    file = models.TextField(help_text="Within the archive's folder.")
+    rows = models.BigIntegerField()
+    first_at = models.DateTimeField(null=True, blank=True)
+    last_at = models.DateTimeField(null=True, blank=True)
+    sha256 = models.CharField(max_length=64)
+    schema_version = models.IntegerField()
+    coverage = models.FloatField(
+        null=True, blank=True, help_text="Share of the day's slots with an observation; or unknown."
+    )
+    verified_at = models.DateTimeField()
+    dropped_at = models.DateTimeField(
+        null=True, blank=True, help_text="When retention took the rows out of the database."
+    )
+    restored_at = models.DateTimeField(
+        null=True, blank=True, help_text="When they were put back; then retention leaves them."
+    )
+
+    objects = ArchivedDayQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-day", "table"]
+        constraints = [models.UniqueConstraint(fields=["table", "day"], name="archived_day_once")]
+
+    def __str__(self) -> str:
+        return f"{self.table} {self.day}"
