@@ -34,7 +34,7 @@ from backtests.data.universe import (
 )
 from backtests.models import Sources
 from markets import fees
-from markets.coverage import causes
+from markets.intervals import merge
 from markets.models import EventRevision, FeeChange, Market, MarketRevision, Status
 from markets.models.revisions import FeeTerms
 
@@ -167,7 +167,7 @@ def _pauses(selection: Selection, known_by: datetime) -> Pauses:
         cursor.execute(
             PAUSES, {"start": selection.start, "end": selection.end, "known_by": known_by}
         )
-        found = causes.merged(cursor.fetchall())
+        found = merge(cursor.fetchall())
     return Pauses.of([(microseconds(each.start), microseconds(each.end)) for each in found])
 
 

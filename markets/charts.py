@@ -10,7 +10,7 @@ from django import forms
 from django.conf import settings
 
 from markets.coverage.freshness import LATE_AFTER
-from markets.intervals import EPOCH
+from markets.intervals import EPOCH, Interval
 from markets.models import Market, MarketSnapshot, Poll
 from markets.models.markets import OPEN_STATUSES
 from markets.models.snapshots import Close
@@ -29,7 +29,7 @@ TABLE_ROWS = 60
 BUCKET_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400)
 # Looking for silences reads every run of the recorder; a week has 120,000.
 SILENCES_WITHIN = timedelta(weeks=1)
-MILLISECOND = timedelta(milliseconds=1)
+MILLISECOND, MICROSECOND = timedelta(milliseconds=1), timedelta(microseconds=1)
 LAST_MILLISECOND = 253_402_300_799_000
 
 
@@ -117,16 +117,20 @@ def _in_force(market: Market, start: datetime) -> list[Close]:
 
 
 def _gaps(closes: Sequence[Close], start: datetime, until: datetime) -> list[tuple[int, int]]:
-    """Silences of the recorder that nothing was recorded in, not even later on."""
+    """Return the recorder's silences in which nothing was recorded, not even later on."""
+    begin = max(start, until - SILENCES_WITHIN)
+    first = Poll.objects.first_good_for(begin)
+    if first is None:
+        return []
     silences = Poll.objects.silences(
-        max(start, until - SILENCES_WITHIN),
-        until,
+        [Interval(first - MICROSECOND, until)],
         longer_than=timedelta(seconds=LATE_AFTER * settings.POLL_INTERVAL),
+        measured_from="started_at",
     )
     times = [close.timestamp for close in closes]
     return [
         (_milliseconds(began), _milliseconds(ended))
-        for began, ended in silences
+        for _, began, ended in silences
         if bisect_right(times, began) == bisect_right(times, ended - MILLISECOND)
     ]
 

@@ -24,7 +24,7 @@ from django.test import override_settings
 
 from kalshi_insights import embedded
 from markets.coverage.causes import Gap, outages
-from markets.coverage.coverage import Slots, hot_slots
+from markets.coverage.slots import Slots, hot_slots
 from markets.kalshi.client import KalshiClient, ticker_batches
 from markets.simulator.cadence import DAY, HOUR
 from markets.simulator.server import Clock, Running, running

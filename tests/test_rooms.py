@@ -34,7 +34,7 @@ PURE = (
 DATA = (
     "markets/models/",
     "markets/coverage/coverage.py",
-    "markets/coverage/causes.py",
+    "markets/coverage/",
     "markets/storage/partitions.py",
     "markets/api/candlesticks.py",
     "kalshi_insights/export/postgres.py",

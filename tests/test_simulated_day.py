@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from markets.coverage.causes import Cause
-from markets.coverage.coverage import Slots
+from markets.coverage.slots import Slots
 from markets.simulator.cadence import DAY
 from markets.simulator.faults import Fault
 from tests.recorder_harness import (

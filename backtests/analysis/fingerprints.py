@@ -29,7 +29,7 @@ RULES = (
     "strategies/base.py",
     "strategies/indicators.py",
     "strategies/parameters.py",
-    "../markets/coverage/causes.py",
+    "../markets/intervals.py",
     "../markets/fees.py",
     "../markets/models/revisions.py",
 )

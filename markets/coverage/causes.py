@@ -1,23 +1,21 @@
-"""Why something was not observed: stretches of time, and what the ledger says of them."""
+"""Causes of gaps: why a market was not observed, as far as the recorder's account tells."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import connection
 
-from markets.models import Market
+from markets.intervals import Interval, intersect, merge, subtract
+from markets.models import Market, Poll, Status
+from markets.models.recording import OUR_FAULT, STATUS_VALID_FOR
 
-# Ticks without an observation until something counts as not observed, in any tier.
+# A market counts as unobserved after this many intervals of its tier without an observation.
 STALE_AFTER = 3
-# As long as a run can take over what another one has heard: `PollQuerySet.said_shortly_before`.
-HEARD_FOR = timedelta(minutes=2)
 
 
 class Cause(StrEnum):
@@ -34,25 +32,8 @@ class Cause(StrEnum):
 UNCOUNTED = (Cause.NOT_TRADABLE, Cause.EXCHANGE_CLOSED)
 
 
-class Stretch(NamedTuple):
-    """From `start` on and before `end`."""
-
-    start: datetime
-    end: datetime
-
-    def __bool__(self) -> bool:
-        return self.start < self.end
-
-    @property
-    def length(self) -> timedelta:
-        return self.end - self.start
-
-    def as_json(self) -> dict[str, Any]:
-        return {"start": self.start.isoformat(), "end": self.end.isoformat()}
-
-
-class Unseen(NamedTuple):
-    """A stretch without a fresh observation; since `since` there has been none at all."""
+class UnobservedInterval(NamedTuple):
+    """An interval without a fresh observation; the last one before it was made at `since`."""
 
     start: datetime
     end: datetime
@@ -67,56 +48,22 @@ class Gap(NamedTuple):
 
     @property
     def counted(self) -> bool:
-        """Whether it lowers the share of the time that was covered."""
+        """True if the gap lowers the share of the time that was covered."""
         return self.cause not in UNCOUNTED
 
     @property
-    def stretch(self) -> Stretch:
-        return Stretch(self.start, self.end)
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            **self.stretch.as_json(),
-            "cause": self.cause.value,
-            "detail": self.detail,
-            "counted": self.counted,
-        }
+    def interval(self) -> Interval:
+        return Interval(self.start, self.end)
 
 
-# --- stretches: each list in order, none of its members touching another -------------------------
+def stale_after(interval: float) -> timedelta:
+    return timedelta(seconds=STALE_AFTER * interval)
 
 
-def merged(stretches: Iterable[tuple[datetime, datetime]]) -> list[Stretch]:
-    found: list[Stretch] = []
-    for start, end in sorted(stretches):
-        if found and start <= found[-1].end:
-            found[-1] = Stretch(found[-1].start, max(end, found[-1].end))
-        elif start < end:
-            found.append(Stretch(start, end))
-    return found
+def elapsed_window(start: datetime, end: datetime) -> Interval:
+    """Return the window up to now: what has not happened yet was not missed.
 
-
-def common(these: Sequence[Stretch], those: Sequence[Stretch]) -> list[Stretch]:
-    found = []
-    starts, ends = [s.start for s in those], [s.end for s in those]
-    for start, end in these:
-        for other in islice(those, bisect_right(ends, start), bisect_left(starts, end)):
-            found.append(Stretch(max(start, other.start), min(end, other.end)))
-    return found
-
-
-def without(these: Sequence[Stretch], those: Sequence[Stretch]) -> list[Stretch]:
-    if not these:
-        return []
-    edges = [these[0].start, *(edge for s in those for edge in s), these[-1].end]
-    between = zip(edges[::2], edges[1::2], strict=True)
-    return common(these, [Stretch(start, end) for start, end in between if start < end])
-
-
-def past(start: datetime, end: datetime) -> Stretch:
-    """The window, up to now: what has not happened yet was not missed.
-
-    Raises ValueError naming the argument that makes no window.
+    Raises ValueError, naming the argument, for instants that make no window.
     """
     for name, instant in (("start", start), ("end", end)):
         if instant.tzinfo is None:
@@ -124,75 +71,79 @@ def past(start: datetime, end: datetime) -> Stretch:
     if end < start:
         raise ValueError("end lies before start")
     now = max(start, datetime.now(UTC))
-    return Stretch(start, min(end, now))
+    return Interval(start, min(end, now))
 
 
-# --- causes --------------------------------------------------------------------------------------
+# --- Causes -------------------------------------------------------------------------------------
 
 
-def explained(
-    unseen: Sequence[Unseen], *, names: Sequence[str] = (), tiers: Sequence[str] = ()
+def explain(
+    unobserved: Sequence[UnobservedInterval],
+    *,
+    names: Sequence[str] = (),
+    tiers: Sequence[str] = (),
 ) -> list[Gap]:
-    """These stretches with their causes, cut where a closure or a silence of ours ends.
+    """Return gaps with their causes, cut where a closure or a silence of the recorder ends.
 
-    Where causes meet, the first of these counts: the exchange had announced that it would be
-    closed; no run of ours was finished for three ticks; a run heard that the exchange is closed,
-    as long as no other one heard that it is open, and for two minutes if none heard either;
-    a complete pass of these tiers was without the market; a run was throttled; a run failed.
-    Where none of them is on record, nothing is known but that it was not covered.
+    Where several causes apply, the first of these counts: the exchange had announced that it
+    would be closed; no run of the recorder finished for three ticks; a run heard that the
+    exchange is closed, and none has heard otherwise since (for two minutes where none heard
+    anything); a complete sweep of these tiers did not contain the market; a run was throttled;
+    a run failed. Without any of them the cause is unknown: not covered.
     """
-    if not unseen:
+    if not unobserved:
         return []
-    whole, closures = _spans(unseen), _closures(unseen)
-    others = _parts(unseen, without(whole, closures))
-    silences = _silences(others)
-    silent = _parts(others, common(_spans(others), silences))
-    spoken = _parts(others, without(_spans(others), silences))
-    gaps = [Gap(*part, Cause.EXCHANGE_CLOSED, "announced") for part in common(whole, closures)]
-    told = _told([*silent, *spoken], names=names, tiers=tiers)
-    for part, runs in zip(silent, told, strict=False):
+    whole, closures = _intervals(unobserved), _announced_closures(unobserved)
+    others = _clip(unobserved, subtract(whole, closures))
+    silences = _recorder_silences(others)
+    silent = _clip(others, intersect(_intervals(others), silences))
+    active = _clip(others, subtract(_intervals(others), silences))
+    gaps = [Gap(*part, Cause.EXCHANGE_CLOSED, "announced") for part in intersect(whole, closures)]
+    evidence = _poll_evidence([*silent, *active], names=names, tiers=tiers)
+    for part, runs in zip(silent, evidence, strict=False):
         gaps.append(Gap(part.start, part.end, Cause.OUR_OUTAGE, runs.silence))
     closed = []
-    for part, runs in zip(spoken, told[len(silent) :], strict=True):
+    for part, runs in zip(active, evidence[len(silent) :], strict=True):
         if runs.closed:
             closed.append(part)
         else:
             gaps.append(Gap(part.start, part.end, *runs.cause))
-    return sorted([*gaps, *_around_rests(closed, names=names, tiers=tiers)])
+    return sorted([*gaps, *_gaps_around_closures(closed, names=names, tiers=tiers)])
 
 
-def _around_rests(
-    unseen: Sequence[Unseen], *, names: Sequence[str], tiers: Sequence[str]
+def _gaps_around_closures(
+    unobserved: Sequence[UnobservedInterval], *, names: Sequence[str], tiers: Sequence[str]
 ) -> Iterator[Gap]:
-    """Stretches in which a run heard that the exchange is closed, cut where it was open again."""
-    if not unseen:
+    """Cut intervals in which a run heard that the exchange is closed where it was open again."""
+    if not unobserved:
         return
-    rests = _heard_closed(unseen)
-    resting = _parts(unseen, common(_spans(unseen), rests))
-    awake = _parts(unseen, without(_spans(unseen), rests))
-    told = _told([*resting, *awake], names=names, tiers=tiers)
-    for part, runs in zip(resting, told, strict=False):
-        yield Gap(part.start, part.end, Cause.EXCHANGE_CLOSED, runs.rest)
-    for part, runs in zip(awake, told[len(resting) :], strict=True):
+    closed = _reported_closed(unobserved)
+    during = _clip(unobserved, intersect(_intervals(unobserved), closed))
+    outside = _clip(unobserved, subtract(_intervals(unobserved), closed))
+    evidence = _poll_evidence([*during, *outside], names=names, tiers=tiers)
+    for part, runs in zip(during, evidence, strict=False):
+        yield Gap(part.start, part.end, Cause.EXCHANGE_CLOSED, runs.closure)
+    for part, runs in zip(outside, evidence[len(during) :], strict=True):
         yield Gap(part.start, part.end, *runs.cause)
 
 
-def untradable(market: Market, window: Stretch) -> list[Gap]:
-    """When the market was paused or closed, as far as that was known at the time.
+def untradable(market: Market, window: Interval) -> list[Gap]:
+    """Return when the market was paused or closed, as far as that was known at the time.
 
-    Until anything was known of it, it is taken to have been open at the times first told.
+    Before its first revision the market is taken to have been active, with the opening and the
+    close of that revision.
     """
-    told = market.revisions.filter(known_at__lt=window.end).order_by("known_at")
-    known = list(told.values_list("known_at", "status", "open_time", "close_time"))
+    revisions = market.revisions.filter(known_at__lt=window.end).order_by("known_at")
+    known = list(revisions.values_list("known_at", "status", "open_time", "close_time"))
     first = known[0] if known else (window.end, "", market.open_time, market.close_time)
-    known.insert(0, (min(window.start, first[0]), "active", *first[2:]))
+    known.insert(0, (min(window.start, first[0]), Status.ACTIVE, *first[2:]))
     ends = [*(since for since, *_ in known[1:]), window.end]
     gaps: list[Gap] = []
     for (since, status, opens, closes), until in zip(known, ends, strict=True):
-        during = Stretch(max(since, window.start), min(until, window.end))
-        if not during:
+        in_force = Interval(max(since, window.start), min(until, window.end))
+        if not in_force:
             continue
-        for start, end, detail in _idle(during, status, opens=opens, closes=closes):
+        for start, end, detail in _untradable_within(in_force, status, opens=opens, closes=closes):
             if gaps and (gaps[-1].end, gaps[-1].detail) == (start, detail):
                 gaps[-1] = gaps[-1]._replace(end=end)
             elif start < end:
@@ -200,59 +151,44 @@ def untradable(market: Market, window: Stretch) -> list[Gap]:
     return gaps
 
 
-def _idle(
-    during: Stretch, status: str, *, opens: datetime, closes: datetime | None
+def _untradable_within(
+    interval: Interval, status: str, *, opens: datetime, closes: datetime | None
 ) -> list[tuple[datetime, datetime, str]]:
-    start, end = during
-    if status != "active":
+    start, end = interval
+    if status != Status.ACTIVE:
         return [(start, end, status)]
     opened = min(max(opens, start), end)
     closed = max(closes or end, opened)
     return [(start, opened, "not open yet"), (closed, end, "past its close")]
 
 
-def _spans(unseen: Sequence[Unseen]) -> list[Stretch]:
-    return [Stretch(each.start, each.end) for each in unseen]
-
-
-def _parts(unseen: Sequence[Unseen], parts: Sequence[Stretch]) -> list[Unseen]:
-    """What was wrong with the first part of each began with its last observation.
-
-    What was wrong with another part began with its first run, which it may begin with itself.
-    """
-    began = {each.start: each.since for each in unseen}
-    instant = timedelta(microseconds=1)
-    return [Unseen(*part, began.get(part.start, part.start - instant)) for part in parts]
-
-
 def outages(start: datetime, end: datetime) -> list[Gap]:
-    """When no run was good for three ticks, from `start` on and before `end`, up to now.
+    """Return when no run was good for three ticks, from `start` on and before `end`, up to now.
 
-    Nothing is said of the time before the first run on record.
+    The time before the first run on record is left out.
     """
-    window = past(start, end)
+    window = elapsed_window(start, end)
     least = stale_after(settings.POLL_INTERVAL)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT at, next FROM (
-                SELECT at, lead(at, 1, %(end)s) OVER (ORDER BY at) AS next FROM (
-                    SELECT started_at AS at FROM markets_poll
-                    WHERE finished_at IS NOT NULL AND error = ''
-                        AND started_at > %(since)s AND started_at < %(end)s
-                    UNION ALL
-                    SELECT greatest(%(since)s, min(started_at)) FROM markets_poll
-                    HAVING min(started_at) IS NOT NULL
-                ) AS runs
-            ) AS silences WHERE next - at > %(least)s * interval '1 second' ORDER BY at
-            """,
-            {"since": window.start - least, "end": window.end, "least": least.total_seconds()},
-        )
-        return explained([Unseen(at + least, until, at) for at, until in cursor.fetchall()])
+    first = Poll.objects.order_by("started_at").first()
+    if first is None:
+        return []
+    begin = max(window.start - least, first.started_at)
+    silences = Poll.objects.silences(
+        [Interval(begin, window.end)], longer_than=least, measured_from="started_at"
+    )
+    return explain(
+        [
+            UnobservedInterval(silence.run_started_at + least, silence.end, silence.run_started_at)
+            for silence in silences
+        ]
+    )
 
 
-class Told(NamedTuple):
-    """What the runs and passes of one stretch say of it."""
+# --- Evidence -----------------------------------------------------------------------------------
+
+
+class PollEvidence(NamedTuple):
+    """Counts of the recorder's runs in one interval, by how they ended."""
 
     runs: int
     unfinished: int
@@ -261,25 +197,25 @@ class Told(NamedTuple):
     throttled: int
     failed: int
     error: str | None
-    unlisted: bool
+    unlisted: bool  # a complete sweep did not contain the market
 
     @property
     def silence(self) -> str:
         if self.unfinished:
-            return f"{self.unfinished} of {self.runs} runs not finished"
+            return f"{self.unfinished} of {self.runs} runs did not finish"
         if self.broken:
-            return f"{self.broken} of {self.runs} runs failed here"
+            return f"{self.broken} of {self.runs} runs failed on our side"
         return "no run"
 
     @property
-    def rest(self) -> str:
-        return f"heard by {self.closed} of {self.runs} runs"
+    def closure(self) -> str:
+        return f"reported to {self.closed} of {self.runs} runs"
 
     @property
     def cause(self) -> tuple[Cause, str]:
         of_all = f"of {self.runs} runs"
         if self.unlisted:
-            return Cause.NOT_LISTED, "complete passes were without it"
+            return Cause.NOT_LISTED, "complete sweeps did not contain it"
         if self.throttled:
             return Cause.THROTTLED, f"{self.throttled} {of_all}"
         if self.failed:
@@ -287,59 +223,56 @@ class Told(NamedTuple):
         return Cause.NOT_COVERED, f"none {of_all} failed"
 
 
-# A run's error begins with a tier, in small letters, where the exchange is at fault, and with
-# the name of a class where we are; the bucket of tokens is ours too.
-OURS = r"^[^a-z]|the token bucket cannot be asked"
 THROTTLED = r"\(429\)|tokens come in"
 
 
-def _closures(unseen: Sequence[Unseen]) -> list[Stretch]:
+def _intervals(unobserved: Sequence[UnobservedInterval]) -> list[Interval]:
+    return [Interval(each.start, each.end) for each in unobserved]
+
+
+def _clip(
+    unobserved: Sequence[UnobservedInterval], parts: Sequence[Interval]
+) -> list[UnobservedInterval]:
+    """Return the parts, each with the instant from which runs count as evidence for it.
+
+    The first part of an interval was unobserved since the interval's last observation. Any other
+    part may begin with a run, which then counts for it.
+    """
+    began = {each.start: each.since for each in unobserved}
+    instant = timedelta(microseconds=1)
+    return [
+        UnobservedInterval(*part, began.get(part.start, part.start - instant)) for part in parts
+    ]
+
+
+def _announced_closures(unobserved: Sequence[UnobservedInterval]) -> list[Interval]:
     with connection.cursor() as cursor:
         cursor.execute(
             'SELECT start, "end" FROM markets_closure WHERE start < %s AND "end" > %s',
-            [unseen[-1].end, unseen[0].start],
+            [unobserved[-1].end, unobserved[0].start],
         )
-        return merged(cursor.fetchall())
+        return merge(cursor.fetchall())
 
 
-def _silences(unseen: Sequence[Unseen]) -> list[Stretch]:
-    """When no run of ours was at work that could be finished."""
+def _recorder_silences(unobserved: Sequence[UnobservedInterval]) -> list[Interval]:
+    """Return when no run of the recorder was at work that did not fail on our side."""
+    silences = Poll.objects.silences(
+        [Interval(each.since, each.end) for each in unobserved],
+        longer_than=stale_after(settings.POLL_INTERVAL),
+        tolerate_exchange_errors=True,
+    )
+    return merge((silence.run_finished_at, silence.end) for silence in silences)
+
+
+def _reported_closed(unobserved: Sequence[UnobservedInterval]) -> list[Interval]:
+    """Return the time from each run that heard "closed" to the next that heard anything.
+
+    What a run heard holds for `STATUS_VALID_FOR` at most.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT began, ended FROM (
-                SELECT since, at AS ended, coalesce(max(finished_at) OVER (
-                    PARTITION BY since ORDER BY at
-                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), since) AS began
-                FROM (
-                    SELECT since, started_at AS at, finished_at
-                    FROM unnest(%(since)s::timestamptz[], %(end)s::timestamptz[])
-                        AS looked (since, "end")
-                    -- A run that ends later made the observation that ended the stretch.
-                    JOIN markets_poll ON started_at > since AND started_at < looked.end
-                        AND finished_at <= looked.end AND error !~ %(ours)s
-                    UNION ALL SELECT since, "end", NULL
-                    FROM unnest(%(since)s::timestamptz[], %(end)s::timestamptz[])
-                        AS looked (since, "end")
-                ) AS runs
-            ) AS stretches WHERE ended - began > %(least)s * interval '1 second'
-            """,
-            {
-                "since": [each.since for each in unseen],
-                "end": [each.end for each in unseen],
-                "ours": OURS,
-                "least": stale_after(settings.POLL_INTERVAL).total_seconds(),
-            },
-        )
-        return merged(cursor.fetchall())
-
-
-def _heard_closed(unseen: Sequence[Unseen]) -> list[Stretch]:
-    """From each run that heard it closed to the next one that heard either, if that comes soon."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT at, least(next, at + %(heard_for)s * interval '1 second')
+            SELECT at, least(next, at + %(valid)s * interval '1 second')
             FROM unnest(%(since)s::timestamptz[], %(end)s::timestamptz[]) AS looked (since, "end")
             CROSS JOIN LATERAL (
                 SELECT started_at AS at, exchange_active,
@@ -349,15 +282,17 @@ def _heard_closed(unseen: Sequence[Unseen]) -> list[Stretch]:
             ) AS words WHERE NOT exchange_active
             """,
             {
-                "since": [each.since for each in unseen],
-                "end": [each.end for each in unseen],
-                "heard_for": max(HEARD_FOR, stale_after(settings.POLL_INTERVAL)).total_seconds(),
+                "since": [each.since for each in unobserved],
+                "end": [each.end for each in unobserved],
+                "valid": max(STATUS_VALID_FOR, stale_after(settings.POLL_INTERVAL)).total_seconds(),
             },
         )
-        return merged(cursor.fetchall())
+        return merge(cursor.fetchall())
 
 
-def _told(unseen: Sequence[Unseen], *, names: Sequence[str], tiers: Sequence[str]) -> list[Told]:
+def _poll_evidence(
+    unobserved: Sequence[UnobservedInterval], *, names: Sequence[str], tiers: Sequence[str]
+) -> list[PollEvidence]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -380,16 +315,12 @@ def _told(unseen: Sequence[Unseen], *, names: Sequence[str], tiers: Sequence[str
             ) AS runs ORDER BY n
             """,
             {
-                "since": [each.since for each in unseen],
-                "end": [each.end for each in unseen],
+                "since": [each.since for each in unobserved],
+                "end": [each.end for each in unobserved],
                 "names": list(names),
                 "tiers": list(tiers),
-                "ours": OURS,
+                "ours": OUR_FAULT,
                 "throttled": THROTTLED,
             },
         )
-        return [Told(*row) for row in cursor.fetchall()]
-
-
-def stale_after(interval: float) -> timedelta:
-    return timedelta(seconds=STALE_AFTER * interval)
+        return [PollEvidence(*row) for row in cursor.fetchall()]

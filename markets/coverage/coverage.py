@@ -1,45 +1,39 @@
-"""How much of a market was observed, and why the rest was not."""
+"""Coverage of one market: when it was observed, and why it was not at other times."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice, product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import connection
 
 from markets.coverage.causes import (
     Gap,
-    Stretch,
-    Unseen,
-    common,
-    explained,
-    merged,
-    past,
+    UnobservedInterval,
+    elapsed_window,
+    explain,
     stale_after,
     untradable,
-    without,
 )
-from markets.models import Market
+from markets.intervals import Interval, intersect, merge, subtract
+from markets.models import Market, Source, Tier
 from markets.storage import partitions
 
-# Stretches nearer to each other than this are looked at together: fewer looks, more rows.
+# Intervals nearer to each other than this are read together: fewer queries, more rows.
 BLOCK = timedelta(minutes=10)
-# A pass is given up when it takes longer; so late may a heartbeat be.
+# A sweep that takes longer is abandoned, so a heartbeat is at most this late.
 LONGEST_PASS = timedelta(minutes=10)
-HOUR = 3600  # seconds: the heartbeat may have been so long before it was set to less
+HOUR = 3600  # seconds: the heartbeat may have been this long before it was shortened
 COMBO = "KXMVE"
 
 
-# --- one market ----------------------------------------------------------------------------------
-
-
 class Expected(NamedTuple):
-    """For how long an observation was good."""
+    """A part of the window, and for how long an observation counted as fresh in it."""
 
     start: datetime
     end: datetime
@@ -48,102 +42,91 @@ class Expected(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What is on record of one market in one window.
+    """The coverage of one market in one window.
 
     The gaps and the time covered, `fresh`, make up the window. `quiet` lies within the time
-    covered: it was observed, and nothing changed. `share` is of the time covered and of the
-    gaps in which the market could be traded; None where there is neither.
+    covered: the market was observed, and nothing changed. `share` is the time covered, divided by
+    itself and the gaps in which the market could be traded; None where there is neither.
     """
 
     start: datetime
     end: datetime
     expected: Sequence[Expected]
     gaps: Sequence[Gap]
-    quiet: Sequence[Stretch]
+    quiet: Sequence[Interval]
 
     @property
     def fresh(self) -> timedelta:
-        return self.end - self.start - sum((gap.stretch.length for gap in self.gaps), timedelta())
+        return self.end - self.start - sum((gap.interval.length for gap in self.gaps), timedelta())
 
     @property
     def share(self) -> float | None:
-        missed = sum((gap.stretch.length for gap in self.gaps if gap.counted), timedelta())
+        missed = sum((gap.interval.length for gap in self.gaps if gap.counted), timedelta())
         due = self.fresh + missed
         return self.fresh / due if due else None
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            **Stretch(self.start, self.end).as_json(),
-            "expected": [
-                Stretch(rule.start, rule.end).as_json()
-                | {"fresh_for": rule.fresh_for.total_seconds()}
-                for rule in self.expected
-            ],
-            "fresh": self.fresh.total_seconds(),
-            "share": self.share,
-            "gaps": [gap.as_json() for gap in self.gaps],
-            "quiet": [stretch.as_json() for stretch in self.quiet],
-        }
 
 
 def coverage(
     market: Market, start: datetime, end: datetime, *, fresh_for: timedelta | None = None
 ) -> Coverage:
-    """How well a market was observed from `start` on and before `end`, up to now.
+    """Return how well a market was observed from `start` on and before `end`, up to now.
 
-    An observation is good for `fresh_for`: three ticks once the market has been hot for as
-    long, three rounds of the universe otherwise. Raises ValueError where that makes no sense.
+    An observation is fresh for `fresh_for`: by default for three ticks once the market has been
+    hot for as long, and for three intervals of the universe otherwise. Raises ValueError for a
+    window or a `fresh_for` that makes no sense.
     """
-    window = past(start, end)
+    window = elapsed_window(start, end)
     if fresh_for is not None and fresh_for <= timedelta():
-        raise ValueError("fresh_for is not longer than nothing")
-    idle = untradable(market, window)
-    look = Look.at(market, window, fresh_for=fresh_for)
-    unseen = look.unseen(without([window], [gap.stretch for gap in idle]))
-    gaps = sorted([*idle, *explained(unseen, names=look.names, tiers=look.tiers)])
-    seen = without([window], [gap.stretch for gap in gaps])
-    quiet = [still for still in common(look.quiet(), seen) if still.length > look.least]
-    return Coverage(*window, expected=look.expected, gaps=gaps, quiet=quiet)
+        raise ValueError("fresh_for must be longer than zero")
+    closed = untradable(market, window)
+    history = ObservationHistory.around(market, window, fresh_for=fresh_for)
+    unobserved = history.unobserved(subtract([window], [gap.interval for gap in closed]))
+    gaps = sorted([*closed, *explain(unobserved, names=history.names, tiers=history.tiers)])
+    covered = subtract([window], [gap.interval for gap in gaps])
+    quiet = [each for each in intersect(history.quiet(), covered) if each.length > history.least]
+    return Coverage(*window, expected=history.expected, gaps=gaps, quiet=quiet)
 
 
-# --- what was observed when ----------------------------------------------------------------------
+# --- Observations -------------------------------------------------------------------------------
 
 
-class Still(NamedTuple):
-    """Between two snapshots, one right after the other."""
+class SnapshotInterval(NamedTuple):
+    """The time between two consecutive snapshots."""
 
     start: datetime
     end: datetime
-    same: bool  # the later one says what the earlier one said
+    unchanged: bool  # both have the same quote
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What the record has of one market around a window.
+class ObservationHistory:
+    """The observations of one market around a window.
 
-    `stills` are longer than `least`; the first of them ends with the first snapshot. `proof`:
-    when a complete pass of a tier, unless it skipped the market, is an observation of it.
+    `between_snapshots` holds the intervals longer than `least`; the first ends with the first
+    snapshot. `proof` tells by tier when a complete sweep observed the market unless it skipped it.
     """
 
     names: Sequence[str]
-    window: Stretch
+    window: Interval
     expected: Sequence[Expected]
-    stills: Sequence[Still]
-    proof: Mapping[str, Sequence[Stretch]]
+    between_snapshots: Sequence[SnapshotInterval]
+    proof: Mapping[str, Sequence[Interval]]
 
     @classmethod
-    def at(cls, market: Market, window: Stretch, *, fresh_for: timedelta | None) -> Look:
+    def around(
+        cls, market: Market, window: Interval, *, fresh_for: timedelta | None
+    ) -> ObservationHistory:
         unlisted_after = timedelta(seconds=max(settings.HEARTBEAT, HOUR)) + LONGEST_PASS
         seldom = fresh_for or stale_after(settings.UNIVERSE_INTERVAL)
-        around = Stretch(window.start - max(seldom, unlisted_after), window.end)
+        around = Interval(window.start - max(seldom, unlisted_after), window.end)
         hot = _hot_periods(market, around)
         expected = _expected(window, hot, fresh_for)
         least = min((rule.fresh_for for rule in expected), default=seldom)
-        stills = _stills(market, around, least=least)
-        walk = "combos" if market.ticker.startswith(COMBO) else "universe"
-        listed = _listed(around, stills, unlisted_after) if market.quoted_at else []
-        proof = {"hot": hot, walk: listed}
-        return cls([market.ticker, market.event.ticker], window, expected, stills, proof)
+        between = _between_snapshots(market, around, least=least)
+        walk = Tier.COMBOS if market.ticker.startswith(COMBO) else Tier.UNIVERSE
+        listed = _listed(around, between, unlisted_after) if market.quoted_at else []
+        proof = {Tier.HOT.value: hot, walk.value: listed}
+        return cls([market.ticker, market.event.ticker], window, expected, between, proof)
 
     @property
     def tiers(self) -> list[str]:
@@ -153,57 +136,60 @@ class Look:
     def least(self) -> timedelta:
         return min((rule.fresh_for for rule in self.expected), default=timedelta())
 
-    def unseen(self, tradable: Sequence[Stretch]) -> list[Unseen]:
-        left = common(tradable, self._aged(self.stills))
+    def unobserved(self, tradable: Sequence[Interval]) -> list[UnobservedInterval]:
+        """Return the parts of `tradable` in which no observation was fresh."""
+        left = intersect(tradable, self._stale(self.between_snapshots))
         for tier, skipping in product(self.proof, (False, True)):
             if left and self.proof[tier]:
                 silences = self._silences(left, tier, skipping=skipping)
-                left = common(left, self._aged(silences))
+                left = intersect(left, self._stale(silences))
         starts = [rule.start for rule in self.expected]
-        rules = [self.expected[bisect_right(starts, start) - 1] for start, _ in merged(left)]
+        rules = [self.expected[bisect_right(starts, start) - 1] for start, _ in merge(left)]
         return [
-            Unseen(*stretch, since=stretch.start - rule.fresh_for)
-            for stretch, rule in zip(merged(left), rules, strict=True)
+            UnobservedInterval(*interval, since=interval.start - rule.fresh_for)
+            for interval, rule in zip(merge(left), rules, strict=True)
         ]
 
-    def quiet(self) -> list[Stretch]:
-        """From one change to the next one, whatever heartbeats lie between."""
-        found: list[Still] = []
-        for still in self.stills[1:]:
-            if found and found[-1].same and found[-1].end == still.start:
-                found[-1] = Still(found[-1].start, still.end, still.same)
+    def quiet(self) -> list[Interval]:
+        """Return the time from one change to the next, whatever heartbeats lie between."""
+        joined: list[SnapshotInterval] = []
+        for each in self.between_snapshots[1:]:
+            if joined and joined[-1].unchanged and joined[-1].end == each.start:
+                joined[-1] = SnapshotInterval(joined[-1].start, each.end, each.unchanged)
             else:
-                found.append(still)
-        return [Stretch(still.start, still.end) for still in found]
+                joined.append(each)
+        return [Interval(each.start, each.end) for each in joined]
 
-    def _aged(self, silences: Sequence[tuple[datetime, ...] | Still]) -> list[Stretch]:
-        """When, in each of these times between observations, the first was no longer good."""
+    def _stale(self, silences: Sequence[tuple[datetime, ...] | SnapshotInterval]) -> list[Interval]:
+        """Return the part of each silence in which the observation before it was stale."""
         ends = [silence[1] for silence in silences]
-        found = []
+        stale = []
         for start, end, fresh_for in self.expected:
             for silence in islice(silences, bisect_right(ends, start), None):
                 if silence[0] + fresh_for >= end:
                     break
-                aged = Stretch(max(silence[0] + fresh_for, start), min(silence[1], end))
-                found += [aged] if aged else []
-        return found
+                part = Interval(max(silence[0] + fresh_for, start), min(silence[1], end))
+                stale += [part] if part else []
+        return stale
 
     def _silences(
-        self, left: Sequence[Stretch], tier: str, *, skipping: bool
+        self, left: Sequence[Interval], tier: str, *, skipping: bool
     ) -> list[tuple[datetime, datetime]]:
-        """Between the passes of a tier that observed the market, around these stretches.
+        """Return the times between a tier's sweeps that observed the market, near these intervals.
 
-        Passes that skipped something come apart from the others, which an index has by itself.
+        Sweeps that skipped something are read apart from the others, which have their own index.
         """
         near = max(BLOCK, *(rule.fresh_for for rule in self.expected))
-        blocks = merged((start - near, end) for start, end in left)
+        blocks = merge((start - near, end) for start, end in left)
         proof = self.proof[tier]
-        proved = [block for block in blocks if not skipping and common([block], proof) == [block]]
+        proved = [
+            block for block in blocks if not skipping and intersect([block], proof) == [block]
+        ]
         others = [block for block in blocks if block not in proved]
         return sorted(
             [
-                *_late(proved, tier, least=self.least),
-                *_apart(
+                *_silences_between_whole_sweeps(proved, tier, least=self.least),
+                *_silences_between_sweeps(
                     others,
                     tier,
                     proof=proof,
@@ -214,12 +200,12 @@ class Look:
         )
 
 
-def _late(
-    blocks: Sequence[Stretch], tier: str, *, least: timedelta
+def _silences_between_whole_sweeps(
+    blocks: Sequence[Interval], tier: str, *, least: timedelta
 ) -> list[tuple[datetime, datetime]]:
-    """The silences longer than `least` between whole passes that all count.
+    """Return the silences longer than `least` between whole sweeps that all count.
 
-    Each pass says how late it was; where one has come between since, it says too much.
+    Each sweep carries how late it was; where another was written between later, that is too much.
     """
     if not blocks:
         return []
@@ -253,17 +239,18 @@ def _late(
     return silences
 
 
-def _apart(
-    blocks: Sequence[Stretch],
+def _silences_between_sweeps(
+    blocks: Sequence[Interval],
     tier: str,
     *,
-    proof: Sequence[Stretch],
+    proof: Sequence[Interval],
     least: timedelta,
     unless_skipped: Sequence[str] | None,
 ) -> list[tuple[datetime, datetime]]:
-    """The same between all passes that count: within `proof`, and whole.
+    """Return the silences longer than `least` between the sweeps that count.
 
-    Or, with `unless_skipped`, those that skipped some markets, but none of these names.
+    These are the whole sweeps within `proof`, or, with `unless_skipped`, the sweeps within it
+    that skipped some markets, but none of these names.
     """
     if not blocks:
         return []
@@ -280,10 +267,10 @@ def _apart(
                     WHERE tier = %(tier)s AND complete
                         AND started_at > since AND started_at < until
                         AND started_at <@ %(proof)s::tstzmultirange
-                        -- What is decided without a row is decided before the planning.
+                        -- Conditions without a column are folded before planning.
                         AND CASE WHEN %(skipping)s THEN skipped <> '{}'
                             AND NOT skipped && %(names)s ELSE skipped = '{}' END
-                ) AS passes
+                ) AS sweeps
             ) AS silences WHERE next - at > %(least)s * interval '1 second'
             """,
             {
@@ -302,125 +289,75 @@ def _apart(
     return silences
 
 
-def _hot_periods(market: Market, around: Stretch) -> list[Stretch]:
+def _hot_periods(market: Market, around: Interval) -> list[Interval]:
     periods = market.hot_periods.filter(started_at__lt=around.end)
     times = periods.exclude(ended_at__lte=around.start).values_list("started_at", "ended_at")
-    return merged((started, ended or around.end) for started, ended in times)
+    return merge((started, ended or around.end) for started, ended in times)
 
 
 def _expected(
-    window: Stretch, hot: Sequence[Stretch], fresh_for: timedelta | None
+    window: Interval, hot: Sequence[Interval], fresh_for: timedelta | None
 ) -> list[Expected]:
     if fresh_for is not None:
         return [Expected(*window, fresh_for)] if window else []
     often, seldom = stale_after(settings.POLL_INTERVAL), stale_after(settings.UNIVERSE_INTERVAL)
-    # Until then what was observed before it came on the hot list is still good.
-    warm = merged((start + often, end) for start, end in hot)
-    rules = [Expected(*stretch, often) for stretch in common([window], warm)]
-    return sorted(rules + [Expected(*stretch, seldom) for stretch in without([window], warm)])
+    # Until then an observation from before it came on the hot list is still fresh.
+    warm = merge((start + often, end) for start, end in hot)
+    rules = [Expected(*part, often) for part in intersect([window], warm)]
+    return sorted(rules + [Expected(*part, seldom) for part in subtract([window], warm)])
 
 
-def _stills(market: Market, around: Stretch, *, least: timedelta) -> list[Still]:
-    """The first of them ends with the first snapshot.
+def _between_snapshots(
+    market: Market, around: Interval, *, least: timedelta
+) -> list[SnapshotInterval]:
+    """Return the intervals longer than `least` between snapshots, oldest first.
 
-    What follows sooner than a heartbeat is a change: only the others' quotes are compared.
+    The first of them ends with the first snapshot. A snapshot that follows sooner than a
+    heartbeat is a change, so only the others' quotes are compared.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT %(start)s AS at, coalesce(min(timestamp), %(end)s), false
-            FROM markets_marketsnapshot WHERE market_id = %(market)s AND source = 'POLL'
+            FROM markets_marketsnapshot WHERE market_id = %(market)s AND source = %(poll)s
                 AND timestamp > %(start)s AND timestamp < %(end)s
             UNION ALL
             SELECT at, next, next - at >= %(heartbeat)s * interval '1 second' AND (
                 SELECT count(DISTINCT ROW(yes_bid, yes_ask, yes_bid_size, yes_ask_size,
                     last_price, volume, open_interest)) = 1 AND count(*) = 2
-                FROM markets_marketsnapshot WHERE market_id = %(market)s AND source = 'POLL'
-                    -- So that only these days' pieces are planned for.
+                FROM markets_marketsnapshot WHERE market_id = %(market)s AND source = %(poll)s
+                    -- This lets the planner prune to these days' partitions.
                     AND timestamp > %(start)s AND timestamp < %(end)s
                     AND timestamp IN (at, next))
             FROM (
                 SELECT timestamp AS at,
                     lead(timestamp, 1, %(end)s) OVER (ORDER BY timestamp) AS next
-                FROM markets_marketsnapshot WHERE market_id = %(market)s AND source = 'POLL'
+                FROM markets_marketsnapshot WHERE market_id = %(market)s AND source = %(poll)s
                     AND timestamp > %(start)s AND timestamp < %(end)s
-            ) AS stills WHERE next - at > %(least)s * interval '1 second'
+            ) AS pairs WHERE next - at > %(least)s * interval '1 second'
             ORDER BY at
             """,
             {
                 "market": market.pk,
+                "poll": Source.POLL.value,
                 "start": around.start,
                 "end": around.end,
                 "least": least.total_seconds(),
                 "heartbeat": min(settings.HOT_HEARTBEAT, settings.HEARTBEAT),
             },
         )
-        return [Still(*row) for row in cursor.fetchall()]
+        return [SnapshotInterval(*row) for row in cursor.fetchall()]
 
 
-def _listed(around: Stretch, stills: Sequence[Still], unlisted_after: timedelta) -> list[Stretch]:
-    """When the market was in the exchange's listings, which end without a word.
+def _listed(
+    around: Interval, between: Sequence[SnapshotInterval], unlisted_after: timedelta
+) -> list[Interval]:
+    """Return when the market was in the exchange's listings, which it leaves without notice.
 
-    As long as it was, it left a snapshot at each heartbeat. Of days whose snapshots retention
-    has dropped it is believed to have been.
+    While it was listed, it left a snapshot at each heartbeat. On days whose snapshots retention
+    has dropped it counts as listed.
     """
-    unlisted = [Stretch(*stills[0][:2])]
-    unlisted += [Stretch(still.start + unlisted_after, still.end) for still in stills[1:]]
-    kept = merged(piece.span for piece in partitions.pieces(partitions.SNAPSHOTS))
-    return without([around], common(kept, merged(unlisted)))
-
-
-# --- the recorder as a whole ---------------------------------------------------------------------
-
-
-class Slots(NamedTuple):
-    """How many hot passes there should have been, and how many of these there were."""
-
-    due: int
-    filled: int
-
-    @property
-    def share(self) -> float | None:
-        return self.filled / self.due if self.due else None
-
-
-def hot_slots(start: datetime, end: datetime) -> Slots:
-    """The slots from `start` on and before `end`, up to now, that a complete hot pass filled.
-
-    Slots follow the passes and not the wall clock: one is missing wherever two passes lie
-    nearer to two intervals apart than to one. Passes in quick succession make up for none.
-    """
-    window = past(start, end)
-    interval = timedelta(seconds=settings.POLL_INTERVAL)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT count(*), max(at) - min(at),
-                coalesce(sum(greatest(round(date_part('epoch', at - before) / %s) - 1, 0)), 0)
-            FROM (
-                SELECT started_at AS at, lag(started_at) OVER (ORDER BY started_at) AS before
-                FROM markets_sweep WHERE tier = 'hot' AND complete
-                    AND started_at >= %s AND started_at < %s
-            ) AS passes
-            """,
-            [interval.total_seconds(), *window],
-        )
-        passes, span, missed = cursor.fetchone()
-    due = window.length // interval
-    if not passes:
-        return Slots(due, 0)
-    # Before the first and after the last pass together, as if the window began again.
-    missed += max(round((window.length - span) / interval) - 1, 0)
-    return Slots(due, max(min(passes, due - int(missed)), 0))
-
-
-def day_share(day: date) -> float | None:
-    """The share of a day's (UTC) slots that were filled; None where no run is on record."""
-    start, end = partitions.Piece(partitions.SNAPSHOTS, day).span
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT EXISTS (SELECT FROM markets_poll WHERE started_at >= %s AND started_at < %s)",
-            [start, end],
-        )
-        recorded: bool = cursor.fetchone()[0]
-    return hot_slots(start, end).share if recorded else None
+    unlisted = [Interval(*between[0][:2])]
+    unlisted += [Interval(each.start + unlisted_after, each.end) for each in between[1:]]
+    kept = merge(piece.span for piece in partitions.pieces(partitions.SNAPSHOTS))
+    return subtract([around], intersect(kept, merge(unlisted)))

@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.db.models import ExpressionWrapper, F, Q
 
+from markets.intervals import Interval
 from markets.kalshi.drift import Drift as Drifted
 from markets.models.fields import Row
 from markets.models.markets import OPEN_STATUSES, Market
@@ -20,6 +21,11 @@ POLL_JUDGED = {
     "warned": ExpressionWrapper(~Q(warning=""), output_field=models.BooleanField()),
 }
 POLL_ORDERS = {"newest": F("started_at").desc(), "-newest": F("started_at").asc()}
+# What a run heard of the exchange's status, later runs may repeat for this long.
+STATUS_VALID_FOR = timedelta(minutes=2)
+# A run's error begins with a tier, in small letters, where the exchange is at fault, and with the
+# name of a class where we are; the bucket of tokens is ours too.
+OUR_FAULT = r"^[^a-z]|the token bucket cannot be asked"
 # Runs in which every tier that is at work has been at work.
 AGES_WITHIN = 60
 
@@ -36,6 +42,14 @@ class Tier(models.TextChoices):
     FEES = "fees"
     HOURS = "hours"
     STATUS = "status"
+
+
+class Silence(NamedTuple):
+    """The time between two good runs: when the first one started and finished, and its end."""
+
+    run_started_at: datetime
+    run_finished_at: datetime
+    end: datetime
 
 
 class PollQuerySet(models.QuerySet["Poll"]):
@@ -64,13 +78,13 @@ class PollQuerySet(models.QuerySet["Poll"]):
             row = cursor.fetchone()
         return self.get(pk=row[0]) if row else None
 
-    def said_shortly_before(self, at: datetime) -> "Poll | None":
-        """The run before `at`, where it can still speak for the exchange."""
-        shortly = self.filter(started_at__lt=at, started_at__gt=at - timedelta(minutes=2))
-        return shortly.filter(finished_at__isnull=False).first()
+    def with_valid_status(self, at: datetime) -> "Poll | None":
+        """Return the newest run before `at` whose word on the exchange's status still holds."""
+        recent = self.filter(started_at__lt=at, started_at__gt=at - STATUS_VALID_FOR)
+        return recent.filter(finished_at__isnull=False).first()
 
     def newest_finished(self) -> "Poll | None":
-        return self.filter(finished_at__isnull=False, error="").first()
+        return self.good().first()
 
     def newest_ages(self) -> dict[str, dict[str, float]]:
         """By tier, the ages that the newest run to see any of its markets has measured."""
@@ -79,31 +93,66 @@ class PollQuerySet(models.QuerySet["Poll"]):
             ages = found | ages
         return ages
 
-    def silences(
-        self, start: datetime, end: datetime, *, longer_than: timedelta
-    ) -> list[tuple[datetime, datetime]]:
-        """Stretches of [start, end] between two good runs, or after the last, oldest first.
+    def good(self) -> Self:
+        """Runs that finished and recorded every quote that was due."""
+        return self.filter(finished_at__isnull=False, error="")
 
-        Nothing is said of the time before the first run on record.
+    def first_good_for(self, at: datetime) -> datetime | None:
+        """Return the start of the last good run up to an instant, else of the first after it."""
+        times = self.good().values_list("started_at", flat=True)
+        before = times.filter(started_at__lte=at).order_by("-started_at")[:1]
+        after = times.filter(started_at__gt=at).order_by("started_at")[:1]
+        return min(before.union(after, all=True), default=None)
+
+    def silences(
+        self,
+        windows: Sequence[Interval],
+        *,
+        longer_than: timedelta,
+        measured_from: Literal["started_at", "finished_at"] = "finished_at",
+        tolerate_exchange_errors: bool = False,
+    ) -> list[Silence]:
+        """Return when the recorder was silent for longer than `longer_than`, oldest first.
+
+        A window begins right after an observation and ends with one, or with the present. A
+        silence lasts from one good run (its start or its end) to the start of the next. A run is
+        good when it finished inside the window without an error, or, on request, with an error
+        that was the exchange's.
         """
+        good = "error !~ %(ours)s" if tolerate_exchange_errors else "error = ''"
         with connection.cursor() as cursor:
             cursor.execute(
-                """
-                SELECT finished_at, ended FROM (
-                    SELECT started_at, finished_at,
-                        lead(started_at, 1, %(end)s) OVER (ORDER BY started_at) AS ended
-                    FROM markets_poll
-                    WHERE finished_at IS NOT NULL AND error = '' AND started_at <= %(end)s
-                        AND started_at >= coalesce(
-                            (SELECT max(started_at) FROM markets_poll WHERE finished_at IS NOT NULL
-                                AND error = '' AND started_at <= %(start)s), %(start)s)
-                ) AS runs
-                WHERE ended - started_at > %(least)s * interval '1 second' ORDER BY started_at
+                f"""
+                SELECT run_started, run_finished, next FROM (
+                    SELECT since, at AS next,
+                        coalesce(max(run_started) OVER before, since) AS run_started,
+                        coalesce(max(run_finished) OVER before, since) AS run_finished
+                    FROM (
+                        SELECT since, started_at AS at, started_at AS run_started,
+                            finished_at AS run_finished
+                        FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[])
+                            AS looked (since, until)
+                        -- A run that ends later made the observation that ended the window.
+                        JOIN markets_poll ON started_at > since AND started_at < until
+                            AND finished_at <= until AND {good}
+                        UNION ALL SELECT since, until, NULL, NULL
+                        FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[])
+                            AS looked (since, until)
+                    ) AS runs
+                    WINDOW before AS (PARTITION BY since ORDER BY at
+                        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+                ) AS silences
+                WHERE next - run_{measured_from.removesuffix("_at")} > %(least)s * interval '1 s'
+                ORDER BY next
                 """,
-                {"start": start, "end": end, "least": longer_than.total_seconds()},
+                {
+                    "since": [window.start for window in windows],
+                    "until": [window.end for window in windows],
+                    "ours": OUR_FAULT,
+                    "least": longer_than.total_seconds(),
+                },
             )
-            silences: list[tuple[datetime, datetime]] = cursor.fetchall()
-        return silences
+            return [Silence(*row) for row in cursor.fetchall()]
 
     def rows(self, fields: Sequence[str]) -> models.QuerySet[Any, Row]:
         """These fields as dictionaries, and whether the run `failed` or `warned`."""
@@ -157,9 +206,9 @@ class Poll(models.Model):
     def __str__(self) -> str:
         return f"{self.started_at:%Y-%m-%d %H:%M:%S}"
 
-    def take_over_status(self) -> None:
-        """What the exchange said of itself last, where that is not long ago."""
-        before = Poll.objects.said_shortly_before(self.started_at)
+    def carry_over_status(self) -> None:
+        """Copy what the exchange last said of itself, where that was not long ago."""
+        before = Poll.objects.with_valid_status(self.started_at)
         if before:
             self.exchange_active = before.exchange_active
             self.trading_active = before.trading_active

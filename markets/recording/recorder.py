@@ -264,7 +264,7 @@ def ask_status(tick: Tick) -> None:
     """Whether the exchange and its trading are on, as it says itself."""
     sweep = tick.sweep(Tier.STATUS, every=STATUS_EVERY)
     if sweep is None:
-        tick.poll.take_over_status()
+        tick.poll.carry_over_status()
         return
     status = tick.client.exchange_status()
     tick.poll.exchange_active = status.exchange_active

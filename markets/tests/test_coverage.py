@@ -1,6 +1,5 @@
 """What the ledger proves of a market, and which cause it gives for the rest."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,8 +11,10 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 from model_bakery import baker
 
-from markets.coverage.causes import Cause, Gap, Stretch, outages
-from markets.coverage.coverage import Coverage, coverage, day_share, hot_slots
+from markets.coverage.causes import Cause, Gap, outages
+from markets.coverage.coverage import Coverage, coverage
+from markets.coverage.slots import day_share, hot_slots
+from markets.intervals import Interval
 from markets.models import Closure, HotPeriod, Market, MarketRevision, Poll, Sweep, Tier, Watch
 from markets.tests.factories import a_market, a_pass, a_run, observe
 
@@ -105,7 +106,7 @@ class TestCauses:
     def test_killed_runs_are_an_outage_of_ours(self, hot):
         runs(65, 120, finished_at=None)
         (gap,) = of(hot).gaps
-        assert (gap.cause, gap.detail) == (Cause.OUR_OUTAGE, "11 of 11 runs not finished")
+        assert (gap.cause, gap.detail) == (Cause.OUR_OUTAGE, "11 of 11 runs did not finish")
 
     @pytest.mark.parametrize(
         "error",
@@ -117,7 +118,7 @@ class TestCauses:
     def test_a_fault_of_our_own_services_is_an_outage_of_ours(self, hot, error):
         runs(65, 120, error=error)
         (gap,) = of(hot).gaps
-        assert (gap.cause, gap.detail) == (Cause.OUR_OUTAGE, "11 of 11 runs failed here")
+        assert (gap.cause, gap.detail) == (Cause.OUR_OUTAGE, "11 of 11 runs failed on our side")
 
     @pytest.mark.parametrize(
         "values",
@@ -173,7 +174,7 @@ class TestCauses:
             (85, 100, "exchange closed"),
             (100, 120, "throttled"),
         ]
-        details = ["4 of 4 runs", "heard by 2 of 3 runs", "4 of 4 runs"]
+        details = ["4 of 4 runs", "reported to 2 of 3 runs", "4 of 4 runs"]
         assert [gap.detail for gap in found.gaps] == details
         assert found.share == pytest.approx(135 / 165)
 
@@ -377,13 +378,13 @@ class TestQuiet:
 
     def test_observed_and_unchanged_is_quiet_and_no_gap(self, hot):
         found = of(hot)
-        assert (found.quiet, found.gaps) == ([Stretch(at(0), at(180))], [])
+        assert (found.quiet, found.gaps) == ([Interval(at(0), at(180))], [])
 
     def test_a_change_ends_it_and_a_heartbeat_does_not(self, hot, settings):
         settings.HOT_HEARTBEAT = 40
         observe(hot, at(60), "0.42", "0.45")
         observe(hot, at(100), "0.43", "0.45")
-        assert of(hot).quiet == [Stretch(at(0), at(100)), Stretch(at(100), at(180))]
+        assert of(hot).quiet == [Interval(at(0), at(100)), Interval(at(100), at(180))]
 
     def test_changes_in_quick_succession_are_not_quiet(self, hot):
         for second in range(0, 180, 10):
@@ -392,27 +393,7 @@ class TestQuiet:
 
     def test_a_gap_is_not_quiet(self, hot):
         Sweep.objects.filter(started_at__gte=at(60), started_at__lt=at(120)).delete()
-        assert of(hot).quiet == [Stretch(at(0), at(70)), Stretch(at(120), at(180))]
-
-
-def test_it_can_be_written_as_json(hot):
-    ticks(-30, 60)
-    told = json.loads(json.dumps(of(hot).as_json()))
-    assert told["gaps"] == [
-        {
-            "start": at(70).isoformat(),
-            "end": at(180).isoformat(),
-            "cause": "our outage",
-            "detail": "no run",
-            "counted": True,
-        }
-    ]
-    assert (told["fresh"], told["share"], told["expected"][0]["fresh_for"]) == (
-        70,
-        pytest.approx(70 / 180),
-        15,
-    )
-    assert told["quiet"] == [{"start": at(0).isoformat(), "end": at(70).isoformat()}]
+        assert of(hot).quiet == [Interval(at(0), at(70)), Interval(at(120), at(180))]
 
 
 def test_a_read_takes_as_many_queries_as_ever_however_many_gaps(hot, django_assert_max_num_queries):
@@ -478,7 +459,7 @@ def test_gaps_and_the_time_covered_make_up_the_window(market, ledger):
         enter(ledger, market)
         found = of(market)
         transaction.set_rollback(True)
-    edges = [at(0), *(edge for gap in found.gaps for edge in gap.stretch), at(180)]
+    edges = [at(0), *(edge for gap in found.gaps for edge in gap.interval), at(180)]
     assert edges == sorted(edges)
     assert all(gap.start < gap.end for gap in found.gaps)
     covered = zip(edges[::2], edges[1::2], strict=True)

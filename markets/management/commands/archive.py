@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 
 from django.core.management.base import BaseCommand, CommandError
 
-from markets.coverage.coverage import day_share
+from markets.coverage.slots import day_share
 from markets.storage import archive
 from markets.storage.archive import FOLDERS, ArchiveError
 from markets.storage.partitions import Piece
