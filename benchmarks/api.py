@@ -41,7 +41,7 @@ from kalshi_insights.rest.pagination import LimitSkip
 from markets.api.serializers import MARKET_ROW
 from markets.filters import MarketListFilter
 from markets.models import Market
-from markets.storage.partitions import SNAPSHOTS, Piece
+from markets.storage.partitions import SNAPSHOTS, DayPartition
 
 CLIENTS = 20
 RATE = 50  # requests a second, of all clients together
@@ -83,7 +83,9 @@ def reads_of(days: Sequence[date]) -> dict[str, Address]:
     tickers = list(Market.objects.order_by("ticker").values_list("ticker", flat=True))
     random = Random(1)
     markets = [f"/api/v1/markets/{ticker}" for ticker in random.choices(tickers, k=1_000)]
-    starts = [Piece(SNAPSHOTS, day).span[0] for day in random.choices(days, k=len(markets))]
+    starts = [
+        DayPartition(SNAPSHOTS, day).bounds[0] for day in random.choices(days, k=len(markets))
+    ]
 
     def snapshots(n: int) -> str:
         return f"{markets[n]}/snapshots/?limit=1000&start={starts[n]:%Y-%m-%dT%H:%M:%SZ}"

@@ -46,7 +46,7 @@ def a_record() -> list[Market]:
     for market in markets:
         record_builders.told(market, record_builders.START)
         record_builders.settled(market, record_builders.END)
-    partitions.make(partitions.SNAPSHOTS, [record_builders.START.date()])
+    partitions.create_missing(partitions.SNAPSHOTS, [record_builders.START.date()])
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -21,7 +21,7 @@ from benchmarks.spending import Spent, spent
 from markets.models import Market, MarketSnapshot, Source
 from markets.models.fields import Quote
 from markets.models.snapshots import SNAPSHOT_COLUMNS, STAGED, STAGING, Observation, snapshot_id
-from markets.storage.partitions import SNAPSHOTS, Piece
+from markets.storage.partitions import SNAPSHOTS, DayPartition
 
 MARKETS = 10_000
 BATCHES = 20
@@ -113,7 +113,7 @@ def unnested(batch: Sequence[Row]) -> None:
 def in_turn(work: Callable[[T], None], batches: Sequence[T]) -> Spent:
     """Into an emptied partition, batch after batch."""
     with connection.cursor() as cursor:
-        cursor.execute(f"TRUNCATE {Piece(SNAPSHOTS, now().date()).name}")
+        cursor.execute(f"TRUNCATE {DayPartition(SNAPSHOTS, now().date()).name}")
         cursor.execute("CHECKPOINT")
     return spent(lambda: deque(map(work, batches), maxlen=0))
 

@@ -60,7 +60,7 @@ def main() -> None:
 def fill() -> str:
     days = [now().date() - n * timedelta(days=1) for n in range(1, DAYS + 1)]
     begin_markets(1, before=days[-1])
-    partitions.make(SNAPSHOTS, days)
+    partitions.create_missing(SNAPSHOTS, days)
     with foreign_keys_unchecked():
         count = sum(fill_day(day, markets=1, each=1) for day in days)
     assert count >= ROWS

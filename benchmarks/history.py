@@ -13,7 +13,7 @@ from django.db import connection
 from benchmarks.measure import chunks, tickers
 from benchmarks.recording import begin
 from markets.models import Market, MarketRevision, Sweep
-from markets.storage.partitions import SNAPSHOTS, Piece
+from markets.storage.partitions import SNAPSHOTS, DayPartition
 
 TICKS = 17_280
 INTERVAL = "5 s"
@@ -56,7 +56,7 @@ def fill_day(day: date, *, markets: int, each: int) -> int:
             {
                 "first": Market.objects.order_by("id").values_list("id", flat=True)[0],
                 "markets": markets,
-                "start": Piece(SNAPSHOTS, day).span[0],
+                "start": DayPartition(SNAPSHOTS, day).bounds[0],
                 "interval": INTERVAL,
                 "ticks": TICKS,
                 "each": each,
@@ -115,7 +115,7 @@ def set_newest_quotes(newest: date) -> None:
                 FROM (SELECT DISTINCT ON (market_id) * FROM {SNAPSHOTS} WHERE timestamp >= %s
                       ORDER BY market_id, timestamp DESC) AS newest
                 WHERE market.id = newest.market_id""",
-            [Piece(SNAPSHOTS, newest).span[0]],
+            [DayPartition(SNAPSHOTS, newest).bounds[0]],
         )
 
 
@@ -133,6 +133,6 @@ def begin_markets(count: int, *, before: date) -> None:
     """Markets that were open, and known, before that day."""
     for chunk in chunks(tickers(count), 2_000):
         begin(chunk)
-    since = Piece(SNAPSHOTS, before).span[0] - timedelta(days=1)
+    since = DayPartition(SNAPSHOTS, before).bounds[0] - timedelta(days=1)
     Market.objects.update(open_time=since)
     MarketRevision.objects.update(open_time=since, known_at=since)

@@ -26,7 +26,7 @@ from benchmarks.reads import Reads
 from benchmarks.spending import Stopwatch
 from markets.models import MarketSnapshot
 from markets.storage import partitions
-from markets.storage.partitions import SNAPSHOTS, Piece
+from markets.storage.partitions import SNAPSHOTS, DayPartition
 
 DAYS = 30
 MARKETS = 2_000
@@ -44,9 +44,9 @@ def main() -> None:
     tell_size(days)
     compare_indexes(days[-1])
     tell_reads("as it came", [days[-1]])
-    tell_arranging(Piece(SNAPSHOTS, days[-1]))
+    tell_arranging(DayPartition(SNAPSHOTS, days[-1]))
     tell_reads("arranged", days)
-    oldest = [Piece(SNAPSHOTS, day) for day in days[:DROPPED]]
+    oldest = [DayPartition(SNAPSHOTS, day) for day in days[:DROPPED]]
     drops = [timed(partial(partitions.drop, piece, lambda: "")) for piece in oldest]
     report(f"dropping a day, the slowest of {DROPPED}", f"{max(drops):.2f} s", target="target 1 s")
 
@@ -60,11 +60,11 @@ def tell_reads(how: str, days: Sequence[date]) -> None:
         report(what, p95, ratio=others, target="target 10 ms")
 
 
-def tell_arranging(piece: Piece) -> None:
+def tell_arranging(piece: DayPartition) -> None:
     """How long it takes, and for how long of it others have to wait."""
     exchange, alone = partitions._replace, []
 
-    def timed_exchange(piece: Piece, new: str) -> None:
+    def timed_exchange(piece: DayPartition, new: str) -> None:
         alone.append(timed(lambda: exchange(piece, new)))
 
     with mock.patch.object(partitions, "_replace", timed_exchange):
@@ -75,7 +75,7 @@ def tell_arranging(piece: Piece) -> None:
 def days_on_record() -> list[date]:
     """Those that are over, oldest first."""
     past = [piece for piece in partitions.pieces(SNAPSHOTS) if piece.day < now().date()]
-    return [each.day for each in past if MarketSnapshot.objects.between(*each.span).exists()]
+    return [each.day for each in past if MarketSnapshot.objects.between(*each.bounds).exists()]
 
 
 def made(count: int) -> list[date]:
@@ -93,7 +93,7 @@ def fill(days: Sequence[date]) -> int:
     with ThreadPoolExecutor(WRITERS) as pool:
         count = sum(pool.map(write, days))
     for day in days[:-1]:
-        partitions.arrange(Piece(SNAPSHOTS, day))
+        partitions.arrange(DayPartition(SNAPSHOTS, day))
     fill_ledger(days)
     set_newest_quotes(max(days))
     with connection.cursor() as cursor:
@@ -112,7 +112,7 @@ def write(day: date) -> int:
 
 
 def tell_size(days: Sequence[date]) -> None:
-    pieces = [Piece(SNAPSHOTS, day) for day in days]
+    pieces = [DayPartition(SNAPSHOTS, day) for day in days]
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_total_relation_size(name::regclass) FROM unnest(%s::text[]) AS name",
@@ -133,7 +133,7 @@ def in_database(read: Callable[[], object]) -> float:
 
 def compare_indexes(day: date) -> None:
     """All snapshots of one minute, found by the BRIN index, then by a btree."""
-    piece = Piece(SNAPSHOTS, day)
+    piece = DayPartition(SNAPSHOTS, day)
     by_brin = minutes_of(piece)
     with connection.cursor() as cursor:
         building = timed(lambda: cursor.execute(f"CREATE INDEX bench ON {piece.name} (timestamp)"))
@@ -148,8 +148,8 @@ def compare_indexes(day: date) -> None:
     report("  the btree", f"{size / 1e6:.0f} MB a day", ratio=f"built in {building:.1f} s")
 
 
-def minutes_of(piece: Piece) -> list[float]:
-    random, start = Random(2), piece.span[0]
+def minutes_of(piece: DayPartition) -> list[float]:
+    random, start = Random(2), piece.bounds[0]
     asked = [start + random.randrange(1_440) * MINUTE for _ in range(READS)]
     counted = [MarketSnapshot.objects.between(at, at + MINUTE) for at in asked]
     return [in_database(found.count) for found in counted]

@@ -17,7 +17,7 @@ from markets.models.snapshots import snapshot_id
 from markets.simulator.board import Listings
 from markets.simulator.book import orderbook
 from markets.simulator.universe import Universe
-from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Piece
+from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, DayPartition
 
 MARKETS = 2_000
 # That a tick finds changed: a million rows a day.
@@ -33,16 +33,18 @@ def main() -> None:
     begin_markets(MARKETS, before=today)
     ids = list(Market.objects.order_by("id").values_list("id", flat=True)[:SIMULATED])
     with foreign_keys_unchecked():
-        tell(Piece(SNAPSHOTS, today), fill_day(today, markets=MARKETS, each=EACH), "snapshot")
+        tell(
+            DayPartition(SNAPSHOTS, today), fill_day(today, markets=MARKETS, each=EACH), "snapshot"
+        )
     listings = Listings(Universe(seed=1, markets=SIMULATED))
-    midnight = int(Piece(SNAPSHOTS, today).span[0].timestamp())
+    midnight = int(DayPartition(SNAPSHOTS, today).bounds[0].timestamp())
     books, levels = write_books(listings, midnight, ids)
-    tell(Piece(ORDER_BOOKS, today), books, f"whole order book, of {levels:.1f} levels")
+    tell(DayPartition(ORDER_BOOKS, today), books, f"whole order book, of {levels:.1f} levels")
     rows, size = write_payloads(listings, midnight, ids)
-    tell(Piece(RAW_PAYLOADS, today), rows, f"raw payload, of {size:,.0f} bytes")
+    tell(DayPartition(RAW_PAYLOADS, today), rows, f"raw payload, of {size:,.0f} bytes")
 
 
-def tell(piece: Piece, rows: int, what: str) -> None:
+def tell(piece: DayPartition, rows: int, what: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"VACUUM ANALYZE {piece.name}")
         cursor.execute("SELECT pg_table_size(%s)", [piece.name])

@@ -23,12 +23,12 @@ def refresh_reference() -> None:
 
 @shared_task
 def maintain() -> None:
-    """The days of partitioned tables: made ahead, and dropped when retention lets them go."""
+    """Create daily partitions ahead of time and drop expired ones."""
     retention.maintain(now=datetime.now(UTC))
 
 
 @shared_task
 def archive_days() -> None:
-    """Retention lets go only of what the archive has."""
+    """Archive closed days where retention is on, which drops archived days only."""
     if settings.RETENTION_DAYS:
         call_command("archive")

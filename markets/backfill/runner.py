@@ -286,7 +286,7 @@ class Run:
         """Pieces of the snapshots' table for days that nobody has recorded yet."""
         missing = days - self.days
         if missing:
-            partitions.make(partitions.SNAPSHOTS, missing)
+            partitions.create_missing(partitions.SNAPSHOTS, missing)
             self.days |= missing
 
     def advance(self, span: BackfillSpan, until: datetime) -> None:

@@ -47,7 +47,9 @@ def import_baseball(folder: Path, tell: Tell) -> Imported:
     ]
     ids, new = define(families, definitions)
     observations = [_last_book(row, ids) for row in rows]
-    partitions.make(partitions.SNAPSHOTS, {each.timestamp.date() for each in observations})
+    partitions.create_missing(
+        partitions.SNAPSHOTS, {each.timestamp.date() for each in observations}
+    )
     tell(0.5, "writing the last books before the games")
     with transaction.atomic():
         snapshots = MarketSnapshot.objects.record(

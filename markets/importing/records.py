@@ -191,7 +191,9 @@ def _value(result: str) -> Decimal | None:
 
 def record_candles(candles: Sequence[Candle], *, tell: Tell, doing: str) -> tuple[int, int]:
     """Candles and each one's closing quote, batch by batch; how many of both were new."""
-    partitions.make(partitions.SNAPSHOTS, {candle.end_period_ts.date() for candle in candles})
+    partitions.create_missing(
+        partitions.SNAPSHOTS, {candle.end_period_ts.date() for candle in candles}
+    )
     candlesticks = snapshots = 0
     for start in range(0, len(candles), BATCH):
         with transaction.atomic():

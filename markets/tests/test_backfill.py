@@ -318,9 +318,9 @@ def test_a_table_in_use_all_the_while_leaves_an_order_that_goes_on(
     settings.KALSHI_API_URL = exchange.url
     monkeypatch.setattr(partitions, "PATIENCE", 0.1)
     kalshi_client.cache_clear()
-    for piece in partitions.pieces(SNAPSHOTS):
-        if piece.day == NOW.date():
-            partitions.drop(piece, str)
+    for partition in partitions.partitions_of(SNAPSHOTS):
+        if partition.day == NOW.date():
+            partitions.drop(partition, str)
     words = ["--start", "2026-11-20T04:00Z", "--end", "2026-11-20T11:00Z", "--ticker", *tickers]
     other = connection.copy()
     try:

@@ -12,7 +12,7 @@ from markets.backfill.planning import INTERVALS, BadInput, Wanted
 from markets.backfill.runner import Progress, backfill
 from markets.kalshi.client import KalshiError
 from markets.recording.recorder import kalshi_client
-from markets.storage.partitions import Busy
+from markets.storage.partitions import TableBusy
 
 SAY_EVERY = 5.0
 DRAW_EVERY = 0.2
@@ -60,7 +60,7 @@ class Command(BaseCommand):
             raise CommandError(str(fault)) from None
         except KalshiError as fault:
             raise CommandError(f"{fault}. The same command goes on from here.") from None
-        except Busy:
+        except TableBusy:
             raise CommandError(
                 "The snapshots' table is in use by another process. The same command goes on from"
                 " here."
