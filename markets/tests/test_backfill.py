@@ -316,7 +316,7 @@ def test_a_table_in_use_all_the_while_leaves_an_order_that_goes_on(
     exchange, tickers, settings, monkeypatch
 ):
     settings.KALSHI_API_URL = exchange.url
-    monkeypatch.setattr(partitions, "PATIENCE", 0.1)
+    monkeypatch.setattr(partitions, "LOCK_TIMEOUT", 0.1)
     kalshi_client.cache_clear()
     for partition in partitions.partitions_of(SNAPSHOTS):
         if partition.day == NOW.date():
