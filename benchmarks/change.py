@@ -9,7 +9,7 @@ from benchmarks.measure import report, timed
 from markets.kalshi import payloads
 from markets.simulator.board import Board, Listings
 from markets.simulator.render import ACTIVE
-from markets.simulator.universe import Universe
+from markets.simulator.universe import SimulatedUniverse
 
 MARKETS = 60
 STEP = 5
@@ -53,7 +53,7 @@ def tell() -> None:
 
 def simulated_day() -> Iterator[tuple[int, int, list[msgspec.Raw]]]:
     """Each step's instant, how many markets trade, and the payloads of those that changed."""
-    listings = Listings(Universe(seed=1, markets=MARKETS), retention=0)
+    listings = Listings(SimulatedUniverse(seed=1, markets=MARKETS), retention=0)
     stamps: dict[str, int] = {}
     for at in range(START, START + DAY, STEP):
         board = listings.live(at)

@@ -46,11 +46,11 @@ def main() -> None:
     )
 
 
-def open_all_day() -> list[exchange.Event]:
+def open_all_day() -> list[exchange.SimulatedEvent]:
     first, last = START // SECOND, (START + DAY) // SECOND
-    every = exchange.Universe(markets=20_000)
+    every = exchange.SimulatedUniverse(markets=20_000)
     found = (
-        simulated_universes.HOURS.fitted(every.event(line, number))
+        simulated_universes.HOURS.fit(every.event(line, number))
         for line in every.lines
         for number in line.numbers(first, last)
     )
@@ -59,7 +59,7 @@ def open_all_day() -> list[exchange.Event]:
     return sorted(within, key=lambda event: (event.ended, event.ticker))
 
 
-def a_day(events: Sequence[exchange.Event], markets: int, instants: int) -> Universe:
+def a_day(events: Sequence[exchange.SimulatedEvent], markets: int, instants: int) -> Universe:
     """Every market at every instant, with its settlement; some markets of the last event stay
     away where there are more."""
     ends = np.cumsum([len(event.outcomes) for event in events])

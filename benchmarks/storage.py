@@ -16,7 +16,7 @@ from markets.models.order_books import SeenBook
 from markets.models.snapshots import snapshot_id
 from markets.simulator.board import Listings
 from markets.simulator.book import orderbook
-from markets.simulator.universe import Universe
+from markets.simulator.universe import SimulatedUniverse
 from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, DayPartition
 
 MARKETS = 2_000
@@ -36,7 +36,7 @@ def main() -> None:
         tell(
             DayPartition(SNAPSHOTS, today), fill_day(today, markets=MARKETS, each=EACH), "snapshot"
         )
-    listings = Listings(Universe(seed=1, markets=SIMULATED))
+    listings = Listings(SimulatedUniverse(seed=1, markets=SIMULATED))
     midnight = int(DayPartition(SNAPSHOTS, today).bounds[0].timestamp())
     books, levels = write_books(listings, midnight, ids)
     tell(DayPartition(ORDER_BOOKS, today), books, f"whole order book, of {levels:.1f} levels")

@@ -93,7 +93,7 @@ def on_simulated_prices() -> None:
                 how = "" if signal is chosen[-1] else ", as chosen above"
                 tell(when + how, simulated_figures(universe, signal, start=start, days=days))
     print("   weather, whole cents, longshots are overpaid")
-    series = [line.series.ticker for line in exchange.Universe().lines]
+    series = [line.series.ticker for line in exchange.SimulatedUniverse().lines]
     weathers = [ticker for ticker in series if ticker.startswith("KXHIGH")]
     tell_longshots(
         simulated_universes.a_universe(

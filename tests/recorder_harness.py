@@ -27,8 +27,8 @@ from markets.coverage.causes import Gap, outages
 from markets.coverage.slots import Slots, hot_slots
 from markets.kalshi.client import KalshiClient, ticker_batches
 from markets.simulator.cadence import DAY, HOUR
-from markets.simulator.server import Clock, Running, running
-from markets.simulator.universe import Universe
+from markets.simulator.server import RunningExchange, SimulatedClock, running_exchange
+from markets.simulator.universe import SimulatedUniverse
 
 ROOT = Path(__file__).resolve().parent.parent
 BEHIND = 20 * DAY
@@ -51,7 +51,7 @@ class Stage:
     """Services, an exchange, and the processes that a test lets loose on them."""
 
     services: embedded.Services
-    exchange: Running
+    exchange: RunningExchange
     environment: dict[str, str]
     logs: Path
     interval: float
@@ -117,7 +117,7 @@ class Stage:
 
     def put_right(self) -> None:
         """The exchange and the services as they should be, whatever a failed test has left."""
-        self.exchange.behave()
+        self.exchange.clear_faults()
         for server in self.services.servers:
             if server.process is None or server.process.poll() is not None:
                 server.start()
@@ -230,13 +230,13 @@ class Stage:
 def a_stage(
     folder: Path, *, interval: float, markets: int, speed: float, **variables: str
 ) -> Iterator[Stage]:
-    clock = Clock.starting(speed=speed, origin=time.time() - BEHIND)
+    clock = SimulatedClock.starting(speed=speed, origin=time.time() - BEHIND)
     with ExitStack() as stack:
         services = stack.enter_context(
             embedded.services(folder / "services", always=True, durable=False)
         )
-        universe = Universe(seed=1, markets=markets)
-        exchange = running(universe, clock=clock, pauses=False, retention=2 * HOUR)
+        universe = SimulatedUniverse(seed=1, markets=markets)
+        exchange = running_exchange(universe, clock=clock, pauses=False, retention=2 * HOUR)
         environment = {
             **os.environ,
             "POLL_INTERVAL": str(interval),

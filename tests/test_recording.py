@@ -17,8 +17,8 @@ from markets.kalshi.client import KalshiClient
 from markets.models import Market, MarketSnapshot, Poll, Sweep, Tier
 from markets.recording.recorder import record_tick
 from markets.simulator.faults import Fault
-from markets.simulator.server import running
-from markets.simulator.universe import Universe
+from markets.simulator.server import running_exchange
+from markets.simulator.universe import SimulatedUniverse
 from tests.recorder_harness import (
     STARTING,
     Stage,
@@ -124,9 +124,9 @@ def test_a_process_killed_while_a_tick_is_written_is_told_of_and_replaced(stage,
 def test_an_exchange_that_fails_is_told_of_and_survived(stage, fault, cause, seconds):
     stage.record()
     began = datetime.now(UTC)
-    stage.exchange.misbehave(fault)
+    stage.exchange.add_fault(fault)
     time.sleep(seconds)
-    stage.exchange.behave()
+    stage.exchange.clear_faults()
     assert_survived(stage, began, cause=cause)
 
 
@@ -144,7 +144,7 @@ def test_a_service_killed_while_a_tick_is_written_is_survived(stage, server, sec
 
 def test_pages_out_of_order_are_recorded_like_any_other(stage):
     stage.record()
-    stage.exchange.misbehave(Fault(shuffled=True))
+    stage.exchange.add_fault(Fault(shuffled=True))
     began = datetime.now(UTC)
     stage.wait_for_polls(4, within=STARTING)
     assert stage.outages(began) == []
@@ -216,15 +216,15 @@ def test_a_page_that_comes_twice_is_told_of_and_what_it_hid_comes_with_the_next_
     settings.HOT_MARKETS = settings.ORDER_BOOK_MARKETS = 0
     # More events than one page holds.
     with (
-        running(Universe(seed=1, markets=2200), pauses=False) as exchange,
+        running_exchange(SimulatedUniverse(seed=1, markets=2200), pauses=False) as exchange,
         KalshiClient(exchange.url) as client,
     ):
-        exchange.misbehave(Fault(path="/events", duplicate_page=True))
+        exchange.add_fault(Fault(path="/events", duplicate_page=True))
         poll = tick(client)
         assert "a page came a second time" in poll.error
         assert Sweep.objects.newest_complete(Tier.UNIVERSE) is None
         assert MarketSnapshot.objects.count() == Market.objects.count() == poll.snapshots > 0
-        exchange.behave()
+        exchange.clear_faults()
         assert tick(client).error == ""
         sweep = Sweep.objects.newest_complete(Tier.UNIVERSE)
         assert sweep.markets == Market.objects.open().count() > poll.snapshots

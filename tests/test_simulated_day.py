@@ -111,9 +111,9 @@ def test_a_day_without_faults_is_covered(stage, seconds, tell):
 def fail(stage: Stage, fault: Fault, *, length: float) -> float:
     """Have the exchange fail for so long. Returns for how long it did, in seconds."""
     began = time.monotonic()
-    stage.exchange.misbehave(fault)
+    stage.exchange.add_fault(fault)
     time.sleep(length)
-    stage.exchange.behave()
+    stage.exchange.clear_faults()
     return time.monotonic() - began
 
 

@@ -22,24 +22,26 @@ from backtests.data.universe import (
 from markets import fees
 from markets.simulator import universe as exchange
 from markets.simulator.cadence import STEP
-from markets.simulator.hours import Hours
+from markets.simulator.hours import TradingHours
 from markets.simulator.prices import Prices
 from markets.simulator.render import settlements
 from markets.simulator.series import GRIDS
 
-HOURS = Hours()
+HOURS = TradingHours()
 # What a life is divided into, but no stretch is shorter than a minute.
 LOOKS, SHORTEST = 40, 60
 # Events whose quotes are computed at once.
 BATCH = 500
 
 
-def events(series: Sequence[str], *, start: int, days: int, seed: int = 1) -> list[exchange.Event]:
+def events(
+    series: Sequence[str], *, start: int, days: int, seed: int = 1
+) -> list[exchange.SimulatedEvent]:
     """All events of some series that open and settle within so many days."""
     first, last = start // SECOND, (start + days * DAY) // SECOND
     found = (
-        HOURS.fitted(everything.event(line, number))
-        for everything in [exchange.Universe(seed=seed)]
+        HOURS.fit(everything.event(line, number))
+        for everything in [exchange.SimulatedUniverse(seed=seed)]
         for line in everything.lines
         if line.series.ticker in series
         for number in line.numbers(first, last)
@@ -47,7 +49,7 @@ def events(series: Sequence[str], *, start: int, days: int, seed: int = 1) -> li
     return [e for e in found if e is not None and first <= e.opened and e.settled < last]
 
 
-def a_universe(chosen: Sequence[exchange.Event], *, bias: bool, step: int = 0) -> Universe:
+def a_universe(chosen: Sequence[exchange.SimulatedEvent], *, bias: bool, step: int = 0) -> Universe:
     """Their markets, quoted every `step` seconds or else some forty times in their lives.
 
     Nothing is told of trades, so a run can take what is offered, and not wait for others to come.
@@ -61,7 +63,7 @@ def a_universe(chosen: Sequence[exchange.Event], *, bias: bool, step: int = 0) -
     return listed(Quotes(**{name: column[order] for name, column in columns.items()}), chosen)
 
 
-def listed(quotes: Quotes, chosen: Sequence[exchange.Event]) -> Universe:
+def listed(quotes: Quotes, chosen: Sequence[exchange.SimulatedEvent]) -> Universe:
     """With what is told of the markets of events, in their order, and what became of them."""
     return Universe(
         quotes=quotes,
@@ -72,7 +74,9 @@ def listed(quotes: Quotes, chosen: Sequence[exchange.Event]) -> Universe:
     )
 
 
-def _rows(batch: Sequence[exchange.Event], first: int, *, bias: bool, step: int) -> dict[str, Ints]:
+def _rows(
+    batch: Sequence[exchange.SimulatedEvent], first: int, *, bias: bool, step: int
+) -> dict[str, Ints]:
     """Looks at each market, and one more at its close, which ends its trading."""
     prices = Prices.of(batch, bias=bias, hours=HOURS)
     looks = [_instants(event, step) for event in batch]
@@ -88,8 +92,8 @@ def books(prices: Prices, rows: Ints, at: Ints) -> dict[str, Ints]:
     event = prices.traits.event[rows]
     quotes, lives = prices.quotes(rows, at), prices.lives
     is_told = at >= lives.relisted[event]
-    is_resting = (at >= lives.hush[event]) & (at < lives.knee[event])
-    is_closed = HOURS.elapsed(at + STEP) == HOURS.elapsed(at)
+    is_resting = (at >= lives.calm_end[event]) & (at < lives.late_start[event])
+    is_closed = HOURS.trading_time(at + STEP) == HOURS.trading_time(at)
     return {
         "at": at * SECOND,
         "bid": np.where(quotes.bid > 0, quotes.bid, MISSING),
@@ -103,12 +107,12 @@ def books(prices: Prices, rows: Ints, at: Ints) -> dict[str, Ints]:
     }
 
 
-def _instants(event: exchange.Event, step: int) -> Ints:
+def _instants(event: exchange.SimulatedEvent, step: int) -> Ints:
     step = step or max(SHORTEST, (event.ended - event.opened) // LOOKS // STEP * STEP)
     return np.append(np.arange(event.opened, event.ended, step), event.ended)
 
 
-def _listings(event: exchange.Event) -> list[Listing]:
+def _listings(event: exchange.SimulatedEvent) -> list[Listing]:
     return [
         Listing(
             ticker=ticker,
@@ -121,7 +125,7 @@ def _listings(event: exchange.Event) -> list[Listing]:
     ]
 
 
-def _settlements(event: exchange.Event) -> list[Settlement]:
+def _settlements(event: exchange.SimulatedEvent) -> list[Settlement]:
     """A disputed result is only known once it is paid."""
     known_at = event.settled if event.disputed else event.determined
     return [
@@ -130,14 +134,14 @@ def _settlements(event: exchange.Event) -> list[Settlement]:
     ]
 
 
-def _terms(event: exchange.Event) -> tuple[Terms, ...]:
+def _terms(event: exchange.SimulatedEvent) -> tuple[Terms, ...]:
     series = event.series
     multiplier = Decimal(str(series.fee_multiplier))
     taker, maker = (fees.rate(series.fee_type, multiplier, who) for who in ("taker", "maker"))
     return (Terms(0, *taker, *maker),)
 
 
-def _grids(event: exchange.Event) -> tuple[Grid, ...]:
+def _grids(event: exchange.SimulatedEvent) -> tuple[Grid, ...]:
     edge, edge_step, center_step = GRIDS[event.series.structure]
     stretches = (
         (0, edge, edge_step),

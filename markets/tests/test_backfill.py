@@ -25,8 +25,8 @@ from markets.models import (
     Trade,
 )
 from markets.recording.recorder import kalshi_client
-from markets.simulator.server import Clock, running
-from markets.simulator.universe import Universe
+from markets.simulator.server import SimulatedClock, running_exchange
+from markets.simulator.universe import SimulatedUniverse
 from markets.storage import partitions
 from markets.storage.partitions import SNAPSHOTS
 
@@ -40,8 +40,10 @@ SERIES = "KXBTCD"
 @pytest.fixture(scope="module")
 def exchange():
     """What was settled four hours ago is in the historical tier."""
-    clock = Clock.starting(origin=NOW.timestamp())
-    with running(Universe(seed=1, markets=60), clock=clock, retention=4 * 3600) as exchange:
+    clock = SimulatedClock.starting(origin=NOW.timestamp())
+    with running_exchange(
+        SimulatedUniverse(seed=1, markets=60), clock=clock, retention=4 * 3600
+    ) as exchange:
         yield exchange
 
 

@@ -5,14 +5,14 @@ from django.core.management import CommandError, call_command
 
 from markets.management.commands.recordpast import EVERY
 from markets.models import Market, MarketRevision, MarketSnapshot, Source
-from markets.simulator.server import running
-from markets.simulator.universe import Universe
+from markets.simulator.server import running_exchange
+from markets.simulator.universe import SimulatedUniverse
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_past_is_recorded_once(settings):
     settings.SIMULATED = True
-    with running(Universe(seed=1, markets=60), pauses=False) as exchange:
+    with running_exchange(SimulatedUniverse(seed=1, markets=60), pauses=False) as exchange:
         settings.KALSHI_API_URL = exchange.url
         call_command("recordpast", hours=1)
         recorded = MarketSnapshot.objects.count()
@@ -27,7 +27,7 @@ def test_the_past_is_recorded_once(settings):
 @pytest.mark.django_db(transaction=True)
 def test_what_was_known_then_is_recorded_with_it(settings):
     settings.SIMULATED = True
-    with running(Universe(seed=1, markets=120), pauses=False) as exchange:
+    with running_exchange(SimulatedUniverse(seed=1, markets=120), pauses=False) as exchange:
         settings.KALSHI_API_URL = exchange.url
         call_command("recordpast", hours=3)
     revisions = MarketRevision.objects.order_by("known_at")

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from markets.simulator import Clock, Universe, running
+from markets.simulator import SimulatedClock, SimulatedUniverse, running_exchange
 
 NOW = int(datetime(2026, 11, 20, 20, 0, 2, tzinfo=UTC).timestamp())
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -16,9 +16,9 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 @contextmanager
 def client_at(at: int, **options: Any) -> Iterator[httpx.Client]:
-    clock = Clock.starting(speed=0.0, origin=at)
+    clock = SimulatedClock.starting(speed=0.0, origin=at)
     with (
-        running(Universe(markets=900), clock=clock, **options) as exchange,
+        running_exchange(SimulatedUniverse(markets=900), clock=clock, **options) as exchange,
         httpx.Client(base_url=exchange.url, timeout=30) as client,
     ):
         yield client
