@@ -62,19 +62,19 @@ def tell_reads(how: str, days: Sequence[date]) -> None:
 
 def tell_arranging(piece: DayPartition) -> None:
     """How long it takes, and for how long of it others have to wait."""
-    exchange, alone = partitions._replace, []
+    exchange, alone = partitions._swap, []
 
     def timed_exchange(piece: DayPartition, new: str) -> None:
         alone.append(timed(lambda: exchange(piece, new)))
 
-    with mock.patch.object(partitions, "_replace", timed_exchange):
-        whole = timed(lambda: partitions.arrange(piece))
+    with mock.patch.object(partitions, "_swap", timed_exchange):
+        whole = timed(lambda: partitions.cluster(piece))
     report("arranging a day", f"{whole:.1f} s", ratio=f"others wait for {alone[-1] * 1000:.0f} ms")
 
 
 def days_on_record() -> list[date]:
     """Those that are over, oldest first."""
-    past = [piece for piece in partitions.pieces(SNAPSHOTS) if piece.day < now().date()]
+    past = [piece for piece in partitions.partitions_of(SNAPSHOTS) if piece.day < now().date()]
     return [each.day for each in past if MarketSnapshot.objects.between(*each.bounds).exists()]
 
 
@@ -89,11 +89,11 @@ def made(count: int) -> list[date]:
 
 def fill(days: Sequence[date]) -> int:
     begin_markets(MARKETS, before=days[0])
-    partitions.make(SNAPSHOTS, days)
+    partitions.create_missing(SNAPSHOTS, days)
     with ThreadPoolExecutor(WRITERS) as pool:
         count = sum(pool.map(write, days))
     for day in days[:-1]:
-        partitions.arrange(DayPartition(SNAPSHOTS, day))
+        partitions.cluster(DayPartition(SNAPSHOTS, day))
     fill_ledger(days)
     set_newest_quotes(max(days))
     with connection.cursor() as cursor:
@@ -119,7 +119,7 @@ def tell_size(days: Sequence[date]) -> None:
             [[piece.name for piece in pieces]],
         )
         sizes = [float(row[0]) for row in cursor.fetchall()]
-    rows = [partitions.rows(piece) for piece in pieces]
+    rows = [partitions.count_rows(piece) for piece in pieces]
     each = f"{sizes[0] / rows[0]:.0f} bytes each if arranged, {sizes[-1] / rows[-1]:.0f} if not"
     report(f"{sum(rows):,} snapshots of {len(days)} days", f"{sum(sizes) / 1e9:.1f} GB", ratio=each)
 

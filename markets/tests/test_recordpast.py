@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.core.management import CommandError, call_command
 
-from markets.management.commands.recordpast import EVERY
+from markets.management.commands.recordpast import SPACING
 from markets.models import Market, MarketRevision, MarketSnapshot, Source
 from markets.simulator.server import running_exchange
 from markets.simulator.universe import SimulatedUniverse
@@ -20,7 +20,7 @@ def test_the_past_is_recorded_once(settings):
     assert recorded == MarketSnapshot.objects.count() > 60
     assert {snapshot.source for snapshot in MarketSnapshot.objects.all()} == {Source.BACKFILL}
     oldest = MarketSnapshot.objects.oldest_first()[0].timestamp
-    assert datetime.now(UTC) - oldest > timedelta(hours=1) - EVERY
+    assert datetime.now(UTC) - oldest > timedelta(hours=1) - SPACING
     assert Market.objects.filter(quoted_at=None).count() == 0
 
 

@@ -1,5 +1,3 @@
-"""Research tables, for backtests on real prices and results."""
-
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -13,28 +11,32 @@ from markets import importing
 
 class Command(BaseCommand):
     help = (
-        "Put research tables on record as backfilled quotes: "
-        f"{', '.join(importing.FORMATS)}. What is on record stays as it is, so that an"
-        " interrupted import goes on when started again."
+        f"Import research tables as backfilled quotes: {', '.join(importing.FORMATS)}."
+        " Existing rows stay as they are, so an interrupted import continues when it is run again."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("folder", type=Path, help="one of these folders, or where they lie")
+        parser.add_argument(
+            "folder", type=Path, help="one of these folders, or the folder that contains them"
+        )
 
     def handle(self, *, folder: Path, **options: Any) -> None:
-        found = importing.found_in(folder.resolve())
-        if not found:
+        folders = importing.find_tables(folder.resolve())
+        if not folders:
             names = ", ".join(importing.FORMATS)
-            raise CommandError(f"folder: {folder} is none of {names}, and has none.", returncode=2)
-        for tables in found:
+            raise CommandError(
+                f"folder: {folder} is not one of {names} and contains none of them.", returncode=2
+            )
+        for tables in folders:
             bar = Bar(sys.stderr)
             try:
                 imported = importing.import_tables(tables, bar.tell)
-            except importing.Malformed as fault:
-                raise CommandError(f"{tables.name}: {fault}") from None
+            except importing.MalformedTable as error:
+                raise CommandError(f"{tables.name}: {error}") from None
             finally:
                 bar.end()
             self.stdout.write(
-                f"{tables.name}: {imported.markets:,} markets, {imported.candlesticks:,}"
-                f" candlesticks and {imported.snapshots:,} snapshots are new. {imported.note}"
+                f"{tables.name}: {imported.markets:,} new markets,"
+                f" {imported.candlesticks:,} new candlesticks and"
+                f" {imported.snapshots:,} new snapshots. {imported.note}"
             )

@@ -1,4 +1,4 @@
-"""A past for the demo."""
+"""Backfill the demo from the simulated exchange's history."""
 
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
@@ -18,65 +18,67 @@ from markets.kalshi.payloads import MarketPayload
 from markets.models import Market, MarketRevision, MarketSnapshot, Status
 from markets.recording.batch import Batch, Sighting, store_past
 
-# A hundred times a day, and a few more for markets that pause meanwhile.
-EVERY = timedelta(minutes=13)
+# This gives a market over a hundred snapshots a day, even if it pauses for a while.
+SPACING = timedelta(minutes=13)
 
 
 class Command(BaseCommand):
     help = (
-        "Record the last hours of the simulated exchange, which remembers them, the newest first."
-        " Times that are on record already are left out; safe beside the live recorder."
+        "Record the last hours of the simulated exchange, the newest first. Times that are already"
+        " on record are skipped. It is safe to run beside the live recorder."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--hours", type=float, default=24, help="how far back (24)")
+        parser.add_argument("--hours", type=float, default=24, help="hours to go back (24)")
 
     def handle(self, *, hours: float, **options: object) -> None:
         if not settings.SIMULATED:
-            raise CommandError("Only the simulated exchange can be asked for its past.")
-        instants = missing(datetime.now(UTC).replace(microsecond=0), hours)
-        written, told = 0, Told()
-        for done, listing in enumerate(_listings(instants), start=1):
-            written += record(listing, told)
+            raise CommandError(
+                "Only the history of the simulated exchange can be recorded; SIMULATED is off."
+            )
+        instants = missing_instants(datetime.now(UTC).replace(microsecond=0), hours)
+        written, log = 0, DefinitionLog()
+        for done, listing in enumerate(_fetch_listings(instants), start=1):
+            written += record_listing(listing, log)
             if done % 10 == 0 or done == len(instants):
                 self.stdout.write(f"{done} of {len(instants)} instants, {written:,} snapshots")
-        MarketRevision.objects.add([*told.revisions(), *settlements(told)])
+        MarketRevision.objects.add([*log.revisions(), *settlement_revisions(log)])
 
 
 @dataclass
-class Told:
-    """What the listings say of each market, the newest first, and since when they said so."""
+class DefinitionLog:
+    """The definitions of each market in the listings, newest first, with their first instants."""
 
     definitions: dict[str, list[tuple[int, MarketPayload]]] = field(default_factory=dict)
     since: dict[tuple[str, int], datetime] = field(default_factory=dict)
 
-    def hear(self, sightings: Iterable[Sighting]) -> None:
+    def add(self, sightings: Iterable[Sighting]) -> None:
         for sighting in sightings:
             ticker, mark = sighting.quote.ticker, sighting.quote.definition_mark
-            heard = self.definitions.setdefault(ticker, [])
-            if not heard or heard[-1][0] != mark:
-                heard.append((mark, payloads.market(sighting.raw)))
+            seen = self.definitions.setdefault(ticker, [])
+            if not seen or seen[-1][0] != mark:
+                seen.append((mark, payloads.market(sighting.raw)))
             self.since[ticker, mark] = sighting.at
 
     def revisions(self) -> Iterator[MarketRevision]:
         ids = Market.objects.ids(self.definitions)
-        for ticker, heard in self.definitions.items():
-            for mark, market in heard if ticker in ids else ():
-                yield revision(market, ids[ticker], known_at=self.since[ticker, mark])
+        for ticker, seen in self.definitions.items():
+            for mark, market in seen if ticker in ids else ():
+                yield revision_of(market, ids[ticker], known_at=self.since[ticker, mark])
 
 
-def settlements(told: Told) -> Iterator[MarketRevision]:
-    """How those of these markets ended that are settled by now: known since they were settled."""
-    ids = Market.objects.ids(told.definitions)
+def settlement_revisions(log: DefinitionLog) -> Iterator[MarketRevision]:
+    """Yield a revision for each market that is settled by now, known since it was settled."""
+    ids = Market.objects.ids(log.definitions)
     with KalshiClient(settings.KALSHI_API_URL) as client:
         for tickers in ticker_batches(sorted(ids)):
             for raw in client.markets(tickers=tickers).items:
                 market = payloads.market(raw)
                 if market.status == Status.FINALIZED and market.settlement_ts:
-                    yield revision(market, ids[market.ticker], known_at=market.settlement_ts)
+                    yield revision_of(market, ids[market.ticker], known_at=market.settlement_ts)
 
 
-def revision(market: MarketPayload, market_id: int, *, known_at: datetime) -> MarketRevision:
+def revision_of(market: MarketPayload, market_id: int, *, known_at: datetime) -> MarketRevision:
     return MarketRevision(
         market_id=market_id,
         known_at=known_at,
@@ -92,25 +94,25 @@ def revision(market: MarketPayload, market_id: int, *, known_at: datetime) -> Ma
     )
 
 
-def missing(now: datetime, hours: float) -> list[datetime]:
-    """The instants to record: those around which nothing is."""
-    instants = (now - n * EVERY for n in range(1, int(timedelta(hours=hours) / EVERY) + 2))
+def missing_instants(now: datetime, hours: float) -> list[datetime]:
+    """List the instants to record, which have no snapshot near them."""
+    instants = (now - n * SPACING for n in range(1, int(timedelta(hours=hours) / SPACING) + 2))
     recorded = MarketSnapshot.objects.between
-    return [at for at in instants if not recorded(at - EVERY / 2, at + EVERY / 2).exists()]
+    return [at for at in instants if not recorded(at - SPACING / 2, at + SPACING / 2).exists()]
 
 
-def _listings(instants: list[datetime]) -> Iterator[list[Page]]:
-    """Every listing, the next one being fetched while one is written."""
+def _fetch_listings(instants: list[datetime]) -> Iterator[list[Page]]:
+    """Yield the listing of each instant, and fetch the next one while the caller writes it."""
     coming: Future[list[Page]] | None = None
     with ThreadPoolExecutor(max_workers=1) as ahead:
         for instant, following in zip(instants, [*instants[1:], None], strict=False):
-            listing = coming.result() if coming else open_events(instant)
-            coming = ahead.submit(open_events, following) if following else None
+            listing = coming.result() if coming else fetch_open_events(instant)
+            coming = ahead.submit(fetch_open_events, following) if following else None
             yield listing
 
 
-def open_events(instant: datetime) -> list[Page]:
-    """All open events as they were; the instant stands for that of the reply."""
+def fetch_open_events(instant: datetime) -> list[Page]:
+    """Fetch all open events as of an instant, which also serves as the time of the reply."""
     address = urlsplit(settings.KALSHI_API_URL)
     past = address._replace(path=f"/simulator/at/{int(instant.timestamp())}{address.path}")
     try:
@@ -118,13 +120,13 @@ def open_events(instant: datetime) -> list[Page]:
             listing = pages(lambda cursor: client.events(status="open", cursor=cursor))
             return [replace(page, received_at=instant) for page in listing]
     except KalshiError as error:
-        raise CommandError(f"The simulated exchange does not tell its past: {error}") from None
+        raise CommandError(f"The simulated exchange cannot serve its history: {error}") from None
 
 
-def record(listing: list[Page], told: Told) -> int:
+def record_listing(listing: list[Page], log: DefinitionLog) -> int:
     batch = Batch()
     for page in listing:
         batch.see_events(page)
-    told.hear(batch.sightings.values())
+    log.add(batch.sightings.values())
     with transaction.atomic():
         return store_past(batch)
