@@ -91,7 +91,7 @@ def _last_quote(row: TableRow, ids: Mapping[str, int]) -> Observation:
             volume=row.count("volume"),
             open_interest=row.count("open_interest"),
         ),
-        quality_flags=quality_flags(bid, ask),
+        quality=quality_flags(bid, ask),
         volume_24h=None,
         previous_price=None,
         quote_mark=0,

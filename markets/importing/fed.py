@@ -90,5 +90,5 @@ def _decision_hour(
             price=(*traded, mean, None) if volume else (*nothing, None, traded[-1]),
             volume=volume,
             open_interest=row.count(f"open_interest_{strike}"),
-            quality_flags=0,
+            quality=0,
         )

@@ -218,7 +218,7 @@ def store_candles(
 
 def quality_flags(bid: Decimal | None, ask: Decimal | None) -> int:
     # The tables do not have the price grid, so no price counts as off it.
-    return int(prices.quality_flags(bid, ask, ()))
+    return int(prices.quality(bid, ask, ()))
 
 
 def market_id_of(row: TableRow, ids: Mapping[str, int]) -> int:

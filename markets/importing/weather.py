@@ -88,5 +88,5 @@ def _weather_candle(row: TableRow, ids: Mapping[str, int]) -> Candle:
         price=(*traded, mean, previous),
         volume=row.count("volume"),
         open_interest=row.count("open_interest"),
-        quality_flags=quality_flags(bid[-1], ask[-1]),
+        quality=quality_flags(bid[-1], ask[-1]),
     )

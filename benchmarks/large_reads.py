@@ -1,4 +1,4 @@
-"""What is read of a large record, each time of another market and another day."""
+"""Typical reads of a large database, each time of another market and another day."""
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
