@@ -22,7 +22,7 @@ from backtests.rules.execution import Execution
 from backtests.submitting import submit
 from backtests.tests.factories import a_backtest, known
 from markets.models import Drift, FeeChange, Market, MarketSnapshot, Poll, Series
-from markets.tests.factories import a_market, a_pass, a_snapshot, an_event
+from markets.tests.factories import a_market, a_snapshot, a_sweep, an_event
 
 pytestmark = [
     pytest.mark.browser,
@@ -115,9 +115,9 @@ def populate() -> None:
         if not 30_000 < tick < 36_000:
             runs.append(a_run_at(now - timedelta(seconds=tick + 0.5), chance))
     Poll.objects.bulk_create(runs)
-    a_pass("universe", now - timedelta(seconds=24), markets=79_812)
-    a_pass("hot", now - timedelta(seconds=2), markets=500)
-    a_pass("order books", now - timedelta(seconds=21), markets=50)
+    a_sweep("universe", now - timedelta(seconds=24), markets=79_812)
+    a_sweep("hot", now - timedelta(seconds=2), markets=500)
+    a_sweep("order books", now - timedelta(seconds=21), markets=50)
     Drift.objects.create(
         kind=Drift.Kind.FIELD,
         where="market.settlement_floor_note",

@@ -31,7 +31,7 @@ from markets.models import (
     Series,
     Trade,
 )
-from markets.tests.factories import a_market, a_pass, a_run, a_snapshot, an_event
+from markets.tests.factories import a_market, a_poll, a_snapshot, a_sweep, an_event
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -78,8 +78,8 @@ def on_record(db: None) -> Market:
     baker.make(Token, key=TOKEN)
     a_fill(a_backtest(id=POLL))
     a_backtest("failed")
-    a_run(datetime.now(UTC))
-    a_pass("universe", NOON)
+    a_poll(datetime.now(UTC))
+    a_sweep("universe", NOON)
     return market
 
 

@@ -41,7 +41,7 @@ from markets.models import (
     Tier,
     Trade,
 )
-from markets.tests.factories import a_market, a_pass, a_run, a_snapshot, observe
+from markets.tests.factories import a_market, a_poll, a_snapshot, a_sweep, observe
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "notebooks"))
@@ -82,7 +82,7 @@ def minutes(market: Market, bids: list[str | None]) -> None:
 
 
 def test_it_tells_the_health_of_the_site(client):
-    a_run(datetime.now(UTC))
+    a_poll(datetime.now(UTC))
     health = client.health()
     assert health["status"] == "recording"
     assert health["newest_poll_at"].tzinfo is not None
@@ -288,7 +288,7 @@ def test_a_market_that_was_observed_throughout_has_no_gaps(client, market):
     a_revision(market, now - timedelta(days=1), status="active")
     observe(market, now - timedelta(minutes=61), "0.4000", "0.4100")
     for minute in range(130):
-        a_pass(Tier.UNIVERSE, now - timedelta(minutes=minute))
+        a_sweep(Tier.UNIVERSE, now - timedelta(minutes=minute))
     found = client.coverage(TICKER, now - timedelta(hours=1), now - timedelta(minutes=1))
     assert (len(found["gaps"]), found["share"]) == (0, 1.0)
     assert list(found["gaps"].columns) == ["start", "end", "cause", "detail", "counted"]

@@ -24,7 +24,7 @@ from markets.models import (
     Trade,
 )
 from markets.recording.recorder import kalshi_client
-from markets.tests.factories import a_market, a_run, observe
+from markets.tests.factories import a_market, a_poll, observe
 from markets.tests.fake_exchange import URL, market_json
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -398,7 +398,7 @@ def test_the_end_of_a_market_that_only_backfills_have_met_is_known_from_its_own_
     past, settled
 ):
     market, at = settled
-    a_run(at + HOUR)
+    a_poll(at + HOUR)
     fill(past)
     assert known_since(market) == at
 
@@ -409,7 +409,7 @@ def test_an_end_that_fell_after_the_recorder_s_last_run_is_known_from_its_own_ti
 ):
     market, at = settled
     observe(market, at - HOUR, "0.42", "0.45")
-    a_run(at - HOUR)
+    a_poll(at - HOUR)
     fill(past)
     assert known_since(market) == at
 
@@ -418,7 +418,7 @@ def test_an_end_that_fell_after_the_recorder_s_last_run_is_known_from_its_own_ti
 def test_the_end_of_a_market_that_the_recorder_follows_is_known_since_we_learned_it(past, settled):
     market, at = settled
     observe(market, at - HOUR, "0.42", "0.45")
-    a_run(at)
+    a_poll(at)
     before = datetime.now(UTC)
     fill(past)
     assert known_since(market) > before
