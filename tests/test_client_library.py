@@ -414,7 +414,7 @@ def test_without_a_token_nothing_is_run(client, market):
 def test_one_need_not_wait_and_may_cancel(trader):
     a_recorded_day(TICKER)
     run = trader.backtest("do-nothing", *SPAN, tickers=[TICKER], cash=Decimal("99.5"), wait=False)
-    assert (run.status, run.told["cash"], run.pnl) == ("queued", 99.5, None)
+    assert (run.status, run.data["cash"], run.pnl) == ("queued", 99.5, None)
     assert run.cancel().status == "cancelled"
     with pytest.raises(library.Failed, match="cancelled"):
         run.wait()
@@ -532,7 +532,7 @@ def test_half_a_download_is_never_half_a_table(answering, live_server, market):
     whole = httpx.get(url).content
     half = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + whole[: len(whole) // 2]
     client = library.Client(answering(half))
-    with client, pytest.raises(library.Unreachable, match="not whole"):
+    with client, pytest.raises(library.Unreachable, match="incomplete"):
         client.snapshots(TICKER)
 
 
@@ -553,7 +553,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_long_download_shows_how_far_it_is_on_a_terminal(client, market, monkeypatch):
-    monkeypatch.setattr(library, "SHOWN_AFTER", 0)
+    monkeypatch.setattr(library, "PROGRESS_DELAY", 0)
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     client.snapshots(TICKER)
@@ -562,7 +562,7 @@ def test_a_long_download_shows_how_far_it_is_on_a_terminal(client, market, monke
 
 
 def test_a_download_shows_nothing_elsewhere(client, market, monkeypatch, capsys):
-    monkeypatch.setattr(library, "SHOWN_AFTER", 0)
+    monkeypatch.setattr(library, "PROGRESS_DELAY", 0)
     client.snapshots(TICKER)
     assert capsys.readouterr().err == ""
 
