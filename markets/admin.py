@@ -31,7 +31,7 @@ from markets.models import (
 
 
 class ReadOnly(admin.ModelAdmin):
-    """Records are looked at here, never edited."""
+    """Base of the admins of recorded rows, which can be viewed but not edited."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -67,15 +67,15 @@ class MarketAdmin(ReadOnly):
     show_full_result_count = False
 
 
-class UpToMost(Paginator):
-    """Counts no further than anybody pages: to count all would be to read all."""
+class CappedPaginator(Paginator):
+    """A paginator that stops counting at a limit, because counting all rows reads all of them."""
 
-    MOST = 10_000
+    LIMIT = 10_000
     object_list: QuerySet[Any]
 
     @cached_property
     def count(self) -> int:
-        return self.object_list.order_by()[: self.MOST].count()
+        return self.object_list.order_by()[: self.LIMIT].count()
 
 
 @admin.register(Poll)
@@ -95,7 +95,7 @@ class PollAdmin(ReadOnly):
     list_filter = [("error", admin.EmptyFieldListFilter)]
     search_fields = ["error"]
     show_full_result_count = False
-    paginator = UpToMost
+    paginator = CappedPaginator
 
 
 @admin.register(Sweep)
@@ -104,29 +104,31 @@ class SweepAdmin(ReadOnly):
     list_filter = ["tier", "complete"]
     search_fields = ["tier"]
     show_full_result_count = False
-    paginator = UpToMost
+    paginator = CappedPaginator
 
 
-class OfMarkets(ReadOnly):
-    """Rows of which there are very many, each of one market."""
+class MarketRowsAdmin(ReadOnly):
+    """Base for tables with very many rows, each of one market."""
 
     list_select_related = ["market"]
     search_fields = ["market__ticker"]
     show_full_result_count = False
 
 
-class OfDays(OfMarkets):
-    """Rows of a table kept by the day, newest first: one market's, or the last there are of all.
+class PartitionedRowsAdmin(MarketRowsAdmin):
+    """Base for partitioned tables, which lists one market's rows or the newest rows of all markets.
 
-    No index has all markets' rows in order of time, and many millions are not sorted for a look.
+    No index has the rows of all markets in order of time, and sorting many millions is too slow.
     """
 
     RECENT = timedelta(minutes=10)
     indexed_by_market = True
-    paginator = UpToMost
+    paginator = CappedPaginator
     ordering = ["-timestamp"]
     sortable_by = ()
-    search_help_text = "The whole ticker of a market. Without one: the newest ten minutes of all."
+    search_help_text = (
+        "The full ticker of a market. Without one, the last ten minutes of all markets are shown."
+    )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -142,13 +144,13 @@ class OfDays(OfMarkets):
 
 
 @admin.register(MarketSnapshot)
-class MarketSnapshotAdmin(OfDays):
+class MarketSnapshotAdmin(PartitionedRowsAdmin):
     list_display = ["timestamp", "market", "source", "yes_bid", "yes_ask", "volume", "quality"]
     list_filter = ["source"]
 
 
 @admin.register(MarketRevision)
-class MarketRevisionAdmin(OfMarkets):
+class MarketRevisionAdmin(MarketRowsAdmin):
     list_display = [
         "known_at",
         "market",
@@ -181,19 +183,19 @@ class FeeChangeAdmin(ReadOnly):
 
 
 @admin.register(OrderBookSnapshot)
-class OrderBookSnapshotAdmin(OfDays):
+class OrderBookSnapshotAdmin(PartitionedRowsAdmin):
     list_display = ["timestamp", "market", "bid_prices", "ask_prices"]
 
 
 @admin.register(RawPayload)
-class RawPayloadAdmin(OfDays):
+class RawPayloadAdmin(PartitionedRowsAdmin):
     list_display = ["timestamp", "market"]
     indexed_by_market = False
-    search_help_text = "The whole ticker of a market, of the newest ten minutes."
+    search_help_text = "The full ticker of a market; only the last ten minutes are searched."
 
 
 @admin.register(Candlestick)
-class CandlestickAdmin(OfMarkets):
+class CandlestickAdmin(MarketRowsAdmin):
     list_display = [
         "end_period_ts",
         "market",
@@ -208,20 +210,20 @@ class CandlestickAdmin(OfMarkets):
 
 
 @admin.register(Trade)
-class TradeAdmin(OfMarkets):
+class TradeAdmin(MarketRowsAdmin):
     list_display = ["created_time", "market", "yes_price", "count", "taker_outcome_side"]
     list_filter = ["is_block_trade"]
     ordering = ["-id"]
 
 
 @admin.register(BackfillSpan)
-class BackfillSpanAdmin(OfMarkets):
+class BackfillSpanAdmin(MarketRowsAdmin):
     list_display = ["market", "kind", "start", "end", "done_until", "finished_at"]
     list_filter = ["kind"]
 
 
 @admin.register(HotPeriod)
-class HotPeriodAdmin(OfMarkets):
+class HotPeriodAdmin(MarketRowsAdmin):
     list_display = ["market", "started_at", "ended_at"]
     ordering = ["-started_at"]
 

@@ -1,6 +1,6 @@
-"""Pictures of the pages, light and dark, wide and narrow, into `var/screenshots/`.
+"""Screenshots of the pages in light and dark, wide and narrow, in `var/screenshots/`.
 
-`pytest tests/screenshots.py`; the name keeps it out of the ordinary run.
+Run `pytest tests/screenshots.py`; its name keeps it out of the ordinary test run.
 """
 
 import math
@@ -173,7 +173,7 @@ def a_quoted_market(chance, event, suffix, *, name, likely, closes) -> None:
 
 
 def walk(market: Market, chance: random.Random, now: datetime) -> None:
-    """A day of quotes every minute or so, with a stretch in which nothing was recorded."""
+    """Store a day of quotes about every minute, with a gap in the recording."""
     price, width, volume, seen = 0.31, 0.02, 40_000.0, []
     for second in range(86_400, 0, -45):
         price = min(max(price + chance.gauss(0, 0.004) + 0.00006, 0.03), 0.95)
@@ -196,7 +196,7 @@ def walk(market: Market, chance: random.Random, now: datetime) -> None:
 
 
 def recorded_longshots(chance: random.Random, start: datetime) -> None:
-    """Four days of forty events a day, each of three markets that mostly end with NO."""
+    """Store four days of forty events a day, each with three markets that mostly end with NO."""
     quotes = []
     for number in range(160):
         opened = start + timedelta(hours=number * 96 / 160)
@@ -225,7 +225,7 @@ def recorded_longshots(chance: random.Random, start: datetime) -> None:
 
 
 def run_backtests() -> dict[str, int]:
-    """One that is done, one each that failed and that runs; their numbers."""
+    """Create a finished, a failed and a running backtest, and return their ids."""
     now = datetime.now(UTC)
     start = now - timedelta(days=5)
     recorded_longshots(random.Random(3), start)

@@ -1,4 +1,4 @@
-"""The pages of backtests in a real browser: what refreshes, draws, and can be read by all."""
+"""The backtest pages in a real browser: refreshing, charts and accessibility."""
 
 import re
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ def signed_in(clean: Page, site: str, client: Client) -> Page:
 
 
 def done(signed_in: Page, site: str) -> BacktestResult:
-    """A run, asked for by the form and run."""
+    """A backtest that was submitted with the form and has run."""
     a_recorded_day(TICKER)
     signed_in.goto(f"{site}/backtests/new/?{WISH}")
     signed_in.get_by_role("button", name="Run").click()

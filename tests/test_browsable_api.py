@@ -1,4 +1,4 @@
-"""The API in a browser: every address is a page, with a form for what it can be asked."""
+"""The browsable API: every address is a page, with a form for its parameters."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The pages in a real browser: what refreshes, draws, listens to keys, and can be read by all."""
+"""The pages in a real browser: refreshing, charts, keyboard shortcuts and accessibility."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The client for notebooks, against the site itself."""
+"""The notebook client against a running site."""
 
 import importlib
 import io
@@ -65,7 +65,7 @@ def market(transactional_db) -> Market:
 
 
 def minutes(market: Market, bids: list[str | None]) -> None:
-    """A snapshot a minute from noon on, asked at a dollar."""
+    """Store a snapshot each minute from noon on, with an ask of a dollar."""
     MarketSnapshot.objects.bulk_create(
         a_snapshot(
             market,
@@ -78,7 +78,7 @@ def minutes(market: Market, bids: list[str | None]) -> None:
     )
 
 
-# --- nouns --------------------------------------------------------------------------------------
+# --- resources ----------------------------------------------------------------------------------
 
 
 def test_it_tells_the_health_of_the_site(client):
@@ -357,7 +357,7 @@ def trader(live_server, transactional_db):
 
 @pytest.fixture
 def worker(monkeypatch):
-    """Runs what is queued, whenever the client looks how far it is."""
+    """Run queued backtests whenever the client asks for their progress."""
 
     def work(seconds: float) -> None:
         for id in BacktestResult.objects.in_stage(["queued"]).values_list("pk", flat=True):
@@ -456,7 +456,7 @@ def test_what_makes_no_sense_is_refused_by_name(client, market):
 
 @pytest.fixture
 def limited(settings, transactional_db):
-    """An address has ten requests at once, then one a second; a user has what he likes."""
+    """Allow ten requests at once per address, then one a second, without a limit for users."""
     settings.API_RATE_ANONYMOUS = 1.0
     server = Redis.from_url(settings.REDIS_URL)
     yield
@@ -497,7 +497,7 @@ def test_a_site_that_is_not_there_is_unreachable():
 
 @pytest.fixture
 def answering():
-    """Something on loopback that answers every request with these bytes, and hangs up."""
+    """A server on loopback that sends these bytes for every request and hangs up."""
     servers = []
 
     def start(answer: bytes) -> str:
@@ -608,7 +608,7 @@ def test_the_notebook_shows_what_the_site_has(live_server, market, monkeypatch):
 
 @contextmanager
 def a_worker() -> Iterator[None]:
-    """Runs what is queued, as Celery would."""
+    """Run queued backtests, as Celery does."""
     ended = threading.Event()
 
     def work() -> None:

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.urls import reverse
 from model_bakery import baker
 
-from markets.admin import ReadOnly, UpToMost
+from markets.admin import CappedPaginator, ReadOnly
 from markets.models import Market, MarketSnapshot, OrderBookSnapshot, RawPayload, Watch
 from markets.tests.factories import a_market, a_snapshot, observe
 
@@ -83,5 +83,5 @@ class TestRowsOfWhichThereAreMillions:
                 assert len(listed(admin_client, model, words)) == count
 
     def test_they_are_counted_as_far_as_anybody_pages(self, market, monkeypatch):
-        monkeypatch.setattr(UpToMost, "MOST", 1)
-        assert UpToMost(Market.objects.all(), 100).count == 1
+        monkeypatch.setattr(CappedPaginator, "LIMIT", 1)
+        assert CappedPaginator(Market.objects.all(), 100).count == 1

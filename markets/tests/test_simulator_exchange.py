@@ -1,4 +1,4 @@
-"""The simulated exchange over real HTTP, held against the contract it simulates."""
+"""The simulated exchange over real HTTP, checked against Kalshi's OpenAPI contract."""
 
 import re
 import time
@@ -68,7 +68,7 @@ def seconds(text: str) -> float:
 
 
 def with_null(schema: Any) -> Any:
-    """OpenAPI 3.0 writes `nullable` where JSON Schema writes a choice."""
+    """Translate `nullable` of OpenAPI 3.0 into a choice of JSON Schema."""
     if isinstance(schema, list):
         return [with_null(part) for part in schema]
     if not isinstance(schema, dict):
@@ -168,7 +168,7 @@ def test_a_market_says_no_more_than_the_contract(get, contract):
         assert set(market) <= known
 
 
-# Paging and filters
+# Pagination and filters
 
 
 def test_paging_shows_every_market_once(get):
@@ -304,7 +304,7 @@ def test_candles_need_their_parameters(client, get):
     assert client.get(path.replace("KXHIGHNY/", "KXBTCD/"), params=span).status_code == 404
 
 
-# Life and death
+# Lifecycles
 
 
 def test_settled_markets_say_how_and_when(get):
@@ -509,7 +509,7 @@ def test_days_end_at_midnight_in_new_york(get):
     span = {"start_ts": NOW - 40 * DAY, "end_ts": NOW, "period_interval": 1440}
     candles = get(f"/series/KXFEDDECISION/markets/{ticker}/candlesticks", **span)["candlesticks"]
     hours = {datetime.fromtimestamp(c["end_period_ts"], UTC).hour for c in candles}
-    # Daylight saving ended within the span.
+    # Daylight saving time ended within this span.
     assert hours == {4, 5}
     assert len(candles) == 40
 

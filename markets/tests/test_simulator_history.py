@@ -1,4 +1,4 @@
-"""The two tiers of the simulated exchange: what one no longer knows, the other does."""
+"""The live and the historical tier of the simulated exchange complement each other."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +68,7 @@ def test_trades_are_in_the_tier_of_their_time(client):
 
 def test_trades_of_both_kinds_of_markets_come_newest_first(client):
     cutoff = int(cutoff_of(client, "trades_created_ts"))
-    # A quarter of an hour was settled in between.
+    # A quarter-hour market was settled in between.
     since, until = cutoff - 18 * MINUTE, cutoff - 13 * MINUTE
     span = {"min_ts": since, "max_ts": until}
     small = listed(client, "/historical/trades", "trades", limit=370, **span)

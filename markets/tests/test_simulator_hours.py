@@ -1,4 +1,4 @@
-"""The simulated exchange at rest: Thursdays in New York, and maintenance on request."""
+"""Trading hours of the simulated exchange: the weekly pause and maintenance windows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from markets.simulator.hours import TradingHours
 from markets.simulator.trades import between
 
 STEP, MINUTE, HOUR, DAY = 5, 60, 3600, 86_400
-# Standard time: three in New York is eight in London.
+# In standard time, three o'clock in New York is eight o'clock UTC.
 PAUSED = int(datetime(2026, 11, 19, 8, tzinfo=UTC).timestamp())
 RESUMED = PAUSED + 2 * HOUR
 

@@ -1,4 +1,4 @@
-"""Lives of simulated markets that do not go as planned."""
+"""Unusual lifecycles of simulated markets: disputes, postponements, withdrawals."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ def listings() -> Listings:
 
 @pytest.fixture(scope="module")
 def settled(listings: Listings) -> list[SimulatedEvent]:
-    """What was settled in the last week of the default universe."""
+    """The events of the default universe that were settled in the last week."""
     return [e for e in listings.past(NOW).events if not e.legs]
 
 
@@ -130,7 +130,7 @@ def test_time_filters_follow_the_moved_close(listings, settled):
     assert listings.live(event.relisted).closes[board.event_of[event.ticker]] == event.ended
 
 
-# Markets on trial
+# Provisional markets
 
 
 @pytest.fixture(scope="module")

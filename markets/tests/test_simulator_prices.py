@@ -1,4 +1,4 @@
-"""The simulated prices: one path for each event, from which everything follows."""
+"""Simulated prices, which follow from one latent path for each event."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ def open_events(board: Board, at: int) -> Iterator[tuple[int, SimulatedEvent]]:
 
 
 def settled_prices(*, bias: bool, markets: int = 4000) -> tuple[Prices, np.ndarray]:
-    """Markets of the last weeks and whether they ended in YES."""
+    """The markets of the last weeks, and True where they ended in YES."""
     universe = SimulatedUniverse(markets=markets)
     listings = Listings(universe, bias=bias, history=20 * DAY)
     past = listings.past(NOW)
@@ -179,7 +179,7 @@ def test_prices_converge_to_the_result_by_the_close():
 
 
 def calibration(*, bias: bool) -> tuple[float, float]:
-    """How much longshots and favourites cost above their frequency, at the start of the end."""
+    """Measure the excess of price over frequency for longshots and favourites, late in trading."""
     prices, wins = settled_prices(bias=bias, markets=12_000)
     event = prices.traits.event
     played = prices.lives.reveal[event] > prices.lives.known[event]

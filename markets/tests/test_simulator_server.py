@@ -1,4 +1,4 @@
-"""The simulated exchange's HTTP: connections, limits and faults on request."""
+"""The HTTP server of the simulated exchange: connections, rate limits and injected faults."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def test_the_bucket_empties_and_fills_again():
         refused = next(reply for reply in replies if reply.status_code == 429)
         time.sleep(0.2)
         assert client.get("/exchange/status").status_code == 200
-    # 300 tokens at first, 10 for a request.
+    # There are 300 tokens at first, and a request costs 10.
     assert codes[:30] == [200] * 30
     assert refused.json() == {"error": "too many requests"}
     assert "retry-after" not in refused.headers
@@ -136,7 +136,7 @@ def test_a_page_comes_twice_and_the_cursor_goes_on(client, misbehaving):
     query = f"/markets?limit=10&cursor={first['cursor']}"
     second = client.get(query).json()
     misbehaving.add_fault(Fault(duplicate_page=True, count=1))
-    # Another listing has no page before this one.
+    # Another listing has no previous page.
     assert client.get("/markets?limit=10").json() == first
     assert client.get(f"/markets?limit=9&cursor={first['cursor']}").json()["markets"]
     again = client.get(query).json()
