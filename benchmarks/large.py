@@ -156,9 +156,9 @@ def compare_indexes(day: date) -> None:
 
 def minutes_of(partition: DayPartition) -> list[float]:
     random, start = Random(2), partition.bounds[0]
-    asked = [start + random.randrange(1_440) * MINUTE for _ in range(READS)]
-    counted = [MarketSnapshot.objects.between(at, at + MINUTE) for at in asked]
-    return [in_database(found.count) for found in counted]
+    instants = [start + random.randrange(1_440) * MINUTE for _ in range(READS)]
+    snapshots = [MarketSnapshot.objects.between(at, at + MINUTE) for at in instants]
+    return [in_database(found.count) for found in snapshots]
 
 
 if __name__ == "__main__":

@@ -67,8 +67,8 @@ def universe_of_day(
     Events are taken whole, so the last one may bring more markets than requested.
     """
     ends = np.cumsum([len(event.outcomes) for event in events])
-    chosen = events[: int(np.searchsorted(ends, markets)) + 1]
-    prices = Prices.of(chosen, bias=True, hours=simulated_universes.HOURS)
+    selected = events[: int(np.searchsorted(ends, markets)) + 1]
+    prices = Prices.of(selected, bias=True, hours=simulated_universes.HOURS)
     listed, seconds = len(prices.traits.event), START // SECOND + np.arange(instants) * STEP
     columns: dict[str, np.ndarray] = {}
     for row in range(listed):
@@ -78,7 +78,7 @@ def universe_of_day(
             table[:, row] = column
     flat = {name: table.ravel() for name, table in columns.items()}
     place = np.tile(np.arange(listed), instants)
-    return simulated_universes.listed(Quotes(**flat, market=place), chosen)
+    return simulated_universes.listed(Quotes(**flat, market=place), selected)
 
 
 def by_kernel(universe: Universe) -> list[Outcome]:

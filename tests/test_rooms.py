@@ -15,6 +15,7 @@ PURE = (
     "markets/intervals.py",
     "markets/kalshi/",
     "markets/simulator/",
+    "markets/storage/manifest.py",
     "backtests/data/universe.py",
     "backtests/rules/execution.py",
     "backtests/rules/ledger.py",

@@ -45,7 +45,7 @@ def phases(lives: Lives, at: int, cutoff: int) -> Ints:
     """The phase of each event; those settled before the cutoff are archived."""
     since = at - lives.determined
     disputed = lives.disputed
-    chosen = np.select(
+    selected = np.select(
         [
             at < lives.created,
             at < lives.opened,
@@ -60,7 +60,7 @@ def phases(lives: Lives, at: int, cutoff: int) -> Ints:
         [UNLISTED, INITIALIZED, INACTIVE, ACTIVE, CLOSED, ARCHIVED, FINALIZED, AMENDED, DISPUTED],
         DETERMINED,
     )
-    return np.asarray(chosen, dtype=np.int64)
+    return np.asarray(selected, dtype=np.int64)
 
 
 class Board:
@@ -210,9 +210,9 @@ class Board:
         return self.markets([row])[1:-1]
 
     def markets(self, rows: Sequence[int]) -> bytes:
-        chosen = np.asarray(rows, dtype=np.int64)
-        self._render(chosen)
-        events = self.prices.traits.event[chosen].tolist()
+        selected = np.asarray(rows, dtype=np.int64)
+        self._render(selected)
+        events = self.prices.traits.event[selected].tolist()
         for i in events:
             if not self.bodies[i]:
                 self._render_once(i)
@@ -226,12 +226,12 @@ class Board:
         is_provisional = self.provisional[rows.start : rows.stop].tolist()
         self.heads[rows.start : rows.stop] = market_heads(self.events[i], is_provisional)
 
-    def event_page(self, chosen: Sequence[int], *, nested: bool) -> bytes:
+    def event_page(self, selected: Sequence[int], *, nested: bool) -> bytes:
         if nested:
             # All markets are rendered at once, because event by event costs ten times as much.
             rows = np.flatnonzero(self.listed)
-            self._render(rows[np.isin(self.prices.traits.event[rows], chosen)])
-        return b"[" + b",".join([self.event(i, nested=nested) for i in chosen]) + b"]"
+            self._render(rows[np.isin(self.prices.traits.event[rows], selected)])
+        return b"[" + b",".join([self.event(i, nested=nested) for i in selected]) + b"]"
 
     def event(self, i: int, *, nested: bool) -> bytes:
         if not self.event_heads[i]:

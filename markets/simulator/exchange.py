@@ -19,7 +19,7 @@ from markets.simulator.hours import PAUSED_FROM, PAUSED_UNTIL
 from markets.simulator.noise import Ints
 from markets.simulator.query import Query, Refusal, encode_cursor, malformed, unknown
 from markets.simulator.render import Json, series_fields
-from markets.simulator.selection import chosen_events, chosen_markets, rows_of
+from markets.simulator.selection import rows_of, select_events, select_markets
 from markets.simulator.series import SimulatedSeries
 from markets.simulator.tape import sources, trade_page
 from markets.simulator.universe import floor_to_step
@@ -167,9 +167,9 @@ class Exchange:
         return series_fields(series, fees.multiplier(series, now))
 
     def series_fee_changes(self, request: Request) -> bytes:
-        wanted = request.query.text("series_ticker")
+        ticker = request.query.text("series_ticker")
         past = bool(request.query.flag("show_historical"))
-        series = [s for s in self.listings.universe.series.values() if wanted in {"", s.ticker}]
+        series = [s for s in self.listings.universe.series.values() if ticker in {"", s.ticker}]
         changes = [c for s in series for c in fees.series_changes(s, request.now, past=past)]
         return msgspec.json.encode({"series_fee_change_arr": changes})
 
@@ -178,19 +178,19 @@ class Exchange:
     def events(self, request: Request) -> bytes:
         query = request.query
         board = self.listings.live(request.now)
-        chosen = chosen_events(board, query, statuses=OPEN_PHASES) & ~board.combos
+        selected = select_events(board, query, statuses=OPEN_PHASES) & ~board.combos
         tickers = query.words("tickers")
         if tickers:
-            chosen &= np.array([e.ticker in set(tickers) for e in board.events], dtype=np.bool_)
+            selected &= np.array([e.ticker in set(tickers) for e in board.events], dtype=np.bool_)
         earliest = query.integer("min_close_ts")
         if earliest is not None:
-            chosen &= board.closes >= earliest
-        return self._event_page(board, np.flatnonzero(chosen), query)
+            selected &= board.closes >= earliest
+        return self._event_page(board, np.flatnonzero(selected), query)
 
     def multivariate_events(self, request: Request) -> bytes:
         board = self.listings.live(request.now)
-        chosen = chosen_events(board, request.query, statuses=()) & board.combos
-        return self._event_page(board, np.flatnonzero(chosen), request.query)
+        selected = select_events(board, request.query, statuses=()) & board.combos
+        return self._event_page(board, np.flatnonzero(selected), request.query)
 
     def _event_page(self, board: Board, left: Ints, query: Query) -> bytes:
         limit, nested = query.limit(200, 200), bool(query.flag("with_nested_markets"))
@@ -219,13 +219,13 @@ class Exchange:
 
     def event_fee_changes(self, request: Request) -> bytes:
         query = request.query
-        limit, wanted, after = query.limit(100, 1000), query.text("event_ticker"), query.cursor()
+        limit, ticker, after = query.limit(100, 1000), query.text("event_ticker"), query.cursor()
         board = self.listings.live(request.now)
         shown = (board.events[i] for i in np.flatnonzero(board.visible).tolist())
         changes = [
             (f"{event.ticker}{CURSOR_SEPARATOR}{number}", change)
             for event in shown
-            if wanted in {"", event.ticker}
+            if ticker in {"", event.ticker}
             for number, change in enumerate(fees.event_changes(event))
         ]
         left = [pair for pair in changes if pair[0] > after]
@@ -239,7 +239,7 @@ class Exchange:
         """List the markets, with the flood of combinations in front where there is one."""
         query = request.query
         board = self.listings.live(request.now)
-        rows, flood = chosen_markets(board, query), self.flood(request.now)
+        rows, flood = select_markets(board, query), self.flood(request.now)
         front = flood.front(query, query.limit(100, 1000)) if flood else NOTHING
         return self._market_page(board, rows, query, front=front)
 
@@ -373,10 +373,10 @@ class Exchange:
         if sum(bool(query.text(name)) for name in filters) > 1:
             raise malformed("tickers", "only one filter at a time")
         board = self.listings.past(request.now)
-        chosen = chosen_events(board, query, statuses=())
+        selected = select_events(board, query, statuses=())
         if query.choice("mve_filter", ("exclude",)):
-            chosen &= ~board.combos
-        return self._market_page(board, rows_of(board, query, chosen), query)
+            selected &= ~board.combos
+        return self._market_page(board, rows_of(board, query, selected), query)
 
     def historical_market(self, request: Request) -> bytes:
         board = self.listings.past(request.now)

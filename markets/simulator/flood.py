@@ -65,12 +65,12 @@ class Flood:
         return number if ticker == f"{self.event_ticker(number)}-C1" else None
 
     def front(self, query: Query, limit: int) -> Front:
-        numbers = self.chosen(query)
+        numbers = self.matching_numbers(query)
         shown = numbers[:limit]
         end = f"{CURSOR_SEPARATOR}{shown[-1]}" if shown else ""
         return Front([self.row(n) for n in shown], end, more=len(numbers) > limit)
 
-    def chosen(self, query: Query) -> Sequence[int]:
+    def matching_numbers(self, query: Query) -> Sequence[int]:
         """Select the numbers of the combinations that match a query of /markets."""
         start = first_after(query.cursor())
         if start is None or not self._matches(query):

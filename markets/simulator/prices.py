@@ -390,6 +390,6 @@ class Prices:
         if len(traded):
             micros = self.trade_times(rows[traded], count[traded] - 1)
             # A trade becomes visible at the first step after it.
-            seen = -(-micros // (STEP * 1_000_000)) * STEP
-            moved[traded] = np.maximum(moved[traded], np.minimum(seen, at[traded]))
+            visible = -(-micros // (STEP * 1_000_000)) * STEP
+            moved[traded] = np.maximum(moved[traded], np.minimum(visible, at[traded]))
         return moved

@@ -35,51 +35,51 @@ TIME_FILTERS: dict[str, tuple[str, ...]] = {
 }
 
 
-def chosen_events(board: Board, query: Query, *, statuses: tuple[str, ...]) -> Bools:
+def select_events(board: Board, query: Query, *, statuses: tuple[str, ...]) -> Bools:
     """Select events by the parameters that /events and /markets share."""
-    chosen = board.visible.copy()
+    selected = board.visible.copy()
     status = query.choice("status", statuses)
     if status:
-        chosen &= np.isin(board.phases, PHASES[status])
+        selected &= np.isin(board.phases, PHASES[status])
     series = query.text("series_ticker")
     if series:
-        chosen &= np.array([ticker == series for ticker in board.series], dtype=np.bool_)
-    return chosen
+        selected &= np.array([ticker == series for ticker in board.series], dtype=np.bool_)
+    return selected
 
 
-def chosen_markets(board: Board, query: Query) -> Ints:
+def select_markets(board: Board, query: Query) -> Ints:
     """Select the rows for a query of /markets, in the board's order."""
-    chosen = chosen_events(board, query, statuses=tuple(PHASES))
-    chosen &= within_times(board, query)
+    selected = select_events(board, query, statuses=tuple(PHASES))
+    selected &= within_times(board, query)
     mve = query.choice("mve_filter", ("only", "exclude"))
     if mve:
-        chosen &= board.combos == (mve == "only")
-    return rows_of(board, query, chosen)
+        selected &= board.combos == (mve == "only")
+    return rows_of(board, query, selected)
 
 
-def rows_of(board: Board, query: Query, chosen: Bools) -> Ints:
+def rows_of(board: Board, query: Query, selected: Bools) -> Ints:
     event = query.text("event_ticker")
     if event:
-        chosen &= np.array([each.ticker == event for each in board.events], dtype=np.bool_)
+        selected &= np.array([each.ticker == event for each in board.events], dtype=np.bool_)
     tickers = query.words("tickers")
-    wanted = chosen[board.prices.traits.event] & board.listed
+    matching = selected[board.prices.traits.event] & board.listed
     if not tickers:
-        return np.flatnonzero(wanted)
+        return np.flatnonzero(matching)
     found = {board.row_of[ticker] for ticker in tickers if ticker in board.row_of}
     rows = np.array(sorted(found), dtype=np.int64)
-    return rows[wanted[rows]]
+    return rows[matching[rows]]
 
 
 def within_times(board: Board, query: Query) -> Bools:
     """Select events by the one time filter that a query may have."""
-    chosen = np.ones(len(board.events), dtype=np.bool_)
+    selected = np.ones(len(board.events), dtype=np.bool_)
     bounds = {
         name: (query.integer(f"min_{name}_ts"), query.integer(f"max_{name}_ts"))
         for name in TIME_FILTERS
     }
     given = [name for name, pair in bounds.items() if pair != (None, None)]
     if not given:
-        return chosen
+        return selected
     if len(given) > 1:
         raise malformed(f"min_{given[1]}_ts", f"cannot be combined with {given[0]} timestamps")
     name = given[0]
@@ -87,10 +87,10 @@ def within_times(board: Board, query: Query) -> Bools:
     low, high = bounds[name]
     values = times_of(board, name)
     if low is not None:
-        chosen &= values >= low
+        selected &= values >= low
     if high is not None:
-        chosen &= (values <= high) & (values > 0)
-    return chosen
+        selected &= (values <= high) & (values > 0)
+    return selected
 
 
 def refuse_mixed_filters(query: Query, name: str) -> None:

@@ -375,7 +375,7 @@ def run(options: Namespace, announce: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM."""
     universe = SimulatedUniverse(seed=options.seed, markets=options.markets)
     clock = SimulatedClock.starting(speed=options.speed)
-    chosen: ExchangeOptions = {
+    exchange_options: ExchangeOptions = {
         "rate": options.rate,
         "bias": not options.no_bias,
         "retention": int(options.retention_days * DAY),
@@ -384,7 +384,7 @@ def run(options: Namespace, announce: Callable[[str], None]) -> None:
         "needs_key": options.needs_key,
         "combos": options.combos,
     }
-    serving = build_service(universe, clock, chosen)
+    serving = build_service(universe, clock, exchange_options)
 
     def ready(url: str) -> None:
         words = f"{options.markets} markets, seed {options.seed}, speed {options.speed:g}"

@@ -26,8 +26,10 @@ class Tape(NamedTuple):
     micros: Ints
     ids: Keys
 
-    def pick(self, chosen: Ints | Bools) -> Tape:
-        return Tape(self.rows[chosen], self.numbers[chosen], self.micros[chosen], self.ids[chosen])
+    def pick(self, selected: Ints | Bools) -> Tape:
+        return Tape(
+            self.rows[selected], self.numbers[selected], self.micros[selected], self.ids[selected]
+        )
 
 
 class TradeCursor(NamedTuple):
