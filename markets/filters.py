@@ -282,7 +282,7 @@ class MarketsThenFilter(NamedMarketFilter):
     ordering = order(dict.fromkeys(TICKER_ORDERS), "ticker")
 
     def in_status(self, queryset: MarketQuerySet, name: str, word: str) -> MarketQuerySet:
-        return queryset if word == "all" else queryset.then_in(stages(word))
+        return queryset if word == "all" else queryset.in_status_as_of(stages(word))
 
 
 class NamedEventFilter(NounFilter):
@@ -319,7 +319,7 @@ class EventsThenFilter(NamedEventFilter):
 
     def in_status(self, queryset: EventQuerySet, name: str, word: str) -> EventQuerySet:
         at = self.form.cleaned_data["as_of"]
-        return queryset if word == "all" else queryset.with_market_then_in(stages(word), at)
+        return queryset if word == "all" else queryset.with_market_in_as_of(stages(word), at)
 
 
 class SeriesFilter(NounFilter):

@@ -207,7 +207,7 @@ class EventViewSet(Noun):
         pages = LimitSkip()
         rows = self.page(pages, lambda found: found.rows(EVENT_ROW))
         at = asked(ThenForm, request).cleaned_data["as_of"]
-        return pages.get_paginated_response(events(Event.objects.as_known(rows, at)))
+        return pages.get_paginated_response(events(Event.objects.rewind(rows, at)))
 
     @extend_schema(parameters=[AS_OF_PARAMETER, NESTED], responses=EventSerializer)
     def retrieve(self, request: Request, ticker: str) -> Response:
@@ -215,7 +215,7 @@ class EventViewSet(Noun):
         said = asked(EventForm, request).cleaned_data
         rows = [one(Event.objects.rows(EVENT_ROW), "event", ticker=ticker)]
         if said["as_of"]:
-            rows = Event.objects.as_known(rows, said["as_of"]) or unknown_then("event", ticker)
+            rows = Event.objects.rewind(rows, said["as_of"]) or unknown_then("event", ticker)
         return Response(events(rows, nested=said["markets"])[0])
 
 
@@ -261,7 +261,7 @@ class MarketViewSet(Noun, MarketHistory):
         pages = LimitSkip()
         markets = self.page(pages, lambda found: found.with_event())
         at = asked(ThenForm, request).cleaned_data["as_of"]
-        then = Market.objects.as_known(markets, at)
+        then = Market.objects.rewind(markets, at)
         return pages.get_paginated_response(MarketSerializer(then, many=True).data)
 
     @extend_schema(
@@ -283,7 +283,7 @@ class MarketViewSet(Noun, MarketHistory):
         at = asked(ThenForm, request).cleaned_data["as_of"]
         market = self.get_object()
         if at:
-            [market] = Market.objects.as_known([market], at) or unknown_then("market", ticker)
+            [market] = Market.objects.rewind([market], at) or unknown_then("market", ticker)
             return Response(MarketDetailSerializer(market).data)
         answer = Response(MarketDetailSerializer(market).data)
         return conditional(request, answer, tag=tag(market), modified=told_at(market))

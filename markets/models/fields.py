@@ -52,7 +52,7 @@ def count_field() -> "models.DecimalField[Decimal | None, Decimal | None]":
 
 
 def within_unit(*fields: str, model: str) -> list[models.BaseConstraint]:
-    """One constraint a field: NULL or between 0 and 1 dollar."""
+    """Return a constraint for each field: NULL or between 0 and 1 dollar."""
     return [
         models.CheckConstraint(
             condition=Q(**{f"{field}__gte": 0, f"{field}__lte": 1}),
@@ -63,7 +63,7 @@ def within_unit(*fields: str, model: str) -> list[models.BaseConstraint]:
 
 
 class Quoted(models.Model):
-    """The top of a book and what traded, as a market's newest quote and a snapshot share it."""
+    """The columns of a quote, which markets (the newest) and snapshots share."""
 
     yes_bid = price_field()
     yes_ask = price_field()
@@ -85,14 +85,14 @@ class Quoted(models.Model):
         return prices.spread(self.yes_bid, self.yes_ask)
 
 
-class Known(models.Model):
-    """A fact, and since when a decision could have used it."""
+class KnownFact(models.Model):
+    """A fact with the instant from which a decision could have used it."""
 
     known_at = models.DateTimeField(
-        help_text="Observed live: when. Backfilled: the exchange's own time of the fact."
+        help_text="When we observed it live; for backfilled facts, the exchange's own time."
     )
     known_at_assumed = models.BooleanField(
-        default=False, help_text="The exchange gives no time for it, so one was assumed."
+        default=False, help_text="The exchange gives no time for the fact, so one was assumed."
     )
     recorded_at = models.DateTimeField(help_text="When this row was written.")
 
@@ -101,7 +101,7 @@ class Known(models.Model):
 
 
 class DateBin(models.Func):
-    """PostgreSQL's `date_bin`: the start of the bucket that an instant falls into."""
+    """PostgreSQL's `date_bin`: the start of the bucket that holds an instant."""
 
     function = "date_bin"
     output_field = models.DateTimeField()

@@ -30,9 +30,9 @@ class SeenBook(NamedTuple):
 
 class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
     def record(self, seen: Sequence[SeenBook]) -> int:
-        """Write the books that are not what was written last; returns how many.
+        """Write the order books that changed since they were last written; return how many.
 
-        To be called inside a transaction.
+        Call it inside a transaction.
         """
         with connection.cursor() as cursor:
             cursor.execute(

@@ -20,30 +20,24 @@ from django.db.models import F
 
 from markets import prices
 from markets.intervals import EPOCH
-from markets.models.fields import DateBin, Quote, Quoted, within_unit
+from markets.models.fields import COUNT, PRICE, QUOTE_TYPES, DateBin, Quote, Quoted, within_unit
 from markets.models.markets import Market
 
-# What `MarketSnapshot.objects.record` copies in, with its types.
+# The columns that `MarketSnapshot.objects.record` copies in, with their types.
 STAGED = {
     "id": "uuid",
     "market_id": "bigint",
     "timestamp": "timestamptz",
-    "yes_bid": "numeric(6,4)",
-    "yes_ask": "numeric(6,4)",
-    "yes_bid_size": "numeric(18,2)",
-    "yes_ask_size": "numeric(18,2)",
-    "last_price": "numeric(6,4)",
-    "volume": "numeric(18,2)",
-    "open_interest": "numeric(18,2)",
+    **QUOTE_TYPES,
     "quality": "smallint",
-    "volume_24h": "numeric(18,2)",
-    "previous_price": "numeric(6,4)",
+    "volume_24h": COUNT,
+    "previous_price": PRICE,
     "quote_mark": "bigint",
     "payload": "text",
 }
 STAGING = ", ".join(f"{column} {kind}" for column, kind in STAGED.items())
-SNAPSHOT_COLUMNS = tuple(STAGED)[:11]
-NEWEST_COLUMNS = (*tuple(STAGED)[3:10], *tuple(STAGED)[11:14])
+SNAPSHOT_COLUMNS = ("id", "market_id", "timestamp", *QUOTE_TYPES, "quality")
+NEWEST_COLUMNS = (*QUOTE_TYPES, "volume_24h", "previous_price", "quote_mark")
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -71,9 +65,10 @@ class Close(NamedTuple):
 
 
 def snapshot_id(market_id: int, timestamp: datetime, source: str, sequence: int | None) -> UUID:
-    """The same observation's same id, everywhere: a UUIDv7 (RFC 9562) of the snapshot's time.
+    """Return the id of an observation, a UUIDv7 (RFC 9562) of the snapshot's time.
 
-    Its 74 free bits are a hash of market, microsecond, source and sequence.
+    Its 74 free bits are a hash of market, microsecond, source and sequence, so that the same
+    observation has the same id everywhere.
     """
     micros = _micros(timestamp)
     key = f"{market_id}:{micros}:{source}:{sequence}".encode()
@@ -84,7 +79,7 @@ def snapshot_id(market_id: int, timestamp: datetime, source: str, sequence: int 
 
 @lru_cache(maxsize=1000)
 def _micros(instant: datetime) -> int:
-    """A page's markets share their instant."""
+    """Return microseconds since 1970; cached, because the markets of a page share an instant."""
     return (instant - EPOCH) // MICROSECOND
 
 
@@ -103,11 +98,11 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         recorded_at: datetime,
         keep_payloads: bool = False,
     ) -> int:
-        """Write snapshots and the markets' newest quotes; returns how many snapshots were new.
+        """Write snapshots and the markets' newest quotes; return how many snapshots were new.
 
-        A few statements for any number of rows, to be called inside a transaction. A snapshot
-        that is there already changes nothing. What was polled is the newest quote even where
-        the clock has stepped back; other sources replace no newer one.
+        Call it inside a transaction; it takes a few statements for any number of rows. A snapshot
+        that is there already changes nothing. A polled quote becomes the newest even if the clock
+        has stepped back; other sources never replace a newer one.
         """
         if not observations:
             return 0
@@ -150,13 +145,13 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         return self.filter(source=source)
 
     def between(self, start: datetime | None, end: datetime | None) -> Self:
-        """From `start` on and before `end`; None leaves a side open."""
-        found = self
+        """Snapshots from `start` on and before `end`; None leaves a side open."""
+        snapshots = self
         if start is not None:
-            found = found.filter(timestamp__gte=start)
+            snapshots = snapshots.filter(timestamp__gte=start)
         if end is not None:
-            found = found.filter(timestamp__lt=end)
-        return found
+            snapshots = snapshots.filter(timestamp__lt=end)
+        return snapshots
 
     def oldest_first(self) -> Self:
         return self.order_by("timestamp", "id")
@@ -169,7 +164,7 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         return self.filter(timestamp=F("market__quoted_at")).order_by("market_id")
 
     def closes(self, *, bucket: timedelta) -> list[Close]:
-        """The last quote of each bucket of time, oldest first, chosen by the database."""
+        """Return the last quote of each bucket of time, oldest first."""
         last = (
             self.annotate(bucket=DateBin(bucket, F("timestamp")))
             .order_by("bucket", "-timestamp")
@@ -179,9 +174,9 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         return [Close(*row[:-1]) for row in last.values_list(*Close._fields, "bucket")]
 
     def by_id(self, id: UUID) -> "MarketSnapshot | None":
-        """The snapshot with its market. Its id tells its millisecond, and so the day to look in.
+        """Return a snapshot with its market; the time in its id names the partition to look in.
 
-        An id of another kind is looked for in every day.
+        An id that is no UUIDv7 is looked up in every partition.
         """
         found = self.select_related("market").filter(pk=id)
         if id.version == 7:
@@ -199,13 +194,12 @@ def _stage(
 ) -> None:
     cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS staging ({STAGING}) ON COMMIT DELETE ROWS")
     with cursor.copy(f"COPY staging ({', '.join(STAGED)}) FROM STDIN") as copy:
-        for seen in observations:
-            # The digits as they are: COPY spends as long on writing out a UUID as we on
-            # making it.
-            id = snapshot_id(seen.market_id, seen.timestamp, source, None).hex
-            # What no column reads may be anything.
-            payload = bytes(seen.payload).decode(errors="replace") if keep_payloads else None
-            copy.write_row((id, *seen[:2], *seen.quote, *seen[3:7], payload))
+        for each in observations:
+            # Pass plain hex: converting a UUID costs COPY as much as making it costs us.
+            id = snapshot_id(each.market_id, each.timestamp, source, None).hex
+            # Fields that no column reads may hold anything, even broken text.
+            payload = bytes(each.payload).decode(errors="replace") if keep_payloads else None
+            copy.write_row((id, *each[:2], *each.quote, *each[3:7], payload))
 
 
 class MarketSnapshot(Quoted):
@@ -233,7 +227,9 @@ class MarketSnapshot(Quoted):
         help_text="Bit flags: 1 crossed, 2 locked, 4 off the price grid, 8 one-sided, 16 stale.",
     )
     raw_data = models.JSONField(
-        null=True, blank=True, help_text="What the payload had that no column holds."
+        null=True,
+        blank=True,
+        help_text="Fields of the payload that no column holds; null as a rule.",
     )
 
     objects = MarketSnapshotQuerySet.as_manager()
@@ -259,7 +255,7 @@ class MarketSnapshot(Quoted):
 
 
 class RawPayload(models.Model):
-    """A market's payload as it arrived, whenever it brought news; kept for hours.
+    """A market's payload as it arrived whenever its quote was written; kept for hours.
 
     `id` is that of the snapshot it was read into.
     """

@@ -253,7 +253,7 @@ def observe_hot(tick: Tick) -> None:
         if isinstance(page, Page):
             tick.batch.see_markets(page)
             absent = [ticker for ticker in batch if ticker not in tick.batch.sightings]
-            sweep.absorb(page.received_at, markets=len(page.items), skipped=absent, cursor="")
+            sweep.add_page(page.received_at, markets=len(page.items), skipped=absent, cursor="")
     failure = next((page for page in found if isinstance(page, KalshiError)), None)
     sweep.finish(datetime.now(UTC), complete=failure is None)
     if failure:
@@ -311,7 +311,7 @@ def ask_by_name(tick: Tick, tier: Tier, due: MarketQuerySet, *, every: timedelta
     asked = next(ticker_batches(list(ids)))
     absent = see_by_name(tick, asked)
     cursor = str(ids[asked[-1]])
-    sweep.absorb(datetime.now(UTC), markets=len(asked), skipped=absent, cursor=cursor)
+    sweep.add_page(datetime.now(UTC), markets=len(asked), skipped=absent, cursor=cursor)
     return True
 
 
@@ -353,7 +353,7 @@ def read_books(tick: Tick) -> None:
     known = {book.market_id for book in seen}
     absent = [ticker for ticker, id in ids.items() if id not in known]
     cursor = str(max(ids.values()))
-    sweep.absorb(datetime.now(UTC), markets=len(seen), skipped=absent, cursor=cursor)
+    sweep.add_page(datetime.now(UTC), markets=len(seen), skipped=absent, cursor=cursor)
 
 
 def books_at_once(client: KalshiClient, ids: Mapping[str, int]) -> list[SeenBook]:
@@ -405,7 +405,7 @@ def advance(sweep: Sweep, page: Page, *, refused: list[str], markets: int) -> No
     first = ticker_of(page.items[0]) if page.items else ""
     if first and sweep.has_page(first):
         raise Unintelligible("a page came a second time, and another one perhaps never")
-    sweep.absorb(
+    sweep.add_page(
         page.received_at, markets=markets, skipped=refused, cursor=page.cursor, first=first
     )
     if not page.cursor:
@@ -431,7 +431,7 @@ def finish_sweeps(sweeps: Sequence[Sweep]) -> None:
     now = datetime.now(UTC)
     for sweep in sweeps:
         sweep.save()
-    Sweep.objects.filter(pk__in=[sweep.pk for sweep in sweeps if sweep.complete]).measure()
+    Sweep.objects.filter(pk__in=[sweep.pk for sweep in sweeps if sweep.complete]).store_lateness()
     if any(sweep.complete and sweep.tier == Tier.UNIVERSE for sweep in sweeps):
         Market.objects.choose_hot(hot_size(), at=now)
     if any(sweep.complete and sweep.tier in (Tier.UNIVERSE, Tier.HOT) for sweep in sweeps):

@@ -56,7 +56,7 @@ def due(tier: Tier, every: timedelta) -> Sweep | None:
 
 
 def conclude(sweep: Sweep, *, refused: list[str]) -> None:
-    sweep.absorb(at=datetime.now(UTC), markets=0, skipped=refused, cursor="")
+    sweep.add_page(at=datetime.now(UTC), markets=0, skipped=refused, cursor="")
     sweep.finish(datetime.now(UTC))
     sweep.save()
 

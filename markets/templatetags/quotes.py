@@ -174,8 +174,8 @@ def fees(market: Market) -> str:
 
 
 @register.simple_tag
-def seen_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
-    return freshness.seen_at(market, sweeps)
+def observed_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
+    return freshness.observed_at(market, sweeps)
 
 
 @register.simple_tag

@@ -281,7 +281,7 @@ class TestUnlisted:
         tick(exchange)
         market = Market.objects.get(ticker="KXA-1-X")
         assert market.status == "unlisted"
-        assert freshness.seen_at(market, Sweep.objects.newest_complete_of("universe")) == seen
+        assert freshness.observed_at(market, Sweep.objects.newest_complete_of("universe")) == seen
         assert [m.ticker for m in Market.objects.open()] == ["KXA-1-Y"]
 
     def test_what_was_known_before_stays_on_record(self, exchange):
