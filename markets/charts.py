@@ -1,4 +1,4 @@
-"""The columns of a market's price chart."""
+"""The data of a market's price chart, as columns."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ RANGES = {
 SHORTEST = timedelta(minutes=1)
 MOST_POINTS = 2_000
 TABLE_ROWS = 60
-# Widths a person can name, so that points fall on round instants.
+# Round widths, so that points fall on round instants.
 BUCKET_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400)
-# Looking for silences reads every run of the recorder; a week has 120,000.
+# Silences are computed from every run of the recorder, of which a week has 120,000.
 SILENCES_WITHIN = timedelta(weeks=1)
 MILLISECOND = timedelta(milliseconds=1)
 LAST_MILLISECOND = 253_402_300_799_000
@@ -36,8 +36,8 @@ class ChartForm(forms.Form):
     since = forms.IntegerField(min_value=0, max_value=LAST_MILLISECOND, required=False)
 
 
-class Columns(TypedDict):
-    """Instants in milliseconds; prices in dollars; `volume` is all that traded until then."""
+class ChartColumns(TypedDict):
+    """Instants in milliseconds, prices in dollars; `volume` is the total traded so far."""
 
     t: list[int]
     bid: list[float | None]
@@ -50,10 +50,10 @@ class Columns(TypedDict):
     simulated: bool
 
 
-def chart(market: Market, *, span: str, since: int | None, now: datetime) -> Columns:
-    """A market's quotes over one of `RANGES`, or only what is newer than `since`.
+def chart(market: Market, *, span: str, since: int | None, now: datetime) -> ChartColumns:
+    """The quotes of a market over one of `RANGES`, or only those newer than `since`.
 
-    `until` is how far the last quote may be drawn on: the present, or the market's close.
+    The last quote may be extended up to `until`: the present, or the market's close.
     """
     until = _end(market, now)
     start = _start(market, span, until)
@@ -76,7 +76,7 @@ def chart(market: Market, *, span: str, since: int | None, now: datetime) -> Col
 
 
 def table(market: Market, span: str, *, now: datetime) -> list[Close]:
-    """The same quotes for reading: newest first, one for each of `TABLE_ROWS` stretches."""
+    """The same quotes for the table: newest first, one for each of `TABLE_ROWS` buckets."""
     until = _end(market, now)
     start = _start(market, span, until)
     recorded = MarketSnapshot.objects.for_market(market).between(start, now)
@@ -85,7 +85,7 @@ def table(market: Market, span: str, *, now: datetime) -> list[Close]:
 
 
 def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
-    """The narrowest width that keeps a span within so many points."""
+    """The narrowest width that divides a span into at most `points` buckets."""
     least = span.total_seconds() / points
     widest = BUCKET_SECONDS[-1]
     seconds = next((s for s in BUCKET_SECONDS if s >= least), widest * (least // widest + 1))
@@ -93,7 +93,7 @@ def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
 
 
 def _end(market: Market, now: datetime) -> datetime:
-    """A market that is over shows its last hours, not the silence since."""
+    """The chart of a closed market ends at its close."""
     return now if market.status in OPEN_STATUSES else min(now, market.close_time)
 
 
@@ -109,13 +109,13 @@ def _first(market: Market) -> datetime:
 
 
 def _in_force(market: Market, start: datetime) -> list[Close]:
-    """The quote that a range begins with, where one was recorded before it."""
+    """The last quote before the range, which was in force at its start."""
     before = MarketSnapshot.objects.for_market(market).between(None, start).newest()
     return [Close(*(getattr(before, name) for name in Close._fields))] if before else []
 
 
 def _gaps(closes: Sequence[Close], start: datetime, until: datetime) -> list[tuple[int, int]]:
-    """Silences of the recorder that nothing was recorded in, not even later on."""
+    """Silences of the recorder in which no snapshot lies, not even one written later."""
     silences = Poll.objects.silences(
         max(start, until - SILENCES_WITHIN),
         until,

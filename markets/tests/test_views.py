@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.test import Client
 from django.views.defaults import permission_denied, server_error
 
-from markets.charts import Columns
+from markets.charts import ChartColumns
 from markets.models import Market, MarketSnapshot
 from markets.tests.factories import a_market, a_pass, a_run, a_snapshot, an_event, observe
 
@@ -338,10 +338,10 @@ class TestRecording:
 
 
 class TestChart:
-    def columns(self, client: Client, market: Market, query: str = "") -> Columns:
+    def columns(self, client: Client, market: Market, query: str = "") -> ChartColumns:
         response = client.get(f"{market.get_absolute_url()}chart.json{query}")
         assert response.status_code == 200
-        columns: Columns = response.json()
+        columns: ChartColumns = response.json()
         return columns
 
     def test_the_columns_are_milliseconds_and_dollars(self, client):
