@@ -6,11 +6,11 @@ from django.utils import timezone
 from backtests.models import BacktestExecution, BacktestResult
 from backtests.reads import with_gain
 from backtests.templatetags.runs import gain
-from markets.admin import ReadOnly
+from kalshi_insights.admin import ReadOnlyAdmin
 
 
 @admin.register(BacktestResult)
-class BacktestResultAdmin(ReadOnly):
+class BacktestResultAdmin(ReadOnlyAdmin):
     list_display = [
         "id",
         "strategy",
@@ -46,7 +46,7 @@ class BacktestResultAdmin(ReadOnly):
 
 
 @admin.register(BacktestExecution)
-class BacktestExecutionAdmin(ReadOnly):
+class BacktestExecutionAdmin(ReadOnlyAdmin):
     list_display = [
         "result_id",
         "number",

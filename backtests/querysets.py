@@ -12,6 +12,7 @@ from django.db import connection, models, transaction
 from django.db.models import Case, F, Q, Value, When
 
 from backtests.rules.journal import Line
+from kalshi_insights.export.copy import copy_rows
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -98,7 +99,11 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
                 **found, status="done", token=None, progress=1, doing="", finished_at=now
             ):
                 return False
-            _copy(held.pk, lines)
+            copy_rows(
+                "backtests_backtestexecution",
+                ("result_id", *COLUMNS),
+                ((held.pk, *line) for line in lines),
+            )
         return True
 
     def fail(self, held: BacktestResult, error: str, *, now: datetime) -> None:
@@ -170,13 +175,3 @@ class BacktestExecutionQuerySet(models.QuerySet["BacktestExecution"]):
     def after(self, number: int, *, size: int) -> Self:
         """The page that follows a line."""
         return self.filter(number__gt=number).order_by("number")[:size]
-
-
-def _copy(result_id: int, lines: Iterable[Line]) -> None:
-    columns = ", ".join(f'"{name}"' for name in ("result_id", *COLUMNS))
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(f"COPY backtests_backtestexecution ({columns}) FROM STDIN") as copy,
-    ):
-        for line in lines:
-            copy.write_row((result_id, *line))

@@ -1,4 +1,4 @@
-"""The pages of backtests. Each serves its fragments too: `HX-Target` names the part asked for."""
+"""The pages of backtests; each also serves its fragments to htmx."""
 
 from datetime import UTC, datetime
 from urllib.parse import urlencode
@@ -19,7 +19,7 @@ from backtests.forms import BacktestForm
 from backtests.models import BacktestExecution, BacktestResult, Kind, Status
 from backtests.reads import with_gain
 from backtests.submitting import TooMany, may_cancel, submit
-from markets.views import fragments, page_number, target
+from kalshi_insights.htmx import htmx_target, page_number, serves_fragments, template_for
 
 PAGE_SIZE = 50
 LINES = 50
@@ -30,30 +30,29 @@ KINDS = {"": "All", "fill": "Fills", "refused": "Refused", "settled": "Settled"}
 
 
 @require_safe
-@fragments
+@serves_fragments
 def backtest_list(request: HttpRequest) -> HttpResponse:
     found = BacktestFilter(request.GET, queryset=BacktestResult.objects.for_list())
     page = Paginator(with_gain(found.qs), PAGE_SIZE).get_page(page_number(request.GET))
     context = {
         "page": page,
-        "said": request.GET,
+        "query": request.GET,
         "status": request.GET.get("status", ""),
         "tabs": {"": "All", **dict(Status.choices)}.items(),
         "is_moving": any(not run.is_finished for run in page),
         "now": datetime.now(UTC),
     }
-    part = "#runs" if target(request) == "runs" else ""
-    return render(request, f"backtests/backtest_list.html{part}", context)
+    return render(request, template_for(request, "backtests/backtest_list.html", "runs"), context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@fragments
+@serves_fragments
 def backtest_new(request: HttpRequest) -> HttpResponse:
     now = datetime.now(UTC)
     if request.method != "POST":
         form = BacktestForm(None, asked=request.GET.dict(), now=now)
-        part = "#fields" if target(request) == "fields" else ""
-        return render(request, f"backtests/backtest_new.html{part}", {"form": form})
+        template = template_for(request, "backtests/backtest_new.html", "fields")
+        return render(request, template, {"form": form})
     if not request.user.is_authenticated:
         return redirect_to_login(f"{request.path}?{_wish(request.POST)}")
     form = BacktestForm(request.POST, asked={}, now=now)
@@ -64,10 +63,10 @@ def backtest_new(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-@fragments
+@serves_fragments
 def backtest_detail(request: HttpRequest, id: int) -> HttpResponse:
     result = _found(id)
-    if target(request) == "progress" and result.is_finished:
+    if htmx_target(request) == "progress" and result.is_finished:
         return HttpResponseClientRefresh()
     now = datetime.now(UTC)
     context = {
@@ -77,10 +76,10 @@ def backtest_detail(request: HttpRequest, id: int) -> HttpResponse:
         "waits_long": result.status == Status.QUEUED
         and (now - result.created_at).total_seconds() > PATIENCE,
     }
-    if target(request) == "progress":
+    if htmx_target(request) == "progress":
         return render(request, "backtests/backtest_detail.html#progress", context)
     context |= _lines(result, request.GET)
-    if target(request) == "executions":
+    if htmx_target(request) == "executions":
         return render(request, "backtests/backtest_detail.html#executions", context)
     context |= {
         "compared": report.compared(result) if result.figures else (),
@@ -126,7 +125,7 @@ def _lines(result: BacktestResult, asked: QueryDict) -> dict[str, object]:
     if kind in Kind.values:
         lines = lines.of_kind([kind])
     page: Page[BacktestExecution] = Paginator(lines, LINES).get_page(page_number(asked))
-    return {"page": page, "said": asked, "kind": kind, "kinds": KINDS.items()}
+    return {"page": page, "query": asked, "kind": kind, "kinds": KINDS.items()}
 
 
 def _wish(given: QueryDict) -> str:

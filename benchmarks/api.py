@@ -37,7 +37,7 @@ from benchmarks.measure import median, percentile, report
 from benchmarks.reading import responses
 from benchmarks.spending import database_seconds
 from kalshi_insights.embedded.servers import free_port
-from kalshi_insights.rest.pagination import LimitSkip
+from kalshi_insights.rest.pagination import OffsetPages
 from markets.api.serializers import MARKET_ROW
 from markets.filters import MarketListFilter
 from markets.models import Market
@@ -217,7 +217,7 @@ class PlainMarkets(ListModelMixin, GenericViewSet[Market]):
     queryset = Market.objects.select_related("event__series").order_by("ticker")
     serializer_class = PlainMarketSerializer
     filterset_class = MarketListFilter
-    pagination_class = LimitSkip
+    pagination_class = OffsetPages
     renderer_classes = [JSONRenderer]
 
 

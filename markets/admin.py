@@ -2,11 +2,10 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.core.paginator import Paginator
-from django.db.models import Max, Model, QuerySet
+from django.db.models import Max, QuerySet
 from django.http import HttpRequest
-from django.utils.functional import cached_property
 
+from kalshi_insights.admin import CappedPaginator, ReadOnlyAdmin
 from markets.models import (
     ArchivedDay,
     BackfillSpan,
@@ -30,28 +29,15 @@ from markets.models import (
 )
 
 
-class ReadOnly(admin.ModelAdmin):
-    """Records are looked at here, never edited."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
 @admin.register(Series)
-class SeriesAdmin(ReadOnly):
+class SeriesAdmin(ReadOnlyAdmin):
     list_display = ["ticker", "title", "category", "frequency", "fee_type", "fee_multiplier"]
     list_filter = ["category", "fee_type"]
     search_fields = ["ticker", "title"]
 
 
 @admin.register(Event)
-class EventAdmin(ReadOnly):
+class EventAdmin(ReadOnlyAdmin):
     list_display = ["ticker", "title", "series", "mutually_exclusive", "strike_date"]
     list_filter = ["mutually_exclusive"]
     list_select_related = ["series"]
@@ -59,7 +45,7 @@ class EventAdmin(ReadOnly):
 
 
 @admin.register(Market)
-class MarketAdmin(ReadOnly):
+class MarketAdmin(ReadOnlyAdmin):
     list_display = ["ticker", "title", "status", "yes_bid", "yes_ask", "quoted_at", "close_time"]
     list_filter = ["status", "is_hot", "result"]
     list_select_related = ["event"]
@@ -67,19 +53,8 @@ class MarketAdmin(ReadOnly):
     show_full_result_count = False
 
 
-class UpToMost(Paginator):
-    """Counts no further than anybody pages: to count all would be to read all."""
-
-    MOST = 10_000
-    object_list: QuerySet[Any]
-
-    @cached_property
-    def count(self) -> int:
-        return self.object_list.order_by()[: self.MOST].count()
-
-
 @admin.register(Poll)
-class PollAdmin(ReadOnly):
+class PollAdmin(ReadOnlyAdmin):
     list_display = [
         "started_at",
         "seconds",
@@ -95,38 +70,38 @@ class PollAdmin(ReadOnly):
     list_filter = [("error", admin.EmptyFieldListFilter)]
     search_fields = ["error"]
     show_full_result_count = False
-    paginator = UpToMost
+    paginator = CappedPaginator
 
 
 @admin.register(Sweep)
-class SweepAdmin(ReadOnly):
+class SweepAdmin(ReadOnlyAdmin):
     list_display = ["started_at", "tier", "complete", "finished_at", "markets"]
     list_filter = ["tier", "complete"]
     search_fields = ["tier"]
     show_full_result_count = False
-    paginator = UpToMost
+    paginator = CappedPaginator
 
 
-class OfMarkets(ReadOnly):
-    """Rows of which there are very many, each of one market."""
+class MarketRowsAdmin(ReadOnlyAdmin):
+    """Rows of single markets, of which there are very many."""
 
     list_select_related = ["market"]
     search_fields = ["market__ticker"]
     show_full_result_count = False
 
 
-class OfDays(OfMarkets):
-    """Rows of a table kept by the day, newest first: one market's, or the last there are of all.
+class DailyRowsAdmin(MarketRowsAdmin):
+    """Rows of a table partitioned by day, newest first: those of one market, or the last of all.
 
-    No index has all markets' rows in order of time, and many millions are not sorted for a look.
+    No index has the rows of all markets in order of time, and sorting many millions takes too long.
     """
 
     RECENT = timedelta(minutes=10)
     indexed_by_market = True
-    paginator = UpToMost
+    paginator = CappedPaginator
     ordering = ["-timestamp"]
     sortable_by = ()
-    search_help_text = "The whole ticker of a market. Without one: the newest ten minutes of all."
+    search_help_text = "The whole ticker of a market; without one, the last ten minutes of all."
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -142,13 +117,13 @@ class OfDays(OfMarkets):
 
 
 @admin.register(MarketSnapshot)
-class MarketSnapshotAdmin(OfDays):
+class MarketSnapshotAdmin(DailyRowsAdmin):
     list_display = ["timestamp", "market", "source", "yes_bid", "yes_ask", "volume", "quality"]
     list_filter = ["source"]
 
 
 @admin.register(MarketRevision)
-class MarketRevisionAdmin(OfMarkets):
+class MarketRevisionAdmin(MarketRowsAdmin):
     list_display = [
         "known_at",
         "market",
@@ -163,7 +138,7 @@ class MarketRevisionAdmin(OfMarkets):
 
 
 @admin.register(EventRevision)
-class EventRevisionAdmin(ReadOnly):
+class EventRevisionAdmin(ReadOnlyAdmin):
     list_display = ["known_at", "event", "title", "fee_type_override", "fee_multiplier_override"]
     list_select_related = ["event"]
     ordering = ["-known_at"]
@@ -172,7 +147,7 @@ class EventRevisionAdmin(ReadOnly):
 
 
 @admin.register(FeeChange)
-class FeeChangeAdmin(ReadOnly):
+class FeeChangeAdmin(ReadOnlyAdmin):
     list_display = ["effective_at", "series", "event", "fee_type", "fee_multiplier", "known_at"]
     list_select_related = ["series", "event"]
     list_filter = ["fee_type"]
@@ -181,19 +156,19 @@ class FeeChangeAdmin(ReadOnly):
 
 
 @admin.register(OrderBookSnapshot)
-class OrderBookSnapshotAdmin(OfDays):
+class OrderBookSnapshotAdmin(DailyRowsAdmin):
     list_display = ["timestamp", "market", "bid_prices", "ask_prices"]
 
 
 @admin.register(RawPayload)
-class RawPayloadAdmin(OfDays):
+class RawPayloadAdmin(DailyRowsAdmin):
     list_display = ["timestamp", "market"]
     indexed_by_market = False
-    search_help_text = "The whole ticker of a market, of the newest ten minutes."
+    search_help_text = "The whole ticker of a market, whose last ten minutes are searched."
 
 
 @admin.register(Candlestick)
-class CandlestickAdmin(OfMarkets):
+class CandlestickAdmin(MarketRowsAdmin):
     list_display = [
         "end_period_ts",
         "market",
@@ -208,40 +183,40 @@ class CandlestickAdmin(OfMarkets):
 
 
 @admin.register(Trade)
-class TradeAdmin(OfMarkets):
+class TradeAdmin(MarketRowsAdmin):
     list_display = ["created_time", "market", "yes_price", "count", "taker_outcome_side"]
     list_filter = ["is_block_trade"]
     ordering = ["-id"]
 
 
 @admin.register(BackfillSpan)
-class BackfillSpanAdmin(OfMarkets):
+class BackfillSpanAdmin(MarketRowsAdmin):
     list_display = ["market", "kind", "start", "end", "done_until", "finished_at"]
     list_filter = ["kind"]
 
 
 @admin.register(HotPeriod)
-class HotPeriodAdmin(OfMarkets):
+class HotPeriodAdmin(MarketRowsAdmin):
     list_display = ["market", "started_at", "ended_at"]
     ordering = ["-started_at"]
 
 
 @admin.register(Closure)
-class ClosureAdmin(ReadOnly):
+class ClosureAdmin(ReadOnlyAdmin):
     list_display = ["start", "end", "known_at"]
     ordering = ["-start"]
     search_fields = ["start"]
 
 
 @admin.register(Drift)
-class DriftAdmin(ReadOnly):
+class DriftAdmin(ReadOnlyAdmin):
     list_display = ["where", "kind", "count", "first_seen_at", "last_seen_at", "sample"]
     list_filter = ["kind"]
     search_fields = ["where"]
 
 
 @admin.register(ArchivedDay)
-class ArchivedDayAdmin(ReadOnly):
+class ArchivedDayAdmin(ReadOnlyAdmin):
     list_display = ["day", "table", "rows", "coverage", "verified_at", "dropped_at"]
     list_filter = ["table"]
     search_fields = ["table", "day"]

@@ -26,6 +26,7 @@ from tests.recorder_harness import (
     assert_no_result_is_lost,
     assert_nothing_doubled_or_half_written,
 )
+from tests.services import kill, server_of
 
 pytestmark = pytest.mark.system
 
@@ -136,9 +137,9 @@ def test_a_service_killed_while_a_tick_is_written_is_survived(stage, server, sec
     stage.record()
     with stage.mid_write():
         began = datetime.now(UTC)
-        getattr(stage.services, server).kill()
+        kill(server_of(stage.services, server))
     time.sleep(seconds)
-    getattr(stage.services, server).start()
+    server_of(stage.services, server).start()
     assert_survived(stage, began, cause=Cause.OUR_OUTAGE)
 
 

@@ -14,9 +14,9 @@ from backtests.models import BacktestExecution, BacktestResult, Engine, Kind, So
 from backtests.requests import LIMITS, MOST_CASH, Asked
 from backtests.rules.execution import Execution
 from backtests.strategies import STRATEGIES, YARDSTICKS, Signal
-from kalshi_insights.export.parquet import Columns
-from kalshi_insights.rest.parameters import LONGEST_NAME
-from markets.api.examples import shown
+from kalshi_insights.export.parquet import ColumnTypes
+from kalshi_insights.rest.parameters import MAX_NAME_LENGTH
+from kalshi_insights.rest.schema import with_example
 
 MOST_NAMES = 1_000
 LONGEST_TICKER = 200
@@ -47,7 +47,7 @@ class ParameterSerializer(serializers.Serializer[Any]):
     help = serializers.CharField()
 
 
-@shown(examples.STRATEGY)
+@with_example(examples.STRATEGY)
 class StrategySerializer(serializers.Serializer[Any]):
     """What can be run, and what it can be told."""
 
@@ -100,14 +100,14 @@ class Known(serializers.Serializer[Any]):
         if unknown:
             known = ", ".join(self.fields)
             raise serializers.ValidationError(
-                {printable(name): [f"Not known here. Known are: {known}."] for name in unknown}
+                {printable(name): [f"Unknown field. Known ones are {known}."] for name in unknown}
             )
         return super().to_internal_value(data)
 
 
 def printable(name: str) -> str:
     """JSON can hold halves of characters, which nothing can be sent with."""
-    return name[:LONGEST_NAME].encode(errors="replace").decode()
+    return name[:MAX_NAME_LENGTH].encode(errors="replace").decode()
 
 
 class WholeField(serializers.IntegerField):
@@ -140,7 +140,7 @@ class NameField(serializers.CharField):
         return super().to_internal_value(data)
 
 
-class InstantField(serializers.DateTimeField):
+class AwareDateTimeField(serializers.DateTimeField):
     """An instant. One without an offset would mean different times to different people."""
 
     def enforce_timezone(self, value: datetime) -> datetime:
@@ -237,8 +237,8 @@ class AskedSerializer(Known):
     sources = serializers.ChoiceField(
         choices=Sources.choices, required=False, help_text="Which snapshots count."
     )
-    start = InstantField(help_text="The first instant of the run, with its offset.")
-    end = InstantField(help_text="The instant that the run ends before, with its offset.")
+    start = AwareDateTimeField(help_text="The first instant of the run, with its offset.")
+    end = AwareDateTimeField(help_text="The instant that the run ends before, with its offset.")
     cash = CashField(
         max_digits=16,
         decimal_places=6,
@@ -356,7 +356,7 @@ class SentencesField(serializers.JSONField):
     pass
 
 
-@shown(examples.BRIEF)
+@with_example(examples.BRIEF)
 class BacktestBriefSerializer(serializers.ModelSerializer[BacktestResult]):
     """A run, without what came of it in detail."""
 
@@ -383,7 +383,7 @@ class BacktestBriefSerializer(serializers.ModelSerializer[BacktestResult]):
         }
 
 
-@shown(examples.BACKTEST)
+@with_example(examples.BACKTEST)
 class BacktestSerializer(BacktestBriefSerializer):
     """A run with all that came of it; docs/metrics.md explains each figure."""
 
@@ -410,7 +410,7 @@ class BacktestSerializer(BacktestBriefSerializer):
 
 
 PRICE, COUNT, DOLLARS = "numeric(6,4)", "numeric(18,2)", "numeric(18,6)"
-EXECUTIONS: Columns = {
+EXECUTIONS: ColumnTypes = {
     "number": "bigint",
     "at": "timestamptz",
     "kind": "text",
@@ -435,7 +435,7 @@ EXECUTIONS: Columns = {
 }
 
 
-@shown(examples.EXECUTION_LINE)
+@with_example(examples.EXECUTION_LINE)
 class ExecutionLineSerializer(serializers.ModelSerializer[BacktestExecution]):
     """One line of a run's journal, with the quote that it was made on.
 
@@ -473,7 +473,7 @@ class EquityColumnsSerializer(serializers.Serializer[Any]):
     drawdown = _numbers("How far below its highest so far, as a share of that.")
 
 
-@shown(examples.EQUITY)
+@with_example(examples.EQUITY)
 class EquitySerializer(serializers.Serializer[Any]):
     """The equity of a run, as a list for each column."""
 

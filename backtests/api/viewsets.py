@@ -46,13 +46,14 @@ from backtests.requests import Asked
 from backtests.strategies import STRATEGIES
 from backtests.submitting import TooMany, may_cancel, submit
 from kalshi_insights.export import postgres
-from kalshi_insights.rest import renderers
-from kalshi_insights.rest.pagination import LimitSkip, OnePage, SeriesOfTime
+from kalshi_insights.rest.errors import not_found
+from kalshi_insights.rest.pagination import CursorPages, OffsetPages, OnePage
 from kalshi_insights.rest.parameters import KnownParameters
-from markets.api.timeseries import Series, TimeSeries, described
-from markets.api.viewsets import Noun, missing
+from kalshi_insights.rest.renderers import TIME_SERIES_RENDERERS
+from kalshi_insights.rest.schema import SeriesSpec, series_responses
+from kalshi_insights.rest.viewsets import ResourceViewSet, TimeSeriesViewSet
 
-LINES = Series("executions", "Execution", EXECUTIONS, ("at", "price", "count", "fee", "cash"))
+LINES = SeriesSpec("executions", "Execution", EXECUTIONS, ("at", "price", "count", "fee", "cash"))
 ADDED = {"pnl": GAINED}
 AGAIN = 10  # seconds, after which there may be room for another run
 LOCATION = OpenApiParameter(
@@ -83,7 +84,7 @@ class StrategyViewSet(KnownParameters, GenericViewSet[Any]):
     pagination_class = OnePage
     lookup_field = "name"
     lookup_value_regex = "[^/]+"
-    lookup_described = {"description": "The strategy's name.", "example": "fade-longshots"}
+    lookup_schema = {"description": "The strategy's name.", "example": "fade-longshots"}
 
     @extend_schema(responses=StrategySerializer(many=True))
     def list(self, request: Request) -> Response:
@@ -98,18 +99,18 @@ class StrategyViewSet(KnownParameters, GenericViewSet[Any]):
     def retrieve(self, request: Request, name: str) -> Response:
         """One strategy."""
         if name not in STRATEGIES:
-            missing("strategy", name)
+            not_found("strategy", name)
         return Response(serializers.told(name))
 
 
-class BacktestViewSet(Noun, TimeSeries):
+class BacktestViewSet(ResourceViewSet, TimeSeriesViewSet):
     """Runs of strategies on what is recorded."""
 
     queryset = BacktestResult.objects.newest_first()
     serializer_class: type[BaseSerializer[Any]] = BacktestSerializer
     filterset_class = BacktestFilter
     lookup_field = "id"
-    lookup_described = {"description": "The run's number.", "example": "7"}
+    lookup_schema = {"description": "The run's number.", "example": "7"}
     lookup_value_regex = "[0-9]{1,18}"
 
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
@@ -117,14 +118,14 @@ class BacktestViewSet(Noun, TimeSeries):
 
     def get_object(self) -> BacktestResult:
         found = BacktestResult.objects.for_list().filter(pk=self.kwargs["id"]).first()
-        return found or missing("backtest", self.kwargs["id"])
+        return found or not_found("backtest", self.kwargs["id"])
 
     @extend_schema(responses=BacktestBriefSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Runs, the newest first."""
-        pages = LimitSkip()
-        rows = self.page(pages, lambda found: rows_of(found, BRIEF), postgres.json)
-        return pages.get_paginated_response(rows)
+        paginator = OffsetPages()
+        rows = self.page(paginator, lambda found: rows_of(found, BRIEF), postgres.json)
+        return paginator.get_paginated_response(rows)
 
     @extend_schema(
         parameters=[LOCATION],
@@ -165,24 +166,24 @@ class BacktestViewSet(Noun, TimeSeries):
             raise Ended(f"Backtest {id} has ended: it is {found.status}.")
         return Response(row(found.pk), status.HTTP_202_ACCEPTED)
 
-    @extend_schema(responses=described(ExecutionLineSerializer(many=True), LINES))
+    @extend_schema(responses=series_responses(ExecutionLineSerializer(many=True), LINES))
     @action(
         detail=True,
-        pagination_class=SeriesOfTime,
+        pagination_class=CursorPages,
         filterset_class=ExecutionFilter,
-        renderer_classes=renderers.SERIES,
+        renderer_classes=TIME_SERIES_RENDERERS,
     )
     def executions(self, request: Request, id: str) -> HttpResponseBase:
         """The run's journal: every order, fill, refusal and settlement, oldest first."""
         found = BacktestExecution.objects.for_result(self.get_object()).order_by("at", "number")
-        return self.answer(found.values(*EXECUTIONS), LINES, name=f"backtest-{id}")
+        return self.series_response(found.values(*EXECUTIONS), LINES, name=f"backtest-{id}")
 
     @extend_schema(responses=EquitySerializer)
     @action(detail=True, filterset_class=None, pagination_class=None)
     def equity(self, request: Request, id: str) -> Response:
         """The run's equity and drawdown, in fewer than 1,000 points."""
         state = BacktestResult.objects.filter(pk=id).values_list("curve", "status").first()
-        curve, stage = state or missing("backtest", id)
+        curve, stage = state or not_found("backtest", id)
         if not curve:
             raise NotFound(f"Backtest {id} has no equity: it is {stage}.")
         return Response({"columns": columns(curve), "next": None})
@@ -203,7 +204,7 @@ def rows_of(found: QuerySet[BacktestResult], names: "list[str]") -> QuerySet[Any
 def row(id: int) -> Any:
     """A run with all that is told of it, as PostgreSQL writes it."""
     found = postgres.json(rows_of(BacktestResult.objects.filter(pk=id), WHOLE))
-    return found[0] if found else missing("backtest", str(id))
+    return found[0] if found else not_found("backtest", str(id))
 
 
 def columns(curve: dict[str, "list[int]"]) -> dict[str, "list[Any]"]:

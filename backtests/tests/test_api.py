@@ -166,13 +166,13 @@ class TestAsking:
             ({"execution": {"latency_seconds": -1}}, "execution.latency_seconds", "greater"),
             ({"execution": {"assumed_size": 0}}, "execution.assumed_size", "greater"),
             ({"execution": {"make": "yes"}}, "execution.make", "boolean"),
-            ({"execution": {"speed": 1}}, "execution.speed", "Not known"),
+            ({"execution": {"speed": 1}}, "execution.speed", "Unknown field"),
             (
                 {"strategy": "exclusive-arbitrage", "execution": {"make": True}},
                 "execution.make",
                 "decides by itself",
             ),
-            ({"colour": "red"}, "colour", "Not known"),
+            ({"colour": "red"}, "colour", "Unknown field"),
         ],
     )
     def test_what_cannot_be_meant_is_refused_by_its_name(

@@ -61,7 +61,7 @@ def test_one_that_does_ends_with_1_and_says_where(recorded, monkeypatch):
         (["momentum", "--param", "fast=0"], "fast: Must be at least 1."),
         (["momentum", "--param", "speed=1"], "speed: Not a parameter of this strategy."),
         (["momentum", "--ticker", "KXNONE"], "ticker: Not on record: KXNONE"),
-        (["momentum", "--start", "soon"], "--start: 'soon' is no day"),
+        (["momentum", "--start", "soon"], "--start: 'soon' is neither a day nor an instant"),
         (["momentum", "--start", "2031-01-01"], "start: 2031-01-01"),
         (["momentum", "--end", "0001-01-01"], "--end: .* without a --start"),
         (["momentum", "--start", "0001-01-01T00:00+01:00"], "--start: .* the years 1 to 9999"),

@@ -98,7 +98,7 @@ CHOSEN = ("always-no", "--ticker", "KXRAIN-26OCT02")
         (("always-no", *WINDOW), "ticker: Name a series, an event or a market."),
         (("always-no", "--series", "KXNONE", *WINDOW), "series: Not on record: KXNONE."),
         ((*CHOSEN,), "start: Name a day or an instant"),
-        ((*CHOSEN, "--start", "yesterday"), "start: 'yesterday' is no day"),
+        ((*CHOSEN, "--start", "yesterday"), "start: 'yesterday' is neither a day nor an instant"),
         ((*CHOSEN, "--start", "2126-01-01"), "start: 2126-01-01 00:00 UTC is in the future."),
         (
             (*CHOSEN, "--start", "2026-10-02", "--end", "2026-10-01"),

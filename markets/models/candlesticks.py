@@ -7,7 +7,8 @@ from typing import NamedTuple, Self
 
 from django.db import connection, models
 
-from markets.models.fields import COUNT, PRICE, count_field, price_field, stage
+from kalshi_insights.export.copy import stage_rows
+from markets.models.fields import COUNT, PRICE, count_field, price_field
 from markets.models.markets import Market
 from markets.models.snapshots import snapshot_id
 
@@ -91,7 +92,7 @@ class CandlestickQuerySet(models.QuerySet["Candlestick"]):
         """
         if not candles:
             return CandlesWritten(0, 0)
-        stage("candle_staging", CANDLE_STAGED, (_row(each, source) for each in candles))
+        stage_rows("candle_staging", CANDLE_STAGED, (_row(each, source) for each in candles))
         with connection.cursor() as cursor:
             cursor.execute(INSERT_CANDLES, [period_interval, recorded_at])
             candlesticks = cursor.rowcount

@@ -1,6 +1,5 @@
 """Columns and constraints that several models share."""
 
-from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from functools import reduce
@@ -8,7 +7,7 @@ from operator import or_
 from typing import Any, NamedTuple
 
 from django.apps import apps
-from django.db import connection, models
+from django.db import models
 from django.db.models import Q
 
 from markets import prices
@@ -121,17 +120,3 @@ def contains_words(words: str, *columns: str) -> Q:
     for word in words.split():
         condition &= reduce(or_, (Q(**{f"{column}__icontains": word}) for column in columns))
     return condition
-
-
-def stage(table: str, columns: Mapping[str, str], rows: Iterable[Sequence[object]]) -> None:
-    """COPY rows into a temporary table that is emptied when the transaction ends."""
-    described = ", ".join(f"{column} {kind}" for column, kind in columns.items())
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"CREATE TEMP TABLE IF NOT EXISTS {table} ({described}) ON COMMIT DELETE ROWS"
-        )
-        # A second call in the same transaction finds the first one's rows.
-        cursor.execute(f"TRUNCATE {table}")
-        with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)

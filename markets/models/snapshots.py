@@ -5,7 +5,7 @@ time of arrays (`unnest`) and a small part of the ORM's own bulk operations.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -15,9 +15,9 @@ from uuid import UUID
 import msgspec
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models
-from django.db.backends.utils import CursorWrapper
 from django.db.models import F
 
+from kalshi_insights.export.copy import stage_rows
 from markets import prices
 from markets.intervals import EPOCH
 from markets.models.fields import COUNT, PRICE, QUOTE_TYPES, DateBin, Quote, Quoted, within_unit
@@ -35,7 +35,6 @@ STAGED = {
     "quote_mark": "bigint",
     "payload": "text",
 }
-STAGING = ", ".join(f"{column} {kind}" for column, kind in STAGED.items())
 SNAPSHOT_COLUMNS = ("id", "market_id", "timestamp", *QUOTE_TYPES, "quality")
 NEWEST_COLUMNS = (*QUOTE_TYPES, "volume_24h", "previous_price", "quote_mark")
 MICROSECOND = timedelta(microseconds=1)
@@ -106,8 +105,8 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         """
         if not observations:
             return 0
+        stage_rows("staging", STAGED, _staged(observations, source, keep_payloads=keep_payloads))
         with connection.cursor() as cursor:
-            _stage(cursor, observations, source, keep_payloads=keep_payloads)
             cursor.execute(
                 f"""
                 INSERT INTO markets_marketsnapshot
@@ -189,17 +188,15 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         return found.first()
 
 
-def _stage(
-    cursor: CursorWrapper, observations: Sequence[Observation], source: str, *, keep_payloads: bool
-) -> None:
-    cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS staging ({STAGING}) ON COMMIT DELETE ROWS")
-    with cursor.copy(f"COPY staging ({', '.join(STAGED)}) FROM STDIN") as copy:
-        for each in observations:
-            # Pass plain hex: converting a UUID costs COPY as much as making it costs us.
-            id = snapshot_id(each.market_id, each.timestamp, source, None).hex
-            # Fields that no column reads may hold anything, even broken text.
-            payload = bytes(each.payload).decode(errors="replace") if keep_payloads else None
-            copy.write_row((id, *each[:2], *each.quote, *each[3:7], payload))
+def _staged(
+    observations: Iterable[Observation], source: str, *, keep_payloads: bool
+) -> Iterator[tuple[object, ...]]:
+    for each in observations:
+        # Pass plain hex: converting a UUID costs COPY as much as making it costs us.
+        id = snapshot_id(each.market_id, each.timestamp, source, None).hex
+        # Fields that no column reads may hold anything, even broken text.
+        payload = bytes(each.payload).decode(errors="replace") if keep_payloads else None
+        yield (id, *each[:2], *each.quote, *each[3:7], payload)
 
 
 class MarketSnapshot(Quoted):

@@ -7,7 +7,8 @@ from typing import NamedTuple, Self
 
 from django.db import connection, models
 
-from markets.models.fields import COUNT, PRICE, stage
+from kalshi_insights.export.copy import stage_rows
+from markets.models.fields import COUNT, PRICE
 from markets.models.markets import Market
 
 TRADE = {
@@ -44,7 +45,7 @@ class TradeQuerySet(models.QuerySet["Trade"]):
         """Write the trades that are not on record; return how many. Call it in a transaction."""
         if not trades:
             return 0
-        stage("trade_staging", TRADE, trades)
+        stage_rows("trade_staging", TRADE, trades)
         with connection.cursor() as cursor:
             cursor.execute(INSERT_TRADES, [recorded_at])
             written: int = cursor.rowcount

@@ -8,7 +8,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -18,14 +18,15 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from kalshi_insights.export import parquet
-from kalshi_insights.export.parquet import Columns
+from kalshi_insights.export.parquet import ColumnTypes
 from markets.models import ArchivedDay
 from markets.storage import partitions
+from markets.storage.manifest import ArchivedFile, ArchiveError, Manifest, sha256_of_file
 from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, Piece
 
 FOLDERS = {SNAPSHOTS: "snapshots", ORDER_BOOKS: "orderbooks"}
 SCHEMA_VERSION = 1
-COLUMNS: dict[str, Columns] = {
+COLUMNS: dict[str, ColumnTypes] = {
     SNAPSHOTS: {
         "id": "uuid",
         "market_id": "bigint",
@@ -89,34 +90,6 @@ WRITTEN = {
 Coverage = Callable[[Piece], float | None]
 
 
-class ArchiveError(Exception):
-    """What was not done, and why; nothing half done is left."""
-
-
-class Part(msgspec.Struct, kw_only=True):
-    """What one file holds."""
-
-    rows: int
-    bytes: int
-    sha256: str
-    content_sha256: str  # of the rows as PostgreSQL's CSV, in the file's order
-
-
-class Manifest(Part, kw_only=True):
-    """What the file with a day's rows holds, and the file that tells whose they are."""
-
-    table: str
-    day: date
-    first_at: datetime | None
-    last_at: datetime | None
-    coverage: float | None  # None: unknown
-    schema_version: int
-    columns: dict[str, str]
-    markets: Part
-    written_at: datetime
-    simulated: bool  # recorded from the simulated exchange
-
-
 class Place(NamedTuple):
     """Where the files of a day are."""
 
@@ -162,7 +135,7 @@ def archive_day(piece: Piece, *, now: datetime, coverage: Coverage | None = None
             at.manifest.parent.mkdir(parents=True, exist_ok=True)
             manifest = _write_day(piece, at, now=now, coverage=coverage)
         note(piece, manifest, verified_at=now)
-    except (OSError, parquet.Unreadable, DatabaseError, psycopg.Error) as error:
+    except (OSError, parquet.ParquetError, DatabaseError, psycopg.Error) as error:
         raise ArchiveError(f"{piece} is not archived: {error}") from error
     return manifest
 
@@ -187,7 +160,7 @@ def _write_day(piece: Piece, at: Place, *, now: datetime, coverage: Coverage | N
     ):
         rows = _write(rows_path, piece, COLUMNS[piece.table], query=ROWS)
         markets = _write(markets_path, piece, MARKETS, query=MARKETS_OF_ROWS)
-        first_at, last_at = parquet.span(rows_path, "timestamp")
+        first_at, last_at = parquet.min_max(rows_path, "timestamp")
         manifest = Manifest(
             **msgspec.structs.asdict(rows),
             table=piece.table,
@@ -206,7 +179,7 @@ def _write_day(piece: Piece, at: Place, *, now: datetime, coverage: Coverage | N
     return manifest
 
 
-def _write(path: Path, piece: Piece, columns: Columns, *, query: str) -> Part:
+def _write(path: Path, piece: Piece, columns: ColumnTypes, *, query: str) -> ArchivedFile:
     """Write what a query finds of a day, and read it back as it would be restored."""
     # As literals: COPY takes no parameters, nor does Django's cursor pass any on to it.
     start, end = piece.span
@@ -219,17 +192,17 @@ def _write(path: Path, piece: Piece, columns: Columns, *, query: str) -> Part:
         written = parquet.write(sink, columns, lines)
     if parquet.content(path, columns) != written:
         raise ArchiveError(f"{piece} is not archived: its file reads back otherwise than written.")
-    return Part(
+    return ArchivedFile(
         rows=written.rows,
         bytes=path.stat().st_size,
-        sha256=parquet.sha256(path),
+        sha256=sha256_of_file(path),
         content_sha256=written.sha256,
     )
 
 
-def _copy_out(columns: Columns, query: str) -> str:
+def _copy_out(columns: ColumnTypes, query: str) -> str:
     chosen = ", ".join(WRITTEN.get(kind, "{0}").format(name) for name, kind in columns.items())
-    quoted = ", ".join(name for name, kind in columns.items() if kind in parquet.QUOTED)
+    quoted = ", ".join(name for name, kind in columns.items() if kind in parquet.QUOTED_TYPES)
     # The subquery's order is that of the result, for nothing is joined or grouped outside it.
     return f"""
         COPY (SELECT {chosen} FROM ({query}) AS found)

@@ -9,10 +9,18 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from kalshi_insights.export import parquet
-from kalshi_insights.export.parquet import Columns
+from kalshi_insights.export.copy import stage_csv
+from kalshi_insights.export.parquet import ColumnTypes
 from markets.models import ArchivedDay, Event, Market, Series
 from markets.storage import archive, partitions
-from markets.storage.archive import COLUMNS, MARKETS, SCHEMA_VERSION, ArchiveError, Manifest, Part
+from markets.storage.archive import COLUMNS, FOLDERS, MARKETS, SCHEMA_VERSION
+from markets.storage.manifest import (
+    ArchivedFile,
+    ArchiveError,
+    Manifest,
+    read_manifest,
+    sha256_of_file,
+)
 from markets.storage.partitions import Piece
 
 # How the types that come as something else become what they were.
@@ -54,7 +62,7 @@ def restore_day(piece: Piece, *, now: datetime) -> Restored:
     with transaction.atomic():
         _stage("archived_market", MARKETS, files.markets)
         _provide_markets(now)
-        _stage("archived_row", COLUMNS[piece.table], files.rows)
+        _stage(_staging_table(piece), COLUMNS[piece.table], files.rows)
         written = _put_back(piece, COLUMNS[piece.table])
         times = {"restored_at": now} if written else {}
         archive.note(piece, manifest, verified_at=now, dropped_at=None, **times)
@@ -64,7 +72,7 @@ def restore_day(piece: Piece, *, now: datetime) -> Restored:
 def verified(piece: Piece) -> Manifest:
     """A day's manifest, its files being what it says they are."""
     files = archive.place(piece)
-    manifest = _manifest(files.manifest)
+    manifest = read_manifest(files.manifest)
     if (manifest.table, manifest.day) != piece:
         raise ArchiveError(f"{files.manifest} is that of {manifest.table} {manifest.day}.")
     if manifest.schema_version != SCHEMA_VERSION:
@@ -86,18 +94,9 @@ def verified(piece: Piece) -> Manifest:
     return manifest
 
 
-def _manifest(path: Path) -> Manifest:
+def _check(path: Path, part: ArchivedFile) -> None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except FileNotFoundError:
-        raise ArchiveError(f"There is no such day in the archive: {path} is missing.") from None
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ArchiveError(f"{path} cannot be read: {error}") from error
-
-
-def _check(path: Path, part: Part) -> None:
-    try:
-        found = parquet.sha256(path)
+        found = sha256_of_file(path)
     except OSError as error:
         raise ArchiveError(f"{path} cannot be read: {error.strerror}") from error
     if found != part.sha256:
@@ -107,14 +106,10 @@ def _check(path: Path, part: Part) -> None:
         )
 
 
-def _stage(table: str, columns: Columns, path: Path) -> None:
-    described = ", ".join(f"{name} {STAGED.get(kind, kind)}" for name, kind in columns.items())
+def _stage(table: str, columns: ColumnTypes, path: Path) -> None:
+    staged = {name: STAGED.get(kind, kind) for name, kind in columns.items()}
+    stage_csv(table, staged, parquet.lines(path, columns))
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS pg_temp.{table}")
-        cursor.execute(f"CREATE TEMP TABLE {table} ({described}) ON COMMIT DROP")
-        with cursor.copy(f"COPY {table} FROM STDIN (FORMAT csv)") as copy:
-            for batch in parquet.lines(path, columns):
-                copy.write(batch)
         cursor.execute(f"ANALYZE {table}")
 
 
@@ -168,9 +163,9 @@ def _event_ids(unknown: list[Listed], now: datetime) -> dict[str, int]:
     return dict(Event.objects.filter(ticker__in=parents).values_list("ticker", "id"))
 
 
-def _put_back(piece: Piece, columns: Columns) -> int:
+def _put_back(piece: Piece, columns: ColumnTypes) -> int:
     """Write what is not there; how many rows that was. Everything else must be equal."""
-    names, archived = ", ".join(columns), _archived(columns)
+    names, archived = ", ".join(columns), _archived(piece, columns)
     with connection.cursor() as cursor:
         cursor.execute(f"INSERT INTO {piece.table} ({names}) {archived} ON CONFLICT DO NOTHING")
         written: int = cursor.rowcount
@@ -188,13 +183,17 @@ def _put_back(piece: Piece, columns: Columns) -> int:
     return written
 
 
-def _archived(columns: Columns) -> str:
+def _staging_table(piece: Piece) -> str:
+    return f"archived_{FOLDERS[piece.table]}"
+
+
+def _archived(piece: Piece, columns: ColumnTypes) -> str:
     """The archive's rows with this database's markets."""
     read = {
         name: READ.get(kind, "{0}").format(f"archived.{name}") for name, kind in columns.items()
     }
     read["market_id"] = "market.id"
     chosen = ", ".join(f"{expression} AS {name}" for name, expression in read.items())
-    return f"""SELECT {chosen} FROM archived_row AS archived
+    return f"""SELECT {chosen} FROM {_staging_table(piece)} AS archived
         JOIN archived_market AS old ON old.id = archived.market_id
         JOIN markets_market AS market ON market.ticker = old.ticker"""  # noqa: S608

@@ -208,7 +208,7 @@ def sort_header(context: template.Context, label: str, key: str, kind: str = "")
     return {
         "label": label,
         "kind": kind,
-        "said": context["said"],
+        "query": context["query"],
         "sort": f"-{key}" if order == key else key,
         "direction": ("ascending" if upwards else "descending") if active else "",
     }

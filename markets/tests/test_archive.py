@@ -15,7 +15,7 @@ from markets import tasks
 from markets.models import ArchivedDay, Event, Market, MarketSnapshot, OrderBookSnapshot, Series
 from markets.models.snapshots import snapshot_id
 from markets.storage import archive, partitions, restore, retention
-from markets.storage.archive import ArchiveError
+from markets.storage.manifest import ArchiveError, sha256_of_file
 from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Piece
 from markets.tests.factories import a_market, a_snapshot
 
@@ -164,7 +164,7 @@ class TestArchiving:
         assert manifest["first_at"] == "2026-03-01T00:00:00Z"
         assert manifest["last_at"] == "2026-03-01T23:59:59.999999Z"
         assert manifest["bytes"] == rows.stat().st_size
-        assert manifest["sha256"] == parquet.sha256(rows)
+        assert manifest["sha256"] == sha256_of_file(rows)
         assert manifest["columns"]["yes_bid"] == "numeric(6,4)"
         assert manifest["schema_version"] == 1
         assert manifest["coverage"] == 0.995
@@ -286,8 +286,8 @@ class TestDamage:
         assert on_record() == before
 
     def test_a_file_that_reads_back_otherwise_is_not_kept(self, market, archive_path, monkeypatch):
-        stored = {**parquet.STORED, "numeric(18,2)": pa.decimal128(20, 3)}
-        monkeypatch.setattr(parquet, "STORED", stored)
+        stored = {**parquet.ARROW_TYPES, "numeric(18,2)": pa.decimal128(20, 3)}
+        monkeypatch.setattr(parquet, "ARROW_TYPES", stored)
         with pytest.raises(ArchiveError, match="reads back otherwise"):
             archived()
         assert list(contents(archive_path)) == [".lock"]
@@ -360,7 +360,7 @@ class TestCommands:
         assert [(day.table, day.day) for day in ArchivedDay.objects.all()] == [THAT_DAY]
 
     def test_a_day_without_rows_cannot_be_archived(self):
-        with pytest.raises(CommandError, match="nothing is on record of it"):
+        with pytest.raises(CommandError, match="is not over yet, or has no rows"):
             call_command("archive", "--day", "2026-03-01")
 
     def test_a_day_comes_back_by_command(self, market, capsys):
@@ -368,8 +368,8 @@ class TestCommands:
         call_command("restorearchive", "2026-03-01")
         call_command("restorearchive", "2026-03-01")
         assert capsys.readouterr().out == (
-            f"{SNAPSHOTS} 2026-03-01: 3 rows put back\n"
-            f"{SNAPSHOTS} 2026-03-01: its 3 rows are there already\n"
+            f"{SNAPSHOTS} 2026-03-01: 3 rows restored\n"
+            f"{SNAPSHOTS} 2026-03-01: all of its 3 rows are there already\n"
         )
 
     def test_a_day_that_cannot_come_back_is_an_error(self, market):

@@ -1,6 +1,6 @@
 """The backfill against the simulated exchange, both tiers of it."""
 
-import io
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from kalshi_insights import commands
 from markets.backfill.planning import TRADES, Wanted
 from markets.backfill.runner import Progress, backfill
 from markets.kalshi import payloads
@@ -327,7 +328,7 @@ def test_a_table_in_use_all_the_while_leaves_an_order_that_goes_on(
         other.set_autocommit(False)
         with other.cursor() as cursor:
             cursor.execute(f"LOCK TABLE {SNAPSHOTS} IN ROW EXCLUSIVE MODE")
-        with pytest.raises(CommandError, match=r"in use .* The same command goes on"):
+        with pytest.raises(CommandError, match=r"using the table .* Run the same command"):
             call_command("backfill", *words)
     finally:
         other.close()
@@ -337,20 +338,16 @@ def test_a_table_in_use_all_the_while_leaves_an_order_that_goes_on(
     assert (unfilled(), Candlestick.objects.exists()) == (0, True)
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_terminal_shows_one_line_and_a_file_several(exchange, tickers, settings):
+def test_progress_goes_to_standard_error(exchange, tickers, settings, monkeypatch, capsys):
     settings.KALSHI_API_URL = exchange.url
+    monkeypatch.setattr(commands, "LINE_EVERY_SECONDS", 0)
     kalshi_client.cache_clear()
-    terminal, file = Terminal(), io.StringIO()
     words = ["--ticker", *tickers, "--start", "2026-11-20T04:00Z", "--end", "2026-11-20T11:00Z"]
-    call_command("backfill", *words, stdout=terminal)
-    call_command("backfill", *words, stdout=file)
+    call_command("backfill", *words)
     kalshi_client().close()
     kalshi_client.cache_clear()
-    assert "\r[..." in terminal.getvalue()
-    assert terminal.getvalue().count("\n") == 1
-    assert file.getvalue().startswith("100%, 0 rows a second\n")
+    printed = capsys.readouterr()
+    assert printed.out.count("\n") == 1
+    assert re.search(
+        r"^  0% .* 0 rows a second\n.*^100% .* rows a second\n$", printed.err, re.S | re.M
+    )

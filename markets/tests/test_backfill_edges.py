@@ -161,10 +161,19 @@ def fill(past: Past, **changes: Any) -> Progress:
         (["--ticker", "A", "--start", "2026-11-01", "--end", "2999-01-01"], "--end: .* future"),
         (["--ticker", "A", "--start", "2026-11-02", "--end", "2026-11-01"], "--start: not before"),
         (["--ticker", "A", "--start", "2026-11-01", "--end", "2026-11-01"], "--start: not before"),
-        (["--ticker", "A", "--start", "yesterday"], "--start: 'yesterday' is no day"),
+        (
+            ["--ticker", "A", "--start", "yesterday"],
+            "--start: 'yesterday' is neither a day nor an instant",
+        ),
         (["--ticker", "A", "--start", "2026-11-01T12:00"], "--start: .* time zone"),
-        (["--ticker", "A", "--start", "2026-13-01"], "--start: '2026-13-01' is no day"),
-        (["--ticker", "A", "--start", "2026W01T12"], "--start: '2026W01T12' is no day"),
+        (
+            ["--ticker", "A", "--start", "2026-13-01"],
+            "--start: '2026-13-01' is neither a day nor an instant",
+        ),
+        (
+            ["--ticker", "A", "--start", "2026W01T12"],
+            "--start: '2026W01T12' is neither a day nor an instant",
+        ),
         (["--ticker", "A", "--start", "0001-01-01T00:00+01:00"], "--start: .* the years 1 to 9999"),
         (
             ["--ticker", "A", "--start", "2026-11-01", "--end", "9999-12-31T23:00-05:00"],
@@ -202,7 +211,7 @@ def test_an_event_or_series_without_markets_is_refused(option):
 def test_an_exchange_that_does_not_answer_leaves_an_order_that_goes_on(settings):
     settings.KALSHI_API_URL = "http://127.0.0.1:9/trade-api/v2"
     kalshi_client.cache_clear()
-    with pytest.raises(CommandError, match="The same command goes on from here"):
+    with pytest.raises(CommandError, match="Run the same command again to continue"):
         call_command("backfill", "--ticker", TICKER, "--start", "2026-11-20")
     kalshi_client().close()
     kalshi_client.cache_clear()

@@ -652,7 +652,7 @@ def test_the_check_tells_tier_and_limits_of_a_key(server, installation, capsys, 
     assert "Ed25519, accepted: tier basic, 200 tokens a second" in checked(capsys)
     installation.KALSHI_RATE = 300
     server.replies = [Reply(STATUS), Reply(LIMITS), Reply({"events": []})]
-    with pytest.raises(CommandError, match="1 to put right"):
+    with pytest.raises(CommandError, match="1 of these must be fixed"):
         call_command("checkkalshi")
     assert "fewer than KALSHI_RATE=300" in capsys.readouterr().out
 

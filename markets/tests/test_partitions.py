@@ -1,9 +1,9 @@
 import hashlib
-import json
 import threading
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 
+import msgspec
 import pytest
 import structlog
 from django.core.management import CommandError, call_command
@@ -14,6 +14,7 @@ from model_bakery import baker
 from markets.models import ArchivedDay, Market, MarketSnapshot, OrderBookSnapshot, RawPayload
 from markets.models.snapshots import snapshot_id
 from markets.storage import archive, partitions, retention
+from markets.storage.manifest import ArchivedFile, Manifest
 from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Busy, Piece
 from markets.tests.factories import a_market, a_snapshot
 
@@ -64,8 +65,21 @@ def archived(piece, rows, folder, **others):
     digest = hashlib.sha256(b"rows").hexdigest()
     (folder / "day.parquet").write_bytes(b"rows")
     (folder / "day.markets.parquet").write_bytes(b"rows")
-    manifest = {"sha256": digest, "markets": {"sha256": digest}}
-    (folder / "day.json").write_text(json.dumps(manifest))
+    file = {"rows": rows, "bytes": 4, "sha256": digest, "content_sha256": digest}
+    manifest = Manifest(
+        **file,
+        table=piece.table,
+        day=piece.day,
+        first_at=None,
+        last_at=None,
+        coverage=None,
+        schema_version=1,
+        columns={},
+        markets=ArchivedFile(**file),
+        written_at=NOW,
+        simulated=False,
+    )
+    (folder / "day.json").write_bytes(msgspec.json.encode(manifest))
     return baker.make(
         ArchivedDay,
         table=piece.table,
@@ -138,7 +152,7 @@ class TestMaking:
         call_command("maintainpartitions")
         assert capsys.readouterr().out == (
             f"rows were waiting for {SNAPSHOTS} 2026-03-01\n"
-            f"made {SNAPSHOTS} 2026-03-01\narranged {SNAPSHOTS} 2026-03-01\n"
+            f"made {SNAPSHOTS} 2026-03-01\nclustered {SNAPSHOTS} 2026-03-01\n"
         )
         call_command("maintainpartitions")
         assert capsys.readouterr().out == "Nothing to do.\n"
@@ -470,7 +484,7 @@ class TestBesideAWriter:
         monkeypatch.setattr(partitions, "PATIENCE", 0.1)
         with (
             a_reader(),
-            pytest.raises(CommandError, match=r"in use by another process\. The same command"),
+            pytest.raises(CommandError, match=r"using its table\. Run the same command"),
         ):
             call_command("restorearchive", "2026-03-01")
         call_command("restorearchive", "2026-03-01")

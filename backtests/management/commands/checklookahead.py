@@ -1,4 +1,4 @@
-"""Whether a strategy knows more than it could have known, tried on recorded markets."""
+"""A check of a strategy for lookahead bias, on recorded markets."""
 
 from argparse import ArgumentParser
 from datetime import UTC, datetime, timedelta
@@ -13,8 +13,7 @@ from backtests.loading import load
 from backtests.management.commands.runbacktest import pairs
 from backtests.strategies import UnknownStrategy, parameters
 from backtests.strategies.parameters import BadParameter
-from markets.backfill.planning import BadInput as BadInstant
-from markets.management.commands.backfill import instant
+from kalshi_insights.commands import InvalidInstant, parse_instant
 from markets.models import Market
 
 MARKETS = 20
@@ -48,7 +47,7 @@ class Command(BaseCommand):
             selection = chosen(options, now=now)
             selection.check(now=now)
             universe = load(selection, known_by=now)
-        except (BadInput, BadInstant, BadParameter, UnknownStrategy) as fault:
+        except (BadInput, InvalidInstant, BadParameter, UnknownStrategy) as fault:
             raise CommandError(str(fault), returncode=MISUSED) from None
         self.stdout.write(
             f"{kind.name} {kind.version} on {len(universe.quotes):,} quotes of"
@@ -62,8 +61,8 @@ class Command(BaseCommand):
 
 
 def chosen(options: dict[str, Any], *, now: datetime) -> Selection:
-    end = instant("--end", options["end"]) if options["end"] else now
-    start = instant("--start", options["start"]) if options["start"] else shortly_before(end)
+    end = parse_instant("--end", options["end"]) if options["end"] else now
+    start = parse_instant("--start", options["start"]) if options["start"] else shortly_before(end)
     tickers = options["ticker"]
     if not (options["series"] or options["event"] or tickers):
         tickers = most_traded()
@@ -80,7 +79,7 @@ def shortly_before(end: datetime) -> datetime:
     try:
         return end - SPAN
     except OverflowError:
-        raise BadInstant(f"--end: too early to stand without a --start: {end}") from None
+        raise InvalidInstant(f"--end: too early to stand without a --start: {end}") from None
 
 
 def most_traded() -> list[str]:

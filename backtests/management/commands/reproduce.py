@@ -1,4 +1,4 @@
-"""A stored backtest once more: is it still the same?"""
+"""Reproduction of a stored backtest."""
 
 import sys
 from argparse import ArgumentParser
@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from backtests import runner
 from backtests.models import BacktestResult, Status
-from kalshi_insights.commands import Bar
+from kalshi_insights.commands import ProgressBar
 
 DIFFERS, MISUSED = 1, 2
 
@@ -29,13 +29,11 @@ class Command(BaseCommand):
             raise CommandError(f"id: there is no backtest {id}.", returncode=MISUSED)
         if result.status != Status.DONE:
             raise CommandError(f"id: backtest {id} is {result.status}.", returncode=MISUSED)
-        bar = Bar(sys.stderr)
         try:
-            found = runner.reproduce(result, tell=bar.tell)
+            with ProgressBar(sys.stderr) as bar:
+                found = runner.reproduce(result, tell=bar.update)
         except runner.SAID as fault:
             raise CommandError(f"It cannot be run any more. {fault}", returncode=DIFFERS) from None
-        finally:
-            bar.end()
         for name in found.changed:
             self.stdout.write(f"changed since: {name}")
         if not found.identical:

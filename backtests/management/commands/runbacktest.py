@@ -1,4 +1,4 @@
-"""One backtest, here and now."""
+"""A backtest run in this process."""
 
 import json
 import sys
@@ -18,9 +18,7 @@ from backtests.management.summary import catalogue, summary
 from backtests.models import BacktestResult, Engine, Sources, Status
 from backtests.requests import Asked
 from backtests.rules.execution import Execution
-from kalshi_insights.commands import Bar
-from markets.backfill.planning import BadInput as BadInstant
-from markets.management.commands.backfill import instant
+from kalshi_insights.commands import InvalidInstant, ProgressBar, parse_instant
 
 FAILED, MISUSED = 1, 2
 USUAL = Execution()
@@ -61,16 +59,14 @@ class Command(BaseCommand):
             wanted = asked(options, now=now)
             columns = wanted.checked(now=now)
             wanted.selection.count(wanted.selection.markets())
-        except (BadInput, BadInstant) as fault:
+        except (BadInput, InvalidInstant) as fault:
             raise CommandError(str(fault), returncode=MISUSED) from None
-        bar = Bar(sys.stderr)
-        carry_out = stored if options["save"] else computed
+        run = stored if options["save"] else computed
         try:
-            result = carry_out(columns, bar, now=now)
+            with ProgressBar(sys.stderr) as bar:
+                result = run(columns, bar, now=now)
         except BadInput as fault:
             raise CommandError(str(fault), returncode=FAILED) from None
-        finally:
-            bar.end()
         self.tell(result, as_json=options["json"])
 
     def tell(self, result: BacktestResult, *, as_json: bool) -> None:
@@ -112,12 +108,12 @@ def add_execution(parser: ArgumentParser) -> None:
 
 
 def asked(options: dict[str, Any], *, now: datetime) -> Asked:
-    """Raises BadInput and BadInstant."""
+    """Raises BadInput and InvalidInstant."""
     if not options["start"]:
         raise BadInput("start", "Name a day or an instant to begin with: --start 2026-11-01.")
     selection = Selection(
-        start=instant("start", options["start"]),
-        end=instant("end", options["end"]) if options["end"] else now,
+        start=parse_instant("start", options["start"]),
+        end=parse_instant("end", options["end"]) if options["end"] else now,
         series=options["series"],
         events=options["event"],
         tickers=options["ticker"],
@@ -149,17 +145,17 @@ def dollars(text: str) -> Decimal:
         raise BadInput("cash", f"{text!r} is no number.") from None
 
 
-def stored(columns: dict[str, Any], bar: Bar, *, now: datetime) -> BacktestResult:
+def stored(columns: dict[str, Any], bar: ProgressBar, *, now: datetime) -> BacktestResult:
     """What is now on record of the run."""
     queued = BacktestResult.objects.queue(columns, user=None, now=now)
-    runner.run(queued.pk, tell=bar.tell)
+    runner.run(queued.pk, tell=bar.update)
     queued.refresh_from_db()
     return queued
 
 
-def computed(columns: dict[str, Any], bar: Bar, *, now: datetime) -> BacktestResult:
+def computed(columns: dict[str, Any], bar: ProgressBar, *, now: datetime) -> BacktestResult:
     """What would be stored. Raises BadInput, and whatever the strategy raises."""
     result = BacktestResult(**columns, created_at=now, status=Status.DONE)
-    for name, value in runner.compute(result, tell=bar.tell).columns.items():
+    for name, value in runner.compute(result, tell=bar.update).columns.items():
         setattr(result, name, value)
     return result

@@ -1,4 +1,4 @@
-"""Many settings of one strategy, chosen on one part of the time and shown on a later one."""
+"""A search over the parameters of a strategy, chosen on earlier markets and shown on later ones."""
 
 import sys
 from argparse import ArgumentParser
@@ -26,11 +26,9 @@ from backtests.requests import Asked
 from backtests.rules.execution import Fills
 from backtests.strategies.base import Signal
 from backtests.strategies.parameters import BadParameter
-from kalshi_insights.commands import Bar
-from markets.backfill.planning import BadInput as BadInstant
-from markets.management.commands.backfill import instant
+from kalshi_insights.commands import InvalidInstant, ProgressBar, parse_instant
 
-BATCH = 32  # runs between two signs of life
+BATCH = 32  # runs between two updates of the progress bar
 
 
 class Command(BaseCommand):
@@ -53,15 +51,13 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         now = datetime.now(UTC)
-        bar = Bar(sys.stderr)
         try:
-            wanted, tried = planned(options, now=now)
-            parts = earlier_and_later(wanted, options["confirm_from"], bar, now=now)
-            found = [swept(wanted, part, [s for _, s in tried], bar) for part in parts]
-        except (BadInput, BadInstant, BadParameter) as fault:
+            with ProgressBar(sys.stderr) as bar:
+                wanted, tried = planned(options, now=now)
+                parts = earlier_and_later(wanted, options["confirm_from"], bar, now=now)
+                found = [swept(wanted, part, [s for _, s in tried], bar) for part in parts]
+        except (BadInput, InvalidInstant, BadParameter) as fault:
             raise CommandError(str(fault), returncode=MISUSED) from None
-        finally:
-            bar.end()
         names = [each for each, _ in tried]
         lines = table(names, *found, cash=int(wanted.cash * MONEY), best=options["best"])
         self.stdout.write("\n".join((counted(parts, len(tried)), "", *lines)))
@@ -70,7 +66,7 @@ class Command(BaseCommand):
 def planned(
     options: dict[str, Any], *, now: datetime
 ) -> tuple[Asked, list[tuple[dict[str, str], Signal]]]:
-    """Raises BadInput, BadInstant and BadParameter."""
+    """Raises BadInput, InvalidInstant and BadParameter."""
     wanted = asked({"engine": "", **options}, now=now)
     wanted.checked(now=now)
     kind = strategies.find(wanted.strategy)
@@ -81,13 +77,13 @@ def planned(
 
 
 def earlier_and_later(
-    wanted: Asked, confirm_from: str, bar: Bar, *, now: datetime
+    wanted: Asked, confirm_from: str, bar: ProgressBar, *, now: datetime
 ) -> tuple[Universe, Universe]:
     """Raises BadInput where one of them is empty."""
     chosen = wanted.selection
     middle = chosen.start + (chosen.end - chosen.start) / 2
-    at = instant("confirm-from", confirm_from) if confirm_from else middle
-    universe = loading.load(chosen, known_by=now, tell=lambda share: bar.tell(share, "reading"))
+    at = parse_instant("confirm-from", confirm_from) if confirm_from else middle
+    universe = loading.load(chosen, known_by=now, tell=lambda share: bar.update(share, "reading"))
     parts = universe.apart(microseconds(at))
     for part, where in zip(parts, ("settled by then", "that began after it"), strict=True):
         if not part.listings:
@@ -95,10 +91,12 @@ def earlier_and_later(
     return parts
 
 
-def swept(wanted: Asked, universe: Universe, tried: Sequence[Signal], bar: Bar) -> list[Summary]:
+def swept(
+    wanted: Asked, universe: Universe, tried: Sequence[Signal], bar: ProgressBar
+) -> list[Summary]:
     found: list[Summary] = []
     for first in range(0, len(tried), BATCH):
-        bar.tell(first / len(tried), f"trying {len(tried):,} settings")
+        bar.update(first / len(tried), f"trying {len(tried):,} settings")
         found += kernel.sweep(
             universe,
             tried[first : first + BATCH],

@@ -6,25 +6,30 @@ from django.core.management.base import BaseCommand, CommandError
 
 from markets.coverage.slots import day_share
 from markets.storage import archive
-from markets.storage.archive import FOLDERS, ArchiveError
+from markets.storage.archive import FOLDERS
+from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import Piece
 
 
 def slots_filled(piece: Piece) -> float | None:
-    """The share of the day's runs that observed the hot list; books are read within the same."""
+    """The share of the day's runs that observed the hot list, and with it the order books."""
     return day_share(piece.day)
 
 
 class Command(BaseCommand):
     help = (
-        "Write the closed days (UTC) that are not in the archive yet, or have grown since, to"
-        " Parquet files, and check those. Only then does retention drop such a day."
+        "Write closed days (UTC) to Parquet files and verify the files: those that are not in the"
+        " archive yet, and those that have gained rows since. Retention only drops archived days."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--day", type=date.fromisoformat, help="only this one: 2026-11-20")
-        parser.add_argument("--all", action="store_true", help="also what is in the archive")
-        parser.add_argument("--table", choices=FOLDERS, help="only this one")
+        parser.add_argument(
+            "--day", type=date.fromisoformat, help="only this day, such as 2026-11-20"
+        )
+        parser.add_argument(
+            "--all", action="store_true", help="also days that are in the archive already"
+        )
+        parser.add_argument("--table", choices=FOLDERS, help="only this table")
 
     def handle(self, *, day: date | None, all: bool, table: str | None, **options: object) -> None:
         now = datetime.now(UTC)
@@ -33,7 +38,7 @@ class Command(BaseCommand):
         if day:
             pieces = [piece for piece in pieces if piece.day == day]
             if not pieces:
-                raise CommandError(f"{day} is not over, or nothing is on record of it.")
+                raise CommandError(f"{day} is not over yet, or has no rows.")
         failures = [fault for piece in pieces if (fault := self.write(piece, now))]
         if failures:
             raise CommandError("\n".join(failures))
@@ -41,7 +46,7 @@ class Command(BaseCommand):
             self.stdout.write("Nothing to do.")
 
     def write(self, piece: Piece, now: datetime) -> str:
-        """Archive one day; why it could not be."""
+        """Archive one day; return the reason where that failed."""
         began = time.monotonic()
         try:
             manifest = archive.archive_day(piece, now=now, coverage=slots_filled)

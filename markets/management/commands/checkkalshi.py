@@ -12,14 +12,14 @@ from markets.kalshi.client import ConfigurationError, KalshiClient, KalshiError,
 from markets.kalshi.replies import ExchangeStatus
 from markets.recording.recorder import kalshi_client
 
-# The exchange states the time in whole seconds and does not say how much it forgives.
-SKEW_NOTICED = 2
-SKEW_FORGIVEN = 5
+# The exchange's clock has whole seconds, and it does not document how much skew it accepts.
+MAX_NORMAL_SKEW = 2
+MAX_ACCEPTED_SKEW = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report; `wrong` is what the operator must put right."""
+    """One line of the report; `wrong` if the operator has to fix it."""
 
     subject: str
     words: str
@@ -27,7 +27,7 @@ class Finding:
 
 
 class Command(BaseCommand):
-    help = "Say in words what works between this installation and the exchange."
+    help = "Check the connection to the exchange, the clock, the key and the payloads."
     requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -37,7 +37,7 @@ class Command(BaseCommand):
             mark = "WRONG" if finding.wrong else "ok"
             self.stdout.write(f"{mark:<6} {finding.subject:<9} {finding.words}")
         if wrong:
-            raise CommandError(f"{wrong} to put right.")
+            raise CommandError(f"{wrong} of these must be fixed.")
 
 
 def findings() -> Iterator[Finding]:
@@ -74,10 +74,10 @@ def clock(client: KalshiClient) -> Finding:
     if client.clock_skew is None:
         return Finding("clock", "the exchange does not say what time it is")
     seconds = client.clock_skew.total_seconds()
-    if abs(seconds) <= SKEW_NOTICED:
-        return Finding("clock", f"agrees with the exchange's within {SKEW_NOTICED} s")
+    if abs(seconds) <= MAX_NORMAL_SKEW:
+        return Finding("clock", f"agrees with the exchange's within {MAX_NORMAL_SKEW} s")
     words = f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the exchange's"
-    return Finding("clock", words, wrong=abs(seconds) > SKEW_FORGIVEN)
+    return Finding("clock", words, wrong=abs(seconds) > MAX_ACCEPTED_SKEW)
 
 
 def key(client: KalshiClient) -> Finding:

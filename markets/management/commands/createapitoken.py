@@ -7,21 +7,21 @@ from rest_framework.authtoken.models import Token
 
 
 class Command(BaseCommand):
-    help = "Make a user's token for the API and print it: Authorization: Token <it>."
+    help = "Create and print an API token, for the header Authorization: Token <token>."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("username")
-        parser.add_argument("--rotate", action="store_true", help="in the place of the old one")
+        parser.add_argument("--rotate", action="store_true", help="replace the user's token")
 
     @transaction.atomic
     def handle(self, *, username: str, rotate: bool, **options: object) -> str:
         user = User.objects.select_for_update().filter(username=username).first()
         if user is None:
             raise CommandError(f"There is no user {username}.")
-        held = Token.objects.filter(user=user)
+        existing = Token.objects.filter(user=user)
         if rotate:
-            held.delete()
-        elif held.exists():
-            raise CommandError(f"{username} has a token already; --rotate makes a new one.")
+            existing.delete()
+        elif existing.exists():
+            raise CommandError(f"{username} has a token already; --rotate replaces it.")
         token: str = Token.objects.create(user=user).key
         return token

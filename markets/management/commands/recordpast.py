@@ -1,5 +1,6 @@
-"""A past for the demo."""
+"""The history that the demo shows when it starts."""
 
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,20 +13,21 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from kalshi_insights.commands import ProgressBar
 from markets.kalshi import payloads
 from markets.kalshi.client import KalshiClient, KalshiError, Page, pages, ticker_batches
 from markets.kalshi.payloads import MarketPayload
 from markets.models import Market, MarketRevision, MarketSnapshot, Status
 from markets.recording.batch import Batch, Sighting, store_past
 
-# A hundred times a day, and a few more for markets that pause meanwhile.
+# A hundred snapshots a day, and a few more for markets that pause in between.
 EVERY = timedelta(minutes=13)
 
 
 class Command(BaseCommand):
     help = (
-        "Record the last hours of the simulated exchange, which remembers them, the newest first."
-        " Times that are on record already are left out; safe beside the live recorder."
+        "Record the last hours of the simulated exchange, the newest first. Instants that are"
+        " recorded already are skipped. Safe to run beside the live recorder."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -33,41 +35,42 @@ class Command(BaseCommand):
 
     def handle(self, *, hours: float, **options: object) -> None:
         if not settings.SIMULATED:
-            raise CommandError("Only the simulated exchange can be asked for its past.")
+            raise CommandError("Only the simulated exchange can be asked for its history.")
         instants = missing(datetime.now(UTC).replace(microsecond=0), hours)
-        written, told = 0, Told()
-        for done, listing in enumerate(_listings(instants), start=1):
-            written += record(listing, told)
-            if done % 10 == 0 or done == len(instants):
-                self.stdout.write(f"{done} of {len(instants)} instants, {written:,} snapshots")
-        MarketRevision.objects.add([*told.revisions(), *settlements(told)])
+        written, listed = 0, ListedDefinitions()
+        with ProgressBar(sys.stderr) as bar:
+            for done, listing in enumerate(_listings(instants), start=1):
+                written += record(listing, listed)
+                bar.update(done / len(instants), f"{written:,} snapshots")
+        self.stdout.write(f"{len(instants)} instants, {written:,} snapshots")
+        MarketRevision.objects.add([*listed.revisions(), *settlements(listed)])
 
 
 @dataclass
-class Told:
-    """What the listings say of each market, the newest first, and since when they said so."""
+class ListedDefinitions:
+    """The definitions of each market, the newest first, each with its first instant."""
 
     definitions: dict[str, list[tuple[int, MarketPayload]]] = field(default_factory=dict)
     since: dict[tuple[str, int], datetime] = field(default_factory=dict)
 
-    def hear(self, sightings: Iterable[Sighting]) -> None:
+    def add(self, sightings: Iterable[Sighting]) -> None:
         for sighting in sightings:
             ticker, mark = sighting.quote.ticker, sighting.quote.definition_mark
-            heard = self.definitions.setdefault(ticker, [])
-            if not heard or heard[-1][0] != mark:
-                heard.append((mark, payloads.market(sighting.raw)))
+            definitions = self.definitions.setdefault(ticker, [])
+            if not definitions or definitions[-1][0] != mark:
+                definitions.append((mark, payloads.market(sighting.raw)))
             self.since[ticker, mark] = sighting.at
 
     def revisions(self) -> Iterator[MarketRevision]:
         ids = Market.objects.ids(self.definitions)
-        for ticker, heard in self.definitions.items():
-            for mark, market in heard if ticker in ids else ():
+        for ticker, definitions in self.definitions.items():
+            for mark, market in definitions if ticker in ids else ():
                 yield revision(market, ids[ticker], known_at=self.since[ticker, mark])
 
 
-def settlements(told: Told) -> Iterator[MarketRevision]:
-    """How those of these markets ended that are settled by now: known since they were settled."""
-    ids = Market.objects.ids(told.definitions)
+def settlements(listed: ListedDefinitions) -> Iterator[MarketRevision]:
+    """The results of those markets that are settled by now, known from their settlement on."""
+    ids = Market.objects.ids(listed.definitions)
     with KalshiClient(settings.KALSHI_API_URL) as client:
         for tickers in ticker_batches(sorted(ids)):
             for raw in client.markets(tickers=tickers).items:
@@ -93,14 +96,14 @@ def revision(market: MarketPayload, market_id: int, *, known_at: datetime) -> Ma
 
 
 def missing(now: datetime, hours: float) -> list[datetime]:
-    """The instants to record: those around which nothing is."""
+    """The instants around which no snapshot is recorded."""
     instants = (now - n * EVERY for n in range(1, int(timedelta(hours=hours) / EVERY) + 2))
     recorded = MarketSnapshot.objects.between
     return [at for at in instants if not recorded(at - EVERY / 2, at + EVERY / 2).exists()]
 
 
 def _listings(instants: list[datetime]) -> Iterator[list[Page]]:
-    """Every listing, the next one being fetched while one is written."""
+    """Every listing; the next one is fetched while one is written."""
     coming: Future[list[Page]] | None = None
     with ThreadPoolExecutor(max_workers=1) as ahead:
         for instant, following in zip(instants, [*instants[1:], None], strict=False):
@@ -110,7 +113,7 @@ def _listings(instants: list[datetime]) -> Iterator[list[Page]]:
 
 
 def open_events(instant: datetime) -> list[Page]:
-    """All open events as they were; the instant stands for that of the reply."""
+    """All open events at an instant, which also stands for the time of the reply."""
     address = urlsplit(settings.KALSHI_API_URL)
     past = address._replace(path=f"/simulator/at/{int(instant.timestamp())}{address.path}")
     try:
@@ -118,13 +121,13 @@ def open_events(instant: datetime) -> list[Page]:
             listing = pages(lambda cursor: client.events(status="open", cursor=cursor))
             return [replace(page, received_at=instant) for page in listing]
     except KalshiError as error:
-        raise CommandError(f"The simulated exchange does not tell its past: {error}") from None
+        raise CommandError(f"The simulated exchange did not return its history: {error}") from None
 
 
-def record(listing: list[Page], told: Told) -> int:
+def record(listing: list[Page], listed: ListedDefinitions) -> int:
     batch = Batch()
     for page in listing:
         batch.see_events(page)
-    told.hear(batch.sightings.values())
+    listed.add(batch.sightings.values())
     with transaction.atomic():
         return store_past(batch)

@@ -4,16 +4,17 @@ from datetime import UTC, date, datetime
 from django.core.management.base import BaseCommand, CommandError
 
 from markets.storage import archive, restore
-from markets.storage.archive import FOLDERS, ArchiveError
+from markets.storage.archive import FOLDERS
+from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import Busy, Piece
 
 
 class Command(BaseCommand):
-    help = "Bring a day of the archive back into the database, if its files are sound."
+    help = "Restore a day of the archive into the database, if its files are undamaged."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("day", type=date.fromisoformat, help="2026-11-20")
-        parser.add_argument("--table", choices=FOLDERS, help="only this one")
+        parser.add_argument("day", type=date.fromisoformat, help="such as 2026-11-20")
+        parser.add_argument("--table", choices=FOLDERS, help="only this table")
 
     def handle(self, *, day: date, table: str | None, **options: object) -> None:
         pieces = [Piece(each, day) for each in ([table] if table else FOLDERS)]
@@ -28,15 +29,15 @@ class Command(BaseCommand):
                 raise CommandError(str(fault)) from None
             except Busy:
                 raise CommandError(
-                    f"{piece} is not restored: its table is in use by another process. The same"
-                    " command may be given again."
+                    f"{piece} is not restored, because another process is using its table. Run the"
+                    " same command again later."
                 ) from None
-            self.stdout.write(f"{piece}: {told(restored)}")
+            self.stdout.write(f"{piece}: {describe(restored)}")
 
 
-def told(restored: restore.Restored) -> str:
+def describe(restored: restore.Restored) -> str:
     if not restored.written:
-        return f"its {restored.rows:,} rows are there already"
+        return f"all of its {restored.rows:,} rows are there already"
     there = restored.rows - restored.written
-    words = f"{restored.written:,} rows put back"
-    return f"{words}, {there:,} were there already" if there else words
+    text = f"{restored.written:,} rows restored"
+    return f"{text}, {there:,} were there already" if there else text

@@ -1,0 +1,50 @@
+"""The manifest of an archived day: the content and the SHA-256 of each of its files."""
+
+import hashlib
+from datetime import date, datetime
+from pathlib import Path
+
+import msgspec
+
+
+class ArchiveError(Exception):
+    """The archive could not do what was asked; nothing half done is left."""
+
+
+class ArchivedFile(msgspec.Struct, kw_only=True):
+    """The size and the checksums of one file."""
+
+    rows: int
+    bytes: int
+    sha256: str
+    content_sha256: str  # of the rows as PostgreSQL's CSV, in the file's order
+
+
+class Manifest(ArchivedFile, kw_only=True):
+    """The file with a day's rows, and the file with the markets that they belong to."""
+
+    table: str
+    day: date
+    first_at: datetime | None
+    last_at: datetime | None
+    coverage: float | None  # None if unknown
+    schema_version: int
+    columns: dict[str, str]
+    markets: ArchivedFile
+    written_at: datetime
+    simulated: bool  # recorded from the simulated exchange
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Raises ArchiveError where there is no manifest, or none that can be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except FileNotFoundError:
+        raise ArchiveError(f"There is no such day in the archive: {path} is missing.") from None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ArchiveError(f"{path} cannot be read: {error}") from error
+
+
+def sha256_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
