@@ -84,7 +84,7 @@ def shortly_before(end: datetime) -> datetime:
 
 def most_traded() -> list[str]:
     """Raises BadInput where nothing is on record yet."""
-    quoted = Market.objects.filter(quoted_at__isnull=False).ranked("volume")
+    quoted = Market.objects.filter(quoted_at__isnull=False).ordered_by("-volume_24h")
     tickers = list(quoted.values_list("ticker", flat=True)[:MARKETS])
     if not tickers:
         raise BadInput("ticker", "No market's quotes are on record yet; let the recorder run.")
