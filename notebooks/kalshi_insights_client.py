@@ -91,7 +91,7 @@ MARKETS = """
     market_type status result settlement_value settlement_ts open_time close_time
     expected_expiration_time latest_expiration_time can_close_early strike_type floor_strike
     cap_strike yes_bid yes_ask yes_bid_size yes_ask_size last_price volume open_interest
-    volume_24h previous_price quoted_at is_hot"""
+    yes_price no_price volume_24h previous_price quoted_at is_hot"""
 
 STRATEGIES = "name version kind is_yardstick summary parameters"
 BACKTESTS = """
@@ -101,7 +101,8 @@ BACKTESTS = """
 # What a column holds, by its name; times beside. Numbers that are written as text are "float64".
 WORDS = {
     "float64": """
-        yes_bid yes_ask yes_bid_size yes_ask_size last_price previous_price volume volume_24h
+        yes_bid yes_ask yes_bid_size yes_ask_size yes_price no_price last_price previous_price
+        volume volume_24h
         open_interest settlement_value floor_strike cap_strike fee_multiplier
         fee_multiplier_override price size cash final_cash pnl""",
     "category": """

@@ -39,6 +39,7 @@ ARROW_TYPES = {
     "jsonb": pa.string(),
     "timestamptz": pa.timestamp("us", tz="UTC"),
     "numeric(6,4)": PRICE,
+    "numeric(7,5)": pa.decimal128(7, 5),
     "numeric(7,6)": pa.decimal128(7, 6),
     "numeric(18,2)": COUNT,
     "numeric(18,4)": pa.decimal128(18, 4),

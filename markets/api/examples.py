@@ -17,6 +17,8 @@ QUOTE = {
     "last_price": "0.4400",
     "volume": "9000.00",
     "open_interest": "5000.00",
+    "yes_price": "0.43500",
+    "no_price": "0.56500",
 }
 
 SERIES: Answer = {

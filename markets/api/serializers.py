@@ -1,3 +1,5 @@
+"""Serializers of the resources: series, events, markets, snapshots and polls."""
+
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -6,16 +8,9 @@ from rest_framework import serializers
 from kalshi_insights.rest.schema import with_example
 from markets.api import examples
 from markets.models import Event, Market, MarketSnapshot, Poll, Series
+from markets.models.fields import QUOTE_TYPES
 
-QUOTE = [
-    "yes_bid",
-    "yes_ask",
-    "yes_bid_size",
-    "yes_ask_size",
-    "last_price",
-    "volume",
-    "open_interest",
-]
+QUOTE = [*QUOTE_TYPES, "yes_price", "no_price"]
 
 
 # All fields are `read_only_fields`: the schema would call a field optional that a form may omit.
@@ -149,6 +144,20 @@ class SeriesSerializer(serializers.ModelSerializer[Series]):
         read_only_fields = fields
 
 
+class QuotedSerializer(serializers.ModelSerializer[Any]):
+    """Adds the prices that are derived from a quote."""
+
+    yes_price = serializers.DecimalField(
+        max_digits=7,
+        decimal_places=5,
+        allow_null=True,
+        help_text="The midpoint of bid and ask in dollars; null unless both sides are quoted.",
+    )
+    no_price = serializers.DecimalField(
+        max_digits=7, decimal_places=5, allow_null=True, help_text="One dollar less yes_price."
+    )
+
+
 class AsOfSerializer(serializers.ModelSerializer[Any]):
     """Adds the fields that only a response to `as_of` has."""
 
@@ -161,7 +170,7 @@ class AsOfSerializer(serializers.ModelSerializer[Any]):
 
 
 @with_example(examples.MARKET)
-class MarketSerializer(AsOfSerializer):
+class MarketSerializer(QuotedSerializer, AsOfSerializer):
     """A market with its newest quote. Prices are in dollars on the YES scale; null is unknown.
 
     Lists have the same fields, as plain rows (`Market.objects.rows`) in a third of the time.
@@ -279,7 +288,7 @@ class PollSerializer(serializers.ModelSerializer[Poll]):
 
 
 @with_example(examples.SNAPSHOT)
-class SnapshotSerializer(serializers.ModelSerializer[MarketSnapshot]):
+class SnapshotSerializer(QuotedSerializer):
     """One observation of the top of a market's order book."""
 
     raw_data = LeftoverField(help_text="The fields of the payload that no column holds.")

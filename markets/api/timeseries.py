@@ -99,7 +99,7 @@ class MarketTimeSeries(TimeSeriesViewSet):
     def snapshots(self, request: Request, ticker: str) -> HttpResponseBase:
         """The market's snapshots, oldest first, from `start` on and before `end`."""
         market = self.get_object()
-        rows = MarketSnapshot.objects.for_market(market).oldest_first()
+        rows = MarketSnapshot.objects.for_market(market).with_prices().oldest_first()
         return self.market_response(rows, market, SNAPSHOTS)
 
     @extend_schema(

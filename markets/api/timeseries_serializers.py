@@ -11,12 +11,10 @@ from kalshi_insights.export.parquet import ColumnTypes
 from kalshi_insights.rest.schema import with_example
 from markets.api import examples
 from markets.api.candlesticks import CANDLESTICKS
-from markets.api.serializers import QUOTE, PriceRangesField
+from markets.api.serializers import PriceRangesField
 from markets.coverage.causes import Cause
 from markets.models import MarketRevision, Trade
-
-PRICE = "numeric(6,4)"
-COUNT = "numeric(18,2)"
+from markets.models.fields import COUNT, MIDPOINT, PRICE, QUOTE_TYPES
 
 SNAPSHOTS: ColumnTypes = {
     "id": "text",
@@ -25,13 +23,9 @@ SNAPSHOTS: ColumnTypes = {
     "recorded_at": "timestamptz",
     "source": "text",
     "sequence": "bigint",
-    "yes_bid": PRICE,
-    "yes_ask": PRICE,
-    "yes_bid_size": COUNT,
-    "yes_ask_size": COUNT,
-    "last_price": PRICE,
-    "volume": COUNT,
-    "open_interest": COUNT,
+    **QUOTE_TYPES,
+    "yes_price": MIDPOINT,
+    "no_price": MIDPOINT,
     "quality": "smallint",
     "raw_data": "jsonb",
 }
@@ -62,7 +56,7 @@ REVISIONS: ColumnTypes = {
     "price_ranges": "jsonb",
 }
 # The columns that a chart draws.
-SNAPSHOT_CHART = ("timestamp", *QUOTE, "quality")
+SNAPSHOT_CHART = ("timestamp", *QUOTE_TYPES, "quality")
 TRADE_CHART = ("created_time", "yes_price", "count")
 CANDLESTICK_CHART = tuple(CANDLESTICKS)
 

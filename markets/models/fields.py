@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.db import models
-from django.db.models import Q
+from django.db.models import ExpressionWrapper, F, Q
 from django.db.models.expressions import CombinedExpression, OrderBy
+from django.db.models.functions import Round
 
 from markets import prices
 from markets.intervals import EPOCH
 
 PRICE = "numeric(6,4)"
+MIDPOINT = "numeric(7,5)"  # half a step finer than a price
 COUNT = "numeric(18,2)"
 Row = dict[str, Any]
 
@@ -78,8 +80,13 @@ class Quoted(models.Model):
         abstract = True
 
     @property
-    def mid(self) -> Decimal | None:
+    def yes_price(self) -> Decimal | None:
+        """The midpoint of a book quoted on both sides, else None; never stored."""
         return prices.mid(self.yes_bid, self.yes_ask)
+
+    @property
+    def no_price(self) -> Decimal | None:
+        return None if self.yes_price is None else prices.complement(self.yes_price)
 
     @property
     def spread(self) -> Decimal | None:
@@ -122,6 +129,18 @@ def contains_words(words: str, *columns: str) -> Q:
     for word in words.split():
         condition &= reduce(or_, (Q(**{f"{column}__icontains": word}) for column in columns))
     return condition
+
+
+def _midpoint(value: CombinedExpression) -> Round:
+    output = models.DecimalField(max_digits=7, decimal_places=5)
+    return Round(ExpressionWrapper(value, output_field=output), precision=5)
+
+
+# `Quoted.yes_price` and `Quoted.no_price` in SQL.
+DERIVED_PRICES = {
+    "yes_price": _midpoint((F("yes_bid") + F("yes_ask")) / 2),
+    "no_price": _midpoint(1 - (F("yes_bid") + F("yes_ask")) / 2),
+}
 
 
 class OrderKey(NamedTuple):

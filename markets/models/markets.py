@@ -17,6 +17,7 @@ from markets.kalshi import payloads
 from markets.kalshi.payloads import MarketPayload
 from markets.models.events import REVISED_EVENT, Event
 from markets.models.fields import (
+    DERIVED_PRICES,
     OrderKey,
     Quote,
     Quoted,
@@ -336,9 +337,10 @@ class MarketQuerySet(models.QuerySet["Market"]):
 
     def rows(self, fields: Sequence[str]) -> "models.QuerySet[Market, dict[str, Any]]":
         """Return these fields as dictionaries; event and series go by the API's field names."""
-        joined = {name: F(path) for name, path in JOINED.items() if name in fields}
+        computed = {name: F(path) for name, path in JOINED.items()} | DERIVED_PRICES
         rows: models.QuerySet[Market, dict[str, Any]] = self.values(
-            *(field for field in fields if field not in JOINED), **joined
+            *(field for field in fields if field not in computed),
+            **{name: value for name, value in computed.items() if name in fields},
         )
         return rows
 

@@ -20,7 +20,16 @@ from django.db.models import F
 from kalshi_insights.export.copy import stage_rows
 from markets import prices
 from markets.intervals import EPOCH
-from markets.models.fields import COUNT, PRICE, QUOTE_TYPES, DateBin, Quote, Quoted, within_unit
+from markets.models.fields import (
+    COUNT,
+    DERIVED_PRICES,
+    PRICE,
+    QUOTE_TYPES,
+    DateBin,
+    Quote,
+    Quoted,
+    within_unit,
+)
 from markets.models.markets import Market
 
 # The columns that `MarketSnapshot.objects.record` copies in, with their types.
@@ -151,6 +160,10 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         if end is not None:
             snapshots = snapshots.filter(timestamp__lt=end)
         return snapshots
+
+    def with_prices(self) -> Self:
+        """Annotate `yes_price` and `no_price` for `values()`; an instance derives its own."""
+        return self.annotate(**DERIVED_PRICES)
 
     def oldest_first(self) -> Self:
         return self.order_by("timestamp", "id")

@@ -475,3 +475,26 @@ def test_everything_can_be_found_from_the_root(client):
         # Nothing is on record of its book, and nothing has been run.
         wanted = 404 if name == "market_orderbook" or "{id}" in path else 200
         assert client.get(path).status_code == wanted, path
+
+
+class TestDerivedPrices:
+    """`yes_price` is the midpoint of a book quoted on both sides, `no_price` a dollar less it."""
+
+    def everywhere(self, client, ticker: str) -> list[tuple[str | None, str | None]]:
+        market = client.get(f"/api/v1/markets/{ticker}/").json()
+        [row] = results(client, "markets", q=ticker)
+        [snapshot] = results(client, f"markets/{ticker}/snapshots")
+        latest = client.get(f"/api/v1/markets/{ticker}/latest/").json()
+        return [(each["yes_price"], each["no_price"]) for each in (market, row, snapshot, latest)]
+
+    def test_they_are_exact_to_half_a_step(self, client):
+        observe(a_market("FINE"), NOON, "0.0001", "0.0002")
+        assert set(self.everywhere(client, "FINE")) == {("0.00015", "0.99985")}
+
+    def test_they_are_null_while_a_side_is_missing(self, client):
+        observe(a_market("THIN"), NOON, "0.40", None)
+        assert set(self.everywhere(client, "THIN")) == {(None, None)}
+
+
+def test_health_answers_at_its_short_address_too(client):
+    assert client.get("/health").json().keys() == client.get("/api/v1/health/").json().keys()

@@ -92,7 +92,7 @@ def test_a_missing_side_is_null_and_never_a_price(exchange):
     tick(exchange)
     snapshot = MarketSnapshot.objects.get()
     assert (snapshot.yes_bid, snapshot.yes_ask, snapshot.last_price) == (None, None, None)
-    assert snapshot.mid is None
+    assert snapshot.yes_price is None
     assert snapshot.spread is None
 
 
