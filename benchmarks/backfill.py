@@ -18,9 +18,9 @@ from benchmarks.measure import chunks, peak_megabytes, quoted, report, tickers
 from benchmarks.recording import begin
 from benchmarks.spending import spent
 from kalshi_insights.token_bucket import TokenBucket
-from markets.backfill.planning import Wanted
-from markets.backfill.runner import Progress, backfill
-from markets.kalshi.client import COST, KalshiClient
+from markets.backfill.request import BackfillRequest
+from markets.backfill.runner import BackfillProgress, backfill
+from markets.kalshi.client import TOKENS_PER_REQUEST, KalshiClient
 
 NAMES = tickers(1_000)
 START = datetime(2026, 11, 2, tzinfo=UTC)
@@ -46,12 +46,14 @@ def begin_markets() -> None:
 
 def fill(start: datetime, end: datetime, *, rate: float) -> None:
     """All markets' minutes of a window, beside the time in which the tokens come."""
-    bucket = TokenBucket(redis.Redis.from_url(settings.REDIS_URL), rate=rate, capacity=COST)
-    wanted = Wanted(start=start, end=end, tickers=NAMES, interval=1)
+    bucket = TokenBucket(
+        redis.Redis.from_url(settings.REDIS_URL), rate=rate, capacity=TOKENS_PER_REQUEST
+    )
+    request = BackfillRequest(start=start, end=end, tickers=NAMES, interval=1)
     with KalshiClient(URL, transport=httpx.MockTransport(answer), bucket=bucket) as client:
-        done: list[Progress] = []
-        took = spent(lambda: done.append(backfill(client, wanted, tell=lambda progress: None)))
-        tokens = client.requests * COST / rate
+        done: list[BackfillProgress] = []
+        took = spent(lambda: done.append(backfill(client, request, on_progress=lambda _: None)))
+        tokens = client.requests * TOKENS_PER_REQUEST / rate
     count = done[0].candlesticks
     assert count == len(NAMES) * (end - start) // timedelta(minutes=1)
     report(

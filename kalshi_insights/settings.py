@@ -128,7 +128,7 @@ if bool(KALSHI_API_KEY_ID) != bool(KALSHI_PRIVATE_KEY_PATH):
     raise ImproperlyConfigured(f"{missing} must be set too: a key needs its id and its file.")
 if KALSHI_PRIVATE_KEY_PATH:
     # Imported here, since loading them takes time that is wasted without a key.
-    from markets.kalshi.client import ConfigurationError
+    from markets.kalshi.errors import ConfigurationError
     from markets.kalshi.signing import Signer
 
     try:

@@ -46,10 +46,8 @@ DATA = (
     "backtests/loading.py",
 )
 WORKFLOWS = (
-    "markets.recording.recorder",
-    "markets.recording.batch",
-    "markets.recording.reference",
-    "markets.backfill.runner",
+    "markets.recording",
+    "markets.backfill",
     "markets.storage.retention",
     "markets.storage.archive",
     "markets.storage.restore",
@@ -66,7 +64,12 @@ TOOLKIT = (
     "kalshi_insights/rest/",
     "kalshi_insights/token_bucket.py",
 )
-OUTSIDE = ("markets.kalshi.client", "kalshi_insights.token_bucket", "markets.kalshi.signing")
+OUTSIDE = (
+    "markets.kalshi.client",
+    "markets.kalshi.factory",
+    "markets.kalshi.signing",
+    "kalshi_insights.token_bucket",
+)
 FACES = (
     "markets/views.py",
     "markets/api/viewsets.py",

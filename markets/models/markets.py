@@ -146,8 +146,8 @@ ORDERS = {
 }
 
 
-class News(NamedTuple):
-    """A market whose definition or quote must be written."""
+class MarketChange(NamedTuple):
+    """A market whose definition, quote or heartbeat must be written."""
 
     ticker: str
     id: int | None  # None: not on record yet
@@ -179,17 +179,17 @@ class KnownMarket(NamedTuple):
 
 
 class MarketQuerySet(models.QuerySet["Market"]):
-    def news(
+    def changes(
         self,
         marks: Sequence[tuple[str, int, int]],
         *,
         at: datetime,
         hot_heartbeat: timedelta,
         heartbeat: timedelta,
-    ) -> list[News]:
-        """Return those of these markets that are new, changed, or due for a heartbeat at `at`.
+    ) -> list[MarketChange]:
+        """Return the markets that are new, changed or due for a heartbeat at `at`.
 
-        `marks` holds tickers with the hashes of their quote and their definition as observed.
+        `marks` are tickers with the marks of the quote and of the definition as observed.
         """
         with connection.cursor() as cursor:
             cursor.execute(
@@ -218,7 +218,7 @@ class MarketQuerySet(models.QuerySet["Market"]):
                     "others": at - heartbeat,
                 },
             )
-            return [News(*row) for row in cursor.fetchall()]
+            return [MarketChange(*row) for row in cursor.fetchall()]
 
     def ids(self, tickers: Iterable[str]) -> dict[str, int]:
         return dict(self.filter(ticker__in=list(tickers)).values_list("ticker", "id"))

@@ -12,7 +12,7 @@ from django.db import connection, models
 from django.db.models import ExpressionWrapper, F, Q
 
 from markets.intervals import Interval
-from markets.kalshi.drift import Drift as Drifted
+from markets.kalshi.drift import DriftNote
 from markets.models.fields import OrderKey, Row, order_terms
 from markets.models.markets import OPEN_STATUSES, Market
 
@@ -427,15 +427,15 @@ class Closure(models.Model):
 
 
 class DriftQuerySet(models.QuerySet["Drift"]):
-    def note(self, drifts: Iterable[Drifted], *, at: datetime) -> None:
-        """Count each drift; its first sample is kept."""
-        first: dict[tuple[str, str], Drifted] = {}
+    def note(self, notes: Iterable[DriftNote], *, at: datetime) -> None:
+        """Count these deviations; of each kind and place the first sample is kept."""
+        first: dict[tuple[str, str], DriftNote] = {}
         counts: Counter[tuple[str, str]] = Counter()
-        for drift in drifts:
-            first.setdefault((drift.kind, drift.where), drift)
-            counts[drift.kind, drift.where] += 1
+        for note in notes:
+            first.setdefault((note.kind, note.where), note)
+            counts[note.kind, note.where] += 1
         with connection.cursor() as cursor:
-            # All writers use the same order, so that none deadlocks with another.
+            # Every writer uses the same order, so that two of them cannot deadlock.
             for key in sorted(first):
                 cursor.execute(
                     """

@@ -22,10 +22,11 @@ REVISED_MARKET = (
 
 
 class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
-    def take(self, known: Mapping[int, datetime], *, at: datetime) -> None:
-        """Append these markets as they are now, each as known from an instant on, by id.
+    def append_current(self, known: Mapping[int, datetime], *, at: datetime) -> None:
+        """Append revisions that hold the current rows of these markets.
 
-        Where a clock that stepped back has left later revisions, the new one follows right after.
+        `known` maps market ids to the instant from which their revision is known. If a clock that
+        stepped back has left a later revision, the new one follows right after it.
         """
         if not known:
             return
@@ -96,8 +97,11 @@ REVISED_EVENT = (
 
 
 class EventRevisionQuerySet(models.QuerySet["EventRevision"]):
-    def take(self, ids: Sequence[int], *, at: datetime) -> None:
-        """Append these events as they are now, as known from an instant on."""
+    def append_current(self, ids: Sequence[int], *, at: datetime) -> None:
+        """Append revisions that hold the current rows of these events, known from `at` on.
+
+        If a clock that stepped back has left a later revision, the new one follows right after it.
+        """
         if not ids:
             return
         with connection.cursor() as cursor:

@@ -9,11 +9,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from kalshi_insights.bad_input import BadInput
 from kalshi_insights.commands import InvalidInstant, ProgressBar, parse_instant
-from markets.backfill.planning import INTERVALS, BadInput, Wanted
-from markets.backfill.runner import Progress, backfill
-from markets.kalshi.client import KalshiError
-from markets.recording.recorder import kalshi_client
+from markets.backfill.request import INTERVALS, BackfillRequest
+from markets.backfill.runner import BackfillProgress, backfill
+from markets.kalshi.errors import KalshiError
+from markets.recording.exchange import kalshi_client
 from markets.storage.partitions import Busy
 
 # The exchange takes a moment to close a period.
@@ -47,7 +48,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         now = datetime.now(UTC)
         try:
-            wanted = Wanted(
+            request = BackfillRequest(
                 start=parse_instant("--start", options["start"]),
                 end=parse_instant("--end", options["end"]) if options["end"] else now - SETTLING,
                 tickers=options["ticker"],
@@ -56,10 +57,10 @@ class Command(BaseCommand):
                 interval=options["interval"],
                 trades=options["trades"],
             )
-            wanted.check(now=now)
+            request.check(now=now)
             with ProgressBar(sys.stderr) as bar:
-                tell = partial(show, bar, time.monotonic())
-                progress = backfill(kalshi_client(), wanted, tell=tell)
+                on_progress = partial(show, bar, time.monotonic())
+                progress = backfill(kalshi_client(), request, on_progress=on_progress)
         except (BadInput, InvalidInstant) as fault:
             raise CommandError(str(fault)) from None
         except KalshiError as fault:
@@ -71,22 +72,22 @@ class Command(BaseCommand):
             ) from None
         self.sum_up(progress)
 
-    def sum_up(self, progress: Progress) -> None:
+    def sum_up(self, progress: BackfillProgress) -> None:
         self.stdout.write(
             f"{progress.markets:,} markets: {progress.candlesticks:,} candlesticks,"
             f" {progress.snapshots:,} snapshots and {progress.trades:,} trades are new."
         )
         for reason in progress.reasons:
-            self.stderr.write(f"refused: {reason}")
-        if progress.refused > len(progress.reasons):
-            self.stderr.write(f"refused: {progress.refused:,} in total")
+            self.stderr.write(f"rejected: {reason}")
+        if progress.rejected > len(progress.reasons):
+            self.stderr.write(f"rejected: {progress.rejected:,} in total")
         for ticker in sorted(progress.absent):
             self.stderr.write(
                 f"{ticker}: at least once neither tier knew it; run the same command to ask again"
             )
 
 
-def show(bar: ProgressBar, began: float, progress: Progress) -> None:
+def show(bar: ProgressBar, began: float, progress: BackfillProgress) -> None:
     seconds = max(time.monotonic() - began, 1e-9)
     rate = (progress.candlesticks + progress.trades) / seconds
     bar.update(progress.share, f"{rate:,.0f} rows a second")

@@ -10,9 +10,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, close_old_connections
 
-from markets.kalshi.client import KalshiError
+from markets.kalshi.errors import KalshiError
 from markets.models import Poll
-from markets.recording.recorder import kalshi_client, record_tick
+from markets.recording.exchange import kalshi_client
+from markets.recording.recorder import record_tick
 from markets.recording.reference import refresh
 
 

@@ -15,10 +15,11 @@ from django.db import transaction
 
 from kalshi_insights.commands import ProgressBar
 from markets.kalshi import payloads
-from markets.kalshi.client import KalshiClient, KalshiError, Page, pages, ticker_batches
+from markets.kalshi.client import KalshiClient, Page, pages, ticker_batches
+from markets.kalshi.errors import KalshiError
 from markets.kalshi.payloads import MarketPayload
 from markets.models import Market, MarketRevision, MarketSnapshot, Status
-from markets.recording.batch import Batch, Sighting, store_past
+from markets.recording.batch import Batch, ObservedMarket, store_past
 
 # A hundred snapshots a day, and a few more for markets that pause in between.
 EVERY = timedelta(minutes=13)
@@ -53,13 +54,13 @@ class ListedDefinitions:
     definitions: dict[str, list[tuple[int, MarketPayload]]] = field(default_factory=dict)
     since: dict[tuple[str, int], datetime] = field(default_factory=dict)
 
-    def add(self, sightings: Iterable[Sighting]) -> None:
-        for sighting in sightings:
-            ticker, mark = sighting.quote.ticker, sighting.quote.definition_mark
+    def add(self, markets: Iterable[ObservedMarket]) -> None:
+        for market in markets:
+            ticker, mark = market.quote.ticker, market.quote.definition_mark
             definitions = self.definitions.setdefault(ticker, [])
             if not definitions or definitions[-1][0] != mark:
-                definitions.append((mark, payloads.market(sighting.raw)))
-            self.since[ticker, mark] = sighting.at
+                definitions.append((mark, payloads.market(market.raw)))
+            self.since[ticker, mark] = market.observed_at
 
     def revisions(self) -> Iterator[MarketRevision]:
         ids = Market.objects.ids(self.definitions)
@@ -127,7 +128,7 @@ def open_events(instant: datetime) -> list[Page]:
 def record(listing: list[Page], listed: ListedDefinitions) -> int:
     batch = Batch()
     for page in listing:
-        batch.see_events(page)
-    listed.add(batch.sightings.values())
+        batch.add_events_page(page)
+    listed.add(batch.observed.values())
     with transaction.atomic():
         return store_past(batch)
