@@ -53,7 +53,7 @@ def test_those_that_have_not_ended_are_cancelled(admin_client):
     queued, done = a_backtest("queued"), a_backtest()
     chosen = {"action": "cancel", "_selected_action": [queued.pk, done.pk]}
     response = admin_client.post(RUNS, chosen, follow=True)
-    assert "1 asked to end" in response.content.decode()
+    assert "1 cancelled; the others were finished already." in response.content.decode()
     queued.refresh_from_db()
     done.refresh_from_db()
     assert (queued.status, done.status) == ("cancelled", "done")

@@ -64,7 +64,7 @@ class TestAFill:
         ("count", "price", "fee"), [(0, 5_000, 0), (-1, 5_000, 0), (1, 10_001, 0), (1, 5_000, -1)]
     )
     def test_nonsense_is_no_fill(self, count, price, fee):
-        with pytest.raises(LedgerError, match="no fill"):
+        with pytest.raises(LedgerError, match="not a fill"):
             a_ledger().fill(1, BUY, count, price=price, fee=fee)
 
 
