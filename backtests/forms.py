@@ -117,7 +117,7 @@ class BacktestForm(forms.Form):
 
     @property
     def execution_is_open(self) -> bool:
-        """Whether to show the execution model unfolded: it is filled in, or has errors."""
+        """Return whether to show the execution model unfolded: it is filled in, or has errors."""
         return any(each.errors or each.name in self.initial for each in self.execution())
 
     @property

@@ -85,7 +85,7 @@ def _from_sources(columns: ColumnArrays, sources: str) -> ColumnArrays:
 
 
 def _pauses(selection: MarketSelection, known_by: datetime) -> Pauses:
-    """When the exchange had announced a closure, and when it said that it was not trading."""
+    """The announced closures, and the times at which the exchange said that it was not trading."""
     start, end = selection.start, selection.end
     announced = record.closures.between(start, end, known_by=known_by)
     reported = record.polls.closed_periods(start, end, known_by=known_by)

@@ -222,7 +222,7 @@ def _columns(
 
 
 def _notes(prepared: Evaluation) -> Iterator[str]:
-    """What else a reader has to know before believing the result."""
+    """Further facts that a reader has to know before believing the result."""
     unknown = evaluation.share_of_unknown_sizes(prepared.universe)
     if unknown and prepared.execution.assumed_size is None:
         yield f"{unknown:.0%} of the quoted prices have no known size; they filled nothing."

@@ -147,8 +147,10 @@ class Evaluation:
 
 
 def may_have_rested(journal: Ints) -> bool:
-    """Whether an order may have rested: one that was not wholly filled, refused or cancelled as
-    soon as it met a book."""
+    """Return whether an order may have rested.
+
+    Such an order was not wholly filled, refused or cancelled as soon as it met a book.
+    """
     kind, reason, order, count, liquidity = (
         journal[:, JOURNAL_COLUMN[name]]
         for name in ("kind", "reason", "order", "count", "liquidity")

@@ -18,7 +18,7 @@ BOOK = tuple(name for name in QUOTE_COLUMNS if name not in ("at", "market", "clo
 
 
 class Pauses(NamedTuple):
-    """When the exchange was closed: from each start on, before its end; sorted and disjoint."""
+    """Pauses of the exchange, from each start on and before its end; sorted and disjoint."""
 
     starts: Ints
     ends: Ints

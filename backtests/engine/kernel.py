@@ -348,7 +348,7 @@ def _decide(run: KernelRun, spot: Spot, state: Ints) -> None:
 
 @compiled
 def _is_short(run: KernelRun, spot: Spot, state: Ints, order: KernelOrder) -> bool:
-    """Whether an order for this target was refused, and this one would be refused again."""
+    """Return whether an order for this target was refused, and this one would be refused again."""
     if state[SHORT] == NO_REASON or run.targets[spot.row] != state[SHORT_FOR]:
         return False
     if state[SHORT] == POSITION_LIMIT:
@@ -441,7 +441,7 @@ def _refusal(run: KernelRun, spot: Spot, state: Ints, need: int) -> int:
 
 @compiled
 def _is_on_grid(tables: MarketTables, spot: Spot, state: Ints, price: int) -> bool:
-    """Whether a price is on the market's grid; an unknown grid refuses nothing."""
+    """Return whether a price is on the market's grid; an unknown grid refuses nothing."""
     grid = _in_force(tables.grids, tables.grids_from, spot, state[GRID])
     state[GRID] = grid
     first, end = tables.grids[grid, 1], tables.grids[grid, 2]

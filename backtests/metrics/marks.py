@@ -145,7 +145,7 @@ def final_marks(universe: Universe, outcome: RunOutcome) -> dict[int, int]:
 
 
 def last_sides(universe: Universe) -> Ints:
-    """For each market, the last prices at which YES and NO could be sold; 0 where never."""
+    """The last prices at which YES and NO of each market could be sold; 0 where never."""
     markets = list(range(len(universe.listings)))
     prices = np.zeros((len(markets), 2), np.int64)
     for market, book in zip(markets, _books(universe, markets), strict=True):

@@ -21,8 +21,8 @@ HOLD = int(np.iinfo(np.int64).min)
 
 
 class FillModel(IntEnum):
-    """When a resting order is filled: once the market goes through its price, in proportion to
-    the queue at its price, or as soon as its price is touched."""
+    """The models of resting orders, which are filled once the market goes through their price, in
+    proportion to the queue at their price, or as soon as their price is touched."""
 
     PESSIMISTIC = 0
     EXPECTED = 1
@@ -40,7 +40,7 @@ class EntryKind(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why an order was refused, or the rest of it cancelled."""
+    """The reason for refusing an order, or for cancelling the rest of it."""
 
     NONE = 0
     NOT_TRADING = 1
@@ -114,7 +114,7 @@ class RunOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionModel:
-    """How the orders of a run are executed; stored with the run.
+    """The execution model of a run, which is stored with it.
 
     An order waits for `latency_snapshots` books of its market and for `latency_seconds`; it
     expires after `patience_seconds` without a book. `assumed_size` (contracts) replaces unknown
@@ -157,7 +157,7 @@ def offered_size(size: int, price: int, assumed: int) -> int:
 
 
 def still_taken(taken: int, price_before: int, price: int, now: int) -> int:
-    """How much of what we took is still missing from the `now` shown on the side of a new book.
+    """The part of what we took that is still missing from the `now` shown by a new book.
 
     The record does not know of our orders, so it shows what we took until somebody else takes it;
     anything on top of that is a refill. Another best price is another level.
@@ -173,13 +173,13 @@ def traded_between(before: int, volume: int) -> int:
 
 
 def exceeds_limit(limit: int, position: int, side: int, count: int) -> bool:
-    """Whether an order would take a position further beyond the run's limit."""
+    """Return whether an order would take a position further beyond the run's limit."""
     held = abs(position + side * count)
     return limit >= 0 and held > limit and held > abs(position)
 
 
 def crosses(side: int, limit: int, bid: int, ask: int) -> bool:
-    """Whether an order would trade with the book."""
+    """Return whether an order would trade with the book."""
     if side > 0:
         return 0 <= ask <= limit
     return bid >= 0 and bid >= limit
@@ -196,7 +196,7 @@ def resting_fill(
     traded: int,
     ahead: int,
 ) -> int:
-    """How much of a resting order's `left` fills, given the newest book.
+    """The part of a resting order's `left` that fills, given the newest book.
 
     The evidence is the other side's best price (`opposite`, with `offered` there) and the volume
     since the book before (`traded`, the last of it at `last`). `ahead` is the queue at its price
@@ -220,7 +220,7 @@ def resting_fill(
 
 
 def on_grid(price: int, start: int, end: int, step: int) -> bool:
-    """Whether a price lies on one range of a price grid."""
+    """Return whether a price lies on one range of a price grid."""
     return start <= price <= end and (price - start) % step == 0
 
 

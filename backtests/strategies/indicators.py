@@ -185,5 +185,5 @@ def mid_windows(history: QuoteHistory) -> RollingWindows:
 
 @cached_per_history
 def two_sided(history: QuoteHistory) -> Bools:
-    """Whether a market trades and has both a bid and an ask."""
+    """Return whether a market trades and has both a bid and an ask."""
     return history.tradable & ~np.isnan(history.mid)

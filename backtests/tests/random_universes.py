@@ -72,7 +72,7 @@ def in_order(columns: Sequence[Quotes]) -> Quotes:
 def _truths(
     rng: np.random.Generator, markets: int, rows: int
 ) -> tuple[list[Floats], list[int | None]]:
-    """For each market, the path of its probability, ending near its outcome, and the outcome."""
+    """The path of each market's probability, which ends near its outcome, and the outcome."""
     truths: list[Floats] = []
     winners: list[int | None] = []
     for first in range(0, markets, LEGS):

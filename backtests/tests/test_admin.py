@@ -1,4 +1,4 @@
-"""Backtests in the admin: found, looked at, cancelled, and never edited."""
+"""Backtests in the admin, where they are searched, shown and cancelled, and never edited."""
 
 import pytest
 from django.urls import reverse
@@ -7,7 +7,7 @@ from backtests.tests.factories import a_backtest, a_fill, a_user
 
 pytestmark = [
     pytest.mark.django_db,
-    # WhiteNoise looks for what `collectstatic` would have made.
+    # WhiteNoise looks for the files that `collectstatic` makes.
     pytest.mark.filterwarnings("ignore:No directory at"),
 ]
 

@@ -1,4 +1,4 @@
-"""Backtests by the API: what can be run, what is refused and why, and what is told of a run."""
+"""Backtests through the API: requests, refusals, results and cancellation."""
 
 import base64
 import csv
@@ -37,7 +37,7 @@ SOME = {
 
 @pytest.fixture
 def client() -> APIClient:
-    """Signed in; `APIClient()` is nobody."""
+    """A client that is signed in; `APIClient()` is anonymous."""
     client = APIClient()
     client.force_authenticate(a_user())
     return client
@@ -275,7 +275,7 @@ class TestExecutions:
     def path(self):
         result = a_backtest()
         for number in range(1, 6):
-            # Lines of one instant stay apart by their number.
+            # The number tells entries of one instant apart.
             a_fill(result, number, at=NOON + timedelta(minutes=number // 2))
         a_fill(a_backtest(), 1)
         return f"{API}/backtests/{result.pk}/executions/"

@@ -1,4 +1,4 @@
-"""The strategy that docs/backtests.md shows runs as it stands there, and keeps its word."""
+"""The example strategy of docs/backtests.md runs as it stands there."""
 
 import re
 from pathlib import Path

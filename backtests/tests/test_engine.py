@@ -1,4 +1,4 @@
-"""What people know from backtrader works, and its traps are closed."""
+"""The event-driven engine: backtrader works as usual, and its traps are closed."""
 
 import math
 
@@ -27,7 +27,7 @@ def lines_of(finished):
 
 
 class Watching(Strategy):
-    """Writes down what it sees at each step."""
+    """Notes the instant, the live markets and the number of fresh feeds at each step."""
 
     name, version, summary = "watching", "1", "Looks on."
 
@@ -83,7 +83,7 @@ class TestManyMarkets:
 
 
 class Averaging(Strategy):
-    """An indicator of backtrader's on each feed."""
+    """Runs an indicator of backtrader on each feed."""
 
     name, version, summary = "averaging", "1", "Averages."
 
@@ -129,7 +129,7 @@ class TestIndicators:
 
 
 class Once(Strategy):
-    """Sends one order, the way a test says, and keeps what it is told of it."""
+    """Sends one order, as a test says, and keeps its notifications."""
 
     name, version, summary = "once", "1", "Sends one order."
     params = (("how", None), ("side", "buy"))
@@ -243,7 +243,7 @@ class TestOrders:
 
     def test_what_rests_is_cancelled_when_its_cover_is_gone(self):
         class Selling(Once):
-            """Offers the YES it has twice: once resting, once at the bid."""
+            """Offers the YES it has twice, once in a resting order and once at the bid."""
 
             def next(self):
                 if len(self) == 1:
@@ -260,7 +260,7 @@ class TestOrders:
 
 
 class Laddering(Strategy):
-    """Rests orders as a test says, all at once."""
+    """Sends several resting orders at once, as a test says."""
 
     name, version, summary = "laddering", "1", "Rests several orders."
     params = (("orders", ()),)
@@ -273,7 +273,7 @@ class Laddering(Strategy):
 
 class TestSeveralOrdersAtRest:
     def fills(self, orders, *later, fills=FillModel.PESSIMISTIC, **execution):
-        """Of orders that rest around 42 and 45 cents: side, contracts and cents of each fill."""
+        """Side, contracts and cents of the fills of orders that rest around 42 and 45 cents."""
         universe = universe_of(book(42, 45, volume=100_000), *later)
         rules = ExecutionModel(latency_snapshots=0, **execution)
         parameters = {"orders": orders}

@@ -1,4 +1,4 @@
-"""How orders meet books, on worlds of a handful of rows; both engines must tell the same."""
+"""Execution of orders on universes of a few rows, with the same journal in both engines."""
 
 from dataclasses import replace
 
@@ -39,16 +39,16 @@ NEXT = ExecutionModel()
 
 
 class FixedTargets(Signal):
-    """Wants what a test says."""
+    """A signal with the targets that a test gives it."""
 
-    name, version, summary = "wanting", "1", "Wants what it is told."
+    name, version, summary = "fixed-targets", "1", "Has the targets that it is given."
 
     def __init__(self, targets):
         super().__init__()
-        self.told = np.array(targets, np.int64)
+        self.given = np.array(targets, np.int64)
 
     def targets(self, history):
-        return self.told[history.order]
+        return self.given[history.order]
 
 
 def book(bid, ask, *, size=100, **others):
@@ -82,7 +82,7 @@ def universe_of(*rows, terms=FREE, settlement=None, grids=(ANY,), markets=1, sec
 
 
 def run_both(universe, targets, execution=NEXT, *, fills=FillModel.EXPECTED, cash=CASH):
-    """The journal as dictionaries, with kinds and reasons; first made sure both engines agree."""
+    """Run both engines, assert the same outcome, and return the journal as dictionaries."""
     targets = [HOLD if target is None else target for target in targets]
     fast = kernel.run(universe, np.array(targets, np.int64), execution, fills, cash=cash)
     slow = cerebro.run(universe, FixedTargets(targets), execution, fills, cash=cash).outcome
@@ -95,7 +95,7 @@ def run_both(universe, targets, execution=NEXT, *, fills=FillModel.EXPECTED, cas
 
 
 def fills_of(lines):
-    """Count in contracts and price in cents of each fill, below zero where NO was bought."""
+    """The contracts (negative for NO) and the price in cents of each fill."""
     return [
         (line["side"] * line["count"] / 100, line["price"] / 100)
         for line in lines
@@ -288,7 +288,7 @@ MAKE = ExecutionModel(latency_snapshots=0, make=True)
 
 class TestMakers:
     def rested(self, *later, fills, targets=None, **others):
-        """Ten contracts are bid for at 42 cents, behind a hundred; then come other books."""
+        """Bid for ten contracts at 42 cents, behind a hundred; then other books follow."""
         universe = universe_of(book(42, 45), *later, **others)
         return run_both(universe, targets or [10] * (1 + len(later)), MAKE, fills=fills)
 
@@ -305,7 +305,7 @@ class TestMakers:
         ],
     )
     def test_a_touch_fills_none_a_share_or_all(self, fills, filled):
-        # A hundred were asked at our price: ours is a share of 10 in 110.
+        # Of a hundred offered at our price, our share is 10 in 110.
         lines = self.rested(book(41, 42), fills=fills, targets=[10, None])
         assert fills_of(lines) == filled
 

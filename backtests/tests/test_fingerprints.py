@@ -1,4 +1,4 @@
-"""What a result is said to rest on."""
+"""Fingerprints of the code and the data behind a result."""
 
 import sys
 from pathlib import Path
@@ -11,8 +11,8 @@ from backtests.analysis import fingerprints
 ROOT = fingerprints.APP.parent
 
 
-def computing() -> set[str]:
-    """The modules of ours that a run computes with: those that `runner` uses, and theirs."""
+def computing_modules() -> set[str]:
+    """Our modules that a run computes with: those that `runner` uses, and those that they use."""
     found: set[str] = set()
     waiting = {runner.__name__}
     while waiting:
@@ -31,7 +31,7 @@ def test_whatever_a_run_computes_with_is_part_of_its_rules_but_for_other_strateg
     rules = set(fingerprints.rule_files())
     missing = {
         each
-        for each in computing()
+        for each in computing_modules()
         if Path(str(sys.modules[each].__file__)).resolve() not in rules
         and not each.startswith("backtests.strategies")
     }

@@ -10,8 +10,8 @@ from backtests.tests.random_universes import random_universe
 NAN = np.nan
 
 
-def seen_of(*markets, step=60 * SECOND, tradable=True):
-    """Markets of midpoints in dollars, NaN where the book has no bid; one row a minute."""
+def history_of(*markets, step=60 * SECOND, tradable=True):
+    """A history of markets by midpoints in dollars, NaN for no bid, with one row a minute."""
     at = np.concatenate([np.arange(len(mids)) * step for mids in markets])
     market = np.repeat(np.arange(len(markets)), [len(mids) for mids in markets])
     mids = np.concatenate([np.array(mids, dtype=float) for mids in markets])
@@ -30,14 +30,14 @@ def seen_of(*markets, step=60 * SECOND, tradable=True):
 
 
 def test_rows_begin_anew_with_each_market():
-    history = seen_of([0.1, 0.2, 0.3], [], [0.4, 0.5])
+    history = history_of([0.1, 0.2, 0.3], [], [0.4, 0.5])
 
     assert indicators.first_rows(history).tolist() == [0, 0, 0, 3, 3]
     assert indicators.rows_before(history).tolist() == [0, 1, 2, 0, 1]
 
 
 def test_the_value_before_is_never_another_markets():
-    history = seen_of([0.1, 0.2, 0.3], [0.4, 0.5])
+    history = history_of([0.1, 0.2, 0.3], [0.4, 0.5])
 
     assert np.array_equal(
         indicators.previous(history, history.mid), [NAN, 0.1, 0.2, NAN, 0.4], equal_nan=True
@@ -46,13 +46,13 @@ def test_the_value_before_is_never_another_markets():
 
 
 def test_how_long_ago_a_condition_held():
-    history = seen_of([0.1, 0.9, 0.1, 0.9], [0.1, 0.1], [0.9])
+    history = history_of([0.1, 0.9, 0.1, 0.9], [0.1, 0.1], [0.9])
 
     assert indicators.rows_since(history, history.mid > 0.5).tolist() == [-1, 0, 1, 0, -1, -1, 0]
 
 
 def test_the_first_value_under_a_condition_is_known_from_its_row_on():
-    history = seen_of([0.1, 0.8, 0.1, 0.9], [0.1, 0.1], [0.7], [0.2])
+    history = history_of([0.1, 0.8, 0.1, 0.9], [0.1, 0.1], [0.7], [0.2])
 
     first = indicators.first_where(history, history.mid, history.mid > 0.5)
 
@@ -60,7 +60,7 @@ def test_the_first_value_under_a_condition_is_known_from_its_row_on():
 
 
 def test_a_price_is_carried_on_within_its_market_until_it_is_stale():
-    history = seen_of([NAN, 0.2, NAN, NAN, NAN], [NAN, 0.5])
+    history = history_of([NAN, 0.2, NAN, NAN, NAN], [NAN, 0.5])
 
     carried = indicators.carry_forward(history, history.mid, seconds=120)
 
@@ -68,15 +68,15 @@ def test_a_price_is_carried_on_within_its_market_until_it_is_stale():
 
 
 def test_the_mid_is_carried_for_an_hour():
-    history = seen_of([0.2, NAN, NAN], step=1_800 * SECOND)
-    late = seen_of([0.2, NAN, NAN], step=1_801 * SECOND)
+    history = history_of([0.2, NAN, NAN], step=1_800 * SECOND)
+    late = history_of([0.2, NAN, NAN], step=1_801 * SECOND)
 
     assert indicators.carried_mid(history)[2] == 0.2
     assert np.isnan(indicators.carried_mid(late)[2])
 
 
 def test_a_window_is_unknown_until_it_is_full_and_while_it_has_a_gap():
-    history = seen_of([0.1, 0.3, 0.2, NAN, 0.4, 0.6], [0.5, 0.7])
+    history = history_of([0.1, 0.3, 0.2, NAN, 0.4, 0.6], [0.5, 0.7])
 
     windows = indicators.rolling_windows(history, history.mid)
 
@@ -86,7 +86,7 @@ def test_a_window_is_unknown_until_it_is_full_and_while_it_has_a_gap():
 
 
 def test_a_price_that_has_not_moved_has_no_score():
-    history = seen_of([0.37, 0.37, 0.37, 0.38])
+    history = history_of([0.37, 0.37, 0.37, 0.38])
 
     windows = indicators.rolling_windows(history, history.mid)
 
@@ -102,7 +102,7 @@ def test_a_price_that_has_not_moved_has_no_score():
     rows=st.integers(2, 12),
 )
 def test_windows_are_what_numpy_says_of_each_of_them(prices, rows):
-    history = seen_of(*[[price / 10_000 for price in market] for market in prices])
+    history = history_of(*[[price / 10_000 for price in market] for market in prices])
     windows = indicators.rolling_windows(history, history.mid)
     mean, deviation, score = (
         windows.mean(rows),
@@ -123,9 +123,9 @@ def test_windows_are_what_numpy_says_of_each_of_them(prices, rows):
 def test_sums_that_wrap_around_change_no_window():
     long_ago, rows = np.full(50, 0.5), 10
     lately = np.array([0.2, 0.4, 0.3, 0.7, 0.6, 0.1, 0.9, 0.5, 0.8, 0.2])
-    history = seen_of(np.concatenate((long_ago, lately)))
+    history = history_of(np.concatenate((long_ago, lately)))
     windows = indicators.rolling_windows(history, history.mid)
-    # As if 2**63 had been reached long before.
+    # The sums start as if they had passed 2**63 long before.
     wrapped = windows.squares + np.int64(2**63 - 1) - windows.squares[55]
 
     shifted = indicators.RollingWindows(
@@ -141,7 +141,7 @@ def test_sums_that_wrap_around_change_no_window():
 
 
 def test_a_window_that_could_overflow_is_refused():
-    history = seen_of([0.5, 0.6])
+    history = history_of([0.5, 0.6])
     windows = indicators.rolling_windows(history, history.mid)
 
     with pytest.raises(ValueError, match="at most"):
@@ -149,7 +149,7 @@ def test_a_window_that_could_overflow_is_refused():
 
 
 def test_the_exponential_mean_weighs_what_is_known_and_begins_anew_with_each_market():
-    history = seen_of([NAN, 0.2, 0.4, NAN, 0.8], [0.5, 0.5])
+    history = history_of([NAN, 0.2, 0.4, NAN, 0.8], [0.5, 0.5])
 
     mean = indicators.exponential_mean(history, history.mid, 3)
 
@@ -186,7 +186,7 @@ def causal(quotes, listings, rows):
 
 
 def test_what_was_computed_for_one_record_is_not_taken_for_another():
-    one, other = seen_of([0.1, 0.2]), seen_of([0.3, 0.4])
+    one, other = history_of([0.1, 0.2]), history_of([0.3, 0.4])
 
     assert indicators.carried_mid(one).tolist() == [0.1, 0.2]
     assert indicators.carried_mid(other).tolist() == [0.3, 0.4]
@@ -194,5 +194,5 @@ def test_what_was_computed_for_one_record_is_not_taken_for_another():
 
 
 def test_two_sides_count_only_where_a_market_trades():
-    assert indicators.two_sided(seen_of([0.1, NAN])).tolist() == [True, False]
-    assert indicators.two_sided(seen_of([0.1, NAN], tradable=False)).tolist() == [False, False]
+    assert indicators.two_sided(history_of([0.1, NAN])).tolist() == [True, False]
+    assert indicators.two_sided(history_of([0.1, NAN], tradable=False)).tolist() == [False, False]

@@ -1,4 +1,4 @@
-"""A sweep looks at some markets at a time, and nobody can tell."""
+"""Many runs go through the markets in parts, which must not change their results."""
 
 import pytest
 
@@ -13,13 +13,13 @@ from backtests.tests.random_universes import random_universe
 SIGNALS = [MeanReversion(window=5, enter=1.0), RandomEntry(hours=3)]
 
 
-@pytest.mark.parametrize("at_once", [1, 150, 1_000])
-def test_how_many_rows_are_looked_at_at_once_changes_nothing(monkeypatch, at_once):
+@pytest.mark.parametrize("rows", [1, 150, 1_000])
+def test_the_size_of_the_parts_changes_nothing(monkeypatch, rows):
     world = random_universe(3, rows=120)
     whole = kernel.run_many(
         world, SIGNALS, ExecutionModel(), FillModel.EXPECTED, cash=1_000 * MONEY
     )
-    monkeypatch.setattr(universe, "HISTORY_ROWS", at_once)
+    monkeypatch.setattr(universe, "HISTORY_ROWS", rows)
     parts = kernel.run_many(
         world, SIGNALS, ExecutionModel(), FillModel.EXPECTED, cash=1_000 * MONEY
     )

@@ -1,4 +1,4 @@
-"""From the record to arrays: what was known, and when."""
+"""Loading a universe: what was known of each market, and when."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -35,7 +35,7 @@ def rows(quotes: Quotes, *names: str) -> list[tuple]:
 
 
 def hours(quotes: Quotes) -> list[tuple[float, bool]]:
-    """Hours since the start, and whether one could trade."""
+    """The hour of each row since the start, and whether the market was tradable."""
     start, hour = microseconds(START), 3_600 * MONEY
     return [((at - start) / hour, tradable) for at, tradable in rows(quotes, "at", "tradable")]
 
@@ -92,7 +92,7 @@ def test_of_a_stream_s_several_messages_of_one_instant_the_last_counts():
     assert load_universe(market).quotes.bid.tolist() == [4_200]
 
 
-# --- which snapshots count ------------------------------------------------------------------------
+# --- snapshot sources ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_what_was_backfilled_counts_only_outside_of_what_was_recorded_live(sourc
     assert [at for at, _ in hours(found)] == expected
 
 
-# --- what was known of trading --------------------------------------------------------------------
+# --- trading hours ----------------------------------------------------------------------------
 
 
 def test_a_market_s_close_ends_trading_without_a_quote():
@@ -193,7 +193,7 @@ def test_a_pause_that_was_heard_of_lasts_until_its_end_is_heard_of():
     assert found == [(1.5, True), (2, False), (2.5, False), (3.5, False), (4.5, True)]
 
 
-# --- how markets ended ----------------------------------------------------------------------------
+# --- settlements ----------------------------------------------------------------------------------
 
 
 def test_a_settlement_is_known_when_it_was_told_and_paid_when_it_was_final():
@@ -296,7 +296,7 @@ def test_a_pause_that_became_known_after_a_run_was_asked_for_is_not_part_of_it()
     assert hours(load_universe(market, known_by=END).quotes) == [(1, True), (7, True)]
 
 
-# --- what markets are -----------------------------------------------------------------------------
+# --- listings and grids ----------------------------------------------------------------------------
 
 
 def test_a_listing_tells_its_strikes_and_what_it_belongs_to():
@@ -345,7 +345,7 @@ def stepped(step: str) -> list[dict[str, str]]:
 
 
 def steps(market: Market, **how: datetime) -> list[tuple[float, int]]:
-    """Hours since the start, and the step of the grid from then on."""
+    """The hour of each grid since the start, and its step."""
     (grids,) = load_universe(market, **how).grids
     start, hour = microseconds(START), 3_600 * MONEY
     return [((since - start) / hour, step) for since, ((_, _, step),) in grids]
@@ -440,7 +440,7 @@ def test_markets_are_found_by_series_by_event_and_by_ticker_together():
     assert [listing.ticker for listing in found] == ["KXA-1", "KXB-1", "KXC-1"]
 
 
-# --- what cannot be run ---------------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -23,20 +23,20 @@ YES, NO, TWO_THIRDS = 1_000_000, 0, 666_667
 
 
 def worth(universe, desk, *instants):
-    """In dollars, above the starting cash of a thousand."""
+    """Equity in dollars, above the starting cash of a thousand."""
     found = equity_at(universe, desk.outcome(), instants, cash=CASH)
     return [(each - CASH) / DOLLARS for each in found.tolist()]
 
 
-def by_the_letter(universe, outcome, at, *, cash):
-    """Equity at one instant, told row by row."""
+def equity_row_by_row(universe, outcome, at, *, cash):
+    """Equity at one instant, computed row by row."""
     positions = {}
     for line in outcome.journal.tolist():
-        told = dict(zip(JOURNAL, line, strict=True))
-        if told["at"] <= at:
-            cash = told["cash"]
-            if told["kind"] in (1, 4):
-                positions[told["market"]] = told["position"]
+        entry = dict(zip(JOURNAL, line, strict=True))
+        if entry["at"] <= at:
+            cash = entry["cash"]
+            if entry["kind"] in (1, 4):
+                positions[entry["market"]] = entry["position"]
     return cash + sum(mark(universe, m, held, at) for m, held in positions.items() if held)
 
 
@@ -153,14 +153,14 @@ def test_markets_in_which_nothing_was_traded_are_worth_nothing():
 
 
 @given(st.integers(0, 10_000))
-def test_marks_are_those_told_row_by_row(seed):
+def test_marks_are_those_entry_row_by_row(seed):
     universe = random_universe(seed, markets=3, rows=40)
     outcome = random_outcome(universe, seed=seed, cash=CASH)
     instants = np.unique(np.concatenate((universe.quotes.at[::7], outcome.journal[:, 0])))
 
     found = equity_at(universe, outcome, instants, cash=CASH)
 
-    slowly = [by_the_letter(universe, outcome, at, cash=CASH) for at in instants.tolist()]
+    slowly = [equity_row_by_row(universe, outcome, at, cash=CASH) for at in instants.tolist()]
     assert found.tolist() == slowly
 
 
@@ -173,7 +173,7 @@ def test_a_path_holds_every_change_of_equity(seed):
 
     assert path.equity[0] == CASH
     assert path.equity_at(instants).tolist() == [
-        by_the_letter(universe, outcome, at, cash=CASH) for at in instants.tolist()
+        equity_row_by_row(universe, outcome, at, cash=CASH) for at in instants.tolist()
     ]
 
 

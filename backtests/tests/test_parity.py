@@ -1,4 +1,4 @@
-"""Both engines tell the same story, line by line, to the millionth of a dollar."""
+"""Both engines keep the same journal, to the millionth of a dollar."""
 
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ def column(journal, name):
 def same(
     universe: Universe, signal: Signal, execution: ExecutionModel, fills: FillModel, *, cash: int
 ):
-    """What both engines make of a signal, once it is sure that it is the same."""
+    """Run a signal in both engines, assert the same outcome, and return it."""
     history = QuoteHistory(universe.quotes, universe.listings)
     targets = history.to_quote_order(signal.targets(history))
     fast = kernel.run(universe, targets, execution, fills, cash=cash)
@@ -59,7 +59,7 @@ def test_every_shipped_signal_does_the_same_in_both(made, execution, fills):
 
 
 class Noise(Signal):
-    """Wants something else now and then, and most of the time nothing."""
+    """Has random targets at some rows, and `HOLD` at most."""
 
     name, version, summary = "noise", "1", "Wants anything."
 
@@ -103,7 +103,7 @@ def test_on_random_worlds_and_wishes_both_agree_and_the_journal_adds_up(
 
 
 def without_sides(universe: Universe, emptied: dict[int, str]) -> Universe:
-    """Markets by place, and the side of their books that nobody ever is on."""
+    """Markets by index, with the side of their books that is always empty."""
     quotes = universe.quotes
     for place, side in emptied.items():
         gone = np.where(quotes.market == place, MISSING, getattr(quotes, side))
@@ -112,7 +112,7 @@ def without_sides(universe: Universe, emptied: dict[int, str]) -> Universe:
 
 
 def adds_up(universe, outcome, cash):
-    """Reads a journal like an accountant: each line's cash and position follow from the line."""
+    """Assert that the cash and the position of each journal entry follow from the entry."""
     held = dict.fromkeys(range(len(universe.listings)), 0)
     for values in outcome.journal.tolist():
         line = dict(zip(JOURNAL, values, strict=True))

@@ -1,4 +1,4 @@
-"""Both engines tell the same of markets that really were."""
+"""Both engines keep the same journal on recorded markets."""
 
 import pytest
 
@@ -20,7 +20,7 @@ CASH = 200 * MONEY
 
 @pytest.fixture(scope="module")
 def universe():
-    """The last events before a rule of fees changed, and the first after it."""
+    """The last events before a fee rule changed, and the first ones after it."""
     settled = weather_universe.settled_markets().sort_values(
         ["closed_at", "ticker"], ignore_index=True
     )

@@ -1,4 +1,4 @@
-"""Pictures are made without a screen."""
+"""Plots are drawn without a screen."""
 
 import numpy as np
 import pytest

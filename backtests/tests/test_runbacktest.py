@@ -1,4 +1,4 @@
-"""The command that runs a backtest, and the one that runs it again."""
+"""The commands `runbacktest` and `reproduce`."""
 
 import json
 from io import StringIO
@@ -55,7 +55,7 @@ def test_it_says_what_came_of_it_and_stores_that():
     (names,) = (line.split() for line in told.splitlines() if line.endswith("do-nothing"))
     (pnl,) = (line.split() for line in told.splitlines() if line.startswith("P&L"))
     assert names == ["always-no", "random-entry", "always-no", "always-favourite", "do-nothing"]
-    # The moment drawn comes after the last quote; the favourite is NO.
+    # The random moment comes after the last quote; the favourite is NO.
     assert pnl == ["P&L", "$4.03", "$0.00", "$4.03", "$4.03", "$0.00"]
 
 
@@ -139,7 +139,7 @@ def test_a_run_that_fails_ends_it_with_1_and_is_stored_as_failed():
     assert "fees: The fees of KXRAIN-26OCT02 are unknown" in told
 
 
-# --- the same again -------------------------------------------------------------------------------
+# --- reproducing ----------------------------------------------------------------------------------
 
 
 def reproduced():

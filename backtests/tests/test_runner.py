@@ -1,4 +1,4 @@
-"""A run from its claim to its stored result, and everything that can end it before."""
+"""The runner: from the claim of a run to its stored result, with all that can end it."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -30,7 +30,7 @@ LONG = LOST_AFTER + timedelta(seconds=1)
 
 
 def a_market(ticker="KXRAIN-26OCT02"):
-    """Quoted at 42 to 45 cents three times, and settled as no."""
+    """A market that was quoted at 42 to 45 cents three times, and settled as no."""
     market = record_market(ticker)
     for hour in (1, 2, 3):
         record_quote(market, START + hour * HOUR)
@@ -44,7 +44,7 @@ def now():
 
 @pytest.fixture
 def at_once():
-    """Who is called for comes at once."""
+    """Celery tasks run at once, in this process."""
     app.conf.task_always_eager = True
     yield
     app.conf.task_always_eager = False
@@ -70,7 +70,7 @@ def money(text):
     return Decimal(text)
 
 
-# --- what is stored -------------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("engine", ["kernel", "backtrader"])
@@ -340,7 +340,7 @@ def test_what_breaks_elsewhere_is_named_without_its_words():
     assert "secret" not in told
 
 
-# --- what is asked for ----------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

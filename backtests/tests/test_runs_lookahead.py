@@ -1,4 +1,4 @@
-"""A run can be asked to check its strategy for looking ahead."""
+"""Backtests with a look-ahead check."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def market():
-    """Quoted every hour, up and down, and settled as no."""
+    """A market that was quoted every half hour, up and down, and settled as no."""
     market = record_market("KXRAIN-26OCT02")
     for hour in range(1, 20):
         price = 40 + hour * 7 % 11
@@ -42,7 +42,7 @@ def ran(*markets, **values):
     return BacktestResult.objects.get(pk=result.pk)
 
 
-def test_nothing_is_said_of_what_was_not_asked(market):
+def test_nothing_is_reported_of_what_was_not_asked(market):
     assert ran(market).lookahead == {}
 
 
@@ -62,27 +62,27 @@ def test_one_that_does_is_told_where(market, monkeypatch):
 
 
 def checking(result, heard):
-    """Runs it, and tells what it says of the check; `heard` hears how often it was said."""
-    said = []
+    """Run a backtest and return the progress of its check; `heard` gets the number of reports."""
+    reported = []
 
     def tell(progress, doing):
         if doing == "checking for look-ahead bias":
-            said.append(progress)
-            heard(len(said))
+            reported.append(progress)
+            heard(len(reported))
 
     runner.run(result.pk, on_progress=tell)
-    return said
+    return reported
 
 
 @pytest.mark.parametrize("strategy", ["momentum", "exclusive-arbitrage"])
 def test_a_run_says_that_it_is_alive_all_through_its_check(market, strategy):
     result = queue_backtest(market, strategy=strategy, check_lookahead=True)
-    said = checking(result, lambda times: None)
+    reported = checking(result, lambda times: None)
     result.refresh_from_db()
     runs = int(re.search(r"over (\d+) runs", result.lookahead["words"]).group(1))
-    assert len(said) >= runs >= MIN_RUNS
-    assert said == sorted(said)
-    assert 0 < said[0] < said[-1] <= 1
+    assert len(reported) >= runs >= MIN_RUNS
+    assert reported == sorted(reported)
+    assert 0 < reported[0] < reported[-1] <= 1
 
 
 def test_what_is_cancelled_during_its_check_ends_there(market, monkeypatch):

@@ -51,7 +51,7 @@ SUMMER = fees.rounding(instant(START + 365 * 24 * HOUR), broker=False)
 
 
 def books(*rows, close_in=12 * HOUR, **columns):
-    """Rows of one market, an hour apart: bid and ask in cents, None where there is none."""
+    """Rows of one market, an hour apart: bid and ask in cents, None for an empty side."""
     n = len(rows)
     at = START + np.arange(n) * HOUR
     ones = np.full(n, 100_000)
@@ -67,7 +67,7 @@ def books(*rows, close_in=12 * HOUR, **columns):
 
 
 def targets(kind, quotes, ticker="M", **parameters):
-    """None where the position is left as it is."""
+    """The targets, None for `HOLD`."""
     wanted = kind(**parameters).targets(QuoteHistory(quotes, [Listing(ticker=ticker, event="E")]))
     return [None if target == HOLD else target for target in wanted.tolist()]
 
@@ -331,7 +331,7 @@ def test_dearer_fees_end_a_bundle():
 
 
 def an_event(*bids, exclusive=True, **columns):
-    """Legs of one event, bid for in cents, quoted three times, ten minutes apart."""
+    """The legs of one event with bids in cents, quoted three times, ten minutes apart."""
     n = len(bids)
     at = START + np.repeat(np.arange(3), n) * 600 * SECOND
     market = np.tile(np.arange(n), 3)

@@ -18,7 +18,7 @@ GRID = {"threshold": (0.93, 0.95, 0.97), "belief": (0.6, 0.8), "edge": (0.0, 0.0
 
 
 def hours(start, days, *, bias):
-    """What Bitcoin and Ether cost at each hour of so many days."""
+    """The hourly Bitcoin and Ether markets of `days` days."""
     events = simulated_universes.simulated_events(("KXBTCD", "KXETHD"), start=start, days=days)
     return simulated_universes.simulated_universe(events, bias=bias, step=240)
 

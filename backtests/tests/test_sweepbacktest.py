@@ -1,4 +1,4 @@
-"""Many settings from the command line."""
+"""The command `sweepbacktest`."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,7 +17,7 @@ NOON = datetime(2026, 10, 5, 12, tzinfo=UTC)
 CHOSEN = ("--series", "SKXRAIN", "--start", "2026-10-01", "--end", "2026-10-15")
 
 
-class TestGrids:
+class TestValues:
     @pytest.mark.parametrize(
         ("text", "told"),
         [
@@ -51,7 +51,7 @@ class TestGrids:
 
 
 def settled(day, result):
-    """A market of one day that was cheap all the while, and how it ended."""
+    """A market of one day that was always cheap, settled with this result."""
     opened = NOON + timedelta(days=day)
     end = opened + timedelta(hours=6)
     value = Decimal(result == "yes")

@@ -1,4 +1,4 @@
-"""Parts of a universe."""
+"""Subsets and splits of a universe."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -79,7 +79,7 @@ def test_spread_and_midpoint_are_the_floats_that_a_parameter_of_that_value_is(un
 
 
 def decimals(values, unit):
-    """As they are read where they are written in decimals."""
+    """The floats that the same prices have when they are read as decimals."""
     whole, places = np.unique(values, return_inverse=True)
     return np.array([float(str(Decimal(int(value)) / unit)) for value in whole])[places]
 

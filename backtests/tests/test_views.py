@@ -1,4 +1,4 @@
-"""What the pages of backtests show, ask for and refuse."""
+"""The pages of backtests."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from markets.tests.factories import a_market
 
 pytestmark = [
     pytest.mark.django_db,
-    # WhiteNoise looks for what `collectstatic` would have made.
+    # WhiteNoise looks for the files that `collectstatic` makes.
     pytest.mark.filterwarnings("ignore:No directory at"),
 ]
 
@@ -65,7 +65,7 @@ class Hedger(Signal):
 
 
 def words(html: str) -> str:
-    """What is read of a page."""
+    """The text of a page."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
 
 
@@ -297,7 +297,7 @@ class TestDetail:
             "hedged": False,
             "patient": True,
         }
-        # A value of its own is what a box would send once it is ticked.
+        # A checkbox with its own value would send that once it is ticked.
         assert 'value="False"' not in form
 
     def test_an_unknown_run_is_not_found(self, client):

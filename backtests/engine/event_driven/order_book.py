@@ -140,7 +140,7 @@ class Book:
         return sum(each.left for each in ours if limit in (None, each.limit))
 
     def on_grid(self, price: int) -> bool:
-        """Whether a price is on the market's grid; an unknown grid refuses nothing."""
+        """Return whether a price is on the market's grid; an unknown grid refuses nothing."""
         ranges = self.grid_at(self.at).ranges
         return not ranges or any(rules.on_grid(price, *each) for each in ranges)
 
