@@ -348,7 +348,7 @@ def _decide(run: KernelRun, spot: Spot, state: Ints) -> None:
 
 @compiled
 def _is_short(run: KernelRun, spot: Spot, state: Ints, order: KernelOrder) -> bool:
-    """Return whether an order for this target was refused, and this one would be refused again."""
+    """Return whether an order for this target was refused and this one would be, too."""
     if state[SHORT] == NO_REASON or run.targets[spot.row] != state[SHORT_FOR]:
         return False
     if state[SHORT] == POSITION_LIMIT:

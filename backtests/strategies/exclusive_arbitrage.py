@@ -125,7 +125,7 @@ class ExclusiveArbitrage(Strategy):
             self.sell(data=feed, size=contracts, **limit)
 
     def _is_leg(self, feed: Any) -> bool:
-        """Return whether a market can be a leg; an unknown bid, size or close fails the conditions."""
+        """Return whether a market can be a leg; an unknown bid, size or close fails."""
         age = self.now - self.quoted_at.get(feed.market, 0)
         return bool(
             feed.bid[0] >= self.p.least_bid

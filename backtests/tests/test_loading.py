@@ -296,7 +296,7 @@ def test_a_pause_that_became_known_after_a_run_was_asked_for_is_not_part_of_it()
     assert hours(load_universe(market, known_by=END).quotes) == [(1, True), (7, True)]
 
 
-# --- listings and grids ----------------------------------------------------------------------------
+# --- listings and grids ------------------------------------------------------------------------
 
 
 def test_a_listing_tells_its_strikes_and_what_it_belongs_to():

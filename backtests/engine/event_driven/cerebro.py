@@ -96,7 +96,7 @@ class TargetFollower(Strategy):
     def _is_short(
         self, book: Book, target: int, resting: Ticket | None, order: tuple[int, int, int]
     ) -> bool:
-        """Return whether an order for this target was refused, and this one would be refused again."""
+        """Return whether an order for this target was refused and this one would be, too."""
         last, last_target = self.sent.get(book.market, (None, HOLD))
         if last is None or last_target != target or not last.refused:
             return False
