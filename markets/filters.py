@@ -14,7 +14,7 @@ from kalshi_insights.rest.filters import (
     PastInstantFilter,
     TrueFalseField,
     number_filter,
-    order_filter,
+    ordering_filter,
     text_filter,
     true_false_filter,
 )
@@ -66,9 +66,6 @@ class ResourceFilter(django_filters.FilterSet):
 
     def known(self, queryset: Any, name: str, at: datetime) -> Any:
         return queryset.known_at(at)
-
-    def in_order(self, queryset: Any, name: str, word: str) -> Any:
-        return queryset.ranked(word)
 
 
 class NamedMarketFilter(ResourceFilter):
@@ -155,10 +152,9 @@ class MarketFilter(NamedMarketFilter):
 class MarketListFilter(MarketFilter):
     """Adds the order, which the pages set by their column headers instead."""
 
-    ordering = order_filter(ORDERS, "ticker")
+    ordering = ordering_filter(ORDERS, "ticker")
 
 
-TICKER_ORDERS = ("ticker", "-ticker")
 AS_OF = "Show what was known at this instant, which must not lie in the future."
 
 
@@ -167,7 +163,7 @@ class MarketAsOfFilter(NamedMarketFilter):
     status = django_filters.ChoiceFilter(
         method="in_status", choices=STATUS_CHOICES, label="The status at that instant."
     )
-    ordering = order_filter(dict.fromkeys(TICKER_ORDERS), "ticker")
+    ordering = ordering_filter(SERIES_ORDERS, "ticker")
 
     def in_status(self, queryset: MarketQuerySet, name: str, word: str) -> MarketQuerySet:
         return queryset if word == "all" else queryset.in_status_as_of(statuses(word))
@@ -194,7 +190,7 @@ class EventFilter(NamedEventFilter):
     updated_since = InstantFilter(
         method="since", label="The definition changed at or after this instant."
     )
-    ordering = order_filter(EVENT_ORDERS, "ticker")
+    ordering = ordering_filter(EVENT_ORDERS, "ticker")
 
     class Meta:
         model = Event
@@ -209,7 +205,7 @@ class EventAsOfFilter(NamedEventFilter):
     status = django_filters.ChoiceFilter(
         method="in_status", choices=STATUS_CHOICES, label="The status at that instant."
     )
-    ordering = order_filter(dict.fromkeys(TICKER_ORDERS), "ticker")
+    ordering = ordering_filter(SERIES_ORDERS, "ticker")
 
     def in_status(self, queryset: EventQuerySet, name: str, word: str) -> EventQuerySet:
         at = self.form.cleaned_data["as_of"]
@@ -227,7 +223,7 @@ class SeriesFilter(ResourceFilter):
     fee_type = text_filter(
         "The fee type, as Kalshi writes it, such as quadratic.", field_name="fee_type"
     )
-    ordering = order_filter(SERIES_ORDERS, "ticker")
+    ordering = ordering_filter(SERIES_ORDERS, "ticker")
 
     class Meta:
         model = Series
@@ -247,7 +243,7 @@ class PollFilter(ResourceFilter):
     failed = true_false_filter(
         "Only runs that miss quotes (true), or only the others (false).", method="that_failed"
     )
-    ordering = order_filter(POLL_ORDERS, "newest")
+    ordering = ordering_filter(POLL_ORDERS, "-started_at")
 
     class Meta:
         model = Poll

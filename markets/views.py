@@ -20,8 +20,8 @@ from markets.models.markets import ORDERS, MarketQuerySet
 PAGE_SIZE = 50
 MAX_DRIFT = 20
 MAX_SIBLINGS = 60
-DEFAULT_ORDER = next(iter(ORDERS))
-PARAMETERS = (*MarketFilter.base_filters, "sort", "page")
+DEFAULT_ORDERING = "-volume_24h"
+PARAMETERS = (*MarketFilter.base_filters, "ordering", "page")
 TABS = {"open": "Open", "closed": "Closed", "settled": "Settled", "all": "All"}
 
 
@@ -31,12 +31,12 @@ def market_list(request: HttpRequest) -> HttpResponse:
     query = request.GET.copy()
     query.setdefault("status", "open")
     filters = MarketFilter(query, queryset=Market.objects.with_event())
-    order = query["sort"] if query.get("sort") in ORDERS else DEFAULT_ORDER
-    ranked: MarketQuerySet = filters.qs.ranked(order)
+    ordering = readable_ordering(query)
+    ranked: MarketQuerySet = filters.qs.ordered_by(*ordering)
     short_query = without_defaults(query)
     context = {
         "filter": filters,
-        "order": order,
+        "order": ordering[0],
         "query": short_query,
         **freshness_context(datetime.now(UTC)),
     }
@@ -123,6 +123,12 @@ def freshness_context(now: datetime) -> dict[str, object]:
     return {"now": now, "sweeps": Sweep.objects.newest_complete_of(*freshness.COVERING_TIERS)}
 
 
+def readable_ordering(query: QueryDict) -> list[str]:
+    """The keys that a query orders by; the default where it names an unknown one."""
+    keys = query.get("ordering", DEFAULT_ORDERING).split(",")
+    return keys if all(key.removeprefix("-") in ORDERS for key in keys) else [DEFAULT_ORDERING]
+
+
 def uncounted_page(ranked: MarketQuerySet, query: QueryDict) -> MarketQuerySet:
     """The rows of a page, for a refresh, which needs no total."""
     first = (page_number(query) - 1) * PAGE_SIZE
@@ -148,7 +154,7 @@ def without(query: QueryDict, *names: str) -> QueryDict:
 
 def without_defaults(query: QueryDict) -> QueryDict:
     """The parameters that differ from the defaults, so that the address stays readable."""
-    defaults = {"status": "open", "sort": DEFAULT_ORDER, "page": "1"}
+    defaults = {"status": "open", "ordering": DEFAULT_ORDERING, "page": "1"}
     given = {name: query[name] for name in PARAMETERS if query.get(name)}
     short = QueryDict(mutable=True)
     short.update({name: value for name, value in given.items() if value != defaults.get(name)})

@@ -3,7 +3,7 @@
     from kalshi_insights_client import Client
 
     with Client() as client:
-        busiest = client.markets(status="open", ordering="volume", limit=20)
+        busiest = client.markets(status="open", ordering="-volume_24h", limit=20)
         quotes = client.snapshots(busiest.index[0], "2026-11-20", "2026-11-21")
 
     with Client(token="0123…") as client:

@@ -1,6 +1,6 @@
 """Filters and form fields for query parameters, the same on the pages and on the API."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -129,12 +129,41 @@ def true_false_filter(label: str, *, method: str) -> django_filters.Filter:
     return _documented(TrueFalseFilter(label=label, method=method), type="boolean")
 
 
-def order_filter(orders: Mapping[str, object], default: str) -> django_filters.Filter:
-    """A filter by one of these orders, which calls the filter set's method `in_order`."""
-    choices = [(order, order) for order in orders]
-    label = "The order of the rows; a minus sign reverses it."
-    order = django_filters.ChoiceFilter(choices=choices, method="in_order", label=label)
-    return _documented(order, type="string", enum=list(orders), default=default)
+class OrderingField(forms.Field):
+    """Keys with commas between them, each descending after a minus sign."""
+
+    def __init__(self, *, keys: Sequence[str], **options: Any) -> None:
+        super().__init__(**options)
+        self.keys = keys
+
+    def to_python(self, value: Any) -> list[str]:
+        ordering = [key.strip() for key in value.split(",")] if value else []
+        for key in ordering:
+            if key.removeprefix("-") not in self.keys:
+                raise ValidationError(
+                    f"Must be one or several of {', '.join(self.keys)}, with commas between"
+                    " them; a minus sign before a key makes it descending."
+                )
+        return ordering
+
+
+class OrderingFilter(django_filters.Filter):
+    field_class = OrderingField
+
+    def filter(self, qs: Any, value: Any) -> Any:
+        return qs.ordered_by(*value) if value else qs
+
+
+def ordering_filter(keys: Iterable[str], default: str) -> django_filters.Filter:
+    """A filter that orders by these keys, by the QuerySet's method `ordered_by`."""
+    keys = list(keys)
+    label = (
+        f"The order of the rows: one or several of {', '.join(keys)}, with commas between them."
+        " A minus sign makes a key descending; null comes last both ways."
+    )
+    ordering = OrderingFilter(keys=keys, label=label)
+    key = f"-?({'|'.join(keys)})"
+    return _documented(ordering, type="string", pattern=f"^{key}(,{key})*$", default=default)
 
 
 def _documented(filter: django_filters.Filter, **schema: object) -> django_filters.Filter:

@@ -9,14 +9,10 @@ from django.db import models
 from django.db.models import Exists, F, OuterRef
 
 from markets.kalshi.payloads import EventPayload, SeriesPayload
-from markets.models.fields import Row, contains_words, manager_of
+from markets.models.fields import OrderKey, Row, contains_words, manager_of, order_terms
 
-SERIES_ORDERS = {"ticker": F("ticker").asc(), "-ticker": F("ticker").desc()}
-EVENT_ORDERS = {
-    **SERIES_ORDERS,
-    "updated": F("recorded_at").desc(),
-    "-updated": F("recorded_at").asc(),
-}
+SERIES_ORDERS = {"ticker": OrderKey(F("ticker"), nullable=False)}
+EVENT_ORDERS = {**SERIES_ORDERS, "recorded_at": OrderKey(F("recorded_at"), nullable=False)}
 EVENT_JOINED = {"series_ticker": F("series__ticker"), "category": F("series__category")}
 REVISED_EVENT = ("title", "sub_title", "mutually_exclusive", "strike_date")
 EVENT_FIELDS = (
@@ -107,8 +103,8 @@ class SeriesQuerySet(models.QuerySet["Series"]):
     def tagged(self, tag: str) -> Self:
         return self.filter(tags__contains=[tag])
 
-    def ranked(self, order: str) -> Self:
-        return self.order_by(SERIES_ORDERS[order])
+    def ordered_by(self, *keys: str) -> Self:
+        return self.order_by(*order_terms(SERIES_ORDERS, keys))
 
 
 class Series(models.Model):
@@ -185,8 +181,8 @@ class EventQuerySet(models.QuerySet["Event"]):
     def updated_since(self, at: datetime) -> Self:
         return self.filter(recorded_at__gte=at)
 
-    def ranked(self, order: str) -> Self:
-        return self.order_by(EVENT_ORDERS[order], "ticker")
+    def ordered_by(self, *keys: str) -> Self:
+        return self.order_by(*order_terms(EVENT_ORDERS, keys), "ticker")
 
     def known_at(self, at: datetime) -> Self:
         revisions = manager_of("EventRevision").filter(event_id=OuterRef("pk"), known_at__lte=at)

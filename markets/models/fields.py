@@ -1,5 +1,6 @@
 """Columns and constraints that several models share."""
 
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from functools import reduce
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 from django.apps import apps
 from django.db import models
 from django.db.models import Q
+from django.db.models.expressions import CombinedExpression, OrderBy
 
 from markets import prices
 from markets.intervals import EPOCH
@@ -120,3 +122,24 @@ def contains_words(words: str, *columns: str) -> Q:
     for word in words.split():
         condition &= reduce(or_, (Q(**{f"{column}__icontains": word}) for column in columns))
     return condition
+
+
+class OrderKey(NamedTuple):
+    """A key that lists can be ordered by, and the expression behind it."""
+
+    expression: models.F | CombinedExpression
+    nullable: bool = True
+
+
+def order_terms(orders: Mapping[str, OrderKey], keys: Iterable[str]) -> list[OrderBy]:
+    """Translate keys into terms of ORDER BY; "-key" is descending, NULLs come last both ways.
+
+    A column that is never NULL gets no NULLS LAST, which would keep PostgreSQL from its index.
+    """
+    terms = []
+    for key in keys:
+        expression, nullable = orders[key.removeprefix("-")]
+        nulls_last = True if nullable else None
+        descending = key.startswith("-")
+        terms.append(OrderBy(expression, descending=descending, nulls_last=nulls_last))
+    return terms

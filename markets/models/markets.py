@@ -17,12 +17,14 @@ from markets.kalshi import payloads
 from markets.kalshi.payloads import MarketPayload
 from markets.models.events import REVISED_EVENT, Event
 from markets.models.fields import (
+    OrderKey,
     Quote,
     Quoted,
     Row,
     contains_words,
     count_field,
     manager_of,
+    order_terms,
     price_field,
     within_unit,
 )
@@ -132,22 +134,14 @@ AS_OF = f"""
 """
 # Dates that move later: today's value would leak the future.
 MOVING_DATES = ("updated_time", "expected_expiration_time", "latest_expiration_time")
-# The orders of a list of markets, by the word in its address; the first is the default.
 ORDERS = {
-    "volume": F("volume_24h").desc(nulls_last=True),
-    "-volume": F("volume_24h").asc(nulls_last=True),
-    "interest": F("open_interest").desc(nulls_last=True),
-    "-interest": F("open_interest").asc(nulls_last=True),
-    "spread": (F("yes_ask") - F("yes_bid")).asc(nulls_last=True),
-    "-spread": (F("yes_ask") - F("yes_bid")).desc(nulls_last=True),
-    "change": (F("last_price") - F("previous_price")).desc(nulls_last=True),
-    "-change": (F("last_price") - F("previous_price")).asc(nulls_last=True),
-    "closing": F("close_time").asc(),
-    "-closing": F("close_time").desc(),
-    "price": (F("yes_bid") + F("yes_ask")).desc(nulls_last=True),
-    "-price": (F("yes_bid") + F("yes_ask")).asc(nulls_last=True),
-    "ticker": F("ticker").asc(),
-    "-ticker": F("ticker").desc(),
+    "ticker": OrderKey(F("ticker"), nullable=False),
+    "volume_24h": OrderKey(F("volume_24h")),
+    "open_interest": OrderKey(F("open_interest")),
+    "spread": OrderKey(F("yes_ask") - F("yes_bid")),
+    "change_24h": OrderKey(F("last_price") - F("previous_price")),
+    "yes_price": OrderKey(F("yes_bid") + F("yes_ask")),
+    "close_time": OrderKey(F("close_time"), nullable=False),
 }
 
 
@@ -390,9 +384,9 @@ class MarketQuerySet(models.QuerySet["Market"]):
             "ticker",
         )
 
-    def ranked(self, order: str) -> Self:
-        """Order by a word of `ORDERS`; unknown values come last, ties go by ticker."""
-        return self.order_by(ORDERS[order], "ticker")
+    def ordered_by(self, *keys: str) -> Self:
+        """Order by keys of `ORDERS`; unknown values come last, ties go by ticker."""
+        return self.order_by(*order_terms(ORDERS, keys), "ticker")
 
     def categories(self) -> dict[str, int]:
         """Count these markets by category."""

@@ -13,14 +13,14 @@ from django.db.models import ExpressionWrapper, F, Q
 
 from markets.intervals import Interval
 from markets.kalshi.drift import Drift as Drifted
-from markets.models.fields import Row
+from markets.models.fields import OrderKey, Row, order_terms
 from markets.models.markets import OPEN_STATUSES, Market
 
 POLL_JUDGED = {
     "failed": ExpressionWrapper(~Q(error=""), output_field=models.BooleanField()),
     "warned": ExpressionWrapper(~Q(warning=""), output_field=models.BooleanField()),
 }
-POLL_ORDERS = {"newest": F("started_at").desc(), "-newest": F("started_at").asc()}
+POLL_ORDERS = {"started_at": OrderKey(F("started_at"), nullable=False)}
 # Later runs may repeat for this long what a run heard of the exchange's status.
 STATUS_VALID_FOR = timedelta(minutes=2)
 # An error begins with a tier in small letters where the exchange is at fault, and with the name
@@ -191,8 +191,8 @@ class PollQuerySet(models.QuerySet["Poll"]):
     def that_failed(self, value: bool) -> Self:
         return self.exclude(error="") if value else self.filter(error="")
 
-    def ranked(self, order: str) -> Self:
-        return self.order_by(POLL_ORDERS[order])
+    def ordered_by(self, *keys: str) -> Self:
+        return self.order_by(*order_terms(POLL_ORDERS, keys), "id")
 
 
 class Poll(models.Model):

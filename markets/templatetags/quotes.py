@@ -25,7 +25,7 @@ STRIKES = {
     "between": "{floor} to {cap}",
 }
 # Sort keys that begin with the largest value.
-DESCENDING = ("volume", "interest", "change", "price")
+DESCENDING = ("volume_24h", "open_interest", "change_24h", "yes_price")
 
 
 def plain(number: Decimal) -> str:
@@ -203,14 +203,15 @@ def interval(quoted: Market, size: str = "") -> dict[str, str]:
 def sort_header(context: template.Context, label: str, key: str, kind: str = "") -> dict[str, Any]:
     """Return a column's header; its link sorts by the column, or reverses its order."""
     order: str = context["order"]
-    active = order.removeprefix("-") == key
-    upwards = order.startswith("-") == (key in DESCENDING)
+    first = f"-{key}" if key in DESCENDING else key
+    reverse = key if first.startswith("-") else f"-{key}"
+    direction = "descending" if order.startswith("-") else "ascending"
     return {
         "label": label,
         "kind": kind,
         "query": context["query"],
-        "sort": f"-{key}" if order == key else key,
-        "direction": ("ascending" if upwards else "descending") if active else "",
+        "ordering": reverse if order == first else first,
+        "direction": direction if order.removeprefix("-") == key else "",
     }
 
 
