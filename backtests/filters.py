@@ -2,13 +2,15 @@
 
 import django_filters
 
-from backtests.models import Kind, Status
+from backtests.models import BacktestStatus, ExecutionKind
 from backtests.strategies import STRATEGIES
 from kalshi_insights.rest.filters import BoundsForm, end_filter, start_filter, text_filter
 
 
 class BacktestFilter(django_filters.FilterSet):
-    status = django_filters.ChoiceFilter(choices=Status.choices, label="The status of the run.")
+    status = django_filters.ChoiceFilter(
+        choices=BacktestStatus.choices, label="The status of the run."
+    )
     strategy = django_filters.ChoiceFilter(
         choices=[(name, name) for name in STRATEGIES], label="The name of the strategy."
     )
@@ -17,7 +19,9 @@ class BacktestFilter(django_filters.FilterSet):
 class ExecutionFilter(django_filters.FilterSet):
     start = start_filter("at")
     end = end_filter("at")
-    kind = django_filters.ChoiceFilter(choices=Kind.choices, label="The kind of the line.")
+    kind = django_filters.ChoiceFilter(
+        choices=ExecutionKind.choices, label="The kind of journal entry."
+    )
     ticker = text_filter("The ticker of the market.")
 
     class Meta:

@@ -363,7 +363,7 @@ SPECTACULAR_SETTINGS = {
     ],
     "ENUM_NAME_OVERRIDES": {
         "MarketStatus": "markets.models.Status",
-        "BacktestStatus": "backtests.models.Status",
+        "BacktestStatus": "backtests.models.BacktestStatus",
         "RecordingStatus": "markets.coverage.freshness.STATES",
     },
     "SWAGGER_UI_DIST": "SIDECAR",

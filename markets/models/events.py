@@ -56,6 +56,10 @@ class SeriesQuerySet(models.QuerySet["Series"]):
         self.bulk_create(rows, ignore_conflicts=True)
         return dict(self.filter(ticker__in=wanted).values_list("ticker", "id"))
 
+    def on_record(self, tickers: Iterable[str]) -> set[str]:
+        """Return those of the tickers that are on record."""
+        return set(self.filter(ticker__in=list(tickers)).values_list("ticker", flat=True))
+
     def refresh(self, payloads: Iterable[SeriesPayload], *, at: datetime) -> int:
         """Write each series as the exchange describes it now; return how many."""
         rows = [

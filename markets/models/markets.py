@@ -223,6 +223,24 @@ class MarketQuerySet(models.QuerySet["Market"]):
     def ids(self, tickers: Iterable[str]) -> dict[str, int]:
         return dict(self.filter(ticker__in=list(tickers)).values_list("ticker", "id"))
 
+    def ids_of(
+        self, *, series: Iterable[str], events: Iterable[str], tickers: Iterable[str]
+    ) -> list[int]:
+        """Return the ids of all markets of these series and events, and of the named markets."""
+        selected = Q(ticker__in=list(tickers)) | Q(event__ticker__in=list(events))
+        selected |= Q(event__series__ticker__in=list(series))
+        return list(self.filter(selected).order_by("pk").values_list("pk", flat=True))
+
+    def by_ids(self, ids: Iterable[int]) -> "list[Market]":
+        """Return markets with event and series, in the order of their ids."""
+        return list(self.filter(pk__in=list(ids)).with_event().order_by("pk"))
+
+    def most_traded(self, size: int) -> list[str]:
+        """Return the tickers of the quoted markets with the highest 24-hour volume."""
+        quoted = self.filter(quoted_at__isnull=False)
+        ranked = quoted.order_by(F("volume_24h").desc(nulls_last=True), "ticker")
+        return list(ranked.values_list("ticker", flat=True)[:size])
+
     def grids(self, ids: Iterable[int]) -> dict[int, str]:
         """Return price ranges as JSON, by id."""
         text = Cast("price_ranges", models.TextField())

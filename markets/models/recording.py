@@ -154,6 +154,34 @@ class PollQuerySet(models.QuerySet["Poll"]):
             )
             return [Silence(*row) for row in cursor.fetchall()]
 
+    def closed_periods(
+        self, start: datetime, end: datetime, *, known_by: datetime
+    ) -> list[tuple[datetime, datetime]]:
+        """Return when runs heard that the exchange was not trading, as known by an instant.
+
+        A period lasts from the run that heard of it until the one that heard of its end.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT at, until FROM (
+                    SELECT at, open, coalesce(lead(at) OVER (ORDER BY at), last) AS until FROM (
+                        SELECT finished_at AS at, open, lag(open) OVER runs AS before,
+                            max(finished_at) OVER () AS last
+                        FROM (
+                            SELECT finished_at, exchange_active AND trading_active AS open
+                            FROM markets_poll
+                            WHERE finished_at <= %(known_by)s AND started_at < %(end)s
+                                AND started_at >= %(start)s - interval '10 minutes'
+                        ) AS polls WHERE open IS NOT NULL WINDOW runs AS (ORDER BY finished_at)
+                    ) AS heard WHERE open IS DISTINCT FROM before
+                ) AS changes WHERE NOT open
+                """,
+                {"start": start, "end": end, "known_by": known_by},
+            )
+            periods: list[tuple[datetime, datetime]] = cursor.fetchall()
+        return periods
+
     def rows(self, fields: Sequence[str]) -> models.QuerySet[Any, Row]:
         """Return these fields as dictionaries, with the flags `failed` and `warned`."""
         own = (name for name in fields if name not in POLL_JUDGED)
@@ -407,6 +435,13 @@ class ClosureQuerySet(models.QuerySet["Closure"]):
 
     def within(self, start: datetime, end: datetime) -> Self:
         return self.filter(start__lt=end, end__gt=start)
+
+    def between(
+        self, start: datetime, end: datetime, *, known_by: datetime
+    ) -> list[tuple[datetime, datetime]]:
+        """Return the closures that overlap a window and were announced by an instant."""
+        announced = self.within(start, end).filter(known_at__lte=known_by)
+        return list(announced.values_list("start", "end"))
 
 
 class Closure(models.Model):

@@ -50,6 +50,19 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
     def for_market(self, market: Market) -> Self:
         return self.filter(market=market).order_by("known_at", "id")
 
+    def histories(
+        self, markets: Iterable[Market], *, recorded_by: datetime
+    ) -> dict[int, list["MarketRevision"]]:
+        """Return the revisions of markets by market id, oldest first and without payloads.
+
+        Revisions recorded after `recorded_by` are left out.
+        """
+        found = self.filter(market__in=list(markets), recorded_at__lte=recorded_by)
+        histories: dict[int, list[MarketRevision]] = defaultdict(list)
+        for revision in found.defer("raw_data").order_by("known_at", "id"):
+            histories[revision.market_id].append(revision)
+        return histories
+
     def add(self, revisions: Iterable["MarketRevision"]) -> None:
         """Append revisions; one that the market already has at the same instant stays."""
         self.bulk_create(revisions, batch_size=1000, ignore_conflicts=True)
@@ -119,6 +132,19 @@ class EventRevisionQuerySet(models.QuerySet["EventRevision"]):
                 [at, at, list(ids)],
             )
 
+    def histories(
+        self, events: Iterable[int], *, recorded_by: datetime
+    ) -> dict[int, list["EventRevision"]]:
+        """Return the revisions of events by event id, oldest first.
+
+        Revisions recorded after `recorded_by` are left out.
+        """
+        found = self.filter(event__in=list(events), recorded_at__lte=recorded_by)
+        histories: dict[int, list[EventRevision]] = defaultdict(list)
+        for revision in found.order_by("known_at", "id"):
+            histories[revision.event_id].append(revision)
+        return histories
+
     def add(self, revisions: Iterable["EventRevision"]) -> None:
         """Append revisions; one that the event already has at the same instant stays."""
         self.bulk_create(revisions, batch_size=1000, ignore_conflicts=True)
@@ -166,18 +192,27 @@ class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
         return self.schedule([market], start=at, end=at)[market.pk][0]
 
     def schedule(
-        self, markets: Iterable[Market], *, start: datetime, end: datetime
+        self,
+        markets: Iterable[Market],
+        *,
+        start: datetime,
+        end: datetime,
+        recorded_by: datetime | None = None,
     ) -> dict[int, list[FeeTerms]]:
         """Return fee terms by market id: those at `start`, then each change up to `end`.
 
-        What the exchange charged counts, whenever we learned of it. A market's waiver goes before
-        its event's own terms, and these before the terms of its series. Two queries.
+        What the exchange charged counts, whenever we learned of it, unless it was recorded after
+        `recorded_by`. A market's waiver goes before its event's own terms, and these before the
+        terms of its series. Two queries.
         """
         payers = _fee_payers([market.pk for market in markets])
         events = {payer.event_id for payer in payers}
         series = {payer.series_id for payer in payers}
         changes: dict[tuple[int | None, int | None], list[FeeChange]] = defaultdict(list)
-        for change in self.filter(Q(event_id__in=events) | Q(series_id__in=series)):
+        found = self.filter(Q(event_id__in=events) | Q(series_id__in=series))
+        if recorded_by is not None:
+            found = found.filter(recorded_at__lte=recorded_by)
+        for change in found:
             changes[change.event_id, change.series_id].append(change)
         return {
             payer.market_id: _FeeHistory(

@@ -5,17 +5,19 @@ time of arrays (`unnest`) and a small part of the ORM's own bulk operations.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import msgspec
+import numpy as np
 from django.contrib.postgres.indexes import BrinIndex
-from django.db import connection, models
-from django.db.models import F
+from django.db import connection, models, transaction
+from django.db.models import F, Max, Min
+from numpy.typing import NDArray
 
 from kalshi_insights.export.copy import stage_rows
 from markets import prices
@@ -95,6 +97,75 @@ class Source(models.TextChoices):
     POLL = "POLL"
     WEBSOCKET = "WEBSOCKET"
     BACKFILL = "BACKFILL"
+
+
+# --- arrays ------------------------------------------------------------------------------------
+
+# Counts in 1/100 contract are capped here, so that sums of their products with prices fit into
+# 64 bits.
+MAX_COUNT = 1_000_000_000
+
+
+def _count_sql(column: str) -> str:
+    # An unknown count is replaced first: the least of NULL and a number is that number.
+    return f"least(coalesce({column} * 100, -1), {MAX_COUNT})::int4"
+
+
+def _price_sql(column: str) -> str:
+    return f"coalesce(({column} * 10000)::int2, -1::int2)"
+
+
+# The columns of a market's row in `MarketSnapshot.objects.arrays`, with their SQL and the format
+# in which PostgreSQL sends them. Each is an array without NULLs and of fixed width, which costs a
+# tenth of a row for each snapshot. Of `flags`, bit 1 marks backfilled snapshots.
+ARRAYS = {
+    "at": ("timestamp", ">i8"),
+    "bid": (_price_sql("yes_bid"), ">i2"),
+    "ask": (_price_sql("yes_ask"), ">i2"),
+    "bid_size": (_count_sql("yes_bid_size"), ">i4"),
+    "ask_size": (_count_sql("yes_ask_size"), ">i4"),
+    "last": (_price_sql("last_price"), ">i2"),
+    "volume": (_count_sql("volume"), ">i4"),
+    "flags": (
+        f"((quality & {prices.Quality.STALE.value}) | (source = 'BACKFILL')::int)::int2",
+        ">i2",
+    ),
+    "sequence": ("coalesce(sequence, -1)", ">i8"),
+}
+SELECT_ARRAYS = f"""
+    SELECT market_id, {", ".join(f"array_agg({sql})" for sql, _ in ARRAYS.values())}
+    FROM markets_marketsnapshot
+    WHERE market_id = ANY(%s) AND timestamp >= %s AND timestamp < %s AND recorded_at <= %s
+    GROUP BY market_id
+"""
+MARKETS_PER_STATEMENT = 100
+ARRAY_HEAD = 20  # bytes before the elements of a one-dimensional array
+# PostgreSQL counts binary instants from 2000 on.
+YEAR_2000 = 946_684_800 * 1_000_000
+
+
+def _copy_arrays(
+    ids: Sequence[int], start: datetime, end: datetime, recorded_by: datetime
+) -> list[tuple[int, dict[str, NDArray[Any]]]]:
+    dtypes = [np.dtype(dtype) for _, dtype in ARRAYS.values()]
+    with transaction.atomic(), connection.cursor() as cursor:
+        # Arrays that do not fit are spilled to disk, which takes half as long again.
+        cursor.execute("SET LOCAL work_mem = '64MB'")
+        # COPY takes no parameters, so they go in as literals.
+        select = cursor.mogrify(SELECT_ARRAYS, [list(ids), start, end, recorded_by])
+        with cursor.copy(f"COPY ({select}) TO STDOUT (FORMAT binary)") as copy:
+            copy.set_types(["int8", *("bytea" for _ in ARRAYS)])
+            return [
+                (market_id, dict(zip(ARRAYS, map(_array, dtypes, arrays), strict=True)))
+                for market_id, *arrays in copy.rows()
+            ]
+
+
+def _array(dtype: np.dtype[Any], data: bytes) -> NDArray[Any]:
+    """Read an array as PostgreSQL sends it: the length of each element, then the element."""
+    sent = np.dtype([("length", ">i4"), ("value", dtype)])
+    values = np.frombuffer(data, sent, offset=ARRAY_HEAD)["value"]
+    return values.astype(dtype.newbyteorder("="))
 
 
 class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
@@ -184,6 +255,43 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         )
         # DISTINCT ON resolves an annotation only where it is selected too.
         return [Close(*row[:-1]) for row in last.values_list(*Close._fields, "bucket")]
+
+    def arrays(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
+    ) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
+        """Yield the snapshots of each market as arrays (see `ARRAYS`), in no order of time.
+
+        Instants are microseconds since 1970, prices in 1/10,000 dollar and counts in 1/100
+        contract; -1 is unknown. Snapshots recorded after `recorded_by` are left out. Nothing is
+        yielded while a COPY is open, since the connection can do nothing else meanwhile.
+        """
+        for first in range(0, len(ids), MARKETS_PER_STATEMENT):
+            batch = ids[first : first + MARKETS_PER_STATEMENT]
+            for market_id, columns in _copy_arrays(batch, start, end, recorded_by):
+                yield market_id, columns | {"at": columns["at"] + YEAR_2000}
+
+    def count_up_to(self, most: int, ids: Sequence[int], start: datetime, end: datetime) -> int:
+        """Count the snapshots of markets in a window, but stop counting after `most`."""
+        found = self.filter(market_id__in=list(ids)).between(start, end)
+        # The index alone answers this, as long as nothing asks for an order.
+        return found.order_by().values("timestamp")[:most].count()
+
+    def has_any(self, ids: Sequence[int], start: datetime, end: datetime) -> bool:
+        return self.filter(market_id__in=list(ids)).between(start, end).exists()
+
+    def first_and_last(
+        self, ids: Sequence[int], *, backfilled: bool | None = None
+    ) -> tuple[datetime, datetime] | None:
+        """Return the instants of the first and the last snapshot of markets.
+
+        `backfilled` narrows them to backfilled snapshots or to the others.
+        """
+        found = self.filter(market_id__in=list(ids))
+        if backfilled is not None:
+            is_backfill = models.Q(source=Source.BACKFILL)
+            found = found.filter(is_backfill if backfilled else ~is_backfill)
+        edges = found.aggregate(first=Min("timestamp"), last=Max("timestamp"))
+        return None if edges["first"] is None else (edges["first"], edges["last"])
 
     def by_id(self, id: UUID) -> "MarketSnapshot | None":
         """Return a snapshot with its market; the time in its id names the partition to look in.
