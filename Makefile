@@ -70,6 +70,14 @@ test: $(VENV)/.dev assets ## Run the tests (ARGS="-k name" for some)
 	wait $$part || code=$$?; wait $$system || code=$$?; \
 	cat "$$logs/part" "$$logs/system"; rm -rf "$$logs"; exit $$code
 
+coverage: $(VENV)/.dev assets ## Measure the tests' branch coverage of our code (some 20 minutes)
+	@$(PY) -m coverage erase; \
+	NUMBA_DISABLE_JIT=1 $(PY) -m coverage run -m pytest -p no:cacheprovider -q -m "not faults" $(ARGS); code=$$?; \
+	$(PY) -m coverage combine --quiet; $(PY) -m coverage report; exit $$code
+
+rooms: $(VENV)/.dev ## The rooms of the code: files and lines of each
+	@$(PY) -m tests.rooms
+
 faults: $(VENV)/.dev assets ## Run the fault cases at full length
 	@$(PY) -m pytest -m faults $(ARGS)
 
@@ -131,7 +139,7 @@ lock: ## Pin the requirements anew (needs uv)
 		uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --upgrade $$name.in -o $$name.txt || exit 1; done
 
 clean: ## Remove what the targets made, recorded data excepted
-	@rm -rf $(VENV) node_modules static/vendor staticfiles .mypy_cache .ruff_cache .pytest_cache .hypothesis var/check var/test-* var/screenshots
+	@rm -rf $(VENV) node_modules static/vendor staticfiles .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* var/check var/test-* var/screenshots
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test faults check schema fmt services run worker shell notebook bench screenshots assets node-from-wheel lock clean
+.PHONY: help setup demo test coverage rooms faults check schema fmt services run worker shell notebook bench screenshots assets node-from-wheel lock clean

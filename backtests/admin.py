@@ -4,19 +4,18 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from backtests.models import BacktestExecution, BacktestResult
-from backtests.reads import with_gain
 from backtests.templatetags.runs import gain
-from markets.admin import ReadOnly
+from kalshi_insights.admin import ReadOnlyAdmin
 
 
 @admin.register(BacktestResult)
-class BacktestResultAdmin(ReadOnly):
+class BacktestResultAdmin(ReadOnlyAdmin):
     list_display = [
         "id",
         "strategy",
         "status",
         "progress",
-        "gained",
+        "pnl",
         "cash",
         "start",
         "end",
@@ -31,22 +30,22 @@ class BacktestResultAdmin(ReadOnly):
     show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BacktestResult]:
-        return with_gain(BacktestResult.objects.for_list())
+        return BacktestResult.objects.for_list().with_pnl()
 
-    @admin.display(description="P&L", ordering="gained")
-    def gained(self, run: BacktestResult) -> str:
-        return gain(run.gained)  # type: ignore[attr-defined]
+    @admin.display(description="P&L", ordering="pnl")
+    def pnl(self, run: BacktestResult) -> str:
+        return gain(run.pnl)  # type: ignore[attr-defined]
 
-    @admin.action(description="Cancel those that have not ended")
-    def cancel(self, request: HttpRequest, chosen: QuerySet[BacktestResult]) -> None:
-        ids = chosen.order_by().values_list("pk", flat=True)
+    @admin.action(description="Cancel unfinished backtests")
+    def cancel(self, request: HttpRequest, selected: QuerySet[BacktestResult]) -> None:
+        ids = selected.order_by().values_list("pk", flat=True)
         now = timezone.now()
-        ended = sum(BacktestResult.objects.request_cancel(id, now=now) for id in ids)
-        self.message_user(request, f"{ended} asked to end; the others had ended already.")
+        cancelled = sum(BacktestResult.objects.request_cancel(id, now=now) for id in ids)
+        self.message_user(request, f"{cancelled} cancelled; the others were finished already.")
 
 
 @admin.register(BacktestExecution)
-class BacktestExecutionAdmin(ReadOnly):
+class BacktestExecutionAdmin(ReadOnlyAdmin):
     list_display = [
         "result_id",
         "number",

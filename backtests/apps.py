@@ -2,7 +2,7 @@ import warnings
 
 from django.apps import AppConfig
 
-# Of backtrader, where Python compiles it for the first time.
+# Python warns of these when it compiles backtrader for the first time.
 warnings.filterwarnings("ignore", "invalid escape sequence", SyntaxWarning)
 
 

@@ -1,25 +1,28 @@
-"""What lists of runs and of their executions can be narrowed by."""
+"""Filters of the lists of runs and of their executions."""
 
 import django_filters
 
-from backtests.models import Kind, Status
+from backtests.models import BacktestStatus, ExecutionKind
 from backtests.strategies import STRATEGIES
-from markets.api.timeseries_filters import first_instant, instant_after
-from markets.filters import RangeForm, text
+from kalshi_insights.rest.filters import BoundsForm, end_filter, start_filter, text_filter
 
 
 class BacktestFilter(django_filters.FilterSet):
-    status = django_filters.ChoiceFilter(choices=Status.choices, label="How far the run is.")
+    status = django_filters.ChoiceFilter(
+        choices=BacktestStatus.choices, label="The status of the run."
+    )
     strategy = django_filters.ChoiceFilter(
-        choices=[(name, name) for name in STRATEGIES], label="The strategy's name."
+        choices=[(name, name) for name in STRATEGIES], label="The name of the strategy."
     )
 
 
 class ExecutionFilter(django_filters.FilterSet):
-    start = first_instant("at")
-    end = instant_after("at")
-    kind = django_filters.ChoiceFilter(choices=Kind.choices, label="What the line tells.")
-    ticker = text("The market's ticker.")
+    start = start_filter("at")
+    end = end_filter("at")
+    kind = django_filters.ChoiceFilter(
+        choices=ExecutionKind.choices, label="The kind of journal entry."
+    )
+    ticker = text_filter("The ticker of the market.")
 
     class Meta:
-        form = RangeForm
+        form = BoundsForm

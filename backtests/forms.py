@@ -1,4 +1,4 @@
-"""The form of a new run, made from the strategy's schema."""
+"""The form for a new backtest, built from the schema of the strategy."""
 
 import re
 from collections.abc import Mapping
@@ -8,36 +8,41 @@ from typing import Any
 
 from django import forms
 
-from backtests.api.serializers import LONGEST_TICKER, MOST_NAMES, ExecutionSerializer, told
-from backtests.choosing import BadInput, Selection
-from backtests.models import Engine, Sources
-from backtests.report import MODEL
-from backtests.requests import LIMITS, MOST_CASH, Asked
-from backtests.rules.execution import Execution
+from backtests.api.serializers import (
+    MAX_NAMES,
+    MAX_TICKER_LENGTH,
+    ExecutionModelSerializer,
+    describe,
+)
+from backtests.models import Engine, SnapshotSources
+from backtests.report import EXECUTION_LABELS
+from backtests.requests import LIMITS, LIST_FIELDS, MAX_CASH, BacktestRequest, MarketSelection
+from backtests.rules.execution import ExecutionModel
 from backtests.strategies import STRATEGIES
 from backtests.strategies.parameters import Parameter
+from kalshi_insights.bad_input import BadInput
 
-USUAL_SPAN = timedelta(days=1)
-LONGEST_LIST = 20_000
-EXPLAINED = {name: field.help_text for name, field in ExecutionSerializer().fields.items()}
-# What `BadInput` calls fields that have another name here.
-FIELDS = {"event": "events", "ticker": "tickers"}
+DEFAULT_WINDOW = timedelta(days=1)
+MAX_LIST_LENGTH = 20_000
+EXECUTION_HELP = {
+    name: field.help_text for name, field in ExecutionModelSerializer().fields.items()
+}
 
 
 class NamesField(forms.CharField):
-    """Names with commas or blanks between them."""
+    """A list of names, separated by commas or blanks."""
 
     def __init__(self, label: str, help_text: str) -> None:
         super().__init__(
-            label=label, help_text=help_text, required=False, max_length=LONGEST_LIST,
+            label=label, help_text=help_text, required=False, max_length=MAX_LIST_LENGTH,
             widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
         )  # fmt: skip
 
     def clean(self, value: Any) -> Any:
         names = list(dict.fromkeys(filter(None, re.split(r"[\s,]+", super().clean(value)))))
-        if len(names) > MOST_NAMES or any(len(name) > LONGEST_TICKER for name in names):
+        if len(names) > MAX_NAMES or any(len(name) > MAX_TICKER_LENGTH for name in names):
             raise forms.ValidationError(
-                f"At most {MOST_NAMES:,} names of at most {LONGEST_TICKER} characters."
+                f"At most {MAX_NAMES:,} names of at most {MAX_TICKER_LENGTH} characters."
             )
         return names
 
@@ -50,114 +55,117 @@ def _instant(label: str, help_text: str) -> forms.DateTimeField:
 
 
 class BacktestForm(forms.Form):
-    """What is to be run, with the parameters of one strategy."""
+    """A backtest request, with the parameters of one strategy."""
 
     strategy = forms.ChoiceField(choices=[(name, name) for name in STRATEGIES])
-    series = NamesField("Series", "Every market of these series, such as KXHIGHNY.")
-    events = NamesField("Events", "Every market of these events.")
-    tickers = NamesField("Markets", "These markets, by their tickers.")
-    start = _instant("From", "UTC.")
-    end = _instant("Until", "UTC; not part of the run.")
+    series = NamesField("Series", "All markets of these series, such as KXHIGHNY.")
+    events = NamesField("Events", "All markets of these events.")
+    tickers = NamesField("Markets", "Single markets, by their tickers.")
+    start = _instant("From", "In UTC.")
+    end = _instant("Until", "In UTC; the run ends before this instant.")
     cash = forms.DecimalField(
-        label="Cash, dollars", min_value=0, max_value=MOST_CASH, max_digits=16, decimal_places=6,
-        help_text="What the run begins with.",
+        label="Starting cash, dollars", min_value=0, max_value=MAX_CASH, max_digits=16,
+        decimal_places=6,
     )  # fmt: skip
     sources = forms.ChoiceField(
-        label="Quotes", choices=Sources.choices, required=False,
-        help_text="Of markets that were recorded live and backfilled too, which count.",
+        label="Quotes", choices=SnapshotSources.choices, required=False,
+        help_text="The quotes to use of markets that were both recorded live and backfilled.",
     )  # fmt: skip
     engine = forms.ChoiceField(
-        choices=[("", "as fits the strategy"), *Engine.choices], required=False,
-        help_text="Both come to the same cent; the kernel is faster and runs signals alone.",
+        choices=[("", "Chosen by strategy"), *Engine.choices], required=False,
+        help_text="Both give the same result to the cent. The kernel is faster, but only runs"
+        " signals.",
     )  # fmt: skip
 
     check_lookahead = forms.BooleanField(
-        label="Check for looking ahead", required=False,
-        help_text="Runs the strategy again on other futures: its decisions must be the same.",
+        label="Check for look-ahead bias", required=False,
+        help_text="Run the strategy again with other futures; its decisions must stay the same.",
     )  # fmt: skip
 
     def __init__(
-        self, given: Mapping[str, Any] | None, *, asked: Mapping[str, str], now: datetime
+        self, data: Mapping[str, Any] | None, *, query: Mapping[str, str], now: datetime
     ) -> None:
-        """`asked` is what an address asks for; it fills the form in."""
+        """`query` fills in the form from an address."""
         until = now.replace(second=0, microsecond=0, tzinfo=None)
-        usual = {"start": until - USUAL_SPAN, "end": until, "cash": "10000"}
-        super().__init__(given, initial=usual | dict(asked.items()))
-        name = (given or asked).get("strategy", "")
-        self.kind = STRATEGIES.get(name) or next(iter(STRATEGIES.values()))
-        self.initial["strategy"] = self.kind.name
+        defaults = {"start": until - DEFAULT_WINDOW, "end": until, "cash": "10000"}
+        super().__init__(data, initial=defaults | dict(query.items()))
+        name = (data or query).get("strategy", "")
+        self.strategy_class = STRATEGIES.get(name) or next(iter(STRATEGIES.values()))
+        self.initial["strategy"] = self.strategy_class.name
         self.fields |= {
-            f"params.{each}": _parameter(each, p) for each, p in self.kind.schema.items()
+            f"params.{each}": _parameter_field(each, parameter)
+            for each, parameter in self.strategy_class.schema.items()
         }
-        self.fields |= {field.name: _execution(field.name) for field in fields(Execution)}
-        # A box would take the word False for a tick.
+        self.fields |= {
+            field.name: _execution_field(field.name) for field in fields(ExecutionModel)
+        }
+        # A checkbox would take the text "False" for a tick.
         for field_name, field in self.fields.items():
-            if field_name in asked and isinstance(field, forms.BooleanField):
-                self.initial[field_name] = field.to_python(asked[field_name])
+            if field_name in query and isinstance(field, forms.BooleanField):
+                self.initial[field_name] = field.to_python(query[field_name])
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What the page says of the strategy: a template would call its class."""
-        return told(self.kind.name)
+    def strategy_description(self) -> dict[str, Any]:
+        """The strategy in words; a template would call its class."""
+        return describe(self.strategy_class.name)
 
     def params(self) -> list[forms.BoundField]:
-        return [self[f"params.{name}"] for name in self.kind.schema]
+        return [self[f"params.{name}"] for name in self.strategy_class.schema]
 
     def execution(self) -> list[forms.BoundField]:
-        return [self[field.name] for field in fields(Execution)]
+        return [self[field.name] for field in fields(ExecutionModel)]
 
     @property
-    def execution_is_asked(self) -> bool:
-        """Whether to show at once what is usually left as it is."""
+    def execution_is_open(self) -> bool:
+        """Return whether to show the execution model unfolded: it is filled in, or has errors."""
         return any(each.errors or each.name in self.initial for each in self.execution())
 
     @property
-    def asked(self) -> Asked:
-        said = self.cleaned_data
-        names = ("series", "events", "tickers", "start", "end")
-        chosen = {name: said[name] for name in names}
-        params = {name: said[f"params.{name}"] for name in self.kind.schema}
-        execution = {field.name: said[field.name] for field in fields(Execution)}
-        return Asked(
-            strategy=said["strategy"],
-            selection=Selection(**chosen, sources=said["sources"] or Sources.BEST),
+    def backtest_request(self) -> BacktestRequest:
+        data = self.cleaned_data
+        selection = {name: data[name] for name in ("series", "events", "tickers", "start", "end")}
+        params = {name: data[f"params.{name}"] for name in self.strategy_class.schema}
+        execution = {field.name: data[field.name] for field in fields(ExecutionModel)}
+        return BacktestRequest(
+            strategy=data["strategy"],
+            selection=MarketSelection(**selection, sources=data["sources"] or SnapshotSources.BEST),
             params={name: value for name, value in params.items() if value != ""},
-            cash=said["cash"],
-            engine=said["engine"],
-            check_lookahead=said["check_lookahead"],
-            execution=Execution(
+            cash=data["cash"],
+            engine=data["engine"],
+            check_lookahead=data["check_lookahead"],
+            execution=ExecutionModel(
                 **{name: value for name, value in execution.items() if value is not None}
             ),
         )
 
-    def refuse(self, fault: BadInput) -> None:
-        field = FIELDS.get(fault.field, fault.field)
+    def add_bad_input(self, fault: BadInput) -> None:
+        field = LIST_FIELDS.get(fault.field, fault.field)
         self.add_error(field if field in self.fields else None, fault.message)
 
 
-def _parameter(name: str, parameter: Parameter) -> forms.Field:
-    label, unit = name.replace("_", " ").capitalize(), parameter.unit
-    if unit and unit not in name:
+def _parameter_field(name: str, parameter: Parameter) -> forms.Field:
+    label, unit = parameter.label or name.replace("_", " ").capitalize(), parameter.unit
+    if unit and unit not in label:
         label = f"{label}, {unit}"
-    words: dict[str, Any] = {
+    texts: dict[str, Any] = {
         "label": label, "help_text": parameter.help, "initial": parameter.default,
     }  # fmt: skip
-    if parameter.kind == "boolean":
-        return forms.BooleanField(required=False, **words)
+    if parameter.json_type == "boolean":
+        return forms.BooleanField(required=False, **texts)
     if parameter.choices:
         choices = [(choice, choice) for choice in parameter.choices]
-        return forms.ChoiceField(required=False, choices=choices, **words)
-    step = 1 if parameter.kind == "integer" else "any"
+        return forms.ChoiceField(required=False, choices=choices, **texts)
+    step = 1 if parameter.json_type == "integer" else "any"
     bounds = {"min": parameter.least, "max": parameter.most, "step": step}
-    # Its own schema reads it.
-    return forms.CharField(required=False, widget=forms.NumberInput(bounds), **words)
+    # The strategy's schema validates the value.
+    return forms.CharField(required=False, widget=forms.NumberInput(bounds), **texts)
 
 
-def _execution(name: str) -> forms.Field:
-    default = getattr(Execution(), name)
-    words: dict[str, Any] = {"label": MODEL[name], "help_text": EXPLAINED[name]}
+def _execution_field(name: str) -> forms.Field:
+    default = getattr(ExecutionModel(), name)
+    texts: dict[str, Any] = {"label": EXECUTION_LABELS[name], "help_text": EXECUTION_HELP[name]}
     if name not in LIMITS:
-        return forms.BooleanField(required=False, **words)
-    kind = forms.FloatField if isinstance(default, float) else forms.IntegerField
-    words |= dict(zip(("min_value", "max_value"), LIMITS[name], strict=True))
-    return kind(required=False, initial=default, **words)
+        return forms.BooleanField(required=False, **texts)
+    field_class = forms.FloatField if isinstance(default, float) else forms.IntegerField
+    texts |= dict(zip(("min_value", "max_value"), LIMITS[name], strict=True))
+    return field_class(required=False, initial=default, **texts)

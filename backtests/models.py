@@ -1,17 +1,44 @@
-"""What was run, what came of it, and every order, fill and settlement on the way there."""
+"""Backtest runs and their journals: requests, progress, results, and every order and fill."""
 
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Self
+from uuid import uuid4
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.postgres.fields import ArrayField
-from django.db import models
-from django.db.models import F, Q
+from django.db import connection, models, transaction
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
 
-from backtests.querysets import BacktestExecutionQuerySet, BacktestResultQuerySet
+from backtests.data.universe import MONEY
+from backtests.rules.journal import JournalEntry
+from kalshi_insights.export.copy import copy_rows
 from markets.models.fields import count_field, price_field, within_unit
 
+# A running backtest sends a heartbeat far more often than this, so its worker has died.
+LOST_AFTER = timedelta(minutes=5)
+# Nobody has claimed the run within this time, so its message to the workers may be lost.
+UNCLAIMED_AFTER = timedelta(minutes=2)
+MAX_ATTEMPTS = 2
+LOST_ERROR = "The worker died twice while running it. It may need more memory than there is."
+# Lists leave these columns out.
+WIDE_COLUMNS = ("curve", "figures", "band", "yardsticks", "code_fingerprint", "data_fingerprint")
+# The columns of an execution, in the order of `JournalEntry`.
+ENTRY_COLUMNS = tuple("count" if name == "contracts" else name for name in JournalEntry._fields)
 
-class Status(models.TextChoices):
+DOLLARS: "models.DecimalField[Decimal, Decimal]" = models.DecimalField(
+    max_digits=24, decimal_places=6
+)
+# The P&L of the headline, from millionths of a dollar; open positions count at their marks.
+PNL = Cast(Cast(KT("figures__money__pnl"), DOLLARS) / MONEY, DOLLARS)
+
+
+class BacktestStatus(models.TextChoices):
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
@@ -19,24 +46,179 @@ class Status(models.TextChoices):
     CANCELLED = "cancelled"
 
 
+UNFINISHED = (BacktestStatus.QUEUED, BacktestStatus.RUNNING)
+
+
 class Engine(models.TextChoices):
     KERNEL = "kernel"
     BACKTRADER = "backtrader"
 
 
-class Sources(models.TextChoices):
-    """Which snapshots count; see `loading`."""
+class SnapshotSources(models.TextChoices):
+    """The snapshots that a run reads; see `loading`."""
 
-    BEST = "best", "recorded live, backfilled elsewhere"
-    RECORDED = "recorded", "recorded live"
-    BACKFILLED = "backfilled"
+    BEST = "best", "Recorded live, else backfilled"
+    RECORDED = "recorded", "Recorded live only"
+    BACKFILLED = "backfilled", "Backfilled only"
+
+
+class ExecutionKind(models.TextChoices):
+    ORDER = "order"
+    FILL = "fill"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+    SETTLED = "settled"
+
+
+class HeartbeatReply(StrEnum):
+    GO_ON = "go on"
+    CANCELLED = "cancelled"
+    TAKEN = "taken"  # the run was given up for lost: another worker has it, or it has ended
+
+
+class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
+    # --- the life of a run -----------------------------------------------------------------------
+
+    def queue(
+        self, columns: Mapping[str, Any], *, user: User | None, now: datetime
+    ) -> "BacktestResult":
+        """Store a run to be made; `columns` come from a validated request."""
+        return self.create(**columns, user=user, created_at=now)
+
+    def claim(self, id: int, *, now: datetime) -> "BacktestResult | None":
+        """Claim a queued run; None where another worker has it, or it has ended."""
+        claimed = self.filter(pk=id, status=BacktestStatus.QUEUED).update(
+            status=BacktestStatus.RUNNING,
+            token=uuid4(),
+            attempts=F("attempts") + 1,
+            claimed_at=now,
+            heartbeat_at=now,
+            progress=0,
+            doing="",
+        )
+        return self.get(pk=id) if claimed else None
+
+    def heartbeat(
+        self, held: "BacktestResult", *, progress: float, doing: str, now: datetime
+    ) -> HeartbeatReply:
+        """Store the progress of a run, in one statement."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                UPDATE backtests_backtestresult SET heartbeat_at = %s, progress = %s, doing = %s
+                WHERE id = %s AND token = %s RETURNING cancel_requested
+                """,
+                [now, progress, doing, held.pk, held.token],
+            )
+            row = cursor.fetchone()
+        if row is None:
+            return HeartbeatReply.TAKEN
+        return HeartbeatReply.CANCELLED if row[0] else HeartbeatReply.GO_ON
+
+    def finish(
+        self,
+        held: "BacktestResult",
+        columns: Mapping[str, Any],
+        entries: Iterable[JournalEntry],
+        *,
+        now: datetime,
+    ) -> bool:
+        """Store the results of a run and all its executions, or nothing.
+
+        False where the run has been cancelled or another worker has it.
+        """
+        with transaction.atomic():
+            ours = self._held_by(held).filter(cancel_requested=False)
+            if not ours.update(
+                **columns,
+                status=BacktestStatus.DONE,
+                token=None,
+                progress=1,
+                doing="",
+                finished_at=now,
+            ):
+                return False
+            copy_rows(
+                "backtests_backtestexecution",
+                ("result_id", *ENTRY_COLUMNS),
+                ((held.pk, *entry) for entry in entries),
+            )
+        return True
+
+    def fail(self, held: "BacktestResult", error: str, *, now: datetime) -> None:
+        self._held_by(held).update(
+            status=BacktestStatus.FAILED, token=None, doing="", error=error, finished_at=now
+        )
+
+    def mark_cancelled(self, held: "BacktestResult", *, now: datetime) -> None:
+        self._held_by(held).update(
+            status=BacktestStatus.CANCELLED, token=None, doing="", finished_at=now
+        )
+
+    def _held_by(self, held: "BacktestResult") -> Self:
+        return self.filter(pk=held.pk, token=held.token)
+
+    def request_cancel(self, id: int, *, now: datetime) -> bool:
+        """Cancel a queued run at once, and ask a running one to stop.
+
+        False where it has ended. One statement, so that no claim comes in between.
+        """
+        is_queued = Q(status=BacktestStatus.QUEUED)
+        return bool(
+            self.filter(pk=id)
+            .unfinished()
+            .update(
+                cancel_requested=True,
+                status=Case(
+                    When(is_queued, then=Value(BacktestStatus.CANCELLED.value)),
+                    default=F("status"),
+                ),
+                finished_at=Case(When(is_queued, then=Value(now)), default=F("finished_at")),
+            )
+        )
+
+    def requeue_lost(self, *, now: datetime) -> list[int]:
+        """Queue the runs of dead workers again; at the second death a run has failed.
+
+        Returns the runs for which a worker should be called: these, and those that nobody has
+        claimed for too long. Calling once too often does no harm.
+        """
+        lost = self.filter(status=BacktestStatus.RUNNING, heartbeat_at__lt=now - LOST_AFTER)
+        lost.filter(cancel_requested=True).update(
+            status=BacktestStatus.CANCELLED, token=None, finished_at=now
+        )
+        lost.filter(attempts__gte=MAX_ATTEMPTS).update(
+            status=BacktestStatus.FAILED, token=None, error=LOST_ERROR, finished_at=now
+        )
+        lost.update(status=BacktestStatus.QUEUED, token=None, progress=0, doing="")
+        waiting = self.filter(status=BacktestStatus.QUEUED, created_at__lt=now - UNCLAIMED_AFTER)
+        return list(waiting.order_by("id").values_list("id", flat=True))
+
+    # --- reads -----------------------------------------------------------------------------------
+
+    def newest_first(self) -> Self:
+        return self.order_by("-created_at", "-id")
+
+    def for_list(self) -> Self:
+        """Runs with their users, the newest first, without the wide columns."""
+        return self.newest_first().select_related("user").defer(*WIDE_COLUMNS)
+
+    def of_user(self, user: User) -> Self:
+        return self.filter(user=user)
+
+    def unfinished(self) -> Self:
+        return self.filter(status__in=UNFINISHED)
+
+    def with_pnl(self) -> Self:
+        """Runs with their `pnl` in dollars; None until they are done."""
+        return self.annotate(pnl=PNL)
 
 
 class BacktestResult(models.Model):
-    """One run of a strategy: what was asked for, how far it is, and what came of it.
+    """One run of a strategy: the request, its progress, and its results.
 
-    Whoever runs it holds `token`: nothing is written without it, so that a run which was given
-    up for lost and goes on all the same changes nothing.
+    The worker that runs it holds `token`. Nothing is written without it, so a worker that was
+    given up for lost and goes on all the same changes nothing.
     """
 
     user = models.ForeignKey(
@@ -52,20 +234,20 @@ class BacktestResult(models.Model):
     series = ArrayField(models.TextField(), default=list, blank=True)
     events = ArrayField(models.TextField(), default=list, blank=True)
     tickers = ArrayField(models.TextField(), default=list, blank=True)
-    sources = models.CharField(max_length=10, choices=Sources, default=Sources.BEST)
+    sources = models.CharField(max_length=10, choices=SnapshotSources, default=SnapshotSources.BEST)
     start = models.DateTimeField()
-    end = models.DateTimeField(help_text="The first instant that is not part of the run.")
+    end = models.DateTimeField(help_text="The run ends before this instant.")
     cash = models.DecimalField(max_digits=18, decimal_places=6)
     engine = models.CharField(max_length=10, choices=Engine)
-    execution = models.JSONField(help_text="How orders meet the books; see `execution.Execution`.")
+    execution = models.JSONField(
+        help_text="The execution model; see `rules.execution.ExecutionModel`."
+    )
     check_lookahead = models.BooleanField(
-        default=False, help_text="Whether the strategy is to be checked for looking ahead."
+        default=False, help_text="Also check the strategy for look-ahead bias."
     )
-    created_at = models.DateTimeField(
-        help_text="Settlements and definitions recorded later are not part of the run."
-    )
+    created_at = models.DateTimeField(help_text="The run uses nothing that was recorded later.")
 
-    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    status = models.CharField(max_length=10, choices=BacktestStatus, default=BacktestStatus.QUEUED)
     progress = models.FloatField(default=0)
     doing = models.CharField(max_length=200, blank=True)
     cancel_requested = models.BooleanField(default=False)
@@ -74,32 +256,36 @@ class BacktestResult(models.Model):
     claimed_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
-    error = models.TextField(blank=True, help_text="Why it failed, for people.")
+    error = models.TextField(
+        blank=True, help_text="The reason for a failure, in words for the user."
+    )
 
     fees = models.JSONField(
-        default=dict, blank=True, help_text="The kind of account, and how its fees were rounded."
+        default=dict, blank=True, help_text="The kind of account, and the rounding of its fees."
     )
     code_fingerprint = models.JSONField(
-        default=dict, blank=True, help_text="SHA-256 of what computed it; versions of libraries."
+        default=dict,
+        blank=True,
+        help_text="SHA-256 of the code, and the versions of the libraries.",
     )
     data_fingerprint = models.JSONField(
-        default=dict, blank=True, help_text="SHA-256 of what it was computed from."
+        default=dict, blank=True, help_text="SHA-256 of the input data."
     )
     snapshots = models.IntegerField(null=True, blank=True)
     markets = models.IntegerField(null=True, blank=True)
     final_cash = models.DecimalField(max_digits=18, decimal_places=6, null=True, blank=True)
     figures = models.JSONField(default=dict, blank=True)
     band = models.JSONField(
-        default=dict, blank=True, help_text="The same figures for each model of resting orders."
+        default=dict, blank=True, help_text="The same figures under each fill model."
     )
     yardsticks = models.JSONField(
-        default=dict, blank=True, help_text="The same figures of strategies to be measured by."
+        default=dict, blank=True, help_text="The same figures of the yardstick strategies."
     )
     curve = models.JSONField(default=dict, blank=True)
     verdict = models.TextField(blank=True)
     assumptions = models.JSONField(default=list, blank=True)
     lookahead = models.JSONField(
-        default=dict, blank=True, help_text="What the check for looking ahead found, if asked for."
+        default=dict, blank=True, help_text="The result of the look-ahead check, if requested."
     )
 
     objects = BacktestResultQuerySet.as_manager()
@@ -124,23 +310,26 @@ class BacktestResult(models.Model):
                 condition=Q(progress__gte=0, progress__lte=1), name="backtest_progress_is_a_share"
             ),
             models.CheckConstraint(
-                condition=Q(status__in=Status.values), name="backtest_status_known"
+                condition=Q(status__in=BacktestStatus.values), name="backtest_status_known"
             ),
             models.CheckConstraint(
                 condition=Q(engine__in=Engine.values), name="backtest_engine_known"
             ),
             models.CheckConstraint(
-                condition=Q(status="running") ^ Q(token=None), name="backtest_held_while_running"
+                condition=Q(status=BacktestStatus.RUNNING) ^ Q(token=None),
+                name="backtest_held_while_running",
             ),
             models.CheckConstraint(
                 condition=Q(status__in=["queued", "running"]) ^ Q(finished_at__isnull=False),
                 name="backtest_finished_has_an_end",
             ),
             models.CheckConstraint(
-                condition=Q(status="failed") ^ Q(error=""), name="backtest_failed_says_why"
+                condition=Q(status=BacktestStatus.FAILED) ^ Q(error=""),
+                name="backtest_failed_says_why",
             ),
             models.CheckConstraint(
-                condition=~Q(status="done") | Q(final_cash__gte=0), name="backtest_done_has_cash"
+                condition=~Q(status=BacktestStatus.DONE) | Q(final_cash__gte=0),
+                name="backtest_done_has_cash",
             ),
         ]
 
@@ -149,27 +338,27 @@ class BacktestResult(models.Model):
 
     @property
     def is_finished(self) -> bool:
-        return self.status not in (Status.QUEUED, Status.RUNNING)
+        return self.status not in UNFINISHED
 
-    @property
-    def pnl(self) -> Decimal | None:
-        """In cash; positions that are still held are not counted."""
-        return None if self.final_cash is None else self.final_cash - self.cash
+    def can_be_cancelled_by(self, user: User | AnonymousUser) -> bool:
+        """Users may cancel their own runs, staff all of them."""
+        return user.is_staff or (user.pk is not None and self.user_id == user.pk)
 
 
-class Kind(models.TextChoices):
-    ORDER = "order"
-    FILL = "fill"
-    REFUSED = "refused"
-    CANCELLED = "cancelled"
-    SETTLED = "settled"
+class BacktestExecutionQuerySet(models.QuerySet["BacktestExecution"]):
+    def for_result(self, result: BacktestResult) -> Self:
+        return self.filter(result=result).order_by("number")
+
+    def of_kind(self, kind: str) -> Self:
+        return self.filter(kind=kind)
 
 
 class BacktestExecution(models.Model):
-    """One line of a run's journal, with the quote that it was made on.
+    """One entry of a run's journal, with the quote behind it.
 
-    Everything is a copy: what becomes of markets and snapshots later, changes no audit. Prices
-    are on the YES scale; who buys NO sells YES. `cash` and `position` are those after the line.
+    Everything is copied, so that later changes of markets and snapshots leave the audit trail as
+    it is. Prices are on the YES scale: buying NO is selling YES. `cash` and `position` are those
+    after the entry.
     """
 
     result = models.ForeignKey(
@@ -180,29 +369,29 @@ class BacktestExecution(models.Model):
     )
     number = models.IntegerField()
     at = models.DateTimeField()
-    kind = models.CharField(max_length=10, choices=Kind)
+    kind = models.CharField(max_length=10, choices=ExecutionKind)
     ticker = models.CharField(max_length=200)
-    order = models.IntegerField(null=True, blank=True, help_text="None of a settlement.")
+    order = models.IntegerField(null=True, blank=True, help_text="Empty for a settlement.")
     outcome_side = models.CharField(max_length=3, help_text="yes or no.")
-    book_side = models.CharField(max_length=3, help_text="bid where YES is bought, else ask.")
+    book_side = models.CharField(max_length=3, help_text="bid for buying YES, ask for buying NO.")
     count = models.DecimalField(max_digits=18, decimal_places=2)
     price = models.DecimalField(
         max_digits=18,
         decimal_places=4,
         null=True,
         blank=True,
-        help_text="What a settlement has none of, and an order may be refused for.",
+        help_text="Empty for a settlement. A refused order can have any price.",
     )
     settlement_value = models.DecimalField(max_digits=7, decimal_places=6, null=True, blank=True)
     fee = models.DecimalField(max_digits=18, decimal_places=6)
-    liquidity = models.CharField(max_length=5, blank=True, help_text="maker or taker, of fills.")
+    liquidity = models.CharField(max_length=5, blank=True, help_text="maker or taker; fills only.")
     reason = models.TextField(blank=True)
     cash_change = models.DecimalField(
-        max_digits=18, decimal_places=6, help_text="What it moved, its fee included."
+        max_digits=18, decimal_places=6, help_text="The change of cash, fee included."
     )
     cash = models.DecimalField(max_digits=18, decimal_places=6)
     position = models.DecimalField(
-        max_digits=18, decimal_places=2, help_text="YES above zero, NO below."
+        max_digits=18, decimal_places=2, help_text="Positive for YES, negative for NO."
     )
     quote_at = models.DateTimeField(null=True, blank=True)
     yes_bid = price_field()
@@ -218,7 +407,7 @@ class BacktestExecution(models.Model):
             *within_unit("settlement_value", model="backtest_execution"),
             models.UniqueConstraint(fields=["result", "number"], name="backtest_execution_once"),
             models.CheckConstraint(
-                condition=Q(kind__in=Kind.values), name="backtest_execution_kind_known"
+                condition=Q(kind__in=ExecutionKind.values), name="backtest_execution_kind_known"
             ),
             models.CheckConstraint(
                 condition=Q(outcome_side="yes", book_side="bid")
@@ -230,15 +419,18 @@ class BacktestExecution(models.Model):
                 name="backtest_execution_adds_up",
             ),
             models.CheckConstraint(
-                condition=Q(kind="settled", settlement_value__isnull=False, order=None)
-                | (~Q(kind="settled") & Q(settlement_value=None, order__isnull=False)),
+                condition=Q(kind=ExecutionKind.SETTLED, settlement_value__isnull=False, order=None)
+                | (~Q(kind=ExecutionKind.SETTLED) & Q(settlement_value=None, order__isnull=False)),
                 name="backtest_execution_settled_has_a_value",
             ),
             models.CheckConstraint(
                 condition=Q(
-                    kind="fill", liquidity__in=["maker", "taker"], price__gte=0, price__lte=1
+                    kind=ExecutionKind.FILL,
+                    liquidity__in=["maker", "taker"],
+                    price__gte=0,
+                    price__lte=1,
                 )
-                | (~Q(kind="fill") & Q(liquidity="", fee=0)),
+                | (~Q(kind=ExecutionKind.FILL) & Q(liquidity="", fee=0)),
                 name="backtest_execution_fill_has_liquidity",
             ),
         ]

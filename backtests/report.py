@@ -1,14 +1,17 @@
-"""The figures of a run as people read them: in words, beside the band and the yardsticks."""
+"""The report of a run: one table of figures for the page and the terminal, beside band and
+yardsticks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 from backtests.data.universe import CONTRACT
 from backtests.metrics import dollars
-from backtests.models import BacktestResult
+from backtests.models import BacktestResult, Engine
 from backtests.strategies import STRATEGIES, YARDSTICKS
 
 UNKNOWN, MINUS = "–", "\u2212"
+TERMINAL_WIDTH = 88
 Figures = Mapping[str, Any]
 
 
@@ -19,28 +22,32 @@ class Cell(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """One figure: where it stands in the JSON, how it is written, and what it says."""
+    """One figure: its path in the JSON, its format and its explanation.
+
+    `bounds` are the paths of its confidence interval, or of its standard error.
+    """
 
     label: str
     path: str
-    written: Callable[[Any], Cell]
+    format: Callable[[Any], Cell]
     explanation: str
-    sure: Sequence[str] = ()  # where its bounds stand, or its standard error
+    bounds: Sequence[str] = ()
+    in_terminal: bool = False
 
 
-class Line(NamedTuple):
+class FigureRow(NamedTuple):
     label: str
     explanation: str
     cells: Sequence[Cell]
 
 
-class Group(NamedTuple):
+class FigureGroup(NamedTuple):
     title: str
-    lines: Sequence[Line]
+    rows: Sequence[FigureRow]
 
 
-class Beside(NamedTuple):
-    """A strategy's P&L on a common scale from 0 to 100, with its band where it has one."""
+class ComparisonRow(NamedTuple):
+    """A strategy's P&L on a common track from 0 to 100, with its band where it has one."""
 
     name: str
     pnl: Cell
@@ -96,170 +103,265 @@ def days(value: float) -> Cell:
     return Cell(f"{value:,.1f} d" if value >= 1 else f"{value * 24:,.1f} h")
 
 
-# An `Execution`, by the names of its fields.
-MODEL = {
-    "latency_snapshots": "Books before an order meets one",
-    "latency_seconds": "Seconds before an order meets one",
-    "patience_seconds": "Patience, seconds",
+# The labels of an `ExecutionModel`, by the names of its fields.
+EXECUTION_LABELS = {
+    "latency_snapshots": "Latency, books",
+    "latency_seconds": "Latency, seconds",
+    "patience_seconds": "Order expiry, seconds",
     "assumed_size": "Assumed size, contracts",
     "position_limit": "Position limit, contracts",
-    "make": "Waits for others to come",
+    "make": "Rest at the best price",
     "through_broker": "Through a broker",
 }
 FIGURES: Mapping[str, Sequence[Figure]] = {
     "Money": (
         Figure(
             "P&L", "money.pnl", gain,
-            "What it ended with above what it began with. Open positions count at what they could"
-            " be sold for.",
+            "Final equity less starting cash. Open positions count at the price they could be sold"
+            " for.",
+            in_terminal=True,
         ),
-        Figure("Return", "total_return", change, "The P&L as a share of the cash it began with."),
+        Figure(
+            "Return", "total_return", change, "The P&L as a share of starting cash.",
+            in_terminal=True,
+        ),
         Figure(
             "From prices", "money.price", gain,
-            "Earned by buying and selling, before fees: closed positions, and open ones at their"
+            "Gains from buying and selling, before fees: closed positions, and open ones at their"
             " marks.",
+            in_terminal=True,
         ),
-        Figure("From settlement", "money.settlement", gain, "Paid above cost at settlement."),
-        Figure("Fees", "money.fees", money, "All that Kalshi charged."),
         Figure(
-            "On locked capital, a year", "capital.annual_return", change,
-            "The P&L for each dollar and day that positions locked. Bills paid about 4 %.",
+            "From settlement", "money.settlement", gain, "Payouts above cost at settlement.",
+            in_terminal=True,
+        ),
+        Figure("Fees", "money.fees", money, "All fees that Kalshi charged.", in_terminal=True),
+        Figure(
+            "Annual return on locked capital", "capital.annual_return", change,
+            "The P&L for each dollar and day that positions locked. Treasury bills paid about 4 %.",
+            in_terminal=True,
         ),
     ),
     "Risk": (
         Figure(
             "Deepest drawdown", "drawdown.share", share,
-            "The largest fall of equity below the highest it had been.",
+            "The largest fall of equity below its previous peak.",
+            in_terminal=True,
         ),
-        Figure("It lasted", "drawdown.days", days, "Until equity was back, or until the end."),
         Figure(
-            "Sharpe ratio, a year", "ratios.sharpe", ratio,
-            "Mean daily return above bills, over its deviation; below it, its bounds with 95 %"
-            " confidence.",
+            "Drawdown duration", "drawdown.days", days,
+            "Until equity was back at its peak, or until the end.",
+        ),
+        Figure(
+            "Annual Sharpe ratio", "ratios.sharpe", ratio,
+            "Mean daily return above Treasury bills, over its standard deviation. Below it stands"
+            " the 95 % confidence interval.",
             ("ratios.sharpe_low", "ratios.sharpe_high"),
+            in_terminal=True,
         ),
         Figure(
-            "Sortino ratio, a year", "ratios.sortino", ratio, "As above, counting falls alone.",
+            "Annual Sortino ratio", "ratios.sortino", ratio,
+            "The Sharpe ratio, counting downside deviation only.",
         ),
-        Figure("Volatility, a year", "ratios.volatility", share, "Of daily returns."),
         Figure(
-            "Skill, not luck", "ratios.probabilistic_sharpe", share,
+            "Annual volatility", "ratios.volatility", share,
+            "The standard deviation of daily returns, for a year.",
+        ),
+        Figure(
+            "Probabilistic Sharpe ratio", "ratios.probabilistic_sharpe", share,
             "The probability that the true Sharpe ratio is above zero.",
         ),
     ),
     "Events": (
         Figure(
             "Independent events", "events.traded", whole,
-            "Markets of one event share one outcome, so they count once.",
+            "Events that were traded. Markets of one event share one outcome, so they count once.",
+            in_terminal=True,
         ),
         Figure(
-            "Won", "events.win_rate", rate,
-            "The share of events that gained, after fees; below it, its bounds with 95 %"
-            " confidence.",
+            "Win rate", "events.win_rate", rate,
+            "The share of events with a profit after fees. Below it stands the 95 % confidence"
+            " interval.",
             ("events.win_rate_low", "events.win_rate_high"),
+            in_terminal=True,
         ),
         Figure(
-            "An event earned", "events.mean_pnl", gain,
-            "The mean P&L of an event; below it, its standard error.",
+            "Mean P&L of an event", "events.mean_pnl", gain,
+            "Below it stands its standard error.",
             ("events.mean_pnl_error",),
         ),
         Figure(
             "Brier score", "brier.score", score,
-            "How far stated chances were from outcomes: 0 is perfect, 0.25 a coin's.",
+            "The squared error of stated probabilities: 0 is perfect, 0.25 is a coin toss.",
+            in_terminal=True,
         ),
     ),
     "Activity": (
-        Figure("Orders", "activity.orders", whole, "Sent to the exchange."),
-        Figure("Fills", "activity.fills", whole, "Trades; an order may need several."),
-        Figure("Refused", "activity.refusals", whole, "By a rule, or for lack of cash."),
-        Figure("Cancelled", "activity.cancellations", whole, "Orders that were not filled whole."),
-        Figure("Settled", "activity.settlements", whole, "Positions held until the result."),
-        Figure("Contracts", "activity.contracts", contracts, "Bought and sold in all."),
-        Figure("Turnover", "activity.turnover", ratio, "What was traded, over mean equity."),
+        Figure(
+            "Orders", "activity.orders", whole, "Orders sent to the exchange.", in_terminal=True
+        ),
+        Figure(
+            "Fills", "activity.fills", whole, "Executions; an order may need several.",
+            in_terminal=True,
+        ),
+        Figure(
+            "Refused", "activity.refusals", whole,
+            "Orders refused by a rule of the exchange, by a limit, or for lack of cash.",
+            in_terminal=True,
+        ),
+        Figure("Cancelled", "activity.cancellations", whole, "Orders that were not wholly filled."),
+        Figure("Settled", "activity.settlements", whole, "Positions held to settlement."),
+        Figure("Contracts", "activity.contracts", contracts, "Contracts bought and sold."),
+        Figure(
+            "Turnover", "activity.turnover", ratio, "The value traded, over mean equity.",
+            in_terminal=True,
+        ),
         Figure("Time exposed", "capital.time_exposed", share, "The share of time with a position."),
-        Figure("Capital locked", "capital.share_locked", share, "Its mean share of all capital."),
-        Figure("Open at the end", "activity.open_positions", whole, "Not settled, not sold."),
+        Figure(
+            "Capital locked", "capital.share_locked", share,
+            "The mean share of capital that positions locked.",
+            in_terminal=True,
+        ),
+        Figure(
+            "Open at the end", "activity.open_positions", whole,
+            "Positions that were neither sold nor settled.",
+        ),
     ),
 }  # fmt: skip
 
 
-def heads(result: BacktestResult) -> list[str]:
-    return ["This run", *(f"{name} fills" for name in _edges(result)), *_yardsticks(result)]
+# --- the page ------------------------------------------------------------------------------------
 
 
-def groups(result: BacktestResult) -> Iterator[Group]:
-    columns = [
-        result.figures,
-        *(result.band[name] for name in _edges(result)),
-        *_yardsticks(result).values(),
-    ]
+def column_heads(result: BacktestResult) -> list[str]:
+    bands = (f"{name} fills" for name in _band_edges(result))
+    return ["This run", *bands, *_yardsticks(result)]
+
+
+def figure_groups(result: BacktestResult) -> Iterator[FigureGroup]:
+    columns = _columns(result)
     for title, figures in FIGURES.items():
-        lines = [Line(f.label, f.explanation, [cell(f, of) for of in columns]) for f in figures]
-        yield Group(title, [line for line in lines if any(c.text != UNKNOWN for c in line.cells)])
+        rows = [
+            FigureRow(f.label, f.explanation, [cell(f, column) for column in columns])
+            for f in figures
+        ]
+        known = [row for row in rows if any(each.text != UNKNOWN for each in row.cells)]
+        yield FigureGroup(title, known)
 
 
-def _edges(result: BacktestResult) -> list[str]:
-    """The models of resting orders that are shown: none where all come to the same."""
-    found = {name: at(figures, "money.pnl") for name, figures in result.band.items()}
-    edges = [name for name in ("pessimistic", "optimistic") if name in found]
-    return edges if len(set(found.values())) > 1 else []
+def comparison(result: BacktestResult) -> list[ComparisonRow]:
+    """The P&L of the run and of the yardsticks on one track."""
+    pnls = {name: figure(figures, "money.pnl") for name, figures in _yardsticks(result).items()}
+    band = [figure(figures, "money.pnl") for figures in result.band.values()]
+    own = figure(result.figures, "money.pnl")
+    known = [value for value in (own, *pnls.values(), *band) if value is not None]
+    track = _track([0, *known])
+    low, high = (min(band), max(band)) if band else (own, own)
+    words = f"{gain(low).text} to {gain(high).text}" if low != high else ""
+    rows = [
+        ComparisonRow("This run", gain(own), track(own), track(low), track(high), words, track(0))
+    ]
+    for name, pnl in pnls.items():
+        rows.append(ComparisonRow(name, gain(pnl), track(pnl), "", "", "", track(0)))
+    return rows
+
+
+def execution_model(result: BacktestResult) -> list[tuple[str, Any]]:
+    return [(label, result.execution.get(name)) for name, label in EXECUTION_LABELS.items()]
+
+
+def params(result: BacktestResult) -> list[tuple[str, Any]]:
+    """The parameters in the order of the strategy's schema, then those that it no longer has."""
+    strategy = STRATEGIES.get(result.strategy)
+    order = [name for name in (strategy.schema if strategy else ()) if name in result.params]
+    return [(name, result.params[name]) for name in dict.fromkeys([*order, *result.params])]
+
+
+# --- the terminal --------------------------------------------------------------------------------
+
+
+def summary(result: BacktestResult) -> Iterator[str]:
+    """The report as lines of text."""
+    number = f"Backtest {result.pk}: " if result.pk else ""
+    yield f"{number}{result.strategy} {result.strategy_version}, {Engine(result.engine).label}"
+    yield (
+        f"{result.snapshots or 0:,} rows of quotes, {result.markets or 0:,} markets,"
+        f" {result.start:%Y-%m-%d %H:%M} to {result.end:%Y-%m-%d %H:%M} UTC"
+    )
+    yield ""
+    yield from wrap(result.verdict, TERMINAL_WIDTH)
+    yield ""
+    yield from _table(result)
+    if result.lookahead:
+        words = f"Look-ahead check. {result.lookahead['words']}"
+        yield from ("", *wrap(words, TERMINAL_WIDTH))
+    for note in result.assumptions:
+        # The verdict states some of the assumptions.
+        if note not in result.verdict:
+            yield from ("", *wrap(f"Note: {note}", TERMINAL_WIDTH))
+
+
+def _table(result: BacktestResult) -> Iterator[str]:
+    figures = [each for group in FIGURES.values() for each in group if each.in_terminal]
+    heads = [result.strategy, *_band_edges(result), *_yardsticks(result)]
+    columns = [["", *(each.label for each in figures)]]
+    for head, column in zip(heads, _columns(result), strict=True):
+        columns.append([head, *(_plain(cell(each, column)) for each in figures)])
+    widths = [max(map(len, column)) for column in columns]
+    for label, *cells in zip(*columns, strict=True):
+        numbers = (text.rjust(width) for text, width in zip(cells, widths[1:], strict=True))
+        yield "  ".join((label.ljust(widths[0]), *numbers))
+
+
+def _plain(cell: Cell) -> str:
+    """The text of a cell for terminals that only have ASCII."""
+    return cell.text.replace(MINUS, "-").replace(UNKNOWN, "-").removeprefix("+")
+
+
+# --- columns and cells ---------------------------------------------------------------------------
+
+
+def _columns(result: BacktestResult) -> list[Figures]:
+    bands = (result.band[name] for name in _band_edges(result))
+    return [result.figures, *bands, *_yardsticks(result).values()]
+
+
+def _band_edges(result: BacktestResult) -> list[str]:
+    """The fill models that are shown: none where all have the same P&L."""
+    pnls = {name: figure(figures, "money.pnl") for name, figures in result.band.items()}
+    edges = [name for name in ("pessimistic", "optimistic") if name in pnls]
+    return edges if len(set(pnls.values())) > 1 else []
 
 
 def _yardsticks(result: BacktestResult) -> Mapping[str, Figures]:
-    """In our order: JSON has none."""
+    """The yardsticks in our order, which the database does not keep."""
     return {name: result.yardsticks[name] for name in YARDSTICKS if name in result.yardsticks}
 
 
-def cell(figure: Figure, figures: Figures) -> Cell:
-    value = at(figures, figure.path)
+def cell(row: Figure, figures: Figures) -> Cell:
+    value = figure(figures, row.path)
     if value is None:
         return Cell(UNKNOWN, "flat")
-    sure = [at(figures, path) for path in figure.sure]
-    note = sureness([figure.written(each).text for each in sure if each is not None])
-    return figure.written(value)._replace(note=note)
+    bounds = [figure(figures, path) for path in row.bounds]
+    note = _bounds([row.format(each).text for each in bounds if each is not None])
+    return row.format(value)._replace(note=note)
 
 
-def sureness(bounds: Sequence[str]) -> str:
+def _bounds(bounds: Sequence[str]) -> str:
     if len(bounds) == 2:
         return " to ".join(bounds)
     return f"± {bounds[0].removeprefix('+')}" if bounds else ""
 
 
-def at(figures: Figures, path: str) -> Any:
-    """A figure by its path; None where it is withheld."""
-    found: Any = figures
+def figure(figures: Figures, path: str) -> Any:
+    """The figure at a path; None where it is withheld."""
+    value: Any = figures
     for name in path.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
-def compared(result: BacktestResult) -> list[Beside]:
-    """The run and the yardsticks, P&L under P&L."""
-    pnls = {name: at(figures, "money.pnl") for name, figures in _yardsticks(result).items()}
-    band = [at(figures, "money.pnl") for figures in result.band.values()]
-    own = at(result.figures, "money.pnl")
-    known = [value for value in (own, *pnls.values(), *band) if value is not None]
-    place = _scale([0, *known])
-    low, high = (min(band), max(band)) if band else (own, own)
-    spread = f"{gain(low).text} to {gain(high).text}" if low != high else ""
-    told = [Beside("This run", gain(own), place(own), place(low), place(high), spread, place(0))]
-    for name, pnl in pnls.items():
-        told.append(Beside(name, gain(pnl), place(pnl), "", "", "", place(0)))
-    return told
-
-
-def model(result: BacktestResult) -> list[tuple[str, Any]]:
-    return [(MODEL[name], result.execution.get(name)) for name in MODEL]
-
-
-def params(result: BacktestResult) -> list[tuple[str, Any]]:
-    """In the order of the strategy's schema, as far as it still has them."""
-    kind = STRATEGIES.get(result.strategy)
-    order = [name for name in (kind.schema if kind else ()) if name in result.params]
-    return [(name, result.params[name]) for name in dict.fromkeys([*order, *result.params])]
-
-
-def _scale(values: Sequence[int]) -> Callable[[int], str]:
-    """Places on a track from 2 to 98, so that no mark is cut off."""
+def _track(values: Sequence[int]) -> Callable[[int], str]:
+    """A scale from 2 to 98, so that no mark at the edge is cut off."""
     low, width = min(values), max(values) - min(values)
     return lambda value: f"{2 + 96 * (value - low) / width:.2f}" if width else "50.00"

@@ -1,59 +1,183 @@
-"""What a person asks for, checked: the doors read it from a form, JSON or a command line."""
+"""Requests for backtests: their markets and window, their validation, and the queue of runs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from math import isfinite
 from typing import Any
 
+from django.contrib.auth.models import User
+from django.db import transaction
+
 from backtests import strategies
-from backtests.choosing import BadInput, Selection
 from backtests.data.universe import MONEY
-from backtests.models import Engine
-from backtests.rules.execution import Execution
+from backtests.models import BacktestResult, Engine, SnapshotSources
+from backtests.record import record
+from backtests.rules.execution import ExecutionModel
 from backtests.strategies import parameters
 from backtests.strategies.base import Signal
+from kalshi_insights.bad_input import BadInput
+from kalshi_insights.celery import app
 
-MOST_CASH = Decimal(1_000_000_000)
-MOST_CONTRACTS = 1_000_000
-# The least and the most of each number of an `Execution`; None is none.
+MAX_SNAPSHOTS = 20_000_000  # loading that many takes about two gigabytes
+MAX_NAMES_SHOWN = 5
+MAX_CASH = Decimal(1_000_000_000)
+MAX_CONTRACTS = 1_000_000
+# The smallest and the largest value of each number of an `ExecutionModel`.
 LIMITS: Mapping[str, tuple[float, float]] = {
     "latency_snapshots": (0, 1_000),
     "latency_seconds": (0, 86_400),
     "patience_seconds": (0, 31_536_000),
-    "assumed_size": (1, MOST_CONTRACTS),
-    "position_limit": (1, MOST_CONTRACTS),
+    "assumed_size": (1, MAX_CONTRACTS),
+    "position_limit": (1, MAX_CONTRACTS),
 }
 OPTIONAL = ("assumed_size", "position_limit")
+# `BadInput` names these fields as the command's options do; form and API have lists of names.
+LIST_FIELDS = {"event": "events", "ticker": "tickers"}
+
+# The task goes by name: its module imports the engines, which a web process does not need.
+RUN_TASK = "backtests.tasks.run_backtest"
+MAX_UNFINISHED = 5
+
+
+class TooManyUnfinished(Exception):
+    """The user has to wait for other runs of theirs to finish."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"You already have {MAX_UNFINISHED} unfinished backtests. Wait for one to finish, or"
+            " cancel one."
+        )
+
+
+# --- markets and window --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A run. `engine` may be empty: the kernel then, for strategies that it can run."""
+class MarketSelection:
+    """All markets of the named series and events, and the named markets, from `start` on and
+    before `end`."""
+
+    start: datetime
+    end: datetime
+    series: Sequence[str] = ()
+    events: Sequence[str] = ()
+    tickers: Sequence[str] = ()
+    sources: str = SnapshotSources.BEST
+
+    @property
+    def field(self) -> str:
+        """The field that names the markets, for error messages."""
+        return "series" if self.series else "event" if self.events else "ticker"
+
+    def check(self, *, now: datetime) -> None:
+        """Raise `BadInput` for what can be checked without reading quotes."""
+        if self.sources not in SnapshotSources.values:
+            raise BadInput("sources", f"Must be one of {', '.join(SnapshotSources.values)}.")
+        _check_window(self.start, self.end, now=now)
+        if not (self.series or self.events or self.tickers):
+            raise BadInput("ticker", "Name a series, an event or a market.")
+        _check_names("series", self.series, record.series.on_record)
+        _check_names("event", self.events, record.events.ids)
+        _check_names("ticker", self.tickers, record.markets.ids)
+
+    def market_ids(self) -> list[int]:
+        """The ids of the selected markets. Raises `BadInput` where none is on record."""
+        ids = record.markets.ids_of(series=self.series, events=self.events, tickers=self.tickers)
+        if not ids:
+            raise BadInput(self.field, "No market of it is on record.")
+        return ids
+
+    def check_quotes(self) -> None:
+        """Raise `BadInput` where the window has no quotes; the run itself counts them."""
+        ids = self.market_ids()
+        if not record.snapshots.has_any(ids, self.start, self.end):
+            raise self.no_quotes(ids)
+
+    def count_snapshots(self, ids: Sequence[int]) -> int:
+        """The number of snapshots to load. Raises `BadInput` for none, and for too many."""
+        count = record.snapshots.count_up_to(MAX_SNAPSHOTS + 1, ids, self.start, self.end)
+        if count > MAX_SNAPSHOTS:
+            raise BadInput(
+                "end",
+                f"More than {MAX_SNAPSHOTS:,} snapshots. Choose fewer markets or a shorter time.",
+            )
+        if not count:
+            raise self.no_quotes(ids)
+        return count
+
+    def no_quotes(self, ids: Sequence[int]) -> BadInput:
+        """The error that says where quotes of these markets are recorded instead."""
+        best = self.sources == SnapshotSources.BEST
+        backfilled = None if best else self.sources == SnapshotSources.BACKFILLED
+        edges = record.snapshots.first_and_last(ids, backfilled=backfilled)
+        if edges is None:
+            return BadInput(self.field, "No quotes are recorded for it.")
+        first, last = edges
+        field = "end" if first >= self.end else "start"
+        recorded = f"{_minute(first)} to {_minute(last)}"
+        return BadInput(field, f"No quotes are recorded in this window, only from {recorded}.")
+
+
+def _check_window(start: datetime, end: datetime, *, now: datetime) -> None:
+    for name, instant in (("start", start), ("end", end)):
+        if instant.tzinfo is None:
+            raise BadInput(name, "Needs a time zone.")
+    if start >= now:
+        raise BadInput("start", f"{_minute(start)} is in the future.")
+    if end > now:
+        raise BadInput("end", f"{_minute(end)} is in the future.")
+    if start >= end:
+        raise BadInput("end", "Must be after the start.")
+
+
+def _check_names(
+    field: str, names: Sequence[str], find: Callable[[Sequence[str]], Container[str]]
+) -> None:
+    if any("\0" in name for name in names):
+        raise BadInput(field, "A name cannot contain a NUL character.")
+    on_record = find(names)
+    unknown = [name for name in names if name not in on_record]
+    if unknown:
+        rest = len(unknown) - MAX_NAMES_SHOWN
+        more = f" and {rest} more" if rest > 0 else ""
+        raise BadInput(field, f"Not on record: {', '.join(unknown[:MAX_NAMES_SHOWN])}{more}.")
+
+
+def _minute(instant: datetime) -> str:
+    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+# --- the request ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BacktestRequest:
+    """One run to be made. Without an `engine`, strategies that can run in the kernel do."""
 
     strategy: str
-    selection: Selection
+    selection: MarketSelection
     params: Mapping[str, Any] = field(default_factory=dict)
     cash: Decimal = Decimal(10_000)
     engine: str = ""
-    execution: Execution = field(default_factory=Execution)
+    execution: ExecutionModel = field(default_factory=ExecutionModel)
     check_lookahead: bool = False
 
-    def checked(self, *, now: datetime) -> dict[str, Any]:
+    def validated(self, *, now: datetime) -> dict[str, Any]:
         """The columns of a `BacktestResult`. Raises `BadInput`, naming the field."""
-        kind = _kind(self.strategy)
+        strategy = _find_strategy(self.strategy)
         try:
-            params = parameters.read(kind.schema, self.params)
+            params = parameters.read(strategy.schema, self.params)
         except parameters.BadParameter as fault:
             raise BadInput(f"params.{fault.name}", fault.message) from None
         _check_cash(self.cash)
         _check_execution(self.execution)
-        engine = self._engine(kind)
+        engine = self._engine(strategy)
         self.selection.check(now=now)
         return {
-            "strategy": kind.name,
-            "strategy_version": kind.version,
+            "strategy": strategy.name,
+            "strategy_version": strategy.version,
             "params": params,
             "series": list(self.selection.series),
             "events": list(self.selection.events),
@@ -67,19 +191,21 @@ class Asked:
             "check_lookahead": self.check_lookahead,
         }
 
-    def _engine(self, kind: strategies.Kind) -> str:
-        is_signal = issubclass(kind, Signal)
+    def _engine(self, strategy: strategies.StrategyClass) -> str:
+        is_signal = issubclass(strategy, Signal)
         engine = self.engine or (Engine.KERNEL if is_signal else Engine.BACKTRADER)
         if engine not in Engine.values:
             raise BadInput("engine", f"Must be one of {', '.join(Engine.values)}.")
         if not is_signal and engine == Engine.KERNEL:
-            raise BadInput("engine", f"{kind.name} sends orders of its own: only by backtrader.")
+            raise BadInput(
+                "engine", f"{strategy.name} sends its own orders, so it needs backtrader."
+            )
         if not is_signal and self.execution.make:
-            raise BadInput("make", f"{kind.name} decides by itself which of its orders rest.")
+            raise BadInput("make", f"{strategy.name} decides itself which of its orders rest.")
         return str(engine)
 
 
-def _kind(name: str) -> strategies.Kind:
+def _find_strategy(name: str) -> strategies.StrategyClass:
     try:
         return strategies.find(name)
     except strategies.UnknownStrategy as fault:
@@ -87,16 +213,34 @@ def _kind(name: str) -> strategies.Kind:
 
 
 def _check_cash(cash: Decimal) -> None:
-    if not cash.is_finite() or not 0 < cash <= MOST_CASH:
-        raise BadInput("cash", f"Must be above 0 and at most {MOST_CASH:,} dollars.")
+    if not cash.is_finite() or not 0 < cash <= MAX_CASH:
+        raise BadInput("cash", f"Must be above 0 and at most {MAX_CASH:,} dollars.")
     if cash * MONEY % 1:
-        raise BadInput("cash", "Must not be finer than a millionth of a dollar.")
+        raise BadInput("cash", "Must not have more than six decimal places.")
 
 
-def _check_execution(execution: Execution) -> None:
+def _check_execution(execution: ExecutionModel) -> None:
     for name, (least, most) in LIMITS.items():
         value = getattr(execution, name)
         if value is None and name in OPTIONAL:
             continue
         if not isfinite(value) or not least <= value <= most:
-            raise BadInput(name, f"Must lie between {least:,} and {most:,}.")
+            raise BadInput(name, f"Must be between {least:,} and {most:,}.")
+
+
+# --- the queue -----------------------------------------------------------------------------------
+
+
+def submit(request: BacktestRequest, *, user: User, now: datetime) -> BacktestResult:
+    """Queue a run and call a worker. Raises `BadInput` and `TooManyUnfinished`."""
+    columns = request.validated(now=now)
+    request.selection.check_quotes()
+    with transaction.atomic():
+        # One request of a user at a time, so that the count holds.
+        User.objects.select_for_update().get(pk=user.pk)
+        if BacktestResult.objects.of_user(user).unfinished().count() >= MAX_UNFINISHED:
+            raise TooManyUnfinished
+        result = BacktestResult.objects.queue(columns, user=user, now=now)
+        # Without the broker, the run waits until maintenance finds that nobody has claimed it.
+        transaction.on_commit(lambda: app.send_task(RUN_TASK, (result.pk,)), robust=True)
+    return result

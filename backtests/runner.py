@@ -1,4 +1,4 @@
-"""Runs a backtest: claim -> load -> run -> measure -> store."""
+"""The runner: claim a backtest, load its universe, run it, measure it, store the result."""
 
 import inspect
 import time
@@ -16,47 +16,52 @@ from django.conf import settings
 
 from backtests import loading, metrics, strategies
 from backtests.analysis import evaluation, fingerprints, lookahead
-from backtests.analysis.evaluation import Results, Tell, Trial, part
-from backtests.choosing import BadInput, Selection
+from backtests.analysis.evaluation import (
+    Evaluation,
+    EvaluationResults,
+    OnProgress,
+    part_of_progress,
+)
 from backtests.data.universe import MONEY, Universe, microseconds
-from backtests.models import BacktestResult, Engine
-from backtests.querysets import COLUMNS, Heard
+from backtests.models import ENTRY_COLUMNS, BacktestResult, Engine, HeartbeatReply
+from backtests.requests import MarketSelection
 from backtests.rules import journal
-from backtests.rules.execution import Execution, Fills, Outcome
-from backtests.rules.journal import Line
+from backtests.rules.execution import ExecutionModel, FillModel, RunOutcome
+from backtests.rules.journal import JournalEntry
 from backtests.strategies import UnknownStrategy, parameters
+from kalshi_insights.bad_input import BadInput
 from markets import fees
 
-BEAT = 0.5  # seconds between two signs of life
-LOADED = 0.35  # the share of a run's progress that loading is
-RAN = 0.7  # its share before a check, where there is one
+HEARTBEAT_SECONDS = 0.5
+LOADED = 0.35  # the progress of a run when its universe is loaded
+EVALUATED = 0.7  # its progress before the look-ahead check, where there is one
 LONGEST_ERROR = 1_000
-# Rows that a strategy is checked on for looking ahead: some ten seconds' worth.
-MOST_CHECKED, MOST_CHECKED_STEP_BY_STEP = 500_000, 20_000
-# Raised with words for people.
-SAID = (BadInput, UnknownStrategy, parameters.BadParameter)
+# A look-ahead check reads at most so many rows, which takes about ten seconds.
+MAX_CHECKED, MAX_CHECKED_STEP_BY_STEP = 500_000, 20_000
+# The message of these errors is meant for users.
+USER_ERRORS = (BadInput, UnknownStrategy, parameters.BadParameter)
 
 log = structlog.get_logger(__name__)
 
 
 class Stopped(Exception):
-    """The run is to end, and nothing of it is to be stored."""
+    """The run was cancelled or taken over; nothing of it is stored."""
 
 
 class OutOfTime(Exception):
-    """The run has taken longer than it may."""
+    """The run took longer than `BACKTEST_SECONDS`."""
 
 
-class Watch:
-    """Says that a run is alive, and ends it when it is to end."""
+class SignsOfLife:
+    """Sends heartbeats for a run, and stops it when it is cancelled, taken over or too slow."""
 
-    def __init__(self, held: BacktestResult, also: Tell) -> None:
+    def __init__(self, held: BacktestResult, on_progress: OnProgress) -> None:
         self.held = held
-        self.also = also
+        self.on_progress = on_progress
         self.deadline = time.monotonic() + settings.BACKTEST_SECONDS
         self.due = float("-inf")
 
-    def tell(self, progress: float, doing: str) -> None:
+    def report(self, progress: float, doing: str) -> None:
         """Raises Stopped and OutOfTime."""
         now = time.monotonic()
         if now > self.deadline:
@@ -64,133 +69,140 @@ class Watch:
                 f"It took longer than {settings.BACKTEST_SECONDS:,} seconds. Choose fewer markets"
                 " or a shorter time, or raise BACKTEST_SECONDS."
             )
-        self.also(progress, doing)
+        self.on_progress(progress, doing)
         if now < self.due:
             return
-        self.due = now + BEAT
-        heard = BacktestResult.objects.heartbeat(
+        self.due = now + HEARTBEAT_SECONDS
+        reply = BacktestResult.objects.heartbeat(
             self.held, progress=progress, doing=doing, now=datetime.now(UTC)
         )
-        if heard is not Heard.GO_ON:
+        if reply is not HeartbeatReply.GO_ON:
             raise Stopped
 
 
-def quietly(progress: float, doing: str) -> None:
-    """Tell nobody."""
+def ignore_progress(progress: float, doing: str) -> None:
+    """The callback of a caller who does not need the progress."""
 
 
-def run(id: int, *, tell: Tell = quietly) -> None:
-    """Run what is queued under an id, unless somebody else has taken it.
-
-    Its row says what came of it, whatever that is.
-    """
+def run(id: int, *, on_progress: OnProgress = ignore_progress) -> None:
+    """Run the queued backtest of this id, unless another worker has it; store what comes of it."""
     held = BacktestResult.objects.claim(id, now=datetime.now(UTC))
     if held is None:
         return
     try:
-        found = compute(held, tell=Watch(held, tell).tell)
+        computed = compute(held, on_progress=SignsOfLife(held, on_progress).report)
         now = datetime.now(UTC)
-        if not BacktestResult.objects.finish(held, found.columns, found.lines(), now=now):
-            BacktestResult.objects.cancelled(held, now=now)
+        if not BacktestResult.objects.finish(held, computed.columns, computed.entries(), now=now):
+            BacktestResult.objects.mark_cancelled(held, now=now)
     except (Stopped, KeyboardInterrupt) as end:
-        BacktestResult.objects.cancelled(held, now=datetime.now(UTC))
+        BacktestResult.objects.mark_cancelled(held, now=datetime.now(UTC))
         if isinstance(end, KeyboardInterrupt):
             raise
     except Exception as error:
-        if not isinstance(error, (*SAID, OutOfTime)):
+        if not isinstance(error, (*USER_ERRORS, OutOfTime)):
             log.exception("backtest_failed", backtest=held.pk, strategy=held.strategy)
-        BacktestResult.objects.fail(held, reason(error, held.strategy), now=datetime.now(UTC))
+        words = error_for_user(error, held.strategy)
+        BacktestResult.objects.fail(held, words, now=datetime.now(UTC))
 
 
-def reason(error: Exception, strategy: str) -> str:
-    """What people may know: of what a strategy raised all, of what broke here its kind."""
-    kind = strategies.STRATEGIES.get(strategy)
-    own = inspect.getsourcefile(kind) if kind else None
+def error_for_user(error: Exception, strategy: str) -> str:
+    """The error in words: in full where the strategy raised it, else without internal details."""
+    found = strategies.STRATEGIES.get(strategy)
+    source = inspect.getsourcefile(found) if found else None
     frames = traceback.extract_tb(error.__traceback__)
-    inside = [frame for frame in frames if frame.filename == own]
-    name, told = type(error).__name__, str(error)
-    if inside and not isinstance(error, SAID):
+    inside = [frame for frame in frames if frame.filename == source]
+    name, words = type(error).__name__, str(error)
+    if inside and not isinstance(error, USER_ERRORS):
         where = f"{Path(inside[-1].filename).name}, line {inside[-1].lineno}"
-        told = f"The strategy raised {name}: {error} ({where})"
-    elif not isinstance(error, (*SAID, OutOfTime, ValueError)):
+        words = f"The strategy raised {name}: {error} ({where})"
+    elif not isinstance(error, (*USER_ERRORS, OutOfTime, ValueError)):
         where = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}"
-        told = f"Something broke: {name} ({where}). The log tells more."
-    return (told or name)[:LONGEST_ERROR]
+        words = f"Internal error: {name} ({where}). See the log for details."
+    return (words or name)[:LONGEST_ERROR]
 
 
-# --- what is computed ----------------------------------------------------------------------------
+# --- computing -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What came of a run: the columns to be stored, and what its journal is read from."""
+class ComputedRun:
+    """The columns of a run to be stored, and the sources of its journal."""
 
     universe: Universe
-    outcome: Outcome
+    outcome: RunOutcome
     cash: int
     columns: Mapping[str, Any]
 
-    def lines(self) -> Iterator[Line]:
-        return journal.lines(self.universe, self.outcome, cash=self.cash)
+    def entries(self) -> Iterator[JournalEntry]:
+        return journal.entries(self.universe, self.outcome, cash=self.cash)
 
 
-def compute(asked: BacktestResult, *, tell: Tell = quietly) -> Found:
-    """Run what a row asks for; stores nothing. Raises BadInput, and what the strategy raises."""
-    trial = prepare(asked, tell=tell)
-    ran = RAN if asked.check_lookahead else 1
-    results = trial.results(lambda share, doing: tell(LOADED + (ran - LOADED) * share, doing))
-    columns = _columns(asked, trial, results)
-    if asked.check_lookahead:
-        checking = part(tell, "checking for looking ahead", begun=ran, ended=1)
-        columns["lookahead"] = _checked(trial, checking)
-    return Found(trial.universe, results.headline.outcome, trial.cash, columns)
+def compute(requested: BacktestResult, *, on_progress: OnProgress = ignore_progress) -> ComputedRun:
+    """Run a backtest and store nothing. Raises BadInput, and whatever the strategy raises."""
+    prepared = prepare(requested, on_progress=on_progress)
+    evaluated = EVALUATED if requested.check_lookahead else 1
+    results = prepared.results(
+        lambda share, doing: on_progress(LOADED + (evaluated - LOADED) * share, doing)
+    )
+    columns = _columns(requested, prepared, results)
+    if requested.check_lookahead:
+        on_share = part_of_progress(
+            on_progress, "checking for look-ahead bias", begun=evaluated, ended=1
+        )
+        columns["lookahead"] = _check_lookahead(prepared, on_share)
+    return ComputedRun(prepared.universe, results.headline.outcome, prepared.cash, columns)
 
 
-def _checked(trial: Trial, done: Callable[[float], None]) -> dict[str, str]:
-    """Whether the strategy's decisions rest on the future, on a part of the markets if many."""
-    most = MOST_CHECKED if trial.signal else MOST_CHECKED_STEP_BY_STEP
-    shown = trial.universe.first_within(most)
-    report = lookahead.check(trial.kind, shown, parameters=trial.params, done=done)
+def _check_lookahead(prepared: Evaluation, on_share: Callable[[float], None]) -> dict[str, str]:
+    """Check the strategy for look-ahead bias, on the first of the markets if there are many."""
+    most = MAX_CHECKED if prepared.signal else MAX_CHECKED_STEP_BY_STEP
+    checked = prepared.universe.first_markets_within(most)
+    report = lookahead.check(
+        prepared.strategy, checked, parameters=prepared.params, on_share=on_share
+    )
     words = " ".join(report.sentences())
-    if len(shown.listings) < len(trial.universe.listings):
-        words = f"{words} Checked on {len(shown.listings):,} of the markets."
+    if len(checked.listings) < len(prepared.universe.listings):
+        words = f"{words} Checked on {len(checked.listings):,} of the markets."
     return {"verdict": str(report.verdict), "words": words}
 
 
-def prepare(asked: BacktestResult, *, tell: Tell = quietly) -> Trial:
-    kind = strategies.find(asked.strategy)
-    selection = Selection(
-        start=asked.start,
-        end=asked.end,
-        series=asked.series,
-        events=asked.events,
-        tickers=asked.tickers,
-        sources=asked.sources,
+def prepare(requested: BacktestResult, *, on_progress: OnProgress = ignore_progress) -> Evaluation:
+    strategy = strategies.find(requested.strategy)
+    selection = MarketSelection(
+        start=requested.start,
+        end=requested.end,
+        series=requested.series,
+        events=requested.events,
+        tickers=requested.tickers,
+        sources=requested.sources,
     )
-    tell(0, "reading quotes")
-    reading = part(tell, "reading quotes", begun=0, ended=LOADED)
-    universe = loading.load(selection, known_by=asked.created_at, tell=reading)
-    return Trial(
+    on_progress(0, "reading quotes")
+    on_share = part_of_progress(on_progress, "reading quotes", begun=0, ended=LOADED)
+    universe = loading.load(selection, known_by=requested.created_at, on_progress=on_share)
+    return Evaluation(
         universe=universe,
-        kind=kind,
-        params=parameters.read(kind.schema, asked.params),
-        execution=Execution(**asked.execution),
-        cash=int(asked.cash * MONEY),
-        start=microseconds(asked.start),
-        end=microseconds(asked.end),
-        in_kernel=asked.engine == Engine.KERNEL,
+        strategy=strategy,
+        params=parameters.read(strategy.schema, requested.params),
+        execution=ExecutionModel(**requested.execution),
+        cash=int(requested.cash * MONEY),
+        start=microseconds(requested.start),
+        end=microseconds(requested.end),
+        in_kernel=requested.engine == Engine.KERNEL,
     )
 
 
-def _columns(asked: BacktestResult, trial: Trial, results: Results) -> dict[str, Any]:
-    headline, universe = results.headline, trial.universe
+def _columns(
+    requested: BacktestResult, prepared: Evaluation, results: EvaluationResults
+) -> dict[str, Any]:
+    headline, universe = results.headline, prepared.universe
     pnls = [measured.pnl for measured in results.band.values()]
-    assumed = evaluation.assumed(universe, headline.outcome, trial.execution)
+    assumptions = evaluation.assumptions(universe, headline.outcome, prepared.execution)
+    broker = prepared.execution.through_broker
     return {
-        "strategy_version": trial.kind.version,
-        "fees": fee_regime(asked.start, asked.end, broker=trial.execution.through_broker),
-        "code_fingerprint": fingerprints.of_code(trial.kind),
-        "data_fingerprint": fingerprints.of_data(universe),
+        "strategy_version": prepared.strategy.version,
+        "fees": fee_regime(requested.start, requested.end, broker=broker),
+        "code_fingerprint": fingerprints.code_fingerprint(prepared.strategy),
+        "data_fingerprint": fingerprints.data_fingerprint(universe),
         "snapshots": len(universe.quotes),
         "markets": len(universe.listings),
         "final_cash": Decimal(headline.outcome.cash) / MONEY,
@@ -203,80 +215,84 @@ def _columns(asked: BacktestResult, trial: Trial, results: Results) -> dict[str,
             low=min(pnls),
             high=max(pnls),
             yardsticks={name: m.pnl for name, m in results.yardsticks.items()},
-            assumed=assumed,
+            assumptions=assumptions,
         ),
-        "assumptions": [*assumed.sentences(), *_notes(trial)],
+        "assumptions": [*assumptions.sentences(), *_notes(prepared)],
     }
 
 
-def _notes(trial: Trial) -> Iterator[str]:
-    """What else is to be known before a result is believed."""
-    unknown = evaluation.unknown_sizes(trial.universe)
-    if unknown and trial.execution.assumed_size is None:
-        yield f"Of {unknown:.0%} of the prices no size is known; they filled nothing."
-    unsettled = sum(settlement is None for settlement in trial.universe.settlements)
+def _notes(prepared: Evaluation) -> Iterator[str]:
+    """Further facts that a reader has to know before believing the result."""
+    unknown = evaluation.share_of_unknown_sizes(prepared.universe)
+    if unknown and prepared.execution.assumed_size is None:
+        yield f"{unknown:.0%} of the quoted prices have no known size; they filled nothing."
+    unsettled = sum(settlement is None for settlement in prepared.universe.settlements)
     if unsettled:
-        yield f"{unsettled:,} of {len(trial.universe.listings):,} markets have no result on record."
+        markets = len(prepared.universe.listings)
+        yield f"{unsettled:,} of {markets:,} markets have no result on record."
     if settings.SIMULATED:
         yield "Recorded from the simulated exchange."
 
 
 def fee_regime(start: datetime, end: datetime, *, broker: bool) -> dict[str, Any]:
-    """How the fees of fills in a window are rounded, in millionths of a dollar."""
+    """The rounding of fees for fills in a window, in millionths of a dollar."""
     first = fees.rounding(start, broker=broker)
     later = [era for era in fees.roundings(broker=broker) if start < era.since < end]
+    units = ("step", "grid", "rebate")
     return {
         "account": "through a broker" if broker else "direct",
         "roundings": [
-            {"since": max(era.since, start).isoformat()} | dict(zip(UNITS, era[1:], strict=True))
+            {"since": max(era.since, start).isoformat()} | dict(zip(units, era[1:], strict=True))
             for era in (first, *later)
         ],
     }
 
 
-UNITS = ("step", "grid", "rebate")
-
-
-# --- the same again ------------------------------------------------------------------------------
+# --- reproducing ---------------------------------------------------------------------------------
 
 
 class Reproduction(NamedTuple):
-    """What a run that is done comes to now. `difference` tells of the first line that is not the
-    same, `changed` names what the run rests on that is not what it was."""
+    """A finished run compared with a new one.
+
+    `difference` describes the first entry that differs; `changed` names what has changed of the
+    code and the data behind the run.
+    """
 
     identical: bool
     changed: list[str]
     difference: str
 
 
-def reproduce(done: BacktestResult, *, tell: Tell = quietly) -> Reproduction:
-    """Run a finished backtest once more and compare every line with what is on record."""
-    trial = prepare(done, tell=tell)
-    running = part(tell, "running the strategy", begun=LOADED, ended=1)
-    outcome = trial.outcome(Fills.EXPECTED, running)
+def reproduce(done: BacktestResult, *, on_progress: OnProgress = ignore_progress) -> Reproduction:
+    """Run a finished backtest once more and compare every journal entry with the stored one."""
+    prepared = prepare(done, on_progress=on_progress)
+    on_share = part_of_progress(on_progress, "running the strategy", begun=LOADED, ended=1)
+    outcome = prepared.run(FillModel.EXPECTED, on_share)
+    code = fingerprints.code_fingerprint(prepared.strategy)
+    data = fingerprints.data_fingerprint(prepared.universe)
     changed = [
-        *fingerprints.changes(done.code_fingerprint, fingerprints.of_code(trial.kind)),
-        *fingerprints.changes(done.data_fingerprint, fingerprints.of_data(trial.universe)),
+        *fingerprints.differences(done.code_fingerprint, code),
+        *fingerprints.differences(done.data_fingerprint, data),
     ]
-    recorded = done.executions.order_by("number").values_list(*COLUMNS).iterator()
-    now = journal.lines(trial.universe, outcome, cash=trial.cash)
-    for was, line in zip_longest(recorded, now):
-        if was != line:
-            return Reproduction(False, changed, _difference(was, line))
+    stored = done.executions.order_by("number").values_list(*ENTRY_COLUMNS).iterator()
+    now = journal.entries(prepared.universe, outcome, cash=prepared.cash)
+    for was, entry in zip_longest(stored, now):
+        if was != entry:
+            return Reproduction(False, changed, _difference(was, entry))
     same_cash = done.final_cash == Decimal(outcome.cash) / MONEY
     return Reproduction(same_cash, changed, "")
 
 
-def _difference(was: tuple[Any, ...] | None, line: Line | None) -> str:
-    told = Line(*was) if was else line
-    if told is None:
+def _difference(was: tuple[Any, ...] | None, entry: JournalEntry | None) -> str:
+    named = JournalEntry(*was) if was else entry
+    if named is None:
         return ""
-    where = f"line {told.number}, {told.at:%Y-%m-%d %H:%M:%S} {told.kind} {told.ticker}: "
-    if was is None or line is None:
+    where = f"entry {named.number}, {named.at:%Y-%m-%d %H:%M:%S} {named.kind} {named.ticker}: "
+    if was is None or entry is None:
         return where + ("not there before" if was is None else "not there now")
     unequal = [
         f"{name} was {before}, is {now}"
-        for name, before, now in zip(COLUMNS, was, line, strict=True)
+        for name, before, now in zip(ENTRY_COLUMNS, was, entry, strict=True)
         if before != now
     ]
     return where + "; ".join(unequal)

@@ -1,4 +1,4 @@
-"""What Celery runs."""
+"""Celery tasks of backtests."""
 
 from datetime import UTC, datetime
 
@@ -8,20 +8,20 @@ from django.conf import settings
 from backtests import runner
 from backtests.models import BacktestResult
 
-# Where even a run's own clock does not end it, its process is killed.
-GRACE = 60
-PICKED_UP_EVERY = 60
+# A run that its own deadline does not end is killed this many seconds later.
+GRACE_SECONDS = 60
+REQUEUED_EVERY_SECONDS = 60
 
 
-@shared_task(time_limit=settings.BACKTEST_SECONDS + GRACE)
+@shared_task(time_limit=settings.BACKTEST_SECONDS + GRACE_SECONDS)
 def run_backtest(id: int) -> None:
-    """Whether it is still to be run, the database decides."""
+    """Run a backtest, unless the database says that it has been claimed."""
     runner.run(id)
 
 
 @shared_task
 def pick_up_backtests() -> None:
-    """Call for runs whose worker has died or whose message was lost."""
-    for id in BacktestResult.objects.pick_up_lost(now=datetime.now(UTC)):
-        # The next round calls for it again.
-        run_backtest.apply_async((id,), expires=PICKED_UP_EVERY)
+    """Call a worker for runs whose worker has died or whose message was lost."""
+    for id in BacktestResult.objects.requeue_lost(now=datetime.now(UTC)):
+        # The message may expire, since the next round sends it again.
+        run_backtest.apply_async((id,), expires=REQUEUED_EVERY_SECONDS)

@@ -1,4 +1,4 @@
-"""The pages of backtests. Each serves its fragments too: `HX-Target` names the part asked for."""
+"""The pages of backtests; each also serves its fragments to htmx."""
 
 from datetime import UTC, datetime
 from urllib.parse import urlencode
@@ -13,134 +13,145 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from django_htmx.http import HttpResponseClientRefresh
 
 from backtests import report
-from backtests.choosing import BadInput
 from backtests.filters import BacktestFilter
 from backtests.forms import BacktestForm
-from backtests.models import BacktestExecution, BacktestResult, Kind, Status
-from backtests.reads import with_gain
-from backtests.submitting import TooMany, may_cancel, submit
-from markets.views import fragments, page_number, target
+from backtests.models import BacktestExecution, BacktestResult, BacktestStatus, ExecutionKind
+from backtests.requests import TooManyUnfinished, submit
+from kalshi_insights.bad_input import BadInput
+from kalshi_insights.htmx import htmx_target, page_number, serves_fragments, template_for
 
 PAGE_SIZE = 50
-LINES = 50
-# After so many seconds without a worker somebody should look.
-PATIENCE = 30
-LARGEST_ID = 2**63 - 1
-KINDS = {"": "All", "fill": "Fills", "refused": "Refused", "settled": "Settled"}
+ENTRIES_PER_PAGE = 50
+# A run that has waited so long for a worker shows a hint to start one.
+HINT_AFTER_SECONDS = 30
+MAX_ID = 2**63 - 1
+KIND_TABS = {
+    "": "All",
+    ExecutionKind.FILL.value: "Fills",
+    ExecutionKind.REFUSED.value: "Refused",
+    ExecutionKind.SETTLED.value: "Settled",
+}
 
 
 @require_safe
-@fragments
+@serves_fragments
 def backtest_list(request: HttpRequest) -> HttpResponse:
     found = BacktestFilter(request.GET, queryset=BacktestResult.objects.for_list())
-    page = Paginator(with_gain(found.qs), PAGE_SIZE).get_page(page_number(request.GET))
+    page = Paginator(found.qs.with_pnl(), PAGE_SIZE).get_page(page_number(request.GET))
     context = {
         "page": page,
-        "said": request.GET,
+        "query": request.GET,
         "status": request.GET.get("status", ""),
-        "tabs": {"": "All", **dict(Status.choices)}.items(),
+        "tabs": {"": "All", **dict(BacktestStatus.choices)}.items(),
         "is_moving": any(not run.is_finished for run in page),
         "now": datetime.now(UTC),
     }
-    part = "#runs" if target(request) == "runs" else ""
-    return render(request, f"backtests/backtest_list.html{part}", context)
+    return render(request, template_for(request, "backtests/backtest_list.html", "runs"), context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@fragments
+@serves_fragments
 def backtest_new(request: HttpRequest) -> HttpResponse:
     now = datetime.now(UTC)
     if request.method != "POST":
-        form = BacktestForm(None, asked=request.GET.dict(), now=now)
-        part = "#fields" if target(request) == "fields" else ""
-        return render(request, f"backtests/backtest_new.html{part}", {"form": form})
+        form = BacktestForm(None, query=request.GET.dict(), now=now)
+        template = template_for(request, "backtests/backtest_new.html", "fields")
+        return render(request, template, {"form": form})
     if not request.user.is_authenticated:
-        return redirect_to_login(f"{request.path}?{_wish(request.POST)}")
-    form = BacktestForm(request.POST, asked={}, now=now)
-    made = _submitted(form, request.user, now=now) if form.is_valid() else None
-    if made is None:
+        return redirect_to_login(f"{request.path}?{_form_query(request.POST)}")
+    form = BacktestForm(request.POST, query={}, now=now)
+    result = _submit(form, request.user, now=now) if form.is_valid() else None
+    if result is None:
         return render(request, "backtests/backtest_new.html", {"form": form}, status=400)
-    return redirect("backtests:detail", made.pk)
+    return redirect("backtests:detail", result.pk)
 
 
 @require_safe
-@fragments
+@serves_fragments
 def backtest_detail(request: HttpRequest, id: int) -> HttpResponse:
-    result = _found(id)
-    if target(request) == "progress" and result.is_finished:
+    result = _get_result(id)
+    if htmx_target(request) == "progress" and result.is_finished:
         return HttpResponseClientRefresh()
     now = datetime.now(UTC)
     context = {
         "result": result,
         "now": now,
-        "may_cancel": not result.is_finished and may_cancel(request.user, result),
-        "waits_long": result.status == Status.QUEUED
-        and (now - result.created_at).total_seconds() > PATIENCE,
+        "may_cancel": not result.is_finished and result.can_be_cancelled_by(request.user),
+        "waits_long": result.status == BacktestStatus.QUEUED
+        and (now - result.created_at).total_seconds() > HINT_AFTER_SECONDS,
     }
-    if target(request) == "progress":
+    if htmx_target(request) == "progress":
         return render(request, "backtests/backtest_detail.html#progress", context)
-    context |= _lines(result, request.GET)
-    if target(request) == "executions":
+    context |= _executions(result, request.GET)
+    if htmx_target(request) == "executions":
         return render(request, "backtests/backtest_detail.html#executions", context)
     context |= {
-        "compared": report.compared(result) if result.figures else (),
-        "heads": report.heads(result),
-        "groups": list(report.groups(result)),
-        "model": report.model(result),
+        "comparison": report.comparison(result) if result.figures else (),
+        "heads": report.column_heads(result),
+        "groups": list(report.figure_groups(result)),
+        "execution_model": report.execution_model(result),
         "params": report.params(result),
-        "again": _again(result),
+        "rerun_query": _rerun_query(result),
     }
     return render(request, "backtests/backtest_detail.html", context)
 
 
 @require_POST
 def backtest_cancel(request: HttpRequest, id: int) -> HttpResponse:
-    result = _found(id)
-    if not may_cancel(request.user, result):
+    result = _get_result(id)
+    if not result.can_be_cancelled_by(request.user):
         raise PermissionDenied
     BacktestResult.objects.request_cancel(result.pk, now=datetime.now(UTC))
     return redirect("backtests:detail", result.pk)
 
 
-def _found(id: int) -> BacktestResult:
-    result = BacktestResult.objects.filter(pk=id).first() if id <= LARGEST_ID else None
+def _get_result(id: int) -> BacktestResult:
+    result = BacktestResult.objects.filter(pk=id).first() if id <= MAX_ID else None
     if result is None:
         raise Http404(f"There is no backtest {id}.")
     return result
 
 
-def _submitted(form: BacktestForm, user: User, *, now: datetime) -> BacktestResult | None:
-    """The run, or None where the form says now what is wrong."""
+def _submit(form: BacktestForm, user: User, *, now: datetime) -> BacktestResult | None:
+    """Queue the run; None where it was refused and the form has the errors."""
     try:
-        return submit(form.asked, user=user, now=now)
+        return submit(form.backtest_request, user=user, now=now)
     except BadInput as fault:
-        form.refuse(fault)
-    except TooMany as fault:
+        form.add_bad_input(fault)
+    except TooManyUnfinished as fault:
         form.add_error(None, str(fault))
     return None
 
 
-def _lines(result: BacktestResult, asked: QueryDict) -> dict[str, object]:
-    kind = asked.get("kind", "")
-    lines = BacktestExecution.objects.for_result(result)
-    if kind in Kind.values:
-        lines = lines.of_kind([kind])
-    page: Page[BacktestExecution] = Paginator(lines, LINES).get_page(page_number(asked))
-    return {"page": page, "said": asked, "kind": kind, "kinds": KINDS.items()}
+def _executions(result: BacktestResult, query: QueryDict) -> dict[str, object]:
+    kind = query.get("kind", "")
+    executions = BacktestExecution.objects.for_result(result)
+    if kind in ExecutionKind.values:
+        executions = executions.of_kind(kind)
+    paginator = Paginator(executions, ENTRIES_PER_PAGE)
+    page: Page[BacktestExecution] = paginator.get_page(page_number(query))
+    return {"page": page, "query": query, "kind": kind, "kinds": KIND_TABS.items()}
 
 
-def _wish(given: QueryDict) -> str:
-    """What a form asked for, as the address of the form filled in."""
+def _form_query(given: QueryDict) -> str:
+    """The query of an address that fills in the form as it was sent."""
     return urlencode({name: given[name] for name in given if name != "csrfmiddlewaretoken"})
 
 
-def _again(result: BacktestResult) -> str:
-    """The form filled in with what a run was asked for."""
+def _rerun_query(result: BacktestResult) -> str:
+    """The query of an address that fills in the form with the request of a run."""
     names = {name: " ".join(getattr(result, name)) for name in ("series", "events", "tickers")}
     times = {name: f"{getattr(result, name):%Y-%m-%dT%H:%M:%S}" for name in ("start", "end")}
     params = {f"params.{name}": value for name, value in result.params.items()}
-    chosen = {"sources": result.sources, "engine": result.engine, "cash": f"{result.cash:.6f}"}
-    chosen |= {"check_lookahead": "on"} if result.check_lookahead else {}
-    words = {"strategy": result.strategy, **names, **times, **chosen, **params, **result.execution}
-    # No and zero were chosen too: left out, they would be filled in with what is usual.
-    return urlencode({n: v for n, v in words.items() if v is not None and v != ""})
+    options = {"sources": result.sources, "engine": result.engine, "cash": f"{result.cash:.6f}"}
+    options |= {"check_lookahead": "on"} if result.check_lookahead else {}
+    values = {
+        "strategy": result.strategy,
+        **names,
+        **times,
+        **options,
+        **params,
+        **result.execution,
+    }
+    # False and zero stay in the query: without them the form would show its defaults.
+    return urlencode({n: v for n, v in values.items() if v is not None and v != ""})

@@ -38,7 +38,7 @@ from benchmarks.large import create_days, days_on_record
 from benchmarks.measure import median, percentile, report
 from benchmarks.reading import response_times
 from kalshi_insights.embedded.servers import free_port
-from kalshi_insights.rest.pagination import LimitSkip
+from kalshi_insights.rest.pagination import OffsetPages
 from markets.api.serializers import MARKET_ROW
 from markets.filters import MarketListFilter
 from markets.models import Market
@@ -222,7 +222,7 @@ class PlainMarkets(ListModelMixin, GenericViewSet[Market]):
     queryset = Market.objects.select_related("event__series").order_by("ticker")
     serializer_class = PlainMarketSerializer
     filterset_class = MarketListFilter
-    pagination_class = LimitSkip
+    pagination_class = OffsetPages
     renderer_classes = [JSONRenderer]
 
 

@@ -18,9 +18,9 @@ from benchmarks.cpu_time import measure_cpu_time
 from benchmarks.measure import chunks, market_with_quote, peak_megabytes, report, tickers
 from benchmarks.recording import store_markets
 from kalshi_insights.token_bucket import TokenBucket
-from markets.backfill.planning import Wanted
-from markets.backfill.runner import Progress, backfill
-from markets.kalshi.client import COST, KalshiClient
+from markets.backfill.request import BackfillRequest
+from markets.backfill.runner import BackfillProgress, backfill
+from markets.kalshi.client import TOKENS_PER_REQUEST, KalshiClient
 
 NAMES = tickers(1_000)
 START = datetime(2026, 11, 2, tzinfo=UTC)
@@ -46,14 +46,16 @@ def create_markets() -> None:
 
 def fill(start: datetime, end: datetime, *, rate: float) -> None:
     """Backfill a window for all markets, and compare with the time that the tokens take."""
-    bucket = TokenBucket(redis.Redis.from_url(settings.REDIS_URL), rate=rate, capacity=COST)
-    wanted = Wanted(start=start, end=end, tickers=NAMES, interval=1)
+    bucket = TokenBucket(
+        redis.Redis.from_url(settings.REDIS_URL), rate=rate, capacity=TOKENS_PER_REQUEST
+    )
+    request = BackfillRequest(start=start, end=end, tickers=NAMES, interval=1)
     with KalshiClient(URL, transport=httpx.MockTransport(answer), bucket=bucket) as client:
-        done: list[Progress] = []
+        done: list[BackfillProgress] = []
         took = measure_cpu_time(
-            lambda: done.append(backfill(client, wanted, tell=lambda progress: None))
+            lambda: done.append(backfill(client, request, on_progress=lambda progress: None))
         )
-        tokens = client.requests * COST / rate
+        tokens = client.requests * TOKENS_PER_REQUEST / rate
     count = done[0].candlesticks
     assert count == len(NAMES) * (end - start) // timedelta(minutes=1)
     report(

@@ -13,13 +13,14 @@ from benchmarks import measure
 # isort: split
 
 from backtests import runner
-from backtests.loading import COLUMNS, load
-from backtests.models import BacktestResult, Engine, Status
-from backtests.requests import Asked
+from backtests.loading import load
+from backtests.models import BacktestResult, BacktestStatus, Engine
+from backtests.requests import BacktestRequest
 from backtests.tests import record_builders
 from benchmarks import child_process
 from benchmarks.measure import now, report, timed
 from markets.models import Market
+from markets.models.snapshots import ARRAYS
 from markets.storage import partitions
 
 QUOTES = 100_000
@@ -42,10 +43,10 @@ def main() -> None:
 
 def create_snapshots() -> list[Market]:
     """Insert a million snapshots, five seconds apart, of markets that settle afterwards."""
-    markets = [record_builders.listed(f"KXWALK-26OCT02-T{n}") for n in range(MARKETS)]
+    markets = [record_builders.record_market(f"KXWALK-26OCT02-T{n}") for n in range(MARKETS)]
     for market in markets:
-        record_builders.told(market, record_builders.START)
-        record_builders.settled(market, record_builders.END)
+        record_builders.record_revision(market, record_builders.START)
+        record_builders.record_settlement(market, record_builders.END)
     partitions.create_missing(partitions.SNAPSHOTS, [record_builders.START.date()])
     with connection.cursor() as cursor:
         cursor.execute(
@@ -71,17 +72,17 @@ def create_snapshots() -> list[Market]:
 def measure_stored_run(market: Market) -> None:
     """Run a thousand snapshots through backtrader: the first run of a process, then later ones."""
     end = record_builders.START + 1_001 * timedelta(seconds=5)
-    request = Asked(
+    request = BacktestRequest(
         strategy="mean-reversion",
-        selection=record_builders.selected(market, end=end),
+        selection=record_builders.selection_of(market, end=end),
         engine=Engine.BACKTRADER,
     )
 
     def run() -> BacktestResult:
-        result = BacktestResult.objects.queue(request.checked(now=now()), user=None, now=now())
+        result = BacktestResult.objects.queue(request.validated(now=now()), user=None, now=now())
         runner.run(result.pk)
         result.refresh_from_db()
-        assert result.status == Status.DONE, result.error
+        assert result.status == BacktestStatus.DONE, result.error
         assert result.snapshots == 1_000, result.snapshots
         return result
 
@@ -96,13 +97,13 @@ def measure_stored_run(market: Market) -> None:
 
 
 def measure_loading(markets: list[Market]) -> None:
-    selection = record_builders.selected(*markets)
+    selection = record_builders.selection_of(*markets)
 
     def whole() -> None:
         assert len(load(selection, known_by=now()).quotes) >= MARKETS * EACH
 
     def bare() -> None:
-        columns = ", ".join(sql for sql, _ in COLUMNS.values())
+        columns = ", ".join(sql for sql, _ in ARRAYS.values())
         copy_of = f"COPY (SELECT {columns} FROM markets_marketsnapshot) TO STDOUT (FORMAT binary)"
         with connection.cursor() as cursor, cursor.copy(copy_of) as copy:
             for _ in copy:

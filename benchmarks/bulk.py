@@ -20,7 +20,7 @@ from benchmarks.measure import chunks, median, now, report, tickers, timed
 from benchmarks.recording import store_markets
 from markets.models import Market, MarketSnapshot, Source
 from markets.models.fields import Quote
-from markets.models.snapshots import SNAPSHOT_COLUMNS, STAGED, STAGING, Observation, snapshot_id
+from markets.models.snapshots import SNAPSHOT_COLUMNS, STAGED, Observation, snapshot_id
 from markets.storage.partitions import SNAPSHOTS, DayPartition
 
 MARKETS = 10_000
@@ -104,11 +104,10 @@ def bare_copy(batch: Sequence[Row], table: str = SNAPSHOTS) -> None:
 
 def staged(batch: Sequence[Row]) -> None:
     names = ", ".join(COLUMNS)
+    types = STAGED | {"source": "text", "recorded_at": "timestamptz"}
+    described = ", ".join(f"{column} {kind}" for column, kind in types.items())
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            f"CREATE TEMP TABLE IF NOT EXISTS few ({STAGING}, source text, recorded_at timestamptz)"
-            " ON COMMIT DELETE ROWS"
-        )
+        cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS few ({described}) ON COMMIT DELETE ROWS")
         bare_copy(batch, "few")
         cursor.execute(f"INSERT INTO {SNAPSHOTS} ({names}) SELECT {names} FROM few {ONCE}")
 

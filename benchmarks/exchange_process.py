@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kalshi_insights.embedded.servers import free_port
-from markets.kalshi.client import KalshiClient, TemporaryError
+from markets.kalshi.client import KalshiClient
+from markets.kalshi.errors import TemporaryError
 
 
 @contextmanager

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
-from backtests.data.universe import MONEY, Ints, Seen, Universe
+from backtests.data.universe import MONEY, Ints, QuoteHistory, Universe
 from backtests.engine import kernel
-from backtests.rules.execution import Execution, Fills
+from backtests.rules.execution import ExecutionModel, FillModel
 from backtests.strategies.base import Signal
 from backtests.strategies.do_nothing import DoNothing
 from backtests.strategies.mean_reversion import MeanReversion
@@ -48,18 +48,20 @@ def measure_run(universe: Universe, signal: Signal) -> dict[str, float]:
 
 
 def run(universe: Universe, targets: Ints) -> Any:
-    return kernel.run(universe, targets, Execution(), Fills.EXPECTED, cash=CASH)
+    return kernel.run(universe, targets, ExecutionModel(), FillModel.EXPECTED, cash=CASH)
 
 
 def targets_of(universe: Universe, signal: Signal) -> Ints:
-    seen = Seen(universe.quotes, universe.listings)
-    return seen.in_time(signal.targets(seen))
+    history = QuoteHistory(universe.quotes, universe.listings)
+    return history.to_quote_order(signal.targets(history))
 
 
 def measure_sweep(universe: Universe, candidates: Sequence[Signal]) -> dict[str, float]:
     worked = time.process_time()
     seconds = timed(
-        lambda: kernel.sweep(universe, candidates, Execution(), Fills.EXPECTED, cash=CASH)
+        lambda: kernel.run_many(
+            universe, candidates, ExecutionModel(), FillModel.EXPECTED, cash=CASH
+        )
     )
     return {"seconds": seconds, "cpu": time.process_time() - worked}
 

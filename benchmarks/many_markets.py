@@ -14,7 +14,7 @@ import numpy as np
 from backtests.data.universe import DAY, MONEY, SECOND, Quotes, Universe, microseconds
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
-from backtests.rules.execution import Execution, Fills, Outcome
+from backtests.rules.execution import ExecutionModel, FillModel, RunOutcome
 from backtests.strategies.mean_reversion import MeanReversion
 from backtests.tests import simulated_universes
 from benchmarks import child_process
@@ -25,7 +25,7 @@ from markets.simulator.prices import Prices
 START = microseconds(datetime(2026, 9, 1, tzinfo=UTC))
 CASH = 100_000 * MONEY
 SIGNAL = MeanReversion(window=120)
-EXECUTION = Execution(make=True)
+EXECUTION = ExecutionModel(make=True)
 
 
 def main() -> None:
@@ -72,22 +72,24 @@ def universe_of_day(
     listed, seconds = len(prices.traits.event), START // SECOND + np.arange(instants) * STEP
     columns: dict[str, np.ndarray] = {}
     for row in range(listed):
-        part = simulated_universes.books(prices, np.full(instants, row), seconds)
+        part = simulated_universes.quote_columns(prices, np.full(instants, row), seconds)
         for name, column in part.items():
             table = columns.setdefault(name, np.empty((instants, listed), column.dtype))
             table[:, row] = column
     flat = {name: table.ravel() for name, table in columns.items()}
     place = np.tile(np.arange(listed), instants)
-    return simulated_universes.listed(Quotes(**flat, market=place), selected)
+    return simulated_universes.with_listings(Quotes(**flat, market=place), selected)
 
 
-def by_kernel(universe: Universe) -> list[Outcome]:
-    targets = SIGNAL.wanted(universe)
-    return [kernel.run(universe, targets, EXECUTION, fills, cash=CASH) for fills in Fills]
+def by_kernel(universe: Universe) -> list[RunOutcome]:
+    targets = SIGNAL.all_targets(universe)
+    return [kernel.run(universe, targets, EXECUTION, fills, cash=CASH) for fills in FillModel]
 
 
-def by_backtrader(universe: Universe) -> list[Outcome]:
-    return [cerebro.run(universe, SIGNAL, EXECUTION, fills, cash=CASH).outcome for fills in Fills]
+def by_backtrader(universe: Universe) -> list[RunOutcome]:
+    return [
+        cerebro.run(universe, SIGNAL, EXECUTION, fills, cash=CASH).outcome for fills in FillModel
+    ]
 
 
 if __name__ == "__main__":

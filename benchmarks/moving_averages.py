@@ -11,9 +11,9 @@ from typing import Any, cast
 import backtrader as bt
 import numpy as np
 
-from backtests.data.universe import CONTRACT, MONEY, Ints, Quotes, Seen
+from backtests.data.universe import CONTRACT, MONEY, Ints, QuoteHistory, Quotes
 from backtests.engine.event_driven import cerebro
-from backtests.rules.execution import HOLD, Execution, Fills
+from backtests.rules.execution import HOLD, ExecutionModel, FillModel
 from backtests.strategies import indicators
 from backtests.strategies.base import Signal, Strategy
 from benchmarks import child_process, random_walks
@@ -24,13 +24,13 @@ FAST, SLOW, CONTRACTS = 20, 100, 10
 class Crossing(Signal):
     name, version, summary = "crossing", "1", "Goes with the fast mean when it crosses the slow."
 
-    def targets(self, seen: Seen) -> Ints:
-        windows = indicators.mid_windows(seen)
+    def targets(self, history: QuoteHistory) -> Ints:
+        windows = indicators.mid_windows(history)
         lead = np.sign(windows.mean(FAST) - windows.mean(SLOW))
         apart = np.flatnonzero(np.abs(lead) > 0)
         crossed = apart[1:][lead[apart[1:]] != lead[apart[:-1]]]
         self.rows = crossed.tolist()
-        targets = np.full(len(seen), HOLD)
+        targets = np.full(len(history), HOLD)
         targets[crossed] = lead[crossed].astype(np.int64) * CONTRACTS
         return targets
 
@@ -63,7 +63,7 @@ class Indicators(Crosses, Strategy):
 
 def in_our_engine(quotes: Quotes, strategy: Crossing | type[Indicators]) -> list[int]:
     universe = random_walks.listed(quotes, markets=1)
-    ran = cerebro.run(universe, strategy, Execution(), Fills.EXPECTED, cash=10_000 * MONEY)
+    ran = cerebro.run(universe, strategy, ExecutionModel(), FillModel.EXPECTED, cash=10_000 * MONEY)
     return strategy.rows if isinstance(strategy, Crossing) else cast(Indicators, ran.strategy).rows
 
 

@@ -36,8 +36,8 @@ def store_markets(names: list[str]) -> None:
     exchange = Exchange()
     batch = Batch()
     for chunk in chunks(names, 1000):
-        batch.see_markets(page_of(dict.fromkeys(chunk, 0)))
-    for event in sorted({sighting.quote.event_ticker for sighting in batch.sightings.values()}):
+        batch.add_markets_page(page_of(dict.fromkeys(chunk, 0)))
+    for event in sorted({market.quote.event_ticker for market in batch.observed.values()}):
         batch.events[event] = payload_of(exchange.event_json(event))
     with transaction.atomic():
         store(batch)
@@ -54,7 +54,7 @@ def measure_tick(names: list[str], step: int) -> float:
     def work() -> None:
         batch = Batch()
         for page in pages:
-            batch.see_markets(page)
+            batch.add_markets_page(page)
         with transaction.atomic():
             assert store(batch) == len(names)
 

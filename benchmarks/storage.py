@@ -12,7 +12,7 @@ from benchmarks.measure import now, report
 from benchmarks.synthetic_history import create_markets, fill_day, foreign_keys_unchecked
 from markets.kalshi import payloads
 from markets.models import Market, OrderBookSnapshot, RawPayload
-from markets.models.order_books import SeenBook
+from markets.models.order_books import ObservedOrderBook
 from markets.models.snapshots import snapshot_id
 from markets.simulator.board import Listings
 from markets.simulator.book import orderbook
@@ -76,7 +76,7 @@ def write_books(listings: Listings, at: int, ids: Sequence[int]) -> tuple[int, f
         levels += [len(book.yes) + len(book.no) for book in books]
         with transaction.atomic():
             written += OrderBookSnapshot.objects.record(
-                [SeenBook(id, instant, book) for id, book in zip(ids, books, strict=False)]
+                [ObservedOrderBook(id, instant, book) for id, book in zip(ids, books, strict=False)]
             )
     return written, sum(levels) / len(levels)
 

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from backtests import metrics
-from backtests.data.universe import DAY, DOLLAR, MONEY, Seen, Universe, microseconds
+from backtests.data.universe import DAY, DOLLAR, MONEY, QuoteHistory, Universe, microseconds
 from backtests.engine import kernel
-from backtests.rules.execution import JOURNAL, Execution, Fills, Kind
+from backtests.rules.execution import JOURNAL_COLUMN, EntryKind, ExecutionModel, FillModel
 from backtests.strategies import YARDSTICKS, find
 from backtests.strategies.base import Signal
 from backtests.strategies.fade_longshots import FadeLongshots
@@ -30,7 +30,7 @@ django.setup()
 
 from backtests.tests import weather_universe  # noqa: E402  (reads the settings)
 
-KIND, MARKET, SIDE, PRICE = (JOURNAL.index(name) for name in ("kind", "market", "side", "price"))
+KIND, MARKET, SIDE, PRICE = (JOURNAL_COLUMN[name] for name in ("kind", "market", "side", "price"))
 
 START = microseconds(datetime(2026, 9, 1, tzinfo=UTC))
 CHOSEN_ON, SHOWN_ON = 120, 245  # days
@@ -45,7 +45,7 @@ SIMULATED_CASH = 2_500 * MONEY
 
 CUT = pd.Timestamp("2026-04-01T05:00Z")
 ASSUMED = 25
-RECORDED: Mapping[type[Signal], parameter_study.Grid] = {
+RECORDED: Mapping[type[Signal], parameter_study.ParameterValues] = {
     FadeLongshots: {
         "ceiling": (0.05, 0.1, 0.15, 0.25),
         "floor": (0.01, 0.02, 0.05),
@@ -77,7 +77,7 @@ def main() -> None:
 
 def on_simulated_prices() -> None:
     print(f"  simulated: Bitcoin and Ethereum at each hour, {CHOSEN_ON} days, then {SHOWN_ON}")
-    candidates = parameter_study.combinations(FavouriteHold, SIMULATED)
+    candidates = parameter_study.signals(FavouriteHold, SIMULATED)
     parts = {"in sample": (START, CHOSEN_ON), "out of sample": (START + CHOSEN_ON * DAY, SHOWN_ON)}
     chosen: list[Signal] = []
     for bias in (True, False):
@@ -86,7 +86,9 @@ def on_simulated_prices() -> None:
             universe = simulated_hours(start, days, bias=bias)
             if start == START:
                 report_longshots(universe)
-                best = parameter_study.best(universe, candidates, Execution(), cash=SIMULATED_CASH)
+                best = parameter_study.best(
+                    universe, candidates, ExecutionModel(), cash=SIMULATED_CASH
+                )
                 report_choice(best, SIMULATED, of=len(candidates))
                 chosen.append(best)
             for signal in chosen:
@@ -98,8 +100,8 @@ def on_simulated_prices() -> None:
     series = [line.series.ticker for line in exchange.SimulatedUniverse().lines]
     weathers = [ticker for ticker in series if ticker.startswith("KXHIGH")]
     report_longshots(
-        simulated_universes.a_universe(
-            simulated_universes.events(weathers, start=START, days=30), bias=True
+        simulated_universes.simulated_universe(
+            simulated_universes.simulated_events(weathers, start=START, days=30), bias=True
         )
     )
 
@@ -126,26 +128,26 @@ def report_longshots(universe: Universe) -> None:
 def simulated_figures(
     universe: Universe, signal: Signal, *, start: int, days: int
 ) -> metrics.Figures:
-    return parameter_study.figures(
-        universe, signal, Execution(), cash=SIMULATED_CASH, start=start, days=days
+    return parameter_study.run_figures(
+        universe, signal, ExecutionModel(), cash=SIMULATED_CASH, start=start, days=days
     )
 
 
 def simulated_hours(start: int, days: int, *, bias: bool) -> Universe:
-    events = simulated_universes.events(("KXBTCD", "KXETHD"), start=start, days=days)
-    return simulated_universes.a_universe(events, bias=bias, step=120)
+    events = simulated_universes.simulated_events(("KXBTCD", "KXETHD"), start=start, days=days)
+    return simulated_universes.simulated_universe(events, bias=bias, step=120)
 
 
 def on_recorded_prices() -> None:
-    markets = weather_universe.markets()
+    markets = weather_universe.settled_markets()
     parts = [markets[markets["known_at"] < CUT], markets[markets["opened_at"] >= CUT]]
     print(
         f"  recorded: New York's temperatures, {ASSUMED} contracts assumed where sizes are unknown"
     )
-    universes = [weather_universe.a_universe(part) for part in parts]
+    universes = [weather_universe.weather_universe(part) for part in parts]
     for strategy, grid in RECORDED.items():
-        candidates = parameter_study.combinations(strategy, grid)
-        execution = Execution(assumed_size=ASSUMED)
+        candidates = parameter_study.signals(strategy, grid)
+        execution = ExecutionModel(assumed_size=ASSUMED)
         chosen = parameter_study.best(universes[0], candidates, execution, cash=RECORDED_CASH)
         report_choice(chosen, grid, of=len(candidates))
         for when, part, universe in zip(
@@ -164,17 +166,17 @@ def on_recorded_prices() -> None:
 
 def report_luck(universe: Universe, signal: Signal) -> None:
     """Print the losses of a run, and the chance of none if every price were fair."""
-    targets = signal.targets(seen := Seen(universe.quotes, universe.listings))
+    targets = signal.targets(history := QuoteHistory(universe.quotes, universe.listings))
     journal = kernel.run(
         universe,
-        seen.in_time(targets),
-        Execution(assumed_size=ASSUMED),
-        Fills.EXPECTED,
+        history.to_quote_order(targets),
+        ExecutionModel(assumed_size=ASSUMED),
+        FillModel.EXPECTED,
         cash=RECORDED_CASH,
     ).journal
     risk: Counter[str] = Counter()
     lost = 0
-    for line in journal[journal[:, KIND] == Kind.FILL]:
+    for line in journal[journal[:, KIND] == EntryKind.FILL]:
         price, settled = line[PRICE] / DOLLAR, universe.settlements[line[MARKET]]
         bought = line[SIDE] > 0
         # At most one market of an event wins.
@@ -187,10 +189,10 @@ def report_luck(universe: Universe, signal: Signal) -> None:
 def recorded_figures(universe: Universe, signal: Signal, part: pd.DataFrame) -> metrics.Figures:
     start = microseconds(part["opened_at"].min().to_pydatetime())
     end = microseconds(part["known_at"].max().to_pydatetime())
-    return parameter_study.figures(
+    return parameter_study.run_figures(
         universe,
         signal,
-        Execution(assumed_size=ASSUMED),
+        ExecutionModel(assumed_size=ASSUMED),
         cash=RECORDED_CASH,
         start=start,
         days=-(-(end - start) // DAY),
@@ -215,7 +217,7 @@ def report_figures(when: str, figures: metrics.Figures) -> None:
     )
 
 
-def per_event(events: metrics.events.ByEvent) -> str:
+def per_event(events: metrics.events.EventFigures) -> str:
     if events.mean_pnl is None or events.mean_pnl_error is None:
         return ""
     won = f"{events.won:,} gained"

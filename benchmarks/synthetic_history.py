@@ -99,7 +99,7 @@ def fill_polls(days: Sequence[date]) -> None:
         )
         cursor.execute(POLLS)
         cursor.execute(SWEEPS)
-        Sweep.objects.measure()
+        Sweep.objects.store_lateness()
         cursor.execute(
             """INSERT INTO markets_hotperiod (market_id, started_at)
                SELECT id, open_time FROM markets_market"""

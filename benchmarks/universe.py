@@ -23,7 +23,7 @@ from markets.kalshi import replies
 from markets.kalshi.client import Page
 from markets.models import Sweep, Tier
 from markets.recording.batch import Batch, store
-from markets.recording.recorder import advance
+from markets.recording.tiers import add_listing_page
 
 MARKETS = 80_000
 CHANGED = MARKETS // 20
@@ -83,8 +83,8 @@ def record(batch: Batch, bodies: list[bytes]) -> None:
         found = replies.envelope(body, "events")
         page = Page(found.items, found.cursor, measure.now())
         before = batch.markets
-        refused = batch.see_events(page)
-        advance(passed, page, refused=refused, markets=batch.markets - before)
+        rejected = batch.add_events_page(page)
+        add_listing_page(passed, page, rejected=rejected, markets=batch.markets - before)
     with transaction.atomic():
         store(batch)
         passed.save()

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from backtests.data.universe import CONTRACT, DOLLAR, MONEY
-from backtests.rules.execution import HOLD, JOURNAL, Kind
+from backtests.rules.execution import HOLD, JOURNAL_COLUMN, EntryKind
 from backtests.strategies.mean_reversion import MeanReversion
 from benchmarks import child_process, kernel_runs
 
-COLUMN = {name: place for place, name in enumerate(JOURNAL)}
 SIGNAL = MeanReversion(window=120)
 
 
@@ -30,15 +29,17 @@ def compare(portfolio: Any) -> dict[str, float]:
     universe = kernel_runs.random_universe(int(sys.argv[1]))
     targets = kernel_runs.targets_of(universe, SIGNAL)
     outcome = kernel_runs.run(universe, targets)
-    fills = outcome.journal[outcome.journal[:, COLUMN["kind"]] == Kind.FILL]
+    fills = outcome.journal[outcome.journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.FILL]
     shape = (-1, kernel_runs.MARKETS)
     close = ((universe.quotes.bid + universe.quotes.ask) / 2 / DOLLAR).reshape(shape)
     orders = {name: np.full(close.shape, np.nan) for name in ("size", "price")}
     orders["fixed_fees"] = np.zeros(close.shape)
-    at = np.divmod(fills[:, COLUMN["row"]], kernel_runs.MARKETS)
-    orders["size"][at] = fills[:, COLUMN["side"]] * fills[:, COLUMN["count"]] / CONTRACT
-    orders["price"][at] = fills[:, COLUMN["price"]] / DOLLAR
-    orders["fixed_fees"][at] = fills[:, COLUMN["fee"]] / MONEY
+    at = np.divmod(fills[:, JOURNAL_COLUMN["row"]], kernel_runs.MARKETS)
+    orders["size"][at] = (
+        fills[:, JOURNAL_COLUMN["side"]] * fills[:, JOURNAL_COLUMN["count"]] / CONTRACT
+    )
+    orders["price"][at] = fills[:, JOURNAL_COLUMN["price"]] / DOLLAR
+    orders["fixed_fees"][at] = fills[:, JOURNAL_COLUMN["fee"]] / MONEY
     account = {"init_cash": kernel_runs.CASH / MONEY, "cash_sharing": True, "group_by": True}
 
     def by_orders() -> Any:

@@ -1,4 +1,4 @@
-"""The one router of `/api/v1`."""
+"""The router of `/api/v1`."""
 
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
@@ -21,17 +21,17 @@ LISTS = ("series", "events", "markets", "polls", "strategies", "backtests")
 
 
 class Root(APIRootView):
-    """Everything there is; what stands in braces is yours to fill in."""
+    """All resources of the API; replace the names in braces."""
 
     name = "Kalshi Insights API"
 
     def get(self, request: Request) -> Response:
         here = request.build_absolute_uri(request.path)
-        of_a_market = {
+        market_resources = {
             name: f"{here}markets/{{ticker}}/{name}/"
             for name in sorted(action.__name__ for action in MarketViewSet.get_extra_actions())
         }
-        of_a_run = {
+        backtest_resources = {
             name: f"{here}backtests/{{id}}/{name}/"
             for name in sorted(action.__name__ for action in BacktestViewSet.get_extra_actions())
         }
@@ -39,10 +39,10 @@ class Root(APIRootView):
             {
                 **{name: f"{here}{name}/" for name in LISTS},
                 "market": f"{here}markets/{{ticker}}/",
-                **{f"market_{name}": address for name, address in of_a_market.items()},
+                **{f"market_{name}": address for name, address in market_resources.items()},
                 "strategy": f"{here}strategies/{{name}}/",
                 "backtest": f"{here}backtests/{{id}}/",
-                **{f"backtest_{name}": address for name, address in of_a_run.items()},
+                **{f"backtest_{name}": address for name, address in backtest_resources.items()},
                 "snapshot": f"{here}snapshots/{{uuid}}/",
                 "health": f"{here}health/",
                 "schema": f"{here}schema/",
@@ -52,7 +52,7 @@ class Root(APIRootView):
 
 
 class Router(DefaultRouter):
-    # A suffix such as `.json` would eat the end of a ticker that has a dot.
+    # A suffix such as `.json` would swallow the end of a ticker that has a dot.
     include_format_suffixes = False
     APIRootView = Root
 

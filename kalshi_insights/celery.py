@@ -1,4 +1,4 @@
-"""The Celery application: `celery -A kalshi_insights worker -Q recorder -c 1`, `… beat`."""
+"""The Celery application, for `celery -A kalshi_insights worker` and `… beat`."""
 
 import os
 from typing import Any
@@ -8,19 +8,20 @@ from kombu import Connection
 
 
 class PatientConnection(Connection):
-    """Looks for a broker that has gone five times a second, not after 2, 4, 6, 8 … seconds.
+    """A connection that retries five times a second, instead of after 2, 4, 6, 8 … seconds.
 
-    The recorder is to go on within two ticks of its return; there is no setting for this.
+    The recorder has to continue within two ticks of the broker's return, and Celery has no setting
+    for the interval.
     """
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
-        often = {"interval_start": 0.2, "interval_step": 0, "interval_max": 0.2}
-        return super().ensure_connection(*args, **{**kwargs, **often})
+        intervals = {"interval_start": 0.2, "interval_step": 0, "interval_max": 0.2}
+        return super().ensure_connection(*args, **{**kwargs, **intervals})
 
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kalshi_insights.settings")
 app = Celery("kalshi_insights")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.amqp.Connection = PatientConnection
-# Only who runs backtests loads their engines: `--include backtests.tasks`.
+# Only workers that run backtests load the engines, by `--include backtests.tasks`.
 app.autodiscover_tasks(["markets"])

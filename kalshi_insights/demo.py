@@ -1,8 +1,8 @@
 """`make demo`: the whole site as children of this process, recording a simulated exchange.
 
-`LIVE=1` records the real one, into `var/live`. The demo ends, and every child with it, on Ctrl-C
-or SIGTERM, `DEMO_SECONDS` after it was ready, and in failure when a child ends by itself. Where
-this process is killed by force, the kernel ends the children.
+`LIVE=1` records the real exchange into `var/live`. The demo ends with all of its children on
+Ctrl-C or SIGTERM, or `DEMO_SECONDS` after it was ready; it fails when a child ends by itself.
+Where this process is killed, the kernel ends the children.
 """
 
 import fcntl
@@ -37,10 +37,11 @@ from kalshi_insights.embedded.servers import Server, ends_with_parent, free_port
 BASE_DIR = embedded.BASE_DIR
 
 READY_WITHIN = 120.0
-# A tick of the recorder is finished before its worker ends.
-ENDED_WITHIN = 20.0
+# A worker finishes the running tick of the recorder before it ends.
+STOPPED_WITHIN = 20.0
 
-# Simulated data never meet a key, and every market has a hundred snapshots of each day.
+# Without a key, so that simulated data are never mixed with an account; and with heartbeats short
+# enough for a hundred snapshots of every market a day.
 SIMULATED = {
     "SIMULATED": "true",
     "KALSHI_API_KEY_ID": "",
@@ -49,7 +50,7 @@ SIMULATED = {
     "HEARTBEAT": "600",
 }
 RECORDING = ("beat", "recorder", "work", "past")
-# What the site has to show once a day is on record.
+# The strategies that are run once a day of data is recorded.
 BACKTESTS = ("fade-longshots", "favourite-hold")
 A_DAY = timedelta(days=1)
 CELERY = ("-m", "celery", "-A", "kalshi_insights")
@@ -57,11 +58,11 @@ WORKER = ("worker", "--without-gossip", "--without-mingle", "--without-heartbeat
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the message is for whoever started it."""
+    """The demo cannot continue; the message is for the user who started it."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class DemoOptions:
     live: bool
     port: int
     seconds: float | None
@@ -75,11 +76,11 @@ class Plan:
         return f"http://127.0.0.1:{self.port}/"
 
 
-def plan_from(environment: dict[str, str]) -> Plan:
+def read_options(environment: dict[str, str]) -> DemoOptions:
     seconds = environment.get("DEMO_SECONDS")
     try:
         port = int(environment.get("PORT") or 8000)
-        plan = Plan(
+        options = DemoOptions(
             environment.get("LIVE", "0") not in ("", "0"), port, float(seconds or 0) or None
         )
     except ValueError as error:
@@ -88,18 +89,18 @@ def plan_from(environment: dict[str, str]) -> Plan:
         raise DemoError(f"PORT must lie between 1 and 65535, not {port}.")
     if not is_free(port):
         raise DemoError(f"Port {port} is in use. Choose another: make demo PORT={port + 1}")
-    return plan
+    return options
 
 
 @dataclass
 class Children:
-    """The processes of the demo, each in a group of its own and with a log of its own."""
+    """The processes of the demo, each with its own process group and its own log."""
 
     logs: Path
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     servers: list[Server] = field(default_factory=list)
-    # What to do when a child that is meant to end has ended well.
-    errands: dict[str, Callable[[], None]] = field(default_factory=dict)
+    # The function to call when a child that is meant to end has succeeded.
+    on_success: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     def start(
         self, name: str, *arguments: str, orphaned: signal.Signals = signal.SIGTERM
@@ -118,14 +119,14 @@ class Children:
         return self.running[name]
 
     def check(self) -> None:
-        """Raises where one has ended, but for an errand that ended well."""
+        """Raise DemoError where a child has ended that was not meant to, or that has failed."""
         processes = {**self.running, **{server.name: server.process for server in self.servers}}
         for name, process in processes.items():
             if process is None or process.poll() is None:
                 continue
-            if process.returncode == 0 and name in self.errands:
+            if process.returncode == 0 and name in self.on_success:
                 del self.running[name]
-                self.errands.pop(name)()
+                self.on_success.pop(name)()
                 continue
             log = next((s.log for s in self.servers if s.name == name), self.logs / f"{name}.log")
             raise DemoError(f"{name} has ended, code {process.returncode}. {log}:\n{tail(log)}")
@@ -140,7 +141,7 @@ class Children:
         return True
 
     def end(self) -> None:
-        # A tick in flight still needs its exchange, so those that record go first.
+        # A running tick still needs the exchange, so the recording processes end first.
         recording = [p for name, p in self.running.items() if name in RECORDING]
         self._end(recording)
         self._end([p for p in self.running.values() if p not in recording])
@@ -148,7 +149,7 @@ class Children:
     def _end(self, processes: list[subprocess.Popen[bytes]]) -> None:
         for process in processes:
             process.terminate()
-        deadline = time.monotonic() + ENDED_WITHIN
+        deadline = time.monotonic() + STOPPED_WITHIN
         for process in processes:
             try:
                 process.wait(max(0.1, deadline - time.monotonic()))
@@ -158,74 +159,76 @@ class Children:
 
 
 def main() -> None:
-    # backtrader's, when it is compiled for the first time.
+    # backtrader causes such warnings when it is compiled for the first time.
     warnings.simplefilter("ignore", SyntaxWarning)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+        signal.signal(number, _exit)
     try:
-        _demonstrate(plan_from(dict(os.environ)))
+        _demonstrate(read_options(dict(os.environ)))
     except (DemoError, embedded.EmbeddedError) as error:
         sys.exit(f"demo: {error}")
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    # What comes now is the orderly end, which must not be interrupted by a second Ctrl-C.
+def _exit(number: int, frame: FrameType | None) -> NoReturn:
+    # A second Ctrl-C must not interrupt the orderly end that begins now.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(0)
 
 
-def _demonstrate(plan: Plan) -> NoReturn:
-    clock = Clock()
+def _demonstrate(options: DemoOptions) -> NoReturn:
+    log = StartupLog()
     with ExitStack() as stack:
-        _claim(plan.folder, stack)
-        stack.callback(clock.say, "ended")
-        exchange = "" if plan.live else _simulated_address()
-        found = stack.enter_context(_services(plan, exchange))
-        _configure(plan.folder)
-        clock.say("database and broker are ready")
-        children = Children(plan.folder / "logs", servers=found.servers)
+        _claim(options.folder, stack)
+        stack.callback(log.write, "ended")
+        exchange = "" if options.live else _simulated_address()
+        services = stack.enter_context(_services(options, exchange))
+        _configure(options.folder)
+        log.write("database and broker are ready")
+        children = Children(options.folder / "logs", servers=services.servers)
         stack.callback(children.end)
         if exchange:
             _start_exchange(children, exchange)
-        # Its first tick comes an interval after its start: time to migrate in.
-        _start_beat(children, plan.folder)
-        keys = _prepare_site(clock)
+        # Beat sends its first tick one interval after its start, which leaves time to migrate.
+        _start_beat(children, options.folder)
+        credentials = _prepare_site(log)
         _start_worker(children, "recorder")
-        _start_web(children, plan.port)
-        _announce(plan, children, clock, keys)
+        _start_web(children, options.port)
+        _announce(options, children, log, credentials)
         _start_worker(children, "work")
         _start_worker(children, "backtests")
         if exchange:
-            _start_recording_past(children, clock, lambda: _run_backtests(plan, clock, keys))
-        _stay(children, plan.seconds)
-        # Not by the end of the block: that would wait for shells attached to the services.
+            _start_recording_past(children, log, lambda: _run_backtests(options, log, credentials))
+        _stay(children, options.seconds)
+        # Leaving the block normally would wait for shells that are attached to the services.
         sys.exit(0)
 
 
 @dataclass(frozen=True)
-class Keys:
+class Credentials:
     password: str
     token: str
 
 
-class Clock:
+class StartupLog:
+    """Prints lines with the seconds since the start of the demo."""
+
     def __init__(self) -> None:
         self.started = time.monotonic()
 
-    def say(self, words: str) -> None:
-        say(f"{time.monotonic() - self.started:6.1f} s  {words}")
+    def write(self, words: str) -> None:
+        print_line(f"{time.monotonic() - self.started:6.1f} s  {words}")
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     print(line, flush=True)  # noqa: T201
 
 
 def _claim(folder: Path, stack: ExitStack) -> None:
-    held = embedded.lock(folder / "demo.lock", fcntl.LOCK_EX)
-    if held is None:
+    demo_lock = embedded.lock(folder / "demo.lock", fcntl.LOCK_EX)
+    if demo_lock is None:
         raise DemoError("A demo of this checkout is running already.")
-    stack.callback(os.close, held)
+    stack.callback(os.close, demo_lock)
 
 
 def _simulated_address() -> str:
@@ -233,43 +236,45 @@ def _simulated_address() -> str:
 
 
 @contextmanager
-def _services(plan: Plan, exchange: str) -> Iterator[embedded.Services]:
-    if plan.live:
-        with embedded.services(plan.folder) as found:
-            yield found
+def _services(options: DemoOptions, exchange: str) -> Iterator[embedded.Services]:
+    if options.live:
+        with embedded.services(options.folder) as services:
+            yield services
         return
     if os.environ.get("DATABASE_URL") or os.environ.get("REDIS_URL"):
-        say("DATABASE_URL and REDIS_URL are left alone: simulated data go into var/demo only.")
+        print_line(
+            "DATABASE_URL and REDIS_URL are ignored: simulated data are only stored in var/demo."
+        )
     settings = {**SIMULATED, "KALSHI_API_URL": exchange}
-    with embedded.services(plan.folder, environment=settings, always=True) as found:
-        if not found.servers:
-            raise DemoError(f"Another process uses {plan.folder}. End it first.")
-        yield found
+    with embedded.services(options.folder, environment=settings, always=True) as services:
+        if not services.servers:
+            raise DemoError(f"Another process uses {options.folder}. End it first.")
+        yield services
 
 
 def _configure(folder: Path) -> None:
-    """For this process and its children: as in production, but on plain HTTP."""
+    """Configure this process and its children as in production, but for plain HTTP."""
     os.environ |= {
         "DJANGO_SETTINGS_MODULE": "kalshi_insights.settings",
         "ENVIRONMENT": "development",
         "DEBUG": "false",
-        "SECRET_KEY": embedded.secret(folder / "secret_key"),
+        "SECRET_KEY": embedded.read_or_create_secret(folder / "secret_key"),
         "ALLOWED_HOSTS": "127.0.0.1,localhost",
     }
 
 
 def _start_exchange(children: Children, exchange: str) -> None:
     port = str(urlsplit(exchange).port)
-    # Whoever tries it on a Thursday morning wants to see something move, too.
+    # Without the exchange's weekly pause, so that prices move whenever the demo is tried.
     arguments = ("--port", port, "--markets", "800", "--seed", "1", "--no-pauses")
     children.start("exchange", "-m", "markets.simulator", *arguments)
 
 
-def _prepare_site(clock: Clock) -> Keys:
-    """Migrates and makes the user."""
+def _prepare_site(log: StartupLog) -> Credentials:
+    """Migrate the database and create the user."""
     django.setup()
     call_command("migrate", interactive=False, verbosity=0)
-    clock.say("the database is migrated")
+    log.write("the database is migrated")
     password = secrets.token_urlsafe(9)
     user, _ = get_user_model().objects.update_or_create(
         username="demo", defaults={"is_staff": True, "is_superuser": True}
@@ -278,50 +283,52 @@ def _prepare_site(clock: Clock) -> Keys:
     user.save()
     token = call_command("createapitoken", "demo", "--rotate", stdout=io.StringIO())
     connection.close()
-    return Keys(password, token)
+    return Credentials(password, token)
 
 
-def _start_recording_past(children: Children, clock: Clock, then: Callable[[], None]) -> None:
-    def done() -> None:
-        clock.say("the last 24 hours are on record too")
-        then()
+def _start_recording_past(
+    children: Children, log: StartupLog, on_success: Callable[[], None]
+) -> None:
+    def succeed() -> None:
+        log.write("the last 24 hours are recorded too")
+        on_success()
 
-    children.errands["past"] = done
+    children.on_success["past"] = succeed
     children.start("past", "manage.py", "recordpast")
 
 
-def _run_backtests(plan: Plan, clock: Clock, keys: Keys) -> None:
-    """Ask the site for some, as anybody would, where it has none to show yet."""
+def _run_backtests(options: DemoOptions, log: StartupLog, credentials: Credentials) -> None:
+    """Start the backtests through the API, unless there are finished ones."""
     try:
-        if _asked(plan, "backtests/?status=done&limit=1")["count"]:
+        if _call_api(options, "backtests/?status=done&limit=1")["count"]:
             return
-        series = [each["ticker"] for each in _asked(plan, "series/?limit=1000")["results"]]
+        series = [each["ticker"] for each in _call_api(options, "series/?limit=1000")["results"]]
         end = datetime.now(UTC)
         window = {"start": (end - A_DAY).isoformat(), "end": end.isoformat()}
         for strategy in BACKTESTS:
-            wish = {"strategy": strategy, "series": series, **window}
-            _asked(plan, "backtests/", wish, token=keys.token)
+            body = {"strategy": strategy, "series": series, **window}
+            _call_api(options, "backtests/", body, token=credentials.token)
     except (OSError, HTTPException) as fault:
-        clock.say(f"no backtest was started: {fault}")
+        log.write(f"no backtest was started: {fault}")
     else:
-        clock.say(f"backtests are running: {plan.address}backtests/")
+        log.write(f"backtests are running: {options.address}backtests/")
 
 
-def _asked(plan: Plan, path: str, wish: object = None, *, token: str = "") -> Any:
-    """What the API says, to a wish or without one."""
+def _call_api(options: DemoOptions, path: str, body: object = None, *, token: str = "") -> Any:
+    """Send a GET request, or a POST request with a body, and return the JSON of the response."""
     headers = {"Content-Type": "application/json"}
     if token:
         headers["Authorization"] = f"Token {token}"
-    body = None if wish is None else json.dumps(wish).encode()
-    request = urllib.request.Request(f"{plan.address}api/v1/{path}", body, headers)  # noqa: S310
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{options.address}api/v1/{path}", data, headers)  # noqa: S310
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
         return json.load(response)
 
 
 def _start_web(children: Children, port: int) -> None:
-    place = ("--bind", f"127.0.0.1:{port}", "--no-control-socket")
-    manner = ("--threads", "8", "--graceful-timeout", "5")
-    children.start("web", "-m", "gunicorn", *place, *manner, "kalshi_insights.wsgi")
+    address = ("--bind", f"127.0.0.1:{port}", "--no-control-socket")
+    workers = ("--threads", "8", "--graceful-timeout", "5")
+    children.start("web", "-m", "gunicorn", *address, *workers, "kalshi_insights.wsgi")
 
 
 def _start_beat(children: Children, folder: Path) -> None:
@@ -331,25 +338,28 @@ def _start_beat(children: Children, folder: Path) -> None:
 def _start_worker(children: Children, queue: str) -> None:
     name = ("--queues", queue, "--concurrency", "1", "--hostname", f"{queue}@demo")
     tasks = ("--include", "backtests.tasks") if queue == "backtests" else ()
-    # Without its broker a worker cannot end in good order, and one that is starting waits for it.
+    # Without its broker a worker can neither end cleanly nor finish starting, so it is killed.
     children.start(queue, *CELERY, *WORKER, *name, *tasks, orphaned=signal.SIGKILL)
 
 
-def _announce(plan: Plan, children: Children, clock: Clock, keys: Keys) -> None:
-    say("          Until the next start:")
-    say(f"          Sign in as demo with the password {keys.password}")
-    say(f"          Ask the API more often with the header Authorization: Token {keys.token}")
-    recorded = children.wait_until(lambda: _records(plan), seconds=READY_WITHIN)
+def _announce(
+    options: DemoOptions, children: Children, log: StartupLog, credentials: Credentials
+) -> None:
+    print_line("          Until the next start:")
+    print_line(f"          Sign in as demo with the password {credentials.password}")
+    print_line("          For a higher rate limit, send the API the header")
+    print_line(f"          Authorization: Token {credentials.token}")
+    recorded = children.wait_until(lambda: _is_recording(options), seconds=READY_WITHIN)
     if recorded:
-        clock.say(f"READY  {plan.address}")
-    elif plan.live and _answers(plan.address):
-        clock.say(f"READY  {plan.address} but nothing is recorded yet: see {children.logs}")
+        log.write(f"READY  {options.address}")
+    elif options.live and _answers(options.address):
+        log.write(f"READY  {options.address} but nothing is recorded yet; see {children.logs}")
     else:
         raise DemoError(f"Not ready after {READY_WITHIN:.0f} s. The logs are in {children.logs}.")
 
 
 def _stay(children: Children, seconds: float | None) -> None:
-    say("Ctrl-C ends it." if seconds is None else f"It ends by itself in {seconds:g} s.")
+    print_line("Ctrl-C ends the demo." if seconds is None else f"The demo ends in {seconds:g} s.")
     children.wait_until(lambda: False, seconds=float("inf") if seconds is None else seconds)
 
 
@@ -357,9 +367,9 @@ def _answers(url: str) -> bool:
     return _fetch(url) is not None
 
 
-def _records(plan: Plan) -> bool:
-    """Whether the site answers and says that the recorder's last run was a good one."""
-    answer = _fetch(f"{plan.address}api/v1/health/")
+def _is_recording(options: DemoOptions) -> bool:
+    """True once the site reports that the recorder is recording."""
+    answer = _fetch(f"{options.address}api/v1/health/")
     return answer is not None and json.loads(answer)["status"] == "recording"
 
 

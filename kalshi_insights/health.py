@@ -1,4 +1,4 @@
-"""Whether the site lives, and how fresh its data is."""
+"""The health of the site and the freshness of its data."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,12 +9,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from kalshi_insights.rest.parameters import KnownParameters
-from markets.api.examples import shown
+from kalshi_insights.rest.schema import with_example
 from markets.coverage.freshness import STATES, recording
 from markets.models import Drift, Poll, Sweep, Tier
 from markets.storage import partitions
 
-HEALTHY = {
+EXAMPLE = {
     "status": "recording",
     "simulated": False,
     "newest_poll_at": "2026-11-20T12:00:02.918872Z",
@@ -29,42 +29,42 @@ HEALTHY = {
 }
 
 
-@shown(HEALTHY)
+@with_example(EXAMPLE)
 class HealthSerializer(serializers.Serializer[dict[str, object]]):
     status = serializers.ChoiceField(
-        STATES, help_text="By the newest run that recorded quotes: late, then stopped."
+        STATES, help_text="By the age of the newest run that recorded quotes."
     )
-    simulated = serializers.BooleanField(help_text="Recorded from the simulated exchange.")
+    simulated = serializers.BooleanField(help_text="True for data of the simulated exchange.")
     newest_poll_at = serializers.DateTimeField(allow_null=True)
     data_age_seconds = serializers.FloatField(
-        allow_null=True, help_text="Since the last run of the recorder without an error ended."
+        allow_null=True, help_text="Since the end of the last run of the recorder without an error."
     )
     universe_age_seconds = serializers.FloatField(
-        allow_null=True, help_text="Since the last complete pass over all open markets began."
+        allow_null=True, help_text="Since the start of the last complete sweep of all open markets."
     )
     poll_interval_seconds = serializers.FloatField()
     tiers = serializers.DictField(
         child=serializers.DictField(child=serializers.FloatField()),
         help_text=(
-            "By tier, how old in seconds what was known of its markets had become when the newest"
-            " run that saw any of them observed them again: p50, p95, max."
+            "By tier, the age in seconds of its markets' quotes when the newest run that observed"
+            " any of them observed them again: p50, p95, max."
         ),
     )
     exchange_active = serializers.BooleanField(
-        allow_null=True, help_text="As the exchange last said; null where it did not."
+        allow_null=True, help_text="As the exchange last said; null if unknown."
     )
     trading_active = serializers.BooleanField(allow_null=True)
     drift_last_day = serializers.IntegerField(
-        help_text="Kinds of unknown fields, words and shapes met in payloads within a day."
+        help_text="Number of kinds of unknown fields, words and shapes in payloads of a day."
     )
     days_without_partition = serializers.ListField(
         child=serializers.DateField(),
-        help_text="Days whose rows lie in the default partition: the maintenance task is late.",
+        help_text="Days whose rows are in the default partition: maintenance is late.",
     )
 
 
 class HealthView(KnownParameters):
-    """Answers 200 while the site and its database answer; `status` speaks of the recording."""
+    """The health of the site: 200 while its database answers; `status` is the recorder's."""
 
     @extend_schema(responses=HealthSerializer)
     def get(self, request: Request) -> Response:

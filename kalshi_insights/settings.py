@@ -1,7 +1,8 @@
-"""Every setting of the project. This module alone reads the environment.
+"""The settings of the project. Only this module reads the environment.
 
-A wrong value refuses to start and names its variable. Where `DATABASE_URL` or `REDIS_URL` is
-unset, `kalshi_insights.embedded` starts the real thing and sets them before Django loads.
+A wrong value stops the program at its start with a message that names the variable. Where
+`DATABASE_URL` or `REDIS_URL` is unset, `kalshi_insights.embedded` starts PostgreSQL or Valkey and
+sets the variable before Django loads.
 """
 
 import re
@@ -27,13 +28,13 @@ def _required(name: str) -> str:
     if not value:
         raise ImproperlyConfigured(
             f"{name} is not set. Set it, or start this command through manage.py or"
-            " `python -m kalshi_insights.embedded`, which bring their own services."
+            " `python -m kalshi_insights.embedded`, which start their own services."
         )
     return value
 
 
 def _service(name: str, *schemes: str, read: Callable[[str], Any]) -> Any:
-    """What is read of an address, of which no more is said than its variable."""
+    """Check an address and convert it by `read`; its errors name the variable, not its value."""
     value = _required(name)
     if value.partition("://")[0] not in schemes:
         among = ", ".join(f"{scheme}://" for scheme in schemes)
@@ -44,14 +45,16 @@ def _service(name: str, *schemes: str, read: Callable[[str], Any]) -> Any:
         raise ImproperlyConfigured(f"{name} must be an address that can be read.") from None
 
 
-def _number(name: str, default: float, *, least: float, most: float) -> float:
+def _number(name: str, default: float, *, minimum: float, maximum: float) -> float:
     text = env.str(name, default=str(default))
     try:
         value = float(text)
     except ValueError:
         raise ImproperlyConfigured(f"{name} must be a number, not {text!r}.") from None
-    if not least <= value <= most:
-        raise ImproperlyConfigured(f"{name} must lie between {least:g} and {most:g}, not {text}.")
+    if not minimum <= value <= maximum:
+        raise ImproperlyConfigured(
+            f"{name} must lie between {minimum:g} and {maximum:g}, not {text}."
+        )
     return value
 
 
@@ -82,16 +85,16 @@ _PERIODS = {"s": 1, "min": 60, "h": 3_600, "day": 86_400}
 
 
 def _rate(name: str, default: str) -> float | None:
-    """Requests a second; None where there is no limit."""
+    """Read a rate in requests a second; None where there is no limit."""
     text: str = env.str(name, default=default)
     if text == "none":
         return None
-    found = re.fullmatch(r"([1-9][0-9]{0,8})/(s|min|h|day)", text)
-    if not found:
+    match = re.fullmatch(r"([1-9][0-9]{0,8})/(s|min|h|day)", text)
+    if not match:
         raise ImproperlyConfigured(
-            f"{name} must be a number by s, min, h or day, such as 600/min, or none, not {text!r}."
+            f"{name} must be a number per s, min, h or day, such as 600/min, or none, not {text!r}."
         )
-    return int(found[1]) / _PERIODS[found[2]]
+    return int(match[1]) / _PERIODS[match[2]]
 
 
 def _origins(name: str) -> list[str]:
@@ -113,7 +116,7 @@ if not SECRET_KEY:
     raise ImproperlyConfigured("SECRET_KEY must be set where DEBUG is false.")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-TRUSTED_PROXIES = int(_number("TRUSTED_PROXIES", 0, least=0, most=10))
+TRUSTED_PROXIES = int(_number("TRUSTED_PROXIES", 0, minimum=0, maximum=10))
 
 # --- The exchange -------------------------------------------------------------------------------
 
@@ -124,8 +127,8 @@ if bool(KALSHI_API_KEY_ID) != bool(KALSHI_PRIVATE_KEY_PATH):
     missing = "KALSHI_PRIVATE_KEY_PATH" if KALSHI_API_KEY_ID else "KALSHI_API_KEY_ID"
     raise ImproperlyConfigured(f"{missing} must be set too: a key needs its id and its file.")
 if KALSHI_PRIVATE_KEY_PATH:
-    # Here, because whoever has no key need not wait for their loading.
-    from markets.kalshi.client import ConfigurationError
+    # Imported here, since loading them takes time that is wasted without a key.
+    from markets.kalshi.errors import ConfigurationError
     from markets.kalshi.signing import Signer
 
     try:
@@ -134,32 +137,34 @@ if KALSHI_PRIVATE_KEY_PATH:
         raise ImproperlyConfigured(
             f"KALSHI_PRIVATE_KEY_PATH and KALSHI_API_KEY_ID must make a key: {fault}."
         ) from None
-KALSHI_RATE = _number("KALSHI_RATE", 180 if KALSHI_API_KEY_ID else 60, least=10, most=1_000_000)
-# Whatever is recorded from the simulator is labelled so wherever it is shown.
+KALSHI_RATE = _number(
+    "KALSHI_RATE", 180 if KALSHI_API_KEY_ID else 60, minimum=10, maximum=1_000_000
+)
+# Data from the simulator are labelled as simulated wherever they are shown.
 SIMULATED = _flag("SIMULATED", default=False)
 
 # --- The recorder -------------------------------------------------------------------------------
 
-POLL_INTERVAL = _number("POLL_INTERVAL", 5, least=0.2, most=3600)
-HOT_MARKETS = int(_number("HOT_MARKETS", 500, least=0, most=10_000))
-UNIVERSE_INTERVAL = _number("UNIVERSE_INTERVAL", 30, least=1, most=86_400)
-HOT_HEARTBEAT = _number("HOT_HEARTBEAT", 300, least=1, most=86_400)
-HEARTBEAT = _number("HEARTBEAT", 3600, least=1, most=86_400)
-# Whose whole books are recorded, of the hot list, inside the same allowance of tokens.
-ORDER_BOOK_MARKETS = int(_number("ORDER_BOOK_MARKETS", 50, least=0, most=10_000))
+POLL_INTERVAL = _number("POLL_INTERVAL", 5, minimum=0.2, maximum=3600)
+HOT_MARKETS = int(_number("HOT_MARKETS", 500, minimum=0, maximum=10_000))
+UNIVERSE_INTERVAL = _number("UNIVERSE_INTERVAL", 30, minimum=1, maximum=86_400)
+HOT_HEARTBEAT = _number("HOT_HEARTBEAT", 300, minimum=1, maximum=86_400)
+HEARTBEAT = _number("HEARTBEAT", 3600, minimum=1, maximum=86_400)
+# The number of hot markets whose order books are recorded, within the same rate of tokens.
+ORDER_BOOK_MARKETS = int(_number("ORDER_BOOK_MARKETS", 50, minimum=0, maximum=10_000))
 RECORD_COMBOS = _flag("RECORD_COMBOS", default=False)
 
-# --- What is kept -------------------------------------------------------------------------------
+# --- Retention ----------------------------------------------------------------------------------
 
-RETENTION_DAYS = int(_number("RETENTION_DAYS", 0, least=0, most=36_500))
-RAW_PAYLOAD_HOURS = _number("RAW_PAYLOAD_HOURS", 6, least=0, most=8_760)
+RETENTION_DAYS = int(_number("RETENTION_DAYS", 0, minimum=0, maximum=36_500))
+RAW_PAYLOAD_HOURS = _number("RAW_PAYLOAD_HOURS", 6, minimum=0, maximum=8_760)
 _ARCHIVE = BASE_DIR / "var" / ("archive-simulated" if SIMULATED else "archive")
 ARCHIVE_PATH = Path(env.str("ARCHIVE_PATH", default=str(_ARCHIVE)))
 
 # --- Backtests ----------------------------------------------------------------------------------
 
-# After so many seconds a run has failed.
-BACKTEST_SECONDS = int(_number("BACKTEST_SECONDS", 900, least=1, most=86_400))
+# A run that takes longer than this fails.
+BACKTEST_SECONDS = int(_number("BACKTEST_SECONDS", 900, minimum=1, maximum=86_400))
 
 # --- Django -------------------------------------------------------------------------------------
 
@@ -231,7 +236,7 @@ DATABASES: dict[str, Any] = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = _required("REDIS_URL")
-# As redis-py reads it.
+# redis-py parses the address, so only its form is checked here.
 _service("REDIS_URL", "redis", "rediss", "unix", read=lambda address: urlsplit(address).port)
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
@@ -244,7 +249,7 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-# In development static files are served from where they lie, else collected and compressed.
+# In development static files are served from the source folders, else collected and compressed.
 COLLECTS = ENVIRONMENT != "development"
 STATIC_ROOT = BASE_DIR / "staticfiles" if COLLECTS else None
 WHITENOISE_USE_FINDERS = not COLLECTS
@@ -257,7 +262,7 @@ STORAGES = {
     },
 }
 
-DEFAULT_EXCEPTION_REPORTER_FILTER = "kalshi_insights.rest.errors.WithoutAddresses"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "kalshi_insights.rest.errors.HideAddresses"
 
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "markets:list"
@@ -275,7 +280,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "work"
 CELERY_TASK_ROUTES = {
     "markets.tasks.poll_markets": {"queue": "recorder"},
-    # They take minutes, and nothing else should wait for them.
+    # Backtests take minutes, and nothing else should wait for them.
     "backtests.tasks.*": {"queue": "backtests"},
 }
 CELERY_TIMEZONE = "UTC"
@@ -288,12 +293,12 @@ CELERY_BEAT_SCHEDULE = {
     "poll-markets": {
         "task": "markets.tasks.poll_markets",
         "schedule": POLL_INTERVAL,
-        # A late message is dropped: the next tick is already due.
+        # A late message is dropped, since the next tick is already due.
         "options": {"expires": POLL_INTERVAL * 0.9},
     },
     "refresh-reference": {
         "task": "markets.tasks.refresh_reference",
-        # Nearly always there is nothing to do; a new series should not wait for its name.
+        # There is nearly always nothing to do, but a new series should get its name soon.
         "schedule": 15.0,
         "options": {"expires": 12.0},
     },
@@ -316,37 +321,36 @@ CELERY_BEAT_SCHEDULE = {
 
 # --- API ----------------------------------------------------------------------------------------
 
-# A developer's own machine, and the tests on it, are not slowed down.
+# In development there is no limit, so neither a developer nor the tests are slowed down.
 API_RATE_ANONYMOUS = _rate("API_RATE_ANONYMOUS", "none" if DEBUG else "600/min")
 API_RATE_TOKEN = _rate("API_RATE_TOKEN", "none" if DEBUG else "6000/min")
 
-# Reading with a token, from pages of these origins; never with the cookies of this site.
+# Pages of these origins may read the API with a token, but never with this site's cookies.
 CORS_ALLOWED_ORIGINS = _origins("CORS_ORIGINS")
 CORS_URLS_REGEX = r"^/api/"
 CORS_ALLOW_METHODS = ("GET", "HEAD", "OPTIONS")
 CORS_ALLOW_HEADERS = ("accept", "authorization", "if-none-match", "x-request-id")
 CORS_EXPOSE_HEADERS = ("etag", "last-modified", "retry-after", "x-request-id")
 
-DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = (
-    True  # ours by then: kalshi_insights.middleware.request_id
-)
+# By then the header holds an id that kalshi_insights.middleware.request_id has checked or made.
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "kalshi_insights.rest.throttling.Tokens",
+        "kalshi_insights.rest.authentication.ThrottledTokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_THROTTLE_CLASSES": ["kalshi_insights.rest.throttling.Rate"],
+    "DEFAULT_THROTTLE_CLASSES": ["kalshi_insights.rest.throttling.ApiRateThrottle"],
     "NUM_PROXIES": TRUSTED_PROXIES,
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
-    "DEFAULT_PARSER_CLASSES": ["kalshi_insights.rest.parsers.Json"],
+    "DEFAULT_PARSER_CLASSES": ["kalshi_insights.rest.parsers.JsonParser"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticatedOrReadOnly"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "kalshi_insights.rest.errors.api_error",
+    "EXCEPTION_HANDLER": "kalshi_insights.rest.errors.api_exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 SPECTACULAR_SETTINGS = {
@@ -355,11 +359,11 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "kalshi_insights.rest.errors.in_the_schema",
+        "kalshi_insights.rest.schema.add_error_responses",
     ],
     "ENUM_NAME_OVERRIDES": {
         "MarketStatus": "markets.models.Status",
-        "BacktestStatus": "backtests.models.Status",
+        "BacktestStatus": "backtests.models.BacktestStatus",
         "RecordingStatus": "markets.coverage.freshness.STATES",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -385,7 +389,7 @@ structlog.configure(
     logger_factory=structlog.stdlib.LoggerFactory(),
     cache_logger_on_first_use=True,
 )
-# What variables hold may be a secret: no traceback shows it.
+# Tracebacks never show the values of variables, which may be secret.
 _RENDERERS: list[Any] = (
     [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     if ENVIRONMENT == "production"

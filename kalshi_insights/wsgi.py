@@ -1,4 +1,4 @@
-"""The site for gunicorn."""
+"""The WSGI application, for gunicorn."""
 
 import os
 

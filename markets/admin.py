@@ -2,11 +2,10 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.core.paginator import Paginator
-from django.db.models import Max, Model, QuerySet
+from django.db.models import Max, QuerySet
 from django.http import HttpRequest
-from django.utils.functional import cached_property
 
+from kalshi_insights.admin import CappedPaginator, ReadOnlyAdmin
 from markets.models import (
     ArchivedDay,
     BackfillSpan,
@@ -30,28 +29,15 @@ from markets.models import (
 )
 
 
-class ReadOnly(admin.ModelAdmin):
-    """Base of the admins of recorded rows, which can be viewed but not edited."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
 @admin.register(Series)
-class SeriesAdmin(ReadOnly):
+class SeriesAdmin(ReadOnlyAdmin):
     list_display = ["ticker", "title", "category", "frequency", "fee_type", "fee_multiplier"]
     list_filter = ["category", "fee_type"]
     search_fields = ["ticker", "title"]
 
 
 @admin.register(Event)
-class EventAdmin(ReadOnly):
+class EventAdmin(ReadOnlyAdmin):
     list_display = ["ticker", "title", "series", "mutually_exclusive", "strike_date"]
     list_filter = ["mutually_exclusive"]
     list_select_related = ["series"]
@@ -59,7 +45,7 @@ class EventAdmin(ReadOnly):
 
 
 @admin.register(Market)
-class MarketAdmin(ReadOnly):
+class MarketAdmin(ReadOnlyAdmin):
     list_display = ["ticker", "title", "status", "yes_bid", "yes_ask", "quoted_at", "close_time"]
     list_filter = ["status", "is_hot", "result"]
     list_select_related = ["event"]
@@ -67,19 +53,8 @@ class MarketAdmin(ReadOnly):
     show_full_result_count = False
 
 
-class CappedPaginator(Paginator):
-    """A paginator that stops counting at a limit, because counting all rows reads all of them."""
-
-    LIMIT = 10_000
-    object_list: QuerySet[Any]
-
-    @cached_property
-    def count(self) -> int:
-        return self.object_list.order_by()[: self.LIMIT].count()
-
-
 @admin.register(Poll)
-class PollAdmin(ReadOnly):
+class PollAdmin(ReadOnlyAdmin):
     list_display = [
         "started_at",
         "seconds",
@@ -99,7 +74,7 @@ class PollAdmin(ReadOnly):
 
 
 @admin.register(Sweep)
-class SweepAdmin(ReadOnly):
+class SweepAdmin(ReadOnlyAdmin):
     list_display = ["started_at", "tier", "complete", "finished_at", "markets"]
     list_filter = ["tier", "complete"]
     search_fields = ["tier"]
@@ -107,18 +82,18 @@ class SweepAdmin(ReadOnly):
     paginator = CappedPaginator
 
 
-class MarketRowsAdmin(ReadOnly):
-    """Base for tables with very many rows, each of one market."""
+class MarketRowsAdmin(ReadOnlyAdmin):
+    """Rows of single markets, of which there are very many."""
 
     list_select_related = ["market"]
     search_fields = ["market__ticker"]
     show_full_result_count = False
 
 
-class PartitionedRowsAdmin(MarketRowsAdmin):
-    """Base for partitioned tables, which lists one market's rows or the newest rows of all markets.
+class DailyRowsAdmin(MarketRowsAdmin):
+    """Rows of a table partitioned by day, newest first: those of one market, or the last of all.
 
-    No index has the rows of all markets in order of time, and sorting many millions is too slow.
+    No index has the rows of all markets in order of time, and sorting many millions takes too long.
     """
 
     RECENT = timedelta(minutes=10)
@@ -126,9 +101,7 @@ class PartitionedRowsAdmin(MarketRowsAdmin):
     paginator = CappedPaginator
     ordering = ["-timestamp"]
     sortable_by = ()
-    search_help_text = (
-        "The full ticker of a market. Without one, the last ten minutes of all markets are shown."
-    )
+    search_help_text = "The whole ticker of a market; without one, the last ten minutes of all."
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -144,7 +117,7 @@ class PartitionedRowsAdmin(MarketRowsAdmin):
 
 
 @admin.register(MarketSnapshot)
-class MarketSnapshotAdmin(PartitionedRowsAdmin):
+class MarketSnapshotAdmin(DailyRowsAdmin):
     list_display = ["timestamp", "market", "source", "yes_bid", "yes_ask", "volume", "quality"]
     list_filter = ["source"]
 
@@ -165,7 +138,7 @@ class MarketRevisionAdmin(MarketRowsAdmin):
 
 
 @admin.register(EventRevision)
-class EventRevisionAdmin(ReadOnly):
+class EventRevisionAdmin(ReadOnlyAdmin):
     list_display = ["known_at", "event", "title", "fee_type_override", "fee_multiplier_override"]
     list_select_related = ["event"]
     ordering = ["-known_at"]
@@ -174,7 +147,7 @@ class EventRevisionAdmin(ReadOnly):
 
 
 @admin.register(FeeChange)
-class FeeChangeAdmin(ReadOnly):
+class FeeChangeAdmin(ReadOnlyAdmin):
     list_display = ["effective_at", "series", "event", "fee_type", "fee_multiplier", "known_at"]
     list_select_related = ["series", "event"]
     list_filter = ["fee_type"]
@@ -183,15 +156,15 @@ class FeeChangeAdmin(ReadOnly):
 
 
 @admin.register(OrderBookSnapshot)
-class OrderBookSnapshotAdmin(PartitionedRowsAdmin):
+class OrderBookSnapshotAdmin(DailyRowsAdmin):
     list_display = ["timestamp", "market", "bid_prices", "ask_prices"]
 
 
 @admin.register(RawPayload)
-class RawPayloadAdmin(PartitionedRowsAdmin):
+class RawPayloadAdmin(DailyRowsAdmin):
     list_display = ["timestamp", "market"]
     indexed_by_market = False
-    search_help_text = "The full ticker of a market; only the last ten minutes are searched."
+    search_help_text = "The whole ticker of a market, whose last ten minutes are searched."
 
 
 @admin.register(Candlestick)
@@ -229,21 +202,21 @@ class HotPeriodAdmin(MarketRowsAdmin):
 
 
 @admin.register(Closure)
-class ClosureAdmin(ReadOnly):
+class ClosureAdmin(ReadOnlyAdmin):
     list_display = ["start", "end", "known_at"]
     ordering = ["-start"]
     search_fields = ["start"]
 
 
 @admin.register(Drift)
-class DriftAdmin(ReadOnly):
+class DriftAdmin(ReadOnlyAdmin):
     list_display = ["where", "kind", "count", "first_seen_at", "last_seen_at", "sample"]
     list_filter = ["kind"]
     search_fields = ["where"]
 
 
 @admin.register(ArchivedDay)
-class ArchivedDayAdmin(ReadOnly):
+class ArchivedDayAdmin(ReadOnlyAdmin):
     list_display = ["day", "table", "rows", "coverage", "verified_at", "dropped_at"]
     list_filter = ["table"]
     search_fields = ["table", "day"]

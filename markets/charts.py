@@ -25,9 +25,9 @@ RANGES = {
 SHORTEST = timedelta(minutes=1)
 MOST_POINTS = 2_000
 TABLE_ROWS = 60
-# Widths a person can name, so that points fall on round instants.
+# Round widths let points fall on round instants.
 BUCKET_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400)
-# Looking for silences reads every run of the recorder; a week has 120,000.
+# Silences are found by reading every run of the recorder, and a week has 120,000.
 SILENCES_WITHIN = timedelta(weeks=1)
 MILLISECOND, MICROSECOND = timedelta(milliseconds=1), timedelta(microseconds=1)
 LAST_MILLISECOND = 253_402_300_799_000
@@ -38,8 +38,8 @@ class ChartForm(forms.Form):
     since = forms.IntegerField(min_value=0, max_value=LAST_MILLISECOND, required=False)
 
 
-class Columns(TypedDict):
-    """Instants in milliseconds; prices in dollars; `volume` is all that traded until then."""
+class ChartColumns(TypedDict):
+    """Columns of a chart: milliseconds since 1970, prices in dollars, cumulative volume."""
 
     t: list[int]
     bid: list[float | None]
@@ -52,10 +52,10 @@ class Columns(TypedDict):
     simulated: bool
 
 
-def chart(market: Market, *, span: str, since: int | None, now: datetime) -> Columns:
-    """A market's quotes over one of `RANGES`, or only what is newer than `since`.
+def chart(market: Market, *, span: str, since: int | None, now: datetime) -> ChartColumns:
+    """Return a market's quotes over one of `RANGES`, or only those newer than `since`.
 
-    `until` is how far the last quote may be drawn on: the present, or the market's close.
+    The last quote may be drawn on up to `until`, which is now or the market's close.
     """
     until = _end(market, now)
     start = _start(market, span, until)
@@ -78,7 +78,7 @@ def chart(market: Market, *, span: str, since: int | None, now: datetime) -> Col
 
 
 def table(market: Market, span: str, *, now: datetime) -> list[Close]:
-    """The same quotes for reading: newest first, one for each of `TABLE_ROWS` stretches."""
+    """Return the same quotes for a table, newest first, at most about `TABLE_ROWS` of them."""
     until = _end(market, now)
     start = _start(market, span, until)
     recorded = MarketSnapshot.objects.for_market(market).between(start, now)
@@ -87,7 +87,7 @@ def table(market: Market, span: str, *, now: datetime) -> list[Close]:
 
 
 def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
-    """The narrowest width that keeps a span within so many points."""
+    """Return the narrowest bucket that keeps a span within this many points."""
     least = span.total_seconds() / points
     widest = BUCKET_SECONDS[-1]
     seconds = next((s for s in BUCKET_SECONDS if s >= least), widest * (least // widest + 1))
@@ -95,7 +95,7 @@ def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
 
 
 def _end(market: Market, now: datetime) -> datetime:
-    """A market that is over shows its last hours, not the silence since."""
+    """Return where a chart ends: now, or the close of a market that is over."""
     return now if market.status in OPEN_STATUSES else min(now, market.close_time)
 
 
@@ -111,7 +111,7 @@ def _first(market: Market) -> datetime:
 
 
 def _in_force(market: Market, start: datetime) -> list[Close]:
-    """The quote that a range begins with, where one was recorded before it."""
+    """Return the quote in force when a range begins, if one was recorded before it."""
     before = MarketSnapshot.objects.for_market(market).between(None, start).newest()
     return [Close(*(getattr(before, name) for name in Close._fields))] if before else []
 

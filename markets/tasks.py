@@ -1,4 +1,4 @@
-"""What Celery runs."""
+"""The Celery tasks of `markets`."""
 
 from datetime import UTC, datetime
 
@@ -7,18 +7,19 @@ from django.conf import settings
 from django.core.management import call_command
 
 from markets.recording import recorder, reference
+from markets.recording.exchange import kalshi_client
 from markets.storage import retention
 
 
 @shared_task
 def poll_markets() -> None:
-    """The recorder's tick. Whether it is this process's turn, the database decides."""
-    recorder.record_tick(recorder.kalshi_client(), interval=settings.POLL_INTERVAL)
+    """Run one tick of the recorder, unless the database says that its slot is taken."""
+    recorder.record_tick(kalshi_client(), interval=settings.POLL_INTERVAL)
 
 
 @shared_task
 def refresh_reference() -> None:
-    reference.refresh(recorder.kalshi_client())
+    reference.refresh(kalshi_client())
 
 
 @shared_task
@@ -29,6 +30,6 @@ def maintain() -> None:
 
 @shared_task
 def archive_days() -> None:
-    """Archive closed days where retention is on, which drops archived days only."""
+    """Archive closed days, if retention is on: it drops only days that are archived."""
     if settings.RETENTION_DAYS:
         call_command("archive")

@@ -3,7 +3,7 @@
     from kalshi_insights_client import Client
 
     with Client() as client:
-        busiest = client.markets(status="open", ordering="volume", limit=20)
+        busiest = client.markets(status="open", ordering="-volume_24h", limit=20)
         quotes = client.snapshots(busiest.index[0], "2026-11-20", "2026-11-21")
 
     with Client(token="0123…") as client:
@@ -91,7 +91,7 @@ MARKETS = """
     market_type status result settlement_value settlement_ts open_time close_time
     expected_expiration_time latest_expiration_time can_close_early strike_type floor_strike
     cap_strike yes_bid yes_ask yes_bid_size yes_ask_size last_price volume open_interest
-    volume_24h previous_price quoted_at is_hot"""
+    yes_price no_price volume_24h previous_price quoted_at is_hot"""
 
 STRATEGIES = "name version kind is_yardstick summary parameters"
 BACKTESTS = """
@@ -101,7 +101,8 @@ BACKTESTS = """
 # Column types by name; TIME matches the columns of times. Decimals sent as text are "float64".
 COLUMNS_BY_KIND = {
     "float64": """
-        yes_bid yes_ask yes_bid_size yes_ask_size last_price previous_price volume volume_24h
+        yes_bid yes_ask yes_bid_size yes_ask_size yes_price no_price last_price previous_price
+        volume volume_24h
         open_interest settlement_value floor_strike cap_strike fee_multiplier
         fee_multiplier_override price size cash final_cash pnl""",
     "category": """

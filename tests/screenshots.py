@@ -16,11 +16,9 @@ from model_bakery import baker
 from playwright.sync_api import Browser, Page
 
 from backtests import runner
-from backtests.choosing import Selection
-from backtests.requests import Asked
-from backtests.rules.execution import Execution
-from backtests.submitting import submit
-from backtests.tests.factories import a_backtest, known
+from backtests.requests import BacktestRequest, MarketSelection, submit
+from backtests.rules.execution import ExecutionModel
+from backtests.tests.factories import a_backtest, a_revision
 from markets.models import Drift, FeeChange, Market, MarketSnapshot, Poll, Series
 from markets.tests.factories import a_market, a_snapshot, a_sweep, an_event
 
@@ -209,9 +207,9 @@ def recorded_longshots(chance: random.Random, start: datetime) -> None:
                 f"{event.ticker}-T{place}", event=event, status="finalized", close_time=closed
             )
             value, happens = chance.uniform(0.03, 0.4), chance.random() < 0.1
-            known(market, opened, closed, status="active")
+            a_revision(market, opened, closed, status="active")
             result = "yes" if happens else "no"
-            known(market, opened, closed, status="finalized", result=result, known_at=closed)
+            a_revision(market, opened, closed, status="finalized", result=result, known_at=closed)
             for step in range(48):
                 value = min(max(value + chance.gauss(0, 0.01), 0.02), 0.9)
                 bid = Decimal(f"{value:.2f}")
@@ -230,12 +228,12 @@ def run_backtests() -> dict[str, int]:
     start = now - timedelta(days=5)
     recorded_longshots(random.Random(3), start)
     user = User.objects.create_superuser("ada", password="only for pictures")
-    selection = Selection(series=["KXTOWN"], start=start, end=now - timedelta(hours=6))
+    selection = MarketSelection(series=["KXTOWN"], start=start, end=now - timedelta(hours=6))
     for name, execution in (
-        ("mean-reversion", Execution(make=True)),
-        ("fade-longshots", Execution(make=True, latency_seconds=1.5)),
+        ("mean-reversion", ExecutionModel(make=True)),
+        ("fade-longshots", ExecutionModel(make=True, latency_seconds=1.5)),
     ):
-        asked = Asked(strategy=name, selection=selection, execution=execution)
+        asked = BacktestRequest(strategy=name, selection=selection, execution=execution)
         done = submit(asked, user=user, now=now)
         runner.run(done.pk)
     words = {"series": ["KXTOWN"], "user": user}

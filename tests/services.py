@@ -16,6 +16,7 @@ import pytest
 from django.test.utils import override_settings
 
 from kalshi_insights import embedded
+from kalshi_insights.embedded.servers import Server
 
 VAR = embedded.BASE_DIR / "var"
 
@@ -47,6 +48,17 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     else:
         early_config.add_cleanup(_start())
     return (yield)
+
+
+def server_of(services: embedded.Services, name: str) -> Server:
+    return next(server for server in services.servers if server.name == name)
+
+
+def kill(server: Server) -> None:
+    """End the server as a crash would, without flushing anything."""
+    assert server.process
+    server.process.kill()
+    server.process.wait()
 
 
 def _start() -> Callable[[], None]:

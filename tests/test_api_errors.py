@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from kalshi_insights.rest.errors import invalid_message
+from kalshi_insights.rest.errors import validation_message
 
 SECRET = "the password is hunter2"
 
@@ -152,7 +152,7 @@ def test_a_body_that_is_no_json_is_refused_without_the_parsers_words(member, bod
     body = body if isinstance(body, bytes) else body.encode(errors="surrogatepass")
     response = member.post("/api/v1/writable/", body, content_type="application/json")
     assert (response.status_code, error(response)["code"]) == (400, "parse_error")
-    assert error(response)["message"] == "The body is not the JSON that it should be."
+    assert error(response)["message"] == "The body is not valid JSON."
 
 
 @pytest.mark.parametrize("opened", ["[", '{"a":'])
@@ -179,7 +179,7 @@ def test_what_is_wrong_is_named_field_by_field(member):
 
 
 def test_what_is_wrong_with_no_field_in_particular_is_an_object_too(member):
-    assert invalid_message(["Too late.", "Too dear."]) == "Too late. Too dear."
+    assert validation_message(["Too late.", "Too dear."]) == "Too late. Too dear."
 
 
 def test_a_stranger_may_not_write(client):

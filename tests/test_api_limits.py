@@ -18,8 +18,8 @@ from redis import Redis
 from rest_framework.authtoken.models import Token
 
 from kalshi_insights.embedded.servers import free_port
-from kalshi_insights.middleware.compression import accepted
-from kalshi_insights.rest.throttling import Meter, household
+from kalshi_insights.middleware.compression import accepted_encodings
+from kalshi_insights.rest.throttling import RateLimiter, client_network
 
 ROWS = [{"ticker": f"KXFED-{n}", "yes_bid": "0.4200"} for n in range(100)]
 
@@ -114,10 +114,10 @@ def test_without_a_rate_nothing_is_counted(client, limited, settings):
 
 
 def test_all_processes_count_together(limited, settings):
-    meters = [Meter(settings.REDIS_URL) for _ in range(4)]
-    asker = str(uuid4())
+    limiters = [RateLimiter(settings.REDIS_URL) for _ in range(4)]
+    client = str(uuid4())
     with ThreadPoolExecutor(8) as pool:
-        waits = list(pool.map(lambda n: meters[n % 4].take(asker, 1), range(60)))
+        waits = list(pool.map(lambda n: limiters[n % 4].take(client, 1), range(60)))
     assert 10 <= waits.count(0) <= 12
 
 
@@ -153,8 +153,8 @@ def test_forwarded_addresses_are_believed_as_far_as_our_own_proxies_wrote_them(
         ("x" * 500, "x" * 64),
     ],
 )
-def test_a_household_has_one_share(address, expected):
-    assert household(address) == expected
+def test_the_addresses_of_one_network_share_a_limit(address, expected):
+    assert client_network(address) == expected
 
 
 def test_without_redis_everybody_passes_and_the_log_says_so_once(client, limited, settings):
@@ -262,7 +262,7 @@ def test_the_browsable_api_comes_as_it_is(client, db):
     ],
 )
 def test_an_encoding_of_no_weight_is_refused(header, expected):
-    assert accepted(header) == expected
+    assert accepted_encodings(header) == expected
 
 
 def test_reading_without_a_token_asks_for_no_user(client, django_assert_num_queries):

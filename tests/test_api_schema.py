@@ -104,7 +104,7 @@ def pinned(described: dict[str, Any]) -> dict[str, Any]:
             if parameter["in"] == "path" and noun != "snapshots":
                 parameter["schema"] = {"type": "string", "enum": [NAMES.get(noun, str(POLL))]}
                 parameter.pop("example")
-    wanted = described["components"]["schemas"]["Asked"]["properties"]
+    wanted = described["components"]["schemas"]["BacktestRequest"]["properties"]
     for field, noun in (("series", "series"), ("events", "events"), ("tickers", "markets")):
         wanted[field]["items"] = {"type": "string", "enum": [TICKERS[noun]]}
     wanted["start"]["enum"] = [f"{NOON - MINUTE:%Y-%m-%dT%H:%M:%SZ}"]
@@ -253,7 +253,7 @@ def test_unknown_and_repeated_parameters_are_refused_by_name(client: Client, pat
     assert named(refusal) == {"colour"}
     described = {each["name"] for where, each in PARAMETERS if where == path}
     known = ", ".join(sorted(described | {"format"}))
-    assert refusal.json()["details"]["colour"] == [f"Not known here. Known are: {known}."]
+    assert refusal.json()["details"]["colour"] == [f"Unknown parameter. Known ones are {known}."]
     assert named(client.get(address(path), {"x" * 5_000: "1"})) == {"x" * 100}
     assert named(client.get(f"{address(path)}?format=json&format=json")) == {"format"}
 

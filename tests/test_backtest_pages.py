@@ -67,19 +67,19 @@ def test_a_run_is_asked_for_and_its_page_shows_the_result_by_itself(
 def test_choosing_a_strategy_brings_its_fields_and_keeps_the_others(clean: Page, site: str) -> None:
     clean.goto(f"{site}/backtests/new/")
     clean.get_by_label("Markets", exact=True).fill("KXFED-1")
-    clean.get_by_label("Cash, dollars").fill("250")
+    clean.get_by_label("Starting cash, dollars").fill("250")
     clean.get_by_label("Name", exact=True).select_option("favourite-hold")
-    expect(clean.get_by_label("Threshold, dollars")).to_have_value("0.85")
+    expect(clean.get_by_label("Minimum midpoint, dollars")).to_have_value("0.85")
     expect(clean.get_by_label("Markets", exact=True)).to_have_value("KXFED-1")
-    expect(clean.get_by_label("Cash, dollars")).to_have_value("250")
+    expect(clean.get_by_label("Starting cash, dollars")).to_have_value("250")
 
 
 def test_the_form_works_without_scripts(browser: Browser, site: str) -> None:
     page = browser.new_page(java_script_enabled=False)
     page.goto(f"{site}/backtests/new/")
     page.get_by_label("Name", exact=True).select_option("favourite-hold")
-    page.get_by_role("button", name="Show its parameters").click()
-    expect(page.get_by_label("Threshold, dollars")).to_have_value("0.85")
+    page.get_by_role("button", name="Show parameters").click()
+    expect(page.get_by_label("Minimum midpoint, dollars")).to_have_value("0.85")
     page.close()
 
 
@@ -87,7 +87,7 @@ def test_a_run_under_way_is_cancelled(signed_in: Page, site: str) -> None:
     mine = a_backtest("queued", user=User.objects.get())
     signed_in.goto(f"{site}/backtests/{mine.pk}/")
     signed_in.get_by_role("button", name="Cancel").click()
-    expect(signed_in.get_by_text("It was cancelled")).to_be_visible()
+    expect(signed_in.get_by_text("Cancelled; no results were stored")).to_be_visible()
 
 
 def test_the_list_follows_a_run(clean: Page, site: str) -> None:

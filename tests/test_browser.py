@@ -67,14 +67,14 @@ def test_a_hidden_tab_does_not_ask(clean: Page, site: str) -> None:
 def test_search_as_typed_finds_and_the_address_says_so(clean: Page, site: str) -> None:
     three_markets()
     a_market("KXFED-1", event=an_event("Fed decision", ticker="KXFED", category="Economics"))
-    clean.goto(f"{site}/markets/?sort=closing")
+    clean.goto(f"{site}/markets/?ordering=close_time")
     clean.keyboard.press("/")
     clean.keyboard.type("fed")
     expect(clean.locator("tbody tr")).to_have_count(1)
-    expect(clean).to_have_url(re.compile(r"\?q=fed&sort=closing$"))
+    expect(clean).to_have_url(re.compile(r"\?q=fed&ordering=close_time$"))
     expect(clean.locator("h1")).to_contain_text("fed")
     clean.locator("select[name=category]").select_option("Economics")
-    expect(clean).to_have_url(re.compile(r"\?q=fed&category=Economics&sort=closing$"))
+    expect(clean).to_have_url(re.compile(r"\?q=fed&category=Economics&ordering=close_time$"))
 
 
 def test_search_works_without_scripts(browser: Browser, site: str) -> None:

@@ -28,7 +28,7 @@ from redis import Redis
 from rest_framework.authtoken.models import Token
 
 from backtests import runner
-from backtests.api.serializers import BRIEF, StrategySerializer
+from backtests.api.serializers import BRIEF_COLUMNS, StrategySerializer
 from backtests.models import BacktestResult
 from backtests.strategies import STRATEGIES
 from backtests.tests.factories import a_backtest, a_recorded_day
@@ -142,7 +142,7 @@ def test_the_columns_of_an_empty_list_are_those_of_the_api():
     assert library.MARKETS.split() == MARKET_ROW
     assert library.EVENTS.split() == EVENT_ROW
     assert library.SERIES.split() == SeriesSerializer.Meta.fields
-    assert set(library.BACKTESTS.split()) == set(BRIEF)
+    assert set(library.BACKTESTS.split()) == set(BRIEF_COLUMNS)
     assert library.STRATEGIES.split() == list(StrategySerializer().fields)
 
 
@@ -360,7 +360,7 @@ def worker(monkeypatch):
     """Run queued backtests whenever the client asks for their progress."""
 
     def work(seconds: float) -> None:
-        for id in BacktestResult.objects.in_stage(["queued"]).values_list("pk", flat=True):
+        for id in BacktestResult.objects.filter(status="queued").values_list("pk", flat=True):
             runner.run(id)
 
     monkeypatch.setattr("time.sleep", work)
@@ -613,7 +613,7 @@ def a_worker() -> Iterator[None]:
 
     def work() -> None:
         while not ended.wait(0.2):
-            for id in BacktestResult.objects.in_stage(["queued"]).values_list("pk", flat=True):
+            for id in BacktestResult.objects.filter(status="queued").values_list("pk", flat=True):
                 runner.run(id)
         connection.close()
 

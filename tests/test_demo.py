@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from kalshi_insights import demo, embedded
-from kalshi_insights.demo import Children, DemoError, plan_from
+from kalshi_insights.demo import Children, DemoError, read_options
 from kalshi_insights.embedded.servers import free_port
 
 # Like `python -m kalshi_insights.demo`, but in a folder that a running demo does not use.
@@ -40,12 +40,12 @@ def children(tmp_path):
 
 
 def test_a_plan_has_defaults():
-    plan = plan_from({"PORT": str(free_port())})
-    assert (plan.live, plan.seconds, plan.folder) == (False, None, embedded.DEMO)
+    options = read_options({"PORT": str(free_port())})
+    assert (options.live, options.seconds, options.folder) == (False, None, embedded.DEMO)
 
 
 def test_a_live_plan_records_into_the_live_folder():
-    assert plan_from({"PORT": str(free_port()), "LIVE": "1"}).folder == embedded.LIVE
+    assert read_options({"PORT": str(free_port()), "LIVE": "1"}).folder == embedded.LIVE
 
 
 def test_a_busy_port_is_named_with_the_way_out():
@@ -54,13 +54,13 @@ def test_a_busy_port_is_named_with_the_way_out():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(DemoError, match=f"Port {port} is in use.*make demo PORT="):
-            plan_from({"PORT": str(port)})
+            read_options({"PORT": str(port)})
 
 
 @pytest.mark.parametrize("wrong", [{"PORT": "eight"}, {"PORT": "70000"}, {"DEMO_SECONDS": "soon"}])
 def test_an_invalid_setting_is_refused_by_name(wrong):
     with pytest.raises(DemoError, match=next(iter(wrong))):
-        plan_from({"PORT": str(free_port()), **wrong})
+        read_options({"PORT": str(free_port()), **wrong})
 
 
 def test_a_child_that_ends_is_reported_with_its_last_words(children):
@@ -71,7 +71,7 @@ def test_a_child_that_ends_is_reported_with_its_last_words(children):
 
 def test_an_errand_that_ends_well_is_announced_and_one_that_fails_is_reported(children):
     output = []
-    children.errands |= {
+    children.on_success |= {
         "good": lambda: output.append("done"),
         "bad": lambda: output.append("never"),
     }
@@ -85,7 +85,7 @@ def test_an_errand_that_ends_well_is_announced_and_one_that_fails_is_reported(ch
 
 
 def test_a_child_that_does_not_listen_is_ended_by_force(children, monkeypatch):
-    monkeypatch.setattr(demo, "ENDED_WITHIN", 0.2)
+    monkeypatch.setattr(demo, "STOPPED_WITHIN", 0.2)
     deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
     process = children.start("deaf", "-c", f"{deaf}; time.sleep(60)")
     assert children.wait_until(lambda: (children.logs / "deaf.log").read_text() != "", seconds=10)

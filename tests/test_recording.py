@@ -26,6 +26,7 @@ from tests.recorder_harness import (
     assert_consistent,
     recorder_harness,
 )
+from tests.services import kill, server_of
 
 pytestmark = pytest.mark.system
 
@@ -140,9 +141,9 @@ def test_a_service_killed_during_a_write_is_survived(harness, server, seconds):
     harness.ensure_recording()
     with harness.blocked_write():
         began = datetime.now(UTC)
-        getattr(harness.services, server).kill()
+        kill(server_of(harness.services, server))
     time.sleep(seconds)
-    getattr(harness.services, server).start()
+    server_of(harness.services, server).start()
     assert_recovered(harness, began, cause=Cause.OUR_OUTAGE)
 
 

@@ -1,4 +1,4 @@
-"""A strategy on one universe: its headline, its band, and the yardsticks beside it."""
+"""Evaluation of a strategy on one universe: headline, band of fill models, and yardsticks."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,31 +8,38 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from backtests import metrics
-from backtests.data.universe import MISSING, Ints, Seen, Universe
+from backtests.data.universe import MISSING, Floats, Ints, QuoteHistory, Universe
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
-from backtests.metrics import Assumed, EquityPath, Figures
-from backtests.rules.execution import JOURNAL, TAKER, Execution, Fills, Kind, Outcome, Reason
-from backtests.strategies import STRATEGIES, YARDSTICKS
-from backtests.strategies import Kind as Strategies
+from backtests.metrics import Assumptions, EquityPath, Figures
+from backtests.rules.execution import (
+    JOURNAL_COLUMN,
+    TAKER,
+    EntryKind,
+    ExecutionModel,
+    FillModel,
+    Reason,
+    RunOutcome,
+)
+from backtests.strategies import STRATEGIES, YARDSTICKS, StrategyClass
 from backtests.strategies.base import Signal
 
-Tell = Callable[[float, str], None]
+# Hears the share that is done and what is being done; it may raise to end the work.
+OnProgress = Callable[[float, str], None]
 
-# Shares of the progress: until the headline, the band, the yardsticks are known.
+# The progress when the headline, the band and the yardsticks are done.
 HEADLINE, BAND, ALL = 0.4, 0.8, 1.0
-KIND, ORDER, COUNT, LIQUIDITY, REASON, MARKET = (
-    JOURNAL.index(name) for name in ("kind", "order", "count", "liquidity", "reason", "market")
-)
 
 
-def part(tell: Tell, doing: str, *, begun: float, ended: float) -> Callable[[float], None]:
-    """Tells of a part of the work, which hears only of its own share."""
-    return lambda share: tell(begun + (ended - begun) * share, doing)
+def part_of_progress(
+    on_progress: OnProgress, doing: str, *, begun: float, ended: float
+) -> Callable[[float], None]:
+    """A callback for one part of the work, which hears the share of that part alone."""
+    return lambda share: on_progress(begun + (ended - begun) * share, doing)
 
 
-class Measured(NamedTuple):
-    outcome: Outcome
+class MeasuredRun(NamedTuple):
+    outcome: RunOutcome
     figures: Figures
     path: EquityPath
 
@@ -41,129 +48,140 @@ class Measured(NamedTuple):
         return self.figures.money.pnl
 
 
-class Results(NamedTuple):
-    """The headline is the band's `EXPECTED`; yardsticks by name."""
+class EvaluationResults(NamedTuple):
+    """The run under each fill model, of which `EXPECTED` is the headline; yardsticks by name."""
 
-    band: Mapping[Fills, Measured]
-    yardsticks: Mapping[str, Measured]
+    band: Mapping[FillModel, MeasuredRun]
+    yardsticks: Mapping[str, MeasuredRun]
 
     @property
-    def headline(self) -> Measured:
-        return self.band[Fills.EXPECTED]
+    def headline(self) -> MeasuredRun:
+        return self.band[FillModel.EXPECTED]
 
 
 @dataclass
-class Trial:
-    """What is run: a strategy with all its parameters, by one engine. `cash` is in millionths of
-    a dollar, the window from `start` to `end` in microseconds since 1970."""
+class Evaluation:
+    """A strategy with all its parameters, to be run by one engine.
+
+    `cash` is in millionths of a dollar, `start` and `end` in microseconds since 1970.
+    """
 
     universe: Universe
-    kind: Strategies
+    strategy: StrategyClass
     params: Mapping[str, Any]
-    execution: Execution
+    execution: ExecutionModel
     cash: int
     start: int
     end: int
     in_kernel: bool
 
-    def results(self, tell: Tell) -> Results:
-        """`tell` hears the share done and what is being done, and may raise to end it."""
-        return Results(self._band(tell), self._yardsticks(tell))
+    def results(self, on_progress: OnProgress) -> EvaluationResults:
+        return EvaluationResults(self._band(on_progress), self._yardsticks(on_progress))
 
-    def outcome(self, fills: Fills, done: Callable[[float], None]) -> Outcome:
-        """One run; `done` hears its share."""
-        done(0)
+    def run(self, fills: FillModel, on_share: Callable[[float], None]) -> RunOutcome:
+        """Run the strategy once; `on_share` hears the share that is done."""
+        on_share(0)
         if self.in_kernel and self.signal:
-            return self._by_kernel(self.signal, fills)
+            return self._run_in_kernel(self.signal, fills)
         rows = len(self.universe.quotes)
         return cerebro.run(
             self.universe,
-            self.signal or cast(Any, self.kind),
+            self.signal or cast(Any, self.strategy),
             self.execution,
             fills,
             cash=self.cash,
             parameters=self.params,
-            progress=lambda row: done(row / rows),
+            on_progress=lambda row: on_share(row / rows),
         ).outcome
 
     @cached_property
     def signal(self) -> Signal | None:
-        return self.kind(**self.params) if issubclass(self.kind, Signal) else None
+        return self.strategy(**self.params) if issubclass(self.strategy, Signal) else None
 
     @cached_property
-    def seen(self) -> Seen:
-        return Seen(self.universe.quotes, self.universe.listings)
+    def history(self) -> QuoteHistory:
+        return QuoteHistory(self.universe.quotes, self.universe.listings)
 
-    def _by_kernel(self, signal: Signal, fills: Fills) -> Outcome:
-        targets = signal.wanted(self.universe)
+    def _run_in_kernel(self, signal: Signal, fills: FillModel) -> RunOutcome:
+        targets = signal.all_targets(self.universe)
         return kernel.run(self.universe, targets, self.execution, fills, cash=self.cash)
 
-    def _band(self, tell: Tell) -> dict[Fills, Measured]:
-        done = part(tell, "running the strategy", begun=0, ended=HEADLINE)
-        outcomes = {Fills.EXPECTED: self.outcome(Fills.EXPECTED, done)}
-        # Where no order may have rested, no model of resting orders was ever asked.
-        if not may_rest(outcomes[Fills.EXPECTED].journal):
-            return dict.fromkeys(Fills, self._measured(outcomes[Fills.EXPECTED], self._stated()))
+    def _band(self, on_progress: OnProgress) -> dict[FillModel, MeasuredRun]:
+        on_share = part_of_progress(on_progress, "running the strategy", begun=0, ended=HEADLINE)
+        outcomes = {FillModel.EXPECTED: self.run(FillModel.EXPECTED, on_share)}
+        # Without an order that rested, the fill model never mattered.
+        if not may_have_rested(outcomes[FillModel.EXPECTED].journal):
+            headline = self._measured(outcomes[FillModel.EXPECTED], self._probabilities())
+            return dict.fromkeys(FillModel, headline)
         middle = (HEADLINE + BAND) / 2
         for fills, begun, ended in (
-            (Fills.PESSIMISTIC, HEADLINE, middle),
-            (Fills.OPTIMISTIC, middle, BAND),
+            (FillModel.PESSIMISTIC, HEADLINE, middle),
+            (FillModel.OPTIMISTIC, middle, BAND),
         ):
             doing = f"running it with {fills.name.lower()} fills"
-            outcomes[fills] = self.outcome(fills, part(tell, doing, begun=begun, ended=ended))
-        return {fills: self._measured(outcomes[fills], self._stated()) for fills in Fills}
+            on_share = part_of_progress(on_progress, doing, begun=begun, ended=ended)
+            outcomes[fills] = self.run(fills, on_share)
+        return {
+            fills: self._measured(outcomes[fills], self._probabilities()) for fills in FillModel
+        }
 
-    def _yardsticks(self, tell: Tell) -> dict[str, Measured]:
-        found = {}
+    def _yardsticks(self, on_progress: OnProgress) -> dict[str, MeasuredRun]:
+        measured = {}
         for n, name in enumerate(YARDSTICKS):
-            tell(BAND + (ALL - BAND) * n / len(YARDSTICKS), f"running {name}")
-            kind = cast(type[Signal], STRATEGIES[name])
-            shared = kind.schema.keys() & self.params.keys() & {"contracts"}
-            signal = kind(**{key: self.params[key] for key in shared})
-            found[name] = self._measured(self._by_kernel(signal, Fills.EXPECTED))
-        return found
+            on_progress(BAND + (ALL - BAND) * n / len(YARDSTICKS), f"running {name}")
+            yardstick = cast(type[Signal], STRATEGIES[name])
+            shared = yardstick.schema.keys() & self.params.keys() & {"contracts"}
+            signal = yardstick(**{key: self.params[key] for key in shared})
+            measured[name] = self._measured(self._run_in_kernel(signal, FillModel.EXPECTED))
+        return measured
 
-    def _stated(self) -> Any:
-        """The chance of YES that the strategy states at each row of the quotes, if it does."""
-        stated = self.signal.probabilities(self.seen) if self.signal else None
-        return None if stated is None else self.seen.in_time(stated)
+    def _probabilities(self) -> Floats | None:
+        """The probability of YES that the strategy states at each row of the quotes, if any."""
+        stated = self.signal.probabilities(self.history) if self.signal else None
+        return None if stated is None else self.history.to_quote_order(stated)
 
-    def _measured(self, outcome: Outcome, stated: Any = None) -> Measured:
+    def _measured(self, outcome: RunOutcome, probabilities: Floats | None = None) -> MeasuredRun:
         path = metrics.trace(self.universe, outcome, cash=self.cash, start=self.start, end=self.end)
-        figures = metrics.measure(self.universe, outcome, path, stated=stated)
-        return Measured(outcome, figures, path)
+        figures = metrics.measure(self.universe, outcome, path, probabilities=probabilities)
+        return MeasuredRun(outcome, figures, path)
 
 
-def may_rest(journal: Ints) -> bool:
-    """Whether an order may have rested: one of which not all was filled, refused or cancelled as
-    soon as it was met."""
-    kind, reason = journal[:, KIND], journal[:, REASON]
-    ended = (kind == Kind.REFUSED) | ((kind == Kind.FILL) & (journal[:, LIQUIDITY] == TAKER))
-    ended |= (kind == Kind.CANCELLED) & np.isin(reason, (Reason.UNFILLED, Reason.EXPIRED))
-    sent = kind == Kind.ORDER
-    left = np.zeros(1 + journal[:, ORDER].max(initial=MISSING), np.int64)
-    np.add.at(left, journal[sent, ORDER], journal[sent, COUNT])
-    np.subtract.at(left, journal[ended, ORDER], journal[ended, COUNT])
+def may_have_rested(journal: Ints) -> bool:
+    """Return whether an order may have rested.
+
+    Such an order was not wholly filled, refused or cancelled as soon as it met a book.
+    """
+    kind, reason, order, count, liquidity = (
+        journal[:, JOURNAL_COLUMN[name]]
+        for name in ("kind", "reason", "order", "count", "liquidity")
+    )
+    ended = kind == EntryKind.REFUSED
+    ended |= (kind == EntryKind.FILL) & (liquidity == TAKER)
+    ended |= (kind == EntryKind.CANCELLED) & np.isin(reason, (Reason.UNFILLED, Reason.EXPIRED))
+    sent = kind == EntryKind.ORDER
+    left = np.zeros(1 + order.max(initial=MISSING), np.int64)
+    np.add.at(left, order[sent], count[sent])
+    np.subtract.at(left, order[ended], count[ended])
     return bool((left != 0).any())
 
 
-def assumed(universe: Universe, outcome: Outcome, execution: Execution) -> Assumed:
-    """What the result of a run rests on, as far as it traded."""
-    traded = np.unique(outcome.journal[:, MARKET]).tolist()
-    ended = [universe.settlements[market] for market in traded]
-    return Assumed(
+def assumptions(universe: Universe, outcome: RunOutcome, execution: ExecutionModel) -> Assumptions:
+    """The assumptions behind the markets that a run traded."""
+    traded = np.unique(outcome.journal[:, JOURNAL_COLUMN["market"]]).tolist()
+    settlements = [universe.settlements[market] for market in traded]
+    return Assumptions(
         size=execution.assumed_size,
-        times=any(end.assumed for end in ended if end),
+        times=any(settlement.assumed for settlement in settlements if settlement),
         fees=any(terms.assumed for market in traded for terms in universe.terms[market]),
     )
 
 
-def unknown_sizes(universe: Universe) -> float:
-    """The share of the sides shown whose size is not known."""
+def share_of_unknown_sizes(universe: Universe) -> float:
+    """The share of quoted sides whose size is unknown."""
     quotes = universe.quotes
-    shown = unknown = 0
+    quoted = unknown = 0
     for price, size in ((quotes.bid, quotes.bid_size), (quotes.ask, quotes.ask_size)):
         there = price != MISSING
-        shown += int(there.sum())
+        quoted += int(there.sum())
         unknown += int((there & (size == MISSING)).sum())
-    return unknown / shown if shown else 0.0
+    return unknown / quoted if quoted else 0.0

@@ -1,25 +1,24 @@
-"""What a result rests on, told by hashes: so that it can be said what has changed since."""
+"""Fingerprints of the code and the data behind a result: hashes that show what has changed."""
 
 import hashlib
 import inspect
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from backtests import strategies
-from backtests.data.universe import Quotes, Universe
+from backtests.data.universe import QUOTE_COLUMNS, Universe
 
 APP = Path(__file__).resolve().parent.parent
-# The files that decide about a result; everything else of this app asks for runs or shows them.
+# The files that decide results; the rest of this app requests runs and shows them.
 RULES = (
     "loading.py",
     "models.py",
-    "querysets.py",
-    "choosing.py",
+    "record.py",
+    "requests.py",
     "runner.py",
     "analysis/*.py",
     "data/*.py",
@@ -31,16 +30,19 @@ RULES = (
     "strategies/parameters.py",
     "../markets/intervals.py",
     "../markets/fees.py",
+    "../markets/models/markets.py",
+    "../markets/models/recording.py",
     "../markets/models/revisions.py",
+    "../markets/models/snapshots.py",
 )
 LIBRARIES = ("numpy", "numba", "backtrader")
 
 
-def of_data(universe: Universe) -> dict[str, str]:
+def data_fingerprint(universe: Universe) -> dict[str, str]:
     """SHA-256 of each part of a universe."""
     quotes = hashlib.sha256()
-    for field in fields(Quotes):
-        quotes.update(np.ascontiguousarray(getattr(universe.quotes, field.name)))
+    for name in QUOTE_COLUMNS:
+        quotes.update(np.ascontiguousarray(getattr(universe.quotes, name)))
     parts = ("listings", "settlements", "terms", "grids")
     return {"quotes": quotes.hexdigest()} | {
         part: hashlib.sha256(repr(list(getattr(universe, part))).encode()).hexdigest()
@@ -48,22 +50,22 @@ def of_data(universe: Universe) -> dict[str, str]:
     }
 
 
-def of_code(kind: strategies.Kind) -> dict[str, str]:
-    """SHA-256 of the rules and of the strategy, and the versions of what computes."""
-    own = inspect.getsourcefile(kind)
+def code_fingerprint(strategy: strategies.StrategyClass) -> dict[str, str]:
+    """SHA-256 of the rules and of the strategy, and the versions of the libraries."""
+    source = inspect.getsourcefile(strategy)
     return {
-        "rules": _of_files(rules()),
-        "strategy": _of_files([Path(own)] if own else []),
+        "rules": _of_files(rule_files()),
+        "strategy": _of_files([Path(source)] if source else []),
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
     }
 
 
-def rules() -> list[Path]:
-    """The files that decide about a result, apart from its strategy.
+def rule_files() -> list[Path]:
+    """The files that decide results, apart from the strategies.
 
-    Raises FileNotFoundError where an entry of `RULES` matches none: a moved file must not drop
-    out of the fingerprint without a word.
+    Raises FileNotFoundError where an entry of `RULES` matches nothing: a moved file must not drop
+    out of the fingerprint unnoticed.
     """
     found: set[Path] = set()
     for pattern in RULES:
@@ -74,8 +76,8 @@ def rules() -> list[Path]:
     return sorted(found)
 
 
-def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Under which names two fingerprints differ; with both values where people can read them."""
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The names under which two fingerprints differ, with both values where they are readable."""
     found = []
     for name in sorted(before.keys() | now.keys()):
         was, is_now = before.get(name, "nothing"), now.get(name, "nothing")

@@ -1,13 +1,15 @@
-"""One answer of each kind, for the schema."""
+"""Example answers, for the schema."""
 
-from markets.api.examples import Answer
+from typing import Any
+
+Answer = dict[str, Any]
 
 STRATEGY: Answer = {
     "name": "fade-longshots",
     "version": "1",
     "kind": "signal",
     "is_yardstick": False,
-    "summary": "Buys NO where YES is cheap and dearer than its chance, and holds it to settlement.",
+    "summary": "Buys NO where YES is cheap but overpriced, and holds it to settlement.",
     "parameters": [
         {
             "name": "ceiling",
@@ -17,7 +19,7 @@ STRATEGY: Answer = {
             "maximum": 0.5,
             "choices": [],
             "unit": "dollars",
-            "help": "YES at this midpoint or below is a longshot.",
+            "help": "YES is a longshot up to this midpoint.",
         }
     ],
 }
@@ -83,11 +85,11 @@ BACKTEST: Answer = {
     "band": {"pessimistic": FIGURES, "expected": FIGURES, "optimistic": FIGURES},
     "yardsticks": {"do-nothing": FIGURES},
     "curve": {"t": [1795132800000, 1795219200000], "equity": [10_000_000_000, 10_014_310_000]},
-    "assumptions": ["When some results were known was assumed."],
+    "assumptions": ["The time at which some results were known was assumed."],
     "check_lookahead": True,
-    "lookahead": {"verdict": "clean", "words": "Clean: 41 decisions, compared over 212 runs."},
+    "lookahead": {"verdict": "clean", "words": "Clean: 41 decisions compared over 212 runs."},
 }
-EXECUTION_LINE: Answer = {
+EXECUTION_ENTRY: Answer = {
     "number": 2,
     "at": "2026-11-19T04:10:31.355077Z",
     "kind": "fill",
@@ -118,7 +120,7 @@ EQUITY: Answer = {
     },
     "next": None,
 }
-FOUND = (
+RESULT_OBJECTS = (
     "fees", "code_fingerprint", "data_fingerprint", "figures", "band", "yardsticks", "curve",
     "lookahead",
 )  # fmt: skip
@@ -126,7 +128,7 @@ QUEUED: Answer = BACKTEST | {
     "status": "queued",
     "progress": 0.0,
     **dict.fromkeys(("finished_at", "claimed_at", "snapshots", "markets", "final_cash", "pnl")),
-    **{name: {} for name in FOUND},
+    **{name: {} for name in RESULT_OBJECTS},
     "verdict": "",
     "assumptions": [],
 }

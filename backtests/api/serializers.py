@@ -1,4 +1,4 @@
-"""What the API says of strategies and runs, and what it is asked to run."""
+"""Serializers of strategies, of backtest requests, and of runs and their results."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -9,19 +9,24 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_sc
 from rest_framework import serializers
 
 from backtests.api import examples
-from backtests.choosing import Selection
-from backtests.models import BacktestExecution, BacktestResult, Engine, Kind, Sources
-from backtests.requests import LIMITS, MOST_CASH, Asked
-from backtests.rules.execution import Execution
+from backtests.models import (
+    BacktestExecution,
+    BacktestResult,
+    Engine,
+    ExecutionKind,
+    SnapshotSources,
+)
+from backtests.requests import LIMITS, LIST_FIELDS, MAX_CASH, BacktestRequest, MarketSelection
+from backtests.rules.execution import ExecutionModel
 from backtests.strategies import STRATEGIES, YARDSTICKS, Signal
-from kalshi_insights.export.parquet import Columns
-from kalshi_insights.rest.parameters import LONGEST_NAME
-from markets.api.examples import shown
+from kalshi_insights.export.parquet import ColumnTypes
+from kalshi_insights.rest.parameters import MAX_NAME_LENGTH
+from kalshi_insights.rest.schema import with_example
 
-MOST_NAMES = 1_000
-LONGEST_TICKER = 200
-KINDS = ("signal", "event-driven")
-TYPES = ("number", "integer", "boolean", "string")
+MAX_NAMES = 1_000
+MAX_TICKER_LENGTH = 200
+STRATEGY_KINDS = ("signal", "event-driven")
+PARAMETER_TYPES = ("number", "integer", "boolean", "string")
 VALUE = {"oneOf": [{"type": "number"}, {"type": "boolean"}, {"type": "string"}]}
 
 
@@ -35,41 +40,49 @@ class ValueField(serializers.Field[Any, Any, Any, Any]):
 
 
 class ParameterSerializer(serializers.Serializer[Any]):
-    """One parameter; `minimum` and `maximum` are included, null where there is none."""
+    """A parameter; `minimum` and `maximum` are inclusive, null where there is none."""
 
     name = serializers.CharField()
-    type = serializers.ChoiceField(choices=TYPES)
-    default = ValueField(help_text="Its value where it is not given.")
+    type = serializers.ChoiceField(choices=PARAMETER_TYPES)
+    default = ValueField(help_text="The value where none is given.")
     minimum = serializers.FloatField(allow_null=True)
     maximum = serializers.FloatField(allow_null=True)
-    choices = serializers.ListField(child=serializers.CharField(), help_text="Of a string.")
-    unit = serializers.CharField(help_text="Such as dollars, contracts, hours; may be empty.")
+    choices = serializers.ListField(
+        child=serializers.CharField(), help_text="The values that a string can have."
+    )
+    unit = serializers.CharField(
+        help_text="The unit, such as dollars, contracts or hours; may be empty."
+    )
     help = serializers.CharField()
 
 
-@shown(examples.STRATEGY)
+@with_example(examples.STRATEGY)
 class StrategySerializer(serializers.Serializer[Any]):
-    """What can be run, and what it can be told."""
+    """A strategy that can be run, with its parameters."""
 
     name = serializers.CharField()
-    version = serializers.CharField(help_text="Changes whenever its decisions may.")
-    kind = serializers.ChoiceField(
-        choices=KINDS,
-        help_text="A signal says which position it wants and runs in both engines; an event-driven"
-        " one sends its own orders and runs in backtrader.",
+    version = serializers.CharField(
+        help_text="The version, which changes whenever decisions may change."
     )
-    is_yardstick = serializers.BooleanField(help_text="Every result is shown beside these.")
+    kind = serializers.ChoiceField(
+        choices=STRATEGY_KINDS,
+        help_text="A signal states target positions and runs in both engines; an event-driven"
+        " strategy sends its own orders and runs in backtrader.",
+    )
+    is_yardstick = serializers.BooleanField(
+        help_text="Every result is compared with the yardsticks."
+    )
     summary = serializers.CharField()
     parameters = ParameterSerializer(many=True)
 
 
-def told(name: str) -> dict[str, Any]:
-    """A strategy as the serializer has it."""
-    kind = STRATEGIES[name]
+def describe(name: str) -> dict[str, Any]:
+    """A strategy in the form of its serializer."""
+    strategy = STRATEGIES[name]
     parameters = [
         {
             "name": each,
-            "type": parameter.kind,
+            "type": parameter.json_type,
             "default": parameter.default,
             "minimum": parameter.least,
             "maximum": parameter.most,
@@ -77,41 +90,41 @@ def told(name: str) -> dict[str, Any]:
             "unit": parameter.unit,
             "help": parameter.help,
         }
-        for each, parameter in kind.schema.items()
+        for each, parameter in strategy.schema.items()
     ]
     return {
         "name": name,
-        "version": kind.version,
-        "kind": KINDS[not issubclass(kind, Signal)],
+        "version": strategy.version,
+        "kind": STRATEGY_KINDS[not issubclass(strategy, Signal)],
         "is_yardstick": name in YARDSTICKS,
-        "summary": kind.summary,
+        "summary": strategy.summary,
         "parameters": parameters,
     }
 
 
-# --- what is asked for --------------------------------------------------------------------------
+# --- requests ----------------------------------------------------------------------------------
 
 
-class Known(serializers.Serializer[Any]):
-    """Refuses fields that it does not know."""
+class StrictSerializer(serializers.Serializer[Any]):
+    """A serializer that refuses unknown fields."""
 
     def to_internal_value(self, data: Any) -> Any:
         unknown = set(data) - set(self.fields) if isinstance(data, Mapping) else ()
         if unknown:
             known = ", ".join(self.fields)
             raise serializers.ValidationError(
-                {printable(name): [f"Not known here. Known are: {known}."] for name in unknown}
+                {printable(name): [f"Unknown field. Known fields: {known}."] for name in unknown}
             )
         return super().to_internal_value(data)
 
 
 def printable(name: str) -> str:
-    """JSON can hold halves of characters, which nothing can be sent with."""
-    return name[:LONGEST_NAME].encode(errors="replace").decode()
+    """Replace lone surrogates, which JSON can hold and no answer can encode."""
+    return name[:MAX_NAME_LENGTH].encode(errors="replace").decode()
 
 
-class WholeField(serializers.IntegerField):
-    """A number of JSON's, not a text that looks like one."""
+class StrictIntegerField(serializers.IntegerField):
+    """An integer that must be a JSON number, not a text that looks like one."""
 
     def to_internal_value(self, data: Any) -> int:
         if not isinstance(data, int) or isinstance(data, bool):
@@ -119,29 +132,29 @@ class WholeField(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
-class NumberField(serializers.FloatField):
+class StrictFloatField(serializers.FloatField):
     def to_internal_value(self, data: Any) -> float:
         if not isinstance(data, int | float) or isinstance(data, bool):
             self.fail("invalid")
         return super().to_internal_value(data)
 
 
-class TruthField(serializers.BooleanField):
+class StrictBooleanField(serializers.BooleanField):
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
         return data
 
 
-class NameField(serializers.CharField):
+class StrictTextField(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
 
 
-class InstantField(serializers.DateTimeField):
-    """An instant. One without an offset would mean different times to different people."""
+class AwareDateTimeField(serializers.DateTimeField):
+    """An instant with an offset; without one it would mean different times to different people."""
 
     def enforce_timezone(self, value: datetime) -> datetime:
         if value.tzinfo is None:
@@ -156,7 +169,7 @@ class InstantField(serializers.DateTimeField):
     {
         "oneOf": [
             {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,6})?$"},
-            {"type": "number", "minimum": 0, "exclusiveMinimum": True, "maximum": int(MOST_CASH)},
+            {"type": "number", "minimum": 0, "exclusiveMinimum": True, "maximum": int(MAX_CASH)},
         ],
         "default": "10000",
     }
@@ -167,9 +180,9 @@ class CashField(serializers.DecimalField):
 
 @extend_schema_field({"type": "object", "additionalProperties": VALUE})
 class ParamsField(serializers.Field[Any, Any, Any, Any]):
-    """The strategy's own schema reads what is in it."""
+    """Parameters by name; the schema of the strategy validates them."""
 
-    default_error_messages = {"invalid": "Must be an object: values by the parameters' names."}
+    default_error_messages = {"invalid": "Must be an object of values by parameter name."}
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, Mapping):
@@ -181,113 +194,125 @@ class ParamsField(serializers.Field[Any, Any, Any, Any]):
 
 
 def names(help_text: str) -> serializers.ListField:
-    child = NameField(max_length=LONGEST_TICKER)
+    child = StrictTextField(max_length=MAX_TICKER_LENGTH)
     return serializers.ListField(
-        child=child, required=False, max_length=MOST_NAMES, help_text=help_text
+        child=child, required=False, max_length=MAX_NAMES, help_text=help_text
     )
 
 
-def _bounded(kind: type[WholeField | NumberField], name: str, help_text: str) -> Any:
+def _bounded(
+    field_class: type[StrictIntegerField | StrictFloatField], name: str, help_text: str
+) -> Any:
     bounds: dict[str, Any] = dict(zip(("min_value", "max_value"), LIMITS[name], strict=True))
-    default = getattr(Execution(), name)
-    return kind(default=default, allow_null=default is None, help_text=help_text, **bounds)
+    default = getattr(ExecutionModel(), name)
+    return field_class(default=default, allow_null=default is None, help_text=help_text, **bounds)
 
 
-class ExecutionSerializer(Known):
-    """How orders meet the books."""
+class ExecutionModelSerializer(StrictSerializer):
+    """The execution model: how orders meet the recorded books."""
 
     latency_snapshots = _bounded(
-        WholeField,
+        StrictIntegerField,
         "latency_snapshots",
-        "So many books of its market pass before an order meets one.",
+        "Books of the market that an order waits for.",
     )
     latency_seconds = _bounded(
-        NumberField, "latency_seconds", "Seconds that pass before an order meets a book."
+        StrictFloatField, "latency_seconds", "Seconds that an order waits before it meets a book."
     )
     patience_seconds = _bounded(
-        NumberField, "patience_seconds", "Seconds after which an order without a book expires."
+        StrictFloatField,
+        "patience_seconds",
+        "Seconds after which an order that met no book expires.",
     )
     assumed_size = _bounded(
-        WholeField,
+        StrictIntegerField,
         "assumed_size",
-        "Contracts, where a book does not tell its size; without it, such a book fills nothing.",
+        "Contracts to assume where a book shows no size; without it, such a book fills nothing.",
     )
     position_limit = _bounded(
-        WholeField, "position_limit", "Contracts held in a market at most; without it, no limit."
+        StrictIntegerField,
+        "position_limit",
+        "Maximum contracts held in a market; without it, no limit.",
     )
-    make = TruthField(
-        default=False, help_text="Joins the best price on its own side and waits (signals alone)."
+    make = StrictBooleanField(
+        default=False,
+        help_text="Orders join the best price on their own side and wait (signals only).",
     )
-    through_broker = TruthField(default=False, help_text="Fees as a broker's client pays them.")
+    through_broker = StrictBooleanField(
+        default=False, help_text="Fees as charged to a client of a broker, in whole cents."
+    )
 
 
 @extend_schema_serializer(
     examples=[OpenApiExample("A request", value=examples.REQUEST, request_only=True)]
 )
-class AskedSerializer(Known):
-    """What is to be run. Of series, events and tickers at least one has a name in it."""
+class BacktestRequestSerializer(StrictSerializer):
+    """A backtest request. At least one of series, events and tickers must name something."""
 
     strategy = serializers.ChoiceField(choices=list(STRATEGIES))
     params = ParamsField(
-        required=False, help_text="Of the strategy's parameters those that are not to be as usual."
+        required=False, help_text="The parameters that differ from their defaults."
     )
-    series = names("Every market of these series.")
-    events = names("Every market of these events.")
-    tickers = names("These markets.")
+    series = names("All markets of these series.")
+    events = names("All markets of these events.")
+    tickers = names("Single markets.")
     sources = serializers.ChoiceField(
-        choices=Sources.choices, required=False, help_text="Which snapshots count."
+        choices=SnapshotSources.choices, required=False, help_text="The snapshots to use."
     )
-    start = InstantField(help_text="The first instant of the run, with its offset.")
-    end = InstantField(help_text="The instant that the run ends before, with its offset.")
+    start = AwareDateTimeField(help_text="The first instant of the run, with an offset.")
+    end = AwareDateTimeField(help_text="The run ends before this instant; with an offset.")
     cash = CashField(
         max_digits=16,
         decimal_places=6,
         required=False,
-        help_text=f"Dollars to begin with: above 0, at most {MOST_CASH:,}.",
+        help_text=f"Starting cash in dollars: above 0, at most {MAX_CASH:,}.",
     )
     engine = serializers.ChoiceField(
         choices=Engine.choices,
         required=False,
-        help_text="Without it, the kernel for signals and backtrader for others.",
+        help_text="Without it, the kernel for signals and backtrader for other strategies.",
     )
-    execution = ExecutionSerializer(required=False, help_text="Without it, as a cautious taker.")
-    check_lookahead = TruthField(
-        default=False, help_text="Also check whether the strategy's decisions rest on the future."
+    execution = ExecutionModelSerializer(
+        required=False, help_text="Without it, orders take the other side's price."
+    )
+    check_lookahead = StrictBooleanField(
+        default=False, help_text="Also check the strategy for look-ahead bias."
     )
 
     @property
-    def asked(self) -> Asked:
-        said = dict(self.validated_data)
-        chosen = {
-            field.name: said.pop(field.name) for field in fields(Selection) if field.name in said
+    def backtest_request(self) -> BacktestRequest:
+        data = dict(self.validated_data)
+        selection = {
+            field.name: data.pop(field.name)
+            for field in fields(MarketSelection)
+            if field.name in data
         }
-        execution = Execution(**said.pop("execution", {}))
-        return Asked(selection=Selection(**chosen), execution=execution, **said)
+        execution = ExecutionModel(**data.pop("execution", {}))
+        return BacktestRequest(selection=MarketSelection(**selection), execution=execution, **data)
 
 
-def flat(errors: Mapping[str, Any], *, under: str = "") -> dict[str, list[Any]]:
-    """Errors by the whole name of their field, such as `execution.latency_seconds`."""
-    found: dict[str, list[Any]] = {}
+def flatten_errors(errors: Mapping[str, Any], *, prefix: str = "") -> dict[str, list[Any]]:
+    """Errors by the full name of their field, such as `execution.latency_seconds`."""
+    flat: dict[str, list[Any]] = {}
     for name, each in errors.items():
-        place = f"{under}{name}"
+        full_name = f"{prefix}{name}"
         if isinstance(each, Mapping):
-            found |= flat(each, under=f"{place}.")
+            flat |= flatten_errors(each, prefix=f"{full_name}.")
         else:
-            found[place] = each
-    return found
+            flat[full_name] = each
+    return flat
 
 
-# What `BadInput` calls them, where the API has another name.
-FIELDS = {
-    "event": "events",
-    "ticker": "tickers",
-    **{field.name: f"execution.{field.name}" for field in fields(Execution)},
+# The API's names for fields that `BadInput` names otherwise.
+API_FIELDS = {
+    **LIST_FIELDS,
+    **{field.name: f"execution.{field.name}" for field in fields(ExecutionModel)},
 }
 
 
-# --- what came of it ----------------------------------------------------------------------------
+# --- runs and results ---------------------------------------------------------------------------
 
-BRIEF = [
+BRIEF_COLUMNS = [
     "id",
     "status",
     "progress",
@@ -311,8 +336,8 @@ BRIEF = [
     "pnl",
     "verdict",
 ]
-WHOLE = [
-    *BRIEF,
+DETAIL_COLUMNS = [
+    *BRIEF_COLUMNS,
     "sources",
     "execution",
     "check_lookahead",
@@ -330,7 +355,7 @@ WHOLE = [
 ]
 
 FREE = {"type": "object", "additionalProperties": {}}
-MONEY = "Money in it is in millionths of a dollar; null is what cannot be said."
+FIGURES_HELP = "The figures. Money is in millionths of a dollar; null means withheld."
 
 
 @extend_schema_field(FREE)
@@ -356,61 +381,61 @@ class SentencesField(serializers.JSONField):
     pass
 
 
-@shown(examples.BRIEF)
+@with_example(examples.BRIEF)
 class BacktestBriefSerializer(serializers.ModelSerializer[BacktestResult]):
-    """A run, without what came of it in detail."""
+    """A run without its detailed results."""
 
-    params = FreeField(help_text="Every parameter's value, those not given included.")
+    params = FreeField(help_text="The values of all parameters, defaults included.")
     pnl = serializers.DecimalField(
         max_digits=18,
         decimal_places=6,
         allow_null=True,
-        help_text="Dollars gained; open positions at what they could be sold for. Null until done.",
+        help_text="Dollars; open positions count at the price they could be sold for. Null until"
+        " done.",
     )
 
     class Meta:
         model = BacktestResult
-        fields = BRIEF
+        fields = BRIEF_COLUMNS
         read_only_fields = fields
         extra_kwargs = {
-            "progress": {"help_text": "The share that is done, 0 to 1.", "min_value": 0},
-            "doing": {"help_text": "What it is at now, in words."},
-            "cash": {"help_text": "Dollars to begin with."},
-            "final_cash": {"help_text": "Dollars at the end, open positions apart."},
-            "snapshots": {"help_text": "Rows of quotes it was run on."},
-            "markets": {"help_text": "Markets it was run on."},
+            "progress": {"help_text": "The share that is done, from 0 to 1.", "min_value": 0},
+            "doing": {"help_text": "The current step, in words."},
+            "cash": {"help_text": "Starting cash in dollars."},
+            "final_cash": {"help_text": "Cash at the end in dollars, without open positions."},
+            "snapshots": {"help_text": "The number of rows of quotes."},
+            "markets": {"help_text": "The number of markets."},
             "verdict": {"help_text": "The result in a sentence."},
         }
 
 
-@shown(examples.BACKTEST)
+@with_example(examples.BACKTEST)
 class BacktestSerializer(BacktestBriefSerializer):
-    """A run with all that came of it; docs/metrics.md explains each figure."""
+    """A run with its results; docs/metrics.md explains each figure."""
 
-    execution = ExecutionSerializer()
-    fees = FreeField(help_text="The kind of account, and how its fees were rounded.")
-    code_fingerprint = FreeField(help_text="SHA-256 of what computed it; versions of libraries.")
-    data_fingerprint = FreeField(help_text="SHA-256 of what it was computed from.")
-    figures = FreeField(help_text=MONEY)
+    execution = ExecutionModelSerializer()
+    fees = FreeField(help_text="The kind of account, and the rounding of its fees.")
+    code_fingerprint = FreeField(help_text="SHA-256 of the code, and library versions.")
+    data_fingerprint = FreeField(help_text="SHA-256 of the input data.")
+    figures = FreeField(help_text=FIGURES_HELP)
     band = FreeField(
-        help_text="The figures where orders that rest fill pessimistically, as expected, and"
-        " optimistically."
+        help_text="The figures under the pessimistic, the expected and the optimistic fill model."
     )
     yardsticks = FreeField(help_text="The figures of each yardstick on the same markets and times.")
     curve = CurveField(
         help_text="Equity in millionths of a dollar from each instant on, in milliseconds since"
         " 1970."
     )
-    assumptions = SentencesField(help_text="What it rests on that no record tells.")
-    lookahead = FreeField(help_text="The verdict on looking ahead, if it was asked for.")
+    assumptions = SentencesField(help_text="The assumptions behind the result.")
+    lookahead = FreeField(help_text="The result of the look-ahead check, if requested.")
 
     class Meta(BacktestBriefSerializer.Meta):
-        fields = WHOLE
+        fields = DETAIL_COLUMNS
         read_only_fields = fields
 
 
-PRICE, COUNT, DOLLARS = "numeric(6,4)", "numeric(18,2)", "numeric(18,6)"
-EXECUTIONS: Columns = {
+PRICE_TYPE, COUNT_TYPE, MONEY_TYPE = "numeric(6,4)", "numeric(18,2)", "numeric(18,6)"
+EXECUTIONS: ColumnTypes = {
     "number": "bigint",
     "at": "timestamptz",
     "kind": "text",
@@ -418,34 +443,34 @@ EXECUTIONS: Columns = {
     "order": "bigint",
     "outcome_side": "text",
     "book_side": "text",
-    "count": COUNT,
+    "count": COUNT_TYPE,
     "price": "numeric(18,4)",
     "settlement_value": "numeric(7,6)",
-    "fee": DOLLARS,
+    "fee": MONEY_TYPE,
     "liquidity": "text",
     "reason": "text",
-    "cash_change": DOLLARS,
-    "cash": DOLLARS,
-    "position": COUNT,
+    "cash_change": MONEY_TYPE,
+    "cash": MONEY_TYPE,
+    "position": COUNT_TYPE,
     "quote_at": "timestamptz",
-    "yes_bid": PRICE,
-    "yes_ask": PRICE,
-    "yes_bid_size": COUNT,
-    "yes_ask_size": COUNT,
+    "yes_bid": PRICE_TYPE,
+    "yes_ask": PRICE_TYPE,
+    "yes_bid_size": COUNT_TYPE,
+    "yes_ask_size": COUNT_TYPE,
 }
 
 
-@shown(examples.EXECUTION_LINE)
-class ExecutionLineSerializer(serializers.ModelSerializer[BacktestExecution]):
-    """One line of a run's journal, with the quote that it was made on.
+@with_example(examples.EXECUTION_ENTRY)
+class ExecutionEntrySerializer(serializers.ModelSerializer[BacktestExecution]):
+    """One entry of a run's journal, with the quote behind it.
 
-    Prices in dollars on the YES scale: who buys NO sells YES.
+    Prices are in dollars on the YES scale: buying NO is selling YES.
     """
 
-    kind = serializers.ChoiceField(choices=Kind.choices)
+    kind = serializers.ChoiceField(choices=ExecutionKind.choices)
     outcome_side = serializers.ChoiceField(choices=["yes", "no"])
     book_side = serializers.ChoiceField(
-        choices=["bid", "ask"], help_text="bid where YES is bought, else ask."
+        choices=["bid", "ask"], help_text="bid for buying YES, ask for buying NO."
     )
 
     class Meta:
@@ -453,11 +478,13 @@ class ExecutionLineSerializer(serializers.ModelSerializer[BacktestExecution]):
         fields = list(EXECUTIONS)
         read_only_fields = fields
         extra_kwargs = {
-            "number": {"help_text": "From 1 on, in the order in which it happened."},
+            "number": {"help_text": "The number of the entry, from 1 on."},
             "count": {"help_text": "Contracts."},
             "fee": {"help_text": "Dollars."},
-            "cash": {"help_text": "Dollars after it."},
-            "position": {"help_text": "Contracts after it: YES above zero, NO below."},
+            "cash": {"help_text": "Cash after the entry, in dollars."},
+            "position": {
+                "help_text": "Contracts after the entry: positive for YES, negative for NO."
+            },
         }
 
 
@@ -469,13 +496,13 @@ class EquityColumnsSerializer(serializers.Serializer[Any]):
     t = serializers.ListField(
         child=serializers.IntegerField(), help_text="Milliseconds since 1970, UTC."
     )
-    equity = _numbers("Dollars from then on; positions at what they could be sold for.")
-    drawdown = _numbers("How far below its highest so far, as a share of that.")
+    equity = _numbers("Dollars; positions count at the price they could be sold for.")
+    drawdown = _numbers("The fall below the highest equity so far, as a share of it.")
 
 
-@shown(examples.EQUITY)
+@with_example(examples.EQUITY)
 class EquitySerializer(serializers.Serializer[Any]):
-    """The equity of a run, as a list for each column."""
+    """The equity of a run, one list for each column."""
 
     columns = EquityColumnsSerializer()
     next = serializers.URLField(allow_null=True)

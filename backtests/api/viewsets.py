@@ -1,4 +1,4 @@
-"""The API's doors to backtests: what can be run, what is run, and what came of it."""
+"""The API's viewsets of strategies and backtests."""
 
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -26,69 +26,71 @@ from rest_framework.viewsets import GenericViewSet
 
 from backtests.api import examples, serializers
 from backtests.api.serializers import (
-    BRIEF,
+    API_FIELDS,
+    BRIEF_COLUMNS,
+    DETAIL_COLUMNS,
     EXECUTIONS,
-    FIELDS,
-    WHOLE,
-    AskedSerializer,
     BacktestBriefSerializer,
+    BacktestRequestSerializer,
     BacktestSerializer,
     EquitySerializer,
-    ExecutionLineSerializer,
+    ExecutionEntrySerializer,
     StrategySerializer,
 )
-from backtests.choosing import BadInput
 from backtests.data.universe import MONEY
 from backtests.filters import BacktestFilter, ExecutionFilter
 from backtests.models import BacktestExecution, BacktestResult
-from backtests.reads import GAINED
-from backtests.requests import Asked
+from backtests.requests import BacktestRequest, TooManyUnfinished, submit
 from backtests.strategies import STRATEGIES
-from backtests.submitting import TooMany, may_cancel, submit
+from kalshi_insights.bad_input import BadInput
 from kalshi_insights.export import postgres
-from kalshi_insights.rest import renderers
-from kalshi_insights.rest.pagination import LimitSkip, OnePage, SeriesOfTime
+from kalshi_insights.rest.errors import not_found
+from kalshi_insights.rest.pagination import CursorPages, OffsetPages, OnePage
 from kalshi_insights.rest.parameters import KnownParameters
-from markets.api.timeseries import Series, TimeSeries, described
-from markets.api.viewsets import Noun, missing
+from kalshi_insights.rest.renderers import TIME_SERIES_RENDERERS
+from kalshi_insights.rest.schema import SeriesSpec, series_responses
+from kalshi_insights.rest.viewsets import ResourceViewSet, TimeSeriesViewSet
 
-LINES = Series("executions", "Execution", EXECUTIONS, ("at", "price", "count", "fee", "cash"))
-ADDED = {"pnl": GAINED}
-AGAIN = 10  # seconds, after which there may be room for another run
+EXECUTION_SERIES = SeriesSpec(
+    "executions", "Execution", EXECUTIONS, ("at", "price", "count", "fee", "cash")
+)
+RETRY_AFTER_SECONDS = 10
 LOCATION = OpenApiParameter(
     "Location",
     OpenApiTypes.URI,
     OpenApiParameter.HEADER,
     response=[202],
-    description="Where the run tells how far it is.",
+    description="The address of the run, which shows its progress.",
 )
 
 ACCEPTED = OpenApiExample(
     "An answer", value=examples.QUEUED, response_only=True, status_codes=["202"]
 )
 
-ENDED = OpenApiResponse({"$ref": "#/components/schemas/Error"}, description="It has ended.")
+ALREADY_FINISHED = OpenApiResponse(
+    {"$ref": "#/components/schemas/Error"}, description="The run is finished."
+)
 
 
-class Ended(APIException):
+class AlreadyFinished(APIException):
     status_code = status.HTTP_409_CONFLICT
     default_code = "conflict"
 
 
 class StrategyViewSet(KnownParameters, GenericViewSet[Any]):
-    """Strategies, and what each can be told."""
+    """Strategies and their parameters."""
 
-    queryset = BacktestResult.objects.none()  # strategies are code; the schema asks for a table
+    queryset = BacktestResult.objects.none()  # strategies are code, but the schema asks for a model
     serializer_class = StrategySerializer
     pagination_class = OnePage
     lookup_field = "name"
     lookup_value_regex = "[^/]+"
-    lookup_described = {"description": "The strategy's name.", "example": "fade-longshots"}
+    lookup_schema = {"description": "The strategy's name.", "example": "fade-longshots"}
 
     @extend_schema(responses=StrategySerializer(many=True))
     def list(self, request: Request) -> Response:
-        """Everything that can be run, the yardsticks last."""
-        rows = [serializers.told(name) for name in STRATEGIES]
+        """All strategies that can be run, the yardsticks last."""
+        rows = [serializers.describe(name) for name in STRATEGIES]
         return Response({"next": None, "previous": None, "results": rows})
 
     @extend_schema(
@@ -98,112 +100,116 @@ class StrategyViewSet(KnownParameters, GenericViewSet[Any]):
     def retrieve(self, request: Request, name: str) -> Response:
         """One strategy."""
         if name not in STRATEGIES:
-            missing("strategy", name)
-        return Response(serializers.told(name))
+            not_found("strategy", name)
+        return Response(serializers.describe(name))
 
 
-class BacktestViewSet(Noun, TimeSeries):
-    """Runs of strategies on what is recorded."""
+class BacktestViewSet(ResourceViewSet, TimeSeriesViewSet):
+    """Runs of strategies on recorded quotes."""
 
     queryset = BacktestResult.objects.newest_first()
     serializer_class: type[BaseSerializer[Any]] = BacktestSerializer
     filterset_class = BacktestFilter
     lookup_field = "id"
-    lookup_described = {"description": "The run's number.", "example": "7"}
+    lookup_schema = {"description": "The run's number.", "example": "7"}
     lookup_value_regex = "[0-9]{1,18}"
 
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
-        return AskedSerializer if self.action == "create" else self.serializer_class
+        return BacktestRequestSerializer if self.action == "create" else self.serializer_class
 
     def get_object(self) -> BacktestResult:
         found = BacktestResult.objects.for_list().filter(pk=self.kwargs["id"]).first()
-        return found or missing("backtest", self.kwargs["id"])
+        return found or not_found("backtest", self.kwargs["id"])
 
     @extend_schema(responses=BacktestBriefSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Runs, the newest first."""
-        pages = LimitSkip()
-        rows = self.page(pages, lambda found: rows_of(found, BRIEF), postgres.json)
-        return pages.get_paginated_response(rows)
+        paginator = OffsetPages()
+        page = self.page(paginator, lambda runs: rows(runs, BRIEF_COLUMNS), postgres.json)
+        return paginator.get_paginated_response(page)
 
     @extend_schema(
         parameters=[LOCATION],
-        request=AskedSerializer,
+        request=BacktestRequestSerializer,
         responses={202: BacktestSerializer},
         examples=[ACCEPTED],
     )
     def create(self, request: Request) -> Response:
-        """Ask for a run. The answer comes before it is done: ask its address how far it is."""
+        """Request a run, which is queued; its address shows the progress."""
         try:
             user = cast(User, request.user)
-            made = submit(asked(request.data), user=user, now=datetime.now(UTC))
+            result = submit(parse(request.data), user=user, now=datetime.now(UTC))
         except BadInput as fault:
-            field = FIELDS.get(fault.field, fault.field)
+            field = API_FIELDS.get(fault.field, fault.field)
             raise ValidationError({field: [fault.message]}) from None
-        except TooMany as fault:
-            raise Throttled(AGAIN, str(fault)) from None
-        place = reverse("api:backtest-detail", [made.pk], request=request)
-        return Response(row(made.pk), status.HTTP_202_ACCEPTED, headers={"Location": place})
+        except TooManyUnfinished as fault:
+            raise Throttled(RETRY_AFTER_SECONDS, str(fault)) from None
+        address = reverse("api:backtest-detail", [result.pk], request=request)
+        return Response(row(result.pk), status.HTTP_202_ACCEPTED, headers={"Location": address})
 
     @extend_schema(responses=BacktestSerializer)
     def retrieve(self, request: Request, id: str) -> Response:
-        """One run: how far it is, and what came of it."""
+        """One run: its progress and its results."""
         return Response(row(int(id)))
 
     @extend_schema(
         request=None,
-        responses={202: BacktestSerializer, 409: ENDED},
+        responses={202: BacktestSerializer, 409: ALREADY_FINISHED},
         examples=[ACCEPTED],
     )
     @action(detail=True, methods=["post"], filterset_class=None, pagination_class=None)
     def cancel(self, request: Request, id: str) -> Response:
-        """End a run of one's own. One that is running ends within seconds."""
-        found = self.get_object()
-        if not may_cancel(request.user, found):
+        """Cancel a run of one's own; a running one stops within seconds."""
+        result = self.get_object()
+        if not result.can_be_cancelled_by(request.user):
             raise PermissionDenied("This is somebody else's backtest.")
-        if not BacktestResult.objects.request_cancel(found.pk, now=datetime.now(UTC)):
-            raise Ended(f"Backtest {id} has ended: it is {found.status}.")
-        return Response(row(found.pk), status.HTTP_202_ACCEPTED)
+        if not BacktestResult.objects.request_cancel(result.pk, now=datetime.now(UTC)):
+            raise AlreadyFinished(f"Backtest {id} is already {result.status}.")
+        return Response(row(result.pk), status.HTTP_202_ACCEPTED)
 
-    @extend_schema(responses=described(ExecutionLineSerializer(many=True), LINES))
+    @extend_schema(
+        responses=series_responses(ExecutionEntrySerializer(many=True), EXECUTION_SERIES)
+    )
     @action(
         detail=True,
-        pagination_class=SeriesOfTime,
+        pagination_class=CursorPages,
         filterset_class=ExecutionFilter,
-        renderer_classes=renderers.SERIES,
+        renderer_classes=TIME_SERIES_RENDERERS,
     )
     def executions(self, request: Request, id: str) -> HttpResponseBase:
-        """The run's journal: every order, fill, refusal and settlement, oldest first."""
-        found = BacktestExecution.objects.for_result(self.get_object()).order_by("at", "number")
-        return self.answer(found.values(*EXECUTIONS), LINES, name=f"backtest-{id}")
+        """The journal of a run: every order, fill, refusal and settlement, oldest first."""
+        entries = BacktestExecution.objects.for_result(self.get_object()).order_by("at", "number")
+        return self.series_response(
+            entries.values(*EXECUTIONS), EXECUTION_SERIES, name=f"backtest-{id}"
+        )
 
     @extend_schema(responses=EquitySerializer)
     @action(detail=True, filterset_class=None, pagination_class=None)
     def equity(self, request: Request, id: str) -> Response:
         """The run's equity and drawdown, in fewer than 1,000 points."""
-        state = BacktestResult.objects.filter(pk=id).values_list("curve", "status").first()
-        curve, stage = state or missing("backtest", id)
+        found = BacktestResult.objects.filter(pk=id).values_list("curve", "status").first()
+        curve, run_status = found or not_found("backtest", id)
         if not curve:
-            raise NotFound(f"Backtest {id} has no equity: it is {stage}.")
+            raise NotFound(f"Backtest {id} has no equity: it is {run_status}.")
         return Response({"columns": columns(curve), "next": None})
 
 
-def asked(data: Any) -> Asked:
-    read = AskedSerializer(data=data)
-    if not read.is_valid():
-        raise ValidationError(serializers.flat(read.errors))
-    return read.asked
+def parse(data: Any) -> BacktestRequest:
+    serializer = BacktestRequestSerializer(data=data)
+    if not serializer.is_valid():
+        raise ValidationError(serializers.flatten_errors(serializer.errors))
+    return serializer.backtest_request
 
 
-def rows_of(found: QuerySet[BacktestResult], names: "list[str]") -> QuerySet[Any, Any]:
-    rows: QuerySet[Any, Any] = found.annotate(**ADDED).values(*names)
-    return rows
+def rows(runs: Any, names: "list[str]") -> QuerySet[Any, Any]:
+    found: QuerySet[Any, Any] = runs.with_pnl().values(*names)
+    return found
 
 
 def row(id: int) -> Any:
-    """A run with all that is told of it, as PostgreSQL writes it."""
-    found = postgres.json(rows_of(BacktestResult.objects.filter(pk=id), WHOLE))
-    return found[0] if found else missing("backtest", str(id))
+    """A run with its results, as JSON that PostgreSQL writes."""
+    found = postgres.json(rows(BacktestResult.objects.filter(pk=id), DETAIL_COLUMNS))
+    return found[0] if found else not_found("backtest", str(id))
 
 
 def columns(curve: dict[str, "list[int]"]) -> dict[str, "list[Any]"]:

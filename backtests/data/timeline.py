@@ -1,40 +1,42 @@
-"""One market's quotes, and between them the instants at which something else came to be known."""
+"""The timeline of one market: its quotes, and the instants at which its definition changed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backtests.data.universe import MISSING, Bools, Ints
+from backtests.data.universe import MISSING, QUOTE_COLUMNS, Bools, Ints
+from markets.prices import Quality
 
-Columns = Mapping[str, NDArray[Any]]
+ColumnArrays = Mapping[str, NDArray[Any]]
 
-BACKFILLED, STALE = 1, 16  # bits of `flags`
-# What a row repeats of the last book.
-BOOK = ("bid", "ask", "bid_size", "ask_size", "last", "volume")
+# Bits of the column `flags`.
+BACKFILLED, STALE = 1, Quality.STALE.value
+# What a row without a quote of its own repeats of the last book.
+BOOK = tuple(name for name in QUOTE_COLUMNS if name not in ("at", "market", "close_at", "tradable"))
 
 
 class Pauses(NamedTuple):
-    """When the exchange was closed: from each start on, before its end; in order, apart."""
+    """Pauses of the exchange, from each start on and before its end; sorted and disjoint."""
 
     starts: Ints
     ends: Ints
 
     def cover(self, at: Ints) -> Bools:
-        place = np.searchsorted(self.starts, at, side="right") - 1
-        return np.append(self.ends, MISSING)[place] > at
+        newest = np.searchsorted(self.starts, at, side="right") - 1
+        return np.append(self.ends, MISSING)[newest] > at
 
     @classmethod
-    def of(cls, stretches: Sequence[tuple[int, int]]) -> "Pauses":
-        table = np.array(stretches, np.int64).reshape(-1, 2)
+    def of(cls, intervals: Sequence[tuple[int, int]]) -> Self:
+        table = np.array(intervals, np.int64).reshape(-1, 2)
         return cls(table[:, 0], table[:, 1])
 
 
-class Told(NamedTuple):
-    """What was known of a market from each instant on; `close_at` may be missing.
+class DefinitionHistory(NamedTuple):
+    """The definition of a market as known from each instant on; `close_at` may be missing.
 
-    `closed_at` is when it really closed, which nobody could trade after.
+    `closed_at` is the actual close, after which nobody could trade.
     """
 
     at: Ints
@@ -43,53 +45,58 @@ class Told(NamedTuple):
     closed_at: int
 
     @classmethod
-    def of(cls, revisions: Sequence[tuple[int, bool, int]], closed_at: int) -> "Told":
+    def of(cls, revisions: Sequence[tuple[int, bool, int]], closed_at: int) -> Self:
         table = np.array(revisions, np.int64).reshape(-1, 3)
         return cls(table[:, 0], table[:, 1] == 1, table[:, 2], closed_at)
 
     @property
     def closes(self) -> Ints:
-        """The closes that came before they were told to be others."""
+        """The scheduled closes that passed before the schedule was known to have changed."""
         until = np.append(self.at[1:], np.iinfo(np.int64).max)
         return self.close_at[self.close_at < until[: len(self.at)]]
 
 
-def live(columns: Columns) -> Columns:
-    """Without what was backfilled between the first and the last snapshot recorded live."""
+def without_backfill_inside(columns: ColumnArrays) -> ColumnArrays:
+    """Leave out what was backfilled between the first and the last snapshot recorded live."""
     at, backfilled = columns["at"], (columns["flags"] & BACKFILLED) != 0
     if backfilled.all() or not backfilled.any():
         return columns
     recorded = at[~backfilled]
-    return taken(columns, ~backfilled | (at < recorded.min()) | (at > recorded.max()))
+    return select(columns, ~backfilled | (at < recorded.min()) | (at > recorded.max()))
 
 
-def in_order(columns: Columns) -> Columns:
-    """By time; of several at one instant the last of its stream."""
+def sort_by_time(columns: ColumnArrays) -> ColumnArrays:
+    """Sort by time; of several rows at one instant, keep the last of the stream."""
     at = columns["at"]
     if (at[1:] > at[:-1]).all():
         return columns
     order = np.lexsort((columns["sequence"], at))
     ordered = at[order]
-    return taken(columns, order[np.append(ordered[1:] > ordered[:-1], True)])
+    return select(columns, order[np.append(ordered[1:] > ordered[:-1], True)])
 
 
-def taken(columns: Columns, rows: Ints | Bools) -> Columns:
+def select(columns: ColumnArrays, rows: Ints | Bools) -> ColumnArrays:
     return {name: column[rows] for name, column in columns.items()}
 
 
-def timeline(quotes: Columns, told: Told, pauses: Pauses, *, end: int) -> Columns:
-    """The rows of a run: quotes in order, and the instants between them and before `end` at which
-    trading ended or the market's definition said something else.
+def timeline(
+    quotes: ColumnArrays, definitions: DefinitionHistory, pauses: Pauses, *, end: int
+) -> ColumnArrays:
+    """The rows of a market: its sorted quotes, and the instants between them and before `end` at
+    which trading ended or the known schedule changed.
 
-    The end of a pause is none of them: it shows no book.
+    The end of a pause adds no row, since it shows no book.
     """
-    seen = quotes["at"]
-    changes = np.concatenate((told.at, told.closes, [told.closed_at], pauses.starts))
-    at = np.sort(np.concatenate((seen, changes[(changes > seen[0]) & (changes < end)])))
+    quoted_at = quotes["at"]
+    changes = np.concatenate(
+        (definitions.at, definitions.closes, [definitions.closed_at], pauses.starts)
+    )
+    changes = changes[(changes > quoted_at[0]) & (changes < end)]
+    at = np.sort(np.concatenate((quoted_at, changes)))
     at = at[np.append(True, at[1:] > at[:-1])]
-    book = np.searchsorted(seen, at, side="right") - 1
-    is_quote = seen[book] == at
-    close_at, tradable = _state(at, is_quote, book, quotes, told)
+    book = np.searchsorted(quoted_at, at, side="right") - 1
+    is_quote = quoted_at[book] == at
+    close_at, tradable = _state(at, is_quote, book, quotes, definitions)
     tradable &= ~pauses.cover(at)
     same = (close_at[1:] == close_at[:-1]) & (tradable[1:] == tradable[:-1])
     rows = is_quote.copy()
@@ -99,15 +106,19 @@ def timeline(quotes: Columns, told: Told, pauses: Pauses, *, end: int) -> Column
 
 
 def _state(
-    at: Ints, is_quote: Bools, book: Ints, quotes: Columns, told: Told
+    at: Ints,
+    is_quote: Bools,
+    book: Ints,
+    quotes: ColumnArrays,
+    definitions: DefinitionHistory,
 ) -> tuple[Ints, Bools]:
-    """The close as it was known, and whether the market itself was open, at each instant."""
-    newest = np.searchsorted(told.at, at, side="right") - 1
-    # Before anything was told of it, only its quotes say whether it was trading.
-    active = np.append(told.active, True)[newest]
-    close_at = np.append(told.close_at, MISSING)[newest]
-    told_at = np.append(told.at, MISSING)[newest]
+    """The close as scheduled, and whether the market itself was open, at each instant."""
+    newest = np.searchsorted(definitions.at, at, side="right") - 1
+    # Before the first definition, only the market's quotes say whether it was trading.
+    active = np.append(definitions.active, True)[newest]
+    close_at = np.append(definitions.close_at, MISSING)[newest]
+    defined_at = np.append(definitions.at, MISSING)[newest]
     stale = (quotes["flags"][book] & STALE) != 0
-    stale &= is_quote | (told_at <= quotes["at"][book])
-    open_yet = ((close_at == MISSING) | (at < close_at)) & (at < told.closed_at)
+    stale &= is_quote | (defined_at <= quotes["at"][book])
+    open_yet = ((close_at == MISSING) | (at < close_at)) & (at < definitions.closed_at)
     return close_at, active & ~stale & open_yet

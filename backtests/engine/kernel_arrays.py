@@ -1,4 +1,4 @@
-"""A universe and a run's rules as the columns of numbers that compiled code reads."""
+"""The arrays that the kernel reads: a universe and the rules of a run as plain numbers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from backtests.data.universe import Bools, Ints, Universe, microseconds
-from backtests.rules.execution import Execution, Fills
+from backtests.rules.execution import ExecutionModel, FillModel
 from markets import fees
 
 
-class Rules(NamedTuple):
-    """An `Execution` and a `Fills` in numbers."""
+class KernelRules(NamedTuple):
+    """An `ExecutionModel` and a `FillModel` as numbers."""
 
     fills: int
     snapshots: int
@@ -22,20 +22,20 @@ class Rules(NamedTuple):
     make: bool
 
 
-class Tables(NamedTuple):
-    """What the markets' grids, fee terms and settlements say, as columns."""
+class MarketTables(NamedTuple):
+    """The markets' price grids, fee terms and settlements."""
 
     grids_from: Ints
-    grids: Ints  # since, the first of its stretches, the one after its last
-    stretches: Ints  # start, end, step
+    grids: Ints  # since, the first of its ranges, the one after its last
+    ranges: Ints  # start, end, step
     terms_from: Ints
     terms: Ints  # since, taker numerator and denominator, maker numerator and denominator
     roundings: Ints  # since, step, grid, rebate
     settlements: Ints  # paid_at, market, value; in the order of payment
 
 
-class Columns(NamedTuple):
-    """`Quotes`, as far as orders meet them."""
+class QuoteColumns(NamedTuple):
+    """The columns of `Quotes` that orders depend on."""
 
     at: Ints
     market: Ints
@@ -48,8 +48,8 @@ class Columns(NamedTuple):
     tradable: Bools
 
 
-def rules(execution: Execution, fills: Fills) -> Rules:
-    return Rules(
+def rules(execution: ExecutionModel, fills: FillModel) -> KernelRules:
+    return KernelRules(
         int(fills),
         execution.latency_snapshots,
         execution.latency,
@@ -60,14 +60,14 @@ def rules(execution: Execution, fills: Fills) -> Rules:
     )
 
 
-def columns_of(universe: Universe) -> Columns:
-    return Columns(*(getattr(universe.quotes, name) for name in Columns._fields))
+def columns_of(universe: Universe) -> QuoteColumns:
+    return QuoteColumns(*(getattr(universe.quotes, name) for name in QuoteColumns._fields))
 
 
-def tables_of(universe: Universe, execution: Execution) -> Tables:
+def tables_of(universe: Universe, execution: ExecutionModel) -> MarketTables:
     ends = [(s.paid_at, m, s.value) for m, s in enumerate(universe.settlements) if s]
     eras = fees.roundings(broker=execution.through_broker)
-    return Tables(
+    return MarketTables(
         *_grids(universe),
         *_flat([[term[:5] for term in terms] for terms in universe.terms], width=5),
         _table([(microseconds(era.since), *era[1:]) for era in eras], width=4),
@@ -77,14 +77,14 @@ def tables_of(universe: Universe, execution: Execution) -> Tables:
 
 def _grids(universe: Universe) -> tuple[Ints, Ints, Ints]:
     grids = [grid for of_market in universe.grids for grid in of_market]
-    starts, stretches = _flat([grid.stretches for grid in grids], width=3)
+    starts, ranges = _flat([grid.ranges for grid in grids], width=3)
     since = [[(grid.since,) for grid in of_market] for of_market in universe.grids]
     of_markets, instants = _flat(since, width=1)
-    return of_markets, np.column_stack((instants, starts[:-1], starts[1:])), stretches
+    return of_markets, np.column_stack((instants, starts[:-1], starts[1:])), ranges
 
 
 def _flat(rows: Sequence[Sequence[Sequence[int]]], *, width: int) -> tuple[Ints, Ints]:
-    """Rows of rows end to end, and where each begins."""
+    """Nested rows end to end, and where each group begins."""
     starts = np.cumsum([0, *(len(each) for each in rows)])
     return starts, _table([row for each in rows for row in each], width=width)
 

@@ -1,20 +1,18 @@
-"""Figures of a run: pure, from its journal and the books it was made on."""
+"""The figures of a run, computed from its journal and the books behind it."""
 
 from backtests.metrics.drawdown import Drawdown
 from backtests.metrics.figures import BILL_RATE, Figures, measure
-from backtests.metrics.marks import EquityPath, equity, trace
-from backtests.metrics.words import Assumed, dollars, robust, verdict
+from backtests.metrics.marks import EquityPath, trace
+from backtests.metrics.words import Assumptions, dollars, verdict
 
 __all__ = [
     "BILL_RATE",
-    "Assumed",
+    "Assumptions",
     "Drawdown",
     "EquityPath",
     "Figures",
     "dollars",
-    "equity",
     "measure",
-    "robust",
     "trace",
     "verdict",
 ]

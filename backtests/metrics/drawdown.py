@@ -1,4 +1,4 @@
-"""How far, and for how long, equity lay below its peak."""
+"""The deepest drawdown: how far, and for how long, equity lay below its peak."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from backtests.data.universe import DAY, Ints
 class Drawdown:
     """The deepest fall of equity below the highest it had been, as a share of that peak.
 
-    `amount` in millionths of a dollar. `start` is when equity left the peak, `bottom` when it was
-    lowest, `end` when it was back at the peak, None where it never was; `days` last until then or
-    until the run's end. Without a fall, amount and share are 0 and the rest is None.
+    `amount` is in millionths of a dollar. `start` is when equity left the peak, `bottom` when it
+    was lowest, `end` when it was back at the peak, None where it never was; `days` count until
+    then, or until the end of the run. Without a fall, amount and share are 0 and the rest is None.
 
     Magdon-Ismail and Atiya (2004), "Maximum drawdown".
     """
@@ -27,7 +27,7 @@ class Drawdown:
 
 
 def deepest(at: Ints, equity: Ints) -> Drawdown:
-    """The deepest drawdown of equity that begins above zero; each point holds until the next."""
+    """Find the deepest drawdown of equity that begins above zero; points hold until the next."""
     peaks = np.maximum.accumulate(equity)
     share = (peaks - equity) / peaks
     bottom = int(np.argmax(share))

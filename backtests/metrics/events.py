@@ -11,12 +11,12 @@ from backtests.metrics.ratios import CONFIDENCE, NORMAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ByEvent:
-    """How the events did in which anything was traded; open positions count at their marks.
+class EventFigures:
+    """Figures of the events that were traded; open positions count at their marks.
 
-    `win_rate` is the share that gained, after fees, `win_rate_low` and `win_rate_high` its bounds
+    `win_rate` is the share with a profit after fees, `win_rate_low` and `win_rate_high` its bounds
     with 95 % confidence. `mean_pnl` and its standard error are in millionths of a dollar. Events
-    of one series that ended on the same UTC day are one of the error's `clusters`.
+    of one series that ended on the same UTC day form one of the error's `clusters`.
     """
 
     traded: int = 0
@@ -30,25 +30,25 @@ class ByEvent:
 
 
 def pnl_by_event(pnl: Mapping[int, int], listings: Sequence[Listing]) -> dict[str, int]:
-    """The P&L of markets, added up by event; a market without one is an event of its own."""
+    """Add up the P&L of markets by event; a market without an event counts as one."""
     total: Counter[str] = Counter()
     for market, gained in pnl.items():
         total[_event(listings[market])] += gained
     return dict(total)
 
 
-def by_event(
+def figures_by_event(
     pnl: Mapping[int, int], ended: Mapping[int, int], listings: Sequence[Listing]
-) -> ByEvent:
-    """Of the P&L of each market traded, and of the instant at which it was traded last."""
+) -> EventFigures:
+    """Compute the figures from each market's P&L and the instant of its last trade."""
     events = pnl_by_event(pnl, listings)
     if not events:
-        return ByEvent()
+        return EventFigures()
     won = sum(gained > 0 for gained in events.values())
     low, high = wilson(won, len(events))
     clusters = _clusters(events, ended, listings)
     error = clustered_error(clusters)
-    return ByEvent(
+    return EventFigures(
         traded=len(events),
         won=won,
         win_rate=won / len(events),
@@ -61,7 +61,7 @@ def by_event(
 
 
 def wilson(won: int, of: int) -> tuple[float, float]:
-    """Where a share lies with 95 % confidence, also where it is 0 or 1.
+    """The 95 % confidence interval of a share, also where it is 0 or 1.
 
     Wilson (1927), "Probable inference, the law of succession, and statistical inference".
     """
@@ -73,11 +73,12 @@ def wilson(won: int, of: int) -> tuple[float, float]:
 
 
 def clustered_error(clusters: Sequence[Sequence[int]]) -> float | None:
-    """The standard error of the mean of values that may move together within a cluster.
+    """The standard error of a mean whose values may be correlated within a cluster.
 
-    The sum of squares of the clusters' summed residuals, over n^2, times G / (G - 1) for G
-    clusters; with clusters of one it is the ordinary one. None for a single cluster. Liang and
-    Zeger (1986), "Longitudinal data analysis using generalized linear models".
+    It is the root of the sum of squares of the clusters' summed residuals, over n^2, times
+    G / (G - 1) for G clusters; with one value in each cluster it is the ordinary standard error.
+    None for a single cluster. Liang and Zeger (1986), "Longitudinal data analysis using
+    generalized linear models".
     """
     groups = len(clusters)
     if groups < 2:

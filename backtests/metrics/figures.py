@@ -1,7 +1,7 @@
 """The figures of a run, computed once from its journal and its equity.
 
 Money is in millionths of a dollar, counts in 1/100 contract, instants in microseconds since 1970.
-What cannot be said is None: never 0, never NaN.
+A figure that cannot be computed is None: never 0, never NaN.
 """
 
 from collections import Counter
@@ -12,17 +12,17 @@ import numpy as np
 
 from backtests.data.universe import DAY, DOLLAR, MONEY, Floats, Ints, Universe
 from backtests.metrics.drawdown import Drawdown
-from backtests.metrics.events import ByEvent, by_event
-from backtests.metrics.marks import COLUMN, EquityPath, marks
+from backtests.metrics.events import EventFigures, figures_by_event
+from backtests.metrics.marks import EquityPath, final_marks
 from backtests.metrics.ratios import YEAR, Ratios, ratios
-from backtests.rules.execution import Kind, Outcome
+from backtests.rules.execution import JOURNAL_COLUMN, EntryKind, RunOutcome
 from backtests.rules.ledger import Ledger
 
-# What riskless money earns in a year: an assumption, about what three-month US Treasury bills
-# paid in 2025 (series DTB3 of the Federal Reserve Bank of St. Louis), not data of a run's time.
+# The riskless rate for a year: an assumption, about what three-month US Treasury bills paid in
+# 2025 (series DTB3 of the Federal Reserve Bank of St. Louis), not data of a run's time.
 BILL_RATE = 0.04
 
-# Below these, nothing is said about a year. At 100 events a win rate is known to within ten
+# Below these minima, annual figures are withheld. At 100 events a win rate is known to within ten
 # points; with fewer than 30 days, skewness and tails of daily returns are guesses.
 LEAST_DAYS = 30
 LEAST_EVENTS = 100
@@ -30,10 +30,10 @@ LEAST_EVENTS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Money:
-    """Where the P&L comes from, to the unit: price + settlement - fees = final equity - start.
+    """The parts of the P&L, to the unit: price + settlement - fees = final equity - starting cash.
 
-    `price` is what closing trades gained over the average cost of what they closed (`realised`)
-    and what open positions are marked above theirs (`unrealised`).
+    `price` is the gain of closing trades over the average cost of what they closed (`realised`)
+    plus the marks of open positions above their cost (`unrealised`).
     """
 
     start_cash: int
@@ -55,8 +55,8 @@ class Money:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """What was done. `traded` is what the contracts bought and sold cost, each at its own side's
-    price; `turnover` that over mean daily equity."""
+    """Counts of orders and fills. `traded` is the value of the contracts bought and sold, each at
+    the price of its own side; `turnover` is `traded` over mean daily equity."""
 
     orders: int
     fills: int
@@ -71,11 +71,11 @@ class Activity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capital:
-    """What positions locked, at cost, and for how long.
+    """The capital that positions locked, at cost, and for how long.
 
-    `time_exposed` is the share of the time with any position, `share_locked` the mean share of
-    capital (cash and cost) that was locked. `dollar_days` is locked capital times days;
-    `annual_return` the P&L on it for a year, without compounding, and `bills_earned` what bills at
+    `time_exposed` is the share of time with any position, `share_locked` the mean share of capital
+    (cash and cost) that was locked. `dollar_days` is locked capital times days, `annual_return`
+    the P&L on it for a year without compounding, and `bills_earned` the interest that bills at
     `bill_rate` would have earned on it.
     """
 
@@ -89,8 +89,8 @@ class Capital:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brier:
-    """The mean square of stated probability less outcome, over `markets`; None where there are
-    none. 0 is perfect, 0.25 what always saying one half gets."""
+    """The mean squared difference of stated probability and outcome over `markets`; None without
+    any. 0 is perfect; always stating one half gets 0.25."""
 
     score: float | None = None
     markets: int = 0
@@ -98,7 +98,7 @@ class Brier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """All that is said about a run; `docs/metrics.md` explains each figure."""
+    """All figures of a run; `docs/metrics.md` explains each of them."""
 
     days: float
     total_return: float
@@ -107,21 +107,21 @@ class Figures:
     capital: Capital
     ratios: Ratios
     drawdown: Drawdown
-    events: ByEvent
+    events: EventFigures
     brier: Brier
 
     def as_json(self) -> dict[str, Any]:
-        """Nested as the dataclasses are, with the sums `money.price` and `money.pnl`."""
-        told = asdict(self)
-        told["money"] |= {"price": self.money.price, "pnl": self.money.pnl}
-        return told
+        """The figures nested as the dataclasses are, with `money.price` and `money.pnl`."""
+        figures = asdict(self)
+        figures["money"] |= {"price": self.money.price, "pnl": self.money.pnl}
+        return figures
 
 
 @dataclass(slots=True)
-class Account:
-    """The journal booked once more, with what it earned in each market and what was locked.
+class JournalReplay:
+    """A journal booked again, which adds up the P&L of each market and the locked capital.
 
-    The sums over time are in money times microseconds.
+    The integrals over time are in money times microseconds.
     """
 
     ledger: Ledger
@@ -165,22 +165,22 @@ class Account:
 
 def measure(
     universe: Universe,
-    outcome: Outcome,
+    outcome: RunOutcome,
     path: EquityPath,
     *,
-    stated: Floats | None = None,
+    probabilities: Floats | None = None,
     bill_rate: float = BILL_RATE,
 ) -> Figures:
-    """The figures of a run, whose equity `trace` tells.
+    """Compute the figures of a run from its journal and its equity path.
 
-    `stated` is the probability of YES that the strategy stated at each row of the quotes, NaN
-    where none. Raises ValueError where the journal does not add up.
+    `probabilities` are those of YES that the strategy stated at each row of the quotes, NaN where
+    it stated none. Raises ValueError where the journal does not add up.
     """
     start, end = int(path.at[0]), int(path.at[-1])
     days = (end - start) / DAY
-    account = booked(outcome, cash=int(path.equity[0]), start=start, end=end)
+    account = replay_journal(outcome, cash=int(path.equity[0]), start=start, end=end)
     holdings = account.ledger.holdings
-    unrealised = {m: mark - holdings[m].cost for m, mark in marks(universe, outcome).items()}
+    unrealised = {m: mark - holdings[m].cost for m, mark in final_marks(universe, outcome).items()}
     account.pnl.update(unrealised)
     money = Money(
         start_cash=int(path.equity[0]),
@@ -192,7 +192,7 @@ def measure(
         fees=account.ledger.fees,
     )
     daily = path.daily().equity
-    events = by_event(account.pnl, account.last, universe.listings)
+    events = figures_by_event(account.pnl, account.last, universe.listings)
     withheld = too_few(days, events.traded)
     return Figures(
         days=days,
@@ -203,20 +203,22 @@ def measure(
         ratios=Ratios(withheld=withheld) if withheld else ratios(daily, days=days, rate=bill_rate),
         drawdown=path.drawdown(),
         events=events,
-        brier=brier(universe, outcome, stated),
+        brier=brier(universe, outcome, probabilities),
     )
 
 
-def booked(outcome: Outcome, *, cash: int, start: int, end: int) -> Account:
-    """A journal's fills and settlements, booked again. Raises ValueError where it does not add
-    up to the cash it ends with."""
-    account = Account(Ledger(cash), start)
+def replay_journal(outcome: RunOutcome, *, cash: int, start: int, end: int) -> JournalReplay:
+    """Book the fills and settlements of a journal again.
+
+    Raises ValueError where they do not add up to the final cash.
+    """
+    account = JournalReplay(Ledger(cash), start)
     names = ("at", "kind", "market", "side", "count", "price", "fee")
     for at, kind, market, side, count, price, fee in _columns(outcome.journal, *names).tolist():
-        if kind == Kind.FILL:
+        if kind == EntryKind.FILL:
             account.wait(at)
             account.fill(market, side, count, price=price, fee=fee)
-        elif kind == Kind.SETTLED:
+        elif kind == EntryKind.SETTLED:
             account.wait(at)
             account.settle(market, price)
     account.wait(end)
@@ -226,41 +228,41 @@ def booked(outcome: Outcome, *, cash: int, start: int, end: int) -> Account:
 
 
 def too_few(days: float, events: int) -> str:
-    """Why nothing can be said about a year; nothing where it can."""
+    """The reason for withholding annual figures, or an empty string."""
     if events < LEAST_EVENTS:
-        return f"{counted(events, 'independent event')}: too few to annualise"
+        return f"{pluralise(events, 'independent event')}: too few to annualise"
     if days < LEAST_DAYS:
-        return f"{counted(int(days), 'day')}: too few to annualise"
+        return f"{pluralise(int(days), 'day')}: too few to annualise"
     return ""
 
 
-def counted(number: int, noun: str) -> str:
+def pluralise(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def activity(outcome: Outcome, daily: Ints) -> Activity:
-    kind = outcome.journal[:, COLUMN["kind"]]
-    fills = outcome.journal[kind == Kind.FILL]
-    lines = [int(np.count_nonzero(kind == each)) for each in Kind]
-    traded = exchanged(fills)
+def activity(outcome: RunOutcome, daily: Ints) -> Activity:
+    kind = outcome.journal[:, JOURNAL_COLUMN["kind"]]
+    fills = outcome.journal[kind == EntryKind.FILL]
+    lines = [int(np.count_nonzero(kind == each)) for each in EntryKind]
+    traded = traded_value(fills)
     equity = int(np.sum(daily))
     return Activity(
-        orders=lines[Kind.ORDER],
-        fills=lines[Kind.FILL],
-        refusals=lines[Kind.REFUSED],
-        cancellations=lines[Kind.CANCELLED],
-        settlements=lines[Kind.SETTLED],
-        contracts=int(np.sum(fills[:, COLUMN["count"]])),
+        orders=lines[EntryKind.ORDER],
+        fills=lines[EntryKind.FILL],
+        refusals=lines[EntryKind.REFUSED],
+        cancellations=lines[EntryKind.CANCELLED],
+        settlements=lines[EntryKind.SETTLED],
+        contracts=int(np.sum(fills[:, JOURNAL_COLUMN["count"]])),
         traded=traded,
         turnover=traded * len(daily) / equity if equity else None,
         open_positions=len(outcome.positions),
     )
 
 
-def exchanged(fills: Ints) -> int:
-    """What the contracts of fills cost: YES at the price, NO at what is left of a dollar.
+def traded_value(fills: Ints) -> int:
+    """The value of the contracts of fills: YES at the price, NO at one dollar less the price.
 
-    Buying closes NO first and opens YES with the rest; selling the other way round.
+    A purchase closes NO first and opens YES with the rest; a sale does the opposite.
     """
     side, count, price, position = _columns(fills, "side", "count", "price", "position").T
     before = position - side * count
@@ -269,7 +271,7 @@ def exchanged(fills: Ints) -> int:
     return int(np.sum((count - closing) * opened_at + closing * (DOLLAR - opened_at)))
 
 
-def capital(account: Account, pnl: int, *, days: float, rate: float, annual: bool) -> Capital:
+def capital(account: JournalReplay, pnl: int, *, days: float, rate: float, annual: bool) -> Capital:
     locked_days = account.locked_time / DAY
     return Capital(
         time_exposed=account.held_time / (days * DAY) if days else None,
@@ -281,20 +283,20 @@ def capital(account: Account, pnl: int, *, days: float, rate: float, annual: boo
     )
 
 
-def brier(universe: Universe, outcome: Outcome, stated: Floats | None) -> Brier:
-    """One score for each settled market: of what was stated where its first order was decided.
+def brier(universe: Universe, outcome: RunOutcome, probabilities: Floats | None) -> Brier:
+    """Score each settled market by the probability stated where its first order was decided.
 
     Brier (1950), "Verification of forecasts expressed in terms of probability".
     """
-    if stated is None:
+    if probabilities is None:
         return Brier()
     journal = outcome.journal
-    orders = journal[journal[:, COLUMN["kind"]] == Kind.ORDER]
-    markets, first = np.unique(orders[:, COLUMN["market"]], return_index=True)
+    orders = journal[journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.ORDER]
+    markets, first = np.unique(orders[:, JOURNAL_COLUMN["market"]], return_index=True)
     squares = [
-        (float(stated[row]) - ended.value / MONEY) ** 2
-        for market, row in zip(markets, orders[first, COLUMN["row"]], strict=True)
-        if (ended := universe.settlements[market]) and not np.isnan(stated[row])
+        (float(probabilities[row]) - ended.value / MONEY) ** 2
+        for market, row in zip(markets, orders[first, JOURNAL_COLUMN["row"]], strict=True)
+        if (ended := universe.settlements[market]) and not np.isnan(probabilities[row])
     ]
     if not squares:
         return Brier()
@@ -302,4 +304,4 @@ def brier(universe: Universe, outcome: Outcome, stated: Floats | None) -> Brier:
 
 
 def _columns(journal: Ints, *names: str) -> Ints:
-    return journal[:, [COLUMN[name] for name in names]]
+    return journal[:, [JOURNAL_COLUMN[name] for name in names]]

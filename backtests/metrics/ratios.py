@@ -1,7 +1,7 @@
-"""Figures of daily returns, and how sure one can be of them.
+"""Annual ratios of daily returns, with their confidence intervals.
 
-A year has 365 days here: the exchange has no weekends. Interest is compounded daily. Nothing in
-here guesses: what cannot be computed is None.
+A year has 365 days here, since the exchange has no weekends. Interest is compounded daily. A
+ratio that cannot be computed is None.
 """
 
 import math
@@ -15,16 +15,16 @@ from backtests.data.universe import Floats, Ints
 YEAR = 365
 CONFIDENCE = 0.95
 NORMAL = NormalDist()
-# Equal returns differ by less than this in floating point; a real change is larger.
+# Floating point makes equal returns differ by less than this; a real change is larger.
 NO_CHANGE = 1e-14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratios:
-    """Figures for a year; all None, and `withheld` says why, where there is too little to tell.
+    """Annual figures; where they are withheld, all are None and `withheld` gives the reason.
 
     `sharpe_low` and `sharpe_high` bound the Sharpe ratio with 95 % confidence;
-    `probabilistic_sharpe` is the probability that the true one is above zero; after
+    `probabilistic_sharpe` is the probability that the true ratio is above zero; after
     `least_track_record` days of such returns it would be above 95 %.
     """
 
@@ -40,14 +40,14 @@ class Ratios:
 
 
 def returns(daily: Ints) -> Floats | None:
-    """The change of each day as a share of the equity before it; None where that was nothing."""
+    """Daily changes as shares of the equity before them; None where equity fell to nothing."""
     if not (daily[:-1] > 0).all():
         return None
     return daily[1:] / daily[:-1] - 1
 
 
 def ratios(daily: Ints, *, days: float, rate: float) -> Ratios:
-    """Of daily equity over a run of so many days; `rate` is the riskless one, for a year."""
+    """The ratios of daily equity over a run of `days`; `rate` is the riskless rate for a year."""
     change = returns(daily)
     if change is None:
         return Ratios(withheld="equity fell to nothing")
@@ -86,9 +86,9 @@ def sharpe(excess: Floats) -> float:
 
 
 def sortino(excess: Floats) -> float | None:
-    """Like Sharpe's, over the root of the mean square of what fell short; None if nothing did.
+    """The Sharpe ratio with downside deviation; None if no day fell short of the riskless rate.
 
-    Days that did not fall short count in that mean, as zeros. Sortino and Price (1994),
+    Days that did not fall short count as zeros in the mean square. Sortino and Price (1994),
     "Performance measurement in a downside risk framework".
     """
     short = math.sqrt(np.mean(np.minimum(excess, 0) ** 2))
@@ -96,7 +96,7 @@ def sortino(excess: Floats) -> float | None:
 
 
 def sharpe_interval(excess: Floats) -> tuple[float, float]:
-    """Where the Sharpe ratio lies with 95 % confidence, if days are independent of each other.
+    """The 95 % confidence interval of the Sharpe ratio, if days are independent of each other.
 
     Lo (2002), "The statistics of Sharpe ratios", widened for skewness and fat tails as in
     Mertens (2002), "Comments on variance of the IID estimator in Lo (2002)".
@@ -116,10 +116,10 @@ def probabilistic_sharpe(excess: Floats) -> float | None:
 
 
 def least_track_record(excess: Floats) -> float | None:
-    """After how many days of such returns a Sharpe ratio above zero would be 95 % certain.
+    """The days of such returns after which a Sharpe ratio above zero would be 95 % certain.
 
-    None where it is not above zero, so that no record would do. Bailey and Lopez de Prado (2012),
-    "The Sharpe ratio efficient frontier".
+    None where the ratio is not above zero, so that no record is long enough. Bailey and Lopez de
+    Prado (2012), "The Sharpe ratio efficient frontier".
     """
     ratio = _sharpe_of_a_day(excess)
     if ratio <= 0:
@@ -143,10 +143,11 @@ def _error(excess: Floats) -> float:
 
 
 def standard_error(ratio: float, *, skewness: float, kurtosis: float, count: int) -> float:
-    """Of a Sharpe ratio per period: root of (1 - skewness S + (kurtosis - 1) / 4 S^2) / (n - 1).
+    """The standard error of a Sharpe ratio per period.
 
-    A normal distribution has a kurtosis of 3 here.
+    It is the root of (1 - skewness S + (kurtosis - 1) / 4 S^2) / (n - 1), where a normal
+    distribution has a kurtosis of 3.
     """
     spread = 1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2
-    # Below zero by the last digits at most, since kurtosis >= 1 + skewness^2.
+    # Rounding alone can make this negative, since kurtosis >= 1 + skewness^2.
     return math.sqrt(max(0.0, spread) / (count - 1))

@@ -1,37 +1,30 @@
-"""What came of a run, in a sentence a person can check against the figures."""
+"""The verdict: the result of a run in a sentence that can be checked against the figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from backtests.data.universe import MONEY
-from backtests.metrics.figures import Figures, counted
-
-CENT = MONEY // 100
+from backtests.metrics.figures import Figures, pluralise
+from markets.fees import CENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Assumed:
-    """What a result rests on that no record tells: the contracts taken for unknown sizes, the
-    instants at which some results were known, some fee terms."""
+class Assumptions:
+    """The assumptions behind a result: the contracts assumed for unknown sizes, the times at which
+    results were known, fee terms."""
 
     size: int | None = None
     times: bool = False
     fees: bool = False
 
     def sentences(self) -> list[str]:
-        told = []
+        sentences = []
         if self.size is not None:
-            told.append(f"Sizes were assumed: {counted(self.size, 'contract')}.")
+            sentences.append(f"Unknown sizes were assumed: {pluralise(self.size, 'contract')}.")
         if self.times:
-            told.append("When some results were known was assumed.")
+            sentences.append("The time at which some results were known was assumed.")
         if self.fees:
-            told.append("Some fee terms were assumed.")
-        return told
-
-
-def robust(low: int | None) -> bool:
-    """Whether a run gains also where resting orders fill as badly as they may."""
-    return low is not None and low > 0
+            sentences.append("Some fee terms were assumed.")
+        return sentences
 
 
 def verdict(
@@ -40,21 +33,21 @@ def verdict(
     low: int | None = None,
     high: int | None = None,
     yardsticks: Mapping[str, int] | None = None,
-    assumed: Assumed | None = None,
+    assumptions: Assumptions | None = None,
 ) -> str:
-    """The result in a sentence, then what it rests on.
+    """State the result in a sentence, then the assumptions behind it.
 
-    `low` and `high` are the P&L of the worst and the best model of resting orders, `yardsticks`
-    that of other strategies on the same markets and times, by their names.
+    `low` and `high` are the P&L under the worst and the best fill model, `yardsticks` the P&L of
+    other strategies on the same markets and times, by name.
     """
     sentences = [_result(figures, low=low, high=high, yardsticks=yardsticks or {})]
     if figures.activity.open_positions:
         sentences.append(_open(figures))
-    return " ".join([*sentences, *(assumed or Assumed()).sentences()])
+    return " ".join([*sentences, *(assumptions or Assumptions()).sentences()])
 
 
 def dollars(money: int) -> str:
-    """Millionths of a dollar in dollars and cents, half a cent rounded to the even one."""
+    """Format millionths of a dollar as dollars and cents; half a cent rounds to the even cent."""
     cents, rest = divmod(abs(money), CENT)
     cents += rest * 2 > CENT or (rest * 2 == CENT and cents % 2)
     sign = "-" if money < 0 and cents else ""
@@ -81,28 +74,30 @@ def _result(
 def _idle(figures: Figures) -> str:
     span, orders = _span(figures.days), figures.activity.orders
     if not orders:
-        return f"Made no trades in {span}: it sent no order"
+        return f"Made no trades in {span}: no orders sent"
     refused = figures.activity.refusals
-    return f"Made no trades in {span}: {counted(orders, 'order')}, {refused:,} refused, none filled"
+    return (
+        f"Made no trades in {span}: {pluralise(orders, 'order')}, {refused:,} refused, none filled"
+    )
 
 
 def _band(pnl: int, *, low: int, high: int) -> list[str]:
     if low == high:
-        return ["the same however resting orders fill"]
-    band = f"between {dollars(low)} and {dollars(high)} depending on fills"
-    if pnl > 0 and not robust(low):
-        return [band, "not robust, since the low end does not gain"]
+        return ["the same under every fill model"]
+    band = f"between {dollars(low)} and {dollars(high)} depending on the fill model"
+    if pnl > 0 and low <= 0:
+        return [band, "not robust, since the low end makes no profit"]
     return [band]
 
 
 def _certainty(figures: Figures) -> str:
     ratios = figures.ratios
     if ratios.withheld:
-        told = ratios.withheld
-        events = counted(figures.events.traded, "independent event")
-        return told if told.startswith(events) else f"{events}; {told}"
+        reason = ratios.withheld
+        events = pluralise(figures.events.traded, "independent event")
+        return reason if reason.startswith(events) else f"{events}; {reason}"
     return (
-        f"{counted(figures.events.traded, 'independent event')}; "
+        f"{pluralise(figures.events.traded, 'independent event')}; "
         f"Sharpe ratio {ratios.sharpe:.2f}, "
         f"with 95 % confidence between {ratios.sharpe_low:.2f} and {ratios.sharpe_high:.2f}"
     )
@@ -112,10 +107,10 @@ def _open(figures: Figures) -> str:
     count = figures.activity.open_positions
     were = "was" if count == 1 else "were"
     worth = figures.money.final_equity - figures.money.final_cash
-    return f"{counted(count, 'position')} {were} open at the end, marked at {dollars(worth)}."
+    return f"{pluralise(count, 'position')} {were} open at the end, marked at {dollars(worth)}."
 
 
 def _span(days: float) -> str:
     if days >= 2:
-        return counted(round(days), "day")
-    return counted(round(days * 24), "hour")
+        return pluralise(round(days), "day")
+    return pluralise(round(days * 24), "hour")

@@ -1,12 +1,12 @@
-"""How orders meet the books of a record: the rules, once, for both engines.
+"""Order execution against recorded books: the rules that both engines share.
 
-A record shows the top of a book at instants. So an order meets the first book of its market that
-was seen once its latency is over, takes no more than was shown there, and what it took stays
-gone until the book is seen to refill. Whether an order that rests would have been filled, nobody
-can tell from the top of a book; hence three models of it, and every run reports all three.
+A record shows the top of a book at instants. So an order meets the first recorded book of its
+market after its latency, takes no more than that book showed, and what it took stays gone until
+a later book shows a refill. The top of a book cannot tell how a resting order would have been
+filled; hence there are three fill models, and every run reports all three.
 
-The functions below the model are compiled for the kernel as well: plain integers, calling
-nothing. Units are those of `quotes`.
+The functions below the model are compiled for the kernel too: they take plain integers and call
+nothing. Units are those of `Quotes`.
 """
 
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ import numpy as np
 
 from backtests.data.universe import CONTRACT, MISSING, SECOND, Ints
 
-# A target that is no wish: whatever is held, is held on.
+# A target that keeps whatever position is held.
 HOLD = int(np.iinfo(np.int64).min)
 
 
-class Fills(IntEnum):
-    """When an order that rests is filled: once the market went through its price, in proportion
-    to the queue at its price, or as soon as its price is touched."""
+class FillModel(IntEnum):
+    """The models of resting orders, which are filled once the market goes through their price, in
+    proportion to the queue at their price, or as soon as their price is touched."""
 
     PESSIMISTIC = 0
     EXPECTED = 1
     OPTIMISTIC = 2
 
 
-class Kind(IntEnum):
-    """What a line of the journal tells."""
+class EntryKind(IntEnum):
+    """The kind of a journal entry."""
 
     ORDER = 0
     FILL = 1
@@ -40,7 +40,7 @@ class Kind(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why an order was refused, or its rest cancelled."""
+    """The reason for refusing an order, or for cancelling the rest of it."""
 
     NONE = 0
     NOT_TRADING = 1
@@ -63,24 +63,24 @@ REASONS = {
     Reason.NONE: "",
     Reason.NOT_TRADING: "the market is not trading",
     Reason.OFF_GRID: "the price is not on the market's grid",
-    Reason.OUT_OF_RANGE: "a price lies between 0 and 1 dollar",
+    Reason.OUT_OF_RANGE: "the price is not between 0 and 1 dollar",
     Reason.POSITION_LIMIT: "the position would exceed the run's limit",
     Reason.FUNDS: "not enough cash",
     Reason.UNFILLED: "nothing more was offered at this price",
-    Reason.EXPIRED: "no book was seen in time",
+    Reason.EXPIRED: "no book was recorded in time",
     Reason.WOULD_CROSS: "post-only, and it would have traded at once",
     Reason.REPLACED: "replaced by another order",
     Reason.CLOSED: "trading paused or closed",
     Reason.ENDED: "the market was settled",
     Reason.ASKED: "the strategy cancelled it",
     Reason.TOO_LARGE: "more contracts than a fee can be computed for",
-    Reason.MEANWHILE: "the order it replaces was filled on the way",
+    Reason.MEANWHILE: "the order that it replaces was filled first",
 }
 
 TAKER, MAKER = 0, 1
 
-# The columns of a journal: integers, one line for each thing that happened. `order` numbers the
-# run's orders, `row` is the row of `Quotes` it was made on, `cash` and `position` are after it.
+# The columns of a journal: integers, one row for each entry. `order` numbers the run's orders,
+# `row` is the row of `Quotes` behind the entry, `cash` and `position` are those after it.
 JOURNAL = (
     "at",
     "kind",
@@ -96,13 +96,14 @@ JOURNAL = (
     "cash",
     "position",
 )
+JOURNAL_COLUMN = {name: column for column, name in enumerate(JOURNAL)}
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a run: its journal (see `JOURNAL`), cash and positions at the end.
+class RunOutcome:
+    """The journal of a run (see `JOURNAL`), and its cash and positions at the end.
 
-    A settlement's line has the value of YES, in millionths of a dollar, where others have a
+    A settlement's entry has the settlement value of YES, in millionths of a dollar, in place of a
     price.
     """
 
@@ -112,13 +113,13 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
-    """How a run trades; stored with it.
+class ExecutionModel:
+    """The execution model of a run, which is stored with it.
 
-    `latency_snapshots` books of its market and `latency_seconds` pass until an order is met;
-    after `patience_seconds` without a book it expires. `assumed_size` (contracts) stands in for
-    sizes that are unknown; without it they fill nothing. `make` joins the best price on its own
-    side and waits, instead of paying the other side's. `through_broker` rounds fees to cents.
+    An order waits for `latency_snapshots` books of its market and for `latency_seconds`; it
+    expires after `patience_seconds` without a book. `assumed_size` (contracts) replaces unknown
+    sizes; without it they fill nothing. `make` joins the best price on the order's own side and
+    waits, instead of taking the other side's price. `through_broker` rounds fees to cents.
     """
 
     latency_snapshots: int = 1
@@ -139,52 +140,52 @@ class Execution:
 
     @property
     def assumed(self) -> int:
-        """In 1/100 contract; 0 where unknown sizes fill nothing."""
+        """The assumed size in 1/100 contract; 0 where unknown sizes fill nothing."""
         return (self.assumed_size or 0) * CONTRACT
 
     @property
     def limit(self) -> int:
-        """In 1/100 contract; `MISSING` where there is none."""
+        """The position limit in 1/100 contract; `MISSING` without one."""
         return MISSING if self.position_limit is None else self.position_limit * CONTRACT
 
 
-def shown(size: int, price: int, assumed: int) -> int:
-    """How much a side of the book offers."""
+def offered_size(size: int, price: int, assumed: int) -> int:
+    """The size that a side of a book offers."""
     if price < 0:
         return 0
     return assumed if size < 0 else size
 
 
 def still_taken(taken: int, price_before: int, price: int, now: int) -> int:
-    """What of our own takings is missing from the `now` shown on the side of a new book.
+    """The part of what we took that is still missing from the `now` shown by a new book.
 
-    The record never knew of us, so it shows what we took until somebody else takes it there;
-    what comes on top is a refill. Another best price is another level.
+    The record does not know of our orders, so it shows what we took until somebody else takes it;
+    anything on top of that is a refill. Another best price is another level.
     """
     return min(taken, now) if price == price_before else 0
 
 
-def traded(before: int, volume: int) -> int:
-    """What traded between two books, where both tell."""
+def traded_between(before: int, volume: int) -> int:
+    """The volume between two books, 0 where one of them does not tell."""
     if before < 0 or volume < 0:
         return 0
     return max(0, volume - before)
 
 
-def exceeds(limit: int, position: int, side: int, count: int) -> bool:
-    """Whether an order would take a position further beyond the run's limit."""
+def exceeds_limit(limit: int, position: int, side: int, count: int) -> bool:
+    """Return whether an order would take a position further beyond the run's limit."""
     held = abs(position + side * count)
     return limit >= 0 and held > limit and held > abs(position)
 
 
 def crosses(side: int, limit: int, bid: int, ask: int) -> bool:
-    """Whether an order would trade with the book."""
+    """Return whether an order would trade with the book."""
     if side > 0:
         return 0 <= ask <= limit
     return bid >= 0 and bid >= limit
 
 
-def made(
+def resting_fill(
     fills: int,
     side: int,
     left: int,
@@ -195,10 +196,10 @@ def made(
     traded: int,
     ahead: int,
 ) -> int:
-    """How much of a resting order's `left` fills, given what the newest book shows.
+    """The part of a resting order's `left` that fills, given the newest book.
 
-    Evidence is the other side's best price (`opposite`, `offered` there) and what traded since
-    the book before (`traded`, the last of it at `last`). `ahead` is what rested at its price
+    The evidence is the other side's best price (`opposite`, with `offered` there) and the volume
+    since the book before (`traded`, the last of it at `last`). `ahead` is the queue at its price
     before it; below zero, unknown.
     """
     touch = through = 0
@@ -219,14 +220,14 @@ def made(
 
 
 def on_grid(price: int, start: int, end: int, step: int) -> bool:
-    """Whether a price lies on one stretch of a grid."""
+    """Return whether a price lies on one range of a price grid."""
     return start <= price <= end and (price - start) % step == 0
 
 
-def ahead(side: int, limit: int, best: int, shown: int) -> int:
-    """What rests at an order's price before it; below zero where the book does not show it."""
+def queue_ahead(side: int, limit: int, best: int, offered: int) -> int:
+    """The queue at an order's price before it; below zero where the book does not show it."""
     if best < 0 or (limit - best) * side > 0:
         return 0
-    if limit == best and shown > 0:
-        return shown
+    if limit == best and offered > 0:
+        return offered
     return -1

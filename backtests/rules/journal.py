@@ -1,4 +1,4 @@
-"""A journal as an accountant reads it: in dollars and contracts, each line with its quote."""
+"""A journal in dollars and contracts, each entry with its quote: the audit trail of a run."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -8,13 +8,18 @@ from typing import NamedTuple
 import numpy as np
 
 from backtests.data.universe import MISSING, Universe, instant
-from backtests.rules.execution import JOURNAL, MAKER, REASONS, Kind, Outcome, Reason
+from backtests.rules.execution import (
+    JOURNAL_COLUMN,
+    MAKER,
+    REASONS,
+    EntryKind,
+    Reason,
+    RunOutcome,
+)
 
-CASH = JOURNAL.index("cash")
 
-
-class Line(NamedTuple):
-    """One line, on the YES scale. `cash_change` is what it moved, its fee included."""
+class JournalEntry(NamedTuple):
+    """One entry, on the YES scale. `cash_change` includes the fee."""
 
     number: int
     at: datetime
@@ -39,7 +44,9 @@ class Line(NamedTuple):
     yes_ask_size: Decimal | None
 
 
-class Quote(NamedTuple):
+class EntryQuote(NamedTuple):
+    """The quote behind an entry, the last columns of a `JournalEntry`."""
+
     at: datetime | None = None
     yes_bid: Decimal | None = None
     yes_ask: Decimal | None = None
@@ -47,17 +54,19 @@ class Quote(NamedTuple):
     yes_ask_size: Decimal | None = None
 
 
-def lines(universe: Universe, outcome: Outcome, *, cash: int) -> Iterator[Line]:
-    """The journal of a run that began with `cash`, in millionths of a dollar."""
-    changes = np.diff(outcome.journal[:, CASH], prepend=cash).tolist()
-    told = zip(outcome.journal.tolist(), changes, strict=True)
-    for number, (line, change) in enumerate(told, start=1):
-        at, kind, market, order, side, count, price, fee, liquidity, reason, row, after, held = line
-        settled, filled = kind == Kind.SETTLED, kind == Kind.FILL
-        yield Line(
+def entries(universe: Universe, outcome: RunOutcome, *, cash: int) -> Iterator[JournalEntry]:
+    """The journal of a run whose starting cash is `cash`, in millionths of a dollar."""
+    changes = np.diff(outcome.journal[:, JOURNAL_COLUMN["cash"]], prepend=cash).tolist()
+    rows = zip(outcome.journal.tolist(), changes, strict=True)
+    for number, (row_values, change) in enumerate(rows, start=1):
+        at, kind, market, order, side, count, price, fee, liquidity, reason, row, after, held = (
+            row_values
+        )
+        settled, filled = kind == EntryKind.SETTLED, kind == EntryKind.FILL
+        yield JournalEntry(
             number,
             instant(at),
-            Kind(kind).name.lower(),
+            EntryKind(kind).name.lower(),
             universe.listings[market].ticker,
             None if settled else order,
             "yes" if side > 0 else "no",
@@ -75,11 +84,11 @@ def lines(universe: Universe, outcome: Outcome, *, cash: int) -> Iterator[Line]:
         )
 
 
-def _quote(universe: Universe, row: int) -> Quote:
+def _quote(universe: Universe, row: int) -> EntryQuote:
     if row == MISSING:
-        return Quote()
+        return EntryQuote()
     quotes = universe.quotes
-    return Quote(
+    return EntryQuote(
         instant(int(quotes.at[row])),
         *(_known(int(side[row]), 4) for side in (quotes.bid, quotes.ask)),
         *(_known(int(size[row]), 2) for size in (quotes.bid_size, quotes.ask_size)),

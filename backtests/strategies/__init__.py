@@ -1,4 +1,4 @@
-"""Every strategy that can be run by its name."""
+"""The strategies that can be run, by name."""
 
 from backtests.strategies.always_favourite import AlwaysFavourite
 from backtests.strategies.always_no import AlwaysNo
@@ -20,21 +20,21 @@ __all__ = [
     "ExclusiveArbitrage",
     "FadeLongshots",
     "FavouriteHold",
-    "Kind",
     "MeanReversion",
     "Momentum",
     "RandomEntry",
     "Signal",
     "Strategy",
+    "StrategyClass",
     "UnknownStrategy",
     "find",
 ]
 
-Kind = type[Signal] | type[Strategy]
+StrategyClass = type[Signal] | type[Strategy]
 
-STRATEGIES: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
+STRATEGIES: dict[str, StrategyClass] = {
+    strategy.name: strategy
+    for strategy in (
         FadeLongshots,
         FavouriteHold,
         MeanReversion,
@@ -47,7 +47,7 @@ STRATEGIES: dict[str, Kind] = {
     )
 }
 
-# What every result is shown beside.
+# Every result is shown beside these strategies.
 YARDSTICKS = (RandomEntry.name, AlwaysNo.name, AlwaysFavourite.name, DoNothing.name)
 
 
@@ -55,10 +55,10 @@ class UnknownStrategy(LookupError):
     """No strategy has this name."""
 
 
-def find(name: str) -> Kind:
-    """Raises UnknownStrategy, which says what there is."""
+def find(name: str) -> StrategyClass:
+    """Find a strategy by name. Raises UnknownStrategy, which lists the strategies."""
     if name not in STRATEGIES:
         raise UnknownStrategy(
-            f"No strategy is called {name!r}. There are: {', '.join(STRATEGIES)}."
+            f"No strategy is called {name!r}. The strategies are: {', '.join(STRATEGIES)}."
         )
     return STRATEGIES[name]

@@ -1,10 +1,10 @@
-"""A yardstick: most of what is listed does not happen."""
+"""A yardstick: buy NO in every market, since most listed outcomes do not happen."""
 
 from typing import ClassVar
 
 import numpy as np
 
-from backtests.data.universe import Ints, Seen
+from backtests.data.universe import Ints, QuoteHistory
 from backtests.strategies import indicators
 from backtests.strategies.base import CONTRACTS, HOLD, Schema, Signal
 
@@ -12,8 +12,8 @@ from backtests.strategies.base import CONTRACTS, HOLD, Schema, Signal
 class AlwaysNo(Signal):
     name = "always-no"
     version = "1"
-    summary = "Buys NO in every market as soon as it has two sides, and holds it."
+    summary = "Buys NO in every market as soon as it is two-sided, and holds it."
     schema: ClassVar[Schema] = {"contracts": CONTRACTS}
 
-    def targets(self, seen: Seen) -> Ints:
-        return np.where(indicators.two_sided(seen), -self.p.contracts, HOLD)
+    def targets(self, history: QuoteHistory) -> Ints:
+        return np.where(indicators.two_sided(history), -self.p.contracts, HOLD)

@@ -1,8 +1,8 @@
-"""What strategies are made of.
+"""The base classes of strategies, and the parameters that several of them share.
 
-The simple way is a `Signal`: it states, for each row of quotes, the position it would like to
-hold, and runs in both engines. Where decisions need more than that, such as several legs at
-once, a `Strategy` is an ordinary backtrader strategy over our feeds and broker.
+A `Signal` is the simple way: it states a target position for each row of quotes, and runs in both
+engines. Where decisions need more than that, such as several legs at once, a `Strategy` is an
+ordinary backtrader strategy over our feeds and broker.
 """
 
 from types import SimpleNamespace
@@ -11,7 +11,15 @@ from typing import Any, ClassVar
 import backtrader as bt
 import numpy as np
 
-from backtests.data.universe import DAY, EPOCH_DAY, Floats, Ints, Seen, Universe, parts_of
+from backtests.data.universe import (
+    DAY,
+    EPOCH_DAY,
+    Floats,
+    Ints,
+    QuoteHistory,
+    Universe,
+    quote_histories,
+)
 from backtests.rules.execution import HOLD
 from backtests.strategies import parameters
 from backtests.strategies.parameters import Parameter, Schema, Value
@@ -21,38 +29,38 @@ __all__ = [
     "CONTRACTS",
     "EDGE",
     "HOLD",
-    "WIDEST",
+    "MAX_SPREAD",
     "Parameter",
     "Schema",
     "Signal",
     "Strategy",
     "Value",
-    "defaults",
+    "backtrader_params",
 ]
 
 CONTRACTS = Parameter(
-    default=10, least=1, most=1_000_000, help="How many contracts to hold in a market.",
+    default=10, least=1, most=1_000_000, help="Contracts to hold in each market.",
     unit="contracts",
 )  # fmt: skip
-WIDEST = Parameter(
-    default=0.05, least=0.0, most=1.0, unit="dollars",
-    help="Enter only where bid and ask are no further apart.",
+MAX_SPREAD = Parameter(
+    default=0.05, least=0.0, most=1.0, unit="dollars", label="Maximum spread",
+    help="Enter only where the spread is at most this.",
 )  # fmt: skip
 BELIEF = Parameter(
     default=0.7, least=0.0, most=2.0,
-    help="The chance of the cheap side, as a share of its midpoint.",
+    help="The probability of the cheap side, as a share of its midpoint.",
 )  # fmt: skip
 EDGE = Parameter(
-    default=0.01, least=-1.0, most=1.0, unit="dollars",
-    help="By how much the price has to be better than the chance; fees come out of it.",
+    default=0.01, least=-1.0, most=1.0, unit="dollars", label="Minimum edge",
+    help="The price must be better than the probability by this much; fees come out of it.",
 )  # fmt: skip
 
 
 class Signal:
-    """A strategy that says which position it wants: a causal function of arrays.
+    """A strategy that states target positions, as a causal function of arrays.
 
-    Subclasses have a `name`, a `version` that changes whenever its decisions may, a `summary`
-    and a `schema`. `self.p` holds the parameters' values.
+    Subclasses have a `name`, a `version` that changes whenever their decisions may change, a
+    `summary` and a `schema`. `self.p` holds the values of the parameters.
     """
 
     name: ClassVar[str]
@@ -64,39 +72,40 @@ class Signal:
         """Raises BadParameter."""
         self.p = SimpleNamespace(**parameters.read(self.schema, given))
 
-    def targets(self, seen: Seen) -> Ints:
-        """Contracts to hold from each row of `seen` on: YES above zero, NO below, or `HOLD`.
+    def targets(self, history: QuoteHistory) -> Ints:
+        """Contracts to hold from each row of `history` on: positive for YES, negative for NO, or
+        `HOLD` to keep the position.
 
-        A row may rest on itself and on earlier rows of its market, and on nothing else.
+        A target may depend on its row and on earlier rows of its market, and on nothing else.
         """
         raise NotImplementedError
 
-    def wanted(self, universe: Universe) -> Ints:
-        """The targets in the order of the universe's quotes."""
-        wanted = np.empty(len(universe.quotes), np.int64)
-        for rows, seen in parts_of(universe):
-            wanted[rows] = seen.in_time(self.targets(seen))
-        return wanted
+    def all_targets(self, universe: Universe) -> Ints:
+        """The targets for a universe, in the order of its quotes."""
+        targets = np.empty(len(universe.quotes), np.int64)
+        for rows, history in quote_histories(universe):
+            targets[rows] = history.to_quote_order(self.targets(history))
+        return targets
 
-    def probabilities(self, seen: Seen) -> Floats | None:
-        """What it takes the chance of YES to be at each row, NaN where it does not say."""
+    def probabilities(self, history: QuoteHistory) -> Floats | None:
+        """The stated probability of YES at each row, NaN where there is none."""
         return None
 
 
-def defaults(schema: Schema) -> tuple[tuple[str, Value], ...]:
-    """A schema as backtrader's `params`."""
+def backtrader_params(schema: Schema) -> tuple[tuple[str, Value], ...]:
+    """A schema's defaults as backtrader's `params`."""
     return tuple((name, parameter.default) for name, parameter in schema.items())
 
 
 class Strategy(bt.Strategy):
-    """A backtrader strategy over Kalshi's markets: one feed a market, named by its ticker.
+    """A backtrader strategy over Kalshi's markets: one feed for each market, named by its ticker.
 
     A feed has the lines `bid`, `ask`, `bid_size`, `ask_size`, `time_to_close` (seconds) and
-    `close`, the midpoint last seen; it begins with its market's first book of two sides, and its
-    `listing` tells what it is. `self.live` are the feeds that have begun and are quoted and
-    trading now, `self.fresh` those of them with a row at this instant, `self.now` is the instant
-    in microseconds since 1970. YES is bought by `buy`, NO by `sell`; prices are dollars on the
-    YES scale, sizes contracts. A market order takes what the other side shows and no more; a
+    `close`, the last midpoint. It begins with the first two-sided book of its market, and its
+    `listing` describes the market. `self.live` are the feeds that have begun and are quoted and
+    trading now, `self.fresh` those of them with a row at this instant, and `self.now` is the
+    instant in microseconds since 1970. `buy` buys YES and `sell` buys NO; prices are dollars on
+    the YES scale, sizes contracts. A market order takes what the other side shows and no more; a
     limit order rests, unless it is sent with `tif="ioc"`.
     """
 
@@ -105,8 +114,8 @@ class Strategy(bt.Strategy):
     summary: ClassVar[str]
     schema: ClassVar[Schema] = {}
 
-    # Markets come and go, so there is never a moment in which all feeds have begun; and asking
-    # each of them at every step is what makes backtrader slow with many.
+    # Markets come and go, so all feeds have never begun at once, and asking each of them at every
+    # step makes backtrader slow with many feeds.
     def prenext(self) -> None:
         self.next()
 

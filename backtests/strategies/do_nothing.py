@@ -1,8 +1,8 @@
-"""A yardstick: what cash alone would have come to."""
+"""A yardstick: keep the cash."""
 
 import numpy as np
 
-from backtests.data.universe import Ints, Seen
+from backtests.data.universe import Ints, QuoteHistory
 from backtests.strategies.base import HOLD, Signal
 
 
@@ -11,5 +11,5 @@ class DoNothing(Signal):
     version = "1"
     summary = "Keeps its cash."
 
-    def targets(self, seen: Seen) -> Ints:
-        return np.full(len(seen), HOLD)
+    def targets(self, history: QuoteHistory) -> Ints:
+        return np.full(len(history), HOLD)

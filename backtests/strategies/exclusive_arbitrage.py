@@ -1,7 +1,7 @@
-"""Sell more than a dollar's worth of outcomes of which at most one can happen.
+"""Arbitrage of exclusive outcomes: sell them when their bids sum to more than a dollar.
 
-Buying every YES for less than a dollar is no counterpart to it: that no two outcomes happen does
-not mean that one of those listed will.
+Buying every YES for less than a dollar is not the counterpart: that no two outcomes happen does
+not mean that one of the listed ones will.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,20 @@ from typing import Any, ClassVar, NamedTuple
 import backtrader as bt
 
 from backtests.data.universe import CONTRACT, DOLLAR, MONEY, SECOND, instant
-from backtests.strategies.base import CONTRACTS, EDGE, Parameter, Schema, Strategy, defaults
+from backtests.strategies.base import (
+    CONTRACTS,
+    EDGE,
+    Parameter,
+    Schema,
+    Strategy,
+    backtrader_params,
+)
 from markets import fees
 from markets.fees import Rounding
 
 
 class Leg(NamedTuple):
-    """What can be sold of one outcome's YES, and the rate of the fee for it."""
+    """The YES of one outcome that can be sold, and the fee rate for it."""
 
     bid: int
     contracts: int
@@ -25,10 +32,10 @@ class Leg(NamedTuple):
 
 
 def bundle(legs: Sequence[Leg], rounding: Rounding, *, edge: int, locked: int) -> int:
-    """How many contracts of each leg to sell, 0 where that is not sure to gain.
+    """The number of contracts to sell of each leg; 0 where a profit is not certain.
 
-    At most one leg pays a dollar, so each bundle gains what its bids exceed a dollar by, less
-    fees, and has to gain `edge`. It locks what the legs' NO cost, in all `locked` at the most.
+    At most one leg pays a dollar, so a bundle gains the excess of its bids over a dollar, less
+    fees, and must gain `edge`. It locks the cost of the legs' NO, in all at most `locked`.
     """
     if len(legs) < 2:
         return 0
@@ -50,53 +57,58 @@ def _fee(leg: Leg, contracts: int, rounding: Rounding) -> int:
 
 
 class ExclusiveArbitrage(Strategy):
-    """Each leg meets the market by itself: what was sure when it was sent may be filled in part,
-    and such a rest is held like the others."""
+    """Sells bundles of exclusive outcomes.
+
+    Each leg meets the market by itself, so a bundle may be filled in part; that part is held.
+    """
 
     name = "exclusive-arbitrage"
     version = "2"
-    summary = "Buys NO of all outcomes of which at most one happens, where that is sure to gain."
+    summary = "Buys NO of all exclusive outcomes of an event, where a profit is certain."
     schema: ClassVar[Schema] = {
         "edge": EDGE,
         "least_bid": Parameter(
-            default=0.02, least=0.0, most=1.0, unit="dollars",
-            help="Leave out outcomes with lower bids: they lock a dollar to gain a cent.",
+            default=0.02, least=0.0, most=1.0, unit="dollars", label="Minimum bid",
+            help="Leave out outcomes with lower bids, which lock a dollar to gain a cent.",
         ),
         "seconds": Parameter(
-            default=0.0, least=0.0, most=86_400.0, unit="seconds",
-            help="How old the book of a leg may be.",
+            default=0.0, least=0.0, most=86_400.0, unit="seconds", label="Maximum age of a book",
+            help="The book of each leg must be at most this old.",
         ),
         "hours_most": Parameter(
             default=720.0, least=0.0, most=87_600.0, unit="hours",
-            help="Lock money up for no longer than this, by the close as scheduled.",
+            label="Maximum hours to close",
+            help="Lock up money for at most this long, by the scheduled close.",
         ),
         "locked": Parameter(
-            default=1_000.0, least=1.0, most=1_000_000.0, unit="dollars",
-            help="Lock up no more than this at once.",
+            default=1_000.0, least=1.0, most=1_000_000.0, unit="dollars", label="Maximum locked",
+            help="Lock up at most this much at once.",
         ),
         "contracts": CONTRACTS,
     }  # fmt: skip
-    params = defaults(schema)
+    params = backtrader_params(schema)
 
     def start(self) -> None:
-        self.seen_at: dict[int, int] = {}
-        self.on_the_way: dict[str, int] = {}
+        self.quoted_at: dict[int, int] = {}
+        self.orders_in_flight: dict[str, int] = {}
 
     def next(self) -> None:
         fresh = [feed for feed in self.fresh if feed.listing.mutually_exclusive]
-        self.seen_at |= {feed.place: self.now for feed in fresh}
+        self.quoted_at |= {feed.market: self.now for feed in fresh}
         legs: dict[str, list[Any]] = {
-            feed.listing.event: [] for feed in fresh if not self.on_the_way.get(feed.listing.event)
+            feed.listing.event: []
+            for feed in fresh
+            if not self.orders_in_flight.get(feed.listing.event)
         }
         for feed in self.live if legs else ():
-            if feed.listing.event in legs and self._serves(feed):
+            if feed.listing.event in legs and self._is_leg(feed):
                 legs[feed.listing.event].append(feed)
         for event, feeds in legs.items():
             self._sell(event, feeds)
 
     def notify_order(self, order: Any) -> None:
         if not order.alive():
-            self.on_the_way[order.data.listing.event] -= 1
+            self.orders_in_flight[order.data.listing.event] -= 1
 
     def _sell(self, event: str, feeds: list[Any]) -> None:
         contracts = bundle(
@@ -107,14 +119,14 @@ class ExclusiveArbitrage(Strategy):
         )
         if not contracts:
             return
-        self.on_the_way[event] = len(feeds)
+        self.orders_in_flight[event] = len(feeds)
         for feed in feeds:
             limit = {"price": feed.bid[0], "exectype": bt.Order.Limit, "tif": "ioc"}
             self.sell(data=feed, size=contracts, **limit)
 
-    def _serves(self, feed: Any) -> bool:
-        """Whether a market is a leg; an unknown bid, size or close makes each of these false."""
-        age = self.now - self.seen_at.get(feed.place, 0)
+    def _is_leg(self, feed: Any) -> bool:
+        """Return whether a market can be a leg; an unknown bid, size or close fails."""
+        age = self.now - self.quoted_at.get(feed.market, 0)
         return bool(
             feed.bid[0] >= self.p.least_bid
             and feed.bid_size[0] >= 1
@@ -123,7 +135,7 @@ class ExclusiveArbitrage(Strategy):
         )
 
     def _leg(self, feed: Any) -> Leg:
-        terms = self.broker.books[feed.place].terms_at(self.now)
+        terms = self.broker.books[feed.market].terms_at(self.now)
         held = -self.getposition(feed).size
         return Leg(
             bid=round(feed.bid[0] * DOLLAR),

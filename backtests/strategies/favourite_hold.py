@@ -1,16 +1,16 @@
-"""Buy what is nearly certain shortly before it is."""
+"""Buy favourites shortly before the close, and hold them."""
 
 from typing import ClassVar
 
 import numpy as np
 
-from backtests.data.universe import Bools, Floats, Ints, Seen, exact
+from backtests.data.universe import Bools, Floats, Ints, QuoteHistory, exact
 from backtests.strategies.base import (
     BELIEF,
     CONTRACTS,
     EDGE,
     HOLD,
-    WIDEST,
+    MAX_SPREAD,
     Parameter,
     Schema,
     Signal,
@@ -18,8 +18,7 @@ from backtests.strategies.base import (
 
 
 class FavouriteHold(Signal):
-    """The other side's chance is stated as its midpoint times `belief`; the rest is the
-    favourite's."""
+    """Buys favourites; the stated probability of the other side is its midpoint times `belief`."""
 
     name = "favourite-hold"
     version = "2"
@@ -27,40 +26,44 @@ class FavouriteHold(Signal):
     schema: ClassVar[Schema] = {
         "threshold": Parameter(
             default=0.85, least=0.5, most=0.999, unit="dollars",
-            help="A side at this midpoint or above is the favourite.",
+            help="A side is the favourite from this midpoint on.", label="Minimum midpoint",
         ),
         "ceiling": Parameter(
             default=0.99, least=0.5, most=0.999, unit="dollars",
-            help="Above this midpoint there is too little to win.",
+            help="Above this midpoint there is too little to win.", label="Maximum midpoint",
         ),
         "belief": BELIEF,
         "edge": EDGE,
-        "widest": WIDEST,
+        "widest": MAX_SPREAD,
         "hours_most": Parameter(
             default=24.0, least=0.0, most=87_600.0, unit="hours",
-            help="Enter no earlier than this before the close.",
+            label="Maximum hours to close", help="Enter no earlier than this before the close.",
         ),
         "contracts": CONTRACTS,
     }  # fmt: skip
 
-    def targets(self, seen: Seen) -> Ints:
-        hours = seen.seconds_to_close / 3_600
-        fit = (hours >= 0) & (hours <= self.p.hours_most) & (seen.spread <= self.p.widest)
-        fit &= seen.tradable
-        chance = self._chance(seen)
-        yes = fit & self._favoured(seen.mid) & (exact(chance - seen.ask) >= self.p.edge)
-        no = fit & self._favoured(exact(1 - seen.mid)) & (exact(seen.bid - chance) >= self.p.edge)
+    def targets(self, history: QuoteHistory) -> Ints:
+        hours = history.seconds_to_close / 3_600
+        fit = (hours >= 0) & (hours <= self.p.hours_most) & (history.spread <= self.p.widest)
+        fit &= history.tradable
+        probability = self._probability(history)
+        yes = fit & self._favoured(history.mid) & (exact(probability - history.ask) >= self.p.edge)
+        no = (
+            fit
+            & self._favoured(exact(1 - history.mid))
+            & (exact(history.bid - probability) >= self.p.edge)
+        )
         return np.where(yes, self.p.contracts, np.where(no, -self.p.contracts, HOLD))
 
-    def probabilities(self, seen: Seen) -> Floats:
-        favourite = self._favoured(seen.mid) | self._favoured(exact(1 - seen.mid))
-        return np.where(favourite, self._chance(seen), np.nan)
+    def probabilities(self, history: QuoteHistory) -> Floats:
+        favourite = self._favoured(history.mid) | self._favoured(exact(1 - history.mid))
+        return np.where(favourite, self._probability(history), np.nan)
 
     def _favoured(self, price: Floats) -> Bools:
         favoured: Bools = (price >= self.p.threshold) & (price <= self.p.ceiling)
         return favoured
 
-    def _chance(self, seen: Seen) -> Floats:
-        """Of YES, if the cheaper side is worth its midpoint times `belief`."""
-        cheap: Floats = self.p.belief * np.minimum(seen.mid, 1 - seen.mid)
-        return np.where(seen.mid > 0.5, 1 - cheap, cheap)
+    def _probability(self, history: QuoteHistory) -> Floats:
+        """The probability of YES, if the cheaper side is worth its midpoint times `belief`."""
+        cheap: Floats = self.p.belief * np.minimum(history.mid, 1 - history.mid)
+        return np.where(history.mid > 0.5, 1 - cheap, cheap)

@@ -1,22 +1,22 @@
-"""Bet on the way back."""
+"""Mean reversion: trade against a price that is far from its recent mean."""
 
 from typing import ClassVar
 
 import numpy as np
 
-from backtests.data.universe import Ints, Seen
+from backtests.data.universe import Ints, QuoteHistory
 from backtests.strategies import indicators
-from backtests.strategies.base import CONTRACTS, HOLD, WIDEST, Parameter, Schema, Signal
+from backtests.strategies.base import CONTRACTS, HOLD, MAX_SPREAD, Parameter, Schema, Signal
 
 
 class MeanReversion(Signal):
     name = "mean-reversion"
     version = "2"
-    summary = "Trades against a midpoint far from its recent mean, until it is back."
+    summary = "Trades against a midpoint far from its recent mean, until it returns."
     schema: ClassVar[Schema] = {
         "window": Parameter(
             default=60, least=2, most=10_000, unit="quotes",
-            help="Over how many quotes mean and deviation are taken.",
+            help="Quotes over which the mean and the standard deviation are computed.",
         ),
         "enter": Parameter(
             default=2.0, least=0.1, most=20.0, unit="deviations",
@@ -24,18 +24,18 @@ class MeanReversion(Signal):
         ),
         "leave": Parameter(
             default=0.5, least=0.0, most=20.0, unit="deviations",
-            help="Leave this near to the mean; entering goes first.",
+            help="Leave this close to the mean; entering takes precedence.",
         ),
-        "widest": WIDEST,
+        "widest": MAX_SPREAD,
         "contracts": CONTRACTS,
     }  # fmt: skip
 
-    def targets(self, seen: Seen) -> Ints:
-        score = indicators.mid_windows(seen).score(self.p.window)
-        narrow = seen.tradable & (seen.spread <= self.p.widest)
-        back = seen.tradable & (score <= self.p.leave) & (score >= -self.p.leave)
-        targets = np.full(len(seen), HOLD)
-        np.putmask(targets, back, 0)
+    def targets(self, history: QuoteHistory) -> Ints:
+        score = indicators.mid_windows(history).z_score(self.p.window)
+        narrow = history.tradable & (history.spread <= self.p.widest)
+        returned = history.tradable & (score <= self.p.leave) & (score >= -self.p.leave)
+        targets = np.full(len(history), HOLD)
+        np.putmask(targets, returned, 0)
         np.putmask(targets, narrow & (score >= self.p.enter), -self.p.contracts)
         np.putmask(targets, narrow & (score <= -self.p.enter), self.p.contracts)
         return targets

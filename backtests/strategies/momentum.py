@@ -1,43 +1,43 @@
-"""Bet on more of the same."""
+"""Momentum: follow a price whose fast mean has moved away from its slow mean."""
 
 from typing import ClassVar
 
 import numpy as np
 
-from backtests.data.universe import Ints, Seen, exact
+from backtests.data.universe import Ints, QuoteHistory, exact
 from backtests.strategies import indicators
-from backtests.strategies.base import CONTRACTS, HOLD, WIDEST, Parameter, Schema, Signal
+from backtests.strategies.base import CONTRACTS, HOLD, MAX_SPREAD, Parameter, Schema, Signal
 
 
 class Momentum(Signal):
     name = "momentum"
     version = "2"
-    summary = "Goes with a midpoint whose fast mean has left its slow one, until they come closer."
+    summary = "Follows a midpoint whose fast and slow means are apart, until they come closer."
     schema: ClassVar[Schema] = {
         "fast": Parameter(
             default=10, least=1, most=10_000, unit="quotes",
-            help="Over how many quotes the fast mean is taken.",
+            help="Quotes over which the fast mean is computed.",
         ),
         "slow": Parameter(
             default=60, least=2, most=10_000, unit="quotes",
-            help="Over how many quotes the slow mean is taken.",
+            help="Quotes over which the slow mean is computed.",
         ),
         "threshold": Parameter(
             default=0.02, least=0.0, most=0.5, unit="dollars",
-            help="How far apart the means have to be.",
+            help="Enter where the means are further apart than this.",
         ),
-        "widest": WIDEST,
+        "widest": MAX_SPREAD,
         "contracts": CONTRACTS,
     }  # fmt: skip
 
-    def targets(self, seen: Seen) -> Ints:
-        windows = indicators.mid_windows(seen)
+    def targets(self, history: QuoteHistory) -> Ints:
+        windows = indicators.mid_windows(history)
         lead = exact(windows.mean(self.p.fast) - windows.mean(self.p.slow))
-        narrow = seen.spread <= self.p.widest
-        targets = np.full(len(seen), HOLD)
-        # Half way back is near enough: the means meet long after the move is over.
+        narrow = history.spread <= self.p.widest
+        targets = np.full(len(history), HOLD)
+        # Leave half way back, since the means only meet long after the move is over.
         targets[np.abs(lead) <= self.p.threshold / 2] = 0
         targets[narrow & (lead > self.p.threshold)] = self.p.contracts
         targets[narrow & (lead < -self.p.threshold)] = -self.p.contracts
-        targets[~seen.tradable] = HOLD
+        targets[~history.tradable] = HOLD
         return targets

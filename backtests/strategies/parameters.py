@@ -1,4 +1,4 @@
-"""What a strategy can be told: the schema that forms, API and commands are made from."""
+"""Parameters of strategies: the schema behind the form, the API and the commands."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
 class BadParameter(ValueError):
-    """A value that a strategy cannot use; `name` is the parameter's."""
+    """A value that a strategy cannot use; `name` is the parameter."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(f"{name}: {message}")
@@ -20,17 +20,21 @@ class BadParameter(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One parameter: of the type of its default, from `least` to `most`, both included."""
+    """One parameter, of the type of its default, from `least` to `most`, both included.
+
+    `label` replaces the name in forms.
+    """
 
     default: Value
     help: str
+    label: str = ""
     least: float | None = None
     most: float | None = None
     choices: tuple[str, ...] = ()
     unit: str = ""
 
     def read(self, name: str, given: Any) -> Value:
-        """A value from a form, JSON or the command line. Raises BadParameter."""
+        """Read a value from a form, JSON or the command line. Raises BadParameter."""
         value = _typed(type(self.default), name, given)
         if isinstance(value, bool):
             return value
@@ -45,36 +49,36 @@ class Parameter:
         return value
 
     @property
-    def kind(self) -> str:
-        """As JSON Schema calls it."""
-        kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
-        return kinds[type(self.default)]
+    def json_type(self) -> str:
+        """The type in JSON Schema's words."""
+        types = {bool: "boolean", int: "integer", float: "number", str: "string"}
+        return types[type(self.default)]
 
 
 Schema = Mapping[str, Parameter]
 
 
 def read(schema: Schema, given: Mapping[str, Any]) -> dict[str, Value]:
-    """Every parameter's value, the defaults included. Raises BadParameter."""
+    """Read the value of every parameter, with defaults for the rest. Raises BadParameter."""
     for name in given:
         if name not in schema:
             known = ", ".join(schema) or "none"
-            raise BadParameter(name, f"Not a parameter of this strategy. It has: {known}.")
+            raise BadParameter(name, f"Not a parameter of this strategy. Its parameters: {known}.")
     return {
         name: parameter.read(name, given[name]) if name in given else parameter.default
         for name, parameter in schema.items()
     }
 
 
-def _typed(kind: type[Value], name: str, given: Any) -> Value:
+def _typed(value_type: type[Value], name: str, given: Any) -> Value:
     text = str(given).strip()
-    if kind is str:
+    if value_type is str:
         return text
-    if kind is bool:
+    if value_type is bool:
         if text.lower() in YES + NO:
             return text.lower() in YES
         raise BadParameter(name, "Must be true or false.")
-    whole = kind is int
+    whole = value_type is int
     try:
         number = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""How runs and their money are written."""
+"""Template filters that format runs and their money."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -6,13 +6,12 @@ from decimal import Decimal
 from django import template
 
 from backtests import report
-from backtests.data.universe import MONEY
+from backtests.data.universe import CONTRACT, MONEY
 from backtests.models import BacktestResult
-from markets.templatetags.quotes import count
 
 register = template.Library()
 
-NAMED = 3
+NAMES_SHOWN = 3
 
 
 @register.filter
@@ -27,15 +26,16 @@ def gain(dollars: Decimal | None) -> str:
 
 @register.filter
 def percent(share: float | None) -> str:
-    return report.UNKNOWN if share is None else f"{share:.0%}"
+    return report.UNKNOWN if share is None else report.rate(share).text
 
 
 @register.filter
 def universe(run: BacktestResult) -> str:
-    """What a run is of, by name; of many the first."""
+    """The names of a run's series, events and markets; of many, the first ones."""
     names = [*run.series, *run.events, *run.tickers]
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    rest = len(names) - NAMES_SHOWN
+    more = f" and {rest} more" if rest > 0 else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 @register.filter
@@ -59,5 +59,8 @@ def setting(value: object) -> object:
 
 @register.filter
 def held(position: Decimal) -> str:
-    """A position by its side."""
-    return f"{count(abs(position))} {'YES' if position > 0 else 'NO'}" if position else "none"
+    """A position with its side, such as 10 NO."""
+    if not position:
+        return "none"
+    count = report.contracts(int(abs(position) * CONTRACT)).text
+    return f"{count} {'YES' if position > 0 else 'NO'}"

@@ -1,4 +1,4 @@
-"""Strategies that know no future, some of which look as if they did."""
+"""Strategies without look-ahead bias, some of which look biased."""
 
 import random
 from typing import Any
@@ -14,39 +14,39 @@ from backtests.strategies import (
     ExclusiveArbitrage,
     FadeLongshots,
     FavouriteHold,
-    Kind,
     MeanReversion,
     Momentum,
     RandomEntry,
+    StrategyClass,
     indicators,
 )
 from backtests.strategies.base import HOLD, Strategy
-from backtests.tests.leaky_strategies import by_market, sided, signal
+from backtests.tests.leaky_strategies import for_each_market, long_or_short, signal
 
 
 @signal
-def highest_so_far(seen):
-    highest = by_market(seen, lambda mid: np.fmax.accumulate(mid) if len(mid) else mid)
-    return sided(highest - 0.1 - seen.mid)
+def highest_so_far(history):
+    highest = for_each_market(history, lambda mid: np.fmax.accumulate(mid) if len(mid) else mid)
+    return long_or_short(highest - 0.1 - history.mid)
 
 
 @signal
-def mean_so_far(seen):
+def mean_so_far(history):
     def expanding(mid):
         return np.cumsum(np.nan_to_num(mid)) / np.arange(1, len(mid) + 1)
 
-    return sided(by_market(seen, expanding) - seen.mid)
+    return long_or_short(for_each_market(history, expanding) - history.mid)
 
 
 @signal
-def price_of_three_rows_ago(seen):
-    return sided(indicators.previous(seen, seen.mid, 3) - seen.mid)
+def price_of_three_rows_ago(history):
+    return long_or_short(indicators.previous(history, history.mid, 3) - history.mid)
 
 
 @signal
-def hash_of_ticker_and_hour(seen):
-    hours = (seen.at // (DAY // 24)).tolist()
-    tickers = [seen.listings[place].ticker for place in seen.market.tolist()]
+def hash_of_ticker_and_hour(history):
+    hours = (history.at // (DAY // 24)).tolist()
+    tickers = [history.listings[place].ticker for place in history.market.tolist()]
     drawn = [
         crc32(f"{ticker}{hour}".encode()) % 3 for ticker, hour in zip(tickers, hours, strict=True)
     ]
@@ -54,29 +54,35 @@ def hash_of_ticker_and_hour(seen):
 
 
 @signal
-def opening_price(seen):
-    return sided(indicators.first(seen, seen.mid, indicators.two_sided(seen)) - seen.mid - 0.05)
+def opening_price(history):
+    return long_or_short(
+        indicators.first_where(history, history.mid, indicators.two_sided(history))
+        - history.mid
+        - 0.05
+    )
 
 
 @signal
-def rows_since_a_jump(seen):
-    jump = np.abs(seen.mid - indicators.previous(seen, indicators.mid(seen))) > 0.05
-    return np.where(indicators.rows_since(seen, jump) == 2, 5, HOLD)
+def rows_since_a_jump(history):
+    jump = (
+        np.abs(history.mid - indicators.previous(history, indicators.carried_mid(history))) > 0.05
+    )
+    return np.where(indicators.rows_since(history, jump) == 2, 5, HOLD)
 
 
 @signal
-def exponential_mean(seen):
-    return sided(indicators.exponential_mean(seen, seen.mid, 8) - seen.mid)
+def exponential_mean(history):
+    return long_or_short(indicators.exponential_mean(history, history.mid, 8) - history.mid)
 
 
 @signal
-def close_as_scheduled_now(seen):
-    return np.where(seen.seconds_to_close < 4 * 3_600, -5, HOLD)
+def close_as_scheduled_now(history):
+    return np.where(history.seconds_to_close < 4 * 3_600, -5, HOLD)
 
 
 @signal
-def volume_so_far(seen):
-    return np.where(seen.volume > 3_000, 5, HOLD)
+def volume_so_far(history):
+    return np.where(history.volume > 3_000, 5, HOLD)
 
 
 class BuysAfterTenBooks(Strategy):
@@ -85,8 +91,8 @@ class BuysAfterTenBooks(Strategy):
 
     def next(self):
         for feed in self.fresh:
-            self.books[feed.place] = self.books.get(feed.place, 0) + 1
-            if self.books[feed.place] == 10:
+            self.books[feed.market] = self.books.get(feed.market, 0) + 1
+            if self.books[feed.market] == 10:
                 self.buy(data=feed, size=1)
 
 
@@ -111,7 +117,7 @@ class SpendsWhatItHas(Strategy):
                 self.sell(data=feed, size=9)
 
 
-CLEAN: list[tuple[Kind, dict[str, Any]]] = [
+CLEAN: list[tuple[StrategyClass, dict[str, Any]]] = [
     (FadeLongshots, {"ceiling": 0.5, "belief": 0.9, "edge": -0.1, "widest": 1.0}),
     (FavouriteHold, {"threshold": 0.6, "hours_most": 1_000, "edge": -0.1}),
     (MeanReversion, {"window": 8, "enter": 1.0}),

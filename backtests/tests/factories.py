@@ -1,4 +1,4 @@
-"""Runs and their executions, made in a line."""
+"""Factories of backtests, executions, users, and of a recorded day to run on."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,32 +8,29 @@ from uuid import uuid4
 from django.contrib.auth.models import User
 from model_bakery import baker
 
-from backtests.api.examples import BACKTEST, EXECUTION_LINE
+from backtests.api.examples import BACKTEST, EXECUTION_ENTRY
 from backtests.models import BacktestExecution, BacktestResult
 from markets.models import FeeChange, Market, MarketRevision, MarketSnapshot
 from markets.tests.factories import a_market, a_snapshot
 
 NOON = datetime(2025, 11, 20, 12, tzinfo=UTC)
-ASKED = ("strategy", "strategy_version", "params", "execution")
-FOUND = ("figures", "band", "yardsticks", "curve", "verdict", "assumptions", "fees")
+REQUEST_COLUMNS = ("strategy", "strategy_version", "params", "execution")
+RESULT_COLUMNS = ("figures", "band", "yardsticks", "curve", "verdict", "assumptions", "fees")
 
 
 def a_backtest(status: str = "done", **values: Any) -> BacktestResult:
-    """A run of an example's words; one that is done has its results."""
+    """A backtest like the API's example; a finished one has its results."""
     now = datetime.now(UTC)
-    known = {
-        name: BACKTEST[name] for name in ("strategy", "strategy_version", "params", "execution")
-    }
-    stages: dict[str, dict[str, Any]] = {
+    of_status: dict[str, dict[str, Any]] = {
         "queued": {},
         "running": {"token": uuid4(), "claimed_at": now, "heartbeat_at": now, "progress": 0.25},
         "done": {"finished_at": now, "progress": 1, "final_cash": Decimal("10014.31")}
-        | {name: BACKTEST[name] for name in FOUND},
+        | {name: BACKTEST[name] for name in RESULT_COLUMNS},
         "failed": {"finished_at": now, "error": "The strategy raised ValueError: odd (odd.py)"},
         "cancelled": {"finished_at": now},
     }
-    wanted = {
-        **known,
+    columns = {
+        **{name: BACKTEST[name] for name in REQUEST_COLUMNS},
         "series": ["SKXRAIN"],
         "start": NOON,
         "end": NOON + timedelta(hours=6),
@@ -41,17 +38,17 @@ def a_backtest(status: str = "done", **values: Any) -> BacktestResult:
         "engine": "kernel",
         "created_at": now,
         "status": status,
-        **stages[status],
+        **of_status[status],
         **values,
     }
-    made: BacktestResult = baker.make(BacktestResult, **wanted)
-    return made
+    result: BacktestResult = baker.make(BacktestResult, **columns)
+    return result
 
 
 def a_fill(result: BacktestResult, number: int = 1, **values: Any) -> BacktestExecution:
-    line = {**EXECUTION_LINE, "at": NOON + timedelta(minutes=number), "number": number, **values}
-    made: BacktestExecution = baker.make(BacktestExecution, result=result, **line)
-    return made
+    entry = {**EXECUTION_ENTRY, "at": NOON + timedelta(minutes=number), "number": number, **values}
+    execution: BacktestExecution = baker.make(BacktestExecution, result=result, **entry)
+    return execution
 
 
 def a_user(name: str = "ada", **values: Any) -> User:
@@ -59,11 +56,11 @@ def a_user(name: str = "ada", **values: Any) -> User:
 
 
 def a_recorded_day(ticker: str = "KXRAIN-26NOV21", *, hours: int = 6) -> Market:
-    """A longshot that was quoted every ten minutes from noon on, and did not happen."""
+    """A longshot that was quoted every ten minutes from noon on, and settled as no."""
     opened, closed = NOON - timedelta(days=1), NOON + timedelta(hours=hours)
     market = a_market(ticker, status="finalized", open_time=opened, close_time=closed)
-    known(market, opened, closed, status="active")
-    known(market, opened, closed, status="finalized", result="no", known_at=closed)
+    a_revision(market, opened, closed, status="active")
+    a_revision(market, opened, closed, status="finalized", result="no", known_at=closed)
     baker.make(
         FeeChange,
         series=market.event.series,
@@ -87,7 +84,7 @@ def a_recorded_day(ticker: str = "KXRAIN-26NOV21", *, hours: int = 6) -> Market:
     return market
 
 
-def known(market: Market, opened: datetime, closed: datetime, **values: Any) -> None:
-    told = {"known_at": opened, "recorded_at": opened, "open_time": opened, "close_time": closed}
+def a_revision(market: Market, opened: datetime, closed: datetime, **values: Any) -> None:
+    columns = {"known_at": opened, "recorded_at": opened, "open_time": opened, "close_time": closed}
     grid = market.price_ranges
-    baker.make(MarketRevision, market=market, price_ranges=grid, **(told | values))
+    baker.make(MarketRevision, market=market, price_ranges=grid, **(columns | values))

@@ -1,24 +1,34 @@
-"""Journals written by hand, without an engine: for tests of what is made of them."""
+"""Builders of journals and of their universes, without an engine, for tests of metrics."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from backtests.data.universe import CONTRACT, DOLLAR, MISSING, Listing, Quotes, Settlement, Universe
-from backtests.rules.execution import JOURNAL, Kind, Outcome
+from backtests.data.universe import (
+    CONTRACT,
+    DOLLAR,
+    MISSING,
+    Ints,
+    Listing,
+    Quotes,
+    Settlement,
+    Universe,
+)
+from backtests.metrics import trace
+from backtests.rules.execution import JOURNAL, EntryKind, RunOutcome
 from backtests.rules.ledger import Ledger
 
 CENT = DOLLAR // 100
 DOLLARS = 1_000_000
 
 
-def a_universe(
+def universe_of_rows(
     rows: Sequence[tuple],
     *,
     settlements: Sequence[Settlement | None] = (None,),
     events: Sequence[str] = (),
 ) -> Universe:
-    """Of rows (at, market, bid, ask, whether one could trade), prices in cents or None."""
+    """A universe of rows (at, market, bid, ask, tradable), with prices in cents or None."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * 5
     at, market = (np.array(column, np.int64) for column in columns[:2])
     bid, ask = (
@@ -37,12 +47,12 @@ def a_universe(
     )
 
 
-class Desk:
-    """Deals as told and keeps the journal. Money in millionths, prices in cents."""
+class JournalBuilder:
+    """Trades as it is told and keeps the journal. Money is in millionths, prices in cents."""
 
     def __init__(self, cash: int) -> None:
         self.ledger = Ledger(cash)
-        self.lines: list[tuple[int, ...]] = []
+        self.rows: list[tuple[int, ...]] = []
         self.orders = 0
 
     def buy(self, at: int, market: int, contracts: int, *, cents: int, fee: int = 0) -> None:
@@ -56,12 +66,14 @@ class Desk:
     ) -> None:
         self.order(at, market, side, count=count, price=price, row=row)
         self.ledger.fill(market, side, count, price=price, fee=fee)
-        self.tell(at, Kind.FILL, market, side=side, count=count, price=price, fee=fee, row=row)
+        self.write(
+            at, EntryKind.FILL, market, side=side, count=count, price=price, fee=fee, row=row
+        )
 
     def order(
         self, at: int, market: int, side: int = 1, *, count: int = 100, price: int = 0, row: int = 0
     ) -> None:
-        self.tell(at, Kind.ORDER, market, side=side, count=count, price=price, row=row)
+        self.write(at, EntryKind.ORDER, market, side=side, count=count, price=price, row=row)
         self.orders += 1
 
     def settle(self, market: int, settlement: Settlement) -> None:
@@ -70,9 +82,11 @@ class Desk:
         if held:
             side = 1 if held > 0 else -1
             at, count = settlement.paid_at, abs(held)
-            self.tell(at, Kind.SETTLED, market, side=side, count=count, price=settlement.value)
+            self.write(
+                at, EntryKind.SETTLED, market, side=side, count=count, price=settlement.value
+            )
 
-    def tell(self, at: int, kind: Kind, market: int, **told: int) -> None:
+    def write(self, at: int, kind: EntryKind, market: int, **values: int) -> None:
         line = dict.fromkeys(JOURNAL, 0) | {
             "at": at,
             "kind": int(kind),
@@ -81,35 +95,44 @@ class Desk:
             "cash": self.ledger.cash,
             "position": self.ledger.position(market),
         }
-        self.lines.append(tuple((line | told).values()))
+        self.rows.append(tuple((line | values).values()))
 
-    def outcome(self) -> Outcome:
-        journal = np.array(self.lines, np.int64).reshape(-1, len(JOURNAL))
+    def outcome(self) -> RunOutcome:
+        journal = np.array(self.rows, np.int64).reshape(-1, len(JOURNAL))
         held = {market: h.position for market, h in self.ledger.holdings.items()}
-        return Outcome(journal, self.ledger.cash, held)
+        return RunOutcome(journal, self.ledger.cash, held)
 
 
-def dealt(universe: Universe, *, seed: int, cash: int, often: float = 0.1) -> Outcome:
-    """Random trades on both sides of the books of a universe, with fees, until all is paid."""
+def equity_at(
+    universe: Universe, outcome: RunOutcome, instants: Sequence[int] | Ints, *, cash: int
+) -> Ints:
+    """The equity of a run at instants, by its equity path."""
+    start = min(int(instants[0]), *universe.quotes.at[:1].tolist(), 0) - 1
+    path = trace(universe, outcome, cash=cash, start=start, end=int(instants[-1]))
+    return path.equity_at(np.asarray(instants))
+
+
+def random_outcome(universe: Universe, *, seed: int, cash: int, often: float = 0.1) -> RunOutcome:
+    """The outcome of random trades on a universe's books, with fees, until all is paid."""
     rng = np.random.default_rng(seed)
-    desk, quotes = Desk(cash), universe.quotes
+    journal, quotes = JournalBuilder(cash), universe.quotes
     due = sorted((s.paid_at, m) for m, s in enumerate(universe.settlements) if s)
     for row in range(len(quotes)):
         at, market = int(quotes.at[row]), int(quotes.market[row])
         while due and due[0][0] <= at:
-            _pay(desk, universe, due.pop(0)[1])
+            _pay(journal, universe, due.pop(0)[1])
         side = int(rng.choice((1, -1)))
         price = int((quotes.ask if side > 0 else quotes.bid)[row])
         count, fee = int(rng.integers(1, 5_000)), int(rng.integers(0, 200_000))
-        enough = desk.ledger.cash > count * DOLLAR + fee
+        enough = journal.ledger.cash > count * DOLLAR + fee
         if quotes.tradable[row] and price != MISSING and enough and rng.random() < often:
-            desk.deal(at, market, side, count=count, price=price, fee=fee, row=row)
+            journal.deal(at, market, side, count=count, price=price, fee=fee, row=row)
     for _, market in due:
-        _pay(desk, universe, market)
-    return desk.outcome()
+        _pay(journal, universe, market)
+    return journal.outcome()
 
 
-def _pay(desk: Desk, universe: Universe, market: int) -> None:
+def _pay(journal: JournalBuilder, universe: Universe, market: int) -> None:
     settlement = universe.settlements[market]
     assert settlement
-    desk.settle(market, settlement)
+    journal.settle(market, settlement)

@@ -1,43 +1,43 @@
-"""Choose parameters on one part of the time, see what they come to on another."""
+"""Choose parameters on one universe, and measure them on another."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
 from backtests import metrics
-from backtests.data.universe import DAY, Seen, Universe
+from backtests.data.universe import DAY, Universe
 from backtests.engine import kernel
-from backtests.rules.execution import Execution, Fills
+from backtests.rules.execution import ExecutionModel, FillModel
 from backtests.strategies.base import Signal
 
-Grid = Mapping[str, Sequence[Any]]
+ParameterValues = Mapping[str, Sequence[Any]]
 
 
-def combinations(made: type[Signal], grid: Grid) -> list[Signal]:
-    return [made(**dict(zip(grid, values, strict=True))) for values in product(*grid.values())]
+def signals(strategy: type[Signal], varied: ParameterValues) -> list[Signal]:
+    return [
+        strategy(**dict(zip(varied, values, strict=True))) for values in product(*varied.values())
+    ]
 
 
 def best(
-    universe: Universe, candidates: Sequence[Signal], execution: Execution, *, cash: int
+    universe: Universe, candidates: Sequence[Signal], execution: ExecutionModel, *, cash: int
 ) -> Signal:
-    """The one that ended with the most; of equals the first."""
-    ended = kernel.sweep(universe, candidates, execution, Fills.EXPECTED, cash=cash)
+    """The signal with the highest final equity; of equals the first."""
+    ended = kernel.run_many(universe, candidates, execution, FillModel.EXPECTED, cash=cash)
     return max(zip(candidates, ended, strict=True), key=lambda pair: pair[1].equity)[0]
 
 
-def figures(
+def run_figures(
     universe: Universe,
     signal: Signal,
-    execution: Execution,
+    execution: ExecutionModel,
     *,
     cash: int,
     start: int,
     days: int,
-    fills: Fills = Fills.EXPECTED,
+    fills: FillModel = FillModel.EXPECTED,
 ) -> metrics.Figures:
-    """Of a run over so many days."""
-    seen = Seen(universe.quotes, universe.listings)
-    targets = seen.in_time(signal.targets(seen))
-    outcome = kernel.run(universe, targets, execution, fills, cash=cash)
+    """The figures of a run over `days`."""
+    outcome = kernel.run(universe, signal.all_targets(universe), execution, fills, cash=cash)
     path = metrics.trace(universe, outcome, cash=cash, start=start, end=start + days * DAY)
     return metrics.measure(universe, outcome, path)

@@ -1,4 +1,4 @@
-"""Small random universes: everything that a record of Kalshi can hold, in a few hundred rows."""
+"""Small random universes with everything that a record of Kalshi can hold."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,6 +9,7 @@ from backtests.data.universe import (
     DAY,
     DOLLAR,
     MISSING,
+    QUOTE_COLUMNS,
     SECOND,
     Bools,
     Floats,
@@ -23,7 +24,7 @@ from backtests.data.universe import (
 )
 
 STEP = 300 * SECOND
-START = microseconds(datetime(2026, 5, 26, 18, tzinfo=UTC))  # two days before a rule of fees ends
+START = microseconds(datetime(2026, 5, 26, 18, tzinfo=UTC))  # two days before a fee rule ends
 LEGS = 3
 CENTS = ((0, DOLLAR, 100),)
 TAPERED = ((0, 1_000, 10), (1_000, 9_000, 100), (9_000, DOLLAR, 10))
@@ -31,12 +32,14 @@ GRIDS = (CENTS, TAPERED, ())
 VALUES = (0, 1_000_000, 500_000, 723_400)
 
 
-def a_world(seed: int, *, markets: int = 6, rows: int = 400, ended: float = 0.85) -> Universe:
-    """Markets in events of three, every other event exclusive, with about `rows` rows each.
+def random_universe(
+    seed: int, *, markets: int = 6, rows: int = 400, ended: float = 0.85
+) -> Universe:
+    """Make markets in events of three, every other event exclusive, with about `rows` rows each.
 
-    Books are at times one-sided, empty, locked or crossed, sizes at times unknown or fractional.
+    Some books are one-sided, empty, locked or crossed; some sizes are unknown or fractional.
     Markets begin and close at different times, pause, share instants, and move their close.
-    `ended` is the share of markets that have settled: yes, no or in between.
+    `ended` is the share of markets that are settled: as yes, as no, or in between.
     """
     rng = np.random.default_rng(seed)
     truths, winners = _truths(rng, markets, rows)
@@ -56,19 +59,20 @@ def a_world(seed: int, *, markets: int = 6, rows: int = 400, ended: float = 0.85
 
 
 def in_order(columns: Sequence[Quotes]) -> Quotes:
-    """Each market's quotes put into one, by time and within an instant by market."""
-    together = {
-        name: np.concatenate([getattr(quotes, name) for quotes in columns])
-        for name in Quotes.__dataclass_fields__
-    }
-    quotes = Quotes(**together)
-    return quotes.taken(np.lexsort((quotes.market, quotes.at)))
+    """The quotes of all markets, by time and within an instant by market."""
+    quotes = Quotes(
+        **{
+            name: np.concatenate([getattr(quotes, name) for quotes in columns])
+            for name in QUOTE_COLUMNS
+        }
+    )
+    return quotes.select(np.lexsort((quotes.market, quotes.at)))
 
 
 def _truths(
     rng: np.random.Generator, markets: int, rows: int
 ) -> tuple[list[Floats], list[int | None]]:
-    """For each market the path of its chance, ending near its outcome, and that outcome."""
+    """The path of each market's probability, which ends near its outcome, and the outcome."""
     truths: list[Floats] = []
     winners: list[int | None] = []
     for first in range(0, markets, LEGS):
@@ -79,8 +83,8 @@ def _truths(
         walks[winner] += pull
         if _exclusive(first):
             weights = np.exp(walks)
-            # Now and then everybody bids too much, so that the legs' bids exceed a dollar.
-            excess = np.where(_stretches(rng, rows, often=0.015, most=6), 1.15, 1.0)
+            # At times everybody bids too much, so that the legs' bids exceed a dollar.
+            excess = np.where(_intervals(rng, rows, often=0.015, most=6), 1.15, 1.0)
             truths += list(weights / weights.sum(axis=0) * excess)
             winners += [int(leg == winner) for leg in range(LEGS)]
         else:
@@ -94,7 +98,7 @@ def _exclusive(place: int) -> bool:
 
 
 def _market(rng: np.random.Generator, place: int, truth: Floats) -> Quotes:
-    """One market's rows; a fifth of the instants go without one, since nothing had changed."""
+    """The rows of one market; a fifth of the instants have none, since nothing changed."""
     steps = np.flatnonzero(rng.random(len(truth)) < 0.8)
     steps = steps[steps >= rng.integers(0, len(truth) // 4)]
     chance, n = truth[steps], len(steps)
@@ -103,7 +107,7 @@ def _market(rng: np.random.Generator, place: int, truth: Floats) -> Quotes:
     traded = np.where(rng.random(n) < 0.3, rng.integers(1, 50_000, n), 0)
     volume = np.where(rng.random(n) < 0.02, MISSING, np.cumsum(traded))
     last = np.where(rng.random(n) < 0.5, bid, ask)
-    tradable = ~_stretches(rng, n, often=0.01, most=8)
+    tradable = ~_intervals(rng, n, often=0.01, most=8)
     tradable[-1] = False
     return Quotes(
         at=at,
@@ -134,7 +138,7 @@ def _sides(
 
 
 def _some(rng: np.random.Generator, side: Ints) -> Ints:
-    """Without the prices that are none, and now and then without one that is."""
+    """Remove the prices that are out of range, and a random few of the others."""
     gone = (side <= 0) | (side >= DOLLAR) | (rng.random(len(side)) < 0.04)
     return np.where(gone, MISSING, side)
 
@@ -150,13 +154,13 @@ def _rounded(prices: Floats, grid: tuple[tuple[int, int, int], ...], *, up: bool
 
 def _sizes(rng: np.random.Generator, side: Ints) -> Ints:
     n = len(side)
-    # Sizes stay for a while, so that what was taken can be missing from the next book.
+    # Sizes stay for three rows, so that what a run took can be missing from the next book.
     sizes = np.repeat(rng.integers(50, 40_000, n), 3)[:n]
     sizes = np.where(rng.random(n) < 0.5, sizes // 100 * 100 + 100, sizes)
     return np.where((side == MISSING) | (rng.random(n) < 0.05), MISSING, sizes)
 
 
-def _stretches(rng: np.random.Generator, n: int, *, often: float, most: int) -> Bools:
+def _intervals(rng: np.random.Generator, n: int, *, often: float, most: int) -> Bools:
     inside = np.zeros(n, dtype=np.bool_)
     for first in np.flatnonzero(rng.random(n) < often):
         inside[first : first + rng.integers(1, most)] = True
@@ -164,12 +168,12 @@ def _stretches(rng: np.random.Generator, n: int, *, often: float, most: int) -> 
 
 
 def _carried(values: Ints) -> Ints:
-    places = np.maximum.accumulate(np.where(values == MISSING, 0, np.arange(len(values))))
-    return values[places]
+    rows = np.maximum.accumulate(np.where(values == MISSING, 0, np.arange(len(values))))
+    return values[rows]
 
 
 def _schedule(rng: np.random.Generator, at: Ints) -> Ints:
-    """When the market was to close: at first perhaps unknown, later perhaps otherwise."""
+    """The scheduled close: at first it may be unknown, and later it may change."""
     end, n = int(at[-1]), len(at)
     close_at = np.full(n, end)
     changed = int(rng.integers(n // 3, n))
@@ -208,9 +212,9 @@ def _terms(rng: np.random.Generator, rows: int) -> tuple[Terms, ...]:
 
 
 def _grids(place: int, rows: int) -> tuple[Grid, ...]:
-    """One of the markets is quoted on the finer of its grids all the time, and has it for a third.
+    """The price grids of a market; market 1 is quoted on a fine grid that it has for a third.
 
-    What rests in a book stays when its grid gets coarser, so a record shows such quotes.
+    Resting orders stay when a grid gets coarser, so records hold such quotes.
     """
     if place != 1:
         return (Grid(0, GRIDS[place % len(GRIDS)]),)

@@ -1,14 +1,13 @@
-"""A record to run on, made in a line."""
+"""Builders of recorded markets, revisions and quotes, and of backtests on them."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from backtests.choosing import Selection
 from backtests.data.universe import Universe
 from backtests.loading import load
 from backtests.models import BacktestResult
-from backtests.requests import Asked
+from backtests.requests import BacktestRequest, MarketSelection
 from markets.models import (
     Event,
     EventRevision,
@@ -27,8 +26,8 @@ HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 
 
-def listed(ticker: str = "KXRAIN-26OCT02", **values: Any) -> Market:
-    """A market with plain fees, of which nothing is known before its first revision."""
+def record_market(ticker: str = "KXRAIN-26OCT02", **values: Any) -> Market:
+    """Record a market with quadratic fees; nothing is known of it before its first revision."""
     market = a_market(ticker, **{"open_time": START - HOUR, "close_time": END, **values})
     FeeChange.objects.get_or_create(
         series=market.event.series,
@@ -43,8 +42,8 @@ def listed(ticker: str = "KXRAIN-26OCT02", **values: Any) -> Market:
     return market
 
 
-def told(market: Market, at: datetime, **values: Any) -> None:
-    """What came to be known of a market; without a word it is active and closes when it does."""
+def record_revision(market: Market, at: datetime, **values: Any) -> None:
+    """Record a revision of a market, which is active with its own close unless `values` differ."""
     MarketRevision.objects.create(
         market=market,
         known_at=at,
@@ -54,17 +53,17 @@ def told(market: Market, at: datetime, **values: Any) -> None:
     )
 
 
-def revised(event: Event, at: datetime, **values: Any) -> None:
-    """What came to be known of an event."""
+def record_event_revision(event: Event, at: datetime, **values: Any) -> None:
+    """Record a revision of an event."""
     recorded_at = values.pop("recorded_at", at)
     EventRevision.objects.create(event=event, known_at=at, recorded_at=recorded_at, **values)
 
 
-def settled(market: Market, at: datetime, result: str = "yes", **values: Any) -> None:
-    told(market, at, status="finalized", result=result, settlement_ts=at, **values)
+def record_settlement(market: Market, at: datetime, result: str = "yes", **values: Any) -> None:
+    record_revision(market, at, status="finalized", result=result, settlement_ts=at, **values)
 
 
-def quoted(
+def record_quote(
     market: Market,
     at: datetime,
     bid: str | None = "0.4200",
@@ -73,7 +72,7 @@ def quoted(
     source: str = Source.POLL,
     **values: Any,
 ) -> None:
-    """A snapshot of a hundred contracts on either side."""
+    """Record a snapshot with a hundred contracts on either side."""
     sizes = {"yes_bid_size": Decimal(100), "yes_ask_size": Decimal(100)}
     MarketSnapshot.objects.create(
         id=snapshot_id(market.pk, at, source, values.get("sequence")),
@@ -87,17 +86,17 @@ def quoted(
     )
 
 
-def selected(*markets: Market, **values: Any) -> Selection:
+def selection_of(*markets: Market, **values: Any) -> MarketSelection:
     tickers = [market.ticker for market in markets]
-    return Selection(**{"start": START, "end": END, "tickers": tickers, **values})
+    return MarketSelection(**{"start": START, "end": END, "tickers": tickers, **values})
 
 
-def universe_of(*markets: Market, known_by: datetime = END + 9 * HOUR, **values: Any) -> Universe:
-    return load(selected(*markets, **values), known_by=known_by)
+def load_universe(*markets: Market, known_by: datetime = END + 9 * HOUR, **values: Any) -> Universe:
+    return load(selection_of(*markets, **values), known_by=known_by)
 
 
-def queued(*markets: Market, strategy: str = "always-no", **values: Any) -> BacktestResult:
-    """A run that waits; it may buy ten contracts in each market."""
-    asked = Asked(strategy=strategy, selection=selected(*markets), **values)
+def queue_backtest(*markets: Market, strategy: str = "always-no", **values: Any) -> BacktestResult:
+    """Queue a backtest, which may buy ten contracts in each market."""
+    request = BacktestRequest(strategy=strategy, selection=selection_of(*markets), **values)
     now = datetime.now(UTC)
-    return BacktestResult.objects.queue(asked.checked(now=now), user=None, now=now)
+    return BacktestResult.objects.queue(request.validated(now=now), user=None, now=now)

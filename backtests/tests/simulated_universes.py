@@ -1,4 +1,4 @@
-"""Universes of the simulated exchange, straight from its price process: weeks in seconds."""
+"""Universes of the simulated exchange, made from its price process: weeks in seconds."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -28,16 +28,16 @@ from markets.simulator.render import settlements
 from markets.simulator.series import GRIDS
 
 HOURS = TradingHours()
-# What a life is divided into, but no stretch is shorter than a minute.
-LOOKS, SHORTEST = 40, 60
+# A market has so many quotes in its life, at least a minute apart.
+QUOTES_OF_A_LIFE, SHORTEST_STEP = 40, 60
 # Events whose quotes are computed at once.
 BATCH = 500
 
 
-def events(
+def simulated_events(
     series: Sequence[str], *, start: int, days: int, seed: int = 1
 ) -> list[exchange.SimulatedEvent]:
-    """All events of some series that open and settle within so many days."""
+    """All events of some series that open and settle within `days`."""
     first, last = start // SECOND, (start + days * DAY) // SECOND
     found = (
         HOURS.fit(everything.event(line, number))
@@ -49,10 +49,12 @@ def events(
     return [e for e in found if e is not None and first <= e.opened and e.settled < last]
 
 
-def a_universe(chosen: Sequence[exchange.SimulatedEvent], *, bias: bool, step: int = 0) -> Universe:
-    """Their markets, quoted every `step` seconds or else some forty times in their lives.
+def simulated_universe(
+    chosen: Sequence[exchange.SimulatedEvent], *, bias: bool, step: int = 0
+) -> Universe:
+    """The markets of events, quoted every `step` seconds, or else about forty times in all.
 
-    Nothing is told of trades, so a run can take what is offered, and not wait for others to come.
+    It holds no trades, so a run can take offers, but its resting orders are not filled by trades.
     """
     parts, first = [], 0
     for batch in (chosen[i : i + BATCH] for i in range(0, len(chosen), BATCH)):
@@ -60,11 +62,13 @@ def a_universe(chosen: Sequence[exchange.SimulatedEvent], *, bias: bool, step: i
         first += sum(len(event.outcomes) for event in batch)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.lexsort((columns["market"], columns["at"]))
-    return listed(Quotes(**{name: column[order] for name, column in columns.items()}), chosen)
+    return with_listings(
+        Quotes(**{name: column[order] for name, column in columns.items()}), chosen
+    )
 
 
-def listed(quotes: Quotes, chosen: Sequence[exchange.SimulatedEvent]) -> Universe:
-    """With what is told of the markets of events, in their order, and what became of them."""
+def with_listings(quotes: Quotes, chosen: Sequence[exchange.SimulatedEvent]) -> Universe:
+    """Add listings, settlements, fee terms and grids of the events' markets, in their order."""
     return Universe(
         quotes=quotes,
         listings=[listing for event in chosen for listing in _listings(event)],
@@ -77,18 +81,22 @@ def listed(quotes: Quotes, chosen: Sequence[exchange.SimulatedEvent]) -> Univers
 def _rows(
     batch: Sequence[exchange.SimulatedEvent], first: int, *, bias: bool, step: int
 ) -> dict[str, Ints]:
-    """Looks at each market, and one more at its close, which ends its trading."""
+    """The quotes of each market, with one at its close, which ends its trading."""
     prices = Prices.of(batch, bias=bias, hours=HOURS)
-    looks = [_instants(event, step) for event in batch]
+    instants_of = [_instants(event, step) for event in batch]
     ends = np.cumsum([len(event.outcomes) for event in batch])
-    places = np.split(np.arange(ends[-1]), ends[:-1])
-    rows = np.concatenate([np.tile(own, len(at)) for own, at in zip(places, looks, strict=True)])
-    at = np.concatenate([np.repeat(at, len(own)) for own, at in zip(places, looks, strict=True)])
-    return books(prices, rows, at) | {"market": first + rows}
+    rows_of_events = np.split(np.arange(ends[-1]), ends[:-1])
+    rows = np.concatenate(
+        [np.tile(own, len(at)) for own, at in zip(rows_of_events, instants_of, strict=True)]
+    )
+    at = np.concatenate(
+        [np.repeat(at, len(own)) for own, at in zip(rows_of_events, instants_of, strict=True)]
+    )
+    return quote_columns(prices, rows, at) | {"market": first + rows}
 
 
-def books(prices: Prices, rows: Ints, at: Ints) -> dict[str, Ints]:
-    """Columns of `Quotes` for markets, by their rows, at instants in seconds."""
+def quote_columns(prices: Prices, rows: Ints, at: Ints) -> dict[str, Ints]:
+    """The columns of `Quotes` for markets, given as rows of `prices`, at instants in seconds."""
     event = prices.traits.event[rows]
     quotes, lives = prices.quotes(rows, at), prices.lives
     is_told = at >= lives.relisted[event]
@@ -108,7 +116,9 @@ def books(prices: Prices, rows: Ints, at: Ints) -> dict[str, Ints]:
 
 
 def _instants(event: exchange.SimulatedEvent, step: int) -> Ints:
-    step = step or max(SHORTEST, (event.ended - event.opened) // LOOKS // STEP * STEP)
+    step = step or max(
+        SHORTEST_STEP, (event.ended - event.opened) // QUOTES_OF_A_LIFE // STEP * STEP
+    )
     return np.append(np.arange(event.opened, event.ended, step), event.ended)
 
 
@@ -126,7 +136,7 @@ def _listings(event: exchange.SimulatedEvent) -> list[Listing]:
 
 
 def _settlements(event: exchange.SimulatedEvent) -> list[Settlement]:
-    """A disputed result is only known once it is paid."""
+    """The settlements of an event; a disputed result is only known once it is paid."""
     known_at = event.settled if event.disputed else event.determined
     return [
         Settlement(known_at * SECOND, event.settled * SECOND, int(Decimal(value) * MONEY))

@@ -1,4 +1,4 @@
-"""Backtests in the admin: found, looked at, cancelled, and never edited."""
+"""Backtests in the admin, where they are searched, shown and cancelled, and never edited."""
 
 import pytest
 from django.urls import reverse
@@ -7,7 +7,7 @@ from backtests.tests.factories import a_backtest, a_fill, a_user
 
 pytestmark = [
     pytest.mark.django_db,
-    # WhiteNoise looks for what `collectstatic` would have made.
+    # WhiteNoise looks for the files that `collectstatic` makes.
     pytest.mark.filterwarnings("ignore:No directory at"),
 ]
 
@@ -53,7 +53,7 @@ def test_those_that_have_not_ended_are_cancelled(admin_client):
     queued, done = a_backtest("queued"), a_backtest()
     chosen = {"action": "cancel", "_selected_action": [queued.pk, done.pk]}
     response = admin_client.post(RUNS, chosen, follow=True)
-    assert "1 asked to end" in response.content.decode()
+    assert "1 cancelled; the others were finished already." in response.content.decode()
     queued.refresh_from_db()
     done.refresh_from_db()
     assert (queued.status, done.status) == ("cancelled", "done")

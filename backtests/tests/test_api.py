@@ -1,4 +1,4 @@
-"""Backtests by the API: what can be run, what is refused and why, and what is told of a run."""
+"""Backtests through the API: requests, refusals, results and cancellation."""
 
 import base64
 import csv
@@ -15,10 +15,10 @@ from redis import Redis
 from rest_framework.test import APIClient
 
 from backtests import runner
-from backtests.api.serializers import EXECUTIONS, WHOLE
+from backtests.api.serializers import DETAIL_COLUMNS, EXECUTIONS
 from backtests.models import BacktestResult
+from backtests.requests import MAX_UNFINISHED
 from backtests.strategies import STRATEGIES, YARDSTICKS
-from backtests.submitting import MOST_UNFINISHED
 from backtests.tasks import run_backtest
 from backtests.tests.factories import NOON, a_backtest, a_fill, a_recorded_day, a_user
 from kalshi_insights.celery import app as celery_app
@@ -37,7 +37,7 @@ SOME = {
 
 @pytest.fixture
 def client() -> APIClient:
-    """Signed in; `APIClient()` is nobody."""
+    """A client that is signed in; `APIClient()` is anonymous."""
     client = APIClient()
     client.force_authenticate(a_user())
     return client
@@ -78,7 +78,7 @@ class TestStrategies:
             "maximum": 0.5,
             "choices": [],
             "unit": "dollars",
-            "help": "YES at this midpoint or below is a longshot.",
+            "help": "YES is a longshot up to this midpoint.",
         }
 
     def test_one_that_sends_its_own_orders_says_so(self, client):
@@ -166,13 +166,13 @@ class TestAsking:
             ({"execution": {"latency_seconds": -1}}, "execution.latency_seconds", "greater"),
             ({"execution": {"assumed_size": 0}}, "execution.assumed_size", "greater"),
             ({"execution": {"make": "yes"}}, "execution.make", "boolean"),
-            ({"execution": {"speed": 1}}, "execution.speed", "Not known"),
+            ({"execution": {"speed": 1}}, "execution.speed", "Unknown field"),
             (
                 {"strategy": "exclusive-arbitrage", "execution": {"make": True}},
                 "execution.make",
-                "decides by itself",
+                "decides itself",
             ),
-            ({"colour": "red"}, "colour", "Not known"),
+            ({"colour": "red"}, "colour", "Unknown field"),
         ],
     )
     def test_what_cannot_be_meant_is_refused_by_its_name(
@@ -184,7 +184,9 @@ class TestAsking:
 
     def test_a_market_without_quotes_is_refused(self, client, market):
         a_recorded_day("KXSUN-1", hours=0)
-        assert refused(client, tickers=["KXSUN-1"]) == {"tickers": ["Nothing is recorded of it."]}
+        assert refused(client, tickers=["KXSUN-1"]) == {
+            "tickers": ["No quotes are recorded for it."]
+        }
 
     @pytest.mark.parametrize("body", ["[]", "5", '"run it"', "{", '{"\\ud800": 1}'])
     def test_a_body_that_is_no_wish_is_refused(self, client, body):
@@ -193,7 +195,7 @@ class TestAsking:
         assert response.json()["code"] in ("invalid", "parse_error")
 
     def test_a_user_has_room_for_few_unfinished_runs(self, client, market):
-        for _ in range(MOST_UNFINISHED):
+        for _ in range(MAX_UNFINISHED):
             assert wish(client).status_code == 202
         refusal = wish(client)
         assert (refusal.status_code, refusal.json()["code"]) == (429, "throttled")
@@ -209,7 +211,7 @@ class TestTelling:
         id = wish(client, params={"belief": 0.3}).json()["id"]
         runner.run(id)
         told = client.get(f"{API}/backtests/{id}/").json()
-        assert set(told) == set(WHOLE)
+        assert set(told) == set(DETAIL_COLUMNS)
         assert (told["status"], told["progress"], told["error"]) == ("done", 1, "")
         assert Decimal(told["pnl"]) == Decimal(told["figures"]["money"]["pnl"]) / 1_000_000
         assert Decimal(told["pnl"]) > 0
@@ -273,7 +275,7 @@ class TestExecutions:
     def path(self):
         result = a_backtest()
         for number in range(1, 6):
-            # Lines of one instant stay apart by their number.
+            # The number tells entries of one instant apart.
             a_fill(result, number, at=NOON + timedelta(minutes=number // 2))
         a_fill(a_backtest(), 1)
         return f"{API}/backtests/{result.pk}/executions/"

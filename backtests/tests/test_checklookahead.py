@@ -61,9 +61,9 @@ def test_one_that_does_ends_with_1_and_says_where(recorded, monkeypatch):
         (["momentum", "--param", "fast=0"], "fast: Must be at least 1."),
         (["momentum", "--param", "speed=1"], "speed: Not a parameter of this strategy."),
         (["momentum", "--ticker", "KXNONE"], "ticker: Not on record: KXNONE"),
-        (["momentum", "--start", "soon"], "--start: 'soon' is no day"),
+        (["momentum", "--start", "soon"], "--start: 'soon' is neither a day nor an instant"),
         (["momentum", "--start", "2031-01-01"], "start: 2031-01-01"),
-        (["momentum", "--end", "0001-01-01"], "--end: .* without a --start"),
+        (["momentum", "--end", "0001-01-01"], "end: Too early without a --start"),
         (["momentum", "--start", "0001-01-01T00:00+01:00"], "--start: .* the years 1 to 9999"),
     ],
 )
@@ -75,5 +75,5 @@ def test_words_that_make_no_sense_end_with_2(recorded, words, complaint):
 
 
 def test_an_empty_record_is_told_of():
-    with pytest.raises(CommandError, match="ticker: No market's quotes are on record yet"):
+    with pytest.raises(CommandError, match="ticker: No quotes are recorded yet"):
         checked("momentum")

@@ -1,4 +1,4 @@
-"""The strategy that docs/backtests.md shows runs as it stands there, and keeps its word."""
+"""The example strategy of docs/backtests.md runs as it stands there."""
 
 import re
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from backtests.analysis import lookahead
-from backtests.data.universe import MONEY, Seen
+from backtests.data.universe import MONEY, QuoteHistory
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
-from backtests.rules.execution import Execution, Fills
+from backtests.rules.execution import ExecutionModel, FillModel
 from backtests.strategies.parameters import BadParameter
-from backtests.tests.random_universes import a_world
+from backtests.tests.random_universes import random_universe
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "backtests.md"
 CASH = 1_000 * MONEY
@@ -27,10 +27,10 @@ def shown() -> Any:
 
 
 def test_it_trades_and_both_engines_agree(shown):
-    universe, signal = a_world(1), shown(quotes=5, edge=0.0)
-    seen = Seen(universe.quotes, universe.listings)
-    targets = seen.in_time(signal.targets(seen))
-    execution, fills = Execution(), Fills.EXPECTED
+    universe, signal = random_universe(1), shown(quotes=5, edge=0.0)
+    history = QuoteHistory(universe.quotes, universe.listings)
+    targets = history.to_quote_order(signal.targets(history))
+    execution, fills = ExecutionModel(), FillModel.EXPECTED
     quick = kernel.run(universe, targets, execution, fills, cash=CASH)
     stepped = cerebro.run(universe, signal, execution, fills, cash=CASH).outcome
     assert len(quick.journal) > 0
@@ -39,8 +39,8 @@ def test_it_trades_and_both_engines_agree(shown):
 
 
 def test_it_does_not_look_ahead(shown):
-    report = lookahead.check(shown, a_world(2), parameters={"quotes": 5}, shown=20_000)
-    assert report.verdict == lookahead.Verdict.CLEAN
+    report = lookahead.check(shown, random_universe(2), parameters={"quotes": 5}, rows_shown=20_000)
+    assert report.verdict == lookahead.LookaheadVerdict.CLEAN
     assert report.decisions > 0
 
 

@@ -1,4 +1,4 @@
-"""What people know from backtrader works, and its traps are closed."""
+"""The event-driven engine: backtrader works as usual, and its traps are closed."""
 
 import math
 
@@ -6,20 +6,20 @@ import backtrader as bt
 import numpy as np
 import pytest
 
-from backtests import metrics
 from backtests.data.universe import MONEY, SECOND, Settlement
 from backtests.engine.event_driven import cerebro
-from backtests.engine.event_driven.analyzers import ANALYZERS, Equity
-from backtests.rules.execution import JOURNAL, Execution, Fills, Kind, Reason
+from backtests.engine.event_driven.analyzers import ANALYZERS, EquityAnalyzer
+from backtests.rules.execution import JOURNAL, EntryKind, ExecutionModel, FillModel, Reason
 from backtests.strategies.base import Strategy
-from backtests.tests.random_universes import a_world
-from backtests.tests.test_execution import CASH, NOW, book, fills_of, world
+from backtests.tests.journal_builders import equity_at
+from backtests.tests.random_universes import random_universe
+from backtests.tests.test_execution import CASH, NOW, book, fills_of, universe_of
 
-AT_ONCE = Execution(latency_snapshots=0)
+NO_LATENCY = ExecutionModel(latency_snapshots=0)
 
 
-def ran(universe, strategy, execution=AT_ONCE, *, cash=1_000 * MONEY, **others):
-    return cerebro.run(universe, strategy, execution, Fills.EXPECTED, cash=cash, **others)
+def ran(universe, strategy, execution=NO_LATENCY, *, cash=1_000 * MONEY, **others):
+    return cerebro.run(universe, strategy, execution, FillModel.EXPECTED, cash=cash, **others)
 
 
 def lines_of(finished):
@@ -27,7 +27,7 @@ def lines_of(finished):
 
 
 class Watching(Strategy):
-    """Writes down what it sees at each step."""
+    """Notes the instant, the live markets and the number of fresh feeds at each step."""
 
     name, version, summary = "watching", "1", "Looks on."
 
@@ -41,49 +41,49 @@ class Watching(Strategy):
 class TestManyMarkets:
     def test_a_market_that_begins_late_does_not_hold_up_the_others(self):
         rows = [book(42, 45, at=n) for n in range(5)] + [book(42, 45, at=9, market=1)]
-        strategy = ran(world(*rows, markets=2), Watching).strategy
+        strategy = ran(universe_of(*rows, markets=2), Watching).strategy
         assert [live for _, live, _ in strategy.seen] == [["T0"]] * 5 + [["T0", "T1"]]
 
     def test_a_market_that_ends_early_does_not_hold_up_the_others(self):
         ended = Settlement(NOW + 2 * SECOND, NOW + 2 * SECOND, 0)
         rows = [book(42, 45, at=0)] + [book(42, 45, at=n, market=1) for n in range(1, 6)]
-        universe = world(*rows, markets=2, settlement=ended)
+        universe = universe_of(*rows, markets=2, settlement=ended)
         live = [live for _, live, _ in ran(universe, Watching).strategy.seen]
         assert live == [["T0"], ["T0", "T1"], *[["T1"]] * 4]
 
     def test_a_market_is_live_from_its_first_book_of_two_sides_on(self):
         rows = [book(42, 45), book(None, 45, market=1), book(42, 45, at=20)]
-        strategy = ran(world(*rows, markets=2), Watching).strategy
+        strategy = ran(universe_of(*rows, markets=2), Watching).strategy
         assert [data._name for data in strategy.datas] == ["T0", "T1"]
         assert [live for _, live, _ in strategy.seen] == [["T0"]] * 3
 
     def test_a_strategy_is_asked_at_each_instant_even_where_no_book_ever_has_two_sides(self):
-        universe = world(*[book(None, 45)] * 3)
+        universe = universe_of(*[book(None, 45)] * 3)
         assert [live for _, live, _ in ran(universe, Watching).strategy.seen] == [[], [], []]
         assert ran(universe, Averaging).strategy.seen == [[], [], []]
 
     def test_a_market_seen_too_long_ago_is_not_live(self):
-        universe = world(book(42, 45), book(42, 45, market=1, at=8_000), markets=2)
+        universe = universe_of(book(42, 45), book(42, 45, market=1, at=8_000), markets=2)
         assert ran(universe, Watching).strategy.seen[-1][1] == ["T1"]
 
     def test_a_paused_market_is_not_live(self):
-        universe = world(book(42, 45), book(42, 45, tradable=False), book(42, 45))
+        universe = universe_of(book(42, 45), book(42, 45, tradable=False), book(42, 45))
         live = [live for _, live, _ in ran(universe, Watching).strategy.seen]
         assert live == [["T0"], [], ["T0"]]
 
     def test_instants_a_microsecond_apart_are_two_steps(self):
-        universe = world(book(42, 45), book(42, 45, market=1), markets=2)
+        universe = universe_of(book(42, 45), book(42, 45, market=1), markets=2)
         universe.quotes.at[1] = universe.quotes.at[0] + 1
         assert [now for now, _, _ in ran(universe, Watching).strategy.seen] == [NOW, NOW + 1]
 
     def test_one_instant_is_one_step_for_all(self):
         rows = [book(42, 45, at=n, market=m) for n in range(3) for m in range(3)]
-        seen = ran(world(*rows, markets=3), Watching).strategy.seen
+        seen = ran(universe_of(*rows, markets=3), Watching).strategy.seen
         assert [fresh for _, _, fresh in seen] == [3, 3, 3]
 
 
 class Averaging(Strategy):
-    """An indicator of backtrader's on each feed."""
+    """Runs an indicator of backtrader on each feed."""
 
     name, version, summary = "averaging", "1", "Averages."
 
@@ -100,12 +100,12 @@ class Averaging(Strategy):
 class TestIndicators:
     def test_a_side_that_goes_missing_does_not_poison_an_average(self):
         books = [book(40, 44)] * 4 + [book(None, 44)] + [book(40, 44)] * 3
-        seen = ran(world(*books), Averaging).strategy.seen
+        seen = ran(universe_of(*books), Averaging).strategy.seen
         assert [value for values in seen for value in values] == pytest.approx([0.42] * 5)
 
     def test_a_feed_shorter_than_an_indicators_period_does_no_harm(self):
         rows = [book(40, 44, at=n) for n in range(6)] + [book(40, 44, at=9, market=1)]
-        assert len(ran(world(*rows, markets=2), Averaging).strategy.seen) == 7
+        assert len(ran(universe_of(*rows, markets=2), Averaging).strategy.seen) == 7
 
     def test_a_feed_has_no_tomorrow(self):
         class Peeking(Watching):
@@ -113,7 +113,7 @@ class TestIndicators:
                 self.seen.append(self.data.close[1])
 
         with pytest.raises(IndexError):
-            ran(world(book(40, 44), book(50, 54)), Peeking)
+            ran(universe_of(book(40, 44), book(50, 54)), Peeking)
 
     def test_lines_tell_unknown_as_such(self):
         class Reading(Watching):
@@ -123,13 +123,13 @@ class TestIndicators:
 
         close_at = NOW + 60 * SECOND
         books = [book(40, 44, close_at=close_at), book(None, 44, size=None)]
-        first, second = ran(world(*books), Reading).strategy.seen
+        first, second = ran(universe_of(*books), Reading).strategy.seen
         assert first == (0.40, 100, 60)
         assert all(math.isnan(value) for value in second)
 
 
 class Once(Strategy):
-    """Sends one order, the way a test says, and keeps what it is told of it."""
+    """Sends one order, as a test says, and keeps its notifications."""
 
     name, version, summary = "once", "1", "Sends one order."
     params = (("how", None), ("side", "buy"))
@@ -148,13 +148,13 @@ class Once(Strategy):
         self.closed.append((trade.isclosed, round(trade.pnl, 6), round(trade.commission, 6)))
 
 
-def sent(universe, execution=AT_ONCE, *, side="buy", **how):
+def sent(universe, execution=NO_LATENCY, *, side="buy", **how):
     return ran(universe, Once, execution, parameters={"how": how, "side": side})
 
 
 class TestOrders:
     def test_a_market_order_takes_what_is_shown(self):
-        finished = sent(world(book(42, 45, ask_size=4), book(42, 45)), size=10)
+        finished = sent(universe_of(book(42, 45, ask_size=4), book(42, 45)), size=10)
         assert finished.strategy.told == [
             ("Submitted", 0, 0),
             ("Partial", 4, 0.45),
@@ -163,35 +163,38 @@ class TestOrders:
 
     def test_a_limit_order_rests(self):
         how = {"size": 10, "price": 0.43, "exectype": bt.Order.Limit}
-        finished = sent(world(book(42, 45), book(40, 42), book(40, 42)), **how)
+        finished = sent(universe_of(book(42, 45), book(40, 42), book(40, 42)), **how)
         assert [status for status, _, _ in finished.strategy.told] == [
             "Submitted",
             "Accepted",
             "Completed",
         ]
-        assert fills_of([line | {"kind": Kind(line["kind"])} for line in lines_of(finished)]) == [
-            (10, 43)
-        ]
+        assert fills_of(
+            [line | {"kind": EntryKind(line["kind"])} for line in lines_of(finished)]
+        ) == [(10, 43)]
 
     def test_a_limit_order_may_be_for_now_only(self):
         how = {"size": 10, "price": 0.43, "exectype": bt.Order.Limit, "tif": "ioc"}
-        finished = sent(world(book(42, 45), book(40, 42)), **how)
+        finished = sent(universe_of(book(42, 45), book(40, 42)), **how)
         assert [status for status, _, _ in finished.strategy.told] == ["Submitted", "Canceled"]
 
     def test_selling_without_yes_buys_no(self):
-        finished = sent(world(book(42, 45), book(42, 45)), side="sell", size=10)
+        finished = sent(universe_of(book(42, 45), book(42, 45)), side="sell", size=10)
         assert finished.outcome.positions == {0: -1_000}
         assert finished.outcome.cash == 1_000 * MONEY - 5_800_000
 
     def test_a_price_between_two_units_is_refused(self):
         how = {"size": 10, "price": 0.43005, "exectype": bt.Order.Limit}
-        finished = sent(world(book(42, 45), book(42, 45)), **how)
+        finished = sent(universe_of(book(42, 45), book(42, 45)), **how)
         assert finished.strategy.told[-1][0] == "Rejected"
         assert "grid" in finished.strategy.order.info.reason
 
     def test_what_cash_does_not_cover_is_a_margin_call(self):
         finished = ran(
-            world(book(42, 45), book(42, 45)), Once, cash=MONEY, parameters={"how": {"size": 10}}
+            universe_of(book(42, 45), book(42, 45)),
+            Once,
+            cash=MONEY,
+            parameters={"how": {"size": 10}},
         )
         assert finished.strategy.told[-1][0] == "Margin"
 
@@ -200,7 +203,7 @@ class TestOrders:
     )
     def test_what_kalshi_does_not_know_is_an_error(self, how, word):
         with pytest.raises(ValueError, match=word):
-            sent(world(book(42, 45)), size=10, price=0.4, **how)
+            sent(universe_of(book(42, 45)), size=10, price=0.4, **how)
 
     def test_a_strategy_can_take_an_order_back(self):
         class Regretting(Once):
@@ -210,7 +213,7 @@ class TestOrders:
                 super().next()
 
         how = {"size": 10, "price": 0.43, "exectype": bt.Order.Limit}
-        universe = world(book(42, 45), book(42, 45), book(42, 45))
+        universe = universe_of(book(42, 45), book(42, 45), book(42, 45))
         finished = ran(universe, Regretting, parameters={"how": how})
         assert finished.strategy.told[-1][0] == "Canceled"
         assert finished.outcome.cash == 1_000 * MONEY
@@ -223,7 +226,7 @@ class TestOrders:
                 elif len(self) == 2:
                     self.sell(size=10)
 
-        universe = world(book(42, 45), book(50, 53), book(50, 53))
+        universe = universe_of(book(42, 45), book(50, 53), book(50, 53))
         assert ran(universe, Turning).strategy.closed == [(False, 0, 0), (True, 0.5, 0)]
 
     def test_two_orders_never_spend_the_same_cash(self):
@@ -233,14 +236,14 @@ class TestOrders:
                     for price in (0.40, 0.41):
                         self.buy(size=10, price=price, exectype=bt.Order.Limit)
 
-        universe = world(book(42, 45), book(30, 32), book(30, 32))
+        universe = universe_of(book(42, 45), book(30, 32), book(30, 32))
         finished = ran(universe, Both, cash=5 * MONEY)
-        assert [line["kind"] for line in lines_of(finished)].count(Kind.REFUSED) == 1
+        assert [line["kind"] for line in lines_of(finished)].count(EntryKind.REFUSED) == 1
         assert finished.outcome.cash == 1 * MONEY
 
     def test_what_rests_is_cancelled_when_its_cover_is_gone(self):
         class Selling(Once):
-            """Offers the YES it has twice: once resting, once at the bid."""
+            """Offers the YES it has twice, once in a resting order and once at the bid."""
 
             def next(self):
                 if len(self) == 1:
@@ -249,15 +252,15 @@ class TestOrders:
                     self.sell(size=10, price=0.50, exectype=bt.Order.Limit)
                     self.sell(size=10)
 
-        universe = world(book(42, 45), book(42, 45), book(52, 55), book(52, 55))
+        universe = universe_of(book(42, 45), book(42, 45), book(52, 55), book(52, 55))
         finished = ran(universe, Selling, cash=4_600_000)
         assert finished.outcome.positions == {}
-        assert lines_of(finished)[-1]["kind"] == Kind.CANCELLED
+        assert lines_of(finished)[-1]["kind"] == EntryKind.CANCELLED
         assert finished.outcome.cash == 4_300_000
 
 
 class Laddering(Strategy):
-    """Rests orders as a test says, all at once."""
+    """Sends several resting orders at once, as a test says."""
 
     name, version, summary = "laddering", "1", "Rests several orders."
     params = (("orders", ()),)
@@ -269,17 +272,17 @@ class Laddering(Strategy):
 
 
 class TestSeveralOrdersAtRest:
-    def fills(self, orders, *later, fills=Fills.PESSIMISTIC, **execution):
-        """Of orders that rest around 42 and 45 cents: side, contracts and cents of each fill."""
-        universe = world(book(42, 45, volume=100_000), *later)
-        rules = Execution(latency_snapshots=0, **execution)
+    def fills(self, orders, *later, fills=FillModel.PESSIMISTIC, **execution):
+        """Side, contracts and cents of the fills of orders that rest around 42 and 45 cents."""
+        universe = universe_of(book(42, 45, volume=100_000), *later)
+        rules = ExecutionModel(latency_snapshots=0, **execution)
         parameters = {"orders": orders}
         finished = cerebro.run(universe, Laddering, rules, fills, cash=CASH, parameters=parameters)
         self.lines = lines_of(finished)
-        filled = [line for line in self.lines if line["kind"] == Kind.FILL]
+        filled = [line for line in self.lines if line["kind"] == EntryKind.FILL]
         return [(line["side"], line["count"] / 100, line["price"] / 100) for line in filled]
 
-    @pytest.mark.parametrize("fills", Fills)
+    @pytest.mark.parametrize("fills", FillModel)
     def test_no_more_is_filled_than_was_traded_and_the_best_price_goes_first(self, fills):
         traded = book(36, 45, volume=110_000, last=3_700)
         bids = [("buy", 100, price) for price in (0.38, 0.40, 0.39)]
@@ -300,8 +303,8 @@ class TestSeveralOrdersAtRest:
 
     def test_an_order_cut_in_two_gets_no_larger_share_of_its_queue(self):
         traded = book(42, 45, volume=110_000, last=4_200)
-        whole = self.fills([("buy", 100, 0.42)], traded, fills=Fills.EXPECTED)
-        parts = self.fills([("buy", 50, 0.42)] * 2, traded, fills=Fills.EXPECTED)
+        whole = self.fills([("buy", 100, 0.42)], traded, fills=FillModel.EXPECTED)
+        parts = self.fills([("buy", 50, 0.42)] * 2, traded, fills=FillModel.EXPECTED)
         assert sum(count for _, count, _ in whole) == 50
         assert sum(count for _, count, _ in parts) == pytest.approx(50, abs=0.02)
 
@@ -314,14 +317,14 @@ class TestSeveralOrdersAtRest:
         through = book(30, 35)
         bids = [("buy", 5, 0.40), ("buy", 5, 0.39)]
         assert self.fills(bids, through, position_limit=5) == [(1, 5, 40)]
-        assert [line["reason"] for line in self.lines if line["kind"] == Kind.REFUSED] == [
+        assert [line["reason"] for line in self.lines if line["kind"] == EntryKind.REFUSED] == [
             Reason.POSITION_LIMIT
         ]
 
     def test_what_rests_on_the_other_side_does_not(self):
         orders = [("buy", 5, 0.40), ("sell", 5, 0.60)]
         assert self.fills(orders, book(30, 35), position_limit=5) == [(1, 5, 40)]
-        assert Kind.REFUSED not in [line["kind"] for line in self.lines]
+        assert EntryKind.REFUSED not in [line["kind"] for line in self.lines]
 
 
 def test_the_analyzers_agree_with_the_journal():
@@ -333,13 +336,13 @@ def test_the_analyzers_agree_with_the_journal():
                 if not self.getposition(feed).size and feed.lines.ask[0] < 0.5:
                     self.buy(data=feed, size=1)
 
-    finished = ran(a_world(3), Holding, analyzers=ANALYZERS)
+    finished = ran(random_universe(3), Holding, analyzers=ANALYZERS)
     told = {name: each.get_analysis() for name, each in finished.strategy.analyzers.getitems()}
     lines = lines_of(finished)
-    filled = [line for line in lines if line["kind"] == Kind.FILL]
-    assert told["trades"]["fills"] == len(filled) > 3
-    assert told["trades"]["fees"] == sum(line["fee"] for line in filled) / MONEY
-    assert len(told["settlements"]) == sum(line["kind"] == Kind.SETTLED for line in lines) > 0
+    filled = [line for line in lines if line["kind"] == EntryKind.FILL]
+    assert told["fills"]["fills"] == len(filled) > 3
+    assert told["fills"]["fees"] == sum(line["fee"] for line in filled) / MONEY
+    assert len(told["settlements"]) == sum(line["kind"] == EntryKind.SETTLED for line in lines) > 0
     points = [value for _, value in told["equity"]]
     assert 0 < told["exposure"]["share"] <= 1
     falls = np.maximum.accumulate([1_000, *points])[1:] - points
@@ -353,14 +356,14 @@ def test_equity_is_the_same_while_a_strategy_runs_and_afterwards():
         def next(self):
             for feed in self.fresh:
                 if not self.getposition(feed).size:
-                    (self.buy if feed.place % 2 else self.sell)(data=feed, size=1)
+                    (self.buy if feed.market % 2 else self.sell)(data=feed, size=1)
 
     for seed in range(4):
-        universe = a_world(seed, ended=0)
-        finished = ran(universe, Holding, analyzers=[Equity])
+        universe = random_universe(seed, ended=0)
+        finished = ran(universe, Holding, analyzers=[EquityAnalyzer])
         points = finished.strategy.analyzers.equity.get_analysis()
         instants = np.unique(universe.quotes.at)
-        figures = metrics.equity(universe, finished.outcome, instants, cash=1_000 * MONEY)
+        figures = equity_at(universe, finished.outcome, instants, cash=1_000 * MONEY)
         assert [value for _, value in points] == pytest.approx((figures / MONEY).tolist())
 
 
@@ -372,4 +375,4 @@ def test_a_run_can_be_stopped_from_outside():
         raise Enough
 
     with pytest.raises(Enough):
-        ran(a_world(1), Watching, progress=stop)
+        ran(random_universe(1), Watching, on_progress=stop)

@@ -1,4 +1,4 @@
-"""What a result is said to rest on."""
+"""Fingerprints of the code and the data behind a result."""
 
 import sys
 from pathlib import Path
@@ -11,8 +11,8 @@ from backtests.analysis import fingerprints
 ROOT = fingerprints.APP.parent
 
 
-def computing() -> set[str]:
-    """The modules of ours that a run computes with: those that `runner` uses, and theirs."""
+def computing_modules() -> set[str]:
+    """Our modules that a run computes with: those that `runner` uses, and those that they use."""
     found: set[str] = set()
     waiting = {runner.__name__}
     while waiting:
@@ -28,10 +28,10 @@ def used(name: str) -> set[str]:
 
 
 def test_whatever_a_run_computes_with_is_part_of_its_rules_but_for_other_strategies():
-    rules = set(fingerprints.rules())
+    rules = set(fingerprints.rule_files())
     missing = {
         each
-        for each in computing()
+        for each in computing_modules()
         if Path(str(sys.modules[each].__file__)).resolve() not in rules
         and not each.startswith("backtests.strategies")
     }
@@ -44,7 +44,7 @@ def test_whatever_a_run_computes_with_is_part_of_its_rules_but_for_other_strateg
         "backtests/engine/kernel_arrays.py",
         "backtests/analysis/evaluation.py",
         "backtests/rules/journal.py",
-        "backtests/choosing.py",
+        "backtests/requests.py",
         "backtests/strategies/base.py",
         "markets/fees.py",
         "markets/intervals.py",
@@ -52,15 +52,15 @@ def test_whatever_a_run_computes_with_is_part_of_its_rules_but_for_other_strateg
     ],
 )
 def test_the_rules_are_in_these_too(path):
-    assert ROOT / path in fingerprints.rules()
+    assert ROOT / path in fingerprints.rule_files()
 
 
 def test_an_entry_that_matches_no_file_is_an_error(monkeypatch):
     monkeypatch.setattr(fingerprints, "RULES", (*fingerprints.RULES, "moved/*.py"))
     with pytest.raises(FileNotFoundError, match="moved"):
-        fingerprints.rules()
+        fingerprints.rule_files()
 
 
 def test_what_only_shows_a_run_is_no_rule_of_it():
     shown = {"backtests/views.py", "backtests/report.py", "backtests/strategies/momentum.py"}
-    assert not {ROOT / each for each in shown} & set(fingerprints.rules())
+    assert not {ROOT / each for each in shown} & set(fingerprints.rule_files())

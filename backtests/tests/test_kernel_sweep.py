@@ -1,23 +1,27 @@
-"""A sweep looks at some markets at a time, and nobody can tell."""
+"""Many runs go through the markets in parts, which must not change their results."""
 
 import pytest
 
 from backtests.data import universe
 from backtests.data.universe import MONEY
 from backtests.engine import kernel
-from backtests.rules.execution import Execution, Fills
+from backtests.rules.execution import ExecutionModel, FillModel
 from backtests.strategies.mean_reversion import MeanReversion
 from backtests.strategies.random_entry import RandomEntry
-from backtests.tests.random_universes import a_world
+from backtests.tests.random_universes import random_universe
 
 SIGNALS = [MeanReversion(window=5, enter=1.0), RandomEntry(hours=3)]
 
 
-@pytest.mark.parametrize("at_once", [1, 150, 1_000])
-def test_how_many_rows_are_looked_at_at_once_changes_nothing(monkeypatch, at_once):
-    world = a_world(3, rows=120)
-    whole = kernel.sweep(world, SIGNALS, Execution(), Fills.EXPECTED, cash=1_000 * MONEY)
-    monkeypatch.setattr(universe, "AT_ONCE", at_once)
-    parts = kernel.sweep(world, SIGNALS, Execution(), Fills.EXPECTED, cash=1_000 * MONEY)
+@pytest.mark.parametrize("rows", [1, 150, 1_000])
+def test_the_size_of_the_parts_changes_nothing(monkeypatch, rows):
+    world = random_universe(3, rows=120)
+    whole = kernel.run_many(
+        world, SIGNALS, ExecutionModel(), FillModel.EXPECTED, cash=1_000 * MONEY
+    )
+    monkeypatch.setattr(universe, "HISTORY_ROWS", rows)
+    parts = kernel.run_many(
+        world, SIGNALS, ExecutionModel(), FillModel.EXPECTED, cash=1_000 * MONEY
+    )
     assert parts == whole
     assert all(summary.fills for summary in whole)

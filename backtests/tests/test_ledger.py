@@ -1,4 +1,4 @@
-"""Money is conserved, whatever happens."""
+"""The ledger conserves money."""
 
 from fractions import Fraction
 
@@ -64,7 +64,7 @@ class TestAFill:
         ("count", "price", "fee"), [(0, 5_000, 0), (-1, 5_000, 0), (1, 10_001, 0), (1, 5_000, -1)]
     )
     def test_nonsense_is_no_fill(self, count, price, fee):
-        with pytest.raises(LedgerError, match="no fill"):
+        with pytest.raises(LedgerError, match="not a fill"):
             a_ledger().fill(1, BUY, count, price=price, fee=fee)
 
 
@@ -132,6 +132,6 @@ def test_start_and_every_flow_make_the_end(bookings, cash, values):
 def test_a_flow_is_the_price_but_for_the_dollars_of_pairs(position, side, count, price):
     moved = flow(position, side, count, price)
     after = position + side * count
-    # What short positions owe at the most is set aside, so cash moves with it.
+    # The most that short positions can owe is set aside, so cash moves with it.
     owed_before, owed_after = max(0, -position), max(0, -after)
     assert moved == -side * count * price - (owed_after - owed_before) * 10_000

@@ -3,31 +3,31 @@ import re
 import numpy as np
 import pytest
 
-from backtests.analysis.counterfactuals import among_others, cut_off, shuffled, turned_over
-from backtests.analysis.lookahead import Verdict, check
-from backtests.data.universe import Seen
+from backtests.analysis.counterfactuals import mirrored, shuffled, truncated, without_some_markets
+from backtests.analysis.lookahead import LookaheadVerdict, check
+from backtests.data.universe import QuoteHistory
 from backtests.strategies import STRATEGIES, DoNothing
 from backtests.strategies.base import Signal
 from backtests.tests.clean_strategies import CLEAN
-from backtests.tests.leaky_strategies import LEAKY, sided, signal
-from backtests.tests.random_universes import STEP, a_world
+from backtests.tests.leaky_strategies import LEAKY, long_or_short, signal
+from backtests.tests.random_universes import STEP, random_universe
 
-WORLD = a_world(4, rows=150)
-SMALL = a_world(4, markets=3, rows=80)
+WORLD = random_universe(4, rows=150)
+SMALL = random_universe(4, markets=3, rows=80)
 NOBODY_KNOWS = np.random.default_rng()
 
 
 def checked(kind, **parameters):
     if issubclass(kind, Signal):
         return check(kind, WORLD, parameters=parameters)
-    return check(kind, SMALL, parameters=parameters, shown=8_000)
+    return check(kind, SMALL, parameters=parameters, rows_shown=8_000)
 
 
 @pytest.mark.parametrize("kind", LEAKY, ids=lambda kind: kind.__name__)
 def test_a_leaky_strategy_is_caught(kind):
     report = checked(kind)
 
-    assert report.verdict == Verdict.LOOKS_AHEAD
+    assert report.verdict == LookaheadVerdict.LOOKS_AHEAD
     assert report.evidence.decided != report.evidence.instead
 
 
@@ -37,7 +37,7 @@ def test_a_leaky_strategy_is_caught(kind):
 def test_a_clean_strategy_is_not_accused(kind, parameters):
     report = checked(kind, **parameters)
 
-    assert (report.verdict, report.evidence) == (Verdict.CLEAN, None)
+    assert (report.verdict, report.evidence) == (LookaheadVerdict.CLEAN, None)
     assert (report.decisions > 0) == (kind is not DoNothing)
 
 
@@ -49,13 +49,13 @@ def test_there_are_twenty_of_each_and_every_shipped_strategy_among_them():
 
 def test_the_evidence_names_the_market_the_instant_and_both_decisions():
     @signal
-    def buys_before_a_rise(seen):
-        return np.where(np.roll(seen.mid, -1) > seen.mid, 5, 0)
+    def buys_before_a_rise(history):
+        return np.where(np.roll(history.mid, -1) > history.mid, 5, 0)
 
     told = str(checked(buys_before_a_rise).evidence)
 
     wanted = "wanted (5 YES|none)"
-    assert re.match(rf"KXW\S+, 2026-.* UTC: it {wanted}, but {wanted} where nothing after", told)
+    assert re.match(rf"KXW\S+, 2026-.* UTC: it {wanted}, but {wanted} on the record up to", told)
 
 
 def test_the_same_seed_finds_the_same():
@@ -64,51 +64,51 @@ def test_the_same_seed_finds_the_same():
 
 def test_dice_without_a_seed_are_no_look_ahead():
     @signal
-    def throws_dice(seen):
-        return NOBODY_KNOWS.integers(-5, 5, len(seen))
+    def throws_dice(history):
+        return NOBODY_KNOWS.integers(-5, 5, len(history))
 
-    assert checked(throws_dice).verdict == Verdict.NOT_DETERMINISTIC
+    assert checked(throws_dice).verdict == LookaheadVerdict.NOT_DETERMINISTIC
 
 
 def test_what_a_strategy_remembers_from_other_runs_is_found():
     remembered: dict[tuple[str, int], float] = {}
 
     @signal
-    def remembers(seen):
-        tickers = [seen.listings[place].ticker for place in seen.market.tolist()]
-        rows = list(zip(tickers, seen.at.tolist(), seen.mid.tolist(), strict=True))
+    def remembers(history):
+        tickers = [history.listings[place].ticker for place in history.market.tolist()]
+        rows = list(zip(tickers, history.at.tolist(), history.mid.tolist(), strict=True))
         ahead = [remembered.get((ticker, at + STEP), np.nan) for ticker, at, _ in rows]
         for ticker, at, mid in rows:
             remembered.setdefault((ticker, at), mid)
-        return sided(np.array(ahead) - seen.mid)
+        return long_or_short(np.array(ahead) - history.mid)
 
-    assert checked(remembers).verdict != Verdict.CLEAN
+    assert checked(remembers).verdict != LookaheadVerdict.CLEAN
 
 
 def test_a_strategy_that_looks_at_its_neighbour_minds_other_markets():
     @signal
-    def others_in_the_run(seen):
-        return np.full(len(seen), ord(seen.listings[0].ticker[-1]) % 2)
+    def others_in_the_run(history):
+        return np.full(len(history), ord(history.listings[0].ticker[-1]) % 2)
 
-    assert checked(others_in_the_run).verdict == Verdict.MINDS_OTHERS
+    assert checked(others_in_the_run).verdict == LookaheadVerdict.DEPENDS_ON_OTHERS
 
 
 def test_a_strategy_that_cannot_do_without_many_rows_is_no_look_ahead():
     @signal
-    def needs_many_rows(seen):
-        if len(seen) < 100:
+    def needs_many_rows(history):
+        if len(history) < 100:
             raise ValueError("too few rows")
-        return np.zeros(len(seen), dtype=np.int64)
+        return np.zeros(len(history), dtype=np.int64)
 
     report = checked(needs_many_rows)
 
-    assert report.verdict == Verdict.FAILS
+    assert report.verdict == LookaheadVerdict.FAILS
     assert "too few rows" in str(report.evidence)
 
 
 def test_a_strategy_that_never_works_says_why():
     @signal
-    def broken(seen):
+    def broken(history):
         raise ValueError("no such column")
 
     with pytest.raises(ValueError, match="no such column"):
@@ -117,8 +117,8 @@ def test_a_strategy_that_never_works_says_why():
 
 def test_targets_that_are_no_whole_numbers_are_refused():
     @signal
-    def halves(seen):
-        return np.full(len(seen), 0.5)
+    def halves(history):
+        return np.full(len(history), 0.5)
 
     with pytest.raises(TypeError):
         checked(halves)
@@ -133,25 +133,25 @@ def test_what_it_would_gain_one_snapshot_later_is_told():
 
 def test_a_strategy_that_goes_by_names_is_told_of_and_not_accused():
     @signal
-    def likes_the_first_of_each_event(seen):
-        liked = np.array([listing.ticker.endswith("T0") for listing in seen.listings])
-        return np.where(liked[seen.market], 5, 0)
+    def likes_the_first_of_each_event(history):
+        liked = np.array([listing.ticker.endswith("T0") for listing in history.listings])
+        return np.where(liked[history.market], 5, 0)
 
     report = checked(likes_the_first_of_each_event)
 
-    assert report.verdict == Verdict.CLEAN
+    assert report.verdict == LookaheadVerdict.CLEAN
     assert report.notes[0].startswith("It goes by the markets' names.")
 
 
 def test_a_strategy_that_decides_nothing_is_clean_and_the_report_says_what_that_is_worth():
     assert checked(DoNothing).notes == (
-        "It decided nothing on this record, so there was nothing to find.",
+        "It made no decision on this record, so the check could find nothing.",
     )
 
 
 def test_a_record_that_is_cut_off_has_nothing_from_later():
     at = int(WORLD.quotes.at[5])
-    cut = cut_off(WORLD, at)
+    cut = truncated(WORLD, at)
 
     assert cut.universe.quotes.at.max() == at
     assert cut.universe.quotes.at.base is None
@@ -167,12 +167,12 @@ def test_a_record_that_is_cut_off_knows_a_market_s_grids_until_then():
     market = 1
     finer = WORLD.grids[market][1].since
     for at, many in ((finer - 1, 1), (finer, 2), (int(WORLD.quotes.at[-1]), 3)):
-        cut = cut_off(WORLD, at)
-        place = cut.places.tolist().index(market)
+        cut = truncated(WORLD, at)
+        place = cut.markets.tolist().index(market)
         assert cut.universe.grids[place] == WORLD.grids[market][:many]
 
 
-@pytest.mark.parametrize("another_future", [turned_over, shuffled])
+@pytest.mark.parametrize("another_future", [mirrored, shuffled])
 def test_another_future_has_the_same_past_and_other_prices_and_outcomes(another_future):
     at = int(WORLD.quotes.at[400])
     other = another_future(WORLD, at, np.random.default_rng(1)).universe
@@ -191,19 +191,19 @@ def test_another_future_has_the_same_past_and_other_prices_and_outcomes(another_
 def test_outcomes_that_were_known_stay_as_they_were():
     known_at = max(end.known_at for end in WORLD.settlements if end)
 
-    for another_future in (turned_over, shuffled):
+    for another_future in (mirrored, shuffled):
         other = another_future(WORLD, known_at, np.random.default_rng(1)).universe
         known = [place for place, end in enumerate(WORLD.settlements) if end]
         assert [other.settlements[m] for m in known] == [WORLD.settlements[m] for m in known]
 
 
 def test_among_others_each_market_keeps_its_rows():
-    other = among_others(WORLD, np.random.default_rng(2))
-    seen, theirs = (Seen(u.quotes, u.listings) for u in (WORLD, other.universe))
+    other = without_some_markets(WORLD, np.random.default_rng(2))
+    history, theirs = (QuoteHistory(u.quotes, u.listings) for u in (WORLD, other.universe))
 
-    for place, original in enumerate(other.places.tolist()):
+    for place, original in enumerate(other.markets.tolist()):
         rows = slice(*theirs.starts[[place, place + 1]])
-        same = slice(*seen.starts[[original, original + 1]])
-        assert np.array_equal(theirs.quotes.bid[rows], seen.quotes.bid[same])
+        same = slice(*history.starts[[original, original + 1]])
+        assert np.array_equal(theirs.quotes.bid[rows], history.quotes.bid[same])
         assert other.universe.listings[place] is WORLD.listings[original]
         assert other.universe.grids[place] is WORLD.grids[original]

@@ -7,12 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtests.data.universe import DAY, Settlement
-from backtests.metrics import equity, measure, trace
+from backtests.metrics import measure, trace
 from backtests.metrics.events import pnl_by_event
-from backtests.metrics.figures import LEAST_DAYS, LEAST_EVENTS, booked, exchanged, too_few
-from backtests.rules.execution import Kind, Outcome
-from backtests.tests.journal_builders import DOLLARS, Desk, a_universe, dealt
-from backtests.tests.random_universes import START, a_world
+from backtests.metrics.figures import (
+    LEAST_DAYS,
+    LEAST_EVENTS,
+    replay_journal,
+    too_few,
+    traded_value,
+)
+from backtests.rules.execution import EntryKind, RunOutcome
+from backtests.tests.journal_builders import (
+    DOLLARS,
+    JournalBuilder,
+    equity_at,
+    random_outcome,
+    universe_of_rows,
+)
+from backtests.tests.random_universes import START, random_universe
 
 CASH = 10_000 * DOLLARS
 YES, NO = 1_000_000, 0
@@ -27,8 +39,8 @@ def one_trade():
     """100 YES at 42 cents and $1.71, half of them sold on the next day at 50 cents and $0.88, the
     rest settled YES on the fourth."""
     ended = Settlement(known_at=3 * DAY, paid_at=4 * DAY, value=YES)
-    universe = a_universe([(0, 0, 40, 42, True), (DAY, 0, 50, 53, True)], settlements=[ended])
-    desk = Desk(CASH)
+    universe = universe_of_rows([(0, 0, 40, 42, True), (DAY, 0, 50, 53, True)], settlements=[ended])
+    desk = JournalBuilder(CASH)
     desk.buy(0, 0, 100, cents=42, fee=1_710_000)
     desk.sell(DAY, 0, 50, cents=50, fee=880_000)
     desk.settle(0, ended)
@@ -46,8 +58,8 @@ def test_p_and_l_is_told_apart_into_price_settlement_and_fees():
 
 
 def test_what_is_open_at_the_end_counts_at_its_mark():
-    universe = a_universe([(0, 0, 40, 42, True), (DAY, 0, 50, 53, True)])
-    desk = Desk(CASH)
+    universe = universe_of_rows([(0, 0, 40, 42, True), (DAY, 0, 50, 53, True)])
+    desk = JournalBuilder(CASH)
     desk.buy(0, 0, 100, cents=42)
 
     figures = figures_of(universe, desk.outcome())
@@ -60,13 +72,13 @@ def test_what_is_open_at_the_end_counts_at_its_mark():
 
 @given(st.integers(0, 10_000), st.sampled_from([0, 0.5, 1]))
 def test_p_and_l_adds_up_to_the_millionth_of_a_dollar(seed, ended):
-    universe = a_world(seed, markets=4, rows=60, ended=ended)
-    outcome = dealt(universe, seed=seed, cash=CASH)
+    universe = random_universe(seed, markets=4, rows=60, ended=ended)
+    outcome = random_outcome(universe, seed=seed, cash=CASH)
     figures = figures_of(universe, outcome, start=START, end=START + DAY)
     money = figures.money
 
     last = np.array([START + 99 * DAY])
-    assert money.final_equity == equity(universe, outcome, last, cash=CASH)[0]
+    assert money.final_equity == equity_at(universe, outcome, last, cash=CASH)[0]
     assert money.price + money.settlement - money.fees == money.final_equity - CASH == money.pnl
     events = figures.events
     assert abs(events.mean_pnl * events.traded - money.pnl) <= events.traded
@@ -77,9 +89,9 @@ def test_p_and_l_adds_up_to_the_millionth_of_a_dollar(seed, ended):
 
 @given(st.integers(0, 10_000))
 def test_the_p_and_l_of_events_adds_up_as_well(seed):
-    universe = a_world(seed, markets=6, rows=40, ended=1)
-    outcome = dealt(universe, seed=seed, cash=CASH)
-    account = booked(outcome, cash=CASH, start=START, end=START + DAY)
+    universe = random_universe(seed, markets=6, rows=40, ended=1)
+    outcome = random_outcome(universe, seed=seed, cash=CASH)
+    account = replay_journal(outcome, cash=CASH, start=START, end=START + DAY)
 
     by_event = pnl_by_event(account.pnl, universe.listings)
 
@@ -89,7 +101,7 @@ def test_the_p_and_l_of_events_adds_up_as_well(seed):
 
 def test_a_journal_that_does_not_add_up_is_refused():
     universe, outcome = one_trade()
-    wrong = Outcome(outcome.journal, outcome.cash + 1, outcome.positions)
+    wrong = RunOutcome(outcome.journal, outcome.cash + 1, outcome.positions)
 
     with pytest.raises(ValueError, match="adds up"):
         figures_of(universe, wrong)
@@ -110,12 +122,12 @@ def test_capital_is_locked_at_cost_for_as_long_as_it_is_held():
 
 def test_lines_are_counted_and_contracts_and_dollars_added_up():
     universe, _ = one_trade()
-    desk = Desk(CASH)
+    desk = JournalBuilder(CASH)
     desk.buy(0, 0, 100, cents=42)
     desk.order(1, 0)
-    desk.tell(1, Kind.REFUSED, 0)
+    desk.write(1, EntryKind.REFUSED, 0)
     desk.order(2, 0)
-    desk.tell(2, Kind.CANCELLED, 0)
+    desk.write(2, EntryKind.CANCELLED, 0)
     desk.sell(DAY, 0, 150, cents=50)
 
     done = figures_of(universe, desk.outcome()).activity
@@ -127,14 +139,14 @@ def test_lines_are_counted_and_contracts_and_dollars_added_up():
 
 
 def test_selling_yes_that_is_not_held_costs_what_no_costs():
-    desk = Desk(CASH)
+    desk = JournalBuilder(CASH)
     desk.sell(0, 0, 100, cents=5)
     desk.buy(1, 0, 100, cents=10)
 
     fills = desk.outcome().journal
-    fills = fills[fills[:, 1] == Kind.FILL]
+    fills = fills[fills[:, 1] == EntryKind.FILL]
 
-    assert exchanged(fills) == (95 + 90) * DOLLARS
+    assert traded_value(fills) == (95 + 90) * DOLLARS
 
 
 def test_turnover_is_what_was_traded_over_mean_equity():
@@ -146,7 +158,7 @@ def test_turnover_is_what_was_traded_over_mean_equity():
 
 
 def test_a_run_without_trades_says_nothing_it_does_not_know():
-    figures = figures_of(a_universe([]), Desk(CASH).outcome())
+    figures = figures_of(universe_of_rows([]), JournalBuilder(CASH).outcome())
 
     assert figures.total_return == 0
     assert figures.events.win_rate is figures.events.mean_pnl is None
@@ -160,11 +172,11 @@ def many_trades():
     paid = [at + DAY // 4 for at in times]
     ends = [Settlement(at, at, YES if place % 3 else NO) for place, at in enumerate(paid)]
     rows = [(at, place, 40, 42, True) for place, at in enumerate(times)]
-    desk = Desk(CASH)
+    desk = JournalBuilder(CASH)
     for place, at in enumerate(times):
         desk.buy(at, place, 100, cents=42)
         desk.settle(place, ends[place])
-    return a_universe(rows, settlements=ends), desk.outcome()
+    return universe_of_rows(rows, settlements=ends), desk.outcome()
 
 
 def test_enough_days_and_events_are_told_for_a_year():
@@ -195,8 +207,8 @@ def test_too_little_is_not_stretched_to_a_year(days, events, reason):
 def test_markets_of_one_event_are_one_observation():
     ends = [Settlement(DAY, DAY, value) for value in (YES, NO, NO)]
     rows = [(0, market, 40, 42, True) for market in range(3)]
-    universe = a_universe(rows, settlements=ends, events=["CPI", "CPI", "FED"])
-    desk = Desk(CASH)
+    universe = universe_of_rows(rows, settlements=ends, events=["CPI", "CPI", "FED"])
+    desk = JournalBuilder(CASH)
     for market in range(3):
         desk.buy(0, market, 100, cents=42)
     for market, end in enumerate(ends):
@@ -212,11 +224,11 @@ def test_markets_of_one_event_are_one_observation():
 
 
 def test_events_of_one_series_and_day_are_one_cluster():
-    universe = a_universe(
+    universe = universe_of_rows(
         [(0, m, 40, 42, True) for m in range(3)], settlements=[None] * 3, events=["A", "B", "C"]
     )
     listings = [replace(listing, series="BTC") for listing in universe.listings]
-    desk = Desk(CASH)
+    desk = JournalBuilder(CASH)
     for market, day in enumerate((0, 0, 1)):
         desk.buy(day * DAY, market, 100, cents=42)
 
@@ -226,11 +238,11 @@ def test_events_of_one_series_and_day_are_one_cluster():
 
 
 def stating(*outcomes):
-    universe = a_universe(
+    universe = universe_of_rows(
         [(at, m, 40, 42, True) for at in (0, 1) for m in range(len(outcomes))],
         settlements=[None if value is None else Settlement(9, 9, value) for value in outcomes],
     )
-    desk = Desk(CASH)
+    desk = JournalBuilder(CASH)
     for row, market in enumerate([*range(len(outcomes))] * 2):
         desk.order(int(universe.quotes.at[row]), market, row=row)
     return universe, desk.outcome()
@@ -239,7 +251,7 @@ def stating(*outcomes):
 def test_the_brier_score_is_that_of_each_market_s_first_decision():
     universe, outcome = stating(YES, NO, 500_000)
 
-    brier = figures_of(universe, outcome, stated=np.array([0.9, 0.4, 0.5, 0, 1, 0])).brier
+    brier = figures_of(universe, outcome, probabilities=np.array([0.9, 0.4, 0.5, 0, 1, 0])).brier
 
     # 0.1, 0.4 and 0, squared.
     assert brier.score == pytest.approx(0.17 / 3)
@@ -249,6 +261,6 @@ def test_the_brier_score_is_that_of_each_market_s_first_decision():
 def test_nothing_is_scored_without_a_statement_or_an_outcome():
     universe, outcome = stating(YES, None)
 
-    brier = figures_of(universe, outcome, stated=np.array([np.nan, 0.4, 1, 1])).brier
+    brier = figures_of(universe, outcome, probabilities=np.array([np.nan, 0.4, 1, 1])).brier
 
     assert (brier.score, brier.markets) == (None, 0)

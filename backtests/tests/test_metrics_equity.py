@@ -4,12 +4,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtests.data.universe import DAY, DOLLAR, MISSING, Settlement
-from backtests.metrics import EquityPath, equity, trace
+from backtests.metrics import EquityPath, trace
 from backtests.metrics.drawdown import deepest
 from backtests.rules.execution import JOURNAL
 from backtests.rules.ledger import payout
-from backtests.tests.journal_builders import DOLLARS, Desk, a_universe, dealt
-from backtests.tests.random_universes import START, a_world
+from backtests.tests.journal_builders import (
+    DOLLARS,
+    JournalBuilder,
+    equity_at,
+    random_outcome,
+    universe_of_rows,
+)
+from backtests.tests.random_universes import START, random_universe
 
 CASH = 1_000 * DOLLARS
 HOUR = DAY // 24
@@ -17,20 +23,20 @@ YES, NO, TWO_THIRDS = 1_000_000, 0, 666_667
 
 
 def worth(universe, desk, *instants):
-    """In dollars, above the starting cash of a thousand."""
-    found = equity(universe, desk.outcome(), np.array(instants), cash=CASH)
+    """Equity in dollars, above the starting cash of a thousand."""
+    found = equity_at(universe, desk.outcome(), instants, cash=CASH)
     return [(each - CASH) / DOLLARS for each in found.tolist()]
 
 
-def by_the_letter(universe, outcome, at, *, cash):
-    """Equity at one instant, told row by row."""
+def equity_row_by_row(universe, outcome, at, *, cash):
+    """Equity at one instant, computed row by row."""
     positions = {}
     for line in outcome.journal.tolist():
-        told = dict(zip(JOURNAL, line, strict=True))
-        if told["at"] <= at:
-            cash = told["cash"]
-            if told["kind"] in (1, 4):
-                positions[told["market"]] = told["position"]
+        entry = dict(zip(JOURNAL, line, strict=True))
+        if entry["at"] <= at:
+            cash = entry["cash"]
+            if entry["kind"] in (1, 4):
+                positions[entry["market"]] = entry["position"]
     return cash + sum(mark(universe, m, held, at) for m, held in positions.items() if held)
 
 
@@ -56,57 +62,61 @@ def a_path(*dollars, every=DAY):
 
 
 def test_yes_is_marked_at_the_bid():
-    universe = a_universe([(0, 0, 40, 42, True), (10, 0, 50, 53, True)])
-    desk = Desk(CASH)
+    universe = universe_of_rows([(0, 0, 40, 42, True), (10, 0, 50, 53, True)])
+    desk = JournalBuilder(CASH)
     desk.buy(0, 0, 100, cents=42, fee=1_710_000)
 
     assert worth(universe, desk, -1, 0, 9, 10) == [0, -3.71, -3.71, 6.29]
 
 
 def test_no_is_marked_at_what_the_ask_leaves_of_a_dollar():
-    universe = a_universe([(0, 0, 40, 42, True), (10, 0, 50, 53, True)])
-    desk = Desk(CASH)
+    universe = universe_of_rows([(0, 0, 40, 42, True), (10, 0, 50, 53, True)])
+    desk = JournalBuilder(CASH)
     desk.sell(0, 0, 100, cents=40)
 
     assert worth(universe, desk, 0, 10) == [-2, -13]
 
 
 def test_a_book_that_empties_at_the_close_leaves_the_mark_where_it_was():
-    universe = a_universe([(0, 0, 40, 42, True), (5, 0, None, None, True), (10, 0, 1, 99, False)])
-    desk = Desk(CASH)
+    universe = universe_of_rows(
+        [(0, 0, 40, 42, True), (5, 0, None, None, True), (10, 0, 1, 99, False)]
+    )
+    desk = JournalBuilder(CASH)
     desk.buy(0, 0, 100, cents=42)
 
     assert worth(universe, desk, 0, 5, 10, 99) == [-2, -2, -2, -2]
 
 
 def test_a_bid_that_is_gone_is_worth_no_more_than_the_ask_beside_it():
-    universe = a_universe([(0, 0, 40, 42, True), (5, 0, None, 41, True), (9, 0, None, 2, True)])
-    desk = Desk(CASH)
+    universe = universe_of_rows(
+        [(0, 0, 40, 42, True), (5, 0, None, 41, True), (9, 0, None, 2, True)]
+    )
+    desk = JournalBuilder(CASH)
     desk.buy(0, 0, 100, cents=42)
 
     assert worth(universe, desk, 5, 9) == [-2, -40]
 
 
 def test_an_ask_that_is_gone_leaves_no_less_than_the_bid_beside_it():
-    universe = a_universe([(0, 0, 40, 42, True), (9, 0, 98, None, True)])
-    desk = Desk(CASH)
+    universe = universe_of_rows([(0, 0, 40, 42, True), (9, 0, 98, None, True)])
+    desk = JournalBuilder(CASH)
     desk.sell(0, 0, 100, cents=40)
 
     assert worth(universe, desk, 9) == [-58]
 
 
 def test_a_side_that_was_never_seen_is_worth_nothing():
-    universe = a_universe([(0, 0, None, 42, True)])
-    desk = Desk(CASH)
+    universe = universe_of_rows([(0, 0, None, 42, True)])
+    desk = JournalBuilder(CASH)
     desk.buy(0, 0, 100, cents=42)
 
     assert worth(universe, desk, 0) == [-42]
 
 
 def test_before_its_first_book_a_position_is_worth_nothing():
-    universe = a_universe([(5, 0, 40, 42, True)])
+    universe = universe_of_rows([(5, 0, 40, 42, True)])
     for buy, cost in ((True, -42), (False, -60)):
-        desk = Desk(CASH)
+        desk = JournalBuilder(CASH)
         (desk.buy if buy else desk.sell)(0, 0, 100, cents=42 if buy else 40)
 
         assert worth(universe, desk, 0, 5) == [cost, -2]
@@ -114,8 +124,8 @@ def test_before_its_first_book_a_position_is_worth_nothing():
 
 def test_a_known_result_is_the_mark_until_it_is_paid():
     ended = Settlement(known_at=20, paid_at=30, value=YES)
-    universe = a_universe([(0, 0, 40, 42, True)], settlements=[ended])
-    desk = Desk(CASH)
+    universe = universe_of_rows([(0, 0, 40, 42, True)], settlements=[ended])
+    desk = JournalBuilder(CASH)
     desk.buy(0, 0, 100, cents=42)
     desk.settle(0, ended)
 
@@ -124,66 +134,70 @@ def test_a_known_result_is_the_mark_until_it_is_paid():
 
 def test_what_is_bought_after_its_result_was_known_is_marked_at_once():
     ended = Settlement(known_at=5, paid_at=30, value=YES)
-    universe = a_universe([(0, 0, 40, 42, True)], settlements=[ended])
-    desk = Desk(CASH)
+    universe = universe_of_rows([(0, 0, 40, 42, True)], settlements=[ended])
+    desk = JournalBuilder(CASH)
     desk.buy(10, 0, 100, cents=42)
 
     assert worth(universe, desk, 5, 9, 10, 29) == [0, 0, 58, 58]
 
 
 def test_markets_in_which_nothing_was_traded_are_worth_nothing():
-    universe = a_universe(
+    universe = universe_of_rows(
         [(0, 0, 40, 42, True), (0, 1, 10, 12, True), (1, 1, 20, 22, True)],
         settlements=[None, Settlement(2, 3, YES)],
     )
-    desk = Desk(CASH)
+    desk = JournalBuilder(CASH)
     desk.buy(0, 0, 100, cents=42)
 
     assert worth(universe, desk, 0, 1, 2, 3) == [-2, -2, -2, -2]
 
 
 @given(st.integers(0, 10_000))
-def test_marks_are_those_told_row_by_row(seed):
-    universe = a_world(seed, markets=3, rows=40)
-    outcome = dealt(universe, seed=seed, cash=CASH)
+def test_marks_are_those_entry_row_by_row(seed):
+    universe = random_universe(seed, markets=3, rows=40)
+    outcome = random_outcome(universe, seed=seed, cash=CASH)
     instants = np.unique(np.concatenate((universe.quotes.at[::7], outcome.journal[:, 0])))
 
-    found = equity(universe, outcome, instants, cash=CASH)
+    found = equity_at(universe, outcome, instants, cash=CASH)
 
-    slowly = [by_the_letter(universe, outcome, at, cash=CASH) for at in instants.tolist()]
+    slowly = [equity_row_by_row(universe, outcome, at, cash=CASH) for at in instants.tolist()]
     assert found.tolist() == slowly
 
 
 @given(st.integers(0, 10_000))
 def test_a_path_holds_every_change_of_equity(seed):
-    universe = a_world(seed, markets=3, rows=60)
-    outcome = dealt(universe, seed=seed, cash=CASH)
+    universe = random_universe(seed, markets=3, rows=60)
+    outcome = random_outcome(universe, seed=seed, cash=CASH)
     path = trace(universe, outcome, cash=CASH, start=START, end=START + DAY)
     instants = np.random.default_rng(seed).integers(START, path.at[-1] + DAY, 50)
 
     assert path.equity[0] == CASH
-    assert path.when(instants).tolist() == equity(universe, outcome, instants, cash=CASH).tolist()
+    assert path.equity_at(instants).tolist() == [
+        equity_row_by_row(universe, outcome, at, cash=CASH) for at in instants.tolist()
+    ]
 
 
 @given(st.integers(0, 10_000))
 def test_once_all_is_paid_equity_is_cash(seed):
-    universe = a_world(seed, markets=3, rows=40, ended=1)
-    outcome = dealt(universe, seed=seed, cash=CASH)
+    universe = random_universe(seed, markets=3, rows=40, ended=1)
+    outcome = random_outcome(universe, seed=seed, cash=CASH)
     path = trace(universe, outcome, cash=CASH, start=START, end=START + DAY)
 
     assert path.equity[-1] == outcome.cash
 
 
 def test_a_path_without_trades_is_flat_and_lasts_as_long_as_its_window():
-    path = trace(a_universe([]), Desk(CASH).outcome(), cash=CASH, start=HOUR, end=DAY)
+    path = trace(
+        universe_of_rows([]), JournalBuilder(CASH).outcome(), cash=CASH, start=HOUR, end=DAY
+    )
 
     assert (path.at.tolist(), path.equity.tolist()) == ([HOUR, DAY], [CASH, CASH])
 
 
 def test_a_run_lasts_until_its_last_payment():
     ended = Settlement(known_at=2 * DAY, paid_at=3 * DAY, value=NO)
-    universe = a_universe([(0, 0, 40, 42, True)], settlements=[ended])
-    desk = Desk(CASH)
+    universe = universe_of_rows([(0, 0, 40, 42, True)], settlements=[ended])
+    desk = JournalBuilder(CASH)
     desk.buy(0, 0, 100, cents=42)
     desk.settle(0, ended)
 
@@ -204,8 +218,8 @@ def test_days_go_from_midnight_to_midnight_and_idle_ones_count():
 
 
 def test_a_day_that_begins_with_the_run_begins_with_its_cash():
-    universe = a_universe([(DAY, 0, 40, 42, True)])
-    desk = Desk(CASH)
+    universe = universe_of_rows([(DAY, 0, 40, 42, True)])
+    desk = JournalBuilder(CASH)
     desk.buy(DAY, 0, 100, cents=42)
 
     path = trace(universe, desk.outcome(), cash=CASH, start=DAY, end=2 * DAY)
@@ -219,15 +233,15 @@ WALKS = st.lists(st.integers(-40, 40), min_size=1, max_size=300).map(
 
 
 @given(WALKS, st.integers(1, 20))
-def test_a_curve_is_small_and_its_drawdown_is_the_true_one(walk, stretches):
+def test_a_curve_is_small_and_its_drawdown_is_the_true_one(walk, intervals):
     path = EquityPath(np.cumsum(walk % 7 + 1), walk)
-    curve = path.curve(stretches)
+    curve = path.curve(intervals)
 
-    assert len(curve.at) <= 3 * stretches + 7
+    assert len(curve.at) <= 3 * intervals + 7
     assert curve.drawdown().share == path.drawdown().share
     assert curve.drawdown().amount == path.drawdown().amount
     assert (np.diff(curve.at) >= 0).all()
-    assert curve.equity.tolist() == path.when(curve.at).tolist()
+    assert curve.equity.tolist() == path.equity_at(curve.at).tolist()
     for end in (0, -1):
         assert (curve.at[end], curve.equity[end]) == (path.at[end], path.equity[end])
     for extreme in (np.min, np.max):

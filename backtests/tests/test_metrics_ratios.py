@@ -22,7 +22,7 @@ from backtests.metrics.ratios import (
 
 
 def daily_equity(changes):
-    """From ten thousand dollars on."""
+    """Daily equity that starts at ten thousand dollars."""
     growth = np.cumprod([1, *(1 + change for change in changes)])
     return np.round(10_000_000_000 * growth).astype(np.int64)
 
@@ -42,7 +42,7 @@ def test_ratios_are_those_of_empyrical(changes, rate):
     year = {"annualization": 365}
     assert found.volatility == pytest.approx(empyrical.annual_volatility(change, **year))
     assert found.sharpe == pytest.approx(empyrical.sharpe_ratio(change, riskless, **year))
-    # Where no day fell short, empyrical says infinity.
+    # empyrical returns infinity where no day fell short.
     sortino = math.inf if found.sortino is None else found.sortino
     assert sortino == pytest.approx(empyrical.sortino_ratio(change, riskless, **year))
     assert found.annual_return == pytest.approx(empyrical.annual_return(change, **year))

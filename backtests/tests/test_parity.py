@@ -1,4 +1,4 @@
-"""Both engines tell the same story, line by line, to the millionth of a dollar."""
+"""Both engines keep the same journal, to the millionth of a dollar."""
 
 from dataclasses import replace
 
@@ -7,32 +7,42 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtests.data.universe import MISSING, MONEY, Seen, Universe
+from backtests.data.universe import MISSING, MONEY, QuoteHistory, Universe
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
-from backtests.rules.execution import HOLD, JOURNAL, Execution, Fills, Kind, Reason
+from backtests.rules.execution import (
+    HOLD,
+    JOURNAL,
+    JOURNAL_COLUMN,
+    EntryKind,
+    ExecutionModel,
+    FillModel,
+    Reason,
+)
 from backtests.rules.ledger import flow
 from backtests.strategies import STRATEGIES
 from backtests.strategies.base import Signal
-from backtests.tests.random_universes import a_world
+from backtests.tests.random_universes import random_universe
 
 SIGNALS = [made for made in STRATEGIES.values() if issubclass(made, Signal)]
 MODELS = [
-    Execution(assumed_size=20),
-    Execution(make=True),
-    Execution(latency_snapshots=0, through_broker=True),
-    Execution(latency_snapshots=2, latency_seconds=900, position_limit=7),
+    ExecutionModel(assumed_size=20),
+    ExecutionModel(make=True),
+    ExecutionModel(latency_snapshots=0, through_broker=True),
+    ExecutionModel(latency_snapshots=2, latency_seconds=900, position_limit=7),
 ]
 
 
 def column(journal, name):
-    return journal[:, JOURNAL.index(name)]
+    return journal[:, JOURNAL_COLUMN[name]]
 
 
-def same(universe: Universe, signal: Signal, execution: Execution, fills: Fills, *, cash: int):
-    """What both engines make of a signal, once it is sure that it is the same."""
-    seen = Seen(universe.quotes, universe.listings)
-    targets = seen.in_time(signal.targets(seen))
+def same(
+    universe: Universe, signal: Signal, execution: ExecutionModel, fills: FillModel, *, cash: int
+):
+    """Run a signal in both engines, assert the same outcome, and return it."""
+    history = QuoteHistory(universe.quotes, universe.listings)
+    targets = history.to_quote_order(signal.targets(history))
     fast = kernel.run(universe, targets, execution, fills, cash=cash)
     slow = cerebro.run(universe, signal, execution, fills, cash=cash).outcome
     assert np.array_equal(fast.journal, slow.journal)
@@ -40,16 +50,16 @@ def same(universe: Universe, signal: Signal, execution: Execution, fills: Fills,
     return fast
 
 
-@pytest.mark.parametrize("fills", Fills)
+@pytest.mark.parametrize("fills", FillModel)
 @pytest.mark.parametrize("execution", MODELS)
 @pytest.mark.parametrize("made", SIGNALS, ids=lambda made: made.name)
 def test_every_shipped_signal_does_the_same_in_both(made, execution, fills):
     for seed, cash in ((1, 10_000 * MONEY), (2, 12 * MONEY)):
-        same(a_world(seed, rows=120), made(), execution, fills, cash=cash)
+        same(random_universe(seed, rows=120), made(), execution, fills, cash=cash)
 
 
 class Noise(Signal):
-    """Wants something else now and then, and most of the time nothing."""
+    """Has random targets at some rows, and `HOLD` at most."""
 
     name, version, summary = "noise", "1", "Wants anything."
 
@@ -57,14 +67,14 @@ class Noise(Signal):
         super().__init__()
         self.seed = seed
 
-    def targets(self, seen):
+    def targets(self, history):
         rng = np.random.default_rng(self.seed)
-        wishes = rng.integers(-40, 41, len(seen))
-        return np.where(rng.random(len(seen)) < 0.7, HOLD, wishes)
+        wishes = rng.integers(-40, 41, len(history))
+        return np.where(rng.random(len(history)) < 0.7, HOLD, wishes)
 
 
 EXECUTIONS = st.builds(
-    Execution,
+    ExecutionModel,
     latency_snapshots=st.integers(0, 3),
     latency_seconds=st.sampled_from([0.0, 1.0, 700.0]),
     patience_seconds=st.sampled_from([400.0, 7_200.0]),
@@ -79,7 +89,7 @@ EXECUTIONS = st.builds(
 @given(
     seed=st.integers(0, 2**32 - 1),
     execution=EXECUTIONS,
-    fills=st.sampled_from(Fills),
+    fills=st.sampled_from(FillModel),
     cash=st.sampled_from([0, 3 * MONEY, 50 * MONEY, 10_000 * MONEY]),
     emptied=st.dictionaries(st.integers(0, 3), st.sampled_from(["bid", "ask"]))
     | st.just(dict.fromkeys(range(4), "bid")),
@@ -87,13 +97,13 @@ EXECUTIONS = st.builds(
 def test_on_random_worlds_and_wishes_both_agree_and_the_journal_adds_up(
     seed, execution, fills, cash, emptied
 ):
-    universe = without_sides(a_world(seed, markets=4, rows=60), emptied)
+    universe = without_sides(random_universe(seed, markets=4, rows=60), emptied)
     outcome = same(universe, Noise(seed), execution, fills, cash=cash)
     adds_up(universe, outcome, cash)
 
 
 def without_sides(universe: Universe, emptied: dict[int, str]) -> Universe:
-    """Markets by place, and the side of their books that nobody ever is on."""
+    """Markets by index, with the side of their books that is always empty."""
     quotes = universe.quotes
     for place, side in emptied.items():
         gone = np.where(quotes.market == place, MISSING, getattr(quotes, side))
@@ -102,15 +112,15 @@ def without_sides(universe: Universe, emptied: dict[int, str]) -> Universe:
 
 
 def adds_up(universe, outcome, cash):
-    """Reads a journal like an accountant: each line's cash and position follow from the line."""
+    """Assert that the cash and the position of each journal entry follow from the entry."""
     held = dict.fromkeys(range(len(universe.listings)), 0)
     for values in outcome.journal.tolist():
         line = dict(zip(JOURNAL, values, strict=True))
         market, signed = line["market"], line["side"] * line["count"]
-        if line["kind"] == Kind.FILL:
+        if line["kind"] == EntryKind.FILL:
             cash += flow(held[market], line["side"], line["count"], line["price"]) - line["fee"]
             held[market] += signed
-        elif line["kind"] == Kind.SETTLED:
+        elif line["kind"] == EntryKind.SETTLED:
             assert held[market] == signed
             worth = line["price"] if signed > 0 else MONEY - line["price"]
             cash += abs(signed) * worth // 100
@@ -122,8 +132,10 @@ def adds_up(universe, outcome, cash):
 
 
 def test_a_grid_that_changes_in_mid_life_is_met_by_orders_on_either_side_of_the_change():
-    universe = a_world(5)
-    journal = same(universe, Noise(5), Execution(), Fills.EXPECTED, cash=1_000 * MONEY).journal
+    universe = random_universe(5)
+    journal = same(
+        universe, Noise(5), ExecutionModel(), FillModel.EXPECTED, cash=1_000 * MONEY
+    ).journal
     refused = column(journal, "reason") == Reason.OFF_GRID
     assert set(column(journal, "market")[refused]) == {1}
     finer, coarser = (grid.since for grid in universe.grids[1][1:])
@@ -134,16 +146,18 @@ def test_a_grid_that_changes_in_mid_life_is_met_by_orders_on_either_side_of_the_
 
 
 def test_every_order_comes_to_one_end():
-    outcome = same(a_world(5), Noise(5), Execution(), Fills.EXPECTED, cash=1_000 * MONEY)
+    outcome = same(
+        random_universe(5), Noise(5), ExecutionModel(), FillModel.EXPECTED, cash=1_000 * MONEY
+    )
     journal = outcome.journal
-    orders = dict.fromkeys(column(journal, "order")[column(journal, "kind") == Kind.ORDER], 0)
+    orders = dict.fromkeys(column(journal, "order")[column(journal, "kind") == EntryKind.ORDER], 0)
     sent = dict(orders)
     for values in journal.tolist():
         line = dict(zip(JOURNAL, values, strict=True))
-        if line["kind"] == Kind.ORDER:
+        if line["kind"] == EntryKind.ORDER:
             sent[line["order"]] = line["count"]
-        elif line["kind"] != Kind.SETTLED:
+        elif line["kind"] != EntryKind.SETTLED:
             orders[line["order"]] += line["count"]
     on_their_way = {n for n in orders if orders[n] == 0}
     assert all(orders[n] == sent[n] for n in orders if n not in on_their_way)
-    assert len(on_their_way) <= len(a_world(5).listings)
+    assert len(on_their_way) <= len(random_universe(5).listings)

@@ -1,9 +1,9 @@
-"""Both engines tell the same of markets that really were."""
+"""Both engines keep the same journal on recorded markets."""
 
 import pytest
 
 from backtests.data.universe import MONEY
-from backtests.rules.execution import Execution, Fills, Kind
+from backtests.rules.execution import EntryKind, ExecutionModel, FillModel
 from backtests.tests import weather_universe
 from backtests.tests.test_parity import SIGNALS, column, same
 
@@ -20,27 +20,31 @@ CASH = 200 * MONEY
 
 @pytest.fixture(scope="module")
 def universe():
-    """The last events before a rule of fees changed, and the first after it."""
-    settled = weather_universe.markets().sort_values(["closed_at", "ticker"], ignore_index=True)
+    """The last events before a fee rule changed, and the first ones after it."""
+    settled = weather_universe.settled_markets().sort_values(
+        ["closed_at", "ticker"], ignore_index=True
+    )
     changed = int((settled["closed_at"] < "2026-03-12T12:00Z").sum())
-    return weather_universe.a_universe(settled[changed - MARKETS // 2 : changed + MARKETS // 2])
+    return weather_universe.weather_universe(
+        settled[changed - MARKETS // 2 : changed + MARKETS // 2]
+    )
 
 
 @pytest.mark.parametrize("made", SIGNALS, ids=lambda made: made.name)
 def test_every_shipped_signal_takes_the_same_in_both(universe, made):
-    outcome = same(universe, made(), Execution(assumed_size=25), Fills.EXPECTED, cash=CASH)
+    outcome = same(universe, made(), ExecutionModel(assumed_size=25), FillModel.EXPECTED, cash=CASH)
     if made.name in ("random-entry", "always-no", "always-favourite"):
-        assert Kind.FILL in column(outcome.journal, "kind")
+        assert EntryKind.FILL in column(outcome.journal, "kind")
 
 
-@pytest.mark.parametrize("fills", Fills)
+@pytest.mark.parametrize("fills", FillModel)
 @pytest.mark.parametrize("made", SIGNALS, ids=lambda made: made.name)
 def test_every_shipped_signal_makes_the_same_in_both(universe, made, fills):
-    same(universe, made(), Execution(assumed_size=25, make=True), fills, cash=CASH)
+    same(universe, made(), ExecutionModel(assumed_size=25, make=True), fills, cash=CASH)
 
 
 @pytest.mark.parametrize("made", SIGNALS, ids=lambda made: made.name)
 def test_without_sizes_nothing_is_taken_in_either(universe, made):
-    outcome = same(universe, made(), Execution(), Fills.EXPECTED, cash=CASH)
-    assert Kind.FILL not in column(outcome.journal, "kind")
+    outcome = same(universe, made(), ExecutionModel(), FillModel.EXPECTED, cash=CASH)
+    assert EntryKind.FILL not in column(outcome.journal, "kind")
     assert outcome.cash == CASH

@@ -1,4 +1,4 @@
-"""Pictures are made without a screen."""
+"""Plots are drawn without a screen."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,9 @@ import pytest
 from backtests.data.universe import MONEY
 from backtests.engine.event_driven import cerebro
 from backtests.engine.plotting import plot
-from backtests.rules.execution import Execution, Fills
+from backtests.rules.execution import ExecutionModel, FillModel
 from backtests.strategies.base import Strategy
-from backtests.tests.test_execution import book, world
+from backtests.tests.test_execution import book, universe_of
 
 
 class Turning(Strategy):
@@ -20,9 +20,9 @@ class Turning(Strategy):
 
 def test_a_picture_shows_each_fill_and_needs_no_screen(tmp_path, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
-    universe = world(book(40, 44), book(42, 46), book(None, 46))
-    rules = Execution(latency_snapshots=0)
-    outcome = cerebro.run(universe, Turning, rules, Fills.EXPECTED, cash=100 * MONEY).outcome
+    universe = universe_of(book(40, 44), book(42, 46), book(None, 46))
+    rules = ExecutionModel(latency_snapshots=0)
+    outcome = cerebro.run(universe, Turning, rules, FillModel.EXPECTED, cash=100 * MONEY).outcome
     figure = plot(universe, outcome, "T0")
     bought, sold = figure.axes[0].collections[1:]
     assert np.array(bought.get_offsets())[:, 1].tolist() == [0.44]
@@ -33,7 +33,9 @@ def test_a_picture_shows_each_fill_and_needs_no_screen(tmp_path, monkeypatch):
 
 
 def test_a_market_that_was_not_part_of_the_run_is_named():
-    universe = world(book(40, 44))
-    outcome = cerebro.run(universe, Turning, Execution(), Fills.EXPECTED, cash=MONEY).outcome
+    universe = universe_of(book(40, 44))
+    outcome = cerebro.run(
+        universe, Turning, ExecutionModel(), FillModel.EXPECTED, cash=MONEY
+    ).outcome
     with pytest.raises(ValueError, match="NOBODY"):
         plot(universe, outcome, "NOBODY")

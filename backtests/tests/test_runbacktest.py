@@ -1,4 +1,4 @@
-"""The command that runs a backtest, and the one that runs it again."""
+"""The commands `runbacktest` and `reproduce`."""
 
 import json
 from io import StringIO
@@ -8,7 +8,14 @@ from django.core.management import CommandError, call_command
 
 from backtests.models import BacktestResult
 from backtests.strategies import STRATEGIES
-from backtests.tests.record_builders import END, HOUR, START, listed, quoted, settled
+from backtests.tests.record_builders import (
+    END,
+    HOUR,
+    START,
+    record_market,
+    record_quote,
+    record_settlement,
+)
 from markets.models import MarketSnapshot
 
 pytestmark = pytest.mark.django_db
@@ -16,10 +23,10 @@ WINDOW = ("--start", "2026-10-01", "--end", "2026-10-03")
 
 
 def a_market(result="no"):
-    market = listed("KXRAIN-26OCT02")
+    market = record_market("KXRAIN-26OCT02")
     for hour in (1, 2, 3):
-        quoted(market, START + hour * HOUR)
-    settled(market, END, result)
+        record_quote(market, START + hour * HOUR)
+    record_settlement(market, END, result)
     return market
 
 
@@ -48,15 +55,15 @@ def test_it_says_what_came_of_it_and_stores_that():
     (names,) = (line.split() for line in told.splitlines() if line.endswith("do-nothing"))
     (pnl,) = (line.split() for line in told.splitlines() if line.startswith("P&L"))
     assert names == ["always-no", "random-entry", "always-no", "always-favourite", "do-nothing"]
-    # The moment drawn comes after the last quote; the favourite is NO.
+    # The random moment comes after the last quote; the favourite is NO.
     assert pnl == ["P&L", "$4.03", "$0.00", "$4.03", "$4.03", "$0.00"]
 
 
 def test_its_table_shows_the_band_where_there_is_one():
-    market = listed("KXRAIN-26OCT02")
+    market = record_market("KXRAIN-26OCT02")
     for hour, bid, ask in ((1, "0.4200", "0.4500"), (2, "0.4200", "0.4500"), (3, "0.4500", None)):
-        quoted(market, START + hour * HOUR, bid, ask)
-    settled(market, END, "no")
+        record_quote(market, START + hour * HOUR, bid, ask)
+    record_settlement(market, END, "no")
     (names,) = (line.split() for line in run("--make").splitlines() if line.endswith("do-nothing"))
     assert names[:3] == ["always-no", "pessimistic", "optimistic"]
 
@@ -85,7 +92,7 @@ def test_the_engine_can_be_chosen():
 def test_it_shows_every_strategy_with_its_parameters():
     told = said("runbacktest", "--list")
     assert all(f"{kind.name} {kind.version}\n" in told for kind in STRATEGIES.values())
-    assert "contracts=10 contracts (1 to 1,000,000): How many contracts to hold" in told
+    assert "contracts=10 contracts (1 to 1,000,000): Contracts to hold" in told
 
 
 CHOSEN = ("always-no", "--ticker", "KXRAIN-26OCT02")
@@ -97,22 +104,22 @@ CHOSEN = ("always-no", "--ticker", "KXRAIN-26OCT02")
         (("sorcery", "--ticker", "KXRAIN-26OCT02", *WINDOW), "strategy: No strategy is called"),
         (("always-no", *WINDOW), "ticker: Name a series, an event or a market."),
         (("always-no", "--series", "KXNONE", *WINDOW), "series: Not on record: KXNONE."),
-        ((*CHOSEN,), "start: Name a day or an instant"),
-        ((*CHOSEN, "--start", "yesterday"), "start: 'yesterday' is no day"),
+        ((*CHOSEN,), "start: Name a first day or instant"),
+        ((*CHOSEN, "--start", "yesterday"), "start: 'yesterday' is neither a day nor an instant"),
         ((*CHOSEN, "--start", "2126-01-01"), "start: 2126-01-01 00:00 UTC is in the future."),
         (
             (*CHOSEN, "--start", "2026-10-02", "--end", "2026-10-01"),
-            "end: Must lie after the start",
+            "end: Must be after the start",
         ),
         (
             (*CHOSEN, "--start", "2025-10-02", "--end", "2025-10-03"),
-            "end: Nothing is recorded then",
+            "end: No quotes are recorded in this window, only from 2026-10-01",
         ),
         ((*CHOSEN, *WINDOW, "--cash", "0"), "cash: Must be above 0"),
-        ((*CHOSEN, *WINDOW, "--cash", "much"), "cash: 'much' is no number."),
+        ((*CHOSEN, *WINDOW, "--cash", "much"), "cash: 'much' is not a number."),
         ((*CHOSEN, *WINDOW, "--param", "contracts"), "params.contracts: Must be written as"),
         ((*CHOSEN, *WINDOW, "--param", "contracts=0"), "params.contracts: Must be at least 1."),
-        ((*CHOSEN, *WINDOW, "--assumed-size", "0"), "assumed_size: Must lie between"),
+        ((*CHOSEN, *WINDOW, "--assumed-size", "0"), "assumed_size: Must be between"),
     ],
 )
 def test_words_that_make_no_sense_end_it_with_2_and_nothing_stored(words, message):
@@ -129,10 +136,10 @@ def test_a_run_that_fails_ends_it_with_1_and_is_stored_as_failed():
     result = BacktestResult.objects.get()
     assert (code, result.status) == (1, "failed")
     assert told == f"Backtest {result.pk} failed: {result.error}"
-    assert "fees: What KXRAIN-26OCT02 costs is not known" in told
+    assert "fees: The fees of KXRAIN-26OCT02 are unknown" in told
 
 
-# --- the same again -------------------------------------------------------------------------------
+# --- reproducing ----------------------------------------------------------------------------------
 
 
 def reproduced():
@@ -141,7 +148,7 @@ def reproduced():
 
 def differs():
     out = StringIO()
-    with pytest.raises(CommandError, match="comes out otherwise") as caught:
+    with pytest.raises(CommandError, match="has another result now") as caught:
         call_command("reproduce", str(BacktestResult.objects.get().pk), stdout=out)
     assert caught.value.returncode == 1
     return out.getvalue(), str(caught.value)
@@ -151,17 +158,20 @@ def differs():
 def test_what_has_not_changed_comes_out_the_same(engine):
     a_market()
     run("--engine", engine)
-    assert reproduced() == ("Identical: 3 lines and $10,004.029400 of cash, to the millionth.\n")
+    assert reproduced() == (
+        "Identical to the millionth of a dollar: 3 journal entries and"
+        " $10,004.029400 of final cash.\n"
+    )
 
 
 def test_what_came_to_be_known_since_changes_nothing():
     market = a_market()
     run()
     market.revisions.all().delete()
-    settled(market, END, "no")
+    record_settlement(market, END, "no")
     later = END.replace(year=2126)
-    settled(market, END + HOUR, "yes", recorded_at=later)
-    quoted(market, START + HOUR / 2, "0.6000", "0.6100", recorded_at=later)
+    record_settlement(market, END + HOUR, "yes", recorded_at=later)
+    record_quote(market, START + HOUR / 2, "0.6000", "0.6100", recorded_at=later)
     assert reproduced().startswith("Identical")
 
 
@@ -172,7 +182,7 @@ def test_other_quotes_are_named_with_the_first_line_that_differs():
     out, told = differs()
     assert out == (
         "changed since: quotes\n"
-        "line 2, 2026-10-01 02:00:00 fill KXRAIN-26OCT02: price was 0.4200, is 0.4300;"
+        "entry 2, 2026-10-01 02:00:00 fill KXRAIN-26OCT02: price was 0.4200, is 0.4300;"
         " fee was 0.170600, is 0.171600; cash_change was -5.970600, is -5.871600;"
         " cash was 9994.029400, is 9994.128400; yes_bid was 0.4200, is 0.4300\n"
     )
@@ -184,8 +194,8 @@ def test_a_result_that_differs_for_no_reason_is_a_defect():
     run()
     BacktestResult.objects.get().executions.filter(number=3).delete()
     out, told = differs()
-    assert out == "line 3, 2026-10-03 00:00:00 settled KXRAIN-26OCT02: not there before\n"
-    assert told.endswith("Nothing it rests on has changed: this is a defect.")
+    assert out == "entry 3, 2026-10-03 00:00:00 settled KXRAIN-26OCT02: not there before\n"
+    assert told.endswith("Neither code nor data have changed, so this is a defect.")
 
 
 def test_other_code_is_named_even_where_the_result_is_the_same():
@@ -215,7 +225,7 @@ def test_a_run_of_a_strategy_that_has_changed_says_what_did(columns, why):
     with pytest.raises(CommandError) as caught:
         reproduced()
     assert caught.value.returncode == 1
-    assert str(caught.value).startswith(f"It cannot be run any more. {why}")
+    assert str(caught.value).startswith(f"The backtest can no longer be run. {why}")
 
 
 def test_what_is_not_there_or_not_done_cannot_be_reproduced():

@@ -1,4 +1,4 @@
-"""A run from its claim to its stored result, and everything that can end it before."""
+"""The runner: from the claim of a run to its stored result, with all that can end it."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -7,22 +7,21 @@ from typing import ClassVar
 import pytest
 
 from backtests import runner, strategies, tasks
-from backtests.choosing import BadInput
-from backtests.models import BacktestResult, Status
-from backtests.querysets import LOST_AFTER, Heard
-from backtests.requests import Asked
-from backtests.rules.execution import Execution
+from backtests.models import LOST_AFTER, BacktestResult, BacktestStatus, HeartbeatReply
+from backtests.requests import BacktestRequest
+from backtests.rules.execution import ExecutionModel
 from backtests.strategies.base import Signal, Strategy
 from backtests.tests.record_builders import (
     END,
     HOUR,
     START,
-    listed,
-    queued,
-    quoted,
-    selected,
-    settled,
+    queue_backtest,
+    record_market,
+    record_quote,
+    record_settlement,
+    selection_of,
 )
+from kalshi_insights.bad_input import BadInput
 from kalshi_insights.celery import app
 from markets.models import Source
 
@@ -31,11 +30,11 @@ LONG = LOST_AFTER + timedelta(seconds=1)
 
 
 def a_market(ticker="KXRAIN-26OCT02"):
-    """Quoted at 42 to 45 cents three times, and settled as no."""
-    market = listed(ticker)
+    """A market that was quoted at 42 to 45 cents three times, and settled as no."""
+    market = record_market(ticker)
     for hour in (1, 2, 3):
-        quoted(market, START + hour * HOUR)
-    settled(market, END, "no")
+        record_quote(market, START + hour * HOUR)
+    record_settlement(market, END, "no")
     return market
 
 
@@ -45,7 +44,7 @@ def now():
 
 @pytest.fixture
 def at_once():
-    """Who is called for comes at once."""
+    """Celery tasks run at once, in this process."""
     app.conf.task_always_eager = True
     yield
     app.conf.task_always_eager = False
@@ -71,13 +70,13 @@ def money(text):
     return Decimal(text)
 
 
-# --- what is stored -------------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("engine", ["kernel", "backtrader"])
 def test_the_audit_of_a_run_adds_up_by_hand(engine):
-    result = ran(queued(a_market(), engine=engine))
-    assert (result.status, result.error) == (Status.DONE, "")
+    result = ran(queue_backtest(a_market(), engine=engine))
+    assert (result.status, result.error) == (BacktestStatus.DONE, "")
     columns = ("kind", "outcome_side", "count", "price", "settlement_value", "fee", "cash_change")
     # Ten NO at 58 cents; 0.07 x 10 x 0.42 x 0.58 is $0.17052, up to the next hundredth of a cent.
     ten, nothing = money("10"), money("0")
@@ -93,7 +92,7 @@ def test_the_audit_of_a_run_adds_up_by_hand(engine):
 
 
 def test_a_fill_shows_the_quote_it_was_made_on():
-    result = ran(queued(a_market()))
+    result = ran(queue_backtest(a_market()))
     fill = result.executions.get(kind="fill")
     assert (fill.at, fill.quote_at, fill.liquidity) == (START + 2 * HOUR, fill.at, "taker")
     assert (fill.yes_bid, fill.yes_ask) == (money("0.42"), money("0.45"))
@@ -102,13 +101,13 @@ def test_a_fill_shows_the_quote_it_was_made_on():
 
 def test_an_audit_outlives_what_it_was_made_of():
     market = a_market()
-    result = ran(queued(market))
+    result = ran(queue_backtest(market))
     market.snapshots.all().delete()
     assert result.executions.get(kind="fill").yes_bid == money("0.42")
 
 
 def test_a_result_is_shown_beside_the_yardsticks_with_the_same_contracts():
-    result = ran(queued(a_market(), params={"contracts": 7}))
+    result = ran(queue_backtest(a_market(), params={"contracts": 7}))
     assert set(result.yardsticks) == set(strategies.YARDSTICKS)
     same = result.yardsticks["always-no"]["money"]
     assert same == result.figures["money"]
@@ -117,24 +116,24 @@ def test_a_result_is_shown_beside_the_yardsticks_with_the_same_contracts():
 
 
 def test_takers_get_the_same_whatever_becomes_of_resting_orders():
-    result = ran(queued(a_market()))
+    result = ran(queue_backtest(a_market()))
     assert result.band["pessimistic"] == result.band["optimistic"] == result.figures
 
 
 def test_an_order_that_rests_gives_a_band():
-    market = listed()
+    market = record_market()
     for hour, bid, ask in ((1, "0.4200", "0.4500"), (2, "0.4200", "0.4500"), (3, "0.4500", None)):
-        quoted(market, START + hour * HOUR, bid, ask)
-    settled(market, END, "no")
-    result = ran(queued(market, execution=Execution(make=True)))
+        record_quote(market, START + hour * HOUR, bid, ask)
+    record_settlement(market, END, "no")
+    result = ran(queue_backtest(market, execution=ExecutionModel(make=True)))
     # A bid at its price touches the order, and does not go through it.
     assert result.band["pessimistic"]["activity"]["fills"] == 0
     assert result.band["optimistic"]["money"]["pnl"] == 4_500_000
-    assert "between $0.00 and $4.50 depending on fills" in result.verdict
+    assert "between $0.00 and $4.50 depending on the fill model" in result.verdict
 
 
 def test_the_rules_of_a_run_s_time_are_stored_with_it():
-    result = ran(queued(a_market(), execution=Execution(through_broker=True)))
+    result = ran(queue_backtest(a_market(), execution=ExecutionModel(through_broker=True)))
     assert result.fees == {
         "account": "through a broker",
         "roundings": [{"since": START.isoformat(), "step": 1, "grid": 10_000, "rebate": 10_000}],
@@ -146,29 +145,29 @@ def test_the_rules_of_a_run_s_time_are_stored_with_it():
 
 
 def test_what_a_result_rests_on_is_said():
-    market = listed()
+    market = record_market()
     for hour in (1, 2):
         unknown = {"yes_bid_size": None, "yes_ask_size": None}
-        quoted(market, START + hour * HOUR, source=Source.BACKFILL, **unknown)
-    assert ran(queued(market)).assumptions == [
-        "Of 100% of the prices no size is known; they filled nothing.",
+        record_quote(market, START + hour * HOUR, source=Source.BACKFILL, **unknown)
+    assert ran(queue_backtest(market)).assumptions == [
+        "100% of the quoted prices have no known size; they filled nothing.",
         "1 of 1 markets have no result on record.",
     ]
-    assumed = ran(queued(market, execution=Execution(assumed_size=5)))
-    assert assumed.assumptions[0] == "Sizes were assumed: 5 contracts."
+    assumed = ran(queue_backtest(market, execution=ExecutionModel(assumed_size=5)))
+    assert assumed.assumptions[0] == "Unknown sizes were assumed: 5 contracts."
     assert assumed.executions.get(kind="fill").count == 5
 
 
 def test_what_the_simulator_told_is_called_simulated(settings):
     settings.SIMULATED = True
-    assert "Recorded from the simulated exchange." in ran(queued(a_market())).assumptions
+    assert "Recorded from the simulated exchange." in ran(queue_backtest(a_market())).assumptions
 
 
 # --- once and only once ---------------------------------------------------------------------------
 
 
 def test_a_message_that_comes_twice_runs_once():
-    result = queued(a_market())
+    result = queue_backtest(a_market())
     tasks.run_backtest(result.pk)
     first = again(result).finished_at
     tasks.run_backtest(result.pk)
@@ -177,52 +176,52 @@ def test_a_message_that_comes_twice_runs_once():
 
 
 def test_what_one_has_claimed_no_other_can():
-    result = queued(a_market())
+    result = queue_backtest(a_market())
     assert BacktestResult.objects.claim(result.pk, now=now())
     assert BacktestResult.objects.claim(result.pk, now=now()) is None
 
 
 def test_what_a_dead_worker_left_is_picked_up(at_once):
-    result = queued(a_market())
+    result = queue_backtest(a_market())
     BacktestResult.objects.claim(result.pk, now=now() - LONG)
     BacktestResult.objects.update(created_at=now() - LONG)
     tasks.pick_up_backtests()
-    assert (again(result).status, result.attempts) == (Status.DONE, 2)
+    assert (again(result).status, result.attempts) == (BacktestStatus.DONE, 2)
 
 
 def test_a_worker_that_is_only_slow_is_left_alone():
-    result = queued(a_market())
+    result = queue_backtest(a_market())
     BacktestResult.objects.claim(result.pk, now=now())
-    assert BacktestResult.objects.pick_up_lost(now=now()) == []
-    assert again(result).status == Status.RUNNING
+    assert BacktestResult.objects.requeue_lost(now=now()) == []
+    assert again(result).status == BacktestStatus.RUNNING
 
 
 def test_a_run_that_kills_its_worker_twice_has_failed():
-    result = queued(a_market())
+    result = queue_backtest(a_market())
     for _ in range(2):
         assert BacktestResult.objects.claim(result.pk, now=now())
-        BacktestResult.objects.pick_up_lost(now=now() + LONG)
-    assert again(result).status == Status.FAILED
+        BacktestResult.objects.requeue_lost(now=now() + LONG)
+    assert again(result).status == BacktestStatus.FAILED
     assert "died twice" in result.error
 
 
 def test_a_run_that_nobody_was_called_for_is_called_for():
-    result = queued(a_market())
-    assert BacktestResult.objects.pick_up_lost(now=now()) == []
-    assert BacktestResult.objects.pick_up_lost(now=now() + LONG) == [result.pk]
+    result = queue_backtest(a_market())
+    assert BacktestResult.objects.requeue_lost(now=now()) == []
+    assert BacktestResult.objects.requeue_lost(now=now() + LONG) == [result.pk]
 
 
 def test_who_was_given_up_for_lost_stores_nothing():
-    result = queued(a_market())
+    result = queue_backtest(a_market())
     held = claimed(result)
     found = runner.compute(held)
-    BacktestResult.objects.pick_up_lost(now=now() + LONG)
+    BacktestResult.objects.requeue_lost(now=now() + LONG)
     other = claimed(result)
     heard = BacktestResult.objects.heartbeat(held, progress=0.5, doing="", now=now())
-    assert heard is Heard.TAKEN
-    assert not BacktestResult.objects.finish(held, found.columns, found.lines(), now=now())
+    assert heard is HeartbeatReply.TAKEN
+    assert not BacktestResult.objects.finish(held, found.columns, found.entries(), now=now())
     BacktestResult.objects.fail(held, "late", now=now())
-    assert (again(result).status, result.token) == (Status.RUNNING, other.token)
+    assert (again(result).status, result.token) == (BacktestStatus.RUNNING, other.token)
     assert not result.executions.exists()
 
 
@@ -230,75 +229,75 @@ def test_who_was_given_up_for_lost_stores_nothing():
 
 
 def test_what_waits_is_cancelled_at_once():
-    result = queued(a_market())
+    result = queue_backtest(a_market())
     assert BacktestResult.objects.request_cancel(result.pk, now=now())
-    assert ran(result).status == Status.CANCELLED
+    assert ran(result).status == BacktestStatus.CANCELLED
 
 
 def test_what_runs_is_cancelled_when_it_next_says_that_it_is_alive():
-    result = queued(a_market())
+    result = queue_backtest(a_market())
     told = []
 
     def tell(progress, doing):
         told.append(progress)
         BacktestResult.objects.request_cancel(result.pk, now=now())
 
-    assert ran(result, tell=tell).status == Status.CANCELLED
+    assert ran(result, on_progress=tell).status == BacktestStatus.CANCELLED
     assert told == [0]
     assert not result.executions.exists()
 
 
 def test_what_was_cancelled_at_the_last_moment_is_not_stored():
-    result = queued(a_market())
+    result = queue_backtest(a_market())
 
     def tell(progress, doing):
         if doing == "running do-nothing":
             BacktestResult.objects.request_cancel(result.pk, now=now())
 
-    assert ran(result, tell=tell).status == Status.CANCELLED
+    assert ran(result, on_progress=tell).status == BacktestStatus.CANCELLED
     assert (result.final_cash, result.executions.count()) == (None, 0)
 
 
 def test_what_has_ended_cannot_be_cancelled():
-    result = ran(queued(a_market()))
+    result = ran(queue_backtest(a_market()))
     assert not BacktestResult.objects.request_cancel(result.pk, now=now())
-    assert again(result).status == Status.DONE
+    assert again(result).status == BacktestStatus.DONE
 
 
 def test_what_its_worker_died_on_after_it_was_cancelled_is_cancelled():
-    result = queued(a_market())
+    result = queue_backtest(a_market())
     BacktestResult.objects.claim(result.pk, now=now())
     BacktestResult.objects.request_cancel(result.pk, now=now())
-    BacktestResult.objects.pick_up_lost(now=now() + LONG)
-    assert again(result).status == Status.CANCELLED
+    BacktestResult.objects.requeue_lost(now=now() + LONG)
+    assert again(result).status == BacktestStatus.CANCELLED
 
 
 def test_a_person_who_interrupts_it_has_cancelled_it():
-    result = queued(a_market())
+    result = queue_backtest(a_market())
 
     def tell(progress, doing):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runner.run(result.pk, tell=tell)
-    assert again(result).status == Status.CANCELLED
+        runner.run(result.pk, on_progress=tell)
+    assert again(result).status == BacktestStatus.CANCELLED
 
 
 @pytest.mark.parametrize("engine", ["kernel", "backtrader"])
 def test_a_run_that_takes_too_long_has_failed(settings, engine):
-    result = queued(a_market(), engine=engine)
+    result = queue_backtest(a_market(), engine=engine)
     settings.BACKTEST_SECONDS = 0
-    assert ran(result).status == Status.FAILED
+    assert ran(result).status == BacktestStatus.FAILED
     assert result.error.startswith("It took longer than 0 seconds.")
 
 
 def test_quotes_that_have_gone_meanwhile_are_missed_by_name():
     market = a_market()
-    result = queued(market)
+    result = queue_backtest(market)
     market.snapshots.all().delete()
     assert (ran(result).status, result.error) == (
-        Status.FAILED,
-        "ticker: Nothing is recorded of it.",
+        BacktestStatus.FAILED,
+        "ticker: No quotes are recorded for it.",
     )
 
 
@@ -308,8 +307,8 @@ class BreaksAsSignal(Signal):
     summary = "Divides by nothing."
     schema: ClassVar = {}
 
-    def targets(self, seen):
-        return seen.market // (1 // 0)
+    def targets(self, history):
+        return history.market // (1 // 0)
 
 
 class BreaksAsStrategy(Strategy):
@@ -326,8 +325,8 @@ class BreaksAsStrategy(Strategy):
 @pytest.mark.parametrize("kind", [BreaksAsSignal, BreaksAsStrategy])
 def test_a_strategy_that_raises_is_told_where_and_stores_nothing(monkeypatch, kind):
     monkeypatch.setitem(strategies.STRATEGIES, "breaks", kind)
-    result = ran(queued(a_market(), strategy="breaks"))
-    assert result.status == Status.FAILED
+    result = ran(queue_backtest(a_market(), strategy="breaks"))
+    assert result.status == BacktestStatus.FAILED
     assert result.error.startswith("The strategy raised ZeroDivisionError: ")
     assert "test_runner.py, line " in result.error
     assert (result.figures, result.executions.count(), result.token) == ({}, 0, None)
@@ -336,12 +335,12 @@ def test_a_strategy_that_raises_is_told_where_and_stores_nothing(monkeypatch, ki
 def test_what_breaks_elsewhere_is_named_without_its_words():
     with pytest.raises(OSError, match="secret") as caught:
         raise OSError("postgres://kalshi:secret@somewhere")
-    told = runner.reason(caught.value, "always-no")
-    assert told.startswith("Something broke: OSError (test_runner.py, line ")
+    told = runner.error_for_user(caught.value, "always-no")
+    assert told.startswith("Internal error: OSError (test_runner.py, line ")
     assert "secret" not in told
 
 
-# --- what is asked for ----------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -357,16 +356,18 @@ def test_what_breaks_elsewhere_is_named_without_its_words():
         ({"cash": Decimal(10) ** 12}, "cash"),
         ({"engine": "abacus"}, "engine"),
         ({"strategy": "exclusive-arbitrage", "engine": "kernel"}, "engine"),
-        ({"strategy": "exclusive-arbitrage", "execution": Execution(make=True)}, "make"),
-        ({"execution": Execution(latency_snapshots=-1)}, "latency_snapshots"),
-        ({"execution": Execution(latency_seconds=float("nan"))}, "latency_seconds"),
-        ({"execution": Execution(assumed_size=0)}, "assumed_size"),
-        ({"execution": Execution(position_limit=0)}, "position_limit"),
+        ({"strategy": "exclusive-arbitrage", "execution": ExecutionModel(make=True)}, "make"),
+        ({"execution": ExecutionModel(latency_snapshots=-1)}, "latency_snapshots"),
+        ({"execution": ExecutionModel(latency_seconds=float("nan"))}, "latency_seconds"),
+        ({"execution": ExecutionModel(assumed_size=0)}, "assumed_size"),
+        ({"execution": ExecutionModel(position_limit=0)}, "position_limit"),
     ],
 )
 def test_what_cannot_be_run_names_its_field(values, field):
-    asked = Asked(**{"strategy": "always-no", "selection": selected(listed()), **values})
+    asked = BacktestRequest(
+        **{"strategy": "always-no", "selection": selection_of(record_market()), **values}
+    )
     with pytest.raises(BadInput) as caught:
-        asked.checked(now=now())
+        asked.validated(now=now())
     assert caught.value.field == field
     assert not BacktestResult.objects.exists()

@@ -1,4 +1,4 @@
-"""A run can be asked to check its strategy for looking ahead."""
+"""Backtests with a look-ahead check."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -8,78 +8,86 @@ import pytest
 from django.core.management import call_command
 
 from backtests import runner, strategies
-from backtests.analysis.lookahead import FEWEST
-from backtests.models import BacktestResult, Status
+from backtests.analysis.lookahead import MIN_RUNS
+from backtests.models import BacktestResult, BacktestStatus
 from backtests.tests.leaky_strategies import next_price
-from backtests.tests.random_universes import a_world
-from backtests.tests.record_builders import END, HOUR, START, listed, queued, quoted, settled
+from backtests.tests.random_universes import random_universe
+from backtests.tests.record_builders import (
+    END,
+    HOUR,
+    START,
+    queue_backtest,
+    record_market,
+    record_quote,
+    record_settlement,
+)
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def market():
-    """Quoted every hour, up and down, and settled as no."""
-    market = listed("KXRAIN-26OCT02")
+    """A market that was quoted every half hour, up and down, and settled as no."""
+    market = record_market("KXRAIN-26OCT02")
     for hour in range(1, 20):
         price = 40 + hour * 7 % 11
-        quoted(market, START + hour * HOUR / 2, f"0.{price}", f"0.{price + 2}")
-    settled(market, END, "no")
+        record_quote(market, START + hour * HOUR / 2, f"0.{price}", f"0.{price + 2}")
+    record_settlement(market, END, "no")
     return market
 
 
 def ran(*markets, **values):
-    result = queued(*markets, **values)
+    result = queue_backtest(*markets, **values)
     runner.run(result.pk)
     return BacktestResult.objects.get(pk=result.pk)
 
 
-def test_nothing_is_said_of_what_was_not_asked(market):
+def test_nothing_is_reported_of_what_was_not_asked(market):
     assert ran(market).lookahead == {}
 
 
 def test_a_strategy_that_knows_no_future_is_clean(market):
     result = ran(market, check_lookahead=True)
-    assert result.status == Status.DONE
+    assert result.status == BacktestStatus.DONE
     assert result.lookahead["verdict"] == "clean"
-    assert "decisions, compared over" in result.lookahead["words"]
+    assert "decisions compared over" in result.lookahead["words"]
 
 
 def test_one_that_does_is_told_where(market, monkeypatch):
     monkeypatch.setitem(strategies.STRATEGIES, next_price.name, next_price)
     result = ran(market, strategy=next_price.name, check_lookahead=True)
-    assert result.status == Status.DONE
+    assert result.status == BacktestStatus.DONE
     assert result.lookahead["verdict"] == "looks ahead"
     assert market.ticker in result.lookahead["words"]
 
 
 def checking(result, heard):
-    """Runs it, and tells what it says of the check; `heard` hears how often it was said."""
-    said = []
+    """Run a backtest and return the progress of its check; `heard` gets the number of reports."""
+    reported = []
 
     def tell(progress, doing):
-        if doing == "checking for looking ahead":
-            said.append(progress)
-            heard(len(said))
+        if doing == "checking for look-ahead bias":
+            reported.append(progress)
+            heard(len(reported))
 
-    runner.run(result.pk, tell=tell)
-    return said
+    runner.run(result.pk, on_progress=tell)
+    return reported
 
 
 @pytest.mark.parametrize("strategy", ["momentum", "exclusive-arbitrage"])
 def test_a_run_says_that_it_is_alive_all_through_its_check(market, strategy):
-    result = queued(market, strategy=strategy, check_lookahead=True)
-    said = checking(result, lambda times: None)
+    result = queue_backtest(market, strategy=strategy, check_lookahead=True)
+    reported = checking(result, lambda times: None)
     result.refresh_from_db()
     runs = int(re.search(r"over (\d+) runs", result.lookahead["words"]).group(1))
-    assert len(said) >= runs >= FEWEST
-    assert said == sorted(said)
-    assert 0 < said[0] < said[-1] <= 1
+    assert len(reported) >= runs >= MIN_RUNS
+    assert reported == sorted(reported)
+    assert 0 < reported[0] < reported[-1] <= 1
 
 
 def test_what_is_cancelled_during_its_check_ends_there(market, monkeypatch):
-    monkeypatch.setattr(runner, "BEAT", 0)
-    result = queued(market, check_lookahead=True)
+    monkeypatch.setattr(runner, "HEARTBEAT_SECONDS", 0)
+    result = queue_backtest(market, check_lookahead=True)
 
     def heard(times):
         if times == 2:
@@ -87,7 +95,7 @@ def test_what_is_cancelled_during_its_check_ends_there(market, monkeypatch):
 
     assert len(checking(result, heard)) == 2
     result.refresh_from_db()
-    assert (result.status, result.lookahead) == (Status.CANCELLED, {})
+    assert (result.status, result.lookahead) == (BacktestStatus.CANCELLED, {})
 
 
 def test_the_command_asks_for_it_too(market):
@@ -97,13 +105,13 @@ def test_the_command_asks_for_it_too(market):
         "runbacktest", "always-no", "--ticker", market.ticker, "--start", f"{start:%Y-%m-%d}",
         "--check-lookahead", stdout=out,
     )  # fmt: skip
-    assert "Checked for looking ahead. Clean:" in " ".join(out.getvalue().split())
+    assert "Look-ahead check. Clean:" in " ".join(out.getvalue().split())
 
 
 def test_a_large_universe_is_checked_on_its_first_markets():
-    universe = a_world(2, markets=6, rows=50)
+    universe = random_universe(2, markets=6, rows=50)
     sizes = [int((universe.quotes.market == place).sum()) for place in range(6)]
-    assert universe.first_within(len(universe.quotes)) is universe
-    assert len(universe.first_within(sum(sizes[:3])).listings) == 3
-    assert len(universe.first_within(sum(sizes[:3]) - 1).listings) == 2
-    assert len(universe.first_within(1).listings) == 1
+    assert universe.first_markets_within(len(universe.quotes)) is universe
+    assert len(universe.first_markets_within(sum(sizes[:3])).listings) == 3
+    assert len(universe.first_markets_within(sum(sizes[:3]) - 1).listings) == 2
+    assert len(universe.first_markets_within(1).listings) == 1

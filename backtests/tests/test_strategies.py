@@ -9,15 +9,21 @@ from backtests.data.universe import (
     SECOND,
     Grid,
     Listing,
+    QuoteHistory,
     Quotes,
-    Seen,
     Terms,
     Universe,
     instant,
 )
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
-from backtests.rules.execution import HOLD, JOURNAL, Execution, Fills, Kind
+from backtests.rules.execution import (
+    HOLD,
+    JOURNAL_COLUMN,
+    EntryKind,
+    ExecutionModel,
+    FillModel,
+)
 from backtests.strategies import (
     STRATEGIES,
     YARDSTICKS,
@@ -36,7 +42,7 @@ from backtests.strategies import (
 from backtests.strategies.base import Signal
 from backtests.strategies.exclusive_arbitrage import Leg, bundle
 from backtests.strategies.parameters import BadParameter
-from backtests.tests.random_universes import START, a_world
+from backtests.tests.random_universes import START, random_universe
 from markets import fees
 
 HOUR = 3_600 * SECOND
@@ -45,7 +51,7 @@ SUMMER = fees.rounding(instant(START + 365 * 24 * HOUR), broker=False)
 
 
 def books(*rows, close_in=12 * HOUR, **columns):
-    """Rows of one market, an hour apart: bid and ask in cents, None where there is none."""
+    """Rows of one market, an hour apart: bid and ask in cents, None for an empty side."""
     n = len(rows)
     at = START + np.arange(n) * HOUR
     ones = np.full(n, 100_000)
@@ -61,8 +67,8 @@ def books(*rows, close_in=12 * HOUR, **columns):
 
 
 def targets(kind, quotes, ticker="M", **parameters):
-    """None where the position is left as it is."""
-    wanted = kind(**parameters).targets(Seen(quotes, [Listing(ticker=ticker, event="E")]))
+    """The targets, None for `HOLD`."""
+    wanted = kind(**parameters).targets(QuoteHistory(quotes, [Listing(ticker=ticker, event="E")]))
     return [None if target == HOLD else target for target in wanted.tolist()]
 
 
@@ -74,7 +80,7 @@ def test_every_strategy_is_found_by_its_name():
 
 def test_an_unknown_name_is_answered_with_those_there_are():
     with pytest.raises(
-        UnknownStrategy, match=r"'fade'\. There are: fade-longshots, favourite-hold"
+        UnknownStrategy, match=r"'fade'\. The strategies are: fade-longshots, favourite-hold"
     ):
         find("fade")
 
@@ -98,28 +104,28 @@ def test_a_parameter_out_of_its_range_is_refused_by_name(kind):
 
 @pytest.mark.parametrize("kind", [kind for kind in SIGNALS if kind is not DoNothing])
 def test_a_signal_trades_in_a_small_world(kind):
-    world = a_world(1)
-    seen = Seen(world.quotes, world.listings)
-    wanted = seen.in_time(kind().targets(seen))
+    world = random_universe(1)
+    history = QuoteHistory(world.quotes, world.listings)
+    wanted = history.to_quote_order(kind().targets(history))
 
-    outcome = kernel.run(world, wanted, Execution(), Fills.PESSIMISTIC, cash=1_000 * MONEY)
+    outcome = kernel.run(world, wanted, ExecutionModel(), FillModel.PESSIMISTIC, cash=1_000 * MONEY)
 
-    assert (outcome.journal[:, JOURNAL.index("kind")] == Kind.FILL).any()
+    assert (outcome.journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.FILL).any()
 
 
 @pytest.mark.parametrize("kind", SIGNALS)
 def test_nothing_is_wanted_where_a_market_does_not_trade(kind):
-    world = a_world(2)
+    world = random_universe(2)
     quotes = replace(world.quotes, tradable=np.zeros(len(world.quotes), dtype=np.bool_))
 
-    assert (kind().targets(Seen(quotes, world.listings)) == HOLD).all()
+    assert (kind().targets(QuoteHistory(quotes, world.listings)) == HOLD).all()
 
 
 @pytest.mark.parametrize("kind", SIGNALS)
 def test_no_quotes_make_no_trouble(kind):
-    empty = a_world(2).quotes.until(0)
+    empty = random_universe(2).quotes.until(0)
 
-    assert len(kind().targets(Seen(empty, []))) == 0
+    assert len(kind().targets(QuoteHistory(empty, []))) == 0
 
 
 def test_longshots_are_sold_where_they_are_dearer_than_their_chance():
@@ -174,9 +180,9 @@ def test_longshots_are_left_alone_too_early_too_late_and_without_a_schedule():
 
 
 def test_a_longshots_chance_is_stated_as_a_share_of_its_midpoint():
-    seen = Seen(books((7, 9), (39, 41)), [Listing(ticker="M", event="E")])
+    history = QuoteHistory(books((7, 9), (39, 41)), [Listing(ticker="M", event="E")])
 
-    stated = FadeLongshots(belief=0.5).probabilities(seen)
+    stated = FadeLongshots(belief=0.5).probabilities(history)
 
     assert stated[0] == pytest.approx(0.04)
     assert np.isnan(stated[1])
@@ -201,9 +207,9 @@ def test_a_favourite_is_not_bought_after_its_close_was_due():
 
 
 def test_a_favourites_chance_is_what_the_other_side_leaves():
-    seen = Seen(books((90, 92), (8, 10), (49, 51)), [Listing(ticker="M", event="E")])
+    history = QuoteHistory(books((90, 92), (8, 10), (49, 51)), [Listing(ticker="M", event="E")])
 
-    stated = FavouriteHold(belief=0.5).probabilities(seen)
+    stated = FavouriteHold(belief=0.5).probabilities(history)
 
     assert stated[:2] == pytest.approx([0.955, 0.045])
     assert np.isnan(stated[2])
@@ -325,7 +331,7 @@ def test_dearer_fees_end_a_bundle():
 
 
 def an_event(*bids, exclusive=True, **columns):
-    """Legs of one event, bid for in cents, quoted three times, ten minutes apart."""
+    """The legs of one event with bids in cents, quoted three times, ten minutes apart."""
     n = len(bids)
     at = START + np.repeat(np.arange(3), n) * 600 * SECOND
     market = np.tile(np.arange(n), 3)
@@ -348,8 +354,8 @@ def an_event(*bids, exclusive=True, **columns):
 
 def arbitrage(universe, *, latency_snapshots=1, **parameters):
     run = cerebro.run(
-        universe, ExclusiveArbitrage, Execution(latency_snapshots=latency_snapshots),
-        Fills.PESSIMISTIC, cash=1_000 * MONEY, parameters=parameters,
+        universe, ExclusiveArbitrage, ExecutionModel(latency_snapshots=latency_snapshots),
+        FillModel.PESSIMISTIC, cash=1_000 * MONEY, parameters=parameters,
     )  # fmt: skip
     return run.outcome
 
@@ -358,14 +364,14 @@ def test_no_of_every_leg_is_bought_once():
     outcome = arbitrage(an_event(40, 40, 30))
 
     assert outcome.positions == {0: -1_000, 1: -1_000, 2: -1_000}
-    kinds = outcome.journal[:, JOURNAL.index("kind")].tolist()
-    assert kinds == [Kind.ORDER] * 3 + [Kind.FILL] * 3
+    kinds = outcome.journal[:, JOURNAL_COLUMN["kind"]].tolist()
+    assert kinds == [EntryKind.ORDER] * 3 + [EntryKind.FILL] * 3
 
 
 def test_no_bundle_is_ordered_while_one_is_on_its_way():
-    kinds = arbitrage(an_event(40, 40, 30), latency_snapshots=2).journal[:, JOURNAL.index("kind")]
+    kinds = arbitrage(an_event(40, 40, 30), latency_snapshots=2).journal[:, JOURNAL_COLUMN["kind"]]
 
-    assert kinds.tolist() == [Kind.ORDER] * 3 + [Kind.FILL] * 3
+    assert kinds.tolist() == [EntryKind.ORDER] * 3 + [EntryKind.FILL] * 3
 
 
 def test_a_bundle_gains_whichever_leg_wins():
@@ -394,7 +400,7 @@ def test_a_leg_counts_as_long_as_its_book_is_young_enough():
     event = an_event(40, 40, 30)
     first, third_leg = event.quotes.at == START, event.quotes.market == 2
     bid = np.where(first & ~third_leg, 2_000, event.quotes.bid)
-    quotes = replace(event.quotes, bid=bid).taken(first | ~third_leg)
+    quotes = replace(event.quotes, bid=bid).select(first | ~third_leg)
     late = replace(event, quotes=quotes)
 
     assert not len(arbitrage(late, seconds=599).journal)

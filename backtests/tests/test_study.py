@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from backtests.data.universe import DAY, MONEY, microseconds
-from backtests.rules.execution import Execution
+from backtests.rules.execution import ExecutionModel
 from backtests.strategies.favourite_hold import FavouriteHold
 from backtests.tests import parameter_study, simulated_universes
 
@@ -18,23 +18,23 @@ GRID = {"threshold": (0.93, 0.95, 0.97), "belief": (0.6, 0.8), "edge": (0.0, 0.0
 
 
 def hours(start, days, *, bias):
-    """What Bitcoin and Ether cost at each hour of so many days."""
-    events = simulated_universes.events(("KXBTCD", "KXETHD"), start=start, days=days)
-    return simulated_universes.a_universe(events, bias=bias, step=240)
+    """The hourly Bitcoin and Ether markets of `days` days."""
+    events = simulated_universes.simulated_events(("KXBTCD", "KXETHD"), start=start, days=days)
+    return simulated_universes.simulated_universe(events, bias=bias, step=240)
 
 
 @pytest.fixture(scope="module")
 def chosen():
     early = hours(START, CHOSEN_ON, bias=True)
-    candidates = parameter_study.combinations(FavouriteHold, GRID)
-    return parameter_study.best(early, candidates, Execution(), cash=CASH)
+    candidates = parameter_study.signals(FavouriteHold, GRID)
+    return parameter_study.best(early, candidates, ExecutionModel(), cash=CASH)
 
 
 def later(signal, *, bias):
     start = START + CHOSEN_ON * DAY
     universe = hours(start, SHOWN_ON, bias=bias)
-    return parameter_study.figures(
-        universe, signal, Execution(), cash=CASH, start=start, days=SHOWN_ON
+    return parameter_study.run_figures(
+        universe, signal, ExecutionModel(), cash=CASH, start=start, days=SHOWN_ON
     )
 
 

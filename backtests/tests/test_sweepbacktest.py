@@ -1,4 +1,4 @@
-"""Many settings from the command line."""
+"""The command `sweepbacktest`."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from backtests.analysis.search import signals, values
+from backtests.analysis.search import combinations, parse_values
 from backtests.strategies import find
 from backtests.strategies.parameters import BadParameter
 from markets.models import FeeChange, MarketRevision
@@ -17,7 +17,7 @@ NOON = datetime(2026, 10, 5, 12, tzinfo=UTC)
 CHOSEN = ("--series", "SKXRAIN", "--start", "2026-10-01", "--end", "2026-10-15")
 
 
-class TestGrids:
+class TestValues:
     @pytest.mark.parametrize(
         ("text", "told"),
         [
@@ -28,18 +28,18 @@ class TestGrids:
         ],
     )
     def test_values_are_listed_or_ranged_over(self, text, told):
-        assert values("edge", text) == told
+        assert parse_values("edge", text) == told
 
     @pytest.mark.parametrize(
         "text", ["1:2", "1:2:3:4", "1:2:0", "2:1:1", "1:x:1", "0:1:0.00001", "0:NaN:1", "::"]
     )
     def test_a_range_that_makes_no_sense_is_refused(self, text):
         with pytest.raises(BadParameter, match="edge"):
-            values("edge", text)
+            parse_values("edge", text)
 
     def test_every_combination_is_tried(self):
         varied = {"edge": ["0.01", "0.02"], "floor": ["0.0", "0.1", "0.2"]}
-        tried = list(signals(find("fade-longshots"), {"contracts": 7}, varied))
+        tried = list(combinations(find("fade-longshots"), {"contracts": 7}, varied))
         assert len(tried) == 6
         assert tried[1][0] == {"edge": "0.01", "floor": "0.1"}
         assert {signal.p.contracts for _, signal in tried} == {7}
@@ -47,11 +47,11 @@ class TestGrids:
     def test_more_runs_than_anybody_waits_for_are_refused(self):
         many = [str(n) for n in range(1_000)]
         with pytest.raises(BadParameter, match="1,000,000 runs"):
-            list(signals(find("random-entry"), {}, {"seed": many, "contracts": many}))
+            list(combinations(find("random-entry"), {}, {"seed": many, "contracts": many}))
 
 
 def settled(day, result):
-    """A market of one day that was cheap all the while, and how it ended."""
+    """A market of one day that was always cheap, settled with this result."""
     opened = NOON + timedelta(days=day)
     end = opened + timedelta(hours=6)
     value = Decimal(result == "yes")
@@ -90,7 +90,7 @@ class TestTheCommand:
         told = swept(
             "--vary", "contracts=1,5,10", "--confirm-from", "2026-10-07T00:00Z", *CHOSEN
         )  # fmt: skip
-        assert told[0] == "3 settings, chosen on 2 markets, shown on 2 later ones."
+        assert told[0] == "3 combinations, searched on 2 markets, confirmed on 2 later ones."
         best, worst = told[3].split(), told[-1].split()
         # NO at 90 cents, twice won; later won once and lost once.
         assert best[-1] == "contracts=10"
@@ -99,7 +99,7 @@ class TestTheCommand:
         assert best[1] == "-$8.13"
 
     def test_what_no_market_is_left_for_is_said(self, fortnight):
-        with pytest.raises(CommandError, match="confirm-from: There is no market"):
+        with pytest.raises(CommandError, match="confirm-from: No market began after"):
             swept("--vary", "contracts=1", "--confirm-from", "2026-10-14", *CHOSEN)
 
     @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the pages of backtests show, ask for and refuse."""
+"""The pages of backtests."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -11,16 +11,16 @@ from django.test import Client
 
 from backtests import runner
 from backtests.models import BacktestResult
+from backtests.requests import MAX_UNFINISHED
 from backtests.strategies import STRATEGIES
 from backtests.strategies.base import Signal
 from backtests.strategies.parameters import Parameter
-from backtests.submitting import MOST_UNFINISHED
 from backtests.tests.factories import NOON, a_backtest, a_fill, a_recorded_day, a_user
 from markets.tests.factories import a_market
 
 pytestmark = [
     pytest.mark.django_db,
-    # WhiteNoise looks for what `collectstatic` would have made.
+    # WhiteNoise looks for the files that `collectstatic` makes.
     pytest.mark.filterwarnings("ignore:No directory at"),
 ]
 
@@ -65,14 +65,14 @@ class Hedger(Signal):
 
 
 def words(html: str) -> str:
-    """What is read of a page."""
+    """The text of a page."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
 
 
 class TestList:
     def test_without_runs_it_says_what_to_do(self, client):
         html = page(client, "/backtests/")
-        assert "Nothing has been run yet" in html
+        assert "There are no backtests yet" in html
         assert 'href="/backtests/new/"' in html
 
     def test_a_row_tells_what_was_run_and_what_came_of_it(self, client):
@@ -101,7 +101,7 @@ class TestList:
         a_backtest()
         assert "momentum" in page(client, "/backtests/?status=failed")
         assert "momentum" not in page(client, "/backtests/?status=done")
-        assert "None is queued" in page(client, "/backtests/?status=queued")
+        assert "No backtest is queued" in page(client, "/backtests/?status=queued")
 
     def test_it_takes_two_queries(self, client, django_assert_num_queries):
         for _ in range(3):
@@ -160,14 +160,14 @@ class TestForm:
             ({"tickers": "KXNONE"}, "tickers", "Not on record: KXNONE."),
             ({"tickers": ""}, "tickers", "Name a series, an event or a market."),
             ({"tickers": "", "series": "KXNONE"}, "series", "Not on record: KXNONE."),
-            ({"end": "2025-11-20T12:00"}, "end", "Must lie after the start."),
+            ({"end": "2025-11-20T12:00"}, "end", "Must be after the start."),
             ({"end": "2199-01-01T00:00"}, "end", "is in the future"),
             ({"start": ""}, "start", "required"),
             ({"cash": "0"}, "cash", "Must be above 0"),
             ({"cash": "-1"}, "cash", "greater than or equal to 0"),
             ({"latency_seconds": "-1"}, "latency_seconds", "greater than or equal to 0"),
             ({"tickers": "X" * 300}, "tickers", "at most 200 characters"),
-            ({"strategy": "exclusive-arbitrage", "make": "on"}, "make", "decides by itself"),
+            ({"strategy": "exclusive-arbitrage", "make": "on"}, "make", "decides itself"),
         ],
     )
     def test_errors_stand_at_their_fields(self, client, user, changes, field, message):
@@ -178,15 +178,15 @@ class TestForm:
         html = response.content.decode()
         assert f'id="id_{field}_error"' in html
         assert message in html
-        assert "cannot be meant" in html
+        assert "Please correct the fields marked below." in html
 
     def test_there_is_room_for_few_unfinished_runs(self, client, user):
         a_recorded_day(TICKER)
-        for _ in range(MOST_UNFINISHED):
+        for _ in range(MAX_UNFINISHED):
             a_backtest("queued", user=user)
         response = client.post("/backtests/new/", WISH)
         assert response.status_code == 400
-        assert "have not ended" in response.content.decode()
+        assert "5 unfinished backtests" in response.content.decode()
 
 
 class TestDetail:
@@ -198,11 +198,15 @@ class TestDetail:
         done.refresh_from_db()
         html = page(client, f"/backtests/{done.pk}/")
         assert done.verdict in html.replace("&#x27;", "'")
-        assert "Checked for looking ahead. Clean:" in " ".join(html.split())
+        assert "Look-ahead check. Clean:" in " ".join(html.split())
         told = words(html)
-        assert told.index("Earned $") < told.index("Beside the yardsticks") < told.index("Figures")
+        assert (
+            told.index("Earned $")
+            < told.index("Compared with the yardsticks")
+            < told.index("Figures")
+        )
         assert "random-entry" in told
-        assert "Won The share of events that gained" in told
+        assert "Win rate The share of events with a profit" in told
         assert "too few to annualise" in told
         assert "buy NO 10 10¢ 10¢–12¢" in told
         assert f"/api/v1/backtests/{done.pk}/executions/?format=csv" in html
@@ -227,8 +231,9 @@ class TestDetail:
         done = a_backtest(
             figures=figures, yardsticks={"do-nothing": {**figures, "drawdown": {"days": 2.0}}}
         )
-        assert "It lasted Until equity was back, or until the end. – 2.0 d" in words(
-            page(client, f"/backtests/{done.pk}/")
+        assert (
+            "Drawdown duration Until equity was back at its peak, or until the end. – 2.0 d"
+            in words(page(client, f"/backtests/{done.pk}/"))
         )
 
     def test_executions_are_paged_and_narrowed(self, client):
@@ -240,7 +245,9 @@ class TestDetail:
         assert "51–60 of 60" in html
         assert html.count("<tr>") == 11
         assert page(client, f"/backtests/{done.pk}/?kind=fill", "executions").count("<tr>") == 31
-        assert "None of these" in page(client, f"/backtests/{done.pk}/?kind=settled", "executions")
+        assert "There are none." in page(
+            client, f"/backtests/{done.pk}/?kind=settled", "executions"
+        )
 
     def test_a_run_under_way_refreshes_and_then_shows_its_result(self, client):
         run = a_backtest("running", doing="reading quotes")
@@ -290,7 +297,7 @@ class TestDetail:
             "hedged": False,
             "patient": True,
         }
-        # A value of its own is what a box would send once it is ticked.
+        # A checkbox with its own value would send that once it is ticked.
         assert 'value="False"' not in form
 
     def test_an_unknown_run_is_not_found(self, client):
@@ -304,7 +311,7 @@ class TestCancelling:
         assert "Cancel" in page(client, f"/backtests/{run.pk}/")
         response = client.post(f"/backtests/{run.pk}/cancel/")
         assert response["Location"] == f"/backtests/{run.pk}/"
-        assert "It was cancelled" in page(client, f"/backtests/{run.pk}/")
+        assert "Cancelled; no results were stored." in page(client, f"/backtests/{run.pk}/")
 
     def test_those_of_others_do_not(self, client, user):
         run = a_backtest("queued")

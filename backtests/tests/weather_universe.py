@@ -1,4 +1,4 @@
-"""The recorded temperature markets of New York, spring 2026, as a universe: hourly candles."""
+"""A universe of recorded temperature markets: New York, spring 2026, hourly candlesticks."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -24,14 +24,14 @@ from backtests.data.universe import (
 )
 
 FOLDER = Path(settings.BASE_DIR).parent / "shared/kalshi/recorded/weather_hourly_ariadne"
-# Nobody wrote down when results were known, nor what fees were in force.
+# The recording does not have the times at which results were known, nor the fees in force.
 KNOWN_AFTER = timedelta(days=1)
 PLAIN = Terms(0, 7, 100, 0, 1, assumed=True)
 CENTS = Grid(0, ((0, DOLLAR, CONTRACT),))
 
 
-def markets() -> pd.DataFrame:
-    """Those that settled, in the order of their tickers."""
+def settled_markets() -> pd.DataFrame:
+    """The settled markets, in the order of their tickers."""
     table = pd.read_parquet(FOLDER / "kalshi_markets_nyc.parquet")
     table["closed_at"] = table["close_time"].dt.tz_localize("UTC")
     table["known_at"] = table["closed_at"] + KNOWN_AFTER
@@ -39,12 +39,12 @@ def markets() -> pd.DataFrame:
     return table[table["result"] != ""].sort_values("ticker", ignore_index=True)
 
 
-def a_universe(chosen: pd.DataFrame) -> Universe:
-    """What each hour's candle ended with; sizes are not known."""
+def weather_universe(chosen: pd.DataFrame) -> Universe:
+    """A universe of the closes of hourly candlesticks, with unknown sizes."""
     candles = pd.read_parquet(FOLDER / "kalshi_candles_nyc.parquet")
-    place = {ticker: place for place, ticker in enumerate(chosen["ticker"])}
-    candles = candles[candles["ticker"].isin(place)]
-    candles = candles.assign(market=candles["ticker"].map(place))
+    index = {ticker: market for market, ticker in enumerate(chosen["ticker"])}
+    candles = candles[candles["ticker"].isin(index)]
+    candles = candles.assign(market=candles["ticker"].map(index))
     candles = candles.sort_values(["end_ts", "market"], ignore_index=True)
     market, at = candles["market"].to_numpy(), candles["end_ts"].to_numpy() * SECOND
     close_at = np.array([microseconds(each) for each in chosen["closed_at"]])[market]
@@ -54,8 +54,8 @@ def a_universe(chosen: pd.DataFrame) -> Universe:
         quotes=Quotes(
             at=at,
             market=market,
-            bid=_side(candles["yes_bid_close"], nobody=0),
-            ask=_side(candles["yes_ask_close"], nobody=DOLLAR),
+            bid=_side(candles["yes_bid_close"], empty=0),
+            ask=_side(candles["yes_ask_close"], empty=DOLLAR),
             bid_size=unknown,
             ask_size=unknown,
             last=_units(candles["price_close"]),
@@ -83,9 +83,9 @@ def _settlement(known_at: pd.Timestamp, result: str) -> Settlement:
     return Settlement(at, at, MONEY if result == "yes" else 0, assumed=True)
 
 
-def _side(prices: pd.Series, *, nobody: int) -> Ints:
+def _side(prices: pd.Series, *, empty: int) -> Ints:
     units = _units(prices)
-    return np.where(units == nobody, MISSING, units)
+    return np.where(units == empty, MISSING, units)
 
 
 def _units(prices: pd.Series) -> Ints:

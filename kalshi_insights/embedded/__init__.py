@@ -1,9 +1,10 @@
-"""PostgreSQL and Valkey for whoever has configured none, while a block or a command runs.
+"""Embedded PostgreSQL and Valkey, for the time that a block or a command runs.
 
-One process owns a folder (`var/live`, `var/demo`, …) by a lock and starts the servers; others
-with the same folder attach to them through its `state.json` and stop nothing. The servers die
-with their owner; what an owner killed by force has left is ended before anything is started.
-Enter `services()` in the main thread: the kernel ties the servers to the thread that made them.
+They are started where DATABASE_URL or REDIS_URL is unset. One process owns a folder (`var/live`,
+`var/demo`, …) by a lock and starts the servers; other processes with the same folder attach to
+them through its `state.json` and stop nothing. The servers end with their owner. Servers that an
+owner left behind when it was killed are ended before new ones start. Enter `services()` in the
+main thread, since the kernel ends the servers together with the thread that started them.
 """
 
 import fcntl
@@ -18,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kalshi_insights.embedded.locations import EmbeddedError, place_of, remove
+from kalshi_insights.embedded.locations import EmbeddedError, locate, remove
 from kalshi_insights.embedded.servers import READY_WITHIN, Postgres, Server, Valkey
 
 __all__ = [
@@ -27,9 +28,9 @@ __all__ = [
     "EmbeddedError",
     "Services",
     "lock",
+    "print_status",
+    "read_or_create_secret",
     "remove",
-    "say",
-    "secret",
     "services",
 ]
 
@@ -40,19 +41,11 @@ DEMO = BASE_DIR / "var" / "demo"
 
 @dataclass
 class Services:
-    """What runs, and what the environment says of it. Attached users have no servers here."""
+    """The running servers and the variables that point to them; no servers where attached."""
 
     folder: Path = LIVE
     environment: dict[str, str] = field(default_factory=dict)
     servers: list[Server] = field(default_factory=list)
-
-    @property
-    def postgres(self) -> Postgres:
-        return next(server for server in self.servers if isinstance(server, Postgres))
-
-    @property
-    def valkey(self) -> Valkey:
-        return next(server for server in self.servers if isinstance(server, Valkey))
 
 
 KINDS: dict[str, type[Server]] = {"DATABASE_URL": Postgres, "REDIS_URL": Valkey}
@@ -66,69 +59,72 @@ def services(
     always: bool = False,
     durable: bool = True,
 ) -> Iterator[Services]:
-    """Has PostgreSQL and Valkey running, and `os.environ` say where, until the end of the block.
+    """Run PostgreSQL and Valkey until the end of the block, with their URLs in `os.environ`.
 
-    Does nothing about those that `os.environ` or `.env` name already, unless `always`.
-    `environment` is set too, and handed on to every process that attaches. Without a `folder`
-    it is the running demo's, else `var/live`. A block that ends without an exception waits for
+    A service that `os.environ` or `.env` configures is left alone, unless `always`. The variables
+    in `environment` are set as well, here and in every process that attaches. The default folder
+    is that of the running demo, else `var/live`. A block that ends without an exception waits for
     attached processes, where the data are `durable`. Raises EmbeddedError.
     """
-    wanted = [name for name in KINDS if always or not _is_configured(name)]
-    if not wanted:
+    missing = [name for name in KINDS if always or not _is_configured(name)]
+    if not missing:
         yield Services()
         return
     with ExitStack() as stack:
-        found = None
-        if folder is None and len(wanted) == len(KINDS):
-            found = _attached(DEMO.resolve(), wanted, stack)
-        found = found or _owned_or_attached(
-            (folder or LIVE).resolve(), wanted, stack, durable=durable, extra=environment or {}
+        running = None
+        if folder is None and len(missing) == len(KINDS):
+            running = _attach(DEMO.resolve(), missing, stack)
+        running = running or _start_or_attach(
+            (folder or LIVE).resolve(), missing, stack, durable=durable, extra=environment or {}
         )
-        stack.enter_context(_environment(found.environment))
-        yield found
-        if found.servers and durable:
-            _wait_for_others(found.folder)
+        stack.enter_context(_environment(running.environment))
+        yield running
+        if running.servers and durable:
+            _wait_for_attached(running.folder)
 
 
-def _owned_or_attached(
-    folder: Path, wanted: list[str], stack: ExitStack, *, durable: bool, extra: Mapping[str, str]
+def _start_or_attach(
+    folder: Path, names: list[str], stack: ExitStack, *, durable: bool, extra: Mapping[str, str]
 ) -> Services:
-    while (held := lock(folder / "lock", fcntl.LOCK_EX)) is None:
-        if found := _attached(folder, wanted, stack):
-            return found
-    stack.callback(os.close, held)
+    while (owner_lock := lock(folder / "lock", fcntl.LOCK_EX)) is None:
+        if attached := _attach(folder, names, stack):
+            return attached
+    stack.callback(os.close, owner_lock)
     state = folder / "state.json"
     state.unlink(missing_ok=True)
-    found = Services(folder, dict(extra))
-    place, password = place_of(folder), secret(folder / "password")
-    for name in wanted:
-        server = KINDS[name](place, password, durable=durable)
+    started = Services(folder, dict(extra))
+    location, password = locate(folder), read_or_create_secret(folder / "password")
+    for name in names:
+        server = KINDS[name](location, password, durable=durable)
         stack.callback(server.stop)
         server.start()
-        found.servers.append(server)
-        found.environment[name] = server.url
-    _write_secret(state, json.dumps({"pid": os.getpid(), "environment": found.environment}))
+        started.servers.append(server)
+        started.environment[name] = server.url
+    _write_secret(state, json.dumps({"pid": os.getpid(), "environment": started.environment}))
     stack.callback(state.unlink, missing_ok=True)
-    return found
+    return started
 
 
-def _attached(folder: Path, wanted: list[str], stack: ExitStack) -> Services | None:
-    """The services of the process that owns the folder, waited for; None where nobody does."""
+def _attach(folder: Path, names: list[str], stack: ExitStack) -> Services | None:
+    """Wait for the services of the process that owns the folder; None where no process does."""
     deadline = time.monotonic() + READY_WITHIN
     while _is_owned(folder):
-        if (users := lock(folder / "users", fcntl.LOCK_SH)) is not None:
-            if environment := _handed_on(folder):
-                stack.callback(os.close, users)
-                return _as_attached(folder, environment, wanted)
-            os.close(users)
+        if (users_lock := lock(folder / "users", fcntl.LOCK_SH)) is not None:
+            if environment := _read_state(folder):
+                stack.callback(os.close, users_lock)
+                return _attached(folder, environment, names)
+            os.close(users_lock)
         if time.monotonic() > deadline:
             raise EmbeddedError(f"The owner of {folder} is not ready after {READY_WITHIN:.0f} s.")
         time.sleep(0.02)
     return None
 
 
-def _handed_on(folder: Path) -> dict[str, str] | None:
-    """None while the owner is starting or ending, also where a killed one has left its word."""
+def _read_state(folder: Path) -> dict[str, str] | None:
+    """The variables that the owner has published.
+
+    None while it is starting or ending, and where an owner that was killed has left its file.
+    """
     try:
         state = json.loads((folder / "state.json").read_text())
         os.kill(state["pid"], 0)
@@ -138,30 +134,31 @@ def _handed_on(folder: Path) -> dict[str, str] | None:
     return environment
 
 
-def _as_attached(folder: Path, environment: dict[str, str], wanted: list[str]) -> Services:
-    if missing := [name for name in wanted if name not in environment]:
+def _attached(folder: Path, environment: dict[str, str], names: list[str]) -> Services:
+    if missing := [name for name in names if name not in environment]:
         raise EmbeddedError(
             f"The services in {folder} were started by a process whose {' and '.join(missing)}"
             " was set. Set it here too, or end that process."
         )
     if environment.get("SIMULATED") == "true":
-        say(f"Using the running demo in {folder}: simulated data.")
+        print_status(f"Using the running demo in {folder}: simulated data.")
     return Services(folder, environment)
 
 
-def _wait_for_others(folder: Path) -> None:
-    held = lock(folder / "users", fcntl.LOCK_EX)
-    if held is None:
-        say(f"Other processes use the services in {folder}: waiting for them. Ctrl-C ends both.")
-        held = os.open(folder / "users", os.O_RDWR)
-        fcntl.flock(held, fcntl.LOCK_EX)
-    # From here on nobody attaches.
+def _wait_for_attached(folder: Path) -> None:
+    users_lock = lock(folder / "users", fcntl.LOCK_EX)
+    if users_lock is None:
+        print_status(f"Waiting for other processes that use the services in {folder}.")
+        print_status("Ctrl-C ends the services at once.")
+        users_lock = os.open(folder / "users", os.O_RDWR)
+        fcntl.flock(users_lock, fcntl.LOCK_EX)
+    # Without this file no other process can attach.
     (folder / "state.json").unlink(missing_ok=True)
-    os.close(held)
+    os.close(users_lock)
 
 
 def lock(path: Path, kind: int) -> int | None:
-    """A descriptor that holds the lock until it is closed; None where the lock is taken."""
+    """Return a descriptor that holds the lock until it is closed; None where the lock is taken."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -180,14 +177,14 @@ def lock(path: Path, kind: int) -> int | None:
 def _is_owned(folder: Path) -> bool:
     if not (folder / "lock").exists():
         return False
-    held = lock(folder / "lock", fcntl.LOCK_SH)
-    if held is not None:
-        os.close(held)
-    return held is None
+    owner_lock = lock(folder / "lock", fcntl.LOCK_SH)
+    if owner_lock is not None:
+        os.close(owner_lock)
+    return owner_lock is None
 
 
-def secret(path: Path) -> str:
-    """What the file holds, made up at random the first time; nobody else can read it."""
+def read_or_create_secret(path: Path) -> str:
+    """Read the secret in a file that only its owner can read; create a random one at first."""
     if not path.exists():
         _write_secret(path, secrets.token_hex(24))
     return path.read_text()
@@ -224,5 +221,5 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def say(line: str) -> None:
+def print_status(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,4 +1,4 @@
-"""The command line: `python -m kalshi_insights.embedded`."""
+"""The command `python -m kalshi_insights.embedded`."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from kalshi_insights import embedded
-from kalshi_insights.embedded import KINDS, EmbeddedError, Services, say, services
+from kalshi_insights.embedded import KINDS, EmbeddedError, Services, print_status, services
 from kalshi_insights.embedded.servers import ends_with_parent
 
 
@@ -20,15 +20,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m kalshi_insights.embedded", description=embedded.__doc__
     )
-    parser.add_argument("--folder", type=Path, help="where the data lie (default: var/live)")
-    parser.add_argument("command", nargs="*", help="after `--`: run this with the services")
+    parser.add_argument("--folder", type=Path, help="the folder of the data (default: var/live)")
+    parser.add_argument("command", nargs="*", help="a command to run with the services, after `--`")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _leave)
-    # A shell's background jobs begin with SIGINT ignored.
+    signal.signal(signal.SIGTERM, _exit)
+    # A shell starts its background jobs with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with services(options.folder) as found:
-            code = _run(options.command) if options.command else _serve(found)
+        with services(options.folder) as running:
+            code = _run(options.command) if options.command else _serve(running)
     except EmbeddedError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
@@ -36,26 +36,26 @@ def main() -> None:
     sys.exit(code)
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
+def _exit(number: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
 def _run(command: list[str]) -> int:
-    """Runs the command, hands SIGINT and SIGTERM on to it, returns its exit code."""
+    """Run the command, forward SIGINT and SIGTERM to it, and return its exit code."""
     early: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, frame: early.append(received))
     child = subprocess.Popen(command, preexec_fn=ends_with_parent(signal.SIGTERM))  # noqa: PLW1509
 
-    def hand_on(received: int, frame: FrameType | None) -> None:
-        # A terminal has sent its Ctrl-C to the child as well, and a second one means haste.
+    def forward(received: int, frame: FrameType | None) -> None:
+        # A terminal sends Ctrl-C to the child as well; a second one would make it stop at once.
         if received != signal.SIGINT or not _is_in_terminal():
             child.send_signal(received)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, hand_on)
+        signal.signal(number, forward)
     for received in early:
-        hand_on(received, None)
+        forward(received, None)
     code = child.wait()
     return 128 - code if code < 0 else code
 
@@ -67,25 +67,25 @@ def _is_in_terminal() -> bool:
         return False
 
 
-def _serve(found: Services) -> int:
-    """Prints where the services are, and stays until Ctrl-C or until one of them ends."""
-    if not found.environment:
-        say("DATABASE_URL and REDIS_URL are set: nothing to start.")
+def _serve(running: Services) -> int:
+    """Print the addresses of the services, and wait for Ctrl-C or for one of them to end."""
+    if not running.environment:
+        print_status("DATABASE_URL and REDIS_URL are set, so there is nothing to start.")
         return 0
-    for name, url in found.environment.items():
+    for name, url in running.environment.items():
         if name in KINDS:
             address = urlsplit(url)
-            say(f"{KINDS[name].name:<10} {address.hostname}:{address.port}{address.path}")
-    say(
-        f"The password, of the PostgreSQL user kalshi and of Valkey, is in {found.folder}/password."
+            print_status(f"{KINDS[name].name:<10} {address.hostname}:{address.port}{address.path}")
+    print_status(
+        f"The password of Valkey and of the PostgreSQL user kalshi is in {running.folder}/password."
     )
-    if not found.servers:
-        say("Another process runs them.")
+    if not running.servers:
+        print_status("Another process runs these services.")
         return 0
-    say("`manage.py`, `make run` and `make worker` find them by themselves. Ctrl-C ends them.")
-    while all(server.process and server.process.poll() is None for server in found.servers):
+    print_status("`manage.py`, `make run` and `make worker` will use them. Ctrl-C ends them.")
+    while all(server.process and server.process.poll() is None for server in running.servers):
         time.sleep(0.5)
-    say(f"One of them has ended. See the logs in {found.folder}.")
+    print_status(f"One of the services has ended. See the logs in {running.folder}.")
     return 1
 
 

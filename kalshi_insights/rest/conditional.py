@@ -1,4 +1,4 @@
-"""Answers that a client who asks again need not be sent again."""
+"""Conditional requests: ETag, Last-Modified and 304 Not Modified."""
 
 import math
 from datetime import datetime
@@ -13,18 +13,19 @@ from rest_framework.response import Response
 def conditional(
     request: Request, response: Response, *, tag: str, modified: datetime | None
 ) -> HttpResponseBase:
-    """The answer, or a 304 where the client has it: `tag` stands for what the answer says.
+    """Return the response, or a 304 where the client already has it.
 
-    It is to be asked about every time, for nobody can say how long it stays true.
+    `tag` must change whenever the content does. A cache has to revalidate every time, since
+    nobody can say how long a quote stays current.
     """
     response["Cache-Control"] = "no-cache"
     if request.accepted_renderer.format != "json":
         return response
-    tag = response["ETag"] = f'W/"{tag}"'
+    etag = response["ETag"] = f'W/"{tag}"'
     seconds = math.floor(modified.timestamp()) if modified else None
     if seconds is not None:
         response["Last-Modified"] = http_date(seconds)
-    found: HttpResponseBase | None = get_conditional_response(
-        request._request, etag=tag, last_modified=seconds, response=response
+    answer: HttpResponseBase | None = get_conditional_response(
+        request._request, etag=etag, last_modified=seconds, response=response
     )
-    return found or response
+    return answer or response

@@ -1,10 +1,10 @@
-"""The one shape of an API error: `code`, `message`, and `details` by field."""
+"""Errors of the API, all in one envelope: `code`, `message`, and `details` by field."""
 
 import json
 import re
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Never
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
@@ -24,32 +24,39 @@ from rest_framework.views import exception_handler
 
 from kalshi_insights.middleware import request_id
 
-# What Django says by itself, before or after a view: its own words would be a page.
-WORDS = {
+# Codes and messages for responses that Django makes outside a view, as HTML pages.
+MESSAGES = {
     400: ("bad_request", "The request is malformed, or meant for another host."),
     403: ("permission_denied", "This is not permitted."),
     404: ("not_found", "There is nothing at this address."),
     413: ("too_large", "The body is too large."),
-    500: ("error", "The request failed here. The log knows why, by the request id."),
+    500: ("error", "The server failed. Its log has the reason under this request id."),
 }
 
 
-def api_error(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's own answer in our envelope; None, and so a 500 without its text, for the rest."""
+def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """Put DRF's error response into the envelope.
+
+    Returns None for any other exception, which becomes a 500 that does not show its text.
+    """
     if isinstance(exc, Http404):
         exc = exceptions.NotFound()
     if isinstance(exc, PermissionDenied):
         exc = exceptions.PermissionDenied()
     if isinstance(exc, exceptions.ParseError):
-        exc = exceptions.ParseError("The body is not the JSON that it should be.")
+        exc = exceptions.ParseError("The body is not valid JSON.")
     response = exception_handler(exc, context)
     if response is None or not isinstance(exc, exceptions.APIException):
         return response
     if isinstance(exc, exceptions.ValidationError):
-        response.data = envelope("invalid", invalid_message(exc.detail), details=exc.detail)
+        response.data = envelope("invalid", validation_message(exc.detail), details=exc.detail)
     else:
         response.data = envelope(exc.default_code, str(exc.detail))
     return response
+
+
+def not_found(noun: str, name: str) -> Never:
+    raise exceptions.NotFound(f"There is no {noun} {name}.")
 
 
 def envelope(code: str, message: str, *, details: object = None) -> dict[str, object]:
@@ -58,18 +65,18 @@ def envelope(code: str, message: str, *, details: object = None) -> dict[str, ob
     return {"code": code, "message": message, "details": details or {}}
 
 
-def invalid_message(detail: Any) -> str:
-    """Everything that is wrong in one line, each with the name of its field."""
+def validation_message(detail: Any) -> str:
+    """All validation errors in one line, each with the name of its field."""
     if not isinstance(detail, dict):
         return " ".join(_texts(detail))
-    return " ".join(f"{name}: {' '.join(_texts(found))}" for name, found in detail.items())
+    return " ".join(f"{name}: {' '.join(_texts(errors))}" for name, errors in detail.items())
 
 
 def _texts(detail: Any) -> Iterator[str]:
     if isinstance(detail, dict):
-        # Of a list of rows, those in order have an empty one.
+        # In a list of rows, a valid row has an empty dictionary.
         if detail:
-            yield invalid_message(detail)
+            yield validation_message(detail)
     elif isinstance(detail, list | tuple):
         for part in detail:
             yield from _texts(part)
@@ -79,7 +86,7 @@ def _texts(detail: Any) -> Iterator[str]:
 
 @csrf_exempt
 def unknown_route(request: HttpRequest) -> HttpResponse:
-    """A 404 in the envelope, or the way to the same address with its slash at the end."""
+    """Answer 404 in the envelope, or redirect to the same address with a slash at its end."""
     if not request.path.endswith("/") and resolve(f"{request.path}/").func != unknown_route:
         return HttpResponsePermanentRedirect(
             request.get_full_path(force_append_slash=True),
@@ -91,37 +98,40 @@ def unknown_route(request: HttpRequest) -> HttpResponse:
 def api_envelopes(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """Under `/api/`, Django's own refusals and failures in the envelope too, in DEBUG as well."""
+    """Middleware that puts Django's own errors under `/api/` into the envelope, also in DEBUG."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if not request.path.startswith("/api/"):
             return get_response(request)
         if _is_too_large(request):
-            return _enveloped(request, HttpResponse(status=413))
+            return _in_envelope(request, HttpResponse(status=413))
         response = get_response(request)
-        if response.status_code < 400 or _is_enveloped(response):
+        if response.status_code < 400 or _has_envelope(response):
             return response
-        return _enveloped(request, response)
+        return _in_envelope(request, response)
 
     return middleware
 
 
 def _is_too_large(request: HttpRequest) -> bool:
-    """Asked here since DRF reads a body however large. Without a length there is no body."""
+    """DRF reads a body however large, so its length is checked here.
+
+    A request without Content-Length has no body.
+    """
     length = request.META.get("CONTENT_LENGTH") or "0"
     return length.isdecimal() and int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 
 
-def _is_enveloped(response: HttpResponse) -> bool:
+def _has_envelope(response: HttpResponse) -> bool:
     return isinstance(response, Response | JsonResponse)
 
 
-def _enveloped(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    """The same answer, cookies and headers included, with the envelope for its body."""
+def _in_envelope(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """Replace the body of a response; its cookies and other headers stay."""
     status = response.status_code
     phrase = HTTPStatus(status).phrase
-    fallback = WORDS[500] if status >= 500 else (phrase.lower().replace(" ", "_"), f"{phrase}.")
-    code, message = WORDS.get(status, fallback)
+    default = MESSAGES[500] if status >= 500 else (phrase.lower().replace(" ", "_"), f"{phrase}.")
+    code, message = MESSAGES.get(status, default)
     details = {"request_id": request.META[request_id.META]} if status >= 500 else {}
     response.content = json.dumps(envelope(code, message, details=details)).encode()
     response.headers["Content-Type"] = "application/json"
@@ -129,51 +139,8 @@ def _enveloped(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     return response
 
 
-ENVELOPE = {
-    "type": "object",
-    "description": "What went wrong.",
-    "required": ["code", "message", "details"],
-    "properties": {
-        "code": {"type": "string", "description": "What kind of error, for programs."},
-        "message": {"type": "string", "description": "The same for people, in one line."},
-        "details": {
-            "type": "object",
-            "additionalProperties": {},
-            "description": "By parameter or field, what is wrong with it.",
-        },
-    },
-    "example": {
-        "code": "invalid",
-        "message": "limit: Must be a whole number from 1 to 1000.",
-        "details": {"limit": ["Must be a whole number from 1 to 1000."]},
-    },
-}
-READS, WRITES = (400, 401, 406, 429, 500), (403, 413, 415)
-RETRY_AFTER = {"schema": {"type": "integer"}, "description": "Seconds to wait."}
-
-
-def in_the_schema(result: dict[str, Any], **given: object) -> dict[str, Any]:
-    """A hook of drf-spectacular: what every address may answer, besides what it says itself."""
-    result["components"].setdefault("schemas", {})["Error"] = ENVELOPE
-    for path, operations in result["paths"].items():
-        for method, operation in operations.items():
-            for status in _refusals(method, path):
-                operation["responses"].setdefault(str(status), _described(status))
-    return result
-
-
-def _refusals(method: str, path: str) -> tuple[int, ...]:
-    return READS + ((404,) if "{" in path else ()) + (() if method == "get" else WRITES)
-
-
-def _described(status: int) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    described = {"description": HTTPStatus(status).phrase, "content": content}
-    return described | ({"headers": {"Retry-After": RETRY_AFTER}} if status == 429 else {})
-
-
-class WithoutAddresses(SafeExceptionReporterFilter):
-    """Keeps the passwords in database and broker addresses out of development's error pages."""
+class HideAddresses(SafeExceptionReporterFilter):
+    """Hides database and broker addresses, which hold passwords, on Django's debug pages."""
 
     hidden_settings = re.compile(
         f"{SafeExceptionReporterFilter.hidden_settings.pattern}|URL|LOCATION", flags=re.IGNORECASE

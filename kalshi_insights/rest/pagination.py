@@ -1,4 +1,4 @@
-"""`limit` and `skip`, the same on every list of the API."""
+"""Pagination: `limit` and `skip` on every list, and cursors on time series."""
 
 import base64
 import re
@@ -16,28 +16,30 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 from rest_framework.views import APIView
 
-# JSON lists by column, and a row as JSON.
-Drawn = tuple[dict[str, msgspec.Raw], msgspec.Raw | None]
+from kalshi_insights.export.postgres import ColumnLists
+
+# Exports are not paginated, but the number of their rows is capped.
+MAX_EXPORT_ROWS = 999_999_999_999
 
 
-def whole_number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
-    """A query parameter; ValidationError naming it where it is not a number in range."""
+def whole_number(request: Request, name: str, *, default: int, minimum: int, maximum: int) -> int:
+    """Read a query parameter; raises ValidationError where it is not a whole number in range."""
     text = request.query_params.get(name, "")
     if not text:
         return default
-    plain = text.isascii() and text.isdigit() and len(text) <= 12
-    if not plain or not least <= int(text) <= most:
-        raise ValidationError({name: [f"Must be a whole number from {least} to {most}."]})
+    is_plain = text.isascii() and text.isdigit() and len(text) <= 12
+    if not is_plain or not minimum <= int(text) <= maximum:
+        raise ValidationError({name: [f"Must be a whole number from {minimum} to {maximum}."]})
     return int(text)
 
 
-class LimitSkip(BasePagination):
+class OffsetPages(BasePagination):
     """Pages of `limit` rows after the first `skip`, with the total."""
 
     default_limit = 100
     max_limit = 1_000
     max_skip = 10_000_000
-    counts = True
+    has_total = True
 
     def paginate_queryset(
         self,
@@ -45,48 +47,50 @@ class LimitSkip(BasePagination):
         request: Request,
         view: APIView | None = None,
         *,
-        read: Callable[[Any], Any] = lambda found: found,
+        read: Callable[[Any], Any] = lambda queryset: queryset,
         fetch: Callable[[Any], list[Any]] = list,
     ) -> list[Any]:
-        """`read` tells what is selected of the rows found; they are counted without it.
+        """Return the rows of the requested page.
 
-        `fetch` makes rows of the part of these that makes the page.
+        `read` chooses the columns, and is left out where the rows are counted. `fetch` turns the
+        slice of the queryset that makes the page into rows.
         """
-        window = self.window(request)
-        self.count = queryset.count() if isinstance(queryset, QuerySet) and self.counts else None
-        rows = fetch(read(queryset)[window])
+        page_slice = self.page_slice(request)
+        has_count = isinstance(queryset, QuerySet) and self.has_total
+        self.count = queryset.count() if has_count else None  # type: ignore[call-arg]
+        rows = fetch(read(queryset)[page_slice])
         self.has_next = len(rows) > self.limit
         return rows[: self.limit]
 
-    def window(self, request: Request) -> slice:
-        """The rows of the page asked for, and one more, which tells that there is a next."""
+    def page_slice(self, request: Request) -> slice:
+        """The rows of the requested page, and one more that tells whether a next page exists."""
         self.request = request
         self.limit = whole_number(
-            request, "limit", default=self.default_limit, least=1, most=self.max_limit
+            request, "limit", default=self.default_limit, minimum=1, maximum=self.max_limit
         )
-        self.skip = whole_number(request, "skip", default=0, least=0, most=self.max_skip)
+        self.skip = whole_number(request, "skip", default=0, minimum=0, maximum=self.max_skip)
         return slice(self.skip, self.skip + self.limit + 1)
 
     def get_paginated_response(self, data: Any) -> Response:
-        total = {"count": self.count} if self.counts else {}
+        total = {"count": self.count} if self.has_total else {}
         return Response(
             {**total, "next": self.next_link(), "previous": self.previous_link(), "results": data}
         )
 
     def next_link(self) -> str | None:
-        following = self.skip + self.limit
-        if not self.has_next or following > self.max_skip:
+        next_skip = self.skip + self.limit
+        if not self.has_next or next_skip > self.max_skip:
             return None
-        return replace_query_param(self.request.build_absolute_uri(), "skip", following)
+        return replace_query_param(self.request.build_absolute_uri(), "skip", next_skip)
 
     def previous_link(self) -> str | None:
         if self.skip == 0:
             return None
         address = self.request.build_absolute_uri()
-        before = max(self.skip - self.limit, 0)
-        if before == 0:
+        previous_skip = max(self.skip - self.limit, 0)
+        if previous_skip == 0:
             return remove_query_param(address, "skip")
-        return replace_query_param(address, "skip", before)
+        return replace_query_param(address, "skip", previous_skip)
 
     def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
         return [
@@ -99,7 +103,7 @@ class LimitSkip(BasePagination):
             ),
             _parameter(
                 "skip",
-                f"Rows to leave out first, at most {self.max_skip}.",
+                f"Rows to skip before the page, at most {self.max_skip}.",
                 default=0,
                 minimum=0,
                 maximum=self.max_skip,
@@ -109,65 +113,64 @@ class LimitSkip(BasePagination):
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         link = {"type": "string", "format": "uri", "nullable": True, "example": None}
         count = {"type": "integer", "description": "Rows on all pages.", "example": 1}
-        total = {"count": count} if self.counts else {}
+        total = {"count": count} if self.has_total else {}
         properties = {**total, "next": link, "previous": link, "results": schema}
         return {"type": "object", "required": list(properties), "properties": properties}
 
 
-class SeriesOfTime(LimitSkip):
-    """As above for rows that keep arriving, oldest first: no total, and not too deep.
+class CursorPages(OffsetPages):
+    """Pages of a time series, oldest first, without a total and with a small `skip`.
 
-    `next` goes on by a `cursor`, which is the place of the last row: what arrives meanwhile moves
-    no row to another page. To be given a queryset in an order of two fields, a time and a key
-    that no two rows of the same time share, and to fetch JSON objects that have both.
+    `next` holds a `cursor`, which is the position of the last row, so rows that arrive meanwhile
+    move no row to another page. The queryset must be ordered by two fields, a time and a key that
+    no two rows of the same time share; `fetch` must return JSON objects that have both.
     """
 
     max_skip = 10_000
-    counts = False
+    has_total = False
 
     def paginate_queryset(
         self,
         queryset: QuerySet[Any] | Sequence[Any],
         request: Request,
         view: APIView | None = None,
-        *,
-        read: Callable[[Any], Any] = lambda found: found,
-        fetch: Callable[[Any], list[Any]] = list,
+        **how: Any,
     ) -> list[Any]:
-        found = self.beyond_cursor(queryset, request)
-        rows = super().paginate_queryset(found, request, view, read=read, fetch=fetch)
-        self.last = rows[-1] if self.has_next else None
+        rows = super().paginate_queryset(self.after_cursor(queryset, request), request, view, **how)
+        self.last_row = rows[-1] if self.has_next else None
         return rows
 
-    def beyond_cursor(self, queryset: Any, request: Request) -> Any:
-        self.order: tuple[str, str] = queryset.query.order_by
-        text = request.query_params.get("cursor")
-        self.is_first = text is None
-        if text is None:
+    def after_cursor(self, queryset: Any, request: Request) -> Any:
+        self.cursor_fields: tuple[str, str] = queryset.query.order_by
+        cursor = request.query_params.get("cursor")
+        self.is_first = cursor is None
+        if cursor is None:
             return queryset
         if "skip" in request.query_params:
             raise ValidationError({"skip": ["Cannot be combined with cursor."]})
-        time, key = self.order
-        at, last = _place(text, queryset.model._meta.get_field(key))
-        # The first of these conditions is the one that an index and the days' pieces understand.
+        time, key = self.cursor_fields
+        last_time, last_key = _decode_cursor(cursor, queryset.model._meta.get_field(key))
+        # The index and the pruning of daily partitions need the plain condition on the time.
         return queryset.filter(
-            Q(**{f"{time}__gt": at}) | Q(**{f"{key}__gt": last}), **{f"{time}__gte": at}
+            Q(**{f"{time}__gt": last_time}) | Q(**{f"{key}__gt": last_key}),
+            **{f"{time}__gte": last_time},
         )
 
-    def whole(self, queryset: Any, request: Request) -> Any:
-        """All rows, for a file: from the cursor on, and cut by `skip` and `limit` if given."""
-        found = self.beyond_cursor(queryset, request)
-        skip = whole_number(request, "skip", default=0, least=0, most=self.max_skip)
-        limit = whole_number(request, "limit", default=0, least=1, most=MOST_OF_A_FILE)
-        return found[skip : skip + limit if limit else None]
+    def all_rows(self, queryset: Any, request: Request) -> Any:
+        """All rows, for a file: those after the cursor, cut by `skip` and `limit` where given."""
+        rows = self.after_cursor(queryset, request)
+        skip = whole_number(request, "skip", default=0, minimum=0, maximum=self.max_skip)
+        limit = whole_number(request, "limit", default=0, minimum=1, maximum=MAX_EXPORT_ROWS)
+        return rows[skip : skip + limit if limit else None]
 
     def next_link(self) -> str | None:
-        if self.last is None:
+        if self.last_row is None:
             return None
-        last = msgspec.json.decode(self.last)
-        time, key = (last[name] for name in self.order)
+        row = msgspec.json.decode(self.last_row)
+        time, key = (row[name] for name in self.cursor_fields)
         address = remove_query_param(self.request.build_absolute_uri(), "skip")
-        return replace_query_param(address, "cursor", _cursor(datetime.fromisoformat(time), key))
+        cursor = _encode_cursor(datetime.fromisoformat(time), key)
+        return replace_query_param(address, "cursor", cursor)
 
     def previous_link(self) -> str | None:
         return super().previous_link() if self.is_first else None
@@ -175,70 +178,69 @@ class SeriesOfTime(LimitSkip):
     def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
         limit, skip = super().get_schema_operation_parameters(view)
         limit["description"] = (
-            f"Rows on a page: at most {self.max_limit} of JSON, where {self.default_limit} are the"
-            f" default, and {Columnar.max_limit} of columns. csv, parquet and arrow have all rows"
-            " without it."
+            f"Rows on a page: at most {self.max_limit} of JSON, by default {self.default_limit};"
+            f" at most {ColumnPages.max_limit} of columns. Without it, csv, parquet and arrow"
+            " have all rows."
         )
-        limit["schema"] = {"type": "integer", "minimum": 1, "maximum": MOST_OF_A_FILE}
-        return [limit, skip, CURSOR]
+        limit["schema"] = {"type": "integer", "minimum": 1, "maximum": MAX_EXPORT_ROWS}
+        return [limit, skip, CURSOR_PARAMETER]
 
 
-class Columnar(SeriesOfTime):
-    """Rows enough for a chart, as a list for each column."""
+class ColumnPages(CursorPages):
+    """Pages large enough for a chart, with a list for each column."""
 
     default_limit = max_limit = 100_000
 
-    def paginate_lists(
-        self, queryset: QuerySet[Any], request: Request, *, fetch: Callable[[Any, int], Drawn]
+    def paginate_columns(
+        self, queryset: QuerySet[Any], request: Request, *, fetch: Callable[[Any, int], ColumnLists]
     ) -> dict[str, msgspec.Raw]:
-        """`fetch` makes lists of so many rows, and tells the last of them if there are more."""
-        found = self.beyond_cursor(queryset, request)
-        window = self.window(request)
-        columns, self.last = fetch(found[window], self.limit)
+        """Return the columns of the requested page; `fetch` is given a queryset and a limit."""
+        rows = self.after_cursor(queryset, request)
+        page_slice = self.page_slice(request)
+        columns, self.last_row = fetch(rows[page_slice], self.limit)
         return columns
 
 
-class OnePage(LimitSkip):
-    """For rows that are computed together: whatever there is, in the shape of other pages."""
+class OnePage(OffsetPages):
+    """A single page with all rows, in the shape of other pages, for rows computed together."""
 
-    counts = False
+    has_total = False
 
     def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
         return []
 
 
-# Of a file there are no pages, but the number has an end.
-MOST_OF_A_FILE = 999_999_999_999
-CURSOR = {
+CURSOR_PARAMETER = {
     "name": "cursor",
     "in": "query",
     "required": False,
     "allowEmptyValue": False,
-    "description": "Goes on after the last row of a page; taken from its `next`. Not with `skip`.",
+    "description": "Continues after the last row of a page; take it from that page's `next`."
+    " Cannot be combined with `skip`.",
     "schema": {"type": "string", "minLength": 1},
 }
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Digits enough for the next two hundred years, and a UUID, an id, or an exchange's own id.
-PLACE = re.compile(r"([0-9]{1,16})\.([!-~]{1,100})")
+# Microseconds, with digits enough for two hundred years, and a UUID or another key.
+CURSOR_FORMAT = re.compile(r"([0-9]{1,16})\.([!-~]{1,100})")
 
 
-def _cursor(at: datetime, key: object) -> str:
-    micros = (at - EPOCH) // timedelta(microseconds=1)
+def _encode_cursor(time: datetime, key: object) -> str:
+    micros = (time - EPOCH) // timedelta(microseconds=1)
     return base64.urlsafe_b64encode(f"{micros}.{key}".encode()).decode().rstrip("=")
 
 
-def _place(cursor: str, field: "Field[Any, Any]") -> tuple[datetime, Any]:
-    """The time and the key of the row that a cursor was made of."""
+def _decode_cursor(cursor: str, field: "Field[Any, Any]") -> tuple[datetime, Any]:
+    """Return the time and the key of the row that a cursor points at."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         text = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
-        found = PLACE.fullmatch(text)
-        key = field.clean(found[2], None) if found else None
+        match = CURSOR_FORMAT.fullmatch(text)
+        key = field.clean(match[2], None) if match else None
     except (ValueError, DjangoValidationError):
-        found = None
-    if found is None:
-        raise ValidationError({"cursor": ["Not a cursor that was given out here."]})
-    return EPOCH + timedelta(microseconds=int(found[1])), key
+        match = None
+    if match is None:
+        raise ValidationError({"cursor": ["Not a cursor of this API."]})
+    return EPOCH + timedelta(microseconds=int(match[1])), key
 
 
 def _parameter(name: str, description: str, **schema: int) -> dict[str, Any]:

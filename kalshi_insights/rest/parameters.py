@@ -1,93 +1,80 @@
-"""Query parameters that an address does not know are refused, not overlooked."""
+"""Query parameters: unknown and repeated ones are refused, the others are read by forms."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from django import forms
-from drf_spectacular.openapi import AutoSchema
+from django_filters.utils import translate_validation
 from rest_framework.exceptions import ValidationError
 from rest_framework.renderers import BrowsableAPIRenderer
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from kalshi_insights.rest.renderers import Json, Negotiation
+from kalshi_insights.rest.renderers import FormatNegotiation, JsonRenderer
+from kalshi_insights.rest.schema import DocumentedSchema
 
-LONGEST_NAME = 100
+F = TypeVar("F", bound=forms.Form)
 
-
-class Described(AutoSchema):
-    """Tells in the schema what goes for all views."""
-
-    view: Any
-
-    def get_summary(self) -> str | None:
-        first: str = self.get_description().partition("\n")[0].partition(". ")[0]
-        return super().get_summary() or first.removesuffix(".")
-
-    def _get_parameters(self) -> list[dict[str, Any]]:
-        parameters: list[dict[str, Any]] = super()._get_parameters()
-        for each in parameters:
-            if each["in"] == "path":
-                each.update(self.view.lookup_described)
-            elif each["name"] == api_settings.URL_FORMAT_OVERRIDE:
-                each["description"] = "The form of the answer, whatever `Accept` says."
-            else:
-                # A form for people sends the fields too that nobody filled in.
-                each.setdefault("allowEmptyValue", True)
-            if each["schema"].get("format") == "date-time":
-                each["schema"]["example"] = "2026-11-20T12:00:00Z"
-        return parameters
+MAX_NAME_LENGTH = 100
 
 
 class KnownParameters(APIView):
-    """A view that answers 400 to query parameters it does not know, or that come twice.
+    """A view that answers 400 to query parameters it does not know, or that are given twice.
 
-    It knows those of its filters and of its pages, except where it shows a single row, and those
-    of its `query_form`, which an `@action` may set for itself. A filter backend could not do
-    this: views of a single thing need not run any.
+    It knows the parameters of its filters and of its paginator, except where it shows a single
+    row, and the fields of its `query_form`, which an `@action` may set for itself. A filter
+    backend could not check this, since views of a single row need not run any.
     """
 
-    schema = Described()
-    renderer_classes = [Json, BrowsableAPIRenderer]
-    content_negotiation_class = Negotiation
-    # Of what the address calls a thing by: its description and an example.
-    lookup_described: Mapping[str, str] = {}
+    schema = DocumentedSchema()
+    renderer_classes = [JsonRenderer, BrowsableAPIRenderer]
+    content_negotiation_class = FormatNegotiation
+    # The description and an example of the path parameter, for the schema.
+    lookup_schema: Mapping[str, str] = {}
     query_form: type[forms.Form] | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         known = known_parameters(self)
-        odd = {
-            name[:LONGEST_NAME]: [_objection(name, known)]
+        errors = {
+            name[:MAX_NAME_LENGTH]: [_error(name, known)]
             for name, values in request.query_params.lists()
             if name not in known or len(values) > 1
         }
-        if odd:
-            raise ValidationError(odd)
+        if errors:
+            raise ValidationError(errors)
 
     @property
-    def filled_in(self) -> list[forms.BoundField]:
-        """The fields of a form for people, with what they asked for."""
+    def query_fields(self) -> list[forms.BoundField]:
+        """The form fields of the browsable API, filled in with the query."""
         query = self.request.query_params
-        forms_here = [self.query_form(query)] if self.query_form else []
+        query_forms = [self.query_form(query)] if self.query_form else []
         if filters := _filters(self):
-            nothing = self.queryset.none()  # type: ignore[attr-defined]
-            forms_here.insert(0, filters(query, queryset=nothing).form)
+            empty = self.queryset.none()  # type: ignore[attr-defined]
+            query_forms.insert(0, filters(query, queryset=empty).form)
         return sorted(
-            (field for form in forms_here for field in form), key=lambda field: field.name
+            (field for form in query_forms for field in form), key=lambda field: field.name
         )
+
+
+def read_query(form: type[F], request: Request) -> F:
+    """Validate the query by a form; raises ValidationError with the messages by parameter."""
+    bound = form(request.query_params)
+    if not bound.is_valid():
+        raise translate_validation(bound.errors)
+    return bound
 
 
 def known_parameters(view: APIView) -> set[str]:
     form, filters = getattr(view, "query_form", None), _filters(view)
-    pages = None if _is_single(view) else getattr(view, "paginator", None)
-    described = pages.get_schema_operation_parameters(view) if pages else ()
+    paginator = None if _is_single(view) else getattr(view, "paginator", None)
+    paging = paginator.get_schema_operation_parameters(view) if paginator else ()
     return {
         str(api_settings.URL_FORMAT_OVERRIDE),
         *(form.base_fields if form else ()),
         *(filters.base_filters if filters else ()),
-        *(each["name"] for each in described),
+        *(each["name"] for each in paging),
     }
 
 
@@ -99,7 +86,7 @@ def _filters(view: APIView) -> Any:
     return None if _is_single(view) else getattr(view, "filterset_class", None)
 
 
-def _objection(name: str, known: set[str]) -> str:
+def _error(name: str, known: set[str]) -> str:
     if name in known:
         return "Given more than once."
-    return f"Not known here. Known are: {', '.join(sorted(known))}."
+    return f"Unknown parameter. Known ones are {', '.join(sorted(known))}."

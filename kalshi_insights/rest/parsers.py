@@ -1,4 +1,4 @@
-"""What comes into the API."""
+"""Parsers of request bodies."""
 
 from collections.abc import Mapping
 from typing import IO, Any
@@ -7,8 +7,8 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
 
-class Json(JSONParser):
-    """Refuses what is nested deeper than Python reads, as any other body that is no JSON."""
+class JsonParser(JSONParser):
+    """A JSON parser that answers 400 where a body is nested deeper than Python can read."""
 
     def parse(
         self,

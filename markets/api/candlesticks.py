@@ -1,11 +1,11 @@
-"""What was observed of one market: snapshots summed up by stretches of time, and its book."""
+"""Candlesticks of one market, computed from its snapshots; its newest snapshot; its order book."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from kalshi_insights.export.postgres import Selection
+from kalshi_insights.export.postgres import ExportQuery
 from markets.intervals import EPOCH
 from markets.models import Market, MarketSnapshot, OrderBookSnapshot
 
@@ -29,8 +29,9 @@ CANDLESTICKS = {
     "volume": "numeric(18,2)",
     "snapshots": "bigint",
 }
-# What a bucket's first snapshot says is its open, what its last one says its close, be it None.
-# All of them in one array, since each aggregate costs its time in each of a thousand buckets.
+# A bucket opens with its first snapshot and closes with its last one, even where that has no
+# quote. One array holds the values of both, since each further aggregate costs time in every
+# bucket.
 BUCKETS = """
     WITH found AS (
         SELECT date_bin(%(interval)s, timestamp, %(epoch)s) AS start,
@@ -61,8 +62,9 @@ BUCKETS = """
         CASE WHEN volume IS NOT NULL THEN greatest(until, before) - before END AS volume, snapshots
     FROM known ORDER BY start
 """
-# How old the volume may be that a first bucket's is counted from.
-REMEMBERED = timedelta(days=1)
+# The volume of the first bucket is counted from the newest snapshot before it, if that is not
+# older than this.
+LOOK_BACK = timedelta(days=1)
 
 
 class Window(NamedTuple):
@@ -74,7 +76,7 @@ class Window(NamedTuple):
 
     @classmethod
     def around(cls, start: datetime, end: datetime, interval: timedelta) -> Window:
-        """The whole buckets that these instants lie in."""
+        """The window of whole buckets that covers these instants."""
         first = start - (start - EPOCH) % interval
         return cls(first, end + (EPOCH - end) % interval, interval)
 
@@ -83,28 +85,30 @@ class Window(NamedTuple):
         return (self.end - self.start) // self.interval
 
 
-def candlesticks(market: Market, window: Window, *, source: str | None) -> Selection:
-    """One row for each bucket that has a snapshot, oldest first, as `CANDLESTICKS` says.
+def candlesticks(market: Market, window: Window, *, source: str | None) -> ExportQuery:
+    """One row for each bucket that has a snapshot, oldest first, with the columns `CANDLESTICKS`.
 
-    `volume` is what was traded since the newest snapshot before the bucket's that tells it.
+    `volume` is what was traded since the newest earlier snapshot that has a volume.
     """
     parameters = {
         "market": market.pk,
         "source": source,
         "epoch": EPOCH,
-        "before": window.start - REMEMBERED,
+        "before": window.start - LOOK_BACK,
         **window._asdict(),
     }
-    return Selection(BUCKETS, parameters, CANDLESTICKS)
+    return ExportQuery(BUCKETS, parameters, CANDLESTICKS)
 
 
-def book(market: Market, *, at: datetime | None) -> OrderBookSnapshot | None:
-    """The market's whole book as it was last seen, then or (None) by now."""
-    seen = market.order_books.all() if at is None else market.order_books.filter(timestamp__lte=at)
-    return seen.order_by("-timestamp").first()
+def book(market: Market, *, as_of: datetime | None) -> OrderBookSnapshot | None:
+    """The market's newest order book as of an instant; None for `as_of` is now."""
+    books = market.order_books.all()
+    if as_of is not None:
+        books = books.filter(timestamp__lte=as_of)
+    return books.order_by("-timestamp").first()
 
 
 def newest(market: Market) -> MarketSnapshot | None:
-    """The market's newest snapshot, looked for in the days since the market's newest quote."""
+    """The market's newest snapshot, which is searched first in the days since its newest quote."""
     snapshots = market.snapshots.all()
     return snapshots.between(market.quoted_at, None).newest() or snapshots.newest()

@@ -1,18 +1,8 @@
-"""One answer of each kind, for the schema."""
+"""Example responses of the API, for the schema."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
-
-S = TypeVar("S", bound=Callable[..., Any])
 Answer = dict[str, Any]
-
-
-def shown(answer: Answer) -> Callable[[S], S]:
-    """Shows this wherever a serializer is answered with."""
-    example = OpenApiExample("An answer", value=answer, response_only=True)
-    return extend_schema_serializer(examples=[example])
 
 
 NOON = "2026-11-20T12:00:00.412650Z"
@@ -27,6 +17,8 @@ QUOTE = {
     "last_price": "0.4400",
     "volume": "9000.00",
     "open_interest": "5000.00",
+    "yes_price": "0.43500",
+    "no_price": "0.56500",
 }
 
 SERIES: Answer = {

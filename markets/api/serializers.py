@@ -1,27 +1,22 @@
+"""Serializers of the resources: series, events, markets, snapshots and polls."""
+
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from kalshi_insights.rest.schema import with_example
 from markets.api import examples
-from markets.api.examples import shown
 from markets.models import Event, Market, MarketSnapshot, Poll, Series
+from markets.models.fields import QUOTE_TYPES
 
-QUOTE = [
-    "yes_bid",
-    "yes_ask",
-    "yes_bid_size",
-    "yes_ask_size",
-    "last_price",
-    "volume",
-    "open_interest",
-]
+QUOTE = [*QUOTE_TYPES, "yes_price", "no_price"]
 
 
-# All fields are `read_only_fields`: the schema would call those optional that a form may omit.
+# All fields are `read_only_fields`: the schema would call a field optional that a form may omit.
 
-# What answers to `as_of` say beside.
-THEN = ["known_at", "known_at_assumed"]
+# The fields that only responses to `as_of` have.
+AS_OF_FIELDS = ["known_at", "known_at_assumed"]
 EVENT_ROW = [
     "ticker",
     "series_ticker",
@@ -68,16 +63,16 @@ MARKET_ROW = [
 ]
 
 
-PRICE = "Dollars on the YES scale, 0 to 1; null: nobody offers, or unknown."
-# What the numbers of a quote are, for the schema.
-QUOTE_WORDS = {
+PRICE = "Dollars on the YES scale, 0 to 1; null if nobody offers, or unknown."
+# The help texts of a quote's fields.
+QUOTE_HELP = {
     "yes_bid": {"help_text": f"Best bid. {PRICE}"},
     "yes_ask": {"help_text": f"Best ask. {PRICE}"},
-    "yes_bid_size": {"help_text": "Contracts at the best bid; null: unknown."},
-    "yes_ask_size": {"help_text": "Contracts at the best ask; null: unknown."},
-    "last_price": {"help_text": f"Of the newest trade, which may be old. {PRICE}"},
-    "volume": {"help_text": "Contracts traded so far; null: unknown."},
-    "open_interest": {"help_text": "Contracts held; null: unknown."},
+    "yes_bid_size": {"help_text": "Contracts at the best bid; null if unknown."},
+    "yes_ask_size": {"help_text": "Contracts at the best ask; null if unknown."},
+    "last_price": {"help_text": f"Price of the newest trade, which may be old. {PRICE}"},
+    "volume": {"help_text": "Contracts traded so far; null if unknown."},
+    "open_interest": {"help_text": "Contracts held; null if unknown."},
 }
 
 
@@ -125,11 +120,11 @@ class LeftoverField(serializers.JSONField):
     pass
 
 
-@shown(examples.SERIES)
+@with_example(examples.SERIES)
 class SeriesSerializer(serializers.ModelSerializer[Series]):
-    """A series: what its events have in common, and its fees as they are now."""
+    """A series: what its events have in common, and its current fees."""
 
-    settlement_sources = SourcesField(help_text="Whose word settles its markets.")
+    settlement_sources = SourcesField(help_text="The sources that settle its markets.")
 
     class Meta:
         model = Series
@@ -149,22 +144,36 @@ class SeriesSerializer(serializers.ModelSerializer[Series]):
         read_only_fields = fields
 
 
-class ThenSerializer(serializers.ModelSerializer[Any]):
-    """Adds what only an answer to `as_of` says."""
+class QuotedSerializer(serializers.ModelSerializer[Any]):
+    """Adds the prices that are derived from a quote."""
+
+    yes_price = serializers.DecimalField(
+        max_digits=7,
+        decimal_places=5,
+        allow_null=True,
+        help_text="The midpoint of bid and ask in dollars; null unless both sides are quoted.",
+    )
+    no_price = serializers.DecimalField(
+        max_digits=7, decimal_places=5, allow_null=True, help_text="One dollar less yes_price."
+    )
+
+
+class AsOfSerializer(serializers.ModelSerializer[Any]):
+    """Adds the fields that only a response to `as_of` has."""
 
     known_at = serializers.DateTimeField(
-        required=False, help_text="With as_of alone: since when this was known."
+        required=False, help_text="The instant this was known from; only with as_of."
     )
     known_at_assumed = serializers.BooleanField(
-        required=False, help_text="With as_of alone: known_at is an assumption."
+        required=False, help_text="True where known_at is assumed; only with as_of."
     )
 
 
-@shown(examples.MARKET)
-class MarketSerializer(ThenSerializer):
-    """A market with its newest quote. Prices in dollars on the YES scale; null is unknown.
+@with_example(examples.MARKET)
+class MarketSerializer(QuotedSerializer, AsOfSerializer):
+    """A market with its newest quote. Prices are in dollars on the YES scale; null is unknown.
 
-    Lists show the same fields as plain rows (`Market.objects.rows`), in a third of the time.
+    Lists have the same fields, as plain rows (`Market.objects.rows`) in a third of the time.
     """
 
     series_ticker = serializers.CharField(source="event.series.ticker")
@@ -172,37 +181,37 @@ class MarketSerializer(ThenSerializer):
     event_title = serializers.CharField(source="event.title")
     category = serializers.CharField(source="event.series.category")
     close_time = serializers.DateTimeField(
-        allow_null=True, help_text="Null with as_of alone, where only the final one is on record."
+        allow_null=True, help_text="Null only with as_of, where only the final one is recorded."
     )
     is_hot = serializers.BooleanField(
-        allow_null=True, help_text="Observed by every tick. Null with as_of."
+        allow_null=True, help_text="True if every tick observes it. Null with as_of."
     )
 
     class Meta:
         model = Market
-        fields = [*MARKET_ROW, *THEN]
+        fields = [*MARKET_ROW, *AS_OF_FIELDS]
         read_only_fields = fields
-        extra_kwargs = QUOTE_WORDS | {
+        extra_kwargs = QUOTE_HELP | {
             "volume_24h": {"help_text": "Contracts traded in the last 24 hours."},
-            "previous_price": {"help_text": f"Of the last trade a day ago. {PRICE}"},
-            "settlement_value": {"help_text": "Dollars paid for one YES; null: not settled."},
+            "previous_price": {"help_text": f"Price of the newest trade a day ago. {PRICE}"},
+            "settlement_value": {"help_text": "Dollars paid for one YES; null before settlement."},
         }
 
 
-@shown(examples.EVENT)
-class EventSerializer(ThenSerializer):
-    """An event. Its fee terms are those that it has of its own, where it has any."""
+@with_example(examples.EVENT)
+class EventSerializer(AsOfSerializer):
+    """An event. Its fee terms are null or empty where those of its series apply."""
 
     series_ticker = serializers.CharField()
     category = serializers.CharField()
-    settlement_sources = SourcesField(help_text="Whose word settles its markets.")
+    settlement_sources = SourcesField(help_text="The sources that settle its markets.")
     markets = MarketSerializer(
-        many=True, required=False, help_text="With markets=true alone: its markets."
+        many=True, required=False, help_text="Its markets; only with markets=true."
     )
 
     class Meta:
         model = Event
-        fields = [*EVENT_ROW, *THEN, "markets"]
+        fields = [*EVENT_ROW, *AS_OF_FIELDS, "markets"]
         read_only_fields = fields
 
 
@@ -213,13 +222,13 @@ class EventBriefSerializer(serializers.ModelSerializer[Event]):
         read_only_fields = fields
 
 
-@shown(examples.MARKET_DETAIL)
+@with_example(examples.MARKET_DETAIL)
 class MarketDetailSerializer(MarketSerializer):
-    """One market with its rules and grid."""
+    """One market with its rules and price grid."""
 
     event = EventBriefSerializer()
     price_ranges = PriceRangesField(
-        help_text="The grid of prices: from start on every step up to end, in dollars."
+        help_text="The price grid: the ranges of prices in dollars, each with its step."
     )
 
     class Meta(MarketSerializer.Meta):
@@ -240,19 +249,19 @@ class MarketDetailSerializer(MarketSerializer):
         read_only_fields = fields
 
 
-@shown(examples.POLL)
+@with_example(examples.POLL)
 class PollSerializer(serializers.ModelSerializer[Poll]):
     """One run of the recorder."""
 
     ages = AgesField(
         help_text=(
-            "By tier, how old in seconds what was known of its markets had become when this run"
-            " observed them again: p50, p95, max."
+            "By tier, the age in seconds of its markets' quotes when this run observed them"
+            " again: p50, p95, max."
         )
     )
-    failed = serializers.BooleanField(help_text="Quotes are missing from this run.")
+    failed = serializers.BooleanField(help_text="True if quotes are missing from this run.")
     warned = serializers.BooleanField(
-        help_text="Something beside the quotes went wrong; those were recorded."
+        help_text="True if something failed beside the quotes, which were recorded."
     )
 
     class Meta:
@@ -278,11 +287,11 @@ class PollSerializer(serializers.ModelSerializer[Poll]):
         read_only_fields = fields
 
 
-@shown(examples.SNAPSHOT)
-class SnapshotSerializer(serializers.ModelSerializer[MarketSnapshot]):
-    """One observation of a market's top of book."""
+@with_example(examples.SNAPSHOT)
+class SnapshotSerializer(QuotedSerializer):
+    """One observation of the top of a market's order book."""
 
-    raw_data = LeftoverField(help_text="What the payload had that no column holds.")
+    raw_data = LeftoverField(help_text="The fields of the payload that no column holds.")
     ticker = serializers.CharField(source="market.ticker")
 
     class Meta:
@@ -299,4 +308,4 @@ class SnapshotSerializer(serializers.ModelSerializer[MarketSnapshot]):
             "raw_data",
         ]
         read_only_fields = fields
-        extra_kwargs = QUOTE_WORDS
+        extra_kwargs = QUOTE_HELP

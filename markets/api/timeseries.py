@@ -1,45 +1,46 @@
-"""What is on record of one market over time, for whoever asks the API."""
+"""The time series of one market: snapshots, trades, revisions, candlesticks, coverage, its book."""
 
-from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Value
 from django.forms import Form
-from django.http import HttpResponseBase, StreamingHttpResponse
-from drf_spectacular.types import OpenApiTypes
+from django.http import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer
-from rest_framework.viewsets import GenericViewSet
 
-from kalshi_insights.export import parquet, postgres
-from kalshi_insights.export.parquet import Columns
-from kalshi_insights.export.postgres import Lists, Selection
-from kalshi_insights.rest import renderers
 from kalshi_insights.rest.conditional import conditional
-from kalshi_insights.rest.pagination import Columnar, OnePage, SeriesOfTime
-from kalshi_insights.rest.renderers import InFormats
+from kalshi_insights.rest.filters import END, START
+from kalshi_insights.rest.pagination import CursorPages, OnePage
+from kalshi_insights.rest.parameters import read_query
+from kalshi_insights.rest.renderers import (
+    TIME_SERIES_RENDERERS,
+    ColumnsRenderer,
+    decimals_as_text,
+)
+from kalshi_insights.rest.schema import SeriesSpec, instant_parameter, series_responses
+from kalshi_insights.rest.viewsets import FILE_WRITERS, TimeSeriesViewSet
 from markets.api import candlesticks, timeseries_serializers
 from markets.api.candlesticks import INTERVALS
 from markets.api.serializers import SnapshotSerializer
 from markets.api.timeseries_filters import (
-    END,
-    MOST_BUCKETS,
-    MOST_COVERED,
-    MOST_LEVELS,
-    START,
+    MAX_BUCKETS,
+    MAX_COVERAGE,
+    MAX_LEVELS,
     BookForm,
     CandlestickForm,
     CoverageForm,
     RevisionFilter,
     SnapshotFilter,
     TradeFilter,
-    asked,
+)
+from markets.api.timeseries_serializers import (
+    BookSerializer,
+    CoverageSerializer,
+    RevisionSerializer,
 )
 from markets.coverage.coverage import coverage
 from markets.filters import AS_OF
@@ -52,150 +53,80 @@ from markets.models import (
     Trade,
 )
 
-
-class Series(NamedTuple):
-    """Rows of one kind: what many and one are called, their columns, and those a chart draws."""
-
-    name: str
-    word: str
-    columns: Columns
-    chart: Sequence[str]
-
-
-SNAPSHOTS = Series(
+SNAPSHOTS = SeriesSpec(
     "snapshots", "Snapshot", timeseries_serializers.SNAPSHOTS, timeseries_serializers.SNAPSHOT_CHART
 )
-TRADES = Series(
+TRADES = SeriesSpec(
     "trades", "Trade", timeseries_serializers.TRADES, timeseries_serializers.TRADE_CHART
 )
-REVISIONS = Series("revisions", "Revision", timeseries_serializers.REVISIONS, ())
-CANDLESTICKS = Series(
+REVISIONS = SeriesSpec("revisions", "Revision", timeseries_serializers.REVISIONS, ())
+CANDLESTICKS = SeriesSpec(
     "candlesticks",
     "Candlestick",
     candlesticks.CANDLESTICKS,
     timeseries_serializers.CANDLESTICK_CHART,
 )
-WITHOUT_CHART = [each for each in renderers.SERIES if each is not renderers.Columns]
+WITHOUT_COLUMNS = [each for each in TIME_SERIES_RENDERERS if each is not ColumnsRenderer]
+DEFAULT_START, DEFAULT_END = "Without it, a day before the end.", "Without it, now."
+LONGEST_COVERAGE = f"At most {MAX_COVERAGE.days} days after start."
+WHOLE_BUCKETS = f"Buckets are whole, at most {MAX_BUCKETS:,} of them."
 
 
-WHOLE = f"Buckets are whole, at most {MOST_BUCKETS:,} of them."
-
-
-def in_words(row: dict[str, Any]) -> dict[str, Any]:
-    """Decimals as strings: the renderer would make floats of them."""
-    return {name: f"{x:f}" if isinstance(x, Decimal) else x for name, x in row.items()}
-
-
-def described(rows_of: BaseSerializer[Any] | type[BaseSerializer[Any]], series: Series) -> Any:
-    """The answers of a series in the schema, by media type."""
-    answers: dict[tuple[int, str], Any] = {(200, "application/json"): rows_of}
-    if series.chart:
-        times = [name for name in series.chart if series.columns[name] == "timestamptz"]
-        columns = renderers.columns_serializer(series.word, series.chart, times=times)
-        answers[200, renderers.Columns.media_type] = columns
-    answers[200, renderers.Csv.media_type] = OpenApiTypes.STR
-    answers[200, renderers.Parquet.media_type] = OpenApiTypes.BINARY
-    answers[200, renderers.Arrow.media_type] = OpenApiTypes.BINARY
-    return answers
-
-
-def instant(name: str, description: str) -> OpenApiParameter:
-    return OpenApiParameter(name, OpenApiTypes.DATETIME, description=description)
-
-
-class TimeSeries(InFormats, GenericViewSet[Any]):
-    """Rows of time, in the form that the query asks for."""
-
-    @property
-    def form(self) -> str:
-        return str(self.request.accepted_renderer.format)
-
-    def answer(self, rows: QuerySet[Any, Any], series: Series, *, name: str) -> HttpResponseBase:
-        """Of dictionaries the rows that the query asks for; `name` is what they are of."""
-        listed = self.filter_queryset(rows)
-        if self.form in renderers.FILES:
-            whole = SeriesOfTime().whole(listed, self.request)
-            return self.file(Selection.of(whole, series.columns), series, name=name)
-        if self.form == renderers.Columns.format:
-            return self.chart(listed, series)
-        pages = SeriesOfTime()
-        page = pages.paginate_queryset(
-            listed, self.request, fetch=lambda page: Selection.of(page, series.columns).json()
-        )
-        return pages.get_paginated_response(page)
-
-    def chart(self, listed: QuerySet[Any, Any], series: Series) -> Response:
-        pages = Columnar()
-
-        def drawn(page: QuerySet[Any, Any], first: int) -> Lists:
-            found = Selection.of(page, series.columns)
-            return found.lists(series.chart, first=first, place=pages.order)
-
-        columns = pages.paginate_lists(listed, self.request, fetch=drawn)
-        return Response({"columns": columns, "next": pages.next_link()})
-
-    def file(self, found: Selection, series: Series, *, name: str) -> StreamingHttpResponse:
-        content: Iterator[bytes] = iter(())
-        if self.request.method != "HEAD":
-            content = _file(found, self.form)
-        return renderers.sent(content, self.request.accepted_renderer, name=f"{name}-{series.name}")
-
-
-class MarketHistory(TimeSeries):
-    """The resources under `markets/{ticker}/`; `get_object` gives the market."""
+class MarketTimeSeries(TimeSeriesViewSet):
+    """The resources under `markets/{ticker}/`; `get_object` returns the market."""
 
     query_form: type[Form] | None = None
 
     @extend_schema(responses=SnapshotSerializer)
     @action(detail=True, filterset_class=None, pagination_class=None)
     def latest(self, request: Request, ticker: str) -> HttpResponseBase:
-        """The market's newest snapshot. Knows `If-None-Match` and `If-Modified-Since`."""
+        """The market's newest snapshot. Supports `If-None-Match` and `If-Modified-Since`."""
         market = self.get_object()
         snapshot = candlesticks.newest(market)
         if snapshot is None:
-            raise NotFound(f"Nothing has been recorded of {ticker} yet.")
+            raise NotFound(f"No snapshot of {ticker} has been recorded yet.")
         snapshot.market = market
         answer = Response(SnapshotSerializer(snapshot).data)
         return conditional(request, answer, tag=str(snapshot.pk), modified=snapshot.timestamp)
 
-    @extend_schema(responses=described(SnapshotSerializer(many=True), SNAPSHOTS))
+    @extend_schema(responses=series_responses(SnapshotSerializer(many=True), SNAPSHOTS))
     @action(
         detail=True,
-        pagination_class=SeriesOfTime,
+        pagination_class=CursorPages,
         filterset_class=SnapshotFilter,
-        renderer_classes=renderers.SERIES,
+        renderer_classes=TIME_SERIES_RENDERERS,
     )
     def snapshots(self, request: Request, ticker: str) -> HttpResponseBase:
         """The market's snapshots, oldest first, from `start` on and before `end`."""
         market = self.get_object()
-        found = MarketSnapshot.objects.for_market(market).oldest_first()
-        return self.of_market(found, market, SNAPSHOTS)
-
-    @extend_schema(responses=described(timeseries_serializers.TradeSerializer(many=True), TRADES))
-    @action(
-        detail=True,
-        pagination_class=SeriesOfTime,
-        filterset_class=TradeFilter,
-        renderer_classes=renderers.SERIES,
-    )
-    def trades(self, request: Request, ticker: str) -> HttpResponseBase:
-        """The market's public trades as far as they were backfilled, oldest first."""
-        market = self.get_object()
-        return self.of_market(Trade.objects.for_market(market).oldest_first(), market, TRADES)
+        rows = MarketSnapshot.objects.for_market(market).with_prices().oldest_first()
+        return self.market_response(rows, market, SNAPSHOTS)
 
     @extend_schema(
-        responses=described(timeseries_serializers.RevisionSerializer(many=True), REVISIONS)
+        responses=series_responses(timeseries_serializers.TradeSerializer(many=True), TRADES)
     )
     @action(
         detail=True,
-        pagination_class=SeriesOfTime,
+        pagination_class=CursorPages,
+        filterset_class=TradeFilter,
+        renderer_classes=TIME_SERIES_RENDERERS,
+    )
+    def trades(self, request: Request, ticker: str) -> HttpResponseBase:
+        """The market's public trades that were backfilled, oldest first."""
+        market = self.get_object()
+        return self.market_response(Trade.objects.for_market(market).oldest_first(), market, TRADES)
+
+    @extend_schema(responses=series_responses(RevisionSerializer(many=True), REVISIONS))
+    @action(
+        detail=True,
+        pagination_class=CursorPages,
         filterset_class=RevisionFilter,
-        renderer_classes=WITHOUT_CHART,
+        renderer_classes=WITHOUT_COLUMNS,
     )
     def revisions(self, request: Request, ticker: str) -> HttpResponseBase:
-        """What was known of the market since when, oldest first."""
+        """The market's revisions, each with the instant it was known from, oldest first."""
         market = self.get_object()
-        return self.of_market(MarketRevision.objects.for_market(market), market, REVISIONS)
+        return self.market_response(MarketRevision.objects.for_market(market), market, REVISIONS)
 
     @extend_schema(
         parameters=[
@@ -203,50 +134,53 @@ class MarketHistory(TimeSeries):
                 "interval",
                 enum=list(INTERVALS),
                 default="1m",
-                description="The buckets' width; they begin at multiples of it since 1970, UTC.",
+                description="The width of a bucket. Buckets begin at its multiples since 1970 UTC.",
             ),
-            instant("start", f"{START} Without it, a day before the end. {WHOLE}"),
-            instant("end", f"{END} Without it, now. {WHOLE}"),
+            instant_parameter("start", f"{START} {DEFAULT_START} {WHOLE_BUCKETS}"),
+            instant_parameter("end", f"{END} {DEFAULT_END} {WHOLE_BUCKETS}"),
             OpenApiParameter(
-                "source", enum=Source.values, description="How it was observed; else in any way."
+                "source",
+                enum=Source.values,
+                description="The source of the observation; any source without it.",
             ),
         ],
-        responses=described(timeseries_serializers.CandlestickSerializer(many=True), CANDLESTICKS),
+        responses=series_responses(
+            timeseries_serializers.CandlestickSerializer(many=True), CANDLESTICKS
+        ),
     )
     @action(
         detail=True,
         filterset_class=None,
         pagination_class=OnePage,
         query_form=CandlestickForm,
-        renderer_classes=renderers.SERIES,
+        renderer_classes=TIME_SERIES_RENDERERS,
     )
     def candlesticks(self, request: Request, ticker: str) -> HttpResponseBase:
-        """Snapshots summed up by buckets of time, oldest first.
+        """Candlesticks computed from the market's snapshots, oldest first.
 
-        A bucket without a snapshot is absent: nothing is carried into it. Kalshi's own
-        candlesticks, where they were backfilled, are among the snapshots as their closes.
+        A bucket without a snapshot is absent: nothing is carried forward into it. Kalshi's own
+        candlesticks, where they were backfilled, count as one snapshot each, at their close.
         """
         market = self.get_object()
-        asked_for = asked(CandlestickForm, request).cleaned_data
-        window, source = asked_for["window"], asked_for["source"] or None
-        found = candlesticks.candlesticks(market, window, source=source)
-        if self.form in renderers.FILES:
-            return self.file(found, CANDLESTICKS, name=market.ticker)
-        if self.form == renderers.Columns.format:
-            drawn = found.lists(CANDLESTICKS.chart, first=MOST_BUCKETS)
-            return Response({"columns": drawn.columns, "next": None})
-        return Response({"next": None, "previous": None, "results": found.json()})
+        query = read_query(CandlestickForm, request).cleaned_data
+        export = candlesticks.candlesticks(market, query["window"], source=query["source"] or None)
+        if self.format in FILE_WRITERS:
+            return self.file_response(export, CANDLESTICKS, name=market.ticker)
+        if self.format == ColumnsRenderer.format:
+            lists = export.column_lists(CANDLESTICKS.chart, limit=MAX_BUCKETS)
+            return Response({"columns": lists.columns, "next": None})
+        return Response({"next": None, "previous": None, "results": export.json()})
 
     @extend_schema(
         parameters=[
-            instant("as_of", AS_OF),
+            instant_parameter("as_of", AS_OF),
             OpenApiParameter(
                 "depth",
-                {"type": "integer", "minimum": 1, "maximum": MOST_LEVELS},
-                description="The best so many levels of each side; without it, all of them.",
+                {"type": "integer", "minimum": 1, "maximum": MAX_LEVELS},
+                description="The number of best levels of each side; without it, all levels.",
             ),
         ],
-        responses=timeseries_serializers.BookSerializer,
+        responses=BookSerializer,
     )
     @action(
         detail=True,
@@ -255,20 +189,20 @@ class MarketHistory(TimeSeries):
         query_form=BookForm,
     )
     def orderbook(self, request: Request, ticker: str) -> Response:
-        """The market's whole book as last seen; only the books of some hot markets are recorded."""
-        asked_for = asked(BookForm, request).cleaned_data
+        """The market's newest order book. Only the books of some hot markets are recorded."""
+        query = read_query(BookForm, request).cleaned_data
         market = self.get_object()
-        book = candlesticks.book(market, at=asked_for["as_of"])
+        book = candlesticks.book(market, as_of=query["as_of"])
         if book is None:
-            raise NotFound(f"No order book of {ticker} has been recorded by then.")
-        return Response(_told(book, market, depth=asked_for["depth"]))
+            raise NotFound(f"No order book of {ticker} was recorded by that instant.")
+        return Response(_book_row(book, market, depth=query["depth"]))
 
     @extend_schema(
         parameters=[
-            instant("start", f"{START} Without it, a day before the end."),
-            instant("end", f"{END} Without it, now. At most {MOST_COVERED.days} days after start."),
+            instant_parameter("start", f"{START} {DEFAULT_START}"),
+            instant_parameter("end", f"{END} {DEFAULT_END} {LONGEST_COVERAGE}"),
         ],
-        responses=timeseries_serializers.CoverageSerializer,
+        responses=CoverageSerializer,
     )
     @action(
         detail=True,
@@ -277,30 +211,28 @@ class MarketHistory(TimeSeries):
         query_form=CoverageForm,
     )
     def coverage(self, request: Request, ticker: str) -> Response:
-        """How well the market was observed, up to now: the gaps, each with its cause."""
-        window = asked(CoverageForm, request).cleaned_data
-        found = coverage(self.get_object(), window["start"], window["end"])
-        return Response(timeseries_serializers.CoverageSerializer(found).data)
+        """The coverage of the market: the gaps in its record, each with its cause."""
+        query = read_query(CoverageForm, request).cleaned_data
+        covered = coverage(self.get_object(), query["start"], query["end"])
+        return Response(CoverageSerializer(covered).data)
 
-    def of_market(self, found: QuerySet[Any], market: Market, series: Series) -> HttpResponseBase:
-        listed = postgres.of_market(found, market, series.columns)
-        return self.answer(listed, series, name=market.ticker)
-
-
-def _file(found: Selection, form: str) -> Iterator[bytes]:
-    if form == renderers.Csv.format:
-        return postgres.csv(found)
-    write = renderers.parquet if form == renderers.Parquet.format else renderers.arrow
-    return write(postgres.tables(found), parquet.schema(found.columns))
+    def market_response(
+        self, rows: QuerySet[Any], market: Market, spec: SeriesSpec
+    ) -> HttpResponseBase:
+        # All rows have the ticker of this market, so no join has to find it.
+        named = rows.annotate(ticker=Value(market.ticker)).values(*spec.columns)
+        return self.series_response(named, spec, name=market.ticker)
 
 
-def _told(book: OrderBookSnapshot, market: Market, *, depth: int | None) -> dict[str, Any]:
+def _book_row(book: OrderBookSnapshot, market: Market, *, depth: int | None) -> dict[str, Any]:
     sides = {
-        "bids": zip(book.bid_prices, book.bid_sizes, strict=True),
-        "asks": zip(book.ask_prices, book.ask_sizes, strict=True),
+        "bids": islice(zip(book.bid_prices, book.bid_sizes, strict=True), depth),
+        "asks": islice(zip(book.ask_prices, book.ask_sizes, strict=True), depth),
     }
     levels = {
-        side: [in_words({"price": price, "size": size}) for price, size in islice(pairs, depth)]
+        side: [
+            decimals_as_text({"price": price, "size": size}) for price, size in islice(pairs, depth)
+        ]
         for side, pairs in sides.items()
     }
     return {"ticker": market.ticker, "timestamp": book.timestamp, **levels}

@@ -1,4 +1,4 @@
-"""What the rows of one market's series say, for the schema; and their columns in files."""
+"""Serializers of the time series of one market, for the schema, and the columns of their files."""
 
 from datetime import timedelta
 from typing import Any
@@ -7,35 +7,29 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from kalshi_insights.export.parquet import Columns
+from kalshi_insights.export.parquet import ColumnTypes
+from kalshi_insights.rest.schema import with_example
 from markets.api import examples
 from markets.api.candlesticks import CANDLESTICKS
-from markets.api.examples import shown
-from markets.api.serializers import QUOTE, PriceRangesField
+from markets.api.serializers import PriceRangesField
 from markets.coverage.causes import Cause
 from markets.models import MarketRevision, Trade
+from markets.models.fields import COUNT, MIDPOINT, PRICE, QUOTE_TYPES
 
-PRICE = "numeric(6,4)"
-COUNT = "numeric(18,2)"
-
-SNAPSHOTS: Columns = {
+SNAPSHOTS: ColumnTypes = {
     "id": "text",
     "ticker": "text",
     "timestamp": "timestamptz",
     "recorded_at": "timestamptz",
     "source": "text",
     "sequence": "bigint",
-    "yes_bid": PRICE,
-    "yes_ask": PRICE,
-    "yes_bid_size": COUNT,
-    "yes_ask_size": COUNT,
-    "last_price": PRICE,
-    "volume": COUNT,
-    "open_interest": COUNT,
+    **QUOTE_TYPES,
+    "yes_price": MIDPOINT,
+    "no_price": MIDPOINT,
     "quality": "smallint",
     "raw_data": "jsonb",
 }
-TRADES: Columns = {
+TRADES: ColumnTypes = {
     "trade_id": "text",
     "ticker": "text",
     "created_time": "timestamptz",
@@ -46,7 +40,7 @@ TRADES: Columns = {
     "is_block_trade": "boolean",
     "recorded_at": "timestamptz",
 }
-REVISIONS: Columns = {
+REVISIONS: ColumnTypes = {
     "id": "bigint",
     "ticker": "text",
     "known_at": "timestamptz",
@@ -61,13 +55,13 @@ REVISIONS: Columns = {
     "expected_expiration_time": "timestamptz",
     "price_ranges": "jsonb",
 }
-# What a chart has a use for.
-SNAPSHOT_CHART = ("timestamp", *QUOTE, "quality")
+# The columns that a chart draws.
+SNAPSHOT_CHART = ("timestamp", *QUOTE_TYPES, "quality")
 TRADE_CHART = ("created_time", "yes_price", "count")
 CANDLESTICK_CHART = tuple(CANDLESTICKS)
 
 
-@shown(examples.TRADE)
+@with_example(examples.TRADE)
 class TradeSerializer(serializers.ModelSerializer[Trade]):
     """One public match. `yes_price` in dollars, `count` in contracts."""
 
@@ -78,12 +72,12 @@ class TradeSerializer(serializers.ModelSerializer[Trade]):
         fields = list(TRADES)
 
 
-@shown(examples.REVISION)
+@with_example(examples.REVISION)
 class RevisionSerializer(serializers.ModelSerializer[MarketRevision]):
-    """What was known of a market from `known_at` on, until its next revision."""
+    """The definition of a market that was known from `known_at` until its next revision."""
 
     price_ranges = PriceRangesField(
-        help_text="The grid of prices: from start on every step up to end, in dollars."
+        help_text="The price grid: the ranges of prices in dollars, each with its step."
     )
     ticker = serializers.CharField(source="market.ticker")
 
@@ -98,12 +92,13 @@ def _price(help_text: str) -> serializers.DecimalField:
     )
 
 
-@shown(examples.CANDLESTICK)
+@with_example(examples.CANDLESTICK)
 class CandlestickSerializer(serializers.Serializer[Any]):
     """The snapshots of one bucket of time; a bucket without a snapshot is absent.
 
-    Prices in dollars on the YES scale. Open and close are what the first and the last snapshot
-    say, high and low are of those that have this side; null: nobody offered, or unknown.
+    Prices are in dollars on the YES scale. Open and close are those of the first and the last
+    snapshot, high and low those of all snapshots quoted on this side. Null means that nobody
+    offered, or that the price is unknown.
     """
 
     start = serializers.DateTimeField(help_text="The bucket's first instant.")
@@ -115,14 +110,14 @@ class CandlestickSerializer(serializers.Serializer[Any]):
     yes_ask_high = _price("Highest best ask.")
     yes_ask_low = _price("Lowest best ask.")
     yes_ask_close = _price("Best ask of the last snapshot.")
-    last_price = _price("The newest trade's price as of the last snapshot; it may be old.")
+    last_price = _price("Price of the newest trade as of the last snapshot; it may be old.")
     volume = serializers.DecimalField(
         max_digits=18,
         decimal_places=2,
         allow_null=True,
-        help_text="Contracts traded since the snapshot before the bucket; null where unknown.",
+        help_text="Contracts traded since the last snapshot before the bucket; null if unknown.",
     )
-    snapshots = serializers.IntegerField(help_text="How many snapshots it is made of.")
+    snapshots = serializers.IntegerField(help_text="Number of snapshots in the bucket.")
 
 
 class LevelSerializer(serializers.Serializer[Any]):
@@ -132,13 +127,13 @@ class LevelSerializer(serializers.Serializer[Any]):
     size = serializers.DecimalField(max_digits=18, decimal_places=2, help_text="Contracts.")
 
 
-@shown(examples.BOOK)
+@with_example(examples.BOOK)
 class BookSerializer(serializers.Serializer[Any]):
-    """All levels of a market's book that were recorded, the best first."""
+    """An order book with all of its recorded levels, the best first."""
 
     ticker = serializers.CharField(source="market.ticker")
     timestamp = serializers.DateTimeField(
-        help_text="When it was seen to become so. Books are recorded when they change."
+        help_text="When this book was first observed. Books are recorded when they change."
     )
     bids = LevelSerializer(many=True)
     asks = LevelSerializer(many=True)
@@ -150,32 +145,32 @@ class SecondsField(serializers.Field[Any, Any, float, timedelta]):
         return value.total_seconds()
 
 
-class StretchSerializer(serializers.Serializer[Any]):
-    """From `start` on and before `end`."""
+class IntervalSerializer(serializers.Serializer[Any]):
+    """An interval that begins at `start` and ends before `end`."""
 
     start = serializers.DateTimeField()
     end = serializers.DateTimeField()
 
 
-class ExpectedSerializer(StretchSerializer):
+class ExpectedSerializer(IntervalSerializer):
     fresh_for = SecondsField(help_text="Seconds for which an observation counted as fresh.")
 
 
-class GapSerializer(StretchSerializer):
+class GapSerializer(IntervalSerializer):
     cause = serializers.ChoiceField(choices=[(cause.value, cause.value) for cause in Cause])
     detail = serializers.CharField()
-    counted = serializers.BooleanField(help_text="Whether it lowers the share.")
+    counted = serializers.BooleanField(help_text="True where the gap lowers the share.")
 
 
-@shown(examples.COVERAGE)
-class CoverageSerializer(StretchSerializer):
-    """How well a market was observed: the gaps and the time covered make up the window."""
+@with_example(examples.COVERAGE)
+class CoverageSerializer(IntervalSerializer):
+    """The coverage of a market: the gaps and the time covered make up the window."""
 
-    expected = ExpectedSerializer(many=True, help_text="What was asked of the recorder.")
+    expected = ExpectedSerializer(many=True, help_text="How often it was to be observed.")
     fresh = SecondsField(help_text="Seconds covered by a fresh observation.")
     share = serializers.FloatField(
         allow_null=True,
-        help_text="Of the time covered and the gaps that count; null where there is neither.",
+        help_text="Time covered, as a share of it and the gaps that count; null without either.",
     )
     gaps = GapSerializer(many=True)
-    quiet = StretchSerializer(many=True, help_text="Observed, and nothing changed.")
+    quiet = IntervalSerializer(many=True, help_text="Observed intervals without a change.")

@@ -1,17 +1,15 @@
-"""The API's reads of nouns. Every one is a named read of the querysets."""
+"""Series, events, markets, snapshots and polls of the API, each by a named read of its queryset."""
 
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Never
 from uuid import UUID
 
-from django.db.models import QuerySet
 from django.forms import Form
 from django.http import HttpResponseBase
-from django_filters import FilterSet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
     OpenApiExample,
@@ -24,10 +22,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from kalshi_insights.export import postgres
 from kalshi_insights.rest.conditional import conditional
-from kalshi_insights.rest.pagination import LimitSkip
-from kalshi_insights.rest.parameters import KnownParameters
+from kalshi_insights.rest.errors import not_found
+from kalshi_insights.rest.pagination import OffsetPages
+from kalshi_insights.rest.parameters import KnownParameters, read_query
+from kalshi_insights.rest.renderers import decimals_as_text
+from kalshi_insights.rest.schema import instant_parameter
+from kalshi_insights.rest.viewsets import ResourceViewSet, row_or_404
 from markets.api import examples
 from markets.api.serializers import (
     EVENT_ROW,
@@ -39,130 +40,70 @@ from markets.api.serializers import (
     SeriesSerializer,
     SnapshotSerializer,
 )
-from markets.api.timeseries import MarketHistory, in_words
-from markets.api.timeseries_filters import asked
+from markets.api.timeseries import MarketTimeSeries
 from markets.filters import (
     AS_OF,
+    AsOfForm,
+    EventAsOfFilter,
     EventFilter,
     EventForm,
-    EventsThenFilter,
-    Filters,
+    MarketAsOfFilter,
     MarketListFilter,
-    MarketsThenFilter,
     NestForm,
     PollFilter,
     SeriesFilter,
-    ThenForm,
 )
 from markets.models import Event, Market, MarketSnapshot, Poll, Series
 
 Row = dict[str, Any]
 
-UUID_FORM = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-AS_OF_PARAMETER = OpenApiParameter("as_of", OpenApiTypes.DATETIME, description=AS_OF)
-LIST_AS_OF = OpenApiParameter(
+UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+AS_OF_PARAMETER = instant_parameter("as_of", AS_OF)
+LIST_AS_OF = instant_parameter(
     "as_of",
-    OpenApiTypes.DATETIME,
-    description=(
-        f"{AS_OF} With it, rows can be narrowed by q, category, series, event and status (of"
-        " then) and ordered by ticker, and by nothing else. Words are searched in what is"
-        " written today."
-    ),
+    f"{AS_OF} With it, rows can be filtered by q, category, series, event and status (at that"
+    " instant) and ordered by ticker, and by nothing else. Words are searched in today's texts.",
 )
 NESTED = OpenApiParameter(
     "markets",
     OpenApiTypes.BOOL,
     description=(
-        "Each event with its markets, up their ladder of strikes; a page then holds at most 100"
-        " events. Not together with as_of."
+        "Include the markets of each event, in the order of their strikes; a page then holds at"
+        " most 100 events. Cannot be combined with as_of."
     ),
 )
 
 
-class Noun(KnownParameters, GenericViewSet[Any]):
-    """Lists as plain rows, by limit and skip, and single things by what they are called."""
-
-    pagination_class = LimitSkip
-    filter_backends = [Filters]
-    lookup_field = "ticker"
-    lookup_value_regex = "[^/]+"
-    # What a list can be asked for besides its filters, and what one thing; and what a list asked
-    # for with `as_of` can be narrowed by instead.
-    list_form: type[Form] | None = None
-    single_form: type[Form] | None = None
-    then_filter: type[FilterSet] | None = None
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        if self.action == "retrieve":
-            self.query_form = self.single_form
-        elif self.action == "list" and self.is_then:
-            self.filterset_class = self.then_filter
-        elif self.action == "list":
-            self.query_form = self.list_form
-        super().initial(request, *args, **kwargs)
-
-    @property
-    def is_then(self) -> bool:
-        """Whether a list is asked for as of an instant."""
-        return bool(self.then_filter and self.request.query_params.get("as_of"))
-
-    def page(
-        self,
-        pages: LimitSkip,
-        read: Callable[[Any], Any],
-        fetch: Callable[[Any], list[Any]] = list,
-    ) -> list[Any]:
-        """The page that is asked for of what is found, as `read` reads and `fetch` fetches it."""
-        found = self.filter_queryset(self.get_queryset())
-        return pages.paginate_queryset(found, self.request, read=read, fetch=fetch)
-
-    def listed(self, pages: LimitSkip, fields: Sequence[str]) -> Response:
-        """A page of rows that have these fields, written by PostgreSQL."""
-        rows = self.page(pages, lambda found: found.rows(fields), postgres.json)
-        return pages.get_paginated_response(rows)
-
-
-def one(rows: QuerySet[Any, Row], noun: str, **key: str) -> Row:
-    [name] = key.values()
-    # PostgreSQL knows no text with a NUL in it.
-    row = None if "\0" in name else rows.filter(**key).first()
-    return row or missing(noun, name)
-
-
-def missing(noun: str, name: str) -> Never:
-    raise NotFound(f"There is no {noun} {name}.")
-
-
-def unknown_then(noun: str, name: str) -> Never:
-    raise NotFound(f"Nothing was known of the {noun} {name} then.")
+def unknown_as_of(noun: str, name: str) -> Never:
+    raise NotFound(f"Nothing was known of the {noun} {name} at that instant.")
 
 
 def is_snapshot(name: str) -> bool:
-    return re.fullmatch(UUID_FORM, name) is not None
+    return re.fullmatch(UUID_PATTERN, name) is not None
 
 
-def snapshot(id: str) -> Response:
-    found = MarketSnapshot.objects.by_id(UUID(id))
-    return Response(SnapshotSerializer(found or missing("snapshot", id)).data)
+def snapshot_response(id: str) -> Response:
+    snapshot = MarketSnapshot.objects.by_id(UUID(id))
+    return Response(SnapshotSerializer(snapshot or not_found("snapshot", id)).data)
 
 
-class NestedPages(LimitSkip):
+class NestedPages(OffsetPages):
     max_limit = 100
 
 
-class PollPages(LimitSkip):
-    """Without a total: there is a run every few seconds."""
+class PollPages(OffsetPages):
+    """Pages without a total, since a run is added every few seconds."""
 
-    counts = False
+    has_total = False
     max_skip = 10_000
 
 
-class SeriesViewSet(Noun):
-    """Series: templates of events, with their fees as they are now."""
+class SeriesViewSet(ResourceViewSet):
+    """Series, the templates of events, with their current fees."""
 
     queryset = Series.objects.order_by("ticker")
-    lookup_described = {
-        "description": "The series's ticker, as Kalshi writes it.",
+    lookup_schema = {
+        "description": "The ticker of the series, as Kalshi writes it.",
         "example": "KXHIGHNY",
     }
     serializer_class = SeriesSerializer
@@ -171,98 +112,98 @@ class SeriesViewSet(Noun):
     @extend_schema(responses=SeriesSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Series by ticker."""
-        return self.listed(LimitSkip(), SeriesSerializer.Meta.fields)
+        return self.list_response(OffsetPages(), SeriesSerializer.Meta.fields)
 
     @extend_schema(responses=SeriesSerializer)
     def retrieve(self, request: Request, ticker: str) -> Response:
         """One series."""
         rows = Series.objects.rows(SeriesSerializer.Meta.fields)
-        return Response(in_words(one(rows, "series", ticker=ticker)))
+        return Response(decimals_as_text(row_or_404(rows, "series", ticker=ticker)))
 
 
-class EventViewSet(Noun):
-    """Events, on request with their markets."""
+class EventViewSet(ResourceViewSet):
+    """Events, with their markets on request."""
 
     queryset = Event.objects.order_by("ticker")
-    lookup_described = {
-        "description": "The event's ticker, as Kalshi writes it.",
+    lookup_schema = {
+        "description": "The ticker of the event, as Kalshi writes it.",
         "example": "KXHIGHNY-26NOV20",
     }
     serializer_class = EventSerializer
     filterset_class = EventFilter
-    then_filter = EventsThenFilter
+    as_of_filter = EventAsOfFilter
     list_form = single_form = EventForm
 
     @extend_schema(parameters=[LIST_AS_OF, NESTED], responses=EventSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Events by ticker."""
-        if self.is_then:
-            return self.list_then(request)
-        nested = asked(NestForm, request).cleaned_data["markets"]
-        pages = NestedPages() if nested else LimitSkip()
-        rows = self.page(pages, lambda found: found.rows(EVENT_ROW))
-        return pages.get_paginated_response(events(rows, nested=nested))
+        if self.is_as_of:
+            return self.list_as_of(request)
+        nested = read_query(NestForm, request).cleaned_data["markets"]
+        paginator = NestedPages() if nested else OffsetPages()
+        rows = self.page(paginator, lambda events: events.rows(EVENT_ROW))
+        return paginator.get_paginated_response(event_rows(rows, nested=nested))
 
-    def list_then(self, request: Request) -> Response:
-        pages = LimitSkip()
-        rows = self.page(pages, lambda found: found.rows(EVENT_ROW))
-        at = asked(ThenForm, request).cleaned_data["as_of"]
-        return pages.get_paginated_response(events(Event.objects.as_known(rows, at)))
+    def list_as_of(self, request: Request) -> Response:
+        paginator = OffsetPages()
+        rows = self.page(paginator, lambda events: events.rows(EVENT_ROW))
+        as_of = read_query(AsOfForm, request).cleaned_data["as_of"]
+        return paginator.get_paginated_response(event_rows(Event.objects.rewind(rows, as_of)))
 
     @extend_schema(parameters=[AS_OF_PARAMETER, NESTED], responses=EventSerializer)
     def retrieve(self, request: Request, ticker: str) -> Response:
         """One event."""
-        said = asked(EventForm, request).cleaned_data
-        rows = [one(Event.objects.rows(EVENT_ROW), "event", ticker=ticker)]
-        if said["as_of"]:
-            rows = Event.objects.as_known(rows, said["as_of"]) or unknown_then("event", ticker)
-        return Response(events(rows, nested=said["markets"])[0])
+        query = read_query(EventForm, request).cleaned_data
+        rows = [row_or_404(Event.objects.rows(EVENT_ROW), "event", ticker=ticker)]
+        if query["as_of"]:
+            rows = Event.objects.rewind(rows, query["as_of"]) or unknown_as_of("event", ticker)
+        return Response(event_rows(rows, nested=query["markets"])[0])
 
 
-def events(rows: Sequence[Row], *, nested: bool | None = False) -> list[Row]:
-    """Rows of events as they are told, `nested` with their markets in one query more."""
+def event_rows(rows: Sequence[Row], *, nested: bool | None = False) -> list[Row]:
+    """Rows of events for the response; `nested` adds their markets, by one more query."""
     ids = [row.pop("id") for row in rows]
-    told = [in_words(row) for row in rows]
+    events = [decimals_as_text(row) for row in rows]
     if nested:
         markets = defaultdict(list)
         for market in Market.objects.of_events(ids).rows(MARKET_ROW):
-            markets[market["event_ticker"]].append(in_words(market))
-        told = [row | {"markets": markets[row["ticker"]]} for row in told]
-    return told
+            markets[market["event_ticker"]].append(decimals_as_text(market))
+        events = [event | {"markets": markets[event["ticker"]]} for event in events]
+    return events
 
 
-class MarketViewSet(Noun, MarketHistory):
+class MarketViewSet(ResourceViewSet, MarketTimeSeries):
     """Markets with their newest quotes."""
 
     queryset = Market.objects.order_by("ticker")
-    lookup_described = {
-        "description": "The market's ticker, as Kalshi writes it.",
+    lookup_schema = {
+        "description": "The ticker of the market, as Kalshi writes it.",
         "example": "KXHIGHNY-26NOV20-B52.5",
     }
     serializer_class = MarketSerializer
     filterset_class = MarketListFilter
-    then_filter = MarketsThenFilter
-    list_form: type[Form] | None = ThenForm
-    single_form: type[Form] | None = ThenForm
+    as_of_filter = MarketAsOfFilter
+    list_form: type[Form] | None = AsOfForm
+    single_form: type[Form] | None = AsOfForm
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if is_snapshot(kwargs.get("ticker", "")):
-            self.single_form = None  # it is of one instant already
+            self.single_form = None  # a snapshot is of one instant already
         super().initial(request, *args, **kwargs)
 
     @extend_schema(parameters=[LIST_AS_OF], responses=MarketSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Markets by ticker, each with its newest quote."""
-        if self.is_then:
-            return self.list_then(request)
-        return self.listed(LimitSkip(), MARKET_ROW)
+        if self.is_as_of:
+            return self.list_as_of(request)
+        return self.list_response(OffsetPages(), MARKET_ROW)
 
-    def list_then(self, request: Request) -> Response:
-        pages = LimitSkip()
-        markets = self.page(pages, lambda found: found.with_event())
-        at = asked(ThenForm, request).cleaned_data["as_of"]
-        then = Market.objects.as_known(markets, at)
-        return pages.get_paginated_response(MarketSerializer(then, many=True).data)
+    def list_as_of(self, request: Request) -> Response:
+        paginator = OffsetPages()
+        markets = self.page(paginator, lambda markets: markets.with_event())
+        as_of = read_query(AsOfForm, request).cleaned_data["as_of"]
+        known = Market.objects.rewind(markets, as_of)
+        return paginator.get_paginated_response(MarketSerializer(known, many=True).data)
 
     @extend_schema(
         parameters=[AS_OF_PARAMETER],
@@ -277,26 +218,26 @@ class MarketViewSet(Noun, MarketHistory):
         ],
     )
     def retrieve(self, request: Request, ticker: str) -> HttpResponseBase:
-        """One market. A snapshot's id in the ticker's place answers with that snapshot."""
+        """One market. With a snapshot's id in place of the ticker, that snapshot."""
         if is_snapshot(ticker):
-            return snapshot(ticker)
-        at = asked(ThenForm, request).cleaned_data["as_of"]
+            return snapshot_response(ticker)
+        as_of = read_query(AsOfForm, request).cleaned_data["as_of"]
         market = self.get_object()
-        if at:
-            [market] = Market.objects.as_known([market], at) or unknown_then("market", ticker)
+        if as_of:
+            [market] = Market.objects.rewind([market], as_of) or unknown_as_of("market", ticker)
             return Response(MarketDetailSerializer(market).data)
-        answer = Response(MarketDetailSerializer(market).data)
-        return conditional(request, answer, tag=tag(market), modified=told_at(market))
+        response = Response(MarketDetailSerializer(market).data)
+        return conditional(request, response, tag=tag(market), modified=changed_at(market))
 
     def get_object(self) -> Market:
-        """The market: whole for what tells of it, else as much as its series need."""
-        ticker, told = self.kwargs["ticker"], self.action in ("retrieve", "coverage")
-        markets = Market.objects.with_event() if told else Market.objects.in_brief()
-        return markets.by_ticker(ticker) or missing("market", ticker)
+        """The market, with all of its fields only where the response needs them."""
+        ticker, is_whole = self.kwargs["ticker"], self.action in ("retrieve", "coverage")
+        markets = Market.objects.with_event() if is_whole else Market.objects.in_brief()
+        return markets.by_ticker(ticker) or not_found("market", ticker)
 
 
-def told_at(market: Market) -> datetime:
-    """The instant of the newest thing that is told of a market, its event and its series."""
+def changed_at(market: Market) -> datetime:
+    """The instant of the last change to a market, its event or its series."""
     event = market.event
     times = (market.quoted_at, market.recorded_at, event.recorded_at, event.series.refreshed_at)
     return max(filter(None, times))
@@ -304,14 +245,14 @@ def told_at(market: Market) -> datetime:
 
 def tag(market: Market) -> str:
     event = market.event
-    told = (
+    versions = (
         market.quoted_at,
         market.recorded_at,
         event.recorded_at,
         event.series.refreshed_at,
         market.is_hot,
     )
-    return hashlib.blake2b(repr(told).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(repr(versions).encode(), digest_size=8).hexdigest()
 
 
 class SnapshotViewSet(KnownParameters, GenericViewSet[MarketSnapshot]):
@@ -320,11 +261,11 @@ class SnapshotViewSet(KnownParameters, GenericViewSet[MarketSnapshot]):
     queryset = MarketSnapshot.objects.all()
     serializer_class = SnapshotSerializer
     lookup_url_kwarg = "uuid"
-    lookup_described = {
-        "description": "The snapshot's id.",
+    lookup_schema = {
+        "description": "The id of the snapshot.",
         "example": "019aa02f-6c00-7c2e-9a41-0f5a3a1d6b77",
     }
-    lookup_value_regex = UUID_FORM
+    lookup_value_regex = UUID_PATTERN
 
     @extend_schema(
         parameters=[OpenApiParameter("uuid", OpenApiTypes.UUID, OpenApiParameter.PATH)],
@@ -332,10 +273,10 @@ class SnapshotViewSet(KnownParameters, GenericViewSet[MarketSnapshot]):
     )
     def retrieve(self, request: Request, uuid: str) -> Response:
         """One snapshot."""
-        return snapshot(uuid)
+        return snapshot_response(uuid)
 
 
-class PollViewSet(Noun):
+class PollViewSet(ResourceViewSet):
     """Runs of the recorder."""
 
     queryset = Poll.objects.order_by("-started_at")
@@ -343,15 +284,15 @@ class PollViewSet(Noun):
     filterset_class = PollFilter
     pagination_class = PollPages
     lookup_field = "id"
-    lookup_described = {"description": "The run's number.", "example": "12"}
+    lookup_schema = {"description": "The number of the run.", "example": "12"}
     lookup_value_regex = "[0-9]{1,18}"
 
     @extend_schema(responses=PollSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Runs of the recorder, the newest first."""
-        return self.listed(PollPages(), PollSerializer.Meta.fields)
+        return self.list_response(PollPages(), PollSerializer.Meta.fields)
 
     @extend_schema(responses=PollSerializer)
     def retrieve(self, request: Request, id: str) -> Response:
         """One run of the recorder."""
-        return Response(one(Poll.objects.rows(PollSerializer.Meta.fields), "poll", id=id))
+        return Response(row_or_404(Poll.objects.rows(PollSerializer.Meta.fields), "poll", id=id))

@@ -1,112 +1,77 @@
-"""What a backfill is of: its markets, found and defined, and a span of time for each of them."""
+"""The plan of a backfill: find and record its markets, and give each of them spans to fill."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import NamedTuple
 
 import msgspec
 from django.db import transaction
 from django.db.models import OuterRef, Subquery
 
+from kalshi_insights.bad_input import BadInput
+from markets.backfill.request import TRADES, BackfillRequest
+from markets.intervals import Interval
 from markets.kalshi import payloads
-from markets.kalshi.client import KalshiClient, NotFound, Page, pages, ticker_batches
+from markets.kalshi.client import KalshiClient, Page, pages, ticker_batches
 from markets.kalshi.payloads import MarketPayload
 from markets.models import (
     BackfillSpan,
     Drift,
-    Event,
     Market,
     MarketRevision,
     MarketSnapshot,
     Poll,
-    Series,
     Source,
     Status,
 )
 from markets.models.markets import MarketDefinition
-from markets.recording.batch import Batch, define, readable_definitions
+from markets.recording.batch import Batch, parse_definitions, write_definitions
+from markets.recording.events import fetch_missing_events, fetch_missing_series
 
-TRADES = "trades"
-INTERVALS = (1, 60, 1440)
-EVENTS_LISTED = 200
-NAMED = 5
+TICKERS_NAMED_IN_ERROR = 5
 
-Refuse = Callable[[str, object], None]
-Key = tuple[int, str, datetime, datetime]
-
-
-class BadInput(ValueError):
-    """The words of an order make no sense; they are named, and nothing was fetched for them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Markets by name, or those of one event or series, and the time to fill: (start, end]."""
-
-    start: datetime
-    end: datetime
-    tickers: Sequence[str] = ()
-    event: str = ""
-    series: str = ""
-    interval: int = 60
-    trades: bool = False
-
-    @property
-    def period(self) -> timedelta:
-        return timedelta(minutes=self.interval)
-
-    @property
-    def kinds(self) -> list[str]:
-        return [f"candles-{self.interval}", *([TRADES] if self.trades else [])]
-
-    def check(self, *, now: datetime) -> None:
-        """Raise `BadInput`, naming the option, for what can be told without asking anybody."""
-        if bool(self.tickers) + bool(self.event) + bool(self.series) != 1:
-            raise BadInput("name markets by one of --ticker, --event and --series")
-        if any("\0" in name for name in (*self.tickers, self.event, self.series)):
-            raise BadInput("no name holds a NUL character")
-        if self.interval not in INTERVALS:
-            raise BadInput(f"--interval: {self.interval} is none of 1, 60 and 1440 minutes")
-        if self.start >= now:
-            raise BadInput(f"--start: {self.start:%Y-%m-%d %H:%M} UTC is in the future")
-        if self.end > now:
-            raise BadInput(f"--end: {self.end:%Y-%m-%d %H:%M} UTC is in the future")
-        if self.start >= self.end:
-            raise BadInput(f"--start: not before --end ({self.end:%Y-%m-%d %H:%M} UTC)")
+# Called with the ticker and the reason of every market that cannot be filled.
+OnRejected = Callable[[str, object], None]
+# What makes a span unique: market id, kind, start, end.
+SpanKey = tuple[int, str, datetime, datetime]
 
 
 @dataclass(slots=True)
-class Plan:
-    """The spans of an order, by their ids, and how much of them an earlier run has done."""
+class BackfillPlan:
+    """The ids of the spans to fill, and how much of their time an earlier run has done."""
 
     spans: list[int]
     markets: int
-    asked: timedelta
+    total: timedelta
     done: timedelta
 
     def add(self, spans: Sequence[BackfillSpan]) -> None:
         self.spans += [span.pk for span in spans]
         self.markets += len({span.market_id for span in spans})
-        self.asked += sum((span.end - span.start for span in spans), timedelta())
-        self.done += sum((done(span) for span in spans), timedelta())
+        self.total += sum((span.end - span.start for span in spans), timedelta())
+        self.done += sum((time_done(span) for span in spans), timedelta())
 
 
-def plan(client: KalshiClient, wanted: Wanted, *, refuse: Refuse) -> Plan:
-    """Find the markets, put them on record, and give each its spans."""
-    planned = Plan([], markets=0, asked=timedelta(), done=timedelta())
-    seen: set[int] = set()
-    for page in listing(client, wanted):
-        # A market that moves from tier to tier meanwhile is listed twice.
-        spans = [s for s in place(client, page, wanted=wanted, refuse=refuse) if s.pk not in seen]
-        seen |= {span.pk for span in spans}
-        planned.add(spans)
-    return planned
+def make_plan(
+    client: KalshiClient, request: BackfillRequest, *, on_rejected: OnRejected
+) -> BackfillPlan:
+    """Find the markets of the request, record them, and give each of them its spans.
+
+    Raises `BadInput` for markets that the exchange does not know.
+    """
+    plan = BackfillPlan([], markets=0, total=timedelta(), done=timedelta())
+    planned: set[int] = set()
+    for page in list_markets(client, request):
+        spans = record_page(client, page, request=request, on_rejected=on_rejected)
+        # A market is listed twice if it moves to the historical tier in the meantime.
+        plan.add([span for span in spans if span.pk not in planned])
+        planned |= {span.pk for span in spans}
+    return plan
 
 
-def done(span: BackfillSpan) -> timedelta:
-    """Trades are listed backwards, candles forwards."""
+def time_done(span: BackfillSpan) -> timedelta:
+    """Return how much of a span is filled: trades are filled backwards, candlesticks forwards."""
     if span.finished_at:
         return span.end - span.start
     if span.done_until is None:
@@ -114,147 +79,110 @@ def done(span: BackfillSpan) -> timedelta:
     return span.end - span.done_until if span.kind == TRADES else span.done_until - span.start
 
 
-# --- which markets ------------------------------------------------------------------------------
+# --- finding the markets ------------------------------------------------------------------------
 
 
-def listing(client: KalshiClient, wanted: Wanted) -> Iterator[Page]:
-    """The markets wherever they live now, the live tier first."""
-    if wanted.tickers:
-        yield from _named(client, wanted.tickers)
+def list_markets(client: KalshiClient, request: BackfillRequest) -> Iterator[Page]:
+    """Fetch the markets of a request, those of the live tier before the historical ones."""
+    if request.tickers:
+        yield from _find_by_ticker(client, request.tickers)
         return
-    option, name = ("--event", wanted.event) if wanted.event else ("--series", wanted.series)
-    known = False
+    option, name = ("--event", request.event) if request.event else ("--series", request.series)
+    found = False
     for fetch in (client.markets, client.historical_markets):
-        for page in pages(partial(_narrowed, fetch, wanted=wanted)):
-            known = known or bool(page.items)
+        for page in pages(partial(_fetch_page, fetch, request=request)):
+            found = found or bool(page.items)
             yield page
-    if not known:
-        raise BadInput(f"{option}: the exchange knows no market of {name}")
+    if not found:
+        raise BadInput(option, f"the exchange knows no market of {name}")
 
 
-def _narrowed(fetch: Callable[..., Page], cursor: str, *, wanted: Wanted) -> Page:
-    if wanted.event:
-        return fetch(event_ticker=wanted.event, cursor=cursor)
-    return fetch(series_ticker=wanted.series, cursor=cursor)
+def _fetch_page(fetch: Callable[..., Page], cursor: str, *, request: BackfillRequest) -> Page:
+    if request.event:
+        return fetch(event_ticker=request.event, cursor=cursor)
+    return fetch(series_ticker=request.series, cursor=cursor)
 
 
-def _named(client: KalshiClient, tickers: Sequence[str]) -> list[Page]:
-    """All of them are found before any is put on record."""
+def _find_by_ticker(client: KalshiClient, tickers: Sequence[str]) -> list[Page]:
+    """Fetch markets by ticker. The list is complete before any of them is recorded."""
     found, unknown = [], []
     for batch in ticker_batches(dict.fromkeys(tickers)):
         missing = batch
         for fetch in (client.markets, client.historical_markets):
             page = fetch(tickers=missing)
             found.append(page)
-            seen = {payloads.ticker_of(raw) for raw in page.items}
-            missing = [ticker for ticker in missing if ticker not in seen]
+            known = {payloads.ticker_of(raw) for raw in page.items}
+            missing = [ticker for ticker in missing if ticker not in known]
             if not missing:
                 break
         unknown += missing
     if unknown:
-        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
-        raise BadInput(f"--ticker: the exchange knows no {', '.join(unknown[:NAMED])}{more}")
+        names = ", ".join(unknown[:TICKERS_NAMED_IN_ERROR])
+        others = len(unknown) - TICKERS_NAMED_IN_ERROR
+        more = f" and {others} more" if others > 0 else ""
+        raise BadInput("--ticker", f"the exchange does not know {names}{more}")
     return found
 
 
-# --- what is put on record of them --------------------------------------------------------------
+# --- recording the markets ----------------------------------------------------------------------
 
 
-class Limits(NamedTuple):
-    """Where a market's own life cuts the time that is asked for."""
-
-    start: datetime
-    end: datetime
-
-
-def place(
-    client: KalshiClient, page: Page, *, wanted: Wanted, refuse: Refuse
+def record_page(
+    client: KalshiClient, page: Page, *, request: BackfillRequest, on_rejected: OnRejected
 ) -> list[BackfillSpan]:
-    """Put a page's markets on record, as far as they lived in time; their spans."""
+    """Record the markets of a page that existed during the requested time; return their spans."""
     batch = Batch()
-    batch.see_markets(page)
-    lived = {
-        definition.payload.ticker: (definition, limits)
-        for definition in readable_definitions(batch, batch.sightings)
-        if (limits := _limits(definition.payload, wanted))
+    batch.add_markets_page(page)
+    existing = {
+        definition.payload.ticker: (definition, lifetime)
+        for definition in parse_definitions(batch, batch.observed)
+        if (lifetime := _lifetime_within(definition.payload, request))
     }
     for reject in batch.rejects:
-        refuse(reject["ticker"], reject["reason"])
-    known = dict(Market.objects.filter(ticker__in=lived).values_list("ticker", "status"))
-    news = [d for d, _ in lived.values() if _is_news(d.payload, known)]
-    see_events(client, batch, {d.payload.event_ticker for d in news})
-    see_series(client, {event.series_ticker for event in batch.events.values()})
+        on_rejected(reject["ticker"], reject["reason"])
+    known = dict(Market.objects.filter(ticker__in=existing).values_list("ticker", "status"))
+    changed = [d for d, _ in existing.values() if _is_new_or_settled(d.payload, known)]
+    fetch_missing_events(client, batch, {d.payload.event_ticker for d in changed})
+    fetch_missing_series(client, {event.series_ticker for event in batch.events.values()})
     with transaction.atomic():
-        write_definitions(batch, news, known=known)
-        ids = Market.objects.ids(lived)
-        for ticker in lived.keys() - ids.keys():
-            refuse(ticker, "its event could not be read")
-        return ensure_spans({ids[t]: lived[t][1] for t in lived if t in ids}, wanted)
+        record_definitions(batch, changed, known=known)
+        ids = Market.objects.ids(existing)
+        for ticker in existing.keys() - ids.keys():
+            on_rejected(ticker, "its event could not be read")
+        return ensure_spans({ids[t]: existing[t][1] for t in existing if t in ids}, request)
 
 
-def _limits(market: MarketPayload, wanted: Wanted) -> Limits | None:
-    # The period in which a market closed ends after it.
-    end = min(wanted.end, market.close_time + wanted.period)
-    start = max(wanted.start, market.open_time)
-    return Limits(start, end) if start < end else None
+def _lifetime_within(market: MarketPayload, request: BackfillRequest) -> Interval | None:
+    # The period in which a market closes ends after the close.
+    end = min(request.end, market.close_time + request.period)
+    start = max(request.start, market.open_time)
+    return Interval(start, end) if start < end else None
 
 
-def _is_news(market: MarketPayload, known: dict[str, str]) -> bool:
-    """Of markets on record only the end is news: the rest is the recorder's to tell."""
+def _is_new_or_settled(market: MarketPayload, known: dict[str, str]) -> bool:
+    """Return True for a market to write: of a known one only its settlement is written.
+
+    Every other change of a known market is left to the recorder.
+    """
     if market.ticker not in known:
         return True
     return market.status == Status.FINALIZED != known[market.ticker]
 
 
-def see_events(client: KalshiClient, batch: Batch, tickers: set[str]) -> None:
-    """Ask for the events that are not on record."""
-    missing = sorted(tickers - batch.events.keys() - Event.objects.ids(tickers).keys())
-    for names in ticker_batches(missing):
-        for start in range(0, len(names), EVENTS_LISTED):
-            asked = names[start : start + EVENTS_LISTED]
-            _see(batch, client.events(tickers=asked, with_nested_markets=False))
-    # A listing leaves out what it does not know, which may be an event of long ago.
-    for ticker in missing:
-        if ticker not in batch.events:
-            try:
-                _see(batch, client.event(ticker))
-            except NotFound:
-                continue
-
-
-def _see(batch: Batch, page: Page) -> None:
-    for raw in page.items:
-        try:
-            event = payloads.event(raw)
-        except msgspec.MsgspecError:
-            continue
-        # Its other markets were not asked for.
-        batch.events[event.ticker] = msgspec.structs.replace(event, markets=[])
-
-
-def see_series(client: KalshiClient, tickers: set[str]) -> None:
-    read = Series.objects.filter(ticker__in=tickers).exclude(refreshed_at=None)
-    known = set(read.values_list("ticker", flat=True))
-    for ticker in sorted(tickers - known):
-        try:
-            page = client.series(ticker)
-            readable = [payloads.series(raw) for raw in page.items]
-        except (NotFound, msgspec.MsgspecError):
-            continue
-        Series.objects.refresh(readable, at=page.received_at)
-
-
-def write_definitions(
-    batch: Batch, news: Sequence[MarketDefinition], *, known: dict[str, str]
+def record_definitions(
+    batch: Batch, changed: Sequence[MarketDefinition], *, known: dict[str, str]
 ) -> None:
     now = datetime.now(UTC)
-    Drift.objects.note(batch.drifted, at=now)
-    ended = (d.payload for d in news if d.payload.status == Status.FINALIZED)
-    followed = seen_since({market.ticker: settled_at(market)[0] for market in ended})
-    ids = define(batch, sorted(news, key=lambda definition: definition.payload.ticker), now)
+    Drift.objects.note(batch.drift_notes, at=now)
+    settled = (d.payload for d in changed if d.payload.status == Status.FINALIZED)
+    followed = possibly_seen_unsettled(
+        {market.ticker: settlement_known_at(market)[0] for market in settled}
+    )
+    in_order = sorted(changed, key=lambda definition: definition.payload.ticker)
+    ids = write_definitions(batch, in_order, now)
     MarketRevision.objects.add(
         revision
-        for definition in news
+        for definition in changed
         if (market_id := ids.get(definition.payload.ticker))
         for revision in past_revisions(
             definition,
@@ -266,52 +194,54 @@ def write_definitions(
     )
 
 
-def seen_since(settled: Mapping[str, datetime]) -> set[str]:
-    """Of markets settled at an instant, those that we may since have seen not to be settled.
+def possibly_seen_unsettled(settled: Mapping[str, datetime]) -> set[str]:
+    """Return those of these markets that we may have seen unsettled after their settlement.
 
-    A revision says so. Where nothing changes, the recorder writes none: a market that it has
-    polled may have been seen by any run.
+    `settled` maps tickers to the instant of settlement. Evidence is a revision of that time or
+    later. The recorder writes none while nothing changes, so for a market that it has ever polled
+    any later run counts as well.
     """
     newest = MarketRevision.objects.filter(market=OuterRef("pk")).order_by("-known_at")
     polled = MarketSnapshot.objects.filter(market=OuterRef("pk")).exclude(source=Source.BACKFILL)
     rows = Market.objects.filter(ticker__in=settled).values_list(
         "ticker",
         Subquery(newest.values("known_at")[:1]),
-        # A value and no Exists: that could be joined, and every market's snapshots read for it.
+        # PostgreSQL may turn an EXISTS into a join, which reads all snapshots of every market.
         Subquery(polled.order_by().values("timestamp")[:1]),
     )
-    run = Poll.objects.first()
-    ran = run and (run.finished_at or run.started_at)
+    last_run = Poll.objects.first()
+    last_run_at = last_run and (last_run.finished_at or last_run.started_at)
     return {
         ticker
-        for ticker, revised, is_polled in rows
-        if any(at and at >= settled[ticker] for at in (revised, is_polled and ran))
+        for ticker, revised_at, polled_at in rows
+        if any(at and at >= settled[ticker] for at in (revised_at, polled_at and last_run_at))
     }
 
 
 def past_revisions(
     definition: MarketDefinition, market_id: int, *, is_new: bool, is_followed: bool, now: datetime
 ) -> Iterator[MarketRevision]:
-    """What could be known of a market at its opening, and at its settlement where it has one."""
+    """Yield what was known of a market at its opening, and at its settlement if it is settled."""
     market = definition.payload
-    grid = msgspec.to_builtins(market.price_ranges)
+    price_ranges = msgspec.to_builtins(market.price_ranges)
     if is_new:
         yield MarketRevision(
             market_id=market_id,
             known_at=market.open_time,
-            known_at_assumed=True,  # its grid and its opening, as they are told today
+            # Price ranges and opening time are today's; they may have been others then.
+            known_at_assumed=True,
             recorded_at=now,
             status=Status.ACTIVE,
             open_time=market.open_time,
-            price_ranges=grid,
+            price_ranges=price_ranges,
         )
-    known_at, assumed = settled_at(market)
-    # Of a market that we followed, `define` has written what is known, and since when.
+    known_at, is_assumed = settlement_known_at(market)
+    # For a market that we followed, `write_definitions` has recorded what we know since when.
     if not is_followed and market.status == Status.FINALIZED and known_at <= now:
         yield MarketRevision(
             market_id=market_id,
             known_at=known_at,
-            known_at_assumed=assumed,
+            known_at_assumed=is_assumed,
             recorded_at=now,
             status=market.status,
             result=market.result,
@@ -320,68 +250,74 @@ def past_revisions(
             open_time=market.open_time,
             close_time=market.close_time,
             expected_expiration_time=market.expected_expiration_time,
-            price_ranges=grid,
+            price_ranges=price_ranges,
             raw_data=msgspec.json.decode(definition.raw),
         )
 
 
-def settled_at(market: MarketPayload) -> tuple[datetime, bool]:
-    """When a settlement could be known, and whether that is an assumption."""
+def settlement_known_at(market: MarketPayload) -> tuple[datetime, bool]:
+    """Return the instant from which a settlement could be known, and True if it is assumed."""
     if market.settlement_ts:
         return market.settlement_ts, False
     return market.close_time + timedelta(seconds=market.settlement_timer_seconds), True
 
 
-def ensure_spans(limits: dict[int, Limits], wanted: Wanted) -> list[BackfillSpan]:
-    """The spans of these markets; new ones begin where an older one has come to."""
-    there = BackfillSpan.objects.filter(market_id__in=limits, kind__in=wanted.kinds)
+# --- spans --------------------------------------------------------------------------------------
+
+
+def ensure_spans(lifetimes: dict[int, Interval], request: BackfillRequest) -> list[BackfillSpan]:
+    """Return the spans of these markets; new ones begin with what older ones have filled."""
+    spans = BackfillSpan.objects.filter(market_id__in=lifetimes, kind__in=request.kinds)
     earlier: dict[tuple[int, str], list[BackfillSpan]] = {}
-    for span in there:
+    for span in spans:
         earlier.setdefault((span.market_id, span.kind), []).append(span)
     keys = {
         key
-        for market_id, times in limits.items()
-        for kind in wanted.kinds
-        for key in _cut((market_id, kind, *times), earlier.get((market_id, kind), []))
+        for market_id, (start, end) in lifetimes.items()
+        for kind in request.kinds
+        for key in _split((market_id, kind, start, end), earlier.get((market_id, kind), []))
     }
-    missing = keys - {_key(span) for spans in earlier.values() for span in spans}
+    missing = keys - {_key(span) for same in earlier.values() for span in same}
     BackfillSpan.objects.bulk_create(
         (_new_span(key, earlier.get(key[:2], [])) for key in missing),
         batch_size=1000,
         ignore_conflicts=True,
     )
-    return [span for span in there.all().order_by("start", "pk") if _key(span) in keys]
+    return [span for span in spans.all().order_by("start", "pk") if _key(span) in keys]
 
 
-def _key(span: BackfillSpan) -> Key:
+def _key(span: BackfillSpan) -> SpanKey:
     return span.market_id, span.kind, span.start, span.end
 
 
-def _cut(key: Key, earlier: Sequence[BackfillSpan]) -> Iterator[Key]:
-    """Trades come newest first: those after an earlier span's end are a span of their own."""
+def _split(key: SpanKey, earlier: Sequence[BackfillSpan]) -> Iterator[SpanKey]:
+    """Reuse earlier spans of trades, and yield one more for the time after their end.
+
+    Trades are listed newest first, so a span of trades cannot simply be prolonged.
+    """
     market_id, kind, start, end = key
     if kind == TRADES:
         for span in sorted(earlier, key=lambda span: (span.start, span.start - span.end)):
-            # An unfinished one that ends later would come to these trades last.
-            goes_on = span.start == start and span.end <= end
-            if span.start <= start < span.end and (span.finished_at or goes_on):
+            # An unfinished span that ends after `end` would fetch the trades beyond it first.
+            is_resumable = span.start == start and span.end <= end
+            if span.start <= start < span.end and (span.finished_at or is_resumable):
                 yield _key(span)
                 start = span.end
     if start < end:
         yield market_id, kind, start, end
 
 
-def _new_span(key: Key, earlier: Sequence[BackfillSpan]) -> BackfillSpan:
+def _new_span(key: SpanKey, earlier: Sequence[BackfillSpan]) -> BackfillSpan:
     market_id, kind, start, end = key
     span = BackfillSpan(market_id=market_id, kind=kind, start=start, end=end)
     if kind == TRADES:
         return span
-    reached = [
+    filled_until = [
         other.done_until
         for other in earlier
         if other.done_until and other.start <= start < other.done_until
     ]
-    if reached:
-        span.done_until = min(max(reached), end)
+    if filled_until:
+        span.done_until = min(max(filled_until), end)
         span.finished_at = datetime.now(UTC) if span.done_until == end else None
     return span

@@ -22,6 +22,7 @@ from markets.coverage.causes import (
 )
 from markets.intervals import Interval, intersect, merge, subtract
 from markets.models import Market, Source, Tier
+from markets.models.fields import Quote
 from markets.storage import partitions
 
 # Intervals nearer to each other than this are read together: fewer queries, more rows.
@@ -317,14 +318,13 @@ def _between_snapshots(
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             SELECT %(start)s AS at, coalesce(min(timestamp), %(end)s), false
             FROM markets_marketsnapshot WHERE market_id = %(market)s AND source = %(poll)s
                 AND timestamp > %(start)s AND timestamp < %(end)s
             UNION ALL
             SELECT at, next, next - at >= %(heartbeat)s * interval '1 second' AND (
-                SELECT count(DISTINCT ROW(yes_bid, yes_ask, yes_bid_size, yes_ask_size,
-                    last_price, volume, open_interest)) = 1 AND count(*) = 2
+                SELECT count(DISTINCT ROW({", ".join(Quote._fields)})) = 1 AND count(*) = 2
                 FROM markets_marketsnapshot WHERE market_id = %(market)s AND source = %(poll)s
                     -- This lets the planner prune to these days' partitions.
                     AND timestamp > %(start)s AND timestamp < %(end)s

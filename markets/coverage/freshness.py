@@ -1,4 +1,4 @@
-"""How old what is shown is: of one market, and of the recording as a whole."""
+"""Freshness: the age of a market's last observation, and the state of the recording."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -7,26 +7,26 @@ from typing import NamedTuple
 from markets.models import Market, Poll, Sweep, Tier
 from markets.models.markets import OPEN_STATUSES
 
-# Ticks without a good run until the recording counts as late, and as stopped.
+# The recording counts as late, and as stopped, after this many ticks without a good run.
 LATE_AFTER = 3
 STOPPED_AFTER = 12
 STATES = ("recording", "late", "stopped")
 COVERING_TIERS = (Tier.HOT, Tier.UNIVERSE)
 
 
-def seen_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
-    """When the market was last observed, changed or not; None where it never was.
+def observed_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
+    """Return when the market was last observed, changed or not; None if it never was.
 
-    `sweeps` are the newest complete passes by tier. A pass vouches for the instant it began:
-    it may have met this market no later than that. It covers open markets only.
+    `sweeps` holds the newest complete sweeps by tier. A sweep proves only the instant at which it
+    began, since it may have met this market right then. Sweeps cover open markets only.
     """
     if market.quoted_at is None or market.status not in OPEN_STATUSES:
         return market.quoted_at
     tiers = COVERING_TIERS if market.is_hot else (Tier.UNIVERSE,)
-    passes = [sweeps[tier] for tier in tiers if tier in sweeps]
+    covering = [sweeps[tier] for tier in tiers if tier in sweeps]
     names = {market.ticker, market.event.ticker}
-    covering = [s.started_at for s in passes if names.isdisjoint(s.skipped)]
-    return max([market.quoted_at, *covering])
+    times = [s.started_at for s in covering if names.isdisjoint(s.skipped)]
+    return max([market.quoted_at, *times])
 
 
 class Recording(NamedTuple):
@@ -35,7 +35,7 @@ class Recording(NamedTuple):
 
 
 def recording(poll: Poll | None, *, now: datetime, interval: float) -> Recording:
-    """The state of the recording, by its newest good run: recording, late or stopped."""
+    """Return the state of the recording by its newest good run: recording, late or stopped."""
     if poll is None or poll.finished_at is None:
         return Recording("stopped", None)
     age = max(now - poll.finished_at, timedelta(0))
@@ -46,7 +46,7 @@ def recording(poll: Poll | None, *, now: datetime, interval: float) -> Recording
 
 
 def percentiles(ages: Sequence[tuple[float, int]]) -> dict[str, float]:
-    """p50, p95 and max of seconds that each stand for a number of markets; {} without any."""
+    """Return p50, p95 and max of ages in seconds, weighted by markets; {} without any."""
     total, seen = sum(markets for _, markets in ages), 0
     if not total:
         return {}

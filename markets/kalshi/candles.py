@@ -1,4 +1,4 @@
-"""Candles, which the two tiers of the exchange spell in two ways, read into one struct."""
+"""Candlesticks of both tiers of the exchange, whose keys differ, parsed into one struct."""
 
 import re
 from typing import Annotated
@@ -8,11 +8,11 @@ from msgspec import Meta, Raw, Struct
 
 from markets.kalshi.fields import Count, Price, Ticker, decoder
 
-Second = Annotated[int, Meta(ge=0, le=2**33)]
+UnixSeconds = Annotated[int, Meta(ge=0, le=2**33)]
 
 
-class QuoteRange(Struct, frozen=True):
-    """How one side moved within a period. A bid of 0 and an ask of 1 stand for an empty side."""
+class QuoteOHLC(Struct, frozen=True):
+    """OHLC of the bid or the ask. A bid of 0 and an ask of 1 stand for an empty side."""
 
     open: Price
     low: Price
@@ -20,8 +20,8 @@ class QuoteRange(Struct, frozen=True):
     close: Price
 
 
-class TradeRange(Struct, frozen=True):
-    """How trades moved within a period; all but `previous` None where nothing traded."""
+class TradeOHLC(Struct, frozen=True):
+    """OHLC and mean of the trades, None without trades; `previous` is the last price before."""
 
     open: Price | None = None
     low: Price | None = None
@@ -32,12 +32,15 @@ class TradeRange(Struct, frozen=True):
 
 
 class CandlestickPayload(Struct, frozen=True, kw_only=True):
-    """One period, `end_period_ts` (seconds, UTC) included, as the historical tier spells it."""
+    """One period, which includes its end, with the keys of the historical tier.
 
-    end_period_ts: Second
-    yes_bid: QuoteRange
-    yes_ask: QuoteRange
-    price: TradeRange
+    `end_period_ts` is in Unix seconds.
+    """
+
+    end_period_ts: UnixSeconds
+    yes_bid: QuoteOHLC
+    yes_ask: QuoteOHLC
+    price: TradeOHLC
     volume: Count
     open_interest: Count
 
@@ -47,15 +50,15 @@ class _MarketCandlesticks(Struct):
     candlesticks: list[Raw]
 
 
-class _Batch(Struct):
+class _CandlestickBatch(Struct):
     markets: list[_MarketCandlesticks]
 
 
-_read_batch = decoder(_Batch)
+_read_batch = decoder(_CandlestickBatch)
 
 
 def batch_candlesticks(body: bytes) -> dict[str, list[Raw]]:
-    """Each market's periods by its ticker, unread, so that a bad one costs no other."""
+    """Return raw candlesticks by ticker, so that one bad candlestick does not spoil the others."""
     return {market.market_ticker: market.candlesticks for market in _read_batch(body).markets}
 
 
@@ -63,14 +66,14 @@ def _dollars(name: str) -> str:
     return f"{name}_dollars"
 
 
-class _LiveQuoteRange(Struct, rename=_dollars):
+class _LiveQuoteOHLC(Struct, rename=_dollars):
     open: Price
     low: Price
     high: Price
     close: Price
 
 
-class _LiveTradeRange(Struct, rename=_dollars):
+class _LiveTradeOHLC(Struct, rename=_dollars):
     open: Price | None = None
     low: Price | None = None
     high: Price | None = None
@@ -80,66 +83,71 @@ class _LiveTradeRange(Struct, rename=_dollars):
 
 
 class _LiveCandlestick(Struct):
-    end_period_ts: Second
-    yes_bid: _LiveQuoteRange
-    yes_ask: _LiveQuoteRange
-    price: _LiveTradeRange
+    end_period_ts: UnixSeconds
+    yes_bid: _LiveQuoteOHLC
+    yes_ask: _LiveQuoteOHLC
+    price: _LiveTradeOHLC
     volume_fp: Count
     open_interest_fp: Count
 
 
-class _Ranges(Struct):
+class _OHLCKeys(Struct):
     yes_bid: dict[str, Raw]
     yes_ask: dict[str, Raw]
     price: dict[str, Raw]
 
 
 _read_keys = decoder(dict[str, Raw])
-_read_ranges = decoder(_Ranges)
+_read_ohlc_keys = decoder(_OHLCKeys)
 _read_live = decoder(_LiveCandlestick)
 _read_historical = decoder(CandlestickPayload)
 
-HISTORICAL_NAMES = {"volume", "open_interest"} | {
-    f"{side}.{name}" for side in _Ranges.__struct_fields__ for name in TradeRange.__struct_fields__
+HISTORICAL_KEYS = {"volume", "open_interest"} | {
+    f"{side}.{name}" for side in _OHLCKeys.__struct_fields__ for name in TradeOHLC.__struct_fields__
 }
-LIVE_NAMES = {"volume_fp", "open_interest_fp"} | {
-    _dollars(name) for name in HISTORICAL_NAMES if "." in name
+LIVE_KEYS = {"volume_fp", "open_interest_fp"} | {
+    _dollars(name) for name in HISTORICAL_KEYS if "." in name
 }
-_PLAIN_NAME = re.compile(rb'"(?:volume|open_interest|open|low|high|close|mean|previous)"').search
+_KEY_WITHOUT_UNIT = re.compile(
+    rb'"(?:volume|open_interest|open|low|high|close|mean|previous)"'
+).search
 
 
 def candlestick(raw: bytes | Raw) -> CandlestickPayload:
-    """Read a period of either tier; the live one adds units to the names of numbers."""
+    """Parse a candlestick of either tier; the live tier's keys of numbers end in a unit."""
     text = bytes(raw)
-    live = b'_fp"' in text or b'_dollars"' in text
-    if live and _PLAIN_NAME(text):
-        refuse_mixture(raw)
-    if not live:
+    is_live = b'_fp"' in text or b'_dollars"' in text
+    if is_live and _KEY_WITHOUT_UNIT(text):
+        check_one_spelling(raw)
+    if not is_live:
         return _read_historical(raw)
-    found = _read_live(raw)
+    live = _read_live(raw)
     return CandlestickPayload(
-        end_period_ts=found.end_period_ts,
-        yes_bid=QuoteRange(*msgspec.structs.astuple(found.yes_bid)),
-        yes_ask=QuoteRange(*msgspec.structs.astuple(found.yes_ask)),
-        price=TradeRange(*msgspec.structs.astuple(found.price)),
-        volume=found.volume_fp,
-        open_interest=found.open_interest_fp,
+        end_period_ts=live.end_period_ts,
+        yes_bid=QuoteOHLC(*msgspec.structs.astuple(live.yes_bid)),
+        yes_ask=QuoteOHLC(*msgspec.structs.astuple(live.yes_ask)),
+        price=TradeOHLC(*msgspec.structs.astuple(live.price)),
+        volume=live.volume_fp,
+        open_interest=live.open_interest_fp,
     )
 
 
-def refuse_mixture(raw: bytes | Raw) -> None:
-    """What the one spelling leaves out must not be taken for silence where the other says it."""
-    names = _names(raw)
-    live, historical = names & LIVE_NAMES, names & HISTORICAL_NAMES
+def check_one_spelling(raw: bytes | Raw) -> None:
+    """Refuse a candlestick with the keys of both tiers.
+
+    Otherwise a price under the other tier's key would be taken for a missing one.
+    """
+    keys = _keys(raw)
+    live, historical = keys & LIVE_KEYS, keys & HISTORICAL_KEYS
     if live and historical:
         raise msgspec.ValidationError(
             f"Expected one spelling, got `{min(live)}` too - at `$.{min(historical)}`"
         )
 
 
-def _names(raw: bytes | Raw) -> set[str]:
-    ranges = _read_ranges(raw)
-    names = set(_read_keys(raw))
-    for side in _Ranges.__struct_fields__:
-        names |= {f"{side}.{key}" for key in getattr(ranges, side)}
-    return names
+def _keys(raw: bytes | Raw) -> set[str]:
+    ohlc_keys = _read_ohlc_keys(raw)
+    keys = set(_read_keys(raw))
+    for side in _OHLCKeys.__struct_fields__:
+        keys |= {f"{side}.{key}" for key in getattr(ohlc_keys, side)}
+    return keys

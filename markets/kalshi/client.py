@@ -1,4 +1,4 @@
-"""The only opener of sockets to the exchange."""
+"""The HTTP client of the exchange, which alone opens connections to it."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Self, TypeVar, Unpack, cast
+from typing import Self, TypeVar, Unpack, cast
 from urllib.parse import quote
 
 import httpx
@@ -21,69 +21,43 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from markets.kalshi import payloads, replies
+from kalshi_insights.token_bucket import TokenBucket
+from markets.kalshi import candles, payloads, replies
+from markets.kalshi.errors import (
+    ConfigurationError,
+    KalshiError,
+    NotFound,
+    OutOfTokens,
+    Refused,
+    TemporaryError,
+    Throttled,
+    Unintelligible,
+)
 from markets.kalshi.params import (
+    CandlestickFilters,
     EventFilters,
-    HistoricalFilters,
+    HistoricalMarketFilters,
     MarketFilters,
-    Paging,
-    Span,
+    Pagination,
     TradeFilters,
 )
 from markets.kalshi.payloads import OrderBook
-from markets.kalshi.replies import AccountLimits, Cutoff, ExchangeStatus, Schedule
-
-if TYPE_CHECKING:
-    from kalshi_insights.token_bucket import TokenBucket
-    from markets.kalshi.signing import Signer
-
-
-class KalshiError(Exception):
-    """Anything that can go wrong between us and the exchange."""
-
-
-class ConfigurationError(KalshiError):
-    """The operator must put something right: the address, the key, the permissions."""
-
-
-class TemporaryError(KalshiError):
-    """It will pass: no connection, a timeout, a cut reply, a fault of the exchange's own."""
-
-
-class Throttled(TemporaryError):
-    """The exchange counted too many requests."""
-
-
-class OutOfTokens(TemporaryError):
-    """Our own allowance, of tokens or of time, is used up. Nothing was asked."""
-
-
-class Refused(KalshiError):
-    """The exchange understood and said no; `code` is its word for why, "" where it has none."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(f"refused with {status} {code or 'without a code'}: {message}")
-        self.status = status
-        self.code = code
-        self.message = message
-
-
-class NotFound(Refused):
-    """There is no such thing, or not yet, or it has moved to the historical tier."""
-
-
-class Unintelligible(KalshiError):
-    """The reply is not what the contract says: no JSON, other keys, a cursor that stands still."""
-
+from markets.kalshi.replies import (
+    AccountLimits,
+    ExchangeSchedule,
+    ExchangeStatus,
+    HistoricalCutoff,
+)
+from markets.kalshi.signing import Signer
 
 USER_AGENT = "kalshi-insights/0.1.0"
-COST = 10
-ATTEMPTS = 3
+TOKENS_PER_REQUEST = 10
+MAX_ATTEMPTS = 3
 TIMEOUT = httpx.Timeout(5.0)
 TOTAL_TIMEOUT = 10.0
-# One reply of some 19 MB.
+# The list of all series is one reply of about 19 MB.
 SERIES_TIMEOUT = 60.0
-SHOWN = 200
+ERROR_TEXT_LENGTH = 200
 
 T = TypeVar("T")
 Query = dict[str, str | int | bool | list[str]]
@@ -91,31 +65,35 @@ Query = dict[str, str | int | bool | list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One reply: items unread, the next page's cursor ("" at the end), when its last byte came."""
+    """One reply with its raw items.
+
+    `cursor` leads to the next page and is "" at the end; `received_at` is the instant when the
+    last byte arrived.
+    """
 
     items: list[msgspec.Raw]
     cursor: str
     received_at: datetime
 
 
-def _worth_another_try(error: BaseException) -> bool:
+def _is_retryable(error: BaseException) -> bool:
     return isinstance(error, TemporaryError) and not isinstance(error, OutOfTokens)
 
 
 class KalshiClient:
-    """The public REST contract, read only; threads may share one.
+    """Read-only client of the public REST API, which threads may share.
 
-    `requests`, `bytes_received` (as sent over the wire) and `throttled` only ever grow.
-    `deadline`, on the clock of `time.monotonic()`, is when to stop beginning attempts and
-    waiting for tokens. Every method raises subclasses of `KalshiError` and nothing else.
+    The counters `requests`, `bytes_received` (compressed, as sent) and `throttled` never decrease.
+    After `deadline`, on the clock of `time.monotonic()`, no attempt is begun and no token awaited.
+    Every method raises subclasses of `KalshiError` and nothing else.
     """
 
     def __init__(
         self,
         base_url: str,
         *,
-        signer: "Signer | None" = None,
-        bucket: "TokenBucket | None" = None,
+        signer: Signer | None = None,
+        bucket: TokenBucket | None = None,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -125,15 +103,15 @@ class KalshiClient:
         self.deadline: float | None = None
         self.total_timeout = TOTAL_TIMEOUT
         self.clock_skew: timedelta | None = None
-        self._base_url = _checked(base_url)
+        self._base_url = _valid_base_url(base_url)
         self._signer = signer
         self._bucket = bucket
         self._sleep = sleep
-        self._counting = threading.Lock()
+        self._counters_lock = threading.Lock()
         self._retrying = Retrying(
-            stop=self._hopeless,
+            stop=self._should_stop,
             wait=wait_exponential_jitter(multiplier=0.2, max=2, jitter=0.2),
-            retry=retry_if_exception(_worth_another_try),
+            retry=retry_if_exception(_is_retryable),
             sleep=sleep,
             reraise=True,
         )
@@ -143,7 +121,8 @@ class KalshiClient:
             headers={
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
-                # Texts come translated otherwise, and a translation looks like a change.
+                # The exchange may send translated texts otherwise, and a translation would look
+                # like a changed definition.
                 "Accept-Language": "en",
                 "User-Agent": USER_AGENT,
             },
@@ -160,175 +139,176 @@ class KalshiClient:
 
     @property
     def key_type(self) -> str:
-        """RSA, Ed25519, or "" where requests go unsigned."""
+        """RSA, Ed25519, or "" when requests are not signed."""
         return self._signer.key_type if self._signer else ""
 
-    # --- what can be asked ----------------------------------------------------------------------
+    # --- endpoints ------------------------------------------------------------------------------
 
     def exchange_status(self) -> ExchangeStatus:
         return self._read(replies.exchange_status, "/exchange/status", {})
 
-    def exchange_schedule(self) -> Schedule:
+    def exchange_schedule(self) -> ExchangeSchedule:
         return self._read(replies.exchange_schedule, "/exchange/schedule", {})
 
-    def historical_cutoff(self) -> Cutoff:
-        """Where the live tier begins; it moves on by itself."""
-        return self._read(replies.cutoff, "/historical/cutoff", {})
+    def historical_cutoff(self) -> HistoricalCutoff:
+        """Return the instants where the live tier begins; they advance over time."""
+        return self._read(replies.historical_cutoff, "/historical/cutoff", {})
 
     def account_limits(self) -> AccountLimits:
-        """What the key may spend. Needs a key."""
+        """Return the rate limits of the API key; the client must have one."""
         return self._read(replies.account_limits, "/account/limits", {})
 
     def series_list(self) -> Page:
-        """Every series there is: the endpoint knows no pages."""
+        """Return all series at once: the endpoint is not paginated."""
         return self._page("series", "/series", {}, total_timeout=SERIES_TIMEOUT)
 
     def series(self, ticker: str) -> Page:
-        """A page of one item."""
-        return self._single("series", f"/series/{_escaped(ticker)}", {})
+        """Return a page of one item."""
+        return self._single("series", f"/series/{_url_quoted(ticker)}", {})
 
     def fee_changes(self, *, series_ticker: str = "", show_historical: bool = True) -> Page:
-        asked: Query = {"series_ticker": series_ticker, "show_historical": show_historical}
-        return self._page("series_fee_change_arr", "/series/fee_changes", asked)
+        params: Query = {"series_ticker": series_ticker, "show_historical": show_historical}
+        return self._page("series_fee_change_arr", "/series/fee_changes", params)
 
-    def event_fee_changes(self, **paging: Unpack[Paging]) -> Page:
-        return self._page("event_fee_changes", "/events/fee_changes", _query(paging, limit=1000))
+    def event_fee_changes(self, **pagination: Unpack[Pagination]) -> Page:
+        params = _query(pagination, limit=1000)
+        return self._page("event_fee_changes", "/events/fee_changes", params)
 
     def event(self, ticker: str) -> Page:
-        """A page of one item, with those of its markets that the live tier still has."""
-        asked: Query = {"with_nested_markets": True}
-        return self._single("event", f"/events/{_escaped(ticker)}", asked)
+        """Return a page of one item, with its markets as far as the live tier still has them."""
+        params: Query = {"with_nested_markets": True}
+        return self._single("event", f"/events/{_url_quoted(ticker)}", params)
 
     def events(self, **filters: Unpack[EventFilters]) -> Page:
-        """Events, each with its markets unless told otherwise; never combos."""
-        asked = _query(filters, with_nested_markets=True, limit=200)
-        return self._page("events", "/events", asked)
+        """Return events without combos, by default each with its markets."""
+        params = _query(filters, with_nested_markets=True, limit=200)
+        return self._page("events", "/events", params)
 
-    def multivariate_events(self, **paging: Unpack[Paging]) -> Page:
-        """Combos, each with its markets."""
-        asked = _query(paging, with_nested_markets=True, limit=200)
-        return self._page("events", "/events/multivariate", asked)
+    def multivariate_events(self, **pagination: Unpack[Pagination]) -> Page:
+        """Return combos, each with its markets."""
+        params = _query(pagination, with_nested_markets=True, limit=200)
+        return self._page("events", "/events/multivariate", params)
 
     def markets(self, **filters: Unpack[MarketFilters]) -> Page:
-        """Unknown tickers are left out of the reply without a word."""
+        """Return markets; the exchange silently leaves out tickers that it does not know."""
         return self._page("markets", "/markets", _query(filters, limit=1000))
 
-    def historical_markets(self, **filters: Unpack[HistoricalFilters]) -> Page:
-        """Markets settled before the exchange's cutoff."""
+    def historical_markets(self, **filters: Unpack[HistoricalMarketFilters]) -> Page:
+        """Return markets that were settled before the historical cutoff."""
         return self._page("markets", "/historical/markets", _query(filters, limit=1000))
 
-    def market(self, ticker: str) -> Page:
-        """A page of one item; `NotFound` also for a market created a moment ago."""
-        return self._single("market", f"/markets/{_escaped(ticker)}", {})
-
     def order_book(self, ticker: str, *, depth: int = 0) -> OrderBook:
-        """`depth` levels a side; 0 asks for all."""
-        path = f"/markets/{_escaped(ticker)}/orderbook"
+        """Return `depth` levels of each side, or all of them for 0."""
+        path = f"/markets/{_url_quoted(ticker)}/orderbook"
         return self._read(payloads.order_book, path, {"depth": depth})
 
     def order_books(self, tickers: Sequence[str]) -> dict[str, OrderBook]:
-        """Whole books of up to a hundred markets. The exchange may want a key for this."""
+        """Return the full books of up to 100 markets. The exchange may require a key for this."""
         return self._read(payloads.order_books, "/markets/orderbooks", {"tickers": list(tickers)})
 
     def trades(self, **filters: Unpack[TradeFilters]) -> Page:
-        """Trades of one market or of all, newest first."""
+        """Return trades of one market or of all, newest first."""
         return self._page("trades", "/markets/trades", _query(filters, limit=1000))
 
     def historical_trades(self, **filters: Unpack[TradeFilters]) -> Page:
-        """Trades from before the exchange's cutoff, newest first."""
+        """Return trades from before the historical cutoff, newest first."""
         return self._page("trades", "/historical/trades", _query(filters, limit=1000))
 
-    def candlesticks(self, series_ticker: str, ticker: str, **span: Unpack[Span]) -> Page:
-        """Periods of the live tier that end within the span."""
-        path = f"/series/{_escaped(series_ticker)}/markets/{_escaped(ticker)}/candlesticks"
-        return self._page("candlesticks", path, _query(span))
+    def candlesticks(
+        self, series_ticker: str, ticker: str, **filters: Unpack[CandlestickFilters]
+    ) -> Page:
+        """Return the live tier's candlesticks of a market that end within the time asked for."""
+        path = f"/series/{_url_quoted(series_ticker)}/markets/{_url_quoted(ticker)}/candlesticks"
+        return self._page("candlesticks", path, _query(filters))
 
     def batch_candlesticks(
-        self, tickers: Sequence[str], **span: Unpack[Span]
+        self, tickers: Sequence[str], **filters: Unpack[CandlestickFilters]
     ) -> dict[str, list[msgspec.Raw]]:
-        """Up to a hundred markets and ten thousand periods of the live tier, by ticker, unread."""
-        asked = _query({"market_tickers": tickers, **span})
-        return self._read(payloads.batch_candlesticks, "/markets/candlesticks", asked)
+        """Return the live tier's raw candlesticks by ticker.
 
-    def historical_candlesticks(self, ticker: str, **span: Unpack[Span]) -> Page:
-        """Periods of a market that was settled before the exchange's cutoff."""
-        path = f"/historical/markets/{_escaped(ticker)}/candlesticks"
-        return self._page("candlesticks", path, _query(span))
+        One request may ask for up to 100 markets and 10,000 candlesticks.
+        """
+        params = _query({"market_tickers": tickers, **filters})
+        return self._read(candles.batch_candlesticks, "/markets/candlesticks", params)
 
-    # --- how it is asked ------------------------------------------------------------------------
+    def historical_candlesticks(self, ticker: str, **filters: Unpack[CandlestickFilters]) -> Page:
+        """Return candlesticks of a market that was settled before the historical cutoff."""
+        path = f"/historical/markets/{_url_quoted(ticker)}/candlesticks"
+        return self._page("candlesticks", path, _query(filters))
 
-    def _read(self, read: Callable[[bytes], T], path: str, asked: Query) -> T:
-        body, _ = self._get(path, asked)
-        return _understood(read, body)
+    # --- requests -------------------------------------------------------------------------------
+
+    def _read(self, read: Callable[[bytes], T], path: str, params: Query) -> T:
+        body, _ = self._get(path, params)
+        return _parse(read, body)
 
     def _page(
-        self, key: str, path: str, asked: Query, *, total_timeout: float | None = None
+        self, key: str, path: str, params: Query, *, total_timeout: float | None = None
     ) -> Page:
-        body, received_at = self._get(path, asked, total_timeout=total_timeout)
-        found = _understood(lambda body: replies.envelope(body, key), body)
-        if found.cursor and found.cursor == asked.get("cursor"):
+        body, received_at = self._get(path, params, total_timeout=total_timeout)
+        envelope = _parse(lambda body: replies.envelope(body, key), body)
+        if envelope.cursor and envelope.cursor == params.get("cursor"):
             raise Unintelligible(f"{path}: the cursor does not advance")
-        return Page(found.items, found.cursor, received_at)
+        return Page(envelope.items, envelope.cursor, received_at)
 
-    def _single(self, key: str, path: str, asked: Query) -> Page:
-        body, received_at = self._get(path, asked)
-        return Page([_understood(lambda body: replies.single(body, key), body)], "", received_at)
+    def _single(self, key: str, path: str, params: Query) -> Page:
+        body, received_at = self._get(path, params)
+        return Page([_parse(lambda body: replies.single_item(body, key), body)], "", received_at)
 
     def _get(
-        self, path: str, asked: Query, *, total_timeout: float | None = None
+        self, path: str, params: Query, *, total_timeout: float | None = None
     ) -> tuple[bytes, datetime]:
         request = self._http.build_request(
-            "GET", f"{self._base_url}{path}", params={k: v for k, v in asked.items() if v}
+            "GET", f"{self._base_url}{path}", params={k: v for k, v in params.items() if v}
         )
         return self._retrying(self._attempt, request, total_timeout or self.total_timeout)
 
-    def _hopeless(self, state: RetryCallState) -> bool:
-        return stop_after_attempt(ATTEMPTS)(state) or self._time_left() <= state.upcoming_sleep
+    def _should_stop(self, state: RetryCallState) -> bool:
+        return stop_after_attempt(MAX_ATTEMPTS)(state) or self._time_left() <= state.upcoming_sleep
 
     def _time_left(self) -> float:
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
 
     def _attempt(self, request: httpx.Request, total_timeout: float) -> tuple[bytes, datetime]:
-        self._pay()
+        self._wait_for_tokens()
         if self._signer:
             path = request.url.raw_path.decode().partition("?")[0]
             request.headers.update(self._signer.headers(request.method, path))
-        until = time.monotonic() + total_timeout
+        give_up_at = time.monotonic() + total_timeout
         self._count(requests=1)
         with _transport_errors(request):
             response = self._http.send(request, stream=True)
             try:
-                body = b"".join(_chunks(response, until=until))
+                body = b"".join(_chunks(response, give_up_at=give_up_at))
             finally:
                 self._count(bytes_received=response.num_bytes_downloaded)
                 response.close()
         received_at = datetime.now(UTC)
-        self._note_clock(response, received_at)
-        self._accept(response, body)
+        self._measure_clock_skew(response, received_at)
+        self._raise_for_status(response, body)
         return body, received_at
 
     def _count(self, *, requests: int = 0, bytes_received: int = 0, throttled: int = 0) -> None:
-        with self._counting:
+        with self._counters_lock:
             self.requests += requests
             self.bytes_received += bytes_received
             self.throttled += throttled
 
-    def _pay(self) -> None:
-        """Wait for tokens where they come in time."""
+    def _wait_for_tokens(self) -> None:
+        """Take the tokens of one request. Raises `OutOfTokens` if they come after the deadline."""
         patience = self._time_left()
         if patience <= 0:
-            raise OutOfTokens("the time for this run is over")
+            raise OutOfTokens("the time for this run is used up")
         if self._bucket is None:
             return
         with _redis_errors():
-            wait = self._bucket.take(COST, patience=min(patience, 1e9))
+            wait = self._bucket.take(TOKENS_PER_REQUEST, patience=min(patience, 1e9))
         if wait > patience:
-            raise OutOfTokens(f"tokens come in {wait:.1f} s, after this run's time is over")
+            raise OutOfTokens(f"no tokens for {wait:.1f} s, longer than this run may take")
         if wait:
             self._sleep(wait)
 
-    def _accept(self, response: httpx.Response, body: bytes) -> None:
-        """Return for a reply that answers the question; raise what any other one means."""
+    def _raise_for_status(self, response: httpx.Response, body: bytes) -> None:
         status = response.status_code
         if status == httpx.codes.OK:
             return
@@ -337,20 +317,20 @@ class KalshiClient:
             if self._bucket:
                 with _redis_errors():
                     self._bucket.drain()
-            raise Throttled("the exchange counted too many requests (429)")
-        raise _refusal(response, body)
+            raise Throttled("the exchange counted too many requests (status 429)")
+        raise _error(response, body)
 
-    def _note_clock(self, response: httpx.Response, received_at: datetime) -> None:
+    def _measure_clock_skew(self, response: httpx.Response, received_at: datetime) -> None:
         try:
-            theirs = parsedate_to_datetime(response.headers.get("Date", ""))
+            exchange_time = parsedate_to_datetime(response.headers.get("Date", ""))
         except ValueError:
             return
-        if theirs.tzinfo:
-            self.clock_skew = received_at - theirs
+        if exchange_time.tzinfo:
+            self.clock_skew = received_at - exchange_time
 
 
 def pages(fetch: Callable[[str], Page]) -> Iterator[Page]:
-    """Follow cursors to the end; raises `Unintelligible` where one comes a second time."""
+    """Follow cursors to the last page. Raises `Unintelligible` when a cursor is repeated."""
     seen = {""}
     cursor = ""
     while True:
@@ -360,18 +340,21 @@ def pages(fetch: Callable[[str], Page]) -> Iterator[Page]:
         if not cursor:
             return
         if cursor in seen:
-            raise Unintelligible("a cursor came a second time")
+            raise Unintelligible("the listing repeats a cursor")
         seen.add(cursor)
 
 
 def ticker_batches(
     tickers: Iterable[str], *, max_url: int = 8000, reserve: int = 300
 ) -> Iterator[list[str]]:
-    """Split tickers so that each batch fits into one address, less what else stands in it."""
+    """Split tickers into batches that fit into one URL each.
+
+    `reserve` characters are left for the rest of the URL. A ticker that is too long goes alone.
+    """
     batch: list[str] = []
     room = max_url - reserve
     for ticker in tickers:
-        length = len(_escaped(ticker)) + len("%2C")
+        length = len(_url_quoted(ticker)) + len("%2C")
         if batch and length > room:
             yield batch
             batch, room = [], max_url - reserve
@@ -381,33 +364,33 @@ def ticker_batches(
         yield batch
 
 
-def _checked(base_url: str) -> str:
+def _valid_base_url(base_url: str) -> str:
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL:
-        raise ConfigurationError(f"{base_url!r} is no address") from None
+        raise ConfigurationError(f"{base_url!r} is not a valid URL") from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigurationError(f"{base_url!r} is no http(s) address")
+        raise ConfigurationError(f"{base_url!r} is not an http or https URL with a host")
     return base_url.rstrip("/")
 
 
 def _query(filters: Mapping[str, object], **defaults: int) -> Query:
-    asked: Query = dict(defaults)
+    params: Query = dict(defaults)
     for name, value in filters.items():
-        asked[name] = value if isinstance(value, str | int) else ",".join(cast(list[str], value))
-    return asked
+        params[name] = value if isinstance(value, str | int) else ",".join(cast(list[str], value))
+    return params
 
 
-def _escaped(ticker: str) -> str:
+def _url_quoted(ticker: str) -> str:
     return quote(ticker, safe="")
 
 
-def _chunks(response: httpx.Response, *, until: float) -> Iterator[bytes]:
-    # httpx bounds the wait for each piece, never the whole.
+def _chunks(response: httpx.Response, *, give_up_at: float) -> Iterator[bytes]:
+    # The timeouts of httpx limit the wait for each chunk, not for the whole reply.
     for chunk in response.iter_bytes():
         yield chunk
-        if time.monotonic() > until:
-            raise httpx.ReadTimeout("the reply took too long altogether")
+        if time.monotonic() > give_up_at:
+            raise httpx.ReadTimeout("the whole reply took too long")
 
 
 @contextmanager
@@ -418,10 +401,10 @@ def _transport_errors(request: httpx.Request) -> Iterator[None]:
     except httpx.TimeoutException as fault:
         raise TemporaryError(f"{where}: timed out ({type(fault).__name__})") from None
     except httpx.LocalProtocolError:
-        raise ConfigurationError(f"{where}: the request cannot be put in words") from None
+        raise ConfigurationError(f"{where}: the request cannot be sent as HTTP") from None
     except (httpx.TransportError, httpx.DecodingError) as fault:
         if "CERTIFICATE_VERIFY_FAILED" in str(fault):
-            raise ConfigurationError(f"{where}: its certificate cannot be trusted") from None
+            raise ConfigurationError(f"{where}: its TLS certificate is not trusted") from None
         raise TemporaryError(f"{where}: {fault or type(fault).__name__}") from None
 
 
@@ -430,26 +413,31 @@ def _redis_errors() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as fault:
+        # `OUR_FAULT` of the recorder's polls looks for these words.
         raise TemporaryError(f"the token bucket cannot be asked: {type(fault).__name__}") from None
 
 
-def _refusal(response: httpx.Response, body: bytes) -> KalshiError:
-    # A database takes no NUL, and this ends in the ledger.
-    code, message = (text[:SHOWN].replace("\0", "") for text in replies.error(body))
+def _error(response: httpx.Response, body: bytes) -> KalshiError:
+    """Return the error that a status other than 200 and 429 means."""
+    # These texts are stored with the poll, and PostgreSQL stores no NUL.
+    code, message = (
+        text[:ERROR_TEXT_LENGTH].replace("\0", "") for text in replies.error_code_and_message(body)
+    )
     status = response.status_code
     where = response.request.url.path
+    details = f"status {status} {code} {message}".rstrip()
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        return ConfigurationError(f"{where}: not let in ({status} {code} {message})".rstrip())
+        return ConfigurationError(f"{where}: access denied ({details})")
     if status == httpx.codes.NOT_FOUND:
         return NotFound(status, code, message or where)
     if 400 <= status < 500:
         return Refused(status, code, message or where)
     if 300 <= status < 400:
-        return ConfigurationError(f"{where}: the address has moved ({status})")
-    return TemporaryError(f"{where}: the exchange failed ({status} {code} {message})".rstrip())
+        return ConfigurationError(f"{where}: the URL has moved (status {status})")
+    return TemporaryError(f"{where}: the exchange failed ({details})")
 
 
-def _understood(read: Callable[[bytes], T], body: bytes) -> T:
+def _parse(read: Callable[[bytes], T], body: bytes) -> T:
     try:
         return read(body)
     except msgspec.MsgspecError as fault:

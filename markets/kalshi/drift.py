@@ -1,10 +1,10 @@
-"""Where the exchange's payloads have left the contract: keys, words and shapes not met before.
+"""Detection of contract drift: keys, words and shapes in payloads that the contract lacks.
 
-Nothing here decides what is recorded. Unknown keys and words pass; they are only not overlooked.
+Drift is reported and never decides what is recorded: unknown keys and words are accepted.
 """
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -15,18 +15,20 @@ SAMPLE_LENGTH = 200
 NAME_LENGTH = 100
 
 
-class Drift(NamedTuple):
-    kind: str  # field, word or shape
+class DriftNote(NamedTuple):
+    """One deviation of a payload from the contract, before it is stored."""
+
+    kind: Literal["field", "word", "shape"]
     where: str  # market.some_key, market.status=resting, market.$.yes_bid_dollars: …
     sample: str
 
 
-def _set(text: str) -> frozenset[str]:
+def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-FIELDS = {
-    "market": _set("""
+KNOWN_FIELDS = {
+    "market": _words("""
         can_close_early cap_strike close_time created_time custom_strike early_close_condition
         event_ticker exchange_index expected_expiration_time expiration_time expiration_value
         fee_waiver_expiration_time floor_strike functional_strike is_provisional
@@ -40,30 +42,32 @@ FIELDS = {
         updated_time volume_24h_fp volume_fp yes_ask_dollars yes_ask_size_fp yes_bid_dollars
         yes_bid_size_fp yes_sub_title
     """),
-    "event": _set("""
+    "event": _words("""
         available_on_brokers category collateral_return_type event_ticker exchange_index
         fee_multiplier_override fee_type_override last_updated_ts markets mutually_exclusive
         product_metadata series_ticker settlement_sources strike_date strike_period sub_title title
     """),
-    "series": _set("""
+    "series": _words("""
         additional_prohibitions categories category contract_terms_url contract_url exchange_index
         fee_multiplier fee_type frequency last_updated_ts product_metadata settlement_sources tags
         ticker title volume_fp
     """),
 }
 
-FEE_TYPES = _set("quadratic quadratic_with_maker_fees quadratic_with_combo_maker_fees flat")
-# A blank stands for "none" or "not yet" wherever the exchange writes one.
-WORDS = {
+FEE_TYPES = _words("quadratic quadratic_with_maker_fees quadratic_with_combo_maker_fees flat")
+# A blank is never an unknown word: the exchange writes it for "none" and "not yet".
+KNOWN_WORDS = {
     "market": {
-        "status": _set("initialized inactive active closed determined disputed amended finalized"),
-        "market_type": _set("binary scalar"),
-        "result": _set("yes no scalar"),
-        "strike_type": _set(
+        "status": _words(
+            "initialized inactive active closed determined disputed amended finalized"
+        ),
+        "market_type": _words("binary scalar"),
+        "result": _words("yes no scalar"),
+        "strike_type": _words(
             "greater greater_or_equal less less_or_equal between functional custom structured"
         ),
-        "settlement_bounds_type": _set("default floor"),
-        "price_level_structure": _set("""
+        "settlement_bounds_type": _words("default floor"),
+        "price_level_structure": _words("""
             linear_cent deci_cent tapered_deci_cent banded_centi_cent
             center_whole_edge_half_cent center_whole_edge_quint_cent
             center_half_edge_half_cent center_half_edge_quint_cent center_half_edge_deci_cent
@@ -71,7 +75,7 @@ WORDS = {
             center_centi_edge_centi_cent center_deci_edge_centi_cent
         """),
     },
-    "event": {"collateral_return_type": _set("MECNET DIRECNET"), "fee_type_override": FEE_TYPES},
+    "event": {"collateral_return_type": _words("MECNET DIRECNET"), "fee_type_override": FEE_TYPES},
     "series": {"fee_type": FEE_TYPES},
 }
 
@@ -79,41 +83,47 @@ _read = decoder(dict[str, Raw])
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 
 
-def drift(kind: str, raw: bytes | Raw) -> list[Drift]:
-    """What of a market, an event or a series is not in the contract; [] for what is no object."""
+def find_drift(kind: str, raw: bytes | Raw) -> list[DriftNote]:
+    """List the keys and words of a market, an event or a series that the contract lacks.
+
+    What is not a JSON object has none: the reader of the payload reports its shape.
+    """
     try:
         fields = _read(raw)
     except msgspec.MsgspecError:
         return []
-    unknown = [
-        Drift("field", f"{kind}.{_name(key)}", _sample(fields[key]))
-        for key in fields.keys() - FIELDS[kind]
+    unknown_fields = [
+        DriftNote("field", f"{kind}.{_storable(key)}", _sample(fields[key]))
+        for key in fields.keys() - KNOWN_FIELDS[kind]
     ]
-    words = [
-        Drift("word", f"{kind}.{key}={_name(word)}", _sample(raw))
-        for key, known in WORDS[kind].items()
+    unknown_words = [
+        DriftNote("word", f"{kind}.{key}={_storable(word)}", _sample(raw))
+        for key, known in KNOWN_WORDS[kind].items()
         if (word := _word(fields.get(key))) and word not in known
     ]
-    return sorted(unknown) + words
+    return sorted(unknown_fields) + unknown_words
 
 
-def shape_drift(kind: str, reason: msgspec.MsgspecError, *, raw: bytes | Raw) -> Drift:
-    """Why a payload was refused, told without the value: the same shape is the same drift."""
-    words, _, path = str(reason).rpartition(" - at ")
-    told = _QUOTED.sub("…", words or path)
-    where = path.strip("`") if words else "$"
-    return Drift("shape", f"{kind}.{where}: {told}"[:SAMPLE_LENGTH], _sample(raw))
+def shape_drift(kind: str, reason: msgspec.MsgspecError, *, raw: bytes | Raw) -> DriftNote:
+    """Describe why a payload was refused.
+
+    The offending value is left out of `where`, so that the same fault gives the same note.
+    """
+    message, _, path = str(reason).rpartition(" - at ")
+    description = _QUOTED.sub("…", message or path)
+    where = path.strip("`") if message else "$"
+    return DriftNote("shape", f"{kind}.{where}: {description}"[:SAMPLE_LENGTH], _sample(raw))
 
 
 def _word(raw: Raw | None) -> str:
-    """Blank where it is no text: that is for the shape to tell."""
+    """Return a text value, or "" for anything else, which is a matter of shape."""
     try:
         return msgspec.json.decode(raw, type=str) if raw else ""
     except msgspec.MsgspecError:
         return ""
 
 
-def _name(text: str) -> str:
+def _storable(text: str) -> str:
     return text.replace("\0", "")[:NAME_LENGTH]
 
 

@@ -1,16 +1,16 @@
-"""What a listing may be narrowed by, in the exchange's own names."""
+"""Query parameters of the exchange's listings, under the exchange's own names."""
 
 from collections.abc import Sequence
 from typing import TypedDict
 
 
-class Paging(TypedDict, total=False):
+class Pagination(TypedDict, total=False):
     cursor: str
     limit: int
 
 
-class EventFilters(Paging, total=False):
-    """`status` is a filter's word: unopened, open, closed, settled."""
+class EventFilters(Pagination, total=False):
+    """Filters of `/events`; `status` is one of unopened, open, closed and settled."""
 
     status: str
     series_ticker: str
@@ -18,8 +18,8 @@ class EventFilters(Paging, total=False):
     with_nested_markets: bool
 
 
-class HistoricalFilters(Paging, total=False):
-    """The exchange takes one of these, not several."""
+class HistoricalMarketFilters(Pagination, total=False):
+    """Filters of `/historical/markets`, of which the exchange accepts one at a time."""
 
     tickers: Sequence[str]
     series_ticker: str
@@ -27,12 +27,12 @@ class HistoricalFilters(Paging, total=False):
     mve_filter: str
 
 
-class MarketFilters(HistoricalFilters, total=False):
-    """`status` is a filter's word: unopened, open, paused, closed, settled.
+class MarketFilters(HistoricalMarketFilters, total=False):
+    """Filters of `/markets`; `status` is one of unopened, open, paused, closed and settled.
 
-    Times in Unix seconds, of one kind only: of closing with no status or "closed", of settling
-    with none or "settled". `min_updated_ts` knows definitions, not quotes, and goes with nothing
-    but `mve_filter="exclude"`.
+    Times are Unix seconds, and only one kind of them may be given. Closing times go with no
+    status or "closed", settling times with no status or "settled". `min_updated_ts` follows
+    definitions, not quotes, and may be combined with `mve_filter="exclude"` only.
     """
 
     status: str
@@ -43,16 +43,16 @@ class MarketFilters(HistoricalFilters, total=False):
     max_settled_ts: int
 
 
-class TradeFilters(Paging, total=False):
-    """Times in Unix seconds."""
+class TradeFilters(Pagination, total=False):
+    """Filters of the trades; times are Unix seconds."""
 
     ticker: str
     min_ts: int
     max_ts: int
 
 
-class Span(TypedDict):
-    """Times in Unix seconds; a period of 1, 60 or 1440 minutes."""
+class CandlestickFilters(TypedDict):
+    """Required parameters of candlesticks: Unix seconds, and a period of 1, 60 or 1440 minutes."""
 
     start_ts: int
     end_ts: int

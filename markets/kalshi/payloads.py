@@ -1,10 +1,11 @@
-"""Kalshi's JSON, read once and strictly, into frozen structs.
+"""Kalshi's JSON payloads, parsed strictly into frozen structs.
 
-Unknown keys and unknown words pass; numbers do not, unless they are written as the contract
-writes them. A missing required key fails: an older shape must never look like an empty book.
-Every function raises a subclass of `msgspec.MsgspecError` that names the key, and nothing else.
+Unknown keys and unknown words are accepted. Numbers must be written as the contract writes them,
+and a missing required key fails: a payload of an older contract must never look like an empty
+book. Every function raises a subclass of `msgspec.MsgspecError` that names the key, and no other
+error.
 
-Prices are dollars on the YES scale, counts are contracts, instants are aware.
+Prices are dollars on the YES scale, counts are contracts, instants are timezone-aware.
 """
 
 from decimal import Decimal
@@ -14,7 +15,6 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
-from markets.kalshi import candles
 from markets.kalshi.fields import (
     COUNTS,
     PRICES,
@@ -26,11 +26,11 @@ from markets.kalshi.fields import (
     SettlementValue,
     Ticker,
     Word,
-    blank_for_null,
+    check_instants,
+    check_no_nul,
+    check_range,
     decoder,
-    refuse_nul,
-    refuse_odd_instants,
-    refuse_outside,
+    replace_nulls_with_blanks,
 )
 from markets.prices import ONE, PriceRange
 
@@ -40,8 +40,8 @@ Sources = tuple[dict[str, Any], ...]
 # --- quotes -------------------------------------------------------------------------------------
 
 
-class _Quote(Struct, frozen=True, gc=False):
-    """The slim part of a market as it is written, with every value still a text."""
+class _QuoteTexts(Struct, frozen=True, gc=False):
+    """The fields of a market that a quote is made of, their values still texts."""
 
     ticker: Ticker
     event_ticker: Ticker
@@ -64,15 +64,16 @@ class _Quote(Struct, frozen=True, gc=False):
 
 
 class QuotePayload(Struct, frozen=True, gc=False):
-    """What moves in a market. Read for every market observed, every time.
+    """The fast-changing part of a market, parsed at every observation.
 
-    A side is None, price and size both, unless somebody offers something on it: a price
-    strictly between 0 and 1 and a size above 0. `last_price` and `previous_price` (a day ago)
-    are None where nothing had traded.
+    Price and size of a side are None unless somebody quotes it: its price must lie strictly
+    between 0 and 1 and its size above 0. `last_price` and `previous_price` (a day ago) are None
+    where nothing had traded.
 
-    The marks are hashes of the texts as written, 64 bits signed. A market with the same
-    `quote_mark` shows the same quote. With the same `definition_mark` it has the same status,
-    result, times, settlement and, as far as `updated_time` tells, everything else that defines it.
+    The marks are hashes of the texts as written, signed 64-bit integers. Two payloads with the
+    same `quote_mark` show the same quote. Two with the same `definition_mark` have the same
+    status, result, times and settlement and, as far as `updated_time` shows, the same rest of the
+    definition.
     """
 
     ticker: str
@@ -91,60 +92,63 @@ class QuotePayload(Struct, frozen=True, gc=False):
     definition_mark: int
 
 
-_read_quote = decoder(_Quote)
+_read_quote = decoder(_QuoteTexts)
 
 
 def quote(raw: bytes | Raw) -> QuotePayload:
-    written = _read_quote(raw)
-    if "\0" in written.ticker or "\0" in written.event_ticker:
+    texts = _read_quote(raw)
+    if "\0" in texts.ticker or "\0" in texts.event_ticker:
         raise msgspec.ValidationError("text contains a NUL character")
     try:
-        return _quote(written)
+        return _parse_quote(texts)
     except ValueError as fault:
-        raise msgspec.ValidationError(f"{fault} - at `$.{_misread(written)}`") from None
+        raise msgspec.ValidationError(f"{fault} - at `$.{_unreadable_key(texts)}`") from None
 
 
-def _quote(written: _Quote) -> QuotePayload:
-    bid: Decimal | None = PRICES[written.yes_bid_dollars]
-    ask: Decimal | None = PRICES[written.yes_ask_dollars]
-    bid_size: Decimal | None = COUNTS[written.yes_bid_size_fp]
-    ask_size: Decimal | None = COUNTS[written.yes_ask_size_fp]
+def _parse_quote(texts: _QuoteTexts) -> QuotePayload:
+    bid: Decimal | None = PRICES[texts.yes_bid_dollars]
+    ask: Decimal | None = PRICES[texts.yes_ask_dollars]
+    bid_size: Decimal | None = COUNTS[texts.yes_bid_size_fp]
+    ask_size: Decimal | None = COUNTS[texts.yes_ask_size_fp]
     if not bid or not bid_size or bid == ONE:
         bid = bid_size = None
     if not ask or not ask_size or ask == ONE:
         ask = ask_size = None
     return QuotePayload(
-        written.ticker,
-        written.event_ticker,
-        written.status,
+        texts.ticker,
+        texts.event_ticker,
+        texts.status,
         bid,
         ask,
         bid_size,
         ask_size,
-        PRICES[written.last_price_dollars] or None,
-        COUNTS[written.volume_fp],
-        COUNTS[written.volume_24h_fp],
-        COUNTS[written.open_interest_fp],
-        PRICES[written.previous_price_dollars] or None,
-        _mark(_quote_text(written)),
-        _mark(_definition_text(written)),
+        PRICES[texts.last_price_dollars] or None,
+        COUNTS[texts.volume_fp],
+        COUNTS[texts.volume_24h_fp],
+        COUNTS[texts.open_interest_fp],
+        PRICES[texts.previous_price_dollars] or None,
+        _mark(_quote_identity(texts)),
+        _mark(_definition_identity(texts)),
     )
 
 
-def _quote_text(written: _Quote) -> str:
-    """What a quote is recognised by; `volume_24h` and the day-old price move with the clock."""
+def _quote_identity(texts: _QuoteTexts) -> str:
+    """Join the texts that make a quote a new one.
+
+    `volume_24h` and the price of a day ago are left out, since they change as time passes.
+    """
     return (
-        f"{written.yes_bid_dollars} {written.yes_ask_dollars} {written.yes_bid_size_fp}"
-        f" {written.yes_ask_size_fp} {written.last_price_dollars} {written.volume_fp}"
-        f" {written.open_interest_fp}"
+        f"{texts.yes_bid_dollars} {texts.yes_ask_dollars} {texts.yes_bid_size_fp}"
+        f" {texts.yes_ask_size_fp} {texts.last_price_dollars} {texts.volume_fp}"
+        f" {texts.open_interest_fp}"
     )
 
 
-def _definition_text(written: _Quote) -> str:
+def _definition_identity(texts: _QuoteTexts) -> str:
     return (
-        f"{written.event_ticker}\0{written.status}\0{written.result}\0{written.updated_time}"
-        f"\0{written.close_time}\0{written.settlement_ts}\0{written.settlement_value_dollars}"
-        f"\0{written.is_provisional}"
+        f"{texts.event_ticker}\0{texts.status}\0{texts.result}\0{texts.updated_time}"
+        f"\0{texts.close_time}\0{texts.settlement_ts}\0{texts.settlement_value_dollars}"
+        f"\0{texts.is_provisional}"
     )
 
 
@@ -152,13 +156,13 @@ def _mark(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), signed=True)
 
 
-def _misread(written: _Quote) -> str:
-    """The first key whose number cannot be read."""
-    for name in written.__struct_fields__:
+def _unreadable_key(texts: _QuoteTexts) -> str:
+    """Return the first key whose number cannot be parsed."""
+    for name in texts.__struct_fields__:
         numbers = PRICES if name.endswith("_dollars") else COUNTS
         if name.endswith(("_dollars", "_fp")):
             try:
-                numbers[getattr(written, name)]
+                numbers[getattr(texts, name)]
             except ValueError:
                 return name
     return ""
@@ -168,7 +172,7 @@ def _misread(written: _Quote) -> str:
 
 
 class MarketPayload(Struct, frozen=True, kw_only=True):
-    """What defines a market. Read only where a market is new or its definition changed."""
+    """The definition of a market, parsed only when the market is new or its definition changed."""
 
     ticker: Ticker
     event_ticker: Ticker
@@ -201,7 +205,7 @@ class MarketPayload(Struct, frozen=True, kw_only=True):
     custom_strike: dict[str, Any] | None = None
     price_level_structure: Label
     price_ranges: tuple[PriceRange, ...]
-    # Both are in today's contract; recordings of March and August 2026 lack one or both.
+    # Both are in the contract of October 2026; recordings of March and August 2026 lack them.
     settlement_bounds_type: Word = "default"
     exchange_index: Integer | None = None
     notional_value: Decimal = field(name="notional_value_dollars")
@@ -209,35 +213,35 @@ class MarketPayload(Struct, frozen=True, kw_only=True):
     mve_collection_ticker: str | None = ""
 
     def __post_init__(self) -> None:
-        blank_for_null(
+        replace_nulls_with_blanks(
             self,
             "early_close_condition",
             "strike_type",
             "functional_strike",
             "mve_collection_ticker",
         )
-        refuse_odd_instants(self)
+        check_instants(self)
         if self.created_time is not None and self.created_time.year == 1:
-            # Seen on the exchange: the zero time of its language, for "not known".
+            # The exchange sends the year 1 for a time that it does not know.
             msgspec.structs.force_setattr(self, "created_time", None)
-        refuse_outside("floor_strike", self.floor_strike, digits=15, least=-(10**15))
-        refuse_outside("cap_strike", self.cap_strike, digits=15, least=-(10**15))
-        refuse_outside("notional_value_dollars", self.notional_value, digits=15, least=0)
+        check_range("floor_strike", self.floor_strike, integer_digits=15, minimum=-(10**15))
+        check_range("cap_strike", self.cap_strike, integer_digits=15, minimum=-(10**15))
+        check_range("notional_value_dollars", self.notional_value, integer_digits=15, minimum=0)
 
 
 _read_market = decoder(MarketPayload)
-_read_anything = decoder(dict)
+_read_json = decoder(dict)
 
 
 def market(raw: bytes | Raw) -> MarketPayload:
-    """Read a definition, and make sure that the whole payload can be kept as JSON."""
-    refuse_nul(bytes(raw))
-    _read_anything(raw)
+    """Parse a definition, and check that the whole payload can be stored as JSON."""
+    check_no_nul(bytes(raw))
+    _read_json(raw)
     return _read_market(raw)
 
 
 class EventPayload(Struct, frozen=True, kw_only=True):
-    """An event. Its markets are left unread, so that a bad one costs no other."""
+    """An event, with its markets still raw, so that one bad market does not spoil the others."""
 
     ticker: Ticker = field(name="event_ticker")
     series_ticker: Ticker
@@ -254,18 +258,20 @@ class EventPayload(Struct, frozen=True, kw_only=True):
     markets: list[Raw] = []
 
     def __post_init__(self) -> None:
-        blank_for_null(self, "strike_period", "fee_type_override")
-        refuse_odd_instants(self)
-        refuse_outside("fee_multiplier_override", self.fee_multiplier_override, digits=5, least=0)
+        replace_nulls_with_blanks(self, "strike_period", "fee_type_override")
+        check_instants(self)
+        check_range(
+            "fee_multiplier_override", self.fee_multiplier_override, integer_digits=5, minimum=0
+        )
 
 
 _read_event = decoder(EventPayload)
 
 
 def event(raw: bytes | Raw) -> EventPayload:
-    found = _read_event(raw)
-    refuse_nul(msgspec.json.encode(msgspec.structs.replace(found, markets=[])))
-    return found
+    payload = _read_event(raw)
+    check_no_nul(msgspec.json.encode(msgspec.structs.replace(payload, markets=[])))
+    return payload
 
 
 class SeriesPayload(Struct, frozen=True, kw_only=True):
@@ -281,21 +287,21 @@ class SeriesPayload(Struct, frozen=True, kw_only=True):
     exchange_index: Integer | None = None
 
     def __post_init__(self) -> None:
-        blank_for_null(self, "contract_url")
-        refuse_outside("fee_multiplier", self.fee_multiplier, digits=5, least=0)
+        replace_nulls_with_blanks(self, "contract_url")
+        check_range("fee_multiplier", self.fee_multiplier, integer_digits=5, minimum=0)
 
 
 _read_series = decoder(SeriesPayload)
 
 
 def series(raw: bytes | Raw) -> SeriesPayload:
-    found = _read_series(raw)
-    refuse_nul(msgspec.json.encode(found))
-    return found
+    payload = _read_series(raw)
+    check_no_nul(msgspec.json.encode(payload))
+    return payload
 
 
 class FeeChangePayload(Struct, frozen=True, kw_only=True):
-    """A change of a series' fees, past or announced."""
+    """A past or announced change of the fees of a series."""
 
     id: str
     series_ticker: Ticker
@@ -304,19 +310,19 @@ class FeeChangePayload(Struct, frozen=True, kw_only=True):
     scheduled_ts: Instant
 
     def __post_init__(self) -> None:
-        refuse_outside("fee_multiplier", self.fee_multiplier, digits=5, least=0)
+        check_range("fee_multiplier", self.fee_multiplier, integer_digits=5, minimum=0)
 
 
 _read_fee_change = decoder(FeeChangePayload)
 
 
 def fee_change(raw: bytes | Raw) -> FeeChangePayload:
-    refuse_nul(bytes(raw))
+    check_no_nul(bytes(raw))
     return _read_fee_change(raw)
 
 
 class EventFeeChangePayload(Struct, frozen=True, kw_only=True):
-    """A change of an event's fees, past or announced; None: as its series has it."""
+    """A past or announced change of the fees of an event; None means the value of its series."""
 
     id: str
     event_ticker: Ticker
@@ -326,19 +332,19 @@ class EventFeeChangePayload(Struct, frozen=True, kw_only=True):
     scheduled_ts: Instant
 
     def __post_init__(self) -> None:
-        refuse_odd_instants(self)
-        refuse_outside("fee_multiplier_override", self.fee_multiplier, digits=5, least=0)
+        check_instants(self)
+        check_range("fee_multiplier_override", self.fee_multiplier, integer_digits=5, minimum=0)
 
 
 _read_event_fee_change = decoder(EventFeeChangePayload)
 
 
 def event_fee_change(raw: bytes | Raw) -> EventFeeChangePayload:
-    refuse_nul(bytes(raw))
+    check_no_nul(bytes(raw))
     return _read_event_fee_change(raw)
 
 
-# --- books, trades, candles ---------------------------------------------------------------------
+# --- order books and trades ---------------------------------------------------------------------
 
 
 class Level(NamedTuple):
@@ -347,57 +353,60 @@ class Level(NamedTuple):
 
 
 class OrderBook(Struct, frozen=True):
-    """Bids of both sides, each on its own side's scale, ascending: the best is the last."""
+    """Bids of both sides, each on its own side's scale, in ascending order: the best is last."""
 
     yes: tuple[Level, ...] = field(name="yes_dollars")
     no: tuple[Level, ...] = field(name="no_dollars")
 
     def __post_init__(self) -> None:
-        # The contract's words and its example disagree about the order.
+        # Text and example of the contract contradict each other about the order of the levels.
         msgspec.structs.force_setattr(self, "yes", tuple(sorted(self.yes)))
         msgspec.structs.force_setattr(self, "no", tuple(sorted(self.no)))
 
 
-class _BookEnvelope(Struct):
+class _OrderBookReply(Struct):
     orderbook_fp: OrderBook
 
 
-_read_book = decoder(_BookEnvelope)
+_read_order_book = decoder(_OrderBookReply)
 
 
 def order_book(body: bytes) -> OrderBook:
-    return _read_book(body).orderbook_fp
+    return _read_order_book(body).orderbook_fp
 
 
-class _NamedBook(_BookEnvelope):
+class _MarketOrderBook(_OrderBookReply):
     ticker: Ticker
 
 
-class _Books(Struct):
+class _OrderBooksReply(Struct):
     orderbooks: list[Raw]
 
 
-_read_books = decoder(_Books)
-_read_named_book = decoder(_NamedBook)
+_read_order_books = decoder(_OrderBooksReply)
+_read_market_order_book = decoder(_MarketOrderBook)
 
 
 def order_books(body: bytes) -> dict[str, OrderBook]:
-    """Books by ticker. One that cannot be read is left out, unless none can."""
-    books, reason = {}, None
-    for raw in _read_books(body).orderbooks:
+    """Parse order books by ticker.
+
+    A book that cannot be parsed is left out; if none can, the last error is raised.
+    """
+    books, error = {}, None
+    for raw in _read_order_books(body).orderbooks:
         try:
-            read = _read_named_book(raw)
-        except msgspec.MsgspecError as fault:
-            reason = fault
+            parsed = _read_market_order_book(raw)
+        except msgspec.MsgspecError as reason:
+            error = reason
             continue
-        books[read.ticker] = read.orderbook_fp
-    if reason and not books:
-        raise reason
+        books[parsed.ticker] = parsed.orderbook_fp
+    if error and not books:
+        raise error
     return books
 
 
 class TradePayload(Struct, frozen=True, kw_only=True):
-    """One match. Blocks are negotiated elsewhere and never were in the book."""
+    """A public trade. Block trades are negotiated off the book and never rested in it."""
 
     trade_id: Annotated[str, Meta(min_length=1, max_length=100)]
     ticker: Ticker
@@ -409,36 +418,32 @@ class TradePayload(Struct, frozen=True, kw_only=True):
     is_block_trade: bool
 
     def __post_init__(self) -> None:
-        refuse_odd_instants(self)
+        check_instants(self)
 
 
 _read_trade = decoder(TradePayload)
 
 
 def trade(raw: bytes | Raw) -> TradePayload:
-    refuse_nul(bytes(raw))
+    check_no_nul(bytes(raw))
     return _read_trade(raw)
 
 
-candlestick = candles.candlestick
-batch_candlesticks = candles.batch_candlesticks
+# --- unreadable payloads ------------------------------------------------------------------------
 
 
-# --- what could not be read ---------------------------------------------------------------------
-
-
-class _Named(Struct):
+class _PayloadTickers(Struct):
     ticker: str = ""
     event_ticker: str = ""
 
 
-_read_named = decoder(_Named)
+_read_tickers = decoder(_PayloadTickers)
 
 
 def ticker_of(raw: bytes | Raw) -> str:
-    """The name of a payload that could not be read; "" where it has none."""
+    """Return the ticker of a payload that could not be parsed, or "" if it has none."""
     try:
-        named = _read_named(raw)
+        tickers = _read_tickers(raw)
     except msgspec.MsgspecError:
         return ""
-    return (named.ticker or named.event_ticker).replace("\0", "")[:200]
+    return (tickers.ticker or tickers.event_ticker).replace("\0", "")[:200]

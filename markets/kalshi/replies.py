@@ -1,4 +1,4 @@
-"""What wraps payloads in a reply, and replies that are about the exchange itself."""
+"""Envelopes around payloads, and replies about the exchange itself."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -17,45 +17,47 @@ class ExchangeStatus(Struct, frozen=True):
     exchange_estimated_resume_time: Instant | None = None
 
 
-class Bucket(Struct, frozen=True):
+class RateLimit(Struct, frozen=True):
+    """A token bucket of the exchange: tokens refilled per second, and the most it holds."""
+
     refill_rate: int
     bucket_capacity: int
 
 
 class AccountLimits(Struct, frozen=True):
-    """The tier of a key and what it may spend, in tokens."""
+    """The usage tier of an API key and its rate limits for reading and writing."""
 
     usage_tier: str
-    read: Bucket
-    write: Bucket
+    read: RateLimit
+    write: RateLimit
 
 
-class Cutoff(Struct, frozen=True):
-    """What is older than these instants lives in the historical tier."""
+class HistoricalCutoff(Struct, frozen=True):
+    """The instants before which markets and trades are in the historical tier."""
 
     market_settled_ts: Instant
     trades_created_ts: Instant
 
 
-class Session(Struct, frozen=True):
+class TradingSession(Struct, frozen=True):
     """Wall times in New York; a close at or before the opening is on the next day."""
 
     open_time: Annotated[str, WALL_TIME]
     close_time: Annotated[str, WALL_TIME]
 
 
-class Week(Struct, frozen=True):
-    """The hours of every week between two instants."""
+class TradingWeek(Struct, frozen=True):
+    """The sessions of each weekday, valid for every week between two instants."""
 
     start_time: Instant
     end_time: Instant
-    monday: tuple[Session, ...]
-    tuesday: tuple[Session, ...]
-    wednesday: tuple[Session, ...]
-    thursday: tuple[Session, ...]
-    friday: tuple[Session, ...]
-    saturday: tuple[Session, ...]
-    sunday: tuple[Session, ...]
+    monday: tuple[TradingSession, ...]
+    tuesday: tuple[TradingSession, ...]
+    wednesday: tuple[TradingSession, ...]
+    thursday: tuple[TradingSession, ...]
+    friday: tuple[TradingSession, ...]
+    saturday: tuple[TradingSession, ...]
+    sunday: tuple[TradingSession, ...]
 
 
 class MaintenanceWindow(Struct, frozen=True):
@@ -63,24 +65,24 @@ class MaintenanceWindow(Struct, frozen=True):
     end_datetime: Instant
 
 
-class Schedule(Struct, frozen=True):
-    """When the exchange means to trade."""
+class ExchangeSchedule(Struct, frozen=True):
+    """The exchange's planned trading hours."""
 
-    standard_hours: tuple[Week, ...]
+    standard_hours: tuple[TradingWeek, ...]
     maintenance_windows: tuple[MaintenanceWindow, ...]
 
 
 class _ScheduleEnvelope(Struct):
-    schedule: Schedule
+    schedule: ExchangeSchedule
 
 
 exchange_status = decoder(ExchangeStatus)
 account_limits = decoder(AccountLimits)
-cutoff = decoder(Cutoff)
+historical_cutoff = decoder(HistoricalCutoff)
 _read_schedule = decoder(_ScheduleEnvelope)
 
 
-def exchange_schedule(body: bytes) -> Schedule:
+def exchange_schedule(body: bytes) -> ExchangeSchedule:
     return _read_schedule(body).schedule
 
 
@@ -89,7 +91,7 @@ class Envelope(Struct):
     cursor: str
 
 
-def _envelope(key: str) -> Callable[[bytes | Raw], Any]:
+def _envelope_decoder(key: str) -> Callable[[bytes | Raw], Any]:
     return decoder(
         msgspec.defstruct(
             "Envelope",
@@ -98,8 +100,8 @@ def _envelope(key: str) -> Callable[[bytes | Raw], Any]:
     )
 
 
-_ENVELOPES = {
-    key: _envelope(key)
+_READ_ENVELOPE = {
+    key: _envelope_decoder(key)
     for key in (
         "candlesticks",
         "event_fee_changes",
@@ -113,41 +115,41 @@ _ENVELOPES = {
 
 
 def envelope(body: bytes, key: str) -> Envelope:
-    """The items under `key`, unread, and the cursor of the next page ("" at the end)."""
-    found = _ENVELOPES[key](body)
-    return Envelope(found.items, found.cursor or "")
+    """Return the raw items under `key` and the cursor of the next page ("" at the end)."""
+    decoded = _READ_ENVELOPE[key](body)
+    return Envelope(decoded.items, decoded.cursor or "")
 
 
-_SINGLES: dict[str, Callable[[bytes | Raw], Any]] = {
+_READ_SINGLE: dict[str, Callable[[bytes | Raw], Any]] = {
     key: decoder(msgspec.defstruct("Single", [("item", Raw, field(name=key))]))
-    for key in ("event", "market", "series")
+    for key in ("event", "series")
 }
 
 
-def single(body: bytes, key: str) -> Raw:
-    """The one item under `key`, unread."""
-    item: Raw = _SINGLES[key](body).item
+def single_item(body: bytes, key: str) -> Raw:
+    """Return the one raw item under `key`."""
+    item: Raw = _READ_SINGLE[key](body).item
     return item
 
 
-class _Error(Struct):
+class _ErrorBody(Struct):
     code: str | None = None
     message: str | None = None
     details: str | None = None
-    error: "str | _Error | None" = None
+    error: "str | _ErrorBody | None" = None
 
 
-_read_error = decoder(_Error)
+_read_error = decoder(_ErrorBody)
 
 
-def error(body: bytes) -> tuple[str, str]:
-    """Code and message of a refusal, as far as the body has them; both may be ""."""
+def error_code_and_message(body: bytes) -> tuple[str, str]:
+    """Return code and message of an error reply, each "" where the body has none."""
     try:
-        found = _read_error(body)
+        decoded = _read_error(body)
     except msgspec.MsgspecError:
         return "", ""
-    if isinstance(found.error, _Error):
-        found = found.error
-    if isinstance(found.error, str):
-        return "", found.error
-    return found.code or "", found.message or found.details or ""
+    if isinstance(decoded.error, _ErrorBody):
+        decoded = decoded.error
+    if isinstance(decoded.error, str):
+        return "", decoded.error
+    return decoded.code or "", decoded.message or decoded.details or ""

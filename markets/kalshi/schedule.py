@@ -1,21 +1,21 @@
-"""Closures of the exchange, as its schedule announces them."""
+"""Closures of the exchange, computed from its announced schedule."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from markets.intervals import Interval, intersect, merge, subtract
-from markets.kalshi.replies import Schedule, Session, Week
+from markets.kalshi.replies import ExchangeSchedule, TradingSession, TradingWeek
 
 NEW_YORK = ZoneInfo("America/New_York")
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 DAY = timedelta(days=1)
 
 
-def closures(schedule: Schedule, *, start: datetime, days: int) -> list[Interval]:
-    """Return the time without trading in the days from `start` on, oldest first, in UTC.
+def closures(schedule: ExchangeSchedule, *, start: datetime, days: int) -> list[Interval]:
+    """Return the intervals without trading in the `days` from `start` on, oldest first, in UTC.
 
-    Time that no week of the schedule covers is left out: it is unknown.
+    Time outside the weeks of the schedule is unknown and left out.
     """
     window = Interval(start.astimezone(UTC), start.astimezone(UTC) + days * DAY)
     covered, trading = [], []
@@ -34,16 +34,16 @@ def _utc(start: datetime, end: datetime) -> Interval:
     return Interval(start.astimezone(UTC), end.astimezone(UTC))
 
 
-def _sessions(week: Week, within: Interval) -> Iterator[Interval]:
+def _sessions(week: TradingWeek, within: Interval) -> Iterator[Interval]:
     day, last = (at.astimezone(NEW_YORK).date() for at in within)
-    day -= DAY  # a session may last past midnight
+    day -= DAY  # The previous day's session may last past midnight.
     while day <= last:
         for session in getattr(week, WEEKDAYS[day.weekday()]):
             yield _session(session, day)
         day += DAY
 
 
-def _session(session: Session, day: date) -> Interval:
+def _session(session: TradingSession, day: date) -> Interval:
     opened, closed = _wall_time(session.open_time), _wall_time(session.close_time)
     if closed <= opened:
         closed += DAY
@@ -55,6 +55,6 @@ def _wall_time(text: str) -> timedelta:
 
 
 def _instant(day: date, since_midnight: timedelta) -> datetime:
-    # Added before the zone is attached: schedules mean wall-clock time, not elapsed hours.
+    # The schedule gives wall-clock times, so the time is added before the zone is attached.
     wall = datetime.combine(day, time()) + since_midnight
     return wall.replace(tzinfo=NEW_YORK).astimezone(UTC)

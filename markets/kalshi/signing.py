@@ -1,4 +1,4 @@
-"""Signatures of the exchange: RSA-PSS or Ed25519, whichever the key is."""
+"""Signatures of requests with the API key: RSA-PSS or Ed25519, depending on the key."""
 
 import base64
 import time
@@ -13,19 +13,19 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from markets.kalshi.client import ConfigurationError
+from markets.kalshi.errors import ConfigurationError
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey
 
 
 class Signer:
-    """Proves that a request is ours. `clock` gives Unix seconds."""
+    """Signer of requests with an API key. `clock` returns Unix seconds."""
 
     def __init__(
         self, key_id: str, key: PrivateKey, *, clock: Callable[[], float] = time.time
     ) -> None:
         if not key_id.isascii() or not key_id.isprintable():
-            raise ConfigurationError("the key's id has characters that no header can carry")
+            raise ConfigurationError("the key id has characters that an HTTP header cannot carry")
         self._key_id = key_id
         self._key = key
         self._clock = clock
@@ -34,7 +34,10 @@ class Signer:
     def from_file(
         cls, key_id: str, path: str | Path, *, clock: Callable[[], float] = time.time
     ) -> Self:
-        """Raises `ConfigurationError` saying what is wrong with the file, never what is in it."""
+        """Read a private key in PEM form.
+
+        Raises `ConfigurationError`, which says what is wrong with the file and never quotes it.
+        """
         try:
             pem = Path(path).read_bytes()
         except OSError as fault:
@@ -46,7 +49,7 @@ class Signer:
         return "RSA" if isinstance(self._key, RSAPrivateKey) else "Ed25519"
 
     def headers(self, method: str, path: str) -> dict[str, str]:
-        """What proves a request; `path` is the whole path from the root, without the query."""
+        """Return the headers that sign a request; `path` is the URL's path without the query."""
         timestamp = str(int(self._clock() * 1000))
         signature = self._sign(f"{timestamp}{method.upper()}{path}".encode())
         return {
@@ -66,7 +69,9 @@ def _private_key(pem: bytes, path: str | Path) -> PrivateKey:
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
-        raise ConfigurationError(f"key file {path} is protected by a password") from None
+        raise ConfigurationError(
+            f"key file {path} is protected by a password; remove the password"
+        ) from None
     except (ValueError, UnsupportedAlgorithm):
         raise ConfigurationError(f"key file {path} holds no private key in PEM form") from None
     if not isinstance(key, PrivateKey):

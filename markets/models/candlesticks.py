@@ -7,7 +7,8 @@ from typing import NamedTuple, Self
 
 from django.db import connection, models
 
-from markets.models.fields import COUNT, PRICE, count_field, price_field, stage
+from kalshi_insights.export.copy import stage_rows
+from markets.models.fields import COUNT, PRICE, count_field, price_field
 from markets.models.markets import Market
 from markets.models.snapshots import snapshot_id
 
@@ -37,14 +38,14 @@ INSERT_SNAPSHOTS = """
         coalesce(price_close, price_previous), open_interest, quality, %s, %s
     FROM candle_staging ORDER BY market_id, end_period_ts ON CONFLICT DO NOTHING
 """
-# A market that is locked is being observed at this moment: later than any candle.
+# A locked market is being observed at this moment, which is later than any candle.
 RENEW_QUOTES = """
     WITH newest AS MATERIALIZED (
         SELECT DISTINCT ON (market_id) * FROM candle_staging ORDER BY market_id, end_period_ts DESC
     ), free AS MATERIALIZED (
         SELECT id FROM markets_market JOIN newest ON newest.market_id = id
         WHERE quoted_at IS NULL OR quoted_at < newest.end_period_ts
-            -- Of an open market that it has seen, the recorder tells.
+            -- The recorder keeps the newest quote of an open market that it has observed.
             AND (quote_mark IS NULL OR status <> ALL('{active,inactive}'))
         FOR NO KEY UPDATE OF markets_market SKIP LOCKED)
     UPDATE markets_market AS old
@@ -70,7 +71,7 @@ class Candle(NamedTuple):
     quality: int
 
 
-class Written(NamedTuple):
+class CandlesWritten(NamedTuple):
     candlesticks: int
     snapshots: int
 
@@ -83,22 +84,22 @@ class CandlestickQuerySet(models.QuerySet["Candlestick"]):
         period_interval: int,
         source: str,
         recorded_at: datetime,
-    ) -> Written:
-        """Write candles, and each one's closing quote as a snapshot; tells how many were new.
+    ) -> CandlesWritten:
+        """Write candles, and each closing quote as a snapshot; return how many were new.
 
-        To be called inside a transaction. What is on record stays as it is. A market's newest
+        Call it inside a transaction. What is on record stays as it is. A market's newest
         quote is replaced where it is older than these and nobody else is writing it meanwhile.
         """
         if not candles:
-            return Written(0, 0)
-        stage("candle_staging", CANDLE_STAGED, (_row(each, source) for each in candles))
+            return CandlesWritten(0, 0)
+        stage_rows("candle_staging", CANDLE_STAGED, (_row(each, source) for each in candles))
         with connection.cursor() as cursor:
             cursor.execute(INSERT_CANDLES, [period_interval, recorded_at])
             candlesticks = cursor.rowcount
             cursor.execute(INSERT_SNAPSHOTS, [source, recorded_at])
             snapshots = cursor.rowcount
             cursor.execute(RENEW_QUOTES)
-        return Written(candlesticks, snapshots)
+        return CandlesWritten(candlesticks, snapshots)
 
     def for_market(self, market: Market, *, period_interval: int) -> Self:
         return self.filter(market=market, period_interval=period_interval)
@@ -109,7 +110,7 @@ class CandlestickQuerySet(models.QuerySet["Candlestick"]):
 
 
 class Candlestick(models.Model):
-    """One of Kalshi's own candles, whole; `end_period_ts` is its last instant, included.
+    """One of Kalshi's own candlesticks; `end_period_ts` is its last instant, included.
 
     A side nobody offered at that moment is NULL, and so are trades' prices where nothing traded.
     """
@@ -156,6 +157,6 @@ class Candlestick(models.Model):
 
 def _row(candle: Candle, source: str) -> tuple[object, ...]:
     market_id, at, bid, ask, price, volume, interest, quality = candle
-    # COPY takes the digits as they are: writing a UUID out costs as much as making it.
+    # Pass plain hex: converting a UUID costs COPY as much as making it costs us.
     id = snapshot_id(market_id, at, source, None).hex
     return (market_id, at, *bid, *ask, *price, volume, interest, id, quality)

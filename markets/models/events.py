@@ -9,14 +9,10 @@ from django.db import models
 from django.db.models import Exists, F, OuterRef
 
 from markets.kalshi.payloads import EventPayload, SeriesPayload
-from markets.models.fields import Row, contains_words, manager_of
+from markets.models.fields import OrderKey, Row, contains_words, manager_of, order_terms
 
-SERIES_ORDERS = {"ticker": F("ticker").asc(), "-ticker": F("ticker").desc()}
-EVENT_ORDERS = {
-    **SERIES_ORDERS,
-    "updated": F("recorded_at").desc(),
-    "-updated": F("recorded_at").asc(),
-}
+SERIES_ORDERS = {"ticker": OrderKey(F("ticker"), nullable=False)}
+EVENT_ORDERS = {**SERIES_ORDERS, "recorded_at": OrderKey(F("recorded_at"), nullable=False)}
 EVENT_JOINED = {"series_ticker": F("series__ticker"), "category": F("series__category")}
 REVISED_EVENT = ("title", "sub_title", "mutually_exclusive", "strike_date")
 EVENT_FIELDS = (
@@ -54,14 +50,18 @@ class RecordedEvents(NamedTuple):
 
 class SeriesQuerySet(models.QuerySet["Series"]):
     def ids(self, tickers: Iterable[str]) -> dict[str, int]:
-        """Ids by ticker; a series not met before gets a row that says only its ticker."""
+        """Return ids by ticker; a series not met before gets a row that holds only its ticker."""
         wanted = set(tickers)
         rows = (self.model(ticker=ticker) for ticker in sorted(wanted))
         self.bulk_create(rows, ignore_conflicts=True)
         return dict(self.filter(ticker__in=wanted).values_list("ticker", "id"))
 
+    def on_record(self, tickers: Iterable[str]) -> set[str]:
+        """Return those of the tickers that are on record."""
+        return set(self.filter(ticker__in=list(tickers)).values_list("ticker", flat=True))
+
     def refresh(self, payloads: Iterable[SeriesPayload], *, at: datetime) -> int:
-        """Write each series as the exchange tells it now. Returns how many."""
+        """Write each series as the exchange describes it now; return how many."""
         rows = [
             self.model(
                 ticker=payload.ticker,
@@ -103,8 +103,8 @@ class SeriesQuerySet(models.QuerySet["Series"]):
     def tagged(self, tag: str) -> Self:
         return self.filter(tags__contains=[tag])
 
-    def ranked(self, order: str) -> Self:
-        return self.order_by(SERIES_ORDERS[order])
+    def ordered_by(self, *keys: str) -> Self:
+        return self.order_by(*order_terms(SERIES_ORDERS, keys))
 
 
 class Series(models.Model):
@@ -119,7 +119,7 @@ class Series(models.Model):
     contract_url = models.TextField(blank=True)
     exchange_index = models.IntegerField(null=True, blank=True)
     refreshed_at = models.DateTimeField(
-        null=True, blank=True, help_text="When the exchange's own record was last read whole."
+        null=True, blank=True, help_text="When the exchange's own record was last read completely."
     )
 
     objects = SeriesQuerySet.as_manager()
@@ -136,7 +136,7 @@ class EventQuerySet(models.QuerySet["Event"]):
     def record(
         self, payloads: Sequence[EventPayload], *, series: dict[str, int], at: datetime
     ) -> RecordedEvents:
-        """Write the events that are new or changed."""
+        """Write the events that are new or have changed."""
         rows = self.filter(ticker__in=[payload.ticker for payload in payloads]).values_list(
             "ticker", "id", "series_id", *EVENT_FIELDS
         )
@@ -165,7 +165,7 @@ class EventQuerySet(models.QuerySet["Event"]):
         return dict(self.filter(ticker__in=list(tickers)).values_list("ticker", "id"))
 
     def rows(self, fields: Sequence[str]) -> models.QuerySet[Any, Row]:
-        """These fields as dictionaries, and `id`."""
+        """Return these fields, and `id`, as dictionaries."""
         own = (name for name in fields if name not in EVENT_JOINED)
         rows: models.QuerySet[Any, Row] = self.values("id", *own).annotate(**EVENT_JOINED)
         return rows
@@ -174,35 +174,35 @@ class EventQuerySet(models.QuerySet["Event"]):
         return self.filter(contains_words(words, "ticker", "title", "sub_title"))
 
     def with_market_in(self, statuses: Iterable[str]) -> Self:
-        """Events of which a market is in one of these stages of life."""
+        """Events with a market in one of these statuses."""
         markets = manager_of("Market").filter(event_id=OuterRef("pk"), status__in=list(statuses))
         return self.filter(Exists(markets))
 
     def updated_since(self, at: datetime) -> Self:
         return self.filter(recorded_at__gte=at)
 
-    def ranked(self, order: str) -> Self:
-        return self.order_by(EVENT_ORDERS[order], "ticker")
+    def ordered_by(self, *keys: str) -> Self:
+        return self.order_by(*order_terms(EVENT_ORDERS, keys), "ticker")
 
     def known_at(self, at: datetime) -> Self:
         revisions = manager_of("EventRevision").filter(event_id=OuterRef("pk"), known_at__lte=at)
         return self.filter(Exists(revisions))
 
-    def with_market_then_in(self, statuses: Iterable[str], at: datetime) -> Self:
-        markets = manager_of("Market").known_at(at).then_in(statuses)
+    def with_market_in_as_of(self, statuses: Iterable[str], at: datetime) -> Self:
+        markets = manager_of("Market").known_at(at).in_status_as_of(statuses)
         return self.filter(Exists(markets.filter(event_id=OuterRef("pk"))))
 
-    def as_known(self, rows: Sequence[Row], at: datetime) -> list[Row]:
-        """What was known of the events of these rows, with `known_at`; unknown ones are left out.
+    def rewind(self, rows: Sequence[Row], at: datetime) -> list[Row]:
+        """Return these rows as their events were known at an instant, with `known_at`.
 
-        A row needs its `id` and keeps what it has beside: what the record has no past of.
+        Unknown events are left out. A row needs `id`; its columns without a history stay.
         """
         revisions = manager_of("EventRevision").filter(
             event_id__in=[row["id"] for row in rows], known_at__lte=at
         )
         newest = revisions.order_by("event_id", "-known_at").distinct("event_id")
-        then = {row.pop("event_id"): row for row in newest.values("event_id", *EVENT_KNOWN)}
-        return [row | then[row["id"]] for row in rows if row["id"] in then]
+        revised = {row.pop("event_id"): row for row in newest.values("event_id", *EVENT_KNOWN)}
+        return [row | revised[row["id"]] for row in rows if row["id"] in revised]
 
 
 def _event_values(payload: EventPayload) -> tuple[object, ...]:
@@ -211,7 +211,7 @@ def _event_values(payload: EventPayload) -> tuple[object, ...]:
 
 
 class EventDefinition(models.Model):
-    """What an event and its revisions say of it."""
+    """The columns that an event shares with its revisions."""
 
     title = models.TextField(blank=True)
     sub_title = models.TextField(blank=True)
@@ -233,7 +233,7 @@ class EventDefinition(models.Model):
 class Event(EventDefinition):
     ticker = models.CharField(max_length=200, unique=True)
     series = models.ForeignKey(Series, on_delete=models.PROTECT, related_name="events")
-    recorded_at = models.DateTimeField(help_text="When this definition was last seen to change.")
+    recorded_at = models.DateTimeField(help_text="When we last saw this definition change.")
 
     objects = EventQuerySet.as_manager()
 

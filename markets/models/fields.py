@@ -1,6 +1,6 @@
 """Columns and constraints that several models share."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from functools import reduce
@@ -8,13 +8,16 @@ from operator import or_
 from typing import Any, NamedTuple
 
 from django.apps import apps
-from django.db import connection, models
-from django.db.models import Q
+from django.db import models
+from django.db.models import ExpressionWrapper, F, Q
+from django.db.models.expressions import CombinedExpression, OrderBy
+from django.db.models.functions import Round
 
 from markets import prices
 from markets.intervals import EPOCH
 
 PRICE = "numeric(6,4)"
+MIDPOINT = "numeric(7,5)"  # half a step finer than a price
 COUNT = "numeric(18,2)"
 Row = dict[str, Any]
 
@@ -52,7 +55,7 @@ def count_field() -> "models.DecimalField[Decimal | None, Decimal | None]":
 
 
 def within_unit(*fields: str, model: str) -> list[models.BaseConstraint]:
-    """One constraint a field: NULL or between 0 and 1 dollar."""
+    """Return a constraint for each field: NULL or between 0 and 1 dollar."""
     return [
         models.CheckConstraint(
             condition=Q(**{f"{field}__gte": 0, f"{field}__lte": 1}),
@@ -63,7 +66,7 @@ def within_unit(*fields: str, model: str) -> list[models.BaseConstraint]:
 
 
 class Quoted(models.Model):
-    """The top of a book and what traded, as a market's newest quote and a snapshot share it."""
+    """The columns of a quote, which markets (the newest) and snapshots share."""
 
     yes_bid = price_field()
     yes_ask = price_field()
@@ -77,22 +80,27 @@ class Quoted(models.Model):
         abstract = True
 
     @property
-    def mid(self) -> Decimal | None:
+    def yes_price(self) -> Decimal | None:
+        """The midpoint of a book quoted on both sides, else None; never stored."""
         return prices.mid(self.yes_bid, self.yes_ask)
+
+    @property
+    def no_price(self) -> Decimal | None:
+        return None if self.yes_price is None else prices.complement(self.yes_price)
 
     @property
     def spread(self) -> Decimal | None:
         return prices.spread(self.yes_bid, self.yes_ask)
 
 
-class Known(models.Model):
-    """A fact, and since when a decision could have used it."""
+class KnownFact(models.Model):
+    """A fact with the instant from which a decision could have used it."""
 
     known_at = models.DateTimeField(
-        help_text="Observed live: when. Backfilled: the exchange's own time of the fact."
+        help_text="When we observed it live; for backfilled facts, the exchange's own time."
     )
     known_at_assumed = models.BooleanField(
-        default=False, help_text="The exchange gives no time for it, so one was assumed."
+        default=False, help_text="The exchange gives no time for the fact, so one was assumed."
     )
     recorded_at = models.DateTimeField(help_text="When this row was written.")
 
@@ -101,7 +109,7 @@ class Known(models.Model):
 
 
 class DateBin(models.Func):
-    """PostgreSQL's `date_bin`: the start of the bucket that an instant falls into."""
+    """PostgreSQL's `date_bin`: the start of the bucket that holds an instant."""
 
     function = "date_bin"
     output_field = models.DateTimeField()
@@ -123,15 +131,34 @@ def contains_words(words: str, *columns: str) -> Q:
     return condition
 
 
-def stage(table: str, columns: Mapping[str, str], rows: Iterable[Sequence[object]]) -> None:
-    """COPY rows into a temporary table that is emptied when the transaction ends."""
-    described = ", ".join(f"{column} {kind}" for column, kind in columns.items())
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"CREATE TEMP TABLE IF NOT EXISTS {table} ({described}) ON COMMIT DELETE ROWS"
-        )
-        # A second call in the same transaction finds the first one's rows.
-        cursor.execute(f"TRUNCATE {table}")
-        with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
+def _midpoint(value: CombinedExpression) -> Round:
+    output = models.DecimalField(max_digits=7, decimal_places=5)
+    return Round(ExpressionWrapper(value, output_field=output), precision=5)
+
+
+# `Quoted.yes_price` and `Quoted.no_price` in SQL.
+DERIVED_PRICES = {
+    "yes_price": _midpoint((F("yes_bid") + F("yes_ask")) / 2),
+    "no_price": _midpoint(1 - (F("yes_bid") + F("yes_ask")) / 2),
+}
+
+
+class OrderKey(NamedTuple):
+    """A key that lists can be ordered by, and the expression behind it."""
+
+    expression: models.F | CombinedExpression
+    nullable: bool = True
+
+
+def order_terms(orders: Mapping[str, OrderKey], keys: Iterable[str]) -> list[OrderBy]:
+    """Translate keys into terms of ORDER BY; "-key" is descending, NULLs come last both ways.
+
+    A column that is never NULL gets no NULLS LAST, which would keep PostgreSQL from its index.
+    """
+    terms = []
+    for key in keys:
+        expression, nullable = orders[key.removeprefix("-")]
+        nulls_last = True if nullable else None
+        descending = key.startswith("-")
+        terms.append(OrderBy(expression, descending=descending, nulls_last=nulls_last))
+    return terms

@@ -1,4 +1,4 @@
-"""Markets as the exchange lists them now, and who watches which."""
+"""Markets as the exchange lists them now, and the watch-lists that name them."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -17,19 +17,22 @@ from markets.kalshi import payloads
 from markets.kalshi.payloads import MarketPayload
 from markets.models.events import REVISED_EVENT, Event
 from markets.models.fields import (
+    DERIVED_PRICES,
+    OrderKey,
     Quote,
     Quoted,
     Row,
     contains_words,
     count_field,
     manager_of,
+    order_terms,
     price_field,
     within_unit,
 )
 
 
 class Status(models.TextChoices):
-    """Kalshi's life of a market. Unknown words are stored as they came.
+    """The stages of a market's life in Kalshi's words; unknown words are stored as they come.
 
     One word is ours: a market that was open and that the exchange no longer knows is unlisted.
     """
@@ -45,7 +48,7 @@ class Status(models.TextChoices):
     UNLISTED = "unlisted"
 
 
-# Plain words, as SQL parameters and JSON take them.
+# SQL parameters and JSON take plain strings, not members.
 OPEN_STATUSES = (Status.ACTIVE.value, Status.INACTIVE.value)
 UNSETTLED_STATUSES = (
     Status.INITIALIZED.value,
@@ -58,7 +61,7 @@ UNSETTLED_STATUSES = (
 # The recorder goes on asking for a market that the exchange no longer knows until this long
 # after its close.
 GIVEN_UP_AFTER = timedelta(days=7)
-# What a market's row of the API takes from its event and series.
+# Fields that a market's row in the API takes from its event and series.
 JOINED = {
     "event_ticker": "event__ticker",
     "event_title": "event__title",
@@ -92,7 +95,7 @@ MARKET_FIELDS = (
     "rules_primary",
     "rules_secondary",
 )
-# What a revision says of a market, what it says of its event, and a quote.
+# The columns of a market's revision.
 REVISED = (
     "known_at",
     "known_at_assumed",
@@ -105,9 +108,9 @@ REVISED = (
     "close_time",
     "expected_expiration_time",
 )
-# Of these nothing is kept but the newest.
+# Columns of which only the newest value is kept.
 NOT_KEPT = dict.fromkeys(("volume_24h", "previous_price", "is_hot"))
-AS_KNOWN = f"""
+AS_OF = f"""
     SELECT market.id, known.price_ranges::text, known.raw_data::text AS payload,
         {", ".join(f"known.{name}" for name in REVISED)},
         coalesce(event.title, '') AS event_title, coalesce(event.sub_title, '') AS event_sub_title,
@@ -130,29 +133,21 @@ AS_KNOWN = f"""
     ) AS quote ON true
     WHERE market.id = ANY(%(ids)s)
 """
-# Dates that move, and would tell of what came later.
-UNKNOWN_THEN = ("updated_time", "expected_expiration_time", "latest_expiration_time")
-# A list of markets in the words of its address; the first is the usual one.
+# Dates that move later: today's value would leak the future.
+MOVING_DATES = ("updated_time", "expected_expiration_time", "latest_expiration_time")
 ORDERS = {
-    "volume": F("volume_24h").desc(nulls_last=True),
-    "-volume": F("volume_24h").asc(nulls_last=True),
-    "interest": F("open_interest").desc(nulls_last=True),
-    "-interest": F("open_interest").asc(nulls_last=True),
-    "spread": (F("yes_ask") - F("yes_bid")).asc(nulls_last=True),
-    "-spread": (F("yes_ask") - F("yes_bid")).desc(nulls_last=True),
-    "change": (F("last_price") - F("previous_price")).desc(nulls_last=True),
-    "-change": (F("last_price") - F("previous_price")).asc(nulls_last=True),
-    "closing": F("close_time").asc(),
-    "-closing": F("close_time").desc(),
-    "price": (F("yes_bid") + F("yes_ask")).desc(nulls_last=True),
-    "-price": (F("yes_bid") + F("yes_ask")).asc(nulls_last=True),
-    "ticker": F("ticker").asc(),
-    "-ticker": F("ticker").desc(),
+    "ticker": OrderKey(F("ticker"), nullable=False),
+    "volume_24h": OrderKey(F("volume_24h")),
+    "open_interest": OrderKey(F("open_interest")),
+    "spread": OrderKey(F("yes_ask") - F("yes_bid")),
+    "change_24h": OrderKey(F("last_price") - F("previous_price")),
+    "yes_price": OrderKey(F("yes_bid") + F("yes_ask")),
+    "close_time": OrderKey(F("close_time"), nullable=False),
 }
 
 
-class News(NamedTuple):
-    """A market of which something must be written."""
+class MarketChange(NamedTuple):
+    """A market whose definition, quote or heartbeat must be written."""
 
     ticker: str
     id: int | None  # None: not on record yet
@@ -162,7 +157,7 @@ class News(NamedTuple):
 
 
 class MarketDefinition(NamedTuple):
-    """A definition that was read, the payload it was read from, and the mark it is known by."""
+    """A parsed definition, the payload it came from, and the hash that identifies it."""
 
     payload: MarketPayload
     raw: msgspec.Raw
@@ -170,7 +165,7 @@ class MarketDefinition(NamedTuple):
 
 
 class KnownMarket(NamedTuple):
-    """What was known of a market at an instant, and since when."""
+    """A market as it was known at an instant, and since when."""
 
     market_id: int
     ticker: str
@@ -184,17 +179,17 @@ class KnownMarket(NamedTuple):
 
 
 class MarketQuerySet(models.QuerySet["Market"]):
-    def news(
+    def changes(
         self,
         marks: Sequence[tuple[str, int, int]],
         *,
         at: datetime,
         hot_heartbeat: timedelta,
         heartbeat: timedelta,
-    ) -> list[News]:
-        """Which of these markets are new, changed, or due for a heartbeat at `at`.
+    ) -> list[MarketChange]:
+        """Return the markets that are new, changed or due for a heartbeat at `at`.
 
-        `marks` are tickers with their quote's and their definition's marks as observed.
+        `marks` are tickers with the marks of the quote and of the definition as observed.
         """
         with connection.cursor() as cursor:
             cursor.execute(
@@ -207,15 +202,15 @@ class MarketQuerySet(models.QuerySet["Market"]):
                                 AND old.quoted_at > CASE WHEN old.is_hot THEN %(hot)s
                                     ELSE %(others)s END) AS is_quoted
                     FROM (
-                        SELECT seen->>0 AS ticker, (seen->>1)::bigint AS quote_mark,
-                            (seen->>2)::bigint AS definition_mark
-                        FROM json_array_elements(%(marks)s::json) AS seen
+                        SELECT mark->>0 AS ticker, (mark->>1)::bigint AS quote_mark,
+                            (mark->>2)::bigint AS definition_mark
+                        FROM json_array_elements(%(marks)s::json) AS mark
                     ) AS new
                     LEFT JOIN markets_market AS old ON old.ticker = new.ticker
-                ) AS told WHERE NOT (is_defined AND is_quoted)
+                ) AS observed WHERE NOT (is_defined AND is_quoted)
                 """,
                 {
-                    # As one JSON text: a tenth of the time that arrays take to be written out.
+                    # One JSON text takes a tenth of the time that arrays take.
                     "marks": msgspec.json.encode(marks).decode(),
                     "open": list(OPEN_STATUSES),
                     "at": at,
@@ -223,49 +218,67 @@ class MarketQuerySet(models.QuerySet["Market"]):
                     "others": at - heartbeat,
                 },
             )
-            return [News(*row) for row in cursor.fetchall()]
+            return [MarketChange(*row) for row in cursor.fetchall()]
 
     def ids(self, tickers: Iterable[str]) -> dict[str, int]:
         return dict(self.filter(ticker__in=list(tickers)).values_list("ticker", "id"))
 
+    def ids_of(
+        self, *, series: Iterable[str], events: Iterable[str], tickers: Iterable[str]
+    ) -> list[int]:
+        """Return the ids of all markets of these series and events, and of the named markets."""
+        selected = Q(ticker__in=list(tickers)) | Q(event__ticker__in=list(events))
+        selected |= Q(event__series__ticker__in=list(series))
+        return list(self.filter(selected).order_by("pk").values_list("pk", flat=True))
+
+    def by_ids(self, ids: Iterable[int]) -> "list[Market]":
+        """Return markets with event and series, in the order of their ids."""
+        return list(self.filter(pk__in=list(ids)).with_event().order_by("pk"))
+
+    def most_traded(self, size: int) -> list[str]:
+        """Return the tickers of the quoted markets with the highest 24-hour volume."""
+        quoted = self.filter(quoted_at__isnull=False)
+        ranked = quoted.order_by(F("volume_24h").desc(nulls_last=True), "ticker")
+        return list(ranked.values_list("ticker", flat=True)[:size])
+
     def grids(self, ids: Iterable[int]) -> dict[int, str]:
-        """Price ranges as JSON, by id."""
+        """Return price ranges as JSON, by id."""
         text = Cast("price_ranges", models.TextField())
         return dict(self.filter(pk__in=list(ids)).values_list("id", text))
 
     def hot_tickers(self) -> list[str]:
-        """The markets every tick observes: the chosen ones and whatever is watched."""
+        """Return the markets that every tick observes: the hot list and whatever is watched."""
         hot = self.filter(Q(is_hot=True) | Q(watches__isnull=False), status__in=OPEN_STATUSES)
         return list(hot.order_by("id").distinct().values_list("ticker", flat=True))
 
     def with_books(self, size: int) -> Self:
-        """The most traded of the hot markets, whose whole books are recorded."""
+        """The most traded hot markets, whose whole order books are recorded."""
         hot = self.filter(is_hot=True, status=Status.ACTIVE).order_by(
             F("volume_24h").desc(nulls_last=True), "id"
         )
         return self.filter(pk__in=hot.values("pk")[:size])
 
     def choose_hot(self, size: int, *, at: datetime) -> None:
-        """Choose the hot list anew: by volume of a day, tenfold within an hour of the close.
+        """Rank the hot list anew by 24-hour volume, tenfold within an hour of the close.
 
-        One contract more is reckoned, so that a close also counts where nothing was traded yet.
+        One contract is added to the volume, so that a near close also ranks an untraded market.
         """
         with connection.cursor() as cursor:
             cursor.execute(
                 """
-                WITH chosen AS (
+                WITH ranked AS (
                     SELECT id FROM markets_market WHERE status = %s
                     ORDER BY (coalesce(volume_24h, 0) + 1)
                         * CASE WHEN close_time BETWEEN %s AND %s THEN 10 ELSE 1 END DESC, id
                     LIMIT %s)
                 UPDATE markets_market SET is_hot = NOT is_hot
-                WHERE is_hot <> (id IN (SELECT id FROM chosen))
+                WHERE is_hot <> (id IN (SELECT id FROM ranked))
                 """,
                 [Status.ACTIVE.value, at, at + NEAR_EXPIRY, size],
             )
 
     def awaiting_settlement(self, *, at: datetime) -> Self:
-        """Markets past their close whose end is not on record yet."""
+        """Markets past their close whose settlement is not on record yet."""
         due = Q(status__in=UNSETTLED_STATUSES)
         due |= Q(status=Status.UNLISTED, close_time__gt=at - GIVEN_UP_AFTER)
         return self.filter(due, close_time__lte=at)
@@ -274,16 +287,13 @@ class MarketQuerySet(models.QuerySet["Market"]):
         return self.filter(id__gt=id).order_by("id")
 
     def as_of(self, at: datetime) -> list[KnownMarket]:
-        """What was known of each of these markets at an instant, and nothing that came later.
-
-        Of a market of which nothing was known yet there is nothing.
-        """
+        """Return these markets as they were known at an instant; unknown ones are left out."""
         known = self.filter(revisions__known_at__lte=at)
         newest = known.order_by("pk", "-revisions__known_at").distinct("pk")
         columns = (f"revisions__{name}" for name in KnownMarket._fields[2:])
         return [KnownMarket(*row) for row in newest.values_list("pk", "ticker", *columns)]
 
-    # --- what the recorder writes ----------------------------------------------------------
+    # --- Writes of the recorder ------------------------------------------------------------
 
     def define(
         self,
@@ -292,7 +302,7 @@ class MarketQuerySet(models.QuerySet["Market"]):
         events: dict[str, int],
         at: datetime,
     ) -> dict[str, int]:
-        """Write new and changed definitions, each with its raw payload; ids by ticker."""
+        """Write new and changed definitions with their raw payloads; return ids by ticker."""
         rows = [
             self.model(
                 ticker=payload.ticker,
@@ -322,9 +332,10 @@ class MarketQuerySet(models.QuerySet["Market"]):
         return {market.ticker: market.pk for market in written}
 
     def unlist(self, tickers: Iterable[str], *, at: datetime) -> dict[str, int]:
-        """Mark those of these markets that were open as unlisted; returns their ids by ticker.
+        """Mark those of these markets that were open as unlisted; return their ids by ticker.
 
-        Where one comes back, its definition is written anew: no mark of it is like this one.
+        Their definition's hash is changed to one that no payload has, so that a market that comes
+        back is written anew.
         """
         ids = dict(self.open().filter(ticker__in=tickers).values_list("ticker", "id"))
         self.filter(pk__in=ids.values()).update(
@@ -332,26 +343,27 @@ class MarketQuerySet(models.QuerySet["Market"]):
         )
         return ids
 
-    # --- what the faces read ---------------------------------------------------------------
+    # --- Reads of pages and API ------------------------------------------------------------
 
     def with_event(self) -> Self:
-        """What lists and pages need, without the wide columns they do not show."""
+        """Join event and series, and leave out wide columns that lists and pages do not show."""
         return self.select_related("event__series").defer("raw_data", "event__settlement_sources")
 
     def in_brief(self) -> Self:
-        """What its snapshots, trades and books are found by."""
+        """Load only what its snapshots, trades and order books are looked up by."""
         return self.only("ticker", "quoted_at")
 
     def rows(self, fields: Sequence[str]) -> "models.QuerySet[Market, dict[str, Any]]":
-        """These fields as dictionaries; those of event and series by the API's names for them."""
-        joined = {name: F(path) for name, path in JOINED.items() if name in fields}
+        """Return these fields as dictionaries; event and series go by the API's field names."""
+        computed = {name: F(path) for name, path in JOINED.items()} | DERIVED_PRICES
         rows: models.QuerySet[Market, dict[str, Any]] = self.values(
-            *(field for field in fields if field not in JOINED), **joined
+            *(field for field in fields if field not in computed),
+            **{name: value for name, value in computed.items() if name in fields},
         )
         return rows
 
     def by_ticker(self, ticker: str) -> "Market | None":
-        # PostgreSQL knows no text with a NUL in it.
+        # PostgreSQL refuses text with a NUL in it.
         return None if "\0" in ticker else self.filter(ticker=ticker).first()
 
     def open(self) -> Self:
@@ -366,7 +378,7 @@ class MarketQuerySet(models.QuerySet["Market"]):
         return self.filter(event_id=market.event_id).exclude(pk=market.pk)
 
     def along_strikes(self) -> Self:
-        """Up the ladder of strikes; where there is none, the likeliest first."""
+        """Order by strike, ascending; markets without strikes come by their bid, highest first."""
         return self.order_by(
             F("floor_strike").asc(nulls_first=True),
             F("cap_strike").asc(nulls_last=True),
@@ -374,24 +386,24 @@ class MarketQuerySet(models.QuerySet["Market"]):
             "ticker",
         )
 
-    def ranked(self, order: str) -> Self:
-        """In one of `ORDERS`; what is unknown comes last, equals by ticker."""
-        return self.order_by(ORDERS[order], "ticker")
+    def ordered_by(self, *keys: str) -> Self:
+        """Order by keys of `ORDERS`; unknown values come last, ties go by ticker."""
+        return self.order_by(*order_terms(ORDERS, keys), "ticker")
 
     def categories(self) -> dict[str, int]:
-        """How many of these markets each category has, by name."""
+        """Count these markets by category."""
         counted = self.order_by("event__series__category").values_list("event__series__category")
         return dict(counted.annotate(count=models.Count("pk")))
 
     def of_events(self, ids: Iterable[int]) -> Self:
-        """The markets of these events, up the ladders of strikes."""
+        """The markets of these events, by strike."""
         return self.filter(event_id__in=list(ids)).along_strikes()
 
     def in_stage(self, statuses: Iterable[str]) -> Self:
         return self.filter(status__in=list(statuses))
 
     def midpoint_from(self, least: Decimal) -> Self:
-        """Two-sided markets whose midpoint is at least this."""
+        """Two-sided markets with a midpoint of at least this."""
         return self.alias(both=F("yes_bid") + F("yes_ask")).filter(both__gte=2 * least)
 
     def midpoint_to(self, most: Decimal) -> Self:
@@ -400,58 +412,58 @@ class MarketQuerySet(models.QuerySet["Market"]):
     def spread_to(self, most: Decimal) -> Self:
         return self.alias(width=F("yes_ask") - F("yes_bid")).filter(width__lte=most)
 
-    def two_sided(self, wanted: bool) -> Self:
+    def two_sided(self, value: bool) -> Self:
         both = Q(yes_bid__isnull=False, yes_ask__isnull=False)
-        return self.filter(both if wanted else ~both)
+        return self.filter(both if value else ~both)
 
     def updated_since(self, at: datetime) -> Self:
-        """Markets whose quote or definition is from then or later."""
+        """Markets whose quote or definition changed at this instant or later."""
         return self.filter(Q(quoted_at__gte=at) | Q(recorded_at__gte=at))
 
     def known_at(self, at: datetime) -> Self:
-        """Markets of which something was known at an instant."""
-        then = manager_of("MarketRevision").filter(market_id=OuterRef("pk"), known_at__lte=at)
-        status = Subquery(then.order_by("-known_at").values("status")[:1])
-        # Only where something asks for it is the status looked up.
-        return self.filter(Exists(then)).alias(known_status=status)
+        """Markets that were known at an instant."""
+        known = manager_of("MarketRevision").filter(market_id=OuterRef("pk"), known_at__lte=at)
+        status = Subquery(known.order_by("-known_at").values("status")[:1])
+        # The status costs a look-up only where a filter asks for it.
+        return self.filter(Exists(known)).alias(known_status=status)
 
-    def then_in(self, statuses: Iterable[str]) -> Self:
-        """Of the markets known at an instant those that were in one of these stages of life."""
+    def in_status_as_of(self, statuses: Iterable[str]) -> Self:
+        """Narrow `known_at` to markets that were in one of these statuses at that instant."""
         return self.filter(known_status__in=list(statuses))
 
-    def as_known(self, markets: Sequence["Market"], at: datetime) -> list["Market"]:
-        """These markets made what they were known to be, with `known_at`; not to be saved.
+    def rewind(self, markets: Sequence["Market"], at: datetime) -> list["Market"]:
+        """Return these markets as they were known at an instant, with `known_at`; never save them.
 
-        Whatever was not known then is left out. A quote is the newest snapshot of then, and what
-        no snapshot holds is None. Titles, rules and strikes are those of the payload of then;
-        where a revision has no payload they stay what they are today.
+        Markets that were unknown then are left out. The quote is the newest snapshot up to the
+        instant; columns that no snapshot holds are None. Titles, rules and strikes come from the
+        payload of the revision; without one they stay as they are today.
         """
         with connection.cursor() as cursor:
-            cursor.execute(AS_KNOWN, {"at": at, "ids": [market.pk for market in markets]})
+            cursor.execute(AS_OF, {"at": at, "ids": [market.pk for market in markets]})
             names = [column.name for column in cursor.description]
             rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        then = {row.pop("id"): row for row in rows}
-        found = [market for market in markets if market.pk in then]
-        for market in found:
-            _put_back(market, then[market.pk])
-        return found
+        past = {row.pop("id"): row for row in rows}
+        known = [market for market in markets if market.pk in past]
+        for market in known:
+            _overwrite(market, past[market.pk])
+        return known
 
 
-def _put_back(market: "Market", then: Row) -> None:
-    """Make a market what it was; `then` is a row of `AS_KNOWN`."""
+def _overwrite(market: "Market", past: Row) -> None:
+    """Overwrite a market with a row of `AS_OF`."""
     for name in REVISED_EVENT:
-        setattr(market.event, name, then.pop(f"event_{name}"))
-    then["price_ranges"] = msgspec.json.decode(then["price_ranges"])
-    for name, value in (NOT_KEPT | _defined(then.pop("payload")) | then).items():
+        setattr(market.event, name, past.pop(f"event_{name}"))
+    past["price_ranges"] = msgspec.json.decode(past["price_ranges"])
+    for name, value in (NOT_KEPT | _payload_fields(past.pop("payload")) | past).items():
         setattr(market, name, value)
 
 
-def _defined(payload: str | None) -> Row:
-    """What a payload says of a market; without one, that its later dates are unknown."""
+def _payload_fields(payload: str | None) -> Row:
+    """Return the fields of a payload; without one, the dates that move are unknown."""
     try:
         definition = payloads.market((payload or "{}").encode())
     except msgspec.ValidationError:
-        return dict.fromkeys(UNKNOWN_THEN)
+        return dict.fromkeys(MOVING_DATES)
     return {name: getattr(definition, name) for name in MARKET_FIELDS}
 
 
@@ -486,9 +498,9 @@ class Market(Quoted):
     rules_primary = models.TextField(blank=True)
     rules_secondary = models.TextField(blank=True)
     raw_data = models.JSONField(
-        help_text="The payload of the newest definition, its quote included as it was then."
+        help_text="The payload of the newest definition, including its quote at the time."
     )
-    recorded_at = models.DateTimeField(help_text="When this definition was last seen to change.")
+    recorded_at = models.DateTimeField(help_text="When we last saw this definition change.")
 
     volume_24h = count_field()
     previous_price = price_field()
@@ -496,7 +508,7 @@ class Market(Quoted):
         null=True, blank=True, help_text="The instant of the newest snapshot."
     )
     is_hot = models.BooleanField(default=False, help_text="Observed by every tick.")
-    # Hashes of the newest payload's texts, by which the recorder tells news from repetition.
+    # Hashes of the newest payload's parts, by which the recorder recognises what has not changed.
     quote_mark = models.BigIntegerField(null=True, editable=False)
     definition_mark = models.BigIntegerField(editable=False)
     book_mark = models.BigIntegerField(null=True, editable=False)
@@ -521,14 +533,14 @@ class Market(Quoted):
 
     @property
     def change_24h(self) -> Decimal | None:
-        """Dollars since the last trade a day ago; None where either trade is missing."""
+        """The change of the last price over a day in dollars; None where either is missing."""
         if self.last_price is None or self.previous_price is None:
             return None
         return self.last_price - self.previous_price
 
     @property
     def name(self) -> str:
-        """What tells this market from its siblings, in Kalshi's words."""
+        """The title that tells this market from its siblings, in Kalshi's words."""
         return self.yes_sub_title or self.title or self.ticker
 
 

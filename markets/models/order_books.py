@@ -14,8 +14,8 @@ from markets.models.snapshots import snapshot_id
 from markets.prices import complement
 
 
-class SeenBook(NamedTuple):
-    """A market's whole book at one instant, ready to be written."""
+class ObservedOrderBook(NamedTuple):
+    """The full order book of a market as observed at one instant."""
 
     market_id: int
     timestamp: datetime
@@ -29,10 +29,10 @@ class SeenBook(NamedTuple):
 
 
 class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
-    def record(self, seen: Sequence[SeenBook]) -> int:
-        """Write the books that are not what was written last; returns how many.
+    def record(self, observed: Sequence[ObservedOrderBook]) -> int:
+        """Write the books that differ from the last one written, and return their number.
 
-        To be called inside a transaction.
+        Call it inside a transaction.
         """
         with connection.cursor() as cursor:
             cursor.execute(
@@ -42,21 +42,21 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
                 WHERE old.id = new.market_id AND old.book_mark IS DISTINCT FROM new.mark
                 RETURNING old.id
                 """,
-                [[book.market_id for book in seen], [book.mark for book in seen]],
+                [[book.market_id for book in observed], [book.mark for book in observed]],
             )
             changed = {row[0] for row in cursor.fetchall()}
-        rows = [self._row(book) for book in seen if book.market_id in changed]
+        rows = [self._row(book) for book in observed if book.market_id in changed]
         self.bulk_create(rows, ignore_conflicts=True)
         return len(rows)
 
-    def _row(self, seen: SeenBook) -> "OrderBookSnapshot":
-        bids, asks = reversed(seen.book.yes), reversed(seen.book.no)
+    def _row(self, observed: ObservedOrderBook) -> "OrderBookSnapshot":
+        bids, asks = reversed(observed.book.yes), reversed(observed.book.no)
         best_bids = list(bids)
         best_asks = [(complement(price), size) for price, size in asks]
         return self.model(
-            id=snapshot_id(seen.market_id, seen.timestamp, "BOOK", None),
-            market_id=seen.market_id,
-            timestamp=seen.timestamp,
+            id=snapshot_id(observed.market_id, observed.timestamp, "BOOK", None),
+            market_id=observed.market_id,
+            timestamp=observed.timestamp,
             bid_prices=[price for price, _ in best_bids],
             bid_sizes=[size for _, size in best_bids],
             ask_prices=[price for price, _ in best_asks],

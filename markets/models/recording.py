@@ -12,21 +12,21 @@ from django.db import connection, models
 from django.db.models import ExpressionWrapper, F, Q
 
 from markets.intervals import Interval
-from markets.kalshi.drift import Drift as Drifted
-from markets.models.fields import Row
+from markets.kalshi.drift import DriftNote
+from markets.models.fields import OrderKey, Row, order_terms
 from markets.models.markets import OPEN_STATUSES, Market
 
 POLL_JUDGED = {
     "failed": ExpressionWrapper(~Q(error=""), output_field=models.BooleanField()),
     "warned": ExpressionWrapper(~Q(warning=""), output_field=models.BooleanField()),
 }
-POLL_ORDERS = {"newest": F("started_at").desc(), "-newest": F("started_at").asc()}
-# What a run heard of the exchange's status, later runs may repeat for this long.
+POLL_ORDERS = {"started_at": OrderKey(F("started_at"), nullable=False)}
+# Later runs may repeat for this long what a run heard of the exchange's status.
 STATUS_VALID_FOR = timedelta(minutes=2)
-# A run's error begins with a tier, in small letters, where the exchange is at fault, and with the
-# name of a class where we are; the bucket of tokens is ours too.
+# An error begins with a tier in small letters where the exchange is at fault, and with the name
+# of an exception class where we are; the token bucket is ours too.
 OUR_FAULT = r"^[^a-z]|the token bucket cannot be asked"
-# Runs in which every tier that is at work has been at work.
+# Within this many runs every active tier has had its turn.
 AGES_WITHIN = 60
 
 
@@ -54,10 +54,10 @@ class Silence(NamedTuple):
 
 class PollQuerySet(models.QuerySet["Poll"]):
     def claim(self, *, interval: float) -> "Poll | None":
-        """The row of a new run, or None where the last one began too short a while ago.
+        """Insert and return a new run; None if the last one began too recently.
 
-        The database's clock decides. Four fifths of the interval, because slots aligned to the
-        interval itself are missed whenever the schedule comes a moment early.
+        The database's clock decides. The limit is four fifths of the interval, because a slot of
+        the whole interval is missed whenever the schedule comes a moment early.
         """
         with connection.cursor() as cursor:
             cursor.execute(
@@ -87,10 +87,10 @@ class PollQuerySet(models.QuerySet["Poll"]):
         return self.good().first()
 
     def newest_ages(self) -> dict[str, dict[str, float]]:
-        """By tier, the ages that the newest run to see any of its markets has measured."""
+        """Return by tier the ages that the newest run to observe its markets has measured."""
         ages: dict[str, dict[str, float]] = {}
-        for found in self.values_list("ages", flat=True)[:AGES_WITHIN]:
-            ages = found | ages
+        for measured in self.values_list("ages", flat=True)[:AGES_WITHIN]:
+            ages = measured | ages
         return ages
 
     def good(self) -> Self:
@@ -154,17 +154,45 @@ class PollQuerySet(models.QuerySet["Poll"]):
             )
             return [Silence(*row) for row in cursor.fetchall()]
 
+    def closed_periods(
+        self, start: datetime, end: datetime, *, known_by: datetime
+    ) -> list[tuple[datetime, datetime]]:
+        """Return when runs heard that the exchange was not trading, as known by an instant.
+
+        A period lasts from the run that heard of it until the one that heard of its end.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT at, until FROM (
+                    SELECT at, open, coalesce(lead(at) OVER (ORDER BY at), last) AS until FROM (
+                        SELECT finished_at AS at, open, lag(open) OVER runs AS before,
+                            max(finished_at) OVER () AS last
+                        FROM (
+                            SELECT finished_at, exchange_active AND trading_active AS open
+                            FROM markets_poll
+                            WHERE finished_at <= %(known_by)s AND started_at < %(end)s
+                                AND started_at >= %(start)s - interval '10 minutes'
+                        ) AS polls WHERE open IS NOT NULL WINDOW runs AS (ORDER BY finished_at)
+                    ) AS heard WHERE open IS DISTINCT FROM before
+                ) AS changes WHERE NOT open
+                """,
+                {"start": start, "end": end, "known_by": known_by},
+            )
+            periods: list[tuple[datetime, datetime]] = cursor.fetchall()
+        return periods
+
     def rows(self, fields: Sequence[str]) -> models.QuerySet[Any, Row]:
-        """These fields as dictionaries, and whether the run `failed` or `warned`."""
+        """Return these fields as dictionaries, with the flags `failed` and `warned`."""
         own = (name for name in fields if name not in POLL_JUDGED)
         rows: models.QuerySet[Any, Row] = self.values(*own).annotate(**POLL_JUDGED)
         return rows
 
-    def that_failed(self, wanted: bool) -> Self:
-        return self.exclude(error="") if wanted else self.filter(error="")
+    def that_failed(self, value: bool) -> Self:
+        return self.exclude(error="") if value else self.filter(error="")
 
-    def ranked(self, order: str) -> Self:
-        return self.order_by(POLL_ORDERS[order])
+    def ordered_by(self, *keys: str) -> Self:
+        return self.order_by(*order_terms(POLL_ORDERS, keys), "id")
 
 
 class Poll(models.Model):
@@ -175,27 +203,29 @@ class Poll(models.Model):
     pages = models.IntegerField(default=0)
     requests = models.IntegerField(default=0)
     bytes = models.BigIntegerField(default=0)
-    throttled = models.IntegerField(default=0, help_text="Answers 429.")
-    markets = models.IntegerField(default=0, help_text="Payloads read, hot and universe.")
+    throttled = models.IntegerField(default=0, help_text="Answers with status 429.")
+    markets = models.IntegerField(default=0, help_text="Payloads read in all tiers.")
     snapshots = models.IntegerField(default=0, help_text="Snapshots written.")
-    rejected = models.IntegerField(default=0, help_text="Payloads refused as nonsense.")
-    rejects = models.JSONField(default=list, blank=True, help_text="The first of them, to look at.")
+    rejected = models.IntegerField(default=0, help_text="Payloads refused as malformed.")
+    rejects = models.JSONField(
+        default=list, blank=True, help_text="The first refused payloads, for a look."
+    )
     order_books = models.IntegerField(default=0, help_text="Order books written.")
     ages = models.JSONField(
         default=dict,
         blank=True,
         help_text=(
-            "By tier, how old in seconds what was known of its markets had become when this run"
+            "By tier, how many seconds old the last observation of its markets was when this run"
             " observed them again: p50, p95, max."
         ),
     )
     exchange_active = models.BooleanField(
-        null=True, blank=True, help_text="As the exchange last said; unknown where it did not."
+        null=True, blank=True, help_text="As the exchange last reported; null: it did not."
     )
     trading_active = models.BooleanField(null=True, blank=True)
-    error = models.TextField(blank=True, help_text="Why quotes are missing from this run.")
+    error = models.TextField(blank=True, help_text="Why this run lacks quotes.")
     warning = models.TextField(
-        blank=True, help_text="What went wrong beside the quotes, which were recorded."
+        blank=True, help_text="What else failed, although the quotes were recorded."
     )
 
     objects = PollQuerySet.as_manager()
@@ -215,20 +245,20 @@ class Poll(models.Model):
 
     @property
     def seconds(self) -> float | None:
-        """How long the run took; None where it has not ended."""
+        """The duration of the run; None if it has not ended."""
         return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
 
 
 class SweepQuerySet(models.QuerySet["Sweep"]):
     def newest(self, tier: str) -> "Sweep | None":
-        """The one begun last, whatever the clock said then."""
+        """Return the sweep that began last, by order of writing: clocks step back."""
         return self.filter(tier=tier).order_by("-id").first()
 
     def newest_finished(self, tier: str) -> "Sweep | None":
         return self.filter(tier=tier, finished_at__isnull=False).order_by("-id").first()
 
-    def measure(self) -> None:
-        """Note of these passes, where they are whole, how long the whole one before was ago."""
+    def store_lateness(self) -> None:
+        """Store with each whole sweep among these the time since the last whole one began."""
         with connection.cursor() as cursor:
             cursor.execute(
                 """
@@ -245,14 +275,14 @@ class SweepQuerySet(models.QuerySet["Sweep"]):
         return self.filter(tier=tier, complete=True).first()
 
     def newest_complete_of(self, *tiers: str) -> "dict[str, Sweep]":
-        """The newest complete pass of each tier that has one: one query, one row a tier."""
-        passes = self.filter(complete=True).order_by("-started_at")
-        newest = [passes.filter(tier=tier)[:1] for tier in tiers]
+        """Return the newest complete sweep of each tier that has one, in one query."""
+        complete = self.filter(complete=True).order_by("-started_at")
+        newest = [complete.filter(tier=tier)[:1] for tier in tiers]
         return {sweep.tier: sweep for sweep in newest[0].union(*newest[1:], all=True)}
 
 
 class Sweep(models.Model):
-    """One pass of a tier. A listed market was observed by every complete pass unless skipped."""
+    """One pass over a tier. Every complete sweep observed each listed market it did not skip."""
 
     tier = models.CharField(max_length=20, choices=Tier)
     started_at = models.DateTimeField()
@@ -263,11 +293,11 @@ class Sweep(models.Model):
     pages = models.JSONField(
         default=list,
         blank=True,
-        help_text="Of each page: seconds since 1970, markets, first ticker.",
+        help_text="For each page: seconds since 1970, number of markets, first ticker.",
     )
-    cursor = models.TextField(blank=True, help_text="Where an unfinished pass goes on.")
+    cursor = models.TextField(blank=True, help_text="Where an unfinished sweep continues.")
     since_last = models.DurationField(
-        null=True, blank=True, help_text="Of a whole pass: since the whole one before it began."
+        null=True, blank=True, help_text="For a whole sweep: time since the last whole one began."
     )
 
     objects = SweepQuerySet.as_manager()
@@ -276,9 +306,8 @@ class Sweep(models.Model):
         ordering = ["-started_at"]
         indexes = [
             models.Index(F("tier"), F("started_at").desc(), name="sweep_tier_started"),
-            # Coverage wants of a day's whole passes those before which there was a silence, from
-            # an index alone: the second has the few of them after a silence of any length that
-            # counts at the usual interval.
+            # Coverage reads the whole sweeps of a day that came late, from an index alone. The
+            # second index holds just those that are late at the usual interval.
             models.Index(
                 fields=["tier", "started_at"],
                 include=["since_last"],
@@ -297,10 +326,10 @@ class Sweep(models.Model):
     def __str__(self) -> str:
         return f"{self.tier} {self.started_at:%Y-%m-%d %H:%M:%S}"
 
-    def absorb(
+    def add_page(
         self, at: datetime, *, markets: int, skipped: list[str], cursor: str, first: str = ""
     ) -> None:
-        """Add one page, received at `at`, to this pass; `first` is the first ticker on it."""
+        """Add one page, received at `at`, to this sweep; `first` is its first ticker."""
         self.pages.append([round(at.timestamp(), 3), markets, first])
         self.markets += markets
         self.skipped += skipped
@@ -308,23 +337,23 @@ class Sweep(models.Model):
 
     @property
     def last_page_at(self) -> datetime:
-        """When its newest page came; before the first one, when it began."""
+        """When the newest page came; before the first one, when the sweep began."""
         return datetime.fromtimestamp(self.pages[-1][0], UTC) if self.pages else self.started_at
 
     def has_page(self, first: str) -> bool:
         return any(page[2] == first for page in self.pages)
 
     def pages_since(self, at: datetime) -> range:
-        """Which pages came at an instant or later."""
+        """Return the indexes of the pages that came at an instant or later."""
         seconds = round(at.timestamp(), 3)
         count = sum(page[0] >= seconds for page in self.pages)
         return range(len(self.pages) - count, len(self.pages))
 
     def ages_against(self, before: "Sweep", *, of: range) -> list[tuple[float, int]]:
-        """Seconds since the pass before saw what each of these pages shows, and its markets.
+        """Return for each of these pages the seconds since the sweep before, and its markets.
 
-        Listings come in the order of their tickers: the n-th market of this pass was, but for
-        the few that have come and gone, the n-th of the one before.
+        Listings come in the order of their tickers: but for the few that came and went, the n-th
+        market of this sweep was the n-th of the one before.
         """
         if not before.pages:
             return []
@@ -345,7 +374,7 @@ class Sweep(models.Model):
 
 class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
     def follow(self, at: datetime) -> None:
-        """Begin and end periods so that those without an end are the hot list as it is now."""
+        """Open and close periods so that the open ones are the hot list as it is now."""
         with connection.cursor() as cursor:
             cursor.execute(
                 """
@@ -367,7 +396,7 @@ class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
 
 
 class HotPeriod(models.Model):
-    """From when until when a market was on the hot list; without an end it still is."""
+    """A period in which a market was on the hot list; without an end it still is."""
 
     market = models.ForeignKey(Market, on_delete=models.CASCADE, related_name="hot_periods")
     started_at = models.DateTimeField()
@@ -388,16 +417,18 @@ class HotPeriod(models.Model):
 
 
 class ClosureQuerySet(models.QuerySet["Closure"]):
-    def announce(self, stretches: Iterable[tuple[datetime, datetime]], *, at: datetime) -> None:
-        """Put announced rests on record; what was announced before keeps its first instant.
+    def announce(self, closures: Iterable[tuple[datetime, datetime]], *, at: datetime) -> None:
+        """Record announced closures; one that was announced before keeps its `known_at`.
 
-        What is not over yet and no longer announced was withdrawn: it excuses nothing from now on.
+        A closure that is not over and is no longer announced was withdrawn: it counts until now.
         """
-        told = list(stretches)
-        rows = [self.model(start=start, end=end, known_at=at) for start, end in told]
-        gone = [row for row in self.filter(end__gt=at) if (row.start, row.end) not in told]
+        announced = list(closures)
+        rows = [self.model(start=start, end=end, known_at=at) for start, end in announced]
+        gone = [row for row in self.filter(end__gt=at) if (row.start, row.end) not in announced]
         for row in gone:
-            if row.start < at and not any(start <= row.start and at <= end for start, end in told):
+            if row.start < at and not any(
+                start <= row.start and at <= end for start, end in announced
+            ):
                 rows.append(self.model(start=row.start, end=at, known_at=row.known_at))
         self.filter(pk__in=[row.pk for row in gone]).delete()
         self.bulk_create(rows, ignore_conflicts=True)
@@ -405,9 +436,16 @@ class ClosureQuerySet(models.QuerySet["Closure"]):
     def within(self, start: datetime, end: datetime) -> Self:
         return self.filter(start__lt=end, end__gt=start)
 
+    def between(
+        self, start: datetime, end: datetime, *, known_by: datetime
+    ) -> list[tuple[datetime, datetime]]:
+        """Return the closures that overlap a window and were announced by an instant."""
+        announced = self.within(start, end).filter(known_at__lte=known_by)
+        return list(announced.values_list("start", "end"))
+
 
 class Closure(models.Model):
-    """When the exchange said beforehand that it would rest."""
+    """A time for which the exchange announced that it would be closed."""
 
     start = models.DateTimeField()
     end = models.DateTimeField()
@@ -424,16 +462,16 @@ class Closure(models.Model):
 
 
 class DriftQuerySet(models.QuerySet["Drift"]):
-    def note(self, found: Iterable[Drifted], *, at: datetime) -> None:
-        """Count what was found; of each the first sample is kept."""
-        seen: dict[tuple[str, str], Drifted] = {}
+    def note(self, notes: Iterable[DriftNote], *, at: datetime) -> None:
+        """Count these deviations; of each kind and place the first sample is kept."""
+        first: dict[tuple[str, str], DriftNote] = {}
         counts: Counter[tuple[str, str]] = Counter()
-        for drift in found:
-            seen.setdefault((drift.kind, drift.where), drift)
-            counts[drift.kind, drift.where] += 1
+        for note in notes:
+            first.setdefault((note.kind, note.where), note)
+            counts[note.kind, note.where] += 1
         with connection.cursor() as cursor:
-            # In one order for all, so that two writers wait for each other and not in a ring.
-            for key in sorted(seen):
+            # Every writer uses the same order, so that two of them cannot deadlock.
+            for key in sorted(first):
                 cursor.execute(
                     """
                     INSERT INTO markets_drift (kind, "where", first_seen_at, last_seen_at, count,
@@ -443,7 +481,7 @@ class DriftQuerySet(models.QuerySet["Drift"]):
                         count = markets_drift.count + excluded.count,
                         last_seen_at = greatest(markets_drift.last_seen_at, excluded.last_seen_at)
                     """,
-                    [*key, at, at, counts[key], seen[key].sample],
+                    [*key, at, at, counts[key], first[key].sample],
                 )
 
     def since(self, at: datetime) -> Self:
@@ -451,7 +489,7 @@ class DriftQuerySet(models.QuerySet["Drift"]):
 
 
 class Drift(models.Model):
-    """Something in a payload that the contract, as we know it, does not have."""
+    """A departure of a payload from the contract as we know it."""
 
     class Kind(models.TextChoices):
         FIELD = "field", "unknown field"
@@ -459,11 +497,11 @@ class Drift(models.Model):
         SHAPE = "shape", "not the contract's shape"
 
     kind = models.CharField(max_length=10, choices=Kind)
-    where = models.CharField(max_length=300, help_text="What payload, which field, which word.")
+    where = models.CharField(max_length=300, help_text="The payload, the field and the word.")
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
     count = models.BigIntegerField(default=1)
-    sample = models.TextField(help_text="The first one seen.")
+    sample = models.TextField(help_text="The first occurrence.")
 
     objects = DriftQuerySet.as_manager()
 
@@ -477,10 +515,10 @@ class Drift(models.Model):
 
 
 class BackfillSpan(models.Model):
-    """How far the backfill of one market and kind has come, so that it can go on."""
+    """The progress of one market's backfill of one kind, so that it can be resumed."""
 
     market = models.ForeignKey(Market, on_delete=models.CASCADE, related_name="backfills")
-    kind = models.CharField(max_length=20, help_text="trades, or candles and their minutes.")
+    kind = models.CharField(max_length=20, help_text="Trades, or candles with their minutes.")
     start = models.DateTimeField()
     end = models.DateTimeField()
     done_until = models.DateTimeField(null=True, blank=True)

@@ -12,7 +12,7 @@ from django.db import connection, models
 from django.db.models import Q
 
 from markets.models.events import Event, EventDefinition, Series
-from markets.models.fields import Known
+from markets.models.fields import KnownFact
 from markets.models.markets import Market, Status
 
 REVISED_MARKET = (
@@ -22,10 +22,11 @@ REVISED_MARKET = (
 
 
 class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
-    def take(self, known: Mapping[int, datetime], *, at: datetime) -> None:
-        """Append what these markets' rows say, each as known from an instant on, by id.
+    def append_current(self, known: Mapping[int, datetime], *, at: datetime) -> None:
+        """Append revisions that hold the current rows of these markets.
 
-        A clock that stepped back has left revisions of the future: a new one comes right after.
+        `known` maps market ids to the instant from which their revision is known. If a clock that
+        stepped back has left a later revision, the new one follows right after it.
         """
         if not known:
             return
@@ -49,13 +50,26 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
     def for_market(self, market: Market) -> Self:
         return self.filter(market=market).order_by("known_at", "id")
 
+    def histories(
+        self, markets: Iterable[Market], *, recorded_by: datetime
+    ) -> dict[int, list["MarketRevision"]]:
+        """Return the revisions of markets by market id, oldest first and without payloads.
+
+        Revisions recorded after `recorded_by` are left out.
+        """
+        found = self.filter(market__in=list(markets), recorded_at__lte=recorded_by)
+        histories: dict[int, list[MarketRevision]] = defaultdict(list)
+        for revision in found.defer("raw_data").order_by("known_at", "id"):
+            histories[revision.market_id].append(revision)
+        return histories
+
     def add(self, revisions: Iterable["MarketRevision"]) -> None:
-        """Append; what is known of a market from the same instant on already, stays."""
+        """Append revisions; one that the market already has at the same instant stays."""
         self.bulk_create(revisions, batch_size=1000, ignore_conflicts=True)
 
 
-class MarketRevision(Known):
-    """What was known of a market from an instant on, until its next revision. Never changed."""
+class MarketRevision(KnownFact):
+    """A market as it was known from an instant until its next revision; append-only."""
 
     market = models.ForeignKey(
         Market,
@@ -69,11 +83,13 @@ class MarketRevision(Known):
     settlement_ts = models.DateTimeField(null=True, blank=True)
     open_time = models.DateTimeField()
     close_time = models.DateTimeField(
-        null=True, blank=True, help_text="Unknown where only the final one is on record."
+        null=True, blank=True, help_text="Null where only the final close is on record."
     )
     expected_expiration_time = models.DateTimeField(null=True, blank=True)
     price_ranges = models.JSONField(default=list, encoder=DjangoJSONEncoder)
-    raw_data = models.JSONField(null=True, blank=True, help_text="The payload, where there is one.")
+    raw_data = models.JSONField(
+        null=True, blank=True, help_text="The payload, if one is on record."
+    )
 
     objects = MarketRevisionQuerySet.as_manager()
 
@@ -94,8 +110,11 @@ REVISED_EVENT = (
 
 
 class EventRevisionQuerySet(models.QuerySet["EventRevision"]):
-    def take(self, ids: Sequence[int], *, at: datetime) -> None:
-        """Append what these events' rows say, as known from an instant on, after what is there."""
+    def append_current(self, ids: Sequence[int], *, at: datetime) -> None:
+        """Append revisions that hold the current rows of these events, known from `at` on.
+
+        If a clock that stepped back has left a later revision, the new one follows right after it.
+        """
         if not ids:
             return
         with connection.cursor() as cursor:
@@ -113,13 +132,26 @@ class EventRevisionQuerySet(models.QuerySet["EventRevision"]):
                 [at, at, list(ids)],
             )
 
+    def histories(
+        self, events: Iterable[int], *, recorded_by: datetime
+    ) -> dict[int, list["EventRevision"]]:
+        """Return the revisions of events by event id, oldest first.
+
+        Revisions recorded after `recorded_by` are left out.
+        """
+        found = self.filter(event__in=list(events), recorded_at__lte=recorded_by)
+        histories: dict[int, list[EventRevision]] = defaultdict(list)
+        for revision in found.order_by("known_at", "id"):
+            histories[revision.event_id].append(revision)
+        return histories
+
     def add(self, revisions: Iterable["EventRevision"]) -> None:
-        """Append; what is known of an event from the same instant on already, stays."""
+        """Append revisions; one that the event already has at the same instant stays."""
         self.bulk_create(revisions, batch_size=1000, ignore_conflicts=True)
 
 
-class EventRevision(Known, EventDefinition):
-    """What was known of an event from an instant on, until its next revision. Never changed."""
+class EventRevision(KnownFact, EventDefinition):
+    """An event as it was known from an instant until its next revision; append-only."""
 
     event = models.ForeignKey(
         Event,
@@ -141,49 +173,58 @@ class EventRevision(Known, EventDefinition):
 
 
 class FeeTerms(NamedTuple):
-    """What a fee is computed from, from `since` on. None and "": not on record."""
+    """The terms of a fee from `since` on; None and "" mean that they are not on record."""
 
     fee_type: str
     fee_multiplier: Decimal | None
-    # The terms are younger than the instant asked for: nothing older is on record.
+    # True if nothing as old as the instant is on record, so that later terms were taken.
     assumed: bool
     since: datetime
 
 
 class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
     def add(self, changes: Iterable["FeeChange"]) -> None:
-        """Append; a change that is on record already stays as it is."""
+        """Append changes; one that is on record already stays as it is."""
         self.bulk_create(changes, batch_size=1000, ignore_conflicts=True)
 
     def in_force(self, market: Market, at: datetime) -> FeeTerms:
-        """The terms of a fill at an instant."""
+        """Return the fee terms of a fill at an instant."""
         return self.schedule([market], start=at, end=at)[market.pk][0]
 
     def schedule(
-        self, markets: Iterable[Market], *, start: datetime, end: datetime
+        self,
+        markets: Iterable[Market],
+        *,
+        start: datetime,
+        end: datetime,
+        recorded_by: datetime | None = None,
     ) -> dict[int, list[FeeTerms]]:
-        """The terms of fills by market id: those at `start`, then each change up to `end`.
+        """Return fee terms by market id: those at `start`, then each change up to `end`.
 
-        What the exchange charged counts, whenever we learned of it. A market's waiver goes before
-        its event's own terms, and these before the terms of its series. Two queries.
+        What the exchange charged counts, whenever we learned of it, unless it was recorded after
+        `recorded_by`. A market's waiver goes before its event's own terms, and these before the
+        terms of its series. Two queries.
         """
-        payers = _payers([market.pk for market in markets])
+        payers = _fee_payers([market.pk for market in markets])
         events = {payer.event_id for payer in payers}
         series = {payer.series_id for payer in payers}
         changes: dict[tuple[int | None, int | None], list[FeeChange]] = defaultdict(list)
-        for change in self.filter(Q(event_id__in=events) | Q(series_id__in=series)):
+        found = self.filter(Q(event_id__in=events) | Q(series_id__in=series))
+        if recorded_by is not None:
+            found = found.filter(recorded_at__lte=recorded_by)
+        for change in found:
             changes[change.event_id, change.series_id].append(change)
         return {
-            payer.market_id: _Tariff(
+            payer.market_id: _FeeHistory(
                 changes[None, payer.series_id], changes[payer.event_id, None], payer.waived_until
             ).between(start, end)
             for payer in payers
         }
 
     def follow_series(self, *, at: datetime) -> None:
-        """Append the terms that series have now and that no change on record says.
+        """Append the terms that series have now where no change on record has them.
 
-        Since when they hold, the exchange does not tell: since we saw them.
+        The exchange does not tell since when they hold, so they count from when we saw them.
         """
         with connection.cursor() as cursor:
             cursor.execute(
@@ -202,8 +243,8 @@ class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
             )
 
 
-class FeeChange(Known):
-    """Fee terms of a series, or of one event, in force from `effective_at` on. Never changed.
+class FeeChange(KnownFact):
+    """Fee terms of a series or an event, in force from `effective_at` on; append-only.
 
     An event's change without a type or without a multiplier gives that term back to the series.
     """
@@ -238,14 +279,14 @@ class FeeChange(Known):
         return f"{self.series or self.event} from {self.effective_at:%Y-%m-%d %H:%M:%S}"
 
 
-class _Payer(NamedTuple):
+class _FeePayer(NamedTuple):
     market_id: int
     event_id: int
     series_id: int
     waived_until: datetime | None
 
 
-def _payers(ids: Sequence[int]) -> list[_Payer]:
+def _fee_payers(ids: Sequence[int]) -> list[_FeePayer]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -256,11 +297,11 @@ def _payers(ids: Sequence[int]) -> list[_Payer]:
             """,
             [list(ids)],
         )
-        return [_Payer(*row) for row in cursor.fetchall()]
+        return [_FeePayer(*row) for row in cursor.fetchall()]
 
 
-class _Tariff(NamedTuple):
-    """All that ever set the fees of one market, each kind oldest first."""
+class _FeeHistory(NamedTuple):
+    """Everything that ever set the fees of one market, each kind oldest first."""
 
     series: Sequence["FeeChange"]
     event: Sequence["FeeChange"]
@@ -283,7 +324,7 @@ class _Tariff(NamedTuple):
         return terms
 
     def _of_series(self, at: datetime) -> FeeTerms:
-        """The terms of the series; before all of them its oldest, as an assumption."""
+        """Return the series' terms; before the first of them, the first, as an assumption."""
         if not self.series:
             return FeeTerms("", None, assumed=True, since=at)
         begun = [change for change in self.series if change.effective_at <= at]
@@ -293,7 +334,7 @@ class _Tariff(NamedTuple):
 
 
 def _override(terms: FeeTerms, own: FeeChange) -> FeeTerms:
-    """An event's own terms; what they leave open is its series'."""
+    """Return an event's own terms, completed by those of its series."""
     borrowed = not own.fee_type or own.fee_multiplier is None
     return FeeTerms(
         own.fee_type or terms.fee_type,

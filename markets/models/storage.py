@@ -1,4 +1,4 @@
-"""The days that are in the archive."""
+"""The catalogue of the archive: the days of each table that lie in files."""
 
 from datetime import datetime
 
@@ -20,25 +20,29 @@ class ArchivedDayQuerySet(models.QuerySet["ArchivedDay"]):
 
 
 class ArchivedDay(models.Model):
-    """A day of one table that was written to files and verified by reading them back."""
+    """One day of one table, written to a file and verified by reading it back."""
 
     table = models.CharField(max_length=100)
     day = models.DateField()
-    file = models.TextField(help_text="Within the archive's folder.")
+    file = models.TextField(help_text="Path within the archive's folder.")
     rows = models.BigIntegerField()
     first_at = models.DateTimeField(null=True, blank=True)
     last_at = models.DateTimeField(null=True, blank=True)
     sha256 = models.CharField(max_length=64)
     schema_version = models.IntegerField()
     coverage = models.FloatField(
-        null=True, blank=True, help_text="Share of the day's slots with an observation; or unknown."
+        null=True,
+        blank=True,
+        help_text="Share of the day's slots with an observation; null: unknown.",
     )
     verified_at = models.DateTimeField()
     dropped_at = models.DateTimeField(
         null=True, blank=True, help_text="When retention took the rows out of the database."
     )
     restored_at = models.DateTimeField(
-        null=True, blank=True, help_text="When they were put back; then retention leaves them."
+        null=True,
+        blank=True,
+        help_text="When the rows were restored; retention then leaves them alone.",
     )
 
     objects = ArchivedDayQuerySet.as_manager()

@@ -7,7 +7,8 @@ from typing import NamedTuple, Self
 
 from django.db import connection, models
 
-from markets.models.fields import COUNT, PRICE, stage
+from kalshi_insights.export.copy import stage_rows
+from markets.models.fields import COUNT, PRICE
 from markets.models.markets import Market
 
 TRADE = {
@@ -27,7 +28,7 @@ INSERT_TRADES = f"""
 
 
 class PublicTrade(NamedTuple):
-    """One public match, in the order of `TRADE`."""
+    """One public trade, its fields in the order of `TRADE`."""
 
     trade_id: str
     market_id: int
@@ -41,10 +42,10 @@ class PublicTrade(NamedTuple):
 
 class TradeQuerySet(models.QuerySet["Trade"]):
     def record(self, trades: Sequence[PublicTrade], *, recorded_at: datetime) -> int:
-        """Write those trades that are not on record; tells how many. Inside a transaction."""
+        """Write the trades that are not on record; return how many. Call it in a transaction."""
         if not trades:
             return 0
-        stage("trade_staging", TRADE, trades)
+        stage_rows("trade_staging", TRADE, trades)
         with connection.cursor() as cursor:
             cursor.execute(INSERT_TRADES, [recorded_at])
             written: int = cursor.rowcount
@@ -57,19 +58,19 @@ class TradeQuerySet(models.QuerySet["Trade"]):
         return self.order_by("created_time", "trade_id")
 
     def in_the_book(self) -> Self:
-        """Without blocks, which were negotiated elsewhere."""
+        """Trades without block trades, which were negotiated outside the order book."""
         return self.filter(is_block_trade=False)
 
     def blocks(self) -> Self:
         return self.filter(is_block_trade=True)
 
     def between(self, start: datetime, end: datetime) -> Self:
-        """From `start` on and before `end`."""
+        """Trades from `start` on and before `end`."""
         return self.filter(created_time__gte=start, created_time__lt=end)
 
 
 class Trade(models.Model):
-    """One public match. Blocks were negotiated elsewhere and never were in the book."""
+    """One public trade. Block trades were negotiated outside the order book."""
 
     trade_id = models.CharField(max_length=100, unique=True)
     market = models.ForeignKey(Market, on_delete=models.PROTECT, related_name="trades")

@@ -1,4 +1,4 @@
-"""What responses showed of markets and events, and how it goes on record."""
+"""A batch of parsed payloads, and how it is written to the database."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +9,9 @@ import msgspec
 from django.conf import settings
 
 from markets import prices
-from markets.kalshi import drift, payloads
+from markets.kalshi import payloads
 from markets.kalshi.client import Page
+from markets.kalshi.drift import DriftNote, find_drift, shape_drift
 from markets.kalshi.payloads import EventPayload, QuotePayload
 from markets.models import (
     Drift,
@@ -21,9 +22,10 @@ from markets.models import (
     MarketSnapshot,
     Series,
     Source,
+    Status,
 )
 from markets.models.fields import Quote
-from markets.models.markets import OPEN_STATUSES, MarketDefinition, Status
+from markets.models.markets import OPEN_STATUSES, MarketDefinition
 from markets.models.snapshots import Observation
 
 REJECTS_KEPT = 5
@@ -31,62 +33,62 @@ REJECT_LENGTH = 4_000
 
 
 @dataclass(slots=True)
-class Sighting:
+class ObservedMarket:
     """One market as one response showed it."""
 
     raw: msgspec.Raw
     quote: QuotePayload
-    at: datetime
+    observed_at: datetime
 
 
 @dataclass(slots=True)
 class Batch:
-    """Payloads read and not yet written. Of two sightings of a market the later one counts."""
+    """Payloads that are parsed and not yet written. The latest observation of a market counts."""
 
-    sightings: dict[str, Sighting] = field(default_factory=dict)
+    observed: dict[str, ObservedMarket] = field(default_factory=dict)
     events: dict[str, EventPayload] = field(default_factory=dict)
-    # Markets that were asked for by name and that no tier knew, and when.
-    gone: dict[str, datetime] = field(default_factory=dict)
+    # Markets that were requested by ticker and that neither tier of the exchange has, and when.
+    unlisted: dict[str, datetime] = field(default_factory=dict)
     pages: int = 0
     markets: int = 0
     rejected: int = 0
     rejects: list[dict[str, str]] = field(default_factory=list)
-    drifted: list[drift.Drift] = field(default_factory=list)
+    drift_notes: list[DriftNote] = field(default_factory=list)
 
-    def see_events(self, page: Page) -> list[str]:
-        """Read a page of events with their markets; returns the tickers of what was refused."""
+    def add_events_page(self, page: Page) -> list[str]:
+        """Parse a page of events with their markets; return the tickers of what was rejected."""
         self.pages += 1
-        refused = []
+        rejected = []
         for raw in page.items:
             try:
                 event = payloads.event(raw)
             except msgspec.MsgspecError as reason:
-                refused.append(self.reject("event", raw, reason))
+                rejected.append(self.reject("event", raw, reason))
                 continue
             self.events[event.ticker] = event
-            refused += self._see(event.markets, page.received_at)
-        # One of each kind a page: whatever befalls the exchange's words befalls all alike.
-        self.look_for_drift("event", page.items[:1])
-        self.look_for_drift("market", self._first_market(page.items[:1]))
-        return refused
+            rejected += self._add_markets(event.markets, page.received_at)
+        # One sample of each kind per page is enough: a changed contract shows in every payload.
+        self.check_drift("event", page.items[:1])
+        self.check_drift("market", self._first_market(page.items[:1]))
+        return rejected
 
-    def see_markets(self, page: Page) -> list[str]:
-        """Read a page of markets; returns the tickers of what was refused."""
+    def add_markets_page(self, page: Page) -> list[str]:
+        """Parse a page of markets; return the tickers of what was rejected."""
         self.pages += 1
-        self.look_for_drift("market", page.items[:1])
-        return self._see(page.items, page.received_at)
+        self.check_drift("market", page.items[:1])
+        return self._add_markets(page.items, page.received_at)
 
-    def events_of_the_past(self) -> set[str]:
-        """Tickers of the events whose markets here have been open and are no longer."""
+    def ended_event_tickers(self) -> set[str]:
+        """Return the events of those markets that were open once and are not any more."""
         return {
-            seen.quote.event_ticker
-            for seen in self.sightings.values()
-            if seen.quote.status not in (*OPEN_STATUSES, Status.INITIALIZED)
+            market.quote.event_ticker
+            for market in self.observed.values()
+            if market.quote.status not in (*OPEN_STATUSES, Status.INITIALIZED)
         }
 
-    def look_for_drift(self, kind: str, raws: Iterable[msgspec.Raw]) -> None:
+    def check_drift(self, kind: str, raws: Iterable[msgspec.Raw]) -> None:
         for raw in raws:
-            self.drifted += drift.drift(kind, raw)
+            self.drift_notes += find_drift(kind, raw)
 
     def _first_market(self, events: Sequence[msgspec.Raw]) -> Sequence[msgspec.Raw]:
         try:
@@ -94,25 +96,25 @@ class Batch:
         except msgspec.MsgspecError:
             return []
 
-    def _see(self, raws: Sequence[msgspec.Raw], at: datetime) -> list[str]:
-        refused = []
+    def _add_markets(self, raws: Sequence[msgspec.Raw], observed_at: datetime) -> list[str]:
+        rejected = []
         for raw in raws:
             try:
                 quote = payloads.quote(raw)
             except msgspec.MsgspecError as reason:
-                refused.append(self.reject("market", raw, reason))
+                rejected.append(self.reject("market", raw, reason))
                 continue
             self.markets += 1
-            known = self.sightings.get(quote.ticker)
-            if known is None or known.at <= at:
-                self.sightings[quote.ticker] = Sighting(raw, quote, at)
-        return refused
+            known = self.observed.get(quote.ticker)
+            if known is None or known.observed_at <= observed_at:
+                self.observed[quote.ticker] = ObservedMarket(raw, quote, observed_at)
+        return rejected
 
     def reject(self, kind: str, raw: msgspec.Raw, reason: msgspec.MsgspecError) -> str:
-        """Count nonsense and keep the first of it for a look. Returns its ticker, if it has one."""
+        """Count an unreadable payload and keep the first few; return its ticker, "" if none."""
         ticker = payloads.ticker_of(raw)
         self.rejected += 1
-        self.drifted.append(drift.shape_drift(kind, reason, raw=raw))
+        self.drift_notes.append(shape_drift(kind, reason, raw=raw))
         if len(self.rejects) < REJECTS_KEPT:
             text = bytes(raw)[:REJECT_LENGTH].decode(errors="replace")
             self.rejects.append({"ticker": ticker, "reason": str(reason), "payload": text})
@@ -120,35 +122,37 @@ class Batch:
 
 
 def store(batch: Batch) -> int:
-    """Write what is news: definitions that changed, snapshots, newest quotes, drift.
+    """Write what changed: definitions, snapshots with the newest quotes, drift.
 
-    To be called inside a transaction. Returns how many snapshots were new.
+    To be called inside a transaction. Returns the number of new snapshots.
     """
     now = datetime.now(UTC)
-    written = record_news(batch, now) if batch.sightings else 0
-    unlist(batch, now)
-    Drift.objects.note(batch.drifted, at=now)
+    written = write_changes(batch, now) if batch.observed else 0
+    write_unlisted(batch, now)
+    Drift.objects.note(batch.drift_notes, at=now)
     return written
 
 
-def record_news(batch: Batch, now: datetime) -> int:
-    news = Market.objects.news(
-        [(t, s.quote.quote_mark, s.quote.definition_mark) for t, s in batch.sightings.items()],
-        at=max(sighting.at for sighting in batch.sightings.values()),
+def write_changes(batch: Batch, now: datetime) -> int:
+    changes = Market.objects.changes(
+        [(t, m.quote.quote_mark, m.quote.definition_mark) for t, m in batch.observed.items()],
+        at=max(market.observed_at for market in batch.observed.values()),
         hot_heartbeat=timedelta(seconds=settings.HOT_HEARTBEAT),
         heartbeat=timedelta(seconds=settings.HEARTBEAT),
     )
-    grids = {item.ticker: grid(item.price_ranges) for item in news if item.id}
-    ids = {item.ticker: item.id for item in news if item.id}
-    # In one order for all who write definitions, so that none waits for another in a ring.
-    changed = sorted(item.ticker for item in news if not item.is_defined)
-    definitions = readable_definitions(batch, changed)
+    grids = {
+        change.ticker: parse_price_ranges(change.price_ranges) for change in changes if change.id
+    }
+    ids = {change.ticker: change.id for change in changes if change.id}
+    # All writers of definitions use the order of tickers, so that they cannot deadlock.
+    undefined = sorted(change.ticker for change in changes if not change.is_defined)
+    definitions = parse_definitions(batch, undefined)
     grids |= {d.payload.ticker: d.payload.price_ranges for d in definitions}
-    ids |= define(batch, definitions, now)
+    ids |= write_definitions(batch, definitions, now)
     observations = [
-        observation(batch.sightings[item.ticker], ids[item.ticker], grids[item.ticker])
-        for item in news
-        if not item.is_quoted and item.ticker in ids
+        make_observation(batch.observed[change.ticker], ids[change.ticker], grids[change.ticker])
+        for change in changes
+        if not change.is_quoted and change.ticker in ids
     ]
     return MarketSnapshot.objects.record(
         observations,
@@ -158,82 +162,85 @@ def record_news(batch: Batch, now: datetime) -> int:
     )
 
 
-def unlist(batch: Batch, now: datetime) -> None:
-    """Put on record that markets which were open are known to no tier of the exchange."""
-    if batch.gone:
-        ids = Market.objects.unlist(batch.gone.keys() - batch.sightings.keys(), at=now)
-        MarketRevision.objects.take({ids[t]: batch.gone[t] for t in ids}, at=now)
+def write_unlisted(batch: Batch, now: datetime) -> None:
+    """Record that markets which were open are no longer known to the exchange."""
+    if batch.unlisted:
+        ids = Market.objects.unlist(batch.unlisted.keys() - batch.observed.keys(), at=now)
+        known = {ids[ticker]: batch.unlisted[ticker] for ticker in ids}
+        MarketRevision.objects.append_current(known, at=now)
 
 
 def store_past(batch: Batch) -> int:
-    """Write sightings of the past: all of them as snapshots, definitions only of new markets.
+    """Write observations of the past: every one as a snapshot, definitions of new markets only.
 
-    To be called inside a transaction. Returns how many snapshots were new.
+    To be called inside a transaction. Returns the number of new snapshots.
     """
     now = datetime.now(UTC)
-    ids = Market.objects.ids(batch.sightings)
-    unknown = [ticker for ticker in batch.sightings if ticker not in ids]
-    ids |= define(batch, readable_definitions(batch, unknown), now)
+    ids = Market.objects.ids(batch.observed)
+    unknown = [ticker for ticker in batch.observed if ticker not in ids]
+    ids |= write_definitions(batch, parse_definitions(batch, unknown), now)
     grids = Market.objects.grids(ids.values())
     observations = [
-        observation(sighting, ids[ticker], grid(grids[ids[ticker]]))
-        for ticker, sighting in batch.sightings.items()
+        make_observation(market, ids[ticker], parse_price_ranges(grids[ids[ticker]]))
+        for ticker, market in batch.observed.items()
         if ticker in ids
     ]
     return MarketSnapshot.objects.record(observations, source=Source.BACKFILL, recorded_at=now)
 
 
-def define(batch: Batch, definitions: Sequence[MarketDefinition], now: datetime) -> dict[str, int]:
+def write_definitions(
+    batch: Batch, definitions: Sequence[MarketDefinition], now: datetime
+) -> dict[str, int]:
     """Write new and changed events and markets with their revisions.
 
     Returns the ids of these markets by ticker.
     """
     series = Series.objects.ids(event.series_ticker for event in batch.events.values())
     recorded = Event.objects.record(list(batch.events.values()), series=series, at=now)
-    EventRevision.objects.take(recorded.changed, at=now)
-    elsewhere = {d.payload.event_ticker for d in definitions} - recorded.ids.keys()
-    events = recorded.ids | Event.objects.ids(elsewhere)
-    # A market whose event is not on record yet comes again with it, by the universe's walk.
-    placed = [d for d in definitions if d.payload.event_ticker in events]
-    ids = Market.objects.define(placed, events=events, at=now)
-    seen = {ids[d.payload.ticker]: batch.sightings[d.payload.ticker].at for d in placed}
-    MarketRevision.objects.take(seen, at=now)
+    EventRevision.objects.append_current(recorded.changed, at=now)
+    other_events = {d.payload.event_ticker for d in definitions} - recorded.ids.keys()
+    events = recorded.ids | Event.objects.ids(other_events)
+    # A market whose event is still unknown is left out; the universe's listing brings both.
+    complete = [d for d in definitions if d.payload.event_ticker in events]
+    ids = Market.objects.define(complete, events=events, at=now)
+    known = {ids[d.payload.ticker]: batch.observed[d.payload.ticker].observed_at for d in complete}
+    MarketRevision.objects.append_current(known, at=now)
     return ids
 
 
-def readable_definitions(batch: Batch, tickers: Iterable[str]) -> list[MarketDefinition]:
-    readable = []
+def parse_definitions(batch: Batch, tickers: Iterable[str]) -> list[MarketDefinition]:
+    """Parse the definitions of observed markets; those that cannot be parsed are rejected."""
+    definitions = []
     for ticker in tickers:
-        sighting = batch.sightings[ticker]
+        market = batch.observed[ticker]
         try:
-            payload = payloads.market(sighting.raw)
+            payload = payloads.market(market.raw)
         except msgspec.MsgspecError as reason:
-            batch.reject("market", sighting.raw, reason)
+            batch.reject("market", market.raw, reason)
             continue
-        batch.look_for_drift("market", [sighting.raw])
-        mark = sighting.quote.definition_mark
-        readable.append(MarketDefinition(payload, sighting.raw, mark))
-    return readable
+        batch.check_drift("market", [market.raw])
+        mark = market.quote.definition_mark
+        definitions.append(MarketDefinition(payload, market.raw, mark))
+    return definitions
 
 
-def observation(
-    sighting: Sighting, market_id: int, ranges: Sequence[prices.PriceRange]
+def make_observation(
+    market: ObservedMarket, market_id: int, ranges: Sequence[prices.PriceRange]
 ) -> Observation:
-    seen = sighting.quote
+    quote = market.quote
+    trading = quote.status == Status.ACTIVE
     return Observation(
         market_id=market_id,
-        timestamp=sighting.at,
-        quote=Quote(*(getattr(seen, column) for column in Quote._fields)),
-        quality=int(
-            prices.quality(seen.yes_bid, seen.yes_ask, ranges, trading=seen.status == "active")
-        ),
-        volume_24h=seen.volume_24h,
-        previous_price=seen.previous_price,
-        quote_mark=seen.quote_mark,
-        payload=sighting.raw,
+        timestamp=market.observed_at,
+        quote=Quote(*(getattr(quote, column) for column in Quote._fields)),
+        quality=int(prices.quality(quote.yes_bid, quote.yes_ask, ranges, trading=trading)),
+        volume_24h=quote.volume_24h,
+        previous_price=quote.previous_price,
+        quote_mark=quote.quote_mark,
+        payload=market.raw,
     )
 
 
 @lru_cache(maxsize=1000)
-def grid(price_ranges: str) -> tuple[prices.PriceRange, ...]:
-    return msgspec.json.decode(price_ranges, type=tuple[prices.PriceRange, ...])
+def parse_price_ranges(text: str) -> tuple[prices.PriceRange, ...]:
+    return msgspec.json.decode(text, type=tuple[prices.PriceRange, ...])

@@ -1,53 +1,56 @@
-"""What changes rarely and is read seldom: series, fees, and when the exchange rests."""
+"""Reference data, which changes rarely: series, fees and the closures of the exchange."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import msgspec
 from django.db import transaction
 
-from markets.kalshi import drift, payloads
-from markets.kalshi.client import KalshiClient, KalshiError, pages
+from markets.kalshi import payloads
+from markets.kalshi.client import KalshiClient, pages
+from markets.kalshi.drift import DriftNote, find_drift, shape_drift
+from markets.kalshi.errors import KalshiError
 from markets.kalshi.payloads import EventFeeChangePayload, FeeChangePayload
 from markets.kalshi.schedule import closures
 from markets.models import Closure, Drift, Event, FeeChange, Series, Sweep, Tier
 
 SERIES_EVERY = timedelta(hours=1)
+# Series of which only the ticker is known are fetched sooner.
 NEW_SERIES_EVERY = timedelta(minutes=5)
 FEES_EVERY = timedelta(hours=1)
-HOURS_EVERY = timedelta(hours=1)
+CLOSURES_EVERY = timedelta(hours=1)
 DAYS_AHEAD = 14
-# Longer than the exchange rests, so that the beginning of a rest is told as long as it lasts.
+# Longer than any closure, so that one that is under way is seen from its beginning.
 DAYS_BACK = 7
 
 T = TypeVar("T")
 
 
 def refresh(client: KalshiClient) -> None:
-    """Read anew whatever is due; one tier's failure does not cost the others.
+    """Fetch all reference data that is due; a failure in one tier does not affect the others.
 
-    Raises KalshiError in the end where any of them failed.
+    Raises `KalshiError` at the end if any tier failed.
     """
     client.deadline = None
-    tiers: dict[Tier, Callable[[KalshiClient], int]] = {
+    tiers: dict[Tier, Callable[[KalshiClient], None]] = {
         Tier.FEES: refresh_fees,
         Tier.SERIES: refresh_series,
-        Tier.HOURS: refresh_hours,
+        Tier.HOURS: refresh_closures,
     }
     failures: dict[Tier, KalshiError] = {}
-    for tier, read in tiers.items():
+    for tier, refresh_tier in tiers.items():
         try:
-            read(client)
+            refresh_tier(client)
         except KalshiError as error:
             failures[tier] = error
     if failures:
-        told = "; ".join(f"{tier}: {error}" for tier, error in failures.items())
-        raise KalshiError(told) from next(iter(failures.values()))
+        message = "; ".join(f"{tier}: {error}" for tier, error in failures.items())
+        raise KalshiError(message) from next(iter(failures.values()))
 
 
-def due(tier: Tier, every: timedelta) -> Sweep | None:
-    """A pass to be made, where the last one lies too long ago."""
+def due_sweep(tier: Tier, every: timedelta) -> Sweep | None:
+    """Return a new sweep, unsaved, if the last one began longer ago than `every`."""
     now = datetime.now(UTC)
     last = Sweep.objects.newest(tier)
     if last and timedelta(0) <= now - last.started_at < every:
@@ -55,69 +58,68 @@ def due(tier: Tier, every: timedelta) -> Sweep | None:
     return Sweep(tier=tier, started_at=now)
 
 
-def conclude(sweep: Sweep, *, refused: list[str]) -> None:
-    sweep.absorb(at=datetime.now(UTC), markets=0, skipped=refused, cursor="")
+def save_finished(sweep: Sweep, *, rejected: list[str]) -> None:
+    sweep.add_page(at=datetime.now(UTC), markets=0, skipped=rejected, cursor="")
     sweep.finish(datetime.now(UTC))
     sweep.save()
 
 
-def readable(
-    kind: str, raws: Iterable[msgspec.Raw], read: Callable[[msgspec.Raw], T]
-) -> tuple[list[T], list[str], list[drift.Drift]]:
-    """What can be read, the names of what cannot, and where either left the contract."""
-    found, refused, odd = [], [], []
+def parse_items(
+    kind: str, raws: Iterable[msgspec.Raw], parse: Callable[[msgspec.Raw], T]
+) -> tuple[list[T], list[str], list[DriftNote]]:
+    """Return the parsed items, the tickers of the rejected ones, and their drift."""
+    parsed, rejected, notes = [], [], []
     for raw in raws:
         try:
-            found.append(read(raw))
+            parsed.append(parse(raw))
         except msgspec.MsgspecError as reason:
-            refused.append(payloads.ticker_of(raw))
-            odd.append(drift.shape_drift(kind, reason, raw=raw))
-    return found, refused, odd
+            rejected.append(payloads.ticker_of(raw))
+            notes.append(shape_drift(kind, reason, raw=raw))
+    return parsed, rejected, notes
 
 
-def refresh_series(client: KalshiClient) -> int:
-    """Read every series anew once an hour, sooner where one is known by name only.
-
-    Returns how many were written; 0 where none was due.
-    """
-    unread = Series.objects.unread().exists()
-    sweep = due(Tier.SERIES, NEW_SERIES_EVERY if unread else SERIES_EVERY)
+def refresh_series(client: KalshiClient) -> None:
+    """Fetch and write all series, if they are due."""
+    has_new = Series.objects.unread().exists()
+    sweep = due_sweep(Tier.SERIES, NEW_SERIES_EVERY if has_new else SERIES_EVERY)
     if sweep is None:
-        return 0
+        return
     page = client.series_list()
-    found, refused, odd = readable("series", page.items, payloads.series)
+    parsed, rejected, notes = parse_items("series", page.items, payloads.series)
     for raw in page.items:
-        odd += drift.drift("series", raw)
+        notes += find_drift("series", raw)
     with transaction.atomic():
-        conclude(sweep, refused=refused)
-        Drift.objects.note(odd, at=page.received_at)
-        written = Series.objects.refresh(found, at=page.received_at)
+        save_finished(sweep, rejected=rejected)
+        Drift.objects.note(notes, at=page.received_at)
+        Series.objects.refresh(parsed, at=page.received_at)
         FeeChange.objects.follow_series(at=page.received_at)
-        return written
 
 
-def refresh_fees(client: KalshiClient) -> int:
-    """Read the announced and past changes of fees. Returns how many there are."""
-    sweep = due(Tier.FEES, FEES_EVERY)
+def refresh_fees(client: KalshiClient) -> None:
+    """Fetch and write past and announced fee changes, if they are due."""
+    sweep = due_sweep(Tier.FEES, FEES_EVERY)
     if sweep is None:
-        return 0
+        return
     now = datetime.now(UTC)
-    of_series, refused, odd = readable(
+    series_changes, rejected, notes = parse_items(
         "fee change", client.fee_changes().items, payloads.fee_change
     )
     listing = pages(lambda cursor: client.event_fee_changes(cursor=cursor))
     raws = (raw for page in listing for raw in page.items)
-    of_events, also_refused, also_odd = readable("fee change", raws, payloads.event_fee_change)
+    event_changes, more_rejected, more_notes = parse_items(
+        "fee change", raws, payloads.event_fee_change
+    )
     with transaction.atomic():
-        changes = [*_of_series(of_series, now), *_of_events(of_events, now)]
+        changes = [
+            *_series_fee_changes(series_changes, now),
+            *_event_fee_changes(event_changes, now),
+        ]
         FeeChange.objects.add(changes)
-        Drift.objects.note([*odd, *also_odd], at=now)
-        conclude(sweep, refused=[*refused, *also_refused])
-    return len(changes)
+        Drift.objects.note([*notes, *more_notes], at=now)
+        save_finished(sweep, rejected=[*rejected, *more_rejected])
 
 
-def _of_series(changes: Iterable[FeeChangePayload], now: datetime) -> Iterator[FeeChange]:
-    changes = list(changes)
+def _series_fee_changes(changes: Sequence[FeeChangePayload], now: datetime) -> Iterator[FeeChange]:
     ids = Series.objects.ids(change.series_ticker for change in changes)
     for change in changes:
         yield FeeChange(
@@ -130,9 +132,10 @@ def _of_series(changes: Iterable[FeeChangePayload], now: datetime) -> Iterator[F
         )
 
 
-def _of_events(changes: Iterable[EventFeeChangePayload], now: datetime) -> Iterator[FeeChange]:
-    changes = list(changes)
-    # An event that is not on record yet comes by the universe's walk, its change an hour later.
+def _event_fee_changes(
+    changes: Sequence[EventFeeChangePayload], now: datetime
+) -> Iterator[FeeChange]:
+    # An event that is not recorded yet comes with the universe; its change follows an hour later.
     ids = Event.objects.ids(change.event_ticker for change in changes)
     for change in changes:
         if change.event_ticker in ids:
@@ -146,18 +149,17 @@ def _of_events(changes: Iterable[EventFeeChangePayload], now: datetime) -> Itera
             )
 
 
-def refresh_hours(client: KalshiClient) -> int:
-    """Put on record when the exchange rests. Returns how often it does, from today on."""
-    sweep = due(Tier.HOURS, HOURS_EVERY)
+def refresh_closures(client: KalshiClient) -> None:
+    """Fetch the exchange's schedule and write its closures, if they are due."""
+    sweep = due_sweep(Tier.HOURS, CLOSURES_EVERY)
     if sweep is None:
-        return 0
+        return
     now = datetime.now(UTC)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     start = midnight - timedelta(days=DAYS_BACK)
-    rests = closures(client.exchange_schedule(), start=start, days=DAYS_BACK + DAYS_AHEAD)
-    # Of days past, what was announced at the time is on record.
-    ahead = [(begun, ended) for begun, ended in rests if ended > midnight]
+    closed = closures(client.exchange_schedule(), start=start, days=DAYS_BACK + DAYS_AHEAD)
+    # For past days, what was announced at the time is already recorded and stays.
+    upcoming = [(start, end) for start, end in closed if end > midnight]
     with transaction.atomic():
-        Closure.objects.announce(ahead, at=now)
-        conclude(sweep, refused=[])
-    return len(ahead)
+        Closure.objects.announce(upcoming, at=now)
+        save_finished(sweep, rejected=[])

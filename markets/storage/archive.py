@@ -19,15 +19,15 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from kalshi_insights.export import parquet
-from kalshi_insights.export.parquet import Columns
+from kalshi_insights.export.parquet import ColumnTypes
 from markets.models import ArchivedDay
 from markets.storage import partitions
-from markets.storage.manifest import FileContent, Manifest
+from markets.storage.manifest import ArchivedFile, ArchiveError, Manifest, sha256_of_file
 from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, DayPartition
 
 FOLDERS = {SNAPSHOTS: "snapshots", ORDER_BOOKS: "orderbooks"}
 SCHEMA_VERSION = 1
-COLUMNS: dict[str, Columns] = {
+COLUMNS: dict[str, ColumnTypes] = {
     SNAPSHOTS: {
         "id": "uuid",
         "market_id": "bigint",
@@ -89,10 +89,6 @@ CSV_EXPRESSIONS = {
 }
 
 
-class ArchiveError(Exception):
-    """A day was not archived or not restored, with the reason; nothing half done is left."""
-
-
 class DayFiles(NamedTuple):
     """The paths of an archived day's files."""
 
@@ -142,7 +138,7 @@ def archive_day(
             files.manifest.parent.mkdir(parents=True, exist_ok=True)
             manifest = _write_day(partition, files, now=now, coverage=coverage)
         record_archived(partition, manifest, verified_at=now)
-    except (OSError, parquet.Unreadable, DatabaseError, psycopg.Error) as error:
+    except (OSError, parquet.ParquetError, DatabaseError, psycopg.Error) as error:
         raise ArchiveError(f"{partition} is not archived: {error}") from error
     return manifest
 
@@ -172,7 +168,7 @@ def _write_day(
     ):
         rows = _write_file(rows_path, partition, COLUMNS[partition.table], query=ROWS_QUERY)
         markets = _write_file(markets_path, partition, MARKET_COLUMNS, query=MARKETS_QUERY)
-        first_at, last_at = parquet.span(rows_path, "timestamp")
+        first_at, last_at = parquet.min_max(rows_path, "timestamp")
         manifest = Manifest(
             **msgspec.structs.asdict(rows),
             table=partition.table,
@@ -192,8 +188,8 @@ def _write_day(
 
 
 def _write_file(
-    path: Path, partition: DayPartition, columns: Columns, *, query: str
-) -> FileContent:
+    path: Path, partition: DayPartition, columns: ColumnTypes, *, query: str
+) -> ArchivedFile:
     """Write a query's rows of one day, and read them back as a restore would."""
     # The bounds go in as literals, because COPY takes no parameters.
     start, end = partition.bounds
@@ -208,19 +204,19 @@ def _write_file(
         raise ArchiveError(
             f"{partition} is not archived: its file reads back differently from what was written."
         )
-    return FileContent(
+    return ArchivedFile(
         rows=written.rows,
         bytes=path.stat().st_size,
-        sha256=parquet.sha256(path),
+        sha256=sha256_of_file(path),
         content_sha256=written.sha256,
     )
 
 
-def _copy_statement(columns: Columns, query: str) -> str:
+def _copy_statement(columns: ColumnTypes, query: str) -> str:
     selected = ", ".join(
         CSV_EXPRESSIONS.get(kind, "{0}").format(name) for name, kind in columns.items()
     )
-    quoted = ", ".join(name for name, kind in columns.items() if kind in parquet.QUOTED)
+    quoted = ", ".join(name for name, kind in columns.items() if kind in parquet.QUOTED_TYPES)
     # The result keeps the subquery's order, because nothing is joined or grouped outside it.
     return f"""
         COPY (SELECT {selected} FROM ({query}) AS found)

@@ -9,11 +9,18 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from kalshi_insights.export import parquet
-from kalshi_insights.export.parquet import Columns
+from kalshi_insights.export.copy import stage_csv
+from kalshi_insights.export.parquet import ColumnTypes
 from markets.models import ArchivedDay, Event, Market, Series
 from markets.storage import archive, partitions
-from markets.storage.archive import COLUMNS, MARKET_COLUMNS, SCHEMA_VERSION, ArchiveError
-from markets.storage.manifest import FileContent, Manifest
+from markets.storage.archive import COLUMNS, FOLDERS, MARKET_COLUMNS, SCHEMA_VERSION
+from markets.storage.manifest import (
+    ArchivedFile,
+    ArchiveError,
+    Manifest,
+    read_manifest,
+    sha256_of_file,
+)
 from markets.storage.partitions import DayPartition
 
 # A staging table holds these types in the form that the files have, and converts them on reading.
@@ -55,7 +62,7 @@ def restore_day(partition: DayPartition, *, now: datetime) -> RestoredRows:
     with transaction.atomic():
         _stage("archived_market", MARKET_COLUMNS, files.markets)
         _create_missing_markets(now)
-        _stage("archived_row", COLUMNS[partition.table], files.rows)
+        _stage(_staging_table(partition), COLUMNS[partition.table], files.rows)
         inserted = _insert_missing_rows(partition, COLUMNS[partition.table])
         times = {"restored_at": now} if inserted else {}
         archive.record_archived(partition, manifest, verified_at=now, dropped_at=None, **times)
@@ -65,7 +72,7 @@ def restore_day(partition: DayPartition, *, now: datetime) -> RestoredRows:
 def verified_manifest(partition: DayPartition) -> Manifest:
     """Read a day's manifest and check that its files are the ones it describes."""
     files = archive.files_of(partition)
-    manifest = _read_manifest(files.manifest)
+    manifest = read_manifest(files.manifest)
     if (manifest.table, manifest.day) != partition:
         raise ArchiveError(
             f"{files.manifest} belongs to another day: {manifest.table} {manifest.day}."
@@ -91,18 +98,9 @@ def verified_manifest(partition: DayPartition) -> Manifest:
     return manifest
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _check_hash(path: Path, content: ArchivedFile) -> None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except FileNotFoundError:
-        raise ArchiveError(f"There is no such day in the archive: {path} is missing.") from None
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ArchiveError(f"{path} cannot be read: {error}") from error
-
-
-def _check_hash(path: Path, content: FileContent) -> None:
-    try:
-        found = parquet.sha256(path)
+        found = sha256_of_file(path)
     except OSError as error:
         raise ArchiveError(f"{path} cannot be read: {error.strerror}") from error
     if found != content.sha256:
@@ -112,16 +110,10 @@ def _check_hash(path: Path, content: FileContent) -> None:
         )
 
 
-def _stage(table: str, columns: Columns, path: Path) -> None:
-    described = ", ".join(
-        f"{name} {STAGING_TYPES.get(kind, kind)}" for name, kind in columns.items()
-    )
+def _stage(table: str, columns: ColumnTypes, path: Path) -> None:
+    staged = {name: STAGING_TYPES.get(kind, kind) for name, kind in columns.items()}
+    stage_csv(table, staged, parquet.lines(path, columns))
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS pg_temp.{table}")
-        cursor.execute(f"CREATE TEMP TABLE {table} ({described}) ON COMMIT DROP")
-        with cursor.copy(f"COPY {table} FROM STDIN (FORMAT csv)") as copy:
-            for batch in parquet.lines(path, columns):
-                copy.write(batch)
         cursor.execute(f"ANALYZE {table}")
 
 
@@ -178,12 +170,12 @@ def _ensure_events(unknown: list[ArchivedMarket], now: datetime) -> dict[str, in
     return dict(Event.objects.filter(ticker__in=parents).values_list("ticker", "id"))
 
 
-def _insert_missing_rows(partition: DayPartition, columns: Columns) -> int:
+def _insert_missing_rows(partition: DayPartition, columns: ColumnTypes) -> int:
     """Insert the rows that are missing and return their number.
 
     Raises ArchiveError where another row has the same key and other values.
     """
-    names, archived = ", ".join(columns), _archived_rows_query(columns)
+    names, archived = ", ".join(columns), _archived_rows_query(partition, columns)
     with connection.cursor() as cursor:
         cursor.execute(f"INSERT INTO {partition.table} ({names}) {archived} ON CONFLICT DO NOTHING")
         inserted: int = cursor.rowcount
@@ -201,7 +193,11 @@ def _insert_missing_rows(partition: DayPartition, columns: Columns) -> int:
     return inserted
 
 
-def _archived_rows_query(columns: Columns) -> str:
+def _staging_table(partition: DayPartition) -> str:
+    return f"archived_{FOLDERS[partition.table]}"
+
+
+def _archived_rows_query(partition: DayPartition, columns: ColumnTypes) -> str:
     """Select the archived rows with the market ids of this database."""
     expressions = {
         name: RESTORE_EXPRESSIONS.get(kind, "{0}").format(f"archived.{name}")
@@ -209,6 +205,6 @@ def _archived_rows_query(columns: Columns) -> str:
     }
     expressions["market_id"] = "market.id"
     selected = ", ".join(f"{expression} AS {name}" for name, expression in expressions.items())
-    return f"""SELECT {selected} FROM archived_row AS archived
+    return f"""SELECT {selected} FROM {_staging_table(partition)} AS archived
         JOIN archived_market AS old ON old.id = archived.market_id
         JOIN markets_market AS market ON market.ticker = old.ticker"""  # noqa: S608

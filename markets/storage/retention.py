@@ -1,21 +1,18 @@
 """Retention: create daily partitions ahead of time, drop expired ones and cluster closed ones."""
 
-import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
-import msgspec
 import structlog
 from django.conf import settings
 from django.db import transaction
 
 from markets.models import ArchivedDay
 from markets.storage import partitions
-from markets.storage.manifest import Manifest
+from markets.storage.manifest import ArchiveError, read_manifest, sha256_of_file
 from markets.storage.partitions import RAW_PAYLOADS, SNAPSHOTS, TABLES, DayPartition, TableBusy
 
 log = structlog.get_logger(__name__)
@@ -145,15 +142,10 @@ def is_intact(archived: ArchivedDay) -> bool:
     """Check that a day's three files are still those that were verified."""
     rows = settings.ARCHIVE_PATH / archived.file
     try:
-        manifest = msgspec.json.decode(rows.with_suffix(".json").read_bytes(), type=Manifest)
-        markets = sha256(rows.with_suffix(".markets.parquet"))
-        return sha256(rows) == manifest.sha256 == archived.sha256 and (
+        manifest = read_manifest(rows.with_suffix(".json"))
+        markets = sha256_of_file(rows.with_suffix(".markets.parquet"))
+        return sha256_of_file(rows) == manifest.sha256 == archived.sha256 and (
             markets == manifest.markets.sha256
         )
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, ArchiveError):
         return False
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

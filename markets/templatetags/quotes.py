@@ -1,4 +1,4 @@
-"""How prices, counts and times are written and drawn."""
+"""Template tags that write and draw prices, counts and times."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -24,12 +24,12 @@ STRIKES = {
     "less_or_equal": "{cap} or below",
     "between": "{floor} to {cap}",
 }
-# The orders whose first direction is downwards: what is most comes first.
-DESCENDING = ("volume", "interest", "change", "price")
+# Sort keys that begin with the largest value.
+DESCENDING = ("volume_24h", "open_interest", "change_24h", "yes_price")
 
 
 def plain(number: Decimal) -> str:
-    """Without trailing zeros or an exponent, in groups of three."""
+    """Write a number without trailing zeros or an exponent, in groups of three digits."""
     text = f"{number:,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
@@ -55,7 +55,7 @@ def direction(change: Decimal | None) -> str:
 
 @register.filter
 def count(number: Decimal | int | None) -> str:
-    """Contracts in full, millions in short; a fraction only where it is all there is."""
+    """Write a number of contracts: large ones in millions, fractions only below a hundred."""
     if number is None:
         return UNKNOWN
     exact = Decimal(number)
@@ -66,7 +66,7 @@ def count(number: Decimal | int | None) -> str:
 
 @register.filter
 def interval_text(quoted: Market) -> str:
-    """The interval in figures; the result where the market has one."""
+    """Write the interval from bid to ask in cents, or the result if the market has one."""
     bid, ask = quoted.yes_bid, quoted.yes_ask
     if quoted.result:
         return (
@@ -88,11 +88,11 @@ def interval_words(quoted: Market) -> str:
 
 
 @register.filter
-def duration(stretch: timedelta | None) -> str:
-    """A stretch of time in its one or two largest units."""
-    if stretch is None:
+def duration(time: timedelta | None) -> str:
+    """Write a duration in its one or two largest units."""
+    if time is None:
         return UNKNOWN
-    seconds = max(int(stretch.total_seconds()), 0)
+    seconds = max(int(time.total_seconds()), 0)
     if seconds < 60:
         return f"{seconds} s" if seconds else "<1 s"
     for unit, smaller, name, short in ((86_400, 3_600, "d", "h"), (3_600, 60, "h", "m")):
@@ -115,19 +115,19 @@ def until(instant: datetime, now: datetime) -> str:
 
 
 @register.filter
-def gist(error: str) -> str:
-    """What went wrong without the details, which name hosts: the tier, or the kind of error."""
+def short_error(error: str) -> str:
+    """Shorten an error to the tier or the exception class; the rest may name hosts."""
     return error.partition(":")[0]
 
 
 @register.filter
-def of(found: Mapping[str, Any], name: str) -> Any:
-    return found.get(name)
+def get(mapping: Mapping[str, Any], key: str) -> Any:
+    return mapping.get(key)
 
 
 @register.filter
 def seconds(number: float | None) -> str:
-    """Whole above ten; of less a tenth tells something."""
+    """Write whole seconds from ten on, and tenths below."""
     if number is None:
         return UNKNOWN
     return f"{number:,.0f} s" if number >= 10 else f"{number:.1f} s"
@@ -151,7 +151,7 @@ def strike(market: Market) -> str:
 
 @register.filter
 def grid(market: Market) -> str:
-    """The steps of a price, each with where it holds if there are several."""
+    """Write the price steps, each with its range if there are several."""
     ranges = [{k: Decimal(v) for k, v in r.items()} for r in market.price_ranges]
     if len(ranges) == 1:
         return f"{cents(ranges[0]['step'])} steps"
@@ -163,25 +163,25 @@ def grid(market: Market) -> str:
 
 @register.filter
 def fees(market: Market) -> str:
-    """The fee terms as the exchange words them, the event's own before the series'."""
+    """Write the fee terms in the exchange's words; an event's own override the series'."""
     event, series = market.event, market.event.series
-    kind = event.fee_type_override or series.fee_type
+    fee_type = event.fee_type_override or series.fee_type
     own = event.fee_multiplier_override
     multiplier = own if own is not None else series.fee_multiplier
-    if not kind or multiplier is None:
+    if not fee_type or multiplier is None:
         return UNKNOWN
-    return f"{kind.replace('_', ' ')}, × {plain(multiplier)}"
+    return f"{fee_type.replace('_', ' ')}, × {plain(multiplier)}"
 
 
 @register.simple_tag
-def seen_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
-    return freshness.seen_at(market, sweeps)
+def observed_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
+    return freshness.observed_at(market, sweeps)
 
 
 @register.simple_tag
-def querystring_of(**words: str) -> str:
-    """A query of these words alone, whatever the page's own."""
-    return f"?{urlencode(words)}"
+def querystring_of(**parameters: str) -> str:
+    """Return a query string of these parameters alone, without those of the page."""
+    return f"?{urlencode(parameters)}"
 
 
 @register.simple_tag
@@ -191,24 +191,27 @@ def simulated() -> bool:
 
 @register.inclusion_tag("components/interval.html")
 def interval(quoted: Market, size: str = "") -> dict[str, str]:
-    """Places on a track from 0 to 100; empty where there is no such price."""
+    """Return positions on a track from 0 to 100; empty for a missing price."""
     prices = {"bid": quoted.yes_bid, "ask": quoted.yes_ask, "last": quoted.last_price}
-    places = {name: "" if price is None else f"{price * 100:.2f}" for name, price in prices.items()}
-    return {**places, "size": size}
+    positions = {
+        name: "" if price is None else f"{price * 100:.2f}" for name, price in prices.items()
+    }
+    return {**positions, "size": size}
 
 
 @register.inclusion_tag("components/sort_header.html", takes_context=True)
 def sort_header(context: template.Context, label: str, key: str, kind: str = "") -> dict[str, Any]:
-    """A column's head: its link turns the order round where the column has it already."""
+    """Return a column's header; its link sorts by the column, or reverses its order."""
     order: str = context["order"]
-    active = order.removeprefix("-") == key
-    upwards = order.startswith("-") == (key in DESCENDING)
+    first = f"-{key}" if key in DESCENDING else key
+    reverse = key if first.startswith("-") else f"-{key}"
+    direction = "descending" if order.startswith("-") else "ascending"
     return {
         "label": label,
         "kind": kind,
-        "said": context["said"],
-        "sort": f"-{key}" if order == key else key,
-        "direction": ("ascending" if upwards else "descending") if active else "",
+        "query": context["query"],
+        "ordering": reverse if order == first else first,
+        "direction": direction if order.removeprefix("-") == key else "",
     }
 
 

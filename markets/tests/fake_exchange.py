@@ -1,4 +1,4 @@
-"""An exchange in a dictionary, behind the client's transport: what each test needs and no more."""
+"""An exchange held in dictionaries, which answers the client's requests in tests."""
 
 import json
 from dataclasses import dataclass, field
@@ -59,12 +59,12 @@ def market_json(ticker: str, **changes: Any) -> dict[str, Any]:
 
 @dataclass
 class Exchange:
-    """Serves listings, books, fees and hours of what it holds."""
+    """A fake exchange that serves the markets, order books, fees and hours that a test sets."""
 
     markets: dict[str, dict[str, Any]] = field(default_factory=dict)
     historical: dict[str, dict[str, Any]] = field(default_factory=dict)
     failing: dict[str, httpx.Response] = field(default_factory=dict)
-    asked: list[httpx.Request] = field(default_factory=list)
+    requests: list[httpx.Request] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
     combos: list[str] = field(default_factory=list)
     fee_changes: list[dict[str, Any]] = field(default_factory=list)
@@ -73,11 +73,11 @@ class Exchange:
     books: dict[str, dict[str, Any]] = field(default_factory=dict)
     maintenance: list[dict[str, str]] = field(default_factory=list)
     trading_active: bool = True
-    # Every page of events shows the first one's, while the cursor goes on.
-    repeats: bool = False
-    # How many pages of events are given, and with what status the next one is refused.
+    # Every page of events repeats the first one, while the cursor advances.
+    repeats_first_page: bool = False
+    # Pages of events that are served before the next one fails with this status.
     pages_left: int | None = None
-    afterwards: int = 404
+    status_afterwards: int = 404
 
     def list(self, *tickers: str, **changes: Any) -> None:
         for ticker in tickers:
@@ -90,12 +90,12 @@ class Exchange:
         return KalshiClient(URL, transport=httpx.MockTransport(self.answer), signer=signer)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
+        self.requests.append(request)
         path = request.url.path.removeprefix("/trade-api/v2")
         if path in self.failing:
             return self.failing[path]
         if path == "/events" and self.runs_out_of_pages():
-            return httpx.Response(self.afterwards, json={"code": "enough"})
+            return httpx.Response(self.status_afterwards, json={"code": "enough"})
         if path.endswith("/orderbook"):
             return self.book(path.split("/")[2])
         return httpx.Response(200, text=json.dumps(getattr(self, HANDLERS[path])(request)))
@@ -112,17 +112,17 @@ class Exchange:
         return self.pages_left < 0
 
     def books_page(self, request: httpx.Request) -> dict[str, Any]:
-        asked = request.url.params.get_list("tickers")
-        named = [{"ticker": t, "orderbook_fp": self.books[t]} for t in asked if t in self.books]
-        return {"orderbooks": named}
+        requested = request.url.params.get_list("tickers")
+        books = [{"ticker": t, "orderbook_fp": self.books[t]} for t in requested if t in self.books]
+        return {"orderbooks": books}
 
     def events_page(self, request: httpx.Request) -> dict[str, Any]:
         if "tickers" in request.url.params:
-            asked = request.url.params["tickers"].split(",")
-            return {"events": [self.event_json(ticker) for ticker in asked], "cursor": ""}
+            requested = request.url.params["tickers"].split(",")
+            return {"events": [self.event_json(ticker) for ticker in requested], "cursor": ""}
         tickers = sorted({market["event_ticker"] for market in self.markets.values()})
         start = int(request.url.params.get("cursor") or 0)
-        shown = tickers[:PAGE] if self.repeats else tickers[start : start + PAGE]
+        shown = tickers[:PAGE] if self.repeats_first_page else tickers[start : start + PAGE]
         more = start + PAGE < len(tickers)
         events = [self.event_json(ticker) for ticker in shown]
         return {"events": events, "cursor": str(start + PAGE) if more else ""}
@@ -143,14 +143,16 @@ class Exchange:
     def markets_page(self, request: httpx.Request) -> dict[str, Any]:
         if "min_updated_ts" in request.url.params:
             return {"markets": self.updates, "cursor": ""}
-        return self.named(self.markets, request)
+        return self.by_ticker(self.markets, request)
 
     def historical_page(self, request: httpx.Request) -> dict[str, Any]:
-        return self.named(self.historical, request)
+        return self.by_ticker(self.historical, request)
 
-    def named(self, shelf: dict[str, dict[str, Any]], request: httpx.Request) -> dict[str, Any]:
-        asked = request.url.params["tickers"].split(",")
-        return {"markets": [shelf[t] for t in asked if t in shelf], "cursor": ""}
+    def by_ticker(
+        self, markets: dict[str, dict[str, Any]], request: httpx.Request
+    ) -> dict[str, Any]:
+        requested = request.url.params["tickers"].split(",")
+        return {"markets": [markets[t] for t in requested if t in markets], "cursor": ""}
 
     def series_list(self, request: httpx.Request) -> dict[str, Any]:
         tickers = sorted({m["event_ticker"].split("-")[0] for m in self.markets.values()})

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.urls import reverse
 from model_bakery import baker
 
-from markets.admin import CappedPaginator, ReadOnly
+from kalshi_insights.admin import CappedPaginator, ReadOnlyAdmin
 from markets.models import Market, MarketSnapshot, OrderBookSnapshot, RawPayload, Watch
 from markets.tests.factories import a_market, a_snapshot, observe
 
@@ -38,7 +38,7 @@ def test_every_model_is_there_listed_and_searched(admin_client, model):
 
 @pytest.mark.parametrize("model", set(MODELS) - {Watch}, ids=lambda model: model.__name__)
 def test_whatever_is_recorded_is_not_edited(admin_client, model):
-    assert isinstance(admin.site.get_model_admin(model), ReadOnly)
+    assert isinstance(admin.site.get_model_admin(model), ReadOnlyAdmin)
     assert admin_client.get(address(model, "add")).status_code == 403
 
 
@@ -83,5 +83,5 @@ class TestRowsOfWhichThereAreMillions:
                 assert len(listed(admin_client, model, words)) == count
 
     def test_they_are_counted_as_far_as_anybody_pages(self, market, monkeypatch):
-        monkeypatch.setattr(CappedPaginator, "LIMIT", 1)
+        monkeypatch.setattr(CappedPaginator, "MAX_COUNT", 1)
         assert CappedPaginator(Market.objects.all(), 100).count == 1

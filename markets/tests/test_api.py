@@ -132,7 +132,7 @@ def test_a_market_without_a_snapshot_says_so(client, recorded):
     MarketSnapshot.objects.all().delete()
     response = client.get(f"{API}/markets/KXFED-26DEC-H25/latest/")
     assert response.status_code == 404
-    assert "Nothing has been recorded of KXFED-26DEC-H25" in response.json()["message"]
+    assert "No snapshot of KXFED-26DEC-H25 has been recorded" in response.json()["message"]
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ def test_a_strike_of_zero_is_written_as_a_number(client, recorded):
 
 
 def test_the_deepest_page_leads_on_by_time(client, history, monkeypatch):
-    monkeypatch.setattr("kalshi_insights.rest.pagination.SeriesOfTime.max_skip", 4)
+    monkeypatch.setattr("kalshi_insights.rest.pagination.CursorPages.max_skip", 4)
     url = f"{API}/markets/{history.ticker}/snapshots/?limit=2"
     seen = []
     while url:

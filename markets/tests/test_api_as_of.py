@@ -134,8 +134,8 @@ def test_an_event_is_as_it_was_known(client, market):
     [
         ("markets", {"volume_min": "1"}, "volume_min"),
         ("markets", {"updated_since": minute(0)}, "updated_since"),
-        ("markets", {"ordering": "volume"}, "ordering"),
-        ("events", {"ordering": "updated"}, "ordering"),
+        ("markets", {"ordering": "volume_24h"}, "ordering"),
+        ("events", {"ordering": "recorded_at"}, "ordering"),
         ("events", {"markets": "true"}, "markets"),
         ("events/RAIN", {"markets": "true"}, "markets"),
         ("series", {}, "as_of"),

@@ -90,7 +90,8 @@ class TestEvents:
             ({"status": "finalized"}, ["VOTE"]),
             ({"status": "all"}, ["RAIN", "VOTE"]),
             ({"updated_since": "2026-11-20T12:00:01Z"}, ["RAIN"]),
-            ({"ordering": "-updated"}, ["VOTE", "RAIN"]),
+            ({"ordering": "recorded_at"}, ["VOTE", "RAIN"]),
+            ({"ordering": "-recorded_at"}, ["RAIN", "VOTE"]),
         ],
     )
     def test_they_are_narrowed_and_ordered(self, client, query, found):
@@ -155,13 +156,23 @@ class TestMarkets:
             ({"two_sided": "false"}, "C"),
             ({"updated_since": "2026-11-20T13:00:00+01:00"}, "ABC"),
             ({"updated_since": "2026-11-20T12:00:01Z"}, "BC"),
-            ({"ordering": "price"}, "BAC"),
             ({"ordering": "-ticker"}, "CBA"),
-            ({"ordering": "volume", "two_sided": ""}, "ABC"),
+            ({"ordering": "-yes_price"}, "BAC"),
+            ({"ordering": "yes_price"}, "ABC"),
+            ({"ordering": "-volume_24h", "two_sided": ""}, "ABC"),
+            ({"ordering": "volume_24h"}, "BAC"),
+            ({"ordering": "-open_interest"}, "ABC"),
+            ({"ordering": "open_interest"}, "BAC"),
         ],
     )
     def test_they_are_narrowed_and_ordered(self, client, query, found):
         assert "".join(tickers(client, **query)) == found
+
+    def test_a_second_key_orders_those_that_the_first_leaves_equal(self, client):
+        for ticker in ("E", "D"):
+            a_market(ticker, volume_24h=Decimal(7))
+        assert "".join(tickers(client, ordering="-volume_24h,ticker")) == "ADEBC"
+        assert "".join(tickers(client, ordering="volume_24h, -ticker")) == "BEDAC"
 
     def test_the_page_narrows_by_the_same_words(self, client):
         html = client.get("/markets/?status=all&price_min=0.5").content.decode()
@@ -226,7 +237,7 @@ class TestPolls:
 
     def test_the_newest_comes_first(self, client):
         assert self.times(client) == ["02", "01", "00"]
-        assert self.times(client, ordering="-newest", limit="2", skip="1") == ["01", "02"]
+        assert self.times(client, ordering="started_at", limit="2", skip="1") == ["01", "02"]
 
     def test_they_are_narrowed(self, client):
         assert self.times(client, failed="true") == ["01"]
@@ -295,6 +306,9 @@ def test_a_parameter_that_comes_twice_is_refused(client):
         ("markets", "series", "x" * 201),
         ("markets", "two_sided", "yes"),
         ("markets", "ordering", "id; DROP TABLE"),
+        ("markets", "ordering", "volume"),
+        ("markets", "ordering", "ticker,"),
+        ("markets", "ordering", "--ticker"),
         ("markets", "closes_after", "2026-11-20T12:00:00"),
         ("markets", "closes_before", "0000-00-00T00:00:00Z"),
         ("markets", "updated_since", "1795000000"),
@@ -461,3 +475,26 @@ def test_everything_can_be_found_from_the_root(client):
         # Nothing is on record of its book, and nothing has been run.
         wanted = 404 if name == "market_orderbook" or "{id}" in path else 200
         assert client.get(path).status_code == wanted, path
+
+
+class TestDerivedPrices:
+    """`yes_price` is the midpoint of a book quoted on both sides, `no_price` a dollar less it."""
+
+    def everywhere(self, client, ticker: str) -> list[tuple[str | None, str | None]]:
+        market = client.get(f"/api/v1/markets/{ticker}/").json()
+        [row] = results(client, "markets", q=ticker)
+        [snapshot] = results(client, f"markets/{ticker}/snapshots")
+        latest = client.get(f"/api/v1/markets/{ticker}/latest/").json()
+        return [(each["yes_price"], each["no_price"]) for each in (market, row, snapshot, latest)]
+
+    def test_they_are_exact_to_half_a_step(self, client):
+        observe(a_market("FINE"), NOON, "0.0001", "0.0002")
+        assert set(self.everywhere(client, "FINE")) == {("0.00015", "0.99985")}
+
+    def test_they_are_null_while_a_side_is_missing(self, client):
+        observe(a_market("THIN"), NOON, "0.40", None)
+        assert set(self.everywhere(client, "THIN")) == {(None, None)}
+
+
+def test_health_answers_at_its_short_address_too(client):
+    assert client.get("/health").json().keys() == client.get("/api/v1/health/").json().keys()

@@ -15,7 +15,7 @@ from markets import tasks
 from markets.models import ArchivedDay, Event, Market, MarketSnapshot, OrderBookSnapshot, Series
 from markets.models.snapshots import snapshot_id
 from markets.storage import archive, partitions, restore, retention
-from markets.storage.archive import ArchiveError
+from markets.storage.manifest import ArchiveError, sha256_of_file
 from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, DayPartition
 from markets.tests.factories import a_market, a_snapshot
 
@@ -164,7 +164,7 @@ class TestArchiving:
         assert manifest["first_at"] == "2026-03-01T00:00:00Z"
         assert manifest["last_at"] == "2026-03-01T23:59:59.999999Z"
         assert manifest["bytes"] == rows.stat().st_size
-        assert manifest["sha256"] == parquet.sha256(rows)
+        assert manifest["sha256"] == sha256_of_file(rows)
         assert manifest["columns"]["yes_bid"] == "numeric(6,4)"
         assert manifest["schema_version"] == 1
         assert manifest["coverage"] == 0.995
@@ -286,8 +286,8 @@ class TestDamage:
         assert stored_rows() == before
 
     def test_a_file_that_reads_back_otherwise_is_not_kept(self, market, archive_path, monkeypatch):
-        stored = {**parquet.STORED, "numeric(18,2)": pa.decimal128(20, 3)}
-        monkeypatch.setattr(parquet, "STORED", stored)
+        stored = {**parquet.ARROW_TYPES, "numeric(18,2)": pa.decimal128(20, 3)}
+        monkeypatch.setattr(parquet, "ARROW_TYPES", stored)
         with pytest.raises(ArchiveError, match="reads back differently"):
             archive_it()
         assert list(file_contents(archive_path)) == [".lock"]

@@ -1,6 +1,6 @@
-"""The backfill against the simulated exchange, both tiers of it."""
+"""The backfill from both tiers of the simulated exchange."""
 
-import io
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,10 +9,13 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from markets.backfill.planning import TRADES, Wanted
-from markets.backfill.runner import Progress, backfill
+from kalshi_insights import commands
+from markets.backfill.request import TRADES, BackfillRequest
+from markets.backfill.runner import BackfillProgress, backfill
 from markets.kalshi import payloads
-from markets.kalshi.client import KalshiClient, TemporaryError
+from markets.kalshi.candles import candlestick
+from markets.kalshi.client import KalshiClient
+from markets.kalshi.errors import TemporaryError
 from markets.models import (
     BackfillSpan,
     Candlestick,
@@ -24,7 +27,7 @@ from markets.models import (
     Source,
     Trade,
 )
-from markets.recording.recorder import kalshi_client
+from markets.recording.exchange import kalshi_client
 from markets.simulator.server import SimulatedClock, running_exchange
 from markets.simulator.universe import SimulatedUniverse
 from markets.storage import partitions
@@ -39,7 +42,7 @@ SERIES = "KXBTCD"
 
 @pytest.fixture(scope="module")
 def exchange():
-    """What was settled four hours ago is in the historical tier."""
+    """Run an exchange whose historical tier has what was settled over four hours ago."""
     clock = SimulatedClock.starting(origin=NOW.timestamp())
     with running_exchange(
         SimulatedUniverse(seed=1, markets=60), clock=clock, retention=4 * 3600
@@ -71,29 +74,26 @@ def tickers(exchange):
 
 @pytest.fixture
 def fill(client, tickers):
-    def fill(using: KalshiClient | None = None, **changes) -> Progress:
-        return backfill(using or client, wanted(**{"tickers": tickers} | changes), tell=untold)
+    def fill(using: KalshiClient | None = None, **changes) -> BackfillProgress:
+        request = make_request(**{"tickers": tickers} | changes)
+        return backfill(using or client, request, on_progress=lambda _: None)
 
     return fill
 
 
-def wanted(**changes):
-    words: dict[str, Any] = {"start": NOW - 8 * HOUR, "end": NOW - HOUR}
-    return Wanted(**words | changes)
+def make_request(**changes):
+    values: dict[str, Any] = {"start": NOW - 8 * HOUR, "end": NOW - HOUR}
+    return BackfillRequest(**values | changes)
 
 
-def untold(progress: Progress) -> None:
-    pass
-
-
-def on_record() -> dict[str, list]:
-    """Everything a backfill writes, less ids and the instants of writing."""
-    candles = [f.name for f in Candlestick._meta.concrete_fields if f.name not in AS_WRITTEN]
+def recorded() -> dict[str, list]:
+    """Return everything that a backfill writes, without ids and instants of writing."""
+    candles = [f.name for f in Candlestick._meta.concrete_fields if f.name not in SET_WHILE_WRITING]
     quotes = ("id", "yes_bid", "yes_ask", "last_price", "open_interest", "source")
-    trades = [f.name for f in Trade._meta.concrete_fields if f.name not in AS_WRITTEN]
+    trades = [f.name for f in Trade._meta.concrete_fields if f.name not in SET_WHILE_WRITING]
     known = ("known_at", "known_at_assumed", "status", "result", "close_time")
     of = "market__ticker"
-    # What is observed while filling is known from the real clock's now on.
+    # What a backfill learns itself is known from the real clock's present.
     past = MarketRevision.objects.filter(known_at__lte=NOW)
     return {
         "candles": sorted(Candlestick.objects.values_list(of, *candles)),
@@ -104,19 +104,19 @@ def on_record() -> dict[str, list]:
     }
 
 
-AS_WRITTEN = ("id", "market", "recorded_at")
+SET_WHILE_WRITING = ("id", "market", "recorded_at")
 
 
-def forget() -> None:
+def delete_records() -> None:
     for model in (Candlestick, MarketSnapshot, Trade, BackfillSpan, MarketRevision, Market):
         model.objects.all().delete()
 
 
-def unfilled() -> int:
+def unfinished() -> int:
     return BackfillSpan.objects.filter(finished_at=None).count()
 
 
-def test_both_tiers_are_recorded_as_the_exchange_tells_them(fill, client, tickers):
+def test_candlesticks_of_both_tiers_are_recorded_exactly(fill, client, tickers):
     progress = fill()
     cutoff = client.historical_cutoff().market_settled_ts
     moved = Market.objects.filter(settlement_ts__lt=cutoff)
@@ -128,10 +128,10 @@ def test_both_tiers_are_recorded_as_the_exchange_tells_them(fill, client, ticker
     }
     for market in (moved[0], Market.objects.exclude(pk__in=moved)[0]):
         if market in moved:
-            told = client.historical_candlesticks(market.ticker, **span).items
+            page = client.historical_candlesticks(market.ticker, **span)
         else:
-            told = client.candlesticks(SERIES, market.ticker, **span).items
-        expected = [payloads.candlestick(raw) for raw in told]
+            page = client.candlesticks(SERIES, market.ticker, **span)
+        expected = [candlestick(raw) for raw in page.items]
         found = list(Candlestick.objects.for_market(market, period_interval=60))
         assert found
         assert [each.end_period_ts.timestamp() for each in found] == [
@@ -143,7 +143,7 @@ def test_both_tiers_are_recorded_as_the_exchange_tells_them(fill, client, ticker
             assert (ours.volume, ours.open_interest) == (theirs.volume, theirs.open_interest)
 
 
-def test_a_closing_quote_is_a_snapshot_of_unknown_size(fill, client):
+def test_a_closing_quote_becomes_a_snapshot_of_unknown_size(fill, client):
     fill()
     candle = Candlestick.objects.exclude(yes_bid_close=None).exclude(yes_ask_close=None)[0]
     snapshot = MarketSnapshot.objects.get(market=candle.market, timestamp=candle.end_period_ts)
@@ -152,7 +152,7 @@ def test_a_closing_quote_is_a_snapshot_of_unknown_size(fill, client):
     assert (snapshot.yes_bid_size, snapshot.yes_ask_size, snapshot.volume) == (None, None, None)
 
 
-def test_a_side_nobody_offers_is_unknown(fill, client):
+def test_an_empty_side_is_null(fill, client):
     fill()
     candles = Candlestick.objects
     assert candles.filter(yes_bid_close=None).exists()
@@ -160,28 +160,28 @@ def test_a_side_nobody_offers_is_unknown(fill, client):
     assert not candles.filter(yes_ask_close=1).exists()
 
 
-def test_twice_changes_nothing_and_asks_for_no_candle_again(fill, client):
+def test_a_repeated_backfill_changes_nothing_and_fetches_no_candlestick_again(fill, client):
     fill(trades=True)
-    before, asked = on_record(), client.requests
+    before, requests = recorded(), client.requests
     progress = fill(trades=True)
-    assert on_record() == before
+    assert recorded() == before
     assert (progress.candlesticks, progress.trades, progress.share) == (0, 0, 1.0)
-    assert client.requests - asked == 2
+    assert client.requests - requests == 2
 
 
-def test_a_longer_window_goes_on_where_the_shorter_one_ended(fill, client):
+def test_a_longer_window_continues_where_the_shorter_one_ended(fill, client):
     fill(end=NOW - 2 * HOUR)
     shorter = Candlestick.objects.count()
     progress = fill()
     assert progress.candlesticks == Candlestick.objects.count() - shorter > 0
-    in_two = on_record()
-    forget()
+    in_two = recorded()
+    delete_records()
     fill()
-    assert on_record() == in_two
+    assert recorded() == in_two
 
 
-class Cut(httpx.BaseTransport):
-    """A connection that carries so many requests and then no more."""
+class LimitedTransport(httpx.BaseTransport):
+    """A transport that fails after so many requests."""
 
     def __init__(self, requests: int) -> None:
         self.left = requests
@@ -197,38 +197,39 @@ class Cut(httpx.BaseTransport):
         self.inner.close()
 
 
-def interrupted(exchange, fill, requests, **wanted):
-    """An order that is cut off at one of its requests."""
+def interrupt(exchange, fill, requests, **changes):
+    """Run a backfill whose connection fails after so many requests."""
+    transport = LimitedTransport(requests)
     with (
-        KalshiClient(exchange.url, transport=Cut(requests), sleep=lambda _: None) as cut,
+        KalshiClient(exchange.url, transport=transport, sleep=lambda _: None) as limited,
         pytest.raises(TemporaryError),
     ):
-        fill(cut, trades=True, **wanted)
+        fill(limited, trades=True, **changes)
 
 
 @pytest.mark.parametrize("requests", [4, 9, 12, 14])
 def test_interrupted_and_resumed_to_a_later_end_equals_uninterrupted(exchange, fill, requests):
     fill(trades=True)
-    whole = on_record()
-    forget()
-    interrupted(exchange, fill, requests, end=NOW - 2 * HOUR)
+    whole = recorded()
+    delete_records()
+    interrupt(exchange, fill, requests, end=NOW - 2 * HOUR)
     fill(trades=True)
-    assert on_record() == whole
+    assert recorded() == whole
     assert not BackfillSpan.objects.filter(kind=TRADES, finished_at=None).exists()
 
 
 @pytest.mark.parametrize("requests", [1, 4, 6, 9, 14])
 def test_interrupted_and_resumed_equals_uninterrupted(exchange, fill, requests):
     fill(trades=True)
-    whole = on_record()
-    forget()
-    interrupted(exchange, fill, requests)
+    whole = recorded()
+    delete_records()
+    interrupt(exchange, fill, requests)
     fill(trades=True)
-    assert on_record() == whole
-    assert unfilled() == 0
+    assert recorded() == whole
+    assert unfinished() == 0
 
 
-def test_trades_of_both_tiers_are_recorded_once_and_blocks_are_told_apart(fill, client):
+def test_trades_of_both_tiers_are_recorded_once_and_blocks_are_flagged(fill, client):
     progress = fill(trades=True)
     cutoff = client.historical_cutoff().trades_created_ts
     assert progress.trades == Trade.objects.count()
@@ -239,7 +240,7 @@ def test_trades_of_both_tiers_are_recorded_once_and_blocks_are_told_apart(fill, 
     assert NOW - 8 * HOUR < first < NOW - 7 * HOUR
 
 
-def test_trades_of_a_candle_add_up_to_its_volume(fill, client):
+def test_trades_of_a_candlestick_add_up_to_its_volume(fill, client):
     fill(trades=True)
     candle = Candlestick.objects.filter(volume__gt=0, end_period_ts__gt=NOW - 6 * HOUR)[0]
     end = candle.end_period_ts
@@ -249,14 +250,14 @@ def test_trades_of_a_candle_add_up_to_its_volume(fill, client):
     assert sum(trade.count for trade in trades) == candle.volume
 
 
-def test_markets_come_with_event_and_series(fill, client):
+def test_markets_are_recorded_with_event_and_series(fill, client):
     fill(tickers=(), series=SERIES)
     series = Series.objects.get()
     assert (series.ticker, series.refreshed_at is None) == (SERIES, False)
     assert Event.objects.filter(series=series).count() == Event.objects.count() > 1
 
 
-def test_an_event_is_filled_market_by_market(fill, tickers):
+def test_all_markets_of_an_event_are_filled(fill, tickers):
     fill(tickers=tickers[:1])
     event = Event.objects.get().ticker
     progress = fill(tickers=(), event=event)
@@ -276,7 +277,7 @@ def test_a_settlement_is_known_from_its_own_time_on(fill, client):
     assert own.as_of(market.open_time - timedelta(seconds=1)) == []
 
 
-def test_a_newer_quote_stays_the_newest(fill, client):
+def test_a_newer_quote_is_not_replaced(fill, client):
     fill(end=NOW - 5 * HOUR)
     market = Market.objects.filter(close_time__gt=NOW)[0]
     assert market.quoted_at == NOW - 5 * HOUR
@@ -286,14 +287,14 @@ def test_a_newer_quote_stays_the_newest(fill, client):
     assert (market.quoted_at, market.volume) == (NOW, 7)
 
 
-def test_an_older_quote_gives_way_to_the_last_of_many(fill, client):
+def test_an_older_quote_is_replaced_by_the_last_candlestick(fill, client):
     fill(interval=1)
     market = Market.objects.filter(close_time__gt=NOW)[0]
     newest = MarketSnapshot.objects.for_market(market).newest()
     assert (market.quoted_at, market.yes_bid) == (NOW - HOUR, newest.yes_bid)
 
 
-def test_a_market_s_own_life_limits_what_is_asked_of_it(fill, client):
+def test_candlesticks_lie_between_opening_and_close(fill, client):
     fill(interval=1)
     for market in Market.objects.all()[:20]:
         ends = Candlestick.objects.filter(market=market).values_list("end_period_ts", flat=True)
@@ -302,7 +303,7 @@ def test_a_market_s_own_life_limits_what_is_asked_of_it(fill, client):
         )
 
 
-def test_the_command_says_what_came_of_it(exchange, tickers, settings, capsys):
+def test_the_command_prints_what_is_new(exchange, tickers, settings, capsys):
     settings.KALSHI_API_URL = exchange.url
     kalshi_client.cache_clear()
     words = ["--start", "2026-11-20T04:00Z", "--end", "2026-11-20T11:00Z", "--trades"]
@@ -310,11 +311,11 @@ def test_the_command_says_what_came_of_it(exchange, tickers, settings, capsys):
     kalshi_client().close()
     kalshi_client.cache_clear()
     counts = (Candlestick.objects.count(), MarketSnapshot.objects.count(), Trade.objects.count())
-    told = "6 markets: {:,} candlesticks, {:,} snapshots and {:,} trades are new."
-    assert told.format(*counts) in capsys.readouterr().out
+    text = "6 markets: {:,} candlesticks, {:,} snapshots and {:,} trades are new."
+    assert text.format(*counts) in capsys.readouterr().out
 
 
-def test_a_table_in_use_all_the_while_leaves_an_order_that_goes_on(
+def test_a_backfill_that_cannot_lock_the_table_can_be_repeated(
     exchange, tickers, settings, monkeypatch
 ):
     settings.KALSHI_API_URL = exchange.url
@@ -329,30 +330,26 @@ def test_a_table_in_use_all_the_while_leaves_an_order_that_goes_on(
         other.set_autocommit(False)
         with other.cursor() as cursor:
             cursor.execute(f"LOCK TABLE {SNAPSHOTS} IN ROW EXCLUSIVE MODE")
-        with pytest.raises(CommandError, match=r"in use .* The same command goes on"):
+        with pytest.raises(CommandError, match=r"using the table .* Run the same command again"):
             call_command("backfill", *words)
     finally:
         other.close()
     call_command("backfill", *words)
     kalshi_client().close()
     kalshi_client.cache_clear()
-    assert (unfilled(), Candlestick.objects.exists()) == (0, True)
+    assert (unfinished(), Candlestick.objects.exists()) == (0, True)
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_terminal_shows_one_line_and_a_file_several(exchange, tickers, settings):
+def test_progress_goes_to_standard_error(exchange, tickers, settings, monkeypatch, capsys):
     settings.KALSHI_API_URL = exchange.url
+    monkeypatch.setattr(commands, "LINE_EVERY_SECONDS", 0)
     kalshi_client.cache_clear()
-    terminal, file = Terminal(), io.StringIO()
     words = ["--ticker", *tickers, "--start", "2026-11-20T04:00Z", "--end", "2026-11-20T11:00Z"]
-    call_command("backfill", *words, stdout=terminal)
-    call_command("backfill", *words, stdout=file)
+    call_command("backfill", *words)
     kalshi_client().close()
     kalshi_client.cache_clear()
-    assert "\r[..." in terminal.getvalue()
-    assert terminal.getvalue().count("\n") == 1
-    assert file.getvalue().startswith("100%, 0 rows a second\n")
+    printed = capsys.readouterr()
+    assert printed.out.count("\n") == 1
+    assert re.search(
+        r"^  0% .* 0 rows a second\n.*^100% .* rows a second\n$", printed.err, re.S | re.M
+    )

@@ -1,4 +1,4 @@
-"""What can be wrong with an order, and with what the exchange answers to it."""
+"""Invalid requests of a backfill, and unusual replies of the exchange."""
 
 import json
 from dataclasses import dataclass, field
@@ -11,8 +11,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from markets.backfill.planning import BadInput, Wanted
-from markets.backfill.runner import Progress, backfill, calls
+from kalshi_insights.bad_input import BadInput
+from markets.backfill.request import BackfillRequest
+from markets.backfill.runner import BackfillProgress, backfill, candlestick_calls
 from markets.kalshi.client import KalshiClient
 from markets.models import (
     BackfillSpan,
@@ -23,7 +24,7 @@ from markets.models import (
     MarketSnapshot,
     Trade,
 )
-from markets.recording.recorder import kalshi_client
+from markets.recording.exchange import kalshi_client
 from markets.tests.factories import a_market, a_poll, observe
 from markets.tests.fake_exchange import URL, market_json
 
@@ -67,8 +68,8 @@ def trade(identity: str, at: datetime, **changes: Any) -> dict:
 
 
 @dataclass
-class Past:
-    """An exchange that remembers what a test puts into it; None: the tier knows no such market."""
+class PastExchange:
+    """A fake exchange with history; candlesticks of None mean that the tier has no such market."""
 
     live: dict[str, dict] = field(default_factory=dict)
     historical: dict[str, dict] = field(default_factory=dict)
@@ -77,28 +78,28 @@ class Past:
     live_trades: list[dict] = field(default_factory=list)
     historical_trades: list[dict] = field(default_factory=list)
     cutoff: datetime = START - 100 * HOUR
-    # Candles that end before, the exchange knows of no market.
+    # Requests for candlesticks that end before this instant are answered 404.
     forgets_before: datetime = datetime(1970, 1, 1, tzinfo=UTC)
-    asked: list[str] = field(default_factory=list)
-    trades_asked: list[tuple[int, int]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    trade_requests: list[tuple[int, int]] = field(default_factory=list)
 
     def client(self) -> KalshiClient:
         return KalshiClient(URL, transport=httpx.MockTransport(self.answer), sleep=lambda _: None)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/trade-api/v2")
-        self.asked.append(path)
+        self.paths.append(path)
         body = self.body(path, request.url.params)
         return httpx.Response(404 if body is None else 200, json=body)
 
-    def body(self, path: str, asked: httpx.QueryParams) -> Any:
+    def body(self, path: str, parameters: httpx.QueryParams) -> Any:
         if path in ("/markets", "/historical/markets"):
-            shelf = self.live if path == "/markets" else self.historical
-            names = asked["tickers"].split(",") if "tickers" in asked else shelf
-            return {"markets": [shelf[name] for name in names if name in shelf]}
+            markets = self.live if path == "/markets" else self.historical
+            names = parameters["tickers"].split(",") if "tickers" in parameters else markets
+            return {"markets": [markets[name] for name in names if name in markets]}
         if path == "/markets/trades":
-            self.trades_asked.append((int(asked["min_ts"]), int(asked["max_ts"])))
-        if "end_ts" in asked and int(asked["end_ts"]) < self.forgets_before.timestamp():
+            self.trade_requests.append((int(parameters["min_ts"]), int(parameters["max_ts"])))
+        if "end_ts" in parameters and int(parameters["end_ts"]) < self.forgets_before.timestamp():
             return None
         candles = {"/markets/candlesticks": self.batch()} | {
             f"/series/KXA/markets/{TICKER}/candlesticks": listed(self.live_candles),
@@ -107,7 +108,7 @@ class Past:
         return (
             candles
             | {
-                "/events": {"events": [EVENT] if asked.get("tickers") == "KXA-1" else []},
+                "/events": {"events": [EVENT] if parameters.get("tickers") == "KXA-1" else []},
                 "/historical/cutoff": {
                     "market_settled_ts": self.cutoff.isoformat(),
                     "trades_created_ts": self.cutoff.isoformat(),
@@ -140,16 +141,16 @@ EVENT = {
 
 @pytest.fixture
 def past():
-    return Past(live={TICKER: market_json(TICKER)})
+    return PastExchange(live={TICKER: market_json(TICKER)})
 
 
-def fill(past: Past, **changes: Any) -> Progress:
+def fill(past: PastExchange, **changes: Any) -> BackfillProgress:
     words: dict[str, Any] = {"start": START, "end": START + 3 * HOUR, "tickers": [TICKER]}
     with past.client() as client:
-        return backfill(client, Wanted(**words | changes), tell=lambda _: None)
+        return backfill(client, BackfillRequest(**words | changes), on_progress=lambda _: None)
 
 
-# --- orders that make no sense ------------------------------------------------------------------
+# --- invalid requests ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -159,12 +160,18 @@ def fill(past: Past, **changes: Any) -> Progress:
         (["--ticker", "A", "--event", "B", "--start", "2026-11-01"], "one of --ticker, --event"),
         (["--ticker", "A", "--start", "2999-01-01"], "--start: .* is in the future"),
         (["--ticker", "A", "--start", "2026-11-01", "--end", "2999-01-01"], "--end: .* future"),
-        (["--ticker", "A", "--start", "2026-11-02", "--end", "2026-11-01"], "--start: not before"),
-        (["--ticker", "A", "--start", "2026-11-01", "--end", "2026-11-01"], "--start: not before"),
-        (["--ticker", "A", "--start", "yesterday"], "--start: 'yesterday' is no day"),
+        (
+            ["--ticker", "A", "--start", "2026-11-02", "--end", "2026-11-01"],
+            "--start: must be before",
+        ),
+        (
+            ["--ticker", "A", "--start", "2026-11-01", "--end", "2026-11-01"],
+            "--start: must be before",
+        ),
+        (["--ticker", "A", "--start", "yesterday"], "--start: 'yesterday' is neither a day"),
         (["--ticker", "A", "--start", "2026-11-01T12:00"], "--start: .* time zone"),
-        (["--ticker", "A", "--start", "2026-13-01"], "--start: '2026-13-01' is no day"),
-        (["--ticker", "A", "--start", "2026W01T12"], "--start: '2026W01T12' is no day"),
+        (["--ticker", "A", "--start", "2026-13-01"], "--start: '2026-13-01' is neither a day"),
+        (["--ticker", "A", "--start", "2026W01T12"], "--start: '2026W01T12' is neither a day"),
         (["--ticker", "A", "--start", "0001-01-01T00:00+01:00"], "--start: .* the years 1 to 9999"),
         (
             ["--ticker", "A", "--start", "2026-11-01", "--end", "9999-12-31T23:00-05:00"],
@@ -175,44 +182,44 @@ def fill(past: Past, **changes: Any) -> Progress:
         (["--event", "B"], "--start"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_the_option_s_name(words, reason):
-    # No address of an exchange is configured here, and no database is open to this test.
+def test_an_invalid_option_is_refused_by_name(words, reason):
+    # This test has neither the address of an exchange nor access to a database.
     with pytest.raises(CommandError, match=reason):
         call_command("backfill", *words)
 
 
 @pytest.mark.django_db
-def test_a_ticker_nobody_knows_is_refused_before_anything_is_recorded(past):
-    with pytest.raises(BadInput, match="--ticker: the exchange knows no KXA-1-Y, KXA-1-Z"):
+def test_an_unknown_ticker_is_refused_before_anything_is_written(past):
+    with pytest.raises(BadInput, match="--ticker: the exchange does not know KXA-1-Y, KXA-1-Z"):
         fill(past, tickers=[TICKER, "KXA-1-Y", "KXA-1-Z"])
-    assert past.asked == ["/markets", "/historical/markets"]
+    assert past.paths == ["/markets", "/historical/markets"]
     assert not Market.objects.exists()
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("option", ["event", "series"])
 def test_an_event_or_series_without_markets_is_refused(option):
-    empty = Past()
+    empty = PastExchange()
     with pytest.raises(BadInput, match=f"--{option}: the exchange knows no market of KXB"):
         fill(empty, tickers=(), **{option: "KXB"})
-    assert len(empty.asked) == 2
+    assert len(empty.paths) == 2
 
 
 @pytest.mark.django_db
-def test_an_exchange_that_does_not_answer_leaves_an_order_that_goes_on(settings):
+def test_an_unreachable_exchange_is_reported_with_what_to_do(settings):
     settings.KALSHI_API_URL = "http://127.0.0.1:9/trade-api/v2"
     kalshi_client.cache_clear()
-    with pytest.raises(CommandError, match="The same command goes on from here"):
+    with pytest.raises(CommandError, match="Run the same command again to continue"):
         call_command("backfill", "--ticker", TICKER, "--start", "2026-11-20")
     kalshi_client().close()
     kalshi_client.cache_clear()
 
 
-# --- answers that make little sense -------------------------------------------------------------
+# --- unusual replies ----------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_bad_candle_costs_no_other(past):
+def test_an_unreadable_candlestick_does_not_affect_the_others(past):
     past.live_candles = [
         candle(START + HOUR),
         candle(START + 2 * HOUR, volume_fp="NaN"),
@@ -220,13 +227,15 @@ def test_a_bad_candle_costs_no_other(past):
         candle(START + 3 * HOUR),
     ]
     progress = fill(past)
-    assert (progress.candlesticks, progress.refused) == (2, 2)
+    assert (progress.candlesticks, progress.rejected) == (2, 2)
     assert "NaN" in progress.reasons[0]
-    assert "candlestick.$.volume_fp: … is no Count" in {each.where for each in Drift.objects.all()}
+    assert "candlestick.$.volume_fp: … is not a Count" in {
+        each.where for each in Drift.objects.all()
+    }
 
 
 @pytest.mark.django_db(transaction=True)
-def test_candles_outside_the_window_are_left_out(past):
+def test_candlesticks_outside_the_window_are_left_out(past):
     past.live_candles = [candle(START + n * HOUR) for n in range(-1, 6)]
     fill(past)
     ends = Candlestick.objects.values_list("end_period_ts", flat=True)
@@ -234,7 +243,7 @@ def test_candles_outside_the_window_are_left_out(past):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_candle_that_comes_twice_is_one(past):
+def test_a_repeated_candlestick_is_recorded_once(past):
     past.live_candles = [candle(START + HOUR), candle(START + HOUR)]
     fill(past)
     assert (Candlestick.objects.count(), MarketSnapshot.objects.count()) == (1, 1)
@@ -255,7 +264,7 @@ def test_a_market_is_found_in_the_tier_it_has_moved_to(past, cutoff):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_market_without_candles_anywhere_is_named_and_stays_due(past):
+def test_a_market_without_candlesticks_in_either_tier_is_reported_and_stays_unfinished(past):
     past.live_candles = None
     progress = fill(past)
     assert progress.absent == {TICKER}
@@ -265,7 +274,7 @@ def test_a_market_without_candles_anywhere_is_named_and_stays_due(past):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_market_that_was_absent_for_a_while_is_asked_for_that_time_again(past):
+def test_the_time_in_which_a_market_was_absent_is_fetched_again(past):
     past.live_candles = [candle(START - 110 * HOUR), candle(START - HOUR)]
     past.forgets_before = START - 20 * HOUR
     words = {"start": START - 120 * HOUR, "end": START, "interval": 1}
@@ -278,7 +287,7 @@ def test_a_market_that_was_absent_for_a_while_is_asked_for_that_time_again(past)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_empty_side_is_unknown_and_an_odd_book_is_flagged(past):
+def test_an_empty_side_is_null_and_a_crossed_book_is_flagged(past):
     past.live_candles = [
         candle(START + HOUR, bid="0.0000", ask="1.0000"),
         candle(START + 2 * HOUR, bid="0.5000", ask="0.4000"),
@@ -290,7 +299,7 @@ def test_an_empty_side_is_unknown_and_an_odd_book_is_flagged(past):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_trade_that_both_tiers_tell_is_one_and_a_block_is_flagged(past):
+def test_a_trade_of_both_tiers_is_recorded_once_and_a_block_is_flagged(past):
     past.cutoff = START + 2 * HOUR
     at = START + HOUR
     past.live_trades = [trade("c", START + 3 * HOUR), trade("b", at, is_block_trade=True)]
@@ -301,31 +310,31 @@ def test_a_trade_that_both_tiers_tell_is_one_and_a_block_is_flagged(past):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_later_end_asks_for_the_newer_trades_alone(past):
+def test_a_later_end_fetches_only_the_newer_trades(past):
     ends = [START + n * HOUR for n in (1, 2, 3)]
     for end in (*ends, ends[0]):
         fill(past, trades=True, end=end)
-    asked = [seconds(START + n * HOUR, START + (n + 1) * HOUR) for n in range(3)]
-    assert past.trades_asked == asked
+    expected = [seconds(START + n * HOUR, START + (n + 1) * HOUR) for n in range(3)]
+    assert past.trade_requests == expected
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_later_end_goes_on_with_trades_that_were_interrupted(past):
+def test_a_later_end_continues_interrupted_trades(past):
     market, at = a_market(TICKER), START + 2 * HOUR
     words = {"market": market, "kind": "trades", "start": START, "end": START + 3 * HOUR}
     BackfillSpan.objects.create(**words, done_until=at)
     fill(past, trades=True, end=START + 4 * HOUR)
-    assert past.trades_asked == [seconds(START, at), seconds(START + 3 * HOUR, START + 4 * HOUR)]
+    assert past.trade_requests == [seconds(START, at), seconds(START + 3 * HOUR, START + 4 * HOUR)]
     assert not BackfillSpan.objects.filter(finished_at=None).exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_earlier_end_waits_for_no_trades_beyond_it(past):
+def test_an_earlier_end_fetches_no_trades_beyond_it(past):
     market = a_market(TICKER)
     words = {"market": market, "kind": "trades", "start": START, "end": START + 3 * HOUR}
     BackfillSpan.objects.create(**words, done_until=START + 2 * HOUR)
     fill(past, trades=True, end=START + HOUR)
-    assert past.trades_asked == [seconds(START, START + HOUR)]
+    assert past.trade_requests == [seconds(START, START + HOUR)]
 
 
 def seconds(*instants: datetime) -> tuple[int, ...]:
@@ -333,24 +342,24 @@ def seconds(*instants: datetime) -> tuple[int, ...]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_bad_trade_costs_no_other(past):
+def test_an_unreadable_trade_does_not_affect_the_others(past):
     past.live_trades = [trade("b", START + HOUR, count_fp="many"), trade("a", START + HOUR)]
     progress = fill(past, trades=True)
-    assert (progress.trades, progress.refused) == (1, 1)
+    assert (progress.trades, progress.rejected) == (1, 1)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_market_that_closed_before_the_window_is_not_asked_for(past):
+def test_a_market_that_closed_before_the_window_is_left_out(past):
     past.live[TICKER]["close_time"] = (START - 2 * HOUR).isoformat()
     assert fill(past).markets == 0
-    assert past.asked == ["/markets"]
+    assert past.paths == ["/markets"]
 
 
-# --- what is known, and since when --------------------------------------------------------------
+# --- revisions ----------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_settlement_without_a_time_is_known_after_the_timer_by_assumption(past):
+def test_a_settlement_without_a_time_is_assumed_known_after_the_timer(past):
     closed = START + HOUR
     past.live = {
         TICKER: market_json(TICKER, status="finalized", result="no", close_time=closed.isoformat())
@@ -361,7 +370,7 @@ def test_a_settlement_without_a_time_is_known_after_the_timer_by_assumption(past
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_end_is_not_assumed_to_be_known_later_than_we_learned_it(past):
+def test_a_settlement_is_not_assumed_to_be_known_later_than_we_learned_it(past):
     past.live = {TICKER: market_json(TICKER, status="finalized", result="no")}
     fill(past)
     assert not MarketRevision.objects.filter(known_at__gt=datetime.now(UTC)).exists()
@@ -369,7 +378,7 @@ def test_an_end_is_not_assumed_to_be_known_later_than_we_learned_it(past):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_market_on_record_learns_its_end_and_nothing_else(past):
+def test_only_the_settlement_of_a_recorded_market_is_written(past):
     market = a_market(TICKER, title="as recorded")
     fill(past)
     market.refresh_from_db()
@@ -382,7 +391,7 @@ def test_a_market_on_record_learns_its_end_and_nothing_else(past):
 
 @pytest.fixture
 def settled(past):
-    """A market that a backfill has met before it was settled, and the instant when it was."""
+    """Return a market that a backfill has recorded unsettled, and the instant of its settlement."""
     fill(past)
     at = datetime.now(UTC)
     past.live[TICKER] |= {"status": "finalized", "result": "yes", "settlement_ts": at.isoformat()}
@@ -394,9 +403,7 @@ def known_since(market: Market) -> datetime:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_end_of_a_market_that_only_backfills_have_met_is_known_from_its_own_time_on(
-    past, settled
-):
+def test_the_settlement_of_a_market_that_was_never_polled_is_known_from_its_own_time(past, settled):
     market, at = settled
     a_poll(at + HOUR)
     fill(past)
@@ -404,9 +411,7 @@ def test_the_end_of_a_market_that_only_backfills_have_met_is_known_from_its_own_
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_end_that_fell_after_the_recorder_s_last_run_is_known_from_its_own_time_on(
-    past, settled
-):
+def test_a_settlement_after_the_last_run_is_known_from_its_own_time(past, settled):
     market, at = settled
     observe(market, at - HOUR, "0.42", "0.45")
     a_poll(at - HOUR)
@@ -415,7 +420,7 @@ def test_an_end_that_fell_after_the_recorder_s_last_run_is_known_from_its_own_ti
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_end_of_a_market_that_the_recorder_follows_is_known_since_we_learned_it(past, settled):
+def test_the_settlement_of_a_polled_market_is_known_since_we_learned_it(past, settled):
     market, at = settled
     observe(market, at - HOUR, "0.42", "0.45")
     a_poll(at)
@@ -425,7 +430,7 @@ def test_the_end_of_a_market_that_the_recorder_follows_is_known_since_we_learned
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_end_that_we_have_seen_to_be_open_later_is_known_since_we_learned_it(past, settled):
+def test_a_settlement_before_a_revision_as_open_is_known_since_we_learned_it(past, settled):
     market, at = settled
     settled_earlier = at - timedelta(minutes=1)
     past.live[TICKER]["settlement_ts"] = settled_earlier.isoformat()
@@ -434,7 +439,7 @@ def test_an_end_that_we_have_seen_to_be_open_later_is_known_since_we_learned_it(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_market_that_somebody_is_writing_is_not_waited_for(past):
+def test_a_backfill_does_not_wait_for_a_locked_market(past):
     market = a_market(TICKER, quoted_at=None)
     past.live_candles = [candle(START + HOUR)]
     recorder = connection.copy()
@@ -449,7 +454,7 @@ def test_a_market_that_somebody_is_writing_is_not_waited_for(past):
     assert market.quoted_at is None
 
 
-# --- calls --------------------------------------------------------------------------------------
+# --- calls for candlesticks ---------------------------------------------------------------------
 
 
 def span(pk: int, start: datetime, hours: float) -> BackfillSpan:
@@ -459,11 +464,11 @@ def span(pk: int, start: datetime, hours: float) -> BackfillSpan:
 
 
 @pytest.mark.parametrize(("markets", "hours"), [(1, 300), (7, 24), (100, 24), (250, 6)])
-def test_no_call_asks_for_too_much_and_together_they_ask_for_everything(markets, hours):
+def test_calls_stay_within_the_limits_and_cover_everything(markets, hours):
     minute = timedelta(minutes=1)
     spans = [span(n, START + n * 7 * minute, hours) for n in range(1, markets + 1)]
     reached = {each.pk: each.start for each in spans}
-    for call in calls(spans, minute, together=100):
+    for call in candlestick_calls(spans, minute, markets=100):
         assert len(call.spans) <= 100
         assert len(call.spans) * ((call.until - call.after) / minute + 1) <= 10_000
         for each in call.spans:

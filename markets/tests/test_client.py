@@ -26,22 +26,19 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from kalshi_insights.token_bucket import TokenBucket
-from markets.kalshi.client import (
+from markets.kalshi.client import KalshiClient, Page, pages, ticker_batches
+from markets.kalshi.errors import (
     ConfigurationError,
-    KalshiClient,
     KalshiError,
     NotFound,
     OutOfTokens,
-    Page,
     Refused,
     TemporaryError,
     Throttled,
     Unintelligible,
-    pages,
-    ticker_batches,
 )
 from markets.kalshi.signing import Signer
-from markets.recording.recorder import kalshi_client
+from markets.recording.exchange import kalshi_client
 from markets.tests.fake_exchange import market_json
 
 EMPTY = {"markets": [], "cursor": ""}
@@ -54,9 +51,9 @@ class Reply:
     body: bytes | dict | list = b""
     status: int = 200
     headers: dict = field(default_factory=dict)
-    promised: int | None = None
+    content_length: int | None = None
     seconds: float = 0.0
-    drip: float = 0.0
+    pause_between_bytes: float = 0.0
 
     def content(self) -> bytes:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
@@ -64,13 +61,13 @@ class Reply:
 
 @dataclass
 class Server:
-    """A loopback HTTP server that gives prepared replies in order, the last one for ever."""
+    """A loopback HTTP server that sends prepared replies in order, then the last one for ever."""
 
     replies: list[Reply] = field(default_factory=lambda: [Reply(EMPTY)])
-    asked: list[tuple[str, dict]] = field(default_factory=list)
+    requests: list[tuple[str, dict]] = field(default_factory=list)
     connections: set = field(default_factory=set)
     url: str = ""
-    ahead: float = 0.0
+    clock_ahead: float = 0.0
 
     def next_reply(self) -> Reply:
         return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
@@ -81,13 +78,13 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            server.asked.append((self.path, dict(self.headers)))
+            server.requests.append((self.path, dict(self.headers)))
             server.connections.add(self.client_address)
             reply = server.next_reply()
             time.sleep(reply.seconds)
             content = reply.content()
             self.send_response(reply.status)
-            length = len(content) if reply.promised is None else reply.promised
+            length = len(content) if reply.content_length is None else reply.content_length
             self.send_header("Content-Length", str(length))
             for name, value in reply.headers.items():
                 self.send_header(name, value)
@@ -96,16 +93,16 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
             self.close_connection = length != len(content)
 
         def date_time_string(self, timestamp=None):
-            return super().date_time_string(time.time() + server.ahead)
+            return super().date_time_string(time.time() + server.clock_ahead)
 
         def send_body(self, content, reply):
-            step = 1 if reply.drip else len(content) or 1
+            step = 1 if reply.pause_between_bytes else len(content) or 1
             for start in range(0, len(content), step):
                 try:
                     self.wfile.write(content[start : start + step])
                 except OSError:
                     return
-                time.sleep(reply.drip)
+                time.sleep(reply.pause_between_bytes)
 
         def log_message(self, *args):
             pass
@@ -144,27 +141,27 @@ def client(server, slept):
 
 
 def query(server):
-    asked = parse_qs(urlsplit(server.asked[-1][0]).query)
-    return {name: values[0] for name, values in asked.items()}
+    parameters = parse_qs(urlsplit(server.requests[-1][0]).query)
+    return {name: values[0] for name, values in parameters.items()}
 
 
 def pem(key, *, encryption=None):
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
 
 
-# --- asking -------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------
 
 
-def test_it_asks_in_english_and_says_who_it_is(server, client):
+def test_requests_ask_for_english_and_name_the_client(server, client):
     client.markets()
-    _, headers = server.asked[0]
+    _, headers = server.requests[0]
     assert headers["Accept-Language"] == "en"
     assert headers["Accept-Encoding"] == "gzip"
     assert re.fullmatch(r"kalshi-insights/\d+\.\d+\.\d+", headers["User-Agent"])
     assert not [name for name in headers if name.startswith("KALSHI")]
 
 
-def test_a_page_has_items_cursor_and_the_instant_it_was_complete(server, client):
+def test_a_page_has_items_a_cursor_and_the_instant_of_its_last_byte(server, client):
     server.replies = [Reply({"markets": [market_json("KXA-1-X")], "cursor": "next"})]
     page = client.markets()
     assert [json.loads(bytes(raw))["ticker"] for raw in page.items] == ["KXA-1-X"]
@@ -172,12 +169,12 @@ def test_a_page_has_items_cursor_and_the_instant_it_was_complete(server, client)
 
 
 @pytest.mark.parametrize("end", [{}, {"cursor": None}, {"cursor": ""}])
-def test_no_cursor_is_the_end(server, client, end):
+def test_a_missing_or_blank_cursor_ends_the_listing(server, client, end):
     server.replies = [Reply({"markets": [], **end})]
     assert client.markets().cursor == ""
 
 
-def test_only_what_was_asked_for_stands_in_the_address(server, client):
+def test_only_given_parameters_are_sent(server, client):
     client.markets(tickers=["KXA-1-T3.00", "KXB-1-X"], cursor="abc")
     assert query(server) == {"tickers": "KXA-1-T3.00,KXB-1-X", "cursor": "abc", "limit": "1000"}
     server.replies = [Reply({"events": [], "cursor": ""})]
@@ -186,12 +183,12 @@ def test_only_what_was_asked_for_stands_in_the_address(server, client):
 
 
 def test_a_ticker_is_quoted_in_a_path(server, client):
-    server.replies = [Reply({"market": market_json("KX/A?-T3.00")})]
-    client.market("KX/A?-T3.00")
-    assert server.asked[0][0] == "/trade-api/v2/markets/KX%2FA%3F-T3.00"
+    server.replies = [Reply({"series": {}})]
+    client.series("KX/A?-T3.00")
+    assert server.requests[0][0] == "/trade-api/v2/series/KX%2FA%3F-T3.00"
 
 
-def test_every_listing_reads_its_own_key(server, client):
+def test_every_listing_is_read_from_its_own_key(server, client):
     span = {"start_ts": 1, "end_ts": 2, "period_interval": 60}
     for key, ask in {
         "series": client.series_list,
@@ -205,49 +202,49 @@ def test_every_listing_reads_its_own_key(server, client):
         assert len(ask().items) == 2
 
 
-def test_the_exchange_s_status_and_books_come_read(server, client):
+def test_status_and_order_books_are_parsed(server, client):
     server.replies = [Reply({"exchange_active": True, "trading_active": False})]
     assert not client.exchange_status().trading_active
     server.replies = [Reply({"orderbook_fp": {"yes_dollars": [["0.42", "1"]], "no_dollars": []}})]
     assert len(client.order_book("KXA-1-X").yes) == 1
 
 
-def test_the_historical_tier_has_the_same_listings_elsewhere(server, client):
+def test_the_historical_tier_has_its_own_paths(server, client):
     span = {"start_ts": 1, "end_ts": 2, "period_interval": 60}
     server.replies = [Reply({"trades": [{}], "candlesticks": [{}]})]
     assert len(client.historical_trades(ticker="KXA-1-X").items) == 1
     assert len(client.historical_candlesticks("KXA-1-X", **span).items) == 1
-    paths = [path.removeprefix("/trade-api/v2").partition("?")[0] for path, _ in server.asked]
+    paths = [path.removeprefix("/trade-api/v2").partition("?")[0] for path, _ in server.requests]
     assert paths == ["/historical/trades", "/historical/markets/KXA-1-X/candlesticks"]
 
 
-def test_a_batch_of_candles_comes_by_ticker_and_unread(server, client):
-    told = {"market_ticker": "KXA-1-X", "candlesticks": [{"nonsense": 1}]}
-    server.replies = [Reply({"markets": [told]})]
+def test_a_batch_of_candlesticks_comes_by_ticker_and_unparsed(server, client):
+    market = {"market_ticker": "KXA-1-X", "candlesticks": [{"nonsense": 1}]}
+    server.replies = [Reply({"markets": [market]})]
     span = {"start_ts": 1, "end_ts": 2, "period_interval": 60}
     found = client.batch_candlesticks(["KXA-1-X", "KXA-1-Y"], **span)
     assert {ticker: len(candles) for ticker, candles in found.items()} == {"KXA-1-X": 1}
     assert query(server)["market_tickers"] == "KXA-1-X,KXA-1-Y"
 
 
-def test_books_are_asked_for_by_repeated_names(server, client):
+def test_order_books_are_requested_by_a_repeated_parameter(server, client):
     server.replies = [Reply({"orderbooks": []})]
     assert client.order_books(["KXA-1-X", "KXA-1-Y"]) == {}
-    assert server.asked[0][0].endswith("?tickers=KXA-1-X&tickers=KXA-1-Y")
+    assert server.requests[0][0].endswith("?tickers=KXA-1-X&tickers=KXA-1-Y")
 
 
-def test_one_event_and_one_series_come_as_a_page(server, client):
+def test_a_single_event_or_series_comes_as_a_page(server, client):
     server.replies = [Reply({"event": {}, "series": {}})]
     assert len(client.event("KXA-1").items) == len(client.series("KXA").items) == 1
 
 
-def test_the_cutoff_is_read(server, client):
+def test_the_historical_cutoff_is_parsed(server, client):
     instants = dict.fromkeys(("market_settled_ts", "trades_created_ts"), "2026-11-01T12:00:00Z")
     server.replies = [Reply(instants)]
     assert client.historical_cutoff().trades_created_ts == datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
-def test_compressed_replies_are_counted_as_they_were_sent(server, client):
+def test_bytes_are_counted_as_compressed(server, client):
     plain = json.dumps({"markets": [market_json("KXA-1-X")] * 20, "cursor": ""}).encode()
     packed = gzip.compress(plain)
     server.replies = [Reply(packed, headers={"Content-Encoding": "gzip"})]
@@ -261,17 +258,17 @@ def test_one_connection_serves_many_requests(server, client):
     assert len(server.connections) == 1
 
 
-def test_the_clock_is_compared_with_the_exchange_s(server, client):
+def test_the_clock_skew_to_the_exchange_is_measured(server, client):
     client.markets()
     assert client.clock_skew is not None
     assert abs(client.clock_skew.total_seconds()) < 2
 
 
-# --- what goes wrong ----------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_a_fault_of_the_exchange_is_asked_three_times(server, client, slept, status):
+def test_a_server_error_is_tried_three_times(server, client, slept, status):
     server.replies = [Reply(status=status)]
     with pytest.raises(TemporaryError, match=str(status)):
         client.markets()
@@ -279,31 +276,31 @@ def test_a_fault_of_the_exchange_is_asked_three_times(server, client, slept, sta
     assert 0 < slept[0] < slept[1] < 2
 
 
-def test_what_passes_is_not_noticed(server, client):
+def test_temporary_errors_are_retried_until_a_reply_comes(server, client):
     server.replies = [Reply(status=503), Reply({"error": "too many requests"}, 429), Reply(EMPTY)]
     assert client.markets().items == []
     assert (client.requests, client.throttled) == (3, 1)
 
 
-def test_throttling_is_told_apart(server, client):
+def test_throttling_has_its_own_error(server, client):
     server.replies = [Reply({"error": "too many requests"}, 429)]
     with pytest.raises(Throttled):
         client.markets()
     assert client.throttled == 3
 
 
-def test_a_cut_reply_is_asked_again(server, client):
-    server.replies = [Reply(b'{"markets": [', promised=100), Reply(EMPTY)]
+def test_a_truncated_reply_is_retried(server, client):
+    server.replies = [Reply(b'{"markets": [', content_length=100), Reply(EMPTY)]
     assert client.markets().items == []
     assert client.requests == 2
 
 
-def test_a_broken_compression_is_asked_again(server, client):
+def test_a_reply_that_cannot_be_decompressed_is_retried(server, client):
     server.replies = [Reply(b"no gzip", headers={"Content-Encoding": "gzip"}), Reply(EMPTY)]
     assert client.markets().items == []
 
 
-def test_a_refused_connection_will_pass(slept):
+def test_a_refused_connection_is_a_temporary_error(slept):
     with (
         KalshiClient("http://127.0.0.1:9/trade-api/v2", sleep=slept.append) as client,
         pytest.raises(TemporaryError),
@@ -312,8 +309,8 @@ def test_a_refused_connection_will_pass(slept):
     assert len(slept) == 2
 
 
-def test_a_dripping_reply_is_given_up_after_the_total_time(server, client):
-    server.replies = [Reply(EMPTY, drip=0.05)]
+def test_a_slow_reply_is_abandoned_after_the_total_timeout(server, client):
+    server.replies = [Reply(EMPTY, pause_between_bytes=0.05)]
     client.total_timeout = 0.2
     client.deadline = time.monotonic() + 0.1
     began = time.monotonic()
@@ -329,7 +326,7 @@ def test_a_dripping_reply_is_given_up_after_the_total_time(server, client):
         {"error": {"code": "invalid_parameters", "message": "bad cursor"}},
     ],
 )
-def test_a_refusal_is_final_and_keeps_its_code(server, client, body):
+def test_a_refusal_is_not_retried_and_keeps_its_code(server, client, body):
     server.replies = [Reply(body, 400)]
     with pytest.raises(Refused, match="bad cursor") as caught:
         client.markets()
@@ -338,16 +335,16 @@ def test_a_refusal_is_final_and_keeps_its_code(server, client, body):
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"5", b'{"code": 5}', b"\xff"])
-def test_a_refusal_without_words_is_one_too(server, client, body):
+def test_a_refusal_without_code_or_message_names_the_path(server, client, body):
     server.replies = [Reply(body, 404)]
     with pytest.raises(NotFound) as caught:
-        client.market("KXA-1-X")
+        client.series("KXA")
     assert caught.value.code == ""
-    assert "/markets/KXA-1-X" in str(caught.value)
+    assert "/series/KXA" in str(caught.value)
 
 
 @pytest.mark.parametrize("status", [401, 403, 301, 302])
-def test_what_the_operator_must_fix_is_not_tried_again(server, client, status):
+def test_a_configuration_error_is_not_retried(server, client, status):
     server.replies = [Reply(status=status, headers={"Location": "/elsewhere"})]
     with pytest.raises(ConfigurationError, match=str(status)):
         client.markets()
@@ -369,7 +366,7 @@ def test_what_the_operator_must_fix_is_not_tried_again(server, client, status):
         b'{"markets": [], "cursor": "\xff"}',
     ],
 )
-def test_a_reply_that_is_not_the_contract_s_is_unintelligible(server, client, body):
+def test_a_reply_that_breaks_the_contract_is_unintelligible(server, client, body):
     server.replies = [Reply(body)]
     with pytest.raises(Unintelligible):
         client.markets()
@@ -379,12 +376,12 @@ def test_a_reply_that_is_not_the_contract_s_is_unintelligible(server, client, bo
 @pytest.mark.parametrize(
     "address", ["", "kalshi.com", "ftp://kalshi.com", "http://", "http://kalshi.com:port"]
 )
-def test_an_address_that_is_none_is_refused_at_once(address):
+def test_an_invalid_base_url_is_refused_at_once(address):
     with pytest.raises(ConfigurationError):
         KalshiClient(address)
 
 
-def test_every_error_is_of_one_family():
+def test_all_errors_share_one_base_class():
     errors = [ConfigurationError, TemporaryError, Refused, Unintelligible]
     assert all(issubclass(error, KalshiError) for error in errors)
     assert issubclass(Throttled, TemporaryError)
@@ -394,14 +391,14 @@ def test_every_error_is_of_one_family():
 # --- deadline and tokens ------------------------------------------------------------------------
 
 
-def test_nothing_is_asked_after_the_deadline(server, client):
+def test_no_request_is_sent_after_the_deadline(server, client):
     client.deadline = time.monotonic() - 1
     with pytest.raises(OutOfTokens):
         client.markets()
     assert client.requests == 0
 
 
-def test_no_attempt_begins_that_would_wait_beyond_the_deadline(server, client):
+def test_no_retry_waits_beyond_the_deadline(server, client):
     server.replies = [Reply(status=503)]
     client.deadline = time.monotonic() + 0.15
     with pytest.raises(TemporaryError, match="503"):
@@ -423,34 +420,34 @@ def test_requests_wait_for_their_tokens(server, bucket, slept):
     assert slept == pytest.approx([1], abs=0.1)
 
 
-def test_tokens_that_come_too_late_are_not_waited_for(server, bucket, slept):
+def test_no_request_waits_for_tokens_that_come_after_the_deadline(server, bucket, slept):
     bucket.take(20)
     with KalshiClient(server.url, bucket=bucket, sleep=slept.append) as client:
         client.deadline = time.monotonic() + 0.5
         with pytest.raises(OutOfTokens):
             client.markets()
-    assert (slept, server.asked) == ([], [])
+    assert (slept, server.requests) == ([], [])
     assert bucket.take(0) < 0.1
 
 
-def test_throttling_makes_every_process_pause(server, bucket, slept):
+def test_throttling_drains_the_shared_bucket(server, bucket, slept):
     server.replies = [Reply(status=429), Reply(EMPTY)]
     with KalshiClient(server.url, bucket=bucket, sleep=slept.append) as client:
         client.markets()
     backoff, tokens = slept
     assert 0 < backoff < 1
-    # One request's tokens, which come more slowly than before.
+    # The tokens of one request, at a lowered rate.
     assert 1 < tokens < 2
 
 
-def test_a_token_bucket_that_cannot_be_asked_will_be_back(server, slept):
+def test_an_unreachable_token_bucket_is_a_temporary_error(server, slept):
     nowhere = TokenBucket.from_url("redis://127.0.0.1:9/0", rate=10)
     with (
         KalshiClient(server.url, bucket=nowhere, sleep=slept.append) as client,
         pytest.raises(TemporaryError, match="token bucket"),
     ):
         client.markets()
-    assert server.asked == []
+    assert server.requests == []
 
 
 # --- signatures ---------------------------------------------------------------------------------
@@ -460,7 +457,7 @@ def signed(server, key):
     signer = Signer("key-id", key, clock=lambda: 1_795_000_000.1234)
     with KalshiClient(server.url, signer=signer) as client:
         client.markets(tickers=["KXA-1-X"])
-    path, headers = server.asked[0]
+    path, headers = server.requests[0]
     assert headers["KALSHI-ACCESS-KEY"] == "key-id"
     assert headers["KALSHI-ACCESS-TIMESTAMP"] == "1795000000123"
     assert "?" in path
@@ -475,15 +472,15 @@ def test_an_rsa_key_signs_with_pss(server):
     RSA_KEY.public_key().verify(signed(server, RSA_KEY), MESSAGE, scheme, hashes.SHA256())
 
 
-def test_an_ed25519_key_signs_the_same_words(server):
+def test_an_ed25519_key_signs_the_same_message(server):
     ED25519_KEY.public_key().verify(signed(server, ED25519_KEY), MESSAGE)
 
 
-def test_the_signed_path_is_the_one_sent(server):
-    server.replies = [Reply({"market": {}})]
+def test_the_path_is_signed_as_it_is_sent(server):
+    server.replies = [Reply({"series": {}})]
     with KalshiClient(server.url, signer=Signer("key-id", ED25519_KEY)) as client:
-        client.market("KX/A-T3.00")
-    path, headers = server.asked[0]
+        client.series("KX/A-T3.00")
+    path, headers = server.requests[0]
     signature = base64.b64decode(headers["KALSHI-ACCESS-SIGNATURE"])
     message = f"{headers['KALSHI-ACCESS-TIMESTAMP']}GET{path}".encode()
     ED25519_KEY.public_key().verify(signature, message)
@@ -495,14 +492,14 @@ def test_every_attempt_is_signed_anew(server, slept):
     signer = Signer("key-id", ED25519_KEY, clock=lambda: next(ticks))
     with KalshiClient(server.url, signer=signer, sleep=slept.append) as client:
         client.markets()
-    stamps = [headers["KALSHI-ACCESS-TIMESTAMP"] for _, headers in server.asked]
+    stamps = [headers["KALSHI-ACCESS-TIMESTAMP"] for _, headers in server.requests]
     assert stamps == ["1000", "2000"]
 
 
 @pytest.mark.parametrize(
     ("key", "kind"), [(RSA_KEY, "RSA"), (ED25519_KEY, "Ed25519")], ids=["rsa", "ed25519"]
 )
-def test_the_kind_of_a_key_is_found_in_its_file(tmp_path, key, kind):
+def test_the_type_of_a_key_is_read_from_its_file(tmp_path, key, kind):
     path = tmp_path / "key.pem"
     path.write_bytes(pem(key))
     assert Signer.from_file("key-id", path).key_type == kind
@@ -519,7 +516,7 @@ def test_the_kind_of_a_key_is_found_in_its_file(tmp_path, key, kind):
     ],
     ids=["empty", "no-key", "cut", "password", "other-kind"],
 )
-def test_a_bad_key_file_is_named_without_its_content(tmp_path, content, words):
+def test_an_unusable_key_file_is_named_without_its_content(tmp_path, content, words):
     path = tmp_path / "key.pem"
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match=words) as caught:
@@ -534,7 +531,7 @@ def test_a_missing_key_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("key_id", ["a\nb", "schlüssel"])
-def test_a_key_id_no_header_can_carry_is_refused(key_id):
+def test_a_key_id_that_does_not_fit_into_a_header_is_refused(key_id):
     with pytest.raises(ConfigurationError):
         Signer(key_id, ED25519_KEY)
 
@@ -546,7 +543,7 @@ def test_no_error_shows_key_or_signature(server):
             client.markets()
         shown = f"{caught.value!r} {caught.value} {client!r} {client._signer!r}"
     assert "the-key-id" not in shown
-    assert server.asked[0][1]["KALSHI-ACCESS-SIGNATURE"] not in shown
+    assert server.requests[0][1]["KALSHI-ACCESS-SIGNATURE"] not in shown
 
 
 # --- pages and batches --------------------------------------------------------------------------
@@ -561,28 +558,28 @@ def test_cursors_are_followed_to_the_end():
     assert len(list(pages(listing({"": "a", "a": "b", "b": ""})))) == 3
 
 
-def test_a_cursor_that_comes_again_is_refused():
+def test_a_repeated_cursor_is_refused():
     with pytest.raises(Unintelligible):
         list(pages(listing({"": "a", "a": "b", "b": "a"})))
 
 
-def test_a_cursor_that_stands_still_is_refused_without_following(server, client):
+def test_a_cursor_that_does_not_advance_is_refused_at_once(server, client):
     server.replies = [Reply({"markets": [], "cursor": "a"})]
     with pytest.raises(Unintelligible, match="advance"):
         client.markets(cursor="a")
 
 
-def test_batches_keep_the_order_and_fit_into_an_address(server, client):
+def test_batches_keep_the_order_and_fit_into_a_url(server, client):
     tickers = [f"KXHIGHNY-26NOV20-B{number}.5" for number in range(1000)]
     batches = list(ticker_batches(tickers))
     assert [ticker for batch in batches for ticker in batch] == tickers
     for batch in batches:
         client.markets(tickers=batch)
-    assert max(len(path) for path, _ in server.asked) <= 8000
-    assert min(len(path) for path, _ in server.asked[:-1]) > 7000
+    assert max(len(path) for path, _ in server.requests) <= 8000
+    assert min(len(path) for path, _ in server.requests[:-1]) > 7000
 
 
-def test_a_ticker_longer_than_an_address_goes_alone():
+def test_a_ticker_longer_than_a_url_goes_alone():
     assert list(ticker_batches(["A" * 9000, "B"])) == [["A" * 9000], ["B"]]
     assert list(ticker_batches([])) == []
 
@@ -592,7 +589,7 @@ def test_a_ticker_longer_than_an_address_goes_alone():
 
 @pytest.fixture
 def installation(settings):
-    """The configured client, made anew for each test's settings."""
+    """Make the configured client again with the settings of each test."""
     kalshi_client.cache_clear()
     yield settings
     if kalshi_client.cache_info().currsize:
@@ -628,63 +625,63 @@ def configure(installation, server, path):
     installation.KALSHI_PRIVATE_KEY_PATH = str(path)
 
 
-def checked(capsys):
+def run_check(capsys):
     call_command("checkkalshi")
     return capsys.readouterr().out
 
 
-def test_the_check_says_what_works(server, installation, capsys):
+def test_the_check_reports_each_part_of_the_connection(server, installation, capsys):
     installation.KALSHI_API_URL = server.url
     bad = market_json("KXA-1-Y", yes_bid_dollars="NaN")
     events = [event_json(market_json("KXA-1-X"), bad)]
     server.replies = [Reply(STATUS), Reply({"events": events, "cursor": ""})]
-    words = checked(capsys)
+    words = run_check(capsys)
     assert "exchange active, trading paused" in words
     assert "none: public data only, at 60 tokens" in words
     assert "agrees with the exchange's" in words
-    assert "1 events and 1 markets read, 1 rejected, the first since KXA-1-Y: 'NaN'" in words
+    assert "1 events and 1 markets read, 1 rejected, the first because of KXA-1-Y: 'NaN'" in words
 
 
-def test_the_check_tells_tier_and_limits_of_a_key(server, installation, capsys, tmp_path):
+def test_the_check_reports_tier_and_rate_limit_of_a_key(server, installation, capsys, tmp_path):
     (tmp_path / "key.pem").write_bytes(pem(ED25519_KEY))
     configure(installation, server, tmp_path / "key.pem")
     server.replies = [Reply(STATUS), Reply(LIMITS), Reply({"events": []})]
-    assert "Ed25519, accepted: tier basic, 200 tokens a second" in checked(capsys)
+    assert "Ed25519, accepted: tier basic, 200 tokens a second" in run_check(capsys)
     installation.KALSHI_RATE = 300
     server.replies = [Reply(STATUS), Reply(LIMITS), Reply({"events": []})]
-    with pytest.raises(CommandError, match="1 to put right"):
+    with pytest.raises(CommandError, match="Problems to correct: 1"):
         call_command("checkkalshi")
     assert "fewer than KALSHI_RATE=300" in capsys.readouterr().out
 
 
-def test_the_check_fails_where_a_key_is_not_accepted(server, installation, capsys, tmp_path):
+def test_the_check_fails_if_the_key_is_not_accepted(server, installation, capsys, tmp_path):
     (tmp_path / "key.pem").write_bytes(pem(RSA_KEY))
     configure(installation, server, tmp_path / "key.pem")
     server.replies = [Reply(STATUS), Reply(status=401), Reply({"events": []})]
     with pytest.raises(CommandError):
         call_command("checkkalshi")
-    assert "WRONG  key       RSA: /trade-api/v2/account/limits: not let in (401" in (
+    assert "WRONG  key       RSA: /trade-api/v2/account/limits: access denied (status 401" in (
         capsys.readouterr().out
     )
 
 
-def test_the_check_fails_where_the_key_file_is_missing(server, installation, capsys, tmp_path):
+def test_the_check_fails_if_the_key_file_is_missing(server, installation, capsys, tmp_path):
     configure(installation, server, tmp_path / "key.pem")
     with pytest.raises(CommandError):
         call_command("checkkalshi")
     assert "No such file" in capsys.readouterr().out
 
 
-def test_the_check_fails_where_nobody_answers(installation, capsys):
+def test_the_check_fails_if_the_exchange_cannot_be_reached(installation, capsys):
     installation.KALSHI_API_URL = "http://127.0.0.1:9/trade-api/v2"
     with pytest.raises(CommandError):
         call_command("checkkalshi")
     assert "WRONG  reach" in capsys.readouterr().out
 
 
-def test_the_check_fails_where_the_clocks_differ(server, installation, capsys):
+def test_the_check_fails_if_the_clocks_differ(server, installation, capsys):
     installation.KALSHI_API_URL = server.url
-    server.ahead = 90
+    server.clock_ahead = 90
     server.replies = [Reply(STATUS), Reply({"events": []})]
     with pytest.raises(CommandError):
         call_command("checkkalshi")

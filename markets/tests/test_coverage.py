@@ -423,7 +423,7 @@ def enter(ledger: dict[str, Any], market: Market) -> None:
     for n, (tier, second) in enumerate(ledger["passes"], start=1):
         a_sweep(tier, at(second))
         if n == ledger["measured"]:
-            Sweep.objects.measure()
+            Sweep.objects.store_lateness()
     for second, error in ledger["heard"]:
         finished = None if error is None else at(second + 1)
         baker.make(Poll, started_at=at(second), finished_at=finished, error=error or "")

@@ -4,28 +4,28 @@ import msgspec
 import pytest
 
 from markets.kalshi import payloads
-from markets.kalshi.drift import Drift, drift, shape_drift
+from markets.kalshi.drift import DriftNote, find_drift, shape_drift
 from markets.tests.fake_exchange import market_json, series_json
 
 EVENT = {"event_ticker": "KXA-1", "fee_type_override": None, "collateral_return_type": ""}
 
 
 def found(kind, payload):
-    return [(each.kind, each.where) for each in drift(kind, json.dumps(payload).encode())]
+    return [(each.kind, each.where) for each in find_drift(kind, json.dumps(payload).encode())]
 
 
 @pytest.mark.parametrize(
     ("kind", "payload"),
     [("market", market_json("KXA-1-X")), ("event", EVENT), ("series", series_json("KXA"))],
 )
-def test_what_the_contract_has_is_no_drift(kind, payload):
+def test_a_payload_of_the_contract_has_no_drift(kind, payload):
     assert found(kind, payload) == []
 
 
-def test_an_unknown_key_is_named_and_shown():
+def test_an_unknown_key_is_named_with_a_sample():
     payload = market_json("KXA-1-X", moon={"phase": "full"})
-    assert drift("market", json.dumps(payload).encode()) == [
-        Drift("field", "market.moon", '{"phase": "full"}')
+    assert find_drift("market", json.dumps(payload).encode()) == [
+        DriftNote("field", "market.moon", '{"phase": "full"}')
     ]
 
 
@@ -48,31 +48,31 @@ def test_an_unknown_word_is_named(kind, key):
 
 
 @pytest.mark.parametrize("word", ["", None, 5])
-def test_what_is_no_word_is_no_unknown_word(word):
+def test_a_blank_or_a_non_text_is_not_an_unknown_word(word):
     assert found("market", {"result": word}) == []
 
 
-def test_whatever_is_kept_is_short_and_can_be_stored():
+def test_notes_are_short_and_can_be_stored():
     payload = {"a\0" + 500 * "b": 500 * "c", "status": "\0" + 500 * "d"}
-    for each in drift("market", json.dumps(payload).encode()):
+    for each in find_drift("market", json.dumps(payload).encode()):
         assert len(each.sample) <= 200
         assert len(each.where) <= 200
         assert "\0" not in each.where + each.sample
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"5", b"\xff", b"{"])
-def test_what_is_no_object_is_left_to_its_reader(raw):
-    assert drift("market", raw) == []
+def test_a_payload_that_is_not_an_object_has_no_drift(raw):
+    assert find_drift("market", raw) == []
 
 
 @pytest.mark.parametrize(
     ("change", "where"),
     [
         ({"yes_bid_dollars": 42}, "market.$.yes_bid_dollars: Expected `str`, got `int`"),
-        ({"yes_bid_dollars": "NaN"}, "market.$.yes_bid_dollars: … is no Price"),
+        ({"yes_bid_dollars": "NaN"}, "market.$.yes_bid_dollars: … is not a Price"),
     ],
 )
-def test_a_shape_is_told_without_its_value(change, where):
+def test_a_shape_is_described_without_its_value(change, where):
     raw = json.dumps(market_json("KXA-1-X", **change)).encode()
     with pytest.raises(msgspec.MsgspecError) as caught:
         payloads.quote(raw)

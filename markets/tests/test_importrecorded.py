@@ -9,9 +9,9 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from backtests.choosing import Selection
 from backtests.data.universe import MISSING
 from backtests.loading import load
+from backtests.requests import MarketSelection
 from markets.importing import FORMATS, find_tables, import_tables
 from markets.models import Candlestick, FeeChange, Market, MarketSnapshot
 
@@ -178,7 +178,7 @@ def test_a_bid_of_nothing_and_an_ask_of_a_dollar_are_nobody_s(tmp_path):
     empty = candle_row(FIRST, 1, yes_bid_close=0.0, yes_ask_close=1.0)
     run_import(weather_tables(tmp_path, candles=[empty]))
     universe = load(
-        Selection(start=OPENED, end=CLOSED, tickers=[FIRST]), known_by=datetime.now(UTC)
+        MarketSelection(start=OPENED, end=CLOSED, tickers=[FIRST]), known_by=datetime.now(UTC)
     )
     assert (universe.quotes.bid[0], universe.quotes.ask[0]) == (MISSING, MISSING)
 

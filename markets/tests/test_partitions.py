@@ -14,7 +14,7 @@ from model_bakery import baker
 from markets.models import ArchivedDay, Market, MarketSnapshot, OrderBookSnapshot, RawPayload
 from markets.models.snapshots import snapshot_id
 from markets.storage import archive, partitions, retention
-from markets.storage.manifest import FileContent, Manifest
+from markets.storage.manifest import ArchivedFile, Manifest
 from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, DayPartition, TableBusy
 from markets.tests.factories import a_market, a_snapshot
 
@@ -75,7 +75,7 @@ def mark_archived(partition, rows, folder, **others):
         coverage=None,
         schema_version=archive.SCHEMA_VERSION,
         columns={},
-        markets=FileContent(**content),
+        markets=ArchivedFile(**content),
         written_at=NOW,
         simulated=False,
     )

@@ -12,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from markets.kalshi import payloads
+from markets.kalshi.candles import candlestick
 from markets.prices import PriceRange
 from markets.tests.fake_exchange import market_json, series_json
 
@@ -81,7 +82,7 @@ def test_every_number_of_a_quote_is_kept_to_the_digit(bid, ask, bid_size, ask_si
 
 @pytest.mark.parametrize("key", [*PRICE_KEYS, *COUNT_KEYS])
 @given(text=ANYTHING)
-def test_nonsense_is_refused_naming_the_key(key, text):
+def test_an_unreadable_number_is_refused_by_its_key(key, text):
     assume(not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text))
     with pytest.raises(msgspec.ValidationError, match=f"\\$\\.{key}"):
         quote(**{key: text})
@@ -103,7 +104,7 @@ def test_a_count_is_written_one_way(key, text):
 
 @pytest.mark.parametrize("key", [*PRICE_KEYS, *COUNT_KEYS])
 @pytest.mark.parametrize("value", [42, 0.42, None, True, [], {}])
-def test_a_number_that_is_no_string_is_refused(key, value):
+def test_a_number_that_is_not_a_string_is_refused(key, value):
     with pytest.raises(msgspec.ValidationError, match=f"\\$\\.{key}"):
         quote(**{key: value})
 
@@ -118,7 +119,7 @@ def test_a_missing_key_fails_instead_of_looking_like_an_empty_book(key):
     ("price", "size"),
     [("0.0000", "0.00"), ("0.0000", "5.00"), ("0.4200", "0.00"), ("1.0000", "5.00")],
 )
-def test_a_side_nobody_offers_is_none_in_price_and_size(price, size):
+def test_an_empty_side_has_neither_price_nor_size(price, size):
     seen = quote(yes_bid_dollars=price, yes_bid_size_fp=size)
     assert (seen.yes_bid, seen.yes_bid_size) == (None, None)
     assert (seen.yes_ask, seen.yes_ask_size) == (Decimal("0.45"), Decimal("12.50"))
@@ -127,17 +128,17 @@ def test_a_side_nobody_offers_is_none_in_price_and_size(price, size):
     assert (seen.yes_bid, seen.yes_bid_size) == (Decimal("0.42"), Decimal("100"))
 
 
-def test_the_no_pair_is_never_read():
+def test_the_no_side_of_a_payload_is_ignored():
     seen = quote(yes_bid_dollars="0.0000", yes_bid_size_fp="0.00", no_ask_dollars="0.5000")
     assert seen.yes_bid is None
 
 
-def test_what_never_traded_has_no_last_price():
+def test_a_market_without_trades_has_no_last_price():
     seen = quote(last_price_dollars="0.0000", previous_price_dollars="0.0000", volume_fp="0.00")
     assert (seen.last_price, seen.previous_price, seen.volume) == (None, None, 0)
 
 
-def test_words_not_met_before_pass():
+def test_unknown_words_and_keys_are_accepted():
     words = {"status": "resting", "result": "void", "a_new_key": {"of": ["any", "shape"]}}
     assert quote(**words).status == "resting"
     assert (market(**words).status, market(**words).result) == ("resting", "void")
@@ -177,7 +178,7 @@ def test_a_change_of_the_definition_changes_its_mark_alone(change):
     assert before.quote_mark == after.quote_mark
 
 
-def test_marks_fit_a_column_and_are_the_same_in_every_process():
+def test_marks_fit_into_a_bigint_and_are_the_same_in_every_process():
     marks = {quote(volume_fp=f"{number}.00").quote_mark for number in range(100)}
     assert len(marks) == 100
     assert all(-(2**63) <= mark < 2**63 for mark in marks)
@@ -197,7 +198,7 @@ def test_marks_fit_a_column_and_are_the_same_in_every_process():
     assert len(outputs) == 1
 
 
-def test_what_the_clock_alone_moves_changes_no_mark():
+def test_fields_that_change_with_time_alone_change_no_mark():
     before, after = quote(), quote(volume_24h_fp="1.00", previous_price_dollars="0.5000")
     assert (before.quote_mark, before.definition_mark) == (after.quote_mark, after.definition_mark)
 
@@ -208,7 +209,7 @@ def test_what_the_clock_alone_moves_changes_no_mark():
 @pytest.mark.parametrize(
     "read", [payloads.quote, payloads.market, payloads.event, payloads.series, payloads.trade]
 )
-def test_what_is_no_payload_raises_one_kind_of_error(read, raw):
+def test_every_malformed_payload_raises_a_msgspec_error(read, raw):
     with pytest.raises(msgspec.MsgspecError):
         read(raw)
 
@@ -216,7 +217,7 @@ def test_what_is_no_payload_raises_one_kind_of_error(read, raw):
 # --- definitions --------------------------------------------------------------------------------
 
 
-def test_a_definition_carries_strikes_and_grid_exactly():
+def test_strikes_and_price_ranges_are_exact():
     seen = payloads.market(encoded(floor_strike="@").replace(b'"@"', b"77.10000000000001"))
     assert seen.floor_strike == Decimal("77.10000000000001")
     assert seen.price_ranges == (PriceRange(Decimal(0), Decimal(1), Decimal("0.01")),)
@@ -247,14 +248,14 @@ def test_nulls_for_text_become_blanks():
     assert (seen.early_close_condition, seen.strike_type, seen.functional_strike) == ("", "", "")
 
 
-def test_keys_younger_than_the_recordings_have_a_default():
+def test_keys_that_older_payloads_lack_have_a_default():
     fields = market_json("KXA-1-X")
     del fields["settlement_bounds_type"], fields["exchange_index"]
     seen = payloads.market(json.dumps(fields).encode())
     assert (seen.settlement_bounds_type, seen.exchange_index) == ("default", None)
 
 
-def test_the_exchange_s_zero_time_is_no_time():
+def test_the_zero_time_is_read_as_unknown():
     assert market(created_time="0001-01-01T00:00:00Z").created_time is None
 
 
@@ -279,21 +280,21 @@ def test_the_exchange_s_zero_time_is_no_time():
         ("settlement_value_dollars", "1.5"),
     ],
 )
-def test_what_the_database_could_not_hold_is_refused_at_the_door(key, value):
+def test_a_value_that_the_database_cannot_store_is_refused(key, value):
     with pytest.raises(msgspec.MsgspecError):
         market(**{key: value})
 
 
-def test_a_number_too_large_for_json_columns_is_refused_wherever_it_stands():
+def test_a_number_too_large_for_json_is_refused_in_any_key():
     with pytest.raises(msgspec.MsgspecError):
         payloads.market(encoded(a_new_key="@").replace(b'"@"', b"1e999"))
 
 
-def test_text_that_only_looks_like_a_nul_passes():
+def test_an_escaped_backslash_before_u0000_is_not_a_nul():
     assert market(title="a\\u0000b").title == "a\\u0000b"
 
 
-def test_a_ticker_with_a_nul_is_refused_and_named_without_it():
+def test_a_ticker_with_a_nul_is_refused_and_reported_without_it():
     raw = encoded(ticker="KX\0A")
     with pytest.raises(msgspec.ValidationError, match="NUL"):
         payloads.quote(raw)
@@ -301,15 +302,15 @@ def test_a_ticker_with_a_nul_is_refused_and_named_without_it():
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"ticker": 5}', b"\xff"])
-def test_a_payload_without_a_name_has_a_blank_one(raw):
+def test_a_payload_without_a_ticker_has_a_blank_one(raw):
     assert payloads.ticker_of(raw) == ""
 
 
-def test_an_event_is_named_by_its_own_ticker():
+def test_an_unreadable_event_is_named_by_its_event_ticker():
     assert payloads.ticker_of(b'{"event_ticker": "KXA-1", "markets": 5}') == "KXA-1"
 
 
-def test_an_event_leaves_its_markets_unread():
+def test_the_markets_of_an_event_stay_unparsed():
     seen = payloads.event(event_json(markets=[market_json("KXA-1-X"), {"title": "a\0b"}, 5]))
     assert (seen.ticker, seen.series_ticker, seen.strike_period) == ("KXA-1", "KXA", "")
     assert payloads.quote(seen.markets[0]).ticker == "KXA-1-X"
@@ -328,19 +329,19 @@ def test_an_event_with_a_nul_is_refused(key):
 
 
 @pytest.mark.parametrize("text", ["0.5", "1", "0.035", "0.1"])
-def test_a_fee_multiplier_is_read_from_its_text(text):
+def test_a_fee_multiplier_keeps_its_digits(text):
     raw = json.dumps(series_json("KXA") | {"fee_multiplier": "@"}).encode()
     assert str(payloads.series(raw.replace(b'"@"', text.encode())).fee_multiplier) == text
 
 
 @pytest.mark.parametrize("text", [b"-1", b"1e9", b'"NaN"', b"null", b"true", b"1e-300"])
-def test_a_senseless_fee_multiplier_is_refused(text):
+def test_an_invalid_fee_multiplier_is_refused(text):
     raw = json.dumps(series_json("KXA") | {"fee_multiplier": "@"}).encode()
     with pytest.raises(msgspec.ValidationError):
         payloads.series(raw.replace(b'"@"', text))
 
 
-# --- books, trades, candles ---------------------------------------------------------------------
+# --- order books, trades, candlesticks ----------------------------------------------------------
 
 
 def book(yes, no):
@@ -348,7 +349,7 @@ def book(yes, no):
     return payloads.order_book(json.dumps({"orderbook_fp": sides}).encode())
 
 
-def test_the_best_level_of_a_book_is_its_last_whatever_the_order_it_came_in():
+def test_levels_are_sorted_so_that_the_best_is_last():
     seen = book([["0.4200", "3.00"], ["0.0100", "10.00"], ["0.4100", "0.50"]], [])
     assert seen.yes[-1] == (Decimal("0.42"), Decimal(3))
     assert [level.price for level in seen.yes] == sorted(level.price for level in seen.yes)
@@ -361,7 +362,7 @@ def test_a_malformed_level_is_refused(level):
         book([level], [])
 
 
-def test_a_book_under_its_old_key_is_refused():
+def test_an_order_book_under_its_old_key_is_refused():
     with pytest.raises(msgspec.ValidationError, match="orderbook_fp"):
         payloads.order_book(b'{"orderbook": {"yes": null, "no": null}}')
 
@@ -395,16 +396,16 @@ def candle(**changes):
         "volume_fp": "0.00",
         "open_interest_fp": "7.00",
     }
-    return payloads.candlestick(json.dumps(fields | changes).encode())
+    return candlestick(json.dumps(fields | changes).encode())
 
 
-def test_a_candle_without_trades_still_has_its_quotes():
+def test_a_candlestick_without_trades_has_its_quotes():
     seen = candle()
     assert (seen.yes_bid.close, seen.yes_ask.close) == (Decimal("0.43"), Decimal("0.45"))
     assert (seen.price.open, seen.price.close, seen.price.previous) == (None, None, Decimal("0.41"))
 
 
-def test_a_candle_in_cents_is_refused():
+def test_a_candlestick_in_cents_is_refused():
     with pytest.raises(msgspec.ValidationError, match=r"yes_bid"):
         candle(yes_bid={"open": 42, "low": 42, "high": 42, "close": 43})
 
@@ -420,10 +421,10 @@ def historical(**changes):
         "volume": "0.00",
         "open_interest": "7.00",
     }
-    return payloads.candlestick(json.dumps(fields | changes).encode())
+    return candlestick(json.dumps(fields | changes).encode())
 
 
-def test_both_tiers_spell_the_same_candle():
+def test_both_tiers_give_the_same_candlestick():
     assert historical() == candle()
 
 
@@ -438,22 +439,22 @@ def test_both_tiers_spell_the_same_candle():
         (candle, {"yes_ask": {}}, "open_dollars"),
     ],
 )
-def test_a_candle_in_two_spellings_or_none_is_refused_naming_the_key(read, changes, named):
+def test_a_candlestick_with_mixed_or_missing_keys_is_refused_by_the_key(read, changes, named):
     with pytest.raises(msgspec.ValidationError, match=named):
         read(**changes)
 
 
-def test_an_unknown_key_may_be_called_anything():
+def test_an_unknown_key_of_a_candlestick_is_ignored():
     assert candle(close="early") == candle()
 
 
-def test_every_book_of_a_batch_has_its_ticker():
+def test_order_books_of_a_batch_come_by_ticker():
     book = {"yes_dollars": [["0.4200", "3.00"]], "no_dollars": []}
     body = json.dumps({"orderbooks": [{"ticker": "KXA-1-X", "orderbook_fp": book}]})
     assert list(payloads.order_books(body.encode())) == ["KXA-1-X"]
 
 
-def test_a_book_that_cannot_be_read_costs_no_other():
+def test_an_unreadable_order_book_does_not_affect_the_others():
     good = {"ticker": "KXA-1-X", "orderbook_fp": {"yes_dollars": [], "no_dollars": []}}
     bad = {"ticker": "KXA-1-Y", "orderbook_fp": {"yes_dollars": [["2.0000", "1.00"]]}}
     body = msgspec.json.encode({"orderbooks": [bad, good]})
@@ -474,13 +475,13 @@ def fee_change(**changes):
     return payloads.event_fee_change(json.dumps(fields | changes).encode())
 
 
-def test_an_event_s_fees_may_go_back_to_its_series():
+def test_an_event_may_return_to_the_fees_of_its_series():
     back = fee_change(fee_type_override=None, fee_multiplier_override=None)
     assert (back.fee_type, back.fee_multiplier) == (None, None)
     assert (fee_change().fee_type, fee_change().fee_multiplier) == ("flat", Decimal("0.5"))
 
 
 @pytest.mark.parametrize("change", [{"fee_multiplier_override": -1}, {"scheduled_ts": None}])
-def test_a_senseless_fee_change_is_refused(change):
+def test_an_invalid_fee_change_is_refused(change):
     with pytest.raises(msgspec.ValidationError):
         fee_change(**change)

@@ -1,4 +1,4 @@
-"""The parser against recordings of the live exchange, which a user's clone does not have."""
+"""The parser on recordings of the live exchange, which a user's clone does not have."""
 
 import json
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ import yaml
 from django.conf import settings
 
 from markets.kalshi import payloads
+from markets.kalshi.candles import candlestick
 from markets.kalshi.replies import exchange_status
 
 RECORDED = settings.BASE_DIR.parent / "shared" / "kalshi" / "recorded"
@@ -31,23 +32,23 @@ def raw(payload: object) -> bytes:
     return json.dumps(payload).encode()
 
 
-def found(node: object, *keys: str) -> Iterator[dict[str, Any]]:
-    """Every object, however deep, that has all these keys."""
+def objects_with(node: object, *keys: str) -> Iterator[dict[str, Any]]:
+    """Yield every nested object that has all these keys."""
     if isinstance(node, dict):
         if all(key in node for key in keys):
             yield node
         node = list(node.values())
     if isinstance(node, list):
         for child in node:
-            yield from found(child, *keys)
+            yield from objects_with(child, *keys)
 
 
 def markets(node: object) -> list[dict[str, Any]]:
-    return list(found(node, "ticker", "event_ticker", "market_type", "rules_primary"))
+    return list(objects_with(node, "ticker", "event_ticker", "market_type", "rules_primary"))
 
 
-def nothing_was_lost(market: dict[str, Any]) -> None:
-    """What was read says exactly what was written, absences included."""
+def assert_nothing_lost(market: dict[str, Any]) -> None:
+    """Check that the parsed values equal the texts of the payload, missing ones included."""
     quote = payloads.quote(raw(market))
     definition = payloads.market(raw(market))
     assert (definition.ticker, definition.status) == (quote.ticker, quote.status)
@@ -78,14 +79,14 @@ def test_every_market_of_august_2026_is_read(name, count):
     recorded = markets(load(f"{COCKPIT}/{name}"))
     assert len(recorded) == count
     for market in recorded:
-        nothing_was_lost(market)
+        assert_nothing_lost(market)
 
 
-def test_every_market_of_march_2026_is_read_since_it_has_today_s_keys():
+def test_every_market_of_march_2026_is_read():
     recorded = markets(load("misc_raw/transitional_markets_mar2026_landonct.json"))
     assert len(recorded) == 46
     for market in recorded:
-        nothing_was_lost(market)
+        assert_nothing_lost(market)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,9 @@ def test_every_market_of_march_2026_is_read_since_it_has_today_s_keys():
     ],
 )
 def test_every_event_of_august_2026_is_read_with_its_markets(name, count):
-    recorded = list(found(load(f"{COCKPIT}/{name}"), "series_ticker", "event_ticker", "markets"))
+    recorded = list(
+        objects_with(load(f"{COCKPIT}/{name}"), "series_ticker", "event_ticker", "markets")
+    )
     assert len(recorded) == count
     for event in recorded:
         read = payloads.event(raw(event))
@@ -109,7 +112,7 @@ def test_every_event_of_august_2026_is_read_with_its_markets(name, count):
     ("name", "count"), [("combo_orderbooks.json", 20), ("market_single.json", 1)]
 )
 def test_every_order_book_is_read(name, count):
-    recorded = list(found(load(f"{COCKPIT}/{name}"), "orderbook_fp"))
+    recorded = list(objects_with(load(f"{COCKPIT}/{name}"), "orderbook_fp"))
     assert len(recorded) == count
     for book in recorded:
         read = payloads.order_book(raw(book))
@@ -121,19 +124,21 @@ def test_every_order_book_is_read(name, count):
 @pytest.mark.parametrize(
     ("name", "count"), [("candlesticks_mlb.json", 48), ("candlesticks_pregame_mlb.json", 50)]
 )
-def test_every_candle_of_august_2026_is_read(name, count):
-    recorded = list(found(load(f"{COCKPIT}/{name}"), "end_period_ts"))
+def test_every_candlestick_of_august_2026_is_read(name, count):
+    recorded = list(objects_with(load(f"{COCKPIT}/{name}"), "end_period_ts"))
     assert len(recorded) == count
     for candle in recorded:
-        read = payloads.candlestick(raw(candle))
+        read = candlestick(raw(candle))
         assert str(read.yes_bid.close) == candle["yes_bid"]["close_dollars"]
         assert str(read.price.mean) == str(candle["price"].get("mean_dollars"))
 
 
 def test_every_series_is_read():
-    recorded = list(found(load(f"{COCKPIT}/series_fee_fields.json"), "fee_multiplier", "ticker"))
-    recorded += list(found(load(f"{GOLDEN}/series_list_response.json"), "fee_multiplier"))
-    recorded += list(found(load(f"{GOLDEN}/series_single_response.json"), "fee_multiplier"))
+    recorded = list(
+        objects_with(load(f"{COCKPIT}/series_fee_fields.json"), "fee_multiplier", "ticker")
+    )
+    recorded += list(objects_with(load(f"{GOLDEN}/series_list_response.json"), "fee_multiplier"))
+    recorded += list(objects_with(load(f"{GOLDEN}/series_single_response.json"), "fee_multiplier"))
     assert len(recorded) > 100
     for series in recorded:
         assert payloads.series(raw(series)).ticker == series["ticker"]
@@ -143,7 +148,9 @@ def test_every_event_of_january_2026_is_read():
     recorded = [
         event
         for name in ("events_list", "event_single", "events_multivariate_list")
-        for event in found(load(f"{GOLDEN}/{name}_response.json"), "series_ticker", "sub_title")
+        for event in objects_with(
+            load(f"{GOLDEN}/{name}_response.json"), "series_ticker", "sub_title"
+        )
     ]
     assert len(recorded) > 5
     for event in recorded:
@@ -154,29 +161,29 @@ def test_the_exchange_s_status_of_january_2026_is_read():
     assert exchange_status(raw(load(f"{GOLDEN}/exchange_status_response.json")["response"]))
 
 
-# --- older shapes fail, and say why ---------------------------------------------------------------
+# --- older shapes are refused by the missing key -------------------------------------------------
 
 
 UPDATED = {"updated_time": "2026-01-12T22:08:10Z"}
 
 
-def fails_for_want_of(read, payload: object) -> str:
+def missing_key_error(read, payload: object) -> str:
     with pytest.raises(msgspec.ValidationError, match=r"missing required field|Expected") as caught:
         read(raw(payload))
     return str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["markets_list", "market_single", "event_single"])
-def test_no_market_of_january_2026_passes_for_a_quote(name):
+def test_no_market_of_january_2026_is_accepted_as_a_quote(name):
     recorded = markets(load(f"{GOLDEN}/{name}_response.json"))
     assert recorded
     for market in recorded:
-        assert "updated_time" in fails_for_want_of(payloads.quote, market)
-        # The numbers alone would not pass either.
-        assert "_fp" in fails_for_want_of(payloads.quote, UPDATED | market)
+        assert "updated_time" in missing_key_error(payloads.quote, market)
+        # The numbers alone would be refused too.
+        assert "_fp" in missing_key_error(payloads.quote, UPDATED | market)
 
 
-def test_no_market_of_november_2025_passes_for_a_quote():
+def test_no_market_of_november_2025_is_accepted_as_a_quote():
     tape = yaml.safe_load(
         (RECORDED / "misc_raw/vcr_demo_get_markets_nov2025_precog.yaml").read_text()
     )
@@ -184,31 +191,31 @@ def test_no_market_of_november_2025_passes_for_a_quote():
     recorded = markets(bodies)
     assert len(recorded) >= 5
     for market in recorded:
-        assert "updated_time" in fails_for_want_of(payloads.quote, market)
-        # The numbers alone would not pass either.
-        assert "_fp" in fails_for_want_of(payloads.quote, UPDATED | market)
+        assert "updated_time" in missing_key_error(payloads.quote, market)
+        # The numbers alone would be refused too.
+        assert "_fp" in missing_key_error(payloads.quote, UPDATED | market)
 
 
-def test_nothing_of_2024_passes():
+def test_nothing_of_2024_is_accepted():
     folder = "misc_raw/oldera_2024_lognorman"
-    recorded = list(found(load(f"{folder}/market_data.json"), "_yes_bid", "_event_ticker"))
+    recorded = list(objects_with(load(f"{folder}/market_data.json"), "_yes_bid", "_event_ticker"))
     assert len(recorded) > 10
     for market in recorded:
         plain = {key.removeprefix("_"): value for key, value in market.items()}
         for shape in (market, plain):
-            fails_for_want_of(payloads.quote, shape)
-    for book in list(found(load(f"{folder}/orderbook_data.json"), "_yes", "_no")):
-        fails_for_want_of(payloads.order_book, {"orderbook": book})
+            missing_key_error(payloads.quote, shape)
+    for book in list(objects_with(load(f"{folder}/orderbook_data.json"), "_yes", "_no")):
+        missing_key_error(payloads.order_book, {"orderbook": book})
 
 
-def test_no_candle_trade_or_book_of_january_2026_passes():
+def test_no_candlestick_trade_or_order_book_of_january_2026_is_accepted():
     for name, key, read in (
-        ("series_candlesticks", "end_period_ts", payloads.candlestick),
-        ("event_candlesticks", "end_period_ts", payloads.candlestick),
+        ("series_candlesticks", "end_period_ts", candlestick),
+        ("event_candlesticks", "end_period_ts", candlestick),
         ("trades_list", "trade_id", payloads.trade),
         ("orderbook", "orderbook", payloads.order_book),
     ):
-        recorded = list(found(load(f"{GOLDEN}/{name}_response.json"), key))
+        recorded = list(objects_with(load(f"{GOLDEN}/{name}_response.json"), key))
         assert recorded
         for payload in recorded:
-            fails_for_want_of(read, payload)
+            missing_key_error(read, payload)

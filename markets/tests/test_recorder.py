@@ -19,9 +19,10 @@ from markets.models import (
     Sweep,
     Tier,
 )
-from markets.recording import recorder
-from markets.recording.recorder import hot_size, record_tick, recorder_lock
+from markets.recording import tiers
+from markets.recording.recorder import record_tick, recorder_lock
 from markets.recording.reference import refresh_series
+from markets.recording.tiers import hot_list_size
 from markets.tests.fake_exchange import URL, Exchange, market_json
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,7 +31,7 @@ INTERVAL = 1.0
 
 
 def tick(exchange: Exchange) -> Poll:
-    """One tick with all slots free and every tier due."""
+    """Run one tick with its slot free and every tier due."""
     Poll.objects.update(started_at=datetime.now(UTC) - timedelta(hours=1))
     Sweep.objects.update(started_at=datetime.now(UTC) - timedelta(hours=1))
     with exchange.client() as client:
@@ -49,7 +50,7 @@ def test_it_records_every_open_market_with_its_event_and_series(exchange):
     assert market.quoted_at == market.snapshots.get().timestamp
 
 
-def test_it_writes_nothing_where_nothing_changed(exchange):
+def test_nothing_is_written_if_nothing_changed(exchange):
     exchange.list("KXA-1-X")
     tick(exchange)
     assert tick(exchange).snapshots == 0
@@ -66,7 +67,7 @@ def test_it_writes_nothing_where_nothing_changed(exchange):
         {"open_interest_fp": "701.00"},
     ],
 )
-def test_any_change_of_the_quote_is_a_snapshot(exchange, change):
+def test_any_change_of_the_quote_writes_a_snapshot(exchange, change):
     exchange.list("KXA-1-X")
     tick(exchange)
     exchange.markets["KXA-1-X"] |= change
@@ -92,7 +93,7 @@ def test_a_missing_side_is_null_and_never_a_price(exchange):
     tick(exchange)
     snapshot = MarketSnapshot.objects.get()
     assert (snapshot.yes_bid, snapshot.yes_ask, snapshot.last_price) == (None, None, None)
-    assert snapshot.mid is None
+    assert snapshot.yes_price is None
     assert snapshot.spread is None
 
 
@@ -102,7 +103,7 @@ def test_a_crossed_and_an_off_grid_book_are_flagged_and_kept(exchange):
     assert {flag.name for flag in MarketSnapshot.objects.get().flags} == {"CROSSED", "OFF_GRID"}
 
 
-def test_one_bad_market_is_counted_and_kept_aside_and_costs_no_other(exchange):
+def test_an_unreadable_market_is_counted_and_kept_and_does_not_affect_the_others(exchange):
     exchange.list("KXA-1-X", "KXA-1-Y")
     exchange.markets["KXA-1-X"]["yes_bid_dollars"] = "NaN"
     poll = tick(exchange)
@@ -112,7 +113,7 @@ def test_one_bad_market_is_counted_and_kept_aside_and_costs_no_other(exchange):
     assert "KXA-1-X" in Sweep.objects.newest_complete(Tier.UNIVERSE).skipped
 
 
-def test_a_nul_character_in_a_payload_is_nonsense_and_costs_no_other(exchange):
+def test_a_payload_with_a_nul_is_rejected_and_does_not_affect_the_others(exchange):
     exchange.list("KXA-1-X", "KXA-1-Y")
     exchange.markets["KXA-1-X"]["some_new_field"] = "a\0b"
     exchange.markets["KXA-1-Y"]["title"] = "a\0b"
@@ -121,7 +122,7 @@ def test_a_nul_character_in_a_payload_is_nonsense_and_costs_no_other(exchange):
     assert (poll.rejected, poll.snapshots, poll.error) == (2, 1, "")
 
 
-def test_a_word_too_long_for_its_column_is_nonsense_and_costs_no_other(exchange):
+def test_a_text_too_long_for_its_column_is_rejected_and_does_not_affect_the_others(exchange):
     exchange.list("KXA-1-X", status="x" * 1000)
     exchange.list("KXA-1-Y")
     poll = tick(exchange)
@@ -143,7 +144,7 @@ def test_a_changed_definition_is_written_with_its_payload(exchange):
     assert market.raw_data["rules_primary"] == market.rules_primary == "Amended."
 
 
-def test_a_hot_market_is_observed_while_the_universe_rests(exchange, settings):
+def test_a_hot_market_is_observed_while_no_universe_sweep_is_due(exchange, settings):
     settings.ORDER_BOOK_MARKETS = 0
     exchange.list("KXA-1-X", "KXA-1-Y")
     tick(exchange)
@@ -151,15 +152,15 @@ def test_a_hot_market_is_observed_while_the_universe_rests(exchange, settings):
     Sweep.objects.filter(tier=Tier.UNIVERSE).update(started_at=datetime.now(UTC))
     Poll.objects.all().delete()
     exchange.quote("KXA-1-X", "0.4300", "0.4500")
-    exchange.asked.clear()
+    exchange.requests.clear()
     with exchange.client() as client:
         assert record_tick(client, interval=INTERVAL).snapshots == 1
-    assert {request.url.path for request in exchange.asked} == {"/trade-api/v2/markets"}
+    assert {request.url.path for request in exchange.requests} == {"/trade-api/v2/markets"}
 
 
-def test_each_whole_pass_says_how_long_ago_the_one_before_was(exchange):
+def test_each_complete_sweep_stores_the_time_since_the_one_before(exchange):
     exchange.list("KXA-1-X")
-    tick(exchange)  # which puts the passes before it back by an hour
+    tick(exchange)  # This backdates the sweeps before it by an hour.
     first = Sweep.objects.get(tier=Tier.UNIVERSE)
     assert first.since_last is None
     tick(exchange)
@@ -168,7 +169,7 @@ def test_each_whole_pass_says_how_long_ago_the_one_before_was(exchange):
     assert timedelta(hours=1) <= since < timedelta(hours=1, minutes=1)
 
 
-def test_the_hot_list_is_the_most_traded_and_whatever_is_watched(exchange, settings):
+def test_the_hot_list_is_the_most_traded_and_the_watched_markets(exchange, settings):
     settings.HOT_MARKETS = 1
     exchange.list("KXA-1-X")
     exchange.list("KXA-1-Y", volume_24h_fp="9000.00")
@@ -200,17 +201,15 @@ def test_a_market_near_its_close_counts_tenfold_for_the_hot_list(exchange, setti
         (60, 5, 0, 0),
     ],
 )
-def test_the_hot_list_is_no_longer_than_half_of_the_tokens_reach(
-    settings, rate, interval, wished, size
-):
+def test_the_hot_list_uses_at_most_half_of_the_tokens(settings, rate, interval, wished, size):
     settings.KALSHI_RATE, settings.POLL_INTERVAL, settings.HOT_MARKETS = rate, interval, wished
-    assert hot_size() == size
+    assert hot_list_size() == size
 
 
-def test_a_universe_larger_than_a_tick_is_walked_over_several(exchange):
+def test_a_large_universe_is_fetched_over_several_ticks(exchange):
     exchange.list(*(f"KXA-{n}-X" for n in range(5)))
     for seen in (2, 4, 5):
-        exchange.pages_left, exchange.afterwards = 1, 503
+        exchange.pages_left, exchange.status_afterwards = 1, 503
         Poll.objects.all().delete()
         with exchange.client() as client:
             record_tick(client, interval=INTERVAL)
@@ -219,7 +218,7 @@ def test_a_universe_larger_than_a_tick_is_walked_over_several(exchange):
     assert Sweep.objects.newest_complete(Tier.UNIVERSE).markets == 5
 
 
-def test_a_market_past_its_close_is_settled_by_name(exchange):
+def test_a_market_past_its_close_is_fetched_by_ticker_until_it_is_settled(exchange):
     exchange.list("KXA-1-X")
     tick(exchange)
     Market.objects.update(close_time=datetime.now(UTC) - timedelta(minutes=1))
@@ -248,7 +247,7 @@ def test_a_market_that_closes_early_is_found_among_the_updates(exchange):
     assert Market.objects.get().status == "closed"
 
 
-def test_a_market_that_leaves_the_listing_without_a_word_is_asked_for_by_name(exchange):
+def test_a_market_that_silently_leaves_the_listing_is_fetched_by_ticker(exchange):
     exchange.list("KXA-1-X", "KXA-2-X")
     tick(exchange)
     exchange.historical["KXA-1-X"] = exchange.markets.pop("KXA-1-X") | {"status": "finalized"}
@@ -257,7 +256,7 @@ def test_a_market_that_leaves_the_listing_without_a_word_is_asked_for_by_name(ex
     assert Market.objects.get(ticker="KXA-1-X").status == "finalized"
 
 
-def test_a_market_that_came_and_went_between_two_looks_is_recorded_with_its_event(exchange):
+def test_a_market_that_opened_and_ended_between_two_sweeps_is_recorded_with_its_event(exchange):
     tick(exchange)
     over = {"status": "finalized", "result": "yes", "settlement_value_dollars": "1.0000"}
     exchange.updates.append(market_json("KXA-1-X", **over))
@@ -271,7 +270,7 @@ def test_a_market_that_came_and_went_between_two_looks_is_recorded_with_its_even
 
 
 class TestUnlisted:
-    """A market that was open and that the exchange no longer knows."""
+    """A market that was open and that the exchange does not know any more."""
 
     def test_it_is_no_longer_shown_as_open(self, exchange):
         exchange.list("KXA-1-X", "KXA-1-Y")
@@ -281,10 +280,10 @@ class TestUnlisted:
         tick(exchange)
         market = Market.objects.get(ticker="KXA-1-X")
         assert market.status == "unlisted"
-        assert freshness.seen_at(market, Sweep.objects.newest_complete_of("universe")) == seen
+        assert freshness.observed_at(market, Sweep.objects.newest_complete_of("universe")) == seen
         assert [m.ticker for m in Market.objects.open()] == ["KXA-1-Y"]
 
-    def test_what_was_known_before_stays_on_record(self, exchange):
+    def test_the_earlier_revisions_are_kept(self, exchange):
         exchange.list("KXA-1-X", "KXA-1-Y")
         tick(exchange)
         before = datetime.now(UTC)
@@ -296,19 +295,19 @@ class TestUnlisted:
             "unlisted",
         ]
 
-    def test_nobody_asks_for_it_again_until_it_comes_back(self, exchange):
+    def test_it_is_not_requested_again_until_it_is_listed_again(self, exchange):
         exchange.list("KXA-1-X", "KXA-1-Y")
         tick(exchange)
         gone = exchange.markets.pop("KXA-1-X")
         tick(exchange)
-        exchange.asked.clear()
+        exchange.requests.clear()
         tick(exchange)
-        assert not any("KXA-1-X" in str(request.url) for request in exchange.asked)
+        assert not any("KXA-1-X" in str(request.url) for request in exchange.requests)
         exchange.markets["KXA-1-X"] = gone
         tick(exchange)
         assert Market.objects.get(ticker="KXA-1-X").status == "active"
 
-    def test_past_its_close_it_is_still_asked_for_a_week(self, exchange):
+    def test_it_is_requested_for_a_week_after_its_close(self, exchange):
         exchange.list("KXA-1-X", "KXA-1-Y")
         tick(exchange)
         now = datetime.now(UTC)
@@ -321,7 +320,7 @@ class TestUnlisted:
         due = Market.objects.awaiting_settlement(at=now)
         assert [market.ticker for market in due] == ["KXA-1-X"]
 
-    def test_one_that_cannot_be_read_is_none(self, exchange):
+    def test_an_unreadable_market_is_not_unlisted(self, exchange):
         exchange.list("KXA-1-X", "KXA-1-Y")
         tick(exchange)
         exchange.markets["KXA-1-X"]["yes_bid_dollars"] = "nonsense"
@@ -331,7 +330,7 @@ class TestUnlisted:
         tick(exchange)
         assert Market.objects.get(ticker="KXA-1-X").status == "active"
 
-    def test_most_of_many_are_not_gone_at_once(self, exchange):
+    def test_a_reply_that_lacks_most_markets_is_treated_as_truncated(self, exchange):
         exchange.list(*(f"KXA-1-{n}" for n in range(20)))
         tick(exchange)
         exchange.failing["/markets"] = httpx.Response(200, text='{"markets": [], "cursor": ""}')
@@ -339,18 +338,18 @@ class TestUnlisted:
         assert Market.objects.open().count() == 20
 
 
-def test_a_market_not_opened_yet_is_settled_by_name_too(exchange):
+def test_a_market_that_never_opened_awaits_settlement_too(exchange):
     exchange.list("KXA-1-X", status="initialized")
     tick(exchange)
     due = Market.objects.awaiting_settlement(at=datetime(2031, 1, 1, tzinfo=UTC))
     assert due.exists()
 
 
-def test_a_census_of_many_is_taken_to_its_end_however_long_it_takes(exchange, monkeypatch):
-    monkeypatch.setattr(recorder, "NAMED_BATCH", 1)
+def test_a_census_continues_over_several_ticks_to_its_end(exchange, monkeypatch):
+    monkeypatch.setattr(tiers, "TICKERS_PER_REQUEST", 1)
     exchange.list("KXA-1-X", "KXA-1-Y", "KXA-1-Z")
     tick(exchange)
-    tick(exchange)  # which puts the passes before it back by an hour
+    tick(exchange)  # This backdates the sweeps before it by an hour.
     tick(exchange)
     tick(exchange)
     tick(exchange)
@@ -358,7 +357,7 @@ def test_a_census_of_many_is_taken_to_its_end_however_long_it_takes(exchange, mo
     assert (census.complete, census.markets) == (True, 3)
 
 
-def test_a_text_that_nobody_reads_costs_nothing_even_where_it_is_broken(exchange):
+def test_invalid_utf8_in_an_unparsed_text_does_not_lose_the_quote(exchange):
     exchange.list("KXA-1-X")
     tick(exchange)
     listing = exchange.answer(httpx.Request("GET", f"{URL}/events")).content
@@ -370,12 +369,12 @@ def test_a_text_that_nobody_reads_costs_nothing_even_where_it_is_broken(exchange
     assert "Will \ufffd" in RawPayload.objects.order_by("timestamp").last().payload
 
 
-def test_what_the_exchange_says_of_a_failure_is_told_without_what_no_database_takes(exchange):
+def test_a_nul_is_removed_from_the_message_of_a_failure(exchange):
     exchange.failing["/events"] = httpx.Response(400, text='{"code":"bad","message":"a\\u0000b"}')
     assert "bad: ab" in tick(exchange).error
 
 
-def test_an_exchange_error_is_told_and_the_other_tiers_go_on(exchange):
+def test_an_error_in_one_tier_is_recorded_and_does_not_affect_the_others(exchange):
     exchange.list("KXA-1-X")
     tick(exchange)
     exchange.failing["/events"] = httpx.Response(400, text='{"code":"bad","message":"no"}')
@@ -387,7 +386,7 @@ def test_an_exchange_error_is_told_and_the_other_tiers_go_on(exchange):
     assert poll.finished_at is not None
 
 
-def test_what_fails_beside_the_quotes_is_a_warning_and_no_gap(exchange):
+def test_a_failure_that_loses_no_quotes_is_a_warning(exchange):
     exchange.list("KXA-1-X")
     tick(exchange)
     Market.objects.update(close_time=datetime.now(UTC) - timedelta(minutes=1))
@@ -398,7 +397,7 @@ def test_what_fails_beside_the_quotes_is_a_warning_and_no_gap(exchange):
     assert poll.warning.startswith("settlement: ")
 
 
-def test_a_pass_whose_cursor_is_refused_begins_anew(exchange):
+def test_a_sweep_whose_cursor_is_refused_begins_again(exchange):
     exchange.list(*(f"KXA-{n}-X" for n in range(5)))
     exchange.pages_left = 1
     assert "universe: " in tick(exchange).error
@@ -407,7 +406,7 @@ def test_a_pass_whose_cursor_is_refused_begins_anew(exchange):
     assert Sweep.objects.newest_complete(Tier.UNIVERSE).markets == 5
 
 
-def test_a_change_of_an_events_sources_is_written(exchange):
+def test_a_change_of_an_event_s_settlement_sources_is_written(exchange):
     exchange.list("KXA-1-X")
     tick(exchange)
     Event.objects.update(settlement_sources=[{"name": "An old source"}])
@@ -415,14 +414,14 @@ def test_a_change_of_an_events_sources_is_written(exchange):
     assert Event.objects.get().settlement_sources == []
 
 
-def test_a_second_recorder_stands_aside(exchange):
+def test_a_second_recorder_does_nothing(exchange):
     with recorder_lock() as alone, exchange.client() as client:
         assert alone
         assert record_tick(client, interval=INTERVAL) is None
     assert Poll.objects.count() == 0
 
 
-def test_the_recorders_place_is_free_before_the_server_notices_that_its_holder_left(monkeypatch):
+def test_the_lock_is_released_before_the_server_notices_the_closed_connection(monkeypatch):
     with ExitStack() as later, monkeypatch.context() as patched:
         patched.setattr(DatabaseWrapper, "close", lambda own: later.callback(own.connection.close))
         with recorder_lock() as alone:
@@ -437,7 +436,7 @@ def test_a_slot_is_claimed_once(exchange):
         assert record_tick(client, interval=INTERVAL) is None
 
 
-def test_a_failure_while_writing_leaves_nothing_half_written_and_says_so(exchange, settings):
+def test_a_failure_while_writing_is_recorded_and_leaves_nothing_half_written(exchange, settings):
     exchange.list("KXA-1-X", "KXA-1-Y")
     with connection.cursor() as cursor:
         cursor.execute(
@@ -463,7 +462,7 @@ def test_a_clock_that_has_stepped_back_stops_neither_quotes_nor_heartbeats(excha
     assert tick(exchange).snapshots == 0
 
 
-def test_runs_and_passes_of_the_future_block_no_run_of_today(exchange):
+def test_polls_and_sweeps_in_the_future_do_not_block_a_run(exchange):
     exchange.list("KXA-1-X")
     tick(exchange)
     future = datetime.now(UTC) + timedelta(hours=1)
@@ -476,13 +475,14 @@ def test_runs_and_passes_of_the_future_block_no_run_of_today(exchange):
     assert Sweep.objects.newest(Tier.UNIVERSE).started_at < future
 
 
-def test_series_are_read_whole_and_then_rest_for_an_hour(exchange):
+def test_series_are_fetched_once_an_hour(exchange):
     exchange.list("KXA-1-X")
     tick(exchange)
     assert Series.objects.get().title == ""
     with exchange.client() as client:
-        assert refresh_series(client) == 1
-        assert refresh_series(client) == 0
+        refresh_series(client)
+        refresh_series(client)
+    assert [request.url.path for request in exchange.requests].count("/trade-api/v2/series") == 1
     series = Series.objects.get()
     assert (series.title, series.fee_multiplier) == ("Series KXA", Decimal("0.5"))
 

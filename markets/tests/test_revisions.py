@@ -8,7 +8,7 @@ import httpx
 import pytest
 from model_bakery import baker
 
-from markets.kalshi.client import KalshiError
+from markets.kalshi.errors import KalshiError
 from markets.models import (
     Closure,
     Event,
@@ -77,7 +77,7 @@ def test_of_what_is_known_from_one_instant_on_what_was_written_last_is_the_newes
     market, other = a_market("KXA-1-X"), a_market("KXA-1-Y")
     for status in ("active", "closed"):
         Market.objects.update(status=status)
-        MarketRevision.objects.take({market.pk: NOON, other.pk: NOON}, at=NOON)
+        MarketRevision.objects.append_current({market.pk: NOON, other.pk: NOON}, at=NOON)
     told = [(each.known_at, each.status) for each in MarketRevision.objects.for_market(other)]
     assert told == [(NOON, "active"), (NOON + timedelta(microseconds=1), "closed")]
 
@@ -86,7 +86,7 @@ def test_a_clock_that_stepped_back_hides_no_change_of_an_event():
     event = a_market().event
     for title, at in (("Rain", NOON + 5 * HOUR), ("Rain at last", NOON)):
         Event.objects.update(title=title)
-        EventRevision.objects.take([event.pk], at=at)
+        EventRevision.objects.append_current([event.pk], at=at)
     assert [each.title for each in EventRevision.objects.all()] == ["Rain", "Rain at last"]
 
 
@@ -264,7 +264,7 @@ def test_an_endpoint_that_is_gone_keeps_no_other_from_being_read(exchange, gone)
     exchange.list("KXA-1-X")
     tick(exchange)
     exchange.failing[gone] = httpx.Response(404, json={"code": "not_found"})
-    with exchange.client() as client, pytest.raises(KalshiError, match="refused with 404"):
+    with exchange.client() as client, pytest.raises(KalshiError, match="refused with status 404"):
         refresh(client)
     assert Series.objects.unread().exists() == (gone == "/series")
     assert Closure.objects.exists()

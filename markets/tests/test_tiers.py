@@ -1,4 +1,4 @@
-"""What the recorder does beside quotes: ages, status, books, combos, payloads, drift."""
+"""The recorder beside quotes: ages, status, order books, combos, raw payloads, drift."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -42,45 +42,45 @@ def signer(tmp_path):
     return Signer.from_file("an id", str(tmp_path / "key.pem"))
 
 
-def earlier(**by: float) -> None:
-    """Let the recorder's last run have been a while ago."""
-    moved = timedelta(**by)
+def backdate(**by: float) -> None:
+    """Move all polls and sweeps into the past."""
+    age = timedelta(**by)
     for row in (*Poll.objects.all(), *Sweep.objects.all()):
-        row.started_at -= moved
+        row.started_at -= age
         if isinstance(row, Sweep):
-            row.pages = [[page[0] - moved.total_seconds(), *page[1:]] for page in row.pages]
+            row.pages = [[page[0] - age.total_seconds(), *page[1:]] for page in row.pages]
         row.save()
 
 
-def again(exchange, signer=None) -> Poll:
+def tick_again(exchange, signer=None) -> Poll:
     with exchange.client(signer) as client:
         poll = record_tick(client, interval=INTERVAL)
     assert poll is not None
     return poll
 
 
-def test_the_age_that_each_tier_had_reached_is_kept_with_the_run(exchange):
+def test_the_ages_of_each_tier_are_stored_with_the_poll(exchange):
     exchange.list("KXA-1-X", "KXB-1-X", "KXC-1-X")
     assert tick(exchange).ages == {}
-    again_after_an_hour = tick(exchange)
-    assert "hot" not in again_after_an_hour.ages
-    earlier(seconds=40)
-    ages = again(exchange).ages
+    after_an_hour = tick(exchange)
+    assert "hot" not in after_an_hour.ages
+    backdate(seconds=40)
+    ages = tick_again(exchange).ages
     assert ages["hot"] == pytest.approx({"p50": 40, "p95": 40, "max": 40}, abs=3)
     assert ages["universe"] == pytest.approx({"p50": 40, "p95": 40, "max": 40}, abs=3)
 
 
-def test_what_the_exchange_says_of_itself_holds_until_it_is_asked_again(exchange):
+def test_the_exchange_status_is_carried_over_until_it_is_fetched_again(exchange):
     exchange.list("KXA-1-X")
     exchange.trading_active = False
     assert (tick(exchange).exchange_active, Poll.objects.first().trading_active) == (True, False)
-    earlier(seconds=5)
-    exchange.asked.clear()
-    assert again(exchange).trading_active is False
-    assert "/trade-api/v2/exchange/status" not in {r.url.path for r in exchange.asked}
+    backdate(seconds=5)
+    exchange.requests.clear()
+    assert tick_again(exchange).trading_active is False
+    assert "/trade-api/v2/exchange/status" not in {r.url.path for r in exchange.requests}
 
 
-def test_it_is_unknown_whether_trading_is_on_where_the_exchange_does_not_say(exchange):
+def test_the_exchange_status_is_unknown_if_it_cannot_be_fetched(exchange):
     exchange.list("KXA-1-X")
     exchange.failing["/exchange/status"] = httpx.Response(404)
     poll = tick(exchange)
@@ -88,16 +88,16 @@ def test_it_is_unknown_whether_trading_is_on_where_the_exchange_does_not_say(exc
     assert "status" in poll.warning
 
 
-def test_a_page_that_comes_a_second_time_makes_no_complete_pass(exchange):
+def test_a_repeated_page_makes_the_sweep_incomplete(exchange):
     exchange.list(*(f"KX{letter}-1-X" for letter in "ABCDEF"))
-    exchange.repeats = True
+    exchange.repeats_first_page = True
     poll = tick(exchange)
     assert "second time" in poll.error
     assert Sweep.objects.newest_complete(Tier.UNIVERSE) is None
     assert poll.snapshots == 2
 
 
-def test_a_hot_pass_that_failed_is_on_record_as_incomplete(exchange):
+def test_a_failed_hot_sweep_is_recorded_as_incomplete(exchange):
     exchange.list("KXA-1-X")
     tick(exchange)
     exchange.failing["/markets"] = httpx.Response(404)
@@ -106,7 +106,7 @@ def test_a_hot_pass_that_failed_is_on_record_as_incomplete(exchange):
     assert (failed.complete, failed.finished_at is None) == (False, False)
 
 
-def test_the_hot_list_of_any_time_is_on_record(exchange, settings):
+def test_changes_of_the_hot_list_are_recorded(exchange, settings):
     settings.HOT_MARKETS = 1
     exchange.list("KXA-1-X", volume_24h_fp="9000.00")
     exchange.list("KXA-1-Y")
@@ -119,7 +119,7 @@ def test_the_hot_list_of_any_time_is_on_record(exchange, settings):
     assert (came.market.ticker, came.ended_at) == ("KXA-1-Y", None)
 
 
-def test_whole_books_of_hot_markets_are_written_when_they_change(exchange):
+def test_order_books_of_hot_markets_are_written_when_they_change(exchange):
     exchange.list("KXA-1-X", "KXA-1-Y")
     exchange.books["KXA-1-X"] = BOOK
     tick(exchange)
@@ -136,19 +136,19 @@ def test_whole_books_of_hot_markets_are_written_when_they_change(exchange):
     assert OrderBookSnapshot.objects.last().bid_prices == []
 
 
-def test_with_a_key_many_books_come_in_one_answer(exchange, signer):
+def test_with_a_key_order_books_are_fetched_in_one_request(exchange, signer):
     exchange.list("KXA-1-X", "KXA-1-Y")
     exchange.books |= {"KXA-1-X": BOOK, "KXA-1-Y": BOOK}
     tick(exchange)
-    earlier(hours=1)
-    exchange.asked.clear()
-    assert again(exchange, signer).order_books == 2
-    assert [r.url.path for r in exchange.asked if "book" in r.url.path] == [
+    backdate(hours=1)
+    exchange.requests.clear()
+    assert tick_again(exchange, signer).order_books == 2
+    assert [r.url.path for r in exchange.requests if "book" in r.url.path] == [
         "/trade-api/v2/markets/orderbooks"
     ]
 
 
-def test_combos_are_recorded_only_when_asked_for(exchange, settings):
+def test_combos_are_recorded_only_on_request(exchange, settings):
     exchange.combos = ["KXMVESPORTS-1"]
     tick(exchange)
     assert not Market.objects.exists()
@@ -186,23 +186,23 @@ def test_an_unknown_field_an_unknown_word_and_an_old_shape_are_drift(exchange):
     assert (seen_again.first_seen_at, seen_again.last_seen_at > first) == (first, True)
 
 
-def test_a_market_of_todays_contract_is_no_drift(exchange):
+def test_a_market_of_the_current_contract_is_no_drift(exchange):
     exchange.list("KXA-1-X")
     tick(exchange)
     assert not Drift.objects.exists()
 
 
-def test_nothing_is_older_than_it_is():
+def test_there_are_no_ages_against_a_sweep_without_pages():
     sweep = Sweep(tier=Tier.HOT, started_at=datetime.now(UTC), pages=[[100.0, 3, ""]])
     assert sweep.ages_against(Sweep(pages=[]), of=range(1)) == []
 
 
-def test_a_listing_that_has_lost_half_its_markets_is_believed_the_second_time(exchange):
+def test_a_listing_that_lost_half_of_its_markets_is_complete_only_the_second_time(exchange):
     exchange.list("KXA-1-X", "KXB-1-X", "KXC-1-X")
     tick(exchange)
     exchange.markets.clear()
-    told = []
+    complete = []
     for _ in range(2):
         tick(exchange)
-        told.append(Sweep.objects.newest(Tier.UNIVERSE).complete)
-    assert told == [False, True]
+        complete.append(Sweep.objects.newest(Tier.UNIVERSE).complete)
+    assert complete == [False, True]

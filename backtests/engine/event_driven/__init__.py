@@ -1,1 +1,1 @@
-"""Backtests through backtrader, for strategies that are written for it."""
+"""The event-driven engine, for strategies that are written for backtrader."""

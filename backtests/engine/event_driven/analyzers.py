@@ -1,18 +1,16 @@
-"""What can be watched while a strategy runs. Each tells one thing; a finished run's figures come
-from its journal (`metrics`)."""
+"""Analyzers that watch a strategy while it runs; the figures of a finished run come from its
+journal (see `metrics`)."""
 
 from typing import Any
 
 import backtrader as bt
 
 from backtests.data.universe import CONTRACT, MONEY, instant
-from backtests.rules.execution import JOURNAL, Kind
-
-KIND = JOURNAL.index("kind")
+from backtests.rules.execution import JOURNAL, JOURNAL_COLUMN, EntryKind
 
 
-class Equity(bt.Analyzer):
-    """Dollars at each instant: cash, and positions at the side that they could be sold to."""
+class EquityAnalyzer(bt.Analyzer):
+    """Equity in dollars at each instant: cash, and positions at the side they could be sold to."""
 
     def start(self) -> None:
         self.points: list[tuple[Any, float]] = []
@@ -24,7 +22,7 @@ class Equity(bt.Analyzer):
         return self.points
 
 
-class Drawdown(bt.Analyzer):
+class DrawdownAnalyzer(bt.Analyzer):
     """The deepest fall of equity from its highest point so far, in dollars and as a share."""
 
     def start(self) -> None:
@@ -42,12 +40,16 @@ class Drawdown(bt.Analyzer):
         return {"dollars": self.deepest, "share": self.share}
 
 
-class Trades(bt.Analyzer):
-    """Fills: how many, of how many contracts, for how many dollars and fees."""
+class FillsAnalyzer(bt.Analyzer):
+    """The number of fills, and their contracts, dollars and fees."""
 
     def get_analysis(self) -> dict[str, float]:
-        lines = [line for line in self.strategy.broker.journal if line[KIND] == Kind.FILL]
-        count, price, fee = (JOURNAL.index(name) for name in ("count", "price", "fee"))
+        lines = [
+            line
+            for line in self.strategy.broker.journal
+            if line[JOURNAL_COLUMN["kind"]] == EntryKind.FILL
+        ]
+        count, price, fee = (JOURNAL_COLUMN[name] for name in ("count", "price", "fee"))
         return {
             "fills": len(lines),
             "contracts": sum(line[count] for line in lines) / CONTRACT,
@@ -56,8 +58,8 @@ class Trades(bt.Analyzer):
         }
 
 
-class Exposure(bt.Analyzer):
-    """The share of the instants at which something was held, and the most that was locked."""
+class ExposureAnalyzer(bt.Analyzer):
+    """The share of instants with a position, and the most capital that was locked."""
 
     def start(self) -> None:
         self.steps = self.held = 0
@@ -76,8 +78,8 @@ class Exposure(bt.Analyzer):
         }
 
 
-class Settlements(bt.Analyzer):
-    """Positions that were held to the end: market, contracts (NO below zero), value of YES."""
+class SettlementsAnalyzer(bt.Analyzer):
+    """Positions held to settlement: market, contracts (negative for NO), settlement value."""
 
     def get_analysis(self) -> list[tuple[str, float, float]]:
         broker = self.strategy.broker
@@ -89,8 +91,8 @@ class Settlements(bt.Analyzer):
                 line["price"] / MONEY,
             )
             for line in ended
-            if line["kind"] == Kind.SETTLED
+            if line["kind"] == EntryKind.SETTLED
         ]
 
 
-ANALYZERS = (Equity, Drawdown, Trades, Exposure, Settlements)
+ANALYZERS = (EquityAnalyzer, DrawdownAnalyzer, FillsAnalyzer, ExposureAnalyzer, SettlementsAnalyzer)

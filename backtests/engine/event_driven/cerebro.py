@@ -1,4 +1,4 @@
-"""One backtest through backtrader."""
+"""The event-driven engine: one backtest through backtrader."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,48 +9,48 @@ import backtrader as bt
 from backtests.data.universe import CONTRACT, MISSING, Universe
 from backtests.engine.event_driven.broker import Broker
 from backtests.engine.event_driven.order_book import Book, Ticket
-from backtests.rules.execution import HOLD, Execution, Fills, Outcome, Reason
+from backtests.rules.execution import HOLD, ExecutionModel, FillModel, Reason, RunOutcome
 from backtests.strategies.base import Signal, Strategy
 
-# Steps between two looks at whether to go on, and two reports of progress.
-STEPS = 4_096
+# Steps between two reports of progress, each of which may also end the run.
+STEPS_PER_REPORT = 4_096
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """An outcome, and the strategy with its analyzers."""
+class FinishedRun:
+    """The outcome of a run, and the strategy with its analyzers."""
 
-    outcome: Outcome
+    outcome: RunOutcome
     strategy: Strategy | None
 
 
 class Cerebro(bt.Cerebro):
-    """Gives its strategy one step for each distinct instant, whatever feeds have a bar then.
+    """A Cerebro that steps its strategy once for each distinct instant, whichever feeds have a bar.
 
-    backtrader's own loop finds the next instant by comparing floats of days, which merges
-    instants less than 20 microseconds apart, and asks every feed at every step.
+    backtrader's own loop finds the next instant by comparing days as floats, which merges instants
+    less than 20 microseconds apart, and it asks every feed at every step.
     """
 
-    progress: Callable[[int], None]
+    on_progress: Callable[[int], None]
 
     def _runnext(self, runstrats: list[Strategy]) -> None:
         (strategy,) = runstrats
         for step, _ in enumerate(self._broker.steps()):
             self._brokernotify()
             strategy._next()
-            if step % STEPS == 0:
-                self.progress(self._broker.rows[-1].row)
+            if step % STEPS_PER_REPORT == 0:
+                self.on_progress(self._broker.rows[-1].row)
         self._brokernotify()
         strategy._notify()
 
 
-class Following(Strategy):
-    """Trades towards the targets of a `Signal`, by the kernel's rules of what to send."""
+class TargetFollower(Strategy):
+    """Trades towards the targets of a `Signal`, by the same rules as the kernel."""
 
     params = (("targets", None), ("make", False))
 
     def start(self) -> None:
-        # By market, the newest order and the target that it was for.
+        # The newest order of each market, and the target that it was for.
         self.sent: dict[int, tuple[Ticket, int]] = {}
 
     def next(self) -> None:
@@ -60,19 +60,19 @@ class Following(Strategy):
                 self._decide(book, target)
 
     def _decide(self, book: Book, target: int) -> None:
-        missing = target * CONTRACT - self.broker.ledger.position(book.place)
+        missing = target * CONTRACT - self.broker.ledger.position(book.market)
         resting = book.resting[0] if book.resting else None
         if missing:
             self._order(book, missing, resting, target)
         elif resting:
-            self.broker.take_back(book, resting)
+            self.broker.request_cancel(book, resting)
 
     def _order(self, book: Book, missing: int, resting: Ticket | None, target: int) -> None:
         side, count = (1, missing) if missing > 0 else (-1, -missing)
-        price = self._wished(book, side, count, resting)
+        price = self._order_price(book, side, count, resting)
         if price < 0 or self._is_short(book, target, resting, (side, count, price)):
             return
-        ticket = self.broker.place(
+        ticket = self.broker.send_order(
             book,
             side,
             count,
@@ -81,10 +81,10 @@ class Following(Strategy):
             post_only=self.p.make,
             replaces=resting,
         )
-        self.sent[book.place] = ticket, target
+        self.sent[book.market] = ticket, target
 
-    def _wished(self, book: Book, side: int, count: int, resting: Ticket | None) -> int:
-        """The price of the order to send; below zero where there is nothing to send."""
+    def _order_price(self, book: Book, side: int, count: int, resting: Ticket | None) -> int:
+        """The price of the order to send; negative where there is nothing to send."""
         if self.p.make:
             price = book.bid if side > 0 else book.ask
             rests = resting and (resting.left, resting.side, resting.limit) == (count, side, price)
@@ -96,46 +96,47 @@ class Following(Strategy):
     def _is_short(
         self, book: Book, target: int, resting: Ticket | None, order: tuple[int, int, int]
     ) -> bool:
-        """Whether an order for this target was refused, and this one would be again."""
-        last, asked = self.sent.get(book.place, (None, HOLD))
-        if last is None or asked != target or not last.refused:
+        """Return whether an order for this target was refused and this one would be, too."""
+        last, last_target = self.sent.get(book.market, (None, HOLD))
+        if last is None or last_target != target or not last.refused:
             return False
         if last.reason != Reason.FUNDS:
             return last.reason == Reason.POSITION_LIMIT
-        # The price may be another since.
+        # The price may have changed since.
         free = self.broker.ledger.cash - self.broker.held_back
         free += resting.reserved if resting else 0
-        return bool(self.broker.need(book, *order) > free)
+        return bool(self.broker.cost_bound(book, *order) > free)
 
 
 def run(
     universe: Universe,
     strategy: Signal | type[Strategy],
-    execution: Execution,
-    fills: Fills,
+    execution: ExecutionModel,
+    fills: FillModel,
     *,
     cash: int,
     parameters: Mapping[str, Any] | None = None,
     analyzers: Sequence[type[bt.Analyzer]] = (),
-    progress: Callable[[int], None] = lambda rows: None,
-) -> Finished:
-    """Run a strategy over a universe; `cash` in millionths of a dollar.
+    on_progress: Callable[[int], None] = lambda rows: None,
+) -> FinishedRun:
+    """Run a strategy over a universe; `cash` is in millionths of a dollar.
 
-    `progress` is told now and then how many rows are done, and may raise to end the run.
+    `on_progress` hears from time to time how many rows are done, and may raise to end the run.
     """
     broker = Broker(universe, execution, fills=fills, cash=cash)
     cerebro = Cerebro(stdstats=False, runonce=False, preload=False)
-    cerebro.progress = progress
+    cerebro.on_progress = on_progress
     cerebro.setbroker(broker)
-    # Of every market, of one that never has two sides too: without any, backtrader does not run.
+    # Every market gets a feed, even if it is never two-sided: backtrader does not run without one.
     for book in broker.books:
         cerebro.adddata(book.feed, name=book.feed.listing.ticker)
     for analyzer in analyzers:
-        cerebro.addanalyzer(analyzer)
+        # Strategies find them by name, such as `self.analyzers.equity`.
+        cerebro.addanalyzer(analyzer, _name=analyzer.__name__.removesuffix("Analyzer").lower())
     if isinstance(strategy, Signal):
-        targets = strategy.wanted(universe)
-        cerebro.addstrategy(Following, targets=targets, make=execution.make)
+        targets = strategy.all_targets(universe)
+        cerebro.addstrategy(TargetFollower, targets=targets, make=execution.make)
     else:
         cerebro.addstrategy(strategy, **(parameters or {}))
     ran = cerebro.run()
-    return Finished(broker.outcome, ran[0] if ran else None)
+    return FinishedRun(broker.outcome, ran[0] if ran else None)

@@ -1,4 +1,4 @@
-"""Quotes as backtrader reads them, one feed a market."""
+"""Quotes as backtrader reads them: one feed for each market."""
 
 import math
 from typing import Any
@@ -11,18 +11,18 @@ from backtests.data.universe import CONTRACT, DAY, DOLLAR, EPOCH_DAY, MISSING, S
 class Feed(bt.feed.DataBase):
     """One market. Prices in dollars, sizes in contracts, times in seconds; NaN is unknown.
 
-    `close` is the midpoint last seen, so that an indicator never meets a NaN, and a feed begins
-    with its first book of two sides. Bars are appended as they become known: there is no future
-    in it to look at. `datetime` is backtrader's own and too coarse to tell instants apart; the
-    exact one is the strategy's `now`.
+    `close` is the last midpoint, so that an indicator never meets a NaN, and a feed begins with
+    its first two-sided book. Bars are appended as they become known, so a feed holds no future.
+    `datetime` is backtrader's own and too coarse to tell instants apart; the exact instant is the
+    strategy's `now`.
     """
 
     linesoverride = True
     lines = ("close", "bid", "ask", "bid_size", "ask_size", "time_to_close", "datetime")
 
-    def __init__(self, listing: Listing, place: int) -> None:
+    def __init__(self, listing: Listing, market: int) -> None:
         self.listing = listing
-        self.place = place
+        self.market = market
         super().__init__()
 
     def start(self) -> None:
@@ -30,7 +30,7 @@ class Feed(bt.feed.DataBase):
         self._columns = [getattr(self.lines, name) for name in self.getlinealiases()]
 
     def append(self, at: int, book: Any, close_at: int) -> None:
-        """A bar of a book, if it has two sides or the feed has begun."""
+        """Append a bar of a book, if the book is two-sided or the feed has begun."""
         bid, ask = book.bid, book.ask
         if bid >= 0 and ask >= 0:
             close = (bid + ask) / (2 * DOLLAR)

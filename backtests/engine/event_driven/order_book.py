@@ -1,4 +1,4 @@
-"""What was last seen of a market, and our orders in it."""
+"""The order book of one market as last recorded, and our orders in it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from backtests.engine.event_driven.feed import Feed
 from backtests.rules import execution as rules
 from backtests.rules.execution import Reason
 
-NO_ROW = -1
-
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """An order, in integers."""
+    """An order in integers."""
 
     number: int
     side: int
@@ -27,32 +25,32 @@ class Ticket:
     post_only: bool
     replaces: Ticket | None
     sent_at: int
-    sent_seen: int
-    fits: bool = True  # whether its price could be told in 1/10,000 dollar
-    # What the order that it replaces filled while this one was on its way.
+    sent_books: int
+    price_is_exact: bool = True  # whether 1/10,000 dollar could express its price
+    # What the order that it replaces filled while this one was in flight.
     filled_meanwhile: int = 0
     ahead: int = 0
     accumulated: int = 0
     reserved: int = 0
-    reason: Reason = Reason.NONE  # why it ended, where it was not filled whole
+    reason: Reason = Reason.NONE  # why it ended, where it was not wholly filled
     refused: bool = False
-    order: Any = None  # backtrader's, where the strategy sent one
+    order: Any = None  # backtrader's order, where the strategy sent one
 
 
 @dataclass(slots=True)
-class Cancel:
-    """A strategy's wish to take an order back."""
+class CancelRequest:
+    """A cancellation that a strategy has sent."""
 
     ticket: Ticket
     sent_at: int
-    sent_seen: int
+    sent_books: int
 
 
 @dataclass(slots=True, eq=False)
 class Book:
-    """What was last seen of a market, and our orders in it."""
+    """The top of a market's book as last recorded, and our orders in it."""
 
-    place: int
+    market: int
     feed: Feed
     terms: Sequence[Terms]
     grids: Sequence[Grid]
@@ -67,42 +65,45 @@ class Book:
     traded: int = 0
     tradable: bool = False
     ended: bool = False
-    seen: int = 0
+    books: int = 0
     at: int = MISSING
-    row: int = NO_ROW
+    row: int = MISSING
     term: int = 0
     grid: int = 0
-    # Either side as last seen while the market traded, and what it is worth by the newest book.
-    bid_seen: int = 0
-    ask_seen: int = DOLLAR
+    # Each side as last quoted while the market traded, and its mark by the newest book.
+    last_bid: int = 0
+    last_ask: int = DOLLAR
     bid_mark: int = 0
     ask_mark: int = DOLLAR
-    sent: deque[Ticket | Cancel] = field(default_factory=deque)
+    sent: deque[Ticket | CancelRequest] = field(default_factory=deque)
     resting: list[Ticket] = field(default_factory=list)
 
-    def see(self, row: int, values: Sequence[Any], assumed: int) -> None:
-        """Put a row's book in the place of the one before."""
+    def update(self, row: int, values: Sequence[Any], assumed: int) -> None:
+        """Replace the book with that of a row."""
         at, _, bid, ask, bid_size, ask_size, last, volume, _, tradable = values
-        bids, asks = rules.shown(bid_size, bid, assumed), rules.shown(ask_size, ask, assumed)
+        bids, asks = (
+            rules.offered_size(bid_size, bid, assumed),
+            rules.offered_size(ask_size, ask, assumed),
+        )
         if self.bid_taken:
             self.bid_taken = rules.still_taken(self.bid_taken, self.bid, bid, bids)
         if self.ask_taken:
             self.ask_taken = rules.still_taken(self.ask_taken, self.ask, ask, asks)
-        self.traded = rules.traded(self.volume, volume)
+        self.traded = rules.traded_between(self.volume, volume)
         self.volume = max(self.volume, volume)
         self.at, self.row, self.last = at, row, last
         self.bid, self.ask, self.bid_shown, self.ask_shown = bid, ask, bids, asks
         self.tradable = tradable and not self.ended
-        self.seen += 1
+        self.books += 1
         if self.tradable and (bid >= 0 or ask >= 0):
             self._value(bid, ask)
 
     def _value(self, bid: int, ask: int) -> None:
-        """As `metrics` does: an empty side stands, but not beyond the other side of its book."""
-        self.bid_seen = bid if bid >= 0 else self.bid_seen
-        self.ask_seen = ask if ask >= 0 else self.ask_seen
-        self.bid_mark = bid if bid >= 0 else min(self.bid_seen, ask)
-        self.ask_mark = ask if ask >= 0 else max(self.ask_seen, bid)
+        """Mark as `metrics` does: an empty side stands, but not beyond the other side."""
+        self.last_bid = bid if bid >= 0 else self.last_bid
+        self.last_ask = ask if ask >= 0 else self.last_ask
+        self.bid_mark = bid if bid >= 0 else min(self.last_bid, ask)
+        self.ask_mark = ask if ask >= 0 else max(self.last_ask, bid)
 
     def terms_at(self, at: int) -> Terms:
         while self.term + 1 < len(self.terms) and self.terms[self.term + 1].since <= at:
@@ -115,7 +116,7 @@ class Book:
         return self.grids[self.grid]
 
     def offered(self, side: int) -> int:
-        """What the other side shows that we have not taken yet."""
+        """The size on the other side that we have not taken yet."""
         if side > 0:
             return max(0, self.ask_shown - self.ask_taken)
         return max(0, self.bid_shown - self.bid_taken)
@@ -126,23 +127,23 @@ class Book:
         else:
             self.bid_taken += count
 
-    def give(self, side: int, limit: int, count: int) -> None:
-        """Use up what filled an order at rest: offers and trades fill one order, not all."""
+    def use_up(self, side: int, limit: int, count: int) -> None:
+        """Use up what filled a resting order: offers and trades fill one order, not all."""
         if rules.crosses(side, limit, self.bid, self.ask):
             self.take(side, min(count, self.offered(side)))
         if (limit - self.last) * side >= 0:
             self.traded = max(0, self.traded - count)
 
-    def rests(self, side: int, limit: int | None = None) -> int:
-        """How much of our own rests on a side, or at one price of it."""
+    def resting_size(self, side: int, limit: int | None = None) -> int:
+        """The size of our own resting orders on a side, or at one price of it."""
         ours = (each for each in self.resting if each.side == side)
         return sum(each.left for each in ours if limit in (None, each.limit))
 
-    def fits(self, price: int) -> bool:
-        """An unknown grid refuses nothing."""
-        stretches = self.grid_at(self.at).stretches
-        return not stretches or any(rules.on_grid(price, *stretch) for stretch in stretches)
+    def on_grid(self, price: int) -> bool:
+        """Return whether a price is on the market's grid; an unknown grid refuses nothing."""
+        ranges = self.grid_at(self.at).ranges
+        return not ranges or any(rules.on_grid(price, *each) for each in ranges)
 
     def mark(self, position: int) -> int:
-        """What a contract of a position could be sold for."""
+        """The price at which a contract of a position could be sold."""
         return self.bid_mark if position > 0 else DOLLAR - self.ask_mark

@@ -1,4 +1,4 @@
-"""Whether a strategy knows more than it could have known, tried on recorded markets."""
+"""The command that checks a strategy for look-ahead bias on recorded markets."""
 
 from argparse import ArgumentParser
 from datetime import UTC, datetime, timedelta
@@ -7,67 +7,69 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from backtests import strategies
-from backtests.analysis.lookahead import Verdict, check
-from backtests.choosing import BadInput, Selection
+from backtests.analysis.lookahead import LookaheadVerdict, check
 from backtests.loading import load
-from backtests.management.commands.runbacktest import pairs
+from backtests.management.commands.runbacktest import MISUSED, parse_pairs
+from backtests.record import record
+from backtests.requests import MarketSelection
 from backtests.strategies import UnknownStrategy, parameters
 from backtests.strategies.parameters import BadParameter
-from markets.backfill.planning import BadInput as BadInstant
-from markets.management.commands.backfill import instant
-from markets.models import Market
+from kalshi_insights.bad_input import BadInput
+from kalshi_insights.commands import InvalidInstant, parse_instant
 
-MARKETS = 20
-SPAN = timedelta(days=2)
-CAUGHT, MISUSED = 1, 2
+DEFAULT_MARKETS = 20
+CHECKED_WINDOW = timedelta(days=2)
+BIASED = 1
 
 
 class Command(BaseCommand):
     help = (
-        "Run a strategy on recorded markets and on other futures of the same past, and compare"
-        " what it decides. Ends with 1 where its decisions hang on what was yet to come, and with"
-        f" 2 where the words make no sense. Without markets, the {MARKETS} most traded of the last"
-        " 24 hours; without a start, the last two days before the end."
+        "Run a strategy on recorded markets and on other futures of the same past, and compare its"
+        " decisions. Exits with 1 if they depend on the future, and with 2 if an argument is wrong."
+        f" By default it uses the {DEFAULT_MARKETS} markets with the highest volume of the last 24"
+        " hours, and the last two days before the end."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("strategy", help=f"one of {', '.join(strategies.STRATEGIES)}")
-        parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE")
-        parser.add_argument("--series", nargs="+", action="extend", default=[])
-        parser.add_argument("--event", nargs="+", action="extend", default=[])
-        parser.add_argument("--ticker", nargs="+", action="extend", default=[])
-        parser.add_argument("--start", help="a day (UTC) or an instant: 2026-11-01T12:00Z")
-        parser.add_argument("--end", help="the same (now)")
-        parser.add_argument("--seed", type=int, default=0, help="of where the records part (0)")
+        add = parser.add_argument
+        add("strategy", help=f"one of {', '.join(strategies.STRATEGIES)}")
+        add("--param", action="append", default=[], metavar="NAME=VALUE",
+            help="parameter of the strategy")  # fmt: skip
+        add("--series", nargs="+", action="extend", default=[], help="all markets of these series")
+        add("--event", nargs="+", action="extend", default=[], help="all markets of these events")
+        add("--ticker", nargs="+", action="extend", default=[], help="single markets")
+        add("--start", help="first day (UTC) or instant, such as 2026-11-01T12:00Z")
+        add("--end", help="day or instant before which the check ends (now)")
+        add("--seed", type=int, default=0, help="seed of the random futures (0)")
 
     def handle(self, **options: Any) -> None:
         now = datetime.now(UTC)
         try:
-            kind = strategies.find(options["strategy"])
-            params = parameters.read(kind.schema, dict(pairs(options["param"])))
-            selection = chosen(options, now=now)
+            strategy = strategies.find(options["strategy"])
+            params = parameters.read(strategy.schema, dict(parse_pairs(options["param"])))
+            selection = selection_from(options, now=now)
             selection.check(now=now)
             universe = load(selection, known_by=now)
-        except (BadInput, BadInstant, BadParameter, UnknownStrategy) as fault:
+        except (BadInput, InvalidInstant, BadParameter, UnknownStrategy) as fault:
             raise CommandError(str(fault), returncode=MISUSED) from None
         self.stdout.write(
-            f"{kind.name} {kind.version} on {len(universe.quotes):,} quotes of"
+            f"{strategy.name} {strategy.version} on {len(universe.quotes):,} quotes of"
             f" {len(universe.listings):,} markets, {selection.start:%Y-%m-%d %H:%M} to"
             f" {selection.end:%Y-%m-%d %H:%M} UTC"
         )
-        report = check(kind, universe, parameters=params, seed=options["seed"])
+        report = check(strategy, universe, parameters=params, seed=options["seed"])
         self.stdout.write("\n".join(report.sentences()))
-        if report.verdict != Verdict.CLEAN:
-            raise SystemExit(CAUGHT)
+        if report.verdict != LookaheadVerdict.CLEAN:
+            raise SystemExit(BIASED)
 
 
-def chosen(options: dict[str, Any], *, now: datetime) -> Selection:
-    end = instant("--end", options["end"]) if options["end"] else now
-    start = instant("--start", options["start"]) if options["start"] else shortly_before(end)
+def selection_from(options: dict[str, Any], *, now: datetime) -> MarketSelection:
+    end = parse_instant("--end", options["end"]) if options["end"] else now
+    start = parse_instant("--start", options["start"]) if options["start"] else default_start(end)
     tickers = options["ticker"]
     if not (options["series"] or options["event"] or tickers):
         tickers = most_traded()
-    return Selection(
+    return MarketSelection(
         start=start,
         end=end,
         series=options["series"],
@@ -76,17 +78,16 @@ def chosen(options: dict[str, Any], *, now: datetime) -> Selection:
     )
 
 
-def shortly_before(end: datetime) -> datetime:
+def default_start(end: datetime) -> datetime:
     try:
-        return end - SPAN
+        return end - CHECKED_WINDOW
     except OverflowError:
-        raise BadInstant(f"--end: too early to stand without a --start: {end}") from None
+        raise BadInput("end", f"Too early without a --start: {end}.") from None
 
 
 def most_traded() -> list[str]:
     """Raises BadInput where nothing is on record yet."""
-    quoted = Market.objects.filter(quoted_at__isnull=False).ranked("volume")
-    tickers = list(quoted.values_list("ticker", flat=True)[:MARKETS])
+    tickers = record.markets.most_traded(DEFAULT_MARKETS)
     if not tickers:
-        raise BadInput("ticker", "No market's quotes are on record yet; let the recorder run.")
+        raise BadInput("ticker", "No quotes are recorded yet. Let the recorder run first.")
     return tickers

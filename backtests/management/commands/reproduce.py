@@ -1,4 +1,4 @@
-"""A stored backtest once more: is it still the same?"""
+"""The command that runs a stored backtest again and compares the journals."""
 
 import sys
 from argparse import ArgumentParser
@@ -7,46 +7,52 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from backtests import runner
-from backtests.models import BacktestResult, Status
-from kalshi_insights.commands import Bar
+from backtests.management.commands.runbacktest import MISUSED
+from backtests.models import BacktestResult, BacktestStatus
+from kalshi_insights.commands import ProgressBar
 
-DIFFERS, MISUSED = 1, 2
+DIFFERS = 1
 
 
 class Command(BaseCommand):
     help = (
         "Run a stored backtest again and compare every order, fill, fee and settlement with the"
-        " record, to the millionth of a dollar. Ends with 1 where they differ, and says what the"
-        " result rests on that has changed."
+        " stored one, to the millionth of a dollar. Exits with 1 if they differ, and names what has"
+        " changed of the code and the data behind the result."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("id", type=int, help="as runbacktest printed it")
+        parser.add_argument("id", type=int, help="number of the backtest, as runbacktest prints it")
 
     def handle(self, *, id: int, **options: Any) -> None:
         result = BacktestResult.objects.filter(pk=id).first()
         if result is None:
             raise CommandError(f"id: there is no backtest {id}.", returncode=MISUSED)
-        if result.status != Status.DONE:
+        if result.status != BacktestStatus.DONE:
             raise CommandError(f"id: backtest {id} is {result.status}.", returncode=MISUSED)
-        bar = Bar(sys.stderr)
         try:
-            found = runner.reproduce(result, tell=bar.tell)
-        except runner.SAID as fault:
-            raise CommandError(f"It cannot be run any more. {fault}", returncode=DIFFERS) from None
-        finally:
-            bar.end()
-        for name in found.changed:
+            with ProgressBar(sys.stderr) as bar:
+                reproduction = runner.reproduce(result, on_progress=bar.update)
+        except runner.USER_ERRORS as fault:
+            raise CommandError(
+                f"The backtest can no longer be run. {fault}", returncode=DIFFERS
+            ) from None
+        for name in reproduction.changed:
             self.stdout.write(f"changed since: {name}")
-        if not found.identical:
-            self.tell_difference(id, found)
-        lines = result.executions.count()
+        if not reproduction.identical:
+            self.fail(id, reproduction)
+        entries = result.executions.count()
         self.stdout.write(
-            f"Identical: {lines:,} lines and ${result.final_cash:,.6f} of cash, to the millionth."
+            f"Identical to the millionth of a dollar: {entries:,} journal entries and"
+            f" ${result.final_cash:,.6f} of final cash."
         )
 
-    def tell_difference(self, id: int, found: runner.Reproduction) -> None:
-        if found.difference:
-            self.stdout.write(found.difference)
-        why = "" if found.changed else " Nothing it rests on has changed: this is a defect."
-        raise CommandError(f"Backtest {id} comes out otherwise.{why}", returncode=DIFFERS)
+    def fail(self, id: int, reproduction: runner.Reproduction) -> None:
+        if reproduction.difference:
+            self.stdout.write(reproduction.difference)
+        why = (
+            ""
+            if reproduction.changed
+            else " Neither code nor data have changed, so this is a defect."
+        )
+        raise CommandError(f"Backtest {id} has another result now.{why}", returncode=DIFFERS)

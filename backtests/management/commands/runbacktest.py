@@ -1,31 +1,31 @@
-"""One backtest, here and now."""
+"""The command that runs one backtest in its own process."""
 
 import json
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from textwrap import wrap
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 
 from backtests import runner
-from backtests.choosing import BadInput, Selection
-from backtests.management.summary import catalogue, summary
-from backtests.models import BacktestResult, Engine, Sources, Status
-from backtests.requests import Asked
-from backtests.rules.execution import Execution
-from kalshi_insights.commands import Bar
-from markets.backfill.planning import BadInput as BadInstant
-from markets.management.commands.backfill import instant
+from backtests.models import BacktestResult, BacktestStatus, Engine, SnapshotSources
+from backtests.report import TERMINAL_WIDTH, summary
+from backtests.requests import BacktestRequest, MarketSelection
+from backtests.rules.execution import ExecutionModel
+from backtests.strategies import STRATEGIES, StrategyClass
+from kalshi_insights.bad_input import BadInput
+from kalshi_insights.commands import InvalidInstant, ProgressBar, parse_instant
 
 FAILED, MISUSED = 1, 2
-USUAL = Execution()
-# What `--json` prints of a result.
-TOLD = (
+DEFAULTS = ExecutionModel()
+# The columns of a result that `--json` prints.
+JSON_COLUMNS = (
     "id", "status", "error", "strategy", "strategy_version", "params", "series", "events",
     "tickers", "sources", "start", "end", "cash", "engine", "execution", "fees", "snapshots",
     "markets", "final_cash", "verdict", "assumptions", "lookahead", "figures", "band", "yardsticks",
@@ -35,131 +35,169 @@ TOLD = (
 
 class Command(BaseCommand):
     help = (
-        "Run a strategy on what is recorded, and say what came of it. Ends with 1 where the run"
-        " failed and with 2 where the words make no sense, naming the one that does not."
+        "Run a strategy on recorded quotes and print the result. Exits with 1 if the run fails,"
+        " and with 2 if an argument is wrong, naming that argument."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add("strategy", nargs="?", default="", help="its name; --list shows them all")
-        add("--list", action="store_true", help="show every strategy with its parameters")
-        add_choice(parser)
-        add("--param", action="append", default=[], metavar="NAME=VALUE", help="of the strategy")
-        add("--engine", default="", choices=["", *Engine.values], help="(the faster one that can)")
-        add_execution(parser)
-        add("--check-lookahead", action="store_true", help="check that it knows no future")
+        add("strategy", nargs="?", default="", help="name of the strategy; see --list")
+        add("--list", action="store_true", help="list all strategies with their parameters")
+        add_selection_arguments(parser)
+        add("--param", action="append", default=[], metavar="NAME=VALUE",
+            help="parameter of the strategy")  # fmt: skip
+        add("--engine", default="", choices=["", *Engine.values],
+            help="engine (the kernel for signals, else backtrader)")  # fmt: skip
+        add_execution_arguments(parser)
+        add("--check-lookahead", action="store_true",
+            help="also check the strategy for look-ahead bias")  # fmt: skip
         add("--json", action="store_true", help="print the result as JSON")
-        add("--save", action="store_true", default=True, help="store it (the default)")
-        add("--no-save", dest="save", action="store_false", help="store nothing")
+        add("--save", action="store_true", default=True, help="store the result (the default)")
+        add("--no-save", dest="save", action="store_false", help="do not store the result")
 
     def handle(self, **options: Any) -> None:
         if options["list"]:
-            self.stdout.write("\n".join(catalogue()))
+            self.stdout.write("\n".join(list_strategies()))
             return
         now = datetime.now(UTC)
         try:
-            wanted = asked(options, now=now)
-            columns = wanted.checked(now=now)
-            wanted.selection.count(wanted.selection.markets())
-        except (BadInput, BadInstant) as fault:
+            request = request_from(options, now=now)
+            columns = request.validated(now=now)
+            request.selection.count_snapshots(request.selection.market_ids())
+        except (BadInput, InvalidInstant) as fault:
             raise CommandError(str(fault), returncode=MISUSED) from None
-        bar = Bar(sys.stderr)
-        carry_out = stored if options["save"] else computed
+        run = run_and_store if options["save"] else run_unstored
         try:
-            result = carry_out(columns, bar, now=now)
+            with ProgressBar(sys.stderr) as bar:
+                result = run(columns, bar, now=now)
         except BadInput as fault:
             raise CommandError(str(fault), returncode=FAILED) from None
-        finally:
-            bar.end()
-        self.tell(result, as_json=options["json"])
+        self.print_result(result, as_json=options["json"])
 
-    def tell(self, result: BacktestResult, *, as_json: bool) -> None:
+    def print_result(self, result: BacktestResult, *, as_json: bool) -> None:
         if as_json:
-            told = {name: getattr(result, name) for name in TOLD}
-            self.stdout.write(json.dumps(told, cls=DjangoJSONEncoder, indent=2))
-        elif result.status == Status.DONE:
+            columns = {name: getattr(result, name) for name in JSON_COLUMNS}
+            self.stdout.write(json.dumps(columns, cls=DjangoJSONEncoder, indent=2))
+        elif result.status == BacktestStatus.DONE:
             self.stdout.write("\n".join(summary(result)))
-        if result.status != Status.DONE:
-            number = f"Backtest {result.pk} " if result.pk else "It "
+        if result.status != BacktestStatus.DONE:
+            number = f"Backtest {result.pk} " if result.pk else "The backtest "
             raise CommandError(f"{number}{result.status}: {result.error}", returncode=FAILED)
 
 
-def add_choice(parser: ArgumentParser) -> None:
-    """Which markets, what time and how much money."""
+# --- arguments that other commands share ---------------------------------------------------------
+
+
+def add_selection_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments for markets, window and starting cash."""
     add = parser.add_argument
     add("--series", nargs="+", action="extend", default=[], help="all markets of these series")
     add("--event", nargs="+", action="extend", default=[], help="all markets of these events")
-    add("--ticker", nargs="+", action="extend", default=[], help="these markets")
-    add("--start", default="", help="a day (UTC) or an instant: 2026-11-01T12:00Z")
-    add("--end", default="", help="the first instant that is left out, written the same (now)")
-    add("--sources", default=Sources.BEST, choices=Sources.values, help="which snapshots count")
-    add("--cash", default="10000", help="dollars to begin with (10000)")
+    add("--ticker", nargs="+", action="extend", default=[], help="single markets")
+    add("--start", default="", help="first day (UTC) or instant, such as 2026-11-01T12:00Z")
+    add("--end", default="", help="day or instant before which the run ends (now)")
+    add("--sources", default=SnapshotSources.BEST, choices=SnapshotSources.values,
+        help="snapshots to use (best)")  # fmt: skip
+    add("--cash", default="10000", help="starting cash in dollars (10000)")
 
 
-def add_execution(parser: ArgumentParser) -> None:
-    """How orders meet the books."""
+def add_execution_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of the execution model."""
     add = parser.add_argument
-    add("--latency-snapshots", type=int, default=USUAL.latency_snapshots,
-        help="books of its market that an order lets pass (1)")  # fmt: skip
-    add("--latency-seconds", type=float, default=USUAL.latency_seconds, help="and time (0)")
-    add("--patience-seconds", type=float, default=USUAL.patience_seconds,
-        help="after which an order that met no book is given up (7200)")  # fmt: skip
-    add("--assumed-size", type=int, help="contracts, where the record shows no size")
-    add("--position-limit", type=int, help="contracts of one market")
-    add("--make", action="store_true", help="join the own side's best price and wait")
+    add("--latency-snapshots", type=int, default=DEFAULTS.latency_snapshots,
+        help="books of the market that an order waits for (1)")  # fmt: skip
+    add("--latency-seconds", type=float, default=DEFAULTS.latency_seconds,
+        help="seconds that an order waits (0)")  # fmt: skip
+    add("--patience-seconds", type=float, default=DEFAULTS.patience_seconds,
+        help="seconds after which an order that met no book expires (7200)")  # fmt: skip
+    add("--assumed-size", type=int, help="contracts to assume where a book shows no size")
+    add("--position-limit", type=int, help="maximum contracts held in a market")
+    add("--make", action="store_true", help="join the best price on the own side and wait")
     add("--broker", dest="through_broker", action="store_true",
         help="fees of an account with a broker, in whole cents")  # fmt: skip
 
 
-def asked(options: dict[str, Any], *, now: datetime) -> Asked:
-    """Raises BadInput and BadInstant."""
+def request_from(options: dict[str, Any], *, now: datetime) -> BacktestRequest:
+    """Read the request from a command's options. Raises BadInput and InvalidInstant."""
     if not options["start"]:
-        raise BadInput("start", "Name a day or an instant to begin with: --start 2026-11-01.")
-    selection = Selection(
-        start=instant("start", options["start"]),
-        end=instant("end", options["end"]) if options["end"] else now,
+        raise BadInput("start", "Name a first day or instant, such as --start 2026-11-01.")
+    selection = MarketSelection(
+        start=parse_instant("start", options["start"]),
+        end=parse_instant("end", options["end"]) if options["end"] else now,
         series=options["series"],
         events=options["event"],
         tickers=options["ticker"],
         sources=options["sources"],
     )
-    return Asked(
+    execution = {field.name: options[field.name] for field in fields(ExecutionModel)}
+    return BacktestRequest(
         strategy=options["strategy"],
         selection=selection,
-        params=dict(pairs(options["param"])),
-        cash=dollars(options["cash"]),
+        params=dict(parse_pairs(options["param"])),
+        cash=parse_dollars(options["cash"]),
         check_lookahead=options.get("check_lookahead", False),
         engine=options["engine"],
-        execution=Execution(**{field.name: options[field.name] for field in fields(Execution)}),
+        execution=ExecutionModel(**execution),
     )
 
 
-def pairs(given: Iterable[str]) -> Iterable[tuple[str, str]]:
-    for words in given:
-        name, equals, value = words.partition("=")
+def parse_pairs(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Split texts of the form name=value. Raises BadInput."""
+    for text in texts:
+        name, equals, value = text.partition("=")
         if not equals:
             raise BadInput(f"params.{name}", "Must be written as name=value.")
         yield name, value
 
 
-def dollars(text: str) -> Decimal:
+def parse_dollars(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:
-        raise BadInput("cash", f"{text!r} is no number.") from None
+        raise BadInput("cash", f"{text!r} is not a number.") from None
 
 
-def stored(columns: dict[str, Any], bar: Bar, *, now: datetime) -> BacktestResult:
-    """What is now on record of the run."""
-    queued = BacktestResult.objects.queue(columns, user=None, now=now)
-    runner.run(queued.pk, tell=bar.tell)
-    queued.refresh_from_db()
-    return queued
+# --- running -------------------------------------------------------------------------------------
 
 
-def computed(columns: dict[str, Any], bar: Bar, *, now: datetime) -> BacktestResult:
-    """What would be stored. Raises BadInput, and whatever the strategy raises."""
-    result = BacktestResult(**columns, created_at=now, status=Status.DONE)
-    for name, value in runner.compute(result, tell=bar.tell).columns.items():
+def run_and_store(columns: dict[str, Any], bar: ProgressBar, *, now: datetime) -> BacktestResult:
+    result = BacktestResult.objects.queue(columns, user=None, now=now)
+    runner.run(result.pk, on_progress=bar.update)
+    result.refresh_from_db()
+    return result
+
+
+def run_unstored(columns: dict[str, Any], bar: ProgressBar, *, now: datetime) -> BacktestResult:
+    """Run without storing anything. Raises BadInput, and whatever the strategy raises."""
+    result = BacktestResult(**columns, created_at=now, status=BacktestStatus.DONE)
+    for name, value in runner.compute(result, on_progress=bar.update).columns.items():
         setattr(result, name, value)
     return result
+
+
+# --- the list of strategies ----------------------------------------------------------------------
+
+
+def list_strategies() -> Iterator[str]:
+    for strategy in STRATEGIES.values():
+        yield from _describe(strategy)
+
+
+def _describe(strategy: StrategyClass) -> Iterator[str]:
+    yield f"{strategy.name} {strategy.version}"
+    yield from wrap(strategy.summary, TERMINAL_WIDTH, initial_indent="  ", subsequent_indent="  ")
+    for name, parameter in strategy.schema.items():
+        unit = f" {parameter.unit}" if parameter.unit else ""
+        bounds = _bounds(parameter.least, parameter.most, parameter.choices)
+        words = f"{name}={parameter.default}{unit}{bounds}: {parameter.help}"
+        yield from wrap(words, TERMINAL_WIDTH, initial_indent="    ", subsequent_indent="      ")
+    yield ""
+
+
+def _bounds(least: float | None, most: float | None, choices: Sequence[str]) -> str:
+    if choices:
+        return f" ({', '.join(choices)})"
+    if least is None or most is None:
+        return ""
+    low, high = (f"{bound:,}".removesuffix(".0") for bound in (least, most))
+    return f" ({low} to {high})"

@@ -1,4 +1,4 @@
-"""Many settings of one strategy, chosen on one part of the time and shown on a later one."""
+"""The command that searches parameters on earlier markets and confirms the best on later ones."""
 
 import sys
 from argparse import ArgumentParser
@@ -9,123 +9,136 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from backtests import loading, strategies
-from backtests.analysis.search import signals, values
-from backtests.choosing import BadInput
+from backtests.analysis.search import combinations, parse_values
 from backtests.data.universe import MONEY, Universe, microseconds
 from backtests.engine import kernel
-from backtests.engine.kernel import Summary
+from backtests.engine.kernel import RunSummary
 from backtests.management.commands.runbacktest import (
     MISUSED,
-    add_choice,
-    add_execution,
-    asked,
-    pairs,
+    add_execution_arguments,
+    add_selection_arguments,
+    parse_pairs,
+    request_from,
 )
 from backtests.metrics import dollars
-from backtests.requests import Asked
-from backtests.rules.execution import Fills
+from backtests.requests import BacktestRequest
+from backtests.rules.execution import FillModel
 from backtests.strategies.base import Signal
 from backtests.strategies.parameters import BadParameter
-from kalshi_insights.commands import Bar
-from markets.backfill.planning import BadInput as BadInstant
-from markets.management.commands.backfill import instant
+from kalshi_insights.bad_input import BadInput
+from kalshi_insights.commands import InvalidInstant, ProgressBar, parse_instant
 
-BATCH = 32  # runs between two signs of life
+BATCH = 32  # runs between two updates of the progress bar
 
 
 class Command(BaseCommand):
     help = (
-        "Run a strategy with many settings on the markets that were settled by an instant, and"
-        " show what the best of them would have earned on the markets that came after it. The"
-        " best of many always looks good where it was chosen: only the later column counts."
+        "Run a strategy with many parameter combinations on the markets that were settled by an"
+        " instant, and show what the best combinations would have earned on the markets that began"
+        " after it. The best of many always looks good where it was found: only the later column"
+        " counts."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add("strategy", help="its name; runbacktest --list shows them all")
+        add("strategy", help="name of the strategy; see runbacktest --list")
         add("--vary", action="append", metavar="NAME=VALUES", required=True,
-            help="a parameter's values, as 0.1,0.2 or 0.05:0.2:0.05; again for others")  # fmt: skip
-        add("--confirm-from", default="", help="the instant (the middle of the window)")
-        add("--best", type=int, default=10, help="how many to show (10)")
-        add("--param", action="append", default=[], metavar="NAME=VALUE", help="of the strategy")
-        add_choice(parser)
-        add_execution(parser)
+            help="values of a parameter, as 0.1,0.2 or 0.05:0.2:0.05; may be repeated")  # fmt: skip
+        add("--confirm-from", default="",
+            help="day or instant that parts earlier and later markets (the middle of the window)",
+        )  # fmt: skip
+        add("--best", type=int, default=10, help="combinations to show (10)")
+        add("--param", action="append", default=[], metavar="NAME=VALUE",
+            help="parameter of the strategy")  # fmt: skip
+        add_selection_arguments(parser)
+        add_execution_arguments(parser)
 
     def handle(self, **options: Any) -> None:
         now = datetime.now(UTC)
-        bar = Bar(sys.stderr)
         try:
-            wanted, tried = planned(options, now=now)
-            parts = earlier_and_later(wanted, options["confirm_from"], bar, now=now)
-            found = [swept(wanted, part, [s for _, s in tried], bar) for part in parts]
-        except (BadInput, BadInstant, BadParameter) as fault:
+            request, tried = plan(options, now=now)
+            signals = [signal for _, signal in tried]
+            with ProgressBar(sys.stderr) as bar:
+                parts = split(request, options["confirm_from"], bar, now=now)
+                found = [search(request, part, signals, bar) for part in parts]
+        except (BadInput, InvalidInstant, BadParameter) as fault:
             raise CommandError(str(fault), returncode=MISUSED) from None
-        finally:
-            bar.end()
-        names = [each for each, _ in tried]
-        lines = table(names, *found, cash=int(wanted.cash * MONEY), best=options["best"])
-        self.stdout.write("\n".join((counted(parts, len(tried)), "", *lines)))
+        names = [combination for combination, _ in tried]
+        earlier, later = (len(part.listings) for part in parts)
+        counts = (
+            f"{len(tried):,} combinations, searched on {earlier:,} markets, confirmed on"
+            f" {later:,} later ones."
+        )
+        lines = table(names, *found, cash=int(request.cash * MONEY), best=options["best"])
+        self.stdout.write("\n".join((counts, "", *lines)))
 
 
-def planned(
+def plan(
     options: dict[str, Any], *, now: datetime
-) -> tuple[Asked, list[tuple[dict[str, str], Signal]]]:
-    """Raises BadInput, BadInstant and BadParameter."""
-    wanted = asked({"engine": "", **options}, now=now)
-    wanted.checked(now=now)
-    kind = strategies.find(wanted.strategy)
-    if not issubclass(kind, Signal):
-        raise BadInput("strategy", f"{kind.name} sends orders of its own: it cannot be swept.")
-    varied = {name: values(name, text) for name, text in pairs(options["vary"])}
-    return wanted, list(signals(kind, wanted.params, varied))
+) -> tuple[BacktestRequest, list[tuple[dict[str, str], Signal]]]:
+    """The request, and every combination with its signal.
+
+    Raises BadInput, InvalidInstant and BadParameter.
+    """
+    request = request_from({"engine": "", **options}, now=now)
+    request.validated(now=now)
+    strategy = strategies.find(request.strategy)
+    if not issubclass(strategy, Signal):
+        raise BadInput(
+            "strategy", f"{strategy.name} sends its own orders; only signals can be searched."
+        )
+    varied = {name: parse_values(name, text) for name, text in parse_pairs(options["vary"])}
+    return request, list(combinations(strategy, request.params, varied))
 
 
-def earlier_and_later(
-    wanted: Asked, confirm_from: str, bar: Bar, *, now: datetime
+def split(
+    request: BacktestRequest, confirm_from: str, bar: ProgressBar, *, now: datetime
 ) -> tuple[Universe, Universe]:
-    """Raises BadInput where one of them is empty."""
-    chosen = wanted.selection
-    middle = chosen.start + (chosen.end - chosen.start) / 2
-    at = instant("confirm-from", confirm_from) if confirm_from else middle
-    universe = loading.load(chosen, known_by=now, tell=lambda share: bar.tell(share, "reading"))
-    parts = universe.apart(microseconds(at))
-    for part, where in zip(parts, ("settled by then", "that began after it"), strict=True):
+    """The universe of earlier markets, and that of later ones.
+
+    Raises BadInput where one of them is empty.
+    """
+    selection = request.selection
+    middle = selection.start + (selection.end - selection.start) / 2
+    at = parse_instant("confirm-from", confirm_from) if confirm_from else middle
+    universe = loading.load(
+        selection, known_by=now, on_progress=lambda share: bar.update(share, "reading quotes")
+    )
+    parts = universe.split_at(microseconds(at))
+    for part, words in zip(parts, ("was settled by", "began after"), strict=True):
         if not part.listings:
-            raise BadInput("confirm-from", f"There is no market {where}: {at:%Y-%m-%d %H:%M} UTC.")
+            raise BadInput("confirm-from", f"No market {words} {at:%Y-%m-%d %H:%M} UTC.")
     return parts
 
 
-def swept(wanted: Asked, universe: Universe, tried: Sequence[Signal], bar: Bar) -> list[Summary]:
-    found: list[Summary] = []
-    for first in range(0, len(tried), BATCH):
-        bar.tell(first / len(tried), f"trying {len(tried):,} settings")
-        found += kernel.sweep(
+def search(
+    request: BacktestRequest, universe: Universe, signals: Sequence[Signal], bar: ProgressBar
+) -> list[RunSummary]:
+    found: list[RunSummary] = []
+    for first in range(0, len(signals), BATCH):
+        bar.update(first / len(signals), f"trying {len(signals):,} combinations")
+        found += kernel.run_many(
             universe,
-            tried[first : first + BATCH],
-            wanted.execution,
-            Fills.EXPECTED,
-            cash=int(wanted.cash * MONEY),
+            signals[first : first + BATCH],
+            request.execution,
+            FillModel.EXPECTED,
+            cash=int(request.cash * MONEY),
         )
     return found
 
 
-def counted(parts: Sequence[Universe], runs: int) -> str:
-    earlier, later = (len(part.listings) for part in parts)
-    return f"{runs:,} settings, chosen on {earlier:,} markets, shown on {later:,} later ones."
-
-
 def table(
     names: Sequence[dict[str, str]],
-    earlier: Sequence[Summary],
-    later: Sequence[Summary],
+    earlier: Sequence[RunSummary],
+    later: Sequence[RunSummary],
     *,
     cash: int,
     best: int,
 ) -> Iterator[str]:
-    """The best where they were chosen, and what they came to later."""
+    """The best combinations on the earlier markets, with their P&L on the later ones."""
     ranked = sorted(range(len(names)), key=lambda n: (-earlier[n].equity, n))
-    yield f"{'chosen on':>14}  {'later':>14}  {'fills':>6}  settings"
+    yield f"{'earlier P&L':>14}  {'later P&L':>14}  {'fills':>6}  parameters"
     for n in ranked[:best]:
-        settings = " ".join(f"{name}={value}" for name, value in names[n].items())
+        params = " ".join(f"{name}={value}" for name, value in names[n].items())
         pnls = (dollars(each[n].equity - cash) for each in (earlier, later))
-        yield "  ".join((*(f"{pnl:>14}" for pnl in pnls), f"{later[n].fills:>6,}", settings))
+        yield "  ".join((*(f"{pnl:>14}" for pnl in pnls), f"{later[n].fills:>6,}", params))

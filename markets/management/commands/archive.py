@@ -6,7 +6,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from markets.coverage.slots import day_share
 from markets.storage import archive
-from markets.storage.archive import FOLDERS, ArchiveError
+from markets.storage.archive import FOLDERS
+from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import DayPartition
 
 

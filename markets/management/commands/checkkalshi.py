@@ -1,3 +1,5 @@
+"""A check of the connection to the exchange."""
+
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,26 +10,31 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from markets.kalshi import payloads
-from markets.kalshi.client import ConfigurationError, KalshiClient, KalshiError, Page
+from markets.kalshi.client import KalshiClient, Page
+from markets.kalshi.errors import ConfigurationError, KalshiError
 from markets.kalshi.replies import ExchangeStatus
-from markets.recording.recorder import kalshi_client
+from markets.recording.exchange import kalshi_client
 
-# The exchange states the time in whole seconds and does not say how much it forgives.
-SKEW_NOTICED = 2
-SKEW_FORGIVEN = 5
+# Seconds. The exchange sends its time in whole seconds, and does not document how much skew it
+# accepts in the timestamp of a signature.
+MAX_NORMAL_SKEW = 2
+MAX_ACCEPTED_SKEW = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report; `wrong` is what the operator must put right."""
+    """One line of the report; `wrong` marks what the operator must correct."""
 
     subject: str
-    words: str
+    text: str
     wrong: bool = False
 
 
 class Command(BaseCommand):
-    help = "Say in words what works between this installation and the exchange."
+    help = (
+        "Check the connection to the exchange: its address, the API key, the clocks, the rate"
+        " limits, and whether its payloads still follow the contract."
+    )
     requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -35,65 +42,68 @@ class Command(BaseCommand):
         for finding in findings():
             wrong += finding.wrong
             mark = "WRONG" if finding.wrong else "ok"
-            self.stdout.write(f"{mark:<6} {finding.subject:<9} {finding.words}")
+            self.stdout.write(f"{mark:<6} {finding.subject:<9} {finding.text}")
         if wrong:
-            raise CommandError(f"{wrong} to put right.")
+            raise CommandError(f"Problems to correct: {wrong}. See the lines marked WRONG.")
 
 
 def findings() -> Iterator[Finding]:
     yield Finding("address", settings.KALSHI_API_URL)
     try:
         client = kalshi_client()
-    except ConfigurationError as fault:
-        yield Finding("key", str(fault), wrong=True)
+    except ConfigurationError as error:
+        yield Finding("key", str(error), wrong=True)
         return
     began = time.monotonic()
     try:
         status = client.exchange_status()
-    except KalshiError as fault:
-        yield Finding("reach", str(fault), wrong=True)
+    except KalshiError as error:
+        yield Finding("reach", f"{error}; check KALSHI_API_URL and the network", wrong=True)
         return
     yield Finding("reach", f"answered in {time.monotonic() - began:.2f} s")
-    yield from (exchange(status), clock(client), key(client), drift(client))
+    yield from (check_status(status), check_clock(client), check_key(client), check_drift(client))
 
 
-def exchange(status: ExchangeStatus) -> Finding:
-    words = (
-        f"exchange {activity(status.exchange_active)}, trading {activity(status.trading_active)}"
-    )
+def check_status(status: ExchangeStatus) -> Finding:
+    exchange, trading = state(status.exchange_active), state(status.trading_active)
+    text = f"exchange {exchange}, trading {trading}"
     if status.exchange_estimated_resume_time:
-        words += f", expected back at {status.exchange_estimated_resume_time:%Y-%m-%d %H:%M} UTC"
-    return Finding("exchange", words)
+        text += (
+            f", expected to resume at {status.exchange_estimated_resume_time:%Y-%m-%d %H:%M} UTC"
+        )
+    return Finding("exchange", text)
 
 
-def activity(active: bool) -> str:
+def state(active: bool) -> str:
     return "active" if active else "paused"
 
 
-def clock(client: KalshiClient) -> Finding:
+def check_clock(client: KalshiClient) -> Finding:
     if client.clock_skew is None:
-        return Finding("clock", "the exchange does not say what time it is")
+        return Finding("clock", "not compared: the exchange's reply has no Date header")
     seconds = client.clock_skew.total_seconds()
-    if abs(seconds) <= SKEW_NOTICED:
-        return Finding("clock", f"agrees with the exchange's within {SKEW_NOTICED} s")
-    words = f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the exchange's"
-    return Finding("clock", words, wrong=abs(seconds) > SKEW_FORGIVEN)
+    if abs(seconds) <= MAX_NORMAL_SKEW:
+        return Finding("clock", f"agrees with the exchange's within {MAX_NORMAL_SKEW} s")
+    text = f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the exchange's"
+    if abs(seconds) <= MAX_ACCEPTED_SKEW:
+        return Finding("clock", text)
+    return Finding("clock", f"{text}; synchronize this machine's clock", wrong=True)
 
 
-def key(client: KalshiClient) -> Finding:
+def check_key(client: KalshiClient) -> Finding:
     if not client.key_type:
         return Finding(
             "key", f"none: public data only, at {settings.KALSHI_RATE:g} tokens a second"
         )
     try:
         limits = client.account_limits()
-    except KalshiError as fault:
-        return Finding("key", f"{client.key_type}: {fault}", wrong=True)
+    except KalshiError as error:
+        return Finding("key", f"{client.key_type}: {error}", wrong=True)
     allowed, used = limits.read.refill_rate, settings.KALSHI_RATE
-    words = f"{client.key_type}, accepted: tier {limits.usage_tier}, {allowed} tokens a second"
+    text = f"{client.key_type}, accepted: tier {limits.usage_tier}, {allowed} tokens a second"
     if used > allowed:
-        return Finding("key", f"{words}, fewer than KALSHI_RATE={used:g}", wrong=True)
-    return Finding("key", f"{words}, of which KALSHI_RATE uses {used:g}")
+        return Finding("key", f"{text}, fewer than KALSHI_RATE={used:g}; lower it", wrong=True)
+    return Finding("key", f"{text}, of which KALSHI_RATE uses {used:g}")
 
 
 @dataclass(slots=True)
@@ -103,18 +113,19 @@ class Tally:
     reasons: list[str] = field(default_factory=list)
 
 
-def drift(client: KalshiClient) -> Finding:
+def check_drift(client: KalshiClient) -> Finding:
+    """Parse one page of events with their markets."""
     try:
-        tally = read_all(client.events(status="open"))
-    except KalshiError as fault:
-        return Finding("drift", str(fault), wrong=True)
-    words = f"{tally.events} events and {tally.markets} markets read"
+        tally = count_readable(client.events(status="open"))
+    except KalshiError as error:
+        return Finding("drift", str(error), wrong=True)
+    text = f"{tally.events} events and {tally.markets} markets read"
     if tally.reasons:
-        words += f", {len(tally.reasons)} rejected, the first since {tally.reasons[0]}"
-    return Finding("drift", words, wrong=len(tally.reasons) > tally.markets)
+        text += f", {len(tally.reasons)} rejected, the first because of {tally.reasons[0]}"
+    return Finding("drift", text, wrong=len(tally.reasons) > tally.markets)
 
 
-def read_all(page: Page) -> Tally:
+def count_readable(page: Page) -> Tally:
     tally = Tally()
     for raw in page.items:
         try:
@@ -123,11 +134,11 @@ def read_all(page: Page) -> Tally:
             tally.reasons.append(f"{payloads.ticker_of(raw)}: {reason}")
             continue
         tally.events += 1
-        read_markets(event.markets, tally)
+        count_readable_markets(event.markets, tally)
     return tally
 
 
-def read_markets(raws: list[msgspec.Raw], tally: Tally) -> None:
+def count_readable_markets(raws: list[msgspec.Raw], tally: Tally) -> None:
     for raw in raws:
         try:
             payloads.quote(raw)

@@ -7,11 +7,11 @@ from rest_framework.authtoken.models import Token
 
 
 class Command(BaseCommand):
-    help = "Create an API token for a user and print it. Send it as `Authorization: Token ...`."
+    help = "Create and print an API token, for the header Authorization: Token <token>."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("username")
-        parser.add_argument("--rotate", action="store_true", help="replace the existing token")
+        parser.add_argument("--rotate", action="store_true", help="replace the user's token")
 
     @transaction.atomic
     def handle(self, *, username: str, rotate: bool, **options: object) -> str:
@@ -22,6 +22,6 @@ class Command(BaseCommand):
         if rotate:
             existing.delete()
         elif existing.exists():
-            raise CommandError(f"{username} already has a token; use --rotate to replace it.")
+            raise CommandError(f"{username} has a token already; --rotate replaces it.")
         token: str = Token.objects.create(user=user).key
         return token

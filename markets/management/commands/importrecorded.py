@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from kalshi_insights.commands import Bar
+from kalshi_insights.commands import ProgressBar
 from markets import importing
 
 
@@ -28,13 +28,11 @@ class Command(BaseCommand):
                 f"folder: {folder} is not one of {names} and contains none of them.", returncode=2
             )
         for tables in folders:
-            bar = Bar(sys.stderr)
             try:
-                imported = importing.import_tables(tables, bar.tell)
+                with ProgressBar(sys.stderr) as bar:
+                    imported = importing.import_tables(tables, bar.update)
             except importing.MalformedTable as error:
                 raise CommandError(f"{tables.name}: {error}") from None
-            finally:
-                bar.end()
             self.stdout.write(
                 f"{tables.name}: {imported.markets:,} new markets,"
                 f" {imported.candlesticks:,} new candlesticks and"

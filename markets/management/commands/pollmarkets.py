@@ -1,4 +1,4 @@
-"""The recorder without Celery."""
+"""The recorder in one process, without Celery."""
 
 import signal
 import threading
@@ -10,17 +10,18 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, close_old_connections
 
-from markets.kalshi.client import KalshiError
+from markets.kalshi.errors import KalshiError
 from markets.models import Poll
-from markets.recording.recorder import kalshi_client, record_tick
+from markets.recording.exchange import kalshi_client
+from markets.recording.recorder import record_tick
 from markets.recording.reference import refresh
 
 
 class Command(BaseCommand):
-    help = "Record the exchange in this process, without Celery: every tick a line."
+    help = "Record the exchange in this process, without Celery; print a line for each tick."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--once", action="store_true", help="Run a single tick and end.")
+        parser.add_argument("--once", action="store_true", help="run a single tick")
 
     def handle(self, *, once: bool, **options: object) -> None:
         if once:
@@ -34,18 +35,18 @@ class Command(BaseCommand):
         def stop(number: int, frame: FrameType | None) -> None:
             stopping.set()
 
-        # The running tick is finished; the wait for the next one is not.
+        # The running tick is finished, but the next one is not waited for.
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         due = time.monotonic()
         while not stopping.is_set():
             self.tick()
-            # From slot to slot, without the moments between; a slot that was missed stays missed.
+            # Ticks keep to their slots; a slot that was missed is not made up for.
             due = max(due + settings.POLL_INTERVAL, time.monotonic())
             stopping.wait(due - time.monotonic())
 
     def tick(self) -> None:
-        """One round that a fault of the exchange or the database does not end."""
+        """Run a tick; a fault of the exchange or of the database is printed and not raised."""
         close_old_connections()
         try:
             self.report(record_tick(kalshi_client(), interval=settings.POLL_INTERVAL))
@@ -55,7 +56,7 @@ class Command(BaseCommand):
 
     def report(self, poll: Poll | None) -> None:
         if poll is None:
-            self.stdout.write("Another recorder is at work, or has just been: nothing done.")
+            self.stdout.write("Nothing was recorded: another recorder is running, or has just run.")
             return
         self.stdout.write(
             f"{poll.started_at:%H:%M:%S}  {poll.markets:,} markets on {poll.pages} pages,"

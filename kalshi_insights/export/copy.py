@@ -1,0 +1,48 @@
+"""Rows into PostgreSQL by COPY, straight into a table or into a temporary staging table.
+
+COPY is the fastest way in. A staging table lets the statements that follow decide what becomes
+of the rows: INSERT ... ON CONFLICT DO NOTHING, UPDATE ... FROM, a join with what is there.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from django.db import connection
+
+
+def copy_rows(table: str, columns: Iterable[str], rows: Iterable[Sequence[object]]) -> None:
+    """Append rows, whose values are in the order of `columns`."""
+    names = ", ".join(f'"{name}"' for name in columns)
+    with connection.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def stage_rows(table: str, columns: Mapping[str, str], rows: Iterable[Sequence[object]]) -> None:
+    """Fill a staging table with rows; `columns` maps its columns to their types."""
+    create_staging_table(table, columns)
+    copy_rows(table, columns, rows)
+
+
+def stage_csv(table: str, columns: Mapping[str, str], chunks: Iterable[bytes]) -> None:
+    """Fill a staging table with CSV that has the columns in this order and no header."""
+    create_staging_table(table, columns)
+    statement = f"COPY {table} FROM STDIN (FORMAT csv)"
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for chunk in chunks:
+            copy.write(chunk)
+
+
+def create_staging_table(table: str, columns: Mapping[str, str]) -> None:
+    """Create an empty temporary table, or empty the one of that name.
+
+    Call it inside a transaction: its rows go when the transaction ends. The table itself stays
+    with the connection, since creating one every few seconds would bloat PostgreSQL's catalogs.
+    So a name always stands for the same columns.
+    """
+    described = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE TEMP TABLE IF NOT EXISTS {table} ({described}) ON COMMIT DELETE ROWS"
+        )
+        # An earlier call in the same transaction has left its rows.
+        cursor.execute(f"TRUNCATE {table}")
