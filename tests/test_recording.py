@@ -228,7 +228,7 @@ def test_a_repeated_page_is_reported_and_what_it_hid_comes_with_the_next_sweep(s
     ):
         exchange.add_fault(Fault(path="/events", duplicate_page=True))
         poll = tick(client)
-        assert "a page came a second time" in poll.error
+        assert "sent a page for the second time" in poll.error
         assert Sweep.objects.newest_complete(Tier.UNIVERSE) is None
         assert MarketSnapshot.objects.count() == Market.objects.count() == poll.snapshots > 0
         exchange.clear_faults()

@@ -9,9 +9,9 @@ from django.db import transaction
 
 from markets.importing.record_writer import (
     KNOWN_AFTER,
-    EventDefinition,
+    ImportedEvent,
+    ImportedMarket,
     ImportResult,
-    MarketDefinition,
     OnProgress,
     market_id_of,
     quality_flags,
@@ -35,7 +35,7 @@ def import_baseball(folder: Path, on_progress: OnProgress) -> ImportResult:
     rows = read_table(folder / "kalshi_history_to_2026-06-30.csv", GAMES)
     definitions = [_game(row) for row in rows]
     events = [
-        EventDefinition(
+        ImportedEvent(
             ticker=each.event,
             series=each.series,
             title="Baseball",
@@ -63,9 +63,9 @@ def import_baseball(folder: Path, on_progress: OnProgress) -> ImportResult:
     )
 
 
-def _game(row: TableRow) -> MarketDefinition:
+def _game(row: TableRow) -> ImportedMarket:
     start = row.instant("settled_ts")
-    return MarketDefinition(
+    return ImportedMarket(
         ticker=row.text("ticker"),
         event=row.text("event"),
         series=row.text("event").partition("-")[0],

@@ -5,9 +5,9 @@ from datetime import datetime
 from pathlib import Path
 
 from markets.importing.record_writer import (
-    EventDefinition,
+    ImportedEvent,
+    ImportedMarket,
     ImportResult,
-    MarketDefinition,
     OnProgress,
     store_candles,
     store_definitions,
@@ -29,7 +29,7 @@ def import_fed(folder: Path, on_progress: OnProgress) -> ImportResult:
     market_rows = read_table(folder / "kalshi_markets_fed.csv", DECISIONS)
     definitions = [_decision(row) for row in market_rows]
     events = {
-        each.event: EventDefinition(
+        each.event: ImportedEvent(
             ticker=each.event,
             series=each.series,
             title=each.title,
@@ -51,9 +51,9 @@ def import_fed(folder: Path, on_progress: OnProgress) -> ImportResult:
     )
 
 
-def _decision(row: TableRow) -> MarketDefinition:
+def _decision(row: TableRow) -> ImportedMarket:
     event = row.text("event_ticker")
-    return MarketDefinition(
+    return ImportedMarket(
         ticker=row.text("ticker"),
         event=event,
         series=event.partition("-")[0],

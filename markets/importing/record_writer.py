@@ -40,7 +40,7 @@ class ImportResult(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MarketDefinition:
+class ImportedMarket:
     """A market as a table has it. `scheduled` is True if its close was announced at the open.
 
     Its result counts as known at `known_at`, or else a day after the close.
@@ -62,7 +62,7 @@ class MarketDefinition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventDefinition:
+class ImportedEvent:
     """An event and its series."""
 
     ticker: str
@@ -74,7 +74,7 @@ class EventDefinition:
 
 @transaction.atomic
 def store_definitions(
-    events: Sequence[EventDefinition], definitions: Sequence[MarketDefinition]
+    events: Sequence[ImportedEvent], definitions: Sequence[ImportedMarket]
 ) -> tuple[dict[str, int], int]:
     """Store the events and markets that are missing.
 
@@ -101,7 +101,7 @@ def store_definitions(
     return ids, len(missing)
 
 
-def _store_events(events: Sequence[EventDefinition], *, now: datetime) -> dict[str, int]:
+def _store_events(events: Sequence[ImportedEvent], *, now: datetime) -> dict[str, int]:
     categories = {event.series: event.category for event in events}
     Series.objects.bulk_create(
         [Series(ticker=ticker, category=category) for ticker, category in categories.items()],
@@ -144,7 +144,7 @@ def assume_fees(series: Mapping[str, int], *, since: datetime, now: datetime) ->
     )
 
 
-def _market(definition: MarketDefinition, event_id: int, *, now: datetime) -> Market:
+def _market(definition: ImportedMarket, event_id: int, *, now: datetime) -> Market:
     return Market(
         ticker=definition.ticker,
         event_id=event_id,
@@ -165,7 +165,7 @@ def _market(definition: MarketDefinition, event_id: int, *, now: datetime) -> Ma
 
 
 def _revisions(
-    definition: MarketDefinition, market_id: int, *, now: datetime
+    definition: ImportedMarket, market_id: int, *, now: datetime
 ) -> Iterator[MarketRevision]:
     """Yield a revision for the opening, and one for the result where there is one."""
     shared = {

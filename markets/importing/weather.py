@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from markets.importing.record_writer import (
-    EventDefinition,
+    ImportedEvent,
+    ImportedMarket,
     ImportResult,
-    MarketDefinition,
     OnProgress,
     market_id_of,
     quality_flags,
@@ -51,8 +51,8 @@ def import_weather(folder: Path, on_progress: OnProgress) -> ImportResult:
     )
 
 
-def _weather_event(row: TableRow) -> EventDefinition:
-    return EventDefinition(
+def _weather_event(row: TableRow) -> ImportedEvent:
+    return ImportedEvent(
         ticker=row.text("event_ticker"),
         series=row.text("series_ticker"),
         title=row.text("title"),
@@ -61,8 +61,8 @@ def _weather_event(row: TableRow) -> EventDefinition:
     )
 
 
-def _weather_market(row: TableRow) -> MarketDefinition:
-    return MarketDefinition(
+def _weather_market(row: TableRow) -> ImportedMarket:
+    return ImportedMarket(
         ticker=row.text("ticker"),
         event=row.text("event_ticker"),
         series=row.text("_series_ticker"),
