@@ -74,7 +74,7 @@ def quote(random: Random) -> Quote:
 
 def row(seen: Observation) -> Row:
     id = snapshot_id(seen.market_id, seen.timestamp, Source.POLL, None)
-    return (id, *seen[:2], *seen.quote, seen.quality, Source.POLL.value, seen.timestamp)
+    return (id, *seen[:2], *seen.quote, seen.quality, None, Source.POLL.value, seen.timestamp)
 
 
 def record(batch: Sequence[Observation], source: str = Source.POLL) -> None:
