@@ -1,1 +1,1 @@
-"""Measurements, run by `make bench`: each figure beside a reference measured in the same run."""
+"""Benchmarks for `make bench`, which print each figure beside a reference from the same run."""

@@ -1,4 +1,4 @@
-"""`make bench`: all benchmarks, or those named."""
+"""Run all benchmarks, or the named ones: `make bench ARGS="tick bulk"`."""
 
 import argparse
 import os
@@ -30,12 +30,12 @@ ON_REQUEST = ("cadence", "large", "week", "study")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join((*NAMES, *ON_REQUEST))}"
+        "names", nargs="*", metavar="NAME", help=f"one of {', '.join((*NAMES, *ON_REQUEST))}"
     )
     names = parser.parse_args().names or NAMES
     unknown = set(names) - {*NAMES, *ON_REQUEST}
     if unknown:
-        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+        parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     )
@@ -43,7 +43,7 @@ def main() -> int:
     os.environ["API_RATE_ANONYMOUS"] = "none"
     for name in names:
         print(f"\n{name}", flush=True)
-        # A process and a database each, so that memory and caches are its own.
+        # Each benchmark has its own process and database, so that memory and caches are its own.
         with tempfile.TemporaryDirectory(prefix="kalshi-bench-") as folder:
             os.environ.pop("DATABASE_URL", None)
             os.environ.pop("REDIS_URL", None)

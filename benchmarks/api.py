@@ -1,7 +1,8 @@
-"""The API as the image serves it, to twenty clients at a fixed rate, who keep their connections.
+"""Latency of the API behind gunicorn, with twenty keep-alive clients at a fixed request rate.
 
-`make bench` has it read a day of snapshots, 1.7 million. Fifty million, which take a quarter of an
-hour and 15 GB to make, are asked for by a number of days, and kept in the folder that is named:
+`make bench` reads from one day of snapshots, 1.7 million. An argument gives another number of days.
+Thirty days are fifty million snapshots, which take a quarter of an hour and 15 GB to create, and
+they are kept in the folder that is named:
 
     python -m kalshi_insights.embedded --folder var/bench -- python -m benchmarks.api 30
 """
@@ -32,16 +33,16 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.viewsets import GenericViewSet
 
 from benchmarks import measure
-from benchmarks.large import days_on_record, made
+from benchmarks.cpu_time import database_seconds
+from benchmarks.large import create_days, days_on_record
 from benchmarks.measure import median, percentile, report
-from benchmarks.reading import responses
-from benchmarks.spending import database_seconds
+from benchmarks.reading import response_times
 from kalshi_insights.embedded.servers import free_port
 from kalshi_insights.rest.pagination import OffsetPages
 from markets.api.serializers import MARKET_ROW
 from markets.filters import MarketListFilter
 from markets.models import Market
-from markets.storage.partitions import SNAPSHOTS, Piece
+from markets.storage.partitions import SNAPSHOTS, DayPartition
 
 CLIENTS = 20
 RATE = 50  # requests a second, of all clients together
@@ -52,38 +53,42 @@ ROOT = "/api/v1/"
 WHOLE, IN_DATABASE, IN_DATABASE_FOR_BUCKETS = 25, 5, 10  # milliseconds
 ROUNDS = 5
 IN_A_ROUND = 40
-TIMES = 5
+TARGET_RATIO = 5
 
 Address = Callable[[int], str]
 
 
 def main() -> None:
     measure.migrate()
-    days = days_on_record() or made(int(sys.argv[1]) if sys.argv[1:] else 1)
-    reads = reads_of(days)
-    with served() as web:
+    days = days_on_record() or create_days(int(sys.argv[1]) if sys.argv[1:] else 1)
+    reads = request_addresses(days)
+    with running_server() as web:
         for address in (lambda n: ROOT, *reads.values()):
             under_load(web.port, address, each=WARM_UP)
         floor = percentile(under_load(web.port, lambda n: ROOT), 0.95)
         print(
-            f"  {days[-1]} and {len(days) - 1} days before; whole responses at {RATE} requests/s by"
-            f" {CLIENTS} clients\n  the root, which asks no database: p95 {floor * 1000:.1f} ms"
+            f"  {days[-1]} and {len(days) - 1} days before; {RATE} requests/s, {CLIENTS} clients"
+            f"\n  the API root, which needs no database: p95 {floor * 1000:.1f} ms"
         )
         for name, address in reads.items():
-            tell_whole(name, under_load(web.port, address), floor)
-        tell_whole("all of these in turn", under_load(web.port, in_turn([*reads.values()])), floor)
-    responses("the root", lambda n: ROOT)  # loads what a process loads once
+            report_response_times(name, under_load(web.port, address), floor)
+        report_response_times(
+            "all of these in turn", under_load(web.port, in_turn([*reads.values()])), floor
+        )
+    response_times("the root", lambda n: ROOT)  # fills the caches of the process
     for name, address in reads.items():
-        tell_database(name, address)
+        report_database_time(name, address)
     compare_throughput()
 
 
-def reads_of(days: Sequence[date]) -> dict[str, Address]:
-    """What is asked for, the n-th time: each time of another market and another day."""
+def request_addresses(days: Sequence[date]) -> dict[str, Address]:
+    """Map each kind of read to the address of its n-th request, which varies market and day."""
     tickers = list(Market.objects.order_by("ticker").values_list("ticker", flat=True))
     random = Random(1)
     markets = [f"/api/v1/markets/{ticker}" for ticker in random.choices(tickers, k=1_000)]
-    starts = [Piece(SNAPSHOTS, day).span[0] for day in random.choices(days, k=len(markets))]
+    starts = [
+        DayPartition(SNAPSHOTS, day).bounds[0] for day in random.choices(days, k=len(markets))
+    ]
 
     def snapshots(n: int) -> str:
         return f"{markets[n]}/snapshots/?limit=1000&start={starts[n]:%Y-%m-%dT%H:%M:%SZ}"
@@ -115,14 +120,14 @@ class Web(NamedTuple):
 
 
 @contextmanager
-def served() -> Iterator[Web]:
-    """A server that runs as in the image."""
+def running_server() -> Iterator[Web]:
+    """Run gunicorn as the image does."""
     port = free_port()
     gunicorn = ["-m", "gunicorn", "--workers", "2", "--threads", "4", "--no-control-socket"]
     command = [*gunicorn, "--bind", f"127.0.0.1:{port}", "kalshi_insights.wsgi"]
     process = subprocess.Popen(
         [sys.executable, *command],
-        # What each request writes into the log is part of what it costs.
+        # Logging is part of the cost of a request, so it stays on.
         env={**os.environ, "DEBUG": "false", "SECRET_KEY": "bench", "LOG_LEVEL": "INFO"}
         | {"API_RATE_ANONYMOUS": "none"},
         stdout=subprocess.DEVNULL,
@@ -144,38 +149,38 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.05)
         else:
             return
-    raise SystemExit("gunicorn has ended")
+    raise SystemExit("gunicorn exited before it was ready")
 
 
 def under_load(port: int, address: Address, *, each: int = EACH) -> list[float]:
-    """Seconds until each response was there, counted from the instant it was due to be asked for.
+    """Measure each response from the instant when its request was due.
 
-    So a server that falls behind is told of, though its clients wait for it.
+    A server that falls behind is thus visible, although its clients wait for it.
     """
     began = time.perf_counter() + 0.1
     with ThreadPoolExecutor(CLIENTS) as pool:
         clients = pool.map(partial(client, port, address, began, each), range(CLIENTS))
-        return [seconds for waited in clients for seconds in waited]
+        return [seconds for latencies in clients for seconds in latencies]
 
 
 def client(port: int, address: Address, began: float, each: int, number: int) -> list[float]:
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
-    waited = []
+    latencies = []
     for n in range(number, each * CLIENTS, CLIENTS):
         due = began + n / RATE
         time.sleep(max(0.0, due - time.perf_counter()))
         connection.request("GET", address(n), headers={"Accept-Encoding": "gzip"})
         answer = connection.getresponse()
         answer.read()
-        waited.append(time.perf_counter() - due)
+        latencies.append(time.perf_counter() - due)
         assert answer.status == 200, (address(n), answer.status)
     connection.close()
-    return waited
+    return latencies
 
 
-def tell_whole(name: str, waited: list[float], floor: float) -> None:
-    typical, longest = median(waited) * 1000, max(waited) * 1000
-    p95 = percentile(waited, 0.95)
+def report_response_times(name: str, latencies: list[float], floor: float) -> None:
+    typical, longest = median(latencies) * 1000, max(latencies) * 1000
+    p95 = percentile(latencies, 0.95)
     report(
         name,
         f"{p95 * 1000:.1f} ms",
@@ -184,22 +189,22 @@ def tell_whole(name: str, waited: list[float], floor: float) -> None:
     )
 
 
-def tell_database(name: str, address: Address) -> None:
+def report_database_time(name: str, address: Address) -> None:
     python, database = time.process_time(), database_seconds()
-    seconds, _ = responses(name, address)
+    seconds, _ = response_times(name, address)
     python, database = time.process_time() - python, database_seconds() - database
     each = 1000 / len(seconds)
     target = IN_DATABASE_FOR_BUCKETS if "candlesticks" in name else IN_DATABASE
     report(
         f"  in the database: {name}",
         f"{percentile(seconds, 0.95) * 1000:.1f} ms",
-        ratio=f"p50 {median(seconds) * 1000:.1f} ms; of a processor {python * each:.1f} ms Python"
+        ratio=f"p50 {median(seconds) * 1000:.1f} ms; CPU {python * each:.1f} ms Python"
         f" and {database * each:.1f} ms database",
         target=f"target {target} ms",
     )
 
 
-# --- The list as the framework's own tutorial has it --------------------------------------------
+# --- The same list with a plain ModelSerializer -------------------------------------------------
 
 
 class PlainMarketSerializer(serializers.ModelSerializer[Market]):
@@ -225,22 +230,22 @@ urlpatterns = [path("api/v1/markets/", PlainMarkets.as_view({"get": "list"}))]
 
 
 def compare_throughput() -> None:
-    """One process without a server about it, everything else included; no compression."""
+    """Compare requests a second in one process, without a web server and without compression."""
     application = get_wsgi_application()
     with override_settings(ROOT_URLCONF=__name__):
         plain = get(application)
     assert json.loads(get(application))["results"] == json.loads(plain)["results"]
-    ours, theirs = [], []
+    ours, plain_rates = [], []
     for _ in range(ROUNDS):
         ours.append(rate_of(application))
         with override_settings(ROOT_URLCONF=__name__):
-            theirs.append(rate_of(application))
+            plain_rates.append(rate_of(application))
     report(
         "markets/?limit=100, by one process",
         f"{median(ours):.0f}/s",
-        ratio=f"{median(ours) / median(theirs):.1f} x a plain ModelSerializer"
-        f" ({median(theirs):.0f}/s)",
-        target=f"target {TIMES} x",
+        ratio=f"{median(ours) / median(plain_rates):.1f} x a plain ModelSerializer"
+        f" ({median(plain_rates):.0f}/s)",
+        target=f"target {TARGET_RATIO} x",
     )
 
 

@@ -1,8 +1,8 @@
-"""Minutes of 1,000 markets filled from a canned exchange: throughput, memory, and the bucket.
+"""Throughput and memory of a backfill of one-minute candles for 1,000 markets.
 
-The exchange answers at once, with a stock of candles under the times asked for; the simulated one
-renders them more slowly than they are recorded. Three windows of 99 minutes here, which is what a
-call may ask of a hundred markets; `make bench ARGS=week` fills seven days.
+The exchange is canned: it answers at once with prepared candles, because the simulated exchange
+renders them more slowly than they are stored. This fills three windows of 99 minutes, the longest
+that one request may cover for a hundred markets; `make bench ARGS=week` fills seven days.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -14,9 +14,9 @@ import redis
 from django.conf import settings
 
 from benchmarks import measure
-from benchmarks.measure import chunks, peak_megabytes, quoted, report, tickers
-from benchmarks.recording import begin
-from benchmarks.spending import spent
+from benchmarks.cpu_time import measure_cpu_time
+from benchmarks.measure import chunks, market_with_quote, peak_megabytes, report, tickers
+from benchmarks.recording import store_markets
 from kalshi_insights.token_bucket import TokenBucket
 from markets.backfill.request import BackfillRequest
 from markets.backfill.runner import BackfillProgress, backfill
@@ -25,45 +25,47 @@ from markets.kalshi.client import TOKENS_PER_REQUEST, KalshiClient
 NAMES = tickers(1_000)
 START = datetime(2026, 11, 2, tzinfo=UTC)
 WINDOW = timedelta(minutes=99)
-# Tokens a second: none to wait for, what there is without a key, and a sixth of that.
+# Tokens a second: practically unlimited, the limit without a key, and a sixth of that.
 RATES = (1_000_000, 60, 10)
 URL = "http://exchange.test/trade-api/v2"
-STOCK = 997
+PREPARED = 997
 
 
 def main() -> None:
-    begin_markets()
+    create_markets()
     for n, rate in enumerate(RATES):
         fill(START + n * WINDOW, START + (n + 1) * WINDOW, rate=rate)
-    tell_memory()
+    report_memory()
 
 
-def begin_markets() -> None:
+def create_markets() -> None:
     measure.migrate()
     for chunk in chunks(NAMES, 250):
-        begin(chunk)
+        store_markets(chunk)
 
 
 def fill(start: datetime, end: datetime, *, rate: float) -> None:
-    """All markets' minutes of a window, beside the time in which the tokens come."""
+    """Backfill a window for all markets, and compare with the time that the tokens take."""
     bucket = TokenBucket(
         redis.Redis.from_url(settings.REDIS_URL), rate=rate, capacity=TOKENS_PER_REQUEST
     )
     request = BackfillRequest(start=start, end=end, tickers=NAMES, interval=1)
     with KalshiClient(URL, transport=httpx.MockTransport(answer), bucket=bucket) as client:
         done: list[BackfillProgress] = []
-        took = spent(lambda: done.append(backfill(client, request, on_progress=lambda _: None)))
+        took = measure_cpu_time(
+            lambda: done.append(backfill(client, request, on_progress=lambda progress: None))
+        )
         tokens = client.requests * TOKENS_PER_REQUEST / rate
     count = done[0].candlesticks
     assert count == len(NAMES) * (end - start) // timedelta(minutes=1)
     report(
         f"{count:,} candles at {rate:,} tokens a second",
         f"{count / took.clock:,.0f}/s",
-        ratio=f"{took.clock:.1f} s, the tokens' {tokens:.1f} s; {took.parts}",
+        ratio=f"{took.clock:.1f} s, {tokens:.1f} s of tokens; {took.parts}",
     )
 
 
-def tell_memory() -> None:
+def report_memory() -> None:
     report("peak memory", f"{peak_megabytes():.0f} MB", target="target 400 MB")
 
 
@@ -71,14 +73,16 @@ def tell_memory() -> None:
 
 
 def answer(request: httpx.Request) -> httpx.Response:
-    path, asked = request.url.path.removeprefix("/trade-api/v2"), request.url.params
+    path, parameters = request.url.path.removeprefix("/trade-api/v2"), request.url.params
     if path == "/historical/cutoff":
         return httpx.Response(200, content=CUTOFF)
-    names = (asked.get("tickers") or asked["market_tickers"]).split(",")
+    names = (parameters.get("tickers") or parameters["market_tickers"]).split(",")
     if path == "/markets":
-        markets = [quoted(name, 0) | {"open_time": "2026-11-01T00:00:00Z"} for name in names]
+        markets = [
+            market_with_quote(name, 0) | {"open_time": "2026-11-01T00:00:00Z"} for name in names
+        ]
         return httpx.Response(200, content=msgspec.json.encode({"markets": markets, "cursor": ""}))
-    first, last = int(asked["start_ts"]), int(asked["end_ts"])
+    first, last = int(parameters["start_ts"]), int(parameters["end_ts"])
     ends = range(-(-first // 60) * 60, last + 1, 60)
     found = (
         b'{"market_ticker":"%s","candlesticks":[%s]}' % (name.encode(), candles(n, ends))
@@ -89,7 +93,7 @@ def answer(request: httpx.Request) -> httpx.Response:
 
 def candles(market: int, ends: range) -> bytes:
     return b",".join(
-        b'{"end_period_ts":%d,%s' % (end, CANDLES[(31 * market + end // 60) % STOCK])
+        b'{"end_period_ts":%d,%s' % (end, CANDLES[(31 * market + end // 60) % PREPARED])
         for end in ends
     )
 
@@ -111,7 +115,7 @@ def dollars(cents: int, random: Random) -> dict[str, str | None]:
 
 
 _random = Random(1)
-CANDLES = [candle(_random) for _ in range(STOCK)]
+CANDLES = [candle(_random) for _ in range(PREPARED)]
 LONG_AGO = "2026-10-01T00:00:00Z"
 CUTOFF = msgspec.json.encode(
     dict.fromkeys(("market_settled_ts", "trades_created_ts", "orders_updated_ts"), LONG_AGO)

@@ -1,13 +1,13 @@
-"""Backtests: from the record to a stored result, beside stock backtrader and vectorbt.
+"""Backtests from the database to a stored result, compared with backtrader and vectorbt.
 
-What only computes runs in children, whose memory is their own.
+Pure computations run in child processes, so that their peak memory can be measured.
 """
 
 from datetime import timedelta
 
 from django.db import connection
 
-# This first: it readies the models.
+# This import comes first, because it sets up Django.
 from benchmarks import measure
 
 # isort: split
@@ -17,7 +17,7 @@ from backtests.loading import load
 from backtests.models import BacktestResult, BacktestStatus, Engine
 from backtests.requests import BacktestRequest
 from backtests.tests import record_builders
-from benchmarks import children
+from benchmarks import child_process
 from benchmarks.measure import now, report, timed
 from markets.models import Market
 from markets.models.snapshots import ARRAYS
@@ -32,22 +32,22 @@ SHORT = DAY // 20
 
 def main() -> None:
     measure.migrate()
-    markets = a_record()
-    stored_run(markets[0])
-    loading(markets)
-    beside_stock()
-    beside_vectorbt()
-    swept()
-    many_markets()
+    markets = create_snapshots()
+    measure_stored_run(markets[0])
+    measure_loading(markets)
+    compare_with_backtrader()
+    compare_with_vectorbt()
+    measure_kernel()
+    measure_many_markets()
 
 
-def a_record() -> list[Market]:
-    """A million snapshots, five seconds apart, of markets that settle after it."""
+def create_snapshots() -> list[Market]:
+    """Insert a million snapshots, five seconds apart, of markets that settle afterwards."""
     markets = [record_builders.record_market(f"KXWALK-26OCT02-T{n}") for n in range(MARKETS)]
     for market in markets:
         record_builders.record_revision(market, record_builders.START)
         record_builders.record_settlement(market, record_builders.END)
-    partitions.make(partitions.SNAPSHOTS, [record_builders.START.date()])
+    partitions.create_missing(partitions.SNAPSHOTS, [record_builders.START.date()])
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -69,17 +69,17 @@ def a_record() -> list[Market]:
     return markets
 
 
-def stored_run(market: Market) -> None:
-    """A thousand snapshots by backtrader: the first run of a process, then those after it."""
+def measure_stored_run(market: Market) -> None:
+    """Run a thousand snapshots through backtrader: the first run of a process, then later ones."""
     end = record_builders.START + 1_001 * timedelta(seconds=5)
-    asked = BacktestRequest(
+    request = BacktestRequest(
         strategy="mean-reversion",
         selection=record_builders.selection_of(market, end=end),
         engine=Engine.BACKTRADER,
     )
 
     def run() -> BacktestResult:
-        result = BacktestResult.objects.queue(asked.validated(now=now()), user=None, now=now())
+        result = BacktestResult.objects.queue(request.validated(now=now()), user=None, now=now())
         runner.run(result.pk)
         result.refresh_from_db()
         assert result.status == BacktestStatus.DONE, result.error
@@ -96,7 +96,7 @@ def stored_run(market: Market) -> None:
     )
 
 
-def loading(markets: list[Market]) -> None:
+def measure_loading(markets: list[Market]) -> None:
     selection = record_builders.selection_of(*markets)
 
     def whole() -> None:
@@ -119,11 +119,11 @@ def loading(markets: list[Market]) -> None:
     )
 
 
-def beside_stock() -> None:
-    stock = children.figures("stock", QUOTES)
-    ways = {"as a signal": "signal", "by bt.ind, event by event": "indicators"}
+def compare_with_backtrader() -> None:
+    stock = child_process.run_benchmark("stock_backtrader", QUOTES)
+    ways = {"as a signal": "signal", "with bt.ind, event by event": "indicators"}
     for name, way in ways.items():
-        ours = children.figures("crossing", QUOTES, way)
+        ours = child_process.run_benchmark("moving_averages", QUOTES, way)
         assert ours["rows"] == stock["rows"]
         target = "target 2 x, and less memory" if way == "signal" else ""
         report(
@@ -141,34 +141,40 @@ def beside_stock() -> None:
         )
 
 
-def beside_vectorbt() -> None:
-    told = children.figures("vectorised", SWEPT)
-    if "missing" in told:
+def compare_with_vectorbt() -> None:
+    result = child_process.run_benchmark("vectorbt_comparison", SWEPT)
+    if "missing" in result:
         print(
-            f"  nothing beside vectorbt, which `make bench` installs: {told['missing']}", flush=True
+            f"  no comparison with vectorbt, which `make bench` installs: {result['missing']}",
+            flush=True,
         )
         return
-    assert told["fills"] == told["theirs"], told
+    assert result["fills"] == result["vectorbt_fills"], result
     for name, call in (("orders", "from_orders, our fills"), ("signals", "from_signals")):
         report(
             f"vectorbt's {call} over {SWEPT:,} quotes",
-            f"{told[name] * 1000:.0f} ms",
-            ratio=f"{told[name] / told['run']:.1f} x the kernel's ({told['run'] * 1000:.0f} ms)",
+            f"{result[name] * 1000:.0f} ms",
+            ratio=f"{result[name] / result['run']:.1f} x the kernel's"
+            f" ({result['run'] * 1000:.0f} ms)",
         )
-    report("  its final cash less ours", f"{told['off']:.6f} $", ratio=f"{told['fills']:,} fills")
+    report(
+        "  its final cash minus ours",
+        f"{result['difference']:.6f} $",
+        ratio=f"{result['fills']:,} fills",
+    )
 
 
-def swept() -> None:
-    told = children.figures("kernels", SWEPT, SETS)
-    idle = told["runs"]["nothing"]["seconds"]
-    for name, run in told["runs"].items():
+def measure_kernel() -> None:
+    result = child_process.run_benchmark("kernel_runs", SWEPT, SETS)
+    idle = result["runs"]["nothing"]["seconds"]
+    for name, run in result["runs"].items():
         report(
             f"kernel, one run of {name} on one core",
             f"{SWEPT / run['seconds'] / 1e6:.0f} M/s",
             ratio=f"{run['seconds'] / idle:.1f} x doing nothing; {run['lines']:,} journal lines",
             target="target 50 M quotes/s",
         )
-    sweep = told["sweep"]
+    sweep = result["sweep"]
     report(
         f"sweep of {SETS:,} parameter sets over {SWEPT:,} quotes",
         f"{sweep['seconds']:.1f} s",
@@ -178,8 +184,8 @@ def swept() -> None:
     )
 
 
-def many_markets() -> None:
-    kernel = children.figures("many", MARKETS, DAY, "kernel")
+def measure_many_markets() -> None:
+    kernel = child_process.run_benchmark("many_markets", MARKETS, DAY, "kernel")
     report(
         f"{kernel['settled']:,} settled markets, {kernel['rows']:,} rows, three bands: kernel",
         f"{kernel['seconds']:.1f} s",
@@ -189,11 +195,12 @@ def many_markets() -> None:
     )
     report("  peak memory", f"{kernel['megabytes']:,.0f} MB", target="target 1,500 MB")
     slow, fast = (
-        children.figures("many", MARKETS, SHORT, each) for each in ("backtrader", "kernel")
+        child_process.run_benchmark("many_markets", MARKETS, SHORT, each)
+        for each in ("backtrader", "kernel")
     )
     assert (slow["lines"], slow["cash"]) == (fast["lines"], fast["cash"])
     report(
-        f"  a twentieth of it by backtrader, {slow['rows']:,} rows",
+        f"  a twentieth of it with backtrader, {slow['rows']:,} rows",
         f"{slow['seconds']:.0f} s",
         ratio=f"{slow['cpu'] / fast['cpu']:.0f} x the kernel's CPU; all of it about"
         f" {slow['seconds'] * kernel['rows'] / slow['rows']:,.0f} s",

@@ -1,7 +1,7 @@
-"""Snapshots in bulk: `MarketSnapshot.objects.record` beside a bare COPY of its rows.
+"""Bulk writes: `MarketSnapshot.objects.record` compared with a bare COPY of the same rows.
 
-The reference copies the rows, ready made, into the same day's partition, emptied before: same
-indexes, same constraints, same transactions. Rows a second are those of one core.
+The reference copies prepared rows into the same partition, emptied before, with the same indexes,
+constraints and transactions. Rates are rows per second of CPU time.
 """
 
 from collections import deque
@@ -15,20 +15,20 @@ from typing import TypeVar
 from django.db import connection, transaction
 
 from benchmarks import measure
+from benchmarks.cpu_time import CpuTime, measure_cpu_time
 from benchmarks.measure import chunks, median, now, report, tickers, timed
-from benchmarks.recording import begin
-from benchmarks.spending import Spent, spent
+from benchmarks.recording import store_markets
 from markets.models import Market, MarketSnapshot, Source
 from markets.models.fields import Quote
 from markets.models.snapshots import SNAPSHOT_COLUMNS, STAGED, Observation, snapshot_id
-from markets.storage.partitions import SNAPSHOTS, Piece
+from markets.storage.partitions import SNAPSHOTS, DayPartition
 
 MARKETS = 10_000
 BATCHES = 20
 COUNT = MARKETS * BATCHES
 COLUMNS = (*SNAPSHOT_COLUMNS, "source", "recorded_at")
 TYPES = [STAGED[column] for column in SNAPSHOT_COLUMNS] + ["text", "timestamptz"]
-FEW = (20, 200, 2_000)
+SMALL_BATCHES = (20, 200, 2_000)
 ROUNDS = 40
 ONCE = "ON CONFLICT DO NOTHING"
 
@@ -39,23 +39,28 @@ T = TypeVar("T")
 def main() -> None:
     measure.migrate()
     for chunk in chunks(tickers(MARKETS), 2_000):
-        begin(chunk)
+        store_markets(chunk)
     ids = Market.objects.order_by("id").values_list("id", flat=True)
     start = now().replace(hour=0, minute=0, second=0, microsecond=0)
     observed = [observations(ids, start + timedelta(seconds=5 * n)) for n in range(BATCHES)]
-    rows = [[row(seen) for seen in batch] for batch in observed]
-    in_turn(bare_copy, rows)  # the files of an empty table have yet to grow
-    bare = in_turn(bare_copy, rows)
+    rows = [[row(observation) for observation in batch] for batch in observed]
+    write_batches(bare_copy, rows)  # a first run grows the files of the empty table
+    bare = write_batches(bare_copy, rows)
     report(f"bare COPY of {COUNT:,} rows", rate(bare), ratio=bare.parts)
-    beside = partial(record, source=Source.BACKFILL)
-    tell("recorded beside newer quotes", in_turn(beside, observed), bare, target="target 60 %")
-    tell("recorded, each the newest quote", in_turn(record, observed), bare)
-    for few in FEW:
-        compare(few, rows)
+    backfill = partial(record, source=Source.BACKFILL)
+    report_rate(
+        "older than the newest quotes",
+        write_batches(backfill, observed),
+        bare,
+        target="target 60 %",
+    )
+    report_rate("each the newest quote", write_batches(record, observed), bare)
+    for batch_size in SMALL_BATCHES:
+        compare(batch_size, rows)
 
 
 def observations(ids: Iterable[int], at: datetime) -> list[Observation]:
-    """As a page after page would bring them, 240 markets a page."""
+    """Make observations that arrive in pages of 240 markets."""
     random = Random(at.timestamp())
     return [
         Observation(id, at + timedelta(milliseconds=30 * (n // 240)), quote(random), 0, *DAY_OLD)
@@ -72,9 +77,17 @@ def quote(random: Random) -> Quote:
     return Quote._make((bid, bid + Decimal("0.0200"), *sizes[:2], bid, *sizes[2:]))
 
 
-def row(seen: Observation) -> Row:
-    id = snapshot_id(seen.market_id, seen.timestamp, Source.POLL, None)
-    return (id, *seen[:2], *seen.quote, seen.quality, None, Source.POLL.value, seen.timestamp)
+def row(observation: Observation) -> Row:
+    id = snapshot_id(observation.market_id, observation.timestamp, Source.POLL, None)
+    return (
+        id,
+        *observation[:2],
+        *observation.quote,
+        observation.quality,
+        None,
+        Source.POLL.value,
+        observation.timestamp,
+    )
 
 
 def record(batch: Sequence[Observation], source: str = Source.POLL) -> None:
@@ -109,33 +122,35 @@ def unnested(batch: Sequence[Row]) -> None:
         )
 
 
-def in_turn(work: Callable[[T], None], batches: Sequence[T]) -> Spent:
-    """Into an emptied partition, batch after batch."""
+def write_batches(work: Callable[[T], None], batches: Sequence[T]) -> CpuTime:
+    """Empty the partition and write batch after batch into it."""
     with connection.cursor() as cursor:
-        cursor.execute(f"TRUNCATE {Piece(SNAPSHOTS, now().date()).name}")
+        cursor.execute(f"TRUNCATE {DayPartition(SNAPSHOTS, now().date()).name}")
         cursor.execute("CHECKPOINT")
-    return spent(lambda: deque(map(work, batches), maxlen=0))
+    return measure_cpu_time(lambda: deque(map(work, batches), maxlen=0))
 
 
-def rate(took: Spent) -> str:
+def rate(took: CpuTime) -> str:
     return f"{COUNT / took.processor:,.0f}/s"
 
 
-def tell(what: str, took: Spent, bare: Spent, *, target: str = "") -> None:
+def report_rate(what: str, took: CpuTime, bare: CpuTime, *, target: str = "") -> None:
     share = f"{bare.processor / took.processor:.0%} of a bare COPY; "
     report(f"  {what}", rate(took), ratio=share + took.parts, target=target)
 
 
-def compare(few: int, rows: Sequence[Sequence[Row]]) -> None:
-    """Small batches by either way, in turns, of rows that are all new."""
-    batches = [rows[n % BATCHES][n // BATCHES * few :][:few] for n in range(2 * ROUNDS)]
-    in_turn(staged, [])
+def compare(batch_size: int, rows: Sequence[Sequence[Row]]) -> None:
+    """Compare COPY into staging with unnest for small batches of new rows."""
+    batches = [
+        rows[n % BATCHES][n // BATCHES * batch_size :][:batch_size] for n in range(2 * ROUNDS)
+    ]
+    write_batches(staged, [])
     copied = [timed(partial(staged, batch)) for batch in batches[:ROUNDS]]
     arrays = [timed(partial(unnested, batch)) for batch in batches[ROUNDS:]]
     report(
-        f"{few:,} rows by COPY and INSERT",
+        f"{batch_size:,} rows by COPY and INSERT",
         f"{median(copied) * 1000:.1f} ms",
-        ratio=f"{median(arrays) * 1000:.1f} ms by unnest; medians of {ROUNDS}, by the clock",
+        ratio=f"{median(arrays) * 1000:.1f} ms by unnest; medians of {ROUNDS}, wall time",
     )
 
 

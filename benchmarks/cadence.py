@@ -1,6 +1,6 @@
-"""A demo left alone for ten minutes, the last five of them beside three more web processes.
+"""Cadence of the demo's recorder over ten minutes, half of them beside three web processes.
 
-Not among the benchmarks that run by themselves: `make bench ARGS=cadence`.
+It runs on request only: `make bench ARGS=cadence`.
 """
 
 import os
@@ -18,7 +18,7 @@ from kalshi_insights.embedded.servers import free_port
 
 HALF = 300
 INTERVAL = 5
-A_REQUEST_EVERY = 0.5
+REQUEST_INTERVAL = 0.5
 
 
 def main() -> None:
@@ -36,11 +36,11 @@ def main() -> None:
             connection.autocommit = True
             began = now(connection)
             time.sleep(HALF)
-            tell("alone", connection, began)
+            report_slots("alone", connection, began)
             began = now(connection)
             with_three_web_processes()
-            tell("beside three web processes", connection, began)
-            tell_of_the_day(connection)
+            report_slots("with three more web processes", connection, began)
+            report_snapshots_per_day(connection)
     finally:
         demo.terminate()
         demo.wait()
@@ -50,10 +50,10 @@ def wait_until_ready(demo: "subprocess.Popen[str]") -> None:
     assert demo.stdout is not None
     for line in demo.stdout:
         if "READY" in line:
-            report("from start to a page with live data", line.split("s  ")[0].strip() + " s")
+            report("time from start to a page with live data", line.split("s  ")[0].strip() + " s")
             threading.Thread(target=demo.stdout.read, daemon=True).start()
             return
-    raise SystemExit("the demo ended before it was ready")
+    raise SystemExit("The demo exited before it was ready.")
 
 
 def with_three_web_processes() -> None:
@@ -70,7 +70,7 @@ def with_three_web_processes() -> None:
     try:
         until = time.monotonic() + HALF
         while time.monotonic() < until:
-            time.sleep(A_REQUEST_EVERY)
+            time.sleep(REQUEST_INTERVAL)
             for port in ports:
                 visit(f"http://127.0.0.1:{port}/markets/")
     finally:
@@ -88,17 +88,19 @@ def visit(url: str) -> None:
 
 
 def now(connection: "psycopg.Connection[tuple[object, ...]]") -> object:
-    return ask(connection, "SELECT now()")[0]
+    return query(connection, "SELECT now()")[0]
 
 
-def ask(connection: "psycopg.Connection[tuple[object, ...]]", sql: str, *params: object) -> tuple:  # type: ignore[type-arg]
+def query(connection: "psycopg.Connection[tuple[object, ...]]", sql: str, *params: object) -> tuple:  # type: ignore[type-arg]
     row = connection.execute(sql, params).fetchone()
     assert row is not None
     return row
 
 
-def tell(when: str, connection: "psycopg.Connection[tuple[object, ...]]", began: object) -> None:
-    polls, longest, errors, slots = ask(
+def report_slots(
+    when: str, connection: "psycopg.Connection[tuple[object, ...]]", began: object
+) -> None:
+    polls, longest, errors, slots = query(
         connection,
         """SELECT count(*), max(extract(epoch FROM finished_at - started_at)),
                   count(*) FILTER (WHERE error <> ''), extract(epoch FROM now() - %s) / %s
@@ -107,7 +109,7 @@ def tell(when: str, connection: "psycopg.Connection[tuple[object, ...]]", began:
         INTERVAL,
         began,
     )
-    (overlaps,) = ask(
+    (overlaps,) = query(
         connection,
         """SELECT count(*) FROM (SELECT started_at, lag(finished_at) OVER (ORDER BY started_at)
            AS before FROM markets_poll) AS polls WHERE started_at < before""",
@@ -120,8 +122,8 @@ def tell(when: str, connection: "psycopg.Connection[tuple[object, ...]]", began:
     )
 
 
-def tell_of_the_day(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
-    markets, least = ask(
+def report_snapshots_per_day(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
+    markets, least = query(
         connection,
         """SELECT count(*), min(snapshots) FROM (
                SELECT count(*) AS snapshots FROM markets_market AS market
@@ -131,7 +133,7 @@ def tell_of_the_day(connection: "psycopg.Connection[tuple[object, ...]]") -> Non
                GROUP BY market.id) AS counted""",
     )
     report(
-        f"fewest snapshots of a day, of {markets} markets open for one",
+        f"fewest snapshots in a day, of {markets} markets open all day",
         f"{least}",
         target="target 100",
     )

@@ -1,4 +1,4 @@
-"""How many rows writing on change saves: a day of the simulated exchange, every five seconds."""
+"""Rows saved by writing on change, over a day of the simulated exchange at five seconds."""
 
 from collections.abc import Iterator
 
@@ -9,21 +9,21 @@ from benchmarks.measure import report, timed
 from markets.kalshi import payloads
 from markets.simulator.board import Board, Listings
 from markets.simulator.render import ACTIVE
-from markets.simulator.universe import Universe
+from markets.simulator.universe import SimulatedUniverse
 
 MARKETS = 60
 STEP = 5
 DAY = 86_400
-# Of the hot list, and of all others.
+# The heartbeats of the hot list and of all other markets, in seconds.
 HEARTBEATS = (300, 3_600)
 START = 1_790_000_000 // DAY * DAY
 
 
 def main() -> None:
-    print(f"  took {timed(tell):.0f} s")
+    print(f"  took {timed(report_rows):.0f} s")
 
 
-def tell() -> None:
+def report_rows() -> None:
     naive = changes = 0
     beats = dict.fromkeys(HEARTBEATS, 0)
     marks: dict[str, tuple[int, int]] = {}
@@ -38,7 +38,7 @@ def tell() -> None:
                     beats[every] += (at - last) // every
                 marks[quote.ticker] = quote.quote_mark, at
     report(
-        f"rows of a day, one a market every {STEP} s",
+        f"rows of a day, one per market every {STEP} s",
         f"{naive:,}",
         ratio=f"{naive * STEP / DAY:.0f} markets",
     )
@@ -52,18 +52,18 @@ def tell() -> None:
 
 
 def simulated_day() -> Iterator[tuple[int, int, list[msgspec.Raw]]]:
-    """Each step's instant, how many markets trade, and the payloads of those that changed."""
-    listings = Listings(Universe(seed=1, markets=MARKETS), retention=0)
+    """Yield each instant, the number of trading markets, and the payloads that changed."""
+    listings = Listings(SimulatedUniverse(seed=1, markets=MARKETS), retention=0)
     stamps: dict[str, int] = {}
     for at in range(START, START + DAY, STEP):
         board = listings.live(at)
-        now = {board.tickers[row]: row for row in trading(board)}
-        news = [row for ticker, row in now.items() if stamps.get(ticker) != board.stamps[row]]
-        stamps |= {board.tickers[row]: int(board.stamps[row]) for row in news}
-        yield at, len(now), msgspec.json.decode(board.markets(news), type=list[msgspec.Raw])
+        now = {board.tickers[row]: row for row in active_rows(board)}
+        changed = [row for ticker, row in now.items() if stamps.get(ticker) != board.stamps[row]]
+        stamps |= {board.tickers[row]: int(board.stamps[row]) for row in changed}
+        yield at, len(now), msgspec.json.decode(board.markets(changed), type=list[msgspec.Raw])
 
 
-def trading(board: Board) -> list[int]:
+def active_rows(board: Board) -> list[int]:
     active = board.phases[board.prices.traits.event] == ACTIVE
     return [int(row) for row in np.flatnonzero(board.listed & active)]
 

@@ -1,6 +1,6 @@
-"""A million snapshots of one market as files, as the image serves them; beside a bare COPY.
+"""Exports of a million snapshots of one market through gunicorn, compared with a bare COPY.
 
-As many as 59 days have, of a market that changes in every tick.
+That is 59 days of a market that changes in every tick.
 """
 
 import time
@@ -13,9 +13,9 @@ from typing import NamedTuple
 from django.db import connection
 
 from benchmarks import measure
-from benchmarks.api import served
-from benchmarks.history import begin_markets, fill_day, foreign_keys_unchecked
+from benchmarks.api import running_server
 from benchmarks.measure import median, now, report, timed
+from benchmarks.synthetic_history import create_markets, fill_day, foreign_keys_unchecked
 from markets.api.timeseries_serializers import SNAPSHOTS as COLUMNS
 from markets.models import Market
 from markets.storage import partitions
@@ -24,13 +24,13 @@ from markets.storage.partitions import SNAPSHOTS
 ROWS = 1_000_000
 DAYS = 59
 ROUNDS = 3
-# Seconds; of the forms without a target, none.
+# Seconds; 0 means no target.
 TARGETS = {"parquet": 5, "csv": 15, "arrow": 0}
 MOST_MEMORY = 100
 READ_AT_ONCE = 256 * 1024
 
 
-class Taken(NamedTuple):
+class Download(NamedTuple):
     seconds: float
     until_first_byte: float
     size: int
@@ -42,16 +42,16 @@ def main() -> None:
     copying = median([timed(partial(copy, ticker)) for _ in range(ROUNDS)])
     report(f"COPY of {ROWS:,} snapshots to CSV, median of {ROUNDS}", f"{copying:.2f} s")
     for form, target in TARGETS.items():
-        # A server that has not exported before: what it takes once, it would keep.
-        with served() as web:
+        # Each format gets a fresh server, because memory that an export took may be kept.
+        with running_server() as web:
             export(web.port, ticker, "csv", limit=1)
             before = megabytes(web.pid, "VmRSS")
             rounds = [export(web.port, ticker, form)]
             rise = megabytes(web.pid, "VmHWM") - before
             rounds += [export(web.port, ticker, form) for _ in range(ROUNDS - 1)]
-        tell(form, rounds, copying, target)
+        report_export(form, rounds, copying, target)
         report(
-            "  what the first one took of memory",
+            "  growth of memory in the first export",
             f"{rise:.0f} MB",
             target=f"target {MOST_MEMORY} MB",
         )
@@ -59,8 +59,8 @@ def main() -> None:
 
 def fill() -> str:
     days = [now().date() - n * timedelta(days=1) for n in range(1, DAYS + 1)]
-    begin_markets(1, before=days[-1])
-    partitions.make(SNAPSHOTS, days)
+    create_markets(1, before=days[-1])
+    partitions.create_missing(SNAPSHOTS, days)
     with foreign_keys_unchecked():
         count = sum(fill_day(day, markets=1, each=1) for day in days)
     assert count >= ROWS
@@ -70,7 +70,7 @@ def fill() -> str:
 
 
 def copy(ticker: str) -> None:
-    """The same rows and columns, in the same order, written and formatted by PostgreSQL alone."""
+    """COPY the same rows and columns in the same order, formatted by PostgreSQL alone."""
     columns = ", ".join("market_id" if name == "ticker" else name for name in COLUMNS)
     rows = f"""
         SELECT {columns} FROM {SNAPSHOTS}
@@ -83,7 +83,7 @@ def copy(ticker: str) -> None:
         assert sum(1 for _ in lines) >= ROWS
 
 
-def export(port: int, ticker: str, form: str, *, limit: int = ROWS) -> Taken:
+def export(port: int, ticker: str, form: str, *, limit: int = ROWS) -> Download:
     began = time.perf_counter()
     client = HTTPConnection("127.0.0.1", port, timeout=60)
     client.request("GET", f"/api/v1/markets/{ticker}/snapshots/?format={form}&limit={limit}")
@@ -94,10 +94,10 @@ def export(port: int, ticker: str, form: str, *, limit: int = ROWS) -> Taken:
     while read := answer.readinto(room):
         size += read
     client.close()
-    return Taken(time.perf_counter() - began, first, size)
+    return Download(time.perf_counter() - began, first, size)
 
 
-def tell(form: str, rounds: list[Taken], copying: float, target: int) -> None:
+def report_export(form: str, rounds: list[Download], copying: float, target: int) -> None:
     taken = sorted(rounds)[len(rounds) // 2]
     report(
         f"{form} of {ROWS:,} snapshots, {taken.size / 1e6:.0f} MB",
@@ -109,7 +109,7 @@ def tell(form: str, rounds: list[Taken], copying: float, target: int) -> None:
 
 
 def megabytes(pid: int, what: str) -> float:
-    """Of a process and its children together; not a number elsewhere than on Linux."""
+    """The memory of a process and its children together; NaN on systems other than Linux."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
     if not children.exists():
         return float("nan")
@@ -118,7 +118,7 @@ def megabytes(pid: int, what: str) -> float:
 
 
 def memory(pid: int) -> dict[str, float]:
-    """What the process has (VmRSS), and the most it has had (VmHWM)."""
+    """Read the current (VmRSS) and the peak (VmHWM) memory of a process in MB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     words = [line.split() for line in lines if line.startswith(("VmRSS", "VmHWM"))]
     return {name.rstrip(":"): int(number) / 1024 for name, number, _ in words}

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a clock, percentiles, and markets shaped by the contract."""
+"""Shared tools of the benchmarks: timing, percentiles, reports and canned markets."""
 
 import resource
 import statistics
@@ -44,26 +44,27 @@ def report(what: str, figure: str, *, target: str = "", ratio: str = "") -> None
     print(f"  {what:<58}{figure:>12}  {ratio:<50}  {target}".rstrip(), flush=True)
 
 
-OF_EVENT = 8
+MARKETS_PER_EVENT = 8
 
 
 def tickers(count: int) -> list[str]:
-    return [
-        f"KXBENCH{n // OF_EVENT % 20}-26NOV{n // OF_EVENT:05}-T{n % OF_EVENT}" for n in range(count)
-    ]
+    places = (divmod(n, MARKETS_PER_EVENT) for n in range(count))
+    return [f"KXBENCH{event % 20}-26NOV{event:05}-T{market}" for event, market in places]
 
 
 def page_of(steps: dict[str, int]) -> Page:
-    """One page of markets as bytes, each with the quote of its step."""
-    body = msgspec.json.encode([quoted(name, step) for name, step in steps.items()])
+    """Make a page of markets, each with the quote of its step."""
+    body = msgspec.json.encode([market_with_quote(name, step) for name, step in steps.items()])
     return Page(
         items=msgspec.json.decode(body, type=list[msgspec.Raw]), cursor="", received_at=now()
     )
 
 
 def page_of_events(steps: dict[str, int]) -> bytes:
-    """A reply of events with these markets inside, as the exchange sends it."""
-    exchange = Exchange(markets={name: quoted(name, step) for name, step in steps.items()})
+    """Encode a reply of events with these markets nested, as the exchange sends it."""
+    exchange = Exchange(
+        markets={name: market_with_quote(name, step) for name, step in steps.items()}
+    )
     inside: dict[str, list[object]] = {}
     for market in exchange.markets.values():
         inside.setdefault(market["event_ticker"], []).append(market)
@@ -72,7 +73,7 @@ def page_of_events(steps: dict[str, int]) -> bytes:
     return msgspec.json.encode({"events": events, "cursor": ""})
 
 
-def quoted(name: str, step: int) -> dict[str, Any]:
+def market_with_quote(name: str, step: int) -> dict[str, Any]:
     bid = 0.10 + (hash((name, step)) % 70) / 100
     return market_json(
         name,

@@ -1,4 +1,4 @@
-"""The API over a million stored snapshots: time in the database, time of the whole response."""
+"""Response times and database times of the API over a million stored snapshots."""
 
 import time
 from collections.abc import Callable
@@ -8,9 +8,9 @@ from django.db import connection
 from django.test import Client
 
 from benchmarks import measure
+from benchmarks.cpu_time import Stopwatch
 from benchmarks.measure import chunks, now, percentile, report, tickers
-from benchmarks.recording import begin
-from benchmarks.spending import Stopwatch
+from benchmarks.recording import store_markets
 
 MARKETS = 5_000
 SNAPSHOTS = 1_000_000
@@ -21,7 +21,7 @@ def main() -> None:
     measure.migrate()
     names = tickers(MARKETS)
     for chunk in chunks(names, 1_000):
-        begin(chunk)
+        store_markets(chunk)
     fill()
     start = (now() - timedelta(hours=12)).isoformat().replace("+00:00", "Z")
     reads = {
@@ -35,24 +35,24 @@ def main() -> None:
         "snapshots, 12 hours": lambda n: f"/api/v1/markets/{names[n * 7]}/snapshots/?start={start}",
     }
     print(f"  {MARKETS:,} markets, {SNAPSHOTS:,} snapshots, {REQUESTS} requests each; p95")
-    floor = percentile(responses("health", lambda n: "/api/v1/health/")[1], 0.95)
+    floor = percentile(response_times("health", lambda n: "/api/v1/health/")[1], 0.95)
     for name, address in reads.items():
-        database, whole = responses(name, address)
+        database, whole = response_times(name, address)
         report(
             f"{name}: whole response",
             f"{percentile(whole, 0.95) * 1000:.1f} ms",
-            ratio=f"{percentile(whole, 0.95) / floor:.1f} x the health answer",
+            ratio=f"{percentile(whole, 0.95) / floor:.1f} x the health response",
             target="target 40 ms",
         )
         report(
-            "  of which in the database",
+            "  time in the database",
             f"{percentile(database, 0.95) * 1000:.1f} ms",
             target="target 5 ms",
         )
 
 
 def fill() -> None:
-    """A day of snapshots for every market, evenly spaced, by one statement."""
+    """Insert a day of evenly spaced snapshots for every market with one statement."""
     each = SNAPSHOTS // MARKETS
     with connection.cursor() as cursor:
         cursor.execute(
@@ -70,18 +70,18 @@ def fill() -> None:
         cursor.execute("ANALYZE")
 
 
-def responses(name: str, address: Callable[[int], str]) -> tuple[list[float], list[float]]:
-    """Seconds in the database and in all, of each request."""
+def response_times(name: str, address: Callable[[int], str]) -> tuple[list[float], list[float]]:
+    """Measure the seconds in the database and in total, for each request."""
     client = Client(headers={"accept": "application/json", "host": "localhost"})
     database, whole = [], []
     for n in range(REQUESTS):
-        spent = Stopwatch()
-        with connection.execute_wrapper(spent):
+        stopwatch = Stopwatch()
+        with connection.execute_wrapper(stopwatch):
             began = time.perf_counter()
             answer = client.get(address(n))
             whole.append(time.perf_counter() - began)
         assert answer.status_code == 200, (name, answer.status_code)
-        database.append(spent.seconds)
+        database.append(stopwatch.seconds)
     return database, whole
 
 

@@ -1,4 +1,4 @@
-"""One tick over 2,000 changed markets: parse, compare, write; beside a bare COPY of its rows."""
+"""Parse, compare and write 2,000 changed markets, compared with a bare COPY of the same rows."""
 
 import msgspec
 from django.db import connection, transaction
@@ -18,9 +18,9 @@ ROUNDS = 21
 def main() -> None:
     measure.migrate()
     names = tickers(MARKETS)
-    begin(names)
-    ticks = [tick(names, step) for step in range(1, ROUNDS + 1)]
-    copies = [bare_copy() for _ in range(5)]
+    store_markets(names)
+    ticks = [measure_tick(names, step) for step in range(1, ROUNDS + 1)]
+    copies = [measure_copy() for _ in range(5)]
     typical, copy = measure.median(ticks), measure.median(copies)
     report(
         f"tick of {MARKETS:,} changed markets, median of {ROUNDS}",
@@ -31,8 +31,8 @@ def main() -> None:
     report("  the same, p95", f"{percentile(ticks, 0.95) * 1000:.0f} ms")
 
 
-def begin(names: list[str]) -> None:
-    """Put the markets on record, with the events they belong to."""
+def store_markets(names: list[str]) -> None:
+    """Store the markets and the events they belong to."""
     exchange = Exchange()
     batch = Batch()
     for chunk in chunks(names, 1000):
@@ -47,8 +47,8 @@ def payload_of(event: dict[str, object]) -> EventPayload:
     return payloads.event(msgspec.json.encode(event))
 
 
-def tick(names: list[str], step: int) -> float:
-    """Seconds from the bytes in memory to the commit."""
+def measure_tick(names: list[str], step: int) -> float:
+    """Measure the seconds from the bytes in memory to the commit."""
     pages = [page_of(dict.fromkeys(chunk, step)) for chunk in chunks(names, 240)]
 
     def work() -> None:
@@ -61,8 +61,8 @@ def tick(names: list[str], step: int) -> float:
     return timed(work)
 
 
-def bare_copy() -> float:
-    """Seconds to COPY one tick's rows into a table with the same columns and indexes."""
+def measure_copy() -> float:
+    """Measure a COPY of one tick's rows into a table with the same columns and indexes."""
     columns = [field.attname for field in MarketSnapshot._meta.concrete_fields]
     rows = list(MarketSnapshot.objects.newest_of_all().values_list(*columns))
     with connection.cursor() as cursor:

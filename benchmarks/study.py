@@ -1,8 +1,8 @@
-"""Chosen on one part of the time, shown on a later one: `python -m benchmarks study`.
+"""Out-of-sample study of strategies: `python -m benchmarks study`.
 
-Nothing of the later part is looked at before the parameters are settled, and no event lies in
-both. Markets of the simulated exchange are quoted every two minutes for a year; what was recorded
-of the weather is hourly candles, whose sizes have to be assumed.
+Parameters are chosen in sample before the later part is looked at, and no event lies in both.
+Markets of the simulated exchange are quoted every two minutes for a year. The recorded weather
+markets have hourly candles, whose sizes have to be assumed.
 """
 
 from collections import Counter
@@ -72,40 +72,42 @@ def main() -> None:
     if weather_universe.FOLDER.is_dir():
         on_recorded_prices()
     else:
-        print("  recorded weather: the recordings are not here")
+        print("  recorded weather: the recordings are not available")
 
 
 def on_simulated_prices() -> None:
     print(f"  simulated: Bitcoin and Ethereum at each hour, {CHOSEN_ON} days, then {SHOWN_ON}")
     candidates = parameter_study.signals(FavouriteHold, SIMULATED)
-    parts = {"chosen on": (START, CHOSEN_ON), "later": (START + CHOSEN_ON * DAY, SHOWN_ON)}
+    parts = {"in sample": (START, CHOSEN_ON), "out of sample": (START + CHOSEN_ON * DAY, SHOWN_ON)}
     chosen: list[Signal] = []
     for bias in (True, False):
-        print("   longshots are overpaid" if bias else "   prices are fair")
+        print("   with longshot bias" if bias else "   with fair prices")
         for when, (start, days) in parts.items():
             universe = simulated_hours(start, days, bias=bias)
             if start == START:
-                tell_longshots(universe)
+                report_longshots(universe)
                 best = parameter_study.best(
                     universe, candidates, ExecutionModel(), cash=SIMULATED_CASH
                 )
-                tell_choice(best, SIMULATED, of=len(candidates))
+                report_choice(best, SIMULATED, of=len(candidates))
                 chosen.append(best)
             for signal in chosen:
                 how = "" if signal is chosen[-1] else ", as chosen above"
-                tell(when + how, simulated_figures(universe, signal, start=start, days=days))
-    print("   weather, whole cents, longshots are overpaid")
-    series = [line.series.ticker for line in exchange.Universe().lines]
+                report_figures(
+                    when + how, simulated_figures(universe, signal, start=start, days=days)
+                )
+    print("   weather in whole cents, with longshot bias")
+    series = [line.series.ticker for line in exchange.SimulatedUniverse().lines]
     weathers = [ticker for ticker in series if ticker.startswith("KXHIGH")]
-    tell_longshots(
+    report_longshots(
         simulated_universes.simulated_universe(
             simulated_universes.simulated_events(weathers, start=START, days=30), bias=True
         )
     )
 
 
-def tell_longshots(universe: Universe) -> None:
-    """What cheap YES costs, how often it happened, and what selling it at the bid left."""
+def report_longshots(universe: Universe) -> None:
+    """Print the price of longshots, how often they won, and the profit of selling at the bid."""
     quotes = universe.quotes
     mid = (quotes.bid + quotes.ask) / 2 / DOLLAR
     ended = [0 if each is None else each.value for each in universe.settlements]
@@ -117,8 +119,8 @@ def tell_longshots(universe: Universe) -> None:
     for low, high in pairwise((0.01, 0.03, 0.05, 0.1, 0.2)):
         rows = whole & (mid >= low) & (mid < high)
         print(
-            f"    at {low:.2f} to {high:.2f}: {mid[rows].mean():.4f} was asked and bid on average,"
-            f" {happened[rows].mean():.4f} happened, sold at the bid {left[rows].mean():+.4f}",
+            f"    at {low:.2f} to {high:.2f}: {mid[rows].mean():.4f} was the mean midpoint,"
+            f" {happened[rows].mean():.4f} won, sold at the bid {left[rows].mean():+.4f}",
             flush=True,
         )
 
@@ -143,23 +145,27 @@ def on_recorded_prices() -> None:
         f"  recorded: New York's temperatures, {ASSUMED} contracts assumed where sizes are unknown"
     )
     universes = [weather_universe.weather_universe(part) for part in parts]
-    for made, grid in RECORDED.items():
-        candidates = parameter_study.signals(made, grid)
+    for strategy, grid in RECORDED.items():
+        candidates = parameter_study.signals(strategy, grid)
         execution = ExecutionModel(assumed_size=ASSUMED)
         chosen = parameter_study.best(universes[0], candidates, execution, cash=RECORDED_CASH)
-        tell_choice(chosen, grid, of=len(candidates))
-        for when, part, universe in zip(("chosen on", "later"), parts, universes, strict=True):
-            tell(when, recorded_figures(universe, chosen, part))
-            tell_luck(universe, chosen)
+        report_choice(chosen, grid, of=len(candidates))
+        for when, part, universe in zip(
+            ("in sample", "out of sample"), parts, universes, strict=True
+        ):
+            report_figures(when, recorded_figures(universe, chosen, part))
+            report_luck(universe, chosen)
     for name in YARDSTICKS:
-        made = find(name)
-        assert issubclass(made, Signal)
-        size = {"contracts": ASSUMED} if "contracts" in made.schema else {}
-        tell(f"later, {name}", recorded_figures(universes[1], made(**size), parts[1]))
+        strategy = find(name)
+        assert issubclass(strategy, Signal)
+        size = {"contracts": ASSUMED} if "contracts" in strategy.schema else {}
+        report_figures(
+            f"out of sample, {name}", recorded_figures(universes[1], strategy(**size), parts[1])
+        )
 
 
-def tell_luck(universe: Universe, signal: Signal) -> None:
-    """How likely it was that no bet of a run went wrong, had every price been fair."""
+def report_luck(universe: Universe, signal: Signal) -> None:
+    """Print the losses of a run, and the chance of none if every price were fair."""
     targets = signal.targets(history := QuoteHistory(universe.quotes, universe.listings))
     journal = kernel.run(
         universe,
@@ -173,11 +179,11 @@ def tell_luck(universe: Universe, signal: Signal) -> None:
     for line in journal[journal[:, KIND] == EntryKind.FILL]:
         price, settled = line[PRICE] / DOLLAR, universe.settlements[line[MARKET]]
         bought = line[SIDE] > 0
-        # Of the markets of an event one happens at the most.
+        # At most one market of an event wins.
         risk[universe.listings[line[MARKET]].event] += 1 - price if bought else price
         lost += settled is not None and (settled.value > 0) != bought
     chance = prod(1 - min(1.0, each) for each in risk.values())
-    print(f"     {lost} of its bets lost; at fair prices none would have with chance {chance:.2f}")
+    print(f"     {lost} of its bets lost; at fair prices the chance of no loss is {chance:.2f}")
 
 
 def recorded_figures(universe: Universe, signal: Signal, part: pd.DataFrame) -> metrics.Figures:
@@ -193,12 +199,12 @@ def recorded_figures(universe: Universe, signal: Signal, part: pd.DataFrame) -> 
     )
 
 
-def tell_choice(chosen: Signal, grid: Mapping[str, Sequence[object]], *, of: int) -> None:
+def report_choice(chosen: Signal, grid: Mapping[str, Sequence[object]], *, of: int) -> None:
     values = ", ".join(f"{name} {getattr(chosen.p, name)}" for name in grid)
-    print(f"   {chosen.name} of {of}: {values}", flush=True)
+    print(f"   {chosen.name}, best of {of}: {values}", flush=True)
 
 
-def tell(when: str, figures: metrics.Figures) -> None:
+def report_figures(when: str, figures: metrics.Figures) -> None:
     events, ratios = figures.events, figures.ratios
     pnl, fees = metrics.dollars(figures.money.pnl), metrics.dollars(figures.money.fees)
     sharpe = ratios.withheld

@@ -1,6 +1,7 @@
-"""The recorder's tick with 2,000 hot markets, end to end, beside a simulated exchange.
+"""The recorder's tick with 2,000 hot markets, end to end against the simulated exchange.
 
-All runs five times as fast as in life, a tick a second, but for the deadlines of the tick.
+Everything runs five times as fast as in production, with a tick a second; only the deadlines of a
+tick stay the same.
 """
 
 import time
@@ -11,7 +12,7 @@ from django.conf import settings
 from django.test import override_settings
 
 from benchmarks import measure
-from benchmarks.exchange import simulated, until_up
+from benchmarks.exchange_process import simulated_exchange, wait_until_up
 from benchmarks.measure import median, percentile, report, timed
 from kalshi_insights.token_bucket import TokenBucket
 from markets.kalshi.client import KalshiClient, ticker_batches
@@ -24,7 +25,7 @@ SPEED = 5
 TICKS = 60
 INTERVAL = 5 / SPEED
 RATE = 60 * SPEED
-HURRIED = {
+FAST_SETTINGS = {
     "HOT_MARKETS": HOT,
     "KALSHI_RATE": RATE,
     "POLL_INTERVAL": INTERVAL,
@@ -34,20 +35,23 @@ HURRIED = {
 
 def main() -> None:
     measure.migrate()
-    with simulated(markets=MARKETS, speed=SPEED) as url, override_settings(**HURRIED):
+    with (
+        simulated_exchange(markets=MARKETS, speed=SPEED) as url,
+        override_settings(**FAST_SETTINGS),
+    ):
         bucket = TokenBucket.from_url(settings.REDIS_URL, rate=RATE)
         with KalshiClient(url, bucket=bucket) as client, KalshiClient(url) as idle:
-            until_up(client)
+            wait_until_up(client)
             warm_up(client)
-            asking = [timed(partial(ask, idle)) for _ in range(10)]
-            tell("as quotes move", client, asking)
-            # As when every market's heartbeat is due at once.
+            fetching = [timed(partial(fetch_hot_markets, idle)) for _ in range(10)]
+            report_ticks("as quotes move", client, fetching)
+            # This is as if every market's heartbeat were due at once.
             with override_settings(HOT_HEARTBEAT=-1):
-                tell("every quote written", client, asking)
+                report_ticks("every quote written", client, fetching)
 
 
 def warm_up(client: KalshiClient) -> None:
-    """Until the hot list is chosen and what is new of it is on record."""
+    """Record until the hot list is full and its markets are stored."""
     while len(Market.objects.hot_tickers()) < HOT:
         tick(client)
     for _ in range(5):
@@ -55,7 +59,7 @@ def warm_up(client: KalshiClient) -> None:
 
 
 def tick(client: KalshiClient) -> tuple[float, Poll]:
-    """Seconds of one run as it is called, and its row."""
+    """Run one tick; returns its seconds and its row."""
     began = time.perf_counter()
     poll = record_tick(client, interval=INTERVAL)
     seconds = time.perf_counter() - began
@@ -65,20 +69,20 @@ def tick(client: KalshiClient) -> tuple[float, Poll]:
     return seconds, poll
 
 
-def ask(client: KalshiClient) -> None:
-    """Ask for the hot markets and do nothing with the answers."""
+def fetch_hot_markets(client: KalshiClient) -> None:
+    """Fetch the hot markets and discard the replies."""
     for batch in ticker_batches(Market.objects.hot_tickers()):
         client.markets(tickers=batch)
 
 
-def tell(when: str, client: KalshiClient, asking: list[float]) -> None:
+def report_ticks(when: str, client: KalshiClient, fetching: list[float]) -> None:
     ticks = [tick(client) for _ in range(TICKS // 2)]
     seconds, polls = [seconds for seconds, _ in ticks], [poll for _, poll in ticks]
-    beside = median(asking)
+    reference = median(fetching)
     report(
         f"tick of {len(Market.objects.hot_tickers()):,} hot markets, {when}: p50",
         f"{median(seconds) * 1000:.0f} ms",
-        ratio=f"{median(seconds) / beside:.1f} x only asking ({beside * 1000:.0f} ms)",
+        ratio=f"{median(seconds) / reference:.1f} x only fetching ({reference * 1000:.0f} ms)",
     )
     report(
         f"  p99, the slowest of {len(ticks)}",
@@ -87,7 +91,7 @@ def tell(when: str, client: KalshiClient, asking: list[float]) -> None:
     )
     written = mean(poll.snapshots for poll in polls)
     report(
-        "  requests a tick",
+        "  requests per tick",
         f"{mean(poll.requests for poll in polls):.1f}",
         ratio=f"{mean(p.markets for p in polls):,.0f} quotes read, {written:,.0f} written",
     )

@@ -1,4 +1,4 @@
-"""A universe of 80,000 markets with 5 % changed: all but waiting for HTTP, on one core."""
+"""A sweep of 80,000 markets with 5 % changed, without HTTP, on one core."""
 
 import random
 from collections.abc import Iterator
@@ -8,8 +8,9 @@ import msgspec
 from django.db import transaction
 
 from benchmarks import measure
+from benchmarks.cpu_time import NO_TIME, CpuTime, measure_cpu_time
 from benchmarks.measure import (
-    OF_EVENT,
+    MARKETS_PER_EVENT,
     chunks,
     page_of_events,
     peak_megabytes,
@@ -17,8 +18,7 @@ from benchmarks.measure import (
     tickers,
     timed,
 )
-from benchmarks.recording import begin
-from benchmarks.spending import NOTHING, Spent, spent
+from benchmarks.recording import store_markets
 from markets.kalshi import replies
 from markets.kalshi.client import Page
 from markets.models import Sweep, Tier
@@ -27,9 +27,9 @@ from markets.recording.tiers import add_listing_page
 
 MARKETS = 80_000
 CHANGED = MARKETS // 20
-# 200 events.
-PAGE = 200 * OF_EVENT
-# As many pages as a tick takes in.
+# A page has 200 events.
+PAGE = 200 * MARKETS_PER_EVENT
+# Pages per tick.
 SLICE = 5
 ROUNDS = 3
 
@@ -38,7 +38,7 @@ def main() -> None:
     measure.migrate()
     steps = dict.fromkeys(tickers(MARKETS), 0)
     for chunk in chunks(list(steps), PAGE * SLICE):
-        begin(chunk)
+        store_markets(chunk)
     before = peak_megabytes()
     rounds = [sweep(steps, round_) for round_ in range(1, ROUNDS + 1)]
     typical, decoding = sorted(rounds, key=lambda each: each[0].processor)[ROUNDS // 2]
@@ -48,19 +48,19 @@ def main() -> None:
         ratio=f"{typical.processor / decoding:.1f} x decoding its JSON ({decoding:.2f} s)",
         target="target 2 s",
     )
-    report("  of which", "", ratio=typical.parts)
+    report("  time by process", "", ratio=typical.parts)
     peak = peak_megabytes()
     report("peak memory", f"{peak:.0f} MB", ratio=f"{before:.0f} MB before", target="target 500 MB")
 
 
-def sweep(steps: dict[str, int], round_: int) -> tuple[Spent, float]:
-    """What all slices took, from bytes in memory to commits; seconds to decode their bytes."""
+def sweep(steps: dict[str, int], round_: int) -> tuple[CpuTime, float]:
+    """Measure a sweep from bytes in memory to commits, and the seconds of decoding alone."""
     steps |= dict.fromkeys(random.Random(round_).sample(list(steps), CHANGED), round_)
-    total, decoding, written = NOTHING, 0.0, 0
+    total, decoding, written = NO_TIME, 0.0, 0
     for bodies in slices(steps):
-        # From here on as in the recorder, whose batches last for a tick.
+        # Like the recorder, this uses one batch per tick.
         batch = Batch()
-        total += spent(partial(record, batch, bodies))
+        total += measure_cpu_time(partial(record, batch, bodies))
         written += batch.markets
         decoding += timed(partial(decode, bodies))
     assert written == MARKETS

@@ -1,17 +1,17 @@
-"""Seven days of minutes of 1,000 markets, ten million candles: some ten minutes, five gigabytes.
+"""A backfill of seven days for 1,000 markets: ten million candles, ten minutes, five gigabytes.
 
-Not among the benchmarks that run by themselves: `make bench ARGS=week`.
+It runs on request only: `make bench ARGS=week`.
 """
 
 from datetime import timedelta
 
-from benchmarks.backfill import RATES, START, begin_markets, fill, tell_memory
+from benchmarks.backfill import RATES, START, create_markets, fill, report_memory
 
 
 def main() -> None:
-    begin_markets()
+    create_markets()
     fill(START, START + timedelta(days=7), rate=RATES[0])
-    tell_memory()
+    report_memory()
 
 
 if __name__ == "__main__":

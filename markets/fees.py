@@ -1,7 +1,7 @@
-"""What Kalshi charges for a fill, in integers.
+"""Kalshi's trading fees, computed in integers.
 
 Prices are in 1/10,000 dollar on the YES scale, counts in 1/100 contract, money in 1/1,000,000
-dollar. So count x price is money, exactly.
+dollar. Thus count x price is exact money.
 """
 
 from datetime import UTC, datetime
@@ -12,14 +12,15 @@ from typing import NamedTuple
 CENT = 10_000
 CENTICENT = 100
 
-# Compiled code counts in 64 bits and overflows in silence. With P x (1 - P) at most 1/4, which is
-# 25,000,000 here, an order within both bounds stays below: 1e8 * 2.5e7 * 3600 < 2**63. A caller
-# refuses larger counts before it charges for them; `rate` refuses larger numerators.
+# Compiled code computes in 64 bits and overflows silently. P x (1 - P) is at most 1/4, which is
+# 25,000,000 here, so an order within both bounds is safe: 1e8 * 2.5e7 * 3600 < 2**63. Callers
+# refuse larger counts before they charge for them, and `rate` refuses larger numerators.
 MOST_COUNT = 100_000_000
 MOST_NUMERATOR = 3_600
 FINEST_MULTIPLIER = Decimal("0.000001")
 
-# Of P x (1 - P) for each contract, before the multiplier (Kalshi's fee schedule of June 2026).
+# The fee of a contract is this share of P x (1 - P), before the multiplier. The source is Kalshi's
+# fee schedule of June 2026.
 COEFFICIENTS = {
     "quadratic": {"taker": Fraction(7, 100), "maker": Fraction(0)},
     "quadratic_with_maker_fees": {"taker": Fraction(7, 100), "maker": Fraction(7, 400)},
@@ -28,7 +29,7 @@ COEFFICIENTS = {
 
 
 class UnknownFees(ValueError):
-    """What a fill cost cannot be told from these terms."""
+    """The fee of a fill cannot be computed from these terms."""
 
 
 class Rate(NamedTuple):
@@ -39,10 +40,10 @@ class Rate(NamedTuple):
 
 
 class Rounding(NamedTuple):
-    """In what units fees are rounded from an instant on, in millionths of a dollar.
+    """The rounding units from an instant on, in millionths of a dollar.
 
-    `step` is what the fee of a fill is rounded up to, `grid` what the balance is kept on, and
-    `rebate` the unit in which an order gets back what the second of them took.
+    The fee of a fill is rounded up to `step`, and the balance stays on multiples of `grid`. What
+    the second rounding took is given back to the order in units of `rebate`.
     """
 
     since: datetime
@@ -54,15 +55,16 @@ class Rounding(NamedTuple):
 def rate(fee_type: str, multiplier: Decimal | None, liquidity: str) -> Rate:
     """The rate of a "taker" or a "maker"; raises `UnknownFees`.
 
-    The multiplier is what its JSON text says, never a float. At a rate above 1, a better price
-    could cost more than a worse one, fee included; funds are checked on the premise that it cannot.
+    The multiplier is parsed from its JSON text, never from a float. Rates above 1 are refused: with
+    them a better price could cost more than a worse one, fee included, and the check of funds
+    assumes that it cannot.
     """
     if fee_type not in COEFFICIENTS:
-        raise UnknownFees(f"no table of fees is known for the type {fee_type!r}")
+        raise UnknownFees(f"the fee type {fee_type!r} is unknown")
     if multiplier is None:
         raise UnknownFees("no fee multiplier is on record")
     if not multiplier.is_finite() or multiplier < 0:
-        raise UnknownFees(f"{multiplier} is no fee multiplier")
+        raise UnknownFees(f"{multiplier} is not a fee multiplier")
     if multiplier > MOST_NUMERATOR:
         raise UnknownFees(f"the fee multiplier {multiplier} is too large")
     if multiplier % FINEST_MULTIPLIER:
@@ -76,12 +78,12 @@ def rate(fee_type: str, multiplier: Decimal | None, liquidity: str) -> Rate:
 
 
 def roundings(*, broker: bool) -> tuple[Rounding, ...]:
-    """Every rule of rounding so far, oldest first; members through a broker keep whole cents.
+    """List all rounding rules, oldest first; members through a broker keep whole cents.
 
-    From Kalshi's fee rounding page as it read in spring, in summer and in August 2026, and for
-    the oldest rule, a cent begun for each order, from its earlier fee schedules. Two things are
-    assumed: that this rule ended with the release that removed integer cents (Kalshi tells no
-    date), and that rules change at midnight UTC of their days.
+    The sources are Kalshi's fee rounding page as of spring, summer and August 2026 and, for the
+    oldest rule, which rounds each order up to a cent, its earlier fee schedules. Two things are
+    assumed: that this rule ended with the release that removed integer cents (Kalshi gives no
+    date), and that rules change at midnight UTC.
     """
     account = CENT if broker else CENTICENT
     return (
@@ -93,11 +95,11 @@ def roundings(*, broker: bool) -> tuple[Rounding, ...]:
 
 
 def rounding(at: datetime, *, broker: bool) -> Rounding:
-    """The rule for a fill at an instant."""
+    """The rounding rule for a fill at an instant."""
     return [rule for rule in roundings(broker=broker) if rule.since <= at][-1]
 
 
-# The next two are compiled as well, so they know plain integers and call nothing of ours.
+# The next two functions are also compiled, so they use plain integers and call no other function.
 
 
 def charge(  # noqa: PLR0913, PLR0917
@@ -111,12 +113,12 @@ def charge(  # noqa: PLR0913, PLR0917
     rebate: int,
     accumulated: int,
 ) -> tuple[int, int]:
-    """The net fee of one fill, and what its order has accumulated after it.
+    """Compute the net fee of a fill, and its order's accumulator after it.
 
-    `flow` is the cash that the fill moves before fees, below zero for a buyer. The accumulator
-    begins at 0 and belongs to the order, taker and maker fills alike. Rebates are whole units, at
-    most those that the fill's own fee covers; so the balance stays on its grid, and what an
-    order pays in fills smaller than a unit may stay in its accumulator for good.
+    `flow` is the cash that the fill moves before fees, negative for a buyer. The accumulator starts
+    at 0 and is shared by the taker and maker fills of an order. Rebates are whole units and at most
+    the fill's own fee, so the balance stays on its grid. What an order pays in fills smaller than a
+    unit may therefore stay in its accumulator for good.
     """
     trade = -(-numerator * count * price * (10_000 - price) // (denominator * 10_000 * step)) * step
     rounded = (flow - trade) % grid
@@ -126,10 +128,10 @@ def charge(  # noqa: PLR0913, PLR0917
 
 
 def bound(count: int, price: int, numerator: int, denominator: int, grid: int) -> int:
-    """At least the net fee of a fill of at most `count`, whatever was accumulated before it.
+    """An upper bound of the net fee of a fill of up to `count`, whatever was accumulated before.
 
-    An order can cost more by two grid units for each further fill, since every fill is rounded.
-    At a better price the fee may be higher, but the fee and the cost together are not.
+    An order can cost two grid units more for each further fill, because every fill is rounded. At a
+    better price the fee may be higher, but the fee and the cost together are not.
     """
     exact = -(-numerator * count * price * (10_000 - price) // (denominator * 10_000))
     return exact + 2 * grid

@@ -1,6 +1,6 @@
-"""What can be said of a price: its complement, its place on the grid, the state of a book.
+"""Prices: complement, midpoint, spread, price grid and quality flags.
 
-Prices are dollars on the YES scale. None stands for a side that nobody offers.
+Prices are dollars on the YES scale. None stands for a side that nobody quotes.
 """
 
 import enum
@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 ONE = Decimal(1)
-# Wide enough for any step an exchange of dollars could choose.
+# The exponent of the finest step that is accepted, a millionth of a dollar.
 MOST_PLACES = -6
 
 
 class Quality(enum.IntFlag):
-    """What is odd about a book. Flagged where it is recorded, never repaired."""
+    """Oddities of a quote, which are flagged when it is recorded and never repaired."""
 
     CROSSED = 1
     LOCKED = 2
     OFF_GRID = 4
     ONE_SIDED = 8
-    # The market was not trading: what is in the book is what was left there.
+    # The market was not trading, so its book has only leftover orders.
     STALE = 16
 
 
 @dataclass(frozen=True, slots=True)
 class PriceRange:
-    """One stretch of a market's price grid: `start`, then every `step` dollars up to `end`."""
+    """A range of a market's price grid: `start`, then every `step` dollars up to `end`."""
 
     start: Decimal
     end: Decimal
@@ -37,18 +37,18 @@ class PriceRange:
         if not all(number.is_finite() for number in numbers):
             raise ValueError("a price range needs finite numbers")
         if not 0 <= self.start < self.end <= 1:
-            raise ValueError(f"{self.start} to {self.end} is no range of prices")
+            raise ValueError(f"{self.start} to {self.end} is not a range of prices")
         if not 0 < self.step <= 1:
-            raise ValueError(f"{self.step} is no step between prices")
+            raise ValueError(f"{self.step} is not a valid price step")
         if any(int(number.as_tuple().exponent) < MOST_PLACES for number in numbers):
-            raise ValueError("a price range is finer than money")
+            raise ValueError("a price range is finer than a millionth of a dollar")
 
     def __contains__(self, price: Decimal) -> bool:
         return self.start <= price <= self.end and (price - self.start) % self.step == 0
 
 
 def complement(price: Decimal) -> Decimal:
-    """The same price seen from the other side: a NO bid of x is a YES ask of 1 - x."""
+    """The price of the other side: a NO bid of x is a YES ask of 1 - x."""
     return ONE - price
 
 
@@ -59,15 +59,15 @@ def mid(bid: Decimal | None, ask: Decimal | None) -> Decimal | None:
 
 
 def spread(bid: Decimal | None, ask: Decimal | None) -> Decimal | None:
-    """Negative where the book is crossed."""
+    """The ask minus the bid, negative where the book is crossed."""
     if bid is None or ask is None:
         return None
     return ask - bid
 
 
 def on_grid(price: Decimal, ranges: Sequence[PriceRange]) -> bool:
-    """Whether an order at this price could rest. An unknown grid (no ranges) refuses nothing."""
-    return not ranges or any(price in stretch for stretch in ranges)
+    """True if an order at this price could rest; an unknown grid (no ranges) allows any price."""
+    return not ranges or any(price in each for each in ranges)
 
 
 def quality(
@@ -77,7 +77,7 @@ def quality(
     *,
     trading: bool = True,
 ) -> Quality:
-    """What is odd about a book, given the grid of its market and whether it is trading."""
+    """Flag the oddities of a quote, given the market's price grid and trading state."""
     flags = Quality(0)
     if bid is not None and ask is not None:
         if bid > ask:

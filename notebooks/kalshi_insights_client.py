@@ -1,4 +1,4 @@
-"""The API of Kalshi Insights as DataFrames, for notebooks and scripts.
+"""A client for the API of Kalshi Insights, which returns DataFrames, for notebooks and scripts.
 
     from kalshi_insights_client import Client
 
@@ -10,9 +10,9 @@
         run = client.backtest("fade-longshots", "2026-11-19", "2026-11-20", series=["KXHIGHNY"])
         print(run.verdict)
 
-Prices are dollars on the YES scale; what is unknown is NaN, NaT or None. Times are in UTC, and
-those given must say their time zone: an aware datetime, a string with an offset, or a date, which
-is its midnight in UTC. The file may be copied: it needs httpx, pandas and pyarrow alone.
+Prices are dollars on the YES scale; unknown values are NaN, NaT or None. Times are in UTC. Time
+arguments need a time zone: pass an aware datetime, a string with an offset, or a date, which means
+its midnight in UTC. This file can be copied elsewhere; it only needs httpx, pandas and pyarrow.
 """
 
 import io
@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 
 
 class ApiError(Exception):
-    """A refusal or a failure; `details` by parameter, where one is to blame."""
+    """An error of the API or of the connection; `details` are by parameter where one is wrong."""
 
     retry_after: float | None = None  # seconds
 
@@ -47,23 +47,23 @@ class ApiError(Exception):
 
 
 class NotFound(ApiError):
-    """There is no such thing, or nothing was recorded of it."""
+    """The requested resource does not exist, or nothing was recorded of it."""
 
 
 class Invalid(ApiError):
-    """What was asked makes no sense; `details` has what is wrong by parameter."""
+    """The request is invalid; `details` has the reasons by parameter."""
 
 
 class Throttled(ApiError):
-    """Too many requests, and `retry_after` is longer than the client's patience."""
+    """There were too many requests, and waiting would exceed the client's patience."""
 
 
 class Unreachable(ApiError):
-    """No answer, or only a part of one."""
+    """There was no response, or only a part of one."""
 
 
 class Failed(ApiError):
-    """A backtest has failed or was cancelled; the message says why."""
+    """A backtest failed or was cancelled; the message says why."""
 
 
 When = datetime | date | str | None
@@ -73,12 +73,12 @@ Row = dict[str, Any]
 PAGE, MOST_BUCKETS = 1_000, 10_000
 MINUTES = {"1m": 1, "5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": 1_440}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SHOWN_AFTER = 1.0  # seconds: shorter downloads show no progress
-ASKED_EVERY = 0.5  # seconds, of how far a backtest is
+PROGRESS_DELAY = 1.0  # seconds; shorter downloads show no progress
+STATUS_INTERVAL = 0.5  # seconds between requests for a backtest's progress
 BAR = 30  # characters
 ENDED = ("done", "failed", "cancelled")
 
-# The columns of lists, for where no row tells them.
+# The columns of lists, which an empty list needs.
 SERIES = """
     ticker title category tags frequency fee_type fee_multiplier settlement_sources contract_url
     exchange_index refreshed_at"""
@@ -98,8 +98,8 @@ BACKTESTS = """
     id status progress doing strategy strategy_version params series events tickers start end cash
     engine created_at finished_at error snapshots markets final_cash verdict pnl"""
 
-# What a column holds, by its name; times beside. Numbers that are written as text are "float64".
-WORDS = {
+# Column types by name; TIME matches the columns of times. Decimals sent as text are "float64".
+COLUMNS_BY_KIND = {
     "float64": """
         yes_bid yes_ask yes_bid_size yes_ask_size yes_price no_price last_price previous_price
         volume volume_24h
@@ -111,7 +111,7 @@ WORDS = {
     "boolean": "is_hot can_close_early mutually_exclusive known_at_assumed counted",
     "Int64": "exchange_index",
 }
-KINDS = {name: kind for kind, names in WORDS.items() for name in names.split()}
+KINDS = {name: kind for kind, names in COLUMNS_BY_KIND.items() for name in names.split()}
 TIME = re.compile(r"timestamp|start|end|.+_(at|ts|time|date)")
 JSON = {"raw_data", "price_ranges"}
 GIVEN_TIMES = ("start", "end", "as_of", "closes_after", "closes_before", "updated_since")
@@ -119,10 +119,10 @@ NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 
 class Client:
-    """Answers are DataFrames and dictionaries; everything else is an `ApiError`.
+    """A connection to the API. Methods return DataFrames or dictionaries, or raise `ApiError`.
 
-    Numbers are floats, or `Decimal` with `exact`. Where there were too many requests, a call
-    waits as it is told to and asks again, for `patience` seconds in all.
+    Numbers are floats, or `Decimal` with `exact`. After too many requests a call waits for as long
+    as the API says and tries again, for `patience` seconds in total.
 
     >>> client = Client("https://insights.example.org", token="0123…", exact=True)
     """
@@ -139,21 +139,21 @@ class Client:
         self._http = httpx.Client(
             base_url=f"{base_url.rstrip('/')}/api/v1/",
             headers={"Authorization": f"Token {token}"} if token else {},
-            timeout=30.0,  # of a connection, and of each piece of an answer
+            timeout=30.0,  # for connecting, and for each part of a response
             follow_redirects=True,
         )
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *fault: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
         self._http.close()
 
     def health(self) -> Row:
-        """How fresh the record is, and whether it is simulated.
+        """Read the recorder's status, the age of its data, and whether they are simulated.
 
         >>> client.health()["status"]
         'recording'
@@ -161,53 +161,53 @@ class Client:
         return self._record(self._json("health/"))
 
     def series(self, *, limit: int | None = None, **filters: Filter) -> pd.DataFrame:
-        """By ticker: series, with their fees as they are now.
+        """List series by ticker, with their current fees.
 
         >>> client.series(category="Economics").fee_multiplier
         """
         return self._list("series/", SERIES, filters, limit=limit)
 
     def events(self, *, limit: int | None = None, **filters: Filter) -> pd.DataFrame:
-        """By ticker: events, now or `as_of` an instant.
+        """List events by ticker, now or `as_of` an instant.
 
         >>> client.events(series="KXFED", status="open").title
         """
         return self._list("events/", EVENTS, filters, limit=limit)
 
     def markets(self, *, limit: int | None = None, **filters: Filter) -> pd.DataFrame:
-        """By ticker: markets with their newest quotes, now or `as_of`; all, or the first `limit`.
+        """List markets by ticker with their newest quotes, now or `as_of`, up to `limit`.
 
         >>> client.markets(event="KXFED-26DEC", two_sided=True)[["yes_bid", "yes_ask"]]
         """
         return self._list("markets/", MARKETS, filters, limit=limit)
 
     def market(self, ticker: str, as_of: When = None) -> Row:
-        """One market with its event, rules and price grid, now or as known then.
+        """Read a market with its event, rules and price grid, now or as known at `as_of`.
 
         >>> client.market("KXFED-26DEC-H25", "2026-11-01")["status"]
         'active'
         """
-        return self._record(self._json(_under(ticker), as_of=as_of))
+        return self._record(self._json(_market_path(ticker), as_of=as_of))
 
     def latest(self, ticker: str) -> Row:
-        """The newest snapshot.
+        """Read the newest snapshot of a market.
 
         >>> client.latest("KXFED-26DEC-H25")["yes_ask"]
         0.45
         """
-        return self._record(self._json(_under(ticker, "latest/")))
+        return self._record(self._json(_market_path(ticker, "latest/")))
 
     def snapshots(
         self, ticker: str, start: When = None, end: When = None, *, source: str | None = None
     ) -> pd.DataFrame:
-        """By timestamp: what was observed from `start` on and before `end`, oldest first.
+        """List snapshots from `start` to before `end` by timestamp, oldest first.
 
-        Rows are written on change, so a quote holds until the next, for as long as the market was
-        observed: see `coverage`. `source` is POLL, WEBSOCKET or BACKFILL.
+        Rows are written on change, so a quote holds until the next one while the market was
+        observed; see `coverage`. `source` is POLL, WEBSOCKET or BACKFILL.
 
         >>> client.snapshots("KXFED-26DEC-H25", "2026-11-20", "2026-11-21").yes_bid
         """
-        table = self._table(_under(ticker, "snapshots/"), start=start, end=end, source=source)
+        table = self._table(_market_path(ticker, "snapshots/"), start=start, end=end, source=source)
         return self._frame(table, index="timestamp")
 
     def candlesticks(
@@ -219,62 +219,67 @@ class Client:
         interval: str = "1m",
         source: str | None = None,
     ) -> pd.DataFrame:
-        """By start: snapshots summed up in buckets of 1m, 5m, 15m, 1h, 4h or 1d, oldest first.
+        """Aggregate snapshots in buckets of 1m, 5m, 15m, 1h, 4h or 1d by start, oldest first.
 
-        A bucket without a snapshot is absent. Without `start`, of the day before `end` or now.
-        `source` as for `snapshots`.
+        Buckets without a snapshot are absent. The default range is the day before `end` or now.
+        `source` is as in `snapshots`.
 
         >>> client.candlesticks("KXFED-26DEC-H25", "2026-11-01", interval="1h").yes_bid_close
         """
-        pieces = _pieces(start, end, interval)
-        path, query = _under(ticker, "candlesticks/"), {"interval": interval, "source": source}
-        tables = [self._table(path, start=since, end=until, **query) for since, until in pieces]
+        ranges = _split_range(start, end, interval)
+        path, query = (
+            _market_path(ticker, "candlesticks/"),
+            {"interval": interval, "source": source},
+        )
+        tables = [self._table(path, start=since, end=until, **query) for since, until in ranges]
         return self._frame(pa.concat_tables(tables), index="start")
 
     def trades(
         self, ticker: str, start: When = None, end: When = None, *, block: bool | None = None
     ) -> pd.DataFrame:
-        """By created_time: public trades, oldest first; blocks, made outside the book, or others.
+        """List public trades by created_time, oldest first; `block` filters block trades.
 
         >>> client.trades("KXFED-26DEC-H25", "2026-11-20", block=False)["count"].sum()
         """
-        table = self._table(_under(ticker, "trades/"), start=start, end=end, block=block)
+        table = self._table(_market_path(ticker, "trades/"), start=start, end=end, block=block)
         return self._frame(table, index="created_time")
 
     def revisions(self, ticker: str, start: When = None, end: When = None) -> pd.DataFrame:
-        """By known_at: what was known of the market from then on, oldest first.
+        """List the versions of the market's definition by known_at, oldest first.
 
         >>> client.revisions("KXFED-26DEC-H25")[["status", "close_time"]]
         """
-        table = self._table(_under(ticker, "revisions/"), start=start, end=end)
+        table = self._table(_market_path(ticker, "revisions/"), start=start, end=end)
         return self._frame(table, index="known_at")
 
     def coverage(self, ticker: str, start: When = None, end: When = None) -> Row:
-        """How well the market was observed, in at most 31 days; without `start`, in one.
+        """Read how completely the market was observed, in at most 31 days (by default in one).
 
-        Frames are `gaps` (start, end, cause, detail, counted), `quiet` and `expected`.
+        `gaps` (start, end, cause, detail, counted), `quiet` and `expected` are DataFrames.
 
         >>> client.coverage("KXFED-26DEC-H25", "2026-11-20", "2026-11-21")["share"]
         0.9987
         """
-        told = self._record(self._json(_under(ticker, "coverage/"), start=start, end=end))
-        return told | {
-            "fresh": timedelta(seconds=told["fresh"]),
-            "gaps": self._columns(told["gaps"], "start end cause detail counted"),
-            "quiet": self._columns(told["quiet"], "start end"),
-            "expected": self._columns(told["expected"], "start end fresh_for"),
+        data = self._record(self._json(_market_path(ticker, "coverage/"), start=start, end=end))
+        return data | {
+            "fresh": timedelta(seconds=data["fresh"]),
+            "gaps": self._columns(data["gaps"], "start end cause detail counted"),
+            "quiet": self._columns(data["quiet"], "start end"),
+            "expected": self._columns(data["expected"], "start end fresh_for"),
         }
 
     def orderbook(self, ticker: str, as_of: When = None, *, depth: int | None = None) -> Row:
-        """The newest whole book, or that of then: the frames `bids` and `asks`, the best first.
+        """Read the newest order book, or that at `as_of`; `bids` and `asks` have the best first.
 
         >>> client.orderbook("KXFED-26DEC-H25")["bids"].head(1)
         """
-        told = self._record(self._json(_under(ticker, "orderbook/"), as_of=as_of, depth=depth))
-        return told | {side: self._columns(told[side], "price size") for side in ("bids", "asks")}
+        data = self._record(
+            self._json(_market_path(ticker, "orderbook/"), as_of=as_of, depth=depth)
+        )
+        return data | {side: self._columns(data[side], "price size") for side in ("bids", "asks")}
 
     def strategies(self) -> pd.DataFrame:
-        """By name: what can be run; `parameters` tells what each can be told.
+        """List the strategies by name, with their `parameters`.
 
         >>> client.strategies().loc["fade-longshots"].parameters[0]["help"]
         'YES at this midpoint or below is a longshot.'
@@ -282,61 +287,63 @@ class Client:
         return self._columns(self._json("strategies/")["results"], STRATEGIES).set_index("name")
 
     def backtests(self, *, limit: int | None = None, **filters: Filter) -> pd.DataFrame:
-        """By id, the newest first: runs, all or those of a `status` or `strategy`.
+        """List backtests by id, newest first; filters are `status` and `strategy`.
 
         >>> client.backtests(status="done", limit=10)[["strategy", "pnl"]]
         """
         return self._list("backtests/", BACKTESTS, filters, limit=limit, key="id")
 
-    def backtest(self, strategy: str, start: When, end: When, **wish: Any) -> "Backtest":
-        """Run a strategy on markets of `series`, `events` or `tickers`, and wait for its end.
+    def backtest(self, strategy: str, start: When, end: When, **payload: Any) -> "Backtest":
+        """Backtest a strategy on markets of `series`, `events` or `tickers`, and wait for its end.
 
-        Needs a token. `params` are the strategy's own; `cash`, `engine`, `sources`,
-        `execution` and `check_lookahead` are as the API has them. Without `wait` it comes back
-        at once. Raises `Failed`, and `Invalid` naming what makes no sense.
+        This needs a token. `params` are the strategy's parameters; `cash`, `engine`, `sources`,
+        `execution` and `check_lookahead` are as in the API. With `wait=False` it returns at once.
+        Raises `Invalid`, which names the wrong parameters, and `Failed`.
 
         >>> run = client.backtest("fade-longshots", "2026-11-19", "2026-11-20",
         ...     series=["KXHIGHNY"], params={"ceiling": 0.12}, cash=5_000)
         >>> run.verdict, run.executions(), run.equity()
         """
-        wait = wish.pop("wait", True)
-        wish = {name: str(x) if isinstance(x, Decimal) else x for name, x in wish.items()}
-        times = {"start": _word("start", start), "end": _word("end", end)}
-        told = self._json("backtests/", wish={"strategy": strategy, **times, **wish})
-        run = Backtest(self, told)
+        wait = payload.pop("wait", True)
+        payload = {name: str(x) if isinstance(x, Decimal) else x for name, x in payload.items()}
+        times = {"start": _query_text("start", start), "end": _query_text("end", end)}
+        data = self._json("backtests/", payload={"strategy": strategy, **times, **payload})
+        run = Backtest(self, data)
         return run.wait() if wait else run
 
     def run(self, id: int) -> "Backtest":
-        """A backtest of before, by its number.
+        """Read an earlier backtest by its id.
 
         >>> client.run(7).figures["money"]["pnl"]
         """
         return Backtest(self, self._json(f"backtests/{int(id)}/"))
 
     @contextmanager
-    def _answer(
-        self, path: str, query: Mapping[str, Filter], wish: Row | None = None
+    def _request(
+        self, path: str, query: Mapping[str, Filter], payload: Row | None = None
     ) -> Iterator[httpx.Response]:
-        """Of a question, or of a `wish`, which is posted."""
-        words = {name: _word(name, value) for name, value in query.items() if value is not None}
-        method = "GET" if wish is None else "POST"
+        """Send a GET, or a POST if there is a payload, and retry while throttled."""
+        params = {
+            name: _query_text(name, value) for name, value in query.items() if value is not None
+        }
+        method = "GET" if payload is None else "POST"
         deadline = time.monotonic() + self._patience
         try:
             while True:
-                with self._http.stream(method, path, params=words, json=wish) as response:
+                with self._http.stream(method, path, params=params, json=payload) as response:
                     if response.is_success:
                         yield response
                         return
                     response.read()
-                fault = _refusal(response)
-                if fault.retry_after is None or time.monotonic() + fault.retry_after > deadline:
-                    raise fault
-                time.sleep(fault.retry_after)
-        except httpx.RequestError as lost:
-            raise Unreachable("unreachable", f"{self._http.base_url}: {lost}") from lost
+                error = _api_error(response)
+                if error.retry_after is None or time.monotonic() + error.retry_after > deadline:
+                    raise error
+                time.sleep(error.retry_after)
+        except httpx.RequestError as failure:
+            raise Unreachable("unreachable", f"{self._http.base_url}: {failure}") from failure
 
-    def _json(self, path: str, wish: Row | None = None, **query: Filter) -> Any:
-        with self._answer(path, query, wish) as response:
+    def _json(self, path: str, payload: Row | None = None, **query: Filter) -> Any:
+        with self._request(path, query, payload) as response:
             return json.loads(response.read())
 
     def _list(
@@ -349,23 +356,23 @@ class Client:
         key: str = "ticker",
     ) -> pd.DataFrame:
         query = {**filters, "limit": PAGE if limit is None else min(limit, PAGE)}
-        rows: dict[Any, Row] = {}  # what slips to a later page comes once
+        rows: dict[Any, Row] = {}  # a row that moves to a later page counts once
         while True:
-            answer = self._json(path, **query)
-            rows |= {row[key]: row for row in answer["results"]}
-            if answer["next"] is None or (limit is not None and len(rows) >= limit):
+            page = self._json(path, **query)
+            rows |= {row[key]: row for row in page["results"]}
+            if page["next"] is None or (limit is not None and len(rows) >= limit):
                 return self._columns(list(rows.values())[:limit], columns).set_index(key)
-            # The site may know itself by another address: only what `next` asks for counts.
-            query = dict(httpx.URL(answer["next"]).params)
+            # The site may have another address for itself, so only the query of `next` is used.
+            query = dict(httpx.URL(page["next"]).params)
 
     def _table(self, path: str, **query: Filter) -> pa.Table:
-        """A whole series. Parquet ends with its index: half a file is never half a table."""
-        with self._answer(path, {**query, "format": "parquet"}) as response:
-            content = _downloaded(response.iter_bytes(), path)
+        """Download a table as Parquet, whose index is at the end, so a partial file is noticed."""
+        with self._request(path, {**query, "format": "parquet"}) as response:
+            content = _download(response.iter_bytes(), path)
         try:
             return pq.read_table(content)
-        except pa.ArrowInvalid as fault:
-            raise Unreachable("cut_off", f"The download of {path} is not whole.") from fault
+        except pa.ArrowInvalid as error:
+            raise Unreachable("cut_off", f"The download of {path} is incomplete.") from error
 
     def _record(self, row: Row) -> Row:
         return {name: self._value(name, value) for name, value in row.items()}
@@ -380,7 +387,7 @@ class Client:
         return value
 
     def _columns(self, rows: Sequence[Row], columns: str) -> pd.DataFrame:
-        """Rows of JSON; without any, these columns all the same."""
+        """Make a DataFrame of JSON rows, with these columns even if it is empty."""
         names = dict.fromkeys([*columns.split(), *(rows[0] if rows else ())])
         read = {name: self._column(name, [row.get(name) for row in rows]) for name in names}
         return pd.DataFrame(read)
@@ -409,100 +416,102 @@ class Client:
 
 
 class Backtest:
-    """A run, as it was told last. `figures` count money in millionths of a dollar.
+    """A backtest as of the last request. `figures` count money in millionths of a dollar.
 
-    `told` is all that the API says of it; docs/metrics.md explains the figures.
+    `data` is the whole response of the API; docs/metrics.md explains the figures.
     """
 
-    def __init__(self, client: Client, told: Row) -> None:
+    def __init__(self, client: Client, data: Row) -> None:
         self._client = client
-        self.told = client._record(told)
+        self.data = client._record(data)
 
     def __repr__(self) -> str:
-        words = self.verdict or self.told["error"] or self.told["doing"]
-        return f"<Backtest {self.id} {self.told['strategy']}: {self.status}. {words}>"
+        words = self.verdict or self.data["error"] or self.data["doing"]
+        return f"<Backtest {self.id} {self.data['strategy']}: {self.status}. {words}>"
 
     @property
     def id(self) -> int:
-        return int(self.told["id"])
+        return int(self.data["id"])
 
     @property
     def status(self) -> str:
         """queued, running, done, failed or cancelled."""
-        return str(self.told["status"])
+        return str(self.data["status"])
 
     @property
     def verdict(self) -> str:
-        return str(self.told["verdict"])
+        return str(self.data["verdict"])
 
     @property
     def pnl(self) -> Any:
-        """Dollars gained, open positions counted; None until it is done."""
-        return self.told["pnl"]
+        """The profit in dollars, open positions included; None until it is done."""
+        return self.data["pnl"]
 
     @property
     def figures(self) -> Row:
-        return dict(self.told["figures"])
+        return dict(self.data["figures"])
 
     def compared(self) -> pd.DataFrame:
-        """Every figure, of the run, of its band and of the yardsticks."""
-        columns = {"run": self.figures, **self.told["band"], **self.told["yardsticks"]}
-        return pd.DataFrame({name: _flat(of) for name, of in columns.items()})
+        """Compare all figures of the run, of its band and of the yardsticks."""
+        columns = {"run": self.figures, **self.data["band"], **self.data["yardsticks"]}
+        return pd.DataFrame({name: _flatten(of) for name, of in columns.items()})
 
     def refresh(self) -> Self:
-        self.told = self._client._record(self._client._json(f"backtests/{self.id}/"))
+        self.data = self._client._record(self._client._json(f"backtests/{self.id}/"))
         return self
 
     def wait(self) -> Self:
-        """Until it has ended, showing how far it is. Raises `Failed`."""
+        """Wait until the run has ended, and show its progress. Raises `Failed`."""
         shows = sys.stderr.isatty() or "ipykernel" in sys.modules
         while self.status not in ENDED:
             if shows:
-                sys.stderr.write(f"\r{_bar(self.told['progress'])} {self.told['doing']:<40.40}")
+                sys.stderr.write(
+                    f"\r{_progress_bar(self.data['progress'])} {self.data['doing']:<40.40}"
+                )
                 sys.stderr.flush()
-            time.sleep(ASKED_EVERY)
+            time.sleep(STATUS_INTERVAL)
             self.refresh()
         if shows:
             sys.stderr.write("\r\033[K")
         if self.status != "done":
-            raise Failed(self.status, self.told["error"] or f"Backtest {self.id} was cancelled.")
+            raise Failed(self.status, self.data["error"] or f"Backtest {self.id} was cancelled.")
         return self
 
     def cancel(self) -> Self:
-        self.told = self._client._record(self._client._json(f"backtests/{self.id}/cancel/", {}))
+        self.data = self._client._record(self._client._json(f"backtests/{self.id}/cancel/", {}))
         return self
 
     def executions(self) -> pd.DataFrame:
-        """By time: every order, fill, refusal and settlement, with the quote it was made on."""
+        """List orders, fills, refusals and settlements by time, each with its quote."""
         table = self._client._table(f"backtests/{self.id}/executions/")
         return self._client._frame(table, index="at")
 
     def equity(self) -> pd.DataFrame:
-        """By time: equity in dollars, and how far it lay below its highest, as a share."""
+        """List the equity in dollars and the drawdown as a share, by time."""
         columns = self._client._json(f"backtests/{self.id}/equity/")["columns"]
         times = pd.to_datetime(pd.Series(columns.pop("t")), unit="ms", utc=True)
         index = pd.DatetimeIndex(times.astype("datetime64[us, UTC]"), name="at")
         return pd.DataFrame(columns, index=index)
 
 
-def _flat(figures: Row, under: str = "") -> Row:
-    found: Row = {}
+def _flatten(figures: Row, under: str = "") -> Row:
+    flat: Row = {}
     for name, value in figures.items():
         place = f"{under}{name}"
-        found |= _flat(value, f"{place}.") if isinstance(value, dict) else {place: value}
-    return found
+        flat |= _flatten(value, f"{place}.") if isinstance(value, dict) else {place: value}
+    return flat
 
 
-def _bar(progress: float) -> str:
+def _progress_bar(progress: float) -> str:
     done = round(progress * BAR)
     return f"[{'#' * done}{'.' * (BAR - done)}] {progress:4.0%}"
 
 
-def _under(ticker: str, path: str = "") -> str:
+def _market_path(ticker: str, path: str = "") -> str:
     return f"markets/{quote(ticker, safe='')}/{path}"
 
 
-def _word(name: str, value: Filter) -> str:
+def _query_text(name: str, value: Filter) -> str:
     if name in GIVEN_TIMES:
         return _instant(name, value).isoformat()
     if isinstance(value, bool):
@@ -516,12 +525,12 @@ def _instant(name: str, value: Any) -> datetime:
     if not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     if value.tzinfo is None:
-        raise ValueError(f"{name} needs a time zone, such as UTC: {value} could be anywhere.")
+        raise ValueError(f"{name} needs a time zone, such as UTC: {value} is ambiguous.")
     return value.astimezone(UTC)
 
 
-def _pieces(start: When, end: When, interval: str) -> Iterator[tuple[When, When]]:
-    """A range in parts of as many whole buckets as the API gives at once."""
+def _split_range(start: When, end: When, interval: str) -> Iterator[tuple[When, When]]:
+    """Split a range into parts that the API answers in one response."""
     if start is None or interval not in MINUTES:
         yield start, end
         return
@@ -535,29 +544,29 @@ def _pieces(start: When, end: When, interval: str) -> Iterator[tuple[When, When]
     yield since, last
 
 
-def _refusal(response: httpx.Response) -> ApiError:
-    """In the API's own words, or of what stands between here and there."""
+def _api_error(response: httpx.Response) -> ApiError:
+    """Make the exception for an error response, which may come from a proxy."""
     kind = {400: Invalid, 404: NotFound, 429: Throttled}.get(response.status_code, ApiError)
     status = response.status_code
-    fault = kind(f"http_{status}", f"{response.url} answers {status} {response.reason_phrase}.")
+    error = kind(f"http_{status}", f"{response.url} returned {status} {response.reason_phrase}.")
     with suppress(ValueError, KeyError, TypeError):
-        told = response.json()
-        fault = kind(told["code"], told["message"], told["details"])
+        data = response.json()
+        error = kind(data["code"], data["message"], data["details"])
     if status == 429:
         seconds = response.headers.get("Retry-After", "")
-        fault.retry_after = float(seconds) if seconds.isdecimal() else 1.0
-    return fault
+        error.retry_after = float(seconds) if seconds.isdecimal() else 1.0
+    return error
 
 
-def _downloaded(chunks: Iterable[bytes], name: str) -> io.BytesIO:
-    """What came; on a terminal a long download tells how far it is."""
-    content, began, shown = io.BytesIO(), time.monotonic(), False
+def _download(chunks: Iterable[bytes], name: str) -> io.BytesIO:
+    """Read the chunks; on a terminal, a long download shows its progress."""
+    content, began, shows_progress = io.BytesIO(), time.monotonic(), False
     for chunk in chunks:
         content.write(chunk)
-        if sys.stderr.isatty() and time.monotonic() - began >= SHOWN_AFTER:
+        if sys.stderr.isatty() and time.monotonic() - began >= PROGRESS_DELAY:
             sys.stderr.write(f"\r{name}  {content.tell() / 1e6:,.1f} MB")
-            shown = True
-    if shown:
+            shows_progress = True
+    if shows_progress:
         sys.stderr.write("\r\033[K")
     content.seek(0)
     return content

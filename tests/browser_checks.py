@@ -1,4 +1,4 @@
-"""What the tests of pages in a real browser share."""
+"""Shared checks of pages in a real browser."""
 
 from typing import Literal
 
@@ -9,41 +9,41 @@ from playwright.sync_api import Page
 MARKS = [
     pytest.mark.browser,
     pytest.mark.filterwarnings("ignore:No directory at"),
-    # pytest-base-url's own way of making a fixture.
+    # pytest-base-url defines a fixture in a way that pytest warns of.
     pytest.mark.filterwarnings("ignore:Session-scoped fixtures defined as instance methods"),
 ]
 
 Theme = Literal["light", "dark"]
-in_each_look = pytest.mark.parametrize(
+in_each_theme_and_width = pytest.mark.parametrize(
     ("theme", "width"), [("light", 1440), ("dark", 1440), ("dark", 390)]
 )
 
 
-def wear(page: Page, theme: Theme, width: int) -> None:
+def set_theme_and_width(page: Page, theme: Theme, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=theme)
 
 
-def must_be_readable(page: Page, address: str, *, width: int) -> None:
-    """Without a grave fault of accessibility, and no wider than the window."""
+def assert_accessible(page: Page, address: str, *, width: int) -> None:
+    """Check that a page has no serious accessibility violation and fits the window's width."""
     page.goto(address)
     page.wait_for_load_state("networkidle")
-    assert grave(page) == [], address
+    assert serious_violations(page) == [], address
     assert page.evaluate("document.documentElement.scrollWidth") <= width, address
 
 
-def grave(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
+def serious_violations(page: Page) -> list[str]:
+    violations = Axe().run(page).response["violations"]
     return [
         f"{rule['id']}: {node['html'][:200]}"
-        for rule in found
+        for rule in violations
         if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"]
     ]
 
 
-def inked(page: Page, canvas: str = "canvas") -> int:
-    """How many pixels of a chart are not blank."""
+def count_drawn_pixels(page: Page, canvas: str = "canvas") -> int:
+    """Count the pixels of a chart that are not blank."""
     count: int = page.locator(canvas).evaluate(
         """(canvas) => {
             const { width, height } = canvas;

@@ -1,4 +1,4 @@
-"""A browser for the tests that need one: Debian's Chromium, driven by Playwright."""
+"""Fixtures for browser tests, which use Debian's Chromium through Playwright."""
 
 import os
 import shutil
@@ -36,21 +36,21 @@ def browser_type_launch_args() -> dict[str, object]:
 
 @pytest.fixture
 def site(live_server: LiveServer) -> str:
-    """The address of the running site; its database is the test's own."""
+    """The address of the running site, which uses the test's database."""
     address: str = live_server.url
     return address
 
 
 @pytest.fixture
 def clean(page: Page) -> Iterator[Page]:
-    """A page that must end without an error on its console; broken content policy is one."""
-    complaints: list[str] = []
+    """A page that must not log errors; violations of the content security policy are errors."""
+    errors: list[str] = []
 
-    def hear(message: ConsoleMessage) -> None:
+    def collect(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            complaints.append(message.text)
+            errors.append(message.text)
 
-    page.on("console", hear)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", collect)
+    page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
-    assert complaints == []
+    assert errors == []

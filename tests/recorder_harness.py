@@ -1,7 +1,7 @@
-"""A recorder on services of its own, which can be killed, and the simulated exchange it records.
+"""A harness for tests of the whole recorder, with its own services and simulated exchange.
 
-The exchange's clock runs fast and lies in the past throughout: markets end all the time, and by
-our clock every one of them is past its close and awaits its settlement.
+The services and processes can be killed. The exchange's clock runs fast and stays in the past, so
+markets end all the time, and by our clock each is past its close and waits for its settlement.
 """
 
 import os
@@ -27,18 +27,18 @@ from markets.coverage.causes import Gap, outages
 from markets.coverage.slots import Slots, hot_slots
 from markets.kalshi.client import KalshiClient, ticker_batches
 from markets.simulator.cadence import DAY, HOUR
-from markets.simulator.server import Clock, Running, running
-from markets.simulator.universe import Universe
+from markets.simulator.server import RunningExchange, SimulatedClock, running_exchange
+from markets.simulator.universe import SimulatedUniverse
 
 ROOT = Path(__file__).resolve().parent.parent
-BEHIND = 20 * DAY
-STARTING = 60.0
-# What each process says of itself once it is at work.
+CLOCK_OFFSET = 20 * DAY
+STARTUP_TIMEOUT = 60.0
+# What each process logs once it is ready.
 READY = {"worker": b" ready.", "beat": b"beat: Starting"}
 
 
-class Ended(msgspec.Struct):
-    """A market's end, as the exchange tells it."""
+class FinalizedMarket(msgspec.Struct):
+    """A finalized market as the exchange reports it."""
 
     ticker: str
     status: str
@@ -47,11 +47,11 @@ class Ended(msgspec.Struct):
 
 
 @dataclass
-class Stage:
-    """Services, an exchange, and the processes that a test lets loose on them."""
+class RecorderHarness:
+    """Services, an exchange, and the recorder processes that a test starts and kills."""
 
     services: embedded.Services
-    exchange: Running
+    exchange: RunningExchange
     environment: dict[str, str]
     logs: Path
     interval: float
@@ -90,22 +90,22 @@ class Stage:
         command = ("celery", "-A", "kalshi_insights", kind, "--loglevel", "INFO")
         return self.start(kind, "-m", *command, *arguments[kind])
 
-    def start_loop(self) -> subprocess.Popen[bytes]:
+    def start_pollmarkets(self) -> subprocess.Popen[bytes]:
         return self.start("loop", "manage.py", "pollmarkets")
 
-    def record(self) -> None:
-        """Have one worker and one beat at work, those of the test before where they are."""
+    def ensure_recording(self) -> None:
+        """Make sure that a worker and a beat run, if need be by starting them."""
         for kind in READY:
             if not any(child.poll() is None for child in self.children.get(kind, [])):
                 self.start_celery(kind)
-        self.wait_for_polls(1, within=STARTING)
+        self.wait_for_polls(1, within=STARTUP_TIMEOUT)
 
     def wait_until_ready(self, kind: str) -> None:
-        """Until the process of this kind that was started last is at work."""
+        """Wait until the newest process of this kind is ready."""
         log = self.logs / f"{self.started}-{kind}.log"
-        until = time.monotonic() + STARTING
+        until = time.monotonic() + STARTUP_TIMEOUT
         while READY[kind] not in log.read_bytes():
-            assert time.monotonic() < until, self.told()
+            assert time.monotonic() < until, self.diagnostics()
             time.sleep(0.02)
 
     def kill(self, *kinds: str) -> None:
@@ -115,168 +115,172 @@ class Stage:
                     os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
 
-    def put_right(self) -> None:
-        """The exchange and the services as they should be, whatever a failed test has left."""
-        self.exchange.behave()
+    def restore(self) -> None:
+        """Clear faults and restart dead services, which a failed test may have left."""
+        self.exchange.clear_faults()
         for server in self.services.servers:
             if server.process is None or server.process.poll() is not None:
                 server.start()
 
-    # --- what is on record ------------------------------------------------------------------
+    # --- the database -----------------------------------------------------------------------
 
-    def ask(self, question: str, *values: object) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.environment["DATABASE_URL"], autocommit=True) as connection:
-            return connection.execute(question, values).fetchall()
+            return connection.execute(statement, values).fetchall()
 
-    def good_polls(self, *, since: datetime) -> list[datetime]:
-        """When runs without an error were finished."""
-        question = """
+    def poll_finish_times(self, *, since: datetime) -> list[datetime]:
+        """List when the polls without an error finished."""
+        statement = """
             SELECT finished_at FROM markets_poll
             WHERE finished_at BETWEEN %s AND clock_timestamp() AND error = '' ORDER BY 1"""
-        return [row[0] for row in self.ask(question, since)]
+        return [row[0] for row in self.query(statement, since)]
 
     def wait_for_polls(self, more: int, *, within: float) -> float:
-        """Seconds until so many more good ticks were on record."""
+        """Wait for this many more good polls; returns the seconds that they took."""
         began = datetime.now(UTC)
         until = time.monotonic() + within
-        while len(good := self.good_polls(since=began)) < more:
-            assert time.monotonic() < until, self.told()
+        while len(good := self.poll_finish_times(since=began)) < more:
+            assert time.monotonic() < until, self.diagnostics()
             time.sleep(0.05)
         return (good[more - 1] - began).total_seconds()
 
     @contextmanager
-    def mid_write(self) -> Iterator[None]:
-        """While a tick is in the middle of writing; it goes on afterwards, if it can."""
+    def blocked_write(self) -> Iterator[None]:
+        """Hold a tick in the middle of its write during a `with` block."""
         with closing(psycopg.connect(self.environment["DATABASE_URL"])) as holder:
             holder.execute("LOCK TABLE markets_marketsnapshot IN SHARE MODE")
-            while self.ask("SELECT count(*) FROM pg_locks WHERE NOT granted") == [(0,)]:
+            while self.query("SELECT count(*) FROM pg_locks WHERE NOT granted") == [(0,)]:
                 time.sleep(0.02)
             yield
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Has the models read this record."""
-        own = connections["default"]
-        there = own.copy()
-        there.settings_dict |= environ.Env.db_url_config(self.environment["DATABASE_URL"])
-        connections["default"] = there
+    def models_on_this_database(self) -> Iterator[None]:
+        """Let Django's models use the harness's database during a `with` block."""
+        previous = connections["default"]
+        connection = previous.copy()
+        connection.settings_dict |= environ.Env.db_url_config(self.environment["DATABASE_URL"])
+        connections["default"] = connection
         try:
             with override_settings(POLL_INTERVAL=self.interval):
                 yield
         finally:
-            there.close()
-            connections["default"] = own
+            connection.close()
+            connections["default"] = previous
 
     def outages(self, since: datetime) -> list[Gap]:
-        with self.reading():
+        with self.models_on_this_database():
             return outages(since, datetime.now(UTC))
 
     def hot_slots(self, start: datetime, end: datetime) -> Slots:
-        with self.reading():
+        with self.models_on_this_database():
             return hot_slots(start, end)
 
-    def told(self) -> str:
-        """What the processes and the ledger say, for a failing test."""
+    def diagnostics(self) -> str:
+        """The logs of the processes and the newest polls, for a failing test."""
         logs = "\n".join(
             path.read_text(errors="replace")[-1500:] for path in self.logs.glob("*.log")
         )
-        return f"{logs}\n{self.ask('SELECT * FROM markets_poll ORDER BY id DESC LIMIT 5')}"
+        return f"{logs}\n{self.query('SELECT * FROM markets_poll ORDER BY id DESC LIMIT 5')}"
 
-    # --- what the exchange says -------------------------------------------------------------
+    # --- the exchange -----------------------------------------------------------------------
 
-    def ended(self) -> dict[str, Ended]:
-        """The ends of the markets on record, wherever the exchange tells of them now."""
-        tickers = [row[0] for row in self.ask("SELECT ticker FROM markets_market")]
+    def finalized_markets(self) -> dict[str, FinalizedMarket]:
+        """Fetch the recorded markets that are finalized, from the live and the historical tier."""
+        tickers = [row[0] for row in self.query("SELECT ticker FROM markets_market")]
         with KalshiClient(self.exchange.url) as client:
             pages = [
                 fetch(tickers=batch)
                 for batch in ticker_batches(tickers)
                 for fetch in (client.markets, client.historical_markets)
             ]
-        told = (msgspec.json.decode(raw, type=Ended) for page in pages for raw in page.items)
-        return {market.ticker: market for market in told if market.status == "finalized"}
+        raws = (raw for page in pages for raw in page.items)
+        markets = (msgspec.json.decode(raw, type=FinalizedMarket) for raw in raws)
+        return {market.ticker: market for market in markets if market.status == "finalized"}
 
-    def settled_on_record(self, start: datetime, end: datetime) -> int:
-        """How many markets known before `start` the exchange settled until `end`, by our clock."""
-        question = """
+    def count_settlements(self, start: datetime, end: datetime) -> int:
+        """Count the markets known before `start` that the exchange settled until `end`."""
+        statement = """
             SELECT count(*) FROM markets_market WHERE status = 'finalized'
                 AND settlement_ts BETWEEN %s AND %s AND EXISTS (
                     SELECT FROM markets_marketrevision
                     WHERE market_id = markets_market.id AND known_at < %s)"""
         theirs = (self.exchange_time(start), self.exchange_time(end))
-        return int(self.ask(question, *theirs, start)[0][0])
+        return int(self.query(statement, *theirs, start)[0][0])
 
     def exchange_time(self, at: datetime) -> datetime:
         clock = self.exchange.service.clock
         seconds = clock.origin + (at.timestamp() - clock.started) * clock.speed
         return datetime.fromtimestamp(seconds, UTC)
 
-    def await_settlement_passes(self, count: int) -> None:
-        """Let these passes be due now, instead of in half a minute each."""
-        [(newest,)] = self.ask("SELECT coalesce(max(id), 0) FROM markets_sweep")
+    def wait_for_settlement_sweeps(self, count: int) -> None:
+        """Wait for settlement sweeps, which are made due now instead of every half minute."""
+        [(newest,)] = self.query("SELECT coalesce(max(id), 0) FROM markets_sweep")
         until = time.monotonic() + 30
         made = (
             "SELECT count(*) FROM markets_sweep WHERE tier = 'settlement' AND complete AND id > %s"
         )
-        while self.ask(made, newest)[0][0] < count:
-            assert time.monotonic() < until, self.told()
-            self.ask("""
+        while self.query(made, newest)[0][0] < count:
+            assert time.monotonic() < until, self.diagnostics()
+            self.query("""
                 UPDATE markets_sweep SET started_at = finished_at - interval '31 s'
                 WHERE tier = 'settlement' AND finished_at > now() - interval '30 s' RETURNING 1""")
             time.sleep(0.1)
 
 
 @contextmanager
-def a_stage(
+def recorder_harness(
     folder: Path, *, interval: float, markets: int, speed: float, **variables: str
-) -> Iterator[Stage]:
-    clock = Clock.starting(speed=speed, origin=time.time() - BEHIND)
+) -> Iterator[RecorderHarness]:
+    clock = SimulatedClock.starting(speed=speed, origin=time.time() - CLOCK_OFFSET)
     with ExitStack() as stack:
         services = stack.enter_context(
             embedded.services(folder / "services", always=True, durable=False)
         )
-        universe = Universe(seed=1, markets=markets)
-        exchange = running(universe, clock=clock, pauses=False, retention=2 * HOUR)
+        universe = SimulatedUniverse(seed=1, markets=markets)
+        exchange = running_exchange(universe, clock=clock, pauses=False, retention=2 * HOUR)
         environment = {
             **os.environ,
             "POLL_INTERVAL": str(interval),
             "SIMULATED": "true",
             **variables,
         }
-        stage = Stage(services, stack.enter_context(exchange), environment, folder, interval)
-        environment["KALSHI_API_URL"] = stage.exchange.url
-        stage.manage("migrate", "--verbosity", "0")
-        stack.callback(stage.kill)
-        yield stage
+        harness = RecorderHarness(
+            services, stack.enter_context(exchange), environment, folder, interval
+        )
+        environment["KALSHI_API_URL"] = harness.exchange.url
+        harness.manage("migrate", "--verbosity", "0")
+        stack.callback(harness.kill)
+        yield harness
 
 
-def assert_nothing_doubled_or_half_written(stage: Stage) -> None:
-    """What must hold after any fault."""
+def assert_consistent(harness: RecorderHarness) -> None:
+    """Check that nothing was stored twice or in part, which must hold after any fault."""
     overlaps = """
         SELECT count(*) FROM markets_poll AS one JOIN markets_poll AS other
         ON other.id > one.id AND other.started_at < one.finished_at
             AND other.finished_at > one.started_at"""
-    assert stage.ask(overlaps) == [(0,)]
+    assert harness.query(overlaps) == [(0,)]
     doubles = """
         SELECT count(*) - count(DISTINCT (market_id, timestamp, source))
         FROM markets_marketsnapshot"""
-    assert stage.ask(doubles) == [(0,)]
-    # Of one statement, since recording goes on meanwhile.
+    assert harness.query(doubles) == [(0,)]
+    # This is one statement, because recording goes on meanwhile.
     unaccounted = """
         SELECT (SELECT count(*) FROM markets_marketsnapshot)
             - (SELECT sum(snapshots) FROM markets_poll)"""
-    assert stage.ask(unaccounted) == [(0,)]
+    assert harness.query(unaccounted) == [(0,)]
     newest = """
         SELECT count(*) FROM markets_market AS market WHERE quoted_at IS DISTINCT FROM
             (SELECT max(timestamp) FROM markets_marketsnapshot WHERE market_id = market.id)"""
-    assert stage.ask(newest) == [(0,)]
+    assert harness.query(newest) == [(0,)]
 
 
-def assert_no_result_is_lost(stage: Stage) -> dict[str, Ended]:
-    """Whatever has ended is on record with its result two passes later. Returns those ends."""
-    ended = stage.ended()
-    stage.await_settlement_passes(2)
-    rows = stage.ask("SELECT ticker, result FROM markets_market WHERE status = 'finalized'")
-    known = dict(rows)
-    assert {t: known.get(t) for t in ended} == {t: end.result for t, end in ended.items()}
-    return ended
+def assert_all_results_recorded(harness: RecorderHarness) -> dict[str, FinalizedMarket]:
+    """Check that every finalized market has its result two sweeps later; returns these markets."""
+    finalized = harness.finalized_markets()
+    harness.wait_for_settlement_sweeps(2)
+    rows = harness.query("SELECT ticker, result FROM markets_market WHERE status = 'finalized'")
+    recorded = dict(rows)
+    expected = {ticker: market.result for ticker, market in finalized.items()}
+    assert {ticker: recorded.get(ticker) for ticker in finalized} == expected
+    return finalized

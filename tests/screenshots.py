@@ -1,6 +1,6 @@
-"""Pictures of the pages, light and dark, wide and narrow, into `var/screenshots/`.
+"""Screenshots of the pages in light and dark, wide and narrow, in `var/screenshots/`.
 
-`pytest tests/screenshots.py`; the name keeps it out of the ordinary run.
+Run `pytest tests/screenshots.py`; its name keeps it out of the ordinary test run.
 """
 
 import math
@@ -20,7 +20,7 @@ from backtests.requests import BacktestRequest, MarketSelection, submit
 from backtests.rules.execution import ExecutionModel
 from backtests.tests.factories import a_backtest, a_revision
 from markets.models import Drift, FeeChange, Market, MarketSnapshot, Poll, Series
-from markets.tests.factories import a_market, a_pass, a_snapshot, an_event
+from markets.tests.factories import a_market, a_snapshot, a_sweep, an_event
 
 pytestmark = [
     pytest.mark.browser,
@@ -113,9 +113,9 @@ def populate() -> None:
         if not 30_000 < tick < 36_000:
             runs.append(a_run_at(now - timedelta(seconds=tick + 0.5), chance))
     Poll.objects.bulk_create(runs)
-    a_pass("universe", now - timedelta(seconds=24), markets=79_812)
-    a_pass("hot", now - timedelta(seconds=2), markets=500)
-    a_pass("order books", now - timedelta(seconds=21), markets=50)
+    a_sweep("universe", now - timedelta(seconds=24), markets=79_812)
+    a_sweep("hot", now - timedelta(seconds=2), markets=500)
+    a_sweep("order books", now - timedelta(seconds=21), markets=50)
     Drift.objects.create(
         kind=Drift.Kind.FIELD,
         where="market.settlement_floor_note",
@@ -171,7 +171,7 @@ def a_quoted_market(chance, event, suffix, *, name, likely, closes) -> None:
 
 
 def walk(market: Market, chance: random.Random, now: datetime) -> None:
-    """A day of quotes every minute or so, with a stretch in which nothing was recorded."""
+    """Store a day of quotes about every minute, with a gap in the recording."""
     price, width, volume, seen = 0.31, 0.02, 40_000.0, []
     for second in range(86_400, 0, -45):
         price = min(max(price + chance.gauss(0, 0.004) + 0.00006, 0.03), 0.95)
@@ -194,7 +194,7 @@ def walk(market: Market, chance: random.Random, now: datetime) -> None:
 
 
 def recorded_longshots(chance: random.Random, start: datetime) -> None:
-    """Four days of forty events a day, each of three markets that mostly end with NO."""
+    """Store four days of forty events a day, each with three markets that mostly end with NO."""
     quotes = []
     for number in range(160):
         opened = start + timedelta(hours=number * 96 / 160)
@@ -223,7 +223,7 @@ def recorded_longshots(chance: random.Random, start: datetime) -> None:
 
 
 def run_backtests() -> dict[str, int]:
-    """One that is done, one each that failed and that runs; their numbers."""
+    """Create a finished, a failed and a running backtest, and return their ids."""
     now = datetime.now(UTC)
     start = now - timedelta(days=5)
     recorded_longshots(random.Random(3), start)

@@ -1,7 +1,7 @@
-"""Gives each run of pytest a PostgreSQL and a Valkey of its own, before Django loads its settings.
+"""A pytest plugin that starts PostgreSQL and Valkey for a run, before Django's settings load.
 
-Loaded by `-p tests.services`. The data lie in `var/test-…` and go with the run; what killed runs
-have left is removed by the next one.
+It is loaded by `-p tests.services`. The data lie in `var/test-…` and are removed at the end; the
+next run removes what a killed one has left.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ from kalshi_insights.embedded.servers import Server
 
 VAR = embedded.BASE_DIR / "var"
 
-# A test never meets the real exchange, nor what a developer's `.env` says of this installation.
+# Tests never use the real exchange or the settings of a developer's `.env`.
 ENVIRONMENT = {
     "ENVIRONMENT": "development",
     "DEBUG": "true",
@@ -34,7 +34,7 @@ NOWHERE = {"DATABASE_URL": "postgres://127.0.0.1:9/none", "REDIS_URL": "redis://
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_passwords() -> Iterator[None]:
-    """Hashing slowly protects real users; for a test's it is a third of a second each."""
+    """Use a fast password hasher, because a slow one costs a third of a second per user."""
     with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
         yield
 
@@ -78,7 +78,7 @@ def _start() -> Callable[[], None]:
 
 def _remove_leftovers() -> None:
     for folder in VAR.glob("test-*"):
-        # A young one may be another run's that has not locked it yet.
+        # A recent one may belong to another run that has not locked it yet.
         if time.time() - folder.stat().st_mtime > 60 and _is_abandoned(folder):
             embedded.remove(folder)
 

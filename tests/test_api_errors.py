@@ -1,4 +1,4 @@
-"""Whatever goes wrong under `/api/` is said in one shape, and never in an exception's words."""
+"""Errors under `/api/` have one shape and never show the text of an exception."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Who may ask the API how often, from where, and how small the answer comes."""
+"""Rate limits, cross-origin requests and compression of the API."""
 
 import gzip
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +55,7 @@ MARKETS = "/api/v1/markets/"
 
 @pytest.fixture
 def limited(settings):
-    """Two anonymous requests of an address at once, four of a user; nearly none come back."""
+    """Allow bursts of two anonymous requests per address and four per user, with slow refills."""
     settings.API_RATE_ANONYMOUS, settings.API_RATE_TOKEN = 0.2, 0.4
     server = Redis.from_url(settings.REDIS_URL)
     yield server
@@ -104,7 +104,7 @@ def test_a_wrong_token_is_refused_and_guessing_is_slowed_down(client, limited):
     assert statuses(client, 2, headers=wrong) == [401, 429]
 
 
-def test_health_is_always_told(client, limited):
+def test_health_is_not_limited(client, limited):
     assert {client.get("/api/v1/health/").status_code for _ in range(9)} == {200}
 
 

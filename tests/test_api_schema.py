@@ -1,4 +1,4 @@
-"""The API keeps what its schema promises, whatever it is asked."""
+"""The API conforms to its schema for any request."""
 
 import copy
 import logging
@@ -31,7 +31,7 @@ from markets.models import (
     Series,
     Trade,
 )
-from markets.tests.factories import a_market, a_pass, a_run, a_snapshot, an_event
+from markets.tests.factories import a_market, a_poll, a_snapshot, a_sweep, an_event
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -43,7 +43,7 @@ NAMES = TICKERS | {"strategies": "fade-longshots"}
 
 @pytest.fixture
 def on_record(db: None) -> Market:
-    """A little of everything, under the names that `pinned` asks for."""
+    """Create one of everything, under the names that `pinned` uses."""
     event = an_event("Rain in New York", ticker=TICKERS["events"])
     Series.objects.update(tags=["Daily"], settlement_sources=[{"name": "NWS", "url": "x"}])
     market = a_market(TICKERS["markets"], event=event, floor_strike=Decimal("0.5"))
@@ -78,14 +78,14 @@ def on_record(db: None) -> Market:
     baker.make(Token, key=TOKEN)
     a_fill(a_backtest(id=POLL))
     a_backtest("failed")
-    a_run(datetime.now(UTC))
-    a_pass("universe", NOON)
+    a_poll(datetime.now(UTC))
+    a_sweep("universe", NOON)
     return market
 
 
 @pytest.fixture
 def quiet() -> Iterator[None]:
-    """No log of thousands of requests, and the test's own connection for all of them."""
+    """Silence the log of thousands of requests, and share the test's connection with them."""
     logging.disable(logging.CRITICAL)
     for signal in (signals.request_started, signals.request_finished):
         signal.disconnect(close_old_connections)
@@ -96,7 +96,7 @@ def quiet() -> Iterator[None]:
 
 
 def pinned(described: dict[str, Any]) -> dict[str, Any]:
-    """The schema, with what is on record for the only tickers and ids there are."""
+    """The schema, restricted to the tickers and ids that exist."""
     described = copy.deepcopy(described)
     for path, operations in described["paths"].items():
         noun = path.split("/")[3]
@@ -118,12 +118,12 @@ config = SchemathesisConfig.from_dict(
 )
 api = schemathesis.openapi.from_dict(pinned(SCHEMA), config=config)
 api.app = application
-# A client that could read compressed answers would be sent them.
+# A client that accepts compression would get compressed responses.
 PLAIN = {"Accept-Encoding": "identity"}
-# What is well-formed may still be refused: a range that ends before it starts, an instant to come.
+# A well-formed request may still be refused, such as a range that ends before it starts.
 UNFIT: list[Any] = [CHECKS.get_one("positive_data_acceptance")]
 
-# The token is the test's own, and real.
+# The token is a real one of the test.
 OURS: Any = CHECKS.get_one("ignored_auth")
 
 
@@ -190,7 +190,7 @@ def test_every_answer_is_shown_by_an_example_that_fits(
         validator.validate(example["value"])
 
 
-# --- nonsense -----------------------------------------------------------------------------------
+# --- invalid requests ---------------------------------------------------------------------------
 
 TOO_LONG = "x" * 5_000
 NONSENSE = [
@@ -209,7 +209,7 @@ NONSENSE = [
     "../../etc/passwd",
     "[]",
 ]
-# Whatever can be written is a word to look for, if it is not too long.
+# Any text is a valid search term if it is not too long.
 FREE = {"q", "category", "series", "event", "tag", "fee_type", "ticker"}
 PARAMETERS = [
     (path, parameter)

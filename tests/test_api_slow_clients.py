@@ -1,4 +1,4 @@
-"""Clients that stop reading, and those that go away, before the web server of the image."""
+"""The web server of the image with clients that stop reading, and with clients that disconnect."""
 
 import os
 import shlex
@@ -30,21 +30,21 @@ ROOT = Path(__file__).resolve().parent.parent
 GUNICORN = shlex.split("gunicorn --workers 2 --threads 4 --no-control-socket")
 THREADS = 2 * 4
 SLOW = 200
-# Of a kilobyte each: more than the kernel keeps for those who do not read, be it the client or
-# the web server.
+# At a kilobyte each, they are more than the kernel buffers for a client that does not read.
 ROWS = 24_000
 FORMS = ("csv", "arrow")
-# What such a client keeps himself.
+# The receive buffer of such a client.
 ROOM = 4_096
 WITHIN = 30.0
-# Allocators keep 30 to 80 MB of the first crowd and settle sooner or later, which depends on what
-# else the machine does; what is leaked grows with every one. Megabytes that a crowd may add.
+# Allocators keep 30 to 80 MB after the first crowd of clients and settle sooner or later, depending
+# on what else the machine does, while a leak grows with every crowd. A settled crowd may add this
+# many megabytes.
 MOST_CROWDS = 12
 MOST_KEPT = 10.0
 
 
 class Sessions(NamedTuple):
-    """Of the web server in the database: all, those at work, seconds since one of them was."""
+    """The web server's database sessions: all, busy ones, and seconds since one was busy."""
 
     all: int
     busy: int
@@ -65,7 +65,7 @@ class Sessions(NamedTuple):
 
 @dataclass
 class Web:
-    """The web server, asked for a market's snapshots."""
+    """A running web server and the address of a market's snapshots."""
 
     port: int
     pid: int
@@ -147,13 +147,13 @@ def wait_until(holds: Callable[[], bool], *, within: float = WITHIN) -> None:
 
 
 def have_slow_clients(web: Web, count: int) -> None:
-    """So many who ask for an export and do not read it, until they have all gone away."""
+    """Open exports that nobody reads, and wait until all the clients have disconnected."""
     with ExitStack() as stack:
         clients = [web.ask(stack, "csv") for _ in range(count)]
-        # One of the processes may have accepted them all.
+        # One process may have accepted all of them.
         wait_until(lambda: Sessions.now().busy >= THREADS // 2)
         assert clients[0].recv(5) == b"HTTP/"
-    # Those who were still waiting for their turn are found to be gone one by one.
+    # The server notices queued clients that have gone one by one.
     wait_until(lambda: Sessions.now().busy == 0 and Sessions.now().quiet_for > 0.3)
 
 

@@ -1,4 +1,4 @@
-"""The pages of backtests in a real browser: what refreshes, draws, and can be read by all."""
+"""The backtest pages in a real browser: refreshing, charts and accessibility."""
 
 import re
 from datetime import UTC, datetime
@@ -11,7 +11,14 @@ from playwright.sync_api import Browser, Page, expect
 from backtests import runner
 from backtests.models import BacktestResult
 from backtests.tests.factories import a_backtest, a_recorded_day, a_user
-from tests.browser_checks import MARKS, Theme, in_each_look, inked, must_be_readable, wear
+from tests.browser_checks import (
+    MARKS,
+    Theme,
+    assert_accessible,
+    count_drawn_pixels,
+    in_each_theme_and_width,
+    set_theme_and_width,
+)
 
 pytestmark = MARKS
 
@@ -28,7 +35,7 @@ def signed_in(clean: Page, site: str, client: Client) -> Page:
 
 
 def done(signed_in: Page, site: str) -> BacktestResult:
-    """A run, asked for by the form and run."""
+    """A backtest that was submitted with the form and has run."""
     a_recorded_day(TICKER)
     signed_in.goto(f"{site}/backtests/new/?{WISH}")
     signed_in.get_by_role("button", name="Run").click()
@@ -45,7 +52,7 @@ def test_a_run_is_asked_for_and_its_page_shows_the_result_by_itself(
     expect(signed_in.locator(".verdict")).to_contain_text("Earned $", timeout=8_000)
     chart = signed_in.locator("#equity")
     expect(chart).to_have_attribute("data-points", re.compile(r"\d+"))
-    assert inked(signed_in, "[data-plot=equity]") > 500
+    assert count_drawn_pixels(signed_in, "[data-plot=equity]") > 500
     readout = signed_in.locator("[data-readout]")
     expect(readout).to_contain_text("equity $10,0")
     latest = readout.text_content()
@@ -92,11 +99,11 @@ def test_the_list_follows_a_run(clean: Page, site: str) -> None:
     expect(clean.locator("#runs")).not_to_have_attribute("hx-trigger", re.compile("every"))
 
 
-@in_each_look
+@in_each_theme_and_width
 def test_everybody_can_read_it(signed_in: Page, site: str, theme: Theme, width: int) -> None:
     result = done(signed_in, site)
     runs = [a_backtest(status) for status in ("queued", "running", "failed", "cancelled")]
-    wear(signed_in, theme, width)
+    set_theme_and_width(signed_in, theme, width)
     for path in (
         "/backtests/",
         "/backtests/?status=done",
@@ -104,4 +111,4 @@ def test_everybody_can_read_it(signed_in: Page, site: str, theme: Theme, width: 
         "/backtests/new/?strategy=exclusive-arbitrage&assumed_size=5",
         *(f"/backtests/{run.pk}/" for run in (result, *runs)),
     ):
-        must_be_readable(signed_in, site + path, width=width)
+        assert_accessible(signed_in, site + path, width=width)

@@ -1,4 +1,4 @@
-"""The API in a browser: every address is a page, with a form for what it can be asked."""
+"""The browsable API: every address is a page, with a form for its parameters."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from pytest_django.live_server_helper import LiveServer
 from backtests.models import BacktestResult
 from backtests.tests.factories import a_backtest, a_fill, a_recorded_day, a_user
 from markets.models import Market
-from markets.tests.factories import a_market, a_run, a_snapshot
+from markets.tests.factories import a_market, a_poll, a_snapshot
 from tests.browser_checks import MARKS
 
 pytestmark = MARKS
@@ -28,7 +28,7 @@ def api(live_server: LiveServer) -> str:
 def market(live_server: LiveServer) -> Market:
     market = a_market("KXRAIN-26NOV21-T1", event="Rain")
     a_market("KXFED-26DEC-H25", event="Fed", status="closed")
-    a_run(NOW)
+    a_poll(NOW)
     a_fill(a_backtest(id=7))
     for minutes in (3, 2, 1):
         a_snapshot(market, NOW - timedelta(minutes=minutes), yes_bid=None).save()

@@ -1,4 +1,4 @@
-"""The pages in a real browser: what refreshes, draws, listens to keys, and can be read by all."""
+"""The pages in a real browser: refreshing, charts, keyboard shortcuts and accessibility."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -7,8 +7,15 @@ from decimal import Decimal
 from playwright.sync_api import Browser, Page, expect
 
 from markets.models import Market
-from markets.tests.factories import a_market, a_pass, a_run, an_event, observe
-from tests.browser_checks import MARKS, Theme, in_each_look, inked, must_be_readable, wear
+from markets.tests.factories import a_market, a_poll, a_sweep, an_event, observe
+from tests.browser_checks import (
+    MARKS,
+    Theme,
+    assert_accessible,
+    count_drawn_pixels,
+    in_each_theme_and_width,
+    set_theme_and_width,
+)
 
 pytestmark = MARKS
 
@@ -96,12 +103,12 @@ def test_the_chart_draws_appends_and_reads_out(clean: Page, site: str) -> None:
     market, *_ = three_markets()
     now = datetime.now(UTC)
     for minutes in range(60, 0, -1):
-        a_run(now - timedelta(minutes=minutes))
+        a_poll(now - timedelta(minutes=minutes))
         observe(market, now - timedelta(minutes=minutes), f"0.{40 + minutes % 7}", "0.49")
     clean.goto(f"{site}/markets/KXRAIN-T1/")
     chart = clean.locator("#chart")
     expect(chart).to_have_attribute("data-points", "60")
-    assert inked(clean) > 500
+    assert count_drawn_pixels(clean) > 500
     observe(market, datetime.now(UTC), "0.61", "0.66", last=Decimal("0.62"))
     expect(chart).to_have_attribute("data-points", "61", timeout=8_000)
     expect(clean.locator("[data-readout]")).to_contain_text("bid 61¢   ask 66¢   last 62¢")
@@ -133,18 +140,18 @@ def test_the_theme_is_remembered(clean: Page, site: str) -> None:
     assert clean.evaluate(background) == "rgb(13, 17, 23)"
 
 
-@in_each_look
+@in_each_theme_and_width
 def test_everybody_can_read_it(clean: Page, site: str, theme: Theme, width: int) -> None:
     market, *_ = three_markets()
     a_market("KXRAIN-T4", event=market.event, yes_ask=None, last_price=None)
     observe(market, datetime.now(UTC) - timedelta(minutes=5), "0.51", "0.53")
-    a_run(datetime.now(UTC), error="TemporaryError: no answer")
-    a_pass("universe", datetime.now(UTC))
-    wear(clean, theme, width)
+    a_poll(datetime.now(UTC), error="TemporaryError: no answer")
+    a_sweep("universe", datetime.now(UTC))
+    set_theme_and_width(clean, theme, width)
     for path in (
         "/markets/",
         "/markets/?q=nothing",
         f"/markets/{market.ticker}/?table=1d",
         "/recorder/",
     ):
-        must_be_readable(clean, site + path, width=width)
+        assert_accessible(clean, site + path, width=width)

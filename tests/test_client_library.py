@@ -1,4 +1,4 @@
-"""The client for notebooks, against the site itself."""
+"""The notebook client against a running site."""
 
 import importlib
 import io
@@ -41,7 +41,7 @@ from markets.models import (
     Tier,
     Trade,
 )
-from markets.tests.factories import a_market, a_pass, a_run, a_snapshot, observe
+from markets.tests.factories import a_market, a_poll, a_snapshot, a_sweep, observe
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "notebooks"))
@@ -65,7 +65,7 @@ def market(transactional_db) -> Market:
 
 
 def minutes(market: Market, bids: list[str | None]) -> None:
-    """A snapshot a minute from noon on, asked at a dollar."""
+    """Store a snapshot each minute from noon on, with an ask of a dollar."""
     MarketSnapshot.objects.bulk_create(
         a_snapshot(
             market,
@@ -78,11 +78,11 @@ def minutes(market: Market, bids: list[str | None]) -> None:
     )
 
 
-# --- nouns --------------------------------------------------------------------------------------
+# --- resources ----------------------------------------------------------------------------------
 
 
 def test_it_tells_the_health_of_the_site(client):
-    a_run(datetime.now(UTC))
+    a_poll(datetime.now(UTC))
     health = client.health()
     assert health["status"] == "recording"
     assert health["newest_poll_at"].tzinfo is not None
@@ -288,7 +288,7 @@ def test_a_market_that_was_observed_throughout_has_no_gaps(client, market):
     a_revision(market, now - timedelta(days=1), status="active")
     observe(market, now - timedelta(minutes=61), "0.4000", "0.4100")
     for minute in range(130):
-        a_pass(Tier.UNIVERSE, now - timedelta(minutes=minute))
+        a_sweep(Tier.UNIVERSE, now - timedelta(minutes=minute))
     found = client.coverage(TICKER, now - timedelta(hours=1), now - timedelta(minutes=1))
     assert (len(found["gaps"]), found["share"]) == (0, 1.0)
     assert list(found["gaps"].columns) == ["start", "end", "cause", "detail", "counted"]
@@ -357,7 +357,7 @@ def trader(live_server, transactional_db):
 
 @pytest.fixture
 def worker(monkeypatch):
-    """Runs what is queued, whenever the client looks how far it is."""
+    """Run queued backtests whenever the client asks for their progress."""
 
     def work(seconds: float) -> None:
         for id in BacktestResult.objects.filter(status="queued").values_list("pk", flat=True):
@@ -414,7 +414,7 @@ def test_without_a_token_nothing_is_run(client, market):
 def test_one_need_not_wait_and_may_cancel(trader):
     a_recorded_day(TICKER)
     run = trader.backtest("do-nothing", *SPAN, tickers=[TICKER], cash=Decimal("99.5"), wait=False)
-    assert (run.status, run.told["cash"], run.pnl) == ("queued", 99.5, None)
+    assert (run.status, run.data["cash"], run.pnl) == ("queued", 99.5, None)
     assert run.cancel().status == "cancelled"
     with pytest.raises(library.Failed, match="cancelled"):
         run.wait()
@@ -456,7 +456,7 @@ def test_what_makes_no_sense_is_refused_by_name(client, market):
 
 @pytest.fixture
 def limited(settings, transactional_db):
-    """An address has ten requests at once, then one a second; a user has what he likes."""
+    """Allow ten requests at once per address, then one a second, without a limit for users."""
     settings.API_RATE_ANONYMOUS = 1.0
     server = Redis.from_url(settings.REDIS_URL)
     yield
@@ -497,7 +497,7 @@ def test_a_site_that_is_not_there_is_unreachable():
 
 @pytest.fixture
 def answering():
-    """Something on loopback that answers every request with these bytes, and hangs up."""
+    """A server on loopback that sends these bytes for every request and hangs up."""
     servers = []
 
     def start(answer: bytes) -> str:
@@ -532,7 +532,7 @@ def test_half_a_download_is_never_half_a_table(answering, live_server, market):
     whole = httpx.get(url).content
     half = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + whole[: len(whole) // 2]
     client = library.Client(answering(half))
-    with client, pytest.raises(library.Unreachable, match="not whole"):
+    with client, pytest.raises(library.Unreachable, match="incomplete"):
         client.snapshots(TICKER)
 
 
@@ -553,7 +553,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_long_download_shows_how_far_it_is_on_a_terminal(client, market, monkeypatch):
-    monkeypatch.setattr(library, "SHOWN_AFTER", 0)
+    monkeypatch.setattr(library, "PROGRESS_DELAY", 0)
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     client.snapshots(TICKER)
@@ -562,7 +562,7 @@ def test_a_long_download_shows_how_far_it_is_on_a_terminal(client, market, monke
 
 
 def test_a_download_shows_nothing_elsewhere(client, market, monkeypatch, capsys):
-    monkeypatch.setattr(library, "SHOWN_AFTER", 0)
+    monkeypatch.setattr(library, "PROGRESS_DELAY", 0)
     client.snapshots(TICKER)
     assert capsys.readouterr().err == ""
 
@@ -608,7 +608,7 @@ def test_the_notebook_shows_what_the_site_has(live_server, market, monkeypatch):
 
 @contextmanager
 def a_worker() -> Iterator[None]:
-    """Runs what is queued, as Celery would."""
+    """Run queued backtests, as Celery does."""
     ended = threading.Event()
 
     def work() -> None:

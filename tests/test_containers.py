@@ -1,4 +1,4 @@
-"""What the settings read, what `.env.example` documents and what the containers get agree."""
+"""The settings, `.env.example` and the containers agree on environment variables."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ READERS = {
 
 
 def names_in_settings() -> set[str]:
-    """The first argument of every call that reads the environment."""
+    """List the first argument of every call that reads the environment."""
     tree = ast.parse((BASE_DIR / "kalshi_insights" / "settings.py").read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
     reading = [call for call in calls if is_reader(call.func)]

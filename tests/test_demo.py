@@ -1,4 +1,4 @@
-"""The demo: its parts by themselves, and as a whole with everything it starts."""
+"""The demo: unit tests of its parts, and system tests of the whole."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from kalshi_insights import demo, embedded
 from kalshi_insights.demo import Children, DemoError, read_options
 from kalshi_insights.embedded.servers import free_port
 
-# As `python -m kalshi_insights.demo`, but beside the demo that this checkout may be running.
+# Like `python -m kalshi_insights.demo`, but in a folder that a running demo does not use.
 DEMO_ELSEWHERE = """
 import sys
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_a_busy_port_is_named_with_the_way_out():
 
 
 @pytest.mark.parametrize("wrong", [{"PORT": "eight"}, {"PORT": "70000"}, {"DEMO_SECONDS": "soon"}])
-def test_nonsense_is_refused_by_name(wrong):
+def test_an_invalid_setting_is_refused_by_name(wrong):
     with pytest.raises(DemoError, match=next(iter(wrong))):
         read_options({"PORT": str(free_port()), **wrong})
 
@@ -70,18 +70,18 @@ def test_a_child_that_ends_is_reported_with_its_last_words(children):
 
 
 def test_an_errand_that_ends_well_is_announced_and_one_that_fails_is_reported(children):
-    said = []
+    output = []
     children.on_success |= {
-        "good": lambda: said.append("done"),
-        "bad": lambda: said.append("never"),
+        "good": lambda: output.append("done"),
+        "bad": lambda: output.append("never"),
     }
     children.start("good", "-c", "").wait(10)
     children.check()
-    assert (said, children.running) == (["done"], {})
+    assert (output, children.running) == (["done"], {})
     children.start("bad", "-c", "raise SystemExit(3)").wait(10)
     with pytest.raises(DemoError, match="bad has ended, code 3"):
         children.check()
-    assert said == ["done"]
+    assert output == ["done"]
 
 
 def test_a_child_that_does_not_listen_is_ended_by_force(children, monkeypatch):
@@ -112,13 +112,13 @@ def running_demo(folder: Path, **environment: str) -> Iterator[subprocess.Popen[
             process.terminate()
 
 
-def said_until_ready(process: subprocess.Popen[str]) -> str:
-    said = ""
+def output_until_ready(process: subprocess.Popen[str]) -> str:
+    output = ""
     for line in process.stdout or ():
-        said += str(line)
+        output += str(line)
         if "READY" in line:
-            return said
-    pytest.fail(f"The demo ended before it was ready:\n{said}")
+            return output
+    pytest.fail(f"The demo ended before it was ready:\n{output}")
 
 
 def descendants_of(parent: int) -> set[int]:
@@ -131,7 +131,7 @@ def descendants_of(parent: int) -> set[int]:
 
 
 def survivors(pids: set[int], *, within: float) -> set[str]:
-    """What these processes are that do not end."""
+    """List the commands of the processes that do not exit in time."""
     deadline = time.monotonic() + within
     while (left := {pid for pid in pids if is_alive(pid)}) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -158,8 +158,8 @@ def folder():
 def test_the_demo_records_shows_and_ends_by_itself_leaving_nothing(folder):
     port = free_port()
     with running_demo(folder, PORT=str(port), DEMO_SECONDS="3") as process:
-        said = said_until_ready(process)
-        assert re.search(r"demo with the password \S{8,}", said)
+        output = output_until_ready(process)
+        assert re.search(r"demo with the password \S{8,}", output)
         started = descendants_of(process.pid)
         assert len(started) > 10
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/markets/?limit=1") as answer:
@@ -174,7 +174,7 @@ def test_the_demo_records_shows_and_ends_by_itself_leaving_nothing(folder):
 def test_the_demo_ends_its_start_with_backtests_to_look_at(folder):
     port = free_port()
     with running_demo(folder, PORT=str(port)) as process:
-        said_until_ready(process)
+        output_until_ready(process)
         done = finished_backtests(port, within=180)
     assert {run["strategy"] for run in done} == set(demo.BACKTESTS)
     assert all(run["verdict"] and run["markets"] > 100 for run in done)
@@ -194,7 +194,7 @@ def finished_backtests(port: int, *, within: float) -> list[dict[str, Any]]:
 @pytest.mark.system
 def test_a_demo_killed_by_force_leaves_nothing(folder):
     with running_demo(folder, PORT=str(free_port())) as process:
-        said_until_ready(process)
+        output_until_ready(process)
         started = descendants_of(process.pid)
         process.kill()
         assert survivors(started, within=30) == set()
@@ -203,7 +203,7 @@ def test_a_demo_killed_by_force_leaves_nothing(folder):
 @pytest.mark.system
 def test_a_second_demo_of_a_checkout_is_refused_and_a_dead_child_ends_the_first(folder):
     with running_demo(folder, PORT=str(free_port())) as process:
-        said_until_ready(process)
+        output_until_ready(process)
         with running_demo(folder, PORT=str(free_port())) as second:
             assert "running already" in second.communicate(timeout=30)[0]
             assert second.returncode == 1

@@ -1,4 +1,4 @@
-"""The embedded services, as real processes in folders of their own."""
+"""The embedded services as real processes in temporary folders."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def folder():
 
 @pytest.fixture(scope="module")
 def used_folder():
-    """One with a database already, for tests that do not care about the first start."""
+    """A folder that already has a database, for tests that do not need the first start."""
     with new_folder() as path:
         yield path
 
@@ -91,7 +91,7 @@ def started(folder: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
 def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)
 
 
@@ -106,7 +106,7 @@ def pid_of(server: Server) -> int:
 
 
 def as_nobody(function: Callable[[], None]) -> None:
-    """Runs it in a process that has given up root for good."""
+    """Run a function in a process that has dropped root privileges."""
     child = os.fork()
     if child == 0:
         code = 1

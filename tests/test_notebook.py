@@ -1,4 +1,4 @@
-"""The notebook runs from its first cell to its last, as `make notebook` would open it."""
+"""The notebook runs from its first cell to its last."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "01-data-explo
 
 
 def outputs_of(monkeypatch: pytest.MonkeyPatch) -> str:
-    """What its cells print, run by a kernel of its own against the test's database."""
+    """Run the cells in a kernel against the test's database, and return their output."""
     address = urlsplit(os.environ["DATABASE_URL"])
     name = connection.settings_dict["NAME"]
     monkeypatch.setenv("DATABASE_URL", address._replace(path=f"/{name}").geturl())

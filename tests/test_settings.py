@@ -1,4 +1,4 @@
-"""What starts with a wrong setting does not start, and says which one it is."""
+"""A process with an invalid setting refuses to start and names the setting."""
 
 import logging
 import runpy

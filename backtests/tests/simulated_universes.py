@@ -22,12 +22,12 @@ from backtests.data.universe import (
 from markets import fees
 from markets.simulator import universe as exchange
 from markets.simulator.cadence import STEP
-from markets.simulator.hours import Hours
+from markets.simulator.hours import TradingHours
 from markets.simulator.prices import Prices
 from markets.simulator.render import settlements
 from markets.simulator.series import GRIDS
 
-HOURS = Hours()
+HOURS = TradingHours()
 # A market has so many quotes in its life, at least a minute apart.
 QUOTES_OF_A_LIFE, SHORTEST_STEP = 40, 60
 # Events whose quotes are computed at once.
@@ -36,12 +36,12 @@ BATCH = 500
 
 def simulated_events(
     series: Sequence[str], *, start: int, days: int, seed: int = 1
-) -> list[exchange.Event]:
+) -> list[exchange.SimulatedEvent]:
     """All events of some series that open and settle within `days`."""
     first, last = start // SECOND, (start + days * DAY) // SECOND
     found = (
-        HOURS.fitted(everything.event(line, number))
-        for everything in [exchange.Universe(seed=seed)]
+        HOURS.fit(everything.event(line, number))
+        for everything in [exchange.SimulatedUniverse(seed=seed)]
         for line in everything.lines
         if line.series.ticker in series
         for number in line.numbers(first, last)
@@ -49,7 +49,9 @@ def simulated_events(
     return [e for e in found if e is not None and first <= e.opened and e.settled < last]
 
 
-def simulated_universe(chosen: Sequence[exchange.Event], *, bias: bool, step: int = 0) -> Universe:
+def simulated_universe(
+    chosen: Sequence[exchange.SimulatedEvent], *, bias: bool, step: int = 0
+) -> Universe:
     """The markets of events, quoted every `step` seconds, or else about forty times in all.
 
     It holds no trades, so a run can take offers, but its resting orders are not filled by trades.
@@ -65,7 +67,7 @@ def simulated_universe(chosen: Sequence[exchange.Event], *, bias: bool, step: in
     )
 
 
-def with_listings(quotes: Quotes, chosen: Sequence[exchange.Event]) -> Universe:
+def with_listings(quotes: Quotes, chosen: Sequence[exchange.SimulatedEvent]) -> Universe:
     """Add listings, settlements, fee terms and grids of the events' markets, in their order."""
     return Universe(
         quotes=quotes,
@@ -76,7 +78,9 @@ def with_listings(quotes: Quotes, chosen: Sequence[exchange.Event]) -> Universe:
     )
 
 
-def _rows(batch: Sequence[exchange.Event], first: int, *, bias: bool, step: int) -> dict[str, Ints]:
+def _rows(
+    batch: Sequence[exchange.SimulatedEvent], first: int, *, bias: bool, step: int
+) -> dict[str, Ints]:
     """The quotes of each market, with one at its close, which ends its trading."""
     prices = Prices.of(batch, bias=bias, hours=HOURS)
     instants_of = [_instants(event, step) for event in batch]
@@ -96,8 +100,8 @@ def quote_columns(prices: Prices, rows: Ints, at: Ints) -> dict[str, Ints]:
     event = prices.traits.event[rows]
     quotes, lives = prices.quotes(rows, at), prices.lives
     is_told = at >= lives.relisted[event]
-    is_resting = (at >= lives.hush[event]) & (at < lives.knee[event])
-    is_closed = HOURS.elapsed(at + STEP) == HOURS.elapsed(at)
+    is_resting = (at >= lives.calm_end[event]) & (at < lives.late_start[event])
+    is_closed = HOURS.trading_time(at + STEP) == HOURS.trading_time(at)
     return {
         "at": at * SECOND,
         "bid": np.where(quotes.bid > 0, quotes.bid, MISSING),
@@ -111,14 +115,14 @@ def quote_columns(prices: Prices, rows: Ints, at: Ints) -> dict[str, Ints]:
     }
 
 
-def _instants(event: exchange.Event, step: int) -> Ints:
+def _instants(event: exchange.SimulatedEvent, step: int) -> Ints:
     step = step or max(
         SHORTEST_STEP, (event.ended - event.opened) // QUOTES_OF_A_LIFE // STEP * STEP
     )
     return np.append(np.arange(event.opened, event.ended, step), event.ended)
 
 
-def _listings(event: exchange.Event) -> list[Listing]:
+def _listings(event: exchange.SimulatedEvent) -> list[Listing]:
     return [
         Listing(
             ticker=ticker,
@@ -131,7 +135,7 @@ def _listings(event: exchange.Event) -> list[Listing]:
     ]
 
 
-def _settlements(event: exchange.Event) -> list[Settlement]:
+def _settlements(event: exchange.SimulatedEvent) -> list[Settlement]:
     """The settlements of an event; a disputed result is only known once it is paid."""
     known_at = event.settled if event.disputed else event.determined
     return [
@@ -140,14 +144,14 @@ def _settlements(event: exchange.Event) -> list[Settlement]:
     ]
 
 
-def _terms(event: exchange.Event) -> tuple[Terms, ...]:
+def _terms(event: exchange.SimulatedEvent) -> tuple[Terms, ...]:
     series = event.series
     multiplier = Decimal(str(series.fee_multiplier))
     taker, maker = (fees.rate(series.fee_type, multiplier, who) for who in ("taker", "maker"))
     return (Terms(0, *taker, *maker),)
 
 
-def _grids(event: exchange.Event) -> tuple[Grid, ...]:
+def _grids(event: exchange.SimulatedEvent) -> tuple[Grid, ...]:
     edge, edge_step, center_step = GRIDS[event.series.structure]
     stretches = (
         (0, edge, edge_step),

@@ -303,7 +303,7 @@ class BackfillRun:
         """Create the partitions of the snapshots' table that these days still lack."""
         missing = days - self.days_with_partition
         if missing:
-            partitions.make(partitions.SNAPSHOTS, missing)
+            partitions.create_missing(partitions.SNAPSHOTS, missing)
             self.days_with_partition |= missing
 
     def advance(self, span: BackfillSpan, until: datetime) -> None:

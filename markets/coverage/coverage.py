@@ -359,5 +359,6 @@ def _listed(
     """
     unlisted = [Interval(*between[0][:2])]
     unlisted += [Interval(each.start + unlisted_after, each.end) for each in between[1:]]
-    kept = merge(piece.span for piece in partitions.pieces(partitions.SNAPSHOTS))
+    days = partitions.partitions_of(partitions.SNAPSHOTS)
+    kept = merge(day.bounds for day in days)
     return subtract([around], intersect(kept, merge(unlisted)))

@@ -55,7 +55,7 @@ def hot_slots(start: datetime, end: datetime) -> Slots:
 
 def day_share(day: date) -> float | None:
     """Return the share of a day's (UTC) slots that were filled; None without a run on record."""
-    start, end = partitions.Piece(partitions.SNAPSHOTS, day).span
+    start, end = partitions.DayPartition(partitions.SNAPSHOTS, day).bounds
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT EXISTS (SELECT FROM markets_poll WHERE started_at >= %s AND started_at < %s)",

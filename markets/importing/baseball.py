@@ -1,4 +1,4 @@
-"""The last book before each game."""
+"""Import the last quote before each baseball game."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -7,17 +7,17 @@ from pathlib import Path
 
 from django.db import transaction
 
-from markets.importing.records import (
+from markets.importing.record_writer import (
     KNOWN_AFTER,
-    Definition,
-    Family,
-    Imported,
-    Tell,
-    define,
-    id_of,
-    quality,
+    ImportedEvent,
+    ImportedMarket,
+    ImportResult,
+    OnProgress,
+    market_id_of,
+    quality_flags,
+    store_definitions,
 )
-from markets.importing.tables import RESULTS, Row, read
+from markets.importing.table_reader import RESULTS, TableRow, read_table
 from markets.models import MarketSnapshot, Source
 from markets.models.fields import Quote
 from markets.models.snapshots import Observation
@@ -30,37 +30,42 @@ GAMES = (
 )  # fmt: skip
 
 
-def import_baseball(folder: Path, tell: Tell) -> Imported:
-    """One book a game, from its start: what the table calls settlement is when it began."""
-    rows = read(folder / "kalshi_history_to_2026-06-30.csv", GAMES)
+def import_baseball(folder: Path, on_progress: OnProgress) -> ImportResult:
+    """Import one quote for each game, at its start, which the table calls its settlement."""
+    rows = read_table(folder / "kalshi_history_to_2026-06-30.csv", GAMES)
     definitions = [_game(row) for row in rows]
-    families = [
-        Family(
-            event=each.event,
+    events = [
+        ImportedEvent(
+            ticker=each.event,
             series=each.series,
             title="Baseball",
             category="Sports",
-            # One market of each game is in the table.
+            # The table has one market of each game.
             mutually_exclusive=False,
         )
         for each in definitions
     ]
-    ids, new = define(families, definitions)
-    observations = [_last_book(row, ids) for row in rows]
-    partitions.make(partitions.SNAPSHOTS, {each.timestamp.date() for each in observations})
-    tell(0.5, "writing the last books before the games")
+    ids, new = store_definitions(events, definitions)
+    observations = [_last_quote(row, ids) for row in rows]
+    partitions.create_missing(
+        partitions.SNAPSHOTS, {each.timestamp.date() for each in observations}
+    )
+    on_progress(0.5, "writing the last quotes before the games")
     with transaction.atomic():
         snapshots = MarketSnapshot.objects.record(
             observations, source=Source.BACKFILL, recorded_at=datetime.now(UTC)
         )
-    return Imported(
-        new, 0, snapshots, note="One book a market: only an order without latency can meet it."
+    return ImportResult(
+        new,
+        0,
+        snapshots,
+        note="Each market has one quote, so only orders without latency can fill.",
     )
 
 
-def _game(row: Row) -> Definition:
+def _game(row: TableRow) -> ImportedMarket:
     start = row.instant("settled_ts")
-    return Definition(
+    return ImportedMarket(
         ticker=row.text("ticker"),
         event=row.text("event"),
         series=row.text("event").partition("-")[0],
@@ -72,10 +77,10 @@ def _game(row: Row) -> Definition:
     )
 
 
-def _last_book(row: Row, ids: Mapping[str, int]) -> Observation:
+def _last_quote(row: TableRow, ids: Mapping[str, int]) -> Observation:
     bid, ask = (row.price(f"close_{side}", unit=CENT) for side in ("bid", "ask"))
     return Observation(
-        market_id=id_of(row, ids),
+        market_id=market_id_of(row, ids),
         timestamp=row.instant("settled_ts"),
         quote=Quote(
             yes_bid=bid,
@@ -86,7 +91,7 @@ def _last_book(row: Row, ids: Mapping[str, int]) -> Observation:
             volume=row.count("volume"),
             open_interest=row.count("open_interest"),
         ),
-        quality=quality(bid, ask),
+        quality=quality_flags(bid, ask),
         volume_24h=None,
         previous_price=None,
         quote_mark=0,

@@ -1,11 +1,18 @@
-"""Trades of the Fed's decision that comes next."""
+"""Import hourly trades of the markets on the next Fed decision."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from markets.importing.records import Definition, Family, Imported, Tell, define, record_candles
-from markets.importing.tables import RESULTS, Row, read
+from markets.importing.record_writer import (
+    ImportedEvent,
+    ImportedMarket,
+    ImportResult,
+    OnProgress,
+    store_candles,
+    store_definitions,
+)
+from markets.importing.table_reader import RESULTS, TableRow, read_table
 from markets.models.candlesticks import Candle
 
 OHLC = ("open", "low", "high", "close")
@@ -17,12 +24,13 @@ TRADED = ("open", "low", "high", "close", "mean", "volume", "open_interest")
 DECISION_HOURS = ("timestamp", *(f"{name}_{strike}" for strike in STRIKES for name in TRADED))
 
 
-def import_fed(folder: Path, tell: Tell) -> Imported:
-    """Hourly trades of the decision that came next, which the table does not name."""
-    definitions = [_decision(row) for row in read(folder / "kalshi_markets_fed.csv", DECISIONS)]
-    families = {
-        each.event: Family(
-            event=each.event,
+def import_fed(folder: Path, on_progress: OnProgress) -> ImportResult:
+    """Import hourly trades. The table does not name the decision, which is always the next one."""
+    market_rows = read_table(folder / "kalshi_markets_fed.csv", DECISIONS)
+    definitions = [_decision(row) for row in market_rows]
+    events = {
+        each.event: ImportedEvent(
+            ticker=each.event,
             series=each.series,
             title=each.title,
             category="Economics",
@@ -30,18 +38,22 @@ def import_fed(folder: Path, tell: Tell) -> Imported:
         )
         for each in definitions
     }
-    ids, new = define(list(families.values()), definitions)
+    ids, new = store_definitions(list(events.values()), definitions)
     closes = sorted({(each.close_time, each.event) for each in definitions})
-    tell(0, "reading trades of the Fed's decisions")
-    rows = read(folder / "fed_oct_candles_wide.csv", DECISION_HOURS)
-    candles = [candle for row in rows for candle in _decision_hour(row, closes, ids)]
-    written = record_candles(candles, tell=tell, doing="writing trades of the Fed's decisions")
-    return Imported(new, *written, note="Trades without books: nothing can be filled on them.")
+    on_progress(0, "reading trades of Fed decisions")
+    candle_rows = read_table(folder / "fed_oct_candles_wide.csv", DECISION_HOURS)
+    candles = [candle for row in candle_rows for candle in _decision_hour(row, closes, ids)]
+    written = store_candles(
+        candles, on_progress=on_progress, activity="writing trades of Fed decisions"
+    )
+    return ImportResult(
+        new, *written, note="These are trades without quotes, so no order can fill."
+    )
 
 
-def _decision(row: Row) -> Definition:
+def _decision(row: TableRow) -> ImportedMarket:
     event = row.text("event_ticker")
-    return Definition(
+    return ImportedMarket(
         ticker=row.text("ticker"),
         event=event,
         series=event.partition("-")[0],
@@ -55,16 +67,16 @@ def _decision(row: Row) -> Definition:
 
 
 def _decision_hour(
-    row: Row, closes: Sequence[tuple[datetime, str]], ids: Mapping[str, int]
+    row: TableRow, closes: Sequence[tuple[datetime, str]], ids: Mapping[str, int]
 ) -> Iterator[Candle]:
     at = row.instant("timestamp")
     event = next((event for close, event in closes if close >= at), None)
     if event is None:
-        raise row.fault("timestamp", "no decision comes after it")
+        raise row.error("timestamp", "no decision comes after this time")
     for strike in STRIKES:
         ticker = f"{event}-{strike}"
         if ticker not in ids:
-            raise row.fault("timestamp", f"no table has the market {ticker}")
+            raise row.error("timestamp", f"the market {ticker} is in no table")
         volume = row.count(f"volume_{strike}")
         traded = tuple(row.price(f"{name}_{strike}") for name in OHLC)
         mean = row.price(f"mean_{strike}", places=6)
@@ -74,7 +86,7 @@ def _decision_hour(
             end_period_ts=at,
             yes_bid=nothing,
             yes_ask=nothing,
-            # Where nothing traded, the table repeats what did before.
+            # Where nothing traded, the table repeats the previous trade.
             price=(*traded, mean, None) if volume else (*nothing, None, traded[-1]),
             volume=volume,
             open_interest=row.count(f"open_interest_{strike}"),

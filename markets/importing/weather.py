@@ -1,19 +1,19 @@
-"""Hourly candles of weather markets."""
+"""Import hourly candles of weather markets."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from markets.importing.records import (
-    Definition,
-    Family,
-    Imported,
-    Tell,
-    define,
-    id_of,
-    quality,
-    record_candles,
+from markets.importing.record_writer import (
+    ImportedEvent,
+    ImportedMarket,
+    ImportResult,
+    OnProgress,
+    market_id_of,
+    quality_flags,
+    store_candles,
+    store_definitions,
 )
-from markets.importing.tables import RESULTS, Row, read
+from markets.importing.table_reader import RESULTS, TableRow, read_table
 from markets.models.candlesticks import Candle
 
 SIDES = ("yes_bid", "yes_ask", "price")
@@ -29,29 +29,31 @@ WEATHER_CANDLES = (
 )  # fmt: skip
 
 
-def import_weather(folder: Path, tell: Tell) -> Imported:
-    """Hourly candles. Every market of a series closes at its hour, which was known beforehand."""
-    events, markets, candles = (
-        read(folder / f"kalshi_{name}_nyc.parquet", columns)
+def import_weather(folder: Path, on_progress: OnProgress) -> ImportResult:
+    """Import hourly candles. The markets close at hours that were announced beforehand."""
+    event_rows, market_rows, candle_rows = (
+        read_table(folder / f"kalshi_{name}_nyc.parquet", columns)
         for name, columns in (
             ("events", WEATHER_EVENTS),
             ("markets", WEATHER_MARKETS),
             ("candles", WEATHER_CANDLES),
         )
     )
-    definitions = [_weather_market(row) for row in markets]
-    wanted = {each.event for each in definitions}
-    families = [_family(row) for row in events if row.text("event_ticker") in wanted]
-    ids, new = define(families, definitions)
-    tell(0, "reading candles of the weather")
-    read_candles = [_weather_candle(row, ids) for row in candles]
-    written = record_candles(read_candles, tell=tell, doing="writing candles of the weather")
-    return Imported(new, *written, note="No sizes are known: a run needs an assumed size.")
+    definitions = [_weather_market(row) for row in market_rows]
+    with_markets = {each.event for each in definitions}
+    events = [_weather_event(row) for row in event_rows if row.text("event_ticker") in with_markets]
+    ids, new = store_definitions(events, definitions)
+    on_progress(0, "reading weather candles")
+    candles = [_weather_candle(row, ids) for row in candle_rows]
+    written = store_candles(candles, on_progress=on_progress, activity="writing weather candles")
+    return ImportResult(
+        new, *written, note="Sizes are unknown, so a backtest needs an assumed size."
+    )
 
 
-def _family(row: Row) -> Family:
-    return Family(
-        event=row.text("event_ticker"),
+def _weather_event(row: TableRow) -> ImportedEvent:
+    return ImportedEvent(
+        ticker=row.text("event_ticker"),
         series=row.text("series_ticker"),
         title=row.text("title"),
         category=row.text("category"),
@@ -59,8 +61,8 @@ def _family(row: Row) -> Family:
     )
 
 
-def _weather_market(row: Row) -> Definition:
-    return Definition(
+def _weather_market(row: TableRow) -> ImportedMarket:
+    return ImportedMarket(
         ticker=row.text("ticker"),
         event=row.text("event_ticker"),
         series=row.text("_series_ticker"),
@@ -75,16 +77,16 @@ def _weather_market(row: Row) -> Definition:
     )
 
 
-def _weather_candle(row: Row, ids: Mapping[str, int]) -> Candle:
+def _weather_candle(row: TableRow, ids: Mapping[str, int]) -> Candle:
     bid, ask, traded = (tuple(row.price(f"{side}_{name}") for name in OHLC) for side in SIDES)
     mean, previous = row.price("price_mean", places=6), row.price("price_prev")
     return Candle(
-        market_id=id_of(row, ids),
+        market_id=market_id_of(row, ids),
         end_period_ts=row.instant("end_ts"),
         yes_bid=bid,
         yes_ask=ask,
         price=(*traded, mean, previous),
         volume=row.count("volume"),
         open_interest=row.count("open_interest"),
-        quality=quality(bid[-1], ask[-1]),
+        quality=quality_flags(bid[-1], ask[-1]),
     )

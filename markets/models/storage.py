@@ -4,18 +4,19 @@ from datetime import datetime
 
 from django.db import models
 
-from markets.storage.partitions import Piece
+from markets.storage.partitions import DayPartition
 
 
 class ArchivedDayQuerySet(models.QuerySet["ArchivedDay"]):
-    def of(self, piece: Piece) -> "ArchivedDay | None":
-        return self.filter(table=piece.table, day=piece.day).first()
+    def for_partition(self, partition: DayPartition) -> "ArchivedDay | None":
+        return self.filter(table=partition.table, day=partition.day).first()
 
-    def by_piece(self) -> "dict[Piece, ArchivedDay]":
-        return {Piece(day.table, day.day): day for day in self}
+    def by_partition(self) -> "dict[DayPartition, ArchivedDay]":
+        return {DayPartition(day.table, day.day): day for day in self}
 
-    def note_dropped(self, piece: Piece, at: datetime) -> None:
-        self.filter(table=piece.table, day=piece.day).update(dropped_at=at, restored_at=None)
+    def mark_dropped(self, partition: DayPartition, at: datetime) -> None:
+        archived = self.filter(table=partition.table, day=partition.day)
+        archived.update(dropped_at=at, restored_at=None)
 
 
 class ArchivedDay(models.Model):

@@ -1,18 +1,24 @@
-"""A Kalshi-shaped exchange on loopback, for the demo, the tests and the measurements.
+"""A simulated Kalshi exchange on loopback, for the demo, the tests and the benchmarks.
 
-Everything it shows is simulated and is a pure function of the seed and the instant: nothing is
-stored, a restart changes nothing, and there is a past before the server was first started.
+Everything it shows is a pure function of the seed and the instant: nothing is stored, a restart
+changes nothing, and there is history from before the server was first started.
 
-    noise -> cadence, shapes -> universe (what exists) -> hours (when it trades)
-    -> prices (what it is worth) -> board (all of it as JSON) -> exchange (the REST contract)
+    noise -> cadence, shapes -> universe (series and events) -> hours (trading hours)
+    -> prices (quotes, trades) -> board (listings as JSON) -> exchange (the REST contract)
     -> server (HTTP, faults)
 
-Tests run it in a thread: `with running(Universe(markets=300)) as exchange: ... exchange.url`,
-and `exchange.misbehave(Fault(status=503, count=2))`.
+Tests run it in a thread, with `with running_exchange(SimulatedUniverse(markets=300)) as exchange:`
+and `exchange.add_fault(Fault(status=503, count=2))`.
 """
 
 from markets.simulator.faults import Fault
-from markets.simulator.server import Clock, Running, running
-from markets.simulator.universe import Universe
+from markets.simulator.server import RunningExchange, SimulatedClock, running_exchange
+from markets.simulator.universe import SimulatedUniverse
 
-__all__ = ["Clock", "Fault", "Running", "Universe", "running"]
+__all__ = [
+    "Fault",
+    "RunningExchange",
+    "SimulatedClock",
+    "SimulatedUniverse",
+    "running_exchange",
+]

@@ -1,4 +1,4 @@
-"""`python -m markets.simulator --port 8900`: the simulated exchange without Django."""
+"""Run the simulated exchange without Django: `python -m markets.simulator --port 8900`."""
 
 import sys
 from argparse import ArgumentParser

@@ -1,4 +1,4 @@
-"""All listed markets at one instant, as JSON, re-rendered only where something changed."""
+"""The listed markets at one instant as JSON, encoded again only where something changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from markets.simulator import fees
 from markets.simulator.cadence import DAY, HOUR
-from markets.simulator.hours import Hours
+from markets.simulator.hours import TradingHours
 from markets.simulator.noise import Bools, Ints
 from markets.simulator.prices import Lives, Prices
 from markets.simulator.provisional import provisional, withdrawals
@@ -26,30 +26,30 @@ from markets.simulator.render import (
     FINALIZED,
     INACTIVE,
     INITIALIZED,
-    UNSEEN,
-    Quote,
+    UNLISTED,
+    SimulatedQuote,
     event_head,
-    lives_of,
+    lifecycle_fields,
     market_body,
     market_heads,
     market_tail,
 )
-from markets.simulator.universe import Event, Universe
+from markets.simulator.universe import SimulatedEvent, SimulatedUniverse
 
 CURSOR_SEPARATOR = "\x1f"
-# A stamp is an instant times this plus a phase.
+# A stamp combines the instant of the last change with the phase: instant * PHASES + phase.
 PHASES = 16
 
 
 def phases(lives: Lives, at: int, cutoff: int) -> Ints:
-    """Where each event is in its life; settled before the cutoff means archived."""
+    """The phase of each event; those settled before the cutoff are archived."""
     since = at - lives.determined
     disputed = lives.disputed
-    chosen = np.select(
+    selected = np.select(
         [
             at < lives.created,
             at < lives.opened,
-            (at >= lives.hush) & (at < lives.knee),
+            (at >= lives.calm_end) & (at < lives.late_start),
             at < lives.ended,
             at < lives.determined,
             lives.settled < cutoff,
@@ -57,17 +57,22 @@ def phases(lives: Lives, at: int, cutoff: int) -> Ints:
             disputed & (since >= 3 * lives.timer),
             disputed & (since >= lives.timer),
         ],
-        [UNSEEN, INITIALIZED, INACTIVE, ACTIVE, CLOSED, ARCHIVED, FINALIZED, AMENDED, DISPUTED],
+        [UNLISTED, INITIALIZED, INACTIVE, ACTIVE, CLOSED, ARCHIVED, FINALIZED, AMENDED, DISPUTED],
         DETERMINED,
     )
-    return np.asarray(chosen, dtype=np.int64)
+    return np.asarray(selected, dtype=np.int64)
 
 
 class Board:
-    """The markets of a list of events. `order` holds each event's place as a growing string."""
+    """The markets of a list of events. `order` holds the events' sort keys, ascending."""
 
     def __init__(
-        self, events: Sequence[Event], order: Sequence[str], *, bias: bool, hours: Hours
+        self,
+        events: Sequence[SimulatedEvent],
+        order: Sequence[str],
+        *,
+        bias: bool,
+        hours: TradingHours,
     ) -> None:
         self.events = events
         self.order = order
@@ -82,12 +87,12 @@ class Board:
         self.bodies: list[bytes] = [b""] * len(events)
         self.heads: list[bytes] = [b""] * size
         self.tails: list[bytes] = [b""] * size
-        # When each market last changed, and its phase; and of which such stamp the tail is.
+        # `stamps` has each market's current stamp, `rendered` the stamp that its tail was made for.
         self.stamps = np.zeros(size, dtype=np.int64)
         self.rendered = np.full(size, -1, dtype=np.int64)
         self.counts = np.zeros(size, dtype=np.int64)
         self.phases = np.zeros(len(events), dtype=np.int64)
-        # Which events and which markets can be seen.
+        # The events that are visible, and the markets that are listed.
         self.visible: Bools = np.zeros(len(events), dtype=np.bool_)
         self.listed: Bools = np.zeros(size, dtype=np.bool_)
         self.at = 0
@@ -113,13 +118,13 @@ class Board:
         return [event.series.ticker for event in self.events]
 
     @cached_property
-    def _fee_changes(self) -> dict[int, list[fees.Change]]:
+    def _fee_changes(self) -> dict[int, list[fees.FeeOverride]]:
         found = ((i, fees.overrides(event)) for i, event in enumerate(self.events))
         return {i: changes for i, changes in found if changes}
 
     @property
     def closes(self) -> Ints:
-        """Each event's close as it is listed."""
+        """The close time that each event lists."""
         lives = self.prices.lives
         known = (self.phases >= CLOSED) | (self.at >= lives.relisted)
         return np.where(known, lives.ended, lives.listed_close)
@@ -131,8 +136,8 @@ class Board:
         rows = self.rows(event)
         return list(compress(rows, self.listed[rows.start : rows.stop].tolist()))
 
-    def take_over(self, old: Board) -> None:
-        """Keep what the board before this one has rendered."""
+    def reuse_rendering(self, old: Board) -> None:
+        """Take over the JSON that the previous board has rendered."""
         for i, event in enumerate(self.events):
             j = old.event_of.get(event.ticker)
             if j is None:
@@ -145,10 +150,10 @@ class Board:
             self.rendered[here.start : here.stop] = old.rendered[there.start : there.stop]
 
     def advance(self, at: int, cutoff: int) -> None:
-        """Find out what changed until an instant; it is rendered when somebody asks for it."""
+        """Move on to an instant. Changed markets are rendered when they are requested."""
         self.at = at
         self.phases = phases(self.prices.lives, at, cutoff)
-        self.visible = (self.phases != UNSEEN) & (self.phases != ARCHIVED)
+        self.visible = (self.phases != UNLISTED) & (self.phases != ARCHIVED)
         self.listed = self.visible[self.prices.traits.event] & (self.withdrawn > at)
         rows = np.flatnonzero(self.listed)
         instants = np.full(len(rows), at, dtype=np.int64)
@@ -166,7 +171,7 @@ class Board:
             return
         events = self.prices.traits.event[stale]
         lives = {
-            i: lives_of(self.events[i], int(self.phases[i]), self.at)
+            i: lifecycle_fields(self.events[i], int(self.phases[i]), self.at)
             for i in np.unique(events).tolist()
         }
         places = (stale - self.starts[events]).tolist()
@@ -175,11 +180,11 @@ class Board:
             self.tails[row] = market_tail(quote, lives[event][place])
         self.rendered[stale] = self.stamps[stale]
 
-    def _quotes(self, rows: Ints) -> list[Quote]:
+    def _quotes(self, rows: Ints) -> list[SimulatedQuote]:
         prices, count = self.prices, self.counts[rows]
         moved, phase = np.divmod(self.stamps[rows], PHASES)
         trading = phase <= INACTIVE
-        # `moved` lies within trading hours even when the market is closed by now.
+        # `moved` lies before the end of trading even where the market is closed by now.
         now = prices.quotes(rows, np.where(trading, moved, 0))
         yesterday = moved - DAY
         before = prices.quotes(rows, yesterday)
@@ -196,15 +201,18 @@ class Board:
             volume - prices.volume(rows, past),
             prices.interest(rows, volume),
         )
-        return [Quote(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+        return [
+            SimulatedQuote(*row)
+            for row in zip(*(column.tolist() for column in columns), strict=True)
+        ]
 
     def market(self, row: int) -> bytes:
         return self.markets([row])[1:-1]
 
     def markets(self, rows: Sequence[int]) -> bytes:
-        chosen = np.asarray(rows, dtype=np.int64)
-        self._render(chosen)
-        events = self.prices.traits.event[chosen].tolist()
+        selected = np.asarray(rows, dtype=np.int64)
+        self._render(selected)
+        events = self.prices.traits.event[selected].tolist()
         for i in events:
             if not self.bodies[i]:
                 self._render_once(i)
@@ -215,15 +223,15 @@ class Board:
     def _render_once(self, i: int) -> None:
         self.bodies[i] = market_body(self.events[i])
         rows = self.rows(i)
-        on_trial = self.provisional[rows.start : rows.stop].tolist()
-        self.heads[rows.start : rows.stop] = market_heads(self.events[i], on_trial)
+        is_provisional = self.provisional[rows.start : rows.stop].tolist()
+        self.heads[rows.start : rows.stop] = market_heads(self.events[i], is_provisional)
 
-    def event_page(self, chosen: Sequence[int], *, nested: bool) -> bytes:
+    def event_page(self, selected: Sequence[int], *, nested: bool) -> bytes:
         if nested:
-            # All at once: rendering event by event costs ten times as much.
+            # All markets are rendered at once, because event by event costs ten times as much.
             rows = np.flatnonzero(self.listed)
-            self._render(rows[np.isin(self.prices.traits.event[rows], chosen)])
-        return b"[" + b",".join([self.event(i, nested=nested) for i in chosen]) + b"]"
+            self._render(rows[np.isin(self.prices.traits.event[rows], selected)])
+        return b"[" + b",".join([self.event(i, nested=nested) for i in selected]) + b"]"
 
     def event(self, i: int, *, nested: bool) -> bytes:
         if not self.event_heads[i]:
@@ -245,7 +253,7 @@ class Board:
         return b"," + msgspec.json.encode(fields)[1:-1]
 
     def cursor_at(self, row: int) -> str:
-        """Where a page ended: names a market, not a position, so that the list may change."""
+        """Make a cursor that names a market, not a position, so that the list may change."""
         event = int(self.prices.traits.event[row])
         return f"{self.order[event]}{CURSOR_SEPARATOR}{row - int(self.starts[event])}"
 
@@ -264,19 +272,19 @@ class Board:
 
 
 class Listings:
-    """The live and the historical board of a universe at any instant."""
+    """The live and the historical boards of a universe at any instant."""
 
     def __init__(
         self,
-        universe: Universe,
+        universe: SimulatedUniverse,
         *,
         bias: bool = True,
         retention: int = 2 * DAY,
         history: int = 7 * DAY,
-        hours: Hours | None = None,
+        hours: TradingHours | None = None,
     ) -> None:
         self.universe = universe
-        self.hours = hours or Hours()
+        self.hours = hours or TradingHours()
         self.bias = bias
         self.retention = retention
         self.history = history
@@ -285,7 +293,7 @@ class Listings:
         self._at = -1
 
     def cutoff(self, at: int) -> int:
-        """Settled earlier than this: only among the historical markets."""
+        """Markets settled before this instant are in the historical tier only."""
         return (at - self.retention) // HOUR * HOUR
 
     def live(self, at: int) -> Board:
@@ -305,17 +313,19 @@ class Listings:
         events.sort(key=lambda event: event.ticker)
         board = Board(events, [event.ticker for event in events], bias=self.bias, hours=self.hours)
         if self._live is not None:
-            board.take_over(self._live[1])
+            board.reuse_rendering(self._live[1])
         return board
 
-    def _events(self, start: int, end: int, wanted: Callable[[Event], bool]) -> list[Event]:
-        universe, fitted = self.universe, self.hours.fitted
+    def _events(
+        self, start: int, end: int, matches: Callable[[SimulatedEvent], bool]
+    ) -> list[SimulatedEvent]:
+        universe, fit = self.universe, self.hours.fit
         found = (
-            fitted(universe.event(line, n))
+            fit(universe.event(line, n))
             for line in universe.lines
             for n in line.numbers(start, end)
         )
-        return [event for event in found if event is not None and wanted(event)]
+        return [event for event in found if event is not None and matches(event)]
 
     def past(self, at: int) -> Board:
         cutoff = self.cutoff(at)

@@ -1,4 +1,4 @@
-"""The order book under a quote: its best levels are the quote's."""
+"""Order books whose best levels are those of the quote."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEPTH = 11 << 48
 
 
 def orderbook(prices: Prices, row: int, at: int, *, depth: int) -> dict[str, Levels]:
-    """Bids of both sides, each on its own scale, the best last; `depth` 0 means all."""
+    """The bids of both sides, each on its own scale, the best last. Depth 0 means all levels."""
     rows, instants = np.array([row]), np.array([at])
     quotes = prices.quotes(rows, instants)
     deep = int(1 + DEEPEST * float(uniform(mix(prices.traits.key[rows], DEPTH), 0)[0]))
@@ -31,7 +31,7 @@ def orderbook(prices: Prices, row: int, at: int, *, depth: int) -> dict[str, Lev
 
 
 def ladder(prices: Prices, rows: Ints, best: Ints, *, stream: int, count: int) -> list[int]:
-    """Prices of the levels from the worst to the best; none where nothing is offered."""
+    """The prices of the levels from the worst to the best; empty where nothing is offered."""
     down = stream == BID_SIZE
     found: list[int] = []
     price = best

@@ -1,4 +1,4 @@
-"""When the events of a line fall: number n of a cadence has one anchor, in seconds since 1970."""
+"""Calendars of events. The n-th event of a cadence has one anchor, in seconds since 1970."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Every:
         return self.phase + number * self.period
 
     def numbers(self, start: int, end: int) -> list[int]:
-        """The numbers whose anchors lie in [start, end)."""
+        """List the numbers whose anchors lie in [start, end)."""
         first = -((self.phase - start) // self.period)
         return list(range(first, -((self.phase - end) // self.period)))
 

@@ -1,4 +1,4 @@
-"""Candlesticks, computed from the grid of instants and from the trades."""
+"""Candlesticks, computed from the quotes at each step and from the trades."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DAILY = 1440
 
 
 def period_ends(start: int, end: int, minutes: int) -> list[int]:
-    """The ends of the periods in [start, end]. Days end at midnight in New York."""
+    """List the period ends in [start, end]. Days end at midnight in New York."""
     if minutes != DAILY:
         seconds = minutes * MINUTE
         return list(range(-(-start // seconds) * seconds, end + 1, seconds))
@@ -33,11 +33,11 @@ def period_ends(start: int, end: int, minutes: int) -> list[int]:
 
 
 def periods(prices: Prices, row: int, span: tuple[int, int], *, minutes: int) -> list[int]:
-    """The ends of a market's periods in a span, led by the start of the first of them."""
+    """List the ends of a market's periods in a span, preceded by the start of the first period."""
     event = int(prices.traits.event[row])
     opened, ended = int(prices.lives.opened[event]), int(prices.lives.ended[event])
     length = minutes * MINUTE
-    # One period more in front; two days, as a day may have 25 hours.
+    # We start two periods early, because one day may have 25 hours.
     first = max(span[0], opened) - 2 * length
     ends = period_ends(first, min(span[1], ended + length), minutes)
     inside = [i for i in range(1, len(ends)) if ends[i] >= span[0] and ends[i] > opened]
@@ -46,7 +46,7 @@ def periods(prices: Prices, row: int, span: tuple[int, int], *, minutes: int) ->
 
 
 def candlesticks(prices: Prices, row: int, bounds: list[int]) -> list[Json]:
-    """One candle for each pair of neighbouring bounds: (start, end]."""
+    """One candle for each pair of neighbouring bounds, (start, end]."""
     if not bounds:
         return []
     edges = np.array(bounds, dtype=np.int64)
@@ -70,8 +70,8 @@ def quote_candles(prices: Prices, row: int, edges: Ints) -> tuple[list[Json], li
 
 
 def ohlc(values: Ints, first: Ints, last: Ints) -> list[Json]:
-    """Open, low, high and close of the values first..last of each period, both included."""
-    # reduceat wants an index behind the last value.
+    """Open, low, high and close of values[first] to values[last] of each period, inclusive."""
+    # reduceat needs an index past the last value.
     padded = np.append(values, values[-1])
     pairs = np.stack([first, last + 1], axis=1).reshape(-1)
     columns = (
@@ -90,7 +90,7 @@ def ohlc(values: Ints, first: Ints, last: Ints) -> list[Json]:
 def trade_candles(prices: Prices, row: int, edges: Ints) -> list[Json]:
     rows = np.full(len(edges), row)
     counts = prices.trade_count(rows, edges)
-    # The trade before the first period is its `previous`.
+    # The last trade before the first period gives its previous price.
     start = max(int(counts[0]) - 1, 0)
     numbers = np.arange(start, int(counts[-1]))
     many = np.full(len(numbers), row)
@@ -109,7 +109,7 @@ def trade_candles(prices: Prices, row: int, edges: Ints) -> list[Json]:
 
 
 def trade_prices(price: Ints, size: Ints, first: int, last: int) -> Json:
-    """Nulls where nothing was traded; `previous` is the last trade before the period."""
+    """Trade prices of a period, null where nothing traded; `previous` is the last one before it."""
     names = ("open", "low", "high", "close", "mean", "min", "max")
     found: Json = {f"{name}_dollars": None for name in names}
     if last > first:
@@ -123,12 +123,12 @@ def trade_prices(price: Ints, size: Ints, first: int, last: int) -> Json:
 
 
 def historical(candle: Json) -> Json:
-    """The same candle in the names of the historical tier."""
-    return {name.removesuffix("_fp"): plain(value) for name, value in candle.items()}
+    """Rename a candle's fields to those of the historical tier."""
+    return {name.removesuffix("_fp"): historical_field(value) for name, value in candle.items()}
 
 
-def plain(value: object) -> object:
+def historical_field(value: object) -> object:
     if not isinstance(value, dict):
         return value
-    gone = {"min_dollars", "max_dollars"}
-    return {n.removesuffix("_dollars"): v for n, v in value.items() if n not in gone}
+    dropped = {"min_dollars", "max_dollars"}
+    return {n.removesuffix("_dollars"): v for n, v in value.items() if n not in dropped}

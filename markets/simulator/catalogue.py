@@ -1,4 +1,4 @@
-"""The simulated exchange's series. Words are ours; the kinds are those of the real exchange."""
+"""The series of the simulated exchange. Their kinds exist on Kalshi; their texts are our own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from markets.simulator.kinds import (
     crypto,
     fed,
     game_ladder,
-    print_of,
     season,
     sport,
+    statistic,
     stock_index,
     weather,
     weekly,
@@ -38,11 +38,11 @@ from markets.simulator.names import (
     STATISTICS,
     TENNIS,
 )
-from markets.simulator.series import Series
+from markets.simulator.series import SimulatedSeries
 from markets.simulator.shapes import Bins, Field, Ladder
 
 
-def players_and_prizes() -> list[Series]:
+def players_and_prizes() -> list[SimulatedSeries]:
     return [
         contest(
             "KXPRIZE",
@@ -62,8 +62,8 @@ def players_and_prizes() -> list[Series]:
     ]
 
 
-def catalogue() -> list[Series]:
-    """Every series, the indispensable first: a small universe takes from the front."""
+def catalogue() -> list[SimulatedSeries]:
+    """List every series, the indispensable ones first, because a small universe takes the first."""
     return [
         *(weather(*city, core=i < 6) for i, city in enumerate(CITIES)),
         *crypto("BTC", "Bitcoin", 97_000.0, step=250),
@@ -78,21 +78,21 @@ def catalogue() -> list[Series]:
     ]
 
 
-def statistics() -> list[Series]:
+def statistics() -> list[SimulatedSeries]:
     return [
-        print_of(
+        statistic(
             "KXCPIYOY",
             "Consumer prices, yearly change",
             shape=Ladder(2.9, 0.15, 0.1, 8, 1, label="{}%"),
             cadence=Monthly(12, 13 * HOUR + 25 * MINUTE),
         ),
-        print_of(
+        statistic(
             "KXPAYROLLS",
             "Jobs added",
             shape=Ladder(120_000, 45_000, 25_000, 9, swing=0.4),
             cadence=Monthly(4, 13 * HOUR + 25 * MINUTE),
         ),
-        print_of(
+        statistic(
             "KXGDP",
             "Growth of real GDP",
             shape=Ladder(2.2, 0.6, 0.5, 8, 1, label="{}%"),
@@ -102,7 +102,7 @@ def statistics() -> list[Series]:
     ]
 
 
-def sports() -> list[Series]:
+def sports() -> list[SimulatedSeries]:
     baseball = sport("KXMLBGAME", "Baseball", BASEBALL, at=17, hours=3)
     football = sport("KXNFLGAME", "Football", FOOTBALL, at=18, hours=3)
     basketball = sport("KXNBAGAME", "Basketball", BASKETBALL, at=19, hours=2)
@@ -111,7 +111,7 @@ def sports() -> list[Series]:
     return [baseball, football, basketball, tennis, *ladders]
 
 
-def weeklies() -> list[Series]:
+def weeklies() -> list[SimulatedSeries]:
     return [
         weekly(
             "KXAAAGASW",
@@ -144,7 +144,7 @@ def weeklies() -> list[Series]:
     ]
 
 
-def contests() -> list[Series]:
+def contests() -> list[SimulatedSeries]:
     once = (("", ""),)
     parties = Field(PARTIES, 2, others=0.01)
     fun = "Entertainment"
@@ -159,7 +159,9 @@ def contests() -> list[Series]:
     ]
 
 
-def game_ladders(baseball: Series, football: Series, basketball: Series) -> list[Series]:
+def game_ladders(
+    baseball: SimulatedSeries, football: SimulatedSeries, basketball: SimulatedSeries
+) -> list[SimulatedSeries]:
     more = "greater_or_equal"
     return [
         game_ladder(
@@ -200,7 +202,7 @@ def game_ladders(baseball: Series, football: Series, basketball: Series) -> list
     ]
 
 
-COMBO = Series(
+COMBO = SimulatedSeries(
     ticker="KXMVESPORTSMULTIGAME",
     title="Combination",
     category="Exotics",

@@ -1,4 +1,4 @@
-"""The exchange's public REST contract: a request and an instant in, a reply out."""
+"""The exchange's public REST contract: it maps a request and an instant to a reply."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from markets.simulator.candles import candlesticks, historical, periods
 from markets.simulator.flood import NOTHING, Flood, Front
 from markets.simulator.hours import PAUSED_FROM, PAUSED_UNTIL
 from markets.simulator.noise import Ints
-from markets.simulator.query import Query, Refusal, malformed, opaque, unknown
+from markets.simulator.query import Query, Refusal, encode_cursor, malformed, unknown
 from markets.simulator.render import Json, series_fields
-from markets.simulator.selection import chosen_events, chosen_markets, rows_of
-from markets.simulator.series import Series
+from markets.simulator.selection import rows_of, select_events, select_markets
+from markets.simulator.series import SimulatedSeries
 from markets.simulator.tape import sources, trade_page
-from markets.simulator.universe import grid
+from markets.simulator.universe import floor_to_step
 
 OPEN_PHASES = ("unopened", "open", "closed", "settled")
 SINGLE_CANDLES, BATCH_CANDLES, BATCH_TICKERS = 5_000, 10_000, 100
@@ -46,13 +46,9 @@ class Request(NamedTuple):
 Handler = Callable[[Request], bytes]
 
 
-def as_json(fields: Json) -> bytes:
-    return msgspec.json.encode(fields)
-
-
-def batch(name: str, tickers: list[str]) -> list[str]:
+def check_batch_size(name: str, tickers: list[str]) -> list[str]:
     if not 1 <= len(tickers) <= BATCH_TICKERS:
-        raise malformed(name, f"1 to {BATCH_TICKERS} tickers are wanted")
+        raise malformed(name, f"1 to {BATCH_TICKERS} tickers are required")
     return tickers
 
 
@@ -97,13 +93,13 @@ class Exchange:
     def respond(
         self, path: str, raw: Mapping[str, Sequence[str]], now: float, *, signed: bool = False
     ) -> Reply:
-        """Answer a GET; `path` without the API's prefix, `now` in seconds since 1970.
+        """Answer a GET. `path` has no API prefix, and `now` is in seconds since 1970.
 
-        `signed`: whether the request had a key's headers.
+        `signed` is True if the request had the headers of an API key.
         """
-        instant = grid(now)
+        instant = floor_to_step(now)
         try:
-            self._refuse_maintained(path, instant)
+            self._refuse_under_maintenance(path, instant)
             for pattern, handler in self._routes:
                 found = pattern.fullmatch(path)
                 if found:
@@ -113,26 +109,26 @@ class Exchange:
         except Refusal as refusal:
             return Reply(refusal.status, refusal.body)
 
-    def _refuse_maintained(self, path: str, now: int) -> None:
-        if path not in ALWAYS_ANSWERED and self.listings.hours.maintained(now):
+    def _refuse_under_maintenance(self, path: str, now: int) -> None:
+        if path not in ALWAYS_ANSWERED and self.listings.hours.under_maintenance(now):
             raise Refusal(503, "exchange_unavailable", "under maintenance")
 
     # Exchange
 
     def status(self, request: Request) -> bytes:
         hours = self.listings.hours
-        resumes = hours.resumption(request.now)
-        alive = not hours.maintained(request.now)
+        resumption = hours.resumes_at(request.now)
+        alive = not hours.under_maintenance(request.now)
         state: Json = {
             "exchange_active": alive,
-            "trading_active": resumes is None,
+            "trading_active": resumption is None,
             "intra_exchange_transfers_active": alive,
         }
         shards = [
             {"exchange_index": i, "description": name, **state} for i, name in enumerate(SHARDS)
         ]
-        resumption = {} if resumes is None else {"exchange_estimated_resume_time": iso(resumes)}
-        return as_json({**state, **resumption, "exchange_index_statuses": shards})
+        estimate = {} if resumption is None else {"exchange_estimated_resume_time": iso(resumption)}
+        return msgspec.json.encode({**state, **estimate, "exchange_index_statuses": shards})
 
     def schedule(self, request: Request) -> bytes:
         hours = self.listings.hours
@@ -144,7 +140,9 @@ class Exchange:
             {"start_datetime": iso(start), "end_datetime": iso(end)}
             for start, end in hours.maintenance
         ]
-        return as_json({"schedule": {"standard_hours": [week], "maintenance_windows": windows}})
+        return msgspec.json.encode(
+            {"schedule": {"standard_hours": [week], "maintenance_windows": windows}}
+        )
 
     # Series
 
@@ -156,43 +154,43 @@ class Exchange:
             for each in self.listings.universe.series.values()
             if category in {"", each.category} and (not tags or tags & set(each.tags))
         ]
-        return as_json({"series": found})
+        return msgspec.json.encode({"series": found})
 
     def series(self, request: Request) -> bytes:
         ticker = request.names[0]
         found = self.listings.universe.series.get(ticker)
         if found is None:
             raise unknown("series", ticker)
-        return as_json({"series": self._series(found, request.now)})
+        return msgspec.json.encode({"series": self._series(found, request.now)})
 
-    def _series(self, series: Series, now: int) -> Json:
+    def _series(self, series: SimulatedSeries, now: int) -> Json:
         return series_fields(series, fees.multiplier(series, now))
 
     def series_fee_changes(self, request: Request) -> bytes:
-        wanted = request.query.text("series_ticker")
+        ticker = request.query.text("series_ticker")
         past = bool(request.query.flag("show_historical"))
-        series = [s for s in self.listings.universe.series.values() if wanted in {"", s.ticker}]
+        series = [s for s in self.listings.universe.series.values() if ticker in {"", s.ticker}]
         changes = [c for s in series for c in fees.series_changes(s, request.now, past=past)]
-        return as_json({"series_fee_change_arr": changes})
+        return msgspec.json.encode({"series_fee_change_arr": changes})
 
     # Events
 
     def events(self, request: Request) -> bytes:
         query = request.query
         board = self.listings.live(request.now)
-        chosen = chosen_events(board, query, statuses=OPEN_PHASES) & ~board.combos
+        selected = select_events(board, query, statuses=OPEN_PHASES) & ~board.combos
         tickers = query.words("tickers")
         if tickers:
-            chosen &= np.array([e.ticker in set(tickers) for e in board.events], dtype=np.bool_)
+            selected &= np.array([e.ticker in set(tickers) for e in board.events], dtype=np.bool_)
         earliest = query.integer("min_close_ts")
         if earliest is not None:
-            chosen &= board.closes >= earliest
-        return self._event_page(board, np.flatnonzero(chosen), query)
+            selected &= board.closes >= earliest
+        return self._event_page(board, np.flatnonzero(selected), query)
 
     def multivariate_events(self, request: Request) -> bytes:
         board = self.listings.live(request.now)
-        chosen = chosen_events(board, request.query, statuses=()) & board.combos
-        return self._event_page(board, np.flatnonzero(chosen), request.query)
+        selected = select_events(board, request.query, statuses=()) & board.combos
+        return self._event_page(board, np.flatnonzero(selected), request.query)
 
     def _event_page(self, board: Board, left: Ints, query: Query) -> bytes:
         limit, nested = query.limit(200, 200), bool(query.flag("with_nested_markets"))
@@ -205,7 +203,7 @@ class Exchange:
         return b'{"events":' + body + self._cursor(end)
 
     def event(self, request: Request) -> bytes:
-        """With its markets inside on demand, else beside it, as the older clients expect."""
+        """Nest the markets on request; otherwise they stand beside the event, for older clients."""
         ticker, nested = request.names[0], bool(request.query.flag("with_nested_markets"))
         live = self.listings.live(request.now)
         i = live.event_of.get(ticker)
@@ -216,32 +214,32 @@ class Exchange:
         i = past.event_of.get(ticker)
         if i is None:
             raise unknown("event", ticker)
-        # An event stays for ever; its markets have moved to /historical.
+        # An event is kept for ever, while its markets have moved to /historical.
         return b'{"event":' + past.event(i, nested=False) + b',"markets":[]}'
 
     def event_fee_changes(self, request: Request) -> bytes:
         query = request.query
-        limit, wanted, after = query.limit(100, 1000), query.text("event_ticker"), query.cursor()
+        limit, ticker, after = query.limit(100, 1000), query.text("event_ticker"), query.cursor()
         board = self.listings.live(request.now)
         shown = (board.events[i] for i in np.flatnonzero(board.visible).tolist())
         changes = [
             (f"{event.ticker}{CURSOR_SEPARATOR}{number}", change)
             for event in shown
-            if wanted in {"", event.ticker}
+            if ticker in {"", event.ticker}
             for number, change in enumerate(fees.event_changes(event))
         ]
         left = [pair for pair in changes if pair[0] > after]
         page = [change for _, change in left[:limit]]
         end = left[limit - 1][0] if len(left) > limit else ""
-        return as_json({"event_fee_changes": page, "cursor": opaque(end)})
+        return msgspec.json.encode({"event_fee_changes": page, "cursor": encode_cursor(end)})
 
     # Markets
 
     def markets(self, request: Request) -> bytes:
-        """The flood first, where there is one: whoever reads the front reads combinations."""
+        """List the markets, with the flood of combinations in front where there is one."""
         query = request.query
         board = self.listings.live(request.now)
-        rows, flood = chosen_markets(board, query), self.flood(request.now)
+        rows, flood = select_markets(board, query), self.flood(request.now)
         front = flood.front(query, query.limit(100, 1000)) if flood else NOTHING
         return self._market_page(board, rows, query, front=front)
 
@@ -264,7 +262,7 @@ class Exchange:
         return b'{"markets":[' + b",".join(listed) + b"]" + self._cursor(end)
 
     def _cursor(self, end: str) -> bytes:
-        return b',"cursor":"' + opaque(end).encode() + b'"}'
+        return b',"cursor":"' + encode_cursor(end).encode() + b'"}'
 
     def market(self, request: Request) -> bytes:
         flood = self.flood(request.now)
@@ -281,7 +279,7 @@ class Exchange:
         return rows[0]
 
     def _rows(self, board: Board, tickers: Sequence[str]) -> list[int]:
-        """Of those that the board lists; batches have no word for the others."""
+        """The rows of the tickers that the board lists; batches leave the others out."""
         found = (board.row_of.get(ticker) for ticker in tickers)
         return [row for row in found if row is not None and board.listed[row]]
 
@@ -289,16 +287,18 @@ class Exchange:
         board = self.listings.live(request.now)
         depth = request.query.integer("depth", high=100) or 0
         row = self._row(board, request.names[0])
-        return as_json({"orderbook_fp": orderbook(board.prices, row, request.now, depth=depth)})
+        return msgspec.json.encode(
+            {"orderbook_fp": orderbook(board.prices, row, request.now, depth=depth)}
+        )
 
     def orderbooks(self, request: Request) -> bytes:
         if self.needs_key and not request.signed:
-            raise Refusal(401, "unauthorized", "a key's three headers are wanted")
+            raise Refusal(401, "unauthorized", "the three headers of an API key are required")
         board = self.listings.live(request.now)
-        rows = self._rows(board, batch("tickers", request.query.repeated("tickers")))
+        rows = self._rows(board, check_batch_size("tickers", request.query.repeated("tickers")))
         books = [orderbook(board.prices, row, request.now, depth=0) for row in rows]
         named = zip(rows, books, strict=True)
-        return as_json(
+        return msgspec.json.encode(
             {"orderbooks": [{"ticker": board.tickers[r], "orderbook_fp": b} for r, b in named]}
         )
 
@@ -316,13 +316,15 @@ class Exchange:
         if board.series[int(board.prices.traits.event[row])] != series:
             raise unknown("market", ticker)
         candles = self._candles(board, [row], request, most=SINGLE_CANDLES)[0]
-        return as_json({"ticker": ticker, "candlesticks": candles})
+        return msgspec.json.encode({"ticker": ticker, "candlesticks": candles})
 
     def candles(self, request: Request) -> bytes:
         board = self.listings.live(request.now)
-        rows = self._rows(board, batch("market_tickers", request.query.words("market_tickers")))
+        rows = self._rows(
+            board, check_batch_size("market_tickers", request.query.words("market_tickers"))
+        )
         found = self._candles(board, rows, request, most=BATCH_CANDLES)
-        return as_json(
+        return msgspec.json.encode(
             {
                 "markets": [
                     {"market_ticker": board.tickers[row], "candlesticks": candles}
@@ -343,7 +345,7 @@ class Exchange:
             raise malformed("end_ts", "before start_ts")
         if query.flag("include_latest_before_start"):
             start -= minutes * MINUTE
-        # Only what is over has a candle.
+        # Only completed periods have a candle.
         span = (start, min(end, request.now))
         bounds = [periods(board.prices, row, span, minutes=minutes) for row in rows]
         if sum(len(each) for each in bounds) > most:
@@ -356,7 +358,7 @@ class Exchange:
     def cutoff(self, request: Request) -> bytes:
         settled = iso(self.listings.cutoff(request.now))
         orders = iso(self.listings.cutoff(request.now) // DAY * DAY)
-        return as_json(
+        return msgspec.json.encode(
             {
                 "market_settled_ts": settled,
                 "trades_created_ts": settled,
@@ -371,10 +373,10 @@ class Exchange:
         if sum(bool(query.text(name)) for name in filters) > 1:
             raise malformed("tickers", "only one filter at a time")
         board = self.listings.past(request.now)
-        chosen = chosen_events(board, query, statuses=())
+        selected = select_events(board, query, statuses=())
         if query.choice("mve_filter", ("exclude",)):
-            chosen &= ~board.combos
-        return self._market_page(board, rows_of(board, query, chosen), query)
+            selected &= ~board.combos
+        return self._market_page(board, rows_of(board, query, selected), query)
 
     def historical_market(self, request: Request) -> bytes:
         board = self.listings.past(request.now)
@@ -383,10 +385,12 @@ class Exchange:
     def historical_candles(self, request: Request) -> bytes:
         ticker, board = request.names[0], self.listings.past(request.now)
         candles = self._candles(board, [self._row(board, ticker)], request, most=SINGLE_CANDLES)[0]
-        return as_json({"ticker": ticker, "candlesticks": [historical(each) for each in candles]})
+        return msgspec.json.encode(
+            {"ticker": ticker, "candlesticks": [historical(each) for each in candles]}
+        )
 
     def historical_trades(self, request: Request) -> bytes:
-        """Trades have a cutoff of their own: also those of markets that are still open."""
+        """Trades have a cutoff of their own, so those of open markets are here too."""
         ticker = request.query.text("ticker")
         boards = [self.listings.live(request.now), self.listings.past(request.now)]
         found = sources(boards, ticker)

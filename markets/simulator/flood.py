@@ -1,4 +1,4 @@
-"""Combinations by the hundred thousand: rows of /markets that are in the way and never change."""
+"""Hundreds of thousands of combinations at the front of /markets, which never change."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from markets.simulator.cadence import DAY, WEEK, iso
 from markets.simulator.catalogue import COMBO
 from markets.simulator.query import Query
 from markets.simulator.render import PRICES, Json, price_ranges
-from markets.simulator.universe import Event
+from markets.simulator.universe import SimulatedEvent
 
 COLLECTION = "KXMVECROSSCATEGORY"
 TICKER = re.compile(rf"{COLLECTION}-S[0-9A-F]{{4}}([0-9A-F]{{7}})-C1")
-# In this many kinds of pairs; the rows differ in their tickers only.
+# There are this many pairs of legs; rows with the same pair differ in their tickers only.
 PAIRS = 64
 OPEN_FOR = 2 * WEEK
 
 
 class Front(NamedTuple):
-    """The combinations at the front of a page: where they end, and whether there are more."""
+    """The combinations at the front of a page, where they end, and whether more follow."""
 
     rows: list[bytes]
     end: str
@@ -34,13 +34,13 @@ NOTHING = Front([], "", more=False)
 
 
 class Flood:
-    """`count` open combinations; nobody trades them, so the next day has others."""
+    """`count` open combinations that nobody trades; each day has its own."""
 
-    def __init__(self, count: int, at: int, events: Iterable[Event]) -> None:
+    def __init__(self, count: int, at: int, events: Iterable[SimulatedEvent]) -> None:
         self.count = count
         self.day = at // DAY
         start = self.day * DAY
-        # The same all day, whenever they are asked for first.
+        # The legs depend on the start of the day, so that they stay the same all day.
         legs = [
             (event.ticker, event.tickers()[0])
             for event in events
@@ -65,15 +65,15 @@ class Flood:
         return number if ticker == f"{self.event_ticker(number)}-C1" else None
 
     def front(self, query: Query, limit: int) -> Front:
-        numbers = self.chosen(query)
+        numbers = self.matching_numbers(query)
         shown = numbers[:limit]
         end = f"{CURSOR_SEPARATOR}{shown[-1]}" if shown else ""
         return Front([self.row(n) for n in shown], end, more=len(numbers) > limit)
 
-    def chosen(self, query: Query) -> Sequence[int]:
-        """Which of them /markets is asked for."""
+    def matching_numbers(self, query: Query) -> Sequence[int]:
+        """Select the numbers of the combinations that match a query of /markets."""
         start = first_after(query.cursor())
-        if start is None or not self._wanted(query):
+        if start is None or not self._matches(query):
             return []
         named = query.words("tickers")
         if named:
@@ -81,8 +81,8 @@ class Flood:
             return sorted(n for n in found if n is not None and n >= start)
         return range(start, self.count)
 
-    def _wanted(self, query: Query) -> bool:
-        """Whether a request's filters leave any of them: they are all alike."""
+    def _matches(self, query: Query) -> bool:
+        """True if the filters match; all combinations are alike in what filters compare."""
         created = self.day * DAY
         times = {"created": created, "updated": created, "close": created + OPEN_FOR}
         return (
@@ -96,9 +96,9 @@ class Flood:
 
 
 def first_after(cursor: str) -> int | None:
-    """The first combination behind a cursor; None where the cursor is behind them all.
+    """The first combination after a cursor; None where the cursor is past them all.
 
-    Theirs begin with the separator, so that the board takes them for places before its first.
+    Their cursors begin with the separator, which the board sorts before its first event.
     """
     if not cursor:
         return 0
@@ -107,7 +107,7 @@ def first_after(cursor: str) -> int | None:
 
 
 def rest_of(start: int, pair: Sequence[tuple[str, str]]) -> bytes:
-    """All of a combination's JSON but its tickers."""
+    """A combination's JSON without its tickers."""
     empty = dict.fromkeys(("yes_bid_dollars", "no_bid_dollars", "last_price_dollars"), PRICES[0])
     empty |= dict.fromkeys(("yes_ask_dollars", "no_ask_dollars"), PRICES[-1])
     empty |= dict.fromkeys(("previous_yes_bid_dollars", "previous_price_dollars"), PRICES[0])

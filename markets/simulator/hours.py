@@ -1,7 +1,7 @@
-"""When the exchange trades: not in its weekly pause, and not under maintenance.
+"""Trading hours: the exchange has a weekly pause and closes for maintenance.
 
-Prices and trades run on trading time, the wall's time without its pauses. A pause has no length
-there, so books stand still in it, nothing is traded, and everything goes on where it stopped.
+Prices and trades run on trading time, which is wall time without the closures. A closure has no
+length there, so books stand still in it, nothing trades, and everything continues where it stopped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from markets.simulator.noise import Floats, Ints
-from markets.simulator.universe import Event
+from markets.simulator.universe import SimulatedEvent
 
 EXCHANGE_ZONE = ZoneInfo("America/New_York")
 PAUSED_FROM, PAUSED_UNTIL = 3, 5
@@ -30,7 +30,7 @@ Times = TypeVar("Times", Ints, Floats)
 
 @cache
 def weekly_pauses() -> tuple[Span, ...]:
-    """Thursdays from three to five in New York, whatever that is in UTC."""
+    """Thursdays from three to five in the morning, New York time."""
     weeks = (LAST_THURSDAY - FIRST_THURSDAY).days // 7
     days = (FIRST_THURSDAY + timedelta(weeks=i) for i in range(weeks))
     return tuple((hour_of(day, PAUSED_FROM), hour_of(day, PAUSED_UNTIL)) for day in days)
@@ -41,63 +41,63 @@ def hour_of(day: date, hour: int) -> int:
 
 
 def merged(spans: Sequence[Span]) -> Iterator[Span]:
-    """The same time in spans that neither overlap nor touch."""
-    held: Span | None = None
+    """Merge spans that overlap or touch."""
+    current: Span | None = None
     for start, end in sorted(spans):
-        if held is None or start > held[1]:
-            if held is not None:
-                yield held
-            held = start, end
+        if current is None or start > current[1]:
+            if current is not None:
+                yield current
+            current = start, end
         else:
-            held = held[0], max(held[1], end)
-    if held is not None:
-        yield held
+            current = current[0], max(current[1], end)
+    if current is not None:
+        yield current
 
 
-class Hours:
+class TradingHours:
     def __init__(self, *, pauses: bool = True, maintenance: Sequence[Span] = ()) -> None:
         for start, end in maintenance:
             if start >= end:
-                raise ValueError(f"a maintenance window ends before it begins: {start}:{end}")
+                raise ValueError(f"The maintenance window {start}:{end} ends before it begins.")
         self.pauses = pauses
         self.maintenance = list(merged(maintenance))
-        self.rests = list(merged([*(weekly_pauses() if pauses else ()), *maintenance]))
-        spans = np.array(self.rests, dtype=np.int64).reshape(-1, 2)
+        self.closures = list(merged([*(weekly_pauses() if pauses else ()), *maintenance]))
+        spans = np.array(self.closures, dtype=np.int64).reshape(-1, 2)
         self._starts: Ints = spans[:, 0]
         self._ends: Ints = np.append(LONG_AGO, spans[:, 1])
         self._lost: Ints = np.append(0, np.cumsum(spans[:, 1] - spans[:, 0]))
-        # Where the pauses are in trading time.
+        # The starts of the closures in trading time.
         self._stops: Ints = self._starts - self._lost[:-1]
 
-    def elapsed(self, at: Ints) -> Ints:
-        """Trading time: stands still while the exchange rests."""
+    def trading_time(self, at: Ints) -> Ints:
+        """Convert wall time to trading time, which stands still during closures."""
         begun = np.searchsorted(self._starts, at, side="right")
         return np.asarray(at - self._lost[begun] + np.maximum(self._ends[begun] - at, 0))
 
-    def instant(self, elapsed: Times) -> Times:
-        """The earliest instant that has this trading time."""
-        lost: Ints = self._lost[np.searchsorted(self._stops, elapsed, side="left")]
-        return elapsed + lost
+    def instant(self, trading_time: Times) -> Times:
+        """Convert trading time to the earliest wall time that has it."""
+        lost: Ints = self._lost[np.searchsorted(self._stops, trading_time, side="left")]
+        return trading_time + lost
 
-    def resumption(self, at: float) -> int | None:
-        """When the rest ends that the exchange takes at an instant, None while it trades."""
-        return within(self.rests, at)
+    def resumes_at(self, at: float) -> int | None:
+        """The end of the closure around an instant; None during trading hours."""
+        return within(self.closures, at)
 
-    def maintained(self, at: float) -> bool:
+    def under_maintenance(self, at: float) -> bool:
         return within(self.maintenance, at) is not None
 
-    def fitted(self, event: Event) -> Event | None:
-        """Nothing opens during a pause, and what would end in the same pause never is."""
-        opened = self.resumption(event.opened)
+    def fit(self, event: SimulatedEvent) -> SimulatedEvent | None:
+        """Move an opening out of a closure; None if the event would also end within it."""
+        opened = self.resumes_at(event.opened)
         if opened is None:
             return event
         if opened >= event.ended:
             return None
-        hush, knee = max(event.hush, opened), max(event.knee, opened)
-        return replace(event, opened=opened, hush=hush, knee=knee)
+        calm_end, late_start = max(event.calm_end, opened), max(event.late_start, opened)
+        return replace(event, opened=opened, calm_end=calm_end, late_start=late_start)
 
 
 def within(spans: Sequence[Span], at: float) -> int | None:
-    """The end of the span [start, end) around an instant."""
+    """The end of the span [start, end) that contains an instant."""
     i = bisect_right(spans, at, key=lambda span: span[0])
     return spans[i - 1][1] if i and at < spans[i - 1][1] else None

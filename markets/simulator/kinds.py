@@ -1,4 +1,4 @@
-"""Kinds of series: each function makes one from what tells it from its siblings."""
+"""Kinds of series. Each function builds a series from the values that differ within its kind."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from markets.simulator.names import (
     PEOPLE,
     RATES,
 )
-from markets.simulator.series import Series
+from markets.simulator.series import SimulatedSeries
 from markets.simulator.shapes import Bins, Field, Ladder, Match, UpDown
 
 GAME_EARLY = "Trading ends as soon as the game is decided."
 NUMBER_RULE = "Resolves to Yes if {topic} for {when} is {condition}."
 
 
-def weather(code: str, name: str, usual: int, *, core: bool) -> Series:
-    return Series(
+def weather(code: str, name: str, usual: int, *, core: bool) -> SimulatedSeries:
+    return SimulatedSeries(
         ticker=f"KXHIGH{code}",
         title=f"Highest temperature in {name}",
         category="Climate and Weather",
@@ -42,7 +42,7 @@ def weather(code: str, name: str, usual: int, *, core: bool) -> Series:
         shape=Bins(usual, 3.5, 2, 6, swing=0.12, label="{}°"),
         cadence=Every(DAY, phase=29 * HOUR),
         lead=38 * HOUR,
-        knee=14 * HOUR,
+        late_length=14 * HOUR,
         known=0.35,
         pace=(120, 12),
         trades=(300, 500),
@@ -52,7 +52,7 @@ def weather(code: str, name: str, usual: int, *, core: bool) -> Series:
     )
 
 
-def crypto(coin: str, name: str, price: float, *, step: int) -> list[Series]:
+def crypto(coin: str, name: str, price: float, *, step: int) -> list[SimulatedSeries]:
     shared = {
         "category": "Crypto",
         "tags": (name,),
@@ -61,7 +61,7 @@ def crypto(coin: str, name: str, price: float, *, step: int) -> list[Series]:
         "structure": "tapered_deci_cent",
         "underlying": coin,
     }
-    hourly = Series(
+    hourly = SimulatedSeries(
         ticker=f"KX{coin}D",
         title=f"{name} price each hour",
         frequency="hourly",
@@ -72,7 +72,7 @@ def crypto(coin: str, name: str, price: float, *, step: int) -> list[Series]:
         lead=2 * HOUR,
         code=hour_code,
         when=minute_label,
-        knee=HOUR,
+        late_length=HOUR,
         known=0.35,
         pace=(24, 1),
         trades=(100, 2000),
@@ -82,7 +82,7 @@ def crypto(coin: str, name: str, price: float, *, step: int) -> list[Series]:
         timer=MINUTE,
         **shared,  # type: ignore[arg-type]
     )
-    quarter = Series(
+    quarter = SimulatedSeries(
         ticker=f"KX{coin}15M",
         title=f"{name} up or down, fifteen minutes",
         frequency="fifteen_min",
@@ -93,7 +93,7 @@ def crypto(coin: str, name: str, price: float, *, step: int) -> list[Series]:
         lead=15 * MINUTE,
         code=minute_code,
         when=minute_label,
-        knee=10 * MINUTE,
+        late_length=10 * MINUTE,
         known=0.2,
         pace=(2, 1),
         trades=(200, 1200),
@@ -106,11 +106,11 @@ def crypto(coin: str, name: str, price: float, *, step: int) -> list[Series]:
     return [hourly, quarter]
 
 
-def print_of(
+def statistic(
     ticker: str, title: str, *, shape: Ladder, cadence: Monthly, lead: int = 60 * DAY
-) -> Series:
-    """A statistic published at a known minute: trading ends before it is out."""
-    return Series(
+) -> SimulatedSeries:
+    """A statistic that is published at a known minute; trading ends shortly before."""
+    return SimulatedSeries(
         ticker=ticker,
         title=title,
         category="Economics",
@@ -124,7 +124,7 @@ def print_of(
         lead=lead,
         code=month_code,
         when=month_label,
-        knee=2 * DAY,
+        late_length=2 * DAY,
         known=0.5,
         reveal=0.8,
         pace=(240, 60),
@@ -135,9 +135,9 @@ def print_of(
 
 def sport(
     ticker: str, name: str, teams: tuple[tuple[str, str], ...], *, at: int, hours: int
-) -> Series:
+) -> SimulatedSeries:
     shape = Match(teams)
-    return Series(
+    return SimulatedSeries(
         ticker=ticker,
         title=f"{name} game",
         category="Sports",
@@ -166,8 +166,10 @@ def sport(
     )
 
 
-def game_ladder(game: Series, suffix: str, *, word: str, shape: Ladder, core: bool) -> Series:
-    return Series(
+def game_ladder(
+    game: SimulatedSeries, suffix: str, *, word: str, shape: Ladder, core: bool
+) -> SimulatedSeries:
+    return SimulatedSeries(
         ticker=game.ticker.removesuffix("GAME") + suffix,
         title=f"{game.title}: {word}",
         category="Sports",
@@ -195,8 +197,10 @@ def game_ladder(game: Series, suffix: str, *, word: str, shape: Ladder, core: bo
     )
 
 
-def weekly(ticker: str, title: str, topic: str, *, shape: Bins | Ladder, category: str) -> Series:
-    return Series(
+def weekly(
+    ticker: str, title: str, topic: str, *, shape: Bins | Ladder, category: str
+) -> SimulatedSeries:
+    return SimulatedSeries(
         ticker=ticker,
         title=title,
         category=category,
@@ -208,7 +212,7 @@ def weekly(ticker: str, title: str, topic: str, *, shape: Bins | Ladder, categor
         shape=shape,
         cadence=Every(WEEK, phase=4 * DAY + 14 * HOUR),
         lead=9 * DAY,
-        knee=DAY,
+        late_length=DAY,
         known=0.5,
         pace=(360, 120),
         trades=(120, 80),
@@ -220,10 +224,10 @@ def weekly(ticker: str, title: str, topic: str, *, shape: Bins | Ladder, categor
 
 def contest(
     ticker: str, title: str, *, shape: Field, subjects: tuple[tuple[str, str], ...], category: str
-) -> Series:
-    """Who will win: open for most of a year or two, and quiet for most of that."""
+) -> SimulatedSeries:
+    """A contest that is open for most of a year or two, and quiet for most of that time."""
     elected = category == "Elections"
-    return Series(
+    return SimulatedSeries(
         ticker=ticker,
         title=title,
         category=category,
@@ -238,7 +242,7 @@ def contest(
         lead=(640 if elected else 300) * DAY,
         code=year_code if len(subjects) == 1 else month_code,
         when=year_label,
-        knee=12 * HOUR,
+        late_length=12 * HOUR,
         known=0.6,
         pace=(1080, 24),
         trades=(500, 300),
@@ -251,9 +255,9 @@ def contest(
     )
 
 
-def season(stat: str, word: str, usual: int) -> Series:
-    """One player's total: thousands of markets that hardly ever trade."""
-    return Series(
+def season(stat: str, word: str, usual: int) -> SimulatedSeries:
+    """A player's total. This kind makes thousands of markets that hardly ever trade."""
+    return SimulatedSeries(
         ticker=f"KXPLAYER{stat}",
         title=f"Player {word} in the month",
         category="Sports",
@@ -268,7 +272,7 @@ def season(stat: str, word: str, usual: int) -> Series:
         cadence=Every(30 * DAY, phase=6 * HOUR),
         spacing=7 * DAY + 37 * MINUTE,
         lead=40 * DAY,
-        knee=2 * DAY,
+        late_length=2 * DAY,
         known=0.7,
         pace=(150, 60),
         trades=(30, 15),
@@ -281,8 +285,8 @@ def season(stat: str, word: str, usual: int) -> Series:
     )
 
 
-def stock_index() -> Series:
-    return Series(
+def stock_index() -> SimulatedSeries:
+    return SimulatedSeries(
         ticker="KXINX",
         title="S&P 500 at the close",
         category="Financials",
@@ -294,7 +298,7 @@ def stock_index() -> Series:
         shape=Bins(6600, 42, 25, 12, 2, swing=0.05, label="{:,.2f}"),
         cadence=Weekdays(phase=21 * HOUR),
         lead=30 * HOUR,
-        knee=6 * HOUR + 30 * MINUTE,
+        late_length=6 * HOUR + 30 * MINUTE,
         known=0.3,
         pace=(60, 4),
         trades=(150, 500),
@@ -305,8 +309,8 @@ def stock_index() -> Series:
     )
 
 
-def fed() -> Series:
-    return Series(
+def fed() -> SimulatedSeries:
+    return SimulatedSeries(
         ticker="KXFEDDECISION",
         title="Fed decision",
         category="Economics",
@@ -317,7 +321,7 @@ def fed() -> Series:
         shape=Field(RATES, 5, (0.02, 0.22, 0.7, 0.05, 0.01), 0.0),
         cadence=Every(42 * DAY, phase=13 * DAY + 18 * HOUR + 55 * MINUTE),
         lead=170 * DAY,
-        knee=5 * DAY,
+        late_length=5 * DAY,
         known=0.7,
         pace=(120, 24),
         trades=(6000, 2500),

@@ -1,10 +1,10 @@
-"""Places, teams and people. Teams and cities exist; the people are invented."""
+"""Names of cities, teams, people and works. The people and works are invented."""
 
 from __future__ import annotations
 
 Named = tuple[str, str]
 
-# Code, name, usual high of a year in degrees Fahrenheit.
+# Each row is a code, a name and the mean daily high over a year in degrees Fahrenheit.
 CITIES: tuple[tuple[str, str, int], ...] = (
     ("NY", "New York City", 62),
     ("CHI", "Chicago", 59),
@@ -105,7 +105,7 @@ _FAMILY = (
     "Yarbrick",
     "Zelenik",
 )
-# 400 people; the code of each is its own.
+# 400 people, each with a unique code.
 PEOPLE: tuple[Named, ...] = tuple(
     (f"{given[:2]}{family[:5]}".upper(), f"{given} {family}")
     for family in _FAMILY

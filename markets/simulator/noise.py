@@ -1,4 +1,4 @@
-"""Hashed randomness: any draw of any stream at once, without drawing those before it."""
+"""Counter-based random numbers: any draw of a stream is a hash, so none depends on another."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Bools = NDArray[np.bool_]
 
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
-# Halvings of a lifetime; below the finest the path is straight.
+# The path is halved this many times; between the finest points it is a straight line.
 LEVELS = 18
 
 _inverse = NormalDist().inv_cdf
@@ -27,7 +27,7 @@ PHI_TABLE: Floats = np.array([(1.0 + erf(x / sqrt(2.0))) / 2.0 for x in PHI_GRID
 
 
 def key_of(seed: int, text: str) -> int:
-    """A 64-bit key, the same in every process and on every machine."""
+    """Hash to a 64-bit key that is the same in every process and on every machine."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{text}".encode(), digest_size=8).digest(), "big")
 
 
@@ -39,18 +39,18 @@ def scramble(key: int, salt: int) -> int:
 
 
 def fraction(key: int, salt: int) -> float:
-    """One uniform draw in [0, 1) for plain Python numbers."""
-    # Small salts of the same key belong to its path.
+    """Draw a uniform number in [0, 1), as a plain Python float."""
+    # The key is inverted, because `brownian` uses the small salts of the key itself.
     return (scramble(key ^ MASK, salt) >> 11) / float(1 << 53)
 
 
 def end_point(key: int) -> float:
-    """Where the path of `brownian` ends: its draw 0."""
+    """The end of the path of `brownian`, which is draw 0 of its key."""
     return float(NORMALS[scramble(key, 0) >> 48])
 
 
 def mix(key: Keys, salt: Any) -> Keys:
-    """`scramble` for arrays; numpy scalars would warn of the overflow that is meant."""
+    """`scramble` for arrays; numpy scalars would warn of the intended overflow."""
     x = key + np.asarray(salt).astype(np.uint64) * np.uint64(GOLDEN)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -72,7 +72,7 @@ def phi(x: Floats) -> Floats:
 def brownian(key: Keys, u: Floats) -> Floats:
     """Brownian motion at times u in [0, 1], by Levy's midpoint construction.
 
-    Costs LEVELS hashes for each value, whatever the time; draw 0 of the key is the end point.
+    Each value costs LEVELS hashes, whatever its time. Draw 0 of the key is the end point.
     """
     left, low, high = np.zeros_like(u), np.zeros_like(u), normal(key, 0)
     node = np.ones(u.shape, dtype=np.uint64)

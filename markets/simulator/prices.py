@@ -1,8 +1,8 @@
-"""Quotes, trades and volume of any market at any instant: closed forms, vectorised over markets.
+"""Quotes, trades and volume of any market at any instant, in closed form for many markets at once.
 
 Prices are integers in 1/10,000 dollar and counts in 1/100 contract. `rows` are indices of markets
-and `at` instants on the 5-second grid, of the same length. A missing bid is 0, a missing ask
-10,000, both with size 0.
+and `at` instants in multiples of five seconds, of the same length. A missing bid is 0, a missing
+ask 10,000, both with size 0.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import NamedTuple
 import numpy as np
 
 from markets.simulator.cadence import STEP
-from markets.simulator.hours import Hours
+from markets.simulator.hours import TradingHours
 from markets.simulator.noise import Bools, Floats, Ints, Keys, brownian, mix, phi, uniform
 from markets.simulator.series import GRIDS
-from markets.simulator.universe import Event
+from markets.simulator.universe import SimulatedEvent
 
 UNIT = 10_000
-# How much the crowd overpays longshots, and underpays favourites.
+# The favourite-longshot bias: the market overprices longshots and underprices favourites.
 BIAS = 0.06
-# Steps that the sizes at an unchanged price stay the same in the calm stretch.
+# In the calm stretch, the sizes at an unchanged price stay the same for this many steps.
 SIZE_CLOCK = 24
 
-# Open interest as a share of volume, at most.
-HELD = 0.6
+# The largest share of volume that is still held as open interest.
+MOST_HELD = 0.6
 
 # Every stream of draws has a key of its own.
 CLOCK, BOUNCE, BID_SIZE, ASK_SIZE, TRADE, LOT, TAKER, MARKET, INTEREST = (
@@ -34,7 +34,7 @@ CLOCK, BOUNCE, BID_SIZE, ASK_SIZE, TRADE, LOT, TAKER, MARKET, INTEREST = (
 )
 
 
-class Quotes(NamedTuple):
+class SimulatedQuotes(NamedTuple):
     bid: Ints
     ask: Ints
     bid_size: Ints
@@ -43,15 +43,15 @@ class Quotes(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Lives:
-    """Columns of events."""
+    """The lifecycles of a set of events, one column for each attribute."""
 
     key: Keys
     created: Ints
     opened: Ints
-    hush: Ints
-    knee: Ints
+    calm_end: Ints
+    late_start: Ints
     ended: Ints
-    # The end as it was listed at first, and when the listing was put right, or NEVER.
+    # The close as first listed, and the instant when it is corrected, or NEVER.
     listed_close: Ints
     relisted: Ints
     determined: Ints
@@ -64,7 +64,7 @@ class Lives:
     late_pace: Ints
 
     @classmethod
-    def of(cls, events: Sequence[Event]) -> Lives:
+    def of(cls, events: Sequence[SimulatedEvent]) -> Lives:
         def ints(name: str) -> Ints:
             return np.array([getattr(event, name) for event in events], dtype=np.int64)
 
@@ -76,8 +76,8 @@ class Lives:
             key=np.array([event.key for event in events], dtype=np.uint64),
             created=ints("created"),
             opened=ints("opened"),
-            hush=ints("hush"),
-            knee=ints("knee"),
+            calm_end=ints("calm_end"),
+            late_start=ints("late_start"),
             ended=ints("ended"),
             listed_close=ints("listed_close"),
             relisted=ints("relisted"),
@@ -94,7 +94,7 @@ class Lives:
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """Columns of markets. `event` is the row of the market's event."""
+    """The constant attributes of a set of markets. `event` is the row of a market's event."""
 
     event: Ints
     key: Keys
@@ -104,7 +104,7 @@ class Traits:
     edge_step: Ints
     center_step: Ints
     width: Floats
-    # 0 both sides are quoted, 1 no bids, 2 no offers, 3 neither.
+    # 0: both sides are quoted; 1: no bids; 2: no asks; 3: neither.
     offered: Ints
     calm_trades: Floats
     late_trades: Floats
@@ -112,7 +112,7 @@ class Traits:
     whole: Bools
 
     @classmethod
-    def of(cls, events: Sequence[Event], lives: Lives) -> Traits:
+    def of(cls, events: Sequence[SimulatedEvent], lives: Lives) -> Traits:
         counts = np.array([len(event.outcomes) for event in events], dtype=np.int64)
         event = np.repeat(np.arange(len(events), dtype=np.int64), counts)
         within = np.arange(len(event)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -147,23 +147,23 @@ class Traits:
 
 
 def window_steps(key: Keys, window: Ints, pace: Ints) -> Ints:
-    """Where in each window of `pace` steps the quotes are set anew."""
+    """The step in each window of `pace` steps at which the quotes change."""
     return np.asarray(window * pace + (mix(key, window) % pace.astype(np.uint64)).astype(np.int64))
 
 
-class Spans(NamedTuple):
-    """The events' lives in trading time."""
+class TradingSpans(NamedTuple):
+    """The bounds of the events' trading, in trading time."""
 
     opened: Ints
-    hush: Ints
-    knee: Ints
+    calm_end: Ints
+    late_start: Ints
     ended: Ints
 
 
-def undisturbed(traits: Traits, lives: Lives, spans: Spans) -> Traits:
-    """Pauses cost the trades that would have happened in them."""
-    calm = (spans.hush - spans.opened) / np.maximum(lives.hush - lives.opened, 1)
-    late = (spans.ended - spans.knee) / np.maximum(lives.ended - lives.knee, 1)
+def without_paused_trades(traits: Traits, lives: Lives, spans: TradingSpans) -> Traits:
+    """Take away the trades that would fall into closures."""
+    calm = (spans.calm_end - spans.opened) / np.maximum(lives.calm_end - lives.opened, 1)
+    late = (spans.ended - spans.late_start) / np.maximum(lives.ended - lives.late_start, 1)
     return replace(
         traits,
         calm_trades=traits.calm_trades * calm[traits.event],
@@ -173,36 +173,36 @@ def undisturbed(traits: Traits, lives: Lives, spans: Spans) -> Traits:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """The latent process of a set of events, and all that follows from it.
+    """The latent process of a set of events, with the quotes and trades that follow from it.
 
-    Instants that come in or go out are the wall's; the process itself knows trading time only.
+    Arguments and results are in wall time; the process itself runs on trading time.
     """
 
     lives: Lives
     traits: Traits
     bias: bool
-    hours: Hours
-    spans: Spans
+    hours: TradingHours
+    spans: TradingSpans
 
     @classmethod
-    def of(cls, events: Sequence[Event], *, bias: bool, hours: Hours) -> Prices:
+    def of(cls, events: Sequence[SimulatedEvent], *, bias: bool, hours: TradingHours) -> Prices:
         lives = Lives.of(events)
-        bounds = (lives.opened, lives.hush, lives.knee, lives.ended)
-        spans = Spans(*(hours.elapsed(each) for each in bounds))
-        traits = undisturbed(Traits.of(events, lives), lives, spans)
+        bounds = (lives.opened, lives.calm_end, lives.late_start, lives.ended)
+        spans = TradingSpans(*(hours.trading_time(each) for each in bounds))
+        traits = without_paused_trades(Traits.of(events, lives), lives, spans)
         return cls(lives, traits, bias, hours, spans)
 
-    def _instants(self, events: Ints, elapsed: Ints) -> Ints:
-        # What opens as a pause ends has the trading time at which the pause began.
-        return np.maximum(self.hours.instant(elapsed), self.lives.opened[events])
+    def _instants(self, events: Ints, trading_time: Ints) -> Ints:
+        # An event that opens as a closure ends has the trading time at which the closure began.
+        return np.maximum(self.hours.instant(trading_time), self.lives.opened[events])
 
     def last_change(self, events: Ints, at: Ints) -> Ints:
-        """The newest instant at which the events' quotes were set anew: one in each window."""
-        lives, spans, now = self.lives, self.spans, self.hours.elapsed(at)
-        late = now >= spans.knee[events]
-        start = np.where(late, spans.knee[events], spans.opened[events])
+        """The newest instant at which quotes changed, which they do once in each window."""
+        lives, spans, now = self.lives, self.spans, self.hours.trading_time(at)
+        late = now >= spans.late_start[events]
+        start = np.where(late, spans.late_start[events], spans.opened[events])
         pace = np.where(late, lives.late_pace[events], lives.calm_pace[events])
-        last = np.where(late, spans.ended[events] - STEP, spans.hush[events])
+        last = np.where(late, spans.ended[events] - STEP, spans.calm_end[events])
         step = (np.minimum(now, last) - start) // STEP
         window = step // pace
         key = mix(lives.key[events], CLOCK + late)
@@ -211,11 +211,11 @@ class Prices:
         return self._instants(events, start + np.maximum(changed, 0) * STEP)
 
     def changes(self, event: int, start: int, end: int) -> Ints:
-        """The instants in (start, end] at which one event's quotes were set anew."""
-        opened, hush, knee, ended = (column[event] for column in self.spans)
-        calm = self._stretch(event, opened, hush, late=False)
-        late = self._stretch(event, knee, ended - STEP, late=True)
-        moves = np.concatenate([calm[calm < knee], late])
+        """List the instants in (start, end] at which one event's quotes change."""
+        opened, calm_end, late_start, ended = (column[event] for column in self.spans)
+        calm = self._stretch(event, opened, calm_end, late=False)
+        late = self._stretch(event, late_start, ended - STEP, late=True)
+        moves = np.concatenate([calm[calm < late_start], late])
         found = np.unique(self._instants(np.full(len(moves), event), moves))
         return np.asarray(found[(found > start) & (found <= end)])
 
@@ -227,36 +227,36 @@ class Prices:
         steps = np.append(window_steps(key, windows, pace), 0)
         return np.asarray(start + steps[steps * STEP <= last - start] * STEP)
 
-    def learned(self, events: Ints, at: Ints) -> Floats:
-        """The share of the final draw's variance known at an instant, in [0, 1)."""
+    def known_share(self, events: Ints, at: Ints) -> Floats:
+        """The share of the final draw's variance that is known at an instant, in [0, 1)."""
         known, reveal = self.lives.known[events], self.lives.reveal[events]
         calm, late = self._progress(events, at)
-        begun = self.hours.elapsed(at) >= self.spans.knee[events]
+        begun = self.hours.trading_time(at) >= self.spans.late_start[events]
         share = np.where(begun, known + (reveal - known) * late, known * calm)
         return np.asarray(np.minimum(share, 1.0 - 1e-7))
 
     def _progress(self, events: Ints, at: Ints) -> tuple[Floats, Floats]:
-        """How much of the calm and of the last stretch is over."""
-        now = self.hours.elapsed(at)
-        opened, hush, knee, ended = (column[events] for column in self.spans)
-        calm = np.clip((now - opened) / np.maximum(hush - opened, 1), 0.0, 1.0)
-        late = np.clip((now - knee) / np.maximum(ended - knee, 1), 0.0, 1.0)
+        """The shares of the calm and of the late stretch that are over."""
+        now = self.hours.trading_time(at)
+        opened, calm_end, late_start, ended = (column[events] for column in self.spans)
+        calm = np.clip((now - opened) / np.maximum(calm_end - opened, 1), 0.0, 1.0)
+        late = np.clip((now - late_start) / np.maximum(ended - late_start, 1), 0.0, 1.0)
         return calm, late
 
     def chances(self, rows: Ints, at: Ints) -> Floats:
-        """The true probability of YES given what is known: a martingale that ends in the result."""
+        """The true probability of YES given what is known, a martingale that ends in the result."""
         traits = self.traits
-        known = self.learned(traits.event[rows], at)
-        # Markets of an event share a path: walk it once for each event and instant.
+        known = self.known_share(traits.event[rows], at)
+        # Markets of an event share a path, so it is computed once for each event and instant.
         pairs, place = np.unique(traits.event[rows] * (1 << 36) + at, return_inverse=True)
-        share = self.learned(pairs >> 36, pairs & ((1 << 36) - 1))
+        share = self.known_share(pairs >> 36, pairs & ((1 << 36) - 1))
         path = brownian(self.lives.key[pairs >> 36], share)[place.reshape(-1)]
         rest = np.sqrt(1.0 - known)
         above, below = (traits.high[rows] - path) / rest, (traits.low[rows] - path) / rest
         return np.asarray(phi(above) - phi(below))
 
     def beliefs(self, rows: Ints, at: Ints) -> Floats:
-        """What the crowd thinks of the chances: longshots cost more than they are worth."""
+        """The market's estimate of the probability, which overprices longshots."""
         chance = np.clip(self.chances(rows, at), 0.0, 1.0)
         if not self.bias:
             return chance
@@ -264,8 +264,8 @@ class Prices:
         tilt = BIAS * np.sqrt(rare) * (1.0 - 2.0 * rare)
         return np.asarray(chance + np.where(chance < 0.5, tilt, -tilt))
 
-    def quotes(self, rows: Ints, at: Ints) -> Quotes:
-        """The top of the books; empty outside trading hours."""
+    def quotes(self, rows: Ints, at: Ints) -> SimulatedQuotes:
+        """The top of the books; empty before the open and after the end."""
         traits, lives = self.traits, self.lives
         events = traits.event[rows]
         changed = self.last_change(events, at)
@@ -279,7 +279,7 @@ class Prices:
         bid = np.where(trading & (bid > 0) & (offered & 1 == 0), bid, 0)
         ask = np.where(trading & (ask < UNIT) & (offered & 2 == 0), ask, UNIT)
         clock = self._clock(events, changed)
-        return Quotes(
+        return SimulatedQuotes(
             bid,
             ask,
             np.where(bid > 0, self.sizes(rows, bid, clock, stream=BID_SIZE), 0),
@@ -287,63 +287,63 @@ class Prices:
         )
 
     def size_clock(self, rows: Ints, at: Ints) -> Ints:
-        """Sizes at a price are the same as long as this is."""
+        """A counter; the size at a price changes only when it does."""
         events = self.traits.event[rows]
         return self._clock(events, self.last_change(events, at))
 
     def _clock(self, events: Ints, changed: Ints) -> Ints:
-        busy = (changed >= self.lives.knee[events]) & (self.lives.late_pace[events] < 6)
+        busy = (changed >= self.lives.late_start[events]) & (self.lives.late_pace[events] < 6)
         return np.where(busy, changed // STEP, changed // (STEP * SIZE_CLOCK))
 
     def on_grid(self, rows: Ints, price: Floats, *, up: bool) -> Ints:
-        """Prices in dollars, rounded outwards to the market's grid."""
+        """Round prices in dollars outwards to the market's price grid."""
         traits = self.traits
         exact = np.clip(price, 0.0, 1.0) * UNIT
         edge = traits.edge[rows]
         outer = (exact < edge) | (exact > UNIT - edge)
         step = np.where(outer, traits.edge_step[rows], traits.center_step[rows])
-        # A hair's tolerance, lest a price on the grid be rounded to its neighbour.
+        # The tolerance keeps a price on the grid from being rounded to its neighbour.
         count = np.ceil(exact / step - 1e-9) if up else np.floor(exact / step + 1e-9)
         return np.asarray((count * step).astype(np.int64))
 
     def sizes(self, rows: Ints, price: Ints, clock: Ints, *, stream: int) -> Ints:
-        """Contracts at a price level, in hundredths."""
+        """The size of a price level in 1/100 contract."""
         draw = uniform(mix(mix(self.traits.key[rows], stream), clock), price)
         size = (self.traits.lot[rows] * (0.5 + 9.0 * draw**3)).astype(np.int64)
         return np.where(self.traits.whole[rows], size // 100 * 100, size)
 
     def trade_clock(self, rows: Ints, at: Ints) -> Floats:
-        """How many trades are due: grows evenly in the calm and in the last stretch."""
+        """The number of trades that are due, which grows evenly within each stretch."""
         traits = self.traits
         calm, late = self._progress(traits.event[rows], at)
         return np.asarray(traits.calm_trades[rows] * calm + traits.late_trades[rows] * late)
 
     def trade_count(self, rows: Ints, at: Ints) -> Ints:
-        """Trades until an instant, inclusive. Trade i happens when the clock shows i + a draw."""
+        """Count trades up to an instant, inclusive; trade i happens at clock i + a draw."""
         clock = self.trade_clock(rows, at)
         whole = np.floor(clock)
         happened = uniform(mix(self.traits.key[rows], TRADE), whole.astype(np.int64))
         return np.asarray(whole.astype(np.int64) + (happened <= clock - whole))
 
     def trade_times(self, rows: Ints, number: Ints) -> Ints:
-        """When trades happened, in microseconds: the clock read backwards."""
+        """The times of trades in microseconds, which invert the trade clock."""
         traits = self.traits
         clock = number + uniform(mix(traits.key[rows], TRADE), number)
         calm, late = traits.calm_trades[rows], traits.late_trades[rows]
-        opened, hush, knee, ended = (column[traits.event[rows]] for column in self.spans)
-        # A stretch that lies within a pause has no trades.
-        early = opened + clock / np.maximum(calm, 1e-9) * (hush - opened)
-        later = knee + (clock - calm) / np.maximum(late, 1e-9) * (ended - knee)
-        elapsed = np.minimum(np.where(clock < calm, early, later), ended - 1e-3)
-        seconds = self.hours.instant(elapsed)
+        opened, calm_end, late_start, ended = (column[traits.event[rows]] for column in self.spans)
+        # A stretch that lies within a closure has no trades.
+        early = opened + clock / np.maximum(calm, 1e-9) * (calm_end - opened)
+        later = late_start + (clock - calm) / np.maximum(late, 1e-9) * (ended - late_start)
+        trading_time = np.minimum(np.where(clock < calm, early, later), ended - 1e-3)
+        seconds = self.hours.instant(trading_time)
         return np.asarray((seconds * 1e6).astype(np.int64))
 
     def volume(self, rows: Ints, count: Ints) -> Ints:
-        """Contracts traded in the first `count` trades, in hundredths, without adding them up."""
+        """The volume of the first `count` trades in 1/100 contract, in closed form."""
         traits = self.traits
         key = mix(traits.key[rows], LOT)
         lot = traits.lot[rows]
-        # Small trades of about a lot, and every ninth a large one.
+        # Most trades are about a lot, and every ninth is a large one.
         wiggle = lot * 0.6 * (uniform(key, count) - uniform(key, np.zeros_like(count)))
         phase = (key % np.uint64(9)).astype(np.int64)
         exact = (
@@ -352,19 +352,19 @@ class Prices:
         return np.where(traits.whole[rows], exact // 100 * 100, exact)
 
     def interest(self, rows: Ints, volume: Ints) -> Ints:
-        """Contracts still held of those that were traded: a share that is a trait of the market."""
-        share = HELD * uniform(mix(self.traits.key[rows], INTEREST), 0)
+        """Open interest, a share of volume that is constant for each market."""
+        share = MOST_HELD * uniform(mix(self.traits.key[rows], INTEREST), 0)
         return np.asarray((volume * share).astype(np.int64))
 
     def trades(self, rows: Ints, number: Ints) -> tuple[Ints, Bools]:
-        """Price of the given trades, and whether the taker bought YES."""
+        """The prices of trades, and True where the taker bought YES."""
         second = self.trade_times(rows, number) // 1_000_000
         quotes = self.quotes(rows, second // STEP * STEP)
         buys = uniform(mix(self.traits.key[rows], TAKER), number) < 0.5
         bids, asks = quotes.bid > 0, quotes.ask < UNIT
         buys = np.where(bids == asks, buys, asks)
         prices = np.where(buys, quotes.ask, quotes.bid)
-        # Nothing is quoted and yet somebody traded: about where the crowd sees it.
+        # A trade without a quote happens near the market's estimate.
         bare = np.flatnonzero(~(bids | asks))
         if len(bare):
             prices[bare] = self._fair(rows[bare], second[bare] // STEP * STEP)
@@ -376,7 +376,7 @@ class Prices:
         return np.clip(price, 100, UNIT - 100)
 
     def last_prices(self, rows: Ints, count: Ints) -> Ints:
-        """Price of the newest of `count` trades, 0 where there was none."""
+        """The price of the last of `count` trades, 0 where there was none."""
         prices = np.zeros(len(rows), dtype=np.int64)
         traded = np.flatnonzero(count > 0)
         if len(traded):
@@ -389,7 +389,7 @@ class Prices:
         traded = np.flatnonzero(count > 0)
         if len(traded):
             micros = self.trade_times(rows[traded], count[traded] - 1)
-            # Rounded up: a trade is seen at the first grid instant after it.
-            seen = -(-micros // (STEP * 1_000_000)) * STEP
-            moved[traded] = np.maximum(moved[traded], np.minimum(seen, at[traded]))
+            # A trade becomes visible at the first step after it.
+            visible = -(-micros // (STEP * 1_000_000)) * STEP
+            moved[traded] = np.maximum(moved[traded], np.minimum(visible, at[traded]))
         return moved

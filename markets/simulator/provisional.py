@@ -1,4 +1,4 @@
-"""Markets that are taken back where nobody has traded them."""
+"""Provisional markets, which are withdrawn if nobody trades them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from markets.simulator.cadence import DAY, STEP
 from markets.simulator.noise import Bools, Ints, mix, uniform
 from markets.simulator.prices import Prices
-from markets.simulator.universe import NEVER, Event
+from markets.simulator.universe import NEVER, SimulatedEvent
 
 PROVISIONAL = 14 << 48
 SHARE = 0.15
 
 
-def provisional(prices: Prices, events: Sequence[Event]) -> Bools:
-    """Which markets are on trial: some of those with siblings that stay."""
+def provisional(prices: Prices, events: Sequence[SimulatedEvent]) -> Bools:
+    """Pick the provisional markets among those with siblings that stay."""
     traits = prices.traits
     first = np.append(True, np.diff(traits.event) > 0)[: len(traits.event)]
-    # A combination has its parent's key, and its legs must stay.
+    # A combination has its parent's key. Its legs must stay, so the parent is left out.
     combined = {e.key for e in events if e.legs}
     slow = np.array(
         [e.series.lead >= DAY and e.key not in combined for e in events], dtype=np.bool_
@@ -28,10 +28,10 @@ def provisional(prices: Prices, events: Sequence[Event]) -> Bools:
     return np.asarray(drawn & ~first & slow[traits.event])
 
 
-def withdrawals(prices: Prices, on_trial: Bools) -> Ints:
-    """When each market vanishes: NEVER, unless it is on trial and has not traded by then."""
-    found = np.full(len(on_trial), NEVER, dtype=np.int64)
-    rows = np.flatnonzero(on_trial)
+def withdrawals(prices: Prices, is_provisional: Bools) -> Ints:
+    """When each market is withdrawn: NEVER, unless it is provisional and has not traded by then."""
+    found = np.full(len(is_provisional), NEVER, dtype=np.int64)
+    rows = np.flatnonzero(is_provisional)
     events = prices.traits.event[rows]
     opened, ended = prices.lives.opened[events], prices.lives.ended[events]
     share = 0.005 + 0.15 * uniform(mix(prices.traits.key[rows], PROVISIONAL), 1)

@@ -1,4 +1,4 @@
-"""Request parameters, read once and refused by name."""
+"""Request parameters and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 class Refusal(Exception):
-    """Becomes an error reply."""
+    """A request that is refused; it becomes an error reply."""
 
     def __init__(self, status: int, code: str, message: str, *, details: str = "") -> None:
         super().__init__(message)
@@ -42,12 +42,12 @@ class Query:
         return self._raw.get(name, ("",))[-1]
 
     def words(self, name: str) -> list[str]:
-        """A list, separated by commas or by repeating the parameter."""
+        """Read a list that is separated by commas or given by repeating the parameter."""
         joined = ",".join(self._raw.get(name, ()))
         return [word for word in joined.split(",") if word]
 
     def repeated(self, name: str) -> list[str]:
-        """A list whose values are a parameter each; a comma is part of the value."""
+        """Read a list of repeated parameters, in which a comma is part of a value."""
         return [value for value in self._raw.get(name, ()) if value]
 
     def integer(self, name: str, *, low: int = 0, high: int = LARGEST) -> int | None:
@@ -86,8 +86,8 @@ class Query:
         try:
             return base64.b64decode(text.encode(), altchars=b"-_", validate=True).decode()
         except (binascii.Error, ValueError):
-            raise malformed("cursor", "not one of ours") from None
+            raise malformed("cursor", "not a cursor of this exchange") from None
 
 
-def opaque(cursor: str) -> str:
+def encode_cursor(cursor: str) -> str:
     return base64.urlsafe_b64encode(cursor.encode()).decode()

@@ -1,4 +1,4 @@
-"""JSON of markets, events and series. What never changes of a market is encoded once."""
+"""JSON of markets, events and series, split so that constant parts are encoded once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 
 from markets.simulator.cadence import DAY, iso
 from markets.simulator.noise import brownian, phi
-from markets.simulator.series import GRIDS, Series
-from markets.simulator.shapes import Outcome, figure
-from markets.simulator.universe import Event
+from markets.simulator.series import GRIDS, SimulatedSeries
+from markets.simulator.shapes import SimulatedOutcome, figure
+from markets.simulator.universe import SimulatedEvent
 
 PRICES = [f"{price / 10_000:.4f}" for price in range(10_001)]
 
-UNSEEN, INITIALIZED, ACTIVE, INACTIVE, CLOSED = range(5)
+UNLISTED, INITIALIZED, ACTIVE, INACTIVE, CLOSED = range(5)
 DETERMINED, DISPUTED, AMENDED, FINALIZED, ARCHIVED = range(5, 10)
 STATUS = (
     "",
@@ -35,8 +35,8 @@ STATUS = (
 Json = dict[str, object]
 
 
-class Quote(NamedTuple):
-    """The moving part of one market, in the order in which it is written."""
+class SimulatedQuote(NamedTuple):
+    """The changing fields of one market, in the order in which they are written."""
 
     bid: int
     ask: int
@@ -66,8 +66,8 @@ def price_ranges(structure: str) -> list[Json]:
     ]
 
 
-def condition(outcome: Outcome) -> str:
-    """The strike in words."""
+def condition(outcome: SimulatedOutcome) -> str:
+    """Describe the strike in words."""
     if outcome.strike_type == "between":
         return f"between {outcome.floor:,} and {outcome.cap:,}"
     if outcome.strike_type == "less":
@@ -78,12 +78,12 @@ def condition(outcome: Outcome) -> str:
     return f"{beyond} {outcome.floor:,}"
 
 
-def market_heads(event: Event, provisional: Sequence[bool]) -> list[bytes]:
-    """The start of each market's JSON object: what is the market's own and never changes."""
-    words = event.words()
+def market_heads(event: SimulatedEvent, provisional: Sequence[bool]) -> list[bytes]:
+    """Encode the start of each market's JSON object: its own fields that never change."""
+    texts = event.texts()
     rule = event.series.rule
-    for name in words:
-        rule = rule.replace("{" + name + "}", words[name])
+    for name in texts:
+        rule = rule.replace("{" + name + "}", texts[name])
     return [
         msgspec.json.encode(
             {
@@ -94,20 +94,20 @@ def market_heads(event: Event, provisional: Sequence[bool]) -> list[bytes]:
                     "{condition}", condition(outcome)
                 ),
                 **strikes(outcome),
-                **({"is_provisional": True} if brief else {}),
+                **({"is_provisional": True} if is_provisional else {}),
             }
         )[:-1]
-        for outcome, brief in zip(event.outcomes, provisional, strict=True)
+        for outcome, is_provisional in zip(event.outcomes, provisional, strict=True)
     ]
 
 
-def market_body(event: Event) -> bytes:
-    """The middle of the JSON objects of an event's markets, the same in each."""
+def market_body(event: SimulatedEvent) -> bytes:
+    """Encode the middle of the markets' JSON objects, which all markets of an event share."""
     series = event.series
     fields: Json = {
         "event_ticker": event.ticker,
         "market_type": "binary",
-        "title": series.question.format(**event.words()),
+        "title": series.question.format(**event.texts()),
         "created_time": iso(event.created),
         "open_time": iso(event.opened),
         "expected_expiration_time": iso(event.anchor + series.duration + series.delay),
@@ -121,12 +121,12 @@ def market_body(event: Event) -> bytes:
         "price_ranges": price_ranges(series.structure),
         "settlement_bounds_type": "default",
         "exchange_index": series.exchange_index,
-        **occasion(event),
+        **event_fields(event),
     }
     return b"," + msgspec.json.encode(fields)[1:-1] + b","
 
 
-def strikes(outcome: Outcome) -> Json:
+def strikes(outcome: SimulatedOutcome) -> Json:
     fields: Json = {"strike_type": outcome.strike_type}
     if outcome.strike_type in {"structured", "custom"}:
         fields["custom_strike"] = {"name": outcome.label}
@@ -137,7 +137,7 @@ def strikes(outcome: Outcome) -> Json:
     return fields
 
 
-def occasion(event: Event) -> Json:
+def event_fields(event: SimulatedEvent) -> Json:
     fields: Json = {}
     if event.series.early:
         fields["early_close_condition"] = event.series.early
@@ -153,8 +153,8 @@ def occasion(event: Event) -> Json:
     return fields
 
 
-def market_tail(quote: Quote, life: str) -> bytes:
-    """The moving part, up to the end of the object."""
+def market_tail(quote: SimulatedQuote, life: str) -> bytes:
+    """Encode the changing fields, up to the end of the object."""
     bid, ask = quote.bid, quote.ask
     return (
         f'"yes_bid_dollars":"{PRICES[bid]}","yes_bid_size_fp":"{count_text(quote.bid_size)}",'
@@ -169,8 +169,8 @@ def market_tail(quote: Quote, life: str) -> bytes:
     ).encode()
 
 
-def lives_of(event: Event, phase: int, at: int) -> list[str]:
-    """Each market's fields that follow the life of its event."""
+def lifecycle_fields(event: SimulatedEvent, phase: int, at: int) -> list[str]:
+    """Encode each market's fields that depend on the phase of its event."""
     closed = event.ended if phase >= CLOSED else event.close_at(at)
     common = (
         f'"status":"{STATUS[phase]}","close_time":"{iso(closed)}",'
@@ -188,7 +188,7 @@ def lives_of(event: Event, phase: int, at: int) -> list[str]:
     ]
 
 
-def updated_at(event: Event, phase: int, at: int) -> int:
+def updated_at(event: SimulatedEvent, phase: int, at: int) -> int:
     if phase < CLOSED:
         return event.relisted if at >= event.relisted else event.created
     dispute = event.series.dispute
@@ -200,8 +200,8 @@ def updated_at(event: Event, phase: int, at: int) -> int:
     }.get(phase, event.settled)
 
 
-def settlements(event: Event, *, at_first: bool) -> list[tuple[str, str]]:
-    """Results and YES values. A game not played pays everybody half, a pair of legs both."""
+def settlements(event: SimulatedEvent, *, at_first: bool) -> list[tuple[str, str]]:
+    """Results and YES values. A game that is not played pays 0.50, and a pair of its legs 0.25."""
     if event.void:
         return [("scalar", "0.2500" if event.legs else "0.5000")] * len(event.outcomes)
     if event.scalar:
@@ -210,8 +210,8 @@ def settlements(event: Event, *, at_first: bool) -> list[tuple[str, str]]:
     return [("yes", "1.0000") if each else ("no", "0.0000") for each in won]
 
 
-def fair_cents(event: Event) -> list[int]:
-    """What each outcome was worth, given all that had been learned when trading ended."""
+def fair_cents(event: SimulatedEvent) -> list[int]:
+    """The fair value of each outcome in cents when trading ended."""
     known = event.reveal
     path = brownian(np.array([event.key], dtype=np.uint64), np.array([known]))[0]
     bounds = np.array([(outcome.low, outcome.high) for outcome in event.outcomes])
@@ -219,7 +219,7 @@ def fair_cents(event: Event) -> list[int]:
     return [int(cents) for cents in np.clip(np.rint(chances * 100), 1, 99)]
 
 
-def expiration_value(event: Event, *, at_first: bool) -> str:
+def expiration_value(event: SimulatedEvent, *, at_first: bool) -> str:
     if event.void:
         return "Not played"
     if event.scalar:
@@ -232,15 +232,15 @@ def expiration_value(event: Event, *, at_first: bool) -> str:
     return next(won, "None of the listed")
 
 
-def event_head(event: Event) -> bytes:
-    """An event's JSON object up to its closing brace, which is left off for fees and markets."""
-    series, words = event.series, event.words()
+def event_head(event: SimulatedEvent) -> bytes:
+    """Encode an event without its closing brace, so that fees and markets can follow."""
+    series, texts = event.series, event.texts()
     exclusive = series.exclusive and not event.legs
     fields: Json = {
         "event_ticker": event.ticker,
         "series_ticker": series.ticker,
-        "title": series.question.format(**words),
-        "sub_title": words["when"],
+        "title": series.question.format(**texts),
+        "sub_title": texts["when"],
         "collateral_return_type": "MECNET" if exclusive else "",
         "mutually_exclusive": exclusive,
         "category": series.category,
@@ -253,11 +253,11 @@ def event_head(event: Event) -> bytes:
     return msgspec.json.encode(fields)[:-1]
 
 
-def sources(series: Series) -> list[Json]:
+def sources(series: SimulatedSeries) -> list[Json]:
     return [{"name": series.source[0], "url": series.source[1]}]
 
 
-def series_fields(series: Series, multiplier: float) -> Json:
+def series_fields(series: SimulatedSeries, multiplier: float) -> Json:
     page = f"https://www.example.org/contracts/{series.ticker.lower()}"
     return {
         "ticker": series.ticker,

@@ -1,4 +1,4 @@
-"""Which events and markets a listing asks for."""
+"""Filters of the listings of events and markets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from markets.simulator.render import (
     INITIALIZED,
 )
 
-# The words of the filter are not those of the payload.
+# The status filter uses other words than the payload's status.
 PHASES: dict[str, tuple[int, ...]] = {
     "unopened": (INITIALIZED,),
     "open": (ACTIVE,),
@@ -26,8 +26,8 @@ PHASES: dict[str, tuple[int, ...]] = {
     "closed": (CLOSED, DETERMINED, DISPUTED, AMENDED),
     "settled": (FINALIZED,),
 }
-# Which status each family of timestamps goes with; no status goes with all.
-FAMILIES: dict[str, tuple[str, ...]] = {
+# The statuses that may be combined with each time filter; without a status, all may be used.
+TIME_FILTERS: dict[str, tuple[str, ...]] = {
     "created": ("unopened", "open"),
     "updated": (),
     "close": ("closed",),
@@ -35,85 +35,89 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }
 
 
-def chosen_events(board: Board, query: Query, *, statuses: tuple[str, ...]) -> Bools:
-    """The events that the parameters common to /events and /markets leave."""
-    chosen = board.visible.copy()
+def select_events(board: Board, query: Query, *, statuses: tuple[str, ...]) -> Bools:
+    """Select events by the parameters that /events and /markets share."""
+    selected = board.visible.copy()
     status = query.choice("status", statuses)
     if status:
-        chosen &= np.isin(board.phases, PHASES[status])
+        selected &= np.isin(board.phases, PHASES[status])
     series = query.text("series_ticker")
     if series:
-        chosen &= np.array([ticker == series for ticker in board.series], dtype=np.bool_)
-    return chosen
+        selected &= np.array([ticker == series for ticker in board.series], dtype=np.bool_)
+    return selected
 
 
-def chosen_markets(board: Board, query: Query) -> Ints:
-    """The rows that /markets is asked for, in the board's order."""
-    chosen = chosen_events(board, query, statuses=tuple(PHASES))
-    chosen &= among_times(board, query)
+def select_markets(board: Board, query: Query) -> Ints:
+    """Select the rows for a query of /markets, in the board's order."""
+    selected = select_events(board, query, statuses=tuple(PHASES))
+    selected &= within_times(board, query)
     mve = query.choice("mve_filter", ("only", "exclude"))
     if mve:
-        chosen &= board.combos == (mve == "only")
-    return rows_of(board, query, chosen)
+        selected &= board.combos == (mve == "only")
+    return rows_of(board, query, selected)
 
 
-def rows_of(board: Board, query: Query, chosen: Bools) -> Ints:
+def rows_of(board: Board, query: Query, selected: Bools) -> Ints:
     event = query.text("event_ticker")
     if event:
-        chosen &= np.array([each.ticker == event for each in board.events], dtype=np.bool_)
+        selected &= np.array([each.ticker == event for each in board.events], dtype=np.bool_)
     tickers = query.words("tickers")
-    wanted = chosen[board.prices.traits.event] & board.listed
+    matching = selected[board.prices.traits.event] & board.listed
     if not tickers:
-        return np.flatnonzero(wanted)
+        return np.flatnonzero(matching)
     found = {board.row_of[ticker] for ticker in tickers if ticker in board.row_of}
     rows = np.array(sorted(found), dtype=np.int64)
-    return rows[wanted[rows]]
+    return rows[matching[rows]]
 
 
-def among_times(board: Board, query: Query) -> Bools:
-    """At most one family of timestamps may be asked for, with the statuses it goes with."""
-    chosen = np.ones(len(board.events), dtype=np.bool_)
+def within_times(board: Board, query: Query) -> Bools:
+    """Select events by the one time filter that a query may have."""
+    selected = np.ones(len(board.events), dtype=np.bool_)
     bounds = {
-        family: (query.integer(f"min_{family}_ts"), query.integer(f"max_{family}_ts"))
-        for family in FAMILIES
+        name: (query.integer(f"min_{name}_ts"), query.integer(f"max_{name}_ts"))
+        for name in TIME_FILTERS
     }
-    asked = [family for family, pair in bounds.items() if pair != (None, None)]
-    if not asked:
-        return chosen
-    if len(asked) > 1:
-        raise malformed(f"min_{asked[1]}_ts", f"cannot be combined with {asked[0]} timestamps")
-    family = asked[0]
-    refuse_mixtures(query, family)
-    low, high = bounds[family]
-    values = times_of(board, family)
+    given = [name for name, pair in bounds.items() if pair != (None, None)]
+    if not given:
+        return selected
+    if len(given) > 1:
+        raise malformed(f"min_{given[1]}_ts", f"cannot be combined with {given[0]} timestamps")
+    name = given[0]
+    refuse_mixed_filters(query, name)
+    low, high = bounds[name]
+    values = times_of(board, name)
     if low is not None:
-        chosen &= values >= low
+        selected &= values >= low
     if high is not None:
-        chosen &= (values <= high) & (values > 0)
-    return chosen
+        selected &= (values <= high) & (values > 0)
+    return selected
 
 
-def refuse_mixtures(query: Query, family: str) -> None:
+def refuse_mixed_filters(query: Query, name: str) -> None:
     status = query.text("status")
-    if status and status not in FAMILIES[family]:
-        raise malformed("status", f"{status} cannot be combined with {family} timestamps")
-    if family != "updated":
+    if status and status not in TIME_FILTERS[name]:
+        raise malformed("status", f"{status} cannot be combined with {name} timestamps")
+    if name != "updated":
         return
     if query.text("event_ticker") or query.text("tickers"):
-        raise malformed("min_updated_ts", "goes with mve_filter=exclude and series_ticker only")
+        raise malformed(
+            "min_updated_ts", "can be combined only with mve_filter=exclude and series_ticker"
+        )
     if query.text("series_ticker") and query.text("mve_filter") != "exclude":
-        raise malformed("mve_filter", "must be exclude beside min_updated_ts and series_ticker")
+        raise malformed(
+            "mve_filter", "must be exclude when min_updated_ts and series_ticker are given"
+        )
 
 
-def times_of(board: Board, family: str) -> Ints:
-    """Each event's time of a family; 0 where it has not come."""
+def times_of(board: Board, name: str) -> Ints:
+    """The times that a filter compares, one for each event; 0 where it lies ahead."""
     lives, phases = board.prices.lives, board.phases
-    if family == "created":
+    if name == "created":
         return lives.created
     settled = np.where(phases >= FINALIZED, lives.settled, 0)
-    if family == "settled":
+    if name == "settled":
         return settled
-    if family == "close":
+    if name == "close":
         return board.closes
     updated = np.where(board.at >= lives.relisted, lives.relisted, lives.created)
     updated = np.where(phases >= CLOSED, lives.ended, updated)

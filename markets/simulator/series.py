@@ -1,4 +1,4 @@
-"""What a series is made of: its words, its calendar and its temper."""
+"""The definition of a simulated series: its texts, its calendar and how it trades."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from markets.simulator.cadence import DAY, HOUR, MINUTE, STEP, Cadence, day_code, day_label
 from markets.simulator.shapes import Bins, Field, Match, Shape
 
-# Label: upper end of the lower edge zone (the upper zone mirrors it), step in the edges, step in
-# the middle; in units of 0.0001 dollar.
+# For each price level structure: the upper end of the lower edge zone (the upper zone mirrors it),
+# the step in the edge zones and the step in the middle, in units of 0.0001 dollar.
 GRIDS: dict[str, tuple[int, int, int]] = {
     "linear_cent": (0, 100, 100),
     "deci_cent": (0, 10, 10),
@@ -19,14 +19,13 @@ GRIDS: dict[str, tuple[int, int, int]] = {
     "center_deci_edge_centi_cent": (100, 1, 10),
 }
 
-
-# No dispute is decided sooner than in this time, and no end is put off by more than that.
+# A dispute takes at least SHORTEST_DISPUTE, and a postponement at most LONGEST_DELAY.
 SHORTEST_DISPUTE = 10 * MINUTE
 LONGEST_DELAY = 8 * HOUR
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class SimulatedSeries:
     ticker: str
     title: str
     category: str
@@ -43,12 +42,13 @@ class Series:
     subjects: Sequence[tuple[str, str]] = (("", ""),)
     teams: Match | None = None
     spacing: int = 0
-    # The last stretch, in which most is learned: its length, and the share of the variance known
-    # before it begins and when trading ends.
-    knee: int = HOUR
+    # The length of the late stretch, in which most is learned, and the share of the variance that
+    # is known before it begins and when trading ends.
+    late_length: int = HOUR
     known: float = 0.3
     reveal: float = 1.0
-    # Mean steps between quote changes, trades of a liquid market: before and in the last stretch.
+    # Mean steps between quote changes, and the trades of a liquid market, each of them before and
+    # in the late stretch.
     pace: tuple[int, int] = (360, 60)
     trades: tuple[int, int] = (400, 200)
     width: float = 0.012
@@ -75,27 +75,27 @@ class Series:
 
     @property
     def open_at_once(self) -> float:
-        """How many markets of one line are open at a time, on average."""
+        """The mean number of markets of one line that are open at a time."""
         return self.size * (self.lead + self.duration) / self.cadence.period
 
     @property
     def preopen(self) -> int:
-        """How long an event is listed before it opens."""
+        """The seconds for which an event is listed before it opens."""
         return min(self.lead, DAY // 2) // STEP * STEP
 
     @property
     def dispute(self) -> int:
-        """A dispute takes four of these from the first result to the payment."""
+        """A quarter of the time from a disputed result to the payment."""
         return max(self.timer, SHORTEST_DISPUTE)
 
     @property
     def movable(self) -> bool:
-        """Whether the end may be put off: of a number that somebody publishes late."""
+        """True where the end may be postponed, because a number can be published late."""
         return self.lead >= DAY and not self.early and not self.duration
 
     @property
     def tail(self) -> int:
-        """Every event is settled this long after its anchor."""
+        """The seconds after its anchor by which every event is settled."""
         delays = LONGEST_DELAY if self.movable else 0
         return self.duration * 2 + self.delay * 2 + self.dispute * 4 + delays
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on loopback for the simulated exchange: keep-alive, one thread, no dependencies."""
+"""An HTTP/1.1 server on loopback for the simulated exchange, with keep-alive and one thread."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ import msgspec
 from markets.simulator.board import Listings
 from markets.simulator.cadence import DAY
 from markets.simulator.exchange import Exchange, Reply
-from markets.simulator.faults import TOO_MANY, Asked, Fault, Faults
-from markets.simulator.hours import Hours, Span
+from markets.simulator.faults import TOO_MANY, Fault, Faults, FaultTarget
+from markets.simulator.hours import Span, TradingHours
 from markets.simulator.query import error_body
-from markets.simulator.universe import Universe, grid
+from markets.simulator.universe import SimulatedUniverse, floor_to_step
 
 HOST = "127.0.0.1"
 PREFIX = "/trade-api/v2"
@@ -37,15 +37,15 @@ PHRASES = {member.value: member.phrase for member in HTTPStatus}
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
-    """Simulated time: the wall's, or running `speed` times faster from `origin` on."""
+class SimulatedClock:
+    """Simulated time: wall time, or a clock that runs `speed` times faster from `origin` on."""
 
     speed: float = 1.0
     origin: float = 0.0
     started: float = 0.0
 
     @classmethod
-    def starting(cls, *, speed: float = 1.0, origin: float | None = None) -> Clock:
+    def starting(cls, *, speed: float = 1.0, origin: float | None = None) -> SimulatedClock:
         started = time.time()
         return cls(speed, started if origin is None else origin, started)
 
@@ -53,8 +53,8 @@ class Clock:
         return self.origin + (time.time() - self.started) * self.speed
 
 
-class Bucket:
-    """Tokens flow in evenly; no rate, no limit."""
+class SimulatedBucket:
+    """A token bucket that fills evenly. A rate of 0 means no limit."""
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
@@ -74,64 +74,64 @@ class Bucket:
         return True
 
 
-class Call(NamedTuple):
-    """One request, read."""
+class HttpRequest(NamedTuple):
+    """A parsed HTTP request."""
 
     method: str
     target: str
     body: bytes
     keep_alive: bool
-    # Whether it has the three headers of a key; what they say is not checked.
+    # True if it has the three headers of an API key; their values are not checked.
     signed: bool
 
 
-class Answer(NamedTuple):
+class HttpReply(NamedTuple):
     reply: Reply
     latency: float = 0.0
     cut: bool = False
 
 
 class Service:
-    """What the connections share."""
+    """The state that all connections share."""
 
-    def __init__(self, exchange: Exchange, clock: Clock, *, rate: float) -> None:
+    def __init__(self, exchange: Exchange, clock: SimulatedClock, *, rate: float) -> None:
         self.exchange = exchange
         self.clock = clock
-        self.bucket = Bucket(rate)
+        self.bucket = SimulatedBucket(rate)
         self.faults = Faults()
         self.connections: set[Connection] = set()
 
-    def answer(self, call: Call) -> Answer:
+    def answer(self, call: HttpRequest) -> HttpReply:
         target = urlsplit(call.target)
         path = unquote(target.path)
         if path == "/simulator/faults":
-            return Answer(self.control(call))
+            return HttpReply(self.control(call))
         if path.startswith(PAST):
-            return Answer(self.remember(path, target.query))
+            return HttpReply(self.past_reply(path, target.query))
         if not path.startswith(PREFIX + "/"):
-            return Answer(Reply(404, error_body("not_found", f"path not found: {path}")))
+            return HttpReply(Reply(404, error_body("not_found", f"path not found: {path}")))
         if call.method != "GET":
-            return Answer(Reply(405, error_body("method_not_allowed", "only GET is simulated")))
+            return HttpReply(Reply(405, error_body("method_not_allowed", "only GET is simulated")))
         if not self.bucket.take():
-            return Answer(TOO_MANY)
+            return HttpReply(TOO_MANY)
         query = parse_qs(target.query, keep_blank_values=True)
         path = path.removeprefix(PREFIX)
-        asked = Asked(path, query)
+        request = FaultTarget(path, query)
         reply = self.exchange.respond(path, query, self.clock.now(), signed=call.signed)
-        found = self.faults.take(asked)
-        reply = self.faults.spoil(reply, found, asked)
-        return Answer(reply, sum(f.latency for f in found), any(f.cut for f in found))
+        faults = self.faults.matching(request)
+        reply = self.faults.apply(reply, faults, request)
+        return HttpReply(reply, sum(f.latency for f in faults), any(f.cut for f in faults))
 
-    def remember(self, path: str, query: str) -> Reply:
-        """The exchange as it was: the API under `/simulator/at/SECONDS`, free of tokens."""
+    def past_reply(self, path: str, query: str) -> Reply:
+        """Answer as of a past instant, under `/simulator/at/SECONDS`, without a rate limit."""
         at, _, rest = path.removeprefix(PAST).partition("/")
         if not at.isdecimal() or not f"/{rest}".startswith(PREFIX):
             return Reply(404, error_body("not_found", f"path not found: {path}"))
-        asked = parse_qs(query, keep_blank_values=True)
-        return self.exchange.respond(f"/{rest}".removeprefix(PREFIX), asked, float(at))
+        parameters = parse_qs(query, keep_blank_values=True)
+        return self.exchange.respond(f"/{rest}".removeprefix(PREFIX), parameters, float(at))
 
-    def control(self, call: Call) -> Reply:
-        """GET the active faults, POST one more, DELETE all."""
+    def control(self, call: HttpRequest) -> Reply:
+        """List the active faults on GET, add one on POST, and clear all on DELETE."""
         if call.method == "DELETE":
             self.faults.clear()
         if call.method == "POST":
@@ -142,8 +142,8 @@ class Service:
         return Reply(200, msgspec.json.encode({"faults": self.faults.active}))
 
     async def warm(self) -> None:
-        """Render in idle moments what the first complete sweep would have to wait for."""
-        board = self.exchange.listings.live(grid(self.clock.now()))
+        """Render all markets in idle moments, so that the first complete sweep need not wait."""
+        board = self.exchange.listings.live(floor_to_step(self.clock.now()))
         for start in range(0, len(board.stamps), 500):
             board.markets(range(start, min(start + 500, len(board.stamps))))
             await asyncio.sleep(0.001)
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
         self.proceed()
 
     def proceed(self) -> None:
-        """Answer the requests that have arrived whole, one after the other."""
+        """Answer the requests that have fully arrived, one after the other."""
         while not self.busy and self.transport is not None:
             head, separator, rest = self.received.partition(b"\r\n\r\n")
             if not separator:
@@ -183,7 +183,7 @@ class Connection(asyncio.Protocol):
             self.busy = True
             self.handle(call)
 
-    def handle(self, call: Call) -> None:
+    def handle(self, call: HttpRequest) -> None:
         answer = self.service.answer(call)
         if answer.latency:
             loop = asyncio.get_running_loop()
@@ -191,7 +191,7 @@ class Connection(asyncio.Protocol):
         else:
             self.send(call, answer)
 
-    def send(self, call: Call, answer: Answer) -> None:
+    def send(self, call: HttpRequest, answer: HttpReply) -> None:
         if self.transport is None:
             return
         head, body = head_of(answer.reply, keep_alive=call.keep_alive), answer.reply.body
@@ -203,13 +203,13 @@ class Connection(asyncio.Protocol):
             self.transport.close()
             return
         self.busy = False
-        # Requests may have arrived while a slow answer was due.
+        # More requests may have arrived while a slow reply was pending.
         if answer.latency:
             self.proceed()
 
 
-def read(head: bytes, rest: bytes) -> Call | None:
-    """A request, or None while its body has not arrived."""
+def read(head: bytes, rest: bytes) -> HttpRequest | None:
+    """Parse a request; None while its body has not fully arrived."""
     first, *lines = head.decode("latin-1").split("\r\n")
     method, _, remainder = first.partition(" ")
     target, _, version = remainder.rpartition(" ")
@@ -221,9 +221,9 @@ def read(head: bytes, rest: bytes) -> Call | None:
     size = int(length) if length.isdecimal() else 0
     if len(rest) < size:
         return None
-    wants = headers.get("connection", "close" if version == "HTTP/1.0" else "keep-alive")
+    connection = headers.get("connection", "close" if version == "HTTP/1.0" else "keep-alive")
     signed = all(headers.get(name) for name in KEY_HEADERS)
-    return Call(method, target, rest[:size], wants.lower() == "keep-alive", signed)
+    return HttpRequest(method, target, rest[:size], connection.lower() == "keep-alive", signed)
 
 
 def head_of(reply: Reply, *, keep_alive: bool) -> bytes:
@@ -253,7 +253,7 @@ async def serve(
     await asyncio.sleep(0)
 
 
-class Running:
+class RunningExchange:
     """A simulated exchange running in a thread of this process."""
 
     def __init__(self, url: str, service: Service) -> None:
@@ -264,29 +264,31 @@ class Running:
     def faults_url(self) -> str:
         return self.url.removesuffix(PREFIX) + "/simulator/faults"
 
-    def misbehave(self, fault: Fault) -> None:
+    def add_fault(self, fault: Fault) -> None:
         self.service.faults.active.append(fault)
 
-    def behave(self) -> None:
+    def clear_faults(self) -> None:
         self.service.faults.clear()
 
 
-class Options(TypedDict, total=False):
-    """What an exchange can be told beyond its universe and its clock."""
+class ExchangeOptions(TypedDict, total=False):
+    """The options of an exchange beside its universe and its clock."""
 
-    # Tokens a second; 0, as without it: no limit.
+    # Tokens a second; 0, the default, means no limit.
     rate: float
     bias: bool
     retention: int
     pauses: bool
-    # Spans of seconds since 1970 in which nothing but the exchange's own state is answered.
+    # Spans in seconds since 1970 during which only the exchange's status and schedule are served.
     maintenance: Sequence[Span]
     needs_key: bool
     combos: int
 
 
-def service(universe: Universe, clock: Clock, options: Options) -> Service:
-    hours = Hours(
+def build_service(
+    universe: SimulatedUniverse, clock: SimulatedClock, options: ExchangeOptions
+) -> Service:
+    hours = TradingHours(
         pauses=options.get("pauses", True), maintenance=list(options.get("maintenance", ()))
     )
     retention = options.get("retention", 2 * DAY)
@@ -298,11 +300,14 @@ def service(universe: Universe, clock: Clock, options: Options) -> Service:
 
 
 @contextmanager
-def running(
-    universe: Universe, *, clock: Clock | None = None, **options: Unpack[Options]
-) -> Iterator[Running]:
-    """Serve a universe on a free port for the time of a with block."""
-    serving = service(universe, clock or Clock.starting(), options)
+def running_exchange(
+    universe: SimulatedUniverse,
+    *,
+    clock: SimulatedClock | None = None,
+    **options: Unpack[ExchangeOptions],
+) -> Iterator[RunningExchange]:
+    """Serve a universe on a free port during a `with` block."""
+    serving = build_service(universe, clock or SimulatedClock.starting(), options)
     address: Future[str] = Future()
     running_in: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
@@ -314,7 +319,7 @@ def running(
     thread = threading.Thread(target=asyncio.run, args=(main(),), name="simulated-exchange")
     thread.start()
     try:
-        yield Running(address.result(timeout=30), serving)
+        yield RunningExchange(address.result(timeout=30), serving)
     finally:
         loop, stop = running_in.result(timeout=30)
         loop.call_soon_threadsafe(stop.set)
@@ -323,23 +328,40 @@ def running(
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8900)
-    parser.add_argument("--markets", type=int, default=2000, help="about how many are open at once")
+    parser.add_argument(
+        "--markets", type=int, default=2000, help="approximate number of open markets"
+    )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds in a second")
-    parser.add_argument("--rate", type=float, default=200.0, help="tokens a second, 0: no limit")
-    parser.add_argument("--retention-days", type=float, default=2.0, help="before history begins")
-    parser.add_argument("--no-bias", action="store_true", help="quote longshots at their worth")
-    parser.add_argument("--no-pauses", action="store_true", help="trade on Thursday mornings too")
+    parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second")
+    parser.add_argument(
+        "--rate", type=float, default=200.0, help="tokens a second; 0 means no limit"
+    )
+    parser.add_argument(
+        "--retention-days",
+        type=float,
+        default=2.0,
+        help="days until settled markets move to the historical tier",
+    )
+    parser.add_argument(
+        "--no-bias", action="store_true", help="quote without the favourite-longshot bias"
+    )
+    parser.add_argument(
+        "--no-pauses", action="store_true", help="skip the weekly pause on Thursday mornings"
+    )
     parser.add_argument(
         "--maintenance",
         type=span,
         action="append",
         default=[],
         metavar="START:END",
-        help="seconds since 1970 between which the exchange is closed; may be repeated",
+        help="a maintenance window in seconds since 1970; may be repeated",
     )
-    parser.add_argument("--needs-key", action="store_true", help="for many order books at once")
-    parser.add_argument("--combos", type=int, default=0, help="combinations in the way of /markets")
+    parser.add_argument(
+        "--needs-key", action="store_true", help="require an API key for batches of order books"
+    )
+    parser.add_argument(
+        "--combos", type=int, default=0, help="number of combinations at the front of /markets"
+    )
 
 
 def span(text: str) -> Span:
@@ -351,9 +373,9 @@ def span(text: str) -> Span:
 
 def run(options: Namespace, announce: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM."""
-    universe = Universe(seed=options.seed, markets=options.markets)
-    clock = Clock.starting(speed=options.speed)
-    chosen: Options = {
+    universe = SimulatedUniverse(seed=options.seed, markets=options.markets)
+    clock = SimulatedClock.starting(speed=options.speed)
+    exchange_options: ExchangeOptions = {
         "rate": options.rate,
         "bias": not options.no_bias,
         "retention": int(options.retention_days * DAY),
@@ -362,7 +384,7 @@ def run(options: Namespace, announce: Callable[[str], None]) -> None:
         "needs_key": options.needs_key,
         "combos": options.combos,
     }
-    serving = service(universe, clock, chosen)
+    serving = build_service(universe, clock, exchange_options)
 
     def ready(url: str) -> None:
         words = f"{options.markets} markets, seed {options.seed}, speed {options.speed:g}"
@@ -372,7 +394,7 @@ def run(options: Namespace, announce: Callable[[str], None]) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        serving.exchange.listings.live(grid(clock.now()))
+        serving.exchange.listings.live(floor_to_step(clock.now()))
         await serve(serving, port=options.port, stop=stop, ready=ready)
 
     asyncio.run(main())

@@ -1,4 +1,4 @@
-"""Public trades of any span of time, newest first."""
+"""Public trades of any time span, newest first."""
 
 from __future__ import annotations
 
@@ -19,26 +19,28 @@ BLOCKS = 0.002
 
 
 class Tape(NamedTuple):
-    """Columns of trades: market, number within the market, microseconds, identity."""
+    """Columns of trades: market row, number within the market, microseconds and id."""
 
     rows: Ints
     numbers: Ints
     micros: Ints
     ids: Keys
 
-    def pick(self, chosen: Ints | Bools) -> Tape:
-        return Tape(self.rows[chosen], self.numbers[chosen], self.micros[chosen], self.ids[chosen])
+    def pick(self, selected: Ints | Bools) -> Tape:
+        return Tape(
+            self.rows[selected], self.numbers[selected], self.micros[selected], self.ids[selected]
+        )
 
 
-class Place(NamedTuple):
-    """The last trade of a page."""
+class TradeCursor(NamedTuple):
+    """The last trade of a page, from which the next page continues."""
 
     micros: int
     identity: int
 
 
 def between(prices: Prices, rows: Ints, start: int, end: int) -> Tape:
-    """The trades in (start, end], seconds, in no order."""
+    """The trades in (start, end], in seconds, unordered."""
     first = prices.trade_count(rows, np.full(len(rows), start, dtype=np.int64))
     counts = prices.trade_count(rows, np.full(len(rows), end, dtype=np.int64)) - first
     repeated = np.repeat(rows, counts)
@@ -53,9 +55,9 @@ def between(prices: Prices, rows: Ints, start: int, end: int) -> Tape:
 
 
 def newest(
-    prices: Prices, rows: Ints, span: tuple[int, int], *, after: Place | None, most: int
+    prices: Prices, rows: Ints, span: tuple[int, int], *, after: TradeCursor | None, most: int
 ) -> Tape:
-    """Up to `most` trades in (start, end] seconds, newest first, those after a place only."""
+    """Up to `most` trades in (start, end], newest first, starting after a cursor."""
     start, end = span
     if after is not None:
         end = min(end, -(-after.micros // SECOND))
@@ -67,7 +69,7 @@ def newest(
         width *= 4
 
 
-def sort(tape: Tape, after: Place | None) -> Tape:
+def sort(tape: Tape, after: TradeCursor | None) -> Tape:
     if after is not None:
         older = tape.micros < after.micros
         same = (tape.micros == after.micros) & (tape.ids < np.uint64(after.identity))
@@ -76,11 +78,11 @@ def sort(tape: Tape, after: Place | None) -> Tape:
 
 
 def blocks(prices: Prices, tape: Tape) -> Bools:
-    """Which trades were agreed outside the book."""
+    """Mark the block trades, which are agreed outside the order book."""
     return np.asarray(uniform(mix(prices.traits.key[tape.rows], BLOCK), tape.numbers) < BLOCKS)
 
 
-def described(prices: Prices, tape: Tape, tickers: Sequence[str]) -> list[Json]:
+def trade_json(prices: Prices, tape: Tape, tickers: Sequence[str]) -> list[Json]:
     if not len(tape.rows):
         return []
     level, buys = prices.trades(tape.rows, tape.numbers)

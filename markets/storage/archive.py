@@ -1,12 +1,13 @@
-"""Closed days of snapshots and order books, written to files and read back.
+"""Archive closed days of snapshots and order books as Parquet files.
 
-A day is three files: its rows, the markets they speak of, and a manifest. Each is written under
-another name and takes its place only when all has been read back; the manifest comes last.
+A day is three files: its rows, the markets that they belong to, and a manifest. Each file is
+written under a temporary name and renamed once everything has been read back; the manifest is
+renamed last.
 """
 
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from kalshi_insights.export.parquet import ColumnTypes
 from markets.models import ArchivedDay
 from markets.storage import partitions
 from markets.storage.manifest import ArchivedFile, ArchiveError, Manifest, sha256_of_file
-from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, Piece
+from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, DayPartition
 
 FOLDERS = {SNAPSHOTS: "snapshots", ORDER_BOOKS: "orderbooks"}
 SCHEMA_VERSION = 1
@@ -54,8 +55,8 @@ COLUMNS: dict[str, ColumnTypes] = {
         "ask_sizes": "numeric(18,2)[]",
     },
 }
-# Enough of a market to bring its rows back to where it is not on record; the exchange has the rest.
-MARKETS = {
+# These columns suffice to restore rows where their market is unknown; the exchange has the rest.
+MARKET_COLUMNS = {
     "id": "bigint",
     "ticker": "text",
     "event_ticker": "text",
@@ -69,11 +70,11 @@ MARKETS = {
     "close_time": "timestamptz",
     "price_ranges": "jsonb",
 }
-ROWS = """
+ROWS_QUERY = """
     SELECT * FROM {table} WHERE timestamp >= '{start}' AND timestamp < '{end}'
     ORDER BY market_id, timestamp, id
 """
-MARKETS_OF_ROWS = """
+MARKETS_QUERY = """
     SELECT market.*, event.ticker AS event_ticker, series.ticker AS series_ticker
     FROM markets_market AS market JOIN markets_event AS event ON event.id = event_id
     JOIN markets_series AS series ON series.id = series_id
@@ -81,117 +82,128 @@ MARKETS_OF_ROWS = """
         SELECT market_id FROM {table} WHERE timestamp >= '{start}' AND timestamp < '{end}')
     ORDER BY market.id
 """
-# How the types that CSV and PostgreSQL do not write alike come out of the database.
-WRITTEN = {
+# Arrow's CSV and PostgreSQL's differ for these types, so they are selected in a form both share.
+CSV_EXPRESSIONS = {
     "uuid": "replace({0}::text, '-', '') AS {0}",
     "timestamptz": "(extract(epoch FROM {0}) * 1000000)::bigint AS {0}",
 }
 
-Coverage = Callable[[Piece], float | None]
 
-
-class Place(NamedTuple):
-    """Where the files of a day are."""
+class DayFiles(NamedTuple):
+    """The paths of an archived day's files."""
 
     rows: Path
     markets: Path
     manifest: Path
 
 
-def place(piece: Piece) -> Place:
-    folder = settings.ARCHIVE_PATH / FOLDERS[piece.table] / f"{piece.day:%Y}"
-    name = f"{piece.table}-{piece.day}"
+def files_of(partition: DayPartition) -> DayFiles:
+    folder = settings.ARCHIVE_PATH / FOLDERS[partition.table] / f"{partition.day:%Y}"
+    name = f"{partition.table}-{partition.day}"
     endings = (".parquet", ".markets.parquet", ".json")
-    return Place(*(folder / f"{name}{ending}" for ending in endings))
+    return DayFiles(*(folder / f"{name}{ending}" for ending in endings))
 
 
-# --- Into the archive ---------------------------------------------------------------------------
-
-
-def due(tables: Iterable[str], *, now: datetime, again: bool = False) -> list[Piece]:
-    """Closed days whose rows the archive has not, oldest first; with `again`, those it has too."""
-    archived = ArchivedDay.objects.by_piece()
+def days_to_archive(
+    tables: Iterable[str], *, now: datetime, include_archived: bool = False
+) -> list[DayPartition]:
+    """List closed days that are not archived or have changed since, oldest first."""
+    archived = ArchivedDay.objects.by_partition()
     return [
-        piece
-        for piece in sorted(_days(tables), key=lambda piece: piece.day)
-        if piece.is_closed(now)
-        and (rows := partitions.rows(piece))
-        and (again or piece not in archived or rows != archived[piece].rows)
+        partition
+        for partition in sorted(_days_in_database(tables), key=lambda each: each.day)
+        if partition.is_closed(now)
+        and (rows := partitions.count_rows(partition))
+        and (include_archived or partition not in archived or rows != archived[partition].rows)
     ]
 
 
-def _days(tables: Iterable[str]) -> Iterator[Piece]:
+def _days_in_database(tables: Iterable[str]) -> Iterator[DayPartition]:
     for table in tables:
-        yield from partitions.pieces(table)
-        yield from (Piece(table, day) for day in partitions.days_waiting(table))
+        yield from partitions.partitions_of(table)
+        yield from (DayPartition(table, day) for day in partitions.days_without_partition([table]))
 
 
-def archive_day(piece: Piece, *, now: datetime, coverage: Coverage | None = None) -> Manifest:
-    """Write a day, check it, record it; raises ArchiveError, and then nothing of it is left."""
-    at = place(piece)
+def archive_day(
+    partition: DayPartition, *, now: datetime, coverage: float | None = None
+) -> Manifest:
+    """Write a day's files, read them back and record the day.
+
+    Raises ArchiveError, and then leaves no file of the attempt behind.
+    """
+    files = files_of(partition)
     try:
-        _refuse(piece, now)
-        with _alone():
-            at.manifest.parent.mkdir(parents=True, exist_ok=True)
-            manifest = _write_day(piece, at, now=now, coverage=coverage)
-        note(piece, manifest, verified_at=now)
+        _require_archivable(partition, now)
+        with _archive_lock():
+            files.manifest.parent.mkdir(parents=True, exist_ok=True)
+            manifest = _write_day(partition, files, now=now, coverage=coverage)
+        record_archived(partition, manifest, verified_at=now)
     except (OSError, parquet.ParquetError, DatabaseError, psycopg.Error) as error:
-        raise ArchiveError(f"{piece} is not archived: {error}") from error
+        raise ArchiveError(f"{partition} is not archived: {error}") from error
     return manifest
 
 
-def _refuse(piece: Piece, now: datetime) -> None:
-    if not piece.is_closed(now):
-        raise ArchiveError(f"{piece} is not archived: it ended less than an hour ago, or has not.")
-    archived, rows = ArchivedDay.objects.of(piece), partitions.rows(piece)
+def _require_archivable(partition: DayPartition, now: datetime) -> None:
+    if not partition.is_closed(now):
+        raise ArchiveError(
+            f"{partition} is not archived: the day must have ended at least an hour ago."
+        )
+    archived = ArchivedDay.objects.for_partition(partition)
+    rows = partitions.count_rows(partition)
     if archived and (archived.dropped_at or rows < archived.rows):
         raise ArchiveError(
-            f"{piece} has {rows:,} rows in the database and {archived.rows:,} in the archive,"
+            f"{partition} has {rows:,} rows in the database and {archived.rows:,} in the archive,"
             " which would be lost: restore the day first."
         )
 
 
-def _write_day(piece: Piece, at: Place, *, now: datetime, coverage: Coverage | None) -> Manifest:
-    # Left in the opposite order: the manifest takes its place last.
+def _write_day(
+    partition: DayPartition, files: DayFiles, *, now: datetime, coverage: float | None
+) -> Manifest:
+    # The files are renamed in the opposite order, so that the manifest comes last.
     with (
-        _replacing(at.manifest) as manifest_path,
-        _replacing(at.rows) as rows_path,
-        _replacing(at.markets) as markets_path,
+        _atomic_replace(files.manifest) as manifest_path,
+        _atomic_replace(files.rows) as rows_path,
+        _atomic_replace(files.markets) as markets_path,
     ):
-        rows = _write(rows_path, piece, COLUMNS[piece.table], query=ROWS)
-        markets = _write(markets_path, piece, MARKETS, query=MARKETS_OF_ROWS)
+        rows = _write_file(rows_path, partition, COLUMNS[partition.table], query=ROWS_QUERY)
+        markets = _write_file(markets_path, partition, MARKET_COLUMNS, query=MARKETS_QUERY)
         first_at, last_at = parquet.min_max(rows_path, "timestamp")
         manifest = Manifest(
             **msgspec.structs.asdict(rows),
-            table=piece.table,
-            day=piece.day,
+            table=partition.table,
+            day=partition.day,
             first_at=first_at,
             last_at=last_at,
-            coverage=coverage(piece) if coverage else None,
+            coverage=coverage,
             schema_version=SCHEMA_VERSION,
-            columns=dict(COLUMNS[piece.table]),
+            columns=dict(COLUMNS[partition.table]),
             markets=markets,
             written_at=now,
             simulated=settings.SIMULATED,
         )
-        with _flushed(manifest_path) as sink:
+        with _open_synced(manifest_path) as sink:
             sink.write(msgspec.json.format(msgspec.json.encode(manifest)))
     return manifest
 
 
-def _write(path: Path, piece: Piece, columns: ColumnTypes, *, query: str) -> ArchivedFile:
-    """Write what a query finds of a day, and read it back as it would be restored."""
-    # As literals: COPY takes no parameters, nor does Django's cursor pass any on to it.
-    start, end = piece.span
-    found = query.format(table=piece.table, start=start, end=end)
+def _write_file(
+    path: Path, partition: DayPartition, columns: ColumnTypes, *, query: str
+) -> ArchivedFile:
+    """Write a query's rows of one day, and read them back as a restore would."""
+    # The bounds go in as literals, because COPY takes no parameters.
+    start, end = partition.bounds
+    statement = _copy_statement(columns, query.format(table=partition.table, start=start, end=end))
     with (
         connection.cursor() as cursor,
-        _flushed(path) as sink,
-        cursor.copy(_copy_out(columns, found)) as lines,
+        _open_synced(path) as sink,
+        cursor.copy(statement) as lines,
     ):
         written = parquet.write(sink, columns, lines)
     if parquet.content(path, columns) != written:
-        raise ArchiveError(f"{piece} is not archived: its file reads back otherwise than written.")
+        raise ArchiveError(
+            f"{partition} is not archived: its file reads back differently from what was written."
+        )
     return ArchivedFile(
         rows=written.rows,
         bytes=path.stat().st_size,
@@ -200,22 +212,24 @@ def _write(path: Path, piece: Piece, columns: ColumnTypes, *, query: str) -> Arc
     )
 
 
-def _copy_out(columns: ColumnTypes, query: str) -> str:
-    chosen = ", ".join(WRITTEN.get(kind, "{0}").format(name) for name, kind in columns.items())
+def _copy_statement(columns: ColumnTypes, query: str) -> str:
+    selected = ", ".join(
+        CSV_EXPRESSIONS.get(kind, "{0}").format(name) for name, kind in columns.items()
+    )
     quoted = ", ".join(name for name, kind in columns.items() if kind in parquet.QUOTED_TYPES)
-    # The subquery's order is that of the result, for nothing is joined or grouped outside it.
+    # The result keeps the subquery's order, because nothing is joined or grouped outside it.
     return f"""
-        COPY (SELECT {chosen} FROM ({query}) AS found)
+        COPY (SELECT {selected} FROM ({query}) AS found)
         TO STDOUT (FORMAT csv, FORCE_QUOTE ({quoted}))
     """  # noqa: S608
 
 
-def note(piece: Piece, manifest: Manifest, **times: datetime | None) -> None:
+def record_archived(partition: DayPartition, manifest: Manifest, **times: datetime | None) -> None:
     ArchivedDay.objects.update_or_create(
-        table=piece.table,
-        day=piece.day,
+        table=partition.table,
+        day=partition.day,
         defaults={
-            "file": str(place(piece).rows.relative_to(settings.ARCHIVE_PATH)),
+            "file": str(files_of(partition).rows.relative_to(settings.ARCHIVE_PATH)),
             "rows": manifest.rows,
             "first_at": manifest.first_at,
             "last_at": manifest.last_at,
@@ -228,8 +242,8 @@ def note(piece: Piece, manifest: Manifest, **times: datetime | None) -> None:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Not two at the same files: the second gives up at once."""
+def _archive_lock() -> Iterator[None]:
+    """Let one process at a time write files; a second one gives up at once."""
     settings.ARCHIVE_PATH.mkdir(parents=True, exist_ok=True)
     with (settings.ARCHIVE_PATH / ".lock").open("a") as lock:
         try:
@@ -240,27 +254,28 @@ def _alone() -> Iterator[None]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path beside this one, for what takes its place at the end if all has gone well."""
+def _atomic_replace(path: Path) -> Iterator[Path]:
+    """Give a temporary path, which replaces `path` unless an exception is raised."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
         partial.replace(path)
-        _flush_folder(path.parent)
+        _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
 @contextmanager
-def _flushed(path: Path) -> Iterator[IO[bytes]]:
+def _open_synced(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing that is on disk when the block ends."""
     with path.open("wb") as sink:
         yield sink
         sink.flush()
         os.fsync(sink.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
-    """Only then a new name in it survives a loss of power."""
+def _sync_folder(folder: Path) -> None:
+    """Make a rename within the folder survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,7 @@
-"""The manifest of an archived day: the content and the SHA-256 of each of its files."""
+"""The manifest of an archived day: the content and the SHA-256 of each of its files.
+
+This module does not load Arrow, so that retention can check hashes beside the recorder.
+"""
 
 import hashlib
 from datetime import date, datetime
@@ -8,7 +11,7 @@ import msgspec
 
 
 class ArchiveError(Exception):
-    """The archive could not do what was asked; nothing half done is left."""
+    """A day was not archived or not restored, with the reason; nothing half done is left."""
 
 
 class ArchivedFile(msgspec.Struct, kw_only=True):

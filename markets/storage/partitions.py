@@ -1,10 +1,10 @@
-"""Tables kept in pieces of one day (UTC), so that a day can be dropped at once.
+"""Daily partitions (UTC) of the large tables, so that retention can drop a whole day at once.
 
-A row whose day has no piece yet goes into the table's default piece: late, never lost.
+A row whose day has no partition yet goes into the table's default partition: late, but not lost.
 
-Attaching and dropping need locks that stand in everybody's way for a moment. These are never
-waited for, but asked for again and again: who does not wait, takes part in no deadlock, and holds
-up nobody before it is his turn.
+Attaching and dropping a partition need locks that block other sessions for a moment. We never wait
+for such a lock but ask for it with NOWAIT and try again: a session that does not wait takes part in
+no deadlock, and it does not make others queue behind it.
 """
 
 import time
@@ -21,23 +21,23 @@ SNAPSHOTS = "markets_marketsnapshot"
 ORDER_BOOKS = "markets_orderbooksnapshot"
 RAW_PAYLOADS = "markets_rawpayload"
 TABLES = (SNAPSHOTS, ORDER_BOOKS, RAW_PAYLOADS)
-# So that a maintenance task that does not run for days costs nothing but a warning.
+# With a week of partitions ahead, a maintenance task that does not run for days costs a warning.
 DAYS_AHEAD = 7
 ONE_DAY = timedelta(days=1)
-# What is on its way when a day ends is on record an hour later.
-SETTLING = timedelta(hours=1)
-# What the tables' foreign keys point at: a new piece is locked together with it.
+# Rows that are still on their way when a day ends are stored an hour later.
+CLOSING_DELAY = timedelta(hours=1)
+# The foreign keys of the partitioned tables point here, so a new partition locks this table too.
 REFERENCED = "markets_market"
-PATIENCE = 10  # seconds
-PAUSE = 0.05
+LOCK_TIMEOUT = 10  # seconds
+LOCK_RETRY_INTERVAL = 0.05  # seconds
 
 
-class Busy(Exception):
-    """Others used a table for as long as was waited; nothing has changed."""
+class TableBusy(Exception):
+    """Other sessions used a table for the whole lock timeout; nothing has changed."""
 
 
-class Piece(NamedTuple):
-    """One day of a table."""
+class DayPartition(NamedTuple):
+    """The partition of one table for one day."""
 
     table: str
     day: date
@@ -50,52 +50,47 @@ class Piece(NamedTuple):
         return f"{self.table}_{self.day:%Y%m%d}"
 
     @property
-    def span(self) -> tuple[datetime, datetime]:
+    def bounds(self) -> tuple[datetime, datetime]:
         """Its first instant, and the first one after it."""
         return midnight(self.day), midnight(self.day + ONE_DAY)
 
     def is_closed(self, now: datetime) -> bool:
-        return self.span[1] + SETTLING <= now
+        return self.bounds[1] + CLOSING_DELAY <= now
 
 
 def midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-# --- What is there ------------------------------------------------------------------------------
+# --- Reading the catalogue ----------------------------------------------------------------------
 
 
-def pieces(table: str) -> list[Piece]:
-    """The days that a table has, oldest first."""
+def partitions_of(table: str) -> list[DayPartition]:
+    """List the days that have a partition, oldest first."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT relname FROM pg_inherits JOIN pg_class AS piece ON piece.oid = inhrelid
+            SELECT relname FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
             WHERE inhparent = %s::regclass
             """,
             [table],
         )
         days = [name.rpartition("_")[2] for (name,) in cursor.fetchall()]
-    return [Piece(table, date.fromisoformat(day)) for day in sorted(days) if day.isdecimal()]
+    return [DayPartition(table, date.fromisoformat(day)) for day in sorted(days) if day.isdecimal()]
 
 
-def is_arranged(piece: Piece) -> bool:
-    """PostgreSQL keeps for each table by which of its indexes it was last put in order."""
+def is_clustered(partition: DayPartition) -> bool:
+    """PostgreSQL remembers for each table the index by which it was last clustered."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT bool_or(indisclustered) FROM pg_index WHERE indrelid = %s::regclass",
-            [piece.name],
+            [partition.name],
         )
         return bool(cursor.fetchone()[0])
 
 
-def days_waiting(table: str) -> list[date]:
-    """The days of which rows lie in the default piece."""
-    return days_without_partition([table])
-
-
 def days_without_partition(tables: Iterable[str] = TABLES) -> list[date]:
-    """The same of several tables; none as a rule, and then it costs next to nothing."""
+    """List the days whose rows lie in a default partition. As a rule it is empty and cheap."""
     each = (
         f"SELECT DISTINCT (timestamp AT TIME ZONE 'UTC')::date AS day FROM {table}_default"
         for table in tables
@@ -105,127 +100,133 @@ def days_without_partition(tables: Iterable[str] = TABLES) -> list[date]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def rows(piece: Piece) -> int:
-    """How many rows that day has, wherever they lie."""
+def count_rows(partition: DayPartition) -> int:
+    """Count the rows of that day, including those in the default partition."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT count(*) FROM {piece.table} WHERE timestamp >= %s AND timestamp < %s",
-            piece.span,
+            f"SELECT count(*) FROM {partition.table} WHERE timestamp >= %s AND timestamp < %s",
+            partition.bounds,
         )
         count: int = cursor.fetchone()[0]
     return count
 
 
-# --- What changes it ----------------------------------------------------------------------------
+# --- Creating, dropping and clustering ----------------------------------------------------------
 
 
 def days_ahead(today: date) -> set[date]:
     return {today + n * ONE_DAY for n in range(DAYS_AHEAD + 1)}
 
 
-def missing(table: str, days: Iterable[date]) -> list[Piece]:
-    there = {piece.day for piece in pieces(table)}
-    return [Piece(table, day) for day in sorted(set(days) - there)]
+def missing_partitions(table: str, days: Iterable[date]) -> list[DayPartition]:
+    existing = {partition.day for partition in partitions_of(table)}
+    return [DayPartition(table, day) for day in sorted(set(days) - existing)]
 
 
-def make(table: str, days: Iterable[date]) -> list[Piece]:
-    """Make the missing ones of these days, each with the rows that wait for it."""
-    return [piece for piece in missing(table, days) if add(piece)]
+def create_missing(table: str, days: Iterable[date]) -> list[DayPartition]:
+    """Create the partitions that these days lack, each with its rows of the default partition."""
+    return [partition for partition in missing_partitions(table, days) if create(partition)]
 
 
-def add(piece: Piece) -> bool:
-    """Make a day and move into it what waits for it; False if another process has just done it.
+def create(partition: DayPartition) -> bool:
+    """Create a partition and move its rows out of the default one.
 
-    Most rows are copied while others go on writing; these wait for the few that came meanwhile.
+    Returns False if another process has just created it. Most rows are copied while other sessions
+    go on writing; those have to wait only while the few rows that came meanwhile are moved.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        # One at a time. The tables' locks do not order those who add: attaching comes last.
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [piece.table])
-        if piece in pieces(piece.table):
+        # The advisory lock lets one process at a time in. The table locks cannot do that, because
+        # attaching, which takes them, comes last.
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [partition.table])
+        if partition in partitions_of(partition.table):
             return False
-        cursor.execute(f"CREATE TABLE {piece.name} (LIKE {piece.table} INCLUDING ALL)")
-        _copy_waiting(cursor, piece)
-        _patiently(lambda: _attach(piece))
+        cursor.execute(f"CREATE TABLE {partition.name} (LIKE {partition.table} INCLUDING ALL)")
+        _copy_from_default(cursor, partition)
+        _with_lock_retries(lambda: _move_and_attach(partition))
     return True
 
 
-def drop(piece: Piece, unless: Callable[[], str]) -> str:
-    """Drop a day, unless `unless`, asked while nobody can add a row to it, says why not."""
+def drop(partition: DayPartition, reason_to_keep: Callable[[], str]) -> str:
+    """Drop a partition unless there is a reason to keep it; returns that reason, or "".
+
+    `reason_to_keep` is called under a lock that keeps other sessions from adding rows.
+    """
     with transaction.atomic():
-        _patiently(lambda: _lock(f"{piece.name} IN SHARE MODE"))
-        reason = unless()
+        _with_lock_retries(lambda: _lock(f"{partition.name} IN SHARE MODE"))
+        reason = reason_to_keep()
         if not reason:
-            _patiently(lambda: _drop(piece))
+            _with_lock_retries(lambda: _drop(partition))
     return reason
 
 
-def arrange(piece: Piece) -> None:
-    """Write a day anew, each market's rows together: to read one of them then costs few pages.
+def cluster(partition: DayPartition) -> None:
+    """Rewrite a partition with each market's rows together, so that reading one costs few pages.
 
-    Others go on meanwhile. Raises Busy, also where they have written to that very day.
+    Unlike PostgreSQL's CLUSTER it lets other sessions read and write meanwhile. Raises TableBusy,
+    also where rows were added to this partition during the copy.
     """
-    new = f"{piece.name}_new"
-    with _alone("arrange"):
-        _discard(new)  # what one who was killed has left
+    copy = f"{partition.name}_new"
+    with _advisory_lock("cluster"):
+        _drop_if_exists(copy)  # A run that was killed may have left it.
         try:
-            count = _copy_in_order(piece, new)
-            _patiently(lambda: _refer(new))
+            count = _copy_by_market(partition, copy)
+            _with_lock_retries(lambda: _add_foreign_key(copy))
             with connection.cursor() as cursor:
-                cursor.execute(f"ALTER TABLE {new} VALIDATE CONSTRAINT market")
-            _exchange(piece, new, count=count)
-        except Busy:
-            _discard(new)
+                cursor.execute(f"ALTER TABLE {copy} VALIDATE CONSTRAINT market")
+            _swap_if_unchanged(partition, copy, count=count)
+        except TableBusy:
+            _drop_if_exists(copy)
             raise
 
 
 @contextmanager
-def _alone(what: str) -> Iterator[None]:
-    """One process at a time; raises Busy where another one is at it."""
+def _advisory_lock(name: str) -> Iterator[None]:
+    """Let one process at a time in; raises TableBusy where another one is inside."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [what])
+        cursor.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [name])
         if not cursor.fetchone()[0]:
-            raise Busy
+            raise TableBusy
         try:
             yield
         finally:
-            cursor.execute("SELECT pg_advisory_unlock(hashtext(%s))", [what])
+            cursor.execute("SELECT pg_advisory_unlock(hashtext(%s))", [name])
 
 
-def _discard(name: str) -> None:
+def _drop_if_exists(name: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s)", [name])
         if cursor.fetchone()[0]:
-            _patiently(lambda: _drop_new(name))
+            _with_lock_retries(lambda: _drop_detached(name))
 
 
-def _drop_new(name: str) -> None:
+def _drop_detached(name: str) -> None:
     with connection.cursor() as cursor:
         _lock(f"{name}, {REFERENCED} IN ACCESS EXCLUSIVE MODE")
         cursor.execute(f"DROP TABLE {name}")
 
 
-def _copy_in_order(piece: Piece, new: str) -> int:
+def _copy_by_market(partition: DayPartition, copy: str) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"CREATE TABLE {new} (LIKE {piece.table} INCLUDING ALL)")
+        cursor.execute(f"CREATE TABLE {copy} (LIKE {partition.table} INCLUDING ALL)")
         cursor.execute(
-            f"INSERT INTO {new} SELECT * FROM {piece.name} ORDER BY market_id, timestamp"
+            f"INSERT INTO {copy} SELECT * FROM {partition.name} ORDER BY market_id, timestamp"
         )
         count: int = cursor.rowcount
-        # So that nothing is looked through again while others wait for the exchange.
+        # With this constraint, attaching need not scan the table while other sessions wait.
         cursor.execute(
-            f"ALTER TABLE {new} ADD CONSTRAINT day CHECK (timestamp >= %s AND timestamp < %s)",
-            piece.span,
+            f"ALTER TABLE {copy} ADD CONSTRAINT day CHECK (timestamp >= %s AND timestamp < %s)",
+            partition.bounds,
         )
-        cursor.execute(f"ALTER TABLE {new} CLUSTER ON {_index_by_market(new)}")
-        cursor.execute(f"ANALYZE {new}")
+        cursor.execute(f"ALTER TABLE {copy} CLUSTER ON {_index_by_market(copy)}")
+        cursor.execute(f"ANALYZE {copy}")
     return count
 
 
-def _refer(new: str) -> None:
+def _add_foreign_key(copy: str) -> None:
     with connection.cursor() as cursor:
         _lock(f"{REFERENCED} IN SHARE ROW EXCLUSIVE MODE")
         cursor.execute(
-            f"""ALTER TABLE {new} ADD CONSTRAINT market
+            f"""ALTER TABLE {copy} ADD CONSTRAINT market
                 FOREIGN KEY (market_id) REFERENCES {REFERENCED} NOT VALID"""
         )
 
@@ -240,73 +241,75 @@ def _index_by_market(name: str) -> str:
             """,
             [name],
         )
-        found: str = cursor.fetchone()[0]
-    return found
+        index: str = cursor.fetchone()[0]
+    return index
 
 
-def _exchange(piece: Piece, new: str, *, count: int) -> None:
+def _swap_if_unchanged(partition: DayPartition, copy: str, *, count: int) -> None:
     with transaction.atomic():
-        _patiently(lambda: _lock(f"{piece.name} IN SHARE MODE"))
-        # Rows are added and never changed: as many are the same ones.
-        if rows(piece) != count:
-            raise Busy
-        _patiently(lambda: _replace(piece, new))
+        _with_lock_retries(lambda: _lock(f"{partition.name} IN SHARE MODE"))
+        # Rows are added and never changed, so an equal count means the same rows.
+        if count_rows(partition) != count:
+            raise TableBusy
+        _with_lock_retries(lambda: _swap(partition, copy))
 
 
-def _replace(piece: Piece, new: str) -> None:
+def _swap(partition: DayPartition, copy: str) -> None:
     with connection.cursor() as cursor:
-        # Whose triggers for a reference are taken away and made anew.
-        _lock(f"{new}, {REFERENCED} IN ACCESS EXCLUSIVE MODE")
-        _drop(piece)
-        cursor.execute(f"ALTER TABLE {new} RENAME TO {piece.name}")
-        _attach_table(cursor, piece)
-        cursor.execute(f"ALTER TABLE {piece.name} DROP CONSTRAINT day")
+        # Dropping and attaching remove and create the foreign key's triggers on the market table.
+        _lock(f"{copy}, {REFERENCED} IN ACCESS EXCLUSIVE MODE")
+        _drop(partition)
+        cursor.execute(f"ALTER TABLE {copy} RENAME TO {partition.name}")
+        _attach(cursor, partition)
+        cursor.execute(f"ALTER TABLE {partition.name} DROP CONSTRAINT day")
 
 
-def _attach(piece: Piece) -> None:
+def _move_and_attach(partition: DayPartition) -> None:
     with connection.cursor() as cursor:
-        # Nobody may put a row into the default piece between its emptying and the new piece.
-        _lock(f"ONLY {piece.table}, {REFERENCED} IN SHARE ROW EXCLUSIVE MODE")
-        _lock(f"{piece.table}_default IN ACCESS EXCLUSIVE MODE")
-        _copy_waiting(cursor, piece)
+        # No session may add a row to the default partition after we have emptied it of this day.
+        _lock(f"ONLY {partition.table}, {REFERENCED} IN SHARE ROW EXCLUSIVE MODE")
+        _lock(f"{partition.table}_default IN ACCESS EXCLUSIVE MODE")
+        _copy_from_default(cursor, partition)
         cursor.execute(
-            f"DELETE FROM {piece.table}_default WHERE timestamp >= %s AND timestamp < %s",
-            piece.span,
+            f"DELETE FROM {partition.table}_default WHERE timestamp >= %s AND timestamp < %s",
+            partition.bounds,
         )
-        _attach_table(cursor, piece)
+        _attach(cursor, partition)
 
 
-def _attach_table(cursor: CursorWrapper, piece: Piece) -> None:
+def _attach(cursor: CursorWrapper, partition: DayPartition) -> None:
     cursor.execute(
-        f"ALTER TABLE {piece.table} ATTACH PARTITION {piece.name} FOR VALUES FROM (%s) TO (%s)",
-        piece.span,
+        f"""ALTER TABLE {partition.table}
+            ATTACH PARTITION {partition.name} FOR VALUES FROM (%s) TO (%s)""",
+        partition.bounds,
     )
 
 
-def _copy_waiting(cursor: CursorWrapper, piece: Piece) -> None:
+def _copy_from_default(cursor: CursorWrapper, partition: DayPartition) -> None:
     cursor.execute(
-        f"""INSERT INTO {piece.name} SELECT * FROM {piece.table}_default AS waiting
+        f"""INSERT INTO {partition.name} SELECT * FROM {partition.table}_default AS waiting
             WHERE timestamp >= %s AND timestamp < %s AND NOT EXISTS (
-                SELECT FROM {piece.name} AS copied
+                SELECT FROM {partition.name} AS copied
                 WHERE copied.id = waiting.id AND copied.timestamp = waiting.timestamp)""",
-        piece.span,
+        partition.bounds,
     )
 
 
-def _drop(piece: Piece) -> None:
+def _drop(partition: DayPartition) -> None:
     with connection.cursor() as cursor:
-        _lock(f"ONLY {piece.table}, {piece.table}_default IN ACCESS EXCLUSIVE MODE")
-        cursor.execute(f"DROP TABLE {piece.name}")
+        table = partition.table
+        _lock(f"ONLY {table}, {table}_default IN ACCESS EXCLUSIVE MODE")
+        cursor.execute(f"DROP TABLE {partition.name}")
 
 
-def _lock(what: str) -> None:
+def _lock(tables_and_mode: str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(f"LOCK TABLE {what} NOWAIT")
+        cursor.execute(f"LOCK TABLE {tables_and_mode} NOWAIT")
 
 
-def _patiently(work: Callable[[], None]) -> None:
-    """Do it once nobody stands in the way; raises Busy where somebody always does."""
-    until = time.monotonic() + PATIENCE
+def _with_lock_retries(work: Callable[[], None]) -> None:
+    """Repeat `work` until it gets its locks; raises TableBusy after the lock timeout."""
+    until = time.monotonic() + LOCK_TIMEOUT
     while True:
         try:
             with transaction.atomic():
@@ -315,7 +318,7 @@ def _patiently(work: Callable[[], None]) -> None:
             if not isinstance(error.__cause__, LockNotAvailable):
                 raise
             if time.monotonic() > until:
-                raise Busy from error
+                raise TableBusy from error
         else:
             return
-        time.sleep(PAUSE)
+        time.sleep(LOCK_RETRY_INTERVAL)

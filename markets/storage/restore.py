@@ -1,4 +1,4 @@
-"""A day of the archive, brought back into the database."""
+"""Restore an archived day into the database."""
 
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from kalshi_insights.export.copy import stage_csv
 from kalshi_insights.export.parquet import ColumnTypes
 from markets.models import ArchivedDay, Event, Market, Series
 from markets.storage import archive, partitions
-from markets.storage.archive import COLUMNS, FOLDERS, MARKETS, SCHEMA_VERSION
+from markets.storage.archive import COLUMNS, FOLDERS, MARKET_COLUMNS, SCHEMA_VERSION
 from markets.storage.manifest import (
     ArchivedFile,
     ArchiveError,
@@ -21,16 +21,16 @@ from markets.storage.manifest import (
     read_manifest,
     sha256_of_file,
 )
-from markets.storage.partitions import Piece
+from markets.storage.partitions import DayPartition
 
-# How the types that come as something else become what they were.
-READ = {"timestamptz": "'epoch'::timestamptz + {0} * interval '1 microsecond'"}
-STAGED = {"timestamptz": "bigint"}
-MARKETS_AT_ONCE = 1000
+# A staging table holds these types in the form that the files have, and converts them on reading.
+RESTORE_EXPRESSIONS = {"timestamptz": "'epoch'::timestamptz + {0} * interval '1 microsecond'"}
+STAGING_TYPES = {"timestamptz": "bigint"}
+MARKET_BATCH = 1000
 
 
-class Listed(NamedTuple):
-    """What the archive knows of a market."""
+class ArchivedMarket(NamedTuple):
+    """A market as the archive has it."""
 
     ticker: str
     event_ticker: str
@@ -45,36 +45,38 @@ class Listed(NamedTuple):
     price_ranges: str  # as JSON
 
 
-class Restored(NamedTuple):
-    rows: int
-    written: int  # of them; the others were there
+class RestoredRows(NamedTuple):
+    archived: int
+    inserted: int  # the others were in the database already
 
 
-def restore_day(piece: Piece, *, now: datetime) -> Restored:
-    """Put back what a day's file has and the database has not; raises ArchiveError.
+def restore_day(partition: DayPartition, *, now: datetime) -> RestoredRows:
+    """Insert the rows of a day's file that the database lacks; raises ArchiveError.
 
-    Markets are known by their tickers: where they have other ids now, the rows get those, and
-    where they are not on record, they are put there with what the archive knows of them.
+    Markets are matched by their tickers: where one has another id now, its rows get that id, and
+    where it is unknown, it is created with the columns that the archive has.
     """
-    manifest = verified(piece)
-    partitions.make(piece.table, [piece.day])
-    files = archive.place(piece)
+    manifest = verified_manifest(partition)
+    partitions.create_missing(partition.table, [partition.day])
+    files = archive.files_of(partition)
     with transaction.atomic():
-        _stage("archived_market", MARKETS, files.markets)
-        _provide_markets(now)
-        _stage(_staging_table(piece), COLUMNS[piece.table], files.rows)
-        written = _put_back(piece, COLUMNS[piece.table])
-        times = {"restored_at": now} if written else {}
-        archive.note(piece, manifest, verified_at=now, dropped_at=None, **times)
-    return Restored(manifest.rows, written)
+        _stage("archived_market", MARKET_COLUMNS, files.markets)
+        _create_missing_markets(now)
+        _stage(_staging_table(partition), COLUMNS[partition.table], files.rows)
+        inserted = _insert_missing_rows(partition, COLUMNS[partition.table])
+        times = {"restored_at": now} if inserted else {}
+        archive.record_archived(partition, manifest, verified_at=now, dropped_at=None, **times)
+    return RestoredRows(manifest.rows, inserted)
 
 
-def verified(piece: Piece) -> Manifest:
-    """A day's manifest, its files being what it says they are."""
-    files = archive.place(piece)
+def verified_manifest(partition: DayPartition) -> Manifest:
+    """Read a day's manifest and check that its files are the ones it describes."""
+    files = archive.files_of(partition)
     manifest = read_manifest(files.manifest)
-    if (manifest.table, manifest.day) != piece:
-        raise ArchiveError(f"{files.manifest} is that of {manifest.table} {manifest.day}.")
+    if (manifest.table, manifest.day) != partition:
+        raise ArchiveError(
+            f"{files.manifest} belongs to another day: {manifest.table} {manifest.day}."
+        )
     if manifest.schema_version != SCHEMA_VERSION:
         raise ArchiveError(
             f"{files.manifest} has schema version {manifest.schema_version};"
@@ -82,51 +84,56 @@ def verified(piece: Piece) -> Manifest:
         )
     if manifest.simulated != settings.SIMULATED:
         kind = "simulated" if manifest.simulated else "real"
-        raise ArchiveError(f"{files.rows} is of the {kind} exchange, this database is not.")
-    _check(files.rows, manifest)
-    _check(files.markets, manifest.markets)
-    archived = ArchivedDay.objects.of(piece)
+        raise ArchiveError(
+            f"{files.rows} was recorded from the {kind} exchange, and this database was not."
+        )
+    _check_hash(files.rows, manifest)
+    _check_hash(files.markets, manifest.markets)
+    archived = ArchivedDay.objects.for_partition(partition)
     if archived and archived.sha256 != manifest.sha256:
         raise ArchiveError(
-            f"{files.rows} is not the file on record: its SHA-256 is {manifest.sha256},"
-            f" the database remembers {archived.sha256}."
+            f"{files.rows} is not the file on record: its SHA-256 is {manifest.sha256}, and the"
+            f" database has {archived.sha256}."
         )
     return manifest
 
 
-def _check(path: Path, part: ArchivedFile) -> None:
+def _check_hash(path: Path, content: ArchivedFile) -> None:
     try:
         found = sha256_of_file(path)
     except OSError as error:
         raise ArchiveError(f"{path} cannot be read: {error.strerror}") from error
-    if found != part.sha256:
+    if found != content.sha256:
         raise ArchiveError(
-            f"{path} is damaged, nothing was restored: its SHA-256 is {found},"
-            f" its manifest says {part.sha256}."
+            f"{path} is damaged and nothing was restored: its SHA-256 is {found}, and its"
+            f" manifest says {content.sha256}."
         )
 
 
 def _stage(table: str, columns: ColumnTypes, path: Path) -> None:
-    staged = {name: STAGED.get(kind, kind) for name, kind in columns.items()}
+    staged = {name: STAGING_TYPES.get(kind, kind) for name, kind in columns.items()}
     stage_csv(table, staged, parquet.lines(path, columns))
     with connection.cursor() as cursor:
         cursor.execute(f"ANALYZE {table}")
 
 
-def _provide_markets(now: datetime) -> None:
-    columns = ", ".join(READ.get(MARKETS[name], "{0}").format(name) for name in Listed._fields)
+def _create_missing_markets(now: datetime) -> None:
+    columns = ", ".join(
+        RESTORE_EXPRESSIONS.get(MARKET_COLUMNS[name], "{0}").format(name)
+        for name in ArchivedMarket._fields
+    )
     with connection.cursor() as cursor:
         cursor.execute(
             f"""SELECT {columns} FROM archived_market
                 WHERE ticker NOT IN (SELECT ticker FROM markets_market) ORDER BY ticker"""  # noqa: S608
         )
-        unknown = [Listed(*row) for row in cursor.fetchall()]
-    for start in range(0, len(unknown), MARKETS_AT_ONCE):
-        _add_markets(unknown[start : start + MARKETS_AT_ONCE], now)
+        unknown = [ArchivedMarket(*row) for row in cursor.fetchall()]
+    for start in range(0, len(unknown), MARKET_BATCH):
+        _create_markets(unknown[start : start + MARKET_BATCH], now)
 
 
-def _add_markets(unknown: list[Listed], now: datetime) -> None:
-    events = _event_ids(unknown, now)
+def _create_markets(unknown: list[ArchivedMarket], now: datetime) -> None:
+    events = _ensure_events(unknown, now)
     Market.objects.bulk_create(
         [
             Market(
@@ -142,7 +149,7 @@ def _add_markets(unknown: list[Listed], now: datetime) -> None:
                 price_ranges=msgspec.json.decode(market.price_ranges),
                 raw_data={},
                 recorded_at=now,
-                definition_mark=0,  # whatever the exchange says of it next is news
+                definition_mark=0,  # so the next payload from the exchange counts as a change
             )
             for market in unknown
         ],
@@ -150,7 +157,7 @@ def _add_markets(unknown: list[Listed], now: datetime) -> None:
     )
 
 
-def _event_ids(unknown: list[Listed], now: datetime) -> dict[str, int]:
+def _ensure_events(unknown: list[ArchivedMarket], now: datetime) -> dict[str, int]:
     series = Series.objects.ids(market.series_ticker for market in unknown)
     parents = {market.event_ticker: series[market.series_ticker] for market in unknown}
     Event.objects.bulk_create(
@@ -163,37 +170,41 @@ def _event_ids(unknown: list[Listed], now: datetime) -> dict[str, int]:
     return dict(Event.objects.filter(ticker__in=parents).values_list("ticker", "id"))
 
 
-def _put_back(piece: Piece, columns: ColumnTypes) -> int:
-    """Write what is not there; how many rows that was. Everything else must be equal."""
-    names, archived = ", ".join(columns), _archived(piece, columns)
+def _insert_missing_rows(partition: DayPartition, columns: ColumnTypes) -> int:
+    """Insert the rows that are missing and return their number.
+
+    Raises ArchiveError where another row has the same key and other values.
+    """
+    names, archived = ", ".join(columns), _archived_rows_query(partition, columns)
     with connection.cursor() as cursor:
-        cursor.execute(f"INSERT INTO {piece.table} ({names}) {archived} ON CONFLICT DO NOTHING")
-        written: int = cursor.rowcount
+        cursor.execute(f"INSERT INTO {partition.table} ({names}) {archived} ON CONFLICT DO NOTHING")
+        inserted: int = cursor.rowcount
         cursor.execute(
-            f"""SELECT count(*) FROM ({archived} EXCEPT SELECT {names} FROM {piece.table}
+            f"""SELECT count(*) FROM ({archived} EXCEPT SELECT {names} FROM {partition.table}
                     WHERE timestamp >= %s AND timestamp < %s) AS different""",  # noqa: S608
-            piece.span,
+            partition.bounds,
         )
         different: int = cursor.fetchone()[0]
     if different:
         raise ArchiveError(
-            f"{piece} is not restored: {different:,} of the archived rows are in the database"
+            f"{partition} is not restored: {different:,} of the archived rows are in the database"
             " with other values."
         )
-    return written
+    return inserted
 
 
-def _staging_table(piece: Piece) -> str:
-    return f"archived_{FOLDERS[piece.table]}"
+def _staging_table(partition: DayPartition) -> str:
+    return f"archived_{FOLDERS[partition.table]}"
 
 
-def _archived(piece: Piece, columns: ColumnTypes) -> str:
-    """The archive's rows with this database's markets."""
-    read = {
-        name: READ.get(kind, "{0}").format(f"archived.{name}") for name, kind in columns.items()
+def _archived_rows_query(partition: DayPartition, columns: ColumnTypes) -> str:
+    """Select the archived rows with the market ids of this database."""
+    expressions = {
+        name: RESTORE_EXPRESSIONS.get(kind, "{0}").format(f"archived.{name}")
+        for name, kind in columns.items()
     }
-    read["market_id"] = "market.id"
-    chosen = ", ".join(f"{expression} AS {name}" for name, expression in read.items())
-    return f"""SELECT {chosen} FROM {_staging_table(piece)} AS archived
+    expressions["market_id"] = "market.id"
+    selected = ", ".join(f"{expression} AS {name}" for name, expression in expressions.items())
+    return f"""SELECT {selected} FROM {_staging_table(partition)} AS archived
         JOIN archived_market AS old ON old.id = archived.market_id
         JOIN markets_market AS market ON market.ticker = old.ticker"""  # noqa: S608

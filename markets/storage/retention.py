@@ -1,4 +1,4 @@
-"""What is kept: the days of partitioned tables, made ahead and let go."""
+"""Retention: create daily partitions ahead of time, drop expired ones and cluster closed ones."""
 
 import time
 from collections.abc import Iterator
@@ -13,66 +13,71 @@ from django.db import transaction
 from markets.models import ArchivedDay
 from markets.storage import partitions
 from markets.storage.manifest import ArchiveError, read_manifest, sha256_of_file
-from markets.storage.partitions import RAW_PAYLOADS, SNAPSHOTS, TABLES, Busy, Piece
+from markets.storage.partitions import RAW_PAYLOADS, SNAPSHOTS, TABLES, DayPartition, TableBusy
 
 log = structlog.get_logger(__name__)
-# Seconds of one run: a record of many days is arranged in several, and the next days in none.
-ARRANGING = 60
+# Seconds of clustering in one run: a backlog of many days is worked off in several runs, so that
+# clustering never delays the creation of the next days.
+CLUSTERING_BUDGET = 60
 
 
 @dataclass(slots=True)
-class Report:
-    """What maintenance found and did."""
+class MaintenanceReport:
+    """What one run of maintenance found and did."""
 
-    waiting: list[Piece] = field(default_factory=list)  # their rows lay in the default piece
-    made: list[Piece] = field(default_factory=list)
-    dropped: list[Piece] = field(default_factory=list)
-    arranged: list[Piece] = field(default_factory=list)
-    kept: dict[Piece, str] = field(default_factory=dict)  # due to be dropped, and why they were not
-    busy: list[Piece] = field(default_factory=list)  # in use all the while; the next run's
+    late: list[DayPartition] = field(default_factory=list)  # had rows in the default partition
+    created: list[DayPartition] = field(default_factory=list)
+    dropped: list[DayPartition] = field(default_factory=list)
+    clustered: list[DayPartition] = field(default_factory=list)
+    kept: dict[DayPartition, str] = field(default_factory=dict)  # expired, with the reason
+    busy: list[DayPartition] = field(default_factory=list)  # in use; left for the next run
 
 
-def maintain(*, now: datetime) -> Report:
-    """Make the days to come, give waiting rows their day, drop what retention lets go.
+def maintain(*, now: datetime) -> MaintenanceReport:
+    """Create the coming days, move late rows into their day and drop expired days.
 
-    And arrange closed days, the newest first, for as long as ARRANGING. Safe beside the recorder,
-    which it holds up for a moment a day.
+    Then cluster closed days, the newest first, within CLUSTERING_BUDGET. It is safe beside the
+    recorder, which it blocks for a moment a day.
     """
-    report = Report()
+    report = MaintenanceReport()
     for table in TABLES:
-        _provide(table, now=now, report=report)
-    for piece in due(now):
-        _let_go(piece, now=now, report=report)
-    until = time.monotonic() + ARRANGING
-    for piece in unarranged(now):
+        _ensure_partitions(table, now=now, report=report)
+    for partition in expired(now):
+        _drop_expired(partition, now=now, report=report)
+    until = time.monotonic() + CLUSTERING_BUDGET
+    for partition in unclustered(now):
         if time.monotonic() >= until:
             break
-        _arrange(piece, report=report)
+        _cluster(partition, report=report)
     return report
 
 
-def unarranged(now: datetime) -> Iterator[Piece]:
-    """Closed days of snapshots that lie as they came, the newest first."""
-    for piece in reversed(partitions.pieces(SNAPSHOTS)):
-        if piece.is_closed(now) and not partitions.is_arranged(piece) and partitions.rows(piece):
-            yield piece
+def unclustered(now: datetime) -> Iterator[DayPartition]:
+    """Yield the closed days of snapshots whose rows lie as they came, the newest first."""
+    for partition in reversed(partitions.partitions_of(SNAPSHOTS)):
+        if (
+            partition.is_closed(now)
+            and not partitions.is_clustered(partition)
+            and partitions.count_rows(partition)
+        ):
+            yield partition
 
 
-def due(now: datetime) -> list[Piece]:
-    """The days that the settings no longer ask to keep, the oldest of each table first."""
-    archived = ArchivedDay.objects.by_piece()
+def expired(now: datetime) -> list[DayPartition]:
+    """List the days that are older than the settings keep, the oldest of each table first."""
+    archived = ArchivedDay.objects.by_partition()
     return [
-        piece
+        partition
         for table in TABLES
-        for piece in partitions.pieces(table)
-        if _kept_until(piece, archived.get(piece)) <= now
+        for partition in partitions.partitions_of(table)
+        if _expires_at(partition, archived.get(partition)) <= now
     ]
 
 
-def _kept_until(piece: Piece, archived: ArchivedDay | None) -> datetime:
-    """A day that was put back is kept for as long again."""
-    end = piece.span[1]
-    if piece.table == RAW_PAYLOADS:
+def _expires_at(partition: DayPartition, archived: ArchivedDay | None) -> datetime:
+    """A restored day is kept for another full retention period."""
+    end = partition.bounds[1]
+    if partition.table == RAW_PAYLOADS:
         return end + timedelta(hours=settings.RAW_PAYLOAD_HOURS)
     if not settings.RETENTION_DAYS:
         return datetime.max.replace(tzinfo=UTC)
@@ -80,60 +85,61 @@ def _kept_until(piece: Piece, archived: ArchivedDay | None) -> datetime:
     return max(end, restored_at or end) + timedelta(days=settings.RETENTION_DAYS)
 
 
-def _provide(table: str, *, now: datetime, report: Report) -> None:
-    waiting = partitions.days_waiting(table)
-    if waiting:
-        log.warning("partitions_missing", table=table, days=[str(day) for day in waiting])
-        report.waiting += [Piece(table, day) for day in waiting]
-    for piece in partitions.missing(table, partitions.days_ahead(now.date()) | set(waiting)):
+def _ensure_partitions(table: str, *, now: datetime, report: MaintenanceReport) -> None:
+    late = partitions.days_without_partition([table])
+    if late:
+        log.warning("partitions_missing", table=table, days=[str(day) for day in late])
+        report.late += [DayPartition(table, day) for day in late]
+    days = partitions.days_ahead(now.date()) | set(late)
+    for partition in partitions.missing_partitions(table, days):
         try:
-            if partitions.add(piece):
-                report.made.append(piece)
-        except Busy:
-            report.busy.append(piece)
+            if partitions.create(partition):
+                report.created.append(partition)
+        except TableBusy:
+            report.busy.append(partition)
 
 
-def _let_go(piece: Piece, *, now: datetime, report: Report) -> None:
+def _drop_expired(partition: DayPartition, *, now: datetime, report: MaintenanceReport) -> None:
     try:
         with transaction.atomic():
-            reason = partitions.drop(piece, partial(reason_to_keep, piece))
+            reason = partitions.drop(partition, partial(reason_to_keep, partition))
             if not reason:
-                ArchivedDay.objects.note_dropped(piece, now)
-    except Busy:
-        report.busy.append(piece)
+                ArchivedDay.objects.mark_dropped(partition, now)
+    except TableBusy:
+        report.busy.append(partition)
         return
     if reason:
-        report.kept[piece] = reason
+        report.kept[partition] = reason
     else:
-        report.dropped.append(piece)
+        report.dropped.append(partition)
 
 
-def _arrange(piece: Piece, *, report: Report) -> None:
+def _cluster(partition: DayPartition, *, report: MaintenanceReport) -> None:
     try:
-        partitions.arrange(piece)
-    except Busy:
-        report.busy.append(piece)
+        partitions.cluster(partition)
+    except TableBusy:
+        report.busy.append(partition)
     else:
-        report.arranged.append(piece)
+        report.clustered.append(partition)
 
 
-def reason_to_keep(piece: Piece) -> str:
-    """Why dropping this day would lose something; empty where it would not."""
-    rows = 0 if piece.table == RAW_PAYLOADS else partitions.rows(piece)
+def reason_to_keep(partition: DayPartition) -> str:
+    """Say why dropping this day would lose data; empty where it would not."""
+    rows = 0 if partition.table == RAW_PAYLOADS else partitions.count_rows(partition)
     if not rows:
         return ""
-    archived = ArchivedDay.objects.of(piece)
+    archived = ArchivedDay.objects.for_partition(partition)
     if archived is None:
         return "not archived"
     if archived.dropped_at:
         return f"{rows:,} rows came after it was dropped: restore it, then archive it again"
     if rows != archived.rows:
         return f"{rows:,} rows, and {archived.rows:,} in the archive: archive it again"
-    return "" if is_sound(archived) else f"its files are missing or damaged: {archived.file}"
+    return "" if is_intact(archived) else f"its files are missing or damaged: {archived.file}"
 
 
-def is_sound(archived: ArchivedDay) -> bool:
-    """True while a day's three files are those that were verified."""
+def is_intact(archived: ArchivedDay) -> bool:
+    """Check that a day's three files are still those that were verified."""
     rows = settings.ARCHIVE_PATH / archived.file
     try:
         manifest = read_manifest(rows.with_suffix(".json"))

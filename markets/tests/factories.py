@@ -1,4 +1,4 @@
-"""Markets and what is recorded of them, made in a line."""
+"""Factories of markets and of rows that the recorder writes."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,7 +17,7 @@ def dollars(text: str | None) -> Decimal | None:
 
 
 def a_market(ticker: str = "KXRAIN-26NOV21", **values: Any) -> Market:
-    """An open market quoted at 42 to 45 cents; `event` may be an event or its title."""
+    """Create an open market quoted at 42 to 45 cents; `event` may be an event or its title."""
     now = datetime.now(UTC)
     event = values.pop("event", "Rain in New York")
     if isinstance(event, str):
@@ -52,8 +52,8 @@ def a_market(ticker: str = "KXRAIN-26NOV21", **values: Any) -> Market:
 
 
 def an_event(title: str, *, ticker: str = "KXRAIN", category: str = "Climate") -> Event:
-    known = Event.objects.filter(ticker=ticker).first()
-    return known or baker.make(
+    existing = Event.objects.filter(ticker=ticker).first()
+    return existing or baker.make(
         Event,
         ticker=ticker,
         title=title,
@@ -64,7 +64,7 @@ def an_event(title: str, *, ticker: str = "KXRAIN", category: str = "Climate") -
 
 
 def observe(market: Market, at: datetime, bid: str | None, ask: str | None, **others: Any) -> None:
-    """Put one quote of a market on record, as its newest."""
+    """Store a snapshot of a market that is also its newest quote."""
     quote = {
         "yes_bid": dollars(bid),
         "yes_ask": dollars(ask),
@@ -86,7 +86,7 @@ def a_snapshot(market: Market, at: datetime, **quote: Any) -> MarketSnapshot:
     )
 
 
-def a_run(started_at: datetime, *, seconds: float = 1, error: str = "") -> Poll:
+def a_poll(started_at: datetime, *, seconds: float = 1, error: str = "") -> Poll:
     return baker.make(
         Poll,
         started_at=started_at,
@@ -95,8 +95,8 @@ def a_run(started_at: datetime, *, seconds: float = 1, error: str = "") -> Poll:
     )
 
 
-def a_pass(tier: str, started_at: datetime, *, complete: bool = True, **values: Any) -> Sweep:
-    made: Sweep = baker.make(
+def a_sweep(tier: str, started_at: datetime, *, complete: bool = True, **values: Any) -> Sweep:
+    sweep: Sweep = baker.make(
         Sweep,
         tier=tier,
         started_at=started_at,
@@ -104,4 +104,4 @@ def a_pass(tier: str, started_at: datetime, *, complete: bool = True, **values: 
         complete=complete,
         **values,
     )
-    return made
+    return sweep

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from markets.models import Event, Market, MarketSnapshot, Poll, Series
-from markets.tests.factories import a_market, a_run, a_snapshot, an_event, observe
+from markets.tests.factories import a_market, a_poll, a_snapshot, an_event, observe
 
 pytestmark = pytest.mark.django_db
 
@@ -230,7 +230,7 @@ class TestPolls:
     @pytest.fixture(autouse=True)
     def runs(self) -> list[Poll]:
         errors = ["", "OperationalError: secret", ""]
-        return [a_run(NOON + timedelta(minutes=n), error=error) for n, error in enumerate(errors)]
+        return [a_poll(NOON + timedelta(minutes=n), error=error) for n, error in enumerate(errors)]
 
     def times(self, client, **query: str) -> list[str]:
         return [row["started_at"][14:16] for row in results(client, "polls", **query)]
@@ -259,7 +259,7 @@ class TestPolls:
 def test_a_list_takes_two_queries_however_long_it_is(client, noun, django_assert_max_num_queries):
     for number in range(3):
         a_market(f"M{number}-1", event=an_event("One of many", ticker=f"M{number}"))
-        a_run(NOON + timedelta(minutes=number))
+        a_poll(NOON + timedelta(minutes=number))
     with django_assert_max_num_queries(2):
         assert len(results(client, noun)) == 3
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from model_bakery import baker
 
 from markets.models import Market, MarketRevision, MarketSnapshot, OrderBookSnapshot, Trade
-from markets.tests.factories import a_market, a_run, a_snapshot, observe
+from markets.tests.factories import a_market, a_poll, a_snapshot, observe
 
 pytestmark = pytest.mark.django_db
 
@@ -380,7 +380,7 @@ class TestOrderBook:
 class TestCoverage:
     def test_tells_gaps_with_their_causes(self, client, market):
         now = datetime.now(UTC)
-        a_run(now - timedelta(hours=1))
+        a_poll(now - timedelta(hours=1))
         told = ok(client.get(at(market, "coverage")))
         assert told["start"].endswith("Z")
         gaps = [

@@ -28,8 +28,8 @@ from markets.models import (
     Trade,
 )
 from markets.recording.exchange import kalshi_client
-from markets.simulator.server import Clock, running
-from markets.simulator.universe import Universe
+from markets.simulator.server import SimulatedClock, running_exchange
+from markets.simulator.universe import SimulatedUniverse
 from markets.storage import partitions
 from markets.storage.partitions import SNAPSHOTS
 
@@ -43,8 +43,10 @@ SERIES = "KXBTCD"
 @pytest.fixture(scope="module")
 def exchange():
     """Run an exchange whose historical tier has what was settled over four hours ago."""
-    clock = Clock.starting(origin=NOW.timestamp())
-    with running(Universe(seed=1, markets=60), clock=clock, retention=4 * 3600) as exchange:
+    clock = SimulatedClock.starting(origin=NOW.timestamp())
+    with running_exchange(
+        SimulatedUniverse(seed=1, markets=60), clock=clock, retention=4 * 3600
+    ) as exchange:
         yield exchange
 
 
@@ -317,11 +319,11 @@ def test_a_backfill_that_cannot_lock_the_table_can_be_repeated(
     exchange, tickers, settings, monkeypatch
 ):
     settings.KALSHI_API_URL = exchange.url
-    monkeypatch.setattr(partitions, "PATIENCE", 0.1)
+    monkeypatch.setattr(partitions, "LOCK_TIMEOUT", 0.1)
     kalshi_client.cache_clear()
-    for piece in partitions.pieces(SNAPSHOTS):
-        if piece.day == NOW.date():
-            partitions.drop(piece, str)
+    for partition in partitions.partitions_of(SNAPSHOTS):
+        if partition.day == NOW.date():
+            partitions.drop(partition, str)
     words = ["--start", "2026-11-20T04:00Z", "--end", "2026-11-20T11:00Z", "--ticker", *tickers]
     other = connection.copy()
     try:

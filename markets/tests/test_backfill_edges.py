@@ -25,7 +25,7 @@ from markets.models import (
     Trade,
 )
 from markets.recording.exchange import kalshi_client
-from markets.tests.factories import a_market, a_run, observe
+from markets.tests.factories import a_market, a_poll, observe
 from markets.tests.fake_exchange import URL, market_json
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -405,7 +405,7 @@ def known_since(market: Market) -> datetime:
 @pytest.mark.django_db(transaction=True)
 def test_the_settlement_of_a_market_that_was_never_polled_is_known_from_its_own_time(past, settled):
     market, at = settled
-    a_run(at + HOUR)
+    a_poll(at + HOUR)
     fill(past)
     assert known_since(market) == at
 
@@ -414,7 +414,7 @@ def test_the_settlement_of_a_market_that_was_never_polled_is_known_from_its_own_
 def test_a_settlement_after_the_last_run_is_known_from_its_own_time(past, settled):
     market, at = settled
     observe(market, at - HOUR, "0.42", "0.45")
-    a_run(at - HOUR)
+    a_poll(at - HOUR)
     fill(past)
     assert known_since(market) == at
 
@@ -423,7 +423,7 @@ def test_a_settlement_after_the_last_run_is_known_from_its_own_time(past, settle
 def test_the_settlement_of_a_polled_market_is_known_since_we_learned_it(past, settled):
     market, at = settled
     observe(market, at - HOUR, "0.42", "0.45")
-    a_run(at)
+    a_poll(at)
     before = datetime.now(UTC)
     fill(past)
     assert known_since(market) > before

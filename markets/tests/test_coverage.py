@@ -16,7 +16,7 @@ from markets.coverage.coverage import Coverage, coverage
 from markets.coverage.slots import day_share, hot_slots
 from markets.intervals import Interval
 from markets.models import Closure, HotPeriod, Market, MarketRevision, Poll, Sweep, Tier, Watch
-from markets.tests.factories import a_market, a_pass, a_run, observe
+from markets.tests.factories import a_market, a_poll, a_sweep, observe
 
 pytestmark = pytest.mark.django_db
 
@@ -60,12 +60,12 @@ def ticks(first: int, last: int) -> None:
     """A run every five seconds with a complete pass of the hot list."""
     runs(first, last)
     for second in range(first, last, 5):
-        a_pass(Tier.HOT, at(second))
+        a_sweep(Tier.HOT, at(second))
 
 
 def rounds(first: int, last: int, **values: Any) -> None:
     for second in range(first, last, 30):
-        a_pass(Tier.UNIVERSE, at(second), **values)
+        a_sweep(Tier.UNIVERSE, at(second), **values)
 
 
 def revised(market: Market, second: float, status: str, **values: Any) -> None:
@@ -144,7 +144,7 @@ class TestCauses:
     def test_a_market_that_the_exchange_did_not_give_is_not_listed(self, hot):
         runs(65, 120)
         for second in range(65, 120, 5):
-            a_pass(Tier.HOT, at(second), skipped=["KXOTHER", hot.ticker])
+            a_sweep(Tier.HOT, at(second), skipped=["KXOTHER", hot.ticker])
         assert gaps_of(hot) == [(75, 120, "not listed")]
 
     def test_runs_without_an_error_and_without_the_market_are_not_explained(self, hot):
@@ -154,7 +154,7 @@ class TestCauses:
 
     def test_an_incomplete_pass_proves_nothing(self, hot):
         runs(65, 120)
-        a_pass(Tier.HOT, at(90), complete=False)
+        a_sweep(Tier.HOT, at(90), complete=False)
         assert gaps_of(hot) == [(75, 120, "not covered")]
 
     def test_an_exchange_that_says_it_is_closed_is_not_counted_against_us(self, hot):
@@ -212,12 +212,12 @@ class TestCauses:
         assert gaps_of(hot) == [(75, 80, "our outage"), (95, 120, "our outage")]
 
     def test_a_pass_of_the_universe_is_an_observation(self, hot):
-        a_pass(Tier.UNIVERSE, at(80))
+        a_sweep(Tier.UNIVERSE, at(80))
         assert gaps_of(hot) == [(75, 80, "our outage"), (95, 120, "our outage")]
 
     def test_a_clock_that_stepped_back_hides_no_run(self, hot):
-        a_run(at(64), seconds=40, error=FAILED)
-        a_run(at(70), seconds=2, error=FAILED)
+        a_poll(at(64), seconds=40, error=FAILED)
+        a_poll(at(70), seconds=2, error=FAILED)
         assert gaps_of(hot) == [(75, 104, "exchange failing"), (104, 120, "our outage")]
 
 
@@ -240,7 +240,7 @@ class TestWindows:
 
     def test_what_is_to_come_was_not_missed(self, hot):
         now = datetime.now(UTC)
-        a_pass(Tier.HOT, now)
+        a_sweep(Tier.HOT, now)
         found = coverage(hot, now, now + timedelta(days=1))
         assert now <= found.end < now + timedelta(hours=1)
         assert (found.share, found.gaps) == (1, [])
@@ -328,7 +328,7 @@ class TestLife:
         Market.objects.update(open_time=early)
         market.refresh_from_db()
         for minute in range(60):
-            a_pass(Tier.UNIVERSE, early + timedelta(minutes=minute))
+            a_sweep(Tier.UNIVERSE, early + timedelta(minutes=minute))
         found = coverage(market, early, early + timedelta(hours=1))
         assert found.share == 1
 
@@ -367,7 +367,7 @@ class TestTiers:
         rounds(-30, 180)
         assert gaps_of(combo)[0][2] == "our outage"
         for second in range(-30, 180, 30):
-            a_pass(Tier.COMBOS, at(second))
+            a_sweep(Tier.COMBOS, at(second))
         assert gaps_of(combo) == []
 
 
@@ -421,7 +421,7 @@ LEDGERS = st.fixed_dictionaries(
 
 def enter(ledger: dict[str, Any], market: Market) -> None:
     for n, (tier, second) in enumerate(ledger["passes"], start=1):
-        a_pass(tier, at(second))
+        a_sweep(tier, at(second))
         if n == ledger["measured"]:
             Sweep.objects.store_lateness()
     for second, error in ledger["heard"]:
@@ -507,17 +507,17 @@ class TestHotPeriods:
 class TestSlots:
     def test_a_pass_in_every_interval_fills_them_all_however_they_lie(self):
         for number in range(12):
-            a_pass(Tier.HOT, at(5 * number + number % 3))
+            a_sweep(Tier.HOT, at(5 * number + number % 3))
         assert hot_slots(at(0), at(60)) == (12, 12)
 
     def test_a_missing_pass_is_a_missing_slot_and_haste_makes_up_for_none(self):
         for second in (0, 5, 10, 25, 29, 33, 37, 41, 45, 50, 55):
-            a_pass(Tier.HOT, at(second))
+            a_sweep(Tier.HOT, at(second))
         assert hot_slots(at(0), at(60)) == (12, 10)
 
     def test_slow_passes_do_not_fill_the_slots(self):
         for number in range(8):
-            a_pass(Tier.HOT, at(7 * number))
+            a_sweep(Tier.HOT, at(7 * number))
         assert hot_slots(at(0), at(60)) == (12, 8)
 
     def test_passes_missing_at_either_end_are_missing(self):
@@ -525,8 +525,8 @@ class TestSlots:
         assert hot_slots(at(0), at(60)) == (12, 4)
 
     def test_only_complete_passes_of_the_hot_list_fill_a_slot(self):
-        a_pass(Tier.HOT, at(0), complete=False)
-        a_pass(Tier.UNIVERSE, at(5))
+        a_sweep(Tier.HOT, at(0), complete=False)
+        a_sweep(Tier.UNIVERSE, at(5))
         found = hot_slots(at(0), at(60))
         assert (found, found.share) == ((12, 0), 0)
 
@@ -536,9 +536,9 @@ class TestSlots:
     def test_a_day_without_a_run_has_no_share_and_one_without_a_pass_has_none_of_it(self):
         yesterday = (START - timedelta(days=1)).date()
         assert day_share(yesterday) is None
-        a_run(START - timedelta(days=1))
+        a_poll(START - timedelta(days=1))
         assert day_share(yesterday) == 0
-        a_pass(Tier.HOT, START - timedelta(days=1))
+        a_sweep(Tier.HOT, START - timedelta(days=1))
         assert day_share(yesterday) == pytest.approx(1 / 17_280)
 
 

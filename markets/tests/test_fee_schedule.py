@@ -1,4 +1,4 @@
-"""Which fee terms hold when."""
+"""Fee terms in force over time."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

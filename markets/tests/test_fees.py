@@ -1,4 +1,4 @@
-"""What a fill costs. Money is in millionths of a dollar: 10,000 is a cent."""
+"""Fees of fills. Money is in millionths of a dollar, so 10,000 is a cent."""
 
 import math
 from collections.abc import Callable
@@ -106,9 +106,9 @@ def test_a_type_without_a_table_is_refused_by_its_name(fee_type):
     ("multiplier", "why"),
     [
         (None, "on record"),
-        ("-1", "no fee multiplier"),
-        ("NaN", "no fee multiplier"),
-        ("Infinity", "no fee multiplier"),
+        ("-1", "not a fee multiplier"),
+        ("NaN", "not a fee multiplier"),
+        ("Infinity", "not a fee multiplier"),
         ("0.0000001", "too fine"),
         ("1E-999999", "too fine"),
         ("0.517", "too fine"),  # 3619/100000
@@ -170,7 +170,7 @@ def test_a_rebate_is_whole_grid_units(rule):
     assert rule.grid % rule.step == 0
 
 
-# --- worked by hand -----------------------------------------------------------------------------
+# --- examples computed by hand ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_hundred_fills_of_one_contract_at_5_cents(rule, cost):
 @pytest.mark.parametrize(
     ("fill", "told"),
     [
-        # The page leaves the rates of the first two open: any that makes 0.0085 and 0.0041.
+        # The page does not give the rates of the first two; these produce its 0.0085 and 0.0041.
         (
             bought("1", "0.055", Rate(163, 1000)),
             [(15_000, 6_500), (5_000, 3_000), (15_000, 9_500)],
@@ -310,7 +310,7 @@ FINEST = Rate(MOST_NUMERATOR - 1, 400 * 10**6)
 
 
 def bits(*numbers: int) -> Any:
-    """As 64 bits of numpy, which warn where they overflow; and a warning fails a test."""
+    """Convert to numpy's 64-bit integers, whose overflow warning fails a test."""
     return [np.int64(number) for number in numbers]
 
 
@@ -331,7 +331,7 @@ def test_the_largest_order_is_charged_exactly_in_64_bits(rate, rule):
     assert bound(wide, rule) == bound(fill, rule) >= cost
 
 
-# --- what holds of every order ------------------------------------------------------------------
+# --- properties of every order ------------------------------------------------------------------
 
 
 counts = st.integers(1, 2_000) | st.integers(1, MOST_COUNT)
@@ -349,7 +349,7 @@ rules = st.sampled_from(RULES)
 
 @st.composite
 def some_fills(draw: st.DrawFn, *, whole: bool = False) -> Fill:
-    """A fill that opens or closes a position; `whole`: of whole contracts at whole cents."""
+    """A fill that opens or closes a position; `whole` means whole contracts at whole cents."""
     unit = 100 if whole else 1
     count = draw(counts) // unit * unit or unit
     price = draw(st.integers(1, 99)) * 100 if whole else draw(prices)
@@ -364,7 +364,7 @@ orders = st.lists(fills, min_size=1, max_size=20)
 
 
 def published(fill: Fill, rule: Rounding, kept: Fraction) -> tuple[Fraction, Fraction]:
-    """The five steps of Kalshi's page, one by one and in exact dollars."""
+    """Compute the five steps of Kalshi's fee page one by one, in exact dollars."""
     step, grid, unit = (Fraction(each, 1_000_000) for each in rule[1:])
     trade_fee = math.ceil(fill.exact / 1_000_000 / step) * step
     change = Fraction(fill.flow, 1_000_000) - trade_fee
@@ -422,7 +422,7 @@ def test_at_whole_cents_less_than_a_grid_unit_is_kept(fills, rule):
 
 @given(st.lists(some_fills(whole=True), min_size=1, max_size=20))
 def test_before_fractions_an_order_paid_its_fees_up_to_the_cent(fills):
-    """Its trade fees, that is, each in begun millionths: finer than that money was never kept."""
+    """The trade fees of its fills, each rounded up to a millionth of a dollar."""
     trade = sum(math.ceil(fill.exact) for fill in fills)
     assert total(fills, WHOLE_CENTS) == math.ceil(Fraction(trade, CENT)) * CENT
 
@@ -484,6 +484,6 @@ def test_funds_for_a_limit_are_enough_at_any_better_price(count, one, other, rat
     low, high = sorted((one, other))
     buy, limit = bought_at(low, rate)(count), bought_at(high, rate)(count)
     assert charged(buy, rule)[0] - buy.flow <= bound(limit, rule) - limit.flow
-    # Of a sale the better prices are the higher ones.
+    # The better prices of a sale are the higher ones.
     limit, sale = (replace(each, flow=-count * (10_000 - each.price)) for each in (buy, limit))
     assert charged(sale, rule)[0] - sale.flow <= bound(limit, rule) - limit.flow

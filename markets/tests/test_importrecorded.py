@@ -1,4 +1,4 @@
-"""Research tables on record: of one's own making, and of those that were recorded."""
+"""Imports of small tables made here, and of the recorded research tables."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from backtests.data.universe import MISSING
 from backtests.loading import load
 from backtests.requests import MarketSelection
-from markets.importing import FORMATS, found_in, import_tables
+from markets.importing import FORMATS, find_tables, import_tables
 from markets.models import Candlestick, FeeChange, Market, MarketSnapshot
 
 pytestmark = pytest.mark.django_db
@@ -23,27 +23,27 @@ GAME = "KXBALL-26MAR02ABCDEF-ABC"
 DECISION = "KXRATE-26MAR"
 
 
-def said(folder):
+def run_import(folder):
     out = StringIO()
     call_command("importrecorded", str(folder), stdout=out)
     return out.getvalue()
 
 
-def fault(folder):
+def import_error(folder):
     with pytest.raises(CommandError) as caught:
-        said(folder)
+        run_import(folder)
     return str(caught.value)
 
 
-def naive(at):
+def without_zone(at):
     return pd.Timestamp(at.replace(tzinfo=None))
 
 
-# --- tables of one's own --------------------------------------------------------------------------
+# --- small tables ---------------------------------------------------------------------------------
 
 
-def a_warm_day(folder, *, candles=None, markets=None):
-    """Two markets of one event: one won, the other is not decided."""
+def weather_tables(folder, *, candles=None, markets=None):
+    """Write two markets of one event; one of them has a result."""
     weather = folder / "weather_hourly_ariadne"
     weather.mkdir()
     event = {
@@ -58,8 +58,8 @@ def a_warm_day(folder, *, candles=None, markets=None):
             "ticker": ticker,
             "event_ticker": "KXWARM-26MAR02",
             "yes_sub_title": "71° or above",
-            "open_time": naive(OPENED),
-            "close_time": naive(CLOSED),
+            "open_time": without_zone(OPENED),
+            "close_time": without_zone(CLOSED),
             "result": result,
             "strike_type": "greater",
             "floor_strike": floor,
@@ -69,14 +69,14 @@ def a_warm_day(folder, *, candles=None, markets=None):
         }
         for ticker, result, floor in ((FIRST, "yes", 70.0), (SECOND, "", 69.0))
     ]
-    hours = [a_candle(FIRST, 1), a_candle(FIRST, 2), a_candle(SECOND, 1)]
+    hours = [candle_row(FIRST, 1), candle_row(FIRST, 2), candle_row(SECOND, 1)]
     pd.DataFrame([event]).to_parquet(weather / "kalshi_events_nyc.parquet")
     pd.DataFrame(known).to_parquet(weather / "kalshi_markets_nyc.parquet")
     pd.DataFrame(candles or hours).to_parquet(weather / "kalshi_candles_nyc.parquet")
     return folder
 
 
-def a_candle(ticker, hour, **values):
+def candle_row(ticker, hour, **values):
     sides = {"yes_bid": 0.42, "yes_ask": 0.45, "price": 0.44}
     prices = {
         f"{side}_{name}": price
@@ -95,7 +95,7 @@ def a_candle(ticker, hour, **values):
     }
 
 
-def a_game(folder, **values):
+def baseball_table(folder, **values):
     row = {
         "ticker": GAME,
         "event": "KXBALL-26MAR02ABCDEF",
@@ -114,7 +114,7 @@ def a_game(folder, **values):
     return folder
 
 
-def a_decision(folder, **values):
+def fed_tables(folder, **values):
     strikes = ("C26", "C25", "H0", "H25", "H26")
     markets = [
         {
@@ -149,8 +149,10 @@ def a_decision(folder, **values):
 
 
 def test_weather_becomes_candles_quotes_and_results(tmp_path):
-    told = said(a_warm_day(tmp_path))
-    assert "weather_hourly_ariadne: 2 markets, 3 candlesticks and 3 snapshots are new." in told
+    output = run_import(weather_tables(tmp_path))
+    assert (
+        "weather_hourly_ariadne: 2 new markets, 3 new candlesticks and 3 new snapshots." in output
+    )
     market = Market.objects.get(ticker=FIRST)
     assert (market.event.mutually_exclusive, market.floor_strike) == (True, 70)
     snapshot = market.snapshots.earliest("timestamp")
@@ -161,7 +163,7 @@ def test_weather_becomes_candles_quotes_and_results(tmp_path):
 
 
 def test_what_tables_do_not_tell_is_assumed_and_marked(tmp_path):
-    said(a_warm_day(tmp_path))
+    run_import(weather_tables(tmp_path))
     opening, ending = Market.objects.get(ticker=FIRST).revisions.all()
     assert (opening.known_at, opening.close_time, opening.result) == (OPENED, CLOSED, "")
     assert (ending.known_at, ending.result) == (CLOSED + timedelta(days=1), "yes")
@@ -173,8 +175,8 @@ def test_what_tables_do_not_tell_is_assumed_and_marked(tmp_path):
 
 
 def test_a_bid_of_nothing_and_an_ask_of_a_dollar_are_nobody_s(tmp_path):
-    empty = a_candle(FIRST, 1, yes_bid_close=0.0, yes_ask_close=1.0)
-    said(a_warm_day(tmp_path, candles=[empty]))
+    empty = candle_row(FIRST, 1, yes_bid_close=0.0, yes_ask_close=1.0)
+    run_import(weather_tables(tmp_path, candles=[empty]))
     universe = load(
         MarketSelection(start=OPENED, end=CLOSED, tickers=[FIRST]), known_by=datetime.now(UTC)
     )
@@ -182,24 +184,26 @@ def test_a_bid_of_nothing_and_an_ask_of_a_dollar_are_nobody_s(tmp_path):
 
 
 def test_the_same_again_changes_nothing(tmp_path):
-    for make in (a_warm_day, a_game, a_decision):
+    for make in (weather_tables, baseball_table, fed_tables):
         make(tmp_path)
-    said(tmp_path)
+    run_import(tmp_path)
     before = MarketSnapshot.objects.count()
-    assert said(tmp_path).count(": 0 markets, 0 candlesticks and 0 snapshots are new.") == 3
+    assert (
+        run_import(tmp_path).count(": 0 new markets, 0 new candlesticks and 0 new snapshots.") == 3
+    )
     assert MarketSnapshot.objects.count() == before
 
 
 def test_fees_that_are_on_record_stay(tmp_path):
-    said(a_warm_day(tmp_path))
+    run_import(weather_tables(tmp_path))
     FeeChange.objects.update(fee_type="quadratic_with_maker_fees")
-    said(tmp_path)
+    run_import(tmp_path)
     assert FeeChange.objects.get().fee_type == "quadratic_with_maker_fees"
 
 
 def test_a_game_has_its_last_book_when_it_starts(tmp_path):
-    assert "mlb_closing: 1 markets, 0 candlesticks and 1 snapshots are new." in said(
-        a_game(tmp_path)
+    assert "mlb_closing: 1 new markets, 0 new candlesticks and 1 new snapshots." in run_import(
+        baseball_table(tmp_path)
     )
     market = Market.objects.get(ticker=GAME)
     snapshot = market.snapshots.get()
@@ -212,7 +216,7 @@ def test_a_game_has_its_last_book_when_it_starts(tmp_path):
 
 
 def test_the_fed_s_trades_are_those_of_the_decision_that_comes_next(tmp_path):
-    said(a_decision(tmp_path))
+    run_import(fed_tables(tmp_path))
     hours = Candlestick.objects.order_by("end_period_ts", "market__ticker")
     assert [candle.market.event.ticker for candle in hours[::5]] == [DECISION, "KXRATE-26MAY"]
     traded = hours.get(market__ticker=f"{DECISION}-C25")
@@ -222,52 +226,57 @@ def test_the_fed_s_trades_are_those_of_the_decision_that_comes_next(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
-        ({"yes_bid_close": 1.5}, "line 1, column yes_bid_close: 1.5 is no price"),
+        ({"yes_bid_close": 1.5}, "line 1, column yes_bid_close: 1.5 is not a price"),
         ({"yes_ask_low": 0.12345}, "line 1, column yes_ask_low: 0.12345 is finer than"),
-        ({"volume": -1.0}, "line 1, column volume: -1.0 is no count"),
-        ({"end_ts": "noon"}, "line 1, column end_ts: 'noon' is no instant"),
-        ({"ticker": "KXNONE"}, "line 1, column ticker: no table has the market KXNONE"),
+        ({"volume": -1.0}, "line 1, column volume: -1.0 is not a count"),
+        ({"end_ts": "noon"}, "line 1, column end_ts: 'noon' is not a time"),
+        ({"ticker": "KXNONE"}, "line 1, column ticker: the market KXNONE is in no table"),
     ],
 )
-def test_a_candle_that_cannot_be_read_is_named_by_line_and_column(tmp_path, values, told):
-    a_warm_day(tmp_path, candles=[a_candle(FIRST, 1) | values])
-    found = fault(tmp_path)
-    assert f"weather_hourly_ariadne: kalshi_candles_nyc.parquet, {told}" in found
+def test_a_candle_that_cannot_be_read_is_named_by_line_and_column(tmp_path, values, message):
+    weather_tables(tmp_path, candles=[candle_row(FIRST, 1) | values])
+    found = import_error(tmp_path)
+    assert f"weather_hourly_ariadne: kalshi_candles_nyc.parquet, {message}" in found
     assert not MarketSnapshot.objects.exists()
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
-        ({"close_bid": "x"}, "line 2, column close_bid: 'x' is no number"),
-        ({"result": "maybe"}, "line 2, column result: 'maybe' is none of 'yes', 'no', ''"),
+        ({"close_bid": "x"}, "line 2, column close_bid: 'x' is not a number"),
+        ({"result": "maybe"}, "line 2, column result: 'maybe' is not one of 'yes', 'no', ''"),
         ({"settled_ts": None}, "line 2, column settled_ts: "),
     ],
 )
-def test_a_game_that_cannot_be_read_is_named_by_line_and_column(tmp_path, values, told):
-    assert f"kalshi_history_to_2026-06-30.csv, {told}" in fault(a_game(tmp_path, **values))
+def test_a_game_that_cannot_be_read_is_named_by_line_and_column(tmp_path, values, message):
+    assert f"kalshi_history_to_2026-06-30.csv, {message}" in import_error(
+        baseball_table(tmp_path, **values)
+    )
     assert not MarketSnapshot.objects.exists()
 
 
 def test_a_column_or_a_file_that_is_missing_is_named(tmp_path):
-    a_game(tmp_path)
+    baseball_table(tmp_path)
     file = tmp_path / "mlb_closing" / "kalshi_history_to_2026-06-30.csv"
     pd.read_csv(file).drop(columns="close_ask").to_csv(file, index=False)
-    assert fault(tmp_path) == "mlb_closing: kalshi_history_to_2026-06-30.csv: no column close_ask"
+    assert (
+        import_error(tmp_path)
+        == "mlb_closing: kalshi_history_to_2026-06-30.csv: missing column close_ask"
+    )
     file.unlink()
-    assert "kalshi_history_to_2026-06-30.csv: " in fault(tmp_path)
+    assert "kalshi_history_to_2026-06-30.csv: " in import_error(tmp_path)
 
 
 def test_a_folder_of_something_else_is_refused_with_what_there_could_be(tmp_path):
-    assert all(name in fault(tmp_path) for name in FORMATS)
+    assert all(name in import_error(tmp_path) for name in FORMATS)
 
 
-# --- the recorded ones ----------------------------------------------------------------------------
+# --- recorded tables ------------------------------------------------------------------------------
 
 RECORDED = settings.BASE_DIR.parent / "shared" / "kalshi" / "recorded"
-recorded = [
+needs_recordings = [
     pytest.mark.recorded,
     pytest.mark.skipif(
         not RECORDED.is_dir(), reason="the recordings (../shared/kalshi/recorded) are not here"
@@ -278,11 +287,11 @@ recorded = [
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        pytest.param("weather_hourly_ariadne", (840, 31_375, 31_375), marks=recorded),
-        pytest.param("mlb_closing", (3_477, 0, 3_477), marks=recorded),
-        pytest.param("fed_eco395", (100, 20_450, 20_450), marks=recorded),
+        pytest.param("weather_hourly_ariadne", (840, 31_375, 31_375), marks=needs_recordings),
+        pytest.param("mlb_closing", (3_477, 0, 3_477), marks=needs_recordings),
+        pytest.param("fed_eco395", (100, 20_450, 20_450), marks=needs_recordings),
     ],
 )
 def test_every_line_that_was_recorded_is_read(name, counts):
-    (folder,) = found_in(RECORDED / name)
+    (folder,) = find_tables(RECORDED / name)
     assert import_tables(folder, lambda share, doing: None)[:3] == counts

@@ -1,4 +1,4 @@
-"""Records that were made before a migration, after it."""
+"""Migrations keep the rows that existed before them."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -9,29 +9,29 @@ from django.db.migrations.executor import MigrationExecutor
 
 from markets.models.snapshots import snapshot_id
 
-BEFORE_PIECES = ("markets", "0003_history")
-PIECES = ("markets", "0004_daily_pieces")
-LATE_PASSES = ("markets", "0005_late_passes")
+BEFORE_PARTITIONS = ("markets", "0003_history")
+PARTITIONED = ("markets", "0004_daily_pieces")
+LATE_SWEEPS = ("markets", "0005_late_passes")
 LONG_AGO = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 @pytest.fixture
 def empty_schema(db):
-    """A place where migrations can start anew; it goes with the test's transaction."""
+    """An empty schema for migrations, which the end of the test's transaction removes."""
     with connection.cursor() as cursor:
         cursor.execute("CREATE SCHEMA anew")
         cursor.execute("SET LOCAL search_path TO anew")
 
 
-def migrated(target):
-    """The models as they are after that migration."""
+def migrate_to(target):
+    """Migrate to a target and return the models as of it."""
     executor = MigrationExecutor(connection)
     executor.migrate([target])
     return executor.loader.project_state([target]).apps
 
 
-def a_record(apps):
-    """A market, and snapshots of it from before its day's first instant until today."""
+def create_snapshots(apps):
+    """Create a market with snapshots around a day's first instant and from today."""
     model = {name: apps.get_model("markets", name) for name in ("Series", "Event", "Market")}
     series = model["Series"].objects.create(ticker="KXRAIN")
     event = model["Event"].objects.create(ticker="KXRAIN-26", series=series, recorded_at=LONG_AGO)
@@ -64,8 +64,8 @@ def snapshots(apps):
     return list(apps.get_model("markets", "MarketSnapshot").objects.order_by("pk").values())
 
 
-def days():
-    """How many snapshots each piece has, those without any left out."""
+def rows_by_partition():
+    """Count the snapshots of each partition that has any."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT tableoid::regclass::text, count(*) FROM markets_marketsnapshot GROUP BY 1"
@@ -73,13 +73,13 @@ def days():
         return dict(cursor.fetchall())
 
 
-def test_what_is_on_record_moves_into_pieces_of_a_day(empty_schema):
-    apps = migrated(BEFORE_PIECES)
-    a_record(apps)
+def test_existing_snapshots_move_into_daily_partitions(empty_schema):
+    apps = migrate_to(BEFORE_PARTITIONS)
+    create_snapshots(apps)
     before = snapshots(apps)
-    apps = migrated(PIECES)
+    apps = migrate_to(PARTITIONED)
     assert snapshots(apps) == before
-    assert days() == {
+    assert rows_by_partition() == {
         "markets_marketsnapshot_20260228": 1,
         "markets_marketsnapshot_20260301": 1,
         f"markets_marketsnapshot_{datetime.now(UTC):%Y%m%d}": 1,
@@ -88,8 +88,8 @@ def test_what_is_on_record_moves_into_pieces_of_a_day(empty_schema):
     assert (revision.known_at, revision.status) == (LONG_AGO, "active")
 
 
-def test_a_new_installation_has_its_days(empty_schema):
-    migrated(PIECES)
+def test_a_new_installation_has_its_partitions(empty_schema):
+    migrate_to(PARTITIONED)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_inherits WHERE inhparent = 'markets_rawpayload'::regclass"
@@ -97,12 +97,12 @@ def test_a_new_installation_has_its_days(empty_schema):
         assert cursor.fetchone() == (10,)  # yesterday, today, a week ahead, and the default
 
 
-def test_what_is_on_record_says_how_late_each_whole_pass_was(empty_schema):
-    sweeps = migrated(PIECES).get_model("markets", "Sweep").objects
+def test_existing_sweeps_get_the_time_since_the_last_complete_one(empty_schema):
+    sweeps = migrate_to(PARTITIONED).get_model("markets", "Sweep").objects
     for second, skipped in ((0, []), (5, []), (10, ["KXA-1"]), (35, [])):
         for tier in ("hot", "universe"):
             at = LONG_AGO + timedelta(seconds=second)
             sweeps.create(tier=tier, started_at=at, complete=True, skipped=skipped)
-    sweeps = migrated(LATE_PASSES).get_model("markets", "Sweep").objects
+    sweeps = migrate_to(LATE_SWEEPS).get_model("markets", "Sweep").objects
     late = sweeps.filter(tier="hot").order_by("started_at").values_list("since_last", flat=True)
     assert list(late) == [None, timedelta(seconds=5), None, timedelta(seconds=30)]

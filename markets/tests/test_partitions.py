@@ -15,12 +15,12 @@ from markets.models import ArchivedDay, Market, MarketSnapshot, OrderBookSnapsho
 from markets.models.snapshots import snapshot_id
 from markets.storage import archive, partitions, retention
 from markets.storage.manifest import ArchivedFile, Manifest
-from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, Busy, Piece
+from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, DayPartition, TableBusy
 from markets.tests.factories import a_market, a_snapshot
 
 NOW = datetime.now(UTC)
 LONG_AGO = datetime(2026, 3, 1, 12, tzinfo=UTC)
-THAT_DAY = Piece(SNAPSHOTS, LONG_AGO.date())
+THAT_DAY = DayPartition(SNAPSHOTS, LONG_AGO.date())
 
 
 @pytest.fixture(autouse=True)
@@ -32,58 +32,58 @@ def keep_everything(settings, tmp_path):
 
 @pytest.fixture
 def own_database(transactional_db):
-    """For what needs several transactions; the pieces made in them are taken away again."""
-    before = {table: set(partitions.pieces(table)) for table in partitions.TABLES}
+    """A database for several transactions; the partitions they create are dropped afterwards."""
+    before = {table: set(partitions.partitions_of(table)) for table in partitions.TABLES}
     yield
-    for table, pieces in before.items():
-        for piece in set(partitions.pieces(table)) - pieces:
-            partitions.drop(piece, str)
+    for table, existing in before.items():
+        for partition in set(partitions.partitions_of(table)) - existing:
+            partitions.drop(partition, str)
 
 
-def in_the_default_piece(table=SNAPSHOTS):
+def rows_in_default(table=SNAPSHOTS):
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT count(*) FROM {table}_default")
         return cursor.fetchone()[0]
 
 
-def in_the_piece(piece):
+def rows_in(partition):
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM {piece.name}")
+        cursor.execute(f"SELECT count(*) FROM {partition.name}")
         return cursor.fetchone()[0]
 
 
-def observed(at=LONG_AGO, rows=3, market=None):
-    """A market with that many snapshots, a second apart."""
+def observe_market(at=LONG_AGO, rows=3, market=None):
+    """Store snapshots of a market a second apart, and return the market."""
     market = market or a_market()
     for n in range(rows):
         a_snapshot(market, at + timedelta(seconds=n), yes_bid="0.4200").save()
     return market
 
 
-def archived(piece, rows, folder, **others):
-    """Three files and their entry; what is in them does not matter to who lets the day go."""
+def mark_archived(partition, rows, folder, **others):
+    """Write a day's three files and its entry; retention looks at their hashes alone."""
     digest = hashlib.sha256(b"rows").hexdigest()
     (folder / "day.parquet").write_bytes(b"rows")
     (folder / "day.markets.parquet").write_bytes(b"rows")
-    file = {"rows": rows, "bytes": 4, "sha256": digest, "content_sha256": digest}
+    content = {"rows": rows, "bytes": 4, "sha256": digest, "content_sha256": digest}
     manifest = Manifest(
-        **file,
-        table=piece.table,
-        day=piece.day,
+        **content,
+        table=partition.table,
+        day=partition.day,
         first_at=None,
         last_at=None,
         coverage=None,
-        schema_version=1,
+        schema_version=archive.SCHEMA_VERSION,
         columns={},
-        markets=ArchivedFile(**file),
+        markets=ArchivedFile(**content),
         written_at=NOW,
         simulated=False,
     )
     (folder / "day.json").write_bytes(msgspec.json.encode(manifest))
     return baker.make(
         ArchivedDay,
-        table=piece.table,
-        day=piece.day,
+        table=partition.table,
+        day=partition.day,
         file="day.parquet",
         rows=rows,
         verified_at=NOW,
@@ -93,153 +93,156 @@ def archived(piece, rows, folder, **others):
 
 
 @pytest.mark.django_db
-class TestMaking:
+class TestCreating:
     def test_days_are_there_before_they_begin(self):
         later = NOW + timedelta(days=30)
         report = retention.maintain(now=later)
         for table in partitions.TABLES:
-            days = {piece.day for piece in partitions.pieces(table)}
+            days = {partition.day for partition in partitions.partitions_of(table)}
             assert {later.date() + timedelta(days=n) for n in range(8)} <= days
-        assert len(report.made) == 3 * 8
-        assert retention.maintain(now=later).made == []
+        assert len(report.created) == 3 * 8
+        assert retention.maintain(now=later).created == []
 
     def test_a_row_whose_day_is_missing_is_kept_and_gets_its_day(self):
-        market = observed(LONG_AGO)
+        market = observe_market(LONG_AGO)
         observed_later = LONG_AGO + timedelta(days=2)
         a_snapshot(market, observed_later).save()
         before = list(MarketSnapshot.objects.values())
-        assert in_the_default_piece() == 4
+        assert rows_in_default() == 4
 
         with structlog.testing.capture_logs() as logs:
             report = retention.maintain(now=NOW)
 
-        assert report.waiting == [THAT_DAY, Piece(SNAPSHOTS, observed_later.date())]
+        assert report.late == [THAT_DAY, DayPartition(SNAPSHOTS, observed_later.date())]
         assert [(log["event"], log["log_level"]) for log in logs] == [
             ("partitions_missing", "warning")
         ]
-        assert in_the_default_piece() == 0
-        assert in_the_piece(THAT_DAY) == 3
+        assert rows_in_default() == 0
+        assert rows_in(THAT_DAY) == 3
         assert list(MarketSnapshot.objects.values()) == before
-        assert retention.maintain(now=NOW).waiting == []
+        assert retention.maintain(now=NOW).late == []
 
-    def test_a_snapshot_is_on_record_once_before_and_after_its_day_is_made(self):
-        market = observed(LONG_AGO, rows=1)
-        for _ in ("in the default piece", "in its day"):
+    def test_a_snapshot_is_on_record_once_before_and_after_its_day_is_created(self):
+        market = observe_market(LONG_AGO, rows=1)
+        for _ in ("in the default partition", "in its day"):
             with pytest.raises(IntegrityError), transaction.atomic():
                 a_snapshot(market, LONG_AGO).save(force_insert=True)
             same = a_snapshot(market, LONG_AGO)
             same.id = snapshot_id(market.pk, LONG_AGO, "other", None)
             with pytest.raises(IntegrityError, match="market_id_timestamp"), transaction.atomic():
                 same.save(force_insert=True)
-            partitions.make(SNAPSHOTS, [LONG_AGO.date()])
+            partitions.create_missing(SNAPSHOTS, [LONG_AGO.date()])
 
     def test_a_new_day_has_what_the_others_have(self):
-        partitions.make(SNAPSHOTS, [LONG_AGO.date()])
-        today = Piece(SNAPSHOTS, NOW.date())
+        partitions.create_missing(SNAPSHOTS, [LONG_AGO.date()])
+        today = DayPartition(SNAPSHOTS, NOW.date())
         assert structure(THAT_DAY) == structure(today)
         assert len(structure(today)) >= 8
 
     def test_a_row_of_an_unknown_market_is_refused(self):
-        partitions.make(SNAPSHOTS, [LONG_AGO.date()])
+        partitions.create_missing(SNAPSHOTS, [LONG_AGO.date()])
         market = a_market()
         stray = a_snapshot(market, LONG_AGO)
         stray.market_id = market.pk + 1
         with pytest.raises(IntegrityError), transaction.atomic():
             stray.save()
 
-    def test_it_is_said_in_words(self, capsys):
-        observed(LONG_AGO)
+    def test_the_command_reports_what_it_did(self, capsys):
+        observe_market(LONG_AGO)
         call_command("maintainpartitions")
         assert capsys.readouterr().out == (
-            f"rows were waiting for {SNAPSHOTS} 2026-03-01\n"
-            f"made {SNAPSHOTS} 2026-03-01\nclustered {SNAPSHOTS} 2026-03-01\n"
+            f"found rows without a partition: {SNAPSHOTS} 2026-03-01\n"
+            f"created {SNAPSHOTS} 2026-03-01\nclustered {SNAPSHOTS} 2026-03-01\n"
         )
         call_command("maintainpartitions")
         assert capsys.readouterr().out == "Nothing to do.\n"
 
 
-def structure(piece):
-    """Its constraints and indexes, without names."""
+def structure(partition):
+    """List its constraints and indexes, without their names."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT pg_get_constraintdef(oid) FROM pg_constraint
                WHERE conrelid = %(name)s::regclass
                UNION ALL SELECT regexp_replace(indexdef, '^.* USING', '') FROM pg_indexes
                WHERE tablename = %(name)s ORDER BY 1""",
-            {"name": piece.name},
+            {"name": partition.name},
         )
         return [row[0] for row in cursor.fetchall()]
 
 
-def as_they_lie(piece):
+def physical_order(partition):
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT market_id, timestamp FROM {piece.name} ORDER BY ctid")
+        cursor.execute(f"SELECT market_id, timestamp FROM {partition.name} ORDER BY ctid")
         return cursor.fetchall()
 
 
 @pytest.mark.django_db
-class TestArranging:
-    def test_a_day_that_is_over_is_laid_out_by_market_and_is_else_what_it_was(self):
-        partitions.make(SNAPSHOTS, [THAT_DAY.day])
-        first, second = observed(LONG_AGO), observed(LONG_AGO, market=a_market("KXSNOW"))
+class TestClustering:
+    def test_a_closed_day_is_clustered_by_market_and_otherwise_unchanged(self):
+        partitions.create_missing(SNAPSHOTS, [THAT_DAY.day])
+        first, second = (
+            observe_market(LONG_AGO),
+            observe_market(LONG_AGO, market=a_market("KXSNOW")),
+        )
         for market in (second, first):
             a_snapshot(market, LONG_AGO + timedelta(minutes=1)).save()
-        before, made = list(MarketSnapshot.objects.oldest_first().values()), structure(THAT_DAY)
+        before, created = list(MarketSnapshot.objects.oldest_first().values()), structure(THAT_DAY)
 
-        assert retention.maintain(now=NOW).arranged == [THAT_DAY]
+        assert retention.maintain(now=NOW).clustered == [THAT_DAY]
 
-        assert as_they_lie(THAT_DAY) == sorted(as_they_lie(THAT_DAY))
+        assert physical_order(THAT_DAY) == sorted(physical_order(THAT_DAY))
         assert list(MarketSnapshot.objects.oldest_first().values()) == before
-        assert structure(THAT_DAY) == made
+        assert structure(THAT_DAY) == created
         with pytest.raises(IntegrityError), transaction.atomic():
             a_snapshot(first, LONG_AGO).save(force_insert=True)
 
     def test_it_is_done_once_and_not_before_the_day_is_over(self):
-        observed(LONG_AGO)
-        an_hour_later = THAT_DAY.span[1] + timedelta(hours=1)
-        assert retention.maintain(now=an_hour_later - timedelta(seconds=1)).arranged == []
-        assert retention.maintain(now=an_hour_later).arranged == [THAT_DAY]
-        assert retention.maintain(now=an_hour_later).arranged == []
+        observe_market(LONG_AGO)
+        an_hour_later = THAT_DAY.bounds[1] + timedelta(hours=1)
+        assert retention.maintain(now=an_hour_later - timedelta(seconds=1)).clustered == []
+        assert retention.maintain(now=an_hour_later).clustered == [THAT_DAY]
+        assert retention.maintain(now=an_hour_later).clustered == []
 
-    def test_a_day_put_in_order_takes_rows_that_come_late_and_can_be_dropped(self):
-        market = observed(LONG_AGO)
+    def test_a_clustered_day_takes_late_rows_and_can_be_dropped(self):
+        market = observe_market(LONG_AGO)
         retention.maintain(now=NOW)
         a_snapshot(market, LONG_AGO - timedelta(hours=1)).save()
-        assert in_the_piece(THAT_DAY) == 4
+        assert rows_in(THAT_DAY) == 4
         assert partitions.drop(THAT_DAY, str) == ""
-        assert THAT_DAY not in partitions.pieces(SNAPSHOTS)
+        assert THAT_DAY not in partitions.partitions_of(SNAPSHOTS)
 
-    def test_what_one_who_was_killed_has_left_is_in_nobodys_way(self):
-        observed(LONG_AGO)
+    def test_the_leftovers_of_a_killed_run_do_not_matter(self):
+        observe_market(LONG_AGO)
         with connection.cursor() as cursor:
             cursor.execute(
                 f"CREATE TABLE {THAT_DAY.name}_new (market_id bigint REFERENCES markets_market)"
             )
-        assert retention.maintain(now=NOW).arranged == [THAT_DAY]
-        assert in_the_piece(THAT_DAY) == 3
+        assert retention.maintain(now=NOW).clustered == [THAT_DAY]
+        assert rows_in(THAT_DAY) == 3
 
-    def test_many_days_are_arranged_in_several_runs_the_newest_first(self, monkeypatch):
-        monkeypatch.setattr(retention, "ARRANGING", 0)
-        market = observed(LONG_AGO)
-        assert retention.maintain(now=NOW).arranged == []
+    def test_many_days_are_clustered_in_several_runs_the_newest_first(self, monkeypatch):
+        monkeypatch.setattr(retention, "CLUSTERING_BUDGET", 0)
+        market = observe_market(LONG_AGO)
+        assert retention.maintain(now=NOW).clustered == []
         monkeypatch.undo()
-        observed(LONG_AGO - timedelta(days=1), market=market)
-        before = Piece(SNAPSHOTS, THAT_DAY.day - timedelta(days=1))
-        assert retention.maintain(now=NOW).arranged == [THAT_DAY, before]
+        observe_market(LONG_AGO - timedelta(days=1), market=market)
+        before = DayPartition(SNAPSHOTS, THAT_DAY.day - timedelta(days=1))
+        assert retention.maintain(now=NOW).clustered == [THAT_DAY, before]
 
 
 @pytest.mark.django_db
 class TestReading:
     def test_the_model_reads_across_days(self):
-        partitions.make(SNAPSHOTS, [LONG_AGO.date()])
-        market = observed(LONG_AGO)
+        partitions.create_missing(SNAPSHOTS, [LONG_AGO.date()])
+        market = observe_market(LONG_AGO)
         a_snapshot(market, NOW).save()
         assert [each.timestamp for each in market.snapshots.all()][-1] == NOW
         assert MarketSnapshot.objects.get(pk=a_snapshot(market, NOW).pk).timestamp == NOW
         assert MarketSnapshot.objects.between(LONG_AGO, NOW).count() == 3
 
     def test_the_admin_lists_them(self, admin_client):
-        observed(NOW)
+        observe_market(NOW)
         page = admin_client.get(reverse("admin:markets_marketsnapshot_changelist"))
         assert page.status_code == 200
         assert page.context["cl"].result_count == 3
@@ -252,8 +255,8 @@ class TestRetention:
         settings.RETENTION_DAYS = 30
 
     def test_a_day_that_is_archived_is_dropped(self, tmp_path):
-        observed(LONG_AGO)
-        day = archived(THAT_DAY, 3, tmp_path)
+        observe_market(LONG_AGO)
+        day = mark_archived(THAT_DAY, 3, tmp_path)
         report = retention.maintain(now=NOW)
         assert report.dropped == [THAT_DAY]
         day.refresh_from_db()
@@ -263,31 +266,31 @@ class TestRetention:
 
     def test_without_a_retention_nothing_is_dropped(self, settings, tmp_path):
         settings.RETENTION_DAYS = 0
-        observed(LONG_AGO)
-        archived(THAT_DAY, 3, tmp_path)
+        observe_market(LONG_AGO)
+        mark_archived(THAT_DAY, 3, tmp_path)
         assert retention.maintain(now=NOW).dropped == []
 
     def test_a_day_is_kept_until_the_very_last_of_it_is_old_enough(self, tmp_path):
-        observed(LONG_AGO)
-        archived(THAT_DAY, 3, tmp_path)
+        observe_market(LONG_AGO)
+        mark_archived(THAT_DAY, 3, tmp_path)
         old_enough = datetime(2026, 4, 1, tzinfo=UTC)
         assert retention.maintain(now=old_enough - timedelta(seconds=1)).dropped == []
         assert retention.maintain(now=old_enough).dropped == [THAT_DAY]
 
     def test_a_day_that_is_not_archived_is_kept(self):
-        observed(LONG_AGO)
+        observe_market(LONG_AGO)
         assert retention.maintain(now=NOW).kept == {THAT_DAY: "not archived"}
 
     def test_a_day_that_has_grown_since_is_kept(self, tmp_path):
-        observed(LONG_AGO)
-        archived(THAT_DAY, 2, tmp_path)
+        observe_market(LONG_AGO)
+        mark_archived(THAT_DAY, 2, tmp_path)
         assert "3 rows, and 2 in the archive" in retention.maintain(now=NOW).kept[THAT_DAY]
 
     @pytest.mark.parametrize("name", ["day.parquet", "day.markets.parquet", "day.json"])
     @pytest.mark.parametrize("damage", [b"other rows", None])
     def test_a_day_whose_files_are_gone_or_damaged_is_kept(self, tmp_path, name, damage):
-        observed(LONG_AGO)
-        archived(THAT_DAY, 3, tmp_path)
+        observe_market(LONG_AGO)
+        mark_archived(THAT_DAY, 3, tmp_path)
         if damage:
             (tmp_path / name).write_bytes(damage)
         else:
@@ -296,20 +299,20 @@ class TestRetention:
         assert MarketSnapshot.objects.count() == 3
 
     def test_rows_that_come_to_a_day_dropped_before_are_kept(self, tmp_path):
-        observed(LONG_AGO)
-        archived(THAT_DAY, 3, tmp_path, dropped_at=NOW)
+        observe_market(LONG_AGO)
+        mark_archived(THAT_DAY, 3, tmp_path, dropped_at=NOW)
         assert "restore it" in retention.maintain(now=NOW).kept[THAT_DAY]
         assert MarketSnapshot.objects.count() == 3
 
     def test_a_day_put_back_is_kept_for_as_long_again(self, tmp_path):
-        observed(LONG_AGO)
-        archived(THAT_DAY, 3, tmp_path, restored_at=NOW - timedelta(days=29))
+        observe_market(LONG_AGO)
+        mark_archived(THAT_DAY, 3, tmp_path, restored_at=NOW - timedelta(days=29))
         assert retention.maintain(now=NOW).dropped == []
         assert retention.maintain(now=NOW + timedelta(days=1)).dropped == [THAT_DAY]
 
     def test_order_books_have_days_of_their_own(self, tmp_path):
         market = a_market()
-        books = Piece(ORDER_BOOKS, LONG_AGO.date())
+        books = DayPartition(ORDER_BOOKS, LONG_AGO.date())
         baker.make(
             OrderBookSnapshot,
             id=snapshot_id(market.pk, LONG_AGO, "book", None),
@@ -320,7 +323,7 @@ class TestRetention:
             ask_prices=[],
             ask_sizes=[],
         )
-        archived(THAT_DAY, 1, tmp_path)
+        mark_archived(THAT_DAY, 1, tmp_path)
         assert retention.maintain(now=NOW).kept == {books: "not archived"}
 
     def test_raw_payloads_go_hours_after_their_day(self, settings):
@@ -332,15 +335,15 @@ class TestRetention:
             timestamp=LONG_AGO,
             payload="{}",
         )
-        partitions.make(RAW_PAYLOADS, [payload.timestamp.date()])
+        partitions.create_missing(RAW_PAYLOADS, [payload.timestamp.date()])
         end = datetime(2026, 3, 2, tzinfo=UTC)
         assert retention.maintain(now=end + timedelta(hours=5)).dropped == []
         report = retention.maintain(now=end + timedelta(hours=6))
-        assert Piece(RAW_PAYLOADS, date(2026, 3, 1)) in report.dropped
+        assert DayPartition(RAW_PAYLOADS, date(2026, 3, 1)) in report.dropped
 
 
-def writing(market, *, begun, go_on, at):
-    """What a tick does: a market's row is locked, and a while later its snapshot written."""
+def write_like_a_tick(market, *, begun, go_on, at):
+    """Lock a market's row and write its snapshot a while later, as a tick does."""
     try:
         with transaction.atomic():
             type(market).objects.filter(pk=market.pk).update(volume=1)
@@ -352,8 +355,8 @@ def writing(market, *, begun, go_on, at):
 
 
 @contextmanager
-def a_reader(model=MarketSnapshot):
-    """Somebody in the middle of a transaction that has read rows of this model."""
+def a_reading_session(model=MarketSnapshot):
+    """Another session in the middle of a transaction that has read rows of this model."""
     reading, done = threading.Event(), threading.Event()
 
     def read():
@@ -376,29 +379,31 @@ def a_reader(model=MarketSnapshot):
 class TestBesideAWriter:
     @pytest.fixture
     def market(self, own_database):
-        return observed(LONG_AGO)
+        return observe_market(LONG_AGO)
 
-    def test_a_day_is_made_as_soon_as_a_tick_has_written(self, market):
+    def test_a_day_is_created_as_soon_as_a_tick_has_written(self, market):
         begun, go_on = threading.Event(), threading.Event()
         writer = threading.Thread(
-            target=writing,
+            target=write_like_a_tick,
             args=[market],
             kwargs={"begun": begun, "go_on": go_on, "at": LONG_AGO + timedelta(hours=1)},
         )
         writer.start()
         assert begun.wait(10)
-        # By then the day has been tried, and the writer finds its table in nobody's hands.
+        # By then the first attempt has failed, and it has left no lock that the writer meets.
         threading.Timer(0.3, go_on.set).start()
         report = retention.maintain(now=NOW)
         writer.join(10)
-        assert (report.made, report.busy) == ([THAT_DAY], [])
-        assert MarketSnapshot.objects.count() == in_the_piece(THAT_DAY) == 4
+        assert (report.created, report.busy) == ([THAT_DAY], [])
+        assert MarketSnapshot.objects.count() == rows_in(THAT_DAY) == 4
 
     def test_a_table_in_use_all_the_while_is_left_for_the_next_time(self, market, monkeypatch):
-        monkeypatch.setattr(partitions, "PATIENCE", 0.1)
+        monkeypatch.setattr(partitions, "LOCK_TIMEOUT", 0.1)
         begun, go_on = threading.Event(), threading.Event()
         writer = threading.Thread(
-            target=writing, args=[market], kwargs={"begun": begun, "go_on": go_on, "at": NOW}
+            target=write_like_a_tick,
+            args=[market],
+            kwargs={"begun": begun, "go_on": go_on, "at": NOW},
         )
         writer.start()
         assert begun.wait(10)
@@ -408,8 +413,8 @@ class TestBesideAWriter:
         finally:
             go_on.set()
             writer.join(10)
-        assert in_the_default_piece() == 3
-        assert retention.maintain(now=NOW).made == [THAT_DAY]
+        assert rows_in_default() == 3
+        assert retention.maintain(now=NOW).created == [THAT_DAY]
 
     def test_rows_that_arrive_while_a_day_is_copied_are_moved_too(self, market, monkeypatch):
         def another():
@@ -418,25 +423,25 @@ class TestBesideAWriter:
             finally:
                 connection.close()
 
-        # One more row than the copy has seen, at the moment the table is about to be locked.
+        # A row arrives after the copy, just before the table is locked.
         arrival = threading.Thread(target=another)
-        attach = partitions._attach
+        attach = partitions._move_and_attach
 
-        def attach_late(piece):
+        def attach_late(partition):
             arrival.start()
             arrival.join(10)
-            attach(piece)
+            attach(partition)
 
-        monkeypatch.setattr(partitions, "_attach", attach_late)
-        partitions.make(SNAPSHOTS, [LONG_AGO.date()])
-        assert in_the_piece(THAT_DAY) == MarketSnapshot.objects.count() == 4
+        monkeypatch.setattr(partitions, "_move_and_attach", attach_late)
+        partitions.create_missing(SNAPSHOTS, [LONG_AGO.date()])
+        assert rows_in(THAT_DAY) == MarketSnapshot.objects.count() == 4
 
-    def test_two_that_make_the_same_day_make_it_once(self, own_database):
-        made = []
+    def test_two_processes_create_the_same_day_once(self, own_database):
+        created = []
 
         def make():
             try:
-                made.extend(partitions.make(SNAPSHOTS, [LONG_AGO.date()]))
+                created.extend(partitions.create_missing(SNAPSHOTS, [LONG_AGO.date()]))
             finally:
                 connection.close()
 
@@ -445,11 +450,11 @@ class TestBesideAWriter:
             each.start()
         for each in both:
             each.join(20)
-        assert made == [THAT_DAY]
+        assert created == [THAT_DAY]
 
     def test_nobody_adds_rows_to_a_day_between_its_check_and_its_drop(self, market, monkeypatch):
-        partitions.make(SNAPSHOTS, [LONG_AGO.date()])
-        monkeypatch.setattr(partitions, "PATIENCE", 0.1)
+        partitions.create_missing(SNAPSHOTS, [LONG_AGO.date()])
+        monkeypatch.setattr(partitions, "LOCK_TIMEOUT", 0.1)
         begun, go_on = threading.Event(), threading.Event()
         go_on.set()
         late = LONG_AGO + timedelta(hours=3)
@@ -462,79 +467,81 @@ class TestBesideAWriter:
             return "kept after all"
 
         writer = threading.Thread(
-            target=writing, args=[market], kwargs={"begun": begun, "go_on": go_on, "at": late}
+            target=write_like_a_tick,
+            args=[market],
+            kwargs={"begun": begun, "go_on": go_on, "at": late},
         )
         assert partitions.drop(THAT_DAY, check) == "kept after all"
         writer.join(10)
         assert MarketSnapshot.objects.filter(timestamp=late).exists()
 
     def test_dropping_gives_up_where_somebody_reads_all_the_while(self, market, monkeypatch):
-        partitions.make(SNAPSHOTS, [LONG_AGO.date()])
-        monkeypatch.setattr(partitions, "PATIENCE", 0.1)
-        with a_reader(), pytest.raises(Busy):
+        partitions.create_missing(SNAPSHOTS, [LONG_AGO.date()])
+        monkeypatch.setattr(partitions, "LOCK_TIMEOUT", 0.1)
+        with a_reading_session(), pytest.raises(TableBusy):
             partitions.drop(THAT_DAY, str)
-        assert in_the_piece(THAT_DAY) == 3
+        assert rows_in(THAT_DAY) == 3
 
     def test_a_day_whose_table_is_in_use_all_the_while_is_restored_the_next_time(
         self, market, monkeypatch
     ):
-        partitions.make(SNAPSHOTS, [LONG_AGO.date()])
+        partitions.create_missing(SNAPSHOTS, [LONG_AGO.date()])
         archive.archive_day(THAT_DAY, now=NOW)
         partitions.drop(THAT_DAY, str)
-        monkeypatch.setattr(partitions, "PATIENCE", 0.1)
+        monkeypatch.setattr(partitions, "LOCK_TIMEOUT", 0.1)
         with (
-            a_reader(),
-            pytest.raises(CommandError, match=r"using its table\. Run the same command"),
+            a_reading_session(),
+            pytest.raises(CommandError, match=r"in use by another process\. Please run"),
         ):
             call_command("restorearchive", "2026-03-01")
         call_command("restorearchive", "2026-03-01")
-        assert in_the_piece(THAT_DAY) == 3
+        assert rows_in(THAT_DAY) == 3
 
-    def test_a_day_that_is_written_to_while_it_is_arranged_keeps_all_rows(
+    def test_a_day_that_is_written_to_while_it_is_clustered_keeps_all_rows(
         self, market, monkeypatch
     ):
-        partitions.make(SNAPSHOTS, [THAT_DAY.day])
-        refer = partitions._refer
+        partitions.create_missing(SNAPSHOTS, [THAT_DAY.day])
+        add_foreign_key = partitions._add_foreign_key
 
-        def refer_late(new):
+        def add_foreign_key_late(copy):
             monkeypatch.undo()
             writer = threading.Thread(target=write)
             writer.start()
             writer.join(10)
-            refer(new)
+            add_foreign_key(copy)
 
         def write():
             a_snapshot(market, LONG_AGO - timedelta(hours=3)).save()
             connection.close()
 
-        monkeypatch.setattr(partitions, "_refer", refer_late)
+        monkeypatch.setattr(partitions, "_add_foreign_key", add_foreign_key_late)
         report = retention.maintain(now=NOW)
-        assert (report.arranged, report.busy) == ([], [THAT_DAY])
-        assert in_the_piece(THAT_DAY) == 4
+        assert (report.clustered, report.busy) == ([], [THAT_DAY])
+        assert rows_in(THAT_DAY) == 4
         assert f"{THAT_DAY.name}_new" not in connection.introspection.table_names()
-        assert retention.maintain(now=NOW).arranged == [THAT_DAY]
-        assert in_the_piece(THAT_DAY) == 4
+        assert retention.maintain(now=NOW).clustered == [THAT_DAY]
+        assert rows_in(THAT_DAY) == 4
 
     @pytest.mark.parametrize("model", [MarketSnapshot, Market])
-    def test_a_day_that_is_read_all_the_while_is_arranged_the_next_time(
+    def test_a_day_that_is_read_all_the_while_is_clustered_the_next_time(
         self, market, monkeypatch, model
     ):
-        partitions.make(SNAPSHOTS, [THAT_DAY.day])
-        monkeypatch.setattr(partitions, "PATIENCE", 0.1)
-        before = as_they_lie(THAT_DAY)
-        with a_reader(model):
+        partitions.create_missing(SNAPSHOTS, [THAT_DAY.day])
+        monkeypatch.setattr(partitions, "LOCK_TIMEOUT", 0.1)
+        before = physical_order(THAT_DAY)
+        with a_reading_session(model):
             report = retention.maintain(now=NOW)
-        assert (report.arranged, report.busy) == ([], [THAT_DAY])
-        assert as_they_lie(THAT_DAY) == before
-        assert retention.maintain(now=NOW).arranged == [THAT_DAY]
+        assert (report.clustered, report.busy) == ([], [THAT_DAY])
+        assert physical_order(THAT_DAY) == before
+        assert retention.maintain(now=NOW).clustered == [THAT_DAY]
 
-    def test_a_second_one_leaves_the_days_to_the_first(self, market):
-        partitions.make(SNAPSHOTS, [THAT_DAY.day])
+    def test_a_second_run_leaves_the_days_to_the_first(self, market):
+        partitions.create_missing(SNAPSHOTS, [THAT_DAY.day])
         first = connection.copy()
         try:
             with first.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_lock(hashtext('arrange'))")
+                cursor.execute("SELECT pg_advisory_lock(hashtext('cluster'))")
             assert retention.maintain(now=NOW).busy == [THAT_DAY]
         finally:
             first.close()
-        assert retention.maintain(now=NOW).arranged == [THAT_DAY]
+        assert retention.maintain(now=NOW).clustered == [THAT_DAY]

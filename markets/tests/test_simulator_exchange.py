@@ -1,4 +1,4 @@
-"""The simulated exchange over real HTTP, held against the contract it simulates."""
+"""The simulated exchange over real HTTP, checked against Kalshi's OpenAPI contract."""
 
 import re
 import time
@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
-from markets.simulator import Clock, Running, Universe, running
+from markets.simulator import RunningExchange, SimulatedClock, SimulatedUniverse, running_exchange
 
 NOW = int(datetime(2026, 11, 20, 20, 0, 2, tzinfo=UTC).timestamp())
 DAY = 86_400
@@ -24,18 +24,18 @@ CONTRACT = ROOT.parent / "shared" / "kalshi" / "openapi-3.34-derived.yaml"
 Get = Callable[..., Any]
 
 
-def clock_at(instant: float, *, speed: float = 0.0) -> Clock:
-    return Clock.starting(speed=speed, origin=instant)
+def clock_at(instant: float, *, speed: float = 0.0) -> SimulatedClock:
+    return SimulatedClock.starting(speed=speed, origin=instant)
 
 
 @pytest.fixture(scope="module")
-def exchange() -> Iterator[Running]:
-    with running(Universe(markets=SIZE), clock=clock_at(NOW)) as exchange:
+def exchange() -> Iterator[RunningExchange]:
+    with running_exchange(SimulatedUniverse(markets=SIZE), clock=clock_at(NOW)) as exchange:
         yield exchange
 
 
 @pytest.fixture(scope="module")
-def client(exchange: Running) -> Iterator[httpx.Client]:
+def client(exchange: RunningExchange) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=exchange.url, timeout=30) as client:
         yield client
 
@@ -68,7 +68,7 @@ def seconds(text: str) -> float:
 
 
 def with_null(schema: Any) -> Any:
-    """OpenAPI 3.0 writes `nullable` where JSON Schema writes a choice."""
+    """Translate `nullable` of OpenAPI 3.0 into a choice of JSON Schema."""
     if isinstance(schema, list):
         return [with_null(part) for part in schema]
     if not isinstance(schema, dict):
@@ -168,7 +168,7 @@ def test_a_market_says_no_more_than_the_contract(get, contract):
         assert set(market) <= known
 
 
-# Paging and filters
+# Pagination and filters
 
 
 def test_paging_shows_every_market_once(get):
@@ -188,9 +188,9 @@ def test_events_and_markets_list_the_same_universe(get):
 
 def test_a_cursor_survives_the_coming_and_going_of_markets():
     at = NOW // 3600 * 3600 + 3590
-    with running(Universe(markets=400), clock=clock_at(at)) as first:
+    with running_exchange(SimulatedUniverse(markets=400), clock=clock_at(at)) as first:
         page = httpx.get(f"{first.url}/markets", params={"limit": 300}).json()
-    with running(Universe(markets=400), clock=clock_at(at + 2 * 3600)) as later:
+    with running_exchange(SimulatedUniverse(markets=400), clock=clock_at(at + 2 * 3600)) as later:
         params = {"limit": 1000, "cursor": page["cursor"]}
         rest = httpx.get(f"{later.url}/markets", params=params).json()["markets"]
     seen = page["markets"][-1]["event_ticker"]
@@ -304,7 +304,7 @@ def test_candles_need_their_parameters(client, get):
     assert client.get(path.replace("KXHIGHNY/", "KXBTCD/"), params=span).status_code == 404
 
 
-# Life and death
+# Lifecycles
 
 
 def test_settled_markets_say_how_and_when(get):
@@ -341,12 +341,12 @@ def test_results_follow_from_the_published_figure(get):
 
 
 def test_a_game_closes_when_it_is_decided():
-    with running(Universe(markets=SIZE), clock=clock_at(NOW)) as early:
+    with running_exchange(SimulatedUniverse(markets=SIZE), clock=clock_at(NOW)) as early:
         games = httpx.get(
             f"{early.url}/markets", params={"series_ticker": "KXNFLGAME", "status": "open"}
         ).json()["markets"]
         game = min(games, key=lambda market: market["expected_expiration_time"])
-    with running(Universe(markets=SIZE), clock=clock_at(NOW + DAY)) as late:
+    with running_exchange(SimulatedUniverse(markets=SIZE), clock=clock_at(NOW + DAY)) as late:
         closed = httpx.get(f"{late.url}/markets/{game['ticker']}").json()["market"]
     assert game["can_close_early"]
     assert game["early_close_condition"]
@@ -355,11 +355,11 @@ def test_a_game_closes_when_it_is_decided():
 
 
 def test_an_unplayed_game_settles_in_between():
-    universe = Universe(markets=SIZE)
+    universe = SimulatedUniverse(markets=SIZE)
     line = next(line for line in universe.lines if line.series.ticker == "KXMLBGAME")
     numbers = line.numbers(NOW, NOW + 900 * DAY)
     event = next(e for e in (universe.event(line, n) for n in numbers) if e.void)
-    with running(universe, clock=clock_at(event.settled)) as exchange:
+    with running_exchange(universe, clock=clock_at(event.settled)) as exchange:
         reply = httpx.get(f"{exchange.url}/events/{event.ticker}?with_nested_markets=true").json()
     for market in reply["event"]["markets"]:
         assert market["result"] == "scalar"
@@ -393,7 +393,7 @@ def test_fees_change_when_they_were_said_to(get):
 
 def test_some_events_have_fees_of_their_own_now_or_soon():
     with (
-        running(Universe(markets=3000), clock=clock_at(NOW)) as exchange,
+        running_exchange(SimulatedUniverse(markets=3000), clock=clock_at(NOW)) as exchange,
         httpx.Client(base_url=exchange.url, timeout=30) as client,
     ):
         get = lambda path, **params: client.get(path, params=params).json()  # noqa: E731
@@ -455,8 +455,8 @@ def test_trades_add_up_to_the_volume(get):
 
 
 def test_takers_buy_at_the_ask_and_sell_at_the_bid():
-    universe = Universe(markets=400)
-    with running(universe, clock=clock_at(NOW)) as exchange:
+    universe = SimulatedUniverse(markets=400)
+    with running_exchange(universe, clock=clock_at(NOW)) as exchange:
         trades = httpx.get(f"{exchange.url}/markets/trades", params={"limit": 200}).json()["trades"]
         board = exchange.service.exchange.listings.live(NOW // 5 * 5)
     for trade in trades:
@@ -509,7 +509,7 @@ def test_days_end_at_midnight_in_new_york(get):
     span = {"start_ts": NOW - 40 * DAY, "end_ts": NOW, "period_interval": 1440}
     candles = get(f"/series/KXFEDDECISION/markets/{ticker}/candlesticks", **span)["candlesticks"]
     hours = {datetime.fromtimestamp(c["end_period_ts"], UTC).hour for c in candles}
-    # Daylight saving ended within the span.
+    # Daylight saving time ended within this span.
     assert hours == {4, 5}
     assert len(candles) == 40
 
@@ -524,7 +524,7 @@ def test_a_restart_changes_nothing(get):
 
 def subprocess_exchange(get: Get) -> list[Any]:
     with (
-        running(Universe(markets=SIZE), clock=clock_at(NOW)) as exchange,
+        running_exchange(SimulatedUniverse(markets=SIZE), clock=clock_at(NOW)) as exchange,
         httpx.Client(base_url=exchange.url) as client,
     ):
         return pages(
@@ -533,7 +533,9 @@ def subprocess_exchange(get: Get) -> list[Any]:
 
 
 def test_a_faster_clock_shows_settlements_sooner():
-    with running(Universe(markets=100), clock=clock_at(NOW, speed=3600.0)) as exchange:
+    with running_exchange(
+        SimulatedUniverse(markets=100), clock=clock_at(NOW, speed=3600.0)
+    ) as exchange:
         path = f"{exchange.url}/markets"
         before = httpx.get(path, params={"series_ticker": "KXBTC15M", "status": "open"}).json()
         ticker = before["markets"][0]["ticker"]
@@ -548,7 +550,7 @@ def test_a_faster_clock_shows_settlements_sooner():
 def test_ladders_of_an_hour_ago_and_of_an_hour_hence_are_other_events():
     tickers = []
     for at in (NOW, NOW + 3600):
-        with running(Universe(markets=400), clock=clock_at(at)) as exchange:
+        with running_exchange(SimulatedUniverse(markets=400), clock=clock_at(at)) as exchange:
             reply = httpx.get(f"{exchange.url}/events", params={"series_ticker": "KXBTC15M"}).json()
         tickers.append({event["event_ticker"] for event in reply["events"]})
     assert tickers[1] - tickers[0]
@@ -557,7 +559,7 @@ def test_ladders_of_an_hour_ago_and_of_an_hour_hence_are_other_events():
 def test_volumes_of_two_instants_only_grow(get):
     before = {m["ticker"]: m for m in pages(get, "/markets", "markets", limit=1000)}
     with (
-        running(Universe(markets=SIZE), clock=clock_at(NOW + 60)) as exchange,
+        running_exchange(SimulatedUniverse(markets=SIZE), clock=clock_at(NOW + 60)) as exchange,
         httpx.Client(base_url=exchange.url) as client,
     ):
         page = client.get("/markets", params={"limit": 1000}).json()["markets"]

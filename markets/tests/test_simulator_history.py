@@ -1,4 +1,4 @@
-"""The two tiers of the simulated exchange: what one no longer knows, the other does."""
+"""The live and the historical tier of the simulated exchange complement each other."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from markets.simulator import Clock, Universe, running
+from markets.simulator import SimulatedClock, SimulatedUniverse, running_exchange
 
 NOW = int(datetime(2026, 11, 20, 20, 0, 2, tzinfo=UTC).timestamp())
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -16,9 +16,9 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 @contextmanager
 def client_at(at: int, **options: Any) -> Iterator[httpx.Client]:
-    clock = Clock.starting(speed=0.0, origin=at)
+    clock = SimulatedClock.starting(speed=0.0, origin=at)
     with (
-        running(Universe(markets=900), clock=clock, **options) as exchange,
+        running_exchange(SimulatedUniverse(markets=900), clock=clock, **options) as exchange,
         httpx.Client(base_url=exchange.url, timeout=30) as client,
     ):
         yield client
@@ -68,7 +68,7 @@ def test_trades_are_in_the_tier_of_their_time(client):
 
 def test_trades_of_both_kinds_of_markets_come_newest_first(client):
     cutoff = int(cutoff_of(client, "trades_created_ts"))
-    # A quarter of an hour was settled in between.
+    # A quarter-hour market was settled in between.
     since, until = cutoff - 18 * MINUTE, cutoff - 13 * MINUTE
     span = {"min_ts": since, "max_ts": until}
     small = listed(client, "/historical/trades", "trades", limit=370, **span)

@@ -1,4 +1,4 @@
-"""The simulated exchange at rest: Thursdays in New York, and maintenance on request."""
+"""Trading hours of the simulated exchange: the weekly pause and maintenance windows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,22 +10,22 @@ import httpx
 import numpy as np
 import pytest
 
-from markets.simulator import Clock, Universe, running
+from markets.simulator import SimulatedClock, SimulatedUniverse, running_exchange
 from markets.simulator.board import Listings
-from markets.simulator.hours import Hours
+from markets.simulator.hours import TradingHours
 from markets.simulator.trades import between
 
 STEP, MINUTE, HOUR, DAY = 5, 60, 3600, 86_400
-# Standard time: three in New York is eight in London.
+# In standard time, three o'clock in New York is eight o'clock UTC.
 PAUSED = int(datetime(2026, 11, 19, 8, tzinfo=UTC).timestamp())
 RESUMED = PAUSED + 2 * HOUR
 
 
 @contextmanager
 def client_at(instant: int, **options: Any) -> Iterator[httpx.Client]:
-    clock = Clock.starting(speed=0.0, origin=instant)
+    clock = SimulatedClock.starting(speed=0.0, origin=instant)
     with (
-        running(Universe(markets=400), clock=clock, **options) as exchange,
+        running_exchange(SimulatedUniverse(markets=400), clock=clock, **options) as exchange,
         httpx.Client(base_url=exchange.url, timeout=30) as client,
     ):
         yield client
@@ -38,31 +38,31 @@ def answer(instant: int, path: str, **options: Any) -> httpx.Response:
 
 @pytest.fixture(scope="module")
 def listings() -> Listings:
-    return Listings(Universe(markets=1500))
+    return Listings(SimulatedUniverse(markets=1500))
 
 
 def test_three_in_new_york_is_seven_or_eight_in_london():
-    hours = Hours()
+    hours = TradingHours()
     summer, winter = datetime(2026, 7, 16, 7, tzinfo=UTC), datetime(2026, 11, 19, 8, tzinfo=UTC)
     for at in (int(summer.timestamp()), int(winter.timestamp())):
-        assert hours.resumption(at - STEP) is None
-        assert hours.resumption(at) == hours.resumption(at + 2 * HOUR - STEP) == at + 2 * HOUR
-        assert hours.resumption(at + 2 * HOUR) is None
+        assert hours.resumes_at(at - STEP) is None
+        assert hours.resumes_at(at) == hours.resumes_at(at + 2 * HOUR - STEP) == at + 2 * HOUR
+        assert hours.resumes_at(at + 2 * HOUR) is None
 
 
 def test_trading_time_stands_still_in_a_pause_only():
-    hours = Hours(maintenance=[(RESUMED - HOUR, RESUMED + HOUR)])
+    hours = TradingHours(maintenance=[(RESUMED - HOUR, RESUMED + HOUR)])
     grid = np.arange(PAUSED - HOUR, RESUMED + 2 * HOUR, STEP)
-    elapsed = hours.elapsed(grid)
-    still = np.diff(elapsed) == 0
+    trading_time = hours.trading_time(grid)
+    still = np.diff(trading_time) == 0
     assert (grid[1:][still] - PAUSED).tolist() == list(range(STEP, 3 * HOUR + STEP, STEP))
-    assert (np.diff(elapsed)[~still] == STEP).all()
-    assert (hours.elapsed(hours.instant(elapsed)) == elapsed).all()
+    assert (np.diff(trading_time)[~still] == STEP).all()
+    assert (hours.trading_time(hours.instant(trading_time)) == trading_time).all()
 
 
 def test_a_maintenance_window_has_a_beginning_and_an_end():
     with pytest.raises(ValueError, match="200:100"):
-        Hours(maintenance=[(200, 100)])
+        TradingHours(maintenance=[(200, 100)])
 
 
 def test_the_exchange_says_that_it_pauses():
@@ -142,7 +142,7 @@ def most_traded(client: httpx.Client) -> str:
 def test_nothing_opens_in_a_pause(listings):
     paused, free = (
         {e.ticker: e for e in each.live(RESUMED).events}
-        for each in (listings, Listings(listings.universe, hours=Hours(pauses=False)))
+        for each in (listings, Listings(listings.universe, hours=TradingHours(pauses=False)))
     )
     in_pause = {t for t, e in free.items() if PAUSED <= e.opened < RESUMED}
     kept = in_pause & set(paused)
@@ -171,7 +171,7 @@ def test_under_maintenance_only_the_exchange_itself_answers():
 
 def test_nothing_is_traded_under_maintenance():
     window = (PAUSED - DAY, PAUSED - DAY + HOUR)
-    listings = Listings(Universe(markets=400), hours=Hours(maintenance=[window]))
+    listings = Listings(SimulatedUniverse(markets=400), hours=TradingHours(maintenance=[window]))
     board = listings.live(window[1] + HOUR)
     counts = [
         board.prices.trade_count(rows := np.flatnonzero(board.listed), np.full(len(rows), at)).sum()

@@ -1,4 +1,4 @@
-"""Lives of simulated markets that do not go as planned."""
+"""Unusual lifecycles of simulated markets: disputes, postponements, withdrawals."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,15 +10,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from markets.simulator import Clock, Universe, running
+from markets.simulator import SimulatedClock, SimulatedUniverse, running_exchange
 from markets.simulator.board import Board, Listings
-from markets.simulator.universe import NEVER, Event
+from markets.simulator.universe import NEVER, SimulatedEvent
 
 NOW = int(datetime(2026, 11, 20, 20, 0, tzinfo=UTC).timestamp())
 STEP, HOUR, DAY = 5, 3600, 86_400
-UNIVERSE = Universe()
+UNIVERSE = SimulatedUniverse()
 
-Wanted = Callable[[Event], bool]
+Wanted = Callable[[SimulatedEvent], bool]
 
 
 @pytest.fixture(scope="module")
@@ -27,22 +27,22 @@ def listings() -> Listings:
 
 
 @pytest.fixture(scope="module")
-def settled(listings: Listings) -> list[Event]:
-    """What was settled in the last week of the default universe."""
+def settled(listings: Listings) -> list[SimulatedEvent]:
+    """The events of the default universe that were settled in the last week."""
     return [e for e in listings.past(NOW).events if not e.legs]
 
 
 @contextmanager
-def client_of(universe: Universe, **options: Any) -> Iterator[httpx.Client]:
-    clock = Clock.starting(speed=0.0, origin=NOW)
+def client_of(universe: SimulatedUniverse, **options: Any) -> Iterator[httpx.Client]:
+    clock = SimulatedClock.starting(speed=0.0, origin=NOW)
     with (
-        running(universe, clock=clock, **options) as exchange,
+        running_exchange(universe, clock=clock, **options) as exchange,
         httpx.Client(base_url=exchange.url, timeout=30) as client,
     ):
         yield client
 
 
-def markets_at(listings: Listings, event: Event, at: int) -> list[dict[str, Any]]:
+def markets_at(listings: Listings, event: SimulatedEvent, at: int) -> list[dict[str, Any]]:
     board = listings.live(at)
     rows = board.listed_rows(board.event_of[event.ticker])
     markets: list[dict[str, Any]] = msgspec.json.decode(board.markets(rows))
@@ -130,7 +130,7 @@ def test_time_filters_follow_the_moved_close(listings, settled):
     assert listings.live(event.relisted).closes[board.event_of[event.ticker]] == event.ended
 
 
-# Markets on trial
+# Provisional markets
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_history_has_none_of_the_vanished(listings):
 
 
 def test_combinations_flood_the_front_of_the_markets():
-    with client_of(Universe(markets=100), combos=2500) as client:
+    with client_of(SimulatedUniverse(markets=100), combos=2500) as client:
         found, cursor = [], ""
         while True:
             params: dict[str, Any] = {"limit": 1000, "cursor": cursor}

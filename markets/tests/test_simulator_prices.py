@@ -1,4 +1,4 @@
-"""The simulated prices: one path for each event, from which everything follows."""
+"""Simulated prices, which follow from one latent path for each event."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,9 +10,9 @@ import pytest
 from markets.simulator.board import Board, Listings
 from markets.simulator.cadence import DAY, HOUR, STEP, Every, Monthly, Weekdays
 from markets.simulator.noise import brownian, normal
-from markets.simulator.prices import UNIT, Prices, Quotes
+from markets.simulator.prices import UNIT, Prices, SimulatedQuotes
 from markets.simulator.series import GRIDS
-from markets.simulator.universe import Event, Universe
+from markets.simulator.universe import SimulatedEvent, SimulatedUniverse
 
 NOW = int(datetime(2026, 11, 20, 20, 0, tzinfo=UTC).timestamp())
 MANY = 3000
@@ -20,23 +20,23 @@ MANY = 3000
 
 @pytest.fixture(scope="module")
 def board() -> Board:
-    return Listings(Universe(markets=MANY)).live(NOW)
+    return Listings(SimulatedUniverse(markets=MANY)).live(NOW)
 
 
-def quotes_at(board: Board, at: int) -> Quotes:
+def quotes_at(board: Board, at: int) -> SimulatedQuotes:
     rows = np.arange(len(board.stamps))
     return board.prices.quotes(rows, np.full(len(rows), at))
 
 
-def open_events(board: Board, at: int) -> Iterator[tuple[int, Event]]:
+def open_events(board: Board, at: int) -> Iterator[tuple[int, SimulatedEvent]]:
     for i, event in enumerate(board.events):
         if event.opened <= at < event.ended:
             yield i, event
 
 
 def settled_prices(*, bias: bool, markets: int = 4000) -> tuple[Prices, np.ndarray]:
-    """Markets of the last weeks and whether they ended in YES."""
-    universe = Universe(markets=markets)
+    """The markets of the last weeks, and True where they ended in YES."""
+    universe = SimulatedUniverse(markets=markets)
     listings = Listings(universe, bias=bias, history=20 * DAY)
     past = listings.past(NOW)
     wins = [e.wins(outcome) and not e.void for e in past.events for outcome in e.outcomes]
@@ -53,13 +53,13 @@ def test_brownian_paths_have_the_right_spread_and_end_in_their_draw():
 
 def test_about_as_many_markets_are_open_as_were_asked_for():
     for wanted in (400, 3000, 20_000):
-        board = Listings(Universe(markets=wanted)).live(NOW)
+        board = Listings(SimulatedUniverse(markets=wanted)).live(NOW)
         count = sum(len(e.outcomes) for _, e in open_events(board, NOW) if not e.legs)
         assert count == pytest.approx(wanted, rel=0.12)
 
 
 def test_every_kind_of_event_goes_on_for_ever():
-    universe = Universe(markets=400)
+    universe = SimulatedUniverse(markets=400)
     for line in universe.lines:
         for at in (NOW, NOW + 400 * DAY, NOW + 4000 * DAY):
             period = (line.parent or line).series.cadence.period
@@ -67,11 +67,19 @@ def test_every_kind_of_event_goes_on_for_ever():
 
 
 def test_events_live_their_lives_in_order():
-    universe = Universe(markets=400)
+    universe = SimulatedUniverse(markets=400)
     for line in universe.lines:
         for number in line.numbers(NOW - 9 * DAY, NOW):
             e = universe.event(line, number)
-            lives = (e.created, e.opened, e.hush, e.knee, e.ended, e.determined, e.settled)
+            lives = (
+                e.created,
+                e.opened,
+                e.calm_end,
+                e.late_start,
+                e.ended,
+                e.determined,
+                e.settled,
+            )
             assert list(lives) == sorted(lives)
             assert e.opened < e.ended < e.settled <= e.anchor + e.series.tail + HOUR * 8
             assert all(at % STEP == 0 for at in lives)
@@ -148,7 +156,7 @@ def test_the_chances_of_exclusive_outcomes_add_up(board):
 
 
 def test_exactly_one_of_exclusive_outcomes_wins_at_most():
-    board = Listings(Universe(markets=MANY)).past(NOW)
+    board = Listings(SimulatedUniverse(markets=MANY)).past(NOW)
     for event in board.events:
         wins = sum(event.wins(outcome) for outcome in event.outcomes)
         if event.series.exclusive and not event.legs:
@@ -171,12 +179,12 @@ def test_prices_converge_to_the_result_by_the_close():
 
 
 def calibration(*, bias: bool) -> tuple[float, float]:
-    """How much longshots and favourites cost above their frequency, at the start of the end."""
+    """Measure the excess of price over frequency for longshots and favourites, late in trading."""
     prices, wins = settled_prices(bias=bias, markets=12_000)
     event = prices.traits.event
     played = prices.lives.reveal[event] > prices.lives.known[event]
     rows = np.flatnonzero(played)
-    believed = prices.beliefs(rows, prices.lives.knee[event[rows]])
+    believed = prices.beliefs(rows, prices.lives.late_start[event[rows]])
     wins = wins[rows]
     rare = (believed > 0.03) & (believed < 0.2)
     sure = (believed > 0.8) & (believed < 0.97)
@@ -226,7 +234,7 @@ def test_volume_only_ever_grows_and_never_without_a_trade(board):
 
 
 def test_only_a_small_share_of_a_large_universe_changes_at_a_time():
-    listings = Listings(Universe(markets=20_000))
+    listings = Listings(SimulatedUniverse(markets=20_000))
     before = listings.live(NOW)
     stamps, active = before.stamps.copy(), before.visible[before.prices.traits.event]
     changed = (listings.live(NOW + 30).stamps != stamps)[active].mean()
@@ -246,12 +254,12 @@ def test_a_quote_stands_still_between_its_changes(board):
 
 
 def test_the_same_event_has_the_same_prices_in_every_universe():
-    small, large = (Listings(Universe(markets=n)).live(NOW) for n in (400, 3000))
+    small, large = (Listings(SimulatedUniverse(markets=n)).live(NOW) for n in (400, 3000))
     row, other = (b.row_of["KXFEDDECISION-26DEC16-H0"] for b in (small, large))
     assert small.market(row) == large.market(other)
 
 
 def test_another_seed_is_another_world():
-    one, two = (Listings(Universe(seed=s, markets=400)).live(NOW) for s in (1, 2))
+    one, two = (Listings(SimulatedUniverse(seed=s, markets=400)).live(NOW) for s in (1, 2))
     ticker = "KXFEDDECISION-26DEC16-H0"
     assert one.market(one.row_of[ticker]) != two.market(two.row_of[ticker])

@@ -1,4 +1,4 @@
-"""The simulated exchange's HTTP: connections, limits and faults on request."""
+"""The HTTP server of the simulated exchange: connections, rate limits and injected faults."""
 
 import json
 import re
@@ -12,32 +12,32 @@ from typing import Any
 import httpx
 import pytest
 
-from markets.simulator import Fault, Running, Universe, running
+from markets.simulator import Fault, RunningExchange, SimulatedUniverse, running_exchange
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def exchange() -> Iterator[Running]:
-    with running(Universe(markets=100)) as exchange:
+def exchange() -> Iterator[RunningExchange]:
+    with running_exchange(SimulatedUniverse(markets=100)) as exchange:
         yield exchange
 
 
 @pytest.fixture(scope="module")
-def client(exchange: Running) -> Iterator[httpx.Client]:
+def client(exchange: RunningExchange) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=exchange.url, timeout=30) as client:
         yield client
 
 
 @pytest.fixture
-def misbehaving(exchange: Running) -> Iterator[Running]:
+def misbehaving(exchange: RunningExchange) -> Iterator[RunningExchange]:
     yield exchange
-    exchange.behave()
+    exchange.clear_faults()
 
 
 def test_the_bucket_empties_and_fills_again():
     with (
-        running(Universe(markets=100), rate=100.0) as exchange,
+        running_exchange(SimulatedUniverse(markets=100), rate=100.0) as exchange,
         httpx.Client(base_url=exchange.url) as client,
     ):
         replies = [client.get("/exchange/status") for _ in range(60)]
@@ -45,7 +45,7 @@ def test_the_bucket_empties_and_fills_again():
         refused = next(reply for reply in replies if reply.status_code == 429)
         time.sleep(0.2)
         assert client.get("/exchange/status").status_code == 200
-    # 300 tokens at first, 10 for a request.
+    # There are 300 tokens at first, and a request costs 10.
     assert codes[:30] == [200] * 30
     assert refused.json() == {"error": "too many requests"}
     assert "retry-after" not in refused.headers
@@ -60,7 +60,7 @@ def test_a_connection_is_kept_and_the_time_is_told(client):
 
 
 def test_a_fault_comes_as_often_as_asked(client, misbehaving):
-    misbehaving.misbehave(Fault(status=503, count=2, path="/markets"))
+    misbehaving.add_fault(Fault(status=503, count=2, path="/markets"))
     assert client.get("/exchange/status").status_code == 200
     assert [client.get("/markets").status_code for _ in range(3)] == [503, 503, 200]
 
@@ -77,17 +77,17 @@ def test_faults_are_switched_over_http(client, misbehaving):
 
 
 def test_a_cut_connection_and_a_slow_answer(client, misbehaving):
-    misbehaving.misbehave(Fault(cut=True, count=1))
+    misbehaving.add_fault(Fault(cut=True, count=1))
     with pytest.raises(httpx.RemoteProtocolError):
         client.get("/markets")
-    misbehaving.misbehave(Fault(latency=0.3, count=1))
+    misbehaving.add_fault(Fault(latency=0.3, count=1))
     start = time.monotonic()
     assert client.get("/markets").status_code == 200
     assert time.monotonic() - start >= 0.3
 
 
 def test_a_malformed_page_is_no_json(client, misbehaving):
-    misbehaving.misbehave(Fault(malformed=True, count=1))
+    misbehaving.add_fault(Fault(malformed=True, count=1))
     reply = client.get("/markets")
     assert reply.status_code == 200
     with pytest.raises(json.JSONDecodeError):
@@ -96,7 +96,7 @@ def test_a_malformed_page_is_no_json(client, misbehaving):
 
 def test_one_market_goes_bad_and_one_is_crossed(client, misbehaving):
     bad, crossed, fine = (m["ticker"] for m in client.get("/markets?limit=3").json()["markets"])
-    misbehaving.misbehave(Fault(bad_market=bad, crossed_market=crossed, unknown_field=True))
+    misbehaving.add_fault(Fault(bad_market=bad, crossed_market=crossed, unknown_field=True))
     page = {m["ticker"]: m for m in client.get("/markets?limit=3").json()["markets"]}
     assert not re.fullmatch(r"[0-9.]+", page[bad]["yes_bid_dollars"])
     assert page[crossed]["yes_bid_dollars"] > page[crossed]["yes_ask_dollars"]
@@ -105,14 +105,14 @@ def test_one_market_goes_bad_and_one_is_crossed(client, misbehaving):
 
 
 def test_a_cursor_gets_stuck(client, misbehaving):
-    misbehaving.misbehave(Fault(stuck_cursor=True))
+    misbehaving.add_fault(Fault(stuck_cursor=True))
     first = client.get("/markets?limit=10").json()["cursor"]
     assert client.get(f"/markets?limit=10&cursor={first}").json()["cursor"] == first
 
 
 def test_one_market_has_a_status_nobody_knows(client, misbehaving):
     odd, fine = (m["ticker"] for m in client.get("/markets?limit=2").json()["markets"])
-    misbehaving.misbehave(Fault(bad_word_market=odd, unknown_word="hibernating"))
+    misbehaving.add_fault(Fault(bad_word_market=odd, unknown_word="hibernating"))
     page = {m["ticker"]: m["status"] for m in client.get("/markets?limit=2").json()["markets"]}
     assert page[odd] == "hibernating"
     assert page[fine] != "hibernating"
@@ -121,7 +121,7 @@ def test_one_market_has_a_status_nobody_knows(client, misbehaving):
 def test_prices_are_told_in_cents_as_they_once_were(client, misbehaving):
     [market] = client.get("/markets?limit=1&status=open").json()["markets"]
     book = client.get(f"/markets/{market['ticker']}/orderbook").json()["orderbook_fp"]
-    misbehaving.misbehave(Fault(old_shape=True))
+    misbehaving.add_fault(Fault(old_shape=True))
     [old] = client.get("/markets?limit=1&status=open").json()["markets"]
     assert old["yes_ask"] == round(float(market["yes_ask_dollars"]) * 100)
     assert old["volume"] == round(float(market["volume_fp"]))
@@ -135,8 +135,8 @@ def test_a_page_comes_twice_and_the_cursor_goes_on(client, misbehaving):
     first = client.get("/markets?limit=10").json()
     query = f"/markets?limit=10&cursor={first['cursor']}"
     second = client.get(query).json()
-    misbehaving.misbehave(Fault(duplicate_page=True, count=1))
-    # Another listing has no page before this one.
+    misbehaving.add_fault(Fault(duplicate_page=True, count=1))
+    # Another listing has no previous page.
     assert client.get("/markets?limit=10").json() == first
     assert client.get(f"/markets?limit=9&cursor={first['cursor']}").json()["markets"]
     again = client.get(query).json()
@@ -151,7 +151,7 @@ def tickers(page: dict[str, Any]) -> list[str]:
 
 def test_a_page_comes_in_another_order(client, misbehaving):
     page = client.get("/markets?limit=10").json()
-    misbehaving.misbehave(Fault(shuffled=True))
+    misbehaving.add_fault(Fault(shuffled=True))
     other = client.get("/markets?limit=10").json()
     assert tickers(other) not in (tickers(page), tickers(page)[::-1])
     assert sorted(tickers(other)) == sorted(tickers(page))
@@ -164,7 +164,7 @@ def test_many_books_need_a_key_where_that_is_wanted(client):
         ("KALSHI-ACCESS-KEY", "KALSHI-ACCESS-TIMESTAMP", "KALSHI-ACCESS-SIGNATURE"), "1"
     )
     with (
-        running(Universe(markets=100), needs_key=True) as exchange,
+        running_exchange(SimulatedUniverse(markets=100), needs_key=True) as exchange,
         httpx.Client(base_url=exchange.url) as strict,
     ):
         asked = {"tickers": [ticker]}

@@ -11,7 +11,7 @@ from django.views.defaults import permission_denied, server_error
 
 from markets.charts import ChartColumns
 from markets.models import Market, MarketSnapshot
-from markets.tests.factories import a_market, a_pass, a_run, a_snapshot, an_event, observe
+from markets.tests.factories import a_market, a_poll, a_snapshot, a_sweep, an_event, observe
 
 pytestmark = [
     pytest.mark.django_db,
@@ -293,13 +293,13 @@ class TestAge:
     def test_a_quiet_market_is_as_fresh_as_the_last_pass(self, client):
         now = datetime.now(UTC)
         a_market(quoted_at=now - timedelta(hours=2))
-        a_pass("universe", now - timedelta(seconds=40))
+        a_sweep("universe", now - timedelta(seconds=40))
         assert self.shown(client) in ("40 s", "41 s")
 
     def test_the_hot_list_vouches_for_hot_markets_only(self, client):
         now = datetime.now(UTC)
         market = a_market(quoted_at=now - timedelta(hours=2))
-        a_pass("hot", now - timedelta(seconds=3))
+        a_sweep("hot", now - timedelta(seconds=3))
         assert self.shown(client) == "2 h"
         Market.objects.filter(pk=market.pk).update(is_hot=True)
         assert self.shown(client) in ("3 s", "4 s")
@@ -307,13 +307,13 @@ class TestAge:
     def test_unfinished_passes_and_skipped_markets_do_not_count(self, client):
         now = datetime.now(UTC)
         market = a_market(quoted_at=now - timedelta(hours=2))
-        a_pass("universe", now - timedelta(seconds=9), complete=False)
-        a_pass("universe", now - timedelta(seconds=40), skipped=[market.ticker])
+        a_sweep("universe", now - timedelta(seconds=9), complete=False)
+        a_sweep("universe", now - timedelta(seconds=40), skipped=[market.ticker])
         assert self.shown(client) == "2 h"
 
     def test_a_market_never_quoted_has_none(self, client):
         a_market(quoted_at=None)
-        a_pass("universe", datetime.now(UTC))
+        a_sweep("universe", datetime.now(UTC))
         assert self.shown(client) == "–"
 
 
@@ -323,16 +323,16 @@ class TestRecording:
     )
     def test_the_pill_goes_by_the_newest_good_run(self, client, settings, seconds, state):
         settings.POLL_INTERVAL = 5
-        a_run(datetime.now(UTC) - timedelta(seconds=seconds))
-        a_run(datetime.now(UTC), error="TemporaryError: no answer")
+        a_poll(datetime.now(UTC) - timedelta(seconds=seconds))
+        a_poll(datetime.now(UTC), error="TemporaryError: no answer")
         assert f"dot-{state}" in page(client, "/recorder/", "recording")
 
     def test_nothing_recorded_is_stopped(self, client):
         assert "nothing yet" in page(client, "/recorder/", "recording")
 
     def test_the_page_lists_runs_with_their_errors(self, client, admin_client):
-        a_run(datetime.now(UTC), error="TemporaryError: no answer from 10.0.0.7")
-        a_pass("universe", datetime.now(UTC))
+        a_poll(datetime.now(UTC), error="TemporaryError: no answer from 10.0.0.7")
+        a_sweep("universe", datetime.now(UTC))
         html = page(client, "/recorder/")
         assert "TemporaryError" in html
         assert "universe" in html
@@ -411,7 +411,7 @@ class TestChart:
         market = a_market()
         now = datetime.now(UTC)
         for minutes in (180, 175, 170, 60, 55, 50):
-            a_run(now - timedelta(minutes=minutes))
+            a_poll(now - timedelta(minutes=minutes))
         observe(market, now - timedelta(minutes=175), "0.40", "0.43")
         gaps = self.columns(client, market)["gaps"]
         assert [round((b - a) / 60_000) for a, b in gaps] == [110, 50]
@@ -420,8 +420,8 @@ class TestChart:
         settings.POLL_INTERVAL = 300
         market = a_market()
         now = datetime.now(UTC)
-        a_run(now - timedelta(minutes=180))
-        a_run(now - timedelta(minutes=1))
+        a_poll(now - timedelta(minutes=180))
+        a_poll(now - timedelta(minutes=1))
         observe(market, now - timedelta(minutes=90), "0.40", "0.43")
         assert self.columns(client, market)["gaps"] == []
 

@@ -15,7 +15,7 @@ from markets.backfill.request import INTERVALS, BackfillRequest
 from markets.backfill.runner import BackfillProgress, backfill
 from markets.kalshi.errors import KalshiError
 from markets.recording.exchange import kalshi_client
-from markets.storage.partitions import Busy
+from markets.storage.partitions import TableBusy
 
 # The exchange takes a moment to close a period.
 SETTLING = timedelta(minutes=1)
@@ -65,7 +65,7 @@ class Command(BaseCommand):
             raise CommandError(str(fault)) from None
         except KalshiError as fault:
             raise CommandError(f"{fault}. Run the same command again to continue.") from None
-        except Busy:
+        except TableBusy:
             raise CommandError(
                 "Another process is using the table of snapshots. Run the same command again to"
                 " continue."

@@ -1,5 +1,3 @@
-"""Import of research tables, for backtests on real prices and results."""
-
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -13,30 +11,30 @@ from markets import importing
 
 class Command(BaseCommand):
     help = (
-        "Import research tables as backfilled quotes: "
-        f"{', '.join(importing.FORMATS)}. Rows that are recorded already are not changed, so an"
-        " interrupted import continues when it is started again."
+        f"Import research tables as backfilled quotes: {', '.join(importing.FORMATS)}."
+        " Existing rows stay as they are, so an interrupted import continues when it is run again."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "folder", type=Path, help="one of these folders, or the folder that has them"
+            "folder", type=Path, help="one of these folders, or the folder that contains them"
         )
 
     def handle(self, *, folder: Path, **options: Any) -> None:
-        found = importing.found_in(folder.resolve())
-        if not found:
+        folders = importing.find_tables(folder.resolve())
+        if not folders:
             names = ", ".join(importing.FORMATS)
             raise CommandError(
-                f"folder: {folder} is none of {names}, and contains none.", returncode=2
+                f"folder: {folder} is not one of {names} and contains none of them.", returncode=2
             )
-        for tables in found:
+        for tables in folders:
             try:
                 with ProgressBar(sys.stderr) as bar:
                     imported = importing.import_tables(tables, bar.update)
-            except importing.Malformed as fault:
-                raise CommandError(f"{tables.name}: {fault}") from None
+            except importing.MalformedTable as error:
+                raise CommandError(f"{tables.name}: {error}") from None
             self.stdout.write(
-                f"{tables.name}: {imported.markets:,} markets, {imported.candlesticks:,}"
-                f" candlesticks and {imported.snapshots:,} snapshots are new. {imported.note}"
+                f"{tables.name}: {imported.markets:,} new markets,"
+                f" {imported.candlesticks:,} new candlesticks and"
+                f" {imported.snapshots:,} new snapshots. {imported.note}"
             )

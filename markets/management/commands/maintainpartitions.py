@@ -3,13 +3,14 @@ from datetime import UTC, datetime
 from django.core.management.base import BaseCommand
 
 from markets.storage import retention
-from markets.storage.retention import Report
+from markets.storage.retention import MaintenanceReport
 
 
 class Command(BaseCommand):
     help = (
-        "Create the coming daily partitions, move rows out of the default partitions, drop expired"
-        " days, and cluster closed days by market. The worker does this every ten minutes."
+        "Create the coming days' partitions, move rows out of the default partitions, drop the"
+        " days that retention no longer keeps, and cluster closed days by market. Celery runs this"
+        " every ten minutes."
     )
 
     def handle(self, **options: object) -> None:
@@ -17,13 +18,13 @@ class Command(BaseCommand):
             self.stdout.write(line)
 
 
-def describe(report: Report) -> list[str]:
+def describe(report: MaintenanceReport) -> list[str]:
     lines = [
-        *(f"rows were waiting for {piece}" for piece in report.waiting),
-        *(f"made {piece}" for piece in report.made),
-        *(f"dropped {piece}" for piece in report.dropped),
-        *(f"clustered {piece}" for piece in report.arranged),
-        *(f"kept {piece}: {reason}" for piece, reason in report.kept.items()),
-        *(f"in use, left for the next run: {piece}" for piece in report.busy),
+        *(f"found rows without a partition: {partition}" for partition in report.late),
+        *(f"created {partition}" for partition in report.created),
+        *(f"dropped {partition}" for partition in report.dropped),
+        *(f"clustered {partition}" for partition in report.clustered),
+        *(f"kept {partition}: {reason}" for partition, reason in report.kept.items()),
+        *(f"in use, left for the next run: {partition}" for partition in report.busy),
     ]
     return lines or ["Nothing to do."]

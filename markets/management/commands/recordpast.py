@@ -22,7 +22,7 @@ from markets.models import Market, MarketRevision, MarketSnapshot, Status
 from markets.recording.batch import Batch, ObservedMarket, store_past
 
 # A hundred snapshots a day, and a few more for markets that pause in between.
-EVERY = timedelta(minutes=13)
+SPACING = timedelta(minutes=13)
 
 
 class Command(BaseCommand):
@@ -37,14 +37,14 @@ class Command(BaseCommand):
     def handle(self, *, hours: float, **options: object) -> None:
         if not settings.SIMULATED:
             raise CommandError("Only the simulated exchange can be asked for its history.")
-        instants = missing(datetime.now(UTC).replace(microsecond=0), hours)
+        instants = missing_instants(datetime.now(UTC).replace(microsecond=0), hours)
         written, listed = 0, ListedDefinitions()
         with ProgressBar(sys.stderr) as bar:
-            for done, listing in enumerate(_listings(instants), start=1):
-                written += record(listing, listed)
+            for done, listing in enumerate(_fetch_listings(instants), start=1):
+                written += record_listing(listing, listed)
                 bar.update(done / len(instants), f"{written:,} snapshots")
         self.stdout.write(f"{len(instants)} instants, {written:,} snapshots")
-        MarketRevision.objects.add([*listed.revisions(), *settlements(listed)])
+        MarketRevision.objects.add([*listed.revisions(), *settlement_revisions(listed)])
 
 
 @dataclass
@@ -66,10 +66,10 @@ class ListedDefinitions:
         ids = Market.objects.ids(self.definitions)
         for ticker, definitions in self.definitions.items():
             for mark, market in definitions if ticker in ids else ():
-                yield revision(market, ids[ticker], known_at=self.since[ticker, mark])
+                yield revision_of(market, ids[ticker], known_at=self.since[ticker, mark])
 
 
-def settlements(listed: ListedDefinitions) -> Iterator[MarketRevision]:
+def settlement_revisions(listed: ListedDefinitions) -> Iterator[MarketRevision]:
     """The results of those markets that are settled by now, known from their settlement on."""
     ids = Market.objects.ids(listed.definitions)
     with KalshiClient(settings.KALSHI_API_URL) as client:
@@ -77,10 +77,10 @@ def settlements(listed: ListedDefinitions) -> Iterator[MarketRevision]:
             for raw in client.markets(tickers=tickers).items:
                 market = payloads.market(raw)
                 if market.status == Status.FINALIZED and market.settlement_ts:
-                    yield revision(market, ids[market.ticker], known_at=market.settlement_ts)
+                    yield revision_of(market, ids[market.ticker], known_at=market.settlement_ts)
 
 
-def revision(market: MarketPayload, market_id: int, *, known_at: datetime) -> MarketRevision:
+def revision_of(market: MarketPayload, market_id: int, *, known_at: datetime) -> MarketRevision:
     return MarketRevision(
         market_id=market_id,
         known_at=known_at,
@@ -96,24 +96,24 @@ def revision(market: MarketPayload, market_id: int, *, known_at: datetime) -> Ma
     )
 
 
-def missing(now: datetime, hours: float) -> list[datetime]:
+def missing_instants(now: datetime, hours: float) -> list[datetime]:
     """The instants around which no snapshot is recorded."""
-    instants = (now - n * EVERY for n in range(1, int(timedelta(hours=hours) / EVERY) + 2))
+    instants = (now - n * SPACING for n in range(1, int(timedelta(hours=hours) / SPACING) + 2))
     recorded = MarketSnapshot.objects.between
-    return [at for at in instants if not recorded(at - EVERY / 2, at + EVERY / 2).exists()]
+    return [at for at in instants if not recorded(at - SPACING / 2, at + SPACING / 2).exists()]
 
 
-def _listings(instants: list[datetime]) -> Iterator[list[Page]]:
+def _fetch_listings(instants: list[datetime]) -> Iterator[list[Page]]:
     """Every listing; the next one is fetched while one is written."""
     coming: Future[list[Page]] | None = None
     with ThreadPoolExecutor(max_workers=1) as ahead:
         for instant, following in zip(instants, [*instants[1:], None], strict=False):
-            listing = coming.result() if coming else open_events(instant)
-            coming = ahead.submit(open_events, following) if following else None
+            listing = coming.result() if coming else fetch_open_events(instant)
+            coming = ahead.submit(fetch_open_events, following) if following else None
             yield listing
 
 
-def open_events(instant: datetime) -> list[Page]:
+def fetch_open_events(instant: datetime) -> list[Page]:
     """All open events at an instant, which also stands for the time of the reply."""
     address = urlsplit(settings.KALSHI_API_URL)
     past = address._replace(path=f"/simulator/at/{int(instant.timestamp())}{address.path}")
@@ -125,7 +125,7 @@ def open_events(instant: datetime) -> list[Page]:
         raise CommandError(f"The simulated exchange did not return its history: {error}") from None
 
 
-def record(listing: list[Page], listed: ListedDefinitions) -> int:
+def record_listing(listing: list[Page], listed: ListedDefinitions) -> int:
     batch = Batch()
     for page in listing:
         batch.add_events_page(page)

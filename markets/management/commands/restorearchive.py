@@ -6,38 +6,38 @@ from django.core.management.base import BaseCommand, CommandError
 from markets.storage import archive, restore
 from markets.storage.archive import FOLDERS
 from markets.storage.manifest import ArchiveError
-from markets.storage.partitions import Busy, Piece
+from markets.storage.partitions import DayPartition, TableBusy
 
 
 class Command(BaseCommand):
-    help = "Restore a day of the archive into the database, if its files are undamaged."
+    help = "Restore an archived day into the database after checking its files."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("day", type=date.fromisoformat, help="such as 2026-11-20")
+        parser.add_argument("day", type=date.fromisoformat, help="2026-11-20")
         parser.add_argument("--table", choices=FOLDERS, help="only this table")
 
     def handle(self, *, day: date, table: str | None, **options: object) -> None:
-        pieces = [Piece(each, day) for each in ([table] if table else FOLDERS)]
+        days = [DayPartition(each, day) for each in ([table] if table else FOLDERS)]
         if not table:
-            pieces = [piece for piece in pieces if archive.place(piece).manifest.exists()]
-        if not pieces:
-            raise CommandError(f"There is no {day} in the archive.")
-        for piece in pieces:
+            days = [each for each in days if archive.files_of(each).manifest.exists()]
+        if not days:
+            raise CommandError(f"{day} is not in the archive.")
+        for partition in days:
             try:
-                restored = restore.restore_day(piece, now=datetime.now(UTC))
-            except ArchiveError as fault:
-                raise CommandError(str(fault)) from None
-            except Busy:
+                restored = restore.restore_day(partition, now=datetime.now(UTC))
+            except ArchiveError as error:
+                raise CommandError(str(error)) from None
+            except TableBusy:
                 raise CommandError(
-                    f"{piece} is not restored, because another process is using its table. Run the"
-                    " same command again later."
+                    f"{partition} is not restored: its table is in use by another process."
+                    " Please run the same command again."
                 ) from None
-            self.stdout.write(f"{piece}: {describe(restored)}")
+            self.stdout.write(f"{partition}: {describe(restored)}")
 
 
-def describe(restored: restore.Restored) -> str:
-    if not restored.written:
-        return f"all of its {restored.rows:,} rows are there already"
-    there = restored.rows - restored.written
-    text = f"{restored.written:,} rows restored"
-    return f"{text}, {there:,} were there already" if there else text
+def describe(restored: restore.RestoredRows) -> str:
+    if not restored.inserted:
+        return f"all {restored.archived:,} rows were in the database already"
+    existing = restored.archived - restored.inserted
+    words = f"{restored.inserted:,} rows restored"
+    return f"{words}, {existing:,} were in the database already" if existing else words

@@ -7,7 +7,7 @@ from markets.simulator.server import add_arguments, run
 
 
 class Command(BaseCommand):
-    help = "Serve a simulated Kalshi exchange on loopback until interrupted."
+    help = "Serve a simulated Kalshi exchange on loopback until it is interrupted."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,10 +1,10 @@
-"""The crossing of two moving averages by backtrader as it comes: broker, observers, `runonce`."""
+"""The crossing of two moving averages in stock backtrader, with its broker and observers."""
 
 import backtrader as bt
 import pandas as pd
 
 from backtests.data.universe import CONTRACT, Quotes
-from benchmarks.crossing import Crosses, measured
+from benchmarks.moving_averages import Crosses, run_measured
 
 
 class Stock(Crosses, bt.Strategy):  # type: ignore[misc]
@@ -24,4 +24,4 @@ def crossing(quotes: Quotes) -> list[int]:
 
 
 if __name__ == "__main__":
-    measured(crossing)
+    run_measured(crossing)

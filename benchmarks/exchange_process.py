@@ -1,4 +1,4 @@
-"""A simulated exchange in a process of its own."""
+"""The simulated exchange in its own process."""
 
 import subprocess
 import sys
@@ -12,8 +12,8 @@ from markets.kalshi.errors import TemporaryError
 
 
 @contextmanager
-def simulated(*, markets: int, speed: float = 1.0) -> Iterator[str]:
-    """Its address, for the time of a block; it sets no limit to what it is asked."""
+def simulated_exchange(*, markets: int, speed: float = 1.0) -> Iterator[str]:
+    """Run an exchange without a rate limit during a `with` block; yields its address."""
     port = free_port()
     command = [sys.executable, "-m", "markets.simulator", "--port", str(port), "--rate", "0"]
     command += ["--markets", str(markets), "--speed", str(speed)]
@@ -25,7 +25,7 @@ def simulated(*, markets: int, speed: float = 1.0) -> Iterator[str]:
         process.wait()
 
 
-def until_up(client: KalshiClient) -> None:
+def wait_until_up(client: KalshiClient) -> None:
     while True:
         try:
             client.exchange_status()

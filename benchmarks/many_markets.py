@@ -1,7 +1,7 @@
-"""Five hundred markets of the simulated exchange over a day of 5-second quotes, as a child.
+"""A child process that backtests many simulated markets with quotes every 5 seconds.
 
-They share one cash, and a strategy runs over them under all three models of resting orders:
-`python -m benchmarks.many MARKETS INSTANTS ENGINE`, which is `kernel` or `backtrader`.
+The markets share one cash balance, and the strategy runs under all three fill models. Usage:
+`python -m benchmarks.many_markets MARKETS INSTANTS ENGINE`; ENGINE is `kernel` or `backtrader`.
 """
 
 import sys
@@ -17,7 +17,7 @@ from backtests.engine.event_driven import cerebro
 from backtests.rules.execution import ExecutionModel, FillModel, RunOutcome
 from backtests.strategies.mean_reversion import MeanReversion
 from backtests.tests import simulated_universes
-from benchmarks import children
+from benchmarks import child_process
 from markets.simulator import universe as exchange
 from markets.simulator.cadence import STEP
 from markets.simulator.prices import Prices
@@ -30,11 +30,11 @@ EXECUTION = ExecutionModel(make=True)
 
 def main() -> None:
     markets, instants, which = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    universe = a_day(open_all_day(), markets, instants)
+    universe = universe_of_day(open_all_day(), markets, instants)
     began, worked = time.perf_counter(), time.process_time()
     run = by_kernel if which == "kernel" else by_backtrader
     outcomes = run(universe)
-    children.answer(
+    child_process.print_result(
         {
             "seconds": time.perf_counter() - began,
             "cpu": time.process_time() - worked,
@@ -46,25 +46,29 @@ def main() -> None:
     )
 
 
-def open_all_day() -> list[exchange.Event]:
+def open_all_day() -> list[exchange.SimulatedEvent]:
     first, last = START // SECOND, (START + DAY) // SECOND
-    every = exchange.Universe(markets=20_000)
+    every = exchange.SimulatedUniverse(markets=20_000)
     found = (
-        simulated_universes.HOURS.fitted(every.event(line, number))
+        simulated_universes.HOURS.fit(every.event(line, number))
         for line in every.lines
         for number in line.numbers(first, last)
     )
     within = (e for e in found if e is not None and e.opened <= first and e.ended >= last)
-    # Those that end next: they move most.
+    # The markets that end first move most.
     return sorted(within, key=lambda event: (event.ended, event.ticker))
 
 
-def a_day(events: Sequence[exchange.Event], markets: int, instants: int) -> Universe:
-    """Every market at every instant, with its settlement; some markets of the last event stay
-    away where there are more."""
+def universe_of_day(
+    events: Sequence[exchange.SimulatedEvent], markets: int, instants: int
+) -> Universe:
+    """Quote every market at every instant, with its settlement.
+
+    Events are taken whole, so the last one may bring more markets than requested.
+    """
     ends = np.cumsum([len(event.outcomes) for event in events])
-    chosen = events[: int(np.searchsorted(ends, markets)) + 1]
-    prices = Prices.of(chosen, bias=True, hours=simulated_universes.HOURS)
+    selected = events[: int(np.searchsorted(ends, markets)) + 1]
+    prices = Prices.of(selected, bias=True, hours=simulated_universes.HOURS)
     listed, seconds = len(prices.traits.event), START // SECOND + np.arange(instants) * STEP
     columns: dict[str, np.ndarray] = {}
     for row in range(listed):
@@ -74,7 +78,7 @@ def a_day(events: Sequence[exchange.Event], markets: int, instants: int) -> Univ
             table[:, row] = column
     flat = {name: table.ravel() for name, table in columns.items()}
     place = np.tile(np.arange(listed), instants)
-    return simulated_universes.with_listings(Quotes(**flat, market=place), chosen)
+    return simulated_universes.with_listings(Quotes(**flat, market=place), selected)
 
 
 def by_kernel(universe: Universe) -> list[RunOutcome]:

@@ -1,4 +1,4 @@
-"""What is read of a large record, each time of another market and another day."""
+"""Typical reads of a large database, each time of another market and another day."""
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from markets.coverage.coverage import coverage
 from markets.models import Market, MarketSnapshot
 from markets.models.snapshots import MarketSnapshotQuerySet
-from markets.storage.partitions import SNAPSHOTS, Piece
+from markets.storage.partitions import SNAPSHOTS, DayPartition
 
 PAGE = 100
 MINUTE = timedelta(minutes=1)
@@ -41,7 +41,7 @@ class Reads:
         return self.random.choice(self.markets)
 
     def window(self) -> tuple[datetime, datetime]:
-        return Piece(SNAPSHOTS, self.random.choice(self.days)).span
+        return DayPartition(SNAPSHOTS, self.random.choice(self.days)).bounds
 
     def snapshots(self) -> MarketSnapshotQuerySet:
         return MarketSnapshot.objects.for_market(self.market())

@@ -1,4 +1,4 @@
-"""Tables as files have them: every value is read by the line and the column it stands in."""
+"""Read tables from files and convert their values; errors name the line and the column."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,31 +9,31 @@ from typing import Any
 
 import pandas as pd
 
-# A bid of nothing and an ask of a whole dollar are nobody's.
-NOBODY = (Decimal(0), Decimal(1))
+# A bid of zero or an ask of a dollar means that nobody quotes that side.
+EMPTY_SIDES = (Decimal(0), Decimal(1))
 RESULTS = ("yes", "no", "")
 
 
-class Malformed(ValueError):
-    """A table that cannot be read; says the file, and the line and column where it can."""
+class MalformedTable(ValueError):
+    """A table that cannot be read. The message names the file, and the line and column if known."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a file; what is not there is None."""
+class TableRow:
+    """One line of a file."""
 
     file: str
     line: int
     values: Mapping[str, Any]
 
-    def fault(self, column: str, message: str) -> Malformed:
-        return Malformed(f"{self.file}, line {self.line}, column {column}: {message}")
+    def error(self, column: str, message: str) -> MalformedTable:
+        return MalformedTable(f"{self.file}, line {self.line}, column {column}: {message}")
 
     def text(self, column: str, among: Sequence[str] = ()) -> str:
         value = self.values[column]
         text = "" if pd.isna(value) else str(value)
         if among and text not in among:
-            raise self.fault(column, f"{text!r} is none of {', '.join(map(repr, among))}")
+            raise self.error(column, f"{text!r} is not one of {', '.join(map(repr, among))}")
         return text
 
     def number(self, column: str) -> Decimal | None:
@@ -43,56 +43,56 @@ class Row:
         try:
             number = Decimal(str(value))
         except InvalidOperation:
-            raise self.fault(column, f"{value!r} is no number") from None
+            raise self.error(column, f"{value!r} is not a number") from None
         if not number.is_finite():
-            raise self.fault(column, f"{value!r} is no number")
+            raise self.error(column, f"{value!r} is not a number")
         return number
 
     def price(self, column: str, *, unit: Decimal = Decimal(1), places: int = 4) -> Decimal | None:
-        """In dollars of a column in some unit of them; None where it is nobody's."""
+        """Read a price in dollars, given the unit of the column; None where nobody quotes."""
         number = self.number(column)
         if number is None:
             return None
         price = round(number * unit, places)
         if not 0 <= price <= 1:
-            raise self.fault(column, f"{number} is no price")
+            raise self.error(column, f"{number} is not a price")
         if places == 4 and price != number * unit:
-            raise self.fault(column, f"{number} is finer than a hundredth of a cent")
-        return None if price in NOBODY else price
+            raise self.error(column, f"{number} is finer than a hundredth of a cent")
+        return None if price in EMPTY_SIDES else price
 
     def count(self, column: str) -> Decimal:
         number = self.number(column)
         if number is None or number < 0:
-            raise self.fault(column, f"{self.values[column]!r} is no count")
+            raise self.error(column, f"{self.values[column]!r} is not a count")
         return number
 
     def instant(self, column: str) -> datetime:
-        """Text and times without a zone are UTC, numbers are seconds since 1970."""
+        """Read an instant. Times without a zone are UTC, and numbers are seconds since 1970."""
         value = self.values[column]
         try:
             at = pd.Timestamp(int(value), unit="s") if _is_number(value) else pd.Timestamp(value)
         except (ValueError, TypeError, OverflowError):
-            raise self.fault(column, f"{value!r} is no instant") from None
+            raise self.error(column, f"{value!r} is not a time") from None
         if pd.isna(at):
-            raise self.fault(column, "no instant is given")
+            raise self.error(column, "the time is missing")
         at = at.tz_localize(UTC) if at.tzinfo is None else at.tz_convert(UTC)
-        found: datetime = at.to_pydatetime()
-        return found
+        instant: datetime = at.to_pydatetime()
+        return instant
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) or str(value).isdigit()
 
 
-def read(path: Path, columns: Sequence[str]) -> list[Row]:
+def read_table(path: Path, columns: Sequence[str]) -> list[TableRow]:
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=str)
-    except (OSError, ValueError) as fault:
-        raise Malformed(f"{path.name}: {fault}") from None
+    except (OSError, ValueError) as error:
+        raise MalformedTable(f"{path.name}: {error}") from None
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise Malformed(f"{path.name}: no column {', '.join(missing)}")
-    # The first line of a CSV file has the names.
+        raise MalformedTable(f"{path.name}: missing column {', '.join(missing)}")
+    # The first line of a CSV file has the column names.
     first = 1 if path.suffix == ".parquet" else 2
     records = table[list(columns)].astype(object).to_dict("records")
-    return [Row(path.name, line, values) for line, values in enumerate(records, start=first)]
+    return [TableRow(path.name, line, values) for line, values in enumerate(records, start=first)]

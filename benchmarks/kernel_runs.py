@@ -1,4 +1,4 @@
-"""The kernel on its own, as a child: one run on one core, and a sweep on all of them."""
+"""A child process that measures the kernel: single runs on one core, and a sweep on all cores."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ from backtests.strategies.base import Signal
 from backtests.strategies.do_nothing import DoNothing
 from backtests.strategies.mean_reversion import MeanReversion
 from backtests.strategies.momentum import Momentum
-from benchmarks import children, walks
+from benchmarks import child_process, random_walks
 
 MARKETS = 100
 CASH = 1_000_000 * MONEY
@@ -28,20 +28,20 @@ SETS = [
 ]
 
 
-def a_universe(quotes: int) -> Universe:
-    return walks.listed(walks.quotes(quotes, markets=MARKETS), markets=MARKETS)
+def random_universe(quotes: int) -> Universe:
+    return random_walks.listed(random_walks.quotes(quotes, markets=MARKETS), markets=MARKETS)
 
 
 def main() -> None:
     quotes, sets = map(int, sys.argv[1:])
-    universe = a_universe(quotes)
-    told = {name: one(universe, signal) for name, signal in RUNS.items()}
+    universe = random_universe(quotes)
+    results = {name: measure_run(universe, signal) for name, signal in RUNS.items()}
     candidates = [MeanReversion(**values) for values in SETS[:sets]]
-    children.answer({"runs": told, "sweep": swept(universe, candidates)})
+    child_process.print_result({"runs": results, "sweep": measure_sweep(universe, candidates)})
 
 
-def one(universe: Universe, signal: Signal) -> dict[str, float]:
-    """The fastest of five: others work on the machine too."""
+def measure_run(universe: Universe, signal: Signal) -> dict[str, float]:
+    """Measure the fastest of five runs, because the machine may be busy."""
     targets = targets_of(universe, signal)
     lines = len(run(universe, targets).journal)
     return {"seconds": min(timed(lambda: run(universe, targets)) for _ in range(5)), "lines": lines}
@@ -56,7 +56,7 @@ def targets_of(universe: Universe, signal: Signal) -> Ints:
     return history.to_quote_order(signal.targets(history))
 
 
-def swept(universe: Universe, candidates: Sequence[Signal]) -> dict[str, float]:
+def measure_sweep(universe: Universe, candidates: Sequence[Signal]) -> dict[str, float]:
     worked = time.process_time()
     seconds = timed(
         lambda: kernel.run_many(

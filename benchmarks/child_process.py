@@ -1,4 +1,4 @@
-"""Measurements in a process of their own, so that nothing but themselves is in their memory."""
+"""Run a benchmark in its own process, so that its peak memory is its own."""
 
 import json
 import resource
@@ -11,20 +11,20 @@ from typing import Any
 STATUS = Path("/proc/self/status")
 
 
-def figures(module: str, *arguments: object) -> dict[str, Any]:
-    """What `python -m benchmarks.MODULE ARGUMENTS` answers."""
+def run_benchmark(module: str, *arguments: object) -> dict[str, Any]:
+    """Run `python -m benchmarks.MODULE ARGUMENTS` and parse what it prints."""
     command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{module}", *map(str, arguments)]
     ran = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    told: dict[str, Any] = json.loads(ran.stdout)
-    return told
+    result: dict[str, Any] = json.loads(ran.stdout)
+    return result
 
 
-def answer(told: Mapping[str, Any]) -> None:
-    print(json.dumps({**told, "megabytes": peak_megabytes()}))
+def print_result(result: Mapping[str, Any]) -> None:
+    print(json.dumps({**result, "megabytes": peak_megabytes()}))
 
 
 def peak_megabytes() -> float:
-    """Linux counts what the parent had before it started this process, but not in here."""
+    """Read the peak memory from /proc, because `ru_maxrss` includes the parent's on Linux."""
     if STATUS.exists():
         peak = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
         return int(peak.split()[1]) / 1024

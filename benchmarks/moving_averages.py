@@ -1,6 +1,6 @@
-"""The crossing of two moving averages by our engine, as a child: its decisions and its costs.
+"""A child process that runs a crossing of two moving averages in our engine.
 
-`python -m benchmarks.crossing QUOTES WAY`, the way being `signal` or `indicators`.
+Usage: `python -m benchmarks.moving_averages QUOTES WAY`, where WAY is `signal` or `indicators`.
 """
 
 import sys
@@ -16,7 +16,7 @@ from backtests.engine.event_driven import cerebro
 from backtests.rules.execution import HOLD, ExecutionModel, FillModel
 from backtests.strategies import indicators
 from backtests.strategies.base import Signal, Strategy
-from benchmarks import children, walks
+from benchmarks import child_process, random_walks
 
 FAST, SLOW, CONTRACTS = 20, 100, 10
 
@@ -36,9 +36,9 @@ class Crossing(Signal):
 
 
 class Crosses:
-    """What strategies with backtrader's indicators do, on prices in cents.
+    """The crossing with backtrader's indicators, on prices in cents.
 
-    In cents a midpoint is exact, and so two means are equal where they should be.
+    Midpoints in cents are exact, so two means are equal where they should be.
     """
 
     rows: list[int]
@@ -62,20 +62,20 @@ class Indicators(Crosses, Strategy):
 
 
 def in_our_engine(quotes: Quotes, strategy: Crossing | type[Indicators]) -> list[int]:
-    universe = walks.listed(quotes, markets=1)
+    universe = random_walks.listed(quotes, markets=1)
     ran = cerebro.run(universe, strategy, ExecutionModel(), FillModel.EXPECTED, cash=10_000 * MONEY)
     return strategy.rows if isinstance(strategy, Crossing) else cast(Indicators, ran.strategy).rows
 
 
-def measured(work: Callable[[Quotes], list[int]]) -> None:
-    """Answers with what it costs from the columns of a record on."""
-    quotes = walks.quotes(int(sys.argv[1]), markets=1)
+def run_measured(work: Callable[[Quotes], list[int]]) -> None:
+    """Print the cost of a run that starts from prepared columns."""
+    quotes = random_walks.quotes(int(sys.argv[1]), markets=1)
     began, worked = time.perf_counter(), time.process_time()
     rows = work(quotes)
     seconds, cpu = time.perf_counter() - began, time.process_time() - worked
-    children.answer({"seconds": seconds, "cpu": cpu, "rows": rows})
+    child_process.print_result({"seconds": seconds, "cpu": cpu, "rows": rows})
 
 
 if __name__ == "__main__":
-    made = Crossing() if sys.argv[2] == "signal" else Indicators
-    measured(lambda quotes: in_our_engine(quotes, made))
+    strategy = Crossing() if sys.argv[2] == "signal" else Indicators
+    run_measured(lambda quotes: in_our_engine(quotes, strategy))

@@ -1,4 +1,4 @@
-"""Made-up books that move as often as recorded ones: most of them are as they were."""
+"""Random quotes that change as often as recorded ones, which mostly stay the same."""
 
 from datetime import UTC, datetime
 
@@ -20,19 +20,19 @@ from backtests.data.universe import (
 
 START = microseconds(datetime(2026, 9, 1, tzinfo=UTC))
 INTERVAL = 5 * SECOND
-MOVING = 0.18  # of all quotes, as on the simulated exchange
+MOVING = 0.18  # share of quotes that change, as on the simulated exchange
 CENT = 100
 PLAIN = Terms(0, 7, 100, 0, 1)
 CENTS = Grid(0, ((0, DOLLAR, CENT),))
 
 
 def quotes(rows: int, *, markets: int, seed: int = 1) -> Quotes:
-    """Every market quoted at every instant; a cent or two wide, on a grid of cents."""
+    """Quote every market at every instant, a cent or two wide, in whole cents."""
     rng = np.random.default_rng(seed)
     instants = rows // markets
     shape = (instants, markets)
     moves = rng.choice([-1, 1], shape) * (rng.random(shape) < MOVING)
-    # Reflected, so that a walk neither sticks to an end nor leaves.
+    # The walk is reflected, so that it neither sticks to an end nor leaves the range.
     height = np.abs((rng.integers(20, 80, markets) + np.cumsum(moves, axis=0)) % 188 - 94) + 2
     bid = height * CENT
     ask = bid + CENT * rng.integers(1, 3, markets)
@@ -52,7 +52,7 @@ def quotes(rows: int, *, markets: int, seed: int = 1) -> Quotes:
 
 
 def listed(quotes: Quotes, *, markets: int) -> Universe:
-    """With events of four markets, plain fees, and a drawn outcome of each at the end."""
+    """Make a universe with events of four markets, standard fees and random outcomes."""
     end = int(quotes.close_at[0])
     listings = [
         Listing(ticker=f"KXWALK-{n // 4}-T{n}", event=f"KXWALK-{n // 4}") for n in range(markets)

@@ -1,4 +1,4 @@
-"""Where the time of a piece of work goes: to our process, to the database's, to its statements."""
+"""CPU time of this process and of its database session, and the time that statements take."""
 
 import time
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from benchmarks.measure import timed
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """Seconds by the clock, and seconds of a processor: this process's and the database's.
+class CpuTime:
+    """Wall time, and the CPU time of this process and of its database session, in seconds.
 
-    The two take turns, so that together they are what one core has to give. Unlike the clock
-    they know nothing of what else runs on the machine.
+    The two take turns, so their sum is what one core needs. Unlike wall time it does not depend on
+    what else runs on the machine.
     """
 
     clock: float
@@ -33,30 +33,30 @@ class Spent:
             f"{self.python:.2f} s Python, {self.database:.2f} s database, {self.clock:.2f} s clock"
         )
 
-    def __add__(self, other: "Spent") -> "Spent":
-        return Spent(
+    def __add__(self, other: "CpuTime") -> "CpuTime":
+        return CpuTime(
             self.clock + other.clock, self.python + other.python, self.database + other.database
         )
 
 
-NOTHING = Spent(0, 0, 0)
+NO_TIME = CpuTime(0, 0, 0)
 
 
-def spent(work: Callable[[], object]) -> Spent:
+def measure_cpu_time(work: Callable[[], object]) -> CpuTime:
     database, python = database_seconds(), time.process_time()
     clock = timed(work)
-    return Spent(clock, time.process_time() - python, database_seconds() - database)
+    return CpuTime(clock, time.process_time() - python, database_seconds() - database)
 
 
 def database_seconds() -> float:
-    """What our session's server process has used so far; not a number elsewhere than on Linux."""
+    """The CPU time of our session's server process so far; NaN on systems other than Linux."""
     connection.ensure_connection()
     used = Path(f"/proc/{connection.connection.info.backend_pid}/schedstat")
     return int(used.read_text().split()[0]) / 1e9 if used.exists() else float("nan")
 
 
 class Stopwatch:
-    """Adds up the time that statements take; for `connection.execute_wrapper`."""
+    """A wrapper for `connection.execute_wrapper` that adds up the time of statements."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

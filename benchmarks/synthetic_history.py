@@ -1,7 +1,7 @@
-"""Recorded days made by the database itself: snapshots in the order, and of the widths, of life.
+"""Synthetic days of recorded snapshots, generated in the database.
 
-A tick of 5 seconds finds some of the markets changed, page by page. Ids are made as ours are, of
-the time first. Foreign keys are not checked while this is written.
+Snapshots have a realistic order and width: a tick of 5 seconds finds some of the markets changed,
+page by page, and ids begin with the time, as real ones do. Foreign keys are not checked.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,18 +11,18 @@ from datetime import date, timedelta
 from django.db import connection
 
 from benchmarks.measure import chunks, tickers
-from benchmarks.recording import begin
+from benchmarks.recording import store_markets
 from markets.models import Market, MarketRevision, Sweep
-from markets.storage.partitions import SNAPSHOTS, Piece
+from markets.storage.partitions import SNAPSHOTS, DayPartition
 
 TICKS = 17_280
 INTERVAL = "5 s"
-# Nobody was recording in these ticks of each day: ten minutes.
+# Each day has a gap of ten minutes without a recorder.
 GAP = range(5_000, 5_120)
 
 SNAPSHOT_ID = """(lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7'
     || substr(digest, 1, 3) || '8' || substr(digest, 4, 15))::uuid"""
-# A tenth of the markets lack one side of their book.
+# A tenth of the quotes lack one side.
 QUOTES = """
     CASE WHEN odd < 0.05 THEN NULL ELSE round((0.02 + 0.93 * likely)::numeric, 2) END AS yes_bid,
     CASE WHEN odd > 0.95 THEN NULL ELSE round((0.04 + 0.93 * likely)::numeric, 2) END AS yes_ask,
@@ -49,14 +49,14 @@ FILL = f"""
 
 
 def fill_day(day: date, *, markets: int, each: int) -> int:
-    """Snapshots of a day's ticks, each of them finding `each` markets changed; how many."""
+    """Insert the snapshots of a day, `each` per tick; returns their number."""
     with connection.cursor() as cursor:
         cursor.execute(
             FILL,
             {
                 "first": Market.objects.order_by("id").values_list("id", flat=True)[0],
                 "markets": markets,
-                "start": Piece(SNAPSHOTS, day).span[0],
+                "start": DayPartition(SNAPSHOTS, day).bounds[0],
                 "interval": INTERVAL,
                 "ticks": TICKS,
                 "each": each,
@@ -68,7 +68,7 @@ def fill_day(day: date, *, markets: int, each: int) -> int:
     return written
 
 
-# Each day's runs, with a complete pass of the hot list in each, and of the universe in each sixth.
+# Each run sweeps the hot list completely, and every sixth run the universe.
 POLLS = """
     INSERT INTO markets_poll (started_at, finished_at, pages, requests, bytes, throttled, markets,
         snapshots, rejected, order_books, rejects, ages, error, warning)
@@ -87,8 +87,8 @@ SWEEPS = """
 """
 
 
-def fill_ledger(days: Sequence[date]) -> None:
-    """Runs and passes of these days, and all markets hot since before them."""
+def fill_polls(days: Sequence[date]) -> None:
+    """Insert the polls and sweeps of these days, with all markets hot throughout."""
     with connection.cursor() as cursor:
         cursor.execute(
             """CREATE TEMP TABLE ticks AS
@@ -107,7 +107,7 @@ def fill_ledger(days: Sequence[date]) -> None:
 
 
 def set_newest_quotes(newest: date) -> None:
-    """As the recorder leaves them: each market's newest quote is that of its newest snapshot."""
+    """Set each market's newest quote to its newest snapshot, as the recorder does."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""UPDATE markets_market AS market SET quoted_at = newest.timestamp,
@@ -115,7 +115,7 @@ def set_newest_quotes(newest: date) -> None:
                 FROM (SELECT DISTINCT ON (market_id) * FROM {SNAPSHOTS} WHERE timestamp >= %s
                       ORDER BY market_id, timestamp DESC) AS newest
                 WHERE market.id = newest.market_id""",
-            [Piece(SNAPSHOTS, newest).span[0]],
+            [DayPartition(SNAPSHOTS, newest).bounds[0]],
         )
 
 
@@ -129,10 +129,10 @@ def foreign_keys_unchecked() -> Iterator[None]:
             cursor.execute("RESET session_replication_role")
 
 
-def begin_markets(count: int, *, before: date) -> None:
-    """Markets that were open, and known, before that day."""
+def create_markets(count: int, *, before: date) -> None:
+    """Create markets that were open and known before that day."""
     for chunk in chunks(tickers(count), 2_000):
-        begin(chunk)
-    since = Piece(SNAPSHOTS, before).span[0] - timedelta(days=1)
+        store_markets(chunk)
+    since = DayPartition(SNAPSHOTS, before).bounds[0] - timedelta(days=1)
     Market.objects.update(open_time=since)
     MarketRevision.objects.update(open_time=since, known_at=since)
