@@ -84,6 +84,7 @@ def row(observation: Observation) -> Row:
         *observation[:2],
         *observation.quote,
         observation.quality,
+        None,
         Source.POLL.value,
         observation.timestamp,
     )

@@ -8,6 +8,8 @@ from typing import Self, TextIO
 
 from tqdm import tqdm
 
+from kalshi_insights.bad_input import BadInput
+
 # Every update checks the time by itself, so tqdm needs no thread that watches for stalled bars.
 tqdm.monitor_interval = 0
 
@@ -17,27 +19,23 @@ BAR_FORMAT = "{percentage:3.0f}% |{bar:30}| {elapsed}<{remaining} {desc}"
 LINE_FORMAT = "{percentage:3.0f}% {elapsed}<{remaining} {desc}"
 
 
-class InvalidInstant(ValueError):
-    """An option of a command that should hold a day or an instant, and does not."""
-
-
 def parse_instant(option: str, text: str) -> datetime:
     """Read an instant with its time zone, or a day, which means its midnight in UTC.
 
-    Raises InvalidInstant, which names the option.
+    Raises BadInput, which names the option.
     """
     try:
         if len(text) == len("2026-11-01"):
             return datetime.combine(date.fromisoformat(text), clock_time(), UTC)
         instant = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidInstant(f"{option}: {text!r} is neither a day nor an instant") from None
+        raise BadInput(option, f"{text!r} is neither a day nor an instant") from None
     if instant.tzinfo is None:
-        raise InvalidInstant(f"{option}: {text!r} has no time zone; append Z for UTC")
+        raise BadInput(option, f"{text!r} has no time zone; append Z for UTC")
     try:
         return instant.astimezone(UTC)
     except OverflowError:
-        raise InvalidInstant(f"{option}: {text!r} lies outside the years 1 to 9999") from None
+        raise BadInput(option, f"{text!r} lies outside the years 1 to 9999") from None
 
 
 class ProgressBar:

@@ -1,200 +1,102 @@
-"""Who may import whom, read off the syntax trees."""
+"""The rooms of the code keep to their walls, as the syntax trees show."""
 
 import ast
-from collections.abc import Iterator
-from pathlib import Path
+import tomllib
+from collections import defaultdict
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("kalshi_insights", "markets", "backtests")
-
-PURE = (
-    "markets/prices.py",
-    "markets/fees.py",
-    "markets/intervals.py",
-    "markets/kalshi/",
-    "markets/simulator/",
-    "markets/storage/manifest.py",
-    "backtests/data/universe.py",
-    "backtests/rules/execution.py",
-    "backtests/rules/ledger.py",
-    "backtests/engine/kernel_arrays.py",
-    "backtests/engine/kernel.py",
-    "backtests/engine/",
-    "backtests/strategies/",
-    "backtests/strategies/indicators.py",
-    "backtests/metrics/",
-    "backtests/analysis/lookahead.py",
-    "backtests/analysis/counterfactuals.py",
-    "backtests/analysis/search.py",
-    "backtests/analysis/evaluation.py",
-    "backtests/data/timeline.py",
-    "backtests/rules/journal.py",
+from tests.rooms import (
+    BELOW,
+    EDGES,
+    FILES,
+    HOMES,
+    NOT_IN,
+    PACKAGES,
+    READS_ENVIRONMENT,
+    ROOMS,
+    ROOT,
+    TREES,
+    imports,
+    own_imports,
+    room_of,
+    within,
 )
-DATA = (
-    "markets/models/",
-    "markets/coverage/coverage.py",
-    "markets/coverage/",
-    "markets/storage/partitions.py",
-    "markets/api/candlesticks.py",
-    "kalshi_insights/export/copy.py",
-    "kalshi_insights/export/postgres.py",
-    "backtests/models.py",
-    "backtests/record.py",
-    "backtests/requests.py",
-    "backtests/loading.py",
-)
-WORKFLOWS = (
-    "markets.recording",
-    "markets.backfill",
-    "markets.storage.retention",
-    "markets.storage.archive",
-    "markets.storage.restore",
-    "backtests.runner",
-    "markets.importing",
-)
-TOOLKIT = (
-    "kalshi_insights/admin.py",
-    "kalshi_insights/commands.py",
-    "kalshi_insights/embedded/",
-    "kalshi_insights/export/",
-    "kalshi_insights/htmx.py",
-    "kalshi_insights/middleware/",
-    "kalshi_insights/rest/",
-    "kalshi_insights/token_bucket.py",
-)
-OUTSIDE = (
-    "markets.kalshi.client",
-    "markets.kalshi.factory",
-    "markets.kalshi.signing",
-    "kalshi_insights.token_bucket",
-)
-FACES = (
-    "markets/views.py",
-    "markets/api/viewsets.py",
-    "markets/api/serializers.py",
-    "markets/filters.py",
-    "markets/charts.py",
-    "markets/api/timeseries.py",
-    "markets/api/examples.py",
-    "markets/api/timeseries_serializers.py",
-    "markets/api/timeseries_filters.py",
-    "markets/templatetags/",
-    "backtests/views.py",
-    "backtests/api/viewsets.py",
-    "backtests/api/serializers.py",
-    "backtests/filters.py",
-    "backtests/forms.py",
-    "backtests/api/examples.py",
-    "backtests/report.py",
-    "backtests/templatetags/",
-)
-# The only rooms of `markets` that backtests read; `backtests/record.py` lists the reads.
-READ_BY_BACKTESTS = (
-    "markets.models",
-    "markets.coverage",
-    "markets.prices",
-    "markets.fees",
-    "markets.intervals",
-)
-DOORS = ("markets.tasks", "markets.admin", "markets.urls", "kalshi_insights.urls")
 
 
-def sources() -> Iterator[Path]:
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            if not {"tests", "migrations"} & set(path.parts):
-                yield path.relative_to(ROOT)
+@pytest.mark.parametrize("path", FILES)
+def test_every_module_is_in_a_room_and_imports_nothing_above_it(path):
+    room = room_of(path)
+    assert room is not None
+    above = {file for file in own_imports(path) if room_of(file) not in {room, *BELOW[room]}}
+    assert above == set()
+    assert within(imports(path), NOT_IN.get(room, ())) == set()
 
 
-def imported(path: Path) -> set[str]:
-    """Every module a file imports, `from x import y` as both x and x.y."""
-    names = set()
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+@pytest.mark.parametrize("prefix", [prefix for prefixes in ROOMS.values() for prefix in prefixes])
+def test_every_path_of_a_room_matches_a_file(prefix):
+    assert any(path.startswith(prefix) for path in FILES)
 
 
-def within(names: set[str], rooms: tuple[str, ...]) -> set[str]:
-    return {name for name in names if any(f"{name}.".startswith(f"{room}.") for room in rooms)}
+def test_markets_never_imports_backtests():
+    assert [
+        p for p in FILES if p.startswith("markets/") and within(imports(p), ("backtests",))
+    ] == []
 
 
-def belongs(path: Path, rooms: tuple[str, ...]) -> bool:
-    return path.as_posix().startswith(rooms)
+def test_backtests_reads_markets_through_its_data_and_pure_rooms_only():
+    elsewhere = {
+        (path, file)
+        for path in FILES
+        if path.startswith("backtests/")
+        for file in own_imports(path)
+        if file.startswith("markets/") and room_of(file) not in ("data", "pure")
+    }
+    assert elsewhere == set()
 
 
-FILES = list(sources())
+def test_the_toolkit_imports_no_app():
+    toolkit = [path for path in FILES if room_of(path) == "toolkit"]
+    assert [path for path in toolkit if within(imports(path), ("markets", "backtests"))] == []
 
 
-def test_there_is_something_to_look_at():
-    assert len(FILES) > 30
-    assert all(any(belongs(path, (room,)) for path in FILES) for room in (*DATA, *FACES, *TOOLKIT))
+def test_no_circle_of_files():
+    """Tarjan's strongly connected components would name the circles; peeling leaves finds them."""
+    arrows = {path: own_imports(path) for path in FILES}
+    while leaves := {path for path, targets in arrows.items() if not targets & arrows.keys()}:
+        arrows = {path: targets for path, targets in arrows.items() if path not in leaves}
+    in_or_behind = set(arrows)
+    while roots := in_or_behind - {f for p in in_or_behind for f in arrows[p]}:
+        in_or_behind -= roots
+    assert in_or_behind == set()
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_a_room_imports_nothing_above_it(path):
-    names = imported(path)
-    if belongs(path, PURE):
-        assert not within(
-            names, ("django", "rest_framework", "celery", "markets.models", "backtests.models")
-        )
-    if belongs(path, DATA):
-        assert not within(
-            names, (*WORKFLOWS, *OUTSIDE, *DOORS, "markets.views", "markets.api.viewsets")
-        )
-    if belongs(path, FACES):
-        assert not within(names, (*WORKFLOWS, *OUTSIDE))
-    if belongs(path, TOOLKIT):
-        assert not within(names, ("markets", "backtests"))
-    if belongs(path, ("markets/",)):
-        assert not within(names, ("backtests",))
-    if belongs(path, ("backtests/",)):
-        assert within(names, ("markets",)) - {"markets"} == within(names, READ_BY_BACKTESTS)
+def test_a_class_name_stands_in_one_module():
+    homes = defaultdict(set)
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and node.name not in ("Meta", "Command"):
+                homes[node.name].add(path)
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
 
 
-@pytest.mark.parametrize(
-    ("library", "rooms"),
-    [
-        ("httpx", ("markets/kalshi/client.py",)),
-        ("tenacity", ("markets/kalshi/client.py",)),
-        (
-            "backtrader",
-            (
-                "backtests/engine/event_driven/",
-                "backtests/engine/plotting.py",
-                "backtests/strategies/",
-            ),
-        ),
-        ("numba", ("backtests/engine/kernel.py",)),
-        ("tqdm", ("kalshi_insights/commands.py",)),
-        ("matplotlib", ("backtests/engine/plotting.py",)),
-        (
-            "pyarrow",
-            ("kalshi_insights/export/",),
-        ),
-        (
-            "markets.simulator",
-            ("markets/simulator/", "markets/management/commands/simulatekalshi.py"),
-        ),
-    ],
-)
-def test_a_library_has_one_home(library, rooms):
-    users = [path for path in FILES if within(imported(path), (library,))]
-    assert [path for path in users if not belongs(path, rooms)] == []
+@pytest.mark.parametrize(("library", "home"), HOMES.items())
+def test_a_library_has_one_home(library, home):
+    users = [path for path in FILES if within(imports(path), (library,))]
+    assert [path for path in users if not path.startswith(home)] == []
+    assert all(any(path.startswith(entry) for path in users) for entry in home)
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
+@pytest.mark.parametrize("path", FILES)
 def test_no_function_imports(path):
-    tree = ast.parse((ROOT / path).read_text())
-    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [
+        node
+        for node in ast.walk(TREES[path])
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name != "ready"
+    ]
     local = [
         node.lineno
         for function in functions
-        if function.name != "ready"
         for node in ast.walk(function)
         if isinstance(node, ast.Import | ast.ImportFrom)
     ]
@@ -202,27 +104,54 @@ def test_no_function_imports(path):
 
 
 def test_only_settings_and_what_runs_before_them_read_the_environment():
-    before = ("settings.py", "embedded/", "demo.py")
     readers = {
-        path.as_posix()
+        path
         for path in FILES
-        if not path.as_posix().startswith(tuple(f"kalshi_insights/{name}" for name in before))
-        and (
-            "os.environ[" in (text := (ROOT / path).read_text())
-            or "environ.get" in text
-            or "getenv" in text
+        if any(
+            word in (ROOT / path).read_text() for word in ("os.environ[", "environ.get", "getenv")
         )
     }
-    assert readers == set()
+    assert {path for path in readers if not path.startswith(READS_ENVIRONMENT)} == set()
 
 
-def test_catch_alls_stand_in_two_places_only():
-    found = [
-        path.as_posix()
-        for path in FILES
-        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+def test_only_the_edges_catch_any_failure():
+    catchers = [
+        path
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or getattr(node.type, "id", "") in ("Exception", "BaseException"))
     ]
-    assert set(found) <= {"markets/recording/recorder.py", "backtests/runner.py"}
-    assert len(found) <= 2
+    assert sorted(catchers) == sorted(EDGES)
+
+
+def test_every_exception_of_lint_and_types_matches_a_file():
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    patterns = [
+        expanded
+        for pattern in config["ruff"]["lint"]["per-file-ignores"]
+        for expanded in alternatives(pattern)
+    ]
+    assert [pattern for pattern in patterns if not any(ROOT.glob(pattern))] == []
+    modules = [
+        module
+        for override in config["mypy"]["overrides"]
+        for module in override["module"]
+        if module.split(".")[0] in (*PACKAGES, "*", "tests")
+    ]
+    files = [f"{module.replace('.', '/').replace('*', '**')}" for module in modules]
+    unmatched = [
+        file
+        for file in files
+        if not (any(ROOT.glob(f"{file}.py")) or any(ROOT.glob(f"{file}/*.py")))
+    ]
+    assert unmatched == []
+
+
+def alternatives(pattern: str) -> list[str]:
+    """Expand `a/{b,c}.py` into `a/b.py` and `a/c.py`, which glob does not."""
+    head, brace, rest = pattern.partition("{")
+    if not brace:
+        return [pattern]
+    inner, _, tail = rest.partition("}")
+    return [f"{head}{each}{tail}" for each in inner.split(",")]

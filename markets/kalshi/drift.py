@@ -104,6 +104,33 @@ def find_drift(kind: str, raw: bytes | Raw) -> list[DriftNote]:
     return sorted(unknown_fields) + unknown_words
 
 
+def unknown_fields(kind: str, raw: bytes | Raw) -> dict[str, object]:
+    """Return the fields of a readable payload that the contract lacks, with their values.
+
+    NUL characters, which PostgreSQL refuses in JSON, are left out of the values; a value that is
+    nested too deeply to be read is replaced by a sample of its text.
+    """
+    fields = _read(raw)
+    return {_storable(key): _value(fields[key]) for key in fields.keys() - KNOWN_FIELDS[kind]}
+
+
+def _value(raw: Raw) -> object:
+    try:
+        return _without_nul(msgspec.json.decode(raw))
+    except RecursionError:
+        return _sample(raw)
+
+
+def _without_nul(value: object) -> object:
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, list):
+        return [_without_nul(each) for each in value]
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(each) for key, each in value.items()}
+    return value
+
+
 def shape_drift(kind: str, reason: msgspec.MsgspecError, *, raw: bytes | Raw) -> DriftNote:
     """Describe why a payload was refused.
 

@@ -45,8 +45,9 @@ STAGED = {
     "previous_price": PRICE,
     "quote_mark": "bigint",
     "payload": "text",
+    "raw_data": "jsonb",
 }
-SNAPSHOT_COLUMNS = ("id", "market_id", "timestamp", *QUOTE_TYPES, "quality")
+SNAPSHOT_COLUMNS = ("id", "market_id", "timestamp", *QUOTE_TYPES, "quality", "raw_data")
 NEWEST_COLUMNS = (*QUOTE_TYPES, "volume_24h", "previous_price", "quote_mark")
 MICROSECOND = timedelta(microseconds=1)
 
@@ -62,6 +63,7 @@ class Observation(NamedTuple):
     previous_price: Decimal | None
     quote_mark: int
     payload: msgspec.Raw | bytes = b""
+    raw_data: Mapping[str, object] | None = None  # the fields that no column holds
 
 
 class Close(NamedTuple):
@@ -317,7 +319,8 @@ def _staged(
         id = snapshot_id(each.market_id, each.timestamp, source, None).hex
         # Fields that no column reads may hold anything, even broken text.
         payload = bytes(each.payload).decode(errors="replace") if keep_payloads else None
-        yield (id, *each[:2], *each.quote, *each[3:7], payload)
+        raw_data = msgspec.json.encode(each.raw_data).decode() if each.raw_data else None
+        yield (id, *each[:2], *each.quote, *each[3:7], payload, raw_data)
 
 
 class MarketSnapshot(Quoted):

@@ -11,7 +11,7 @@ from django.conf import settings
 from markets import prices
 from markets.kalshi import payloads
 from markets.kalshi.client import Page
-from markets.kalshi.drift import DriftNote, find_drift, shape_drift
+from markets.kalshi.drift import DriftNote, find_drift, shape_drift, unknown_fields
 from markets.kalshi.payloads import EventPayload, QuotePayload
 from markets.models import (
     Drift,
@@ -238,6 +238,7 @@ def make_observation(
         previous_price=quote.previous_price,
         quote_mark=quote.quote_mark,
         payload=market.raw,
+        raw_data=unknown_fields("market", market.raw) or None,
     )
 
 

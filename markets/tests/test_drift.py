@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from markets.kalshi import payloads
-from markets.kalshi.drift import DriftNote, find_drift, shape_drift
+from markets.kalshi.drift import DriftNote, find_drift, shape_drift, unknown_fields
 from markets.tests.fake_exchange import market_json, series_json
 
 EVENT = {"event_ticker": "KXA-1", "fee_type_override": None, "collateral_return_type": ""}
@@ -79,3 +79,18 @@ def test_a_shape_is_described_without_its_value(change, where):
     seen = shape_drift("market", caught.value, raw=raw)
     assert (seen.kind, seen.where) == ("shape", where)
     assert seen.sample.startswith('{"ticker": "KXA-1-X"')
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ('"a\\u0000b"', "ab"),
+        ('"\\\\u0000"', "\\u0000"),
+        ('{"a\\u0000": [null]}', {"a": [None]}),
+        ("12345678901234567890.5", 12345678901234567890.5),
+        ("[" * 2_000 + "]" * 2_000, "[" * 200),
+    ],
+)
+def test_an_unknown_field_is_kept_in_a_form_that_the_database_takes(written, kept):
+    raw = f'{{"ticker": "KXA", "novelty": {written}}}'.encode()
+    assert unknown_fields("market", raw) == {"novelty": kept}

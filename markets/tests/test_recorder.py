@@ -74,6 +74,15 @@ def test_any_change_of_the_quote_writes_a_snapshot(exchange, change):
     assert tick(exchange).snapshots == 1
 
 
+def test_a_snapshot_keeps_the_fields_that_no_column_holds(exchange):
+    exchange.list("KXA-1-X", tick_size=1, new_words={"deep": ["a", None]})
+    exchange.list("KXA-1-Y")
+    assert tick(exchange).snapshots == 2
+    unknown, usual = MarketSnapshot.objects.order_by("market__ticker")
+    assert unknown.raw_data == {"tick_size": 1, "new_words": {"deep": ["a", None]}}
+    assert usual.raw_data is None
+
+
 def test_an_unchanged_market_is_written_again_as_a_heartbeat(exchange, settings):
     exchange.list("KXA-1-X")
     tick(exchange)

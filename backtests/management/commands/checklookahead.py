@@ -15,7 +15,7 @@ from backtests.requests import MarketSelection
 from backtests.strategies import UnknownStrategy, parameters
 from backtests.strategies.parameters import BadParameter
 from kalshi_insights.bad_input import BadInput
-from kalshi_insights.commands import InvalidInstant, parse_instant
+from kalshi_insights.commands import parse_instant
 
 DEFAULT_MARKETS = 20
 CHECKED_WINDOW = timedelta(days=2)
@@ -50,7 +50,7 @@ class Command(BaseCommand):
             selection = selection_from(options, now=now)
             selection.check(now=now)
             universe = load(selection, known_by=now)
-        except (BadInput, InvalidInstant, BadParameter, UnknownStrategy) as fault:
+        except (BadInput, BadParameter, UnknownStrategy) as fault:
             raise CommandError(str(fault), returncode=MISUSED) from None
         self.stdout.write(
             f"{strategy.name} {strategy.version} on {len(universe.quotes):,} quotes of"

@@ -20,7 +20,7 @@ from backtests.requests import BacktestRequest, MarketSelection
 from backtests.rules.execution import ExecutionModel
 from backtests.strategies import STRATEGIES, StrategyClass
 from kalshi_insights.bad_input import BadInput
-from kalshi_insights.commands import InvalidInstant, ProgressBar, parse_instant
+from kalshi_insights.commands import ProgressBar, parse_instant
 
 FAILED, MISUSED = 1, 2
 DEFAULTS = ExecutionModel()
@@ -64,7 +64,7 @@ class Command(BaseCommand):
             request = request_from(options, now=now)
             columns = request.validated(now=now)
             request.selection.count_snapshots(request.selection.market_ids())
-        except (BadInput, InvalidInstant) as fault:
+        except BadInput as fault:
             raise CommandError(str(fault), returncode=MISUSED) from None
         run = run_and_store if options["save"] else run_unstored
         try:
@@ -118,7 +118,7 @@ def add_execution_arguments(parser: ArgumentParser) -> None:
 
 
 def request_from(options: dict[str, Any], *, now: datetime) -> BacktestRequest:
-    """Read the request from a command's options. Raises BadInput and InvalidInstant."""
+    """Read the request from a command's options. Raises BadInput."""
     if not options["start"]:
         raise BadInput("start", "Name a first day or instant, such as --start 2026-11-01.")
     selection = MarketSelection(

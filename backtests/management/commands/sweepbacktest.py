@@ -26,7 +26,7 @@ from backtests.rules.execution import FillModel
 from backtests.strategies.base import Signal
 from backtests.strategies.parameters import BadParameter
 from kalshi_insights.bad_input import BadInput
-from kalshi_insights.commands import InvalidInstant, ProgressBar, parse_instant
+from kalshi_insights.commands import ProgressBar, parse_instant
 
 BATCH = 32  # runs between two updates of the progress bar
 
@@ -61,7 +61,7 @@ class Command(BaseCommand):
             with ProgressBar(sys.stderr) as bar:
                 parts = split(request, options["confirm_from"], bar, now=now)
                 found = [search(request, part, signals, bar) for part in parts]
-        except (BadInput, InvalidInstant, BadParameter) as fault:
+        except (BadInput, BadParameter) as fault:
             raise CommandError(str(fault), returncode=MISUSED) from None
         names = [combination for combination, _ in tried]
         earlier, later = (len(part.listings) for part in parts)
@@ -78,7 +78,7 @@ def plan(
 ) -> tuple[BacktestRequest, list[tuple[dict[str, str], Signal]]]:
     """The request, and every combination with its signal.
 
-    Raises BadInput, InvalidInstant and BadParameter.
+    Raises BadInput and BadParameter.
     """
     request = request_from({"engine": "", **options}, now=now)
     request.validated(now=now)

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from kalshi_insights.bad_input import BadInput
-from kalshi_insights.commands import InvalidInstant, ProgressBar, parse_instant
+from kalshi_insights.commands import ProgressBar, parse_instant
 from markets.backfill.request import INTERVALS, BackfillRequest
 from markets.backfill.runner import BackfillProgress, backfill
 from markets.kalshi.errors import KalshiError
@@ -61,7 +61,7 @@ class Command(BaseCommand):
             with ProgressBar(sys.stderr) as bar:
                 on_progress = partial(show, bar, time.monotonic())
                 progress = backfill(kalshi_client(), request, on_progress=on_progress)
-        except (BadInput, InvalidInstant) as fault:
+        except BadInput as fault:
             raise CommandError(str(fault)) from None
         except KalshiError as fault:
             raise CommandError(f"{fault}. Run the same command again to continue.") from None
