@@ -1,4 +1,4 @@
-"""What gunicorn loads by itself where it is started."""
+"""The configuration of gunicorn, which loads this file from the folder that it starts in."""
 
 import socket
 import sys

@@ -29,7 +29,7 @@ from markets.kalshi import payloads
 from markets.kalshi.candles import QuoteOHLC, candlestick
 from markets.kalshi.client import KalshiClient, Page, pages
 from markets.kalshi.drift import shape_drift
-from markets.kalshi.errors import NotFound
+from markets.kalshi.errors import UnknownResource
 from markets.kalshi.params import CandlestickFilters, TradeFilters
 from markets.models import BackfillSpan, Candlestick, Drift, Market, Source, Trade
 from markets.models.candlesticks import Candle
@@ -56,7 +56,7 @@ OHLC = tuple[Decimal | None, ...]
 
 @dataclass(slots=True)
 class BackfillProgress:
-    """How much market time of a backfill is filled, and what was written so far."""
+    """The market time that a backfill has filled, and the rows that it has written."""
 
     markets: int = 0
     total: timedelta = timedelta()
@@ -165,7 +165,7 @@ def fetch_live(client: KalshiClient, call: CandlestickCall, *, minutes: int) -> 
     tickers = [span.market.ticker for span in call.spans]
     found: dict[str, list[msgspec.Raw]] = {}
     # One market that has just moved to the historical tier may fail the request for all.
-    with suppress(NotFound):
+    with suppress(UnknownResource):
         found = client.batch_candlesticks(tickers, **call.filters(minutes))
     for span in call.spans:
         if span.market.ticker not in found:
@@ -179,7 +179,7 @@ def fetch_single(
     market = span.market
     live = partial(client.candlesticks, market.event.series.ticker, market.ticker)
     for fetch in (live, partial(client.historical_candlesticks, market.ticker)):
-        with suppress(NotFound):
+        with suppress(UnknownResource):
             return {market.ticker: fetch(**filters).items}
     return {}
 
@@ -189,7 +189,7 @@ def fetch_historical(
 ) -> CandlestickReply:
     """Fetch the only market of a call from the historical tier."""
     ticker = call.spans[0].market.ticker
-    with suppress(NotFound):
+    with suppress(UnknownResource):
         page = client.historical_candlesticks(ticker, **call.filters(minutes))
         return CandlestickReply(call, {ticker: page.items})
     return CandlestickReply(call, {})
@@ -336,7 +336,7 @@ class BackfillRun:
             "max_ts": ceil((span.done_until or span.end).timestamp()),
         }
         # A market that this tier does not know is in the other one.
-        with suppress(NotFound):
+        with suppress(UnknownResource):
             for page in pages(lambda cursor: fetch(cursor=cursor, **filters)):
                 self.write_trades(span, page)
                 yield

@@ -26,12 +26,12 @@ from markets.kalshi import candles, payloads, replies
 from markets.kalshi.errors import (
     ConfigurationError,
     KalshiError,
-    NotFound,
     OutOfTokens,
+    RateLimited,
     Refused,
     TemporaryError,
-    Throttled,
     Unintelligible,
+    UnknownResource,
 )
 from markets.kalshi.params import (
     CandlestickFilters,
@@ -317,7 +317,7 @@ class KalshiClient:
             if self._bucket:
                 with _redis_errors():
                     self._bucket.drain()
-            raise Throttled("the exchange counted too many requests (status 429)")
+            raise RateLimited("the exchange counted too many requests (status 429)")
         raise _error(response, body)
 
     def _measure_clock_skew(self, response: httpx.Response, received_at: datetime) -> None:
@@ -429,7 +429,7 @@ def _error(response: httpx.Response, body: bytes) -> KalshiError:
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         return ConfigurationError(f"{where}: access denied ({details})")
     if status == httpx.codes.NOT_FOUND:
-        return NotFound(status, code, message or where)
+        return UnknownResource(status, code, message or where)
     if 400 <= status < 500:
         return Refused(status, code, message or where)
     if 300 <= status < 400:

@@ -16,7 +16,7 @@ class TemporaryError(KalshiError):
     """
 
 
-class Throttled(TemporaryError):
+class RateLimited(TemporaryError):
     """The exchange answered 429: it counted too many requests."""
 
 
@@ -37,7 +37,7 @@ class Refused(KalshiError):
         self.message = message
 
 
-class NotFound(Refused):
+class UnknownResource(Refused):
     """The object does not exist, does not exist yet, or has moved to the historical tier."""
 
 

@@ -1,4 +1,4 @@
-"""What is recorded of the exchange, and the ledger of the recording itself.
+"""The record of the exchange, and the recorder's account of itself.
 
 Columns that mirror Kalshi keep Kalshi's word minus its unit suffix. Prices are dollars on the
 YES scale, counts are contracts; a missing side of a book is NULL. Every instant is aware UTC.

@@ -4,7 +4,7 @@ import msgspec
 
 from markets.kalshi import payloads
 from markets.kalshi.client import KalshiClient, Page, ticker_batches
-from markets.kalshi.errors import NotFound
+from markets.kalshi.errors import UnknownResource
 from markets.models import Event, Series
 from markets.recording.batch import Batch
 
@@ -23,7 +23,7 @@ def fetch_missing_events(client: KalshiClient, batch: Batch, tickers: set[str]) 
         if ticker not in batch.events:
             try:
                 _add_events(batch, client.event(ticker))
-            except NotFound:
+            except UnknownResource:
                 continue
 
 
@@ -44,6 +44,6 @@ def fetch_missing_series(client: KalshiClient, tickers: set[str]) -> None:
         try:
             page = client.series(ticker)
             parsed = [payloads.series(raw) for raw in page.items]
-        except (NotFound, msgspec.MsgspecError):
+        except (UnknownResource, msgspec.MsgspecError):
             continue
         Series.objects.refresh(parsed, at=page.received_at)

@@ -23,7 +23,7 @@ CLUSTERING_BUDGET = 60
 
 @dataclass(slots=True)
 class MaintenanceReport:
-    """What one run of maintenance found and did."""
+    """The findings and the work of one run of maintenance."""
 
     late: list[DayPartition] = field(default_factory=list)  # had rows in the default partition
     created: list[DayPartition] = field(default_factory=list)

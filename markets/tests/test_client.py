@@ -30,12 +30,12 @@ from markets.kalshi.client import KalshiClient, Page, pages, ticker_batches
 from markets.kalshi.errors import (
     ConfigurationError,
     KalshiError,
-    NotFound,
     OutOfTokens,
+    RateLimited,
     Refused,
     TemporaryError,
-    Throttled,
     Unintelligible,
+    UnknownResource,
 )
 from markets.kalshi.signing import Signer
 from markets.recording.exchange import kalshi_client
@@ -284,7 +284,7 @@ def test_temporary_errors_are_retried_until_a_reply_comes(server, client):
 
 def test_throttling_has_its_own_error(server, client):
     server.replies = [Reply({"error": "too many requests"}, 429)]
-    with pytest.raises(Throttled):
+    with pytest.raises(RateLimited):
         client.markets()
     assert client.throttled == 3
 
@@ -337,7 +337,7 @@ def test_a_refusal_is_not_retried_and_keeps_its_code(server, client, body):
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"5", b'{"code": 5}', b"\xff"])
 def test_a_refusal_without_code_or_message_names_the_path(server, client, body):
     server.replies = [Reply(body, 404)]
-    with pytest.raises(NotFound) as caught:
+    with pytest.raises(UnknownResource) as caught:
         client.series("KXA")
     assert caught.value.code == ""
     assert "/series/KXA" in str(caught.value)
@@ -384,7 +384,7 @@ def test_an_invalid_base_url_is_refused_at_once(address):
 def test_all_errors_share_one_base_class():
     errors = [ConfigurationError, TemporaryError, Refused, Unintelligible]
     assert all(issubclass(error, KalshiError) for error in errors)
-    assert issubclass(Throttled, TemporaryError)
+    assert issubclass(RateLimited, TemporaryError)
     assert issubclass(OutOfTokens, TemporaryError)
 
 
