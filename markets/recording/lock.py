@@ -52,6 +52,10 @@ def run_limits(interval: float) -> SessionLimits:
     return SessionLimits(longest, 0.8 * longest, longest)
 
 
+class LockLost(Exception):
+    """Another recorder may be running by now."""
+
+
 class RecorderLock:
     """An advisory lock on a session of its own, which ends once it is not renewed any more.
 
@@ -71,9 +75,12 @@ class RecorderLock:
         return acquired
 
     def renew(self) -> None:
-        """Raises DatabaseError where the server has ended the session, and the lock with it."""
-        with self._session.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        """Raises LockLost where the server has ended the session."""
+        try:
+            with self._session.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except DatabaseError as fault:
+            raise LockLost(f"the session of the recorder's lock has ended: {fault}") from None
 
     def release(self) -> None:
         """Let go explicitly, because the server notices a closed connection only after a while."""
@@ -156,7 +163,9 @@ class RunWatch:
     ) -> Any:
         now = time.monotonic()
         if now >= self._next:
-            self._next = now + RENEWED_EVERY
+            # A run that has lost its lock is still recorded as one that failed.
+            self._next = float("inf")
             self._pulse.beat(within=self._within)
             self._lock.renew()
+            self._next = now + RENEWED_EVERY
         return execute(sql, params, many, context)

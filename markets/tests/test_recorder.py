@@ -290,7 +290,9 @@ class TestUnlisted:
         tick(exchange)
         market = Market.objects.get(ticker="KXA-1-X")
         assert market.status == "unlisted"
-        assert freshness.observed_at(market, Sweep.objects.newest_complete_of("universe")) == seen
+        now = datetime.now(UTC)
+        sweeps = Sweep.objects.newest_complete_of("universe", at=now)
+        assert freshness.observed_at(market, sweeps, now=now) == seen
         assert [m.ticker for m in Market.objects.open()] == ["KXA-1-Y"]
 
     def test_the_earlier_revisions_are_kept(self, exchange):
