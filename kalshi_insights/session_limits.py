@@ -64,13 +64,17 @@ def long_statement(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 @contextmanager
 def _changed(connection: BaseDatabaseWrapper, settings: dict[str, int]) -> Iterator[None]:
+    change = ", ".join(["current_setting(%s), set_config(%s, %s, false)"] * len(settings))
     with connection.cursor() as cursor:
-        for name, value in settings.items():
-            cursor.execute("SELECT set_config(%s, %s, false)", [name, str(value)])
+        values = [word for name, value in settings.items() for word in (name, name, str(value))]
+        cursor.execute(f"SELECT {change}", values)
+        before = cursor.fetchone()[::2]
     try:
         yield
     finally:
         # A session that has ended took its settings along.
         if connection.connection is not None:
             with suppress(DatabaseError), connection.cursor() as cursor:
-                cursor.execute("; ".join(f"RESET {name}" for name in settings))
+                back = ", ".join(["set_config(%s, %s, false)"] * len(settings))
+                pairs = zip(settings, before, strict=True)
+                cursor.execute(f"SELECT {back}", [word for pair in pairs for word in pair])

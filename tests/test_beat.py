@@ -75,7 +75,7 @@ def test_it_gives_a_sign_of_life_whenever_it_looks(settings, tmp_path):
 
 
 def test_it_is_the_scheduler_of_the_site_and_sends_its_tasks_and_no_other():
-    beat = Service(app, schedule_filename="unused").get_scheduler(lazy=True)
+    beat = Service(app, scheduler_cls=app.conf.beat_scheduler).get_scheduler(lazy=True)
     assert isinstance(beat, SteadyScheduler)
     beat.setup_schedule()
     assert beat.schedule.keys() == settings.CELERY_BEAT_SCHEDULE.keys()

@@ -1,5 +1,6 @@
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
 import httpx
@@ -29,11 +30,17 @@ pytestmark = pytest.mark.django_db(transaction=True)
 INTERVAL = 1.0
 
 
-def held(seconds: float = 60) -> RecorderLock:
+@contextmanager
+def held(seconds: float = 60) -> Iterator[RecorderLock]:
     """A lock that another process holds."""
-    other = RecorderLock(renewed_within=seconds)
-    assert other.acquire()
-    return other
+    with closing(RecorderLock(renewed_within=seconds)) as other:
+        assert other.acquire()
+        yield other
+
+
+@pytest.fixture(autouse=True)
+def nothing_missed_yet() -> None:
+    missed.forget()
 
 
 def client_with(exchange: Exchange, before_answer: Callable[[], None]) -> KalshiClient:
@@ -54,25 +61,23 @@ def end_session(other: RecorderLock) -> None:
 
 
 def test_a_lock_that_is_not_renewed_ends_with_its_session():
-    other = held(0.3)
-    with recorder_lock(INTERVAL) as mine:
-        assert mine is None
-    time.sleep(1)
-    with recorder_lock(INTERVAL) as mine:
-        assert mine is not None
-    with pytest.raises(LockLost):
-        other.renew()
-    other.close()
+    with held(0.3) as other:
+        with recorder_lock(INTERVAL) as mine:
+            assert mine is None
+        time.sleep(1)
+        with recorder_lock(INTERVAL) as mine:
+            assert mine is not None
+        with pytest.raises(LockLost):
+            other.renew()
 
 
 def test_a_lock_that_is_renewed_stays():
-    other = held(0.5)
-    for _ in range(4):
-        time.sleep(0.2)
-        other.renew()
-    with recorder_lock(INTERVAL) as mine:
-        assert mine is None
-    other.close()
+    with held(0.5) as other:
+        for _ in range(4):
+            time.sleep(0.2)
+            other.renew()
+        with recorder_lock(INTERVAL) as mine:
+            assert mine is None
 
 
 def test_a_run_that_has_lost_its_lock_writes_nothing_and_says_so(exchange, monkeypatch):
@@ -94,29 +99,25 @@ def test_a_run_that_has_lost_its_lock_writes_nothing_and_says_so(exchange, monke
 
 
 def test_who_does_not_get_the_lock_says_so_at_first_and_then_once_a_minute(exchange):
-    missed.forget()
     since = datetime.now(UTC)
-    other = held()
-    with capture_logs() as logs, exchange.client() as client:
-        for _ in range(3):
-            assert record_tick(client, interval=INTERVAL) is None
-    [line] = logs
-    assert line["event"] == "another recorder holds the lock"
-    assert line["log_level"] == "warning"
-    assert line["session"] == str(other._session.connection.info.backend_pid)
-    assert line["since"] > str(since)
-    missed._reported_at -= 61
-    with capture_logs() as logs, recorder_lock(INTERVAL):
-        assert [line["runs_missed"] for line in logs] == [4]
-    other.close()
+    with held() as other:
+        with capture_logs() as logs, exchange.client() as client:
+            for _ in range(3):
+                assert record_tick(client, interval=INTERVAL) is None
+        [line] = logs
+        assert line["event"] == "another recorder holds the lock"
+        assert line["log_level"] == "warning"
+        assert line["session"] == str(other._session.connection.info.backend_pid)
+        assert line["since"] > str(since)
+        missed._reported_at -= 61
+        with capture_logs() as logs, recorder_lock(INTERVAL):
+            assert [line["runs_missed"] for line in logs] == [4]
 
 
 def test_a_lock_that_was_had_in_between_is_missed_anew():
     for _ in range(2):
-        other = held()
-        with capture_logs() as logs, recorder_lock(INTERVAL):
+        with held(), capture_logs() as logs, recorder_lock(INTERVAL):
             assert [line["runs_missed"] for line in logs] == [1]
-        other.close()
         with recorder_lock(INTERVAL) as mine:
             assert mine is not None
 
@@ -170,11 +171,13 @@ def test_a_failed_run_is_no_good_one(exchange, settings, tmp_path):
 def test_each_statement_of_a_run_puts_the_next_sign_off(settings, tmp_path, monkeypatch):
     settings.PULSE_PATH = tmp_path
     monkeypatch.setattr(lock, "RENEWED_EVERY", 0.0)
-    other = held()
-    with RunWatch(other, interval=1) as watch, connection.execute_wrapper(watch):
+    with (
+        held() as other,
+        RunWatch(other, interval=1) as watch,
+        connection.execute_wrapper(watch),
+    ):
         first = signs(tmp_path)[RUN].due
         time.sleep(0.05)
         assert Poll.objects.count() == 0
         assert signs(tmp_path)[RUN].due >= first + 0.05
     assert signs(tmp_path) == {}
-    other.close()

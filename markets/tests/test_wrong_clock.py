@@ -140,7 +140,6 @@ class TestReads:
                 id=f"00000000-0000-0000-0000-00000000000{number}",
                 market=market,
                 timestamp=at,
-                recorded_at=at,
                 **books(),
             )
         assert candlesticks.book(market, as_of=None).timestamp == now - SECOND
