@@ -293,7 +293,9 @@ X_FRAME_OPTIONS = "DENY"
 # --- Celery -------------------------------------------------------------------------------------
 
 CELERY_BROKER_URL = REDIS_URL
-CELERY_BROKER_TRANSPORT_OPTIONS = redis_options(REDIS_URL)
+# Without intervals of their own, channels wait 2, 4, 6 … seconds for a broker that is away.
+_RETRIES = {"interval_start": 0.2, "interval_step": 0, "interval_max": 0.2}
+CELERY_BROKER_TRANSPORT_OPTIONS = {**redis_options(REDIS_URL), **_RETRIES}
 # With the time that Redis may take for an answer, beat never waits for long.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}
 CELERY_TASK_IGNORE_RESULT = True
