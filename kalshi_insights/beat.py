@@ -33,7 +33,8 @@ class SteadyScheduler(Scheduler):
         Pulse(settings.PULSE_PATH, LOOP).beat(within=LOOP_SECONDS)
         now = time.monotonic()
         for name, entry in self.schedule.items():
-            every = entry.schedule.run_every.total_seconds()
+            rhythm: Any = entry.schedule
+            every = rhythm.run_every.total_seconds()
             due = self._due.setdefault(name, now + min(every, FIRST_SECONDS))
             if due <= now:
                 # A slot that was missed is not made up for.

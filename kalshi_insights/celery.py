@@ -38,7 +38,7 @@ class PatientConnection(Connection):
 class LoopPulse(bootsteps.StartStopStep):
     """Lets the loop of a worker give a sign of life every second."""
 
-    requires = {"celery.worker.components:Timer"}
+    requires = ("celery.worker.components:Timer",)
 
     def start(self, parent: Any) -> None:
         give_sign()

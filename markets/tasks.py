@@ -12,7 +12,7 @@ from markets.storage import retention
 
 
 # A run that takes longer is ended, whoever watches over it or not.
-@shared_task(time_limit=recorder.stopped_after(settings.POLL_INTERVAL))
+@shared_task(time_limit=int(recorder.stopped_after(settings.POLL_INTERVAL)))
 def poll_markets() -> None:
     """Run one tick of the recorder, unless the database says that its slot is taken."""
     recorder.record_tick(kalshi_client(), interval=settings.POLL_INTERVAL)

@@ -17,7 +17,7 @@ from kalshi_insights.supervisor import ROLES
 
 
 @pytest.fixture
-def pulses(tmp_path, monkeypatch) -> Path:
+def pulses(tmp_path, monkeypatch):
     monkeypatch.setenv("PULSE_PATH", str(tmp_path))
     return tmp_path
 

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from typing import Any
 
 import pytest
 import redis
 import yaml
 from django.conf import settings
-from django.core.cache import cache
+from django.core.cache import caches
 from django.db import InternalError, OperationalError, connection
 
 from backtests import tasks as backtest_tasks
@@ -56,19 +57,25 @@ def test_a_database_connection_notices_a_peer_that_has_gone():
     assert connection.get_connection_params()["connect_timeout"] == 5
 
 
-def broker() -> redis.Redis:
-    return app.connection_for_write().default_channel.client
+def broker():
+    channel: Any = app.connection_for_write().default_channel
+    return channel.client
 
 
-def bucket() -> redis.Redis:
+def bucket():
     return TokenBucket.from_url(settings.REDIS_URL, rate=1)._script.registered_client
+
+
+def django_cache():
+    own: Any = caches["default"]
+    return own._cache.get_client()
 
 
 @pytest.mark.parametrize(
     ("client", "seconds"),
     [
         (broker, 3),
-        (cache._cache.get_client, 3),
+        (django_cache, 3),
         (bucket, 1),
         (lambda: RateLimiter(settings.REDIS_URL)._server, 0.25),
     ],

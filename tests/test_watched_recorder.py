@@ -106,7 +106,7 @@ def shared_recorder(pytestconfig, tmp_path_factory, django_db_blocker) -> Iterat
         harness.for_children["PULSE_PATH"] = str(recorder.pulses)
         for name in ("DATABASE_URL", "REDIS_URL"):
             url = harness.environment[name]
-            port = urlsplit(url).port
+            port = int(urlsplit(url).netloc.rpartition(":")[2])
             proxy = stack.enter_context(SilentProxy(port))
             recorder.proxies[name] = proxy
             harness.for_children[name] = url.replace(f":{port}/", f":{proxy.port}/")
@@ -115,7 +115,7 @@ def shared_recorder(pytestconfig, tmp_path_factory, django_db_blocker) -> Iterat
 
 
 @pytest.fixture
-def recorder(shared_recorder) -> WatchedRecorder:
+def recorder(shared_recorder):
     shared_recorder.ensure_recording()
     return shared_recorder
 

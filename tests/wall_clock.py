@@ -56,7 +56,7 @@ class WallClock:
         self._file = folder / "clock-shift"
         library = folder / "clock.so"
         (folder / "clock.c").write_text(SOURCE)
-        command = ["cc", "-shared", "-fPIC", "-o", library, folder / "clock.c", "-ldl"]
+        command = ["cc", "-shared", "-fPIC", "-o", str(library), str(folder / "clock.c"), "-ldl"]
         subprocess.run(command, check=True)
         self.environment = {"LD_PRELOAD": str(library), "CLOCK_SHIFT": str(self._file)}
         self.step(0)

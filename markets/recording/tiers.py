@@ -144,9 +144,9 @@ def measure_ages(tick: Tick) -> None:
         before = Sweep.objects.newest_complete(sweep.tier) if is_comparable else None
         ages = sweep.ages_against(before, of=new_pages) if before else []
         # Across a step of the clock nobody knows the ages.
-        ages = percentiles(ages) if all(seconds >= 0 for seconds, _ in ages) else {}
-        if ages:
-            tick.poll.ages[sweep.tier] = ages
+        measured = percentiles(ages) if ages and min(ages)[0] >= 0 else {}
+        if measured:
+            tick.poll.ages[sweep.tier] = measured
 
 
 # --- hot list -----------------------------------------------------------------------------------

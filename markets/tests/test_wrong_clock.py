@@ -4,6 +4,7 @@ import re
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import httpx
 import pytest
@@ -36,8 +37,8 @@ def five_seconds(settings) -> None:
     settings.POLL_INTERVAL = 5
 
 
-def health(client) -> dict[str, object]:
-    answer: dict[str, object] = client.get(f"{API}/health/").json()
+def health(client) -> dict[str, Any]:
+    answer: dict[str, Any] = client.get(f"{API}/health/").json()
     return answer
 
 
@@ -122,8 +123,8 @@ class TestPages:
         assert self.age(client) in ("40 s", "41 s")
 
     def age(self, client) -> str:
-        found = re.search(r'title="Observed [^"]*">([^<]*)</td>', page(client, "/markets/"))
-        return found[1]
+        [found] = re.findall(r'title="Observed [^"]*">([^<]*)</td>', page(client, "/markets/"))
+        return str(found)
 
 
 class TestReads:
@@ -132,6 +133,14 @@ class TestReads:
         a_snapshot(market, now + HOUR).save()
         observe(market, now - SECOND, "0.40", "0.41")
         assert candlesticks.newest(Market.objects.get()).timestamp == now - SECOND
+
+    def test_what_was_changed_in_the_future_has_no_date_that_hides_the_next_change(
+        self, client, now
+    ):
+        market = a_market(quoted_at=now + HOUR, recorded_at=now - HOUR)
+        assert "Last-Modified" not in client.get(f"{API}/markets/{market.ticker}/").headers
+        Market.objects.update(quoted_at=now - SECOND)
+        assert "Last-Modified" in client.get(f"{API}/markets/{market.ticker}/").headers
 
     def test_the_newest_order_book_is_too(self, now):
         market = a_market()
@@ -175,7 +184,7 @@ class TestRecorder:
                 [[at, count, first]] = sweep.pages
                 sweep.pages = [[at + 3600, count, first]]
                 sweep.started_at += HOUR
-                sweep.finished_at += HOUR
+                sweep.finished_at = sweep.started_at
                 sweep.save()
             Poll.objects.update(started_at=now - HOUR)
             poll = record_tick(client, interval=1)
@@ -184,7 +193,7 @@ class TestRecorder:
     @pytest.mark.parametrize("skew", [HOUR, -HOUR])
     def test_each_run_notes_how_far_the_clock_is_from_the_exchanges(self, exchange, now, skew):
         def answer(request: httpx.Request) -> httpx.Response:
-            response = exchange.answer(request)
+            response: httpx.Response = exchange.answer(request)
             response.headers["Date"] = format_datetime(datetime.now(UTC) - skew, usegmt=True)
             return response
 
