@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 import schemathesis
+from django.contrib.auth.models import User
 from django.core import signals
 from django.db import close_old_connections
 from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
+from knox.crypto import hash_token
 from model_bakery import baker
 from openapi_schema_validator import OAS30ReadValidator
-from rest_framework.authtoken.models import Token
 from schemathesis.checks import CHECKS
 from schemathesis.config import SchemathesisConfig
 
+from accounts.models import ApiToken
 from backtests.tests.factories import a_backtest, a_fill
 from kalshi_insights.wsgi import application
 from markets.models import (
@@ -75,7 +77,8 @@ def on_record(db: None) -> Market:
         Trade, market=market, trade_id="a-trade", created_time=NOON, yes_price=Decimal("0.5")
     )
     baker.make(Poll, id=POLL, started_at=NOON, finished_at=None, error="lost")
-    baker.make(Token, key=TOKEN)
+    user = User.objects.create_superuser("operator")
+    baker.make(ApiToken, user=user, scope="operate", digest=hash_token(TOKEN))
     a_fill(a_backtest(id=POLL))
     a_backtest("failed")
     a_poll(datetime.now(UTC))
