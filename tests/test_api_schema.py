@@ -251,7 +251,8 @@ def test_nonsense_is_refused_by_name(client: Client, path: str, parameter: dict[
 
 @pytest.mark.usefixtures("on_record")
 @pytest.mark.parametrize("path", [path for path, _ in OPERATIONS])
-def test_unknown_and_repeated_parameters_are_refused_by_name(client: Client, path: str) -> None:
+def test_unknown_and_repeated_parameters_are_refused_by_name(path: str) -> None:
+    client = Client(headers={"Authorization": f"Token {TOKEN}"})
     refusal = client.get(address(path), {"colour": "red"})
     assert named(refusal) == {"colour"}
     described = {each["name"] for where, each in PARAMETERS if where == path}

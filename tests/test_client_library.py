@@ -583,7 +583,8 @@ def test_what_the_documentation_asks_for_is_understood(live_server, market, addr
     run = str(a_backtest().pk)
     path = re.sub(r"=2026-11-2\d", f"={yesterday}", address.replace("$T", TICKER))
     path = path.replace("$B", run)
-    answer = httpx.get(f"{live_server.url}/api/v1{path}")
+    token = {"Authorization": f"Token {a_token(a_user('reader'))}"}
+    answer = httpx.get(f"{live_server.url}/api/v1{path}", headers=token)
     has_no_offset = address.endswith("T00:00:00")
     assert answer.status_code == (400 if has_no_offset else 200), answer.text
 
