@@ -307,6 +307,10 @@ class TestChangingAPassword:
         assert "current password" in self.change(signed_in, "quite another one", old="no").text
         assert is_in(attempt("ada", PASSWORD))
 
+    def test_has_one_page_for_the_admin_too(self, admin_client):
+        response = admin_client.get(reverse("admin:password_change"))
+        assert response["Location"] == "/accounts/password/"
+
     def test_needs_somebody_signed_in(self, client):
         response = client.get("/accounts/password/")
         assert response["Location"] == f"{SIGN_IN}?next=/accounts/password/"

@@ -109,8 +109,9 @@ def test_the_admin_is_where_one_wishes(settings):
     found = runpy.run_path(str(live_settings.BASE_DIR / "kalshi_insights" / "urls.py"))[
         "urlpatterns"
     ]
-    assert [str(each.pattern) for each in found[:2]] == ["back/office/login/", "back/office/"]
-    assert "admin/" not in [str(each.pattern) for each in found]
+    paths = [str(each.pattern) for each in found]
+    assert paths[:3] == ["back/office/login/", "back/office/password_change/", "back/office/"]
+    assert not any(path.startswith("admin") for path in paths)
 
 
 def test_the_admin_cannot_hide_an_address_of_the_site():
