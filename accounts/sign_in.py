@@ -17,12 +17,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers
 
-from kalshi_insights.rest.throttling import client_network, client_of, rate_limiter_at
+from kalshi_insights.rest.throttling import client_address, client_network, rate_limiter_at
 
 log = structlog.get_logger(__name__)
 
 TOO_MANY_REQUESTS = 429
-MAX_NAME_LENGTH = 150
+MAX_USERNAME_LENGTH = 150
 
 
 def lock_address(request: HttpRequest) -> str | None:
@@ -31,7 +31,7 @@ def lock_address(request: HttpRequest) -> str | None:
     None where there is none, as on a UNIX socket.
     """
     try:
-        return str(ip_network(client_network(client_of(request))).network_address)
+        return str(ip_network(client_network(client_address(request))).network_address)
     except ValueError:
         return None
 
@@ -39,7 +39,7 @@ def lock_address(request: HttpRequest) -> str | None:
 def lock_name(request: HttpRequest, credentials: dict[str, Any] | None) -> str | None:
     """The name that a lock goes by; axes cannot keep one that is longer than any user's."""
     name: str | None = (credentials or {}).get("username")
-    return name[:MAX_NAME_LENGTH] if name else None
+    return name[:MAX_USERNAME_LENGTH] if name else None
 
 
 def locked_page(
@@ -68,7 +68,9 @@ def limit_attempts(
         if not wait:
             return view(request, *args, **kwargs)
         seconds = math.ceil(wait)
-        return _refusal(request, "429.html", {"seconds": seconds}, seconds=seconds)
+        return _refusal(
+            request, "accounts/too_many_attempts.html", {"seconds": seconds}, seconds=seconds
+        )
 
     return limited
 
@@ -77,7 +79,7 @@ def _count(request: HttpRequest) -> float:
     rate = settings.SIGN_IN_RATE
     if rate is None:
         return 0.0
-    client = f"sign-in:{client_network(client_of(request))}"
+    client = f"sign-in:{client_network(client_address(request))}"
     return rate_limiter_at(settings.REDIS_URL).take(client, rate)
 
 

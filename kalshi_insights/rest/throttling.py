@@ -75,7 +75,7 @@ class ApiRateThrottle(BaseThrottle):
 
     def count_address(self, request: Request) -> float:
         """Count a request for its address; return the seconds to wait, or 0."""
-        network = client_network(client_of(request))
+        network = client_network(client_address(request))
         return _take(f"address:{network}", settings.API_RATE_ANONYMOUS)
 
     def _count(self, request: Request) -> float:
@@ -88,7 +88,7 @@ def _take(client: str, rate: float | None) -> float:
     return 0.0 if rate is None else rate_limiter_at(settings.REDIS_URL).take(client, rate)
 
 
-def client_of(request: HttpRequest | Request) -> str:
+def client_address(request: HttpRequest | Request) -> str:
     """The address of the client, as far as our own proxies tell it; empty where there is none."""
     return BaseThrottle().get_ident(request) or ""  # type: ignore[arg-type]
 
