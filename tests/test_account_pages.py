@@ -1,5 +1,7 @@
 """Signing in, the account's menu and tokens in a real browser."""
 
+from typing import Any
+
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -79,6 +81,23 @@ def test_what_is_wrong_is_said_at_the_form(page: Page, site: str, password: str)
     page.get_by_label("Password").fill(password or " ")
     page.locator("main").get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("not correct")
+
+
+@in_each_theme_and_width
+def test_every_page_of_a_forgotten_password_is_accessible(
+    page: Page, site: str, settings: Any, theme: Theme, width: int
+) -> None:
+    settings.EMAIL_URL = "consolemail://"
+    set_theme_and_width(page, theme, width)
+    for path in ("", "sent/", "done/", "1-abc123-0123456789abcdef/"):
+        assert_accessible(page, f"{site}/accounts/password/reset/{path}", width=width)
+    settings.AXES_FAILURE_LIMIT = 1
+    page.goto(f"{site}/accounts/sign-in/")
+    page.get_by_label("Username").fill("ada")
+    page.get_by_label("Password").fill("a guess")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Signing in is locked for now")).to_be_visible()
+    assert serious_violations(page) == []
 
 
 @in_each_theme_and_width
