@@ -10,7 +10,6 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 import redis
 import structlog
 from django.conf import settings
-from django.http import HttpRequest
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rest_framework.request import Request
@@ -75,7 +74,7 @@ class ApiRateThrottle(BaseThrottle):
 
     def count_address(self, request: Request) -> float:
         """Count a request for its address; return the seconds to wait, or 0."""
-        network = client_network(client_address(request))
+        network = client_network(self.get_ident(request) or "")
         return _take(f"address:{network}", settings.API_RATE_ANONYMOUS)
 
     def _count(self, request: Request) -> float:
@@ -86,11 +85,6 @@ class ApiRateThrottle(BaseThrottle):
 
 def _take(client: str, rate: float | None) -> float:
     return 0.0 if rate is None else rate_limiter_at(settings.REDIS_URL).take(client, rate)
-
-
-def client_address(request: HttpRequest | Request) -> str:
-    """The address of the client, as far as our own proxies tell it; empty where there is none."""
-    return BaseThrottle().get_ident(request) or ""  # type: ignore[arg-type]
 
 
 def client_network(address: str) -> str:
