@@ -129,7 +129,9 @@ def clock_words(fault: freshness.ClockFault) -> str:
 
 
 @register.filter
-def until(instant: datetime, now: datetime) -> str:
+def until(instant: datetime | None, now: datetime) -> str:
+    if instant is None:
+        return UNKNOWN
     return duration(instant - now) if instant > now else "over"
 
 

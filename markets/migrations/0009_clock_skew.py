@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("markets", "0007_reword_help_texts"),
+        ("markets", "0008_exact_numbers_and_unknown_times"),
     ]
 
     operations = [
