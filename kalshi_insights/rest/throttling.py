@@ -15,6 +15,7 @@ from redis.retry import Retry
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from kalshi_insights.middleware.proxies import client_address
 from kalshi_insights.token_bucket import TokenBucket
 
 log = structlog.get_logger(__name__)
@@ -74,7 +75,7 @@ class ApiRateThrottle(BaseThrottle):
 
     def count_address(self, request: Request) -> float:
         """Count a request for its address; return the seconds to wait, or 0."""
-        network = client_network(self.get_ident(request) or "")
+        network = client_network(client_address(request))
         return _take(f"address:{network}", settings.API_RATE_ANONYMOUS)
 
     def _count(self, request: Request) -> float:
