@@ -16,6 +16,7 @@ from markets.storage import partitions
 
 EXAMPLE = {
     "status": "recording",
+    "problem": "",
     "simulated": False,
     "newest_poll_at": "2026-11-20T12:00:02.918872Z",
     "data_age_seconds": 1.9,
@@ -33,6 +34,14 @@ EXAMPLE = {
 class HealthSerializer(serializers.Serializer[dict[str, object]]):
     status = serializers.ChoiceField(
         STATES, help_text="By the age of the newest run that recorded quotes."
+    )
+    problem = serializers.CharField(
+        allow_blank=True,
+        help_text=(
+            "Why the newest run failed, such as `no network`, `name not found`, `connection"
+            " refused`, `no answer`, `TLS`, `clock` or `key`; empty where it did not. `manage.py"
+            " checkkalshi` tells more."
+        ),
     )
     simulated = serializers.BooleanField(help_text="True for data of the simulated exchange.")
     newest_poll_at = serializers.DateTimeField(allow_null=True)
@@ -71,10 +80,16 @@ class HealthView(KnownParameters):
         now = datetime.now(UTC)
         poll = Poll.objects.newest_finished()
         sweep = Sweep.objects.newest_complete(Tier.UNIVERSE)
-        state, age = recording(poll, now=now, interval=settings.POLL_INTERVAL)
+        state, age, problem = recording(
+            poll,
+            now=now,
+            interval=settings.POLL_INTERVAL,
+            failed=Poll.objects.newest_failed(),
+        )
         return Response(
             {
                 "status": state,
+                "problem": problem,
                 "simulated": settings.SIMULATED,
                 "newest_poll_at": poll.finished_at if poll else None,
                 "data_age_seconds": age.total_seconds() if age is not None else None,

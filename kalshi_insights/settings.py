@@ -5,6 +5,7 @@ A wrong value stops the program at its start with a message that names the varia
 sets the variable before Django loads.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -119,6 +120,9 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 TRUSTED_PROXIES = int(_number("TRUSTED_PROXIES", 0, minimum=0, maximum=10))
 
 # --- The exchange -------------------------------------------------------------------------------
+
+# The C library would wait half a minute for silent name servers, and no timeout of ours ends that.
+os.environ.setdefault("RES_OPTIONS", "timeout:2 attempts:2")
 
 KALSHI_API_URL = _http_url("KALSHI_API_URL", "https://external-api.kalshi.com/trade-api/v2")
 KALSHI_API_KEY_ID = env.str("KALSHI_API_KEY_ID", default="")

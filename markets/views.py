@@ -97,11 +97,9 @@ def market_chart(request: HttpRequest, ticker: str) -> JsonResponse:
 def recorder(request: HttpRequest) -> HttpResponse:
     now = datetime.now(UTC)
     if htmx_target(request) == "recording":
-        state = freshness.recording(
-            Poll.objects.newest_finished(), now=now, interval=settings.POLL_INTERVAL
-        )
-        return render(request, "components/recording.html", {"recording": state})
+        return render(request, "components/recording.html", {"recording": recording_state(now)})
     context = {
+        "problem": recording_state(now).problem,
         "now": now,
         "interval": settings.POLL_INTERVAL,
         "polls": Poll.objects.all()[:PAGE_SIZE],
@@ -111,6 +109,15 @@ def recorder(request: HttpRequest) -> HttpResponse:
         "drift": Drift.objects.all()[:MAX_DRIFT],
     }
     return render(request, template_for(request, "recorder/recorder.html", "runs"), context)
+
+
+def recording_state(now: datetime) -> freshness.Recording:
+    return freshness.recording(
+        Poll.objects.newest_finished(),
+        now=now,
+        interval=settings.POLL_INTERVAL,
+        failed=Poll.objects.newest_failed(),
+    )
 
 
 def target_ages() -> dict[str, float]:

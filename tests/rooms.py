@@ -17,6 +17,7 @@ ROOMS = {
     "doors": (
         "kalshi_insights/__init__.py",
         "kalshi_insights/api.py",
+        "kalshi_insights/asgi.py",
         "kalshi_insights/demo.py",
         "kalshi_insights/health.py",
         "kalshi_insights/settings.py",
@@ -93,6 +94,7 @@ ROOMS = {
         "kalshi_insights/htmx.py",
         "kalshi_insights/middleware/",
         "kalshi_insights/rest/",
+        "kalshi_insights/serving/",
         "kalshi_insights/token_bucket.py",
     ),
 }

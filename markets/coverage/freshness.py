@@ -30,19 +30,28 @@ def observed_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
 
 
 class Recording(NamedTuple):
+    """The state of the recording, and why the newest run failed; "" where it did not."""
+
     state: str
     age: timedelta | None
+    problem: str = ""
 
 
-def recording(poll: Poll | None, *, now: datetime, interval: float) -> Recording:
-    """Return the state of the recording by its newest good run: recording, late or stopped."""
+def recording(
+    poll: Poll | None, *, now: datetime, interval: float, failed: Poll | None = None
+) -> Recording:
+    """Return the state of the recording by its newest good run: recording, late or stopped.
+
+    `failed` is the newest run, if it failed.
+    """
+    problem = failed.reason if failed else ""
     if poll is None or poll.finished_at is None:
-        return Recording("stopped", None)
+        return Recording("stopped", None, problem)
     age = max(now - poll.finished_at, timedelta(0))
     if age <= timedelta(seconds=LATE_AFTER * interval):
-        return Recording("recording", age)
+        return Recording("recording", age, problem)
     late = age <= timedelta(seconds=STOPPED_AFTER * interval)
-    return Recording("late" if late else "stopped", age)
+    return Recording("late" if late else "stopped", age, problem)
 
 
 def percentiles(ages: Sequence[tuple[float, int]]) -> dict[str, float]:
