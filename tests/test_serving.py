@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from io import BytesIO
+from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
@@ -68,6 +69,11 @@ def answering(response):
     return application
 
 
+async def never() -> dict[str, Any]:
+    await asyncio.Event().wait()
+    return {}
+
+
 async def respond(application, *parts, headers=(), scope=None):
     """Send a request whose body comes in these parts; return the status and the body."""
     messages = [
@@ -77,7 +83,7 @@ async def respond(application, *parts, headers=(), scope=None):
     sent = []
 
     async def receive():
-        return messages.pop(0) if messages else await asyncio.Event().wait()
+        return messages.pop(0) if messages else await never()
 
     async def send(message):
         sent.append(message)
@@ -135,13 +141,12 @@ def test_a_body_that_does_not_arrive_in_time_is_refused(monkeypatch):
     monkeypatch.setattr(site, "BODY_WITHIN", 0.05)
 
     async def run():
-        never = asyncio.Event()
         sent = []
 
         async def send(message):
             sent.append(message)
 
-        await ThreadedSite(echo)({**SCOPE, "headers": []}, never.wait, send)
+        await ThreadedSite(echo)({**SCOPE, "headers": []}, never, send)
         return sent[0]["status"]
 
     assert asyncio.run(run()) == 408
@@ -220,7 +225,7 @@ def test_a_websocket_is_refused():
         async def send(message):
             sent.append(message)
 
-        await ThreadedSite(echo)({"type": "websocket"}, asyncio.Event().wait, send)
+        await ThreadedSite(echo)({"type": "websocket"}, never, send)
         return sent
 
     assert asyncio.run(run()) == [{"type": "websocket.close"}]

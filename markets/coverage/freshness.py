@@ -42,9 +42,12 @@ def recording(
 ) -> Recording:
     """Return the state of the recording by its newest good run: recording, late or stopped.
 
-    `failed` is the newest run, if it failed.
+    `failed` is the newest run, if it failed; that of a recorder that is no longer there says
+    nothing of the present.
     """
-    problem = failed.reason if failed else ""
+    long_ago = now - timedelta(seconds=STOPPED_AFTER * interval)
+    is_news = failed and failed.finished_at and failed.finished_at > long_ago
+    problem = failed.reason if failed and is_news else ""
     if poll is None or poll.finished_at is None:
         return Recording("stopped", None, problem)
     age = max(now - poll.finished_at, timedelta(0))

@@ -199,6 +199,10 @@ class TestTheRecorder:
         assert client.get("/api/v1/health/").json()["problem"] == ""
         assert "connection refused" not in client.get("/recorder/").content.decode()[:4_000]
 
+    def test_a_failure_of_long_ago_says_nothing_of_today(self, client):
+        a_poll(datetime.now(UTC) - timedelta(hours=1), error="hot: no answer: nothing")
+        assert client.get("/api/v1/health/").json()["problem"] == ""
+
     @pytest.mark.parametrize(
         ("error", "problem"),
         [
