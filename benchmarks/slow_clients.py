@@ -38,9 +38,9 @@ def main() -> None:
     ticker = Market.objects.earliest("ticker").ticker
     path = f"/api/v1/markets/{ticker}/snapshots/?format=csv"
     crowds: dict[str, tuple[bytes, Callable[[socket.socket], object]]] = {
-        "200 clients that drip a head": (HEAD, lambda client: client.send(b"x")),
-        "200 clients that drip a body": (BODY, lambda client: client.send(b"0")),
-        "200 clients that read an export a byte at a time": (
+        "200 dripping heads": (HEAD, lambda client: client.send(b"x")),
+        "200 dripping bodies": (BODY, lambda client: client.send(b"0")),
+        "200 dripping exports": (
             f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(),
             lambda client: client.recv(1),
         ),

@@ -292,6 +292,11 @@ def test_the_server_itself_believes_no_forwarding_header(web):
     assert b'"http://localhost/api/v1/markets/"' in answer
 
 
+def test_a_static_file_arrives_whole(web):
+    with urllib.request.urlopen(f"http://127.0.0.1:{web.port}/static/css/app.css") as response:
+        assert response.read() == (ROOT / "static" / "css" / "app.css").read_bytes()
+
+
 POST = b"POST /api/v1/backtests/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 
 

@@ -32,6 +32,7 @@ from markets.kalshi.errors import (
     TemporaryError,
     Unintelligible,
     UnknownResource,
+    Unreachable,
 )
 from markets.kalshi.params import (
     CandlestickFilters,
@@ -42,7 +43,7 @@ from markets.kalshi.params import (
     TradeFilters,
 )
 from markets.kalshi.payloads import OrderBook
-from markets.kalshi.reach import denied, failed_connection, no_answer
+from markets.kalshi.reach import NO_ANSWER, REFUSED, denied, failed_connection, no_answer
 from markets.kalshi.replies import (
     AccountLimits,
     ExchangeSchedule,
@@ -404,7 +405,9 @@ def _transport_errors(request: httpx.Request) -> Iterator[None]:
     except httpx.ConnectTimeout:
         raise no_answer(host, seconds=CONNECT_SECONDS) from None
     except httpx.TimeoutException as fault:
-        raise TemporaryError(f"{where}: timed out ({type(fault).__name__})") from None
+        raise TemporaryError(f"{NO_ANSWER}: {where} timed out ({type(fault).__name__})") from None
+    except httpx.ProxyError as fault:
+        raise Unreachable(f"{REFUSED}: by the proxy before {host} ({fault})") from None
     except httpx.LocalProtocolError:
         raise ConfigurationError(f"{where}: the request cannot be sent as HTTP") from None
     except (httpx.TransportError, httpx.DecodingError) as fault:

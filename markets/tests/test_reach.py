@@ -64,13 +64,22 @@ def test_a_failure_to_connect_is_told_in_words(cause, kind, words):
     assert type(told.value) is kind
 
 
-def test_a_connection_that_is_not_made_in_time_is_no_answer():
+@pytest.mark.parametrize(
+    ("fault", "kind", "words"),
+    [
+        (httpx.ConnectTimeout("late"), Unreachable, r"^no answer: no connection to .* within 3 s"),
+        (httpx.ReadTimeout("late"), TemporaryError, r"^no answer: .*/exchange/status timed out"),
+        (httpx.ProxyError("403"), Unreachable, r"^connection refused: by the proxy before .*403"),
+    ],
+)
+def test_what_comes_too_late_and_what_a_proxy_refuses_is_told_too(fault, kind, words):
     def fail(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectTimeout("timed out")
+        raise fault
 
     client = KalshiClient(URL, transport=httpx.MockTransport(fail), sleep=lambda seconds: None)
-    with pytest.raises(Unreachable, match=r"^no answer: no connection to .* within 3 s"):
+    with pytest.raises(KalshiError, match=words) as told:
         client.exchange_status()
+    assert type(told.value) is kind
 
 
 def test_a_port_where_nothing_listens_refuses_the_connection():
