@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from kalshi_insights.rest.parameters import KnownParameters
 from kalshi_insights.rest.schema import with_example
-from markets.coverage.freshness import STATES, recording
+from markets.coverage.freshness import STATES, problem, recording
 from markets.models import Drift, Poll, Sweep, Tier
 from markets.storage import partitions
 
@@ -80,16 +80,11 @@ class HealthView(KnownParameters):
         now = datetime.now(UTC)
         poll = Poll.objects.newest_finished()
         sweep = Sweep.objects.newest_complete(Tier.UNIVERSE)
-        state, age, problem = recording(
-            poll,
-            now=now,
-            interval=settings.POLL_INTERVAL,
-            failed=Poll.objects.newest_failed(),
-        )
+        state, age = recording(poll, now=now, interval=settings.POLL_INTERVAL)
         return Response(
             {
                 "status": state,
-                "problem": problem,
+                "problem": problem(now=now, interval=settings.POLL_INTERVAL),
                 "simulated": settings.SIMULATED,
                 "newest_poll_at": poll.finished_at if poll else None,
                 "data_age_seconds": age.total_seconds() if age is not None else None,

@@ -96,10 +96,16 @@ def market_chart(request: HttpRequest, ticker: str) -> JsonResponse:
 @serves_fragments
 def recorder(request: HttpRequest) -> HttpResponse:
     now = datetime.now(UTC)
+    problem = freshness.problem(now=now, interval=settings.POLL_INTERVAL)
     if htmx_target(request) == "recording":
-        return render(request, "components/recording.html", {"recording": recording_state(now)})
+        state = freshness.recording(
+            Poll.objects.newest_finished(), now=now, interval=settings.POLL_INTERVAL
+        )
+        return render(
+            request, "components/recording.html", {"recording": state, "problem": problem}
+        )
     context = {
-        "problem": recording_state(now).problem,
+        "problem": problem,
         "now": now,
         "interval": settings.POLL_INTERVAL,
         "polls": Poll.objects.all()[:PAGE_SIZE],
@@ -109,15 +115,6 @@ def recorder(request: HttpRequest) -> HttpResponse:
         "drift": Drift.objects.all()[:MAX_DRIFT],
     }
     return render(request, template_for(request, "recorder/recorder.html", "runs"), context)
-
-
-def recording_state(now: datetime) -> freshness.Recording:
-    return freshness.recording(
-        Poll.objects.newest_finished(),
-        now=now,
-        interval=settings.POLL_INTERVAL,
-        failed=Poll.objects.newest_failed(),
-    )
 
 
 def target_ages() -> dict[str, float]:

@@ -30,31 +30,30 @@ def observed_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
 
 
 class Recording(NamedTuple):
-    """The state of the recording, and why the newest run failed; "" where it did not."""
-
     state: str
     age: timedelta | None
-    problem: str = ""
 
 
-def recording(
-    poll: Poll | None, *, now: datetime, interval: float, failed: Poll | None = None
-) -> Recording:
-    """Return the state of the recording by its newest good run: recording, late or stopped.
-
-    `failed` is the newest run, if it failed; that of a recorder that is no longer there says
-    nothing of the present.
-    """
-    long_ago = now - timedelta(seconds=STOPPED_AFTER * interval)
-    is_news = failed and failed.finished_at and failed.finished_at > long_ago
-    problem = failed.reason if failed and is_news else ""
+def recording(poll: Poll | None, *, now: datetime, interval: float) -> Recording:
+    """Return the state of the recording by its newest good run: recording, late or stopped."""
     if poll is None or poll.finished_at is None:
-        return Recording("stopped", None, problem)
+        return Recording("stopped", None)
     age = max(now - poll.finished_at, timedelta(0))
     if age <= timedelta(seconds=LATE_AFTER * interval):
-        return Recording("recording", age, problem)
+        return Recording("recording", age)
     late = age <= timedelta(seconds=STOPPED_AFTER * interval)
-    return Recording("late" if late else "stopped", age, problem)
+    return Recording("late" if late else "stopped", age)
+
+
+def problem(*, now: datetime, interval: float) -> str:
+    """Return why the newest run failed, in words for anybody; "" where it did not.
+
+    What a recorder said that is no longer there says nothing of the present.
+    """
+    failed = Poll.objects.newest_failed(at=now)
+    if failed is None or now - failed.started_at > timedelta(seconds=STOPPED_AFTER * interval):
+        return ""
+    return failed.reason
 
 
 def percentiles(ages: Sequence[tuple[float, int]]) -> dict[str, float]:

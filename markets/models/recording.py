@@ -87,9 +87,9 @@ class PollQuerySet(models.QuerySet["Poll"]):
     def newest_finished(self) -> "Poll | None":
         return self.good().first()
 
-    def newest_failed(self) -> "Poll | None":
-        """Return the newest run that finished, if it failed."""
-        newest = self.filter(finished_at__isnull=False).first()
+    def newest_failed(self, *, at: datetime) -> "Poll | None":
+        """Return the newest finished run that began by an instant, if it failed."""
+        newest = self.filter(started_at__lte=at, finished_at__isnull=False).first()
         return newest if newest and newest.error else None
 
     def newest_ages(self) -> dict[str, dict[str, float]]:
