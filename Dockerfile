@@ -37,5 +37,5 @@ HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["python", "-c",
 import os, urllib.request as web; \
 host = os.environ.get('ALLOWED_HOSTS', 'localhost').split(',')[0].strip('.* ') or 'localhost'; \
 web.urlopen(web.Request('http://127.0.0.1:8000/api/v1/health/', headers={'Host': host}), timeout=8)"]
-CMD ["gunicorn", "--bind", "0.0.0.0:8000", "--workers", "2", \
+CMD ["gunicorn", "--config", "gunicorn.conf.py", "--bind", "0.0.0.0:8000", "--workers", "2", \
      "--worker-tmp-dir", "/dev/shm", "--no-control-socket", "kalshi_insights.asgi"]

@@ -133,10 +133,17 @@ def market() -> Market:
 
 @pytest.fixture
 def web(market) -> Iterator[Web]:
+    with running_web(market) as web:
+        yield web
+
+
+@contextmanager
+def running_web(market: Market, *options: str) -> Iterator[Web]:
     port, its = free_port(), connection.settings_dict
     place = f"{its['USER']}:{its['PASSWORD']}@{its['HOST']}:{its['PORT']}/{its['NAME']}"
+    bind = ("--bind", f"127.0.0.1:{port}")
     process = subprocess.Popen(
-        [sys.executable, "-m", *GUNICORN, "--bind", f"127.0.0.1:{port}", "kalshi_insights.asgi"],
+        [sys.executable, "-m", *GUNICORN, *options, *bind, "kalshi_insights.asgi"],
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": f"postgres://{place}", "LOG_LEVEL": "ERROR"},
         stdout=subprocess.DEVNULL,
@@ -247,6 +254,16 @@ def test_pages_answer_while_requests_drip_in_and_those_are_let_go(web):
         for clients, within in ((heads, HEAD_WITHIN), (bodies, BODY_WITHIN)):
             wait_until(partial(are_let_go, clients), within=within + WITHIN)
     assert Sessions.now().busy == 0
+
+
+def test_too_many_connections_cost_the_one_that_has_sent_the_longest(market):
+    options = ("--workers", "1", "--worker-connections", "20")
+    with running_web(market, *options) as web, ExitStack() as stack:
+        clients = [web.connect(stack) for _ in range(20)]
+        with dripping(clients, HEAD):
+            assert web.is_up("/")
+            assert is_let_go(clients[0])
+            assert not is_let_go(clients[-1])
 
 
 def test_pages_answer_while_exports_are_read_byte_by_byte(web):
