@@ -218,6 +218,10 @@ def test_a_file_is_sent_as_a_whole():
     assert response_to(application, b"") == (200, b"0" * 100_000)
 
 
+def test_the_answer_to_a_head_request_has_no_body():
+    assert response_to(echo, b"", scope={"method": "HEAD"}) == (201, b"")
+
+
 def test_a_websocket_is_refused():
     async def run():
         sent = []

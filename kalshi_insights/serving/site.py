@@ -79,6 +79,8 @@ class ThreadedSite:
             await send_whole(send, refusal(408, "timeout", "The body took too long."))
             return
         answer = await self._in_page_thread(environ_of(scope, body))
+        if scope["method"] == "HEAD":
+            answer = answer._replace(body=b"")
         if answer.stream is None:
             await send_whole(send, answer)
         else:
