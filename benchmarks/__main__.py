@@ -21,6 +21,7 @@ NAMES = (
     "reading",
     "api",
     "exports",
+    "slow_clients",
     "simulator",
     "backtests",
 )

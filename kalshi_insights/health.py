@@ -10,12 +10,13 @@ from rest_framework.response import Response
 
 from kalshi_insights.rest.parameters import KnownParameters
 from kalshi_insights.rest.schema import with_example
-from markets.coverage.freshness import STATES, clock_fault, recording
+from markets.coverage.freshness import STATES, clock_fault, problem, recording
 from markets.models import Drift, Poll, Sweep, Tier
 from markets.storage import partitions
 
 EXAMPLE = {
     "status": "recording",
+    "problem": "",
     "simulated": False,
     "newest_poll_at": "2026-11-20T12:00:02.918872Z",
     "data_age_seconds": 1.9,
@@ -35,6 +36,14 @@ EXAMPLE = {
 class HealthSerializer(serializers.Serializer[dict[str, object]]):
     status = serializers.ChoiceField(
         STATES, help_text="By the age of the newest run that recorded quotes."
+    )
+    problem = serializers.CharField(
+        allow_blank=True,
+        help_text=(
+            "Why the newest run failed, such as `no network`, `name not found`, `connection"
+            " refused`, `no answer`, `TLS`, `clock` or `key`; empty where it did not. `manage.py"
+            " checkkalshi` tells more."
+        ),
     )
     simulated = serializers.BooleanField(help_text="True for data of the simulated exchange.")
     newest_poll_at = serializers.DateTimeField(allow_null=True)
@@ -92,6 +101,7 @@ class HealthView(KnownParameters):
         return Response(
             {
                 "status": state,
+                "problem": problem(now=now, interval=settings.POLL_INTERVAL),
                 "simulated": settings.SIMULATED,
                 "newest_poll_at": poll.finished_at if poll else None,
                 "data_age_seconds": age.total_seconds() if age is not None else None,

@@ -5,6 +5,7 @@ A wrong value stops the program at its start with a message that names the varia
 sets the variable before Django loads.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -170,6 +171,9 @@ if EMAIL_URL:
 
 # --- The exchange -------------------------------------------------------------------------------
 
+# The C library would wait half a minute for silent name servers, and no timeout of ours ends that.
+os.environ.setdefault("RES_OPTIONS", "timeout:2 attempts:2")
+
 KALSHI_API_URL = _http_url("KALSHI_API_URL", "https://external-api.kalshi.com/trade-api/v2")
 KALSHI_API_KEY_ID = env.str("KALSHI_API_KEY_ID", default="")
 KALSHI_PRIVATE_KEY_PATH = env.str("KALSHI_PRIVATE_KEY_PATH", default="")
@@ -251,6 +255,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "kalshi_insights.middleware.request_id.request_id",
+    "kalshi_insights.middleware.proxies.trusted_proxies",
     "django.middleware.security.SecurityMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -388,8 +393,26 @@ REST_KNOX = {"TOKEN_PREFIX": "kit_"}
 # knox's own table, which another model stands for, is not made.
 MIGRATION_MODULES = {"knox": None}
 
+if TRUSTED_PROXIES:
+    # kalshi_insights.middleware.proxies has put these headers there, and removed any others.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    USE_X_FORWARDED_HOST = True
 if ENVIRONMENT != "development":
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _flag("SECURE_COOKIES", default=True)
+# Without a proxy nothing here speaks HTTPS, so there is nowhere to redirect to.
+SECURE_SSL_REDIRECT = HTTPS_ONLY = _flag(
+    "HTTPS_ONLY", default=ENVIRONMENT != "development" and TRUSTED_PROXIES > 0
+)
+SECURE_HSTS_SECONDS = (
+    int(_number("HSTS_SECONDS", 2_592_000, minimum=0, maximum=126_144_000)) if HTTPS_ONLY else 0
+)
+# Load balancers and containers ask for the health by plain HTTP.
+SECURE_REDIRECT_EXEMPT = [r"^health$", r"^api/v1/health/$"]
+# Other hosts of the domain, and the lists that browsers come with, are its owner's business; and
+# where HTTPS_ONLY is false, that has been decided.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+if not HTTPS_ONLY:
+    SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W008"]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -461,6 +484,8 @@ CORS_EXPOSE_HEADERS = ("etag", "last-modified", "retry-after", "x-request-id")
 
 # By then the header holds an id that kalshi_insights.middleware.request_id has checked or made.
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
+# It would believe headers that anybody can send; kalshi_insights.middleware.proxies logs addresses.
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -468,7 +493,8 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_THROTTLE_CLASSES": ["kalshi_insights.rest.throttling.ApiRateThrottle"],
-    "NUM_PROXIES": TRUSTED_PROXIES,
+    # REMOTE_ADDR is the client's address already.
+    "NUM_PROXIES": 0,
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",

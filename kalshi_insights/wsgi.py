@@ -1,4 +1,4 @@
-"""The WSGI application, for gunicorn."""
+"""The WSGI application, which `kalshi_insights.asgi` serves in threads."""
 
 import os
 

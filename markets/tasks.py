@@ -2,13 +2,17 @@
 
 from datetime import UTC, datetime
 
+import structlog
 from celery import shared_task
 from django.conf import settings
 from django.core.management import call_command
 
+from markets.kalshi.errors import KalshiError
 from markets.recording import recorder, reference
 from markets.recording.exchange import kalshi_client
 from markets.storage import retention
+
+log = structlog.get_logger(__name__)
 
 
 # A run that takes longer is ended, whoever watches over it or not.
@@ -20,7 +24,10 @@ def poll_markets() -> None:
 
 @shared_task
 def refresh_reference() -> None:
-    reference.refresh(kalshi_client())
+    try:
+        reference.refresh(kalshi_client())
+    except KalshiError as error:
+        log.warning("reference data is not refreshed", error=str(error))
 
 
 # Clustering a day of a large record takes minutes.

@@ -96,14 +96,17 @@ def market_chart(request: HttpRequest, ticker: str) -> JsonResponse:
 @serves_fragments
 def recorder(request: HttpRequest) -> HttpResponse:
     now = datetime.now(UTC)
+    problem = freshness.problem(now=now, interval=settings.POLL_INTERVAL)
     if htmx_target(request) == "recording":
         poll = Poll.objects.newest_finished(at=now)
         pill = {
             "recording": freshness.recording(poll, now=now, interval=settings.POLL_INTERVAL),
             "clock": freshness.clock_fault(poll, now=now),
+            "problem": problem,
         }
         return render(request, "components/recording.html", pill)
     context = {
+        "problem": problem,
         "now": now,
         "interval": settings.POLL_INTERVAL,
         "polls": Poll.objects.all()[:PAGE_SIZE],

@@ -330,7 +330,7 @@ class Client:
     def _request(
         self, path: str, query: Mapping[str, Filter], payload: Row | None = None
     ) -> Iterator[httpx.Response]:
-        """Send a GET, or a POST if there is a payload, and retry while throttled."""
+        """Send a GET, or a POST if there is a payload, and retry while throttled or busy."""
         params = {
             name: _query_text(name, value) for name, value in query.items() if value is not None
         }
@@ -560,7 +560,7 @@ def _api_error(response: httpx.Response) -> ApiError:
     with suppress(ValueError, KeyError, TypeError):
         data = response.json()
         error = kind(data["code"], data["message"], data["details"])
-    if status == 429:
+    if status == 429 or (status == 503 and "Retry-After" in response.headers):
         seconds = response.headers.get("Retry-After", "")
         error.retry_after = float(seconds) if seconds.isdecimal() else 1.0
     return error

@@ -17,6 +17,7 @@ ROOMS = {
     "doors": (
         "kalshi_insights/__init__.py",
         "kalshi_insights/api.py",
+        "kalshi_insights/asgi.py",
         "kalshi_insights/checkhealth.py",
         "kalshi_insights/demo.py",
         "kalshi_insights/health.py",
@@ -109,6 +110,7 @@ ROOMS = {
         "kalshi_insights/pulse.py",
         "kalshi_insights/rest/",
         "kalshi_insights/session_limits.py",
+        "kalshi_insights/serving/",
         "kalshi_insights/token_bucket.py",
     ),
 }

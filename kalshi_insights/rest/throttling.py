@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from kalshi_insights.connections import redis_options
+from kalshi_insights.middleware.proxies import client_address
 from kalshi_insights.token_bucket import TokenBucket
 
 log = structlog.get_logger(__name__)
@@ -72,7 +73,7 @@ class ApiRateThrottle(BaseThrottle):
 
     def count_address(self, request: Request) -> float:
         """Count a request for its address; return the seconds to wait, or 0."""
-        network = client_network(self.get_ident(request) or "")
+        network = client_network(client_address(request))
         return _take(f"address:{network}", settings.API_RATE_ANONYMOUS)
 
     def _count(self, request: Request) -> float:

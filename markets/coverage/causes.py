@@ -223,7 +223,8 @@ class PollEvidence(NamedTuple):
         return Cause.NOT_COVERED, f"none {of_all} failed"
 
 
-THROTTLED = r"\(429\)|tokens come in"
+# As the client words it.
+THROTTLED = r"\(status 429\)|no tokens for"
 
 
 def _intervals(unobserved: Sequence[UnobservedInterval]) -> list[Interval]:

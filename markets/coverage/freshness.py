@@ -66,6 +66,17 @@ def clock_fault(poll: Poll | None, *, now: datetime) -> ClockFault:
     return ClockFault(skew if is_wrong else None, Poll.objects.furthest_ahead(now))
 
 
+def problem(*, now: datetime, interval: float) -> str:
+    """Return why the newest run failed, in words for anybody; "" where it did not.
+
+    What a recorder said that is no longer there says nothing of the present.
+    """
+    failed = Poll.objects.newest_failed(at=now)
+    if failed is None or now - failed.started_at > timedelta(seconds=STOPPED_AFTER * interval):
+        return ""
+    return failed.reason
+
+
 def percentiles(ages: Sequence[tuple[float, int]]) -> dict[str, float]:
     """Return p50, p95 and max of ages in seconds, weighted by markets; {} without any."""
     total, seen = sum(markets for _, markets in ages), 0

@@ -32,6 +32,7 @@ from markets.kalshi.errors import (
     TemporaryError,
     Unintelligible,
     UnknownResource,
+    Unreachable,
 )
 from markets.kalshi.order_books import OrderBook, RefusedBook
 from markets.kalshi.params import (
@@ -42,6 +43,7 @@ from markets.kalshi.params import (
     Pagination,
     TradeFilters,
 )
+from markets.kalshi.reach import NO_ANSWER, REFUSED, denied, failed_connection, no_answer
 from markets.kalshi.replies import (
     AccountLimits,
     ExchangeSchedule,
@@ -54,7 +56,8 @@ from markets.kalshi.unpacking import MAX_ERROR, MAX_REPLY, unpacked
 USER_AGENT = "kalshi-insights/0.1.0"
 TOKENS_PER_REQUEST = 10
 MAX_ATTEMPTS = 3
-TIMEOUT = httpx.Timeout(5.0)
+CONNECT_SECONDS = 3.0
+TIMEOUT = httpx.Timeout(5.0, connect=CONNECT_SECONDS)
 TOTAL_TIMEOUT = 10.0
 # The list of all series is one reply of about 19 MB.
 SERIES_TIMEOUT = 60.0
@@ -323,7 +326,7 @@ class KalshiClient:
                 with _redis_errors():
                     self._bucket.drain()
             raise RateLimited("the exchange counted too many requests (status 429)")
-        raise _error(response, body)
+        raise _error(response, body, key_type=self.key_type, skew=self.clock_skew)
 
     def _measure_clock_skew(self, response: httpx.Response, received_at: datetime) -> None:
         try:
@@ -415,16 +418,21 @@ def _chunks(chunks: Iterator[bytes], *, give_up_at: float) -> Iterator[bytes]:
 
 @contextmanager
 def _transport_errors(request: httpx.Request) -> Iterator[None]:
-    where = f"{request.url.host}{request.url.path}"
+    host = request.url.host
+    where = f"{host}{request.url.path}"
     try:
         yield
+    except httpx.ConnectTimeout:
+        raise no_answer(host, seconds=CONNECT_SECONDS) from None
     except httpx.TimeoutException as fault:
-        raise TemporaryError(f"{where}: timed out ({type(fault).__name__})") from None
+        raise TemporaryError(f"{NO_ANSWER}: {where} timed out ({type(fault).__name__})") from None
+    except httpx.ProxyError as fault:
+        raise Unreachable(f"{REFUSED}: by the proxy before {host} ({fault})") from None
     except httpx.LocalProtocolError:
         raise ConfigurationError(f"{where}: the request cannot be sent as HTTP") from None
     except (httpx.TransportError, httpx.DecodingError) as fault:
-        if "CERTIFICATE_VERIFY_FAILED" in str(fault):
-            raise ConfigurationError(f"{where}: its TLS certificate is not trusted") from None
+        if isinstance(fault, httpx.ConnectError) and (error := failed_connection(fault, host)):
+            raise error from None
         raise TemporaryError(f"{where}: {fault or type(fault).__name__}") from None
 
 
@@ -437,7 +445,9 @@ def _redis_errors() -> Iterator[None]:
         raise TemporaryError(f"the token bucket cannot be asked: {type(fault).__name__}") from None
 
 
-def _error(response: httpx.Response, body: bytes) -> KalshiError:
+def _error(
+    response: httpx.Response, body: bytes, *, key_type: str, skew: timedelta | None
+) -> KalshiError:
     """Return the error that a status other than 200 and 429 means."""
     # These texts are stored with the poll, and PostgreSQL stores no NUL.
     code, message = (
@@ -447,7 +457,7 @@ def _error(response: httpx.Response, body: bytes) -> KalshiError:
     where = response.request.url.path
     details = f"status {status} {code} {message}".rstrip()
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        return ConfigurationError(f"{where}: access denied ({details})")
+        return denied(f"{where}: {details}", key_type=key_type, skew=skew)
     if status == httpx.codes.NOT_FOUND:
         return UnknownResource(status, code, message or where)
     if 400 <= status < 500:

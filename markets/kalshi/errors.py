@@ -16,6 +16,10 @@ class TemporaryError(KalshiError):
     """
 
 
+class Unreachable(TemporaryError):
+    """There is no connection to the exchange's servers, so every other request would fail too."""
+
+
 class RateLimited(TemporaryError):
     """The exchange answered 429: it counted too many requests."""
 

@@ -13,6 +13,7 @@ from django.db.models import ExpressionWrapper, F, Q
 
 from markets.intervals import Interval
 from markets.kalshi.drift import DriftNote
+from markets.kalshi.reach import CLOCK, KEY, NO_NETWORK, reason_of
 from markets.models.fields import OrderKey, Row, order_terms
 from markets.models.markets import OPEN_STATUSES, Market
 
@@ -24,8 +25,8 @@ POLL_ORDERS = {"started_at": OrderKey(F("started_at"), nullable=False)}
 # Later runs may repeat for this long what a run heard of the exchange's status.
 STATUS_VALID_FOR = timedelta(minutes=2)
 # An error begins with a tier in small letters where the exchange is at fault, and with the name
-# of an exception class where we are; the token bucket is ours too.
-OUR_FAULT = r"^[^a-z]|the token bucket cannot be asked"
+# of an exception class where we are; the token bucket, the network, clock and key are ours too.
+OUR_FAULT = rf"^[^a-z]|the token bucket cannot be asked|: ({NO_NETWORK}|{CLOCK}|{KEY}): "
 # The clocks of two machines that are both right differ by no more. What lies further in the future
 # was written before a clock was set back, and counts for nothing newer.
 CLOCK_TOLERANCE = timedelta(seconds=2)
@@ -92,6 +93,11 @@ class PollQuerySet(models.QuerySet["Poll"]):
     def newest_finished(self, *, at: datetime) -> "Poll | None":
         """Return the newest good run as of an instant."""
         return self.begun_by(at).good().first()
+
+    def newest_failed(self, *, at: datetime) -> "Poll | None":
+        """Return the newest finished run as of an instant, if it failed."""
+        newest = self.begun_by(at).filter(finished_at__isnull=False).first()
+        return newest if newest and newest.error else None
 
     def furthest_ahead(self, at: datetime) -> timedelta | None:
         """Return how far the runs on record lie after an instant; None where none do."""
@@ -259,6 +265,12 @@ class Poll(models.Model):
         if before:
             self.exchange_active = before.exchange_active
             self.trading_active = before.trading_active
+
+    @property
+    def reason(self) -> str:
+        """Why the run failed, in words that may be shown to anybody; the error may name hosts."""
+        where = self.error.partition(":")[0]
+        return reason_of(self.error) or (f"{where} failed" if where.islower() else where)
 
     @property
     def seconds(self) -> float | None:

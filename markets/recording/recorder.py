@@ -64,6 +64,8 @@ def run(poll: Poll, client: KalshiClient, *, interval: float) -> None:
             poll.order_books = OrderBookSnapshot.objects.record(tick.order_books)
             save_sweeps(tick.sweeps)
             save_poll(tick, counters_before=counters, began=began)
+        if poll.error:
+            log.warning("tick recorded less than was due", poll=poll.pk, error=poll.error)
     except Exception as error:
         log.exception("tick failed", poll=poll.pk)
         # The failed connection may be the cause of the error.

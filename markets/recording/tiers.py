@@ -18,7 +18,7 @@ from django.conf import settings
 from markets.coverage.freshness import percentiles
 from markets.kalshi.client import TOKENS_PER_REQUEST, KalshiClient, Page, ticker_batches
 from markets.kalshi.drift import repeated_price_drift
-from markets.kalshi.errors import KalshiError, OutOfTokens, Refused, Unintelligible
+from markets.kalshi.errors import KalshiError, OutOfTokens, Refused, Unintelligible, Unreachable
 from markets.kalshi.payloads import ticker_of
 from markets.models import HotPeriod, Market, Poll, Sweep, Tier
 from markets.models.markets import MarketQuerySet
@@ -112,7 +112,8 @@ def fetch_due_tiers(tick: Tick) -> None:
     """Fetch every tier that is due; a failure in one tier does not affect the others.
 
     Hot list and universe carry the quotes, so their failures are the poll's error. Other failures
-    are its warning.
+    are its warning, unless nothing was read at all. Where the exchange cannot be reached the run
+    ends at once, since the other tiers would only wait for the same.
     """
     tiers: dict[Tier, Callable[[Tick], None]] = {
         Tier.HOT: fetch_hot,
@@ -131,9 +132,13 @@ def fetch_due_tiers(tick: Tick) -> None:
         except (Refused, Unintelligible) as error:
             tick.abandon_sweep(tier)
             failures[tier] = f"{tier}: {error}"
+        except Unreachable as error:
+            failures[tier] = f"{tier}: {error}"
+            break
         except KalshiError as error:
             failures[tier] = f"{tier}: {error}"
-    errors = [failures.pop(tier) for tier in (Tier.HOT, Tier.UNIVERSE) if tier in failures]
+    carriers = (Tier.HOT, Tier.UNIVERSE) if tick.batch.pages else tuple(failures)
+    errors = [failures.pop(tier) for tier in carriers if tier in failures]
     tick.poll.error, tick.poll.warning = "; ".join(errors), "; ".join(failures.values())
     measure_ages(tick)
 

@@ -10,6 +10,7 @@ from django import template
 from django.conf import settings
 
 from markets.coverage import freshness
+from markets.kalshi.reach import reason_of
 from markets.models import Market, Series, Sweep
 from markets.models.recording import CLOCK_TOLERANCE
 
@@ -137,8 +138,9 @@ def until(instant: datetime | None, now: datetime) -> str:
 
 @register.filter
 def short_error(error: str) -> str:
-    """Shorten an error to the tier or the exception class; the rest may name hosts."""
-    return error.partition(":")[0]
+    """Shorten an error to the tier or the exception class, and the reason; the rest names hosts."""
+    where, reason = error.partition(":")[0], reason_of(error)
+    return f"{where}: {reason}" if reason else where
 
 
 @register.filter

@@ -123,8 +123,8 @@ class TestCauses:
     @pytest.mark.parametrize(
         "values",
         [
-            {"throttled": 2, "error": "hot: the exchange counted too many requests (429)"},
-            {"error": "hot: tokens come in 4.0 s, after this run's time is over"},
+            {"throttled": 2, "error": "hot: the exchange counted too many requests (status 429)"},
+            {"error": "hot: no tokens for 4.0 s, longer than this run may take"},
         ],
     )
     def test_too_many_requests_and_too_few_tokens_are_throttling(self, hot, values):

@@ -14,6 +14,7 @@ from kalshi_insights.commands import ProgressBar, parse_instant
 from markets.backfill.request import INTERVALS, BackfillRequest
 from markets.backfill.runner import BackfillProgress, backfill
 from markets.kalshi.errors import KalshiError
+from markets.kalshi.reach import with_advice
 from markets.recording.exchange import kalshi_client
 from markets.storage.partitions import TableBusy
 
@@ -64,7 +65,9 @@ class Command(BaseCommand):
         except BadInput as fault:
             raise CommandError(str(fault)) from None
         except KalshiError as fault:
-            raise CommandError(f"{fault}. Run the same command again to continue.") from None
+            raise CommandError(
+                f"{with_advice(str(fault))}. Run the same command again to continue."
+            ) from None
         except TableBusy:
             raise CommandError(
                 "Another process is using the table of snapshots. Run the same command again to"
