@@ -60,6 +60,10 @@ class Gap(NamedTuple):
     def interval(self) -> Interval:
         return Interval(self.start, self.end)
 
+    @property
+    def seconds(self) -> float:
+        return self.interval.length.total_seconds()
+
 
 def stale_after(interval: float) -> timedelta:
     return timedelta(seconds=STALE_AFTER * interval)
@@ -185,11 +189,19 @@ def outages(start: datetime, end: datetime) -> list[Gap]:
     causes is cut into gaps that touch. The time before the first run is left out.
     """
     window = elapsed_window(start, end)
-    least = stale_after(settings.POLL_INTERVAL)
-    silent = Poll.objects.unobserved(window, longer_than=least, now=datetime.now(UTC))
-    # The first run of all counts even where an outage begins with it.
-    found = explain([UnobservedInterval(*each, each.start - INSTANT) for each in silent])
+    found = explain_outages(silent_times(window))
     return [gap for gap in found if gap.start < window.end and gap.end > window.start]
+
+
+def explain_outages(silent: Sequence[Interval]) -> list[Gap]:
+    # The first run of all counts even where an outage begins with it.
+    return explain([UnobservedInterval(*each, each.start - INSTANT) for each in silent])
+
+
+def silent_times(window: Interval) -> list[Interval]:
+    """Return the outages that overlap a window, without their causes."""
+    least = stale_after(settings.POLL_INTERVAL)
+    return Poll.objects.unobserved(window, longer_than=least, now=datetime.now(UTC))
 
 
 # --- Evidence -----------------------------------------------------------------------------------

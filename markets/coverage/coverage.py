@@ -18,7 +18,8 @@ from markets.coverage.causes import (
     UnobservedInterval,
     elapsed_window,
     explain,
-    outages,
+    explain_outages,
+    silent_times,
     stale_after,
     untradable,
 )
@@ -64,6 +65,10 @@ class Coverage:
         due = self.observed + total(gap.interval for gap in self.gaps if gap.counted)
         return self.observed / due if due else None
 
+    @property
+    def by_source(self) -> list[dict[str, str | timedelta]]:
+        return [{"source": name, "observed": time} for name, time in self.sources.items()]
+
 
 def total(intervals: Iterable[Interval]) -> timedelta:
     return sum((interval.length for interval in intervals), timedelta())
@@ -84,30 +89,35 @@ def coverage(
     An outage is a gap however short it was. With a `source`, its observations alone count. Raises
     ValueError for a window or a `fresh_for` that makes no sense.
     """
-    window = elapsed_window(start, end)
-    if fresh_for is not None and fresh_for <= timedelta():
-        raise ValueError("fresh_for must be longer than zero")
-    # A gap that begins near the window's end may show only after it.
-    seldom = fresh_for or stale_after(settings.UNIVERSE_INTERVAL)
-    reach = Interval(window.start, max(window.end, min(window.end + seldom, datetime.now(UTC))))
-    closed = untradable(market, window, Interval(window.end, reach.end))
-    tradable = subtract([reach], [gap.interval for gap in closed])
-    history = ObservationHistory.around(market, reach, fresh_for=fresh_for)
-    known_outages = outages(reach.start - seldom, reach.end)
-    found = _observe(history, tradable, known_outages, source=source)
-    gaps = clip([*closed, *found.gaps], [window])
+    found = _observe(market, start, end, fresh_for=fresh_for, source=source)
+    history, window = found.history, found.window
+    of_outages = clip(explain_outages(found.outages), found.missed)
+    of_market = explain(found.rest, names=history.names, tiers=history.tiers)
     polled = intersect([window], found.observed.get(Source.POLL.value, []))
     quiet = [each for each in intersect(history.quiet(), polled) if each.length > history.least]
     return Coverage(
         *window,
         expected=history.expected_within(window),
-        gaps=gaps,
+        gaps=clip([*found.closed, *of_outages, *of_market], [window]),
         stale=intersect(found.stale, [window]),
         quiet=quiet,
         sources={
             name: total(intersect(observed, [window])) for name, observed in found.observed.items()
         },
     )
+
+
+def unobserved(
+    market: Market, start: datetime, end: datetime, *, source: str | None = None
+) -> tuple[list[Interval], list[Interval]]:
+    """Return when a market could not be traded, and when it could and was not observed.
+
+    These are the gaps of `coverage` without their causes, for which nothing is read.
+    """
+    found = _observe(market, start, end, fresh_for=None, source=source)
+    missed = merge([*found.missed, *((each.start, each.end) for each in found.rest)])
+    untradable = merge(gap.interval for gap in found.closed)
+    return intersect(untradable, [found.window]), intersect(missed, [found.window])
 
 
 def clip(gaps: Iterable[Gap], parts: Sequence[Interval]) -> list[Gap]:
@@ -120,40 +130,65 @@ def clip(gaps: Iterable[Gap], parts: Sequence[Interval]) -> list[Gap]:
 
 
 class _Found(NamedTuple):
-    """The gaps of the tradable time, its stale parts, and its observed parts by source."""
+    """The observations of a market, compared with the time in which it could be traded.
 
-    gaps: list[Gap]
+    `missed` are the parts of `outages` that are gaps of the market, `rest` its other gaps.
+    """
+
+    window: Interval
+    history: ObservationHistory
+    closed: list[Gap]
+    outages: list[Interval]
+    missed: list[Interval]
+    rest: list[UnobservedInterval]
     stale: list[Interval]
     observed: Mapping[str, list[Interval]]
 
 
 def _observe(
-    history: ObservationHistory,
-    tradable: Sequence[Interval],
-    known_outages: Sequence[Gap],
+    market: Market,
+    start: datetime,
+    end: datetime,
     *,
+    fresh_for: timedelta | None,
     source: str | None,
 ) -> _Found:
-    """Compare a market's observations, or those of one source, with the time it could be traded.
+    """Find out when a market was observed, by all sources or by one alone.
 
     The recorder's outages are gaps of every market, except where another source observed it.
     """
+    window = elapsed_window(start, end)
+    if fresh_for is not None and fresh_for <= timedelta():
+        raise ValueError("fresh_for must be longer than zero")
+    # A gap that begins near the window's end may show only after it.
+    seldom = fresh_for or stale_after(settings.UNIVERSE_INTERVAL)
+    reach = Interval(window.start, max(window.end, min(window.end + seldom, datetime.now(UTC))))
+    closed = untradable(market, window, Interval(window.end, reach.end))
+    tradable = subtract([reach], [gap.interval for gap in closed])
+    history = ObservationHistory.around(market, reach, fresh_for=fresh_for)
     stale = history.stale_by_source(tradable)
     if source:
         stale = {source: stale.get(source, [UnobservedInterval(*t, t.start) for t in tradable])}
     is_polled = Source.POLL.value in stale
-    silent = merge(gap.interval for gap in known_outages) if is_polled else []
+    outages = silent_times(Interval(reach.start - seldom, reach.end)) if is_polled else []
     observed = {}
     for name, each in stale.items():
-        own = silent if name == Source.POLL else []
-        missed = [*_beside(own, each, tradable, history), *intersect(own, tradable)]
-        observed[name] = subtract(tradable, merge((part[0], part[1]) for part in missed))
+        own = outages if name == Source.POLL else []
+        rest = _beside(own, each, tradable, history)
+        missed = [*intersect(own, tradable), *((part.start, part.end) for part in rest)]
+        observed[name] = subtract(tradable, merge(missed))
     bridged = merge(part for name in observed if name != Source.POLL for part in observed[name])
     stale_to_all = list(reduce(both_unobserved, stale.values()))
-    rest = _beside(silent, stale_to_all, tradable, history)
-    gaps = clip(known_outages, subtract(intersect(silent, tradable), bridged))
-    gaps += explain(rest, names=history.names, tiers=history.tiers)
-    return _Found(gaps, merge((each.start, each.end) for each in stale_to_all), observed)
+    return _Found(
+        window,
+        history,
+        closed,
+        outages,
+        missed=subtract(intersect(outages, tradable), bridged),
+        rest=_beside(outages, stale_to_all, tradable, history),
+        stale=merge((each.start, each.end) for each in stale_to_all),
+        observed=observed,
+    )
 
 
 def _beside(

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection
 
 from markets.coverage.causes import UnobservedInterval, stale_after
-from markets.intervals import Interval, intersect, merge, subtract
+from markets.intervals import Interval, intersect, merge, multirange, subtract
 from markets.models import Market, Source, Tier
 from markets.models.fields import Quote
 from markets.storage import partitions
@@ -84,6 +84,8 @@ class ObservationHistory:
 
     def fresh_for(self, at: datetime) -> timedelta:
         """Return for how long an observation of an instant counted as fresh."""
+        if not self.expected:
+            return timedelta()
         starts = [rule.start for rule in self.expected]
         return self.expected[max(bisect_right(starts, at) - 1, 0)].fresh_for
 
@@ -260,9 +262,7 @@ def _silences_between_sweeps(
             {
                 "since": [block.start for block in blocks],
                 "until": [block.end for block in blocks],
-                "proof": "{"
-                + ",".join(f"[{s.isoformat()},{e.isoformat()})" for s, e in proof)
-                + "}",
+                "proof": multirange(proof),
                 "least": least.total_seconds(),
                 "tier": tier,
                 "names": list(unless_skipped or ()),

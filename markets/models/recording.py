@@ -118,7 +118,7 @@ class PollQuerySet(models.QuerySet["Poll"]):
                     SELECT started_at AS next FROM markets_poll
                     WHERE started_at > %(start)s AND started_at < %(end)s AND {OBSERVING}
                         AND (since_last IS NULL OR since_last > %(least)s * interval '1 s')
-                    UNION ALL SELECT coalesce((
+                    UNION SELECT coalesce((
                         SELECT started_at FROM markets_poll
                         WHERE started_at >= %(end)s AND started_at <= %(now)s AND {OBSERVING}
                         ORDER BY started_at LIMIT 1), %(now)s)
@@ -325,6 +325,15 @@ class SweepQuerySet(models.QuerySet["Sweep"]):
     def newest_complete(self, tier: str) -> "Sweep | None":
         return self.filter(tier=tier, complete=True).first()
 
+    def newest_complete_by(
+        self, at: datetime, *tiers: str, most: int = 5
+    ) -> list[tuple[str, datetime, list[str]]]:
+        """Return tier, start and skipped names of each tier's newest complete sweeps by then."""
+        begun = self.filter(complete=True, started_at__lte=at).order_by("-started_at")
+        columns = ("tier", "started_at", "skipped")
+        newest = [begun.filter(tier=tier).values_list(*columns)[:most] for tier in tiers]
+        return list(newest[0].union(*newest[1:], all=True))
+
     def newest_complete_of(self, *tiers: str) -> "dict[str, Sweep]":
         """Return the newest complete sweep of each tier that has one, in one query."""
         complete = self.filter(complete=True).order_by("-started_at")
@@ -424,6 +433,12 @@ class Sweep(models.Model):
 
 
 class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
+    def hot_since(self, markets: Iterable[Market], at: datetime) -> dict[int, datetime]:
+        """Return by market id since when those were hot that were on the list at an instant."""
+        periods = self.filter(market__in=[market.pk for market in markets], started_at__lte=at)
+        lasting = periods.exclude(ended_at__lte=at).order_by("-started_at")
+        return dict(lasting.values_list("market_id", "started_at"))
+
     def follow(self, at: datetime) -> None:
         """Open and close periods so that the open ones are the hot list as it is now."""
         with connection.cursor() as cursor:
