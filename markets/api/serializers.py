@@ -124,12 +124,12 @@ class LeftoverField(serializers.JSONField):
 # A field that may be null and may be missing is left out where it is missing only if it is not
 # declared as nullable to the serializer.
 @extend_schema_field({"type": "string", "format": "date-time", "nullable": True})
-class PastInstantField(serializers.DateTimeField):
+class ObservedAtField(serializers.DateTimeField):
     pass
 
 
 @extend_schema_field({"type": "number", "format": "double", "nullable": True})
-class PastSecondsField(serializers.FloatField):
+class EvidenceAgeField(serializers.FloatField):
     pass
 
 
@@ -199,11 +199,11 @@ class MarketSerializer(QuotedSerializer, AsOfSerializer):
     is_hot = serializers.BooleanField(
         allow_null=True, help_text="True if every tick observes it. Null with as_of."
     )
-    observed_at = PastInstantField(
+    observed_at = ObservedAtField(
         required=False,
         help_text="When it was last observed by then, changed or not; only with as_of.",
     )
-    evidence_age_seconds = PastSecondsField(
+    evidence_age_seconds = EvidenceAgeField(
         required=False,
         help_text="Seconds from observed_at to as_of; only with as_of.",
     )

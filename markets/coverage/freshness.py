@@ -35,7 +35,7 @@ def observed_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
     return max([market.quoted_at, *times])
 
 
-class Evidence(NamedTuple):
+class QuoteEvidence(NamedTuple):
     """The last observation of a market by an instant, its age, and whether that is good enough."""
 
     observed_at: datetime | None
@@ -44,7 +44,7 @@ class Evidence(NamedTuple):
 
 
 def as_of(markets: Sequence[Market], at: datetime) -> list[Market]:
-    """Return markets as they were known at an instant, with the fields of `Evidence`.
+    """Return markets as they were known at an instant, with the fields of `QuoteEvidence`.
 
     A market was being observed if its last observation was fresh and the instant does not lie in
     an outage. It takes three queries more than `Market.objects.rewind`, for any number of markets.
@@ -97,15 +97,15 @@ def _evidence(
     *,
     hot_since: datetime | None,
     outage: Sequence[Interval],
-) -> Evidence:
+) -> QuoteEvidence:
     if last is None:
-        return Evidence(None, None, being_observed=False)
+        return QuoteEvidence(None, None, being_observed=False)
     often = stale_after(settings.POLL_INTERVAL)
     is_hot = hot_since is not None and hot_since + often <= at
     fresh_for = often if is_hot else stale_after(settings.UNIVERSE_INTERVAL)
     missed = any(last <= each.start for each in outage)
     age = at - last
-    return Evidence(last, age.total_seconds(), being_observed=age <= fresh_for and not missed)
+    return QuoteEvidence(last, age.total_seconds(), being_observed=age <= fresh_for and not missed)
 
 
 class Recording(NamedTuple):
