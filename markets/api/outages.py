@@ -15,7 +15,6 @@ from kalshi_insights.rest.parameters import KnownParameters, read_query
 from kalshi_insights.rest.schema import instant_parameter, with_example
 from markets.api import examples
 from markets.coverage.causes import Cause, outages
-from markets.intervals import EPOCH
 from markets.models import Poll
 
 START = "Only outages that end after this instant, with its offset."
@@ -59,7 +58,7 @@ class OutageViewSet(KnownParameters, GenericViewSet[Any]):
     def list(self, request: Request) -> Response:
         """Outages of the recorder, whole, the newest first."""
         query = read_query(OutageForm, request).cleaned_data
-        start = query["start"] or EPOCH
+        start = query["start"] or datetime.min.replace(tzinfo=UTC)
         found = outages(start, query["end"] or max(start, datetime.now(UTC)))
         paginator = OffsetPages()
         page = paginator.paginate_queryset(found[::-1], request)

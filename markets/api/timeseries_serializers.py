@@ -176,7 +176,7 @@ class GapSerializer(IntervalSerializer):
 
 
 class SourceSerializer(serializers.Serializer[Any]):
-    source = serializers.ChoiceField(choices=Source.choices)
+    source = serializers.ChoiceField(choices=Source.choices)  # type: ignore[assignment]
     observed = SecondsField(help_text="Seconds outside the gaps between its observations.")
 
 

@@ -94,23 +94,31 @@ def explain(
 ) -> list[Gap]:
     """Return gaps with their causes, cut where a closure or a silence of the recorder ends.
 
-    Where several causes apply, the first of these counts: the exchange had announced that it
-    would be closed; the recorder had never run; no run of the recorder finished for three ticks;
+    Where several causes apply, the first of these counts: the recorder had never run; the
+    exchange had announced that it would be closed; no run of the recorder finished for three ticks;
     a run heard that the exchange is closed, and none has heard otherwise since (for two minutes
     where none heard anything); a complete sweep of these tiers did not contain the market; a run
     was throttled; a run failed. Without any of them the cause is unknown: not covered.
     """
     if not unobserved:
         return []
+    unrecorded = _before_the_record(_intervals(unobserved))
+    recorded = _clip(unobserved, subtract(_intervals(unobserved), unrecorded))
+    gaps = [Gap(*part, Cause.NOT_RECORDING, "before the first run") for part in unrecorded]
+    return sorted([*gaps, *_explain_recorded(recorded, names=names, tiers=tiers)])
+
+
+def _explain_recorded(
+    unobserved: Sequence[UnobservedInterval], *, names: Sequence[str], tiers: Sequence[str]
+) -> list[Gap]:
+    if not unobserved:
+        return []
     whole, closures = _intervals(unobserved), _announced_closures(unobserved)
-    open_hours = subtract(whole, closures)
-    unrecorded = _before_the_record(open_hours)
-    others = _clip(unobserved, subtract(open_hours, unrecorded))
+    others = _clip(unobserved, subtract(whole, closures))
     silences = _recorder_silences(others)
     silent = _clip(others, intersect(_intervals(others), silences))
     active = _clip(others, subtract(_intervals(others), silences))
     gaps = [Gap(*part, Cause.EXCHANGE_CLOSED, "announced") for part in intersect(whole, closures)]
-    gaps += [Gap(*part, Cause.NOT_RECORDING, "before the first run") for part in unrecorded]
     evidence = _poll_evidence([*silent, *active], names=names, tiers=tiers)
     for part, runs in zip(silent, evidence, strict=False):
         gaps.append(Gap(part.start, part.end, Cause.OUR_OUTAGE, runs.silence))
@@ -195,7 +203,8 @@ def outages(start: datetime, end: datetime) -> list[Gap]:
 
 def explain_outages(silent: Sequence[Interval]) -> list[Gap]:
     # The first run of all counts even where an outage begins with it.
-    return explain([UnobservedInterval(*each, each.start - INSTANT) for each in silent])
+    unobserved = [UnobservedInterval(*each, each.start - INSTANT) for each in silent]
+    return _explain_recorded(unobserved, names=(), tiers=())
 
 
 def silent_times(window: Interval) -> list[Interval]:
@@ -274,10 +283,7 @@ def _announced_closures(unobserved: Sequence[UnobservedInterval]) -> list[Interv
 
 
 def _before_the_record(parts: Sequence[Interval]) -> list[Interval]:
-    began = Poll.objects.began()
-    if not parts:
-        return []
-    return intersect(parts, [Interval(parts[0].start, began or parts[-1].end)])
+    return intersect(parts, [Interval(parts[0].start, Poll.objects.began() or parts[-1].end)])
 
 
 def _recorder_silences(unobserved: Sequence[UnobservedInterval]) -> list[Interval]:

@@ -178,7 +178,7 @@ def _observe(
         missed = [*intersect(own, tradable), *((part.start, part.end) for part in rest)]
         observed[name] = subtract(tradable, merge(missed))
     bridged = merge(part for name in observed if name != Source.POLL for part in observed[name])
-    stale_to_all = list(reduce(both_unobserved, stale.values()))
+    stale_to_all = reduce(both_unobserved, stale.values())
     return _Found(
         window,
         history,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice, product
@@ -56,7 +56,7 @@ class ObservationHistory:
     expected: Sequence[Expected]
     between_snapshots: Sequence[SnapshotInterval]
     proof: Mapping[str, Sequence[Interval]]
-    others: Mapping[str, Sequence[tuple[datetime, datetime]]]
+    others: Mapping[str, Sequence[Interval]]
 
     @classmethod
     def around(
@@ -69,7 +69,8 @@ class ObservationHistory:
         expected = _expected(window, hot, fresh_for)
         least = min((rule.fresh_for for rule in expected), default=seldom)
         between = _between_snapshots(market, around, least=least)
-        listed = _listed(around, between, unlisted_after) if market.quoted_at else []
+        used = Interval(window.start - max(seldom, BLOCK), window.end)
+        listed = _listed(used, between, unlisted_after) if market.quoted_at else []
         proof = {Tier.HOT.value: hot, listing_of(market).value: listed}
         others = _between_other_observations(market, around, least=least)
         return cls([market.ticker, market.event.ticker], expected, between, proof, others)
@@ -99,13 +100,13 @@ class ObservationHistory:
     def stale_by_source(self, tradable: Sequence[Interval]) -> dict[str, list[UnobservedInterval]]:
         """Return by source the parts of `tradable` in which no observation of it was fresh."""
         whole = [UnobservedInterval(*part, datetime.min.replace(tzinfo=UTC)) for part in tradable]
-        polled = list(both_unobserved(whole, self._stale(self.between_snapshots)))
+        polled = both_unobserved(whole, self._stale(self.between_snapshots))
         for tier, skipping in product(self.proof, (False, True)):
             if polled and self.proof[tier]:
                 silences = self._silences(polled, tier, skipping=skipping)
-                polled = list(both_unobserved(polled, self._stale(silences)))
+                polled = both_unobserved(polled, self._stale(silences))
         others = {
-            source: list(both_unobserved(whole, self._stale(silences)))
+            source: both_unobserved(whole, self._stale(silences))
             for source, silences in self.others.items()
         }
         return {Source.POLL.value: polled, **others}
@@ -121,23 +122,23 @@ class ObservationHistory:
         return [Interval(each.start, each.end) for each in joined]
 
     def _stale(
-        self, silences: Sequence[tuple[datetime, datetime]] | Sequence[SnapshotInterval]
+        self, silences: Sequence[Interval] | Sequence[SnapshotInterval]
     ) -> list[UnobservedInterval]:
         """Return the part of each silence in which the observation before it was stale."""
-        ends = [silence[1] for silence in silences]
+        ends = [silence.end for silence in silences]
         stale = []
         for start, end, fresh_for in self.expected:
             for silence in islice(silences, bisect_right(ends, start), None):
-                since = silence[0]
+                since = silence.start
                 if since + fresh_for >= end:
                     break
-                part = Interval(max(since + fresh_for, start), min(silence[1], end))
+                part = Interval(max(since + fresh_for, start), min(silence.end, end))
                 stale += [UnobservedInterval(*part, since)] if part else []
         return stale
 
     def _silences(
         self, left: Sequence[UnobservedInterval], tier: str, *, skipping: bool
-    ) -> list[tuple[datetime, datetime]]:
+    ) -> list[Interval]:
         """Return the times between a tier's sweeps that observed the market, near these intervals.
 
         Sweeps that skipped something are read apart from the others, which have their own index.
@@ -175,20 +176,22 @@ def listing_of(market: Market) -> Tier:
 
 def both_unobserved(
     ones: Sequence[UnobservedInterval], others: Sequence[UnobservedInterval]
-) -> Iterator[UnobservedInterval]:
-    """Yield where neither had a fresh observation, with the later of their last ones."""
+) -> list[UnobservedInterval]:
+    """Return where neither had a fresh observation, with the later of their last ones."""
     ends = [other.end for other in others]
+    both = []
     for one in ones:
         for other in islice(others, bisect_right(ends, one.start), None):
             if other.start >= one.end:
                 break
             start, end = max(one.start, other.start), min(one.end, other.end)
-            yield UnobservedInterval(start, end, max(one.since, other.since))
+            both.append(UnobservedInterval(start, end, max(one.since, other.since)))
+    return both
 
 
 def _silences_between_whole_sweeps(
     blocks: Sequence[Interval], tier: str, *, least: timedelta
-) -> list[tuple[datetime, datetime]]:
+) -> list[Interval]:
     """Return the silences longer than `least` between whole sweeps that all count.
 
     Each sweep carries how late it was; where another was written between later, that is too much.
@@ -221,8 +224,7 @@ def _silences_between_whole_sweeps(
                 "tier": tier,
             },
         )
-        silences: list[tuple[datetime, datetime]] = cursor.fetchall()
-    return silences
+        return [Interval(*row) for row in cursor.fetchall()]
 
 
 def _silences_between_sweeps(
@@ -232,7 +234,7 @@ def _silences_between_sweeps(
     proof: Sequence[Interval],
     least: timedelta,
     unless_skipped: Sequence[str] | None,
-) -> list[tuple[datetime, datetime]]:
+) -> list[Interval]:
     """Return the silences longer than `least` between the sweeps that count.
 
     These are the whole sweeps within `proof`, or, with `unless_skipped`, the sweeps within it
@@ -269,8 +271,7 @@ def _silences_between_sweeps(
                 "skipping": unless_skipped is not None,
             },
         )
-        silences: list[tuple[datetime, datetime]] = cursor.fetchall()
-    return silences
+        return [Interval(*row) for row in cursor.fetchall()]
 
 
 def _hot_periods(market: Market, around: Interval) -> list[Interval]:
@@ -334,13 +335,13 @@ def _between_snapshots(
 
 def _between_other_observations(
     market: Market, around: Interval, *, least: timedelta
-) -> dict[str, list[tuple[datetime, datetime]]]:
+) -> dict[str, list[Interval]]:
     """Return by source, without polling, the intervals longer than `least` without an observation.
 
     Each row proves its instant, and the closing quote of a candle of one minute that minute. The
     first interval of a source ends with its first observation, however soon.
     """
-    silences: dict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
+    silences: dict[str, list[Interval]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -371,20 +372,22 @@ def _between_other_observations(
             },
         )
         for source, *silence in cursor.fetchall():
-            silences[source].append((silence[0], silence[1]))
+            silences[source].append(Interval(*silence))
     return dict(silences)
 
 
 def _listed(
-    around: Interval, between: Sequence[SnapshotInterval], unlisted_after: timedelta
+    used: Interval, between: Sequence[SnapshotInterval], unlisted_after: timedelta
 ) -> list[Interval]:
-    """Return when the market was in the exchange's listings, which it leaves without notice.
+    """Return when the market was in the exchange's listings, in the time that is used.
 
-    While it was listed, it left a snapshot at each heartbeat. On days whose snapshots retention
-    has dropped it counts as listed.
+    It leaves them without notice. While it was listed, it left a snapshot at each heartbeat. On
+    days whose snapshots retention has dropped it counts as listed.
     """
     unlisted = [Interval(*between[0][:2])]
     unlisted += [Interval(each.start + unlisted_after, each.end) for each in between[1:]]
-    days = partitions.partitions_of(partitions.SNAPSHOTS)
-    kept = merge(day.bounds for day in days)
-    return subtract([around], intersect(kept, merge(unlisted)))
+    doubtful = intersect([used], merge(unlisted))
+    if not doubtful:
+        return [used]
+    kept = merge(day.bounds for day in partitions.partitions_of(partitions.SNAPSHOTS))
+    return subtract([used], intersect(kept, doubtful))

@@ -139,6 +139,7 @@ class TestTheListOfOutages:
         assert self.found(client, start=at(700).isoformat(), end=at(710).isoformat()) == [596.0]
         assert self.found(client, start=at(776).isoformat(), end=at(900).isoformat()) == []
         assert self.found(client, end=at(596).isoformat()) == []
+        assert self.found(client, end="0276-03-31T05:51:07Z") == []
 
     def test_comes_in_pages(self, client):
         first = client.get("/api/v1/outages/?limit=1").json()
