@@ -9,7 +9,7 @@ from django import forms
 from django.conf import settings
 
 from markets.coverage.coverage import unobserved
-from markets.intervals import EPOCH
+from markets.intervals import EPOCH, Interval
 from markets.models import Market, MarketSnapshot
 from markets.models.markets import OPEN_STATUSES
 from markets.models.snapshots import Close
@@ -71,7 +71,10 @@ def chart(market: Market, *, span: str, since: int | None, now: datetime) -> Cha
         "volume": _floats([close.volume for close in closes]),
         "start": _milliseconds(start),
         "until": _milliseconds(until),
-        "gaps": _gaps(market, min(max(start, after), until), until),
+        "gaps": [
+            (_milliseconds(began), _milliseconds(ended))
+            for began, ended in _gaps(market, min(max(start, after), until), until)
+        ],
         "simulated": settings.SIMULATED,
     }
 
@@ -83,6 +86,12 @@ def table(market: Market, span: str, *, now: datetime) -> list[Close]:
     recorded = MarketSnapshot.objects.for_market(market).between(start, now)
     closes = recorded.closes(bucket=bucket(until - start, points=TABLE_ROWS))
     return (_in_force(market, start) + closes)[::-1]
+
+
+def gaps(market: Market, span: str, *, now: datetime) -> list[Interval]:
+    """Return when the market was not observed in the same range, newest first."""
+    until = _end(market, now)
+    return _gaps(market, _start(market, span, until), until)[: -TABLE_ROWS - 1 : -1]
 
 
 def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
@@ -115,10 +124,9 @@ def _in_force(market: Market, start: datetime) -> list[Close]:
     return [Close(*(getattr(before, name) for name in Close._fields))] if before else []
 
 
-def _gaps(market: Market, start: datetime, until: datetime) -> list[tuple[int, int]]:
+def _gaps(market: Market, start: datetime, until: datetime) -> list[Interval]:
     """Return when the market could be traded and was not observed, as coverage tells it."""
-    _, gaps = unobserved(market, max(start, until - GAPS_WITHIN), until)
-    return [(_milliseconds(began), _milliseconds(ended)) for began, ended in gaps]
+    return unobserved(market, max(start, until - GAPS_WITHIN), until)[1]
 
 
 def _milliseconds(instant: datetime) -> int:

@@ -73,7 +73,11 @@ def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
         return render(request, "markets/market_detail.html#quote", context)
     span = request.GET.get("table", "")
     if span in charts.RANGES:
-        context |= {"span": span, "closes": charts.table(market, span, now=now)}
+        context |= {
+            "span": span,
+            "closes": charts.table(market, span, now=now),
+            "gaps": charts.gaps(market, span, now=now),
+        }
     if htmx_target(request) == "history":
         return render(request, "markets/market_detail.html#history", context)
     siblings = Market.objects.with_event().siblings_of(market).along_strikes()

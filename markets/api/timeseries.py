@@ -73,7 +73,7 @@ WITHOUT_COLUMNS = [each for each in TIME_SERIES_RENDERERS if each is not Columns
 DEFAULT_START = "Without it, the range begins with the first snapshot on record."
 DEFAULT_END = "Without it, the range ends now, or with the close of a market that is over."
 LONGEST_COVERAGE = f"At most {MAX_COVERAGE.days} days after start."
-LATEST_COVERAGE = f"{DEFAULT_START} and at most {MAX_COVERAGE.days} days before the end."
+LATEST_COVERAGE = f"{DEFAULT_START[:-1]}, and at most {MAX_COVERAGE.days} days before the end."
 WHOLE_BUCKETS = f"Buckets are whole; a page has {MAX_BUCKETS:,} of them, a file all."
 
 

@@ -91,6 +91,11 @@ class TestOneOutageOf180Seconds:
             edges = [(START.timestamp() * 1000 + 1000 * a, 1000 * (b - a)) for a, b in OUTAGE]
             assert edges[0] in [(a, b - a) for a, b in gaps]
 
+    def test_is_the_same_in_the_tables_beside_the_charts(self, client, hot, listed):
+        for market in (hot, listed):
+            html = client.get(f"{market.get_absolute_url()}?table=6h").content.decode()
+            assert "180 s" in html[html.index("Not recorded") :]
+
     def test_is_the_same_among_the_outages_and_in_the_api(self, client):
         assert seconds(gap.interval for gap in outages(at(60), at(1500))) == OUTAGE
         query = {"start": at(60).isoformat(), "end": at(1500).isoformat()}
