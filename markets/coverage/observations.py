@@ -100,7 +100,8 @@ class ObservationHistory:
     def stale_by_source(self, tradable: Sequence[Interval]) -> dict[str, list[UnobservedInterval]]:
         """Return by source the parts of `tradable` in which no observation of it was fresh."""
         whole = [UnobservedInterval(*part, datetime.min.replace(tzinfo=UTC)) for part in tradable]
-        polled = both_unobserved(whole, self._stale(self.between_snapshots))
+        between = [Interval(each.start, each.end) for each in self.between_snapshots]
+        polled = both_unobserved(whole, self._stale(between))
         for tier, skipping in product(self.proof, (False, True)):
             if polled and self.proof[tier]:
                 silences = self._silences(polled, tier, skipping=skipping)
@@ -121,9 +122,7 @@ class ObservationHistory:
                 joined.append(each)
         return [Interval(each.start, each.end) for each in joined]
 
-    def _stale(
-        self, silences: Sequence[Interval] | Sequence[SnapshotInterval]
-    ) -> list[UnobservedInterval]:
+    def _stale(self, silences: Sequence[Interval]) -> list[UnobservedInterval]:
         """Return the part of each silence in which the observation before it was stale."""
         ends = [silence.end for silence in silences]
         stale = []
