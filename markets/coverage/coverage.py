@@ -129,7 +129,7 @@ def clip(gaps: Iterable[Gap], parts: Sequence[Interval]) -> list[Gap]:
     ]
 
 
-class _Found(NamedTuple):
+class _ObservedTime(NamedTuple):
     """The observations of a market, compared with the time in which it could be traded.
 
     `missed` are the parts of `outages` that are gaps of the market, `rest` its other gaps.
@@ -152,7 +152,7 @@ def _observe(
     *,
     fresh_for: timedelta | None,
     source: str | None,
-) -> _Found:
+) -> _ObservedTime:
     """Find out when a market was observed, by all sources or by one alone.
 
     The recorder's outages are gaps of every market, except where another source observed it.
@@ -174,24 +174,24 @@ def _observe(
     observed = {}
     for name, each in stale.items():
         own = outages if name == Source.POLL else []
-        rest = _beside(own, each, tradable, history)
+        rest = _gaps_beside_outages(own, each, tradable, history)
         missed = [*intersect(own, tradable), *((part.start, part.end) for part in rest)]
         observed[name] = subtract(tradable, merge(missed))
     bridged = merge(part for name in observed if name != Source.POLL for part in observed[name])
     stale_to_all = reduce(both_unobserved, stale.values())
-    return _Found(
+    return _ObservedTime(
         window,
         history,
         closed,
         outages,
         missed=subtract(intersect(outages, tradable), bridged),
-        rest=_beside(outages, stale_to_all, tradable, history),
+        rest=_gaps_beside_outages(outages, stale_to_all, tradable, history),
         stale=merge((each.start, each.end) for each in stale_to_all),
         observed=observed,
     )
 
 
-def _beside(
+def _gaps_beside_outages(
     silent: Sequence[Interval],
     stale: Sequence[UnobservedInterval],
     tradable: Sequence[Interval],
