@@ -89,8 +89,11 @@ def coverage(
     An outage is a gap however short it was. With a `source`, its observations alone count. Raises
     ValueError for a window or a `fresh_for` that makes no sense.
     """
-    found = _observe(market, start, end, fresh_for=fresh_for, source=source)
-    history, window = found.history, found.window
+    window = elapsed_window(start, end)
+    if fresh_for is not None and fresh_for <= timedelta():
+        raise ValueError("fresh_for must be longer than zero")
+    found = _observe(market, window, fresh_for=fresh_for, source=source)
+    history = found.history
     of_outages = clip(explain_outages(found.outages), found.missed)
     of_market = explain(found.rest, names=history.names, tiers=history.tiers)
     polled = intersect([window], found.observed.get(Source.POLL.value, []))
@@ -108,16 +111,23 @@ def coverage(
 
 
 def unobserved(
-    market: Market, start: datetime, end: datetime, *, source: str | None = None
+    market: Market,
+    start: datetime,
+    end: datetime,
+    *,
+    source: str | None = None,
+    longer_than: timedelta = timedelta(),
 ) -> tuple[list[Interval], list[Interval]]:
     """Return when a market could not be traded, and when it could and was not observed.
 
-    These are the gaps of `coverage` without their causes, for which nothing is read.
+    These are the gaps of `coverage` without their causes, for which nothing is read. Beside the
+    outages, gaps between snapshots that lie no further apart than `longer_than` may be left out.
     """
-    found = _observe(market, start, end, fresh_for=None, source=source)
+    window = elapsed_window(start, end)
+    found = _observe(market, window, source=source, longer_than=longer_than)
     missed = merge([*found.missed, *((each.start, each.end) for each in found.rest)])
     untradable = merge(gap.interval for gap in found.closed)
-    return intersect(untradable, [found.window]), intersect(missed, [found.window])
+    return intersect(untradable, [window]), intersect(missed, [window])
 
 
 def clip(gaps: Iterable[Gap], parts: Sequence[Interval]) -> list[Gap]:
@@ -135,7 +145,6 @@ class _ObservedTime(NamedTuple):
     `missed` are the parts of `outages` that are gaps of the market, `rest` its other gaps.
     """
 
-    window: Interval
     history: ObservationHistory
     closed: list[Gap]
     outages: list[Interval]
@@ -147,25 +156,22 @@ class _ObservedTime(NamedTuple):
 
 def _observe(
     market: Market,
-    start: datetime,
-    end: datetime,
+    window: Interval,
     *,
-    fresh_for: timedelta | None,
-    source: str | None,
+    fresh_for: timedelta | None = None,
+    source: str | None = None,
+    longer_than: timedelta = timedelta(),
 ) -> _ObservedTime:
     """Find out when a market was observed, by all sources or by one alone.
 
     The recorder's outages are gaps of every market, except where another source observed it.
     """
-    window = elapsed_window(start, end)
-    if fresh_for is not None and fresh_for <= timedelta():
-        raise ValueError("fresh_for must be longer than zero")
     # A gap that begins near the window's end may show only after it.
     seldom = fresh_for or stale_after(settings.UNIVERSE_INTERVAL)
     reach = Interval(window.start, max(window.end, min(window.end + seldom, datetime.now(UTC))))
     closed = untradable(market, window, Interval(window.end, reach.end))
     tradable = subtract([reach], [gap.interval for gap in closed])
-    history = ObservationHistory.around(market, reach, fresh_for=fresh_for)
+    history = ObservationHistory.around(market, reach, fresh_for=fresh_for, longer_than=longer_than)
     stale = history.stale_by_source(tradable)
     if source:
         stale = {source: stale.get(source, [UnobservedInterval(*t, t.start) for t in tradable])}
@@ -180,7 +186,6 @@ def _observe(
     bridged = merge(part for name in observed if name != Source.POLL for part in observed[name])
     stale_to_all = reduce(both_unobserved, stale.values())
     return _ObservedTime(
-        window,
         history,
         closed,
         outages,

@@ -60,15 +60,21 @@ class ObservationHistory:
 
     @classmethod
     def around(
-        cls, market: Market, window: Interval, *, fresh_for: timedelta | None
+        cls,
+        market: Market,
+        window: Interval,
+        *,
+        fresh_for: timedelta | None,
+        longer_than: timedelta = timedelta(),
     ) -> ObservationHistory:
+        """Read them; intervals between snapshots only if they are longer than `longer_than`."""
         unlisted_after = believed_listed_for()
         seldom = fresh_for or stale_after(settings.UNIVERSE_INTERVAL)
         around = Interval(window.start - max(seldom, unlisted_after), window.end)
         hot = _hot_periods(market, around)
         expected = _expected(window, hot, fresh_for)
         least = min((rule.fresh_for for rule in expected), default=seldom)
-        between = _between_snapshots(market, around, least=least)
+        between = _between_snapshots(market, around, least=max(least, longer_than))
         used = Interval(window.start - max(seldom, BLOCK), window.end)
         listed = _listed(used, between, unlisted_after) if market.quoted_at else []
         proof = {Tier.HOT.value: hot, listing_of(market).value: listed}
