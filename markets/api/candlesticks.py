@@ -100,8 +100,9 @@ class Window(NamedTuple):
     def of_market(cls, market: Market, span: Interval, interval: timedelta) -> Window:
         """The window of these instants, without what lies beyond the market's life or now."""
         start = span.start
-        if start < market.open_time:
-            start = max(start, min(market.open_time, first_on_record(market)))
+        if market.open_time is None or start < market.open_time:
+            first = first_on_record(market)
+            start = max(start, min(market.open_time or first, first))
         end = min(span.end, last_on_record(market, now=datetime.now(UTC)))
         return cls.around(start, max(start, end), interval)
 
@@ -129,16 +130,17 @@ def recorded_range(market: Market, start: datetime | None, end: datetime | None)
 
 
 def first_on_record(market: Market) -> datetime:
-    """The instant of a market's first snapshot, or of its opening where there is none."""
+    """The instant of a market's first snapshot, else its opening, else its definition's."""
     oldest = market.snapshots.oldest_first().first()
-    return oldest.timestamp if oldest else market.open_time
+    return oldest.timestamp if oldest else market.open_time or market.recorded_at
 
 
 def last_on_record(market: Market, *, now: datetime) -> datetime:
     """The instant after the close and the last quote of a market that is over; else now."""
-    if market.status in (*OPEN_STATUSES, Status.INITIALIZED):
+    times = [each for each in (market.close_time, market.quoted_at) if each]
+    if market.status in (*OPEN_STATUSES, Status.INITIALIZED) or not times:
         return now
-    return min(max(market.close_time, market.quoted_at or market.close_time) + INSTANT, now)
+    return min(max(times) + INSTANT, now)
 
 
 def candlesticks(market: Market, window: Window, *, source: str | None) -> ExportQuery:

@@ -18,7 +18,7 @@ from markets.models.recording import OUR_FAULT, STATUS_VALID_FOR
 STALE_AFTER = 3
 INSTANT = timedelta(microseconds=1)
 # A market's revision: since when it was known, the status, the opening and the close.
-Revised = tuple[datetime, str, datetime, datetime | None]
+Revised = tuple[datetime, str, datetime | None, datetime | None]
 
 
 class Cause(StrEnum):
@@ -179,12 +179,12 @@ def _untradable_as_known(
 
 
 def _untradable_within(
-    interval: Interval, status: str, *, opens: datetime, closes: datetime | None
+    interval: Interval, status: str, *, opens: datetime | None, closes: datetime | None
 ) -> list[tuple[datetime, datetime, str]]:
     start, end = interval
     if status != Status.ACTIVE:
         return [(start, end, status)]
-    opened = min(max(opens, start), end)
+    opened = min(max(opens or start, start), end)
     closed = max(closes or end, opened)
     return [(start, opened, "not open yet"), (closed, end, "past its close")]
 

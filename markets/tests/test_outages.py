@@ -344,6 +344,13 @@ class TestRangesThatAreNotGiven:
         starts = [row["start"] for page in pages for row in page["results"]]
         assert starts == sorted(set(starts))
 
+    def test_a_market_without_an_opening_and_a_close_begins_with_its_definition(self, client):
+        a_market("WHEN-1", open_time=None, close_time=None, quoted_at=None, recorded_at=at(0))
+        rows = client.get("/api/v1/markets/WHEN-1/candlesticks/?interval=1h").json()["results"]
+        assert 2 <= len(rows) <= 4
+        told = client.get("/api/v1/markets/WHEN-1/coverage/").json()
+        assert datetime.fromisoformat(told["start"]) == at(0)
+
     def test_a_market_without_a_record_begins_with_its_opening(self, client):
         market = a_market("NONE-1", open_time=at(0), quoted_at=None)
         rows = client.get("/api/v1/markets/NONE-1/candlesticks/?interval=1h").json()["results"]

@@ -20,7 +20,7 @@ MEASURE = """
 
 
 class Migration(migrations.Migration):
-    dependencies = [("markets", "0007_reword_help_texts")]
+    dependencies = [("markets", "0008_exact_numbers_and_unknown_times")]
 
     operations = [
         migrations.AddField(
