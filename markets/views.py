@@ -1,6 +1,6 @@
 """The pages of markets and of the recorder; each also serves its fragments to htmx."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.core.paginator import Page, Paginator
@@ -13,12 +13,15 @@ from kalshi_insights.htmx import htmx_target, page_number, serves_fragments, tem
 from kalshi_insights.rest.errors import envelope, validation_message
 from markets import charts
 from markets.coverage import freshness
+from markets.coverage.causes import outages
 from markets.filters import MarketFilter
 from markets.models import Drift, Market, Poll, Sweep, Tier
 from markets.models.markets import ORDERS, MarketQuerySet
 
 PAGE_SIZE = 50
 MAX_DRIFT = 20
+MAX_OUTAGES = 10
+OUTAGES_WITHIN = timedelta(days=30)
 MAX_SIBLINGS = 60
 DEFAULT_ORDERING = "-volume_24h"
 PARAMETERS = (*MarketFilter.base_filters, "ordering", "page")
@@ -70,7 +73,11 @@ def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
         return render(request, "markets/market_detail.html#quote", context)
     span = request.GET.get("table", "")
     if span in charts.RANGES:
-        context |= {"span": span, "closes": charts.table(market, span, now=now)}
+        context |= {
+            "span": span,
+            "closes": charts.table(market, span, now=now),
+            "gaps": charts.gaps(market, span, now=now),
+        }
     if htmx_target(request) == "history":
         return render(request, "markets/market_detail.html#history", context)
     siblings = Market.objects.with_event().siblings_of(market).along_strikes()
@@ -80,7 +87,7 @@ def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
 
 @require_safe
 def market_chart(request: HttpRequest, ticker: str) -> JsonResponse:
-    market = Market.objects.defer("raw_data").by_ticker(ticker)
+    market = Market.objects.with_event().by_ticker(ticker)
     if market is None:
         missing = envelope("not_found", f"There is no market {ticker}.")
         return JsonResponse(missing, status=404)
@@ -113,6 +120,7 @@ def recorder(request: HttpRequest) -> HttpResponse:
         "sweeps": Sweep.objects.newest_complete_of(*Tier.values, at=now),
         "ages": Poll.objects.newest_ages(at=now),
         "target_ages": target_ages(),
+        "outages": outages(now - OUTAGES_WITHIN, now)[: -MAX_OUTAGES - 1 : -1],
         "drift": Drift.objects.all()[:MAX_DRIFT],
     }
     return render(request, template_for(request, "recorder/recorder.html", "runs"), context)

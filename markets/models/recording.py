@@ -1,11 +1,12 @@
 """The recorder's account of itself: its runs, its sweeps, and what it noticed on the way."""
 
+import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
@@ -27,6 +28,14 @@ STATUS_VALID_FOR = timedelta(minutes=2)
 # An error begins with a tier in small letters where the exchange is at fault, and with the name
 # of an exception class where we are; the token bucket, the network, clock and key are ours too.
 OUR_FAULT = rf"^[^a-z]|the token bucket cannot be asked|: ({NO_NETWORK}|{CLOCK}|{KEY}): "
+# A run observed something if it ended well, or read some markets although the exchange failed.
+OBSERVING = f"finished_at IS NOT NULL AND (error = '' OR markets > 0 AND error !~ '{OUR_FAULT}')"
+# Runs overlap where the clock stepped back, but never so many of them.
+LAST_OBSERVED = f"""
+    SELECT max(finished_at) AS last FROM (
+        SELECT finished_at FROM markets_poll WHERE started_at < {{}} AND {OBSERVING}
+        ORDER BY started_at DESC LIMIT 10) AS newest
+"""
 # The clocks of two machines that are both right differ by no more. What lies further in the future
 # was written before a clock was set back, and counts for nothing newer.
 CLOCK_TOLERANCE = timedelta(seconds=2)
@@ -46,14 +55,6 @@ class Tier(models.TextChoices):
     FEES = "fees"
     HOURS = "hours"
     STATUS = "status"
-
-
-class Silence(NamedTuple):
-    """The time between two good runs: when the first one started and finished, and its end."""
-
-    run_started_at: datetime
-    run_finished_at: datetime
-    end: datetime
 
 
 class PollQuerySet(models.QuerySet["Poll"]):
@@ -115,53 +116,78 @@ class PollQuerySet(models.QuerySet["Poll"]):
         """Runs that finished and recorded every quote that was due."""
         return self.filter(finished_at__isnull=False, error="")
 
-    def first_good_for(self, at: datetime) -> datetime | None:
-        """Return the start of the last good run up to an instant, else of the first after it."""
-        times = self.good().values_list("started_at", flat=True)
-        before = times.filter(started_at__lte=at).order_by("-started_at")[:1]
-        after = times.filter(started_at__gt=at).order_by("started_at")[:1]
-        return min(before.union(after, all=True), default=None)
+    def began(self) -> datetime | None:
+        """Return when the record began: the start of the first run, whatever became of it."""
+        return self.order_by("started_at").values_list("started_at", flat=True).first()
 
-    def silences(
-        self,
-        windows: Sequence[Interval],
-        *,
-        longer_than: timedelta,
-        measured_from: Literal["started_at", "finished_at"] = "finished_at",
-        tolerate_exchange_errors: bool = False,
-    ) -> list[Silence]:
-        """Return when the recorder was silent for longer than `longer_than`, oldest first.
+    def unobserved(
+        self, window: Interval, *, longer_than: timedelta, now: datetime
+    ) -> list[Interval]:
+        """Return when nothing was observed for longer than `longer_than`, oldest first.
 
-        A window begins right after an observation and ends with one, or with the present. A
-        silence lasts from one good run (its start or its end) to the start of the next. A run is
-        good when it finished inside the window without an error, or, on request, with an error
-        that was the exchange's.
+        Each interval lasts from the end of the last run that observed anything to the start of
+        the next one, or to `now`; those that overlap the window are returned whole. The time
+        before the first run is left out.
         """
-        good = "error !~ %(ours)s" if tolerate_exchange_errors else "error = ''"
         with connection.cursor() as cursor:
             cursor.execute(
                 f"""
-                SELECT run_started, run_finished, next FROM (
-                    SELECT since, at AS next,
-                        coalesce(max(run_started) OVER before, since) AS run_started,
-                        coalesce(max(run_finished) OVER before, since) AS run_finished
+                WITH following AS (
+                    SELECT started_at AS next FROM markets_poll
+                    WHERE started_at > %(start)s AND started_at < %(end)s AND {OBSERVING}
+                        AND (since_last IS NULL OR since_last > %(least)s * interval '1 s')
+                    UNION SELECT coalesce((
+                        SELECT started_at FROM markets_poll
+                        WHERE started_at >= %(end)s AND started_at <= %(now)s AND {OBSERVING}
+                        ORDER BY started_at LIMIT 1), %(now)s)
+                )
+                SELECT last, next FROM (
+                    SELECT next, coalesce(last, (SELECT min(started_at) FROM markets_poll)) AS last
+                    FROM following
+                    CROSS JOIN LATERAL ({LAST_OBSERVED.format("next")}) AS before
+                ) AS silences
+                WHERE next - last > %(least)s * interval '1 s' AND last < %(end)s ORDER BY next
+                """,
+                {**window._asdict(), "least": longer_than.total_seconds(), "now": now},
+            )
+            return [Interval(*row) for row in cursor.fetchall()]
+
+    def observed_until(self, at: datetime) -> datetime | None:
+        """Return the end of the last run that observed anything and began before an instant."""
+        with connection.cursor() as cursor:
+            cursor.execute(LAST_OBSERVED.format("%s"), [at])
+            last: datetime | None = cursor.fetchone()[0]
+        return last
+
+    def silences(
+        self, windows: Sequence[Interval], *, longer_than: timedelta
+    ) -> list[tuple[datetime, datetime]]:
+        """Return when the recorder was not at work for longer than `longer_than`, oldest first.
+
+        A window begins right after an observation and ends with one, or with the present. A
+        silence lasts from the end of one run to the start of the next. Runs count that finished
+        inside the window and did not fail on our side.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT last, next FROM (
+                    SELECT at AS next, coalesce(max(finished_at) OVER before, since) AS last
                     FROM (
-                        SELECT since, started_at AS at, started_at AS run_started,
-                            finished_at AS run_finished
+                        SELECT since, started_at AS at, finished_at
                         FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[])
                             AS looked (since, until)
                         -- A run that ends later made the observation that ended the window.
                         JOIN markets_poll ON started_at > since AND started_at < until
-                            AND finished_at <= until AND {good}
-                        UNION ALL SELECT since, until, NULL, NULL
+                            AND finished_at <= until AND error !~ %(ours)s
+                        UNION ALL SELECT since, until, NULL
                         FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[])
                             AS looked (since, until)
                     ) AS runs
                     WINDOW before AS (PARTITION BY since ORDER BY at
                         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
                 ) AS silences
-                WHERE next - run_{measured_from.removesuffix("_at")} > %(least)s * interval '1 s'
-                ORDER BY next
+                WHERE next - last > %(least)s * interval '1 s' ORDER BY next
                 """,
                 {
                     "since": [window.start for window in windows],
@@ -170,7 +196,8 @@ class PollQuerySet(models.QuerySet["Poll"]):
                     "least": longer_than.total_seconds(),
                 },
             )
-            return [Silence(*row) for row in cursor.fetchall()]
+            silences: list[tuple[datetime, datetime]] = cursor.fetchall()
+        return silences
 
     def closed_periods(
         self, start: datetime, end: datetime, *, known_by: datetime
@@ -250,11 +277,24 @@ class Poll(models.Model):
     warning = models.TextField(
         blank=True, help_text="What else failed, although the quotes were recorded."
     )
+    since_last = models.DurationField(
+        null=True,
+        blank=True,
+        help_text="For a run that observed anything: time since the last such run ended.",
+    )
 
     objects = PollQuerySet.as_manager()
 
     class Meta:
         ordering = ["-started_at"]
+        indexes = [
+            # Outages are looked for before the few runs that came late at the usual interval.
+            models.Index(
+                fields=["started_at"],
+                condition=Q(since_last=None) | Q(since_last__gt=timedelta(seconds=10)),
+                name="poll_late",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.started_at:%Y-%m-%d %H:%M:%S}"
@@ -271,6 +311,17 @@ class Poll(models.Model):
         """Why the run failed, in words that may be shown to anybody; the error may name hosts."""
         where = self.error.partition(":")[0]
         return reason_of(self.error) or (f"{where} failed" if where.islower() else where)
+
+    @property
+    def has_observed(self) -> bool:
+        """True if it ended well, or read some markets although the exchange failed."""
+        read_some = self.markets > 0 and not re.search(OUR_FAULT, self.error)
+        return self.finished_at is not None and (not self.error or read_some)
+
+    def measure_silence(self) -> None:
+        """Measure, if this run observed anything, how long nothing had been observed before."""
+        last = Poll.objects.observed_until(self.started_at) if self.has_observed else None
+        self.since_last = self.started_at - last if last else None
 
     @property
     def seconds(self) -> float | None:
@@ -302,6 +353,15 @@ class SweepQuerySet(models.QuerySet["Sweep"]):
 
     def newest_complete(self, tier: str) -> "Sweep | None":
         return self.filter(tier=tier, complete=True).order_by("-id").first()
+
+    def newest_complete_by(
+        self, at: datetime, *tiers: str, most: int = 5
+    ) -> list[tuple[str, datetime, list[str]]]:
+        """Return tier, start and skipped names of each tier's newest complete sweeps by then."""
+        begun = self.filter(complete=True, started_at__lte=at).order_by("-started_at")
+        columns = ("tier", "started_at", "skipped")
+        newest = [begun.filter(tier=tier).values_list(*columns)[:most] for tier in tiers]
+        return list(newest[0].union(*newest[1:], all=True))
 
     def newest_complete_of(self, *tiers: str, at: datetime) -> "dict[str, Sweep]":
         """Return the newest complete sweep of each tier as of an instant, in one query."""
@@ -403,6 +463,12 @@ class Sweep(models.Model):
 
 
 class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
+    def hot_since(self, markets: Iterable[Market], at: datetime) -> dict[int, datetime]:
+        """Return by market id since when those were hot that were on the list at an instant."""
+        periods = self.filter(market__in=[market.pk for market in markets], started_at__lte=at)
+        lasting = periods.exclude(ended_at__lte=at).order_by("-started_at")
+        return dict(lasting.values_list("market_id", "started_at"))
+
     def follow(self, at: datetime) -> None:
         """Open and close periods so that the open ones are the hot list as it is now."""
         with connection.cursor() as cursor:

@@ -88,4 +88,5 @@ def save_poll(tick: Tick, *, counters_before: tuple[int, int, int], began: float
     poll.clock_skew = client.clock_skew
     # The monotonic clock is used because a wall clock may step back during the run.
     poll.finished_at = poll.started_at + timedelta(seconds=time.monotonic() - began)
+    poll.measure_silence()
     poll.save()
