@@ -1,13 +1,16 @@
 """The pages of markets and of the recorder; each also serves its fragments to htmx."""
 
 from datetime import UTC, datetime
+from http import HTTPStatus
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.core.paginator import Page, Paginator
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_safe
-from django_htmx.http import replace_url
+from django_htmx.http import HttpResponseClientRedirect, replace_url
 
 from kalshi_insights.htmx import htmx_target, page_number, serves_fragments, template_for
 from kalshi_insights.rest.errors import envelope, validation_message
@@ -16,6 +19,7 @@ from markets.coverage import freshness
 from markets.filters import MarketFilter
 from markets.models import Drift, Market, Poll, Sweep, Tier
 from markets.models.markets import ORDERS, MarketQuerySet
+from markets.models.search import Place
 
 PAGE_SIZE = 50
 MAX_DRIFT = 20
@@ -31,8 +35,12 @@ def market_list(request: HttpRequest) -> HttpResponse:
     query = request.GET.copy()
     query.setdefault("status", "open")
     filters = MarketFilter(query, queryset=Market.objects.with_event())
+    if filters.is_valid() and isinstance(place := filters.form.cleaned_data["q"], Place):
+        return redirect_to(request, place)
     ordering = readable_ordering(query)
-    ranked: MarketQuerySet = filters.qs.ordered_by(*ordering)
+    # What is wrong is said instead of overlooked, so nothing is listed.
+    found = Market.objects.none() if filters.errors else filters.qs
+    ranked: MarketQuerySet = found.ordered_by(*ordering)
     short_query = without_defaults(query)
     context = {
         "filter": filters,
@@ -44,7 +52,7 @@ def market_list(request: HttpRequest) -> HttpResponse:
         context["markets"] = uncounted_page(ranked, query)
         return render(request, "markets/market_list.html#rows", context)
     all_categories = MarketFilter(without(query, "category"), queryset=Market.objects.all())
-    counts: dict[str, int] = all_categories.qs.categories()
+    counts: dict[str, int] = {} if filters.errors else all_categories.qs.categories()
     page = counted_page(ranked, query, total=total(counts, query.get("category", "")))
     context |= {
         "tabs": TABS.items(),
@@ -55,7 +63,8 @@ def market_list(request: HttpRequest) -> HttpResponse:
     if htmx_target(request) == "results":
         response = render(request, "markets/market_list.html#results", context)
         return replace_url(response, f"{request.path}?{short_query.urlencode()}".rstrip("?"))
-    return render(request, "markets/market_list.html", context)
+    status = HTTPStatus.BAD_REQUEST if filters.errors else HTTPStatus.OK
+    return render(request, "markets/market_list.html", context, status=status)
 
 
 @require_safe
@@ -64,6 +73,8 @@ def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
     market = Market.objects.with_event().by_ticker(ticker)
     if market is None:
         raise Http404(f"There is no market {ticker}.")
+    if market.ticker != ticker:
+        return redirect(f"{market.get_absolute_url()}?{request.GET.urlencode()}".rstrip("?"))
     now = datetime.now(UTC)
     context = {"market": market, **freshness_context(now)}
     if htmx_target(request) == "quote":
@@ -111,6 +122,16 @@ def recorder(request: HttpRequest) -> HttpResponse:
         "drift": Drift.objects.all()[:MAX_DRIFT],
     }
     return render(request, template_for(request, "recorder/recorder.html", "runs"), context)
+
+
+def redirect_to(request: HttpRequest, place: Place) -> HttpResponse:
+    """Lead to a market's page, or to the markets of an event or a series."""
+    if place.market:
+        address = reverse("markets:detail", args=[place.market])
+    else:
+        narrowed = {"event": place.event} if place.event else {"series": place.series}
+        address = f"{reverse('markets:list')}?{urlencode(narrowed | {'status': 'all'})}"
+    return HttpResponseClientRedirect(address) if htmx_target(request) else redirect(address)
 
 
 def target_ages() -> dict[str, float]:

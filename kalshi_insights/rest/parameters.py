@@ -11,12 +11,11 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
+from kalshi_insights.rest.parsers import MAX_NAME_LENGTH
 from kalshi_insights.rest.renderers import FormatNegotiation, JsonRenderer
 from kalshi_insights.rest.schema import DocumentedSchema
 
 F = TypeVar("F", bound=forms.Form)
-
-MAX_NAME_LENGTH = 100
 
 
 class KnownParameters(APIView):

@@ -14,6 +14,8 @@ from kalshi_insights.commands import ProgressBar, parse_instant
 from markets.backfill.request import INTERVALS, BackfillRequest
 from markets.backfill.runner import BackfillProgress, backfill
 from markets.kalshi.errors import KalshiError
+from markets.models import Event, Market, Series
+from markets.models.fields import TickerQuerySet
 from markets.recording.exchange import kalshi_client
 from markets.storage.partitions import TableBusy
 
@@ -51,9 +53,9 @@ class Command(BaseCommand):
             request = BackfillRequest(
                 start=parse_instant("--start", options["start"]),
                 end=parse_instant("--end", options["end"]) if options["end"] else now - SETTLING,
-                tickers=options["ticker"],
-                event=options["event"],
-                series=options["series"],
+                tickers=[as_written(Market.objects, each) for each in options["ticker"]],
+                event=as_written(Event.objects, options["event"]),
+                series=as_written(Series.objects, options["series"]),
                 interval=options["interval"],
                 trades=options["trades"],
             )
@@ -85,6 +87,11 @@ class Command(BaseCommand):
             self.stderr.write(
                 f"{ticker}: at least once neither tier knew it; run the same command to ask again"
             )
+
+
+def as_written(nouns: TickerQuerySet[Any], ticker: str) -> str:
+    """Return a ticker as it is on record; an unknown one in upper case, as Kalshi writes them."""
+    return nouns.as_written([ticker]).get(ticker, ticker.upper())
 
 
 def show(bar: ProgressBar, began: float, progress: BackfillProgress) -> None:
