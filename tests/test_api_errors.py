@@ -8,7 +8,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.db import DatabaseError
+from django.db import DatabaseError, connection, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import include, path
@@ -29,6 +29,18 @@ class Writable(APIView):
         return Response(request.data)
 
 
+class Slow(APIView):
+    def get(self, request: Request) -> Response:
+        return slow(request._request)  # type: ignore[return-value]
+
+
+def slow(request: HttpRequest) -> HttpResponse:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 20")
+        cursor.execute("SELECT pg_sleep(20)")
+    return HttpResponse()
+
+
 class Broken(APIView):
     def get(self, request: Request) -> Response:
         raise DatabaseError(SECRET)
@@ -44,6 +56,8 @@ def plainly(fault: Exception):
 urlpatterns = [
     path("api/v1/writable/", Writable.as_view()),
     path("api/v1/broken/", Broken.as_view()),
+    path("api/v1/slow/", Slow.as_view()),
+    path("slow/", slow),
     path("api/v1/plainly-broken/", plainly(RuntimeError(SECRET))),
     path("api/v1/denied/", plainly(PermissionDenied(SECRET))),
     path("api/v1/suspicious/", plainly(SuspiciousOperation(SECRET))),
@@ -98,6 +112,56 @@ def both_ways(request, settings):
 def test_every_refusal_and_failure_is_in_the_envelope(client, both_ways, path, status, code):
     response = client.get(path)
     assert (response.status_code, error(response)["code"]) == (status, code)
+
+
+def test_a_statement_that_was_cancelled_is_a_503_that_says_so(client):
+    response = client.get("/api/v1/slow/")
+    assert (response.status_code, error(response)["code"]) == (503, "took_too_long")
+    assert response["Retry-After"] == "10"
+    page = client.get("/slow/")
+    assert page.status_code == 503
+    assert page["Retry-After"] == "10"
+    assert "took too long" in page.content.decode()
+
+
+NUL_COOKIE = {"Cookie": 'sessionid="' + "\\000" * 32 + '"'}
+NUL_ADDRESSES = [
+    *("/markets/%00/", "/markets/a%00/chart.json", "/api/v1/markets/%00/", "/api/v1/%00/"),
+    *("/api/v1/events/%00/", "/api/v1/series/%00/", "/api/v1/markets/%00/latest/", "/%00/"),
+]
+
+
+@pytest.mark.parametrize("path", NUL_ADDRESSES)
+def test_an_address_with_a_nul_leads_nowhere(client, path):
+    assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/markets/", "/recorder/", "/admin/", "/api/v1/health/"])
+def test_a_session_whose_name_nobody_can_look_up_is_none(client, path):
+    assert client.get(path, headers=NUL_COOKIE).status_code in (200, 302)
+
+
+@pytest.mark.parametrize("path", ["/markets/", "/api/v1/markets/", "/nowhere/"])
+@pytest.mark.parametrize("header", ["Authorization", "HX-Target", "If-None-Match", "Cookie"])
+def test_a_header_with_a_nul_is_refused_by_its_name(client, path, header):
+    response = client.get(path, headers={header: "Token a\0"})
+    assert response.status_code == 400
+    assert list(response.json()["details"]) == [header.title()]
+
+
+@pytest.mark.parametrize("charset", ["rot13", "undefined", "utf-16", "idna", "zip", "latin-1"])
+@pytest.mark.parametrize("path", ["/markets/?q=a", "/api/v1/markets/?q=a", "/recorder/"])
+def test_text_in_another_charset_is_refused(client, path, charset):
+    kind = {"Content-Type": f"text/plain; charset={charset}"}
+    response = client.get(path, headers=kind)
+    assert response.status_code == 415
+    assert "utf-8" in response.json()["message"]
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF8", "nonsense", ""])
+def test_text_in_utf_8_is_read(client, charset):
+    kind = {"Content-Type": f"text/plain; charset={charset}"}
+    assert client.get("/api/v1/markets/?q=a", headers=kind).status_code == 200
 
 
 def test_a_page_that_fails_is_no_business_of_the_api(client):
