@@ -17,7 +17,7 @@ from backtests.record import TickerReads, record
 from backtests.rules.execution import ExecutionModel
 from backtests.strategies import parameters
 from backtests.strategies.base import Signal
-from kalshi_insights.bad_input import BadInput
+from kalshi_insights.bad_input import UNWRITABLE, BadInput
 from kalshi_insights.celery import app
 
 MAX_SNAPSHOTS = 20_000_000  # loading that many takes about two gigabytes
@@ -147,8 +147,8 @@ def _check_window(start: datetime, end: datetime, *, now: datetime) -> None:
 
 
 def _as_written(field: str, names: Sequence[str], nouns: TickerReads) -> list[str]:
-    if any("\0" in name for name in names):
-        raise BadInput(field, "A name cannot contain a NUL character.")
+    if any(map(UNWRITABLE.search, names)):
+        raise BadInput(field, "A name contains a character that cannot be written.")
     written = nouns.as_written(names)
     unknown = [name for name in names if name not in written]
     if unknown:

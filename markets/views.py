@@ -35,8 +35,12 @@ def market_list(request: HttpRequest) -> HttpResponse:
     query = request.GET.copy()
     query.setdefault("status", "open")
     filters = MarketFilter(query, queryset=Market.objects.with_event())
-    if filters.is_valid() and isinstance(place := filters.form.cleaned_data["q"], Place):
-        return redirect_to(request, place)
+    if filters.is_valid():
+        if isinstance(place := filters.form.cleaned_data["q"], Place):
+            return redirect_to(request, place)
+        # Headings, counts and links go by the spelling on record.
+        for name in ("category", "series", "event"):
+            query[name] = filters.form.cleaned_data[name]
     ordering = readable_ordering(query)
     # What is wrong is said instead of overlooked, so nothing is listed.
     found = Market.objects.none() if filters.errors else filters.qs

@@ -21,10 +21,10 @@ REFRESHES = [
 
 @pytest.fixture(autouse=True)
 def limited(settings):
-    """Allow bursts of two pages, three for an account, and twenty refreshes, with slow refills."""
+    """Allow bursts of two pages, three for an account, and five refreshes, with slow refills."""
     a_market("KXA-1")
     settings.PAGE_RATE_ANONYMOUS, settings.PAGE_RATE_ACCOUNT = 0.2, 0.3
-    settings.PAGE_RATE_REFRESHES = 2
+    settings.PAGE_RATE_REFRESHES = 0.5
     yield
     server = Redis.from_url(settings.REDIS_URL)
     for key in server.keys("*:rate:*"):
@@ -65,7 +65,7 @@ def test_pages_and_api_do_not_share(client, settings):
 
 @pytest.mark.parametrize(("path", "name"), REFRESHES)
 def test_what_open_pages_fetch_takes_nothing_from_the_pages(client, path, name):
-    assert set(statuses(client, 20, path, headers=fragment(name))) == {200}
+    assert set(statuses(client, 5, path, headers=fragment(name))) == {200}
     assert statuses(client, 1, path, headers=fragment(name)) == [429]
     assert statuses(client, 2) == [200, 200]
 

@@ -21,9 +21,8 @@ from kalshi_insights.export.parquet import ColumnTypes
 RFC_3339 = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 # A spreadsheet runs a text that begins like a formula, and shows it if an apostrophe comes first.
 # Numbers are in columns of other types. Some spreadsheets also take the wide forms of the signs.
-WITHOUT_FORMULA = (
-    r"CASE WHEN {0} ~ '^[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-]' THEN chr(39) || {0} ELSE {0} END"
-)
+FORMULA = r"^[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-]"
+WITHOUT_FORMULA = f"regexp_replace({{0}}::text, '({FORMULA})', '''\\1')"
 CSV_EXPRESSIONS = {
     "timestamptz": RFC_3339,
     "boolean": "{0}::text",

@@ -21,13 +21,20 @@ def refuse_unreadable(
         for name, value in request.headers.items():
             if "\0" in value:
                 return _refusal(name, "Contains a NUL character.", status=400)
-        if request.encoding and codecs.lookup(request.encoding).name != "utf-8":
+        if not is_utf_8((request.content_params or {}).get("charset") or "utf-8"):
             return _refusal("Content-Type", "The charset must be utf-8.", status=415)
         # A cookie can hide one behind backslashes. Without it, the visitor has no session.
         request.COOKIES = {name: v for name, v in request.COOKIES.items() if "\0" not in v}
         return get_response(request)
 
     return middleware
+
+
+def is_utf_8(charset: str) -> bool:
+    try:
+        return codecs.lookup(charset).name == "utf-8"
+    except LookupError:
+        return False
 
 
 def _refusal(header: str, message: str, *, status: int) -> HttpResponse:

@@ -1,6 +1,5 @@
 """Parsers of request bodies."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
@@ -8,9 +7,8 @@ from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.parsers import JSONParser
 from rest_framework.settings import api_settings
 
-# PostgreSQL stores no NUL, and half of a surrogate pair is not a character: no answer could quote
-# it. JSON can hold both behind a backslash.
-UNWRITABLE = re.compile("[\\0\\ud800-\\udfff]")
+from kalshi_insights.bad_input import UNWRITABLE
+
 MAX_NAME_LENGTH = 100
 
 

@@ -11,6 +11,7 @@ from django.db.models import ExpressionWrapper, F, Q
 from django.db.models.expressions import CombinedExpression, OrderBy
 from django.db.models.functions import Round, Upper
 
+from kalshi_insights.bad_input import UNWRITABLE
 from markets import prices
 from markets.intervals import EPOCH
 
@@ -127,8 +128,7 @@ class TickerQuerySet(models.QuerySet[M]):
 
     def named(self, ticker: str) -> Self:
         """The row that a ticker names; its exact spelling comes before any other."""
-        # PostgreSQL refuses text with a NUL in it.
-        if "\0" in ticker:
+        if UNWRITABLE.search(ticker):
             return self.none()
         exactly = models.Case(models.When(ticker=ticker, then=0), default=1)
         return self.filter(ticker__iexact=ticker).order_by(exactly, "ticker")
@@ -139,7 +139,7 @@ class TickerQuerySet(models.QuerySet[M]):
 
     def as_written(self, tickers: Iterable[str]) -> dict[str, str]:
         """Return the tickers on record that these name in any case, by what was given."""
-        given = [ticker for ticker in tickers if "\0" not in ticker]
+        given = [ticker for ticker in tickers if not UNWRITABLE.search(ticker)]
         found = self.alias(upper=Upper("ticker")).filter(
             Q(ticker__in=given) | Q(upper__in=[ticker.upper() for ticker in given])
         )
