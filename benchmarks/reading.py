@@ -70,13 +70,11 @@ def fill() -> None:
         cursor.execute("ANALYZE")
 
 
-def response_times(
-    name: str, address: Callable[[int], str], *, requests: int = REQUESTS
-) -> tuple[list[float], list[float]]:
+def response_times(name: str, address: Callable[[int], str]) -> tuple[list[float], list[float]]:
     """Measure the seconds in the database and in total, for each request."""
     client = Client(headers={"accept": "application/json", "host": "localhost"})
     database, whole = [], []
-    for n in range(requests):
+    for n in range(REQUESTS):
         stopwatch = Stopwatch()
         with connection.execute_wrapper(stopwatch):
             began = time.perf_counter()

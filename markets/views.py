@@ -34,7 +34,7 @@ TABS = {"open": "Open", "closed": "Closed", "settled": "Settled", "all": "All"}
 def market_list(request: HttpRequest) -> HttpResponse:
     query = request.GET.copy()
     query.setdefault("status", "open")
-    filters = MarketFilter(query, queryset=Market.objects.with_event())
+    filters = MarketFilter(query, queryset=Market.objects.all())
     if filters.is_valid():
         if isinstance(place := filters.form.cleaned_data["q"], Place):
             return redirect_to(request, place)
@@ -43,8 +43,7 @@ def market_list(request: HttpRequest) -> HttpResponse:
             query[name] = filters.form.cleaned_data[name]
     ordering = readable_ordering(query)
     # What is wrong is said instead of overlooked, so nothing is listed.
-    found = Market.objects.none() if filters.errors else filters.qs
-    ranked: MarketQuerySet = found.ordered_by(*ordering)
+    found: MarketQuerySet = Market.objects.none() if filters.errors else filters.qs
     short_query = without_defaults(query)
     context = {
         "filter": filters,
@@ -53,15 +52,18 @@ def market_list(request: HttpRequest) -> HttpResponse:
         **freshness_context(datetime.now(UTC)),
     }
     if htmx_target(request) == "rows":
-        context["markets"] = uncounted_page(ranked, query)
+        # A refresh needs no total.
+        first = (page_number(query) - 1) * PAGE_SIZE
+        context["markets"] = found.page(*ordering, first=first, size=PAGE_SIZE)
         return render(request, "markets/market_list.html#rows", context)
     all_categories = MarketFilter(without(query, "category"), queryset=Market.objects.all())
     counts: dict[str, int] = {} if filters.errors else all_categories.qs.categories()
-    page = counted_page(ranked, query, total=total(counts, query.get("category", "")))
+    rows = range(total(counts, query.get("category", "")))
+    page: Page[int] = Paginator(rows, PAGE_SIZE).get_page(page_number(query))
     context |= {
         "tabs": TABS.items(),
         "page": page,
-        "markets": page.object_list,
+        "markets": found.page(*ordering, first=max(page.start_index() - 1, 0), size=PAGE_SIZE),
         "categories": counts,
     }
     if htmx_target(request) == "results":
@@ -152,18 +154,6 @@ def readable_ordering(query: QueryDict) -> list[str]:
     """The keys that a query orders by; the default where it names an unknown one."""
     keys = query.get("ordering", DEFAULT_ORDERING).split(",")
     return keys if all(key.removeprefix("-") in ORDERS for key in keys) else [DEFAULT_ORDERING]
-
-
-def uncounted_page(ranked: MarketQuerySet, query: QueryDict) -> MarketQuerySet:
-    """The rows of a page, for a refresh, which needs no total."""
-    first = (page_number(query) - 1) * PAGE_SIZE
-    return ranked[first : first + PAGE_SIZE]
-
-
-def counted_page(ranked: MarketQuerySet, query: QueryDict, *, total: int) -> Page[Market]:
-    paginator = Paginator(ranked, PAGE_SIZE)
-    paginator.count = total
-    return paginator.get_page(page_number(query))
 
 
 def total(counts: dict[str, int], category: str) -> int:

@@ -66,11 +66,7 @@ def search_text(noun: str) -> migrations.CreateModel:
 def trigrams(noun: str) -> migrations.AddIndex:
     return migrations.AddIndex(
         model_name=f"{noun}searchtext",
-        index=GinIndex(
-            OpClass("text", name="gin_trgm_ops"),
-            gin_pending_list_limit=512,
-            name=f"{noun}searchtext_trigrams",
-        ),
+        index=GinIndex(OpClass("text", name="gin_trgm_ops"), name=f"{noun}searchtext_trigrams"),
     )
 
 

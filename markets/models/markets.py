@@ -414,6 +414,15 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         """Order by keys of `ORDERS`; unknown values come last, ties go by ticker."""
         return self.order_by(*order_terms(ORDERS, keys), "ticker")
 
+    def page(self, *keys: str, first: int, size: int) -> Self:
+        """The rows of a page, with event and series, in the order of these keys.
+
+        Ids alone are sorted: of all markets, whole rows would not fit into the memory for it.
+        """
+        chosen = self.ordered_by(*keys).values("pk")[first : first + size]
+        found: Self = self.model.objects.filter(pk__in=chosen)  # type: ignore[assignment]
+        return found.with_event().ordered_by(*keys)
+
     def categories(self) -> dict[str, int]:
         """Count these markets by category."""
         counted = self.order_by("event__series__category").values_list("event__series__category")

@@ -91,14 +91,7 @@ class SearchText(models.Model):
 
     class Meta:
         abstract = True
-        indexes = [
-            GinIndex(
-                OpClass("text", name="gin_trgm_ops"),
-                name="%(class)s_trigrams",
-                # A search reads all pending entries, so there should be few.
-                gin_pending_list_limit=512,
-            )
-        ]
+        indexes = [GinIndex(OpClass("text", name="gin_trgm_ops"), name="%(class)s_trigrams")]
 
     def __str__(self) -> str:
         return self.text
