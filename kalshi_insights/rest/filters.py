@@ -9,9 +9,11 @@ from typing import Any
 import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
+from django.forms.utils import ErrorDict
 from django.utils.dateparse import parse_datetime
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema_field
+from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -31,7 +33,19 @@ class FilterBackend(DjangoFilterBackend):
         filterset = self.get_filterset_class(view, queryset)
         if filterset is None or request.query_params.keys().isdisjoint(filterset.base_filters):
             return queryset
-        return super().filter_queryset(request, queryset, view)
+        filters = self.get_filterset(request, queryset, view)
+        if not filters.is_valid():
+            raise exceptions.ValidationError(messages(filters.errors))
+        return filters.qs
+
+
+def messages(errors: ErrorDict) -> dict[str, list[str]]:
+    """The messages of a form by field.
+
+    django-filter would take a per cent sign in one, which may quote what was sent, for a place to
+    fill in.
+    """
+    return {name: [str(message) for message in each] for name, each in errors.items()}
 
 
 # --- Instants -----------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ class TestEvents:
     @pytest.mark.parametrize(
         ("query", "found"),
         [
-            ({"q": "in town"}, ["RAIN"]),
+            ({"q": "rain town"}, ["RAIN"]),
             ({"series": "SVOTE"}, ["VOTE"]),
             ({"category": "Climate"}, ["RAIN"]),
             ({"status": "open"}, ["RAIN"]),

@@ -116,7 +116,7 @@ class TestWords:
         model = {"series": Series, "events": Event, "markets": Market}[path]
         with connection.cursor() as cursor:
             # A table of a few rows is quicker read as a whole.
-            cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off")
         plan = model.objects.search(["york", "rain"]).explain()
         assert f"Bitmap Index Scan on {model._meta.model_name}searchtext_trigrams" in plan
         assert "markets_fold" not in plan, "folded for every row"
@@ -207,6 +207,11 @@ class TestTickers:
 
     def test_events_of_a_series_are_named_in_any_case(self, client):
         assert found(client, "events", series="skxrain-26nov21") == ["KXRAIN-26NOV21"]
+
+    @pytest.mark.parametrize("name", ["100%", "%s%d", "%(name)s", "{0}", "<b>", "KXÄ"])
+    def test_one_that_nobody_knows_is_quoted_whatever_it_is(self, client, name):
+        assert name in refusal(client, "markets", event=name)["event"][0]
+        assert client.get("/markets/", {"event": name}).status_code == 400
 
     @pytest.mark.parametrize("as_of", [{}, {"as_of": "2026-11-20T12:00:00Z"}])
     @pytest.mark.parametrize(
