@@ -41,7 +41,7 @@ class NounAdmin(ReadOnlyAdmin):
     show_full_result_count = False
 
     def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+        self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         # The fields that complete themselves do not refuse a NUL.
         words = search_words(search_term.replace("\0", " "))

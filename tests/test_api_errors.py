@@ -158,11 +158,13 @@ def ask():
         signal.disconnect(close_old_connections)
 
     def ask(path: str, kind: str) -> tuple[str, bytes]:
-        environ = RequestFactory()._base_environ(
+        factory: Any = RequestFactory()
+        environ = factory._base_environ(
             PATH_INFO=path, QUERY_STRING="q=%C3%A4", HTTP_HOST="localhost", CONTENT_TYPE=kind
         )
         statuses: list[str] = []
-        answer = application(environ, lambda status, headers: statuses.append(status))
+        start: Any = lambda status, headers: statuses.append(status)  # noqa: E731
+        answer = application(environ, start)
         return statuses[0][:3], b"".join(answer)
 
     yield ask

@@ -6,6 +6,7 @@ A request with a token or a session counts for its user, any other for the addre
 import time
 from functools import cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import cast
 
 import redis
 import structlog
@@ -95,7 +96,7 @@ def client_of(request: HttpRequest | Request) -> str:
 
 
 def address_of(request: HttpRequest | Request) -> str:
-    return f"address:{client_network(BaseThrottle().get_ident(request) or '')}"
+    return f"address:{client_network(BaseThrottle().get_ident(cast(Request, request)) or '')}"
 
 
 def client_network(address: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 API = "/api/v1"
 NAME = "Luka Dončić"
-FORMS = ["NFC", "NFD", "NFKC", "NFKD"]
+FORMS: list[Any] = ["NFC", "NFD", "NFKC", "NFKD"]
 
 
 def found(client, path: str, **query: str) -> list[str]:
@@ -113,7 +114,8 @@ class TestWords:
 
     @pytest.mark.parametrize("path", ["series", "events", "markets"])
     def test_words_are_looked_up_in_an_index(self, path):
-        model = {"series": Series, "events": Event, "markets": Market}[path]
+        models: dict[str, Any] = {"series": Series, "events": Event, "markets": Market}
+        model = models[path]
         with connection.cursor() as cursor:
             # A table of a few rows is quicker read as a whole.
             cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off")

@@ -3,6 +3,7 @@
 import sys
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -15,7 +16,6 @@ from markets.backfill.request import INTERVALS, BackfillRequest
 from markets.backfill.runner import BackfillProgress, backfill
 from markets.kalshi.errors import KalshiError
 from markets.models import Event, Market, Series
-from markets.models.fields import TickerQuerySet
 from markets.recording.exchange import kalshi_client
 from markets.storage.partitions import TableBusy
 
@@ -53,9 +53,9 @@ class Command(BaseCommand):
             request = BackfillRequest(
                 start=parse_instant("--start", options["start"]),
                 end=parse_instant("--end", options["end"]) if options["end"] else now - SETTLING,
-                tickers=[as_written(Market.objects, each) for each in options["ticker"]],
-                event=as_written(Event.objects, options["event"]),
-                series=as_written(Series.objects, options["series"]),
+                tickers=[as_written(Market.objects.as_written, each) for each in options["ticker"]],
+                event=as_written(Event.objects.as_written, options["event"]),
+                series=as_written(Series.objects.as_written, options["series"]),
                 interval=options["interval"],
                 trades=options["trades"],
             )
@@ -89,9 +89,9 @@ class Command(BaseCommand):
             )
 
 
-def as_written(nouns: TickerQuerySet[Any], ticker: str) -> str:
+def as_written(find: Callable[[list[str]], dict[str, str]], ticker: str) -> str:
     """Return a ticker as it is on record; an unknown one in upper case, as Kalshi writes them."""
-    return nouns.as_written([ticker]).get(ticker, ticker.upper())
+    return find([ticker]).get(ticker, ticker.upper())
 
 
 def show(bar: ProgressBar, began: float, progress: BackfillProgress) -> None:
