@@ -126,6 +126,15 @@ def test_a_statement_that_was_cancelled_is_a_503_that_says_so(client):
     assert "took too long" in page.content.decode()
 
 
+@pytest.mark.parametrize("version", ["%0A", "%0D%0AX-Evil:%20yes", "%00", "2"])
+@pytest.mark.urls("kalshi_insights.urls")
+def test_the_schema_has_one_version_whichever_is_asked_for(client, version):
+    response = client.get(f"/api/v1/schema/?version={version}")
+    assert response.status_code == 200
+    assert "X-Evil" not in response.headers
+    assert version not in response["Content-Disposition"]
+
+
 NUL_COOKIE = {"Cookie": 'sessionid="' + "\\000" * 32 + '"'}
 NUL_ADDRESSES = [
     *("/markets/%00/", "/markets/a%00/chart.json", "/api/v1/markets/%00/", "/api/v1/%00/"),
