@@ -77,7 +77,7 @@ def any_case(noun: str) -> migrations.AddIndex:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("markets", "0007_reword_help_texts")]
+    dependencies = [("markets", "0008_exact_numbers_and_unknown_times")]
 
     operations = [
         TrigramExtension(),

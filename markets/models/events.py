@@ -14,6 +14,7 @@ from markets.models.fields import (
     Row,
     TickerQuerySet,
     any_case,
+    exact_field,
     manager_of,
     order_terms,
 )
@@ -81,11 +82,11 @@ class SeriesQuerySet(TickerQuerySet["Series"]):
                 ticker=payload.ticker,
                 title=payload.title,
                 category=payload.category,
-                tags=list(payload.tags or ()),
+                tags=list(payload.tags),
                 frequency=payload.frequency,
                 fee_type=payload.fee_type,
                 fee_multiplier=payload.fee_multiplier,
-                settlement_sources=list(payload.settlement_sources or ()),
+                settlement_sources=list(payload.settlement_sources),
                 contract_url=payload.contract_url or "",
                 exchange_index=payload.exchange_index,
                 refreshed_at=at,
@@ -143,7 +144,7 @@ class Series(models.Model):
     tags = ArrayField(models.TextField(), default=list, blank=True)
     frequency = models.CharField(max_length=100, blank=True)
     fee_type = models.CharField(max_length=100, blank=True)
-    fee_multiplier = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    fee_multiplier = exact_field()
     settlement_sources = models.JSONField(default=list, blank=True)
     contract_url = models.TextField(blank=True)
     exchange_index = models.IntegerField(null=True, blank=True)
@@ -248,7 +249,7 @@ class EventQuerySet(TickerQuerySet["Event"]):
 
 def _event_values(payload: EventPayload) -> tuple[object, ...]:
     *values, sources = (getattr(payload, field) for field in EVENT_FIELDS)
-    return (*values, list(sources or ()))
+    return (*values, list(sources))
 
 
 class EventDefinition(models.Model):
@@ -262,9 +263,7 @@ class EventDefinition(models.Model):
     strike_period = models.CharField(max_length=200, blank=True)
     settlement_sources = models.JSONField(default=list, blank=True)
     fee_type_override = models.CharField(max_length=100, blank=True)
-    fee_multiplier_override = models.DecimalField(
-        max_digits=12, decimal_places=6, null=True, blank=True
-    )
+    fee_multiplier_override = exact_field()
     exchange_index = models.IntegerField(null=True, blank=True)
 
     class Meta:
