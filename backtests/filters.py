@@ -3,8 +3,14 @@
 import django_filters
 
 from backtests.models import BacktestStatus, ExecutionKind
+from backtests.record import record
 from backtests.strategies import STRATEGIES
-from kalshi_insights.rest.filters import BoundsForm, end_filter, start_filter, text_filter
+from kalshi_insights.rest.filters import BoundsForm, end_filter, start_filter, word_filter
+
+
+def market_ticker(ticker: str) -> str | None:
+    """Return a market's ticker as it is written on record, whatever the case it is given in."""
+    return record.markets.as_written([ticker]).get(ticker)
 
 
 class BacktestFilter(django_filters.FilterSet):
@@ -22,7 +28,7 @@ class ExecutionFilter(django_filters.FilterSet):
     kind = django_filters.ChoiceFilter(
         choices=ExecutionKind.choices, label="The kind of journal entry."
     )
-    ticker = text_filter("The ticker of the market.")
+    ticker = word_filter("market", "The ticker of the market.", market_ticker)
 
     class Meta:
         form = BoundsForm

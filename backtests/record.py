@@ -1,6 +1,6 @@
 """The record that backtests read: one Protocol of all reads of `markets`, and its managers."""
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -12,17 +12,11 @@ from markets.models.revisions import FeeTerms
 Period = tuple[datetime, datetime]
 
 
-class SeriesReads(Protocol):
-    def on_record(self, tickers: Iterable[str]) -> Container[str]: ...
+class TickerReads(Protocol):
+    def as_written(self, tickers: Iterable[str]) -> dict[str, str]: ...
 
 
-class EventReads(Protocol):
-    def ids(self, tickers: Iterable[str]) -> dict[str, int]: ...
-
-
-class MarketReads(Protocol):
-    def ids(self, tickers: Iterable[str]) -> dict[str, int]: ...
-
+class MarketReads(TickerReads, Protocol):
     def ids_of(
         self, *, series: Iterable[str], events: Iterable[str], tickers: Iterable[str]
     ) -> list[int]: ...
@@ -86,9 +80,9 @@ class Record(Protocol):
     """
 
     @property
-    def series(self) -> SeriesReads: ...
+    def series(self) -> TickerReads: ...
     @property
-    def events(self) -> EventReads: ...
+    def events(self) -> TickerReads: ...
     @property
     def markets(self) -> MarketReads: ...
     @property
@@ -106,8 +100,8 @@ class Record(Protocol):
 
 
 class _Managers(NamedTuple):
-    series: SeriesReads
-    events: EventReads
+    series: TickerReads
+    events: TickerReads
     markets: MarketReads
     snapshots: SnapshotReads
     market_revisions: MarketRevisionReads

@@ -1,7 +1,7 @@
 """Requests for backtests: their markets and window, their validation, and the queue of runs."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from math import isfinite
@@ -13,11 +13,11 @@ from django.db import transaction
 from backtests import strategies
 from backtests.data.universe import MONEY
 from backtests.models import BacktestResult, Engine, SnapshotSources
-from backtests.record import record
+from backtests.record import TickerReads, record
 from backtests.rules.execution import ExecutionModel
 from backtests.strategies import parameters
 from backtests.strategies.base import Signal
-from kalshi_insights.bad_input import BadInput
+from kalshi_insights.bad_input import UNWRITABLE, BadInput
 from kalshi_insights.celery import app
 
 MAX_SNAPSHOTS = 20_000_000  # loading that many takes about two gigabytes
@@ -71,20 +71,34 @@ class MarketSelection:
         """The field that names the markets, for error messages."""
         return "series" if self.series else "event" if self.events else "ticker"
 
-    def check(self, *, now: datetime) -> None:
-        """Raise `BadInput` for what can be checked without reading quotes."""
+    def check(self, *, now: datetime) -> "MarketSelection":
+        """Return this selection with its names as they are written on record.
+
+        Raises `BadInput` for what can be checked without reading quotes.
+        """
         if self.sources not in SnapshotSources.values:
             raise BadInput("sources", f"Must be one of {', '.join(SnapshotSources.values)}.")
         _check_window(self.start, self.end, now=now)
         if not (self.series or self.events or self.tickers):
             raise BadInput("ticker", "Name a series, an event or a market.")
-        _check_names("series", self.series, record.series.on_record)
-        _check_names("event", self.events, record.events.ids)
-        _check_names("ticker", self.tickers, record.markets.ids)
+        return self.as_written()
+
+    def as_written(self) -> "MarketSelection":
+        """Return this selection with its names as they are written on record.
+
+        Names may be given in any case. Raises `BadInput` for one that is not on record.
+        """
+        return replace(
+            self,
+            series=_as_written("series", self.series, record.series),
+            events=_as_written("event", self.events, record.events),
+            tickers=_as_written("ticker", self.tickers, record.markets),
+        )
 
     def market_ids(self) -> list[int]:
         """The ids of the selected markets. Raises `BadInput` where none is on record."""
-        ids = record.markets.ids_of(series=self.series, events=self.events, tickers=self.tickers)
+        names = self.as_written()
+        ids = record.markets.ids_of(series=names.series, events=names.events, tickers=names.tickers)
         if not ids:
             raise BadInput(self.field, "No market of it is on record.")
         return ids
@@ -132,17 +146,16 @@ def _check_window(start: datetime, end: datetime, *, now: datetime) -> None:
         raise BadInput("end", "Must be after the start.")
 
 
-def _check_names(
-    field: str, names: Sequence[str], find: Callable[[Sequence[str]], Container[str]]
-) -> None:
-    if any("\0" in name for name in names):
-        raise BadInput(field, "A name cannot contain a NUL character.")
-    on_record = find(names)
-    unknown = [name for name in names if name not in on_record]
+def _as_written(field: str, names: Sequence[str], nouns: TickerReads) -> list[str]:
+    if any(map(UNWRITABLE.search, names)):
+        raise BadInput(field, "A name contains a character that cannot be written.")
+    written = nouns.as_written(names)
+    unknown = [name for name in names if name not in written]
     if unknown:
         rest = len(unknown) - MAX_NAMES_SHOWN
         more = f" and {rest} more" if rest > 0 else ""
         raise BadInput(field, f"Not on record: {', '.join(unknown[:MAX_NAMES_SHOWN])}{more}.")
+    return list(dict.fromkeys(written[name] for name in names))
 
 
 def _minute(instant: datetime) -> str:
@@ -174,17 +187,17 @@ class BacktestRequest:
         _check_cash(self.cash)
         _check_execution(self.execution)
         engine = self._engine(strategy)
-        self.selection.check(now=now)
+        selection = self.selection.check(now=now)
         return {
             "strategy": strategy.name,
             "strategy_version": strategy.version,
             "params": params,
-            "series": list(self.selection.series),
-            "events": list(self.selection.events),
-            "tickers": list(self.selection.tickers),
-            "sources": self.selection.sources,
-            "start": self.selection.start,
-            "end": self.selection.end,
+            "series": list(selection.series),
+            "events": list(selection.events),
+            "tickers": list(selection.tickers),
+            "sources": selection.sources,
+            "start": selection.start,
+            "end": selection.end,
             "cash": self.cash,
             "engine": engine,
             "execution": asdict(self.execution),

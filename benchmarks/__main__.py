@@ -19,6 +19,8 @@ NAMES = (
     "change",
     "backfill",
     "reading",
+    "search",
+    "dearest",
     "api",
     "exports",
     "slow_clients",
@@ -41,7 +43,8 @@ def main() -> int:
         f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     )
     os.environ |= {"DEBUG": "false", "SECRET_KEY": "for benchmarks", "LOG_LEVEL": "WARNING"}
-    os.environ["API_RATE_ANONYMOUS"] = "none"
+    for rate in ("API_RATE_ANONYMOUS", "PAGE_RATE_ANONYMOUS", "PAGE_RATE_REFRESHES"):
+        os.environ[rate] = "none"
     for name in names:
         print(f"\n{name}", flush=True)
         # Each benchmark has its own process and database, so that memory and caches are its own.

@@ -54,6 +54,12 @@ class Root(APIRootView):
         )
 
 
+class SchemaView(SpectacularAPIView):
+    def _get_version_parameter(self, request: Request) -> None:
+        """The API has one version; the one that a query names would go into a header unread."""
+        return
+
+
 class Router(DefaultRouter):
     # A suffix such as `.json` would swallow the end of a ticker that has a dot.
     include_format_suffixes = False
@@ -74,7 +80,7 @@ urlpatterns = [
     path("", include(router.urls)),
     path("account/", AccountView.as_view(), name="account"),
     path("health/", HealthView.as_view(throttle_classes=()), name="health"),
-    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("schema/", SchemaView.as_view(), name="schema"),
     path(
         "schema/swagger/",
         SpectacularSwaggerSplitView.as_view(url_name="api:schema"),

@@ -1,4 +1,12 @@
-"""The error for input that a person gave and that cannot be used."""
+"""Input that a person gave and that cannot be used: its error, and the text that nobody can write.
+
+PostgreSQL stores no NUL, and half of a surrogate pair is not a character, so that no answer could
+quote it. JSON can hold both behind a backslash, and arguments of commands the latter.
+"""
+
+import re
+
+UNWRITABLE = re.compile("[\\0\\ud800-\\udfff]")
 
 
 class BadInput(ValueError):

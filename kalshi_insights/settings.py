@@ -262,10 +262,13 @@ MIDDLEWARE = [
     "kalshi_insights.middleware.csp.content_security_policy",
     "kalshi_insights.middleware.compression.compress",
     "kalshi_insights.rest.errors.api_envelopes",
+    "kalshi_insights.middleware.plain_text.refuse_unreadable",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "kalshi_insights.middleware.page_rate.limit_pages",
+    "kalshi_insights.middleware.statement_timeout.PageStatementTimeout",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -474,6 +477,11 @@ CELERY_BEAT_SCHEDULE = {
 # In development there is no limit, so neither a developer nor the tests are slowed down.
 API_RATE_ANONYMOUS = _rate("API_RATE_ANONYMOUS", "none" if DEBUG else "600/min")
 API_RATE_TOKEN = _rate("API_RATE_TOKEN", "none" if DEBUG else "6000/min")
+
+# Pages are counted apart from the API, and what open pages fetch by themselves apart from pages.
+PAGE_RATE_ANONYMOUS = _rate("PAGE_RATE_ANONYMOUS", "none" if DEBUG else "300/min")
+PAGE_RATE_ACCOUNT = _rate("PAGE_RATE_ACCOUNT", "none" if DEBUG else "600/min")
+PAGE_RATE_REFRESHES = _rate("PAGE_RATE_REFRESHES", "none" if DEBUG else "1200/min")
 
 # Pages of these origins may read the API with a token, but never with this site's cookies.
 CORS_ALLOWED_ORIGINS = _origins("CORS_ORIGINS")

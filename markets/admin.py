@@ -14,42 +14,64 @@ from markets.models import (
     Drift,
     Event,
     EventRevision,
+    EventSearchText,
     FeeChange,
     HotPeriod,
     Market,
     MarketRevision,
+    MarketSearchText,
     MarketSnapshot,
     OrderBookSnapshot,
     Poll,
     RawPayload,
     Series,
+    SeriesSearchText,
     Sweep,
     Trade,
     Watch,
 )
+from markets.models.search import MAX_WORDS, search_words
+
+
+class NounAdmin(ReadOnlyAdmin):
+    """Series, events or markets, found by the same words as on the pages."""
+
+    # Django shows the field of a search only where there are columns to search in.
+    search_fields = ["ticker"]
+    show_full_result_count = False
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        # The fields that complete themselves do not refuse a NUL.
+        words = search_words(search_term.replace("\0", " "))
+        return queryset.search(words[:MAX_WORDS]), False
 
 
 @admin.register(Series)
-class SeriesAdmin(ReadOnlyAdmin):
+class SeriesAdmin(NounAdmin):
     list_display = ["ticker", "title", "category", "frequency", "fee_type", "fee_multiplier"]
     list_filter = ["category", "fee_type"]
-    search_fields = ["ticker", "title"]
 
 
 @admin.register(Event)
-class EventAdmin(ReadOnlyAdmin):
+class EventAdmin(NounAdmin):
     list_display = ["ticker", "title", "series", "mutually_exclusive", "strike_date"]
     list_filter = ["mutually_exclusive"]
     list_select_related = ["series"]
-    search_fields = ["ticker", "title"]
 
 
 @admin.register(Market)
-class MarketAdmin(ReadOnlyAdmin):
+class MarketAdmin(NounAdmin):
     list_display = ["ticker", "title", "status", "yes_bid", "yes_ask", "quoted_at", "close_time"]
     list_filter = ["status", "is_hot", "result"]
     list_select_related = ["event"]
-    search_fields = ["ticker", "title"]
+
+
+@admin.register(SeriesSearchText, EventSearchText, MarketSearchText)
+class SearchTextAdmin(ReadOnlyAdmin):
+    list_display = ["text"]
+    search_fields = ["text"]
     show_full_result_count = False
 
 

@@ -6,22 +6,27 @@ from typing import Any
 
 import django_filters
 from django import forms
+from django.core.exceptions import ValidationError
 
 from kalshi_insights.rest.filters import (
+    WITHOUT_NUL,
     BoundsForm,
     InstantFilter,
     PastInstantField,
     PastInstantFilter,
     TrueFalseField,
+    documented,
     number_filter,
     ordering_filter,
-    text_filter,
     true_false_filter,
+    word_filter,
 )
+from markets.kalshi.web import names_in_address
 from markets.models import Event, Market, Poll, Series, Status
 from markets.models.events import EVENT_ORDERS, SERIES_ORDERS, EventQuerySet, SeriesQuerySet
 from markets.models.markets import ORDERS, MarketQuerySet
 from markets.models.recording import POLL_ORDERS, PollQuerySet
+from markets.models.search import MAX_WORDS, MIN_LETTERS, Place, search_words
 
 # The filter words of Kalshi's API, each with the statuses that it stands for.
 STATUS_WORDS = {
@@ -37,11 +42,72 @@ STATUS_CHOICES = [
 ]
 PRICE = r"^(0(\.[0-9]{1,4})?|1(\.0{1,4})?)$"
 COUNT = r"^[0-9]{1,14}(\.[0-9]{1,2})?$"
-SEARCH_LENGTH = 100
+SEARCH_LENGTH = 300
+SEARCH = (
+    f"Words, at most {MAX_WORDS}, each of which {{}} contains; accents and case do not count."
+    f" Words of fewer than {MIN_LETTERS} letters or digits count as the beginning of the ticker."
+    " Or an address of kalshi.com."
+)
+NAMED_BY_TICKER: dict[str, type[Series | Event | Market]] = {
+    "series": Series,
+    "event": Event,
+    "market": Market,
+}
 
 
 def statuses(word: str) -> tuple[str, ...]:
     return STATUS_WORDS.get(word, (word,))
+
+
+# --- Words and names ----------------------------------------------------------------------------
+
+
+class SearchField(forms.CharField):
+    """Cleans to the words of a search, or to the place that an address of Kalshi names."""
+
+    def clean(self, value: Any) -> list[str] | Place:
+        text = super().clean(value)
+        names = names_in_address(text)
+        if names is not None:
+            return self.place(names)
+        words = search_words(text)
+        if len(words) > MAX_WORDS:
+            raise ValidationError(f"At most {MAX_WORDS} words can be searched for.")
+        return words
+
+    def place(self, names: list[str]) -> Place:
+        place = Market.objects.place_of(names)
+        if place is None:
+            raise ValidationError("Nothing is on record of what this address names.")
+        return place
+
+
+class SearchFilter(django_filters.Filter):
+    field_class = SearchField
+
+    def filter(self, qs: Any, value: list[str] | Place) -> Any:
+        return qs.at(value) if isinstance(value, Place) else qs.search(value)
+
+
+def search_filter(where: str) -> django_filters.Filter:
+    search = SearchFilter(label=SEARCH.format(where), max_length=SEARCH_LENGTH)
+    return documented(search, type="string", maxLength=SEARCH_LENGTH, pattern=WITHOUT_NUL)
+
+
+def ticker_filter(noun: str, label: str, **lookup: str) -> django_filters.Filter:
+    def find(ticker: str) -> str | None:
+        return NAMED_BY_TICKER[noun].objects.as_written([ticker]).get(ticker)
+
+    return word_filter(noun, label, find, **lookup)
+
+
+def series_word_filter(noun: str, label: str, *, column: str = "", **lookup: str) -> Any:
+    """A filter by a word that series have: their category, fee type or one of their tags."""
+
+    def find(word: str) -> str | None:
+        return Series.objects.spelling_of(column or noun, word)
+
+    return word_filter(noun, label, find, **lookup)
 
 
 # --- Lists --------------------------------------------------------------------------------------
@@ -58,9 +124,6 @@ class MarketBoundsForm(BoundsForm):
 class ResourceFilter(django_filters.FilterSet):
     """The filter methods that all resources share."""
 
-    def search(self, queryset: Any, name: str, words: str) -> Any:
-        return queryset.search(words)
-
     def since(self, queryset: Any, name: str, at: datetime) -> Any:
         return queryset.updated_since(at)
 
@@ -71,16 +134,14 @@ class ResourceFilter(django_filters.FilterSet):
 class NamedMarketFilter(ResourceFilter):
     """Filters by name and hierarchy, which do not change over time."""
 
-    q = text_filter(
-        "Words, each of which the ticker, title, outcome or event contains.",
-        max_length=SEARCH_LENGTH,
-        method="search",
+    q = search_filter("the ticker, title, outcome or event")
+    category = series_word_filter(
+        "category", "The category of the series.", field_name="event__series__category"
     )
-    category = text_filter(
-        "The category of the series, as Kalshi writes it.", field_name="event__series__category"
+    series = ticker_filter(
+        "series", "The ticker of the series.", field_name="event__series__ticker"
     )
-    series = text_filter("The ticker of the series.", field_name="event__series__ticker")
-    event = text_filter("The ticker of the event.", field_name="event__ticker")
+    event = ticker_filter("event", "The ticker of the event.", field_name="event__ticker")
 
 
 class MarketFilter(NamedMarketFilter):
@@ -170,15 +231,11 @@ class MarketAsOfFilter(NamedMarketFilter):
 
 
 class NamedEventFilter(ResourceFilter):
-    q = text_filter(
-        "Words, each of which the ticker or a title contains.",
-        max_length=SEARCH_LENGTH,
-        method="search",
+    q = search_filter("the ticker or a title")
+    category = series_word_filter(
+        "category", "The category of the series.", field_name="series__category"
     )
-    category = text_filter(
-        "The category of the series, as Kalshi writes it.", field_name="series__category"
-    )
-    series = text_filter("The ticker of the series.", field_name="series__ticker")
+    series = ticker_filter("series", "The ticker of the series.", field_name="series__ticker")
 
 
 class EventFilter(NamedEventFilter):
@@ -213,15 +270,11 @@ class EventAsOfFilter(NamedEventFilter):
 
 
 class SeriesFilter(ResourceFilter):
-    q = text_filter(
-        "Words, each of which the ticker or title contains.",
-        max_length=SEARCH_LENGTH,
-        method="search",
-    )
-    category = text_filter("The category, as Kalshi writes it.", field_name="category")
-    tag = text_filter("One of the series' tags, as Kalshi writes it.", method="with_tag")
-    fee_type = text_filter(
-        "The fee type, as Kalshi writes it, such as quadratic.", field_name="fee_type"
+    q = search_filter("the ticker or title")
+    category = series_word_filter("category", "The category.", field_name="category")
+    tag = series_word_filter("tag", "One of the series' tags.", column="tags", method="with_tag")
+    fee_type = series_word_filter(
+        "fee type", "The fee type, such as quadratic.", column="fee_type", field_name="fee_type"
     )
     ordering = ordering_filter(SERIES_ORDERS, "ticker")
 

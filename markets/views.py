@@ -1,13 +1,16 @@
 """The pages of markets and of the recorder; each also serves its fragments to htmx."""
 
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.core.paginator import Page, Paginator
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_safe
-from django_htmx.http import replace_url
+from django_htmx.http import HttpResponseClientRedirect, replace_url
 
 from kalshi_insights.htmx import htmx_target, page_number, serves_fragments, template_for
 from kalshi_insights.rest.errors import envelope, validation_message
@@ -17,6 +20,7 @@ from markets.coverage.causes import outages
 from markets.filters import MarketFilter
 from markets.models import Drift, Market, Poll, Sweep, Tier
 from markets.models.markets import ORDERS, MarketQuerySet
+from markets.models.search import Place
 
 PAGE_SIZE = 50
 MAX_DRIFT = 20
@@ -33,9 +37,16 @@ TABS = {"open": "Open", "closed": "Closed", "settled": "Settled", "all": "All"}
 def market_list(request: HttpRequest) -> HttpResponse:
     query = request.GET.copy()
     query.setdefault("status", "open")
-    filters = MarketFilter(query, queryset=Market.objects.with_event())
+    filters = MarketFilter(query, queryset=Market.objects.all())
+    if filters.is_valid():
+        if isinstance(place := filters.form.cleaned_data["q"], Place):
+            return redirect_to(request, place)
+        # Headings, counts and links go by the spelling on record.
+        for name in ("category", "series", "event"):
+            query[name] = filters.form.cleaned_data[name]
     ordering = readable_ordering(query)
-    ranked: MarketQuerySet = filters.qs.ordered_by(*ordering)
+    # What is wrong is said instead of overlooked, so nothing is listed.
+    found: MarketQuerySet = Market.objects.none() if filters.errors else filters.qs
     short_query = without_defaults(query)
     context = {
         "filter": filters,
@@ -44,21 +55,25 @@ def market_list(request: HttpRequest) -> HttpResponse:
         **freshness_context(datetime.now(UTC)),
     }
     if htmx_target(request) == "rows":
-        context["markets"] = uncounted_page(ranked, query)
+        # A refresh needs no total.
+        first = (page_number(query) - 1) * PAGE_SIZE
+        context["markets"] = found.page(*ordering, first=first, size=PAGE_SIZE)
         return render(request, "markets/market_list.html#rows", context)
     all_categories = MarketFilter(without(query, "category"), queryset=Market.objects.all())
-    counts: dict[str, int] = all_categories.qs.categories()
-    page = counted_page(ranked, query, total=total(counts, query.get("category", "")))
+    counts: dict[str, int] = {} if filters.errors else all_categories.qs.categories()
+    rows = range(total(counts, query.get("category", "")))
+    page: Page[int] = Paginator(rows, PAGE_SIZE).get_page(page_number(query))
     context |= {
         "tabs": TABS.items(),
         "page": page,
-        "markets": page.object_list,
+        "markets": found.page(*ordering, first=max(page.start_index() - 1, 0), size=PAGE_SIZE),
         "categories": counts,
     }
     if htmx_target(request) == "results":
         response = render(request, "markets/market_list.html#results", context)
         return replace_url(response, f"{request.path}?{short_query.urlencode()}".rstrip("?"))
-    return render(request, "markets/market_list.html", context)
+    status = HTTPStatus.BAD_REQUEST if filters.errors else HTTPStatus.OK
+    return render(request, "markets/market_list.html", context, status=status)
 
 
 @require_safe
@@ -67,6 +82,8 @@ def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
     market = Market.objects.with_event().by_ticker(ticker)
     if market is None:
         raise Http404(f"There is no market {ticker}.")
+    if market.ticker != ticker:
+        return redirect(f"{market.get_absolute_url()}?{request.GET.urlencode()}".rstrip("?"))
     now = datetime.now(UTC)
     context = {"market": market, **freshness_context(now)}
     if htmx_target(request) == "quote":
@@ -126,6 +143,16 @@ def recorder(request: HttpRequest) -> HttpResponse:
     return render(request, template_for(request, "recorder/recorder.html", "runs"), context)
 
 
+def redirect_to(request: HttpRequest, place: Place) -> HttpResponse:
+    """Lead to a market's page, or to the markets of an event or a series."""
+    if place.market:
+        address = reverse("markets:detail", args=[place.market])
+    else:
+        narrowed = {"event": place.event} if place.event else {"series": place.series}
+        address = f"{reverse('markets:list')}?{urlencode(narrowed | {'status': 'all'})}"
+    return HttpResponseClientRedirect(address) if htmx_target(request) else redirect(address)
+
+
 def target_ages() -> dict[str, float]:
     """The seconds within which each tier of quotes should be observed again."""
     return {Tier.HOT: settings.POLL_INTERVAL, Tier.UNIVERSE: settings.UNIVERSE_INTERVAL}
@@ -141,18 +168,6 @@ def readable_ordering(query: QueryDict) -> list[str]:
     """The keys that a query orders by; the default where it names an unknown one."""
     keys = query.get("ordering", DEFAULT_ORDERING).split(",")
     return keys if all(key.removeprefix("-") in ORDERS for key in keys) else [DEFAULT_ORDERING]
-
-
-def uncounted_page(ranked: MarketQuerySet, query: QueryDict) -> MarketQuerySet:
-    """The rows of a page, for a refresh, which needs no total."""
-    first = (page_number(query) - 1) * PAGE_SIZE
-    return ranked[first : first + PAGE_SIZE]
-
-
-def counted_page(ranked: MarketQuerySet, query: QueryDict, *, total: int) -> Page[Market]:
-    paginator = Paginator(ranked, PAGE_SIZE)
-    paginator.count = total
-    return paginator.get_page(page_number(query))
 
 
 def total(counts: dict[str, int], category: str) -> int:

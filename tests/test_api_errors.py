@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.core import signals
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.db import DatabaseError
+from django.db import DatabaseError, close_old_connections, connection, transaction
 from django.http import HttpRequest, HttpResponse
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import include, path
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -18,6 +19,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from kalshi_insights.rest.errors import validation_message
+from kalshi_insights.wsgi import application
 
 SECRET = "the password is hunter2"
 
@@ -27,6 +29,18 @@ class Writable(APIView):
         if request.data == {}:
             raise ValidationError({"rows": [{}, {"price": ["Too high."]}], "name": ["Missing."]})
         return Response(request.data)
+
+
+class Slow(APIView):
+    def get(self, request: Request) -> Response:
+        return slow(request._request)  # type: ignore[return-value]
+
+
+def slow(request: HttpRequest) -> HttpResponse:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 20")
+        cursor.execute("SELECT pg_sleep(20)")
+    return HttpResponse()
 
 
 class Broken(APIView):
@@ -44,6 +58,8 @@ def plainly(fault: Exception):
 urlpatterns = [
     path("api/v1/writable/", Writable.as_view()),
     path("api/v1/broken/", Broken.as_view()),
+    path("api/v1/slow/", Slow.as_view()),
+    path("slow/", slow),
     path("api/v1/plainly-broken/", plainly(RuntimeError(SECRET))),
     path("api/v1/denied/", plainly(PermissionDenied(SECRET))),
     path("api/v1/suspicious/", plainly(SuspiciousOperation(SECRET))),
@@ -99,6 +115,91 @@ def both_ways(request, settings):
 def test_every_refusal_and_failure_is_in_the_envelope(client, both_ways, path, status, code):
     response = client.get(path)
     assert (response.status_code, error(response)["code"]) == (status, code)
+
+
+def test_a_statement_that_was_cancelled_is_a_503_that_says_so(client):
+    response = client.get("/api/v1/slow/")
+    assert (response.status_code, error(response)["code"]) == (503, "took_too_long")
+    assert response["Retry-After"] == "10"
+    page = client.get("/slow/")
+    assert page.status_code == 503
+    assert page["Retry-After"] == "10"
+    assert "took too long" in page.content.decode()
+
+
+@pytest.mark.parametrize("version", ["%0A", "%0D%0AX-Evil:%20yes", "%00", "2"])
+@pytest.mark.urls("kalshi_insights.urls")
+def test_the_schema_has_one_version_whichever_is_asked_for(client, version):
+    response = client.get(f"/api/v1/schema/?version={version}")
+    assert response.status_code == 200
+    assert "X-Evil" not in response.headers
+    assert version not in response["Content-Disposition"]
+
+
+NUL_COOKIE = {"Cookie": 'sessionid="' + "\\000" * 32 + '"'}
+NUL_ADDRESSES = [
+    *("/markets/%00/", "/markets/a%00/chart.json", "/api/v1/markets/%00/", "/api/v1/%00/"),
+    *("/api/v1/events/%00/", "/api/v1/series/%00/", "/api/v1/markets/%00/latest/", "/%00/"),
+]
+
+
+@pytest.mark.parametrize("path", NUL_ADDRESSES)
+def test_an_address_with_a_nul_leads_nowhere(client, path):
+    assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/markets/", "/recorder/", "/admin/", "/api/v1/health/"])
+def test_a_session_whose_name_nobody_can_look_up_is_none(client, path):
+    assert client.get(path, headers=NUL_COOKIE).status_code in (200, 302)
+
+
+@pytest.mark.parametrize("path", ["/markets/", "/api/v1/markets/", "/nowhere/"])
+@pytest.mark.parametrize("header", ["Authorization", "HX-Target", "If-None-Match", "Cookie"])
+def test_a_header_with_a_nul_is_refused_by_its_name(client, path, header):
+    response = client.get(path, headers={header: "Token a\0"})
+    assert response.status_code == 400
+    assert list(response.json()["details"]) == [header.title()]
+
+
+@pytest.fixture
+def ask():
+    """Ask the WSGI application itself: Django's test client makes requests of its own kind."""
+    for signal in (signals.request_started, signals.request_finished):
+        signal.disconnect(close_old_connections)
+
+    def ask(path: str, kind: str) -> tuple[str, bytes]:
+        factory: Any = RequestFactory()
+        environ = factory._base_environ(
+            PATH_INFO=path, QUERY_STRING="q=%C3%A4", HTTP_HOST="localhost", CONTENT_TYPE=kind
+        )
+        statuses: list[str] = []
+        start: Any = lambda status, headers: statuses.append(status)  # noqa: E731
+        answer = application(environ, start)
+        return statuses[0][:3], b"".join(answer)
+
+    yield ask
+    for signal in (signals.request_started, signals.request_finished):
+        signal.connect(close_old_connections)
+
+
+CHARSETS = ["rot13", "undefined", "utf-16", "idna", "zip", "latin-1", "nonsense"]
+
+
+@pytest.mark.parametrize("charset", CHARSETS)
+@pytest.mark.parametrize("path", ["/markets/", "/api/v1/markets/"])
+@pytest.mark.urls("kalshi_insights.urls")
+def test_text_in_another_charset_is_refused(ask, path, charset):
+    status, body = ask(path, f"text/plain; charset={charset}")
+    assert status == "415"
+    assert b"charset must be utf-8" in body
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF8", '"utf-8"', ""])
+@pytest.mark.urls("kalshi_insights.urls")
+def test_text_in_utf_8_is_read(ask, charset):
+    status, body = ask("/markets/", f"text/plain; charset={charset}")
+    assert status == "200"
+    assert "matching “ä”" in body.decode()
 
 
 def test_a_page_that_fails_is_no_business_of_the_api(client):

@@ -40,6 +40,7 @@ MINUTE = timedelta(minutes=1)
 TICKERS = {"series": "SKXRAIN", "events": "KXRAIN", "markets": "KXRAIN-26NOV20-T0.5"}
 POLL = 10**12
 TOKEN = "a" * 40
+WORDS = {"series": f"S{TICKERS['events']}", "event": TICKERS["events"], "category": "Climate"}
 NAMES = TICKERS | {"strategies": "fade-longshots"}
 
 
@@ -104,6 +105,8 @@ def pinned(described: dict[str, Any]) -> dict[str, Any]:
     for path, operations in described["paths"].items():
         noun = path.split("/")[3]
         for parameter in [x for each in operations.values() for x in each.get("parameters", ())]:
+            if parameter["in"] == "query" and parameter["name"] in WORDS:
+                parameter["schema"] = {"type": "string", "enum": [WORDS[parameter["name"]]]}
             if parameter["in"] == "path" and noun != "snapshots":
                 parameter["schema"] = {"type": "string", "enum": [NAMES.get(noun, str(POLL))]}
                 parameter.pop("example")
@@ -213,7 +216,7 @@ NONSENSE = [
     "[]",
 ]
 # Any text is a valid search term if it is not too long.
-FREE = {"q", "category", "series", "event", "tag", "fee_type", "ticker"}
+FREE = {"q"}
 PARAMETERS = [
     (path, parameter)
     for path, operation in OPERATIONS

@@ -20,7 +20,7 @@ from backtests.requests import LIMITS, LIST_FIELDS, MAX_CASH, BacktestRequest, M
 from backtests.rules.execution import ExecutionModel
 from backtests.strategies import STRATEGIES, YARDSTICKS, Signal
 from kalshi_insights.export.parquet import ColumnTypes
-from kalshi_insights.rest.parameters import MAX_NAME_LENGTH
+from kalshi_insights.rest.parsers import MAX_NAME_LENGTH
 from kalshi_insights.rest.schema import with_example
 
 MAX_NAMES = 1_000
@@ -112,15 +112,9 @@ class StrictSerializer(serializers.Serializer[Any]):
         unknown = set(data) - set(self.fields) if isinstance(data, Mapping) else ()
         if unknown:
             known = ", ".join(self.fields)
-            raise serializers.ValidationError(
-                {printable(name): [f"Unknown field. Known fields: {known}."] for name in unknown}
-            )
+            reason = [f"Unknown field. Known fields: {known}."]
+            raise serializers.ValidationError({name[:MAX_NAME_LENGTH]: reason for name in unknown})
         return super().to_internal_value(data)
-
-
-def printable(name: str) -> str:
-    """Replace lone surrogates, which JSON can hold and no answer can encode."""
-    return name[:MAX_NAME_LENGTH].encode(errors="replace").decode()
 
 
 class StrictIntegerField(serializers.IntegerField):
@@ -187,7 +181,7 @@ class ParamsField(serializers.Field[Any, Any, Any, Any]):
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, Mapping):
             self.fail("invalid")
-        return {printable(name): value for name, value in data.items()}
+        return {name[:MAX_NAME_LENGTH]: value for name, value in data.items()}
 
     def to_representation(self, value: Any) -> Any:
         return value

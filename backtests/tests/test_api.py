@@ -22,6 +22,7 @@ from backtests.strategies import STRATEGIES, YARDSTICKS
 from backtests.tasks import run_backtest
 from backtests.tests.factories import NOON, a_backtest, a_fill, a_recorded_day, a_user
 from kalshi_insights.celery import app as celery_app
+from markets.tests.factories import a_market
 
 pytestmark = pytest.mark.django_db
 
@@ -194,6 +195,48 @@ class TestAsking:
         assert response.status_code == 400
         assert response.json()["code"] in ("invalid", "parse_error")
 
+    @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\0", "a\0"])
+    @pytest.mark.parametrize(
+        ("changes", "field"),
+        [
+            (lambda text: {"strategy": text}, "strategy"),
+            (lambda text: {"engine": text}, "engine"),
+            (lambda text: {"sources": text}, "sources"),
+            (lambda text: {"start": text}, "start"),
+            (lambda text: {"cash": text}, "cash"),
+            (lambda text: {"tickers": [TICKER, text]}, "tickers"),
+            (lambda text: {"params": {"belief": text}}, "params.belief"),
+            (lambda text: {"execution": {"make": text}}, "execution.make"),
+            (lambda text: {"colour": [{"deep": [text]}]}, "colour.deep"),
+            (lambda text: {"a" + text: 1}, None),
+            (lambda text: {"params": {"b" + text: 1}}, None),
+        ],
+    )
+    def test_text_that_nobody_can_write_is_refused_by_the_name_of_its_field(
+        self, client, market, changes, field, text
+    ):
+        body = json.dumps({**SOME, **changes(text)})
+        response = client.post(f"{API}/backtests/", body, content_type="application/json")
+        assert response.status_code == 400, response.content
+        details = response.json()["details"]
+        [named] = details
+        assert named == field or (field is None and "?" in named)
+        assert details[named] == ["Contains a character that cannot be written."]
+
+    def test_a_pair_of_surrogates_is_a_character(self, client, market):
+        body = json.dumps({**SOME, "strategy": "😀"})
+        assert "ud83d" in body
+        response = client.post(f"{API}/backtests/", body, content_type="application/json")
+        assert "😀" in response.json()["details"]["strategy"][0]
+
+    @pytest.mark.parametrize("names", ["tickers", "events", "series"])
+    def test_names_count_in_any_case_and_are_kept_as_they_are_written(self, client, market, names):
+        event = market.event
+        name = {"tickers": TICKER, "events": event.ticker, "series": event.series.ticker}[names]
+        response = wish(client, **{"tickers": [], names: [name.lower(), name]})
+        assert response.status_code == 202, response.content
+        assert response.json()[names] == [name]
+
     def test_a_user_has_room_for_few_unfinished_runs(self, client, market):
         for _ in range(MAX_UNFINISHED):
             assert wish(client).status_code == 202
@@ -273,6 +316,7 @@ class TestTelling:
 class TestExecutions:
     @pytest.fixture
     def path(self):
+        a_market("KXHIGHNY-26NOV19-B52.5")
         result = a_backtest()
         for number in range(1, 6):
             # The number tells entries of one instant apart.
@@ -295,7 +339,10 @@ class TestExecutions:
         assert numbers(start="2025-11-20T12:02:00Z") == [4, 5]
         assert numbers(end="2025-11-20T12:01:00Z") == [1]
         assert numbers(kind="fill", ticker="KXHIGHNY-26NOV19-B52.5") == [1, 2, 3, 4, 5]
+        assert numbers(ticker="kxhighny-26nov19-b52.5") == [1, 2, 3, 4, 5]
         assert numbers(kind="refused") == []
+        details = client.get(path, {"ticker": "KXNONE"}).json()["details"]
+        assert details == {"ticker": ["There is no market KXNONE on record."]}
 
     def test_a_file_has_all_of_them_to_the_digit(self, client, path):
         answer = client.get(path, {"format": "csv"})

@@ -20,7 +20,15 @@ from kalshi_insights.session_limits import long_statement
 
 # SQL expressions by type (without its parameters), where PostgreSQL's own text will not do.
 RFC_3339 = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-CSV_EXPRESSIONS = {"timestamptz": RFC_3339, "boolean": "{0}::text"}
+# A spreadsheet runs a text that begins like a formula, and shows it if an apostrophe comes first.
+# Numbers are in columns of other types. Some spreadsheets also take the wide forms of the signs.
+FORMULA = r"^[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-]"
+WITHOUT_FORMULA = f"regexp_replace({{0}}::text, '({FORMULA})', '''\\1')"
+CSV_EXPRESSIONS = {
+    "timestamptz": RFC_3339,
+    "boolean": "{0}::text",
+    "text": WITHOUT_FORMULA,
+}
 ARROW_EXPRESSIONS = {
     "timestamptz": "(extract(epoch FROM {0}) * 1000000)::bigint",
     "boolean": "{0}::text",

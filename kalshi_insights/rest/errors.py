@@ -23,6 +23,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from kalshi_insights.middleware import request_id
+from kalshi_insights.middleware.statement_timeout import RETRY_AFTER_SECONDS, was_cancelled
 
 # Codes and messages for responses that Django makes outside a view, as HTML pages.
 MESSAGES = {
@@ -32,6 +33,15 @@ MESSAGES = {
     413: ("too_large", "The body is too large."),
     500: ("error", "The server failed. Its log has the reason under this request id."),
 }
+
+
+class TookTooLong(exceptions.APIException):
+    status_code = 503
+    default_code = "took_too_long"
+    default_detail = (
+        "The database stopped looking before it had the answer. Ask for less, or try again later."
+    )
+    wait = RETRY_AFTER_SECONDS
 
 
 def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
@@ -45,6 +55,8 @@ def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response |
         exc = exceptions.PermissionDenied()
     if isinstance(exc, exceptions.ParseError):
         exc = exceptions.ParseError("The body is not valid JSON.")
+    if was_cancelled(exc):
+        exc = TookTooLong()
     response = exception_handler(exc, context)
     if response is None or not isinstance(exc, exceptions.APIException):
         return response

@@ -1,6 +1,7 @@
 """Filters and form fields for query parameters, the same on the pages and on the API."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -8,15 +9,19 @@ from typing import Any
 import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
+from django.forms.utils import ErrorDict
 from django.utils.dateparse import parse_datetime
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema_field
+from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 # PostgreSQL stores no text that holds a NUL.
 WITHOUT_NUL = r"^[^\x00]*$"
 MAX_TEXT_LENGTH = 200
+# A plus sign in the query of an address stands for a space.
+SPACE_FOR_PLUS = re.compile(r":[0-9.]+ [0-9]{2}(:?[0-9]{2})?$")
 START = "The first instant of the range, with its offset, such as 2026-11-20T12:00:00Z."
 END = "The instant that the range ends before, with its offset."
 
@@ -28,7 +33,19 @@ class FilterBackend(DjangoFilterBackend):
         filterset = self.get_filterset_class(view, queryset)
         if filterset is None or request.query_params.keys().isdisjoint(filterset.base_filters):
             return queryset
-        return super().filter_queryset(request, queryset, view)
+        filters = self.get_filterset(request, queryset, view)
+        if not filters.is_valid():
+            raise exceptions.ValidationError(messages(filters.errors))
+        return filters.qs
+
+
+def messages(errors: ErrorDict) -> dict[str, list[str]]:
+    """The messages of a form by field.
+
+    django-filter would take a per cent sign in one, which may quote what was sent, for a place to
+    fill in.
+    """
+    return {name: [str(message) for message in each] for name, each in errors.items()}
 
 
 # --- Instants -----------------------------------------------------------------------------------
@@ -38,6 +55,11 @@ class InstantField(django_filters.fields.IsoDateTimeField):
     """An instant with its offset, without which it would mean different times to each reader."""
 
     def to_python(self, value: Any) -> datetime | None:
+        if SPACE_FOR_PLUS.search(str(value)):
+            raise ValidationError(
+                "Has a space where its offset begins: in an address, write %2B for a plus sign,"
+                " or use Z."
+            )
         instant: datetime | None = super().to_python(value)
         written = parse_datetime(str(value).strip())
         if written and written.tzinfo is None:
@@ -115,18 +137,45 @@ def number_filter(
         error_messages={"invalid": f"Must be a plain number in the form {pattern}."},
         **lookup,
     )
-    return _documented(number, type="string", pattern=pattern)
+    return documented(number, type="string", pattern=pattern)
 
 
 def text_filter(
     label: str, *, max_length: int = MAX_TEXT_LENGTH, **lookup: str
 ) -> django_filters.Filter:
     text = django_filters.CharFilter(label=label, max_length=max_length, **lookup)
-    return _documented(text, type="string", maxLength=max_length, pattern=WITHOUT_NUL)
+    return documented(text, type="string", maxLength=max_length, pattern=WITHOUT_NUL)
+
+
+class WordField(forms.CharField):
+    """A text in any case that cleans to its spelling on record; an unknown one is refused."""
+
+    def __init__(self, *, noun: str, find: Callable[[str], str | None], **options: Any) -> None:
+        super().__init__(**options)
+        self.noun, self.find = noun, find
+
+    def clean(self, value: Any) -> str:
+        text: str = super().clean(value)
+        found = self.find(text) if text else ""
+        if found is None:
+            raise ValidationError(f"There is no {self.noun} {text} on record.")
+        return found
+
+
+class WordFilter(django_filters.CharFilter):
+    field_class = WordField
+
+
+def word_filter(
+    noun: str, label: str, find: Callable[[str], str | None], **lookup: str
+) -> django_filters.Filter:
+    """A filter by a name on record; `find` returns its spelling there, or None."""
+    word = WordFilter(label=label, max_length=MAX_TEXT_LENGTH, noun=noun, find=find, **lookup)
+    return documented(word, type="string", maxLength=MAX_TEXT_LENGTH, pattern=WITHOUT_NUL)
 
 
 def true_false_filter(label: str, *, method: str) -> django_filters.Filter:
-    return _documented(TrueFalseFilter(label=label, method=method), type="boolean")
+    return documented(TrueFalseFilter(label=label, method=method), type="boolean")
 
 
 class OrderingField(forms.Field):
@@ -163,10 +212,10 @@ def ordering_filter(keys: Iterable[str], default: str) -> django_filters.Filter:
     )
     ordering = OrderingFilter(keys=keys, label=label)
     key = f"-?({'|'.join(keys)})"
-    return _documented(ordering, type="string", pattern=f"^{key}(,{key})*$", default=default)
+    return documented(ordering, type="string", pattern=f"^{key}(,{key})*$", default=default)
 
 
-def _documented(filter: django_filters.Filter, **schema: object) -> django_filters.Filter:
+def documented(filter: django_filters.Filter, **schema: object) -> django_filters.Filter:
     documented: django_filters.Filter = extend_schema_field(
         {**schema, "description": filter.label}
     )(filter)

@@ -4,19 +4,18 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from django import forms
-from django_filters.utils import translate_validation
 from rest_framework.exceptions import ValidationError
 from rest_framework.renderers import BrowsableAPIRenderer
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
+from kalshi_insights.rest.filters import messages
+from kalshi_insights.rest.parsers import MAX_NAME_LENGTH
 from kalshi_insights.rest.renderers import FormatNegotiation, JsonRenderer
 from kalshi_insights.rest.schema import DocumentedSchema
 
 F = TypeVar("F", bound=forms.Form)
-
-MAX_NAME_LENGTH = 100
 
 
 class KnownParameters(APIView):
@@ -62,7 +61,7 @@ def read_query(form: type[F], request: Request) -> F:
     """Validate the query by a form; raises ValidationError with the messages by parameter."""
     bound = form(request.query_params)
     if not bound.is_valid():
-        raise translate_validation(bound.errors)
+        raise ValidationError(messages(bound.errors))
     return bound
 
 

@@ -142,7 +142,7 @@ ERROR = {
         "details": {"limit": ["Must be a whole number from 1 to 1000."]},
     },
 }
-READ_ERRORS, WRITE_ERRORS = (400, 401, 406, 429, 500), (403, 413, 415)
+READ_ERRORS, WRITE_ERRORS = (400, 401, 406, 415, 429, 500, 503), (403, 413)
 RETRY_AFTER = {"schema": {"type": "integer"}, "description": "Seconds to wait."}
 
 
@@ -164,4 +164,4 @@ def _error_statuses(method: str, path: str) -> tuple[int, ...]:
 def _error_response(status: int) -> dict[str, Any]:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     response = {"description": HTTPStatus(status).phrase, "content": content}
-    return response | ({"headers": {"Retry-After": RETRY_AFTER}} if status == 429 else {})
+    return response | ({"headers": {"Retry-After": RETRY_AFTER}} if status in (429, 503) else {})

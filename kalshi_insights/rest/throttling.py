@@ -1,4 +1,4 @@
-"""Rate limits of the API, counted in Redis so that all processes share them.
+"""Rate limits, counted in Redis so that all processes share them.
 
 A request with a token or a session counts for its user, any other for the address it comes from.
 """
@@ -10,6 +10,7 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 import redis
 import structlog
 from django.conf import settings
+from django.http import HttpRequest
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rest_framework.request import Request
@@ -38,12 +39,12 @@ class RateLimiter:
         self._is_down = False
         self._next_try = 0.0
 
-    def take(self, client: str, rate: float) -> float:
+    def take(self, key: str, rate: float) -> float:
         """Count one request; return the seconds to wait where there were too many, else 0."""
         if time.monotonic() < self._next_try:
             return 0.0
         capacity = max(1.0, rate * BURST_SECONDS)
-        bucket = TokenBucket(self._server, rate=rate, capacity=capacity, key=f"api:rate:{client}")
+        bucket = TokenBucket(self._server, rate=rate, capacity=capacity, key=key)
         try:
             wait = bucket.take(1, patience=0)
         except redis.RedisError as fault:
@@ -73,17 +74,27 @@ class ApiRateThrottle(BaseThrottle):
 
     def count_address(self, request: Request) -> float:
         """Count a request for its address; return the seconds to wait, or 0."""
-        network = client_network(client_address(request))
-        return _take(f"address:{network}", settings.API_RATE_ANONYMOUS)
+        return take(f"api:rate:{address_of(request)}", settings.API_RATE_ANONYMOUS)
 
     def _count(self, request: Request) -> float:
         if request.user.is_authenticated:
-            return _take(f"user:{request.user.pk}", settings.API_RATE_TOKEN)
+            return take(f"api:rate:{client_of(request)}", settings.API_RATE_TOKEN)
         return self.count_address(request)
 
 
-def _take(client: str, rate: float | None) -> float:
-    return 0.0 if rate is None else rate_limiter_at(settings.REDIS_URL).take(client, rate)
+def take(key: str, rate: float | None) -> float:
+    """Count one request; return the seconds to wait where there were too many, else 0."""
+    return 0.0 if rate is None else rate_limiter_at(settings.REDIS_URL).take(key, rate)
+
+
+def client_of(request: HttpRequest | Request) -> str:
+    """Whom a request counts for: its user, or the address that it comes from."""
+    user = request.user
+    return f"user:{user.pk}" if user.is_authenticated else address_of(request)
+
+
+def address_of(request: HttpRequest | Request) -> str:
+    return f"address:{client_network(client_address(request))}"
 
 
 def client_network(address: str) -> str:

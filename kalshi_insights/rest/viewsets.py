@@ -79,11 +79,8 @@ class ResourceViewSet(KnownParameters, GenericViewSet[Any]):
         return paginator.get_paginated_response(rows)
 
 
-def row_or_404(rows: QuerySet[Any, dict[str, Any]], noun: str, **key: str) -> dict[str, Any]:
-    [name] = key.values()
-    # PostgreSQL refuses a text that holds a NUL.
-    row = None if "\0" in name else rows.filter(**key).first()
-    return row or not_found(noun, name)
+def row_or_404(rows: QuerySet[Any, dict[str, Any]], noun: str, name: str) -> dict[str, Any]:
+    return rows.first() or not_found(noun, name)
 
 
 class TimeSeriesViewSet(GenericViewSet[Any]):

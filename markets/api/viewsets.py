@@ -106,7 +106,7 @@ class SeriesViewSet(ResourceViewSet):
 
     queryset = Series.objects.order_by("ticker")
     lookup_schema = {
-        "description": "The ticker of the series, as Kalshi writes it.",
+        "description": "The ticker of the series, in upper or lower case.",
         "example": "KXHIGHNY",
     }
     serializer_class = SeriesSerializer
@@ -120,8 +120,8 @@ class SeriesViewSet(ResourceViewSet):
     @extend_schema(responses=SeriesSerializer)
     def retrieve(self, request: Request, ticker: str) -> Response:
         """One series."""
-        rows = Series.objects.rows(SeriesSerializer.Meta.fields)
-        return Response(decimals_as_text(row_or_404(rows, "series", ticker=ticker)))
+        rows = Series.objects.named(ticker).rows(SeriesSerializer.Meta.fields)
+        return Response(decimals_as_text(row_or_404(rows, "series", ticker)))
 
 
 class EventViewSet(ResourceViewSet):
@@ -129,7 +129,7 @@ class EventViewSet(ResourceViewSet):
 
     queryset = Event.objects.order_by("ticker")
     lookup_schema = {
-        "description": "The ticker of the event, as Kalshi writes it.",
+        "description": "The ticker of the event, in upper or lower case.",
         "example": "KXHIGHNY-26NOV20",
     }
     serializer_class = EventSerializer
@@ -157,7 +157,7 @@ class EventViewSet(ResourceViewSet):
     def retrieve(self, request: Request, ticker: str) -> Response:
         """One event."""
         query = read_query(EventForm, request).cleaned_data
-        rows = [row_or_404(Event.objects.rows(EVENT_ROW), "event", ticker=ticker)]
+        rows = [row_or_404(Event.objects.named(ticker).rows(EVENT_ROW), "event", ticker)]
         if query["as_of"]:
             rows = Event.objects.rewind(rows, query["as_of"]) or unknown_as_of("event", ticker)
         return Response(event_rows(rows, nested=query["markets"])[0])
@@ -180,7 +180,7 @@ class MarketViewSet(ResourceViewSet, MarketTimeSeries):
 
     queryset = Market.objects.order_by("ticker")
     lookup_schema = {
-        "description": "The ticker of the market, as Kalshi writes it.",
+        "description": "The ticker of the market, in upper or lower case.",
         "example": "KXHIGHNY-26NOV20-B52.5",
     }
     serializer_class = MarketSerializer
@@ -298,4 +298,5 @@ class PollViewSet(ResourceViewSet):
     @extend_schema(responses=PollSerializer)
     def retrieve(self, request: Request, id: str) -> Response:
         """One run of the recorder."""
-        return Response(row_or_404(Poll.objects.rows(PollSerializer.Meta.fields), "poll", id=id))
+        rows = Poll.objects.filter(pk=id).rows(PollSerializer.Meta.fields)
+        return Response(row_or_404(rows, "poll", id))

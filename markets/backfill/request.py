@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from kalshi_insights.bad_input import BadInput
+from kalshi_insights.bad_input import UNWRITABLE, BadInput
 
 INTERVALS = (1, 60, 1440)
 # The kind of the spans of trades; those of candlesticks name their minutes.
@@ -49,5 +49,5 @@ class BackfillRequest:
             raise BadInput("--ticker", "give exactly one of --ticker, --event and --series")
         names = {"--ticker": self.tickers, "--event": [self.event], "--series": [self.series]}
         for option, tickers in names.items():
-            if any("\0" in ticker for ticker in tickers):
-                raise BadInput(option, "a ticker cannot contain a NUL character")
+            if any(map(UNWRITABLE.search, tickers)):
+                raise BadInput(option, "a ticker contains a character that cannot be written")

@@ -21,6 +21,7 @@ from markets.models import (
     Status,
 )
 from markets.models.candlesticks import Candle
+from markets.models.search import EventSearchText, MarketSearchText, SeriesSearchText
 from markets.storage import partitions
 
 OnProgress = Callable[[float, str], None]
@@ -95,6 +96,7 @@ def store_definitions(
         [_market(each, event_ids[each.event], now=now) for each in missing], batch_size=1000
     )
     ids = Market.objects.ids(tickers)
+    MarketSearchText.objects.refresh(ids[each.ticker] for each in missing)
     MarketRevision.objects.add(
         revision for each in missing for revision in _revisions(each, ids[each.ticker], now=now)
     )
@@ -108,6 +110,7 @@ def _store_events(events: Sequence[ImportedEvent], *, now: datetime) -> dict[str
         ignore_conflicts=True,
     )
     series = Series.objects.ids(categories)
+    SeriesSearchText.objects.refresh(series.values())
     Event.objects.bulk_create(
         [
             Event(
@@ -121,7 +124,9 @@ def _store_events(events: Sequence[ImportedEvent], *, now: datetime) -> dict[str
         ],
         ignore_conflicts=True,
     )
-    return Event.objects.ids(event.ticker for event in events)
+    ids = Event.objects.ids(event.ticker for event in events)
+    EventSearchText.objects.refresh(ids.values())
+    return ids
 
 
 def assume_fees(series: Mapping[str, int], *, since: datetime, now: datetime) -> None:

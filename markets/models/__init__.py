@@ -10,6 +10,7 @@ from markets.models.markets import Market, Status, Watch
 from markets.models.order_books import OrderBookSnapshot
 from markets.models.recording import BackfillSpan, Closure, Drift, HotPeriod, Poll, Sweep, Tier
 from markets.models.revisions import EventRevision, FeeChange, MarketRevision
+from markets.models.search import EventSearchText, MarketSearchText, SeriesSearchText
 from markets.models.snapshots import MarketSnapshot, RawPayload, Source
 from markets.models.storage import ArchivedDay
 from markets.models.trades import Trade
@@ -22,15 +23,18 @@ __all__ = [
     "Drift",
     "Event",
     "EventRevision",
+    "EventSearchText",
     "FeeChange",
     "HotPeriod",
     "Market",
     "MarketRevision",
+    "MarketSearchText",
     "MarketSnapshot",
     "OrderBookSnapshot",
     "Poll",
     "RawPayload",
     "Series",
+    "SeriesSearchText",
     "Source",
     "Status",
     "Sweep",

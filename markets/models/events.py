@@ -12,10 +12,18 @@ from markets.kalshi.payloads import EventPayload, SeriesPayload
 from markets.models.fields import (
     OrderKey,
     Row,
-    contains_words,
+    TickerQuerySet,
+    any_case,
     exact_field,
     manager_of,
     order_terms,
+)
+from markets.models.search import (
+    EventSearchText,
+    MarketSearchText,
+    Place,
+    SeriesSearchText,
+    matches,
 )
 
 SERIES_ORDERS = {"ticker": OrderKey(F("ticker"), nullable=False)}
@@ -55,17 +63,17 @@ class RecordedEvents(NamedTuple):
     changed: list[int]
 
 
-class SeriesQuerySet(models.QuerySet["Series"]):
+class SeriesQuerySet(TickerQuerySet["Series"]):
     def ids(self, tickers: Iterable[str]) -> dict[str, int]:
         """Return ids by ticker; a series not met before gets a row that holds only its ticker."""
         wanted = set(tickers)
-        rows = (self.model(ticker=ticker) for ticker in sorted(wanted))
-        self.bulk_create(rows, ignore_conflicts=True)
-        return dict(self.filter(ticker__in=wanted).values_list("ticker", "id"))
-
-    def on_record(self, tickers: Iterable[str]) -> set[str]:
-        """Return those of the tickers that are on record."""
-        return set(self.filter(ticker__in=list(tickers)).values_list("ticker", flat=True))
+        ids = dict(self.filter(ticker__in=wanted).values_list("ticker", "id"))
+        if new := sorted(wanted - ids.keys()):
+            self.bulk_create((self.model(ticker=ticker) for ticker in new), ignore_conflicts=True)
+            created = dict(self.filter(ticker__in=new).values_list("ticker", "id"))
+            SeriesSearchText.objects.refresh(created.values())
+            ids |= created
+        return ids
 
     def refresh(self, payloads: Iterable[SeriesPayload], *, at: datetime) -> int:
         """Write each series as the exchange describes it now; return how many."""
@@ -88,13 +96,14 @@ class SeriesQuerySet(models.QuerySet["Series"]):
         fields = [
             f.name for f in self.model._meta.concrete_fields if f.name not in ("id", "ticker")
         ]
-        self.bulk_create(
+        written = self.bulk_create(
             rows,
             batch_size=1000,
             update_conflicts=True,
             unique_fields=["ticker"],
             update_fields=fields,
         )
+        SeriesSearchText.objects.refresh(series.pk for series in written)
         return len(rows)
 
     def unread(self) -> Self:
@@ -104,8 +113,22 @@ class SeriesQuerySet(models.QuerySet["Series"]):
         rows: models.QuerySet[Any, Row] = self.values(*fields)
         return rows
 
-    def search(self, words: str) -> Self:
-        return self.filter(contains_words(words, "ticker", "title"))
+    def search(self, words: Iterable[str]) -> Self:
+        """Series whose ticker and title have every one of the words; see `matches`."""
+        return self.filter(matches(words))
+
+    def at(self, place: Place) -> Self:
+        return self.filter(ticker=place.series)
+
+    def spelling_of(self, column: str, word: str) -> str | None:
+        """Return a word of a column as it is written on record, whatever its case."""
+        is_list = column == "tags"
+        if self.filter(**({"tags__contains": [word]} if is_list else {column: word})).exists():
+            return word
+        each = models.Func(F(column), function="unnest", output_field=models.TextField())
+        spellings = self.order_by().values_list(each if is_list else column, flat=True).distinct()
+        folded = word.casefold()
+        return next((each for each in sorted(spellings) if each.casefold() == folded), None)
 
     def tagged(self, tag: str) -> Self:
         return self.filter(tags__contains=[tag])
@@ -134,12 +157,13 @@ class Series(models.Model):
     class Meta:
         ordering = ["ticker"]
         verbose_name_plural = "series"
+        indexes = [any_case("series")]
 
     def __str__(self) -> str:
         return self.ticker
 
 
-class EventQuerySet(models.QuerySet["Event"]):
+class EventQuerySet(TickerQuerySet["Event"]):
     def record(
         self, payloads: Sequence[EventPayload], *, series: dict[str, int], at: datetime
     ) -> RecordedEvents:
@@ -166,7 +190,11 @@ class EventQuerySet(models.QuerySet["Event"]):
         )
         ids = {ticker: id for ticker, id, *_ in rows}
         ids |= {event.ticker: event.pk for event in written}
-        return RecordedEvents(ids, [event.pk for event in written])
+        written_ids = [event.pk for event in written]
+        EventSearchText.objects.refresh(written_ids)
+        # A market is found by its event's title, too.
+        MarketSearchText.objects.refresh(written_ids, by="event_id")
+        return RecordedEvents(ids, written_ids)
 
     def ids(self, tickers: Iterable[str]) -> dict[str, int]:
         return dict(self.filter(ticker__in=list(tickers)).values_list("ticker", "id"))
@@ -177,8 +205,15 @@ class EventQuerySet(models.QuerySet["Event"]):
         rows: models.QuerySet[Any, Row] = self.values("id", *own).annotate(**EVENT_JOINED)
         return rows
 
-    def search(self, words: str) -> Self:
-        return self.filter(contains_words(words, "ticker", "title", "sub_title"))
+    def search(self, words: Iterable[str]) -> Self:
+        """Events whose ticker and titles have every one of the words; see `matches`."""
+        return self.filter(matches(words))
+
+    def at(self, place: Place) -> Self:
+        """The event of a place, or all events of its series."""
+        if place.event:
+            return self.filter(ticker=place.event)
+        return self.filter(series__ticker=place.series)
 
     def with_market_in(self, statuses: Iterable[str]) -> Self:
         """Events with a market in one of these statuses."""
@@ -244,6 +279,7 @@ class Event(EventDefinition):
 
     class Meta:
         ordering = ["ticker"]
+        indexes = [any_case("event")]
 
     def __str__(self) -> str:
         return self.ticker

@@ -3,17 +3,16 @@
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
-from functools import reduce
-from operator import or_
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, TypeVar
 
 from django.apps import apps
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import ExpressionWrapper, F, Q
 from django.db.models.expressions import CombinedExpression, OrderBy
-from django.db.models.functions import Round
+from django.db.models.functions import Round, Upper
 
+from kalshi_insights.bad_input import UNWRITABLE
 from markets import prices
 from markets.intervals import EPOCH
 from markets.kalshi.fields import EXACT_DIGITS, EXACT_PLACES
@@ -22,6 +21,7 @@ PRICE = "numeric(6,4)"
 MIDPOINT = "numeric(7,5)"  # half a step finer than a price
 COUNT = "numeric(18,2)"
 Row = dict[str, Any]
+M = TypeVar("M", bound=models.Model)
 
 
 class Quote(NamedTuple):
@@ -142,12 +142,37 @@ def manager_of(model: str) -> Any:
     return apps.get_model("markets", model)._default_manager
 
 
-def contains_words(words: str, *columns: str) -> Q:
-    """Match rows in which every word stands in one of the columns."""
-    condition = Q()
-    for word in words.split():
-        condition &= reduce(or_, (Q(**{f"{column}__icontains": word}) for column in columns))
-    return condition
+class TickerQuerySet(models.QuerySet[M]):
+    """Rows that have a ticker, which people write in any case."""
+
+    def named(self, ticker: str) -> Self:
+        """The row that a ticker names; its exact spelling comes before any other."""
+        if UNWRITABLE.search(ticker):
+            return self.none()
+        exactly = models.Case(models.When(ticker=ticker, then=0), default=1)
+        return self.filter(ticker__iexact=ticker).order_by(exactly, "ticker")
+
+    def by_ticker(self, ticker: str) -> M | None:
+        """Return the row that a ticker names in any case; None if there is none."""
+        return self.named(ticker).first()
+
+    def as_written(self, tickers: Iterable[str]) -> dict[str, str]:
+        """Return the tickers on record that these name in any case, by what was given."""
+        given = [ticker for ticker in tickers if not UNWRITABLE.search(ticker)]
+        found = self.alias(upper=Upper("ticker")).filter(
+            Q(ticker__in=given) | Q(upper__in=[ticker.upper() for ticker in given])
+        )
+        exact = set(found.values_list("ticker", flat=True))
+        by_upper = {ticker.upper(): ticker for ticker in sorted(exact, reverse=True)}
+        written = {
+            ticker: ticker if ticker in exact else by_upper.get(ticker.upper()) for ticker in given
+        }
+        return {ticker: known for ticker, known in written.items() if known is not None}
+
+
+def any_case(model: str) -> models.Index:
+    """An index by which `TickerQuerySet` finds tickers in any case."""
+    return models.Index(Upper("ticker"), name=f"{model}_ticker_any_case")
 
 
 def _midpoint(value: CombinedExpression) -> Round:

@@ -22,7 +22,8 @@ from markets.models.fields import (
     Quote,
     Quoted,
     Row,
-    contains_words,
+    TickerQuerySet,
+    any_case,
     count_field,
     exact_field,
     manager_of,
@@ -30,6 +31,7 @@ from markets.models.fields import (
     price_field,
     within_unit,
 )
+from markets.models.search import MarketSearchText, Place, matches
 
 
 class Status(models.TextChoices):
@@ -68,6 +70,12 @@ JOINED = {
     "event_title": "event__title",
     "series_ticker": "event__series__ticker",
     "category": "event__series__category",
+}
+# The models in which a name is looked up, each with the columns of its `Place`.
+PLACES = {
+    "Market": ("event__series__ticker", "event__ticker", "ticker"),
+    "Event": ("series__ticker", "ticker"),
+    "Series": ("ticker",),
 }
 NEAR_EXPIRY = timedelta(hours=1)
 MARKET_FIELDS = (
@@ -179,7 +187,7 @@ class KnownMarket(NamedTuple):
     settlement_ts: datetime | None
 
 
-class MarketQuerySet(models.QuerySet["Market"]):
+class MarketQuerySet(TickerQuerySet["Market"]):
     def changes(
         self,
         marks: Sequence[tuple[str, int, int]],
@@ -330,6 +338,7 @@ class MarketQuerySet(models.QuerySet["Market"]):
                 *MARKET_FIELDS,
             ],
         )
+        MarketSearchText.objects.refresh(market.pk for market in written)
         return {market.ticker: market.pk for market in written}
 
     def unlist(self, tickers: Iterable[str], *, at: datetime) -> dict[str, int]:
@@ -363,17 +372,32 @@ class MarketQuerySet(models.QuerySet["Market"]):
         )
         return rows
 
-    def by_ticker(self, ticker: str) -> "Market | None":
-        # PostgreSQL refuses text with a NUL in it.
-        return None if "\0" in ticker else self.filter(ticker=ticker).first()
-
     def open(self) -> Self:
         return self.filter(status__in=OPEN_STATUSES)
 
-    def search(self, words: str) -> Self:
-        """Markets whose ticker, title, outcome or event holds every one of the words."""
-        columns = ("ticker", "title", "yes_sub_title", "event__title")
-        return self.filter(contains_words(words, *columns))
+    def search(self, words: Iterable[str]) -> Self:
+        """Markets whose ticker, title, outcome and event have every one of the words.
+
+        See `matches`.
+        """
+        return self.filter(matches(words))
+
+    def at(self, place: Place) -> Self:
+        """The market of a place, or all markets of its event or series."""
+        if place.market:
+            return self.filter(ticker=place.market)
+        if place.event:
+            return self.filter(event__ticker=place.event)
+        return self.filter(event__series__ticker=place.series)
+
+    def place_of(self, names: Sequence[str]) -> Place | None:
+        """Find the market that one of these names, else the event, else the series."""
+        for model, columns in PLACES.items():
+            known = manager_of(model)
+            rows = known.filter(ticker__in=known.as_written(names).values())
+            if row := rows.values_list(*columns).first():
+                return Place(*row)
+        return None
 
     def siblings_of(self, market: "Market") -> Self:
         return self.filter(event_id=market.event_id).exclude(pk=market.pk)
@@ -390,6 +414,15 @@ class MarketQuerySet(models.QuerySet["Market"]):
     def ordered_by(self, *keys: str) -> Self:
         """Order by keys of `ORDERS`; unknown values come last, ties go by ticker."""
         return self.order_by(*order_terms(ORDERS, keys), "ticker")
+
+    def page(self, *keys: str, first: int, size: int) -> Self:
+        """The rows of a page, with event and series, in the order of these keys.
+
+        Ids alone are sorted: of all markets, whole rows would not fit into the memory for it.
+        """
+        chosen = self.ordered_by(*keys).values("pk")[first : first + size]
+        found: Self = self.model.objects.filter(pk__in=chosen)  # type: ignore[assignment]
+        return found.with_event().ordered_by(*keys)
 
     def categories(self) -> dict[str, int]:
         """Count these markets by category."""
@@ -524,6 +557,7 @@ class Market(Quoted):
         indexes = [
             models.Index(fields=["status", "close_time"], name="market_status_close_time"),
             models.Index(fields=["id"], condition=Q(is_hot=True), name="market_hot"),
+            any_case("market"),
         ]
 
     def __str__(self) -> str:

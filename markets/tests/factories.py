@@ -6,7 +6,17 @@ from typing import Any
 
 from model_bakery import baker
 
-from markets.models import Event, Market, MarketSnapshot, Poll, Source, Sweep
+from markets.models import (
+    Event,
+    EventSearchText,
+    Market,
+    MarketSearchText,
+    MarketSnapshot,
+    Poll,
+    SeriesSearchText,
+    Source,
+    Sweep,
+)
 from markets.models.snapshots import snapshot_id
 
 CENT_GRID = [{"start": "0.0000", "end": "1.0000", "step": "0.0100"}]
@@ -48,12 +58,14 @@ def a_market(ticker: str = "KXRAIN-26NOV21", **values: Any) -> Market:
             **values,
         },
     )
+    MarketSearchText.objects.refresh([market.pk])
     return market
 
 
 def an_event(title: str, *, ticker: str = "KXRAIN", category: str = "Climate") -> Event:
-    existing = Event.objects.filter(ticker=ticker).first()
-    return existing or baker.make(
+    if existing := Event.objects.filter(ticker=ticker).first():
+        return existing
+    event: Event = baker.make(
         Event,
         ticker=ticker,
         title=title,
@@ -61,6 +73,9 @@ def an_event(title: str, *, ticker: str = "KXRAIN", category: str = "Climate") -
         series__category=category,
         recorded_at=datetime.now(UTC),
     )
+    EventSearchText.objects.refresh([event.pk])
+    SeriesSearchText.objects.refresh([event.series_id])
+    return event
 
 
 def observe(market: Market, at: datetime, bid: str | None, ask: str | None, **others: Any) -> None:

@@ -67,6 +67,7 @@ class Exchange:
     requests: list[httpx.Request] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
     combos: list[str] = field(default_factory=list)
+    event_titles: dict[str, str] = field(default_factory=dict)
     fee_changes: list[dict[str, Any]] = field(default_factory=list)
     event_fee_changes: list[dict[str, Any]] = field(default_factory=list)
     fee_multiplier: float = 0.5
@@ -131,7 +132,7 @@ class Exchange:
         return {
             "event_ticker": ticker,
             "series_ticker": ticker.split("-", maxsplit=1)[0],
-            "title": f"What of {ticker}?",
+            "title": self.event_titles.get(ticker, f"What of {ticker}?"),
             "sub_title": "",
             "collateral_return_type": "MECNET",
             "mutually_exclusive": True,

@@ -60,7 +60,6 @@ def test_a_list_of_markets_costs_two_queries(client, recorded, django_assert_num
         ("series=KXFED", 2),
         ("event=KXHIGH-26NOV20", 2),
         ("series=KXFED&status=open", 1),
-        ("series=KXNONE", 0),
         ("q=fed", 2),
     ],
 )

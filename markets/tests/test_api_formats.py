@@ -11,6 +11,7 @@ import pytest
 from django.db import connection
 from model_bakery import baker
 
+from backtests.tests.factories import a_backtest, a_fill
 from kalshi_insights.export import postgres
 from markets.models import Market, MarketRevision, MarketSnapshot, Trade
 from markets.tests.factories import a_market, a_snapshot
@@ -71,6 +72,19 @@ class TestCsv:
             raw = told.pop("raw_data")
             assert (row.pop("raw_data") == "") == (raw is None)
             assert row == {name: "" if x is None else str(x) for name, x in told.items()}
+
+    @pytest.mark.parametrize("first", [*"=+-@\t\r\n", "\uff1d"])
+    def test_text_that_a_spreadsheet_would_run_comes_after_an_apostrophe(self, client, first):
+        run = a_backtest()
+        a_fill(run, 1, reason=f"{first}1+cmd|' /C calc'!A0", cash_change=Decimal(-5))
+        a_fill(run, 2, reason="3 = 3", cash_change=Decimal("0.5"))
+        address = f"/api/v1/backtests/{run.pk}/executions/"
+        formula, text = as_csv(client.get(address, {"format": "csv"}))
+        assert formula["reason"] == f"'{first}1+cmd|' /C calc'!A0"
+        assert (formula["cash_change"], text["cash_change"]) == ("-5.000000", "0.500000")
+        assert text["reason"] == "3 = 3"
+        table = pq.read_table(io.BytesIO(body(client.get(address, {"format": "parquet"}))))
+        assert table["reason"][0].as_py() == f"{first}1+cmd|' /C calc'!A0"
 
     def test_writes_times_in_utc(self, client, market):
         times = [row["timestamp"] for row in as_csv(client.get(at(market), {"format": "csv"}))]

@@ -10,7 +10,7 @@ from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from markets.models import Event, Market, MarketSnapshot, Poll, Series
+from markets.models import Event, Market, MarketSnapshot, Poll, Series, SeriesSearchText
 from markets.tests.factories import a_market, a_poll, a_snapshot, an_event, observe
 
 pytestmark = pytest.mark.django_db
@@ -47,14 +47,17 @@ class TestSeries:
         Series.objects.filter(ticker="SRAIN").update(
             title="Rain in town", tags=["Daily", "NYC"], fee_type="quadratic", fee_multiplier=1
         )
+        SeriesSearchText.objects.refresh(Series.objects.values_list("pk", flat=True))
 
     @pytest.mark.parametrize(
         "query",
         [
             {"q": "TOWN rain"},
             {"category": "Climate"},
+            {"category": "climate"},
             {"tag": "NYC"},
-            {"fee_type": "quadratic"},
+            {"tag": "nyc"},
+            {"fee_type": "Quadratic"},
         ],
     )
     def test_they_are_narrowed(self, client, query):
@@ -83,7 +86,7 @@ class TestEvents:
     @pytest.mark.parametrize(
         ("query", "found"),
         [
-            ({"q": "in town"}, ["RAIN"]),
+            ({"q": "rain town"}, ["RAIN"]),
             ({"series": "SVOTE"}, ["VOTE"]),
             ({"category": "Climate"}, ["RAIN"]),
             ({"status": "open"}, ["RAIN"]),
@@ -301,7 +304,8 @@ def test_a_parameter_that_comes_twice_is_refused(client):
             for value in ("NaN", "Infinity", "-1", "1e-1", "1_0", "٣", "0x1", "9" * 40, "0.12345")
         ),
         ("markets", "price_min", "1.01"),
-        ("markets", "q", "x" * 101),
+        ("markets", "q", "x" * 301),
+        ("markets", "q", "aaa bbb ccc ddd eee fff ggg hhh iii"),
         ("markets", "q", "a\0"),
         ("markets", "series", "x" * 201),
         ("markets", "two_sided", "yes"),
@@ -316,6 +320,11 @@ def test_a_parameter_that_comes_twice_is_refused(client):
         ("events", "status", "asleep"),
         ("events", "ordering", "volume"),
         ("series", "tag", "\0"),
+        ("series", "tag", "Nightly"),
+        ("series", "fee_type", "cubic"),
+        ("series", "category", "Nothing"),
+        ("events", "category", "Nothing"),
+        ("markets", "category", "Nothing"),
         ("polls", "failed", "1"),
         ("polls", "start", "2026-11-20"),
         ("polls", "skip", "10001"),
@@ -342,6 +351,29 @@ def test_nonsense_is_refused_by_its_name(client, noun, name, value):
 def test_a_range_that_ends_before_it_begins_is_refused(client, noun, low, high, values):
     query = dict(zip((low, high), values, strict=True))
     assert list(refused(client, noun, query)) == [high]
+
+
+@pytest.mark.parametrize("offset", ["+01:00", "+0100", "+01"])
+@pytest.mark.parametrize(
+    ("noun", "name"),
+    [
+        ("markets", "closes_after"),
+        ("markets", "as_of"),
+        ("events", "updated_since"),
+        ("polls", "start"),
+        ("markets/A/snapshots", "end"),
+        ("markets/A/coverage", "start"),
+        ("markets/A/candlesticks", "end"),
+        ("markets/A/orderbook", "as_of"),
+    ],
+)
+def test_a_plus_sign_that_became_a_space_is_told_as_such(client, noun, name, offset):
+    a_market("A")
+    address = f"{API}/{noun}/?{name}=2026-11-20T12:00:00{offset}"
+    response = client.get(address)
+    assert response.status_code == 400
+    assert "%2B" in response.json()["details"][name][0]
+    assert client.get(address.replace("+", "%2B")).status_code in (200, 404)
 
 
 FILTERS = {

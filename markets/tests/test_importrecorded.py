@@ -13,7 +13,7 @@ from backtests.data.universe import MISSING
 from backtests.loading import load
 from backtests.requests import MarketSelection
 from markets.importing import FORMATS, find_tables, import_tables
-from markets.models import Candlestick, FeeChange, Market, MarketSnapshot
+from markets.models import Candlestick, Event, FeeChange, Market, MarketSnapshot, Series
 
 pytestmark = pytest.mark.django_db
 OPENED = datetime(2026, 3, 1, 15, tzinfo=UTC)
@@ -160,6 +160,13 @@ def test_weather_becomes_candles_quotes_and_results(tmp_path):
     assert (snapshot.yes_bid, snapshot.yes_ask) == (Decimal("0.42"), Decimal("0.45"))
     assert (snapshot.yes_bid_size, snapshot.volume) == (None, None)
     assert Candlestick.objects.get(market__ticker=SECOND).price_mean == Decimal("0.4351")
+
+
+def test_what_is_imported_is_found_by_its_titles(tmp_path):
+    run_import(weather_tables(tmp_path))
+    assert {m.ticker for m in Market.objects.search(["warm", "march"])} == {FIRST, SECOND}
+    assert Event.objects.search(["how warm"]).get().ticker == "KXWARM-26MAR02"
+    assert Series.objects.search(["kxwarm"]).get().ticker == "KXWARM"
 
 
 def test_what_tables_do_not_tell_is_assumed_and_marked(tmp_path):

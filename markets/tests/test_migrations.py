@@ -12,6 +12,8 @@ from markets.models.snapshots import snapshot_id
 BEFORE_PARTITIONS = ("markets", "0003_history")
 PARTITIONED = ("markets", "0004_daily_pieces")
 LATE_SWEEPS = ("markets", "0005_late_passes")
+BEFORE_SEARCH = ("markets", "0010_silence_before_each_poll")
+SEARCHED = ("markets", "0011_search_text")
 ROUNDED_STRIKES = ("markets", "0007_reword_help_texts")
 EXACT_STRIKES = ("markets", "0008_exact_numbers_and_unknown_times")
 ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
@@ -24,6 +26,9 @@ def empty_schema(db):
     with connection.cursor() as cursor:
         cursor.execute("CREATE SCHEMA anew")
         cursor.execute("SET LOCAL search_path TO anew")
+        # Extensions exist once in a database. Here they come along for the time of the test.
+        for extension in ("pg_trgm", "unaccent"):
+            cursor.execute(f"ALTER EXTENSION {extension} SET SCHEMA anew")
 
 
 def migrate_to(target):
@@ -109,6 +114,21 @@ def test_existing_sweeps_get_the_time_since_the_last_complete_one(empty_schema):
     sweeps = migrate_to(LATE_SWEEPS).get_model("markets", "Sweep").objects
     late = sweeps.filter(tier="hot").order_by("started_at").values_list("since_last", flat=True)
     assert list(late) == [None, timedelta(seconds=5), None, timedelta(seconds=30)]
+
+
+def test_what_is_on_record_gets_its_search_text(empty_schema):
+    apps = migrate_to(BEFORE_SEARCH)
+    create_snapshots(apps)
+    apps.get_model("markets", "Event").objects.update(title="Luka Dončić")
+    apps.get_model("markets", "Market").objects.update(yes_sub_title="40 points")
+    apps = migrate_to(SEARCHED)
+    texts = {
+        noun: apps.get_model("markets", f"{noun}SearchText").objects.get().text
+        for noun in ("Series", "Event", "Market")
+    }
+    assert texts["Series"].split() == ["kxrain"]
+    assert texts["Event"].split() == ["kxrain-26", "luka", "doncic"]
+    assert texts["Market"].split() == ["kxrain-26-t1", "luka", "doncic", "40", "points"]
 
 
 def files_of_tables():

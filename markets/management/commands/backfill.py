@@ -3,6 +3,7 @@
 import sys
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from markets.backfill.request import INTERVALS, BackfillRequest
 from markets.backfill.runner import BackfillProgress, backfill
 from markets.kalshi.errors import KalshiError
 from markets.kalshi.reach import with_advice
+from markets.models import Event, Market, Series
 from markets.recording.exchange import kalshi_client
 from markets.storage.partitions import TableBusy
 
@@ -52,9 +54,9 @@ class Command(BaseCommand):
             request = BackfillRequest(
                 start=parse_instant("--start", options["start"]),
                 end=parse_instant("--end", options["end"]) if options["end"] else now - SETTLING,
-                tickers=options["ticker"],
-                event=options["event"],
-                series=options["series"],
+                tickers=[as_written(Market.objects.as_written, each) for each in options["ticker"]],
+                event=as_written(Event.objects.as_written, options["event"]),
+                series=as_written(Series.objects.as_written, options["series"]),
                 interval=options["interval"],
                 trades=options["trades"],
             )
@@ -88,6 +90,11 @@ class Command(BaseCommand):
             self.stderr.write(
                 f"{ticker}: at least once neither tier knew it; run the same command to ask again"
             )
+
+
+def as_written(find: Callable[[list[str]], dict[str, str]], ticker: str) -> str:
+    """Return a ticker as it is on record; an unknown one in upper case, as Kalshi writes them."""
+    return find([ticker]).get(ticker, ticker.upper())
 
 
 def show(bar: ProgressBar, began: float, progress: BackfillProgress) -> None:
