@@ -53,7 +53,7 @@ BUCKETS = """
              WHERE market_id = %(market)s AND volume IS NOT NULL
                 AND timestamp >= %(before)s AND timestamp < %(start)s
                 AND (%(source)s::text IS NULL OR source = %(source)s)
-             ORDER BY timestamp DESC LIMIT 1)) AS before
+             ORDER BY timestamp DESC, id DESC LIMIT 1)) AS before
         FROM buckets
     )
     SELECT start, quotes[1][1] AS yes_bid_open, yes_bid_high, yes_bid_low,
@@ -105,7 +105,7 @@ def book(market: Market, *, as_of: datetime | None) -> OrderBookSnapshot | None:
     books = market.order_books.all()
     if as_of is not None:
         books = books.filter(timestamp__lte=as_of)
-    return books.order_by("-timestamp").first()
+    return books.newest()
 
 
 def newest(market: Market) -> MarketSnapshot | None:

@@ -59,6 +59,7 @@ def import_baseball(folder: Path, on_progress: OnProgress) -> ImportResult:
         new,
         0,
         snapshots,
+        0,
         note="Each market has one quote, so only orders without latency can fill.",
     )
 

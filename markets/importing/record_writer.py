@@ -31,11 +31,12 @@ CANDLES_PER_BATCH = 5_000
 
 
 class ImportResult(NamedTuple):
-    """The numbers of new rows, and a note for whoever backtests on them."""
+    """The numbers of rows, and a note for whoever backtests on them."""
 
-    markets: int
+    markets: int  # the new ones, as below
     candlesticks: int
     snapshots: int
+    differing: int  # candles that the record has otherwise, which stays
     note: str = ""
 
 
@@ -95,9 +96,11 @@ def store_definitions(
         [_market(each, event_ids[each.event], now=now) for each in missing], batch_size=1000
     )
     ids = Market.objects.ids(tickers)
-    MarketRevision.objects.add(
+    left_out = MarketRevision.objects.add(
         revision for each in missing for revision in _revisions(each, ids[each.ticker], now=now)
     )
+    if left_out:
+        raise MalformedTable(f"{left_out:,} results were known when their markets opened")
     return ids, len(missing)
 
 
@@ -197,11 +200,14 @@ def _value(result: str) -> Decimal | None:
 
 def store_candles(
     candles: Sequence[Candle], *, on_progress: OnProgress, activity: str
-) -> tuple[int, int]:
-    """Store candles and their closing quotes in batches; returns the numbers of new ones."""
+) -> tuple[int, int, int]:
+    """Store candles and their closing quotes in batches.
+
+    Returns the numbers of new ones of both, and of candles that the record has otherwise.
+    """
     days = {candle.end_period_ts.date() for candle in candles}
     partitions.create_missing(partitions.SNAPSHOTS, days)
-    candlesticks = snapshots = 0
+    candlesticks = snapshots = differing = 0
     for start in range(0, len(candles), CANDLES_PER_BATCH):
         with transaction.atomic():
             written = Candlestick.objects.record(
@@ -212,8 +218,9 @@ def store_candles(
             )
         candlesticks += written.candlesticks
         snapshots += written.snapshots
+        differing += len(written.differing)
         on_progress(min(1.0, (start + CANDLES_PER_BATCH) / len(candles)), activity)
-    return candlesticks, snapshots
+    return candlesticks, snapshots, differing
 
 
 def quality_flags(bid: Decimal | None, ask: Decimal | None) -> int:

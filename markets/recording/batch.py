@@ -53,6 +53,7 @@ class Batch:
     markets: int = 0
     rejected: int = 0
     rejects: list[dict[str, str]] = field(default_factory=list)
+    rejects_kept: int = REJECTS_KEPT
     drift_notes: list[DriftNote] = field(default_factory=list)
 
     def add_events_page(self, page: Page) -> list[str]:
@@ -115,7 +116,7 @@ class Batch:
         ticker = payloads.ticker_of(raw)
         self.rejected += 1
         self.drift_notes.append(shape_drift(kind, reason, raw=raw))
-        if len(self.rejects) < REJECTS_KEPT:
+        if len(self.rejects) < self.rejects_kept:
             text = bytes(raw)[:REJECT_LENGTH].decode(errors="replace")
             self.rejects.append({"ticker": ticker, "reason": str(reason), "payload": text})
         return ticker

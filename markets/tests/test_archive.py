@@ -62,7 +62,7 @@ def market():
 
 def a_book(market, at, *, bids=(), asks=()):
     OrderBookSnapshot.objects.create(
-        id=snapshot_id(market.pk, at, "book", None),
+        id=snapshot_id(market.pk, at, "book", None, content=""),
         market=market,
         timestamp=at,
         bid_prices=[Decimal(price) for price, _ in bids],
