@@ -10,16 +10,23 @@ import pytest
 
 from backtests.engine.kernel_cache import ROOT
 
-# Buys ten contracts at 45 cents, and prints the fees in millionths of a dollar.
-BUY = """
+# Prints the most that ten contracts can cost at 45 cents, in millionths of a dollar. The function
+# stands in `kernel.py` and has the rule of `fees.py` compiled into it.
+COST = """
 import numpy as np
-from backtests.engine import kernel
-from backtests.rules.execution import HOLD, JOURNAL_COLUMN, ExecutionModel, FillModel
-from backtests.tests.test_execution import USUAL, book, universe_of
+from backtests.engine import kernel, kernel_arrays
+from backtests.rules.execution import ExecutionModel, FillModel
+from backtests.tests.test_execution import NOW, USUAL, book, universe_of
 
-universe, targets = universe_of(book(42, 45), book(42, 45), terms=USUAL), np.array([10, HOLD])
-run = kernel.run(universe, targets, ExecutionModel(), FillModel.EXPECTED, cash=10**9)
-print(run.journal[:, JOURNAL_COLUMN["fee"]].sum())
+universe, model = universe_of(book(42, 45), terms=USUAL), ExecutionModel()
+states, figures = kernel.initial_state(1, 10**9)
+run = kernel.KernelRun(
+    kernel_arrays.columns_of(universe),
+    kernel_arrays.tables_of(universe, model),
+    kernel_arrays.rules(model, FillModel.EXPECTED),
+    np.zeros(1, np.int64), states, figures, kernel.empty_journal(1),
+)
+print(kernel._cost_bound(run, kernel.Spot(NOW, 0, 0), states[0], 1, 1_000, 4_500))
 """
 FLOW = "from backtests.engine import kernel; print(kernel._flow(0, 1, 100, 5_000))"
 # Prints the files of the functions that numba compiles, then the files that the hash covers.
@@ -64,15 +71,15 @@ def compiled_files(folder: Path) -> set[Path]:
     return set(folder.rglob("*.nbc"))
 
 
-def test_a_changed_rule_is_charged_although_the_kernel_was_compiled_before(tree, tmp_path):
+def test_a_changed_rule_counts_although_the_kernel_was_compiled_before(tree, tmp_path):
     kept = tmp_path / "kept"
-    assert output(tree, BUY, NUMBA_CACHE_DIR=str(kept)) == "173300"
+    assert output(tree, COST, NUMBA_CACHE_DIR=str(kept)) == str(4_500_000 + 173_250 + 200)
     fees = tree / "markets" / "fees.py"
     rules = fees.read_text()
-    doubled = rules.replace("trade = -(-numerator", "trade = -(-2 * numerator")
+    doubled = rules.replace("exact = -(-numerator", "exact = -(-2 * numerator")
     assert doubled != rules
     fees.write_text(doubled)
-    assert output(tree, BUY, NUMBA_CACHE_DIR=str(kept)) == "346500"
+    assert output(tree, COST, NUMBA_CACHE_DIR=str(kept)) == str(4_500_000 + 346_500 + 200)
     assert len(list(kept.iterdir())) == 1  # what was compiled from the old rules is gone
 
 
@@ -88,7 +95,8 @@ def test_unchanged_rules_are_not_compiled_again(tree, tmp_path):
 def test_two_installations_share_a_folder_without_removing_each_others_code(tree, tmp_path):
     kept, other = tmp_path / "kept", tmp_path / "other"
     shutil.copytree(tree, other)
-    (other / "markets" / "fees.py").open("a").write("# another version\n")
+    fees = other / "markets" / "fees.py"
+    fees.write_text(fees.read_text() + "# another version\n")
     output(tree, FLOW, NUMBA_CACHE_DIR=str(kept))
     compiled = compiled_files(kept)
     output(other, FLOW, NUMBA_CACHE_DIR=str(kept))

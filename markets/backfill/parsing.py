@@ -23,7 +23,7 @@ EMPTY_SIDE = frozenset((Decimal(0), prices.ONE))
 OHLC = tuple[Decimal | None, ...]
 
 
-class Refused(NamedTuple):
+class UnreadableRecord(NamedTuple):
     """A record that cannot be read, and its instant if that can be."""
 
     raw: msgspec.Raw
@@ -33,7 +33,7 @@ class Refused(NamedTuple):
 
 def parse_candlesticks(
     span: BackfillSpan, raws: Iterable[msgspec.Raw], price_ranges: str
-) -> tuple[list[Candle], list[Refused]]:
+) -> tuple[list[Candle], list[UnreadableRecord]]:
     candles, refused = [], []
     for raw in raws:
         try:
@@ -41,7 +41,7 @@ def parse_candlesticks(
         except msgspec.MsgspecError as reason:
             seconds = period_end(raw)
             at = None if seconds is None else EPOCH + timedelta(seconds=seconds)
-            refused.append(Refused(raw, reason, at))
+            refused.append(UnreadableRecord(raw, reason, at))
     return candles, refused
 
 
@@ -62,13 +62,13 @@ def make_candle(span: BackfillSpan, raw: msgspec.Raw, price_ranges: str) -> Cand
 
 def parse_trades(
     span: BackfillSpan, raws: Iterable[msgspec.Raw]
-) -> tuple[list[PublicTrade], list[Refused]]:
+) -> tuple[list[PublicTrade], list[UnreadableRecord]]:
     trades, refused = [], []
     for raw in raws:
         try:
             trades.append(make_trade(span, raw))
         except msgspec.MsgspecError as reason:
-            refused.append(Refused(raw, reason, payloads.created_time_of(raw)))
+            refused.append(UnreadableRecord(raw, reason, payloads.created_time_of(raw)))
     return trades, refused
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 RECORDS_NAMED = 100
 
 
-class Record(NamedTuple):
+class PastRecord(NamedTuple):
     """A market, a candlestick or a trade; the instant is None where it cannot be read."""
 
     ticker: str
@@ -44,12 +44,12 @@ class BackfillProgress:
     def share(self) -> float:
         return self.done / self.total if self.total else 1.0
 
-    def reject(self, record: Record, reason: object) -> None:
+    def reject(self, record: PastRecord, reason: object) -> None:
         self.rejected += 1
         if len(self.reasons) < RECORDS_NAMED:
             self.reasons.append(f"{record}: {reason}")
 
-    def keep_recorded(self, records: Iterable[Record]) -> None:
+    def keep_recorded(self, records: Iterable[PastRecord]) -> None:
         """Note records that are left out because the record has them with other values."""
         for record in records:
             self.differing += 1

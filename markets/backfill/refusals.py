@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from markets.backfill.parsing import Refused
+from markets.backfill.parsing import UnreadableRecord
 from markets.intervals import Interval
 from markets.models import BackfillSpan
 
 
-def refused_within(time: Interval, refused: Sequence[Refused], *, asked: Interval) -> list[Refused]:
+def refused_within(
+    time: Interval, refused: Sequence[UnreadableRecord], *, asked: Interval
+) -> list[UnreadableRecord]:
     """Return those that may lie in a span's time.
 
     Inside the time that was asked for, an instant tells; outside of it, it is as good as none.
@@ -21,7 +23,7 @@ def refused_within(time: Interval, refused: Sequence[Refused], *, asked: Interva
 
 
 def refused_span(
-    span: BackfillSpan, refused: Sequence[Refused], *, time: Interval, step: timedelta
+    span: BackfillSpan, refused: Sequence[UnreadableRecord], *, time: Interval, step: timedelta
 ) -> BackfillSpan:
     """Return the unsaved span of a span's refused records.
 

@@ -22,9 +22,9 @@ from django.db import transaction
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Least
 
-from markets.backfill.parsing import Refused, parse_candlesticks, parse_trades
+from markets.backfill.parsing import UnreadableRecord, parse_candlesticks, parse_trades
 from markets.backfill.planning import make_plan, time_done
-from markets.backfill.progress import BackfillProgress, Record
+from markets.backfill.progress import BackfillProgress, PastRecord
 from markets.backfill.refusals import refused_span, refused_within
 from markets.backfill.request import TRADES, BackfillRequest
 from markets.intervals import Interval
@@ -259,13 +259,18 @@ class BackfillRun:
             self.advance(span, min(call.until, span.end))
 
     def keep_open(
-        self, span: BackfillSpan, refused: Sequence[Refused], *, time: Interval, step: timedelta
+        self,
+        span: BackfillSpan,
+        refused: Sequence[UnreadableRecord],
+        *,
+        time: Interval,
+        step: timedelta,
     ) -> None:
         """Leave the time of a span's refused records to the next run; call it in a transaction."""
         if not refused:
             return
         for each in refused:
-            record = Record(span.market.ticker, span.kind, each.at)
+            record = PastRecord(span.market.ticker, span.kind, each.at)
             self.progress.reject(record, each.reason)
         kind = "trade" if span.kind == TRADES else "candlestick"
         notes = [shape_drift(kind, each.reason, raw=each.raw) for each in refused]
@@ -283,7 +288,7 @@ class BackfillRun:
     ) -> None:
         of_markets = {span.market_id: span for span in spans}
         self.progress.keep_recorded(
-            Record(of_markets[market_id].market.ticker, of_markets[market_id].kind, at)
+            PastRecord(of_markets[market_id].market.ticker, of_markets[market_id].kind, at)
             for market_id, at in differing
         )
 
