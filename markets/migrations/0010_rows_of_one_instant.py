@@ -1,12 +1,13 @@
 """Tell rows of one market and instant apart by their content: two quotes are two rows.
 
-Snapshots and order books keep their rows and ids; only one index of each day is built anew, which
-never fails, since the new constraint allows whatever the old one did. It reads the day once and
-sorts it: some four seconds a million snapshots, about two minutes for fifty million, on two cores.
-Each day is built by itself, and only writers of that day wait, so a recorder that goes on meanwhile
-waits for today's. During the build the disk holds both indexes. The last step, which drops the old
-constraint, waits for those who read these tables at the moment. A migration that was cut off
-continues where it stopped.
+Snapshots and order books keep their rows and ids, and no table is rewritten. One index of each day
+is built anew, which cannot fail, since the new constraint allows whatever the old one did. That
+reads the day once and sorts it: measured with three million snapshots, five seconds a million on
+two busy cores, so four minutes for fifty million, and 59 bytes a row, as before. Each day is built
+by itself, and only writers of that day wait, so a recorder that goes on meanwhile waits for today's
+alone. During the build the disk holds both indexes. The last step, which drops the old constraint,
+waits for those who read these tables at the moment. A migration that was cut off continues where
+it stopped.
 """
 
 from django.db import connection, migrations, models, transaction
