@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+CONFIG: Any = numba.config
 # NUMBA_CACHE_DIR, as numba has read it.
-CHOSEN_FOLDER: str = numba.config.CACHE_DIR
+CHOSEN_FOLDER: str = CONFIG.CACHE_DIR
 CACHE = cache_folder(Path(__file__).resolve(), chosen=CHOSEN_FOLDER)
 
 
@@ -57,11 +58,11 @@ def compiled(function: F) -> F:
     """
     options: Any = {"cache": CACHE is not None, "nogil": True, "_nrt": False}
     # numba asks for the folder only while it decorates; code of others keeps its own.
-    numba.config.CACHE_DIR = str(CACHE or "")
+    CONFIG.CACHE_DIR = str(CACHE or "")
     try:
         return cast(F, numba.njit(**options)(function))
     finally:
-        numba.config.CACHE_DIR = CHOSEN_FOLDER
+        CONFIG.CACHE_DIR = CHOSEN_FOLDER
 
 
 _flow = compiled(ledger.flow)

@@ -163,6 +163,6 @@ _read_period_end = decoder(_PeriodEnd)
 def period_end(raw: bytes | Raw) -> int | None:
     """Return the end of a candlestick that cannot be parsed, in Unix seconds; None if unknown."""
     try:
-        return _read_period_end(raw).end_period_ts  # type: ignore[no-any-return]
+        return _read_period_end(raw).end_period_ts
     except msgspec.MsgspecError:
         return None

@@ -463,6 +463,6 @@ _read_created_time = decoder(_CreatedTime)
 def created_time_of(raw: bytes | Raw) -> datetime | None:
     """Return the time of a trade that cannot be parsed; None if that cannot be read either."""
     try:
-        return _read_created_time(raw).created_time  # type: ignore[no-any-return]
+        return _read_created_time(raw).created_time
     except msgspec.MsgspecError:
         return None

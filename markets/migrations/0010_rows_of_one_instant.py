@@ -117,6 +117,9 @@ class Migration(migrations.Migration):
         migrations.SeparateDatabaseAndState(
             database_operations=[migrations.RunPython(distinguish_by_content)],
             state_operations=[
+                migrations.AlterModelOptions(
+                    name="trade", options={"ordering": ["created_time", "trade_id"]}
+                ),
                 migrations.RemoveConstraint(model_name="marketsnapshot", name="snapshot_once"),
                 migrations.RemoveConstraint(model_name="orderbooksnapshot", name="order_book_once"),
                 migrations.AddConstraint(

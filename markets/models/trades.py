@@ -105,7 +105,7 @@ class Trade(models.Model):
     objects = TradeQuerySet.as_manager()
 
     class Meta:
-        ordering = ["created_time", "id"]
+        ordering = ["created_time", "trade_id"]
         indexes = [models.Index(fields=["market", "created_time"], name="trade_market_created")]
 
     def __str__(self) -> str:

@@ -30,6 +30,8 @@ from markets.models.snapshots import Observation
 
 REJECTS_KEPT = 5
 REJECT_LENGTH = 4_000
+# The last one counts.
+LISTED_TWICE = msgspec.ValidationError("one reply has it twice, and differently - at `$.ticker`")
 
 
 @dataclass(slots=True)
@@ -107,6 +109,8 @@ class Batch:
                 continue
             self.markets += 1
             known = self.observed.get(quote.ticker)
+            if known and known.observed_at == observed_at and known.quote != quote:
+                self.drift_notes.append(shape_drift("market", LISTED_TWICE, raw=raw))
             if known is None or known.observed_at <= observed_at:
                 self.observed[quote.ticker] = ObservedMarket(raw, quote, observed_at)
         return rejected

@@ -16,6 +16,7 @@ from rest_framework.test import APIClient
 
 from markets.api import candlesticks
 from markets.api.candlesticks import Window
+from markets.kalshi.fields import Count, Price
 from markets.kalshi.payloads import Level, OrderBook
 from markets.models import (
     Candlestick,
@@ -163,7 +164,7 @@ def test_a_revision_that_says_otherwise_of_one_instant_is_counted(market):
 
 
 def book(market: Market, *yes: str, at: datetime = NOON) -> ObservedOrderBook:
-    levels = tuple(Level(Decimal(price), Decimal(10)) for price in yes)
+    levels = tuple(Level(Price(price), Count(10)) for price in yes)
     return ObservedOrderBook(market.pk, at, OrderBook(levels, ()))
 
 
@@ -250,7 +251,8 @@ def test_arrays_follow_the_same_order_whatever_lies_where(market, in_order):
             [market.pk], NOON - SECOND, NOON + 2 * SECOND, recorded_by=NOW
         )
         assert np.all(np.diff(columns["at"]) >= 0)
-        return columns["bid"].tolist()
+        found: list[int] = columns["bid"].tolist()
+        return found
 
     record(observation(market, "0.3000", at=NOON - SECOND))
     record(observation(market, "0.3900", at=NOON + SECOND))

@@ -222,3 +222,15 @@ def test_a_changed_definition_that_was_refused_is_asked_for_until_it_can_be_read
     tick(exchange)
     assert Market.objects.get(ticker="KXB-1-X").result == "yes"
     assert Sweep.objects.newest(Tier.UPDATES).skipped == []
+
+
+def test_a_reply_that_has_a_market_twice_with_two_quotes_is_drift(exchange):
+    twice = market_json("KXB-1-X"), market_json("KXB-1-X", yes_bid_dollars="0.4100")
+    exchange.updates = [twice[0], twice[0]]
+    tick(exchange)
+    assert not Drift.objects.filter(kind="shape").exists()
+    exchange.updates = list(twice)
+    tick(exchange)
+    assert Drift.objects.get(kind="shape").where == (
+        "market.$.ticker: one reply has it twice, and differently"
+    )
