@@ -105,8 +105,8 @@ def test_of_several_quotes_of_one_instant_the_same_one_counts_whatever_came_firs
         universe = load_universe(market)
         found.add((*universe.quotes.bid.tolist(), data_fingerprint(universe)["quotes"]))
     assert len(found) == 1
-    last = MarketSnapshot.objects.order_by("timestamp", "id").last()
-    assert next(iter(found))[1] == last.yes_bid * 10_000
+    last = MarketSnapshot.objects.newest()
+    assert f"0.{next(iter(found))[1]}" == str(last.yes_bid)
 
 
 # --- snapshot sources ---------------------------------------------------------------------------
