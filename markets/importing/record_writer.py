@@ -36,8 +36,16 @@ class ImportResult(NamedTuple):
     markets: int  # the new ones, as below
     candlesticks: int
     snapshots: int
-    differing: int  # candles that the record has otherwise, which stays
+    differing: int  # results and candles that the record has otherwise, which stays
     note: str = ""
+
+
+class StoredDefinitions(NamedTuple):
+    """The ids of all markets by ticker, and how many are new or have another result on record."""
+
+    ids: dict[str, int]
+    new: int
+    differing: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +84,10 @@ class ImportedEvent:
 @transaction.atomic
 def store_definitions(
     events: Sequence[ImportedEvent], definitions: Sequence[ImportedMarket]
-) -> tuple[dict[str, int], int]:
+) -> StoredDefinitions:
     """Store the events and markets that are missing.
 
-    Returns the ids of all these markets by ticker, and the number of new ones. Raises
-    MalformedTable where a market's event is missing.
+    Raises MalformedTable where a market's event is missing.
     """
     now = datetime.now(UTC)
     event_ids = _store_events(events, now=now)
@@ -90,8 +97,8 @@ def store_definitions(
     series = Series.objects.ids(event.series for event in events)
     assume_fees(series, since=min(each.open_time for each in definitions), now=now)
     tickers = {each.ticker for each in definitions}
-    existing = Market.objects.ids(tickers)
-    missing = [each for each in definitions if each.ticker not in existing]
+    results = dict(Market.objects.filter(ticker__in=tickers).values_list("ticker", "result"))
+    missing = [each for each in definitions if each.ticker not in results]
     Market.objects.bulk_create(
         [_market(each, event_ids[each.event], now=now) for each in missing], batch_size=1000
     )
@@ -101,7 +108,8 @@ def store_definitions(
     )
     if left_out:
         raise MalformedTable(f"{left_out:,} results were known when their markets opened")
-    return ids, len(missing)
+    differing = sum(each.result != results.get(each.ticker, each.result) for each in definitions)
+    return StoredDefinitions(ids, len(missing), differing)
 
 
 def _store_events(events: Sequence[ImportedEvent], *, now: datetime) -> dict[str, int]:

@@ -42,12 +42,18 @@ def import_weather(folder: Path, on_progress: OnProgress) -> ImportResult:
     definitions = [_weather_market(row) for row in market_rows]
     with_markets = {each.event for each in definitions}
     events = [_weather_event(row) for row in event_rows if row.text("event_ticker") in with_markets]
-    ids, new = store_definitions(events, definitions)
+    ids, new, differing = store_definitions(events, definitions)
     on_progress(0, "reading weather candles")
     candles = [_weather_candle(row, ids) for row in candle_rows]
-    written = store_candles(candles, on_progress=on_progress, activity="writing weather candles")
+    candlesticks, snapshots, differing_candles = store_candles(
+        candles, on_progress=on_progress, activity="writing weather candles"
+    )
     return ImportResult(
-        new, *written, note="Sizes are unknown, so a backtest needs an assumed size."
+        new,
+        candlesticks,
+        snapshots,
+        differing + differing_candles,
+        note="Sizes are unknown, so a backtest needs an assumed size.",
     )
 
 

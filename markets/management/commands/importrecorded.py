@@ -40,6 +40,6 @@ class Command(BaseCommand):
             )
             if imported.differing:
                 self.stderr.write(
-                    f"{tables.name}: {imported.differing:,} candlesticks differ from those on"
-                    " record, which stay."
+                    f"{tables.name}: {imported.differing:,} results or candlesticks differ from"
+                    " those on record, which stay."
                 )
