@@ -306,8 +306,8 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         """
         window = start, end, recorded_by
         for first in range(0, len(ids), MARKETS_PER_STATEMENT):
-            found = _copy_arrays(ids[first : first + MARKETS_PER_STATEMENT], *window)
-            ordered = {market_id: _oldest_first(columns) for market_id, columns in found}
+            batch = ids[first : first + MARKETS_PER_STATEMENT]
+            ordered = {id: _oldest_first(columns) for id, columns in _copy_arrays(batch, *window)}
             # Sorting costs PostgreSQL more than everything else, and instants are rarely shared.
             shared = [market_id for market_id, columns in ordered.items() if columns is None]
             if shared:
