@@ -8,7 +8,6 @@ error.
 Prices are dollars on the YES scale, counts are contracts, instants are timezone-aware.
 """
 
-from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Annotated, Any, NamedTuple
@@ -430,6 +429,21 @@ def trade(raw: bytes | Raw) -> TradePayload:
     return _read_trade(raw)
 
 
+class _CreatedTime(Struct):
+    created_time: Instant
+
+
+_read_created_time = decoder(_CreatedTime)
+
+
+def created_time_of(raw: bytes | Raw) -> Instant | None:
+    """Return the time of a trade that cannot be parsed; None if that cannot be read either."""
+    try:
+        return _read_created_time(raw).created_time
+    except msgspec.MsgspecError:
+        return None
+
+
 # --- unreadable payloads ------------------------------------------------------------------------
 
 
@@ -448,21 +462,3 @@ def ticker_of(raw: bytes | Raw) -> str:
     except msgspec.MsgspecError:
         return ""
     return (tickers.ticker or tickers.event_ticker).replace("\0", "")[:200]
-
-
-class _CreatedTime(Struct, frozen=True):
-    created_time: Instant
-
-    def __post_init__(self) -> None:
-        check_instants(self)
-
-
-_read_created_time = decoder(_CreatedTime)
-
-
-def created_time_of(raw: bytes | Raw) -> datetime | None:
-    """Return the time of a trade that cannot be parsed; None if that cannot be read either."""
-    try:
-        return _read_created_time(raw).created_time
-    except msgspec.MsgspecError:
-        return None

@@ -31,8 +31,7 @@ def _add_events(batch: Batch, page: Page) -> None:
     for raw in page.items:
         try:
             event = payloads.event(raw)
-        except msgspec.MsgspecError as reason:
-            batch.reject("event", raw, reason)
+        except msgspec.MsgspecError:
             continue
         # The other markets of the event were not requested.
         batch.events[event.ticker] = msgspec.structs.replace(event, markets=[])
