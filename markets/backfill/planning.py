@@ -10,7 +10,6 @@ from django.db import transaction
 from django.db.models import OuterRef, Subquery
 
 from kalshi_insights.bad_input import BadInput
-from markets.backfill.progress import PastRecord
 from markets.backfill.request import TRADES, BackfillRequest
 from markets.intervals import Interval
 from markets.kalshi import payloads
@@ -32,8 +31,8 @@ from markets.recording.events import fetch_missing_events, fetch_missing_series
 
 TICKERS_NAMED_IN_ERROR = 5
 
-# Called with every market that cannot be filled, and the reason.
-OnRejected = Callable[[PastRecord, object], None]
+# Called with the ticker and the reason of every market that cannot be filled.
+OnRejected = Callable[[str, object], None]
 # What makes a span unique: market id, kind, start, end.
 SpanKey = tuple[int, str, datetime, datetime]
 
@@ -149,12 +148,12 @@ def record_page(
     fetch_missing_events(client, batch, {d.payload.event_ticker for d in changed})
     fetch_missing_series(client, {event.series_ticker for event in batch.events.values()})
     for reject in batch.rejects:
-        on_rejected(PastRecord(reject["ticker"], "market", None), reject["reason"])
+        on_rejected(reject["ticker"], reject["reason"])
     with transaction.atomic():
         differing = record_definitions(batch, changed, known=known)
         ids = Market.objects.ids(existing)
         for ticker in existing.keys() - ids.keys():
-            on_rejected(PastRecord(ticker, "market", None), "its event could not be read")
+            on_rejected(ticker, "its event could not be read")
         lifetimes = {ids[t]: existing[t][1] for t in existing if t in ids}
         return ensure_spans(lifetimes, request), differing
 

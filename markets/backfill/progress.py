@@ -49,6 +49,9 @@ class BackfillProgress:
         if len(self.reasons) < RECORDS_NAMED:
             self.reasons.append(f"{record}: {reason}")
 
+    def reject_market(self, ticker: str, reason: object) -> None:
+        self.reject(PastRecord(ticker, "market", None), reason)
+
     def keep_recorded(self, records: Iterable[PastRecord]) -> None:
         """Note records that are left out because the record has them with other values."""
         for record in records:
