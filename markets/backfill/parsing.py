@@ -74,6 +74,8 @@ def parse_trades(
 
 def make_trade(span: BackfillSpan, raw: msgspec.Raw) -> PublicTrade:
     payload = payloads.trade(raw)
+    if payload.ticker != span.market.ticker:
+        raise msgspec.ValidationError("it is a trade of another market - at `$.ticker`")
     return PublicTrade(
         trade_id=payload.trade_id,
         market_id=span.market_id,

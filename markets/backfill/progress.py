@@ -10,7 +10,7 @@ RECORDS_NAMED = 100
 
 
 class PastRecord(NamedTuple):
-    """A market, a candlestick or a trade; the instant is None where it cannot be read."""
+    """A candlestick or a trade; the instant is None where it cannot be read."""
 
     ticker: str
     kind: str
@@ -18,7 +18,7 @@ class PastRecord(NamedTuple):
 
     def __str__(self) -> str:
         at = "" if self.at is None else f" {self.at:%Y-%m-%d %H:%M:%S.%f}".rstrip("0").rstrip(".")
-        return f"{self.ticker or '(no ticker)'} {self.kind}{at}"
+        return f"{self.ticker} {self.kind}{at}"
 
 
 @dataclass(slots=True)
@@ -44,13 +44,11 @@ class BackfillProgress:
     def share(self) -> float:
         return self.done / self.total if self.total else 1.0
 
-    def reject(self, record: PastRecord, reason: object) -> None:
+    def reject(self, what: PastRecord | str, reason: object) -> None:
+        """Note a record, or a market by its ticker, that cannot be read."""
         self.rejected += 1
         if len(self.reasons) < RECORDS_NAMED:
-            self.reasons.append(f"{record}: {reason}")
-
-    def reject_market(self, ticker: str, reason: object) -> None:
-        self.reject(PastRecord(ticker, "market", None), reason)
+            self.reasons.append(f"{what or '(no ticker)'}: {reason}")
 
     def keep_recorded(self, records: Iterable[PastRecord]) -> None:
         """Note records that are left out because the record has them with other values."""

@@ -62,7 +62,7 @@ def backfill(
     """
     client.total_timeout = REPLY_TIMEOUT
     progress = BackfillProgress()
-    plan = make_plan(client, request, on_rejected=progress.reject_market)
+    plan = make_plan(client, request, on_rejected=progress.reject)
     progress.markets, progress.total, progress.done = plan.markets, plan.total, plan.done
     progress.differing = plan.differing
     on_progress(progress)

@@ -151,7 +151,7 @@ def test_the_command_lists_what_it_could_not_read(past):
     command = Command(stdout=StringIO(), stderr=told)
     command.sum_up(fill(past, tickers=(), event="KXA-1", trades=True))
     lines = told.getvalue().splitlines()
-    assert lines[0].startswith("rejected: KXA-1-Y market: ")
+    assert lines[0].startswith("rejected: KXA-1-Y: ")
     assert lines[1].startswith(f"rejected: {TICKER} candles-60 2026-11-20 13:00:00: 'NaN' is not")
     assert lines[2].startswith(f"rejected: {TICKER} trades 2026-11-20 13:00:00.25: 'many' is not")
     assert lines[3] == "What was rejected stays open: run the same command to ask again."
