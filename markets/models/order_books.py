@@ -80,8 +80,7 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
         the same instant stand beside it.
         """
         in_order = sorted(observed, key=lambda book: (book.timestamp, book.id))
-        ids = {book.market_id for book in observed}
-        markets = Market.objects.filter(pk__in=ids).order_by("pk").select_for_update(no_key=True)
+        markets = Market.objects.filter(pk__in={book.market_id for book in observed})
         marks = dict(markets.values_list("pk", "book_mark"))
         changed: dict[int, int] = {}
         rows = []
