@@ -113,7 +113,13 @@ def snapshot_id(
 
 def content_of(numbers: Iterable[Decimal | None]) -> str:
     """Write numbers as one text, which is the same for 0.5 and 0.5000."""
-    return " ".join(["" if each is None else str(each.normalize()) for each in numbers])
+    return " ".join(["" if each is None else _shortest(each) for each in numbers])
+
+
+@lru_cache(maxsize=100_000)
+def _shortest(number: Decimal) -> str:
+    """Write a number without trailing zeros; cached, because prices and sizes repeat."""
+    return str(number.normalize())
 
 
 @lru_cache(maxsize=1000)
