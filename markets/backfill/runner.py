@@ -8,7 +8,7 @@ repeated and may run beside the recorder.
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -107,7 +107,7 @@ class CandlestickReply(NamedTuple):
     """Raw candlesticks by ticker; a market that neither tier knows is left out."""
 
     call: CandlestickCall
-    candlesticks: dict[str, list[msgspec.Raw]]
+    candlesticks: Mapping[str, Sequence[msgspec.Raw]]
 
 
 def candlestick_calls(
@@ -134,7 +134,7 @@ def candlestick_calls(
 def fetch_live(client: KalshiClient, call: CandlestickCall, *, minutes: int) -> CandlestickReply:
     """Fetch markets together, and those missing from the reply one by one from either tier."""
     tickers = list(dict.fromkeys(span.market.ticker for span in call.spans))
-    found: dict[str, list[msgspec.Raw]] = {}
+    found: dict[str, Sequence[msgspec.Raw]] = {}
     # One market that has just moved to the historical tier may fail the request for all.
     with suppress(UnknownResource):
         found = client.batch_candlesticks(tickers, **call.filters(minutes))
@@ -146,7 +146,7 @@ def fetch_live(client: KalshiClient, call: CandlestickCall, *, minutes: int) -> 
 
 def fetch_single(
     client: KalshiClient, span: BackfillSpan, filters: CandlestickFilters
-) -> dict[str, list[msgspec.Raw]]:
+) -> dict[str, Sequence[msgspec.Raw]]:
     market = span.market
     live = partial(client.candlesticks, market.event.series.ticker, market.ticker)
     for fetch in (live, partial(client.historical_candlesticks, market.ticker)):
@@ -203,9 +203,7 @@ class BackfillRun:
             return
         cutoff = self.client.historical_cutoff().market_settled_ts
         grids = Market.objects.grids({span.market_id for span in spans})
-        historical = {
-            s for s in spans if s.market.settlement_ts and s.market.settlement_ts < cutoff
-        }
+        historical = {s for s in spans if cutoff and (at := s.market.settlement_ts) and at < cutoff}
         live = [span for span in spans if span not in historical]
         for fetch, group, markets in (
             (fetch_live, live, MARKETS_PER_REQUEST),
@@ -316,7 +314,8 @@ class BackfillRun:
             yield from self.fill_trades_from(self.client.trades, span)
         cutoff = self.client.historical_cutoff().trades_created_ts
         for span in spans:
-            if span.start < cutoff:
+            # Without a cutoff either tier may have them.
+            if cutoff is None or span.start < cutoff:
                 yield from self.fill_trades_from(self.client.historical_trades, span)
             if span.pk not in self.refused_again:
                 self.advance(span, span.start)

@@ -111,7 +111,7 @@ def rows(query: str, parameters: list[str]) -> list[tuple[str]]:
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("markets", "0007_reword_help_texts")]
+    dependencies = [("markets", "0008_exact_numbers_and_unknown_times")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

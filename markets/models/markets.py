@@ -24,6 +24,7 @@ from markets.models.fields import (
     Row,
     contains_words,
     count_field,
+    exact_field,
     manager_of,
     order_terms,
     price_field,
@@ -142,7 +143,7 @@ ORDERS = {
     "spread": OrderKey(F("yes_ask") - F("yes_bid")),
     "change_24h": OrderKey(F("last_price") - F("previous_price")),
     "yes_price": OrderKey(F("yes_bid") + F("yes_ask")),
-    "close_time": OrderKey(F("close_time"), nullable=False),
+    "close_time": OrderKey(F("close_time")),
 }
 
 
@@ -278,10 +279,10 @@ class MarketQuerySet(models.QuerySet["Market"]):
             )
 
     def awaiting_settlement(self, *, at: datetime) -> Self:
-        """Markets past their close whose settlement is not on record yet."""
+        """Markets past their close, or without a known one, whose settlement is not on record."""
         due = Q(status__in=UNSETTLED_STATUSES)
         due |= Q(status=Status.UNLISTED, close_time__gt=at - GIVEN_UP_AFTER)
-        return self.filter(due, close_time__lte=at)
+        return self.filter(due).filter(Q(close_time__lte=at) | Q(close_time=None))
 
     def after(self, id: int) -> Self:
         return self.filter(id__gt=id).order_by("id")
@@ -480,8 +481,8 @@ class Market(Quoted):
     settlement_ts = models.DateTimeField(null=True, blank=True)
     settlement_timer_seconds = models.IntegerField(null=True, blank=True)
 
-    open_time = models.DateTimeField()
-    close_time = models.DateTimeField()
+    open_time = models.DateTimeField(null=True, blank=True)
+    close_time = models.DateTimeField(null=True, blank=True)
     expected_expiration_time = models.DateTimeField(null=True, blank=True)
     latest_expiration_time = models.DateTimeField(null=True, blank=True)
     created_time = models.DateTimeField(null=True, blank=True)
@@ -489,8 +490,8 @@ class Market(Quoted):
     can_close_early = models.BooleanField(null=True, blank=True)
 
     strike_type = models.CharField(max_length=50, blank=True)
-    floor_strike = models.DecimalField(max_digits=24, decimal_places=8, null=True, blank=True)
-    cap_strike = models.DecimalField(max_digits=24, decimal_places=8, null=True, blank=True)
+    floor_strike = exact_field()
+    cap_strike = exact_field()
     price_level_structure = models.CharField(max_length=100, blank=True)
     price_ranges = models.JSONField(default=list, encoder=DjangoJSONEncoder)
     exchange_index = models.IntegerField(null=True, blank=True)

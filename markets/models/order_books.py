@@ -12,7 +12,7 @@ from django.db import connection, models
 from django.db.models import F
 
 from kalshi_insights.export.copy import stage_rows
-from markets.kalshi.payloads import OrderBook
+from markets.kalshi.order_books import OrderBook
 from markets.models.fields import COUNT, PRICE
 from markets.models.markets import Market
 from markets.models.snapshots import ContentHash, content_of, snapshot_id

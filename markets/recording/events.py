@@ -34,7 +34,7 @@ def _add_events(batch: Batch, page: Page) -> None:
         except msgspec.MsgspecError:
             continue
         # The other markets of the event were not requested.
-        batch.events[event.ticker] = msgspec.structs.replace(event, markets=[])
+        batch.events[event.ticker] = msgspec.structs.replace(event, markets=())
 
 
 def fetch_missing_series(client: KalshiClient, tickers: set[str]) -> None:

@@ -12,10 +12,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
+import msgspec
 from django.conf import settings
 
 from markets.coverage.freshness import percentiles
 from markets.kalshi.client import TOKENS_PER_REQUEST, KalshiClient, Page, ticker_batches
+from markets.kalshi.drift import repeated_price_drift
 from markets.kalshi.errors import KalshiError, OutOfTokens, Refused, Unintelligible
 from markets.kalshi.payloads import ticker_of
 from markets.models import HotPeriod, Market, Poll, Sweep, Tier
@@ -300,6 +302,9 @@ def fetch_order_books(tick: Tick) -> None:
     fetch = order_books_in_one_request if has_key else order_books_one_by_one
     order_books = fetch(tick, ids)
     tick.order_books += order_books
+    tick.batch.drift_notes += [
+        repeated_price_drift(each.book) for each in order_books if each.book.repeated
+    ]
     known = {book.market_id for book in order_books}
     missing = [ticker for ticker, id in ids.items() if id not in known]
     cursor = str(max(ids.values()))
@@ -307,7 +312,9 @@ def fetch_order_books(tick: Tick) -> None:
 
 
 def order_books_in_one_request(tick: Tick, ids: Mapping[str, int]) -> list[ObservedOrderBook]:
-    books = tick.client.order_books(list(ids))
+    books, refused = tick.client.order_books(list(ids))
+    for raw, reason in refused:
+        tick.batch.reject("order book", raw, reason)
     now = datetime.now(UTC)
     return [ObservedOrderBook(ids[t], now, book) for t, book in books.items() if t in ids]
 
@@ -316,6 +323,9 @@ def order_books_one_by_one(tick: Tick, ids: Mapping[str, int]) -> list[ObservedO
     """Fetch each book on its own. Raises the first error if there is no book at all."""
     fetches = [partial(fetch_order_book, tick.client, *item) for item in ids.items()]
     results = tick.fetch_in_parallel(fetches)
+    for result in results:
+        if isinstance(result, Unintelligible):
+            tick.batch.reject("order book", result.body, msgspec.ValidationError(str(result)))
     books = [result for result in results if isinstance(result, ObservedOrderBook)]
     failure = next((result for result in results if isinstance(result, KalshiError)), None)
     if failure and not books:

@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 from markets.api import candlesticks
 from markets.api.candlesticks import Window
 from markets.kalshi.fields import Count, Price
-from markets.kalshi.payloads import Level, OrderBook
+from markets.kalshi.order_books import Level, OrderBook
 from markets.models import (
     Candlestick,
     Market,
