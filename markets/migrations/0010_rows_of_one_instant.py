@@ -111,7 +111,7 @@ def rows(query: str, parameters: list[str]) -> list[tuple[str]]:
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("markets", "0008_exact_numbers_and_unknown_times")]
+    dependencies = [("markets", "0009_clock_skew")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

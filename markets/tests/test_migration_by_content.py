@@ -20,7 +20,7 @@ from markets.tests.test_migrations import (
 
 pytestmark = pytest.mark.usefixtures("empty_schema")
 
-BEFORE_CONTENT = ("markets", "0008_exact_numbers_and_unknown_times")
+BEFORE_CONTENT = ("markets", "0009_clock_skew")
 BY_CONTENT = ("markets", "0010_rows_of_one_instant")
 
 
