@@ -214,7 +214,7 @@ class TradeAdmin(MarketRowsAdmin):
 
 @admin.register(BackfillSpan)
 class BackfillSpanAdmin(MarketRowsAdmin):
-    list_display = ["market", "kind", "start", "end", "done_until", "finished_at"]
+    list_display = ["market", "kind", "start", "end", "done_until", "finished_at", "refusal"]
     list_filter = ["kind"]
 
 

@@ -60,7 +60,7 @@ BUCKETS = """
              WHERE market_id = %(market)s AND volume IS NOT NULL
                 AND timestamp >= %(before)s AND timestamp < %(start)s
                 AND (%(source)s::text IS NULL OR source = %(source)s)
-             ORDER BY timestamp DESC LIMIT 1)) AS before
+             ORDER BY timestamp DESC, id DESC LIMIT 1)) AS before
         FROM buckets
     )
     SELECT bucket.start, quotes[1][1] AS yes_bid_open, yes_bid_high, yes_bid_low,
@@ -174,7 +174,7 @@ def candlesticks(market: Market, window: Window, *, source: str | None) -> Expor
 def book(market: Market, *, as_of: datetime | None) -> OrderBookSnapshot | None:
     """The market's newest order book as of an instant; None for `as_of` is now."""
     at = datetime.now(UTC) + CLOCK_TOLERANCE if as_of is None else as_of
-    return market.order_books.filter(timestamp__lte=at).order_by("-timestamp").first()
+    return market.order_books.filter(timestamp__lte=at).newest()
 
 
 def newest(market: Market) -> MarketSnapshot | None:

@@ -45,6 +45,7 @@ class BackfillPlan:
     markets: int
     total: timedelta
     done: timedelta
+    differing: int = 0  # revisions that the record has otherwise
 
     def add(self, spans: Sequence[BackfillSpan]) -> None:
         self.spans += [span.pk for span in spans]
@@ -63,7 +64,8 @@ def make_plan(
     plan = BackfillPlan([], markets=0, total=timedelta(), done=timedelta())
     planned: set[int] = set()
     for page in list_markets(client, request):
-        spans = record_page(client, page, request=request, on_rejected=on_rejected)
+        spans, differing = record_page(client, page, request=request, on_rejected=on_rejected)
+        plan.differing += differing
         # A market is listed twice if it moves to the historical tier in the meantime.
         plan.add([span for span in spans if span.pk not in planned])
         planned |= {span.pk for span in spans}
@@ -129,27 +131,31 @@ def _find_by_ticker(client: KalshiClient, tickers: Sequence[str]) -> list[Page]:
 
 def record_page(
     client: KalshiClient, page: Page, *, request: BackfillRequest, on_rejected: OnRejected
-) -> list[BackfillSpan]:
-    """Record the markets of a page that existed during the requested time; return their spans."""
-    batch = Batch()
+) -> tuple[list[BackfillSpan], int]:
+    """Record the markets of a page that existed during the requested time.
+
+    Returns their spans, and the number of revisions that the record has otherwise.
+    """
+    batch = Batch(rejects_kept=2 * len(page.items))  # a market and its event
     batch.add_markets_page(page)
     existing = {
         definition.payload.ticker: (definition, lifetime)
         for definition in parse_definitions(batch, batch.observed)
         if (lifetime := _lifetime_within(definition.payload, request))
     }
-    for reject in batch.rejects:
-        on_rejected(reject["ticker"], reject["reason"])
     known = dict(Market.objects.filter(ticker__in=existing).values_list("ticker", "status"))
     changed = [d for d, _ in existing.values() if _is_new_or_settled(d.payload, known)]
     fetch_missing_events(client, batch, {d.payload.event_ticker for d in changed})
     fetch_missing_series(client, {event.series_ticker for event in batch.events.values()})
+    for reject in batch.rejects:
+        on_rejected(reject["ticker"], reject["reason"])
     with transaction.atomic():
-        record_definitions(batch, changed, known=known)
+        differing = record_definitions(batch, changed, known=known)
         ids = Market.objects.ids(existing)
         for ticker in existing.keys() - ids.keys():
             on_rejected(ticker, "its event could not be read")
-        return ensure_spans({ids[t]: existing[t][1] for t in existing if t in ids}, request)
+        lifetimes = {ids[t]: existing[t][1] for t in existing if t in ids}
+        return ensure_spans(lifetimes, request), differing
 
 
 def _lifetime_within(market: MarketPayload, request: BackfillRequest) -> Interval | None:
@@ -173,7 +179,8 @@ def _is_new_or_settled(market: MarketPayload, known: dict[str, str]) -> bool:
 
 def record_definitions(
     batch: Batch, changed: Sequence[MarketDefinition], *, known: dict[str, str]
-) -> None:
+) -> int:
+    """Write definitions with their past; return how many revisions the record has otherwise."""
     now = datetime.now(UTC)
     Drift.objects.note(batch.drift_notes, at=now)
     settled = (d.payload for d in changed if d.payload.status == Status.FINALIZED)
@@ -182,7 +189,7 @@ def record_definitions(
     )
     in_order = sorted(changed, key=lambda definition: definition.payload.ticker)
     ids = write_definitions(batch, in_order, now)
-    MarketRevision.objects.add(
+    return MarketRevision.objects.add(
         revision
         for definition in changed
         if (market_id := ids.get(definition.payload.ticker))
@@ -276,8 +283,12 @@ def settlement_known_at(market: MarketPayload) -> tuple[datetime, bool] | None:
 
 
 def ensure_spans(lifetimes: dict[int, Interval], request: BackfillRequest) -> list[BackfillSpan]:
-    """Return the spans of these markets; new ones begin with what older ones have filled."""
-    spans = BackfillSpan.objects.filter(market_id__in=lifetimes, kind__in=request.kinds)
+    """Return the spans of these markets; new ones begin with what older ones have filled.
+
+    What was refused in their time comes after them.
+    """
+    of_markets = BackfillSpan.objects.filter(market_id__in=lifetimes, kind__in=request.kinds)
+    spans = of_markets.as_requested()
     earlier: dict[tuple[int, str], list[BackfillSpan]] = {}
     for span in spans:
         earlier.setdefault((span.market_id, span.kind), []).append(span)
@@ -293,7 +304,13 @@ def ensure_spans(lifetimes: dict[int, Interval], request: BackfillRequest) -> li
         batch_size=1000,
         ignore_conflicts=True,
     )
-    return [span for span in spans.all().order_by("start", "pk") if _key(span) in keys]
+    found = [span for span in spans.all().order_by("start", "pk") if _key(span) in keys]
+    refused = [
+        span
+        for span in of_markets.refused().order_by("start", "pk")
+        if span.start < lifetimes[span.market_id].end and span.end > lifetimes[span.market_id].start
+    ]
+    return found + refused
 
 
 def _key(span: BackfillSpan) -> SpanKey:

@@ -407,6 +407,21 @@ def trade(raw: bytes | Raw) -> TradePayload:
     return _read_trade(raw)
 
 
+class _CreatedTime(Struct):
+    created_time: Instant
+
+
+_read_created_time = decoder(_CreatedTime)
+
+
+def created_time_of(raw: bytes | Raw) -> Instant | None:
+    """Return the time of a trade that cannot be parsed; None if that cannot be read either."""
+    try:
+        return _read_created_time(raw).created_time
+    except msgspec.MsgspecError:
+        return None
+
+
 # --- unreadable payloads ------------------------------------------------------------------------
 
 

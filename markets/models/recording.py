@@ -610,8 +610,32 @@ class Drift(models.Model):
         return self.where
 
 
+class BackfillSpanQuerySet(models.QuerySet["BackfillSpan"]):
+    def as_requested(self) -> Self:
+        return self.filter(refusal="")
+
+    def refused(self) -> Self:
+        """Spans that hold a refused record; they go when it has been read."""
+        return self.exclude(refusal="")
+
+    def keep_open(self, refused: "BackfillSpan") -> "BackfillSpan":
+        """Write the span of a refused record, or return the one that is there."""
+        span, _ = self.refused().update_or_create(
+            market=refused.market,
+            kind=refused.kind,
+            start=refused.start,
+            end=refused.end,
+            defaults={"refusal": refused.refusal},
+        )
+        return span
+
+
 class BackfillSpan(models.Model):
-    """The progress of one market's backfill of one kind, so that it can be resumed."""
+    """The progress of one market's backfill of one kind, so that it can be resumed.
+
+    A record that cannot be read gets a span of its own, with the reason as its `refusal`, so that
+    the others can be done while it stays open.
+    """
 
     market = models.ForeignKey(Market, on_delete=models.CASCADE, related_name="backfills")
     kind = models.CharField(max_length=20, help_text="Trades, or candles with their minutes.")
@@ -619,13 +643,26 @@ class BackfillSpan(models.Model):
     end = models.DateTimeField()
     done_until = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    refusal = models.TextField(
+        blank=True,
+        help_text="Why a record of this time cannot be read; blank for time as it was requested.",
+    )
+
+    objects = BackfillSpanQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint(
-                fields=["market", "kind", "start", "end"], name="backfill_span_once"
-            )
+                fields=["market", "kind", "start", "end"],
+                condition=Q(refusal=""),
+                name="backfill_span_once",
+            ),
+            models.UniqueConstraint(
+                fields=["market", "kind", "start", "end"],
+                condition=~Q(refusal=""),
+                name="backfill_refusal_once",
+            ),
         ]
 
     def __str__(self) -> str:

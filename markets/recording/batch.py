@@ -30,6 +30,8 @@ from markets.models.snapshots import Observation
 
 REJECTS_KEPT = 5
 REJECT_LENGTH = 4_000
+# The last one counts.
+LISTED_TWICE = msgspec.ValidationError("one reply has it twice, and differently - at `$.ticker`")
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class Batch:
     markets: int = 0
     rejected: int = 0
     rejects: list[dict[str, str]] = field(default_factory=list)
+    rejects_kept: int = REJECTS_KEPT
     drift_notes: list[DriftNote] = field(default_factory=list)
 
     def add_events_page(self, page: Page) -> list[str]:
@@ -106,6 +109,8 @@ class Batch:
                 continue
             self.markets += 1
             known = self.observed.get(quote.ticker)
+            if known and known.observed_at == observed_at and known.quote != quote:
+                self.drift_notes.append(shape_drift("market", LISTED_TWICE, raw=raw))
             if known is None or known.observed_at <= observed_at:
                 self.observed[quote.ticker] = ObservedMarket(raw, quote, observed_at)
         return rejected
@@ -115,7 +120,7 @@ class Batch:
         ticker = payloads.ticker_of(raw)
         self.rejected += 1
         self.drift_notes.append(shape_drift(kind, reason, raw=raw))
-        if len(self.rejects) < REJECTS_KEPT:
+        if len(self.rejects) < self.rejects_kept:
             text = bytes(raw)[:REJECT_LENGTH].decode(errors="replace")
             self.rejects.append({"ticker": ticker, "reason": str(reason), "payload": text})
         return ticker

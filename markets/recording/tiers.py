@@ -206,6 +206,8 @@ def fetch_updates(tick: Tick) -> None:
     sweep = tick.due_sweep(Tier.UPDATES, every=UPDATES_EVERY)
     if sweep is None:
         return
+    if last and not sweep.pages:
+        fetch_refused_again(tick, sweep, last.skipped)
     # A clock that was set back leaves sweeps in the future.
     began_at = min((last or sweep).started_at, sweep.started_at)
     since = int((began_at - UPDATES_OVERLAP).timestamp())
@@ -216,6 +218,15 @@ def fetch_updates(tick: Tick) -> None:
         # that opened and ended between two sweeps.
         fetch_missing_events(tick.client, tick.batch, tick.batch.ended_event_tickers())
         add_listing_page(sweep, page, rejected=rejected, markets=len(page.items))
+
+
+def fetch_refused_again(tick: Tick, sweep: Sweep, refused: Sequence[str]) -> None:
+    """Fetch by ticker what the last sweep could not read: no later listing has it again."""
+    tickers = [ticker for ticker in dict.fromkeys(refused) if ticker][:TICKERS_PER_REQUEST]
+    if tickers:
+        missing = fetch_markets(tick, tickers)
+        still_refused = [ticker for ticker in missing if ticker not in tick.batch.unlisted]
+        sweep.add_page(datetime.now(UTC), markets=len(tickers), skipped=still_refused, cursor="")
 
 
 # --- markets by ticker --------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from markets.models import (
     Tier,
 )
 from markets.recording.recorder import record_tick
+from markets.tests.fake_exchange import market_json
 from markets.tests.test_recorder import INTERVAL, tick
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -206,3 +207,30 @@ def test_a_listing_that_lost_half_of_its_markets_is_complete_only_the_second_tim
         tick(exchange)
         complete.append(Sweep.objects.newest(Tier.UNIVERSE).complete)
     assert complete == [False, True]
+
+
+def test_a_changed_definition_that_was_refused_is_asked_for_until_it_can_be_read(exchange):
+    exchange.list("KXA-1-X")
+    ended = {"status": "finalized", "result": "yes", "settlement_ts": "2026-11-20T12:00:00Z"}
+    exchange.updates = [market_json("KXB-1-X", **ended, yes_bid_dollars=42)]
+    tick(exchange)
+    exchange.historical["KXB-1-X"], exchange.updates = exchange.updates[0], []
+    for _ in range(2):
+        tick(exchange)
+        assert Sweep.objects.newest(Tier.UPDATES).skipped == ["KXB-1-X"]
+    exchange.historical["KXB-1-X"]["yes_bid_dollars"] = "0.4200"
+    tick(exchange)
+    assert Market.objects.get(ticker="KXB-1-X").result == "yes"
+    assert Sweep.objects.newest(Tier.UPDATES).skipped == []
+
+
+def test_a_reply_that_has_a_market_twice_with_two_quotes_is_drift(exchange):
+    twice = market_json("KXB-1-X"), market_json("KXB-1-X", yes_bid_dollars="0.4100")
+    exchange.updates = [twice[0], twice[0]]
+    tick(exchange)
+    assert not Drift.objects.filter(kind="shape").exists()
+    exchange.updates = list(twice)
+    tick(exchange)
+    assert Drift.objects.get(kind="shape").where == (
+        "market.$.ticker: one reply has it twice, and differently"
+    )
