@@ -17,18 +17,18 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception,
-    stop_after_attempt,
     wait_exponential_jitter,
 )
 
 from kalshi_insights.token_bucket import TokenBucket
-from markets.kalshi import candles, payloads, replies
+from markets.kalshi import candles, payloads, replies, splitting
 from markets.kalshi.errors import (
     ConfigurationError,
     KalshiError,
     OutOfTokens,
     RateLimited,
     Refused,
+    ServerError,
     TemporaryError,
     Unintelligible,
     UnknownResource,
@@ -101,6 +101,7 @@ class KalshiClient:
         self.bytes_received = 0
         self.throttled = 0
         self.deadline: float | None = None
+        self.max_attempts = MAX_ATTEMPTS
         self.total_timeout = TOTAL_TIMEOUT
         self.clock_skew: timedelta | None = None
         self._base_url = _valid_base_url(base_url)
@@ -141,6 +142,15 @@ class KalshiClient:
     def key_type(self) -> str:
         """RSA, Ed25519, or "" when requests are not signed."""
         return self._signer.key_type if self._signer else ""
+
+    @contextmanager
+    def without_retries(self) -> Iterator[None]:
+        """Make one attempt only at each request of this block, from whichever thread."""
+        before, self.max_attempts = self.max_attempts, 1
+        try:
+            yield
+        finally:
+            self.max_attempts = before
 
     # --- endpoints ------------------------------------------------------------------------------
 
@@ -204,7 +214,8 @@ class KalshiClient:
 
     def order_books(self, tickers: Sequence[str]) -> dict[str, OrderBook]:
         """Return the full books of up to 100 markets. The exchange may require a key for this."""
-        return self._read(payloads.order_books, "/markets/orderbooks", {"tickers": list(tickers)})
+        params: Query = {"tickers": list(tickers)}
+        return self._read(payloads.order_books, "/markets/orderbooks", params, key="orderbooks")
 
     def trades(self, **filters: Unpack[TradeFilters]) -> Page:
         """Return trades of one market or of all, newest first."""
@@ -229,7 +240,8 @@ class KalshiClient:
         One request may ask for up to 100 markets and 10,000 candlesticks.
         """
         params = _query({"market_tickers": tickers, **filters})
-        return self._read(candles.batch_candlesticks, "/markets/candlesticks", params)
+        read = candles.batch_candlesticks
+        return self._read(read, "/markets/candlesticks", params, key="markets")
 
     def historical_candlesticks(self, ticker: str, **filters: Unpack[CandlestickFilters]) -> Page:
         """Return candlesticks of a market that was settled before the historical cutoff."""
@@ -238,22 +250,23 @@ class KalshiClient:
 
     # --- requests -------------------------------------------------------------------------------
 
-    def _read(self, read: Callable[[bytes], T], path: str, params: Query) -> T:
+    def _read(self, read: Callable[[bytes], T], path: str, params: Query, *, key: str = "") -> T:
+        """Fetch and parse a reply, leaving out faulty items of the list under `key`."""
         body, _ = self._get(path, params)
-        return _parse(read, body)
+        return _parse_list(read, body, key=key)[0] if key else _parse(read, body)
 
     def _page(
         self, key: str, path: str, params: Query, *, total_timeout: float | None = None
     ) -> Page:
         body, received_at = self._get(path, params, total_timeout=total_timeout)
-        envelope = _parse(lambda body: replies.envelope(body, key), body)
+        envelope, faulty = _parse_list(lambda body: replies.envelope(body, key), body, key=key)
         if envelope.cursor and envelope.cursor == params.get("cursor"):
             raise Unintelligible(f"{path}: the cursor does not advance")
-        return Page(envelope.items, envelope.cursor, received_at)
+        return Page([*envelope.items, *faulty], envelope.cursor, received_at)
 
     def _single(self, key: str, path: str, params: Query) -> Page:
         body, received_at = self._get(path, params)
-        return Page([_parse(lambda body: replies.single_item(body, key), body)], "", received_at)
+        return Page([_parse_single(body, key)], "", received_at)
 
     def _get(
         self, path: str, params: Query, *, total_timeout: float | None = None
@@ -264,7 +277,8 @@ class KalshiClient:
         return self._retrying(self._attempt, request, total_timeout or self.total_timeout)
 
     def _should_stop(self, state: RetryCallState) -> bool:
-        return stop_after_attempt(MAX_ATTEMPTS)(state) or self._time_left() <= state.upcoming_sleep
+        is_last = state.attempt_number >= self.max_attempts
+        return is_last or self._time_left() <= state.upcoming_sleep
 
     def _time_left(self) -> float:
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
@@ -434,7 +448,7 @@ def _error(response: httpx.Response, body: bytes) -> KalshiError:
         return Refused(status, code, message or where)
     if 300 <= status < 400:
         return ConfigurationError(f"{where}: the URL has moved (status {status})")
-    return TemporaryError(f"{where}: the exchange failed ({details})")
+    return ServerError(f"{where}: the exchange failed ({details})")
 
 
 def _parse(read: Callable[[bytes], T], body: bytes) -> T:
@@ -442,3 +456,32 @@ def _parse(read: Callable[[bytes], T], body: bytes) -> T:
         return read(body)
     except msgspec.MsgspecError as fault:
         raise Unintelligible(str(fault)) from None
+
+
+def _parse_single(body: bytes, key: str) -> msgspec.Raw:
+    """Return the one item under `key`, which may be no JSON itself."""
+    try:
+        return replies.single_item(body, key)
+    except msgspec.ValidationError as fault:
+        raise Unintelligible(str(fault)) from None
+    except msgspec.DecodeError as fault:
+        item = _parse(lambda body: splitting.member(body, key), body)
+        if item is None:
+            raise Unintelligible(str(fault)) from None
+        return item
+
+
+def _parse_list(
+    read: Callable[[bytes], T], body: bytes, *, key: str
+) -> tuple[T, list[msgspec.Raw]]:
+    """Parse a reply with a list under `key`; return also the items that are no JSON."""
+    try:
+        return read(body), []
+    except msgspec.ValidationError as fault:
+        raise Unintelligible(str(fault)) from None
+    except msgspec.DecodeError as fault:
+        try:
+            readable, faulty = splitting.set_apart(body, key)
+        except msgspec.DecodeError:
+            raise Unintelligible(str(fault)) from None
+        return _parse(read, readable), faulty

@@ -108,16 +108,20 @@ def unknown_fields(kind: str, raw: bytes | Raw) -> dict[str, object]:
     """Return the fields of a readable payload that the contract lacks, with their values.
 
     NUL characters, which PostgreSQL refuses in JSON, are left out of the values; a value that is
-    nested too deeply to be read is replaced by a sample of its text.
+    nested too deeply to be read, or is no valid text, is replaced by a sample of its text.
     """
-    fields = _read(raw)
+    try:
+        fields = _read(raw)
+    except msgspec.DecodeError:
+        # A key is no valid text.
+        fields = _read(bytes(raw).decode(errors="replace").encode())
     return {_storable(key): _value(fields[key]) for key in fields.keys() - KNOWN_FIELDS[kind]}
 
 
 def _value(raw: Raw) -> object:
     try:
         return _without_nul(msgspec.json.decode(raw))
-    except RecursionError:
+    except (RecursionError, UnicodeDecodeError):
         return _sample(raw)
 
 

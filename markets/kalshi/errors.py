@@ -16,6 +16,10 @@ class TemporaryError(KalshiError):
     """
 
 
+class ServerError(TemporaryError):
+    """The exchange answered with a 5xx status: it is failing, or this one reply makes it fail."""
+
+
 class RateLimited(TemporaryError):
     """The exchange answered 429: it counted too many requests."""
 
