@@ -12,7 +12,7 @@ from django.conf import settings
 from markets.coverage.freshness import LATE_AFTER
 from markets.intervals import EPOCH, Interval
 from markets.models import Market, MarketSnapshot, Poll
-from markets.models.markets import OPEN_STATUSES
+from markets.models.markets import NOT_OPEN_STATUSES
 from markets.models.snapshots import Close
 
 RANGES = {
@@ -96,7 +96,7 @@ def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
 
 def _end(market: Market, now: datetime) -> datetime:
     """Return where a chart ends: now, or the close of a market that is over."""
-    return now if market.status in OPEN_STATUSES else min(now, market.close_time)
+    return min(now, market.close_time) if market.status in NOT_OPEN_STATUSES else now
 
 
 def _start(market: Market, span: str, end: datetime) -> datetime:

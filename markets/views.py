@@ -22,7 +22,13 @@ MAX_DRIFT = 20
 MAX_SIBLINGS = 60
 DEFAULT_ORDERING = "-volume_24h"
 PARAMETERS = (*MarketFilter.base_filters, "ordering", "page")
-TABS = {"open": "Open", "closed": "Closed", "settled": "Settled", "all": "All"}
+TABS = {
+    "open": "Open",
+    "closed": "Closed",
+    "settled": "Settled",
+    "unknown": "Unknown",
+    "all": "All",
+}
 
 
 @require_safe

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from markets.models import Market, Poll, Sweep, Tier
-from markets.models.markets import OPEN_STATUSES
+from markets.models.markets import NOT_OPEN_STATUSES, OPEN_STATUSES
 
 # The recording counts as late, and as stopped, after this many ticks without a good run.
 LATE_AFTER = 3
@@ -18,11 +18,14 @@ def observed_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
     """Return when the market was last observed, changed or not; None if it never was.
 
     `sweeps` holds the newest complete sweeps by tier. A sweep proves only the instant at which it
-    began, since it may have met this market right then. Sweeps cover open markets only.
+    began, since it may have met this market right then. Sweeps cover open markets only, and the
+    exchange's listing of open markets may leave out a status that we do not know.
     """
-    if market.quoted_at is None or market.status not in OPEN_STATUSES:
+    if market.quoted_at is None or market.status in NOT_OPEN_STATUSES:
         return market.quoted_at
     tiers = COVERING_TIERS if market.is_hot else (Tier.UNIVERSE,)
+    if market.status not in OPEN_STATUSES:
+        tiers = (Tier.HOT,) if market.is_hot else ()
     covering = [sweeps[tier] for tier in tiers if tier in sweeps]
     names = {market.ticker, market.event.ticker}
     times = [s.started_at for s in covering if names.isdisjoint(s.skipped)]

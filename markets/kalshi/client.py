@@ -21,7 +21,7 @@ from tenacity import (
 )
 
 from kalshi_insights.token_bucket import TokenBucket
-from markets.kalshi import candles, payloads, replies, splitting
+from markets.kalshi import candles, honoured, payloads, replies, splitting
 from markets.kalshi.errors import (
     ConfigurationError,
     KalshiError,
@@ -192,7 +192,7 @@ class KalshiClient:
     def events(self, **filters: Unpack[EventFilters]) -> Page:
         """Return events without combos, by default each with its markets."""
         params = _query(filters, with_nested_markets=True, limit=200)
-        return self._page("events", "/events", params)
+        return _checked(self._page("events", "/events", params), "/events", filters)
 
     def multivariate_events(self, **pagination: Unpack[Pagination]) -> Page:
         """Return combos, each with its markets."""
@@ -201,11 +201,13 @@ class KalshiClient:
 
     def markets(self, **filters: Unpack[MarketFilters]) -> Page:
         """Return markets; the exchange silently leaves out tickers that it does not know."""
-        return self._page("markets", "/markets", _query(filters, limit=1000))
+        page = self._page("markets", "/markets", _query(filters, limit=1000))
+        return _checked(page, "/markets", filters)
 
     def historical_markets(self, **filters: Unpack[HistoricalMarketFilters]) -> Page:
         """Return markets that were settled before the historical cutoff."""
-        return self._page("markets", "/historical/markets", _query(filters, limit=1000))
+        page = self._page("markets", "/historical/markets", _query(filters, limit=1000))
+        return _checked(page, "/historical/markets", filters)
 
     def order_book(self, ticker: str, *, depth: int = 0) -> OrderBook:
         """Return `depth` levels of each side, or all of them for 0."""
@@ -215,15 +217,20 @@ class KalshiClient:
     def order_books(self, tickers: Sequence[str]) -> dict[str, OrderBook]:
         """Return the full books of up to 100 markets. The exchange may require a key for this."""
         params: Query = {"tickers": list(tickers)}
-        return self._read(payloads.order_books, "/markets/orderbooks", params, key="orderbooks")
+        path = "/markets/orderbooks"
+        books = self._read(payloads.order_books, path, params, key="orderbooks")
+        honoured.check_names(path, books, tickers)
+        return books
 
     def trades(self, **filters: Unpack[TradeFilters]) -> Page:
         """Return trades of one market or of all, newest first."""
-        return self._page("trades", "/markets/trades", _query(filters, limit=1000))
+        page = self._page("trades", "/markets/trades", _query(filters, limit=1000))
+        return _checked(page, "/markets/trades", filters)
 
     def historical_trades(self, **filters: Unpack[TradeFilters]) -> Page:
         """Return trades from before the historical cutoff, newest first."""
-        return self._page("trades", "/historical/trades", _query(filters, limit=1000))
+        page = self._page("trades", "/historical/trades", _query(filters, limit=1000))
+        return _checked(page, "/historical/trades", filters)
 
     def candlesticks(
         self, series_ticker: str, ticker: str, **filters: Unpack[CandlestickFilters]
@@ -341,6 +348,12 @@ class KalshiClient:
             return
         if exchange_time.tzinfo:
             self.clock_skew = received_at - exchange_time
+
+
+def _checked(page: Page, path: str, filters: Mapping[str, object]) -> Page:
+    """Return the page. Raises `FilterIgnored` if it is visibly not what the filters ask for."""
+    honoured.check(path, page.items, filters, has_more=bool(page.cursor))
+    return page
 
 
 def pages(fetch: Callable[[str], Page]) -> Iterator[Page]:

@@ -45,5 +45,9 @@ class UnknownResource(Refused):
     """The object does not exist, does not exist yet, or has moved to the historical tier."""
 
 
+class FilterIgnored(KalshiError):
+    """Most of a reply is not what its filter asked for, so the rest of it is not worth reading."""
+
+
 class Unintelligible(KalshiError):
     """The reply breaks the contract: no JSON, missing keys, or a cursor that does not advance."""

@@ -14,7 +14,7 @@ from django.db.models import ExpressionWrapper, F, Q
 from markets.intervals import Interval
 from markets.kalshi.drift import DriftNote
 from markets.models.fields import OrderKey, Row, order_terms
-from markets.models.markets import OPEN_STATUSES, Market
+from markets.models.markets import NOT_OPEN_STATUSES, Market, Status
 
 POLL_JUDGED = {
     "failed": ExpressionWrapper(~Q(error=""), output_field=models.BooleanField()),
@@ -26,6 +26,8 @@ STATUS_VALID_FOR = timedelta(minutes=2)
 # An error begins with a tier in small letters where the exchange is at fault, and with the name
 # of an exception class where we are; the token bucket is ours too.
 OUR_FAULT = r"^[^a-z]|the token bucket cannot be asked"
+# `find_drift` notes an unknown status under this and the word itself.
+STATUS_DRIFT = "market.status="
 # Within this many runs every active tier has had its turn.
 AGES_WITHIN = 60
 
@@ -296,6 +298,15 @@ class Sweep(models.Model):
         help_text="For each page: seconds since 1970, number of markets, first ticker.",
     )
     cursor = models.TextField(blank=True, help_text="Where an unfinished sweep continues.")
+    page_size = models.IntegerField(
+        null=True,
+        blank=True,
+        help_text="After a page that failed: how many items the next one asks for.",
+    )
+    by_market = models.BooleanField(
+        default=False,
+        help_text="The events could not be listed to their end: the markets themselves were.",
+    )
     since_last = models.DurationField(
         null=True, blank=True, help_text="For a whole sweep: time since the last whole one began."
     )
@@ -380,7 +391,8 @@ class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
                 """
                 WITH hot AS (
                     SELECT id FROM markets_market AS market
-                    WHERE status = ANY(%(open)s) AND (is_hot OR EXISTS (
+                    WHERE status <> 'finalized' AND status <> ALL(%(not_open)s)
+                        AND (is_hot OR EXISTS (
                         SELECT FROM markets_watch WHERE market_id = market.id)
                 )), gone AS (
                     UPDATE markets_hotperiod SET ended_at = greatest(started_at, %(at)s)
@@ -391,7 +403,7 @@ class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
                     SELECT market_id FROM markets_hotperiod WHERE ended_at IS NULL)
                 ON CONFLICT DO NOTHING
                 """,
-                {"at": at, "open": list(OPEN_STATUSES)},
+                {"at": at, "not_open": list(NOT_OPEN_STATUSES)},
             )
 
 
@@ -486,6 +498,12 @@ class DriftQuerySet(models.QuerySet["Drift"]):
 
     def since(self, at: datetime) -> Self:
         return self.filter(last_seen_at__gte=at)
+
+    def unknown_statuses(self) -> list[str]:
+        """Return the statuses of markets that the exchange has sent and that we do not know."""
+        noted = self.filter(kind=Drift.Kind.WORD, where__startswith=STATUS_DRIFT)
+        places = noted.values_list("where", flat=True)
+        return sorted({place.removeprefix(STATUS_DRIFT) for place in places} - set(Status.values))
 
 
 class Drift(models.Model):

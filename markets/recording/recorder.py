@@ -16,7 +16,8 @@ from django.db import DatabaseError, connection, transaction
 from markets.kalshi.client import KalshiClient
 from markets.models import OrderBookSnapshot, Poll
 from markets.recording.batch import store
-from markets.recording.tiers import Tick, fetch_due_tiers, save_sweeps
+from markets.recording.tick import Tick
+from markets.recording.tiers import fetch_due_tiers, save_sweeps
 
 log = structlog.get_logger(__name__)
 

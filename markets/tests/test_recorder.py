@@ -30,10 +30,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 INTERVAL = 1.0
 
 
-def tick(exchange: Exchange) -> Poll:
-    """Run one tick with its slot free and every tier due."""
-    Poll.objects.update(started_at=datetime.now(UTC) - timedelta(hours=1))
-    Sweep.objects.update(started_at=datetime.now(UTC) - timedelta(hours=1))
+def tick(exchange: Exchange, *, keep_sweeps: bool = False) -> Poll:
+    """Run one tick with its slot free and every tier due, or with unfinished sweeps going on."""
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    Poll.objects.update(started_at=an_hour_ago)
+    sweeps = Sweep.objects.exclude(finished_at=None) if keep_sweeps else Sweep.objects.all()
+    sweeps.update(started_at=an_hour_ago)
     with exchange.client() as client:
         poll = record_tick(client, interval=INTERVAL)
     assert poll is not None
