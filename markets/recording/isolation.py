@@ -25,8 +25,9 @@ def fetch_page(
 ) -> Page:
     """Fetch the page at the sweep's cursor; one that always fails is fetched in shorter parts.
 
-    The first failure is raised, since the exchange may be failing as a whole; the next run looks
-    closer. Raises `Blocked` where the first item alone fails.
+    Unless something was skipped in the tier's last sweep too, the first failure is raised, since
+    the exchange may be failing as a whole; the next run looks closer. Raises `Blocked` where the
+    first item alone fails.
     """
     while True:
         limit = sweep.page_size or size
@@ -37,12 +38,17 @@ def fetch_page(
             is_first, sweep.page_size = sweep.page_size is None, 1
             if limit == 1:
                 raise Blocked(str(error)) from error
-            if is_first:
+            if is_first and not has_culprit(sweep.tier):
                 raise
         else:
             longer = limit * GROWTH
             sweep.page_size = longer if sweep.page_size and longer < size else None
             return page
+
+
+def has_culprit(tier: str) -> bool:
+    before = Sweep.objects.newest_finished(tier)
+    return before is not None and bool(before.skipped or before.by_market)
 
 
 def fetch_in_parts(

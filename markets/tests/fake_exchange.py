@@ -144,7 +144,7 @@ class Exchange:
             next_page = str(int(request.url.params.get("cursor") or 0) + PAGE)
             return {"events": [self.event_json(t) for t in tickers[:PAGE]], "cursor": next_page}
         events = [self.event_json(ticker) for ticker in tickers]
-        if "with_nested_markets" not in request.url.params:
+        if "limit" in request.url.params and "with_nested_markets" not in request.url.params:
             events = [event | {"markets": []} for event in events]
         return one_page("events", events, request)
 

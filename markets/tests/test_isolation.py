@@ -7,7 +7,7 @@ import pytest
 
 from markets.kalshi import splitting
 from markets.kalshi.errors import Unintelligible
-from markets.models import Drift, Event, Market, Poll, RawPayload, Sweep, Tier
+from markets.models import Drift, Event, Market, MarketSnapshot, Poll, Sweep, Tier
 from markets.recording import listings
 from markets.tests.fake_exchange import Exchange, market_json
 from markets.tests.test_recorder import tick
@@ -19,6 +19,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def recorded() -> set[str]:
     return set(Market.objects.values_list("ticker", flat=True))
+
+
+def last_universe() -> Sweep:
+    return Sweep.objects.filter(tier=Tier.UNIVERSE, complete=True).latest("id")
 
 
 def ticks(exchange: Exchange, count: int) -> Poll:
@@ -125,7 +129,7 @@ def test_a_field_that_is_no_utf8_does_not_lose_the_run(exchange):
     Market.objects.update(is_hot=False)
     poll = tick(exchange)
     assert (poll.error, poll.snapshots) == ("", 1)
-    kept = RawPayload.objects.order_by("timestamp").last().snapshot.raw_data
+    kept = MarketSnapshot.objects.order_by("timestamp").last().raw_data
     assert kept.keys() == {"some_new_field", "oth\ufffd"}
 
 
@@ -169,8 +173,7 @@ class TestNoReply:
         exchange.poison = {culprit}
         ticks(exchange, 3)
         assert recorded() == exchange.markets.keys() - {culprit}
-        sweep = Sweep.objects.newest_complete(Tier.UNIVERSE)
-        assert sweep is not None
+        sweep = last_universe()
         assert (sweep.skipped, sweep.by_market) == ([culprit.removesuffix("-X")], False)
 
     def test_the_siblings_of_a_market_are_kept(self, exchange):
@@ -181,7 +184,13 @@ class TestNoReply:
         Market.objects.update(is_hot=False)
         ticks(exchange, 3)
         assert float(Market.objects.get(ticker="KXA-1-X").yes_bid) == 0.1
-        assert Sweep.objects.newest_complete(Tier.UNIVERSE).skipped == ["KXA-1-Y"]
+        assert last_universe().skipped == ["KXA-1-Y"]
+
+    def test_a_known_culprit_costs_no_run_any_more(self, exchange):
+        exchange.list(*(f"KX{letter}-1-X" for letter in "ABCDEF"))
+        exchange.poison = {"KXC-1-X"}
+        ticks(exchange, 3)
+        assert [ticks(exchange, 1).error for _ in range(3)] == ["", "", ""]
 
     def test_the_universe_goes_on_behind_an_event(self, exchange):
         exchange.list(*(f"KX{letter}-1-X" for letter in "ABCDEF"))
@@ -190,7 +199,7 @@ class TestNoReply:
         assert recorded() == exchange.markets.keys() - {"KXC-1-X"}
         assert any("the markets are listed instead of the events" in each for each in warnings)
         assert {r["ticker"] for poll in Poll.objects.all() for r in poll.rejects} == {"KXC-1"}
-        assert Sweep.objects.newest_complete(Tier.UNIVERSE).by_market
+        assert last_universe().by_market
 
     def test_an_exchange_that_fails_as_a_whole_accuses_nobody(self, exchange):
         exchange.list(*(f"KX{letter}-1-X" for letter in "ABCDEF"))
@@ -213,6 +222,6 @@ class TestNoReply:
             int(r.url.params["limit"]) for r in exchange.requests if r.url.path.endswith("events")
         ]
         assert min(limits) == 1
-        assert Sweep.objects.newest_complete(Tier.UNIVERSE).page_size is None
+        assert last_universe().page_size is None
         assert limits[-1] == 20
         assert recorded() == exchange.markets.keys() - {"KXA-04-X"}

@@ -220,7 +220,7 @@ def test_the_hot_list_uses_at_most_half_of_the_tokens(settings, rate, interval, 
 def test_a_large_universe_is_fetched_over_several_ticks(exchange):
     exchange.list(*(f"KXA-{n}-X" for n in range(5)))
     for seen in (2, 4, 5):
-        exchange.pages_left, exchange.status_afterwards = 1, 503
+        exchange.pages_left, exchange.status_afterwards = 1, 429
         Poll.objects.all().delete()
         with exchange.client() as client:
             record_tick(client, interval=INTERVAL)
