@@ -70,8 +70,9 @@ def _listed(raw: Raw) -> _Listed | None:
 
 
 def _is_named(each: _Listed, tickers: object) -> bool:
-    names = tickers.split(",") if isinstance(tickers, str) else tickers
-    return (each.ticker or each.event_ticker) in cast(Sequence[str], names)
+    names = tickers.split(",") if isinstance(tickers, str) else cast(Sequence[str], tickers)
+    own = each.ticker or each.event_ticker
+    return not own or own in names
 
 
 def _is_open(each: _Listed, word: object) -> bool:
@@ -90,7 +91,7 @@ def _text(seconds: object) -> str:
 
 RULES: Mapping[str, Rule] = {
     "tickers": _is_named,
-    "ticker": lambda each, ticker: each.ticker == ticker,
+    "ticker": lambda each, ticker: each.ticker in ("", ticker),
     "event_ticker": lambda each, ticker: each.event_ticker in ("", ticker),
     "series_ticker": lambda each, ticker: each.series_ticker in ("", ticker),
     "mve_filter": lambda each, word: word != "exclude" or not each.ticker.startswith(COMBO),

@@ -46,6 +46,29 @@ def fetch_page(
             return page
 
 
+def pages_in_parts(fetch: Callable[..., Page], *, size: int) -> Iterator[Page]:
+    """Follow a listing to its end; a page that fails is fetched in shorter parts.
+
+    Raises the error of a page of one item, and `Unintelligible` when a cursor is repeated.
+    """
+    limit = size
+
+    def fetch_next(cursor: str) -> Page:
+        nonlocal limit
+        while True:
+            try:
+                page = fetch(cursor=cursor, limit=limit)
+            except CONTAGIOUS:
+                if limit == 1:
+                    raise
+                limit = 1
+            else:
+                limit = min(limit * GROWTH, size)
+                return page
+
+    return pages(fetch_next)
+
+
 def has_culprit(tier: str) -> bool:
     before = Sweep.objects.newest_finished(tier)
     return before is not None and bool(before.skipped or before.by_market)

@@ -14,10 +14,13 @@ from markets.kalshi.errors import KalshiError
 from markets.kalshi.payloads import EventFeeChangePayload, FeeChangePayload
 from markets.kalshi.schedule import closures
 from markets.models import Closure, Drift, Event, FeeChange, Series, Sweep, Tier
+from markets.recording.events import fetch_missing_series
+from markets.recording.isolation import CONTAGIOUS
 
 SERIES_EVERY = timedelta(hours=1)
 # Series of which only the ticker is known are fetched sooner.
 NEW_SERIES_EVERY = timedelta(minutes=5)
+MOST_NEW_SERIES = 50
 FEES_EVERY = timedelta(hours=1)
 CLOSURES_EVERY = timedelta(hours=1)
 DAYS_AHEAD = 14
@@ -84,7 +87,13 @@ def refresh_series(client: KalshiClient) -> None:
     sweep = due_sweep(Tier.SERIES, NEW_SERIES_EVERY if has_new else SERIES_EVERY)
     if sweep is None:
         return
-    page = client.series_list()
+    try:
+        page = client.series_list()
+    except CONTAGIOUS:
+        # One of them may fail the list of all. New ones are fetched one by one until it is back.
+        new = Series.objects.unread().values_list("ticker", flat=True)[:MOST_NEW_SERIES]
+        fetch_missing_series(client, set(new))
+        raise
     parsed, rejected, notes = parse_items("series", page.items, payloads.series)
     for raw in page.items:
         notes += find_drift("series", raw)
