@@ -23,10 +23,27 @@ from markets.models import (
     Poll,
     RawPayload,
     Series,
+    Status,
     Sweep,
     Trade,
     Watch,
 )
+
+
+class StatusListFilter(admin.SimpleListFilter):
+    """Offers the known statuses, and those that the exchange has sent besides."""
+
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]"
+    ) -> list[tuple[str, str]]:
+        unknown = ((word, word) for word in Drift.objects.unknown_statuses())
+        return [*Status.choices, *unknown]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(status=self.value()) if self.value() else queryset
 
 
 @admin.register(Series)
@@ -47,7 +64,7 @@ class EventAdmin(ReadOnlyAdmin):
 @admin.register(Market)
 class MarketAdmin(ReadOnlyAdmin):
     list_display = ["ticker", "title", "status", "yes_bid", "yes_ask", "quoted_at", "close_time"]
-    list_filter = ["status", "is_hot", "result"]
+    list_filter = [StatusListFilter, "is_hot", "result"]
     list_select_related = ["event"]
     search_fields = ["ticker", "title"]
     show_full_result_count = False
@@ -133,7 +150,7 @@ class MarketRevisionAdmin(MarketRowsAdmin):
         "close_time",
         "known_at_assumed",
     ]
-    list_filter = ["status", "known_at_assumed"]
+    list_filter = [StatusListFilter, "known_at_assumed"]
     ordering = ["-known_at"]
 
 

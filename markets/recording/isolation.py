@@ -4,11 +4,14 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
+from typing import TypeVar
 
 from markets.kalshi.client import KalshiClient, Page, pages
 from markets.kalshi.errors import KalshiError, ServerError, Unintelligible
 from markets.models import Sweep
 from markets.recording.tick import Tick
+
+T = TypeVar("T")
 
 # Errors that one item can cause for all that are asked for together with it.
 CONTAGIOUS = (ServerError, Unintelligible)
@@ -77,14 +80,14 @@ def has_culprit(tier: str) -> bool:
 def fetch_in_parts(
     client: KalshiClient,
     tickers: Sequence[str],
-    fetch: Callable[[list[str]], Page],
+    fetch: Callable[[list[str]], T],
     *,
     go_on: Callable[[], bool] = lambda: True,
     is_answering: bool = False,
-) -> Iterator[tuple[list[str], Page | KalshiError]]:
+) -> Iterator[tuple[list[str], T | KalshiError]]:
     """Fetch tickers whose common request fails, in halves down to single ones.
 
-    Yields tickers with their page, and each ticker that fails on its own with its error. Unless
+    Yields tickers with their reply, and each ticker that fails on its own with its error. Unless
     the exchange `is_answering`, a single ticker is fetched first; where two requests in a row
     fail, the error is raised, since the exchange is probably failing as a whole.
     """
@@ -95,7 +98,7 @@ def fetch_in_parts(
         while (groups := list(filter(None, groups))) and go_on():
             group = groups.pop()
             try:
-                page = fetch(group)
+                reply = fetch(group)
             except CONTAGIOUS as error:
                 if held:
                     raise
@@ -107,7 +110,7 @@ def fetch_in_parts(
                     held.append((group, error))
                 continue
             is_answering = True
-            yield group, page
+            yield group, reply
             yield from held
             held.clear()
     if held:

@@ -8,20 +8,21 @@ import msgspec
 from django.db import transaction
 
 from markets.kalshi import payloads
-from markets.kalshi.client import KalshiClient, pages
+from markets.kalshi.client import KalshiClient
 from markets.kalshi.drift import DriftNote, find_drift, shape_drift
 from markets.kalshi.errors import KalshiError
 from markets.kalshi.payloads import EventFeeChangePayload, FeeChangePayload
 from markets.kalshi.schedule import closures
 from markets.models import Closure, Drift, Event, FeeChange, Series, Sweep, Tier
 from markets.recording.events import fetch_missing_series
-from markets.recording.isolation import CONTAGIOUS
+from markets.recording.isolation import CONTAGIOUS, pages_in_parts
 
 SERIES_EVERY = timedelta(hours=1)
 # Series of which only the ticker is known are fetched sooner.
 NEW_SERIES_EVERY = timedelta(minutes=5)
 MOST_NEW_SERIES = 50
 FEES_EVERY = timedelta(hours=1)
+FEE_CHANGES_PER_PAGE = 1000
 CLOSURES_EVERY = timedelta(hours=1)
 DAYS_AHEAD = 14
 # Longer than any closure, so that one that is under way is seen from its beginning.
@@ -113,7 +114,7 @@ def refresh_fees(client: KalshiClient) -> None:
     series_changes, rejected, notes = parse_items(
         "fee change", client.fee_changes().items, payloads.fee_change
     )
-    listing = pages(lambda cursor: client.event_fee_changes(cursor=cursor))
+    listing = pages_in_parts(client.event_fee_changes, size=FEE_CHANGES_PER_PAGE)
     raws = (raw for page in listing for raw in page.items)
     event_changes, more_rejected, more_notes = parse_items(
         "fee change", raws, payloads.event_fee_change

@@ -17,7 +17,14 @@ from markets.kalshi.errors import FilterIgnored, KalshiError, OutOfTokens, Refus
 from markets.models import HotPeriod, Market, Sweep, Tier
 from markets.models.markets import MarketQuerySet
 from markets.models.order_books import ObservedOrderBook
-from markets.recording.isolation import CONTAGIOUS, Blocked, add_in_parts, fetch_named
+from markets.recording.isolation import (
+    CONTAGIOUS,
+    Blocked,
+    add_in_parts,
+    fetch_in_parts,
+    fetch_named,
+    has_culprit,
+)
 from markets.recording.listings import (
     RepeatedPage,
     fetch_combos,
@@ -249,30 +256,71 @@ def fetch_order_books(tick: Tick) -> None:
     if not ids:
         sweep.finish(datetime.now(UTC))
         return
-    fetch = order_books_in_one_request if has_key else order_books_one_by_one
-    order_books = fetch(tick, ids)
+    order_books, failure = fetch_books(tick, sweep, ids)
     tick.order_books += order_books
     known = {book.market_id for book in order_books}
     missing = [ticker for ticker, id in ids.items() if id not in known]
     cursor = str(max(ids.values()))
     sweep.add_page(datetime.now(UTC), markets=len(order_books), skipped=missing, cursor=cursor)
+    if failure:
+        raise failure
 
 
-def order_books_in_one_request(tick: Tick, ids: Mapping[str, int]) -> list[ObservedOrderBook]:
-    books = tick.client.order_books(list(ids))
+def fetch_books(
+    tick: Tick, sweep: Sweep, ids: Mapping[str, int]
+) -> tuple[list[ObservedOrderBook], KalshiError | None]:
+    """Return order books, and an error that one market may cause, which others come after."""
+    if not tick.client.key_type:
+        return order_books_one_by_one(tick, ids)
+    is_first = sweep.page_size is None
+    try:
+        books = order_books_in_one_request(tick.client, ids)
+    except CONTAGIOUS:
+        sweep.page_size = 1
+        if is_first and not has_culprit(sweep.tier):
+            raise
+        books = order_books_in_parts(tick, ids)
+    sweep.page_size = None
+    return books, None
+
+
+def order_books_in_one_request(
+    client: KalshiClient, ids: Mapping[str, int]
+) -> list[ObservedOrderBook]:
+    books = client.order_books(list(ids))
     now = datetime.now(UTC)
     return [ObservedOrderBook(ids[t], now, book) for t, book in books.items() if t in ids]
 
 
-def order_books_one_by_one(tick: Tick, ids: Mapping[str, int]) -> list[ObservedOrderBook]:
-    """Fetch each book on its own. Raises the first error if there is no book at all."""
+def order_books_in_parts(tick: Tick, ids: Mapping[str, int]) -> list[ObservedOrderBook]:
+    """Fetch books in halves; name the markets whose books are never answered for."""
+
+    def fetch(group: list[str]) -> list[ObservedOrderBook]:
+        return order_books_in_one_request(tick.client, {ticker: ids[ticker] for ticker in group})
+
+    books = []
+    for group, reply in fetch_in_parts(tick.client, list(ids), fetch, go_on=tick.has_turn):
+        if isinstance(reply, KalshiError):
+            tick.batch.reject_unanswered("order book", group[0], reply)
+        else:
+            books += reply
+    return books
+
+
+def order_books_one_by_one(
+    tick: Tick, ids: Mapping[str, int]
+) -> tuple[list[ObservedOrderBook], KalshiError | None]:
+    """Fetch each book on its own; return also the first error if there is no book at all.
+
+    Raises an error that says nothing of the books themselves.
+    """
     fetches = [partial(fetch_order_book, tick.client, *item) for item in ids.items()]
     results = tick.fetch_in_parallel(fetches)
     books = [result for result in results if isinstance(result, ObservedOrderBook)]
     failure = next((result for result in results if isinstance(result, KalshiError)), None)
-    if failure and not books:
+    if failure and not books and not isinstance(failure, CONTAGIOUS):
         raise failure
-    return books
+    return books, None if books else failure
 
 
 def fetch_order_book(client: KalshiClient, ticker: str, market_id: int) -> ObservedOrderBook:

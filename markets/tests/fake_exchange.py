@@ -1,6 +1,7 @@
 """An exchange held in dictionaries, which answers the client's requests in tests."""
 
 import json
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -74,9 +75,11 @@ class Exchange:
     books: dict[str, dict[str, Any]] = field(default_factory=dict)
     maintenance: list[dict[str, str]] = field(default_factory=list)
     trading_active: bool = True
-    # Any reply that holds one of these texts fails with this status.
+    # Any reply that holds one of these texts fails, if this is a part of its path.
     poison: set[str] = field(default_factory=set)
-    poisoned_status: int = 500
+    poisoned_path: str = ""
+    # Seconds that each reply of a path takes.
+    slow: dict[str, float] = field(default_factory=dict)
     # Replaced in the text of each reply: characters that no JSON encoder writes.
     garbled: dict[str, str] = field(default_factory=dict)
     # Filters that have no effect, and pages of updates that are listed before those of a test.
@@ -101,6 +104,7 @@ class Exchange:
     def answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         path = request.url.path.removeprefix("/trade-api/v2")
+        time.sleep(self.slow.get(path, 0))
         if path in self.failing:
             return self.failing[path]
         if path == "/events" and self.runs_out_of_pages():
@@ -108,13 +112,13 @@ class Exchange:
         if path.endswith("/orderbook"):
             return self.book(path.split("/")[2])
         if path.startswith("/events/") and path not in HANDLERS:
-            return self.reply({"event": self.event_json(path.split("/")[2])})
-        return self.reply(getattr(self, HANDLERS[path])(request))
+            return self.reply(path, {"event": self.event_json(path.split("/")[2])})
+        return self.reply(path, getattr(self, HANDLERS[path])(request))
 
-    def reply(self, content: dict[str, Any]) -> httpx.Response:
+    def reply(self, path: str, content: dict[str, Any]) -> httpx.Response:
         text = json.dumps(content)
-        if any(f'"{poison}"' in text for poison in self.poison):
-            return httpx.Response(self.poisoned_status, json={"code": "internal"})
+        if self.poisoned_path in path and any(f'"{each}"' in text for each in self.poison):
+            return httpx.Response(500, json={"code": "internal"})
         for written, sent in self.garbled.items():
             text = text.replace(written, sent)
         return httpx.Response(200, content=text.encode())

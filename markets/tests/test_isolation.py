@@ -7,10 +7,20 @@ import pytest
 
 from markets.kalshi import splitting
 from markets.kalshi.errors import Unintelligible
-from markets.models import Drift, Event, Market, MarketSnapshot, Poll, Sweep, Tier
+from markets.models import (
+    Drift,
+    Event,
+    Market,
+    MarketSnapshot,
+    OrderBookSnapshot,
+    Poll,
+    Sweep,
+    Tier,
+)
 from markets.recording import listings
 from markets.tests.fake_exchange import Exchange, market_json
 from markets.tests.test_recorder import tick
+from markets.tests.test_tiers import BOOK, backdate, tick_again
 
 SURROGATE, CONTROL, ESCAPE = "\\ud83d", "\x02", "\\x"
 FAULTS = pytest.mark.parametrize("fault", [SURROGATE, CONTROL, ESCAPE])
@@ -200,6 +210,21 @@ class TestNoReply:
         assert any("the markets are listed instead of the events" in each for each in warnings)
         assert {r["ticker"] for poll in Poll.objects.all() for r in poll.rejects} == {"KXC-1"}
         assert last_universe().by_market
+
+    @pytest.mark.parametrize("has_key", [True, False])
+    def test_an_order_book_costs_itself(self, exchange, signer, has_key):
+        exchange.list(*(f"KXA-1-{n}" for n in range(6)))
+        exchange.books |= dict.fromkeys(exchange.markets, BOOK)
+        tick(exchange)
+        exchange.failing["/markets/KXA-1-5/orderbook"] = httpx.Response(500)
+        exchange.poison, exchange.poisoned_path = {"KXA-1-5"}, "/orderbooks"
+        for _ in range(6):
+            backdate(seconds=40)
+            tick_again(exchange, signer if has_key else None)
+        books = set(OrderBookSnapshot.objects.values_list("market__ticker", flat=True))
+        assert books == exchange.markets.keys() - {"KXA-1-5"}
+        sweeps = Sweep.objects.filter(tier=Tier.ORDER_BOOKS, complete=True)
+        assert sweeps.latest("id").skipped == ["KXA-1-5"]
 
     def test_an_exchange_that_fails_as_a_whole_accuses_nobody(self, exchange):
         exchange.list(*(f"KX{letter}-1-X" for letter in "ABCDEF"))

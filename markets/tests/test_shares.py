@@ -61,8 +61,9 @@ class TestUpdates:
 
 def test_many_settlements_leave_time_for_the_others(six, monkeypatch):
     monkeypatch.setattr("markets.recording.tiers.TICKERS_PER_REQUEST", 1)
-    six.list(*(f"KXOLD-1-{n}" for n in range(60)), close_time="2026-11-20T10:00:00Z")
+    six.list(*(f"KXOLD-1-{n}" for n in range(250)), close_time="2026-11-20T10:00:00Z")
     tick(six)
+    six.slow["/historical/markets"] = 0.02
     hidden = {t: six.markets.pop(t) for t in list(six.markets) if t.startswith("KXOLD")}
     six.historical |= {t: market | {"status": "closed"} for t, market in hidden.items()}
     Market.objects.update(is_hot=False)

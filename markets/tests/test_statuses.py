@@ -157,6 +157,11 @@ class TestFilters:
     def test_a_word_that_the_exchange_never_sent_is_refused(self, client):
         assert client.get(f"{API}/markets/", {"status": "opne"}).status_code == 400
 
+    def test_the_admin_offers_it(self, admin_client):
+        page = admin_client.get("/admin/markets/market/", {"status": "suspended"})
+        assert [market.ticker for market in page.context["cl"].result_list] == ["A"]
+        assert 'href="?status=suspended"' in page.content.decode()
+
     def test_the_page_has_a_tab_for_it(self, client):
         html = client.get("/markets/?status=unknown").content.decode()
         assert "Markets of unknown status" in html
