@@ -23,10 +23,8 @@ def observed_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
     """
     if market.quoted_at is None or market.status in NOT_OPEN_STATUSES:
         return market.quoted_at
-    tiers = COVERING_TIERS if market.is_hot else (Tier.UNIVERSE,)
-    if market.status not in OPEN_STATUSES:
-        tiers = (Tier.HOT,) if market.is_hot else ()
-    covering = [sweeps[tier] for tier in tiers if tier in sweeps]
+    proofs = {Tier.HOT: market.is_hot, Tier.UNIVERSE: market.status in OPEN_STATUSES}
+    covering = [sweeps[tier] for tier in COVERING_TIERS if proofs[tier] and tier in sweeps]
     names = {market.ticker, market.event.ticker}
     times = [s.started_at for s in covering if names.isdisjoint(s.skipped)]
     return max([market.quoted_at, *times])

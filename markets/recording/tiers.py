@@ -83,10 +83,11 @@ def measure_ages(tick: Tick) -> None:
     """Note, by tier, the age that a market's last observation had reached before this tick."""
     for sweep in tick.sweeps:
         new_pages = sweep.pages_since(tick.began_at)
-        is_comparable = sweep.tier in STABLE_ORDER_TIERS and new_pages and not sweep.by_market
-        before = Sweep.objects.newest_complete(sweep.tier) if is_comparable else None
-        is_ordered = before is not None and not before.by_market
-        ages = percentiles(sweep.ages_against(before, of=new_pages)) if is_ordered else {}
+        is_ordered = sweep.tier in STABLE_ORDER_TIERS and not sweep.by_market
+        before = Sweep.objects.newest_complete(sweep.tier) if is_ordered and new_pages else None
+        if before is None or before.by_market:
+            continue
+        ages = percentiles(sweep.ages_against(before, of=new_pages))
         if ages:
             tick.poll.ages[sweep.tier] = ages
 

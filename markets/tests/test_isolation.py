@@ -1,6 +1,7 @@
 """One object's fault costs that object: in texts that are no JSON, and in replies never given."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import httpx
 import pytest
@@ -68,11 +69,8 @@ class TestTexts:
         exchange.failing["/events"] = httpx.Response(503)
         tick(exchange)
         bids = dict(Market.objects.values_list("ticker", "yes_bid"))
-        assert {ticker: float(bid) for ticker, bid in bids.items()} == {
-            "KXA-1-X": 0.1,
-            "KXA-1-Y": 0.42,
-            "KXA-1-Z": 0.1,
-        }
+        moved, stayed = Decimal("0.1"), Decimal("0.42")
+        assert bids == {"KXA-1-X": moved, "KXA-1-Y": stayed, "KXA-1-Z": moved}
         assert set(Market.objects.values_list("status", flat=True)) == {"active"}
 
     def test_a_settlement_is_recorded_beside_it(self, exchange, fault):
@@ -98,7 +96,7 @@ class TestTexts:
         exchange.quote("KXA-1-X", "0.1000", "0.2000")
         Market.objects.update(is_hot=False)
         poll = tick(exchange)
-        assert float(Market.objects.get(ticker="KXA-1-X").yes_bid) == 0.1
+        assert Market.objects.get(ticker="KXA-1-X").yes_bid == Decimal("0.1")
         assert poll.rejects[0]["ticker"] == "KXA-1"
         assert Event.objects.get(ticker="KXA-1").title == "What of KXA-1?"
 
@@ -193,7 +191,7 @@ class TestNoReply:
         exchange.quote("KXA-1-X", "0.1000", "0.2000")
         Market.objects.update(is_hot=False)
         ticks(exchange, 3)
-        assert float(Market.objects.get(ticker="KXA-1-X").yes_bid) == 0.1
+        assert Market.objects.get(ticker="KXA-1-X").yes_bid == Decimal("0.1")
         assert last_universe().skipped == ["KXA-1-Y"]
 
     def test_a_known_culprit_costs_no_run_any_more(self, exchange):
