@@ -116,7 +116,8 @@ class Batch:
         self.rejected += 1
         self.drift_notes.append(shape_drift(kind, reason, raw=raw))
         if len(self.rejects) < REJECTS_KEPT:
-            text = bytes(raw)[:REJECT_LENGTH].decode(errors="replace")
+            # PostgreSQL refuses JSON with a NUL.
+            text = bytes(raw)[:REJECT_LENGTH].decode(errors="replace").replace("\0", "")
             self.rejects.append({"ticker": ticker, "reason": str(reason), "payload": text})
         return ticker
 

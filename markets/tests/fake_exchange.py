@@ -113,6 +113,8 @@ class Exchange:
             return self.book(path.split("/")[2])
         if path.startswith("/events/") and path not in HANDLERS:
             return self.reply(path, {"event": self.event_json(path.split("/")[2])})
+        if path.startswith("/series/") and path not in HANDLERS:
+            return self.reply(path, {"series": series_json(path.split("/")[2])})
         return self.reply(path, getattr(self, HANDLERS[path])(request))
 
     def reply(self, path: str, content: dict[str, Any]) -> httpx.Response:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from markets.kalshi import splitting
-from markets.kalshi.errors import Unintelligible
+from markets.kalshi.errors import ServerError, Unintelligible
 from markets.models import (
     Drift,
     Event,
@@ -15,16 +15,18 @@ from markets.models import (
     MarketSnapshot,
     OrderBookSnapshot,
     Poll,
+    Series,
     Sweep,
     Tier,
 )
 from markets.recording import listings
+from markets.recording.reference import refresh_series
 from markets.tests.fake_exchange import Exchange, market_json
 from markets.tests.test_recorder import tick
 from markets.tests.test_tiers import BOOK, backdate, tick_again
 
-SURROGATE, CONTROL, ESCAPE = "\\ud83d", "\x02", "\\x"
-FAULTS = pytest.mark.parametrize("fault", [SURROGATE, CONTROL, ESCAPE])
+SURROGATE, CONTROL, NUL, ESCAPE = "\\ud83d", "\x02", "\0", "\\x"
+FAULTS = pytest.mark.parametrize("fault", [SURROGATE, CONTROL, NUL, ESCAPE])
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -99,6 +101,16 @@ class TestTexts:
         assert Market.objects.get(ticker="KXA-1-X").yes_bid == Decimal("0.1")
         assert poll.rejects[0]["ticker"] == "KXA-1"
         assert Event.objects.get(ticker="KXA-1").title == "What of KXA-1?"
+
+    def test_a_series_keeps_its_old_record_and_the_others_get_theirs(self, exchange, fault):
+        exchange.list("KXA-1-X", "KXB-1-X")
+        tick(exchange)
+        exchange.garbled["Series KXA"] = fault
+        with exchange.client() as client:
+            refresh_series(client)
+        titles = dict(Series.objects.values_list("ticker", "title"))
+        assert titles == {"KXA": "", "KXB": "Series KXB"}
+        assert Sweep.objects.get(tier=Tier.SERIES).skipped == ["KXA"]
 
     def test_a_page_keeps_its_items_and_its_cursor(self, exchange, fault):
         exchange.list("KXA-1-X", "KXB-1-X", "KXC-1-X")
@@ -223,6 +235,15 @@ class TestNoReply:
         assert books == exchange.markets.keys() - {"KXA-1-5"}
         sweeps = Sweep.objects.filter(tier=Tier.ORDER_BOOKS, complete=True)
         assert sweeps.latest("id").skipped == ["KXA-1-5"]
+
+    def test_a_new_series_is_read_although_the_list_of_all_fails(self, exchange):
+        exchange.list("KXA-1-X", "KXB-1-X")
+        tick(exchange)
+        exchange.poison, exchange.poisoned_path = {"KXA"}, "/series"
+        with exchange.client() as client, pytest.raises(ServerError):
+            refresh_series(client)
+        titles = dict(Series.objects.values_list("ticker", "title"))
+        assert titles == {"KXA": "", "KXB": "Series KXB"}
 
     def test_an_exchange_that_fails_as_a_whole_accuses_nobody(self, exchange):
         exchange.list(*(f"KX{letter}-1-X" for letter in "ABCDEF"))
