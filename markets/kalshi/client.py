@@ -35,6 +35,7 @@ from markets.kalshi.errors import (
 )
 from markets.kalshi.params import (
     CandlestickFilters,
+    ComboFilters,
     EventFilters,
     HistoricalMarketFilters,
     MarketFilters,
@@ -194,9 +195,9 @@ class KalshiClient:
         params = _query(filters, with_nested_markets=True, limit=200)
         return _checked(self._page("events", "/events", params), "/events", filters)
 
-    def multivariate_events(self, **pagination: Unpack[Pagination]) -> Page:
-        """Return combos, each with its markets."""
-        params = _query(pagination, with_nested_markets=True, limit=200)
+    def multivariate_events(self, **filters: Unpack[ComboFilters]) -> Page:
+        """Return combos, by default each with its markets."""
+        params = _query(filters, with_nested_markets=True, limit=200)
         return self._page("events", "/events/multivariate", params)
 
     def markets(self, **filters: Unpack[MarketFilters]) -> Page:

@@ -34,9 +34,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="market",
             index=models.Index(
-                fields=["id", "close_time"],
-                condition=~Q(status="finalized"),
-                name="market_not_final",
+                fields=["id"], condition=~Q(status="finalized"), name="market_not_final"
             ),
         ),
     ]

@@ -537,11 +537,7 @@ class Market(Quoted):
             models.Index(fields=["status", "close_time"], name="market_status_close_time"),
             models.Index(fields=["id"], condition=Q(is_hot=True), name="market_hot"),
             # Whatever is not known to be final is asked for again, in the order of ids.
-            models.Index(
-                fields=["id", "close_time"],
-                condition=~Q(status="finalized"),
-                name="market_not_final",
-            ),
+            models.Index(fields=["id"], condition=~Q(status="finalized"), name="market_not_final"),
         ]
 
     def __str__(self) -> str:

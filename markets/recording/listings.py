@@ -7,11 +7,18 @@ from functools import partial
 from django.conf import settings
 
 from markets.kalshi.client import Page
+from markets.kalshi.drift import filter_drift
 from markets.kalshi.errors import FilterIgnored, KalshiError, Unintelligible
 from markets.kalshi.payloads import ticker_of
 from markets.models import Market, Sweep, Tier
 from markets.recording.events import fetch_missing_events
-from markets.recording.isolation import CONTAGIOUS, Blocked, add_in_parts, fetch_page
+from markets.recording.isolation import (
+    CONTAGIOUS,
+    Blocked,
+    add_in_parts,
+    fetch_page,
+    pages_in_parts,
+)
 from markets.recording.tick import Tick
 
 UPDATES_EVERY = timedelta(seconds=30)
@@ -67,10 +74,8 @@ def fetch_universe(tick: Tick) -> None:
             continue
         try:
             fetch_page_of_events(tick, sweep, fetch_events)
-        except FilterIgnored as error:
+        except (FilterIgnored, Blocked) as error:
             list_markets_instead(tick, sweep, error)
-        except Blocked as error:
-            pass_culprit(tick, sweep, error)
 
 
 def fetch_combos(tick: Tick) -> None:
@@ -81,41 +86,38 @@ def fetch_combos(tick: Tick) -> None:
 
 
 def fetch_page_of_events(tick: Tick, sweep: Sweep, fetch: Callable[..., Page]) -> None:
-    page = fetch_page(tick.client, sweep, fetch, size=EVENTS_PER_PAGE)
+    """Fetch the next page of events; pass one that fails with its markets, but not without."""
     before = tick.batch.markets
-    rejected = tick.batch.add_events_page(page)
-    add_listing_page(sweep, page, rejected=rejected, markets=tick.batch.markets - before)
-
-
-def pass_culprit(tick: Tick, sweep: Sweep, error: Blocked) -> None:
-    """Continue behind an event that is listed only without its markets, which are fetched apart.
-
-    Where it is not listed even so, the markets themselves are listed instead.
-    """
     try:
-        page = tick.client.events(
-            status="open", cursor=sweep.cursor, limit=1, with_nested_markets=False
-        )
-    except CONTAGIOUS:
-        list_markets_instead(tick, sweep, error)
-        return
-    before = tick.batch.markets
-    rejected = tick.batch.add_events_page(page)
-    for raw in page.items:
-        rejected += fetch_markets_of(tick, ticker_of(raw))
-    sweep.page_size = None
+        page = fetch_page(tick.client, sweep, fetch, size=EVENTS_PER_PAGE)
+        rejected = tick.batch.add_events_page(page)
+    except Blocked as error:
+        try:
+            page = fetch(cursor=sweep.cursor, limit=1, with_nested_markets=False)
+        except CONTAGIOUS:
+            raise error from error.__cause__
+        rejected = tick.batch.add_events_page(page)
+        rejected += [t for raw in page.items for t in fetch_markets_of(tick, ticker_of(raw))]
+        sweep.page_size = None
     add_listing_page(sweep, page, rejected=rejected, markets=tick.batch.markets - before)
 
 
 def fetch_markets_of(tick: Tick, event_ticker: str) -> list[str]:
     """Fetch the markets of an event, those we know one by one if need be; return rejected ones."""
+    rejected = []
     try:
-        return tick.batch.add_markets_page(tick.client.markets(event_ticker=event_ticker))
+        with tick.client.without_retries():
+            listing = partial(tick.client.markets, event_ticker=event_ticker)
+            for page in pages_in_parts(listing, size=MARKETS_PER_PAGE):
+                rejected += tick.batch.add_markets_page(page)
     except CONTAGIOUS as error:
-        known = Market.objects.filter(event__ticker=event_ticker).values_list("ticker", flat=True)
-        if not known:
-            return [tick.batch.reject_unanswered("event", event_ticker, error)]
-    return add_in_parts(tick, list(known), tick.client.markets, is_answering=True)
+        markets = Market.objects.filter(event__ticker=event_ticker)
+        known = markets.exclude(ticker__in=tick.batch.observed)
+        tickers = list(known.values_list("ticker", flat=True))
+        if not tickers:
+            return [*rejected, tick.batch.reject_unanswered("event", event_ticker, error)]
+        rejected += add_in_parts(tick, tickers, tick.client.markets, is_answering=True)
+    return rejected
 
 
 def list_markets_instead(tick: Tick, sweep: Sweep, error: KalshiError) -> None:
@@ -134,6 +136,8 @@ def list_markets_instead(tick: Tick, sweep: Sweep, error: KalshiError) -> None:
         if isinstance(failure, CONTAGIOUS):
             raise (error.__cause__ or error) from None
         raise
+    if isinstance(error, FilterIgnored):
+        tick.batch.drift_notes.append(filter_drift(error))
     tick.warnings.append(f"universe: the markets are listed instead of the events: {error}")
 
 

@@ -228,11 +228,12 @@ class Exchange:
         return {"schedule": hours}
 
     def multivariate_page(self, request: httpx.Request) -> dict[str, Any]:
+        nests = "with_nested_markets" in request.url.params
         events = [
-            self.event_json(ticker) | {"markets": [market_json(f"{ticker}-X")]}
+            self.event_json(ticker) | {"markets": [market_json(f"{ticker}-X")] if nests else []}
             for ticker in self.combos
         ]
-        return {"events": events, "cursor": ""}
+        return one_page("events", events, request)
 
 
 HANDLERS = {

@@ -212,6 +212,13 @@ class TestNoReply:
         ticks(exchange, 3)
         assert [ticks(exchange, 1).error for _ in range(3)] == ["", "", ""]
 
+    def test_the_combos_go_on_behind_one(self, exchange, settings):
+        settings.RECORD_COMBOS = True
+        exchange.combos = [f"KXMVE-{n}" for n in range(5)]
+        exchange.poison = {"KXMVE-2-X"}
+        ticks(exchange, 3)
+        assert recorded() == {f"KXMVE-{n}-X" for n in (0, 1, 3, 4)}
+
     def test_the_universe_goes_on_behind_an_event(self, exchange):
         exchange.list(*(f"KX{letter}-1-X" for letter in "ABCDEF"))
         exchange.poison = {"What of KXC-1?"}

@@ -118,6 +118,8 @@ class TestOtherFilters:
             six.list(f"KXAA{n:02}-1-X", status="finalized")
         poll = tick(six)
         assert "/events ignores status" in poll.warning
+        assert Drift.objects.filter(where="/events ignores status").exists()
+        assert Sweep.objects.newest(Tier.UNIVERSE).by_market
 
     @pytest.mark.parametrize(
         ("filters", "name"),
