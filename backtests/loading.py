@@ -38,6 +38,8 @@ from markets.models import EventRevision, Market, MarketRevision, Status
 from markets.models.revisions import FeeTerms
 
 R = TypeVar("R", MarketRevision, EventRevision)
+# The close of a market of which no close is on record, in microseconds.
+NEVER = int(np.iinfo(np.int64).max)
 
 
 def load(
@@ -153,6 +155,7 @@ def _as_of(known: Sequence[R], at: datetime) -> R | None:
 
 def _definitions(market: Market, known: Sequence[MarketRevision]) -> DefinitionHistory:
     closes = [each.close_time for each in known if each.close_time]
+    closed = closes[-1] if closes else market.close_time
     return DefinitionHistory.of(
         [
             (
@@ -162,7 +165,7 @@ def _definitions(market: Market, known: Sequence[MarketRevision]) -> DefinitionH
             )
             for each in known
         ],
-        closed_at=microseconds(closes[-1] if closes else market.close_time),
+        closed_at=NEVER if closed is None else microseconds(closed),
     )
 
 

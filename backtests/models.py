@@ -20,6 +20,8 @@ from backtests.rules.journal import JournalEntry
 from kalshi_insights.export.copy import copy_rows
 from markets.models.fields import count_field, price_field, within_unit
 
+# The permission that requesting and cancelling runs needs.
+RUN_BACKTESTS = "backtests.run_backtest"
 # A running backtest sends a heartbeat far more often than this, so its worker has died.
 LOST_AFTER = timedelta(minutes=5)
 # Nobody has claimed the run within this time, so its message to the workers may be lost.
@@ -292,6 +294,7 @@ class BacktestResult(models.Model):
 
     class Meta:
         ordering = ["-created_at", "-id"]
+        permissions = [("run_backtest", "Can run backtests")]
         indexes = [
             models.Index(F("created_at").desc(), F("id").desc(), name="backtest_newest"),
             models.Index(
@@ -341,8 +344,10 @@ class BacktestResult(models.Model):
         return self.status not in UNFINISHED
 
     def can_be_cancelled_by(self, user: User | AnonymousUser) -> bool:
-        """Users may cancel their own runs, staff all of them."""
-        return user.is_staff or (user.pk is not None and self.user_id == user.pk)
+        """Users who may run backtests may cancel their own, and staff all of them."""
+        if not user.has_perm(RUN_BACKTESTS):
+            return False
+        return user.is_staff or self.user_id == user.pk
 
 
 class BacktestExecutionQuerySet(models.QuerySet["BacktestExecution"]):

@@ -15,7 +15,13 @@ from django_htmx.http import HttpResponseClientRefresh
 from backtests import report
 from backtests.filters import BacktestFilter
 from backtests.forms import BacktestForm
-from backtests.models import BacktestExecution, BacktestResult, BacktestStatus, ExecutionKind
+from backtests.models import (
+    RUN_BACKTESTS,
+    BacktestExecution,
+    BacktestResult,
+    BacktestStatus,
+    ExecutionKind,
+)
 from backtests.requests import TooManyUnfinished, submit
 from kalshi_insights.bad_input import BadInput
 from kalshi_insights.htmx import htmx_target, page_number, serves_fragments, template_for
@@ -59,6 +65,8 @@ def backtest_new(request: HttpRequest) -> HttpResponse:
         return render(request, template, {"form": form})
     if not request.user.is_authenticated:
         return redirect_to_login(f"{request.path}?{_form_query(request.POST)}")
+    if not request.user.has_perm(RUN_BACKTESTS):
+        raise PermissionDenied
     form = BacktestForm(request.POST, query={}, now=now)
     result = _submit(form, request.user, now=now) if form.is_valid() else None
     if result is None:

@@ -10,7 +10,7 @@ from benchmarks import measure
 from benchmarks.change import active_rows
 from benchmarks.measure import now, report
 from benchmarks.synthetic_history import create_markets, fill_day, foreign_keys_unchecked
-from markets.kalshi import payloads
+from markets.kalshi.order_books import order_book
 from markets.models import Market, OrderBookSnapshot, RawPayload
 from markets.models.order_books import ObservedOrderBook
 from markets.models.snapshots import snapshot_id
@@ -72,7 +72,7 @@ def write_books(listings: Listings, at: int, ids: Sequence[int]) -> tuple[int, f
     for moment in range(at, at + BOOKS * APART, APART):
         instant = datetime.fromtimestamp(moment, UTC)
         bodies = [orderbook(board.prices, row, moment, depth=0) for row in rows]
-        books = [payloads.order_book(msgspec.json.encode({"orderbook_fp": b})) for b in bodies]
+        books = [order_book(msgspec.json.encode({"orderbook_fp": b})) for b in bodies]
         levels += [len(book.yes) + len(book.no) for book in books]
         with transaction.atomic():
             written += OrderBookSnapshot.objects.record(

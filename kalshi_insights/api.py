@@ -6,6 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.routers import APIRootView, DefaultRouter
 
+from accounts.api.views import AccountView
 from backtests.api.viewsets import BacktestViewSet, StrategyViewSet
 from kalshi_insights.health import HealthView
 from kalshi_insights.rest.errors import unknown_route
@@ -44,6 +45,7 @@ class Root(APIRootView):
                 "backtest": f"{here}backtests/{{id}}/",
                 **{f"backtest_{name}": address for name, address in backtest_resources.items()},
                 "snapshot": f"{here}snapshots/{{uuid}}/",
+                "account": f"{here}account/",
                 "health": f"{here}health/",
                 "schema": f"{here}schema/",
                 "swagger": f"{here}schema/swagger/",
@@ -68,6 +70,7 @@ router.register("backtests", BacktestViewSet, basename="backtest")
 
 urlpatterns = [
     path("", include(router.urls)),
+    path("account/", AccountView.as_view(), name="account"),
     path("health/", HealthView.as_view(throttle_classes=()), name="health"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path(

@@ -281,7 +281,8 @@ def _prepare_site(log: StartupLog) -> Credentials:
     )
     user.set_password(password)
     user.save()
-    token = call_command("createapitoken", "demo", "--rotate", stdout=io.StringIO())
+    options = ("--name", "demo", "--scope", "backtest", "--rotate")
+    token = call_command("createapitoken", "demo", *options, stdout=io.StringIO())
     connection.close()
     return Credentials(password, token)
 
@@ -347,7 +348,7 @@ def _announce(
 ) -> None:
     print_line("          Until the next start:")
     print_line(f"          Sign in as demo with the password {credentials.password}")
-    print_line("          For a higher rate limit, send the API the header")
+    print_line("          For backtests and a higher rate limit, send the API the header")
     print_line(f"          Authorization: Token {credentials.token}")
     recorded = children.wait_until(lambda: _is_recording(options), seconds=READY_WITHIN)
     if recorded:

@@ -8,6 +8,7 @@ sets the variable before Django loads.
 import re
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -107,6 +108,31 @@ def _origins(name: str) -> list[str]:
     return values
 
 
+# The first parts of the site's own addresses, which the admin's address must not hide.
+OWN_ADDRESSES = (
+    "accounts",
+    "api",
+    "backtests",
+    "events",
+    "health",
+    "markets",
+    "recorder",
+    "series",
+    "static",
+)
+
+
+def _admin_url(name: str, default: str) -> str:
+    value: str = env.str(name, default=default).strip("/")
+    path = re.fullmatch(r"([A-Za-z0-9_-]+)(/[A-Za-z0-9_-]+)*", value)
+    if not path or path[1] in OWN_ADDRESSES:
+        raise ImproperlyConfigured(
+            f"{name} must be a path such as back-office/ that is not one of the site's own"
+            f" ({', '.join(OWN_ADDRESSES)}), not {value!r}."
+        )
+    return f"{value}/"
+
+
 # --- The installation ---------------------------------------------------------------------------
 
 ENVIRONMENT = _choice("ENVIRONMENT", "development", among=("development", "staging", "production"))
@@ -117,6 +143,27 @@ if not SECRET_KEY:
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 TRUSTED_PROXIES = int(_number("TRUSTED_PROXIES", 0, minimum=0, maximum=10))
+ADMIN_URL = _admin_url("ADMIN_URL", "admin/")
+
+# --- Mail -----------------------------------------------------------------------------------------
+
+# Without a server there is no mail, and nobody can reset a forgotten password by it.
+EMAIL_URL = env.str("EMAIL_URL", default="")
+DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", default="")
+EMAIL_TIMEOUT = 10
+if EMAIL_URL:
+    _MAIL = _service(
+        "EMAIL_URL", "smtp", "smtp+tls", "smtp+ssl", "consolemail", read=env.email_url_config
+    )
+    EMAIL_BACKEND = _MAIL["EMAIL_BACKEND"]
+    EMAIL_HOST = _MAIL["EMAIL_HOST"] or "localhost"
+    EMAIL_HOST_USER = _MAIL["EMAIL_HOST_USER"] or ""
+    EMAIL_HOST_PASSWORD = _MAIL["EMAIL_HOST_PASSWORD"] or ""
+    EMAIL_USE_TLS = _MAIL.get("EMAIL_USE_TLS", False)
+    EMAIL_USE_SSL = _MAIL.get("EMAIL_USE_SSL", False)
+    EMAIL_PORT = _MAIL["EMAIL_PORT"] or (587 if EMAIL_USE_TLS else 465 if EMAIL_USE_SSL else 25)
+    if not re.fullmatch(r"[^@]+@[^@]+", DEFAULT_FROM_EMAIL):
+        raise ImproperlyConfigured("EMAIL_FROM must be an address where EMAIL_URL is set.")
 
 # --- The exchange -------------------------------------------------------------------------------
 
@@ -176,8 +223,11 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
+    "allauth",
+    "allauth.account",
+    "axes",
     "rest_framework",
-    "rest_framework.authtoken",
+    "knox",
     "corsheaders",
     "django_filters",
     "django_htmx",
@@ -186,6 +236,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_extensions",
     "django_structlog",
+    "accounts",
     "markets",
     "backtests",
 ]
@@ -205,7 +256,9 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "kalshi_insights.urls"
@@ -264,8 +317,59 @@ STORAGES = {
 
 DEFAULT_EXCEPTION_REPORTER_FILTER = "kalshi_insights.rest.errors.HideAddresses"
 
-LOGIN_URL = "admin:login"
+# --- Accounts -------------------------------------------------------------------------------------
+
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "markets:list"
+# axes refuses a locked user before the password is checked.
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+_VALIDATION = "django.contrib.auth.password_validation"
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
+    {"NAME": f"{_VALIDATION}.UserAttributeSimilarityValidator"},
+    {"NAME": f"{_VALIDATION}.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": f"{_VALIDATION}.CommonPasswordValidator"},
+    {"NAME": f"{_VALIDATION}.NumericPasswordValidator"},
+]
+
+# Attempts by one address to sign in, to change a password or to reset one.
+SIGN_IN_RATE = _rate("SIGN_IN_RATE", "none" if DEBUG else "30/min")
+# So many failures of one user at one address lock that user at that address for so long. What is
+# tried meanwhile does not make it longer.
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_USERNAME_CALLABLE = "accounts.sign_in.lock_name"
+AXES_CLIENT_IP_CALLABLE = "accounts.sign_in.lock_address"
+AXES_LOCKOUT_CALLABLE = "accounts.sign_in.locked_page"
+AXES_USERNAME_FORM_FIELD = "username"
+AXES_VERBOSE = False
+# Left out of what axes keeps and logs; a password always is.
+AXES_SENSITIVE_PARAMETERS = ["csrfmiddlewaretoken"]
+
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_LOGOUT_REDIRECT_URL = "markets:list"
+ACCOUNT_FORMS = {
+    "login": "accounts.forms.SignInForm",
+    "change_password": "accounts.forms.ChangePasswordForm",
+    "reset_password": "accounts.forms.ResetPasswordForm",
+    "reset_password_from_key": "accounts.forms.NewPasswordForm",
+}
+# Its own limits would lock a user out everywhere for what somebody else tries somewhere.
+ACCOUNT_RATE_LIMITS = False
+
+KNOX_TOKEN_MODEL = "accounts.ApiToken"  # noqa: S105
+# The prefix tells people and scanners of leaked secrets what they have found.
+REST_KNOX = {"TOKEN_PREFIX": "kit_"}
+# knox's own table, which another model stands for, is not made.
+MIGRATION_MODULES = {"knox": None}
 
 if ENVIRONMENT != "development":
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _flag("SECURE_COOKIES", default=True)
@@ -347,7 +451,10 @@ REST_FRAMEWORK = {
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
     "DEFAULT_PARSER_CLASSES": ["kalshi_insights.rest.parsers.JsonParser"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticatedOrReadOnly"],
+    "DEFAULT_PERMISSION_CLASSES": [
+        "rest_framework.permissions.IsAuthenticatedOrReadOnly",
+        "kalshi_insights.rest.permissions.ScopedWrite",
+    ],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "kalshi_insights.rest.errors.api_exception_handler",
@@ -362,6 +469,7 @@ SPECTACULAR_SETTINGS = {
         "kalshi_insights.rest.schema.add_error_responses",
     ],
     "ENUM_NAME_OVERRIDES": {
+        "TokenScope": "kalshi_insights.rest.permissions.Scope",
         "MarketStatus": "markets.models.Status",
         "BacktestStatus": "backtests.models.BacktestStatus",
         "RecordingStatus": "markets.coverage.freshness.STATES",
@@ -414,5 +522,9 @@ LOGGING = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {"httpx": {"level": "WARNING"}, "httpcore": {"level": "WARNING"}},
+    "loggers": {
+        "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},
+    },
 }

@@ -96,16 +96,18 @@ def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
 
 def _end(market: Market, now: datetime) -> datetime:
     """Return where a chart ends: now, or the close of a market that is over."""
-    return min(now, market.close_time) if market.status in NOT_OPEN_STATUSES else now
+    if market.status not in NOT_OPEN_STATUSES or market.close_time is None:
+        return now
+    return min(now, market.close_time)
 
 
 def _start(market: Market, span: str, end: datetime) -> datetime:
     width = RANGES[span]
-    begin = max(end - width, market.open_time) if width else _first(market)
-    return min(begin, end - SHORTEST)
+    begin = max(end - width, market.open_time or end - width) if width else _first(market)
+    return min(begin or end, end - SHORTEST)
 
 
-def _first(market: Market) -> datetime:
+def _first(market: Market) -> datetime | None:
     oldest = MarketSnapshot.objects.for_market(market).oldest_first().first()
     return oldest.timestamp if oldest else market.open_time
 

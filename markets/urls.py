@@ -1,13 +1,23 @@
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
 
 from markets import views
+
+
+class RecordedTicker(StringConverter):
+    """Any text, so that a ticker which was recorded before tickers were checked has its pages."""
+
+    regex = r"[\s\S]+"
+
+
+register_converter(RecordedTicker, "ticker")
 
 app_name = "markets"
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="markets:list"), name="home"),
     path("markets/", views.market_list, name="list"),
-    path("markets/<str:ticker>/chart.json", views.market_chart, name="chart"),
-    path("markets/<str:ticker>/", views.market_detail, name="detail"),
+    path("markets/<ticker:ticker>/chart.json", views.market_chart, name="chart"),
+    path("markets/<ticker:ticker>/", views.market_detail, name="detail"),
     path("recorder/", views.recorder, name="recorder"),
 ]

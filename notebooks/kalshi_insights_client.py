@@ -160,6 +160,14 @@ class Client:
         """
         return self._record(self._json("health/"))
 
+    def account(self) -> Row:
+        """Read whose token is sent, and what it may do.
+
+        >>> client.account()["scopes"]
+        ['read', 'backtest']
+        """
+        return self._record(self._json("account/"))
+
     def series(self, *, limit: int | None = None, **filters: Filter) -> pd.DataFrame:
         """List series by ticker, with their current fees.
 
@@ -378,7 +386,7 @@ class Client:
         return {name: self._value(name, value) for name, value in row.items()}
 
     def _value(self, name: str, value: Any) -> Any:
-        if name == "event":
+        if name in ("event", "token") and value:
             return self._record(value)
         if isinstance(value, str) and TIME.fullmatch(name):
             return datetime.fromisoformat(value)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("kalshi_insights", "markets", "backtests")
+PACKAGES = ("kalshi_insights", "accounts", "markets", "backtests")
 
 ROOMS = {
     "doors": (
@@ -22,6 +22,11 @@ ROOMS = {
         "kalshi_insights/settings.py",
         "kalshi_insights/urls.py",
         "kalshi_insights/wsgi.py",
+        "accounts/__init__.py",
+        "accounts/admin.py",
+        "accounts/apps.py",
+        "accounts/management/",
+        "accounts/urls.py",
         "markets/__init__.py",
         "markets/admin.py",
         "markets/apps.py",
@@ -36,6 +41,10 @@ ROOMS = {
         "backtests/urls.py",
     ),
     "faces": (
+        "accounts/api/",
+        "accounts/forms.py",
+        "accounts/sign_in.py",
+        "accounts/views.py",
         "markets/api/",
         "markets/charts.py",
         "markets/filters.py",
@@ -56,6 +65,7 @@ ROOMS = {
         "backtests/runner.py",
     ),
     "data": (
+        "accounts/models.py",
         "markets/coverage/",
         "markets/models/",
         "markets/storage/__init__.py",
@@ -115,6 +125,8 @@ HOMES = {
     "numba": ("backtests/engine/kernel.py",),
     "matplotlib": ("backtests/engine/plotting.py",),
     "pyarrow": ("kalshi_insights/export/",),
+    "allauth": ("accounts/forms.py", "accounts/urls.py", "accounts/views.py"),
+    "knox": ("accounts/models.py", "kalshi_insights/rest/authentication.py"),
     "tqdm": ("kalshi_insights/commands.py",),
     "markets.simulator": ("markets/simulator/", "markets/management/commands/simulatekalshi.py"),
 }

@@ -15,6 +15,8 @@ from django.contrib.auth.models import User
 from model_bakery import baker
 from playwright.sync_api import Browser, Page
 
+from accounts.models import ApiToken
+from accounts.tests.factories import a_token
 from backtests import runner
 from backtests.requests import BacktestRequest, MarketSelection, submit
 from backtests.rules.execution import ExecutionModel
@@ -249,10 +251,10 @@ def run_backtests() -> dict[str, int]:
 
 
 def signed_in(page: Page, address: str) -> None:
-    page.goto(f"{address}/admin/login/?next=/markets/")
+    page.goto(f"{address}/accounts/sign-in/?next=/markets/")
     page.get_by_label("Username").fill("ada")
     page.get_by_label("Password").fill("only for pictures")
-    page.get_by_role("button", name="Log in").click()
+    page.locator("main").get_by_role("button", name="Sign in").click()
 
 
 WRONG = "strategy=fade-longshots&tickers=KXNONE-1&params.ceiling=0.3&start=2026-11-20T00:00"
@@ -286,6 +288,48 @@ def test_pictures_of_backtests(
     page.wait_for_timeout(500)
     page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=FOLDER / f"backtest-wrong-{width}-{theme}.png", full_page=True)
+    page.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_pictures_of_accounts(
+    browser: Browser, live_server, theme: Literal["light", "dark"], width: int
+) -> None:
+    user = User.objects.create_superuser("ada", password="only for pictures")
+    now = datetime.now(UTC)
+    for name, scope, days in (("nightly study", "backtest", 90), ("dashboard", "read", 12)):
+        a_token(user, scope, name=name, expiry=now + timedelta(days=days))
+    a_token(user, "operate", name="old laptop")
+    ApiToken.objects.filter(name="nightly study").update(last_used_at=now - timedelta(minutes=3))
+    ApiToken.objects.filter(name="old laptop").update(expiry=now - timedelta(days=3))
+    page = browser.new_page(
+        viewport={"width": width, "height": 900}, color_scheme=theme, device_scale_factor=1.5
+    )
+    FOLDER.mkdir(parents=True, exist_ok=True)
+
+    def picture(name: str) -> None:
+        page.wait_for_timeout(300)
+        page.screenshot(path=FOLDER / f"{name}-{width}-{theme}.png")
+
+    page.goto(f"{live_server.url}/accounts/sign-in/")
+    picture("sign-in")
+    for _ in range(settings.AXES_FAILURE_LIMIT):
+        page.get_by_label("Username").fill("bob")
+        page.get_by_label("Password").fill("wrong")
+        page.locator("main").get_by_role("button", name="Sign in").click()
+        if page.get_by_role("alert").count():
+            picture("sign-in-wrong")
+    picture("sign-in-locked")
+    signed_in(page, live_server.url)
+    page.goto(f"{live_server.url}/accounts/tokens/")
+    picture("tokens")
+    page.get_by_label("Name").fill("a notebook")
+    page.get_by_role("button", name="Make a token").click()
+    page.locator("#account summary").click()
+    picture("token-made")
+    page.goto(f"{live_server.url}/accounts/password/")
+    picture("password")
     page.close()
 
 

@@ -50,6 +50,7 @@ urlpatterns = [
     path("api/v1/", include(("kalshi_insights.api", "api"))),
     path("broken/", plainly(RuntimeError(SECRET))),
     path("admin/", admin.site.urls),
+    path("accounts/", include("accounts.urls")),
     path("", include("markets.urls")),
     path("backtests/", include("backtests.urls")),
 ]
@@ -64,7 +65,7 @@ def client():
 
 @pytest.fixture
 def member(client):
-    client.force_login(User.objects.create_user("member"))
+    client.force_login(User.objects.create_user("member", is_staff=True))
     return client
 
 

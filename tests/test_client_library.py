@@ -19,19 +19,18 @@ import httpx
 import nbformat
 import pandas as pd
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from drf_spectacular.generators import SchemaGenerator
 from model_bakery import baker
 from nbclient import NotebookClient
 from redis import Redis
-from rest_framework.authtoken.models import Token
 
+from accounts.tests.factories import a_token
 from backtests import runner
 from backtests.api.serializers import BRIEF_COLUMNS, StrategySerializer
 from backtests.models import BacktestResult
 from backtests.strategies import STRATEGIES
-from backtests.tests.factories import a_backtest, a_recorded_day
+from backtests.tests.factories import a_backtest, a_recorded_day, a_user
 from markets.api.serializers import EVENT_ROW, MARKET_ROW, SeriesSerializer
 from markets.models import (
     Market,
@@ -350,7 +349,7 @@ SPAN = (NOON, NOON + timedelta(hours=6))
 
 @pytest.fixture
 def trader(live_server, transactional_db):
-    token = Token.objects.create(user=User.objects.create_user("trader")).key
+    token = a_token(a_user("trader"), "backtest")
     with library.Client(live_server.url, token=token) as client:
         yield client
 
@@ -480,9 +479,12 @@ def test_it_gives_up_where_the_wait_is_longer_than_its_patience(live_server, lim
 
 
 def test_a_token_is_sent(live_server, limited):
-    key = Token.objects.create(user=User.objects.create_user("reader")).key
+    key = a_token(a_user("reader"))
     with library.Client(live_server.url, token=key, patience=0) as client:
         assert [len(client.markets()) for _ in range(12)] == [0] * 12
+        account = client.account()
+    assert (account["username"], account["scopes"]) == ("reader", ["read", "backtest"])
+    assert (account["token"]["scope"], account["token"]["created_at"].tzinfo) == ("read", UTC)
     stranger = library.Client(live_server.url, token="wrong")
     with stranger, pytest.raises(library.ApiError) as refused:
         stranger.markets()
@@ -581,7 +583,8 @@ def test_what_the_documentation_asks_for_is_understood(live_server, market, addr
     run = str(a_backtest().pk)
     path = re.sub(r"=2026-11-2\d", f"={yesterday}", address.replace("$T", TICKER))
     path = path.replace("$B", run)
-    answer = httpx.get(f"{live_server.url}/api/v1{path}")
+    token = {"Authorization": f"Token {a_token(a_user('reader'))}"}
+    answer = httpx.get(f"{live_server.url}/api/v1{path}", headers=token)
     has_no_offset = address.endswith("T00:00:00")
     assert answer.status_code == (400 if has_no_offset else 200), answer.text
 
@@ -629,7 +632,7 @@ def a_worker() -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_backtest_notebook_runs_from_its_first_cell_to_its_last(live_server, monkeypatch):
     a_recorded_day(TICKER)
-    token = Token.objects.create(user=User.objects.create_user("reader")).key
+    token = a_token(a_user("reader"), "backtest")
     monkeypatch.setenv("INSIGHTS_URL", live_server.url)
     monkeypatch.setenv("INSIGHTS_TOKEN", token)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "notebooks"))

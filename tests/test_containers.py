@@ -6,6 +6,7 @@ import re
 import yaml
 
 from kalshi_insights.embedded import BASE_DIR
+from tests.rooms import PACKAGES
 
 COMPOSE = (BASE_DIR / "docker-compose.yml").read_text()
 READERS = {
@@ -17,6 +18,7 @@ READERS = {
     "_http_url",
     "_rate",
     "_origins",
+    "_admin_url",
 }
 
 
@@ -45,6 +47,11 @@ def test_every_variable_is_documented_and_no_other():
 def test_the_containers_get_every_variable():
     given = yaml.safe_load(COMPOSE)["x-app"]["environment"]
     assert set(given) == names_in_settings()
+
+
+def test_the_image_has_every_app():
+    taken = (BASE_DIR / ".dockerignore").read_text().splitlines()
+    assert {f"!{package}" for package in PACKAGES} <= set(taken)
 
 
 def test_only_the_web_service_is_published():

@@ -44,6 +44,11 @@ def test_markets_never_imports_backtests():
     ] == []
 
 
+def test_no_other_app_imports_accounts():
+    importers = [path for path in FILES if within(imports(path), ("accounts",))]
+    assert [p for p in importers if p.startswith(("markets/", "backtests/"))] == []
+
+
 def test_backtests_reads_markets_through_its_data_and_pure_rooms_only():
     elsewhere = {
         (path, file)
@@ -57,7 +62,7 @@ def test_backtests_reads_markets_through_its_data_and_pure_rooms_only():
 
 def test_the_toolkit_imports_no_app():
     toolkit = [path for path in FILES if room_of(path) == "toolkit"]
-    assert [path for path in toolkit if within(imports(path), ("markets", "backtests"))] == []
+    assert [path for path in toolkit if within(imports(path), PACKAGES[1:])] == []
 
 
 def test_no_circle_of_files():

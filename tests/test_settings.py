@@ -35,6 +35,16 @@ SETTINGS = Path(__file__).resolve().parent.parent / "kalshi_insights" / "setting
         ("API_RATE_TOKEN", "-1/s"),
         ("TRUSTED_PROXIES", "-1"),
         ("TRUSTED_PROXIES", "one"),
+        ("SIGN_IN_RATE", "often"),
+        ("ADMIN_URL", "/"),
+        ("ADMIN_URL", "markets/admin"),
+        ("ADMIN_URL", "api"),
+        ("ADMIN_URL", "a b"),
+        ("ADMIN_URL", "<str:any>"),
+        ("ADMIN_URL", "../admin"),
+        ("EMAIL_URL", "mail.example.org"),
+        ("EMAIL_URL", "https://user:secret@mail.example.org"),
+        ("EMAIL_URL", "smtp://user:secret@mail.example.org:port"),
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "https://a.example,b.example"),
         ("CORS_ORIGINS", "https://a.example/path"),
@@ -63,6 +73,43 @@ def test_a_password_may_have_signs_that_mean_something_in_addresses(monkeypatch)
     monkeypatch.setenv("DATABASE_URL", "postgres://user:pa#ss[word@localhost:5432/kalshi")
     database = runpy.run_path(str(SETTINGS))["DATABASES"]["default"]
     assert (database["PASSWORD"], database["PORT"]) == ("pa#ss[word", 5432)
+
+
+@pytest.mark.parametrize("given", ["admin", "/admin/", "admin/"])
+def test_the_path_of_the_admin_may_have_slashes_or_not(monkeypatch, given):
+    monkeypatch.setenv("ADMIN_URL", given)
+    assert runpy.run_path(str(SETTINGS))["ADMIN_URL"] == "admin/"
+
+
+class TestMail:
+    def test_without_a_server_there_is_none(self, monkeypatch):
+        monkeypatch.delenv("EMAIL_URL", raising=False)
+        assert "EMAIL_HOST" not in runpy.run_path(str(SETTINGS))
+
+    @pytest.mark.parametrize("sender", ["", "nobody"])
+    def test_with_a_server_it_needs_a_sender(self, monkeypatch, sender):
+        monkeypatch.setenv("EMAIL_URL", "smtp://mail.example.org")
+        monkeypatch.setenv("EMAIL_FROM", sender)
+        with pytest.raises(ImproperlyConfigured, match=r"^EMAIL_FROM must "):
+            runpy.run_path(str(SETTINGS))
+
+    @pytest.mark.parametrize(
+        ("address", "port", "tls", "ssl"),
+        [
+            ("smtp://u:p%40ss@mail.example.org", 25, False, False),
+            ("smtp+tls://u:p%40ss@mail.example.org", 587, True, False),
+            ("smtp+ssl://u:p%40ss@mail.example.org", 465, False, True),
+            ("smtp+tls://u:p%40ss@mail.example.org:2525", 2525, True, False),
+        ],
+    )
+    def test_an_address_tells_all_of_it(self, monkeypatch, address, port, tls, ssl):
+        monkeypatch.setenv("EMAIL_URL", address)
+        monkeypatch.setenv("EMAIL_FROM", "insights@example.org")
+        read = runpy.run_path(str(SETTINGS))
+        assert (read["EMAIL_HOST"], read["EMAIL_PORT"]) == ("mail.example.org", port)
+        assert (read["EMAIL_HOST_USER"], read["EMAIL_HOST_PASSWORD"]) == ("u", "p@ss")
+        assert (read["EMAIL_USE_TLS"], read["EMAIL_USE_SSL"]) == (tls, ssl)
+        assert read["DEFAULT_FROM_EMAIL"] == "insights@example.org"
 
 
 @pytest.mark.parametrize("environment", ["development", "production"])

@@ -39,7 +39,7 @@ from backtests.api.serializers import (
 )
 from backtests.data.universe import MONEY
 from backtests.filters import BacktestFilter, ExecutionFilter
-from backtests.models import BacktestExecution, BacktestResult
+from backtests.models import RUN_BACKTESTS, BacktestExecution, BacktestResult
 from backtests.requests import BacktestRequest, TooManyUnfinished, submit
 from backtests.strategies import STRATEGIES
 from kalshi_insights.bad_input import BadInput
@@ -47,6 +47,7 @@ from kalshi_insights.export import postgres
 from kalshi_insights.rest.errors import not_found
 from kalshi_insights.rest.pagination import CursorPages, OffsetPages, OnePage
 from kalshi_insights.rest.parameters import KnownParameters
+from kalshi_insights.rest.permissions import Scope
 from kalshi_insights.rest.renderers import TIME_SERIES_RENDERERS
 from kalshi_insights.rest.schema import SeriesSpec, series_responses
 from kalshi_insights.rest.viewsets import ResourceViewSet, TimeSeriesViewSet
@@ -107,6 +108,8 @@ class StrategyViewSet(KnownParameters, GenericViewSet[Any]):
 class BacktestViewSet(ResourceViewSet, TimeSeriesViewSet):
     """Runs of strategies on recorded quotes."""
 
+    write_scope = Scope.BACKTEST
+    write_permission = RUN_BACKTESTS
     queryset = BacktestResult.objects.newest_first()
     serializer_class: type[BaseSerializer[Any]] = BacktestSerializer
     filterset_class = BacktestFilter

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from model_bakery import baker
 
 from backtests.api.examples import BACKTEST, EXECUTION_ENTRY
@@ -51,8 +51,11 @@ def a_fill(result: BacktestResult, number: int = 1, **values: Any) -> BacktestEx
     return execution
 
 
-def a_user(name: str = "ada", **values: Any) -> User:
-    return User.objects.create_user(name, **values)
+def a_user(name: str = "ada", *, may_run: bool = True, **values: Any) -> User:
+    user = User.objects.create_user(name, **values)
+    if may_run:
+        user.user_permissions.add(Permission.objects.get(codename="run_backtest"))
+    return user
 
 
 def a_recorded_day(ticker: str = "KXRAIN-26NOV21", *, hours: int = 6) -> Market:

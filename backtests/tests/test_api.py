@@ -334,5 +334,7 @@ class TestCancelling:
         theirs = f"{API}/backtests/{a_backtest('queued').pk}/cancel/"
         assert APIClient().post(theirs).status_code == 401
         assert client.post(theirs).status_code == 403
+        client.force_authenticate(a_user("bob", may_run=False))
+        assert client.post(theirs).status_code == 403
         client.force_authenticate(a_user("eve", is_staff=True))
         assert client.post(theirs).status_code == 202

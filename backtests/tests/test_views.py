@@ -135,9 +135,16 @@ class TestForm:
     def test_who_is_not_signed_in_keeps_what_was_entered(self, client):
         response = client.post("/backtests/new/", WISH)
         login = urlsplit(response["Location"])
-        assert login.path == "/admin/login/"
+        assert login.path == "/accounts/sign-in/"
         back = urlsplit(parse_qs(login.query)["next"][0])
         assert (back.path, parse_qs(back.query)["tickers"]) == ("/backtests/new/", [TICKER])
+        assert BacktestResult.objects.count() == 0
+
+    def test_who_may_look_but_not_run_is_told_and_refused(self, client):
+        a_recorded_day(TICKER)
+        client.force_login(a_user(may_run=False))
+        assert "Your account may not run backtests" in page(client, "/backtests/new/")
+        assert client.post("/backtests/new/", WISH).status_code == 403
         assert BacktestResult.objects.count() == 0
 
     def test_what_is_asked_for_is_queued(self, client, user):
@@ -312,6 +319,13 @@ class TestCancelling:
         response = client.post(f"/backtests/{run.pk}/cancel/")
         assert response["Location"] == f"/backtests/{run.pk}/"
         assert "Cancelled; no results were stored." in page(client, f"/backtests/{run.pk}/")
+
+    def test_who_may_run_no_more_ends_no_more(self, client):
+        once = a_user(may_run=False)
+        client.force_login(once)
+        run = a_backtest("queued", user=once)
+        assert "/cancel/" not in page(client, f"/backtests/{run.pk}/")
+        assert client.post(f"/backtests/{run.pk}/cancel/").status_code == 403
 
     def test_those_of_others_do_not(self, client, user):
         run = a_backtest("queued")

@@ -1,5 +1,6 @@
 """Renderers of the API: JSON, columns for charts, and the formats of files that are streamed."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -94,7 +95,9 @@ def file_response(
     content: Iterator[bytes], renderer: BaseRenderer, *, name: str
 ) -> StreamingHttpResponse:
     """Stream `content` as a file for download; closing the response closes `content`."""
-    disposition = content_disposition_header(True, f"{name}.{renderer.format}")
+    # A header takes no control characters, and a file's name no slash.
+    safe_name = re.sub(r"[^\w.~=+-]", "_", name)
+    disposition = content_disposition_header(True, f"{safe_name}.{renderer.format}")
     return StreamingHttpResponse(
         content,
         content_type=renderer.media_type,

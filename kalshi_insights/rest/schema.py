@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple, TypeVar
 
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import build_bearer_security_scheme_object
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
     OpenApiExample,
@@ -48,6 +50,16 @@ class DocumentedSchema(AutoSchema):
             if each["schema"].get("format") == "date-time":
                 each["schema"]["example"] = "2026-11-20T12:00:00Z"
         return parameters
+
+
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Describes tokens; drf-spectacular looks for it by the name of the class it is for."""
+
+    target_class = "kalshi_insights.rest.authentication.ThrottledTokenAuthentication"
+    name = "tokenAuth"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+        return build_bearer_security_scheme_object("Authorization", "Token")
 
 
 def with_example(answer: dict[str, Any]) -> Callable[[S], S]:

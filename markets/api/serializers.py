@@ -1,5 +1,6 @@
 """Serializers of the resources: series, events, markets, snapshots and polls."""
 
+from decimal import Decimal
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -120,10 +121,21 @@ class LeftoverField(serializers.JSONField):
     pass
 
 
+@extend_schema_field(
+    {"type": "string", "format": "decimal", "pattern": r"^-?\d+(\.\d+)?$", "nullable": True}
+)
+class ExactField(serializers.ReadOnlyField):
+    """A number with the digits that are recorded; DRF's own field would round it to a scale."""
+
+    def to_representation(self, value: Decimal) -> str:
+        return f"{value:f}"
+
+
 @with_example(examples.SERIES)
 class SeriesSerializer(serializers.ModelSerializer[Series]):
     """A series: what its events have in common, and its current fees."""
 
+    fee_multiplier = ExactField()
     settlement_sources = SourcesField(help_text="The sources that settle its markets.")
 
     class Meta:
@@ -181,8 +193,11 @@ class MarketSerializer(QuotedSerializer, AsOfSerializer):
     event_title = serializers.CharField(source="event.title")
     category = serializers.CharField(source="event.series.category")
     close_time = serializers.DateTimeField(
-        allow_null=True, help_text="Null only with as_of, where only the final one is recorded."
+        allow_null=True,
+        help_text="Null if unknown; with as_of also where only the final one is recorded.",
     )
+    floor_strike = ExactField()
+    cap_strike = ExactField()
     is_hot = serializers.BooleanField(
         allow_null=True, help_text="True if every tick observes it. Null with as_of."
     )
@@ -204,6 +219,7 @@ class EventSerializer(AsOfSerializer):
 
     series_ticker = serializers.CharField()
     category = serializers.CharField()
+    fee_multiplier_override = ExactField()
     settlement_sources = SourcesField(help_text="The sources that settle its markets.")
     markets = MarketSerializer(
         many=True, required=False, help_text="Its markets; only with markets=true."

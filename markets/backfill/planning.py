@@ -102,9 +102,11 @@ def record_page(
 
 
 def _lifetime_within(market: MarketPayload, request: BackfillRequest) -> Interval | None:
-    # The period in which a market closes ends after the close.
-    end = min(request.end, market.close_time + request.period)
-    start = max(request.start, market.open_time)
+    end = request.end
+    if market.close_time:
+        # The period in which a market closes ends after the close.
+        end = min(end, market.close_time + request.period)
+    start = max(request.start, market.open_time or request.start)
     return Interval(start, end) if start < end else None
 
 
@@ -125,7 +127,7 @@ def record_definitions(
     Drift.objects.note(batch.drift_notes, at=now)
     settled = (d.payload for d in changed if d.payload.status == Status.FINALIZED)
     followed = possibly_seen_unsettled(
-        {market.ticker: settlement_known_at(market)[0] for market in settled}
+        {market.ticker: at[0] for market in settled if (at := settlement_known_at(market))}
     )
     in_order = sorted(changed, key=lambda definition: definition.payload.ticker)
     ids = write_definitions(batch, in_order, now)
@@ -170,10 +172,13 @@ def possibly_seen_unsettled(settled: Mapping[str, datetime]) -> set[str]:
 def past_revisions(
     definition: MarketDefinition, market_id: int, *, is_new: bool, is_followed: bool, now: datetime
 ) -> Iterator[MarketRevision]:
-    """Yield what was known of a market at its opening, and at its settlement if it is settled."""
+    """Yield what was known of a market at its opening, and at its settlement if it is settled.
+
+    Of instants that the exchange does not tell nothing is yielded.
+    """
     market = definition.payload
     price_ranges = msgspec.to_builtins(market.price_ranges)
-    if is_new:
+    if is_new and market.open_time:
         yield MarketRevision(
             market_id=market_id,
             known_at=market.open_time,
@@ -184,13 +189,13 @@ def past_revisions(
             open_time=market.open_time,
             price_ranges=price_ranges,
         )
-    known_at, is_assumed = settlement_known_at(market)
+    settled = settlement_known_at(market) if market.status == Status.FINALIZED else None
     # For a market that we followed, `write_definitions` has recorded what we know since when.
-    if not is_followed and market.status == Status.FINALIZED and known_at <= now:
+    if settled and not is_followed and settled[0] <= now:
         yield MarketRevision(
             market_id=market_id,
-            known_at=known_at,
-            known_at_assumed=is_assumed,
+            known_at=settled[0],
+            known_at_assumed=settled[1],
             recorded_at=now,
             status=market.status,
             result=market.result,
@@ -204,10 +209,15 @@ def past_revisions(
         )
 
 
-def settlement_known_at(market: MarketPayload) -> tuple[datetime, bool]:
-    """Return the instant from which a settlement could be known, and True if it is assumed."""
+def settlement_known_at(market: MarketPayload) -> tuple[datetime, bool] | None:
+    """Return the instant from which a settlement could be known, and True if it is assumed.
+
+    None means that the exchange tells neither the settlement nor the close.
+    """
     if market.settlement_ts:
         return market.settlement_ts, False
+    if market.close_time is None:
+        return None
     return market.close_time + timedelta(seconds=market.settlement_timer_seconds), True
 
 

@@ -7,7 +7,7 @@ may be repeated and may run beside the recorder.
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -141,8 +141,8 @@ class CandlestickReply(NamedTuple):
     """
 
     call: CandlestickCall
-    candlesticks: dict[str, list[msgspec.Raw]]
-    unanswered: dict[str, KalshiError]
+    candlesticks: Mapping[str, Sequence[msgspec.Raw]]
+    unanswered: Mapping[str, KalshiError]
 
 
 def candlestick_calls(
@@ -169,7 +169,7 @@ def candlestick_calls(
 def fetch_live(client: KalshiClient, call: CandlestickCall, *, minutes: int) -> CandlestickReply:
     """Fetch markets together, and those missing from the reply one by one from either tier."""
     tickers = [span.market.ticker for span in call.spans]
-    found: dict[str, list[msgspec.Raw]] = {}
+    found: dict[str, Sequence[msgspec.Raw]] = {}
     unanswered: dict[str, KalshiError] = {}
     # One market that has just moved to the historical tier, or that the exchange cannot answer
     # for, may fail the request for all.
@@ -187,7 +187,7 @@ def fetch_live(client: KalshiClient, call: CandlestickCall, *, minutes: int) -> 
 
 def fetch_single(
     client: KalshiClient, span: BackfillSpan, filters: CandlestickFilters
-) -> dict[str, list[msgspec.Raw]]:
+) -> dict[str, Sequence[msgspec.Raw]]:
     market = span.market
     live = partial(client.candlesticks, market.event.series.ticker, market.ticker)
     for fetch in (live, partial(client.historical_candlesticks, market.ticker)):
@@ -246,9 +246,7 @@ class BackfillRun:
             return
         cutoff = self.client.historical_cutoff().market_settled_ts
         grids = Market.objects.grids({span.market_id for span in spans})
-        historical = {
-            s for s in spans if s.market.settlement_ts and s.market.settlement_ts < cutoff
-        }
+        historical = {s for s in spans if cutoff and (at := s.market.settlement_ts) and at < cutoff}
         live = [span for span in spans if span not in historical]
         for fetch, group, markets in (
             (fetch_live, live, MARKETS_PER_REQUEST),
@@ -341,7 +339,8 @@ class BackfillRun:
             yield from self.fill_trades_from(self.client.trades, span)
         cutoff = self.client.historical_cutoff().trades_created_ts
         for span in spans:
-            if span.start < cutoff:
+            # Without a cutoff either tier may have them.
+            if cutoff is None or span.start < cutoff:
                 yield from self.fill_trades_from(self.client.historical_trades, span)
             self.advance(span, span.start)
             span.finished_at = datetime.now(UTC)

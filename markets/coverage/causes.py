@@ -152,12 +152,12 @@ def untradable(market: Market, window: Interval) -> list[Gap]:
 
 
 def _untradable_within(
-    interval: Interval, status: str, *, opens: datetime, closes: datetime | None
+    interval: Interval, status: str, *, opens: datetime | None, closes: datetime | None
 ) -> list[tuple[datetime, datetime, str]]:
     start, end = interval
     if status != Status.ACTIVE:
         return [(start, end, status)]
-    opened = min(max(opens, start), end)
+    opened = min(max(opens or start, start), end)
     closed = max(closes or end, opened)
     return [(start, opened, "not open yet"), (closed, end, "past its close")]
 

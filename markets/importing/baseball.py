@@ -66,9 +66,9 @@ def import_baseball(folder: Path, on_progress: OnProgress) -> ImportResult:
 def _game(row: TableRow) -> ImportedMarket:
     start = row.instant("settled_ts")
     return ImportedMarket(
-        ticker=row.text("ticker"),
-        event=row.text("event"),
-        series=row.text("event").partition("-")[0],
+        ticker=row.ticker("ticker"),
+        event=row.ticker("event"),
+        series=row.ticker("event").partition("-")[0],
         open_time=start,
         close_time=start + KNOWN_AFTER,
         known_at=start + KNOWN_AFTER,

@@ -52,9 +52,9 @@ def import_fed(folder: Path, on_progress: OnProgress) -> ImportResult:
 
 
 def _decision(row: TableRow) -> ImportedMarket:
-    event = row.text("event_ticker")
+    event = row.ticker("event_ticker")
     return ImportedMarket(
-        ticker=row.text("ticker"),
+        ticker=row.ticker("ticker"),
         event=event,
         series=event.partition("-")[0],
         open_time=row.instant("open_time"),
@@ -79,7 +79,7 @@ def _decision_hour(
             raise row.error("timestamp", f"the market {ticker} is in no table")
         volume = row.count(f"volume_{strike}")
         traded = tuple(row.price(f"{name}_{strike}") for name in OHLC)
-        mean = row.price(f"mean_{strike}", places=6)
+        mean = row.price(f"mean_{strike}", rounded=True)
         nothing = (None,) * len(OHLC)
         yield Candle(
             market_id=ids[ticker],

@@ -222,7 +222,7 @@ def quality_flags(bid: Decimal | None, ask: Decimal | None) -> int:
 
 
 def market_id_of(row: TableRow, ids: Mapping[str, int]) -> int:
-    ticker = row.text("ticker")
+    ticker = row.ticker("ticker")
     if ticker not in ids:
         raise row.error("ticker", f"the market {ticker} is in no table")
     return ids[ticker]

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from markets.kalshi.fields import EARLIEST, is_ticker
+
 # A bid of zero or an ask of a dollar means that nobody quotes that side.
 EMPTY_SIDES = (Decimal(0), Decimal(1))
 RESULTS = ("yes", "no", "")
@@ -36,6 +38,12 @@ class TableRow:
             raise self.error(column, f"{text!r} is not one of {', '.join(map(repr, among))}")
         return text
 
+    def ticker(self, column: str) -> str:
+        ticker = self.text(column)
+        if not is_ticker(ticker):
+            raise self.error(column, f"{ticker!r} is not a ticker")
+        return ticker
+
     def number(self, column: str) -> Decimal | None:
         value = self.values[column]
         if pd.isna(value):
@@ -48,21 +56,27 @@ class TableRow:
             raise self.error(column, f"{value!r} is not a number")
         return number
 
-    def price(self, column: str, *, unit: Decimal = Decimal(1), places: int = 4) -> Decimal | None:
-        """Read a price in dollars, given the unit of the column; None where nobody quotes."""
+    def price(
+        self, column: str, *, unit: Decimal = Decimal(1), rounded: bool = False
+    ) -> Decimal | None:
+        """Read a price in dollars, given the unit of the column; None where nobody quotes.
+
+        Only a mean may be `rounded` to a hundredth of a cent.
+        """
         number = self.number(column)
         if number is None:
             return None
-        price = round(number * unit, places)
+        price = round(number * unit, 4)
         if not 0 <= price <= 1:
             raise self.error(column, f"{number} is not a price")
-        if places == 4 and price != number * unit:
+        if not rounded and price != number * unit:
             raise self.error(column, f"{number} is finer than a hundredth of a cent")
         return None if price in EMPTY_SIDES else price
 
     def count(self, column: str) -> Decimal:
         number = self.number(column)
-        if number is None or number < 0:
+        fits = number is not None and 0 <= number < 10**16 and round(number, 2) == number
+        if number is None or not fits:
             raise self.error(column, f"{self.values[column]!r} is not a count")
         return number
 
@@ -77,6 +91,8 @@ class TableRow:
             raise self.error(column, "the time is missing")
         at = at.tz_localize(UTC) if at.tzinfo is None else at.tz_convert(UTC)
         instant: datetime = at.to_pydatetime()
+        if instant < EARLIEST:
+            raise self.error(column, f"{instant:%Y-%m-%d} is before the exchange existed")
         return instant
 
 

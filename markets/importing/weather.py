@@ -41,7 +41,9 @@ def import_weather(folder: Path, on_progress: OnProgress) -> ImportResult:
     )
     definitions = [_weather_market(row) for row in market_rows]
     with_markets = {each.event for each in definitions}
-    events = [_weather_event(row) for row in event_rows if row.text("event_ticker") in with_markets]
+    events = [
+        _weather_event(row) for row in event_rows if row.ticker("event_ticker") in with_markets
+    ]
     ids, new = store_definitions(events, definitions)
     on_progress(0, "reading weather candles")
     candles = [_weather_candle(row, ids) for row in candle_rows]
@@ -53,8 +55,8 @@ def import_weather(folder: Path, on_progress: OnProgress) -> ImportResult:
 
 def _weather_event(row: TableRow) -> ImportedEvent:
     return ImportedEvent(
-        ticker=row.text("event_ticker"),
-        series=row.text("series_ticker"),
+        ticker=row.ticker("event_ticker"),
+        series=row.ticker("series_ticker"),
         title=row.text("title"),
         category=row.text("category"),
         mutually_exclusive=bool(row.values["mutually_exclusive"]),
@@ -63,9 +65,9 @@ def _weather_event(row: TableRow) -> ImportedEvent:
 
 def _weather_market(row: TableRow) -> ImportedMarket:
     return ImportedMarket(
-        ticker=row.text("ticker"),
-        event=row.text("event_ticker"),
-        series=row.text("_series_ticker"),
+        ticker=row.ticker("ticker"),
+        event=row.ticker("event_ticker"),
+        series=row.ticker("_series_ticker"),
         open_time=row.instant("open_time"),
         close_time=row.instant("close_time"),
         result=row.text("result", RESULTS),
@@ -79,7 +81,7 @@ def _weather_market(row: TableRow) -> ImportedMarket:
 
 def _weather_candle(row: TableRow, ids: Mapping[str, int]) -> Candle:
     bid, ask, traded = (tuple(row.price(f"{side}_{name}") for name in OHLC) for side in SIDES)
-    mean, previous = row.price("price_mean", places=6), row.price("price_prev")
+    mean, previous = row.price("price_mean", rounded=True), row.price("price_prev")
     return Candle(
         market_id=market_id_of(row, ids),
         end_period_ts=row.instant("end_ts"),

@@ -1,14 +1,23 @@
 """Candlesticks of both tiers of the exchange, whose keys differ, parsed into one struct."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from markets.kalshi.fields import Count, Price, Ticker, decoder
+from markets.kalshi.fields import (
+    EARLIEST,
+    Count,
+    NullableList,
+    Price,
+    Ticker,
+    decoder,
+    settle_unknowns,
+)
 
-UnixSeconds = Annotated[int, Meta(ge=0, le=2**33)]
+UnixSeconds = Annotated[int, Meta(ge=int(EARLIEST.timestamp()), le=2**33)]
 
 
 class QuoteOHLC(Struct, frozen=True):
@@ -34,30 +43,36 @@ class TradeOHLC(Struct, frozen=True):
 class CandlestickPayload(Struct, frozen=True, kw_only=True):
     """One period, which includes its end, with the keys of the historical tier.
 
-    `end_period_ts` is in Unix seconds.
+    `end_period_ts` is in Unix seconds. Volume and open interest are None where they are left blank.
     """
 
     end_period_ts: UnixSeconds
     yes_bid: QuoteOHLC
     yes_ask: QuoteOHLC
     price: TradeOHLC
-    volume: Count
-    open_interest: Count
+    volume: Count | None
+    open_interest: Count | None
 
 
 class _MarketCandlesticks(Struct):
     market_ticker: Ticker
-    candlesticks: list[Raw]
+    candlesticks: NullableList[tuple[Raw, ...]] = ()
+
+    def __post_init__(self) -> None:
+        settle_unknowns(self)
 
 
 class _CandlestickBatch(Struct):
-    markets: list[_MarketCandlesticks]
+    markets: NullableList[tuple[_MarketCandlesticks, ...]] = ()
+
+    def __post_init__(self) -> None:
+        settle_unknowns(self)
 
 
 _read_batch = decoder(_CandlestickBatch)
 
 
-def batch_candlesticks(body: bytes) -> dict[str, list[Raw]]:
+def batch_candlesticks(body: bytes) -> dict[str, Sequence[Raw]]:
     """Return raw candlesticks by ticker, so that one bad candlestick does not spoil the others."""
     return {market.market_ticker: market.candlesticks for market in _read_batch(body).markets}
 
@@ -87,8 +102,8 @@ class _LiveCandlestick(Struct):
     yes_bid: _LiveQuoteOHLC
     yes_ask: _LiveQuoteOHLC
     price: _LiveTradeOHLC
-    volume_fp: Count
-    open_interest_fp: Count
+    volume_fp: Count | None
+    open_interest_fp: Count | None
 
 
 class _OHLCKeys(Struct):

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -21,7 +21,7 @@ from tenacity import (
 )
 
 from kalshi_insights.token_bucket import TokenBucket
-from markets.kalshi import candles, honoured, payloads, replies, splitting
+from markets.kalshi import candles, honoured, order_books, replies, splitting
 from markets.kalshi.errors import (
     ConfigurationError,
     KalshiError,
@@ -33,6 +33,7 @@ from markets.kalshi.errors import (
     Unintelligible,
     UnknownResource,
 )
+from markets.kalshi.order_books import OrderBook, RefusedBook
 from markets.kalshi.params import (
     CandlestickFilters,
     ComboFilters,
@@ -42,7 +43,6 @@ from markets.kalshi.params import (
     Pagination,
     TradeFilters,
 )
-from markets.kalshi.payloads import OrderBook
 from markets.kalshi.replies import (
     AccountLimits,
     ExchangeSchedule,
@@ -50,6 +50,7 @@ from markets.kalshi.replies import (
     HistoricalCutoff,
 )
 from markets.kalshi.signing import Signer
+from markets.kalshi.unpacking import MAX_ERROR, MAX_REPLY, unpacked
 
 USER_AGENT = "kalshi-insights/0.1.0"
 TOKENS_PER_REQUEST = 10
@@ -59,6 +60,7 @@ TOTAL_TIMEOUT = 10.0
 # The list of all series is one reply of about 19 MB.
 SERIES_TIMEOUT = 60.0
 ERROR_TEXT_LENGTH = 200
+NO_JSON = msgspec.DecodeError("unreadable: no valid JSON")
 
 T = TypeVar("T")
 Query = dict[str, str | int | bool | list[str]]
@@ -213,15 +215,18 @@ class KalshiClient:
     def order_book(self, ticker: str, *, depth: int = 0) -> OrderBook:
         """Return `depth` levels of each side, or all of them for 0."""
         path = f"/markets/{_url_quoted(ticker)}/orderbook"
-        return self._read(payloads.order_book, path, {"depth": depth})
+        return self._read(order_books.order_book, path, {"depth": depth})
 
-    def order_books(self, tickers: Sequence[str]) -> dict[str, OrderBook]:
-        """Return the full books of up to 100 markets. The exchange may require a key for this."""
-        params: Query = {"tickers": list(tickers)}
+    def order_books(self, tickers: Sequence[str]) -> tuple[dict[str, OrderBook], list[RefusedBook]]:
+        """Return the full books of up to 100 markets by ticker, and those that are unreadable.
+
+        The exchange may require a key for this.
+        """
         path = "/markets/orderbooks"
-        books = self._read(payloads.order_books, path, params, key="orderbooks")
+        body, _ = self._get(path, {"tickers": list(tickers)})
+        (books, refused), faulty = _parse_list(order_books.order_books, body, key="orderbooks")
         honoured.check_names(path, books, tickers)
-        return books
+        return books, [*refused, *(RefusedBook(raw, NO_JSON) for raw in faulty)]
 
     def trades(self, **filters: Unpack[TradeFilters]) -> Page:
         """Return trades of one market or of all, newest first."""
@@ -242,7 +247,7 @@ class KalshiClient:
 
     def batch_candlesticks(
         self, tickers: Sequence[str], **filters: Unpack[CandlestickFilters]
-    ) -> dict[str, list[msgspec.Raw]]:
+    ) -> dict[str, Sequence[msgspec.Raw]]:
         """Return the live tier's raw candlesticks by ticker.
 
         One request may ask for up to 100 markets and 10,000 candlesticks.
@@ -301,7 +306,7 @@ class KalshiClient:
         with _transport_errors(request):
             response = self._http.send(request, stream=True)
             try:
-                body = b"".join(_chunks(response, give_up_at=give_up_at))
+                body = _body(response, give_up_at=give_up_at)
             finally:
                 self._count(bytes_received=response.num_bytes_downloaded)
                 response.close()
@@ -345,7 +350,7 @@ class KalshiClient:
     def _measure_clock_skew(self, response: httpx.Response, received_at: datetime) -> None:
         try:
             exchange_time = parsedate_to_datetime(response.headers.get("Date", ""))
-        except ValueError:
+        except (ValueError, OverflowError):
             return
         if exchange_time.tzinfo:
             self.clock_skew = received_at - exchange_time
@@ -413,9 +418,24 @@ def _url_quoted(ticker: str) -> str:
     return quote(ticker, safe="")
 
 
-def _chunks(response: httpx.Response, *, give_up_at: float) -> Iterator[bytes]:
+def _body(response: httpx.Response, *, give_up_at: float) -> bytes:
+    """Read a reply, or of an error as much as is needed to understand it."""
+    chunks, encoding = response.iter_raw(), response.headers.get("Content-Encoding", "")
+    if response.is_stream_consumed:  # its transport has read and unpacked it already
+        chunks, encoding = iter([response.content]), ""
+    timed = _chunks(chunks, give_up_at=give_up_at)
+    if response.status_code == httpx.codes.OK:
+        return b"".join(unpacked(timed, encoding=encoding, limit=MAX_REPLY))
+    beginning = bytearray()
+    with suppress(Unintelligible):
+        for piece in unpacked(timed, encoding=encoding, limit=MAX_ERROR):
+            beginning += piece
+    return bytes(beginning)
+
+
+def _chunks(chunks: Iterator[bytes], *, give_up_at: float) -> Iterator[bytes]:
     # The timeouts of httpx limit the wait for each chunk, not for the whole reply.
-    for chunk in response.iter_bytes():
+    for chunk in chunks:
         yield chunk
         if time.monotonic() > give_up_at:
             raise httpx.ReadTimeout("the whole reply took too long")
@@ -469,7 +489,7 @@ def _parse(read: Callable[[bytes], T], body: bytes) -> T:
     try:
         return read(body)
     except msgspec.MsgspecError as fault:
-        raise Unintelligible(str(fault)) from None
+        raise Unintelligible(str(fault), body=body) from None
 
 
 def _parse_single(body: bytes, key: str) -> msgspec.Raw:
@@ -477,11 +497,11 @@ def _parse_single(body: bytes, key: str) -> msgspec.Raw:
     try:
         return replies.single_item(body, key)
     except msgspec.ValidationError as fault:
-        raise Unintelligible(str(fault)) from None
+        raise Unintelligible(str(fault), body=body) from None
     except msgspec.DecodeError as fault:
         item = _parse(lambda body: splitting.member(body, key), body)
         if item is None:
-            raise Unintelligible(str(fault)) from None
+            raise Unintelligible(str(fault), body=body) from None
         return item
 
 
@@ -492,10 +512,10 @@ def _parse_list(
     try:
         return read(body), []
     except msgspec.ValidationError as fault:
-        raise Unintelligible(str(fault)) from None
+        raise Unintelligible(str(fault), body=body) from None
     except msgspec.DecodeError as fault:
         try:
             readable, faulty = splitting.set_apart(body, key)
         except msgspec.DecodeError:
-            raise Unintelligible(str(fault)) from None
+            raise Unintelligible(str(fault), body=body) from None
         return _parse(read, readable), faulty

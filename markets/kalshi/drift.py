@@ -4,13 +4,15 @@ Drift is reported and never decides what is recorded: unknown keys and words are
 """
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
 from markets.kalshi.errors import FilterIgnored
-from markets.kalshi.fields import decoder
+from markets.kalshi.fields import EARLIEST, LATEST, decoder
+from markets.kalshi.order_books import OrderBook
 
 SAMPLE_LENGTH = 200
 NAME_LENGTH = 100
@@ -80,6 +82,15 @@ KNOWN_WORDS = {
     "series": {"fee_type": FEE_TYPES},
 }
 
+# Instants of which the contract says that they are always known.
+REQUIRED_INSTANTS = {
+    "market": _words("close_time created_time latest_expiration_time open_time updated_time"),
+    "event": _words(""),
+    "series": _words(""),
+}
+# The contract writes every number and instant under such a key, and an unknown one as null.
+_NEVER_BLANK = ("_dollars", "_fp", "floor_strike", "cap_strike", "_time", "_ts")
+
 _read = decoder(dict[str, Raw])
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 
@@ -87,7 +98,9 @@ _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 def find_drift(kind: str, raw: bytes | Raw) -> list[DriftNote]:
     """List the keys and words of a market, an event or a series that the contract lacks.
 
-    What is not a JSON object has none: the reader of the payload reports its shape.
+    So are instants and numbers that stand for an unknown one although the contract says that they
+    are known, or written otherwise. What is not a JSON object has none of all this: the reader of
+    the payload reports its shape.
     """
     try:
         fields = _read(raw)
@@ -102,27 +115,48 @@ def find_drift(kind: str, raw: bytes | Raw) -> list[DriftNote]:
         for key, known in KNOWN_WORDS[kind].items()
         if (word := _word(fields.get(key))) and word not in known
     ]
-    return sorted(unknown_fields) + unknown_words
+    return [*sorted(unknown_fields), *unknown_words, *_unset(kind, fields)]
+
+
+def _unset(kind: str, fields: Mapping[str, Raw]) -> Iterator[DriftNote]:
+    for key in sorted(fields.keys() & KNOWN_FIELDS[kind]):
+        where = f"{kind}.$.{key}"
+        if key in REQUIRED_INSTANTS[kind] and _is_unknown_instant(fields[key]):
+            why = "not an instant of the exchange's time"
+            yield DriftNote("shape", f"{where}: {why}", _sample(fields[key]))
+        elif key.endswith(_NEVER_BLANK) and bytes(fields[key]) == b'""':
+            yield DriftNote("shape", f"{where}: a blank number or instant", _sample(fields[key]))
+
+
+def _is_unknown_instant(raw: Raw) -> bool:
+    text = bytes(raw).strip(b'"').decode(errors="replace")
+    return text == "null" or not str(EARLIEST.year) <= text < str(LATEST.year)
+
+
+def repeated_price_drift(book: OrderBook) -> DriftNote:
+    """Describe an order book that lists a price twice."""
+    sample = ", ".join(f"{level.price} × {level.size}" for level in book.repeated)
+    return DriftNote("shape", "order book.$: a price is listed twice", sample[:SAMPLE_LENGTH])
 
 
 def unknown_fields(kind: str, raw: bytes | Raw) -> dict[str, object]:
     """Return the fields of a readable payload that the contract lacks, with their values.
 
-    NUL characters, which PostgreSQL refuses in JSON, are left out of the values; a value that is
-    nested too deeply to be read, or is no valid text, is replaced by a sample of its text.
+    NUL characters, which PostgreSQL refuses in JSON, are left out of the values; a value that
+    cannot be read, such as a number that no JSON holds or broken text, is replaced by a sample of
+    it, and so are all fields under a blank key if one of their names is broken.
     """
     try:
         fields = _read(raw)
-    except msgspec.DecodeError:
-        # A key is no valid text.
-        fields = _read(bytes(raw).decode(errors="replace").encode())
+    except msgspec.MsgspecError:
+        return {"": _sample(raw)}
     return {_storable(key): _value(fields[key]) for key in fields.keys() - KNOWN_FIELDS[kind]}
 
 
 def _value(raw: Raw) -> object:
     try:
         return _without_nul(msgspec.json.decode(raw))
-    except (RecursionError, UnicodeDecodeError):
+    except (RecursionError, UnicodeDecodeError, msgspec.MsgspecError):
         return _sample(raw)
 
 

@@ -50,4 +50,11 @@ class FilterIgnored(KalshiError):
 
 
 class Unintelligible(KalshiError):
-    """The reply breaks the contract: no JSON, missing keys, or a cursor that does not advance."""
+    """The reply breaks the contract: no JSON, missing keys, or a cursor that does not advance.
+
+    `body` is the reply that could not be parsed, where that was the reason.
+    """
+
+    def __init__(self, message: str, *, body: bytes = b"") -> None:
+        super().__init__(message)
+        self.body = body

@@ -8,18 +8,30 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Optional, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
 T = TypeVar("T")
 
-Ticker = Annotated[str, Meta(min_length=1, max_length=200)]
+# The characters that a segment of an address carries as they are, but for the comma, which stands
+# between the tickers of a query. The contract has capital letters, digits, dots and dashes.
+TICKER = r"[A-Za-z0-9][A-Za-z0-9._~:@!$&()*+;=-]*"
+is_ticker = re.compile(TICKER).fullmatch
+TickerText = Annotated[str, Meta(min_length=1, max_length=200)]  # for where it is checked later
+Ticker = Annotated[TickerText, Meta(pattern=rf"^{TICKER}\Z")]
 Word = Annotated[str, Meta(max_length=50)]
 Label = Annotated[str, Meta(max_length=100)]
 Instant = Annotated[datetime, Meta(tz=True)]
 Integer = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+# A list that may be null in the JSON, of which only msgspec needs to know: `settle_unknowns` puts
+# the field's default in its place.
+if TYPE_CHECKING:
+    NullableList = Annotated[T, "may be null"]
+else:
+    NullableList = Optional
 
 
 class Price(Decimal):
@@ -79,13 +91,18 @@ def _decode_number(kind: type, text: object) -> Decimal:
     return CACHES[kind][text]
 
 
-def check_range(name: str, number: Decimal | None, *, integer_digits: int, minimum: int) -> None:
-    """Raise ValueError unless a numeric column with so many digits before the point can hold it."""
+# The digits before the point and after it that a column without a fixed scale must hold: those of
+# any strike. `exact_field` of the models has the same limits.
+EXACT_DIGITS = 18
+EXACT_PLACES = 20
+
+
+def check_range(name: str, number: Decimal | None, *, minimum: int = -(10**EXACT_DIGITS)) -> None:
+    """Raise ValueError for a number that its column could not keep to the digit."""
     if number is None:
         return
-    fits = number.is_finite() and number.adjusted() < integer_digits and number >= minimum
-    # PostgreSQL raises an error for an extremely small number instead of rounding it.
-    if not fits or int(number.as_tuple().exponent) < -30:
+    fits = number.is_finite() and number.adjusted() < EXACT_DIGITS and number >= minimum
+    if not fits or int(number.as_tuple().exponent) < -EXACT_PLACES:
         raise ValueError(f"{name} is out of range")
 
 
@@ -98,31 +115,98 @@ def check_no_nul(text: bytes) -> None:
         raise msgspec.ValidationError("text contains a NUL character")
 
 
-def check_instants(payload: Struct) -> None:
-    """Raise ValueError for an instant that lies outside the years 1 to 9999 in UTC."""
-    for name in payload.__struct_fields__:
-        value = getattr(payload, name)
-        if isinstance(value, datetime) and not MIN_INSTANT <= value <= MAX_INSTANT:
-            raise ValueError(f"{name} is out of range")
+# The exchange is younger than this. Who has no instant to tell sends the first one that his
+# programming language knows, such as the year 1 or 1970, or the last one, the year 9999. Up to
+# the latest instant here any timer can be added without leaving what Python counts.
+EARLIEST = datetime(2018, 1, 1, tzinfo=UTC)
+LATEST = datetime(9900, 1, 1, tzinfo=UTC)
 
 
-MIN_INSTANT = datetime(1, 1, 1, tzinfo=UTC)
-MAX_INSTANT = datetime(9999, 12, 31, tzinfo=UTC)
+class _FieldRule(NamedTuple):
+    name: str
+    key: str  # in the JSON
+    nullable: bool
+    is_text: bool
+    default: object
+    nested: type[Struct] | None
 
 
-def replace_nulls_with_blanks(payload: Struct, *names: str) -> None:
-    for name in names:
-        if getattr(payload, name) is None:
-            msgspec.structs.force_setattr(payload, name, "")
+@lru_cache(maxsize=100)
+def _rules(kind: type[Struct]) -> tuple[_FieldRule, ...]:
+    return tuple(map(_rule, msgspec.structs.fields(kind)))
+
+
+def _rule(info: msgspec.structs.FieldInfo) -> _FieldRule:
+    kinds = get_args(info.type) if type(None) in get_args(info.type) else (info.type,)
+    bare = [get_args(kind)[0] if hasattr(kind, "__metadata__") else kind for kind in kinds]
+    nested = [kind for kind in bare if isinstance(kind, type) and issubclass(kind, Struct)]
+    return _FieldRule(
+        name=info.name,
+        key=info.encode_name,
+        nullable=type(None) in kinds,
+        is_text=str in bare,
+        default=None if info.default is msgspec.NODEFAULT else info.default,
+        nested=nested[0] if nested else None,
+    )
+
+
+def settle_unknowns(payload: Struct) -> None:
+    """Replace what stands for an unknown value: a null by its field's default, and an instant
+    outside the exchange's time by None.
+
+    Raises ValueError for such an instant where the field cannot do without one.
+    """
+    for rule in _rules(type(payload)):
+        value = getattr(payload, rule.name)
+        if value is None and rule.default is not None:
+            msgspec.structs.force_setattr(payload, rule.name, rule.default)
+        elif isinstance(value, datetime) and not EARLIEST <= value < LATEST:
+            if not rule.nullable:
+                raise ValueError(f"{rule.key} is not an instant of the exchange's time")
+            msgspec.structs.force_setattr(payload, rule.name, None)
+
+
+def _blanks_as_nulls(raw: bytes | Raw, kind: type[Struct]) -> bytes | None:
+    """Return JSON with null for each blank text that stands where a number or an instant may be
+    null, or None if there is none.
+    """
+    try:
+        fields = msgspec.json.decode(raw, type=dict[str, Raw])
+    except msgspec.ValidationError:
+        return None
+    blanks: dict[str, Raw] = {}
+    for rule in _rules(kind):
+        text = fields.get(rule.key)
+        if text is None:
+            continue
+        if rule.nested and (mended := _blanks_as_nulls(text, rule.nested)):
+            blanks[rule.key] = Raw(mended)
+        elif rule.nullable and not rule.is_text and bytes(text) == b'""':
+            blanks[rule.key] = Raw(b"null")
+    return msgspec.json.encode(fields | blanks) if blanks else None
 
 
 def decoder(kind: type[T]) -> Callable[[bytes | Raw], T]:
-    """Return a function that decodes JSON to `kind` and raises nothing but `MsgspecError`."""
+    """Return a function that decodes JSON to `kind` and raises nothing but `MsgspecError`.
+
+    A blank text where a number or an instant may be null is read as null.
+    """
     decode = msgspec.json.Decoder(kind, dec_hook=_decode_number).decode
+
+    def decode_without_blanks(raw: bytes | Raw) -> T:
+        try:
+            return decode(raw)
+        except msgspec.ValidationError:
+            mended = None
+            if isinstance(kind, type) and issubclass(kind, Struct):
+                mended = _blanks_as_nulls(raw, kind)
+            if mended is None:
+                raise
+        return decode(mended)
 
     def read(raw: bytes | Raw) -> T:
         try:
-            return decode(raw)
+            return decode_without_blanks(raw)
         except (UnicodeDecodeError, RecursionError) as fault:
             raise msgspec.DecodeError(f"unreadable: {type(fault).__name__}") from None
 

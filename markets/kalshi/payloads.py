@@ -2,36 +2,43 @@
 
 Unknown keys and unknown words are accepted. Numbers must be written as the contract writes them,
 and a missing required key fails: a payload of an older contract must never look like an empty
-book. Every function raises a subclass of `msgspec.MsgspecError` that names the key, and no other
-error.
+book. A list that is null or missing is empty. A blank number that may be unknown is unknown, and so
+is every instant from before the exchange existed. Every function raises a subclass of
+`msgspec.MsgspecError` that names the key, and no other error.
 
 Prices are dollars on the YES scale, counts are contracts, instants are timezone-aware.
 """
 
+import re
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
 from markets.kalshi import splitting
+from markets.kalshi.drift import KNOWN_FIELDS
 from markets.kalshi.fields import (
     COUNTS,
+    EARLIEST,
     PRICES,
+    TICKER,
     Count,
     Instant,
     Integer,
     Label,
+    NullableList,
     Price,
     SettlementValue,
     Ticker,
+    TickerText,
     Word,
-    check_instants,
     check_no_nul,
     check_range,
     decoder,
-    replace_nulls_with_blanks,
+    is_ticker,
+    settle_unknowns,
 )
 from markets.prices import ONE, PriceRange
 
@@ -44,21 +51,22 @@ Sources = tuple[dict[str, Any], ...]
 class _QuoteTexts(Struct, frozen=True, gc=False):
     """The fields of a market that a quote is made of, their values still texts."""
 
-    ticker: Ticker
-    event_ticker: Ticker
+    ticker: TickerText
+    event_ticker: TickerText
     status: str
     result: str
-    updated_time: str
-    close_time: str
+    updated_time: str | None
+    close_time: str | None
     yes_bid_dollars: str
     yes_ask_dollars: str
-    yes_bid_size_fp: str
-    yes_ask_size_fp: str
-    last_price_dollars: str
-    volume_fp: str
-    volume_24h_fp: str
-    open_interest_fp: str
-    previous_price_dollars: str
+    # A blank or a null costs only the number that it stands for.
+    yes_bid_size_fp: str | None
+    yes_ask_size_fp: str | None
+    last_price_dollars: str | None
+    volume_fp: str | None
+    volume_24h_fp: str | None
+    open_interest_fp: str | None
+    previous_price_dollars: str | None
     settlement_ts: str | None = None
     settlement_value_dollars: str | None = None
     is_provisional: bool = False
@@ -68,13 +76,14 @@ class QuotePayload(Struct, frozen=True, gc=False):
     """The fast-changing part of a market, parsed at every observation.
 
     Price and size of a side are None unless somebody quotes it: its price must lie strictly
-    between 0 and 1 and its size above 0. `last_price` and `previous_price` (a day ago) are None
-    where nothing had traded.
+    between 0 and 1 and its size above 0 or unknown. `last_price` and `previous_price` (a day ago)
+    are None where nothing had traded. Sizes, volumes and open interest are None where the payload
+    leaves them blank.
 
     The marks are hashes of the texts as written, signed 64-bit integers. Two payloads with the
     same `quote_mark` show the same quote. Two with the same `definition_mark` have the same
     status, result, times and settlement and, as far as `updated_time` shows, the same rest of the
-    definition.
+    definition. Where `updated_time` is unknown, the mark covers every field of the definition.
     """
 
     ticker: str
@@ -85,36 +94,54 @@ class QuotePayload(Struct, frozen=True, gc=False):
     yes_bid_size: Decimal | None
     yes_ask_size: Decimal | None
     last_price: Decimal | None
-    volume: Decimal
-    volume_24h: Decimal
-    open_interest: Decimal
+    volume: Decimal | None
+    volume_24h: Decimal | None
+    open_interest: Decimal | None
     previous_price: Decimal | None
     quote_mark: int
     definition_mark: int
 
 
 _read_quote = decoder(_QuoteTexts)
+_read_fields = decoder(dict[str, Raw])
+_are_tickers = re.compile(f"{TICKER},{TICKER}").fullmatch
+# The fields of a market that no quote changes.
+DEFINITION_FIELDS = frozenset(
+    key
+    for key in KNOWN_FIELDS["market"]
+    if not key.endswith(("_bid_dollars", "_ask_dollars", "_price_dollars", "_fp"))
+    and key != "liquidity_dollars"
+)
+# Instants are texts in a format that sorts as the instants do.
+_EARLIEST_TEXT = str(EARLIEST.year)
+_PRICES_OF_A_QUOTE = ("yes_bid_dollars", "yes_ask_dollars")
 
 
 def quote(raw: bytes | Raw) -> QuotePayload:
     texts = _read_quote(raw)
-    if "\0" in texts.ticker or "\0" in texts.event_ticker:
-        raise msgspec.ValidationError("text contains a NUL character")
+    # No ticker has a comma, so that both are checked at once, in a third of the time.
+    if not _are_tickers(f"{texts.ticker},{texts.event_ticker}"):
+        key = "event_ticker" if is_ticker(texts.ticker) else "ticker"
+        raise msgspec.ValidationError(
+            f"{getattr(texts, key)[:40]!r} is not a ticker - at `$.{key}`"
+        )
     try:
-        return _parse_quote(texts)
+        return _parse_quote(texts, raw)
     except ValueError as fault:
         raise msgspec.ValidationError(f"{fault} - at `$.{_unreadable_key(texts)}`") from None
 
 
-def _parse_quote(texts: _QuoteTexts) -> QuotePayload:
+def _parse_quote(texts: _QuoteTexts, raw: bytes | Raw) -> QuotePayload:
     bid: Decimal | None = PRICES[texts.yes_bid_dollars]
     ask: Decimal | None = PRICES[texts.yes_ask_dollars]
-    bid_size: Decimal | None = COUNTS[texts.yes_bid_size_fp]
-    ask_size: Decimal | None = COUNTS[texts.yes_ask_size_fp]
+    bid_size = COUNTS[texts.yes_bid_size_fp] if texts.yes_bid_size_fp else None
+    ask_size = COUNTS[texts.yes_ask_size_fp] if texts.yes_ask_size_fp else None
     if not bid or not bid_size or bid == ONE:
-        bid = bid_size = None
+        bid = _price_without_size(bid, bid_size)
+        bid_size = None
     if not ask or not ask_size or ask == ONE:
-        ask = ask_size = None
+        ask = _price_without_size(ask, ask_size)
+        ask_size = None
     return QuotePayload(
         texts.ticker,
         texts.event_ticker,
@@ -123,14 +150,19 @@ def _parse_quote(texts: _QuoteTexts) -> QuotePayload:
         ask,
         bid_size,
         ask_size,
-        PRICES[texts.last_price_dollars] or None,
-        COUNTS[texts.volume_fp],
-        COUNTS[texts.volume_24h_fp],
-        COUNTS[texts.open_interest_fp],
-        PRICES[texts.previous_price_dollars] or None,
+        (PRICES[texts.last_price_dollars] or None) if texts.last_price_dollars else None,
+        COUNTS[texts.volume_fp] if texts.volume_fp else None,
+        COUNTS[texts.volume_24h_fp] if texts.volume_24h_fp else None,
+        COUNTS[texts.open_interest_fp] if texts.open_interest_fp else None,
+        (PRICES[texts.previous_price_dollars] or None) if texts.previous_price_dollars else None,
         _mark(_quote_identity(texts)),
-        _mark(_definition_identity(texts)),
+        _mark(_definition_identity(texts, raw)),
     )
+
+
+def _price_without_size(price: Decimal | None, size: Decimal | None) -> Decimal | None:
+    """Return a price whose size is unknown, and None where nobody quotes the side."""
+    return price if price and price != ONE and size is None else None
 
 
 def _quote_identity(texts: _QuoteTexts) -> str:
@@ -145,11 +177,26 @@ def _quote_identity(texts: _QuoteTexts) -> str:
     )
 
 
-def _definition_identity(texts: _QuoteTexts) -> str:
-    return (
+def _definition_identity(texts: _QuoteTexts, raw: bytes | Raw) -> str:
+    identity = (
         f"{texts.event_ticker}\0{texts.status}\0{texts.result}\0{texts.updated_time}"
         f"\0{texts.close_time}\0{texts.settlement_ts}\0{texts.settlement_value_dollars}"
         f"\0{texts.is_provisional}"
+    )
+    if not texts.updated_time or texts.updated_time < _EARLIEST_TEXT:
+        return f"{identity}\0{_definition_content(raw)}"
+    return identity
+
+
+def _definition_content(raw: bytes | Raw) -> str:
+    """Join the fields of the contract's definition, as written, in the order of their keys.
+
+    Fields that the contract lacks may change with every quote and are left out.
+    """
+    fields = _read_fields(raw)
+    known = sorted(fields.keys() & DEFINITION_FIELDS)
+    return "\0".join(
+        f"{key}\0{bytes(fields[key]).decode(errors='backslashreplace')}" for key in known
     )
 
 
@@ -161,9 +208,10 @@ def _unreadable_key(texts: _QuoteTexts) -> str:
     """Return the first key whose number cannot be parsed."""
     for name in texts.__struct_fields__:
         numbers = PRICES if name.endswith("_dollars") else COUNTS
-        if name.endswith(("_dollars", "_fp")):
+        text = getattr(texts, name)
+        if name.endswith(("_dollars", "_fp")) and (text or name in _PRICES_OF_A_QUOTE):
             try:
-                numbers[getattr(texts, name)]
+                numbers[text]
             except ValueError:
                 return name
     return ""
@@ -185,12 +233,12 @@ class MarketPayload(Struct, frozen=True, kw_only=True):
     rules_secondary: str
     status: Word
     result: Word
-    open_time: Instant
-    close_time: Instant
+    open_time: Instant | None
+    close_time: Instant | None
     expected_expiration_time: Instant | None = None
-    latest_expiration_time: Instant
+    latest_expiration_time: Instant | None
     created_time: Instant | None
-    updated_time: Instant
+    updated_time: Instant | None
     occurrence_datetime: Instant | None = None
     fee_waiver_expiration_time: Instant | None = None
     settlement_timer_seconds: Integer
@@ -205,7 +253,7 @@ class MarketPayload(Struct, frozen=True, kw_only=True):
     functional_strike: str | None = ""
     custom_strike: dict[str, Any] | None = None
     price_level_structure: Label
-    price_ranges: tuple[PriceRange, ...]
+    price_ranges: NullableList[tuple[PriceRange, ...]] = ()
     # Both are in the contract of October 2026; recordings of March and August 2026 lack them.
     settlement_bounds_type: Word = "default"
     exchange_index: Integer | None = None
@@ -214,20 +262,10 @@ class MarketPayload(Struct, frozen=True, kw_only=True):
     mve_collection_ticker: str | None = ""
 
     def __post_init__(self) -> None:
-        replace_nulls_with_blanks(
-            self,
-            "early_close_condition",
-            "strike_type",
-            "functional_strike",
-            "mve_collection_ticker",
-        )
-        check_instants(self)
-        if self.created_time is not None and self.created_time.year == 1:
-            # The exchange sends the year 1 for a time that it does not know.
-            msgspec.structs.force_setattr(self, "created_time", None)
-        check_range("floor_strike", self.floor_strike, integer_digits=15, minimum=-(10**15))
-        check_range("cap_strike", self.cap_strike, integer_digits=15, minimum=-(10**15))
-        check_range("notional_value_dollars", self.notional_value, integer_digits=15, minimum=0)
+        settle_unknowns(self)
+        check_range("floor_strike", self.floor_strike)
+        check_range("cap_strike", self.cap_strike)
+        check_range("notional_value_dollars", self.notional_value, minimum=0)
 
 
 _read_market = decoder(MarketPayload)
@@ -252,18 +290,15 @@ class EventPayload(Struct, frozen=True, kw_only=True):
     collateral_return_type: Word
     strike_date: Instant | None = None
     strike_period: Annotated[str, Meta(max_length=200)] | None = ""
-    settlement_sources: Sources | None = None
+    settlement_sources: NullableList[Sources] = ()
     fee_type_override: Label | None = ""
     fee_multiplier_override: Decimal | None = None
     exchange_index: Integer | None = None
-    markets: list[Raw] = []
+    markets: NullableList[tuple[Raw, ...]] = ()
 
     def __post_init__(self) -> None:
-        replace_nulls_with_blanks(self, "strike_period", "fee_type_override")
-        check_instants(self)
-        check_range(
-            "fee_multiplier_override", self.fee_multiplier_override, integer_digits=5, minimum=0
-        )
+        settle_unknowns(self)
+        check_range("fee_multiplier_override", self.fee_multiplier_override, minimum=0)
 
 
 _read_event = decoder(EventPayload)
@@ -271,7 +306,7 @@ _read_event = decoder(EventPayload)
 
 def event(raw: bytes | Raw) -> EventPayload:
     payload = _read_event(raw)
-    check_no_nul(msgspec.json.encode(msgspec.structs.replace(payload, markets=[])))
+    check_no_nul(msgspec.json.encode(msgspec.structs.replace(payload, markets=())))
     return payload
 
 
@@ -279,17 +314,17 @@ class SeriesPayload(Struct, frozen=True, kw_only=True):
     ticker: Ticker
     title: str
     category: Annotated[str, Meta(max_length=200)]
-    tags: tuple[str, ...] | None = None
+    tags: NullableList[tuple[str, ...]] = ()
     frequency: Label
     fee_type: Label
     fee_multiplier: Decimal
-    settlement_sources: Sources | None = None
+    settlement_sources: NullableList[Sources] = ()
     contract_url: str | None = ""
     exchange_index: Integer | None = None
 
     def __post_init__(self) -> None:
-        replace_nulls_with_blanks(self, "contract_url")
-        check_range("fee_multiplier", self.fee_multiplier, integer_digits=5, minimum=0)
+        settle_unknowns(self)
+        check_range("fee_multiplier", self.fee_multiplier, minimum=0)
 
 
 _read_series = decoder(SeriesPayload)
@@ -311,7 +346,8 @@ class FeeChangePayload(Struct, frozen=True, kw_only=True):
     scheduled_ts: Instant
 
     def __post_init__(self) -> None:
-        check_range("fee_multiplier", self.fee_multiplier, integer_digits=5, minimum=0)
+        settle_unknowns(self)
+        check_range("fee_multiplier", self.fee_multiplier, minimum=0)
 
 
 _read_fee_change = decoder(FeeChangePayload)
@@ -333,8 +369,8 @@ class EventFeeChangePayload(Struct, frozen=True, kw_only=True):
     scheduled_ts: Instant
 
     def __post_init__(self) -> None:
-        check_instants(self)
-        check_range("fee_multiplier_override", self.fee_multiplier, integer_digits=5, minimum=0)
+        settle_unknowns(self)
+        check_range("fee_multiplier_override", self.fee_multiplier, minimum=0)
 
 
 _read_event_fee_change = decoder(EventFeeChangePayload)
@@ -345,65 +381,7 @@ def event_fee_change(raw: bytes | Raw) -> EventFeeChangePayload:
     return _read_event_fee_change(raw)
 
 
-# --- order books and trades ---------------------------------------------------------------------
-
-
-class Level(NamedTuple):
-    price: Price
-    size: Count
-
-
-class OrderBook(Struct, frozen=True):
-    """Bids of both sides, each on its own side's scale, in ascending order: the best is last."""
-
-    yes: tuple[Level, ...] = field(name="yes_dollars")
-    no: tuple[Level, ...] = field(name="no_dollars")
-
-    def __post_init__(self) -> None:
-        # Text and example of the contract contradict each other about the order of the levels.
-        msgspec.structs.force_setattr(self, "yes", tuple(sorted(self.yes)))
-        msgspec.structs.force_setattr(self, "no", tuple(sorted(self.no)))
-
-
-class _OrderBookReply(Struct):
-    orderbook_fp: OrderBook
-
-
-_read_order_book = decoder(_OrderBookReply)
-
-
-def order_book(body: bytes) -> OrderBook:
-    return _read_order_book(body).orderbook_fp
-
-
-class _MarketOrderBook(_OrderBookReply):
-    ticker: Ticker
-
-
-class _OrderBooksReply(Struct):
-    orderbooks: list[Raw]
-
-
-_read_order_books = decoder(_OrderBooksReply)
-_read_market_order_book = decoder(_MarketOrderBook)
-
-
-def order_books(body: bytes) -> dict[str, OrderBook]:
-    """Parse order books by ticker.
-
-    A book that cannot be parsed is left out; if none can, the last error is raised.
-    """
-    books, error = {}, None
-    for raw in _read_order_books(body).orderbooks:
-        try:
-            parsed = _read_market_order_book(raw)
-        except msgspec.MsgspecError as reason:
-            error = reason
-            continue
-        books[parsed.ticker] = parsed.orderbook_fp
-    if error and not books:
-        raise error
-    return books
+# --- trades ---------------------------------------------------------------------------------------
 
 
 class TradePayload(Struct, frozen=True, kw_only=True):
@@ -419,7 +397,7 @@ class TradePayload(Struct, frozen=True, kw_only=True):
     is_block_trade: bool
 
     def __post_init__(self) -> None:
-        check_instants(self)
+        settle_unknowns(self)
 
 
 _read_trade = decoder(TradePayload)

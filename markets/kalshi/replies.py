@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
-from markets.kalshi.fields import Instant, decoder
+from markets.kalshi.fields import Instant, NullableList, decoder, settle_unknowns
 
 WALL_TIME = Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$")
 
@@ -15,6 +15,9 @@ class ExchangeStatus(Struct, frozen=True):
     exchange_active: bool
     trading_active: bool
     exchange_estimated_resume_time: Instant | None = None
+
+    def __post_init__(self) -> None:
+        settle_unknowns(self)
 
 
 class RateLimit(Struct, frozen=True):
@@ -33,10 +36,13 @@ class AccountLimits(Struct, frozen=True):
 
 
 class HistoricalCutoff(Struct, frozen=True):
-    """The instants before which markets and trades are in the historical tier."""
+    """The instants before which markets and trades are in the historical tier, None if unknown."""
 
-    market_settled_ts: Instant
-    trades_created_ts: Instant
+    market_settled_ts: Instant | None
+    trades_created_ts: Instant | None
+
+    def __post_init__(self) -> None:
+        settle_unknowns(self)
 
 
 class TradingSession(Struct, frozen=True):
@@ -47,29 +53,41 @@ class TradingSession(Struct, frozen=True):
 
 
 class TradingWeek(Struct, frozen=True):
-    """The sessions of each weekday, valid for every week between two instants."""
+    """The sessions of each weekday, valid for every week between two instants.
 
-    start_time: Instant
-    end_time: Instant
-    monday: tuple[TradingSession, ...]
-    tuesday: tuple[TradingSession, ...]
-    wednesday: tuple[TradingSession, ...]
-    thursday: tuple[TradingSession, ...]
-    friday: tuple[TradingSession, ...]
-    saturday: tuple[TradingSession, ...]
-    sunday: tuple[TradingSession, ...]
+    An instant that is None does not limit them.
+    """
+
+    start_time: Instant | None
+    end_time: Instant | None
+    monday: NullableList[tuple[TradingSession, ...]] = ()
+    tuesday: NullableList[tuple[TradingSession, ...]] = ()
+    wednesday: NullableList[tuple[TradingSession, ...]] = ()
+    thursday: NullableList[tuple[TradingSession, ...]] = ()
+    friday: NullableList[tuple[TradingSession, ...]] = ()
+    saturday: NullableList[tuple[TradingSession, ...]] = ()
+    sunday: NullableList[tuple[TradingSession, ...]] = ()
+
+    def __post_init__(self) -> None:
+        settle_unknowns(self)
 
 
 class MaintenanceWindow(Struct, frozen=True):
-    start_datetime: Instant
-    end_datetime: Instant
+    start_datetime: Instant | None
+    end_datetime: Instant | None
+
+    def __post_init__(self) -> None:
+        settle_unknowns(self)
 
 
 class ExchangeSchedule(Struct, frozen=True):
     """The exchange's planned trading hours."""
 
-    standard_hours: tuple[TradingWeek, ...]
-    maintenance_windows: tuple[MaintenanceWindow, ...]
+    standard_hours: NullableList[tuple[TradingWeek, ...]] = ()
+    maintenance_windows: NullableList[tuple[MaintenanceWindow, ...]] = ()
+
+    def __post_init__(self) -> None:
+        settle_unknowns(self)
 
 
 class _ScheduleEnvelope(Struct):
@@ -95,7 +113,10 @@ def _envelope_decoder(key: str) -> Callable[[bytes | Raw], Any]:
     return decoder(
         msgspec.defstruct(
             "Envelope",
-            [("items", list[Raw], field(name=key)), ("cursor", str | None, None)],
+            [
+                ("items", list[Raw] | None, field(default=None, name=key)),
+                ("cursor", str | None, ""),
+            ],
         )
     )
 
@@ -112,12 +133,26 @@ _READ_ENVELOPE = {
         "trades",
     )
 }
+# What may stand beside a list; an envelope that lacks its list has nothing else.
+_BESIDE_A_LIST = frozenset(("cursor", "milestones", "ticker"))
+_read_fields = decoder(dict[str, Raw])
 
 
 def envelope(body: bytes, key: str) -> Envelope:
-    """Return the raw items under `key` and the cursor of the next page ("" at the end)."""
+    """Return the raw items under `key` and the cursor of the next page ("" at the end).
+
+    A list that is null or missing is empty. A reply with other keys instead of the list raises
+    ValidationError: it is an error, or the list has another name in its contract.
+    """
     decoded = _READ_ENVELOPE[key](body)
-    return Envelope(decoded.items, decoded.cursor or "")
+    if not decoded.items:
+        others = _read_fields(body).keys() - _BESIDE_A_LIST
+        if others and key not in others:
+            raise msgspec.ValidationError(f"Object missing required field `{key}`")
+    cursor = decoded.cursor or ""
+    if "\0" in cursor:  # it is stored with an unfinished sweep
+        raise msgspec.ValidationError("text contains a NUL character - at `$.cursor`")
+    return Envelope(decoded.items or [], cursor)
 
 
 _READ_SINGLE: dict[str, Callable[[bytes | Raw], Any]] = {

@@ -20,12 +20,15 @@ def closures(schedule: ExchangeSchedule, *, start: datetime, days: int) -> list[
     window = Interval(start.astimezone(UTC), start.astimezone(UTC) + days * DAY)
     covered, trading = [], []
     for week in schedule.standard_hours:
-        for part in intersect([_utc(week.start_time, week.end_time)], [window]):
+        valid = _utc(week.start_time or window.start, week.end_time or window.end)
+        for part in intersect([valid], [window]):
             covered.append(part)
             trading += intersect(merge(_sessions(week, part)), [part])
     closed = subtract(merge(covered), merge(trading))
     maintenance = merge(
-        _utc(each.start_datetime, each.end_datetime) for each in schedule.maintenance_windows
+        _utc(each.start_datetime, each.end_datetime)
+        for each in schedule.maintenance_windows
+        if each.start_datetime and each.end_datetime
     )
     return merge([*closed, *intersect(maintenance, [window])])
 

@@ -66,8 +66,8 @@ class Candle(NamedTuple):
     yes_bid: tuple[Decimal | None, ...]  # open, low, high, close
     yes_ask: tuple[Decimal | None, ...]
     price: tuple[Decimal | None, ...]  # the same, then mean and previous
-    volume: Decimal
-    open_interest: Decimal
+    volume: Decimal | None
+    open_interest: Decimal | None
     quality: int
 
 

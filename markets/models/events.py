@@ -9,7 +9,14 @@ from django.db import models
 from django.db.models import Exists, F, OuterRef
 
 from markets.kalshi.payloads import EventPayload, SeriesPayload
-from markets.models.fields import OrderKey, Row, contains_words, manager_of, order_terms
+from markets.models.fields import (
+    OrderKey,
+    Row,
+    contains_words,
+    exact_field,
+    manager_of,
+    order_terms,
+)
 
 SERIES_ORDERS = {"ticker": OrderKey(F("ticker"), nullable=False)}
 EVENT_ORDERS = {**SERIES_ORDERS, "recorded_at": OrderKey(F("recorded_at"), nullable=False)}
@@ -67,11 +74,11 @@ class SeriesQuerySet(models.QuerySet["Series"]):
                 ticker=payload.ticker,
                 title=payload.title,
                 category=payload.category,
-                tags=list(payload.tags or ()),
+                tags=list(payload.tags),
                 frequency=payload.frequency,
                 fee_type=payload.fee_type,
                 fee_multiplier=payload.fee_multiplier,
-                settlement_sources=list(payload.settlement_sources or ()),
+                settlement_sources=list(payload.settlement_sources),
                 contract_url=payload.contract_url or "",
                 exchange_index=payload.exchange_index,
                 refreshed_at=at,
@@ -114,7 +121,7 @@ class Series(models.Model):
     tags = ArrayField(models.TextField(), default=list, blank=True)
     frequency = models.CharField(max_length=100, blank=True)
     fee_type = models.CharField(max_length=100, blank=True)
-    fee_multiplier = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    fee_multiplier = exact_field()
     settlement_sources = models.JSONField(default=list, blank=True)
     contract_url = models.TextField(blank=True)
     exchange_index = models.IntegerField(null=True, blank=True)
@@ -207,7 +214,7 @@ class EventQuerySet(models.QuerySet["Event"]):
 
 def _event_values(payload: EventPayload) -> tuple[object, ...]:
     *values, sources = (getattr(payload, field) for field in EVENT_FIELDS)
-    return (*values, list(sources or ()))
+    return (*values, list(sources))
 
 
 class EventDefinition(models.Model):
@@ -221,9 +228,7 @@ class EventDefinition(models.Model):
     strike_period = models.CharField(max_length=200, blank=True)
     settlement_sources = models.JSONField(default=list, blank=True)
     fee_type_override = models.CharField(max_length=100, blank=True)
-    fee_multiplier_override = models.DecimalField(
-        max_digits=12, decimal_places=6, null=True, blank=True
-    )
+    fee_multiplier_override = exact_field()
     exchange_index = models.IntegerField(null=True, blank=True)
 
     class Meta:

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import ExpressionWrapper, F, Q
 from django.db.models.expressions import CombinedExpression, OrderBy
 from django.db.models.functions import Round
 
 from markets import prices
 from markets.intervals import EPOCH
+from markets.kalshi.fields import EXACT_DIGITS, EXACT_PLACES
 
 PRICE = "numeric(6,4)"
 MIDPOINT = "numeric(7,5)"  # half a step finer than a price
@@ -52,6 +54,23 @@ def price_field() -> "models.DecimalField[Decimal | None, Decimal | None]":
 
 def count_field() -> "models.DecimalField[Decimal | None, Decimal | None]":
     return models.DecimalField(max_digits=18, decimal_places=2, null=True, blank=True)
+
+
+class ExactDecimalField(models.DecimalField):  # type: ignore[type-arg]
+    """A decimal that keeps every digit: PostgreSQL rounds to a scale, and `numeric` has none.
+
+    `max_digits` and `decimal_places` say what the parser of payloads lets through.
+    """
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return "numeric"
+
+
+def exact_field() -> "models.DecimalField[Decimal | int | None, Decimal | None]":
+    """A strike or a fee multiplier, which the exchange writes with as many digits as it likes."""
+    return ExactDecimalField(
+        max_digits=EXACT_DIGITS + EXACT_PLACES, decimal_places=EXACT_PLACES, null=True, blank=True
+    )
 
 
 def within_unit(*fields: str, model: str) -> list[models.BaseConstraint]:

@@ -24,6 +24,7 @@ from markets.models.fields import (
     Row,
     contains_words,
     count_field,
+    exact_field,
     manager_of,
     order_terms,
     price_field,
@@ -148,7 +149,7 @@ ORDERS = {
     "spread": OrderKey(F("yes_ask") - F("yes_bid")),
     "change_24h": OrderKey(F("last_price") - F("previous_price")),
     "yes_price": OrderKey(F("yes_bid") + F("yes_ask")),
-    "close_time": OrderKey(F("close_time"), nullable=False),
+    "close_time": OrderKey(F("close_time")),
 }
 
 
@@ -286,13 +287,15 @@ class MarketQuerySet(models.QuerySet["Market"]):
     def awaiting_settlement(self, *, at: datetime) -> Self:
         """Markets that have closed, in word or by time, and are not known to be final.
 
-        A word that we do not know may stand for the end, so that a market with a settlement on
-        record is given up in the end.
+        A market without a known close counts as past it. A word that we do not know may stand for
+        the end, so that a market with a settlement on record is given up in the end.
         """
-        closed = Q(status__in=AWAITING_STATUSES) | Q(close_time__lte=at)
-        forgotten = Q(status=Status.UNLISTED, close_time__lte=at - GIVEN_UP_AFTER)
+        past_close = Q(close_time__lte=at) | Q(close_time=None)
+        closed = Q(status__in=AWAITING_STATUSES) | past_close
+        long_ago = Q(close_time__lte=at - GIVEN_UP_AFTER) | Q(close_time=None)
         settled = ~Q(result="") & Q(settlement_ts__lte=at - GIVEN_UP_AFTER)
-        given_up = forgotten | settled & ~Q(status__in=Status.values)
+        unknown = ~Q(status__in=Status.values)
+        given_up = Q(status=Status.UNLISTED) & long_ago | unknown & settled
         return self.filter(closed).exclude(status=Status.FINALIZED).exclude(given_up)
 
     def after(self, id: int) -> Self:
@@ -493,8 +496,8 @@ class Market(Quoted):
     settlement_ts = models.DateTimeField(null=True, blank=True)
     settlement_timer_seconds = models.IntegerField(null=True, blank=True)
 
-    open_time = models.DateTimeField()
-    close_time = models.DateTimeField()
+    open_time = models.DateTimeField(null=True, blank=True)
+    close_time = models.DateTimeField(null=True, blank=True)
     expected_expiration_time = models.DateTimeField(null=True, blank=True)
     latest_expiration_time = models.DateTimeField(null=True, blank=True)
     created_time = models.DateTimeField(null=True, blank=True)
@@ -502,8 +505,8 @@ class Market(Quoted):
     can_close_early = models.BooleanField(null=True, blank=True)
 
     strike_type = models.CharField(max_length=50, blank=True)
-    floor_strike = models.DecimalField(max_digits=24, decimal_places=8, null=True, blank=True)
-    cap_strike = models.DecimalField(max_digits=24, decimal_places=8, null=True, blank=True)
+    floor_strike = exact_field()
+    cap_strike = exact_field()
     price_level_structure = models.CharField(max_length=100, blank=True)
     price_ranges = models.JSONField(default=list, encoder=DjangoJSONEncoder)
     exchange_index = models.IntegerField(null=True, blank=True)

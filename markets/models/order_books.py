@@ -8,7 +8,7 @@ from typing import NamedTuple
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 
-from markets.kalshi.payloads import OrderBook
+from markets.kalshi.order_books import OrderBook
 from markets.models.markets import Market
 from markets.models.snapshots import snapshot_id
 from markets.prices import complement

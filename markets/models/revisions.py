@@ -11,8 +11,9 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, models
 from django.db.models import Q
 
+from markets.kalshi.fields import EARLIEST, LATEST
 from markets.models.events import Event, EventDefinition, Series
-from markets.models.fields import KnownFact
+from markets.models.fields import KnownFact, exact_field
 from markets.models.markets import Market, Status
 
 REVISED_MARKET = (
@@ -81,7 +82,7 @@ class MarketRevision(KnownFact):
     result = models.CharField(max_length=50, blank=True)
     settlement_value = models.DecimalField(max_digits=7, decimal_places=6, null=True, blank=True)
     settlement_ts = models.DateTimeField(null=True, blank=True)
-    open_time = models.DateTimeField()
+    open_time = models.DateTimeField(null=True, blank=True)
     close_time = models.DateTimeField(
         null=True, blank=True, help_text="Null where only the final close is on record."
     )
@@ -256,7 +257,7 @@ class FeeChange(KnownFact):
         Event, on_delete=models.PROTECT, related_name="fee_changes", null=True, blank=True
     )
     fee_type = models.CharField(max_length=100, blank=True)
-    fee_multiplier = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    fee_multiplier = exact_field()
     effective_at = models.DateTimeField()
 
     objects = FeeChangeQuerySet.as_manager()
@@ -291,11 +292,14 @@ def _fee_payers(ids: Sequence[int]) -> list[_FeePayer]:
         cursor.execute(
             """
             SELECT market.id, event.id, event.series_id,
-                (market.raw_data->>'fee_waiver_expiration_time')::timestamptz
+                -- Blanks and zero times stand in payloads too; the year 9999 means for ever, and
+                -- Python counts no further.
+                CASE WHEN market.raw_data->>'fee_waiver_expiration_time' >= %s THEN least(
+                    (market.raw_data->>'fee_waiver_expiration_time')::timestamptz, %s) END
             FROM markets_market AS market JOIN markets_event AS event ON event.id = event_id
             WHERE market.id = ANY(%s)
             """,
-            [list(ids)],
+            [str(EARLIEST.year), LATEST, list(ids)],
         )
         return [_FeePayer(*row) for row in cursor.fetchall()]
 

@@ -110,7 +110,7 @@ class Batch:
                 self.observed[quote.ticker] = ObservedMarket(raw, quote, observed_at)
         return rejected
 
-    def reject(self, kind: str, raw: msgspec.Raw, reason: msgspec.MsgspecError) -> str:
+    def reject(self, kind: str, raw: msgspec.Raw | bytes, reason: msgspec.MsgspecError) -> str:
         """Count an unreadable payload and keep the first few; return its ticker, "" if none."""
         ticker = payloads.ticker_of(raw)
         self.rejected += 1

@@ -64,7 +64,7 @@ def _add_events(batch: Batch, page: Page) -> list[tuple[msgspec.Raw, msgspec.Msg
         event, _ = read_event(raw)
         if isinstance(event, EventPayload):
             # The other markets of the event were not requested.
-            batch.events[event.ticker] = msgspec.structs.replace(event, markets=[])
+            batch.events[event.ticker] = msgspec.structs.replace(event, markets=())
         else:
             unreadable.append((raw, event))
     return unreadable

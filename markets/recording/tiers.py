@@ -8,12 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import msgspec
 from django.conf import settings
 
 from markets.coverage.freshness import percentiles
 from markets.kalshi.client import TOKENS_PER_REQUEST, KalshiClient, Page, ticker_batches
-from markets.kalshi.drift import filter_drift
-from markets.kalshi.errors import FilterIgnored, KalshiError, OutOfTokens, Refused
+from markets.kalshi.drift import filter_drift, repeated_price_drift
+from markets.kalshi.errors import (
+    FilterIgnored,
+    KalshiError,
+    OutOfTokens,
+    Refused,
+    Unintelligible,
+)
 from markets.models import HotPeriod, Market, Sweep, Tier
 from markets.models.markets import MarketQuerySet
 from markets.models.order_books import ObservedOrderBook
@@ -259,6 +266,9 @@ def fetch_order_books(tick: Tick) -> None:
         return
     order_books, failure = fetch_books(tick, sweep, ids)
     tick.order_books += order_books
+    tick.batch.drift_notes += [
+        repeated_price_drift(each.book) for each in order_books if each.book.repeated
+    ]
     known = {book.market_id for book in order_books}
     missing = [ticker for ticker, id in ids.items() if id not in known]
     cursor = str(max(ids.values()))
@@ -275,7 +285,7 @@ def fetch_books(
         return order_books_one_by_one(tick, ids)
     is_first = sweep.page_size is None
     try:
-        books = order_books_in_one_request(tick.client, ids)
+        books = order_books_in_one_request(tick, ids)
     except CONTAGIOUS:
         sweep.page_size = 1
         if is_first and not has_culprit(sweep.tier):
@@ -285,10 +295,10 @@ def fetch_books(
     return books, None
 
 
-def order_books_in_one_request(
-    client: KalshiClient, ids: Mapping[str, int]
-) -> list[ObservedOrderBook]:
-    books = client.order_books(list(ids))
+def order_books_in_one_request(tick: Tick, ids: Mapping[str, int]) -> list[ObservedOrderBook]:
+    books, refused = tick.client.order_books(list(ids))
+    for raw, reason in refused:
+        tick.batch.reject("order book", raw, reason)
     now = datetime.now(UTC)
     return [ObservedOrderBook(ids[t], now, book) for t, book in books.items() if t in ids]
 
@@ -297,7 +307,7 @@ def order_books_in_parts(tick: Tick, ids: Mapping[str, int]) -> list[ObservedOrd
     """Fetch books in halves; name the markets whose books are never answered for."""
 
     def fetch(group: list[str]) -> list[ObservedOrderBook]:
-        return order_books_in_one_request(tick.client, {ticker: ids[ticker] for ticker in group})
+        return order_books_in_one_request(tick, {ticker: ids[ticker] for ticker in group})
 
     books = []
     for group, reply in fetch_in_parts(tick.client, list(ids), fetch, go_on=tick.has_turn):
@@ -317,6 +327,9 @@ def order_books_one_by_one(
     """
     fetches = [partial(fetch_order_book, tick.client, *item) for item in ids.items()]
     results = tick.fetch_in_parallel(fetches)
+    for result in results:
+        if isinstance(result, Unintelligible):
+            tick.batch.reject("order book", result.body, msgspec.ValidationError(str(result)))
     books = [result for result in results if isinstance(result, ObservedOrderBook)]
     failure = next((result for result in results if isinstance(result, KalshiError)), None)
     if failure and not books and not isinstance(failure, CONTAGIOUS):

@@ -40,8 +40,8 @@ class ArchivedMarket(NamedTuple):
     no_sub_title: str
     status: str
     result: str
-    open_time: datetime
-    close_time: datetime
+    open_time: datetime | None
+    close_time: datetime | None
     price_ranges: str  # as JSON
 
 

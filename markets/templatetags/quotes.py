@@ -110,7 +110,9 @@ def since(instant: datetime | None, now: datetime) -> str:
 
 
 @register.filter
-def until(instant: datetime, now: datetime) -> str:
+def until(instant: datetime | None, now: datetime) -> str:
+    if instant is None:
+        return UNKNOWN
     return duration(instant - now) if instant > now else "over"
 
 

@@ -228,7 +228,7 @@ def test_a_ticker_with_a_nul_is_a_404(client, db, path):
 
 def test_a_strike_of_zero_is_written_as_a_number(client, recorded):
     Market.objects.update(floor_strike=0)
-    assert client.get(f"{API}/markets/").json()["results"][0]["floor_strike"] == "0.00000000"
+    assert client.get(f"{API}/markets/").json()["results"][0]["floor_strike"] == "0"
 
 
 def test_the_deepest_page_leads_on_by_time(client, history, monkeypatch):

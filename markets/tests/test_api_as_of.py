@@ -172,6 +172,6 @@ def test_a_definition_is_read_from_the_payload_of_then(client, exchange: Exchang
     was = client.get(f"{API}/markets/KXA-1-X/").json()
     Market.objects.update(yes_sub_title="Over 3 inches", floor_strike=3, rules_primary="Changed.")
     then = client.get(f"{API}/markets/KXA-1-X/", {"as_of": before.isoformat()}).json()
-    assert (then["yes_sub_title"], then["floor_strike"]) == ("Over 2 inches", "2.00000000")
+    assert (then["yes_sub_title"], then["floor_strike"]) == ("Over 2 inches", "2")
     unlike = {name for name in was if was[name] != then[name]}
     assert unlike == {"volume_24h", "previous_price", "is_hot"}

@@ -66,7 +66,7 @@ class TestSeries:
 
     def test_a_row_of_the_list_is_what_the_series_itself_says(self, client):
         [row] = results(client, "series", q="SRAIN")
-        assert row["fee_multiplier"] == "1.000000"
+        assert row["fee_multiplier"] == "1"
         assert client.get(f"{API}/series/SRAIN/").json() == row
 
 

@@ -66,9 +66,9 @@ def tickers(exchange):
         ]
         trading = client.markets(status="open", mve_filter="exclude")
     found = [[payloads.market(raw) for raw in page.items] for page in settled]
-    lived = [[m.ticker for m in each if m.close_time > NOW - 7 * HOUR] for each in found]
-    quiet = [raw for raw in trading.items if 50 < payloads.quote(raw).volume_24h < 2000]
-    old = [m.ticker for m in map(payloads.market, quiet) if m.open_time < NOW - 9 * HOUR]
+    lived = [[m.ticker for m in each if (m.close_time or NOW) > NOW - 7 * HOUR] for each in found]
+    quiet = [raw for raw in trading.items if 50 < (payloads.quote(raw).volume_24h or 0) < 2000]
+    old = [m.ticker for m in map(payloads.market, quiet) if (m.open_time or NOW) < NOW - 9 * HOUR]
     return [*lived[0][:2], *lived[1][:2], *old[:2]]
 
 
@@ -274,6 +274,7 @@ def test_a_settlement_is_known_from_its_own_time_on(fill, client):
     (after,) = own.as_of(settled)
     assert (after.result, after.status) == (market.result, "finalized")
     assert not after.known_at_assumed
+    assert market.open_time
     assert own.as_of(market.open_time - timedelta(seconds=1)) == []
 
 
@@ -298,9 +299,10 @@ def test_candlesticks_lie_between_opening_and_close(fill, client):
     fill(interval=1)
     for market in Market.objects.all()[:20]:
         ends = Candlestick.objects.filter(market=market).values_list("end_period_ts", flat=True)
-        assert all(
-            market.open_time < end <= market.close_time + timedelta(minutes=1) for end in ends
-        )
+        assert market.open_time
+        assert market.close_time
+        last = market.close_time + timedelta(minutes=1)
+        assert all(market.open_time < end <= last for end in ends)
 
 
 def test_the_command_prints_what_is_new(exchange, tickers, settings, capsys):

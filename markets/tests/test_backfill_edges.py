@@ -475,3 +475,54 @@ def test_calls_stay_within_the_limits_and_cover_everything(markets, hours):
             assert call.after <= reached[each.pk] < call.until
             reached[each.pk] = min(call.until, each.end)
     assert reached == {each.pk: each.end for each in spans}
+
+
+# --- what the exchange does not tell ------------------------------------------------------------
+
+
+ZERO = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.django_db
+def test_without_a_known_cutoff_both_tiers_are_asked_for_trades(past):
+    past.cutoff = ZERO
+    past.live_trades = [trade("a", START + HOUR)]
+    past.historical_trades = [trade("b", START + 2 * HOUR)]
+    fill(past, trades=True)
+    assert sorted(Trade.objects.values_list("trade_id", flat=True)) == ["a", "b"]
+
+
+@pytest.mark.django_db
+def test_a_settlement_without_an_instant_is_never_known_before_the_close(past):
+    closed = START + HOUR
+    past.live[TICKER] |= {
+        "status": "finalized",
+        "result": "yes",
+        "close_time": closed.isoformat(),
+        "settlement_ts": ZERO.isoformat(),
+    }
+    fill(past)
+    revision = MarketRevision.objects.get(status="finalized", known_at_assumed=True)
+    assert revision.known_at == closed + timedelta(seconds=300)
+    assert revision.settlement_ts is None
+    before = Market.objects.as_of(closed)
+    assert [(each.status, each.result) for each in before] == [("active", "")]
+
+
+@pytest.mark.django_db
+def test_a_market_without_a_known_opening_and_close_is_filled_as_asked(past):
+    times = dict.fromkeys(("open_time", "close_time"), ZERO.isoformat())
+    past.live[TICKER] |= times | {"status": "finalized", "result": "no"}
+    past.live_candles = [candle(START + HOUR)]
+    assert fill(past).candlesticks == 1
+    market = Market.objects.get()
+    assert (market.open_time, market.close_time, market.result) == (None, None, "no")
+    assert Market.objects.as_of(START + HOUR) == []
+
+
+@pytest.mark.django_db
+def test_a_blank_volume_costs_the_volume_alone(past):
+    past.live_candles = [candle(START + HOUR, volume_fp="")]
+    fill(past)
+    recorded = Candlestick.objects.get()
+    assert (recorded.volume, recorded.open_interest) == (None, 7)

@@ -4,13 +4,16 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 import redis
 from cryptography.hazmat.primitives import hashes
@@ -38,6 +41,7 @@ from markets.kalshi.errors import (
     UnknownResource,
 )
 from markets.kalshi.signing import Signer
+from markets.kalshi.unpacking import MAX_REPLY, PIECE
 from markets.recording.exchange import kalshi_client
 from markets.tests.fake_exchange import market_json
 
@@ -168,6 +172,12 @@ def test_a_page_has_items_a_cursor_and_the_instant_of_its_last_byte(server, clie
     assert (page.cursor, str(page.received_at.tzinfo)) == ("next", "UTC")
 
 
+@pytest.mark.parametrize("body", [{}, {"markets": None}, {"cursor": ""}, {"markets": []}])
+def test_a_list_that_is_null_or_missing_is_empty(server, client, body):
+    server.replies = [Reply(body)]
+    assert client.markets().items == []
+
+
 @pytest.mark.parametrize("end", [{}, {"cursor": None}, {"cursor": ""}])
 def test_a_missing_or_blank_cursor_ends_the_listing(server, client, end):
     server.replies = [Reply({"markets": [], **end})]
@@ -229,7 +239,7 @@ def test_a_batch_of_candlesticks_comes_by_ticker_and_unparsed(server, client):
 
 def test_order_books_are_requested_by_a_repeated_parameter(server, client):
     server.replies = [Reply({"orderbooks": []})]
-    assert client.order_books(["KXA-1-X", "KXA-1-Y"]) == {}
+    assert client.order_books(["KXA-1-X", "KXA-1-Y"]) == ({}, [])
     assert server.requests[0][0].endswith("?tickers=KXA-1-X&tickers=KXA-1-Y")
 
 
@@ -262,6 +272,139 @@ def test_the_clock_skew_to_the_exchange_is_measured(server, client):
     client.markets()
     assert client.clock_skew is not None
     assert abs(client.clock_skew.total_seconds()) < 2
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Mon, 30 Nov 99999999999 12:00:00 GMT",
+        "Mon, 30 Nov 2026 12:00:00 +99999999999",
+        "Mon, 99 Foo 2026 99:99:99 GMT",
+        "yesterday",
+        "",
+    ],
+)
+def test_a_date_that_is_no_instant_leaves_the_clock_skew_unknown(date):
+    def answer(request):
+        return httpx.Response(200, json=EMPTY, headers={"Date": date})
+
+    with KalshiClient("http://exchange.test", transport=httpx.MockTransport(answer)) as client:
+        assert client.markets().items == []
+        assert client.clock_skew is None
+
+
+# --- compression ----------------------------------------------------------------------------
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "identity": bytes,
+}
+
+
+def packed(content, encoding):
+    for name in encoding.split(", "):
+        content = PACKERS[name](content)
+    return content
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "gzip, gzip", "identity, gzip"])
+def test_every_compression_of_http_is_read(server, client, encoding):
+    body = packed(json.dumps({"markets": [market_json("KXA-1-X")] * 3}).encode(), encoding)
+    server.replies = [Reply(body, headers={"Content-Encoding": encoding})]
+    assert len(client.markets().items) == 3
+
+
+def test_a_deflated_reply_may_lack_its_header(server, client):
+    deflate = zlib.compressobj(wbits=-15)
+    body = deflate.compress(json.dumps(EMPTY).encode()) + deflate.flush()
+    server.replies = [Reply(body, headers={"Content-Encoding": "deflate"})]
+    assert client.markets().items == []
+
+
+def test_a_reply_that_fills_whole_pieces_is_read_to_its_end(server, client):
+    for size in (PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 20 * PIECE):
+        body = b'{"markets": [], "cursor": ""}'.ljust(size)
+        server.replies = [Reply(gzip.compress(body), headers={"Content-Encoding": "gzip"})]
+        assert client.markets().items == []
+
+
+def bomb(encoding, *, size=4 * MAX_REPLY):
+    """Return a small body that unpacks to `size` bytes of an otherwise readable reply."""
+    return packed(b'{"markets": [], "cursor": ""}'.ljust(size), encoding)
+
+
+@contextmanager
+def bounded_memory(most):
+    """Fail if the block ever holds more than `most` bytes in Python's memory."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < most, f"{peak:,} bytes"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "gzip, gzip", "deflate, gzip"])
+def test_a_reply_that_unpacks_to_too_much_is_refused_in_little_memory(server, client, encoding):
+    body = bomb(encoding)
+    assert len(body) < 2**20
+    server.replies = [Reply(body, headers={"Content-Encoding": encoding})]
+    with bounded_memory(1.5 * MAX_REPLY), pytest.raises(Unintelligible, match="more than"):
+        client.markets()
+    assert client.requests == 1
+
+
+def test_a_layer_that_unpacks_to_too_much_is_refused_even_if_the_next_one_is_small(server, client):
+    endless = gzip.compress(b"") * (4 * MAX_REPLY // len(gzip.compress(b"")))
+    body = gzip.compress(gzip.compress(json.dumps(EMPTY).encode()) + endless)
+    server.replies = [Reply(body, headers={"Content-Encoding": "gzip, gzip"})]
+    with bounded_memory(MAX_REPLY), pytest.raises(Unintelligible, match="more than"):
+        client.markets()
+
+
+def test_a_large_reply_without_compression_is_refused(server, client):
+    server.replies = [Reply(bomb("identity", size=MAX_REPLY + 1))]
+    with pytest.raises(Unintelligible, match="more than"):
+        client.markets()
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(400, Refused), (404, UnknownResource), (429, RateLimited), (500, TemporaryError)],
+)
+def test_an_error_is_told_by_its_status_whatever_its_body_unpacks_to(server, client, status, error):
+    body = gzip.compress(bomb("gzip"))
+    headers = {"Content-Encoding": "gzip, gzip"}
+    server.replies = [Reply(body, status=status, headers=headers)]
+    with bounded_memory(4 * 2**20), pytest.raises(error):
+        client.markets()
+
+
+@pytest.mark.parametrize(
+    "encoding", ["br", "compress", "gzip, gzip, gzip", ", ".join(["gzip"] * 999)]
+)
+def test_a_compression_that_was_not_asked_for_is_refused(server, client, encoding):
+    server.replies = [Reply(b"[]", headers={"Content-Encoding": encoding})]
+    with pytest.raises(Unintelligible, match="not asked for"):
+        client.markets()
+
+
+@pytest.mark.parametrize("cut", [1, 8, 12])
+def test_a_compressed_reply_without_its_end_is_retried(server, client, cut):
+    body = gzip.compress(json.dumps(EMPTY).encode())[:-cut]
+    server.replies = [Reply(body, headers={"Content-Encoding": "gzip"}), Reply(EMPTY)]
+    assert client.markets().items == []
+    assert client.requests == 2
+
+
+def test_the_list_of_all_series_fits_three_times_over(server, client):
+    body = json.dumps({"series": [{"title": "x" * 19_000}] * 3000}).encode()
+    assert 3 * 19_000_000 < len(body) < MAX_REPLY
+    server.replies = [Reply(gzip.compress(body), headers={"Content-Encoding": "gzip"})]
+    assert len(client.series_list().items) == 3000
 
 
 # --- errors ---------------------------------------------------------------------------------
@@ -357,9 +500,10 @@ def test_a_configuration_error_is_not_retried(server, client, status):
         b"",
         b"<html>",
         b"[]",
-        b"{}",
-        b'{"markets": null}',
+        b'{"error": "too many requests"}',
+        b'{"data": [{}], "cursor": ""}',
         b'{"markets": {}}',
+        b'{"markets": [], "cursor": "a\\u0000b"}',
         b'{"markets": [1',
         b'{"markets": [], "cursor": 5}',
         b'{"markets": [' + b"[" * 100_000 + b"]}",

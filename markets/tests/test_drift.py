@@ -47,6 +47,27 @@ def test_an_unknown_word_is_named(kind, key):
     assert found(kind, {key: "new"}) == [("word", f"{kind}.{key}=new")]
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", None, ""])
+@pytest.mark.parametrize(
+    "key", ["open_time", "close_time", "latest_expiration_time", "created_time", "updated_time"]
+)
+def test_an_instant_that_the_contract_requires_is_noted_where_it_is_unknown(key, text):
+    where = f"market.$.{key}: not an instant of the exchange's time"
+    assert found("market", market_json("KXA-1-X", **{key: text})) == [("shape", where)]
+
+
+def test_an_instant_that_may_be_unknown_is_not_noted():
+    zero = "0001-01-01T00:00:00Z"
+    payload = market_json("KXA-1-X", settlement_ts=zero, expected_expiration_time=zero)
+    assert found("market", payload) == []
+
+
+@pytest.mark.parametrize("key", ["yes_bid_size_fp", "last_price_dollars", "floor_strike"])
+def test_a_blank_number_is_noted(key):
+    where = f"market.$.{key}: a blank number or instant"
+    assert found("market", market_json("KXA-1-X", **{key: ""})) == [("shape", where)]
+
+
 @pytest.mark.parametrize("word", ["", None, 5])
 def test_a_blank_or_a_non_text_is_not_an_unknown_word(word):
     assert found("market", {"result": word}) == []
@@ -89,8 +110,22 @@ def test_a_shape_is_described_without_its_value(change, where):
         ('{"a\\u0000": [null]}', {"a": [None]}),
         ("12345678901234567890.5", 12345678901234567890.5),
         ("[" * 2_000 + "]" * 2_000, "[" * 200),
+        ("1e999", "1e999"),
+        ("-" + "9" * 5_000, "-" + "9" * 199),
+        ("[0, 1e999]", "[0, 1e999]"),
     ],
 )
 def test_an_unknown_field_is_kept_in_a_form_that_the_database_takes(written, kept):
     raw = f'{{"ticker": "KXA", "novelty": {written}}}'.encode()
     assert unknown_fields("market", raw) == {"novelty": kept}
+
+
+@pytest.mark.parametrize(
+    ("field", "kept"),
+    [
+        (b'"novelty": "\xff"', {"novelty": '"\ufffd"'}),
+        (b'"\xff": 1', {"": '{"ticker": "KXA", "\ufffd": 1}'}),
+    ],
+)
+def test_broken_text_of_an_unknown_field_is_kept_as_a_sample(field, kept):
+    assert unknown_fields("market", b'{"ticker": "KXA", ' + field + b"}") == kept

@@ -164,9 +164,10 @@ def test_a_waiver_goes_before_the_terms_of_the_event():
         {},
         {"fee_waiver_expiration_time": None},
         {"fee_waiver_expiration_time": "0001-01-01T00:00:00Z"},
+        {"fee_waiver_expiration_time": ""},
         {"fee_waiver_expiration_time": "2026-09-10T08:00:00-04:00"},
     ],
-    ids=["none told", "null", "the zero time", "over"],
+    ids=["none told", "null", "the zero time", "a blank", "over"],
 )
 def test_a_market_without_a_waiver_pays(payload):
     market = a_market(raw_data=payload)
@@ -174,8 +175,9 @@ def test_a_market_without_a_waiver_pays(payload):
     assert told(market) == [(NOON, "quadratic", 1)]
 
 
-def test_a_waiver_without_an_end_in_sight_waives_all():
-    market = waived("9999-12-31T00:00:00Z")
+@pytest.mark.parametrize("end", ["9999-12-31T00:00:00Z", "9999-12-31T23:59:59-14:00"])
+def test_a_waiver_without_an_end_in_sight_waives_all(end):
+    market = waived(end)
     a_series_change(market, NOON - HOUR, "1")
     a_series_change(market, NOON + HOUR, "0.5")
     assert told(market) == [(NOON, "quadratic", 0)]

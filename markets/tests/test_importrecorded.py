@@ -231,8 +231,12 @@ def test_the_fed_s_trades_are_those_of_the_decision_that_comes_next(tmp_path):
         ({"yes_bid_close": 1.5}, "line 1, column yes_bid_close: 1.5 is not a price"),
         ({"yes_ask_low": 0.12345}, "line 1, column yes_ask_low: 0.12345 is finer than"),
         ({"volume": -1.0}, "line 1, column volume: -1.0 is not a count"),
+        ({"volume": 0.125}, "line 1, column volume: 0.125 is not a count"),
+        ({"open_interest": 1e16}, "line 1, column open_interest: 1e+16 is not a count"),
+        ({"end_ts": 0}, "line 1, column end_ts: 1970-01-01 is before the exchange existed"),
         ({"end_ts": "noon"}, "line 1, column end_ts: 'noon' is not a time"),
         ({"ticker": "KXNONE"}, "line 1, column ticker: the market KXNONE is in no table"),
+        ({"ticker": "KX/NONE"}, "line 1, column ticker: 'KX/NONE' is not a ticker"),
     ],
 )
 def test_a_candle_that_cannot_be_read_is_named_by_line_and_column(tmp_path, values, message):

@@ -150,7 +150,7 @@ def test_a_field_that_is_no_utf8_does_not_lose_the_run(exchange):
     poll = tick(exchange)
     assert (poll.error, poll.snapshots) == ("", 1)
     kept = MarketSnapshot.objects.order_by("timestamp").last().raw_data
-    assert kept.keys() == {"some_new_field", "oth\ufffd"}
+    assert "KXA-1-X" in kept[""]
 
 
 class TestNoReply:

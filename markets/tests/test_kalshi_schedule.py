@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -11,6 +12,7 @@ from markets.kalshi.replies import (
     MaintenanceWindow,
     TradingSession,
     TradingWeek,
+    exchange_schedule,
 )
 from markets.kalshi.schedule import WEEKDAYS, closures
 
@@ -83,3 +85,41 @@ def test_time_outside_every_week_is_left_out():
 def test_a_wall_time_is_written_one_way(time):
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"open_time": time, "close_time": "00:00"}, TradingSession)
+
+
+MIDNIGHT = datetime(2026, 11, 16, tzinfo=UTC)
+
+
+def read(**changes):
+    week: dict[str, Any] = {
+        "start_time": "2024-12-01T00:00:00Z",
+        "end_time": "2030-12-01T00:00:00Z",
+    }
+    week |= {day: [{"open_time": "00:00", "close_time": "00:00"}] for day in WEEKDAYS}
+    hours = {"standard_hours": [week | changes], "maintenance_windows": None}
+    return exchange_schedule(msgspec.json.encode({"schedule": hours}))
+
+
+@pytest.mark.parametrize("sessions", [None, []])
+def test_a_day_without_sessions_is_closed(sessions):
+    closed = closures(read(thursday=sessions), start=MIDNIGHT, days=7)
+    assert [(end - start, start.weekday()) for start, end in closed] == [(24 * HOUR, 3)]
+
+
+@pytest.mark.parametrize("schedule", [{}, {"standard_hours": None, "maintenance_windows": None}])
+def test_a_schedule_without_lists_announces_nothing(schedule):
+    announced = exchange_schedule(msgspec.json.encode({"schedule": schedule}))
+    assert closures(announced, start=MIDNIGHT, days=7) == []
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", None])
+def test_a_week_whose_beginning_or_end_is_unknown_holds_without_it(text):
+    usual = closures(read(thursday=[]), start=MIDNIGHT, days=7)
+    for key in ("start_time", "end_time"):
+        assert closures(read(thursday=[], **{key: text}), start=MIDNIGHT, days=7) == usual
+
+
+def test_a_maintenance_window_without_an_instant_closes_nothing():
+    window = {"start_datetime": "0001-01-01T00:00:00Z", "end_datetime": "2026-11-17T00:00:00Z"}
+    body = msgspec.json.encode({"schedule": {"maintenance_windows": [window]}})
+    assert closures(exchange_schedule(body), start=MIDNIGHT, days=7) == []

@@ -12,6 +12,9 @@ from markets.models.snapshots import snapshot_id
 BEFORE_PARTITIONS = ("markets", "0003_history")
 PARTITIONED = ("markets", "0004_daily_pieces")
 LATE_SWEEPS = ("markets", "0005_late_passes")
+ROUNDED_STRIKES = ("markets", "0007_reword_help_texts")
+EXACT_STRIKES = ("markets", "0008_exact_numbers_and_unknown_times")
+ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
 LONG_AGO = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -106,3 +109,52 @@ def test_existing_sweeps_get_the_time_since_the_last_complete_one(empty_schema):
     sweeps = migrate_to(LATE_SWEEPS).get_model("markets", "Sweep").objects
     late = sweeps.filter(tier="hot").order_by("started_at").values_list("since_last", flat=True)
     assert list(late) == [None, timedelta(seconds=5), None, timedelta(seconds=30)]
+
+
+def files_of_tables():
+    """Return the file of each table, which changes when the table is written anew."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT relname, pg_relation_filenode(oid) FROM pg_class
+            WHERE relnamespace = 'anew'::regnamespace AND relkind = 'r'
+            """
+        )
+        return dict(cursor.fetchall())
+
+
+def test_strikes_and_fees_lose_their_scale_without_a_new_table(empty_schema):
+    apps = migrate_to(ROUNDED_STRIKES)
+    create_snapshots(apps)
+    apps.get_model("markets", "Market").objects.update(floor_strike=Decimal("0.00000049"))
+    before = files_of_tables()
+    apps = migrate_to(EXACT_STRIKES)
+    assert files_of_tables() == before
+    market = apps.get_model("markets", "Market").objects.get()
+    assert market.floor_strike == Decimal("0.00000049")
+    market.floor_strike = exact = Decimal("0.000000499")
+    market.save()
+    market.refresh_from_db()
+    assert market.floor_strike == exact
+
+
+def test_zero_times_on_record_become_unknown(empty_schema):
+    apps = migrate_to(ROUNDED_STRIKES)
+    create_snapshots(apps)
+    model = {name: apps.get_model("markets", name) for name in ("Event", "Market")}
+    revisions = apps.get_model("markets", "MarketRevision").objects
+    model["Event"].objects.update(strike_date=ZERO_TIME)
+    model["Market"].objects.update(
+        updated_time=ZERO_TIME, settlement_ts=ZERO_TIME, created_time=LONG_AGO
+    )
+    market = model["Market"].objects.get()
+    known = {"known_at": ZERO_TIME, "recorded_at": LONG_AGO, "market": market}
+    revisions.create(**known, status="finalized", settlement_ts=ZERO_TIME, open_time=LONG_AGO)
+    apps = migrate_to(EXACT_STRIKES)
+    assert apps.get_model("markets", "Event").objects.get().strike_date is None
+    market = apps.get_model("markets", "Market").objects.get()
+    assert (market.updated_time, market.settlement_ts) == (None, None)
+    assert (market.created_time, market.close_time) == (LONG_AGO, LONG_AGO)
+    revision = apps.get_model("markets", "MarketRevision").objects.get(status="finalized")
+    assert (revision.known_at, revision.known_at_assumed) == (LONG_AGO, True)
+    assert (revision.settlement_ts, revision.open_time) == (None, LONG_AGO)

@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from markets.kalshi import payloads
-from markets.kalshi.candles import candlestick
+from markets.kalshi.candles import batch_candlesticks, candlestick
 from markets.prices import PriceRange
 from markets.tests.fake_exchange import market_json, series_json
 
@@ -26,7 +26,9 @@ COUNT_KEYS = (
 )
 PRICES = st.integers(1, 9_999).map(lambda units: f"{Decimal(units) / 10_000:.4f}")
 COUNTS = st.integers(1, 10**18 - 1).map(lambda units: f"{Decimal(units).scaleb(-2):f}")
-NO_NUMBERS = ("NaN", "sNaN", "Infinity", "", ".", ".5", "0.", " 0.1", "+0.1", "0_1", "1E-2")
+# Whoever leaves these blank leaves the side of the book unknown.
+BEST_PRICES = ("yes_bid_dollars", "yes_ask_dollars")
+NO_NUMBERS = ("NaN", "sNaN", "Infinity", ".", ".5", "0.", " 0.1", "+0.1", "0_1", "1E-2")
 # JSON strings may hold lone surrogates, which bytes cannot.
 ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
@@ -83,7 +85,7 @@ def test_every_number_of_a_quote_is_kept_to_the_digit(bid, ask, bid_size, ask_si
 @pytest.mark.parametrize("key", [*PRICE_KEYS, *COUNT_KEYS])
 @given(text=ANYTHING)
 def test_an_unreadable_number_is_refused_by_its_key(key, text):
-    assume(not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text))
+    assume(not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) and (text or key in BEST_PRICES))
     with pytest.raises(msgspec.ValidationError, match=f"\\$\\.{key}"):
         quote(**{key: text})
 
@@ -103,7 +105,7 @@ def test_a_count_is_written_one_way(key, text):
 
 
 @pytest.mark.parametrize("key", [*PRICE_KEYS, *COUNT_KEYS])
-@pytest.mark.parametrize("value", [42, 0.42, None, True, [], {}])
+@pytest.mark.parametrize("value", [42, 0.42, True, [], {}])
 def test_a_number_that_is_not_a_string_is_refused(key, value):
     with pytest.raises(msgspec.ValidationError, match=f"\\$\\.{key}"):
         quote(**{key: value})
@@ -126,6 +128,24 @@ def test_an_empty_side_has_neither_price_nor_size(price, size):
     seen = quote(yes_ask_dollars=price, yes_ask_size_fp=size)
     assert (seen.yes_ask, seen.yes_ask_size) == (None, None)
     assert (seen.yes_bid, seen.yes_bid_size) == (Decimal("0.42"), Decimal("100"))
+
+
+@pytest.mark.parametrize("key", BEST_PRICES)
+@pytest.mark.parametrize("blank", ["", None])
+def test_a_best_price_is_never_blank(key, blank):
+    with pytest.raises(msgspec.ValidationError, match=f"\\$\\.{key}"):
+        quote(**{key: blank})
+
+
+@pytest.mark.parametrize("key", sorted({*PRICE_KEYS, *COUNT_KEYS} - set(BEST_PRICES)))
+@pytest.mark.parametrize("blank", ["", None])
+def test_a_blank_number_is_unknown_and_costs_no_other(key, blank):
+    seen, usual = quote(**{key: blank}), quote()
+    column = key.removesuffix("_dollars").removesuffix("_fp")
+    assert getattr(seen, column) is None
+    others = {*PRICE_KEYS, *COUNT_KEYS} - {key}
+    for other in (each.removesuffix("_dollars").removesuffix("_fp") for each in others):
+        assert getattr(seen, other) == getattr(usual, other)
 
 
 def test_the_no_side_of_a_payload_is_ignored():
@@ -176,6 +196,43 @@ def test_a_change_of_the_definition_changes_its_mark_alone(change):
     before, after = quote(), quote(**change)
     assert before.definition_mark != after.definition_mark
     assert before.quote_mark == after.quote_mark
+
+
+UNKNOWN_TIMES = ("0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2017-12-31T23:59:59Z", "", None)
+CHANGES_OF_A_DEFINITION = (
+    {"title": "Will it really?"},
+    {"yes_sub_title": "It may"},
+    {"rules_primary": "Or not."},
+    {"close_time": "2030-01-02T15:00:00Z"},
+    {"floor_strike": 1},
+    {"custom_strike": {"Word": "rain"}},
+    {"price_ranges": [{"start": "0.0000", "end": "1.0000", "step": "0.0010"}]},
+    {"settlement_timer_seconds": 60},
+    {"mve_selected_legs": [{"market_ticker": "KXB-1"}]},
+)
+
+
+@pytest.mark.parametrize("change", CHANGES_OF_A_DEFINITION)
+@pytest.mark.parametrize("unknown", UNKNOWN_TIMES)
+def test_a_definition_without_an_updated_time_is_known_by_its_content(unknown, change):
+    before = quote(updated_time=unknown)
+    assert before.definition_mark == quote(updated_time=unknown).definition_mark
+    after = quote(updated_time=unknown, **change)
+    assert before.definition_mark != after.definition_mark
+    assert before.quote_mark == after.quote_mark
+
+
+@pytest.mark.parametrize(
+    "key",
+    [*PRICE_KEYS, *COUNT_KEYS, "no_bid_dollars", "no_ask_dollars", "previous_yes_bid_dollars"],
+)
+def test_the_content_of_a_definition_has_no_quote_in_it(key):
+    value = "0.0100" if key.endswith("_dollars") else "7.00"
+    marks = {
+        quote(updated_time="0001-01-01T00:00:00Z", **change).definition_mark
+        for change in ({}, {key: value}, {"a_key_of_tomorrow": value})
+    }
+    assert len(marks) == 1
 
 
 def test_marks_fit_into_a_bigint_and_are_the_same_in_every_process():
@@ -231,6 +288,12 @@ def test_a_settlement_value_may_be_zero_and_may_be_absent():
     assert market().settlement_value is None
 
 
+def test_a_blank_settlement_value_or_strike_is_unknown():
+    blank = market(settlement_value_dollars="", floor_strike="", settlement_ts="")
+    assert (blank.settlement_value, blank.floor_strike, blank.settlement_ts) == (None, None, None)
+    assert blank.title == market().title
+
+
 @pytest.mark.parametrize("text", [*NO_NUMBERS, "1.000001", "0.1234567", "-0.5"])
 def test_a_settlement_value_is_written_one_way(text):
     with pytest.raises(msgspec.ValidationError, match=r"\$\.settlement_value_dollars"):
@@ -255,8 +318,41 @@ def test_keys_that_older_payloads_lack_have_a_default():
     assert (seen.settlement_bounds_type, seen.exchange_index) == ("default", None)
 
 
-def test_the_zero_time_is_read_as_unknown():
-    assert market(created_time="0001-01-01T00:00:00Z").created_time is None
+MARKET_TIMES = [
+    info.name
+    for info in msgspec.structs.fields(payloads.MarketPayload)
+    if info.name.endswith(("_time", "_ts", "_datetime"))
+]
+
+
+@pytest.mark.parametrize("name", MARKET_TIMES)
+@pytest.mark.parametrize(
+    "text", [*UNKNOWN_TIMES, "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00"]
+)
+def test_an_instant_outside_the_exchange_s_time_is_unknown(name, text):
+    assert len(MARKET_TIMES) == 9
+    assert getattr(market(**{name: text}), name) is None
+    known = "2018-01-01T00:00:00Z"
+    assert getattr(market(**{name: known}), name) == datetime(2018, 1, 1, tzinfo=UTC)
+
+
+def test_the_zero_time_is_unknown_in_an_event_and_refused_where_nothing_is_told_without_it():
+    zero = "0001-01-01T00:00:00Z"
+    assert payloads.event(event_json(strike_date=zero)).strike_date is None
+    for read, raw, key in (
+        (payloads.trade, TRADE, "created_time"),
+        (payloads.event_fee_change, FEE_CHANGE, "scheduled_ts"),
+        (
+            payloads.fee_change,
+            FEE_CHANGE | {"fee_type": "flat", "fee_multiplier": 1},
+            "scheduled_ts",
+        ),
+    ):
+        assert read(json.dumps(raw).encode())
+        with pytest.raises(msgspec.ValidationError, match=key):
+            read(json.dumps(raw | {key: zero}).encode())
+    with pytest.raises(msgspec.ValidationError, match="end_period_ts"):
+        candle(end_period_ts=0)
 
 
 @pytest.mark.parametrize(
@@ -272,8 +368,8 @@ def test_the_zero_time_is_read_as_unknown():
         ("floor_strike", "NaN"),
         ("settlement_timer_seconds", 2**31),
         ("settlement_timer_seconds", -1),
-        ("close_time", "9999-12-31T23:59:59-14:00"),
-        ("open_time", "0001-01-01T00:00:00+14:00"),
+        ("floor_strike", 1e18),
+        ("floor_strike", "0.123456789012345678901"),
         ("notional_value_dollars", "-1.0000"),
         ("price_ranges", [{"start": "0", "end": "NaN", "step": "0.01"}]),
         ("price_ranges", [{"start": "0", "end": "1"}]),
@@ -296,9 +392,57 @@ def test_an_escaped_backslash_before_u0000_is_not_a_nul():
 
 def test_a_ticker_with_a_nul_is_refused_and_reported_without_it():
     raw = encoded(ticker="KX\0A")
-    with pytest.raises(msgspec.ValidationError, match="NUL"):
+    with pytest.raises(msgspec.ValidationError, match=r"not a ticker - at `\$\.ticker`"):
         payloads.quote(raw)
     assert payloads.ticker_of(raw) == "KXA"
+
+
+NO_TICKERS = (
+    *("", ".", "..", "KX/A", "KX\\A", "KX A", "KX\n", "KX\tA", "KX\x7fA", "KX?A", "KX#A", "KX%A"),
+    *(
+        "KX%2FA",
+        "KX,A",
+        "KX\u00e9",
+        "KX\u202eA",
+        "\u00a0KX",
+        '"KX"',
+        "<KX>",
+        "=KX",
+        "-KX",
+        "K" * 201,
+    ),
+)
+READERS = {
+    "ticker": (payloads.quote, payloads.market),
+    "event_ticker": (payloads.quote, payloads.market, payloads.event, payloads.event_fee_change),
+    "series_ticker": (payloads.event, payloads.fee_change, payloads.event_fee_change),
+}
+
+
+def everything(**changes):
+    fee_terms = {"fee_type": "flat", "fee_multiplier": 1}
+    event = json.loads(event_json())
+    return json.dumps(market_json("KXA-1-X") | event | FEE_CHANGE | fee_terms | changes).encode()
+
+
+@pytest.mark.parametrize("key", READERS)
+@pytest.mark.parametrize(
+    "ticker",
+    NO_TICKERS,
+)
+def test_a_ticker_that_no_address_can_carry_is_refused(key, ticker):
+    for read in READERS[key]:
+        with pytest.raises(msgspec.ValidationError, match=key):
+            read(everything(**{key: ticker}))
+
+
+@pytest.mark.parametrize("key", READERS)
+@pytest.mark.parametrize(
+    "ticker", ["KXSHIBAD-26NOV3017-T0.000000499", "KXMVE-S2026-1A2b", "A", "KX_A~1:2", "K" * 200]
+)
+def test_a_ticker_that_the_exchange_can_mean_is_read(key, ticker):
+    for read in READERS[key]:
+        assert read(everything(**{key: ticker}))
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"ticker": 5}', b"\xff"])
@@ -317,8 +461,17 @@ def test_the_markets_of_an_event_stay_unparsed():
     assert len(seen.markets) == 3
 
 
-def test_an_event_without_markets_has_none():
-    assert payloads.event(event_json(settlement_sources=None)).markets == []
+def test_a_list_that_is_null_or_missing_is_empty():
+    for absent in ({}, {"markets": None, "settlement_sources": None}):
+        fields = json.loads(event_json())
+        del fields["settlement_sources"]
+        event = payloads.event(json.dumps(fields | absent).encode())
+        assert (event.markets, event.settlement_sources) == ((), ())
+    assert payloads.market(without("price_ranges")).price_ranges == ()
+    assert market(price_ranges=None).price_ranges == ()
+    for tags in ({}, {"tags": None}):
+        fields = {key: value for key, value in series_json("KXA").items() if key != "tags"}
+        assert payloads.series(json.dumps(fields | tags).encode()).tags == ()
 
 
 @pytest.mark.parametrize("key", ["title", "settlement_sources"])
@@ -334,37 +487,14 @@ def test_a_fee_multiplier_keeps_its_digits(text):
     assert str(payloads.series(raw.replace(b'"@"', text.encode())).fee_multiplier) == text
 
 
-@pytest.mark.parametrize("text", [b"-1", b"1e9", b'"NaN"', b"null", b"true", b"1e-300"])
+@pytest.mark.parametrize("text", [b"-1", b"1e18", b'"NaN"', b"null", b"true", b"1e-300"])
 def test_an_invalid_fee_multiplier_is_refused(text):
     raw = json.dumps(series_json("KXA") | {"fee_multiplier": "@"}).encode()
     with pytest.raises(msgspec.ValidationError):
         payloads.series(raw.replace(b'"@"', text))
 
 
-# --- order books, trades, candlesticks ----------------------------------------------------------
-
-
-def book(yes, no):
-    sides = {"yes_dollars": yes, "no_dollars": no}
-    return payloads.order_book(json.dumps({"orderbook_fp": sides}).encode())
-
-
-def test_levels_are_sorted_so_that_the_best_is_last():
-    seen = book([["0.4200", "3.00"], ["0.0100", "10.00"], ["0.4100", "0.50"]], [])
-    assert seen.yes[-1] == (Decimal("0.42"), Decimal(3))
-    assert [level.price for level in seen.yes] == sorted(level.price for level in seen.yes)
-    assert seen.no == ()
-
-
-@pytest.mark.parametrize("level", [["0.42"], [42, 1], ["0.42", "1", "2"], ["NaN", "1"], "0.42"])
-def test_a_malformed_level_is_refused(level):
-    with pytest.raises(msgspec.ValidationError):
-        book([level], [])
-
-
-def test_an_order_book_under_its_old_key_is_refused():
-    with pytest.raises(msgspec.ValidationError, match="orderbook_fp"):
-        payloads.order_book(b'{"orderbook": {"yes": null, "no": null}}')
+# --- trades and candlesticks ---------------------------------------------------------------------
 
 
 TRADE = {
@@ -444,35 +574,41 @@ def test_a_candlestick_with_mixed_or_missing_keys_is_refused_by_the_key(read, ch
         read(**changes)
 
 
+@pytest.mark.parametrize("blank", ["", None])
+def test_a_blank_number_of_a_candlestick_costs_no_other(blank):
+    trades = {"open": blank, "previous": "0.4100"}
+    for seen in (
+        candle(volume_fp=blank, price={f"{key}_dollars": each for key, each in trades.items()}),
+        historical(volume=blank, price=trades),
+    ):
+        assert (seen.volume, seen.open_interest) == (None, 7)
+        assert (seen.price.open, seen.price.previous) == (None, Decimal("0.41"))
+
+
+@pytest.mark.parametrize("batch", [{}, {"markets": None}, {"markets": []}])
+def test_a_batch_of_candlesticks_may_be_empty(batch):
+    assert batch_candlesticks(json.dumps(batch).encode()) == {}
+    for absent in ({}, {"candlesticks": None}):
+        body = {"markets": [{"market_ticker": "KXA-1-X", **absent}]}
+        assert batch_candlesticks(json.dumps(body).encode()) == {"KXA-1-X": ()}
+
+
 def test_an_unknown_key_of_a_candlestick_is_ignored():
     assert candle(close="early") == candle()
 
 
-def test_order_books_of_a_batch_come_by_ticker():
-    book = {"yes_dollars": [["0.4200", "3.00"]], "no_dollars": []}
-    body = json.dumps({"orderbooks": [{"ticker": "KXA-1-X", "orderbook_fp": book}]})
-    assert list(payloads.order_books(body.encode())) == ["KXA-1-X"]
-
-
-def test_an_unreadable_order_book_does_not_affect_the_others():
-    good = {"ticker": "KXA-1-X", "orderbook_fp": {"yes_dollars": [], "no_dollars": []}}
-    bad = {"ticker": "KXA-1-Y", "orderbook_fp": {"yes_dollars": [["2.0000", "1.00"]]}}
-    body = msgspec.json.encode({"orderbooks": [bad, good]})
-    assert list(payloads.order_books(body)) == ["KXA-1-X"]
-    with pytest.raises(msgspec.ValidationError):
-        payloads.order_books(msgspec.json.encode({"orderbooks": [bad]}))
+FEE_CHANGE = {
+    "id": "7f1c",
+    "event_ticker": "KXA-1",
+    "series_ticker": "KXA",
+    "fee_type_override": "flat",
+    "fee_multiplier_override": 0.5,
+    "scheduled_ts": "2026-11-01T12:00:00Z",
+}
 
 
 def fee_change(**changes):
-    fields = {
-        "id": "7f1c",
-        "event_ticker": "KXA-1",
-        "series_ticker": "KXA",
-        "fee_type_override": "flat",
-        "fee_multiplier_override": 0.5,
-        "scheduled_ts": "2026-11-01T12:00:00Z",
-    }
-    return payloads.event_fee_change(json.dumps(fields | changes).encode())
+    return payloads.event_fee_change(json.dumps(FEE_CHANGE | changes).encode())
 
 
 def test_an_event_may_return_to_the_fees_of_its_series():

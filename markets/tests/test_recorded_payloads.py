@@ -9,7 +9,7 @@ import pytest
 import yaml
 from django.conf import settings
 
-from markets.kalshi import payloads
+from markets.kalshi import order_books, payloads
 from markets.kalshi.candles import candlestick
 from markets.kalshi.replies import exchange_status
 
@@ -115,7 +115,7 @@ def test_every_order_book_is_read(name, count):
     recorded = list(objects_with(load(f"{COCKPIT}/{name}"), "orderbook_fp"))
     assert len(recorded) == count
     for book in recorded:
-        read = payloads.order_book(raw(book))
+        read = order_books.order_book(raw(book))
         written = book["orderbook_fp"]
         for side, levels in (("yes", read.yes), ("no", read.no)):
             assert [[str(part) for part in level] for level in levels] == written[f"{side}_dollars"]
@@ -205,7 +205,7 @@ def test_nothing_of_2024_is_accepted():
         for shape in (market, plain):
             missing_key_error(payloads.quote, shape)
     for book in list(objects_with(load(f"{folder}/orderbook_data.json"), "_yes", "_no")):
-        missing_key_error(payloads.order_book, {"orderbook": book})
+        missing_key_error(order_books.order_book, {"orderbook": book})
 
 
 def test_no_candlestick_trade_or_order_book_of_january_2026_is_accepted():
@@ -213,7 +213,7 @@ def test_no_candlestick_trade_or_order_book_of_january_2026_is_accepted():
         ("series_candlesticks", "end_period_ts", candlestick),
         ("event_candlesticks", "end_period_ts", candlestick),
         ("trades_list", "trade_id", payloads.trade),
-        ("orderbook", "orderbook", payloads.order_book),
+        ("orderbook", "orderbook", order_books.order_book),
     ):
         recorded = list(objects_with(load(f"{GOLDEN}/{name}_response.json"), key))
         assert recorded

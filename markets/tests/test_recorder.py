@@ -10,6 +10,7 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 
 from markets.coverage import freshness
 from markets.models import (
+    Drift,
     Event,
     Market,
     MarketSnapshot,
@@ -153,6 +154,86 @@ def test_a_changed_definition_is_written_with_its_payload(exchange):
     market = Market.objects.get()
     assert (market.status, market.result, market.settlement_value) == ("determined", "yes", 1)
     assert market.raw_data["rules_primary"] == market.rules_primary == "Amended."
+
+
+ZERO = "0001-01-01T00:00:00Z"
+
+
+def test_a_changed_title_is_noticed_although_the_exchange_does_not_say_when(exchange):
+    exchange.list("KXA-1-X", updated_time=ZERO)
+    tick(exchange)
+    assert Market.objects.get().updated_time is None
+    exchange.markets["KXA-1-X"]["title"] = "Will it really?"
+    tick(exchange)
+    assert Market.objects.get().title == "Will it really?"
+    assert Market.objects.get().revisions.count() == 2
+    exchange.markets["KXA-1-X"]["yes_bid_dollars"] = "0.4300"
+    assert tick(exchange).snapshots == 1
+    assert Market.objects.get().revisions.count() == 2
+
+
+def test_unknown_instants_cost_nothing_else_and_are_told(exchange):
+    times = ("open_time", "close_time", "created_time", "updated_time", "latest_expiration_time")
+    exchange.list("KXA-1-X", **dict.fromkeys(times, ZERO), settlement_ts=ZERO)
+    assert tick(exchange).snapshots == 1
+    market = Market.objects.get()
+    assert [getattr(market, name) for name in (*times, "settlement_ts")] == [None] * 6
+    told = Drift.objects.filter(kind="shape").values_list("where", flat=True)
+    assert {where.split(":")[0] for where in told} == {f"market.$.{name}" for name in times}
+
+
+def test_a_market_without_a_known_close_is_followed_to_its_settlement(exchange):
+    exchange.list("KXA-1-X", close_time=ZERO)
+    tick(exchange)
+    settled = {"status": "finalized", "result": "yes", "close_time": ZERO, "settlement_ts": ZERO}
+    exchange.historical["KXA-1-X"] = exchange.markets.pop("KXA-1-X") | settled
+    tick(exchange)
+    assert Market.objects.get().result == "yes"
+
+
+@pytest.mark.parametrize("ticker", ["KXA/1-X", "KXA-1?X", "KXA-1 X", "KXA-1%2FX"])
+def test_a_ticker_that_no_address_can_carry_is_refused_and_does_not_affect_the_others(
+    exchange, ticker
+):
+    exchange.list("KXA-1-Y")
+    exchange.list(ticker, event_ticker="KXA-1")
+    poll = tick(exchange)
+    assert (poll.rejected, poll.snapshots, poll.rejects[0]["ticker"]) == (1, 1, ticker)
+    assert list(Market.objects.values_list("ticker", flat=True)) == ["KXA-1-Y"]
+    assert Drift.objects.get().where.startswith("market.$.ticker: ")
+
+
+def test_strikes_that_differ_in_the_ninth_decimal_stay_apart(exchange):
+    strikes = {"KXSHIB-1-T0.000000499": 0.000000499, "KXSHIB-1-T0.0000004995": 0.0000004995}
+    for ticker, strike in strikes.items():
+        exchange.list(ticker, strike_type="greater", floor_strike=strike)
+    tick(exchange)
+    recorded = dict(Market.objects.values_list("ticker", "floor_strike"))
+    assert recorded == {ticker: Decimal(str(strike)) for ticker, strike in strikes.items()}
+
+
+def test_a_blank_size_costs_the_size_alone(exchange):
+    exchange.list("KXA-1-X", yes_bid_size_fp="", volume_fp="", open_interest_fp=None)
+    poll = tick(exchange)
+    assert (poll.rejected, poll.snapshots) == (0, 1)
+    seen = MarketSnapshot.objects.get()
+    assert (seen.yes_bid, seen.yes_bid_size) == (Decimal("0.42"), None)
+    assert (seen.volume, seen.open_interest, seen.yes_ask_size) == (None, None, Decimal("12.5"))
+
+
+@pytest.mark.parametrize("markets", [{"markets": None}, {}])
+def test_an_event_without_a_list_of_markets_costs_nothing_else(exchange, markets):
+    exchange.list("KXA-1-X", "KXB-1-X")
+    whole = exchange.event_json
+
+    def event_json(ticker):
+        event = {key: value for key, value in whole(ticker).items() if key != "markets"}
+        return event | markets if ticker == "KXA-1" else whole(ticker)
+
+    exchange.event_json = event_json
+    poll = tick(exchange)
+    assert (poll.rejected, poll.error) == (0, "")
+    assert list(Market.objects.values_list("ticker", flat=True)) == ["KXB-1-X"]
 
 
 def test_a_hot_market_is_observed_while_no_universe_sweep_is_due(exchange, settings):
@@ -378,6 +459,33 @@ def test_invalid_utf8_in_an_unparsed_text_does_not_lose_the_quote(exchange):
     poll = tick(exchange)
     assert (poll.error, poll.snapshots) == ("", 1)
     assert "Will \ufffd" in RawPayload.objects.order_by("timestamp").last().payload
+
+
+@pytest.mark.parametrize("novelty", [b"1e999", b"9" * 5_000, b'"\xff"', b"[" * 900 + b"]" * 900])
+@pytest.mark.parametrize("updated_time", ["2026-11-01T12:00:00Z", "0001-01-01T00:00:00Z"])
+def test_an_unknown_field_that_no_json_holds_costs_nothing(exchange, novelty, updated_time):
+    exchange.list("KXA-1-X", "KXA-1-Y", updated_time=updated_time)
+    tick(exchange)
+    exchange.quote("KXA-1-Y", "0.4300", "0.4500")
+    exchange.quote("KXA-1-X", "0.4300", "0.4500", novelty="@")
+    listing = exchange.answer(httpx.Request("GET", f"{URL}/events")).content
+    exchange.failing["/events"] = httpx.Response(200, content=listing.replace(b'"@"', novelty))
+    Market.objects.update(is_hot=False)
+    poll = tick(exchange)
+    assert (poll.error, poll.snapshots) == ("", 2)
+    strange = MarketSnapshot.objects.exclude(raw_data=None).get()
+    assert strange.market.ticker == "KXA-1-X"
+    assert "novelty" in (strange.raw_data or {})
+
+
+def test_a_cursor_that_cannot_be_stored_fails_its_tier_alone(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    exchange.failing["/events"] = httpx.Response(200, json={"events": [], "cursor": "a\0b"})
+    exchange.quote("KXA-1-X", "0.4300", "0.4500")
+    poll = tick(exchange)
+    assert poll.snapshots == 1
+    assert "universe: text contains a NUL" in poll.error
 
 
 def test_a_nul_is_removed_from_the_message_of_a_failure(exchange):

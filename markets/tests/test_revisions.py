@@ -61,6 +61,19 @@ def test_a_result_is_invisible_until_it_was_seen(exchange):
     assert now.close_time == datetime(2026, 11, 2, tzinfo=UTC)
 
 
+def test_a_settlement_without_an_instant_is_known_since_it_was_seen(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    before = datetime.now(UTC)
+    settled = {"status": "finalized", "result": "yes", "settlement_ts": "0001-01-01T00:00:00Z"}
+    exchange.markets["KXA-1-X"] |= settled
+    tick(exchange)
+    assert known(before - 100_000 * HOUR) is None
+    assert (known(before).status, known(before).result) == ("active", "")
+    assert known(datetime.now(UTC)).settlement_ts is None
+    assert known(datetime.now(UTC)).result == "yes"
+
+
 def test_a_clock_that_stepped_back_hides_no_result(exchange):
     exchange.list("KXA-1-X")
     tick(exchange)

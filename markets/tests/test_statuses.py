@@ -122,8 +122,8 @@ class TestFilters:
         for ticker, status in {"A": "suspended", "B": "active", "C": "finalized"}.items():
             market = a_market(ticker, status=status)
             market.revisions.create(
-                known_at=market.open_time,
-                recorded_at=market.open_time,
+                known_at=market.recorded_at,
+                recorded_at=market.recorded_at,
                 status=status,
                 open_time=market.open_time,
                 close_time=market.close_time,

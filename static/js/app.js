@@ -45,6 +45,16 @@
     if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
   });
 
+  const menu = document.getElementById("account");
+  if (menu) {
+    document.addEventListener("click", (event) => { if (!menu.contains(event.target)) menu.open = false; });
+    menu.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    });
+  }
+
   const move = (step) => {
     const links = [...document.querySelectorAll(".market-link")];
     if (!links.length) return;

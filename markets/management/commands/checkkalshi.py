@@ -1,7 +1,7 @@
 """A check of the connection to the exchange."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,7 +138,7 @@ def count_readable(page: Page) -> Tally:
     return tally
 
 
-def count_readable_markets(raws: list[msgspec.Raw], tally: Tally) -> None:
+def count_readable_markets(raws: Sequence[msgspec.Raw], tally: Tally) -> None:
     for raw in raws:
         try:
             payloads.quote(raw)

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     markets alone: about a second for a million of them, in which the recorder has to wait.
     """
 
-    dependencies = [("markets", "0007_reword_help_texts")]
+    dependencies = [("markets", "0008_exact_numbers_and_unknown_times")]
 
     operations = [
         migrations.AddField(
