@@ -10,7 +10,7 @@ from markets.coverage.causes import INSTANT
 from markets.coverage.coverage import unobserved
 from markets.intervals import EPOCH, Interval, multirange
 from markets.models import Market, MarketSnapshot, OrderBookSnapshot, Status
-from markets.models.markets import OPEN_STATUSES
+from markets.models.markets import NOT_OPEN_STATUSES
 from markets.models.recording import CLOCK_TOLERANCE
 
 INTERVALS = {
@@ -139,7 +139,8 @@ def first_on_record(market: Market) -> datetime:
 def last_on_record(market: Market, *, now: datetime) -> datetime:
     """The instant after the close and the last quote of a market that is over; else now."""
     times = [each for each in (market.close_time, market.quoted_at) if each]
-    if market.status in (*OPEN_STATUSES, Status.INITIALIZED) or not times:
+    is_over = market.status in NOT_OPEN_STATUSES and market.status != Status.INITIALIZED
+    if not is_over or not times:
         return now
     return min(max(times) + INSTANT, now)
 

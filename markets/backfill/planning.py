@@ -1,19 +1,17 @@
 """The plan of a backfill: find and record its markets, and give each of them spans to fill."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import msgspec
 from django.db import transaction
 from django.db.models import OuterRef, Subquery
 
-from kalshi_insights.bad_input import BadInput
+from markets.backfill.listing import OnRejected, list_markets
 from markets.backfill.request import TRADES, BackfillRequest
 from markets.intervals import Interval
-from markets.kalshi import payloads
-from markets.kalshi.client import KalshiClient, Page, pages, ticker_batches
+from markets.kalshi.client import KalshiClient, Page
 from markets.kalshi.payloads import MarketPayload
 from markets.models import (
     BackfillSpan,
@@ -29,10 +27,6 @@ from markets.models.markets import MarketDefinition
 from markets.recording.batch import Batch, parse_definitions, write_definitions
 from markets.recording.events import fetch_missing_events, fetch_missing_series
 
-TICKERS_NAMED_IN_ERROR = 5
-
-# Called with the ticker and the reason of every market that cannot be filled.
-OnRejected = Callable[[str, object], None]
 # What makes a span unique: market id, kind, start, end.
 SpanKey = tuple[int, str, datetime, datetime]
 
@@ -63,7 +57,7 @@ def make_plan(
     """
     plan = BackfillPlan([], markets=0, total=timedelta(), done=timedelta())
     planned: set[int] = set()
-    for page in list_markets(client, request):
+    for page in list_markets(client, request, on_rejected=on_rejected):
         spans, differing = record_page(client, page, request=request, on_rejected=on_rejected)
         plan.differing += differing
         # A market is listed twice if it moves to the historical tier in the meantime.
@@ -79,51 +73,6 @@ def time_done(span: BackfillSpan) -> timedelta:
     if span.done_until is None:
         return timedelta()
     return span.end - span.done_until if span.kind == TRADES else span.done_until - span.start
-
-
-# --- finding the markets ------------------------------------------------------------------------
-
-
-def list_markets(client: KalshiClient, request: BackfillRequest) -> Iterator[Page]:
-    """Fetch the markets of a request, those of the live tier before the historical ones."""
-    if request.tickers:
-        yield from _find_by_ticker(client, request.tickers)
-        return
-    option, name = ("--event", request.event) if request.event else ("--series", request.series)
-    found = False
-    for fetch in (client.markets, client.historical_markets):
-        for page in pages(partial(_fetch_page, fetch, request=request)):
-            found = found or bool(page.items)
-            yield page
-    if not found:
-        raise BadInput(option, f"the exchange knows no market of {name}")
-
-
-def _fetch_page(fetch: Callable[..., Page], cursor: str, *, request: BackfillRequest) -> Page:
-    if request.event:
-        return fetch(event_ticker=request.event, cursor=cursor)
-    return fetch(series_ticker=request.series, cursor=cursor)
-
-
-def _find_by_ticker(client: KalshiClient, tickers: Sequence[str]) -> list[Page]:
-    """Fetch markets by ticker. The list is complete before any of them is recorded."""
-    found, unknown = [], []
-    for batch in ticker_batches(dict.fromkeys(tickers)):
-        missing = batch
-        for fetch in (client.markets, client.historical_markets):
-            page = fetch(tickers=missing)
-            found.append(page)
-            known = {payloads.ticker_of(raw) for raw in page.items}
-            missing = [ticker for ticker in missing if ticker not in known]
-            if not missing:
-                break
-        unknown += missing
-    if unknown:
-        names = ", ".join(unknown[:TICKERS_NAMED_IN_ERROR])
-        others = len(unknown) - TICKERS_NAMED_IN_ERROR
-        more = f" and {others} more" if others > 0 else ""
-        raise BadInput("--ticker", f"the exchange does not know {names}{more}")
-    return found
 
 
 # --- recording the markets ----------------------------------------------------------------------

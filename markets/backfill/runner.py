@@ -28,16 +28,18 @@ from markets.backfill.progress import BackfillProgress, PastRecord
 from markets.backfill.refusals import refused_span, refused_within
 from markets.backfill.request import TRADES, BackfillRequest
 from markets.intervals import Interval
-from markets.kalshi.client import KalshiClient, Page, pages
+from markets.kalshi.client import KalshiClient, Page
 from markets.kalshi.drift import shape_drift
-from markets.kalshi.errors import UnknownResource
+from markets.kalshi.errors import KalshiError, UnknownResource
 from markets.kalshi.params import CandlestickFilters, TradeFilters
 from markets.models import BackfillSpan, Candlestick, Drift, Market, Source, Trade
+from markets.recording.isolation import CONTAGIOUS, pages_in_parts
 from markets.storage import partitions
 
 # Spans are loaded in slices of this size, so that memory does not grow with the request.
 SPANS_PER_SLICE = 1000
 MARKETS_PER_REQUEST = 100
+TRADES_PER_PAGE = 1000
 CANDLESTICKS_PER_REQUEST = 10_000
 # The limit of a request for a single market, in either tier.
 CANDLESTICKS_PER_MARKET = 5_000
@@ -104,10 +106,14 @@ class CandlestickCall(NamedTuple):
 
 
 class CandlestickReply(NamedTuple):
-    """Raw candlesticks by ticker; a market that neither tier knows is left out."""
+    """Raw candlesticks by ticker; a market that neither tier knows is left out.
+
+    `unanswered` holds the errors of markets that were the only ones to fail.
+    """
 
     call: CandlestickCall
     candlesticks: Mapping[str, Sequence[msgspec.Raw]]
+    unanswered: Mapping[str, KalshiError]
 
 
 def candlestick_calls(
@@ -135,13 +141,19 @@ def fetch_live(client: KalshiClient, call: CandlestickCall, *, minutes: int) -> 
     """Fetch markets together, and those missing from the reply one by one from either tier."""
     tickers = list(dict.fromkeys(span.market.ticker for span in call.spans))
     found: dict[str, Sequence[msgspec.Raw]] = {}
-    # One market that has just moved to the historical tier may fail the request for all.
-    with suppress(UnknownResource):
+    unanswered: dict[str, KalshiError] = {}
+    # One market that has just moved to the historical tier, or that the exchange cannot answer
+    # for, may fail the request for all.
+    with suppress(UnknownResource, *CONTAGIOUS):
         found = client.batch_candlesticks(tickers, **call.filters(minutes))
     for span in call.spans:
         if span.market.ticker not in found:
-            found |= fetch_single(client, span, call.filters(minutes))
-    return CandlestickReply(call, found)
+            try:
+                found |= fetch_single(client, span, call.filters(minutes))
+            except CONTAGIOUS as error:
+                client.exchange_status()  # raises where the exchange is failing as a whole
+                unanswered[span.market.ticker] = error
+    return CandlestickReply(call, found, unanswered)
 
 
 def fetch_single(
@@ -160,10 +172,14 @@ def fetch_historical(
 ) -> CandlestickReply:
     """Fetch the only market of a call from the historical tier."""
     ticker = call.spans[0].market.ticker
-    with suppress(UnknownResource):
+    try:
         page = client.historical_candlesticks(ticker, **call.filters(minutes))
-        return CandlestickReply(call, {ticker: page.items})
-    return CandlestickReply(call, {})
+    except UnknownResource:
+        return CandlestickReply(call, {}, {})
+    except CONTAGIOUS as error:
+        client.exchange_status()  # raises where the exchange is failing as a whole
+        return CandlestickReply(call, {}, {ticker: error})
+    return CandlestickReply(call, {ticker: page.items}, {})
 
 
 def fetch_ahead(
@@ -212,6 +228,8 @@ class BackfillRun:
             calls = candlestick_calls(group, self.request.period, markets=markets)
             fetch_call = partial(fetch, self.client, minutes=self.request.interval)
             for reply in fetch_ahead(fetch_call, calls):
+                for ticker, error in reply.unanswered.items():
+                    self.progress.reject(ticker, error)
                 self.write_candlesticks(reply, grids)
                 yield
 
@@ -329,7 +347,7 @@ class BackfillRun:
         }
         # A market that this tier does not know is in the other one.
         with suppress(UnknownResource):
-            for page in pages(lambda cursor: fetch(cursor=cursor, **filters)):
+            for page in pages_in_parts(partial(fetch, **filters), size=TRADES_PER_PAGE):
                 self.write_trades(span, page)
                 yield
 

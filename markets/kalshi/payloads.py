@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
+from markets.kalshi import splitting
 from markets.kalshi.drift import KNOWN_FIELDS
 from markets.kalshi.fields import (
     COUNTS,
@@ -437,6 +438,15 @@ def ticker_of(raw: bytes | Raw) -> str:
     """Return the ticker of a payload that could not be parsed, or "" if it has none."""
     try:
         tickers = _read_tickers(raw)
+        ticker = tickers.ticker or tickers.event_ticker
     except msgspec.MsgspecError:
+        ticker = _ticker_beside_a_fault(raw)
+    return ticker.replace("\0", "")[:200]
+
+
+def _ticker_beside_a_fault(raw: bytes | Raw) -> str:
+    try:
+        names = (splitting.text_member(raw, key) for key in ("ticker", "event_ticker"))
+        return next(filter(None, names), "")
+    except msgspec.DecodeError:
         return ""
-    return (tickers.ticker or tickers.event_ticker).replace("\0", "")[:200]

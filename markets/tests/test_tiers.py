@@ -5,10 +5,7 @@ from decimal import Decimal
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from markets.kalshi.signing import Signer
 from markets.models import (
     Drift,
     HotPeriod,
@@ -30,17 +27,6 @@ BOOK = {
     "yes_dollars": [["0.4000", "10.00"], ["0.4200", "100.00"]],
     "no_dollars": [["0.5000", "7.00"], ["0.5500", "12.50"]],
 }
-
-
-@pytest.fixture
-def signer(tmp_path):
-    key = Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    (tmp_path / "key.pem").write_bytes(key)
-    return Signer.from_file("an id", str(tmp_path / "key.pem"))
 
 
 def backdate(**by: float) -> None:
