@@ -49,12 +49,10 @@ SIMULATED = {
     "HOT_HEARTBEAT": "300",
     "HEARTBEAT": "600",
 }
-RECORDING = ("beat", "recorder", "work", "past")
+RECORDING = ("beat", "recorder", "worker", "past")
 # The strategies that are run once a day of data is recorded.
 BACKTESTS = ("fade-longshots", "favourite-hold")
 A_DAY = timedelta(days=1)
-CELERY = ("-m", "celery", "-A", "kalshi_insights")
-WORKER = ("worker", "--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
 class DemoError(Exception):
@@ -190,13 +188,13 @@ def _demonstrate(options: DemoOptions) -> NoReturn:
         if exchange:
             _start_exchange(children, exchange)
         # Beat sends its first tick one interval after its start, which leaves time to migrate.
-        _start_beat(children, options.folder)
+        _start_watched(children, "beat")
         credentials = _prepare_site(log)
-        _start_worker(children, "recorder")
+        _start_watched(children, "recorder")
         _start_web(children, options.port)
         _announce(options, children, log, credentials)
-        _start_worker(children, "work")
-        _start_worker(children, "backtests")
+        _start_watched(children, "worker")
+        _start_watched(children, "backtester")
         if exchange:
             _start_recording_past(children, log, lambda: _run_backtests(options, log, credentials))
         _stay(children, options.seconds)
@@ -260,6 +258,7 @@ def _configure(folder: Path) -> None:
         "DEBUG": "false",
         "SECRET_KEY": embedded.read_or_create_secret(folder / "secret_key"),
         "ALLOWED_HOSTS": "127.0.0.1,localhost",
+        "PULSE_PATH": str(folder / "pulse"),
     }
 
 
@@ -332,15 +331,10 @@ def _start_web(children: Children, port: int) -> None:
     children.start("web", "-m", "gunicorn", *address, *workers, "kalshi_insights.wsgi")
 
 
-def _start_beat(children: Children, folder: Path) -> None:
-    children.start("beat", *CELERY, "beat", "--schedule", str(folder / "beat"), "--pidfile=")
-
-
-def _start_worker(children: Children, queue: str) -> None:
-    name = ("--queues", queue, "--concurrency", "1", "--hostname", f"{queue}@demo")
-    tasks = ("--include", "backtests.tasks") if queue == "backtests" else ()
-    # Without its broker a worker can neither end cleanly nor finish starting, so it is killed.
-    children.start(queue, *CELERY, *WORKER, *name, *tasks, orphaned=signal.SIGKILL)
+def _start_watched(children: Children, role: str) -> None:
+    """Start a process of the recorder under a supervisor, which replaces it where it hangs."""
+    # Its process is killed with it: without a broker it could not end cleanly.
+    children.start(role, "-m", "kalshi_insights.supervisor", role, orphaned=signal.SIGKILL)
 
 
 def _announce(

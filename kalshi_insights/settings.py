@@ -17,6 +17,9 @@ import environ
 import structlog
 from django.core.exceptions import ImproperlyConfigured
 
+from kalshi_insights.connections import POSTGRES_OPTIONS, redis_options
+from kalshi_insights.session_limits import UNHURRIED
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
@@ -201,6 +204,11 @@ HEARTBEAT = _number("HEARTBEAT", 3600, minimum=1, maximum=86_400)
 ORDER_BOOK_MARKETS = int(_number("ORDER_BOOK_MARKETS", 50, minimum=0, maximum=10_000))
 RECORD_COMBOS = _flag("RECORD_COMBOS", default=False)
 
+# --- The processes ------------------------------------------------------------------------------
+
+# Where the processes give signs of life to whoever watches them; unset: nowhere.
+PULSE_PATH = Path(_pulses) if (_pulses := env.str("PULSE_PATH", default="")) else None
+
 # --- Retention ----------------------------------------------------------------------------------
 
 RETENTION_DAYS = int(_number("RETENTION_DAYS", 0, minimum=0, maximum=36_500))
@@ -279,11 +287,16 @@ TEMPLATES = [
     },
 ]
 
+_DATABASE = _service("DATABASE_URL", "postgres", "postgresql", read=env.db_url_config)
+# What the address itself says comes last, and counts.
+_ADDRESS_OPTIONS = _DATABASE.get("OPTIONS", {})
+_SESSION_OPTIONS = f"{UNHURRIED.options} {_ADDRESS_OPTIONS.get('options', '')}".rstrip()
 DATABASES: dict[str, Any] = {
     "default": {
-        **_service("DATABASE_URL", "postgres", "postgresql", read=env.db_url_config),
+        **_DATABASE,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {**POSTGRES_OPTIONS, **_ADDRESS_OPTIONS, "options": _SESSION_OPTIONS},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -292,7 +305,11 @@ REDIS_URL = _required("REDIS_URL")
 # redis-py parses the address, so only its form is checked here.
 _service("REDIS_URL", "redis", "rediss", "unix", read=lambda address: urlsplit(address).port)
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": redis_options(REDIS_URL),
+    }
 }
 
 LANGUAGE_CODE = "en-us"
@@ -380,6 +397,11 @@ X_FRAME_OPTIONS = "DENY"
 # --- Celery -------------------------------------------------------------------------------------
 
 CELERY_BROKER_URL = REDIS_URL
+# Without intervals of their own, channels wait 2, 4, 6 … seconds for a broker that is away.
+_RETRIES = {"interval_start": 0.2, "interval_step": 0, "interval_max": 0.2}
+CELERY_BROKER_TRANSPORT_OPTIONS = {**redis_options(REDIS_URL), **_RETRIES}
+# With the time that Redis may take for an answer, beat never waits for long.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "work"
 CELERY_TASK_ROUTES = {
@@ -393,33 +415,34 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_BEAT_SCHEDULER = "kalshi_insights.beat:SteadyScheduler"
+# A task without a limit of its own is ended after this many seconds.
+CELERY_TASK_TIME_LIMIT = 600
+# Every task finds out in the database that it is not due, so a late message does nothing. Messages
+# expire only so that they cannot pile up: by the clocks of two machines, which may differ.
+_MESSAGES = {"expires": 300.0}
 CELERY_BEAT_SCHEDULE = {
     "poll-markets": {
         "task": "markets.tasks.poll_markets",
         "schedule": POLL_INTERVAL,
-        # A late message is dropped, since the next tick is already due.
-        "options": {"expires": POLL_INTERVAL * 0.9},
+        "options": _MESSAGES,
     },
     "refresh-reference": {
         "task": "markets.tasks.refresh_reference",
         # There is nearly always nothing to do, but a new series should get its name soon.
         "schedule": 15.0,
-        "options": {"expires": 12.0},
+        "options": _MESSAGES,
     },
-    "maintain": {
-        "task": "markets.tasks.maintain",
-        "schedule": 600.0,
-        "options": {"expires": 500.0},
-    },
+    "maintain": {"task": "markets.tasks.maintain", "schedule": 600.0, "options": _MESSAGES},
     "archive-days": {
         "task": "markets.tasks.archive_days",
         "schedule": 3600.0,
-        "options": {"expires": 3000.0},
+        "options": _MESSAGES,
     },
     "pick-up-backtests": {
         "task": "backtests.tasks.pick_up_backtests",
         "schedule": 60.0,
-        "options": {"expires": 50.0},
+        "options": _MESSAGES,
     },
 }
 

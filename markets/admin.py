@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -110,7 +110,8 @@ class DailyRowsAdmin(MarketRowsAdmin):
             found = Market.objects.filter(ticker__iexact=search_term.strip())
             queryset = queryset.filter(market__in=list(found.values_list("pk", flat=True)))
         if not search_term or not self.indexed_by_market:
-            newest = Market.objects.aggregate(at=Max("quoted_at"))["at"]
+            quoted = Market.objects.filter(quoted_at__lte=datetime.now(UTC))
+            newest = quoted.aggregate(at=Max("quoted_at"))["at"]
             since = newest - self.RECENT if newest else None
             queryset = queryset.filter(timestamp__gt=since) if since else queryset.none()
         return queryset, False

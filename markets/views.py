@@ -97,16 +97,18 @@ def market_chart(request: HttpRequest, ticker: str) -> JsonResponse:
 def recorder(request: HttpRequest) -> HttpResponse:
     now = datetime.now(UTC)
     if htmx_target(request) == "recording":
-        state = freshness.recording(
-            Poll.objects.newest_finished(), now=now, interval=settings.POLL_INTERVAL
-        )
-        return render(request, "components/recording.html", {"recording": state})
+        poll = Poll.objects.newest_finished(at=now)
+        pill = {
+            "recording": freshness.recording(poll, now=now, interval=settings.POLL_INTERVAL),
+            "clock": freshness.clock_fault(poll, now=now),
+        }
+        return render(request, "components/recording.html", pill)
     context = {
         "now": now,
         "interval": settings.POLL_INTERVAL,
         "polls": Poll.objects.all()[:PAGE_SIZE],
-        "sweeps": Sweep.objects.newest_complete_of(*Tier.values),
-        "ages": Poll.objects.newest_ages(),
+        "sweeps": Sweep.objects.newest_complete_of(*Tier.values, at=now),
+        "ages": Poll.objects.newest_ages(at=now),
         "target_ages": target_ages(),
         "drift": Drift.objects.all()[:MAX_DRIFT],
     }
@@ -120,7 +122,8 @@ def target_ages() -> dict[str, float]:
 
 def freshness_context(now: datetime) -> dict[str, object]:
     """The context from which templates compute the age of a market's quote."""
-    return {"now": now, "sweeps": Sweep.objects.newest_complete_of(*freshness.COVERING_TIERS)}
+    sweeps = Sweep.objects.newest_complete_of(*freshness.COVERING_TIERS, at=now)
+    return {"now": now, "sweeps": sweeps}
 
 
 def readable_ordering(query: QueryDict) -> list[str]:

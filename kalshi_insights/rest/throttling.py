@@ -15,6 +15,7 @@ from redis.retry import Retry
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from kalshi_insights.connections import redis_options
 from kalshi_insights.token_bucket import TokenBucket
 
 log = structlog.get_logger(__name__)
@@ -30,12 +31,9 @@ class RateLimiter:
     """The token buckets of all clients on one Redis server."""
 
     def __init__(self, url: str) -> None:
-        self._server = redis.Redis.from_url(
-            url,
-            socket_timeout=REDIS_TIMEOUT_SECONDS,
-            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), retries=1),
-        )
+        options = redis_options(url, seconds=REDIS_TIMEOUT_SECONDS)
+        retry = Retry(NoBackoff(), retries=1)
+        self._server = redis.Redis.from_url(url, retry=retry, **options)
         self._is_down = False
         self._next_try = 0.0
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from kalshi_insights.export.postgres import ExportQuery
 from markets.intervals import EPOCH
 from markets.models import Market, MarketSnapshot, OrderBookSnapshot
+from markets.models.recording import CLOCK_TOLERANCE
 
 INTERVALS = {
     "1m": timedelta(minutes=1),
@@ -102,13 +103,12 @@ def candlesticks(market: Market, window: Window, *, source: str | None) -> Expor
 
 def book(market: Market, *, as_of: datetime | None) -> OrderBookSnapshot | None:
     """The market's newest order book as of an instant; None for `as_of` is now."""
-    books = market.order_books.all()
-    if as_of is not None:
-        books = books.filter(timestamp__lte=as_of)
-    return books.order_by("-timestamp").first()
+    at = datetime.now(UTC) + CLOCK_TOLERANCE if as_of is None else as_of
+    return market.order_books.filter(timestamp__lte=at).order_by("-timestamp").first()
 
 
 def newest(market: Market) -> MarketSnapshot | None:
     """The market's newest snapshot, which is searched first in the days since its newest quote."""
-    snapshots = market.snapshots.all()
+    # What a clock that was set back has left in the future is not the newest.
+    snapshots = market.snapshots.filter(timestamp__lte=datetime.now(UTC) + CLOCK_TOLERANCE)
     return snapshots.between(market.quoted_at, None).newest() or snapshots.newest()

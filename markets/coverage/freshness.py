@@ -6,19 +6,24 @@ from typing import NamedTuple
 
 from markets.models import Market, Poll, Sweep, Tier
 from markets.models.markets import OPEN_STATUSES
+from markets.models.recording import CLOCK_TOLERANCE
 
 # The recording counts as late, and as stopped, after this many ticks without a good run.
 LATE_AFTER = 3
 STOPPED_AFTER = 12
 STATES = ("recording", "late", "stopped")
+# An answer may take this long, and then the exchange's clock in it is as old.
+SKEW_TOLERATED = timedelta(seconds=10)
 COVERING_TIERS = (Tier.HOT, Tier.UNIVERSE)
 
 
-def observed_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
+def observed_at(market: Market, sweeps: Mapping[str, Sweep], *, now: datetime) -> datetime | None:
     """Return when the market was last observed, changed or not; None if it never was.
 
-    `sweeps` holds the newest complete sweeps by tier. A sweep proves only the instant at which it
-    began, since it may have met this market right then. Sweeps cover open markets only.
+    `sweeps` holds the newest complete sweeps by tier as of `now`. A sweep proves only the instant
+    at which it began, since it may have met this market right then. Sweeps cover open markets
+    only. A quote from the future, left by a clock that was set back, is the newest only where
+    nothing has been observed since.
     """
     if market.quoted_at is None or market.status not in OPEN_STATUSES:
         return market.quoted_at
@@ -26,6 +31,8 @@ def observed_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
     covering = [sweeps[tier] for tier in tiers if tier in sweeps]
     names = {market.ticker, market.event.ticker}
     times = [s.started_at for s in covering if names.isdisjoint(s.skipped)]
+    if market.quoted_at > now + CLOCK_TOLERANCE:
+        return max(times, default=market.quoted_at)
     return max([market.quoted_at, *times])
 
 
@@ -43,6 +50,20 @@ def recording(poll: Poll | None, *, now: datetime, interval: float) -> Recording
         return Recording("recording", age)
     late = age <= timedelta(seconds=STOPPED_AFTER * interval)
     return Recording("late" if late else "stopped", age)
+
+
+class ClockFault(NamedTuple):
+    """Where the clock is wrong; None where nothing speaks against it."""
+
+    ahead_of_exchange: timedelta | None  # negative where it is behind
+    record_ahead: timedelta | None  # how far runs on record lie in the future
+
+
+def clock_fault(poll: Poll | None, *, now: datetime) -> ClockFault:
+    """Judge the clock by what the newest good run measured, and by what is on record."""
+    skew = poll.clock_skew if poll else None
+    is_wrong = skew is not None and abs(skew) > SKEW_TOLERATED
+    return ClockFault(skew if is_wrong else None, Poll.objects.furthest_ahead(now))
 
 
 def percentiles(ages: Sequence[tuple[float, int]]) -> dict[str, float]:

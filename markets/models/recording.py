@@ -26,6 +26,9 @@ STATUS_VALID_FOR = timedelta(minutes=2)
 # An error begins with a tier in small letters where the exchange is at fault, and with the name
 # of an exception class where we are; the token bucket is ours too.
 OUR_FAULT = r"^[^a-z]|the token bucket cannot be asked"
+# The clocks of two machines that are both right differ by no more. What lies further in the future
+# was written before a clock was set back, and counts for nothing newer.
+CLOCK_TOLERANCE = timedelta(seconds=2)
 # Within this many runs every active tier has had its turn.
 AGES_WITHIN = 60
 
@@ -83,13 +86,22 @@ class PollQuerySet(models.QuerySet["Poll"]):
         recent = self.filter(started_at__lt=at, started_at__gt=at - STATUS_VALID_FOR)
         return recent.filter(finished_at__isnull=False).first()
 
-    def newest_finished(self) -> "Poll | None":
-        return self.good().first()
+    def begun_by(self, at: datetime) -> Self:
+        return self.filter(started_at__lte=at + CLOCK_TOLERANCE)
 
-    def newest_ages(self) -> dict[str, dict[str, float]]:
+    def newest_finished(self, *, at: datetime) -> "Poll | None":
+        """Return the newest good run as of an instant."""
+        return self.begun_by(at).good().first()
+
+    def furthest_ahead(self, at: datetime) -> timedelta | None:
+        """Return how far the runs on record lie after an instant; None where none do."""
+        newest = self.values_list("started_at", flat=True).first()
+        return newest - at if newest and newest > at + CLOCK_TOLERANCE else None
+
+    def newest_ages(self, *, at: datetime) -> dict[str, dict[str, float]]:
         """Return by tier the ages that the newest run to observe its markets has measured."""
         ages: dict[str, dict[str, float]] = {}
-        for measured in self.values_list("ages", flat=True)[:AGES_WITHIN]:
+        for measured in self.begun_by(at).values_list("ages", flat=True)[:AGES_WITHIN]:
             ages = measured | ages
         return ages
 
@@ -223,6 +235,11 @@ class Poll(models.Model):
         null=True, blank=True, help_text="As the exchange last reported; null: it did not."
     )
     trading_active = models.BooleanField(null=True, blank=True)
+    clock_skew = models.DurationField(
+        null=True,
+        blank=True,
+        help_text="By how much our clock was ahead of the exchange's; negative where behind.",
+    )
     error = models.TextField(blank=True, help_text="Why this run lacks quotes.")
     warning = models.TextField(
         blank=True, help_text="What else failed, although the quotes were recorded."
@@ -272,11 +289,12 @@ class SweepQuerySet(models.QuerySet["Sweep"]):
             )
 
     def newest_complete(self, tier: str) -> "Sweep | None":
-        return self.filter(tier=tier, complete=True).first()
+        return self.filter(tier=tier, complete=True).order_by("-id").first()
 
-    def newest_complete_of(self, *tiers: str) -> "dict[str, Sweep]":
-        """Return the newest complete sweep of each tier that has one, in one query."""
-        complete = self.filter(complete=True).order_by("-started_at")
+    def newest_complete_of(self, *tiers: str, at: datetime) -> "dict[str, Sweep]":
+        """Return the newest complete sweep of each tier as of an instant, in one query."""
+        begun = self.filter(complete=True, started_at__lte=at + CLOCK_TOLERANCE)
+        complete = begun.order_by("-started_at")
         newest = [complete.filter(tier=tier)[:1] for tier in tiers]
         return {sweep.tier: sweep for sweep in newest[0].union(*newest[1:], all=True)}
 

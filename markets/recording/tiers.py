@@ -144,9 +144,11 @@ def measure_ages(tick: Tick) -> None:
         new_pages = sweep.pages_since(tick.began_at)
         is_comparable = sweep.tier in STABLE_ORDER_TIERS and new_pages
         before = Sweep.objects.newest_complete(sweep.tier) if is_comparable else None
-        ages = percentiles(sweep.ages_against(before, of=new_pages)) if before else {}
-        if ages:
-            tick.poll.ages[sweep.tier] = ages
+        ages = sweep.ages_against(before, of=new_pages) if before else []
+        # Across a step of the clock nobody knows the ages.
+        measured = percentiles(ages) if ages and min(ages)[0] >= 0 else {}
+        if measured:
+            tick.poll.ages[sweep.tier] = measured
 
 
 # --- hot list -----------------------------------------------------------------------------------
@@ -199,7 +201,9 @@ def fetch_updates(tick: Tick) -> None:
     sweep = tick.due_sweep(Tier.UPDATES, every=UPDATES_EVERY)
     if sweep is None:
         return
-    since = int(((last or sweep).started_at - UPDATES_OVERLAP).timestamp())
+    # A clock that was set back leaves sweeps in the future.
+    began_at = min((last or sweep).started_at, sweep.started_at)
+    since = int((began_at - UPDATES_OVERLAP).timestamp())
     while tick.has_time() and sweep.finished_at is None:
         page = tick.client.markets(min_updated_ts=since, mve_filter="exclude", cursor=sweep.cursor)
         rejected = tick.batch.add_markets_page(page)
