@@ -11,7 +11,7 @@ from django.conf import settings
 from markets.coverage.coverage import unobserved
 from markets.intervals import EPOCH, Interval
 from markets.models import Market, MarketSnapshot
-from markets.models.markets import OPEN_STATUSES
+from markets.models.markets import NOT_OPEN_STATUSES
 from markets.models.snapshots import Close
 
 RANGES = {
@@ -104,7 +104,7 @@ def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
 
 def _end(market: Market, now: datetime) -> datetime:
     """Return where a chart ends: now, or the close of a market that is over."""
-    if market.status in OPEN_STATUSES or market.close_time is None:
+    if market.status not in NOT_OPEN_STATUSES or market.close_time is None:
         return now
     return min(now, market.close_time)
 

@@ -29,7 +29,13 @@ OUTAGES_WITHIN = timedelta(days=30)
 MAX_SIBLINGS = 60
 DEFAULT_ORDERING = "-volume_24h"
 PARAMETERS = (*MarketFilter.base_filters, "ordering", "page")
-TABS = {"open": "Open", "closed": "Closed", "settled": "Settled", "all": "All"}
+TABS = {
+    "open": "Open",
+    "closed": "Closed",
+    "settled": "Settled",
+    "unknown": "Unknown",
+    "all": "All",
+}
 
 
 @require_safe

@@ -10,7 +10,7 @@ from markets.coverage.causes import INSTANT
 from markets.coverage.coverage import unobserved
 from markets.intervals import EPOCH, Interval, multirange
 from markets.models import Market, MarketSnapshot, OrderBookSnapshot, Status
-from markets.models.markets import OPEN_STATUSES
+from markets.models.markets import NOT_OPEN_STATUSES
 from markets.models.recording import CLOCK_TOLERANCE
 
 INTERVALS = {
@@ -60,7 +60,7 @@ BUCKETS = """
              WHERE market_id = %(market)s AND volume IS NOT NULL
                 AND timestamp >= %(before)s AND timestamp < %(start)s
                 AND (%(source)s::text IS NULL OR source = %(source)s)
-             ORDER BY timestamp DESC LIMIT 1)) AS before
+             ORDER BY timestamp DESC, id DESC LIMIT 1)) AS before
         FROM buckets
     )
     SELECT bucket.start, quotes[1][1] AS yes_bid_open, yes_bid_high, yes_bid_low,
@@ -139,7 +139,8 @@ def first_on_record(market: Market) -> datetime:
 def last_on_record(market: Market, *, now: datetime) -> datetime:
     """The instant after the close and the last quote of a market that is over; else now."""
     times = [each for each in (market.close_time, market.quoted_at) if each]
-    if market.status in (*OPEN_STATUSES, Status.INITIALIZED) or not times:
+    is_over = market.status in NOT_OPEN_STATUSES and market.status != Status.INITIALIZED
+    if not is_over or not times:
         return now
     return min(max(times) + INSTANT, now)
 
@@ -174,7 +175,7 @@ def candlesticks(market: Market, window: Window, *, source: str | None) -> Expor
 def book(market: Market, *, as_of: datetime | None) -> OrderBookSnapshot | None:
     """The market's newest order book as of an instant; None for `as_of` is now."""
     at = datetime.now(UTC) + CLOCK_TOLERANCE if as_of is None else as_of
-    return market.order_books.filter(timestamp__lte=at).order_by("-timestamp").first()
+    return market.order_books.filter(timestamp__lte=at).newest()
 
 
 def newest(market: Market) -> MarketSnapshot | None:

@@ -55,6 +55,7 @@ from markets.filters import (
     SeriesFilter,
 )
 from markets.models import Event, Market, MarketSnapshot, Poll, Series
+from markets.models.fields import Quote
 
 Row = dict[str, Any]
 
@@ -250,6 +251,7 @@ def tag(market: Market) -> str:
     event = market.event
     versions = (
         market.quoted_at,
+        *(getattr(market, name) for name in Quote._fields),  # two quotes may share an instant
         market.recorded_at,
         event.recorded_at,
         event.series.refreshed_at,

@@ -10,7 +10,7 @@ from markets.coverage.causes import INSTANT, silent_times, stale_after
 from markets.coverage.observations import believed_listed_for, listing_of
 from markets.intervals import EPOCH, Interval
 from markets.models import HotPeriod, Market, Poll, Sweep, Tier
-from markets.models.markets import OPEN_STATUSES
+from markets.models.markets import NOT_OPEN_STATUSES, OPEN_STATUSES
 from markets.models.recording import CLOCK_TOLERANCE
 
 # The recording counts as late, and as stopped, after this many ticks without a good run.
@@ -28,13 +28,14 @@ def observed_at(market: Market, sweeps: Mapping[str, Sweep], *, now: datetime) -
 
     `sweeps` holds the newest complete sweeps by tier as of `now`. A sweep proves only the instant
     at which it began, since it may have met this market right then. Sweeps cover open markets
-    only. A quote from the future, left by a clock that was set back, is the newest only where
-    nothing has been observed since.
+    only, and the exchange's listing of open markets may leave out a status that we do not know. A
+    quote from the future, left by a clock that was set back, is the newest only where nothing has
+    been observed since.
     """
-    if market.quoted_at is None or market.status not in OPEN_STATUSES:
+    if market.quoted_at is None or market.status in NOT_OPEN_STATUSES:
         return market.quoted_at
-    tiers = COVERING_TIERS if market.is_hot else (Tier.UNIVERSE,)
-    covering = [sweeps[tier] for tier in tiers if tier in sweeps]
+    proofs = {Tier.HOT: market.is_hot, Tier.UNIVERSE: market.status in OPEN_STATUSES}
+    covering = [sweeps[tier] for tier in COVERING_TIERS if proofs[tier] and tier in sweeps]
     names = {market.ticker, market.event.ticker}
     times = [s.started_at for s in covering if names.isdisjoint(s.skipped)]
     if market.quoted_at > now + CLOCK_TOLERANCE:
@@ -80,11 +81,11 @@ def _last_observation(
     market: Market, sweeps: Sequence[_Seen], hot_since: datetime | None
 ) -> datetime | None:
     """Return the newest of a market's quote and the sweeps that observed it."""
-    if market.quoted_at is None or market.status not in OPEN_STATUSES:
+    if market.quoted_at is None or market.status in NOT_OPEN_STATUSES:
         return market.quoted_at
     names = frozenset((market.ticker, market.event.ticker))
     # Each tier whose sweeps observed the market, and since when.
-    observing = {str(listing_of(market)): EPOCH}
+    observing = {str(listing_of(market)): EPOCH} if market.status in OPEN_STATUSES else {}
     if hot_since:
         observing[Tier.HOT.value] = hot_since
     listed_until = market.quoted_at + believed_listed_for()

@@ -16,7 +16,7 @@ from markets.intervals import Interval
 from markets.kalshi.drift import DriftNote
 from markets.kalshi.reach import CLOCK, KEY, NO_NETWORK, reason_of
 from markets.models.fields import OrderKey, Row, order_terms
-from markets.models.markets import OPEN_STATUSES, Market
+from markets.models.markets import NOT_OPEN_STATUSES, Market, Status
 
 POLL_JUDGED = {
     "failed": ExpressionWrapper(~Q(error=""), output_field=models.BooleanField()),
@@ -39,6 +39,8 @@ LAST_OBSERVED = f"""
 # The clocks of two machines that are both right differ by no more. What lies further in the future
 # was written before a clock was set back, and counts for nothing newer.
 CLOCK_TOLERANCE = timedelta(seconds=2)
+# `find_drift` notes an unknown status under this and the word itself.
+STATUS_DRIFT = "market.status="
 # Within this many runs every active tier has had its turn.
 AGES_WITHIN = 60
 
@@ -386,6 +388,15 @@ class Sweep(models.Model):
         help_text="For each page: seconds since 1970, number of markets, first ticker.",
     )
     cursor = models.TextField(blank=True, help_text="Where an unfinished sweep continues.")
+    page_size = models.IntegerField(
+        null=True,
+        blank=True,
+        help_text="After a page that failed: how many items the next one asks for.",
+    )
+    by_market = models.BooleanField(
+        default=False,
+        help_text="The events could not be listed to their end: the markets themselves were.",
+    )
     since_last = models.DurationField(
         null=True, blank=True, help_text="For a whole sweep: time since the last whole one began."
     )
@@ -476,7 +487,8 @@ class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
                 """
                 WITH hot AS (
                     SELECT id FROM markets_market AS market
-                    WHERE status = ANY(%(open)s) AND (is_hot OR EXISTS (
+                    WHERE status <> 'finalized' AND status <> ALL(%(not_open)s)
+                        AND (is_hot OR EXISTS (
                         SELECT FROM markets_watch WHERE market_id = market.id)
                 )), gone AS (
                     UPDATE markets_hotperiod SET ended_at = greatest(started_at, %(at)s)
@@ -487,7 +499,7 @@ class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
                     SELECT market_id FROM markets_hotperiod WHERE ended_at IS NULL)
                 ON CONFLICT DO NOTHING
                 """,
-                {"at": at, "open": list(OPEN_STATUSES)},
+                {"at": at, "not_open": list(NOT_OPEN_STATUSES)},
             )
 
 
@@ -583,6 +595,12 @@ class DriftQuerySet(models.QuerySet["Drift"]):
     def since(self, at: datetime) -> Self:
         return self.filter(last_seen_at__gte=at)
 
+    def unknown_statuses(self) -> list[str]:
+        """Return the statuses of markets that the exchange has sent and that we do not know."""
+        noted = self.filter(kind=Drift.Kind.WORD, where__startswith=STATUS_DRIFT)
+        places = noted.values_list("where", flat=True)
+        return sorted({place.removeprefix(STATUS_DRIFT) for place in places} - set(Status.values))
+
 
 class Drift(models.Model):
     """A departure of a payload from the contract as we know it."""
@@ -610,8 +628,32 @@ class Drift(models.Model):
         return self.where
 
 
+class BackfillSpanQuerySet(models.QuerySet["BackfillSpan"]):
+    def as_requested(self) -> Self:
+        return self.filter(refusal="")
+
+    def refused(self) -> Self:
+        """Spans that hold a refused record; they go when it has been read."""
+        return self.exclude(refusal="")
+
+    def keep_open(self, refused: "BackfillSpan") -> "BackfillSpan":
+        """Write the span of a refused record, or return the one that is there."""
+        span, _ = self.refused().update_or_create(
+            market=refused.market,
+            kind=refused.kind,
+            start=refused.start,
+            end=refused.end,
+            defaults={"refusal": refused.refusal},
+        )
+        return span
+
+
 class BackfillSpan(models.Model):
-    """The progress of one market's backfill of one kind, so that it can be resumed."""
+    """The progress of one market's backfill of one kind, so that it can be resumed.
+
+    A record that cannot be read gets a span of its own, with the reason as its `refusal`, so that
+    the others can be done while it stays open.
+    """
 
     market = models.ForeignKey(Market, on_delete=models.CASCADE, related_name="backfills")
     kind = models.CharField(max_length=20, help_text="Trades, or candles with their minutes.")
@@ -619,13 +661,26 @@ class BackfillSpan(models.Model):
     end = models.DateTimeField()
     done_until = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    refusal = models.TextField(
+        blank=True,
+        help_text="Why a record of this time cannot be read; blank for time as it was requested.",
+    )
+
+    objects = BackfillSpanQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint(
-                fields=["market", "kind", "start", "end"], name="backfill_span_once"
-            )
+                fields=["market", "kind", "start", "end"],
+                condition=Q(refusal=""),
+                name="backfill_span_once",
+            ),
+            models.UniqueConstraint(
+                fields=["market", "kind", "start", "end"],
+                condition=~Q(refusal=""),
+                name="backfill_refusal_once",
+            ),
         ]
 
     def __str__(self) -> str:

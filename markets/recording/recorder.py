@@ -19,7 +19,8 @@ from markets.kalshi.client import KalshiClient
 from markets.models import OrderBookSnapshot, Poll
 from markets.recording.batch import store
 from markets.recording.lock import RunWatch, recorder_lock, run_limits
-from markets.recording.tiers import Tick, fetch_due_tiers, save_sweeps
+from markets.recording.tick import Tick
+from markets.recording.tiers import fetch_due_tiers, save_sweeps
 
 log = structlog.get_logger(__name__)
 

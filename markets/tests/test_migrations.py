@@ -56,7 +56,7 @@ def create_snapshots(apps):
     instants = [LONG_AGO - timedelta(microseconds=1), LONG_AGO, datetime.now(UTC)]
     apps.get_model("markets", "MarketSnapshot").objects.bulk_create(
         apps.get_model("markets", "MarketSnapshot")(
-            id=snapshot_id(market.pk, at, "POLL", None),
+            id=snapshot_id(market.pk, at, "POLL", None, content=""),
             market=market,
             timestamp=at,
             recorded_at=at,

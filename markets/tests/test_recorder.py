@@ -32,10 +32,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 INTERVAL = 1.0
 
 
-def tick(exchange: Exchange) -> Poll:
-    """Run one tick with its slot free and every tier due."""
-    Poll.objects.update(started_at=datetime.now(UTC) - timedelta(hours=1))
-    Sweep.objects.update(started_at=datetime.now(UTC) - timedelta(hours=1))
+def tick(exchange: Exchange, *, keep_sweeps: bool = False) -> Poll:
+    """Run one tick with its slot free and every tier due, or with unfinished sweeps going on."""
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    Poll.objects.update(started_at=an_hour_ago)
+    sweeps = Sweep.objects.exclude(finished_at=None) if keep_sweeps else Sweep.objects.all()
+    sweeps.update(started_at=an_hour_ago)
     with exchange.client() as client:
         poll = record_tick(client, interval=INTERVAL)
     assert poll is not None
@@ -300,7 +302,7 @@ def test_the_hot_list_uses_at_most_half_of_the_tokens(settings, rate, interval, 
 def test_a_large_universe_is_fetched_over_several_ticks(exchange):
     exchange.list(*(f"KXA-{n}-X" for n in range(5)))
     for seen in (2, 4, 5):
-        exchange.pages_left, exchange.status_afterwards = 1, 503
+        exchange.pages_left, exchange.status_afterwards = 1, 429
         Poll.objects.all().delete()
         with exchange.client() as client:
             record_tick(client, interval=INTERVAL)
