@@ -21,6 +21,8 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     DJANGO_SETTINGS_MODULE=kalshi_insights.settings ENVIRONMENT=production
 # Where compiled code is kept, also when the image is mounted read-only beside a writable /tmp.
 ENV NUMBA_CACHE_DIR=/tmp/numba
+# Where the processes give signs of life, in memory.
+ENV PULSE_PATH=/dev/shm/pulse
 RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/kalshi --create-home kalshi \
     && install -d -o kalshi -g kalshi /var/lib/kalshi/archive
 WORKDIR /app
@@ -32,10 +34,7 @@ RUN SECRET_KEY=unused DATABASE_URL=postgres://unused/unused REDIS_URL=redis://un
     python manage.py collectstatic --noinput --verbosity 0
 USER kalshi
 EXPOSE 8000
-# ALLOWED_HOSTS may not name the loopback address, so the first host it names is asked for.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["python", "-c", "\
-import os, urllib.request as web; \
-host = os.environ.get('ALLOWED_HOSTS', 'localhost').split(',')[0].strip('.* ') or 'localhost'; \
-web.urlopen(web.Request('http://127.0.0.1:8000/api/v1/health/', headers={'Host': host}), timeout=8)"]
-CMD ["gunicorn", "--bind", "0.0.0.0:8000", "--workers", "2", "--threads", "4", \
-     "--worker-tmp-dir", "/dev/shm", "--no-control-socket", "kalshi_insights.wsgi"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
+    CMD ["python", "-m", "kalshi_insights.checkhealth", "web"]
+CMD ["gunicorn", "--config", "gunicorn.conf.py", "--bind", "0.0.0.0:8000", "--workers", "2", \
+     "--worker-tmp-dir", "/dev/shm", "--no-control-socket", "kalshi_insights.asgi"]

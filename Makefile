@@ -103,9 +103,9 @@ services: $(VENV)/.runtime ## PostgreSQL and Valkey for the targets below, until
 run: $(VENV)/.runtime assets ## The web server, restarting on changes
 	@$(PY) manage.py migrate --verbosity 0 && exec $(PY) manage.py runserver 127.0.0.1:$(PORT)
 
-worker: $(VENV)/.runtime ## The recorder: Celery worker and beat
-	@$(PY) manage.py migrate --verbosity 0 && exec $(PY) -m kalshi_insights.embedded -- \
-		$(VENV)/bin/celery -A kalshi_insights worker --beat --schedule var/beat --queues recorder,work,backtests --include backtests.tasks --concurrency 3 --loglevel INFO
+worker: $(VENV)/.runtime ## The recorder: Celery workers and beat, each replaced where it hangs
+	@$(PY) manage.py migrate --verbosity 0 && PULSE_PATH=var/pulse exec $(PY) -m kalshi_insights.embedded -- \
+		$(PY) -m kalshi_insights.supervisor recorder worker backtester beat
 
 shell: $(VENV)/.runtime ## A Python shell with the models
 	@exec $(PY) manage.py shell_plus

@@ -17,17 +17,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers
 
-from kalshi_insights.rest.throttling import ApiRateThrottle, client_network, rate_limiter_at
+from kalshi_insights.middleware.proxies import client_address
+from kalshi_insights.rest.throttling import client_network, rate_limiter_at
 
 log = structlog.get_logger(__name__)
 
 TOO_MANY_REQUESTS = 429
 MAX_USERNAME_LENGTH = 150
-
-
-def client_address(request: HttpRequest) -> str:
-    """The address that the API's limits go by, too; empty where there is none."""
-    return ApiRateThrottle().get_ident(request) or ""  # type: ignore[arg-type]
 
 
 def lock_address(request: HttpRequest) -> str | None:

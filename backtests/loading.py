@@ -67,7 +67,7 @@ def load(
     ):
         loaded += len(columns["at"])
         if len((selected := _from_sources(columns, selection.sources))["at"]):
-            quotes[market_id] = timeline.sort_by_time(selected)
+            quotes[market_id] = timeline.last_of_each_instant(selected)
         on_progress(min(1.0, loaded / expected))
     if not quotes:
         raise selection.no_quotes(ids)

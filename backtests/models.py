@@ -185,7 +185,9 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
         Returns the runs for which a worker should be called: these, and those that nobody has
         claimed for too long. Calling once too often does no harm.
         """
-        lost = self.filter(status=BacktestStatus.RUNNING, heartbeat_at__lt=now - LOST_AFTER)
+        # A clock that was set back leaves heartbeats of the dead in the future.
+        silent = Q(heartbeat_at__lt=now - LOST_AFTER) | Q(heartbeat_at__gt=now + LOST_AFTER)
+        lost = self.filter(silent, status=BacktestStatus.RUNNING)
         lost.filter(cancel_requested=True).update(
             status=BacktestStatus.CANCELLED, token=None, finished_at=now
         )
@@ -193,7 +195,8 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
             status=BacktestStatus.FAILED, token=None, error=LOST_ERROR, finished_at=now
         )
         lost.update(status=BacktestStatus.QUEUED, token=None, progress=0, doing="")
-        waiting = self.filter(status=BacktestStatus.QUEUED, created_at__lt=now - UNCLAIMED_AFTER)
+        unclaimed = Q(created_at__lt=now - UNCLAIMED_AFTER) | Q(created_at__gt=now)
+        waiting = self.filter(unclaimed, status=BacktestStatus.QUEUED)
         return list(waiting.order_by("id").values_list("id", flat=True))
 
     # --- reads -----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ NAMES = (
     "dearest",
     "api",
     "exports",
+    "slow_clients",
     "simulator",
     "backtests",
 )

@@ -123,8 +123,8 @@ class Web(NamedTuple):
 def running_server() -> Iterator[Web]:
     """Run gunicorn as the image does."""
     port = free_port()
-    gunicorn = ["-m", "gunicorn", "--workers", "2", "--threads", "4", "--no-control-socket"]
-    command = [*gunicorn, "--bind", f"127.0.0.1:{port}", "kalshi_insights.wsgi"]
+    gunicorn = ["-m", "gunicorn", "--workers", "2", "--no-control-socket"]
+    command = [*gunicorn, "--bind", f"127.0.0.1:{port}", "kalshi_insights.asgi"]
     process = subprocess.Popen(
         [sys.executable, *command],
         # Logging is part of the cost of a request, so it stays on.

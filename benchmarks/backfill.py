@@ -18,8 +18,9 @@ from benchmarks.cpu_time import measure_cpu_time
 from benchmarks.measure import chunks, market_with_quote, peak_megabytes, report, tickers
 from benchmarks.recording import store_markets
 from kalshi_insights.token_bucket import TokenBucket
+from markets.backfill.progress import BackfillProgress
 from markets.backfill.request import BackfillRequest
-from markets.backfill.runner import BackfillProgress, backfill
+from markets.backfill.runner import backfill
 from markets.kalshi.client import TOKENS_PER_REQUEST, KalshiClient
 
 NAMES = tickers(1_000)

@@ -20,7 +20,7 @@ from benchmarks.measure import chunks, median, now, report, tickers, timed
 from benchmarks.recording import store_markets
 from markets.models import Market, MarketSnapshot, Source
 from markets.models.fields import Quote
-from markets.models.snapshots import SNAPSHOT_COLUMNS, STAGED, Observation, snapshot_id
+from markets.models.snapshots import SNAPSHOT_COLUMNS, STAGED, Observation, content_of, snapshot_id
 from markets.storage.partitions import SNAPSHOTS, DayPartition
 
 MARKETS = 10_000
@@ -78,7 +78,10 @@ def quote(random: Random) -> Quote:
 
 
 def row(observation: Observation) -> Row:
-    id = snapshot_id(observation.market_id, observation.timestamp, Source.POLL, None)
+    content = content_of(observation.quote)
+    id = snapshot_id(
+        observation.market_id, observation.timestamp, Source.POLL, None, content=content
+    )
     return (
         id,
         *observation[:2],

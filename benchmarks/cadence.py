@@ -58,11 +58,11 @@ def wait_until_ready(demo: "subprocess.Popen[str]") -> None:
 
 def with_three_web_processes() -> None:
     ports = [free_port() for _ in range(3)]
-    gunicorn = ["-m", "gunicorn", "--threads", "4", "--no-control-socket", "--log-level", "error"]
+    gunicorn = ["-m", "gunicorn", "--no-control-socket", "--log-level", "error"]
     variables = {**os.environ, "DEBUG": "false", "SECRET_KEY": "bench", "LOG_LEVEL": "ERROR"}
     webs = [
         subprocess.Popen(
-            [sys.executable, *gunicorn, "--bind", f"127.0.0.1:{port}", "kalshi_insights.wsgi"],
+            [sys.executable, *gunicorn, "--bind", f"127.0.0.1:{port}", "kalshi_insights.asgi"],
             env=variables,
         )
         for port in ports

@@ -90,7 +90,7 @@ def write_payloads(listings: Listings, at: int, ids: Sequence[int]) -> tuple[int
         found = msgspec.json.decode(board.markets(active_rows(board)), type=list[msgspec.Raw])
         RawPayload.objects.bulk_create(
             RawPayload(
-                id=snapshot_id(id, instant, "POLL", None),
+                id=snapshot_id(id, instant, "POLL", None, content=""),
                 market_id=id,
                 timestamp=instant,
                 payload=bytes(raw).decode(),

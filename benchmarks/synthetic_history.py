@@ -71,8 +71,9 @@ def fill_day(day: date, *, markets: int, each: int) -> int:
 # Each run sweeps the hot list completely, and every sixth run the universe.
 POLLS = """
     INSERT INTO markets_poll (started_at, finished_at, pages, requests, bytes, throttled, markets,
-        snapshots, rejected, order_books, rejects, ages, error, warning)
-    SELECT at, at + interval '400 ms', 9, 9, 800000, 0, 2000, 98, 0, 0, '[]', '{}', '', ''
+        snapshots, rejected, order_books, rejects, ages, error, warning, since_last)
+    SELECT at, at + interval '400 ms', 9, 9, 800000, 0, 2000, 98, 0, 0, '[]', '{}', '', '',
+        at - interval '400 ms' - lag(at) OVER (ORDER BY at)
     FROM ticks
 """
 SWEEPS = """

@@ -23,7 +23,7 @@ from markets.kalshi import replies
 from markets.kalshi.client import Page
 from markets.models import Sweep, Tier
 from markets.recording.batch import Batch, store
-from markets.recording.tiers import add_listing_page
+from markets.recording.listings import add_listing_page
 
 MARKETS = 80_000
 CHANGED = MARKETS // 20

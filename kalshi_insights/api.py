@@ -10,6 +10,7 @@ from accounts.api.views import AccountView
 from backtests.api.viewsets import BacktestViewSet, StrategyViewSet
 from kalshi_insights.health import HealthView
 from kalshi_insights.rest.errors import unknown_route
+from markets.api.outages import OutageViewSet
 from markets.api.viewsets import (
     EventViewSet,
     MarketViewSet,
@@ -18,7 +19,7 @@ from markets.api.viewsets import (
     SnapshotViewSet,
 )
 
-LISTS = ("series", "events", "markets", "polls", "strategies", "backtests")
+LISTS = ("series", "events", "markets", "polls", "outages", "strategies", "backtests")
 
 
 class Root(APIRootView):
@@ -71,6 +72,7 @@ router.register("events", EventViewSet, basename="event")
 router.register("markets", MarketViewSet, basename="market")
 router.register("snapshots", SnapshotViewSet, basename="snapshot")
 router.register("polls", PollViewSet, basename="poll")
+router.register("outages", OutageViewSet, basename="outage")
 router.register("strategies", StrategyViewSet, basename="strategy")
 router.register("backtests", BacktestViewSet, basename="backtest")
 

@@ -13,6 +13,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import warnings
@@ -49,12 +50,10 @@ SIMULATED = {
     "HOT_HEARTBEAT": "300",
     "HEARTBEAT": "600",
 }
-RECORDING = ("beat", "recorder", "work", "past")
+RECORDING = ("beat", "recorder", "worker", "past")
 # The strategies that are run once a day of data is recorded.
 BACKTESTS = ("fade-longshots", "favourite-hold")
 A_DAY = timedelta(days=1)
-CELERY = ("-m", "celery", "-A", "kalshi_insights")
-WORKER = ("worker", "--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
 class DemoError(Exception):
@@ -101,6 +100,8 @@ class Children:
     servers: list[Server] = field(default_factory=list)
     # The function to call when a child that is meant to end has succeeded.
     on_success: dict[str, Callable[[], None]] = field(default_factory=dict)
+    # Those that may also fail.
+    may_fail: set[str] = field(default_factory=set)
 
     def start(
         self, name: str, *arguments: str, orphaned: signal.Signals = signal.SIGTERM
@@ -123,6 +124,9 @@ class Children:
         processes = {**self.running, **{server.name: server.process for server in self.servers}}
         for name, process in processes.items():
             if process is None or process.poll() is None:
+                continue
+            if name in self.may_fail:
+                del self.running[name]
                 continue
             if process.returncode == 0 and name in self.on_success:
                 del self.running[name]
@@ -189,17 +193,19 @@ def _demonstrate(options: DemoOptions) -> NoReturn:
         stack.callback(children.end)
         if exchange:
             _start_exchange(children, exchange)
+        else:
+            _start_check(children, log)
         # Beat sends its first tick one interval after its start, which leaves time to migrate.
-        _start_beat(children, options.folder)
+        _start_watched(children, "beat")
         credentials = _prepare_site(log)
-        _start_worker(children, "recorder")
+        _start_watched(children, "recorder")
         _start_web(children, options.port)
-        _announce(options, children, log, credentials)
-        _start_worker(children, "work")
-        _start_worker(children, "backtests")
+        _announce(options, children, log, credentials=credentials)
+        _start_watched(children, "worker")
+        _start_watched(children, "backtester")
         if exchange:
             _start_recording_past(children, log, lambda: _run_backtests(options, log, credentials))
-        _stay(children, options.seconds)
+        _stay(options, children, log)
         # Leaving the block normally would wait for shells that are attached to the services.
         sys.exit(0)
 
@@ -260,6 +266,7 @@ def _configure(folder: Path) -> None:
         "DEBUG": "false",
         "SECRET_KEY": embedded.read_or_create_secret(folder / "secret_key"),
         "ALLOWED_HOSTS": "127.0.0.1,localhost",
+        "PULSE_PATH": str(folder / "pulse"),
     }
 
 
@@ -268,6 +275,20 @@ def _start_exchange(children: Children, exchange: str) -> None:
     # Without the exchange's weekly pause, so that prices move whenever the demo is tried.
     arguments = ("--port", port, "--markets", "800", "--seed", "1", "--no-pauses")
     children.start("exchange", "-m", "markets.simulator", *arguments)
+
+
+def _start_check(children: Children, log: StartupLog) -> None:
+    """Check the connection to the exchange, and tell what is wrong while everything else starts."""
+    children.may_fail.add("check")
+    check = children.start("check", "manage.py", "checkkalshi")
+
+    def tell() -> None:
+        check.wait()
+        for line in (children.logs / "check.log").read_text().splitlines():
+            if line.startswith("WRONG"):
+                log.write(line)
+
+    threading.Thread(target=tell, daemon=True).start()
 
 
 def _prepare_site(log: StartupLog) -> Credentials:
@@ -328,50 +349,60 @@ def _call_api(options: DemoOptions, path: str, body: object = None, *, token: st
 
 def _start_web(children: Children, port: int) -> None:
     address = ("--bind", f"127.0.0.1:{port}", "--no-control-socket")
-    workers = ("--threads", "8", "--graceful-timeout", "5")
-    children.start("web", "-m", "gunicorn", *address, *workers, "kalshi_insights.wsgi")
+    stopping = ("--graceful-timeout", "5")
+    children.start("web", "-m", "gunicorn", *address, *stopping, "kalshi_insights.asgi")
 
 
-def _start_beat(children: Children, folder: Path) -> None:
-    children.start("beat", *CELERY, "beat", "--schedule", str(folder / "beat"), "--pidfile=")
-
-
-def _start_worker(children: Children, queue: str) -> None:
-    name = ("--queues", queue, "--concurrency", "1", "--hostname", f"{queue}@demo")
-    tasks = ("--include", "backtests.tasks") if queue == "backtests" else ()
-    # Without its broker a worker can neither end cleanly nor finish starting, so it is killed.
-    children.start(queue, *CELERY, *WORKER, *name, *tasks, orphaned=signal.SIGKILL)
+def _start_watched(children: Children, role: str) -> None:
+    """Start a process of the recorder under a supervisor, which replaces it where it hangs."""
+    # Its process is killed with it: without a broker it could not end cleanly.
+    children.start(role, "-m", "kalshi_insights.supervisor", role, orphaned=signal.SIGKILL)
 
 
 def _announce(
-    options: DemoOptions, children: Children, log: StartupLog, credentials: Credentials
+    options: DemoOptions, children: Children, log: StartupLog, *, credentials: Credentials
 ) -> None:
     print_line("          Until the next start:")
     print_line(f"          Sign in as demo with the password {credentials.password}")
     print_line("          For backtests and a higher rate limit, send the API the header")
     print_line(f"          Authorization: Token {credentials.token}")
-    recorded = children.wait_until(lambda: _is_recording(options), seconds=READY_WITHIN)
-    if recorded:
+    children.wait_until(lambda: _is_ready(options, _health(options)), seconds=READY_WITHIN)
+    health = _health(options)
+    if _is_recording(health):
         log.write(f"READY  {options.address}")
-    elif options.live and _answers(options.address):
-        log.write(f"READY  {options.address} but nothing is recorded yet; see {children.logs}")
+    elif options.live and health:
+        problem = health["problem"] or f"see {children.logs}"
+        log.write(f"READY  {options.address} but nothing is recorded yet: {problem}")
+        print_line("          It goes on trying; `manage.py checkkalshi` tells more.")
     else:
         raise DemoError(f"Not ready after {READY_WITHIN:.0f} s. The logs are in {children.logs}.")
 
 
-def _stay(children: Children, seconds: float | None) -> None:
+def _stay(options: DemoOptions, children: Children, log: StartupLog) -> None:
+    seconds = options.seconds
     print_line("Ctrl-C ends the demo." if seconds is None else f"The demo ends in {seconds:g} s.")
-    children.wait_until(lambda: False, seconds=float("inf") if seconds is None else seconds)
+    began = time.monotonic()
+    patience = float("inf") if seconds is None else seconds
+    if not _is_recording(_health(options)) and children.wait_until(
+        lambda: _is_recording(_health(options)), seconds=patience
+    ):
+        log.write("the exchange is being recorded")
+    children.wait_until(lambda: False, seconds=patience - (time.monotonic() - began))
 
 
-def _answers(url: str) -> bool:
-    return _fetch(url) is not None
-
-
-def _is_recording(options: DemoOptions) -> bool:
-    """True once the site reports that the recorder is recording."""
+def _health(options: DemoOptions) -> dict[str, Any] | None:
+    """The health that the site reports; None while it does not answer."""
     answer = _fetch(f"{options.address}api/v1/health/")
-    return answer is not None and json.loads(answer)["status"] == "recording"
+    return json.loads(answer) if answer else None
+
+
+def _is_recording(health: dict[str, Any] | None) -> bool:
+    return health is not None and health["status"] == "recording"
+
+
+def _is_ready(options: DemoOptions, health: dict[str, Any] | None) -> bool:
+    """True once the recorder records, or once it says why it cannot record the real exchange."""
+    return _is_recording(health) or bool(options.live and health and health["problem"])
 
 
 def _fetch(url: str) -> bytes | None:

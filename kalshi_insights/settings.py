@@ -5,6 +5,7 @@ A wrong value stops the program at its start with a message that names the varia
 sets the variable before Django loads.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from urllib.parse import urlsplit
 import environ
 import structlog
 from django.core.exceptions import ImproperlyConfigured
+
+from kalshi_insights.connections import POSTGRES_OPTIONS, redis_options
+from kalshi_insights.session_limits import UNHURRIED
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -167,6 +171,9 @@ if EMAIL_URL:
 
 # --- The exchange -------------------------------------------------------------------------------
 
+# The C library would wait half a minute for silent name servers, and no timeout of ours ends that.
+os.environ.setdefault("RES_OPTIONS", "timeout:2 attempts:2")
+
 KALSHI_API_URL = _http_url("KALSHI_API_URL", "https://external-api.kalshi.com/trade-api/v2")
 KALSHI_API_KEY_ID = env.str("KALSHI_API_KEY_ID", default="")
 KALSHI_PRIVATE_KEY_PATH = env.str("KALSHI_PRIVATE_KEY_PATH", default="")
@@ -200,6 +207,11 @@ HEARTBEAT = _number("HEARTBEAT", 3600, minimum=1, maximum=86_400)
 # The number of hot markets whose order books are recorded, within the same rate of tokens.
 ORDER_BOOK_MARKETS = int(_number("ORDER_BOOK_MARKETS", 50, minimum=0, maximum=10_000))
 RECORD_COMBOS = _flag("RECORD_COMBOS", default=False)
+
+# --- The processes ------------------------------------------------------------------------------
+
+# Where the processes give signs of life to whoever watches them; unset: nowhere.
+PULSE_PATH = Path(_pulses) if (_pulses := env.str("PULSE_PATH", default="")) else None
 
 # --- Retention ----------------------------------------------------------------------------------
 
@@ -243,6 +255,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "kalshi_insights.middleware.request_id.request_id",
+    "kalshi_insights.middleware.proxies.trusted_proxies",
     "django.middleware.security.SecurityMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -282,11 +295,16 @@ TEMPLATES = [
     },
 ]
 
+_DATABASE = _service("DATABASE_URL", "postgres", "postgresql", read=env.db_url_config)
+# What the address itself says comes last, and counts.
+_ADDRESS_OPTIONS = _DATABASE.get("OPTIONS", {})
+_SESSION_OPTIONS = f"{UNHURRIED.options} {_ADDRESS_OPTIONS.get('options', '')}".rstrip()
 DATABASES: dict[str, Any] = {
     "default": {
-        **_service("DATABASE_URL", "postgres", "postgresql", read=env.db_url_config),
+        **_DATABASE,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {**POSTGRES_OPTIONS, **_ADDRESS_OPTIONS, "options": _SESSION_OPTIONS},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -295,7 +313,11 @@ REDIS_URL = _required("REDIS_URL")
 # redis-py parses the address, so only its form is checked here.
 _service("REDIS_URL", "redis", "rediss", "unix", read=lambda address: urlsplit(address).port)
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": redis_options(REDIS_URL),
+    }
 }
 
 LANGUAGE_CODE = "en-us"
@@ -374,8 +396,26 @@ REST_KNOX = {"TOKEN_PREFIX": "kit_"}
 # knox's own table, which another model stands for, is not made.
 MIGRATION_MODULES = {"knox": None}
 
+if TRUSTED_PROXIES:
+    # kalshi_insights.middleware.proxies has put these headers there, and removed any others.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    USE_X_FORWARDED_HOST = True
 if ENVIRONMENT != "development":
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _flag("SECURE_COOKIES", default=True)
+# Without a proxy nothing here speaks HTTPS, so there is nowhere to redirect to.
+SECURE_SSL_REDIRECT = HTTPS_ONLY = _flag(
+    "HTTPS_ONLY", default=ENVIRONMENT != "development" and TRUSTED_PROXIES > 0
+)
+SECURE_HSTS_SECONDS = (
+    int(_number("HSTS_SECONDS", 2_592_000, minimum=0, maximum=126_144_000)) if HTTPS_ONLY else 0
+)
+# Load balancers and containers ask for the health by plain HTTP.
+SECURE_REDIRECT_EXEMPT = [r"^health$", r"^api/v1/health/$"]
+# Other hosts of the domain, and the lists that browsers come with, are its owner's business; and
+# where HTTPS_ONLY is false, that has been decided.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+if not HTTPS_ONLY:
+    SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W008"]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -383,6 +423,11 @@ X_FRAME_OPTIONS = "DENY"
 # --- Celery -------------------------------------------------------------------------------------
 
 CELERY_BROKER_URL = REDIS_URL
+# Without intervals of their own, channels wait 2, 4, 6 … seconds for a broker that is away.
+_RETRIES = {"interval_start": 0.2, "interval_step": 0, "interval_max": 0.2}
+CELERY_BROKER_TRANSPORT_OPTIONS = {**redis_options(REDIS_URL), **_RETRIES}
+# With the time that Redis may take for an answer, beat never waits for long.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "work"
 CELERY_TASK_ROUTES = {
@@ -396,33 +441,34 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_BEAT_SCHEDULER = "kalshi_insights.beat:SteadyScheduler"
+# A task without a limit of its own is ended after this many seconds.
+CELERY_TASK_TIME_LIMIT = 600
+# Every task finds out in the database that it is not due, so a late message does nothing. Messages
+# expire only so that they cannot pile up: by the clocks of two machines, which may differ.
+_MESSAGES = {"expires": 300.0}
 CELERY_BEAT_SCHEDULE = {
     "poll-markets": {
         "task": "markets.tasks.poll_markets",
         "schedule": POLL_INTERVAL,
-        # A late message is dropped, since the next tick is already due.
-        "options": {"expires": POLL_INTERVAL * 0.9},
+        "options": _MESSAGES,
     },
     "refresh-reference": {
         "task": "markets.tasks.refresh_reference",
         # There is nearly always nothing to do, but a new series should get its name soon.
         "schedule": 15.0,
-        "options": {"expires": 12.0},
+        "options": _MESSAGES,
     },
-    "maintain": {
-        "task": "markets.tasks.maintain",
-        "schedule": 600.0,
-        "options": {"expires": 500.0},
-    },
+    "maintain": {"task": "markets.tasks.maintain", "schedule": 600.0, "options": _MESSAGES},
     "archive-days": {
         "task": "markets.tasks.archive_days",
         "schedule": 3600.0,
-        "options": {"expires": 3000.0},
+        "options": _MESSAGES,
     },
     "pick-up-backtests": {
         "task": "backtests.tasks.pick_up_backtests",
         "schedule": 60.0,
-        "options": {"expires": 50.0},
+        "options": _MESSAGES,
     },
 }
 
@@ -446,6 +492,8 @@ CORS_EXPOSE_HEADERS = ("etag", "last-modified", "retry-after", "x-request-id")
 
 # By then the header holds an id that kalshi_insights.middleware.request_id has checked or made.
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
+# It would believe headers that anybody can send; kalshi_insights.middleware.proxies logs addresses.
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -453,7 +501,8 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_THROTTLE_CLASSES": ["kalshi_insights.rest.throttling.ApiRateThrottle"],
-    "NUM_PROXIES": TRUSTED_PROXIES,
+    # REMOTE_ADDR is the client's address already.
+    "NUM_PROXIES": 0,
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",

@@ -14,6 +14,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from kalshi_insights.connections import redis_options
+
 # The bucket is a hash of the tokens left (below zero where they are reserved ahead), the share of
 # the rate, the instant of both, and the instant when the share was last lowered. It expires when
 # it would be full, since a full bucket and a missing one are the same.
@@ -23,7 +25,10 @@ local min_share, backoff, recovery, ignored = unpack(ARGV, 5, 8)
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at', 'share', 'lowered_at')
-local passed = math.max(0, now - (tonumber(kept[2]) or now))
+local at = tonumber(kept[2]) or now
+-- A clock that was set back counts from here on, also where nothing is taken.
+if at > now then redis.call('HSET', KEYS[1], 'at', string.format('%.6f', now)) end
+local passed = math.max(0, now - at)
 local share = math.min(1, (tonumber(kept[3]) or 1) + passed * recovery)
 local lowered_at = tonumber(kept[4]) or 0
 if cost < 0 and math.abs(now - lowered_at) > tonumber(ignored) then
@@ -72,9 +77,8 @@ class TokenBucket:
     @classmethod
     def from_url(cls, url: str, *, rate: float) -> Self:
         """A bucket on a connection that gives up quickly, since a late answer is worth nothing."""
-        server = redis.Redis.from_url(
-            url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), retries=1)
-        )
+        retry = Retry(NoBackoff(), retries=1)
+        server = redis.Redis.from_url(url, retry=retry, **redis_options(url, seconds=1))
         return cls(server, rate=rate)
 
     def take(self, cost: float, *, patience: float = FOREVER) -> float:

@@ -1,4 +1,4 @@
-"""The WSGI application, for gunicorn."""
+"""The WSGI application, which `kalshi_insights.asgi` serves in threads."""
 
 import os
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 from django.core.handlers.wsgi import WSGIRequest
 from django.core.wsgi import get_wsgi_application
 from django.utils.http import parse_header_parameters
+
+from kalshi_insights.session_limits import limit_web_sessions
 
 
 class Utf8Request(WSGIRequest):
@@ -22,4 +24,5 @@ class Utf8Request(WSGIRequest):
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kalshi_insights.settings")
 application = get_wsgi_application()
+limit_web_sessions()
 application.request_class = Utf8Request

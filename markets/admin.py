@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -26,6 +26,7 @@ from markets.models import (
     RawPayload,
     Series,
     SeriesSearchText,
+    Status,
     Sweep,
     Trade,
     Watch,
@@ -48,6 +49,22 @@ class NounAdmin(ReadOnlyAdmin):
         return queryset.search(words[:MAX_WORDS]), False
 
 
+class StatusListFilter(admin.SimpleListFilter):
+    """Offers the known statuses, and those that the exchange has sent besides."""
+
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]"
+    ) -> list[tuple[str, str]]:
+        unknown = ((word, word) for word in Drift.objects.unknown_statuses())
+        return [*Status.choices, *unknown]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(status=self.value()) if self.value() else queryset
+
+
 @admin.register(Series)
 class SeriesAdmin(NounAdmin):
     list_display = ["ticker", "title", "category", "frequency", "fee_type", "fee_multiplier"]
@@ -64,7 +81,7 @@ class EventAdmin(NounAdmin):
 @admin.register(Market)
 class MarketAdmin(NounAdmin):
     list_display = ["ticker", "title", "status", "yes_bid", "yes_ask", "quoted_at", "close_time"]
-    list_filter = ["status", "is_hot", "result"]
+    list_filter = [StatusListFilter, "is_hot", "result"]
     list_select_related = ["event"]
 
 
@@ -132,7 +149,8 @@ class DailyRowsAdmin(MarketRowsAdmin):
             found = Market.objects.filter(ticker__iexact=search_term.strip())
             queryset = queryset.filter(market__in=list(found.values_list("pk", flat=True)))
         if not search_term or not self.indexed_by_market:
-            newest = Market.objects.aggregate(at=Max("quoted_at"))["at"]
+            quoted = Market.objects.filter(quoted_at__lte=datetime.now(UTC))
+            newest = quoted.aggregate(at=Max("quoted_at"))["at"]
             since = newest - self.RECENT if newest else None
             queryset = queryset.filter(timestamp__gt=since) if since else queryset.none()
         return queryset, False
@@ -155,7 +173,7 @@ class MarketRevisionAdmin(MarketRowsAdmin):
         "close_time",
         "known_at_assumed",
     ]
-    list_filter = ["status", "known_at_assumed"]
+    list_filter = [StatusListFilter, "known_at_assumed"]
     ordering = ["-known_at"]
 
 
@@ -213,7 +231,7 @@ class TradeAdmin(MarketRowsAdmin):
 
 @admin.register(BackfillSpan)
 class BackfillSpanAdmin(MarketRowsAdmin):
-    list_display = ["market", "kind", "start", "end", "done_until", "finished_at"]
+    list_display = ["market", "kind", "start", "end", "done_until", "finished_at", "refusal"]
     list_filter = ["kind"]
 
 

@@ -1,6 +1,5 @@
 """The columns of a market's price chart."""
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -9,10 +8,10 @@ from typing import TypedDict
 from django import forms
 from django.conf import settings
 
-from markets.coverage.freshness import LATE_AFTER
+from markets.coverage.coverage import unobserved
 from markets.intervals import EPOCH, Interval
-from markets.models import Market, MarketSnapshot, Poll
-from markets.models.markets import OPEN_STATUSES
+from markets.models import Market, MarketSnapshot
+from markets.models.markets import NOT_OPEN_STATUSES
 from markets.models.snapshots import Close
 
 RANGES = {
@@ -27,9 +26,9 @@ MOST_POINTS = 2_000
 TABLE_ROWS = 60
 # Round widths let points fall on round instants.
 BUCKET_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400)
-# Silences are found by reading every run of the recorder, and a week has 120,000.
-SILENCES_WITHIN = timedelta(weeks=1)
-MILLISECOND, MICROSECOND = timedelta(milliseconds=1), timedelta(microseconds=1)
+# Gaps are shown as far back as the longest range but "all" goes.
+GAPS_WITHIN = timedelta(weeks=1)
+MILLISECOND = timedelta(milliseconds=1)
 LAST_MILLISECOND = 253_402_300_799_000
 
 
@@ -72,7 +71,10 @@ def chart(market: Market, *, span: str, since: int | None, now: datetime) -> Cha
         "volume": _floats([close.volume for close in closes]),
         "start": _milliseconds(start),
         "until": _milliseconds(until),
-        "gaps": _gaps(closes, max(start, after), until),
+        "gaps": [
+            (_milliseconds(began), _milliseconds(ended))
+            for began, ended in _gaps(market, min(max(start, after), until), until)
+        ],
         "simulated": settings.SIMULATED,
     }
 
@@ -86,6 +88,12 @@ def table(market: Market, span: str, *, now: datetime) -> list[Close]:
     return (_in_force(market, start) + closes)[::-1]
 
 
+def gaps(market: Market, span: str, *, now: datetime) -> list[Interval]:
+    """Return when the market was not observed in the same range, newest first."""
+    until = _end(market, now)
+    return _gaps(market, _start(market, span, until), until)[: -TABLE_ROWS - 1 : -1]
+
+
 def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
     """Return the narrowest bucket that keeps a span within this many points."""
     least = span.total_seconds() / points
@@ -96,7 +104,7 @@ def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
 
 def _end(market: Market, now: datetime) -> datetime:
     """Return where a chart ends: now, or the close of a market that is over."""
-    if market.status in OPEN_STATUSES or market.close_time is None:
+    if market.status not in NOT_OPEN_STATUSES or market.close_time is None:
         return now
     return min(now, market.close_time)
 
@@ -118,23 +126,9 @@ def _in_force(market: Market, start: datetime) -> list[Close]:
     return [Close(*(getattr(before, name) for name in Close._fields))] if before else []
 
 
-def _gaps(closes: Sequence[Close], start: datetime, until: datetime) -> list[tuple[int, int]]:
-    """Return the recorder's silences in which nothing was recorded, not even later on."""
-    begin = max(start, until - SILENCES_WITHIN)
-    first = Poll.objects.first_good_for(begin)
-    if first is None:
-        return []
-    silences = Poll.objects.silences(
-        [Interval(first - MICROSECOND, until)],
-        longer_than=timedelta(seconds=LATE_AFTER * settings.POLL_INTERVAL),
-        measured_from="started_at",
-    )
-    times = [close.timestamp for close in closes]
-    return [
-        (_milliseconds(began), _milliseconds(ended))
-        for _, began, ended in silences
-        if bisect_right(times, began) == bisect_right(times, ended - MILLISECOND)
-    ]
+def _gaps(market: Market, start: datetime, until: datetime) -> list[Interval]:
+    """Return when the market could be traded and was not observed, as coverage tells it."""
+    return unobserved(market, max(start, until - GAPS_WITHIN), until)[1]
 
 
 def _milliseconds(instant: datetime) -> int:

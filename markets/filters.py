@@ -1,5 +1,6 @@
 """Filters of series, events, markets and polls, the same on the pages and on the API."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
+from django_filters.fields import ChoiceField
 
 from kalshi_insights.rest.filters import (
     WITHOUT_NUL,
@@ -22,7 +24,7 @@ from kalshi_insights.rest.filters import (
     word_filter,
 )
 from markets.kalshi.web import names_in_address
-from markets.models import Event, Market, Poll, Series, Status
+from markets.models import Drift, Event, Market, Poll, Series, Status
 from markets.models.events import EVENT_ORDERS, SERIES_ORDERS, EventQuerySet, SeriesQuerySet
 from markets.models.markets import ORDERS, MarketQuerySet
 from markets.models.recording import POLL_ORDERS, PollQuerySet
@@ -35,11 +37,17 @@ STATUS_WORDS = {
     "closed": (Status.CLOSED, Status.DETERMINED, Status.DISPUTED, Status.AMENDED),
     "settled": (Status.FINALIZED,),
 }
+UNKNOWN = "unknown"
 STATUS_CHOICES = [
     ("all", "All"),
     *((word, word.capitalize()) for word in STATUS_WORDS),
+    (UNKNOWN, "Unknown"),
     *((value, label) for value, label in Status.choices if value not in STATUS_WORDS),
 ]
+STATUS = (
+    "A status, or one of unopened, open, closed (not yet settled), settled, unknown (a status that"
+    " the contract lacks; each such word on record is accepted too) and all."
+)
 PRICE = r"^(0(\.[0-9]{1,4})?|1(\.0{1,4})?)$"
 COUNT = r"^[0-9]{1,14}(\.[0-9]{1,2})?$"
 SEARCH_LENGTH = 300
@@ -55,8 +63,23 @@ NAMED_BY_TICKER: dict[str, type[Series | Event | Market]] = {
 }
 
 
-def statuses(word: str) -> tuple[str, ...]:
-    return STATUS_WORDS.get(word, (word,))
+def statuses(word: str) -> Sequence[str]:
+    return Drift.objects.unknown_statuses() if word == UNKNOWN else STATUS_WORDS.get(word, (word,))
+
+
+class StatusField(ChoiceField):
+    """Accepts, besides its choices, every status that the exchange has sent."""
+
+    def valid_value(self, value: object) -> bool:
+        return super().valid_value(value) or value in Drift.objects.unknown_statuses()
+
+
+class StatusFilter(django_filters.ChoiceFilter):
+    field_class = StatusField
+
+
+def status_filter(label: str) -> StatusFilter:
+    return StatusFilter(method="in_status", choices=STATUS_CHOICES, label=label)
 
 
 # --- Words and names ----------------------------------------------------------------------------
@@ -145,11 +168,7 @@ class NamedMarketFilter(ResourceFilter):
 
 
 class MarketFilter(NamedMarketFilter):
-    status = django_filters.ChoiceFilter(
-        method="in_status",
-        choices=STATUS_CHOICES,
-        label="A status, or one of unopened, open, closed (not yet settled), settled and all.",
-    )
+    status = status_filter(STATUS)
     closes_after = InstantFilter(
         field_name="close_time", lookup_expr="gte", label="Closes at or after this instant."
     )
@@ -221,9 +240,7 @@ AS_OF = "Show what was known at this instant, which must not lie in the future."
 
 class MarketAsOfFilter(NamedMarketFilter):
     as_of = PastInstantFilter(method="known", required=True, label=AS_OF)
-    status = django_filters.ChoiceFilter(
-        method="in_status", choices=STATUS_CHOICES, label="The status at that instant."
-    )
+    status = status_filter("The status at that instant.")
     ordering = ordering_filter(SERIES_ORDERS, "ticker")
 
     def in_status(self, queryset: MarketQuerySet, name: str, word: str) -> MarketQuerySet:
@@ -239,11 +256,7 @@ class NamedEventFilter(ResourceFilter):
 
 
 class EventFilter(NamedEventFilter):
-    status = django_filters.ChoiceFilter(
-        method="in_status",
-        choices=STATUS_CHOICES,
-        label="A market of the event has this status.",
-    )
+    status = status_filter("A market of the event has this status.")
     updated_since = InstantFilter(
         method="since", label="The definition changed at or after this instant."
     )
@@ -259,9 +272,7 @@ class EventFilter(NamedEventFilter):
 
 class EventAsOfFilter(NamedEventFilter):
     as_of = PastInstantFilter(method="known", required=True, label=AS_OF)
-    status = django_filters.ChoiceFilter(
-        method="in_status", choices=STATUS_CHOICES, label="The status at that instant."
-    )
+    status = status_filter("The status at that instant.")
     ordering = ordering_filter(SERIES_ORDERS, "ticker")
 
     def in_status(self, queryset: EventQuerySet, name: str, word: str) -> EventQuerySet:

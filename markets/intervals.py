@@ -47,6 +47,12 @@ def intersect(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Inte
     return shared
 
 
+def multirange(intervals: Iterable[tuple[datetime, datetime]]) -> str:
+    """Write intervals as PostgreSQL reads a `tstzmultirange`."""
+    ranges = (f"[{start.isoformat()},{end.isoformat()})" for start, end in intervals)
+    return f"{{{','.join(ranges)}}}"
+
+
 def subtract(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interval]:
     """Return the parts of `ones` that lie outside `others`."""
     if not ones:

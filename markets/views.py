@@ -1,6 +1,6 @@
 """The pages of markets and of the recorder; each also serves its fragments to htmx."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from urllib.parse import urlencode
 
@@ -16,6 +16,7 @@ from kalshi_insights.htmx import htmx_target, page_number, serves_fragments, tem
 from kalshi_insights.rest.errors import envelope, validation_message
 from markets import charts
 from markets.coverage import freshness
+from markets.coverage.causes import outages
 from markets.filters import MarketFilter
 from markets.models import Drift, Market, Poll, Sweep, Tier
 from markets.models.markets import ORDERS, MarketQuerySet
@@ -23,10 +24,18 @@ from markets.models.search import Place
 
 PAGE_SIZE = 50
 MAX_DRIFT = 20
+MAX_OUTAGES = 10
+OUTAGES_WITHIN = timedelta(days=30)
 MAX_SIBLINGS = 60
 DEFAULT_ORDERING = "-volume_24h"
 PARAMETERS = (*MarketFilter.base_filters, "ordering", "page")
-TABS = {"open": "Open", "closed": "Closed", "settled": "Settled", "all": "All"}
+TABS = {
+    "open": "Open",
+    "closed": "Closed",
+    "settled": "Settled",
+    "unknown": "Unknown",
+    "all": "All",
+}
 
 
 @require_safe
@@ -87,7 +96,11 @@ def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
         return render(request, "markets/market_detail.html#quote", context)
     span = request.GET.get("table", "")
     if span in charts.RANGES:
-        context |= {"span": span, "closes": charts.table(market, span, now=now)}
+        context |= {
+            "span": span,
+            "closes": charts.table(market, span, now=now),
+            "gaps": charts.gaps(market, span, now=now),
+        }
     if htmx_target(request) == "history":
         return render(request, "markets/market_detail.html#history", context)
     siblings = Market.objects.with_event().siblings_of(market).along_strikes()
@@ -97,7 +110,7 @@ def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
 
 @require_safe
 def market_chart(request: HttpRequest, ticker: str) -> JsonResponse:
-    market = Market.objects.defer("raw_data").by_ticker(ticker)
+    market = Market.objects.with_event().by_ticker(ticker)
     if market is None:
         missing = envelope("not_found", f"There is no market {ticker}.")
         return JsonResponse(missing, status=404)
@@ -113,18 +126,24 @@ def market_chart(request: HttpRequest, ticker: str) -> JsonResponse:
 @serves_fragments
 def recorder(request: HttpRequest) -> HttpResponse:
     now = datetime.now(UTC)
+    problem = freshness.problem(now=now, interval=settings.POLL_INTERVAL)
     if htmx_target(request) == "recording":
-        state = freshness.recording(
-            Poll.objects.newest_finished(), now=now, interval=settings.POLL_INTERVAL
-        )
-        return render(request, "components/recording.html", {"recording": state})
+        poll = Poll.objects.newest_finished(at=now)
+        pill = {
+            "recording": freshness.recording(poll, now=now, interval=settings.POLL_INTERVAL),
+            "clock": freshness.clock_fault(poll, now=now),
+            "problem": problem,
+        }
+        return render(request, "components/recording.html", pill)
     context = {
+        "problem": problem,
         "now": now,
         "interval": settings.POLL_INTERVAL,
         "polls": Poll.objects.all()[:PAGE_SIZE],
-        "sweeps": Sweep.objects.newest_complete_of(*Tier.values),
-        "ages": Poll.objects.newest_ages(),
+        "sweeps": Sweep.objects.newest_complete_of(*Tier.values, at=now),
+        "ages": Poll.objects.newest_ages(at=now),
         "target_ages": target_ages(),
+        "outages": outages(now - OUTAGES_WITHIN, now)[: -MAX_OUTAGES - 1 : -1],
         "drift": Drift.objects.all()[:MAX_DRIFT],
     }
     return render(request, template_for(request, "recorder/recorder.html", "runs"), context)
@@ -147,7 +166,8 @@ def target_ages() -> dict[str, float]:
 
 def freshness_context(now: datetime) -> dict[str, object]:
     """The context from which templates compute the age of a market's quote."""
-    return {"now": now, "sweeps": Sweep.objects.newest_complete_of(*freshness.COVERING_TIERS)}
+    sweeps = Sweep.objects.newest_complete_of(*freshness.COVERING_TIERS, at=now)
+    return {"now": now, "sweeps": sweeps}
 
 
 def readable_ordering(query: QueryDict) -> list[str]:

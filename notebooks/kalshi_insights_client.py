@@ -70,9 +70,7 @@ When = datetime | date | str | None
 Filter = When | Decimal | float | int | bool
 Row = dict[str, Any]
 
-PAGE, MOST_BUCKETS = 1_000, 10_000
-MINUTES = {"1m": 1, "5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": 1_440}
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PAGE = 1_000
 PROGRESS_DELAY = 1.0  # seconds; shorter downloads show no progress
 STATUS_INTERVAL = 0.5  # seconds between requests for a backtest's progress
 BAR = 30  # characters
@@ -93,6 +91,7 @@ MARKETS = """
     cap_strike yes_bid yes_ask yes_bid_size yes_ask_size last_price volume open_interest
     yes_price no_price volume_24h previous_price quoted_at is_hot"""
 
+OUTAGES = "start end cause detail seconds"
 STRATEGIES = "name version kind is_yardstick summary parameters"
 BACKTESTS = """
     id status progress doing strategy strategy_version params series events tickers start end cash
@@ -107,8 +106,8 @@ COLUMNS_BY_KIND = {
         fee_multiplier_override price size cash final_cash pnl""",
     "category": """
         status result market_type strike_type category fee_type fee_type_override source cause
-        taker_outcome_side taker_book_side kind liquidity outcome_side book_side strategy""",
-    "boolean": "is_hot can_close_early mutually_exclusive known_at_assumed counted",
+        state taker_outcome_side taker_book_side kind liquidity outcome_side book_side strategy""",
+    "boolean": "is_hot being_observed can_close_early mutually_exclusive known_at_assumed counted",
     "Int64": "exchange_index",
 }
 KINDS = {name: kind for kind, names in COLUMNS_BY_KIND.items() for name in names.split()}
@@ -229,18 +228,14 @@ class Client:
     ) -> pd.DataFrame:
         """Aggregate snapshots in buckets of 1m, 5m, 15m, 1h, 4h or 1d by start, oldest first.
 
-        Buckets without a snapshot are absent. The default range is the day before `end` or now.
-        `source` is as in `snapshots`.
+        Of a bucket without a snapshot, `state` says whether it was quiet, unobserved or
+        untradable. The default range is all that is on record, as in `snapshots`.
 
         >>> client.candlesticks("KXFED-26DEC-H25", "2026-11-01", interval="1h").yes_bid_close
         """
-        ranges = _split_range(start, end, interval)
-        path, query = (
-            _market_path(ticker, "candlesticks/"),
-            {"interval": interval, "source": source},
-        )
-        tables = [self._table(path, start=since, end=until, **query) for since, until in ranges]
-        return self._frame(pa.concat_tables(tables), index="start")
+        path = _market_path(ticker, "candlesticks/")
+        table = self._table(path, start=start, end=end, interval=interval, source=source)
+        return self._frame(table, index="start")
 
     def trades(
         self, ticker: str, start: When = None, end: When = None, *, block: bool | None = None
@@ -261,20 +256,35 @@ class Client:
         return self._frame(table, index="known_at")
 
     def coverage(self, ticker: str, start: When = None, end: When = None) -> Row:
-        """Read how completely the market was observed, in at most 31 days (by default in one).
+        """Read how completely the market was observed, in at most 31 days (by default the last).
 
-        `gaps` (start, end, cause, detail, counted), `quiet` and `expected` are DataFrames.
+        `gaps` (start, end, cause, detail, counted), `stale`, `quiet` and `expected` are DataFrames;
+        `sources` holds the time that each source observed.
 
         >>> client.coverage("KXFED-26DEC-H25", "2026-11-20", "2026-11-21")["share"]
         0.9987
         """
         data = self._record(self._json(_market_path(ticker, "coverage/"), start=start, end=end))
         return data | {
-            "fresh": timedelta(seconds=data["fresh"]),
+            **{name: timedelta(seconds=data[name]) for name in ("observed", "fresh")},
+            "sources": {
+                each["source"]: timedelta(seconds=each["observed"]) for each in data["sources"]
+            },
             "gaps": self._columns(data["gaps"], "start end cause detail counted"),
+            "stale": self._columns(data["stale"], "start end"),
             "quiet": self._columns(data["quiet"], "start end"),
             "expected": self._columns(data["expected"], "start end fresh_for"),
         }
+
+    def outages(
+        self, start: When = None, end: When = None, *, limit: int | None = None
+    ) -> pd.DataFrame:
+        """List the recorder's outages that overlap a range by their start, newest first.
+
+        >>> client.outages("2026-11-01")[["cause", "seconds"]]
+        """
+        span = {"start": start, "end": end}
+        return self._list("outages/", OUTAGES, span, limit=limit, key="start")
 
     def orderbook(self, ticker: str, as_of: When = None, *, depth: int | None = None) -> Row:
         """Read the newest order book, or that at `as_of`; `bids` and `asks` have the best first.
@@ -330,7 +340,7 @@ class Client:
     def _request(
         self, path: str, query: Mapping[str, Filter], payload: Row | None = None
     ) -> Iterator[httpx.Response]:
-        """Send a GET, or a POST if there is a payload, and retry while throttled."""
+        """Send a GET, or a POST if there is a payload, and retry while throttled or busy."""
         params = {
             name: _query_text(name, value) for name, value in query.items() if value is not None
         }
@@ -537,21 +547,6 @@ def _instant(name: str, value: Any) -> datetime:
     return value.astimezone(UTC)
 
 
-def _split_range(start: When, end: When, interval: str) -> Iterator[tuple[When, When]]:
-    """Split a range into parts that the API answers in one response."""
-    if start is None or interval not in MINUTES:
-        yield start, end
-        return
-    bucket = timedelta(minutes=MINUTES[interval])
-    since = _instant("start", start)
-    last = datetime.now(UTC) if end is None else _instant("end", end)
-    until = since - (since - EPOCH) % bucket + MOST_BUCKETS * bucket
-    while until < last:
-        yield since, until
-        since, until = until, until + MOST_BUCKETS * bucket
-    yield since, last
-
-
 def _api_error(response: httpx.Response) -> ApiError:
     """Make the exception for an error response, which may come from a proxy."""
     kind = {400: Invalid, 404: NotFound, 429: Throttled}.get(response.status_code, ApiError)
@@ -560,7 +555,7 @@ def _api_error(response: httpx.Response) -> ApiError:
     with suppress(ValueError, KeyError, TypeError):
         data = response.json()
         error = kind(data["code"], data["message"], data["details"])
-    if status == 429:
+    if status == 429 or (status == 503 and "Retry-After" in response.headers):
         seconds = response.headers.get("Retry-After", "")
         error.retry_after = float(seconds) if seconds.isdecimal() else 1.0
     return error

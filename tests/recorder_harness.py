@@ -57,6 +57,8 @@ class RecorderHarness:
     interval: float
     started: int = 0
     children: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
+    # What the recorder's processes see differently.
+    for_children: dict[str, str] = field(default_factory=dict)
 
     # --- processes --------------------------------------------------------------------------
 
@@ -73,7 +75,7 @@ class RecorderHarness:
             child = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=ROOT,
-                env=self.environment,
+                env={**self.environment, **self.for_children},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -89,6 +91,9 @@ class RecorderHarness:
         }
         command = ("celery", "-A", "kalshi_insights", kind, "--loglevel", "INFO")
         return self.start(kind, "-m", *command, *arguments[kind])
+
+    def start_supervisor(self, *roles: str) -> subprocess.Popen[bytes]:
+        return self.start("supervisor", "-m", "kalshi_insights.supervisor", *roles)
 
     def start_pollmarkets(self) -> subprocess.Popen[bytes]:
         return self.start("loop", "manage.py", "pollmarkets")

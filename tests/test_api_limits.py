@@ -131,7 +131,7 @@ def test_all_processes_count_together(limited, settings):
 def test_forwarded_addresses_are_believed_as_far_as_our_own_proxies_wrote_them(
     limited, settings, proxies, forwarded, counted
 ):
-    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": proxies}
+    settings.TRUSTED_PROXIES = proxies
     headers = {"X-Forwarded-For": forwarded} if forwarded else {}
     assert statuses(Client(), 1, headers=headers, REMOTE_ADDR="192.0.2.1") == [200]
     assert limited.keys("api:rate:*") == [f"api:rate:address:{counted}".encode()]

@@ -1,4 +1,4 @@
-"""The web server of the image with clients that stop reading, and with clients that disconnect."""
+"""The web server of the image with clients that send slowly, read slowly, or disconnect."""
 
 import os
 import shlex
@@ -8,15 +8,20 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from select import select
+from threading import Event, Thread
 from typing import NamedTuple
 
 import pytest
 from django.db import connection
 
 from kalshi_insights.embedded.servers import free_port
+from kalshi_insights.serving.site import BODY_WITHIN, PAGE_THREADS, STREAM_THREADS
+from kalshi_insights.serving.worker import HEAD_WITHIN
 from markets.models import Market
 from markets.tests.factories import a_market
 
@@ -27,12 +32,15 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
-GUNICORN = shlex.split("gunicorn --workers 2 --threads 4 --no-control-socket")
-THREADS = 2 * 4
+GUNICORN = shlex.split("gunicorn --workers 2 --no-control-socket")
 SLOW = 200
 # At a kilobyte each, they are more than the kernel buffers for a client that does not read.
 ROWS = 24_000
 FORMS = ("csv", "arrow")
+# Requests that never come to an end, sent byte by byte.
+HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: " + b"x" * 4_000
+BODY = b"POST /api/v1/backtests/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n"
+DRIP_SECONDS = 0.2
 # The receive buffer of such a client.
 ROOM = 4_096
 WITHIN = 30.0
@@ -71,18 +79,22 @@ class Web:
     pid: int
     path: str
 
-    def is_up(self) -> bool:
+    def is_up(self, path: str = "/api/v1/") -> bool:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/", timeout=WITHIN).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=WITHIN).close()
         except OSError:
             return False
         return True
 
-    def ask(self, stack: ExitStack, form: str) -> socket.socket:
+    def connect(self, stack: ExitStack) -> socket.socket:
         client = stack.enter_context(socket.socket())
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
         client.settimeout(WITHIN)
         client.connect(("127.0.0.1", self.port))
+        return client
+
+    def ask(self, stack: ExitStack, form: str) -> socket.socket:
+        client = self.connect(stack)
         head = f"GET {self.path}?format={form} HTTP/1.1\r\nHost: localhost\r\n\r\n"
         client.sendall(head.encode())
         return client
@@ -121,10 +133,17 @@ def market() -> Market:
 
 @pytest.fixture
 def web(market) -> Iterator[Web]:
+    with running_web(market) as web:
+        yield web
+
+
+@contextmanager
+def running_web(market: Market, *options: str) -> Iterator[Web]:
     port, its = free_port(), connection.settings_dict
     place = f"{its['USER']}:{its['PASSWORD']}@{its['HOST']}:{its['PORT']}/{its['NAME']}"
+    bind = ("--bind", f"127.0.0.1:{port}")
     process = subprocess.Popen(
-        [sys.executable, "-m", *GUNICORN, "--bind", f"127.0.0.1:{port}", "kalshi_insights.wsgi"],
+        [sys.executable, "-m", *GUNICORN, *options, *bind, "kalshi_insights.asgi"],
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": f"postgres://{place}", "LOG_LEVEL": "ERROR"},
         stdout=subprocess.DEVNULL,
@@ -151,8 +170,9 @@ def have_slow_clients(web: Web, count: int) -> None:
     with ExitStack() as stack:
         clients = [web.ask(stack, "csv") for _ in range(count)]
         # One process may have accepted all of them.
-        wait_until(lambda: Sessions.now().busy >= THREADS // 2)
-        assert clients[0].recv(5) == b"HTTP/"
+        wait_until(lambda: Sessions.now().busy >= STREAM_THREADS)
+        assert select(clients, [], [], WITHIN)[0]
+        assert web.is_up("/")
     # The server notices queued clients that have gone one by one.
     wait_until(lambda: Sessions.now().busy == 0 and Sessions.now().quiet_for > 0.3)
 
@@ -174,6 +194,131 @@ def test_slow_clients_and_aborted_exports_leave_no_connection_and_no_memory_behi
             abort(web, form)
         kept.append(web.megabytes() - before)
     assert web.workers() == workers
-    assert Sessions.now().all <= THREADS
+    assert Sessions.now().all <= 2 * (PAGE_THREADS + STREAM_THREADS)
     assert kept[-1] < MOST_KEPT, kept
     assert web.is_up()
+
+
+def drip(clients: list[socket.socket], bytes_of: bytes, stop: Event) -> None:
+    """Send the bytes to all clients one at a time, then zeros; a client that is let go is left."""
+    n = 0
+    while not stop.wait(DRIP_SECONDS):
+        byte = bytes_of[n : n + 1] or b"0"
+        n += 1
+        for client in clients:
+            with suppress(OSError):
+                client.send(byte)
+
+
+@contextmanager
+def dripping(clients: list[socket.socket], bytes_of: bytes) -> Iterator[None]:
+    stop = Event()
+    thread = Thread(target=drip, args=(clients, bytes_of, stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def is_let_go(client: socket.socket) -> bool:
+    """True once the server has closed the connection, with an answer or without."""
+    client.setblocking(False)
+    try:
+        while client.recv(4_096):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def are_let_go(clients: list[socket.socket]) -> bool:
+    return all(map(is_let_go, clients))
+
+
+def test_pages_answer_while_requests_drip_in_and_those_are_let_go(web):
+    with ExitStack() as stack:
+        heads = [web.connect(stack) for _ in range(SLOW // 2)]
+        bodies = [web.connect(stack) for _ in range(SLOW // 2)]
+        for client in bodies:
+            client.sendall(BODY)
+        stack.enter_context(dripping(heads, HEAD))
+        stack.enter_context(dripping(bodies, b""))
+        for path in ("/", "/api/v1/markets/", "/recorder/"):
+            assert web.is_up(path)
+        assert not are_let_go(heads[:1])
+        assert not are_let_go(bodies[:1])
+        for clients, within in ((heads, HEAD_WITHIN), (bodies, BODY_WITHIN)):
+            wait_until(partial(are_let_go, clients), within=within + WITHIN)
+    assert Sessions.now().busy == 0
+
+
+def test_too_many_connections_cost_the_one_that_has_sent_the_longest(market):
+    options = ("--workers", "1", "--worker-connections", "20")
+    with running_web(market, *options) as web, ExitStack() as stack:
+        clients = [web.connect(stack) for _ in range(20)]
+        with dripping(clients, HEAD):
+            assert web.is_up("/")
+            assert is_let_go(clients[0])
+            assert not is_let_go(clients[-1])
+
+
+def test_pages_answer_while_exports_are_read_byte_by_byte(web):
+    with ExitStack() as stack:
+        clients = [web.ask(stack, "csv") for _ in range(SLOW)]
+        wait_until(lambda: Sessions.now().busy >= STREAM_THREADS)
+        for path in ("/", "/api/v1/markets/", "/recorder/"):
+            readable, _, _ = select(clients, [], [], WITHIN)
+            assert all(client.recv(1) for client in readable)
+            assert web.is_up(path)
+
+
+def test_an_export_that_finds_no_thread_is_told_to_come_back(web):
+    with ExitStack() as stack:
+        clients = [web.ask(stack, "csv") for _ in range(2 * STREAM_THREADS + 1)]
+        until = time.monotonic() + WITHIN
+        told = b""
+        while b" 503 " not in told:
+            assert time.monotonic() < until
+            readable, _, _ = select(clients, [], [], WITHIN)
+            told = b"".join(client.recv(ROOM, socket.MSG_PEEK)[:400] for client in readable)
+            time.sleep(0.1)
+        assert b"retry-after: 10" in told
+        assert b"x-request-id: " in told
+
+
+def answer_to(web: Web, *parts: bytes) -> bytes:
+    """Send a request in parts, and return all that comes back until the server closes."""
+    with ExitStack() as stack:
+        client = web.connect(stack)
+        for part in parts:
+            client.sendall(part)
+            time.sleep(0.05)
+        received = b""
+        while chunk := client.recv(ROOM):
+            received += chunk
+        return received
+
+
+def test_the_server_itself_believes_no_forwarding_header(web):
+    forged = b"X-Forwarded-Proto: https\r\nX-Forwarded-For: 203.0.113.1\r\nConnection: close\r\n"
+    answer = answer_to(web, b"GET /api/v1/ HTTP/1.1\r\nHost: localhost\r\n" + forged + b"\r\n")
+    assert b'"http://localhost/api/v1/markets/"' in answer
+
+
+def test_a_static_file_arrives_whole(web):
+    with urllib.request.urlopen(f"http://127.0.0.1:{web.port}/static/css/app.css") as response:
+        assert response.read() == (ROOT / "static" / "css" / "app.css").read_bytes()
+
+
+POST = b"POST /api/v1/backtests/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+
+
+def test_a_body_that_is_too_large_is_refused_in_words(web):
+    head = POST + b"Content-Type: application/json\r\nContent-Length: 3000000\r\n\r\n"
+    answer = answer_to(web, head, b"0" * 100_000)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"code": "too_large"' in answer

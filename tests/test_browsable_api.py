@@ -42,6 +42,7 @@ PLACES = [
     "/markets/",
     "/markets/?format=api",
     "/polls/",
+    "/outages/",
     "/health/",
     "/strategies/",
     "/strategies/momentum/",

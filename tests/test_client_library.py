@@ -225,13 +225,21 @@ def test_candlesticks_are_a_frame_by_the_start_of_their_bucket(client, market):
     candle = frame.iloc[0]
     assert (candle.yes_bid_open, candle.yes_bid_high, candle.yes_bid_close) == (0.1, 0.3, 0.2)
     assert candle.snapshots == 3
-    assert client.candlesticks(TICKER, NOON, source="BACKFILL").empty
+    assert (candle.state, frame.state.dtype) == ("recorded", "category")
 
 
-def test_more_candlesticks_than_the_api_gives_at_once_are_fetched_in_parts(
-    client, market, monkeypatch
-):
-    monkeypatch.setattr(library, "MOST_BUCKETS", 2)
+def test_candlesticks_tell_quiet_buckets_from_unobserved_ones(client, market):
+    Market.objects.update(open_time=NOON)
+    minutes(market, ["0.10"])
+    for second in range(0, 150, 30):
+        a_sweep(Tier.UNIVERSE, NOON + timedelta(seconds=second))
+    frame = client.candlesticks(TICKER, NOON, NOON + timedelta(minutes=4))
+    assert frame.state.to_list() == ["recorded", "quiet", "unobserved", "unobserved"]
+    other = client.candlesticks(TICKER, NOON, NOON + timedelta(minutes=1), source="BACKFILL")
+    assert other.state.to_list() == ["unobserved"]
+
+
+def test_candlesticks_of_a_part_of_a_minute_are_of_the_whole_minute(client, market):
     minutes(market, [f"0.{n}0" for n in range(1, 8)])
     frame = client.candlesticks(TICKER, NOON + timedelta(seconds=59), NOON + timedelta(minutes=6))
     assert list(frame.index) == [NOON + timedelta(minutes=n) for n in range(6)]
@@ -241,7 +249,24 @@ def test_more_candlesticks_than_the_api_gives_at_once_are_fetched_in_parts(
 def test_a_month_of_minutes_needs_no_care(client, market):
     minutes(market, ["0.10", "0.30"])
     frame = client.candlesticks(TICKER, "2025-11-01", "2025-12-01")
-    assert frame.yes_bid_close.to_list() == [0.1, 0.3]
+    assert frame.yes_bid_close.dropna().to_list() == [0.1, 0.3]
+    assert (frame.index[0], len(frame)) == (NOON, 10 * 1440 + 720)
+
+
+def test_outages_are_a_frame_by_their_start(client, market):
+    for minute in (0, 3):
+        a_poll(NOON + timedelta(minutes=minute), seconds=0)
+    frame = client.outages("2025-11-20", NOON + timedelta(minutes=1))
+    assert list(frame.index) == [NOON]
+    assert (frame.seconds.to_list(), frame.cause.to_list()) == ([180.0], ["our outage"])
+    assert frame.end.iloc[0] == NOON + timedelta(minutes=3)
+    assert len(client.outages()) == 2
+    assert list(client.outages("2025-11-19", "2025-11-20").columns) == [
+        "end",
+        "cause",
+        "detail",
+        "seconds",
+    ]
 
 
 def test_trades_are_a_frame_by_time(client, market):
@@ -277,7 +302,11 @@ def test_coverage_tells_the_gaps_as_a_frame(client, market):
     a_revision(market, now - timedelta(days=1), status="active")
     found = client.coverage(TICKER, now - timedelta(hours=1), now)
     gaps = found["gaps"]
-    assert (found["share"], found["fresh"]) == (0, timedelta(0))
+    assert (found["share"], found["observed"], found["fresh"]) == (0, timedelta(0), timedelta(0))
+    assert (found["stale"].start.iloc[0], found["sources"]) == (
+        found["start"],
+        {"POLL": timedelta(0)},
+    )
     assert (gaps.start.iloc[0], gaps.end.iloc[-1]) == (found["start"], found["end"])
     assert gaps.counted.dtype == "boolean"
 
@@ -606,7 +635,7 @@ def test_the_notebook_shows_what_the_site_has(live_server, market, monkeypatch):
     shown = str([cell.get("outputs") for cell in notebook.cells])
     assert "Rain in New York" in shown
     assert "image/png" in shown
-    assert "our outage" in shown
+    assert "not recording yet" in shown
 
 
 @contextmanager

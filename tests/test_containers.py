@@ -57,3 +57,10 @@ def test_the_image_has_every_app():
 def test_only_the_web_service_is_published():
     services = yaml.safe_load(COMPOSE)["services"]
     assert [name for name, service in services.items() if "ports" in service] == ["web"]
+
+
+def test_the_server_finds_its_configuration_in_the_image():
+    """Without it gunicorn would start, but not with the worker that the site is served by."""
+    allowed = (BASE_DIR / ".dockerignore").read_text().splitlines()
+    assert "!gunicorn.conf.py" in allowed
+    assert (BASE_DIR / "gunicorn.conf.py").exists()

@@ -27,7 +27,7 @@ DEMO_ELSEWHERE = """
 import sys
 from pathlib import Path
 from kalshi_insights import demo, embedded
-embedded.DEMO = Path(sys.argv[1])
+embedded.DEMO = embedded.LIVE = Path(sys.argv[1])
 demo.main()
 """
 
@@ -112,13 +112,13 @@ def running_demo(folder: Path, **environment: str) -> Iterator[subprocess.Popen[
             process.terminate()
 
 
-def output_until_ready(process: subprocess.Popen[str]) -> str:
+def output_until_ready(process: subprocess.Popen[str], sign: str = "READY") -> str:
     output = ""
     for line in process.stdout or ():
         output += str(line)
-        if "READY" in line:
+        if sign in line:
             return output
-    pytest.fail(f"The demo ended before it was ready:\n{output}")
+    pytest.fail(f"The demo ended before it wrote {sign}:\n{output}")
 
 
 def descendants_of(parent: int) -> set[int]:
@@ -189,6 +189,28 @@ def finished_backtests(port: int, *, within: float) -> list[dict[str, Any]]:
         if len(found) == len(demo.BACKTESTS) or time.monotonic() > deadline:
             return found
         time.sleep(0.5)
+
+
+@pytest.mark.system
+def test_a_live_demo_says_why_nothing_is_recorded_and_goes_on_trying(folder):
+    port, exchange = free_port(), free_port()
+    environment = {
+        "LIVE": "1",
+        "PORT": str(port),
+        "KALSHI_API_URL": f"http://127.0.0.1:{exchange}/trade-api/v2",
+        "POLL_INTERVAL": "1",
+    }
+    with running_demo(folder.parent / "live", **environment) as process:
+        output = output_until_ready(process)
+        assert "WRONG  reach     connection refused: nothing answers at 127.0.0.1" in output
+        assert "nothing is recorded yet: connection refused" in output
+        command = [sys.executable, "-m", "markets.simulator", "--port", str(exchange)]
+        with subprocess.Popen([*command, "--markets", "50"], stdout=subprocess.DEVNULL) as there:
+            try:
+                assert "checkkalshi" in output_until_ready(process, "is being recorded")
+            finally:
+                there.terminate()
+    embedded.remove(folder.parent / "live")
 
 
 @pytest.mark.system

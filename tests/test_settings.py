@@ -35,6 +35,7 @@ SETTINGS = Path(__file__).resolve().parent.parent / "kalshi_insights" / "setting
         ("API_RATE_TOKEN", "-1/s"),
         ("TRUSTED_PROXIES", "-1"),
         ("TRUSTED_PROXIES", "one"),
+        ("HTTPS_ONLY", "perhaps"),
         ("SIGN_IN_RATE", "often"),
         ("ADMIN_URL", "/"),
         ("ADMIN_URL", "markets/admin"),

@@ -51,11 +51,13 @@ def data_fingerprint(universe: Universe) -> dict[str, str]:
 
 
 def code_fingerprint(strategy: strategies.StrategyClass) -> dict[str, str]:
-    """SHA-256 of the rules and of the strategy, and the versions of the libraries."""
-    source = inspect.getsourcefile(strategy)
+    """SHA-256 of the rules and of the strategy, and the versions of the libraries.
+
+    The files count as they were when this process loaded them, which is how it computes.
+    """
     return {
-        "rules": _of_files(rule_files()),
-        "strategy": _of_files([Path(source)] if source else []),
+        "rules": RULES_LOADED,
+        "strategy": STRATEGIES_LOADED.get(strategy) or _of_strategy(strategy),
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
     }
@@ -87,8 +89,17 @@ def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return found
 
 
+def _of_strategy(strategy: strategies.StrategyClass) -> str:
+    source = inspect.getsourcefile(strategy)
+    return _of_files([Path(source)] if source else [])
+
+
 def _of_files(paths: Iterable[Path]) -> str:
     found = hashlib.sha256()
     for path in paths:
         found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()
+
+
+RULES_LOADED = _of_files(rule_files())
+STRATEGIES_LOADED = {each: _of_strategy(each) for each in strategies.STRATEGIES.values()}

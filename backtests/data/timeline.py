@@ -65,14 +65,11 @@ def without_backfill_inside(columns: ColumnArrays) -> ColumnArrays:
     return select(columns, ~backfilled | (at < recorded.min()) | (at > recorded.max()))
 
 
-def sort_by_time(columns: ColumnArrays) -> ColumnArrays:
-    """Sort by time; of several rows at one instant, keep the last of the stream."""
+def last_of_each_instant(columns: ColumnArrays) -> ColumnArrays:
+    """Keep the last of several rows at one instant; rows must be ordered by time."""
     at = columns["at"]
-    if (at[1:] > at[:-1]).all():
-        return columns
-    order = np.lexsort((columns["sequence"], at))
-    ordered = at[order]
-    return select(columns, order[np.append(ordered[1:] > ordered[:-1], True)])
+    is_last = np.append(at[1:] > at[:-1], True)
+    return columns if is_last.all() else select(columns, is_last)
 
 
 def select(columns: ColumnArrays, rows: Ints | Bools) -> ColumnArrays:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numba
@@ -22,6 +23,7 @@ from backtests.engine.kernel_arrays import (
     rules,
     tables_of,
 )
+from backtests.engine.kernel_cache import cache_folder
 from backtests.metrics.marks import last_sides
 from backtests.rules import execution, ledger
 from backtests.rules.execution import (
@@ -41,15 +43,26 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+CONFIG: Any = numba.config
+# NUMBA_CACHE_DIR, as numba has read it.
+CHOSEN_FOLDER: str = CONFIG.CACHE_DIR
+CACHE = cache_folder(Path(__file__).resolve(), chosen=CHOSEN_FOLDER)
+
 
 def compiled(function: F) -> F:
     """Compile a function once and cache it in a file; it releases the GIL while it runs.
 
     These functions borrow arrays and never make or keep one. So numba need not count references
     (`_nrt`), which would cost more than the work of a function that is passed the whole run.
+    Where no folder can be written, each process compiles for itself.
     """
-    options: Any = {"cache": True, "nogil": True, "_nrt": False}
-    return cast(F, numba.njit(**options)(function))
+    options: Any = {"cache": CACHE is not None, "nogil": True, "_nrt": False}
+    # numba asks for the folder only while it decorates; code of others keeps its own.
+    CONFIG.CACHE_DIR = str(CACHE or "")
+    try:
+        return cast(F, numba.njit(**options)(function))
+    finally:
+        CONFIG.CACHE_DIR = CHOSEN_FOLDER
 
 
 _flow = compiled(ledger.flow)

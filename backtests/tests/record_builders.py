@@ -75,7 +75,7 @@ def record_quote(
     """Record a snapshot with a hundred contracts on either side."""
     sizes = {"yes_bid_size": Decimal(100), "yes_ask_size": Decimal(100)}
     MarketSnapshot.objects.create(
-        id=snapshot_id(market.pk, at, source, values.get("sequence")),
+        id=snapshot_id(market.pk, at, source, values.get("sequence"), content=f"{bid} {ask}"),
         market=market,
         timestamp=at,
         recorded_at=values.pop("recorded_at", at),

@@ -1,5 +1,8 @@
 """Fingerprints of the code and the data behind a result."""
 
+import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -64,3 +67,32 @@ def test_an_entry_that_matches_no_file_is_an_error(monkeypatch):
 def test_what_only_shows_a_run_is_no_rule_of_it():
     shown = {"backtests/views.py", "backtests/report.py", "backtests/strategies/momentum.py"}
     assert not {ROOT / each for each in shown} & set(fingerprints.rule_files())
+
+
+# Prints the fingerprints of a process in which a file is changed after it was loaded.
+FINGERPRINT = """
+import json, sys
+from pathlib import Path
+from backtests.analysis.fingerprints import code_fingerprint
+from backtests.strategies.momentum import Momentum
+
+for path in map(Path, sys.argv[1:]):
+    path.write_text(path.read_text() + "# changed")
+print(json.dumps(code_fingerprint(Momentum)))
+"""
+
+
+def test_a_fingerprint_is_that_of_the_code_which_the_process_has_loaded(tmp_path):
+    for package in ("backtests", "markets", "kalshi_insights"):
+        shutil.copytree(ROOT / package, tmp_path / package)
+
+    def fingerprint(*changed):
+        command = [sys.executable, "-W", "ignore", "-c", FINGERPRINT, *changed]
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+        return json.loads(ran.stdout)
+
+    before = fingerprint()
+    assert fingerprint("markets/fees.py", "backtests/strategies/momentum.py") == before
+    after = fingerprint()
+    assert after["rules"] != before["rules"]
+    assert after["strategy"] != before["strategy"]

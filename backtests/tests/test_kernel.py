@@ -1,8 +1,4 @@
-"""Many runs at once give what single runs give, and compiled code is cached where it is told."""
-
-import os
-import subprocess
-import sys
+"""Many runs at once give what single runs give."""
 
 import numpy as np
 import pytest
@@ -96,14 +92,3 @@ def test_a_sweep_refuses_what_a_run_refuses():
             FillModel.EXPECTED,
             cash=CASH,
         )
-
-
-def test_compiled_code_is_kept_where_it_is_told(tmp_path):
-    code = "from backtests.engine import kernel; print(kernel._flow(0, 1, 100, 5_000))"
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        env=environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert ran.stdout.strip() == "-500000"
-    assert list(tmp_path.rglob("*.nbi"))

@@ -2,10 +2,12 @@
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import permutations
 
 import pytest
 from model_bakery import baker
 
+from backtests.analysis.fingerprints import data_fingerprint
 from backtests.data.universe import MISSING, MONEY, Quotes, microseconds
 from backtests.tests.record_builders import (
     END,
@@ -21,7 +23,7 @@ from backtests.tests.record_builders import (
     selection_of,
 )
 from kalshi_insights.bad_input import BadInput
-from markets.models import Closure, FeeChange, Market, Poll, Source
+from markets.models import Closure, FeeChange, Market, MarketSnapshot, Poll, Source
 from markets.models.snapshots import MAX_COUNT
 from markets.prices import Quality
 from markets.tests.factories import an_event
@@ -90,6 +92,21 @@ def test_of_a_stream_s_several_messages_of_one_instant_the_last_counts():
     for sequence, bid in ((7, "0.4000"), (9, "0.4200"), (8, "0.4100")):
         record_quote(market, NOON, bid, source=Source.WEBSOCKET, sequence=sequence)
     assert load_universe(market).quotes.bid.tolist() == [4_200]
+
+
+def test_of_several_quotes_of_one_instant_the_same_one_counts_whatever_came_first():
+    market = record_market()
+    found = set()
+    for bids in permutations(("0.4000", "0.4100", "0.4200")):
+        MarketSnapshot.objects.all().delete()
+        for bid in bids:
+            record_quote(market, NOON, bid)
+        record_quote(market, NOON - MINUTE)
+        universe = load_universe(market)
+        found.add((*universe.quotes.bid.tolist(), data_fingerprint(universe)["quotes"]))
+    assert len(found) == 1
+    last = MarketSnapshot.objects.newest()
+    assert f"0.{next(iter(found))[1]}" == str(last.yes_bid)
 
 
 # --- snapshot sources ---------------------------------------------------------------------------

@@ -211,6 +211,14 @@ def test_a_run_that_nobody_was_called_for_is_called_for():
     assert BacktestResult.objects.requeue_lost(now=now() + LONG) == [result.pk]
 
 
+def test_a_clock_that_was_set_back_hides_no_dead_worker_and_no_run_that_waits():
+    dead, waiting = queue_backtest(a_market()), queue_backtest(a_market("KXSNOW-26NOV21"))
+    assert BacktestResult.objects.claim(dead.pk, now=now() + LONG)
+    BacktestResult.objects.filter(pk=waiting.pk).update(created_at=now() + LONG)
+    assert BacktestResult.objects.requeue_lost(now=now()) == [waiting.pk]
+    assert again(dead).status == BacktestStatus.QUEUED
+
+
 def test_who_was_given_up_for_lost_stores_nothing():
     result = queue_backtest(a_market())
     held = claimed(result)

@@ -37,6 +37,13 @@ POSTGRES_SETTINGS = {
     "wal_compression": "on",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
+    # A client that has gone without a word is noticed, also in the middle of its statement. What
+    # is sent may stay unread for as long as the site lets a slow reader be.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "3",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "60s",
+    "client_connection_check_interval": "5s",
 }
 # For data that may be lost in a crash.
 VOLATILE_SETTINGS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
@@ -316,5 +323,5 @@ class Valkey(Server):
     def _configuration(self) -> str:
         return (
             f"bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\n"
-            'save ""\nappendonly no\nloglevel warning\n'
+            'save ""\nappendonly no\nloglevel warning\ntcp-keepalive 5\n'
         )

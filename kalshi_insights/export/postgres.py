@@ -16,6 +16,7 @@ from django.db import connection, models
 
 from kalshi_insights.export import parquet
 from kalshi_insights.export.parquet import ColumnTypes
+from kalshi_insights.session_limits import long_statement
 
 # SQL expressions by type (without its parameters), where PostgreSQL's own text will not do.
 RFC_3339 = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
@@ -122,7 +123,7 @@ class ExportQuery(NamedTuple):
     ) -> Generator[memoryview | bytes, None, None]:
         all_options = ", ".join(["FORMAT csv", *([options] if options else [])])
         selected = _select_list(self.columns, expressions)
-        with connection.cursor() as cursor:
+        with long_statement(connection), connection.cursor() as cursor:
             # COPY takes no parameters, so they become literals. The subquery's order is that of
             # the result.
             query = cursor.mogrify(self.sql, self.parameters)

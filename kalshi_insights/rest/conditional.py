@@ -1,7 +1,7 @@
 """Conditional requests: ETag, Last-Modified and 304 Not Modified."""
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.http import HttpResponseBase
 from django.utils.cache import get_conditional_response
@@ -22,7 +22,9 @@ def conditional(
     if request.accepted_renderer.format != "json":
         return response
     etag = response["ETag"] = f'W/"{tag}"'
-    seconds = math.floor(modified.timestamp()) if modified else None
+    # A date in the future, from a clock that was set back, would hide whatever comes next.
+    is_past = modified is not None and modified <= datetime.now(UTC)
+    seconds = math.floor(modified.timestamp()) if modified and is_past else None
     if seconds is not None:
         response["Last-Modified"] = http_date(seconds)
     answer: HttpResponseBase | None = get_conditional_response(

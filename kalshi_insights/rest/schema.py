@@ -116,6 +116,8 @@ def _list_of(column_type: str) -> serializers.ListField:
         return serializers.ListField(
             child=serializers.IntegerField(), help_text="Milliseconds since 1970, UTC."
         )
+    if column_type == "text":
+        return serializers.ListField(child=serializers.CharField())
     return serializers.ListField(child=serializers.FloatField(allow_null=True))
 
 

@@ -6,7 +6,6 @@ A request with a token or a session counts for its user, any other for the addre
 import time
 from functools import cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from typing import cast
 
 import redis
 import structlog
@@ -17,6 +16,8 @@ from redis.retry import Retry
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from kalshi_insights.connections import redis_options
+from kalshi_insights.middleware.proxies import client_address
 from kalshi_insights.token_bucket import TokenBucket
 
 log = structlog.get_logger(__name__)
@@ -32,12 +33,9 @@ class RateLimiter:
     """The token buckets of all clients on one Redis server."""
 
     def __init__(self, url: str) -> None:
-        self._server = redis.Redis.from_url(
-            url,
-            socket_timeout=REDIS_TIMEOUT_SECONDS,
-            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), retries=1),
-        )
+        options = redis_options(url, seconds=REDIS_TIMEOUT_SECONDS)
+        retry = Retry(NoBackoff(), retries=1)
+        self._server = redis.Redis.from_url(url, retry=retry, **options)
         self._is_down = False
         self._next_try = 0.0
 
@@ -96,7 +94,7 @@ def client_of(request: HttpRequest | Request) -> str:
 
 
 def address_of(request: HttpRequest | Request) -> str:
-    return f"address:{client_network(BaseThrottle().get_ident(cast(Request, request)) or '')}"
+    return f"address:{client_network(client_address(request))}"
 
 
 def client_network(address: str) -> str:

@@ -143,10 +143,13 @@ CANDLESTICK: Answer = {
     "last_price": "0.4400",
     "volume": "37.50",
     "snapshots": 9,
+    "state": "recorded",
 }
 BOOK: Answer = {
     "ticker": TICKER,
     "timestamp": NOON,
+    "evidence_age_seconds": 3.2,
+    "being_observed": True,
     "bids": [{"price": "0.4200", "size": "100.00"}, {"price": "0.4100", "size": "300.00"}],
     "asks": [{"price": "0.4500", "size": "250.00"}],
 }
@@ -156,8 +159,9 @@ COVERAGE: Answer = {
     "expected": [
         {"start": "2026-11-20T12:00:00Z", "end": "2026-11-20T13:00:00Z", "fresh_for": 15.0}
     ],
-    "fresh": 3420.0,
+    "observed": 3420.0,
     "share": 0.95,
+    "sources": [{"source": "POLL", "observed": 3420.0}],
     "gaps": [
         {
             "start": "2026-11-20T12:30:00Z",
@@ -167,7 +171,16 @@ COVERAGE: Answer = {
             "counted": True,
         }
     ],
+    "fresh": 3435.0,
+    "stale": [{"start": "2026-11-20T12:30:15Z", "end": "2026-11-20T12:33:00Z"}],
     "quiet": [{"start": "2026-11-20T12:02:10Z", "end": "2026-11-20T12:07:10Z"}],
+}
+OUTAGE: Answer = {
+    "start": "2026-11-20T12:30:00.408120Z",
+    "end": "2026-11-20T12:33:00.003412Z",
+    "cause": "our outage",
+    "detail": "no run",
+    "seconds": 179.595292,
 }
 POLL: Answer = {
     "id": 12,

@@ -18,6 +18,7 @@ QUOTE = [*QUOTE_TYPES, "yes_price", "no_price"]
 
 # The fields that only responses to `as_of` have.
 AS_OF_FIELDS = ["known_at", "known_at_assumed"]
+EVIDENCE_FIELDS = ["observed_at", "evidence_age_seconds", "being_observed"]
 EVENT_ROW = [
     "ticker",
     "series_ticker",
@@ -121,6 +122,18 @@ class LeftoverField(serializers.JSONField):
     pass
 
 
+# A field that may be null and may be missing is left out where it is missing only if it is not
+# declared as nullable to the serializer.
+@extend_schema_field({"type": "string", "format": "date-time", "nullable": True})
+class ObservedAtField(serializers.DateTimeField):
+    pass
+
+
+@extend_schema_field({"type": "number", "format": "double", "nullable": True})
+class EvidenceAgeField(serializers.FloatField):
+    pass
+
+
 @extend_schema_field(
     {"type": "string", "format": "decimal", "pattern": r"^-?\d+(\.\d+)?$", "nullable": True}
 )
@@ -201,10 +214,24 @@ class MarketSerializer(QuotedSerializer, AsOfSerializer):
     is_hot = serializers.BooleanField(
         allow_null=True, help_text="True if every tick observes it. Null with as_of."
     )
+    observed_at = ObservedAtField(
+        required=False,
+        help_text="When it was last observed by then, changed or not; only with as_of.",
+    )
+    evidence_age_seconds = EvidenceAgeField(
+        required=False,
+        help_text="Seconds from observed_at to as_of; only with as_of.",
+    )
+    being_observed = serializers.BooleanField(
+        required=False,
+        help_text=(
+            "True if observed_at was recent enough and as_of lies in no outage; only with as_of."
+        ),
+    )
 
     class Meta:
         model = Market
-        fields = [*MARKET_ROW, *AS_OF_FIELDS]
+        fields = [*MARKET_ROW, *AS_OF_FIELDS, *EVIDENCE_FIELDS]
         read_only_fields = fields
         extra_kwargs = QUOTE_HELP | {
             "volume_24h": {"help_text": "Contracts traded in the last 24 hours."},

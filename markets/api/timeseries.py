@@ -1,5 +1,6 @@
 """The time series of one market: snapshots, trades, revisions, candlesticks, coverage, its book."""
 
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -11,6 +12,7 @@ from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
 
 from kalshi_insights.rest.conditional import conditional
 from kalshi_insights.rest.filters import END, START
@@ -42,6 +44,7 @@ from markets.api.timeseries_serializers import (
     CoverageSerializer,
     RevisionSerializer,
 )
+from markets.coverage import freshness
 from markets.coverage.coverage import coverage
 from markets.filters import AS_OF
 from markets.models import (
@@ -67,9 +70,11 @@ CANDLESTICKS = SeriesSpec(
     timeseries_serializers.CANDLESTICK_CHART,
 )
 WITHOUT_COLUMNS = [each for each in TIME_SERIES_RENDERERS if each is not ColumnsRenderer]
-DEFAULT_START, DEFAULT_END = "Without it, a day before the end.", "Without it, now."
+DEFAULT_START = "Without it, the range begins with the first snapshot on record."
+DEFAULT_END = "Without it, the range ends now, or with the close of a market that is over."
 LONGEST_COVERAGE = f"At most {MAX_COVERAGE.days} days after start."
-WHOLE_BUCKETS = f"Buckets are whole, at most {MAX_BUCKETS:,} of them."
+LATEST_COVERAGE = f"{DEFAULT_START[:-1]}, and at most {MAX_COVERAGE.days} days before the end."
+WHOLE_BUCKETS = f"Buckets are whole; a page has {MAX_BUCKETS:,} of them, a file all."
 
 
 class MarketTimeSeries(TimeSeriesViewSet):
@@ -158,18 +163,32 @@ class MarketTimeSeries(TimeSeriesViewSet):
     def candlesticks(self, request: Request, ticker: str) -> HttpResponseBase:
         """Candlesticks computed from the market's snapshots, oldest first.
 
-        A bucket without a snapshot is absent: nothing is carried forward into it. Kalshi's own
-        candlesticks, where they were backfilled, count as one snapshot each, at their close.
+        Nothing is carried forward into a bucket without a snapshot; its `state` tells whether it
+        was quiet or unobserved. Kalshi's own candlesticks, where they were backfilled, count as
+        one snapshot each, at their close.
         """
         market = self.get_object()
         query = read_query(CandlestickForm, request).cleaned_data
-        export = candlesticks.candlesticks(market, query["window"], source=query["source"] or None)
+        span = candlesticks.recorded_range(market, query["start"], query["end"])
+        window = candlesticks.Window.of_market(market, span, INTERVALS[query["interval"] or "1m"])
+        source = query["source"] or None
         if self.format in FILE_WRITERS:
+            export = candlesticks.candlesticks(market, window, source=source)
             return self.file_response(export, CANDLESTICKS, name=market.ticker)
+        page = window.first(MAX_BUCKETS)
+        export = candlesticks.candlesticks(market, page, source=source)
+        following = self.following_range(page.end, span.end) if page.end < window.end else None
         if self.format == ColumnsRenderer.format:
             lists = export.column_lists(CANDLESTICKS.chart, limit=MAX_BUCKETS)
-            return Response({"columns": lists.columns, "next": None})
-        return Response({"next": None, "previous": None, "results": export.json()})
+            return Response({"columns": lists.columns, "next": following})
+        return Response({"next": following, "previous": None, "results": export.json()})
+
+    def following_range(self, start: datetime, end: datetime) -> str:
+        """The address of this request for another range."""
+        address = self.request.build_absolute_uri()
+        for name, instant in (("start", start), ("end", end)):
+            address = replace_query_param(address, name, f"{instant:%Y-%m-%dT%H:%M:%S.%fZ}")
+        return address
 
     @extend_schema(
         parameters=[
@@ -195,11 +214,19 @@ class MarketTimeSeries(TimeSeriesViewSet):
         book = candlesticks.book(market, as_of=query["as_of"])
         if book is None:
             raise NotFound(f"No order book of {ticker} was recorded by that instant.")
-        return Response(_book_row(book, market, depth=query["depth"]))
+        at = query["as_of"] or datetime.now(UTC)
+        [known] = freshness.as_of([market], at) or [market]
+        return Response(
+            _book_row(book, market, depth=query["depth"])
+            | {
+                "evidence_age_seconds": (at - book.timestamp).total_seconds(),
+                "being_observed": getattr(known, "being_observed", False),
+            }
+        )
 
     @extend_schema(
         parameters=[
-            instant_parameter("start", f"{START} {DEFAULT_START}"),
+            instant_parameter("start", f"{START} {LATEST_COVERAGE}"),
             instant_parameter("end", f"{END} {DEFAULT_END} {LONGEST_COVERAGE}"),
         ],
         responses=CoverageSerializer,
@@ -213,7 +240,11 @@ class MarketTimeSeries(TimeSeriesViewSet):
     def coverage(self, request: Request, ticker: str) -> Response:
         """The coverage of the market: the gaps in its record, each with its cause."""
         query = read_query(CoverageForm, request).cleaned_data
-        covered = coverage(self.get_object(), query["start"], query["end"])
+        market = self.get_object()
+        start, end = candlesticks.recorded_range(market, query["start"], query["end"])
+        if query["start"] is None:
+            start = max(start, end - MAX_COVERAGE)
+        covered = coverage(market, start, max(start, end))
         return Response(CoverageSerializer(covered).data)
 
     def market_response(

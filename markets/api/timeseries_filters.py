@@ -17,12 +17,11 @@ from kalshi_insights.rest.filters import (
     start_filter,
     true_false_filter,
 )
-from markets.api.candlesticks import INTERVALS, Window
+from markets.api.candlesticks import INTERVALS
 from markets.filters import AS_OF
 from markets.models import Source
 from markets.models.trades import TradeQuerySet
 
-DEFAULT_WIDTH = timedelta(days=1)
 MAX_BUCKETS = 10_000
 MAX_LEVELS = 1_000
 MAX_COVERAGE = timedelta(days=31)
@@ -75,37 +74,30 @@ def in_supported_years(instant: datetime) -> None:
 
 
 class ComputedRangeForm(TimeRangeForm):
-    """A range that by default ends now, and begins a day before its end."""
+    """A range whose missing bounds are those of the market's record (`recorded_range`)."""
 
     start = InstantField(required=False, label=START, validators=[in_supported_years])
     end = InstantField(required=False, label=END, validators=[in_supported_years])
 
     def clean(self) -> dict[str, Any]:
         super().clean()
-        if not self.errors:
-            end = self.cleaned_data["end"] or datetime.now(UTC)
-            start = self.cleaned_data["start"] or end - DEFAULT_WIDTH
-            self.cleaned_data |= {"start": start, "end": end}
-            if start >= end:
-                self.add_error("start", "Lies in the future.")
-            elif error := self.range_error(start, end):
-                self.add_error("start", error)
+        start, end = self.cleaned_data.get("start"), self.cleaned_data.get("end")
+        if start and not end and start >= datetime.now(UTC):
+            self.add_error("start", "Lies in the future.")
         return self.cleaned_data
-
-    def range_error(self, start: datetime, end: datetime) -> str:
-        """The reason why a range is too long; empty where it is not."""
-        return ""
 
 
 class CoverageForm(ComputedRangeForm):
-    def range_error(self, start: datetime, end: datetime) -> str:
-        too_long = end - start > MAX_COVERAGE
-        return f"Must be at most {MAX_COVERAGE.days} days before end." if too_long else ""
+    def clean(self) -> dict[str, Any]:
+        super().clean()
+        start = self.cleaned_data.get("start")
+        end = self.cleaned_data.get("end") or datetime.now(UTC)
+        if start and not self.errors and end - start > MAX_COVERAGE:
+            self.add_error("start", f"Must be at most {MAX_COVERAGE.days} days before end.")
+        return self.cleaned_data
 
 
 class CandlestickForm(ComputedRangeForm):
-    """Also cleans to a `window` of whole buckets."""
-
     interval = forms.ChoiceField(
         required=False, choices=[(word, word) for word in INTERVALS], label="The width of a bucket."
     )
@@ -114,13 +106,6 @@ class CandlestickForm(ComputedRangeForm):
         choices=[("", "---------"), *Source.choices],
         label="The source of the observation.",
     )
-
-    def range_error(self, start: datetime, end: datetime) -> str:
-        width = INTERVALS[self.cleaned_data["interval"] or "1m"]
-        window = self.cleaned_data["window"] = Window.around(start, end, width)
-        if window.buckets <= MAX_BUCKETS:
-            return ""
-        return f"The range has {window.buckets:,} buckets; at most {MAX_BUCKETS:,} are allowed."
 
 
 class DepthField(forms.Field):

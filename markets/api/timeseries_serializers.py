@@ -10,10 +10,10 @@ from rest_framework import serializers
 from kalshi_insights.export.parquet import ColumnTypes
 from kalshi_insights.rest.schema import with_example
 from markets.api import examples
-from markets.api.candlesticks import CANDLESTICKS
+from markets.api.candlesticks import CANDLESTICKS, STATES
 from markets.api.serializers import PriceRangesField
 from markets.coverage.causes import Cause
-from markets.models import MarketRevision, Trade
+from markets.models import MarketRevision, Source, Trade
 from markets.models.fields import COUNT, MIDPOINT, PRICE, QUOTE_TYPES
 
 SNAPSHOTS: ColumnTypes = {
@@ -94,7 +94,7 @@ def _price(help_text: str) -> serializers.DecimalField:
 
 @with_example(examples.CANDLESTICK)
 class CandlestickSerializer(serializers.Serializer[Any]):
-    """The snapshots of one bucket of time; a bucket without a snapshot is absent.
+    """The snapshots of one bucket of time; one without a snapshot says in `state` why.
 
     Prices are in dollars on the YES scale. Open and close are those of the first and the last
     snapshot, high and low those of all snapshots quoted on this side. Null means that nobody
@@ -118,6 +118,13 @@ class CandlestickSerializer(serializers.Serializer[Any]):
         help_text="Contracts traded since the last snapshot before the bucket; null if unknown.",
     )
     snapshots = serializers.IntegerField(help_text="Number of snapshots in the bucket.")
+    state = serializers.ChoiceField(
+        choices=[(state, state) for state in STATES],
+        help_text=(
+            "recorded: it has snapshots. quiet: observed throughout, and nothing changed."
+            " unobserved: not observed, or not throughout. untradable: not open, paused or over."
+        ),
+    )
 
 
 class LevelSerializer(serializers.Serializer[Any]):
@@ -134,6 +141,12 @@ class BookSerializer(serializers.Serializer[Any]):
     ticker = serializers.CharField(source="market.ticker")
     timestamp = serializers.DateTimeField(
         help_text="When this book was first observed. Books are recorded when they change."
+    )
+    evidence_age_seconds = serializers.FloatField(
+        help_text="Seconds from then to as_of, or to now."
+    )
+    being_observed = serializers.BooleanField(
+        help_text="True if the market's quotes were being observed at that instant."
     )
     bids = LevelSerializer(many=True)
     asks = LevelSerializer(many=True)
@@ -162,15 +175,29 @@ class GapSerializer(IntervalSerializer):
     counted = serializers.BooleanField(help_text="True where the gap lowers the share.")
 
 
+class SourceSerializer(serializers.Serializer[Any]):
+    source = serializers.ChoiceField(choices=Source.choices)  # type: ignore[assignment]
+    observed = SecondsField(help_text="Seconds outside the gaps between its observations.")
+
+
 @with_example(examples.COVERAGE)
 class CoverageSerializer(IntervalSerializer):
-    """The coverage of a market: the gaps and the time covered make up the window."""
+    """The coverage of a market: the gaps and the time observed make up the window."""
 
     expected = ExpectedSerializer(many=True, help_text="How often it was to be observed.")
-    fresh = SecondsField(help_text="Seconds covered by a fresh observation.")
+    observed = SecondsField(help_text="Seconds outside the gaps.")
     share = serializers.FloatField(
         allow_null=True,
-        help_text="Time covered, as a share of it and the gaps that count; null without either.",
+        help_text="Time observed, as a share of it and the gaps that count; null without either.",
     )
-    gaps = GapSerializer(many=True)
+    sources = SourceSerializer(
+        many=True, source="by_source", help_text="What each source would have observed alone."
+    )
+    gaps = GapSerializer(many=True, help_text="Each from one observation to the next.")
+    fresh = SecondsField(
+        help_text="Seconds in which it could be traded and the last observation was fresh."
+    )
+    stale = IntervalSerializer(
+        many=True, help_text="Intervals in which the last observation was older than expected."
+    )
     quiet = IntervalSerializer(many=True, help_text="Observed intervals without a change.")

@@ -41,6 +41,7 @@ from markets.api.serializers import (
     SnapshotSerializer,
 )
 from markets.api.timeseries import MarketTimeSeries
+from markets.coverage import freshness
 from markets.filters import (
     AS_OF,
     AsOfForm,
@@ -54,9 +55,12 @@ from markets.filters import (
     SeriesFilter,
 )
 from markets.models import Event, Market, MarketSnapshot, Poll, Series
+from markets.models.fields import Quote
 
 Row = dict[str, Any]
 
+# Actions that need all of a market's fields.
+WHOLE = ("retrieve", "coverage", "candlesticks", "orderbook")
 UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 AS_OF_PARAMETER = instant_parameter("as_of", AS_OF)
 LIST_AS_OF = instant_parameter(
@@ -202,7 +206,7 @@ class MarketViewSet(ResourceViewSet, MarketTimeSeries):
         paginator = OffsetPages()
         markets = self.page(paginator, lambda markets: markets.with_event())
         as_of = read_query(AsOfForm, request).cleaned_data["as_of"]
-        known = Market.objects.rewind(markets, as_of)
+        known = freshness.as_of(markets, as_of)
         return paginator.get_paginated_response(MarketSerializer(known, many=True).data)
 
     @extend_schema(
@@ -224,14 +228,14 @@ class MarketViewSet(ResourceViewSet, MarketTimeSeries):
         as_of = read_query(AsOfForm, request).cleaned_data["as_of"]
         market = self.get_object()
         if as_of:
-            [market] = Market.objects.rewind([market], as_of) or unknown_as_of("market", ticker)
+            [market] = freshness.as_of([market], as_of) or unknown_as_of("market", ticker)
             return Response(MarketDetailSerializer(market).data)
         response = Response(MarketDetailSerializer(market).data)
         return conditional(request, response, tag=tag(market), modified=changed_at(market))
 
     def get_object(self) -> Market:
         """The market, with all of its fields only where the response needs them."""
-        ticker, is_whole = self.kwargs["ticker"], self.action in ("retrieve", "coverage")
+        ticker, is_whole = self.kwargs["ticker"], self.action in WHOLE
         markets = Market.objects.with_event() if is_whole else Market.objects.in_brief()
         return markets.by_ticker(ticker) or not_found("market", ticker)
 
@@ -247,6 +251,7 @@ def tag(market: Market) -> str:
     event = market.event
     versions = (
         market.quoted_at,
+        *(getattr(market, name) for name in Quote._fields),  # two quotes may share an instant
         market.recorded_at,
         event.recorded_at,
         event.series.refreshed_at,

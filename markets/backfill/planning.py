@@ -1,19 +1,17 @@
 """The plan of a backfill: find and record its markets, and give each of them spans to fill."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import msgspec
 from django.db import transaction
 from django.db.models import OuterRef, Subquery
 
-from kalshi_insights.bad_input import BadInput
+from markets.backfill.listing import OnRejected, list_markets
 from markets.backfill.request import TRADES, BackfillRequest
 from markets.intervals import Interval
-from markets.kalshi import payloads
-from markets.kalshi.client import KalshiClient, Page, pages, ticker_batches
+from markets.kalshi.client import KalshiClient, Page
 from markets.kalshi.payloads import MarketPayload
 from markets.models import (
     BackfillSpan,
@@ -29,10 +27,6 @@ from markets.models.markets import MarketDefinition
 from markets.recording.batch import Batch, parse_definitions, write_definitions
 from markets.recording.events import fetch_missing_events, fetch_missing_series
 
-TICKERS_NAMED_IN_ERROR = 5
-
-# Called with the ticker and the reason of every market that cannot be filled.
-OnRejected = Callable[[str, object], None]
 # What makes a span unique: market id, kind, start, end.
 SpanKey = tuple[int, str, datetime, datetime]
 
@@ -45,6 +39,7 @@ class BackfillPlan:
     markets: int
     total: timedelta
     done: timedelta
+    differing: int = 0  # revisions that the record has otherwise
 
     def add(self, spans: Sequence[BackfillSpan]) -> None:
         self.spans += [span.pk for span in spans]
@@ -62,8 +57,9 @@ def make_plan(
     """
     plan = BackfillPlan([], markets=0, total=timedelta(), done=timedelta())
     planned: set[int] = set()
-    for page in list_markets(client, request):
-        spans = record_page(client, page, request=request, on_rejected=on_rejected)
+    for page in list_markets(client, request, on_rejected=on_rejected):
+        spans, differing = record_page(client, page, request=request, on_rejected=on_rejected)
+        plan.differing += differing
         # A market is listed twice if it moves to the historical tier in the meantime.
         plan.add([span for span in spans if span.pk not in planned])
         planned |= {span.pk for span in spans}
@@ -79,77 +75,36 @@ def time_done(span: BackfillSpan) -> timedelta:
     return span.end - span.done_until if span.kind == TRADES else span.done_until - span.start
 
 
-# --- finding the markets ------------------------------------------------------------------------
-
-
-def list_markets(client: KalshiClient, request: BackfillRequest) -> Iterator[Page]:
-    """Fetch the markets of a request, those of the live tier before the historical ones."""
-    if request.tickers:
-        yield from _find_by_ticker(client, request.tickers)
-        return
-    option, name = ("--event", request.event) if request.event else ("--series", request.series)
-    found = False
-    for fetch in (client.markets, client.historical_markets):
-        for page in pages(partial(_fetch_page, fetch, request=request)):
-            found = found or bool(page.items)
-            yield page
-    if not found:
-        raise BadInput(option, f"the exchange knows no market of {name}")
-
-
-def _fetch_page(fetch: Callable[..., Page], cursor: str, *, request: BackfillRequest) -> Page:
-    if request.event:
-        return fetch(event_ticker=request.event, cursor=cursor)
-    return fetch(series_ticker=request.series, cursor=cursor)
-
-
-def _find_by_ticker(client: KalshiClient, tickers: Sequence[str]) -> list[Page]:
-    """Fetch markets by ticker. The list is complete before any of them is recorded."""
-    found, unknown = [], []
-    for batch in ticker_batches(dict.fromkeys(tickers)):
-        missing = batch
-        for fetch in (client.markets, client.historical_markets):
-            page = fetch(tickers=missing)
-            found.append(page)
-            known = {payloads.ticker_of(raw) for raw in page.items}
-            missing = [ticker for ticker in missing if ticker not in known]
-            if not missing:
-                break
-        unknown += missing
-    if unknown:
-        names = ", ".join(unknown[:TICKERS_NAMED_IN_ERROR])
-        others = len(unknown) - TICKERS_NAMED_IN_ERROR
-        more = f" and {others} more" if others > 0 else ""
-        raise BadInput("--ticker", f"the exchange does not know {names}{more}")
-    return found
-
-
 # --- recording the markets ----------------------------------------------------------------------
 
 
 def record_page(
     client: KalshiClient, page: Page, *, request: BackfillRequest, on_rejected: OnRejected
-) -> list[BackfillSpan]:
-    """Record the markets of a page that existed during the requested time; return their spans."""
-    batch = Batch()
+) -> tuple[list[BackfillSpan], int]:
+    """Record the markets of a page that existed during the requested time.
+
+    Returns their spans, and the number of revisions that the record has otherwise.
+    """
+    batch = Batch(rejects_kept=2 * len(page.items))  # a market and its event
     batch.add_markets_page(page)
     existing = {
         definition.payload.ticker: (definition, lifetime)
         for definition in parse_definitions(batch, batch.observed)
         if (lifetime := _lifetime_within(definition.payload, request))
     }
-    for reject in batch.rejects:
-        on_rejected(reject["ticker"], reject["reason"])
     known = dict(Market.objects.filter(ticker__in=existing).values_list("ticker", "status"))
     changed = [d for d, _ in existing.values() if _is_new_or_settled(d.payload, known)]
     fetch_missing_events(client, batch, {d.payload.event_ticker for d in changed})
     fetch_missing_series(client, {event.series_ticker for event in batch.events.values()})
+    for reject in batch.rejects:
+        on_rejected(reject["ticker"], reject["reason"])
     with transaction.atomic():
-        record_definitions(batch, changed, known=known)
+        differing = record_definitions(batch, changed, known=known)
         ids = Market.objects.ids(existing)
         for ticker in existing.keys() - ids.keys():
             on_rejected(ticker, "its event could not be read")
-        return ensure_spans({ids[t]: existing[t][1] for t in existing if t in ids}, request)
+        lifetimes = {ids[t]: existing[t][1] for t in existing if t in ids}
+        return ensure_spans(lifetimes, request), differing
 
 
 def _lifetime_within(market: MarketPayload, request: BackfillRequest) -> Interval | None:
@@ -173,7 +128,8 @@ def _is_new_or_settled(market: MarketPayload, known: dict[str, str]) -> bool:
 
 def record_definitions(
     batch: Batch, changed: Sequence[MarketDefinition], *, known: dict[str, str]
-) -> None:
+) -> int:
+    """Write definitions with their past; return how many revisions the record has otherwise."""
     now = datetime.now(UTC)
     Drift.objects.note(batch.drift_notes, at=now)
     settled = (d.payload for d in changed if d.payload.status == Status.FINALIZED)
@@ -182,7 +138,7 @@ def record_definitions(
     )
     in_order = sorted(changed, key=lambda definition: definition.payload.ticker)
     ids = write_definitions(batch, in_order, now)
-    MarketRevision.objects.add(
+    return MarketRevision.objects.add(
         revision
         for definition in changed
         if (market_id := ids.get(definition.payload.ticker))
@@ -276,8 +232,12 @@ def settlement_known_at(market: MarketPayload) -> tuple[datetime, bool] | None:
 
 
 def ensure_spans(lifetimes: dict[int, Interval], request: BackfillRequest) -> list[BackfillSpan]:
-    """Return the spans of these markets; new ones begin with what older ones have filled."""
-    spans = BackfillSpan.objects.filter(market_id__in=lifetimes, kind__in=request.kinds)
+    """Return the spans of these markets; new ones begin with what older ones have filled.
+
+    What was refused in their time comes after them.
+    """
+    of_markets = BackfillSpan.objects.filter(market_id__in=lifetimes, kind__in=request.kinds)
+    spans = of_markets.as_requested()
     earlier: dict[tuple[int, str], list[BackfillSpan]] = {}
     for span in spans:
         earlier.setdefault((span.market_id, span.kind), []).append(span)
@@ -293,7 +253,13 @@ def ensure_spans(lifetimes: dict[int, Interval], request: BackfillRequest) -> li
         batch_size=1000,
         ignore_conflicts=True,
     )
-    return [span for span in spans.all().order_by("start", "pk") if _key(span) in keys]
+    found = [span for span in spans.all().order_by("start", "pk") if _key(span) in keys]
+    refused = [
+        span
+        for span in of_markets.refused().order_by("start", "pk")
+        if span.start < lifetimes[span.market_id].end and span.end > lifetimes[span.market_id].start
+    ]
+    return found + refused
 
 
 def _key(span: BackfillSpan) -> SpanKey:

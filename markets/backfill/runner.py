@@ -1,8 +1,9 @@
 """The backfill: fetch and write candlesticks and trades from before our own recording.
 
 Each reply is written in one transaction together with how far its spans are filled, so that the
-same request continues after any interruption. Nothing that is recorded is ever changed: a request
-may be repeated and may run beside the recorder.
+same request continues after any interruption. A record that cannot be read leaves its time open,
+and the same request asks for it again. Nothing that is recorded is ever changed: a request may be
+repeated and may run beside the recorder.
 """
 
 import heapq
@@ -12,8 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-from functools import lru_cache, partial
+from functools import partial
 from math import ceil
 from typing import NamedTuple
 
@@ -22,61 +22,33 @@ from django.db import transaction
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Least
 
-from markets import prices
+from markets.backfill.parsing import UnreadableRecord, parse_candlesticks, parse_trades
 from markets.backfill.planning import make_plan, time_done
+from markets.backfill.progress import BackfillProgress, PastRecord
+from markets.backfill.refusals import refused_span, refused_within
 from markets.backfill.request import TRADES, BackfillRequest
-from markets.kalshi import payloads
-from markets.kalshi.candles import QuoteOHLC, candlestick
-from markets.kalshi.client import KalshiClient, Page, pages
+from markets.intervals import Interval
+from markets.kalshi.client import KalshiClient, Page
 from markets.kalshi.drift import shape_drift
-from markets.kalshi.errors import UnknownResource
+from markets.kalshi.errors import KalshiError, UnknownResource
 from markets.kalshi.params import CandlestickFilters, TradeFilters
 from markets.models import BackfillSpan, Candlestick, Drift, Market, Source, Trade
-from markets.models.candlesticks import Candle
-from markets.models.trades import PublicTrade
-from markets.recording.batch import parse_price_ranges
+from markets.recording.isolation import CONTAGIOUS, pages_in_parts
 from markets.storage import partitions
 
 # Spans are loaded in slices of this size, so that memory does not grow with the request.
 SPANS_PER_SLICE = 1000
 MARKETS_PER_REQUEST = 100
+TRADES_PER_PAGE = 1000
 CANDLESTICKS_PER_REQUEST = 10_000
 # The limit of a request for a single market, in either tier.
 CANDLESTICKS_PER_MARKET = 5_000
 PARALLEL_REQUESTS = 4
 # Ten thousand candlesticks are a reply of about 4 MB.
 REPLY_TIMEOUT = 60.0
-REASONS_KEPT = 5
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# A bid of 0 and an ask of 1 dollar stand for an empty side.
-EMPTY_SIDE = frozenset((Decimal(0), prices.ONE))
-
-OHLC = tuple[Decimal | None, ...]
-
-
-@dataclass(slots=True)
-class BackfillProgress:
-    """The market time that a backfill has filled, and the rows that it has written."""
-
-    markets: int = 0
-    total: timedelta = timedelta()
-    done: timedelta = timedelta()
-    candlesticks: int = 0
-    snapshots: int = 0
-    trades: int = 0
-    rejected: int = 0
-    reasons: list[str] = field(default_factory=list)
-    # Markets of which neither tier had candlesticks at least once.
-    absent: set[str] = field(default_factory=set)
-
-    @property
-    def share(self) -> float:
-        return self.done / self.total if self.total else 1.0
-
-    def reject(self, ticker: str, reason: object) -> None:
-        self.rejected += 1
-        if len(self.reasons) < REASONS_KEPT:
-            self.reasons.append(f"{ticker}: {reason}")
+MICROSECOND = timedelta(microseconds=1)
+# The exchange takes whole seconds, so trades of this much time more are listed.
+TRADES_MARGIN = timedelta(seconds=1)
 
 
 def backfill(
@@ -94,6 +66,7 @@ def backfill(
     progress = BackfillProgress()
     plan = make_plan(client, request, on_rejected=progress.reject)
     progress.markets, progress.total, progress.done = plan.markets, plan.total, plan.done
+    progress.differing = plan.differing
     on_progress(progress)
     run = BackfillRun(client, request, progress)
     for start in range(0, len(plan.spans), SPANS_PER_SLICE):
@@ -133,10 +106,14 @@ class CandlestickCall(NamedTuple):
 
 
 class CandlestickReply(NamedTuple):
-    """Raw candlesticks by ticker; a market that neither tier knows is left out."""
+    """Raw candlesticks by ticker; a market that neither tier knows is left out.
+
+    `unanswered` holds the errors of markets that were the only ones to fail.
+    """
 
     call: CandlestickCall
     candlesticks: Mapping[str, Sequence[msgspec.Raw]]
+    unanswered: Mapping[str, KalshiError]
 
 
 def candlestick_calls(
@@ -162,15 +139,21 @@ def candlestick_calls(
 
 def fetch_live(client: KalshiClient, call: CandlestickCall, *, minutes: int) -> CandlestickReply:
     """Fetch markets together, and those missing from the reply one by one from either tier."""
-    tickers = [span.market.ticker for span in call.spans]
+    tickers = list(dict.fromkeys(span.market.ticker for span in call.spans))
     found: dict[str, Sequence[msgspec.Raw]] = {}
-    # One market that has just moved to the historical tier may fail the request for all.
-    with suppress(UnknownResource):
+    unanswered: dict[str, KalshiError] = {}
+    # One market that has just moved to the historical tier, or that the exchange cannot answer
+    # for, may fail the request for all.
+    with suppress(UnknownResource, *CONTAGIOUS):
         found = client.batch_candlesticks(tickers, **call.filters(minutes))
     for span in call.spans:
         if span.market.ticker not in found:
-            found |= fetch_single(client, span, call.filters(minutes))
-    return CandlestickReply(call, found)
+            try:
+                found |= fetch_single(client, span, call.filters(minutes))
+            except CONTAGIOUS as error:
+                client.exchange_status()  # raises where the exchange is failing as a whole
+                unanswered[span.market.ticker] = error
+    return CandlestickReply(call, found, unanswered)
 
 
 def fetch_single(
@@ -189,10 +172,14 @@ def fetch_historical(
 ) -> CandlestickReply:
     """Fetch the only market of a call from the historical tier."""
     ticker = call.spans[0].market.ticker
-    with suppress(UnknownResource):
+    try:
         page = client.historical_candlesticks(ticker, **call.filters(minutes))
-        return CandlestickReply(call, {ticker: page.items})
-    return CandlestickReply(call, {})
+    except UnknownResource:
+        return CandlestickReply(call, {}, {})
+    except CONTAGIOUS as error:
+        client.exchange_status()  # raises where the exchange is failing as a whole
+        return CandlestickReply(call, {}, {ticker: error})
+    return CandlestickReply(call, {ticker: page.items}, {})
 
 
 def fetch_ahead(
@@ -223,6 +210,8 @@ class BackfillRun:
     request: BackfillRequest
     progress: BackfillProgress
     days_with_partition: set[date] = field(default_factory=set)
+    # The ids of spans of refused records that were refused again.
+    refused_again: set[int] = field(default_factory=set)
 
     def fill_candlesticks(self, spans: Sequence[BackfillSpan]) -> Iterator[None]:
         """Fill the live tier's markets in batches, then the historical ones one by one."""
@@ -239,24 +228,32 @@ class BackfillRun:
             calls = candlestick_calls(group, self.request.period, markets=markets)
             fetch_call = partial(fetch, self.client, minutes=self.request.interval)
             for reply in fetch_ahead(fetch_call, calls):
+                for ticker, error in reply.unanswered.items():
+                    self.progress.reject(ticker, error)
                 self.write_candlesticks(reply, grids)
                 yield
 
     def write_candlesticks(self, reply: CandlestickReply, grids: dict[int, str]) -> None:
         """Write candlesticks, their closing quotes and the filled time in one transaction."""
-        call = reply.call
+        call, period = reply.call, self.request.period
         absent = self.progress.absent
         absent |= {span.market.ticker for span in call.spans} - reply.candlesticks.keys()
         # A market that was absent once is not filled any further: its gap would be forgotten.
         known = [span for span in call.spans if span.market.ticker not in absent]
+        parsed = {
+            span: parse_candlesticks(
+                span, reply.candlesticks[span.market.ticker], grids[span.market_id]
+            )
+            for span in known
+        }
         rows = [
             candle
-            for span in known
-            for raw in reply.candlesticks[span.market.ticker]
-            if (candle := self.parse_candlestick(span, raw, price_ranges=grids[span.market_id]))
-            and span.start < candle.end_period_ts <= min(call.until, span.end)
+            for span, (candles, _) in parsed.items()
+            for candle in candles
+            if span.start < candle.end_period_ts <= min(call.until, span.end)
         ]
         self.ensure_partitions({row.end_period_ts.date() for row in rows})
+        asked = Interval(call.after - period, call.until + period)
         now = datetime.now(UTC)
         with transaction.atomic():
             written = Candlestick.objects.record(
@@ -265,37 +262,51 @@ class BackfillRun:
                 source=Source.BACKFILL,
                 recorded_at=now,
             )
-            mark_filled(known, call.until, now=now)
+            for span, (_, refused) in parsed.items():
+                time = Interval(span.done_until or span.start, min(call.until, span.end))
+                own = refused_within(time, refused, asked=asked)
+                self.keep_open(span, own, time=time, step=period)
+            filled = [span for span in known if span.pk not in self.refused_again]
+            mark_filled(filled, call.until, now=now)
         self.progress.candlesticks += written.candlesticks
         self.progress.snapshots += written.snapshots
-        for span in known:
+        self.tell_differing(known, written.differing)
+        for span in filled:
             self.advance(span, min(call.until, span.end))
 
-    def parse_candlestick(
-        self, span: BackfillSpan, raw: msgspec.Raw, *, price_ranges: str
-    ) -> Candle | None:
-        try:
-            payload = candlestick(raw)
-        except msgspec.MsgspecError as reason:
-            self.reject("candlestick", span, raw=raw, reason=reason)
-            return None
-        bid, ask = _ohlc(payload.yes_bid), _ohlc(payload.yes_ask)
-        return Candle(
-            market_id=span.market_id,
-            end_period_ts=EPOCH + timedelta(seconds=payload.end_period_ts),
-            yes_bid=bid,
-            yes_ask=ask,
-            price=msgspec.structs.astuple(payload.price),
-            volume=payload.volume,
-            open_interest=payload.open_interest,
-            quality=quote_quality(bid[-1], ask[-1], price_ranges=price_ranges),
-        )
-
-    def reject(
-        self, kind: str, span: BackfillSpan, *, raw: msgspec.Raw, reason: msgspec.MsgspecError
+    def keep_open(
+        self,
+        span: BackfillSpan,
+        refused: Sequence[UnreadableRecord],
+        *,
+        time: Interval,
+        step: timedelta,
     ) -> None:
-        self.progress.reject(span.market.ticker, reason)
-        Drift.objects.note([shape_drift(kind, reason, raw=raw)], at=datetime.now(UTC))
+        """Leave the time of a span's refused records to the next run; call it in a transaction."""
+        if not refused:
+            return
+        for each in refused:
+            record = PastRecord(span.market.ticker, span.kind, each.at)
+            self.progress.reject(record, each.reason)
+        kind = "trade" if span.kind == TRADES else "candlestick"
+        notes = [shape_drift(kind, each.reason, raw=each.raw) for each in refused]
+        Drift.objects.note(notes, at=datetime.now(UTC))
+        if span.refusal:
+            self.refused_again.add(span.pk)
+        else:
+            opened = BackfillSpan.objects.keep_open(
+                refused_span(span, refused, time=time, step=step)
+            )
+            self.progress.total += opened.end - opened.start
+
+    def tell_differing(
+        self, spans: Iterable[BackfillSpan], differing: Iterable[tuple[int, datetime]]
+    ) -> None:
+        of_markets = {span.market_id: span for span in spans}
+        self.progress.keep_recorded(
+            PastRecord(of_markets[market_id].market.ticker, of_markets[market_id].kind, at)
+            for market_id, at in differing
+        )
 
     def ensure_partitions(self, days: set[date]) -> None:
         """Create the partitions of the snapshots' table that these days still lack."""
@@ -324,9 +335,9 @@ class BackfillRun:
             # Without a cutoff either tier may have them.
             if cutoff is None or span.start < cutoff:
                 yield from self.fill_trades_from(self.client.historical_trades, span)
-            self.advance(span, span.start)
-            span.finished_at = datetime.now(UTC)
-            span.save(update_fields=["done_until", "finished_at"])
+            if span.pk not in self.refused_again:
+                self.advance(span, span.start)
+                finish_trades(span)
 
     def fill_trades_from(self, fetch: Callable[..., Page], span: BackfillSpan) -> Iterator[None]:
         filters: TradeFilters = {
@@ -336,53 +347,43 @@ class BackfillRun:
         }
         # A market that this tier does not know is in the other one.
         with suppress(UnknownResource):
-            for page in pages(lambda cursor: fetch(cursor=cursor, **filters)):
+            for page in pages_in_parts(partial(fetch, **filters), size=TRADES_PER_PAGE):
                 self.write_trades(span, page)
                 yield
 
     def write_trades(self, span: BackfillSpan, page: Page) -> None:
-        trades = [trade for raw in page.items if (trade := self.parse_trade(span, raw))]
-        trades = [trade for trade in trades if span.start < trade.created_time <= span.end]
-        if not trades:
+        until = span.done_until or span.end
+        parsed, refused = parse_trades(span, page.items)
+        trades = [trade for trade in parsed if span.start < trade.created_time <= span.end]
+        asked = Interval(span.start - TRADES_MARGIN, until + TRADES_MARGIN)
+        time = Interval(span.start, until)
+        own = refused_within(time, refused, asked=asked)
+        if not trades and not own:
             return
-        oldest = min(trade.created_time for trade in trades)
-        self.advance(span, min(oldest, span.done_until or span.end))
         with transaction.atomic():
-            self.progress.trades += Trade.objects.record(trades, recorded_at=datetime.now(UTC))
-            span.save(update_fields=["done_until"])
-
-    def parse_trade(self, span: BackfillSpan, raw: msgspec.Raw) -> PublicTrade | None:
-        try:
-            payload = payloads.trade(raw)
-        except msgspec.MsgspecError as reason:
-            self.reject("trade", span, raw=raw, reason=reason)
-            return None
-        return PublicTrade(
-            trade_id=payload.trade_id,
-            market_id=span.market_id,
-            created_time=payload.created_time,
-            contracts=payload.count,
-            yes_price=payload.yes_price,
-            taker_outcome_side=payload.taker_outcome_side,
-            taker_book_side=payload.taker_book_side,
-            is_block_trade=payload.is_block_trade,
-        )
-
-
-def _ohlc(side: QuoteOHLC) -> OHLC:
-    """Return open, low, high and close, each None where the side was empty."""
-    return tuple(None if price in EMPTY_SIDE else price for price in msgspec.structs.astuple(side))
-
-
-@lru_cache(maxsize=100_000)
-def quote_quality(bid: Decimal | None, ask: Decimal | None, *, price_ranges: str) -> int:
-    """Return `prices.quality`, cached because the quotes of a few markets repeat often."""
-    return int(prices.quality(bid, ask, parse_price_ranges(price_ranges)))
+            written = Trade.objects.record(trades, recorded_at=datetime.now(UTC))
+            self.keep_open(span, own, time=time, step=MICROSECOND)
+            # What is left of a refused record's time is not worth a note.
+            if trades and not span.refusal:
+                self.advance(span, min(until, *(trade.created_time for trade in trades)))
+                span.save(update_fields=["done_until"])
+        self.progress.trades += written.trades
+        self.tell_differing([span], written.differing)
 
 
 def mark_filled(spans: Sequence[BackfillSpan], until: datetime, *, now: datetime) -> None:
     """Note that spans are filled up to an instant, or up to their end if that is earlier."""
-    BackfillSpan.objects.filter(pk__in=[span.pk for span in spans]).update(
+    filled = BackfillSpan.objects.filter(pk__in=[span.pk for span in spans])
+    filled.update(
         done_until=Least(Value(until), F("end")),
         finished_at=Case(When(end__lte=until, then=Value(now))),
     )
+    filled.refused().filter(end__lte=until).delete()
+
+
+def finish_trades(span: BackfillSpan) -> None:
+    if span.refusal:
+        span.delete()
+    else:
+        span.finished_at = datetime.now(UTC)
+        span.save(update_fields=["done_until", "finished_at"])

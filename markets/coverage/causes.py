@@ -16,11 +16,15 @@ from markets.models.recording import OUR_FAULT, STATUS_VALID_FOR
 
 # A market counts as unobserved after this many intervals of its tier without an observation.
 STALE_AFTER = 3
+INSTANT = timedelta(microseconds=1)
+# A market's revision: since when it was known, the status, the opening and the close.
+Revised = tuple[datetime, str, datetime | None, datetime | None]
 
 
 class Cause(StrEnum):
     NOT_TRADABLE = "market paused or closed"
     EXCHANGE_CLOSED = "exchange closed"
+    NOT_RECORDING = "not recording yet"
     OUR_OUTAGE = "our outage"
     NOT_LISTED = "not listed"
     THROTTLED = "throttled"
@@ -28,7 +32,8 @@ class Cause(StrEnum):
     NOT_COVERED = "not covered"
 
 
-# Nobody could trade then, so nothing was missed.
+# Nobody could trade then, so nothing was missed. The time before the record began does count: the
+# share tells how much of a window is known, and the cause that nobody is to blame for the rest.
 UNCOUNTED = (Cause.NOT_TRADABLE, Cause.EXCHANGE_CLOSED)
 
 
@@ -54,6 +59,10 @@ class Gap(NamedTuple):
     @property
     def interval(self) -> Interval:
         return Interval(self.start, self.end)
+
+    @property
+    def seconds(self) -> float:
+        return self.interval.length.total_seconds()
 
 
 def stale_after(interval: float) -> timedelta:
@@ -85,12 +94,23 @@ def explain(
 ) -> list[Gap]:
     """Return gaps with their causes, cut where a closure or a silence of the recorder ends.
 
-    Where several causes apply, the first of these counts: the exchange had announced that it
-    would be closed; no run of the recorder finished for three ticks; a run heard that the
-    exchange is closed, and none has heard otherwise since (for two minutes where none heard
-    anything); a complete sweep of these tiers did not contain the market; a run was throttled;
-    a run failed. Without any of them the cause is unknown: not covered.
+    Where several causes apply, the first of these counts: the recorder had never run; the
+    exchange had announced that it would be closed; no run of the recorder finished for three ticks;
+    a run heard that the exchange is closed, and none has heard otherwise since (for two minutes
+    where none heard anything); a complete sweep of these tiers did not contain the market; a run
+    was throttled; a run failed. Without any of them the cause is unknown: not covered.
     """
+    if not unobserved:
+        return []
+    unrecorded = _before_the_record(_intervals(unobserved))
+    recorded = _clip(unobserved, subtract(_intervals(unobserved), unrecorded))
+    gaps = [Gap(*part, Cause.NOT_RECORDING, "before the first run") for part in unrecorded]
+    return sorted([*gaps, *_explain_recorded(recorded, names=names, tiers=tiers)])
+
+
+def _explain_recorded(
+    unobserved: Sequence[UnobservedInterval], *, names: Sequence[str], tiers: Sequence[str]
+) -> list[Gap]:
     if not unobserved:
         return []
     whole, closures = _intervals(unobserved), _announced_closures(unobserved)
@@ -127,14 +147,21 @@ def _gaps_around_closures(
         yield Gap(part.start, part.end, *runs.cause)
 
 
-def untradable(market: Market, window: Interval) -> list[Gap]:
-    """Return when the market was paused or closed, as far as that was known at the time.
+def untradable(market: Market, *windows: Interval) -> list[Gap]:
+    """Return when the market was paused or closed, as far as that was known by each window's end.
 
     Before its first revision the market is taken to have been active, with the opening and the
     close of that revision.
     """
-    revisions = market.revisions.filter(known_at__lt=window.end).order_by("known_at")
+    revisions = market.revisions.filter(known_at__lt=windows[-1].end).order_by("known_at")
     known = list(revisions.values_list("known_at", "status", "open_time", "close_time"))
+    return [gap for window in windows for gap in _untradable_as_known(market, known, window)]
+
+
+def _untradable_as_known(
+    market: Market, revisions: Sequence[Revised], window: Interval
+) -> list[Gap]:
+    known = [revision for revision in revisions if revision[0] < window.end]
     first = known[0] if known else (window.end, "", market.open_time, market.close_time)
     known.insert(0, (min(window.start, first[0]), Status.ACTIVE, *first[2:]))
     ends = [*(since for since, *_ in known[1:]), window.end]
@@ -163,25 +190,27 @@ def _untradable_within(
 
 
 def outages(start: datetime, end: datetime) -> list[Gap]:
-    """Return when no run was good for three ticks, from `start` on and before `end`, up to now.
+    """Return the outages that overlap [start, end), up to now, whole and oldest first.
 
-    The time before the first run on record is left out.
+    An outage is a time of more than three ticks in which the recorder observed nothing at all:
+    from the end of the last run that observed anything to the start of the next. One with several
+    causes is cut into gaps that touch. The time before the first run is left out.
     """
     window = elapsed_window(start, end)
+    found = explain_outages(silent_times(window))
+    return [gap for gap in found if gap.start < window.end and gap.end > window.start]
+
+
+def explain_outages(silent: Sequence[Interval]) -> list[Gap]:
+    # The first run of all counts even where an outage begins with it.
+    unobserved = [UnobservedInterval(*each, each.start - INSTANT) for each in silent]
+    return _explain_recorded(unobserved, names=(), tiers=())
+
+
+def silent_times(window: Interval) -> list[Interval]:
+    """Return the outages that overlap a window, without their causes."""
     least = stale_after(settings.POLL_INTERVAL)
-    first = Poll.objects.order_by("started_at").first()
-    if first is None:
-        return []
-    begin = max(window.start - least, first.started_at)
-    silences = Poll.objects.silences(
-        [Interval(begin, window.end)], longer_than=least, measured_from="started_at"
-    )
-    return explain(
-        [
-            UnobservedInterval(silence.run_started_at + least, silence.end, silence.run_started_at)
-            for silence in silences
-        ]
-    )
+    return Poll.objects.unobserved(window, longer_than=least, now=datetime.now(UTC))
 
 
 # --- Evidence -----------------------------------------------------------------------------------
@@ -223,7 +252,8 @@ class PollEvidence(NamedTuple):
         return Cause.NOT_COVERED, f"none {of_all} failed"
 
 
-THROTTLED = r"\(429\)|tokens come in"
+# As the client words it.
+THROTTLED = r"\(status 429\)|no tokens for"
 
 
 def _intervals(unobserved: Sequence[UnobservedInterval]) -> list[Interval]:
@@ -239,9 +269,8 @@ def _clip(
     part may begin with a run, which then counts for it.
     """
     began = {each.start: each.since for each in unobserved}
-    instant = timedelta(microseconds=1)
     return [
-        UnobservedInterval(*part, began.get(part.start, part.start - instant)) for part in parts
+        UnobservedInterval(*part, began.get(part.start, part.start - INSTANT)) for part in parts
     ]
 
 
@@ -254,28 +283,33 @@ def _announced_closures(unobserved: Sequence[UnobservedInterval]) -> list[Interv
         return merge(cursor.fetchall())
 
 
+def _before_the_record(parts: Sequence[Interval]) -> list[Interval]:
+    return intersect(parts, [Interval(parts[0].start, Poll.objects.began() or parts[-1].end)])
+
+
 def _recorder_silences(unobserved: Sequence[UnobservedInterval]) -> list[Interval]:
     """Return when no run of the recorder was at work that did not fail on our side."""
-    silences = Poll.objects.silences(
-        [Interval(each.since, each.end) for each in unobserved],
-        longer_than=stale_after(settings.POLL_INTERVAL),
-        tolerate_exchange_errors=True,
-    )
-    return merge((silence.run_finished_at, silence.end) for silence in silences)
+    windows = [Interval(each.since, each.end) for each in unobserved]
+    return merge(Poll.objects.silences(windows, longer_than=stale_after(settings.POLL_INTERVAL)))
 
 
 def _reported_closed(unobserved: Sequence[UnobservedInterval]) -> list[Interval]:
     """Return the time from each run that heard "closed" to the next that heard anything.
 
-    What a run heard holds for `STATUS_VALID_FOR` at most.
+    What a run heard holds for `STATUS_VALID_FOR` at most. The first run after an observation also
+    tells of the time since then, if that is no more than three ticks.
     """
+    stale = stale_after(settings.POLL_INTERVAL)
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT at, least(next, at + %(valid)s * interval '1 second')
+            SELECT CASE WHEN n = 1 AND at - since <= %(stale)s * interval '1 second'
+                    THEN since ELSE at END,
+                least(next, at + %(valid)s * interval '1 second')
             FROM unnest(%(since)s::timestamptz[], %(end)s::timestamptz[]) AS looked (since, "end")
             CROSS JOIN LATERAL (
                 SELECT started_at AS at, exchange_active,
+                    row_number() OVER (ORDER BY started_at) AS n,
                     lead(started_at, 1, looked.end) OVER (ORDER BY started_at) AS next
                 FROM markets_poll WHERE started_at > since AND started_at < looked.end
                     AND finished_at <= looked.end AND exchange_active IS NOT NULL
@@ -284,7 +318,8 @@ def _reported_closed(unobserved: Sequence[UnobservedInterval]) -> list[Interval]
             {
                 "since": [each.since for each in unobserved],
                 "end": [each.end for each in unobserved],
-                "valid": max(STATUS_VALID_FOR, stale_after(settings.POLL_INTERVAL)).total_seconds(),
+                "stale": stale.total_seconds(),
+                "valid": max(STATUS_VALID_FOR, stale).total_seconds(),
             },
         )
         return merge(cursor.fetchall())

@@ -1,364 +1,219 @@
-"""Coverage of one market: when it was observed, and why it was not at other times."""
+"""Coverage of one market: when it was observed and by which source, and why not at other times."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import islice, product
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from itertools import starmap
 from typing import NamedTuple
 
 from django.conf import settings
-from django.db import connection
 
 from markets.coverage.causes import (
+    INSTANT,
+    Cause,
     Gap,
     UnobservedInterval,
     elapsed_window,
     explain,
+    explain_outages,
+    silent_times,
     stale_after,
     untradable,
 )
+from markets.coverage.observations import Expected, ObservationHistory, both_unobserved
 from markets.intervals import Interval, intersect, merge, subtract
-from markets.models import Market, Source, Tier
-from markets.models.fields import Quote
-from markets.storage import partitions
-
-# Intervals nearer to each other than this are read together: fewer queries, more rows.
-BLOCK = timedelta(minutes=10)
-# A sweep that takes longer is abandoned, so a heartbeat is at most this late.
-LONGEST_PASS = timedelta(minutes=10)
-HOUR = 3600  # seconds: the heartbeat may have been this long before it was shortened
-COMBO = "KXMVE"
-
-
-class Expected(NamedTuple):
-    """A part of the window, and for how long an observation counted as fresh in it."""
-
-    start: datetime
-    end: datetime
-    fresh_for: timedelta
+from markets.models import Market, Source
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
     """The coverage of one market in one window.
 
-    The gaps and the time covered, `fresh`, make up the window. `quiet` lies within the time
-    covered: the market was observed, and nothing changed. `share` is the time covered, divided by
-    itself and the gaps in which the market could be traded; None where there is neither.
+    The gaps and the time `observed` make up the window. A gap lasts from one observation to the
+    next. `share` is the time observed, divided by itself and the gaps in which the market could
+    be traded; None where there is neither. `quiet` lies within the time observed: nothing
+    changed. `sources` tells what each source would have observed alone.
+
+    `stale` is the view of a reader at the time: when the market could be traded and the last
+    observation was older than expected. It begins later than the gaps do, because the end of an
+    observation's freshness comes later than the observation.
     """
 
     start: datetime
     end: datetime
     expected: Sequence[Expected]
     gaps: Sequence[Gap]
+    stale: Sequence[Interval]
     quiet: Sequence[Interval]
+    sources: Mapping[str, timedelta]
+
+    @property
+    def observed(self) -> timedelta:
+        return self.end - self.start - total(gap.interval for gap in self.gaps)
 
     @property
     def fresh(self) -> timedelta:
-        return self.end - self.start - sum((gap.interval.length for gap in self.gaps), timedelta())
+        """The time in which the market could be traded and the last observation was fresh."""
+        closed = total(gap.interval for gap in self.gaps if gap.cause == Cause.NOT_TRADABLE)
+        return self.end - self.start - closed - total(self.stale)
 
     @property
     def share(self) -> float | None:
-        missed = sum((gap.interval.length for gap in self.gaps if gap.counted), timedelta())
-        due = self.fresh + missed
-        return self.fresh / due if due else None
+        due = self.observed + total(gap.interval for gap in self.gaps if gap.counted)
+        return self.observed / due if due else None
+
+    @property
+    def by_source(self) -> list[dict[str, str | timedelta]]:
+        return [{"source": name, "observed": time} for name, time in self.sources.items()]
+
+
+def total(intervals: Iterable[Interval]) -> timedelta:
+    return sum((interval.length for interval in intervals), timedelta())
 
 
 def coverage(
-    market: Market, start: datetime, end: datetime, *, fresh_for: timedelta | None = None
+    market: Market,
+    start: datetime,
+    end: datetime,
+    *,
+    fresh_for: timedelta | None = None,
+    source: str | None = None,
 ) -> Coverage:
     """Return how well a market was observed from `start` on and before `end`, up to now.
 
-    An observation is fresh for `fresh_for`: by default for three ticks once the market has been
-    hot for as long, and for three intervals of the universe otherwise. Raises ValueError for a
-    window or a `fresh_for` that makes no sense.
+    A time without an observation is a gap if it is longer than `fresh_for`: by default three
+    ticks once the market has been hot for as long, and three intervals of the universe otherwise.
+    An outage is a gap however short it was. With a `source`, its observations alone count. Raises
+    ValueError for a window or a `fresh_for` that makes no sense.
     """
     window = elapsed_window(start, end)
     if fresh_for is not None and fresh_for <= timedelta():
         raise ValueError("fresh_for must be longer than zero")
-    closed = untradable(market, window)
-    history = ObservationHistory.around(market, window, fresh_for=fresh_for)
-    unobserved = history.unobserved(subtract([window], [gap.interval for gap in closed]))
-    gaps = sorted([*closed, *explain(unobserved, names=history.names, tiers=history.tiers)])
-    covered = subtract([window], [gap.interval for gap in gaps])
-    quiet = [each for each in intersect(history.quiet(), covered) if each.length > history.least]
-    return Coverage(*window, expected=history.expected, gaps=gaps, quiet=quiet)
+    found = _observe(market, window, fresh_for=fresh_for, source=source)
+    history = found.history
+    of_outages = clip(explain_outages(found.outages), found.missed)
+    of_market = explain(found.rest, names=history.names, tiers=history.tiers)
+    polled = intersect([window], found.observed.get(Source.POLL.value, []))
+    quiet = [each for each in intersect(history.quiet(), polled) if each.length > history.least]
+    return Coverage(
+        *window,
+        expected=history.expected_within(window),
+        gaps=clip([*found.closed, *of_outages, *of_market], [window]),
+        stale=intersect(found.stale, [window]),
+        quiet=quiet,
+        sources={
+            name: total(intersect(observed, [window])) for name, observed in found.observed.items()
+        },
+    )
 
 
-# --- Observations -------------------------------------------------------------------------------
-
-
-class SnapshotInterval(NamedTuple):
-    """The time between two consecutive snapshots."""
-
-    start: datetime
-    end: datetime
-    unchanged: bool  # both have the same quote
-
-
-@dataclass(frozen=True, slots=True)
-class ObservationHistory:
-    """The observations of one market around a window.
-
-    `between_snapshots` holds the intervals longer than `least`; the first ends with the first
-    snapshot. `proof` tells by tier when a complete sweep observed the market unless it skipped it.
-    """
-
-    names: Sequence[str]
-    window: Interval
-    expected: Sequence[Expected]
-    between_snapshots: Sequence[SnapshotInterval]
-    proof: Mapping[str, Sequence[Interval]]
-
-    @classmethod
-    def around(
-        cls, market: Market, window: Interval, *, fresh_for: timedelta | None
-    ) -> ObservationHistory:
-        unlisted_after = timedelta(seconds=max(settings.HEARTBEAT, HOUR)) + LONGEST_PASS
-        seldom = fresh_for or stale_after(settings.UNIVERSE_INTERVAL)
-        around = Interval(window.start - max(seldom, unlisted_after), window.end)
-        hot = _hot_periods(market, around)
-        expected = _expected(window, hot, fresh_for)
-        least = min((rule.fresh_for for rule in expected), default=seldom)
-        between = _between_snapshots(market, around, least=least)
-        walk = Tier.COMBOS if market.ticker.startswith(COMBO) else Tier.UNIVERSE
-        listed = _listed(around, between, unlisted_after) if market.quoted_at else []
-        proof = {Tier.HOT.value: hot, walk.value: listed}
-        return cls([market.ticker, market.event.ticker], window, expected, between, proof)
-
-    @property
-    def tiers(self) -> list[str]:
-        return list(self.proof)
-
-    @property
-    def least(self) -> timedelta:
-        return min((rule.fresh_for for rule in self.expected), default=timedelta())
-
-    def unobserved(self, tradable: Sequence[Interval]) -> list[UnobservedInterval]:
-        """Return the parts of `tradable` in which no observation was fresh."""
-        left = intersect(tradable, self._stale(self.between_snapshots))
-        for tier, skipping in product(self.proof, (False, True)):
-            if left and self.proof[tier]:
-                silences = self._silences(left, tier, skipping=skipping)
-                left = intersect(left, self._stale(silences))
-        starts = [rule.start for rule in self.expected]
-        rules = [self.expected[bisect_right(starts, start) - 1] for start, _ in merge(left)]
-        return [
-            UnobservedInterval(*interval, since=interval.start - rule.fresh_for)
-            for interval, rule in zip(merge(left), rules, strict=True)
-        ]
-
-    def quiet(self) -> list[Interval]:
-        """Return the time from one change to the next, whatever heartbeats lie between."""
-        joined: list[SnapshotInterval] = []
-        for each in self.between_snapshots[1:]:
-            if joined and joined[-1].unchanged and joined[-1].end == each.start:
-                joined[-1] = SnapshotInterval(joined[-1].start, each.end, each.unchanged)
-            else:
-                joined.append(each)
-        return [Interval(each.start, each.end) for each in joined]
-
-    def _stale(self, silences: Sequence[tuple[datetime, ...] | SnapshotInterval]) -> list[Interval]:
-        """Return the part of each silence in which the observation before it was stale."""
-        ends = [silence[1] for silence in silences]
-        stale = []
-        for start, end, fresh_for in self.expected:
-            for silence in islice(silences, bisect_right(ends, start), None):
-                if silence[0] + fresh_for >= end:
-                    break
-                part = Interval(max(silence[0] + fresh_for, start), min(silence[1], end))
-                stale += [part] if part else []
-        return stale
-
-    def _silences(
-        self, left: Sequence[Interval], tier: str, *, skipping: bool
-    ) -> list[tuple[datetime, datetime]]:
-        """Return the times between a tier's sweeps that observed the market, near these intervals.
-
-        Sweeps that skipped something are read apart from the others, which have their own index.
-        """
-        near = max(BLOCK, *(rule.fresh_for for rule in self.expected))
-        blocks = merge((start - near, end) for start, end in left)
-        proof = self.proof[tier]
-        proved = [
-            block for block in blocks if not skipping and intersect([block], proof) == [block]
-        ]
-        others = [block for block in blocks if block not in proved]
-        return sorted(
-            [
-                *_silences_between_whole_sweeps(proved, tier, least=self.least),
-                *_silences_between_sweeps(
-                    others,
-                    tier,
-                    proof=proof,
-                    least=self.least,
-                    unless_skipped=self.names if skipping else None,
-                ),
-            ]
-        )
-
-
-def _silences_between_whole_sweeps(
-    blocks: Sequence[Interval], tier: str, *, least: timedelta
-) -> list[tuple[datetime, datetime]]:
-    """Return the silences longer than `least` between whole sweeps that all count.
-
-    Each sweep carries how late it was; where another was written between later, that is too much.
-    """
-    if not blocks:
-        return []
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH block AS (
-                SELECT since, until
-                FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[]) AS b (since, until)
-            ), late AS (
-                SELECT since, started_at AS next FROM block JOIN markets_sweep
-                    ON tier = %(tier)s AND complete AND skipped = '{}'
-                    AND started_at > since AND started_at < until
-                    AND (since_last IS NULL OR since_last > %(least)s * interval '1 second')
-                UNION ALL SELECT since, until FROM block
-            )
-            SELECT at, next FROM late CROSS JOIN LATERAL (
-                SELECT coalesce(max(started_at), since) AS at FROM markets_sweep
-                WHERE tier = %(tier)s AND complete AND skipped = '{}'
-                    AND started_at > since AND started_at < next
-            ) AS before WHERE next - at > %(least)s * interval '1 second'
-            """,
-            {
-                "since": [block.start for block in blocks],
-                "until": [block.end for block in blocks],
-                "least": least.total_seconds(),
-                "tier": tier,
-            },
-        )
-        silences: list[tuple[datetime, datetime]] = cursor.fetchall()
-    return silences
-
-
-def _silences_between_sweeps(
-    blocks: Sequence[Interval],
-    tier: str,
+def unobserved(
+    market: Market,
+    start: datetime,
+    end: datetime,
     *,
-    proof: Sequence[Interval],
-    least: timedelta,
-    unless_skipped: Sequence[str] | None,
-) -> list[tuple[datetime, datetime]]:
-    """Return the silences longer than `least` between the sweeps that count.
+    source: str | None = None,
+    longer_than: timedelta = timedelta(),
+) -> tuple[list[Interval], list[Interval]]:
+    """Return when a market could not be traded, and when it could and was not observed.
 
-    These are the whole sweeps within `proof`, or, with `unless_skipped`, the sweeps within it
-    that skipped some markets, but none of these names.
+    These are the gaps of `coverage` without their causes, for which nothing is read. Beside the
+    outages, gaps between snapshots that lie no further apart than `longer_than` may be left out.
     """
-    if not blocks:
-        return []
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT at, next
-            FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[])
-                AS block (since, until)
-            CROSS JOIN LATERAL (
-                SELECT at, lead(at, 1, until) OVER (ORDER BY at) AS next FROM (
-                    SELECT since AS at UNION ALL
-                    SELECT started_at FROM markets_sweep
-                    WHERE tier = %(tier)s AND complete
-                        AND started_at > since AND started_at < until
-                        AND started_at <@ %(proof)s::tstzmultirange
-                        -- Conditions without a column are folded before planning.
-                        AND CASE WHEN %(skipping)s THEN skipped <> '{}'
-                            AND NOT skipped && %(names)s ELSE skipped = '{}' END
-                ) AS sweeps
-            ) AS silences WHERE next - at > %(least)s * interval '1 second'
-            """,
-            {
-                "since": [block.start for block in blocks],
-                "until": [block.end for block in blocks],
-                "proof": "{"
-                + ",".join(f"[{s.isoformat()},{e.isoformat()})" for s, e in proof)
-                + "}",
-                "least": least.total_seconds(),
-                "tier": tier,
-                "names": list(unless_skipped or ()),
-                "skipping": unless_skipped is not None,
-            },
-        )
-        silences: list[tuple[datetime, datetime]] = cursor.fetchall()
-    return silences
+    window = elapsed_window(start, end)
+    found = _observe(market, window, source=source, longer_than=longer_than)
+    missed = merge([*found.missed, *((each.start, each.end) for each in found.rest)])
+    untradable = merge(gap.interval for gap in found.closed)
+    return intersect(untradable, [window]), intersect(missed, [window])
 
 
-def _hot_periods(market: Market, around: Interval) -> list[Interval]:
-    periods = market.hot_periods.filter(started_at__lt=around.end)
-    times = periods.exclude(ended_at__lte=around.start).values_list("started_at", "ended_at")
-    return merge((started, ended or around.end) for started, ended in times)
+def clip(gaps: Iterable[Gap], parts: Sequence[Interval]) -> list[Gap]:
+    """Return gaps in order of time, cut to these parts of it."""
+    return [
+        gap._replace(start=start, end=end)
+        for gap in sorted(gaps)
+        for start, end in intersect([gap.interval], parts)
+    ]
 
 
-def _expected(
-    window: Interval, hot: Sequence[Interval], fresh_for: timedelta | None
-) -> list[Expected]:
-    if fresh_for is not None:
-        return [Expected(*window, fresh_for)] if window else []
-    often, seldom = stale_after(settings.POLL_INTERVAL), stale_after(settings.UNIVERSE_INTERVAL)
-    # Until then an observation from before it came on the hot list is still fresh.
-    warm = merge((start + often, end) for start, end in hot)
-    rules = [Expected(*part, often) for part in intersect([window], warm)]
-    return sorted(rules + [Expected(*part, seldom) for part in subtract([window], warm)])
+class _ObservedTime(NamedTuple):
+    """The observations of a market, compared with the time in which it could be traded.
 
-
-def _between_snapshots(
-    market: Market, around: Interval, *, least: timedelta
-) -> list[SnapshotInterval]:
-    """Return the intervals longer than `least` between snapshots, oldest first.
-
-    The first of them ends with the first snapshot. A snapshot that follows sooner than a
-    heartbeat is a change, so only the others' quotes are compared.
+    `missed` are the parts of `outages` that are gaps of the market, `rest` its other gaps.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT %(start)s AS at, coalesce(min(timestamp), %(end)s), false
-            FROM markets_marketsnapshot WHERE market_id = %(market)s AND source = %(poll)s
-                AND timestamp > %(start)s AND timestamp < %(end)s
-            UNION ALL
-            SELECT at, next, next - at >= %(heartbeat)s * interval '1 second' AND (
-                SELECT count(DISTINCT ROW({", ".join(Quote._fields)})) = 1 AND count(*) = 2
-                FROM markets_marketsnapshot WHERE market_id = %(market)s AND source = %(poll)s
-                    -- This lets the planner prune to these days' partitions.
-                    AND timestamp > %(start)s AND timestamp < %(end)s
-                    AND timestamp IN (at, next))
-            FROM (
-                SELECT timestamp AS at,
-                    lead(timestamp, 1, %(end)s) OVER (ORDER BY timestamp) AS next
-                FROM markets_marketsnapshot WHERE market_id = %(market)s AND source = %(poll)s
-                    AND timestamp > %(start)s AND timestamp < %(end)s
-            ) AS pairs WHERE next - at > %(least)s * interval '1 second'
-            ORDER BY at
-            """,
-            {
-                "market": market.pk,
-                "poll": Source.POLL.value,
-                "start": around.start,
-                "end": around.end,
-                "least": least.total_seconds(),
-                "heartbeat": min(settings.HOT_HEARTBEAT, settings.HEARTBEAT),
-            },
-        )
-        return [SnapshotInterval(*row) for row in cursor.fetchall()]
+
+    history: ObservationHistory
+    closed: list[Gap]
+    outages: list[Interval]
+    missed: list[Interval]
+    rest: list[UnobservedInterval]
+    stale: list[Interval]
+    observed: Mapping[str, list[Interval]]
 
 
-def _listed(
-    around: Interval, between: Sequence[SnapshotInterval], unlisted_after: timedelta
-) -> list[Interval]:
-    """Return when the market was in the exchange's listings, which it leaves without notice.
+def _observe(
+    market: Market,
+    window: Interval,
+    *,
+    fresh_for: timedelta | None = None,
+    source: str | None = None,
+    longer_than: timedelta = timedelta(),
+) -> _ObservedTime:
+    """Find out when a market was observed, by all sources or by one alone.
 
-    While it was listed, it left a snapshot at each heartbeat. On days whose snapshots retention
-    has dropped it counts as listed.
+    The recorder's outages are gaps of every market, except where another source observed it.
     """
-    unlisted = [Interval(*between[0][:2])]
-    unlisted += [Interval(each.start + unlisted_after, each.end) for each in between[1:]]
-    days = partitions.partitions_of(partitions.SNAPSHOTS)
-    kept = merge(day.bounds for day in days)
-    return subtract([around], intersect(kept, merge(unlisted)))
+    # A gap that begins near the window's end may show only after it.
+    seldom = fresh_for or stale_after(settings.UNIVERSE_INTERVAL)
+    reach = Interval(window.start, max(window.end, min(window.end + seldom, datetime.now(UTC))))
+    closed = untradable(market, window, Interval(window.end, reach.end))
+    tradable = subtract([reach], [gap.interval for gap in closed])
+    history = ObservationHistory.around(market, reach, fresh_for=fresh_for, longer_than=longer_than)
+    stale = history.stale_by_source(tradable)
+    if source:
+        stale = {source: stale.get(source, [UnobservedInterval(*t, t.start) for t in tradable])}
+    is_polled = Source.POLL.value in stale
+    outages = silent_times(Interval(reach.start - seldom, reach.end)) if is_polled else []
+    observed = {}
+    for name, each in stale.items():
+        own = outages if name == Source.POLL else []
+        rest = _gaps_beside_outages(own, each, tradable, history)
+        missed = [*intersect(own, tradable), *((part.start, part.end) for part in rest)]
+        observed[name] = subtract(tradable, merge(missed))
+    bridged = merge(part for name in observed if name != Source.POLL for part in observed[name])
+    stale_to_all = reduce(both_unobserved, stale.values())
+    return _ObservedTime(
+        history,
+        closed,
+        outages,
+        missed=subtract(intersect(outages, tradable), bridged),
+        rest=_gaps_beside_outages(outages, stale_to_all, tradable, history),
+        stale=merge((each.start, each.end) for each in stale_to_all),
+        observed=observed,
+    )
+
+
+def _gaps_beside_outages(
+    silent: Sequence[Interval],
+    stale: Sequence[UnobservedInterval],
+    tradable: Sequence[Interval],
+    history: ObservationHistory,
+) -> list[UnobservedInterval]:
+    """Return when nothing was observed beside the outages, from each observation to the next.
+
+    After an outage a market has its usual time until it must be observed again.
+    """
+    grace = merge((each.end, each.end + history.fresh_for(each.end)) for each in silent)
+    due = subtract(merge((each.start, each.end) for each in stale), grace)
+    last_ends = {each.since: each.end for each in stale}
+    whole = intersect(list(starmap(Interval, last_ends.items())), tradable)
+    parts = [part for part in subtract(whole, silent) if intersect([part], due)]
+    ends = {each.end for each in silent}
+    return [
+        UnobservedInterval(*part, part.start - INSTANT if part.start in ends else since)
+        for part in parts
+        for since in [min(part.start, next(s.since for s in stale if s.end > part.start))]
+    ]

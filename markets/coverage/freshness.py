@@ -4,29 +4,116 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from markets.models import Market, Poll, Sweep, Tier
-from markets.models.markets import OPEN_STATUSES
+from django.conf import settings
+
+from markets.coverage.causes import INSTANT, silent_times, stale_after
+from markets.coverage.observations import believed_listed_for, listing_of
+from markets.intervals import EPOCH, Interval
+from markets.models import HotPeriod, Market, Poll, Sweep, Tier
+from markets.models.markets import NOT_OPEN_STATUSES, OPEN_STATUSES
+from markets.models.recording import CLOCK_TOLERANCE
 
 # The recording counts as late, and as stopped, after this many ticks without a good run.
 LATE_AFTER = 3
 STOPPED_AFTER = 12
 STATES = ("recording", "late", "stopped")
+# An answer may take this long, and then the exchange's clock in it is as old.
+SKEW_TOLERATED = timedelta(seconds=10)
 COVERING_TIERS = (Tier.HOT, Tier.UNIVERSE)
+OBSERVING_TIERS = (*COVERING_TIERS, Tier.COMBOS)
 
 
-def observed_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
+def observed_at(market: Market, sweeps: Mapping[str, Sweep], *, now: datetime) -> datetime | None:
     """Return when the market was last observed, changed or not; None if it never was.
 
-    `sweeps` holds the newest complete sweeps by tier. A sweep proves only the instant at which it
-    began, since it may have met this market right then. Sweeps cover open markets only.
+    `sweeps` holds the newest complete sweeps by tier as of `now`. A sweep proves only the instant
+    at which it began, since it may have met this market right then. Sweeps cover open markets
+    only, and the exchange's listing of open markets may leave out a status that we do not know. A
+    quote from the future, left by a clock that was set back, is the newest only where nothing has
+    been observed since.
     """
-    if market.quoted_at is None or market.status not in OPEN_STATUSES:
+    if market.quoted_at is None or market.status in NOT_OPEN_STATUSES:
         return market.quoted_at
-    tiers = COVERING_TIERS if market.is_hot else (Tier.UNIVERSE,)
-    covering = [sweeps[tier] for tier in tiers if tier in sweeps]
+    proofs = {Tier.HOT: market.is_hot, Tier.UNIVERSE: market.status in OPEN_STATUSES}
+    covering = [sweeps[tier] for tier in COVERING_TIERS if proofs[tier] and tier in sweeps]
     names = {market.ticker, market.event.ticker}
     times = [s.started_at for s in covering if names.isdisjoint(s.skipped)]
+    if market.quoted_at > now + CLOCK_TOLERANCE:
+        return max(times, default=market.quoted_at)
     return max([market.quoted_at, *times])
+
+
+class QuoteEvidence(NamedTuple):
+    """The last observation of a market by an instant, its age, and whether that is good enough."""
+
+    observed_at: datetime | None
+    evidence_age_seconds: float | None
+    being_observed: bool
+
+
+def as_of(markets: Sequence[Market], at: datetime) -> list[Market]:
+    """Return markets as they were known at an instant, with the fields of `QuoteEvidence`.
+
+    A market was being observed if its last observation was fresh and the instant does not lie in
+    an outage. It takes three queries more than `Market.objects.rewind`, for any number of markets.
+    """
+    known = Market.objects.rewind(markets, at)
+    hot_since = HotPeriod.objects.hot_since(known, at)
+    whole = Sweep.objects.newest_complete_by(at, *OBSERVING_TIERS)
+    sweeps = [_Seen(tier, began, frozenset(skipped)) for tier, began, skipped in whole]
+    outage = silent_times(Interval(at, at + INSTANT))
+    for market in known:
+        since = hot_since.get(market.pk)
+        last = _last_observation(market, sweeps, since)
+        vars(market).update(_evidence(last, at, hot_since=since, outage=outage)._asdict())
+    return known
+
+
+class _Seen(NamedTuple):
+    """A complete sweep: its tier, when it began, and the names that it skipped."""
+
+    tier: str
+    started_at: datetime
+    skipped: frozenset[str]
+
+
+def _last_observation(
+    market: Market, sweeps: Sequence[_Seen], hot_since: datetime | None
+) -> datetime | None:
+    """Return the newest of a market's quote and the sweeps that observed it."""
+    if market.quoted_at is None or market.status in NOT_OPEN_STATUSES:
+        return market.quoted_at
+    names = frozenset((market.ticker, market.event.ticker))
+    # Each tier whose sweeps observed the market, and since when.
+    observing = {str(listing_of(market)): EPOCH} if market.status in OPEN_STATUSES else {}
+    if hot_since:
+        observing[Tier.HOT.value] = hot_since
+    listed_until = market.quoted_at + believed_listed_for()
+    times = [
+        sweep.started_at
+        for sweep in sweeps
+        if sweep.tier in observing
+        and observing[sweep.tier] <= sweep.started_at <= listed_until
+        and names.isdisjoint(sweep.skipped)
+    ]
+    return max([market.quoted_at, *times])
+
+
+def _evidence(
+    last: datetime | None,
+    at: datetime,
+    *,
+    hot_since: datetime | None,
+    outage: Sequence[Interval],
+) -> QuoteEvidence:
+    if last is None:
+        return QuoteEvidence(None, None, being_observed=False)
+    often = stale_after(settings.POLL_INTERVAL)
+    is_hot = hot_since is not None and hot_since + often <= at
+    fresh_for = often if is_hot else stale_after(settings.UNIVERSE_INTERVAL)
+    missed = any(last <= each.start for each in outage)
+    age = at - last
+    return QuoteEvidence(last, age.total_seconds(), being_observed=age <= fresh_for and not missed)
 
 
 class Recording(NamedTuple):
@@ -43,6 +130,31 @@ def recording(poll: Poll | None, *, now: datetime, interval: float) -> Recording
         return Recording("recording", age)
     late = age <= timedelta(seconds=STOPPED_AFTER * interval)
     return Recording("late" if late else "stopped", age)
+
+
+class ClockFault(NamedTuple):
+    """Where the clock is wrong; None where nothing speaks against it."""
+
+    ahead_of_exchange: timedelta | None  # negative where it is behind
+    record_ahead: timedelta | None  # how far runs on record lie in the future
+
+
+def clock_fault(poll: Poll | None, *, now: datetime) -> ClockFault:
+    """Judge the clock by what the newest good run measured, and by what is on record."""
+    skew = poll.clock_skew if poll else None
+    is_wrong = skew is not None and abs(skew) > SKEW_TOLERATED
+    return ClockFault(skew if is_wrong else None, Poll.objects.furthest_ahead(now))
+
+
+def problem(*, now: datetime, interval: float) -> str:
+    """Return why the newest run failed, in words for anybody; "" where it did not.
+
+    What a recorder said that is no longer there says nothing of the present.
+    """
+    failed = Poll.objects.newest_failed(at=now)
+    if failed is None or now - failed.started_at > timedelta(seconds=STOPPED_AFTER * interval):
+        return ""
+    return failed.reason
 
 
 def percentiles(ages: Sequence[tuple[float, int]]) -> dict[str, float]:

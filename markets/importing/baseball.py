@@ -45,7 +45,7 @@ def import_baseball(folder: Path, on_progress: OnProgress) -> ImportResult:
         )
         for each in definitions
     ]
-    ids, new = store_definitions(events, definitions)
+    ids, new, differing = store_definitions(events, definitions)
     observations = [_last_quote(row, ids) for row in rows]
     partitions.create_missing(
         partitions.SNAPSHOTS, {each.timestamp.date() for each in observations}
@@ -59,6 +59,7 @@ def import_baseball(folder: Path, on_progress: OnProgress) -> ImportResult:
         new,
         0,
         snapshots,
+        differing,
         note="Each market has one quote, so only orders without latency can fill.",
     )
 

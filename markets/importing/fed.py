@@ -38,16 +38,20 @@ def import_fed(folder: Path, on_progress: OnProgress) -> ImportResult:
         )
         for each in definitions
     }
-    ids, new = store_definitions(list(events.values()), definitions)
+    ids, new, differing = store_definitions(list(events.values()), definitions)
     closes = sorted({(each.close_time, each.event) for each in definitions})
     on_progress(0, "reading trades of Fed decisions")
     candle_rows = read_table(folder / "fed_oct_candles_wide.csv", DECISION_HOURS)
     candles = [candle for row in candle_rows for candle in _decision_hour(row, closes, ids)]
-    written = store_candles(
+    candlesticks, snapshots, differing_candles = store_candles(
         candles, on_progress=on_progress, activity="writing trades of Fed decisions"
     )
     return ImportResult(
-        new, *written, note="These are trades without quotes, so no order can fill."
+        new,
+        candlesticks,
+        snapshots,
+        differing + differing_candles,
+        note="These are trades without quotes, so no order can fill.",
     )
 
 

@@ -32,12 +32,21 @@ CANDLES_PER_BATCH = 5_000
 
 
 class ImportResult(NamedTuple):
-    """The numbers of new rows, and a note for whoever backtests on them."""
+    """The numbers of rows, and a note for whoever backtests on them."""
 
-    markets: int
+    markets: int  # the new ones, as below
     candlesticks: int
     snapshots: int
+    differing: int  # results and candles that the record has otherwise, which stays
     note: str = ""
+
+
+class StoredDefinitions(NamedTuple):
+    """The ids of all markets by ticker, and how many are new or have another result on record."""
+
+    ids: dict[str, int]
+    new: int
+    differing: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +85,10 @@ class ImportedEvent:
 @transaction.atomic
 def store_definitions(
     events: Sequence[ImportedEvent], definitions: Sequence[ImportedMarket]
-) -> tuple[dict[str, int], int]:
+) -> StoredDefinitions:
     """Store the events and markets that are missing.
 
-    Returns the ids of all these markets by ticker, and the number of new ones. Raises
-    MalformedTable where a market's event is missing.
+    Raises MalformedTable where a market's event is missing.
     """
     now = datetime.now(UTC)
     event_ids = _store_events(events, now=now)
@@ -90,17 +98,20 @@ def store_definitions(
     series = Series.objects.ids(event.series for event in events)
     assume_fees(series, since=min(each.open_time for each in definitions), now=now)
     tickers = {each.ticker for each in definitions}
-    existing = Market.objects.ids(tickers)
-    missing = [each for each in definitions if each.ticker not in existing]
+    results = dict(Market.objects.filter(ticker__in=tickers).values_list("ticker", "result"))
+    missing = [each for each in definitions if each.ticker not in results]
     Market.objects.bulk_create(
         [_market(each, event_ids[each.event], now=now) for each in missing], batch_size=1000
     )
     ids = Market.objects.ids(tickers)
     MarketSearchText.objects.refresh(ids[each.ticker] for each in missing)
-    MarketRevision.objects.add(
+    left_out = MarketRevision.objects.add(
         revision for each in missing for revision in _revisions(each, ids[each.ticker], now=now)
     )
-    return ids, len(missing)
+    if left_out:
+        raise MalformedTable(f"{left_out:,} results were known when their markets opened")
+    differing = sum(each.result != results.get(each.ticker, each.result) for each in definitions)
+    return StoredDefinitions(ids, len(missing), differing)
 
 
 def _store_events(events: Sequence[ImportedEvent], *, now: datetime) -> dict[str, int]:
@@ -202,11 +213,14 @@ def _value(result: str) -> Decimal | None:
 
 def store_candles(
     candles: Sequence[Candle], *, on_progress: OnProgress, activity: str
-) -> tuple[int, int]:
-    """Store candles and their closing quotes in batches; returns the numbers of new ones."""
+) -> tuple[int, int, int]:
+    """Store candles and their closing quotes in batches.
+
+    Returns the numbers of new ones of both, and of candles that the record has otherwise.
+    """
     days = {candle.end_period_ts.date() for candle in candles}
     partitions.create_missing(partitions.SNAPSHOTS, days)
-    candlesticks = snapshots = 0
+    candlesticks = snapshots = differing = 0
     for start in range(0, len(candles), CANDLES_PER_BATCH):
         with transaction.atomic():
             written = Candlestick.objects.record(
@@ -217,8 +231,9 @@ def store_candles(
             )
         candlesticks += written.candlesticks
         snapshots += written.snapshots
+        differing += len(written.differing)
         on_progress(min(1.0, (start + CANDLES_PER_BATCH) / len(candles)), activity)
-    return candlesticks, snapshots
+    return candlesticks, snapshots, differing
 
 
 def quality_flags(bid: Decimal | None, ask: Decimal | None) -> int:

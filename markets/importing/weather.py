@@ -44,12 +44,18 @@ def import_weather(folder: Path, on_progress: OnProgress) -> ImportResult:
     events = [
         _weather_event(row) for row in event_rows if row.ticker("event_ticker") in with_markets
     ]
-    ids, new = store_definitions(events, definitions)
+    ids, new, differing = store_definitions(events, definitions)
     on_progress(0, "reading weather candles")
     candles = [_weather_candle(row, ids) for row in candle_rows]
-    written = store_candles(candles, on_progress=on_progress, activity="writing weather candles")
+    candlesticks, snapshots, differing_candles = store_candles(
+        candles, on_progress=on_progress, activity="writing weather candles"
+    )
     return ImportResult(
-        new, *written, note="Sizes are unknown, so a backtest needs an assumed size."
+        new,
+        candlesticks,
+        snapshots,
+        differing + differing_candles,
+        note="Sizes are unknown, so a backtest needs an assumed size.",
     )
 
 

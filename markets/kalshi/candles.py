@@ -166,3 +166,18 @@ def _keys(raw: bytes | Raw) -> set[str]:
     for side in _OHLCKeys.__struct_fields__:
         keys |= {f"{side}.{key}" for key in getattr(ohlc_keys, side)}
     return keys
+
+
+class _PeriodEnd(Struct):
+    end_period_ts: UnixSeconds
+
+
+_read_period_end = decoder(_PeriodEnd)
+
+
+def period_end(raw: bytes | Raw) -> int | None:
+    """Return the end of a candlestick that cannot be parsed, in Unix seconds; None if unknown."""
+    try:
+        return _read_period_end(raw).end_period_ts
+    except msgspec.MsgspecError:
+        return None

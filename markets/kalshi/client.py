@@ -17,31 +17,34 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception,
-    stop_after_attempt,
     wait_exponential_jitter,
 )
 
 from kalshi_insights.token_bucket import TokenBucket
-from markets.kalshi import candles, order_books, replies
+from markets.kalshi import candles, honoured, order_books, replies, splitting
 from markets.kalshi.errors import (
     ConfigurationError,
     KalshiError,
     OutOfTokens,
     RateLimited,
     Refused,
+    ServerError,
     TemporaryError,
     Unintelligible,
     UnknownResource,
+    Unreachable,
 )
 from markets.kalshi.order_books import OrderBook, RefusedBook
 from markets.kalshi.params import (
     CandlestickFilters,
+    ComboFilters,
     EventFilters,
     HistoricalMarketFilters,
     MarketFilters,
     Pagination,
     TradeFilters,
 )
+from markets.kalshi.reach import NO_ANSWER, REFUSED, denied, failed_connection, no_answer
 from markets.kalshi.replies import (
     AccountLimits,
     ExchangeSchedule,
@@ -54,11 +57,13 @@ from markets.kalshi.unpacking import MAX_ERROR, MAX_REPLY, unpacked
 USER_AGENT = "kalshi-insights/0.1.0"
 TOKENS_PER_REQUEST = 10
 MAX_ATTEMPTS = 3
-TIMEOUT = httpx.Timeout(5.0)
+CONNECT_SECONDS = 3.0
+TIMEOUT = httpx.Timeout(5.0, connect=CONNECT_SECONDS)
 TOTAL_TIMEOUT = 10.0
 # The list of all series is one reply of about 19 MB.
 SERIES_TIMEOUT = 60.0
 ERROR_TEXT_LENGTH = 200
+NO_JSON = msgspec.DecodeError("unreadable: no valid JSON")
 
 T = TypeVar("T")
 Query = dict[str, str | int | bool | list[str]]
@@ -102,6 +107,7 @@ class KalshiClient:
         self.bytes_received = 0
         self.throttled = 0
         self.deadline: float | None = None
+        self.max_attempts = MAX_ATTEMPTS
         self.total_timeout = TOTAL_TIMEOUT
         self.clock_skew: timedelta | None = None
         self._base_url = _valid_base_url(base_url)
@@ -143,6 +149,15 @@ class KalshiClient:
         """RSA, Ed25519, or "" when requests are not signed."""
         return self._signer.key_type if self._signer else ""
 
+    @contextmanager
+    def without_retries(self) -> Iterator[None]:
+        """Make one attempt only at each request of this block, from whichever thread."""
+        before, self.max_attempts = self.max_attempts, 1
+        try:
+            yield
+        finally:
+            self.max_attempts = before
+
     # --- endpoints ------------------------------------------------------------------------------
 
     def exchange_status(self) -> ExchangeStatus:
@@ -183,20 +198,22 @@ class KalshiClient:
     def events(self, **filters: Unpack[EventFilters]) -> Page:
         """Return events without combos, by default each with its markets."""
         params = _query(filters, with_nested_markets=True, limit=200)
-        return self._page("events", "/events", params)
+        return _checked(self._page("events", "/events", params), "/events", filters)
 
-    def multivariate_events(self, **pagination: Unpack[Pagination]) -> Page:
-        """Return combos, each with its markets."""
-        params = _query(pagination, with_nested_markets=True, limit=200)
+    def multivariate_events(self, **filters: Unpack[ComboFilters]) -> Page:
+        """Return combos, by default each with its markets."""
+        params = _query(filters, with_nested_markets=True, limit=200)
         return self._page("events", "/events/multivariate", params)
 
     def markets(self, **filters: Unpack[MarketFilters]) -> Page:
         """Return markets; the exchange silently leaves out tickers that it does not know."""
-        return self._page("markets", "/markets", _query(filters, limit=1000))
+        page = self._page("markets", "/markets", _query(filters, limit=1000))
+        return _checked(page, "/markets", filters)
 
     def historical_markets(self, **filters: Unpack[HistoricalMarketFilters]) -> Page:
         """Return markets that were settled before the historical cutoff."""
-        return self._page("markets", "/historical/markets", _query(filters, limit=1000))
+        page = self._page("markets", "/historical/markets", _query(filters, limit=1000))
+        return _checked(page, "/historical/markets", filters)
 
     def order_book(self, ticker: str, *, depth: int = 0) -> OrderBook:
         """Return `depth` levels of each side, or all of them for 0."""
@@ -208,16 +225,21 @@ class KalshiClient:
 
         The exchange may require a key for this.
         """
-        params: Query = {"tickers": list(tickers)}
-        return self._read(order_books.order_books, "/markets/orderbooks", params)
+        path = "/markets/orderbooks"
+        body, _ = self._get(path, {"tickers": list(tickers)})
+        (books, refused), faulty = _parse_list(order_books.order_books, body, key="orderbooks")
+        honoured.check_names(path, books, tickers)
+        return books, [*refused, *(RefusedBook(raw, NO_JSON) for raw in faulty)]
 
     def trades(self, **filters: Unpack[TradeFilters]) -> Page:
         """Return trades of one market or of all, newest first."""
-        return self._page("trades", "/markets/trades", _query(filters, limit=1000))
+        page = self._page("trades", "/markets/trades", _query(filters, limit=1000))
+        return _checked(page, "/markets/trades", filters)
 
     def historical_trades(self, **filters: Unpack[TradeFilters]) -> Page:
         """Return trades from before the historical cutoff, newest first."""
-        return self._page("trades", "/historical/trades", _query(filters, limit=1000))
+        page = self._page("trades", "/historical/trades", _query(filters, limit=1000))
+        return _checked(page, "/historical/trades", filters)
 
     def candlesticks(
         self, series_ticker: str, ticker: str, **filters: Unpack[CandlestickFilters]
@@ -234,7 +256,8 @@ class KalshiClient:
         One request may ask for up to 100 markets and 10,000 candlesticks.
         """
         params = _query({"market_tickers": tickers, **filters})
-        return self._read(candles.batch_candlesticks, "/markets/candlesticks", params)
+        read = candles.batch_candlesticks
+        return self._read(read, "/markets/candlesticks", params, key="markets")
 
     def historical_candlesticks(self, ticker: str, **filters: Unpack[CandlestickFilters]) -> Page:
         """Return candlesticks of a market that was settled before the historical cutoff."""
@@ -243,22 +266,23 @@ class KalshiClient:
 
     # --- requests -------------------------------------------------------------------------------
 
-    def _read(self, read: Callable[[bytes], T], path: str, params: Query) -> T:
+    def _read(self, read: Callable[[bytes], T], path: str, params: Query, *, key: str = "") -> T:
+        """Fetch and parse a reply, leaving out faulty items of the list under `key`."""
         body, _ = self._get(path, params)
-        return _parse(read, body)
+        return _parse_list(read, body, key=key)[0] if key else _parse(read, body)
 
     def _page(
         self, key: str, path: str, params: Query, *, total_timeout: float | None = None
     ) -> Page:
         body, received_at = self._get(path, params, total_timeout=total_timeout)
-        envelope = _parse(lambda body: replies.envelope(body, key), body)
+        envelope, faulty = _parse_list(lambda body: replies.envelope(body, key), body, key=key)
         if envelope.cursor and envelope.cursor == params.get("cursor"):
             raise Unintelligible(f"{path}: the cursor does not advance")
-        return Page(envelope.items, envelope.cursor, received_at)
+        return Page([*envelope.items, *faulty], envelope.cursor, received_at)
 
     def _single(self, key: str, path: str, params: Query) -> Page:
         body, received_at = self._get(path, params)
-        return Page([_parse(lambda body: replies.single_item(body, key), body)], "", received_at)
+        return Page([_parse_single(body, key)], "", received_at)
 
     def _get(
         self, path: str, params: Query, *, total_timeout: float | None = None
@@ -269,7 +293,8 @@ class KalshiClient:
         return self._retrying(self._attempt, request, total_timeout or self.total_timeout)
 
     def _should_stop(self, state: RetryCallState) -> bool:
-        return stop_after_attempt(MAX_ATTEMPTS)(state) or self._time_left() <= state.upcoming_sleep
+        is_last = state.attempt_number >= self.max_attempts
+        return is_last or self._time_left() <= state.upcoming_sleep
 
     def _time_left(self) -> float:
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
@@ -323,7 +348,7 @@ class KalshiClient:
                 with _redis_errors():
                     self._bucket.drain()
             raise RateLimited("the exchange counted too many requests (status 429)")
-        raise _error(response, body)
+        raise _error(response, body, key_type=self.key_type, skew=self.clock_skew)
 
     def _measure_clock_skew(self, response: httpx.Response, received_at: datetime) -> None:
         try:
@@ -332,6 +357,12 @@ class KalshiClient:
             return
         if exchange_time.tzinfo:
             self.clock_skew = received_at - exchange_time
+
+
+def _checked(page: Page, path: str, filters: Mapping[str, object]) -> Page:
+    """Return the page. Raises `FilterIgnored` if it is visibly not what the filters ask for."""
+    honoured.check(path, page.items, filters, has_more=bool(page.cursor))
+    return page
 
 
 def pages(fetch: Callable[[str], Page]) -> Iterator[Page]:
@@ -415,16 +446,21 @@ def _chunks(chunks: Iterator[bytes], *, give_up_at: float) -> Iterator[bytes]:
 
 @contextmanager
 def _transport_errors(request: httpx.Request) -> Iterator[None]:
-    where = f"{request.url.host}{request.url.path}"
+    host = request.url.host
+    where = f"{host}{request.url.path}"
     try:
         yield
+    except httpx.ConnectTimeout:
+        raise no_answer(host, seconds=CONNECT_SECONDS) from None
     except httpx.TimeoutException as fault:
-        raise TemporaryError(f"{where}: timed out ({type(fault).__name__})") from None
+        raise TemporaryError(f"{NO_ANSWER}: {where} timed out ({type(fault).__name__})") from None
+    except httpx.ProxyError as fault:
+        raise Unreachable(f"{REFUSED}: by the proxy before {host} ({fault})") from None
     except httpx.LocalProtocolError:
         raise ConfigurationError(f"{where}: the request cannot be sent as HTTP") from None
     except (httpx.TransportError, httpx.DecodingError) as fault:
-        if "CERTIFICATE_VERIFY_FAILED" in str(fault):
-            raise ConfigurationError(f"{where}: its TLS certificate is not trusted") from None
+        if isinstance(fault, httpx.ConnectError) and (error := failed_connection(fault, host)):
+            raise error from None
         raise TemporaryError(f"{where}: {fault or type(fault).__name__}") from None
 
 
@@ -437,7 +473,9 @@ def _redis_errors() -> Iterator[None]:
         raise TemporaryError(f"the token bucket cannot be asked: {type(fault).__name__}") from None
 
 
-def _error(response: httpx.Response, body: bytes) -> KalshiError:
+def _error(
+    response: httpx.Response, body: bytes, *, key_type: str, skew: timedelta | None
+) -> KalshiError:
     """Return the error that a status other than 200 and 429 means."""
     # These texts are stored with the poll, and PostgreSQL stores no NUL.
     code, message = (
@@ -447,14 +485,14 @@ def _error(response: httpx.Response, body: bytes) -> KalshiError:
     where = response.request.url.path
     details = f"status {status} {code} {message}".rstrip()
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        return ConfigurationError(f"{where}: access denied ({details})")
+        return denied(f"{where}: {details}", key_type=key_type, skew=skew)
     if status == httpx.codes.NOT_FOUND:
         return UnknownResource(status, code, message or where)
     if 400 <= status < 500:
         return Refused(status, code, message or where)
     if 300 <= status < 400:
         return ConfigurationError(f"{where}: the URL has moved (status {status})")
-    return TemporaryError(f"{where}: the exchange failed ({details})")
+    return ServerError(f"{where}: the exchange failed ({details})")
 
 
 def _parse(read: Callable[[bytes], T], body: bytes) -> T:
@@ -462,3 +500,32 @@ def _parse(read: Callable[[bytes], T], body: bytes) -> T:
         return read(body)
     except msgspec.MsgspecError as fault:
         raise Unintelligible(str(fault), body=body) from None
+
+
+def _parse_single(body: bytes, key: str) -> msgspec.Raw:
+    """Return the one item under `key`, which may be no JSON itself."""
+    try:
+        return replies.single_item(body, key)
+    except msgspec.ValidationError as fault:
+        raise Unintelligible(str(fault), body=body) from None
+    except msgspec.DecodeError as fault:
+        item = _parse(lambda body: splitting.member(body, key), body)
+        if item is None:
+            raise Unintelligible(str(fault), body=body) from None
+        return item
+
+
+def _parse_list(
+    read: Callable[[bytes], T], body: bytes, *, key: str
+) -> tuple[T, list[msgspec.Raw]]:
+    """Parse a reply with a list under `key`; return also the items that are no JSON."""
+    try:
+        return read(body), []
+    except msgspec.ValidationError as fault:
+        raise Unintelligible(str(fault), body=body) from None
+    except msgspec.DecodeError as fault:
+        try:
+            readable, faulty = splitting.set_apart(body, key)
+        except msgspec.DecodeError:
+            raise Unintelligible(str(fault), body=body) from None
+        return _parse(read, readable), faulty

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from markets.kalshi.errors import FilterIgnored
 from markets.kalshi.fields import EARLIEST, LATEST, decoder
 from markets.kalshi.order_books import OrderBook
 
@@ -178,6 +179,17 @@ def shape_drift(kind: str, reason: msgspec.MsgspecError, *, raw: bytes | Raw) ->
     description = _QUOTED.sub("…", message or path)
     where = path.strip("`") if message else "$"
     return DriftNote("shape", f"{kind}.{where}: {description}"[:SAMPLE_LENGTH], _sample(raw))
+
+
+def filter_drift(reason: FilterIgnored) -> DriftNote:
+    """Describe a reply that was not what it was asked for; its numbers change each time."""
+    where, _, _ = str(reason).partition(":")
+    return DriftNote("shape", where[:SAMPLE_LENGTH], str(reason)[:SAMPLE_LENGTH])
+
+
+def unanswered_drift(kind: str, reason: str) -> DriftNote:
+    """Describe an object for which no request is answered."""
+    return DriftNote("shape", f"{kind}: no reply with it", reason[:SAMPLE_LENGTH])
 
 
 def _word(raw: Raw | None) -> str:

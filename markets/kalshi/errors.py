@@ -16,6 +16,14 @@ class TemporaryError(KalshiError):
     """
 
 
+class Unreachable(TemporaryError):
+    """There is no connection to the exchange's servers, so every other request would fail too."""
+
+
+class ServerError(TemporaryError):
+    """The exchange answered with a 5xx status: it is failing, or this one reply makes it fail."""
+
+
 class RateLimited(TemporaryError):
     """The exchange answered 429: it counted too many requests."""
 
@@ -39,6 +47,10 @@ class Refused(KalshiError):
 
 class UnknownResource(Refused):
     """The object does not exist, does not exist yet, or has moved to the historical tier."""
+
+
+class FilterIgnored(KalshiError):
+    """Most of a reply is not what its filter asked for, so the rest of it is not worth reading."""
 
 
 class Unintelligible(KalshiError):

@@ -9,13 +9,18 @@ class Pagination(TypedDict, total=False):
     limit: int
 
 
-class EventFilters(Pagination, total=False):
+class ComboFilters(Pagination, total=False):
+    """Filters of `/events/multivariate`."""
+
+    with_nested_markets: bool
+
+
+class EventFilters(ComboFilters, total=False):
     """Filters of `/events`; `status` is one of unopened, open, closed and settled."""
 
     status: str
     series_ticker: str
     tickers: Sequence[str]
-    with_nested_markets: bool
 
 
 class HistoricalMarketFilters(Pagination, total=False):

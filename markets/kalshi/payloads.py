@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
+from markets.kalshi import splitting
 from markets.kalshi.drift import KNOWN_FIELDS
 from markets.kalshi.fields import (
     COUNTS,
@@ -407,6 +408,21 @@ def trade(raw: bytes | Raw) -> TradePayload:
     return _read_trade(raw)
 
 
+class _CreatedTime(Struct):
+    created_time: Instant
+
+
+_read_created_time = decoder(_CreatedTime)
+
+
+def created_time_of(raw: bytes | Raw) -> Instant | None:
+    """Return the time of a trade that cannot be parsed; None if that cannot be read either."""
+    try:
+        return _read_created_time(raw).created_time
+    except msgspec.MsgspecError:
+        return None
+
+
 # --- unreadable payloads ------------------------------------------------------------------------
 
 
@@ -422,6 +438,15 @@ def ticker_of(raw: bytes | Raw) -> str:
     """Return the ticker of a payload that could not be parsed, or "" if it has none."""
     try:
         tickers = _read_tickers(raw)
+        ticker = tickers.ticker or tickers.event_ticker
     except msgspec.MsgspecError:
+        ticker = _ticker_beside_a_fault(raw)
+    return ticker.replace("\0", "")[:200]
+
+
+def _ticker_beside_a_fault(raw: bytes | Raw) -> str:
+    try:
+        names = (splitting.text_member(raw, key) for key in ("ticker", "event_ticker"))
+        return next(filter(None, names), "")
+    except msgspec.DecodeError:
         return ""
-    return (tickers.ticker or tickers.event_ticker).replace("\0", "")[:200]

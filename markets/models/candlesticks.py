@@ -8,9 +8,9 @@ from typing import NamedTuple, Self
 from django.db import connection, models
 
 from kalshi_insights.export.copy import stage_rows
-from markets.models.fields import COUNT, PRICE, count_field, price_field
+from markets.models.fields import COUNT, PRICE, Quote, count_field, price_field
 from markets.models.markets import Market
-from markets.models.snapshots import snapshot_id
+from markets.models.snapshots import content_of, snapshot_id
 
 CANDLE = {
     "market_id": "bigint",
@@ -29,7 +29,17 @@ CANDLE_STAGED = {**CANDLE, "snapshot_id": "uuid", "quality": "smallint"}
 INSERT_CANDLES = f"""
     INSERT INTO markets_candlestick ({", ".join(CANDLE)}, period_interval, recorded_at)
     SELECT {", ".join(CANDLE)}, %s, %s FROM candle_staging
-    ORDER BY market_id, end_period_ts ON CONFLICT DO NOTHING
+    ORDER BY market_id, end_period_ts, snapshot_id ON CONFLICT DO NOTHING
+"""
+# Candles that the exchange tells differently now than when they were recorded: the record stays,
+# and so does the quote that was made of it.
+TAKE_OUT_DIFFERING = f"""
+    DELETE FROM candle_staging AS new USING markets_candlestick AS old
+    WHERE old.market_id = new.market_id AND old.end_period_ts = new.end_period_ts
+        AND old.period_interval = %s
+        AND ROW({", ".join(f"old.{name}" for name in CANDLE)})
+            IS DISTINCT FROM ROW({", ".join(f"new.{name}" for name in CANDLE)})
+    RETURNING new.market_id, new.end_period_ts
 """
 INSERT_SNAPSHOTS = """
     INSERT INTO markets_marketsnapshot (id, market_id, timestamp, yes_bid, yes_ask,
@@ -41,10 +51,16 @@ INSERT_SNAPSHOTS = """
 # A locked market is being observed at this moment, which is later than any candle.
 RENEW_QUOTES = """
     WITH newest AS MATERIALIZED (
-        SELECT DISTINCT ON (market_id) * FROM candle_staging ORDER BY market_id, end_period_ts DESC
+        SELECT DISTINCT ON (market_id) * FROM candle_staging
+        ORDER BY market_id, end_period_ts DESC, snapshot_id DESC
     ), free AS MATERIALIZED (
         SELECT id FROM markets_market JOIN newest ON newest.market_id = id
-        WHERE quoted_at IS NULL OR quoted_at < newest.end_period_ts
+        WHERE (quoted_at IS NULL OR quoted_at < newest.end_period_ts
+                OR quoted_at = newest.end_period_ts AND NOT EXISTS (
+                    SELECT FROM markets_marketsnapshot AS later
+                    WHERE later.market_id = newest.market_id
+                        AND later.timestamp = newest.end_period_ts
+                        AND later.id > newest.snapshot_id))
             -- The recorder keeps the newest quote of an open market that it has observed.
             AND (quote_mark IS NULL OR status <> ALL('{active,inactive}'))
         FOR NO KEY UPDATE OF markets_market SKIP LOCKED)
@@ -72,8 +88,14 @@ class Candle(NamedTuple):
 
 
 class CandlesWritten(NamedTuple):
+    """How many rows are new, and the market and the end of candles that the record has otherwise.
+
+    These are not written: what is on record stays as it is.
+    """
+
     candlesticks: int
     snapshots: int
+    differing: Sequence[tuple[int, datetime]] = ()
 
 
 class CandlestickQuerySet(models.QuerySet["Candlestick"]):
@@ -85,7 +107,7 @@ class CandlestickQuerySet(models.QuerySet["Candlestick"]):
         source: str,
         recorded_at: datetime,
     ) -> CandlesWritten:
-        """Write candles, and each closing quote as a snapshot; return how many were new.
+        """Write candles, and each closing quote as a snapshot; return what became of them.
 
         Call it inside a transaction. What is on record stays as it is. A market's newest
         quote is replaced where it is older than these and nobody else is writing it meanwhile.
@@ -96,10 +118,14 @@ class CandlestickQuerySet(models.QuerySet["Candlestick"]):
         with connection.cursor() as cursor:
             cursor.execute(INSERT_CANDLES, [period_interval, recorded_at])
             candlesticks = cursor.rowcount
+            differing: list[tuple[int, datetime]] = []
+            if candlesticks < len(candles):
+                cursor.execute(TAKE_OUT_DIFFERING, [period_interval])
+                differing = cursor.fetchall()
             cursor.execute(INSERT_SNAPSHOTS, [source, recorded_at])
             snapshots = cursor.rowcount
             cursor.execute(RENEW_QUOTES)
-        return CandlesWritten(candlesticks, snapshots)
+        return CandlesWritten(candlesticks, snapshots, differing)
 
     def for_market(self, market: Market, *, period_interval: int) -> Self:
         return self.filter(market=market, period_interval=period_interval)
@@ -157,6 +183,15 @@ class Candlestick(models.Model):
 
 def _row(candle: Candle, source: str) -> tuple[object, ...]:
     market_id, at, bid, ask, price, volume, interest, quality = candle
+    quote = Quote(
+        yes_bid=bid[-1],
+        yes_ask=ask[-1],
+        yes_bid_size=None,
+        yes_ask_size=None,
+        last_price=price[-1] if price[3] is None else price[3],
+        volume=None,
+        open_interest=interest,
+    )
     # Pass plain hex: converting a UUID costs COPY as much as making it costs us.
-    id = snapshot_id(market_id, at, source, None).hex
+    id = snapshot_id(market_id, at, source, None, content=content_of(quote)).hex
     return (market_id, at, *bid, *ask, *price, volume, interest, id, quality)

@@ -53,16 +53,22 @@ class Status(models.TextChoices):
 
 # SQL parameters and JSON take plain strings, not members.
 OPEN_STATUSES = (Status.ACTIVE.value, Status.INACTIVE.value)
-UNSETTLED_STATUSES = (
-    Status.INITIALIZED.value,
-    *OPEN_STATUSES,
+AWAITING_STATUSES = (
     Status.CLOSED.value,
     Status.DETERMINED.value,
     Status.DISPUTED.value,
     Status.AMENDED.value,
 )
+# A word that we do not know may mean anything, so a market counts as open unless it has one of
+# these, and as not final unless it is finalized: lists of the other words would lose it.
+NOT_OPEN_STATUSES = (
+    Status.INITIALIZED.value,
+    *AWAITING_STATUSES,
+    Status.FINALIZED.value,
+    Status.UNLISTED.value,
+)
 # The recorder goes on asking for a market that the exchange no longer knows until this long
-# after its close.
+# after its close, and for one in a status that we do not know until this long after its settlement.
 GIVEN_UP_AFTER = timedelta(days=7)
 # Fields that a market's row in the API takes from its event and series.
 JOINED = {
@@ -207,7 +213,7 @@ class MarketQuerySet(TickerQuerySet["Market"]):
                     SELECT new.ticker, old.id, old.price_ranges::text,
                         old.definition_mark IS NOT DISTINCT FROM new.definition_mark AS is_defined,
                         old.quote_mark IS NOT DISTINCT FROM new.quote_mark
-                            AND (old.status <> ALL(%(open)s) OR old.quoted_at <= %(at)s
+                            AND (old.status = ANY(%(not_open)s) OR old.quoted_at <= %(at)s
                                 AND old.quoted_at > CASE WHEN old.is_hot THEN %(hot)s
                                     ELSE %(others)s END) AS is_quoted
                     FROM (
@@ -221,7 +227,7 @@ class MarketQuerySet(TickerQuerySet["Market"]):
                 {
                     # One JSON text takes a tenth of the time that arrays take.
                     "marks": msgspec.json.encode(marks).decode(),
-                    "open": list(OPEN_STATUSES),
+                    "not_open": list(NOT_OPEN_STATUSES),
                     "at": at,
                     "hot": at - hot_heartbeat,
                     "others": at - heartbeat,
@@ -257,14 +263,13 @@ class MarketQuerySet(TickerQuerySet["Market"]):
 
     def hot_tickers(self) -> list[str]:
         """Return the markets that every tick observes: the hot list and whatever is watched."""
-        hot = self.filter(Q(is_hot=True) | Q(watches__isnull=False), status__in=OPEN_STATUSES)
+        hot = self.open().filter(Q(is_hot=True) | Q(watches__isnull=False))
         return list(hot.order_by("id").distinct().values_list("ticker", flat=True))
 
     def with_books(self, size: int) -> Self:
         """The most traded hot markets, whose whole order books are recorded."""
-        hot = self.filter(is_hot=True, status=Status.ACTIVE).order_by(
-            F("volume_24h").desc(nulls_last=True), "id"
-        )
+        hot = self.open().filter(is_hot=True).exclude(status=Status.INACTIVE)
+        hot = hot.order_by(F("volume_24h").desc(nulls_last=True), "id")
         return self.filter(pk__in=hot.values("pk")[:size])
 
     def choose_hot(self, size: int, *, at: datetime) -> None:
@@ -276,21 +281,30 @@ class MarketQuerySet(TickerQuerySet["Market"]):
             cursor.execute(
                 """
                 WITH ranked AS (
-                    SELECT id FROM markets_market WHERE status = %s
+                    SELECT id FROM markets_market
+                    WHERE status <> 'finalized' AND status <> ALL(%s)
                     ORDER BY (coalesce(volume_24h, 0) + 1)
                         * CASE WHEN close_time BETWEEN %s AND %s THEN 10 ELSE 1 END DESC, id
                     LIMIT %s)
                 UPDATE markets_market SET is_hot = NOT is_hot
                 WHERE is_hot <> (id IN (SELECT id FROM ranked))
                 """,
-                [Status.ACTIVE.value, at, at + NEAR_EXPIRY, size],
+                [[*NOT_OPEN_STATUSES, Status.INACTIVE.value], at, at + NEAR_EXPIRY, size],
             )
 
     def awaiting_settlement(self, *, at: datetime) -> Self:
-        """Markets past their close, or without a known one, whose settlement is not on record."""
-        due = Q(status__in=UNSETTLED_STATUSES)
-        due |= Q(status=Status.UNLISTED, close_time__gt=at - GIVEN_UP_AFTER)
-        return self.filter(due).filter(Q(close_time__lte=at) | Q(close_time=None))
+        """Markets that have closed, in word or by time, and are not known to be final.
+
+        A market without a known close counts as past it. A word that we do not know may stand for
+        the end, so that a market with a settlement on record is given up in the end.
+        """
+        past_close = Q(close_time__lte=at) | Q(close_time=None)
+        closed = Q(status__in=AWAITING_STATUSES) | past_close
+        long_ago = Q(close_time__lte=at - GIVEN_UP_AFTER) | Q(close_time=None)
+        settled = ~Q(result="") & Q(settlement_ts__lte=at - GIVEN_UP_AFTER)
+        unknown = ~Q(status__in=Status.values)
+        given_up = Q(status=Status.UNLISTED) & long_ago | unknown & settled
+        return self.filter(closed).exclude(status=Status.FINALIZED).exclude(given_up)
 
     def after(self, id: int) -> Self:
         return self.filter(id__gt=id).order_by("id")
@@ -373,7 +387,8 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         return rows
 
     def open(self) -> Self:
-        return self.filter(status__in=OPEN_STATUSES)
+        """Markets that are open as far as we know: no word that we know says otherwise."""
+        return self.exclude(status=Status.FINALIZED).exclude(status__in=NOT_OPEN_STATUSES)
 
     def search(self, words: Iterable[str]) -> Self:
         """Markets whose ticker, title, outcome and event have every one of the words.
@@ -558,6 +573,8 @@ class Market(Quoted):
             models.Index(fields=["status", "close_time"], name="market_status_close_time"),
             models.Index(fields=["id"], condition=Q(is_hot=True), name="market_hot"),
             any_case("market"),
+            # Whatever is not known to be final is asked for again, in the order of ids.
+            models.Index(fields=["id"], condition=~Q(status="finalized"), name="market_not_final"),
         ]
 
     def __str__(self) -> str:

@@ -3,14 +3,19 @@
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain
 from typing import NamedTuple
+from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
+from django.db.models import F
 
+from kalshi_insights.export.copy import stage_rows
 from markets.kalshi.order_books import OrderBook
+from markets.models.fields import COUNT, PRICE
 from markets.models.markets import Market
-from markets.models.snapshots import snapshot_id
+from markets.models.snapshots import ContentHash, content_of, snapshot_id
 from markets.prices import complement
 
 
@@ -27,45 +32,79 @@ class ObservedOrderBook(NamedTuple):
         digest = hashlib.blake2b(f"{len(self.book.yes)} {text}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, signed=True)
 
+    @property
+    def id(self) -> UUID:
+        sides = (content_of(chain.from_iterable(side)) for side in (self.book.yes, self.book.no))
+        content = "/".join(sides)
+        return snapshot_id(self.market_id, self.timestamp, "BOOK", None, content=content)
+
+    def row(self) -> tuple[object, ...]:
+        """Return the values of `ORDER_BOOK`."""
+        bids = list(reversed(self.book.yes))
+        asks = list(reversed(self.book.no))
+        return (
+            self.id.hex,
+            self.market_id,
+            self.timestamp,
+            [price for price, _ in bids],
+            [size for _, size in bids],
+            [complement(price) for price, _ in asks],
+            [size for _, size in asks],
+        )
+
+
+ORDER_BOOK = {
+    "id": "uuid",
+    "market_id": "bigint",
+    "timestamp": "timestamptz",
+    "bid_prices": f"{PRICE}[]",
+    "bid_sizes": f"{COUNT}[]",
+    "ask_prices": f"{PRICE}[]",
+    "ask_sizes": f"{COUNT}[]",
+}
+INSERT_ORDER_BOOKS = f"""
+    INSERT INTO markets_orderbooksnapshot ({", ".join(ORDER_BOOK)})
+    SELECT {", ".join(ORDER_BOOK)} FROM order_book_staging ON CONFLICT DO NOTHING
+"""
+NOTE_MARKS = """
+    UPDATE markets_market AS old SET book_mark = new.mark
+    FROM unnest(%s::bigint[], %s::bigint[]) AS new (market_id, mark) WHERE old.id = new.market_id
+"""
+
 
 class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
     def record(self, observed: Sequence[ObservedOrderBook]) -> int:
-        """Write the books that differ from the last one written, and return their number.
+        """Write each book that differs from its market's book before it; return how many are new.
 
-        Call it inside a transaction.
+        Call it inside a transaction. A book that is there already changes nothing; other books of
+        the same instant stand beside it.
         """
+        in_order = sorted(observed, key=lambda book: (book.timestamp, book.id))
+        markets = Market.objects.filter(pk__in={book.market_id for book in observed})
+        marks = dict(markets.values_list("pk", "book_mark"))
+        changed: dict[int, int] = {}
+        rows = []
+        for book in in_order:
+            if book.market_id in marks and marks[book.market_id] != book.mark:
+                marks[book.market_id] = changed[book.market_id] = book.mark
+                rows.append(book.row())
+        if not rows:
+            return 0
+        stage_rows("order_book_staging", ORDER_BOOK, rows)
         with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE markets_market AS old SET book_mark = new.mark
-                FROM unnest(%s::bigint[], %s::bigint[]) AS new (market_id, mark)
-                WHERE old.id = new.market_id AND old.book_mark IS DISTINCT FROM new.mark
-                RETURNING old.id
-                """,
-                [[book.market_id for book in observed], [book.mark for book in observed]],
-            )
-            changed = {row[0] for row in cursor.fetchall()}
-        rows = [self._row(book) for book in observed if book.market_id in changed]
-        self.bulk_create(rows, ignore_conflicts=True)
-        return len(rows)
+            cursor.execute(INSERT_ORDER_BOOKS)
+            written: int = cursor.rowcount
+            cursor.execute(NOTE_MARKS, [list(changed), list(changed.values())])
+        return written
 
-    def _row(self, observed: ObservedOrderBook) -> "OrderBookSnapshot":
-        bids, asks = reversed(observed.book.yes), reversed(observed.book.no)
-        best_bids = list(bids)
-        best_asks = [(complement(price), size) for price, size in asks]
-        return self.model(
-            id=snapshot_id(observed.market_id, observed.timestamp, "BOOK", None),
-            market_id=observed.market_id,
-            timestamp=observed.timestamp,
-            bid_prices=[price for price, _ in best_bids],
-            bid_sizes=[size for _, size in best_bids],
-            ask_prices=[price for price, _ in best_asks],
-            ask_sizes=[size for _, size in best_asks],
-        )
+    def newest(self) -> "OrderBookSnapshot | None":
+        return self.order_by("-timestamp", "-id").first()
 
 
 class OrderBookSnapshot(models.Model):
     """All levels of a market's book, written when they changed.
+
+    `id` is made of market, instant and levels, as a snapshot's is of its quote.
 
     Both sides in dollars on the YES scale, the best first; an ask is one dollar less somebody's
     NO bid. An empty side is an empty array.
@@ -89,7 +128,12 @@ class OrderBookSnapshot(models.Model):
     class Meta:
         ordering = ["timestamp", "id"]
         constraints = [
-            models.UniqueConstraint(fields=["market", "timestamp"], name="order_book_once")
+            models.UniqueConstraint(
+                F("market"),
+                F("timestamp"),
+                ContentHash("bid_prices", "bid_sizes", "ask_prices", "ask_sizes"),
+                name="order_book_once",
+            )
         ]
 
     def __str__(self) -> str:

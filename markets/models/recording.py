@@ -1,11 +1,12 @@
 """The recorder's account of itself: its runs, its sweeps, and what it noticed on the way."""
 
+import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
@@ -13,8 +14,9 @@ from django.db.models import ExpressionWrapper, F, Q
 
 from markets.intervals import Interval
 from markets.kalshi.drift import DriftNote
+from markets.kalshi.reach import CLOCK, KEY, NO_NETWORK, reason_of
 from markets.models.fields import OrderKey, Row, order_terms
-from markets.models.markets import OPEN_STATUSES, Market
+from markets.models.markets import NOT_OPEN_STATUSES, Market, Status
 
 POLL_JUDGED = {
     "failed": ExpressionWrapper(~Q(error=""), output_field=models.BooleanField()),
@@ -24,8 +26,21 @@ POLL_ORDERS = {"started_at": OrderKey(F("started_at"), nullable=False)}
 # Later runs may repeat for this long what a run heard of the exchange's status.
 STATUS_VALID_FOR = timedelta(minutes=2)
 # An error begins with a tier in small letters where the exchange is at fault, and with the name
-# of an exception class where we are; the token bucket is ours too.
-OUR_FAULT = r"^[^a-z]|the token bucket cannot be asked"
+# of an exception class where we are; the token bucket, the network, clock and key are ours too.
+OUR_FAULT = rf"^[^a-z]|the token bucket cannot be asked|: ({NO_NETWORK}|{CLOCK}|{KEY}): "
+# A run observed something if it ended well, or read some markets although the exchange failed.
+OBSERVING = f"finished_at IS NOT NULL AND (error = '' OR markets > 0 AND error !~ '{OUR_FAULT}')"
+# Runs overlap where the clock stepped back, but never so many of them.
+LAST_OBSERVED = f"""
+    SELECT max(finished_at) AS last FROM (
+        SELECT finished_at FROM markets_poll WHERE started_at < {{}} AND {OBSERVING}
+        ORDER BY started_at DESC LIMIT 10) AS newest
+"""
+# The clocks of two machines that are both right differ by no more. What lies further in the future
+# was written before a clock was set back, and counts for nothing newer.
+CLOCK_TOLERANCE = timedelta(seconds=2)
+# `find_drift` notes an unknown status under this and the word itself.
+STATUS_DRIFT = "market.status="
 # Within this many runs every active tier has had its turn.
 AGES_WITHIN = 60
 
@@ -42,14 +57,6 @@ class Tier(models.TextChoices):
     FEES = "fees"
     HOURS = "hours"
     STATUS = "status"
-
-
-class Silence(NamedTuple):
-    """The time between two good runs: when the first one started and finished, and its end."""
-
-    run_started_at: datetime
-    run_finished_at: datetime
-    end: datetime
 
 
 class PollQuerySet(models.QuerySet["Poll"]):
@@ -83,13 +90,27 @@ class PollQuerySet(models.QuerySet["Poll"]):
         recent = self.filter(started_at__lt=at, started_at__gt=at - STATUS_VALID_FOR)
         return recent.filter(finished_at__isnull=False).first()
 
-    def newest_finished(self) -> "Poll | None":
-        return self.good().first()
+    def begun_by(self, at: datetime) -> Self:
+        return self.filter(started_at__lte=at + CLOCK_TOLERANCE)
 
-    def newest_ages(self) -> dict[str, dict[str, float]]:
+    def newest_finished(self, *, at: datetime) -> "Poll | None":
+        """Return the newest good run as of an instant."""
+        return self.begun_by(at).good().first()
+
+    def newest_failed(self, *, at: datetime) -> "Poll | None":
+        """Return the newest finished run as of an instant, if it failed."""
+        newest = self.begun_by(at).filter(finished_at__isnull=False).first()
+        return newest if newest and newest.error else None
+
+    def furthest_ahead(self, at: datetime) -> timedelta | None:
+        """Return how far the runs on record lie after an instant; None where none do."""
+        newest = self.values_list("started_at", flat=True).first()
+        return newest - at if newest and newest > at + CLOCK_TOLERANCE else None
+
+    def newest_ages(self, *, at: datetime) -> dict[str, dict[str, float]]:
         """Return by tier the ages that the newest run to observe its markets has measured."""
         ages: dict[str, dict[str, float]] = {}
-        for measured in self.values_list("ages", flat=True)[:AGES_WITHIN]:
+        for measured in self.begun_by(at).values_list("ages", flat=True)[:AGES_WITHIN]:
             ages = measured | ages
         return ages
 
@@ -97,53 +118,78 @@ class PollQuerySet(models.QuerySet["Poll"]):
         """Runs that finished and recorded every quote that was due."""
         return self.filter(finished_at__isnull=False, error="")
 
-    def first_good_for(self, at: datetime) -> datetime | None:
-        """Return the start of the last good run up to an instant, else of the first after it."""
-        times = self.good().values_list("started_at", flat=True)
-        before = times.filter(started_at__lte=at).order_by("-started_at")[:1]
-        after = times.filter(started_at__gt=at).order_by("started_at")[:1]
-        return min(before.union(after, all=True), default=None)
+    def began(self) -> datetime | None:
+        """Return when the record began: the start of the first run, whatever became of it."""
+        return self.order_by("started_at").values_list("started_at", flat=True).first()
 
-    def silences(
-        self,
-        windows: Sequence[Interval],
-        *,
-        longer_than: timedelta,
-        measured_from: Literal["started_at", "finished_at"] = "finished_at",
-        tolerate_exchange_errors: bool = False,
-    ) -> list[Silence]:
-        """Return when the recorder was silent for longer than `longer_than`, oldest first.
+    def unobserved(
+        self, window: Interval, *, longer_than: timedelta, now: datetime
+    ) -> list[Interval]:
+        """Return when nothing was observed for longer than `longer_than`, oldest first.
 
-        A window begins right after an observation and ends with one, or with the present. A
-        silence lasts from one good run (its start or its end) to the start of the next. A run is
-        good when it finished inside the window without an error, or, on request, with an error
-        that was the exchange's.
+        Each interval lasts from the end of the last run that observed anything to the start of
+        the next one, or to `now`; those that overlap the window are returned whole. The time
+        before the first run is left out.
         """
-        good = "error !~ %(ours)s" if tolerate_exchange_errors else "error = ''"
         with connection.cursor() as cursor:
             cursor.execute(
                 f"""
-                SELECT run_started, run_finished, next FROM (
-                    SELECT since, at AS next,
-                        coalesce(max(run_started) OVER before, since) AS run_started,
-                        coalesce(max(run_finished) OVER before, since) AS run_finished
+                WITH following AS (
+                    SELECT started_at AS next FROM markets_poll
+                    WHERE started_at > %(start)s AND started_at < %(end)s AND {OBSERVING}
+                        AND (since_last IS NULL OR since_last > %(least)s * interval '1 s')
+                    UNION SELECT coalesce((
+                        SELECT started_at FROM markets_poll
+                        WHERE started_at >= %(end)s AND started_at <= %(now)s AND {OBSERVING}
+                        ORDER BY started_at LIMIT 1), %(now)s)
+                )
+                SELECT last, next FROM (
+                    SELECT next, coalesce(last, (SELECT min(started_at) FROM markets_poll)) AS last
+                    FROM following
+                    CROSS JOIN LATERAL ({LAST_OBSERVED.format("next")}) AS before
+                ) AS silences
+                WHERE next - last > %(least)s * interval '1 s' AND last < %(end)s ORDER BY next
+                """,
+                {**window._asdict(), "least": longer_than.total_seconds(), "now": now},
+            )
+            return [Interval(*row) for row in cursor.fetchall()]
+
+    def observed_until(self, at: datetime) -> datetime | None:
+        """Return the end of the last run that observed anything and began before an instant."""
+        with connection.cursor() as cursor:
+            cursor.execute(LAST_OBSERVED.format("%s"), [at])
+            last: datetime | None = cursor.fetchone()[0]
+        return last
+
+    def silences(
+        self, windows: Sequence[Interval], *, longer_than: timedelta
+    ) -> list[tuple[datetime, datetime]]:
+        """Return when the recorder was not at work for longer than `longer_than`, oldest first.
+
+        A window begins right after an observation and ends with one, or with the present. A
+        silence lasts from the end of one run to the start of the next. Runs count that finished
+        inside the window and did not fail on our side.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT last, next FROM (
+                    SELECT at AS next, coalesce(max(finished_at) OVER before, since) AS last
                     FROM (
-                        SELECT since, started_at AS at, started_at AS run_started,
-                            finished_at AS run_finished
+                        SELECT since, started_at AS at, finished_at
                         FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[])
                             AS looked (since, until)
                         -- A run that ends later made the observation that ended the window.
                         JOIN markets_poll ON started_at > since AND started_at < until
-                            AND finished_at <= until AND {good}
-                        UNION ALL SELECT since, until, NULL, NULL
+                            AND finished_at <= until AND error !~ %(ours)s
+                        UNION ALL SELECT since, until, NULL
                         FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[])
                             AS looked (since, until)
                     ) AS runs
                     WINDOW before AS (PARTITION BY since ORDER BY at
                         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
                 ) AS silences
-                WHERE next - run_{measured_from.removesuffix("_at")} > %(least)s * interval '1 s'
-                ORDER BY next
+                WHERE next - last > %(least)s * interval '1 s' ORDER BY next
                 """,
                 {
                     "since": [window.start for window in windows],
@@ -152,7 +198,8 @@ class PollQuerySet(models.QuerySet["Poll"]):
                     "least": longer_than.total_seconds(),
                 },
             )
-            return [Silence(*row) for row in cursor.fetchall()]
+            silences: list[tuple[datetime, datetime]] = cursor.fetchall()
+        return silences
 
     def closed_periods(
         self, start: datetime, end: datetime, *, known_by: datetime
@@ -223,15 +270,33 @@ class Poll(models.Model):
         null=True, blank=True, help_text="As the exchange last reported; null: it did not."
     )
     trading_active = models.BooleanField(null=True, blank=True)
+    clock_skew = models.DurationField(
+        null=True,
+        blank=True,
+        help_text="By how much our clock was ahead of the exchange's; negative where behind.",
+    )
     error = models.TextField(blank=True, help_text="Why this run lacks quotes.")
     warning = models.TextField(
         blank=True, help_text="What else failed, although the quotes were recorded."
+    )
+    since_last = models.DurationField(
+        null=True,
+        blank=True,
+        help_text="For a run that observed anything: time since the last such run ended.",
     )
 
     objects = PollQuerySet.as_manager()
 
     class Meta:
         ordering = ["-started_at"]
+        indexes = [
+            # Outages are looked for before the few runs that came late at the usual interval.
+            models.Index(
+                fields=["started_at"],
+                condition=Q(since_last=None) | Q(since_last__gt=timedelta(seconds=10)),
+                name="poll_late",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.started_at:%Y-%m-%d %H:%M:%S}"
@@ -242,6 +307,23 @@ class Poll(models.Model):
         if before:
             self.exchange_active = before.exchange_active
             self.trading_active = before.trading_active
+
+    @property
+    def reason(self) -> str:
+        """Why the run failed, in words that may be shown to anybody; the error may name hosts."""
+        where = self.error.partition(":")[0]
+        return reason_of(self.error) or (f"{where} failed" if where.islower() else where)
+
+    @property
+    def has_observed(self) -> bool:
+        """True if it ended well, or read some markets although the exchange failed."""
+        read_some = self.markets > 0 and not re.search(OUR_FAULT, self.error)
+        return self.finished_at is not None and (not self.error or read_some)
+
+    def measure_silence(self) -> None:
+        """Measure, if this run observed anything, how long nothing had been observed before."""
+        last = Poll.objects.observed_until(self.started_at) if self.has_observed else None
+        self.since_last = self.started_at - last if last else None
 
     @property
     def seconds(self) -> float | None:
@@ -272,11 +354,21 @@ class SweepQuerySet(models.QuerySet["Sweep"]):
             )
 
     def newest_complete(self, tier: str) -> "Sweep | None":
-        return self.filter(tier=tier, complete=True).first()
+        return self.filter(tier=tier, complete=True).order_by("-id").first()
 
-    def newest_complete_of(self, *tiers: str) -> "dict[str, Sweep]":
-        """Return the newest complete sweep of each tier that has one, in one query."""
-        complete = self.filter(complete=True).order_by("-started_at")
+    def newest_complete_by(
+        self, at: datetime, *tiers: str, most: int = 5
+    ) -> list[tuple[str, datetime, list[str]]]:
+        """Return tier, start and skipped names of each tier's newest complete sweeps by then."""
+        begun = self.filter(complete=True, started_at__lte=at).order_by("-started_at")
+        columns = ("tier", "started_at", "skipped")
+        newest = [begun.filter(tier=tier).values_list(*columns)[:most] for tier in tiers]
+        return list(newest[0].union(*newest[1:], all=True))
+
+    def newest_complete_of(self, *tiers: str, at: datetime) -> "dict[str, Sweep]":
+        """Return the newest complete sweep of each tier as of an instant, in one query."""
+        begun = self.filter(complete=True, started_at__lte=at + CLOCK_TOLERANCE)
+        complete = begun.order_by("-started_at")
         newest = [complete.filter(tier=tier)[:1] for tier in tiers]
         return {sweep.tier: sweep for sweep in newest[0].union(*newest[1:], all=True)}
 
@@ -296,6 +388,15 @@ class Sweep(models.Model):
         help_text="For each page: seconds since 1970, number of markets, first ticker.",
     )
     cursor = models.TextField(blank=True, help_text="Where an unfinished sweep continues.")
+    page_size = models.IntegerField(
+        null=True,
+        blank=True,
+        help_text="After a page that failed: how many items the next one asks for.",
+    )
+    by_market = models.BooleanField(
+        default=False,
+        help_text="The events could not be listed to their end: the markets themselves were.",
+    )
     since_last = models.DurationField(
         null=True, blank=True, help_text="For a whole sweep: time since the last whole one began."
     )
@@ -373,6 +474,12 @@ class Sweep(models.Model):
 
 
 class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
+    def hot_since(self, markets: Iterable[Market], at: datetime) -> dict[int, datetime]:
+        """Return by market id since when those were hot that were on the list at an instant."""
+        periods = self.filter(market__in=[market.pk for market in markets], started_at__lte=at)
+        lasting = periods.exclude(ended_at__lte=at).order_by("-started_at")
+        return dict(lasting.values_list("market_id", "started_at"))
+
     def follow(self, at: datetime) -> None:
         """Open and close periods so that the open ones are the hot list as it is now."""
         with connection.cursor() as cursor:
@@ -380,7 +487,8 @@ class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
                 """
                 WITH hot AS (
                     SELECT id FROM markets_market AS market
-                    WHERE status = ANY(%(open)s) AND (is_hot OR EXISTS (
+                    WHERE status <> 'finalized' AND status <> ALL(%(not_open)s)
+                        AND (is_hot OR EXISTS (
                         SELECT FROM markets_watch WHERE market_id = market.id)
                 )), gone AS (
                     UPDATE markets_hotperiod SET ended_at = greatest(started_at, %(at)s)
@@ -391,7 +499,7 @@ class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
                     SELECT market_id FROM markets_hotperiod WHERE ended_at IS NULL)
                 ON CONFLICT DO NOTHING
                 """,
-                {"at": at, "open": list(OPEN_STATUSES)},
+                {"at": at, "not_open": list(NOT_OPEN_STATUSES)},
             )
 
 
@@ -487,6 +595,12 @@ class DriftQuerySet(models.QuerySet["Drift"]):
     def since(self, at: datetime) -> Self:
         return self.filter(last_seen_at__gte=at)
 
+    def unknown_statuses(self) -> list[str]:
+        """Return the statuses of markets that the exchange has sent and that we do not know."""
+        noted = self.filter(kind=Drift.Kind.WORD, where__startswith=STATUS_DRIFT)
+        places = noted.values_list("where", flat=True)
+        return sorted({place.removeprefix(STATUS_DRIFT) for place in places} - set(Status.values))
+
 
 class Drift(models.Model):
     """A departure of a payload from the contract as we know it."""
@@ -514,8 +628,32 @@ class Drift(models.Model):
         return self.where
 
 
+class BackfillSpanQuerySet(models.QuerySet["BackfillSpan"]):
+    def as_requested(self) -> Self:
+        return self.filter(refusal="")
+
+    def refused(self) -> Self:
+        """Spans that hold a refused record; they go when it has been read."""
+        return self.exclude(refusal="")
+
+    def keep_open(self, refused: "BackfillSpan") -> "BackfillSpan":
+        """Write the span of a refused record, or return the one that is there."""
+        span, _ = self.refused().update_or_create(
+            market=refused.market,
+            kind=refused.kind,
+            start=refused.start,
+            end=refused.end,
+            defaults={"refusal": refused.refusal},
+        )
+        return span
+
+
 class BackfillSpan(models.Model):
-    """The progress of one market's backfill of one kind, so that it can be resumed."""
+    """The progress of one market's backfill of one kind, so that it can be resumed.
+
+    A record that cannot be read gets a span of its own, with the reason as its `refusal`, so that
+    the others can be done while it stays open.
+    """
 
     market = models.ForeignKey(Market, on_delete=models.CASCADE, related_name="backfills")
     kind = models.CharField(max_length=20, help_text="Trades, or candles with their minutes.")
@@ -523,13 +661,26 @@ class BackfillSpan(models.Model):
     end = models.DateTimeField()
     done_until = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    refusal = models.TextField(
+        blank=True,
+        help_text="Why a record of this time cannot be read; blank for time as it was requested.",
+    )
+
+    objects = BackfillSpanQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint(
-                fields=["market", "kind", "start", "end"], name="backfill_span_once"
-            )
+                fields=["market", "kind", "start", "end"],
+                condition=Q(refusal=""),
+                name="backfill_span_once",
+            ),
+            models.UniqueConstraint(
+                fields=["market", "kind", "start", "end"],
+                condition=~Q(refusal=""),
+                name="backfill_refusal_once",
+            ),
         ]
 
     def __str__(self) -> str:

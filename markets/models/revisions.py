@@ -16,10 +16,19 @@ from markets.models.events import Event, EventDefinition, Series
 from markets.models.fields import KnownFact, exact_field
 from markets.models.markets import Market, Status
 
-REVISED_MARKET = (
-    "status, result, settlement_value, settlement_ts, open_time, close_time,"
-    " expected_expiration_time, price_ranges, raw_data"
+BATCH = 1000
+# What a revision says of its market, besides the payload that it was read from.
+SAID_OF_MARKET = (
+    "status",
+    "result",
+    "settlement_value",
+    "settlement_ts",
+    "open_time",
+    "close_time",
+    "expected_expiration_time",
+    "price_ranges",
 )
+REVISED_MARKET = ", ".join((*SAID_OF_MARKET, "raw_data"))
 
 
 class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
@@ -43,7 +52,6 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
                 FROM markets_market
                 JOIN unnest(%s::bigint[], %s::timestamptz[]) AS known (market_id, at)
                     ON known.market_id = id
-                ON CONFLICT DO NOTHING
                 """,
                 [at, list(known), list(known.values())],
             )
@@ -64,9 +72,26 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
             histories[revision.market_id].append(revision)
         return histories
 
-    def add(self, revisions: Iterable["MarketRevision"]) -> None:
-        """Append revisions; one that the market already has at the same instant stays."""
-        self.bulk_create(revisions, batch_size=1000, ignore_conflicts=True)
+    def add(self, revisions: Iterable["MarketRevision"]) -> int:
+        """Append revisions, and return how many were left out.
+
+        Those are the ones that say something else than the market's revision of the same instant,
+        which stays.
+        """
+        new = list(revisions)
+        batches = (new[start : start + BATCH] for start in range(0, len(new), BATCH))
+        return sum(self._add_batch(batch) for batch in batches)
+
+    def _add_batch(self, new: Sequence["MarketRevision"]) -> int:
+        ids, instants = {each.market_id for each in new}, {each.known_at for each in new}
+        there = {
+            (each.market_id, each.known_at): each
+            for each in self.filter(market__in=ids, known_at__in=instants).defer("raw_data")
+        }
+        # Of two in this batch, the first is written.
+        kept = [there.setdefault((each.market_id, each.known_at), each) for each in new]
+        self.bulk_create(new, ignore_conflicts=True)
+        return sum(not each.says_the_same(other) for each, other in zip(new, kept, strict=True))
 
 
 class MarketRevision(KnownFact):
@@ -103,6 +128,10 @@ class MarketRevision(KnownFact):
     def __str__(self) -> str:
         return f"{self.market_id} from {self.known_at:%Y-%m-%d %H:%M:%S}"
 
+    def says_the_same(self, other: "MarketRevision") -> bool:
+        """Return True if both say the same of the market; how they know it does not count."""
+        return all(getattr(self, name) == getattr(other, name) for name in SAID_OF_MARKET)
+
 
 REVISED_EVENT = (
     "title, sub_title, mutually_exclusive, collateral_return_type, strike_date, strike_period,"
@@ -128,7 +157,6 @@ class EventRevisionQuerySet(models.QuerySet["EventRevision"]):
                         FROM markets_eventrevision WHERE event_id = markets_event.id)),
                     false, %s, {REVISED_EVENT}
                 FROM markets_event WHERE id = ANY(%s)
-                ON CONFLICT DO NOTHING
                 """,
                 [at, at, list(ids)],
             )

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models, transaction
-from django.db.models import F, Max, Min
+from django.db.models import F, Func, Max, Min
 from numpy.typing import NDArray
 
 from kalshi_insights.export.copy import stage_rows
@@ -50,6 +50,22 @@ STAGED = {
 SNAPSHOT_COLUMNS = ("id", "market_id", "timestamp", *QUOTE_TYPES, "quality", "raw_data")
 NEWEST_COLUMNS = (*QUOTE_TYPES, "volume_24h", "previous_price", "quote_mark")
 MICROSECOND = timedelta(microseconds=1)
+# The newest quote is that of the last snapshot in the order of time and id, however the rows of
+# one instant were written.
+RENEW_QUOTES = f"""
+    WITH newest AS (
+        SELECT DISTINCT ON (market_id) id, market_id, timestamp, {", ".join(NEWEST_COLUMNS)}
+        FROM staging ORDER BY market_id, timestamp DESC, id DESC
+    )
+    UPDATE markets_market AS old
+    SET quoted_at = new.timestamp, {", ".join(f"{c} = new.{c}" for c in NEWEST_COLUMNS)}
+    FROM newest AS new WHERE old.id = new.market_id
+        AND (%s OR old.quoted_at IS NULL OR old.quoted_at <= new.timestamp)
+        AND (old.quoted_at IS DISTINCT FROM new.timestamp OR NOT EXISTS (
+            SELECT FROM markets_marketsnapshot AS later
+            WHERE later.market_id = old.id AND later.timestamp = new.timestamp
+                AND later.id > new.id))
+"""
 
 
 class Observation(NamedTuple):
@@ -76,17 +92,34 @@ class Close(NamedTuple):
     volume: Decimal | None
 
 
-def snapshot_id(market_id: int, timestamp: datetime, source: str, sequence: int | None) -> UUID:
+def snapshot_id(
+    market_id: int, timestamp: datetime, source: str, sequence: int | None, *, content: str
+) -> UUID:
     """Return the id of an observation, a UUIDv7 (RFC 9562) of the snapshot's time.
 
-    Its 74 free bits are a hash of market, microsecond, source and sequence, so that the same
-    observation has the same id everywhere.
+    Its 74 free bits are a hash of market, microsecond, source, sequence and content (see
+    `content_of`), so that the same observation has the same id everywhere, and another one of the
+    same instant another id. They begin with the end of the sequence, where there is one: rows
+    in the order of time and id are in the order of their sequence.
     """
     micros = _micros(timestamp)
-    key = f"{market_id}:{micros}:{source}:{sequence}".encode()
+    key = f"{market_id}:{micros}:{source}:{sequence}:{content}".encode()
     digest = int.from_bytes(hashlib.blake2b(key, digest_size=10).digest())
+    if sequence is not None:
+        digest = (sequence & 0xFFFFFF) << 50 | digest & (1 << 50) - 1
     head = (micros // 1000) << 80 | 0x7 << 76 | (digest >> 62 & 0xFFF) << 64
     return UUID(int=head | 0b10 << 62 | digest & (1 << 62) - 1)
+
+
+def content_of(numbers: Iterable[Decimal | None]) -> str:
+    """Write numbers as one text, which is the same for 0.5 and 0.5000."""
+    return " ".join(["" if each is None else _shortest(each) for each in numbers])
+
+
+@lru_cache(maxsize=100_000)
+def _shortest(number: Decimal) -> str:
+    """Write a number without trailing zeros; cached, because prices and sizes repeat."""
+    return str(number.normalize())
 
 
 @lru_cache(maxsize=1000)
@@ -132,14 +165,16 @@ ARRAYS = {
         f"((quality & {prices.Quality.STALE.value}) | (source = 'BACKFILL')::int)::int2",
         ">i2",
     ),
-    "sequence": ("coalesce(sequence, -1)", ">i8"),
 }
 SELECT_ARRAYS = f"""
     SELECT market_id, {", ".join(f"array_agg({sql})" for sql, _ in ARRAYS.values())}
-    FROM markets_marketsnapshot
-    WHERE market_id = ANY(%s) AND timestamp >= %s AND timestamp < %s AND recorded_at <= %s
-    GROUP BY market_id
+    FROM (
+        SELECT * FROM markets_marketsnapshot
+        WHERE market_id = ANY(%s) AND timestamp >= %s AND timestamp < %s AND recorded_at <= %s
+        {{order}}
+    ) AS found GROUP BY market_id
 """
+ONE_ORDER = "ORDER BY market_id, timestamp, id"
 MARKETS_PER_STATEMENT = 100
 ARRAY_HEAD = 20  # bytes before the elements of a one-dimensional array
 # PostgreSQL counts binary instants from 2000 on.
@@ -147,14 +182,16 @@ YEAR_2000 = 946_684_800 * 1_000_000
 
 
 def _copy_arrays(
-    ids: Sequence[int], start: datetime, end: datetime, recorded_by: datetime
+    ids: Sequence[int], start: datetime, end: datetime, recorded_by: datetime, *, order: str = ""
 ) -> list[tuple[int, dict[str, NDArray[Any]]]]:
     dtypes = [np.dtype(dtype) for _, dtype in ARRAYS.values()]
     with transaction.atomic(), connection.cursor() as cursor:
         # Arrays that do not fit are spilled to disk, which takes half as long again.
         cursor.execute("SET LOCAL work_mem = '64MB'")
         # COPY takes no parameters, so they go in as literals.
-        select = cursor.mogrify(SELECT_ARRAYS, [list(ids), start, end, recorded_by])
+        select = cursor.mogrify(
+            SELECT_ARRAYS.format(order=order), [list(ids), start, end, recorded_by]
+        )
         with cursor.copy(f"COPY ({select}) TO STDOUT (FORMAT binary)") as copy:
             copy.set_types(["int8", *("bytea" for _ in ARRAYS)])
             return [
@@ -170,6 +207,18 @@ def _array(dtype: np.dtype[Any], data: bytes) -> NDArray[Any]:
     return values.astype(dtype.newbyteorder("="))
 
 
+def _oldest_first(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | None:
+    """Sort by time; None where rows share an instant, because the arrays lack their ids."""
+    at = columns["at"]
+    if (at[1:] > at[:-1]).all():
+        return columns
+    order = np.argsort(at)
+    ordered = at[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        return None
+    return {name: column[order] for name, column in columns.items()}
+
+
 class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
     def record(
         self,
@@ -182,8 +231,9 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         """Write snapshots and the markets' newest quotes; return how many snapshots were new.
 
         Call it inside a transaction; it takes a few statements for any number of rows. A snapshot
-        that is there already changes nothing. A polled quote becomes the newest even if the clock
-        has stepped back; other sources never replace a newer one.
+        that is there already changes nothing; other quotes of the same instant stand beside it.
+        A polled quote becomes the newest even if the clock has stepped back; other sources never
+        replace a newer one.
         """
         if not observations:
             return 0
@@ -205,15 +255,7 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
                     SELECT id, market_id, timestamp, payload FROM staging ON CONFLICT DO NOTHING
                     """
                 )
-            cursor.execute(
-                f"""
-                UPDATE markets_market AS old
-                SET quoted_at = new.timestamp, {", ".join(f"{c} = new.{c}" for c in NEWEST_COLUMNS)}
-                FROM staging AS new WHERE old.id = new.market_id
-                    AND (%s OR old.quoted_at IS NULL OR old.quoted_at <= new.timestamp)
-                """,
-                [source == Source.POLL],
-            )
+            cursor.execute(RENEW_QUOTES, [source == Source.POLL])
         return written
 
     def for_market(self, market: Market) -> Self:
@@ -246,13 +288,14 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
 
     def newest_of_all(self) -> Self:
         """The newest snapshot of every market that has one."""
-        return self.filter(timestamp=F("market__quoted_at")).order_by("market_id")
+        newest = self.filter(timestamp=F("market__quoted_at"))
+        return newest.order_by("market_id", "-id").distinct("market_id")
 
     def closes(self, *, bucket: timedelta) -> list[Close]:
         """Return the last quote of each bucket of time, oldest first."""
         last = (
             self.annotate(bucket=DateBin(bucket, F("timestamp")))
-            .order_by("bucket", "-timestamp")
+            .order_by("bucket", "-timestamp", "-id")
             .distinct("bucket")
         )
         # DISTINCT ON resolves an annotation only where it is selected too.
@@ -261,16 +304,23 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
     def arrays(
         self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
     ) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
-        """Yield the snapshots of each market as arrays (see `ARRAYS`), in no order of time.
+        """Yield the snapshots of each market as arrays (see `ARRAYS`), ordered as `oldest_first`.
 
         Instants are microseconds since 1970, prices in 1/10,000 dollar and counts in 1/100
         contract; -1 is unknown. Snapshots recorded after `recorded_by` are left out. Nothing is
         yielded while a COPY is open, since the connection can do nothing else meanwhile.
         """
+        window = start, end, recorded_by
         for first in range(0, len(ids), MARKETS_PER_STATEMENT):
             batch = ids[first : first + MARKETS_PER_STATEMENT]
-            for market_id, columns in _copy_arrays(batch, start, end, recorded_by):
-                yield market_id, columns | {"at": columns["at"] + YEAR_2000}
+            ordered = {id: _oldest_first(columns) for id, columns in _copy_arrays(batch, *window)}
+            # Sorting costs PostgreSQL more than everything else, and instants are rarely shared.
+            shared = [market_id for market_id, columns in ordered.items() if columns is None]
+            if shared:
+                ordered |= dict(_copy_arrays(shared, *window, order=ONE_ORDER))
+            for market_id, columns in ordered.items():
+                if columns is not None:
+                    yield market_id, columns | {"at": columns["at"] + YEAR_2000}
 
     def count_up_to(self, most: int, ids: Sequence[int], start: datetime, end: datetime) -> int:
         """Count the snapshots of markets in a window, but stop counting after `most`."""
@@ -316,18 +366,28 @@ def _staged(
 ) -> Iterator[tuple[object, ...]]:
     for each in observations:
         # Pass plain hex: converting a UUID costs COPY as much as making it costs us.
-        id = snapshot_id(each.market_id, each.timestamp, source, None).hex
+        content = content_of(each.quote)
+        id = snapshot_id(each.market_id, each.timestamp, source, None, content=content).hex
         # Fields that no column reads may hold anything, even broken text.
         payload = bytes(each.payload).decode(errors="replace") if keep_payloads else None
         raw_data = msgspec.json.encode(each.raw_data).decode() if each.raw_data else None
         yield (id, *each[:2], *each.quote, *each[3:7], payload, raw_data)
 
 
+class ContentHash(Func):
+    """PostgreSQL's hash of a row of columns, which tells different rows of one instant apart."""
+
+    function = "hash_record_extended"
+    template = "%(function)s(ROW(%(expressions)s), 0)"
+    output_field = models.BigIntegerField()
+
+
 class MarketSnapshot(Quoted):
     """One observation of the top of a market's book.
 
-    Written when something changed and as a heartbeat. `id` is made of market, instant, source
-    and sequence (see `snapshot_id`), so that the same observation is the same row.
+    Written when something changed and as a heartbeat. `id` is made of market, instant, source,
+    sequence and quote (see `snapshot_id`), so that the same observation is the same row, and two
+    quotes of one instant are two rows. Rows written before this was so keep ids without a quote.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -360,7 +420,11 @@ class MarketSnapshot(Quoted):
         constraints = [
             *within_unit("yes_bid", "yes_ask", "last_price", model="snapshot"),
             models.UniqueConstraint(
-                fields=["market", "timestamp", "source", "sequence"],
+                F("market"),
+                F("timestamp"),
+                F("source"),
+                F("sequence"),
+                ContentHash(*Quote._fields),
                 nulls_distinct=False,
                 name="snapshot_once",
             ),

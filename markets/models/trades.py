@@ -25,6 +25,12 @@ INSERT_TRADES = f"""
     INSERT INTO markets_trade ({", ".join(TRADE)}, recorded_at)
     SELECT {", ".join(TRADE)}, %s FROM trade_staging ORDER BY trade_id ON CONFLICT DO NOTHING
 """
+SELECT_DIFFERING = f"""
+    SELECT new.market_id, new.created_time FROM trade_staging AS new
+    JOIN markets_trade AS old ON old.trade_id = new.trade_id
+    WHERE ROW({", ".join(f"old.{name}" for name in TRADE)})
+        IS DISTINCT FROM ROW({", ".join(f"new.{name}" for name in TRADE)})
+"""
 
 
 class PublicTrade(NamedTuple):
@@ -40,16 +46,30 @@ class PublicTrade(NamedTuple):
     is_block_trade: bool
 
 
+class TradesWritten(NamedTuple):
+    """How many trades are new, and the market and the time of those that the record has otherwise.
+
+    These are not written: what is on record stays as it is.
+    """
+
+    trades: int
+    differing: Sequence[tuple[int, datetime]] = ()
+
+
 class TradeQuerySet(models.QuerySet["Trade"]):
-    def record(self, trades: Sequence[PublicTrade], *, recorded_at: datetime) -> int:
-        """Write the trades that are not on record; return how many. Call it in a transaction."""
+    def record(self, trades: Sequence[PublicTrade], *, recorded_at: datetime) -> TradesWritten:
+        """Write the trades that are not on record; call it in a transaction."""
         if not trades:
-            return 0
+            return TradesWritten(0)
         stage_rows("trade_staging", TRADE, trades)
         with connection.cursor() as cursor:
             cursor.execute(INSERT_TRADES, [recorded_at])
             written: int = cursor.rowcount
-        return written
+            differing: list[tuple[int, datetime]] = []
+            if written < len(trades):
+                cursor.execute(SELECT_DIFFERING)
+                differing = cursor.fetchall()
+        return TradesWritten(written, differing)
 
     def for_market(self, market: Market) -> Self:
         return self.filter(market=market)
@@ -85,7 +105,7 @@ class Trade(models.Model):
     objects = TradeQuerySet.as_manager()
 
     class Meta:
-        ordering = ["created_time", "id"]
+        ordering = ["created_time", "trade_id"]
         indexes = [models.Index(fields=["market", "created_time"], name="trade_market_created")]
 
     def __str__(self) -> str:

@@ -9,9 +9,16 @@ import msgspec
 from django.conf import settings
 
 from markets import prices
-from markets.kalshi import payloads
+from markets.kalshi import payloads, splitting
 from markets.kalshi.client import Page
-from markets.kalshi.drift import DriftNote, find_drift, shape_drift, unknown_fields
+from markets.kalshi.drift import (
+    DriftNote,
+    find_drift,
+    shape_drift,
+    unanswered_drift,
+    unknown_fields,
+)
+from markets.kalshi.errors import KalshiError
 from markets.kalshi.payloads import EventPayload, QuotePayload
 from markets.models import (
     Drift,
@@ -25,11 +32,13 @@ from markets.models import (
     Status,
 )
 from markets.models.fields import Quote
-from markets.models.markets import OPEN_STATUSES, MarketDefinition
+from markets.models.markets import MarketDefinition
 from markets.models.snapshots import Observation
 
 REJECTS_KEPT = 5
 REJECT_LENGTH = 4_000
+# The last one counts.
+LISTED_TWICE = msgspec.ValidationError("one reply has it twice, and differently - at `$.ticker`")
 
 
 @dataclass(slots=True)
@@ -53,6 +62,7 @@ class Batch:
     markets: int = 0
     rejected: int = 0
     rejects: list[dict[str, str]] = field(default_factory=list)
+    rejects_kept: int = REJECTS_KEPT
     drift_notes: list[DriftNote] = field(default_factory=list)
 
     def add_events_page(self, page: Page) -> list[str]:
@@ -60,13 +70,14 @@ class Batch:
         self.pages += 1
         rejected = []
         for raw in page.items:
-            try:
-                event = payloads.event(raw)
-            except msgspec.MsgspecError as reason:
-                rejected.append(self.reject("event", raw, reason))
-                continue
-            self.events[event.ticker] = event
-            rejected += self._add_markets(event.markets, page.received_at)
+            event, markets = read_event(raw)
+            if isinstance(event, EventPayload):
+                self.events[event.ticker] = event
+            else:
+                ticker = self.reject("event", raw, event)
+                # Of an event that is on record the markets go on without its new definition.
+                rejected += [] if markets else [ticker]
+            rejected += self._add_markets(markets, page.received_at)
         # One sample of each kind per page is enough: a changed contract shows in every payload.
         self.check_drift("event", page.items[:1])
         self.check_drift("market", self._first_market(page.items[:1]))
@@ -78,23 +89,15 @@ class Batch:
         self.check_drift("market", page.items[:1])
         return self._add_markets(page.items, page.received_at)
 
-    def ended_event_tickers(self) -> set[str]:
-        """Return the events of those markets that were open once and are not any more."""
-        return {
-            market.quote.event_ticker
-            for market in self.observed.values()
-            if market.quote.status not in (*OPEN_STATUSES, Status.INITIALIZED)
-        }
+    def event_tickers(self) -> set[str]:
+        return {market.quote.event_ticker for market in self.observed.values()}
 
     def check_drift(self, kind: str, raws: Iterable[msgspec.Raw]) -> None:
         for raw in raws:
             self.drift_notes += find_drift(kind, raw)
 
     def _first_market(self, events: Sequence[msgspec.Raw]) -> Sequence[msgspec.Raw]:
-        try:
-            return [raw for event in events for raw in payloads.event(event).markets[:1]]
-        except msgspec.MsgspecError:
-            return []
+        return [raw for event in events for raw in read_event(event)[1][:1]]
 
     def _add_markets(self, raws: Sequence[msgspec.Raw], observed_at: datetime) -> list[str]:
         rejected = []
@@ -106,6 +109,8 @@ class Batch:
                 continue
             self.markets += 1
             known = self.observed.get(quote.ticker)
+            if known and known.observed_at == observed_at and known.quote != quote:
+                self.drift_notes.append(shape_drift("market", LISTED_TWICE, raw=raw))
             if known is None or known.observed_at <= observed_at:
                 self.observed[quote.ticker] = ObservedMarket(raw, quote, observed_at)
         return rejected
@@ -115,10 +120,37 @@ class Batch:
         ticker = payloads.ticker_of(raw)
         self.rejected += 1
         self.drift_notes.append(shape_drift(kind, reason, raw=raw))
-        if len(self.rejects) < REJECTS_KEPT:
-            text = bytes(raw)[:REJECT_LENGTH].decode(errors="replace")
+        if len(self.rejects) < self.rejects_kept:
+            # PostgreSQL refuses JSON with a NUL.
+            text = bytes(raw)[:REJECT_LENGTH].decode(errors="replace").replace("\0", "")
             self.rejects.append({"ticker": ticker, "reason": str(reason), "payload": text})
         return ticker
+
+    def reject_unanswered(self, kind: str, ticker: str, error: KalshiError) -> str:
+        """Count an object that no request with it is answered for; return its ticker."""
+        self.rejected += 1
+        self.drift_notes.append(unanswered_drift(kind, f"{ticker}: {error}"))
+        if len(self.rejects) < self.rejects_kept:
+            self.rejects.append({"ticker": ticker, "reason": str(error), "payload": ""})
+        return ticker
+
+
+def read_event(
+    raw: msgspec.Raw,
+) -> tuple[EventPayload | msgspec.MsgspecError, Sequence[msgspec.Raw]]:
+    """Return an event, or why it cannot be read, and its markets, each readable or not."""
+    try:
+        event = payloads.event(raw)
+    except msgspec.MsgspecError as fault:
+        try:
+            own, markets = splitting.split_off(raw, "markets")
+        except msgspec.DecodeError:
+            return fault, ()
+        try:
+            return payloads.event(own), markets
+        except msgspec.MsgspecError as reason:
+            return reason, markets
+    return event, event.markets
 
 
 def store(batch: Batch) -> int:

@@ -5,10 +5,14 @@ import msgspec
 from markets.kalshi import payloads
 from markets.kalshi.client import KalshiClient, Page, ticker_batches
 from markets.kalshi.errors import UnknownResource
+from markets.kalshi.payloads import EventPayload
 from markets.models import Event, Series
-from markets.recording.batch import Batch
+from markets.recording.batch import Batch, read_event
+from markets.recording.isolation import CONTAGIOUS, fetch_in_parts
 
 EVENTS_PER_REQUEST = 200
+# More events without an answer than this, one after the other, and the exchange is failing.
+MOST_UNANSWERED = 3
 
 
 def fetch_missing_events(client: KalshiClient, batch: Batch, tickers: set[str]) -> None:
@@ -16,25 +20,54 @@ def fetch_missing_events(client: KalshiClient, batch: Batch, tickers: set[str]) 
     missing = sorted(tickers - batch.events.keys() - Event.objects.ids(tickers).keys())
     for names in ticker_batches(missing):
         for start in range(0, len(names), EVENTS_PER_REQUEST):
-            requested = names[start : start + EVENTS_PER_REQUEST]
-            _add_events(batch, client.events(tickers=requested, with_nested_markets=False))
+            _fetch_listed(client, batch, names[start : start + EVENTS_PER_REQUEST])
     # The listing silently leaves out events that ended long ago; each has its own address.
-    for ticker in missing:
-        if ticker not in batch.events:
-            try:
-                _add_events(batch, client.event(ticker))
-            except UnknownResource:
-                continue
+    _fetch_single(client, batch, [ticker for ticker in missing if ticker not in batch.events])
 
 
-def _add_events(batch: Batch, page: Page) -> None:
-    for raw in page.items:
+def _fetch_listed(client: KalshiClient, batch: Batch, tickers: list[str]) -> None:
+    def fetch(group: list[str]) -> Page:
+        return client.events(tickers=group, with_nested_markets=False)
+
+    try:
+        _add_events(batch, fetch(tickers))
+    except CONTAGIOUS:
+        if len(tickers) == 1:
+            return
+        for _, reply in fetch_in_parts(client, tickers, fetch):
+            if isinstance(reply, Page):
+                _add_events(batch, reply)
+
+
+def _fetch_single(client: KalshiClient, batch: Batch, tickers: list[str]) -> None:
+    unanswered = 0
+    for ticker in tickers:
         try:
-            event = payloads.event(raw)
-        except msgspec.MsgspecError:
+            page = client.event(ticker)
+            unanswered = 0
+        except UnknownResource:
             continue
-        # The other markets of the event were not requested.
-        batch.events[event.ticker] = msgspec.structs.replace(event, markets=())
+        except CONTAGIOUS as error:
+            unanswered += 1
+            if unanswered > MOST_UNANSWERED:
+                raise
+            batch.reject_unanswered("event", ticker, error)
+            continue
+        for raw, reason in _add_events(batch, page):
+            batch.reject("event", raw, reason)
+
+
+def _add_events(batch: Batch, page: Page) -> list[tuple[msgspec.Raw, msgspec.MsgspecError]]:
+    """Add the events of a page; return those that cannot be read, and why."""
+    unreadable = []
+    for raw in page.items:
+        event, _ = read_event(raw)
+        if isinstance(event, EventPayload):
+            # The other markets of the event were not requested.
+            batch.events[event.ticker] = msgspec.structs.replace(event, markets=())
+        else:
+            unreadable.append((raw, event))
+    return unreadable
 
 
 def fetch_missing_series(client: KalshiClient, tickers: set[str]) -> None:
@@ -44,6 +77,6 @@ def fetch_missing_series(client: KalshiClient, tickers: set[str]) -> None:
         try:
             page = client.series(ticker)
             parsed = [payloads.series(raw) for raw in page.items]
-        except (UnknownResource, msgspec.MsgspecError):
+        except (UnknownResource, msgspec.MsgspecError, *CONTAGIOUS):
             continue
         Series.objects.refresh(parsed, at=page.received_at)

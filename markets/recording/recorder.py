@@ -6,55 +6,49 @@ and a killed one leaves nothing half written.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import structlog
-from django.db import DatabaseError, connection, transaction
+from django.conf import settings
+from django.db import connection, transaction
 
+from kalshi_insights.pulse import ATTEMPT, GOOD_RUN, Pulse
+from kalshi_insights.session_limits import limited
+from markets.coverage.freshness import STOPPED_AFTER
 from markets.kalshi.client import KalshiClient
 from markets.models import OrderBookSnapshot, Poll
 from markets.recording.batch import store
-from markets.recording.tiers import Tick, fetch_due_tiers, save_sweeps
+from markets.recording.lock import RunWatch, recorder_lock, run_limits
+from markets.recording.tick import Tick
+from markets.recording.tiers import fetch_due_tiers, save_sweeps
 
 log = structlog.get_logger(__name__)
 
-# The key of the advisory lock: any number that no other lock in this database uses.
-RECORDER_LOCK = 7_204_116
 # The share of the interval in which requests may be sent; the rest is left for writing.
 FETCH_SHARE = 0.6
 
 
-@contextmanager
-def recorder_lock() -> Iterator[bool]:
-    """Try to become the only recorder while the block runs; yield False if there is another one.
-
-    The lock lives on a connection of its own, because a session lock is re-entrant and would leak
-    through a pooled or shared connection. It ends with the process, however that ends. It is also
-    released explicitly, because the server notices a closed connection only after some time.
-    """
-    own = connection.copy()
-    try:
-        with own.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_lock(%s)", [RECORDER_LOCK])
-            acquired = cursor.fetchone()[0]
-            yield acquired
-            # A database that has gone away in the meantime has already released the lock.
-            with suppress(DatabaseError):
-                if acquired:
-                    cursor.execute("SELECT pg_advisory_unlock(%s)", [RECORDER_LOCK])
-    finally:
-        own.close()
+def stopped_after(interval: float) -> float:
+    """The seconds without a run after which a recorder counts as stopped."""
+    return max(STOPPED_AFTER * interval, 60.0)
 
 
 def record_tick(client: KalshiClient, *, interval: float) -> Poll | None:
     """Run one tick; return None if its slot is taken or another recorder is running."""
-    with recorder_lock() as acquired:
-        poll = Poll.objects.claim(interval=interval) if acquired else None
-        if poll is not None:
+    Pulse(settings.PULSE_PATH, ATTEMPT).beat(within=stopped_after(interval))
+    with recorder_lock(interval) as lock:
+        poll = Poll.objects.claim(interval=interval) if lock else None
+        if lock is None or poll is None:
+            return None
+        with (
+            RunWatch(lock, interval=interval) as watch,
+            limited(connection, run_limits(interval)),
+            connection.execute_wrapper(watch),
+        ):
             run(poll, client, interval=interval)
-        return poll
+    if not poll.error:
+        Pulse(settings.PULSE_PATH, GOOD_RUN).beat(within=stopped_after(interval))
+    return poll
 
 
 def run(poll: Poll, client: KalshiClient, *, interval: float) -> None:
@@ -63,6 +57,7 @@ def run(poll: Poll, client: KalshiClient, *, interval: float) -> None:
     tick = Tick(client, poll, deadline=began + interval * FETCH_SHARE)
     counters = (client.requests, client.bytes_received, client.throttled)
     client.deadline = tick.deadline
+    client.clock_skew = None
     try:
         fetch_due_tiers(tick)
         with transaction.atomic():
@@ -70,6 +65,8 @@ def run(poll: Poll, client: KalshiClient, *, interval: float) -> None:
             poll.order_books = OrderBookSnapshot.objects.record(tick.order_books)
             save_sweeps(tick.sweeps)
             save_poll(tick, counters_before=counters, began=began)
+        if poll.error:
+            log.warning("tick recorded less than was due", poll=poll.pk, error=poll.error)
     except Exception as error:
         log.exception("tick failed", poll=poll.pk)
         # The failed connection may be the cause of the error.
@@ -89,6 +86,8 @@ def save_poll(tick: Tick, *, counters_before: tuple[int, int, int], began: float
     poll.markets = tick.batch.markets
     poll.rejected = tick.batch.rejected
     poll.rejects = tick.batch.rejects
+    poll.clock_skew = client.clock_skew
     # The monotonic clock is used because a wall clock may step back during the run.
     poll.finished_at = poll.started_at + timedelta(seconds=time.monotonic() - began)
+    poll.measure_silence()
     poll.save()

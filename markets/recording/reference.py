@@ -8,17 +8,21 @@ import msgspec
 from django.db import transaction
 
 from markets.kalshi import payloads
-from markets.kalshi.client import KalshiClient, pages
+from markets.kalshi.client import KalshiClient
 from markets.kalshi.drift import DriftNote, find_drift, shape_drift
 from markets.kalshi.errors import KalshiError
 from markets.kalshi.payloads import EventFeeChangePayload, FeeChangePayload
 from markets.kalshi.schedule import closures
 from markets.models import Closure, Drift, Event, FeeChange, Series, Sweep, Tier
+from markets.recording.events import fetch_missing_series
+from markets.recording.isolation import CONTAGIOUS, pages_in_parts
 
 SERIES_EVERY = timedelta(hours=1)
 # Series of which only the ticker is known are fetched sooner.
 NEW_SERIES_EVERY = timedelta(minutes=5)
+MOST_NEW_SERIES = 50
 FEES_EVERY = timedelta(hours=1)
+FEE_CHANGES_PER_PAGE = 1000
 CLOSURES_EVERY = timedelta(hours=1)
 DAYS_AHEAD = 14
 # Longer than any closure, so that one that is under way is seen from its beginning.
@@ -84,7 +88,13 @@ def refresh_series(client: KalshiClient) -> None:
     sweep = due_sweep(Tier.SERIES, NEW_SERIES_EVERY if has_new else SERIES_EVERY)
     if sweep is None:
         return
-    page = client.series_list()
+    try:
+        page = client.series_list()
+    except CONTAGIOUS:
+        # One of them may fail the list of all. New ones are fetched one by one until it is back.
+        new = Series.objects.unread().values_list("ticker", flat=True)[:MOST_NEW_SERIES]
+        fetch_missing_series(client, set(new))
+        raise
     parsed, rejected, notes = parse_items("series", page.items, payloads.series)
     for raw in page.items:
         notes += find_drift("series", raw)
@@ -104,7 +114,7 @@ def refresh_fees(client: KalshiClient) -> None:
     series_changes, rejected, notes = parse_items(
         "fee change", client.fee_changes().items, payloads.fee_change
     )
-    listing = pages(lambda cursor: client.event_fee_changes(cursor=cursor))
+    listing = pages_in_parts(client.event_fee_changes, size=FEE_CHANGES_PER_PAGE)
     raws = (raw for page in listing for raw in page.items)
     event_changes, more_rejected, more_notes = parse_items(
         "fee change", raws, payloads.event_fee_change

@@ -209,7 +209,7 @@ def _copy_by_market(partition: DayPartition, copy: str) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"CREATE TABLE {copy} (LIKE {partition.table} INCLUDING ALL)")
         cursor.execute(
-            f"INSERT INTO {copy} SELECT * FROM {partition.name} ORDER BY market_id, timestamp"
+            f"INSERT INTO {copy} SELECT * FROM {partition.name} ORDER BY market_id, timestamp, id"
         )
         count: int = cursor.rowcount
         # With this constraint, attaching need not scan the table while other sessions wait.

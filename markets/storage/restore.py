@@ -173,10 +173,20 @@ def _ensure_events(unknown: list[ArchivedMarket], now: datetime) -> dict[str, in
 def _insert_missing_rows(partition: DayPartition, columns: ColumnTypes) -> int:
     """Insert the rows that are missing and return their number.
 
-    Raises ArchiveError where another row has the same key and other values.
+    Raises ArchiveError where another row has the same key and other values, or a row no market.
     """
     names, archived = ", ".join(columns), _archived_rows_query(partition, columns)
     with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT (SELECT count(*) FROM {_staging_table(partition)})"  # noqa: S608
+            f" - (SELECT count(*) FROM ({archived}) AS known)"
+        )
+        homeless: int = cursor.fetchone()[0]
+        if homeless:
+            raise ArchiveError(
+                f"{partition} is not restored: {homeless:,} of its rows are of markets that its"
+                " files do not have."
+            )
         cursor.execute(f"INSERT INTO {partition.table} ({names}) {archived} ON CONFLICT DO NOTHING")
         inserted: int = cursor.rowcount
         cursor.execute(

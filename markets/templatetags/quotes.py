@@ -10,7 +10,9 @@ from django import template
 from django.conf import settings
 
 from markets.coverage import freshness
+from markets.kalshi.reach import reason_of
 from markets.models import Market, Series, Sweep
+from markets.models.recording import CLOCK_TOLERANCE
 
 register = template.Library()
 
@@ -106,7 +108,25 @@ def duration(time: timedelta | None) -> str:
 
 @register.filter
 def since(instant: datetime | None, now: datetime) -> str:
-    return duration(now - instant) if instant else UNKNOWN
+    """Write the time since an instant, or until one in the future, as a wrong clock leaves it."""
+    if instant is None:
+        return UNKNOWN
+    if instant > now + CLOCK_TOLERANCE:
+        return f"in {duration(instant - now)}"
+    return duration(now - instant)
+
+
+@register.filter
+def clock_words(fault: freshness.ClockFault) -> str:
+    """Say what is wrong with the clock; empty where nothing is."""
+    wrong = fault.ahead_of_exchange
+    if wrong is not None:
+        return (
+            f"the clock is {duration(abs(wrong))} {'ahead' if wrong > timedelta(0) else 'behind'}"
+        )
+    if fault.record_ahead is not None:
+        return f"runs on record lie {duration(fault.record_ahead)} in the future"
+    return ""
 
 
 @register.filter
@@ -118,8 +138,9 @@ def until(instant: datetime | None, now: datetime) -> str:
 
 @register.filter
 def short_error(error: str) -> str:
-    """Shorten an error to the tier or the exception class; the rest may name hosts."""
-    return error.partition(":")[0]
+    """Shorten an error to the tier or the exception class, and the reason; the rest names hosts."""
+    where, reason = error.partition(":")[0], reason_of(error)
+    return f"{where}: {reason}" if reason else where
 
 
 @register.filter
@@ -176,8 +197,8 @@ def fees(market: Market) -> str:
 
 
 @register.simple_tag
-def observed_at(market: Market, sweeps: Mapping[str, Sweep]) -> datetime | None:
-    return freshness.observed_at(market, sweeps)
+def observed_at(market: Market, sweeps: Mapping[str, Sweep], now: datetime) -> datetime | None:
+    return freshness.observed_at(market, sweeps, now=now)
 
 
 @register.simple_tag

@@ -17,7 +17,8 @@ from markets.models import (
     Source,
     Sweep,
 )
-from markets.models.snapshots import snapshot_id
+from markets.models.fields import Quote
+from markets.models.snapshots import content_of, snapshot_id
 
 CENT_GRID = [{"start": "0.0000", "end": "1.0000", "step": "0.0100"}]
 
@@ -91,8 +92,10 @@ def observe(market: Market, at: datetime, bid: str | None, ask: str | None, **ot
 
 
 def a_snapshot(market: Market, at: datetime, **quote: Any) -> MarketSnapshot:
+    values = (quote.get(name) for name in Quote._fields)
+    content = content_of(None if each is None else Decimal(each) for each in values)
     return MarketSnapshot(
-        id=snapshot_id(market.pk, at, Source.POLL, None),
+        id=snapshot_id(market.pk, at, Source.POLL, None, content=content),
         market=market,
         timestamp=at,
         recorded_at=at,

@@ -1,7 +1,9 @@
 """An exchange held in dictionaries, which answers the client's requests in tests."""
 
 import json
+import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -74,6 +76,16 @@ class Exchange:
     books: dict[str, dict[str, Any]] = field(default_factory=dict)
     maintenance: list[dict[str, str]] = field(default_factory=list)
     trading_active: bool = True
+    # Any reply that holds one of these texts fails, if this is a part of its path.
+    poison: set[str] = field(default_factory=set)
+    poisoned_path: str = ""
+    # Seconds that each reply of a path takes.
+    slow: dict[str, float] = field(default_factory=dict)
+    # Replaced in the text of each reply: characters that no JSON encoder writes.
+    garbled: dict[str, str] = field(default_factory=dict)
+    # Filters that have no effect, and pages of updates that are listed before those of a test.
+    ignored: set[str] = field(default_factory=set)
+    long_listing: int = 0
     # Every page of events repeats the first one, while the cursor advances.
     repeats_first_page: bool = False
     # Pages of events that are served before the next one fails with this status.
@@ -93,13 +105,26 @@ class Exchange:
     def answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         path = request.url.path.removeprefix("/trade-api/v2")
+        time.sleep(self.slow.get(path, 0))
         if path in self.failing:
             return self.failing[path]
         if path == "/events" and self.runs_out_of_pages():
             return httpx.Response(self.status_afterwards, json={"code": "enough"})
         if path.endswith("/orderbook"):
             return self.book(path.split("/")[2])
-        return httpx.Response(200, text=json.dumps(getattr(self, HANDLERS[path])(request)))
+        if path.startswith("/events/") and path not in HANDLERS:
+            return self.reply(path, {"event": self.event_json(path.split("/")[2])})
+        if path.startswith("/series/") and path not in HANDLERS:
+            return self.reply(path, {"series": series_json(path.split("/")[2])})
+        return self.reply(path, getattr(self, HANDLERS[path])(request))
+
+    def reply(self, path: str, content: dict[str, Any]) -> httpx.Response:
+        text = json.dumps(content)
+        if self.poisoned_path in path and any(f'"{each}"' in text for each in self.poison):
+            return httpx.Response(500, json={"code": "internal"})
+        for written, sent in self.garbled.items():
+            text = text.replace(written, sent)
+        return httpx.Response(200, content=text.encode())
 
     def book(self, ticker: str) -> httpx.Response:
         if ticker not in self.books:
@@ -122,11 +147,13 @@ class Exchange:
             requested = request.url.params["tickers"].split(",")
             return {"events": [self.event_json(ticker) for ticker in requested], "cursor": ""}
         tickers = sorted({market["event_ticker"] for market in self.markets.values()})
-        start = int(request.url.params.get("cursor") or 0)
-        shown = tickers[:PAGE] if self.repeats_first_page else tickers[start : start + PAGE]
-        more = start + PAGE < len(tickers)
-        events = [self.event_json(ticker) for ticker in shown]
-        return {"events": events, "cursor": str(start + PAGE) if more else ""}
+        if self.repeats_first_page:
+            next_page = str(int(request.url.params.get("cursor") or 0) + PAGE)
+            return {"events": [self.event_json(t) for t in tickers[:PAGE]], "cursor": next_page}
+        events = [self.event_json(ticker) for ticker in tickers]
+        if "limit" in request.url.params and "with_nested_markets" not in request.url.params:
+            events = [event | {"markets": []} for event in events]
+        return one_page("events", events, request)
 
     def event_json(self, ticker: str) -> dict[str, Any]:
         return {
@@ -142,9 +169,29 @@ class Exchange:
         }
 
     def markets_page(self, request: httpx.Request) -> dict[str, Any]:
-        if "min_updated_ts" in request.url.params:
+        params = request.url.params
+        if "min_updated_ts" in params:
+            return self.updates_page(request)
+        if "tickers" in params and "tickers" not in self.ignored:
+            return self.by_ticker(self.markets, request)
+        listed = [
+            market
+            for market in self.markets.values()
+            if params.get("event_ticker", market["event_ticker"]) == market["event_ticker"]
+        ]
+        return one_page("markets", listed, request)
+
+    def updates_page(self, request: httpx.Request) -> dict[str, Any]:
+        """The updates of a test, after a listing that may be longer than any run can read."""
+        start = int(request.url.params.get("cursor") or 0)
+        if start >= self.long_listing:
             return {"markets": self.updates, "cursor": ""}
-        return self.by_ticker(self.markets, request)
+        updated = "2026-11-01T12:00:00Z" if "min_updated_ts" in self.ignored else just_now()
+        listed = [
+            market_json(f"KXOLD-{start}-{n}", updated_time=updated, status="finalized")
+            for n in range(PAGE)
+        ]
+        return {"markets": listed, "cursor": str(start + 1)}
 
     def historical_page(self, request: httpx.Request) -> dict[str, Any]:
         return self.by_ticker(self.historical, request)
@@ -182,11 +229,12 @@ class Exchange:
         return {"schedule": hours}
 
     def multivariate_page(self, request: httpx.Request) -> dict[str, Any]:
+        nests = "with_nested_markets" in request.url.params
         events = [
-            self.event_json(ticker) | {"markets": [market_json(f"{ticker}-X")]}
+            self.event_json(ticker) | {"markets": [market_json(f"{ticker}-X")] if nests else []}
             for ticker in self.combos
         ]
-        return {"events": events, "cursor": ""}
+        return one_page("events", events, request)
 
 
 HANDLERS = {
@@ -201,6 +249,17 @@ HANDLERS = {
     "/exchange/status": "status",
     "/exchange/schedule": "schedule",
 }
+
+
+def one_page(key: str, items: list[dict[str, Any]], request: httpx.Request) -> dict[str, Any]:
+    """The items from the cursor on, at most as many as the limit says."""
+    start = int(request.url.params.get("cursor") or 0)
+    end = start + min(PAGE, int(request.url.params.get("limit") or PAGE))
+    return {key: items[start:end], "cursor": str(end) if end < len(items) else ""}
+
+
+def just_now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def series_json(ticker: str) -> dict[str, Any]:

@@ -102,7 +102,13 @@ def test_a_row_of_the_list_says_what_the_market_itself_says(client, market):
     single = at(client, 1, "markets/RAIN-1").json()
     assert row == {field: single[field] for field in row}
     usual = client.get(f"{API}/markets/").json()["results"][0]
-    assert set(row) - set(usual) == {"known_at", "known_at_assumed"}
+    assert set(row) - set(usual) == {
+        "known_at",
+        "known_at_assumed",
+        "observed_at",
+        "evidence_age_seconds",
+        "being_observed",
+    }
 
 
 @pytest.mark.parametrize("path", ["markets", "events"])
@@ -156,8 +162,10 @@ def test_an_instant_must_be_one_of_the_past(client, market, path, when):
     assert list(response.json()["details"]) == ["as_of"]
 
 
-@pytest.mark.parametrize(("path", "queries"), [("markets", 3), ("events", 3)])
-def test_a_list_takes_three_queries(client, market, path, queries, django_assert_num_queries):
+@pytest.mark.parametrize(("path", "queries"), [("markets", 6), ("events", 3)])
+def test_a_list_takes_a_handful_of_queries(
+    client, market, path, queries, django_assert_num_queries
+):
     revise(a_market("VOTE-1", event=an_event("Vote", ticker="VOTE")), 0, "active")
     with django_assert_num_queries(queries):
         at(client, 1, path)

@@ -245,7 +245,8 @@ def test_revisions_tell_what_was_known_since_when(client, market):
 class TestCandlesticks:
     def candles(self, client, market, **query):
         query = {"start": "2026-11-20T12:00:00Z", "end": "2026-11-20T13:00:00Z", **query}
-        return ok(client.get(at(market, "candlesticks"), query))["results"]
+        rows = ok(client.get(at(market, "candlesticks"), query))["results"]
+        return [row for row in rows if row["state"] == "recorded"]
 
     def test_a_bucket_has_its_first_highest_lowest_and_last_quote(self, client, market):
         for n, bid in enumerate(("0.40", "0.44", "0.38", "0.41")):
@@ -265,10 +266,23 @@ class TestCandlesticks:
         assert (candle["yes_bid_open"], candle["yes_bid_close"]) == ("0.4000", None)
         assert candle["yes_ask_high"] is None
 
-    def test_a_bucket_without_a_snapshot_is_absent(self, client, market):
+    def test_a_bucket_without_a_snapshot_has_no_quote_and_says_so(self, client, market):
+        Market.objects.update(open_time=NOON)
         snapshots(market, NOON, NOON + 3 * MINUTE)
-        starts = [candle["start"] for candle in self.candles(client, market)]
-        assert starts == ["2026-11-20T12:00:00Z", "2026-11-20T12:03:00Z"]
+        query = {"start": "2026-11-20T12:00:00Z", "end": "2026-11-20T12:04:00Z"}
+        rows = ok(client.get(at(market, "candlesticks"), query))["results"]
+        states = [(row["start"][14:16], row["state"], row["snapshots"]) for row in rows]
+        assert states == [
+            ("00", "recorded", 1),
+            ("01", "unobserved", 0),
+            ("02", "unobserved", 0),
+            ("03", "recorded", 1),
+        ]
+        assert {name: value for name, value in rows[1].items() if value is not None} == {
+            "start": "2026-11-20T12:01:00Z",
+            "snapshots": 0,
+            "state": "unobserved",
+        }
 
     def test_volume_is_what_came_since_it_was_last_known(self, client, market):
         volumes = {-1: 100, 0: 130, 1: None, 2: 130, 3: 155}
@@ -292,16 +306,18 @@ class TestCandlesticks:
         snapshots(market, NOON)
         assert self.candles(client, market, source="BACKFILL") == []
 
-    def test_begin_a_day_ago_by_themselves(self, client, market):
+    def test_begin_with_the_first_snapshot_by_themselves(self, client, market):
         now = datetime.now(UTC)
         snapshots(market, now - timedelta(hours=26), now - timedelta(hours=23), now - MINUTE)
-        assert len(ok(client.get(at(market, "candlesticks")))["results"]) == 2
+        rows = ok(client.get(at(market, "candlesticks")))["results"]
+        assert 26 * 60 <= len(rows) <= 26 * 60 + 1
+        assert [row["state"] for row in rows].count("recorded") == 3
+        assert rows[0]["state"] == "recorded"
 
     @pytest.mark.parametrize(
         ("query", "parameter"),
         [
             ({"interval": "2m"}, "interval"),
-            ({"interval": "1m", "start": "2026-11-01T00:00:00Z"}, "start"),
             ({"start": "2026-11-20T14:00:00Z"}, "end"),
             ({"start": "0001-01-01T00:00:00Z"}, "start"),
             ({"end": "9999-12-31T23:59:59Z"}, "end"),
@@ -321,11 +337,16 @@ class TestCandlesticks:
             "format": "columns",
         }
         columns = ok(client.get(at(market, "candlesticks"), query))["columns"]
-        assert columns["start"] == [1795176000000]
-        assert (columns["yes_bid_close"], columns["yes_ask_close"]) == ([0.4], [None])
+        assert columns["start"][:2] == [1795176000000, 1795176060000]
+        assert columns["yes_bid_close"][:2] == [0.4, None]
+        assert columns["yes_ask_close"][:2] == [None, None]
+        assert columns["state"][0] == "recorded"
 
-    def test_cost_two_queries(self, client, market, django_assert_num_queries):
-        with django_assert_num_queries(2):
+    def test_cost_as_many_queries_however_many_there_are(
+        self, client, market, django_assert_max_num_queries
+    ):
+        snapshots(market, *(NOON + n * MINUTE for n in range(0, 60, 5)))
+        with django_assert_max_num_queries(16):
             client.get(at(market, "candlesticks"))
 
 
@@ -387,7 +408,9 @@ class TestCoverage:
             datetime.fromisoformat(gap["end"]) - datetime.fromisoformat(gap["start"])
             for gap in told["gaps"]
         ]
-        assert told["fresh"] + sum(gaps, timedelta()).total_seconds() == pytest.approx(86_400)
+        window = datetime.fromisoformat(told["end"]) - datetime.fromisoformat(told["start"])
+        missed = sum(gaps, timedelta()).total_seconds()
+        assert told["observed"] + missed == pytest.approx(window.total_seconds())
         assert "our outage" in {gap["cause"] for gap in told["gaps"]}
 
     @pytest.mark.parametrize(

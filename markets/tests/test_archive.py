@@ -62,7 +62,7 @@ def market():
 
 def a_book(market, at, *, bids=(), asks=()):
     OrderBookSnapshot.objects.create(
-        id=snapshot_id(market.pk, at, "book", None),
+        id=snapshot_id(market.pk, at, "book", None, content=""),
         market=market,
         timestamp=at,
         bid_prices=[Decimal(price) for price, _ in bids],
@@ -264,6 +264,17 @@ class TestDamage:
         path.write_bytes(path.read_bytes().replace(old, new))
         with pytest.raises(ArchiveError, match=reason):
             restore.restore_day(THAT_DAY, now=NOW)
+
+    def test_rows_of_a_market_that_the_files_lack_are_not_left_out(self, market):
+        archive_and_drop()
+        files = archive.files_of(THAT_DAY)
+        pq.write_table(pq.read_table(files.markets).slice(0, 0), files.markets)
+        manifest = msgspec.json.decode(files.manifest.read_bytes())
+        manifest["markets"]["sha256"] = sha256_of_file(files.markets)
+        files.manifest.write_bytes(msgspec.json.encode(manifest))
+        with pytest.raises(ArchiveError, match="3 of its rows are of markets that its files do"):
+            restore.restore_day(THAT_DAY, now=NOW)
+        assert not MarketSnapshot.objects.exists()
 
     def test_a_day_that_is_not_in_the_archive_is_refused(self):
         with pytest.raises(ArchiveError, match="no such day"):

@@ -10,8 +10,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from kalshi_insights import commands
+from markets.backfill.progress import BackfillProgress
 from markets.backfill.request import TRADES, BackfillRequest
-from markets.backfill.runner import BackfillProgress, backfill
+from markets.backfill.runner import backfill
 from markets.kalshi import payloads
 from markets.kalshi.candles import candlestick
 from markets.kalshi.client import KalshiClient

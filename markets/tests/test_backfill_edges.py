@@ -12,8 +12,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from kalshi_insights.bad_input import BadInput
+from markets.backfill.progress import BackfillProgress
 from markets.backfill.request import BackfillRequest
-from markets.backfill.runner import BackfillProgress, backfill, candlestick_calls
+from markets.backfill.runner import backfill, candlestick_calls
 from markets.kalshi.client import KalshiClient
 from markets.models import (
     BackfillSpan,

@@ -201,6 +201,22 @@ def test_the_same_again_changes_nothing(tmp_path):
     assert MarketSnapshot.objects.count() == before
 
 
+def test_what_the_record_has_otherwise_stays_and_is_counted(tmp_path, capsys):
+    before, after = tmp_path / "before", tmp_path / "after"
+    for folder in (before, after):
+        folder.mkdir()
+    run_import(weather_tables(before))
+    run_import(before)
+    assert "differ" not in capsys.readouterr().err
+    candles = [candle_row(FIRST, 1, yes_bid_close=0.3), candle_row(FIRST, 2)]
+    run_import(weather_tables(after, candles=candles, markets={"result": "no"}))
+    # The results of both markets, and one candle.
+    told = capsys.readouterr().err
+    assert "3 results or candlesticks differ from those on record, which stay" in told
+    assert Market.objects.get(ticker=FIRST).result == "yes"
+    assert Candlestick.objects.filter(yes_bid_close=Decimal("0.3")).count() == 0
+
+
 def test_fees_that_are_on_record_stay(tmp_path):
     run_import(weather_tables(tmp_path))
     FeeChange.objects.update(fee_type="quadratic_with_maker_fees")

@@ -12,8 +12,8 @@ from markets.models.snapshots import snapshot_id
 BEFORE_PARTITIONS = ("markets", "0003_history")
 PARTITIONED = ("markets", "0004_daily_pieces")
 LATE_SWEEPS = ("markets", "0005_late_passes")
-BEFORE_SEARCH = ("markets", "0008_exact_numbers_and_unknown_times")
-SEARCHED = ("markets", "0009_search_text")
+BEFORE_SEARCH = ("markets", "0010_silence_before_each_poll")
+SEARCHED = ("markets", "0011_search_text")
 ROUNDED_STRIKES = ("markets", "0007_reword_help_texts")
 EXACT_STRIKES = ("markets", "0008_exact_numbers_and_unknown_times")
 ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
@@ -56,7 +56,7 @@ def create_snapshots(apps):
     instants = [LONG_AGO - timedelta(microseconds=1), LONG_AGO, datetime.now(UTC)]
     apps.get_model("markets", "MarketSnapshot").objects.bulk_create(
         apps.get_model("markets", "MarketSnapshot")(
-            id=snapshot_id(market.pk, at, "POLL", None),
+            id=snapshot_id(market.pk, at, "POLL", None, content=""),
             market=market,
             timestamp=at,
             recorded_at=at,

@@ -125,10 +125,10 @@ class TestCreating:
     def test_a_snapshot_is_on_record_once_before_and_after_its_day_is_created(self):
         market = observe_market(LONG_AGO, rows=1)
         for _ in ("in the default partition", "in its day"):
+            same = a_snapshot(market, LONG_AGO, yes_bid="0.4200")
             with pytest.raises(IntegrityError), transaction.atomic():
-                a_snapshot(market, LONG_AGO).save(force_insert=True)
-            same = a_snapshot(market, LONG_AGO)
-            same.id = snapshot_id(market.pk, LONG_AGO, "other", None)
+                same.save(force_insert=True)
+            same.id = snapshot_id(market.pk, LONG_AGO, "other", None, content="")
             with pytest.raises(IntegrityError, match="market_id_timestamp"), transaction.atomic():
                 same.save(force_insert=True)
             partitions.create_missing(SNAPSHOTS, [LONG_AGO.date()])
@@ -195,7 +195,7 @@ class TestClustering:
         assert list(MarketSnapshot.objects.oldest_first().values()) == before
         assert structure(THAT_DAY) == created
         with pytest.raises(IntegrityError), transaction.atomic():
-            a_snapshot(first, LONG_AGO).save(force_insert=True)
+            a_snapshot(first, LONG_AGO, yes_bid="0.4200").save(force_insert=True)
 
     def test_it_is_done_once_and_not_before_the_day_is_over(self):
         observe_market(LONG_AGO)
@@ -315,7 +315,7 @@ class TestRetention:
         books = DayPartition(ORDER_BOOKS, LONG_AGO.date())
         baker.make(
             OrderBookSnapshot,
-            id=snapshot_id(market.pk, LONG_AGO, "book", None),
+            id=snapshot_id(market.pk, LONG_AGO, "book", None, content=""),
             market=market,
             timestamp=LONG_AGO,
             bid_prices=[],
@@ -330,7 +330,7 @@ class TestRetention:
         settings.RAW_PAYLOAD_HOURS = 6
         payload = baker.make(
             RawPayload,
-            id=snapshot_id(1, LONG_AGO, "POLL", None),
+            id=snapshot_id(1, LONG_AGO, "POLL", None, content=""),
             market=a_market(),
             timestamp=LONG_AGO,
             payload="{}",

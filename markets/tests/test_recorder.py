@@ -21,7 +21,8 @@ from markets.models import (
     Tier,
 )
 from markets.recording import tiers
-from markets.recording.recorder import record_tick, recorder_lock
+from markets.recording.lock import recorder_lock
+from markets.recording.recorder import record_tick
 from markets.recording.reference import refresh_series
 from markets.recording.tiers import hot_list_size
 from markets.tests.fake_exchange import URL, Exchange, market_json
@@ -31,10 +32,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 INTERVAL = 1.0
 
 
-def tick(exchange: Exchange) -> Poll:
-    """Run one tick with its slot free and every tier due."""
-    Poll.objects.update(started_at=datetime.now(UTC) - timedelta(hours=1))
-    Sweep.objects.update(started_at=datetime.now(UTC) - timedelta(hours=1))
+def tick(exchange: Exchange, *, keep_sweeps: bool = False) -> Poll:
+    """Run one tick with its slot free and every tier due, or with unfinished sweeps going on."""
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    Poll.objects.update(started_at=an_hour_ago)
+    sweeps = Sweep.objects.exclude(finished_at=None) if keep_sweeps else Sweep.objects.all()
+    sweeps.update(started_at=an_hour_ago)
     with exchange.client() as client:
         poll = record_tick(client, interval=INTERVAL)
     assert poll is not None
@@ -299,7 +302,7 @@ def test_the_hot_list_uses_at_most_half_of_the_tokens(settings, rate, interval, 
 def test_a_large_universe_is_fetched_over_several_ticks(exchange):
     exchange.list(*(f"KXA-{n}-X" for n in range(5)))
     for seen in (2, 4, 5):
-        exchange.pages_left, exchange.status_afterwards = 1, 503
+        exchange.pages_left, exchange.status_afterwards = 1, 429
         Poll.objects.all().delete()
         with exchange.client() as client:
             record_tick(client, interval=INTERVAL)
@@ -370,7 +373,9 @@ class TestUnlisted:
         tick(exchange)
         market = Market.objects.get(ticker="KXA-1-X")
         assert market.status == "unlisted"
-        assert freshness.observed_at(market, Sweep.objects.newest_complete_of("universe")) == seen
+        now = datetime.now(UTC)
+        sweeps = Sweep.objects.newest_complete_of("universe", at=now)
+        assert freshness.observed_at(market, sweeps, now=now) == seen
         assert [m.ticker for m in Market.objects.open()] == ["KXA-1-Y"]
 
     def test_the_earlier_revisions_are_kept(self, exchange):
@@ -532,7 +537,7 @@ def test_a_change_of_an_event_s_settlement_sources_is_written(exchange):
 
 
 def test_a_second_recorder_does_nothing(exchange):
-    with recorder_lock() as alone, exchange.client() as client:
+    with recorder_lock(INTERVAL) as alone, exchange.client() as client:
         assert alone
         assert record_tick(client, interval=INTERVAL) is None
     assert Poll.objects.count() == 0
@@ -541,9 +546,9 @@ def test_a_second_recorder_does_nothing(exchange):
 def test_the_lock_is_released_before_the_server_notices_the_closed_connection(monkeypatch):
     with ExitStack() as later, monkeypatch.context() as patched:
         patched.setattr(DatabaseWrapper, "close", lambda own: later.callback(own.connection.close))
-        with recorder_lock() as alone:
+        with recorder_lock(INTERVAL) as alone:
             assert alone
-        with recorder_lock() as alone:
+        with recorder_lock(INTERVAL) as alone:
             assert alone
 
 

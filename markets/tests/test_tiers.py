@@ -5,10 +5,7 @@ from decimal import Decimal
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from markets.kalshi.signing import Signer
 from markets.models import (
     Drift,
     HotPeriod,
@@ -21,6 +18,7 @@ from markets.models import (
     Tier,
 )
 from markets.recording.recorder import record_tick
+from markets.tests.fake_exchange import market_json
 from markets.tests.test_recorder import INTERVAL, tick
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,17 +27,6 @@ BOOK = {
     "yes_dollars": [["0.4000", "10.00"], ["0.4200", "100.00"]],
     "no_dollars": [["0.5000", "7.00"], ["0.5500", "12.50"]],
 }
-
-
-@pytest.fixture
-def signer(tmp_path):
-    key = Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    (tmp_path / "key.pem").write_bytes(key)
-    return Signer.from_file("an id", str(tmp_path / "key.pem"))
 
 
 def backdate(**by: float) -> None:
@@ -206,3 +193,30 @@ def test_a_listing_that_lost_half_of_its_markets_is_complete_only_the_second_tim
         tick(exchange)
         complete.append(Sweep.objects.newest(Tier.UNIVERSE).complete)
     assert complete == [False, True]
+
+
+def test_a_changed_definition_that_was_refused_is_asked_for_until_it_can_be_read(exchange):
+    exchange.list("KXA-1-X")
+    ended = {"status": "finalized", "result": "yes", "settlement_ts": "2026-11-20T12:00:00Z"}
+    exchange.updates = [market_json("KXB-1-X", **ended, yes_bid_dollars=42)]
+    tick(exchange)
+    exchange.historical["KXB-1-X"], exchange.updates = exchange.updates[0], []
+    for _ in range(2):
+        tick(exchange)
+        assert Sweep.objects.newest(Tier.UPDATES).skipped == ["KXB-1-X"]
+    exchange.historical["KXB-1-X"]["yes_bid_dollars"] = "0.4200"
+    tick(exchange)
+    assert Market.objects.get(ticker="KXB-1-X").result == "yes"
+    assert Sweep.objects.newest(Tier.UPDATES).skipped == []
+
+
+def test_a_reply_that_has_a_market_twice_with_two_quotes_is_drift(exchange):
+    twice = market_json("KXB-1-X"), market_json("KXB-1-X", yes_bid_dollars="0.4100")
+    exchange.updates = [twice[0], twice[0]]
+    tick(exchange)
+    assert not Drift.objects.filter(kind="shape").exists()
+    exchange.updates = list(twice)
+    tick(exchange)
+    assert Drift.objects.get(kind="shape").where == (
+        "market.$.ticker: one reply has it twice, and differently"
+    )

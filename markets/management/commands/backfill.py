@@ -3,7 +3,7 @@
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -12,9 +12,11 @@ from django.core.management.base import BaseCommand, CommandError
 
 from kalshi_insights.bad_input import BadInput
 from kalshi_insights.commands import ProgressBar, parse_instant
+from markets.backfill.progress import BackfillProgress
 from markets.backfill.request import INTERVALS, BackfillRequest
-from markets.backfill.runner import BackfillProgress, backfill
+from markets.backfill.runner import backfill
 from markets.kalshi.errors import KalshiError
+from markets.kalshi.reach import with_advice
 from markets.models import Event, Market, Series
 from markets.recording.exchange import kalshi_client
 from markets.storage.partitions import TableBusy
@@ -66,7 +68,9 @@ class Command(BaseCommand):
         except BadInput as fault:
             raise CommandError(str(fault)) from None
         except KalshiError as fault:
-            raise CommandError(f"{fault}. Run the same command again to continue.") from None
+            raise CommandError(
+                f"{with_advice(str(fault))}. Run the same command again to continue."
+            ) from None
         except TableBusy:
             raise CommandError(
                 "Another process is using the table of snapshots. Run the same command again to"
@@ -79,14 +83,22 @@ class Command(BaseCommand):
             f"{progress.markets:,} markets: {progress.candlesticks:,} candlesticks,"
             f" {progress.snapshots:,} snapshots and {progress.trades:,} trades are new."
         )
-        for reason in progress.reasons:
-            self.stderr.write(f"rejected: {reason}")
-        if progress.rejected > len(progress.reasons):
-            self.stderr.write(f"rejected: {progress.rejected:,} in total")
+        self.list_some("rejected", progress.reasons, total=progress.rejected)
+        if progress.rejected:
+            self.stderr.write("What was rejected stays open: run the same command to ask again.")
+        self.list_some(
+            "differs from the record, which stays", progress.differences, total=progress.differing
+        )
         for ticker in sorted(progress.absent):
             self.stderr.write(
                 f"{ticker}: at least once neither tier knew it; run the same command to ask again"
             )
+
+    def list_some(self, what: str, records: Sequence[str], *, total: int) -> None:
+        for record in records:
+            self.stderr.write(f"{what}: {record}")
+        if total > len(records):
+            self.stderr.write(f"{what}: {total:,} in total")
 
 
 def as_written(find: Callable[[list[str]], dict[str, str]], ticker: str) -> str:

@@ -38,3 +38,8 @@ class Command(BaseCommand):
                 f" {imported.candlesticks:,} new candlesticks and"
                 f" {imported.snapshots:,} new snapshots. {imported.note}"
             )
+            if imported.differing:
+                self.stderr.write(
+                    f"{tables.name}: {imported.differing:,} results or candlesticks differ from"
+                    " those on record, which stay."
+                )

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, close_old_connections
 
 from markets.kalshi.errors import KalshiError
+from markets.kalshi.reach import with_advice
 from markets.models import Poll
 from markets.recording.exchange import kalshi_client
 from markets.recording.recorder import record_tick
@@ -28,7 +29,7 @@ class Command(BaseCommand):
             poll = record_tick(kalshi_client(), interval=settings.POLL_INTERVAL)
             self.report(poll)
             if poll and poll.error:
-                raise CommandError(poll.error)
+                raise CommandError(with_advice(poll.error))
             return
         stopping = threading.Event()
 
@@ -52,7 +53,7 @@ class Command(BaseCommand):
             self.report(record_tick(kalshi_client(), interval=settings.POLL_INTERVAL))
             refresh(kalshi_client())
         except (KalshiError, DatabaseError) as fault:
-            self.stderr.write(f"{type(fault).__name__}: {fault}")
+            self.stderr.write(f"{type(fault).__name__}: {with_advice(str(fault))}")
 
     def report(self, poll: Poll | None) -> None:
         if poll is None:
@@ -61,5 +62,5 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{poll.started_at:%H:%M:%S}  {poll.markets:,} markets on {poll.pages} pages,"
             f" {poll.snapshots:,} snapshots, {poll.rejected} rejected, {poll.seconds:.2f} s"
-            f"  {poll.error} {poll.warning}".rstrip()
+            f"  {with_advice(poll.error)} {poll.warning}".rstrip()
         )

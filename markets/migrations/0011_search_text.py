@@ -77,7 +77,7 @@ def any_case(noun: str) -> migrations.AddIndex:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("markets", "0008_exact_numbers_and_unknown_times")]
+    dependencies = [("markets", "0010_silence_before_each_poll")]
 
     operations = [
         TrigramExtension(),

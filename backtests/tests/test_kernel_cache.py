@@ -1,0 +1,133 @@
+"""The kernel's compiled code goes by the rules as they are, wherever it is kept."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backtests.engine.kernel_cache import ROOT
+
+# Prints the most that ten contracts can cost at 45 cents, in millionths of a dollar. The function
+# stands in `kernel.py` and has the rule of `fees.py` compiled into it.
+COST = """
+import numpy as np
+from backtests.engine import kernel, kernel_arrays
+from backtests.rules.execution import ExecutionModel, FillModel
+from backtests.tests.test_execution import NOW, USUAL, book, universe_of
+
+universe, model = universe_of(book(42, 45), terms=USUAL), ExecutionModel()
+states, figures = kernel.initial_state(1, 10**9)
+run = kernel.KernelRun(
+    kernel_arrays.columns_of(universe),
+    kernel_arrays.tables_of(universe, model),
+    kernel_arrays.rules(model, FillModel.EXPECTED),
+    np.zeros(1, np.int64), states, figures, kernel.empty_journal(1),
+)
+print(kernel._cost_bound(run, kernel.Spot(NOW, 0, 0), states[0], 1, 1_000, 4_500))
+"""
+FLOW = "from backtests.engine import kernel; print(kernel._flow(0, 1, 100, 5_000))"
+# Prints the files of the functions that numba compiles, then the files that the hash covers.
+FILES = """
+from pathlib import Path
+from backtests.engine import kernel, kernel_cache
+
+functions = [each.py_func for each in vars(kernel).values() if hasattr(each, "py_func")]
+for paths in (
+    {Path(each.__code__.co_filename) for each in functions},
+    kernel_cache.compiled_in(Path(kernel.__file__)),
+):
+    print(*sorted(path.name for path in paths))
+"""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of the code, which a test may change."""
+    for package in ("backtests", "markets", "kalshi_insights"):
+        shutil.copytree(
+            ROOT / package,
+            tmp_path / "code" / package,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+    return tmp_path / "code"
+
+
+def output(tree: Path, code: str, **environment: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-B", "-c", code],
+        cwd=tree,
+        env={**os.environ, "NUMBA_CACHE_DIR": "", "NUMBA_DISABLE_JIT": "0", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return ran.stdout.strip()
+
+
+def compiled_files(folder: Path) -> set[Path]:
+    return set(folder.rglob("*.nbc"))
+
+
+def test_a_changed_rule_counts_although_the_kernel_was_compiled_before(tree, tmp_path):
+    kept = tmp_path / "kept"
+    assert output(tree, COST, NUMBA_CACHE_DIR=str(kept)) == str(4_500_000 + 173_250 + 200)
+    fees = tree / "markets" / "fees.py"
+    rules = fees.read_text()
+    doubled = rules.replace("exact = -(-numerator", "exact = -(-2 * numerator")
+    assert doubled != rules
+    fees.write_text(doubled)
+    assert output(tree, COST, NUMBA_CACHE_DIR=str(kept)) == str(4_500_000 + 346_500 + 200)
+    assert len(list(kept.iterdir())) == 1  # what was compiled from the old rules is gone
+
+
+def test_unchanged_rules_are_not_compiled_again(tree, tmp_path):
+    kept = tmp_path / "kept"
+    assert output(tree, FLOW, NUMBA_CACHE_DIR=str(kept)) == "-500000"
+    compiled = {path: path.stat().st_mtime_ns for path in compiled_files(kept)}
+    assert compiled
+    assert output(tree, FLOW, NUMBA_CACHE_DIR=str(kept)) == "-500000"
+    assert {path: path.stat().st_mtime_ns for path in compiled_files(kept)} == compiled
+
+
+def test_two_installations_share_a_folder_without_removing_each_others_code(tree, tmp_path):
+    kept, other = tmp_path / "kept", tmp_path / "other"
+    shutil.copytree(tree, other)
+    fees = other / "markets" / "fees.py"
+    fees.write_text(fees.read_text() + "# another version\n")
+    output(tree, FLOW, NUMBA_CACHE_DIR=str(kept))
+    compiled = compiled_files(kept)
+    output(other, FLOW, NUMBA_CACHE_DIR=str(kept))
+    assert compiled < compiled_files(kept)
+
+
+def test_compiled_code_lies_beside_the_kernel_where_nobody_chose_a_folder(tree, tmp_path):
+    output(tree, FLOW, HOME=str(tmp_path / "home"))
+    assert compiled_files(tree / "backtests" / "engine" / "__pycache__")
+    assert not compiled_files(tmp_path / "home")
+
+
+def read_only(tree: Path) -> None:
+    """Leave no place for compiled code beside the kernel, for the superuser neither."""
+    (tree / "backtests" / "engine" / "__pycache__").write_text("not a folder")
+
+
+def test_code_that_cannot_be_written_to_has_its_compiled_code_in_the_home(tree, tmp_path):
+    read_only(tree)
+    assert output(tree, FLOW, HOME=str(tmp_path / "home")) == "-500000"
+    assert compiled_files(tmp_path / "home")
+
+
+def test_where_nothing_can_be_written_the_kernel_runs_all_the_same(tree, tmp_path):
+    read_only(tree)
+    (tmp_path / "home").write_text("not a folder")
+    nowhere = str(tmp_path / "home")
+    assert output(tree, FLOW, HOME=nowhere, NUMBA_CACHE_DIR=nowhere) == "-500000"
+
+
+def test_every_function_that_is_compiled_comes_from_a_file_that_counts(tree):
+    compiled, counted = output(tree, FILES).splitlines()
+    assert compiled.split() == ["execution.py", "fees.py", "kernel.py", "ledger.py"]
+    assert {*compiled.split(), "kernel_arrays.py", "universe.py"} <= set(counted.split())

@@ -1,0 +1,183 @@
+"""The tiers that read a listing of the exchange to its end: updates, universe and combos."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from django.conf import settings
+
+from markets.kalshi.client import Page
+from markets.kalshi.drift import filter_drift
+from markets.kalshi.errors import FilterIgnored, KalshiError, Unintelligible
+from markets.kalshi.payloads import ticker_of
+from markets.models import Market, Sweep, Tier
+from markets.recording.by_ticker import fetch_refused_again
+from markets.recording.events import fetch_missing_events
+from markets.recording.isolation import (
+    CONTAGIOUS,
+    Blocked,
+    add_in_parts,
+    fetch_page,
+    pages_in_parts,
+)
+from markets.recording.tick import Tick
+
+UPDATES_EVERY = timedelta(seconds=30)
+# Each sweep of the updates also asks for this much time before the last one began.
+UPDATES_OVERLAP = timedelta(minutes=1)
+# The longest pages that the exchange sends.
+EVENTS_PER_PAGE = 200
+MARKETS_PER_PAGE = 1000
+# Tiers whose sweeps read everything that is open.
+WHOLE_TIERS = (Tier.UNIVERSE, Tier.COMBOS)
+
+
+class RepeatedPage(Unintelligible):
+    """A listing sent a page for the second time, so another one may be missing instead."""
+
+
+# --- updates ------------------------------------------------------------------------------------
+
+
+def fetch_updates(tick: Tick) -> None:
+    """Fetch the definitions that changed since the last sweep; the listing carries no quotes."""
+    last = Sweep.objects.newest_complete(Tier.UPDATES)
+    sweep = tick.due_sweep(Tier.UPDATES, every=UPDATES_EVERY)
+    if sweep is None:
+        return
+    if last and not sweep.pages:
+        fetch_refused_again(tick, sweep, last.skipped)
+    # A clock that was set back leaves sweeps in the future.
+    began_at = min((last or sweep).started_at, sweep.started_at)
+    since = int((began_at - UPDATES_OVERLAP).timestamp())
+    fetch = partial(tick.client.markets, min_updated_ts=since, mve_filter="exclude")
+    while tick.has_turn() and sweep.finished_at is None:
+        page = fetch_page(tick.client, sweep, fetch, size=MARKETS_PER_PAGE)
+        add_page_of_markets(tick, sweep, page)
+
+
+def add_page_of_markets(tick: Tick, sweep: Sweep, page: Page) -> None:
+    """Add a page of markets, and fetch those of their events that are not on record.
+
+    The universe never lists the event of a market that opened and ended between two sweeps.
+    """
+    rejected = tick.batch.add_markets_page(page)
+    fetch_missing_events(tick.client, tick.batch, tick.batch.event_tickers())
+    add_listing_page(sweep, page, rejected=rejected, markets=len(page.items))
+
+
+# --- universe and combos ------------------------------------------------------------------------
+
+
+def fetch_universe(tick: Tick) -> None:
+    """Fetch the next pages of all open events with their markets, as time and tokens allow."""
+    sweep = tick.due_sweep(Tier.UNIVERSE, every=timedelta(seconds=settings.UNIVERSE_INTERVAL))
+    fetch_events = partial(tick.client.events, status="open")
+    while sweep and tick.has_turn() and sweep.finished_at is None:
+        if sweep.by_market:
+            fetch_open_markets(tick, sweep)
+            continue
+        try:
+            fetch_page_of_events(tick, sweep, fetch_events)
+        except (FilterIgnored, Blocked) as error:
+            list_markets_instead(tick, sweep, error)
+
+
+def fetch_combos(tick: Tick) -> None:
+    """Fetch the next pages of the combos."""
+    sweep = tick.due_sweep(Tier.COMBOS, every=timedelta(seconds=settings.UNIVERSE_INTERVAL))
+    while sweep and tick.has_turn() and sweep.finished_at is None:
+        fetch_page_of_events(tick, sweep, tick.client.multivariate_events)
+
+
+def fetch_page_of_events(tick: Tick, sweep: Sweep, fetch: Callable[..., Page]) -> None:
+    """Fetch the next page of events; pass one that fails with its markets, but not without."""
+    before = tick.batch.markets
+    try:
+        page = fetch_page(tick.client, sweep, fetch, size=EVENTS_PER_PAGE)
+        rejected = tick.batch.add_events_page(page)
+    except Blocked as error:
+        try:
+            page = fetch(cursor=sweep.cursor, limit=1, with_nested_markets=False)
+        except CONTAGIOUS:
+            raise error from error.__cause__
+        rejected = tick.batch.add_events_page(page)
+        rejected += [t for raw in page.items for t in fetch_markets_of(tick, ticker_of(raw))]
+        sweep.page_size = None
+    add_listing_page(sweep, page, rejected=rejected, markets=tick.batch.markets - before)
+
+
+def fetch_markets_of(tick: Tick, event_ticker: str) -> list[str]:
+    """Fetch the markets of an event, those we know one by one if need be; return rejected ones."""
+    rejected = []
+    try:
+        with tick.client.without_retries():
+            listing = partial(tick.client.markets, event_ticker=event_ticker)
+            for page in pages_in_parts(listing, size=MARKETS_PER_PAGE):
+                rejected += tick.batch.add_markets_page(page)
+    except CONTAGIOUS as error:
+        markets = Market.objects.filter(event__ticker=event_ticker)
+        known = markets.exclude(ticker__in=tick.batch.observed)
+        tickers = list(known.values_list("ticker", flat=True))
+        if not tickers:
+            return [*rejected, tick.batch.reject_unanswered("event", event_ticker, error)]
+        rejected += add_in_parts(tick, tickers, tick.client.markets, is_answering=True)
+    return rejected
+
+
+def list_markets_instead(tick: Tick, sweep: Sweep, error: KalshiError) -> None:
+    """Begin the sweep anew with the listing of markets, because that of the events goes no further.
+
+    Where markets cannot be listed either, the exchange is probably failing as a whole: the sweep
+    stays where it is, and the error's cause is raised.
+    """
+    place = sweep.cursor
+    sweep.page_size, sweep.cursor = None, ""
+    try:
+        fetch_open_markets(tick, sweep)
+    except KalshiError as failure:
+        if not sweep.by_market:
+            sweep.page_size, sweep.cursor = 1, place
+        if isinstance(failure, CONTAGIOUS):
+            raise (error.__cause__ or error) from None
+        raise
+    if isinstance(error, FilterIgnored):
+        tick.batch.drift_notes.append(filter_drift(error))
+    tick.warnings.append(f"universe: the markets are listed instead of the events: {error}")
+
+
+def fetch_open_markets(tick: Tick, sweep: Sweep) -> None:
+    fetch = partial(tick.client.markets, status="open", mve_filter="exclude")
+    page = fetch_page(tick.client, sweep, fetch, size=MARKETS_PER_PAGE)
+    if not sweep.by_market:
+        # These pages list again what the pages of events have listed.
+        sweep.by_market, sweep.pages, sweep.markets = True, [], 0
+    add_page_of_markets(tick, sweep, page)
+
+
+# --- sweeps -------------------------------------------------------------------------------------
+
+
+def add_listing_page(sweep: Sweep, page: Page, *, rejected: list[str], markets: int) -> None:
+    """Add a page to its sweep, and finish the sweep with the last page.
+
+    Raises `RepeatedPage` for a page that the sweep has already.
+    """
+    first = ticker_of(page.items[0]) if page.items else ""
+    if first and sweep.has_page(first):
+        raise RepeatedPage("the listing sent a page for the second time")
+    sweep.add_page(
+        page.received_at, markets=markets, skipped=rejected, cursor=page.cursor, first=first
+    )
+    if not page.cursor:
+        sweep.finish(datetime.now(UTC), complete=is_whole_listing(sweep))
+
+
+def is_whole_listing(sweep: Sweep) -> bool:
+    """Return False if a listing has lost more than half of its markets since the last sweep.
+
+    Such a listing is taken for truncated. If the markets are really gone, the next sweep is as
+    short as this one and counts as complete.
+    """
+    before = Sweep.objects.newest_finished(sweep.tier) if sweep.tier in WHOLE_TIERS else None
+    return before is None or 2 * sweep.markets >= before.markets
