@@ -173,6 +173,6 @@ def test_a_hot_sweep_proves_that_such_a_market_was_observed_and_the_universe_doe
     market = Market.objects.get(ticker="KXA-1-X")
     now = datetime.now(UTC)
     sweeps = {tier: Sweep(tier=tier, started_at=now) for tier in Tier.values}
-    listed = {Tier.UNIVERSE: sweeps[Tier.UNIVERSE]}
+    listed = {str(Tier.UNIVERSE): sweeps[Tier.UNIVERSE]}
     assert observed_at(market, listed, now=now) == market.quoted_at
     assert observed_at(market, sweeps, now=now) == sweeps[Tier.HOT].started_at
