@@ -189,7 +189,10 @@ class TestAnswersAsOfAnInstant:
 
     def test_trust_what_another_source_saw_in_the_outage(self, client, hot):
         seen = a_snapshot(hot, at(695))
-        seen.source, seen.id = "WEBSOCKET", snapshot_id(hot.pk, at(695), "WEBSOCKET", None)
+        seen.source, seen.id = (
+            "WEBSOCKET",
+            snapshot_id(hot.pk, at(695), "WEBSOCKET", None, content=""),
+        )
         seen.save()
         assert self.evidence(client, hot, 700) == (695, 5, True)
 
@@ -220,7 +223,7 @@ class TestAnswersAsOfAnInstant:
 
     def test_tell_how_old_an_order_book_is(self, client, hot):
         OrderBookSnapshot.objects.create(
-            id=snapshot_id(hot.pk, at(50), "BOOK", None),
+            id=snapshot_id(hot.pk, at(50), "BOOK", None, content=""),
             market=hot,
             timestamp=at(50),
             bid_prices=[],
