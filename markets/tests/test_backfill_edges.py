@@ -183,8 +183,9 @@ def fill(past: PastExchange, **changes: Any) -> BackfillProgress:
         (["--event", "B"], "--start"),
     ],
 )
+@pytest.mark.django_db
 def test_an_invalid_option_is_refused_by_name(words, reason):
-    # This test has neither the address of an exchange nor access to a database.
+    # This test has no address of an exchange. The database tells how a ticker is written.
     with pytest.raises(CommandError, match=reason):
         call_command("backfill", *words)
 
