@@ -30,6 +30,7 @@ from markets.models import (
     Watch,
 )
 from markets.models.candlesticks import Candle
+from markets.models.snapshots import snapshot_id
 from markets.tests.factories import a_market, a_poll, a_snapshot, a_sweep, observe
 
 pytestmark = pytest.mark.django_db
@@ -484,6 +485,7 @@ class TestSources:
         for second in seconds:
             snapshot = a_snapshot(market, at(second))
             snapshot.source = source
+            snapshot.id = snapshot_id(market.pk, at(second), source, None, content="")
             snapshot.save()
 
     def test_before_the_record_began_nothing_is_an_outage_and_the_time_still_counts(self, market):

@@ -1,7 +1,6 @@
 """One outage, and everything that tells of it: chart, coverage, API, page, answers as of it."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import pytest
 from model_bakery import baker
@@ -9,6 +8,7 @@ from model_bakery import baker
 from markets.coverage.causes import outages
 from markets.coverage.coverage import coverage
 from markets.models import HotPeriod, Market, MarketRevision, OrderBookSnapshot, Poll, Sweep, Tier
+from markets.models.snapshots import snapshot_id
 from markets.tests.factories import a_market, a_snapshot, a_sweep, an_event, observe
 
 pytestmark = pytest.mark.django_db
@@ -189,7 +189,10 @@ class TestAnswersAsOfAnInstant:
 
     def test_trust_what_another_source_saw_in_the_outage(self, client, hot):
         seen = a_snapshot(hot, at(695))
-        seen.source = "WEBSOCKET"
+        seen.source, seen.id = (
+            "WEBSOCKET",
+            snapshot_id(hot.pk, at(695), "WEBSOCKET", None, content=""),
+        )
         seen.save()
         assert self.evidence(client, hot, 700) == (695, 5, True)
 
@@ -220,7 +223,7 @@ class TestAnswersAsOfAnInstant:
 
     def test_tell_how_old_an_order_book_is(self, client, hot):
         OrderBookSnapshot.objects.create(
-            id=uuid4(),
+            id=snapshot_id(hot.pk, at(50), "BOOK", None, content=""),
             market=hot,
             timestamp=at(50),
             bid_prices=[],
