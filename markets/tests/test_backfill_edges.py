@@ -179,7 +179,7 @@ def fill(past: PastExchange, **changes: Any) -> BackfillProgress:
             "--end: .* the years 1 to 9999",
         ),
         (["--ticker", "A", "--start", "2026-11-01", "--interval", "5"], "--interval"),
-        (["--ticker", "A\0", "--start", "2026-11-01"], "NUL"),
+        (["--ticker", "A\0", "--start", "2026-11-01"], "a character that cannot be written"),
         (["--event", "B"], "--start"),
     ],
 )
