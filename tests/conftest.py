@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from playwright.sync_api import ConsoleMessage, Page
 from pytest_django.live_server_helper import LiveServer
 
@@ -32,6 +33,14 @@ def browser_type_launch_args() -> dict[str, object]:
     # Playwright keeps an event loop in this thread, which Django takes for asynchronous code.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     return {"executable_path": CHROMIUM, "args": ARGUMENTS}
+
+
+@pytest.fixture
+def logging_as_it_is() -> Iterator[None]:
+    """For tests that run the settings again, which would part later tests from their logs."""
+    kept = structlog.get_config()
+    yield
+    structlog.configure(**kept)
 
 
 @pytest.fixture

@@ -195,12 +195,18 @@ PATTERNS = sorted(
 )
 
 
+PARTS = ("api:", "admin:", "markets:", "backtests:", "account")
+
+
 def values(name: str, parameter: str) -> list[Any]:
     """Return the values of a parameter that name something on record."""
     found: dict[str, list[Any]] = {
         "ticker": [*TICKERS, "KXGOOD"],
         "uuid": list(MarketSnapshot.objects.values_list("pk", flat=True)),
         "name": ["fade-longshots", "=1+1"],
+        # A link to a new password, which is not one of ours.
+        "uidb36": ["1"],
+        "key": ["set-password"],
     }
     if parameter == "id":
         model = Poll if "poll" in name else BacktestResult
@@ -212,11 +218,10 @@ def addresses(name: str, names: tuple[str, ...]) -> Iterator[str]:
     if not names:
         yield reverse(name)
         return
-    [parameter] = names
-    for value in values(name, parameter):
+    for given in zip(*(values(name, parameter) for parameter in names), strict=True):
         # A segment of the API's addresses has no slash; see the test of those below.
-        if not (name.startswith("api:") and "/" in str(value)):
-            yield reverse(name, kwargs={parameter: value})
+        if not (name.startswith("api:") and "/" in str(given)):
+            yield reverse(name, kwargs=dict(zip(names, given, strict=True)))
 
 
 def queries(name: str, names: tuple[str, ...]) -> Iterator[str]:
@@ -242,9 +247,10 @@ def test_the_addresses_of_the_site_are_found() -> None:
         "api:market-candlesticks",
     }
     assert names > {"api:event-detail", "api:series-detail", "markets:recorder", "admin:index"}
+    assert all(name.startswith(PARTS) for name in names)
 
 
-@pytest.mark.parametrize("part", ["api:", "admin:", "markets:", "backtests:"])
+@pytest.mark.parametrize("part", PARTS)
 def test_no_address_is_broken_by_what_is_recorded(
     part: str, recorded: None, admin_client: Client
 ) -> None:

@@ -34,7 +34,11 @@ urlpatterns = [
     path("", include("kalshi_insights.urls")),
 ]
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.urls(__name__),
+    pytest.mark.usefixtures("logging_as_it_is"),
+]
 
 
 def settings_with(monkeypatch, **variables: str) -> dict:

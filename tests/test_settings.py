@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.core.exceptions import ImproperlyConfigured
 
+pytestmark = pytest.mark.usefixtures("logging_as_it_is")
 SETTINGS = Path(__file__).resolve().parent.parent / "kalshi_insights" / "settings.py"
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from markets.backfill.progress import BackfillProgress
 from markets.backfill.request import BackfillRequest
-from markets.backfill.runner import BackfillProgress, backfill
+from markets.backfill.runner import backfill
 from markets.kalshi.errors import ServerError
 from markets.models import Candlestick, Trade
 from markets.tests.fake_exchange import market_json, one_page

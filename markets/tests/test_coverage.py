@@ -485,7 +485,7 @@ class TestSources:
         for second in seconds:
             snapshot = a_snapshot(market, at(second))
             snapshot.source = source
-            snapshot.id = snapshot_id(market.pk, at(second), source, None)
+            snapshot.id = snapshot_id(market.pk, at(second), source, None, content="")
             snapshot.save()
 
     def test_before_the_record_began_nothing_is_an_outage_and_the_time_still_counts(self, market):

@@ -189,7 +189,10 @@ class TestAnswersAsOfAnInstant:
 
     def test_trust_what_another_source_saw_in_the_outage(self, client, hot):
         seen = a_snapshot(hot, at(695))
-        seen.source, seen.id = "WEBSOCKET", snapshot_id(hot.pk, at(695), "WEBSOCKET", None)
+        seen.source, seen.id = (
+            "WEBSOCKET",
+            snapshot_id(hot.pk, at(695), "WEBSOCKET", None, content=""),
+        )
         seen.save()
         assert self.evidence(client, hot, 700) == (695, 5, True)
 
@@ -220,7 +223,7 @@ class TestAnswersAsOfAnInstant:
 
     def test_tell_how_old_an_order_book_is(self, client, hot):
         OrderBookSnapshot.objects.create(
-            id=snapshot_id(hot.pk, at(50), "BOOK", None),
+            id=snapshot_id(hot.pk, at(50), "BOOK", None, content=""),
             market=hot,
             timestamp=at(50),
             bid_prices=[],
@@ -352,7 +355,7 @@ class TestRangesThatAreNotGiven:
         assert datetime.fromisoformat(told["start"]) == at(0)
 
     def test_a_market_without_a_record_begins_with_its_opening(self, client):
-        market = a_market("NONE-1", open_time=at(0), quoted_at=None)
+        a_market("NONE-1", open_time=at(0), quoted_at=None)
         rows = client.get("/api/v1/markets/NONE-1/candlesticks/?interval=1h").json()["results"]
-        assert datetime.fromisoformat(rows[0]["start"]) <= market.open_time
+        assert datetime.fromisoformat(rows[0]["start"]) <= at(0)
         assert {row["state"] for row in rows} == {"unobserved"}

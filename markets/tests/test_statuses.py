@@ -171,6 +171,8 @@ class TestFilters:
 
 def test_a_hot_sweep_proves_that_such_a_market_was_observed_and_the_universe_does_not(suspended):
     market = Market.objects.get(ticker="KXA-1-X")
-    sweeps = {tier: Sweep(tier=tier, started_at=datetime.now(UTC)) for tier in Tier.values}
-    assert observed_at(market, {Tier.UNIVERSE: sweeps[Tier.UNIVERSE]}) == market.quoted_at
-    assert observed_at(market, sweeps) == sweeps[Tier.HOT].started_at
+    now = datetime.now(UTC)
+    sweeps = {tier: Sweep(tier=tier, started_at=now) for tier in Tier.values}
+    listed = {str(Tier.UNIVERSE): sweeps[Tier.UNIVERSE]}
+    assert observed_at(market, listed, now=now) == market.quoted_at
+    assert observed_at(market, sweeps, now=now) == sweeps[Tier.HOT].started_at
