@@ -221,10 +221,10 @@ class RecorderHarness:
         """Wait for settlement sweeps, which are made due now instead of every half minute."""
         [(newest,)] = self.query("SELECT coalesce(max(id), 0) FROM markets_sweep")
         until = time.monotonic() + 30
-        made = (
+        created = (
             "SELECT count(*) FROM markets_sweep WHERE tier = 'settlement' AND complete AND id > %s"
         )
-        while self.query(made, newest)[0][0] < count:
+        while self.query(created, newest)[0][0] < count:
             assert time.monotonic() < until, self.diagnostics()
             self.query("""
                 UPDATE markets_sweep SET started_at = finished_at - interval '31 s'

@@ -174,7 +174,7 @@ def a_quoted_market(chance, event, suffix, *, name, likely, closes) -> None:
 
 def walk(market: Market, chance: random.Random, now: datetime) -> None:
     """Store a day of quotes about every minute, with a gap in the recording."""
-    price, width, volume, seen = 0.31, 0.02, 40_000.0, []
+    price, width, volume, observed = 0.31, 0.02, 40_000.0, []
     for second in range(86_400, 0, -45):
         price = min(max(price + chance.gauss(0, 0.004) + 0.00006, 0.03), 0.95)
         width = 0.02 if chance.random() < 0.9 else chance.choice((0.01, 0.03, 0.05))
@@ -188,8 +188,8 @@ def walk(market: Market, chance: random.Random, now: datetime) -> None:
             "last_price": Decimal(f"{price + chance.uniform(-1, 1) * width / 2:.2f}"),
             "volume": Decimal(int(volume)),
         }
-        seen.append(a_snapshot(market, at, **quote))
-    MarketSnapshot.objects.bulk_create(seen)
+        observed.append(a_snapshot(market, at, **quote))
+    MarketSnapshot.objects.bulk_create(observed)
     Market.objects.filter(pk=market.pk).update(
         quoted_at=at, previous_price=Decimal("0.31"), volume_24h=Decimal(18_250), **quote
     )
@@ -235,8 +235,8 @@ def run_backtests() -> dict[str, int]:
         ("mean-reversion", ExecutionModel(make=True)),
         ("fade-longshots", ExecutionModel(make=True, latency_seconds=1.5)),
     ):
-        asked = BacktestRequest(strategy=name, selection=selection, execution=execution)
-        done = submit(asked, user=user, now=now)
+        request = BacktestRequest(strategy=name, selection=selection, execution=execution)
+        done = submit(request, user=user, now=now)
         runner.run(done.pk)
     words = {"series": ["KXTOWN"], "user": user}
     failed = a_backtest(

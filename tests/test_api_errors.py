@@ -90,8 +90,8 @@ def error(response) -> dict[str, Any]:
     assert set(response.json()) == {"code", "message", "details"}
     assert SECRET not in response.text
     assert "Traceback" not in response.text
-    found: dict[str, Any] = response.json()
-    return found
+    problem: dict[str, Any] = response.json()
+    return problem
 
 
 @pytest.fixture(params=[False, True], ids=["", "debug"])
@@ -220,12 +220,12 @@ def test_an_answer_has_the_request_id_of_whoever_asked(client):
 
 
 @pytest.mark.parametrize("given", ["", "a b", "a\tb", "x" * 65, "id\u00e9", '{"a":1}'])
-def test_an_unfit_request_id_is_replaced(client, given):
-    found = {
-        client.get("/api/v1/health/", HTTP_X_REQUEST_ID=given)["X-Request-ID"] for _ in range(2)
+def test_an_unfit_request_id_is_replaced(client, unfit_id):
+    problem = {
+        client.get("/api/v1/health/", HTTP_X_REQUEST_ID=unfit_id)["X-Request-ID"] for _ in range(2)
     }
-    assert len(found) == 2
-    assert given not in found
+    assert len(problem) == 2
+    assert unfit_id not in problem
 
 
 def test_pages_have_a_request_id_too(client):

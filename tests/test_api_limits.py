@@ -67,8 +67,8 @@ def token(db):
     return {"Authorization": f"Token {a_token(User.objects.create_user('reader'))}"}
 
 
-def statuses(client, count, **given) -> list[int]:
-    return [client.get(MARKETS, **given).status_code for _ in range(count)]
+def statuses(client, count, **extra) -> list[int]:
+    return [client.get(MARKETS, **extra).status_code for _ in range(count)]
 
 
 def test_too_many_requests_are_refused_until_it_says_to_come_back(client, limited):

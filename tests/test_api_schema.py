@@ -110,11 +110,11 @@ def pinned(described: dict[str, Any]) -> dict[str, Any]:
             if parameter["in"] == "path" and noun != "snapshots":
                 parameter["schema"] = {"type": "string", "enum": [NAMES.get(noun, str(POLL))]}
                 parameter.pop("example")
-    wanted = described["components"]["schemas"]["BacktestRequest"]["properties"]
+    properties = described["components"]["schemas"]["BacktestRequest"]["properties"]
     for field, noun in (("series", "series"), ("events", "events"), ("tickers", "markets")):
-        wanted[field]["items"] = {"type": "string", "enum": [TICKERS[noun]]}
-    wanted["start"]["enum"] = [f"{NOON - MINUTE:%Y-%m-%dT%H:%M:%SZ}"]
-    wanted["end"]["enum"] = [f"{NOON + 9 * MINUTE:%Y-%m-%dT%H:%M:%SZ}"]
+        properties[field]["items"] = {"type": "string", "enum": [TICKERS[noun]]}
+    properties["start"]["enum"] = [f"{NOON - MINUTE:%Y-%m-%dT%H:%M:%SZ}"]
+    properties["end"]["enum"] = [f"{NOON + 9 * MINUTE:%Y-%m-%dT%H:%M:%SZ}"]
     return described
 
 

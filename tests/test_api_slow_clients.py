@@ -139,13 +139,13 @@ def web(market) -> Iterator[Web]:
 
 @contextmanager
 def running_web(market: Market, *options: str) -> Iterator[Web]:
-    port, its = free_port(), connection.settings_dict
-    place = f"{its['USER']}:{its['PASSWORD']}@{its['HOST']}:{its['PORT']}/{its['NAME']}"
+    port, database = free_port(), connection.settings_dict
+    credentials = "{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database)
     bind = ("--bind", f"127.0.0.1:{port}")
     process = subprocess.Popen(
         [sys.executable, "-m", *GUNICORN, *options, *bind, "kalshi_insights.asgi"],
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": f"postgres://{place}", "LOG_LEVEL": "ERROR"},
+        env={**os.environ, "DATABASE_URL": f"postgres://{credentials}", "LOG_LEVEL": "ERROR"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -280,14 +280,14 @@ def test_an_export_that_finds_no_thread_is_told_to_come_back(web):
     with ExitStack() as stack:
         clients = [web.ask(stack, "csv") for _ in range(2 * STREAM_THREADS + 1)]
         until = time.monotonic() + WITHIN
-        told = b""
-        while b" 503 " not in told:
+        answered = b""
+        while b" 503 " not in answered:
             assert time.monotonic() < until
             readable, _, _ = select(clients, [], [], WITHIN)
-            told = b"".join(client.recv(ROOM, socket.MSG_PEEK)[:400] for client in readable)
+            answered = b"".join(client.recv(ROOM, socket.MSG_PEEK)[:400] for client in readable)
             time.sleep(0.1)
-        assert b"retry-after: 10" in told
-        assert b"x-request-id: " in told
+        assert b"retry-after: 10" in answered
+        assert b"x-request-id: " in answered
 
 
 def answer_to(web: Web, *parts: bytes) -> bytes:

@@ -57,11 +57,11 @@ def test_a_hidden_tab_does_not_ask(clean: Page, site: str) -> None:
     clean.goto(f"{site}/markets/")
     clean.wait_for_load_state("networkidle")
     clean.evaluate("Object.defineProperty(document, 'hidden', {value: true})")
-    asked: list[str] = []
-    clean.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    clean.on("request", lambda request: requested.append(request.url))
     clean.evaluate("htmx.trigger('#rows', 'refresh')")
     clean.wait_for_timeout(300)
-    assert asked == []
+    assert requested == []
 
 
 def test_search_as_typed_finds_and_the_address_says_so(clean: Page, site: str) -> None:

@@ -162,11 +162,11 @@ def test_every_number_and_time_of_the_schema_is_read_as_one():
 
 
 def test_one_market_has_its_event_and_its_grid(client, market):
-    found = client.market(TICKER)
-    assert (found["yes_bid"], found["floor_strike"]) == (0.42, None)
-    assert found["close_time"] == market.close_time
-    assert found["event"]["title"] == "Rain in New York"
-    assert found["price_ranges"] == market.price_ranges
+    row = client.market(TICKER)
+    assert (row["yes_bid"], row["floor_strike"]) == (0.42, None)
+    assert row["close_time"] == market.close_time
+    assert row["event"]["title"] == "Rain in New York"
+    assert row["price_ranges"] == market.price_ranges
 
 
 def test_a_market_is_told_as_it_was_known(client, market):
@@ -194,8 +194,8 @@ def a_revision(market: Market, at: datetime, **values: Any) -> None:
 
 def test_latest_is_the_newest_snapshot(client, market):
     observe(market, NOON, "0.4000", "0.4100")
-    found = client.latest(TICKER)
-    assert (found["timestamp"], found["yes_ask"]) == (NOON, 0.41)
+    row = client.latest(TICKER)
+    assert (row["timestamp"], row["yes_ask"]) == (NOON, 0.41)
 
 
 def test_snapshots_are_a_frame_by_time(client, market):
@@ -213,9 +213,9 @@ def test_snapshots_are_a_frame_by_time(client, market):
 def test_what_a_snapshot_did_not_parse_is_read(client, market):
     a_snapshot(market, NOON, raw_data={"new": [1]}).save()
     a_snapshot(market, NOON + timedelta(minutes=1)).save()
-    found = client.snapshots(TICKER).raw_data
-    assert found.iloc[0] == {"new": [1]}
-    assert found.isna().to_list() == [False, True]
+    row = client.snapshots(TICKER).raw_data
+    assert row.iloc[0] == {"new": [1]}
+    assert row.isna().to_list() == [False, True]
 
 
 def test_candlesticks_are_a_frame_by_the_start_of_their_bucket(client, market):
@@ -300,14 +300,14 @@ def test_revisions_are_a_frame_by_when_they_were_known(client, market):
 def test_coverage_tells_the_gaps_as_a_frame(client, market):
     now = datetime.now(UTC)
     a_revision(market, now - timedelta(days=1), status="active")
-    found = client.coverage(TICKER, now - timedelta(hours=1), now)
-    gaps = found["gaps"]
-    assert (found["share"], found["observed"], found["fresh"]) == (0, timedelta(0), timedelta(0))
-    assert (found["stale"].start.iloc[0], found["sources"]) == (
-        found["start"],
+    row = client.coverage(TICKER, now - timedelta(hours=1), now)
+    gaps = row["gaps"]
+    assert (row["share"], row["observed"], row["fresh"]) == (0, timedelta(0), timedelta(0))
+    assert (row["stale"].start.iloc[0], row["sources"]) == (
+        row["start"],
         {"POLL": timedelta(0)},
     )
-    assert (gaps.start.iloc[0], gaps.end.iloc[-1]) == (found["start"], found["end"])
+    assert (gaps.start.iloc[0], gaps.end.iloc[-1]) == (row["start"], row["end"])
     assert gaps.counted.dtype == "boolean"
 
 
@@ -317,9 +317,9 @@ def test_a_market_that_was_observed_throughout_has_no_gaps(client, market):
     observe(market, now - timedelta(minutes=61), "0.4000", "0.4100")
     for minute in range(130):
         a_sweep(Tier.UNIVERSE, now - timedelta(minutes=minute))
-    found = client.coverage(TICKER, now - timedelta(hours=1), now - timedelta(minutes=1))
-    assert (len(found["gaps"]), found["share"]) == (0, 1.0)
-    assert list(found["gaps"].columns) == ["start", "end", "cause", "detail", "counted"]
+    row = client.coverage(TICKER, now - timedelta(hours=1), now - timedelta(minutes=1))
+    assert (len(row["gaps"]), row["share"]) == (0, 1.0)
+    assert list(row["gaps"].columns) == ["start", "end", "cause", "detail", "counted"]
 
 
 def a_book(market: Market, at: datetime) -> None:

@@ -45,8 +45,8 @@ def test_every_variable_is_documented_and_no_other():
 
 
 def test_the_containers_get_every_variable():
-    given = yaml.safe_load(COMPOSE)["x-app"]["environment"]
-    assert set(given) == names_in_settings()
+    environment = yaml.safe_load(COMPOSE)["x-app"]["environment"]
+    assert set(environment) == names_in_settings()
 
 
 def test_the_image_has_every_app():

@@ -34,9 +34,9 @@ demo.main()
 
 @pytest.fixture
 def children(tmp_path):
-    found = Children(tmp_path / "logs")
-    yield found
-    found.end()
+    results = Children(tmp_path / "logs")
+    yield results
+    results.end()
 
 
 def test_a_plan_has_defaults():
@@ -185,9 +185,9 @@ def finished_backtests(port: int, *, within: float) -> list[dict[str, Any]]:
     deadline = time.monotonic() + within
     while True:
         with urllib.request.urlopen(address) as answer:
-            found: list[dict[str, Any]] = json.load(answer)["results"]
-        if len(found) == len(demo.BACKTESTS) or time.monotonic() > deadline:
-            return found
+            results: list[dict[str, Any]] = json.load(answer)["results"]
+        if len(results) == len(demo.BACKTESTS) or time.monotonic() > deadline:
+            return results
         time.sleep(0.5)
 
 

@@ -137,15 +137,15 @@ def test_the_database_speaks_utf8_and_utc(used_folder):
 
 
 def test_passwords_are_asked_for_and_not_shown(used_folder):
-    with services(used_folder) as found:
+    with services(used_folder) as running:
         password = (used_folder / "password").read_text()
         assert stat.S_IMODE((used_folder / "password").stat().st_mode) == 0o600
         assert stat.S_IMODE((used_folder / "state.json").stat().st_mode) == 0o600
         with pytest.raises(psycopg.OperationalError, match="password"):
             run("SELECT 1", os.environ["DATABASE_URL"].replace(password, "guess"))
         with pytest.raises(redis.AuthenticationError):
-            redis.Redis(port=server_of(found, "valkey").port, retry=Retry(NoBackoff(), 0)).ping()
-        for server in found.servers:
+            redis.Redis(port=server_of(running, "valkey").port, retry=Retry(NoBackoff(), 0)).ping()
+        for server in running.servers:
             assert password not in Path(f"/proc/{pid_of(server)}/cmdline").read_text()
 
 
@@ -192,8 +192,8 @@ def test_nothing_outlives_an_owner_killed_by_force_and_no_row_is_lost(used_folde
 
 
 def children_of(parent: int) -> list[int]:
-    found = Path(f"/proc/{parent}/task/{parent}/children").read_text()
-    return [int(pid) for pid in found.split()]
+    running = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+    return [int(pid) for pid in running.split()]
 
 
 def is_alive(pid: int) -> bool:
@@ -204,9 +204,9 @@ def is_alive(pid: int) -> bool:
 
 
 def test_servers_killed_by_force_start_again_with_their_port_and_data(used_folder):
-    with services(used_folder) as found:
+    with services(used_folder) as running:
         run("CREATE TABLE crashed AS SELECT 1 AS n")
-        postgres, valkey = server_of(found, "postgres"), server_of(found, "valkey")
+        postgres, valkey = server_of(running, "postgres"), server_of(running, "valkey")
         port = postgres.port
         kill(postgres)
         kill(valkey)
@@ -218,8 +218,8 @@ def test_servers_killed_by_force_start_again_with_their_port_and_data(used_folde
 
 
 def test_a_server_that_nobody_owns_is_ended_before_another_starts(used_folder):
-    with services(used_folder) as found:
-        postgres = server_of(found, "postgres")
+    with services(used_folder) as running:
+        postgres = server_of(running, "postgres")
         program = Path(f"/proc/{pid_of(postgres)}/cmdline").read_text().split("\0")[:-1]
         location = postgres.location
     with subprocess.Popen(
@@ -265,9 +265,9 @@ def test_an_ordinary_user_runs_them_as_himself(folder):
     os.chown(folder.parent, NOBODY, NOBODY)
 
     def use() -> None:
-        with services(folder) as found:
+        with services(folder) as running:
             assert run("SELECT 1") == [(1,)]
-            assert Path(f"/proc/{pid_of(server_of(found, 'postgres'))}").stat().st_uid == NOBODY
+            assert Path(f"/proc/{pid_of(server_of(running, 'postgres'))}").stat().st_uid == NOBODY
 
     as_nobody(use)
 
@@ -296,20 +296,20 @@ def test_a_folder_of_another_user_is_refused_in_words(folder):
 
 def test_what_is_configured_wins(used_folder, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgres://elsewhere/db")
-    with services(used_folder) as found:
-        assert [server.name for server in found.servers] == ["valkey"]
+    with services(used_folder) as running:
+        assert [server.name for server in running.servers] == ["valkey"]
         assert os.environ["DATABASE_URL"] == "postgres://elsewhere/db"
     monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
-    with services(used_folder) as found:
-        assert found.servers == []
+    with services(used_folder) as running:
+        assert running.servers == []
 
 
 def test_what_dotenv_configures_wins_too(used_folder, monkeypatch, tmp_path):
     monkeypatch.setattr(embedded, "BASE_DIR", tmp_path)
     dotenv = 'DATABASE_URL="postgres://elsewhere/db"\n# REDIS_URL=redis://commented\nREDIS_URL=\n'
     (tmp_path / ".env").write_text(dotenv)
-    with services(used_folder) as found:
-        assert [server.name for server in found.servers] == ["valkey"]
+    with services(used_folder) as running:
+        assert [server.name for server in running.servers] == ["valkey"]
         assert "DATABASE_URL" not in os.environ
 
 
@@ -331,8 +331,8 @@ def test_without_a_folder_the_running_demo_is_used_with_all_its_variables(
     with services(used_folder, environment=demo) as owner:
         for name in owner.environment:
             monkeypatch.delenv(name)
-        with services() as found:
-            assert found.servers == []
+        with services() as running:
+            assert running.servers == []
             assert os.environ["KALSHI_API_URL"] == "http://127.0.0.1:1"
             assert os.environ["DATABASE_URL"] == owner.environment["DATABASE_URL"]
         assert "simulated data" in capsys.readouterr().err
@@ -359,5 +359,5 @@ def test_a_program_copied_to_where_nobody_can_reach_it_finds_its_libraries(tmp_p
         )
     assert program.is_relative_to(tmp_path / "elsewhere")
     assert (program.stat().st_uid, program.stat().st_mode & 0o777) == (0, 0o755)
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    assert "PostgreSQL" in told.stdout
+    completed = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert "PostgreSQL" in completed.stdout

@@ -72,10 +72,10 @@ def test_what_open_pages_fetch_takes_nothing_from_the_pages(client, path, name):
 
 def test_a_search_as_typed_counts_as_a_page(client):
     query = {"q": "rain"}
-    found = [
+    response = [
         client.get("/markets/", query, headers=fragment("results")).status_code for _ in range(3)
     ]
-    assert found == [200, 200, 429]
+    assert response == [200, 200, 429]
 
 
 def test_a_form_that_is_sent_is_no_refresh(client):

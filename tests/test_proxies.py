@@ -53,7 +53,7 @@ def behind(monkeypatch, settings):
     """Let the site stand behind so many proxies, as its settings would."""
 
     def stand(proxies: int, **variables: str) -> None:
-        found = settings_with(monkeypatch, TRUSTED_PROXIES=str(proxies), **variables)
+        result = settings_with(monkeypatch, TRUSTED_PROXIES=str(proxies), **variables)
         for name in (
             "TRUSTED_PROXIES",
             "SECURE_PROXY_SSL_HEADER",
@@ -62,8 +62,8 @@ def behind(monkeypatch, settings):
             "SECURE_HSTS_SECONDS",
             "SECURE_REDIRECT_EXEMPT",
         ):
-            if name in found:
-                setattr(settings, name, found[name])
+            if name in result:
+                setattr(settings, name, result[name])
         settings.ALLOWED_HOSTS = [HOST, "inner.example"]
 
     return stand
@@ -184,14 +184,14 @@ def test_the_health_is_told_by_plain_http_too(behind, address):
 def test_https_is_required_where_a_proxy_or_a_setting_says_so(
     monkeypatch, variables, redirects, seconds
 ):
-    found = settings_with(monkeypatch, ENVIRONMENT="production", SECRET_KEY="a", **variables)
-    assert (found["SECURE_SSL_REDIRECT"], found["SECURE_HSTS_SECONDS"]) == (redirects, seconds)
+    result = settings_with(monkeypatch, ENVIRONMENT="production", SECRET_KEY="a", **variables)
+    assert (result["SECURE_SSL_REDIRECT"], result["SECURE_HSTS_SECONDS"]) == (redirects, seconds)
 
 
 @pytest.mark.parametrize("proxies", ["0", "1"])
 def test_djangos_own_check_finds_nothing_in_production(proxies):
-    its = installed.DATABASES["default"]
-    place = f"{its['USER']}:{its['PASSWORD']}@{its['HOST']}:{its['PORT']}/{its['NAME']}"
+    database = installed.DATABASES["default"]
+    credentials = "{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database)
     environment = {
         **os.environ,
         "ENVIRONMENT": "production",
@@ -199,7 +199,7 @@ def test_djangos_own_check_finds_nothing_in_production(proxies):
         "SECRET_KEY": "7sEfKcXq0vZt3mB9yLw5uR8hJd2nPa6gQoVxCiTkYrMbUeWzN4sA",
         "TRUSTED_PROXIES": proxies,
         "ALLOWED_HOSTS": HOST,
-        "DATABASE_URL": f"postgres://{place}",
+        "DATABASE_URL": f"postgres://{credentials}",
     }
     command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
     check = subprocess.run(

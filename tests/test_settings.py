@@ -125,10 +125,10 @@ def test_a_traceback_in_the_log_does_not_show_what_variables_hold(monkeypatch, e
         int(token[:2])
     except ValueError:
         record = logging.LogRecord("a", logging.ERROR, "", 0, "it broke", None, sys.exc_info())
-    told = formatter.format(record)
-    assert "test_settings.py" in told
-    assert "ValueError: invalid literal" in told
-    assert "my-secret" not in told
+    formatted = formatter.format(record)
+    assert "test_settings.py" in formatted
+    assert "ValueError: invalid literal" in formatted
+    assert "my-secret" not in formatted
 
 
 class TestTheKey:

@@ -63,8 +63,8 @@ class WatchedRecorder:
     def seconds_until(self, words: str, *, within: float) -> float:
         """Wait until the supervisor says these words for the first time from now on."""
         log = self.harness.logs / f"{self.harness.started}-supervisor.log"
-        began, seen = time.monotonic(), len(log.read_text())
-        while not re.search(words, log.read_text()[seen:]):
+        began, observed = time.monotonic(), len(log.read_text())
+        while not re.search(words, log.read_text()[observed:]):
             assert time.monotonic() - began < within, self.harness.diagnostics()
             time.sleep(0.05)
         return time.monotonic() - began

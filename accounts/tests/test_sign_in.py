@@ -324,8 +324,8 @@ class TestResettingAPassword:
         settings.EMAIL_URL = "consolemail://"
 
     def link(self, message):
-        [found] = re.findall(r"http://testserver(/\S+)", message.body)
-        return found
+        [page_found] = re.findall(r"http://testserver(/\S+)", message.body)
+        return page_found
 
     def test_is_not_offered_where_no_mail_is_sent(self, client):
         page = client.get(SIGN_IN).text

@@ -81,8 +81,8 @@ class TestScopes:
 
     def test_the_permission_that_backtests_need_exists_under_its_name(self):
         app, codename = RUN_BACKTESTS.split(".")
-        found = Permission.objects.get(content_type__app_label=app, codename=codename)
-        assert found.name == "Can run backtests"
+        listed_token = Permission.objects.get(content_type__app_label=app, codename=codename)
+        assert listed_token.name == "Can run backtests"
 
 
 def call_scopes(user):
@@ -154,14 +154,14 @@ class TestAuthentication:
 
     def test_an_account_tells_who_asks(self):
         assert APIClient().get(f"{API}/account/").status_code == 401
-        told = bearer(a_token(a_user(), "backtest", name="study")).get(f"{API}/account/").json()
-        assert told["username"] == "ada"
-        assert told["token"]["name"] == "study"
-        assert (told["token"]["scope"], told["token"]["expires_at"]) == ("backtest", None)
+        reply = bearer(a_token(a_user(), "backtest", name="study")).get(f"{API}/account/").json()
+        assert reply["username"] == "ada"
+        assert reply["token"]["name"] == "study"
+        assert (reply["token"]["scope"], reply["token"]["expires_at"]) == ("backtest", None)
         client = Client()
         client.force_login(a_user("bob"))
-        told = client.get(f"{API}/account/").json()
-        assert (told["username"], told["token"]) == ("bob", None)
+        reply = client.get(f"{API}/account/").json()
+        assert (reply["username"], reply["token"]) == ("bob", None)
 
 
 class TestCommand:

@@ -106,10 +106,10 @@ def test_no_page_is_written_to_by_a_stranger_or_without_a_token_against_forgery(
 
 def test_the_admin_is_where_one_wishes(settings):
     settings.ADMIN_URL = "back/office/"
-    found = runpy.run_path(str(live_settings.BASE_DIR / "kalshi_insights" / "urls.py"))[
+    api_views = runpy.run_path(str(live_settings.BASE_DIR / "kalshi_insights" / "urls.py"))[
         "urlpatterns"
     ]
-    paths = [str(each.pattern) for each in found]
+    paths = [str(each.pattern) for each in api_views]
     assert paths[:3] == ["back/office/login/", "back/office/password_change/", "back/office/"]
     assert not any(path.startswith("admin") for path in paths)
 

@@ -39,42 +39,42 @@ def simulated_events(
 ) -> list[exchange.SimulatedEvent]:
     """All events of some series that open and settle within `days`."""
     first, last = start // SECOND, (start + days * DAY) // SECOND
-    found = (
+    events = (
         HOURS.fit(everything.event(line, number))
         for everything in [exchange.SimulatedUniverse(seed=seed)]
         for line in everything.lines
         if line.series.ticker in series
         for number in line.numbers(first, last)
     )
-    return [e for e in found if e is not None and first <= e.opened and e.settled < last]
+    return [e for e in events if e is not None and first <= e.opened and e.settled < last]
 
 
 def simulated_universe(
-    chosen: Sequence[exchange.SimulatedEvent], *, bias: bool, step: int = 0
+    selected: Sequence[exchange.SimulatedEvent], *, bias: bool, step: int = 0
 ) -> Universe:
     """The markets of events, quoted every `step` seconds, or else about forty times in all.
 
     It holds no trades, so a run can take offers, but its resting orders are not filled by trades.
     """
     parts, first = [], 0
-    for batch in (chosen[i : i + BATCH] for i in range(0, len(chosen), BATCH)):
+    for batch in (selected[i : i + BATCH] for i in range(0, len(selected), BATCH)):
         parts.append(_rows(batch, first, bias=bias, step=step))
         first += sum(len(event.outcomes) for event in batch)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.lexsort((columns["market"], columns["at"]))
     return with_listings(
-        Quotes(**{name: column[order] for name, column in columns.items()}), chosen
+        Quotes(**{name: column[order] for name, column in columns.items()}), selected
     )
 
 
-def with_listings(quotes: Quotes, chosen: Sequence[exchange.SimulatedEvent]) -> Universe:
+def with_listings(quotes: Quotes, selected: Sequence[exchange.SimulatedEvent]) -> Universe:
     """Add listings, settlements, fee terms and grids of the events' markets, in their order."""
     return Universe(
         quotes=quotes,
-        listings=[listing for event in chosen for listing in _listings(event)],
-        settlements=[ended for event in chosen for ended in _settlements(event)],
-        terms=[_terms(event) for event in chosen for _ in event.outcomes],
-        grids=[_grids(event) for event in chosen for _ in event.outcomes],
+        listings=[listing for event in selected for listing in _listings(event)],
+        settlements=[ended for event in selected for ended in _settlements(event)],
+        terms=[_terms(event) for event in selected for _ in event.outcomes],
+        grids=[_grids(event) for event in selected for _ in event.outcomes],
     )
 
 

@@ -15,7 +15,7 @@ RUNS = reverse("admin:backtests_backtestresult_changelist")
 LINES = reverse("admin:backtests_backtestexecution_changelist")
 
 
-def found(client, address: str, words: str = "") -> str:
+def listed_rows(client, address: str, words: str = "") -> str:
     response = client.get(address, {"q": words})
     assert response.status_code == 200
     html: str = response.content.decode()
@@ -26,16 +26,16 @@ def test_runs_are_found_by_strategy_market_user_and_reason(admin_client):
     a_backtest(user=a_user())
     a_backtest("failed", strategy="momentum", series=["KXFED"])
     for words in ("fade", "skxr", "ada"):
-        assert "+$14.31" in found(admin_client, RUNS, words)
-        assert "KXFED" not in found(admin_client, RUNS, words)
-    assert "momentum" in found(admin_client, RUNS, "raised")
+        assert "+$14.31" in listed_rows(admin_client, RUNS, words)
+        assert "KXFED" not in listed_rows(admin_client, RUNS, words)
+    assert "momentum" in listed_rows(admin_client, RUNS, "raised")
 
 
 def test_executions_are_found_by_run_and_market(admin_client):
     line = a_fill(a_backtest())
     for words in (str(line.result_id), "kxhighny"):
-        assert "9991.03" in found(admin_client, LINES, words)
-    assert "9991.03" not in found(admin_client, LINES, "KXNONE")
+        assert "9991.03" in listed_rows(admin_client, LINES, words)
+    assert "9991.03" not in listed_rows(admin_client, LINES, "KXNONE")
 
 
 def test_nothing_is_added_edited_or_deleted(admin_client):
@@ -51,8 +51,8 @@ def test_nothing_is_added_edited_or_deleted(admin_client):
 
 def test_those_that_have_not_ended_are_cancelled(admin_client):
     queued, done = a_backtest("queued"), a_backtest()
-    chosen = {"action": "cancel", "_selected_action": [queued.pk, done.pk]}
-    response = admin_client.post(RUNS, chosen, follow=True)
+    form = {"action": "cancel", "_selected_action": [queued.pk, done.pk]}
+    response = admin_client.post(RUNS, form, follow=True)
     assert "1 cancelled; the others were finished already." in response.content.decode()
     queued.refresh_from_db()
     done.refresh_from_db()

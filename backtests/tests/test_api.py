@@ -69,9 +69,9 @@ class TestStrategies:
         assert {row["name"] for row in rows if row["is_yardstick"]} == set(YARDSTICKS)
 
     def test_one_tells_what_it_can_be_told(self, client):
-        told = client.get(f"{API}/strategies/fade-longshots/").json()
-        assert (told["version"], told["kind"]) == ("2", "signal")
-        assert told["parameters"][0] == {
+        reply = client.get(f"{API}/strategies/fade-longshots/").json()
+        assert (reply["version"], reply["kind"]) == ("2", "signal")
+        assert reply["parameters"][0] == {
             "name": "ceiling",
             "type": "number",
             "default": 0.15,
@@ -94,14 +94,14 @@ class TestAsking:
         wishes = {"params": {"ceiling": 0.12}, "cash": "500.5", "check_lookahead": True}
         response = wish(client, **wishes)
         assert response.status_code == 202
-        told = response.json()
-        assert told["check_lookahead"] is True
-        assert response["Location"] == f"http://testserver{API}/backtests/{told['id']}/"
-        assert (told["status"], told["engine"], told["pnl"]) == ("queued", "kernel", None)
-        assert told["params"]["ceiling"] == 0.12
-        assert told["params"]["contracts"] == 10
-        assert told["cash"] == "500.500000"
-        assert told["execution"]["latency_snapshots"] == 1
+        reply = response.json()
+        assert reply["check_lookahead"] is True
+        assert response["Location"] == f"http://testserver{API}/backtests/{reply['id']}/"
+        assert (reply["status"], reply["engine"], reply["pnl"]) == ("queued", "kernel", None)
+        assert reply["params"]["ceiling"] == 0.12
+        assert reply["params"]["contracts"] == 10
+        assert reply["cash"] == "500.500000"
+        assert reply["execution"]["latency_snapshots"] == 1
 
     def test_a_worker_is_called_once_it_is_stored(
         self, client, market, settings, django_capture_on_commit_callbacks
@@ -132,10 +132,10 @@ class TestAsking:
         assert wish(APIClient()).status_code == 401
 
     def test_the_execution_model_can_be_chosen(self, client, market):
-        told = wish(client, execution={"latency_seconds": 2.5, "assumed_size": 20}).json()
-        assert told["execution"]["latency_seconds"] == 2.5
-        assert told["execution"]["assumed_size"] == 20
-        assert told["execution"]["patience_seconds"] == 7200.0
+        reply = wish(client, execution={"latency_seconds": 2.5, "assumed_size": 20}).json()
+        assert reply["execution"]["latency_seconds"] == 2.5
+        assert reply["execution"]["assumed_size"] == 20
+        assert reply["execution"]["patience_seconds"] == 7200.0
 
     @pytest.mark.parametrize(
         ("changes", "field", "words"),
@@ -253,34 +253,34 @@ class TestTelling:
     def test_a_run_that_is_done_tells_all_of_it(self, client, market):
         id = wish(client, params={"belief": 0.3}).json()["id"]
         runner.run(id)
-        told = client.get(f"{API}/backtests/{id}/").json()
-        assert set(told) == set(DETAIL_COLUMNS)
-        assert (told["status"], told["progress"], told["error"]) == ("done", 1, "")
-        assert Decimal(told["pnl"]) == Decimal(told["figures"]["money"]["pnl"]) / 1_000_000
-        assert Decimal(told["pnl"]) > 0
-        assert set(told["band"]) == {"pessimistic", "expected", "optimistic"}
-        assert set(told["yardsticks"]) == set(YARDSTICKS)
-        assert told["verdict"].startswith("Earned $")
+        reply = client.get(f"{API}/backtests/{id}/").json()
+        assert set(reply) == set(DETAIL_COLUMNS)
+        assert (reply["status"], reply["progress"], reply["error"]) == ("done", 1, "")
+        assert Decimal(reply["pnl"]) == Decimal(reply["figures"]["money"]["pnl"]) / 1_000_000
+        assert Decimal(reply["pnl"]) > 0
+        assert set(reply["band"]) == {"pessimistic", "expected", "optimistic"}
+        assert set(reply["yardsticks"]) == set(YARDSTICKS)
+        assert reply["verdict"].startswith("Earned $")
 
         equity = client.get(f"{API}/backtests/{id}/equity/").json()["columns"]
         assert equity["equity"][0] == 10_000
-        assert equity["equity"][-1] == 10_000 + float(told["pnl"])
-        assert max(equity["drawdown"]) == told["figures"]["drawdown"]["share"]
+        assert equity["equity"][-1] == 10_000 + float(reply["pnl"])
+        assert max(equity["drawdown"]) == reply["figures"]["drawdown"]["share"]
         assert len(set(map(len, equity.values()))) == 1
 
         lines = client.get(f"{API}/backtests/{id}/executions/").json()["results"]
         assert [line["kind"] for line in lines] == ["order", "fill", "settled"]
         assert lines[1]["yes_bid"] == "0.1000"
         moved = sum(Decimal(line["cash_change"]) for line in lines)
-        assert Decimal(told["cash"]) + moved == Decimal(told["final_cash"])
+        assert Decimal(reply["cash"]) + moved == Decimal(reply["final_cash"])
 
     def test_the_newest_run_is_first_and_the_list_leaves_the_wide_columns_out(self, client):
         old, new = (a_backtest(created_at=NOON + timedelta(hours=n)) for n in (1, 2))
-        told = client.get(f"{API}/backtests/").json()
-        assert told["count"] == 2
-        assert [row["id"] for row in told["results"]] == [new.pk, old.pk]
-        assert "curve" not in told["results"][0]
-        assert told["results"][0]["pnl"] == "14.310000"
+        reply = client.get(f"{API}/backtests/").json()
+        assert reply["count"] == 2
+        assert [row["id"] for row in reply["results"]] == [new.pk, old.pk]
+        assert "curve" not in reply["results"][0]
+        assert reply["results"][0]["pnl"] == "14.310000"
 
     def test_a_list_is_narrowed_by_status_and_strategy(self, client):
         failed = a_backtest("failed")

@@ -34,11 +34,11 @@ def checked(*words):
 
 
 def test_a_strategy_that_knows_no_future_passes(recorded):
-    told = checked("mean-reversion", "--param", "window=5", "--param", "enter=1")
+    output = checked("mean-reversion", "--param", "window=5", "--param", "enter=1")
 
-    assert "mean-reversion 2 on 40 quotes of 1 markets" in told
-    assert "Clean: " in told
-    assert "one snapshot later" in told
+    assert "mean-reversion 2 on 40 quotes of 1 markets" in output
+    assert "Clean: " in output
+    assert "one snapshot later" in output
 
 
 def test_one_that_does_ends_with_1_and_says_where(recorded, monkeypatch):

@@ -337,16 +337,18 @@ def test_the_analyzers_agree_with_the_journal():
                     self.buy(data=feed, size=1)
 
     finished = ran(random_universe(3), Holding, analyzers=ANALYZERS)
-    told = {name: each.get_analysis() for name, each in finished.strategy.analyzers.getitems()}
+    analyses = {name: each.get_analysis() for name, each in finished.strategy.analyzers.getitems()}
     lines = lines_of(finished)
     filled = [line for line in lines if line["kind"] == EntryKind.FILL]
-    assert told["fills"]["fills"] == len(filled) > 3
-    assert told["fills"]["fees"] == sum(line["fee"] for line in filled) / MONEY
-    assert len(told["settlements"]) == sum(line["kind"] == EntryKind.SETTLED for line in lines) > 0
-    points = [value for _, value in told["equity"]]
-    assert 0 < told["exposure"]["share"] <= 1
+    assert analyses["fills"]["fills"] == len(filled) > 3
+    assert analyses["fills"]["fees"] == sum(line["fee"] for line in filled) / MONEY
+    assert (
+        len(analyses["settlements"]) == sum(line["kind"] == EntryKind.SETTLED for line in lines) > 0
+    )
+    points = [value for _, value in analyses["equity"]]
+    assert 0 < analyses["exposure"]["share"] <= 1
     falls = np.maximum.accumulate([1_000, *points])[1:] - points
-    assert told["drawdown"]["dollars"] == pytest.approx(falls.max())
+    assert analyses["drawdown"]["dollars"] == pytest.approx(falls.max())
 
 
 def test_equity_is_the_same_while_a_strategy_runs_and_afterwards():

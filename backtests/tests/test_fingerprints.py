@@ -16,12 +16,12 @@ ROOT = fingerprints.APP.parent
 
 def computing_modules() -> set[str]:
     """Our modules that a run computes with: those that `runner` uses, and those that they use."""
-    found: set[str] = set()
+    covered: set[str] = set()
     waiting = {runner.__name__}
     while waiting:
-        found.add(name := waiting.pop())
-        waiting |= used(name) - found
-    return found
+        covered.add(name := waiting.pop())
+        waiting |= used(name) - covered
+    return covered
 
 
 def used(name: str) -> set[str]:

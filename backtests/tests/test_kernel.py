@@ -22,8 +22,8 @@ CASH = 1_000 * MONEY
 
 def test_a_sweep_tells_of_each_run_what_the_run_tells():
     universe = random_universe(11)
-    made = find("mean-reversion")
-    signals = [made(enter=enter) for enter in (1.0, 1.5, 2.0, 3.0)]
+    strategy = find("mean-reversion")
+    signals = [strategy(enter=enter) for enter in (1.0, 1.5, 2.0, 3.0)]
     history = QuoteHistory(universe.quotes, universe.listings)
     summaries = kernel.run_many(universe, signals, ExecutionModel(), FillModel.EXPECTED, cash=CASH)
     for signal, summary in zip(signals, summaries, strict=True):

@@ -83,8 +83,8 @@ def test_a_window_has_its_first_instant_and_not_its_last():
     market = record_market()
     for at in (START - MINUTE, START, END - MINUTE, END):
         record_quote(market, at)
-    found = load_universe(market).quotes.at.tolist()
-    assert found == [microseconds(START), microseconds(END - MINUTE)]
+    loaded = load_universe(market).quotes.at.tolist()
+    assert loaded == [microseconds(START), microseconds(END - MINUTE)]
 
 
 def test_of_a_stream_s_several_messages_of_one_instant_the_last_counts():
@@ -96,17 +96,17 @@ def test_of_a_stream_s_several_messages_of_one_instant_the_last_counts():
 
 def test_of_several_quotes_of_one_instant_the_same_one_counts_whatever_came_first():
     market = record_market()
-    found = set()
+    loaded = set()
     for bids in permutations(("0.4000", "0.4100", "0.4200")):
         MarketSnapshot.objects.all().delete()
         for bid in bids:
             record_quote(market, NOON, bid)
         record_quote(market, NOON - MINUTE)
         universe = load_universe(market)
-        found.add((*universe.quotes.bid.tolist(), data_fingerprint(universe)["quotes"]))
-    assert len(found) == 1
+        loaded.add((*universe.quotes.bid.tolist(), data_fingerprint(universe)["quotes"]))
+    assert len(loaded) == 1
     last = MarketSnapshot.objects.newest()
-    assert f"0.{next(iter(found))[1]}" == str(last.yes_bid)
+    assert f"0.{next(iter(loaded))[1]}" == str(last.yes_bid)
 
 
 # --- snapshot sources ---------------------------------------------------------------------------
@@ -122,8 +122,8 @@ def test_what_was_backfilled_counts_only_outside_of_what_was_recorded_live(sourc
         record_quote(market, START + hour * HOUR)
     for hour in (1, 4, 6):
         record_quote(market, START + hour * HOUR, source=Source.BACKFILL)
-    found = load_universe(market, sources=sources).quotes
-    assert [at for at, _ in hours(found)] == expected
+    loaded = load_universe(market, sources=sources).quotes
+    assert [at for at, _ in hours(loaded)] == expected
 
 
 # --- trading hours ----------------------------------------------------------------------------
@@ -178,8 +178,8 @@ def test_a_paused_market_trades_again_from_when_that_was_known():
     record_revision(market, START + 4 * HOUR)
     record_quote(market, START + HOUR)
     record_quote(market, START + 3 * HOUR, quality=int(Quality.STALE))
-    found = hours(load_universe(market).quotes)
-    assert found == [(1, True), (2, False), (3, False), (4, True)]
+    loaded = hours(load_universe(market).quotes)
+    assert loaded == [(1, True), (2, False), (3, False), (4, True)]
 
 
 def test_a_book_that_was_left_behind_is_not_traded_on():
@@ -194,8 +194,8 @@ def test_an_announced_pause_ends_trading_until_a_book_is_seen_again():
     Closure.objects.create(start=START + 2 * HOUR, end=START + 4 * HOUR, known_at=START)
     for hour in (1, 3, 5):
         record_quote(market, START + hour * HOUR)
-    found = hours(load_universe(market).quotes)
-    assert found == [(1, True), (2, False), (3, False), (5, True)]
+    loaded = hours(load_universe(market).quotes)
+    assert loaded == [(1, True), (2, False), (3, False), (5, True)]
 
 
 def test_a_pause_that_was_heard_of_lasts_until_its_end_is_heard_of():
@@ -206,8 +206,8 @@ def test_a_pause_that_was_heard_of_lasts_until_its_end_is_heard_of():
         baker.make(Poll, started_at=at, finished_at=at, exchange_active=True, trading_active=open_)
     for after in (1.5, 2.5, 3.5, 4.5):
         record_quote(market, START + after * HOUR)
-    found = hours(load_universe(market).quotes)
-    assert found == [(1.5, True), (2, False), (2.5, False), (3.5, False), (4.5, True)]
+    loaded = hours(load_universe(market).quotes)
+    assert loaded == [(1.5, True), (2, False), (2.5, False), (3.5, False), (4.5, True)]
 
 
 # --- settlements ----------------------------------------------------------------------------------
@@ -449,12 +449,12 @@ def test_markets_are_found_by_series_by_event_and_by_ticker_together():
     other = record_market("KXD-1")
     for market in (by_series, by_event, by_ticker, other):
         record_quote(market, NOON)
-    found = load_universe(
+    loaded = load_universe(
         series=[by_series.event.series.ticker],
         events=[by_event.event.ticker],
         tickers=[by_ticker.ticker],
     ).listings
-    assert [listing.ticker for listing in found] == ["KXA-1", "KXB-1", "KXC-1"]
+    assert [listing.ticker for listing in loaded] == ["KXA-1", "KXB-1", "KXC-1"]
 
 
 # --- refusals -------------------------------------------------------------------------------------

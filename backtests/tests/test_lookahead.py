@@ -52,10 +52,12 @@ def test_the_evidence_names_the_market_the_instant_and_both_decisions():
     def buys_before_a_rise(history):
         return np.where(np.roll(history.mid, -1) > history.mid, 5, 0)
 
-    told = str(checked(buys_before_a_rise).evidence)
+    findings = str(checked(buys_before_a_rise).evidence)
 
-    wanted = "wanted (5 YES|none)"
-    assert re.match(rf"KXW\S+, 2026-.* UTC: it {wanted}, but {wanted} on the record up to", told)
+    pattern = "wanted (5 YES|none)"
+    assert re.match(
+        rf"KXW\S+, 2026-.* UTC: it {pattern}, but {pattern} on the record up to", findings
+    )
 
 
 def test_the_same_seed_finds_the_same():

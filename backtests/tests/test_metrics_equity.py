@@ -24,8 +24,8 @@ YES, NO, TWO_THIRDS = 1_000_000, 0, 666_667
 
 def worth(universe, desk, *instants):
     """Equity in dollars, above the starting cash of a thousand."""
-    found = equity_at(universe, desk.outcome(), instants, cash=CASH)
-    return [(each - CASH) / DOLLARS for each in found.tolist()]
+    computed = equity_at(universe, desk.outcome(), instants, cash=CASH)
+    return [(each - CASH) / DOLLARS for each in computed.tolist()]
 
 
 def equity_row_by_row(universe, outcome, at, *, cash):
@@ -158,10 +158,10 @@ def test_marks_are_those_entry_row_by_row(seed):
     outcome = random_outcome(universe, seed=seed, cash=CASH)
     instants = np.unique(np.concatenate((universe.quotes.at[::7], outcome.journal[:, 0])))
 
-    found = equity_at(universe, outcome, instants, cash=CASH)
+    computed = equity_at(universe, outcome, instants, cash=CASH)
 
     slowly = [equity_row_by_row(universe, outcome, at, cash=CASH) for at in instants.tolist()]
-    assert found.tolist() == slowly
+    assert computed.tolist() == slowly
 
 
 @given(st.integers(0, 10_000))

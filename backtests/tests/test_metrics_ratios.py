@@ -37,15 +37,15 @@ def test_ratios_are_those_of_empyrical(changes, rate):
     daily = daily_equity(changes)
     change, riskless = returns(daily), (1 + rate) ** (1 / 365) - 1
 
-    found = ratios(daily, days=len(changes), rate=rate)
+    figures = ratios(daily, days=len(changes), rate=rate)
 
     year = {"annualization": 365}
-    assert found.volatility == pytest.approx(empyrical.annual_volatility(change, **year))
-    assert found.sharpe == pytest.approx(empyrical.sharpe_ratio(change, riskless, **year))
+    assert figures.volatility == pytest.approx(empyrical.annual_volatility(change, **year))
+    assert figures.sharpe == pytest.approx(empyrical.sharpe_ratio(change, riskless, **year))
     # empyrical returns infinity where no day fell short.
-    sortino = math.inf if found.sortino is None else found.sortino
+    sortino = math.inf if figures.sortino is None else figures.sortino
     assert sortino == pytest.approx(empyrical.sortino_ratio(change, riskless, **year))
-    assert found.annual_return == pytest.approx(empyrical.annual_return(change, **year))
+    assert figures.annual_return == pytest.approx(empyrical.annual_return(change, **year))
 
 
 @given(CHANGES)

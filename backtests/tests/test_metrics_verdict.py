@@ -44,9 +44,9 @@ def test_a_loss_is_called_one():
 
 
 def test_a_gain_that_depends_on_fills_is_not_robust():
-    told = verdict(figures(), low=0, high=305 * DOLLARS)
+    text = verdict(figures(), low=0, high=305 * DOLLARS)
 
-    assert "; not robust, since the low end makes no profit; " in told
+    assert "; not robust, since the low end makes no profit; " in text
 
 
 def test_a_band_without_width_is_told_in_words():
@@ -83,9 +83,9 @@ def test_with_enough_to_tell_the_sharpe_ratio_comes_with_its_interval():
         ),
     ],
 )
-def test_a_run_without_trades_is_told_as_such(orders, told):
+def test_a_run_without_trades_is_told_as_such(orders, text):
     idle = figures(pnl=0, orders=orders, fills=0)
-    assert verdict(idle, yardsticks={"random entry": -41 * DOLLARS}) == told
+    assert verdict(idle, yardsticks={"random entry": -41 * DOLLARS}) == text
 
 
 def test_a_verdict_ends_with_what_it_rests_on():
@@ -116,5 +116,5 @@ def test_a_verdict_ends_with_what_it_rests_on():
         (999_995_000, "$1,000.00"),
     ],
 )
-def test_money_is_rounded_to_cents_only_where_it_is_told(money, told):
-    assert dollars(money) == told
+def test_money_is_rounded_to_cents_only_where_it_is_told(money, text):
+    assert dollars(money) == text

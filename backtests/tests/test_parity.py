@@ -24,7 +24,7 @@ from backtests.strategies import STRATEGIES
 from backtests.strategies.base import Signal
 from backtests.tests.random_universes import random_universe
 
-SIGNALS = [made for made in STRATEGIES.values() if issubclass(made, Signal)]
+SIGNALS = [signal_type for signal_type in STRATEGIES.values() if issubclass(signal_type, Signal)]
 MODELS = [
     ExecutionModel(assumed_size=20),
     ExecutionModel(make=True),
@@ -52,10 +52,10 @@ def same(
 
 @pytest.mark.parametrize("fills", FillModel)
 @pytest.mark.parametrize("execution", MODELS)
-@pytest.mark.parametrize("made", SIGNALS, ids=lambda made: made.name)
-def test_every_shipped_signal_does_the_same_in_both(made, execution, fills):
+@pytest.mark.parametrize("signal_type", SIGNALS, ids=lambda signal_type: signal_type.name)
+def test_every_shipped_signal_does_the_same_in_both(signal_type, execution, fills):
     for seed, cash in ((1, 10_000 * MONEY), (2, 12 * MONEY)):
-        same(random_universe(seed, rows=120), made(), execution, fills, cash=cash)
+        same(random_universe(seed, rows=120), signal_type(), execution, fills, cash=cash)
 
 
 class Noise(Signal):

@@ -30,21 +30,23 @@ def universe():
     )
 
 
-@pytest.mark.parametrize("made", SIGNALS, ids=lambda made: made.name)
-def test_every_shipped_signal_takes_the_same_in_both(universe, made):
-    outcome = same(universe, made(), ExecutionModel(assumed_size=25), FillModel.EXPECTED, cash=CASH)
-    if made.name in ("random-entry", "always-no", "always-favourite"):
+@pytest.mark.parametrize("signal_type", SIGNALS, ids=lambda signal_type: signal_type.name)
+def test_every_shipped_signal_takes_the_same_in_both(universe, signal_type):
+    outcome = same(
+        universe, signal_type(), ExecutionModel(assumed_size=25), FillModel.EXPECTED, cash=CASH
+    )
+    if signal_type.name in ("random-entry", "always-no", "always-favourite"):
         assert EntryKind.FILL in column(outcome.journal, "kind")
 
 
 @pytest.mark.parametrize("fills", FillModel)
-@pytest.mark.parametrize("made", SIGNALS, ids=lambda made: made.name)
-def test_every_shipped_signal_makes_the_same_in_both(universe, made, fills):
-    same(universe, made(), ExecutionModel(assumed_size=25, make=True), fills, cash=CASH)
+@pytest.mark.parametrize("signal_type", SIGNALS, ids=lambda signal_type: signal_type.name)
+def test_every_shipped_signal_makes_the_same_in_both(universe, signal_type, fills):
+    same(universe, signal_type(), ExecutionModel(assumed_size=25, make=True), fills, cash=CASH)
 
 
-@pytest.mark.parametrize("made", SIGNALS, ids=lambda made: made.name)
-def test_without_sizes_nothing_is_taken_in_either(universe, made):
-    outcome = same(universe, made(), ExecutionModel(), FillModel.EXPECTED, cash=CASH)
+@pytest.mark.parametrize("signal_type", SIGNALS, ids=lambda signal_type: signal_type.name)
+def test_without_sizes_nothing_is_taken_in_either(universe, signal_type):
+    outcome = same(universe, signal_type(), ExecutionModel(), FillModel.EXPECTED, cash=CASH)
     assert EntryKind.FILL not in column(outcome.journal, "kind")
     assert outcome.cash == CASH

@@ -48,12 +48,12 @@ def refused(*words):
 
 def test_it_says_what_came_of_it_and_stores_that():
     a_market()
-    told = run()
+    output = run()
     result = BacktestResult.objects.get()
-    assert f"Backtest {result.pk}: always-no 1, Kernel" in told
-    assert "Earned $4.03 on $10,000.00 over 2 days after $0.17 fees" in told
-    (names,) = (line.split() for line in told.splitlines() if line.endswith("do-nothing"))
-    (pnl,) = (line.split() for line in told.splitlines() if line.startswith("P&L"))
+    assert f"Backtest {result.pk}: always-no 1, Kernel" in output
+    assert "Earned $4.03 on $10,000.00 over 2 days after $0.17 fees" in output
+    (names,) = (line.split() for line in output.splitlines() if line.endswith("do-nothing"))
+    (pnl,) = (line.split() for line in output.splitlines() if line.startswith("P&L"))
     assert names == ["always-no", "random-entry", "always-no", "always-favourite", "do-nothing"]
     # The random moment comes after the last quote; the favourite is NO.
     assert pnl == ["P&L", "$4.03", "$0.00", "$4.03", "$4.03", "$0.00"]
@@ -70,17 +70,21 @@ def test_its_table_shows_the_band_where_there_is_one():
 
 def test_its_json_is_the_whole_result():
     a_market()
-    told = json.loads(run("--json", "--param", "contracts=5", "--cash", "500", "--broker"))
+    output = json.loads(run("--json", "--param", "contracts=5", "--cash", "500", "--broker"))
     result = BacktestResult.objects.get()
-    assert (told["id"], told["status"], told["params"]) == (result.pk, "done", {"contracts": 5})
-    assert (told["cash"], told["execution"]["through_broker"]) == ("500.000000", True)
-    assert told["figures"] == result.figures
+    assert (output["id"], output["status"], output["params"]) == (
+        result.pk,
+        "done",
+        {"contracts": 5},
+    )
+    assert (output["cash"], output["execution"]["through_broker"]) == ("500.000000", True)
+    assert output["figures"] == result.figures
 
 
 def test_it_need_not_be_stored():
     a_market()
-    told = json.loads(run("--json", "--no-save"))
-    assert (told["id"], told["final_cash"]) == (None, "10004.0294")
+    output = json.loads(run("--json", "--no-save"))
+    assert (output["id"], output["final_cash"]) == (None, "10004.0294")
     assert not BacktestResult.objects.exists()
 
 
@@ -90,9 +94,9 @@ def test_the_engine_can_be_chosen():
 
 
 def test_it_shows_every_strategy_with_its_parameters():
-    told = said("runbacktest", "--list")
-    assert all(f"{kind.name} {kind.version}\n" in told for kind in STRATEGIES.values())
-    assert "contracts=10 contracts (1 to 1,000,000): Contracts to hold" in told
+    output = said("runbacktest", "--list")
+    assert all(f"{kind.name} {kind.version}\n" in output for kind in STRATEGIES.values())
+    assert "contracts=10 contracts (1 to 1,000,000): Contracts to hold" in output
 
 
 CHOSEN = ("always-no", "--ticker", "KXRAIN-26OCT02")
@@ -124,19 +128,19 @@ CHOSEN = ("always-no", "--ticker", "KXRAIN-26OCT02")
 )
 def test_words_that_make_no_sense_end_it_with_2_and_nothing_stored(words, message):
     a_market()
-    code, told = refused(*words)
-    assert (code, told[: len(message)]) == (2, message)
+    code, output = refused(*words)
+    assert (code, output[: len(message)]) == (2, message)
     assert not BacktestResult.objects.exists()
 
 
 def test_a_run_that_fails_ends_it_with_1_and_is_stored_as_failed():
     market = a_market()
     market.event.series.fee_changes.all().delete()
-    code, told = refused(*CHOSEN, *WINDOW)
+    code, output = refused(*CHOSEN, *WINDOW)
     result = BacktestResult.objects.get()
     assert (code, result.status) == (1, "failed")
-    assert told == f"Backtest {result.pk} failed: {result.error}"
-    assert "fees: The fees of KXRAIN-26OCT02 are unknown" in told
+    assert output == f"Backtest {result.pk} failed: {result.error}"
+    assert "fees: The fees of KXRAIN-26OCT02 are unknown" in output
 
 
 # --- reproducing ----------------------------------------------------------------------------------
@@ -179,23 +183,23 @@ def test_other_quotes_are_named_with_the_first_line_that_differs():
     a_market()
     run()
     MarketSnapshot.objects.filter(timestamp=START + 2 * HOUR).update(yes_bid="0.4300")
-    out, told = differs()
+    out, output = differs()
     assert out == (
         "changed since: quotes\n"
         "entry 2, 2026-10-01 02:00:00 fill KXRAIN-26OCT02: price was 0.4200, is 0.4300;"
         " fee was 0.170600, is 0.171600; cash_change was -5.970600, is -5.871600;"
         " cash was 9994.029400, is 9994.128400; yes_bid was 0.4200, is 0.4300\n"
     )
-    assert "defect" not in told
+    assert "defect" not in output
 
 
 def test_a_result_that_differs_for_no_reason_is_a_defect():
     a_market()
     run()
     BacktestResult.objects.get().executions.filter(number=3).delete()
-    out, told = differs()
+    out, output = differs()
     assert out == "entry 3, 2026-10-03 00:00:00 settled KXRAIN-26OCT02: not there before\n"
-    assert told.endswith("Neither code nor data have changed, so this is a defect.")
+    assert output.endswith("Neither code nor data have changed, so this is a defect.")
 
 
 def test_other_code_is_named_even_where_the_result_is_the_same():

@@ -222,12 +222,12 @@ def test_a_clock_that_was_set_back_hides_no_dead_worker_and_no_run_that_waits():
 def test_who_was_given_up_for_lost_stores_nothing():
     result = queue_backtest(a_market())
     held = claimed(result)
-    found = runner.compute(held)
+    computed = runner.compute(held)
     BacktestResult.objects.requeue_lost(now=now() + LONG)
     other = claimed(result)
     heard = BacktestResult.objects.heartbeat(held, progress=0.5, doing="", now=now())
     assert heard is HeartbeatReply.TAKEN
-    assert not BacktestResult.objects.finish(held, found.columns, found.entries(), now=now())
+    assert not BacktestResult.objects.finish(held, computed.columns, computed.entries(), now=now())
     BacktestResult.objects.fail(held, "late", now=now())
     assert (again(result).status, result.token) == (BacktestStatus.RUNNING, other.token)
     assert not result.executions.exists()
@@ -244,14 +244,14 @@ def test_what_waits_is_cancelled_at_once():
 
 def test_what_runs_is_cancelled_when_it_next_says_that_it_is_alive():
     result = queue_backtest(a_market())
-    told = []
+    message = []
 
     def tell(progress, doing):
-        told.append(progress)
+        message.append(progress)
         BacktestResult.objects.request_cancel(result.pk, now=now())
 
     assert ran(result, on_progress=tell).status == BacktestStatus.CANCELLED
-    assert told == [0]
+    assert message == [0]
     assert not result.executions.exists()
 
 
@@ -343,9 +343,9 @@ def test_a_strategy_that_raises_is_told_where_and_stores_nothing(monkeypatch, ki
 def test_what_breaks_elsewhere_is_named_without_its_words():
     with pytest.raises(OSError, match="secret") as caught:
         raise OSError("postgres://kalshi:secret@somewhere")
-    told = runner.error_for_user(caught.value, "always-no")
-    assert told.startswith("Internal error: OSError (test_runner.py, line ")
-    assert "secret" not in told
+    message = runner.error_for_user(caught.value, "always-no")
+    assert message.startswith("Internal error: OSError (test_runner.py, line ")
+    assert "secret" not in message
 
 
 # --- requests -------------------------------------------------------------------------------------
@@ -372,10 +372,10 @@ def test_what_breaks_elsewhere_is_named_without_its_words():
     ],
 )
 def test_what_cannot_be_run_names_its_field(values, field):
-    asked = BacktestRequest(
+    request = BacktestRequest(
         **{"strategy": "always-no", "selection": selection_of(record_market()), **values}
     )
     with pytest.raises(BadInput) as caught:
-        asked.validated(now=now())
+        request.validated(now=now())
     assert caught.value.field == field
     assert not BacktestResult.objects.exists()

@@ -58,18 +58,20 @@ def books(*rows, close_in=12 * HOUR, **columns):
     bid, ask = np.array(
         [[MISSING if price is None else price * 100 for price in row] for row in rows]
     ).T
-    given = {
+    arguments = {
         "at": at, "market": np.zeros(n, dtype=np.int64), "bid": bid, "ask": ask,
         "bid_size": ones, "ask_size": ones, "last": ones, "volume": ones,
         "close_at": at + close_in, "tradable": np.full(n, True),
     }  # fmt: skip
-    return Quotes(**given | columns)
+    return Quotes(**arguments | columns)
 
 
 def targets(kind, quotes, ticker="M", **parameters):
     """The targets, None for `HOLD`."""
-    wanted = kind(**parameters).targets(QuoteHistory(quotes, [Listing(ticker=ticker, event="E")]))
-    return [None if target == HOLD else target for target in wanted.tolist()]
+    target_positions = kind(**parameters).targets(
+        QuoteHistory(quotes, [Listing(ticker=ticker, event="E")])
+    )
+    return [None if target == HOLD else target for target in target_positions.tolist()]
 
 
 def test_every_strategy_is_found_by_its_name():
@@ -106,9 +108,11 @@ def test_a_parameter_out_of_its_range_is_refused_by_name(kind):
 def test_a_signal_trades_in_a_small_world(kind):
     world = random_universe(1)
     history = QuoteHistory(world.quotes, world.listings)
-    wanted = history.to_quote_order(kind().targets(history))
+    target_positions = history.to_quote_order(kind().targets(history))
 
-    outcome = kernel.run(world, wanted, ExecutionModel(), FillModel.PESSIMISTIC, cash=1_000 * MONEY)
+    outcome = kernel.run(
+        world, target_positions, ExecutionModel(), FillModel.PESSIMISTIC, cash=1_000 * MONEY
+    )
 
     assert (outcome.journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.FILL).any()
 
@@ -133,9 +137,11 @@ def test_longshots_are_sold_where_they_are_dearer_than_their_chance():
     too_wide, not_dear, one_sided = (7, 17), (2, 7), (7, None)
     quotes = books(cheap_and_dear, too_cheap, no_longshot, too_wide, not_dear, one_sided)
 
-    wanted = targets(FadeLongshots, quotes, ceiling=0.15, floor=0.02, belief=0.5, edge=0.0)
+    target_positions = targets(
+        FadeLongshots, quotes, ceiling=0.15, floor=0.02, belief=0.5, edge=0.0
+    )
 
-    assert wanted == [-10, None, None, None, None, None]
+    assert target_positions == [-10, None, None, None, None, None]
 
 
 def test_a_book_just_as_wide_as_allowed_is_not_too_wide():
@@ -192,9 +198,11 @@ def test_the_favourite_is_bought_on_either_side():
     quotes = books((90, 92), (8, 10), (49, 51), (90, 99), (90, 92), close_in=2 * HOUR)
     far = replace(quotes, close_at=quotes.at + np.array([2, 2, 2, 2, 30]) * HOUR)
 
-    wanted = targets(FavouriteHold, far, belief=0.5, edge=0.01, widest=0.05, hours_most=24)
+    target_positions = targets(
+        FavouriteHold, far, belief=0.5, edge=0.01, widest=0.05, hours_most=24
+    )
 
-    assert wanted == [10, -10, None, None, None]
+    assert target_positions == [10, -10, None, None, None]
 
 
 def test_a_favourite_that_costs_its_chance_is_left_alone():
@@ -219,10 +227,10 @@ def test_reversion_sells_what_has_risen_and_leaves_when_it_is_back():
     prices = [50, 51, 49, 50, 50, 60, 52, 50]
     quotes = books(*[(price - 1, price + 1) for price in prices])
 
-    wanted = targets(MeanReversion, quotes, window=5, enter=1.5, leave=0.5)
+    target_positions = targets(MeanReversion, quotes, window=5, enter=1.5, leave=0.5)
 
-    assert wanted[5] == -10
-    assert wanted[6] == 0
+    assert target_positions[5] == -10
+    assert target_positions[6] == 0
     assert targets(MeanReversion, quotes, window=5, enter=1.5, widest=0.01)[5] is None
 
 
@@ -230,11 +238,11 @@ def test_momentum_goes_with_a_rise_and_leaves_when_it_fades():
     prices = [50, 50, 50, 50, 60, 62, 62, 62, 62]
     quotes = books(*[(price - 1, price + 1) for price in prices])
 
-    wanted = targets(Momentum, quotes, fast=1, slow=4, threshold=0.03)
+    target_positions = targets(Momentum, quotes, fast=1, slow=4, threshold=0.03)
 
-    assert wanted[:4] == [None, None, None, 0]
-    assert wanted[4:6] == [10, 10]
-    assert wanted[-1] == 0
+    assert target_positions[:4] == [None, None, None, 0]
+    assert target_positions[4:6] == [10, 10]
+    assert target_positions[-1] == 0
 
 
 def test_momentum_goes_with_a_fall():
@@ -287,8 +295,8 @@ def test_a_random_entry_hangs_on_ticker_and_seed_and_on_no_price():
 
     assert targets(RandomEntry, other, ticker="A") == drawn["A"]
     assert targets(RandomEntry, one, ticker="A", seed=2) != drawn["A"]
-    assert {wanted[-1] for wanted in drawn.values()} == {-10, 10}
-    assert len({wanted.count(None) for wanted in drawn.values()}) > 4
+    assert {target_positions[-1] for target_positions in drawn.values()} == {-10, 10}
+    assert len({target_positions.count(None) for target_positions in drawn.values()}) > 4
 
 
 def test_a_random_entry_comes_before_the_close_that_was_scheduled_first():

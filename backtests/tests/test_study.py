@@ -24,7 +24,7 @@ def hours(start, days, *, bias):
 
 
 @pytest.fixture(scope="module")
-def chosen():
+def best_signal():
     early = hours(START, CHOSEN_ON, bias=True)
     candidates = parameter_study.signals(FavouriteHold, GRID)
     return parameter_study.best(early, candidates, ExecutionModel(), cash=CASH)
@@ -38,8 +38,8 @@ def later(signal, *, bias):
     )
 
 
-def test_where_longshots_are_overpaid_it_earns_after_fees(chosen):
-    figures = later(chosen, bias=True)
+def test_where_longshots_are_overpaid_it_earns_after_fees(best_signal):
+    figures = later(best_signal, bias=True)
     assert figures.money.pnl > 0
     assert figures.money.fees > 0
     assert figures.events.traded > 4_000
@@ -47,8 +47,8 @@ def test_where_longshots_are_overpaid_it_earns_after_fees(chosen):
     assert figures.ratios.sharpe_low < figures.ratios.sharpe < figures.ratios.sharpe_high
 
 
-def test_where_prices_are_fair_it_does_not(chosen):
-    figures = later(chosen, bias=False)
+def test_where_prices_are_fair_it_does_not(best_signal):
+    figures = later(best_signal, bias=False)
     assert figures.events.traded > 1_000
     assert figures.money.pnl <= 0
     assert figures.ratios.sharpe_low < 0

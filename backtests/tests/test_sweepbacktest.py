@@ -27,8 +27,8 @@ class TestValues:
             ("5:6:2", ["5"]),
         ],
     )
-    def test_values_are_listed_or_ranged_over(self, text, told):
-        assert parse_values("edge", text) == told
+    def test_values_are_listed_or_ranged_over(self, text, output):
+        assert parse_values("edge", text) == output
 
     @pytest.mark.parametrize(
         "text", ["1:2", "1:2:3:4", "1:2:0", "2:1:1", "1:x:1", "0:1:0.00001", "0:NaN:1", "::"]
@@ -62,10 +62,12 @@ def settled(day, result):
     for hour in range(5):
         observe(market, opened + timedelta(hours=hour), "0.10", "0.12")
         market.snapshots.update(yes_bid_size=100, yes_ask_size=100)
-    told = {"open_time": opened, "close_time": end, "price_ranges": market.price_ranges}
+    output = {"open_time": opened, "close_time": end, "price_ranges": market.price_ranges}
     ended = {"result": result, "settlement_value": value, "settlement_ts": end}
     for at, fields in ((opened, {"status": "active"}), (end, {"status": "finalized", **ended})):
-        MarketRevision.objects.create(market=market, known_at=at, recorded_at=at, **told, **fields)
+        MarketRevision.objects.create(
+            market=market, known_at=at, recorded_at=at, **output, **fields
+        )
     return market
 
 
@@ -87,11 +89,11 @@ def swept(*words):
 @pytest.mark.django_db
 class TestTheCommand:
     def test_settings_are_chosen_early_and_shown_late(self, fortnight):
-        told = swept(
+        output = swept(
             "--vary", "contracts=1,5,10", "--confirm-from", "2026-10-07T00:00Z", *CHOSEN
         )  # fmt: skip
-        assert told[0] == "3 combinations, searched on 2 markets, confirmed on 2 later ones."
-        best, worst = told[3].split(), told[-1].split()
+        assert output[0] == "3 combinations, searched on 2 markets, confirmed on 2 later ones."
+        best, worst = output[3].split(), output[-1].split()
         # NO at 90 cents, twice won; later won once and lost once.
         assert best[-1] == "contracts=10"
         assert worst[-1] == "contracts=1"

@@ -77,11 +77,11 @@ class TestList:
 
     def test_a_row_tells_what_was_run_and_what_came_of_it(self, client):
         a_backtest()
-        told = words(page(client, "/backtests/"))
-        assert "fade-longshots SKXRAIN" in told
-        assert "20 Nov 2025, 12:00 – 18:00 UTC" in told
-        assert "+$14.31 $10,000.00" in told
-        assert "done" in told
+        text = words(page(client, "/backtests/"))
+        assert "fade-longshots SKXRAIN" in text
+        assert "20 Nov 2025, 12:00 – 18:00 UTC" in text
+        assert "+$14.31 $10,000.00" in text
+        assert "done" in text
 
     def test_a_loss_has_its_sign_and_its_colour(self, client):
         a_backtest(figures={"money": {"pnl": -2_500_000}})
@@ -151,13 +151,13 @@ class TestForm:
         a_recorded_day(TICKER)
         more = {"params.ceiling": "0.12", "latency_seconds": "2", "make": "on", "engine": ""}
         response = client.post("/backtests/new/", WISH | more)
-        made = BacktestResult.objects.get()
-        assert response["Location"] == f"/backtests/{made.pk}/"
-        assert (made.user, made.params["ceiling"], made.tickers) == (user, 0.12, [TICKER])
-        assert (made.start, made.cash) == (NOON, Decimal(10_000))
-        assert made.execution["latency_seconds"] == 2.0
-        assert made.execution["make"] is True
-        assert made.execution["assumed_size"] is None
+        result = BacktestResult.objects.get()
+        assert response["Location"] == f"/backtests/{result.pk}/"
+        assert (result.user, result.params["ceiling"], result.tickers) == (user, 0.12, [TICKER])
+        assert (result.start, result.cash) == (NOON, Decimal(10_000))
+        assert result.execution["latency_seconds"] == 2.0
+        assert result.execution["make"] is True
+        assert result.execution["assumed_size"] is None
 
     @pytest.mark.parametrize(
         ("changes", "field", "message"),
@@ -206,16 +206,16 @@ class TestDetail:
         html = page(client, f"/backtests/{done.pk}/")
         assert done.verdict in html.replace("&#x27;", "'")
         assert "Look-ahead check. Clean:" in " ".join(html.split())
-        told = words(html)
+        text = words(html)
         assert (
-            told.index("Earned $")
-            < told.index("Compared with the yardsticks")
-            < told.index("Figures")
+            text.index("Earned $")
+            < text.index("Compared with the yardsticks")
+            < text.index("Figures")
         )
-        assert "random-entry" in told
-        assert "Win rate The share of events with a profit" in told
-        assert "too few to annualise" in told
-        assert "buy NO 10 10¢ 10¢–12¢" in told
+        assert "random-entry" in text
+        assert "Win rate The share of events with a profit" in text
+        assert "too few to annualise" in text
+        assert "buy NO 10 10¢ 10¢–12¢" in text
         assert f"/api/v1/backtests/{done.pk}/executions/?format=csv" in html
         assert f'data-url="/api/v1/backtests/{done.pk}/equity/"' in html
         assert "python manage.py reproduce" in html
@@ -278,11 +278,11 @@ class TestDetail:
         html = page(client, f"/backtests/{failed.pk}/")
         assert "The strategy raised ValueError: odd" in html
         [again] = set(re.findall(r'href="/backtests/new/\?([^"]+)"', html))
-        asked = parse_qs(again.replace("&amp;", "&"))
-        assert asked["params.ceiling"] == ["0.12"]
-        assert asked["start"] == ["2025-11-20T12:00:00"]
-        assert asked["make"] == ["True"]
-        assert "assumed_size" not in asked
+        form_query = parse_qs(again.replace("&amp;", "&"))
+        assert form_query["params.ceiling"] == ["0.12"]
+        assert form_query["start"] == ["2025-11-20T12:00:00"]
+        assert form_query["make"] == ["True"]
+        assert "assumed_size" not in form_query
         form = page(client, f"/backtests/new/?{again.replace('&amp;', '&')}")
         assert re.search(r'name="params.ceiling" value="0.12"', form)
         assert re.search(r'name="make"[^>]*checked', form)

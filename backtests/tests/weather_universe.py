@@ -39,15 +39,15 @@ def settled_markets() -> pd.DataFrame:
     return table[table["result"] != ""].sort_values("ticker", ignore_index=True)
 
 
-def weather_universe(chosen: pd.DataFrame) -> Universe:
+def weather_universe(selection: pd.DataFrame) -> Universe:
     """A universe of the closes of hourly candlesticks, with unknown sizes."""
     candles = pd.read_parquet(FOLDER / "kalshi_candles_nyc.parquet")
-    index = {ticker: market for market, ticker in enumerate(chosen["ticker"])}
+    index = {ticker: market for market, ticker in enumerate(selection["ticker"])}
     candles = candles[candles["ticker"].isin(index)]
     candles = candles.assign(market=candles["ticker"].map(index))
     candles = candles.sort_values(["end_ts", "market"], ignore_index=True)
     market, at = candles["market"].to_numpy(), candles["end_ts"].to_numpy() * SECOND
-    close_at = np.array([microseconds(each) for each in chosen["closed_at"]])[market]
+    close_at = np.array([microseconds(each) for each in selection["closed_at"]])[market]
     unknown = np.full(len(candles), MISSING)
     volume = candles.groupby("market")["volume"].cumsum() * CONTRACT
     return Universe(
@@ -70,11 +70,11 @@ def weather_universe(chosen: pd.DataFrame) -> Universe:
                 series=row.event_ticker.partition("-")[0],
                 mutually_exclusive=True,
             )
-            for row in chosen.itertuples()
+            for row in selection.itertuples()
         ],
-        settlements=[_settlement(row.known_at, row.result) for row in chosen.itertuples()],
-        terms=[(PLAIN,)] * len(chosen),
-        grids=[(CENTS,)] * len(chosen),
+        settlements=[_settlement(row.known_at, row.result) for row in selection.itertuples()],
+        terms=[(PLAIN,)] * len(selection),
+        grids=[(CENTS,)] * len(selection),
     )
 
 

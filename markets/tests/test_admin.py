@@ -61,8 +61,8 @@ class TestRowsOfWhichThereAreMillions:
         return market
 
     def test_without_a_search_the_newest_are_listed(self, admin_client, market):
-        found = listed(admin_client, MarketSnapshot)
-        assert sorted(each.market.ticker for each in found) == ["KXRAIN-1", "KXRAIN-2"]
+        rows = listed(admin_client, MarketSnapshot)
+        assert sorted(each.market.ticker for each in rows) == ["KXRAIN-1", "KXRAIN-2"]
 
     def test_the_newest_are_listed_also_long_after_the_recorder_has_stopped(
         self, admin_client, market
@@ -71,9 +71,9 @@ class TestRowsOfWhichThereAreMillions:
         assert len(listed(admin_client, MarketSnapshot)) == 3
 
     def test_by_its_ticker_all_of_a_market_is_found(self, admin_client, market):
-        found = listed(admin_client, MarketSnapshot, " kxrain-1 ")
-        assert [each.market for each in found] == [market, market]
-        assert found[0].timestamp > found[1].timestamp
+        rows = listed(admin_client, MarketSnapshot, " kxrain-1 ")
+        assert [each.market for each in rows] == [market, market]
+        assert rows[0].timestamp > rows[1].timestamp
         assert listed(admin_client, MarketSnapshot, "KXRAIN") == []
 
     def test_order_books_and_raw_payloads_are_found_by_ticker(self, admin_client, market):

@@ -233,12 +233,12 @@ def test_a_strike_of_zero_is_written_as_a_number(client, recorded):
 def test_the_deepest_page_leads_on_by_time(client, history, monkeypatch):
     monkeypatch.setattr("kalshi_insights.rest.pagination.CursorPages.max_skip", 4)
     url = f"{API}/markets/{history.ticker}/snapshots/?limit=2"
-    seen = []
+    read_bids = []
     while url:
         page = client.get(url).json()
-        seen += [row["yes_bid"] for row in page["results"] if row["yes_bid"] not in seen]
+        read_bids += [row["yes_bid"] for row in page["results"] if row["yes_bid"] not in read_bids]
         url = page["next"]
-    assert seen == [f"0.0{n}00" for n in range(10)]
+    assert read_bids == [f"0.0{n}00" for n in range(10)]
 
 
 def test_a_search_with_a_nul_is_refused(client, recorded):

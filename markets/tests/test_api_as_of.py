@@ -67,25 +67,25 @@ def tickers(response) -> list[str]:
 
 
 def test_a_market_is_as_it_was_known(client, market):
-    then = at(client, 1.5, "markets/RAIN-1").json()
-    assert (then["status"], then["result"], then["settlement_value"]) == ("active", "", None)
-    assert then["close_time"] is None
-    assert (then["yes_bid"], then["quoted_at"]) == ("0.1000", "2026-11-20T12:01:00Z")
-    assert (then["event_title"], then["event"]["title"]) == ("Rain then", "Rain then")
-    assert then["known_at"] == "2026-11-20T12:00:00Z"
+    body = at(client, 1.5, "markets/RAIN-1").json()
+    assert (body["status"], body["result"], body["settlement_value"]) == ("active", "", None)
+    assert body["close_time"] is None
+    assert (body["yes_bid"], body["quoted_at"]) == ("0.1000", "2026-11-20T12:01:00Z")
+    assert (body["event_title"], body["event"]["title"]) == ("Rain then", "Rain then")
+    assert body["known_at"] == "2026-11-20T12:00:00Z"
     later = at(client, 2, "markets/RAIN-1").json()
     assert (later["status"], later["result"], later["yes_bid"]) == ("determined", "yes", "0.1000")
 
 
 def test_what_no_snapshot_holds_is_unknown(client, market):
-    then = at(client, 1, "markets/RAIN-1").json()
-    assert [then[name] for name in ("volume_24h", "previous_price", "is_hot")] == [None] * 3
+    body = at(client, 1, "markets/RAIN-1").json()
+    assert [body[name] for name in ("volume_24h", "previous_price", "is_hot")] == [None] * 3
 
 
 def test_before_its_first_quote_a_market_had_none(client, market):
     market.snapshots.all().delete()
-    then = at(client, 1, "markets/RAIN-1").json()
-    assert (then["status"], then["yes_bid"], then["quoted_at"]) == ("active", None, None)
+    body = at(client, 1, "markets/RAIN-1").json()
+    assert (body["status"], body["yes_bid"], body["quoted_at"]) == ("active", None, None)
 
 
 def test_what_was_not_known_yet_is_absent(client, market):
@@ -179,7 +179,7 @@ def test_a_definition_is_read_from_the_payload_of_then(client, exchange: Exchang
     before = datetime.now(UTC)
     was = client.get(f"{API}/markets/KXA-1-X/").json()
     Market.objects.update(yes_sub_title="Over 3 inches", floor_strike=3, rules_primary="Changed.")
-    then = client.get(f"{API}/markets/KXA-1-X/", {"as_of": before.isoformat()}).json()
-    assert (then["yes_sub_title"], then["floor_strike"]) == ("Over 2 inches", "2")
-    unlike = {name for name in was if was[name] != then[name]}
+    body = client.get(f"{API}/markets/KXA-1-X/", {"as_of": before.isoformat()}).json()
+    assert (body["yes_sub_title"], body["floor_strike"]) == ("Over 2 inches", "2")
+    unlike = {name for name in was if was[name] != body[name]}
     assert unlike == {"volume_24h", "previous_price", "is_hot"}

@@ -66,12 +66,12 @@ class TestCsv:
         assert f"{market.ticker}-snapshots.csv" in response["Content-Disposition"]
         rows, json = as_csv(response), client.get(at(market)).json()["results"]
         assert list(rows[0]) == list(json[0])
-        for row, told in zip(rows, json, strict=True):
-            told["timestamp"] = row["timestamp"]  # the same instant, with six digits always
-            told["recorded_at"] = row["recorded_at"]
-            raw = told.pop("raw_data")
+        for row, shown in zip(rows, json, strict=True):
+            shown["timestamp"] = row["timestamp"]  # the same instant, with six digits always
+            shown["recorded_at"] = row["recorded_at"]
+            raw = shown.pop("raw_data")
             assert (row.pop("raw_data") == "") == (raw is None)
-            assert row == {name: "" if x is None else str(x) for name, x in told.items()}
+            assert row == {name: "" if x is None else str(x) for name, x in shown.items()}
 
     @pytest.mark.parametrize("first", [*"=+-@\t\r\n", "\uff1d"])
     def test_text_that_a_spreadsheet_would_run_comes_after_an_apostrophe(self, client, first):
@@ -101,8 +101,8 @@ class TestCsv:
 
     def test_is_cut_where_asked(self, client, market):
         many(market, 5)
-        found = as_csv(client.get(at(market), {"format": "csv", "limit": 2, "skip": 4}))
-        assert [row["timestamp"][11:19] for row in found] == ["11:59:59", "12:00:00"]
+        lines = as_csv(client.get(at(market), {"format": "csv", "limit": 2, "skip": 4}))
+        assert [row["timestamp"][11:19] for row in lines] == ["11:59:59", "12:00:00"]
 
     def test_goes_on_after_a_cursor(self, client, market):
         page = client.get(at(market) + "?limit=2").json()
@@ -162,10 +162,10 @@ def test_arrow_is_a_stream_of_the_same_rows(client, market):
 
 def test_candlesticks_in_a_file_say_what_json_says(client, market):
     query = {"start": "2026-11-20T12:00:00Z", "end": "2026-11-20T13:00:00Z"}
-    told = client.get(at(market, "candlesticks"), query).json()["results"]
+    shown = client.get(at(market, "candlesticks"), query).json()["results"]
     rows = as_csv(client.get(at(market, "candlesticks"), query | {"format": "csv"}))
     assert rows[0]["start"] == "2026-11-20T12:00:00.000000Z"
-    for row, json in zip(rows, told, strict=True):
+    for row, json in zip(rows, shown, strict=True):
         del row["start"], json["start"]
         assert row == {name: "" if x is None else str(x) for name, x in json.items()}
 
@@ -188,8 +188,8 @@ class TestColumns:
         for path in ("snapshots", "candlesticks"):
             query = {"format": "columns", "start": "2027-01-01T00:00:00Z"}
             query |= {"end": "2027-01-01T00:10:00Z"}
-            told = client.get(at(market, path), query).json()
-            assert (set(map(tuple, told["columns"].values())), told["next"]) == ({()}, None)
+            shown = client.get(at(market, path), query).json()
+            assert (set(map(tuple, shown["columns"].values())), shown["next"]) == ({()}, None)
 
     def test_of_buckets_are_those_of_json(self, client, market):
         query = {"start": "2026-11-20T11:00:00Z", "end": "2026-11-20T13:00:00Z"}

@@ -97,8 +97,8 @@ class TestEvents:
             ({"ordering": "-recorded_at"}, ["RAIN", "VOTE"]),
         ],
     )
-    def test_they_are_narrowed_and_ordered(self, client, query, found):
-        assert tickers(client, "events", **query) == found
+    def test_they_are_narrowed_and_ordered(self, client, query, expected):
+        assert tickers(client, "events", **query) == expected
 
     def test_a_row_of_the_list_is_what_the_event_itself_says(self, client):
         [row] = results(client, "events", q="VOTE")
@@ -168,8 +168,8 @@ class TestMarkets:
             ({"ordering": "open_interest"}, "BAC"),
         ],
     )
-    def test_they_are_narrowed_and_ordered(self, client, query, found):
-        assert "".join(tickers(client, **query)) == found
+    def test_they_are_narrowed_and_ordered(self, client, query, expected):
+        assert "".join(tickers(client, **query)) == expected
 
     def test_a_second_key_orders_those_that_the_first_leaves_equal(self, client):
         for ticker in ("E", "D"):
@@ -184,12 +184,12 @@ class TestMarkets:
 
 
 def test_a_snapshot_is_found_by_its_id_in_two_places(client):
-    made = a_snapshot(a_market("A"), datetime.now(UTC), yes_bid=Decimal("0.1"))
-    made.save()
-    found = client.get(f"{API}/snapshots/{made.id}/").json()
-    assert (found["ticker"], found["yes_bid"]) == ("A", "0.1000")
-    assert client.get(f"{API}/markets/{made.id}/").json() == found
-    assert client.get(f"{API}/markets/{str(made.id).upper()}/").json() == found
+    newest = a_snapshot(a_market("A"), datetime.now(UTC), yes_bid=Decimal("0.1"))
+    newest.save()
+    expected = client.get(f"{API}/snapshots/{newest.id}/").json()
+    assert (expected["ticker"], expected["yes_bid"]) == ("A", "0.1000")
+    assert client.get(f"{API}/markets/{newest.id}/").json() == expected
+    assert client.get(f"{API}/markets/{str(newest.id).upper()}/").json() == expected
 
 
 @pytest.mark.parametrize("query", ["as_of=banana", "as_of=2026-11-20T12:00:00Z", "unheard=of"])
@@ -202,23 +202,23 @@ def test_a_snapshot_in_a_markets_place_takes_no_parameter(client, query):
 
 
 def test_a_lookup_by_id_opens_the_partition_of_its_day_alone(django_assert_num_queries):
-    made = a_snapshot(a_market("A"), datetime.now(UTC))
-    made.save()
+    newest = a_snapshot(a_market("A"), datetime.now(UTC))
+    newest.save()
     with django_assert_num_queries(1) as captured:
-        assert MarketSnapshot.objects.by_id(made.id) == made
+        assert MarketSnapshot.objects.by_id(newest.id) == newest
     [query] = captured.captured_queries
     plan = MarketSnapshot.objects.raw(f"EXPLAIN {query['sql']}").query
     lines = "\n".join(row[0] for row in plan)
-    day = f"{made.timestamp:%Y%m%d}"
+    day = f"{newest.timestamp:%Y%m%d}"
     assert lines.count(" on markets_marketsnapshot_") == 1, lines
     assert f" on markets_marketsnapshot_{day} " in lines
 
 
 def test_an_id_of_another_kind_is_found_too():
-    made = a_snapshot(a_market("A"), datetime.now(UTC))
-    made.id = uuid4()
-    made.save()
-    assert MarketSnapshot.objects.by_id(made.id) == made
+    newest = a_snapshot(a_market("A"), datetime.now(UTC))
+    newest.id = uuid4()
+    newest.save()
+    assert MarketSnapshot.objects.by_id(newest.id) == newest
 
 
 @pytest.mark.parametrize("id", [UUID(int=7), UUID("ffffffff-ffff-7fff-bfff-ffffffffffff")])
@@ -482,11 +482,11 @@ def test_an_unknown_format_is_refused(client, noun):
 def test_a_market_that_has_not_changed_is_not_sent_again(client):
     market = a_market("A")
     first = client.get(f"{API}/markets/A/")
-    seen = {"If-None-Match": first["ETag"]}
-    assert client.get(f"{API}/markets/A/", headers=seen).status_code == 304
+    conditional = {"If-None-Match": first["ETag"]}
+    assert client.get(f"{API}/markets/A/", headers=conditional).status_code == 304
     market.quoted_at = datetime.now(UTC)
     market.save()
-    assert client.get(f"{API}/markets/A/", headers=seen).status_code == 200
+    assert client.get(f"{API}/markets/A/", headers=conditional).status_code == 200
 
 
 @pytest.mark.parametrize("noun", NOUNS)
@@ -499,15 +499,15 @@ def test_everything_can_be_found_from_the_root(client):
     market = a_market()
     observe(market, datetime.now(UTC), "0.42", "0.45")
     snapshot = str(MarketSnapshot.objects.get().pk)
-    found = client.get("/api/v1/").json()
-    assert {"series", "events", "markets", "market_snapshots", "market_coverage"} < found.keys()
-    for name, address in found.items():
+    links = client.get("/api/v1/").json()
+    assert {"series", "events", "markets", "market_snapshots", "market_coverage"} < links.keys()
+    for name, address in links.items():
         path = address.replace("{ticker}", market.ticker).replace("{uuid}", snapshot)
         path = path.replace("{name}", "do-nothing")
         # Nothing is on record of its book, nothing has been run, and nobody has signed in.
         missing = name == "market_orderbook" or "{id}" in path
-        wanted = 404 if missing else 401 if name == "account" else 200
-        assert client.get(path).status_code == wanted, path
+        expected_status = 404 if missing else 401 if name == "account" else 200
+        assert client.get(path).status_code == expected_status, path
 
 
 class TestDerivedPrices:

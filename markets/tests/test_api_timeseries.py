@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, limits, settings
 from hypothesis import strategies as st
 from model_bakery import baker
 
@@ -61,7 +61,7 @@ class TestRanges:
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
-    @given(
+    @limits(
         micros=st.sets(st.integers(0, 6), min_size=1),
         edges=st.tuples(st.none() | st.integers(0, 6), st.none() | st.integers(0, 6)),
         format=st.sampled_from(["json", "csv"]),
@@ -73,20 +73,20 @@ class TestRanges:
         times = {n: NOON + timedelta(microseconds=n) for n in range(7)}
         snapshots(market, *(times[n] for n in micros))
         start, end = edges
-        given = {"start": start, "end": end}
-        query = {name: times[n].isoformat() for name, n in given.items() if n is not None}
+        limits = {"start": start, "end": end}
+        query = {name: times[n].isoformat() for name, n in limits.items() if n is not None}
         response = client.get(at(market, "snapshots"), {**query, "format": format})
         if start is not None and end is not None and start >= end:
             assert refused(response) == ["end"]
             return
-        rows = ok(response)["results"] if format == "json" else told(response)
-        asked = range(0 if start is None else start, 7 if end is None else end)
+        rows = ok(response)["results"] if format == "json" else csv_rows(response)
+        indexes = range(0 if start is None else start, 7 if end is None else end)
         assert [datetime.fromisoformat(row["timestamp"]) for row in rows] == [
-            times[n] for n in sorted(micros) if n in asked
+            times[n] for n in sorted(micros) if n in indexes
         ]
 
 
-def told(response) -> list[dict[str, str]]:
+def csv_rows(response) -> list[dict[str, str]]:
     assert response.status_code == 200
     text = b"".join(response.streaming_content).decode()
     return list(csv.DictReader(text.splitlines()))
@@ -110,15 +110,15 @@ class TestPages:
         sources = ("POLL", "WEBSOCKET", "BACKFILL")
         for source in sources:
             baker.make(MarketSnapshot, id=uuid4(), market=market, timestamp=NOON, source=source)
-        found = walk(client, at(market, "snapshots") + "?limit=1")
-        assert sorted(found) == sorted(map(str, market.snapshots.values_list("id", flat=True)))
+        read = walk(client, at(market, "snapshots") + "?limit=1")
+        assert sorted(read) == sorted(map(str, market.snapshots.values_list("id", flat=True)))
 
     @settings(
         max_examples=15,
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
-    @given(
+    @limits(
         seconds=st.lists(st.integers(0, 30), min_size=1, max_size=30),
         limit=st.integers(1, 7),
         seed=st.integers(0, 1000),
@@ -148,13 +148,13 @@ class TestPages:
                 ahead.append(arrive(31 + len(ahead)))
 
         start = (NOON - timedelta(seconds=5)).isoformat().replace("+00:00", "Z")
-        found = walk(
+        read = walk(
             client, f"{at(market, 'snapshots')}?limit={limit}&start={start}", between=between
         )
-        assert len(found) == len(set(found))
-        assert set(there) <= set(found)
+        assert len(read) == len(set(read))
+        assert set(there) <= set(read)
         # All that came after the place the walk had reached, but for what came after its end.
-        assert set(ahead[:-1]) <= set(found)
+        assert set(ahead[:-1]) <= set(read)
 
     @pytest.mark.parametrize(
         ("query", "parameter"),
@@ -219,8 +219,8 @@ class TestTrades:
         assert refused(client.get(at(market, "trades"), {"block": "perhaps"})) == ["block"]
 
     def test_are_cut_by_start_and_end(self, client, market):
-        found = self.names(client, market, start="2026-11-20T12:01:00Z", end="2026-11-20T12:02:00Z")
-        assert found == ["trade-1"]
+        read = self.names(client, market, start="2026-11-20T12:01:00Z", end="2026-11-20T12:02:00Z")
+        assert read == ["trade-1"]
 
     def test_are_walked_by_cursor(self, client, market):
         page = ok(client.get(at(market, "trades") + "?limit=2"))
@@ -402,16 +402,16 @@ class TestCoverage:
     def test_tells_gaps_with_their_causes(self, client, market):
         now = datetime.now(UTC)
         a_poll(now - timedelta(hours=1))
-        told = ok(client.get(at(market, "coverage")))
-        assert told["start"].endswith("Z")
+        csv_rows = ok(client.get(at(market, "coverage")))
+        assert csv_rows["start"].endswith("Z")
         gaps = [
             datetime.fromisoformat(gap["end"]) - datetime.fromisoformat(gap["start"])
-            for gap in told["gaps"]
+            for gap in csv_rows["gaps"]
         ]
-        window = datetime.fromisoformat(told["end"]) - datetime.fromisoformat(told["start"])
+        window = datetime.fromisoformat(csv_rows["end"]) - datetime.fromisoformat(csv_rows["start"])
         missed = sum(gaps, timedelta()).total_seconds()
-        assert told["observed"] + missed == pytest.approx(window.total_seconds())
-        assert "our outage" in {gap["cause"] for gap in told["gaps"]}
+        assert csv_rows["observed"] + missed == pytest.approx(window.total_seconds())
+        assert "our outage" in {gap["cause"] for gap in csv_rows["gaps"]}
 
     @pytest.mark.parametrize(
         ("query", "parameter"),
@@ -482,6 +482,6 @@ def test_a_browser_gets_a_page(client, market, path):
 
 
 def test_a_browser_that_asks_wrongly_gets_a_page_too(client, market):
-    asked = {"start": "x"}
-    page = client.get(at(market, "snapshots"), asked, headers={"accept": "text/html"})
+    indexes = {"start": "x"}
+    page = client.get(at(market, "snapshots"), indexes, headers={"accept": "text/html"})
     assert (page.status_code, page["Content-Type"][:9]) == (400, "text/html")

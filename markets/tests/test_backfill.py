@@ -66,8 +66,8 @@ def tickers(exchange):
             client.markets(series_ticker=SERIES, status="settled"),
         ]
         trading = client.markets(status="open", mve_filter="exclude")
-    found = [[payloads.market(raw) for raw in page.items] for page in settled]
-    lived = [[m.ticker for m in each if (m.close_time or NOW) > NOW - 7 * HOUR] for each in found]
+    stored = [[payloads.market(raw) for raw in page.items] for page in settled]
+    lived = [[m.ticker for m in each if (m.close_time or NOW) > NOW - 7 * HOUR] for each in stored]
     quiet = [raw for raw in trading.items if 50 < (payloads.quote(raw).volume_24h or 0) < 2000]
     old = [m.ticker for m in map(payloads.market, quiet) if (m.open_time or NOW) < NOW - 9 * HOUR]
     return [*lived[0][:2], *lived[1][:2], *old[:2]]
@@ -133,12 +133,12 @@ def test_candlesticks_of_both_tiers_are_recorded_exactly(fill, client, tickers):
         else:
             page = client.candlesticks(SERIES, market.ticker, **span)
         expected = [candlestick(raw) for raw in page.items]
-        found = list(Candlestick.objects.for_market(market, period_interval=60))
-        assert found
-        assert [each.end_period_ts.timestamp() for each in found] == [
+        stored = list(Candlestick.objects.for_market(market, period_interval=60))
+        assert stored
+        assert [each.end_period_ts.timestamp() for each in stored] == [
             each.end_period_ts for each in expected
         ]
-        for ours, theirs in zip(found, expected, strict=True):
+        for ours, theirs in zip(stored, expected, strict=True):
             assert ours.yes_bid_close == (theirs.yes_bid.close or None)
             assert (ours.price_low, ours.price_mean) == (theirs.price.low, theirs.price.mean)
             assert (ours.volume, ours.open_interest) == (theirs.volume, theirs.open_interest)

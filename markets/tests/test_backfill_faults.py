@@ -56,8 +56,8 @@ class FaultyExchange(PastExchange):
 
     def events(self, parameters: httpx.QueryParams) -> list[Any]:
         names = sorted({ticker[:5] for ticker in self.live})
-        wanted = parameters.get("tickers", ",".join(names)).split(",")
-        return [EVENT | {"event_ticker": name} for name in names if name in wanted]
+        requested = parameters.get("tickers", ",".join(names)).split(",")
+        return [EVENT | {"event_ticker": name} for name in names if name in requested]
 
 
 def batch(tickers: str) -> list[Any]:

@@ -147,10 +147,10 @@ def test_the_command_lists_what_it_could_not_read(past):
     past.live_candles = [candle(START + HOUR, volume_fp="NaN"), candle(START + 2 * HOUR)]
     past.live_trades = [trade("a", START + HOUR + SECOND / 4, count_fp="many")]
     past.live["KXA-1-Y"] = market_json("KXA-1-Y", open_time="yesterday")
-    told = StringIO()
-    command = Command(stdout=StringIO(), stderr=told)
+    output = StringIO()
+    command = Command(stdout=StringIO(), stderr=output)
     command.sum_up(fill(past, tickers=(), event="KXA-1", trades=True))
-    lines = told.getvalue().splitlines()
+    lines = output.getvalue().splitlines()
     assert lines[0].startswith("rejected: KXA-1-Y: ")
     assert lines[1].startswith(f"rejected: {TICKER} candles-60 2026-11-20 13:00:00: 'NaN' is not")
     assert lines[2].startswith(f"rejected: {TICKER} trades 2026-11-20 13:00:00.25: 'many' is not")

@@ -232,8 +232,8 @@ def test_a_batch_of_candlesticks_comes_by_ticker_and_unparsed(server, client):
     market = {"market_ticker": "KXA-1-X", "candlesticks": [{"nonsense": 1}]}
     server.replies = [Reply({"markets": [market]})]
     span = {"start_ts": 1, "end_ts": 2, "period_interval": 60}
-    found = client.batch_candlesticks(["KXA-1-X", "KXA-1-Y"], **span)
-    assert {ticker: len(candles) for ticker, candles in found.items()} == {"KXA-1-X": 1}
+    by_ticker = client.batch_candlesticks(["KXA-1-X", "KXA-1-Y"], **span)
+    assert {ticker: len(candles) for ticker, candles in by_ticker.items()} == {"KXA-1-X": 1}
     assert query(server)["market_tickers"] == "KXA-1-X,KXA-1-Y"
 
 

@@ -113,15 +113,15 @@ class TestCauses:
         ticks(120, 300)
 
     def test_no_run_is_an_outage_of_ours(self, hot):
-        found = of(hot)
-        assert causes(list(found.gaps)) == [(61, 120, "our outage")]
-        assert (found.gaps[0].detail, found.observed.total_seconds()) == ("no run", 121)
-        assert found.share == pytest.approx(121 / 180)
+        result = of(hot)
+        assert causes(list(result.gaps)) == [(61, 120, "our outage")]
+        assert (result.gaps[0].detail, result.observed.total_seconds()) == ("no run", 121)
+        assert result.share == pytest.approx(121 / 180)
 
     def test_what_a_reader_saw_turns_stale_later_than_the_gap_begins(self, hot):
-        found = of(hot)
-        assert found.stale == [Interval(at(75), at(120))]
-        assert found.fresh.total_seconds() == 135
+        result = of(hot)
+        assert result.stale == [Interval(at(75), at(120))]
+        assert result.fresh.total_seconds() == 135
 
     def test_killed_runs_are_an_outage_of_ours(self, hot):
         runs(65, 120, finished_at=None)
@@ -179,24 +179,24 @@ class TestCauses:
 
     def test_an_exchange_that_says_it_is_closed_is_not_counted_against_us(self, hot):
         runs(65, 120, exchange_active=False, error=FAILED)
-        found = of(hot)
-        assert causes(list(found.gaps)) == [(61, 120, "exchange closed")]
-        assert found.share == 1
+        result = of(hot)
+        assert causes(list(result.gaps)) == [(61, 120, "exchange closed")]
+        assert result.share == 1
 
     def test_it_is_excused_from_when_it_was_heard_closed_until_it_was_heard_open(self, hot):
         runs(65, 85, throttled=1, exchange_active=True, error=FAILED)
         runs(85, 95, exchange_active=False, error=FAILED)
         runs(95, 100, error=FAILED)  # it could not say whether it is open
         runs(100, 120, throttled=1, exchange_active=True, error=FAILED)
-        found = of(hot)
-        assert causes(list(found.gaps)) == [
+        result = of(hot)
+        assert causes(list(result.gaps)) == [
             (61, 85, "throttled"),
             (85, 100, "exchange closed"),
             (100, 120, "throttled"),
         ]
         details = ["4 of 4 runs", "reported to 2 of 3 runs", "4 of 4 runs"]
-        assert [gap.detail for gap in found.gaps] == details
-        assert found.share == pytest.approx(121 / 165)
+        assert [gap.detail for gap in result.gaps] == details
+        assert result.share == pytest.approx(121 / 165)
 
     def test_that_it_was_closed_before_the_gap_excuses_nothing(self, hot):
         Poll.objects.filter(started_at=at(60)).update(exchange_active=False)
@@ -219,13 +219,13 @@ class TestCauses:
         revised(hot, -900, "active")
         revised(hot, 40, "inactive")
         revised(hot, 110, "active")
-        found = of(hot)
-        assert causes(list(found.gaps)) == [
+        result = of(hot)
+        assert causes(list(result.gaps)) == [
             (40, 110, "market paused or closed"),
             (110, 120, "our outage"),
         ]
-        assert (found.gaps[0].detail, found.gaps[0].counted) == ("inactive", False)
-        assert found.share == pytest.approx(100 / 110)
+        assert (result.gaps[0].detail, result.gaps[0].counted) == ("inactive", False)
+        assert result.share == pytest.approx(100 / 110)
 
     def test_a_snapshot_is_an_observation(self, hot):
         runs(65, 120)
@@ -258,9 +258,9 @@ def test_that_the_exchange_was_closed_is_soon_old_news(hot):
 class TestWindows:
     def test_what_was_observed_before_the_window_is_still_good_in_it(self, hot):
         ticks(-30, 0)
-        found = of(hot, 0, 30)
-        assert causes(list(found.gaps)) == [(0, 30, "our outage")]
-        assert found.stale == [Interval(at(10), at(30))]
+        result = of(hot, 0, 30)
+        assert causes(list(result.gaps)) == [(0, 30, "our outage")]
+        assert result.stale == [Interval(at(10), at(30))]
 
     def test_nothing_after_the_window_makes_it_better(self, hot):
         ticks(-30, 0)
@@ -278,14 +278,14 @@ class TestWindows:
     def test_what_is_to_come_was_not_missed(self, hot):
         now = datetime.now(UTC)
         a_sweep(Tier.HOT, now)
-        found = coverage(hot, now, now + timedelta(days=1))
-        assert now <= found.end < now + timedelta(hours=1)
-        assert (found.share, found.gaps) == (1, [])
+        result = coverage(hot, now, now + timedelta(days=1))
+        assert now <= result.end < now + timedelta(hours=1)
+        assert (result.share, result.gaps) == (1, [])
 
     def test_of_a_window_that_has_not_begun_nothing_is_said(self, hot):
         now = datetime.now(UTC)
-        found = coverage(hot, now + timedelta(hours=1), now + timedelta(hours=2))
-        assert (found.share, found.gaps, found.start == found.end) == (None, [], True)
+        result = coverage(hot, now + timedelta(hours=1), now + timedelta(hours=2))
+        assert (result.share, result.gaps, result.start == result.end) == (None, [], True)
 
     @pytest.mark.parametrize(
         ("start", "end", "named"),
@@ -316,26 +316,26 @@ class TestWindows:
 class TestLife:
     def test_a_market_is_due_from_its_opening_to_its_close(self, market):
         market = a_market("KXRAIN-26NOV22", open_time=at(60), close_time=at(120))
-        found = of(market)
-        assert [(gap.cause.value, gap.detail) for gap in found.gaps] == [
+        result = of(market)
+        assert [(gap.cause.value, gap.detail) for gap in result.gaps] == [
             ("market paused or closed", "not open yet"),
             ("not recording yet", "before the first run"),
             ("market paused or closed", "past its close"),
         ]
-        assert causes(list(found.gaps))[1][:2] == (60, 120)
-        assert found.share == 0
+        assert causes(list(result.gaps))[1][:2] == (60, 120)
+        assert result.share == 0
 
     def test_a_close_counts_as_it_was_known_at_the_time(self, market):
         rounds(-30, 180)
         revised(market, -900, "active", close_time=at(120))
         revised(market, 60, "active", close_time=at(150))
         revised(market, 155, "closed", close_time=at(150))
-        found = of(market)
-        assert causes(list(found.gaps)) == [
+        result = of(market)
+        assert causes(list(result.gaps)) == [
             (150, 155, "market paused or closed"),
             (155, 180, "market paused or closed"),
         ]
-        assert found.share == 1
+        assert result.share == 1
 
     def test_a_revision_that_changes_neither_status_nor_times_cuts_nothing(self, market):
         revised(market, -900, "closed")
@@ -366,17 +366,17 @@ class TestLife:
         market.refresh_from_db()
         for minute in range(62):
             a_sweep(Tier.UNIVERSE, early + timedelta(minutes=minute))
-        found = coverage(market, early, early + timedelta(hours=1))
-        assert found.share == 1
+        result = coverage(market, early, early + timedelta(hours=1))
+        assert result.share == 1
 
 
 class TestTiers:
     def test_a_market_of_the_universe_has_three_rounds_time(self, market):
         runs(-30, 300)
         rounds(0, 90)
-        found = of(market)
-        assert causes(list(found.gaps)) == [(60, 180, "not covered")]
-        assert found.stale == [Interval(at(150), at(180))]
+        result = of(market)
+        assert causes(list(result.gaps)) == [(60, 180, "not covered")]
+        assert result.stale == [Interval(at(150), at(180))]
 
     def test_a_market_of_the_universe_is_as_unobserved_in_an_outage_as_a_hot_one(self, market):
         rounds(-30, 40)
@@ -392,8 +392,8 @@ class TestTiers:
         rounds(185, 400)
         assert gaps_of(market, 0, 300) == [(36, 100, "our outage")]
         Sweep.objects.filter(started_at__gte=at(185), started_at__lt=at(200)).delete()
-        found = gaps_of(market, 0, 300)
-        assert found == [(36, 100, "our outage"), (100, 215, "not covered")]
+        result = gaps_of(market, 0, 300)
+        assert result == [(36, 100, "our outage"), (100, 215, "not covered")]
 
     def test_a_pass_that_skipped_its_event_did_not_observe_a_market(self, market):
         rounds(-30, 30)
@@ -413,9 +413,9 @@ class TestTiers:
     def test_a_hot_pass_counts_only_while_the_market_was_hot(self, market):
         HotPeriod.objects.create(market=market, started_at=at(-60), ended_at=at(0))
         ticks(-60, 300)
-        found = of(market)
-        assert causes(list(found.gaps)) == [(0, 180, "not covered")]
-        assert found.stale == [Interval(at(85), at(180))]
+        result = of(market)
+        assert causes(list(result.gaps)) == [(0, 180, "not covered")]
+        assert result.stale == [Interval(at(85), at(180))]
 
     def test_the_rule_in_force_is_told(self, market):
         HotPeriod.objects.create(market=market, started_at=at(45), ended_at=at(100))
@@ -439,8 +439,8 @@ class TestQuiet:
         ticks(-30, 300)
 
     def test_observed_and_unchanged_is_quiet_and_no_gap(self, hot):
-        found = of(hot)
-        assert (found.quiet, found.gaps) == ([Interval(at(0), at(180))], [])
+        result = of(hot)
+        assert (result.quiet, result.gaps) == ([Interval(at(0), at(180))], [])
 
     def test_a_change_ends_it_and_a_heartbeat_does_not(self, hot, settings):
         settings.HOT_HEARTBEAT = 40
@@ -489,62 +489,62 @@ class TestSources:
             snapshot.save()
 
     def test_before_the_record_began_nothing_is_an_outage_and_the_time_still_counts(self, market):
-        found = of(market, 0, 600)
-        assert causes(list(found.gaps)) == [(0, 600, "not recording yet")]
-        assert (found.gaps[0].counted, found.share) == (True, 0)
+        result = of(market, 0, 600)
+        assert causes(list(result.gaps)) == [(0, 600, "not recording yet")]
+        assert (result.gaps[0].counted, result.share) == (True, 0)
         runs(400, 900)
         rounds(400, 900)
-        found = of(market, 0, 600)
-        assert causes(list(found.gaps)) == [(0, 400, "not recording yet")]
-        assert found.share == pytest.approx(200 / 600)
+        result = of(market, 0, 600)
+        assert causes(list(result.gaps)) == [(0, 400, "not recording yet")]
+        assert result.share == pytest.approx(200 / 600)
 
     def test_a_candle_of_a_minute_proves_its_minute(self, market):
         self.candles(market, 120, 300)
-        found = of(market, 0, 600)
-        assert causes(list(found.gaps)) == [
+        result = of(market, 0, 600)
+        assert causes(list(result.gaps)) == [
             (0, 60, "not recording yet"),
             (300, 600, "not recording yet"),
         ]
-        assert found.sources == {"POLL": timedelta(), "BACKFILL": timedelta(minutes=4)}
-        assert found.share == pytest.approx(240 / 600)
+        assert result.sources == {"POLL": timedelta(), "BACKFILL": timedelta(minutes=4)}
+        assert result.share == pytest.approx(240 / 600)
 
     def test_candles_without_a_pause_prove_all_the_time_even_of_a_hot_market(self, hot):
         self.candles(hot, -60, 900)
-        found = of(hot, 0, 600)
-        assert (found.gaps, found.share) == ([], 1)
+        result = of(hot, 0, 600)
+        assert (result.gaps, result.share) == ([], 1)
 
     def test_a_longer_candle_proves_the_instant_that_it_closed_at(self, market):
         market.snapshots.all().delete()
         self.candles(market, -3600, 3600, minutes=60)
-        found = of(market, -1800, 1800)
-        assert causes(list(found.gaps)) == [
+        result = of(market, -1800, 1800)
+        assert causes(list(result.gaps)) == [
             (-1800, 0, "not recording yet"),
             (0, 1800, "not recording yet"),
         ]
-        assert found.sources["BACKFILL"] == timedelta()
+        assert result.sources["BACKFILL"] == timedelta()
 
     def test_rows_of_a_stream_prove_their_instants(self, market):
         self.seen_by(Source.WEBSOCKET, market, *range(-60, 300, 60), 420, *range(500, 900, 80))
-        found = of(market, 0, 600)
-        assert causes(list(found.gaps)) == [(240, 420, "not recording yet")]
-        assert found.sources == {"POLL": timedelta(), "WEBSOCKET": timedelta(seconds=420)}
+        result = of(market, 0, 600)
+        assert causes(list(result.gaps)) == [(240, 420, "not recording yet")]
+        assert result.sources == {"POLL": timedelta(), "WEBSOCKET": timedelta(seconds=420)}
 
     def test_an_outage_that_was_backfilled_is_no_gap_of_the_market(self, hot):
         ticks(-30, 100)
         ticks(400, 900)
         assert gaps_of(hot, 0, 600) == [(96, 400, "our outage")]
         self.candles(hot, 120, 360)
-        found = of(hot, 0, 600)
-        assert causes(list(found.gaps)) == [(360, 400, "our outage")]
+        result = of(hot, 0, 600)
+        assert causes(list(result.gaps)) == [(360, 400, "our outage")]
         assert causes(outages(at(0), at(600))) == [(96, 400, "our outage")]
-        assert found.sources["POLL"] == timedelta(seconds=600 - 304)
-        assert found.sources["BACKFILL"] == timedelta(seconds=300)
+        assert result.sources["POLL"] == timedelta(seconds=600 - 304)
+        assert result.sources["BACKFILL"] == timedelta(seconds=300)
 
     def test_one_source_may_be_asked_for_alone(self, hot):
         ticks(-30, 900)
         self.seen_by(Source.WEBSOCKET, hot, 100, 110, 300)
-        found = of(hot, 0, 600, source=Source.WEBSOCKET)
-        assert [(first, last) for first, last, _ in causes(list(found.gaps))] == [
+        result = of(hot, 0, 600, source=Source.WEBSOCKET)
+        assert [(first, last) for first, last, _ in causes(list(result.gaps))] == [
             (0, 100),
             (110, 300),
             (300, 600),
@@ -618,13 +618,13 @@ def missed(ledger: dict[str, Any]) -> set[float]:
     """The half seconds of the gaps in which the market could be traded, told anew."""
     silent = silences(ledger)
     graced = [(b, b + (15 if warm(ledger, b) else 90)) for _, b in silent]
-    found, parts = set(), defaultdict(list)
+    result, parts = set(), defaultdict(list)
     part, before = 0, None
     for half in (second + 0.5 for second in range(270)):
         if not is_tradable(ledger, half):
             continue
         if any(a < half < b for a, b in silent):
-            found.add(half)
+            result.add(half)
             continue
         last = max(s for s in observations(ledger) if s < half)
         if before != (last, half - 1):
@@ -634,16 +634,16 @@ def missed(ledger: dict[str, Any]) -> set[float]:
     for halves in parts.values():
         stale = [half for half in halves if not is_fresh(ledger, half)]
         if any(not any(a < half < b for a, b in graced) for half in stale):
-            found.update(halves)
-    return found
+            result.update(halves)
+    return result
 
 
 def is_tradable(ledger: dict[str, Any], second: float) -> bool:
     known = [s for s in sorted(ledger["statuses"]) if s <= second]
     status = ledger["statuses"][known[-1]] if known else "active"
     # Of what comes after the window nothing was known in it.
-    told = [s for s in ledger["statuses"] if s < (180 if second < 180 else 270)]
-    return status == "active" and (not told or second < ledger["close"])
+    statuses = [s for s in ledger["statuses"] if s < (180 if second < 180 else 270)]
+    return status == "active" and (not statuses or second < ledger["close"])
 
 
 @rules(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -651,39 +651,39 @@ def is_tradable(ledger: dict[str, Any], second: float) -> bool:
 def test_gaps_and_the_time_covered_make_up_the_window(market, ledger):
     with transaction.atomic():
         enter(ledger, market)
-        found = of(market)
+        result = of(market)
         transaction.set_rollback(True)
-    edges = [at(0), *(edge for gap in found.gaps for edge in gap.interval), at(180)]
+    edges = [at(0), *(edge for gap in result.gaps for edge in gap.interval), at(180)]
     assert edges == sorted(edges)
-    assert all(gap.start < gap.end for gap in found.gaps)
+    assert all(gap.start < gap.end for gap in result.gaps)
     covered = zip(edges[::2], edges[1::2], strict=True)
-    assert found.observed == sum((end - start for start, end in covered), timedelta())
+    assert result.observed == sum((end - start for start, end in covered), timedelta())
     halves = [second + 0.5 for second in range(180)]
     tradable = [half for half in halves if is_tradable(ledger, half)]
     fresh = [half for half in tradable if is_fresh(ledger, half)]
-    assert found.fresh == timedelta(seconds=len(fresh))
+    assert result.fresh == timedelta(seconds=len(fresh))
     observed = set(tradable) - missed(ledger)
-    assert found.observed == timedelta(seconds=len(observed))
-    assert all(not any(g.start <= at(half) < g.end for g in found.gaps) for half in observed)
-    assert found.share is None or 0 <= found.share <= 1
-    for still in found.quiet:
-        assert all(still.end <= gap.start or gap.end <= still.start for gap in found.gaps)
+    assert result.observed == timedelta(seconds=len(observed))
+    assert all(not any(g.start <= at(half) < g.end for g in result.gaps) for half in observed)
+    assert result.share is None or 0 <= result.share <= 1
+    for still in result.quiet:
+        assert all(still.end <= gap.start or gap.end <= still.start for gap in result.gaps)
 
 
 class TestHotPeriods:
     def test_they_follow_the_hot_list_and_the_watch_list(self):
-        chosen, watched, neither = (a_market(f"KXA-{n}", is_hot=n == 0) for n in range(3))
+        listed, watched, neither = (a_market(f"KXA-{n}", is_hot=n == 0) for n in range(3))
         Watch.objects.create(user=User.objects.create(username="ada"), market=watched)
         HotPeriod.objects.follow(at(0))
         assert set(HotPeriod.objects.values_list("market", "started_at", "ended_at")) == {
-            (chosen.pk, at(0), None),
+            (listed.pk, at(0), None),
             (watched.pk, at(0), None),
         }
-        Market.objects.filter(pk=chosen.pk).update(status="closed")
+        Market.objects.filter(pk=listed.pk).update(status="closed")
         Market.objects.filter(pk=neither.pk).update(is_hot=True)
         HotPeriod.objects.follow(at(5))
         assert set(HotPeriod.objects.values_list("market", "started_at", "ended_at")) == {
-            (chosen.pk, at(0), at(5)),
+            (listed.pk, at(0), at(5)),
             (watched.pk, at(0), None),
             (neither.pk, at(5), None),
         }
@@ -723,8 +723,8 @@ class TestSlots:
     def test_only_complete_passes_of_the_hot_list_fill_a_slot(self):
         a_sweep(Tier.HOT, at(0), complete=False)
         a_sweep(Tier.UNIVERSE, at(5))
-        found = hot_slots(at(0), at(60))
-        assert (found, found.share) == ((12, 0), 0)
+        result = hot_slots(at(0), at(60))
+        assert (result, result.share) == ((12, 0), 0)
 
     def test_a_window_shorter_than_a_slot_has_no_share(self):
         assert hot_slots(at(0), at(3)).share is None

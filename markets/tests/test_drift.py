@@ -10,7 +10,7 @@ from markets.tests.fake_exchange import market_json, series_json
 EVENT = {"event_ticker": "KXA-1", "fee_type_override": None, "collateral_return_type": ""}
 
 
-def found(kind, payload):
+def drift_of(kind, payload):
     return [(each.kind, each.where) for each in find_drift(kind, json.dumps(payload).encode())]
 
 
@@ -19,7 +19,7 @@ def found(kind, payload):
     [("market", market_json("KXA-1-X")), ("event", EVENT), ("series", series_json("KXA"))],
 )
 def test_a_payload_of_the_contract_has_no_drift(kind, payload):
-    assert found(kind, payload) == []
+    assert drift_of(kind, payload) == []
 
 
 def test_an_unknown_key_is_named_with_a_sample():
@@ -44,7 +44,7 @@ def test_an_unknown_key_is_named_with_a_sample():
     ],
 )
 def test_an_unknown_word_is_named(kind, key):
-    assert found(kind, {key: "new"}) == [("word", f"{kind}.{key}=new")]
+    assert drift_of(kind, {key: "new"}) == [("word", f"{kind}.{key}=new")]
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", None, ""])
@@ -53,24 +53,24 @@ def test_an_unknown_word_is_named(kind, key):
 )
 def test_an_instant_that_the_contract_requires_is_noted_where_it_is_unknown(key, text):
     where = f"market.$.{key}: not an instant of the exchange's time"
-    assert found("market", market_json("KXA-1-X", **{key: text})) == [("shape", where)]
+    assert drift_of("market", market_json("KXA-1-X", **{key: text})) == [("shape", where)]
 
 
 def test_an_instant_that_may_be_unknown_is_not_noted():
     zero = "0001-01-01T00:00:00Z"
     payload = market_json("KXA-1-X", settlement_ts=zero, expected_expiration_time=zero)
-    assert found("market", payload) == []
+    assert drift_of("market", payload) == []
 
 
 @pytest.mark.parametrize("key", ["yes_bid_size_fp", "last_price_dollars", "floor_strike"])
 def test_a_blank_number_is_noted(key):
     where = f"market.$.{key}: a blank number or instant"
-    assert found("market", market_json("KXA-1-X", **{key: ""})) == [("shape", where)]
+    assert drift_of("market", market_json("KXA-1-X", **{key: ""})) == [("shape", where)]
 
 
 @pytest.mark.parametrize("word", ["", None, 5])
 def test_a_blank_or_a_non_text_is_not_an_unknown_word(word):
-    assert found("market", {"result": word}) == []
+    assert drift_of("market", {"result": word}) == []
 
 
 def test_notes_are_short_and_can_be_stored():
@@ -97,9 +97,9 @@ def test_a_shape_is_described_without_its_value(change, where):
     raw = json.dumps(market_json("KXA-1-X", **change)).encode()
     with pytest.raises(msgspec.MsgspecError) as caught:
         payloads.quote(raw)
-    seen = shape_drift("market", caught.value, raw=raw)
-    assert (seen.kind, seen.where) == ("shape", where)
-    assert seen.sample.startswith('{"ticker": "KXA-1-X"')
+    note = shape_drift("market", caught.value, raw=raw)
+    assert (note.kind, note.where) == ("shape", where)
+    assert note.sample.startswith('{"ticker": "KXA-1-X"')
 
 
 @pytest.mark.parametrize(

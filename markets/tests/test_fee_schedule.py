@@ -48,7 +48,7 @@ def schedule(market: Market, start: datetime = NOON, end: datetime = NOON + 24 *
     return FeeChange.objects.schedule([market], start=start, end=end)[market.pk]
 
 
-def told(market: Market, **span: datetime) -> list[tuple[datetime, str, Decimal | None]]:
+def schedule_of(market: Market, **span: datetime) -> list[tuple[datetime, str, Decimal | None]]:
     return [(each.since, each.fee_type, each.fee_multiplier) for each in schedule(market, **span)]
 
 
@@ -63,7 +63,7 @@ def test_a_change_in_the_middle_begins_at_its_own_instant():
     market = a_market()
     a_series_change(market, NOON - HOUR, "1")
     a_series_change(market, NOON + HOUR, "0.5")
-    assert told(market) == [(NOON, "quadratic", 1), (NOON + HOUR, "quadratic", HALF)]
+    assert schedule_of(market) == [(NOON, "quadratic", 1), (NOON + HOUR, "quadratic", HALF)]
 
 
 def test_both_ends_of_the_span_belong_to_it():
@@ -71,16 +71,16 @@ def test_both_ends_of_the_span_belong_to_it():
     a_series_change(market, NOON, "1")
     a_series_change(market, NOON + HOUR, "0.5")
     both = [(NOON, "quadratic", 1), (NOON + HOUR, "quadratic", HALF)]
-    assert told(market, end=NOON + HOUR) == both
-    assert told(market, end=NOON + HOUR - INSTANT) == both[:1]
-    assert told(market, start=NOON + HOUR) == both[1:]
+    assert schedule_of(market, end=NOON + HOUR) == both
+    assert schedule_of(market, end=NOON + HOUR - INSTANT) == both[:1]
+    assert schedule_of(market, start=NOON + HOUR) == both[1:]
 
 
 def test_terms_hold_from_when_they_were_charged_not_from_when_they_were_known():
     market = a_market()
     a_series_change(market, NOON - HOUR, "1")
     a_series_change(market, NOON + HOUR, "0.5", known_at=NOON + 1000 * HOUR)
-    assert told(market) == [(NOON, "quadratic", 1), (NOON + HOUR, "quadratic", HALF)]
+    assert schedule_of(market) == [(NOON, "quadratic", 1), (NOON + HOUR, "quadratic", HALF)]
 
 
 def test_before_the_oldest_terms_they_are_assumed_until_they_begin():
@@ -107,7 +107,7 @@ def test_an_event_has_terms_of_its_own_until_it_gives_them_back():
     a_series_change(market, NOON - HOUR, "1")
     an_event_change(market, NOON + HOUR, "quadratic_with_maker_fees", "0.5")
     an_event_change(market, NOON + 2 * HOUR, "", None)
-    assert told(market) == [
+    assert schedule_of(market) == [
         (NOON, "quadratic", 1),
         (NOON + HOUR, "quadratic_with_maker_fees", HALF),
         (NOON + 2 * HOUR, "quadratic", 1),
@@ -119,7 +119,7 @@ def test_an_event_that_changes_one_term_follows_its_series_in_the_other():
     a_series_change(market, NOON - HOUR, "1")
     an_event_change(market, NOON, "quadratic_with_maker_fees", None)
     a_series_change(market, NOON + HOUR, "2")
-    assert told(market) == [
+    assert schedule_of(market) == [
         (NOON, "quadratic_with_maker_fees", 1),
         (NOON + HOUR, "quadratic_with_maker_fees", 2),
     ]
@@ -130,7 +130,7 @@ def test_a_change_that_an_event_does_not_follow_is_no_change():
     a_series_change(market, NOON - HOUR, "1")
     an_event_change(market, NOON - HOUR, "quadratic", "0.5")
     a_series_change(market, NOON + HOUR, "2")
-    assert told(market) == [(NOON, "quadratic", HALF)]
+    assert schedule_of(market) == [(NOON, "quadratic", HALF)]
 
 
 def test_terms_that_an_event_sets_in_full_are_not_assumed():
@@ -145,7 +145,7 @@ def test_a_waiver_ends_at_its_instant():
     market = waived("2026-09-10T13:00:00.5Z")
     a_series_change(market, NOON - HOUR, "1")
     expires = NOON + HOUR + timedelta(seconds=0.5)
-    assert told(market) == [(NOON, "quadratic", 0), (expires, "quadratic", 1)]
+    assert schedule_of(market) == [(NOON, "quadratic", 0), (expires, "quadratic", 1)]
     in_force = FeeChange.objects.in_force
     assert in_force(market, expires - INSTANT) == ("quadratic", 0, False, expires - INSTANT)
     assert in_force(market, expires).fee_multiplier == 1
@@ -155,7 +155,7 @@ def test_a_waiver_goes_before_the_terms_of_the_event():
     market = waived("2026-09-10T14:00:00Z")
     a_series_change(market, NOON - HOUR, "1")
     an_event_change(market, NOON + HOUR, "quadratic", "0.5")
-    assert told(market) == [(NOON, "quadratic", 0), (NOON + 2 * HOUR, "quadratic", HALF)]
+    assert schedule_of(market) == [(NOON, "quadratic", 0), (NOON + 2 * HOUR, "quadratic", HALF)]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_waiver_goes_before_the_terms_of_the_event():
 def test_a_market_without_a_waiver_pays(payload):
     market = a_market(raw_data=payload)
     a_series_change(market, NOON - HOUR, "1")
-    assert told(market) == [(NOON, "quadratic", 1)]
+    assert schedule_of(market) == [(NOON, "quadratic", 1)]
 
 
 @pytest.mark.parametrize("end", ["9999-12-31T00:00:00Z", "9999-12-31T23:59:59-14:00"])
@@ -180,7 +180,7 @@ def test_a_waiver_without_an_end_in_sight_waives_all(end):
     market = waived(end)
     a_series_change(market, NOON - HOUR, "1")
     a_series_change(market, NOON + HOUR, "0.5")
-    assert told(market) == [(NOON, "quadratic", 0)]
+    assert schedule_of(market) == [(NOON, "quadratic", 0)]
 
 
 def test_each_market_has_the_terms_of_its_own_event_and_series():
@@ -189,8 +189,8 @@ def test_each_market_has_the_terms_of_its_own_event_and_series():
     for series in {plain.event.series, own.event.series}:
         a_change(NOON - HOUR, "quadratic", "1", series=series)
     an_event_change(own, NOON - HOUR, "", "0.5")
-    found = FeeChange.objects.schedule([plain, own, free], start=NOON, end=NOON + HOUR)
-    assert {pk: [terms.fee_multiplier for terms in each] for pk, each in found.items()} == {
+    schedules = FeeChange.objects.schedule([plain, own, free], start=NOON, end=NOON + HOUR)
+    assert {pk: [terms.fee_multiplier for terms in each] for pk, each in schedules.items()} == {
         plain.pk: [1],
         own.pk: [HALF],
         free.pk: [0],
@@ -203,5 +203,5 @@ def test_any_number_of_markets_costs_two_queries(number, django_assert_num_queri
     for market in markets:
         a_series_change(market, NOON - HOUR, "1")
     with django_assert_num_queries(2):
-        found = FeeChange.objects.schedule(markets, start=NOON, end=NOON + HOUR)
-    assert len(found) == number
+        schedules = FeeChange.objects.schedule(markets, start=NOON, end=NOON + HOUR)
+    assert len(schedules) == number

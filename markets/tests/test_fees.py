@@ -65,11 +65,11 @@ def bound(fill: Fill, rule: Rounding) -> int:
 
 def order(fills: list[Fill], rule: Rounding) -> list[tuple[int, int]]:
     """The net fee of each fill of an order, and its accumulator after it."""
-    told, accumulated = [], 0
+    expected, accumulated = [], 0
     for fill in fills:
         net, accumulated = charged(fill, rule, accumulated)
-        told.append((net, accumulated))
-    return told
+        expected.append((net, accumulated))
+    return expected
 
 
 def total(fills: list[Fill], rule: Rounding) -> int:
@@ -233,8 +233,8 @@ def test_one_contract_at_50_cents_under_each_rule(rule, fee, kept):
         (THROUGH_BROKER, [(10_000, 6_675), (0, 3_350), (0, 25)]),
     ],
 )
-def test_three_fills_of_one_contract_at_5_cents_under_each_rule(rule, told):
-    assert order([bought("1", "0.05")] * 3, rule) == told
+def test_three_fills_of_one_contract_at_5_cents_under_each_rule(rule, expected):
+    assert order([bought("1", "0.05")] * 3, rule) == expected
 
 
 @pytest.mark.parametrize(
@@ -264,8 +264,8 @@ def test_a_hundred_fills_of_one_contract_at_5_cents(rule, cost):
     ],
     ids=["subpenny prices", "fractional contracts", "both"],
 )
-def test_the_examples_of_the_fee_rounding_page(fill, told):
-    assert order([fill] * 3, SPRING) == told
+def test_the_examples_of_the_fee_rounding_page(fill, expected):
+    assert order([fill] * 3, SPRING) == expected
 
 
 def test_taker_and_maker_fills_of_an_order_share_its_accumulator():
@@ -379,9 +379,9 @@ def published(fill: Fill, rule: Rounding, kept: Fraction) -> tuple[Fraction, Fra
 @given(orders, rules)
 def test_fees_are_those_of_the_published_steps(fills, rule):
     kept = Fraction(0)
-    for fill, told in zip(fills, order(fills, rule), strict=True):
+    for fill, expected in zip(fills, order(fills, rule), strict=True):
         net, kept = published(fill, rule, kept)
-        assert told == (net * 1_000_000, kept * 1_000_000)
+        assert expected == (net * 1_000_000, kept * 1_000_000)
 
 
 @given(orders, rules)

@@ -211,8 +211,8 @@ def test_what_the_record_has_otherwise_stays_and_is_counted(tmp_path, capsys):
     candles = [candle_row(FIRST, 1, yes_bid_close=0.3), candle_row(FIRST, 2)]
     run_import(weather_tables(after, candles=candles, markets={"result": "no"}))
     # The results of both markets, and one candle.
-    told = capsys.readouterr().err
-    assert "3 results or candlesticks differ from those on record, which stay" in told
+    stdout = capsys.readouterr().err
+    assert "3 results or candlesticks differ from those on record, which stay" in stdout
     assert Market.objects.get(ticker=FIRST).result == "yes"
     assert Candlestick.objects.filter(yes_bid_close=Decimal("0.3")).count() == 0
 
@@ -264,8 +264,8 @@ def test_the_fed_s_trades_are_those_of_the_decision_that_comes_next(tmp_path):
 )
 def test_a_candle_that_cannot_be_read_is_named_by_line_and_column(tmp_path, values, message):
     weather_tables(tmp_path, candles=[candle_row(FIRST, 1) | values])
-    found = import_error(tmp_path)
-    assert f"weather_hourly_ariadne: kalshi_candles_nyc.parquet, {message}" in found
+    error = import_error(tmp_path)
+    assert f"weather_hourly_ariadne: kalshi_candles_nyc.parquet, {message}" in error
     assert not MarketSnapshot.objects.exists()
 
 

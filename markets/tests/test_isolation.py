@@ -172,8 +172,8 @@ class TestNoReply:
         late = Market.objects.exclude(yes_bid="0.1")
         assert [market.ticker for market in late] == ["KXA-1-3"]
         # The culprit is remembered: the others in one request, it in another.
-        asked = [r for r in exchange.requests if "tickers" in r.url.params]
-        assert len([r for r in asked if r.url.path.endswith("v2/markets")]) <= 4
+        requested = [r for r in exchange.requests if "tickers" in r.url.params]
+        assert len([r for r in requested if r.url.path.endswith("v2/markets")]) <= 4
 
     def test_a_settlement_behind_it_is_recorded(self, exchange):
         exchange.list(*(f"KXA-1-{n}" for n in range(5)))

@@ -63,8 +63,8 @@ def record(*observations: Observation, source: str = Source.POLL) -> int:
 
 
 def bids(snapshots: Any = None) -> list[str]:
-    found = MarketSnapshot.objects.oldest_first() if snapshots is None else snapshots
-    return [str(snapshot.yes_bid) for snapshot in found]
+    stored_rows = MarketSnapshot.objects.oldest_first() if snapshots is None else snapshots
+    return [str(snapshot.yes_bid) for snapshot in stored_rows]
 
 
 @pytest.fixture
@@ -251,8 +251,8 @@ def test_arrays_follow_the_same_order_whatever_lies_where(market, in_order):
             [market.pk], NOON - SECOND, NOON + 2 * SECOND, recorded_by=NOW
         )
         assert np.all(np.diff(columns["at"]) >= 0)
-        found: list[int] = columns["bid"].tolist()
-        return found
+        stored_rows: list[int] = columns["bid"].tolist()
+        return stored_rows
 
     record(observation(market, "0.3000", at=NOON - SECOND))
     record(observation(market, "0.3900", at=NOON + SECOND))
@@ -279,18 +279,18 @@ def test_the_archive_is_the_same_file_whatever_was_written_first(
     partitions.create_missing(SNAPSHOTS, [THAT_DAY.day])
     archive.archive_day(THAT_DAY, now=NOW)
     rows = archive.files_of(THAT_DAY).rows
-    found = pq.read_table(rows).column("yes_bid").to_pylist()
-    assert [str(bid) for bid in found] == in_order
+    stored_rows = pq.read_table(rows).column("yes_bid").to_pylist()
+    assert [str(bid) for bid in stored_rows] == in_order
 
 
 def test_pages_of_the_api_neither_repeat_nor_miss_one(market, in_order):
     client, address = APIClient(), f"/api/v1/markets/{market.ticker}/snapshots/?limit=1"
-    seen = []
+    read_rows = []
     while address:
         page = client.get(address).json()
-        seen += [row["yes_bid"] for row in page["results"]]
+        read_rows += [row["yes_bid"] for row in page["results"]]
         address = page["next"]
-    assert seen == in_order
+    assert read_rows == in_order
 
 
 def test_the_messages_of_a_stream_are_in_the_order_of_their_sequence():

@@ -21,18 +21,20 @@ def book(yes, no):
 
 
 def test_levels_are_sorted_so_that_the_best_is_last():
-    seen = book([["0.4200", "3.00"], ["0.0100", "10.00"], ["0.4100", "0.50"]], [])
-    assert seen.yes[-1] == (Decimal("0.42"), Decimal(3))
-    assert [level.price for level in seen.yes] == sorted(level.price for level in seen.yes)
-    assert seen.no == ()
+    book_read = book([["0.4200", "3.00"], ["0.0100", "10.00"], ["0.4100", "0.50"]], [])
+    assert book_read.yes[-1] == (Decimal("0.42"), Decimal(3))
+    assert [level.price for level in book_read.yes] == sorted(
+        level.price for level in book_read.yes
+    )
+    assert book_read.no == ()
 
 
 @pytest.mark.parametrize("empty", [{}, {"no_dollars": None}, {"no_dollars": []}])
 def test_a_side_that_is_null_or_missing_is_empty(empty):
-    seen = read({"yes_dollars": [["0.4200", "3.00"]], **empty})
-    assert (seen.yes, seen.no) == (((Decimal("0.42"), Decimal(3)),), ())
-    seen = read({"no_dollars": [["0.4200", "3.00"]], "yes_dollars": None})
-    assert (len(seen.no), seen.yes) == (1, ())
+    book_read = read({"yes_dollars": [["0.4200", "3.00"]], **empty})
+    assert (book_read.yes, book_read.no) == (((Decimal("0.42"), Decimal(3)),), ())
+    book_read = read({"no_dollars": [["0.4200", "3.00"]], "yes_dollars": None})
+    assert (len(book_read.no), book_read.yes) == (1, ())
 
 
 @pytest.mark.parametrize("empty", [{}, {"yes_dollars": None, "no_dollars": None}])
@@ -59,15 +61,15 @@ def test_an_order_book_under_its_old_key_is_refused():
 
 @pytest.mark.parametrize("level", [["0.4100", "0.00"], ["0.0000", "5.00"], ["1.0000", "5.00"]])
 def test_a_level_at_which_nobody_bids_is_left_out(level):
-    seen = book([level, ["0.4200", "3.00"]], [level])
-    assert (seen.yes, seen.no) == (((Decimal("0.42"), Decimal(3)),), ())
-    assert seen.repeated == ()
+    book_read = book([level, ["0.4200", "3.00"]], [level])
+    assert (book_read.yes, book_read.no) == (((Decimal("0.42"), Decimal(3)),), ())
+    assert book_read.repeated == ()
 
 
 def test_a_price_that_is_listed_twice_keeps_the_smaller_size():
-    seen = book([["0.4200", "9.00"], ["0.4100", "1.00"], ["0.4200", "3.00"]], [])
-    assert seen.yes == ((Decimal("0.41"), 1), (Decimal("0.42"), 3))
-    assert seen.repeated == ((Decimal("0.42"), 9),)
+    book_read = book([["0.4200", "9.00"], ["0.4100", "1.00"], ["0.4200", "3.00"]], [])
+    assert book_read.yes == ((Decimal("0.41"), 1), (Decimal("0.42"), 3))
+    assert book_read.repeated == ((Decimal("0.42"), 9),)
 
 
 def test_order_books_of_a_batch_come_by_ticker():
@@ -114,8 +116,8 @@ class TestRecorded:
         tick(hot)
         recorded = OrderBookSnapshot.objects.get()
         assert (recorded.bid_prices, recorded.bid_sizes) == ([Decimal("0.42")], [3])
-        told = Drift.objects.get(where="order book.$: a price is listed twice")
-        assert (told.count, told.sample) == (1, "0.4200 × 9.00")
+        notes = Drift.objects.get(where="order book.$: a price is listed twice")
+        assert (notes.count, notes.sample) == (1, "0.4200 × 9.00")
 
     def test_an_unreadable_book_is_counted_and_told_and_does_not_affect_the_others(self, hot):
         hot.books = {

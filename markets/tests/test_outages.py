@@ -110,16 +110,16 @@ class TestOneOutageOf180Seconds:
 
     def test_is_the_same_in_the_api_of_coverage(self, client, listed):
         query = {"start": at(60).isoformat(), "end": at(1500).isoformat()}
-        told = client.get(f"/api/v1/markets/{listed.ticker}/coverage/", query).json()
-        assert told["observed"] == 1440 - 180
-        assert told["share"] == pytest.approx(1260 / 1440)
-        assert told["sources"] == [{"source": "POLL", "observed": 1260.0}]
+        body = client.get(f"/api/v1/markets/{listed.ticker}/coverage/", query).json()
+        assert body["observed"] == 1440 - 180
+        assert body["share"] == pytest.approx(1260 / 1440)
+        assert body["sources"] == [{"source": "POLL", "observed": 1260.0}]
         # The last universe sweep began at 570, and is fresh for 90 s.
         assert [(at(660), at(790))] == [
             (datetime.fromisoformat(each["start"]), datetime.fromisoformat(each["end"]))
-            for each in told["stale"]
+            for each in body["stale"]
         ]
-        assert told["fresh"] == 1440 - 130
+        assert body["fresh"] == 1440 - 130
 
     def test_is_the_same_on_the_recorders_page(self, client):
         html = client.get("/recorder/").content.decode()
@@ -129,7 +129,7 @@ class TestOneOutageOf180Seconds:
 
 
 class TestTheListOfOutages:
-    def found(self, client, **query) -> list[float]:
+    def result(self, client, **query) -> list[float]:
         response = client.get("/api/v1/outages/", query)
         assert response.status_code == 200, response.content
         return [
@@ -188,12 +188,12 @@ class TestAnswersAsOfAnInstant:
         assert self.evidence(client, listed, 640) == (570, 70, False)
 
     def test_trust_what_another_source_saw_in_the_outage(self, client, hot):
-        seen = a_snapshot(hot, at(695))
-        seen.source, seen.id = (
+        streamed = a_snapshot(hot, at(695))
+        streamed.source, streamed.id = (
             "WEBSOCKET",
             snapshot_id(hot.pk, at(695), "WEBSOCKET", None, content=""),
         )
-        seen.save()
+        streamed.save()
         assert self.evidence(client, hot, 700) == (695, 5, True)
 
     def test_tell_that_a_market_was_not_observed_although_the_recorder_ran(self, client, listed):
@@ -326,15 +326,15 @@ class TestRangesThatAreNotGiven:
         assert last == old.close_time.replace(second=0, microsecond=0)
 
     def test_coverage_of_an_old_market_is_that_of_its_record(self, client, old):
-        told = client.get(f"/api/v1/markets/{old.ticker}/coverage/").json()
-        start, end = (datetime.fromisoformat(told[name]) for name in ("start", "end"))
+        body = client.get(f"/api/v1/markets/{old.ticker}/coverage/").json()
+        start, end = (datetime.fromisoformat(body[name]) for name in ("start", "end"))
         assert start == old.close_time - timedelta(hours=1)
         assert abs(end - old.close_time) < timedelta(seconds=1)
 
     def test_coverage_goes_back_as_far_as_it_may(self, client, old):
         a_snapshot(old, old.close_time - timedelta(days=40)).save()
-        told = client.get(f"/api/v1/markets/{old.ticker}/coverage/").json()
-        start, end = (datetime.fromisoformat(told[name]) for name in ("start", "end"))
+        body = client.get(f"/api/v1/markets/{old.ticker}/coverage/").json()
+        start, end = (datetime.fromisoformat(body[name]) for name in ("start", "end"))
         assert end - start == timedelta(days=31)
 
     def test_more_buckets_than_a_page_holds_come_in_pages(self, client, old, monkeypatch):
@@ -351,8 +351,8 @@ class TestRangesThatAreNotGiven:
         a_market("WHEN-1", open_time=None, close_time=None, quoted_at=None, recorded_at=at(0))
         rows = client.get("/api/v1/markets/WHEN-1/candlesticks/?interval=1h").json()["results"]
         assert 2 <= len(rows) <= 4
-        told = client.get("/api/v1/markets/WHEN-1/coverage/").json()
-        assert datetime.fromisoformat(told["start"]) == at(0)
+        body = client.get("/api/v1/markets/WHEN-1/coverage/").json()
+        assert datetime.fromisoformat(body["start"]) == at(0)
 
     def test_a_market_without_a_record_begins_with_its_opening(self, client):
         a_market("NONE-1", open_time=at(0), quoted_at=None)

@@ -71,14 +71,20 @@ def event_json(**changes):
 
 @given(PRICES, PRICES, COUNTS, COUNTS, COUNTS)
 def test_every_number_of_a_quote_is_kept_to_the_digit(bid, ask, bid_size, ask_size, volume):
-    seen = quote(
+    parsed = quote(
         yes_bid_dollars=bid,
         yes_ask_dollars=ask,
         yes_bid_size_fp=bid_size,
         yes_ask_size_fp=ask_size,
         volume_fp=volume,
     )
-    numbers = (seen.yes_bid, seen.yes_ask, seen.yes_bid_size, seen.yes_ask_size, seen.volume)
+    numbers = (
+        parsed.yes_bid,
+        parsed.yes_ask,
+        parsed.yes_bid_size,
+        parsed.yes_ask_size,
+        parsed.volume,
+    )
     assert [str(number) for number in numbers] == [bid, ask, bid_size, ask_size, volume]
 
 
@@ -122,12 +128,12 @@ def test_a_missing_key_fails_instead_of_looking_like_an_empty_book(key):
     [("0.0000", "0.00"), ("0.0000", "5.00"), ("0.4200", "0.00"), ("1.0000", "5.00")],
 )
 def test_an_empty_side_has_neither_price_nor_size(price, size):
-    seen = quote(yes_bid_dollars=price, yes_bid_size_fp=size)
-    assert (seen.yes_bid, seen.yes_bid_size) == (None, None)
-    assert (seen.yes_ask, seen.yes_ask_size) == (Decimal("0.45"), Decimal("12.50"))
-    seen = quote(yes_ask_dollars=price, yes_ask_size_fp=size)
-    assert (seen.yes_ask, seen.yes_ask_size) == (None, None)
-    assert (seen.yes_bid, seen.yes_bid_size) == (Decimal("0.42"), Decimal("100"))
+    parsed = quote(yes_bid_dollars=price, yes_bid_size_fp=size)
+    assert (parsed.yes_bid, parsed.yes_bid_size) == (None, None)
+    assert (parsed.yes_ask, parsed.yes_ask_size) == (Decimal("0.45"), Decimal("12.50"))
+    parsed = quote(yes_ask_dollars=price, yes_ask_size_fp=size)
+    assert (parsed.yes_ask, parsed.yes_ask_size) == (None, None)
+    assert (parsed.yes_bid, parsed.yes_bid_size) == (Decimal("0.42"), Decimal("100"))
 
 
 @pytest.mark.parametrize("key", BEST_PRICES)
@@ -140,22 +146,22 @@ def test_a_best_price_is_never_blank(key, blank):
 @pytest.mark.parametrize("key", sorted({*PRICE_KEYS, *COUNT_KEYS} - set(BEST_PRICES)))
 @pytest.mark.parametrize("blank", ["", None])
 def test_a_blank_number_is_unknown_and_costs_no_other(key, blank):
-    seen, usual = quote(**{key: blank}), quote()
+    parsed, usual = quote(**{key: blank}), quote()
     column = key.removesuffix("_dollars").removesuffix("_fp")
-    assert getattr(seen, column) is None
+    assert getattr(parsed, column) is None
     others = {*PRICE_KEYS, *COUNT_KEYS} - {key}
     for other in (each.removesuffix("_dollars").removesuffix("_fp") for each in others):
-        assert getattr(seen, other) == getattr(usual, other)
+        assert getattr(parsed, other) == getattr(usual, other)
 
 
 def test_the_no_side_of_a_payload_is_ignored():
-    seen = quote(yes_bid_dollars="0.0000", yes_bid_size_fp="0.00", no_ask_dollars="0.5000")
-    assert seen.yes_bid is None
+    parsed = quote(yes_bid_dollars="0.0000", yes_bid_size_fp="0.00", no_ask_dollars="0.5000")
+    assert parsed.yes_bid is None
 
 
 def test_a_market_without_trades_has_no_last_price():
-    seen = quote(last_price_dollars="0.0000", previous_price_dollars="0.0000", volume_fp="0.00")
-    assert (seen.last_price, seen.previous_price, seen.volume) == (None, None, 0)
+    parsed = quote(last_price_dollars="0.0000", previous_price_dollars="0.0000", volume_fp="0.00")
+    assert (parsed.last_price, parsed.previous_price, parsed.volume) == (None, None, 0)
 
 
 def test_unknown_words_and_keys_are_accepted():
@@ -275,10 +281,10 @@ def test_every_malformed_payload_raises_a_msgspec_error(read, raw):
 
 
 def test_strikes_and_price_ranges_are_exact():
-    seen = payloads.market(encoded(floor_strike="@").replace(b'"@"', b"77.10000000000001"))
-    assert seen.floor_strike == Decimal("77.10000000000001")
-    assert seen.price_ranges == (PriceRange(Decimal(0), Decimal(1), Decimal("0.01")),)
-    assert (seen.cap_strike, seen.strike_type, seen.notional_value) == (None, "", 1)
+    parsed = payloads.market(encoded(floor_strike="@").replace(b'"@"', b"77.10000000000001"))
+    assert parsed.floor_strike == Decimal("77.10000000000001")
+    assert parsed.price_ranges == (PriceRange(Decimal(0), Decimal(1), Decimal("0.01")),)
+    assert (parsed.cap_strike, parsed.strike_type, parsed.notional_value) == (None, "", 1)
 
 
 def test_a_settlement_value_may_be_zero_and_may_be_absent():
@@ -307,15 +313,19 @@ def test_instants_are_aware():
 
 
 def test_nulls_for_text_become_blanks():
-    seen = market(early_close_condition=None, strike_type=None, functional_strike=None)
-    assert (seen.early_close_condition, seen.strike_type, seen.functional_strike) == ("", "", "")
+    parsed = market(early_close_condition=None, strike_type=None, functional_strike=None)
+    assert (parsed.early_close_condition, parsed.strike_type, parsed.functional_strike) == (
+        "",
+        "",
+        "",
+    )
 
 
 def test_keys_that_older_payloads_lack_have_a_default():
     fields = market_json("KXA-1-X")
     del fields["settlement_bounds_type"], fields["exchange_index"]
-    seen = payloads.market(json.dumps(fields).encode())
-    assert (seen.settlement_bounds_type, seen.exchange_index) == ("default", None)
+    parsed = payloads.market(json.dumps(fields).encode())
+    assert (parsed.settlement_bounds_type, parsed.exchange_index) == ("default", None)
 
 
 MARKET_TIMES = [
@@ -455,10 +465,10 @@ def test_an_unreadable_event_is_named_by_its_event_ticker():
 
 
 def test_the_markets_of_an_event_stay_unparsed():
-    seen = payloads.event(event_json(markets=[market_json("KXA-1-X"), {"title": "a\0b"}, 5]))
-    assert (seen.ticker, seen.series_ticker, seen.strike_period) == ("KXA-1", "KXA", "")
-    assert payloads.quote(seen.markets[0]).ticker == "KXA-1-X"
-    assert len(seen.markets) == 3
+    parsed = payloads.event(event_json(markets=[market_json("KXA-1-X"), {"title": "a\0b"}, 5]))
+    assert (parsed.ticker, parsed.series_ticker, parsed.strike_period) == ("KXA-1", "KXA", "")
+    assert payloads.quote(parsed.markets[0]).ticker == "KXA-1-X"
+    assert len(parsed.markets) == 3
 
 
 def test_a_list_that_is_null_or_missing_is_empty():
@@ -511,9 +521,9 @@ TRADE = {
 
 
 def test_a_trade_is_read_on_the_yes_scale():
-    seen = payloads.trade(json.dumps(TRADE).encode())
-    assert (seen.yes_price, seen.count) == (Decimal("0.42"), Decimal("2.5"))
-    assert seen.created_time.microsecond == 1
+    parsed = payloads.trade(json.dumps(TRADE).encode())
+    assert (parsed.yes_price, parsed.count) == (Decimal("0.42"), Decimal("2.5"))
+    assert parsed.created_time.microsecond == 1
 
 
 def candle(**changes):
@@ -530,9 +540,13 @@ def candle(**changes):
 
 
 def test_a_candlestick_without_trades_has_its_quotes():
-    seen = candle()
-    assert (seen.yes_bid.close, seen.yes_ask.close) == (Decimal("0.43"), Decimal("0.45"))
-    assert (seen.price.open, seen.price.close, seen.price.previous) == (None, None, Decimal("0.41"))
+    parsed = candle()
+    assert (parsed.yes_bid.close, parsed.yes_ask.close) == (Decimal("0.43"), Decimal("0.45"))
+    assert (parsed.price.open, parsed.price.close, parsed.price.previous) == (
+        None,
+        None,
+        Decimal("0.41"),
+    )
 
 
 def test_a_candlestick_in_cents_is_refused():
@@ -577,12 +591,12 @@ def test_a_candlestick_with_mixed_or_missing_keys_is_refused_by_the_key(read, ch
 @pytest.mark.parametrize("blank", ["", None])
 def test_a_blank_number_of_a_candlestick_costs_no_other(blank):
     trades = {"open": blank, "previous": "0.4100"}
-    for seen in (
+    for parsed in (
         candle(volume_fp=blank, price={f"{key}_dollars": each for key, each in trades.items()}),
         historical(volume=blank, price=trades),
     ):
-        assert (seen.volume, seen.open_interest) == (None, 7)
-        assert (seen.price.open, seen.price.previous) == (None, Decimal("0.41"))
+        assert (parsed.volume, parsed.open_interest) == (None, 7)
+        assert (parsed.price.open, parsed.price.previous) == (None, Decimal("0.41"))
 
 
 @pytest.mark.parametrize("batch", [{}, {"markets": None}, {"markets": []}])

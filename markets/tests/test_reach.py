@@ -59,9 +59,9 @@ def test_a_failure_to_connect_is_told_in_words(cause, kind, words):
         raise httpx.ConnectError(str(cause)) from cause
 
     client = KalshiClient(URL, transport=httpx.MockTransport(fail), sleep=lambda seconds: None)
-    with pytest.raises(KalshiError, match=words) as told:
+    with pytest.raises(KalshiError, match=words) as output:
         client.exchange_status()
-    assert type(told.value) is kind
+    assert type(output.value) is kind
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_what_comes_too_late_and_what_a_proxy_refuses_is_told_too(fault, kind, w
         raise fault
 
     client = KalshiClient(URL, transport=httpx.MockTransport(fail), sleep=lambda seconds: None)
-    with pytest.raises(KalshiError, match=words) as told:
+    with pytest.raises(KalshiError, match=words) as output:
         client.exchange_status()
-    assert type(told.value) is kind
+    assert type(output.value) is kind
 
 
 def test_a_port_where_nothing_listens_refuses_the_connection():

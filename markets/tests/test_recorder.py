@@ -179,8 +179,8 @@ def test_unknown_instants_cost_nothing_else_and_are_told(exchange):
     assert tick(exchange).snapshots == 1
     market = Market.objects.get()
     assert [getattr(market, name) for name in (*times, "settlement_ts")] == [None] * 6
-    told = Drift.objects.filter(kind="shape").values_list("where", flat=True)
-    assert {where.split(":")[0] for where in told} == {f"market.$.{name}" for name in times}
+    statuses = Drift.objects.filter(kind="shape").values_list("where", flat=True)
+    assert {where.split(":")[0] for where in statuses} == {f"market.$.{name}" for name in times}
 
 
 def test_a_market_without_a_known_close_is_followed_to_its_settlement(exchange):
@@ -217,9 +217,13 @@ def test_a_blank_size_costs_the_size_alone(exchange):
     exchange.list("KXA-1-X", yes_bid_size_fp="", volume_fp="", open_interest_fp=None)
     poll = tick(exchange)
     assert (poll.rejected, poll.snapshots) == (0, 1)
-    seen = MarketSnapshot.objects.get()
-    assert (seen.yes_bid, seen.yes_bid_size) == (Decimal("0.42"), None)
-    assert (seen.volume, seen.open_interest, seen.yes_ask_size) == (None, None, Decimal("12.5"))
+    observed = MarketSnapshot.objects.get()
+    assert (observed.yes_bid, observed.yes_bid_size) == (Decimal("0.42"), None)
+    assert (observed.volume, observed.open_interest, observed.yes_ask_size) == (
+        None,
+        None,
+        Decimal("12.5"),
+    )
 
 
 @pytest.mark.parametrize("markets", [{"markets": None}, {}])
@@ -301,12 +305,12 @@ def test_the_hot_list_uses_at_most_half_of_the_tokens(settings, rate, interval, 
 
 def test_a_large_universe_is_fetched_over_several_ticks(exchange):
     exchange.list(*(f"KXA-{n}-X" for n in range(5)))
-    for seen in (2, 4, 5):
+    for observed in (2, 4, 5):
         exchange.pages_left, exchange.status_afterwards = 1, 429
         Poll.objects.all().delete()
         with exchange.client() as client:
             record_tick(client, interval=INTERVAL)
-        assert Market.objects.count() == seen
+        assert Market.objects.count() == observed
     assert Sweep.objects.filter(tier=Tier.UNIVERSE).count() == 1
     assert Sweep.objects.newest_complete(Tier.UNIVERSE).markets == 5
 
@@ -368,14 +372,14 @@ class TestUnlisted:
     def test_it_is_no_longer_shown_as_open(self, exchange):
         exchange.list("KXA-1-X", "KXA-1-Y")
         tick(exchange)
-        seen = Market.objects.get(ticker="KXA-1-X").quoted_at
+        observed = Market.objects.get(ticker="KXA-1-X").quoted_at
         del exchange.markets["KXA-1-X"]
         tick(exchange)
         market = Market.objects.get(ticker="KXA-1-X")
         assert market.status == "unlisted"
         now = datetime.now(UTC)
         sweeps = Sweep.objects.newest_complete_of("universe", at=now)
-        assert freshness.observed_at(market, sweeps, now=now) == seen
+        assert freshness.observed_at(market, sweeps, now=now) == observed
         assert [m.ticker for m in Market.objects.open()] == ["KXA-1-Y"]
 
     def test_the_earlier_revisions_are_kept(self, exchange):

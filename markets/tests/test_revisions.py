@@ -30,8 +30,8 @@ HOUR = timedelta(hours=1)
 
 
 def known(at: datetime):
-    found = Market.objects.as_of(at)
-    return found[0] if found else None
+    rows = Market.objects.as_of(at)
+    return rows[0] if rows else None
 
 
 def test_nothing_is_known_of_a_market_before_it_was_seen(exchange):
@@ -82,8 +82,8 @@ def test_a_clock_that_stepped_back_hides_no_result(exchange):
     exchange.markets["KXA-1-X"] |= {"status": "finalized", "result": "yes"}
     tick(exchange)
     assert known(ahead).status == "active"
-    told = known(ahead + timedelta(microseconds=1))
-    assert (told.status, told.result) == ("finalized", "yes")
+    facts = known(ahead + timedelta(microseconds=1))
+    assert (facts.status, facts.result) == ("finalized", "yes")
 
 
 def test_of_what_is_known_from_one_instant_on_what_was_written_last_is_the_newest():
@@ -91,8 +91,8 @@ def test_of_what_is_known_from_one_instant_on_what_was_written_last_is_the_newes
     for status in ("active", "closed"):
         Market.objects.update(status=status)
         MarketRevision.objects.append_current({market.pk: NOON, other.pk: NOON}, at=NOON)
-    told = [(each.known_at, each.status) for each in MarketRevision.objects.for_market(other)]
-    assert told == [(NOON, "active"), (NOON + timedelta(microseconds=1), "closed")]
+    facts = [(each.known_at, each.status) for each in MarketRevision.objects.for_market(other)]
+    assert facts == [(NOON, "active"), (NOON + timedelta(microseconds=1), "closed")]
 
 
 def test_a_clock_that_stepped_back_hides_no_change_of_an_event():
@@ -152,9 +152,9 @@ def test_an_events_own_terms_go_before_its_series_until_they_are_given_back():
         (event, NOON + HOUR, "", None),
     ):
         a_change(at, fee_type, multiplier, **owner)
-    told = [FeeChange.objects.in_force(market, NOON + n * HOUR) for n in (-1, 0, 1)]
-    assert [terms.fee_type for terms in told] == ["quadratic", "flat", "quadratic"]
-    assert [terms.fee_multiplier for terms in told] == [1, 1, 1]
+    facts = [FeeChange.objects.in_force(market, NOON + n * HOUR) for n in (-1, 0, 1)]
+    assert [terms.fee_type for terms in facts] == ["quadratic", "flat", "quadratic"]
+    assert [terms.fee_multiplier for terms in facts] == [1, 1, 1]
 
 
 def test_without_a_record_terms_are_unknown():
@@ -166,8 +166,8 @@ def test_a_series_terms_are_on_record_from_when_they_were_seen(exchange):
     tick(exchange)
     with exchange.client() as client:
         refresh(client)
-        [seen] = FeeChange.objects.all()
-        assert (seen.fee_type, seen.fee_multiplier) == ("quadratic", Decimal("0.5"))
+        [observed] = FeeChange.objects.all()
+        assert (observed.fee_type, observed.fee_multiplier) == ("quadratic", Decimal("0.5"))
         forget()
         refresh(client)
         assert FeeChange.objects.count() == 1
@@ -265,11 +265,11 @@ def test_a_rest_that_crosses_midnight_stays_as_it_was_announced(exchange):
     exchange.maintenance = [{"start_datetime": start.isoformat(), "end_datetime": end.isoformat()}]
     with exchange.client() as client:
         refresh(client)
-        found = Closure.objects.get(start__lte=start, end__gte=end)
-        assert found.end - found.start < 30 * HOUR
+        rows = Closure.objects.get(start__lte=start, end__gte=end)
+        assert rows.end - rows.start < 30 * HOUR
         forget()
         refresh(client)
-    assert list(Closure.objects.within(now, end)) == [found]
+    assert list(Closure.objects.within(now, end)) == [rows]
 
 
 @pytest.mark.parametrize("gone", ["/series/fee_changes", "/series"])

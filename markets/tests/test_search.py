@@ -24,7 +24,7 @@ NAME = "Luka Dončić"
 FORMS: list[Any] = ["NFC", "NFD", "NFKC", "NFKD"]
 
 
-def found(client, path: str, **query: str) -> list[str]:
+def tickers_of(client, path: str, **query: str) -> list[str]:
     response = client.get(f"{API}/{path}/", query)
     assert response.status_code == 200, response.content
     return [row["ticker"] for row in response.json()["results"]]
@@ -47,8 +47,8 @@ class TestWords:
         event = an_event(unicodedata.normalize(stored, f"{NAME} points"), ticker="KXPTS")
         a_market("KXPTS-40", event=event)
         a_market("KXRAIN-1")
-        assert found(client, "markets", q=word) == ["KXPTS-40"]
-        assert found(client, "events", q=word) == ["KXPTS"]
+        assert tickers_of(client, "markets", q=word) == ["KXPTS-40"]
+        assert tickers_of(client, "events", q=word) == ["KXPTS"]
 
     @pytest.mark.parametrize(
         ("title", "word"),
@@ -68,12 +68,12 @@ class TestWords:
     def test_letters_of_other_alphabets_are_found_by_plain_ones(self, client, title, word):
         a_market("KXA-1", event="Something else", yes_sub_title=title)
         a_market("KXB-1", event=an_event("Other", ticker="KXB"), yes_sub_title="No")
-        assert found(client, "markets", q=word) == ["KXA-1"]
+        assert tickers_of(client, "markets", q=word) == ["KXA-1"]
 
     def test_series_are_found_without_their_accents(self, client):
-        told = json.dumps(series_json("KXPGA") | {"title": "Torneo de México"}).encode()
-        Series.objects.refresh([payloads.series(told)], at=datetime.now(UTC))
-        assert found(client, "series", q="mexico") == ["KXPGA"]
+        error_text = json.dumps(series_json("KXPGA") | {"title": "Torneo de México"}).encode()
+        Series.objects.refresh([payloads.series(error_text)], at=datetime.now(UTC))
+        assert tickers_of(client, "series", q="mexico") == ["KXPGA"]
 
     def test_a_page_finds_what_the_api_finds(self, client):
         a_market("KXPTS-40", event=an_event(NAME, ticker="KXPTS"))
@@ -82,29 +82,29 @@ class TestWords:
     def test_words_of_one_or_two_letters_count_as_the_beginning_of_a_ticker(self, client):
         a_market("KXA-1", event=an_event("Rain in New York", ticker="KXA"))
         a_market("INX-1", event=an_event("Rain in New York", ticker="INX"))
-        assert found(client, "markets", q="in") == ["INX-1"]
-        assert found(client, "markets", q="york kx") == ["KXA-1"]
-        assert found(client, "markets", q="rk") == []
-        assert found(client, "events", q="In") == ["INX"]
+        assert tickers_of(client, "markets", q="in") == ["INX-1"]
+        assert tickers_of(client, "markets", q="york kx") == ["KXA-1"]
+        assert tickers_of(client, "markets", q="rk") == []
+        assert tickers_of(client, "events", q="In") == ["INX"]
         # Signs are no letters.
-        assert found(client, "markets", q="-1") == []
-        assert found(client, "markets", q="%") == []
+        assert tickers_of(client, "markets", q="-1") == []
+        assert tickers_of(client, "markets", q="%") == []
 
     def test_signs_stand_for_themselves(self, client):
         a_market("KXA-1", yes_sub_title="100% or 50_50 or back\\slash")
         a_market("KXB-1", yes_sub_title="1000 or 50x50 or backslash")
         for words in ("100%", "50_50", "back\\slash"):
-            assert found(client, "markets", q=words) == ["KXA-1"]
+            assert tickers_of(client, "markets", q=words) == ["KXA-1"]
 
     def test_a_word_does_not_run_from_one_title_into_the_next(self, client):
         a_market("KXA-1", event=an_event("Rain", ticker="KXA"), title="bow")
-        assert found(client, "markets", q="rainbow") == []
+        assert tickers_of(client, "markets", q="rainbow") == []
 
     def test_more_words_than_can_be_searched_for_are_refused(self, client):
         words = "one two three four five six seven eight nine"
         assert list(refusal(client, "markets", q=words)) == ["q"]
         assert list(refusal(client, "events", q=words)) == ["q"]
-        assert found(client, "markets", q=f"{words.removesuffix(' nine')} One TWO") == []
+        assert tickers_of(client, "markets", q=f"{words.removesuffix(' nine')} One TWO") == []
         response = client.get("/markets/", {"q": words})
         assert response.status_code == 400
         assert "At most 8 words" in response.content.decode()
@@ -139,10 +139,10 @@ class TestRecording:
         exchange.list("KXA-1-X", yes_sub_title="Dončić")
         exchange.list("KXA-1-Y", yes_sub_title="Jokić")
         self.tick(exchange)
-        assert found(client, "markets", q="doncic") == ["KXA-1-X"]
-        assert found(client, "markets", q="what jokic") == ["KXA-1-Y"]
-        assert found(client, "events", q="what") == ["KXA-1"]
-        assert found(client, "series", q="kxa") == ["KXA"]
+        assert tickers_of(client, "markets", q="doncic") == ["KXA-1-X"]
+        assert tickers_of(client, "markets", q="what jokic") == ["KXA-1-Y"]
+        assert tickers_of(client, "events", q="what") == ["KXA-1"]
+        assert tickers_of(client, "series", q="kxa") == ["KXA"]
 
     def test_a_market_is_found_by_its_new_titles_and_not_by_the_old(self, client, exchange):
         exchange.list("KXA-1-X", yes_sub_title="Before")
@@ -150,16 +150,20 @@ class TestRecording:
         self.tick(exchange)
         exchange.event_titles["KXA-1"] = "Snowfall"
         self.tick(exchange)
-        assert found(client, "markets", q="sunshine") == found(client, "events", q="sunshine") == []
-        assert found(client, "markets", q="snowfall before") == ["KXA-1-X"]
-        assert found(client, "events", q="snowfall") == ["KXA-1"]
+        assert (
+            tickers_of(client, "markets", q="sunshine")
+            == tickers_of(client, "events", q="sunshine")
+            == []
+        )
+        assert tickers_of(client, "markets", q="snowfall before") == ["KXA-1-X"]
+        assert tickers_of(client, "events", q="snowfall") == ["KXA-1"]
         exchange.markets["KXA-1-X"] |= {
             "yes_sub_title": "After",
             "updated_time": "2026-11-02T12:00:00Z",
         }
         self.tick(exchange)
-        assert found(client, "markets", q="before") == []
-        assert found(client, "markets", q="after snowfall") == ["KXA-1-X"]
+        assert tickers_of(client, "markets", q="before") == []
+        assert tickers_of(client, "markets", q="after snowfall") == ["KXA-1-X"]
 
 
 # --- Tickers in any case ------------------------------------------------------------------------
@@ -202,13 +206,13 @@ class TestTickers:
         ],
     )
     def test_a_query_takes_them_in_any_case(self, client, path, query):
-        assert found(client, path, **query) == [TICKER]
+        assert tickers_of(client, path, **query) == [TICKER]
         html = client.get(f"/{path}/", query).content.decode()
         assert f'data-ticker="{TICKER}"' in html
         assert "KXSNOW" not in html
 
     def test_events_of_a_series_are_named_in_any_case(self, client):
-        assert found(client, "events", series="skxrain-26nov21") == ["KXRAIN-26NOV21"]
+        assert tickers_of(client, "events", series="skxrain-26nov21") == ["KXRAIN-26NOV21"]
 
     @pytest.mark.parametrize("name", ["100%", "%s%d", "%(name)s", "{0}", "<b>", "KXÄ"])
     def test_one_that_nobody_knows_is_quoted_whatever_it_is(self, client, name):
@@ -274,7 +278,7 @@ class TestAddresses:
         response = client.get("/markets/", {"q": address})
         assert response.status_code == 302
         assert response.headers["Location"] == f"/markets/{TICKER}/"
-        assert found(client, "markets", q=address) == [TICKER]
+        assert tickers_of(client, "markets", q=address) == [TICKER]
 
     @pytest.mark.parametrize(
         "address",
@@ -289,15 +293,15 @@ class TestAddresses:
         response = client.get("/markets/", {"q": address})
         assert response.headers["Location"] == "/markets/?event=KXRAIN-26NOV21&status=all"
         assert f'data-ticker="{TICKER}"' in client.get(response["Location"]).content.decode()
-        assert found(client, "events", q=address) == ["KXRAIN-26NOV21"]
-        assert found(client, "markets", q=address) == [TICKER]
+        assert tickers_of(client, "events", q=address) == ["KXRAIN-26NOV21"]
+        assert tickers_of(client, "markets", q=address) == [TICKER]
 
     def test_an_address_leads_to_the_markets_of_the_series_that_it_names(self, client):
         address = "https://kalshi.com/markets/skxrain-26nov21/rain-in-new-york"
         response = client.get("/markets/", {"q": address})
         assert response.headers["Location"] == "/markets/?series=SKXRAIN-26NOV21&status=all"
-        assert found(client, "series", q=address) == ["SKXRAIN-26NOV21"]
-        assert found(client, "markets", q=address) == [TICKER]
+        assert tickers_of(client, "series", q=address) == ["SKXRAIN-26NOV21"]
+        assert tickers_of(client, "markets", q=address) == [TICKER]
 
     def test_an_address_typed_into_an_open_page_leads_there_too(self, client):
         headers = {"HX-Request": "true", "HX-Target": "results"}

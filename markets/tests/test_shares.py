@@ -38,8 +38,8 @@ class TestUpdates:
         assert [poll.error for poll in polls] == [""] * 6
         drift = Drift.objects.get(where="/markets ignores min_updated_ts")
         assert drift.count == 6
-        asked = [r for r in six.requests if "min_updated_ts" in r.url.params]
-        assert len(asked) == 6
+        requested = [r for r in six.requests if "min_updated_ts" in r.url.params]
+        assert len(requested) == 6
         assert Sweep.objects.newest_complete(Tier.UPDATES) is None
 
     def test_a_long_honest_listing_leaves_time_for_the_others(self, six):
@@ -51,8 +51,8 @@ class TestUpdates:
         updates = Sweep.objects.get(tier=Tier.UPDATES)
         assert (updates.complete, len(updates.pages) > 6) == (False, True)
         # A run's tokens pay for 30 requests, and 39 % of them are kept for the later tiers.
-        asked = [r for r in six.requests if "min_updated_ts" in r.url.params]
-        assert len(asked) <= 6 * 19
+        requested = [r for r in six.requests if "min_updated_ts" in r.url.params]
+        assert len(requested) <= 6 * 19
 
     def test_a_long_honest_listing_is_read_to_its_end(self, six):
         six.long_listing = 40

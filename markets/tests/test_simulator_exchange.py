@@ -51,13 +51,13 @@ def get(client: httpx.Client) -> Get:
 
 
 def pages(get: Get, path: str, name: str, **params: Any) -> list[Any]:
-    found, cursor = [], ""
+    results, cursor = [], ""
     while True:
         page = get(path, **params, **({"cursor": cursor} if cursor else {}))
-        found += page[name]
+        results += page[name]
         cursor = page["cursor"]
         if not cursor:
-            return found
+            return results
 
 
 def seconds(text: str) -> float:
@@ -193,9 +193,9 @@ def test_a_cursor_survives_the_coming_and_going_of_markets():
     with running_exchange(SimulatedUniverse(markets=400), clock=clock_at(at + 2 * 3600)) as later:
         params = {"limit": 1000, "cursor": page["cursor"]}
         rest = httpx.get(f"{later.url}/markets", params=params).json()["markets"]
-    seen = page["markets"][-1]["event_ticker"]
+    last_event = page["markets"][-1]["event_ticker"]
     assert rest
-    assert all(market["event_ticker"] >= seen for market in rest)
+    assert all(market["event_ticker"] >= last_event for market in rest)
     assert not {m["ticker"] for m in rest} & {m["ticker"] for m in page["markets"]}
 
 
@@ -210,9 +210,9 @@ def test_a_cursor_survives_the_coming_and_going_of_markets():
     ],
 )
 def test_the_status_filter_has_words_of_its_own(get, word, statuses):
-    found = pages(get, "/markets", "markets", limit=1000, status=word)
-    assert {market["status"] for market in found} <= statuses
-    assert found or word == "paused"
+    results = pages(get, "/markets", "markets", limit=1000, status=word)
+    assert {market["status"] for market in results} <= statuses
+    assert results or word == "paused"
 
 
 def test_combinations_are_among_the_markets_unless_excluded(get):
@@ -308,15 +308,15 @@ def test_candles_need_their_parameters(client, get):
 
 
 def test_settled_markets_say_how_and_when(get):
-    found = pages(get, "/markets", "markets", limit=1000, status="settled")
+    results = pages(get, "/markets", "markets", limit=1000, status="settled")
     values = {"yes": "1.0000", "no": "0.0000"}
-    for market in found:
+    for market in results:
         expected = values.get(market["result"], market["settlement_value_dollars"])
         assert market["settlement_value_dollars"] == expected
         assert seconds(market["settlement_ts"]) > seconds(market["close_time"])
         assert market["expiration_value"]
         assert market["yes_bid_size_fp"] == market["yes_ask_size_fp"] == "0.00"
-    assert {"yes", "no"} <= {market["result"] for market in found}
+    assert {"yes", "no"} <= {market["result"] for market in results}
 
 
 def satisfied(strike_type: str, value: float, floor: float | None, cap: float | None) -> bool:

@@ -31,13 +31,13 @@ def client() -> Iterator[httpx.Client]:
 
 
 def listed(client: httpx.Client, path: str, name: str, **params: Any) -> list[Any]:
-    found, cursor = [], ""
+    items, cursor = [], ""
     while True:
         page = client.get(path, params=params | {"cursor": cursor}).json()
-        found += page[name]
+        items += page[name]
         cursor = page["cursor"]
         if not cursor:
-            return found
+            return items
 
 
 def cutoff_of(client: httpx.Client, name: str) -> float:

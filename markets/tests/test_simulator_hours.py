@@ -96,8 +96,8 @@ def test_books_stay_as_they_are_in_a_pause(listings):
     pages = []
     for at in (PAUSED, PAUSED + HOUR + 30 * MINUTE, RESUMED, RESUMED + HOUR):
         board = listings.live(at)
-        wanted = [board.event_of[ticker] for ticker in sorted(shown)]
-        rows = [row for i in wanted for row in board.listed_rows(i)]
+        expected_events = [board.event_of[ticker] for ticker in sorted(shown)]
+        rows = [row for i in expected_events for row in board.listed_rows(i)]
         quotes = board.prices.quotes(np.array(rows), np.full(len(rows), at))
         counts = board.prices.trade_count(np.array(rows), np.full(len(rows), at))
         pages.append((np.stack(quotes), counts))

@@ -60,8 +60,8 @@ def markets_at(listings: Listings, event: SimulatedEvent, at: int) -> list[dict[
     ],
     ids=["disputed", "corrected", "scalar", "closed early", "postponed"],
 )
-def test_every_day_has_some(settled, wanted):
-    days = {(NOW - event.settled) // DAY for event in settled if wanted(event)}
+def test_every_day_has_some(settled, belongs):
+    days = {(NOW - event.settled) // DAY for event in settled if belongs(event)}
     assert len(days) >= len({(NOW - event.settled) // DAY for event in settled}) - 1
 
 
@@ -184,15 +184,15 @@ def test_history_has_none_of_the_vanished(listings):
 
 def test_combinations_flood_the_front_of_the_markets():
     with client_of(SimulatedUniverse(markets=100), combos=2500) as client:
-        found, cursor = [], ""
+        items, cursor = [], ""
         while True:
             params: dict[str, Any] = {"limit": 1000, "cursor": cursor}
             page = client.get("/markets", params=params).json()
-            found += [market["ticker"] for market in page["markets"]]
+            items += [market["ticker"] for market in page["markets"]]
             cursor = page["cursor"]
             if not cursor:
                 break
-        flood, rest = found[:2500], found[2500:]
+        flood, rest = items[:2500], items[2500:]
         excluded = client.get("/markets?limit=1000&mve_filter=exclude").json()["markets"]
         one = client.get(f"/markets/{flood[77]}").json()["market"]
         leg = one["mve_selected_legs"][0]["market_ticker"]

@@ -52,10 +52,10 @@ def test_brownian_paths_have_the_right_spread_and_end_in_their_draw():
 
 
 def test_about_as_many_markets_are_open_as_were_asked_for():
-    for wanted in (400, 3000, 20_000):
-        board = Listings(SimulatedUniverse(markets=wanted)).live(NOW)
+    for pace in (400, 3000, 20_000):
+        board = Listings(SimulatedUniverse(markets=pace)).live(NOW)
         count = sum(len(e.outcomes) for _, e in open_events(board, NOW) if not e.legs)
-        assert count == pytest.approx(wanted, rel=0.12)
+        assert count == pytest.approx(pace, rel=0.12)
 
 
 def test_every_kind_of_event_goes_on_for_ever():
@@ -142,17 +142,17 @@ def test_the_chances_of_exclusive_outcomes_add_up(board):
     rows = np.arange(len(board.stamps))
     at = np.full(len(rows), NOW)
     chances, beliefs = board.prices.chances(rows, at), board.prices.beliefs(rows, at)
-    seen = 0
+    quote_changes = 0
     for i, event in open_events(board, NOW):
         if not event.series.exclusive or event.legs:
             continue
-        seen += 1
+        quote_changes += 1
         inside = list(board.rows(i))
         exhaustive = "between" in {o.strike_type for o in event.outcomes} or event.series.teams
         assert chances[inside].sum() <= 1.0 + 1e-6
         assert chances[inside].sum() > (0.999 if exhaustive else 0.3)
         assert beliefs[inside].sum() < 1.0 + 0.025 * len(inside)
-    assert seen > 30
+    assert quote_changes > 30
 
 
 def test_exactly_one_of_exclusive_outcomes_wins_at_most():

@@ -167,13 +167,13 @@ def test_many_books_need_a_key_where_that_is_wanted(client):
         running_exchange(SimulatedUniverse(markets=100), needs_key=True) as exchange,
         httpx.Client(base_url=exchange.url) as strict,
     ):
-        asked = {"tickers": [ticker]}
+        parameters = {"tickers": [ticker]}
         incomplete = dict(list(key.items())[:2])
         for headers, expected in (({}, 401), (incomplete, 401), (key, 200)):
-            reply = strict.get("/markets/orderbooks", params=asked, headers=headers)
+            reply = strict.get("/markets/orderbooks", params=parameters, headers=headers)
             assert reply.status_code == expected
         assert strict.get(f"/markets/{ticker}/orderbook").status_code == 200
-    assert client.get("/markets/orderbooks", params=asked).status_code == 200
+    assert client.get("/markets/orderbooks", params=parameters).status_code == 200
 
 
 def test_books_are_named_one_by_one(client):

@@ -54,13 +54,13 @@ class TestTheRecorder:
     def test_it_gives_up_a_week_after_a_settlement_on_record(self, suspended):
         now = datetime.now(UTC)
         markets = Market.objects.filter(ticker="KXA-1-X")
-        for days, asked in ((6, True), (8, False)):
+        for days, requested in ((6, True), (8, False)):
             markets.update(
                 close_time=now - timedelta(days=9),
                 result="yes",
                 settlement_ts=now - timedelta(days=days),
             )
-            assert Market.objects.awaiting_settlement(at=now).exists() is asked
+            assert Market.objects.awaiting_settlement(at=now).exists() is requested
 
     def test_it_keeps_such_a_market_hot_with_its_order_book(self, suspended):
         assert sorted(Market.objects.hot_tickers()) == ["KXA-1-X", "KXA-1-Y"]
@@ -144,9 +144,9 @@ class TestFilters:
         ],
     )
     @pytest.mark.parametrize("noun", ["markets", "events"])
-    def test_they_find_it(self, client, noun, word, found):
+    def test_they_find_it(self, client, noun, word, tickers):
         rows = client.get(f"{API}/{noun}/", {"status": word}).json()["results"]
-        assert [row["ticker"] for row in rows] == found
+        assert [row["ticker"] for row in rows] == tickers
 
     @pytest.mark.parametrize("word", ["unknown", "suspended"])
     def test_they_find_it_in_the_past(self, client, word):

@@ -161,12 +161,12 @@ def test_an_unknown_field_an_unknown_word_and_an_old_shape_are_drift(exchange):
     exchange.list("KXA-1-Y")
     exchange.markets["KXA-1-Y"]["yes_bid_dollars"] = 42
     tick(exchange)
-    found = {drift.kind: drift for drift in Drift.objects.all()}
-    assert found["field"].where == "market.some_new_field"
-    assert found["field"].sample == "7"
-    assert found["word"].where == "market.status=resting"
-    assert "yes_bid_dollars" in found["shape"].where
-    first, counted = found["shape"].first_seen_at, found["shape"].count
+    by_kind = {drift.kind: drift for drift in Drift.objects.all()}
+    assert by_kind["field"].where == "market.some_new_field"
+    assert by_kind["field"].sample == "7"
+    assert by_kind["word"].where == "market.status=resting"
+    assert "yes_bid_dollars" in by_kind["shape"].where
+    first, counted = by_kind["shape"].first_seen_at, by_kind["shape"].count
     tick(exchange)
     seen_again = Drift.objects.get(kind="shape")
     assert seen_again.count > counted

@@ -290,9 +290,9 @@ class TestAge:
     """The age of a market is that of the newest complete pass that covers it."""
 
     def shown(self, client: Client) -> str:
-        found = re.search(r'title="Observed [^"]*">([^<]*)</td>', page(client, "/markets/"))
-        assert found
-        return found[1]
+        cell = re.search(r'title="Observed [^"]*">([^<]*)</td>', page(client, "/markets/"))
+        assert cell
+        return cell[1]
 
     def test_a_quiet_market_is_as_fresh_as_the_last_pass(self, client):
         now = datetime.now(UTC)

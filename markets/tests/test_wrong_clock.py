@@ -123,8 +123,8 @@ class TestPages:
         assert self.age(client) in ("40 s", "41 s")
 
     def age(self, client) -> str:
-        [found] = re.findall(r'title="Observed [^"]*">([^<]*)</td>', page(client, "/markets/"))
-        return str(found)
+        [result] = re.findall(r'title="Observed [^"]*">([^<]*)</td>', page(client, "/markets/"))
+        return str(result)
 
 
 class TestReads:
