@@ -318,6 +318,17 @@ def test_the_command_prints_what_is_new(exchange, tickers, settings, capsys):
     assert text.format(*counts) in capsys.readouterr().out
 
 
+def test_the_command_takes_tickers_in_any_case(exchange, tickers, settings, capsys):
+    settings.KALSHI_API_URL = exchange.url
+    kalshi_client.cache_clear()
+    words = ["--start", "2026-11-20T04:00Z", "--end", "2026-11-20T11:00Z"]
+    call_command("backfill", "--ticker", tickers[-1].lower(), *words)
+    kalshi_client().close()
+    kalshi_client.cache_clear()
+    assert "1 markets" in capsys.readouterr().out
+    assert set(Candlestick.objects.values_list("market__ticker", flat=True)) == {tickers[-1]}
+
+
 def test_a_backfill_that_cannot_lock_the_table_can_be_repeated(
     exchange, tickers, settings, monkeypatch
 ):

@@ -179,12 +179,13 @@ def fill(past: PastExchange, **changes: Any) -> BackfillProgress:
             "--end: .* the years 1 to 9999",
         ),
         (["--ticker", "A", "--start", "2026-11-01", "--interval", "5"], "--interval"),
-        (["--ticker", "A\0", "--start", "2026-11-01"], "NUL"),
+        (["--ticker", "A\0", "--start", "2026-11-01"], "a character that cannot be written"),
         (["--event", "B"], "--start"),
     ],
 )
+@pytest.mark.django_db
 def test_an_invalid_option_is_refused_by_name(words, reason):
-    # This test has neither the address of an exchange nor access to a database.
+    # This test has no address of an exchange. The database tells how a ticker is written.
     with pytest.raises(CommandError, match=reason):
         call_command("backfill", *words)
 

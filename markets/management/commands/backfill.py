@@ -4,6 +4,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -55,13 +56,20 @@ class Command(BaseCommand):
             request = BackfillRequest(
                 start=parse_instant("--start", options["start"]),
                 end=parse_instant("--end", options["end"]) if options["end"] else now - SETTLING,
-                tickers=[as_written(Market.objects.as_written, each) for each in options["ticker"]],
-                event=as_written(Event.objects.as_written, options["event"]),
-                series=as_written(Series.objects.as_written, options["series"]),
+                tickers=options["ticker"],
+                event=options["event"],
+                series=options["series"],
                 interval=options["interval"],
                 trades=options["trades"],
             )
             request.check(now=now)
+            # No database is asked for what cannot be a ticker.
+            request = replace(
+                request,
+                tickers=[as_written(Market.objects.as_written, each) for each in request.tickers],
+                event=as_written(Event.objects.as_written, request.event),
+                series=as_written(Series.objects.as_written, request.series),
+            )
             with ProgressBar(sys.stderr) as bar:
                 on_progress = partial(show, bar, time.monotonic())
                 progress = backfill(kalshi_client(), request, on_progress=on_progress)
