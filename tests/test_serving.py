@@ -1,6 +1,8 @@
 """The site's WSGI application behind an asynchronous server."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from io import BytesIO
 from typing import Any
@@ -8,6 +10,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
+from kalshi_insights.embedded import BASE_DIR
 from kalshi_insights.serving import site
 from kalshi_insights.serving.site import ThreadedSite
 
@@ -220,6 +223,11 @@ def test_a_file_is_sent_as_a_whole():
 
 def test_the_answer_to_a_head_request_has_no_body():
     assert response_to(echo, b"", scope={"method": "HEAD"}) == (201, b"")
+
+
+def test_the_application_loads_in_a_fresh_process():
+    load = [sys.executable, "-c", "import kalshi_insights.asgi"]
+    assert subprocess.run(load, cwd=BASE_DIR, check=False).returncode == 0
 
 
 def test_a_websocket_is_refused():

@@ -20,8 +20,6 @@ from wsgiref.util import FileWrapper
 import structlog
 from django.conf import settings
 
-from kalshi_insights.rest.errors import envelope
-
 log = structlog.get_logger(__name__)
 
 # Each thread keeps a database connection.
@@ -244,6 +242,7 @@ async def send_whole(send: Send, answer: Answer) -> None:
 
 
 def refusal(status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> Answer:
-    body = json.dumps(envelope(code, message)).encode()
+    # The API's envelope of errors, whose module cannot be loaded before Django is.
+    body = json.dumps({"code": code, "message": message, "details": {}}).encode()
     length = (b"content-length", b"%d" % len(body))
     return Answer(status, [(b"content-type", b"application/json"), length, *headers], body)
