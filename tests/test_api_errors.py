@@ -219,7 +219,7 @@ def test_an_answer_has_the_request_id_of_whoever_asked(client):
     assert response["X-Request-ID"] == "Trace-0123"
 
 
-@pytest.mark.parametrize("given", ["", "a b", "a\tb", "x" * 65, "id\u00e9", '{"a":1}'])
+@pytest.mark.parametrize("unfit_id", ["", "a b", "a\tb", "x" * 65, "id\u00e9", '{"a":1}'])
 def test_an_unfit_request_id_is_replaced(client, unfit_id):
     problem = {
         client.get("/api/v1/health/", HTTP_X_REQUEST_ID=unfit_id)["X-Request-ID"] for _ in range(2)

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import options
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backtests.data.universe import DAY, Settlement
@@ -70,7 +70,7 @@ def test_what_is_open_at_the_end_counts_at_its_mark():
     assert figures.events.won == 1
 
 
-@options(st.integers(0, 10_000), st.sampled_from([0, 0.5, 1]))
+@given(st.integers(0, 10_000), st.sampled_from([0, 0.5, 1]))
 def test_p_and_l_adds_up_to_the_millionth_of_a_dollar(seed, ended):
     universe = random_universe(seed, markets=4, rows=60, ended=ended)
     outcome = random_outcome(universe, seed=seed, cash=CASH)
@@ -87,7 +87,7 @@ def test_p_and_l_adds_up_to_the_millionth_of_a_dollar(seed, ended):
     json.dumps(figures.as_json(), allow_nan=False)
 
 
-@options(st.integers(0, 10_000))
+@given(st.integers(0, 10_000))
 def test_the_p_and_l_of_events_adds_up_as_well(seed):
     universe = random_universe(seed, markets=6, rows=40, ended=1)
     outcome = random_outcome(universe, seed=seed, cash=CASH)

@@ -73,7 +73,7 @@ def test_with_enough_to_tell_the_sharpe_ratio_comes_with_its_interval():
 
 
 @pytest.mark.parametrize(
-    ("orders", "told"),
+    ("orders", "text"),
     [
         (0, "Made no trades in 61 days: no orders sent; random entry earned -$41.00."),
         (
@@ -104,7 +104,7 @@ def test_a_verdict_ends_with_what_it_rests_on():
 
 
 @pytest.mark.parametrize(
-    ("money", "told"),
+    ("money", "text"),
     [
         (0, "$0.00"),
         (1_234_567_890_000, "$1,234,567.89"),

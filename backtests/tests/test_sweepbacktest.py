@@ -19,7 +19,7 @@ CHOSEN = ("--series", "SKXRAIN", "--start", "2026-10-01", "--end", "2026-10-15")
 
 class TestValues:
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "output"),
         [
             ("0.1", ["0.1"]),
             ("0.1, 0.2", ["0.1", "0.2"]),

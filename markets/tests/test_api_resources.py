@@ -84,7 +84,7 @@ class TestEvents:
         Event.objects.filter(ticker="VOTE").update(recorded_at=NOON)
 
     @pytest.mark.parametrize(
-        ("query", "found"),
+        ("query", "expected"),
         [
             ({"q": "rain town"}, ["RAIN"]),
             ({"series": "SVOTE"}, ["VOTE"]),
@@ -139,7 +139,7 @@ class TestMarkets:
         a_market("C", yes_ask=None, volume_24h=None, open_interest=None, status="finalized")
 
     @pytest.mark.parametrize(
-        ("query", "found"),
+        ("query", "expected"),
         [
             ({"q": "vote"}, "B"),
             ({"category": "Politics"}, "B"),

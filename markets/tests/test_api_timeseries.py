@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, limits, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_bakery import baker
 
@@ -61,7 +61,7 @@ class TestRanges:
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
-    @limits(
+    @given(
         micros=st.sets(st.integers(0, 6), min_size=1),
         edges=st.tuples(st.none() | st.integers(0, 6), st.none() | st.integers(0, 6)),
         format=st.sampled_from(["json", "csv"]),
@@ -118,7 +118,7 @@ class TestPages:
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
-    @limits(
+    @given(
         seconds=st.lists(st.integers(0, 30), min_size=1, max_size=30),
         limit=st.integers(1, 7),
         seed=st.integers(0, 1000),

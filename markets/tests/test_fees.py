@@ -217,7 +217,7 @@ def test_one_contract_at_50_cents_under_each_rule(rule, fee, kept):
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "expected"),
     [
         # 3325 each. -0.053325 goes down to -0.06: 6675 kept. 13350 gives a cent back, 3350 stay;
         # 10025 gives a cent back, 25 stay. A cent for 0.009975 in all.
@@ -252,7 +252,7 @@ def test_a_hundred_fills_of_one_contract_at_5_cents(rule, cost):
 
 
 @pytest.mark.parametrize(
-    ("fill", "told"),
+    ("fill", "expected"),
     [
         # The page does not give the rates of the first two; these produce its 0.0085 and 0.0041.
         (

@@ -50,7 +50,7 @@ def markets_at(listings: Listings, event: SimulatedEvent, at: int) -> list[dict[
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "belongs",
     [
         lambda e: e.disputed,
         lambda e: e.corrected,

@@ -134,7 +134,7 @@ class TestFilters:
         store(batch)
 
     @pytest.mark.parametrize(
-        ("word", "found"),
+        ("word", "tickers"),
         [
             ("unknown", ["A"]),
             ("suspended", ["A"]),
