@@ -135,14 +135,14 @@ class Once(Strategy):
     params = (("how", None), ("side", "buy"))
 
     def __init__(self):
-        self.told, self.closed, self.order = [], [], None
+        self.notices, self.closed, self.order = [], [], None
 
     def next(self):
         if self.order is None:
             self.order = getattr(self, self.p.side)(**self.p.how)
 
     def notify_order(self, order):
-        self.told.append((order.getstatusname(), order.executed.size, order.executed.price))
+        self.notices.append((order.getstatusname(), order.executed.size, order.executed.price))
 
     def notify_trade(self, trade):
         self.closed.append((trade.isclosed, round(trade.pnl, 6), round(trade.commission, 6)))
@@ -155,7 +155,7 @@ def sent(universe, execution=NO_LATENCY, *, side="buy", **how):
 class TestOrders:
     def test_a_market_order_takes_what_is_shown(self):
         finished = sent(universe_of(book(42, 45, ask_size=4), book(42, 45)), size=10)
-        assert finished.strategy.told == [
+        assert finished.strategy.notices == [
             ("Submitted", 0, 0),
             ("Partial", 4, 0.45),
             ("Canceled", 4, 0.45),
@@ -164,7 +164,7 @@ class TestOrders:
     def test_a_limit_order_rests(self):
         how = {"size": 10, "price": 0.43, "exectype": bt.Order.Limit}
         finished = sent(universe_of(book(42, 45), book(40, 42), book(40, 42)), **how)
-        assert [status for status, _, _ in finished.strategy.told] == [
+        assert [status for status, _, _ in finished.strategy.notices] == [
             "Submitted",
             "Accepted",
             "Completed",
@@ -176,7 +176,7 @@ class TestOrders:
     def test_a_limit_order_may_be_for_now_only(self):
         how = {"size": 10, "price": 0.43, "exectype": bt.Order.Limit, "tif": "ioc"}
         finished = sent(universe_of(book(42, 45), book(40, 42)), **how)
-        assert [status for status, _, _ in finished.strategy.told] == ["Submitted", "Canceled"]
+        assert [status for status, _, _ in finished.strategy.notices] == ["Submitted", "Canceled"]
 
     def test_selling_without_yes_buys_no(self):
         finished = sent(universe_of(book(42, 45), book(42, 45)), side="sell", size=10)
@@ -186,7 +186,7 @@ class TestOrders:
     def test_a_price_between_two_units_is_refused(self):
         how = {"size": 10, "price": 0.43005, "exectype": bt.Order.Limit}
         finished = sent(universe_of(book(42, 45), book(42, 45)), **how)
-        assert finished.strategy.told[-1][0] == "Rejected"
+        assert finished.strategy.notices[-1][0] == "Rejected"
         assert "grid" in finished.strategy.order.info.reason
 
     def test_what_cash_does_not_cover_is_a_margin_call(self):
@@ -196,7 +196,7 @@ class TestOrders:
             cash=MONEY,
             parameters={"how": {"size": 10}},
         )
-        assert finished.strategy.told[-1][0] == "Margin"
+        assert finished.strategy.notices[-1][0] == "Margin"
 
     @pytest.mark.parametrize(
         ("how", "word"), [({"exectype": bt.Order.Stop}, "exectype"), ({"tif": "day"}, "tif")]
@@ -215,7 +215,7 @@ class TestOrders:
         how = {"size": 10, "price": 0.43, "exectype": bt.Order.Limit}
         universe = universe_of(book(42, 45), book(42, 45), book(42, 45))
         finished = ran(universe, Regretting, parameters={"how": how})
-        assert finished.strategy.told[-1][0] == "Canceled"
+        assert finished.strategy.notices[-1][0] == "Canceled"
         assert finished.outcome.cash == 1_000 * MONEY
 
     def test_a_trade_is_told_when_it_closes(self):

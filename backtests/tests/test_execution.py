@@ -45,10 +45,10 @@ class FixedTargets(Signal):
 
     def __init__(self, targets):
         super().__init__()
-        self.given = np.array(targets, np.int64)
+        self.fixed_targets = np.array(targets, np.int64)
 
     def targets(self, history):
-        return self.given[history.order]
+        return self.fixed_targets[history.order]
 
 
 def book(bid, ask, *, size=100, **others):

@@ -12,7 +12,7 @@ from django.db import connection
 
 from markets.intervals import Interval, intersect, merge, subtract
 from markets.models import Market, Poll, Status
-from markets.models.recording import OUR_FAULT, STATUS_VALID_FOR
+from markets.models.recording import OUR_FAULT, STATUS_VALID_FOR, WAITED
 
 # A market counts as unobserved after this many intervals of its tier without an observation.
 STALE_AFTER = 3
@@ -330,7 +330,7 @@ def _poll_evidence(
 ) -> list[PollEvidence]:
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             SELECT runs.*, EXISTS (
                 SELECT FROM markets_sweep WHERE tier = ANY(%(tiers)s) AND complete
                     AND started_at > since AND started_at < looked.end
@@ -346,7 +346,8 @@ def _poll_evidence(
                     count(*) FILTER (WHERE error <> '' AND error !~ %(ours)s),
                     max(error) FILTER (WHERE error !~ %(ours)s)
                 FROM markets_poll WHERE started_at > since AND started_at < looked.end
-                    AND (finished_at IS NULL OR finished_at <= looked.end)
+                    AND (finished_at IS NULL OR finished_at <= looked.end
+                        OR {WAITED.format("%(least)s")})
             ) AS runs ORDER BY n
             """,
             {
@@ -356,6 +357,7 @@ def _poll_evidence(
                 "tiers": list(tiers),
                 "ours": OUR_FAULT,
                 "throttled": THROTTLED,
+                "least": stale_after(settings.POLL_INTERVAL).total_seconds(),
             },
         )
         return [PollEvidence(*row) for row in cursor.fetchall()]

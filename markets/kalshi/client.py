@@ -30,6 +30,7 @@ from markets.kalshi.errors import (
     Refused,
     ServerError,
     TemporaryError,
+    TimedOut,
     Unintelligible,
     UnknownResource,
     Unreachable,
@@ -453,7 +454,7 @@ def _transport_errors(request: httpx.Request) -> Iterator[None]:
     except httpx.ConnectTimeout:
         raise no_answer(host, seconds=CONNECT_SECONDS) from None
     except httpx.TimeoutException as fault:
-        raise TemporaryError(f"{NO_ANSWER}: {where} timed out ({type(fault).__name__})") from None
+        raise TimedOut(f"{NO_ANSWER}: {where} timed out ({type(fault).__name__})") from None
     except httpx.ProxyError as fault:
         raise Unreachable(f"{REFUSED}: by the proxy before {host} ({fault})") from None
     except httpx.LocalProtocolError:

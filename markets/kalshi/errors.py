@@ -24,6 +24,10 @@ class ServerError(TemporaryError):
     """The exchange answered with a 5xx status: it is failing, or this one reply makes it fail."""
 
 
+class TimedOut(TemporaryError):
+    """The exchange took the request and did not answer in time."""
+
+
 class RateLimited(TemporaryError):
     """The exchange answered 429: it counted too many requests."""
 

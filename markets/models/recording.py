@@ -30,6 +30,9 @@ STATUS_VALID_FOR = timedelta(minutes=2)
 OUR_FAULT = rf"^[^a-z]|the token bucket cannot be asked|: ({NO_NETWORK}|{CLOCK}|{KEY}): "
 # A run observed something if it ended well, or read some markets although the exchange failed.
 OBSERVING = f"finished_at IS NOT NULL AND (error = '' OR markets > 0 AND error !~ '{OUR_FAULT}')"
+# A run that waited for an answer began to observe later than it began.
+FIRST_OBSERVED = "greatest(started_at, observed_from)"
+WAITED = "observed_from > started_at + {} * interval '1 s'"
 # Runs overlap where the clock stepped back, but never so many of them.
 LAST_OBSERVED = f"""
     SELECT max(finished_at) AS last FROM (
@@ -127,26 +130,28 @@ class PollQuerySet(models.QuerySet["Poll"]):
     ) -> list[Interval]:
         """Return when nothing was observed for longer than `longer_than`, oldest first.
 
-        Each interval lasts from the end of the last run that observed anything to the start of
-        the next one, or to `now`; those that overlap the window are returned whole. The time
+        Each interval lasts from the end of the last run that observed anything to the first quotes
+        of the next one, or to `now`; those that overlap the window are returned whole. The time
         before the first run is left out.
         """
         with connection.cursor() as cursor:
             cursor.execute(
                 f"""
                 WITH following AS (
-                    SELECT started_at AS next FROM markets_poll
-                    WHERE started_at > %(start)s AND started_at < %(end)s AND {OBSERVING}
+                    SELECT started_at AS began, {FIRST_OBSERVED} AS next FROM markets_poll
+                    WHERE started_at > %(start)s - interval '10 min' AND started_at < %(end)s
+                        AND {FIRST_OBSERVED} > %(start)s AND {OBSERVING}
                         AND (since_last IS NULL OR since_last > %(least)s * interval '1 s')
-                    UNION SELECT coalesce((
-                        SELECT started_at FROM markets_poll
+                    UNION SELECT coalesce(after.began, %(now)s), coalesce(after.next, %(now)s)
+                    FROM (SELECT) AS always LEFT JOIN LATERAL (
+                        SELECT started_at AS began, {FIRST_OBSERVED} AS next FROM markets_poll
                         WHERE started_at >= %(end)s AND started_at <= %(now)s AND {OBSERVING}
-                        ORDER BY started_at LIMIT 1), %(now)s)
+                        ORDER BY started_at LIMIT 1) AS after ON true
                 )
                 SELECT last, next FROM (
                     SELECT next, coalesce(last, (SELECT min(started_at) FROM markets_poll)) AS last
                     FROM following
-                    CROSS JOIN LATERAL ({LAST_OBSERVED.format("next")}) AS before
+                    CROSS JOIN LATERAL ({LAST_OBSERVED.format("began")}) AS before
                 ) AS silences
                 WHERE next - last > %(least)s * interval '1 s' AND last < %(end)s ORDER BY next
                 """,
@@ -168,20 +173,22 @@ class PollQuerySet(models.QuerySet["Poll"]):
 
         A window begins right after an observation and ends with one, or with the present. A
         silence lasts from the end of one run to the start of the next. Runs count that finished
-        inside the window and did not fail on our side.
+        inside the window, or waited in it for an answer, and did not fail on our side.
         """
         with connection.cursor() as cursor:
             cursor.execute(
-                """
+                f"""
                 SELECT last, next FROM (
                     SELECT at AS next, coalesce(max(finished_at) OVER before, since) AS last
                     FROM (
                         SELECT since, started_at AS at, finished_at
                         FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[])
                             AS looked (since, until)
-                        -- A run that ends later made the observation that ended the window.
+                        -- A run that ends later made the observation that ended the window. It
+                        -- was at work in it only if it waited for an answer.
                         JOIN markets_poll ON started_at > since AND started_at < until
-                            AND finished_at <= until AND error !~ %(ours)s
+                            AND (finished_at <= until OR {WAITED.format("%(least)s")})
+                            AND error !~ %(ours)s
                         UNION ALL SELECT since, until, NULL
                         FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[])
                             AS looked (since, until)
@@ -279,6 +286,9 @@ class Poll(models.Model):
     warning = models.TextField(
         blank=True, help_text="What else failed, although the quotes were recorded."
     )
+    observed_from = models.DateTimeField(
+        null=True, blank=True, help_text="When the run received its first quotes."
+    )
     since_last = models.DurationField(
         null=True,
         blank=True,
@@ -323,7 +333,8 @@ class Poll(models.Model):
     def measure_silence(self) -> None:
         """Measure, if this run observed anything, how long nothing had been observed before."""
         last = Poll.objects.observed_until(self.started_at) if self.has_observed else None
-        self.since_last = self.started_at - last if last else None
+        first = max(self.started_at, self.observed_from or self.started_at)
+        self.since_last = first - last if last else None
 
     @property
     def seconds(self) -> float | None:

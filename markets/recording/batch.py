@@ -60,6 +60,7 @@ class Batch:
     unlisted: dict[str, datetime] = field(default_factory=dict)
     pages: int = 0
     markets: int = 0
+    observed_from: datetime | None = None
     rejected: int = 0
     rejects: list[dict[str, str]] = field(default_factory=list)
     rejects_kept: int = REJECTS_KEPT
@@ -108,6 +109,7 @@ class Batch:
                 rejected.append(self.reject("market", raw, reason))
                 continue
             self.markets += 1
+            self.observed_from = self.observed_from or observed_at
             known = self.observed.get(quote.ticker)
             if known and known.observed_at == observed_at and known.quote != quote:
                 self.drift_notes.append(shape_drift("market", LISTED_TWICE, raw=raw))

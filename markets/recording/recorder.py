@@ -84,6 +84,7 @@ def save_poll(tick: Tick, *, counters_before: tuple[int, int, int], began: float
     poll.throttled = client.throttled - counters_before[2]
     poll.pages = tick.batch.pages
     poll.markets = tick.batch.markets
+    poll.observed_from = tick.batch.observed_from
     poll.rejected = tick.batch.rejected
     poll.rejects = tick.batch.rejects
     poll.clock_skew = client.clock_skew

@@ -19,6 +19,7 @@ from markets.kalshi.errors import (
     KalshiError,
     OutOfTokens,
     Refused,
+    TimedOut,
     Unintelligible,
     Unreachable,
 )
@@ -48,6 +49,9 @@ STABLE_ORDER_TIERS = (Tier.HOT, Tier.ORDER_BOOKS, Tier.UNIVERSE, Tier.COMBOS)
 CONTINUED_TIERS = (Tier.UPDATES, Tier.SETTLEMENT, Tier.CENSUS, Tier.UNIVERSE, Tier.COMBOS)
 SETTLEMENT_EVERY = STATUS_EVERY = timedelta(seconds=30)
 CENSUS_EVERY = timedelta(minutes=1)
+# A timeout takes a whole interval. One tier may have a request that hangs; with two of them, the
+# exchange answers nobody.
+MAX_TIMEOUTS = 2
 # With an API key, one request returns the order books of a hundred markets; without, of one.
 ORDER_BOOKS_PER_TICK = 5
 ORDER_BOOKS_PER_TICK_WITH_KEY = 100
@@ -58,9 +62,11 @@ def fetch_due_tiers(tick: Tick) -> None:
 
     Hot list and universe carry the quotes, so their failures are the poll's error. Other failures
     are its warning, unless nothing was read at all. Where the exchange cannot be reached the run
-    ends at once, since the other tiers would only wait for the same.
+    ends at once, and where it has not answered `MAX_TIMEOUTS` tiers, since the others would only
+    wait for the same.
     """
     failures: dict[Tier, str] = {}
+    timeouts = 0
     tiers = [tier for tier in FETCHES if tier != Tier.COMBOS or settings.RECORD_COMBOS]
     for place, tier in enumerate(tiers, start=1):
         tick.begin_turn(tier, later=tiers[place:])
@@ -68,7 +74,8 @@ def fetch_due_tiers(tick: Tick) -> None:
             FETCHES[tier](tick)
         except KalshiError as error:
             note_failure(tick, tier, error, failures)
-            if isinstance(error, Unreachable):
+            timeouts += isinstance(error, TimedOut)
+            if isinstance(error, Unreachable) or timeouts == MAX_TIMEOUTS:
                 break
     carriers = (Tier.HOT, Tier.UNIVERSE) if tick.batch.pages else tuple(failures)
     errors = [failures.pop(tier) for tier in carriers if tier in failures]

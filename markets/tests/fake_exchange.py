@@ -81,6 +81,7 @@ class Exchange:
     poisoned_path: str = ""
     # Seconds that each reply of a path takes.
     slow: dict[str, float] = field(default_factory=dict)
+    timing_out: set[str] = field(default_factory=set)
     # Replaced in the text of each reply: characters that no JSON encoder writes.
     garbled: dict[str, str] = field(default_factory=dict)
     # Filters that have no effect, and pages of updates that are listed before those of a test.
@@ -106,6 +107,8 @@ class Exchange:
         self.requests.append(request)
         path = request.url.path.removeprefix("/trade-api/v2")
         time.sleep(self.slow.get(path, 0))
+        if path in self.timing_out:
+            raise httpx.ReadTimeout("no answer", request=request)
         if path in self.failing:
             return self.failing[path]
         if path == "/events" and self.runs_out_of_pages():

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from model_bakery import baker
 
-from markets.coverage.causes import outages
+from markets.coverage.causes import Cause, outages
 from markets.coverage.coverage import coverage
 from markets.models import HotPeriod, Market, MarketRevision, OrderBookSnapshot, Poll, Sweep, Tier
 from markets.models.snapshots import snapshot_id
@@ -128,8 +128,35 @@ class TestOneOutageOf180Seconds:
         assert "our outage" in outage
 
 
+class TestARunThatWaitsForAnAnswer:
+    """The exchange is silent from 1800 on; the run that waited for it reads quotes at 1830."""
+
+    @pytest.fixture(autouse=True)
+    def _silent(self):
+        error = "hot: no answer: exchange.test/markets timed out (ReadTimeout)"
+        Poll.objects.create(
+            started_at=at(1800),
+            finished_at=at(1835),
+            observed_from=at(1830),
+            markets=3,
+            error=error,
+            since_last=timedelta(seconds=1830 - 1797),
+        )
+        runs(*range(1840, 1900, 5))
+
+    def test_began_to_observe_with_its_first_quotes(self):
+        assert seconds(gap.interval for gap in outages(at(1500), at(1890))) == [(1797.0, 1830.0)]
+
+    def test_is_found_also_where_it_began_before_the_window(self):
+        assert seconds(gap.interval for gap in outages(at(1810), at(1890))) == [(1797.0, 1830.0)]
+        assert seconds(gap.interval for gap in outages(at(1500), at(1799))) == [(1797.0, 1830.0)]
+
+    def test_says_that_the_exchange_failed(self):
+        assert {gap.cause for gap in outages(at(1500), at(1890))} == {Cause.EXCHANGE_FAILING}
+
+
 class TestTheListOfOutages:
-    def result(self, client, **query) -> list[float]:
+    def outage_starts(self, client, **query) -> list[float]:
         response = client.get("/api/v1/outages/", query)
         assert response.status_code == 200, response.content
         return [
@@ -138,13 +165,15 @@ class TestTheListOfOutages:
         ]
 
     def test_has_the_newest_first_and_the_one_that_goes_on(self, client):
-        assert self.found(client) == [1797.0, 596.0]
+        assert self.outage_starts(client) == [1797.0, 596.0]
 
     def test_has_those_that_overlap_the_range_and_has_them_whole(self, client):
-        assert self.found(client, start=at(700).isoformat(), end=at(710).isoformat()) == [596.0]
-        assert self.found(client, start=at(776).isoformat(), end=at(900).isoformat()) == []
-        assert self.found(client, end=at(596).isoformat()) == []
-        assert self.found(client, end="0276-03-31T05:51:07Z") == []
+        assert self.outage_starts(client, start=at(700).isoformat(), end=at(710).isoformat()) == [
+            596.0
+        ]
+        assert self.outage_starts(client, start=at(776).isoformat(), end=at(900).isoformat()) == []
+        assert self.outage_starts(client, end=at(596).isoformat()) == []
+        assert self.outage_starts(client, end="0276-03-31T05:51:07Z") == []
 
     def test_comes_in_pages(self, client):
         first = client.get("/api/v1/outages/?limit=1").json()
@@ -167,7 +196,7 @@ class TestTheListOfOutages:
         assert list(response.json()["details"]) == [name]
 
     def test_is_empty_of_what_is_to_come(self, client):
-        assert self.found(client, start="2199-01-01T00:00:00Z") == []
+        assert self.outage_starts(client, start="2199-01-01T00:00:00Z") == []
 
 
 class TestAnswersAsOfAnInstant:

@@ -153,3 +153,28 @@ class TestOtherFilters:
         exchange.failing["/markets"] = httpx.Response(200, json=page)
         with exchange.client() as client:
             assert client.markets(min_updated_ts=1_900_000_000).cursor == "more"
+
+
+class TestAnExchangeThatIsSilent:
+    def test_is_not_asked_on_and_on(self, six):
+        tick(six)
+        Market.objects.update(is_hot=True)
+        six.timing_out = {"/markets", "/exchange/status", "/events"}
+        six.requests.clear()
+        poll = tick(six)
+        assert poll.error.startswith("hot: no answer: exchange.test")
+        assert "universe" not in poll.error + poll.warning
+        assert {request.url.path.split("/v2")[1] for request in six.requests} == {
+            "/markets",
+            "/exchange/status",
+        }
+
+    def test_to_one_tier_alone_costs_only_that_tier(self, six):
+        tick(six)
+        Market.objects.update(is_hot=True)
+        six.timing_out = {"/exchange/status"}
+        poll = tick(six)
+        assert (poll.error, poll.markets > 0) == ("", True)
+        assert poll.warning.startswith("status: no answer")
+        assert poll.observed_from is not None
+        assert poll.started_at <= poll.observed_from <= poll.finished_at
