@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from playwright.sync_api import Browser, Page, expect
 
@@ -81,7 +82,7 @@ def test_search_works_without_scripts(browser: Browser, site: str) -> None:
     three_markets()
     page = browser.new_page(java_script_enabled=False)
     page.goto(f"{site}/markets/")
-    page.locator("#q").fill("T2")
+    page.locator("#q").fill("kxrain-t2")
     page.locator("#q").press("Enter")
     expect(page.locator("tbody tr")).to_have_count(1)
     page.get_by_role("link", name="All", exact=True).click()
@@ -99,7 +100,8 @@ def test_keys_walk_the_rows_and_open_one(clean: Page, site: str) -> None:
     expect(clean).to_have_url(f"{site}/markets/KXRAIN-T2/")
 
 
-def test_the_chart_draws_appends_and_reads_out(clean: Page, site: str) -> None:
+def test_the_chart_draws_appends_and_reads_out(clean: Page, site: str, settings: Any) -> None:
+    settings.POLL_INTERVAL = 60
     market, *_ = three_markets()
     now = datetime.now(UTC)
     for minutes in range(60, 0, -1):
