@@ -57,18 +57,20 @@ setup: $(VENV)/.dev assets ## Install everything for developing, and the pre-com
 demo: $(VENV)/.runtime assets ## The whole site on simulated data (LIVE=1: the real exchange; PORT, DEMO_SECONDS)
 	@exec $(PY) -m kalshi_insights.demo
 
-# Those of the whole system mostly wait, so the others run meanwhile, in two parts.
+# Each lane has its own services. Those of the whole system mostly wait, so the others run meanwhile.
 LANE = $(PY) -m pytest -p no:cacheprovider
-PART = backtests or browser or client_library
+UNIT = $(LANE) -m "not system and not faults"
 test: $(VENV)/.dev assets ## Run the tests (ARGS="-k name" for some)
 	@if [ -n "$(ARGS)" ]; then exec $(PY) -m pytest -m "not faults" $(ARGS); fi; \
-	mkdir -p var; logs=$$(mktemp -d var/tests.XXXXXX); \
-	$(LANE) -m "system and not faults" >"$$logs/system" 2>&1 & system=$$!; \
-	$(LANE) -m "not system and not faults" -k "$(PART)" >"$$logs/part" 2>&1 & part=$$!; \
-	trap 'kill $$system $$part; wait $$system $$part; rm -rf "$$logs"; exit 130' INT TERM; \
-	$(PY) -m pytest -m "not system and not faults" -k "not ($(PART))"; code=$$?; \
-	wait $$part || code=$$?; wait $$system || code=$$?; \
-	cat "$$logs/part" "$$logs/system"; rm -rf "$$logs"; exit $$code
+	mkdir -p var; logs=$$(mktemp -d var/tests.XXXXXX); lanes=; \
+	$(LANE) -m "system and not faults" >"$$logs/system" 2>&1 & lanes="$$lanes $$!"; \
+	$(UNIT) tests >"$$logs/site" 2>&1 & lanes="$$lanes $$!"; \
+	$(UNIT) accounts backtests >"$$logs/apps" 2>&1 & lanes="$$lanes $$!"; \
+	$(UNIT) markets/tests/test_[a-h]* >"$$logs/markets" 2>&1 & lanes="$$lanes $$!"; \
+	trap 'kill $$lanes; wait $$lanes; rm -rf "$$logs"; exit 130' INT TERM; \
+	$(UNIT) markets/tests/test_[i-z]*; code=$$?; \
+	for lane in $$lanes; do wait $$lane || code=$$?; done; \
+	cat "$$logs"/*; rm -rf "$$logs"; exit $$code
 
 coverage: $(VENV)/.dev assets ## Measure the tests' branch coverage of our code (some 20 minutes)
 	@$(PY) -m coverage erase; \
