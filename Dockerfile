@@ -35,6 +35,6 @@ RUN SECRET_KEY=unused DATABASE_URL=postgres://unused/unused REDIS_URL=redis://un
 USER kalshi
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
-    CMD ["python", "-m", "kalshi_insights.checkhealth", "web"]
+    CMD ["python", "-m", "kalshi_insights.processes.checkhealth", "web"]
 CMD ["gunicorn", "--config", "gunicorn.conf.py", "--bind", "0.0.0.0:8000", "--workers", "2", \
      "--worker-tmp-dir", "/dev/shm", "--no-control-socket", "kalshi_insights.asgi"]

@@ -107,7 +107,7 @@ run: $(VENV)/.runtime assets ## The web server, restarting on changes
 
 worker: $(VENV)/.runtime ## The recorder: Celery workers and beat, each replaced where it hangs
 	@$(PY) manage.py migrate --verbosity 0 && PULSE_PATH=var/pulse exec $(PY) -m kalshi_insights.embedded -- \
-		$(PY) -m kalshi_insights.supervisor recorder worker backtester beat
+		$(PY) -m kalshi_insights.processes.supervisor recorder worker backtester beat
 
 shell: $(VENV)/.runtime ## A Python shell with the models
 	@exec $(PY) manage.py shell_plus

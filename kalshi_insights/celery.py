@@ -8,7 +8,7 @@ from celery import Celery, bootsteps
 from django.conf import settings
 from kombu import Connection
 
-from kalshi_insights.pulse import LOOP, LOOP_SECONDS, Pulse
+from kalshi_insights.processes.pulse import LOOP, LOOP_SECONDS, Pulse
 
 
 def give_sign() -> None:

@@ -356,7 +356,9 @@ def _start_web(children: Children, port: int) -> None:
 def _start_watched(children: Children, role: str) -> None:
     """Start a process of the recorder under a supervisor, which replaces it where it hangs."""
     # Its process is killed with it: without a broker it could not end cleanly.
-    children.start(role, "-m", "kalshi_insights.supervisor", role, orphaned=signal.SIGKILL)
+    children.start(
+        role, "-m", "kalshi_insights.processes.supervisor", role, orphaned=signal.SIGKILL
+    )
 
 
 def _announce(

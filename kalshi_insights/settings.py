@@ -18,8 +18,8 @@ import environ
 import structlog
 from django.core.exceptions import ImproperlyConfigured
 
-from kalshi_insights.connections import POSTGRES_OPTIONS, redis_options
-from kalshi_insights.session_limits import UNHURRIED
+from kalshi_insights.processes.connections import POSTGRES_OPTIONS, redis_options
+from kalshi_insights.processes.session_limits import UNHURRIED
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -441,7 +441,7 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
-CELERY_BEAT_SCHEDULER = "kalshi_insights.beat:SteadyScheduler"
+CELERY_BEAT_SCHEDULER = "kalshi_insights.processes.beat:SteadyScheduler"
 # A task without a limit of its own is ended after this many seconds.
 CELERY_TASK_TIME_LIMIT = 600
 # Every task finds out in the database that it is not due, so a late message does nothing. Messages

@@ -14,7 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from kalshi_insights.connections import redis_options
+from kalshi_insights.processes.connections import redis_options
 
 # The bucket is a hash of the tokens left (below zero where they are reserved ahead), the share of
 # the rate, the instant of both, and the instant when the share was last lowered. It expires when

@@ -7,7 +7,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.core.wsgi import get_wsgi_application
 from django.utils.http import parse_header_parameters
 
-from kalshi_insights.session_limits import limit_web_sessions
+from kalshi_insights.processes.session_limits import limit_web_sessions
 
 
 class Utf8Request(WSGIRequest):

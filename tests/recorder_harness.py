@@ -93,7 +93,7 @@ class RecorderHarness:
         return self.start(kind, "-m", *command, *arguments[kind])
 
     def start_supervisor(self, *roles: str) -> subprocess.Popen[bytes]:
-        return self.start("supervisor", "-m", "kalshi_insights.supervisor", *roles)
+        return self.start("supervisor", "-m", "kalshi_insights.processes.supervisor", *roles)
 
     def start_pollmarkets(self) -> subprocess.Popen[bytes]:
         return self.start("loop", "manage.py", "pollmarkets")

@@ -18,11 +18,9 @@ ROOMS = {
         "kalshi_insights/__init__.py",
         "kalshi_insights/api.py",
         "kalshi_insights/asgi.py",
-        "kalshi_insights/checkhealth.py",
         "kalshi_insights/demo.py",
         "kalshi_insights/health.py",
         "kalshi_insights/settings.py",
-        "kalshi_insights/supervisor.py",
         "kalshi_insights/urls.py",
         "kalshi_insights/wsgi.py",
         "accounts/__init__.py",
@@ -99,17 +97,14 @@ ROOMS = {
     "toolkit": (
         "kalshi_insights/admin.py",
         "kalshi_insights/bad_input.py",
-        "kalshi_insights/beat.py",
         "kalshi_insights/celery.py",
         "kalshi_insights/commands.py",
-        "kalshi_insights/connections.py",
         "kalshi_insights/embedded/",
         "kalshi_insights/export/",
         "kalshi_insights/htmx.py",
         "kalshi_insights/middleware/",
-        "kalshi_insights/pulse.py",
+        "kalshi_insights/processes/",
         "kalshi_insights/rest/",
-        "kalshi_insights/session_limits.py",
         "kalshi_insights/serving/",
         "kalshi_insights/token_bucket.py",
     ),
@@ -141,11 +136,11 @@ HOMES = {
 # The edges where any failure is caught, because each of them records it and goes on.
 EDGES = ("markets/recording/recorder.py", "backtests/runner.py")
 READS_ENVIRONMENT = (
-    "kalshi_insights/checkhealth.py",
+    "kalshi_insights/processes/checkhealth.py",
     "kalshi_insights/demo.py",
     "kalshi_insights/embedded/",
     "kalshi_insights/settings.py",
-    "kalshi_insights/supervisor.py",
+    "kalshi_insights/processes/supervisor.py",
 )
 
 

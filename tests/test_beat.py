@@ -12,9 +12,9 @@ from celery import Celery
 from celery.beat import Service
 from django.conf import settings
 
-from kalshi_insights.beat import FIRST_SECONDS, SteadyScheduler
 from kalshi_insights.celery import app
-from kalshi_insights.pulse import LOOP, signs
+from kalshi_insights.processes.beat import FIRST_SECONDS, SteadyScheduler
+from kalshi_insights.processes.pulse import LOOP, signs
 
 QUEUE = "test of beat"
 

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from kalshi_insights.checkhealth import problem_of, problem_of_web
 from kalshi_insights.embedded import BASE_DIR
 from kalshi_insights.embedded.servers import free_port
-from kalshi_insights.pulse import ATTEMPT, GOOD_RUN, LOOP, RUN, Pulse, forget, signs
-from kalshi_insights.supervisor import ROLES
+from kalshi_insights.processes.checkhealth import problem_of, problem_of_web
+from kalshi_insights.processes.pulse import ATTEMPT, GOOD_RUN, LOOP, RUN, Pulse, forget, signs
+from kalshi_insights.processes.supervisor import ROLES
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_site_that_refuses_or_fails_is_not(live_server, monkeypatch):
 
 def test_the_command_says_so_in_a_line_and_by_its_code(pulses):
     def run(role: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "kalshi_insights.checkhealth", role]
+        command = [sys.executable, "-m", "kalshi_insights.processes.checkhealth", role]
         answer = subprocess.run(
             command, cwd=BASE_DIR, capture_output=True, text=True, check=False, env=os.environ
         )
@@ -104,10 +104,10 @@ def test_the_command_says_so_in_a_line_and_by_its_code(pulses):
 def test_every_role_of_the_containers_runs_under_its_supervisor_and_has_its_check():
     services = yaml.safe_load((BASE_DIR / "docker-compose.yml").read_text())["services"]
     for role in ROLES:
-        assert services[role]["command"][1:] == ["-m", "kalshi_insights.supervisor", role]
+        assert services[role]["command"][1:] == ["-m", "kalshi_insights.processes.supervisor", role]
         check = services[role]["healthcheck"]
-        assert check["test"][2:] == ["-m", "kalshi_insights.checkhealth", role]
+        assert check["test"][2:] == ["-m", "kalshi_insights.processes.checkhealth", role]
     # The image's own check asks the site.
     assert "healthcheck" not in services["web"]
     dockerfile = (BASE_DIR / "Dockerfile").read_text()
-    assert '"kalshi_insights.checkhealth", "web"' in dockerfile
+    assert '"kalshi_insights.processes.checkhealth", "web"' in dockerfile

@@ -20,8 +20,8 @@ from kalshi_insights.celery import app
 from kalshi_insights.embedded import BASE_DIR
 from kalshi_insights.embedded.servers import POSTGRES_SETTINGS
 from kalshi_insights.export.postgres import ExportQuery
+from kalshi_insights.processes.session_limits import WEB, SessionLimits, limited
 from kalshi_insights.rest.throttling import RateLimiter
-from kalshi_insights.session_limits import WEB, SessionLimits, limited
 from kalshi_insights.token_bucket import TokenBucket
 from markets import tasks as market_tasks
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from kalshi_insights.pulse import LOOP, signs
+from kalshi_insights.processes.pulse import LOOP, signs
 from tests.recorder_harness import (
     ROOT,
     STARTUP_TIMEOUT,
@@ -83,7 +83,7 @@ class WatchedRecorder:
 
     def health(self, role: str) -> tuple[int, str]:
         run = subprocess.run(
-            [sys.executable, "-m", "kalshi_insights.checkhealth", role],
+            [sys.executable, "-m", "kalshi_insights.processes.checkhealth", role],
             cwd=ROOT,
             env={**self.harness.environment, "PULSE_PATH": str(self.pulses)},
             capture_output=True,

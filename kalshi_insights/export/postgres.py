@@ -16,7 +16,7 @@ from django.db import connection, models
 
 from kalshi_insights.export import parquet
 from kalshi_insights.export.parquet import ColumnTypes
-from kalshi_insights.session_limits import long_statement
+from kalshi_insights.processes.session_limits import long_statement
 
 # SQL expressions by type (without its parameters), where PostgreSQL's own text will not do.
 RFC_3339 = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""

@@ -16,8 +16,8 @@ from redis.retry import Retry
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from kalshi_insights.connections import redis_options
 from kalshi_insights.middleware.proxies import client_address
+from kalshi_insights.processes.connections import redis_options
 from kalshi_insights.token_bucket import TokenBucket
 
 log = structlog.get_logger(__name__)

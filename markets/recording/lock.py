@@ -15,8 +15,8 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from kalshi_insights.pulse import RUN, Pulse
-from kalshi_insights.session_limits import SessionLimits
+from kalshi_insights.processes.pulse import RUN, Pulse
+from kalshi_insights.processes.session_limits import SessionLimits
 
 log = structlog.get_logger(__name__)
 

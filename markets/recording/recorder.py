@@ -12,8 +12,8 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
-from kalshi_insights.pulse import ATTEMPT, GOOD_RUN, Pulse
-from kalshi_insights.session_limits import limited
+from kalshi_insights.processes.pulse import ATTEMPT, GOOD_RUN, Pulse
+from kalshi_insights.processes.session_limits import limited
 from markets.coverage.freshness import STOPPED_AFTER
 from markets.kalshi.client import KalshiClient
 from markets.models import OrderBookSnapshot, Poll

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from structlog.testing import capture_logs
 
-from kalshi_insights.pulse import ATTEMPT, GOOD_RUN, RUN, Sign, signs
+from kalshi_insights.processes.pulse import ATTEMPT, GOOD_RUN, RUN, Sign, signs
 from markets.kalshi.client import KalshiClient
 from markets.models import MarketSnapshot, Poll
 from markets.recording import lock

@@ -1,4 +1,4 @@
-"""The health of one role, for containers: `python -m kalshi_insights.checkhealth ROLE`.
+"""The health of one role, for containers: `python -m kalshi_insights.processes.checkhealth ROLE`.
 
 It ends with code 0 or 1 and a line that says why. It reads signs of life and asks the site; it
 loads no Django and opens no database, so that it costs little however often it is called.
@@ -11,15 +11,17 @@ from argparse import ArgumentParser
 from http.client import HTTPException
 from pathlib import Path
 
-from kalshi_insights.pulse import GOOD_RUN, LOOP, signs
-from kalshi_insights.supervisor import ROLES
+from kalshi_insights.processes.pulse import GOOD_RUN, LOOP, signs
+from kalshi_insights.processes.supervisor import ROLES
 
 WEB = "web"
 WEB_SECONDS = 8
 
 
 def main() -> None:
-    parser = ArgumentParser(prog="python -m kalshi_insights.checkhealth", description=__doc__)
+    parser = ArgumentParser(
+        prog="python -m kalshi_insights.processes.checkhealth", description=__doc__
+    )
     parser.add_argument("role", choices=[*ROLES, WEB])
     role = parser.parse_args().role
     problem = problem_of_web() if role == WEB else problem_of(role)

@@ -1,4 +1,6 @@
-"""The processes of the recorder, watched from outside: `python -m kalshi_insights.supervisor ROLE`.
+"""The processes of the recorder, watched from outside.
+
+    python -m kalshi_insights.processes.supervisor ROLE...
 
 A process that hangs cannot say so. Each gives signs of life (see `pulse`), and one whose sign is
 overdue is killed and started anew. A run of the recorder that hangs is killed alone, since its
@@ -20,7 +22,7 @@ from types import FrameType
 from typing import NoReturn
 
 from kalshi_insights.embedded.servers import ends_with_parent
-from kalshi_insights.pulse import ATTEMPT, LOOP, RUN, Pulse, Sign, forget, signs
+from kalshi_insights.processes.pulse import ATTEMPT, LOOP, RUN, Pulse, Sign, forget, signs
 
 WORKER = (
     *("worker", "--concurrency", "1"),
@@ -112,7 +114,9 @@ class Watched:
 
 
 def main() -> None:
-    parser = ArgumentParser(prog="python -m kalshi_insights.supervisor", description=__doc__)
+    parser = ArgumentParser(
+        prog="python -m kalshi_insights.processes.supervisor", description=__doc__
+    )
     parser.add_argument("roles", nargs="+", choices=ROLES, metavar="ROLE", help=", ".join(ROLES))
     roles = parser.parse_args().roles
     for number in (signal.SIGINT, signal.SIGTERM):

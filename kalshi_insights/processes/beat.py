@@ -11,7 +11,7 @@ from typing import Any
 from celery.beat import Scheduler
 from django.conf import settings
 
-from kalshi_insights.pulse import LOOP, LOOP_SECONDS, Pulse
+from kalshi_insights.processes.pulse import LOOP, LOOP_SECONDS, Pulse
 
 # What is due rarely is sent this soon after the start, so that restarts never put it off for long.
 FIRST_SECONDS = 60.0
