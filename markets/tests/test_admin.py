@@ -85,3 +85,9 @@ class TestRowsOfWhichThereAreMillions:
     def test_they_are_counted_as_far_as_anybody_pages(self, market, monkeypatch):
         monkeypatch.setattr(CappedPaginator, "MAX_COUNT", 1)
         assert CappedPaginator(Market.objects.all(), 100).count == 1
+
+
+@pytest.mark.parametrize("query", ["status=%00", "status__exact=%00", "q=%00", "%00=1", "p=%00"])
+def test_a_nul_in_a_query_is_refused(admin_client, query):
+    for noun in ("market", "event", "series", "marketsnapshot", "drift"):
+        assert admin_client.get(f"/admin/markets/{noun}/?{query}").status_code == 400
