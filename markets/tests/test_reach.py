@@ -19,7 +19,13 @@ from django.core.management import CommandError, call_command
 
 from markets.coverage.causes import Cause, outages
 from markets.kalshi.client import KalshiClient
-from markets.kalshi.errors import ConfigurationError, KalshiError, TemporaryError, Unreachable
+from markets.kalshi.errors import (
+    ConfigurationError,
+    KalshiError,
+    TemporaryError,
+    TimedOut,
+    Unreachable,
+)
 from markets.kalshi.reach import REASONS, reason_of
 from markets.kalshi.signing import Signer
 from markets.models import Poll
@@ -68,7 +74,7 @@ def test_a_failure_to_connect_is_told_in_words(cause, kind, words):
     ("fault", "kind", "words"),
     [
         (httpx.ConnectTimeout("late"), Unreachable, r"^no answer: no connection to .* within 3 s"),
-        (httpx.ReadTimeout("late"), TemporaryError, r"^no answer: .*/exchange/status timed out"),
+        (httpx.ReadTimeout("late"), TimedOut, r"^no answer: .*/exchange/status timed out"),
         (httpx.ProxyError("403"), Unreachable, r"^connection refused: by the proxy before .*403"),
     ],
 )

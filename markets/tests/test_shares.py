@@ -176,5 +176,6 @@ class TestAnExchangeThatIsSilent:
         poll = tick(six)
         assert (poll.error, poll.markets > 0) == ("", True)
         assert poll.warning.startswith("status: no answer")
-        assert poll.observed_from is not None
+        assert poll.observed_from
+        assert poll.finished_at
         assert poll.started_at <= poll.observed_from <= poll.finished_at
