@@ -64,7 +64,8 @@ test: $(VENV)/.dev assets ## Run the tests (ARGS="-k name" for some)
 	@if [ -n "$(ARGS)" ]; then exec $(PY) -m pytest -m "not faults" $(ARGS); fi; \
 	mkdir -p var; logs=$$(mktemp -d var/tests.XXXXXX); lanes=; \
 	$(LANE) -m "system and not faults" >"$$logs/system" 2>&1 & lanes="$$lanes $$!"; \
-	$(UNIT) tests >"$$logs/site" 2>&1 & lanes="$$lanes $$!"; \
+	$(UNIT) tests/test_[a-c]* >"$$logs/site" 2>&1 & lanes="$$lanes $$!"; \
+	$(UNIT) tests/test_[d-z]* >"$$logs/whole" 2>&1 & lanes="$$lanes $$!"; \
 	$(UNIT) accounts backtests >"$$logs/apps" 2>&1 & lanes="$$lanes $$!"; \
 	$(UNIT) markets/tests/test_[a-h]* >"$$logs/markets" 2>&1 & lanes="$$lanes $$!"; \
 	trap 'kill $$lanes; wait $$lanes; rm -rf "$$logs"; exit 130' INT TERM; \
