@@ -4,8 +4,10 @@ import asyncio
 import subprocess
 import sys
 import threading
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
@@ -14,6 +16,7 @@ from kalshi_insights.embedded import BASE_DIR
 from kalshi_insights.serving import site
 from kalshi_insights.serving.site import ThreadedSite
 
+T = TypeVar("T")
 SCOPE = {
     "type": "http",
     "http_version": "1.1",
@@ -24,6 +27,12 @@ SCOPE = {
     "server": ("127.0.0.1", 8000),
     "client": ("192.0.2.1", 50_000),
 }
+
+
+def in_new_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run it in a thread: the browser of other tests may have a loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 class Stream:
@@ -99,7 +108,7 @@ def response_to(application, *parts, headers=(), scope=None):
     async def run():
         return await respond(ThreadedSite(application), *parts, headers=headers, scope=scope)
 
-    return asyncio.run(run())
+    return in_new_loop(run())
 
 
 def test_the_application_gets_the_bytes_of_the_address_and_the_whole_body():
@@ -152,7 +161,7 @@ def test_a_body_that_does_not_arrive_in_time_is_refused(monkeypatch):
         await ThreadedSite(echo)({**SCOPE, "headers": []}, never, send)
         return sent[0]["status"]
 
-    assert asyncio.run(run()) == 408
+    assert in_new_loop(run()) == 408
 
 
 def test_a_stream_keeps_to_one_thread_and_is_closed_there():
@@ -179,7 +188,7 @@ def test_a_stream_whose_client_leaves_is_closed_and_its_thread_is_free_again():
             client.cancel()
         return await respond(served, b"")
 
-    assert asyncio.run(run()) == (200, b"last")
+    assert in_new_loop(run()) == (200, b"last")
     assert all(stream.closed.is_set() for stream in streams)
 
 
@@ -209,7 +218,7 @@ def test_a_request_whose_client_left_meanwhile_closes_the_stream_it_would_have_s
         await asyncio.gather(client, return_exceptions=True)
         go_on.set()
 
-    asyncio.run(run())
+    in_new_loop(run())
     assert stream.closed.wait(5)
 
 
@@ -240,4 +249,4 @@ def test_a_websocket_is_refused():
         await ThreadedSite(echo)({"type": "websocket"}, never, send)
         return sent
 
-    assert asyncio.run(run()) == [{"type": "websocket.close"}]
+    assert in_new_loop(run()) == [{"type": "websocket.close"}]
