@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 from django.test.utils import override_settings
 
@@ -29,6 +30,9 @@ ENVIRONMENT = {
     "KALSHI_API_KEY_ID": "",
     "KALSHI_PRIVATE_KEY_PATH": "",
 }
+# A machine that is busy with other lanes is slow, and no test is about time.
+hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("untimed")
 NOWHERE = {"DATABASE_URL": "postgres://127.0.0.1:9/none", "REDIS_URL": "redis://127.0.0.1:9/0"}
 
 

@@ -85,7 +85,7 @@ EXECUTIONS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     execution=EXECUTIONS,

@@ -406,7 +406,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_asked_is_answered_or_refused_by_name(client, data):
     noun = data.draw(st.sampled_from(NOUNS))
@@ -418,9 +418,7 @@ def test_whatever_is_asked_is_answered_or_refused_by_name(client, data):
 
 
 CENTS = st.integers(0, 100).map(lambda cents: Decimal(cents) / 100)
-ROUNDLY = settings(
-    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)
+ROUNDLY = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # What each filter of markets means, of one market as the API tells of it.
 MEANINGS = {
     "price_min": lambda row, value: mid(row) is not None and mid(row) >= value,

@@ -58,7 +58,6 @@ def walk(client, url: str, *, between=lambda: None) -> list[str]:
 class TestRanges:
     @settings(
         max_examples=40,
-        deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
     @given(
@@ -115,7 +114,6 @@ class TestPages:
 
     @settings(
         max_examples=15,
-        deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
     @given(

@@ -646,7 +646,7 @@ def is_tradable(ledger: dict[str, Any], second: float) -> bool:
     return status == "active" and (not statuses or second < ledger["close"])
 
 
-@rules(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@rules(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ledger=LEDGERS)
 def test_gaps_and_the_time_covered_make_up_the_window(market, ledger):
     with transaction.atomic():

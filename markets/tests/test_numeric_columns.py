@@ -203,9 +203,7 @@ def test_every_numeric_column_that_payloads_fill_is_tried():
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("model", "name"), COLUMNS)
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=TEXTS)
 def test_a_number_is_refused_or_kept_to_the_digit(model, name, text):
     try:
