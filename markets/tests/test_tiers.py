@@ -61,7 +61,7 @@ def test_the_exchange_status_is_carried_over_until_it_is_fetched_again(exchange)
     exchange.list("KXA-1-X")
     exchange.trading_active = False
     assert (tick(exchange).exchange_active, Poll.objects.first().trading_active) == (True, False)
-    backdate(seconds=5)
+    backdate(seconds=22)
     exchange.requests.clear()
     assert tick_again(exchange).trading_active is False
     assert "/trade-api/v2/exchange/status" not in {r.url.path for r in exchange.requests}
