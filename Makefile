@@ -59,11 +59,13 @@ demo: $(VENV)/.runtime assets ## The whole site on simulated data (LIVE=1: the r
 
 # Each lane has its own services. Those of the whole system mostly wait, so the others run meanwhile.
 LANE = $(PY) -m pytest -p no:cacheprovider
+SYSTEM = $(LANE) -m "system and not faults"
 UNIT = $(LANE) -m "not system and not faults"
 test: $(VENV)/.dev assets ## Run the tests (ARGS="-k name" for some)
 	@if [ -n "$(ARGS)" ]; then exec $(PY) -m pytest -m "not faults" $(ARGS); fi; \
 	mkdir -p var; logs=$$(mktemp -d var/tests.XXXXXX); lanes=; \
-	$(LANE) -m "system and not faults" >"$$logs/system" 2>&1 & lanes="$$lanes $$!"; \
+	$(SYSTEM) tests/test_[a-q]* >"$$logs/demo" 2>&1 & lanes="$$lanes $$!"; \
+	$(SYSTEM) tests/test_[r-z]* >"$$logs/recorder" 2>&1 & lanes="$$lanes $$!"; \
 	$(UNIT) tests/test_[a-c]* >"$$logs/site" 2>&1 & lanes="$$lanes $$!"; \
 	$(UNIT) tests/test_[d-z]* >"$$logs/whole" 2>&1 & lanes="$$lanes $$!"; \
 	$(UNIT) accounts backtests >"$$logs/apps" 2>&1 & lanes="$$lanes $$!"; \
