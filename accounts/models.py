@@ -1,4 +1,4 @@
-"""What belongs to a person: API tokens, with a scope, an expiry and their last use."""
+"""API tokens of a person, with a scope, an expiry and their last use."""
 
 from datetime import datetime, timedelta
 from typing import Self

@@ -1,4 +1,4 @@
-"""What the API says of an account and of the token that asks."""
+"""The API's description of an account and of the token in use."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How long a database session may take, wait and idle, by what it is for.
+"""Time limits of database sessions for statements, locks and idling, by purpose.
 
 The limits are the server's: it ends what a process leaves behind that is stopped, killed or cut
 off, together with the locks that it held.

@@ -1,4 +1,4 @@
-"""Who may write by the API: the token's scope and its user's right must both allow it."""
+"""Permission to write by the API: the token's scope and its user's right must both allow it."""
 
 from typing import Any
 

@@ -25,6 +25,7 @@ from markets.kalshi import candles, honoured, order_books, replies, splitting
 from markets.kalshi.errors import (
     ConfigurationError,
     KalshiError,
+    NoConnection,
     OutOfTokens,
     RateLimited,
     Refused,
@@ -33,7 +34,6 @@ from markets.kalshi.errors import (
     TimedOut,
     Unintelligible,
     UnknownResource,
-    Unreachable,
 )
 from markets.kalshi.order_books import OrderBook, RefusedBook
 from markets.kalshi.params import (
@@ -456,7 +456,7 @@ def _transport_errors(request: httpx.Request) -> Iterator[None]:
     except httpx.TimeoutException as fault:
         raise TimedOut(f"{NO_ANSWER}: {where} timed out ({type(fault).__name__})") from None
     except httpx.ProxyError as fault:
-        raise Unreachable(f"{REFUSED}: by the proxy before {host} ({fault})") from None
+        raise NoConnection(f"{REFUSED}: by the proxy before {host} ({fault})") from None
     except httpx.LocalProtocolError:
         raise ConfigurationError(f"{where}: the request cannot be sent as HTTP") from None
     except (httpx.TransportError, httpx.DecodingError) as fault:

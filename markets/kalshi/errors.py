@@ -16,7 +16,7 @@ class TemporaryError(KalshiError):
     """
 
 
-class Unreachable(TemporaryError):
+class NoConnection(TemporaryError):
     """There is no connection to the exchange's servers, so every other request would fail too."""
 
 

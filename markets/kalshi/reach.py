@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterator
 from datetime import timedelta
 
-from markets.kalshi.errors import ConfigurationError, KalshiError, Unreachable
+from markets.kalshi.errors import ConfigurationError, KalshiError, NoConnection
 
 NO_NETWORK, NAME_NOT_FOUND, REFUSED = "no network", "name not found", "connection refused"
 NO_ANSWER, TLS, CLOCK, KEY = "no answer", "TLS", "clock", "key"
@@ -39,9 +39,9 @@ def failed_connection(fault: BaseException, host: str) -> KalshiError | None:
         if isinstance(cause, socket.gaierror):
             return unknown_name(cause, host)
         if isinstance(cause, ConnectionRefusedError):
-            return Unreachable(f"{REFUSED}: nothing answers at {host}; check KALSHI_API_URL")
+            return NoConnection(f"{REFUSED}: nothing answers at {host}; check KALSHI_API_URL")
         if isinstance(cause, OSError) and cause.errno in NO_WAY:
-            return Unreachable(f"{NO_NETWORK}: there is no way from this machine to {host}")
+            return NoConnection(f"{NO_NETWORK}: there is no way from this machine to {host}")
     return None
 
 
@@ -53,21 +53,21 @@ def causes(fault: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def unknown_name(fault: socket.gaierror, host: str) -> Unreachable:
+def unknown_name(fault: socket.gaierror, host: str) -> NoConnection:
     if fault.errno == socket.EAI_AGAIN:
-        return Unreachable(f"{NO_NETWORK}: no name server tells where {host} is")
-    return Unreachable(f"{NAME_NOT_FOUND}: {host} is not known; check KALSHI_API_URL")
+        return NoConnection(f"{NO_NETWORK}: no name server tells where {host} is")
+    return NoConnection(f"{NAME_NOT_FOUND}: {host} is not known; check KALSHI_API_URL")
 
 
-def no_answer(host: str, *, seconds: float) -> Unreachable:
-    return Unreachable(
+def no_answer(host: str, *, seconds: float) -> NoConnection:
+    return NoConnection(
         f"{NO_ANSWER}: no connection to {host} within {seconds:g} s; something may block it"
     )
 
 
 def failed_handshake(fault: ssl.SSLError, host: str) -> KalshiError:
     if not isinstance(fault, ssl.SSLCertVerificationError):
-        return Unreachable(
+        return NoConnection(
             f"{TLS}: {host} does not agree on a secure connection ({fault.strerror})"
         )
     if fault.verify_code in (NOT_YET_VALID, EXPIRED):

@@ -88,9 +88,9 @@ class Candle(NamedTuple):
 
 
 class CandlesWritten(NamedTuple):
-    """How many rows are new, and the market and the end of candles that the record has otherwise.
+    """Numbers of new rows, and market and end of each candle that differs from the record.
 
-    These are not written: what is on record stays as it is.
+    Those that differ are not written: the record stays as it is.
     """
 
     candlesticks: int

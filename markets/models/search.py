@@ -17,7 +17,7 @@ MIN_LETTERS = 3
 
 
 class Place(NamedTuple):
-    """What an address of the exchange's web site names, as far as it is on record."""
+    """The series, event or market on record that an address of the exchange's web site names."""
 
     series: str = ""
     event: str = ""

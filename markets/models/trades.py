@@ -47,9 +47,9 @@ class PublicTrade(NamedTuple):
 
 
 class TradesWritten(NamedTuple):
-    """How many trades are new, and the market and the time of those that the record has otherwise.
+    """The number of new trades, and market and time of each that differs from the record.
 
-    These are not written: what is on record stays as it is.
+    Those that differ are not written: the record stays as it is.
     """
 
     trades: int

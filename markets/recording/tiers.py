@@ -17,11 +17,11 @@ from markets.kalshi.drift import filter_drift, repeated_price_drift
 from markets.kalshi.errors import (
     FilterIgnored,
     KalshiError,
+    NoConnection,
     OutOfTokens,
     Refused,
     TimedOut,
     Unintelligible,
-    Unreachable,
 )
 from markets.models import HotPeriod, Market, Sweep, Tier
 from markets.models.markets import MarketQuerySet
@@ -75,7 +75,7 @@ def fetch_due_tiers(tick: Tick) -> None:
         except KalshiError as error:
             note_failure(tick, tier, error, failures)
             timeouts += isinstance(error, TimedOut)
-            if isinstance(error, Unreachable) or timeouts == MAX_TIMEOUTS:
+            if isinstance(error, NoConnection) or timeouts == MAX_TIMEOUTS:
                 break
     carriers = (Tier.HOT, Tier.UNIVERSE) if tick.batch.pages else tuple(failures)
     errors = [failures.pop(tier) for tier in carriers if tier in failures]

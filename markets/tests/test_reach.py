@@ -22,9 +22,9 @@ from markets.kalshi.client import KalshiClient
 from markets.kalshi.errors import (
     ConfigurationError,
     KalshiError,
+    NoConnection,
     TemporaryError,
     TimedOut,
-    Unreachable,
 )
 from markets.kalshi.reach import REASONS, reason_of
 from markets.kalshi.signing import Signer
@@ -48,15 +48,15 @@ def certificate_error(code: int, message: str) -> ssl.SSLCertVerificationError:
 @pytest.mark.parametrize(
     ("cause", "kind", "words"),
     [
-        (socket.gaierror(socket.EAI_NONAME, ""), Unreachable, f"name not found: {HOST}"),
-        (socket.gaierror(socket.EAI_AGAIN, ""), Unreachable, "no network: no name server"),
-        (OSError(errno.ENETUNREACH, ""), Unreachable, "no network: there is no way"),
-        (OSError(errno.EHOSTUNREACH, ""), Unreachable, "no network: there is no way"),
-        (ConnectionRefusedError(), Unreachable, f"connection refused: nothing answers at {HOST}"),
+        (socket.gaierror(socket.EAI_NONAME, ""), NoConnection, f"name not found: {HOST}"),
+        (socket.gaierror(socket.EAI_AGAIN, ""), NoConnection, "no network: no name server"),
+        (OSError(errno.ENETUNREACH, ""), NoConnection, "no network: there is no way"),
+        (OSError(errno.EHOSTUNREACH, ""), NoConnection, "no network: there is no way"),
+        (ConnectionRefusedError(), NoConnection, f"connection refused: nothing answers at {HOST}"),
         (certificate_error(10, "certificate has expired"), ConfigurationError, "clock: at this"),
         (certificate_error(9, "not yet valid"), ConfigurationError, "clock: at this"),
         (certificate_error(18, "self-signed"), ConfigurationError, f"TLS: .*{HOST} is not trusted"),
-        (ssl.SSLError(1, "wrong version number"), Unreachable, f"TLS: {HOST} does not agree"),
+        (ssl.SSLError(1, "wrong version number"), NoConnection, f"TLS: {HOST} does not agree"),
         (OSError(errno.ECONNRESET, "reset"), TemporaryError, "reset"),
     ],
 )
@@ -73,9 +73,9 @@ def test_a_failure_to_connect_is_told_in_words(cause, kind, words):
 @pytest.mark.parametrize(
     ("fault", "kind", "words"),
     [
-        (httpx.ConnectTimeout("late"), Unreachable, r"^no answer: no connection to .* within 3 s"),
+        (httpx.ConnectTimeout("late"), NoConnection, r"^no answer: no connection to .* within 3 s"),
         (httpx.ReadTimeout("late"), TimedOut, r"^no answer: .*/exchange/status timed out"),
-        (httpx.ProxyError("403"), Unreachable, r"^connection refused: by the proxy before .*403"),
+        (httpx.ProxyError("403"), NoConnection, r"^connection refused: by the proxy before .*403"),
     ],
 )
 def test_what_comes_too_late_and_what_a_proxy_refuses_is_told_too(fault, kind, words):
@@ -91,7 +91,7 @@ def test_what_comes_too_late_and_what_a_proxy_refuses_is_told_too(fault, kind, w
 def test_a_port_where_nothing_listens_refuses_the_connection():
     with (
         KalshiClient(NOWHERE) as client,
-        pytest.raises(Unreachable, match=r"^connection refused: "),
+        pytest.raises(NoConnection, match=r"^connection refused: "),
     ):
         client.exchange_status()
 
