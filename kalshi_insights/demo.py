@@ -24,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import django
@@ -54,6 +54,8 @@ RECORDING = ("beat", "recorder", "worker", "past")
 # The strategies that are run once a day of data is recorded.
 BACKTESTS = ("fade-longshots", "favourite-hold")
 A_DAY = timedelta(days=1)
+
+Answer = TypeVar("Answer")
 
 
 class DemoError(Exception):
@@ -135,14 +137,15 @@ class Children:
             log = next((s.log for s in self.servers if s.name == name), self.logs / f"{name}.log")
             raise DemoError(f"{name} has ended, code {process.returncode}. {log}:\n{tail(log)}")
 
-    def wait_until(self, condition: Callable[[], bool], *, seconds: float) -> bool:
+    def wait_until(self, condition: Callable[[], Answer], *, seconds: float) -> Answer | None:
+        """Ask again until the answer is true; returns that answer, or None after the seconds."""
         deadline = time.monotonic() + seconds
-        while not condition():
+        while not (answer := condition()):
             self.check()
             if time.monotonic() > deadline:
-                return False
+                return None
             time.sleep(0.1)
-        return True
+        return answer
 
     def end(self) -> None:
         # A running tick still needs the exchange, so the recording processes end first.
@@ -200,12 +203,12 @@ def _demonstrate(options: DemoOptions) -> NoReturn:
         credentials = _prepare_site(log)
         _start_watched(children, "recorder")
         _start_web(children, options.port)
-        _announce(options, children, log, credentials=credentials)
+        recording = _announce(options, children, log, credentials=credentials)
         _start_watched(children, "worker")
         _start_watched(children, "backtester")
         if exchange:
             _start_recording_past(children, log, lambda: _run_backtests(options, log, credentials))
-        _stay(options, children, log)
+        _stay(options, children, log, recording=recording)
         # Leaving the block normally would wait for shells that are attached to the services.
         sys.exit(0)
 
@@ -363,13 +366,15 @@ def _start_watched(children: Children, role: str) -> None:
 
 def _announce(
     options: DemoOptions, children: Children, log: StartupLog, *, credentials: Credentials
-) -> None:
+) -> bool:
+    """Announce the address once the site is ready; returns whether the exchange is recorded."""
     print_line("          Until the next start:")
     print_line(f"          Sign in as demo with the password {credentials.password}")
     print_line("          For backtests and a higher rate limit, send the API the header")
     print_line(f"          Authorization: Token {credentials.token}")
-    children.wait_until(lambda: _is_ready(options, _health(options)), seconds=READY_WITHIN)
-    health = _health(options)
+    health = children.wait_until(lambda: _health_once_ready(options), seconds=READY_WITHIN)
+    # A live demo is announced even where nobody knows yet why nothing is recorded.
+    health = health or _health(options)
     if _is_recording(health):
         log.write(f"READY  {options.address}")
     elif options.live and health:
@@ -378,14 +383,15 @@ def _announce(
         print_line("          It goes on trying; `manage.py checkkalshi` tells more.")
     else:
         raise DemoError(f"Not ready after {READY_WITHIN:.0f} s. The logs are in {children.logs}.")
+    return _is_recording(health)
 
 
-def _stay(options: DemoOptions, children: Children, log: StartupLog) -> None:
+def _stay(options: DemoOptions, children: Children, log: StartupLog, *, recording: bool) -> None:
     seconds = options.seconds
     print_line("Ctrl-C ends the demo." if seconds is None else f"The demo ends in {seconds:g} s.")
     began = time.monotonic()
     patience = float("inf") if seconds is None else seconds
-    if not _is_recording(_health(options)) and children.wait_until(
+    if not recording and children.wait_until(
         lambda: _is_recording(_health(options)), seconds=patience
     ):
         log.write("the exchange is being recorded")
@@ -402,9 +408,11 @@ def _is_recording(health: dict[str, Any] | None) -> bool:
     return health is not None and health["status"] == "recording"
 
 
-def _is_ready(options: DemoOptions, health: dict[str, Any] | None) -> bool:
-    """True once the recorder records, or once it says why it cannot record the real exchange."""
-    return _is_recording(health) or bool(options.live and health and health["problem"])
+def _health_once_ready(options: DemoOptions) -> dict[str, Any] | None:
+    """The health once the recorder records, or says why it cannot record the real exchange."""
+    health = _health(options)
+    problem = options.live and health and health["problem"]
+    return health if problem or _is_recording(health) else None
 
 
 def _fetch(url: str) -> bytes | None:

@@ -202,6 +202,13 @@ class RecorderHarness:
         markets = (msgspec.json.decode(raw, type=FinalizedMarket) for raw in raws)
         return {market.ticker: market for market in markets if market.status == "finalized"}
 
+    def wait_for_settlements(self, start: datetime, *, within: float) -> None:
+        """Wait until markets known before `start` that were settled since have their results."""
+        until = time.monotonic() + within
+        while self.count_settlements(start, datetime.now(UTC)) == 0:
+            assert time.monotonic() < until, self.diagnostics()
+            self.wait_for_settlement_sweeps(1)
+
     def count_settlements(self, start: datetime, end: datetime) -> int:
         """Count the markets known before `start` that the exchange settled until `end`."""
         statement = """

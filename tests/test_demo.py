@@ -9,17 +9,19 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kalshi_insights import demo, embedded
-from kalshi_insights.demo import Children, DemoError, read_options
+from kalshi_insights.demo import Children, DemoError, DemoOptions, read_options
 from kalshi_insights.embedded.servers import free_port
 
 # Like `python -m kalshi_insights.demo`, but in a folder that a running demo does not use.
@@ -91,6 +93,29 @@ def test_a_child_that_does_not_listen_is_ended_by_force(children, monkeypatch):
     assert children.wait_until(lambda: (children.logs / "deaf.log").read_text() != "", seconds=10)
     children.end()
     assert process.returncode == -signal.SIGKILL
+
+
+class OneGoodAnswer(BaseHTTPRequestHandler):
+    """The health of a site that answers well once and is too busy afterwards."""
+
+    def do_GET(self) -> None:
+        self.server.answers = getattr(self.server, "answers", 0) + 1  # type: ignore[attr-defined]
+        self.send_response(200 if self.server.answers == 1 else 503)  # type: ignore[attr-defined]
+        self.end_headers()
+        self.wfile.write(b'{"status": "recording"}')
+
+    def log_message(self, *arguments: object) -> None:
+        """Write nothing."""
+
+
+def test_a_site_that_was_ready_once_is_announced_however_busy_it_is_then(children, capsys):
+    with ThreadingHTTPServer(("127.0.0.1", 0), OneGoodAnswer) as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        options = DemoOptions(live=False, port=site.server_port, seconds=None)
+        credentials = demo.Credentials("password", "token")
+        assert demo._announce(options, children, demo.StartupLog(), credentials=credentials)
+        site.shutdown()
+    assert f"READY  {options.address}" in capsys.readouterr().out
 
 
 @contextmanager

@@ -72,10 +72,10 @@ def assert_recovered(harness: RecorderHarness, began: datetime, *, cause: Cause)
     """Check recovery from a fault that began at `began` and has just ended."""
     assert harness.wait_for_polls(1, within=STARTUP_TIMEOUT) < TWO_TICKS
     harness.wait_for_polls(1, within=STARTUP_TIMEOUT)
-    over = datetime.now(UTC)
+    # In a short outage it may be that no market was settled.
+    harness.wait_for_settlements(began, within=STARTUP_TIMEOUT)
     assert_all_results_recorded(harness)
     assert_consistent(harness)
-    assert harness.count_settlements(began, over) > 0
     # A machine that is too busy for one-second ticks may have more gaps.
     assert cause in {gap.cause for gap in harness.outages(began)}
 
