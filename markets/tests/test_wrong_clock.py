@@ -208,6 +208,17 @@ class TestRecorder:
             assert record_tick(client, interval=1).clock_skew is None
 
 
+@pytest.mark.usefixtures("five_seconds")
+@pytest.mark.parametrize("status", ["active", "closed"])
+def test_a_quote_of_the_future_is_no_evidence(client, now, status):
+    market = a_market(status=status, quoted_at=now + HOUR)
+    row = client.get(f"{API}/markets/{market.ticker}/").json()
+    assert (row["observed_at"], row["being_observed"]) == (None, False)
+    a_sweep("universe", now - 10 * SECOND)
+    row = client.get(f"{API}/markets/{market.ticker}/").json()
+    assert row["being_observed"] is (status == "active")
+
+
 def test_tokens_come_back_after_the_clock_of_redis_was_set_back():
     with redis.Redis.from_url(configured.REDIS_URL) as server:
         bucket = TokenBucket(server, rate=1000, capacity=50, key="test:clock")
