@@ -21,6 +21,8 @@ from markets.storage import partitions
 
 # Intervals nearer to each other than this are read together: fewer queries, more rows.
 BLOCK = timedelta(minutes=10)
+# In what is no longer than this, all observations are read at once.
+SHORT = timedelta(hours=1)
 # A sweep that takes longer is abandoned, so a heartbeat is at most this late.
 LONGEST_PASS = timedelta(minutes=10)
 HOUR = 3600  # seconds: the heartbeat may have been this long before it was shortened
@@ -137,7 +139,7 @@ class ObservationHistory:
         blocks = [
             block
             for block in self._blocks(left)
-            if block.interval.length > BLOCK and intersect([block.interval], proof) == [block[:2]]
+            if block.interval.length > SHORT and intersect([block.interval], proof) == [block[:2]]
         ]
         if not blocks:
             return list(left)
@@ -371,7 +373,7 @@ def _between_observations(
                             AND period_interval = 1 AND end_period_ts = timestamp)
                     THEN timestamp - interval '1 minute' ELSE timestamp END AS since
                 FROM markets_marketsnapshot WHERE market_id = %(market)s
-                    AND timestamp > %(start)s AND timestamp < %(end)s + interval '1 minute'
+                    AND timestamp > %(start)s AND timestamp < %(last)s
                     AND (source <> %(poll)s OR timestamp < %(end)s)
             )
             SELECT source, %(start)s AS at, min(since) AS next FROM observed GROUP BY source
@@ -391,6 +393,8 @@ def _between_observations(
                 "backfill": Source.BACKFILL.value,
                 "least": least.total_seconds(),
                 "polled_least": polled_least.total_seconds(),
+                # A candle that ends so much later may have observed the end.
+                "last": around.end + timedelta(minutes=1),
                 **around._asdict(),
             },
         )
