@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -113,17 +114,17 @@ def report_hour(listings: Listings, at: int) -> None:
 
 
 def open_events(board: Board) -> list[int]:
-    return np.flatnonzero((board.phases == ACTIVE) & ~board.combos).tolist()
+    return [int(i) for i in np.flatnonzero((board.phases == ACTIVE) & ~board.combos)]
 
 
-def record_tick(board: Board, events: Sequence[int], *, hot: Sequence[str]) -> None:
+def record_tick(board: Board, events: list[int], *, hot: list[str]) -> None:
     """Record hot markets and these events, in pages as long as the exchange's."""
     batch, received_at = Batch(), datetime.fromtimestamp(board.at, UTC)
-    for page in chunks(hot, MARKETS_PER_REQUEST):
-        rows = [board.row_of[ticker] for ticker in page if ticker in board.row_of]
+    for tickers in chunks(hot, MARKETS_PER_REQUEST):
+        rows = [board.row_of[ticker] for ticker in tickers]
         batch.add_markets_page(page_of_items(board.markets(rows), received_at))
-    for page in chunks(events, EVENTS_PER_PAGE):
-        batch.add_events_page(page_of_items(board.event_page(page, nested=True), received_at))
+    for selected in chunks(events, EVENTS_PER_PAGE):
+        batch.add_events_page(page_of_items(board.event_page(selected, nested=True), received_at))
     with transaction.atomic():
         store(batch)
 
@@ -169,7 +170,7 @@ def report_payloads() -> None:
         ratio=f"{sum(sizes) / kept:.1f} x smaller, {len(sizes):,} payloads",
     )
     snapshots = list(MarketSnapshot.objects.order_by("-timestamp")[:READ_BACK])
-    seconds = [timed(lambda each=each: each.raw_payload) for each in snapshots]
+    seconds = [timed(partial(getattr, each, "raw_payload")) for each in snapshots]
     report("  reading one back", f"{median(seconds) * 1000:.1f} ms")
 
 

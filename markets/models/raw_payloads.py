@@ -5,9 +5,9 @@ part of the room that each would take alone. What is written together is also dr
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -29,13 +29,6 @@ class KeptPayload(NamedTuple):
     payload: bytes
 
 
-class Observed(Protocol):
-    """A snapshot, as far as its payload is found by it."""
-
-    id: UUID
-    timestamp: datetime
-
-
 class _Packed(msgspec.Struct, array_like=True):
     ids: bytes
     payloads: list[bytes]
@@ -52,7 +45,7 @@ def pack(kept: Sequence[KeptPayload]) -> bytes:
     return zlib.compress(_encode(_Packed(ids, [each.payload for each in kept])), LEVEL)
 
 
-def unpack(content: bytes) -> Iterator[tuple[UUID, bytes]]:
+def unpack(content: bytes | memoryview) -> Iterator[tuple[UUID, bytes]]:
     packed = _decode(zlib.decompress(content))
     for place, payload in enumerate(packed.payloads):
         yield UUID(bytes=packed.ids[place * ID_LENGTH : (place + 1) * ID_LENGTH]), payload
@@ -64,21 +57,20 @@ class PayloadBlockQuerySet(models.QuerySet["PayloadBlock"]):
         parts = range(0, len(kept), PAYLOADS_PER_BLOCK)
         self.bulk_create(block_of(kept[first : first + PAYLOADS_PER_BLOCK]) for first in parts)
 
-    def payloads_of(self, snapshots: Sequence[Observed]) -> dict[UUID, bytes]:
-        """Return those payloads of snapshots that are kept, by snapshot.
+    def payloads_of(self, snapshots: Mapping[UUID, datetime]) -> dict[UUID, bytes]:
+        """Return those payloads of snapshots that are kept, by id; snapshots go by id and instant.
 
         Unpacks every block of their time, a few milliseconds each.
         """
         if not snapshots:
             return {}
-        instants = [snapshot.timestamp for snapshot in snapshots]
-        wanted = {snapshot.id for snapshot in snapshots}
-        blocks = self.filter(last_at__gte=min(instants), first_at__lte=max(instants))
+        first, last = min(snapshots.values()), max(snapshots.values())
+        blocks = self.filter(last_at__gte=first, first_at__lte=last).order_by("pk")
         return {
             id: payload
-            for block in blocks.order_by("pk").iterator(chunk_size=10)
+            for block in blocks.iterator(chunk_size=10)
             for id, payload in unpack(block.content)
-            if id in wanted
+            if id in snapshots
         }
 
     def drop_before(self, limit: datetime) -> int:

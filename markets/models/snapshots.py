@@ -445,7 +445,7 @@ class MarketSnapshot(Quoted):
     @property
     def raw_payload(self) -> bytes | None:
         """The payload that it was read from, as it arrived; None where that is not kept."""
-        return PayloadBlock.objects.payloads_of([self]).get(self.id)
+        return PayloadBlock.objects.payloads_of({self.id: self.timestamp}).get(self.id)
 
 
 def why_no_payload(source: str) -> str:

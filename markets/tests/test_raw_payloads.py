@@ -88,7 +88,7 @@ class TestReading:
         market = a_market()
         record(an_observation(market, b"{}"), keep_payloads=False)
         assert MarketSnapshot.objects.get().raw_payload is None
-        assert PayloadBlock.objects.payloads_of([]) == {}
+        assert PayloadBlock.objects.payloads_of({}) == {}
 
 
 @pytest.mark.django_db

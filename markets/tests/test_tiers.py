@@ -148,6 +148,7 @@ def test_the_payload_of_every_snapshot_is_kept_for_a_while(exchange, settings):
     exchange.list("KXA-1-X")
     tick(exchange)
     payload = MarketSnapshot.objects.get().raw_payload
+    assert payload is not None
     assert msgspec.json.decode(payload)["yes_bid_dollars"] == "0.4200"
     settings.RAW_PAYLOAD_HOURS = 0
     exchange.quote("KXA-1-X", "0.4300", "0.4500")

@@ -1,7 +1,8 @@
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from django.conf import settings
@@ -9,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from kalshi_insights.bad_input import BadInput
 from kalshi_insights.commands import parse_instant
-from markets.models import Market, MarketSnapshot, PayloadBlock, Source
+from markets.models import Market, PayloadBlock, Source
 from markets.models.snapshots import why_no_payload
 
 # Snapshots whose payloads are looked up together.
@@ -38,24 +39,24 @@ class Command(BaseCommand):
         if market is None:
             raise CommandError(f"There is no market {ticker}.")
         found = market.snapshots.from_source(Source.POLL).between(since, until).oldest_first()
-        snapshots = list(found.only("id", "timestamp"))
+        snapshots = list(found.values_list("id", "timestamp"))
         shown = sum(
-            self.show(snapshots[first : first + AT_ONCE])
+            self.show(dict(snapshots[first : first + AT_ONCE]))
             for first in range(0, len(snapshots), AT_ONCE)
         )
         if shown < len(snapshots):
             missing = f"{len(snapshots) - shown:,} of {len(snapshots):,} snapshots have none."
             self.stderr.write(f"{missing} {why_no_payload(Source.POLL)}")
 
-    def show(self, snapshots: Sequence[MarketSnapshot]) -> int:
+    def show(self, snapshots: Mapping[UUID, datetime]) -> int:
         """Print the payloads that are kept; return their number."""
         payloads = PayloadBlock.objects.payloads_of(snapshots)
-        for snapshot in snapshots:
-            if payload := payloads.get(snapshot.id):
+        for id, timestamp in snapshots.items():
+            if id in payloads:
                 line = {
-                    "timestamp": snapshot.timestamp,
-                    "snapshot": snapshot.id,
-                    "payload": msgspec.Raw(payload),
+                    "timestamp": timestamp,
+                    "snapshot": id,
+                    "payload": msgspec.Raw(payloads[id]),
                 }
                 self.stdout.write(msgspec.json.encode(line).decode(errors="replace"))
         return len(payloads)
