@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("markets", "0016_payload_blocks")]
+    dependencies = [("markets", "0017_payload_blocks")]
 
     operations = [
         migrations.CreateModel(

@@ -20,7 +20,7 @@ STORE = """
 
 
 class Migration(migrations.Migration):
-    dependencies = [("markets", "0015_first_quotes_of_each_poll")]
+    dependencies = [("markets", "0016_listed_markets")]
 
     operations = [
         migrations.CreateModel(
