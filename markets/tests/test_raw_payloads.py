@@ -191,7 +191,6 @@ class TestCommand:
         assert error == ""
         since = (NOW - timedelta(minutes=4)).isoformat()
         assert len(self.show(capsys, market.ticker, "--start", since)[0]) == 1
-        assert self.show(capsys, market.ticker, "--end", "2026-01-01") == ([], "")
 
     def test_what_is_not_kept_is_told(self, capsys, settings):
         settings.RAW_PAYLOAD_HOURS = 6
@@ -202,8 +201,16 @@ class TestCommand:
         assert len(lines) == 1
         assert error.startswith("1 of 2 snapshots have none. No longer kept: payloads are kept")
 
+    def test_a_time_without_snapshots_is_told(self, capsys):
+        window = ("--start", "2026-01-01", "--end", "2026-01-02")
+        lines, error = self.show(capsys, a_market().ticker, *window)
+        assert lines == []
+        assert "KXRAIN-26NOV21 was not recorded from 2026-01-01" in error
+
     def test_bad_input_is_refused_by_name(self):
         with pytest.raises(CommandError, match="There is no market KXNONE"):
             call_command("showpayloads", "KXNONE")
         with pytest.raises(CommandError, match=r"start.*neither a day nor an instant"):
             call_command("showpayloads", "KXNONE", "--start", "yesterday")
+        with pytest.raises(CommandError, match="does not lie before --end"):
+            call_command("showpayloads", "KXNONE", "--end", "2026-01-01")

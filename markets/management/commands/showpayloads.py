@@ -29,12 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--end", default="", help="the same; by default now")
 
     def handle(self, *, ticker: str, start: str, end: str, **options: Any) -> None:
-        now = datetime.now(UTC)
-        try:
-            since = parse_instant("--start", start) if start else kept_since(now)
-            until = parse_instant("--end", end) if end else now
-        except BadInput as fault:
-            raise CommandError(str(fault)) from None
+        since, until = window(start, end, now=datetime.now(UTC))
         market = Market.objects.by_ticker(ticker)
         if market is None:
             raise CommandError(f"There is no market {ticker}.")
@@ -44,7 +39,9 @@ class Command(BaseCommand):
             self.show(dict(snapshots[first : first + AT_ONCE]))
             for first in range(0, len(snapshots), AT_ONCE)
         )
-        if shown < len(snapshots):
+        if not snapshots:
+            self.stderr.write(f"{market.ticker} was not recorded from {since} to {until}.")
+        elif shown < len(snapshots):
             missing = f"{len(snapshots) - shown:,} of {len(snapshots):,} snapshots have none."
             self.stderr.write(f"{missing} {why_no_payload(Source.POLL)}")
 
@@ -62,5 +59,14 @@ class Command(BaseCommand):
         return len(payloads)
 
 
-def kept_since(now: datetime) -> datetime:
-    return now - timedelta(hours=settings.RAW_PAYLOAD_HOURS)
+def window(start: str, end: str, *, now: datetime) -> tuple[datetime, datetime]:
+    """Read the options' instants; by default the time for which payloads are kept."""
+    kept_since = now - timedelta(hours=settings.RAW_PAYLOAD_HOURS or 1)
+    try:
+        since = parse_instant("--start", start) if start else kept_since
+        until = parse_instant("--end", end) if end else now
+    except BadInput as fault:
+        raise CommandError(str(fault)) from None
+    if since >= until:
+        raise CommandError(f"--start {since} does not lie before --end {until}.")
+    return since, until
