@@ -60,7 +60,7 @@ class PayloadBlockQuerySet(models.QuerySet["PayloadBlock"]):
     def payloads_of(self, snapshots: Mapping[UUID, datetime]) -> dict[UUID, bytes]:
         """Return those payloads of snapshots that are kept, by id; snapshots go by id and instant.
 
-        Unpacks every block of their time, a few milliseconds each.
+        Unpacks every block of their time, about a millisecond each.
         """
         if not snapshots:
             return {}
