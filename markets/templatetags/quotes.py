@@ -35,6 +35,7 @@ STRIKES = {
 # The track of `interval`, with room for the class of its size and for its marks.
 TRACK = """<svg class="interval{size}" viewBox="0 0 100 14" preserveAspectRatio="none"\
  aria-hidden="true"><path class="track" d="M0 7H100" />{marks}</svg>"""
+BYTE_UNITS = {10**12: "TB", 10**9: "GB", 10**6: "MB", 10**3: "kB"}
 # Sort keys that begin with the largest value.
 DESCENDING = ("volume_24h", "open_interest", "change_24h", "yes_price")
 
@@ -177,6 +178,17 @@ def seconds(number: float | None) -> str:
     if number is None:
         return UNKNOWN
     return f"{number:,.0f} s" if number >= 10 else f"{number:.1f} s"
+
+
+@figure
+def size(number: float | None) -> str:
+    """Write a number of bytes in the largest of its units."""
+    if number is None:
+        return UNKNOWN
+    for unit, name in BYTE_UNITS.items():
+        if number >= unit:
+            return f"{number / unit:.{0 if number >= 100 * unit else 1}f} {name}"
+    return f"{number:.0f} B"
 
 
 @figure
