@@ -123,12 +123,13 @@ class ObservationHistory:
         near = max(BLOCK, *(rule.fresh_for for rule in self.expected)) if left else BLOCK
         blocks = merge((start - near, end) for start, end in left)
         silences = _silences(self, blocks) if blocks else []
-        stale = {Source.POLL.value: (left, silences)}
-        stale |= {source: (tradable, between) for source, between in self.others.items()}
-        return {
-            source: both_unobserved(_never_observed(parts), self._stale(between))
-            for source, (parts, between) in stale.items()
+        polled = both_unobserved(_never_observed(left), self._stale(silences))
+        whole = _never_observed(tradable)
+        others = {
+            source: both_unobserved(whole, self._stale(between))
+            for source, between in self.others.items()
         }
+        return {Source.POLL.value: polled, **others}
 
     def _unproved(self, left: Sequence[Interval], tier: str) -> list[Interval]:
         """Return what a tier's whole sweeps leave of these intervals, where they can be relied on.
@@ -232,7 +233,7 @@ def _stale_beside_whole_sweeps(blocks: Sequence[Block], tier: str) -> list[Inter
                     AND started_at > since AND started_at < until
                     AND (since_last IS NULL OR since_last > fresh_for)
                     -- Without the blocks' own values, an index can tell that it has all of them.
-                    AND (since_last IS NULL OR since_last > %(least)s)
+                    AND (since_last IS NULL OR since_last > %(least)s * interval '1 second')
                 UNION ALL SELECT since, fresh_for, until FROM block
             )
             SELECT at + fresh_for, next FROM late CROSS JOIN LATERAL (
@@ -243,7 +244,7 @@ def _stale_beside_whole_sweeps(blocks: Sequence[Block], tier: str) -> list[Inter
             """,
             {
                 **{name: [getattr(block, name) for block in blocks] for name in Block._fields},
-                "least": min(block.fresh_for for block in blocks),
+                "least": min(block.fresh_for for block in blocks).total_seconds(),
                 "tier": tier,
             },
         )
@@ -281,14 +282,14 @@ def _silences(history: ObservationHistory, blocks: Sequence[Interval]) -> list[I
                         AND timestamp > %(first)s AND timestamp < %(last)s
                     {sweeps}
                 ) AS observations
-            ) AS silences WHERE next - at > %(least)s ORDER BY at
+            ) AS silences WHERE next - at > %(least)s * interval '1 second' ORDER BY at
             """,
             {
                 "since": [block.start for block in blocks],
                 "until": [block.end for block in blocks],
                 "first": blocks[0].start,
                 "last": blocks[-1].end,
-                "least": history.least,
+                "least": history.least.total_seconds(),
                 "market": history.market.pk,
                 "poll": Source.POLL.value,
                 "names": history.names,

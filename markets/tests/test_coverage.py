@@ -677,8 +677,10 @@ def test_gaps_and_the_time_covered_make_up_the_window(market, ledger):
 def test_it_makes_no_difference_that_late_sweeps_are_read_first(market, ledger):
     def found(short: float, block: float) -> tuple[Any, ...]:
         # They are, of times that are not short.
-        lengths = {"SHORT": timedelta(seconds=short), "BLOCK": timedelta(seconds=block)}
-        with mock.patch.multiple(observations, **lengths):
+        with (
+            mock.patch.object(observations, "SHORT", timedelta(seconds=short)),
+            mock.patch.object(observations, "BLOCK", timedelta(seconds=block)),
+        ):
             result = of(market)
         return causes(list(result.gaps)), result.stale, result.quiet, result.sources
 

@@ -484,5 +484,5 @@ def test_a_row_of_the_list_escapes_what_was_recorded(client):
 def test_the_track_has_a_mark_for_each_known_price(client, bid, ask, last, marks):
     a_market("KXA-1", yes_bid=bid, yes_ask=ask, last_price=last)
     html = page(client, "/markets/?status=all")
-    drawing = re.search(r'<svg class="interval".*?</svg>', html)[0]
+    [drawing] = re.findall(r'<svg class="interval".*?</svg>', html)
     assert re.findall(r'<path class="(\w+)"', drawing) == ["track", *marks]
