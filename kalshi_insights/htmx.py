@@ -44,10 +44,8 @@ def serves_fragments(view: View[P]) -> View[P]:
             return response
         response.headers["Cache-Control"] = "no-store"
         response.headers.setdefault("ETag", f'W/"{tag_of(response.text)}"')
-        answer: HttpResponse = get_conditional_response(
-            request, etag=response.headers["ETag"], response=response
-        )
-        return answer
+        tag = response.headers["ETag"]
+        return get_conditional_response(request, etag=tag, response=response) or response
 
     return served
 
