@@ -26,8 +26,8 @@ from markets import charts
 from markets.coverage import freshness
 from markets.coverage.causes import outages
 from markets.filters import MarketFilter
-from markets.models import Drift, Market, Poll, Sweep, Tier
-from markets.models.markets import ORDERS, MarketQuerySet
+from markets.models import DiskUsage, Drift, ListedMarket, Market, Poll, Sweep, Tier
+from markets.models.listed_markets import ORDERS, ListedMarketQuerySet
 from markets.models.search import Place, is_long
 
 PAGE_SIZE = 50
@@ -51,7 +51,7 @@ TABS = {
 def market_list(request: HttpRequest) -> HttpResponse:
     query = request.GET.copy()
     query.setdefault("status", "open")
-    filters = MarketFilter(query, queryset=Market.objects.all())
+    filters = MarketFilter(query, queryset=ListedMarket.objects.all())
     if filters.is_valid():
         if isinstance(place := filters.form.cleaned_data["q"], Place):
             return redirect_to(request, place)
@@ -60,17 +60,19 @@ def market_list(request: HttpRequest) -> HttpResponse:
             query[name] = filters.form.cleaned_data[name]
     ordering = readable_ordering(query)
     # What is wrong is said instead of overlooked, so nothing is listed.
-    found: MarketQuerySet = Market.objects.none() if filters.errors else filters.qs
+    found: ListedMarketQuerySet = ListedMarket.objects.none() if filters.errors else filters.qs
+    found = found.ordered_by(*ordering)
     freshness = freshness_context(datetime.now(UTC))
     if htmx_target(request) == "rows":
         # A refresh needs no total.
         first = (page_number(query) - 1) * PAGE_SIZE
-        markets = found.page(*ordering, first=first, size=PAGE_SIZE)
+        markets = found[first : first + PAGE_SIZE].markets().with_event()
         return refreshed(request, rendered_rows(markets, freshness))
-    all_categories = MarketFilter(without(query, "category"), queryset=Market.objects.all())
+    all_categories = MarketFilter(without(query, "category"), queryset=ListedMarket.objects.all())
     counts: dict[str, int] = {} if filters.errors else all_categories.qs.categories()
     rows = range(total(counts, query.get("category", "")))
     page: Page[int] = Paginator(rows, PAGE_SIZE).get_page(page_number(query))
+    first, count = max(page.start_index() - 1, 0), page.paginator.count
     # The page refreshes what it shows, which is the last one where the query asks for one beyond.
     short_query = without(without_defaults(query, page=page.number), *filters.errors)
     context = {
@@ -82,7 +84,7 @@ def market_list(request: HttpRequest) -> HttpResponse:
         "tabs": TABS.items(),
         "page": page,
         **freshness,
-        "markets": found.page(*ordering, first=max(page.start_index() - 1, 0), size=PAGE_SIZE),
+        "markets": found.page(first=first, size=PAGE_SIZE, count=count).with_event(),
         "categories": counts,
     }
     if htmx_target(request) == "results":
@@ -157,6 +159,8 @@ def recorder(request: HttpRequest) -> HttpResponse:
         "target_ages": target_ages(),
         "outages": outages(now - OUTAGES_WITHIN, now)[: -MAX_OUTAGES - 1 : -1],
         "drift": Drift.objects.all()[:MAX_DRIFT],
+        # Read by the whole page alone, since it changes every ten minutes.
+        "disk": DiskUsage.objects.summary,
     }
     return render(request, template_for(request, "recorder/recorder.html", "runs"), context)
 
