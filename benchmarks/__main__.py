@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import WITHOUT_LIMITS
 from kalshi_insights import embedded
 
 NAMES = (
@@ -27,7 +28,7 @@ NAMES = (
     "simulator",
     "backtests",
 )
-ON_REQUEST = ("cadence", "large", "week", "study")
+ON_REQUEST = ("cadence", "large", "week", "study", "universe80k")
 
 
 def main() -> int:
@@ -43,8 +44,7 @@ def main() -> int:
         f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     )
     os.environ |= {"DEBUG": "false", "SECRET_KEY": "for benchmarks", "LOG_LEVEL": "WARNING"}
-    for rate in ("API_RATE_ANONYMOUS", "PAGE_RATE_ANONYMOUS", "PAGE_RATE_REFRESHES"):
-        os.environ[rate] = "none"
+    os.environ |= WITHOUT_LIMITS
     for name in names:
         print(f"\n{name}", flush=True)
         # Each benchmark has its own process and database, so that memory and caches are its own.
