@@ -43,7 +43,8 @@ def fetch(port: int, address: str, headers: Mapping[str, str] | None = None) -> 
     seconds = time.perf_counter() - began
     client.close()
     head = sum(len(name) + len(value) + 4 for name, value in answer.getheaders())
-    body = DECODERS[answer.headers.get("Content-Encoding", "")](sent)
+    # An answer without a body may still name the encoding that it would have.
+    body = DECODERS[answer.headers.get("Content-Encoding", "")](sent) if sent else b""
     return Answer(answer.status, head + len(sent), body, answer.headers.get("ETag", ""), seconds)
 
 

@@ -28,6 +28,7 @@ WARM_UP = 16
 LIST_TARGET, SEARCH_TARGET = 60, 50  # milliseconds
 FINDING = 2.0
 ROWS_FRAGMENT = {"HX-Request": "true", "HX-Target": "rows"}
+JSON = {"Accept": "application/json"}
 
 
 class Request(NamedTuple):
@@ -54,7 +55,7 @@ def requests_of(markets: int) -> dict[str, Request]:
     for name, query in list_queries(markets):
         target = SEARCH_TARGET if "q" in query else LIST_TARGET
         requests[f"page {name}"] = Request(f"/markets/?{urlencode(query)}", target=target)
-        requests[f"API {name}"] = Request(api_address(query), target=target)
+        requests[f"API {name}"] = Request(api_address(query), JSON, target)
     for number in (1, middle_page(markets)):
         name = f"refresh of the rows of {place_of(number)}"
         requests[name] = Request(f"/markets/?page={number}", ROWS_FRAGMENT)
@@ -106,7 +107,7 @@ def wrong_requests() -> dict[str, Request]:
     requests = {}
     for name, (page, api) in queries.items():
         requests[f"page, {name}"] = Request(f"/markets/?{urlencode(page)}")
-        requests[f"API, {name}"] = Request(f"/api/v1/markets/?{urlencode(api)}")
+        requests[f"API, {name}"] = Request(f"/api/v1/markets/?{urlencode(api)}", JSON)
     return requests
 
 
