@@ -3,10 +3,13 @@
 import argparse
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from benchmarks import WITHOUT_LIMITS
 from kalshi_insights import embedded
@@ -40,6 +43,7 @@ def main() -> int:
     unknown = set(names) - {*NAMES, *ON_REQUEST}
     if unknown:
         parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, leave)
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     )
@@ -52,10 +56,26 @@ def main() -> int:
             os.environ.pop("DATABASE_URL", None)
             os.environ.pop("REDIS_URL", None)
             with embedded.services(Path(folder) / "services"):
-                code = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False)
-        if code.returncode:
-            return code.returncode
+                code = run(name)
+        if code:
+            return code
     return 0
+
+
+def run(name: str) -> int:
+    """Run a benchmark; where we are told to end, it ends first."""
+    benchmark = subprocess.Popen([sys.executable, "-m", f"benchmarks.{name}"])
+    try:
+        return benchmark.wait()
+    except SystemExit:
+        benchmark.terminate()
+        raise
+    finally:
+        benchmark.wait()
+
+
+def leave(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit("ended by a signal")
 
 
 if __name__ == "__main__":

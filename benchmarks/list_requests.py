@@ -21,9 +21,9 @@ CATEGORIES = ("Sports", "Crypto", "Climate and Weather")
 SEARCHES = {"rare": "hike", "common": "month", "two words": "points month", "nothing": "zzzyxx"}
 DEEP = 100
 # Every request is sent in turn, so that each meets the recorder in all that it does.
-LEAST_ROUNDS, MOST_ROUNDS = 5, 20
+LEAST_ROUNDS, MOST_ROUNDS = 3, 20
 ENOUGH = 600.0
-DATABASE_ROUNDS = 3
+DATABASE_ROUNDS = 2
 WARM_UP = 16
 LIST_TARGET, SEARCH_TARGET = 60, 50  # milliseconds
 FINDING = 2.0

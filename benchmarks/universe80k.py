@@ -1,24 +1,25 @@
 """The whole site with 80,000 open markets: pages, bytes, memory, disk and cadence.
 
 It runs on request only, for most of an hour: `make bench ARGS=universe80k`. Every list is timed
-beside the recorder, and before that with 1,000 markets. Arguments give another number of markets,
-and for how many seconds the recorder is watched while nobody asks for anything:
+beside the recorder, and before that with 1,000 markets. To try it out with fewer markets, and with
+fewer seconds of watching the recorder while nobody asks for anything:
 
-    python -m kalshi_insights.embedded --folder var/bench -- \
-        python -m benchmarks.universe80k 3000 60
+    BENCH_MARKETS=3000 BENCH_SECONDS=30 make bench ARGS=universe80k
 """
 
+import json
+import os
 import signal
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser
 from collections.abc import Mapping
 from datetime import timedelta
 from types import FrameType
 from typing import NoReturn
 
-from backtests.models import BacktestResult
+from django.urls import reverse
+
 from benchmarks.browser import Tab
 from benchmarks.list_requests import (
     Timing,
@@ -43,17 +44,15 @@ MEMORY_TARGETS = {"everything but the exchange": 1_200, "beat": 100}  # megabyte
 
 
 def main() -> None:
-    parser = ArgumentParser(prog="python -m benchmarks.universe80k")
-    parser.add_argument("markets", nargs="?", type=int, default=MARKETS)
-    parser.add_argument("seconds", nargs="?", type=float, default=STRETCH)
-    options = parser.parse_args()
+    markets = int(os.environ.get("BENCH_MARKETS", MARKETS))
+    seconds = float(os.environ.get("BENCH_SECONDS", STRETCH))
     signal.signal(signal.SIGTERM, leave)
     with recorded_universe(REFERENCE) as site:
         site.first_pass()
         before = time_lists(site)
-    with recorded_universe(options.markets) as site:
+    with recorded_universe(markets) as site:
         report_start(site)
-        report_stretch(site, options.seconds)
+        report_stretch(site, seconds)
         report_tabs(site.port)
         report_requests(site, before)
         report_memory(site)
@@ -92,28 +91,28 @@ def report_tabs(port: int) -> None:
     """Report the bytes of first visits, and those of a minute of three open tabs."""
     progress("visits and refreshes")
     market = Market.objects.with_event().open().ordered_by("-volume_24h")[0]
-    visits = ["/markets/", market.get_absolute_url(), "/recorder/", "/accounts/login/"]
-    tabs = {address: Tab(port, address) for address in visits}
-    result = stored_result(market)
-    others = ["/backtests/", "/backtests/new/", *([f"/backtests/{result}/"] if result else [])]
-    for address in (*tabs, *others):
-        report_visit(address, tabs.get(address) or Tab(port, address))
-    refreshed: dict[str, list[dict[str, int]]] = {address: [] for address in visits[:3]}
+    others = [reverse("account_login"), reverse("backtests:list"), reverse("backtests:new")]
+    if result := stored_result(market):
+        others.append(reverse("backtests:detail", args=[result]))
+    watched = [reverse("markets:list"), market.get_absolute_url(), reverse("markets:recorder")]
+    tabs = {address: Tab(port, address) for address in watched}
+    for address, tab in (tabs | {address: Tab(port, address) for address in others}).items():
+        report_visit(address, tab)
+    refreshes = []
     for _ in range(REFRESHES):
         time.sleep(REFRESH_EVERY)
-        for address, sizes in refreshed.items():
-            sizes.append(tabs[address].refresh())
-    for address, sizes in refreshed.items():
-        report_refreshes(address, sizes)
+        refreshes.append({address: tab.refresh() for address, tab in tabs.items()})
+    for address in tabs:
+        report_refreshes(address, [sizes[address] for sizes in refreshes])
 
 
 def report_visit(address: str, tab: Tab) -> None:
-    page = tab.sizes[address]
-    largest = max(tab.sizes, key=lambda part: tab.sizes[part])
+    largest = sorted(tab.sizes.items(), key=lambda part: -part[1])[:3]
+    names = {part: part.partition("?")[0].rstrip("/").rpartition("/")[2] for part, _ in largest}
     report(
         f"first visit of {address}",
         f"{sum(tab.sizes.values()) / 1e3:.0f} kB",
-        ratio=f"page {page / 1e3:.1f}, {largest.rpartition('/')[2]} {tab.sizes[largest] / 1e3:.0f}",
+        ratio=", ".join(f"{names[part]} {size / 1e3:.0f}" for part, size in largest),
         target=f"target {VISIT_TARGET} kB",
     )
 
@@ -132,13 +131,16 @@ def report_refreshes(address: str, sizes: list[dict[str, int]]) -> None:
 
 
 def stored_result(market: Market) -> int | None:
-    """Run a backtest of a market's series; return the number of its result, None where it fails."""
+    """Run a backtest of a market; return the number of its result, None where it fails."""
     start = f"{now() - timedelta(days=1):%Y-%m-%d}"
-    selection = ["--series", market.event.series.ticker, "--start", start]
-    command = [sys.executable, "manage.py", "runbacktest", "favourite-hold", *selection]
-    ran = subprocess.run(command, cwd=BASE_DIR, stdout=subprocess.DEVNULL, check=False)
-    newest = BacktestResult.objects.newest_first().first()
-    return newest.pk if newest and not ran.returncode else None
+    command = [sys.executable, "manage.py", "runbacktest", "favourite-hold", "--json"]
+    command += ["--ticker", market.ticker, "--start", start]
+    ran = subprocess.run(command, cwd=BASE_DIR, capture_output=True, check=False)
+    if ran.returncode:
+        progress(ran.stderr.decode())
+        return None
+    number: int = json.loads(ran.stdout)["id"]
+    return number
 
 
 # --- memory -------------------------------------------------------------------------------------
