@@ -24,6 +24,7 @@ DEEP = 100
 LEAST_ROUNDS, MOST_ROUNDS = 3, 20
 ENOUGH = 600.0
 DATABASE_ROUNDS = 2
+OK = 200
 WARM_UP = 16
 LIST_TARGET, SEARCH_TARGET = 60, 50  # milliseconds
 FINDING = 2.0
@@ -127,7 +128,7 @@ def time_requests(port: int, requests: Mapping[str, Request]) -> dict[str, Timin
             answer = fetch(port, request.address, request.headers)
             timings[name].whole.append(answer.seconds)
             timings[name].statuses.add(answer.status)
-            if number < DATABASE_ROUNDS:
+            if number < DATABASE_ROUNDS and answer.status == OK:
                 timings[name].database.append(seconds_in_database(request))
     return timings
 
@@ -164,22 +165,22 @@ def report_lists(
 
 def report_timing(name: str, timing: Timing, *, target: int, before: Timing) -> None:
     ratio = growth(timing, before)
-    less = f"{ratio:.1f} x {median(before.whole) * 1000:,.0f}"
-    told = f"target {target} ms{', FINDING' if ratio > FINDING else ''}"
-    report_seconds(name, timing, more=less, target=told)
-
-
-def report_seconds(name: str, timing: Timing, *, more: str = "", target: str = "") -> None:
-    seconds = timing.whole, timing.database
-    (p50, database_p50) = (f"{median(each) * 1000:,.0f}" for each in seconds)
-    (p95, database_p95) = (f"{percentile(each, 0.95) * 1000:,.0f}" for each in seconds)
-    odd = "".join(f" status {status}" for status in sorted(timing.statuses - {200}))
-    report(
+    report_seconds(
         name,
-        f"{p95} ms",
-        ratio=f"p50 {p50}; database {database_p50} / {database_p95}; {more}{odd}".rstrip("; "),
-        target=target,
+        timing,
+        f"{ratio:.1f} x {median(before.whole) * 1000:,.0f}",
+        target=f"target {target} ms{', FINDING' if ratio > FINDING else ''}",
     )
+
+
+def report_seconds(name: str, timing: Timing, *more: str, target: str = "") -> None:
+    words = [f"p50 {median(timing.whole) * 1000:,.0f}"]
+    if timing.database:
+        typical, longest = median(timing.database), percentile(timing.database, 0.95)
+        words.append(f"database {typical * 1000:,.0f} / {longest * 1000:,.0f}")
+    words += (f"status {status}" for status in sorted(timing.statuses - {OK}))
+    p95 = f"{percentile(timing.whole, 0.95) * 1000:,.0f} ms"
+    report(name, p95, ratio="; ".join([*words, *more]), target=target)
 
 
 def growth(timing: Timing, before: Timing) -> float:

@@ -40,6 +40,8 @@ ENVIRONMENT = {
 }
 # A first run comes soon, and a first pass of all markets may take many.
 FIRST_RUN_WITHIN, WHOLE_WITHIN = 120.0, 1_200.0
+# Beat sends everything for the first time within a minute.
+SETTLED_AFTER = 75.0
 
 Answer = TypeVar("Answer")
 
@@ -72,6 +74,11 @@ class Site(NamedTuple):
         return self.wait_until(
             lambda: Sweep.objects.newest_complete(Tier.UNIVERSE), seconds=WHOLE_WITHIN
         )
+
+    def settle(self) -> None:
+        """Wait until categories and names of all series have come too, and today's partitions."""
+        self.first_pass()
+        self.stay(SETTLED_AFTER)
 
     def stay(self, seconds: float) -> None:
         """Let it record; a process that ends by itself ends the benchmark."""

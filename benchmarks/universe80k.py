@@ -48,7 +48,7 @@ def main() -> None:
     seconds = float(os.environ.get("BENCH_SECONDS", STRETCH))
     signal.signal(signal.SIGTERM, leave)
     with recorded_universe(REFERENCE) as site:
-        site.first_pass()
+        site.settle()
         before = time_lists(site)
     with recorded_universe(markets) as site:
         report_start(site)
