@@ -3,15 +3,12 @@
 import argparse
 import os
 import platform
-import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
-from benchmarks import WITHOUT_LIMITS
+from benchmarks import WITHOUT_LIMITS, end_in_order
 from kalshi_insights import embedded
 
 NAMES = (
@@ -31,7 +28,7 @@ NAMES = (
     "simulator",
     "backtests",
 )
-ON_REQUEST = ("cadence", "large", "week", "study", "universe80k")
+ON_REQUEST = ("cadence", "large", "week", "study", "visits", "universe80k")
 
 
 def main() -> int:
@@ -43,7 +40,7 @@ def main() -> int:
     unknown = set(names) - {*NAMES, *ON_REQUEST}
     if unknown:
         parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
-    signal.signal(signal.SIGTERM, leave)
+    end_in_order()
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     )
@@ -72,10 +69,6 @@ def run(name: str) -> int:
         raise
     finally:
         benchmark.wait()
-
-
-def leave(number: int, frame: FrameType | None) -> NoReturn:
-    sys.exit("ended by a signal")
 
 
 if __name__ == "__main__":

@@ -14,18 +14,13 @@ from benchmarks.cadence import report_slots
 from benchmarks.cpu_time import measure_cpu_time
 from benchmarks.measure import median, now, percentile, report
 from benchmarks.recorded_universe import Site, progress
-from markets.models import Market
+from benchmarks.storage import report_growth, spread_heartbeats
+from markets.models import DiskUsage, Market
 
 FIRST_MINUTES = timedelta(minutes=2)
 HOUR = 3_600
 UPDATED, ROUNDS = 2_000, 20
-MOST_DISK = 250  # megabytes an hour
 
-SIZES = """
-    SELECT coalesce(pg_partition_root(oid), oid)::regclass::text AS name,
-        sum(pg_total_relation_size(oid))
-    FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace GROUP BY 1
-"""
 UPDATES = "SELECT relname, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE n_tup_upd > 0"
 AGES = """
     SELECT tier, percentile_cont(0.5) WITHIN GROUP (ORDER BY (age ->> 'p50')::float),
@@ -64,12 +59,14 @@ def slots(when: str, began: datetime, ended: datetime | None = None) -> None:
 def report_stretch(site: Site, seconds: float) -> None:
     """Report what the recorder does and writes while nobody asks for anything."""
     progress(f"recording for {seconds:.0f} s")
-    began, sizes, updates = now(), table_sizes(), table_updates()
+    spread_heartbeats()
+    began, updates, disk = now(), table_updates(), DiskUsage.objects.measure(at=now())
     site.stay(seconds)
     slots(f"{seconds:.0f} s of recording", began)
     report_ages(began)
-    report_disk(sizes, (now() - began).total_seconds())
-    report_written(began)
+    hours = (now() - began).total_seconds() / HOUR
+    report_growth(disk, DiskUsage.objects.measure(at=now()), hours=hours)
+    report_written(began, hours=hours)
     for table, (count, share) in updates_since(updates):
         report(f"  updates of {table}, HOT", f"{share:.1%}", ratio=f"of {count:,}")
 
@@ -94,37 +91,10 @@ def report_ages(began: datetime) -> None:
         report(f"  ages, {tier}: p50", f"{p50:.1f} s", ratio=ratio)
 
 
-def report_written(began: datetime) -> None:
-    [(snapshots, markets, received)] = rows(WRITTEN, began)
-    seconds = (now() - began).total_seconds()
-    report(
-        "  snapshots an hour",
-        f"{float(snapshots) / seconds * HOUR:,.0f}",
-        ratio=f"of {float(markets) / seconds * HOUR:,.0f} quotes read;"
-        f" {float(received) / seconds * HOUR / 1e9:.1f} GB received",
-    )
-
-
-# --- disk ---------------------------------------------------------------------------------------
-
-
-def table_sizes() -> dict[str, int]:
-    """The bytes of every table with its indexes, partitions together."""
-    return {name: int(size) for name, size in rows(SIZES)}
-
-
-def report_disk(before: Mapping[str, int], seconds: float) -> None:
-    """Report what each table has grown by, an hour of it.
-
-    Heartbeats of markets that do not move come an hour after their last change, so they are not
-    in what is measured soon after a start.
-    """
-    growth = {name: size - before.get(name, 0) for name, size in table_sizes().items()}
-    hourly = {name: more / seconds * HOUR / 1e6 for name, more in growth.items() if more > 0}
-    report("disk an hour", f"{sum(hourly.values()):.0f} MB", target=f"target {MOST_DISK} MB")
-    for name, megabytes in sorted(hourly.items(), key=lambda each: -each[1]):
-        if megabytes >= 0.1:
-            report(f"  {name}", f"{megabytes:.1f} MB")
+def report_written(began: datetime, *, hours: float) -> None:
+    snapshots, markets, received = (float(each) / hours for each in rows(WRITTEN, began)[0])
+    ratio = f"of {markets:,.0f} quotes read, {received / 1e9:.1f} GB received"
+    report("  snapshots, an hour", f"{snapshots:,.0f}", ratio=ratio)
 
 
 # --- updates ------------------------------------------------------------------------------------
@@ -152,8 +122,8 @@ def updates_since(before: Mapping[str, tuple[int, int]]) -> Iterator[tuple[str, 
 
 def report_updates() -> None:
     """Report the update of 2,000 quotes, without a recorder beside it."""
-    traded = Market.objects.open().ordered_by("-volume_24h")
-    ids = list(traded.values_list("pk", flat=True)[:UPDATED])
+    traded = Market.objects.filter(ticker__in=Market.objects.most_traded(UPDATED))
+    ids = list(traded.values_list("pk", flat=True))
     before = table_updates()
     used = []
     for _ in range(ROUNDS):

@@ -7,20 +7,13 @@ fewer seconds of watching the recorder while nobody asks for anything:
     BENCH_MARKETS=3000 BENCH_SECONDS=30 make bench ARGS=universe80k
 """
 
-import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from datetime import timedelta
-from types import FrameType
-from typing import NoReturn
 
-from django.urls import reverse
-
-from benchmarks.browser import Tab
+from benchmarks import end_in_order
 from benchmarks.list_requests import (
     Timing,
     report_lists,
@@ -33,27 +26,26 @@ from benchmarks.measure import now, report
 from benchmarks.process_memory import pss_by_role
 from benchmarks.recorded_universe import Site, progress, recorded_universe
 from benchmarks.recording_account import report_start, report_stretch, report_updates, slots
+from benchmarks.visits import measure_site
 from kalshi_insights.embedded import BASE_DIR
 from markets.models import Market
 
 MARKETS, REFERENCE = 80_000, 1_000
 STRETCH = 300.0
-REFRESHES, REFRESH_EVERY = 12, 5.0
-REFRESH_TARGET, VISIT_TARGET = 15, 250  # kilobytes
 MEMORY_TARGETS = {"everything but the exchange": 1_200, "beat": 100}  # megabytes
 
 
 def main() -> None:
     markets = int(os.environ.get("BENCH_MARKETS", MARKETS))
     seconds = float(os.environ.get("BENCH_SECONDS", STRETCH))
-    signal.signal(signal.SIGTERM, leave)
+    end_in_order()
     with recorded_universe(REFERENCE) as site:
         site.settle()
         before = time_lists(site)
     with recorded_universe(markets) as site:
         report_start(site)
         report_stretch(site, seconds)
-        report_tabs(site.port)
+        report_visits(site)
         report_requests(site, before)
         report_memory(site)
         # Whatever is written from here on is written by this process alone.
@@ -61,17 +53,11 @@ def main() -> None:
         report_updates()
 
 
-def leave(number: int, frame: FrameType | None) -> NoReturn:
-    sys.exit("ended by a signal")
-
-
 # --- lists --------------------------------------------------------------------------------------
 
 
 def time_lists(site: Site) -> dict[str, Timing]:
-    requests = requests_of(Market.objects.open().count())
-    progress(f"{len(requests)} kinds of lists")
-    return time_requests(site.port, requests)
+    return time_requests(site.port, requests_of(Market.objects.open().count()))
 
 
 def report_requests(site: Site, before: Mapping[str, Timing]) -> None:
@@ -87,60 +73,21 @@ def report_requests(site: Site, before: Mapping[str, Timing]) -> None:
 # --- bytes --------------------------------------------------------------------------------------
 
 
-def report_tabs(port: int) -> None:
-    """Report the bytes of first visits, and those of a minute of three open tabs."""
-    progress("visits and refreshes")
-    market = Market.objects.with_event().open().ordered_by("-volume_24h")[0]
-    others = [reverse("account_login"), reverse("backtests:list"), reverse("backtests:new")]
-    if result := stored_result(market):
-        others.append(reverse("backtests:detail", args=[result]))
-    watched = [reverse("markets:list"), market.get_absolute_url(), reverse("markets:recorder")]
-    tabs = {address: Tab(port, address) for address in watched}
-    for address, tab in (tabs | {address: Tab(port, address) for address in others}).items():
-        report_visit(address, tab)
-    refreshes = []
-    for _ in range(REFRESHES):
-        time.sleep(REFRESH_EVERY)
-        refreshes.append({address: tab.refresh() for address, tab in tabs.items()})
-    for address in tabs:
-        report_refreshes(address, [sizes[address] for sizes in refreshes])
+def report_visits(site: Site) -> None:
+    progress("visits and refreshes, the page of a result among them")
+    [ticker] = Market.objects.most_traded(1)
+    backtest(ticker)
+    measure_site(f"http://127.0.0.1:{site.port}")
 
 
-def report_visit(address: str, tab: Tab) -> None:
-    largest = sorted(tab.sizes.items(), key=lambda part: -part[1])[:3]
-    names = {part: part.partition("?")[0].rstrip("/").rpartition("/")[2] for part, _ in largest}
-    report(
-        f"first visit of {address}",
-        f"{sum(tab.sizes.values()) / 1e3:.0f} kB",
-        ratio=", ".join(f"{names[part]} {size / 1e3:.0f}" for part, size in largest),
-        target=f"target {VISIT_TARGET} kB",
-    )
-
-
-def report_refreshes(address: str, sizes: list[dict[str, int]]) -> None:
-    sums = [sum(parts.values()) for parts in sizes]
-    means = {part: sum(each[part] for each in sizes) / len(sizes) / 1e3 for part in sizes[0]}
-    hourly = sum(means.values()) * 3.6 / REFRESH_EVERY
-    parts = ", ".join(f"{part} {kilobytes:.1f}" for part, kilobytes in means.items())
-    report(
-        f"refresh of {address}, mean of {REFRESHES}",
-        f"{sum(means.values()):.1f} kB",
-        ratio=f"at most {max(sums) / 1e3:.1f}, {hourly:.0f} MB/h: {parts}",
-        target=f"target {REFRESH_TARGET} kB",
-    )
-
-
-def stored_result(market: Market) -> int | None:
-    """Run a backtest of a market; return the number of its result, None where it fails."""
+def backtest(ticker: str) -> None:
+    """Run a backtest of a market, and say so where it fails."""
     start = f"{now() - timedelta(days=1):%Y-%m-%d}"
-    command = [sys.executable, "manage.py", "runbacktest", "favourite-hold", "--json"]
-    command += ["--ticker", market.ticker, "--start", start]
+    command = [sys.executable, "manage.py", "runbacktest", "favourite-hold"]
+    command += ["--ticker", ticker, "--start", start]
     ran = subprocess.run(command, cwd=BASE_DIR, capture_output=True, check=False)
     if ran.returncode:
         progress(ran.stderr.decode())
-        return None
-    number: int = json.loads(ran.stdout)["id"]
-    return number
 
 
 # --- memory -------------------------------------------------------------------------------------

@@ -11,19 +11,21 @@ from markets.models import (
     BackfillSpan,
     Candlestick,
     Closure,
+    DiskUsage,
     Drift,
     Event,
     EventRevision,
     EventSearchText,
     FeeChange,
     HotPeriod,
+    ListedMarket,
     Market,
     MarketRevision,
     MarketSearchText,
     MarketSnapshot,
     OrderBookSnapshot,
+    PayloadBlock,
     Poll,
-    RawPayload,
     Series,
     SeriesSearchText,
     Status,
@@ -32,6 +34,7 @@ from markets.models import (
     Watch,
 )
 from markets.models.search import MAX_WORDS, search_words
+from markets.models.snapshots import why_no_payload
 
 
 class NounAdmin(ReadOnlyAdmin):
@@ -92,6 +95,22 @@ class SearchTextAdmin(ReadOnlyAdmin):
     show_full_result_count = False
 
 
+class MarketRowsAdmin(ReadOnlyAdmin):
+    """Rows of single markets, of which there are very many."""
+
+    list_select_related = ["market"]
+    search_fields = ["market__ticker"]
+    show_full_result_count = False
+
+
+@admin.register(ListedMarket)
+class ListedMarketAdmin(MarketRowsAdmin):
+    """What lists go by; see `markets.models.listed_markets`."""
+
+    list_display = ["ticker", "status", "changed_at", "close_time", "volume_24h", "yes_price"]
+    search_fields = ["ticker"]
+
+
 @admin.register(Poll)
 class PollAdmin(ReadOnlyAdmin):
     list_display = [
@@ -121,14 +140,6 @@ class SweepAdmin(ReadOnlyAdmin):
     paginator = CappedPaginator
 
 
-class MarketRowsAdmin(ReadOnlyAdmin):
-    """Rows of single markets, of which there are very many."""
-
-    list_select_related = ["market"]
-    search_fields = ["market__ticker"]
-    show_full_result_count = False
-
-
 class DailyRowsAdmin(MarketRowsAdmin):
     """Rows of a table partitioned by day, newest first: those of one market, or the last of all.
 
@@ -136,7 +147,6 @@ class DailyRowsAdmin(MarketRowsAdmin):
     """
 
     RECENT = timedelta(minutes=10)
-    indexed_by_market = True
     paginator = CappedPaginator
     ordering = ["-timestamp"]
     sortable_by = ()
@@ -148,7 +158,7 @@ class DailyRowsAdmin(MarketRowsAdmin):
         if search_term:
             found = Market.objects.filter(ticker__iexact=search_term.strip())
             queryset = queryset.filter(market__in=list(found.values_list("pk", flat=True)))
-        if not search_term or not self.indexed_by_market:
+        else:
             quoted = Market.objects.filter(quoted_at__lte=datetime.now(UTC))
             newest = quoted.aggregate(at=Max("quoted_at"))["at"]
             since = newest - self.RECENT if newest else None
@@ -160,6 +170,13 @@ class DailyRowsAdmin(MarketRowsAdmin):
 class MarketSnapshotAdmin(DailyRowsAdmin):
     list_display = ["timestamp", "market", "source", "yes_bid", "yes_ask", "volume", "quality"]
     list_filter = ["source"]
+    readonly_fields = ["raw_payload"]
+
+    def raw_payload(self, snapshot: MarketSnapshot) -> str:
+        payload = snapshot.raw_payload
+        if payload is None:
+            return why_no_payload(snapshot.source)
+        return payload.decode(errors="replace")
 
 
 @admin.register(MarketRevision)
@@ -200,11 +217,18 @@ class OrderBookSnapshotAdmin(DailyRowsAdmin):
     list_display = ["timestamp", "market", "bid_prices", "ask_prices"]
 
 
-@admin.register(RawPayload)
-class RawPayloadAdmin(DailyRowsAdmin):
-    list_display = ["timestamp", "market"]
-    indexed_by_market = False
-    search_help_text = "The whole ticker of a market, whose last ten minutes are searched."
+@admin.register(PayloadBlock)
+class PayloadBlockAdmin(ReadOnlyAdmin):
+    """What a block holds is shown with the snapshots that it was read into."""
+
+    list_display = ["last_at", "first_at", "payloads"]
+    exclude = ["content"]
+    search_fields = ["last_at"]
+    show_full_result_count = False
+    paginator = CappedPaginator
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).defer("content")
 
 
 @admin.register(Candlestick)
@@ -246,6 +270,13 @@ class ClosureAdmin(ReadOnlyAdmin):
     list_display = ["start", "end", "known_at"]
     ordering = ["-start"]
     search_fields = ["start"]
+
+
+@admin.register(DiskUsage)
+class DiskUsageAdmin(ReadOnlyAdmin):
+    list_display = ["measured_at", "free_bytes"]
+    search_fields = ["measured_at"]
+    show_full_result_count = False
 
 
 @admin.register(Drift)
