@@ -187,7 +187,7 @@ def report_timing(name: str, timing: Timing, *, target: int, before: Timing) -> 
     report_seconds(
         name,
         timing,
-        f"{ratio:.1f} x {median(before.whole) * 1000:,.0f}",
+        f"fastest {min(timing.whole) * 1000:,.0f}, {ratio:.1f} x {min(before.whole) * 1000:,.0f}",
         target=f"target {target} ms{', FINDING' if ratio > FINDING else ''}",
     )
 
@@ -203,4 +203,5 @@ def report_seconds(name: str, timing: Timing, *more: str, target: str = "") -> N
 
 
 def growth(timing: Timing, before: Timing) -> float:
-    return median(timing.whole) / median(before.whole)
+    """The ratio of the fastest answers, which others on the machine touch least."""
+    return min(timing.whole) / min(before.whole)
