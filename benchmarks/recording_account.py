@@ -1,10 +1,10 @@
 """Account of a recorder at work: its first minutes, its cadence, ages, disk and updates."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 from django.db import connection
@@ -67,11 +67,10 @@ def report_stretch(site: Site, seconds: float) -> None:
     hours = (now() - began).total_seconds() / HOUR
     report_growth(disk, DiskUsage.objects.measure(at=now()), hours=hours)
     report_written(began, hours=hours)
-    for table, (count, share) in updates_since(updates):
-        report(f"  updates of {table}, HOT", f"{share:.1%}", ratio=f"of {count:,}")
+    report_hot(updates)
 
 
-def rows(sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+def rows(sql: str, *parameters: datetime) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         found: list[tuple[Any, ...]] = cursor.fetchall()
@@ -100,11 +99,6 @@ def report_written(began: datetime, *, hours: float) -> None:
 # --- updates ------------------------------------------------------------------------------------
 
 
-class Updates(NamedTuple):
-    count: int
-    share: float  # of those that touched no index
-
-
 def table_updates() -> dict[str, tuple[int, int]]:
     with connection.cursor() as cursor:
         # A session tells its own counts once a second at most.
@@ -112,12 +106,14 @@ def table_updates() -> dict[str, tuple[int, int]]:
     return {name: (count, hot) for name, count, hot in rows(UPDATES)}
 
 
-def updates_since(before: Mapping[str, tuple[int, int]]) -> Iterator[tuple[str, Updates]]:
-    """Yield the tables with the most updates."""
-    for name, (count, hot) in sorted(table_updates().items()):
-        counted, was_hot = before.get(name, (0, 0))
-        if count - counted >= UPDATED:
-            yield name, Updates(count - counted, (hot - was_hot) / (count - counted))
+def report_hot(before: Mapping[str, tuple[int, int]]) -> None:
+    """Report the tables with many updates since, and how many of these touched no index (HOT)."""
+    for table, (updates, hot) in sorted(table_updates().items()):
+        counted, was_hot = before.get(table, (0, 0))
+        if (more := updates - counted) >= UPDATED:
+            report(
+                f"  updates of {table}, HOT", f"{(hot - was_hot) / more:.1%}", ratio=f"of {more:,}"
+            )
 
 
 def report_updates() -> None:
@@ -137,5 +133,4 @@ def report_updates() -> None:
         f" {median([each.python for each in used]) * 1000:.0f} ms Python,"
         f" {median([each.database for each in used]) * 1000:.0f} ms database",
     )
-    for table, (count, share) in updates_since(before):
-        report(f"  updates of {table}, HOT", f"{share:.1%}", ratio=f"of {count:,}")
+    report_hot(before)
