@@ -1,0 +1,124 @@
+"""The first walk over the universe, where every definition is new and must be written."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from django.db import connection
+
+from markets.kalshi.client import KalshiClient
+from markets.models import Market, Poll, Sweep, Tier
+from markets.recording import listings
+from markets.recording.pace import WritePace, pace
+from markets.recording.recorder import record_tick
+from markets.simulator.server import running_exchange
+from markets.simulator.universe import SimulatedUniverse
+from markets.tests.fake_exchange import Exchange
+from markets.tests.test_recorder import INTERVAL, tick
+
+
+def run_until_whole(exchange: Exchange, *, interval: float = INTERVAL) -> Iterator[Poll]:
+    """Run ticks, their slots free, until the universe's first sweep is complete."""
+    while Sweep.objects.newest_complete(Tier.UNIVERSE) is None:
+        Poll.objects.update(started_at=datetime.now(UTC) - timedelta(hours=1))
+        with exchange.client() as client:
+            poll = record_tick(client, interval=interval)
+        assert poll is not None
+        yield poll
+
+
+@pytest.fixture
+def slow_database(monkeypatch):
+    """A database that takes 0.4 s to write a quote, as far as the recorder has measured."""
+    monkeypatch.setattr(pace, "seconds_per_quote", 0.4)
+    monkeypatch.setattr(pace, "pages", defaultdict(lambda: 1000))
+    return pace
+
+
+@pytest.mark.django_db(transaction=True)
+class TestTheFirstWalk:
+    def test_reads_no_more_in_a_run_than_it_can_write(self, exchange, slow_database):
+        """A page has six new markets, which take 14.4 of the 34 s that a run has for them."""
+        exchange.list(*(f"KXA-{event:02}-{n}" for event in range(20) for n in range(3)))
+        polls = list(run_until_whole(exchange, interval=40.0))
+        assert [poll.snapshots for poll in polls] == [12] * 5
+        assert [poll.error for poll in polls] == [""] * 5
+        assert Sweep.objects.newest_complete(Tier.UNIVERSE).markets == 60
+
+    def test_has_a_hot_list_from_its_second_run_on(self, exchange, slow_database):
+        exchange.list(*(f"KXA-{event:02}-{n}" for event in range(8) for n in range(3)))
+        first, second = run_until_whole(exchange, interval=40.0)
+        assert (first.markets, second.markets) == (12, 24)
+        assert Sweep.objects.newest_complete(Tier.HOT).markets == 12
+
+    def test_is_over_when_nothing_is_new(self, exchange, slow_database):
+        exchange.list(*(f"KXA-{event:02}-{n}" for event in range(20) for n in range(3)))
+        list(run_until_whole(exchange, interval=40.0))
+        Market.objects.update(is_hot=False)
+        assert tick(exchange).markets >= 60
+
+    def test_reads_a_page_in_each_run_however_long_its_writing_takes(self, exchange, slow_database):
+        slow_database.seconds_per_quote = 100.0
+        exchange.list(*(f"KXA-{event:02}-X" for event in range(6)))
+        polls = list(run_until_whole(exchange))
+        assert [poll.snapshots for poll in polls] == [2, 2, 2]
+
+    def test_leaves_each_tier_its_share_of_the_writing(self, exchange, slow_database):
+        """Changed definitions without end take four pages of two, and the universe has its own."""
+        exchange.long_listing = 10**6
+        exchange.list(*(f"KXB-{event:02}-X" for event in range(4)))
+        [poll] = run_until_whole(exchange, interval=40.0)
+        assert poll.snapshots == 12
+        assert Market.objects.filter(ticker__startswith="KXB").count() == 4
+
+
+def test_the_pace_of_writing_is_learnt_from_long_writes_more_than_from_short_ones():
+    learnt = WritePace(seconds_per_quote=0.001)
+    learnt.measure(100, 10.0)
+    assert learnt.seconds(1000) == pytest.approx(1.0)
+    learnt.measure(3_000, 6.0)
+    assert learnt.seconds(1000) == pytest.approx(1.5)
+    for _ in range(20):
+        learnt.measure(9_000, 9.0)
+    assert learnt.seconds(1000) == pytest.approx(1.0)
+
+
+SLOWLY = """
+    CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_sleep(0.002); RETURN NEW; END $$;
+    CREATE TRIGGER slowly BEFORE INSERT ON markets_marketrevision
+        FOR EACH ROW EXECUTE FUNCTION slowly()
+"""
+
+
+@pytest.fixture
+def slow_revisions(monkeypatch, transactional_db):
+    """A database that takes two milliseconds for each revision, which the recorder has learnt."""
+    monkeypatch.setattr(pace, "seconds_per_quote", 0.0005)
+    monkeypatch.setattr(pace, "pages", WritePace().pages)
+    with connection.cursor() as cursor:
+        cursor.execute(SLOWLY)
+        yield
+        cursor.execute("DROP FUNCTION slowly CASCADE")
+
+
+def test_a_first_walk_misses_no_slot(slow_revisions, monkeypatch, settings):
+    """All 1,500 markets at once would take three seconds to write, in runs a second apart."""
+    settings.POLL_INTERVAL = interval = 1.0
+    monkeypatch.setattr(listings, "EVENTS_PER_PAGE", 20)
+    with (
+        running_exchange(SimulatedUniverse(seed=1, markets=1500)) as exchange,
+        KalshiClient(exchange.url) as client,
+    ):
+        while Sweep.objects.newest_complete(Tier.UNIVERSE) is None:
+            due = time.monotonic() + interval
+            record_tick(client, interval=interval)
+            time.sleep(max(due - time.monotonic(), 0))
+    polls = list(Poll.objects.order_by("started_at"))
+    assert [poll.error for poll in polls] == [""] * len(polls)
+    assert Sweep.objects.newest_complete(Tier.UNIVERSE).markets > 1000
+    assert max(poll.snapshots for poll in polls) < 500
+    assert all(b.started_at - a.started_at < 2.5 * timedelta(seconds=1) for a, b in pairwise(polls))
