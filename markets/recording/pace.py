@@ -7,7 +7,7 @@ from markets.models import Tier
 
 # A new or changed definition (its market, its revision, its search text) takes as long to write
 # as so many quotes.
-QUOTES_PER_DEFINITION = 5
+QUOTES_PER_DEFINITION = 3
 # The seconds of a quote until this process has measured them: those of a slow machine.
 CAUTIOUS_SECONDS = 0.0002
 # The quotes of a page of a thousand new markets, which a page is taken for until one was read.

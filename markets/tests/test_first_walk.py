@@ -32,8 +32,8 @@ def run_until_whole(exchange: Exchange, *, interval: float = INTERVAL) -> Iterat
 
 @pytest.fixture
 def slow_database(monkeypatch):
-    """A database that takes 0.4 s to write a quote, as far as the recorder has measured."""
-    monkeypatch.setattr(pace, "seconds_per_quote", 0.4)
+    """A database that takes 0.6 s to write a quote, as far as the recorder has measured."""
+    monkeypatch.setattr(pace, "seconds_per_quote", 0.6)
     monkeypatch.setattr(pace, "pages", defaultdict(lambda: 1000))
     return pace
 
