@@ -1,7 +1,9 @@
 """The first walk over 80,000 markets into an empty database, and the passes after it.
 
 The exchange answers at once, and after 200 and 400 ms, as a real one does. Runs come every five
-seconds at the default rate of tokens. It runs on request only: `make bench ARGS=first_walk`;
+seconds at the default rate of tokens. Its pages have 90 events, so that there are as many of them
+as the real exchange has, whose events are smaller. It runs on request only, by `make bench
+ARGS=first_walk`;
 `python -m benchmarks.first_walk 8000` tries it with fewer markets.
 """
 
@@ -22,6 +24,7 @@ from kalshi_insights.token_bucket import TokenBucket
 from markets.coverage.causes import outages
 from markets.kalshi.client import KalshiClient
 from markets.models import Market, Poll, Sweep, Tier
+from markets.recording import listings
 from markets.recording.pace import WritePace, pace
 from markets.recording.recorder import record_tick
 
@@ -29,6 +32,7 @@ MARKETS = 80_000
 LATENCIES = (0.0, 0.2, 0.4)
 INTERVAL = 5.0
 LATER_PASSES = 3
+EVENTS_PER_PAGE = 90
 # A walk that takes longer than this is reported as it is.
 MOST_RUNS = 120
 
@@ -36,6 +40,7 @@ MOST_RUNS = 120
 def main() -> None:
     markets = int(sys.argv[1]) if len(sys.argv) > 1 else MARKETS
     measure.migrate()
+    listings.EVENTS_PER_PAGE = EVENTS_PER_PAGE
     with simulated_exchange(markets=markets) as url:
         bucket = TokenBucket.from_url(settings.REDIS_URL, rate=settings.KALSHI_RATE)
         with KalshiClient(url, bucket=bucket) as client:
@@ -47,9 +52,7 @@ def main() -> None:
 def walk(client: KalshiClient, url: str, latency: float) -> None:
     """Record an empty database's first pass and some later ones, and report them."""
     call_command("flush", verbosity=0, interactive=False)
-    # A process that has just started has measured nothing.
-    fresh = WritePace()
-    pace.seconds_per_quote, pace.pages = fresh.seconds_per_quote, fresh.pages
+    forget_pace()
     delay_replies(url, latency)
     began = datetime.now(UTC)
     record_until_whole(client, passes=1)
@@ -57,6 +60,13 @@ def walk(client: KalshiClient, url: str, latency: float) -> None:
     later = datetime.now(UTC)
     record_until_whole(client, passes=1 + LATER_PASSES)
     report_later_passes(later, latency)
+
+
+def forget_pace() -> None:
+    """Let the process know as little of its pace as one that has just started."""
+    fresh = WritePace()
+    pace.seconds_per_quote, pace.base = fresh.seconds_per_quote, fresh.base
+    pace.work_per_item.clear()
 
 
 def delay_replies(url: str, seconds: float) -> None:

@@ -24,7 +24,7 @@ class Blocked(KalshiError):
     """The page at the cursor of a listing fails however short it is."""
 
 
-def fetch_page(client: KalshiClient, sweep: Sweep, listing: PagesAhead, *, size: int) -> Page:
+def fetch_page(tick: Tick, sweep: Sweep, listing: PagesAhead, *, size: int) -> Page:
     """Fetch the page at the sweep's cursor; one that always fails is fetched in shorter parts.
 
     While the page is parsed, the next one is under way, but for those that are fetched in parts.
@@ -34,9 +34,9 @@ def fetch_page(client: KalshiClient, sweep: Sweep, listing: PagesAhead, *, size:
     first item alone fails.
     """
     while True:
-        limit = sweep.page_size or size
+        limit = sweep.page_size or tick.page_size(size)
         try:
-            with client.without_retries() if sweep.page_size else nullcontext():
+            with tick.client.without_retries() if sweep.page_size else nullcontext():
                 page = listing(cursor=sweep.cursor, limit=limit)
         except CONTAGIOUS as error:
             is_first, sweep.page_size = sweep.page_size is None, 1
@@ -48,7 +48,7 @@ def fetch_page(client: KalshiClient, sweep: Sweep, listing: PagesAhead, *, size:
             longer = limit * GROWTH
             sweep.page_size = longer if sweep.page_size and longer < size else None
             if sweep.page_size is None:
-                listing.request_after(page, limit=size)
+                listing.request_after(page)
             return page
 
 

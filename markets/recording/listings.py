@@ -51,9 +51,9 @@ def fetch_updates(tick: Tick) -> None:
     began_at = min((last or sweep).started_at, sweep.started_at)
     since = int((began_at - UPDATES_OVERLAP).timestamp())
     fetch = partial(tick.client.markets, min_updated_ts=since, mve_filter="exclude")
-    listing = tick.listing(sweep, "markets", fetch)
+    listing = tick.listing(sweep, "markets", fetch, size=MARKETS_PER_PAGE)
     while tick.goes_on(sweep):
-        page = fetch_page(tick.client, sweep, listing, size=MARKETS_PER_PAGE)
+        page = fetch_page(tick, sweep, listing, size=MARKETS_PER_PAGE)
         add_page_of_markets(tick, sweep, page)
 
 
@@ -89,9 +89,9 @@ def request_universe_ahead(tick: Tick) -> None:
     if sweep is None or sweep.page_size is not None:
         return
     if sweep.by_market:
-        tick.begin_early(open_markets(tick, sweep), sweep, limit=MARKETS_PER_PAGE)
+        tick.begin_early(sweep, open_markets(tick, sweep), size=MARKETS_PER_PAGE)
     else:
-        tick.begin_early(open_events(tick, sweep), sweep, limit=EVENTS_PER_PAGE)
+        tick.begin_early(sweep, open_events(tick, sweep), size=EVENTS_PER_PAGE)
 
 
 def due_universe(tick: Tick) -> Sweep | None:
@@ -99,19 +99,21 @@ def due_universe(tick: Tick) -> Sweep | None:
 
 
 def open_events(tick: Tick, sweep: Sweep) -> PagesAhead:
-    return tick.listing(sweep, "events", partial(tick.client.events, status="open"))
+    fetch = partial(tick.client.events, status="open")
+    return tick.listing(sweep, "events", fetch, size=EVENTS_PER_PAGE)
 
 
 def open_markets(tick: Tick, sweep: Sweep) -> PagesAhead:
     fetch = partial(tick.client.markets, status="open", mve_filter="exclude")
-    return tick.listing(sweep, "markets", fetch)
+    return tick.listing(sweep, "markets", fetch, size=MARKETS_PER_PAGE)
 
 
 def fetch_combos(tick: Tick) -> None:
     """Fetch the next pages of the combos."""
     sweep = tick.due_sweep(Tier.COMBOS, every=timedelta(seconds=settings.UNIVERSE_INTERVAL))
     while sweep and tick.goes_on(sweep):
-        combos = tick.listing(sweep, "events", tick.client.multivariate_events)
+        fetch = tick.client.multivariate_events
+        combos = tick.listing(sweep, "events", fetch, size=EVENTS_PER_PAGE)
         fetch_page_of_events(tick, sweep, combos)
 
 
@@ -119,7 +121,7 @@ def fetch_page_of_events(tick: Tick, sweep: Sweep, listing: PagesAhead) -> None:
     """Fetch the next page of events; pass one that fails with its markets, but not without."""
     before = tick.batch.markets
     try:
-        page = fetch_page(tick.client, sweep, listing, size=EVENTS_PER_PAGE)
+        page = fetch_page(tick, sweep, listing, size=EVENTS_PER_PAGE)
         rejected = tick.add_events_page(page)
     except Blocked as error:
         try:
@@ -172,7 +174,7 @@ def list_markets_instead(tick: Tick, sweep: Sweep, error: KalshiError) -> None:
 
 
 def fetch_open_markets(tick: Tick, sweep: Sweep) -> None:
-    page = fetch_page(tick.client, sweep, open_markets(tick, sweep), size=MARKETS_PER_PAGE)
+    page = fetch_page(tick, sweep, open_markets(tick, sweep), size=MARKETS_PER_PAGE)
     if not sweep.by_market:
         # These pages list again what the pages of events have listed.
         sweep.by_market, sweep.pages, sweep.markets = True, [], 0

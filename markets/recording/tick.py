@@ -37,6 +37,8 @@ PARALLEL_REQUESTS = 4
 # So many pages of a listing may be unread: the one that is being parsed, and the one that is under
 # way meanwhile. Before its turn, a tier has its share of requests.
 UNREAD_PAGES = 2
+# A page of fewer items is not worth a request, unless it is the first of its turn.
+LEAST_PAGE = 20
 # An unfinished sweep without a new page for this long is abandoned, and a new one begins.
 ABANDON_AFTER = timedelta(minutes=10)
 
@@ -104,15 +106,14 @@ class Tick:
         if tier == self.early_tier:
             self.early_tier, self.sent_ahead = None, 0
 
-    def has_turn(self, *, unread: int = 0) -> bool:
+    def has_turn(self) -> bool:
         """Return True while the current tier may send another request.
 
-        `unread` pages of it have been requested and are not in the batch yet.
+        Every turn may read one page, however long it would take to write.
         """
-        return (
-            time.monotonic() < self.turn_ends
-            and self._sent_in_turns < self.last_request
-            and (self._is_first_page(unread) or self._has_room(self.tier, unread, self.write_ends))
+        is_first = self.batch.pages == self.pages_before
+        return self._may_request() and (
+            is_first or self._items_in_time(self.tier, self.write_ends) >= LEAST_PAGE
         )
 
     def goes_on(self, sweep: Sweep) -> bool:
@@ -126,55 +127,76 @@ class Tick:
     def _sent_in_turns(self) -> int:
         return self.client.requests - self.sent_ahead
 
-    def _is_first_page(self, unread: int) -> bool:
-        """Every turn may read one page, however much of it must be written."""
-        return not unread and self.batch.pages == self.pages_before
+    def _may_request(self) -> bool:
+        return time.monotonic() < self.turn_ends and self._sent_in_turns < self.last_request
 
-    def _has_room(self, tier: Tier, unread: int, write_ends: float) -> bool:
-        """Return False if the batch could not be written in time with one more page of the tier."""
-        work = self.batch.work + (unread + 1) * pace.pages[tier]
-        return time.monotonic() + pace.seconds(work) < write_ends
+    def _items_in_time(self, tier: Tier, write_ends: float, *, unread: int = 0) -> float:
+        """Return how many more items of a tier could be written in time.
+
+        `unread` items of it have been requested and are not in the batch yet.
+        """
+        written = time.monotonic() + pace.seconds(self.batch.work + pace.work(tier, unread))
+        return (write_ends - written) / (pace.seconds_per_quote * pace.work(tier, 1))
 
     # --- pages ----------------------------------------------------------------------------------
 
-    def listing(self, sweep: Sweep, name: str, fetch: Callable[..., Page]) -> PagesAhead:
-        """Return the sweep's listing of this name, of which pages may have been requested."""
+    def listing(
+        self, sweep: Sweep, name: str, fetch: Callable[..., Page], *, size: int
+    ) -> PagesAhead:
+        """Return the sweep's listing of this name, of which pages may have been requested.
+
+        Its longest page has `size` items.
+        """
         key = sweep.tier, name
         if key not in self.listings:
-            go_on = partial(self._may_request_ahead, Tier(sweep.tier))
-            self.listings[key] = PagesAhead(fetch, go_on=go_on)
+            next_size = partial(self._size_ahead, Tier(sweep.tier), size)
+            self.listings[key] = PagesAhead(fetch, next_size=next_size)
         return self.listings[key]
 
-    def begin_early(self, listing: PagesAhead, sweep: Sweep, *, limit: int) -> None:
-        """Request pages of a tier whose turn comes later, for its own share of the tokens."""
-        self.early_tier, self.sent_ahead = Tier(sweep.tier), 1
-        listing.request(cursor=sweep.cursor, limit=limit)
+    def page_size(self, size: int) -> int:
+        """Return how many items a page should have, at most `size`, to be written in time."""
+        items = self._items_in_time(self.tier, self.write_ends)
+        return int(min(max(items, LEAST_PAGE), size))
 
-    def _may_request_ahead(self, tier: Tier, unread: int) -> bool:
-        if tier == self.early_tier:
-            if self.sent_ahead >= own_requests(tier):
-                return False
-            has_room = self._has_room(tier, unread, self.write_by)
-            self.sent_ahead += has_room
-            return has_room
-        return tier == self.tier and unread < UNREAD_PAGES and self.has_turn(unread=unread)
+    def begin_early(self, sweep: Sweep, listing: PagesAhead, *, size: int) -> None:
+        """Request pages of a tier whose turn comes later, for its own share of the tokens."""
+        tier = Tier(sweep.tier)
+        items = self._items_in_time(tier, self.write_by)
+        self.early_tier, self.sent_ahead = tier, 1
+        listing.request(cursor=sweep.cursor, limit=int(min(max(items, LEAST_PAGE), size)))
+
+    def _size_ahead(self, tier: Tier, size: int, unread: Sequence[int]) -> int:
+        """Return how many items the page after these unread ones may have; 0 if it must wait."""
+        is_early = tier == self.early_tier
+        if is_early:
+            may_request = self.sent_ahead < own_requests(tier)
+        else:
+            is_next = tier == self.tier and len(unread) < UNREAD_PAGES
+            may_request = is_next and self._may_request()
+        write_ends = self.write_by if is_early else self.write_ends
+        items = self._items_in_time(tier, write_ends, unread=sum(unread)) if may_request else 0
+        if items < LEAST_PAGE:
+            return 0
+        self.sent_ahead += is_early
+        return int(min(items, size))
 
     def add_events_page(self, page: Page) -> list[str]:
         """Add a page of events to the batch, and compare its markets with the record."""
         rejected = self.batch.add_events_page(page)
-        self._compare()
+        self._compare(len(page.items))
         return rejected
 
     def add_markets_page(self, page: Page) -> list[str]:
         """Add a page of markets to the batch, and compare them with the record."""
         rejected = self.batch.add_markets_page(page)
-        self._compare()
+        self._compare(len(page.items))
         return rejected
 
-    def _compare(self) -> None:
+    def _compare(self, items: int) -> None:
         before = self.batch.work
         compare(self.batch)
-        pace.pages[self.tier] = max(self.batch.work - before, 0)
+        if items:
+            pace.read_page(self.tier, (self.batch.work - before) / items)
 
     # --- sweeps ---------------------------------------------------------------------------------
 

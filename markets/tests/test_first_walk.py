@@ -1,7 +1,6 @@
 """The first walk over the universe, where every definition is new and must be written."""
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -11,8 +10,7 @@ from django.db import connection
 
 from markets.kalshi.client import KalshiClient
 from markets.models import Market, Poll, Sweep, Tier
-from markets.recording import listings
-from markets.recording.pace import WritePace, pace
+from markets.recording.pace import CAUTIOUS_ITEM, WritePace, pace
 from markets.recording.recorder import record_tick
 from markets.simulator.server import running_exchange
 from markets.simulator.universe import SimulatedUniverse
@@ -34,7 +32,10 @@ def run_until_whole(exchange: Exchange, *, interval: float = INTERVAL) -> Iterat
 def slow_database(monkeypatch):
     """A database that takes 0.6 s to write a quote, as far as the recorder has measured."""
     monkeypatch.setattr(pace, "seconds_per_quote", 0.6)
-    monkeypatch.setattr(pace, "pages", defaultdict(lambda: 1000))
+    monkeypatch.setattr(pace, "base", 0.1)
+    monkeypatch.setattr(pace, "work_per_item", {})
+    # The fake exchange has two events to a page.
+    monkeypatch.setattr("markets.recording.tick.LEAST_PAGE", 2)
     return pace
 
 
@@ -76,14 +77,37 @@ class TestTheFirstWalk:
 
 
 def test_the_pace_of_writing_is_learnt_from_long_writes_more_than_from_short_ones():
-    learnt = WritePace(seconds_per_quote=0.001)
-    learnt.measure(100, 10.0)
-    assert learnt.seconds(1000) == pytest.approx(1.0)
+    learnt = WritePace(seconds_per_quote=0.001, base=0.0)
+    learnt.measure(300, 3.0)
+    assert learnt.seconds_per_quote == pytest.approx(0.001 + 0.009 / 11)
+    learnt.seconds_per_quote = 0.001
     learnt.measure(3_000, 6.0)
     assert learnt.seconds(1000) == pytest.approx(1.5)
     for _ in range(20):
         learnt.measure(9_000, 9.0)
     assert learnt.seconds(1000) == pytest.approx(1.0)
+
+
+def test_what_any_write_takes_is_learnt_from_those_with_little_to_write():
+    learnt = WritePace(seconds_per_quote=0.001, base=0.1)
+    for _ in range(30):
+        learnt.measure(100, 0.5)
+    assert learnt.seconds(0) == pytest.approx(0.4, abs=0.01)
+    learnt.measure(0, 0.0)
+    assert 0.0 < learnt.seconds(0) < 0.4
+    for _ in range(30):
+        learnt.measure(3_000, 0.01)
+    assert learnt.seconds_per_quote > 0
+
+
+def test_the_work_of_a_page_is_expected_to_shrink_slower_than_it_grows():
+    learnt = WritePace()
+    assert learnt.work(Tier.UNIVERSE, 1) == CAUTIOUS_ITEM
+    expected = []
+    for work in (4.0, 8.0, 0.0, 0.0):
+        learnt.read_page(Tier.UNIVERSE, work)
+        expected.append(learnt.work(Tier.UNIVERSE, 10))
+    assert expected == [40, 80, 40, 20]
 
 
 SLOWLY = """
@@ -98,7 +122,7 @@ SLOWLY = """
 def slow_revisions(monkeypatch, transactional_db):
     """A database that takes two milliseconds for each revision, which the recorder has learnt."""
     monkeypatch.setattr(pace, "seconds_per_quote", 0.0005)
-    monkeypatch.setattr(pace, "pages", WritePace().pages)
+    monkeypatch.setattr(pace, "work_per_item", {})
     with connection.cursor() as cursor:
         cursor.execute(SLOWLY)
         yield
@@ -108,7 +132,6 @@ def slow_revisions(monkeypatch, transactional_db):
 def test_a_first_walk_misses_no_slot(slow_revisions, monkeypatch, settings):
     """All 1,500 markets at once would take three seconds to write, in runs a second apart."""
     settings.POLL_INTERVAL = interval = 1.0
-    monkeypatch.setattr(listings, "EVENTS_PER_PAGE", 20)
     with (
         running_exchange(SimulatedUniverse(seed=1, markets=1500)) as exchange,
         KalshiClient(exchange.url) as client,
@@ -120,5 +143,5 @@ def test_a_first_walk_misses_no_slot(slow_revisions, monkeypatch, settings):
     polls = list(Poll.objects.order_by("started_at"))
     assert [poll.error for poll in polls] == [""] * len(polls)
     assert Sweep.objects.newest_complete(Tier.UNIVERSE).markets > 1000
-    assert max(poll.snapshots for poll in polls) < 500
+    assert max(poll.snapshots for poll in polls) < 750
     assert all(b.started_at - a.started_at < 2.5 * timedelta(seconds=1) for a, b in pairwise(polls))

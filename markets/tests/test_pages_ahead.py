@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,9 +32,11 @@ class Listing:
         self.pages = pages
         self.failing = failing
         self.requested: Counter[str] = Counter()
+        self.limits: list[int] = []
 
     def __call__(self, *, cursor: str, limit: int) -> Page:
         self.requested[cursor] += 1
+        self.limits.append(limit)
         if fault := self.failing.pop(f"page_{cursor or 0}", None):
             raise fault
         following = int(cursor or 0) + 1
@@ -44,7 +46,7 @@ class Listing:
         """Read the whole listing, as a sweep does."""
         cursor = ""
         while page := ahead(cursor=cursor, limit=1):
-            ahead.request_after(page, limit=1)
+            ahead.request_after(page)
             yield page
             cursor = page.cursor
             if not cursor:
@@ -55,7 +57,7 @@ class TestPagesAhead:
     @pytest.mark.parametrize("depth", [0, 1, 2, 100])
     def test_come_in_their_order_and_are_requested_once(self, depth):
         listing = Listing(20)
-        ahead = PagesAhead(listing, go_on=lambda unread: unread < depth)
+        ahead = PagesAhead(listing, next_size=lambda unread: int(len(unread) < depth))
         cursors = [page.cursor for page in listing.read(ahead)]
         ahead.close()
         assert cursors == [*map(str, range(1, 20)), ""]
@@ -63,29 +65,30 @@ class TestPagesAhead:
         assert not ahead.has_pages
 
     def test_go_on_by_themselves_until_they_may_not(self):
-        listing, answers = Listing(20), iter([True, True, True, False])
-        ahead = PagesAhead(listing, go_on=lambda unread: next(answers))
+        listing, answers = Listing(20), iter([1, 1, 1, 0])
+        ahead = PagesAhead(listing, next_size=lambda unread: next(answers))
         ahead.request(cursor="", limit=1)
         assert [ahead(cursor=each, limit=1).cursor for each in ("", "1", "2", "3")] == list("1234")
         assert sum(listing.requested.values()) == 4
         assert not ahead.has_pages
 
-    def test_tell_how_many_are_unread(self):
-        told: list[int] = []
+    def test_have_the_size_that_fits_beside_what_is_unread(self):
+        told: list[list[int]] = []
 
-        def go_on(unread: int) -> bool:
-            told.append(unread)
-            return unread < 3
+        def next_size(unread: Sequence[int]) -> int:
+            told.append(list(unread))
+            return max(10 - sum(unread), 0)
 
         listing = Listing(9)
-        ahead = PagesAhead(listing, go_on=go_on)
-        ahead.request(cursor="", limit=1)
+        ahead = PagesAhead(listing, next_size=next_size)
+        ahead.request(cursor="", limit=4)
         assert len(list(listing.read(ahead))) == 9
-        assert max(told) <= 3
+        assert listing.limits[:2] == [4, 6]
+        assert max(map(sum, told)) <= 10
 
     def test_raise_an_error_to_whoever_reads_the_page_and_not_before(self):
         listing = Listing(5, page_2=ServerError("no"))
-        ahead = PagesAhead(listing, go_on=lambda unread: True)
+        ahead = PagesAhead(listing, next_size=lambda unread: 1)
         pages = listing.read(ahead)
         assert [next(pages).cursor for _ in range(2)] == ["1", "2"]
         with pytest.raises(ServerError):
@@ -96,13 +99,13 @@ class TestPagesAhead:
 
     def test_for_which_an_earlier_turn_had_no_tokens_are_requested_again(self):
         listing = Listing(5, page_0=OutOfTokens("no time"))
-        ahead = PagesAhead(listing, go_on=lambda unread: True)
+        ahead = PagesAhead(listing, next_size=lambda unread: 1)
         ahead.request(cursor="", limit=1)
         assert ahead(cursor="", limit=1).cursor == "1"
 
     def test_that_another_place_of_the_listing_is_read_instead_are_dropped(self):
         listing = Listing(9)
-        ahead = PagesAhead(listing, go_on=lambda unread: False)
+        ahead = PagesAhead(listing, next_size=lambda unread: 0)
         ahead.request(cursor="3", limit=1)
         assert ahead(cursor="6", limit=1).cursor == "7"
         assert not ahead.has_pages
