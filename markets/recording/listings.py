@@ -83,9 +83,19 @@ def fetch_universe(tick: Tick) -> None:
             list_markets_instead(tick, sweep, error)
 
 
+def continue_universe_ahead(tick: Tick) -> None:
+    """Request the next pages of a pass that is under way, without waiting for the hot list.
+
+    A new pass waits: an exchange that is silent is not asked for more than need be.
+    """
+    newest = Sweep.objects.newest(Tier.UNIVERSE)
+    if newest and newest.finished_at is None and newest.cursor:
+        request_universe_ahead(tick)
+
+
 def request_universe_ahead(tick: Tick) -> None:
     """Request the universe's next pages while the tiers before it have their turn."""
-    sweep = due_universe(tick)
+    sweep = due_universe(tick) if tick.early_tier is None else None
     if sweep is None or sweep.page_size is not None:
         return
     if sweep.by_market:

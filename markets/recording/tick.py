@@ -230,10 +230,17 @@ class Tick:
             if sweep.tier == tier and sweep.finished_at is None:
                 sweep.finished_at = datetime.now(UTC)
 
-    def fetch_in_parallel(self, fetches: Sequence[Callable[[], T]]) -> list[T | KalshiError]:
-        """Return the results of independent requests in their order; an error is a result too."""
+    def fetch_in_parallel(
+        self, fetches: Sequence[Callable[[], T]], *, meanwhile: Callable[[], None] = lambda: None
+    ) -> list[T | KalshiError]:
+        """Return the results of independent requests in their order; an error is a result too.
+
+        `meanwhile` is called when they are under way.
+        """
         with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
-            return list(pool.map(result_or_error, fetches))
+            results = pool.map(result_or_error, fetches)
+            meanwhile()
+            return list(results)
 
 
 def result_or_error(fetch: Callable[[], T]) -> T | KalshiError:

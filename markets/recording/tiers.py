@@ -37,6 +37,7 @@ from markets.recording.isolation import (
 )
 from markets.recording.listings import (
     RepeatedPage,
+    continue_universe_ahead,
     fetch_combos,
     fetch_universe,
     fetch_updates,
@@ -123,7 +124,10 @@ def fetch_hot(tick: Tick) -> None:
     sweep = tick.begin_sweep(Tier.HOT)
     requests = list(ticker_batches(ticker for ticker in tickers if ticker not in suspects))
     fetch = partial(fetch_named, tick.client.markets)
-    replies = tick.fetch_in_parallel([partial(fetch, tickers) for tickers in requests])
+    replies = tick.fetch_in_parallel(
+        [partial(fetch, tickers) for tickers in requests],
+        meanwhile=partial(continue_universe_ahead, tick),
+    )
     is_answering = any(isinstance(reply, Page) for reply in replies)
     if is_answering:
         request_universe_ahead(tick)

@@ -151,6 +151,21 @@ class TestTheUniverse:
         assert waited == [True] * 6
         assert Market.objects.count() == 12
 
+    def test_goes_on_while_the_hot_list_is_under_way(self, exchange):
+        exchange.list(*(f"KXA-{n:02}-X" for n in range(40)))
+        tick(exchange)
+        # Its first page is read, and the next one fails.
+        exchange.pages_left, exchange.status_afterwards = 1, 500
+        tick(exchange)
+        exchange.pages_left = None
+        Sweep.objects.filter(finished_at=None).update(page_size=None)
+        line, waited = Line(exchange), []
+        line.before_answers["/markets"] = lambda: waited.append(line.wait_for("/events", 1))
+        poll = tick(exchange, keep_sweeps=True)
+        assert waited[0]
+        assert poll.error == ""
+        assert line.requested["/events"] == 19
+
     def test_begins_while_other_tiers_have_their_turn(self, exchange):
         exchange.list(*(f"KXA-{n:02}-X" for n in range(40)))
         tick(exchange)
