@@ -327,10 +327,8 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         at: datetime,
     ) -> dict[str, int]:
         """Write new and changed definitions with their raw payloads; return ids by ticker."""
-        types = {
-            field.column: str(field.db_type(connection))
-            for field in map(self.model._meta.get_field, DEFINED)
-        }
+        fields = {field.name: field for field in self.model._meta.concrete_fields}
+        types = {fields[name].attname: str(fields[name].db_type(connection)) for name in DEFINED}
         rows = (_defined(each, events[each.payload.event_ticker], at) for each in definitions)
         stage_rows("staged_definitions", types, rows)
         columns = ", ".join(types)

@@ -141,7 +141,8 @@ class TestTheUniverse:
     def test_has_its_next_page_under_way_while_one_is_parsed(self, exchange):
         """Each page waits, before it is compared with the record, for the request of the next."""
         exchange.list(*(f"KXA-{n:02}-X" for n in range(12)))
-        line, waited = Line(exchange), []
+        line = Line(exchange)
+        waited: list[bool] = []
 
         def wait() -> None:
             waited.append(line.wait_for("/events", min(len(waited) + 2, 6)))
