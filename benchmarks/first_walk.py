@@ -10,6 +10,7 @@ ARGS=first_walk`;
 import sys
 import time
 import urllib.request
+from dataclasses import fields
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -25,7 +26,7 @@ from markets.coverage.causes import outages
 from markets.kalshi.client import KalshiClient
 from markets.models import Market, Poll, Sweep, Tier
 from markets.recording import listings
-from markets.recording.pace import WritePace, pace
+from markets.recording.pace import Pace, pace
 from markets.recording.recorder import record_tick
 
 MARKETS = 80_000
@@ -64,9 +65,8 @@ def walk(client: KalshiClient, url: str, latency: float) -> None:
 
 def forget_pace() -> None:
     """Let the process know as little of its pace as one that has just started."""
-    fresh = WritePace()
-    pace.seconds_per_quote, pace.base = fresh.seconds_per_quote, fresh.base
-    pace.work_per_item.clear()
+    for each in fields(Pace):
+        setattr(pace, each.name, getattr(Pace(), each.name))
 
 
 def delay_replies(url: str, seconds: float) -> None:

@@ -4,6 +4,7 @@ A listing goes by cursor, so the next page can be requested as soon as one has a
 one is parsed, and while other tiers have their turn.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 from markets.kalshi.client import Page
 from markets.kalshi.errors import OutOfTokens
+from markets.recording.pace import pace
 
 
 class RequestedPage(NamedTuple):
@@ -53,7 +55,7 @@ class PagesAhead:
                 # This turn may have tokens for it where an earlier one had none.
                 pass
         self._requested.clear()
-        page = self._fetch(cursor=cursor, limit=limit, **options)
+        page = self._fetch_timed(cursor=cursor, limit=limit, **options)
         self._in_hand = [limit]
         return page
 
@@ -98,10 +100,16 @@ class PagesAhead:
         return page
 
     def _follow(self, cursor: str, limit: int) -> Page:
-        page = self._fetch(cursor=cursor, limit=limit)
+        page = self._fetch_timed(cursor=cursor, limit=limit)
         # Once this reply counts as done, the next page has been requested or will not be from here.
         if not self._is_closed:
             self._request_next(page)
+        return page
+
+    def _fetch_timed(self, **request: Any) -> Page:
+        began = time.monotonic()
+        page = self._fetch(**request)
+        pace.wait_for_page(time.monotonic() - began)
         return page
 
     def _request_next(self, page: Page) -> None:

@@ -1,4 +1,4 @@
-"""The pace of writing: how long a run will take to write what it has read so far."""
+"""The pace of a run: how long it will take to write what it has read so far, and one page more."""
 
 from dataclasses import dataclass, field
 
@@ -12,18 +12,22 @@ QUOTES_PER_DEFINITION = 3
 CAUTIOUS_SECONDS, CAUTIOUS_BASE = 0.0005, 0.1
 CAUTIOUS_ITEM = 20 * (1 + QUOTES_PER_DEFINITION)
 LEAST_WORK = 0.01
-# A write of fewer quotes tells nothing of their pace, but of what a write takes in any case; one of
-# so many tells as much as all before it.
-LEAST_MEASURED, HALF_WEIGHT = 300, 3_000
+# A write of fewer quotes tells nothing of their pace, but of what a run writes in any case.
+LEAST_MEASURED = 2_000
 BASE_WEIGHT = 0.2
 
 
 @dataclass(slots=True)
-class WritePace:
-    """The seconds that writing takes, by the work in quotes, as this process has measured them."""
+class Pace:
+    """The seconds that replies and writes take, as this process has measured them.
+
+    The work of a write is counted in quotes.
+    """
 
     seconds_per_quote: float = CAUTIOUS_SECONDS
     base: float = CAUTIOUS_BASE
+    # From the request of a listing's page to its reply.
+    latency: float = 0.0
     # The work that an item of each tier makes, as its newest pages had it.
     work_per_item: dict[Tier, float] = field(default_factory=dict)
 
@@ -34,22 +38,24 @@ class WritePace:
         """Return the work that so many items of a tier will make; some in any case."""
         return items * max(self.work_per_item.get(tier, CAUTIOUS_ITEM), LEAST_WORK)
 
+    def wait_for_page(self, seconds: float) -> None:
+        """Learn from a reply: of a slower one at once, of quicker ones by and by."""
+        self.latency = max(seconds, (self.latency + seconds) / 2)
+
     def read_page(self, tier: Tier, work_per_item: float) -> None:
         """Learn from a page of a tier: of more work at once, of less by and by."""
         both = (self.work_per_item.get(tier, work_per_item) + work_per_item) / 2
         self.work_per_item[tier] = max(work_per_item, both, 0.0)
 
     def measure(self, work: int, seconds: float) -> None:
-        """Learn from a write, from a long one more than from a short one."""
-        beyond = seconds - self.seconds(work)
+        """Learn from a write: of a slower one at once, since other work may go on beside it."""
         if work < LEAST_MEASURED:
+            beyond = seconds - self.seconds(work)
             self.base = max(self.base + BASE_WEIGHT * beyond, 0.0)
             return
-        weight = work / (work + HALF_WEIGHT)
-        learnt = self.seconds_per_quote + weight * beyond / work
-        # A base that was measured on a busier machine leaves nothing for the quotes.
-        self.seconds_per_quote = max(learnt, CAUTIOUS_SECONDS / 100)
+        measured = max(seconds - self.base, 0.0) / work
+        self.seconds_per_quote = max(measured, (self.seconds_per_quote + measured) / 2)
 
 
 # Each process has one, since runs follow each other in it.
-pace = WritePace()
+pace = Pace()

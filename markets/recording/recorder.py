@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 # The share of the interval in which requests may be sent, and the one by whose end everything
 # should be written. Where there is much to write, requests end earlier.
 FETCH_SHARE = 0.75
-WRITE_SHARE = 0.8
+WRITE_SHARE = 0.9
 
 
 def stopped_after(interval: float) -> float:

@@ -131,11 +131,12 @@ class Tick:
         return time.monotonic() < self.turn_ends and self._sent_in_turns < self.last_request
 
     def _items_in_time(self, tier: Tier, write_ends: float, *, unread: int = 0) -> float:
-        """Return how many more items of a tier could be written in time.
+        """Return how many items of a tier could be requested now and written in time.
 
         `unread` items of it have been requested and are not in the batch yet.
         """
-        written = time.monotonic() + pace.seconds(self.batch.work + pace.work(tier, unread))
+        arrived = time.monotonic() + pace.latency
+        written = arrived + pace.seconds(self.batch.work + pace.work(tier, unread))
         return (write_ends - written) / (pace.seconds_per_quote * pace.work(tier, 1))
 
     # --- pages ----------------------------------------------------------------------------------
