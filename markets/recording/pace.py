@@ -52,9 +52,13 @@ class Pace:
         if work < LEAST_MEASURED:
             beyond = seconds - self.seconds(work)
             self.base = max(self.base + BASE_WEIGHT * beyond, 0.0)
-            return
-        measured = max(seconds - self.base, 0.0) / work
-        self.seconds_per_quote = max(measured, (self.seconds_per_quote + measured) / 2)
+            # Nor can its quotes have taken longer than all of it.
+            fastest = seconds / max(work, 1)
+        else:
+            fastest = max(seconds - self.base, 0.0) / work
+            self.seconds_per_quote = max(self.seconds_per_quote, fastest)
+        if fastest < self.seconds_per_quote:
+            self.seconds_per_quote = (self.seconds_per_quote + fastest) / 2
 
 
 # Each process has one, since runs follow each other in it.

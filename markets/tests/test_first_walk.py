@@ -92,10 +92,14 @@ def test_what_is_written_in_any_case_is_learnt_from_short_writes():
     for _ in range(30):
         learnt.measure(100, 0.5)
     assert learnt.seconds(0) == pytest.approx(0.4, abs=0.01)
+    assert learnt.seconds_per_quote == 0.001
+
+
+def test_a_pace_that_short_writes_disprove_is_given_up():
+    learnt = Pace(seconds_per_quote=0.001, base=0.1)
     for _ in range(30):
         learnt.measure(1_000, 0.5)
-    assert learnt.seconds(0) == 0.0
-    assert learnt.seconds_per_quote == 0.001
+    assert learnt.seconds(1_000) == pytest.approx(0.5, abs=0.01)
 
 
 def test_the_latency_of_replies_is_learnt_at_once_and_forgotten_by_and_by():
