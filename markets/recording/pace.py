@@ -12,8 +12,9 @@ QUOTES_PER_DEFINITION = 3
 CAUTIOUS_SECONDS, CAUTIOUS_BASE = 0.0005, 0.1
 CAUTIOUS_ITEM = 20 * (1 + QUOTES_PER_DEFINITION)
 LEAST_WORK = 0.01
-# A write of fewer quotes tells nothing of their pace, but of what a run writes in any case.
-LEAST_MEASURED = 2_000
+# A write of fewer quotes tells nothing of their pace, but of what a run writes in any case; and
+# one of fewer still does not disprove a pace, either.
+LEAST_MEASURED, LEAST_DISPROVING = 2_000, 300
 BASE_WEIGHT = 0.2
 
 
@@ -44,7 +45,7 @@ class Pace:
 
     def read_page(self, tier: Tier, work_per_item: float) -> None:
         """Learn from a page of a tier: of more work at once, of less by and by."""
-        both = (self.work_per_item.get(tier, work_per_item) + work_per_item) / 2
+        both = (self.work_per_item.get(tier, CAUTIOUS_ITEM) + work_per_item) / 2
         self.work_per_item[tier] = max(work_per_item, both, 0.0)
 
     def measure(self, work: int, seconds: float) -> None:
@@ -52,13 +53,13 @@ class Pace:
         if work < LEAST_MEASURED:
             beyond = seconds - self.seconds(work)
             self.base = max(self.base + BASE_WEIGHT * beyond, 0.0)
-            # Nor can its quotes have taken longer than all of it.
-            fastest = seconds / max(work, 1)
-        else:
-            fastest = max(seconds - self.base, 0.0) / work
-            self.seconds_per_quote = max(self.seconds_per_quote, fastest)
-        if fastest < self.seconds_per_quote:
-            self.seconds_per_quote = (self.seconds_per_quote + fastest) / 2
+        if work < LEAST_DISPROVING:
+            return
+        # The quotes of a short write took no longer than all of it.
+        base = self.base if work >= LEAST_MEASURED else 0.0
+        measured = max(seconds - base, 0.0) / work
+        if work >= LEAST_MEASURED or measured < self.seconds_per_quote:
+            self.seconds_per_quote = max(measured, (self.seconds_per_quote + measured) / 2)
 
 
 # Each process has one, since runs follow each other in it.
