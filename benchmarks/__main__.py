@@ -27,7 +27,7 @@ NAMES = (
     "simulator",
     "backtests",
 )
-ON_REQUEST = ("cadence", "large", "week", "study", "visits")
+ON_REQUEST = ("cadence", "first_walk", "large", "week", "study", "visits")
 
 
 def main() -> int:
