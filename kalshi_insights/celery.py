@@ -51,4 +51,4 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.amqp.Connection = PatientConnection
 app.steps["worker"].add(LoopPulse)
 # Only workers that run backtests load the engines, by `--include backtests.tasks`.
-app.autodiscover_tasks(["markets"])
+app.autodiscover_tasks(["accounts", "markets"])
