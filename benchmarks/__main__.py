@@ -28,7 +28,7 @@ NAMES = (
     "simulator",
     "backtests",
 )
-ON_REQUEST = ("cadence", "large", "week", "study", "visits", "universe80k")
+ON_REQUEST = ("cadence", "first_walk", "large", "week", "study", "visits", "universe80k")
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Cast
 from django.urls import reverse
 
+from kalshi_insights.export.copy import stage_rows
 from markets.kalshi import payloads
 from markets.kalshi.payloads import MarketPayload
 from markets.models.events import REVISED_EVENT, Event
@@ -109,6 +110,16 @@ MARKET_FIELDS = (
     "is_provisional",
     "rules_primary",
     "rules_secondary",
+)
+# The columns that `MarketQuerySet.define` copies in.
+DEFINED = (
+    "ticker",
+    "event",
+    "price_ranges",
+    "raw_data",
+    "definition_mark",
+    "recorded_at",
+    *MARKET_FIELDS,
 )
 # The columns of a market's revision.
 REVISED = (
@@ -321,34 +332,23 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         at: datetime,
     ) -> dict[str, int]:
         """Write new and changed definitions with their raw payloads; return ids by ticker."""
-        rows = [
-            self.model(
-                ticker=payload.ticker,
-                event_id=events[payload.event_ticker],
-                price_ranges=msgspec.to_builtins(payload.price_ranges),
-                raw_data=msgspec.json.decode(raw),
-                definition_mark=mark,
-                recorded_at=at,
-                **{field: getattr(payload, field) for field in MARKET_FIELDS},
+        fields = {field.name: field for field in self.model._meta.concrete_fields}
+        types = {fields[name].attname: str(fields[name].db_type(connection)) for name in DEFINED}
+        rows = (_defined(each, events[each.payload.event_ticker], at) for each in definitions)
+        stage_rows("staged_definitions", types, rows)
+        columns = ", ".join(types)
+        renewed = ", ".join(f"{name} = excluded.{name}" for name in types if name != "ticker")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""
+                INSERT INTO markets_market ({columns}, is_hot)
+                SELECT {columns}, false FROM staged_definitions ORDER BY ticker
+                ON CONFLICT (ticker) DO UPDATE SET {renewed} RETURNING ticker, id
+                """
             )
-            for payload, raw, mark in definitions
-        ]
-        written = self.bulk_create(
-            rows,
-            batch_size=1000,
-            update_conflicts=True,
-            unique_fields=["ticker"],
-            update_fields=[
-                "event_id",
-                "price_ranges",
-                "raw_data",
-                "definition_mark",
-                "recorded_at",
-                *MARKET_FIELDS,
-            ],
-        )
-        MarketSearchText.objects.refresh(market.pk for market in written)
-        return {market.ticker: market.pk for market in written}
+            ids = dict(cursor.fetchall())
+        MarketSearchText.objects.refresh(ids.values())
+        return ids
 
     def unlist(self, tickers: Iterable[str], *, at: datetime) -> dict[str, int]:
         """Mark those of these markets that were open, or closed long ago, as unlisted.
@@ -447,6 +447,14 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         for market in known:
             _overwrite(market, past[market.pk])
         return known
+
+
+def _defined(definition: MarketDefinition, event_id: int, at: datetime) -> tuple[object, ...]:
+    """Return the values of a definition in the order of `DEFINED`."""
+    payload, raw, mark = definition
+    ranges = msgspec.json.encode(payload.price_ranges).decode()
+    own = (payload.ticker, event_id, ranges, bytes(raw).decode(), mark, at)
+    return (*own, *(getattr(payload, field) for field in MARKET_FIELDS))
 
 
 def _overwrite(market: "Market", past: Row) -> None:

@@ -32,8 +32,9 @@ from markets.models import (
     Status,
 )
 from markets.models.fields import Quote
-from markets.models.markets import MarketDefinition
+from markets.models.markets import MarketChange, MarketDefinition
 from markets.models.snapshots import Observation
+from markets.recording.pace import QUOTES_PER_DEFINITION
 
 REJECTS_KEPT = 5
 REJECT_LENGTH = 4_000
@@ -58,6 +59,11 @@ class Batch:
     events: dict[str, EventPayload] = field(default_factory=dict)
     # Markets that were requested by ticker and that neither tier of the exchange has, and when.
     unlisted: dict[str, datetime] = field(default_factory=dict)
+    # Markets that were added since the last comparison with the record; of the others, what must
+    # be written, and the work that this is (see `pace`).
+    uncompared: set[str] = field(default_factory=set)
+    changes: dict[str, MarketChange] = field(default_factory=dict)
+    work: int = 0
     pages: int = 0
     markets: int = 0
     observed_from: datetime | None = None
@@ -109,12 +115,13 @@ class Batch:
                 rejected.append(self.reject("market", raw, reason))
                 continue
             self.markets += 1
-            self.observed_from = self.observed_from or observed_at
+            self.observed_from = min(self.observed_from or observed_at, observed_at)
             known = self.observed.get(quote.ticker)
             if known and known.observed_at == observed_at and known.quote != quote:
                 self.drift_notes.append(shape_drift("market", LISTED_TWICE, raw=raw))
             if known is None or known.observed_at <= observed_at:
                 self.observed[quote.ticker] = ObservedMarket(raw, quote, observed_at)
+                self.uncompared.add(quote.ticker)
         return rejected
 
     def reject(self, kind: str, raw: msgspec.Raw | bytes, reason: msgspec.MsgspecError) -> str:
@@ -167,13 +174,32 @@ def store(batch: Batch) -> int:
     return written
 
 
-def write_changes(batch: Batch, now: datetime) -> int:
+def compare(batch: Batch) -> None:
+    """Find out what must be written of the markets that were added since the last comparison."""
+    added = {ticker: batch.observed[ticker] for ticker in batch.uncompared}
+    batch.uncompared.clear()
+    if not added:
+        return
+    for ticker in added:
+        # An earlier observation of the same run may have been a change.
+        batch.changes.pop(ticker, None)
     changes = Market.objects.changes(
-        [(t, m.quote.quote_mark, m.quote.definition_mark) for t, m in batch.observed.items()],
-        at=max(market.observed_at for market in batch.observed.values()),
+        [(t, m.quote.quote_mark, m.quote.definition_mark) for t, m in added.items()],
+        at=max(market.observed_at for market in added.values()),
         hot_heartbeat=timedelta(seconds=settings.HOT_HEARTBEAT),
         heartbeat=timedelta(seconds=settings.HEARTBEAT),
     )
+    batch.changes |= {change.ticker: change for change in changes}
+    batch.work = sum(map(work_of, batch.changes.values()))
+
+
+def work_of(change: MarketChange) -> int:
+    return (not change.is_defined) * QUOTES_PER_DEFINITION + (not change.is_quoted)
+
+
+def write_changes(batch: Batch, now: datetime) -> int:
+    compare(batch)
+    changes = batch.changes.values()
     grids = {
         change.ticker: parse_price_ranges(change.price_ranges) for change in changes if change.id
     }

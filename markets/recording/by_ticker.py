@@ -51,7 +51,7 @@ def fetch_by_ticker(
     rejected = []
     if others:
         try:
-            rejected += tick.batch.add_markets_page(fetch_named(fetch, others))
+            rejected += tick.add_markets_page(fetch_named(fetch, others))
         except CONTAGIOUS:
             sweep.page_size = 1
             raise

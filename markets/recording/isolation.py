@@ -9,6 +9,7 @@ from typing import TypeVar
 from markets.kalshi.client import KalshiClient, Page, pages
 from markets.kalshi.errors import KalshiError, ServerError, Unintelligible
 from markets.models import Sweep
+from markets.recording.ahead import PagesAhead
 from markets.recording.tick import Tick
 
 T = TypeVar("T")
@@ -23,20 +24,20 @@ class Blocked(KalshiError):
     """The page at the cursor of a listing fails however short it is."""
 
 
-def fetch_page(
-    client: KalshiClient, sweep: Sweep, fetch: Callable[..., Page], *, size: int
-) -> Page:
+def fetch_page(tick: Tick, sweep: Sweep, listing: PagesAhead, *, size: int) -> Page:
     """Fetch the page at the sweep's cursor; one that always fails is fetched in shorter parts.
+
+    While the page is parsed, the next one is under way, but for those that are fetched in parts.
 
     Unless something was skipped in the tier's last sweep too, the first failure is raised, since
     the exchange may be failing as a whole; the next run looks closer. Raises `Blocked` where the
     first item alone fails.
     """
     while True:
-        limit = sweep.page_size or size
+        limit = sweep.page_size or tick.page_size(size)
         try:
-            with client.without_retries() if sweep.page_size else nullcontext():
-                page = fetch(cursor=sweep.cursor, limit=limit)
+            with tick.client.without_retries() if sweep.page_size else nullcontext():
+                page = listing(cursor=sweep.cursor, limit=limit)
         except CONTAGIOUS as error:
             is_first, sweep.page_size = sweep.page_size is None, 1
             if limit == 1:
@@ -46,6 +47,8 @@ def fetch_page(
         else:
             longer = limit * GROWTH
             sweep.page_size = longer if sweep.page_size and longer < size else None
+            if sweep.page_size is None:
+                listing.request_after(page)
             return page
 
 
@@ -142,7 +145,7 @@ def add_in_parts(
         for ticker in group:
             del left[ticker]
         if isinstance(reply, Page):
-            rejected += tick.batch.add_markets_page(reply)
+            rejected += tick.add_markets_page(reply)
         else:
             rejected.append(tick.batch.reject_unanswered("market", group[0], reply))
     return [*rejected, *left]

@@ -1,6 +1,5 @@
 """The tiers that read a listing of the exchange to its end: updates, universe and combos."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -11,6 +10,7 @@ from markets.kalshi.drift import filter_drift
 from markets.kalshi.errors import FilterIgnored, KalshiError, Unintelligible
 from markets.kalshi.payloads import ticker_of
 from markets.models import Market, Sweep, Tier
+from markets.recording.ahead import PagesAhead
 from markets.recording.by_ticker import fetch_refused_again
 from markets.recording.events import fetch_missing_events
 from markets.recording.isolation import (
@@ -51,8 +51,9 @@ def fetch_updates(tick: Tick) -> None:
     began_at = min((last or sweep).started_at, sweep.started_at)
     since = int((began_at - UPDATES_OVERLAP).timestamp())
     fetch = partial(tick.client.markets, min_updated_ts=since, mve_filter="exclude")
-    while tick.has_turn() and sweep.finished_at is None:
-        page = fetch_page(tick.client, sweep, fetch, size=MARKETS_PER_PAGE)
+    listing = tick.listing(sweep, "markets", fetch, size=MARKETS_PER_PAGE)
+    while tick.goes_on(sweep):
+        page = fetch_page(tick, sweep, listing, size=MARKETS_PER_PAGE)
         add_page_of_markets(tick, sweep, page)
 
 
@@ -61,7 +62,7 @@ def add_page_of_markets(tick: Tick, sweep: Sweep, page: Page) -> None:
 
     The universe never lists the event of a market that opened and ended between two sweeps.
     """
-    rejected = tick.batch.add_markets_page(page)
+    rejected = tick.add_markets_page(page)
     fetch_missing_events(tick.client, tick.batch, tick.batch.event_tickers())
     add_listing_page(sweep, page, rejected=rejected, markets=len(page.items))
 
@@ -71,37 +72,73 @@ def add_page_of_markets(tick: Tick, sweep: Sweep, page: Page) -> None:
 
 def fetch_universe(tick: Tick) -> None:
     """Fetch the next pages of all open events with their markets, as time and tokens allow."""
-    sweep = tick.due_sweep(Tier.UNIVERSE, every=timedelta(seconds=settings.UNIVERSE_INTERVAL))
-    fetch_events = partial(tick.client.events, status="open")
-    while sweep and tick.has_turn() and sweep.finished_at is None:
+    sweep = due_universe(tick)
+    while sweep and tick.goes_on(sweep):
         if sweep.by_market:
             fetch_open_markets(tick, sweep)
             continue
         try:
-            fetch_page_of_events(tick, sweep, fetch_events)
+            fetch_page_of_events(tick, sweep, open_events(tick, sweep))
         except (FilterIgnored, Blocked) as error:
             list_markets_instead(tick, sweep, error)
+
+
+def continue_universe_ahead(tick: Tick) -> None:
+    """Request the next pages of a pass that is under way, without waiting for the hot list.
+
+    A new pass waits: an exchange that is silent is not asked for more than need be.
+    """
+    newest = Sweep.objects.newest(Tier.UNIVERSE)
+    if newest and newest.finished_at is None and newest.cursor:
+        request_universe_ahead(tick)
+
+
+def request_universe_ahead(tick: Tick) -> None:
+    """Request the universe's next pages while the tiers before it have their turn."""
+    sweep = due_universe(tick) if tick.early_tier is None else None
+    if sweep is None or sweep.page_size is not None:
+        return
+    if sweep.by_market:
+        tick.begin_early(sweep, open_markets(tick, sweep), size=MARKETS_PER_PAGE)
+    else:
+        tick.begin_early(sweep, open_events(tick, sweep), size=EVENTS_PER_PAGE)
+
+
+def due_universe(tick: Tick) -> Sweep | None:
+    return tick.due_sweep(Tier.UNIVERSE, every=timedelta(seconds=settings.UNIVERSE_INTERVAL))
+
+
+def open_events(tick: Tick, sweep: Sweep) -> PagesAhead:
+    fetch = partial(tick.client.events, status="open")
+    return tick.listing(sweep, "events", fetch, size=EVENTS_PER_PAGE)
+
+
+def open_markets(tick: Tick, sweep: Sweep) -> PagesAhead:
+    fetch = partial(tick.client.markets, status="open", mve_filter="exclude")
+    return tick.listing(sweep, "markets", fetch, size=MARKETS_PER_PAGE)
 
 
 def fetch_combos(tick: Tick) -> None:
     """Fetch the next pages of the combos."""
     sweep = tick.due_sweep(Tier.COMBOS, every=timedelta(seconds=settings.UNIVERSE_INTERVAL))
-    while sweep and tick.has_turn() and sweep.finished_at is None:
-        fetch_page_of_events(tick, sweep, tick.client.multivariate_events)
+    while sweep and tick.goes_on(sweep):
+        fetch = tick.client.multivariate_events
+        combos = tick.listing(sweep, "events", fetch, size=EVENTS_PER_PAGE)
+        fetch_page_of_events(tick, sweep, combos)
 
 
-def fetch_page_of_events(tick: Tick, sweep: Sweep, fetch: Callable[..., Page]) -> None:
+def fetch_page_of_events(tick: Tick, sweep: Sweep, listing: PagesAhead) -> None:
     """Fetch the next page of events; pass one that fails with its markets, but not without."""
     before = tick.batch.markets
     try:
-        page = fetch_page(tick.client, sweep, fetch, size=EVENTS_PER_PAGE)
-        rejected = tick.batch.add_events_page(page)
+        page = fetch_page(tick, sweep, listing, size=EVENTS_PER_PAGE)
+        rejected = tick.add_events_page(page)
     except Blocked as error:
         try:
-            page = fetch(cursor=sweep.cursor, limit=1, with_nested_markets=False)
+            page = listing(cursor=sweep.cursor, limit=1, with_nested_markets=False)
         except CONTAGIOUS:
             raise error from error.__cause__
-        rejected = tick.batch.add_events_page(page)
+        rejected = tick.add_events_page(page)
         rejected += [t for raw in page.items for t in fetch_markets_of(tick, ticker_of(raw))]
         sweep.page_size = None
     add_listing_page(sweep, page, rejected=rejected, markets=tick.batch.markets - before)
@@ -114,7 +151,7 @@ def fetch_markets_of(tick: Tick, event_ticker: str) -> list[str]:
         with tick.client.without_retries():
             listing = partial(tick.client.markets, event_ticker=event_ticker)
             for page in pages_in_parts(listing, size=MARKETS_PER_PAGE):
-                rejected += tick.batch.add_markets_page(page)
+                rejected += tick.add_markets_page(page)
     except CONTAGIOUS as error:
         markets = Market.objects.filter(event__ticker=event_ticker)
         known = markets.exclude(ticker__in=tick.batch.observed)
@@ -147,8 +184,7 @@ def list_markets_instead(tick: Tick, sweep: Sweep, error: KalshiError) -> None:
 
 
 def fetch_open_markets(tick: Tick, sweep: Sweep) -> None:
-    fetch = partial(tick.client.markets, status="open", mve_filter="exclude")
-    page = fetch_page(tick.client, sweep, fetch, size=MARKETS_PER_PAGE)
+    page = fetch_page(tick, sweep, open_markets(tick, sweep), size=MARKETS_PER_PAGE)
     if not sweep.by_market:
         # These pages list again what the pages of events have listed.
         sweep.by_market, sweep.pages, sweep.markets = True, [], 0

@@ -5,15 +5,18 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from django.conf import settings
 
-from markets.kalshi.client import TOKENS_PER_REQUEST, KalshiClient
+from markets.kalshi.client import TOKENS_PER_REQUEST, KalshiClient, Page
 from markets.kalshi.errors import KalshiError
 from markets.models import Poll, Sweep, Tier
 from markets.models.order_books import ObservedOrderBook
-from markets.recording.batch import Batch
+from markets.recording.ahead import PagesAhead
+from markets.recording.batch import Batch, compare
+from markets.recording.pace import pace
 
 T = TypeVar("T")
 
@@ -31,20 +34,28 @@ SHARES = {
 }
 # Four requests at a time are enough that a reply is ready whenever one has been parsed.
 PARALLEL_REQUESTS = 4
+# So many pages of a listing may be unread: the one that is being parsed, and the one that is under
+# way meanwhile. Before its turn, a tier has its share of requests.
+UNREAD_PAGES = 2
+# A page of fewer items is not worth a request, unless it is the first of its turn.
+LEAST_PAGE = 20
 # An unfinished sweep without a new page for this long is abandoned, and a new one begins.
 ABANDON_AFTER = timedelta(minutes=10)
 
 
 @dataclass(slots=True)
 class Tick:
-    """`deadline`, and where the current tier's turn ends, are on the clock of `time.monotonic()`.
+    """A run under way: its turns, and what they have read.
 
-    `sent` and `last_request` count the client's requests.
+    `deadline` for requests, `write_by` and the ends of the current tier's turn are on the clock of
+    `time.monotonic()`. `sent` and `last_request` count the client's requests without those that
+    were `sent_ahead`, for a tier whose turn has not come.
     """
 
     client: KalshiClient
     poll: Poll
     deadline: float
+    write_by: float = float("inf")
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     batch: Batch = field(default_factory=Batch)
     order_books: list[ObservedOrderBook] = field(default_factory=list)
@@ -52,13 +63,27 @@ class Tick:
     warnings: list[str] = field(default_factory=list)
     seconds: float = field(init=False)
     sent: int = field(init=False)
+    tier: Tier = Tier.HOT
     turn_ends: float = field(init=False)
+    write_ends: float = field(init=False)
     last_request: float = float("inf")
+    pages_before: int = 0
+    early_tier: Tier | None = None
+    sent_ahead: int = 0
+    listings: dict[tuple[str, str], PagesAhead] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.seconds = self.deadline - time.monotonic()
         self.sent = self.client.requests
         self.turn_ends = self.deadline
+        self.write_ends = self.write_by
+
+    def close(self) -> None:
+        """Request no further pages, and leave those that nobody has read."""
+        for listing in self.listings.values():
+            listing.close()
+
+    # --- turns ----------------------------------------------------------------------------------
 
     def begin_turn(self, tier: Tier, *, later: Iterable[Tier]) -> None:
         """Let a tier use what is left, but for the shares of the tiers after it.
@@ -66,19 +91,115 @@ class Tick:
         Its own share it has also if those before it took longer than they should.
         """
         own, kept = SHARES[tier], sum(SHARES[other] for other in later)
-        now, requests = time.monotonic(), tokens_per_run() / TOKENS_PER_REQUEST
-        self.turn_ends = max(self.deadline - kept * self.seconds, now + own * self.seconds)
+        now, share = time.monotonic(), own * self.seconds
+        self.tier, self.pages_before = tier, self.batch.pages
+        self.turn_ends = max(self.deadline - kept * self.seconds, now + share)
+        written = now + pace.seconds(self.batch.work)
+        self.write_ends = max(self.write_by - kept * self.seconds, written + share)
         self.client.deadline = self.turn_ends
         self.last_request = max(
-            self.sent + (1 - kept) * requests, self.client.requests + max(own * requests, 1)
+            self.sent + (1 - kept) * requests_per_run(), self._sent_in_turns + own_requests(tier)
         )
         if not kept:
             # Nobody comes after it: the token bucket is its only limit.
             self.last_request = float("inf")
+        if tier == self.early_tier:
+            self.early_tier, self.sent_ahead = None, 0
 
     def has_turn(self) -> bool:
-        """Return True while the current tier may send another request."""
-        return time.monotonic() < self.turn_ends and self.client.requests < self.last_request
+        """Return True while the current tier may send another request.
+
+        Every turn may read one page, however long it would take to write.
+        """
+        is_first = self.batch.pages == self.pages_before
+        return self._may_request() and (
+            is_first or self._items_in_time(self.tier, self.write_ends) >= LEAST_PAGE
+        )
+
+    def goes_on(self, sweep: Sweep) -> bool:
+        """Return True while a page of this listing is to be read or may be requested."""
+        requested = any(
+            listing.has_pages for (tier, _), listing in self.listings.items() if tier == sweep.tier
+        )
+        return sweep.finished_at is None and (requested or self.has_turn())
+
+    @property
+    def _sent_in_turns(self) -> int:
+        return self.client.requests - self.sent_ahead
+
+    def _may_request(self) -> bool:
+        return time.monotonic() < self.turn_ends and self._sent_in_turns < self.last_request
+
+    def _items_in_time(self, tier: Tier, write_ends: float, *, unread: int = 0) -> float:
+        """Return how many items of a tier could be requested now and written in time.
+
+        `unread` items of it have been requested and are not in the batch yet.
+        """
+        arrived = time.monotonic() + pace.latency
+        written = arrived + pace.seconds(self.batch.work + pace.work(tier, unread))
+        return (write_ends - written) / (pace.seconds_per_quote * pace.work(tier, 1))
+
+    # --- pages ----------------------------------------------------------------------------------
+
+    def listing(
+        self, sweep: Sweep, name: str, fetch: Callable[..., Page], *, size: int
+    ) -> PagesAhead:
+        """Return the sweep's listing of this name, of which pages may have been requested.
+
+        Its longest page has `size` items.
+        """
+        key = sweep.tier, name
+        if key not in self.listings:
+            next_size = partial(self._size_ahead, Tier(sweep.tier), size)
+            self.listings[key] = PagesAhead(fetch, next_size=next_size)
+        return self.listings[key]
+
+    def page_size(self, size: int) -> int:
+        """Return how many items a page should have, at most `size`, to be written in time."""
+        items = self._items_in_time(self.tier, self.write_ends)
+        return int(min(max(items, LEAST_PAGE), size))
+
+    def begin_early(self, sweep: Sweep, listing: PagesAhead, *, size: int) -> None:
+        """Request pages of a tier whose turn comes later, for its own share of the tokens."""
+        tier = Tier(sweep.tier)
+        items = self._items_in_time(tier, self.write_by)
+        self.early_tier, self.sent_ahead = tier, 1
+        listing.request(cursor=sweep.cursor, limit=int(min(max(items, LEAST_PAGE), size)))
+
+    def _size_ahead(self, tier: Tier, size: int, unread: Sequence[int]) -> int:
+        """Return how many items the page after these unread ones may have; 0 if it must wait."""
+        is_early = tier == self.early_tier
+        if is_early:
+            may_request = self.sent_ahead < own_requests(tier)
+        else:
+            is_next = tier == self.tier and len(unread) < UNREAD_PAGES
+            may_request = is_next and self._may_request()
+        write_ends = self.write_by if is_early else self.write_ends
+        items = self._items_in_time(tier, write_ends, unread=sum(unread)) if may_request else 0
+        if items < LEAST_PAGE:
+            return 0
+        self.sent_ahead += is_early
+        return int(min(items, size))
+
+    def add_events_page(self, page: Page) -> list[str]:
+        """Add a page of events to the batch, and compare its markets with the record."""
+        rejected = self.batch.add_events_page(page)
+        self._compare(len(page.items))
+        return rejected
+
+    def add_markets_page(self, page: Page) -> list[str]:
+        """Add a page of markets to the batch, and compare them with the record."""
+        rejected = self.batch.add_markets_page(page)
+        self._compare(len(page.items))
+        return rejected
+
+    def _compare(self, items: int) -> None:
+        before = self.batch.work
+        compare(self.batch)
+        if items:
+            pace.read_page(self.tier, (self.batch.work - before) / items)
+
+    # --- sweeps ---------------------------------------------------------------------------------
 
     def due_sweep(self, tier: Tier, *, every: timedelta) -> Sweep | None:
         """Return the tier's unfinished sweep, or a new one if it is due, or None."""
@@ -86,6 +207,8 @@ class Tick:
         if current:
             return current if current.finished_at is None else None
         now = datetime.now(UTC)
+        # Runs come at whole intervals: what is due before the next one is nearer is due now.
+        every -= timedelta(seconds=settings.POLL_INTERVAL) / 2
         newest = Sweep.objects.newest(tier)
         # A negative age, after the clock has stepped back, counts as due.
         if newest and newest.finished_at is None:
@@ -108,10 +231,17 @@ class Tick:
             if sweep.tier == tier and sweep.finished_at is None:
                 sweep.finished_at = datetime.now(UTC)
 
-    def fetch_in_parallel(self, fetches: Sequence[Callable[[], T]]) -> list[T | KalshiError]:
-        """Return the results of independent requests in their order; an error is a result too."""
+    def fetch_in_parallel(
+        self, fetches: Sequence[Callable[[], T]], *, meanwhile: Callable[[], None] = lambda: None
+    ) -> list[T | KalshiError]:
+        """Return the results of independent requests in their order; an error is a result too.
+
+        `meanwhile` is called when they are under way.
+        """
         with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
-            return list(pool.map(result_or_error, fetches))
+            results = pool.map(result_or_error, fetches)
+            meanwhile()
+            return list(results)
 
 
 def result_or_error(fetch: Callable[[], T]) -> T | KalshiError:
@@ -123,3 +253,12 @@ def result_or_error(fetch: Callable[[], T]) -> T | KalshiError:
 
 def tokens_per_run() -> float:
     return settings.KALSHI_RATE * settings.POLL_INTERVAL
+
+
+def requests_per_run() -> float:
+    return tokens_per_run() / TOKENS_PER_REQUEST
+
+
+def own_requests(tier: Tier) -> float:
+    """The requests of a run that are a tier's own."""
+    return max(SHARES[tier] * requests_per_run(), 1)

@@ -37,9 +37,11 @@ from markets.recording.isolation import (
 )
 from markets.recording.listings import (
     RepeatedPage,
+    continue_universe_ahead,
     fetch_combos,
     fetch_universe,
     fetch_updates,
+    request_universe_ahead,
 )
 from markets.recording.tick import SHARES, Tick, tokens_per_run
 
@@ -122,12 +124,17 @@ def fetch_hot(tick: Tick) -> None:
     sweep = tick.begin_sweep(Tier.HOT)
     requests = list(ticker_batches(ticker for ticker in tickers if ticker not in suspects))
     fetch = partial(fetch_named, tick.client.markets)
-    replies = tick.fetch_in_parallel([partial(fetch, tickers) for tickers in requests])
+    replies = tick.fetch_in_parallel(
+        [partial(fetch, tickers) for tickers in requests],
+        meanwhile=partial(continue_universe_ahead, tick),
+    )
     is_answering = any(isinstance(reply, Page) for reply in replies)
+    if is_answering:
+        request_universe_ahead(tick)
     failures = []
     for requested, reply in zip(requests, replies, strict=True):
         if isinstance(reply, Page):
-            tick.batch.add_markets_page(reply)
+            tick.add_markets_page(reply)
             add_hot_page(tick, sweep, requested, at=reply.received_at)
             continue
         failures.append(reply)
@@ -307,13 +314,16 @@ def fetch_order_book(client: KalshiClient, ticker: str, market_id: int) -> Obser
 
 
 def save_sweeps(sweeps: Sequence[Sweep]) -> None:
-    """Save the sweeps of a tick, and choose the hot list again after a complete universe."""
+    """Save the sweeps of a tick, and choose the hot list again after a complete universe.
+
+    Until the first one is complete, the hot list is chosen in every run from what is known.
+    """
     now = datetime.now(UTC)
     for sweep in sweeps:
         sweep.save()
     Sweep.objects.filter(pk__in=[sweep.pk for sweep in sweeps if sweep.complete]).store_lateness()
     complete = {sweep.tier for sweep in sweeps if sweep.complete}
-    if Tier.UNIVERSE in complete:
+    if Tier.UNIVERSE in complete or not Sweep.objects.newest_complete(Tier.UNIVERSE):
         Market.objects.choose_hot(hot_list_size(), at=now)
     if complete & {Tier.UNIVERSE, Tier.HOT}:
         HotPeriod.objects.follow(now)
