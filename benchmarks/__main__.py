@@ -27,7 +27,7 @@ NAMES = (
     "simulator",
     "backtests",
 )
-ON_REQUEST = ("cadence", "large", "week", "study")
+ON_REQUEST = ("cadence", "large", "week", "study", "memory")
 
 
 def main() -> int:

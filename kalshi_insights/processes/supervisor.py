@@ -24,20 +24,12 @@ from typing import NoReturn
 from kalshi_insights.embedded.servers import ends_with_parent
 from kalshi_insights.processes.pulse import ATTEMPT, LOOP, RUN, Pulse, Sign, forget, signs
 
-WORKER = (
-    *("worker", "--concurrency", "1"),
-    *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-)
-# The arguments of Celery for each role. One process records, and backtests have their own, so that
-# neither waits for anything else.
+# The module of each role, with its arguments.
 ROLES = {
-    "recorder": (*WORKER, "--queues", "recorder", "--hostname", "recorder@%h"),
-    "worker": (*WORKER, "--queues", "work", "--hostname", "work@%h"),
-    "backtester": (
-        *(*WORKER, "--queues", "backtests", "--hostname", "backtests@%h"),
-        *("--include", "backtests.tasks"),
-    ),
-    "beat": ("beat", "--pidfile="),
+    "recorder": ("kalshi_insights.processes.worker", "recorder"),
+    "worker": ("kalshi_insights.processes.worker", "worker"),
+    "backtester": ("kalshi_insights.processes.worker", "backtester"),
+    "beat": ("kalshi_insights.processes.beat",),
 }
 # A process has this long to start.
 STARTED_WITHIN = 90.0
@@ -60,7 +52,7 @@ class Watched:
         forget(self.folder)
         Pulse(self.folder, LOOP).beat(within=STARTED_WITHIN)
         return subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "kalshi_insights", *ROLES[self.role]],
+            [sys.executable, "-m", *ROLES[self.role]],
             env={**os.environ, "PULSE_PATH": str(self.folder)},
             # A Ctrl-C in a terminal reaches the supervisor, which ends its processes in order.
             process_group=0,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import backtrader as bt
@@ -10,7 +11,7 @@ from backtests.data.universe import CONTRACT, MISSING, Universe
 from backtests.engine.event_driven.broker import Broker
 from backtests.engine.event_driven.order_book import Book, Ticket
 from backtests.rules.execution import HOLD, ExecutionModel, FillModel, Reason, RunOutcome
-from backtests.strategies.base import Signal, Strategy
+from backtests.strategies.base import Signal, Strategy, backtrader_params
 
 # Steps between two reports of progress, each of which may also end the run.
 STEPS_PER_REPORT = 4_096
@@ -108,6 +109,20 @@ class TargetFollower(Strategy):
         return bool(self.broker.cost_bound(book, *order) > free)
 
 
+@cache
+def backtrader_class(strategy: type[Strategy]) -> type[bt.Strategy]:
+    """The backtrader strategy that a `Strategy` becomes, with its schema as backtrader's params."""
+    body = {
+        "__module__": strategy.__module__,
+        "params": (*strategy.more_params, *backtrader_params(strategy.schema)),
+        # Of two bases backtrader would add up the lines.
+        "linesoverride": True,
+        "lines": ("datetime",),
+    }
+    made: type[bt.Strategy] = type(bt.Strategy)(strategy.__name__, (strategy, bt.Strategy), body)
+    return made
+
+
 def run(
     universe: Universe,
     strategy: Signal | type[Strategy],
@@ -135,8 +150,9 @@ def run(
         cerebro.addanalyzer(analyzer, _name=analyzer.__name__.removesuffix("Analyzer").lower())
     if isinstance(strategy, Signal):
         targets = strategy.all_targets(universe)
-        cerebro.addstrategy(TargetFollower, targets=targets, make=execution.make)
+        follower = backtrader_class(TargetFollower)
+        cerebro.addstrategy(follower, targets=targets, make=execution.make)
     else:
-        cerebro.addstrategy(strategy, **(parameters or {}))
+        cerebro.addstrategy(backtrader_class(strategy), **(parameters or {}))
     ran = cerebro.run()
     return FinishedRun(broker.outcome, ran[0] if ran else None)
