@@ -115,11 +115,10 @@ def backtrader_class(strategy: type[Strategy]) -> type[bt.Strategy]:
     body = {
         "__module__": strategy.__module__,
         "params": (*strategy.more_params, *backtrader_params(strategy.schema)),
-        # Of two bases backtrader would add up the lines.
-        "linesoverride": True,
-        "lines": ("datetime",),
     }
     made: type[bt.Strategy] = type(bt.Strategy)(strategy.__name__, (strategy, bt.Strategy), body)
+    # backtrader has added up the lines of both bases.
+    made.lines = bt.Strategy.lines
     return made
 
 
