@@ -1,7 +1,7 @@
 """numpy, loaded once an array is made, and the types of arrays.
 
 Modules that pages, the recorder and the models import take `np` from here, since numpy takes
-30 MB of each process that loads it. What only those import that compute imports numpy itself.
+15 MB of each process that loads it. What only those import that compute imports numpy itself.
 """
 
 from typing import TYPE_CHECKING, Any

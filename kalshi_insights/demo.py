@@ -25,7 +25,8 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from kalshi_insights import embedded
-from kalshi_insights.embedded.servers import Server, ends_with_parent, free_port, is_free, tail
+from kalshi_insights.embedded.servers import Server, free_port, is_free, tail
+from kalshi_insights.processes.parents import ends_with_parent
 
 BASE_DIR = embedded.BASE_DIR
 

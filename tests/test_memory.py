@@ -96,9 +96,9 @@ def test_the_site_serves_pages_and_the_api_without_engines_and_files_of_tables()
 
 
 @pytest.mark.parametrize("module", ["supervisor", "checkhealth"])
-def test_what_watches_over_processes_loads_neither_django_nor_celery(module):
+def test_what_watches_over_processes_loads_neither_django_nor_celery_nor_servers(module):
     code = f"import sys, kalshi_insights.processes.{module}; print(*sys.modules)"
-    assert modules_of(code) & DJANGO_AND_CELERY == set()
+    assert modules_of(code) & (DJANGO_AND_CELERY | {"kalshi_insights.embedded"}) == set()
 
 
 def test_the_command_line_helps_without_engines_and_files_of_tables():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from kalshi_insights.export import parquet
 else:
-    # Arrow takes 50 MB, and few processes ever write a file.
+    # Arrow takes 60 MB, and few processes ever write a file.
     parquet = LazyModule("kalshi_insights.export.parquet")
 
 # SQL expressions by type (without its parameters), where PostgreSQL's own text will not do.

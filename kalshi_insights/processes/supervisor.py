@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from kalshi_insights.embedded.servers import ends_with_parent
+from kalshi_insights.processes.parents import ends_with_parent
 from kalshi_insights.processes.pulse import ATTEMPT, LOOP, RUN, Pulse, Sign, forget, signs
 
 # The module of each role, with its arguments.
