@@ -17,6 +17,7 @@ from markets.models import (
     EventSearchText,
     FeeChange,
     HotPeriod,
+    ListedMarket,
     Market,
     MarketRevision,
     MarketSearchText,
@@ -92,6 +93,22 @@ class SearchTextAdmin(ReadOnlyAdmin):
     show_full_result_count = False
 
 
+class MarketRowsAdmin(ReadOnlyAdmin):
+    """Rows of single markets, of which there are very many."""
+
+    list_select_related = ["market"]
+    search_fields = ["market__ticker"]
+    show_full_result_count = False
+
+
+@admin.register(ListedMarket)
+class ListedMarketAdmin(MarketRowsAdmin):
+    """What lists go by; see `markets.models.listed_markets`."""
+
+    list_display = ["ticker", "status", "changed_at", "close_time", "volume_24h", "yes_price"]
+    search_fields = ["ticker"]
+
+
 @admin.register(Poll)
 class PollAdmin(ReadOnlyAdmin):
     list_display = [
@@ -119,14 +136,6 @@ class SweepAdmin(ReadOnlyAdmin):
     search_fields = ["tier"]
     show_full_result_count = False
     paginator = CappedPaginator
-
-
-class MarketRowsAdmin(ReadOnlyAdmin):
-    """Rows of single markets, of which there are very many."""
-
-    list_select_related = ["market"]
-    search_fields = ["market__ticker"]
-    show_full_result_count = False
 
 
 class DailyRowsAdmin(MarketRowsAdmin):

@@ -24,9 +24,9 @@ from kalshi_insights.rest.filters import (
     word_filter,
 )
 from markets.kalshi.web import names_in_address
-from markets.models import Drift, Event, Market, Poll, Series, Status
+from markets.models import Drift, Event, ListedMarket, Market, Poll, Series, Status
 from markets.models.events import EVENT_ORDERS, SERIES_ORDERS, EventQuerySet, SeriesQuerySet
-from markets.models.markets import ORDERS, MarketQuerySet
+from markets.models.listed_markets import ORDERS, ListedMarketQuerySet
 from markets.models.recording import POLL_ORDERS, PollQuerySet
 from markets.models.search import MAX_WORDS, MIN_LETTERS, Place, search_words
 
@@ -159,11 +159,9 @@ class NamedMarketFilter(ResourceFilter):
 
     q = search_filter("the ticker, title, outcome or event")
     category = series_word_filter(
-        "category", "The category of the series.", field_name="event__series__category"
+        "category", "The category of the series.", field_name="series__category"
     )
-    series = ticker_filter(
-        "series", "The ticker of the series.", field_name="event__series__ticker"
-    )
+    series = ticker_filter("series", "The ticker of the series.", field_name="series__ticker")
     event = ticker_filter("event", "The ticker of the event.", field_name="event__ticker")
 
 
@@ -184,20 +182,17 @@ class MarketFilter(NamedMarketFilter):
     volume_min = number_filter(
         COUNT,
         "Minimum volume of the last 24 hours, in contracts.",
-        field_name="volume_24h",
-        lookup_expr="gte",
+        method="from_volume",
     )
     volume_max = number_filter(
         COUNT,
         "Maximum volume of the last 24 hours, in contracts.",
-        field_name="volume_24h",
-        lookup_expr="lte",
+        method="to_volume",
     )
     interest_min = number_filter(
         COUNT,
         "Minimum open interest, in contracts.",
-        field_name="open_interest",
-        lookup_expr="gte",
+        method="from_interest",
     )
     spread_max = number_filter(PRICE, "Maximum spread, in dollars.", method="to_spread")
     two_sided = true_false_filter(
@@ -209,23 +204,48 @@ class MarketFilter(NamedMarketFilter):
     )
 
     class Meta:
-        model = Market
+        model = ListedMarket
         fields: list[str] = []
         form = MarketBoundsForm
 
-    def in_status(self, queryset: MarketQuerySet, name: str, word: str) -> MarketQuerySet:
+    def in_status(
+        self, queryset: ListedMarketQuerySet, name: str, word: str
+    ) -> ListedMarketQuerySet:
         return queryset if word == "all" else queryset.in_stage(statuses(word))
 
-    def from_price(self, queryset: MarketQuerySet, name: str, least: Decimal) -> MarketQuerySet:
+    def from_price(
+        self, queryset: ListedMarketQuerySet, name: str, least: Decimal
+    ) -> ListedMarketQuerySet:
         return queryset.midpoint_from(least)
 
-    def to_price(self, queryset: MarketQuerySet, name: str, most: Decimal) -> MarketQuerySet:
+    def to_price(
+        self, queryset: ListedMarketQuerySet, name: str, most: Decimal
+    ) -> ListedMarketQuerySet:
         return queryset.midpoint_to(most)
 
-    def to_spread(self, queryset: MarketQuerySet, name: str, most: Decimal) -> MarketQuerySet:
+    def to_spread(
+        self, queryset: ListedMarketQuerySet, name: str, most: Decimal
+    ) -> ListedMarketQuerySet:
         return queryset.spread_to(most)
 
-    def with_both_sides(self, queryset: MarketQuerySet, name: str, wanted: bool) -> MarketQuerySet:
+    def from_volume(
+        self, queryset: ListedMarketQuerySet, name: str, least: Decimal
+    ) -> ListedMarketQuerySet:
+        return queryset.volume_from(least)
+
+    def to_volume(
+        self, queryset: ListedMarketQuerySet, name: str, most: Decimal
+    ) -> ListedMarketQuerySet:
+        return queryset.volume_to(most)
+
+    def from_interest(
+        self, queryset: ListedMarketQuerySet, name: str, least: Decimal
+    ) -> ListedMarketQuerySet:
+        return queryset.interest_from(least)
+
+    def with_both_sides(
+        self, queryset: ListedMarketQuerySet, name: str, wanted: bool
+    ) -> ListedMarketQuerySet:
         return queryset.two_sided(wanted)
 
 
@@ -243,7 +263,9 @@ class MarketAsOfFilter(NamedMarketFilter):
     status = status_filter("The status at that instant.")
     ordering = ordering_filter(SERIES_ORDERS, "ticker")
 
-    def in_status(self, queryset: MarketQuerySet, name: str, word: str) -> MarketQuerySet:
+    def in_status(
+        self, queryset: ListedMarketQuerySet, name: str, word: str
+    ) -> ListedMarketQuerySet:
         return queryset if word == "all" else queryset.in_status_as_of(statuses(word))
 
 

@@ -18,8 +18,8 @@ from markets import charts
 from markets.coverage import freshness
 from markets.coverage.causes import outages
 from markets.filters import MarketFilter
-from markets.models import Drift, Market, Poll, Sweep, Tier
-from markets.models.markets import ORDERS, MarketQuerySet
+from markets.models import Drift, ListedMarket, Market, Poll, Sweep, Tier
+from markets.models.listed_markets import ORDERS, ListedMarketQuerySet
 from markets.models.search import Place
 
 PAGE_SIZE = 50
@@ -43,7 +43,7 @@ TABS = {
 def market_list(request: HttpRequest) -> HttpResponse:
     query = request.GET.copy()
     query.setdefault("status", "open")
-    filters = MarketFilter(query, queryset=Market.objects.all())
+    filters = MarketFilter(query, queryset=ListedMarket.objects.all())
     if filters.is_valid():
         if isinstance(place := filters.form.cleaned_data["q"], Place):
             return redirect_to(request, place)
@@ -52,7 +52,8 @@ def market_list(request: HttpRequest) -> HttpResponse:
             query[name] = filters.form.cleaned_data[name]
     ordering = readable_ordering(query)
     # What is wrong is said instead of overlooked, so nothing is listed.
-    found: MarketQuerySet = Market.objects.none() if filters.errors else filters.qs
+    found: ListedMarketQuerySet = ListedMarket.objects.none() if filters.errors else filters.qs
+    found = found.ordered_by(*ordering)
     short_query = without_defaults(query)
     context = {
         "filter": filters,
@@ -63,16 +64,17 @@ def market_list(request: HttpRequest) -> HttpResponse:
     if htmx_target(request) == "rows":
         # A refresh needs no total.
         first = (page_number(query) - 1) * PAGE_SIZE
-        context["markets"] = found.page(*ordering, first=first, size=PAGE_SIZE)
+        context["markets"] = found[first : first + PAGE_SIZE].markets().with_event()
         return render(request, "markets/market_list.html#rows", context)
-    all_categories = MarketFilter(without(query, "category"), queryset=Market.objects.all())
+    all_categories = MarketFilter(without(query, "category"), queryset=ListedMarket.objects.all())
     counts: dict[str, int] = {} if filters.errors else all_categories.qs.categories()
     rows = range(total(counts, query.get("category", "")))
     page: Page[int] = Paginator(rows, PAGE_SIZE).get_page(page_number(query))
+    first, count = max(page.start_index() - 1, 0), page.paginator.count
     context |= {
         "tabs": TABS.items(),
         "page": page,
-        "markets": found.page(*ordering, first=max(page.start_index() - 1, 0), size=PAGE_SIZE),
+        "markets": found.page(first=first, size=PAGE_SIZE, count=count).with_event(),
         "categories": counts,
     }
     if htmx_target(request) == "results":

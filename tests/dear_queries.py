@@ -14,7 +14,7 @@ from drf_spectacular.generators import SchemaGenerator
 
 from markets.filters import STATUS_CHOICES, MarketFilter
 from markets.models import Market, Poll
-from markets.models.markets import ORDERS
+from markets.models.listed_markets import ORDERS
 
 NOUNS = ("series", "events", "markets", "polls", "health", "outages")
 PAGES = {

@@ -66,7 +66,7 @@ class ResourceViewSet(KnownParameters, GenericViewSet[Any]):
     def page(
         self,
         paginator: OffsetPages,
-        read: Callable[[Any], Any],
+        read: Callable[[Any], Any] = lambda queryset: queryset,
         fetch: Callable[[Any], list[Any]] = list,
     ) -> list[Any]:
         """Return the filtered rows of the requested page; see `OffsetPages.paginate_queryset`."""

@@ -22,6 +22,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from kalshi_insights.export import postgres
 from kalshi_insights.rest.conditional import conditional
 from kalshi_insights.rest.errors import not_found
 from kalshi_insights.rest.pagination import OffsetPages
@@ -54,8 +55,9 @@ from markets.filters import (
     PollFilter,
     SeriesFilter,
 )
-from markets.models import Event, Market, MarketSnapshot, Poll, Series
+from markets.models import Event, ListedMarket, Market, MarketSnapshot, Poll, Series
 from markets.models.fields import Quote
+from markets.models.listed_markets import ListedMarketQuerySet
 
 Row = dict[str, Any]
 
@@ -179,7 +181,7 @@ def event_rows(rows: Sequence[Row], *, nested: bool | None = False) -> list[Row]
 class MarketViewSet(ResourceViewSet, MarketTimeSeries):
     """Markets with their newest quotes."""
 
-    queryset = Market.objects.order_by("ticker")
+    queryset = ListedMarket.objects.order_by("ticker")
     lookup_schema = {
         "description": "The ticker of the market, in upper or lower case.",
         "example": "KXHIGHNY-26NOV20-B52.5",
@@ -200,11 +202,13 @@ class MarketViewSet(ResourceViewSet, MarketTimeSeries):
         """Markets by ticker, each with its newest quote."""
         if self.is_as_of:
             return self.list_as_of(request)
-        return self.list_response(OffsetPages(), MARKET_ROW)
+        paginator = OffsetPages()
+        rows = self.page(paginator, fetch=market_rows)
+        return paginator.get_paginated_response(rows)
 
     def list_as_of(self, request: Request) -> Response:
         paginator = OffsetPages()
-        markets = self.page(paginator, lambda markets: markets.with_event())
+        markets = self.page(paginator, fetch=lambda listed: list(listed.markets().with_event()))
         as_of = read_query(AsOfForm, request).cleaned_data["as_of"]
         known = freshness.as_of(markets, as_of)
         return paginator.get_paginated_response(MarketSerializer(known, many=True).data)
@@ -238,6 +242,11 @@ class MarketViewSet(ResourceViewSet, MarketTimeSeries):
         ticker, is_whole = self.kwargs["ticker"], self.action in WHOLE
         markets = Market.objects.with_event() if is_whole else Market.objects.in_brief()
         return markets.by_ticker(ticker) or not_found("market", ticker)
+
+
+def market_rows(listed: ListedMarketQuerySet) -> list[Any]:
+    """The rows of a slice of a list, as JSON that PostgreSQL writes."""
+    return postgres.json(listed.markets().rows(MARKET_ROW))
 
 
 def changed_at(market: Market) -> datetime:

@@ -6,6 +6,7 @@ YES scale, counts are contracts; a missing side of a book is NULL. Every instant
 
 from markets.models.candlesticks import Candlestick
 from markets.models.events import Event, Series
+from markets.models.listed_markets import ListedMarket
 from markets.models.markets import Market, Status, Watch
 from markets.models.order_books import OrderBookSnapshot
 from markets.models.recording import BackfillSpan, Closure, Drift, HotPeriod, Poll, Sweep, Tier
@@ -26,6 +27,7 @@ __all__ = [
     "EventSearchText",
     "FeeChange",
     "HotPeriod",
+    "ListedMarket",
     "Market",
     "MarketRevision",
     "MarketSearchText",

@@ -217,7 +217,9 @@ class EventQuerySet(TickerQuerySet["Event"]):
 
     def with_market_in(self, statuses: Iterable[str]) -> Self:
         """Events with a market in one of these statuses."""
-        markets = manager_of("Market").filter(event_id=OuterRef("pk"), status__in=list(statuses))
+        markets = manager_of("ListedMarket").filter(
+            event_id=OuterRef("pk"), status__in=list(statuses)
+        )
         return self.filter(Exists(markets))
 
     def updated_since(self, at: datetime) -> Self:
@@ -231,7 +233,7 @@ class EventQuerySet(TickerQuerySet["Event"]):
         return self.filter(Exists(revisions))
 
     def with_market_in_as_of(self, statuses: Iterable[str], at: datetime) -> Self:
-        markets = manager_of("Market").known_at(at).in_status_as_of(statuses)
+        markets = manager_of("ListedMarket").known_at(at).in_status_as_of(statuses)
         return self.filter(Exists(markets.filter(event_id=OuterRef("pk"))))
 
     def rewind(self, rows: Sequence[Row], at: datetime) -> list[Row]:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, models
-from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Cast
 from django.urls import reverse
 
@@ -18,7 +19,6 @@ from markets.kalshi.payloads import MarketPayload
 from markets.models.events import REVISED_EVENT, Event
 from markets.models.fields import (
     DERIVED_PRICES,
-    OrderKey,
     Quote,
     Quoted,
     Row,
@@ -27,7 +27,6 @@ from markets.models.fields import (
     count_field,
     exact_field,
     manager_of,
-    order_terms,
     price_field,
     within_unit,
 )
@@ -150,15 +149,6 @@ AS_OF = f"""
 """
 # Dates that move later: today's value would leak the future.
 MOVING_DATES = ("updated_time", "expected_expiration_time", "latest_expiration_time")
-ORDERS = {
-    "ticker": OrderKey(F("ticker"), nullable=False),
-    "volume_24h": OrderKey(F("volume_24h")),
-    "open_interest": OrderKey(F("open_interest")),
-    "spread": OrderKey(F("yes_ask") - F("yes_bid")),
-    "change_24h": OrderKey(F("last_price") - F("previous_price")),
-    "yes_price": OrderKey(F("yes_bid") + F("yes_ask")),
-    "close_time": OrderKey(F("close_time")),
-}
 
 
 class MarketChange(NamedTuple):
@@ -397,14 +387,6 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         """
         return self.filter(matches(words))
 
-    def at(self, place: Place) -> Self:
-        """The market of a place, or all markets of its event or series."""
-        if place.market:
-            return self.filter(ticker=place.market)
-        if place.event:
-            return self.filter(event__ticker=place.event)
-        return self.filter(event__series__ticker=place.series)
-
     def place_of(self, names: Sequence[str]) -> Place | None:
         """Find the market that one of these names, else the event, else the series."""
         for model, columns in PLACES.items():
@@ -426,59 +408,16 @@ class MarketQuerySet(TickerQuerySet["Market"]):
             "ticker",
         )
 
-    def ordered_by(self, *keys: str) -> Self:
-        """Order by keys of `ORDERS`; unknown values come last, ties go by ticker."""
-        return self.order_by(*order_terms(ORDERS, keys), "ticker")
-
-    def page(self, *keys: str, first: int, size: int) -> Self:
-        """The rows of a page, with event and series, in the order of these keys.
-
-        Ids alone are sorted: of all markets, whole rows would not fit into the memory for it.
-        """
-        chosen = self.ordered_by(*keys).values("pk")[first : first + size]
-        found: Self = self.model.objects.filter(pk__in=chosen)  # type: ignore[assignment]
-        return found.with_event().ordered_by(*keys)
-
-    def categories(self) -> dict[str, int]:
-        """Count these markets by category."""
-        counted = self.order_by("event__series__category").values_list("event__series__category")
-        return dict(counted.annotate(count=models.Count("pk")))
+    def in_order(self, ids: Sequence[int]) -> Self:
+        """The markets with these ids, in the order of the ids."""
+        place = Func(
+            Value(ids, ArrayField(models.BigIntegerField())), F("pk"), function="array_position"
+        )
+        return self.filter(pk__in=ids).order_by(place)
 
     def of_events(self, ids: Iterable[int]) -> Self:
         """The markets of these events, by strike."""
         return self.filter(event_id__in=list(ids)).along_strikes()
-
-    def in_stage(self, statuses: Iterable[str]) -> Self:
-        return self.filter(status__in=list(statuses))
-
-    def midpoint_from(self, least: Decimal) -> Self:
-        """Two-sided markets with a midpoint of at least this."""
-        return self.alias(both=F("yes_bid") + F("yes_ask")).filter(both__gte=2 * least)
-
-    def midpoint_to(self, most: Decimal) -> Self:
-        return self.alias(both=F("yes_bid") + F("yes_ask")).filter(both__lte=2 * most)
-
-    def spread_to(self, most: Decimal) -> Self:
-        return self.alias(width=F("yes_ask") - F("yes_bid")).filter(width__lte=most)
-
-    def two_sided(self, value: bool) -> Self:
-        both = Q(yes_bid__isnull=False, yes_ask__isnull=False)
-        return self.filter(both if value else ~both)
-
-    def updated_since(self, at: datetime) -> Self:
-        """Markets whose quote or definition changed at this instant or later."""
-        return self.filter(Q(quoted_at__gte=at) | Q(recorded_at__gte=at))
-
-    def known_at(self, at: datetime) -> Self:
-        """Markets that were known at an instant."""
-        known = manager_of("MarketRevision").filter(market_id=OuterRef("pk"), known_at__lte=at)
-        status = Subquery(known.order_by("-known_at").values("status")[:1])
-        # The status costs a look-up only where a filter asks for it.
-        return self.filter(Exists(known)).alias(known_status=status)
-
-    def in_status_as_of(self, statuses: Iterable[str]) -> Self:
-        """Narrow `known_at` to markets that were in one of these statuses at that instant."""
-        return self.filter(known_status__in=list(statuses))
 
     def rewind(self, markets: Sequence["Market"], at: datetime) -> list["Market"]:
         """Return these markets as they were known at an instant, with `known_at`; never save them.

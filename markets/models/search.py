@@ -5,7 +5,7 @@ index of its trigrams would have to follow.
 """
 
 from collections.abc import Iterable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import connection, models
@@ -45,20 +45,22 @@ def is_long(word: str) -> bool:
     return sum(map(str.isalnum, word)) >= MIN_LETTERS
 
 
-def matches(words: Iterable[str]) -> Q:
+def matches(words: Iterable[str], text: str = "search_text__text") -> Q:
     """Match rows whose search text contains every long word and begins with every short one.
 
-    The text begins with the ticker.
+    The text begins with the ticker; `text` is the path to it.
     """
     condition = Q()
     for word in words:
         lookup = "contains" if is_long(word) else "startswith"
-        condition &= Q(**{f"search_text__text__{lookup}": Folded(Value(word))})
+        condition &= Q(**{f"{text}__{lookup}": Folded(Value(word))})
     return condition
 
 
 class SearchTextQuerySet(models.QuerySet["SearchText"]):
-    """Writes search texts. `SELECTED` names the rows to write, `%s` the ids that select them."""
+    def matching(self, words: Iterable[str]) -> Self:
+        """Texts with every one of the words; see `matches`."""
+        return self.filter(matches(words, text="text"))
 
     def refresh(self, ids: Iterable[int], *, by: str = "id") -> None:
         """Write the texts of these rows anew; `by` is the column that holds the ids."""

@@ -47,8 +47,8 @@ def test_a_row_of_the_list_says_what_the_market_itself_says(client, recorded):
         assert row == {field: market[field] for field in row}
 
 
-def test_a_list_of_markets_costs_two_queries(client, recorded, django_assert_num_queries):
-    with django_assert_num_queries(2):
+def test_a_list_of_markets_costs_three_queries(client, recorded, django_assert_num_queries):
+    with django_assert_num_queries(3):
         client.get(f"{API}/markets/")
 
 
@@ -285,5 +285,5 @@ def test_the_number_of_series_does_not_change_the_number_of_queries(
     client, recorded, django_assert_num_queries
 ):
     assert Series.objects.count() == 2
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         client.get(f"{API}/markets/?limit=1")

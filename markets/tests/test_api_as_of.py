@@ -162,7 +162,7 @@ def test_an_instant_must_be_one_of_the_past(client, market, path, when):
     assert list(response.json()["details"]) == ["as_of"]
 
 
-@pytest.mark.parametrize(("path", "queries"), [("markets", 6), ("events", 3)])
+@pytest.mark.parametrize(("path", "queries"), [("markets", 7), ("events", 3)])
 def test_a_list_takes_a_handful_of_queries(
     client, market, path, queries, django_assert_num_queries
 ):

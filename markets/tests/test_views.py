@@ -170,14 +170,14 @@ class TestList:
     def test_caches_keep_page_and_fragment_apart(self, client):
         assert "HX-Target" in client.get("/markets/").headers["Vary"]
 
-    def test_a_page_takes_three_queries_and_a_refresh_two(
+    def test_a_page_takes_four_queries_and_a_refresh_three(
         self, client, django_assert_max_num_queries
     ):
         for number in range(5):
             a_market(f"MANY{number}-1", event=an_event("One of many", ticker=f"MANY{number}"))
-        with django_assert_max_num_queries(3):
+        with django_assert_max_num_queries(4):
             page(client, "/markets/")
-        with django_assert_max_num_queries(2):
+        with django_assert_max_num_queries(3):
             page(client, "/markets/", "rows")
 
     def test_titles_cannot_carry_markup(self, client):
