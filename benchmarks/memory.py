@@ -1,38 +1,30 @@
-"""The memory of each role of a demo, or of the processes that are named by their ids.
+"""The memory of each role of a demo, after its day is recorded and its backtests have run.
 
-PSS counts a page of memory that several processes share as a part of each, so that the sum is what
-they take together. The processes are the named ones and all of their descendants.
+`python -m benchmarks.memory PID` measures a demo that runs already.
 """
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from benchmarks.process_memory import PROC, parent_of, pss, pss_by_role
 from kalshi_insights.embedded.servers import free_port
+from kalshi_insights.processes.supervisor import ROLES
 
-MEGABYTE = 1024  # of the kilobytes in which the kernel counts
-PROC = Path("/proc")
-# The first pattern that a command line matches tells the role.
-ROLES = {
-    "supervisors": r"kalshi_insights\.processes\.supervisor",
-    "beat": r"kalshi_insights\.processes\.beat|celery.* beat",
-    "recorder": r"processes\.worker recorder|celery.* recorder@",
-    "worker": r"processes\.worker worker|celery.* work@",
-    "backtester": r"processes\.worker backtester|celery.* backtests@",
-    "web": r"gunicorn",
-    "simulator": r"markets\.simulator",
-    "demo": r"demo\.main|kalshi_insights\.demo",
-    "postgresql": r"^(\S*/)?postgres\b",
-    "valkey": r"^(\S*/)?(valkey|redis)-server",
-}
 SIMULATOR = "simulator"
+# Words in the command line of each role's first process.
+WORDS = {
+    **{role: f"kalshi_insights.processes.supervisor {role} " for role in ROLES},
+    "web": "-m gunicorn ",
+    "postgresql": "/bin/postgres ",
+    "valkey": "valkey-server ",
+    SIMULATOR: "-m markets.simulator ",
+}
 # Like `python -m kalshi_insights.demo`, but in a folder of its own.
 DEMO_ELSEWHERE = """
 import sys
@@ -41,59 +33,14 @@ from kalshi_insights import demo, embedded
 embedded.DEMO = Path(sys.argv[1])
 demo.main()
 """
-# After the last day is recorded and both backtests have run.
-SETTLED_AFTER = 90.0
-
-
-def pss_by_role(pids: Iterable[int]) -> dict[str, float]:
-    """Megabytes of PSS by role, of these processes and of their descendants."""
-    megabytes: dict[str, float] = defaultdict(float)
-    for pid in descendants(pids):
-        try:
-            megabytes[role_of(pid)] += pss(pid)
-        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-            continue
-    return dict(megabytes)
-
-
-def together(megabytes: dict[str, float]) -> float:
-    """The sum of all roles but the simulator, which takes the place of the exchange."""
-    return sum(value for role, value in megabytes.items() if role != SIMULATOR)
-
-
-def descendants(pids: Iterable[int]) -> set[int]:
-    children: dict[int, list[int]] = defaultdict(list)
-    for entry in PROC.glob("[0-9]*"):
-        try:
-            # The name before the parent's id may hold blanks and brackets.
-            parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        children[int(parent)].append(int(entry.name))
-    found: set[int] = set()
-    waiting = list(pids)
-    while waiting:
-        pid = waiting.pop()
-        found.add(pid)
-        waiting += children[pid]
-    return found
-
-
-def role_of(pid: int) -> str:
-    command = (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-    return next((role for role, words in ROLES.items() if re.search(words, command)), "other")
-
-
-def pss(pid: int) -> float:
-    rollup = (PROC / str(pid) / "smaps_rollup").read_text()
-    line = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
-    return int(line.split()[1]) / MEGABYTE
+# By then both backtests have run.
+SETTLED_AFTER = 60.0
 
 
 @contextmanager
 def running_demo() -> Iterator[int]:
-    """Run a demo during a `with` block; yields its process id once its first day is recorded."""
-    with tempfile.TemporaryDirectory(prefix="kalshi-memory-") as folder:
+    """Run a demo during a `with` block; yields its process id once its day is recorded."""
+    with tempfile.TemporaryDirectory(prefix="kalshi-bench-") as folder:
         # PostgreSQL runs as another user where this one is root.
         Path(folder).chmod(0o755)
         demo = subprocess.Popen(
@@ -111,21 +58,33 @@ def running_demo() -> Iterator[int]:
             demo.wait()
 
 
-def report(pids: Iterable[int]) -> None:
-    megabytes = pss_by_role(pids)
-    for role in (*ROLES, "other"):
-        if role in megabytes:
-            print(f"  {role:<58}{megabytes[role]:>9.1f} MB")
-    print(f"  {'all but the simulator':<58}{together(megabytes):>9.1f} MB", flush=True)
+def roles_of(demo: int) -> dict[str, int]:
+    """The first process of each role that a demo has started."""
+    found = {}
+    for entry in PROC.glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            if parent_of(int(entry.name)) != demo:
+                continue
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            found |= {role: int(entry.name) for role, words in WORDS.items() if words in command}
+    return found
+
+
+def report(demo: int) -> None:
+    megabytes = {"demo": pss(demo), **pss_by_role(roles_of(demo))}
+    for role, size in megabytes.items():
+        print(f"  {role:<58}{size:>9.1f} MB")
+    everything = sum(size for role, size in megabytes.items() if role != SIMULATOR)
+    print(f"  {'everything but the simulator':<58}{everything:>9.1f} MB", flush=True)
 
 
 def main() -> None:
     if len(sys.argv) > 1:
-        report(map(int, sys.argv[1:]))
+        report(int(sys.argv[1]))
         return
-    with running_demo() as pid:
+    with running_demo() as demo:
         time.sleep(SETTLED_AFTER)
-        report([pid])
+        report(demo)
 
 
 if __name__ == "__main__":
