@@ -60,7 +60,7 @@ def running_demo() -> Iterator[int]:
 
 def roles_of(demo: int) -> dict[str, int]:
     """The first process of each role that a demo has started."""
-    found = {}
+    found: dict[str, int] = {}
     for entry in PROC.glob("[0-9]*"):
         with suppress(OSError):  # it has ended
             if parent_of(int(entry.name)) != demo:

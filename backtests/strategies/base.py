@@ -25,8 +25,7 @@ from kalshi_insights.lazy import LazyModule
 
 if TYPE_CHECKING:
     import backtrader as bt
-
-    BacktraderStrategy = bt.Strategy
+    from backtrader import Strategy as BacktraderStrategy
 else:
     # Forms and the API describe strategies without running any, so this module does not load the
     # engine: a `Strategy` becomes a backtrader strategy where it is run.

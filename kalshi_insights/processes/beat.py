@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--loglevel", default="WARNING")
     loglevel = parser.parse_args().loglevel
     dictConfig(settings.LOGGING)
-    sender.Beat(loglevel=loglevel, scheduler_cls=SteadyScheduler).run()
+    sender.Beat(loglevel=loglevel).run()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ The site and beat use `sender`, which loads neither tasks nor Celery's worker.
 """
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from celery import Celery
@@ -38,7 +38,7 @@ class PatientConnection(Connection):
         return super().ensure_connection(report, *args, **{**kwargs, **intervals})
 
 
-def celery_app(*, fixups: Collection[str] | None, current: bool) -> Celery:
+def celery_app(*, fixups: list[str] | None, current: bool) -> Celery:
     """A Celery application by our settings; `fixups` are Celery's own where they are None."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kalshi_insights.settings")
     app = Celery("kalshi_insights", fixups=fixups, set_as_current=current)
@@ -49,4 +49,4 @@ def celery_app(*, fixups: Collection[str] | None, current: bool) -> Celery:
 
 # Celery's fix-up for Django loads the worker. Tasks that this process has belong to the
 # application of `kalshi_insights.celery`.
-sender = celery_app(fixups=(), current=False)
+sender = celery_app(fixups=[], current=False)

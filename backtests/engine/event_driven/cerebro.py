@@ -110,8 +110,11 @@ class TargetFollower(Strategy):
 
 
 @cache
-def backtrader_class(strategy: type[Strategy]) -> type[bt.Strategy]:
-    """The backtrader strategy that a `Strategy` becomes, with its schema as backtrader's params."""
+def backtrader_class(strategy: Any) -> type[bt.Strategy]:
+    """The backtrader class that a subclass of `Strategy` becomes, its schema as params.
+
+    Made once for each, since backtrader keeps all classes.
+    """
     body = {
         "__module__": strategy.__module__,
         "params": (*strategy.more_params, *backtrader_params(strategy.schema)),
