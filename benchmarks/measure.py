@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import django
 import msgspec
@@ -18,6 +18,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kalshi_insights.settings")
 django.setup()
 
 from markets.tests.fake_exchange import Exchange, market_json  # noqa: E402  (after the models are ready)
+
+T = TypeVar("T")
 
 
 def migrate() -> None:
@@ -91,6 +93,6 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def chunks(names: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(names), size):
-        yield names[start : start + size]
+def chunks(items: list[T], size: int) -> Iterator[list[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

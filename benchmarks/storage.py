@@ -1,30 +1,43 @@
-"""Bytes per row on disk, with indexes, in a day's partition written in order of time."""
+"""Bytes on disk, with indexes: per row, and of an hour in which 80,000 markets are recorded."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
+import numpy as np
 from django.db import connection, transaction
 
 from benchmarks import measure
 from benchmarks.change import active_rows
-from benchmarks.measure import now, report
+from benchmarks.measure import chunks, median, now, report, timed
 from benchmarks.synthetic_history import create_markets, fill_day, foreign_keys_unchecked
+from markets.kalshi.client import Page
 from markets.kalshi.order_books import order_book
-from markets.models import Market, OrderBookSnapshot, RawPayload
+from markets.models import DiskUsage, Market, MarketSnapshot, OrderBookSnapshot, PayloadBlock
 from markets.models.order_books import ObservedOrderBook
-from markets.models.snapshots import snapshot_id
-from markets.simulator.board import Listings
+from markets.models.raw_payloads import unpack
+from markets.recording.batch import Batch, store
+from markets.recording.listings import EVENTS_PER_PAGE
+from markets.simulator.board import Board, Listings
 from markets.simulator.book import orderbook
+from markets.simulator.render import ACTIVE
 from markets.simulator.universe import SimulatedUniverse
-from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, DayPartition
+from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, DayPartition
 
 MARKETS = 2_000
 # Each tick finds this many markets changed, which gives a million rows a day.
 EACH = 58
 SIMULATED = 200
-BOOKS, PAYLOADS = 15, 100  # instants
+BOOKS = 15  # instants
 APART = 60  # seconds between them
+# An exchange of this size is recorded for some minutes, tick by tick, as by default settings: the
+# hot list each time, and the universe in six parts.
+EXCHANGE, HOT, PARTS = 80_000, 500, 6
+TICKS, INTERVAL = 120, 5
+TICKS_AN_HOUR = 3_600 // INTERVAL
+MARKETS_PER_REQUEST = 200
+READ_BACK = 50
 
 
 def main() -> None:
@@ -42,8 +55,9 @@ def main() -> None:
     report_row_size(
         DayPartition(ORDER_BOOKS, today), books, f"whole order book, of {levels:.1f} levels"
     )
-    rows, size = write_payloads(listings, midnight, ids)
-    report_row_size(DayPartition(RAW_PAYLOADS, today), rows, f"raw payload of {size:,.0f} bytes")
+    this_hour = now().replace(minute=0, second=0, microsecond=0)
+    exchange = Listings(SimulatedUniverse(seed=1, markets=EXCHANGE))
+    report_hour(exchange, int(this_hour.timestamp()))
 
 
 def report_row_size(partition: DayPartition, rows: int, what: str) -> None:
@@ -81,24 +95,83 @@ def write_books(listings: Listings, at: int, ids: Sequence[int]) -> tuple[int, f
     return written, sum(levels) / len(levels)
 
 
-def write_payloads(listings: Listings, at: int, ids: Sequence[int]) -> tuple[int, float]:
-    """Store raw payloads; returns their number and mean size in bytes."""
-    sizes = []
-    for moment in range(at, at + PAYLOADS * APART, APART):
-        board = listings.live(moment)
-        instant = datetime.fromtimestamp(moment, UTC)
-        found = msgspec.json.decode(board.markets(active_rows(board)), type=list[msgspec.Raw])
-        RawPayload.objects.bulk_create(
-            RawPayload(
-                id=snapshot_id(id, instant, "POLL", None, content=""),
-                market_id=id,
-                timestamp=instant,
-                payload=bytes(raw).decode(),
-            )
-            for id, raw in zip(ids, found, strict=False)
-        )
-        sizes += [len(bytes(raw)) for _, raw in zip(ids, found, strict=False)]
-    return len(sizes), sum(sizes) / len(sizes)
+def report_hour(listings: Listings, at: int) -> None:
+    """Record some minutes of an exchange, without HTTP, and report an hour at this rate."""
+    board = listings.live(at)
+    events = open_events(board)
+    for first in range(0, len(events), EVENTS_PER_PAGE):
+        record_tick(board, events[first : first + EVENTS_PER_PAGE], hot=[])
+    settle()
+    before = DiskUsage.objects.measure(at=now())
+    hot = Market.objects.filter(ticker__in=board.tickers).most_traded(HOT)
+    part = -(-len(events) // PARTS)
+    for tick in range(TICKS):
+        first = tick % PARTS * part
+        board = listings.live(at + (tick + 1) * INTERVAL)
+        record_tick(board, events[first : first + part], hot=hot)
+    report_growth(before, DiskUsage.objects.measure(at=now()))
+    report_payloads()
+
+
+def open_events(board: Board) -> list[int]:
+    return [int(i) for i in np.flatnonzero((board.phases == ACTIVE) & ~board.combos)]
+
+
+def record_tick(board: Board, events: list[int], *, hot: list[str]) -> None:
+    """Record hot markets and these events, in pages as long as the exchange's."""
+    batch, received_at = Batch(), datetime.fromtimestamp(board.at, UTC)
+    for tickers in chunks(hot, MARKETS_PER_REQUEST):
+        rows = [board.row_of[ticker] for ticker in tickers]
+        batch.add_markets_page(page_of_items(board.markets(rows), received_at))
+    for selected in chunks(events, EVENTS_PER_PAGE):
+        batch.add_events_page(page_of_items(board.event_page(selected, nested=True), received_at))
+    with transaction.atomic():
+        store(batch)
+
+
+def page_of_items(body: bytes, received_at: datetime) -> Page:
+    return Page(msgspec.json.decode(body, type=list[msgspec.Raw]), "", received_at)
+
+
+def settle() -> None:
+    """Leave the tables as after a day: heartbeats due at any time, and room in the pages."""
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE markets_market SET quoted_at = quoted_at - random() * interval '1h'")
+        cursor.execute("VACUUM markets_market")
+        cursor.execute("TRUNCATE markets_payloadblock")
+
+
+def report_growth(before: DiskUsage, after: DiskUsage) -> None:
+    grown = {table: size - before.grown.get(table, 0) for table, size in after.grown.items()}
+    an_hour = {table: size * TICKS_AN_HOUR / TICKS for table, size in grown.items()}
+    report(
+        f"an hour of {EXCHANGE:,} markets",
+        f"{sum(an_hour.values()) / 1e6:.0f} MB",
+        target="target 250 MB",
+    )
+    for table, size in sorted(an_hour.items(), key=lambda each: -each[1]):
+        if size:
+            report(f"  {table}", f"{size / 1e6:.1f} MB")
+
+
+def report_payloads() -> None:
+    """Report the bytes of a payload as it arrived and as it is kept, and the time to read one."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_total_relation_size('markets_payloadblock')")
+        kept = cursor.fetchone()[0]
+    sizes = [
+        len(payload)
+        for block in PayloadBlock.objects.iterator(chunk_size=10)
+        for _, payload in unpack(block.content)
+    ]
+    report(
+        f"bytes per raw payload of {sum(sizes) / len(sizes):,.0f} bytes",
+        f"{kept / len(sizes):.1f}",
+        ratio=f"{sum(sizes) / kept:.1f} x smaller, {len(sizes):,} payloads",
+    )
+    snapshots = list(MarketSnapshot.objects.order_by("-timestamp")[:READ_BACK])
+    seconds = [timed(partial(getattr, each, "raw_payload")) for each in snapshots]
+    report("  reading one back", f"{median(seconds) * 1000:.1f} ms")
 
 
 if __name__ == "__main__":

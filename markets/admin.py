@@ -11,6 +11,7 @@ from markets.models import (
     BackfillSpan,
     Candlestick,
     Closure,
+    DiskUsage,
     Drift,
     Event,
     EventRevision,
@@ -23,8 +24,8 @@ from markets.models import (
     MarketSearchText,
     MarketSnapshot,
     OrderBookSnapshot,
+    PayloadBlock,
     Poll,
-    RawPayload,
     Series,
     SeriesSearchText,
     Status,
@@ -33,6 +34,7 @@ from markets.models import (
     Watch,
 )
 from markets.models.search import MAX_WORDS, search_words
+from markets.models.snapshots import why_no_payload
 
 
 class NounAdmin(ReadOnlyAdmin):
@@ -145,7 +147,6 @@ class DailyRowsAdmin(MarketRowsAdmin):
     """
 
     RECENT = timedelta(minutes=10)
-    indexed_by_market = True
     paginator = CappedPaginator
     ordering = ["-timestamp"]
     sortable_by = ()
@@ -157,7 +158,7 @@ class DailyRowsAdmin(MarketRowsAdmin):
         if search_term:
             found = Market.objects.filter(ticker__iexact=search_term.strip())
             queryset = queryset.filter(market__in=list(found.values_list("pk", flat=True)))
-        if not search_term or not self.indexed_by_market:
+        else:
             quoted = Market.objects.filter(quoted_at__lte=datetime.now(UTC))
             newest = quoted.aggregate(at=Max("quoted_at"))["at"]
             since = newest - self.RECENT if newest else None
@@ -169,6 +170,13 @@ class DailyRowsAdmin(MarketRowsAdmin):
 class MarketSnapshotAdmin(DailyRowsAdmin):
     list_display = ["timestamp", "market", "source", "yes_bid", "yes_ask", "volume", "quality"]
     list_filter = ["source"]
+    readonly_fields = ["raw_payload"]
+
+    def raw_payload(self, snapshot: MarketSnapshot) -> str:
+        payload = snapshot.raw_payload
+        if payload is None:
+            return why_no_payload(snapshot.source)
+        return payload.decode(errors="replace")
 
 
 @admin.register(MarketRevision)
@@ -209,11 +217,18 @@ class OrderBookSnapshotAdmin(DailyRowsAdmin):
     list_display = ["timestamp", "market", "bid_prices", "ask_prices"]
 
 
-@admin.register(RawPayload)
-class RawPayloadAdmin(DailyRowsAdmin):
-    list_display = ["timestamp", "market"]
-    indexed_by_market = False
-    search_help_text = "The whole ticker of a market, whose last ten minutes are searched."
+@admin.register(PayloadBlock)
+class PayloadBlockAdmin(ReadOnlyAdmin):
+    """What a block holds is shown with the snapshots that it was read into."""
+
+    list_display = ["last_at", "first_at", "payloads"]
+    exclude = ["content"]
+    search_fields = ["last_at"]
+    show_full_result_count = False
+    paginator = CappedPaginator
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).defer("content")
 
 
 @admin.register(Candlestick)
@@ -255,6 +270,13 @@ class ClosureAdmin(ReadOnlyAdmin):
     list_display = ["start", "end", "known_at"]
     ordering = ["-start"]
     search_fields = ["start"]
+
+
+@admin.register(DiskUsage)
+class DiskUsageAdmin(ReadOnlyAdmin):
+    list_display = ["measured_at", "free_bytes"]
+    search_fields = ["measured_at"]
+    show_full_result_count = False
 
 
 @admin.register(Drift)

@@ -18,7 +18,7 @@ from markets import charts
 from markets.coverage import freshness
 from markets.coverage.causes import outages
 from markets.filters import MarketFilter
-from markets.models import Drift, ListedMarket, Market, Poll, Sweep, Tier
+from markets.models import DiskUsage, Drift, ListedMarket, Market, Poll, Sweep, Tier
 from markets.models.listed_markets import ORDERS, ListedMarketQuerySet
 from markets.models.search import Place
 
@@ -147,6 +147,8 @@ def recorder(request: HttpRequest) -> HttpResponse:
         "target_ages": target_ages(),
         "outages": outages(now - OUTAGES_WITHIN, now)[: -MAX_OUTAGES - 1 : -1],
         "drift": Drift.objects.all()[:MAX_DRIFT],
+        # Read by the whole page alone, since it changes every ten minutes.
+        "disk": DiskUsage.objects.summary,
     }
     return render(request, template_for(request, "recorder/recorder.html", "runs"), context)
 

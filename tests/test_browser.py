@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, expect
 
-from markets.models import Market
+from markets.models import DiskUsage, Market
 from markets.tests.factories import a_market, a_poll, a_sweep, an_event, observe
 from tests.browser_checks import (
     MARKS,
@@ -149,6 +149,7 @@ def test_everybody_can_read_it(clean: Page, site: str, theme: Theme, width: int)
     observe(market, datetime.now(UTC) - timedelta(minutes=5), "0.51", "0.53")
     a_poll(datetime.now(UTC), error="TemporaryError: no answer")
     a_sweep("universe", datetime.now(UTC))
+    DiskUsage.objects.measure(at=datetime.now(UTC))
     set_theme_and_width(clean, theme, width)
     for path in (
         "/markets/",

@@ -5,14 +5,16 @@ YES scale, counts are contracts; a missing side of a book is NULL. Every instant
 """
 
 from markets.models.candlesticks import Candlestick
+from markets.models.disk import DiskUsage
 from markets.models.events import Event, Series
 from markets.models.listed_markets import ListedMarket
 from markets.models.markets import Market, Status, Watch
 from markets.models.order_books import OrderBookSnapshot
+from markets.models.raw_payloads import PayloadBlock
 from markets.models.recording import BackfillSpan, Closure, Drift, HotPeriod, Poll, Sweep, Tier
 from markets.models.revisions import EventRevision, FeeChange, MarketRevision
 from markets.models.search import EventSearchText, MarketSearchText, SeriesSearchText
-from markets.models.snapshots import MarketSnapshot, RawPayload, Source
+from markets.models.snapshots import MarketSnapshot, Source
 from markets.models.storage import ArchivedDay
 from markets.models.trades import Trade
 
@@ -21,6 +23,7 @@ __all__ = [
     "BackfillSpan",
     "Candlestick",
     "Closure",
+    "DiskUsage",
     "Drift",
     "Event",
     "EventRevision",
@@ -33,8 +36,8 @@ __all__ = [
     "MarketSearchText",
     "MarketSnapshot",
     "OrderBookSnapshot",
+    "PayloadBlock",
     "Poll",
-    "RawPayload",
     "Series",
     "SeriesSearchText",
     "Source",

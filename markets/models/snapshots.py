@@ -1,4 +1,4 @@
-"""Snapshots: one observation each of the top of a market's book, and the payloads behind them.
+"""Snapshots: one observation each of the top of a market's book.
 
 Snapshots come in by COPY into a staging table: measured with 2,000 rows that took half the
 time of arrays (`unnest`) and a small part of the ORM's own bulk operations.
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import msgspec
+from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models, transaction
 from django.db.models import F, Func, Max, Min
@@ -32,6 +33,7 @@ from markets.models.fields import (
     within_unit,
 )
 from markets.models.markets import Market
+from markets.models.raw_payloads import KeptPayload, PayloadBlock
 
 # The columns that `MarketSnapshot.objects.record` copies in, with their types.
 STAGED = {
@@ -43,7 +45,6 @@ STAGED = {
     "volume_24h": COUNT,
     "previous_price": PRICE,
     "quote_mark": "bigint",
-    "payload": "text",
     "raw_data": "jsonb",
 }
 SNAPSHOT_COLUMNS = ("id", "market_id", "timestamp", *QUOTE_TYPES, "quality", "raw_data")
@@ -236,7 +237,8 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         """
         if not observations:
             return 0
-        stage_rows("staging", STAGED, _staged(observations, source, keep_payloads=keep_payloads))
+        ids = [_id_of(each, source) for each in observations]
+        stage_rows("staging", STAGED, _staged(ids, observations))
         with connection.cursor() as cursor:
             cursor.execute(
                 f"""
@@ -247,14 +249,9 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
                 [source, recorded_at],
             )
             written: int = cursor.rowcount
-            if keep_payloads:
-                cursor.execute(
-                    """
-                    INSERT INTO markets_rawpayload (id, market_id, timestamp, payload)
-                    SELECT id, market_id, timestamp, payload FROM staging ON CONFLICT DO NOTHING
-                    """
-                )
             cursor.execute(RENEW_QUOTES, [source == Source.POLL])
+        if keep_payloads:
+            PayloadBlock.objects.keep(_payloads(ids, observations))
         return written
 
     def for_market(self, market: Market) -> Self:
@@ -360,17 +357,24 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         return found.first()
 
 
+def _id_of(observation: Observation, source: str) -> UUID:
+    content = content_of(observation.quote)
+    return snapshot_id(observation.market_id, observation.timestamp, source, None, content=content)
+
+
 def _staged(
-    observations: Iterable[Observation], source: str, *, keep_payloads: bool
+    ids: Iterable[UUID], observations: Iterable[Observation]
 ) -> Iterator[tuple[object, ...]]:
-    for each in observations:
-        # Pass plain hex: converting a UUID costs COPY as much as making it costs us.
-        content = content_of(each.quote)
-        id = snapshot_id(each.market_id, each.timestamp, source, None, content=content).hex
-        # Fields that no column reads may hold anything, even broken text.
-        payload = bytes(each.payload).decode(errors="replace") if keep_payloads else None
+    for id, each in zip(ids, observations, strict=True):
         raw_data = msgspec.json.encode(each.raw_data).decode() if each.raw_data else None
-        yield (id, *each[:2], *each.quote, *each[3:7], payload, raw_data)
+        # Pass plain hex: converting a UUID costs COPY as much as making it costs us.
+        yield (id.hex, *each[:2], *each.quote, *each[3:7], raw_data)
+
+
+def _payloads(ids: Iterable[UUID], observations: Iterable[Observation]) -> list[KeptPayload]:
+    # Markets of one event have neighbouring ids and similar payloads.
+    by_market = sorted(zip(ids, observations, strict=True), key=lambda pair: pair[1].market_id)
+    return [KeptPayload(id, each.timestamp, bytes(each.payload)) for id, each in by_market]
 
 
 class ContentHash(Func):
@@ -437,26 +441,17 @@ class MarketSnapshot(Quoted):
     def flags(self) -> prices.Quality:
         return prices.Quality(self.quality)
 
+    @property
+    def raw_payload(self) -> bytes | None:
+        """The payload that it was read from, as it arrived; None where that is not kept."""
+        return PayloadBlock.objects.payloads_of({self.id: self.timestamp}).get(self.id)
 
-class RawPayload(models.Model):
-    """A market's payload as it arrived whenever its quote was written; kept for hours.
 
-    `id` is that of the snapshot it was read into.
-    """
-
-    id = models.UUIDField(primary_key=True, editable=False)
-    market = models.ForeignKey(
-        Market,
-        on_delete=models.PROTECT,
-        related_name="raw_payloads",
-        db_index=False,  # looked up by a snapshot's id
-        db_constraint=False,  # its snapshot has made sure
-    )
-    timestamp = models.DateTimeField(help_text="The instant the last byte arrived.")
-    payload = models.TextField()
-
-    class Meta:
-        ordering = ["timestamp", "id"]
-
-    def __str__(self) -> str:
-        return f"{self.market_id} at {self.timestamp:%Y-%m-%d %H:%M:%S}"
+def why_no_payload(source: str) -> str:
+    """Say why a snapshot of this source has no raw payload."""
+    if source != Source.POLL:
+        return f"None: a row of {source} has no payload; those of {Source.POLL} have."
+    hours = settings.RAW_PAYLOAD_HOURS
+    if not hours:
+        return "Not kept: RAW_PAYLOAD_HOURS is 0."
+    return f"No longer kept: payloads are kept for {hours:g} hours (RAW_PAYLOAD_HOURS)."

@@ -19,8 +19,7 @@ from psycopg.errors import LockNotAvailable
 
 SNAPSHOTS = "markets_marketsnapshot"
 ORDER_BOOKS = "markets_orderbooksnapshot"
-RAW_PAYLOADS = "markets_rawpayload"
-TABLES = (SNAPSHOTS, ORDER_BOOKS, RAW_PAYLOADS)
+TABLES = (SNAPSHOTS, ORDER_BOOKS)
 # With a week of partitions ahead, a maintenance task that does not run for days costs a warning.
 DAYS_AHEAD = 7
 ONE_DAY = timedelta(days=1)

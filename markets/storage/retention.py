@@ -1,4 +1,4 @@
-"""Retention: create daily partitions ahead of time, drop expired ones and cluster closed ones."""
+"""Retention: create daily partitions ahead of time, drop what has expired, cluster closed days."""
 
 import time
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 
-from markets.models import ArchivedDay
+from markets.models import ArchivedDay, DiskUsage, PayloadBlock
 from markets.storage import partitions
 from markets.storage.manifest import ArchiveError, read_manifest, sha256_of_file
-from markets.storage.partitions import RAW_PAYLOADS, SNAPSHOTS, TABLES, DayPartition, TableBusy
+from markets.storage.partitions import SNAPSHOTS, TABLES, DayPartition, TableBusy
 
 log = structlog.get_logger(__name__)
 # Seconds of clustering in one run: a backlog of many days is worked off in several runs, so that
@@ -28,27 +28,31 @@ class MaintenanceReport:
     late: list[DayPartition] = field(default_factory=list)  # had rows in the default partition
     created: list[DayPartition] = field(default_factory=list)
     dropped: list[DayPartition] = field(default_factory=list)
+    dropped_payloads: int = 0
     clustered: list[DayPartition] = field(default_factory=list)
     kept: dict[DayPartition, str] = field(default_factory=dict)  # expired, with the reason
     busy: list[DayPartition] = field(default_factory=list)  # in use; left for the next run
 
 
 def maintain(*, now: datetime) -> MaintenanceReport:
-    """Create the coming days, move late rows into their day and drop expired days.
+    """Create the coming days, move late rows into their day, drop expired days and payloads.
 
-    Then cluster closed days, the newest first, within CLUSTERING_BUDGET. It is safe beside the
-    recorder, which it blocks for a moment a day.
+    Then cluster closed days, the newest first, within CLUSTERING_BUDGET, and measure the disk. It
+    is safe beside the recorder, which it blocks for a moment a day.
     """
     report = MaintenanceReport()
     for table in TABLES:
         _ensure_partitions(table, now=now, report=report)
     for partition in expired(now):
         _drop_expired(partition, now=now, report=report)
+    kept_since = now - timedelta(hours=settings.RAW_PAYLOAD_HOURS)
+    report.dropped_payloads = PayloadBlock.objects.drop_before(kept_since)
     until = time.monotonic() + CLUSTERING_BUDGET
     for partition in unclustered(now):
         if time.monotonic() >= until:
             break
         _cluster(partition, report=report)
+    DiskUsage.objects.measure(at=now)
     return report
 
 
@@ -77,8 +81,6 @@ def expired(now: datetime) -> list[DayPartition]:
 def _expires_at(partition: DayPartition, archived: ArchivedDay | None) -> datetime:
     """A restored day is kept for another full retention period."""
     end = partition.bounds[1]
-    if partition.table == RAW_PAYLOADS:
-        return end + timedelta(hours=settings.RAW_PAYLOAD_HOURS)
     if not settings.RETENTION_DAYS:
         return datetime.max.replace(tzinfo=UTC)
     restored_at = archived.restored_at if archived else None
@@ -125,7 +127,7 @@ def _cluster(partition: DayPartition, *, report: MaintenanceReport) -> None:
 
 def reason_to_keep(partition: DayPartition) -> str:
     """Say why dropping this day would lose data; empty where it would not."""
-    rows = 0 if partition.table == RAW_PAYLOADS else partitions.count_rows(partition)
+    rows = partitions.count_rows(partition)
     if not rows:
         return ""
     archived = ArchivedDay.objects.for_partition(partition)

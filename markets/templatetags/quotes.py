@@ -26,6 +26,7 @@ STRIKES = {
     "less_or_equal": "{cap} or below",
     "between": "{floor} to {cap}",
 }
+BYTE_UNITS = {10**12: "TB", 10**9: "GB", 10**6: "MB", 10**3: "kB"}
 # Sort keys that begin with the largest value.
 DESCENDING = ("volume_24h", "open_interest", "change_24h", "yes_price")
 
@@ -154,6 +155,17 @@ def seconds(number: float | None) -> str:
     if number is None:
         return UNKNOWN
     return f"{number:,.0f} s" if number >= 10 else f"{number:.1f} s"
+
+
+@register.filter
+def size(number: float | None) -> str:
+    """Write a number of bytes in the largest of its units."""
+    if number is None:
+        return UNKNOWN
+    for unit, name in BYTE_UNITS.items():
+        if number >= unit:
+            return f"{number / unit:.{0 if number >= 100 * unit else 1}f} {name}"
+    return f"{number:.0f} B"
 
 
 @register.filter

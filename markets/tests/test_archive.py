@@ -12,11 +12,19 @@ from django.db import connection, transaction
 
 from kalshi_insights.export import parquet
 from markets import tasks
-from markets.models import ArchivedDay, Event, Market, MarketSnapshot, OrderBookSnapshot, Series
+from markets.models import (
+    ArchivedDay,
+    Event,
+    Market,
+    MarketSnapshot,
+    OrderBookSnapshot,
+    PayloadBlock,
+    Series,
+)
 from markets.models.snapshots import snapshot_id
 from markets.storage import archive, partitions, restore, retention
 from markets.storage.manifest import ArchiveError, sha256_of_file
-from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, DayPartition
+from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, DayPartition
 from markets.tests.factories import a_market, a_snapshot
 
 NOW = datetime.now(UTC)
@@ -395,7 +403,7 @@ class TestCommands:
 
     def test_raw_payloads_are_not_archived(self):
         with pytest.raises(CommandError, match="invalid choice"):
-            call_command("archive", "--table", RAW_PAYLOADS)
+            call_command("archive", "--table", PayloadBlock._meta.db_table)
 
 
 def test_the_archive_writes_itself_only_where_retention_wants_it(settings, market):

@@ -16,6 +16,8 @@ BEFORE_SEARCH = ("markets", "0010_silence_before_each_poll")
 SEARCHED = ("markets", "0011_search_text")
 ROUNDED_STRIKES = ("markets", "0007_reword_help_texts")
 EXACT_STRIKES = ("markets", "0008_exact_numbers_and_unknown_times")
+PAYLOADS_IN_ROWS = ("markets", "0016_listed_markets")
+PAYLOADS_IN_BLOCKS = ("markets", "0017_payload_blocks")
 ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
 LONG_AGO = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -178,3 +180,17 @@ def test_zero_times_on_record_become_unknown(empty_schema):
     revision = apps.get_model("markets", "MarketRevision").objects.get(status="finalized")
     assert (revision.known_at, revision.known_at_assumed) == (LONG_AGO, True)
     assert (revision.settlement_ts, revision.open_time) == (None, LONG_AGO)
+
+
+def test_raw_payloads_go_with_their_days_and_no_other_table_is_touched(empty_schema):
+    apps = migrate_to(PAYLOADS_IN_ROWS)
+    create_snapshots(apps)
+    before, rows = files_of_tables(), snapshots(apps)
+    old = {name for name in before if name.startswith("markets_rawpayload")}
+    assert len(old) > 8
+    apps = migrate_to(PAYLOADS_IN_BLOCKS)
+    after = files_of_tables()
+    assert before.keys() - after.keys() == old
+    assert after.keys() - before.keys() == {"markets_payloadblock"}
+    assert {name: before[name] for name in before.keys() - old}.items() <= after.items()
+    assert snapshots(apps) == rows

@@ -1,7 +1,7 @@
 import hashlib
 import threading
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -11,11 +11,11 @@ from django.db import IntegrityError, connection, transaction
 from django.urls import reverse
 from model_bakery import baker
 
-from markets.models import ArchivedDay, Market, MarketSnapshot, OrderBookSnapshot, RawPayload
+from markets.models import ArchivedDay, Market, MarketSnapshot, OrderBookSnapshot
 from markets.models.snapshots import snapshot_id
 from markets.storage import archive, partitions, retention
 from markets.storage.manifest import ArchivedFile, Manifest
-from markets.storage.partitions import ORDER_BOOKS, RAW_PAYLOADS, SNAPSHOTS, DayPartition, TableBusy
+from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, DayPartition, TableBusy
 from markets.tests.factories import a_market, a_snapshot
 
 NOW = datetime.now(UTC)
@@ -100,7 +100,7 @@ class TestCreating:
         for table in partitions.TABLES:
             days = {partition.day for partition in partitions.partitions_of(table)}
             assert {later.date() + timedelta(days=n) for n in range(8)} <= days
-        assert len(report.created) == 3 * 8
+        assert len(report.created) == 2 * 8
         assert retention.maintain(now=later).created == []
 
     def test_a_row_whose_day_is_missing_is_kept_and_gets_its_day(self):
@@ -325,21 +325,6 @@ class TestRetention:
         )
         mark_archived(THAT_DAY, 1, tmp_path)
         assert retention.maintain(now=NOW).kept == {books: "not archived"}
-
-    def test_raw_payloads_go_hours_after_their_day(self, settings):
-        settings.RAW_PAYLOAD_HOURS = 6
-        payload = baker.make(
-            RawPayload,
-            id=snapshot_id(1, LONG_AGO, "POLL", None, content=""),
-            market=a_market(),
-            timestamp=LONG_AGO,
-            payload="{}",
-        )
-        partitions.create_missing(RAW_PAYLOADS, [payload.timestamp.date()])
-        end = datetime(2026, 3, 2, tzinfo=UTC)
-        assert retention.maintain(now=end + timedelta(hours=5)).dropped == []
-        report = retention.maintain(now=end + timedelta(hours=6))
-        assert DayPartition(RAW_PAYLOADS, date(2026, 3, 1)) in report.dropped
 
 
 def write_like_a_tick(market, *, begun, go_on, at):

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import httpx
+import msgspec
 import pytest
 
 from markets.models import (
@@ -13,7 +14,6 @@ from markets.models import (
     MarketSnapshot,
     OrderBookSnapshot,
     Poll,
-    RawPayload,
     Sweep,
     Tier,
 )
@@ -147,13 +147,13 @@ def test_combos_are_recorded_only_on_request(exchange, settings):
 def test_the_payload_of_every_snapshot_is_kept_for_a_while(exchange, settings):
     exchange.list("KXA-1-X")
     tick(exchange)
-    kept = RawPayload.objects.get()
-    assert kept.pk == MarketSnapshot.objects.get().pk
-    assert '"yes_bid_dollars": "0.4200"' in kept.payload
+    payload = MarketSnapshot.objects.get().raw_payload
+    assert payload is not None
+    assert msgspec.json.decode(payload)["yes_bid_dollars"] == "0.4200"
     settings.RAW_PAYLOAD_HOURS = 0
     exchange.quote("KXA-1-X", "0.4300", "0.4500")
     assert tick(exchange).snapshots == 1
-    assert RawPayload.objects.count() == 1
+    assert MarketSnapshot.objects.newest().raw_payload is None
 
 
 def test_an_unknown_field_an_unknown_word_and_an_old_shape_are_drift(exchange):

@@ -9,8 +9,8 @@ from markets.storage.retention import MaintenanceReport
 class Command(BaseCommand):
     help = (
         "Create the coming days' partitions, move rows out of the default partitions, drop the"
-        " days that retention no longer keeps, and cluster closed days by market. Celery runs this"
-        " every ten minutes."
+        " days and raw payloads that retention no longer keeps, cluster closed days by market, and"
+        " measure the disk. Celery runs this every ten minutes."
     )
 
     def handle(self, **options: object) -> None:
@@ -23,6 +23,7 @@ def describe(report: MaintenanceReport) -> list[str]:
         *(f"found rows without a partition: {partition}" for partition in report.late),
         *(f"created {partition}" for partition in report.created),
         *(f"dropped {partition}" for partition in report.dropped),
+        *([f"dropped {report.dropped_payloads:,} raw payloads"] if report.dropped_payloads else []),
         *(f"clustered {partition}" for partition in report.clustered),
         *(f"kept {partition}: {reason}" for partition, reason in report.kept.items()),
         *(f"in use, left for the next run: {partition}" for partition in report.busy),
