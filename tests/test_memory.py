@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from backtests.tests.factories import a_backtest
 from kalshi_insights.processes.supervisor import ROLES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +47,9 @@ from django.test import Client
 from kalshi_insights import asgi
 
 for address in sys.argv[1:]:
-    assert Client(HTTP_HOST="localhost").get(address).status_code == 200, address
+    answer = Client(HTTP_HOST="localhost").get(address)
+    assert answer.status_code == 200, address
+    assert b"".join(answer), address
 print(*sys.modules)
 """
 READS = (
@@ -58,6 +61,10 @@ READS = (
     "/api/v1/markets/",
     "/api/v1/strategies/",
     "/api/v1/backtests/",
+    "/backtests/{id}/",
+    "/api/v1/backtests/{id}/",
+    "/api/v1/backtests/{id}/equity/",
+    "/api/v1/backtests/{id}/executions/?format=csv",
 )
 
 
@@ -90,7 +97,8 @@ def test_a_role_starts_without_what_it_does_not_need(role):
 def test_the_site_serves_pages_and_the_api_without_engines_and_files_of_tables():
     address, _, _ = os.environ["DATABASE_URL"].rpartition("/")
     database = f"{address}/{connection.settings_dict['NAME']}"
-    modules = modules_of(SERVED, *READS, DATABASE_URL=database)
+    addresses = [address.format(id=a_backtest().pk) for address in READS]
+    modules = modules_of(SERVED, *addresses, DATABASE_URL=database)
     assert "backtests.api.viewsets" in modules
     assert modules & (ENGINES | TABLES | {"celery.worker"}) == set()
 
