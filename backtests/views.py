@@ -1,6 +1,7 @@
 """The pages of backtests; each also serves its fragments to htmx."""
 
 from datetime import UTC, datetime
+from http import HTTPStatus
 from urllib.parse import urlencode
 
 from django.contrib.auth.models import User
@@ -43,8 +44,11 @@ KIND_TABS = {
 @serves_fragments
 def backtest_list(request: HttpRequest) -> HttpResponse:
     found = BacktestFilter(request.GET, queryset=BacktestResult.objects.for_list())
-    page = Paginator(found.qs.with_pnl(), PAGE_SIZE).get_page(page_number(request.GET))
+    # What is wrong is said instead of overlooked, so nothing is listed.
+    runs = BacktestResult.objects.none() if found.errors else found.qs
+    page = Paginator(runs.with_pnl(), PAGE_SIZE).get_page(page_number(request.GET))
     context = {
+        "errors": found.errors,
         "page": page,
         "query": request.GET,
         "status": request.GET.get("status", ""),
@@ -52,7 +56,9 @@ def backtest_list(request: HttpRequest) -> HttpResponse:
         "is_moving": any(not run.is_finished for run in page),
         "now": datetime.now(UTC),
     }
-    return render(request, template_for(request, "backtests/backtest_list.html", "runs"), context)
+    template = template_for(request, "backtests/backtest_list.html", "runs")
+    status = HTTPStatus.BAD_REQUEST if found.errors else HTTPStatus.OK
+    return render(request, template, context, status=status)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -138,7 +144,13 @@ def _executions(result: BacktestResult, query: QueryDict) -> dict[str, object]:
         executions = executions.of_kind(kind)
     paginator = Paginator(executions, ENTRIES_PER_PAGE)
     page: Page[BacktestExecution] = paginator.get_page(page_number(query))
-    return {"page": page, "query": query, "kind": kind, "kinds": KIND_TABS.items()}
+    return {
+        "page": page,
+        "query": query,
+        "kind": kind,
+        "unknown_kind": "" if kind in ExecutionKind.values else kind,
+        "kinds": KIND_TABS.items(),
+    }
 
 
 def _form_query(given: QueryDict) -> str:

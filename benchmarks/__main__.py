@@ -27,7 +27,7 @@ NAMES = (
     "simulator",
     "backtests",
 )
-ON_REQUEST = ("cadence", "large", "week", "study", "memory")
+ON_REQUEST = ("cadence", "large", "week", "study", "visits", "memory")
 
 
 def main() -> int:

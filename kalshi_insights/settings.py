@@ -234,6 +234,8 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    # Before staticfiles, whose development server would send static files past the middleware.
+    "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
     "allauth",
@@ -259,9 +261,9 @@ MIDDLEWARE = [
     "kalshi_insights.middleware.proxies.trusted_proxies",
     "django.middleware.security.SecurityMiddleware",
     "corsheaders.middleware.CorsMiddleware",
+    "kalshi_insights.middleware.compression.compress",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "kalshi_insights.middleware.csp.content_security_policy",
-    "kalshi_insights.middleware.compression.compress",
     "kalshi_insights.rest.errors.api_envelopes",
     "kalshi_insights.middleware.plain_text.refuse_unreadable",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -328,7 +330,8 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-# In development static files are served from the source folders, else collected and compressed.
+# In development static files come from the source folders and are compressed as they are asked for;
+# else they are collected and compressed beforehand.
 COLLECTS = ENVIRONMENT != "development"
 STATIC_ROOT = BASE_DIR / "staticfiles" if COLLECTS else None
 WHITENOISE_USE_FINDERS = not COLLECTS

@@ -1,5 +1,6 @@
 """The pages of markets and of the recorder; each also serves its fragments to htmx."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from urllib.parse import urlencode
@@ -8,11 +9,18 @@ from django.conf import settings
 from django.core.paginator import Page, Paginator
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import redirect, render
+from django.template.loader import get_template, render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 from django_htmx.http import HttpResponseClientRedirect, replace_url
 
-from kalshi_insights.htmx import htmx_target, page_number, serves_fragments, template_for
+from kalshi_insights.htmx import (
+    htmx_target,
+    page_number,
+    refreshed,
+    serves_fragments,
+    template_for,
+)
 from kalshi_insights.rest.errors import envelope, validation_message
 from markets import charts
 from markets.coverage import freshness
@@ -20,7 +28,7 @@ from markets.coverage.causes import outages
 from markets.filters import MarketFilter
 from markets.models import DiskUsage, Drift, ListedMarket, Market, Poll, Sweep, Tier
 from markets.models.listed_markets import ORDERS, ListedMarketQuerySet
-from markets.models.search import Place
+from markets.models.search import Place, is_long
 
 PAGE_SIZE = 50
 MAX_DRIFT = 20
@@ -54,26 +62,28 @@ def market_list(request: HttpRequest) -> HttpResponse:
     # What is wrong is said instead of overlooked, so nothing is listed.
     found: ListedMarketQuerySet = ListedMarket.objects.none() if filters.errors else filters.qs
     found = found.ordered_by(*ordering)
-    short_query = without_defaults(query)
-    context = {
-        "filter": filters,
-        "order": ordering[0],
-        "query": short_query,
-        **freshness_context(datetime.now(UTC)),
-    }
+    freshness = freshness_context(datetime.now(UTC))
     if htmx_target(request) == "rows":
         # A refresh needs no total.
         first = (page_number(query) - 1) * PAGE_SIZE
-        context["markets"] = found[first : first + PAGE_SIZE].markets().with_event()
-        return render(request, "markets/market_list.html#rows", context)
+        markets = found[first : first + PAGE_SIZE].markets().with_event()
+        return refreshed(request, rendered_rows(markets, freshness))
     all_categories = MarketFilter(without(query, "category"), queryset=ListedMarket.objects.all())
     counts: dict[str, int] = {} if filters.errors else all_categories.qs.categories()
     rows = range(total(counts, query.get("category", "")))
     page: Page[int] = Paginator(rows, PAGE_SIZE).get_page(page_number(query))
     first, count = max(page.start_index() - 1, 0), page.paginator.count
-    context |= {
+    # The page refreshes what it shows, which is the last one where the query asks for one beyond.
+    short_query = without(without_defaults(query, page=page.number), *filters.errors)
+    context = {
+        "filter": filters,
+        "order": ordering[0],
+        "query": short_query,
+        "unknown_order": "" if is_offered(query) else query["ordering"],
+        "short_words": short_words(filters),
         "tabs": TABS.items(),
         "page": page,
+        **freshness,
         "markets": found.page(first=first, size=PAGE_SIZE, count=count).with_event(),
         "categories": counts,
     }
@@ -95,7 +105,7 @@ def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
     now = datetime.now(UTC)
     context = {"market": market, **freshness_context(now)}
     if htmx_target(request) == "quote":
-        return render(request, "markets/market_detail.html#quote", context)
+        return refreshed(request, [render_to_string("markets/market_detail.html#quote", context)])
     span = request.GET.get("table", "")
     if span in charts.RANGES:
         context |= {
@@ -103,6 +113,8 @@ def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
             "closes": charts.table(market, span, now=now),
             "gaps": charts.gaps(market, span, now=now),
         }
+    else:
+        context["unknown_span"] = span
     if htmx_target(request) == "history":
         return render(request, "markets/market_detail.html#history", context)
     siblings = Market.objects.with_event().siblings_of(market).along_strikes()
@@ -168,6 +180,15 @@ def target_ages() -> dict[str, float]:
     return {Tier.HOT: settings.POLL_INTERVAL, Tier.UNIVERSE: settings.UNIVERSE_INTERVAL}
 
 
+def rendered_rows(markets: Iterable[Market], freshness: dict[str, object]) -> list[str]:
+    """The rows of the list, each with the id of its place."""
+    row = get_template("markets/_row.html")
+    return [
+        row.render({"market": market, "place": place, **freshness})
+        for place, market in enumerate(markets, 1)
+    ]
+
+
 def freshness_context(now: datetime) -> dict[str, object]:
     """The context from which templates compute the age of a market's quote."""
     sweeps = Sweep.objects.newest_complete_of(*freshness.COVERING_TIERS, at=now)
@@ -175,9 +196,24 @@ def freshness_context(now: datetime) -> dict[str, object]:
 
 
 def readable_ordering(query: QueryDict) -> list[str]:
-    """The keys that a query orders by; the default where it names an unknown one."""
-    keys = query.get("ordering", DEFAULT_ORDERING).split(",")
-    return keys if all(key.removeprefix("-") in ORDERS for key in keys) else [DEFAULT_ORDERING]
+    """The keys that a query orders by; the default where it names none that is offered."""
+    return order_keys(query) if is_offered(query) else [DEFAULT_ORDERING]
+
+
+def order_keys(query: QueryDict) -> list[str]:
+    return (query.get("ordering") or DEFAULT_ORDERING).split(",")
+
+
+def is_offered(query: QueryDict) -> bool:
+    """True where a query orders by keys that the list has, and by none of them twice."""
+    names = [key.removeprefix("-") for key in order_keys(query)]
+    return len(set(names)) == len(names) and set(names) <= ORDERS.keys()
+
+
+def short_words(filters: MarketFilter) -> list[str]:
+    """The words of a search that count only as the beginning of a ticker."""
+    words = filters.form.cleaned_data.get("q") or ()
+    return [word for word in words if not is_long(word)]
 
 
 def total(counts: dict[str, int], category: str) -> int:
@@ -191,10 +227,13 @@ def without(query: QueryDict, *names: str) -> QueryDict:
     return rest
 
 
-def without_defaults(query: QueryDict) -> QueryDict:
+def without_defaults(query: QueryDict, *, page: int) -> QueryDict:
     """The parameters that differ from the defaults, so that the address stays readable."""
     defaults = {"status": "open", "ordering": DEFAULT_ORDERING, "page": "1"}
     given = {name: query[name] for name in PARAMETERS if query.get(name)}
+    given["page"] = str(page)
+    if not is_offered(query):
+        given["ordering"] = DEFAULT_ORDERING
     short = QueryDict(mutable=True)
     short.update({name: value for name, value in given.items() if value != defaults.get(name)})
     return short

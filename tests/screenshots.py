@@ -346,6 +346,7 @@ def test_pictures(
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, path in {
         "markets": "/markets/",
+        "markets-odd": "/markets/?ordering=price&page=9&q=kx",
         "market": f"/markets/{STAR}/",
         "recorder": "/recorder/",
         "missing": "/markets/KXNONE-1/",

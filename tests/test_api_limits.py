@@ -1,53 +1,20 @@
-"""Rate limits, cross-origin requests and compression of the API."""
+"""Rate limits and cross-origin requests of the API."""
 
-import gzip
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
-import brotli  # type: ignore[import-untyped]
 import pytest
 import structlog
 from django.contrib.auth.models import User
 from django.db import connection
-from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.test import Client
-from django.urls import include, path
 from redis import Redis
 
 from accounts.tests.factories import a_token
 from kalshi_insights.embedded.servers import free_port
-from kalshi_insights.middleware.compression import accepted_encodings
 from kalshi_insights.rest.throttling import RateLimiter, client_network
 
-ROWS = [{"ticker": f"KXFED-{n}", "yes_bid": "0.4200"} for n in range(100)]
-
-
-def rows(request: HttpRequest) -> HttpResponse:
-    return JsonResponse({"results": ROWS}, headers={"ETag": '"one"'})
-
-
-def columns(request: HttpRequest) -> HttpResponse:
-    return JsonResponse({"results": ROWS}, content_type="application/vnd.columns+json")
-
-
-def few(request: HttpRequest) -> HttpResponse:
-    return JsonResponse({})
-
-
-def stream(request: HttpRequest) -> StreamingHttpResponse:
-    return StreamingHttpResponse(iter([b"x" * 5_000] * 3), content_type="text/csv")
-
-
-urlpatterns = [
-    path("api/v1/rows/", rows),
-    path("api/v1/few/", few),
-    path("api/v1/columns/", columns),
-    path("api/v1/stream/", stream),
-    path("rows/", rows),
-    path("api/v1/", include(("kalshi_insights.api", "api"))),
-]
-
-pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
+pytestmark = pytest.mark.django_db
 MARKETS = "/api/v1/markets/"
 
 
@@ -197,54 +164,6 @@ def test_no_other_origin_may(client, db, shared, origin):
         client.options(MARKETS, headers={"Origin": origin} | PREFLIGHT),
     ):
         assert "Access-Control-Allow-Origin" not in response.headers
-
-
-@pytest.mark.parametrize(
-    ("offered", "used", "undo"),
-    [
-        ("gzip, deflate", "gzip", gzip.decompress),
-        ("gzip, deflate, br", "br", brotli.decompress),
-        ("br;q=0, gzip;q=0.5", "gzip", gzip.decompress),
-    ],
-)
-def test_json_comes_as_small_as_the_asker_can_read(client, offered, used, undo):
-    plain = client.get("/api/v1/rows/")
-    small = client.get("/api/v1/rows/", headers={"Accept-Encoding": offered})
-    assert small["Content-Encoding"] == used
-    assert undo(small.content) == plain.content
-    assert int(small["Content-Length"]) == len(small.content) < len(plain.content) / 5
-    assert (plain["ETag"], small["ETag"]) == ('"one"', 'W/"one"')
-    assert "Accept-Encoding" in plain["Vary"]
-    assert "Accept-Encoding" in small["Vary"]
-
-
-def test_columns_are_json_too(client):
-    response = client.get("/api/v1/columns/", headers={"Accept-Encoding": "br"})
-    assert response["Content-Encoding"] == "br"
-
-
-@pytest.mark.parametrize("path", ["/api/v1/few/", "/api/v1/stream/", "/rows/"])
-def test_little_answers_streams_and_pages_come_as_they_are(client, path):
-    response = client.get(path, headers={"Accept-Encoding": "gzip, br"})
-    assert "Content-Encoding" not in response.headers
-
-
-def test_the_browsable_api_comes_as_it_is(client, db):
-    headers = {"Accept": "text/html", "Accept-Encoding": "gzip, br"}
-    assert "Content-Encoding" not in client.get(MARKETS, headers=headers).headers
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        ("gzip;q=0, br", {"br"}),
-        ("GZIP ; q=0.000", set()),
-        ("gzip;q=0.001", {"gzip"}),
-        ("identity", {"identity"}),
-    ],
-)
-def test_an_encoding_of_no_weight_is_refused(header, expected):
-    assert accepted_encodings(header) == expected
 
 
 def test_reading_without_a_token_asks_for_no_user(client, django_assert_num_queries):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from markets.models import DiskUsage, Market
 from markets.tests.factories import a_market, a_poll, a_sweep, an_event, observe
@@ -51,6 +51,89 @@ def test_a_changed_number_flashes_and_the_chosen_row_stays_chosen(clean: Page, s
     expect(clean.locator("tr[data-ticker='KXRAIN-T1'] .price .flash")).to_have_text("51–53¢")
     expect(clean.locator(".flash")).to_have_count(0)
     expect(clean.locator("#m-KXRAIN-T2")).to_be_focused()
+
+
+def refresh(page: Page, element: str = "rows") -> int:
+    """Refresh a part of the page, and return the status of the answer once it is shown."""
+    with page.expect_response(
+        lambda response: response.request.headers.get("hx-target") == element
+    ) as answered:
+        page.evaluate(f"htmx.trigger('#{element}', 'refresh')")
+    expect(page.locator(".htmx-request, .htmx-swapping, .htmx-settling")).to_have_count(0)
+    return answered.value.status
+
+
+def test_only_rows_that_changed_are_drawn_anew(clean: Page, site: str) -> None:
+    two_hours_ago = datetime.now(UTC) - timedelta(hours=2)
+    first, second, _ = three_markets()
+    Market.objects.update(quoted_at=two_hours_ago)
+    clean.goto(f"{site}/markets/")
+    assert refresh(clean) == 200
+    clean.evaluate("for (const row of document.querySelectorAll('#rows tr')) row.isOld = true")
+    clean.keyboard.press("j")
+    assert refresh(clean) == 304
+    old = "[...document.querySelectorAll('#rows tr')].map((row) => row.isOld === true)"
+    assert clean.evaluate(old) == [True, True, True]
+    observe(first, two_hours_ago, "0.51", "0.53")
+    assert refresh(clean) == 200
+    expect(clean.locator("tr[data-ticker='KXRAIN-T1']")).to_contain_text("51–53¢")
+    expect(clean.locator("#m-KXRAIN-T1")).to_be_focused()
+    assert clean.evaluate(old) == [False, True, True]
+    Market.objects.filter(pk=second.pk).update(volume_24h=901)
+    refresh(clean)
+    order = "[...document.querySelectorAll('#rows tr')].map((row) => row.dataset.ticker)"
+    assert clean.evaluate(order) == ["KXRAIN-T2", "KXRAIN-T1", "KXRAIN-T3"]
+    expect(clean.locator("#m-KXRAIN-T1")).to_be_focused()
+    assert clean.evaluate(old) == [False, False, True]
+
+
+def test_ages_go_on_in_rows_that_stay(clean: Page, site: str) -> None:
+    three_markets()
+    Market.objects.update(quoted_at=datetime.now(UTC) - timedelta(hours=2))
+    clean.goto(f"{site}/markets/")
+    refresh(clean)
+    clean.evaluate("document.querySelector('#row-2').isOld = true")
+    a_sweep("universe", datetime.now(UTC) - timedelta(minutes=3))
+    refresh(clean)
+    expect(clean.locator("#rows time")).to_have_text(["3 m"] * 3)
+    assert clean.evaluate("document.querySelector('#row-2').isOld")
+
+
+def test_a_quote_is_drawn_anew_only_where_it_moved(clean: Page, site: str) -> None:
+    market, *_ = three_markets()
+    Market.objects.update(quoted_at=datetime.now(UTC) - timedelta(hours=2))
+    clean.goto(f"{site}/markets/KXRAIN-T1/")
+    refresh(clean, "quote")
+    clean.evaluate("document.querySelector('#newest').isOld = true")
+    a_sweep("universe", datetime.now(UTC) - timedelta(minutes=3))
+    refresh(clean, "quote")
+    expect(clean.locator("#age")).to_have_text("observed 3 m ago")
+    assert clean.evaluate("document.querySelector('#newest').isOld")
+    observe(market, datetime.now(UTC), "0.51", "0.53")
+    refresh(clean, "quote")
+    expect(clean.locator(".quote-price")).to_have_text("51–53¢")
+
+
+def test_a_search_during_a_refresh_keeps_its_own_rows(page: Page, site: str) -> None:
+    three_markets()
+    a_market("KXFED-1", event=an_event("Fed decision", ticker="KXFED"), volume_24h=10_000)
+    page.goto(f"{site}/markets/")
+    refresh(page)
+    Market.objects.update(open_interest=77_777)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        is_refresh = route.request.headers.get("hx-target") == "rows"
+        held.append(route) if is_refresh else route.continue_()
+
+    page.route("**/markets/**", hold)
+    page.evaluate("htmx.trigger('#rows', 'refresh')")
+    page.locator("#q").fill("kxrain-t3")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    for route in held:
+        route.continue_()
+    page.wait_for_timeout(300)
+    expect(page.locator("tbody tr")).to_contain_text("KXRAIN-T3")
 
 
 def test_a_hidden_tab_does_not_ask(clean: Page, site: str) -> None:
@@ -140,6 +223,9 @@ def test_the_theme_is_remembered(clean: Page, site: str) -> None:
     assert clean.evaluate(background) == "rgb(13, 17, 23)"
     clean.reload()
     assert clean.evaluate(background) == "rgb(13, 17, 23)"
+    clean.locator("#theme").click()
+    clean.goto(f"{site}/recorder/")
+    assert clean.evaluate(background) == "rgb(246, 247, 249)"
 
 
 @in_each_theme_and_width

@@ -103,6 +103,17 @@ class TestList:
         assert "momentum" not in page(client, "/backtests/?status=done")
         assert "No backtest is queued" in page(client, "/backtests/?status=queued")
 
+    def test_a_status_or_a_page_that_is_not_there_is_named(self, client):
+        a_backtest()
+        response = client.get("/backtests/?status=odd")
+        assert response.status_code == 400
+        html = response.content.decode()
+        assert "odd is not one of the available choices" in html
+        assert "fade-longshots" not in html
+        html = page(client, "/backtests/?page=7")
+        assert "there is no page “7”; this is page 1 of 1" in html
+        assert "fade-longshots" in html
+
     def test_it_takes_two_queries(self, client, django_assert_num_queries):
         for _ in range(3):
             a_backtest()
@@ -255,6 +266,14 @@ class TestDetail:
         assert "There are none." in page(
             client, f"/backtests/{done.pk}/?kind=settled", "executions"
         )
+
+    def test_a_kind_or_a_page_of_executions_that_is_not_there_is_named(self, client):
+        done = a_backtest()
+        a_fill(done)
+        html = page(client, f"/backtests/{done.pk}/?kind=odd&page=2")
+        assert "there is no kind “odd”" in html
+        assert "there is no page “2”" in html
+        assert "there is no" not in page(client, f"/backtests/{done.pk}/?kind=fill&page=1")
 
     def test_a_run_under_way_refreshes_and_then_shows_its_result(self, client):
         run = a_backtest("running", doing="reading quotes")

@@ -21,7 +21,7 @@ pytestmark = [
 
 
 def tickers(html: str) -> list[str]:
-    return re.findall(r'<tr data-ticker="([^"]+)"', html)
+    return re.findall(r'<tr id="row-\d+" data-ticker="([^"]+)"', html)
 
 
 def fragment(name: str) -> dict[str, str]:
@@ -151,6 +151,45 @@ class TestList:
         assert tickers(page(client, "/markets/?ordering=ticker&page=999")) == ["MANY-50"]
         assert len(tickers(page(client, "/markets/?page=x"))) == 50
 
+    def test_an_order_that_is_not_offered_is_named(self, client):
+        a_market()
+        for ordering in ("nonsense", "ticker,ticker", ",".join(["spread"] * 500), "yes_price,"):
+            html = page(client, f"/markets/?ordering={ordering}")
+            assert "the list cannot be sorted by" in html
+            assert "ordering=" not in "".join(re.findall(r'hx-get="[^"]*"', html))
+        for ordering in ("", "-spread", "yes_price,-ticker"):
+            assert "cannot be sorted" not in page(client, f"/markets/?ordering={ordering}")
+
+    @pytest.mark.parametrize("asked", ["3", "0", "-1", "x", "1e3", "9" * 500])
+    def test_a_page_that_is_not_there_is_named_and_the_one_shown_is_refreshed(self, client, asked):
+        event = an_event("Many", ticker="MANY")
+        for number in range(51):
+            a_market(f"MANY-{number:02}", event=event)
+        html = page(client, f"/markets/?ordering=ticker&page={asked}")
+        [shown] = re.findall(r"this is page (\d) of 2", html)
+        assert shown == ("2" if asked == "3" else "1")
+        [refreshed] = re.findall(r'hx-get="([^"]*page=2|/markets/\?ordering=ticker)"', html)
+        assert tickers(page(client, refreshed.replace("&amp;", "&"), "rows")) == tickers(html)
+        assert "there is no page" not in page(client, "/markets/?page=2")
+
+    def test_words_of_one_letter_are_told_what_they_count_for(self, client):
+        a_market("KXA-1")
+        html = page(client, "/markets/?q=k+x+rain")
+        assert "“k”, “x” count only as the beginning of a ticker" in html
+        assert "“k” counts only as" in page(client, "/markets/?q=k")
+        assert "counts only as" not in page(client, "/markets/?q=rain")
+
+    def test_five_hundred_words_are_refused_without_a_query(
+        self, client, django_assert_num_queries
+    ):
+        with django_assert_num_queries(1):
+            response = client.get("/markets/", {"q": "rain " * 500})
+        html = response.content.decode()
+        assert response.status_code == 400
+        assert "q: Ensure this value has at most 300 characters" in html
+        # They stand in the search box and in the way back from signing in, and nowhere else.
+        assert html.count("rain") < 1_100
+
     def test_a_refresh_brings_the_rows_and_nothing_else(self, client):
         a_market()
         html = page(client, "/markets/", "rows")
@@ -201,6 +240,22 @@ class TestList:
         assert " style=" not in html
         assert not re.search(r"<script(?![^>]* src=)", html)
         assert not re.search(r"\son\w+=", html)
+
+    @pytest.mark.parametrize(
+        ("cookie", "shown"), [("dark", ["dark"]), ("light", ["light"]), ('"><b>', []), ("", [])]
+    )
+    def test_the_theme_comes_with_the_page(self, client, cookie, shown):
+        client.cookies["theme"] = cookie
+        html = page(client, "/markets/")
+        assert re.findall(r'<html lang="en"\s+data-theme="(\w+)"', html) == shown
+        assert "<b>" not in html
+
+    def test_nothing_but_the_style_sheet_delays_the_first_paint(self, client):
+        head = page(client, "/markets/").partition("</head>")[0]
+        assert len(re.findall(r'rel="stylesheet"', head)) == 1
+        scripts = re.findall(r"<script [^>]*>", head)
+        assert scripts
+        assert all(" defer" in script for script in scripts)
 
     def test_simulated_data_is_called_so(self, client, settings):
         settings.SIMULATED = True
@@ -278,6 +333,10 @@ class TestMarket:
         html = page(client, f"{market.get_absolute_url()}?table=1d")
         assert '<td class="num">31¢</td>' in html
 
+    def test_a_range_that_is_not_there_is_named(self, client):
+        html = page(client, f"{a_market().get_absolute_url()}?table=2y")
+        assert "table: there is no range “2y”" in html
+
     def test_a_page_takes_three_queries(self, client, django_assert_max_num_queries):
         market = a_market()
         for number in range(3):
@@ -290,7 +349,7 @@ class TestAge:
     """The age of a market is that of the newest complete pass that covers it."""
 
     def shown(self, client: Client) -> str:
-        cell = re.search(r'title="Observed [^"]*">([^<]*)</td>', page(client, "/markets/"))
+        cell = re.search(r'title="Observed [^"]*">([^<]*)</time>', page(client, "/markets/"))
         assert cell
         return cell[1]
 

@@ -1,4 +1,4 @@
-// Refreshing, flashing and keys. The server draws; this only notices.
+// Refreshing, flashing, theme and keys. The server draws; this only notices.
 "use strict";
 (() => {
   const FLASH = 600;
@@ -22,6 +22,16 @@
     for (const part of document.querySelectorAll("[data-refresh]")) htmx.trigger(part, "refresh");
   });
 
+  // A refresh names the tag of what is shown, and brings what has changed since (kalshi_insights/htmx.py).
+  const tags = new WeakMap();
+  document.addEventListener("htmx:configRequest", ({ detail }) => {
+    if (tags.has(detail.elt)) detail.headers["If-None-Match"] = tags.get(detail.elt);
+  });
+  document.addEventListener("htmx:afterSwap", ({ target, detail }) => {
+    const tag = detail.xhr?.getResponseHeader("ETag");
+    if (tag && target.matches("[data-refresh]")) tags.set(target, tag);
+  });
+
   document.addEventListener("htmx:beforeSwap", (event) => {
     if (!event.target.matches("[data-flash]")) return;
     before = new Map();
@@ -43,6 +53,14 @@
 
   document.addEventListener("change", (event) => {
     if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+  });
+
+  document.getElementById("theme").addEventListener("click", () => {
+    const root = document.documentElement;
+    const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+    root.dataset.theme = (root.dataset.theme || system) === "dark" ? "light" : "dark";
+    document.cookie = `theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=lax`;
+    document.dispatchEvent(new Event("theme"));
   });
 
   const menu = document.getElementById("account");
