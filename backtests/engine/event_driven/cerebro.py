@@ -110,7 +110,7 @@ class TargetFollower(Strategy):
 
 
 @cache
-def backtrader_class(strategy: Any) -> type[bt.Strategy]:
+def backtrader_class(strategy: type[Strategy]) -> type[bt.Strategy]:
     """The backtrader class that a subclass of `Strategy` becomes, its schema as params.
 
     Made once for each, since backtrader keeps all classes.
@@ -155,6 +155,8 @@ def run(
         follower = backtrader_class(TargetFollower)
         cerebro.addstrategy(follower, targets=targets, make=execution.make)
     else:
-        cerebro.addstrategy(backtrader_class(strategy), **(parameters or {}))
+        # mypy takes a class of an untyped base for unhashable.
+        made = backtrader_class(strategy)  # type: ignore[arg-type]
+        cerebro.addstrategy(made, **(parameters or {}))
     ran = cerebro.run()
     return FinishedRun(broker.outcome, ran[0] if ran else None)
