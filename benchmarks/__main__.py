@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import WITHOUT_LIMITS, end_in_order
 from kalshi_insights import embedded
 
 NAMES = (
@@ -27,7 +28,7 @@ NAMES = (
     "simulator",
     "backtests",
 )
-ON_REQUEST = ("cadence", "large", "week", "study", "visits", "memory")
+ON_REQUEST = ("cadence", "large", "week", "study", "visits", "memory", "universe80k")
 
 
 def main() -> int:
@@ -39,12 +40,12 @@ def main() -> int:
     unknown = set(names) - {*NAMES, *ON_REQUEST}
     if unknown:
         parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
+    end_in_order()
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     )
     os.environ |= {"DEBUG": "false", "SECRET_KEY": "for benchmarks", "LOG_LEVEL": "WARNING"}
-    for rate in ("API_RATE_ANONYMOUS", "PAGE_RATE_ANONYMOUS", "PAGE_RATE_REFRESHES"):
-        os.environ[rate] = "none"
+    os.environ |= WITHOUT_LIMITS
     for name in names:
         print(f"\n{name}", flush=True)
         # Each benchmark has its own process and database, so that memory and caches are its own.
@@ -52,10 +53,22 @@ def main() -> int:
             os.environ.pop("DATABASE_URL", None)
             os.environ.pop("REDIS_URL", None)
             with embedded.services(Path(folder) / "services"):
-                code = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False)
-        if code.returncode:
-            return code.returncode
+                code = run(name)
+        if code:
+            return code
     return 0
+
+
+def run(name: str) -> int:
+    """Run a benchmark; where we are told to end, it ends first."""
+    benchmark = subprocess.Popen([sys.executable, "-m", f"benchmarks.{name}"])
+    try:
+        return benchmark.wait()
+    except SystemExit:
+        benchmark.terminate()
+        raise
+    finally:
+        benchmark.wait()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ they are kept in the folder that is named:
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -32,12 +33,12 @@ from rest_framework.mixins import ListModelMixin
 from rest_framework.renderers import JSONRenderer
 from rest_framework.viewsets import GenericViewSet
 
-from benchmarks import measure
+from benchmarks import WITHOUT_LIMITS, measure
 from benchmarks.cpu_time import database_seconds
 from benchmarks.large import create_days, days_on_record
 from benchmarks.measure import median, percentile, report
 from benchmarks.reading import response_times
-from kalshi_insights.embedded.servers import free_port
+from kalshi_insights.embedded.servers import ends_with_parent, free_port
 from kalshi_insights.rest.pagination import OffsetPages
 from markets.api.serializers import MARKET_ROW
 from markets.filters import MarketListFilter
@@ -129,9 +130,10 @@ def running_server() -> Iterator[Web]:
         [sys.executable, *command],
         # Logging is part of the cost of a request, so it stays on.
         env={**os.environ, "DEBUG": "false", "SECRET_KEY": "bench", "LOG_LEVEL": "INFO"}
-        | {"API_RATE_ANONYMOUS": "none"},
+        | WITHOUT_LIMITS,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=ends_with_parent(signal.SIGTERM),  # noqa: PLW1509
     )
     try:
         wait_for(port, process)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
+from typing import Any
 
 import psycopg
 
@@ -91,23 +92,33 @@ def now(connection: "psycopg.Connection[tuple[object, ...]]") -> object:
     return query(connection, "SELECT now()")[0]
 
 
-def query(connection: "psycopg.Connection[tuple[object, ...]]", sql: str, *params: object) -> tuple:  # type: ignore[type-arg]
-    row = connection.execute(sql, params).fetchone()
+def query(
+    connection: "psycopg.Connection[tuple[object, ...]]", sql: str, **values: object
+) -> tuple[Any, ...]:
+    row = connection.execute(sql, values).fetchone()
     assert row is not None
     return row
 
 
 def report_slots(
-    when: str, connection: "psycopg.Connection[tuple[object, ...]]", began: object
+    when: str,
+    connection: "psycopg.Connection[tuple[object, ...]]",
+    began: object,
+    *,
+    ended: object = None,
 ) -> None:
-    polls, longest, errors, slots = query(
+    polls, longest, errors, slots, gap = query(
         connection,
         """SELECT count(*), max(extract(epoch FROM finished_at - started_at)),
-                  count(*) FILTER (WHERE error <> ''), extract(epoch FROM now() - %s) / %s
-           FROM markets_poll WHERE started_at > %s""",
-        began,
-        INTERVAL,
-        began,
+                  count(*) FILTER (WHERE error <> ''),
+                  extract(epoch FROM coalesce(%(ended)s, now()) - %(began)s) / %(interval)s,
+                  max(extract(epoch FROM started_at - before))
+           FROM (SELECT *, lag(started_at) OVER (ORDER BY started_at) AS before FROM markets_poll
+                 WHERE started_at >= %(began)s
+                     AND started_at < coalesce(%(ended)s, 'infinity'::timestamptz)) AS polls""",
+        began=began,
+        ended=ended,
+        interval=INTERVAL,
     )
     (overlaps,) = query(
         connection,
@@ -118,7 +129,7 @@ def report_slots(
     report(
         "  polls, slots, overlaps, errors",
         f"{polls}, {slots:.1f}, {overlaps}, {errors}",
-        ratio=f"longest {longest:.2f} s",
+        ratio=f"longest {longest:.2f} s, at most {gap:.1f} s from start to start",
     )
 
 

@@ -1,12 +1,13 @@
 """The simulated exchange in its own process."""
 
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kalshi_insights.embedded.servers import free_port
+from kalshi_insights.embedded.servers import ends_with_parent, free_port
 from markets.kalshi.client import KalshiClient
 from markets.kalshi.errors import TemporaryError
 
@@ -16,8 +17,13 @@ def simulated_exchange(*, markets: int, speed: float = 1.0) -> Iterator[str]:
     """Run an exchange without a rate limit during a `with` block; yields its address."""
     port = free_port()
     command = [sys.executable, "-m", "markets.simulator", "--port", str(port), "--rate", "0"]
-    command += ["--markets", str(markets), "--speed", str(speed)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    # Without the exchange's weekly pause, so that a Thursday morning measures the same.
+    command += ["--markets", str(markets), "--speed", str(speed), "--no-pauses"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=ends_with_parent(signal.SIGTERM),  # noqa: PLW1509
+    )
     try:
         yield f"http://127.0.0.1:{port}/trade-api/v2"
     finally:

@@ -109,7 +109,7 @@ def report_hour(listings: Listings, at: int) -> None:
         first = tick % PARTS * part
         board = listings.live(at + (tick + 1) * INTERVAL)
         record_tick(board, events[first : first + part], hot=hot)
-    report_growth(before, DiskUsage.objects.measure(at=now()))
+    report_growth(before, DiskUsage.objects.measure(at=now()), hours=TICKS / TICKS_AN_HOUR)
     report_payloads()
 
 
@@ -135,17 +135,23 @@ def page_of_items(body: bytes, received_at: datetime) -> Page:
 
 def settle() -> None:
     """Leave the tables as after a day: heartbeats due at any time, and room in the pages."""
+    spread_heartbeats()
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE markets_market SET quoted_at = quoted_at - random() * interval '1h'")
-        cursor.execute("VACUUM markets_market")
         cursor.execute("TRUNCATE markets_payloadblock")
 
 
-def report_growth(before: DiskUsage, after: DiskUsage) -> None:
+def spread_heartbeats() -> None:
+    """Let the heartbeats of markets that do not move be due at any time of an hour."""
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE markets_market SET quoted_at = quoted_at - random() * interval '1h'")
+        cursor.execute("VACUUM markets_market")
+
+
+def report_growth(before: DiskUsage, after: DiskUsage, *, hours: float) -> None:
     grown = {table: size - before.grown.get(table, 0) for table, size in after.grown.items()}
-    an_hour = {table: size * TICKS_AN_HOUR / TICKS for table, size in grown.items()}
+    an_hour = {table: size / hours for table, size in grown.items()}
     report(
-        f"an hour of {EXCHANGE:,} markets",
+        "disk, an hour",
         f"{sum(an_hour.values()) / 1e6:.0f} MB",
         target="target 250 MB",
     )

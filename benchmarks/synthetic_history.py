@@ -78,8 +78,8 @@ POLLS = """
 """
 SWEEPS = """
     INSERT INTO markets_sweep (tier, started_at, finished_at, complete, markets, skipped, pages,
-        cursor)
-    SELECT tier, at, at + interval '300 ms', true, 2000, '{}', pages, ''
+        cursor, by_market)
+    SELECT tier, at, at + interval '300 ms', true, 2000, '{}', pages, '', false
     FROM ticks JOIN (VALUES ('hot', 1, 9), ('universe', 6, 55)) AS tiers (tier, every, count)
         ON n % every = 0
     CROSS JOIN LATERAL (

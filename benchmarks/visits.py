@@ -53,6 +53,7 @@ def measure_site(site: str) -> None:
         for path in paths:
             report_visits(path, [visit(browser, site + path) for _ in range(VISITS)])
         report_refreshes(browser, f"{site}/markets/", "rows")
+        report_refreshes(browser, site + paths[1], "quote")
         report_refreshes(browser, f"{site}/recorder/", "runs")
         browser.close()
 

@@ -36,4 +36,4 @@ def share_memory(**_: Any) -> None:
 app = celery_app(fixups=None, current=True)
 app.steps["worker"].add(LoopPulse)
 # The tasks of backtests load the engines, so only their worker loads them.
-app.autodiscover_tasks(["markets"])
+app.autodiscover_tasks(["accounts", "markets"])

@@ -469,6 +469,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600.0,
         "options": _MESSAGES,
     },
+    "forget-sign-ins": {
+        "task": "accounts.tasks.forget_sign_ins",
+        "schedule": 3600.0,
+        "options": _MESSAGES,
+    },
     "pick-up-backtests": {
         "task": "backtests.tasks.pick_up_backtests",
         "schedule": 60.0,

@@ -68,8 +68,7 @@ def market_list(request: HttpRequest) -> HttpResponse:
         first = (page_number(query) - 1) * PAGE_SIZE
         markets = found[first : first + PAGE_SIZE].markets().with_event()
         return refreshed(request, rendered_rows(markets, freshness))
-    all_categories = MarketFilter(without(query, "category"), queryset=ListedMarket.objects.all())
-    counts: dict[str, int] = {} if filters.errors else all_categories.qs.categories()
+    counts = counts_by_category(query, filters)
     rows = range(total(counts, query.get("category", "")))
     page: Page[int] = Paginator(rows, PAGE_SIZE).get_page(page_number(query))
     first, count = max(page.start_index() - 1, 0), page.paginator.count
@@ -173,6 +172,17 @@ def redirect_to(request: HttpRequest, place: Place) -> HttpResponse:
         narrowed = {"event": place.event} if place.event else {"series": place.series}
         address = f"{reverse('markets:list')}?{urlencode(narrowed | {'status': 'all'})}"
     return HttpResponseClientRedirect(address) if htmx_target(request) else redirect(address)
+
+
+def counts_by_category(query: QueryDict, filters: MarketFilter) -> dict[str, int]:
+    """Count the markets of every category that the other filters let through."""
+    if filters.errors:
+        return {}
+    if query.get("category"):
+        queryset = ListedMarket.objects.all()
+        filters = MarketFilter(without(query, "category"), queryset=queryset)
+    counts: dict[str, int] = filters.qs.categories()
+    return counts
 
 
 def target_ages() -> dict[str, float]:

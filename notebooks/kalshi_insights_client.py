@@ -197,7 +197,7 @@ class Client:
         return self._record(self._json(_market_path(ticker), as_of=as_of))
 
     def latest(self, ticker: str) -> Row:
-        """Read the newest snapshot of a market.
+        """Read the newest snapshot of a market, and whether its quote still stands.
 
         >>> client.latest("KXFED-26DEC-H25")["yes_ask"]
         0.45

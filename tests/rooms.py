@@ -27,6 +27,7 @@ ROOMS = {
         "accounts/admin.py",
         "accounts/apps.py",
         "accounts/management/",
+        "accounts/tasks.py",
         "accounts/urls.py",
         "markets/__init__.py",
         "markets/admin.py",

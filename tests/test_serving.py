@@ -13,6 +13,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import pytest
 
 from kalshi_insights.embedded import BASE_DIR
+from kalshi_insights.export.formats import asks_for_file
 from kalshi_insights.serving import site
 from kalshi_insights.serving.site import ThreadedSite
 
@@ -199,6 +200,103 @@ def test_a_stream_that_finds_no_thread_is_refused_and_closed(monkeypatch):
     status, body = response_to(answering(stream), b"")
     assert status == 503
     assert b"Too many exports" in body
+    assert stream.closed.is_set()
+
+
+EXPORT = {"method": "GET", "query_string": b"format=csv"}
+
+
+@pytest.mark.parametrize(
+    ("query", "accepted", "asks"),
+    [
+        ("", "*/*", False),
+        ("format=json", "text/csv", False),
+        ("format=columns", "", False),
+        ("q=format%3Dcsv", "application/json", False),
+        ("format=csv", "text/html", True),
+        ("limit=1&format=%63sv", "", True),
+        ("format=parquet", "", True),
+        ("format=json&format=arrow", "", True),
+        ("", "text/csv", True),
+        ("", "Application/vnd.apache.PARQUET;q=1", True),
+        ("", "application/vnd.apache.arrow.stream", True),
+    ],
+)
+def test_a_request_tells_that_it_asks_for_a_file(query, accepted, asks):
+    assert asks_for_file(query, accepted) is asks
+
+
+def test_pages_are_answered_while_exports_take_their_time_to_begin():
+    go_on, begun = threading.Event(), []
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse):
+        start_response("200 OK", [])
+        if not environ["QUERY_STRING"].startswith("format="):
+            return Response([b"a page"])
+        begun.append(1)
+        go_on.wait(10)
+        return Stream([b"a", b"b"])
+
+    async def run():
+        served = ThreadedSite(application)
+        many = 3 * (site.PAGE_THREADS + site.STREAM_THREADS)
+        exports = [asyncio.create_task(respond(served, b"", scope=EXPORT)) for _ in range(many)]
+        while len(begun) < site.STREAM_THREADS:
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            page = await respond(served, b"")
+        waiting = many - len(begun)
+        go_on.set()
+        return page, waiting, await asyncio.gather(*exports)
+
+    page, waiting, exports = in_new_loop(run())
+    assert page == (200, b"a page")
+    assert waiting == len(exports) - site.STREAM_THREADS
+    assert set(exports) == {(200, b"ab")}
+
+
+def test_an_export_that_gets_no_turn_is_refused_before_it_begins(monkeypatch):
+    monkeypatch.setattr(site, "STREAM_WITHIN", 0.05)
+    monkeypatch.setattr(site, "STREAM_THREADS", 0)
+    begun = []
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse):
+        begun.append(1)
+        return answering(Stream([b"a"]))(environ, start_response)
+
+    status, body = response_to(application, b"", scope=EXPORT)
+    assert (status, begun) == (503, [])
+    assert b"Too many exports" in body
+
+
+def test_an_export_may_be_answered_as_a_whole():
+    answer = response_to(echo, b"", scope=EXPORT)
+    assert answer == (201, "/a b/č".encode() + b"\xff|")
+
+
+def test_an_export_whose_client_left_before_it_began_is_closed_and_its_thread_free_again(
+    monkeypatch,
+):
+    monkeypatch.setattr(site, "STREAM_THREADS", 1)
+    stream, begun, go_on = Stream([b"a"]), threading.Event(), threading.Event()
+    pending = iter([stream, Stream([b"last"])])
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse):
+        begun.set()
+        go_on.wait(5)
+        start_response("200 OK", [])
+        return next(pending)
+
+    async def run():
+        served = ThreadedSite(application)
+        client = asyncio.create_task(respond(served, b"", scope=EXPORT))
+        await asyncio.to_thread(begun.wait, 5)
+        client.cancel()
+        await asyncio.gather(client, return_exceptions=True)
+        go_on.set()
+        return await respond(served, b"", scope=EXPORT)
+
+    assert in_new_loop(run()) == (200, b"last")
     assert stream.closed.is_set()
 
 

@@ -9,11 +9,13 @@ import structlog
 import time_machine
 from axes.models import AccessAttempt, AccessLog
 from django.conf import settings as live_settings
+from django.contrib.sessions.models import Session
 from django.core import mail
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
 from redis import Redis
 
+from accounts.tasks import forget_sign_ins
 from accounts.tests.factories import PASSWORD, a_person
 from kalshi_insights.embedded.servers import free_port
 
@@ -368,3 +370,28 @@ class TestResettingAPassword:
     def test_a_made_up_link_leads_nowhere(self, client, mailing):
         response = client.get(f"{self.RESET}1-abc123-0123456789abcdef/", follow=True)
         assert "This link is no longer good" in response.text
+
+
+class TestWhatIsKeptOfIt:
+    def test_is_forgotten_after_ninety_days(self):
+        a_person()
+        for days in (91, 89):
+            with time_machine.travel(NOW - timedelta(days=days), tick=False):
+                attempt("ada", PASSWORD)
+        with time_machine.travel(NOW, tick=False):
+            forget_sign_ins()
+        assert [NOW - log.attempt_time for log in AccessLog.objects.all()] == [timedelta(days=89)]
+
+    def test_is_no_session_that_has_ended(self):
+        a_person()
+        for days in (60, 1):
+            with time_machine.travel(NOW - timedelta(days=days), tick=False):
+                attempt("ada", PASSWORD)
+        assert Session.objects.count() == 2
+        with time_machine.travel(NOW, tick=False):
+            forget_sign_ins()
+            assert Session.objects.get().expire_date > NOW
+
+    def test_is_forgotten_by_the_schedule(self):
+        tasks = {each["task"] for each in live_settings.CELERY_BEAT_SCHEDULE.values()}
+        assert forget_sign_ins.name in tasks

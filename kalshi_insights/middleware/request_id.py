@@ -11,13 +11,16 @@ VALID = re.compile(r"[A-Za-z0-9-]{1,64}")
 META = "HTTP_X_REQUEST_ID"
 
 
+def id_of(sent: str) -> str:
+    """The id that a client has sent, or a new one where it sent none that is fit for a log."""
+    return sent if VALID.fullmatch(sent) else str(uuid.uuid4())
+
+
 def request_id(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
     def middleware(request: HttpRequest) -> HttpResponse:
-        sent = request.META.get(META, "")
-        request_id = sent if VALID.fullmatch(sent) else str(uuid.uuid4())
-        request.META[META] = request_id
+        request.META[META] = request_id = id_of(request.META.get(META, ""))
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             response = get_response(request)
         response.headers["X-Request-ID"] = request_id

@@ -13,6 +13,8 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request
 
+from kalshi_insights.export.formats import ARROW, CSV, FILE_TYPES, PARQUET
+
 
 class FileRenderer(BaseRenderer):
     """A format that views stream themselves; `render` is never called."""
@@ -22,18 +24,18 @@ class FileRenderer(BaseRenderer):
 
 
 class CsvRenderer(FileRenderer):
-    media_type = "text/csv"
-    format = "csv"
+    media_type = FILE_TYPES[CSV]
+    format = CSV
 
 
 class ParquetRenderer(FileRenderer):
-    media_type = "application/vnd.apache.parquet"
-    format = "parquet"
+    media_type = FILE_TYPES[PARQUET]
+    format = PARQUET
 
 
 class ArrowRenderer(FileRenderer):
-    media_type = "application/vnd.apache.arrow.stream"
-    format = "arrow"
+    media_type = FILE_TYPES[ARROW]
+    format = ARROW
 
 
 class JsonRenderer(JSONRenderer):

@@ -1,8 +1,9 @@
 """The site's WSGI application behind an asynchronous server, which waits for the clients.
 
 A thread gets a request once all of it has arrived, and gives back a whole answer, so that no
-client can hold one. A stream, such as an export, is drawn one chunk at a time, whenever its client
-has taken the one before, by one of a few threads that do nothing else.
+client can hold one. An export is begun and drawn by one of a few threads that do nothing else, one
+chunk at a time, whenever its client has taken the one before. Others wait for their turn in the
+event loop, so that they hold nothing and stand in no page's way.
 """
 
 import asyncio
@@ -20,6 +21,9 @@ from wsgiref.util import FileWrapper
 import structlog
 from django.conf import settings
 
+from kalshi_insights.export.formats import asks_for_file
+from kalshi_insights.middleware.request_id import META, id_of
+
 log = structlog.get_logger(__name__)
 
 # Each thread keeps a database connection.
@@ -32,9 +36,8 @@ STREAM_WITHIN = 10.0
 # connection in place of the refusal.
 REFUSED_BODY_WITHIN = 2.0
 
-REQUEST_ID = b"x-request-id"
-
 Scope = dict[str, Any]
+Environ = dict[str, Any]  # of PEP 3333
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
@@ -76,34 +79,51 @@ class ThreadedSite:
         if body is None:
             await send_whole(send, refusal(408, "timeout", "The body took too long."))
             return
-        answer = await self._in_page_thread(environ_of(scope, body))
-        if scope["method"] == "HEAD":
-            answer = answer._replace(body=b"")
-        if answer.stream is None:
-            await send_whole(send, answer)
+        environ = environ_of(scope, body)
+        accepted = header(scope, b"accept").decode("latin-1")
+        if asks_for_file(environ["QUERY_STRING"], accepted):
+            await self._send_export(send, environ)
         else:
-            await self._send_stream(send, answer)
+            await self._send_page(send, environ)
         if not is_whole:
             await discard(receive)
 
-    async def _in_page_thread(self, environ: dict[str, Any]) -> Answer:
+    async def _send_page(self, send: Send, environ: Environ) -> None:
         future = self._pages.submit(answer_of, self._application, environ)
         try:
-            return await asyncio.wrap_future(future)
+            answer = await asyncio.wrap_future(future)
+            # A stream that the request did not foretell waits for its turn like an export.
+            thread = None if answer.stream is None else await self._stream_thread()
         except asyncio.CancelledError:
             future.add_done_callback(close_unsent)
             raise
+        if answer.stream is None:
+            await send_whole(send, answer)
+        elif thread is None:
+            answer.close()
+            await send_whole(send, busy(environ))
+        else:
+            await self._send_from(thread, future, send)
 
-    async def _send_stream(self, send: Send, answer: Answer) -> None:
-        thread = await self._stream_thread(answer)
+    async def _send_export(self, send: Send, environ: Environ) -> None:
+        thread = await self._stream_thread()
         if thread is None:
-            busy = "Too many exports are being sent. Please try again soon."
-            known = [(name, value) for name, value in answer.headers if name == REQUEST_ID]
-            await send_whole(send, refusal(503, "busy", busy, (b"retry-after", b"10"), *known))
-            return
+            await send_whole(send, busy(environ))
+        else:
+            future = thread.submit(answer_of, self._application, environ)
+            await self._send_from(thread, future, send)
+
+    async def _send_from(
+        self, thread: ThreadPoolExecutor, future: "Future[Answer]", send: Send
+    ) -> None:
+        """Send an answer, of which the thread draws the stream; then let others have the thread."""
         loop = asyncio.get_running_loop()
-        chunks = iter(answer.stream)
         try:
+            answer = await asyncio.wrap_future(future)
+            if answer.stream is None:
+                await send_whole(send, answer)
+                return
+            chunks = iter(answer.stream)
             chunk = await loop.run_in_executor(thread, next, chunks, None)
             await send(start_of(answer))
             while chunk is not None:
@@ -111,22 +131,17 @@ class ThreadedSite:
                 chunk = await loop.run_in_executor(thread, next, chunks, None)
             await send({"type": "http.response.body", "body": b""})
         finally:
-            # The thread may still be making a chunk for a client that has disconnected.
-            closing = thread.submit(answer.close)
+            # The thread may still be at work for a client that has disconnected.
+            closing = thread.submit(close_unsent, future)
             closing.add_done_callback(lambda _: self._return_thread(thread, loop))
 
-    async def _stream_thread(self, answer: Answer) -> ThreadPoolExecutor | None:
+    async def _stream_thread(self) -> ThreadPoolExecutor | None:
         """Return a thread for a stream; None where all are in use for longer than it may wait."""
         try:
             async with asyncio.timeout(STREAM_WITHIN):
                 return await self._streamers.get()
         except TimeoutError:
-            answer.close()
-            log.warning("stream_refused", reason="all threads for streams are in use")
             return None
-        except asyncio.CancelledError:
-            answer.close()
-            raise
 
     def _return_thread(self, thread: ThreadPoolExecutor, loop: asyncio.AbstractEventLoop) -> None:
         # A loop that is closed needs no threads.
@@ -134,7 +149,8 @@ class ThreadedSite:
             loop.call_soon_threadsafe(self._streamers.put_nowait, thread)
 
 
-def answer_of(application: WSGIApplication, environ: dict[str, Any]) -> Answer:
+def answer_of(application: WSGIApplication, environ: Environ) -> Answer:
+    """Run the application; the answer to a HEAD request has no body."""
     started: list[Any] = []
     written: list[bytes] = []
 
@@ -150,9 +166,10 @@ def answer_of(application: WSGIApplication, environ: dict[str, Any]) -> Answer:
     if getattr(result, "streaming", False):
         return Answer(status, headers, stream=result)
     try:
-        return Answer(status, headers, b"".join([*written, *result]))
+        body = b"".join([*written, *result])
     finally:
         result.close()
+    return Answer(status, headers, b"" if environ["REQUEST_METHOD"] == "HEAD" else body)
 
 
 def close_unsent(future: "Future[Answer]") -> None:
@@ -189,7 +206,7 @@ async def discard(receive: Receive) -> None:
                 pass
 
 
-def environ_of(scope: Scope, body: bytes) -> dict[str, Any]:
+def environ_of(scope: Scope, body: bytes) -> Environ:
     """The environment of PEP 3333, in which all text stands for bytes of Latin-1."""
     target = scope["raw_path"].decode("latin-1")
     path = target if target.startswith("/") else urlsplit(target).path
@@ -239,6 +256,16 @@ def start_of(answer: Answer) -> dict[str, Any]:
 async def send_whole(send: Send, answer: Answer) -> None:
     await send(start_of(answer))
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def busy(request: Environ) -> Answer:
+    """The answer to an export that did not get its turn in time."""
+    request_id = id_of(request.get(META, ""))
+    reason = "all threads for streams are in use"
+    log.warning("stream_refused", reason=reason, request_id=request_id)
+    message = "Too many exports are being sent. Please try again soon."
+    headers = (b"retry-after", b"10"), (b"x-request-id", request_id.encode())
+    return refusal(503, "busy", message, *headers)
 
 
 def refusal(status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> Answer:

@@ -151,14 +151,7 @@ def candlesticks(market: Market, window: Window, *, source: str | None) -> Expor
     `volume` is what was traded since the newest earlier snapshot that has a volume. Of a bucket
     without a snapshot, `state` tells whether anybody was looking.
     """
-    # A bucket without a snapshot lies between two that are further apart than it is long.
-    untradable, gaps = unobserved(
-        market,
-        window.start,
-        window.end,
-        source=source,
-        longer_than=window.interval - INSTANT,
-    )
+    untradable, gaps = unobserved(market, window.start, window.end, source=source)
     parameters = {
         "until": max(window.start, min(window.end, datetime.now(UTC))),
         "untradable": multirange(untradable),

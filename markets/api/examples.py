@@ -78,9 +78,15 @@ MARKET: Answer = {
     "quoted_at": NOON,
     "is_hot": True,
 }
+EVIDENCE: Answer = {
+    "observed_at": "2026-11-20T12:00:40.120431Z",
+    "evidence_age_seconds": 2.7,
+    "being_observed": True,
+}
 EVENT_BRIEF = ("ticker", "title", "sub_title", "mutually_exclusive", "strike_date")
 MARKET_DETAIL: Answer = {
     **MARKET,
+    **EVIDENCE,
     "event": {name: EVENT[name] for name in EVENT_BRIEF},
     "price_level_structure": "linear_cent",
     "price_ranges": GRID,
@@ -104,6 +110,7 @@ SNAPSHOT: Answer = {
     "quality": 0,
     "raw_data": None,
 }
+LATEST = SNAPSHOT | EVIDENCE
 TRADE: Answer = {
     "trade_id": "7c0b5e6e-3f47-4a7c-93c6-6a1fbb4b9d11",
     "ticker": TICKER,

@@ -194,8 +194,25 @@ class AsOfSerializer(serializers.ModelSerializer[Any]):
     )
 
 
+class EvidenceSerializer(serializers.ModelSerializer[Any]):
+    """Adds the fields of `QuoteEvidence`, which lists have only with as_of."""
+
+    observed_at = ObservedAtField(
+        required=False,
+        help_text="When the market was last observed by as_of, or by now, changed or not.",
+    )
+    evidence_age_seconds = EvidenceAgeField(
+        required=False,
+        help_text="Seconds from observed_at to as_of, or to now; null where that is unknown.",
+    )
+    being_observed = serializers.BooleanField(
+        required=False,
+        help_text="True if observed_at is recent enough and as_of, or now, lies in no outage.",
+    )
+
+
 @with_example(examples.MARKET)
-class MarketSerializer(QuotedSerializer, AsOfSerializer):
+class MarketSerializer(QuotedSerializer, EvidenceSerializer, AsOfSerializer):
     """A market with its newest quote. Prices are in dollars on the YES scale; null is unknown.
 
     Lists have the same fields, as plain rows (`Market.objects.rows`) in a third of the time.
@@ -213,20 +230,6 @@ class MarketSerializer(QuotedSerializer, AsOfSerializer):
     cap_strike = ExactField()
     is_hot = serializers.BooleanField(
         allow_null=True, help_text="True if every tick observes it. Null with as_of."
-    )
-    observed_at = ObservedAtField(
-        required=False,
-        help_text="When it was last observed by then, changed or not; only with as_of.",
-    )
-    evidence_age_seconds = EvidenceAgeField(
-        required=False,
-        help_text="Seconds from observed_at to as_of; only with as_of.",
-    )
-    being_observed = serializers.BooleanField(
-        required=False,
-        help_text=(
-            "True if observed_at was recent enough and as_of lies in no outage; only with as_of."
-        ),
     )
 
     class Meta:
@@ -352,3 +355,12 @@ class SnapshotSerializer(QuotedSerializer):
         ]
         read_only_fields = fields
         extra_kwargs = QUOTE_HELP
+
+
+@with_example(examples.LATEST)
+class LatestSerializer(SnapshotSerializer, EvidenceSerializer):
+    """A market's newest snapshot, and whether its quote still stands."""
+
+    class Meta(SnapshotSerializer.Meta):
+        fields = [*SnapshotSerializer.Meta.fields, *EVIDENCE_FIELDS]
+        read_only_fields = fields

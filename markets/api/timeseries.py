@@ -27,7 +27,7 @@ from kalshi_insights.rest.schema import SeriesSpec, instant_parameter, series_re
 from kalshi_insights.rest.viewsets import FILE_WRITERS, TimeSeriesViewSet
 from markets.api import candlesticks, timeseries_serializers
 from markets.api.candlesticks import INTERVALS
-from markets.api.serializers import SnapshotSerializer
+from markets.api.serializers import LatestSerializer, SnapshotSerializer
 from markets.api.timeseries_filters import (
     MAX_BUCKETS,
     MAX_COVERAGE,
@@ -46,6 +46,7 @@ from markets.api.timeseries_serializers import (
 )
 from markets.coverage import freshness
 from markets.coverage.coverage import coverage
+from markets.coverage.freshness import QuoteEvidence
 from markets.filters import AS_OF
 from markets.models import (
     Market,
@@ -82,17 +83,26 @@ class MarketTimeSeries(TimeSeriesViewSet):
 
     query_form: type[Form] | None = None
 
-    @extend_schema(responses=SnapshotSerializer)
+    @extend_schema(responses=LatestSerializer)
     @action(detail=True, filterset_class=None, pagination_class=None)
     def latest(self, request: Request, ticker: str) -> HttpResponseBase:
-        """The market's newest snapshot. Supports `If-None-Match` and `If-Modified-Since`."""
+        """The market's newest snapshot, and whether its quote still stands.
+
+        Supports `If-None-Match` and, while the market is being observed, `If-Modified-Since`: a
+        304 says that the quote and `being_observed` are as they were.
+        """
         market = self.get_object()
         snapshot = candlesticks.newest(market)
         if snapshot is None:
             raise NotFound(f"No snapshot of {ticker} has been recorded yet.")
         snapshot.market = market
-        answer = Response(SnapshotSerializer(snapshot).data)
-        return conditional(request, answer, tag=str(snapshot.pk), modified=snapshot.timestamp)
+        market.quoted_at = snapshot.timestamp
+        [evidence] = freshness.quote_evidence([market], datetime.now(UTC))
+        vars(snapshot).update(evidence._asdict())
+        answer = Response(LatestSerializer(snapshot).data)
+        return conditional_on(
+            evidence, request, answer, tag=str(snapshot.pk), modified=snapshot.timestamp
+        )
 
     @extend_schema(responses=series_responses(SnapshotSerializer(many=True), SNAPSHOTS))
     @action(
@@ -215,12 +225,13 @@ class MarketTimeSeries(TimeSeriesViewSet):
         if book is None:
             raise NotFound(f"No order book of {ticker} was recorded by that instant.")
         at = query["as_of"] or datetime.now(UTC)
-        [known] = freshness.as_of([market], at) or [market]
+        known = Market.objects.rewind([market], at) if query["as_of"] else [market]
+        evidence = freshness.quote_evidence(known, at)
         return Response(
             _book_row(book, market, depth=query["depth"])
             | {
                 "evidence_age_seconds": (at - book.timestamp).total_seconds(),
-                "being_observed": getattr(known, "being_observed", False),
+                "being_observed": any(each.being_observed for each in evidence),
             }
         )
 
@@ -253,6 +264,21 @@ class MarketTimeSeries(TimeSeriesViewSet):
         # All rows have the ticker of this market, so no join has to find it.
         named = rows.annotate(ticker=Value(market.ticker)).values(*spec.columns)
         return self.series_response(named, spec, name=market.ticker)
+
+
+def conditional_on(
+    evidence: QuoteEvidence, request: Request, answer: Response, *, tag: str, modified: datetime
+) -> HttpResponseBase:
+    """Return the answer, or a 304 where the client has it and the evidence is as good as it was.
+
+    No date says since when a market is not observed, so that such an answer has none.
+    """
+    return conditional(
+        request,
+        answer,
+        tag=f"{tag}-{evidence.being_observed:d}",
+        modified=modified if evidence.being_observed else None,
+    )
 
 
 def _book_row(book: OrderBookSnapshot, market: Market, *, depth: int | None) -> dict[str, Any]:

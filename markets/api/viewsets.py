@@ -3,8 +3,8 @@
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Never
 from uuid import UUID
 
@@ -23,7 +23,6 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from kalshi_insights.export import postgres
-from kalshi_insights.rest.conditional import conditional
 from kalshi_insights.rest.errors import not_found
 from kalshi_insights.rest.pagination import OffsetPages
 from kalshi_insights.rest.parameters import KnownParameters, read_query
@@ -41,7 +40,7 @@ from markets.api.serializers import (
     SeriesSerializer,
     SnapshotSerializer,
 )
-from markets.api.timeseries import MarketTimeSeries
+from markets.api.timeseries import MarketTimeSeries, conditional_on
 from markets.coverage import freshness
 from markets.filters import (
     AS_OF,
@@ -58,11 +57,17 @@ from markets.filters import (
 from markets.models import Event, ListedMarket, Market, MarketSnapshot, Poll, Series
 from markets.models.fields import Quote
 from markets.models.listed_markets import ListedMarketQuerySet
+from markets.models.markets import MarketQuerySet
 
 Row = dict[str, Any]
 
-# Actions that need all of a market's fields.
-WHOLE = ("retrieve", "coverage", "candlesticks", "orderbook")
+# The reads of actions that need few of a market's fields.
+READS: dict[str, Callable[[], MarketQuerySet]] = {
+    "latest": Market.objects.with_observation,
+    "snapshots": Market.objects.in_brief,
+    "trades": Market.objects.in_brief,
+    "revisions": Market.objects.in_brief,
+}
 UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 AS_OF_PARAMETER = instant_parameter("as_of", AS_OF)
 LIST_AS_OF = instant_parameter(
@@ -234,13 +239,17 @@ class MarketViewSet(ResourceViewSet, MarketTimeSeries):
         if as_of:
             [market] = freshness.as_of([market], as_of) or unknown_as_of("market", ticker)
             return Response(MarketDetailSerializer(market).data)
+        [evidence] = freshness.quote_evidence([market], datetime.now(UTC))
+        vars(market).update(evidence._asdict())
         response = Response(MarketDetailSerializer(market).data)
-        return conditional(request, response, tag=tag(market), modified=changed_at(market))
+        return conditional_on(
+            evidence, request, response, tag=tag(market), modified=changed_at(market)
+        )
 
     def get_object(self) -> Market:
         """The market, with all of its fields only where the response needs them."""
-        ticker, is_whole = self.kwargs["ticker"], self.action in WHOLE
-        markets = Market.objects.with_event() if is_whole else Market.objects.in_brief()
+        ticker = self.kwargs["ticker"]
+        markets = READS.get(self.action, Market.objects.with_event)()
         return markets.by_ticker(ticker) or not_found("market", ticker)
 
 

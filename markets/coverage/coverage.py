@@ -116,15 +116,13 @@ def unobserved(
     end: datetime,
     *,
     source: str | None = None,
-    longer_than: timedelta = timedelta(),
 ) -> tuple[list[Interval], list[Interval]]:
     """Return when a market could not be traded, and when it could and was not observed.
 
-    These are the gaps of `coverage` without their causes, for which nothing is read. Beside the
-    outages, gaps between snapshots that lie no further apart than `longer_than` may be left out.
+    These are the gaps of `coverage` without their causes, for which nothing is read.
     """
     window = elapsed_window(start, end)
-    found = _observe(market, window, source=source, longer_than=longer_than)
+    found = _observe(market, window, source=source)
     missed = merge([*found.missed, *((each.start, each.end) for each in found.rest)])
     untradable = merge(gap.interval for gap in found.closed)
     return intersect(untradable, [window]), intersect(missed, [window])
@@ -160,7 +158,6 @@ def _observe(
     *,
     fresh_for: timedelta | None = None,
     source: str | None = None,
-    longer_than: timedelta = timedelta(),
 ) -> _ObservedTime:
     """Find out when a market was observed, by all sources or by one alone.
 
@@ -171,7 +168,7 @@ def _observe(
     reach = Interval(window.start, max(window.end, min(window.end + seldom, datetime.now(UTC))))
     closed = untradable(market, window, Interval(window.end, reach.end))
     tradable = subtract([reach], [gap.interval for gap in closed])
-    history = ObservationHistory.around(market, reach, fresh_for=fresh_for, longer_than=longer_than)
+    history = ObservationHistory.of_market(market, reach, fresh_for=fresh_for)
     stale = history.stale_by_source(tradable)
     if source:
         stale = {source: stale.get(source, [UnobservedInterval(*t, t.start) for t in tradable])}

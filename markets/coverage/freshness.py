@@ -54,19 +54,30 @@ class QuoteEvidence(NamedTuple):
 def as_of(markets: Sequence[Market], at: datetime) -> list[Market]:
     """Return markets as they were known at an instant, with the fields of `QuoteEvidence`.
 
-    A market was being observed if its last observation was fresh and the instant does not lie in
-    an outage. It takes three queries more than `Market.objects.rewind`, for any number of markets.
+    It takes three queries more than `Market.objects.rewind`, for any number of markets.
     """
     known = Market.objects.rewind(markets, at)
-    hot_since = HotPeriod.objects.hot_since(known, at)
+    for market, evidence in zip(known, quote_evidence(known, at), strict=True):
+        vars(market).update(evidence._asdict())
+    return known
+
+
+def quote_evidence(markets: Sequence[Market], at: datetime) -> list[QuoteEvidence]:
+    """Return the evidence of the quotes of markets, which are as they are known at an instant.
+
+    A market is being observed if its last observation is fresh and the instant does not lie in an
+    outage. It takes three queries for any number of markets.
+    """
+    hot_since = HotPeriod.objects.hot_since(markets, at)
     whole = Sweep.objects.newest_complete_by(at, *OBSERVING_TIERS)
     sweeps = [_Seen(tier, began, frozenset(skipped)) for tier, began, skipped in whole]
     outage = silent_times(Interval(at, at + INSTANT))
-    for market in known:
+    found = []
+    for market in markets:
         since = hot_since.get(market.pk)
-        last = _last_observation(market, sweeps, since)
-        vars(market).update(_evidence(last, at, hot_since=since, outage=outage)._asdict())
-    return known
+        last = _last_observation(market, sweeps, since, at=at)
+        found.append(_evidence(last, at, hot_since=since, outage=outage))
+    return found
 
 
 class _Seen(NamedTuple):
@@ -78,11 +89,17 @@ class _Seen(NamedTuple):
 
 
 def _last_observation(
-    market: Market, sweeps: Sequence[_Seen], hot_since: datetime | None
+    market: Market, sweeps: Sequence[_Seen], hot_since: datetime | None, *, at: datetime
 ) -> datetime | None:
-    """Return the newest of a market's quote and the sweeps that observed it."""
-    if market.quoted_at is None or market.status in NOT_OPEN_STATUSES:
-        return market.quoted_at
+    """Return the newest of a market's quote and the sweeps that observed it by an instant.
+
+    A quote from the future, left by a clock that was set back, tells nothing of it.
+    """
+    if market.quoted_at is None:
+        return None
+    quoted = [market.quoted_at] if market.quoted_at <= at + CLOCK_TOLERANCE else []
+    if market.status in NOT_OPEN_STATUSES:
+        return max(quoted, default=None)
     names = frozenset((market.ticker, market.event.ticker))
     # Each tier whose sweeps observed the market, and since when.
     observing = {str(listing_of(market)): EPOCH} if market.status in OPEN_STATUSES else {}
@@ -96,7 +113,7 @@ def _last_observation(
         and observing[sweep.tier] <= sweep.started_at <= listed_until
         and names.isdisjoint(sweep.skipped)
     ]
-    return max([market.quoted_at, *times])
+    return max([*quoted, *times], default=None)
 
 
 def _evidence(
@@ -112,7 +129,8 @@ def _evidence(
     is_hot = hot_since is not None and hot_since + often <= at
     fresh_for = often if is_hot else stale_after(settings.UNIVERSE_INTERVAL)
     missed = any(last <= each.start for each in outage)
-    age = at - last
+    # The clock that wrote it may be a little ahead of ours.
+    age = max(at - last, timedelta(0))
     return QuoteEvidence(last, age.total_seconds(), being_observed=age <= fresh_for and not missed)
 
 

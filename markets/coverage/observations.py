@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice, product
+from itertools import islice
 from typing import NamedTuple
 
 from django.conf import settings
@@ -21,6 +21,8 @@ from markets.storage import partitions
 
 # Intervals nearer to each other than this are read together: fewer queries, more rows.
 BLOCK = timedelta(minutes=10)
+# In what is no longer than this, all observations are read at once.
+SHORT = timedelta(hours=1)
 # A sweep that takes longer is abandoned, so a heartbeat is at most this late.
 LONGEST_PASS = timedelta(minutes=10)
 HOUR = 3600  # seconds: the heartbeat may have been this long before it was shortened
@@ -35,51 +37,57 @@ class Expected(NamedTuple):
     fresh_for: timedelta
 
 
-class SnapshotInterval(NamedTuple):
-    """The time between two consecutive snapshots."""
+class Block(NamedTuple):
+    """A time of one rule, with as much before it as an observation counted as fresh."""
 
     start: datetime
     end: datetime
-    unchanged: bool  # both have the same quote
+    fresh_for: timedelta
+
+    @property
+    def interval(self) -> Interval:
+        return Interval(self.start, self.end)
+
+    @property
+    def asked_for(self) -> Interval:
+        return Interval(self.start + self.fresh_for, self.end)
 
 
 @dataclass(frozen=True, slots=True)
 class ObservationHistory:
     """The observations of one market around a window.
 
-    `between_snapshots` holds the intervals longer than `least` between polled snapshots; the
-    first ends with the first snapshot. `proof` tells by tier when a complete sweep observed the
-    market unless it skipped it. `others` holds by source the intervals between its observations.
+    `proof` tells by tier when a complete sweep observed the market unless it skipped it. `others`
+    holds by source, without polling, the intervals between its observations.
     """
 
-    names: Sequence[str]
+    market: Market
+    around: Interval
     expected: Sequence[Expected]
-    between_snapshots: Sequence[SnapshotInterval]
     proof: Mapping[str, Sequence[Interval]]
     others: Mapping[str, Sequence[Interval]]
 
     @classmethod
-    def around(
-        cls,
-        market: Market,
-        window: Interval,
-        *,
-        fresh_for: timedelta | None,
-        longer_than: timedelta = timedelta(),
+    def of_market(
+        cls, market: Market, window: Interval, *, fresh_for: timedelta | None
     ) -> ObservationHistory:
-        """Read them; intervals between snapshots only if they are longer than `longer_than`."""
         unlisted_after = believed_listed_for()
         seldom = fresh_for or stale_after(settings.UNIVERSE_INTERVAL)
         around = Interval(window.start - max(seldom, unlisted_after), window.end)
         hot = _hot_periods(market, around)
         expected = _expected(window, hot, fresh_for)
         least = min((rule.fresh_for for rule in expected), default=seldom)
-        between = _between_snapshots(market, around, least=max(least, longer_than))
+        others = _between_observations(market, around, least=least, polled_least=unlisted_after)
+        between = others.pop(Source.POLL.value, [around])
         used = Interval(window.start - max(seldom, BLOCK), window.end)
         listed = _listed(used, between, unlisted_after) if market.quoted_at else []
         proof = {Tier.HOT.value: hot, listing_of(market).value: listed}
-        others = _between_other_observations(market, around, least=least)
-        return cls([market.ticker, market.event.ticker], expected, between, proof, others)
+        return cls(market, around, expected, proof, others)
+
+    @property
+    def names(self) -> list[str]:
+        """The names by which a sweep may have skipped the market."""
+        return [self.market.ticker, self.market.event.ticker]
 
     @property
     def tiers(self) -> list[str]:
@@ -104,29 +112,66 @@ class ObservationHistory:
         ]
 
     def stale_by_source(self, tradable: Sequence[Interval]) -> dict[str, list[UnobservedInterval]]:
-        """Return by source the parts of `tradable` in which no observation of it was fresh."""
-        whole = [UnobservedInterval(*part, datetime.min.replace(tzinfo=UTC)) for part in tradable]
-        between = [Interval(each.start, each.end) for each in self.between_snapshots]
-        polled = both_unobserved(whole, self._stale(between))
-        for tier, skipping in product(self.proof, (False, True)):
-            if polled and self.proof[tier]:
-                silences = self._silences(polled, tier, skipping=skipping)
-                polled = both_unobserved(polled, self._stale(silences))
+        """Return by source the parts of `tradable` in which no observation of it was fresh.
+
+        Whole sweeps prove most of the time, and of those the late ones are read alone. Whatever
+        observed the market is read for the rest.
+        """
+        left: Sequence[Interval] = tradable
+        for tier in self.proof:
+            left = self._unproved(left, tier)
+        near = max(BLOCK, *(rule.fresh_for for rule in self.expected)) if left else BLOCK
+        blocks = merge((start - near, end) for start, end in left)
+        silences = _silences(self, blocks) if blocks else []
+        polled = both_unobserved(_never_observed(left), self._stale(silences))
+        whole = _never_observed(tradable)
         others = {
-            source: both_unobserved(whole, self._stale(silences))
-            for source, silences in self.others.items()
+            source: both_unobserved(whole, self._stale(between))
+            for source, between in self.others.items()
         }
         return {Source.POLL.value: polled, **others}
 
+    def _unproved(self, left: Sequence[Interval], tier: str) -> list[Interval]:
+        """Return what a tier's whole sweeps leave of these intervals, where they can be relied on.
+
+        Short intervals are left as they are: it is cheaper to read all of their observations.
+        """
+        proof = self.proof[tier]
+        blocks = [
+            block
+            for block in self._blocks(left)
+            if block.interval.length > SHORT and intersect([block.interval], proof) == [block[:2]]
+        ]
+        if not blocks:
+            return list(left)
+        stale = merge(_stale_beside_whole_sweeps(blocks, tier))
+        others = subtract(left, [block.asked_for for block in blocks])
+        return merge([*others, *intersect(left, stale)])
+
+    def _blocks(self, parts: Sequence[Interval]) -> list[Block]:
+        """Return blocks that hold these intervals; those near to each other share one."""
+        blocks: list[Block] = []
+        for *rule, fresh_for in self.expected:
+            own = intersect(parts, [Interval(*rule)])
+            near = merge((start, end + BLOCK) for start, end in own)
+            blocks += [Block(start - fresh_for, end - BLOCK, fresh_for) for start, end in near]
+        return blocks
+
     def quiet(self) -> list[Interval]:
-        """Return the time from one change to the next, whatever heartbeats lie between."""
-        joined: list[SnapshotInterval] = []
-        for each in self.between_snapshots[1:]:
-            if joined and joined[-1].unchanged and joined[-1].end == each.start:
-                joined[-1] = SnapshotInterval(joined[-1].start, each.end, each.unchanged)
+        """Read which quotes stayed the same; return the time from one change to the next.
+
+        Heartbeats may lie between. A snapshot that follows sooner than a heartbeat is a change.
+        """
+        joined: list[Interval] = []
+        was_unchanged = False
+        for *pair, unchanged in _between_snapshots(self.market, self.around, least=self.least):
+            each = Interval(*pair)
+            if was_unchanged and joined[-1].end == each.start:
+                joined[-1] = Interval(joined[-1].start, each.end)
             else:
                 joined.append(each)
-        return [Interval(each.start, each.end) for each in joined]
+            was_unchanged = unchanged
+        return joined
 
     def _stale(self, silences: Sequence[Interval]) -> list[UnobservedInterval]:
         """Return the part of each silence in which the observation before it was stale."""
@@ -140,33 +185,6 @@ class ObservationHistory:
                 part = Interval(max(since + fresh_for, start), min(silence.end, end))
                 stale += [UnobservedInterval(*part, since)] if part else []
         return stale
-
-    def _silences(
-        self, left: Sequence[UnobservedInterval], tier: str, *, skipping: bool
-    ) -> list[Interval]:
-        """Return the times between a tier's sweeps that observed the market, near these intervals.
-
-        Sweeps that skipped something are read apart from the others, which have their own index.
-        """
-        near = max(BLOCK, *(rule.fresh_for for rule in self.expected))
-        blocks = merge((each.start - near, each.end) for each in left)
-        proof = self.proof[tier]
-        proved = [
-            block for block in blocks if not skipping and intersect([block], proof) == [block]
-        ]
-        others = [block for block in blocks if block not in proved]
-        return sorted(
-            [
-                *_silences_between_whole_sweeps(proved, tier, least=self.least),
-                *_silences_between_sweeps(
-                    others,
-                    tier,
-                    proof=proof,
-                    least=self.least,
-                    unless_skipped=self.names if skipping else None,
-                ),
-            ]
-        )
 
 
 def believed_listed_for() -> timedelta:
@@ -194,86 +212,89 @@ def both_unobserved(
     return both
 
 
-def _silences_between_whole_sweeps(
-    blocks: Sequence[Interval], tier: str, *, least: timedelta
-) -> list[Interval]:
-    """Return the silences longer than `least` between whole sweeps that all count.
+def _never_observed(parts: Sequence[Interval]) -> list[UnobservedInterval]:
+    return [UnobservedInterval(*part, datetime.min.replace(tzinfo=UTC)) for part in parts]
+
+
+def _stale_beside_whole_sweeps(blocks: Sequence[Block], tier: str) -> list[Interval]:
+    """Return when, within these blocks, the last whole sweep of a tier was not fresh.
 
     Each sweep carries how late it was; where another was written between later, that is too much.
     """
-    if not blocks:
-        return []
     with connection.cursor() as cursor:
         cursor.execute(
             """
             WITH block AS (
-                SELECT since, until
-                FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[]) AS b (since, until)
+                SELECT * FROM unnest(%(start)s::timestamptz[], %(end)s::timestamptz[],
+                    %(fresh_for)s::interval[]) AS b (since, until, fresh_for)
             ), late AS (
-                SELECT since, started_at AS next FROM block JOIN markets_sweep
+                SELECT since, fresh_for, started_at AS next FROM block JOIN markets_sweep
                     ON tier = %(tier)s AND complete AND skipped = '{}'
                     AND started_at > since AND started_at < until
+                    AND (since_last IS NULL OR since_last > fresh_for)
+                    -- Without the blocks' own values, an index can tell that it has all of them.
                     AND (since_last IS NULL OR since_last > %(least)s * interval '1 second')
-                UNION ALL SELECT since, until FROM block
+                UNION ALL SELECT since, fresh_for, until FROM block
             )
-            SELECT at, next FROM late CROSS JOIN LATERAL (
+            SELECT at + fresh_for, next FROM late CROSS JOIN LATERAL (
                 SELECT coalesce(max(started_at), since) AS at FROM markets_sweep
                 WHERE tier = %(tier)s AND complete AND skipped = '{}'
                     AND started_at > since AND started_at < next
-            ) AS before WHERE next - at > %(least)s * interval '1 second'
+            ) AS before WHERE next - at > fresh_for
             """,
             {
-                "since": [block.start for block in blocks],
-                "until": [block.end for block in blocks],
-                "least": least.total_seconds(),
+                **{name: [getattr(block, name) for block in blocks] for name in Block._fields},
+                "least": min(block.fresh_for for block in blocks).total_seconds(),
                 "tier": tier,
             },
         )
         return [Interval(*row) for row in cursor.fetchall()]
 
 
-def _silences_between_sweeps(
-    blocks: Sequence[Interval],
-    tier: str,
-    *,
-    proof: Sequence[Interval],
-    least: timedelta,
-    unless_skipped: Sequence[str] | None,
-) -> list[Interval]:
-    """Return the silences longer than `least` between the sweeps that count.
+# The sweeps of a tier that observed the market.
+OBSERVING_SWEEPS = """
+    UNION ALL SELECT started_at FROM markets_sweep
+    WHERE tier = %(tier{n})s AND complete AND started_at > since AND started_at < until
+        AND started_at <@ %(proof{n})s::tstzmultirange AND NOT skipped && %(names)s
+"""
 
-    These are the whole sweeps within `proof`, or, with `unless_skipped`, the sweeps within it
-    that skipped some markets, but none of these names.
+
+def _silences(history: ObservationHistory, blocks: Sequence[Interval]) -> list[Interval]:
+    """Return the silences longer than the history's `least` between all that observed the market.
+
+    These are polled snapshots, and the sweeps within the proof that did not skip the market.
     """
-    if not blocks:
-        return []
+    proof = [(tier, parts) for tier, parts in history.proof.items() if parts]
+    sweeps = "".join(OBSERVING_SWEEPS.format(n=n) for n in range(len(proof)))
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             SELECT at, next
             FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[])
                 AS block (since, until)
             CROSS JOIN LATERAL (
                 SELECT at, lead(at, 1, until) OVER (ORDER BY at) AS next FROM (
                     SELECT since AS at UNION ALL
-                    SELECT started_at FROM markets_sweep
-                    WHERE tier = %(tier)s AND complete
-                        AND started_at > since AND started_at < until
-                        AND started_at <@ %(proof)s::tstzmultirange
-                        -- Conditions without a column are folded before planning.
-                        AND CASE WHEN %(skipping)s THEN skipped <> '{}'
-                            AND NOT skipped && %(names)s ELSE skipped = '{}' END
-                ) AS sweeps
-            ) AS silences WHERE next - at > %(least)s * interval '1 second'
+                    SELECT timestamp FROM markets_marketsnapshot
+                    WHERE market_id = %(market)s AND source = %(poll)s
+                        AND timestamp > since AND timestamp < until
+                        -- This lets the planner prune to these days' partitions.
+                        AND timestamp > %(first)s AND timestamp < %(last)s
+                    {sweeps}
+                ) AS observations
+            ) AS silences WHERE next - at > %(least)s * interval '1 second' ORDER BY at
             """,
             {
                 "since": [block.start for block in blocks],
                 "until": [block.end for block in blocks],
-                "proof": multirange(proof),
-                "least": least.total_seconds(),
-                "tier": tier,
-                "names": list(unless_skipped or ()),
-                "skipping": unless_skipped is not None,
+                "first": blocks[0].start,
+                "last": blocks[-1].end,
+                "least": history.least.total_seconds(),
+                "market": history.market.pk,
+                "poll": Source.POLL.value,
+                "names": history.names,
+                **{f"tier{n}": tier for n, (tier, _) in enumerate(proof)},
+                **{f"proof{n}": multirange(parts) for n, (_, parts) in enumerate(proof)},
             },
         )
         return [Interval(*row) for row in cursor.fetchall()]
@@ -299,19 +320,15 @@ def _expected(
 
 def _between_snapshots(
     market: Market, around: Interval, *, least: timedelta
-) -> list[SnapshotInterval]:
-    """Return the intervals longer than `least` between snapshots, oldest first.
+) -> list[tuple[datetime, datetime, bool]]:
+    """Return each two consecutive snapshots further apart than `least`, and if they are the same.
 
-    The first of them ends with the first snapshot. A snapshot that follows sooner than a
-    heartbeat is a change, so only the others' quotes are compared.
+    Of the last one, the other is the end. A snapshot that follows sooner than a heartbeat is a
+    change, so only the others' quotes are compared.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT %(start)s AS at, coalesce(min(timestamp), %(end)s), false
-            FROM markets_marketsnapshot WHERE market_id = %(market)s AND source = %(poll)s
-                AND timestamp > %(start)s AND timestamp < %(end)s
-            UNION ALL
             SELECT at, next, next - at >= %(heartbeat)s * interval '1 second' AND (
                 SELECT count(DISTINCT ROW({", ".join(Quote._fields)})) = 1 AND count(*) = 2
                 FROM markets_marketsnapshot WHERE market_id = %(market)s AND source = %(poll)s
@@ -329,22 +346,23 @@ def _between_snapshots(
             {
                 "market": market.pk,
                 "poll": Source.POLL.value,
-                "start": around.start,
-                "end": around.end,
                 "least": least.total_seconds(),
                 "heartbeat": min(settings.HOT_HEARTBEAT, settings.HEARTBEAT),
+                **around._asdict(),
             },
         )
-        return [SnapshotInterval(*row) for row in cursor.fetchall()]
+        rows: list[tuple[datetime, datetime, bool]] = cursor.fetchall()
+    return rows
 
 
-def _between_other_observations(
-    market: Market, around: Interval, *, least: timedelta
+def _between_observations(
+    market: Market, around: Interval, *, least: timedelta, polled_least: timedelta
 ) -> dict[str, list[Interval]]:
-    """Return by source, without polling, the intervals longer than `least` without an observation.
+    """Return by source the intervals longer than `least` without an observation, oldest first.
 
     Each row proves its instant, and the closing quote of a candle of one minute that minute. The
-    first interval of a source ends with its first observation, however soon.
+    first interval of a source ends with its first observation, however soon. Those between polled
+    snapshots are longer than `polled_least`. One statement reads all of them in one pass.
     """
     silences: dict[str, list[Interval]] = defaultdict(list)
     with connection.cursor() as cursor:
@@ -355,8 +373,9 @@ def _between_other_observations(
                         SELECT FROM markets_candlestick WHERE market_id = %(market)s
                             AND period_interval = 1 AND end_period_ts = timestamp)
                     THEN timestamp - interval '1 minute' ELSE timestamp END AS since
-                FROM markets_marketsnapshot WHERE market_id = %(market)s AND source <> %(poll)s
-                    AND timestamp > %(start)s AND timestamp < %(end)s + interval '1 minute'
+                FROM markets_marketsnapshot WHERE market_id = %(market)s
+                    AND timestamp > %(start)s AND timestamp < %(last)s
+                    AND (source <> %(poll)s OR timestamp < %(end)s)
             )
             SELECT source, %(start)s AS at, min(since) AS next FROM observed GROUP BY source
             UNION ALL
@@ -364,16 +383,20 @@ def _between_other_observations(
                 SELECT source, until AS at,
                     lead(since, 1, %(end)s) OVER (PARTITION BY source ORDER BY until) AS next
                 FROM observed
-            ) AS pairs WHERE next - at > %(least)s * interval '1 second'
+            ) AS pairs
+            WHERE next - at > CASE source WHEN %(poll)s THEN %(polled_least)s ELSE %(least)s END
+                * interval '1 second'
             ORDER BY at
             """,
             {
                 "market": market.pk,
                 "poll": Source.POLL.value,
                 "backfill": Source.BACKFILL.value,
-                "start": around.start,
-                "end": around.end,
                 "least": least.total_seconds(),
+                "polled_least": polled_least.total_seconds(),
+                # A candle that ends so much later may have observed the end.
+                "last": around.end + timedelta(minutes=1),
+                **around._asdict(),
             },
         )
         for source, *silence in cursor.fetchall():
@@ -382,14 +405,14 @@ def _between_other_observations(
 
 
 def _listed(
-    used: Interval, between: Sequence[SnapshotInterval], unlisted_after: timedelta
+    used: Interval, between: Sequence[Interval], unlisted_after: timedelta
 ) -> list[Interval]:
     """Return when the market was in the exchange's listings, in the time that is used.
 
     It leaves them without notice. While it was listed, it left a snapshot at each heartbeat. On
     days whose snapshots retention has dropped it counts as listed.
     """
-    unlisted = [Interval(*between[0][:2])]
+    unlisted = [between[0]]
     unlisted += [Interval(each.start + unlisted_after, each.end) for each in between[1:]]
     doubtful = intersect([used], merge(unlisted))
     if not doubtful:

@@ -36,7 +36,8 @@ from markets.models.search import MarketSearchText, Place, matches
 class Status(models.TextChoices):
     """The stages of a market's life in Kalshi's words; unknown words are stored as they come.
 
-    One word is ours: a market that was open and that the exchange no longer knows is unlisted.
+    One word is ours: a market that was not settled and that the exchange no longer knows is
+    unlisted.
     """
 
     INITIALIZED = "initialized"
@@ -183,6 +184,11 @@ class KnownMarket(NamedTuple):
     settlement_ts: datetime | None
 
 
+def closed_long_ago(at: datetime) -> Q:
+    """The condition that a market's close is too long past to wait for its settlement."""
+    return Q(close_time__lte=at - GIVEN_UP_AFTER) | Q(close_time=None)
+
+
 class MarketQuerySet(TickerQuerySet["Market"]):
     def changes(
         self,
@@ -290,10 +296,9 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         """
         past_close = Q(close_time__lte=at) | Q(close_time=None)
         closed = Q(status__in=AWAITING_STATUSES) | past_close
-        long_ago = Q(close_time__lte=at - GIVEN_UP_AFTER) | Q(close_time=None)
         settled = ~Q(result="") & Q(settlement_ts__lte=at - GIVEN_UP_AFTER)
         unknown = ~Q(status__in=Status.values)
-        given_up = Q(status=Status.UNLISTED) & long_ago | unknown & settled
+        given_up = Q(status=Status.UNLISTED) & closed_long_ago(at) | unknown & settled
         return self.filter(closed).exclude(status=Status.FINALIZED).exclude(given_up)
 
     def after(self, id: int) -> Self:
@@ -346,12 +351,14 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         return {market.ticker: market.pk for market in written}
 
     def unlist(self, tickers: Iterable[str], *, at: datetime) -> dict[str, int]:
-        """Mark those of these markets that were open as unlisted; return their ids by ticker.
+        """Mark those of these markets that were open, or closed long ago, as unlisted.
 
-        Their definition's hash is changed to one that no payload has, so that a market that comes
-        back is written anew.
+        Returns their ids by ticker. Their definition's hash is changed to one that no payload has,
+        so that a market that comes back is written anew.
         """
-        ids = dict(self.open().filter(ticker__in=tickers).values_list("ticker", "id"))
+        never_settled = self.filter(closed_long_ago(at)).exclude(status=Status.FINALIZED)
+        gone = self.open() | never_settled.exclude(status=Status.UNLISTED)
+        ids = dict(gone.filter(ticker__in=tickers).values_list("ticker", "id"))
         self.filter(pk__in=ids.values()).update(
             status=Status.UNLISTED, recorded_at=at, definition_mark=-1 - F("definition_mark")
         )
@@ -366,6 +373,11 @@ class MarketQuerySet(TickerQuerySet["Market"]):
     def in_brief(self) -> Self:
         """Load only what its snapshots, trades and order books are looked up by."""
         return self.only("ticker", "quoted_at")
+
+    def with_observation(self) -> Self:
+        """Load only what tells, with its sweeps, when a market was last observed."""
+        needed = self.select_related("event")
+        return needed.only("ticker", "quoted_at", "status", "event__ticker")
 
     def rows(self, fields: Sequence[str]) -> "models.QuerySet[Market, dict[str, Any]]":
         """Return these fields as dictionaries; event and series go by the API's field names."""

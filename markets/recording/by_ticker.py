@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from markets.kalshi.client import Page
+from markets.kalshi.fields import is_ticker
 from markets.models import Sweep
 from markets.recording.isolation import CONTAGIOUS, add_in_parts, fetch_named
 from markets.recording.tick import Tick
@@ -16,7 +17,13 @@ SMALL_REQUEST = 10
 
 
 def fetch_markets(tick: Tick, sweep: Sweep, tickers: Sequence[str]) -> list[str]:
-    """Fetch these markets from the live or the historical tier; return those without a quote."""
+    """Fetch these markets from the live or the historical tier; return those without a quote.
+
+    Older versions recorded tickers that are refused now. No reply can bring such a market back,
+    so that it is not asked for and becomes unlisted.
+    """
+    tick.batch.unlisted |= {t: datetime.now(UTC) for t in tickers if not is_ticker(t)}
+    tickers = [ticker for ticker in tickers if is_ticker(ticker)]
     rejected = fetch_by_ticker(tick, sweep, tickers, tick.client.markets)
     not_live = [t for t in tickers if t not in tick.batch.observed and t not in rejected]
     if not_live:

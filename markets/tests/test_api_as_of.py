@@ -182,4 +182,4 @@ def test_a_definition_is_read_from_the_payload_of_then(client, exchange: Exchang
     body = client.get(f"{API}/markets/KXA-1-X/", {"as_of": before.isoformat()}).json()
     assert (body["yes_sub_title"], body["floor_strike"]) == ("Over 2 inches", "2")
     unlike = {name for name in was if was[name] != body[name]}
-    assert unlike == {"volume_24h", "previous_price", "is_hot"}
+    assert unlike == {"volume_24h", "previous_price", "is_hot", "evidence_age_seconds"}

@@ -3,11 +3,22 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
+from django.db.models import F
 from model_bakery import baker
 
 from markets.coverage.causes import Cause, outages
 from markets.coverage.coverage import coverage
-from markets.models import HotPeriod, Market, MarketRevision, OrderBookSnapshot, Poll, Sweep, Tier
+from markets.models import (
+    Event,
+    HotPeriod,
+    Market,
+    MarketRevision,
+    OrderBookSnapshot,
+    Poll,
+    Sweep,
+    Tier,
+)
 from markets.models.snapshots import snapshot_id
 from markets.tests.factories import a_market, a_snapshot, a_sweep, an_event, observe
 
@@ -94,7 +105,7 @@ class TestOneOutageOf180Seconds:
     def test_is_the_same_in_the_tables_beside_the_charts(self, client, hot, listed):
         for market in (hot, listed):
             html = client.get(f"{market.get_absolute_url()}?table=6h").content.decode()
-            assert "180 s" in html[html.index("Not recorded") :]
+            assert 'title="180 s">3 m<' in html[html.index("Not recorded") :]
 
     def test_is_the_same_among_the_outages_and_in_the_api(self, client):
         assert seconds(gap.interval for gap in outages(at(60), at(1500))) == OUTAGE
@@ -124,8 +135,16 @@ class TestOneOutageOf180Seconds:
     def test_is_the_same_on_the_recorders_page(self, client):
         html = client.get("/recorder/").content.decode()
         outage = html[html.index("Outages of the last 30 days") :]
-        assert "180 s" in outage
+        assert 'title="180 s">3 m<' in outage
         assert "our outage" in outage
+
+    def test_is_told_in_hours_there_if_it_is_long(self, client):
+        Poll.objects.filter(started_at__gte=at(776)).update(
+            started_at=F("started_at") + timedelta(seconds=4440),
+            finished_at=F("finished_at") + timedelta(seconds=4440),
+        )
+        outage = client.get("/recorder/").content.decode()
+        assert ">1 h 17 m<" in outage[outage.index("Outages of the last 30 days") :]
 
 
 class TestARunThatWaitsForAnAnswer:
@@ -250,6 +269,16 @@ class TestAnswersAsOfAnInstant:
         assert ages == {"HOT-1": 45.0, "LISTED-1": 70.0}
         assert not any(row["being_observed"] for row in rows)
 
+    @pytest.mark.parametrize("second", [102, 640, 700])
+    @pytest.mark.parametrize("path", ["", "latest/"])
+    def test_are_what_answers_without_an_instant_told_then(self, client, hot, listed, path, second):
+        for market in (hot, listed):
+            with time_machine.travel(at(second), tick=False):
+                row = client.get(f"/api/v1/markets/{market.ticker}/{path}").json()
+            observed = (datetime.fromisoformat(row["observed_at"]) - START).total_seconds()
+            then = observed, row["evidence_age_seconds"], row["being_observed"]
+            assert then == self.evidence(client, market, second)
+
     def test_tell_how_old_an_order_book_is(self, client, hot):
         OrderBookSnapshot.objects.create(
             id=snapshot_id(hot.pk, at(50), "BOOK", None, content=""),
@@ -265,6 +294,30 @@ class TestAnswersAsOfAnInstant:
             book = client.get(address, {"as_of": at(second).isoformat()}).json()
             assert (book["evidence_age_seconds"], book["being_observed"]) == (second - 50, observed)
         assert client.get(address).json()["being_observed"] is False
+
+
+class TestAPollingReader:
+    """It is told of an outage although the quote stays the same, and not sent it again."""
+
+    @pytest.mark.parametrize("path", ["", "latest/"])
+    @pytest.mark.parametrize("header", ["If-None-Match", "If-Modified-Since"])
+    def test_is_told_when_nobody_looks_any_more_and_when_somebody_does(
+        self, client, listed, path, header
+    ):
+        validator = {"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"}[header]
+        Market.objects.update(recorded_at=at(0))
+        Event.objects.update(recorded_at=at(0))
+        answers, known = [], ""
+        for second in (102, 132, 650, 700, 830, 860):
+            with time_machine.travel(at(second), tick=False):
+                answer = client.get(
+                    f"/api/v1/markets/{listed.ticker}/{path}", headers={header: known}
+                )
+            is_new = answer.status_code == 200
+            answers.append(answer.json()["being_observed"] if is_new else "as before")
+            known = answer.headers.get(validator, "") if is_new else known
+        unobserved = "as before" if header == "If-None-Match" else False
+        assert answers == [True, "as before", False, unobserved, True, "as before"]
 
 
 class TestBucketsWithoutASnapshot:

@@ -24,6 +24,7 @@ from markets.recording.lock import recorder_lock
 from markets.recording.recorder import record_tick
 from markets.recording.reference import refresh_series
 from markets.recording.tiers import hot_list_size
+from markets.tests.factories import a_market
 from markets.tests.fake_exchange import URL, Exchange, market_json
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -418,6 +419,39 @@ class TestUnlisted:
         )
         due = Market.objects.awaiting_settlement(at=now)
         assert [market.ticker for market in due] == ["KXA-1-X"]
+
+    @pytest.mark.parametrize("status", ["closed", "determined", "initialized"])
+    def test_it_is_given_up_a_week_after_its_close_although_it_was_never_settled(
+        self, exchange, status
+    ):
+        exchange.list("KXA-1-X", "KXA-1-Y")
+        tick(exchange)
+        del exchange.markets["KXA-1-X"]
+        market, now = Market.objects.filter(ticker="KXA-1-X"), datetime.now(UTC)
+        for days, known in ((6, status), (8, "unlisted")):
+            market.update(status=status, close_time=now - timedelta(days=days), is_hot=False)
+            tick(exchange)
+            assert market.get().status == known
+        exchange.requests.clear()
+        tick(exchange)
+        assert not any("KXA-1-X" in str(request.url) for request in exchange.requests)
+
+    @pytest.mark.parametrize("status", ["active", "closed"])
+    def test_a_ticker_that_is_refused_now_is_not_asked_for(self, exchange, status):
+        exchange.list("KXA-1-X")
+        tick(exchange)
+        exchange.list("KXA/B-1")
+        an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+        a_market("KXA/B-1", status=status, close_time=an_hour_ago)
+        tick(exchange)
+        exchange.requests.clear()
+        assert tick(exchange).error == ""
+        assert not any("KXA%2FB" in str(request.url) for request in exchange.requests)
+        market = Market.objects.filter(ticker="KXA/B-1")
+        market.update(close_time=an_hour_ago - timedelta(days=7))
+        tick(exchange)
+        assert market.get().status == "unlisted"
+        assert not Market.objects.awaiting_settlement(at=datetime.now(UTC)).exists()
 
     def test_an_unreadable_market_is_not_unlisted(self, exchange):
         exchange.list("KXA-1-X", "KXA-1-Y")

@@ -518,3 +518,30 @@ class TestChart:
         market = a_market()
         with django_assert_max_num_queries(12):
             self.columns(client, market, "?range=all")
+
+
+def test_a_row_of_the_list_escapes_what_was_recorded(client):
+    words = '<b>&"'
+    a_market("KXA-1", event=words, yes_sub_title=words, title=words, status=words, result=words)
+    html = page(client, "/markets/?status=all")
+    row = html[html.index("<tbody") : html.index("</tbody>")]
+    assert "<b>" not in row
+    assert "&lt;b&gt;&amp;&quot;" in row
+    assert "&lt;B&gt;&amp;&quot;" in row  # the result, in capitals
+
+
+@pytest.mark.parametrize(
+    ("bid", "ask", "last", "marks"),
+    [
+        ("0.42", "0.45", "0.44", ["last", "band", "end", "end"]),
+        ("0.42", None, None, ["open", "end"]),
+        (None, "0.45", None, ["open", "end"]),
+        (None, None, "0", ["last"]),
+        (None, None, None, []),
+    ],
+)
+def test_the_track_has_a_mark_for_each_known_price(client, bid, ask, last, marks):
+    a_market("KXA-1", yes_bid=bid, yes_ask=ask, last_price=last)
+    html = page(client, "/markets/?status=all")
+    [drawing] = re.findall(r'<svg class="interval".*?</svg>', html)
+    assert re.findall(r'<path class="(\w+)"', drawing) == ["track", *marks]

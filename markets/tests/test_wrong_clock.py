@@ -123,7 +123,7 @@ class TestPages:
         assert self.age(client) in ("40 s", "41 s")
 
     def age(self, client) -> str:
-        [result] = re.findall(r'title="Observed [^"]*">([^<]*)</td>', page(client, "/markets/"))
+        [result] = re.findall(r'title="Observed [^"]*">([^<]*)<', page(client, "/markets/"))
         return str(result)
 
 
@@ -206,6 +206,17 @@ class TestRecorder:
         with exchange.client() as client:
             client.clock_skew = HOUR
             assert record_tick(client, interval=1).clock_skew is None
+
+
+@pytest.mark.usefixtures("five_seconds")
+@pytest.mark.parametrize("status", ["active", "closed"])
+def test_a_quote_of_the_future_is_no_evidence(client, now, status):
+    market = a_market(status=status, quoted_at=now + HOUR)
+    row = client.get(f"{API}/markets/{market.ticker}/").json()
+    assert (row["observed_at"], row["being_observed"]) == (None, False)
+    a_sweep("universe", now - 10 * SECOND)
+    row = client.get(f"{API}/markets/{market.ticker}/").json()
+    assert row["being_observed"] is (status == "active")
 
 
 def test_tokens_come_back_after_the_clock_of_redis_was_set_back():
