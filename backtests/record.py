@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from numpy.typing import NDArray
-
+from kalshi_insights.arrays import Array
 from markets import models
 from markets.models.revisions import FeeTerms
 
@@ -37,7 +36,7 @@ class SnapshotReads(Protocol):
 
     def arrays(
         self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
-    ) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]: ...
+    ) -> Iterator[tuple[int, Mapping[str, Array]]]: ...
 
 
 class MarketRevisionReads(Protocol):

@@ -18,7 +18,7 @@ from backtests.rules.execution import ExecutionModel
 from backtests.strategies import parameters
 from backtests.strategies.base import Signal
 from kalshi_insights.bad_input import UNWRITABLE, BadInput
-from kalshi_insights.celery import app
+from kalshi_insights.processes.broker import sender
 
 MAX_SNAPSHOTS = 20_000_000  # loading that many takes about two gigabytes
 MAX_NAMES_SHOWN = 5
@@ -255,5 +255,5 @@ def submit(request: BacktestRequest, *, user: User, now: datetime) -> BacktestRe
             raise TooManyUnfinished
         result = BacktestResult.objects.queue(columns, user=user, now=now)
         # Without the broker, the run waits until maintenance finds that nobody has claimed it.
-        transaction.on_commit(lambda: app.send_task(RUN_TASK, (result.pk,)), robust=True)
+        transaction.on_commit(lambda: sender.send_task(RUN_TASK, (result.pk,)), robust=True)
     return result

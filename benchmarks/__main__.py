@@ -28,7 +28,16 @@ NAMES = (
     "simulator",
     "backtests",
 )
-ON_REQUEST = ("cadence", "first_walk", "large", "week", "study", "visits", "universe80k")
+ON_REQUEST = (
+    "cadence",
+    "first_walk",
+    "large",
+    "week",
+    "study",
+    "visits",
+    "memory",
+    "universe80k",
+)
 
 
 def main() -> int:

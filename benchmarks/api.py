@@ -38,7 +38,8 @@ from benchmarks.cpu_time import database_seconds
 from benchmarks.large import create_days, days_on_record
 from benchmarks.measure import median, percentile, report
 from benchmarks.reading import response_times
-from kalshi_insights.embedded.servers import ends_with_parent, free_port
+from kalshi_insights.embedded.servers import free_port
+from kalshi_insights.processes.parents import ends_with_parent
 from kalshi_insights.rest.pagination import OffsetPages
 from markets.api.serializers import MARKET_ROW
 from markets.filters import MarketListFilter

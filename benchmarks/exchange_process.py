@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kalshi_insights.embedded.servers import ends_with_parent, free_port
+from kalshi_insights.embedded.servers import free_port
+from kalshi_insights.processes.parents import ends_with_parent
 from markets.kalshi.client import KalshiClient
 from markets.kalshi.errors import TemporaryError
 

@@ -1,5 +1,6 @@
 """Shared tools of the benchmarks: timing, percentiles, reports and canned markets."""
 
+import os
 import resource
 import statistics
 import time
@@ -13,6 +14,7 @@ from django.core.management import call_command
 
 from markets.kalshi.client import Page
 
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kalshi_insights.settings")
 django.setup()
 
 from markets.tests.fake_exchange import Exchange, market_json  # noqa: E402  (after the models are ready)

@@ -5,6 +5,7 @@ Markets of the simulated exchange are quoted every two minutes for a year. The r
 markets have hourly candles, whose sizes have to be assumed.
 """
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from backtests.strategies.favourite_hold import FavouriteHold
 from backtests.tests import parameter_study, simulated_universes
 from markets.simulator import universe as exchange
 
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kalshi_insights.settings")
 django.setup()
 
 from backtests.tests import weather_universe  # noqa: E402  (reads the settings)

@@ -6,17 +6,14 @@ Where this process is killed, the kernel ends the children.
 """
 
 import fcntl
-import io
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -27,13 +24,9 @@ from types import FrameType
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-import django
-from django.contrib.auth import get_user_model
-from django.core.management import call_command
-from django.db import connection
-
 from kalshi_insights import embedded
-from kalshi_insights.embedded.servers import Server, ends_with_parent, free_port, is_free, tail
+from kalshi_insights.embedded.servers import Server, free_port, is_free, tail
+from kalshi_insights.processes.parents import ends_with_parent
 
 BASE_DIR = embedded.BASE_DIR
 
@@ -166,8 +159,6 @@ class Children:
 
 
 def main() -> None:
-    # backtrader causes such warnings when it is compiled for the first time.
-    warnings.simplefilter("ignore", SyntaxWarning)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit)
     try:
@@ -295,20 +286,23 @@ def _start_check(children: Children, log: StartupLog) -> None:
 
 
 def _prepare_site(log: StartupLog) -> Credentials:
-    """Migrate the database and create the user."""
-    django.setup()
-    call_command("migrate", interactive=False, verbosity=0)
-    log.write("the database is migrated")
-    password = secrets.token_urlsafe(9)
-    user, _ = get_user_model().objects.update_or_create(
-        username="demo", defaults={"is_staff": True, "is_superuser": True}
+    """Migrate the database and create the user, in a process of its own.
+
+    This one stays as long as the demo, and Django would stay in its memory.
+    """
+    ran = subprocess.run(
+        [sys.executable, "manage.py", "preparedemo"],
+        cwd=BASE_DIR,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=ends_with_parent(signal.SIGTERM),
     )
-    user.set_password(password)
-    user.save()
-    options = ("--name", "demo", "--scope", "backtest", "--rotate")
-    token = call_command("createapitoken", "demo", *options, stdout=io.StringIO())
-    connection.close()
-    return Credentials(password, token)
+    if ran.returncode:
+        raise DemoError(f"The database is not migrated:\n{ran.stderr}")
+    log.write("the database is migrated")
+    return Credentials(**json.loads(ran.stdout))
 
 
 def _start_recording_past(

@@ -228,7 +228,8 @@ BACKTEST_SECONDS = int(_number("BACKTEST_SECONDS", 900, minimum=1, maximum=86_40
 # --- Django -------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    # Without looking for the apps' admin pages: only the site needs them, and its URLs do that.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

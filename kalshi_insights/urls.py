@@ -8,6 +8,8 @@ from django.views.generic import RedirectView
 from accounts.sign_in import limit_attempts
 from kalshi_insights.health import HealthView
 
+admin.autodiscover()
+
 urlpatterns = [
     # Before the admin's own URLs: its form has the same limit as the site's, and passwords are
     # changed on one page.

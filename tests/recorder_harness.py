@@ -84,13 +84,12 @@ class RecorderHarness:
         return child
 
     def start_celery(self, kind: str) -> subprocess.Popen[bytes]:
-        name, schedule = f"recorder{self.started}@test", str(self.logs / f"beat{self.started}")
-        arguments = {
-            "worker": ("-Q", "recorder", "-c", "1", "-n", name, "--without-gossip"),
-            "beat": ("--schedule", schedule, "--pidfile="),
+        worker = ("celery", "-A", "kalshi_insights", "worker", "-n", f"recorder{self.started}@test")
+        command = {
+            "worker": (*worker, "-Q", "recorder", "-c", "1", "--without-gossip"),
+            "beat": ("kalshi_insights.processes.beat",),
         }
-        command = ("celery", "-A", "kalshi_insights", kind, "--loglevel", "INFO")
-        return self.start(kind, "-m", *command, *arguments[kind])
+        return self.start(kind, "-m", *command[kind], "--loglevel", "INFO")
 
     def start_supervisor(self, *roles: str) -> subprocess.Popen[bytes]:
         return self.start("supervisor", "-m", "kalshi_insights.processes.supervisor", *roles)

@@ -12,8 +12,8 @@ from celery import Celery
 from celery.beat import Service
 from django.conf import settings
 
-from kalshi_insights.celery import app
 from kalshi_insights.processes.beat import FIRST_SECONDS, SteadyScheduler
+from kalshi_insights.processes.broker import sender
 from kalshi_insights.processes.pulse import LOOP, signs
 
 QUEUE = "test of beat"
@@ -77,7 +77,7 @@ def test_it_gives_a_sign_of_life_whenever_it_looks(settings, tmp_path):
 
 
 def test_it_is_the_scheduler_of_the_site_and_sends_its_tasks_and_no_other():
-    beat = Service(app, scheduler_cls=app.conf.beat_scheduler).get_scheduler(lazy=True)
+    beat = Service(sender, scheduler_cls=sender.conf.beat_scheduler).get_scheduler(lazy=True)
     assert isinstance(beat, SteadyScheduler)
     beat.setup_schedule()
     assert beat.schedule.keys() == settings.CELERY_BEAT_SCHEDULE.keys()

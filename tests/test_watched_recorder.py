@@ -36,7 +36,7 @@ pytestmark = [
 
 SHORT_INTERVAL, FULL_INTERVAL = 1.0, 5.0
 AGAIN_WITHIN = 30.0
-COMMANDS = {"recorder": "--queues recorder", "beat": " beat --pidfile"}
+COMMANDS = {"recorder": "processes.worker recorder", "beat": "processes.beat"}
 
 
 @dataclass

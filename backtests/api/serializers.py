@@ -19,7 +19,7 @@ from backtests.models import (
 from backtests.requests import LIMITS, LIST_FIELDS, MAX_CASH, BacktestRequest, MarketSelection
 from backtests.rules.execution import ExecutionModel
 from backtests.strategies import STRATEGIES, YARDSTICKS, Signal
-from kalshi_insights.export.parquet import ColumnTypes
+from kalshi_insights.export.copy import ColumnTypes
 from kalshi_insights.rest.parsers import MAX_NAME_LENGTH
 from kalshi_insights.rest.schema import with_example
 

@@ -1,9 +1,9 @@
 """The API's viewsets of strategies and backtests."""
 
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any, cast
 
-import numpy as np
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpResponseBase
@@ -216,10 +216,10 @@ def row(id: int) -> Any:
 
 
 def columns(curve: dict[str, "list[int]"]) -> dict[str, "list[Any]"]:
-    equity = np.array(curve["equity"])
-    peaks = np.maximum.accumulate(equity)
+    equity = curve["equity"]
+    peaks = accumulate(equity, max)
     return {
         "t": curve["t"],
-        "equity": (equity / MONEY).tolist(),
-        "drawdown": ((peaks - equity) / peaks).tolist(),
+        "equity": [each / MONEY for each in equity],
+        "drawdown": [(peak - each) / peak for peak, each in zip(peaks, equity, strict=True)],
     }

@@ -1,15 +1,13 @@
 """The timeline of one market: its quotes, and the instants at which its definition changed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple, Self
 
 from backtests.data.universe import MISSING, QUOTE_COLUMNS, Bools, Ints
+from kalshi_insights.arrays import Array, np
 from markets.prices import Quality
 
-ColumnArrays = Mapping[str, NDArray[Any]]
+ColumnArrays = Mapping[str, Array]
 
 # Bits of the column `flags`.
 BACKFILLED, STALE = 1, Quality.STALE.value

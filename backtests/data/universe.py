@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from kalshi_insights import arrays
+from kalshi_insights.arrays import np
 from markets.intervals import EPOCH
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MISSING = -1
 DOLLAR = 10_000  # in units of price
@@ -25,10 +27,10 @@ DAY = 86_400 * SECOND
 HISTORY_ROWS = 131_072  # rows of quotes that go into one `QuoteHistory`
 EPOCH_DAY = EPOCH.toordinal()  # days since the year 1, as backtrader counts them
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-N = TypeVar("N", bound=np.generic)
+Ints = arrays.Ints
+Floats = arrays.Floats
+Bools = arrays.Bools
+N = TypeVar("N", bound="np.generic")
 
 
 def microseconds(instant: datetime) -> int:
@@ -251,7 +253,7 @@ class QuoteHistory:
         unknown = (quotes.bid == MISSING) | (quotes.ask == MISSING)
         return np.where(unknown, np.nan, units / dollar)
 
-    def to_quote_order(self, values: NDArray[N]) -> NDArray[N]:
+    def to_quote_order(self, values: "NDArray[N]") -> "NDArray[N]":
         """One value for each row of this history, in the order of `Quotes`."""
         ordered = np.empty_like(values)
         ordered[self.order] = values

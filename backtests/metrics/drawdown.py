@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from backtests.data.universe import DAY, Ints
+from kalshi_insights.arrays import np
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,6 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from backtests.data.universe import DAY, DOLLAR, MONEY, Floats, Ints, Universe
 from backtests.metrics.drawdown import Drawdown
 from backtests.metrics.events import EventFigures, figures_by_event
@@ -17,6 +15,7 @@ from backtests.metrics.marks import EquityPath, final_marks
 from backtests.metrics.ratios import YEAR, Ratios, ratios
 from backtests.rules.execution import JOURNAL_COLUMN, EntryKind, RunOutcome
 from backtests.rules.ledger import Ledger
+from kalshi_insights.arrays import np
 
 # The riskless rate for a year: an assumption, about what three-month US Treasury bills paid in
 # 2025 (series DTB3 of the Federal Reserve Bank of St. Louis), not data of a run's time.

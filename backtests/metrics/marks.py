@@ -4,8 +4,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from backtests.data.universe import (
     CONTRACT,
     DAY,
@@ -19,6 +17,7 @@ from backtests.data.universe import (
 from backtests.metrics.drawdown import Drawdown, deepest
 from backtests.rules.execution import JOURNAL_COLUMN, EntryKind, RunOutcome
 from backtests.rules.ledger import WHOLE
+from kalshi_insights.arrays import np
 
 MILLISECOND = 1_000
 # A curve has so many equal intervals with three points each, so fewer than 1,000 points.

@@ -8,9 +8,8 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
-import numpy as np
-
 from backtests.data.universe import Floats, Ints
+from kalshi_insights.arrays import np
 
 YEAR = 365
 CONFIDENCE = 0.95

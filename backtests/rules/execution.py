@@ -12,12 +12,10 @@ nothing. Units are those of `Quotes`.
 from dataclasses import dataclass
 from enum import IntEnum
 
-import numpy as np
-
 from backtests.data.universe import CONTRACT, MISSING, SECOND, Ints
 
 # A target that keeps whatever position is held.
-HOLD = int(np.iinfo(np.int64).min)
+HOLD = -(2**63)
 
 
 class FillModel(IntEnum):

@@ -5,8 +5,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-import numpy as np
-
 from backtests.data.universe import MISSING, Universe, instant
 from backtests.rules.execution import (
     JOURNAL_COLUMN,
@@ -16,6 +14,7 @@ from backtests.rules.execution import (
     Reason,
     RunOutcome,
 )
+from kalshi_insights.arrays import np
 
 
 class JournalEntry(NamedTuple):

@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-import numpy as np
-
 from backtests.data.universe import Ints, QuoteHistory
 from backtests.strategies import indicators
 from backtests.strategies.base import CONTRACTS, HOLD, Schema, Signal
+from kalshi_insights.arrays import np
 
 
 class AlwaysNo(Signal):

@@ -6,10 +6,7 @@ ordinary backtrader strategy over our feeds and broker.
 """
 
 from types import SimpleNamespace
-from typing import Any, ClassVar
-
-import backtrader as bt
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from backtests.data.universe import (
     DAY,
@@ -23,6 +20,17 @@ from backtests.data.universe import (
 from backtests.rules.execution import HOLD
 from backtests.strategies import parameters
 from backtests.strategies.parameters import Parameter, Schema, Value
+from kalshi_insights.arrays import np
+from kalshi_insights.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import backtrader as bt
+    from backtrader import Strategy as BacktraderStrategy
+else:
+    # Forms and the API describe strategies without running any, so this module does not load the
+    # engine: a `Strategy` becomes a backtrader strategy where it is run.
+    bt = LazyModule("backtrader")
+    BacktraderStrategy = object
 
 __all__ = [
     "BELIEF",
@@ -36,6 +44,7 @@ __all__ = [
     "Strategy",
     "Value",
     "backtrader_params",
+    "bt",
 ]
 
 CONTRACTS = Parameter(
@@ -97,7 +106,7 @@ def backtrader_params(schema: Schema) -> tuple[tuple[str, Value], ...]:
     return tuple((name, parameter.default) for name, parameter in schema.items())
 
 
-class Strategy(bt.Strategy):
+class Strategy(BacktraderStrategy):
     """A backtrader strategy over Kalshi's markets: one feed for each market, named by its ticker.
 
     A feed has the lines `bid`, `ask`, `bid_size`, `ask_size`, `time_to_close` (seconds) and
@@ -106,13 +115,23 @@ class Strategy(bt.Strategy):
     trading now, `self.fresh` those of them with a row at this instant, and `self.now` is the
     instant in microseconds since 1970. `buy` buys YES and `sell` buys NO; prices are dollars on
     the YES scale, sizes contracts. A market order takes what the other side shows and no more; a
-    limit order rests, unless it is sent with `tif="ioc"`.
+    limit order rests, unless it is sent with `tif="ioc"`. `self.p` holds the values of the schema.
     """
 
     name: ClassVar[str]
     version: ClassVar[str]
     summary: ClassVar[str]
     schema: ClassVar[Schema] = {}
+    # backtrader's `params` of a subclass, where it has more of them than its schema.
+    more_params: ClassVar[tuple[tuple[str, Any], ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        # backtrader reads `params` of the class that it is given alone, and takes those of a base
+        # for its own.
+        if isinstance(vars(cls).get("params"), tuple):
+            cls.more_params = cls.params
+            del cls.params
 
     # Markets come and go, so all feeds have never begun at once, and asking each of them at every
     # step makes backtrader slow with many feeds.

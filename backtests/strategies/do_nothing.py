@@ -1,9 +1,8 @@
 """A yardstick: keep the cash."""
 
-import numpy as np
-
 from backtests.data.universe import Ints, QuoteHistory
 from backtests.strategies.base import HOLD, Signal
+from kalshi_insights.arrays import np
 
 
 class DoNothing(Signal):

@@ -7,8 +7,6 @@ not mean that one of the listed ones will.
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
-import backtrader as bt
-
 from backtests.data.universe import CONTRACT, DOLLAR, MONEY, SECOND, instant
 from backtests.strategies.base import (
     CONTRACTS,
@@ -16,7 +14,7 @@ from backtests.strategies.base import (
     Parameter,
     Schema,
     Strategy,
-    backtrader_params,
+    bt,
 )
 from markets import fees
 from markets.fees import Rounding
@@ -86,7 +84,6 @@ class ExclusiveArbitrage(Strategy):
         ),
         "contracts": CONTRACTS,
     }  # fmt: skip
-    params = backtrader_params(schema)
 
     def start(self) -> None:
         self.quoted_at: dict[int, int] = {}

@@ -2,8 +2,6 @@
 
 from typing import ClassVar
 
-import numpy as np
-
 from backtests.data.universe import Bools, Floats, Ints, QuoteHistory, exact
 from backtests.strategies.base import (
     BELIEF,
@@ -15,6 +13,7 @@ from backtests.strategies.base import (
     Schema,
     Signal,
 )
+from kalshi_insights.arrays import np
 
 
 class FadeLongshots(Signal):

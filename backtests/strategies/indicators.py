@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-import numpy as np
-
 from backtests.data.universe import MISSING, SECOND, Bools, Floats, Ints, QuoteHistory
+from kalshi_insights.arrays import np
 
 T = TypeVar("T")
 

@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-import numpy as np
-
 from backtests.data.universe import Ints, QuoteHistory, exact
 from backtests.strategies import indicators
 from backtests.strategies.base import CONTRACTS, HOLD, MAX_SPREAD, Parameter, Schema, Signal
+from kalshi_insights.arrays import np
 
 
 class Momentum(Signal):

@@ -3,11 +3,10 @@
 from hashlib import blake2b
 from typing import ClassVar
 
-import numpy as np
-
 from backtests.data.universe import SECOND, Ints, QuoteHistory
 from backtests.strategies import indicators
 from backtests.strategies.base import CONTRACTS, HOLD, Parameter, Schema, Signal
+from kalshi_insights.arrays import np
 
 
 class RandomEntry(Signal):

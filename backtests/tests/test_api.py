@@ -21,7 +21,7 @@ from backtests.requests import MAX_UNFINISHED
 from backtests.strategies import STRATEGIES, YARDSTICKS
 from backtests.tasks import run_backtest
 from backtests.tests.factories import NOON, a_backtest, a_fill, a_recorded_day, a_user
-from kalshi_insights.celery import app as celery_app
+from kalshi_insights.processes.broker import sender
 from markets.tests.factories import a_market
 
 pytestmark = pytest.mark.django_db
@@ -122,7 +122,7 @@ class TestAsking:
         def away(*message: Any) -> None:
             raise OperationalError("Connection refused")
 
-        monkeypatch.setattr(celery_app, "send_task", away)
+        monkeypatch.setattr(sender, "send_task", away)
         with django_capture_on_commit_callbacks(execute=True):
             response = wish(client)
         assert response.status_code == 202

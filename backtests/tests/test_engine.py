@@ -10,7 +10,7 @@ from backtests.data.universe import MONEY, SECOND, Settlement
 from backtests.engine.event_driven import cerebro
 from backtests.engine.event_driven.analyzers import ANALYZERS, EquityAnalyzer
 from backtests.rules.execution import JOURNAL, EntryKind, ExecutionModel, FillModel, Reason
-from backtests.strategies.base import Strategy
+from backtests.strategies.base import CONTRACTS, Strategy
 from backtests.tests.journal_builders import equity_at
 from backtests.tests.random_universes import random_universe
 from backtests.tests.test_execution import CASH, NOW, book, fills_of, universe_of
@@ -126,6 +126,39 @@ class TestIndicators:
         first, second = ran(universe_of(*books), Reading).strategy.seen
         assert first == (0.40, 100, 60)
         assert all(math.isnan(value) for value in second)
+
+
+class Sized(Strategy):
+    """Keeps the values of its parameters; one of them is in no schema."""
+
+    name, version, summary = "sized", "1", "Keeps its size."
+    schema = {"contracts": CONTRACTS}
+    params = (("how", "quietly"),)
+
+    def __init__(self):
+        super().__init__()
+        self.given = (self.p.contracts, self.p.how)
+
+    def next(self):
+        self.steps = len(self)
+
+
+class Resized(Sized):
+    name = "resized"
+
+
+class TestParameters:
+    @pytest.mark.parametrize("kind", [Sized, Resized])
+    def test_a_strategy_has_the_values_of_its_schema_and_of_its_params(self, kind):
+        books = universe_of(book(40, 44), book(41, 44))
+        assert ran(books, kind).strategy.given == (10, "quietly")
+        strategy = ran(books, kind, parameters={"contracts": 3, "how": "loudly"}).strategy
+        assert (strategy.given, strategy.steps) == ((3, "loudly"), 2)
+        assert isinstance(strategy, kind)
+
+    def test_a_strategy_has_one_line_of_instants(self):
+        strategy = ran(universe_of(book(40, 44)), Sized).strategy
+        assert strategy.getlinealiases() == ("datetime",)
 
 
 class Once(Strategy):

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from kalshi_insights import embedded
 from kalshi_insights.embedded import KINDS, EmbeddedError, Services, print_status, services
-from kalshi_insights.embedded.servers import ends_with_parent
+from kalshi_insights.processes.parents import ends_with_parent
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 """PostgreSQL and Valkey as child processes on free loopback ports."""
 
-import ctypes
 import os
 import shutil
 import signal
@@ -8,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +17,7 @@ from kalshi_insights.embedded.locations import (
     postgres_home,
     valkey_program,
 )
+from kalshi_insights.processes.parents import ends_with_parent
 
 POSTGRES_SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -54,23 +53,6 @@ ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 # A database that was killed has to replay its log first.
 READY_WITHIN = 120.0
 STOPPED_WITHIN = 20.0
-
-
-def ends_with_parent(number: signal.Signals) -> Callable[[], None]:
-    """Return a `preexec_fn` that ends the child with this signal when its parent thread ends.
-
-    Only Linux can do that; elsewhere the function does nothing.
-    """
-    parent = os.getpid()
-    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
-
-    def request_signal() -> None:
-        if prctl:
-            prctl(1, int(number))
-            if os.getppid() != parent:
-                os.kill(os.getpid(), number)
-
-    return request_signal
 
 
 def _server_processes(folder: Path) -> list[int]:

@@ -4,9 +4,13 @@ COPY is the fastest way in. A staging table lets the statements that follow deci
 of the rows: INSERT ... ON CONFLICT DO NOTHING, UPDATE ... FROM, a join with what is there.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from django.db import connection
+
+# The columns of a table, each with its type in the database.
+ColumnTypes = Mapping[str, str]
 
 
 def copy_rows(table: str, columns: Iterable[str], rows: Iterable[Sequence[object]]) -> None:
@@ -17,13 +21,13 @@ def copy_rows(table: str, columns: Iterable[str], rows: Iterable[Sequence[object
             copy.write_row(row)
 
 
-def stage_rows(table: str, columns: Mapping[str, str], rows: Iterable[Sequence[object]]) -> None:
+def stage_rows(table: str, columns: ColumnTypes, rows: Iterable[Sequence[object]]) -> None:
     """Fill a staging table with rows; `columns` maps its columns to their types."""
     create_staging_table(table, columns)
     copy_rows(table, columns, rows)
 
 
-def stage_csv(table: str, columns: Mapping[str, str], chunks: Iterable[bytes]) -> None:
+def stage_csv(table: str, columns: ColumnTypes, chunks: Iterable[bytes]) -> None:
     """Fill a staging table with CSV that has the columns in this order and no header."""
     create_staging_table(table, columns)
     statement = f"COPY {table} FROM STDIN (FORMAT csv)"
@@ -32,7 +36,7 @@ def stage_csv(table: str, columns: Mapping[str, str], chunks: Iterable[bytes]) -
             copy.write(chunk)
 
 
-def create_staging_table(table: str, columns: Mapping[str, str]) -> None:
+def create_staging_table(table: str, columns: ColumnTypes) -> None:
     """Create an empty temporary table, or empty the one of that name.
 
     Call it inside a transaction: its rows go when the transaction ends. The table itself stays
@@ -46,3 +50,15 @@ def create_staging_table(table: str, columns: Mapping[str, str]) -> None:
         )
         # An earlier call in the same transaction has left its rows.
         cursor.execute(f"TRUNCATE {table}")
+
+
+def batches(lines: Iterable[bytes | memoryview], *, size: int) -> Iterator[bytes]:
+    """Join whole lines that COPY gives into batches of at least `size` bytes."""
+    batch = io.BytesIO()
+    for line in lines:
+        batch.write(line)
+        if batch.tell() >= size:
+            yield batch.getvalue()
+            batch = io.BytesIO()
+    if batch.tell():
+        yield batch.getvalue()

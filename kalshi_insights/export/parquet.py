@@ -7,7 +7,7 @@ checked against the database.
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -17,12 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from kalshi_insights.export.copy import ColumnTypes, batches
+
 # Arrow's own pool never gives back what an export has used: a web process then takes 130 MB
 # instead of 45.
 pa.set_memory_pool(pa.system_memory_pool())
-
-# The columns of a table, each with its type in the database.
-ColumnTypes = Mapping[str, str]
 
 # Reading a damaged file raises this, or OSError.
 ParquetError = pa.ArrowException
@@ -73,7 +72,7 @@ def write(
     """Write lines of CSV, as COPY gives them, as a Parquet file."""
     digest, rows = hashlib.sha256(), 0
     with pq.ParquetWriter(sink, schema(columns), compression="zstd") as file:
-        for batch in batches(lines):
+        for batch in batches(lines, size=BATCH_BYTES):
             digest.update(batch)
             table = _table_from_csv(batch, columns)
             rows += table.num_rows
@@ -86,7 +85,7 @@ def schema(columns: ColumnTypes) -> pa.Schema:
 
 
 def tables(
-    columns: ColumnTypes, lines: Iterable[bytes | memoryview], *, size: int | None = None
+    columns: ColumnTypes, lines: Iterable[bytes | memoryview], *, size: int = BATCH_BYTES
 ) -> Iterator[pa.Table]:
     """Convert lines of CSV, as COPY gives them, to tables made of `size` bytes of CSV each."""
     for batch in batches(lines, size=size):
@@ -120,19 +119,6 @@ def min_max(path: Path, column: str) -> tuple[datetime | None, datetime | None]:
         min((each.min for each in statistics), default=None),
         max((each.max for each in statistics), default=None),
     )
-
-
-def batches(lines: Iterable[bytes | memoryview], *, size: int | None = None) -> Iterator[bytes]:
-    """Join whole lines into batches of at least `size` bytes."""
-    size = size or BATCH_BYTES
-    batch = io.BytesIO()
-    for line in lines:
-        batch.write(line)
-        if batch.tell() >= size:
-            yield batch.getvalue()
-            batch = io.BytesIO()
-    if batch.tell():
-        yield batch.getvalue()
 
 
 # --- Files that are streamed --------------------------------------------------------------------

@@ -7,16 +7,23 @@ its end cancels its statement and leaves the connection as it was.
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import msgspec
-import pyarrow as pa
 from django.core.exceptions import EmptyResultSet
 from django.db import connection, models
 
-from kalshi_insights.export import parquet
-from kalshi_insights.export.parquet import ColumnTypes
+from kalshi_insights.export.copy import ColumnTypes, batches
+from kalshi_insights.lazy import LazyModule
 from kalshi_insights.processes.session_limits import long_statement
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from kalshi_insights.export import parquet
+else:
+    # Arrow takes 60 MB, and few processes ever write a file.
+    parquet = LazyModule("kalshi_insights.export.parquet")
 
 # SQL expressions by type (without its parameters), where PostgreSQL's own text will not do.
 RFC_3339 = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
@@ -104,7 +111,7 @@ class ExportQuery(NamedTuple):
     def csv(self) -> Iterator[bytes]:
         """A header, then the rows; an empty value is null, `""` is an empty text."""
         with closing(self._copy(CSV_EXPRESSIONS, options="HEADER")) as lines:
-            yield from parquet.batches(lines, size=CSV_CHUNK_BYTES)
+            yield from batches(lines, size=CSV_CHUNK_BYTES)
 
     def parquet(self) -> Iterator[bytes]:
         return parquet.stream_parquet(self._tables(), self.columns)
@@ -112,7 +119,7 @@ class ExportQuery(NamedTuple):
     def arrow(self) -> Iterator[bytes]:
         return parquet.stream_arrow(self._tables(), self.columns)
 
-    def _tables(self) -> Iterator[pa.Table]:
+    def _tables(self) -> "Iterator[pa.Table]":
         quoted = [name for name, kind in self.columns.items() if kind in parquet.QUOTED_TYPES]
         options = f"FORCE_QUOTE ({', '.join(map(_quoted, quoted))})" if quoted else ""
         with closing(self._copy(ARROW_EXPRESSIONS, options=options)) as lines:

@@ -1,16 +1,21 @@
-"""Beat's scheduler, which goes by the monotonic clock.
+"""Beat, by the monotonic clock: `python -m kalshi_insights.processes.beat`.
 
-Celery's own compares instants of the wall clock: after that was set back an hour it sends nothing
-for an hour. It also keeps a file of them, which none of our tasks needs, since each finds out in
-the database whether it is due.
+It sends tasks by their names, so it loads no task, no model and no app.
+
+Celery's own scheduler compares instants of the wall clock: after that was set back an hour it sends
+nothing for an hour. It also keeps a file of them, which none of our tasks needs, since each finds
+out in the database whether it is due.
 """
 
 import time
+from argparse import ArgumentParser
+from logging.config import dictConfig
 from typing import Any
 
 from celery.beat import Scheduler
 from django.conf import settings
 
+from kalshi_insights.processes.broker import sender
 from kalshi_insights.processes.pulse import LOOP, LOOP_SECONDS, Pulse
 
 # What is due rarely is sent this soon after the start, so that restarts never put it off for long.
@@ -42,3 +47,15 @@ class SteadyScheduler(Scheduler):
                 self.apply_entry(entry, producer=self.producer)
         next_due = min(self._due.values(), default=now + LONGEST_PAUSE)
         return min(max(next_due - time.monotonic(), 0.0), LONGEST_PAUSE)
+
+
+def main() -> None:
+    parser = ArgumentParser(prog="python -m kalshi_insights.processes.beat", description=__doc__)
+    parser.add_argument("--loglevel", default="WARNING")
+    loglevel = parser.parse_args().loglevel
+    dictConfig(settings.LOGGING)
+    sender.Beat(loglevel=loglevel).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -21,24 +21,25 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from kalshi_insights.embedded.servers import ends_with_parent
+from kalshi_insights.processes.parents import ends_with_parent
 from kalshi_insights.processes.pulse import ATTEMPT, LOOP, RUN, Pulse, Sign, forget, signs
 
-WORKER = (
-    *("worker", "--concurrency", "1"),
-    *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-)
-# The arguments of Celery for each role. One process records, and backtests have their own, so that
-# neither waits for anything else.
+# The module of each role, with its arguments.
 ROLES = {
-    "recorder": (*WORKER, "--queues", "recorder", "--hostname", "recorder@%h"),
-    "worker": (*WORKER, "--queues", "work", "--hostname", "work@%h"),
-    "backtester": (
-        *(*WORKER, "--queues", "backtests", "--hostname", "backtests@%h"),
-        *("--include", "backtests.tasks"),
-    ),
-    "beat": ("beat", "--pidfile="),
+    "recorder": ("kalshi_insights.processes.worker", "recorder"),
+    "worker": ("kalshi_insights.processes.worker", "worker"),
+    "backtester": ("kalshi_insights.processes.worker", "backtester"),
+    "beat": ("kalshi_insights.processes.beat",),
 }
+# What a pass of all markets has allocated goes back to the system after it. By default the C
+# library keeps replies and batches of each thread: some 100 MB at 72,000 markets.
+RETURNS_MEMORY = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "262144",
+    "MALLOC_TRIM_THRESHOLD_": "262144",
+}
+# Backtests allocate and release arrays all the time, for which asking the system each time is slow.
+ENVIRONMENTS = {"recorder": RETURNS_MEMORY}
 # A process has this long to start.
 STARTED_WITHIN = 90.0
 LOOK_EVERY = 0.25
@@ -60,8 +61,12 @@ class Watched:
         forget(self.folder)
         Pulse(self.folder, LOOP).beat(within=STARTED_WITHIN)
         return subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "kalshi_insights", *ROLES[self.role]],
-            env={**os.environ, "PULSE_PATH": str(self.folder)},
+            [sys.executable, "-m", *ROLES[self.role]],
+            env={
+                **ENVIRONMENTS.get(self.role, {}),
+                **os.environ,
+                "PULSE_PATH": str(self.folder),
+            },
             # A Ctrl-C in a terminal reaches the supervisor, which ends its processes in order.
             process_group=0,
             # Without its broker a worker can neither end cleanly nor finish starting.

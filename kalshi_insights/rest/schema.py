@@ -17,7 +17,7 @@ from drf_spectacular.utils import (
 from rest_framework import serializers
 from rest_framework.settings import api_settings
 
-from kalshi_insights.export.parquet import ColumnTypes
+from kalshi_insights.export.copy import ColumnTypes
 from kalshi_insights.rest.renderers import (
     ArrowRenderer,
     ColumnsRenderer,

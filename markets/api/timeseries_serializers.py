@@ -7,7 +7,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from kalshi_insights.export.parquet import ColumnTypes
+from kalshi_insights.export.copy import ColumnTypes
 from kalshi_insights.rest.schema import with_example
 from markets.api import examples
 from markets.api.candlesticks import CANDLESTICKS, STATES

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack, cast
 from urllib.parse import quote
 
 import httpx
@@ -52,8 +52,10 @@ from markets.kalshi.replies import (
     ExchangeStatus,
     HistoricalCutoff,
 )
-from markets.kalshi.signing import Signer
 from markets.kalshi.unpacking import MAX_ERROR, MAX_REPLY, unpacked
+
+if TYPE_CHECKING:
+    from markets.kalshi.signing import Signer
 
 USER_AGENT = "kalshi-insights/0.1.0"
 TOKENS_PER_REQUEST = 10
@@ -99,7 +101,7 @@ class KalshiClient:
         self,
         base_url: str,
         *,
-        signer: Signer | None = None,
+        signer: "Signer | None" = None,
         bucket: TokenBucket | None = None,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,

@@ -1,8 +1,16 @@
 """The client of the exchange, built from plain settings."""
 
+from typing import TYPE_CHECKING
+
+from kalshi_insights.lazy import LazyModule
 from kalshi_insights.token_bucket import TokenBucket
 from markets.kalshi.client import KalshiClient
-from markets.kalshi.signing import Signer
+
+if TYPE_CHECKING:
+    from markets.kalshi import signing
+else:
+    # Only who has a key signs requests, and its libraries take 7 MB.
+    signing = LazyModule("markets.kalshi.signing")
 
 
 def make_client(
@@ -13,6 +21,6 @@ def make_client(
     Requests are signed where `key_id` is given. Raises `ConfigurationError` for an address or a
     key file that cannot be used.
     """
-    signer = Signer.from_file(key_id, key_path) if key_id else None
+    signer = signing.Signer.from_file(key_id, key_path) if key_id else None
     bucket = TokenBucket.from_url(redis_url, rate=rate)
     return KalshiClient(url, signer=signer, bucket=bucket)

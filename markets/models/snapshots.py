@@ -13,13 +13,12 @@ from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import msgspec
-import numpy as np
 from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models, transaction
 from django.db.models import F, Func, Max, Min
-from numpy.typing import NDArray
 
+from kalshi_insights.arrays import Array, np
 from kalshi_insights.export.copy import stage_rows
 from markets import prices
 from markets.intervals import EPOCH
@@ -184,7 +183,7 @@ YEAR_2000 = 946_684_800 * 1_000_000
 
 def _copy_arrays(
     ids: Sequence[int], start: datetime, end: datetime, recorded_by: datetime, *, order: str = ""
-) -> list[tuple[int, dict[str, NDArray[Any]]]]:
+) -> list[tuple[int, dict[str, Array]]]:
     dtypes = [np.dtype(dtype) for _, dtype in ARRAYS.values()]
     with transaction.atomic(), connection.cursor() as cursor:
         # Arrays that do not fit are spilled to disk, which takes half as long again.
@@ -201,14 +200,14 @@ def _copy_arrays(
             ]
 
 
-def _array(dtype: np.dtype[Any], data: bytes) -> NDArray[Any]:
+def _array(dtype: "np.dtype[Any]", data: bytes) -> Array:
     """Read an array as PostgreSQL sends it: the length of each element, then the element."""
     sent = np.dtype([("length", ">i4"), ("value", dtype)])
     values = np.frombuffer(data, sent, offset=ARRAY_HEAD)["value"]
     return values.astype(dtype.newbyteorder("="))
 
 
-def _oldest_first(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | None:
+def _oldest_first(columns: dict[str, Array]) -> dict[str, Array] | None:
     """Sort by time; None where rows share an instant, because the arrays lack their ids."""
     at = columns["at"]
     if (at[1:] > at[:-1]).all():
@@ -300,7 +299,7 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
 
     def arrays(
         self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
-    ) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
+    ) -> Iterator[tuple[int, Mapping[str, Array]]]:
         """Yield the snapshots of each market as arrays (see `ARRAYS`), ordered as `oldest_first`.
 
         Instants are microseconds since 1970, prices in 1/10,000 dollar and counts in 1/100

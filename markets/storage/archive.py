@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from kalshi_insights.export import parquet
-from kalshi_insights.export.parquet import ColumnTypes
+from kalshi_insights.export.copy import ColumnTypes
 from markets.models import ArchivedDay
 from markets.storage import partitions
 from markets.storage.manifest import ArchivedFile, ArchiveError, Manifest, sha256_of_file

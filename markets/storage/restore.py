@@ -9,8 +9,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from kalshi_insights.export import parquet
-from kalshi_insights.export.copy import stage_csv
-from kalshi_insights.export.parquet import ColumnTypes
+from kalshi_insights.export.copy import ColumnTypes, stage_csv
 from markets.models import ArchivedDay, Event, Market, Series
 from markets.storage import archive, partitions
 from markets.storage.archive import COLUMNS, FOLDERS, MARKET_COLUMNS, SCHEMA_VERSION

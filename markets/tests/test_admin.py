@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.core.checks import Tags, run_checks
 from django.urls import reverse
 from model_bakery import baker
 
@@ -30,10 +31,17 @@ def listed(client, model, words=""):
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_every_model_is_there_listed_and_searched(admin_client, model):
-    assert admin.site.is_registered(model)
-    assert admin.site.get_model_admin(model).search_fields
     for words in ("", "KXRAIN", "2026"):
         assert listed(admin_client, model, words) == []
+    assert admin.site.is_registered(model)
+    assert admin.site.get_model_admin(model).search_fields
+
+
+def test_its_pages_pass_the_checks_of_django():
+    # Its pages are looked for by the URLs, and `manage.py check` may come to the admin before them.
+    assert address(Market)
+    assert admin.site.is_registered(Market)
+    assert run_checks(tags=[Tags.admin]) == []
 
 
 @pytest.mark.parametrize("model", set(MODELS) - {Watch}, ids=lambda model: model.__name__)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import backtrader as bt
@@ -10,7 +11,7 @@ from backtests.data.universe import CONTRACT, MISSING, Universe
 from backtests.engine.event_driven.broker import Broker
 from backtests.engine.event_driven.order_book import Book, Ticket
 from backtests.rules.execution import HOLD, ExecutionModel, FillModel, Reason, RunOutcome
-from backtests.strategies.base import Signal, Strategy
+from backtests.strategies.base import Signal, Strategy, backtrader_params
 
 # Steps between two reports of progress, each of which may also end the run.
 STEPS_PER_REPORT = 4_096
@@ -108,6 +109,22 @@ class TargetFollower(Strategy):
         return bool(self.broker.cost_bound(book, *order) > free)
 
 
+@cache
+def backtrader_class(strategy: type[Strategy]) -> type[bt.Strategy]:
+    """The backtrader class that a subclass of `Strategy` becomes, its schema as params.
+
+    Made once for each, since backtrader keeps all classes.
+    """
+    body = {
+        "__module__": strategy.__module__,
+        "params": (*strategy.more_params, *backtrader_params(strategy.schema)),
+    }
+    made: type[bt.Strategy] = type(bt.Strategy)(strategy.__name__, (strategy, bt.Strategy), body)
+    # backtrader has added up the lines of both bases.
+    made.lines = bt.Strategy.lines
+    return made
+
+
 def run(
     universe: Universe,
     strategy: Signal | type[Strategy],
@@ -135,8 +152,11 @@ def run(
         cerebro.addanalyzer(analyzer, _name=analyzer.__name__.removesuffix("Analyzer").lower())
     if isinstance(strategy, Signal):
         targets = strategy.all_targets(universe)
-        cerebro.addstrategy(TargetFollower, targets=targets, make=execution.make)
+        follower = backtrader_class(TargetFollower)
+        cerebro.addstrategy(follower, targets=targets, make=execution.make)
     else:
-        cerebro.addstrategy(strategy, **(parameters or {}))
+        # mypy takes a class of an untyped base for unhashable.
+        made = backtrader_class(strategy)  # type: ignore[arg-type]
+        cerebro.addstrategy(made, **(parameters or {}))
     ran = cerebro.run()
     return FinishedRun(broker.outcome, ran[0] if ran else None)

@@ -1,0 +1,24 @@
+"""Processes that end with the one that started them."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+
+def ends_with_parent(number: signal.Signals) -> Callable[[], None]:
+    """Return a `preexec_fn` that ends the child with this signal when its parent thread ends.
+
+    Only Linux can do that; elsewhere the function does nothing.
+    """
+    parent = os.getpid()
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+    def request_signal() -> None:
+        if prctl:
+            prctl(1, int(number))
+            if os.getppid() != parent:
+                os.kill(os.getpid(), number)
+
+    return request_signal
