@@ -1,4 +1,4 @@
-# The image of all parts of the site: web, worker, recorder, beat, migrations.
+# The image of all parts of the site: web, worker, recorder, backtester, beat, migrations.
 
 FROM python:3.13-slim AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1

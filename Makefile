@@ -86,7 +86,7 @@ rooms: $(VENV)/.dev ## The rooms of the code: files and lines of each
 faults: $(VENV)/.dev assets ## Run the fault cases at full length
 	@$(PY) -m pytest -m faults $(ARGS)
 
-check: $(VENV)/.dev ## Lint, format, types, templates, migrations
+check: $(VENV)/.dev ## Lint, format, types, templates, migrations, the API's schema
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(PY) -m kalshi_insights.embedded --folder var/check -- $(VENV)/bin/mypy .

@@ -27,7 +27,7 @@ def share_memory(**_: Any) -> None:
     """Let garbage collections of the pool's process leave alone what it shares with its parent.
 
     Looking at an object writes to it, and a page of memory that is written to is shared no longer:
-    after one whole collection that was 40 of 70 MB.
+    after one whole collection that was a third of it and more.
     """
     gc.collect()
     gc.freeze()

@@ -33,7 +33,7 @@ def refresh_reference() -> None:
 # Clustering a day of a large record takes minutes.
 @shared_task(time_limit=3600)
 def maintain() -> None:
-    """Create daily partitions ahead of time and drop expired ones."""
+    """Create partitions ahead of time, drop what has expired, and measure the disk."""
     retention.maintain(now=datetime.now(UTC))
 
 

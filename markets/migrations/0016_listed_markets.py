@@ -1,7 +1,7 @@
 """Markets as lists go by them, kept by triggers; and a market's short texts back in its row.
 
 Costs two passes over the markets, some 40 seconds for a million of them, and no lock that a
-reader would notice; snapshots are left alone. Long texts stay out of the row. The short ones had
+reader would notice, while the recorder waits; snapshots are left alone. Long texts stay out of the row. The short ones had
 gone with them, and a list then fetched each of them on its own.
 """
 
@@ -74,7 +74,7 @@ DROP FUNCTION markets_list_new CASCADE;
 DROP FUNCTION markets_list_changed CASCADE;
 DROP FUNCTION markets_list_moved CASCADE;
 """
-# Half of each page stays free, as migration 0002 says, so that an update touches no index.
+# A third of each page stays free, so that an update finds room in its page and touches no index.
 ROOM = "ALTER TABLE markets_listedmarket SET (fillfactor = 70)"
 SHORT_TEXTS = ("ticker", "title", "yes_sub_title", "no_sub_title")
 TARGET = "ALTER TABLE markets_market SET (toast_tuple_target = {})"
