@@ -2,9 +2,8 @@
 
 The exchange answers at once, and after 200 and 400 ms, as a real one does. Runs come every five
 seconds at the default rate of tokens. Its pages have 90 events, so that there are as many of them
-as the real exchange has, whose events are smaller. It runs on request only, by `make bench
-ARGS=first_walk`;
-`python -m benchmarks.first_walk 8000` tries it with fewer markets.
+as the real exchange has, whose events are smaller. It runs on request only:
+`make bench ARGS=first_walk`; `python -m benchmarks.first_walk 8000` tries it with fewer markets.
 """
 
 import sys

@@ -39,7 +39,7 @@ HEADERS = {
 PATIENCE = 60
 
 
-class Request(NamedTuple):
+class ListRequest(NamedTuple):
     address: str
     headers: Mapping[str, str] = {}
     target: int = LIST_TARGET
@@ -57,16 +57,16 @@ class Timing:
 Query = Mapping[str, str | int]
 
 
-def requests_of(markets: int) -> dict[str, Request]:
+def requests_of(markets: int) -> dict[str, ListRequest]:
     """The requests for lists of so many open markets, by name; pages and API give the same rows."""
     requests = {}
     for name, query in list_queries(markets):
         target = SEARCH_TARGET if "q" in query else LIST_TARGET
-        requests[f"page {name}"] = Request(f"/markets/?{urlencode(query)}", target=target)
-        requests[f"API {name}"] = Request(api_address(query), JSON, target)
+        requests[f"page {name}"] = ListRequest(f"/markets/?{urlencode(query)}", target=target)
+        requests[f"API {name}"] = ListRequest(api_address(query), JSON, target)
     for number in (1, middle_page(markets)):
         name = f"refresh of the rows of {place_of(number)}"
-        requests[name] = Request(f"/markets/?page={number}", ROWS_FRAGMENT)
+        requests[name] = ListRequest(f"/markets/?page={number}", ROWS_FRAGMENT)
     return requests
 
 
@@ -103,7 +103,7 @@ def api_address(query: Query) -> str:
     return f"/api/v1/markets/?{urlencode(wanted)}"
 
 
-def wrong_requests() -> dict[str, Request]:
+def wrong_requests() -> dict[str, ListRequest]:
     """Requests for what does not exist, which should cost little and be answered clearly."""
     words = " ".join(f"w{n}" for n in range(500))
     queries: dict[str, tuple[Query, Query]] = {
@@ -114,18 +114,18 @@ def wrong_requests() -> dict[str, Request]:
     }
     requests = {}
     for name, (page, api) in queries.items():
-        requests[f"page, {name}"] = Request(f"/markets/?{urlencode(page)}")
-        requests[f"API, {name}"] = Request(f"/api/v1/markets/?{urlencode(api)}", JSON)
+        requests[f"page, {name}"] = ListRequest(f"/markets/?{urlencode(page)}")
+        requests[f"API, {name}"] = ListRequest(f"/api/v1/markets/?{urlencode(api)}", JSON)
     return requests
 
 
 # --- measuring ----------------------------------------------------------------------------------
 
 
-def time_requests(port: int, requests: Mapping[str, Request]) -> dict[str, Timing]:
+def time_requests(port: int, requests: Mapping[str, ListRequest]) -> dict[str, Timing]:
     """Send all requests in turn, round after round, until there is time for no more rounds."""
     for _ in range(WARM_UP):
-        fetch(port, Request("/markets/"))
+        fetch(port, ListRequest("/markets/"))
     timings = {name: Timing() for name in requests}
     until = time.monotonic() + ENOUGH
     for number in range(MOST_ROUNDS):
@@ -141,7 +141,7 @@ def time_requests(port: int, requests: Mapping[str, Request]) -> dict[str, Timin
     return timings
 
 
-def fetch(port: int, request: Request) -> tuple[float, int]:
+def fetch(port: int, request: ListRequest) -> tuple[float, int]:
     """Send a request on a connection of its own; return the seconds it took, and the status."""
     began = time.perf_counter()
     client = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
@@ -152,7 +152,7 @@ def fetch(port: int, request: Request) -> tuple[float, int]:
     return time.perf_counter() - began, answer.status
 
 
-def seconds_in_database(request: Request) -> float:
+def seconds_in_database(request: ListRequest) -> float:
     """The time of a request's statements, measured in this process."""
     stopwatch = Stopwatch()
     client = Client(headers={**HEADERS, "host": "localhost"}, raise_request_exception=False)
@@ -165,7 +165,7 @@ def seconds_in_database(request: Request) -> float:
 
 
 def report_lists(
-    requests: Mapping[str, Request],
+    requests: Mapping[str, ListRequest],
     timings: Mapping[str, Timing],
     *,
     before: Mapping[str, Timing],

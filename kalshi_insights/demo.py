@@ -302,7 +302,7 @@ def _prepare_site(log: StartupLog) -> Credentials:
     if ran.returncode:
         raise DemoError(f"The database is not migrated:\n{ran.stderr}")
     log.write("the database is migrated")
-    return Credentials(**json.loads(ran.stdout))
+    return Credentials(**json.loads(ran.stdout.splitlines()[-1]))
 
 
 def _start_recording_past(

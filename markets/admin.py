@@ -105,7 +105,7 @@ class MarketRowsAdmin(ReadOnlyAdmin):
 
 @admin.register(ListedMarket)
 class ListedMarketAdmin(MarketRowsAdmin):
-    """What lists go by; see `markets.models.listed_markets`."""
+    """The columns that lists of markets filter, sort and count by."""
 
     list_display = ["ticker", "status", "changed_at", "close_time", "volume_24h", "yes_price"]
     search_fields = ["ticker"]
@@ -219,7 +219,7 @@ class OrderBookSnapshotAdmin(DailyRowsAdmin):
 
 @admin.register(PayloadBlock)
 class PayloadBlockAdmin(ReadOnlyAdmin):
-    """What a block holds is shown with the snapshots that it was read into."""
+    """Blocks of raw payloads, which are shown with the snapshots that they were read into."""
 
     list_display = ["last_at", "first_at", "payloads"]
     exclude = ["content"]

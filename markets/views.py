@@ -62,12 +62,12 @@ def market_list(request: HttpRequest) -> HttpResponse:
     # What is wrong is said instead of overlooked, so nothing is listed.
     found: ListedMarketQuerySet = ListedMarket.objects.none() if filters.errors else filters.qs
     found = found.ordered_by(*ordering)
-    freshness = freshness_context(datetime.now(UTC))
+    ages = freshness_context(datetime.now(UTC))
     if htmx_target(request) == "rows":
         # A refresh needs no total.
         first = (page_number(query) - 1) * PAGE_SIZE
         markets = found[first : first + PAGE_SIZE].markets().with_event()
-        return refreshed(request, rendered_rows(markets, freshness))
+        return refreshed(request, rendered_rows(markets, ages))
     counts = counts_by_category(query, filters)
     rows = range(total(counts, query.get("category", "")))
     page: Page[int] = Paginator(rows, PAGE_SIZE).get_page(page_number(query))
@@ -82,7 +82,7 @@ def market_list(request: HttpRequest) -> HttpResponse:
         "short_words": short_words(filters),
         "tabs": TABS.items(),
         "page": page,
-        **freshness,
+        **ages,
         "markets": found.page(first=first, size=PAGE_SIZE, count=count).with_event(),
         "categories": counts,
     }
@@ -190,11 +190,11 @@ def target_ages() -> dict[str, float]:
     return {Tier.HOT: settings.POLL_INTERVAL, Tier.UNIVERSE: settings.UNIVERSE_INTERVAL}
 
 
-def rendered_rows(markets: Iterable[Market], freshness: dict[str, object]) -> list[str]:
+def rendered_rows(markets: Iterable[Market], ages: dict[str, object]) -> list[str]:
     """The rows of the list, each with the id of its place."""
     row = get_template("markets/_row.html")
     return [
-        row.render({"market": market, "place": place, **freshness})
+        row.render({"market": market, "place": place, **ages})
         for place, market in enumerate(markets, 1)
     ]
 
@@ -223,7 +223,7 @@ def is_offered(query: QueryDict) -> bool:
 def short_words(filters: MarketFilter) -> list[str]:
     """The words of a search that count only as the beginning of a ticker."""
     words = filters.form.cleaned_data.get("q") or ()
-    return [word for word in words if not is_long(word)]
+    return [] if isinstance(words, Place) else [word for word in words if not is_long(word)]
 
 
 def total(counts: dict[str, int], category: str) -> int:

@@ -317,3 +317,9 @@ class TestAdmin:
         assert admin_client.post(f"{there}{token.pk}/change/", {}).status_code == 403
         admin_client.post(f"{there}{token.pk}/delete/", {"post": "yes"})
         assert ApiToken.objects.count() == 0
+
+
+def test_the_demo_s_user_is_made_for_development_alone(settings):
+    settings.ENVIRONMENT = "production"
+    with pytest.raises(CommandError, match="for development"):
+        call_command("preparedemo")

@@ -72,7 +72,7 @@ def encode_file(body: bytes, encoding: str) -> bytes:
 
 
 class Method(NamedTuple):
-    """How one kind of content is compressed; the best encoding comes first."""
+    """A way to compress one kind of content, by the best encoding first."""
 
     content_type: re.Pattern[str]
     encodings: tuple[str, ...]

@@ -15,8 +15,8 @@ def conditional(
 ) -> HttpResponseBase:
     """Return the response, or a 304 where the client already has it.
 
-    `tag` must change whenever the content does. A cache has to revalidate every time, since
-    nobody can say how long a quote stays current.
+    `tag` must change whenever the content does, but for ages. A cache has to revalidate every
+    time, since nobody can say how long a quote stays current.
     """
     response["Cache-Control"] = "no-cache"
     if request.accepted_renderer.format != "json":

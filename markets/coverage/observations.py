@@ -140,7 +140,8 @@ class ObservationHistory:
         blocks = [
             block
             for block in self._blocks(left)
-            if block.interval.length > SHORT and intersect([block.interval], proof) == [block[:2]]
+            if block.interval.length > SHORT
+            and intersect([block.interval], proof) == [block.interval]
         ]
         if not blocks:
             return list(left)
@@ -151,10 +152,10 @@ class ObservationHistory:
     def _blocks(self, parts: Sequence[Interval]) -> list[Block]:
         """Return blocks that hold these intervals; those near to each other share one."""
         blocks: list[Block] = []
-        for *rule, fresh_for in self.expected:
-            own = intersect(parts, [Interval(*rule)])
+        for start, end, fresh_for in self.expected:
+            own = intersect(parts, [Interval(start, end)])
             near = merge((start, end + BLOCK) for start, end in own)
-            blocks += [Block(start - fresh_for, end - BLOCK, fresh_for) for start, end in near]
+            blocks += [Block(first - fresh_for, last - BLOCK, fresh_for) for first, last in near]
         return blocks
 
     def quiet(self) -> list[Interval]:

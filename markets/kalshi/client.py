@@ -89,6 +89,12 @@ def _is_retryable(error: BaseException) -> bool:
     return isinstance(error, TemporaryError) and not isinstance(error, OutOfTokens)
 
 
+class Attempts(threading.local):
+    """The most attempts that a thread makes at a request."""
+
+    most = MAX_ATTEMPTS
+
+
 class KalshiClient:
     """Read-only client of the public REST API, which threads may share.
 
@@ -110,7 +116,7 @@ class KalshiClient:
         self.bytes_received = 0
         self.throttled = 0
         self.deadline: float | None = None
-        self.max_attempts = MAX_ATTEMPTS
+        self._attempts = Attempts()
         self.total_timeout = TOTAL_TIMEOUT
         self.clock_skew: timedelta | None = None
         self._base_url = _valid_base_url(base_url)
@@ -154,12 +160,13 @@ class KalshiClient:
 
     @contextmanager
     def without_retries(self) -> Iterator[None]:
-        """Make one attempt only at each request of this block, from whichever thread."""
-        before, self.max_attempts = self.max_attempts, 1
+        """Make one attempt only at each request of this block; other threads go on as they do."""
+        before = self._attempts.most
+        self._attempts.most = 1
         try:
             yield
         finally:
-            self.max_attempts = before
+            self._attempts.most = before
 
     # --- endpoints ------------------------------------------------------------------------------
 
@@ -296,7 +303,7 @@ class KalshiClient:
         return self._retrying(self._attempt, request, total_timeout or self.total_timeout)
 
     def _should_stop(self, state: RetryCallState) -> bool:
-        is_last = state.attempt_number >= self.max_attempts
+        is_last = state.attempt_number >= self._attempts.most
         return is_last or self._time_left() <= state.upcoming_sleep
 
     def _time_left(self) -> float:

@@ -1,7 +1,7 @@
-"""Markets as lists go by them, kept by triggers; and a market's short texts back in its row.
+"""The columns that lists of markets go by, kept by triggers; and short texts back in their row.
 
-Costs two passes over the markets, some 40 seconds for a million of them, and no lock that a
-reader would notice, while the recorder waits; snapshots are left alone. Long texts stay out of the row. The short ones had
+Costs two passes over the markets, some 40 seconds for a million of them. Readers notice nothing,
+and whoever writes markets or events waits for the end; snapshots are left alone. Long texts stay out of the row. The short ones had
 gone with them, and a list then fetched each of them on its own.
 """
 
@@ -77,6 +77,9 @@ DROP FUNCTION markets_list_moved CASCADE;
 # A third of each page stays free, so that an update finds room in its page and touches no index.
 ROOM = "ALTER TABLE markets_listedmarket SET (fillfactor = 70)"
 SHORT_TEXTS = ("ticker", "title", "yes_sub_title", "no_sub_title")
+# A recorder of the last version may still run, and would write markets that nobody lists; these
+# locks are taken in its own order.
+ALONE = "LOCK TABLE markets_event, markets_market IN SHARE ROW EXCLUSIVE MODE"
 TARGET = "ALTER TABLE markets_market SET (toast_tuple_target = {})"
 
 
@@ -107,6 +110,7 @@ class Migration(migrations.Migration):
     dependencies = [("markets", "0015_first_quotes_of_each_poll")]
 
     operations = [
+        migrations.RunSQL(ALONE, migrations.RunSQL.noop),
         migrations.CreateModel(
             name="ListedMarket",
             fields=[

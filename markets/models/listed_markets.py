@@ -1,10 +1,10 @@
-"""Markets as lists filter, count and sort them.
+"""The columns of markets that lists filter, count and sort by.
 
 A list of 80,000 markets reads every one of them, to sort them or to count them by category. Their
 own rows are wide, so what lists go by stands here once more, in a sixth of the pages. The
 database itself keeps it so (`markets_list_…`, triggers of migration 0016), in the transaction that
-changes a market, its quote or its event, whoever writes. No column that moves has an index:
-an update would have to follow in each (see `docs/performance.md`).
+changes a market, its quote or its event, whoever writes. No column that moves with a quote has an
+index: an update would have to follow in each (see `docs/performance.md`).
 """
 
 from collections.abc import Iterable

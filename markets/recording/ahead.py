@@ -43,6 +43,8 @@ class PagesAhead:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pages-ahead")
         self._requested: deque[RequestedPage] = deque()
         self._in_hand: list[int] = []
+        # The number of times that the reader went elsewhere; what was begun before leads nowhere.
+        self._place = 0
         self._is_closed = False
 
     def __call__(self, *, cursor: str, limit: int, **options: Any) -> Page:
@@ -54,7 +56,9 @@ class PagesAhead:
             except OutOfTokens:
                 # This turn may have tokens for it where an earlier one had none.
                 pass
-        self._requested.clear()
+        with self._lock:
+            self._requested.clear()
+            self._place += 1
         page = self._fetch_timed(cursor=cursor, limit=limit, **options)
         self._in_hand = [limit]
         return page
@@ -67,7 +71,7 @@ class PagesAhead:
     def request(self, *, cursor: str, limit: int) -> None:
         """Request the page at a cursor, and then the pages after it as `next_size` says."""
         with self._lock:
-            reply = self._thread.submit(self._follow, cursor, limit)
+            reply = self._thread.submit(self._follow, cursor, limit, self._place)
             self._requested.append(RequestedPage(cursor, limit, reply))
 
     def request_after(self, page: Page) -> None:
@@ -75,13 +79,14 @@ class PagesAhead:
 
         The newest one is `page`, which has just been read, unless later ones have arrived.
         """
-        newest = page
-        if self._requested:
-            reply = self._requested[-1].reply
-            if not reply.done() or reply.exception():
-                return
-            newest = reply.result()
-        self._request_next(newest)
+        with self._lock:
+            newest = page
+            if self._requested:
+                reply = self._requested[-1].reply
+                if not reply.done() or reply.exception():
+                    return
+                newest = reply.result()
+            self._request_next(newest)
 
     def close(self) -> None:
         """Request nothing more, and do not wait for what is under way."""
@@ -99,11 +104,12 @@ class PagesAhead:
                 self._in_hand = [first.limit]
         return page
 
-    def _follow(self, cursor: str, limit: int) -> Page:
+    def _follow(self, cursor: str, limit: int, place: int) -> Page:
         page = self._fetch_timed(cursor=cursor, limit=limit)
         # Once this reply counts as done, the next page has been requested or will not be from here.
-        if not self._is_closed:
-            self._request_next(page)
+        with self._lock:
+            if place == self._place and not self._is_closed:
+                self._request_next(page)
         return page
 
     def _fetch_timed(self, **request: Any) -> Page:

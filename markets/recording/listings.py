@@ -90,7 +90,9 @@ def continue_universe_ahead(tick: Tick) -> None:
     """
     newest = Sweep.objects.newest(Tier.UNIVERSE)
     if newest and newest.finished_at is None and newest.cursor:
-        request_universe_ahead(tick)
+        due = due_universe(tick)
+        if due and due.pk == newest.pk:
+            request_universe_ahead(tick)
 
 
 def request_universe_ahead(tick: Tick) -> None:

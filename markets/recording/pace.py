@@ -61,6 +61,11 @@ class Pace:
         if work >= LEAST_MEASURED or measured < self.seconds_per_quote:
             self.seconds_per_quote = max(measured, (self.seconds_per_quote + measured) / 2)
 
+    def measure_failed(self, work: int, seconds: float) -> None:
+        """Learn from a write that failed after so long, if it was slower than expected."""
+        if seconds > self.seconds(work):
+            self.measure(max(work, LEAST_MEASURED), seconds)
+
 
 # Each process has one, since runs follow each other in it.
 pace = Pace()

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from markets.models import DiskUsage
+from markets.models import DiskUsage, disk
 from markets.models.disk import free_bytes
 from markets.storage import partitions, retention
 from markets.storage.partitions import SNAPSHOTS
@@ -77,9 +78,17 @@ class TestMeasuring:
         assert free is not None
         assert free > 0
 
-    def test_a_database_elsewhere_has_an_unknown_disk(self, monkeypatch):
-        monkeypatch.setattr("markets.models.disk._is_here", lambda host: False)
-        assert free_bytes() is None
+    @pytest.mark.parametrize(
+        ("host", "is_here"),
+        [
+            ("/run/postgresql", True),
+            ("127.0.0.1", True),
+            ("localhost", True),
+            ("db.example", False),
+        ],
+    )
+    def test_the_disk_of_a_database_elsewhere_is_unknown(self, host, is_here):
+        assert disk._is_here(host) is is_here
 
 
 class TestRates:
@@ -139,11 +148,13 @@ class TestPage:
         assert "The rate of a day is known once an hour of it was measured" in html
         assert "cannot be seen from here" in html
 
-    def test_a_refresh_reads_nothing_of_it(self, client, django_assert_num_queries):
+    def test_a_refresh_reads_nothing_of_it(self, client):
         a_measure(0, marketsnapshot=8)
         assert "8.0 GB" in self.html(client)
-        refreshed = self.html(client, **{"HX-Request": "true", "HX-Target": "runs"})
+        with CaptureQueriesContext(connection) as queries:
+            refreshed = self.html(client, **{"HX-Request": "true", "HX-Target": "runs"})
         assert "8.0 GB" not in refreshed
+        assert not [query for query in queries if "markets_diskusage" in query["sql"]]
 
 
 @pytest.mark.parametrize(

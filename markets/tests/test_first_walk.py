@@ -102,6 +102,14 @@ def test_a_pace_that_short_writes_disprove_is_given_up():
     assert learnt.seconds(1_000) == pytest.approx(0.5, abs=0.01)
 
 
+def test_a_write_that_failed_after_long_makes_the_pace_slower_and_a_quick_failure_does_not():
+    learnt = Pace(seconds_per_quote=0.001, base=0.1)
+    learnt.measure_failed(4_000, 0.2)
+    assert learnt.seconds_per_quote == 0.001
+    learnt.measure_failed(4_000, 8.1)
+    assert learnt.seconds_per_quote == pytest.approx(0.002)
+
+
 def test_the_latency_of_replies_is_learnt_at_once_and_forgotten_by_and_by():
     learnt = Pace()
     latencies = []

@@ -16,6 +16,7 @@ BEFORE_SEARCH = ("markets", "0010_silence_before_each_poll")
 SEARCHED = ("markets", "0011_search_text")
 ROUNDED_STRIKES = ("markets", "0007_reword_help_texts")
 EXACT_STRIKES = ("markets", "0008_exact_numbers_and_unknown_times")
+BEFORE_LISTED = ("markets", "0015_first_quotes_of_each_poll")
 PAYLOADS_IN_ROWS = ("markets", "0016_listed_markets")
 PAYLOADS_IN_BLOCKS = ("markets", "0017_payload_blocks")
 ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
@@ -180,6 +181,19 @@ def test_zero_times_on_record_become_unknown(empty_schema):
     revision = apps.get_model("markets", "MarketRevision").objects.get(status="finalized")
     assert (revision.known_at, revision.known_at_assumed) == (LONG_AGO, True)
     assert (revision.settlement_ts, revision.open_time) == (None, LONG_AGO)
+
+
+def test_markets_of_before_are_listed_as_their_rows_say(empty_schema):
+    create_snapshots(migrate_to(BEFORE_LISTED))
+    market = migrate_to(PAYLOADS_IN_ROWS).get_model("markets", "Market").objects.get()
+    listed = {"ticker": market.ticker, "status": "active", "close_time": LONG_AGO}
+    rows = "SELECT ticker, status, close_time, event_id FROM markets_listedmarket"
+    with connection.cursor() as cursor:
+        cursor.execute(rows)
+        assert cursor.fetchall() == [(*listed.values(), market.event_id)]
+        cursor.execute("UPDATE markets_market SET status = 'closed'")
+        cursor.execute(rows)
+        assert cursor.fetchall() == [(market.ticker, "closed", LONG_AGO, market.event_id)]
 
 
 def test_raw_payloads_go_with_their_days_and_no_other_table_is_touched(empty_schema):

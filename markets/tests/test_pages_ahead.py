@@ -25,7 +25,7 @@ from markets.tests.test_recorder import tick
 WAIT = 10.0
 
 
-class Listing:
+class NumberedListing:
     """A listing of numbered pages, each of which may fail; counts how often each was requested."""
 
     def __init__(self, pages: int, **failing: KalshiError) -> None:
@@ -56,7 +56,7 @@ class Listing:
 class TestPagesAhead:
     @pytest.mark.parametrize("depth", [0, 1, 2, 100])
     def test_come_in_their_order_and_are_requested_once(self, depth):
-        listing = Listing(20)
+        listing = NumberedListing(20)
         ahead = PagesAhead(listing, next_size=lambda unread: int(len(unread) < depth))
         cursors = [page.cursor for page in listing.read(ahead)]
         ahead.close()
@@ -65,7 +65,7 @@ class TestPagesAhead:
         assert not ahead.has_pages
 
     def test_go_on_by_themselves_until_they_may_not(self):
-        listing, answers = Listing(20), iter([1, 1, 1, 0])
+        listing, answers = NumberedListing(20), iter([1, 1, 1, 0])
         ahead = PagesAhead(listing, next_size=lambda unread: next(answers))
         ahead.request(cursor="", limit=1)
         assert [ahead(cursor=each, limit=1).cursor for each in ("", "1", "2", "3")] == list("1234")
@@ -73,21 +73,21 @@ class TestPagesAhead:
         assert not ahead.has_pages
 
     def test_have_the_size_that_fits_beside_what_is_unread(self):
-        told: list[list[int]] = []
+        unread_limits: list[list[int]] = []
 
         def next_size(unread: Sequence[int]) -> int:
-            told.append(list(unread))
+            unread_limits.append(list(unread))
             return max(10 - sum(unread), 0)
 
-        listing = Listing(9)
+        listing = NumberedListing(9)
         ahead = PagesAhead(listing, next_size=next_size)
         ahead.request(cursor="", limit=4)
         assert len(list(listing.read(ahead))) == 9
         assert listing.limits[:2] == [4, 6]
-        assert max(map(sum, told)) <= 10
+        assert max(map(sum, unread_limits)) <= 10
 
     def test_raise_an_error_to_whoever_reads_the_page_and_not_before(self):
-        listing = Listing(5, page_2=ServerError("no"))
+        listing = NumberedListing(5, page_2=ServerError("no"))
         ahead = PagesAhead(listing, next_size=lambda unread: 1)
         pages = listing.read(ahead)
         assert [next(pages).cursor for _ in range(2)] == ["1", "2"]
@@ -98,17 +98,32 @@ class TestPagesAhead:
         assert ahead(cursor="2", limit=1).cursor == "3"
 
     def test_for_which_an_earlier_turn_had_no_tokens_are_requested_again(self):
-        listing = Listing(5, page_0=OutOfTokens("no time"))
+        listing = NumberedListing(5, page_0=OutOfTokens("no time"))
         ahead = PagesAhead(listing, next_size=lambda unread: 1)
         ahead.request(cursor="", limit=1)
         assert ahead(cursor="", limit=1).cursor == "1"
 
     def test_that_another_place_of_the_listing_is_read_instead_are_dropped(self):
-        listing = Listing(9)
+        listing = NumberedListing(9)
         ahead = PagesAhead(listing, next_size=lambda unread: 0)
         ahead.request(cursor="3", limit=1)
         assert ahead(cursor="6", limit=1).cursor == "7"
         assert not ahead.has_pages
+
+    def test_that_arrives_when_another_place_is_read_leads_nowhere(self):
+        listing, may_answer = NumberedListing(9), threading.Event()
+
+        def fetch(*, cursor: str, limit: int) -> Page:
+            if cursor == "3":
+                assert may_answer.wait(WAIT)
+            return listing(cursor=cursor, limit=limit)
+
+        ahead = PagesAhead(fetch, next_size=lambda unread: int(not unread))
+        ahead.request(cursor="3", limit=1)
+        assert ahead(cursor="6", limit=1).cursor == "7"
+        may_answer.set()
+        ahead._thread.shutdown()
+        assert set(listing.requested) == {"3", "6"}
 
 
 class Line:

@@ -179,6 +179,13 @@ class TestList:
         assert "“k” counts only as" in page(client, "/markets/?q=k")
         assert "counts only as" not in page(client, "/markets/?q=rain")
 
+    def test_an_address_beside_a_refused_filter_has_no_short_words(self, client):
+        market = a_market()
+        query = {"q": f"https://kalshi.com/markets/{market.ticker}", "price_min": "abc"}
+        html = client.get("/markets/", query).content.decode()
+        assert "price_min" in html
+        assert "beginning of a ticker" not in html
+
     def test_five_hundred_words_are_refused_without_a_query(
         self, client, django_assert_num_queries
     ):

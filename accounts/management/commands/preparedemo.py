@@ -2,9 +2,10 @@ import io
 import json
 import secrets
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 
 class Command(BaseCommand):
@@ -16,6 +17,8 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def handle(self, **options: object) -> str:
+        if settings.ENVIRONMENT != "development":
+            raise CommandError("The demo's user has a password that is printed: for development.")
         call_command("migrate", interactive=False, verbosity=0)
         password = secrets.token_urlsafe(9)
         user, _ = User.objects.update_or_create(
