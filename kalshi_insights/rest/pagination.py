@@ -1,6 +1,7 @@
 """Pagination: `limit` and `skip` on every list, and cursors on time series."""
 
 import base64
+import operator
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -47,18 +48,18 @@ class OffsetPages(BasePagination):
         request: Request,
         view: APIView | None = None,
         *,
-        read: Callable[[Any], Any] = lambda queryset: queryset,
+        cut: Callable[[Any, slice], Any] = operator.getitem,
         fetch: Callable[[Any], list[Any]] = list,
     ) -> list[Any]:
         """Return the rows of the requested page.
 
-        `read` chooses the columns, and is left out where the rows are counted. `fetch` turns the
-        slice of the queryset that makes the page into rows.
+        `cut` takes the page's slice of the queryset, when its rows have been counted; `fetch` turns
+        it into rows.
         """
         page_slice = self.page_slice(request)
         has_count = isinstance(queryset, QuerySet) and self.has_total
         self.count = queryset.count() if has_count else None  # type: ignore[call-arg]
-        rows = fetch(read(queryset)[page_slice])
+        rows = fetch(cut(queryset, page_slice))
         self.has_next = len(rows) > self.limit
         return rows[: self.limit]
 

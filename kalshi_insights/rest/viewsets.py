@@ -69,9 +69,13 @@ class ResourceViewSet(KnownParameters, GenericViewSet[Any]):
         read: Callable[[Any], Any] = lambda queryset: queryset,
         fetch: Callable[[Any], list[Any]] = list,
     ) -> list[Any]:
-        """Return the filtered rows of the requested page; see `OffsetPages.paginate_queryset`."""
+        """Return the filtered rows of the requested page, of which `read` chooses the columns."""
+
+        def cut(queryset: Any, page: slice) -> Any:
+            return read(queryset)[page]
+
         queryset = self.filter_queryset(self.get_queryset())
-        return paginator.paginate_queryset(queryset, self.request, read=read, fetch=fetch)
+        return paginator.paginate_queryset(queryset, self.request, cut=cut, fetch=fetch)
 
     def list_response(self, paginator: OffsetPages, fields: Sequence[str]) -> Response:
         """A page of rows with these fields, as JSON that PostgreSQL writes."""

@@ -208,7 +208,13 @@ class MarketViewSet(ResourceViewSet, MarketTimeSeries):
         if self.is_as_of:
             return self.list_as_of(request)
         paginator = OffsetPages()
-        rows = self.page(paginator, fetch=market_rows)
+
+        def cut(listed: ListedMarketQuerySet, page: slice) -> MarketQuerySet:
+            size = page.stop - page.start
+            return listed.page(first=page.start, size=size, count=paginator.count or 0)
+
+        listed = self.filter_queryset(self.get_queryset())
+        rows = paginator.paginate_queryset(listed, request, cut=cut, fetch=market_rows)
         return paginator.get_paginated_response(rows)
 
     def list_as_of(self, request: Request) -> Response:
@@ -253,9 +259,9 @@ class MarketViewSet(ResourceViewSet, MarketTimeSeries):
         return markets.by_ticker(ticker) or not_found("market", ticker)
 
 
-def market_rows(listed: ListedMarketQuerySet) -> list[Any]:
-    """The rows of a slice of a list, as JSON that PostgreSQL writes."""
-    return postgres.json(listed.markets().rows(MARKET_ROW))
+def market_rows(markets: MarketQuerySet) -> list[Any]:
+    """The rows of markets, as JSON that PostgreSQL writes."""
+    return postgres.json(markets.rows(MARKET_ROW))
 
 
 def changed_at(market: Market) -> datetime:

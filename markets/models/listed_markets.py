@@ -106,7 +106,9 @@ class ListedMarketQuerySet(models.QuerySet["ListedMarket"]):
         The second half is sorted from its end, which takes the time of the first half.
         """
         end = min(first + size, count)
-        if first > count // 2:
+        if first >= count:
+            ids = []
+        elif first > count // 2:
             ids = list(self.reverse().values_list("pk", flat=True)[count - end : count - first])
             ids.reverse()
         else:

@@ -140,6 +140,21 @@ class TestReading:
             pages = [ordered.page(first=n, size=size, count=7) for n in range(0, 7, size)]
             assert [market.ticker for page in pages for market in page] == whole
 
+    @pytest.mark.usefixtures("seven")
+    @pytest.mark.parametrize("key", ["-volume_24h", "yes_price", "ticker"])
+    def test_the_api_cuts_its_pages_from_the_same_order(self, client, key):
+        def tickers(skip: int, limit: int) -> list[str]:
+            query = {"ordering": key, "skip": skip, "limit": limit}
+            body = client.get("/api/v1/markets/", query).json()
+            assert body["count"] == 7
+            assert (body["next"] is None) == (skip + limit >= 7)
+            return [row["ticker"] for row in body["results"]]
+
+        whole = tickers(0, 7)
+        for limit in (1, 2, 3):
+            assert [t for skip in range(0, 7, limit) for t in tickers(skip, limit)] == whole
+        assert tickers(7, 3) == tickers(5_000, 3) == []
+
     @pytest.mark.parametrize("address", ["/markets/?status=all&page=3", "/api/v1/markets/?skip=1"])
     @pytest.mark.parametrize("query", ["", "&ordering=-volume_24h", "&q=rain", "&category=Climate"])
     def test_lists_do_not_read_the_wide_rows_of_other_markets(self, client, address, query):
