@@ -21,7 +21,7 @@ from backtests import runner
 from backtests.requests import BacktestRequest, MarketSelection, submit
 from backtests.rules.execution import ExecutionModel
 from backtests.tests.factories import a_backtest, a_revision
-from markets.models import Drift, FeeChange, Market, MarketSnapshot, Poll, Series
+from markets.models import DiskUsage, Drift, FeeChange, Market, MarketSnapshot, Poll, Series
 from markets.tests.factories import a_market, a_snapshot, a_sweep, an_event
 
 pytestmark = [
@@ -118,6 +118,20 @@ def populate() -> None:
     a_sweep("universe", now - timedelta(seconds=24), markets=79_812)
     a_sweep("hot", now - timedelta(seconds=2), markets=500)
     a_sweep("order books", now - timedelta(seconds=21), markets=50)
+    sizes = {
+        "markets_marketsnapshot": 31_400_000_000,
+        "markets_market": 412_000_000,
+        "markets_payloadblock": 291_000_000,
+        "markets_orderbooksnapshot": 188_000_000,
+    }
+    for hours, share in ((24, 0.92), (0, 1)):
+        held = {table: round(size * share) for table, size in sizes.items()}
+        DiskUsage.objects.create(
+            measured_at=now - timedelta(hours=hours),
+            sizes=held,
+            grown=held,
+            free_bytes=160_000_000_000,
+        )
     Drift.objects.create(
         kind=Drift.Kind.FIELD,
         where="market.settlement_floor_note",
