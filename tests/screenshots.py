@@ -367,5 +367,7 @@ def test_pictures(
     }.items():
         page.goto(live_server.url + path)
         page.wait_for_load_state("networkidle")
-        page.screenshot(path=FOLDER / f"{name}-{width}-{theme}.png", full_page=name == "market")
+        page.screenshot(
+            path=FOLDER / f"{name}-{width}-{theme}.png", full_page=name in ("market", "recorder")
+        )
     page.close()
