@@ -90,13 +90,12 @@ def run(poll: Poll, client: KalshiClient, *, interval: float) -> None:
 @contextmanager
 def measured_write(work: int) -> Iterator[None]:
     """Measure the pace of a write, also of one that fails: it would have taken longer still."""
-    began = time.monotonic()
+    began, learn = time.monotonic(), pace.measure_failed
     try:
         yield
-    except Exception:
-        pace.measure_failed(work, time.monotonic() - began)
-        raise
-    pace.measure(work, time.monotonic() - began)
+        learn = pace.measure
+    finally:
+        learn(work, time.monotonic() - began)
 
 
 def save_poll(tick: Tick, *, counters_before: tuple[int, int, int], began: float) -> None:
