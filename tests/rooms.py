@@ -86,6 +86,7 @@ ROOMS = {
         "markets/fees.py",
         "markets/intervals.py",
         "markets/kalshi/",
+        "markets/observed.py",
         "markets/prices.py",
         "markets/simulator/",
         "backtests/analysis/",

@@ -1,0 +1,143 @@
+"""When markets were observed: instants that many markets share, in a form that is quick to ask.
+
+A market that was observed every five seconds for a day has 17,280 observations. Five hundred
+markets whose quotes came on the same pages share them, so they are kept once, as a stream. The
+functions below the class take plain arrays and call nothing but each other: backtests compile them.
+"""
+
+from typing import NamedTuple
+
+from kalshi_insights.arrays import Ints, np
+
+# No observation, before any and after all.
+BEFORE_ALL, AFTER_ALL = -1, 2**63 - 1
+
+
+class ObservedInstants(NamedTuple):
+    """The observations of several markets, each known by its index.
+
+    Stream `s` has the instants `instants[starts[s]:starts[s + 1]]`, in microseconds since 1970,
+    strictly increasing, and `runs` holds for each of them the number of the run that made it, -1
+    where no run of the recorder did. For each `i` from `spans[m]` on and before `spans[m + 1]`,
+    market `m` was observed at the instants of stream `streams[i]` from `since[i]` to `until[i]`,
+    both included.
+
+    One run gives a market one observation, the newest of it.
+    """
+
+    instants: Ints
+    runs: Ints
+    starts: Ints
+    spans: Ints
+    since: Ints
+    until: Ints
+    streams: Ints
+
+    @property
+    def markets(self) -> int:
+        return len(self.spans) - 1
+
+    def of_market(self, market: int) -> Ints:
+        """Return the instants of one market, oldest first."""
+        found, runs = [], []
+        for i in range(self.spans[market], self.spans[market + 1]):
+            stream = self.streams[i]
+            own = slice(self.starts[stream], self.starts[stream + 1])
+            instants = self.instants[own]
+            first, end = np.searchsorted(instants, [self.since[i], self.until[i] + 1])
+            found.append(instants[first:end])
+            runs.append(self.runs[own][first:end])
+        if not found:
+            return np.empty(0, np.int64)
+        at, run = np.concatenate(found), np.concatenate(runs)
+        order = np.lexsort((run, at))
+        at, run = at[order], run[order]
+        # The last of each run counts; what no run made counts always.
+        _, from_behind = np.unique(run[::-1], return_index=True)
+        is_last = run == -1
+        is_last[len(run) - 1 - from_behind] = True
+        return np.unique(at[is_last])
+
+    def select(self, markets: Ints) -> "ObservedInstants":
+        """Return the observations of some of the markets, in the given order."""
+        counts = self.spans[markets + 1] - self.spans[markets]
+        spans = np.concatenate(([0], np.cumsum(counts)))
+        places = np.arange(spans[-1]) - np.repeat(spans[:-1] - self.spans[markets], counts)
+        return self._replace(
+            spans=spans,
+            since=self.since[places],
+            until=self.until[places],
+            streams=self.streams[places],
+        )
+
+
+def first_observation(observed: ObservedInstants, market: int, at: int) -> int:
+    """Return the first observation of a market at or after an instant; `AFTER_ALL` if none."""
+    first = AFTER_ALL
+    for i in range(observed.spans[market], observed.spans[market + 1]):
+        place = _at_or_after(observed, i, max(at, observed.since[i]))
+        if place < 0 or observed.instants[place] > observed.until[i]:
+            continue
+        first = min(first, _newest_of_run(observed, market, place))
+    return first
+
+
+def last_observation(observed: ObservedInstants, market: int, before: int) -> int:
+    """Return the last observation of a market before an instant; `BEFORE_ALL` if none."""
+    last = BEFORE_ALL
+    for i in range(observed.spans[market], observed.spans[market + 1]):
+        limit = min(before, observed.until[i] + 1)
+        place = _last_before(observed, i, limit)
+        # An instant of a run that showed the market again, at `before` or later, does not count.
+        while place >= 0 and observed.instants[place] >= observed.since[i]:
+            newest = _newest_of_run(observed, market, place)
+            if newest < before:
+                last = max(last, newest)
+                break
+            place = _last_before(observed, i, observed.instants[place])
+    return last
+
+
+def _newest_of_run(observed: ObservedInstants, market: int, place: int) -> int:
+    """Return the newest instant at which the run of this one showed the market."""
+    newest, run = observed.instants[place], observed.runs[place]
+    if run == -1:
+        return newest
+    for i in range(observed.spans[market], observed.spans[market + 1]):
+        end = observed.starts[observed.streams[i] + 1]
+        other = _at_or_after(observed, i, newest)
+        while other >= 0 and other < end and observed.instants[other] <= observed.until[i]:
+            if observed.runs[other] != run:
+                break
+            if observed.instants[other] >= observed.since[i]:
+                newest = max(newest, observed.instants[other])
+            other += 1
+    return newest
+
+
+def _at_or_after(observed: ObservedInstants, span: int, at: int) -> int:
+    """Return the place of a span's first instant at or after another; -1 if there is none."""
+    stream = observed.streams[span]
+    low, end = observed.starts[stream], observed.starts[stream + 1]
+    high = end
+    while low < high:
+        middle = (low + high) // 2
+        if observed.instants[middle] < at:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end else -1
+
+
+def _last_before(observed: ObservedInstants, span: int, at: int) -> int:
+    """Return the place of the last instant of a span's stream before another; -1 if none."""
+    stream = observed.streams[span]
+    start = low = observed.starts[stream]
+    high = observed.starts[stream + 1]
+    while low < high:
+        middle = (low + high) // 2
+        if observed.instants[middle] < at:
+            low = middle + 1
+        else:
+            high = middle
+    return low - 1 if low > start else -1
