@@ -21,6 +21,7 @@ from markets.recording.batch import Batch, store
 from markets.recording.listings import EVENTS_PER_PAGE
 from markets.simulator.board import Board, Listings
 from markets.simulator.book import orderbook
+from markets.simulator.orders import SECOND
 from markets.simulator.render import ACTIVE
 from markets.simulator.universe import SimulatedUniverse
 from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, DayPartition
@@ -85,7 +86,7 @@ def write_books(listings: Listings, at: int, ids: Sequence[int]) -> tuple[int, f
     written, levels = 0, []
     for moment in range(at, at + BOOKS * APART, APART):
         instant = datetime.fromtimestamp(moment, UTC)
-        bodies = [orderbook(board.prices, row, moment, depth=0) for row in rows]
+        bodies = [orderbook(board.books, row, moment * SECOND, depth=0) for row in rows]
         books = [order_book(msgspec.json.encode({"orderbook_fp": b})) for b in bodies]
         levels += [len(book.yes) + len(book.no) for book in books]
         with transaction.atomic():
