@@ -237,9 +237,11 @@ class Board:
         return self.markets([row])[1:-1]
 
     def markets(self, rows: Sequence[int]) -> bytes:
-        selected = np.asarray(rows, dtype=np.int64)
-        self._render(selected)
-        events = self.prices.traits.event[selected].tolist()
+        self._render(np.asarray(rows, dtype=np.int64))
+        return self._rendered_markets(rows)
+
+    def _rendered_markets(self, rows: Sequence[int]) -> bytes:
+        events = self.prices.traits.event[np.asarray(rows, dtype=np.int64)].tolist()
         for i in events:
             if not self.bodies[i]:
                 self._render_once(i)
@@ -258,15 +260,18 @@ class Board:
             # All markets are rendered at once, because event by event costs ten times as much.
             rows = np.flatnonzero(self.listed)
             self._render(rows[np.isin(self.prices.traits.event[rows], selected)])
-        return b"[" + b",".join([self.event(i, nested=nested) for i in selected]) + b"]"
+        return b"[" + b",".join([self._event(i, nested=nested) for i in selected]) + b"]"
 
     def event(self, i: int, *, nested: bool) -> bytes:
+        return self.event_page([i], nested=nested)[1:-1]
+
+    def _event(self, i: int, *, nested: bool) -> bytes:
         if not self.event_heads[i]:
             self.event_heads[i] = event_head(self.events[i])
         head = self.event_heads[i] + self._fees(i)
         if not nested:
             return head + b"}"
-        return head + b',"markets":' + self.markets(self.listed_rows(i)) + b"}"
+        return head + b',"markets":' + self._rendered_markets(self.listed_rows(i)) + b"}"
 
     def _fees(self, i: int) -> bytes:
         changes = self._fee_changes.get(i)

@@ -61,10 +61,10 @@ class SimulatedBooks:
         rows, count, at, since = rows[lately], count[lately], at[lately], since[lately]
         start = (count - 1) // ROUND * ROUND
         # The newest order came after the last fill, so the search ends there at the latest.
-        for _ in range(ROUND):
-            start += self.orders.times(rows, start) <= since
-        is_filled = (count % ROUND == 0) & (self._fill_after_round(rows, count - 1) <= at)
-        first[lately] = np.where(is_filled, count, start)
+        while (is_filled := self.orders.times(rows, start) <= since).any():
+            start += is_filled
+        is_over = (count % ROUND == 0) & (self._fill_after_round(rows, count - 1) <= at)
+        first[lately] = np.where(is_over, count, start)
         return first
 
     def _last_fill(self, rows: Ints, at: Ints) -> Ints:
@@ -127,7 +127,7 @@ class SimulatedBooks:
     ) -> tuple[Ints, Ints]:
         """The contracts that the orders [first, count) took from the bids and from the asks."""
         from_bids, from_asks = np.zeros_like(first), np.zeros_like(first)
-        for place in range(ROUND):
+        for place in range(int((count - first).max(initial=0))):
             number = first + place
             counts = (number < count) & ~self.orders.blocks(rows, number)
             size = np.where(counts, self.orders.sizes(rows, number), 0)
