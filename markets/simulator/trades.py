@@ -70,9 +70,7 @@ class Prints(NamedTuple):
 def trades_of(books: SimulatedBooks, rows: Ints, numbers: Ints) -> SimulatedTrades:
     """The trades of orders, ascending by order and then as they happened."""
     met = meet(books, rows, numbers)
-    bids, _ = books.prices.sides(rows, met.micros // SECOND)
-    side = bids._replace(stream=np.where(met.buys, ASK_SIZE, BID_SIZE))
-    found = joined([prints(side, met), agreed(met)])
+    found = fill(books, met)
     order = found.orders
     identity = mix(mix(books.prices.traits.key[rows], TRADE_ID), numbers)[order]
     return SimulatedTrades(
@@ -101,6 +99,13 @@ def meet(books: SimulatedBooks, rows: Ints, numbers: Ints) -> MetOrders:
     taken = np.where(buys, from_asks, from_bids)
     wanted = orders.sizes(rows, numbers)
     return MetOrders(rows, numbers, micros, buys, blocks, wanted, best, taken)
+
+
+def fill(books: SimulatedBooks, met: MetOrders) -> Prints:
+    """What orders print, ascending by order and then as it happened."""
+    bids, _ = books.prices.sides(met.rows, met.micros // SECOND)
+    side = bids._replace(stream=np.where(met.buys, ASK_SIZE, BID_SIZE))
+    return joined([prints(side, met), agreed(met)])
 
 
 def agreed(met: MetOrders) -> Prints:
@@ -151,9 +156,10 @@ def last_prices(books: SimulatedBooks, rows: Ints, count: Ints) -> Ints:
     prices = np.zeros(len(rows), dtype=np.int64)
     traded = np.flatnonzero(count > 0)
     if len(traded):
-        trades = trades_of(books, rows[traded], count[traded] - 1)
-        is_last = np.append(np.diff(trades.rows) != 0, True)
-        prices[traded] = trades.prices[is_last]
+        met = meet(books, rows[traded], count[traded] - 1)
+        found = fill(books, met)
+        is_last = np.append(np.diff(found.orders) != 0, True)
+        prices[traded] = yes_prices(books, met, found)[is_last]
     return prices
 
 
