@@ -39,7 +39,7 @@ from markets.coverage.observations import (
     stale_parts,
 )
 from markets.coverage.silences import Silences, split
-from markets.intervals import Interval, intersect, merge, subtract
+from markets.intervals import Interval, intersect, merge, overlapping, subtract
 from markets.models import Source, Sweep, Tier
 from markets.models.observations import COMBO, MICROSECOND, instant, microseconds
 from markets.pages.market_spans import TimeWindow
@@ -194,7 +194,7 @@ class _Reading:
     def _left(self, evidence: GapEvidence) -> list[Interval]:
         """Return the time in which rows can make a difference."""
         stale = self.compare(evidence).stale
-        silences = [each for each in evidence.silences if intersect([each], stale)]
+        silences = overlapping(evidence.silences, stale)
         return merge([*silences, *self.outages]) if silences or self.outages else []
 
     def _closed(self, market: Reached, known: tuple[Revised, ...]) -> tuple[Gap, ...]:
@@ -270,7 +270,8 @@ class _Reading:
                 JOIN LATERAL (
                     SELECT source, timestamp FROM markets_marketsnapshot
                     WHERE market_id = part.id
-                        AND timestamp > since - %(beside)s AND timestamp < until + %(beside)s
+                        AND timestamp > since - %(beside)s * interval '1 s'
+                        AND timestamp < until + %(beside)s * interval '1 s'
                         -- This lets the planner prune to these days' partitions.
                         AND timestamp > %(first)s AND timestamp < %(last)s
                 ) AS seen ON source <> 'POLL' OR timestamp > since AND timestamp < until
@@ -281,7 +282,7 @@ class _Reading:
                     "ids": [self.ids[n] for n, _ in parts],
                     "since": [part.start for _, part in parts],
                     "until": [part.end for _, part in parts],
-                    "beside": beside,
+                    "beside": beside.total_seconds(),
                     "first": min(part.start for _, part in parts) - beside,
                     "last": max(part.end for _, part in parts) + beside,
                 },

@@ -83,7 +83,7 @@ class Silences:
 
 def split(silences: Sequence[Silence], instants: Sequence[int]) -> list[Silence]:
     """Cut silences at further observations."""
-    parts = []
+    parts: list[Silence] = []
     for start, end in silences:
         inner = instants[bisect_right(instants, start) : bisect_left(instants, end)]
         parts += pairwise([start, *inner, end])
