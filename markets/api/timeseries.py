@@ -127,9 +127,11 @@ class MarketTimeSeries(TimeSeriesViewSet):
         renderer_classes=TIME_SERIES_RENDERERS,
     )
     def trades(self, request: Request, ticker: str) -> HttpResponseBase:
-        """The market's public trades that were backfilled, oldest first."""
+        """The market's public trades, oldest first."""
         market = self.get_object()
-        return self.market_response(Trade.objects.for_market(market).oldest_first(), market, TRADES)
+        trades = Trade.objects.for_market(market).oldest_first()
+        rows = trades.rows(TRADES.columns, ticker=Value(market.ticker))
+        return self.series_response(rows, TRADES, name=market.ticker)
 
     @extend_schema(responses=series_responses(RevisionSerializer(many=True), REVISIONS))
     @action(

@@ -13,7 +13,7 @@ from markets.api import examples
 from markets.api.candlesticks import CANDLESTICKS, STATES
 from markets.api.serializers import PriceRangesField
 from markets.coverage.causes import Cause
-from markets.models import MarketRevision, Source, Trade
+from markets.models import MarketRevision, Source, Trade, TradeSource
 from markets.models.fields import COUNT, MIDPOINT, PRICE, QUOTE_TYPES
 
 SNAPSHOTS: ColumnTypes = {
@@ -38,6 +38,8 @@ TRADES: ColumnTypes = {
     "taker_outcome_side": "text",
     "taker_book_side": "text",
     "is_block_trade": "boolean",
+    "source": "text",
+    "known_at": "timestamptz",
     "recorded_at": "timestamptz",
 }
 REVISIONS: ColumnTypes = {
@@ -66,6 +68,12 @@ class TradeSerializer(serializers.ModelSerializer[Trade]):
     """One public match. `yes_price` in dollars, `count` in contracts."""
 
     ticker = serializers.CharField(source="market.ticker")
+    count = serializers.DecimalField(max_digits=18, decimal_places=2)
+    yes_price = serializers.DecimalField(max_digits=6, decimal_places=4)
+    source = serializers.ChoiceField(  # type: ignore[assignment]
+        choices=[(word, word) for word in TradeSource.labels],
+        help_text="TAPE: recorded live from the list of all trades. BACKFILL: fetched later.",
+    )
 
     class Meta:
         model = Trade

@@ -16,7 +16,9 @@ from markets.models.revisions import EventRevision, FeeChange, MarketRevision
 from markets.models.search import EventSearchText, MarketSearchText, SeriesSearchText
 from markets.models.snapshots import MarketSnapshot, Source
 from markets.models.storage import ArchivedDay
-from markets.models.trades import Trade
+from markets.models.tape import TapeDay, TapeSpan
+from markets.models.trades import Trade, TradeSource
+from markets.models.waiting_trades import WaitingTrade
 
 __all__ = [
     "ArchivedDay",
@@ -43,7 +45,11 @@ __all__ = [
     "Source",
     "Status",
     "Sweep",
+    "TapeDay",
+    "TapeSpan",
     "Tier",
     "Trade",
+    "TradeSource",
+    "WaitingTrade",
     "Watch",
 ]

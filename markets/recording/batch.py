@@ -35,6 +35,7 @@ from markets.models.fields import Quote
 from markets.models.markets import MarketChange, MarketDefinition
 from markets.models.snapshots import Observation
 from markets.recording.pace import QUOTES_PER_DEFINITION
+from markets.recording.scope import EVERYTHING, RecordedScope
 
 REJECTS_KEPT = 5
 REJECT_LENGTH = 4_000
@@ -71,14 +72,20 @@ class Batch:
     rejects: list[dict[str, str]] = field(default_factory=list)
     rejects_kept: int = REJECTS_KEPT
     drift_notes: list[DriftNote] = field(default_factory=list)
+    scope: RecordedScope = EVERYTHING
 
     def add_events_page(self, page: Page) -> list[str]:
         """Parse a page of events with their markets; return the tickers of what was rejected."""
         self.pages += 1
         rejected = []
-        for raw in page.items:
-            event, markets = read_event(raw)
+        parsed = [(raw, *read_event(raw)) for raw in page.items]
+        inside = self.scope.select(
+            [event for _, event, _ in parsed if isinstance(event, EventPayload)]
+        )
+        for raw, event, markets in parsed:
             if isinstance(event, EventPayload):
+                if event.ticker not in inside:
+                    continue
                 self.events[event.ticker] = event
             else:
                 ticker = self.reject("event", raw, event)
@@ -113,6 +120,8 @@ class Batch:
                 quote = payloads.quote(raw)
             except msgspec.MsgspecError as reason:
                 rejected.append(self.reject("market", raw, reason))
+                continue
+            if self.scope.excludes(quote.event_ticker, market=quote.ticker):
                 continue
             self.markets += 1
             self.observed_from = min(self.observed_from or observed_at, observed_at)

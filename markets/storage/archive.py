@@ -1,4 +1,4 @@
-"""Archive closed days of snapshots and order books as Parquet files.
+"""Archive closed days of snapshots, order books and trades as Parquet files.
 
 A day is three files: its rows, the markets that they belong to, and a manifest. Each file is
 written under a temporary name and renamed once everything has been read back; the manifest is
@@ -23,9 +23,9 @@ from kalshi_insights.export.copy import ColumnTypes
 from markets.models import ArchivedDay
 from markets.storage import partitions
 from markets.storage.manifest import ArchivedFile, ArchiveError, Manifest, sha256_of_file
-from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, DayPartition
+from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, TRADES, DayPartition
 
-FOLDERS = {SNAPSHOTS: "snapshots", ORDER_BOOKS: "orderbooks"}
+FOLDERS = {SNAPSHOTS: "snapshots", ORDER_BOOKS: "orderbooks", TRADES: "trades"}
 SCHEMA_VERSION = 1
 COLUMNS: dict[str, ColumnTypes] = {
     SNAPSHOTS: {
@@ -54,6 +54,19 @@ COLUMNS: dict[str, ColumnTypes] = {
         "ask_prices": "numeric(6,4)[]",
         "ask_sizes": "numeric(18,2)[]",
     },
+    TRADES: {
+        "trade_id": "uuid",
+        "market_id": "bigint",
+        "created_time": "timestamptz",
+        "known_at": "timestamptz",
+        "recorded_at": "timestamptz",
+        "contracts": "bigint",
+        "price": "smallint",
+        "source": "smallint",
+        "is_block_trade": "boolean",
+        "taker_outcome_side": "text",
+        "taker_book_side": "text",
+    },
 }
 # These columns suffice to restore rows where their market is unknown; the exchange has the rest.
 MARKET_COLUMNS = {
@@ -71,21 +84,22 @@ MARKET_COLUMNS = {
     "price_ranges": "jsonb",
 }
 ROWS_QUERY = """
-    SELECT * FROM {table} WHERE timestamp >= '{start}' AND timestamp < '{end}'
-    ORDER BY market_id, timestamp, id
+    SELECT * FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}'
+    ORDER BY market_id, {time}, {id}
 """
 MARKETS_QUERY = """
     SELECT market.*, event.ticker AS event_ticker, series.ticker AS series_ticker
     FROM markets_market AS market JOIN markets_event AS event ON event.id = event_id
     JOIN markets_series AS series ON series.id = series_id
     WHERE market.id IN (
-        SELECT market_id FROM {table} WHERE timestamp >= '{start}' AND timestamp < '{end}')
+        SELECT market_id FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}')
     ORDER BY market.id
 """
 # Arrow's CSV and PostgreSQL's differ for these types, so they are selected in a form both share.
 CSV_EXPRESSIONS = {
     "uuid": "replace({0}::text, '-', '') AS {0}",
     "timestamptz": "(extract(epoch FROM {0}) * 1000000)::bigint AS {0}",
+    "boolean": "{0}::text AS {0}",
 }
 
 
@@ -168,7 +182,7 @@ def _write_day(
     ):
         rows = _write_file(rows_path, partition, COLUMNS[partition.table], query=ROWS_QUERY)
         markets = _write_file(markets_path, partition, MARKET_COLUMNS, query=MARKETS_QUERY)
-        first_at, last_at = parquet.min_max(rows_path, "timestamp")
+        first_at, last_at = parquet.min_max(rows_path, partition.key.time)
         manifest = Manifest(
             **msgspec.structs.asdict(rows),
             table=partition.table,
@@ -193,7 +207,8 @@ def _write_file(
     """Write a query's rows of one day, and read them back as a restore would."""
     # The bounds go in as literals, because COPY takes no parameters.
     start, end = partition.bounds
-    statement = _copy_statement(columns, query.format(table=partition.table, start=start, end=end))
+    selected = query.format(table=partition.table, start=start, end=end, **partition.key._asdict())
+    statement = _copy_statement(columns, selected)
     with (
         connection.cursor() as cursor,
         _open_synced(path) as sink,
