@@ -34,6 +34,7 @@ ON_REQUEST = (
     "large",
     "week",
     "study",
+    "tape",
     "visits",
     "memory",
     "universe80k",

@@ -16,7 +16,7 @@ from django.db import transaction
 
 from markets.intervals import Interval, intersect
 from markets.kalshi.client import KalshiClient, Page, ticker_batches
-from markets.kalshi.drift import DriftNote, shape_drift
+from markets.kalshi.drift import DriftNote, find_drift, shape_drift
 from markets.kalshi.params import TradeFilters
 from markets.models import Drift, Sweep, TapeSpan, Tier, WaitingTrade
 from markets.models.tape import Extent, Proof
@@ -126,6 +126,8 @@ class TapeReader:
     def pages(self, fetch: Callable[..., Page]) -> Iterator[TapePage]:
         """Follow a listing; each page is stored when the next one is asked for, or before."""
         for page in pages_in_parts(fetch, size=TRADES_PER_PAGE):
+            # One sample per page is enough: a changed contract shows in every payload.
+            self.notes += [note for raw in page.items[:1] for note in find_drift("trade", raw)]
             parsed = parse_page(page)
             self.new += store_page(parsed)
             self.refused += len(parsed.refused)
