@@ -88,6 +88,10 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
         """Return the span up to which the tape was read last."""
         return self.order_by("-end").first()
 
+    def ends_whole(self, at: datetime) -> bool:
+        """Return True if a whole span ends at an instant."""
+        return self.filter(end=at, is_whole=True).exists()
+
     def to_close(self, *, before: datetime, tried_before: datetime) -> "TapeSpan | None":
         """Return the newest open span that begins before an instant and was not tried lately."""
         waiting = self.open().filter(start__lt=before)

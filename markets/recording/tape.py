@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -39,6 +40,18 @@ SKIPPED = timedelta(seconds=2)
 MICROSECOND = timedelta(microseconds=1)
 
 
+class ListingPlace(NamedTuple):
+    """Where the listing of a time was left, so that the next run goes on from there.
+
+    Filters of whole seconds would list up to two of them again, which are many pages in a burst.
+    """
+
+    left: Interval
+    is_past: bool
+    filters: TradeFilters
+    cursor: str
+
+
 @dataclass(slots=True)
 class TapeReader:
     """Reads and stores pages of trades. `go_on` tells whether another page may be requested."""
@@ -50,6 +63,7 @@ class TapeReader:
     notes: list[DriftNote] = field(default_factory=list)
     # Where the historical tier ended when it was asked last.
     cutoff: datetime | None = None
+    place: ListingPlace | None = None
 
     # --- the newest trades ----------------------------------------------------------------------
 
@@ -91,20 +105,28 @@ class TapeReader:
 
         Of a time on both sides of the historical cutoff, the older part is left for the next call.
         """
-        is_past = self.cutoff is not None and time.end <= self.cutoff
+        left, is_past, filters, cursor = self._place_of(time)
         fetch = self.client.historical_trades if is_past else self.client.trades
-        left = time
+        self.place = None
         try:
-            for page in self.pages(partial(fetch, **seconds_around(time))):
+            for page in self.pages(partial(fetch, **filters), cursor=cursor):
                 read = self._read_of(left, page, is_past=is_past)
                 mark_listed(read, page, proof=Proof.HISTORICAL if is_past else Proof.LISTED)
                 left = Interval(left.start, read.start)
+                self.place = ListingPlace(left, is_past, filters, page.cursor)
                 yield left
-                if not left:
+                if not left or page.is_last:
+                    self.place = None
                     break
         except CONTAGIOUS:
             mark_tried(left)
             raise
+
+    def _place_of(self, time: Interval) -> ListingPlace:
+        if self.place and self.place.left == time:
+            return self.place
+        is_past = self.cutoff is not None and time.end <= self.cutoff
+        return ListingPlace(time, is_past, seconds_around(time), "")
 
     def _read_of(self, left: Interval, page: TapePage, *, is_past: bool) -> Interval:
         """Return the part of a time that a page has read whole: from some instant to its end."""
@@ -123,9 +145,13 @@ class TapeReader:
 
     # --- pages ----------------------------------------------------------------------------------
 
-    def pages(self, fetch: Callable[..., Page]) -> Iterator[TapePage]:
-        """Follow a listing; each page is stored when the next one is asked for, or before."""
-        for page in pages_in_parts(fetch, size=TRADES_PER_PAGE):
+    def pages(self, fetch: Callable[..., Page], *, cursor: str = "") -> Iterator[TapePage]:
+        """Follow a listing from a cursor on, and store each page before it is given out."""
+
+        def fetch_from(*, cursor: str, limit: int, since: str = cursor) -> Page:
+            return fetch(cursor=cursor or since, limit=limit)
+
+        for page in pages_in_parts(fetch_from, size=TRADES_PER_PAGE):
             # One sample per page is enough: a changed contract shows in every payload.
             self.notes += [note for raw in page.items[:1] for note in find_drift("trade", raw)]
             parsed = parse_page(page)
@@ -147,15 +173,18 @@ class Walk:
         self.refused: list[Interval] = []
         # A tape that names no trades is met by whoever comes far enough.
         self.has_met = before is not None and not before.newest_ids
-
-    def is_joined_to(self, before: TapeSpan) -> bool:
-        """Return True if it met the tape before, and read what late trades may have added to it."""
-        return self.has_met and self.read is not None and self.read.start <= before.end - LATENESS
+        # Up to here no late trade can have changed what is on record.
+        self.settled = settled_until(before) if before else None
 
     @property
     def is_done(self) -> bool:
-        """Return True if no further page is needed; the first walk of all needs but one."""
-        return self.before is None or self.is_joined_to(self.before)
+        """Return True if it met the tape before, and read what late trades may have added to it.
+
+        The first walk of all needs but one page.
+        """
+        if self.settled is None:
+            return True
+        return self.has_met and self.read is not None and self.read.start <= self.settled
 
     def add(self, page: TapePage) -> None:
         if page.oldest is None or page.newest is None:
@@ -175,15 +204,24 @@ class Walk:
         if self.read is None:
             return
         whole, missed = self.read, None
-        if self.before and not self.is_joined_to(self.before):
+        if self.before and self.settled and not self.is_done:
             met = whole.start if self.has_met else max(whole.start, self.before.end)
-            missed = Interval(self.before.end - LATENESS, met)
+            missed = Interval(self.settled, met)
             whole = Interval(met, whole.end)
         with transaction.atomic():
             TapeSpan.objects.mark(whole, whole_span(Proof.JOINED, newest_ids=self.newest_ids))
             if missed:
                 TapeSpan.objects.mark_open(missed)
             reopen(self.refused)
+
+
+def settled_until(span: TapeSpan) -> datetime:
+    """Return up to where a span needs no second look; where nothing whole is before it, its start.
+
+    What is before it and open will be listed in any case.
+    """
+    since = span.end - LATENESS
+    return since if TapeSpan.objects.ends_whole(span.start) else max(since, span.start)
 
 
 def seconds_around(time: Interval) -> TradeFilters:
@@ -237,6 +275,15 @@ def refused_times(page: TapePage) -> list[Interval]:
 # --- the tier -----------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class UnfinishedListing:
+    place: ListingPlace | None = None
+
+
+# Each process has one, since runs follow each other in it.
+listing = UnfinishedListing()
+
+
 def fetch_trades(tick: Tick) -> None:
     """Read the newest trades, ask for unknown markets, and list open spans, within the turn.
 
@@ -246,7 +293,7 @@ def fetch_trades(tick: Tick) -> None:
     tick.limit_requests(MOST_TOKENS)
     now = datetime.now(UTC)
     WaitingTrade.objects.release(at=now)
-    reader = TapeReader(tick.client, go_on=tick.has_turn)
+    reader = TapeReader(tick.client, go_on=tick.has_turn, place=listing.place)
     is_behind = TapeSpan.objects.open().filter(tried_at=None).exists()
     try:
         if not is_behind or tick.poll.pk % 2 == 0:
@@ -255,6 +302,7 @@ def fetch_trades(tick: Tick) -> None:
         while tick.has_turn() and reader.close_next():
             pass
     finally:
+        listing.place = reader.place
         tick.batch.drift_notes += reader.notes
         tick.batch.rejected += reader.refused
 
@@ -268,7 +316,8 @@ def ask_for_markets(tick: Tick, *, at: datetime) -> None:
     WaitingTrade.objects.of(tickers).update(asked_at=at)
     sweep = Sweep(tier=Tier.TRADES, started_at=at)
     try:
-        fetch_markets(tick, sweep, tickers)
+        with tick.client.without_retries():
+            fetch_markets(tick, sweep, tickers)
     except CONTAGIOUS:
         # One of them may be the cause: now they are fetched in parts.
         fetch_markets(tick, sweep, tickers)

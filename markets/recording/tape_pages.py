@@ -33,12 +33,16 @@ class RefusedTrade(NamedTuple):
 
 
 class TapePage(NamedTuple):
-    """A page of trades, newest first; the last one of a listing leads to no other."""
+    """A page of trades, newest first; the cursor of the last one leads nowhere."""
 
     trades: Sequence[TradePayload]
     refused: Sequence[RefusedTrade]
     received_at: datetime
-    is_last: bool
+    cursor: str
+
+    @property
+    def is_last(self) -> bool:
+        return not self.cursor
 
     @property
     def newest(self) -> datetime | None:
@@ -70,7 +74,7 @@ def parse_page(page: Page) -> TapePage:
         raise Unintelligible(f"no trade of a page can be read: {refused[0].reason}")
     if trades and trades[0].created_time < trades[-1].created_time:
         raise Unintelligible("the trades are not listed newest first")
-    return TapePage(trades, refused, page.received_at, is_last=not page.cursor)
+    return TapePage(trades, refused, page.received_at, page.cursor)
 
 
 def store_page(page: TapePage) -> int:

@@ -62,7 +62,7 @@ COLUMNS: dict[str, ColumnTypes] = {
         "recorded_at": "timestamptz",
         "contracts": "bigint",
         "price": "smallint",
-        "source": "smallint",
+        "source_code": "smallint",
         "is_block_trade": "boolean",
         "taker_outcome_side": "text",
         "taker_book_side": "text",

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import httpx
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+instant = lru_cache(maxsize=10_000)(datetime.fromisoformat)
 
 
 def trade_json(number: int, at: datetime, ticker: str = "KXA-1-X", **changes: Any) -> dict:
@@ -59,11 +61,11 @@ class FakeTape:
         return {"trades": found[start:end], "cursor": str(end) if end < len(found) else ""}
 
     def _is_past(self, trade: dict[str, Any]) -> bool:
-        at = datetime.fromisoformat(trade["created_time"])
+        at = instant(trade["created_time"])
         return self.cutoff is not None and at < self.cutoff
 
     def _is_within(self, trade: dict[str, Any], params: httpx.QueryParams) -> bool:
-        second = int(datetime.fromisoformat(trade["created_time"]).timestamp())
+        second = int(instant(trade["created_time"]).timestamp())
         since, until = int(params.get("min_ts") or 0), int(params.get("max_ts") or 2**40)
         if "max_ts" in self.ignored:
             until = 2**40
