@@ -23,7 +23,7 @@ from markets.models import (
     OrderBookSnapshot,
     PayloadBlock,
     Trade,
-    TradeSource,
+    TradeOrigin,
 )
 from markets.models.order_books import ObservedOrderBook
 from markets.models.raw_payloads import unpack
@@ -95,16 +95,15 @@ def write_trades(partition: DayPartition, ids: Sequence[int]) -> int:
             known_at=start + n * apart + timedelta(seconds=3),
             contracts=100 * chance.randint(1, 500),
             price=100 * chance.randint(1, 99),
+            taker_side=1 + n % 2,
             is_block_trade=False,
-            taker_outcome_side="yes" if n % 2 else "no",
-            taker_book_side="bid" if n % 2 else "ask",
         )
         for n in range(TRADES_WRITTEN)
     ]
     for first in range(0, TRADES_WRITTEN, TRADES_PER_WALK):
         page = trades[max(first - TRADES_PER_WALK, 0) : first + TRADES_PER_WALK]
         with transaction.atomic():
-            recorded = Trade.objects.record(page, source=TradeSource.TAPE, recorded_at=now())
+            recorded = Trade.objects.record(page, source=TradeOrigin.TAPE, recorded_at=now())
         written += recorded.trades
     return written
 

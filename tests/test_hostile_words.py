@@ -137,7 +137,7 @@ def record(ticker: str, text: str) -> None:
         ask_prices=[],
         ask_sizes=[],
     )
-    a_trade(market, NOW, ticker, taker_outcome_side=text[:50])
+    a_trade(market, NOW, ticker)
     result = a_backtest(series=[ticker], tickers=[ticker, text[:200]], strategy=text[:100])
     a_fill(result, ticker=ticker)
 

@@ -19,7 +19,7 @@ from kalshi_insights.rest.filters import (
 )
 from markets.api.candlesticks import INTERVALS
 from markets.filters import AS_OF
-from markets.models import Source, TradeSource
+from markets.models import Source, TradeOrigin
 from markets.models.trades import TradeQuerySet
 
 MAX_BUCKETS = 10_000
@@ -50,7 +50,7 @@ class TradeFilter(django_filters.FilterSet):
         method="of_kind",
     )
     source = django_filters.ChoiceFilter(
-        choices=[(word, word) for word in TradeSource.labels],
+        choices=[(word, word) for word in TradeOrigin.labels],
         label="Where the trade was learned of; anywhere without it.",
         method="of_source",
     )

@@ -32,7 +32,7 @@ from markets.kalshi.client import KalshiClient, Page
 from markets.kalshi.drift import shape_drift
 from markets.kalshi.errors import KalshiError, UnknownResource
 from markets.kalshi.params import CandlestickFilters, TradeFilters
-from markets.models import BackfillSpan, Candlestick, Drift, Market, Source, Trade, TradeSource
+from markets.models import BackfillSpan, Candlestick, Drift, Market, Source, Trade, TradeOrigin
 from markets.recording.isolation import CONTAGIOUS, pages_in_parts
 from markets.storage import partitions
 
@@ -363,7 +363,7 @@ class BackfillRun:
         self.ensure_partitions(partitions.TRADES, {trade.created_time.date() for trade in trades})
         with transaction.atomic():
             written = Trade.objects.record(
-                trades, source=TradeSource.BACKFILL, recorded_at=datetime.now(UTC)
+                trades, source=TradeOrigin.BACKFILL, recorded_at=datetime.now(UTC)
             )
             self.keep_open(span, own, time=time, step=MICROSECOND)
             # What is left of a refused record's time is not worth a note.

@@ -35,10 +35,9 @@ APART = [
         recorded_at timestamptz NOT NULL,
         contracts bigint NOT NULL,
         price smallint NOT NULL,
+        taker_side smallint,
         source_code smallint NOT NULL,
         is_block_trade boolean NOT NULL,
-        taker_outcome_side varchar(50) NOT NULL,
-        taker_book_side varchar(50) NOT NULL,
         PRIMARY KEY (created_time, trade_id),
         CONSTRAINT trade_price_within_unit CHECK (price BETWEEN 0 AND 10000)
     ) PARTITION BY RANGE (created_time)
@@ -59,8 +58,10 @@ PIECE = """
 MOVE = f"""
     INSERT INTO markets_trade
     SELECT coalesce(other_ids.id, trade_id::uuid), market_id, created_time, created_time,
-        recorded_at, (count * 100)::bigint, (yes_price * 10000)::smallint, {BACKFILL},
-        is_block_trade, taker_outcome_side, taker_book_side
+        recorded_at, (count * 100)::bigint, (yes_price * 10000)::smallint,
+        CASE WHEN (taker_outcome_side, taker_book_side) = ('yes', 'bid') THEN 1
+            WHEN (taker_outcome_side, taker_book_side) = ('no', 'ask') THEN 2 END,
+        {BACKFILL}, is_block_trade
     FROM trades_before LEFT JOIN other_ids ON text_id = trade_id
     WHERE created_time >= '{{0}} 00:00+00' AND
         created_time < timestamptz '{{0}} 00:00+00' + interval '24 h'
@@ -123,9 +124,11 @@ def of_trade(*, market: bool) -> list[tuple[str, models.Field]]:
         ("known_at", models.DateTimeField(**(learned if market else {}))),
         ("contracts", models.BigIntegerField(help_text="In 1/100 contract.")),
         ("price", models.SmallIntegerField(help_text="Of YES, in 1/10,000 dollar.")),
+        (
+            "taker_side",
+            models.SmallIntegerField(blank=True, choices=[(1, "yes"), (2, "no")], null=True),
+        ),
         ("is_block_trade", models.BooleanField()),
-        ("taker_outcome_side", models.CharField(max_length=50)),
-        ("taker_book_side", models.CharField(max_length=50)),
     ]
 
 

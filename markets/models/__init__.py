@@ -17,7 +17,7 @@ from markets.models.search import EventSearchText, MarketSearchText, SeriesSearc
 from markets.models.snapshots import MarketSnapshot, Source
 from markets.models.storage import ArchivedDay
 from markets.models.tape import TapeDay, TapeSpan
-from markets.models.trades import Trade, TradeSource
+from markets.models.trades import Trade, TradeOrigin
 from markets.models.waiting_trades import WaitingTrade
 
 __all__ = [
@@ -49,7 +49,7 @@ __all__ = [
     "TapeSpan",
     "Tier",
     "Trade",
-    "TradeSource",
+    "TradeOrigin",
     "WaitingTrade",
     "Watch",
 ]

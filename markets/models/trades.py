@@ -6,7 +6,7 @@ index of a partitioned table holds the day, and another source may tell the same
 coarsely, in whole seconds. So one writer at a time compares with what is there.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple, Self
@@ -33,12 +33,11 @@ STAGED = {
     "known_at": "timestamptz",
     "contracts": "bigint",
     "price": "smallint",
+    "taker_side": "smallint",
     "is_block_trade": "boolean",
-    "taker_outcome_side": "text",
-    "taker_book_side": "text",
 }
 # The columns that tell the same of a trade, whoever tells it and whenever.
-CONTENT = ("contracts", "price", "is_block_trade", "taker_outcome_side", "taker_book_side")
+CONTENT = ("contracts", "price", "taker_side", "is_block_trade")
 ONE_WRITER = "SELECT pg_advisory_xact_lock(hashtext('markets_trade'))"
 # The bounds as literals let PostgreSQL leave other days alone.
 INSERT_TRADES = f"""
@@ -62,12 +61,24 @@ INSERT_TRADES = f"""
 """
 
 
-class TradeSource(models.IntegerChoices):
+class TradeOrigin(models.IntegerChoices):
     """Where a trade was learned of."""
 
     TAPE = 1, "TAPE"
     BACKFILL = 2, "BACKFILL"
     IMPORT = 3, "IMPORT"
+
+
+class TakerSide(models.IntegerChoices):
+    """The side that the taker bought: YES by a bid, or NO by an ask, which is one and the same."""
+
+    YES = 1, "yes"
+    NO = 2, "no"
+
+
+BOOK_SIDES = {TakerSide.YES: "bid", TakerSide.NO: "ask"}
+# Other words, and words that contradict each other, leave the side unknown.
+SIDES = {(side.label, book): side.value for side, book in BOOK_SIDES.items()}
 
 
 class PublicTrade(NamedTuple):
@@ -79,9 +90,8 @@ class PublicTrade(NamedTuple):
     known_at: datetime
     contracts: int
     price: int
+    taker_side: int | None
     is_block_trade: bool
-    taker_outcome_side: str
-    taker_book_side: str
 
 
 class TradesWritten(NamedTuple):
@@ -117,9 +127,8 @@ def public_trade(
         known_at=known_at or payload.created_time,
         contracts=int(payload.count * HUNDREDTHS),
         price=int(payload.yes_price * PRICES_IN_A_DOLLAR),
+        taker_side=SIDES.get((payload.taker_outcome_side, payload.taker_book_side)),
         is_block_trade=payload.is_block_trade,
-        taker_outcome_side=payload.taker_outcome_side,
-        taker_book_side=payload.taker_book_side,
     )
 
 
@@ -132,20 +141,27 @@ def decimal_sql(column: str, per_unit: int, *, digits: int, places: int) -> Func
     )
 
 
+def words_sql(column: str, words: Mapping[int, str]) -> Case:
+    """Return the word of each code in a column; NULL where there is none."""
+    return Case(
+        *(When(**{column: code}, then=Value(word)) for code, word in words.items()),
+        output_field=models.CharField(),
+    )
+
+
 # The names and values by which the API and files tell of a trade.
 SHOWN = {
     "count": decimal_sql("contracts", HUNDREDTHS, digits=18, places=2),
     "yes_price": decimal_sql("price", PRICES_IN_A_DOLLAR, digits=6, places=4),
-    "source": Case(
-        *(When(source_code=each.value, then=Value(each.label)) for each in TradeSource),
-        output_field=models.CharField(),
-    ),
+    "taker_outcome_side": words_sql("taker_side", dict(TakerSide.choices)),
+    "taker_book_side": words_sql("taker_side", BOOK_SIDES),
+    "source": words_sql("source_code", dict(TradeOrigin.choices)),
 }
 
 
 class TradeQuerySet(models.QuerySet["Trade"]):
     def record(
-        self, trades: Iterable[PublicTrade], *, source: TradeSource, recorded_at: datetime
+        self, trades: Iterable[PublicTrade], *, source: TradeOrigin, recorded_at: datetime
     ) -> TradesWritten:
         """Write the trades that are not on record; call it in a transaction.
 
@@ -188,7 +204,7 @@ class TradeQuerySet(models.QuerySet["Trade"]):
         return self.filter(is_block_trade=True)
 
     def from_source(self, name: str) -> Self:
-        return self.filter(source_code=TradeSource[name])
+        return self.filter(source_code=TradeOrigin[name])
 
     def between(self, start: datetime, end: datetime) -> Self:
         """Trades from `start` on and before `end`."""
@@ -222,10 +238,9 @@ class Trade(models.Model):
     recorded_at = models.DateTimeField(help_text="When this row was written.")
     contracts = models.BigIntegerField(help_text="In 1/100 contract.")
     price = models.SmallIntegerField(help_text="Of YES, in 1/10,000 dollar.")
-    source_code = models.SmallIntegerField(choices=TradeSource)
+    taker_side = models.SmallIntegerField(choices=TakerSide, null=True, blank=True)
+    source_code = models.SmallIntegerField(choices=TradeOrigin)
     is_block_trade = models.BooleanField()
-    taker_outcome_side = models.CharField(max_length=50)
-    taker_book_side = models.CharField(max_length=50)
 
     objects = TradeQuerySet.as_manager()
 
@@ -247,5 +262,13 @@ class Trade(models.Model):
         return Decimal(self.price).scaleb(-4)
 
     @property
+    def taker_outcome_side(self) -> str | None:
+        return None if self.taker_side is None else TakerSide(self.taker_side).label
+
+    @property
+    def taker_book_side(self) -> str | None:
+        return None if self.taker_side is None else BOOK_SIDES[TakerSide(self.taker_side)]
+
+    @property
     def source(self) -> str:
-        return TradeSource(self.source_code).label
+        return TradeOrigin(self.source_code).label

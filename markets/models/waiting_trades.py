@@ -7,7 +7,7 @@ from typing import Self
 from django.db import models, transaction
 
 from markets.models.markets import Market
-from markets.models.trades import PublicTrade, Trade, TradeSource
+from markets.models.trades import PublicTrade, TakerSide, Trade, TradeOrigin
 
 # The exchange is asked again for a market that it did not know.
 ASK_AGAIN_AFTER = timedelta(minutes=10)
@@ -24,7 +24,7 @@ class WaitingTradeQuerySet(models.QuerySet["WaitingTrade"]):
         with transaction.atomic():
             ready = list(self.filter(ticker__in=ids)[:RELEASED_AT_ONCE])
             trades = [waiting.as_trade(ids[waiting.ticker]) for waiting in ready]
-            written = Trade.objects.record(trades, source=TradeSource.TAPE, recorded_at=at)
+            written = Trade.objects.record(trades, source=TradeOrigin.TAPE, recorded_at=at)
             self.filter(pk__in=[waiting.pk for waiting in ready]).delete()
         return written.trades
 
@@ -51,9 +51,8 @@ class WaitingTrade(models.Model):
     known_at = models.DateTimeField()
     contracts = models.BigIntegerField(help_text="In 1/100 contract.")
     price = models.SmallIntegerField(help_text="Of YES, in 1/10,000 dollar.")
+    taker_side = models.SmallIntegerField(choices=TakerSide, null=True, blank=True)
     is_block_trade = models.BooleanField()
-    taker_outcome_side = models.CharField(max_length=50)
-    taker_book_side = models.CharField(max_length=50)
     asked_at = models.DateTimeField(
         null=True, blank=True, help_text="When the exchange was asked for the market last."
     )

@@ -15,7 +15,7 @@ from markets.kalshi.client import Page
 from markets.kalshi.errors import Unintelligible
 from markets.kalshi.honoured import COMBO
 from markets.kalshi.payloads import TradePayload
-from markets.models import Market, Trade, TradeSource, WaitingTrade
+from markets.models import Market, Trade, TradeOrigin, WaitingTrade
 from markets.models.trades import public_trade, trade_uuid
 from markets.recording.scope import scope
 
@@ -91,7 +91,7 @@ def store_page(page: TapePage) -> int:
     ]
     with transaction.atomic():
         written = Trade.objects.record(
-            known, source=TradeSource.TAPE, recorded_at=datetime.now(UTC)
+            known, source=TradeOrigin.TAPE, recorded_at=datetime.now(UTC)
         )
         if settings.RECORD_TRADES != HOT:
             keep_waiting(page, [trade for trade in wanted if trade.ticker not in ids])

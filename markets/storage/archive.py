@@ -62,10 +62,9 @@ COLUMNS: dict[str, ColumnTypes] = {
         "recorded_at": "timestamptz",
         "contracts": "bigint",
         "price": "smallint",
+        "taker_side": "smallint",
         "source_code": "smallint",
         "is_block_trade": "boolean",
-        "taker_outcome_side": "text",
-        "taker_book_side": "text",
     },
 }
 # These columns suffice to restore rows where their market is unknown; the exchange has the rest.

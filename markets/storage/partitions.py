@@ -237,6 +237,8 @@ def _copy_by_market(partition: DayPartition, copy: str) -> int:
             f"ALTER TABLE {copy} ADD CONSTRAINT day CHECK ({time} >= %s AND {time} < %s)",
             partition.bounds,
         )
+        # Indexes grow in the order of the rows; in their own order they take a quarter less.
+        cursor.execute(f"REINDEX TABLE {copy}")
         cursor.execute(f"ALTER TABLE {copy} CLUSTER ON {_index_by_market(copy)}")
         cursor.execute(f"ANALYZE {copy}")
     return count

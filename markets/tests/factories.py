@@ -17,11 +17,11 @@ from markets.models import (
     Source,
     Sweep,
     Trade,
-    TradeSource,
+    TradeOrigin,
 )
 from markets.models.fields import Quote
 from markets.models.snapshots import content_of, snapshot_id
-from markets.models.trades import trade_uuid
+from markets.models.trades import TakerSide, trade_uuid
 
 CENT_GRID = [{"start": "0.0000", "end": "1.0000", "step": "0.0100"}]
 
@@ -118,10 +118,9 @@ def a_trade(market: Market, at: datetime, name: str = "a", **values: Any) -> Tra
             "recorded_at": at,
             "contracts": 150,
             "price": 4200,
-            "source_code": TradeSource.BACKFILL,
+            "source_code": TradeOrigin.BACKFILL,
+            "taker_side": TakerSide.YES,
             "is_block_trade": False,
-            "taker_outcome_side": "yes",
-            "taker_book_side": "bid",
             **values,
         }
     )

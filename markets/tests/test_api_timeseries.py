@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_bakery import baker
 
-from markets.models import Market, MarketRevision, MarketSnapshot, OrderBookSnapshot, TradeSource
+from markets.models import Market, MarketRevision, MarketSnapshot, OrderBookSnapshot, TradeOrigin
 from markets.models.trades import trade_uuid
 from markets.tests.factories import a_market, a_poll, a_snapshot, a_trade, observe
 
@@ -217,7 +217,7 @@ class TestTrades:
 
     def test_tell_their_source_and_since_when_they_were_known(self, client, market):
         seen = NOON + 4 * MINUTE
-        values = {"known_at": seen, "source_code": TradeSource.TAPE}
+        values = {"known_at": seen, "source_code": TradeOrigin.TAPE}
         a_trade(market, NOON + 3 * MINUTE, "trade-3", **values)
         [row] = ok(client.get(at(market, "trades"), {"source": "TAPE"}))["results"]
         assert (row["source"], row["known_at"]) == ("TAPE", "2026-11-20T12:04:00Z")

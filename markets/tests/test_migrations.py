@@ -7,9 +7,9 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from markets.models import TradeSource
+from markets.models import TradeOrigin
 from markets.models.snapshots import snapshot_id
-from markets.models.trades import trade_uuid
+from markets.models.trades import TakerSide, trade_uuid
 
 BEFORE_PARTITIONS = ("markets", "0003_history")
 PARTITIONED = ("markets", "0004_daily_pieces")
@@ -235,15 +235,16 @@ def test_trades_move_into_daily_partitions_with_their_numbers(empty_schema):
     trades = migrate_to(TAPE).get_model("markets", "Trade").objects
     uuid, other = trades.order_by("-created_time").values()
     assert (str(uuid["trade_id"]), other["trade_id"]) == (known, trade_uuid("table-7"))
-    same = {name: uuid[name] for name in ("contracts", "price", "is_block_trade", "market_id")}
-    assert same == {
+    same = ("contracts", "price", "taker_side", "is_block_trade", "market_id")
+    assert {name: uuid[name] for name in same} == {
         "contracts": 1234,
         "price": 4205,
+        "taker_side": TakerSide.YES,
         "is_block_trade": True,
         "market_id": market.pk,
     }
     assert (uuid["known_at"], uuid["recorded_at"]) == (LONG_AGO, LONG_AGO + timedelta(days=1))
-    assert uuid["source_code"] == TradeSource.BACKFILL
+    assert uuid["source_code"] == TradeOrigin.BACKFILL
     with connection.cursor() as cursor:
         cursor.execute("SELECT tableoid::regclass::text FROM markets_trade ORDER BY 1")
         tables = [name for (name,) in cursor.fetchall()]

@@ -99,12 +99,12 @@ class TestFollowing:
         assert Drift.objects.get(where__startswith="trade.$.count_fp").count == 1
         assert Trade.objects.count() == 2
 
-    def test_words_that_the_contract_lacks_are_kept_and_noted(self, exchange):
+    def test_a_side_that_the_contract_lacks_is_unknown_and_noted(self, exchange):
         exchange.list("KXA-1-X")
         tick(exchange)
         exchange.tape.add(1, NOW, taker_outcome_side="maybe", venue="floor")
         tick(exchange)
-        assert Trade.objects.get().taker_outcome_side == "maybe"
+        assert Trade.objects.get().taker_side is None
         noted = set(Drift.objects.values_list("where", flat=True))
         assert {"trade.taker_outcome_side=maybe", "trade.venue"} <= noted
 

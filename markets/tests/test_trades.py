@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from markets import tasks
 from markets.kalshi import payloads
 from markets.kalshi.fields import Count, Price
-from markets.models import ArchivedDay, DiskUsage, Trade, TradeSource
-from markets.models.trades import SAME_TRADE_WITHIN, public_trade, trade_uuid
+from markets.models import ArchivedDay, DiskUsage, Trade, TradeOrigin
+from markets.models.trades import SAME_TRADE_WITHIN, TakerSide, public_trade, trade_uuid
 from markets.storage import archive, partitions, restore, retention
 from markets.storage.partitions import TRADES, DayPartition
 from markets.tests.factories import a_market, a_trade
@@ -44,7 +44,7 @@ def a_payload(number=1, at=NOON, **changes):
     )
 
 
-def record(market, *given, source=TradeSource.TAPE, at=NOW):
+def record(market, *given, source=TradeOrigin.TAPE, at=NOW):
     with transaction.atomic():
         return Trade.objects.record(
             [public_trade(payload, market.pk, known_at=at) for payload in given],
@@ -83,7 +83,7 @@ class TestOnce:
     def test_a_trade_that_comes_again_changes_nothing(self):
         market = a_market()
         assert record(market, a_payload(1), a_payload(2)).trades == 2
-        again = record(market, a_payload(2), a_payload(3), source=TradeSource.BACKFILL)
+        again = record(market, a_payload(2), a_payload(3), source=TradeOrigin.BACKFILL)
         assert (again.trades, again.differing) == (1, [])
         first = Trade.objects.get(pk=UUID(int=2))
         assert (first.source, first.known_at) == ("TAPE", NOW)
@@ -93,7 +93,7 @@ class TestOnce:
         market = a_market()
         record(market, a_payload(1))
         coarse = a_payload(1, NOON + by * SECOND)
-        again = record(market, coarse, source=TradeSource.IMPORT)
+        again = record(market, coarse, source=TradeOrigin.IMPORT)
         assert (again.trades, again.differing) == (0, [])
         assert Trade.objects.get().created_time == NOON
 
@@ -161,8 +161,8 @@ class TestKept:
 
     def test_a_day_comes_back_from_the_archive_equal(self):
         market = a_market()
-        a_trade(market, NOON, "no uuid", is_block_trade=True, taker_outcome_side='"no",\n')
-        values = {"known_at": NOON + SECOND, "source_code": TradeSource.TAPE}
+        a_trade(market, NOON, "no uuid", is_block_trade=True, taker_side=None)
+        values = {"known_at": NOON + SECOND, "source_code": TradeOrigin.TAPE}
         a_trade(market, NOON, "b", contracts=10**18 - 1, **values)
         partitions.create_missing(TRADES, [NOON.date()])
         before = self.stored()
@@ -191,7 +191,7 @@ class TestKept:
 def test_the_page_of_a_market_shows_its_newest_trades(client):
     market = a_market()
     a_trade(market, NOON, contracts=1250)
-    a_trade(market, NOON + SECOND, "b", is_block_trade=True, taker_outcome_side="no")
+    a_trade(market, NOON + SECOND, "b", is_block_trade=True, taker_side=TakerSide.NO)
     address = market.get_absolute_url()
     assert ">block<" in client.get(address).text
     headers = {"HX-Request": "true", "HX-Target": "trades"}
