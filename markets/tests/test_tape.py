@@ -21,8 +21,7 @@ from markets.models import (
 )
 from markets.models.tape import Extent
 from markets.recording.scope import scope
-from markets.storage import retention
-from markets.tests.factories import a_market, a_snapshot, a_trade
+from markets.tests.factories import a_market
 from markets.tests.fake_exchange import market_json
 from markets.tests.test_recorder import tick
 
@@ -300,38 +299,6 @@ class TestByHand:
     def test_bad_input_is_named(self, words, named):
         with pytest.raises(CommandError, match=named):
             call_command("tape", *words)
-
-
-class TestSecondProof:
-    DAY = datetime(2026, 3, 1, tzinfo=UTC)
-
-    def observed(self, ticker, *volumes):
-        """Create a market whose volume was observed once an hour, and return it."""
-        market = a_market(ticker)
-        for n, volume in enumerate(volumes, 1):
-            a_snapshot(market, self.DAY + n * HOUR, volume=volume).save()
-        return market
-
-    def test_the_trades_of_a_day_are_compared_with_its_volumes(self, client):
-        agreeing = self.observed("KXA-1-X", 10, 10, 25)
-        a_trade(agreeing, self.DAY + 1.5 * HOUR, "a", contracts=1500)
-        a_trade(agreeing, self.DAY + 3.5 * HOUR, "b", contracts=100)  # after the last look
-        lacking = self.observed("KXA-1-Y", 0, 30)
-        a_trade(lacking, self.DAY + 1.5 * HOUR, "c", contracts=1000)
-        self.observed("KXA-1-Z", 5, 5)
-        with transaction.atomic():
-            TapeSpan.objects.mark_open(Interval(self.DAY, self.DAY + HOUR))
-        assert retention.maintain(now=NOW).compared == self.DAY.date()
-        assert retention.maintain(now=NOW).compared is None
-        day = TapeDay.objects.get()
-        assert (day.markets, day.agreeing) == (2, 1)
-        assert (day.grown, day.traded) == (45, 25)
-
-    def test_a_trade_at_the_instant_of_a_look_may_count_on_either_side(self):
-        market = self.observed("KXA-1-X", 10, 20)
-        a_trade(market, self.DAY + HOUR - SECOND, "a", contracts=1000)
-        day = TapeDay.objects.compare(self.DAY.date(), at=NOW)
-        assert (day.markets, day.agreeing, day.contracts) == (1, 1, 0)
 
 
 def test_the_recorder_page_tells_of_open_spans_days_and_waiting_trades(client):
