@@ -36,12 +36,12 @@ VOLUME_AND_TRADES = """
         SELECT observed.id, volume, coalesce(sum(contracts) FILTER (
                 WHERE created_time > since AND created_time <= until), 0) AS contracts,
             coalesce(sum(contracts) FILTER (
-                WHERE created_time > since + %(edge)s AND created_time <= until - %(edge)s
-            ), 0) AS least,
+                WHERE created_time > since + edge AND created_time <= until - edge), 0) AS least,
             coalesce(sum(contracts), 0) AS most
-        FROM observed LEFT JOIN markets_trade AS trade ON trade.market_id = observed.id
-            AND created_time > since - %(edge)s AND created_time <= until + %(edge)s
-            AND created_time > %(start)s - %(edge)s AND created_time <= %(end)s + %(edge)s
+        FROM observed CROSS JOIN make_interval(secs => %(edge)s) AS edge
+        LEFT JOIN markets_trade AS trade ON trade.market_id = observed.id
+            AND created_time > since - edge AND created_time <= until + edge
+            AND created_time > %(first)s AND created_time <= %(last)s
         GROUP BY observed.id, volume
     )
     SELECT count(*), count(*) FILTER (WHERE volume BETWEEN least AND most),
@@ -194,9 +194,10 @@ class TapeDayQuerySet(models.QuerySet["TapeDay"]):
     def compare(self, day: date, *, at: datetime) -> "TapeDay":
         """Compare a day's trades with the change of each market's volume, and store the result."""
         start, end = DayPartition(TRADES, day).bounds
-        times = {"start": start, "end": end, "edge": CLOCK_TOLERANCE}
+        edges = {"first": start - CLOCK_TOLERANCE, "last": end + CLOCK_TOLERANCE}
+        edge = CLOCK_TOLERANCE.total_seconds()
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(VOLUME_AND_TRADES, times)
+            cursor.execute(VOLUME_AND_TRADES, {"start": start, "end": end, "edge": edge, **edges})
             markets, agreeing, volume, contracts = cursor.fetchone()
         compared, _ = self.update_or_create(
             day=day,

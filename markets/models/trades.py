@@ -47,8 +47,8 @@ INSERT_TRADES = f"""
                 IS DISTINCT FROM ROW({", ".join(f"new.{name}" for name in CONTENT)}) AS differs
         FROM trade_staging AS new JOIN markets_trade AS old
             ON old.market_id = new.market_id AND old.trade_id = new.trade_id
-            AND old.created_time BETWEEN new.created_time - %(within)s
-                AND new.created_time + %(within)s
+            AND old.created_time BETWEEN new.created_time - %(within)s * interval '1 s'
+                AND new.created_time + %(within)s * interval '1 s'
         WHERE old.created_time BETWEEN %(first)s AND %(last)s
     ), written AS (
         INSERT INTO markets_trade ({", ".join(STAGED)}, recorded_at, source_code)
@@ -76,9 +76,9 @@ class TakerSide(models.IntegerChoices):
     NO = 2, "no"
 
 
-BOOK_SIDES = {TakerSide.YES: "bid", TakerSide.NO: "ask"}
+BOOK_SIDES: dict[int, str] = {TakerSide.YES: "bid", TakerSide.NO: "ask"}
 # Other words, and words that contradict each other, leave the side unknown.
-SIDES = {(side.label, book): side.value for side, book in BOOK_SIDES.items()}
+SIDES = {(TakerSide(side).label, book): side for side, book in BOOK_SIDES.items()}
 
 
 class PublicTrade(NamedTuple):
@@ -179,7 +179,7 @@ class TradeQuerySet(models.QuerySet["Trade"]):
                 {
                     "first": min(times) - SAME_TRADE_WITHIN,
                     "last": max(times) + SAME_TRADE_WITHIN,
-                    "within": SAME_TRADE_WITHIN,
+                    "within": SAME_TRADE_WITHIN.total_seconds(),
                     "recorded_at": recorded_at,
                     "source": source.value,
                 },
@@ -267,7 +267,7 @@ class Trade(models.Model):
 
     @property
     def taker_book_side(self) -> str | None:
-        return None if self.taker_side is None else BOOK_SIDES[TakerSide(self.taker_side)]
+        return None if self.taker_side is None else BOOK_SIDES[self.taker_side]
 
     @property
     def source(self) -> str:

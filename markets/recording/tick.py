@@ -24,15 +24,15 @@ T = TypeVar("T")
 # The share of a run's time and tokens that is each tier's own, whatever the tiers before it find.
 # What they leave of theirs is there for those after them, so the universe usually has most.
 SHARES = {
-    Tier.HOT: 0.4,
+    Tier.HOT: 0.5,
     Tier.STATUS: 0.02,
-    Tier.UPDATES: 0.06,
-    Tier.SETTLEMENT: 0.06,
-    Tier.CENSUS: 0.04,
-    Tier.ORDER_BOOKS: 0.07,
-    Tier.TRADES: 0.1,
+    Tier.UPDATES: 0.05,
+    Tier.SETTLEMENT: 0.05,
+    Tier.CENSUS: 0.03,
+    Tier.ORDER_BOOKS: 0.06,
+    Tier.TRADES: 0.05,
     Tier.UNIVERSE: 0.2,
-    Tier.COMBOS: 0.05,
+    Tier.COMBOS: 0.04,
 }
 # Four requests at a time are enough that a reply is ready whenever one has been parsed.
 PARALLEL_REQUESTS = 4

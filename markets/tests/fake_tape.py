@@ -42,7 +42,7 @@ class FakeTape:
 
     @property
     def cutoff_text(self) -> str | None:
-        return self.cutoff and self.cutoff.isoformat()
+        return self.cutoff.isoformat() if self.cutoff else None
 
     def add(self, number: int, at: datetime, ticker: str = "KXA-1-X", **changes: Any) -> None:
         self.trades.append(trade_json(number, at, ticker, **changes))

@@ -337,8 +337,7 @@ def test_a_trade_that_cannot_be_read_leaves_its_instant_open(world):
     tried = TapeSpan.objects.open().get()
     assert not world.reader().close_next()
     world.exchange.tape.trades[10]["count_fp"] = "1.00"
-    tried.tried_at -= timedelta(hours=1)
-    tried.save()
+    TapeSpan.objects.filter(pk=tried.pk).update(tried_at=tried.tried_at - timedelta(hours=1))
     world.wait(30)
     world.trade()
     world.read_everything()
