@@ -550,6 +550,8 @@ SPECTACULAR_SETTINGS = {
         "MarketStatus": "markets.models.Status",
         "BacktestStatus": "backtests.models.BacktestStatus",
         "RecordingStatus": "markets.coverage.freshness.STATES",
+        "SourceEnum": "markets.models.Source",
+        "TradeSource": "markets.models.trades.SOURCES",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -63,6 +63,7 @@ SNAPSHOTS = SeriesSpec(
 TRADES = SeriesSpec(
     "trades", "Trade", timeseries_serializers.TRADES, timeseries_serializers.TRADE_CHART
 )
+TRADE_RESPONSES = series_responses(timeseries_serializers.TradeSerializer(many=True), TRADES)
 REVISIONS = SeriesSpec("revisions", "Revision", timeseries_serializers.REVISIONS, ())
 CANDLESTICKS = SeriesSpec(
     "candlesticks",
@@ -117,9 +118,7 @@ class MarketTimeSeries(TimeSeriesViewSet):
         rows = MarketSnapshot.objects.for_market(market).with_prices().oldest_first()
         return self.market_response(rows, market, SNAPSHOTS)
 
-    @extend_schema(
-        responses=series_responses(timeseries_serializers.TradeSerializer(many=True), TRADES)
-    )
+    @extend_schema(responses=TRADE_RESPONSES)
     @action(
         detail=True,
         pagination_class=CursorPages,

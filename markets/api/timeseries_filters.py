@@ -19,8 +19,8 @@ from kalshi_insights.rest.filters import (
 )
 from markets.api.candlesticks import INTERVALS
 from markets.filters import AS_OF
-from markets.models import Source, TradeOrigin
-from markets.models.trades import TradeQuerySet
+from markets.models import Source
+from markets.models.trades import SOURCES, TradeQuerySet
 
 MAX_BUCKETS = 10_000
 MAX_LEVELS = 1_000
@@ -50,7 +50,7 @@ class TradeFilter(django_filters.FilterSet):
         method="of_kind",
     )
     source = django_filters.ChoiceFilter(
-        choices=[(word, word) for word in TradeOrigin.labels],
+        choices=SOURCES,
         label="Where the trade was learned of; anywhere without it.",
         method="of_source",
     )

@@ -13,9 +13,9 @@ from markets.api import examples
 from markets.api.candlesticks import CANDLESTICKS, STATES
 from markets.api.serializers import PriceRangesField
 from markets.coverage.causes import Cause
-from markets.models import MarketRevision, Source, Trade, TradeOrigin
+from markets.models import MarketRevision, Source, Trade
 from markets.models.fields import COUNT, MIDPOINT, PRICE, QUOTE_TYPES
-from markets.models.trades import BOOK_SIDES, TakerSide
+from markets.models.trades import SOURCES
 
 SNAPSHOTS: ColumnTypes = {
     "id": "text",
@@ -71,18 +71,14 @@ class TradeSerializer(serializers.ModelSerializer[Trade]):
     ticker = serializers.CharField(source="market.ticker")
     count = serializers.DecimalField(max_digits=18, decimal_places=2)
     yes_price = serializers.DecimalField(max_digits=6, decimal_places=4)
-    taker_outcome_side = serializers.ChoiceField(
-        choices=[(word, word) for word in TakerSide.labels],
-        allow_null=True,
-        help_text="The side that the taker bought; null if unknown.",
+    taker_outcome_side = serializers.CharField(
+        allow_null=True, help_text="The side that the taker bought: yes or no; null if unknown."
     )
-    taker_book_side = serializers.ChoiceField(
-        choices=[(word, word) for word in BOOK_SIDES.values()],
-        allow_null=True,
-        help_text="The same in the book: a bid for YES, or an ask, which buys NO.",
+    taker_book_side = serializers.CharField(
+        allow_null=True, help_text="The same in the book: a bid for YES, or an ask, which buys NO."
     )
     source = serializers.ChoiceField(  # type: ignore[assignment]
-        choices=[(word, word) for word in TradeOrigin.labels],
+        choices=SOURCES,
         help_text="TAPE: recorded live from the list of all trades. BACKFILL: fetched later.",
     )
 

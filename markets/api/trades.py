@@ -14,10 +14,10 @@ from kalshi_insights.rest.filters import BoundsForm, FilterBackend, InstantField
 from kalshi_insights.rest.pagination import CursorPages, OffsetPages
 from kalshi_insights.rest.parameters import KnownParameters, read_query
 from kalshi_insights.rest.renderers import TIME_SERIES_RENDERERS
-from kalshi_insights.rest.schema import instant_parameter, series_responses, with_example
+from kalshi_insights.rest.schema import instant_parameter, with_example
 from kalshi_insights.rest.viewsets import TimeSeriesViewSet
 from markets.api import examples, timeseries_serializers
-from markets.api.timeseries import TRADES
+from markets.api.timeseries import TRADE_RESPONSES, TRADES
 from markets.api.timeseries_filters import TradeFilter
 from markets.intervals import Interval
 from markets.models import TapeSpan, Trade
@@ -36,9 +36,7 @@ class TradeViewSet(KnownParameters, TimeSeriesViewSet):
     pagination_class = CursorPages
     renderer_classes = TIME_SERIES_RENDERERS
 
-    @extend_schema(
-        responses=series_responses(timeseries_serializers.TradeSerializer(many=True), TRADES)
-    )
+    @extend_schema(responses=TRADE_RESPONSES)
     def list(self, request: Request) -> HttpResponseBase:
         """The public trades of all markets, oldest first, from `start` on and before `end`."""
         rows = Trade.objects.oldest_first().rows(TRADES.columns)

@@ -69,6 +69,10 @@ class TradeOrigin(models.IntegerChoices):
     IMPORT = 3, "IMPORT"
 
 
+# The words by which the API and files tell of it.
+SOURCES = [(origin.label, origin.label) for origin in TradeOrigin]
+
+
 class TakerSide(models.IntegerChoices):
     """The side that the taker bought: YES by a bid, or NO by an ask, which is one and the same."""
 
