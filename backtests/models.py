@@ -281,7 +281,7 @@ class BacktestResult(models.Model):
     final_cash = models.DecimalField(max_digits=18, decimal_places=6, null=True, blank=True)
     figures = models.JSONField(default=dict, blank=True)
     band = models.JSONField(
-        default=dict, blank=True, help_text="The same figures under each fill model."
+        default=dict, blank=True, help_text="The same figures in each fill scenario."
     )
     yardsticks = models.JSONField(
         default=dict, blank=True, help_text="The same figures of the yardstick strategies."

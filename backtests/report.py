@@ -234,8 +234,7 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
 
 
 def column_heads(result: BacktestResult) -> list[str]:
-    bands = (f"{name} fills" for name in _band_edges(result))
-    return ["This run", *bands, *_yardsticks(result)]
+    return ["This run", *_band_heads(result), *_yardsticks(result)]
 
 
 def figure_groups(result: BacktestResult) -> Iterator[FigureGroup]:
@@ -252,12 +251,14 @@ def figure_groups(result: BacktestResult) -> Iterator[FigureGroup]:
 def comparison(result: BacktestResult) -> list[ComparisonRow]:
     """The P&L of the run and of the yardsticks on one track."""
     pnls = {name: figure(figures, "money.pnl") for name, figures in _yardsticks(result).items()}
-    band = [figure(figures, "money.pnl") for figures in result.band.values()]
+    scenarios = _scenario_pnls(result)
+    band = list(scenarios.values())
     own = figure(result.figures, "money.pnl")
     known = [value for value in (own, *pnls.values(), *band) if value is not None]
     track = _track([0, *known])
     low, high = (min(band), max(band)) if band else (own, own)
-    words = f"{gain(low).text} to {gain(high).text}" if low != high else ""
+    words = " · ".join(f"{name} {gain(pnl).text}" for name, pnl in scenarios.items())
+    words = words if low != high else ""
     rows = [
         ComparisonRow("This run", gain(own), track(own), track(low), track(high), words, track(0))
     ]
@@ -303,7 +304,7 @@ def summary(result: BacktestResult) -> Iterator[str]:
 
 def _table(result: BacktestResult) -> Iterator[str]:
     figures = [each for group in FIGURES.values() for each in group if each.in_terminal]
-    heads = [result.strategy, *_band_edges(result), *_yardsticks(result)]
+    heads = [result.strategy, *_band_heads(result), *_yardsticks(result)]
     columns = [["", *(each.label for each in figures)]]
     for head, column in zip(heads, _columns(result), strict=True):
         columns.append([head, *(_plain(cell(each, column)) for each in figures)])
@@ -327,10 +328,20 @@ def _columns(result: BacktestResult) -> list[Figures]:
 
 
 def _band_edges(result: BacktestResult) -> list[str]:
-    """The fill models that are shown: none where all have the same P&L."""
-    pnls = {name: figure(figures, "money.pnl") for name, figures in result.band.items()}
-    edges = [name for name in ("pessimistic", "optimistic") if name in pnls]
+    """The fill scenarios that are shown: none where all have the same P&L."""
+    pnls = _scenario_pnls(result)
+    edges = [name for name in ("fewest", "most") if name in pnls]
     return edges if len(set(pnls.values())) > 1 else []
+
+
+def _band_heads(result: BacktestResult) -> list[str]:
+    return [f"{name} fills" for name in _band_edges(result)]
+
+
+def _scenario_pnls(result: BacktestResult) -> dict[str, int]:
+    """The P&L of each fill scenario by its name, the least first."""
+    pnls = {name: figure(figures, "money.pnl") for name, figures in result.band.items()}
+    return dict(sorted(pnls.items(), key=lambda each: each[1]))
 
 
 def _yardsticks(result: BacktestResult) -> Mapping[str, Figures]:

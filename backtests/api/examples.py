@@ -82,7 +82,7 @@ BACKTEST: Answer = {
     "code_fingerprint": {"rules": "9f86d081884c7d65"},
     "data_fingerprint": {"quotes": "60303ae22b998861"},
     "figures": FIGURES,
-    "band": {"pessimistic": FIGURES, "expected": FIGURES, "optimistic": FIGURES},
+    "band": {"fewest": FIGURES, "expected": FIGURES, "most": FIGURES},
     "yardsticks": {"do-nothing": FIGURES},
     "curve": {"t": [1795132800000, 1795219200000], "equity": [10_000_000_000, 10_014_310_000]},
     "assumptions": ["The time at which some results were known was assumed."],

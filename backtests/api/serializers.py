@@ -412,9 +412,7 @@ class BacktestSerializer(BacktestBriefSerializer):
     code_fingerprint = FreeField(help_text="SHA-256 of the code, and library versions.")
     data_fingerprint = FreeField(help_text="SHA-256 of the input data.")
     figures = FreeField(help_text=FIGURES_HELP)
-    band = FreeField(
-        help_text="The figures under the pessimistic, the expected and the optimistic fill model."
-    )
+    band = FreeField(help_text="The figures by fill scenario: fewest, expected and most fills.")
     yardsticks = FreeField(help_text="The figures of each yardstick on the same markets and times.")
     curve = CurveField(
         help_text="Equity in millionths of a dollar from each instant on, in milliseconds since"

@@ -37,8 +37,8 @@ def verdict(
 ) -> str:
     """State the result in a sentence, then the assumptions behind it.
 
-    `low` and `high` are the P&L under the worst and the best fill model, `yardsticks` the P&L of
-    other strategies on the same markets and times, by name.
+    `low` and `high` are the least and the greatest P&L of the fill scenarios, `yardsticks` the P&L
+    of other strategies on the same markets and times, by name.
     """
     sentences = [_result(figures, low=low, high=high, yardsticks=yardsticks or {})]
     if figures.activity.open_positions:
@@ -83,10 +83,10 @@ def _idle(figures: Figures) -> str:
 
 def _band(pnl: int, *, low: int, high: int) -> list[str]:
     if low == high:
-        return ["the same under every fill model"]
-    band = f"between {dollars(low)} and {dollars(high)} depending on the fill model"
+        return ["the same in every fill scenario"]
+    band = f"between {dollars(low)} and {dollars(high)} depending on fills"
     if pnl > 0 and low <= 0:
-        return [band, "not robust, since the low end makes no profit"]
+        return [band, "not robust, since the least of the three makes no profit"]
     return [band]
 
 

@@ -258,7 +258,7 @@ class TestTelling:
         assert (reply["status"], reply["progress"], reply["error"]) == ("done", 1, "")
         assert Decimal(reply["pnl"]) == Decimal(reply["figures"]["money"]["pnl"]) / 1_000_000
         assert Decimal(reply["pnl"]) > 0
-        assert set(reply["band"]) == {"pessimistic", "expected", "optimistic"}
+        assert set(reply["band"]) == {"fewest", "expected", "most"}
         assert set(reply["yardsticks"]) == set(YARDSTICKS)
         assert reply["verdict"].startswith("Earned $")
 

@@ -65,7 +65,7 @@ def test_its_table_shows_the_band_where_there_is_one():
         record_quote(market, START + hour * HOUR, bid, ask)
     record_settlement(market, END, "no")
     (names,) = (line.split() for line in run("--make").splitlines() if line.endswith("do-nothing"))
-    assert names[:3] == ["always-no", "pessimistic", "optimistic"]
+    assert names[:3] == ["always-no", "fewest fills", "most fills"]
 
 
 def test_its_json_is_the_whole_result():
