@@ -24,9 +24,9 @@ STRATEGY: Answer = {
     ],
 }
 EXECUTION: Answer = {
-    "latency_snapshots": 1,
-    "latency_seconds": 0.0,
+    "latency_seconds": 1.0,
     "patience_seconds": 7200.0,
+    "across_gaps": "expire",
     "assumed_size": None,
     "position_limit": None,
     "make": False,
@@ -111,6 +111,8 @@ EXECUTION_ENTRY: Answer = {
     "yes_ask": "0.1300",
     "yes_bid_size": "340.00",
     "yes_ask_size": "90.00",
+    "waited": None,
+    "across_gap": False,
 }
 EQUITY: Answer = {
     "columns": {

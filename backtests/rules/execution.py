@@ -10,7 +10,7 @@ nothing. Units are those of `Quotes`.
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 from backtests.data.universe import CONTRACT, MISSING, SECOND, Ints
 
@@ -29,7 +29,7 @@ class FillModel(IntEnum):
     @property
     def word(self) -> str:
         """The word under which results are stored and shown."""
-        return ("pessimistic", "expected", "optimistic")[self]
+        return self.name.lower()
 
 
 class EntryKind(IntEnum):
@@ -115,6 +115,11 @@ class RunOutcome:
     positions: dict[int, int]
 
 
+class AcrossGaps(StrEnum):
+    EXPIRE = "expire"
+    WAIT = "wait"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionModel:
     """The execution model of a run, which is stored with it.
@@ -125,13 +130,17 @@ class ExecutionModel:
     waits, instead of taking the other side's price. `through_broker` rounds fees to cents.
     """
 
-    latency_snapshots: int = 1
-    latency_seconds: float = 0.0
+    latency_seconds: float = 1.0
     patience_seconds: float = 7_200.0
+    across_gaps: str = "expire"
     assumed_size: int | None = None
     position_limit: int | None = None
     make: bool = False
     through_broker: bool = False
+
+    @property
+    def latency_snapshots(self) -> int:
+        return 0
 
     @property
     def latency(self) -> int:

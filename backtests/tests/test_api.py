@@ -101,7 +101,8 @@ class TestAsking:
         assert reply["params"]["ceiling"] == 0.12
         assert reply["params"]["contracts"] == 10
         assert reply["cash"] == "500.500000"
-        assert reply["execution"]["latency_snapshots"] == 1
+        assert reply["execution"]["latency_seconds"] == 1
+        assert reply["execution"]["across_gaps"] == "expire"
 
     def test_a_worker_is_called_once_it_is_stored(
         self, client, market, settings, django_capture_on_commit_callbacks
@@ -168,6 +169,12 @@ class TestAsking:
             ({"execution": {"assumed_size": 0}}, "execution.assumed_size", "greater"),
             ({"execution": {"make": "yes"}}, "execution.make", "boolean"),
             ({"execution": {"speed": 1}}, "execution.speed", "Unknown field"),
+            ({"execution": {"across_gaps": "hope"}}, "execution.across_gaps", "hope"),
+            (
+                {"execution": {"latency_snapshots": 1}},
+                "execution.latency_snapshots",
+                "It is gone: orders meet the first observation after `latency_seconds`.",
+            ),
             (
                 {"strategy": "exclusive-arbitrage", "execution": {"make": True}},
                 "execution.make",

@@ -365,7 +365,7 @@ def test_what_breaks_elsewhere_is_named_without_its_words():
         ({"engine": "abacus"}, "engine"),
         ({"strategy": "exclusive-arbitrage", "engine": "kernel"}, "engine"),
         ({"strategy": "exclusive-arbitrage", "execution": ExecutionModel(make=True)}, "make"),
-        ({"execution": ExecutionModel(latency_snapshots=-1)}, "latency_snapshots"),
+        ({"execution": ExecutionModel(across_gaps="hope")}, "across_gaps"),
         ({"execution": ExecutionModel(latency_seconds=float("nan"))}, "latency_seconds"),
         ({"execution": ExecutionModel(assumed_size=0)}, "assumed_size"),
         ({"execution": ExecutionModel(position_limit=0)}, "position_limit"),
