@@ -15,8 +15,10 @@ from backtests.data.universe import QUOTE_COLUMNS, Universe
 APP = Path(__file__).resolve().parent.parent
 # The files that decide results; the rest of this app requests runs and shows them.
 RULES = (
+    "definitions.py",
     "loading.py",
     "models.py",
+    "observing.py",
     "record.py",
     "requests.py",
     "runner.py",
@@ -30,6 +32,8 @@ RULES = (
     "strategies/parameters.py",
     "../markets/intervals.py",
     "../markets/fees.py",
+    "../markets/models/candlesticks.py",
+    "../markets/models/definitions.py",
     "../markets/models/markets.py",
     "../markets/models/recording.py",
     "../markets/models/revisions.py",
