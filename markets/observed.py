@@ -44,7 +44,8 @@ class ObservedInstants(NamedTuple):
             stream = self.streams[i]
             own = slice(self.starts[stream], self.starts[stream + 1])
             instants = self.instants[own]
-            first, end = np.searchsorted(instants, [self.since[i], self.until[i] + 1])
+            first = np.searchsorted(instants, self.since[i])
+            end = np.searchsorted(instants, self.until[i], side="right")
             found.append(instants[first:end])
             runs.append(self.runs[own][first:end])
         if not found:

@@ -3,8 +3,10 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-from backtests.data.universe import SECOND, Bools, Ints, Universe
+from backtests.data.first_observations import first_observations
+from backtests.data.universe import SECOND, Ints, Universe
 from kalshi_insights.arrays import np
+from markets.observed import AFTER_ALL
 
 
 class DecisionPoints(NamedTuple):
@@ -34,30 +36,19 @@ def with_decision_points(universe: Universe, every: float | None) -> DecisionPoi
 
 
 def _points(universe: Universe, every: int) -> tuple[Ints, Ints]:
-    """The rows to repeat, and the instants at which to repeat them."""
+    """The rows to repeat, and the instants at which to repeat them, all rows a step at a time."""
     quotes, observed = universe.quotes, universe.observations()
     order = np.argsort(quotes.market, kind="stable")
-    starts = np.searchsorted(quotes.market[order], np.arange(len(universe.listings) + 1))
+    market, at = quotes.market[order], quotes.at[order]
+    is_last = np.append(market[1:] != market[:-1], True)[: len(at)]
+    until = np.where(is_last, AFTER_ALL, np.append(at[1:], AFTER_ALL)[: len(at)])
+    waiting = np.flatnonzero(quotes.tradable[order] & (until - at > every))
     repeated, instants = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for market in range(len(universe.listings)):
-        own = order[starts[market] : starts[market + 1]]
-        looks = observed.of_market(market)
-        numbers, places = _places(quotes.at[own], quotes.tradable[own], looks, every)
-        repeated.append(own[numbers])
-        instants.append(looks[places])
+    before = at[waiting]
+    while len(waiting):
+        looks = first_observations(observed, market[waiting], before + every)
+        found = looks < until[waiting]
+        waiting, before = waiting[found], looks[found]
+        repeated.append(order[waiting])
+        instants.append(before)
     return np.concatenate(repeated), np.concatenate(instants)
-
-
-def _places(at: Ints, tradable: Bools, looks: Ints, every: int) -> tuple[list[int], list[int]]:
-    """The rows of one market to repeat, and the places in `looks` at which to repeat them."""
-    first = np.searchsorted(looks, at + every)
-    end = np.append(np.searchsorted(looks, at[1:]), len(looks))[: len(at)]
-    following = np.searchsorted(looks, looks + every).tolist()
-    rows, places = [], []
-    for row in np.flatnonzero(tradable & (first < end)).tolist():
-        place = int(first[row])
-        while place < end[row]:
-            rows.append(row)
-            places.append(place)
-            place = following[place]
-    return rows, places
