@@ -70,7 +70,7 @@ class TestStrategies:
 
     def test_one_tells_what_it_can_be_told(self, client):
         reply = client.get(f"{API}/strategies/fade-longshots/").json()
-        assert (reply["version"], reply["kind"]) == ("2", "signal")
+        assert (reply["version"], reply["kind"]) == ("3", "signal")
         assert reply["parameters"][0] == {
             "name": "ceiling",
             "type": "number",
