@@ -274,7 +274,7 @@ class MarketQuerySet(TickerQuerySet["Market"]):
     def hot_tickers(self) -> list[str]:
         """Return the markets that every tick observes: the hot list and whatever is watched."""
         hot = self.open().filter(Q(is_hot=True) | Q(watches__isnull=False))
-        return list(hot.order_by("id").distinct().values_list("ticker", flat=True))
+        return list(hot.order_by("ticker").distinct().values_list("ticker", flat=True))
 
     def with_books(self, size: int) -> Self:
         """The most traded hot markets, whose whole order books are recorded."""
