@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import TypeVar
@@ -28,7 +27,7 @@ R = TypeVar("R", RevisedMarket, RevisedEvent)
 Revisions = Mapping[int, Sequence[RevisedMarket]]
 
 
-def as_of(known: Sequence[R], at: datetime) -> R | None:
+def as_of(known: Sequence[R], at: int) -> R | None:
     """The newest revision at an instant; before the first one, the first."""
     newest = [each for each in known if each.known_at <= at][-1:] or known[:1]
     return newest[0] if newest else None
@@ -39,12 +38,12 @@ def definitions(markets: Sequence[DefinedMarket], revisions: Revisions) -> Defin
     closed_at = []
     for n, market in enumerate(markets):
         known = revisions.get(market.id, ())
-        closes = [each.close_time for each in known if each.close_time]
+        closes = [each.close_time for each in known if each.close_time is not None]
         closed = closes[-1] if closes else market.close_time
-        closed_at.append(NEVER if closed is None else microseconds(closed))
+        closed_at.append(NEVER if closed is None else closed)
         for each in known:
-            close = MISSING if each.close_time is None else microseconds(each.close_time)
-            rows.append((n, microseconds(each.known_at), each.status == Status.ACTIVE, close))
+            close = MISSING if each.close_time is None else each.close_time
+            rows.append((n, each.known_at, each.status == Status.ACTIVE, close))
     return Definitions.of(rows, closed_at)
 
 
@@ -65,16 +64,14 @@ def listing(market: DefinedMarket, event: RevisedEvent | None) -> Listing:
     )
 
 
-def grids(
-    market: DefinedMarket, known: Sequence[RevisedMarket], first: datetime
-) -> tuple[Grid, ...]:
+def grids(market: DefinedMarket, known: Sequence[RevisedMarket], first: int) -> tuple[Grid, ...]:
     """The price grid at the first quote, and each grid that was later known to replace it."""
     current = (as_of(known, first) or market).price_ranges
-    found = [Grid(microseconds(first), _ranges(current))]
+    found = [Grid(first, _ranges(current))]
     for each in known:
         if each.known_at > first and each.price_ranges != current:
             current = each.price_ranges
-            found.append(Grid(microseconds(each.known_at), _ranges(current)))
+            found.append(Grid(each.known_at, _ranges(current)))
     return tuple(found)
 
 
@@ -105,7 +102,7 @@ def settlement(known: Sequence[RevisedMarket]) -> Settlement | None:
     final, settled = known[first], paid[0]
     paid_at = max(final.known_at, settled.known_at, settled.settlement_ts or settled.known_at)
     assumed = final.known_at_assumed or settled.known_at_assumed
-    return Settlement(microseconds(final.known_at), microseconds(paid_at), outcomes[-1], assumed)
+    return Settlement(final.known_at, paid_at, outcomes[-1], assumed)
 
 
 def _value(revision: RevisedMarket) -> int | None:

@@ -20,7 +20,6 @@ from backtests.data.universe import (
     Ints,
     Quotes,
     Universe,
-    instant,
     microseconds,
 )
 from backtests.models import SnapshotSources
@@ -123,7 +122,7 @@ def _universe(
     observed = observing.observed(ids, quoted, selection, known_by=known_by)
     gaps = observing.gaps(ids, quoted, selection, closed_at=known.closed_at, known_by=known_by)
     pauses = pauses_of(observed, _closed(selection, known_by))
-    first = [instant(at) for at in quoted.first.tolist()]
+    first = quoted.first.tolist()
     events = record.event_revisions.histories({m.event_id for m in markets}, recorded_by=known_by)
     schedules = record.fee_changes.schedule(
         ids, start=selection.start, end=selection.end, recorded_by=known_by

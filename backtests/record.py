@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from backtests import record_standin
 from backtests.record_standin import CoverageOfMarkets, coverage_of
 from kalshi_insights.arrays import Array, Ints
 from markets import models
@@ -143,15 +142,6 @@ class _Managers(NamedTuple):
     coverage_of: CoverageRead
 
 
-class _Polls(NamedTuple):
-    closed_periods: object
-    numbers_at: object
-
-
-class _Sweeps(NamedTuple):
-    observed: object
-
-
 record: Record = _Managers(
     series=models.Series.objects,
     events=models.Event.objects,
@@ -162,7 +152,7 @@ record: Record = _Managers(
     event_revisions=models.EventRevision.objects,
     fee_changes=models.FeeChange.objects,
     closures=models.Closure.objects,
-    polls=_Polls(models.Poll.objects.closed_periods, record_standin.numbers_at),
-    sweeps=_Sweeps(record_standin.observed),
+    polls=models.Poll.objects,
+    sweeps=models.Sweep.objects,
     coverage_of=coverage_of,
 )

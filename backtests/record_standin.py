@@ -1,4 +1,4 @@
-"""Stand-ins for the reads of observations and of coverage, until the record has them."""
+"""Stand-in for the bulk read of coverage, until the record has it."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from kalshi_insights.arrays import Ints, np
 from markets.coverage.causes import Cause
-from markets.observed import ObservedInstants
 
 EVERY_CAUSE = tuple(Cause)
 
@@ -20,18 +19,6 @@ class GapArrays(NamedTuple):
 
 class CoverageOfMarkets(NamedTuple):
     stale: GapArrays
-
-
-def observed(
-    ids: Sequence[int], start: datetime, end: datetime, *, known_by: datetime
-) -> ObservedInstants:
-    nothing = np.empty(0, np.int64)
-    zeros = np.zeros(len(ids) + 1, np.int64)
-    return ObservedInstants(nothing, nothing, np.zeros(1, np.int64), zeros, *(nothing,) * 3)
-
-
-def numbers_at(instants: Ints) -> Ints:
-    return np.full(len(instants), -1)
 
 
 def coverage_of(

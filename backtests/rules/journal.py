@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 from backtests.data.universe import MISSING, Universe, instant
@@ -83,15 +84,15 @@ def entries(
             None if settled else order,
             "yes" if side > 0 else "no",
             "bid" if side > 0 else "ask",
-            _decimal(count, 2),
+            _repeated(count, 2),
             None if settled else _known(price, 4),
             _decimal(price, 6) if settled else None,
-            _decimal(fee, 6),
+            _repeated(fee, 6),
             ("maker" if liquidity == MAKER else "taker") if filled else "",
             REASONS[Reason(reason)],
             _decimal(change, 6),
             _decimal(after, 6),
-            _decimal(held, 2),
+            _repeated(held, 2),
             *_quote(universe, row),
             _known(waits.get(number - 1, MISSING), 6),
             number - 1 in across if filled else None,
@@ -110,8 +111,12 @@ def _quote(universe: Universe, row: int) -> EntryQuote:
 
 
 def _known(value: int, places: int) -> Decimal | None:
-    return None if value == MISSING else _decimal(value, places)
+    return None if value == MISSING else _repeated(value, places)
 
 
 def _decimal(value: int, places: int) -> Decimal:
     return Decimal(value).scaleb(-places)
+
+
+# Prices, sizes and fees repeat.
+_repeated = lru_cache(maxsize=100_000)(_decimal)

@@ -10,10 +10,15 @@ from typing import NamedTuple, Self
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, models
 from django.db.models import Q
-from django.db.models.functions import Cast
 
 from markets.kalshi.fields import EARLIEST, LATEST
-from markets.models.definitions import REVISED_MARKET, RevisedEvent, RevisedMarket
+from markets.models.definitions import (
+    REVISED_EVENTS,
+    REVISED_MARKETS,
+    RevisedEvent,
+    RevisedMarket,
+    rows_of,
+)
 from markets.models.events import Event, EventDefinition, Series
 from markets.models.fields import KnownFact, exact_field
 from markets.models.markets import Market, Status
@@ -68,12 +73,8 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
 
         Revisions recorded after `recorded_by` are left out.
         """
-        found = self.filter(market__in=list(ids), recorded_at__lte=recorded_by)
-        ranges = Cast("price_ranges", models.TextField())
-        in_order = found.order_by("market_id", "known_at", "id")
-        rows = in_order.values_list(*REVISED_MARKET, ranges)
         histories: dict[int, list[RevisedMarket]] = defaultdict(list)
-        for row in rows.iterator(chunk_size=10_000):
+        for row in rows_of(REVISED_MARKETS, list(ids), recorded_by):
             histories[row[0]].append(RevisedMarket(*row))
         return histories
 
@@ -173,10 +174,8 @@ class EventRevisionQuerySet(models.QuerySet["EventRevision"]):
 
         Revisions recorded after `recorded_by` are left out.
         """
-        found = self.filter(event__in=list(events), recorded_at__lte=recorded_by)
-        rows = found.order_by("known_at", "id").values_list(*RevisedEvent._fields)
         histories: dict[int, list[RevisedEvent]] = defaultdict(list)
-        for row in rows.iterator(chunk_size=10_000):
+        for row in rows_of(REVISED_EVENTS, list(events), recorded_by):
             histories[row[0]].append(RevisedEvent(*row))
         return histories
 

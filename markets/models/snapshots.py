@@ -17,6 +17,7 @@ from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models, transaction
 from django.db.models import F, Func, Max, Min
+from django.db.models.expressions import RawSQL
 
 from kalshi_insights.arrays import Array, np
 from kalshi_insights.export.copy import stage_rows
@@ -351,14 +352,18 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
             elif len(columns["at"]) > MANY_SNAPSHOTS:
                 size = max(size // 2, LEAST_MARKETS)
 
+    def of_markets(self, ids: Sequence[int]) -> Self:
+        """Snapshots of markets, of which there may be very many."""
+        return self.filter(market_id__in=RawSQL("SELECT unnest(%s::bigint[])", [list(ids)]))
+
     def count_up_to(self, most: int, ids: Sequence[int], start: datetime, end: datetime) -> int:
         """Count the snapshots of markets in a window, but stop counting after `most`."""
-        found = self.filter(market_id__in=list(ids)).between(start, end)
+        found = self.of_markets(ids).between(start, end)
         # The index alone answers this, as long as nothing asks for an order.
         return found.order_by().values("timestamp")[:most].count()
 
     def has_any(self, ids: Sequence[int], start: datetime, end: datetime) -> bool:
-        return self.filter(market_id__in=list(ids)).between(start, end).exists()
+        return self.of_markets(ids).between(start, end).exists()
 
     def around(
         self, ids: Sequence[int], start: datetime, end: datetime, *, backfilled: bool | None = None
@@ -368,7 +373,7 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
 
         `backfilled` narrows them to backfilled snapshots or to the others.
         """
-        found = self.filter(market_id__in=list(ids))
+        found = self.of_markets(ids)
         if backfilled is not None:
             is_backfill = models.Q(source=Source.BACKFILL)
             found = found.filter(is_backfill if backfilled else ~is_backfill)
