@@ -78,7 +78,6 @@ ROOMS = {
         "backtests/models.py",
         "backtests/observing.py",
         "backtests/record.py",
-        "backtests/record_standin.py",
         "backtests/requests.py",
     ),
     "outside": (
