@@ -8,9 +8,9 @@ from typing import NamedTuple, Self
 from django.db import connection, models
 
 from kalshi_insights.export.copy import stage_rows
-from markets.models.definitions import array_of
 from markets.models.fields import COUNT, PRICE, Quote, count_field, price_field
 from markets.models.markets import Market
+from markets.models.observations import array_of
 from markets.models.snapshots import content_of, snapshot_id
 
 CANDLE = {

@@ -3,7 +3,7 @@
 Instants are microseconds since 1970, price ranges JSON.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -73,11 +73,6 @@ REVISED_EVENTS = """
     FROM markets_eventrevision WHERE event_id = ANY(%s::bigint[]) AND recorded_at <= %s
     ORDER BY event_id, known_at, id
 """
-
-
-def array_of(ids: Iterable[int]) -> str:
-    """Write ids as PostgreSQL writes an array: a tenth of the time that the driver takes."""
-    return f"{{{','.join(map(str, ids))}}}"
 
 
 def rows_of(select: str, *parameters: object) -> Sequence[tuple[Any, ...]]:

@@ -6,7 +6,7 @@ and where an event or a market comes first on a page, that page did.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -46,6 +46,11 @@ def instant(at: int) -> datetime:
     return EPOCH + at * MICROSECOND
 
 
+def array_of(numbers: Iterable[int]) -> str:
+    """Write whole numbers as PostgreSQL reads an array; a list of many takes ten times as long."""
+    return f"{{{','.join(map(str, numbers))}}}"
+
+
 def believed_listed_for() -> timedelta:
     """Return how long after its last snapshot a market is still taken to be in the listings."""
     return timedelta(seconds=max(settings.HEARTBEAT, LEAST_HEARTBEAT)) + LONGEST_PASS
@@ -72,7 +77,7 @@ class MarketNames(NamedTuple):
                 JOIN markets_market AS market ON market.id = chosen.id
                 JOIN markets_event AS event ON event.id = event_id ORDER BY n
                 """,
-                [list(ids)],
+                [array_of(ids)],
             )
             rows = cursor.fetchall()
         if len(rows) != len(ids):
@@ -210,7 +215,7 @@ def _hot_periods(names: MarketNames, window: TimeWindow) -> list[tuple[int, int,
             WHERE started_at < %(end)s AND (ended_at IS NULL OR ended_at > %(start)s)
             """,
             {
-                "ids": names.ids.tolist(),
+                "ids": array_of(names.ids.tolist()),
                 "start": instant(window.start) - HOUR,
                 "end": instant(window.end),
             },
@@ -293,7 +298,7 @@ def _between_heartbeats(
                 SELECT market_id, timestamp AS at, lead(timestamp) OVER market AS next,
                     first_value(timestamp) OVER market AS first
                 FROM markets_marketsnapshot
-                WHERE market_id = ANY(%(ids)s) AND source = 'POLL'
+                WHERE market_id = ANY(%(ids)s::bigint[]) AND source = 'POLL'
                     AND timestamp > %(start)s AND timestamp < %(end)s
                 WINDOW market AS (PARTITION BY market_id ORDER BY timestamp)
             ) AS pairs
@@ -301,7 +306,7 @@ def _between_heartbeats(
             ORDER BY market_id, at
             """,
             {
-                "ids": ids[chosen].tolist(),
+                "ids": array_of(ids[chosen].tolist()),
                 "start": instant(window.start - patience),
                 "end": instant(window.end),
                 "patience": patience,
