@@ -40,10 +40,8 @@ from backtests.engine.kernel_state import (
     FILLED,
     LEFT,
     NEXT,
-    NOTHING,
     POSITION,
     SENT,
-    TRADABLE,
     KernelRun,
     Spot,
     Ways,
@@ -65,15 +63,18 @@ FIRST_JOURNAL_LENGTH = 65_536
 class KernelInput(NamedTuple):
     """All that runs on one universe read, besides their targets."""
 
-    read: tuple[QuoteColumns, MarketTables, KernelRules]
+    quotes: QuoteColumns
+    tables: MarketTables
+    rules: KernelRules
     observed: ObservedInstants
     gaps: MarketGaps
     markets: int
 
     def traded(self, targets: Ints, cash: int, journal: Ints) -> KernelRun:
         """Trade towards targets from a fresh state; a journal without room is cut off."""
-        run = KernelRun(*self.read, targets, *initial_state(self.markets, cash), journal)
-        trade(run, Ways(self.observed, self.gaps, np.empty(self.markets, np.int64)))
+        run = KernelRun(self.tables, self.rules, *initial_state(self.markets, cash), journal)
+        ways = Ways(self.observed, self.gaps, np.empty(self.markets, np.int64))
+        trade(self.quotes, targets, run, ways)
         return run
 
 
@@ -106,7 +107,9 @@ def run(
 
 def _input(universe: Universe, execution: ExecutionModel, fills: FillModel) -> KernelInput:
     return KernelInput(
-        (columns_of(universe), tables_of(universe, execution), rules(execution, fills)),
+        columns_of(universe),
+        tables_of(universe, execution),
+        rules(execution, fills),
         observed_of(universe),
         gaps_of(universe),
         len(universe.listings),
@@ -179,15 +182,15 @@ def check_targets(targets: Ints) -> Ints:
 
 
 @compiled
-def trade(run: KernelRun, ways: Ways) -> None:
+def trade(quotes: QuoteColumns, targets: Ints, run: KernelRun, ways: Ways) -> None:
     """Pass over all rows once: settlements, books, arrivals and decisions of each instant in turn.
 
     Between two instants with rows, settlements and arrivals have instants of their own. A book is
     read only where an order could meet it or be sent, which most rows are not.
     """
     # A call with the whole run costs more than most rows do, so the loop checks first.
-    at, market, states, targets = run.quotes.at, run.quotes.market, run.states, run.targets
-    due, make, figures = run.tables.settlements, run.rules.make, run.figures
+    at, market, states, figures = quotes.at, quotes.market, run.states, run.figures
+    due, make, assumed = run.tables.settlements, run.rules.make, run.rules.assumed
     settled, row, rows = 0, 0, len(at)
     while row < rows:
         now, end = at[row], row + 1
@@ -198,9 +201,9 @@ def trade(run: KernelRun, ways: Ways) -> None:
         for r in range(row, end):
             m = market[r]
             if make:
-                update_volume(states[m], run.quotes.volume[r])
+                update_volume(states[m], quotes.volume[r])
             if states[m, SENT] or states[m, LEFT] or states[m, BID_TAKEN] or states[m, ASK_TAKEN]:
-                update_book(run, r, states[m])
+                update_book(quotes, assumed, r, states[m])
                 if states[m, LEFT]:
                     match_rest(run, Spot(now, m, r), states[m])
         if figures[NEXT] <= now:
@@ -210,8 +213,8 @@ def trade(run: KernelRun, ways: Ways) -> None:
             if target == HOLD or states[m, SENT]:
                 continue
             if target * 100 != states[m, POSITION] or states[m, LEFT]:
-                update_book(run, r, states[m])
-                sent = decide(run, Spot(now, m, r), states[m]) if states[m, TRADABLE] else NOTHING
+                update_book(quotes, assumed, r, states[m])
+                sent = decide(run, Spot(now, m, r), states[m], target)
                 if sent:
                     send(ways, run.rules, states[m], m, now, sent)
                     add_waiting(ways.waiting, states, figures, m)

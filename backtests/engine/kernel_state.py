@@ -7,7 +7,7 @@ import numpy as np
 from backtests.data.gaps import MarketGaps
 from backtests.data.universe import MISSING, Ints
 from backtests.engine.compiled import compiled
-from backtests.engine.kernel_arrays import KernelRules, MarketTables, QuoteColumns
+from backtests.engine.kernel_arrays import KernelRules, MarketTables
 from backtests.rules.execution import JOURNAL, EntryKind, Reason
 from markets.observed import ObservedInstants
 
@@ -44,15 +44,14 @@ ORDER, FILL, REFUSED, CANCELLED, SETTLED = (int(kind) for kind in EntryKind)
 
 
 class KernelRun(NamedTuple):
-    """What the events of a run read and write; `targets` has a number of contracts for each row.
+    """What the events of a run read and write.
 
-    Passing it on costs time for each of its arrays, so those of `Ways` are apart.
+    Passing it on costs time for each of its arrays, to run and to compile; so those of the quotes
+    and of `Ways` are apart.
     """
 
-    quotes: QuoteColumns
     tables: MarketTables
     rules: KernelRules
-    targets: Ints
     states: Ints
     figures: Ints
     journal: Ints
