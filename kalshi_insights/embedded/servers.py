@@ -23,7 +23,6 @@ POSTGRES_SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "60",
-    "shared_buffers": "256MB",
     "maintenance_work_mem": "128MB",
     "random_page_cost": "1.1",
     "jit": "off",

@@ -82,6 +82,9 @@ class Tick:
         """Request no further pages, and leave those that nobody has read."""
         for listing in self.listings.values():
             listing.close()
+        # They hold this run, and it holds them: without this the garbage collector would have to
+        # find what the run has read, and comes only after some more runs.
+        self.listings.clear()
 
     # --- turns ----------------------------------------------------------------------------------
 

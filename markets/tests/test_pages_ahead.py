@@ -1,5 +1,6 @@
 """Pages of a listing that are under way while others are parsed, and while other tiers are read."""
 
+import gc
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -231,6 +232,20 @@ class TestTheUniverse:
         poll = tick(exchange)
         assert poll.error.startswith("universe: ")
         assert poll.snapshots == 1
+
+
+@pytest.mark.django_db
+def test_a_run_that_is_over_frees_what_it_has_read_at_once(exchange):
+    """A run reads a hundred megabytes, and the collector of cycles may come some runs later."""
+    exchange.list("KXA-1-X", "KXA-2-X", "KXA-3-X")
+    gc.collect()
+    gc.disable()
+    try:
+        tick(exchange)
+        kept = [each for each in gc.get_objects() if isinstance(each, Batch)]
+    finally:
+        gc.enable()
+    assert kept == []
 
 
 def test_a_run_observed_from_the_page_that_arrived_first_though_it_was_read_last():
