@@ -25,7 +25,7 @@ from backtests.engine.kernel_arrays import (
     rules,
     tables_of,
 )
-from backtests.engine.kernel_arrivals import next_waiting
+from backtests.engine.kernel_arrivals import add_waiting, next_waiting, send
 from backtests.engine.kernel_books import update_book, update_volume
 from backtests.engine.kernel_money import settle
 from backtests.engine.kernel_orders import decide, end_way, match_rest
@@ -42,9 +42,9 @@ from backtests.engine.kernel_state import (
     NEXT,
     POSITION,
     SENT,
-    TRADABLE,
     KernelRun,
     Spot,
+    Ways,
     empty_journal,
     initial_state,
 )
@@ -61,13 +61,21 @@ FIRST_JOURNAL_LENGTH = 65_536
 
 
 class KernelInput(NamedTuple):
-    """All that a run reads besides its targets."""
+    """All that runs on one universe read, besides their targets."""
 
     quotes: QuoteColumns
     tables: MarketTables
     rules: KernelRules
     observed: ObservedInstants
     gaps: MarketGaps
+    markets: int
+
+    def traded(self, targets: Ints, cash: int, journal: Ints) -> KernelRun:
+        """Trade towards targets from a fresh state; a journal without room is cut off."""
+        run = KernelRun(self.tables, self.rules, *initial_state(self.markets, cash), journal)
+        ways = Ways(self.observed, self.gaps, np.empty(self.markets, np.int64))
+        trade(self.quotes, targets, run, ways)
+        return run
 
 
 def run_stated(
@@ -86,13 +94,9 @@ def run(
     `cash` is in millionths of a dollar. Raises ValueError for a target too large for its fee.
     """
     check_targets(targets)
-    reads = _input(universe, execution, fills)
-    length = FIRST_JOURNAL_LENGTH
+    reads, length = _input(universe, execution, fills), FIRST_JOURNAL_LENGTH
     while True:
-        run = KernelRun(
-            *reads, targets, *initial_state(len(universe.listings), cash), empty_journal(length)
-        )
-        trade(run)
+        run = reads.traded(targets, cash, empty_journal(length))
         if run.figures[ENTRIES] <= length:
             break
         length = int(run.figures[ENTRIES])
@@ -108,6 +112,7 @@ def _input(universe: Universe, execution: ExecutionModel, fills: FillModel) -> K
         rules(execution, fills),
         observed_of(universe),
         gaps_of(universe),
+        len(universe.listings),
     )
 
 
@@ -127,7 +132,7 @@ class SweepInput(NamedTuple):
     parts: list[tuple[Ints, QuoteHistory]]
 
     def targets(self, signal: Signal) -> Ints:
-        targets = np.empty(len(self.reads.quotes.at), np.int64)
+        targets = np.empty(sum(len(rows) for rows, _ in self.parts), np.int64)
         for rows, history in self.parts:
             targets[rows] = check_targets(history.to_quote_order(signal.targets(history)))
         return targets
@@ -154,10 +159,8 @@ def run_many(
 
     def one(signal: Signal) -> RunSummary:
         shared = inputs[signal.decide_every]
-        states, figures, waiting = initial_state(len(universe.listings), cash)
-        state = states, figures, waiting, empty_journal(0)
-        trade(KernelRun(*shared.reads, shared.targets(signal), *state))
-        return _summary(states, figures, marks)
+        run = shared.reads.traded(shared.targets(signal), cash, empty_journal(0))
+        return _summary(run.states, run.figures, marks)
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(one, signals))
@@ -179,48 +182,50 @@ def check_targets(targets: Ints) -> Ints:
 
 
 @compiled
-def trade(run: KernelRun) -> None:
+def trade(quotes: QuoteColumns, targets: Ints, run: KernelRun, ways: Ways) -> None:
     """Pass over all rows once: settlements, books, arrivals and decisions of each instant in turn.
 
     Between two instants with rows, settlements and arrivals have instants of their own. A book is
     read only where an order could meet it or be sent, which most rows are not.
     """
     # A call with the whole run costs more than most rows do, so the loop checks first.
-    at, market, states, targets = run.quotes.at, run.quotes.market, run.states, run.targets
-    due, make, figures = run.tables.settlements, run.rules.make, run.figures
+    at, market, states, figures = quotes.at, quotes.market, run.states, run.figures
+    due, make, assumed = run.tables.settlements, run.rules.make, run.rules.assumed
     settled, row, rows = 0, 0, len(at)
     while row < rows:
         now, end = at[row], row + 1
         while end < rows and at[end] == now:
             end += 1
         if figures[NEXT] < now or (settled < len(due) and due[settled, 0] <= now):
-            settled = settle(run, _end_ways(run, settled, now - 1), now)
+            settled = settle(run, _end_ways(run, ways.waiting, settled, now - 1), now)
         for r in range(row, end):
             m = market[r]
             if make:
-                update_volume(states[m], run.quotes.volume[r])
+                update_volume(states[m], quotes.volume[r])
             if states[m, SENT] or states[m, LEFT] or states[m, BID_TAKEN] or states[m, ASK_TAKEN]:
-                update_book(run, r, states[m])
+                update_book(quotes, assumed, r, states[m])
                 if states[m, LEFT]:
                     match_rest(run, Spot(now, m, r), states[m])
         if figures[NEXT] <= now:
-            settled = _end_ways(run, settled, now)
+            settled = _end_ways(run, ways.waiting, settled, now)
         for r in range(row, end):
             target, m = targets[r], market[r]
             if target == HOLD or states[m, SENT]:
                 continue
             if target * 100 != states[m, POSITION] or states[m, LEFT]:
-                update_book(run, r, states[m])
-                if states[m, TRADABLE]:
-                    decide(run, Spot(now, m, r), states[m])
+                update_book(quotes, assumed, r, states[m])
+                sent = decide(run, Spot(now, m, r), states[m], target)
+                if sent:
+                    send(ways, run.rules, states[m], m, now, sent)
+                    add_waiting(ways.waiting, states, figures, m)
         row = end
-    settle(run, _end_ways(run, settled, FAR_FUTURE - 1), FAR_FUTURE)
+    settle(run, _end_ways(run, ways.waiting, settled, FAR_FUTURE - 1), FAR_FUTURE)
 
 
 @compiled
-def _end_ways(run: KernelRun, settled: int, until: int) -> int:
+def _end_ways(run: KernelRun, waiting: Ints, settled: int, until: int) -> int:
     """Let everything arrive that arrives by an instant; return how many settlements are done."""
     while run.figures[NEXT] <= until:
         settled = settle(run, settled, run.figures[NEXT])
-        end_way(run, next_waiting(run))
+        end_way(run, next_waiting(waiting, run.states, run.figures))
     return settled

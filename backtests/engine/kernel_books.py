@@ -8,6 +8,7 @@ from backtests.engine.compiled import (
     taken_at_once,
     traded_between,
 )
+from backtests.engine.kernel_arrays import QuoteColumns
 from backtests.engine.kernel_state import (
     ARRIVES,
     ASK,
@@ -28,7 +29,6 @@ from backtests.engine.kernel_state import (
     TRADED,
     TRADED_THEN,
     VOLUME,
-    KernelRun,
 )
 
 
@@ -40,9 +40,8 @@ def update_volume(state: Ints, volume: int) -> None:
 
 
 @compiled
-def update_book(run: KernelRun, row: int, state: Ints) -> None:
+def update_book(quotes: QuoteColumns, assumed: int, row: int, state: Ints) -> None:
     """Replace the market's book with that of a row."""
-    quotes, assumed = run.quotes, run.rules.assumed
     if state[ROW] == row:
         return
     tradable = quotes.tradable[row] and not state[ENDED]

@@ -14,13 +14,11 @@ import numpy as np
 from backtests.data.universe import (
     DOLLAR,
     MISSING,
-    QUOTE_COLUMNS,
-    Quotes,
     Universe,
 )
 from backtests.engine.event_driven.book_top import BookTop
 from backtests.engine.event_driven.charges import Charges
-from backtests.engine.event_driven.feed import Feed
+from backtests.engine.event_driven.feed import Feed, quote_rows
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Arrival, Arrivals, CancelRequest, Ticket
 from backtests.rules import execution as rules
@@ -37,9 +35,6 @@ from backtests.rules.execution import (
 from backtests.rules.ledger import BUY, SELL, Ledger, flow
 from markets.fees import MOST_COUNT
 from markets.observed import AFTER_ALL
-
-# Rows converted at once: a Python list takes five times the memory of an array.
-CHUNK = 65_536
 
 
 class MatchingEngine:
@@ -88,7 +83,7 @@ class MatchingEngine:
         It runs at each instant that has a row or news of its orders, until the last observation;
         what is on its way then arrives without it.
         """
-        for at, rows in groupby(_quote_rows(self.universe.quotes), key=itemgetter(1)):
+        for at, rows in groupby(quote_rows(self.universe.quotes), key=itemgetter(1)):
             yield from self._between_rows(at)
             self.now = at
             self._settle(at)
@@ -441,11 +436,3 @@ class MatchingEngine:
     ) -> None:
         """Report a fill, of which `closing` closed a position."""
         self._has_news = True
-
-
-def _quote_rows(quotes: Quotes) -> Iterator[tuple[int, int, tuple[Any, ...]]]:
-    """Each row as its number, its instant and its values."""
-    for first in range(0, len(quotes), CHUNK):
-        columns = [getattr(quotes, name)[first : first + CHUNK].tolist() for name in QUOTE_COLUMNS]
-        for row, values in enumerate(zip(*columns, strict=True), first):
-            yield row, values[0], values
