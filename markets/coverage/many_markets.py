@@ -282,8 +282,9 @@ class _Reading:
                     %(until)s::timestamptz[]) AS part (n, id, since, until)
                 JOIN LATERAL (
                     SELECT source, timestamp FROM markets_marketsnapshot
-                    "beside": beside.total_seconds(),
-                    "known_by": self.known_by,
+                    WHERE market_id = part.id AND recorded_at <= %(known_by)s
+                        AND timestamp > since - %(beside)s * interval '1 s'
+                        AND timestamp < until + %(beside)s * interval '1 s'
                         -- This lets the planner prune to these days' partitions.
                         AND timestamp > %(first)s AND timestamp < %(last)s
                 ) AS seen ON source <> 'POLL' OR timestamp > since AND timestamp < until
