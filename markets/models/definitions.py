@@ -4,6 +4,7 @@ Instants are microseconds since 1970, price ranges JSON.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -75,7 +76,7 @@ REVISED_EVENTS = """
 """
 
 
-def rows_of(select: str, *parameters: object) -> Sequence[tuple[Any, ...]]:
+def rows_of(select: str, *parameters: str | datetime) -> Sequence[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(select, parameters)
         rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
