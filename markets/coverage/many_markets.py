@@ -251,7 +251,7 @@ class _Reading:
 
     def _of_markets(self, select: str) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
-            known = {"ids": array_of(self.ids), "known_by": self.known_by}
+            known: dict[str, Any] = {"ids": array_of(self.ids), "known_by": self.known_by}
             cursor.execute(select, known | self.around._asdict())
             rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
