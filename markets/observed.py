@@ -44,7 +44,8 @@ class ObservedInstants(NamedTuple):
             stream = self.streams[i]
             own = slice(self.starts[stream], self.starts[stream + 1])
             instants = self.instants[own]
-            first, end = np.searchsorted(instants, [self.since[i], self.until[i] + 1])
+            first = np.searchsorted(instants, self.since[i])
+            end = np.searchsorted(instants, self.until[i], side="right")
             found.append(instants[first:end])
             runs.append(self.runs[own][first:end])
         if not found:
@@ -86,7 +87,7 @@ def last_observation(observed: ObservedInstants, market: int, before: int) -> in
     """Return the last observation of a market before an instant; `BEFORE_ALL` if none."""
     last = BEFORE_ALL
     for i in range(observed.spans[market], observed.spans[market + 1]):
-        limit = min(before, observed.until[i] + 1)
+        limit = min(before - 1, observed.until[i]) + 1
         place = _last_before(observed, i, limit)
         # An instant of a run that showed the market again, at `before` or later, does not count.
         while place >= 0 and observed.instants[place] >= observed.since[i]:
@@ -100,7 +101,7 @@ def last_observation(observed: ObservedInstants, market: int, before: int) -> in
 
 def _newest_of_run(observed: ObservedInstants, market: int, place: int) -> int:
     """Return the newest instant at which the run of this one showed the market."""
-    newest, run = observed.instants[place], observed.runs[place]
+    newest, run = int(observed.instants[place]), observed.runs[place]
     if run == -1:
         return newest
     for i in range(observed.spans[market], observed.spans[market + 1]):
@@ -110,7 +111,7 @@ def _newest_of_run(observed: ObservedInstants, market: int, place: int) -> int:
             if observed.runs[other] != run:
                 break
             if observed.instants[other] >= observed.since[i]:
-                newest = max(newest, observed.instants[other])
+                newest = max(newest, int(observed.instants[other]))
             other += 1
     return newest
 
@@ -126,7 +127,7 @@ def _at_or_after(observed: ObservedInstants, span: int, at: int) -> int:
             low = middle + 1
         else:
             high = middle
-    return low if low < end else -1
+    return int(low) if low < end else -1
 
 
 def _last_before(observed: ObservedInstants, span: int, at: int) -> int:
@@ -140,4 +141,4 @@ def _last_before(observed: ObservedInstants, span: int, at: int) -> int:
             low = middle + 1
         else:
             high = middle
-    return low - 1 if low > start else -1
+    return int(low) - 1 if low > start else -1

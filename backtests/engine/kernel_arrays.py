@@ -1,22 +1,25 @@
 """The arrays that the kernel reads: a universe and the rules of a run as plain numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
+from backtests.data.gaps import MarketGaps
 from backtests.data.universe import Bools, Ints, Universe, microseconds
 from backtests.rules.execution import ExecutionModel, FillModel
 from markets import fees
+from markets.observed import ObservedInstants
 
 
 class KernelRules(NamedTuple):
     """An `ExecutionModel` and a `FillModel` as numbers."""
 
     fills: int
-    snapshots: int
     latency: int
     patience: int
+    expires_at_gaps: bool
     assumed: int
     limit: int
     make: bool
@@ -51,9 +54,9 @@ class QuoteColumns(NamedTuple):
 def rules(execution: ExecutionModel, fills: FillModel) -> KernelRules:
     return KernelRules(
         int(fills),
-        execution.latency_snapshots,
         execution.latency,
         execution.patience,
+        execution.expires_at_gaps,
         execution.assumed,
         execution.limit,
         execution.make,
@@ -62,6 +65,19 @@ def rules(execution: ExecutionModel, fills: FillModel) -> KernelRules:
 
 def columns_of(universe: Universe) -> QuoteColumns:
     return QuoteColumns(*(getattr(universe.quotes, name) for name in QuoteColumns._fields))
+
+
+def observed_of(universe: Universe) -> ObservedInstants:
+    return ObservedInstants(*(_integers(column) for column in universe.observations()))
+
+
+def gaps_of(universe: Universe) -> MarketGaps:
+    return MarketGaps(*(_integers(column) for column in universe.known_gaps()))
+
+
+def _integers(column: Ints) -> Ints:
+    """The same numbers in the one type that the kernel is compiled for."""
+    return np.ascontiguousarray(column, np.int64)
 
 
 def tables_of(universe: Universe, execution: ExecutionModel) -> MarketTables:
@@ -76,18 +92,21 @@ def tables_of(universe: Universe, execution: ExecutionModel) -> MarketTables:
 
 
 def _grids(universe: Universe) -> tuple[Ints, Ints, Ints]:
-    grids = [grid for of_market in universe.grids for grid in of_market]
+    grids = list(chain.from_iterable(universe.grids))
     starts, ranges = _flat([grid.ranges for grid in grids], width=3)
-    since = [[(grid.since,) for grid in of_market] for of_market in universe.grids]
-    of_markets, instants = _flat(since, width=1)
-    return of_markets, np.column_stack((instants, starts[:-1], starts[1:])), ranges
+    since = np.fromiter((grid.since for grid in grids), np.int64, len(grids))
+    return _starts(universe.grids), np.column_stack((since, starts[:-1], starts[1:])), ranges
 
 
 def _flat(rows: Sequence[Sequence[Sequence[int]]], *, width: int) -> tuple[Ints, Ints]:
     """Nested rows end to end, and where each group begins."""
-    starts = np.cumsum([0, *(len(each) for each in rows)])
-    return starts, _table([row for each in rows for row in each], width=width)
+    return _starts(rows), _table(chain.from_iterable(rows), width=width)
 
 
-def _table(rows: Sequence[Sequence[int]], *, width: int) -> Ints:
-    return np.array(rows, np.int64).reshape(-1, width)
+def _starts(rows: Sequence[Sequence[object]]) -> Ints:
+    return np.cumsum([0, *map(len, rows)])
+
+
+def _table(rows: Iterable[Sequence[int]], *, width: int) -> Ints:
+    # Much faster than an array of sequences.
+    return np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, width)

@@ -71,7 +71,7 @@ def coverage_of(
     seldom = fresh_for or stale_after(settings.UNIVERSE_INTERVAL)
     now = known_by or datetime.now(UTC)
     reach = Interval(window.start, max(window.end, min(window.end + seldom, now)))
-    return _Reading(ids, window, reach, fresh_for).coverage()
+    return _Reading(ids, window, reach, fresh_for, now).coverage()
 
 
 # --- evidence -----------------------------------------------------------------------------------
@@ -112,6 +112,7 @@ class _Reading:
     window: Interval
     reach: Interval
     fresh_for: timedelta | None
+    known_by: datetime
     compared: dict[GapEvidence, ObservedTime] = field(default_factory=dict)
     known: dict[tuple[str, ...], tuple[Gap, ...]] = field(default_factory=dict)
     rules: dict[tuple[Interval, ...], tuple[Expected, ...]] = field(default_factory=dict)
@@ -241,7 +242,8 @@ class _Reading:
                         coalesce(open_time::text, ''), coalesce(close_time::text, '')),
                     chr(30) ORDER BY known_at)
                 FROM unnest(%(ids)s::bigint[]) WITH ORDINALITY AS chosen (id, n)
-                JOIN markets_marketrevision ON market_id = chosen.id WHERE known_at < %(end)s
+                JOIN markets_marketrevision ON market_id = chosen.id
+                WHERE known_at < %(end)s AND recorded_at <= %(known_by)s
                 GROUP BY n
                 """
             )
@@ -249,7 +251,8 @@ class _Reading:
 
     def _of_markets(self, select: str) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
-            cursor.execute(select, {"ids": array_of(self.ids), **self.around._asdict()})
+            known: dict[str, Any] = {"ids": array_of(self.ids), "known_by": self.known_by}
+            cursor.execute(select, known | self.around._asdict())
             rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
 
@@ -279,7 +282,7 @@ class _Reading:
                     %(until)s::timestamptz[]) AS part (n, id, since, until)
                 JOIN LATERAL (
                     SELECT source, timestamp FROM markets_marketsnapshot
-                    WHERE market_id = part.id
+                    WHERE market_id = part.id AND recorded_at <= %(known_by)s
                         AND timestamp > since - %(beside)s * interval '1 s'
                         AND timestamp < until + %(beside)s * interval '1 s'
                         -- This lets the planner prune to these days' partitions.
@@ -293,6 +296,7 @@ class _Reading:
                     "since": [part.start for _, part in parts],
                     "until": [part.end for _, part in parts],
                     "beside": beside.total_seconds(),
+                    "known_by": self.known_by,
                     "first": min(part.start for _, part in parts) - beside,
                     "last": max(part.end for _, part in parts) + beside,
                 },

@@ -17,6 +17,7 @@ from django.urls import reverse
 from kalshi_insights.export.copy import stage_rows
 from markets.kalshi import payloads
 from markets.kalshi.payloads import MarketPayload
+from markets.models.definitions import DEFINED_MARKETS, DefinedMarket, rows_of
 from markets.models.events import REVISED_EVENT, Event
 from markets.models.fields import (
     DERIVED_PRICES,
@@ -31,6 +32,7 @@ from markets.models.fields import (
     price_field,
     within_unit,
 )
+from markets.models.observations import array_of
 from markets.models.scope import in_scope, in_scope_sql
 from markets.models.search import MarketSearchText, Place, matches
 
@@ -254,9 +256,9 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         selected |= Q(event__series__ticker__in=list(series))
         return list(self.filter(selected).order_by("pk").values_list("pk", flat=True))
 
-    def by_ids(self, ids: Iterable[int]) -> "list[Market]":
-        """Return markets with event and series, in the order of their ids."""
-        return list(self.filter(pk__in=list(ids)).with_event().order_by("pk"))
+    def defined(self, ids: Iterable[int]) -> list[DefinedMarket]:
+        """Return markets as they are defined now, in the order of their ids."""
+        return [DefinedMarket(*row) for row in rows_of(DEFINED_MARKETS, array_of(ids))]
 
     def most_traded(self, size: int) -> list[str]:
         """Return the tickers of the quoted markets with the highest 24-hour volume."""
