@@ -54,7 +54,7 @@ class SimulatedBooks:
 
     def first_missing(self, rows: Ints, count: Ints, at: Ints) -> Ints:
         """The first of `count` orders whose contracts the book still lacks; `count` if none."""
-        first = count.copy()
+        first, at = count.copy(), self._until_pause(rows, at)
         since = self._last_fill(rows, at)
         newest = self.orders.times(rows, np.maximum(count - 1, 0))
         lately = np.flatnonzero((count > 0) & (newest > since))
@@ -66,6 +66,12 @@ class SimulatedBooks:
         is_over = (count % ROUND == 0) & (self._fill_after_round(rows, count - 1) <= at)
         first[lately] = np.where(is_over, count, start)
         return first
+
+    def _until_pause(self, rows: Ints, at: Ints) -> Ints:
+        """The instants, or where an event pauses, when that began; its books stand still then."""
+        lives, event = self.prices.lives, self.prices.traits.event[rows]
+        began, resumed = lives.calm_end[event] * SECOND, lives.late_start[event] * SECOND
+        return np.where(at < resumed, np.minimum(at, began), at)
 
     def _last_fill(self, rows: Ints, at: Ints) -> Ints:
         """The newest instant at which quotes changed or makers filled the book by their clock."""

@@ -12,8 +12,10 @@ import pytest
 
 from markets.simulator import SimulatedClock, SimulatedUniverse, running_exchange
 from markets.simulator.board import Listings
+from markets.simulator.book import SimulatedBooks
 from markets.simulator.hours import TradingHours
 from markets.simulator.orders import SECOND
+from markets.simulator.prices import Prices
 
 STEP, MINUTE, HOUR, DAY = 5, 60, 3600, 86_400
 # In standard time, three o'clock in New York is eight o'clock UTC.
@@ -106,6 +108,28 @@ def test_books_stay_as_they_are_in_a_pause(listings):
     assert all((quotes == first).all() and (counts == traded).all() for quotes, counts in paused)
     assert (moved != first).any()
     assert more.sum() > traded.sum()
+
+
+def test_books_stay_as_they_are_while_one_event_pauses():
+    universe = SimulatedUniverse(markets=400, liveliness=30.0)
+    found = (universe.event(line, n) for line in universe.lines for n in line.numbers(0, 90 * DAY))
+    events = [event for event in found if event.calm_end < event.late_start][:40]
+    prices = Prices.of(events, bias=True, hours=TradingHours(pauses=False))
+    books, event = SimulatedBooks.of(prices), prices.traits.event
+    rows = np.arange(len(event))
+    began, resumed = (
+        each[event] * SECOND for each in (prices.lives.calm_end, prices.lives.late_start)
+    )
+    placed, first, *others = (
+        np.stack(each)
+        for each in (
+            prices.quotes(rows, began // SECOND),
+            *(books.best(rows, at) for at in (began, (began + resumed) // 2, resumed - 1)),
+        )
+    )
+    assert (first != placed).any()
+    assert all((other == first).all() for other in others)
+    assert (np.stack(books.best(rows, resumed)) != first).any()
 
 
 def test_nothing_trades_and_no_quote_moves_in_a_pause(listings):
