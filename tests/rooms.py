@@ -87,6 +87,7 @@ ROOMS = {
         "markets/intervals.py",
         "markets/kalshi/",
         "markets/observed.py",
+        "markets/pages/",
         "markets/prices.py",
         "markets/simulator/",
         "backtests/analysis/",

@@ -31,9 +31,14 @@ RULES = (
     "../markets/intervals.py",
     "../markets/fees.py",
     "../markets/models/markets.py",
+    "../markets/coverage/many_markets.py",
+    "../markets/models/observations.py",
     "../markets/models/recording.py",
     "../markets/models/revisions.py",
     "../markets/models/snapshots.py",
+    "../markets/models/sweeps.py",
+    "../markets/observed.py",
+    "../markets/pages/*.py",
 )
 LIBRARIES = ("numpy", "numba", "backtrader")
 

@@ -142,7 +142,7 @@ def own_id() -> tuple[str, models.Field]:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("markets", "0018_disk_usage")]
+    dependencies = [("markets", "0019_page_contents")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

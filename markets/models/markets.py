@@ -272,7 +272,7 @@ class MarketQuerySet(TickerQuerySet["Market"]):
     def hot_tickers(self) -> list[str]:
         """Return the markets that every tick observes: the hot list and whatever is watched."""
         hot = self.in_scope().open().hot()
-        return list(hot.order_by("id").distinct().values_list("ticker", flat=True))
+        return list(hot.order_by("ticker").distinct().values_list("ticker", flat=True))
 
     def hot(self) -> Self:
         """The hot list and whatever is watched."""
