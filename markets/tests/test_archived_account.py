@@ -217,8 +217,9 @@ class TestSpansOfTheTape:
 
     def seconds(self) -> list[tuple[float, float, bool]]:
         return [
-            (*((each - START).total_seconds() for each in (span.start, span.end)), span.is_whole)
+            ((span.start - START).total_seconds(), (span.end - START).total_seconds(), whole)
             for span in TapeSpan.objects.order_by("start")
+            for whole in (span.is_whole,)
         ]
 
     def test_come_back_as_far_as_they_reach_into_the_day(self):
