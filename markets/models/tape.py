@@ -1,9 +1,9 @@
 """The spans of the tape in which every trade was read, and a second proof of it day by day."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
@@ -80,6 +80,14 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
         span.start, span.end = time
         self.filter(pk__in=[row.pk for row in touching]).delete()
         self.bulk_create(joined([*pieces, span]))
+
+    def add(self, time: Interval, values: Mapping[str, Any]) -> int:
+        """Mark the parts of a time that no span covers; return their number."""
+        known = merge(self.within(time).values_list("start", "end"))
+        missing = subtract([time], known)
+        for part in missing:
+            self.mark(part, TapeSpan(**values))
+        return len(missing)
 
     def mark_open(self, time: Interval, *, tried_at: datetime | None = None) -> None:
         self.mark(time, TapeSpan(is_whole=False, tried_at=tried_at))

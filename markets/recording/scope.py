@@ -1,7 +1,7 @@
 """The series that are recorded, where the settings name some: nothing else is written then."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from django.conf import settings
 
@@ -28,6 +28,8 @@ class RecordedScope:
         self.outside_markets: set[str] = set()
         self._series: frozenset[str] = frozenset()
         self._known: frozenset[str] = frozenset()
+        # What the settings name and the exchange does not have.
+        self.unknown: list[str] = []
         self._read_at = self._began_at = float("-inf")
 
     @property
@@ -71,8 +73,19 @@ class RecordedScope:
             self._read_at = now
             recorded = Series.objects.in_scope().values_list("ticker", flat=True)
             self._series = settings.RECORD_SERIES | frozenset(recorded)
-            read = Series.objects.exclude(refreshed_at=None)
-            self._known = frozenset(read.values_list("ticker", flat=True))
+            read = dict(Series.objects.exclude(refreshed_at=None).values_list("ticker", "category"))
+            self._known = frozenset(read)
+            self.unknown = names_not_in(read) if read else []
+
+
+def names_not_in(categories: Mapping[str, str]) -> list[str]:
+    """Tell which names of the settings are no series, or no category of one."""
+    series = sorted(settings.RECORD_SERIES - categories.keys())
+    others = sorted(settings.RECORD_CATEGORIES - set(categories.values()))
+    return [
+        *(f"RECORD_SERIES: the exchange has no series {name}" for name in series),
+        *(f"RECORD_CATEGORIES: the exchange has no category {name}" for name in others),
+    ]
 
 
 # Each process has one, since runs follow each other in it.

@@ -46,6 +46,7 @@ from markets.recording.listings import (
     fetch_updates,
     request_universe_ahead,
 )
+from markets.recording.scope import scope
 from markets.recording.shown import memory
 from markets.recording.tape import fetch_trades
 from markets.recording.tick import SHARES, Tick, tokens_per_run
@@ -94,7 +95,7 @@ def fetch_due_tiers(tick: Tick) -> None:
     carriers = (Tier.HOT, Tier.UNIVERSE) if tick.batch.pages else tuple(failures)
     errors = [failures.pop(tier) for tier in carriers if tier in failures]
     tick.poll.error = "; ".join(errors)
-    tick.poll.warning = "; ".join([*failures.values(), *tick.warnings])
+    tick.poll.warning = "; ".join([*failures.values(), *tick.warnings, *scope.unknown])
     measure_ages(tick)
 
 

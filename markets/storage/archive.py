@@ -1,4 +1,4 @@
-"""Archive closed days: snapshots, order books, trades, the recorder's account, as Parquet files.
+"""Archive closed days of snapshots, order books, trades and the recorder's account as Parquet.
 
 A day is three files: its rows, the markets that they belong to, and a manifest. Each file is
 written under a temporary name and renamed once everything has been read back; the manifest is
@@ -137,10 +137,14 @@ def days_to_archive(
 
 
 def _has_changed(partition: DayPartition, archived: ArchivedDay | None) -> bool:
-    """Return True for a day that is not archived as it is; the account of a closed day stays."""
+    """Return True for a day that is not archived as it is.
+
+    The account of a closed day stays, but for spans of the tape, which are closed later.
+    """
     if archived is None:
         return True
-    return partition.table not in ACCOUNT and _count_rows(partition) != archived.rows
+    stays = partition.table in ACCOUNT and not ACCOUNT[partition.table].may_change
+    return not stays and _count_rows(partition) != archived.rows
 
 
 def _count_rows(partition: DayPartition) -> int:
@@ -183,7 +187,8 @@ def _require_archivable(partition: DayPartition, now: datetime) -> None:
         )
     archived = ArchivedDay.objects.for_partition(partition)
     rows = _count_rows(partition)
-    if archived and (archived.dropped_at or rows < archived.rows):
+    may_shrink = partition.table in ACCOUNT and ACCOUNT[partition.table].may_change
+    if archived and (archived.dropped_at or (rows < archived.rows and not may_shrink)):
         raise ArchiveError(
             f"{partition} has {rows:,} rows in the database and {archived.rows:,} in the archive,"
             " which would be lost: restore the day first."

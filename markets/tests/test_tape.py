@@ -250,6 +250,16 @@ class TestScope:
         tick(exchange)
         assert Market.objects.filter(ticker="KXNEW-1-X").exists()
 
+    def test_names_that_the_exchange_does_not_have_are_a_warning(self, exchange, settings):
+        settings.RECORD_SERIES = frozenset({"kxa"})
+        settings.RECORD_CATEGORIES = frozenset({"Climate", "climate"})
+        Series.objects.create(ticker="KXA", category="Climate", refreshed_at=NOW)
+        exchange.list("KXA-1-X")
+        warning = tick(exchange).warning
+        assert "RECORD_SERIES: the exchange has no series kxa" in warning
+        assert "RECORD_CATEGORIES: the exchange has no category climate" in warning
+        assert "Climate;" not in warning
+
     def test_what_is_on_record_and_outside_is_not_followed_any_more(self, exchange, settings):
         exchange.list("KXA-1-X", "KXB-1-X")
         tick(exchange)
