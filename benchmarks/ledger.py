@@ -130,8 +130,10 @@ def repeat(start: datetime) -> None:
         cursor.execute(
             """
             INSERT INTO markets_poll (started_at, finished_at, pages, requests, bytes, throttled,
-                markets, snapshots, rejected, order_books, rejects, ages, error, warning)
-            SELECT at, at + interval '4 s', 9, 9, 0, 0, 2000, 98, 0, 0, '[]', '{}', '', ''
+                markets, snapshots, rejected, order_books, rejects, ages, error, warning,
+                since_last)
+            SELECT at, at + interval '4 s', 9, 9, 0, 0, 2000, 98, 0, 0, '[]', '{}', '', '',
+                interval '1 s'
             FROM generate_series(%s::timestamptz, %s, interval '5 s') AS at
             """,
             [start, start + timedelta(hours=HOURS)],
