@@ -14,8 +14,9 @@ pytestmark = pytest.mark.django_db
 def test_stored_results_name_their_fill_scenarios_by_what_they_do():
     old = {"pessimistic": {"days": 1}, "expected": {"days": 2}, "optimistic": {"days": 3}}
     stored, queued = a_backtest(band=old), a_backtest("queued", band={})
-    loader = MigrationExecutor(connection).loader
-    rename, *_ = loader.get_migration("backtests", "0005_fill_scenarios_and_waits").operations
+    executor = MigrationExecutor(connection)
+    migration = executor.loader.get_migration("backtests", "0005_fill_scenarios_and_waits")
+    rename = migration.operations[0]
     assert isinstance(rename, RunSQL)
     with connection.cursor() as cursor:
         cursor.execute(rename.sql)
