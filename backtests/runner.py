@@ -207,7 +207,7 @@ def _columns(
         "markets": len(universe.listings),
         "final_cash": Decimal(headline.outcome.cash) / MONEY,
         "figures": headline.figures.as_json(),
-        "band": {each.name.lower(): m.figures.as_json() for each, m in results.band.items()},
+        "band": {each.word: m.figures.as_json() for each, m in results.band.items()},
         "yardsticks": {name: m.figures.as_json() for name, m in results.yardsticks.items()},
         "curve": headline.path.curve().as_json(),
         "verdict": metrics.verdict(

@@ -115,10 +115,10 @@ class Evaluation:
             return dict.fromkeys(FillModel, headline)
         middle = (HEADLINE + BAND) / 2
         for fills, begun, ended in (
-            (FillModel.PESSIMISTIC, HEADLINE, middle),
-            (FillModel.OPTIMISTIC, middle, BAND),
+            (FillModel.FEWEST, HEADLINE, middle),
+            (FillModel.MOST, middle, BAND),
         ):
-            doing = f"running it with {fills.name.lower()} fills"
+            doing = f"running it with {fills.word} fills"
             on_share = part_of_progress(on_progress, doing, begun=begun, ended=ended)
             outcomes[fills] = self.run(fills, on_share)
         return {

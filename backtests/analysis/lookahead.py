@@ -283,9 +283,7 @@ class LookaheadCheck:
         if issubclass(self.strategy, Signal):
             targets = np.ascontiguousarray(decided.rows[:, TARGET])
             execution = ExecutionModel(latency_snapshots=snapshots)
-            outcome = kernel.run(
-                self.universe, targets, execution, FillModel.PESSIMISTIC, cash=CASH
-            )
+            outcome = kernel.run(self.universe, targets, execution, FillModel.FEWEST, cash=CASH)
         else:
             outcome = self._run_engine(self.universe, snapshots=snapshots).outcome
         start, end = self.universe.quotes.at[[0, -1]].tolist()
@@ -298,7 +296,7 @@ class LookaheadCheck:
             universe,
             strategy,
             ExecutionModel(latency_snapshots=snapshots),
-            FillModel.PESSIMISTIC,
+            FillModel.FEWEST,
             cash=CASH,
             parameters=self.parameters,
             on_progress=lambda rows: self.on_run(self.runs),

@@ -22,9 +22,14 @@ class FillModel(IntEnum):
     """The models of resting orders, which are filled once the market goes through their price, in
     proportion to the queue at their price, or as soon as their price is touched."""
 
-    PESSIMISTIC = 0
+    FEWEST = 0
     EXPECTED = 1
-    OPTIMISTIC = 2
+    MOST = 2
+
+    @property
+    def word(self) -> str:
+        """The word under which results are stored and shown."""
+        return ("pessimistic", "expected", "optimistic")[self]
 
 
 class EntryKind(IntEnum):

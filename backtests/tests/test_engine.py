@@ -305,7 +305,7 @@ class Laddering(Strategy):
 
 
 class TestSeveralOrdersAtRest:
-    def fills(self, orders, *later, fills=FillModel.PESSIMISTIC, **execution):
+    def fills(self, orders, *later, fills=FillModel.FEWEST, **execution):
         """Side, contracts and cents of the fills of orders that rest around 42 and 45 cents."""
         universe = universe_of(book(42, 45, volume=100_000), *later)
         rules = ExecutionModel(latency_snapshots=0, **execution)

@@ -299,9 +299,9 @@ class TestMakers:
     @pytest.mark.parametrize(
         ("fills", "filled"),
         [
-            (FillModel.PESSIMISTIC, []),
+            (FillModel.FEWEST, []),
             (FillModel.EXPECTED, [(9.09, 42)]),
-            (FillModel.OPTIMISTIC, [(10, 42)]),
+            (FillModel.MOST, [(10, 42)]),
         ],
     )
     def test_a_touch_fills_none_a_share_or_all(self, fills, filled):
@@ -316,10 +316,10 @@ class TestMakers:
     @pytest.mark.parametrize(
         ("last", "fills", "filled"),
         [
-            (42, FillModel.PESSIMISTIC, []),
-            (42, FillModel.OPTIMISTIC, [(3, 42)]),
-            (41, FillModel.PESSIMISTIC, [(3, 42)]),
-            (43, FillModel.OPTIMISTIC, []),
+            (42, FillModel.FEWEST, []),
+            (42, FillModel.MOST, [(3, 42)]),
+            (41, FillModel.FEWEST, [(3, 42)]),
+            (43, FillModel.MOST, []),
         ],
     )
     def test_trades_are_evidence_as_far_as_they_went(self, last, fills, filled):
@@ -362,7 +362,7 @@ class TestMakers:
 
     def test_a_pause_cancels_what_rests(self):
         lines = self.rested(
-            book(42, 45, tradable=False), book(30, 31), fills=FillModel.OPTIMISTIC,
+            book(42, 45, tradable=False), book(30, 31), fills=FillModel.MOST,
             targets=[10, None, None],
         )  # fmt: skip
         assert fills_of(lines) == []

@@ -111,7 +111,7 @@ def test_a_signal_trades_in_a_small_world(kind):
     target_positions = history.to_quote_order(kind().targets(history))
 
     outcome = kernel.run(
-        world, target_positions, ExecutionModel(), FillModel.PESSIMISTIC, cash=1_000 * MONEY
+        world, target_positions, ExecutionModel(), FillModel.FEWEST, cash=1_000 * MONEY
     )
 
     assert (outcome.journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.FILL).any()
@@ -363,7 +363,7 @@ def an_event(*bids, exclusive=True, **columns):
 def arbitrage(universe, *, latency_snapshots=1, **parameters):
     run = cerebro.run(
         universe, ExclusiveArbitrage, ExecutionModel(latency_snapshots=latency_snapshots),
-        FillModel.PESSIMISTIC, cash=1_000 * MONEY, parameters=parameters,
+        FillModel.FEWEST, cash=1_000 * MONEY, parameters=parameters,
     )  # fmt: skip
     return run.outcome
 
