@@ -1,0 +1,93 @@
+"""The tape of a universe: the public trades of its markets, and where none is missing."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kalshi_insights.arrays import Bools, Ints, np
+
+# The columns of a trade, in the order of `Tape`.
+TRADE_COLUMNS = ("at", "market", "price", "contracts", "taker", "known_at")
+
+
+class Tape(NamedTuple):
+    """Public trades in the order of time, those of one instant by market, without block trades.
+
+    `at` is the instant of a trade on the record's clock, `known_at` that from which on the record
+    had it; `taker` is 1 where the taker bought YES, -1 where it sold YES. For each `i` from
+    `spans[m]` on and before `spans[m + 1]`, the trades of market `m` from `since[i]` to `until[i]`,
+    both included, are all here, and none is here from outside of such a stretch. The stretches of
+    a market are sorted and disjoint.
+    """
+
+    at: Ints
+    market: Ints
+    price: Ints
+    contracts: Ints
+    taker: Ints
+    known_at: Ints
+    spans: Ints
+    since: Ints
+    until: Ints
+
+    @property
+    def markets(self) -> int:
+        return len(self.spans) - 1
+
+    def select(self, markets: Ints) -> "Tape":
+        """Return the tape of some of the markets, in the given order."""
+        new_index = np.full(self.markets, -1)
+        new_index[markets] = np.arange(len(markets))
+        market = new_index[self.market]
+        kept = np.flatnonzero(market >= 0)
+        kept = kept[np.lexsort((market[kept], self.at[kept]))]
+        stretches = self.spans[markets + 1] - self.spans[markets]
+        spans = np.concatenate(([0], np.cumsum(stretches)))
+        places = np.arange(spans[-1]) - np.repeat(spans[:-1] - self.spans[markets], stretches)
+        return self.trades(kept)._replace(
+            market=market[kept], spans=spans, since=self.since[places], until=self.until[places]
+        )
+
+    def trades(self, kept: Ints | Bools | slice) -> "Tape":
+        """Return some of the trades, with all stretches."""
+        return self._replace(**{name: getattr(self, name)[kept] for name in TRADE_COLUMNS})
+
+    def cut(self, at: int) -> "Tape":
+        """Return the tape up to an instant, that instant included."""
+        begun = self.since <= at
+        spans = np.concatenate(([0], np.cumsum(begun)))[self.spans]
+        return self.trades(slice(0, int(np.searchsorted(self.at, at, side="right"))))._replace(
+            spans=spans, since=self.since[begun], until=np.minimum(self.until[begun], at)
+        )
+
+
+def no_tape(markets: int) -> Tape:
+    """The tape of markets of which no trade is on record."""
+    nothing = np.empty(0, np.int64)
+    return Tape(*[nothing] * len(TRADE_COLUMNS), np.zeros(markets + 1, np.int64), nothing, nothing)
+
+
+def tape_of(
+    trades: Sequence[Sequence[int]], stretches: Sequence[Sequence[tuple[int, int]]]
+) -> Tape:
+    """The tape of trades in the order of `TRADE_COLUMNS`, and of each market's whole stretches."""
+    columns = np.array(trades, np.int64).reshape(-1, len(TRADE_COLUMNS)).T
+    order = np.lexsort((columns[1], columns[0]))
+    spans = np.cumsum([0, *(len(each) for each in stretches)])
+    table = np.array([pair for each in stretches for pair in each], np.int64).reshape(-1, 2)
+    return Tape(*columns[:, order], spans, table[:, 0], table[:, 1])
+
+
+def is_whole(tape: Tape, market: int, since: int, until: int) -> bool:
+    """Return whether no trade of a market is missing from one instant to another.
+
+    Plain arrays, and it calls nothing: the kernel compiles it.
+    """
+    low, high = tape.spans[market], tape.spans[market + 1]
+    first = low
+    while low < high:
+        middle = (low + high) // 2
+        if tape.since[middle] <= since:
+            low = middle + 1
+        else:
+            high = middle
+    return bool(low > first and tape.until[low - 1] >= until)
