@@ -7,6 +7,7 @@ The markets share one cash balance, and the strategy runs under all three fill m
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -17,7 +18,7 @@ from backtests.engine.event_driven import cerebro
 from backtests.rules.execution import ExecutionModel, FillModel, RunOutcome
 from backtests.strategies.mean_reversion import MeanReversion
 from backtests.tests import simulated_universes
-from benchmarks import child_process
+from benchmarks import child_process, random_walks
 from markets.simulator import universe as exchange
 from markets.simulator.cadence import STEP
 from markets.simulator.prices import Prices
@@ -78,7 +79,9 @@ def universe_of_day(
             table[:, row] = column
     flat = {name: table.ravel() for name, table in columns.items()}
     place = np.tile(np.arange(listed), instants)
-    return simulated_universes.with_listings(Quotes(**flat, market=place), selected)
+    universe = simulated_universes.with_listings(Quotes(**flat, market=place), selected)
+    observed = random_walks.observed_together(seconds * SECOND, markets=listed)
+    return replace(universe, observed=observed)
 
 
 def by_kernel(universe: Universe) -> list[RunOutcome]:

@@ -10,6 +10,7 @@ from backtests.data.universe import (
     MONEY,
     SECOND,
     Grid,
+    Ints,
     Listing,
     Quotes,
     Settlement,
@@ -17,6 +18,7 @@ from backtests.data.universe import (
     Universe,
     microseconds,
 )
+from markets.observed import ObservedInstants
 
 START = microseconds(datetime(2026, 9, 1, tzinfo=UTC))
 INTERVAL = 5 * SECOND
@@ -59,4 +61,24 @@ def listed(quotes: Quotes, *, markets: int) -> Universe:
     ]
     values = np.random.default_rng(0).integers(0, 2, markets) * MONEY
     settlements = [Settlement(end, end + INTERVAL, int(value)) for value in values]
-    return Universe(quotes, listings, settlements, [(PLAIN,)] * markets, [(CENTS,)] * markets)
+    return Universe(
+        quotes,
+        listings,
+        settlements,
+        [(PLAIN,)] * markets,
+        [(CENTS,)] * markets,
+        observed_together(quotes.at[::markets], markets=markets),
+    )
+
+
+def observed_together(at: Ints, *, markets: int) -> ObservedInstants:
+    """Observe all markets at the same instants."""
+    return ObservedInstants(
+        instants=at,
+        runs=np.arange(len(at)),
+        starts=np.array([0, len(at)]),
+        spans=np.arange(markets + 1),
+        since=np.full(markets, at[0]),
+        until=np.full(markets, at[-1]),
+        streams=np.zeros(markets, np.int64),
+    )

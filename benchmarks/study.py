@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from backtests import metrics
-from backtests.data.universe import DAY, DOLLAR, MONEY, QuoteHistory, Universe, microseconds
+from backtests.data.universe import DAY, DOLLAR, MONEY, Universe, microseconds
 from backtests.engine import kernel
 from backtests.rules.execution import JOURNAL_COLUMN, EntryKind, ExecutionModel, FillModel
 from backtests.strategies import YARDSTICKS, find
@@ -168,10 +168,8 @@ def on_recorded_prices() -> None:
 
 def report_luck(universe: Universe, signal: Signal) -> None:
     """Print the losses of a run, and the chance of none if every price were fair."""
-    targets = signal.targets(history := QuoteHistory(universe.quotes, universe.listings))
-    journal = kernel.run(
-        universe,
-        history.to_quote_order(targets),
+    journal = kernel.run_stated(
+        signal.stated(universe),
         ExecutionModel(assumed_size=ASSUMED),
         FillModel.EXPECTED,
         cash=RECORDED_CASH,

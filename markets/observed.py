@@ -44,7 +44,8 @@ class ObservedInstants(NamedTuple):
             stream = self.streams[i]
             own = slice(self.starts[stream], self.starts[stream + 1])
             instants = self.instants[own]
-            first, end = np.searchsorted(instants, [self.since[i], self.until[i] + 1])
+            first = np.searchsorted(instants, self.since[i])
+            end = np.searchsorted(instants, self.until[i], side="right")
             found.append(instants[first:end])
             runs.append(self.runs[own][first:end])
         if not found:
@@ -86,7 +87,7 @@ def last_observation(observed: ObservedInstants, market: int, before: int) -> in
     """Return the last observation of a market before an instant; `BEFORE_ALL` if none."""
     last = BEFORE_ALL
     for i in range(observed.spans[market], observed.spans[market + 1]):
-        limit = min(before, observed.until[i] + 1)
+        limit = min(before - 1, observed.until[i]) + 1
         place = _last_before(observed, i, limit)
         # An instant of a run that showed the market again, at `before` or later, does not count.
         while place >= 0 and observed.instants[place] >= observed.since[i]:

@@ -129,7 +129,7 @@ HOMES = {
     "httpx": ("markets/kalshi/client.py",),
     "tenacity": ("markets/kalshi/client.py",),
     "backtrader": ("backtests/engine/event_driven/", "backtests/strategies/"),
-    "numba": ("backtests/engine/kernel.py",),
+    "numba": ("backtests/engine/compiled.py",),
     "matplotlib": ("backtests/engine/plotting.py",),
     "numpy": (
         "kalshi_insights/arrays.py",

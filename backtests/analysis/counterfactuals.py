@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from backtests.data import observations
 from backtests.data.universe import (
     CONTRACT,
     DOLLAR,
@@ -41,6 +42,18 @@ class Counterfactual:
     change: str
 
 
+def with_plain_observations(universe: Universe) -> Universe:
+    """Return the universe with a list of its own for each market's observations.
+
+    Cut off anywhere, such a list still has the observations that the record has until then.
+    """
+    if universe.observed is None:
+        return universe
+    market, at = observations.pairs(universe.observed)
+    plain = observations.flat(market, at, markets=universe.observed.markets)
+    return replace(universe, observed=plain)
+
+
 def truncated(universe: Universe, at: int) -> Counterfactual:
     """The record as known at an instant: no later quote, market, settlement, fee or grid."""
     known = universe.quotes.until(at)
@@ -51,6 +64,8 @@ def truncated(universe: Universe, at: int) -> Counterfactual:
         settlements=tuple(s if s and s.known_at <= at else None for s in cut.settlements),
         terms=tuple(_until(at, terms) for terms in cut.terms),
         grids=tuple(_until(at, grids) for grids in cut.grids),
+        observed=cut.observed and observations.known_at(cut.observed, at),
+        gaps=cut.gaps and cut.gaps.known_at(at),
     )
     return Counterfactual(cut, at, markets, f"on the record up to {_words(at)}")
 
@@ -71,6 +86,7 @@ def mirrored(universe: Universe, at: int, rng: np.random.Generator) -> Counterfa
     kept = ~later | (rng.random(len(quotes)) < 0.7)
     settlements = [_opposite(s) if s and s.known_at > at else s for s in universe.settlements]
     changed = replace(universe, quotes=swapped.select(kept), settlements=tuple(settlements))
+    changed = _observed_otherwise(changed, at, rng)
     change = f"with YES and NO swapped after {_words(at)}"
     return Counterfactual(changed, at, np.arange(len(universe.listings)), change)
 
@@ -92,6 +108,7 @@ def shuffled(universe: Universe, at: int, rng: np.random.Generator) -> Counterfa
         s if s and s.known_at <= at else _random_settlement(rng, last) for s in universe.settlements
     )
     changed = replace(universe, quotes=mixed, settlements=settlements)
+    changed = _observed_otherwise(changed, at, rng)
     change = f"with the quotes shuffled after {_words(at)}"
     return Counterfactual(changed, at, np.arange(len(universe.listings)), change)
 
@@ -123,6 +140,35 @@ def renamed(universe: Universe) -> Counterfactual:
     )
     markets, last = np.arange(len(listings)), int(universe.quotes.at[-1])
     return Counterfactual(replace(universe, listings=other), last, markets, "under another name")
+
+
+def _observed_otherwise(universe: Universe, at: int, rng: np.random.Generator) -> Universe:
+    """After an instant, half of the observations without a row and half of the gaps are missing."""
+    gaps = universe.gaps
+    if gaps is not None:
+        gaps = gaps.only((gaps.since <= at) | (rng.random(len(gaps.since)) < 0.5))
+    if universe.observed is None:
+        return replace(universe, gaps=gaps)
+    market, seen_at = observations.pairs(universe.observed)
+    kept = (seen_at <= at) | (rng.random(len(seen_at)) < 0.5)
+    kept[_places(market, seen_at, universe.quotes.market, universe.quotes.at)] = True
+    if gaps is not None:  # each ends with an observation
+        gap_market = np.repeat(np.arange(universe.observed.markets), np.diff(gaps.spans))
+        kept[_places(market, seen_at, gap_market, gaps.until)] = True
+    plain = observations.flat(market[kept], seen_at[kept], markets=universe.observed.markets)
+    return replace(universe, observed=plain, gaps=gaps)
+
+
+def _places(market: Ints, at: Ints, of_market: Ints, instants: Ints) -> Ints:
+    """The places of instants of markets among sorted pairs, as far as these have them."""
+    if not len(at):
+        return np.empty(0, np.int64)
+    inside = (instants >= at.min()) & (instants <= at.max())
+    span = int(np.ptp(at)) + 1
+    known, wanted = market * span + at, of_market[inside] * span + instants[inside]
+    places = np.searchsorted(known, wanted)
+    found = np.append(known, MISSING)[places] == wanted
+    return places[found]
 
 
 def _until(at: int, entries: Sequence[T]) -> tuple[T, ...]:

@@ -8,21 +8,13 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from backtests import metrics
-from backtests.data.universe import MISSING, Floats, Ints, QuoteHistory, Universe
+from backtests.data.universe import MISSING, Floats, QuoteHistory, Universe
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
 from backtests.metrics import Assumptions, EquityPath, Figures
-from backtests.rules.execution import (
-    JOURNAL_COLUMN,
-    TAKER,
-    EntryKind,
-    ExecutionModel,
-    FillModel,
-    Reason,
-    RunOutcome,
-)
+from backtests.rules.execution import JOURNAL_COLUMN, ExecutionModel, FillModel, RunOutcome
 from backtests.strategies import STRATEGIES, YARDSTICKS, StrategyClass
-from backtests.strategies.base import Signal
+from backtests.strategies.base import Signal, StatedTargets
 
 # Hears the share that is done and what is being done; it may raise to end the work.
 OnProgress = Callable[[float, str], None]
@@ -81,8 +73,8 @@ class Evaluation:
     def run(self, fills: FillModel, on_share: Callable[[float], None]) -> RunOutcome:
         """Run the strategy once; `on_share` hears the share that is done."""
         on_share(0)
-        if self.in_kernel and self.signal:
-            return self._run_in_kernel(self.signal, fills)
+        if self.in_kernel and self.stated:
+            return self._run_in_kernel(self.stated, fills)
         rows = len(self.universe.quotes)
         return cerebro.run(
             self.universe,
@@ -99,18 +91,21 @@ class Evaluation:
         return self.strategy(**self.params) if issubclass(self.strategy, Signal) else None
 
     @cached_property
+    def stated(self) -> StatedTargets | None:
+        """The targets of a signal, which are the same under every fill model."""
+        return self.signal.stated(self.universe) if self.signal else None
+
+    @cached_property
     def history(self) -> QuoteHistory:
         return QuoteHistory(self.universe.quotes, self.universe.listings)
 
-    def _run_in_kernel(self, signal: Signal, fills: FillModel) -> RunOutcome:
-        targets = signal.all_targets(self.universe)
-        return kernel.run(self.universe, targets, self.execution, fills, cash=self.cash)
+    def _run_in_kernel(self, stated: StatedTargets, fills: FillModel) -> RunOutcome:
+        return kernel.run_stated(stated, self.execution, fills, cash=self.cash)
 
     def _band(self, on_progress: OnProgress) -> dict[FillModel, MeasuredRun]:
         on_share = part_of_progress(on_progress, "running the strategy", begun=0, ended=HEADLINE)
         outcomes = {FillModel.EXPECTED: self.run(FillModel.EXPECTED, on_share)}
-        # Without an order that rested, the fill model never mattered.
-        if not may_have_rested(outcomes[FillModel.EXPECTED].journal):
+        if not outcomes[FillModel.EXPECTED].has_band:
             headline = self._measured(outcomes[FillModel.EXPECTED], self._probabilities())
             return dict.fromkeys(FillModel, headline)
         middle = (HEADLINE + BAND) / 2
@@ -132,7 +127,8 @@ class Evaluation:
             yardstick = cast(type[Signal], STRATEGIES[name])
             shared = yardstick.schema.keys() & self.params.keys() & {"contracts"}
             signal = yardstick(**{key: self.params[key] for key in shared})
-            measured[name] = self._measured(self._run_in_kernel(signal, FillModel.EXPECTED))
+            stated = signal.stated(self.universe)
+            measured[name] = self._measured(self._run_in_kernel(stated, FillModel.EXPECTED))
         return measured
 
     def _probabilities(self) -> Floats | None:
@@ -144,25 +140,6 @@ class Evaluation:
         path = metrics.trace(self.universe, outcome, cash=self.cash, start=self.start, end=self.end)
         figures = metrics.measure(self.universe, outcome, path, probabilities=probabilities)
         return MeasuredRun(outcome, figures, path)
-
-
-def may_have_rested(journal: Ints) -> bool:
-    """Return whether an order may have rested.
-
-    Such an order was not wholly filled, refused or cancelled as soon as it met a book.
-    """
-    kind, reason, order, count, liquidity = (
-        journal[:, JOURNAL_COLUMN[name]]
-        for name in ("kind", "reason", "order", "count", "liquidity")
-    )
-    ended = kind == EntryKind.REFUSED
-    ended |= (kind == EntryKind.FILL) & (liquidity == TAKER)
-    ended |= (kind == EntryKind.CANCELLED) & np.isin(reason, (Reason.UNFILLED, Reason.EXPIRED))
-    sent = kind == EntryKind.ORDER
-    left = np.zeros(1 + order.max(initial=MISSING), np.int64)
-    np.add.at(left, order[sent], count[sent])
-    np.subtract.at(left, order[ended], count[ended])
-    return bool((left != 0).any())
 
 
 def assumptions(universe: Universe, outcome: RunOutcome, execution: ExecutionModel) -> Assumptions:

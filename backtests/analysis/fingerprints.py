@@ -11,6 +11,7 @@ import numpy as np
 
 from backtests import strategies
 from backtests.data.universe import QUOTE_COLUMNS, Universe
+from kalshi_insights.arrays import Array
 
 APP = Path(__file__).resolve().parent.parent
 # The files that decide results; the rest of this app requests runs and shows them.
@@ -30,6 +31,7 @@ RULES = (
     "strategies/parameters.py",
     "../markets/intervals.py",
     "../markets/fees.py",
+    "../markets/observed.py",
     "../markets/models/markets.py",
     "../markets/models/recording.py",
     "../markets/models/revisions.py",
@@ -40,14 +42,21 @@ LIBRARIES = ("numpy", "numba", "backtrader")
 
 def data_fingerprint(universe: Universe) -> dict[str, str]:
     """SHA-256 of each part of a universe."""
-    quotes = hashlib.sha256()
-    for name in QUOTE_COLUMNS:
-        quotes.update(np.ascontiguousarray(getattr(universe.quotes, name)))
-    parts = ("listings", "settlements", "terms", "grids")
-    return {"quotes": quotes.hexdigest()} | {
+    return {
+        "quotes": _of_arrays(getattr(universe.quotes, name) for name in QUOTE_COLUMNS),
+        "observed": _of_arrays(universe.observed or ()),
+        "gaps": _of_arrays(universe.gaps or ()),
+    } | {
         part: hashlib.sha256(repr(list(getattr(universe, part))).encode()).hexdigest()
-        for part in parts
+        for part in ("listings", "settlements", "terms", "grids")
     }
+
+
+def _of_arrays(columns: Iterable[Array]) -> str:
+    content = hashlib.sha256()
+    for column in columns:
+        content.update(np.ascontiguousarray(column))
+    return content.hexdigest()
 
 
 def code_fingerprint(strategy: strategies.StrategyClass) -> dict[str, str]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from backtests.analysis import counterfactuals
 from backtests.analysis.counterfactuals import Counterfactual
+from backtests.data.decision_points import with_decision_points
 from backtests.data.universe import (
     CONTRACT,
     DOLLAR,
@@ -38,6 +39,8 @@ ROWS_SHOWN = 20_000_000
 ROWS_SHOWN_STEP_BY_STEP = 400_000
 MIN_RUNS, MAX_RUNS = 12, 2_000
 CASH = 10_000 * MONEY
+# The seconds that orders take, for the gains that a report compares.
+LATENCIES = (1.0, 60.0)
 # Errors of a strategy that misses the rows or the markets that it was made for.
 MISSING_DATA_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 ORDER_COLUMNS = [JOURNAL_COLUMN[name] for name in ("at", "market", "side", "count", "price")]
@@ -142,7 +145,7 @@ class LookaheadCheck:
     ) -> None:
         self.strategy = strategy
         self.parameters = parameters
-        self.universe = universe
+        self.universe = universe = counterfactuals.with_plain_observations(universe)
         self.rng = rng
         self.on_run = on_run
         self.runs = 0
@@ -182,8 +185,11 @@ class LookaheadCheck:
             return
         if other := self._compare(decided, counterfactuals.renamed(self.universe)):
             yield f"It goes by the markets' names. {other}."
-        now, later = (self._gain(decided, snapshots) for snapshots in (1, 2))
-        yield f"It gains ${now:,.2f} here, and ${later:,.2f} one snapshot later."
+        soon, late = (self._gain(seconds) for seconds in LATENCIES)
+        yield (
+            f"It gains ${soon:,.2f} with orders that take {LATENCIES[0]:g} second, and"
+            f" ${late:,.2f} with {LATENCIES[1]:g} seconds."
+        )
 
     def decide(self, record: Counterfactual) -> Decisions:
         self.on_run(self.runs)
@@ -211,11 +217,13 @@ class LookaheadCheck:
 
     def _decision_rows(self, universe: Universe) -> Ints:
         if issubclass(self.strategy, Signal):
+            signal = self.strategy(**self.parameters)
+            universe = with_decision_points(universe, signal.decide_every).universe
             history = QuoteHistory(universe.quotes, universe.listings)
-            targets = history.to_quote_order(self.strategy(**self.parameters).targets(history))
+            targets = history.to_quote_order(signal.targets(history))
             integers = targets.astype(np.int64, casting="same_kind")
             return np.column_stack((universe.quotes.at, universe.quotes.market, integers))
-        journal = self._run_engine(universe, snapshots=1).outcome.journal
+        journal = self._run_engine(universe, ExecutionModel()).outcome.journal
         orders: Ints = journal[journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.ORDER]
         return orders[:, ORDER_COLUMNS]
 
@@ -278,24 +286,24 @@ class LookaheadCheck:
         ticker = self.universe.listings[record.markets[0]].ticker
         return Evidence(record.until, ticker, ran, failed, record.change, failed=True)
 
-    def _gain(self, decided: Decisions, snapshots: int) -> float:
+    def _gain(self, latency_seconds: float) -> float:
         """The gain in dollars, with open positions marked at the side they could be sold to."""
+        execution = ExecutionModel(latency_seconds=latency_seconds)
         if issubclass(self.strategy, Signal):
-            targets = np.ascontiguousarray(decided.rows[:, TARGET])
-            execution = ExecutionModel(latency_snapshots=snapshots)
-            outcome = kernel.run(self.universe, targets, execution, FillModel.FEWEST, cash=CASH)
+            stated = self.strategy(**self.parameters).stated(self.universe)
+            outcome = kernel.run_stated(stated, execution, FillModel.FEWEST, cash=CASH)
         else:
-            outcome = self._run_engine(self.universe, snapshots=snapshots).outcome
+            outcome = self._run_engine(self.universe, execution).outcome
         start, end = self.universe.quotes.at[[0, -1]].tolist()
         path = trace(self.universe, outcome, cash=CASH, start=start, end=end)
         return (int(path.equity[-1]) - CASH) / MONEY
 
-    def _run_engine(self, universe: Universe, *, snapshots: int) -> cerebro.FinishedRun:
+    def _run_engine(self, universe: Universe, execution: ExecutionModel) -> cerebro.FinishedRun:
         strategy: Any = self.strategy
         return cerebro.run(
             universe,
             strategy,
-            ExecutionModel(latency_snapshots=snapshots),
+            execution,
             FillModel.FEWEST,
             cash=CASH,
             parameters=self.parameters,

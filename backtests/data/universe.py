@@ -11,9 +11,12 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
+from backtests.data import observations
+from backtests.data.gaps import MarketGaps, no_gaps
 from kalshi_insights import arrays
 from kalshi_insights.arrays import np
 from markets.intervals import EPOCH
+from markets.observed import ObservedInstants
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -132,6 +135,8 @@ class Universe:
 
     A market that was not settled when the data was read has no settlement. Each market has at
     least one entry in `terms` and in `grids`; the first one holds until the second begins.
+    Without `observed`, each row is an observation and there is no other; without `gaps`, none
+    are known.
     """
 
     quotes: Quotes
@@ -139,6 +144,18 @@ class Universe:
     settlements: Sequence[Settlement | None]
     terms: Sequence[Sequence[Terms]]
     grids: Sequence[Sequence[Grid]]
+    observed: ObservedInstants | None = None
+    gaps: MarketGaps | None = None
+
+    def observations(self) -> ObservedInstants:
+        """When each market was observed."""
+        if self.observed is not None:
+            return self.observed
+        quotes = self.quotes
+        return observations.of_rows(quotes.market, quotes.at, markets=len(self.listings))
+
+    def known_gaps(self) -> MarketGaps:
+        return no_gaps(len(self.listings)) if self.gaps is None else self.gaps
 
     def subset(self, markets: Sequence[int]) -> "Universe":
         """Some of the markets, in the given order."""
@@ -154,6 +171,8 @@ class Universe:
             [self.settlements[market] for market in markets],
             [self.terms[market] for market in markets],
             [self.grids[market] for market in markets],
+            self.observed and self.observed.select(np.array(markets, np.int64)),
+            self.gaps and self.gaps.select(np.array(markets, np.int64)),
         )
 
     def first_markets_within(self, rows: int) -> "Universe":

@@ -5,18 +5,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backtests.data.gaps import MarketGaps
 from backtests.data.universe import Bools, Ints, Universe, microseconds
 from backtests.rules.execution import ExecutionModel, FillModel
 from markets import fees
+from markets.observed import ObservedInstants
 
 
 class KernelRules(NamedTuple):
     """An `ExecutionModel` and a `FillModel` as numbers."""
 
     fills: int
-    snapshots: int
     latency: int
     patience: int
+    expires_at_gaps: bool
     assumed: int
     limit: int
     make: bool
@@ -51,9 +53,9 @@ class QuoteColumns(NamedTuple):
 def rules(execution: ExecutionModel, fills: FillModel) -> KernelRules:
     return KernelRules(
         int(fills),
-        execution.latency_snapshots,
         execution.latency,
         execution.patience,
+        execution.expires_at_gaps,
         execution.assumed,
         execution.limit,
         execution.make,
@@ -62,6 +64,19 @@ def rules(execution: ExecutionModel, fills: FillModel) -> KernelRules:
 
 def columns_of(universe: Universe) -> QuoteColumns:
     return QuoteColumns(*(getattr(universe.quotes, name) for name in QuoteColumns._fields))
+
+
+def observed_of(universe: Universe) -> ObservedInstants:
+    return ObservedInstants(*(_integers(column) for column in universe.observations()))
+
+
+def gaps_of(universe: Universe) -> MarketGaps:
+    return MarketGaps(*(_integers(column) for column in universe.known_gaps()))
+
+
+def _integers(column: Ints) -> Ints:
+    """The same numbers in the one type that the kernel is compiled for."""
+    return np.ascontiguousarray(column, np.int64)
 
 
 def tables_of(universe: Universe, execution: ExecutionModel) -> MarketTables:

@@ -1,26 +1,33 @@
 """Order execution against recorded books: the rules that both engines share.
 
-A record shows the top of a book at instants. So an order meets the first recorded book of its
-market after its latency, takes no more than that book showed, and what it took stays gone until
-a later book shows a refill. The top of a book cannot tell how a resting order would have been
-filled; hence there are three fill models, and every run reports all three.
+A market was observed at instants, and its book is known at these alone. So an order meets the
+first observation at or after its arrival, takes no more than a book showed, and what it took stays
+gone until a later book shows a refill. When the book moved between two observations, nobody knows;
+nor can the top of a book tell how a resting order would have been filled. Hence there are three
+fill models, and every run on which they differ reports all three.
 
 The functions below the model are compiled for the kernel too: they take plain integers and call
 nothing. Units are those of `Quotes`.
 """
 
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
 
 from backtests.data.universe import CONTRACT, MISSING, SECOND, Ints
+from kalshi_insights.arrays import np
 
 # A target that keeps whatever position is held.
 HOLD = -(2**63)
 
 
 class FillModel(IntEnum):
-    """The models of resting orders, which are filled once the market goes through their price, in
-    proportion to the queue at their price, or as soon as their price is touched."""
+    """The models of what nobody knows.
+
+    Of two books that a taker may have met, it takes the one that fills fewer contracts (of equal
+    ones, at the worse price), the later one, or the other. A resting order is filled once the
+    market goes through its price, in proportion to the queue at its price, or as soon as its price
+    is touched.
+    """
 
     FEWEST = 0
     EXPECTED = 1
@@ -60,6 +67,8 @@ class Reason(IntEnum):
     ASKED = 12
     TOO_LARGE = 13
     MEANWHILE = 14
+    GAP = 15
+    UNSEEN = 16
 
 
 REASONS = {
@@ -70,7 +79,7 @@ REASONS = {
     Reason.POSITION_LIMIT: "the position would exceed the run's limit",
     Reason.FUNDS: "not enough cash",
     Reason.UNFILLED: "nothing more was offered at this price",
-    Reason.EXPIRED: "no book was recorded in time",
+    Reason.EXPIRED: "the market was not observed in time",
     Reason.WOULD_CROSS: "post-only, and it would have traded at once",
     Reason.REPLACED: "replaced by another order",
     Reason.CLOSED: "trading paused or closed",
@@ -78,12 +87,16 @@ REASONS = {
     Reason.ASKED: "the strategy cancelled it",
     Reason.TOO_LARGE: "more contracts than a fee can be computed for",
     Reason.MEANWHILE: "the order that it replaces was filled first",
+    Reason.GAP: "a gap in the observations began",
+    Reason.UNSEEN: "trading ended before the market was observed again",
 }
 
 TAKER, MAKER = 0, 1
 
 # The columns of a journal: integers, one row for each entry. `order` numbers the run's orders,
-# `row` is the row of `Quotes` behind the entry, `cash` and `position` are those after it.
+# `row` is the row of `Quotes` behind the entry, `cash` and `position` are those after it. An order
+# was sent at the instant of its first entry, arrived after the run's latency, and met its
+# observation, or ended without one, at the instant of its next entry.
 JOURNAL = (
     "at",
     "kind",
@@ -107,27 +120,45 @@ class RunOutcome:
     """The journal of a run (see `JOURNAL`), and its cash and positions at the end.
 
     A settlement's entry has the settlement value of YES, in millionths of a dollar, in place of a
-    price.
+    price. Without `has_band`, nothing depended on the fill model: no order rested, and none met
+    two books that would have filled it differently.
     """
 
     journal: Ints
     cash: int
     positions: dict[int, int]
+    has_band: bool = False
+
+    def on_rows(self, rows: Ints) -> "RunOutcome":
+        """Return the same outcome, where row `n` of the quotes is a copy of row `rows[n]`."""
+        journal = self.journal.copy()
+        row = journal[:, JOURNAL_COLUMN["row"]]
+        journal[:, JOURNAL_COLUMN["row"]] = np.append(rows, MISSING)[row]
+        return replace(self, journal=journal)
+
+
+class AcrossGaps(StrEnum):
+    """The end of an order that is on its way when a gap in the observations begins."""
+
+    EXPIRE = "expire"
+    WAIT = "wait"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionModel:
     """The execution model of a run, which is stored with it.
 
-    An order waits for `latency_snapshots` books of its market and for `latency_seconds`; it
-    expires after `patience_seconds` without a book. `assumed_size` (contracts) replaces unknown
-    sizes; without it they fill nothing. `make` joins the best price on the order's own side and
-    waits, instead of taking the other side's price. `through_broker` rounds fees to cents.
+    An order arrives `latency_seconds` after its decision, at least a microsecond, and meets the
+    first observation from then on. It expires after `patience_seconds` without one, and where
+    `across_gaps` says so, as soon as a gap in the observations begins. `assumed_size` (contracts)
+    replaces unknown sizes; without it they fill nothing. `make` joins the best price on the
+    order's own side and waits, instead of taking the other side's price. `through_broker` rounds
+    fees to cents.
     """
 
-    latency_snapshots: int = 1
-    latency_seconds: float = 0.0
+    latency_seconds: float = 1.0
     patience_seconds: float = 7_200.0
+    across_gaps: str = AcrossGaps.EXPIRE
     assumed_size: int | None = None
     position_limit: int | None = None
     make: bool = False
@@ -135,11 +166,16 @@ class ExecutionModel:
 
     @property
     def latency(self) -> int:
-        return round(self.latency_seconds * SECOND)
+        """The way of an order in microseconds; it never arrives at its decision's instant."""
+        return max(1, round(self.latency_seconds * SECOND))
 
     @property
     def patience(self) -> int:
         return round(self.patience_seconds * SECOND)
+
+    @property
+    def expires_at_gaps(self) -> bool:
+        return self.across_gaps == AcrossGaps.EXPIRE
 
     @property
     def assumed(self) -> int:
@@ -150,6 +186,51 @@ class ExecutionModel:
     def limit(self) -> int:
         """The position limit in 1/100 contract; `MISSING` without one."""
         return MISSING if self.position_limit is None else self.position_limit * CONTRACT
+
+
+def end_of_way(arrival: int, meeting: int, patience: int, gap: int) -> tuple[int, int]:
+    """The instant at which an order is no longer on its way, and the reason if it met no book.
+
+    `meeting` is its observation, and at `gap` a gap catches it; `AFTER_ALL` where there is none.
+    """
+    end, reason = meeting, 0
+    if meeting - arrival > patience:
+        end, reason = arrival + patience, 7  # EXPIRED
+    if gap < end:
+        end, reason = gap, 15  # GAP
+    return end, reason
+
+
+def taken_at_once(side: int, count: int, limit: int, price: int, offered: int) -> int:
+    """The part of an order that a book fills, with `offered` at its best `price` for a taker."""
+    if price < 0 or (limit - price) * side < 0:
+        return 0
+    return min(count, max(0, offered))
+
+
+def differ(filled_before: int, price_before: int, filled: int, price: int) -> bool:
+    """Return whether it matters which of two books an order met."""
+    return filled_before != filled or (filled > 0 and price_before != price)
+
+
+def meets_earlier(
+    fills: int, side: int, filled_before: int, price_before: int, filled: int, price: int
+) -> bool:
+    """Return whether a taker takes the earlier of two books that differ."""
+    if fills == 1:
+        return False
+    worse = (price_before - price) * side > 0 if filled_before == filled else filled_before < filled
+    return worse == (fills == 0)
+
+
+def is_refused_post_only(fills: int, crossed_before: bool, crosses_now: bool) -> bool:
+    """Return whether a post-only order counts as one that would have traded at once.
+
+    Fewest fills takes it so where one of the two books crosses, most fills where both do.
+    """
+    if fills == 0:
+        return crossed_before or crosses_now
+    return crosses_now and (fills == 1 or crossed_before)
 
 
 def offered_size(size: int, price: int, assumed: int) -> int:

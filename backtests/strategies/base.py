@@ -6,8 +6,9 @@ ordinary backtrader strategy over our feeds and broker.
 """
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from backtests.data.decision_points import with_decision_points
 from backtests.data.universe import (
     DAY,
     EPOCH_DAY,
@@ -45,6 +46,7 @@ __all__ = [
     "Value",
     "backtrader_params",
     "bt",
+    "decisions_within",
 ]
 
 CONTRACTS = Parameter(
@@ -65,11 +67,29 @@ EDGE = Parameter(
 )  # fmt: skip
 
 
+# Seconds between decisions that fall due by the clock: a sixtieth of their time, within reason.
+LEAST_BETWEEN, MOST_BETWEEN = 60.0, 3_600.0
+
+
+class StatedTargets(NamedTuple):
+    """The targets of a signal, one for each row of a universe.
+
+    The universe has the rows on which the signal decides; `rows` has for each of them the row of
+    the original universe that it is, or whose book it repeats.
+    """
+
+    universe: Universe
+    targets: Ints
+    rows: Ints
+
+
 class Signal:
     """A strategy that states target positions, as a causal function of arrays.
 
     Subclasses have a `name`, a `version` that changes whenever their decisions may change, a
-    `summary` and a `schema`. `self.p` holds the values of the parameters.
+    `summary` and a `schema`. `self.p` holds the values of the parameters. Rows come where quotes
+    change; where decisions depend on the clock, too, `decide_every` asks for more of them: at
+    observations that are at least so many seconds after the row before.
     """
 
     name: ClassVar[str]
@@ -81,6 +101,10 @@ class Signal:
         """Raises BadParameter."""
         self.p = SimpleNamespace(**parameters.read(self.schema, given))
 
+    @property
+    def decide_every(self) -> float | None:
+        return None
+
     def targets(self, history: QuoteHistory) -> Ints:
         """Contracts to hold from each row of `history` on: positive for YES, negative for NO, or
         `HOLD` to keep the position.
@@ -89,8 +113,13 @@ class Signal:
         """
         raise NotImplementedError
 
+    def stated(self, universe: Universe) -> StatedTargets:
+        """The targets for all rows on which this signal decides."""
+        points = with_decision_points(universe, self.decide_every)
+        return StatedTargets(points.universe, self.all_targets(points.universe), points.rows)
+
     def all_targets(self, universe: Universe) -> Ints:
-        """The targets for a universe, in the order of its quotes."""
+        """The targets for the rows that a universe has, in the order of its quotes."""
         targets = np.empty(len(universe.quotes), np.int64)
         for rows, history in quote_histories(universe):
             targets[rows] = history.to_quote_order(self.targets(history))
@@ -99,6 +128,11 @@ class Signal:
     def probabilities(self, history: QuoteHistory) -> Floats | None:
         """The stated probability of YES at each row, NaN where there is none."""
         return None
+
+
+def decisions_within(hours: float) -> float:
+    """How often to decide where a decision falls due once within so many hours, in seconds."""
+    return min(MOST_BETWEEN, max(LEAST_BETWEEN, hours * 60))
 
 
 def backtrader_params(schema: Schema) -> tuple[tuple[str, Value], ...]:
@@ -111,9 +145,11 @@ class Strategy(BacktraderStrategy):
 
     A feed has the lines `bid`, `ask`, `bid_size`, `ask_size`, `time_to_close` (seconds) and
     `close`, the last midpoint. It begins with the first two-sided book of its market, and its
-    `listing` describes the market. `self.live` are the feeds that have begun and are quoted and
-    trading now, `self.fresh` those of them with a row at this instant, and `self.now` is the
-    instant in microseconds since 1970. `buy` buys YES and `sell` buys NO; prices are dollars on
+    `listing` describes the market. `self.live` are the feeds that have begun and whose market is
+    trading and was observed lately, `self.fresh` those of them with a row at this instant, and
+    `self.now` is the instant in microseconds since 1970. There is a step at each instant with a
+    row, and at each at which an order of the strategy was filled, ended or came to rest; then
+    `self.fresh` may be empty. `buy` buys YES and `sell` buys NO; prices are dollars on
     the YES scale, sizes contracts. A market order takes what the other side shows and no more; a
     limit order rests, unless it is sent with `tif="ioc"`. `self.p` holds the values of the schema.
     """
@@ -158,3 +194,7 @@ class Strategy(BacktraderStrategy):
     @property
     def fresh(self) -> list[Any]:
         return list(self.broker.fresh)
+
+    def observed_at(self, feed: Any) -> int:
+        """The last observation of a feed's market, whether or not its quote changed then."""
+        return int(self.broker.observed_at(feed.market))

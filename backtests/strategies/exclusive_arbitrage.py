@@ -61,7 +61,7 @@ class ExclusiveArbitrage(Strategy):
     """
 
     name = "exclusive-arbitrage"
-    version = "2"
+    version = "3"
     summary = "Buys NO of all exclusive outcomes of an event, where a profit is certain."
     schema: ClassVar[Schema] = {
         "edge": EDGE,
@@ -71,7 +71,7 @@ class ExclusiveArbitrage(Strategy):
         ),
         "seconds": Parameter(
             default=0.0, least=0.0, most=86_400.0, unit="seconds", label="Maximum age of a book",
-            help="The book of each leg must be at most this old.",
+            help="Each leg must have been observed within this time.",
         ),
         "hours_most": Parameter(
             default=720.0, least=0.0, most=87_600.0, unit="hours",
@@ -86,12 +86,10 @@ class ExclusiveArbitrage(Strategy):
     }  # fmt: skip
 
     def start(self) -> None:
-        self.quoted_at: dict[int, int] = {}
         self.orders_in_flight: dict[str, int] = {}
 
     def next(self) -> None:
         fresh = [feed for feed in self.fresh if feed.listing.mutually_exclusive]
-        self.quoted_at |= {feed.market: self.now for feed in fresh}
         legs: dict[str, list[Any]] = {
             feed.listing.event: []
             for feed in fresh
@@ -123,13 +121,17 @@ class ExclusiveArbitrage(Strategy):
 
     def _is_leg(self, feed: Any) -> bool:
         """Return whether a market can be a leg; an unknown bid, size or close fails."""
-        age = self.now - self.quoted_at.get(feed.market, 0)
         return bool(
             feed.bid[0] >= self.p.least_bid
             and feed.bid_size[0] >= 1
-            and 0 <= feed.time_to_close[0] / 3_600 <= self.p.hours_most
-            and age / SECOND <= self.p.seconds
+            and 0 <= self._hours_to_close(feed) <= self.p.hours_most
+            and (self.now - self.observed_at(feed)) / SECOND <= self.p.seconds
         )
+
+    def _hours_to_close(self, feed: Any) -> float:
+        """The hours to the close now, which the feed's newest bar tells as of its own instant."""
+        passed = 24 * (self.lines.datetime[0] - feed.datetime[0])
+        return float(feed.time_to_close[0] / 3_600 - passed)
 
     def _leg(self, feed: Any) -> Leg:
         terms = self.broker.books[feed.market].terms_at(self.now)

@@ -12,6 +12,7 @@ from backtests.strategies.base import (
     Parameter,
     Schema,
     Signal,
+    decisions_within,
 )
 from kalshi_insights.arrays import np
 
@@ -20,7 +21,7 @@ class FadeLongshots(Signal):
     """Sells longshots, whose stated probability is their midpoint times `belief`."""
 
     name = "fade-longshots"
-    version = "2"
+    version = "3"
     summary = "Buys NO where YES is cheap but overpriced, and holds it to settlement."
     schema: ClassVar[Schema] = {
         "ceiling": Parameter(
@@ -44,6 +45,10 @@ class FadeLongshots(Signal):
         ),
         "contracts": CONTRACTS,
     }  # fmt: skip
+
+    @property
+    def decide_every(self) -> float:
+        return decisions_within(self.p.hours_most)
 
     def targets(self, history: QuoteHistory) -> Ints:
         hours = history.seconds_to_close / 3_600

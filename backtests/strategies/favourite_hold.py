@@ -12,6 +12,7 @@ from backtests.strategies.base import (
     Parameter,
     Schema,
     Signal,
+    decisions_within,
 )
 from kalshi_insights.arrays import np
 
@@ -20,7 +21,7 @@ class FavouriteHold(Signal):
     """Buys favourites; the stated probability of the other side is its midpoint times `belief`."""
 
     name = "favourite-hold"
-    version = "2"
+    version = "3"
     summary = "Buys the side that is nearly certain shortly before the close, and holds it."
     schema: ClassVar[Schema] = {
         "threshold": Parameter(
@@ -40,6 +41,10 @@ class FavouriteHold(Signal):
         ),
         "contracts": CONTRACTS,
     }  # fmt: skip
+
+    @property
+    def decide_every(self) -> float:
+        return decisions_within(self.p.hours_most)
 
     def targets(self, history: QuoteHistory) -> Ints:
         hours = history.seconds_to_close / 3_600

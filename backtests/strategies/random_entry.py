@@ -5,7 +5,14 @@ from typing import ClassVar
 
 from backtests.data.universe import SECOND, Ints, QuoteHistory
 from backtests.strategies import indicators
-from backtests.strategies.base import CONTRACTS, HOLD, Parameter, Schema, Signal
+from backtests.strategies.base import (
+    CONTRACTS,
+    HOLD,
+    Parameter,
+    Schema,
+    Signal,
+    decisions_within,
+)
 from kalshi_insights.arrays import np
 
 
@@ -14,7 +21,7 @@ class RandomEntry(Signal):
     whatever other markets are in the run and whatever prices do."""
 
     name = "random-entry"
-    version = "1"
+    version = "2"
     summary = "Buys a random side of every market at a random moment, and holds it."
     schema: ClassVar[Schema] = {
         "seed": Parameter(
@@ -28,6 +35,10 @@ class RandomEntry(Signal):
         ),
         "contracts": CONTRACTS,
     }  # fmt: skip
+
+    @property
+    def decide_every(self) -> float:
+        return decisions_within(self.p.hours)
 
     def targets(self, history: QuoteHistory) -> Ints:
         sizes = np.diff(history.starts)

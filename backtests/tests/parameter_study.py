@@ -38,6 +38,6 @@ def run_figures(
     fills: FillModel = FillModel.EXPECTED,
 ) -> metrics.Figures:
     """The figures of a run over `days`."""
-    outcome = kernel.run(universe, signal.all_targets(universe), execution, fills, cash=cash)
+    outcome = kernel.run_stated(signal.stated(universe), execution, fills, cash=cash)
     path = metrics.trace(universe, outcome, cash=cash, start=start, end=start + days * DAY)
     return metrics.measure(universe, outcome, path)

@@ -1,10 +1,12 @@
 """Small random universes with everything that a record of Kalshi can hold."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
+from backtests.data.gaps import MarketGaps
 from backtests.data.universe import (
     DAY,
     DOLLAR,
@@ -22,6 +24,7 @@ from backtests.data.universe import (
     Universe,
     microseconds,
 )
+from markets.observed import ObservedInstants
 
 STEP = 300 * SECOND
 START = microseconds(datetime(2026, 5, 26, 18, tzinfo=UTC))  # two days before a fee rule ends
@@ -30,6 +33,7 @@ CENTS = ((0, DOLLAR, 100),)
 TAPERED = ((0, 1_000, 10), (1_000, 9_000, 100), (9_000, DOLLAR, 10))
 GRIDS = (CENTS, TAPERED, ())
 VALUES = (0, 1_000_000, 500_000, 723_400)
+FRESH = 90 * SECOND
 
 
 def random_universe(
@@ -56,6 +60,52 @@ def random_universe(
         terms=tuple(_terms(rng, rows) for _ in range(markets)),
         grids=tuple(_grids(place, rows) for place in range(markets)),
     )
+
+
+def watched(universe: Universe, seed: int) -> Universe:
+    """Add observations between the rows, which the markets share in part, and gaps between them."""
+    rng = np.random.default_rng(seed)
+    quotes, markets = universe.quotes, len(universe.listings)
+    end = int(quotes.at[-1])
+    streams = [_stream(rng, end, every) for every in (70, 110)]
+    spans = [[(*_stretch(rng, end), stream) for stream in (0, 1)] for _ in range(markets)]
+    for market in range(markets):
+        own = quotes.at[quotes.market == market]
+        spans[market].append((0, end, len(streams)))
+        streams.append((own, np.full(len(own), -1)))
+    table = np.array([span for own in spans for span in own], np.int64).reshape(-1, 3)
+    observed = ObservedInstants(
+        np.concatenate([at for at, _ in streams]),
+        np.concatenate([runs for _, runs in streams]),
+        np.cumsum([0, *(len(at) for at, _ in streams)]),
+        np.cumsum([0, *(len(own) for own in spans)]),
+        *(column.copy() for column in table.T),
+    )
+    return replace(universe, observed=observed, gaps=_gaps(rng, observed))
+
+
+def _stream(rng: np.random.Generator, end: int, every: int) -> tuple[Ints, Ints]:
+    """Instants about so many seconds apart, some of them missing; a run takes 200 seconds."""
+    at = np.arange(START + int(rng.integers(0, every)) * SECOND, end, every * SECOND)
+    at = at[rng.random(len(at)) < 0.7]
+    return at, (at - START) // (200 * SECOND)
+
+
+def _stretch(rng: np.random.Generator, end: int) -> tuple[int, int]:
+    since, until = np.sort(rng.integers(START, end + 1, 2)).tolist()
+    return since, until
+
+
+def _gaps(rng: np.random.Generator, observed: ObservedInstants) -> MarketGaps:
+    """Most of the times between two observations that are longer than `FRESH`."""
+    found = []
+    for market in range(observed.markets):
+        at = observed.of_market(market)
+        long = (np.diff(at) > FRESH) & (rng.random(max(0, len(at) - 1)) < 0.8)
+        found.append((at[:-1][long] + FRESH, at[1:][long]))
+    spans = np.cumsum([0, *(len(since) for since, _ in found)])
+    since, until = (np.concatenate(part) for part in zip(*found, strict=True))
+    return MarketGaps(spans, since, until, np.zeros(len(since), np.int64))
 
 
 def in_order(columns: Sequence[Quotes]) -> Quotes:

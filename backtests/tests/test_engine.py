@@ -6,19 +6,20 @@ import backtrader as bt
 import numpy as np
 import pytest
 
-from backtests.data.universe import MONEY, SECOND, Settlement
+from backtests.data.universe import MONEY, SECOND, Settlement, microseconds
 from backtests.engine.event_driven import cerebro
 from backtests.engine.event_driven.analyzers import ANALYZERS, EquityAnalyzer
 from backtests.rules.execution import JOURNAL, EntryKind, ExecutionModel, FillModel, Reason
 from backtests.strategies.base import CONTRACTS, Strategy
 from backtests.tests.journal_builders import equity_at
 from backtests.tests.random_universes import random_universe
+from backtests.tests.test_decision_points import observed_at
 from backtests.tests.test_execution import CASH, NOW, book, fills_of, universe_of
 
-NO_LATENCY = ExecutionModel(latency_snapshots=0)
+SOON = ExecutionModel(latency_seconds=0)
 
 
-def ran(universe, strategy, execution=NO_LATENCY, *, cash=1_000 * MONEY, **others):
+def ran(universe, strategy, execution=SOON, *, cash=1_000 * MONEY, **others):
     return cerebro.run(universe, strategy, execution, FillModel.EXPECTED, cash=cash, **others)
 
 
@@ -181,13 +182,13 @@ class Once(Strategy):
         self.closed.append((trade.isclosed, round(trade.pnl, 6), round(trade.commission, 6)))
 
 
-def sent(universe, execution=NO_LATENCY, *, side="buy", **how):
+def sent(universe, execution=SOON, *, side="buy", **how):
     return ran(universe, Once, execution, parameters={"how": how, "side": side})
 
 
 class TestOrders:
     def test_a_market_order_takes_what_is_shown(self):
-        finished = sent(universe_of(book(42, 45, ask_size=4), book(42, 45)), size=10)
+        finished = sent(universe_of(*[book(42, 45, ask_size=4)] * 2), size=10)
         assert finished.strategy.notices == [
             ("Submitted", 0, 0),
             ("Partial", 4, 0.45),
@@ -196,7 +197,7 @@ class TestOrders:
 
     def test_a_limit_order_rests(self):
         how = {"size": 10, "price": 0.43, "exectype": bt.Order.Limit}
-        finished = sent(universe_of(book(42, 45), book(40, 42), book(40, 42)), **how)
+        finished = sent(universe_of(book(42, 45), book(42, 45), book(40, 42)), **how)
         assert [status for status, _, _ in finished.strategy.notices] == [
             "Submitted",
             "Accepted",
@@ -208,7 +209,7 @@ class TestOrders:
 
     def test_a_limit_order_may_be_for_now_only(self):
         how = {"size": 10, "price": 0.43, "exectype": bt.Order.Limit, "tif": "ioc"}
-        finished = sent(universe_of(book(42, 45), book(40, 42)), **how)
+        finished = sent(universe_of(book(42, 45), book(42, 45), book(40, 42)), **how)
         assert [status for status, _, _ in finished.strategy.notices] == ["Submitted", "Canceled"]
 
     def test_selling_without_yes_buys_no(self):
@@ -259,7 +260,7 @@ class TestOrders:
                 elif len(self) == 2:
                     self.sell(size=10)
 
-        universe = universe_of(book(42, 45), book(50, 53), book(50, 53))
+        universe = universe_of(*[book(42, 45)] * 2, *[book(50, 53)] * 2)
         assert ran(universe, Turning).strategy.closed == [(False, 0, 0), (True, 0.5, 0)]
 
     def test_two_orders_never_spend_the_same_cash(self):
@@ -269,7 +270,7 @@ class TestOrders:
                     for price in (0.40, 0.41):
                         self.buy(size=10, price=price, exectype=bt.Order.Limit)
 
-        universe = universe_of(book(42, 45), book(30, 32), book(30, 32))
+        universe = universe_of(book(42, 45), book(42, 45), book(30, 32))
         finished = ran(universe, Both, cash=5 * MONEY)
         assert [line["kind"] for line in lines_of(finished)].count(EntryKind.REFUSED) == 1
         assert finished.outcome.cash == 1 * MONEY
@@ -285,11 +286,103 @@ class TestOrders:
                     self.sell(size=10, price=0.50, exectype=bt.Order.Limit)
                     self.sell(size=10)
 
-        universe = universe_of(book(42, 45), book(42, 45), book(52, 55), book(52, 55))
+        universe = universe_of(*[book(42, 45)] * 3, book(52, 55))
         finished = ran(universe, Selling, cash=4_600_000)
         assert finished.outcome.positions == {}
         assert lines_of(finished)[-1]["kind"] == EntryKind.CANCELLED
         assert finished.outcome.cash == 4_300_000
+
+
+class Noting(Once):
+    """Notes the second, the number of fresh feeds and the last notification at each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = []
+
+    def next(self):
+        told = self.notices[-1][0] if self.notices else ""
+        self.steps.append(((self.now - NOW) / SECOND, len(self.fresh), told))
+        super().next()
+
+
+class TestSteps:
+    def steps(self, universe, strategy=Noting, execution=SOON, **how):
+        return ran(universe, strategy, execution, parameters={"how": how}).strategy.steps
+
+    def test_there_is_one_at_each_event_of_the_strategy_s_own_orders(self):
+        universe = observed_at(universe_of(book(42, 45, at=0), book(42, 45, at=60)), [5, 10])
+        assert self.steps(universe, size=10) == [
+            (0, 1, ""),
+            (5, 0, "Completed"),
+            (60, 1, "Completed"),
+        ]
+
+    def test_an_order_may_be_sent_at_any_of_them(self):
+        class Again(Noting):
+            def notify_order(self, order):
+                super().notify_order(order)
+                if order.status == order.Completed and len(self.notices) < 4:
+                    self.order = None
+
+        universe = observed_at(universe_of(book(42, 45, at=0), book(42, 45, at=60)), [5, 10])
+        steps = self.steps(universe, Again, size=10)
+        assert [at for at, _, _ in steps] == [0, 5, 10, 60]
+
+    def test_there_are_some_after_the_last_row_as_long_as_the_market_is_observed(self):
+        universe = observed_at(universe_of(book(42, 45, at=0)), [5, 10])
+        assert [at for at, _, _ in self.steps(universe, size=10)] == [0, 5]
+
+    def test_what_ends_after_the_last_observation_ends_without_the_strategy(self):
+        finished = sent(universe_of(book(42, 45)), size=10)
+        assert lines_of(finished)[-1]["reason"] == Reason.EXPIRED
+        assert finished.strategy.notices[-1][0] == "Canceled"
+
+    def test_a_market_is_live_as_long_as_it_is_observed(self):
+        rows = [book(42, 45, at=0), book(42, 45, at=8_000, market=1)]
+        quiet = universe_of(*rows, markets=2)
+        assert ran(quiet, Watching).strategy.seen[-1][1] == ["T1"]
+        observed = observed_at(quiet, range(0, 8_000, 60))
+        assert ran(observed, Watching).strategy.seen[-1][1] == ["T0", "T1"]
+
+    def test_a_strategy_can_ask_when_a_market_was_observed(self):
+        class Asking(Watching):
+            def next(self):
+                self.seen.append((self.observed_at(self.data) - NOW) // SECOND)
+
+        rows = [book(42, 45, at=0), book(42, 45, at=50, market=1)]
+        universe = observed_at(universe_of(*rows, markets=2), [20, 40, 60])
+        assert ran(universe, Asking).strategy.seen == [0, 40]
+
+
+class TakingBack(Once):
+    """Sends an order and takes it back a second later, when another market has a row."""
+
+    def next(self):
+        if self.now == NOW + SECOND:
+            self.cancel(self.order)
+        super().next()
+
+
+class TestCancellationsOnTheWay:
+    def lines(self, later, **how):
+        rows = [book(42, 45, at=0), book(50, 53, at=1, market=1), later]
+        parameters = {"how": {"size": 10, "exectype": bt.Order.Limit, **how}}
+        universe = universe_of(*rows, markets=2)
+        return lines_of(ran(universe, TakingBack, parameters=parameters))
+
+    def test_an_order_that_only_waits_is_gone_at_once(self):
+        last = self.lines(book(42, 45, at=9), price=0.42, post_only=True)[-1]
+        assert (last["reason"], last["at"]) == (Reason.ASKED, NOW + SECOND + 1)
+
+    def test_what_takes_has_taken_as_it_arrived(self):
+        lines = self.lines(book(42, 45, at=9), price=0.45, tif="ioc")
+        assert [line["kind"] for line in lines] == [EntryKind.ORDER, EntryKind.FILL]
+
+    def test_what_takes_and_rests_does_not_rest_any_more(self):
+        lines = self.lines(book(42, 45, at=9, ask_size=4), price=0.45)
+        assert [line["kind"] for line in lines[1:]] == [EntryKind.FILL, EntryKind.CANCELLED]
+        assert (lines[-1]["reason"], lines[-1]["count"]) == (Reason.ASKED, 600)
 
 
 class Laddering(Strategy):
@@ -307,8 +400,8 @@ class Laddering(Strategy):
 class TestSeveralOrdersAtRest:
     def fills(self, orders, *later, fills=FillModel.FEWEST, **execution):
         """Side, contracts and cents of the fills of orders that rest around 42 and 45 cents."""
-        universe = universe_of(book(42, 45, volume=100_000), *later)
-        rules = ExecutionModel(latency_snapshots=0, **execution)
+        universe = universe_of(*[book(42, 45, volume=100_000)] * 2, *later)
+        rules = ExecutionModel(**execution)
         parameters = {"orders": orders}
         finished = cerebro.run(universe, Laddering, rules, fills, cash=CASH, parameters=parameters)
         self.lines = lines_of(finished)
@@ -397,7 +490,7 @@ def test_equity_is_the_same_while_a_strategy_runs_and_afterwards():
         universe = random_universe(seed, ended=0)
         finished = ran(universe, Holding, analyzers=[EquityAnalyzer])
         points = finished.strategy.analyzers.equity.get_analysis()
-        instants = np.unique(universe.quotes.at)
+        instants = np.array([microseconds(at) for at, _ in points])
         figures = equity_at(universe, finished.outcome, instants, cash=1_000 * MONEY)
         assert [value for _, value in points] == pytest.approx((figures / MONEY).tolist())
 

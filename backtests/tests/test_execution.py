@@ -34,8 +34,7 @@ FREE = Terms(0, 0, 1, 0, 1)
 USUAL = Terms(0, 7, 100, 7, 400)
 ANY = Grid(0)
 CENTS, TENTHS = ((0, 10_000, 100),), ((0, 10_000, 10),)
-NO_LATENCY = ExecutionModel(latency_snapshots=0)
-NEXT = ExecutionModel()
+NEXT = ExecutionModel()  # with books five seconds apart, orders meet the next one
 
 
 class FixedTargets(Signal):
@@ -70,7 +69,7 @@ def book(bid, ask, *, size=100, **others):
 
 def universe_of(*rows, terms=FREE, settlement=None, grids=(ANY,), markets=1, seconds=5):
     columns = {name: [row.get(name) for row in rows] for name in rows[0] if name != "at"}
-    at = [NOW + row.get("at", n * seconds) * SECOND for n, row in enumerate(rows)]
+    at = [NOW + round(row.get("at", n * seconds) * SECOND) for n, row in enumerate(rows)]
     quotes = Quotes(
         at=np.array(at, np.int64),
         tradable=np.array(columns.pop("tradable"), bool),
@@ -88,6 +87,7 @@ def run_both(universe, targets, execution=NEXT, *, fills=FillModel.EXPECTED, cas
     slow = cerebro.run(universe, FixedTargets(targets), execution, fills, cash=cash).outcome
     assert np.array_equal(fast.journal, slow.journal)
     assert (fast.cash, fast.positions) == (slow.cash, slow.positions)
+    assert fast.has_band == slow.has_band
     lines = [dict(zip(JOURNAL, map(int, line), strict=True)) for line in fast.journal]
     return [
         line | {"kind": EntryKind(line["kind"]), "reason": Reason(line["reason"])} for line in lines
@@ -114,9 +114,8 @@ def ends_of(lines):
 class TestTakers:
     def test_a_buyer_pays_the_ask_and_a_seller_gets_the_bid(self):
         lines = run_both(
-            universe_of(book(42, 45), book(50, 53), book(50, 53)),
-            [10, -10, None],
-            NO_LATENCY,
+            universe_of(*[book(42, 45)] * 2, *[book(50, 53)] * 2),
+            [10, None, -10, None],
         )
         assert fills_of(lines) == [(10, 45), (-20, 50)]
 
@@ -130,8 +129,8 @@ class TestTakers:
         )
         assert fills_of(lines) == [(10, 44)]
 
-    def test_latency_in_seconds_is_over_at_the_first_book_seen_after_it(self):
-        slow = ExecutionModel(latency_snapshots=0, latency_seconds=6)
+    def test_latency_is_over_at_the_first_book_seen_after_it(self):
+        slow = ExecutionModel(latency_seconds=6)
         lines = run_both(
             universe_of(book(42, 45), book(42, 45), book(42, 44)),
             [10, None, None],
@@ -186,7 +185,7 @@ class TestTakers:
         lines = run_both(
             universe_of(*[book(42, 45)] * 4),
             [10] * 4,
-            ExecutionModel(latency_snapshots=3),
+            ExecutionModel(latency_seconds=11),
         )
         assert [line["kind"] for line in lines] == [EntryKind.ORDER, EntryKind.FILL]
 
@@ -194,11 +193,13 @@ class TestTakers:
         hasty = ExecutionModel(patience_seconds=60)
         lines = run_both(universe_of(book(42, 45), book(42, 45, at=120)), [10, None], hasty)
         assert ends_of(lines) == [("CANCELLED", "EXPIRED")]
+        assert lines[-1]["at"] == NOW + 61 * SECOND
 
 
 class TestRefusals:
     def test_nothing_trades_while_the_market_does_not(self):
-        lines = run_both(universe_of(book(42, 45), book(42, 45, tradable=False)), [10, None])
+        closed = book(42, 45, at=0.5, tradable=False)
+        lines = run_both(universe_of(book(42, 45), closed, book(42, 45, at=5)), [10, None, None])
         assert ends_of(lines) == [("REFUSED", "NOT_TRADING")]
 
     def test_nothing_is_sent_to_a_market_that_does_not_trade(self):
@@ -210,18 +211,23 @@ class TestRefusals:
         assert ends_of(lines) == [("REFUSED", "OFF_GRID")]
 
     def test_a_finer_price_is_refused_before_the_grid_is_refined_and_filled_after_it(self):
-        grids = [Grid(0, CENTS), Grid(NOW + 10 * SECOND, TENTHS)]
+        grids = [Grid(0, CENTS), Grid(NOW + 6 * SECOND, TENTHS)]
         lines = run_both(universe_of(*[book(42, 45.5)] * 3, grids=grids), [10, 10, None])
         assert ends_of(lines) == [("REFUSED", "OFF_GRID")]
         assert fills_of(lines) == [(10, 45.5)]
         assert [line["row"] for line in lines if line["kind"] != EntryKind.ORDER] == [1, 2]
 
     def test_a_finer_price_is_filled_before_the_grid_is_coarsened_and_refused_after_it(self):
-        grids = [Grid(0, TENTHS), Grid(NOW + 10 * SECOND, CENTS)]
+        grids = [Grid(0, TENTHS), Grid(NOW + 6 * SECOND, CENTS)]
         lines = run_both(universe_of(*[book(42, 45.5)] * 3, grids=grids), [10, 20, None])
         assert fills_of(lines) == [(10, 45.5)]
         assert ends_of(lines) == [("REFUSED", "OFF_GRID")]
         assert [line["row"] for line in lines if line["kind"] != EntryKind.ORDER] == [1, 2]
+
+    def test_the_grid_is_that_of_the_arrival_not_that_of_the_observation(self):
+        grids = [Grid(0, TENTHS), Grid(NOW + 2 * SECOND, CENTS)]
+        universe = universe_of(*[book(42, 45.5)] * 2, grids=grids)
+        assert fills_of(run_both(universe, [10, None])) == [(10, 45.5)]
 
     def test_of_several_changes_before_an_order_the_last_one_counts(self):
         grids = [Grid(0, CENTS), Grid(NOW + 1, TENTHS), Grid(NOW + 2, CENTS), Grid(NOW + 3, TENTHS)]
@@ -231,7 +237,7 @@ class TestRefusals:
 
     def test_each_market_has_its_own_grids(self):
         rows = [book(42, 45.5, market=m, at=n * 5) for n in range(3) for m in range(2)]
-        refined = [Grid(0, CENTS), Grid(NOW + 10 * SECOND, TENTHS)]
+        refined = [Grid(0, CENTS), Grid(NOW + 6 * SECOND, TENTHS)]
         universe = replace(universe_of(*rows, markets=2), grids=[[Grid(0, CENTS)], refined])
         lines = run_both(universe, [None, None, 10, 10, None, None])
         assert ends_of(lines) == [("REFUSED", "OFF_GRID")]
@@ -283,14 +289,18 @@ class TestRefusals:
         assert set(REASONS) == set(Reason)
 
 
-MAKE = ExecutionModel(latency_snapshots=0, make=True)
+MAKE = ExecutionModel(make=True)
 
 
 class TestMakers:
     def rested(self, *later, fills, targets=None, **others):
-        """Bid for ten contracts at 42 cents, behind a hundred; then other books follow."""
-        universe = universe_of(book(42, 45), *later, **others)
-        return run_both(universe, targets or [10] * (1 + len(later)), MAKE, fills=fills)
+        """Bid for ten contracts at 42 cents, behind a hundred; then other books follow.
+
+        The second book is the one at which the order joins.
+        """
+        first, *rest = targets or [10] * (1 + len(later))
+        universe = universe_of(*[book(42, 45)] * 2, *later, **others)
+        return run_both(universe, [first, None, *rest], MAKE, fills=fills)
 
     @pytest.mark.parametrize("fills", FillModel)
     def test_all_agree_that_an_untouched_order_waits(self, fills):
@@ -325,7 +335,7 @@ class TestMakers:
     def test_trades_are_evidence_as_far_as_they_went(self, last, fills, filled):
         before = book(42, 45, volume=1_000)
         after = book(42, 45, volume=1_300, last=last * 100)
-        lines = run_both(universe_of(before, after), [10, None], MAKE, fills=fills)
+        lines = run_both(universe_of(before, before, after), [10, None, None], MAKE, fills=fills)
         assert fills_of(lines) == filled
 
     def test_a_maker_pays_the_makers_fee(self):
@@ -344,7 +354,6 @@ class TestMakers:
         assert ends_of(lines) == [("CANCELLED", "REPLACED")]
 
     def test_what_is_filled_while_its_replacement_is_on_the_way_counts_towards_it(self):
-        late = ExecutionModel(make=True)
         books = [
             book(42, 45),
             book(42, 45),
@@ -352,7 +361,7 @@ class TestMakers:
             book(40, 41),
             book(40, 41),
         ]
-        lines = run_both(universe_of(*books), [10] * 3 + [None] * 2, late)
+        lines = run_both(universe_of(*books), [10] * 3 + [None] * 2, MAKE)
         assert fills_of(lines) == [(10, 42)]
         assert ends_of(lines) == [("CANCELLED", "MEANWHILE")]
 
@@ -375,15 +384,12 @@ class TestMakers:
         assert fills_of(lines) == [(10, 42.5)]
 
     def test_what_rests_holds_cash_back(self):
-        universe = universe_of(
-            book(42, 45), book(42, 45, market=1), book(42, 45), markets=2
-        )  # fmt: skip
-        lines = run_both(universe, [10, 10, None], MAKE, cash=8_000_000)
+        rows = [book(42, 45, market=m) for m in (0, 0, 1, 1)]
+        lines = run_both(universe_of(*rows, markets=2), [10, None, 10, None], MAKE, cash=8_000_000)
         assert ends_of(lines) == [("REFUSED", "FUNDS")]
 
     def test_an_order_that_would_trade_at_once_is_refused(self):
-        late = ExecutionModel(make=True)
-        lines = run_both(universe_of(book(42, 45), book(40, 42)), [10, None], late)
+        lines = run_both(universe_of(book(42, 45), book(40, 42)), [10, None], MAKE)
         assert ends_of(lines) == [("REFUSED", "WOULD_CROSS")]
 
 

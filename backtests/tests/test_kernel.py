@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from backtests.data.universe import DOLLAR, MONEY, QuoteHistory
+from backtests.data.universe import DOLLAR, MONEY
 from backtests.engine import kernel
 from backtests.rules.execution import (
     HOLD,
@@ -24,11 +24,10 @@ def test_a_sweep_tells_of_each_run_what_the_run_tells():
     universe = random_universe(11)
     strategy = find("mean-reversion")
     signals = [strategy(enter=enter) for enter in (1.0, 1.5, 2.0, 3.0)]
-    history = QuoteHistory(universe.quotes, universe.listings)
     summaries = kernel.run_many(universe, signals, ExecutionModel(), FillModel.EXPECTED, cash=CASH)
     for signal, summary in zip(signals, summaries, strict=True):
-        targets = history.to_quote_order(signal.targets(history))
-        outcome = kernel.run(universe, targets, ExecutionModel(), FillModel.EXPECTED, cash=CASH)
+        stated = signal.stated(universe)
+        outcome = kernel.run_stated(stated, ExecutionModel(), FillModel.EXPECTED, cash=CASH)
         filled = outcome.journal[outcome.journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.FILL]
         assert summary.cash == outcome.cash
         assert summary.fills == len(filled)
@@ -42,8 +41,8 @@ def test_a_sweep_marks_open_positions_as_the_figures_do():
     summaries = kernel.run_many(universe, signals, ExecutionModel(), FillModel.EXPECTED, cash=CASH)
     end = universe.quotes.at[-1:]
     for signal, summary in zip(signals, summaries, strict=True):
-        targets = signal.all_targets(universe)
-        outcome = kernel.run(universe, targets, ExecutionModel(), FillModel.EXPECTED, cash=CASH)
+        stated = signal.stated(universe)
+        outcome = kernel.run_stated(stated, ExecutionModel(), FillModel.EXPECTED, cash=CASH)
         assert outcome.positions
         assert [summary.equity] == equity_at(universe, outcome, end, cash=CASH).tolist()
 

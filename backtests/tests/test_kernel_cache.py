@@ -11,30 +11,34 @@ import pytest
 from backtests.engine.kernel_cache import ROOT
 
 # Prints the most that ten contracts can cost at 45 cents, in millionths of a dollar. The function
-# stands in `kernel.py` and has the rule of `fees.py` compiled into it.
+# stands in `kernel_money.py` and has the rule of `fees.py` compiled into it.
 COST = """
 import numpy as np
-from backtests.engine import kernel, kernel_arrays
+from backtests.engine import kernel_arrays, kernel_money, kernel_state
 from backtests.rules.execution import ExecutionModel, FillModel
 from backtests.tests.test_execution import NOW, USUAL, book, universe_of
 
 universe, model = universe_of(book(42, 45), terms=USUAL), ExecutionModel()
-states, figures = kernel.initial_state(1, 10**9)
-run = kernel.KernelRun(
+run = kernel_state.KernelRun(
     kernel_arrays.columns_of(universe),
     kernel_arrays.tables_of(universe, model),
     kernel_arrays.rules(model, FillModel.EXPECTED),
-    np.zeros(1, np.int64), states, figures, kernel.empty_journal(1),
+    kernel_arrays.observed_of(universe),
+    kernel_arrays.gaps_of(universe),
+    np.zeros(1, np.int64), *kernel_state.initial_state(1, 10**9), kernel_state.empty_journal(1),
 )
-print(kernel._cost_bound(run, kernel.Spot(NOW, 0, 0), states[0], 1, 1_000, 4_500))
+print(kernel_money.cost_bound(run, kernel_state.Spot(NOW, 0, 0), run.states[0], 1, 1_000, 4_500))
 """
-FLOW = "from backtests.engine import kernel; print(kernel._flow(0, 1, 100, 5_000))"
+FLOW = "from backtests.engine import compiled; print(compiled.flow(0, 1, 100, 5_000))"
 # Prints the files of the functions that numba compiles, then the files that the hash covers.
 FILES = """
 from pathlib import Path
+import sys
 from backtests.engine import kernel, kernel_cache
 
-functions = [each.py_func for each in vars(kernel).values() if hasattr(each, "py_func")]
+engine = [module for name, module in sys.modules.items() if name.startswith("backtests.engine.")]
+named = [each for module in engine for each in vars(module).values()]
+functions = [each.py_func for each in named if hasattr(each, "py_func")]
 for paths in (
     {Path(each.__code__.co_filename) for each in functions},
     kernel_cache.compiled_in(Path(kernel.__file__)),
@@ -129,5 +133,9 @@ def test_where_nothing_can_be_written_the_kernel_runs_all_the_same(tree, tmp_pat
 
 def test_every_function_that_is_compiled_comes_from_a_file_that_counts(tree):
     compiled, counted = output(tree, FILES).splitlines()
-    assert compiled.split() == ["execution.py", "fees.py", "kernel.py", "ledger.py"]
+    assert compiled.split() == [
+        "execution.py", "fees.py", "gaps.py", "kernel.py", "kernel_arrivals.py",
+        "kernel_books.py", "kernel_money.py", "kernel_orders.py", "kernel_state.py", "ledger.py",
+        "observed.py",
+    ]  # fmt: skip
     assert {*compiled.split(), "kernel_arrays.py", "universe.py"} <= set(counted.split())

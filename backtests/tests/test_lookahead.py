@@ -3,17 +3,24 @@ import re
 import numpy as np
 import pytest
 
-from backtests.analysis.counterfactuals import mirrored, shuffled, truncated, without_some_markets
+from backtests.analysis.counterfactuals import (
+    mirrored,
+    shuffled,
+    truncated,
+    with_plain_observations,
+    without_some_markets,
+)
 from backtests.analysis.lookahead import LookaheadVerdict, check
-from backtests.data.universe import QuoteHistory
+from backtests.data.universe import SECOND, QuoteHistory
 from backtests.strategies import STRATEGIES, DoNothing
-from backtests.strategies.base import Signal
+from backtests.strategies.base import Signal, Strategy
 from backtests.tests.clean_strategies import CLEAN
 from backtests.tests.leaky_strategies import LEAKY, long_or_short, signal
-from backtests.tests.random_universes import STEP, random_universe
+from backtests.tests.random_universes import STEP, random_universe, watched
 
 WORLD = random_universe(4, rows=150)
 SMALL = random_universe(4, markets=3, rows=80)
+WATCHED = watched(WORLD, 4)
 NOBODY_KNOWS = np.random.default_rng()
 
 
@@ -39,6 +46,70 @@ def test_a_clean_strategy_is_not_accused(kind, parameters):
 
     assert (report.verdict, report.evidence) == (LookaheadVerdict.CLEAN, None)
     assert (report.decisions > 0) == (kind is not DoNothing)
+
+
+def decided_often(kind):
+    """The same strategy, which also decides at observations."""
+    return type(kind.__name__, (kind,), {"decide_every": 120.0})
+
+
+@pytest.mark.parametrize("kind", LEAKY[:6])
+def test_a_leak_is_found_in_decisions_by_the_clock_too(kind):
+    assert check(decided_often(kind), WATCHED).verdict == LookaheadVerdict.LOOKS_AHEAD
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters"), [each for each in CLEAN if issubclass(each[0], Signal)][:5]
+)
+def test_decisions_by_the_clock_are_not_accused(kind, parameters):
+    report = check(decided_often(kind), WATCHED, parameters=parameters)
+
+    assert (report.verdict, report.evidence) == (LookaheadVerdict.CLEAN, None)
+
+
+def test_a_strategy_that_asks_when_a_market_will_be_observed_is_caught():
+    class Foreseeing(Strategy):
+        def next(self):
+            for feed in self.fresh:
+                looks = self.broker.universe.observations().of_market(feed.market)
+                coming = looks[looks > self.now]
+                if len(coming) and coming[0] - self.now < 60 * SECOND:
+                    self.buy(data=feed, size=1)
+
+    small = watched(SMALL, 4)
+    report = check(Foreseeing, small, rows_shown=8_000)
+    assert report.verdict == LookaheadVerdict.LOOKS_AHEAD
+
+
+def test_another_future_has_other_observations_and_gaps_and_the_same_past():
+    at = int(WATCHED.quotes.at[400])
+    for other in (mirrored, shuffled):
+        universe = other(WATCHED, at, np.random.default_rng(1)).universe
+        for market in range(len(WATCHED.listings)):
+            mine, theirs = (u.observations().of_market(market) for u in (WATCHED, universe))
+            assert np.array_equal(mine[mine <= at], theirs[theirs <= at])
+        observed = (u.observations() for u in (WATCHED, universe))
+        assert len(set(map(looks_after(at), observed))) == 2
+        assert len(universe.gaps.since) < len(WATCHED.gaps.since)
+
+
+def looks_after(at):
+    def count(observed):
+        own = (observed.of_market(market) for market in range(observed.markets))
+        return sum(int((instants > at).sum()) for instants in own)
+
+    return count
+
+
+def test_a_record_that_is_cut_off_has_no_later_observations_and_gaps():
+    plain = with_plain_observations(WATCHED)
+    at = int(WATCHED.quotes.at[400])
+    cut = truncated(plain, at)
+    for place, market in enumerate(cut.markets.tolist()):
+        mine = WATCHED.observations().of_market(market)
+        theirs = cut.universe.observations().of_market(place)
+        assert np.array_equal(mine[mine <= at], theirs)
+    assert cut.universe.gaps.since.max() <= at
 
 
 def test_there_are_twenty_of_each_and_every_shipped_strategy_among_them():
@@ -126,11 +197,11 @@ def test_targets_that_are_no_whole_numbers_are_refused():
         checked(halves)
 
 
-def test_what_it_would_gain_one_snapshot_later_is_told():
+def test_what_it_would_gain_with_slower_orders_is_told():
     (gain,) = checked(CLEAN[0][0], **CLEAN[0][1]).notes
 
     assert gain.startswith("It gains $")
-    assert gain.endswith("one snapshot later.")
+    assert gain.endswith("with 60 seconds.")
 
 
 def test_a_strategy_that_goes_by_names_is_told_of_and_not_accused():

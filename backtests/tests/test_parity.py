@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtests.data.universe import MISSING, MONEY, QuoteHistory, Universe
+from backtests.data.universe import MISSING, MONEY, Universe
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
 from backtests.rules.execution import (
     HOLD,
     JOURNAL,
     JOURNAL_COLUMN,
+    AcrossGaps,
     EntryKind,
     ExecutionModel,
     FillModel,
@@ -22,14 +23,14 @@ from backtests.rules.execution import (
 from backtests.rules.ledger import flow
 from backtests.strategies import STRATEGIES
 from backtests.strategies.base import Signal
-from backtests.tests.random_universes import random_universe
+from backtests.tests.random_universes import random_universe, watched
 
 SIGNALS = [signal_type for signal_type in STRATEGIES.values() if issubclass(signal_type, Signal)]
 MODELS = [
     ExecutionModel(assumed_size=20),
     ExecutionModel(make=True),
-    ExecutionModel(latency_snapshots=0, through_broker=True),
-    ExecutionModel(latency_snapshots=2, latency_seconds=900, position_limit=7),
+    ExecutionModel(latency_seconds=0, through_broker=True),
+    ExecutionModel(latency_seconds=900, position_limit=7, across_gaps="wait"),
 ]
 
 
@@ -41,12 +42,11 @@ def same(
     universe: Universe, signal: Signal, execution: ExecutionModel, fills: FillModel, *, cash: int
 ):
     """Run a signal in both engines, assert the same outcome, and return it."""
-    history = QuoteHistory(universe.quotes, universe.listings)
-    targets = history.to_quote_order(signal.targets(history))
-    fast = kernel.run(universe, targets, execution, fills, cash=cash)
+    fast = kernel.run_stated(signal.stated(universe), execution, fills, cash=cash)
     slow = cerebro.run(universe, signal, execution, fills, cash=cash).outcome
     assert np.array_equal(fast.journal, slow.journal)
     assert (fast.cash, fast.positions) == (slow.cash, slow.positions)
+    assert fast.has_band == slow.has_band
     return fast
 
 
@@ -55,17 +55,21 @@ def same(
 @pytest.mark.parametrize("signal_type", SIGNALS, ids=lambda signal_type: signal_type.name)
 def test_every_shipped_signal_does_the_same_in_both(signal_type, execution, fills):
     for seed, cash in ((1, 10_000 * MONEY), (2, 12 * MONEY)):
-        same(random_universe(seed, rows=120), signal_type(), execution, fills, cash=cash)
+        universe = random_universe(seed, rows=120)
+        same(universe, signal_type(), execution, fills, cash=cash)
+        same(watched(universe, seed), signal_type(), execution, fills, cash=cash)
 
 
 class Noise(Signal):
     """Has random targets at some rows, and `HOLD` at most."""
 
     name, version, summary = "noise", "1", "Wants anything."
+    decide_every = None
 
-    def __init__(self, seed):
+    def __init__(self, seed, every=None):
         super().__init__()
         self.seed = seed
+        self.decide_every = every
 
     def targets(self, history):
         rng = np.random.default_rng(self.seed)
@@ -75,8 +79,8 @@ class Noise(Signal):
 
 EXECUTIONS = st.builds(
     ExecutionModel,
-    latency_snapshots=st.integers(0, 3),
-    latency_seconds=st.sampled_from([0.0, 1.0, 700.0]),
+    latency_seconds=st.sampled_from([0.0, 1.0, 100.0, 700.0]),
+    across_gaps=st.sampled_from(AcrossGaps),
     patience_seconds=st.sampled_from([400.0, 7_200.0]),
     assumed_size=st.none() | st.integers(1, 30),
     position_limit=st.none() | st.integers(1, 40),
@@ -93,13 +97,27 @@ EXECUTIONS = st.builds(
     cash=st.sampled_from([0, 3 * MONEY, 50 * MONEY, 10_000 * MONEY]),
     emptied=st.dictionaries(st.integers(0, 3), st.sampled_from(["bid", "ask"]))
     | st.just(dict.fromkeys(range(4), "bid")),
+    is_watched=st.booleans(),
+    every=st.none() | st.sampled_from([1.0, 200.0]),
 )
 def test_on_random_worlds_and_wishes_both_agree_and_the_journal_adds_up(
-    seed, execution, fills, cash, emptied
+    *, seed, execution, fills, cash, emptied, is_watched, every
 ):
     universe = without_sides(random_universe(seed, markets=4, rows=60), emptied)
-    outcome = same(universe, Noise(seed), execution, fills, cash=cash)
+    universe = watched(universe, seed) if is_watched else universe
+    outcome = same(universe, Noise(seed, every), execution, fills, cash=cash)
     adds_up(universe, outcome, cash)
+    every_order_ends(outcome.journal)
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1), execution=EXECUTIONS)
+def test_a_run_without_a_band_is_the_same_in_all_scenarios(seed, execution):
+    universe = watched(random_universe(seed, markets=2, rows=40), seed)
+    stated = Noise(seed).stated(universe)
+    runs = [kernel.run_stated(stated, execution, fills, cash=MONEY * 9) for fills in FillModel]
+    if not runs[FillModel.EXPECTED].has_band:
+        assert all(np.array_equal(run.journal, runs[0].journal) for run in runs)
 
 
 def without_sides(universe: Universe, emptied: dict[int, str]) -> Universe:
@@ -145,19 +163,21 @@ def test_a_grid_that_changes_in_mid_life_is_met_by_orders_on_either_side_of_the_
     assert not ((at >= finer) & (at < coarser)).any()
 
 
-def test_every_order_comes_to_one_end():
-    outcome = same(
-        random_universe(5), Noise(5), ExecutionModel(), FillModel.EXPECTED, cash=1_000 * MONEY
-    )
-    journal = outcome.journal
-    orders = dict.fromkeys(column(journal, "order")[column(journal, "kind") == EntryKind.ORDER], 0)
-    sent = dict(orders)
+def every_order_ends(journal):
+    """Assert that fills, refusals and cancellations of each order sum up to it, unless it rests."""
+    sent, ended = {}, {}
     for values in journal.tolist():
         line = dict(zip(JOURNAL, values, strict=True))
         if line["kind"] == EntryKind.ORDER:
             sent[line["order"]] = line["count"]
         elif line["kind"] != EntryKind.SETTLED:
-            orders[line["order"]] += line["count"]
-    on_their_way = {n for n in orders if orders[n] == 0}
-    assert all(orders[n] == sent[n] for n in orders if n not in on_their_way)
-    assert len(on_their_way) <= len(random_universe(5).listings)
+            ended[line["order"]] = ended.get(line["order"], 0) + line["count"]
+    left = {number: sent[number] - ended.get(number, 0) for number in sent}
+    assert all(count >= 0 for count in left.values())
+    return sorted(left.values())
+
+
+def test_every_order_comes_to_one_end():
+    for universe in (random_universe(5), watched(random_universe(5), 5)):
+        outcome = same(universe, Noise(5), ExecutionModel(), FillModel.EXPECTED, cash=1_000 * MONEY)
+        assert set(every_order_ends(outcome.journal)) == {0}

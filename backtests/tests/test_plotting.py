@@ -20,8 +20,8 @@ class Turning(Strategy):
 
 def test_a_picture_shows_each_fill_and_needs_no_screen(tmp_path, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
-    universe = universe_of(book(40, 44), book(42, 46), book(None, 46))
-    rules = ExecutionModel(latency_snapshots=0)
+    books = book(40, 44), book(40, 44), book(42, 46), book(None, 46)
+    universe, rules = universe_of(*books), ExecutionModel()
     outcome = cerebro.run(universe, Turning, rules, FillModel.EXPECTED, cash=100 * MONEY).outcome
     figure = plot(universe, outcome, "T0")
     bought, sold = figure.axes[0].collections[1:]

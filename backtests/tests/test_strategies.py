@@ -360,9 +360,9 @@ def an_event(*bids, exclusive=True, **columns):
     )
 
 
-def arbitrage(universe, *, latency_snapshots=1, **parameters):
+def arbitrage(universe, *, latency_seconds=1, **parameters):
     run = cerebro.run(
-        universe, ExclusiveArbitrage, ExecutionModel(latency_snapshots=latency_snapshots),
+        universe, ExclusiveArbitrage, ExecutionModel(latency_seconds=latency_seconds),
         FillModel.FEWEST, cash=1_000 * MONEY, parameters=parameters,
     )  # fmt: skip
     return run.outcome
@@ -377,7 +377,7 @@ def test_no_of_every_leg_is_bought_once():
 
 
 def test_no_bundle_is_ordered_while_one_is_on_its_way():
-    kinds = arbitrage(an_event(40, 40, 30), latency_snapshots=2).journal[:, JOURNAL_COLUMN["kind"]]
+    kinds = arbitrage(an_event(40, 40, 30), latency_seconds=601).journal[:, JOURNAL_COLUMN["kind"]]
 
     assert kinds.tolist() == [EntryKind.ORDER] * 3 + [EntryKind.FILL] * 3
 

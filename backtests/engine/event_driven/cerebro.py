@@ -28,8 +28,9 @@ class FinishedRun:
 class Cerebro(bt.Cerebro):
     """A Cerebro that steps its strategy once for each distinct instant, whichever feeds have a bar.
 
-    backtrader's own loop finds the next instant by comparing days as floats, which merges instants
-    less than 20 microseconds apart, and it asks every feed at every step.
+    An instant at which something befell the strategy's own orders is a step as well. backtrader's
+    own loop finds the next instant by comparing days as floats, which merges instants less than 20
+    microseconds apart, and it asks every feed at every step.
     """
 
     on_progress: Callable[[int], None]
@@ -40,7 +41,7 @@ class Cerebro(bt.Cerebro):
             self._brokernotify()
             strategy._next()
             if step % STEPS_PER_REPORT == 0:
-                self.on_progress(self._broker.rows[-1].row)
+                self.on_progress(self._broker.rows_done)
         self._brokernotify()
         strategy._notify()
 
@@ -56,7 +57,7 @@ class TargetFollower(Strategy):
 
     def next(self) -> None:
         for book in self.broker.rows:
-            target = int(self.p.targets[book.row])
+            target = int(self.p.targets[book.top.row])
             if target != HOLD and book.tradable and not book.sent:
                 self._decide(book, target)
 
@@ -87,12 +88,10 @@ class TargetFollower(Strategy):
     def _order_price(self, book: Book, side: int, count: int, resting: Ticket | None) -> int:
         """The price of the order to send; negative where there is nothing to send."""
         if self.p.make:
-            price = book.bid if side > 0 else book.ask
+            price = book.top.price(-side)
             rests = resting and (resting.left, resting.side, resting.limit) == (count, side, price)
             return MISSING if rests else price
-        if not book.offered(side):
-            return MISSING
-        return book.ask if side > 0 else book.bid
+        return book.top.price(side) if book.top.offered(side) else MISSING
 
     def _is_short(
         self, book: Book, target: int, resting: Ticket | None, order: tuple[int, int, int]
@@ -106,7 +105,7 @@ class TargetFollower(Strategy):
         # The price may have changed since.
         free = self.broker.ledger.cash - self.broker.held_back
         free += resting.reserved if resting else 0
-        return bool(self.broker.cost_bound(book, *order) > free)
+        return bool(self.broker.cost_bound(book, *order, at=self.broker.now) > free)
 
 
 @cache
@@ -140,9 +139,12 @@ def run(
 
     `on_progress` hears from time to time how many rows are done, and may raise to end the run.
     """
-    broker = Broker(universe, execution, fills=fills, cash=cash)
+    stated = strategy.stated(universe) if isinstance(strategy, Signal) else None
+    broker = Broker(stated.universe if stated else universe, execution, fills=fills, cash=cash)
     cerebro = Cerebro(stdstats=False, runonce=False, preload=False)
     cerebro.on_progress = on_progress
+    if stated:
+        cerebro.on_progress = lambda row: on_progress(int(stated.rows[row]))
     cerebro.setbroker(broker)
     # Every market gets a feed, even if it is never two-sided: backtrader does not run without one.
     for book in broker.books:
@@ -150,13 +152,13 @@ def run(
     for analyzer in analyzers:
         # Strategies find them by name, such as `self.analyzers.equity`.
         cerebro.addanalyzer(analyzer, _name=analyzer.__name__.removesuffix("Analyzer").lower())
-    if isinstance(strategy, Signal):
-        targets = strategy.all_targets(universe)
+    if stated:
         follower = backtrader_class(TargetFollower)
-        cerebro.addstrategy(follower, targets=targets, make=execution.make)
+        cerebro.addstrategy(follower, targets=stated.targets, make=execution.make)
     else:
         # mypy takes a class of an untyped base for unhashable.
         made = backtrader_class(strategy)  # type: ignore[arg-type]
         cerebro.addstrategy(made, **(parameters or {}))
     ran = cerebro.run()
-    return FinishedRun(broker.outcome, ran[0] if ran else None)
+    outcome = broker.outcome.on_rows(stated.rows) if stated else broker.outcome
+    return FinishedRun(outcome, ran[0] if ran else None)

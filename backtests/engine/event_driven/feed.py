@@ -1,11 +1,11 @@
 """Quotes as backtrader reads them: one feed for each market."""
 
 import math
-from typing import Any
 
 import backtrader as bt
 
 from backtests.data.universe import CONTRACT, DAY, DOLLAR, EPOCH_DAY, MISSING, SECOND, Listing
+from backtests.engine.event_driven.book_top import BookTop
 
 
 class Feed(bt.feed.DataBase):
@@ -29,9 +29,9 @@ class Feed(bt.feed.DataBase):
         super().start()
         self._columns = [getattr(self.lines, name) for name in self.getlinealiases()]
 
-    def append(self, at: int, book: Any, close_at: int) -> None:
+    def append(self, at: int, top: BookTop, close_at: int) -> None:
         """Append a bar of a book, if the book is two-sided or the feed has begun."""
-        bid, ask = book.bid, book.ask
+        bid, ask = top.bid, top.ask
         if bid >= 0 and ask >= 0:
             close = (bid + ask) / (2 * DOLLAR)
         elif len(self):
@@ -42,8 +42,8 @@ class Feed(bt.feed.DataBase):
             close,
             bid / DOLLAR if bid >= 0 else math.nan,
             ask / DOLLAR if ask >= 0 else math.nan,
-            book.bid_shown / CONTRACT if book.bid_shown else math.nan,
-            book.ask_shown / CONTRACT if book.ask_shown else math.nan,
+            top.bid_shown / CONTRACT if top.bid_shown else math.nan,
+            top.ask_shown / CONTRACT if top.ask_shown else math.nan,
             math.nan if close_at == MISSING else (close_at - at) / SECOND,
             EPOCH_DAY + at / DAY,
         )

@@ -1,0 +1,74 @@
+"""Compilation by numba: the decorator of the kernel's functions, and the rules that they call.
+
+The kernel follows the same rules as `event_driven`, with the same functions, compiled here.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import FunctionType
+from typing import Any, TypeVar, cast
+
+import numba
+
+from backtests.data.gaps import gap_on_the_way
+from backtests.engine.kernel_cache import cache_folder
+from backtests.rules import execution, ledger
+from markets import fees
+from markets.observed import first_observation
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CONFIG: Any = numba.config
+# NUMBA_CACHE_DIR, as numba has read it.
+CHOSEN_FOLDER: str = CONFIG.CACHE_DIR
+CACHE = cache_folder(Path(__file__).resolve().with_name("kernel.py"), chosen=CHOSEN_FOLDER)
+
+
+def compiled(function: F) -> F:
+    """Compile a function once and cache it in a file; it releases the GIL while it runs.
+
+    These functions borrow arrays and never make or keep one. So numba need not count references
+    (`_nrt`), which would cost more than the work of a function that is passed the whole run.
+    Where no folder can be written, each process compiles for itself.
+    """
+    options: Any = {"cache": CACHE is not None, "nogil": True, "_nrt": False}
+    # numba asks for the folder only while it decorates; code of others keeps its own.
+    CONFIG.CACHE_DIR = str(CACHE or "")
+    try:
+        return cast(F, numba.njit(**options)(function))
+    finally:
+        CONFIG.CACHE_DIR = CHOSEN_FOLDER
+
+
+@cache
+def compiled_with_calls(function: Any) -> Any:
+    """Compile a function together with those of its module that it calls."""
+    known = function.__globals__
+    called = {
+        name: compiled_with_calls(known[name])
+        for name in function.__code__.co_names
+        if isinstance(known.get(name), FunctionType)
+    }
+    return compiled(FunctionType(function.__code__, {**known, **called}))
+
+
+flow = compiled(ledger.flow)
+payout = compiled(ledger.payout)
+charge = compiled(fees.charge)
+bound = compiled(fees.bound)
+offered_size = compiled(execution.offered_size)
+still_taken = compiled(execution.still_taken)
+crosses = compiled(execution.crosses)
+traded_between = compiled(execution.traded_between)
+exceeds_limit = compiled(execution.exceeds_limit)
+resting_fill = compiled(execution.resting_fill)
+queue_ahead = compiled(execution.queue_ahead)
+on_grid = compiled(execution.on_grid)
+end_of_way = compiled(execution.end_of_way)
+taken_at_once = compiled(execution.taken_at_once)
+differ = compiled(execution.differ)
+meets_earlier = compiled(execution.meets_earlier)
+is_refused_post_only = compiled(execution.is_refused_post_only)
+observation_from: Callable[..., int] = compiled_with_calls(first_observation)
+gap_from: Callable[..., int] = compiled(gap_on_the_way)

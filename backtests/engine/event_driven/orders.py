@@ -1,0 +1,101 @@
+"""Orders and cancellations, and the queue of those that are on their way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import Any
+
+from backtests.data.gaps import MarketGaps, gap_on_the_way
+from backtests.engine.event_driven.book_top import BookTop
+from backtests.rules import execution as rules
+from backtests.rules.execution import ExecutionModel, Reason
+from markets.observed import AFTER_ALL, ObservedInstants, first_observation
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """An order in integers.
+
+    Until it meets its observation, `earlier` is the book in which it arrived, once a newer one was
+    seen, `traded_then` tells whether its market was trading then, and `stopped` whether trading
+    ended since.
+    """
+
+    number: int
+    side: int
+    left: int
+    limit: int
+    rests: bool
+    post_only: bool
+    replaces: Ticket | None
+    arrives: int
+    traded_then: bool
+    price_is_exact: bool = True  # whether 1/10,000 dollar could express its price
+    earlier: BookTop | None = None
+    stopped: bool = False
+    taken_back: bool = False  # before it met its observation
+    # What the order that it replaces filled while this one was in flight.
+    filled_meanwhile: int = 0
+    ahead: int = 0
+    accumulated: int = 0
+    reserved: int = 0
+    reason: Reason = Reason.NONE  # why it ended, where it was not wholly filled
+    refused: bool = False
+    order: Any = None  # backtrader's order, where the strategy sent one
+
+
+@dataclass(slots=True, eq=False)
+class CancelRequest:
+    """A cancellation that a strategy has sent."""
+
+    ticket: Ticket
+    arrives: int
+
+
+@dataclass(slots=True)
+class Arrival:
+    """The end of the way of what was sent to a market; `reason` where no observation ends it."""
+
+    at: int
+    market: int
+    sent: Ticket | CancelRequest
+    reason: Reason
+
+
+class Arrivals:
+    """All that is on its way, by the instant at which that ends, then by market and order."""
+
+    def __init__(
+        self, execution: ExecutionModel, observed: ObservedInstants, gaps: MarketGaps
+    ) -> None:
+        self._execution = execution
+        self._observed = observed
+        self._gaps = gaps
+        self._waiting: list[tuple[int, int, int, Arrival]] = []
+        self._sent = 0
+
+    @property
+    def next_at(self) -> int:
+        return self._waiting[0][0] if self._waiting else AFTER_ALL
+
+    def add_order(self, ticket: Ticket, market: int, *, sent_at: int) -> None:
+        """Send an order to its observation, which the record knows already."""
+        arrives, execution = ticket.arrives, self._execution
+        meeting = int(first_observation(self._observed, market, arrives))
+        gap = AFTER_ALL
+        if execution.expires_at_gaps:
+            gap = int(gap_on_the_way(self._gaps, market, sent_at, arrives))
+        at, reason = rules.end_of_way(arrives, meeting, execution.patience, gap)
+        self._add(Arrival(at, market, ticket, Reason(reason)))
+
+    def add_cancel(self, request: CancelRequest, market: int) -> None:
+        """Send a cancellation, which takes effect as it arrives."""
+        self._add(Arrival(request.arrives, market, request, Reason.NONE))
+
+    def pop(self) -> Arrival:
+        return heappop(self._waiting)[-1]
+
+    def _add(self, arrival: Arrival) -> None:
+        heappush(self._waiting, (arrival.at, arrival.market, self._sent, arrival))
+        self._sent += 1

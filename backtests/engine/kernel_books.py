@@ -1,0 +1,94 @@
+"""Books in the kernel: the latest of each market, and the one before an order's arrival."""
+
+from backtests.data.universe import Ints
+from backtests.engine.compiled import (
+    compiled,
+    offered_size,
+    still_taken,
+    taken_at_once,
+    traded_between,
+)
+from backtests.engine.kernel_state import (
+    ARRIVES,
+    ASK,
+    ASK_SHOWN,
+    ASK_TAKEN,
+    BID,
+    BID_SHOWN,
+    BID_TAKEN,
+    EARLIER,
+    ENDED,
+    HAS_EARLIER,
+    LAST,
+    NEW,
+    ROW,
+    SENT,
+    STOPPED,
+    TRADABLE,
+    TRADED,
+    TRADED_THEN,
+    VOLUME,
+    KernelRun,
+)
+
+
+@compiled
+def update_volume(state: Ints, volume: int) -> None:
+    """Note the volume since the row before, for resting orders."""
+    state[TRADED] = traded_between(state[VOLUME], volume)
+    state[VOLUME] = max(state[VOLUME], volume)
+
+
+@compiled
+def update_book(run: KernelRun, row: int, state: Ints) -> None:
+    """Replace the market's book with that of a row."""
+    quotes, assumed = run.quotes, run.rules.assumed
+    if state[ROW] == row:
+        return
+    tradable = quotes.tradable[row] and not state[ENDED]
+    if state[SENT] == NEW:
+        _note_for_order(state, quotes.at[row], tradable)
+    bid, ask = quotes.bid[row], quotes.ask[row]
+    bids = offered_size(quotes.bid_size[row], bid, assumed)
+    asks = offered_size(quotes.ask_size[row], ask, assumed)
+    if state[BID_TAKEN]:
+        state[BID_TAKEN] = still_taken(state[BID_TAKEN], state[BID], bid, bids)
+    if state[ASK_TAKEN]:
+        state[ASK_TAKEN] = still_taken(state[ASK_TAKEN], state[ASK], ask, asks)
+    state[BID], state[ASK], state[BID_SHOWN], state[ASK_SHOWN] = bid, ask, bids, asks
+    state[LAST] = quotes.last[row]
+    state[TRADABLE] = tradable
+    state[ROW] = row
+
+
+@compiled
+def _note_for_order(state: Ints, at: int, tradable: bool) -> None:
+    """Keep the book in which the order on its way arrived, and whether the market trades."""
+    if at >= state[ARRIVES] and not state[HAS_EARLIER]:
+        state[HAS_EARLIER] = 1
+        for column in range(BID_TAKEN, ASK_SHOWN + 1):
+            state[EARLIER + column] = state[column]
+    if at <= state[ARRIVES]:
+        state[TRADED_THEN] = tradable
+    elif not tradable:
+        state[STOPPED] = 1
+
+
+@compiled
+def taken_of(state: Ints, book: int, side: int, count: int, limit: int) -> int:
+    """The part of a taker that a book would fill."""
+    price, shown, taken = (ASK, ASK_SHOWN, ASK_TAKEN) if side > 0 else (BID, BID_SHOWN, BID_TAKEN)
+    offered = state[book + shown] - state[book + taken]
+    return taken_at_once(side, count, limit, state[book + price], offered)
+
+
+@compiled
+def take_from(state: Ints, book: int, side: int, count: int) -> None:
+    """Take from a book; what is gone from the earlier one is missing from the latest as well."""
+    price, shown, taken = (ASK, ASK_SHOWN, ASK_TAKEN) if side > 0 else (BID, BID_SHOWN, BID_TAKEN)
+    if book == EARLIER:
+        before, now, size = state[EARLIER + price], state[price], state[shown]
+        missing = still_taken(state[EARLIER + taken], before, now, size)
+        state[EARLIER + taken] += count
+        count = still_taken(state[EARLIER + taken], before, now, size) - missing
+    state[taken] += count
