@@ -46,6 +46,7 @@ def data_fingerprint(universe: Universe) -> dict[str, str]:
         "quotes": _of_arrays(getattr(universe.quotes, name) for name in QUOTE_COLUMNS),
         "observed": _of_arrays(universe.observed or ()),
         "gaps": _of_arrays(universe.gaps or ()),
+        "tape": _of_arrays(universe.tape or ()),
     } | {
         part: hashlib.sha256(repr(list(getattr(universe, part))).encode()).hexdigest()
         for part in ("listings", "settlements", "terms", "grids")

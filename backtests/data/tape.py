@@ -5,8 +5,20 @@ from typing import NamedTuple
 
 from kalshi_insights.arrays import Bools, Ints, np
 
-# The columns of a trade, in the order of `Tape`.
-TRADE_COLUMNS = ("at", "market", "price", "contracts", "taker", "known_at")
+
+class Trade(NamedTuple):
+    """One trade of a tape."""
+
+    at: int
+    market: int
+    price: int
+    contracts: int
+    taker: int
+    known_at: int
+
+
+# The columns of trades.
+TRADE_COLUMNS = Trade._fields
 
 
 class Tape(NamedTuple):
@@ -51,6 +63,11 @@ class Tape(NamedTuple):
         """Return some of the trades, with all stretches."""
         return self._replace(**{name: getattr(self, name)[kept] for name in TRADE_COLUMNS})
 
+    def as_trades(self, first: int, end: int) -> list[Trade]:
+        """Return the trades from one place on and before another."""
+        columns = [getattr(self, name)[first:end].tolist() for name in TRADE_COLUMNS]
+        return [Trade(*values) for values in zip(*columns, strict=True)]
+
     def cut(self, at: int) -> "Tape":
         """Return the tape up to an instant, that instant included."""
         begun = self.since <= at
@@ -77,11 +94,23 @@ def tape_of(
     return Tape(*columns[:, order], spans, table[:, 0], table[:, 1])
 
 
-def is_whole(tape: Tape, market: int, since: int, until: int) -> bool:
-    """Return whether no trade of a market is missing from one instant to another.
+# The next functions take plain arrays and call nothing: the kernel compiles them.
 
-    Plain arrays, and it calls nothing: the kernel compiles it.
-    """
+
+def first_from(instants: Ints, at: int) -> int:
+    """Return the place of the first of sorted instants at or after another."""
+    low, high = 0, len(instants)
+    while low < high:
+        middle = (low + high) // 2
+        if instants[middle] < at:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def is_whole(tape: Tape, market: int, since: int, until: int) -> bool:
+    """Return whether no trade of a market is missing from one instant to another."""
     low, high = tape.spans[market], tape.spans[market + 1]
     first = low
     while low < high:

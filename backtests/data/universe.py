@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from backtests.data import observations
 from backtests.data.gaps import MarketGaps, no_gaps
+from backtests.data.tape import Tape, no_tape
 from kalshi_insights import arrays
 from kalshi_insights.arrays import np
 from markets.intervals import EPOCH
@@ -146,6 +147,7 @@ class Universe:
     grids: Sequence[Sequence[Grid]]
     observed: ObservedInstants | None = None
     gaps: MarketGaps | None = None
+    tape: Tape | None = None
 
     def observations(self) -> ObservedInstants:
         """When each market was observed."""
@@ -153,6 +155,10 @@ class Universe:
             return self.observed
         quotes = self.quotes
         return observations.of_rows(quotes.market, quotes.at, markets=len(self.listings))
+
+    def known_tape(self) -> Tape:
+        """The trades that are on record; none without a tape."""
+        return no_tape(len(self.listings)) if self.tape is None else self.tape
 
     def known_gaps(self) -> MarketGaps:
         return no_gaps(len(self.listings)) if self.gaps is None else self.gaps
@@ -173,6 +179,7 @@ class Universe:
             [self.grids[market] for market in markets],
             self.observed and self.observed.select(np.array(markets, np.int64)),
             self.gaps and self.gaps.select(np.array(markets, np.int64)),
+            self.tape and self.tape.select(np.array(markets, np.int64)),
         )
 
     def first_markets_within(self, rows: int) -> "Universe":

@@ -24,11 +24,13 @@ from backtests.engine.kernel_arrays import (
     observed_of,
     rules,
     tables_of,
+    tape_of,
 )
 from backtests.engine.kernel_arrivals import next_waiting
 from backtests.engine.kernel_books import update_book, update_volume
 from backtests.engine.kernel_money import settle
-from backtests.engine.kernel_orders import decide, end_way, match_rest
+from backtests.engine.kernel_orders import decide, end_way
+from backtests.engine.kernel_resting import match_rest, read_tape
 from backtests.engine.kernel_state import (
     ASK_TAKEN,
     BAND,
@@ -54,6 +56,7 @@ from markets.fees import MOST_COUNT
 
 if TYPE_CHECKING:
     from backtests.data.gaps import MarketGaps
+    from backtests.data.tape import Tape
     from backtests.strategies.base import Signal, StatedTargets
     from markets.observed import ObservedInstants
 
@@ -68,6 +71,7 @@ class KernelInput(NamedTuple):
     rules: KernelRules
     observed: ObservedInstants
     gaps: MarketGaps
+    tape: Tape
 
 
 def run_stated(
@@ -108,6 +112,7 @@ def _input(universe: Universe, execution: ExecutionModel, fills: FillModel) -> K
         rules(execution, fills),
         observed_of(universe),
         gaps_of(universe),
+        tape_of(universe),
     )
 
 
@@ -180,21 +185,25 @@ def check_targets(targets: Ints) -> Ints:
 
 @compiled
 def trade(run: KernelRun) -> None:
-    """Pass over all rows once: settlements, books, arrivals and decisions of each instant in turn.
+    """Pass over all rows once: settlements, trades, books, arrivals, decisions of each instant.
 
-    Between two instants with rows, settlements and arrivals have instants of their own. A book is
-    read only where an order could meet it or be sent, which most rows are not.
+    Between two instants with rows, settlements, trades and arrivals have instants of their own. A
+    book is read only where an order could meet it or be sent, which most rows are not.
     """
     # A call with the whole run costs more than most rows do, so the loop checks first.
     at, market, states, targets = run.quotes.at, run.quotes.market, run.states, run.targets
-    due, make, figures = run.tables.settlements, run.rules.make, run.figures
-    settled, row, rows = 0, 0, len(at)
+    due, make, figures, tape_at = run.tables.settlements, run.rules.make, run.figures, run.tape.at
+    settled, traded, row, rows, trades = 0, 0, 0, len(at), len(tape_at)
     while row < rows:
         now, end = at[row], row + 1
         while end < rows and at[end] == now:
             end += 1
-        if figures[NEXT] < now or (settled < len(due) and due[settled, 0] <= now):
-            settled = settle(run, _end_ways(run, settled, now - 1), now)
+        if (
+            figures[NEXT] < now
+            or (settled < len(due) and due[settled, 0] <= now)
+            or (traded < trades and tape_at[traded] <= now)
+        ):
+            settled, traded = _pass_time(run, settled, traded, now)
         for r in range(row, end):
             m = market[r]
             if make:
@@ -203,8 +212,8 @@ def trade(run: KernelRun) -> None:
                 update_book(run, r, states[m])
                 if states[m, LEFT]:
                     match_rest(run, Spot(now, m, r), states[m])
-        if figures[NEXT] <= now:
-            settled = _end_ways(run, settled, now)
+        while figures[NEXT] <= now:
+            end_way(run, next_waiting(run))
         for r in range(row, end):
             target, m = targets[r], market[r]
             if target == HOLD or states[m, SENT]:
@@ -214,13 +223,19 @@ def trade(run: KernelRun) -> None:
                 if states[m, TRADABLE]:
                     decide(run, Spot(now, m, r), states[m])
         row = end
-    settle(run, _end_ways(run, settled, FAR_FUTURE - 1), FAR_FUTURE)
+    _pass_time(run, settled, traded, FAR_FUTURE)
 
 
 @compiled
-def _end_ways(run: KernelRun, settled: int, until: int) -> int:
-    """Let everything arrive that arrives by an instant; return how many settlements are done."""
-    while run.figures[NEXT] <= until:
-        settled = settle(run, settled, run.figures[NEXT])
+def _pass_time(run: KernelRun, settled: int, traded: int, now: int) -> tuple[int, int]:
+    """Let orders arrive before an instant, and settle and read the tape up to it.
+
+    Return how many settlements and how many trades are done.
+    """
+    figures = run.figures
+    while figures[NEXT] < now:
+        settled, traded = read_tape(run, settled, traded, figures[NEXT])
+        settled = settle(run, settled, figures[NEXT])
         end_way(run, next_waiting(run))
-    return settled
+    settled, traded = read_tape(run, settled, traded, now)
+    return settle(run, settled, now), traded

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backtests.data.gaps import MarketGaps
+from backtests.data.tape import Tape
 from backtests.data.universe import Bools, Ints, Universe, microseconds
 from backtests.rules.execution import ExecutionModel, FillModel
 from markets import fees
@@ -20,6 +21,8 @@ class KernelRules(NamedTuple):
     patience: int
     expires_at_gaps: bool
     assumed: int
+    queue: int
+    tolerance: int
     limit: int
     make: bool
 
@@ -57,6 +60,8 @@ def rules(execution: ExecutionModel, fills: FillModel) -> KernelRules:
         execution.patience,
         execution.expires_at_gaps,
         execution.assumed,
+        execution.queue,
+        execution.tolerance,
         execution.limit,
         execution.make,
     )
@@ -72,6 +77,10 @@ def observed_of(universe: Universe) -> ObservedInstants:
 
 def gaps_of(universe: Universe) -> MarketGaps:
     return MarketGaps(*(_integers(column) for column in universe.known_gaps()))
+
+
+def tape_of(universe: Universe) -> Tape:
+    return Tape(*(_integers(column) for column in universe.known_tape()))
 
 
 def _integers(column: Ints) -> Ints:

@@ -3,6 +3,7 @@
 from backtests.data.universe import Ints
 from backtests.engine.compiled import (
     compiled,
+    fresh_offers,
     offered_size,
     still_taken,
     taken_at_once,
@@ -11,9 +12,11 @@ from backtests.engine.compiled import (
 from backtests.engine.kernel_state import (
     ARRIVES,
     ASK,
+    ASK_FRESH,
     ASK_SHOWN,
     ASK_TAKEN,
     BID,
+    BID_FRESH,
     BID_SHOWN,
     BID_TAKEN,
     EARLIER,
@@ -55,6 +58,8 @@ def update_book(run: KernelRun, row: int, state: Ints) -> None:
         state[BID_TAKEN] = still_taken(state[BID_TAKEN], state[BID], bid, bids)
     if state[ASK_TAKEN]:
         state[ASK_TAKEN] = still_taken(state[ASK_TAKEN], state[ASK], ask, asks)
+    state[BID_FRESH] = fresh_offers(state[BID], state[BID_SHOWN], bid, bids)
+    state[ASK_FRESH] = fresh_offers(state[ASK], state[ASK_SHOWN], ask, asks)
     state[BID], state[ASK], state[BID_SHOWN], state[ASK_SHOWN] = bid, ask, bids, asks
     state[LAST] = quotes.last[row]
     state[TRADABLE] = tradable

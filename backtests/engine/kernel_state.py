@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backtests.data.gaps import MarketGaps
+from backtests.data.tape import Tape
 from backtests.data.universe import MISSING, Ints
 from backtests.engine.compiled import compiled
 from backtests.engine.kernel_arrays import KernelRules, MarketTables, QuoteColumns
@@ -13,19 +14,22 @@ from markets.observed import ObservedInstants
 
 # The columns of a market's state: what is on its way, what rests, the position; the latest book;
 # the book before the first row that came after the order on its way had arrived; that order; the
-# resting order; and the target for which the last order was refused, with the reason.
+# resting order, and its place in the queue (as in `QueuePlace`), the number of trades that no
+# further order may use, and how large an order may be to keep the place; and the target for which
+# the last order was refused, with the reason.
 (
     SENT, LEFT, POSITION,
     BID_TAKEN, ASK_TAKEN, ROW, BID, ASK, BID_SHOWN, ASK_SHOWN,
     _EARLIER_BID_TAKEN, _EARLIER_ASK_TAKEN, _EARLIER_ROW, _EARLIER_BID, _EARLIER_ASK,
     _EARLIER_BID_SHOWN, _EARLIER_ASK_SHOWN,
-    ENDED, LAST, VOLUME, TRADED, TRADABLE,
+    BID_FRESH, ASK_FRESH, ENDED, LAST, VOLUME, TRADED, TRADABLE,
     ARRIVES, ENDS_AT, ENDS_BY, HAS_EARLIER, TRADED_THEN, STOPPED,
     SENT_ORDER, SENT_SIDE, SENT_COUNT, SENT_LIMIT, FILLED_MEANWHILE,
-    REST_ORDER, REST_SIDE, REST_LIMIT, REST_AHEAD, REST_OWED, RESERVED,
+    REST_ORDER, REST_SIDE, REST_LIMIT, REST_OWED, RESERVED,
+    AHEAD, LEVEL, ARRIVED, MET, SINCE, TAPED, TAPE_USED, KEPT,
     SHORT, SHORT_FOR,
     STATES,
-) = range(42)  # fmt: skip
+) = range(51)  # fmt: skip
 # Added to a column of the latest book, for that of the earlier one.
 LATEST, EARLIER = 0, 7
 
@@ -40,6 +44,7 @@ ORDER, FILL, REFUSED, CANCELLED, SETTLED = (int(kind) for kind in EntryKind)
 (
     NO_REASON, NOT_TRADING, OFF_GRID, OUT_OF_RANGE, POSITION_LIMIT, FUNDS, UNFILLED, EXPIRED,
     WOULD_CROSS, REPLACED, CLOSED, OVER, ASKED, TOO_LARGE, MEANWHILE, GAP, UNSEEN,
+    _SELF_TRADE,
 ) = (int(reason) for reason in Reason)  # fmt: skip
 
 
@@ -55,6 +60,7 @@ class KernelRun(NamedTuple):
     rules: KernelRules
     observed: ObservedInstants
     gaps: MarketGaps
+    tape: Tape
     targets: Ints
     states: Ints
     figures: Ints

@@ -43,13 +43,12 @@ def offer_evidence(fills: int, side: int, limit: int, best: int, fresh: int) -> 
     """The part of the other side's new offers that counts, at an order's price and beyond it.
 
     `best` is the other side's best price, with `fresh` contracts that the book before did not
-    show. An offer beyond the order's price would have met it first; one at its price may have.
+    show. An offer stands only where everybody at its price is gone, so it would have met the
+    order; for fewest fills it has to be beyond the order's price.
     """
-    if best < 0 or (limit - best) * side < 0:
+    if best < 0 or (limit - best) * side < 0 or (fills == 0 and limit == best):
         return 0, 0
-    if limit != best or fills == 2:
-        return fresh, fresh
-    return (0, 0) if fills == 0 else (fresh, 0)
+    return fresh, fresh
 
 
 def fresh_offers(price_before: int, before: int, price: int, now: int) -> int:

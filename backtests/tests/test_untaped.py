@@ -65,9 +65,9 @@ class TestCandlesticks:
 class TestOffers:
     @pytest.mark.parametrize(
         ("best", "fewest_to_most"),
-        [(4_100, [30, 30, 30]), (4_200, [0, 10, 30]), (4_300, [0, 0, 0]), (UNKNOWN, [0, 0, 0])],
+        [(4_100, [30, 30, 30]), (4_200, [0, 30, 30]), (4_300, [0, 0, 0]), (UNKNOWN, [0, 0, 0])],
     )
-    def test_an_offer_below_our_bid_met_it_and_one_at_its_price_may_have(
+    def test_an_offer_below_our_bid_fills_it_and_one_at_its_price_in_all_but_the_fewest(
         self, best, fewest_to_most
     ):
         met = [

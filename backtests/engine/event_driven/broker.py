@@ -12,7 +12,7 @@ from backtests.engine.event_driven.feed import Feed
 from backtests.engine.event_driven.matching_engine import MatchingEngine
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Ticket
-from backtests.rules.execution import REASONS, ExecutionModel, FillModel
+from backtests.rules.execution import REASONS, ExecutionModel, FillModel, SelfTradePrevention
 from backtests.rules.ledger import BUY, SELL
 from markets.observed import first_observation, last_observation
 
@@ -78,6 +78,7 @@ class Broker(bt.BrokerBase, MatchingEngine):
         exectype: int | None = None,
         tif: str = "gtc",
         post_only: bool = False,
+        self_trade_prevention: str = SelfTradePrevention.TAKER_AT_CROSS,
         **_: Any,
     ) -> Any:
         """Send an order of backtrader's; a market order takes the best price now, or nothing."""
@@ -100,6 +101,7 @@ class Broker(bt.BrokerBase, MatchingEngine):
             limit=limit,
             rests=rests,
             post_only=post_only,
+            prevention=SelfTradePrevention(self_trade_prevention),
             price_is_exact=given is None or abs(given * DOLLAR - limit) < PRICE_TOLERANCE,
             order=order,
         )

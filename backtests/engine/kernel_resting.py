@@ -1,0 +1,228 @@
+"""Resting orders in the kernel: their places in the queues, and what fills them."""
+
+from backtests.data.universe import MISSING, Ints
+from backtests.engine.compiled import (
+    compiled,
+    crosses,
+    first_from,
+    gap_ends,
+    is_evidence,
+    is_whole,
+    level_after_trade,
+    meet_evidence,
+    meet_trade,
+    offer_evidence,
+    queue_after_book,
+    queue_when_joining,
+    shown_at,
+    volume_evidence,
+)
+from backtests.engine.kernel_money import cost_bound, end_rest, fill_order, free_cash, settle
+from backtests.engine.kernel_state import (
+    AHEAD,
+    ARRIVED,
+    ARRIVES,
+    ASK,
+    ASK_FRESH,
+    ASK_SHOWN,
+    ASK_TAKEN,
+    BID,
+    BID_FRESH,
+    BID_SHOWN,
+    BID_TAKEN,
+    CLOSED,
+    FILLED_MEANWHILE,
+    FUNDS,
+    HELD_BACK,
+    KEPT,
+    LAST,
+    LEFT,
+    LEVEL,
+    MET,
+    NEW,
+    NOTHING,
+    RESERVED,
+    REST_LIMIT,
+    REST_ORDER,
+    REST_OWED,
+    REST_SIDE,
+    ROW,
+    SENT,
+    SENT_COUNT,
+    SENT_LIMIT,
+    SENT_ORDER,
+    SENT_SIDE,
+    SINCE,
+    TAPE_USED,
+    TAPED,
+    TRADABLE,
+    TRADED,
+    KernelOrder,
+    KernelRun,
+    Spot,
+)
+from backtests.rules.execution import FillModel
+from backtests.rules.queue import ENDLESS
+
+FEWEST, MOST = int(FillModel.FEWEST), int(FillModel.MOST)
+
+# --- joining --------------------------------------------------------------------------------------
+
+
+@compiled
+def rest(run: KernelRun, spot: Spot, state: Ints, need: int) -> None:
+    """Join the queue, and hold back the cash that the order may cost."""
+    state[SENT] = NOTHING
+    state[LEFT], state[REST_ORDER], state[REST_SIDE] = (
+        state[SENT_COUNT], state[SENT_ORDER], state[SENT_SIDE],
+    )  # fmt: skip
+    state[REST_LIMIT], state[REST_OWED], state[RESERVED] = state[SENT_LIMIT], 0, need
+    run.figures[HELD_BACK] += need
+    if state[LEFT] <= state[KEPT]:
+        return  # in the place of the order that it makes smaller
+    shown = _queue_shown(run, state)
+    state[AHEAD] = queue_when_joining(run.rules.fills, shown, run.rules.queue)
+    state[LEVEL] = shown if shown >= 0 else ENDLESS
+    state[ARRIVED], state[MET], state[SINCE], state[TAPED] = state[ARRIVES], spot.at, spot.at, 0
+    if run.rules.fills == MOST:
+        _meet_recent_trades(run, spot, state)
+
+
+@compiled
+def _queue_shown(run: KernelRun, state: Ints) -> int:
+    """The contracts of others at the order's price; below zero where the book shows none."""
+    if state[REST_SIDE] > 0:
+        best, size = state[BID], run.quotes.bid_size[state[ROW]]
+    else:
+        best, size = state[ASK], run.quotes.ask_size[state[ROW]]
+    return shown_at(state[REST_SIDE], state[REST_LIMIT], best, size)
+
+
+# --- the tape -------------------------------------------------------------------------------------
+
+
+@compiled
+def read_tape(run: KernelRun, settled: int, traded: int, until: int) -> tuple[int, int]:
+    """Match resting orders with the trades up to an instant.
+
+    Return how many settlements and how many trades are done.
+    """
+    tape, states, due = run.tape, run.states, run.tables.settlements
+    while traded < len(tape.at) and tape.at[traded] <= until:
+        at, market, state = tape.at[traded], tape.market[traded], states[tape.market[traded]]
+        if state[LEFT]:
+            if settled < len(due) and due[settled, 0] <= at:
+                settled = settle(run, settled, at)
+            state[TAPED] += tape.contracts[traded]
+            if state[LEFT] and (state[REST_LIMIT] - tape.price[traded]) * state[REST_SIDE] >= 0:
+                _meet_trade(run, Spot(at, market, state[ROW]), state, traded)
+        traded += 1
+    return settled, traded
+
+
+@compiled
+def _meet_trade(run: KernelRun, spot: Spot, state: Ints, place: int) -> None:
+    tape, rules = run.tape, run.rules
+    if not is_evidence(rules.fills, tape.at[place], state[ARRIVED], state[MET], rules.tolerance):
+        return
+    side, limit = state[REST_SIDE], state[REST_LIMIT]
+    price, contracts, taker = tape.price[place], tape.contracts[place], tape.taker[place]
+    filled, state[AHEAD] = meet_trade(
+        side, state[LEFT], limit, state[AHEAD], price, contracts, taker
+    )
+    state[LEVEL] = level_after_trade(side, limit, state[LEVEL], price, contracts, taker)
+    if filled and _fill_rest(run, spot, state, filled):
+        state[TAPE_USED] = place + 1
+
+
+@compiled
+def _meet_recent_trades(run: KernelRun, spot: Spot, state: Ints) -> None:
+    """Meet the trades of the past that are close enough to the order's arrival."""
+    at, market, tolerance = run.tape.at, run.tape.market, run.rules.tolerance
+    until = min(state[MET], state[ARRIVED] + tolerance)
+    place = max(first_from(at, state[ARRIVED] - tolerance), state[TAPE_USED])
+    while place < len(at) and at[place] <= until and state[LEFT]:
+        if market[place] == spot.market:
+            _meet_trade(run, spot, state, place)
+        place += 1
+
+
+# --- books ----------------------------------------------------------------------------------------
+
+
+@compiled
+def match_rest(run: KernelRun, spot: Spot, state: Ints) -> None:
+    """Match the resting order with the book of a new row."""
+    if not state[TRADABLE]:
+        end_rest(run, spot, state, CLOSED)
+        return
+    side, limit, left = state[REST_SIDE], state[REST_LIMIT], state[LEFT]
+    at, beyond = _evidence(run, spot, state)
+    filled, state[AHEAD] = meet_evidence(left, state[AHEAD], at, beyond)
+    _, state[LEVEL] = meet_evidence(0, state[LEVEL], at, beyond)
+    _see_book(run, spot, state)
+    if (
+        filled
+        and _fill_rest(run, spot, state, filled)
+        and crosses(side, limit, state[BID], state[ASK])
+    ):
+        _use_offers(state, side, filled)
+
+
+@compiled
+def _evidence(run: KernelRun, spot: Spot, state: Ints) -> tuple[int, int]:
+    """What a new row proves to have come to the order's price, and beyond it."""
+    fills, side, limit = run.rules.fills, state[REST_SIDE], state[REST_LIMIT]
+    if is_whole(run.tape, spot.market, state[SINCE], spot.at):
+        return 0, 0
+    best, fresh = (ASK, ASK_FRESH) if side > 0 else (BID, BID_FRESH)
+    offered_at, offered_beyond = offer_evidence(fills, side, limit, state[best], state[fresh])
+    volume = max(0, state[TRADED] - state[TAPED])
+    # For fewest fills only if it is sure to be no other volume.
+    if fills == FEWEST and volume and (state[TAPED] or gap_ends(run.gaps, spot.market, spot.at)):
+        volume = 0
+    traded_at, traded_beyond = volume_evidence(
+        fills, side, limit, volume, state[LAST], MISSING, MISSING
+    )
+    return max(offered_at, traded_at), max(offered_beyond, traded_beyond)
+
+
+@compiled
+def _see_book(run: KernelRun, spot: Spot, state: Ints) -> None:
+    """Bound the queue by the book of a row."""
+    shown = _queue_shown(run, state)
+    state[AHEAD] = queue_after_book(run.rules.fills, state[AHEAD], state[LEVEL], shown)
+    if shown >= 0:
+        state[LEVEL] = shown
+    state[SINCE], state[TAPED] = spot.at, 0
+
+
+@compiled
+def _use_offers(state: Ints, side: int, count: int) -> None:
+    """Use new offers, which are gone then for takers as well."""
+    fresh, shown, taken = (
+        (ASK_FRESH, ASK_SHOWN, ASK_TAKEN) if side > 0 else (BID_FRESH, BID_SHOWN, BID_TAKEN)
+    )
+    used = min(count, state[fresh])
+    state[fresh] -= used
+    state[taken] += min(used, max(0, state[shown] - state[taken]))
+
+
+@compiled
+def _fill_rest(run: KernelRun, spot: Spot, state: Ints, filled: int) -> bool:
+    """Fill a part of the resting order, or end it if its cost is not covered any more."""
+    side, limit, left = state[REST_SIDE], state[REST_LIMIT], state[LEFT]
+    if cost_bound(run, spot, state, side, left, limit) > free_cash(run, state):
+        end_rest(run, spot, state, FUNDS)
+        return False
+    run.figures[HELD_BACK] -= state[RESERVED]
+    order = KernelOrder(state[REST_ORDER], side, filled, limit)
+    state[REST_OWED] = fill_order(run, spot, spot.at, order, 1, state[REST_OWED])
+    state[LEFT] = left - filled
+    if state[SENT] == NEW and state[SENT_SIDE] == side:
+        state[FILLED_MEANWHILE] += filled
+    state[RESERVED] = (
+        cost_bound(run, spot, state, side, left - filled, limit) if left > filled else 0
+    )
+    run.figures[HELD_BACK] += state[RESERVED]
+    return True
