@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from backtests.data import observations
+from backtests.data.candles import CandleRanges
 from backtests.data.tape import Tape
 from backtests.data.universe import (
     CONTRACT,
@@ -68,6 +69,7 @@ def truncated(universe: Universe, at: int) -> Counterfactual:
         observed=cut.observed and observations.known_at(cut.observed, at),
         gaps=cut.gaps and cut.gaps.known_at(at),
         tape=cut.tape and cut.tape.cut(at),
+        candles=cut.candles and cut.candles.known_at(at),
     )
     return Counterfactual(cut, at, markets, f"on the record up to {_words(at)}")
 
@@ -92,6 +94,7 @@ def mirrored(universe: Universe, at: int, rng: np.random.Generator) -> Counterfa
         quotes=swapped.select(kept),
         settlements=tuple(settlements),
         tape=universe.tape and _mirrored_tape(universe.tape, at, rng),
+        candles=universe.candles and _mirrored_candles(universe.candles, at),
     )
     changed = _observed_otherwise(changed, at, rng)
     change = f"with YES and NO swapped after {_words(at)}"
@@ -115,7 +118,8 @@ def shuffled(universe: Universe, at: int, rng: np.random.Generator) -> Counterfa
         s if s and s.known_at <= at else _random_settlement(rng, last) for s in universe.settlements
     )
     tape = universe.tape and _shuffled_tape(universe.tape, at, rng)
-    changed = replace(universe, quotes=mixed, settlements=settlements, tape=tape)
+    candles = universe.candles and _shuffled_candles(universe.candles, at, rng)
+    changed = replace(universe, quotes=mixed, settlements=settlements, tape=tape, candles=candles)
     changed = _observed_otherwise(changed, at, rng)
     change = f"with the quotes shuffled after {_words(at)}"
     return Counterfactual(changed, at, np.arange(len(universe.listings)), change)
@@ -167,6 +171,24 @@ def _shuffled_tape(tape: Tape, at: int, rng: np.random.Generator) -> Tape:
     rows[later] = rng.permutation(len(rows))[: len(later)]
     another = tape.trades(rows)
     return tape._replace(price=another.price, contracts=another.contracts, taker=another.taker)
+
+
+def _mirrored_candles(candles: CandleRanges, at: int) -> CandleRanges:
+    """After an instant, YES and NO swap their prices."""
+    later = candles.at > at
+    return candles._replace(
+        low=np.where(later, DOLLAR - candles.high, candles.low),
+        high=np.where(later, DOLLAR - candles.low, candles.high),
+    )
+
+
+def _shuffled_candles(candles: CandleRanges, at: int, rng: np.random.Generator) -> CandleRanges:
+    """After an instant, each candlestick has the range and the volume of another one."""
+    later = np.flatnonzero(candles.at > at)
+    rows = np.arange(len(candles.at))
+    rows[later] = rng.permutation(len(rows))[: len(later)]
+    low, high, contracts = candles.low[rows], candles.high[rows], candles.contracts[rows]
+    return candles._replace(low=low, high=high, contracts=contracts)
 
 
 def _observed_otherwise(universe: Universe, at: int, rng: np.random.Generator) -> Universe:

@@ -47,6 +47,7 @@ def data_fingerprint(universe: Universe) -> dict[str, str]:
         "observed": _of_arrays(universe.observed or ()),
         "gaps": _of_arrays(universe.gaps or ()),
         "tape": _of_arrays(universe.tape or ()),
+        "candles": _of_arrays(universe.candles or ()),
     } | {
         part: hashlib.sha256(repr(list(getattr(universe, part))).encode()).hexdigest()
         for part in ("listings", "settlements", "terms", "grids")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-from backtests.data import gaps, tape
+from backtests.data import candles, gaps, tape
 from backtests.engine.kernel_cache import cache_folder
 from backtests.rules import execution, ledger, queue, untaped
 from markets import fees
@@ -82,4 +82,5 @@ observation_from: Callable[..., int] = compiled_with_calls(first_observation)
 gap_from: Callable[..., int] = compiled(gaps.gap_on_the_way)
 gap_ends: Callable[..., bool] = compiled(gaps.gap_ends)
 is_whole: Callable[..., bool] = compiled(tape.is_whole)
+candle_ending: Callable[..., int] = compiled(candles.candle_ending)
 first_from: Callable[..., int] = compiled(tape.first_from)

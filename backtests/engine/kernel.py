@@ -19,6 +19,7 @@ from backtests.engine.kernel_arrays import (
     KernelRules,
     MarketTables,
     QuoteColumns,
+    candles_of,
     columns_of,
     gaps_of,
     observed_of,
@@ -55,6 +56,7 @@ from backtests.rules.execution import HOLD, ExecutionModel, FillModel, RunOutcom
 from markets.fees import MOST_COUNT
 
 if TYPE_CHECKING:
+    from backtests.data.candles import CandleRanges
     from backtests.data.gaps import MarketGaps
     from backtests.data.tape import Tape
     from backtests.strategies.base import Signal, StatedTargets
@@ -72,6 +74,7 @@ class KernelInput(NamedTuple):
     observed: ObservedInstants
     gaps: MarketGaps
     tape: Tape
+    candles: CandleRanges
 
 
 def run_stated(
@@ -113,6 +116,7 @@ def _input(universe: Universe, execution: ExecutionModel, fills: FillModel) -> K
         observed_of(universe),
         gaps_of(universe),
         tape_of(universe),
+        candles_of(universe),
     )
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backtests.data.candles import CandleRanges
 from backtests.data.gaps import MarketGaps
 from backtests.data.tape import Tape
 from backtests.data.universe import Bools, Ints, Universe, microseconds
@@ -81,6 +82,10 @@ def gaps_of(universe: Universe) -> MarketGaps:
 
 def tape_of(universe: Universe) -> Tape:
     return Tape(*(_integers(column) for column in universe.known_tape()))
+
+
+def candles_of(universe: Universe) -> CandleRanges:
+    return CandleRanges(*(_integers(column) for column in universe.known_candles()))
 
 
 def _integers(column: Ints) -> Ints:

@@ -2,6 +2,7 @@
 
 from backtests.data.universe import MISSING, Ints
 from backtests.engine.compiled import (
+    candle_ending,
     compiled,
     crosses,
     first_from,
@@ -177,14 +178,26 @@ def _evidence(run: KernelRun, spot: Spot, state: Ints) -> tuple[int, int]:
         return 0, 0
     best, fresh = (ASK, ASK_FRESH) if side > 0 else (BID, BID_FRESH)
     offered_at, offered_beyond = offer_evidence(fills, side, limit, state[best], state[fresh])
-    volume = max(0, state[TRADED] - state[TAPED])
-    # For fewest fills only if it is sure to be no other volume.
-    if fills == FEWEST and volume and (state[TAPED] or gap_ends(run.gaps, spot.market, spot.at)):
-        volume = 0
-    traded_at, traded_beyond = volume_evidence(
-        fills, side, limit, volume, state[LAST], MISSING, MISSING
-    )
+    traded_at, traded_beyond = _traded(run, spot, state)
     return max(offered_at, traded_at), max(offered_beyond, traded_beyond)
+
+
+@compiled
+def _traded(run: KernelRun, spot: Spot, state: Ints) -> tuple[int, int]:
+    """What traded since the row before that counts, at the order's price and beyond it."""
+    fills, side, limit, candles = run.rules.fills, state[REST_SIDE], state[REST_LIMIT], run.candles
+    volume, low, high, begun = state[TRADED], MISSING, MISSING, state[SINCE]
+    candle = candle_ending(candles, spot.market, spot.at)
+    if candle >= 0:
+        volume, begun = candles.contracts[candle], candles.since[candle]
+        low, high = candles.low[candle], candles.high[candle]
+    volume = max(0, volume - state[TAPED])
+    if fills == FEWEST and volume:
+        # Of a candlestick that began sooner, a part traded before the order joined.
+        is_sure = state[TAPED] == 0 and begun >= state[SINCE]
+        if not is_sure or gap_ends(run.gaps, spot.market, spot.at):
+            return 0, 0
+    return volume_evidence(fills, side, limit, volume, state[LAST], low, high)
 
 
 @compiled

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backtests.data.candles import CandleRanges
 from backtests.data.gaps import MarketGaps
 from backtests.data.tape import Tape
 from backtests.data.universe import MISSING, Ints
@@ -61,6 +62,7 @@ class KernelRun(NamedTuple):
     observed: ObservedInstants
     gaps: MarketGaps
     tape: Tape
+    candles: CandleRanges
     targets: Ints
     states: Ints
     figures: Ints

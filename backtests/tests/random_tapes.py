@@ -1,10 +1,11 @@
-"""Random tapes for universes: trades around their quotes, whole in some stretches."""
+"""Random tapes and candlesticks for universes, around their quotes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from backtests.data.candles import CandleRanges
 from backtests.data.tape import Tape, is_whole, tape_of
 from backtests.data.universe import DOLLAR, MISSING, Ints, Universe
 
@@ -34,6 +35,25 @@ def with_tape(universe: Universe, seed: int, *, trades: int = 400) -> Universe:
         at.astype(np.int64) + 1_000_000,
     )
     return replace(universe, tape=_inside(columns, stretches))
+
+
+def with_candles(universe: Universe, seed: int) -> Universe:
+    """The same universe with candlesticks behind half of its rows, most of them one row long."""
+    rng = np.random.default_rng(seed)
+    quotes = universe.quotes
+    order = np.argsort(quotes.market, kind="stable")
+    market, at = quotes.market[order], quotes.at[order]
+    first = np.append(True, np.diff(market) != 0)
+    begun = np.where(first, at - 60, np.roll(at, 1)) - np.where(rng.random(len(at)) < 0.1, 5, 0)
+    last = np.where(quotes.last == MISSING, DOLLAR // 2, quotes.last)[order]
+    low, high = (last + sign * rng.integers(0, 300, len(at)) for sign in (-1, 1))
+    kept = rng.random(len(at)) < 0.5
+    spans = np.concatenate(([0], np.cumsum(kept)))[
+        np.searchsorted(market, np.arange(len(universe.listings) + 1))
+    ]
+    contracts = rng.integers(1, 6_000, len(at))
+    columns = (begun, at, np.maximum(low, 1), np.minimum(high, DOLLAR - 1), contracts)
+    return replace(universe, candles=CandleRanges(spans, *(each[kept] for each in columns)))
 
 
 def _stretches(rng: np.random.Generator, at: Ints) -> list[tuple[int, int]]:

@@ -25,6 +25,7 @@ run = kernel_state.KernelRun(
     kernel_arrays.rules(model, FillModel.EXPECTED),
     kernel_arrays.observed_of(universe),
     kernel_arrays.gaps_of(universe), kernel_arrays.tape_of(universe),
+    kernel_arrays.candles_of(universe),
     np.zeros(1, np.int64), *kernel_state.initial_state(1, 10**9), kernel_state.empty_journal(1),
 )
 print(kernel_money.cost_bound(run, kernel_state.Spot(NOW, 0, 0), run.states[0], 1, 1_000, 4_500))
@@ -134,7 +135,7 @@ def test_where_nothing_can_be_written_the_kernel_runs_all_the_same(tree, tmp_pat
 def test_every_function_that_is_compiled_comes_from_a_file_that_counts(tree):
     compiled, counted = output(tree, FILES).splitlines()
     assert compiled.split() == [
-        "execution.py", "fees.py", "gaps.py", "kernel.py", "kernel_arrivals.py",
+        "candles.py", "execution.py", "fees.py", "gaps.py", "kernel.py", "kernel_arrivals.py",
         "kernel_books.py", "kernel_money.py", "kernel_orders.py", "kernel_resting.py",
         "kernel_state.py", "ledger.py", "observed.py", "queue.py", "tape.py", "untaped.py",
     ]  # fmt: skip

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from backtests.data.candles import CandleRanges
 from backtests.data.tape import tape_of
 from backtests.data.universe import CONTRACT, MONEY, SECOND
 from backtests.engine.event_driven import cerebro
@@ -180,6 +182,33 @@ class TestWithoutATape:
     def test_of_a_tape_that_ends_in_between_the_rest_of_the_volume_counts(self):
         universe = taped(self.looked(100_100, 4_100), (17, 41, 3, SOLD), whole=[(0, 18)])
         assert filled_in(universe, [2_000]) == [3, 1_001, 1_001]
+
+
+class TestCandlesticks:
+    """Rows a minute apart that are the closes of candlesticks; the order joins at the second."""
+
+    def closed(self, low, high, last, *, begun=60, contracts=5):
+        rows = [book(42, 45, at=at, size=None, last=last * 100) for at in (0, 60, 120)]
+        table = np.array([(begun, 120, low * 100, high * 100, contracts * 100)], np.int64)
+        table *= [SECOND, SECOND, 1, 1, 1]
+        table += [NOW, NOW, 0, 0, 0]
+        candles = CandleRanges(np.array([0, 1]), *(column.copy() for column in table.T))
+        return replace(universe_of(*rows), candles=candles)
+
+    @pytest.mark.parametrize(
+        ("low", "high", "last", "filled"),
+        [
+            (40, 41, 41, [5, 5, 5]),
+            (41, 44, 44, [0.01, 0.01, 4.99]),
+            (42, 44, 44, [0, 0, 4.99]),
+            (43, 44, 44, [0, 0, 0]),
+        ],
+    )
+    def test_the_range_of_prices_bounds_what_came_to_our_price(self, low, high, last, filled):
+        assert filled_in(self.closed(low, high, last)) == filled
+
+    def test_one_that_began_before_the_order_joined_proves_nothing_for_the_fewest(self):
+        assert filled_in(self.closed(40, 41, 41, begun=0)) == [0, 5, 5]
 
 
 class Ordering(Strategy):

@@ -15,7 +15,7 @@ from backtests.rules.execution import (
     FillModel,
 )
 from backtests.strategies.base import Strategy, bt
-from backtests.tests.random_tapes import with_tape
+from backtests.tests.random_tapes import with_candles, with_tape
 from backtests.tests.random_universes import random_universe
 from backtests.tests.test_execution import run_both
 
@@ -30,7 +30,7 @@ EXECUTIONS = st.builds(
 )
 
 
-def worlds(seed: int, *, markets: int, has_tape: bool) -> Universe:
+def worlds(seed: int, *, markets: int, has_tape: bool, has_candles: bool = False) -> Universe:
     """A random universe without fees, grids and limits that could refuse an order."""
     universe = random_universe(seed, markets=markets, rows=60)
     universe = replace(
@@ -38,6 +38,7 @@ def worlds(seed: int, *, markets: int, has_tape: bool) -> Universe:
         terms=[(Terms(0, 0, 1, 0, 1),)] * markets,
         grids=[(Grid(0),)] * markets,
     )
+    universe = with_candles(universe, seed) if has_candles else universe
     return with_tape(universe, seed) if has_tape else universe
 
 
@@ -53,12 +54,13 @@ def fills_over_time(lines):
     contracts=st.integers(-60, 60).filter(bool),
     row=st.integers(0, 30),
     has_tape=st.booleans(),
+    has_candles=st.booleans(),
 )
 def test_one_order_fills_in_the_fewest_at_most_as_in_the_expected_and_in_the_most(
-    seed, execution, contracts, row, has_tape
+    *, seed, execution, contracts, row, has_tape, has_candles
 ):
     """Up to every instant: alone in its market, sent once, and with ample cash."""
-    universe = worlds(seed, markets=1, has_tape=has_tape)
+    universe = worlds(seed, markets=1, has_tape=has_tape, has_candles=has_candles)
     targets = [None] * len(universe.quotes)
     targets[min(row, len(targets) - 1)] = contracts
     runs = [

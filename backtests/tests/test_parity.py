@@ -23,7 +23,7 @@ from backtests.rules.execution import (
 from backtests.rules.ledger import flow
 from backtests.strategies import STRATEGIES
 from backtests.strategies.base import Signal
-from backtests.tests.random_tapes import with_tape
+from backtests.tests.random_tapes import with_candles, with_tape
 from backtests.tests.random_universes import random_universe, watched
 
 SIGNALS = [signal_type for signal_type in STRATEGIES.values() if issubclass(signal_type, Signal)]
@@ -58,7 +58,7 @@ def test_every_shipped_signal_does_the_same_in_both(signal_type, execution, fill
     for seed, cash in ((1, 10_000 * MONEY), (2, 12 * MONEY)):
         universe = random_universe(seed, rows=120)
         same(universe, signal_type(), execution, fills, cash=cash)
-        taped = with_tape(watched(universe, seed), seed)
+        taped = with_candles(with_tape(watched(universe, seed), seed), seed)
         same(taped, signal_type(), execution, fills, cash=cash)
 
 
@@ -103,14 +103,16 @@ EXECUTIONS = st.builds(
     | st.just(dict.fromkeys(range(4), "bid")),
     is_watched=st.booleans(),
     has_tape=st.booleans(),
+    has_candles=st.booleans(),
     every=st.none() | st.sampled_from([1.0, 200.0]),
 )
 def test_on_random_worlds_and_wishes_both_agree_and_the_journal_adds_up(
-    *, seed, execution, fills, cash, emptied, is_watched, has_tape, every
+    *, seed, execution, fills, cash, emptied, is_watched, has_tape, has_candles, every
 ):
     universe = without_sides(random_universe(seed, markets=4, rows=60), emptied)
     universe = watched(universe, seed) if is_watched else universe
     universe = with_tape(universe, seed) if has_tape else universe
+    universe = with_candles(universe, seed) if has_candles else universe
     outcome = same(universe, Noise(seed, every), execution, fills, cash=cash)
     adds_up(universe, outcome, cash)
     every_order_ends(outcome.journal)

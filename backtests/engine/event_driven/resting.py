@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import backtrader as bt
 
+from backtests.data.candles import candle_ending
 from backtests.data.gaps import gap_ends
 from backtests.data.tape import Trade, is_whole
 from backtests.data.universe import MISSING, Universe
@@ -25,6 +26,7 @@ class RestingOrders(Account):
     ) -> None:
         super().__init__(universe, execution, fills=fills, cash=cash)
         self._gaps = universe.known_gaps()
+        self._candles = universe.known_candles()
         self._tape = universe.known_tape()
         self._trades = TapeReader(self._tape)
 
@@ -132,18 +134,22 @@ class RestingOrders(Account):
                 top.use_fresh(side, count)
 
     def _traded(self, book: Book, ticket: Ticket) -> tuple[int, int]:
-        """The volume since the row before that counts, at an order's price and beyond it."""
-        volume = self._volume_off_the_tape(book, ticket.queue_place)
-        return volume_evidence(
-            self.fills, ticket.side, ticket.limit, volume, book.last, MISSING, MISSING
-        )
-
-    def _volume_off_the_tape(self, book: Book, place: QueuePlace) -> int:
-        """The volume since the row before; for fewest fills only if it is sure to be no other."""
-        is_unsure = place.taped > 0 or gap_ends(self._gaps, book.market, self.now)
-        if self.fills == FillModel.FEWEST and is_unsure:
-            return 0
-        return max(0, book.traded - place.taped)
+        """What traded since the row before that counts, at an order's price and beyond it."""
+        place, candles = ticket.queue_place, self._candles
+        volume, low, high = book.traded, MISSING, MISSING
+        is_sure = not place.taped and not gap_ends(self._gaps, book.market, self.now)
+        candle = candle_ending(candles, book.market, self.now)
+        if candle >= 0:
+            volume, low, high = (
+                int(column[candle]) for column in (candles.contracts, candles.low, candles.high)
+            )
+            # Of a candlestick that began sooner, a part traded before the order joined.
+            is_sure = is_sure and candles.since[candle] >= place.since
+        if self.fills == FillModel.FEWEST and not is_sure:
+            return 0, 0
+        volume = max(0, volume - place.taped)
+        side, limit = ticket.side, ticket.limit
+        return volume_evidence(self.fills, side, limit, volume, book.last, low, high)
 
     def _fill_rest(self, book: Book, ticket: Ticket, count: int) -> bool:
         """Fill a part of a resting order, or end it if its cost is not covered any more."""
