@@ -101,7 +101,7 @@ def last_observation(observed: ObservedInstants, market: int, before: int) -> in
 
 def _newest_of_run(observed: ObservedInstants, market: int, place: int) -> int:
     """Return the newest instant at which the run of this one showed the market."""
-    newest, run = observed.instants[place], observed.runs[place]
+    newest, run = int(observed.instants[place]), observed.runs[place]
     if run == -1:
         return newest
     for i in range(observed.spans[market], observed.spans[market + 1]):
@@ -111,7 +111,7 @@ def _newest_of_run(observed: ObservedInstants, market: int, place: int) -> int:
             if observed.runs[other] != run:
                 break
             if observed.instants[other] >= observed.since[i]:
-                newest = max(newest, observed.instants[other])
+                newest = max(newest, int(observed.instants[other]))
             other += 1
     return newest
 
@@ -127,7 +127,7 @@ def _at_or_after(observed: ObservedInstants, span: int, at: int) -> int:
             low = middle + 1
         else:
             high = middle
-    return low if low < end else -1
+    return int(low) if low < end else -1
 
 
 def _last_before(observed: ObservedInstants, span: int, at: int) -> int:
@@ -141,4 +141,4 @@ def _last_before(observed: ObservedInstants, span: int, at: int) -> int:
             low = middle + 1
         else:
             high = middle
-    return low - 1 if low > start else -1
+    return int(low) - 1 if low > start else -1

@@ -216,8 +216,8 @@ def _places(market: Ints, at: Ints, of_market: Ints, instants: Ints) -> Ints:
     span = int(np.ptp(at)) + 1
     known, wanted = market * span + at, of_market[inside] * span + instants[inside]
     places = np.searchsorted(known, wanted)
-    found = np.append(known, MISSING)[places] == wanted
-    return places[found]
+    found: Ints = places[np.append(known, MISSING)[places] == wanted]
+    return found
 
 
 def _until(at: int, entries: Sequence[T]) -> tuple[T, ...]:

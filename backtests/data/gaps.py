@@ -63,7 +63,7 @@ def gap_on_the_way(gaps: MarketGaps, market: int, sent: int, arrival: int) -> in
         if gaps.until[low] > arrival:
             return arrival
         low += 1
-    return gaps.since[low] if low < end else AFTER_ALL  # type: ignore[no-any-return]
+    return gaps.since[low] if low < end else AFTER_ALL
 
 
 def gap_ends(gaps: MarketGaps, market: int, at: int) -> bool:

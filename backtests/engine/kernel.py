@@ -27,27 +27,32 @@ from backtests.engine.kernel_arrays import (
     tables_of,
     tape_of,
 )
-from backtests.engine.kernel_arrivals import next_waiting
+from backtests.engine.kernel_arrivals import add_waiting, next_waiting, send
 from backtests.engine.kernel_books import update_book, update_volume
 from backtests.engine.kernel_money import settle
 from backtests.engine.kernel_orders import decide, end_way
-from backtests.engine.kernel_resting import match_rest, read_tape
+from backtests.engine.kernel_resting import MOST, match_rest, meet_recent_trades, read_tape
 from backtests.engine.kernel_state import (
     ASK_TAKEN,
     BAND,
     BID_TAKEN,
     CASH,
+    ENDS_AT,
     ENTRIES,
     FAR_FUTURE,
     FEES,
     FILLED,
     LEFT,
+    MET,
     NEXT,
+    NOTHING,
     POSITION,
     SENT,
     TRADABLE,
+    Evidence,
     KernelRun,
     Spot,
+    Ways,
     empty_journal,
     initial_state,
 )
@@ -56,9 +61,7 @@ from backtests.rules.execution import HOLD, ExecutionModel, FillModel, RunOutcom
 from markets.fees import MOST_COUNT
 
 if TYPE_CHECKING:
-    from backtests.data.candles import CandleRanges
     from backtests.data.gaps import MarketGaps
-    from backtests.data.tape import Tape
     from backtests.strategies.base import Signal, StatedTargets
     from markets.observed import ObservedInstants
 
@@ -66,15 +69,19 @@ FIRST_JOURNAL_LENGTH = 65_536
 
 
 class KernelInput(NamedTuple):
-    """All that a run reads besides its targets."""
+    """All that runs on one universe read, besides their targets."""
 
-    quotes: QuoteColumns
-    tables: MarketTables
-    rules: KernelRules
+    read: tuple[QuoteColumns, MarketTables, KernelRules]
     observed: ObservedInstants
     gaps: MarketGaps
-    tape: Tape
-    candles: CandleRanges
+    evidence: Evidence
+    markets: int
+
+    def traded(self, targets: Ints, cash: int, journal: Ints) -> KernelRun:
+        """Trade towards targets from a fresh state; a journal without room is cut off."""
+        run = KernelRun(*self.read, targets, *initial_state(self.markets, cash), journal)
+        trade(run, self.evidence, Ways(self.observed, self.gaps, np.empty(self.markets, np.int64)))
+        return run
 
 
 def run_stated(
@@ -93,13 +100,9 @@ def run(
     `cash` is in millionths of a dollar. Raises ValueError for a target too large for its fee.
     """
     check_targets(targets)
-    reads = _input(universe, execution, fills)
-    length = FIRST_JOURNAL_LENGTH
+    reads, length = _input(universe, execution, fills), FIRST_JOURNAL_LENGTH
     while True:
-        run = KernelRun(
-            *reads, targets, *initial_state(len(universe.listings), cash), empty_journal(length)
-        )
-        trade(run)
+        run = reads.traded(targets, cash, empty_journal(length))
         if run.figures[ENTRIES] <= length:
             break
         length = int(run.figures[ENTRIES])
@@ -110,13 +113,11 @@ def run(
 
 def _input(universe: Universe, execution: ExecutionModel, fills: FillModel) -> KernelInput:
     return KernelInput(
-        columns_of(universe),
-        tables_of(universe, execution),
-        rules(execution, fills),
+        (columns_of(universe), tables_of(universe, execution), rules(execution, fills)),
         observed_of(universe),
         gaps_of(universe),
-        tape_of(universe),
-        candles_of(universe),
+        Evidence(gaps_of(universe), tape_of(universe), candles_of(universe)),
+        len(universe.listings),
     )
 
 
@@ -136,7 +137,7 @@ class SweepInput(NamedTuple):
     parts: list[tuple[Ints, QuoteHistory]]
 
     def targets(self, signal: Signal) -> Ints:
-        targets = np.empty(len(self.reads.quotes.at), np.int64)
+        targets = np.empty(sum(len(rows) for rows, _ in self.parts), np.int64)
         for rows, history in self.parts:
             targets[rows] = check_targets(history.to_quote_order(signal.targets(history)))
         return targets
@@ -163,10 +164,8 @@ def run_many(
 
     def one(signal: Signal) -> RunSummary:
         shared = inputs[signal.decide_every]
-        states, figures, waiting = initial_state(len(universe.listings), cash)
-        state = states, figures, waiting, empty_journal(0)
-        trade(KernelRun(*shared.reads, shared.targets(signal), *state))
-        return _summary(states, figures, marks)
+        run = shared.reads.traded(shared.targets(signal), cash, empty_journal(0))
+        return _summary(run.states, run.figures, marks)
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(one, signals))
@@ -188,7 +187,7 @@ def check_targets(targets: Ints) -> Ints:
 
 
 @compiled
-def trade(run: KernelRun) -> None:
+def trade(run: KernelRun, evidence: Evidence, ways: Ways) -> None:
     """Pass over all rows once: settlements, trades, books, arrivals, decisions of each instant.
 
     Between two instants with rows, settlements, trades and arrivals have instants of their own. A
@@ -196,7 +195,8 @@ def trade(run: KernelRun) -> None:
     """
     # A call with the whole run costs more than most rows do, so the loop checks first.
     at, market, states, targets = run.quotes.at, run.quotes.market, run.states, run.targets
-    due, make, figures, tape_at = run.tables.settlements, run.rules.make, run.figures, run.tape.at
+    due, make, figures = run.tables.settlements, run.rules.make, run.figures
+    tape_at = evidence.tape.at
     settled, traded, row, rows, trades = 0, 0, 0, len(at), len(tape_at)
     while row < rows:
         now, end = at[row], row + 1
@@ -207,7 +207,7 @@ def trade(run: KernelRun) -> None:
             or (settled < len(due) and due[settled, 0] <= now)
             or (traded < trades and tape_at[traded] <= now)
         ):
-            settled, traded = _pass_time(run, settled, traded, now)
+            settled, traded = _pass_time(run, evidence, ways.waiting, settled, traded, now)
         for r in range(row, end):
             m = market[r]
             if make:
@@ -215,31 +215,45 @@ def trade(run: KernelRun) -> None:
             if states[m, SENT] or states[m, LEFT] or states[m, BID_TAKEN] or states[m, ASK_TAKEN]:
                 update_book(run, r, states[m])
                 if states[m, LEFT]:
-                    match_rest(run, Spot(now, m, r), states[m])
+                    match_rest(run, evidence, Spot(now, m, r), states[m])
         while figures[NEXT] <= now:
-            end_way(run, next_waiting(run))
+            _end_way(run, evidence, ways.waiting)
         for r in range(row, end):
             target, m = targets[r], market[r]
             if target == HOLD or states[m, SENT]:
                 continue
             if target * 100 != states[m, POSITION] or states[m, LEFT]:
                 update_book(run, r, states[m])
-                if states[m, TRADABLE]:
-                    decide(run, Spot(now, m, r), states[m])
+                sent = decide(run, Spot(now, m, r), states[m]) if states[m, TRADABLE] else NOTHING
+                if sent:
+                    send(ways, run.rules, states[m], m, now, sent)
+                    add_waiting(ways.waiting, states, figures, m)
         row = end
-    _pass_time(run, settled, traded, FAR_FUTURE)
+    _pass_time(run, evidence, ways.waiting, settled, traded, FAR_FUTURE)
 
 
 @compiled
-def _pass_time(run: KernelRun, settled: int, traded: int, now: int) -> tuple[int, int]:
+def _pass_time(
+    run: KernelRun, evidence: Evidence, waiting: Ints, settled: int, traded: int, now: int
+) -> tuple[int, int]:
     """Let orders arrive before an instant, and settle and read the tape up to it.
 
     Return how many settlements and how many trades are done.
     """
     figures = run.figures
     while figures[NEXT] < now:
-        settled, traded = read_tape(run, settled, traded, figures[NEXT])
+        settled, traded = read_tape(run, evidence.tape, settled, traded, figures[NEXT])
         settled = settle(run, settled, figures[NEXT])
-        end_way(run, next_waiting(run))
-    settled, traded = read_tape(run, settled, traded, now)
+        _end_way(run, evidence, waiting)
+    settled, traded = read_tape(run, evidence.tape, settled, traded, now)
     return settle(run, settled, now), traded
+
+
+@compiled
+def _end_way(run: KernelRun, evidence: Evidence, waiting: Ints) -> None:
+    """Let the next that is on its way arrive."""
+    market = next_waiting(waiting, run.states, run.figures)
+    end_way(run, market)
+    state = run.states[market]
+    if run.rules.fills == MOST and state[LEFT] and state[MET] == state[ENDS_AT]:
+        meet_recent_trades(run, evidence.tape, market)

@@ -5,14 +5,10 @@ from backtests.engine.compiled import (
     compiled,
     crosses,
     differ,
-    end_of_way,
     exceeds_limit,
-    gap_from,
     is_refused_post_only,
     meets_earlier,
-    observation_from,
 )
-from backtests.engine.kernel_arrivals import add_waiting
 from backtests.engine.kernel_books import take_from, taken_of
 from backtests.engine.kernel_money import (
     cost_bound,
@@ -81,14 +77,13 @@ from backtests.engine.kernel_state import (
     write_entry,
 )
 from markets.fees import MOST_COUNT
-from markets.observed import AFTER_ALL
 
 # --- decisions ------------------------------------------------------------------------------------
 
 
 @compiled
-def decide(run: KernelRun, spot: Spot, state: Ints) -> None:
-    """Send an order towards the market's target, one order at a time."""
+def decide(run: KernelRun, spot: Spot, state: Ints) -> int:
+    """Decide to send an order towards the market's target, a cancellation, or `NOTHING`."""
     target = run.targets[spot.row]
     missing = target * 100 - state[POSITION]
     if missing:
@@ -96,15 +91,14 @@ def decide(run: KernelRun, spot: Spot, state: Ints) -> None:
         price = _order_price(run.rules.make, side, abs(missing), state)
         order = KernelOrder(run.figures[ORDERS], side, abs(missing), price)
         if price < 0 or _is_short(run, spot, state, order):
-            return
+            return NOTHING
         run.figures[ORDERS] += 1
         state[SENT_ORDER], state[FILLED_MEANWHILE] = order.number, 0
         state[SHORT], state[SHORT_FOR] = NO_REASON, target
         state[SENT_SIDE], state[SENT_COUNT], state[SENT_LIMIT] = side, order.contracts, price
         write_entry(run, spot, ORDER, order, 0, 0, NO_REASON)
-        _send(run, spot, state, NEW)
-    elif state[LEFT]:
-        _send(run, spot, state, CANCEL)
+        return NEW
+    return CANCEL if state[LEFT] else NOTHING
 
 
 @compiled
@@ -129,22 +123,6 @@ def _order_price(make: bool, side: int, count: int, state: Ints) -> int:
     if side > 0:
         return state[ASK] if state[ASK_SHOWN] > state[ASK_TAKEN] else MISSING
     return state[BID] if state[BID_SHOWN] > state[BID_TAKEN] else MISSING
-
-
-@compiled
-def _send(run: KernelRun, spot: Spot, state: Ints, sent: int) -> None:
-    """Send an order, whose observation is known to the record already, or a cancellation."""
-    arrives = spot.at + run.rules.latency
-    state[SENT], state[ARRIVES] = sent, arrives
-    state[ENDS_AT], state[ENDS_BY] = arrives, NO_REASON
-    state[HAS_EARLIER], state[TRADED_THEN], state[STOPPED] = 0, 1, 0
-    if sent == NEW:
-        gap = AFTER_ALL
-        if run.rules.expires_at_gaps:
-            gap = gap_from(run.gaps, spot.market, spot.at, arrives)
-        meeting = observation_from(run.observed, spot.market, arrives)
-        state[ENDS_AT], state[ENDS_BY] = end_of_way(arrives, meeting, run.rules.patience, gap)
-    add_waiting(run, spot.market)
 
 
 # --- arrivals -------------------------------------------------------------------------------------
@@ -224,7 +202,7 @@ def _take(run: KernelRun, spot: Spot, state: Ints) -> None:
     """Immediate or cancel: fill what is offered at the limit or better, and cancel the rest."""
     number, side = state[SENT_ORDER], state[SENT_SIDE]
     count, limit = state[SENT_COUNT], state[SENT_LIMIT]
-    book, filled = _book_met(run, state)
+    book, filled = _book_met(run.rules.fills, run.figures, state)
     price = state[book + (ASK if side > 0 else BID)]
     spot = Spot(spot.at, spot.market, state[book + ROW])
     state[SENT] = NOTHING
@@ -237,7 +215,7 @@ def _take(run: KernelRun, spot: Spot, state: Ints) -> None:
 
 
 @compiled
-def _book_met(run: KernelRun, state: Ints) -> tuple[int, int]:
+def _book_met(fills: int, figures: Ints, state: Ints) -> tuple[int, int]:
     """The book that the order meets under this fill model, and the part that it fills."""
     side, count, limit = state[SENT_SIDE], state[SENT_COUNT], state[SENT_LIMIT]
     price = ASK if side > 0 else BID
@@ -247,8 +225,8 @@ def _book_met(run: KernelRun, state: Ints) -> tuple[int, int]:
     now = 0 if state[STOPPED] else taken_of(state, LATEST, side, count, limit)
     price_before, price_now = state[earlier + price], state[LATEST + price]
     if differ(before, price_before, now, price_now):
-        run.figures[BAND] = 1
-        if meets_earlier(run.rules.fills, side, before, price_before, now, price_now):
+        figures[BAND] = 1
+        if meets_earlier(fills, side, before, price_before, now, price_now):
             return earlier, before
     return LATEST, now
 

@@ -1,5 +1,6 @@
 """Resting orders in the kernel: their places in the queues, and what fills them."""
 
+from backtests.data.tape import Tape
 from backtests.data.universe import MISSING, Ints
 from backtests.engine.compiled import (
     candle_ending,
@@ -58,6 +59,7 @@ from backtests.engine.kernel_state import (
     TAPED,
     TRADABLE,
     TRADED,
+    Evidence,
     KernelOrder,
     KernelRun,
     Spot,
@@ -80,13 +82,11 @@ def rest(run: KernelRun, spot: Spot, state: Ints, need: int) -> None:
     state[REST_LIMIT], state[REST_OWED], state[RESERVED] = state[SENT_LIMIT], 0, need
     run.figures[HELD_BACK] += need
     if state[LEFT] <= state[KEPT]:
-        return  # in the place of the order that it makes smaller
+        return  # it has the place of the order that it makes smaller
     shown = _queue_shown(run, state)
     state[AHEAD] = queue_when_joining(run.rules.fills, shown, run.rules.queue)
     state[LEVEL] = shown if shown >= 0 else ENDLESS
     state[ARRIVED], state[MET], state[SINCE], state[TAPED] = state[ARRIVES], spot.at, spot.at, 0
-    if run.rules.fills == MOST:
-        _meet_recent_trades(run, spot, state)
 
 
 @compiled
@@ -103,12 +103,12 @@ def _queue_shown(run: KernelRun, state: Ints) -> int:
 
 
 @compiled
-def read_tape(run: KernelRun, settled: int, traded: int, until: int) -> tuple[int, int]:
+def read_tape(run: KernelRun, tape: Tape, settled: int, traded: int, until: int) -> tuple[int, int]:
     """Match resting orders with the trades up to an instant.
 
     Return how many settlements and how many trades are done.
     """
-    tape, states, due = run.tape, run.states, run.tables.settlements
+    states, due = run.states, run.tables.settlements
     while traded < len(tape.at) and tape.at[traded] <= until:
         at, market, state = tape.at[traded], tape.market[traded], states[tape.market[traded]]
         if state[LEFT]:
@@ -116,14 +116,14 @@ def read_tape(run: KernelRun, settled: int, traded: int, until: int) -> tuple[in
                 settled = settle(run, settled, at)
             state[TAPED] += tape.contracts[traded]
             if state[LEFT] and (state[REST_LIMIT] - tape.price[traded]) * state[REST_SIDE] >= 0:
-                _meet_trade(run, Spot(at, market, state[ROW]), state, traded)
+                _meet_trade(run, tape, Spot(at, market, state[ROW]), traded)
         traded += 1
     return settled, traded
 
 
 @compiled
-def _meet_trade(run: KernelRun, spot: Spot, state: Ints, place: int) -> None:
-    tape, rules = run.tape, run.rules
+def _meet_trade(run: KernelRun, tape: Tape, spot: Spot, place: int) -> None:
+    rules, state = run.rules, run.states[spot.market]
     if not is_evidence(rules.fills, tape.at[place], state[ARRIVED], state[MET], rules.tolerance):
         return
     side, limit = state[REST_SIDE], state[REST_LIMIT]
@@ -137,14 +137,14 @@ def _meet_trade(run: KernelRun, spot: Spot, state: Ints, place: int) -> None:
 
 
 @compiled
-def _meet_recent_trades(run: KernelRun, spot: Spot, state: Ints) -> None:
-    """Meet the trades of the past that are close enough to the order's arrival."""
-    at, market, tolerance = run.tape.at, run.tape.market, run.rules.tolerance
+def meet_recent_trades(run: KernelRun, tape: Tape, market: int) -> None:
+    """Meet the trades of the past that are close enough to the arrival of an order that rests."""
+    state, tolerance = run.states[market], run.rules.tolerance
     until = min(state[MET], state[ARRIVED] + tolerance)
-    place = max(first_from(at, state[ARRIVED] - tolerance), state[TAPE_USED])
-    while place < len(at) and at[place] <= until and state[LEFT]:
-        if market[place] == spot.market:
-            _meet_trade(run, spot, state, place)
+    place = max(first_from(tape.at, state[ARRIVED] - tolerance), state[TAPE_USED])
+    while place < len(tape.at) and tape.at[place] <= until and state[LEFT]:
+        if tape.market[place] == market:
+            _meet_trade(run, tape, Spot(state[MET], market, state[ROW]), place)
         place += 1
 
 
@@ -152,13 +152,13 @@ def _meet_recent_trades(run: KernelRun, spot: Spot, state: Ints) -> None:
 
 
 @compiled
-def match_rest(run: KernelRun, spot: Spot, state: Ints) -> None:
+def match_rest(run: KernelRun, evidence: Evidence, spot: Spot, state: Ints) -> None:
     """Match the resting order with the book of a new row."""
     if not state[TRADABLE]:
         end_rest(run, spot, state, CLOSED)
         return
     side, limit, left = state[REST_SIDE], state[REST_LIMIT], state[LEFT]
-    at, beyond = _evidence(run, spot, state)
+    at, beyond = _evidence(run, evidence, spot, state)
     filled, state[AHEAD] = meet_evidence(left, state[AHEAD], at, beyond)
     _, state[LEVEL] = meet_evidence(0, state[LEVEL], at, beyond)
     _see_book(run, spot, state)
@@ -171,21 +171,21 @@ def match_rest(run: KernelRun, spot: Spot, state: Ints) -> None:
 
 
 @compiled
-def _evidence(run: KernelRun, spot: Spot, state: Ints) -> tuple[int, int]:
+def _evidence(run: KernelRun, evidence: Evidence, spot: Spot, state: Ints) -> tuple[int, int]:
     """What a new row proves to have come to the order's price, and beyond it."""
     fills, side, limit = run.rules.fills, state[REST_SIDE], state[REST_LIMIT]
-    if is_whole(run.tape, spot.market, state[SINCE], spot.at):
+    if is_whole(evidence.tape, spot.market, state[SINCE], spot.at):
         return 0, 0
     best, fresh = (ASK, ASK_FRESH) if side > 0 else (BID, BID_FRESH)
     offered_at, offered_beyond = offer_evidence(fills, side, limit, state[best], state[fresh])
-    traded_at, traded_beyond = _traded(run, spot, state)
+    traded_at, traded_beyond = _traded(fills, evidence, spot, state)
     return max(offered_at, traded_at), max(offered_beyond, traded_beyond)
 
 
 @compiled
-def _traded(run: KernelRun, spot: Spot, state: Ints) -> tuple[int, int]:
+def _traded(fills: int, evidence: Evidence, spot: Spot, state: Ints) -> tuple[int, int]:
     """What traded since the row before that counts, at the order's price and beyond it."""
-    fills, side, limit, candles = run.rules.fills, state[REST_SIDE], state[REST_LIMIT], run.candles
+    side, limit, candles = state[REST_SIDE], state[REST_LIMIT], evidence.candles
     volume, low, high, begun = state[TRADED], MISSING, MISSING, state[SINCE]
     candle = candle_ending(candles, spot.market, spot.at)
     if candle >= 0:
@@ -195,7 +195,7 @@ def _traded(run: KernelRun, spot: Spot, state: Ints) -> tuple[int, int]:
     if fills == FEWEST and volume:
         # Of a candlestick that began sooner, a part traded before the order joined.
         is_sure = state[TAPED] == 0 and begun >= state[SINCE]
-        if not is_sure or gap_ends(run.gaps, spot.market, spot.at):
+        if not is_sure or gap_ends(evidence.gaps, spot.market, spot.at):
             return 0, 0
     return volume_evidence(fills, side, limit, volume, state[LAST], low, high)
 

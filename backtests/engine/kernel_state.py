@@ -50,24 +50,36 @@ ORDER, FILL, REFUSED, CANCELLED, SETTLED = (int(kind) for kind in EntryKind)
 
 
 class KernelRun(NamedTuple):
-    """All that one run reads and writes.
+    """What the events of a run read and write; `targets` has a number of contracts for each row.
 
-    `targets` has one number of contracts for each row. `waiting` is a heap of the markets that have
-    something on its way, by the instant at which that ends.
+    Passing it on costs time for each of its arrays, so those of `Evidence` and `Ways` are
+    apart.
     """
 
     quotes: QuoteColumns
     tables: MarketTables
     rules: KernelRules
-    observed: ObservedInstants
-    gaps: MarketGaps
-    tape: Tape
-    candles: CandleRanges
     targets: Ints
     states: Ints
     figures: Ints
-    waiting: Ints
     journal: Ints
+
+
+class Evidence(NamedTuple):
+    """What may fill resting orders besides the books."""
+
+    gaps: MarketGaps
+    tape: Tape
+    candles: CandleRanges
+
+
+class Ways(NamedTuple):
+    """What tells the ways of orders: observations, gaps, and a heap of the markets that have
+    something on its way, by the instant at which that ends."""
+
+    observed: ObservedInstants
+    gaps: MarketGaps
+    waiting: Ints
 
 
 class Spot(NamedTuple):
@@ -89,13 +101,13 @@ def empty_journal(length: int) -> Ints:
     return np.empty((length, len(JOURNAL)), np.int64)
 
 
-def initial_state(markets: int, cash: int) -> tuple[Ints, Ints, Ints]:
-    """The states of the markets, the figures of the run and the heap, before the first row."""
+def initial_state(markets: int, cash: int) -> tuple[Ints, Ints]:
+    """The states of the markets, and the figures of the run, before the first row."""
     states = np.zeros((markets, STATES), np.int64)
     states[:, (BID, ASK, LAST, VOLUME, ROW)] = MISSING
     figures = np.zeros(FIGURES, np.int64)
     figures[CASH], figures[NEXT] = cash, FAR_FUTURE
-    return states, figures, np.empty(markets, np.int64)
+    return states, figures
 
 
 @compiled

@@ -1,5 +1,6 @@
 """Rows to decide on at observations, and the observations of a universe."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from backtests.tests.test_execution import NOW, book, universe_of
 from backtests.tests.test_gaps import gaps_of
 
 
-def observed_at(universe: Universe, *seconds: list[int]) -> Universe:
+def observed_at(universe: Universe, *seconds: Sequence[int]) -> Universe:
     """Observe each market at these seconds, besides its rows."""
     quotes = universe.quotes
     looks = [np.array(own, np.int64) * SECOND + NOW for own in seconds]
@@ -26,7 +27,7 @@ def observed_at(universe: Universe, *seconds: list[int]) -> Universe:
     return replace(universe, observed=observed)
 
 
-def seconds_of(at: np.ndarray) -> list[int]:
+def seconds_of(at):
     return ((at - NOW) // SECOND).tolist()
 
 
@@ -90,7 +91,7 @@ def test_points_until_an_instant_do_not_depend_on_what_comes_later(rows, looks, 
     known = replace(
         universe,
         quotes=universe.quotes.until(NOW + cut * SECOND),
-        observed=observations.known_at(universe.observed, NOW + cut * SECOND),
+        observed=observations.known_at(universe.observations(), NOW + cut * SECOND),
     )
     whole = seconds_of(with_decision_points(universe, every).universe.quotes.at)
     assert [at for at in whole if at <= cut] == seconds_of(

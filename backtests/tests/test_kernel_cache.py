@@ -23,9 +23,6 @@ run = kernel_state.KernelRun(
     kernel_arrays.columns_of(universe),
     kernel_arrays.tables_of(universe, model),
     kernel_arrays.rules(model, FillModel.EXPECTED),
-    kernel_arrays.observed_of(universe),
-    kernel_arrays.gaps_of(universe), kernel_arrays.tape_of(universe),
-    kernel_arrays.candles_of(universe),
     np.zeros(1, np.int64), *kernel_state.initial_state(1, 10**9), kernel_state.empty_journal(1),
 )
 print(kernel_money.cost_bound(run, kernel_state.Spot(NOW, 0, 0), run.states[0], 1, 1_000, 4_500))

@@ -173,7 +173,8 @@ def test_a_grid_that_changes_in_mid_life_is_met_by_orders_on_either_side_of_the_
 
 def every_order_ends(journal):
     """Assert that fills, refusals and cancellations of each order sum up to it, unless it rests."""
-    sent, ended = {}, {}
+    sent: dict[int, int] = {}
+    ended: dict[int, int] = {}
     for values in journal.tolist():
         line = dict(zip(JOURNAL, values, strict=True))
         if line["kind"] == EntryKind.ORDER:

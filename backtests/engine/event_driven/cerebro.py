@@ -9,7 +9,8 @@ import backtrader as bt
 
 from backtests.data.universe import CONTRACT, MISSING, Universe
 from backtests.engine.event_driven.broker import Broker
-from backtests.engine.event_driven.order_book import Book, Ticket
+from backtests.engine.event_driven.order_book import Book
+from backtests.engine.event_driven.orders import Ticket
 from backtests.rules.execution import HOLD, ExecutionModel, FillModel, Reason, RunOutcome
 from backtests.strategies.base import Signal, Strategy, backtrader_params
 
