@@ -16,7 +16,15 @@ from backtests.api.serializers import (
 )
 from backtests.models import Engine, SnapshotSources
 from backtests.report import EXECUTION_LABELS
-from backtests.requests import LIMITS, LIST_FIELDS, MAX_CASH, BacktestRequest, MarketSelection
+from backtests.requests import (
+    CHOICES,
+    LIMITS,
+    LIST_FIELDS,
+    MAX_CASH,
+    BacktestRequest,
+    MarketSelection,
+    check_execution_names,
+)
 from backtests.rules.execution import ExecutionModel
 from backtests.strategies import STRATEGIES
 from backtests.strategies.parameters import Parameter
@@ -104,6 +112,16 @@ class BacktestForm(forms.Form):
             if field_name in query and isinstance(field, forms.BooleanField):
                 self.initial[field_name] = field.to_python(query[field_name])
 
+    def clean(self) -> dict[str, Any]:
+        # A form that was open before an update may have fields that are gone. Those of another
+        # strategy come from browsers without JavaScript.
+        unknown = set(self.data) - set(self.fields) - {"csrfmiddlewaretoken"}
+        try:
+            check_execution_names(sorted(n for n in unknown if not n.startswith("params.")))
+        except BadInput as fault:
+            self.add_error(None, str(fault))
+        return self.cleaned_data
+
     @property
     def strategy_description(self) -> dict[str, Any]:
         """The strategy in words; a template would call its class."""
@@ -134,7 +152,7 @@ class BacktestForm(forms.Form):
             engine=data["engine"],
             check_lookahead=data["check_lookahead"],
             execution=ExecutionModel(
-                **{name: value for name, value in execution.items() if value is not None}
+                **{name: each for name, each in execution.items() if each not in (None, "")}
             ),
         )
 
@@ -164,6 +182,9 @@ def _parameter_field(name: str, parameter: Parameter) -> forms.Field:
 def _execution_field(name: str) -> forms.Field:
     default = getattr(ExecutionModel(), name)
     texts: dict[str, Any] = {"label": EXECUTION_LABELS[name], "help_text": EXECUTION_HELP[name]}
+    if name in CHOICES:
+        choices = [(each, each.capitalize()) for each in CHOICES[name]]
+        return forms.ChoiceField(required=False, choices=choices, initial=default, **texts)
     if name not in LIMITS:
         return forms.BooleanField(required=False, **texts)
     field_class = forms.FloatField if isinstance(default, float) else forms.IntegerField

@@ -281,7 +281,7 @@ class BacktestResult(models.Model):
     final_cash = models.DecimalField(max_digits=18, decimal_places=6, null=True, blank=True)
     figures = models.JSONField(default=dict, blank=True)
     band = models.JSONField(
-        default=dict, blank=True, help_text="The same figures under each fill model."
+        default=dict, blank=True, help_text="The same figures in each fill scenario."
     )
     yardsticks = models.JSONField(
         default=dict, blank=True, help_text="The same figures of the yardstick strategies."
@@ -406,6 +406,16 @@ class BacktestExecution(models.Model):
     yes_ask = price_field()
     yes_bid_size = count_field()
     yes_ask_size = count_field()
+    waited = models.DecimalField(
+        max_digits=18,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        help_text="Seconds from an order's arrival to the observation that it met.",
+    )
+    across_gap = models.BooleanField(
+        null=True, help_text="For a fill: its order was sent before a gap in the observations."
+    )
 
     objects = BacktestExecutionQuerySet.as_manager()
 

@@ -4,9 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from kalshi_insights.arrays import Array
+from backtests.record_standin import CoverageOfMarkets, coverage_of
+from kalshi_insights.arrays import Array, Ints
 from markets import models
+from markets.models.definitions import DefinedMarket, RevisedEvent, RevisedMarket
 from markets.models.revisions import FeeTerms
+from markets.observed import ObservedInstants
 
 Period = tuple[datetime, datetime]
 
@@ -20,7 +23,7 @@ class MarketReads(TickerReads, Protocol):
         self, *, series: Iterable[str], events: Iterable[str], tickers: Iterable[str]
     ) -> list[int]: ...
 
-    def by_ids(self, ids: Iterable[int]) -> list[models.Market]: ...
+    def defined(self, ids: Iterable[int]) -> list[DefinedMarket]: ...
 
     def most_traded(self, size: int) -> list[str]: ...
 
@@ -30,31 +33,37 @@ class SnapshotReads(Protocol):
 
     def has_any(self, ids: Sequence[int], start: datetime, end: datetime) -> bool: ...
 
-    def first_and_last(
-        self, ids: Sequence[int], *, backfilled: bool | None = None
-    ) -> Period | None: ...
+    def around(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, backfilled: bool | None = None
+    ) -> tuple[datetime | None, datetime | None]: ...
 
-    def arrays(
+    def columns(
         self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
-    ) -> Iterator[tuple[int, Mapping[str, Array]]]: ...
+    ) -> Iterator[Mapping[str, Array]]: ...
+
+
+class CandlestickReads(Protocol):
+    def periods(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
+    ) -> list[tuple[int, int, int, int]]: ...
 
 
 class MarketRevisionReads(Protocol):
     def histories(
-        self, markets: Iterable[models.Market], *, recorded_by: datetime
-    ) -> dict[int, list[models.MarketRevision]]: ...
+        self, ids: Iterable[int], *, recorded_by: datetime
+    ) -> dict[int, list[RevisedMarket]]: ...
 
 
 class EventRevisionReads(Protocol):
     def histories(
         self, events: Iterable[int], *, recorded_by: datetime
-    ) -> dict[int, list[models.EventRevision]]: ...
+    ) -> dict[int, list[RevisedEvent]]: ...
 
 
 class FeeChangeReads(Protocol):
     def schedule(
         self,
-        markets: Iterable[models.Market],
+        ids: Iterable[int],
         *,
         start: datetime,
         end: datetime,
@@ -70,6 +79,20 @@ class PollReads(Protocol):
     def closed_periods(
         self, start: datetime, end: datetime, *, known_by: datetime
     ) -> list[Period]: ...
+
+    def numbers_at(self, instants: Ints) -> Ints: ...
+
+
+class SweepReads(Protocol):
+    def observed(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, known_by: datetime
+    ) -> ObservedInstants: ...
+
+
+class CoverageRead(Protocol):
+    def __call__(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, known_by: datetime | None
+    ) -> CoverageOfMarkets: ...
 
 
 class Record(Protocol):
@@ -87,6 +110,8 @@ class Record(Protocol):
     @property
     def snapshots(self) -> SnapshotReads: ...
     @property
+    def candlesticks(self) -> CandlestickReads: ...
+    @property
     def market_revisions(self) -> MarketRevisionReads: ...
     @property
     def event_revisions(self) -> EventRevisionReads: ...
@@ -96,6 +121,10 @@ class Record(Protocol):
     def closures(self) -> ClosureReads: ...
     @property
     def polls(self) -> PollReads: ...
+    @property
+    def sweeps(self) -> SweepReads: ...
+    @property
+    def coverage_of(self) -> CoverageRead: ...
 
 
 class _Managers(NamedTuple):
@@ -103,11 +132,14 @@ class _Managers(NamedTuple):
     events: TickerReads
     markets: MarketReads
     snapshots: SnapshotReads
+    candlesticks: CandlestickReads
     market_revisions: MarketRevisionReads
     event_revisions: EventRevisionReads
     fee_changes: FeeChangeReads
     closures: ClosureReads
     polls: PollReads
+    sweeps: SweepReads
+    coverage_of: CoverageRead
 
 
 record: Record = _Managers(
@@ -115,9 +147,12 @@ record: Record = _Managers(
     events=models.Event.objects,
     markets=models.Market.objects,
     snapshots=models.MarketSnapshot.objects,
+    candlesticks=models.Candlestick.objects,
     market_revisions=models.MarketRevision.objects,
     event_revisions=models.EventRevision.objects,
     fee_changes=models.FeeChange.objects,
     closures=models.Closure.objects,
     polls=models.Poll.objects,
+    sweeps=models.Sweep.objects,
+    coverage_of=coverage_of,
 )

@@ -1,7 +1,7 @@
 """Requests for backtests: their markets and window, their validation, and the queue of runs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from math import isfinite
@@ -14,7 +14,7 @@ from backtests import strategies
 from backtests.data.universe import MONEY
 from backtests.models import BacktestResult, Engine, SnapshotSources
 from backtests.record import TickerReads, record
-from backtests.rules.execution import ExecutionModel
+from backtests.rules.execution import AcrossGaps, ExecutionModel
 from backtests.strategies import parameters
 from backtests.strategies.base import Signal
 from kalshi_insights.bad_input import UNWRITABLE, BadInput
@@ -26,13 +26,18 @@ MAX_CASH = Decimal(1_000_000_000)
 MAX_CONTRACTS = 1_000_000
 # The smallest and the largest value of each number of an `ExecutionModel`.
 LIMITS: Mapping[str, tuple[float, float]] = {
-    "latency_snapshots": (0, 1_000),
     "latency_seconds": (0, 86_400),
     "patience_seconds": (0, 31_536_000),
     "assumed_size": (1, MAX_CONTRACTS),
     "position_limit": (1, MAX_CONTRACTS),
 }
 OPTIONAL = ("assumed_size", "position_limit")
+# The words that a field of an `ExecutionModel` can have.
+CHOICES: Mapping[str, Sequence[str]] = {"across_gaps": [str(each) for each in AcrossGaps]}
+# What came instead of fields that there no longer are; results keep those that they ran with.
+REMOVED = {
+    "latency_snapshots": "It is gone: orders meet the first observation after `latency_seconds`."
+}
 # `BadInput` names these fields as the command's options do; form and API have lists of names.
 LIST_FIELDS = {"event": "events", "ticker": "tickers"}
 
@@ -125,13 +130,13 @@ class MarketSelection:
         """The error that says where quotes of these markets are recorded instead."""
         best = self.sources == SnapshotSources.BEST
         backfilled = None if best else self.sources == SnapshotSources.BACKFILLED
-        edges = record.snapshots.first_and_last(ids, backfilled=backfilled)
-        if edges is None:
+        before, after = record.snapshots.around(ids, self.start, self.end, backfilled=backfilled)
+        if before is None and after is None:
             return BadInput(self.field, "No quotes are recorded for it.")
-        first, last = edges
-        field = "end" if first >= self.end else "start"
-        recorded = f"{_minute(first)} to {_minute(last)}"
-        return BadInput(field, f"No quotes are recorded in this window, only from {recorded}.")
+        found = [f"the last quote before it is of {_minute(before)}"] if before else []
+        found += [f"the first quote after it is of {_minute(after)}"] if after else []
+        words = f"Nothing was observed in this window; {', '.join(found)}."
+        return BadInput("start" if before else "end", words)
 
 
 def _check_window(start: datetime, end: datetime, *, now: datetime) -> None:
@@ -218,6 +223,21 @@ class BacktestRequest:
         return str(engine)
 
 
+def check_execution_names(names: Iterable[str]) -> None:
+    """Raise `BadInput` for a field that no `ExecutionModel` has, saying what replaced it if
+    anything did."""
+    known = [field.name for field in fields(ExecutionModel)]
+    for name in names:
+        if name not in known:
+            unknown = f"Unknown field. Known fields: {', '.join(known)}."
+            raise BadInput(name, REMOVED.get(name, unknown))
+
+
+def stored_execution(stored: Mapping[str, Any]) -> ExecutionModel:
+    """The execution model of a stored run, without fields that there no longer are."""
+    return ExecutionModel(**{name: each for name, each in stored.items() if name not in REMOVED})
+
+
 def _find_strategy(name: str) -> strategies.StrategyClass:
     try:
         return strategies.find(name)
@@ -239,6 +259,9 @@ def _check_execution(execution: ExecutionModel) -> None:
             continue
         if not isfinite(value) or not least <= value <= most:
             raise BadInput(name, f"Must be between {least:,} and {most:,}.")
+    for name, words in CHOICES.items():
+        if getattr(execution, name) not in words:
+            raise BadInput(name, f"Must be one of {', '.join(words)}.")
 
 
 # --- the queue -----------------------------------------------------------------------------------

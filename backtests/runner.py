@@ -24,9 +24,9 @@ from backtests.analysis.evaluation import (
 )
 from backtests.data.universe import MONEY, Universe, microseconds
 from backtests.models import ENTRY_COLUMNS, BacktestResult, Engine, HeartbeatReply
-from backtests.requests import MarketSelection
+from backtests.requests import REMOVED, MarketSelection, stored_execution
 from backtests.rules import journal
-from backtests.rules.execution import ExecutionModel, FillModel, RunOutcome
+from backtests.rules.execution import FillModel, RunOutcome
 from backtests.rules.journal import JournalEntry
 from backtests.strategies import UnknownStrategy, parameters
 from kalshi_insights.bad_input import BadInput
@@ -131,10 +131,11 @@ class ComputedRun:
     universe: Universe
     outcome: RunOutcome
     cash: int
+    latency: int
     columns: Mapping[str, Any]
 
     def entries(self) -> Iterator[JournalEntry]:
-        return journal.entries(self.universe, self.outcome, cash=self.cash)
+        return journal.entries(self.universe, self.outcome, cash=self.cash, latency=self.latency)
 
 
 def compute(requested: BacktestResult, *, on_progress: OnProgress = ignore_progress) -> ComputedRun:
@@ -150,7 +151,8 @@ def compute(requested: BacktestResult, *, on_progress: OnProgress = ignore_progr
             on_progress, "checking for look-ahead bias", begun=evaluated, ended=1
         )
         columns["lookahead"] = _check_lookahead(prepared, on_share)
-    return ComputedRun(prepared.universe, results.headline.outcome, prepared.cash, columns)
+    latency = prepared.execution.latency
+    return ComputedRun(prepared.universe, results.headline.outcome, prepared.cash, latency, columns)
 
 
 def _check_lookahead(prepared: Evaluation, on_share: Callable[[float], None]) -> dict[str, str]:
@@ -183,7 +185,7 @@ def prepare(requested: BacktestResult, *, on_progress: OnProgress = ignore_progr
         universe=universe,
         strategy=strategy,
         params=parameters.read(strategy.schema, requested.params),
-        execution=ExecutionModel(**requested.execution),
+        execution=stored_execution(requested.execution),
         cash=int(requested.cash * MONEY),
         start=microseconds(requested.start),
         end=microseconds(requested.end),
@@ -217,12 +219,18 @@ def _columns(
             yardsticks={name: m.pnl for name, m in results.yardsticks.items()},
             assumptions=assumptions,
         ),
-        "assumptions": [*assumptions.sentences(), *_notes(prepared)],
+        "assumptions": [*assumptions.sentences(), *_notes(prepared, headline.figures.waits)],
     }
 
 
-def _notes(prepared: Evaluation) -> Iterator[str]:
+def _notes(prepared: Evaluation, waits: metrics.Waits) -> Iterator[str]:
     """Further facts that a reader has to know before believing the result."""
+    distance, latency = waits.between_observations, prepared.execution.latency_seconds
+    if distance is not None and latency < distance:
+        yield (
+            f"Orders arrive after {latency:g} s, but the traded markets were observed every"
+            f" {distance:,.1f} s (median): the record cannot tell what happened sooner."
+        )
     unknown = evaluation.share_of_unknown_sizes(prepared.universe)
     if unknown and prepared.execution.assumed_size is None:
         yield f"{unknown:.0%} of the quoted prices have no known size; they filled nothing."
@@ -262,6 +270,12 @@ class Reproduction(NamedTuple):
     changed: list[str]
     difference: str
 
+    @property
+    def rules_changed(self) -> bool:
+        return "rules" in self.changed or any(
+            each.startswith(tuple(REMOVED)) for each in self.changed
+        )
+
 
 def reproduce(done: BacktestResult, *, on_progress: OnProgress = ignore_progress) -> Reproduction:
     """Run a finished backtest once more and compare every journal entry with the stored one."""
@@ -271,11 +285,14 @@ def reproduce(done: BacktestResult, *, on_progress: OnProgress = ignore_progress
     code = fingerprints.code_fingerprint(prepared.strategy)
     data = fingerprints.data_fingerprint(prepared.universe)
     changed = [
+        *(f"{n}={done.execution[n]}: {REMOVED[n]}" for n in REMOVED if n in done.execution),
         *fingerprints.differences(done.code_fingerprint, code),
         *fingerprints.differences(done.data_fingerprint, data),
     ]
     stored = done.executions.order_by("number").values_list(*ENTRY_COLUMNS).iterator()
-    now = journal.entries(prepared.universe, outcome, cash=prepared.cash)
+    now = journal.entries(
+        prepared.universe, outcome, cash=prepared.cash, latency=prepared.execution.latency
+    )
     for was, entry in zip_longest(stored, now):
         if was != entry:
             return Reproduction(False, changed, _difference(was, entry))

@@ -1,17 +1,25 @@
 """Celery tasks of backtests."""
 
 from datetime import UTC, datetime
+from typing import Any
 
-from celery import shared_task
+from celery import shared_task, signals
 from django.conf import settings
 
 from backtests import runner
+from backtests.analysis.warm_up import warm_up
 from backtests.models import BacktestResult
 
 # A run that its own deadline does not end is killed this many seconds later.
 GRACE_SECONDS = 60
 # By the clocks of two machines, which may differ.
 CALLED_AGAIN_SECONDS = 300
+
+
+@signals.worker_init.connect
+def prepare_worker(**_: Any) -> None:
+    """Compile what runs need before the worker takes one; the pool's process inherits it."""
+    warm_up()
 
 
 @shared_task(time_limit=settings.BACKTEST_SECONDS + GRACE_SECONDS)

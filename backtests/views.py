@@ -1,5 +1,6 @@
 """The pages of backtests; each also serves its fragments to htmx."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import urlencode
@@ -23,7 +24,7 @@ from backtests.models import (
     BacktestStatus,
     ExecutionKind,
 )
-from backtests.requests import TooManyUnfinished, submit
+from backtests.requests import TooManyUnfinished, stored_execution, submit
 from kalshi_insights.bad_input import BadInput
 from kalshi_insights.htmx import htmx_target, page_number, serves_fragments, template_for
 
@@ -171,7 +172,7 @@ def _rerun_query(result: BacktestResult) -> str:
         **times,
         **options,
         **params,
-        **result.execution,
+        **asdict(stored_execution(result.execution)),
     }
     # False and zero stay in the query: without them the form would show its defaults.
     return urlencode({n: v for n, v in values.items() if v is not None and v != ""})

@@ -17,7 +17,7 @@ from backtests.loading import load
 from backtests.models import BacktestResult, BacktestStatus, Engine
 from backtests.requests import BacktestRequest
 from backtests.tests import record_builders
-from benchmarks import child_process
+from benchmarks import child_process, whole_exchange
 from benchmarks.measure import now, report, timed
 from markets.models import Market
 from markets.models.snapshots import ARRAYS
@@ -39,6 +39,7 @@ def main() -> None:
     compare_with_vectorbt()
     measure_kernel()
     measure_many_markets()
+    measure_whole_exchange()
 
 
 def create_snapshots() -> list[Market]:
@@ -212,6 +213,19 @@ def measure_many_markets() -> None:
         ratio=f"{slow['cpu'] / fast['cpu']:.0f} x the kernel's CPU; all of it about"
         f" {slow['seconds'] * kernel['rows'] / slow['rows']:,.0f} s",
     )
+
+
+def measure_whole_exchange() -> None:
+    whole_exchange.create()
+    for strategy in ("momentum", "favourite-hold"):
+        run = child_process.run_benchmark("whole_exchange", strategy)
+        report(
+            f"{strategy}, {run['markets']:,} markets, {run['rows']:,} rows, stored",
+            f"{run['seconds']:.1f} s",
+            ratio=f"{run['cpu']:.1f} s CPU; {run['lines']:,} journal lines",
+            target="target 10 s",
+        )
+        report("  peak memory", f"{run['megabytes']:,.0f} MB", target="target 600 MB")
 
 
 if __name__ == "__main__":

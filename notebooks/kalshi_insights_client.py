@@ -103,11 +103,13 @@ COLUMNS_BY_KIND = {
         yes_bid yes_ask yes_bid_size yes_ask_size yes_price no_price last_price previous_price
         volume volume_24h
         open_interest settlement_value floor_strike cap_strike fee_multiplier
-        fee_multiplier_override price size cash final_cash pnl""",
+        fee_multiplier_override price size cash final_cash pnl waited""",
     "category": """
         status result market_type strike_type category fee_type fee_type_override source cause
         state taker_outcome_side taker_book_side kind liquidity outcome_side book_side strategy""",
-    "boolean": "is_hot being_observed can_close_early mutually_exclusive known_at_assumed counted",
+    "boolean": """
+        is_hot being_observed can_close_early mutually_exclusive known_at_assumed counted
+        across_gap""",
     "Int64": "exchange_index",
 }
 KINDS = {name: kind for kind, names in COLUMNS_BY_KIND.items() for name in names.split()}

@@ -259,7 +259,7 @@ def run_backtests() -> dict[str, int]:
         error="The strategy raised ZeroDivisionError: division by zero (momentum.py, line 31)",
         **words,
     )
-    doing = "running it with pessimistic fills"
+    doing = "running it with fewest fills"
     running = a_backtest("running", strategy="favourite-hold", progress=0.62, doing=doing, **words)
     return {"done": done.pk, "failed": failed.pk, "running": running.pk}
 

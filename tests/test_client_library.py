@@ -416,7 +416,7 @@ def test_a_backtest_is_run_and_waited_for(trader, worker):
     assert equity.equity.iloc[-1] == pytest.approx(10_000 + run.pnl)
     compared = run.compared()
     assert compared.loc["money.pnl", "do-nothing"] == 0
-    assert compared.loc["money.pnl", "pessimistic"] == run.figures["money"]["pnl"]
+    assert compared.loc["money.pnl", "fewest"] == run.figures["money"]["pnl"]
     assert trader.run(run.id).verdict == run.verdict
     assert trader.backtests(status="done").pnl.to_list() == [run.pnl]
 

@@ -1,7 +1,7 @@
 """Evaluation of a strategy on one universe: headline, band of fill models, and yardsticks."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
@@ -138,7 +138,11 @@ class Evaluation:
 
     def _measured(self, outcome: RunOutcome, probabilities: Floats | None = None) -> MeasuredRun:
         path = metrics.trace(self.universe, outcome, cash=self.cash, start=self.start, end=self.end)
-        figures = metrics.measure(self.universe, outcome, path, probabilities=probabilities)
+        figures = replace(
+            metrics.measure(self.universe, outcome, path, probabilities=probabilities),
+            waits=metrics.waits(self.universe, outcome, latency=self.execution.latency),
+            coverage=metrics.coverage(self.universe, outcome, path, end=self.end),
+        )
         return MeasuredRun(outcome, figures, path)
 
 

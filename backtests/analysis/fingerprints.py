@@ -16,8 +16,10 @@ from kalshi_insights.arrays import Array
 APP = Path(__file__).resolve().parent.parent
 # The files that decide results; the rest of this app requests runs and shows them.
 RULES = (
+    "definitions.py",
     "loading.py",
     "models.py",
+    "observing.py",
     "record.py",
     "requests.py",
     "runner.py",
@@ -31,11 +33,18 @@ RULES = (
     "strategies/parameters.py",
     "../markets/intervals.py",
     "../markets/fees.py",
+    "../markets/models/candlesticks.py",
+    "../markets/models/definitions.py",
     "../markets/observed.py",
     "../markets/models/markets.py",
+    "../markets/coverage/many_markets.py",
+    "../markets/models/observations.py",
     "../markets/models/recording.py",
     "../markets/models/revisions.py",
     "../markets/models/snapshots.py",
+    "../markets/models/sweeps.py",
+    "../markets/observed.py",
+    "../markets/pages/*.py",
 )
 LIBRARIES = ("numpy", "numba", "backtrader")
 

@@ -24,9 +24,9 @@ STRATEGY: Answer = {
     ],
 }
 EXECUTION: Answer = {
-    "latency_snapshots": 1,
-    "latency_seconds": 0.0,
+    "latency_seconds": 1.0,
     "patience_seconds": 7200.0,
+    "across_gaps": "expire",
     "assumed_size": None,
     "position_limit": None,
     "make": False,
@@ -82,7 +82,7 @@ BACKTEST: Answer = {
     "code_fingerprint": {"rules": "9f86d081884c7d65"},
     "data_fingerprint": {"quotes": "60303ae22b998861"},
     "figures": FIGURES,
-    "band": {"pessimistic": FIGURES, "expected": FIGURES, "optimistic": FIGURES},
+    "band": {"fewest": FIGURES, "expected": FIGURES, "most": FIGURES},
     "yardsticks": {"do-nothing": FIGURES},
     "curve": {"t": [1795132800000, 1795219200000], "equity": [10_000_000_000, 10_014_310_000]},
     "assumptions": ["The time at which some results were known was assumed."],
@@ -111,6 +111,8 @@ EXECUTION_ENTRY: Answer = {
     "yes_ask": "0.1300",
     "yes_bid_size": "340.00",
     "yes_ask_size": "90.00",
+    "waited": None,
+    "across_gap": False,
 }
 EQUITY: Answer = {
     "columns": {

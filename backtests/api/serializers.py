@@ -16,7 +16,15 @@ from backtests.models import (
     ExecutionKind,
     SnapshotSources,
 )
-from backtests.requests import LIMITS, LIST_FIELDS, MAX_CASH, BacktestRequest, MarketSelection
+from backtests.requests import (
+    CHOICES,
+    LIMITS,
+    LIST_FIELDS,
+    MAX_CASH,
+    REMOVED,
+    BacktestRequest,
+    MarketSelection,
+)
 from backtests.rules.execution import ExecutionModel
 from backtests.strategies import STRATEGIES, YARDSTICKS, Signal
 from kalshi_insights.export.copy import ColumnTypes
@@ -106,14 +114,17 @@ def describe(name: str) -> dict[str, Any]:
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """A serializer that refuses unknown fields."""
+    """A serializer that refuses unknown fields; `removed` says what came instead of some."""
+
+    removed: Mapping[str, str] = {}
 
     def to_internal_value(self, data: Any) -> Any:
         unknown = set(data) - set(self.fields) if isinstance(data, Mapping) else ()
         if unknown:
-            known = ", ".join(self.fields)
-            reason = [f"Unknown field. Known fields: {known}."]
-            raise serializers.ValidationError({name[:MAX_NAME_LENGTH]: reason for name in unknown})
+            words = f"Unknown field. Known fields: {', '.join(self.fields)}."
+            raise serializers.ValidationError(
+                {name[:MAX_NAME_LENGTH]: [self.removed.get(name, words)] for name in unknown}
+            )
         return super().to_internal_value(data)
 
 
@@ -203,20 +214,24 @@ def _bounded(
 
 
 class ExecutionModelSerializer(StrictSerializer):
-    """The execution model: how orders meet the recorded books."""
+    """The execution model: how orders meet what was observed."""
 
-    latency_snapshots = _bounded(
-        StrictIntegerField,
-        "latency_snapshots",
-        "Books of the market that an order waits for.",
-    )
+    removed = REMOVED
     latency_seconds = _bounded(
-        StrictFloatField, "latency_seconds", "Seconds that an order waits before it meets a book."
+        StrictFloatField,
+        "latency_seconds",
+        "Seconds until an order arrives; it meets the first observation of its market after that.",
     )
     patience_seconds = _bounded(
         StrictFloatField,
         "patience_seconds",
-        "Seconds after which an order that met no book expires.",
+        "Seconds after which an order that has arrived and met no observation expires.",
+    )
+    across_gaps = serializers.ChoiceField(
+        choices=CHOICES["across_gaps"],
+        default=ExecutionModel().across_gaps,
+        help_text="What becomes of an order on its way when its market is no longer observed: it"
+        " expires, or it waits for the next observation as long as its patience lasts.",
     )
     assumed_size = _bounded(
         StrictIntegerField,
@@ -412,9 +427,7 @@ class BacktestSerializer(BacktestBriefSerializer):
     code_fingerprint = FreeField(help_text="SHA-256 of the code, and library versions.")
     data_fingerprint = FreeField(help_text="SHA-256 of the input data.")
     figures = FreeField(help_text=FIGURES_HELP)
-    band = FreeField(
-        help_text="The figures under the pessimistic, the expected and the optimistic fill model."
-    )
+    band = FreeField(help_text="The figures by fill scenario: fewest, expected and most fills.")
     yardsticks = FreeField(help_text="The figures of each yardstick on the same markets and times.")
     curve = CurveField(
         help_text="Equity in millionths of a dollar from each instant on, in milliseconds since"
@@ -451,6 +464,8 @@ EXECUTIONS: ColumnTypes = {
     "yes_ask": PRICE_TYPE,
     "yes_bid_size": COUNT_TYPE,
     "yes_ask_size": COUNT_TYPE,
+    "waited": MONEY_TYPE,
+    "across_gap": "boolean",
 }
 
 
@@ -475,6 +490,14 @@ class ExecutionEntrySerializer(serializers.ModelSerializer[BacktestExecution]):
             "number": {"help_text": "The number of the entry, from 1 on."},
             "count": {"help_text": "Contracts."},
             "fee": {"help_text": "Dollars."},
+            "waited": {
+                "help_text": "Of an order: seconds from its arrival to the observation that it met;"
+                " null if it met none."
+            },
+            "across_gap": {
+                "help_text": "Of a fill: whether its order was sent before a gap in the"
+                " observations and filled after it."
+            },
             "cash": {"help_text": "Cash after the entry, in dollars."},
             "position": {
                 "help_text": "Contracts after the entry: positive for YES, negative for NO."

@@ -1,14 +1,19 @@
-"""The timeline of one market: its quotes, and the instants at which its definition changed."""
+"""The timelines of markets: their quotes, and the instants at which their definitions changed.
+
+Columns go market by market and each of them by time; `market` counts the markets from 0 on.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 
+from backtests.data.market_keys import MarketKeys, first_rows
 from backtests.data.universe import MISSING, QUOTE_COLUMNS, Bools, Ints
 from kalshi_insights.arrays import Array, np
 from markets.prices import Quality
 
 ColumnArrays = Mapping[str, Array]
 
+NEVER = 2**63 - 1
 # Bits of the column `flags`.
 BACKFILLED, STALE = 1, Quality.STALE.value
 # What a row without a quote of its own repeats of the last book.
@@ -16,57 +21,85 @@ BOOK = tuple(name for name in QUOTE_COLUMNS if name not in ("at", "market", "clo
 
 
 class Pauses(NamedTuple):
-    """Pauses of the exchange, from each start on and before its end; sorted and disjoint."""
+    """Pauses of the exchange, sorted and disjoint; each ends for a market with the first
+    observation after it.
 
-    starts: Ints
-    ends: Ints
-
-    def cover(self, at: Ints) -> Bools:
-        newest = np.searchsorted(self.starts, at, side="right") - 1
-        return np.append(self.ends, MISSING)[newest] > at
-
-    @classmethod
-    def of(cls, intervals: Sequence[tuple[int, int]]) -> Self:
-        table = np.array(intervals, np.int64).reshape(-1, 2)
-        return cls(table[:, 0], table[:, 1])
-
-
-class DefinitionHistory(NamedTuple):
-    """The definition of a market as known from each instant on; `close_at` may be missing.
-
-    `closed_at` is the actual close, after which nobody could trade.
+    `resumed` has a row for each market and a column for each pause.
     """
 
+    starts: Ints
+    resumed: Ints
+
+    def cover(self, market: Ints, at: Ints) -> Bools:
+        if not len(self.starts):
+            return np.zeros(len(at), np.bool_)
+        newest = np.searchsorted(self.starts, at, side="right") - 1
+        return (newest >= 0) & (at < self.resumed[market, newest])
+
+    def within(self, first: int, end: int) -> "Pauses":
+        """The pauses of some consecutive markets, which count from 0 again."""
+        return Pauses(self.starts, self.resumed[first:end])
+
+
+class Definitions(NamedTuple):
+    """The definitions of markets as known from each instant on; `close_at` may be missing.
+
+    `closed_at` has for each market the actual close, after which nobody could trade.
+    """
+
+    market: Ints
     at: Ints
     active: Bools
     close_at: Ints
-    closed_at: int
+    closed_at: Ints
 
     @classmethod
-    def of(cls, revisions: Sequence[tuple[int, bool, int]], closed_at: int) -> Self:
-        table = np.array(revisions, np.int64).reshape(-1, 3)
-        return cls(table[:, 0], table[:, 1] == 1, table[:, 2], closed_at)
+    def of(cls, revisions: Sequence[tuple[int, int, bool, int]], closed_at: Sequence[int]) -> Self:
+        """Make them of rows (market, at, active, close_at), in their order."""
+        table = np.array(revisions, np.int64).reshape(-1, 4)
+        closes = np.array(closed_at, np.int64)
+        return cls(table[:, 0], table[:, 1], table[:, 2] == 1, table[:, 3], closes)
 
-    @property
-    def closes(self) -> Ints:
-        """The scheduled closes that passed before the schedule was known to have changed."""
-        until = np.append(self.at[1:], np.iinfo(np.int64).max)
-        return self.close_at[self.close_at < until[: len(self.at)]]
+    def within(self, first: int, end: int) -> "Definitions":
+        """The definitions of some consecutive markets, which count from 0 again."""
+        rows = slice(*np.searchsorted(self.market, (first, end)))
+        return Definitions(
+            self.market[rows] - first, self.at[rows], self.active[rows], self.close_at[rows],
+            self.closed_at[first:end],
+        )  # fmt: skip
+
+    def changes(self) -> tuple[Ints, Ints]:
+        """The markets and the instants at which a definition changed, a scheduled close passed
+        before it was known to have changed, or trading ended."""
+        until = np.append(self.at[1:], NEVER)[: len(self.at)]
+        until[np.append(self.market[1:] != self.market[:-1], True)[: len(until)]] = NEVER
+        passed = self.close_at < until
+        every = np.arange(len(self.closed_at))
+        return (
+            np.concatenate((self.market, self.market[passed], every)),
+            np.concatenate((self.at, self.close_at[passed], self.closed_at)),
+        )
 
 
 def without_backfill_inside(columns: ColumnArrays) -> ColumnArrays:
-    """Leave out what was backfilled between the first and the last snapshot recorded live."""
-    at, backfilled = columns["at"], (columns["flags"] & BACKFILLED) != 0
+    """Leave out what was backfilled between a market's first and last snapshot recorded live."""
+    at, market, backfilled = columns["at"], columns["market"], is_backfilled(columns)
     if backfilled.all() or not backfilled.any():
         return columns
-    recorded = at[~backfilled]
-    return select(columns, ~backfilled | (at < recorded.min()) | (at > recorded.max()))
+    first = np.full(market[-1] + 1, NEVER)
+    last = np.full(market[-1] + 1, MISSING)
+    np.minimum.at(first, market[~backfilled], at[~backfilled])
+    np.maximum.at(last, market[~backfilled], at[~backfilled])
+    return select(columns, ~backfilled | (at < first[market]) | (at > last[market]))
+
+
+def is_backfilled(columns: ColumnArrays) -> Bools:
+    return (columns["flags"] & BACKFILLED) != 0
 
 
 def last_of_each_instant(columns: ColumnArrays) -> ColumnArrays:
-    """Keep the last of several rows at one instant; rows must be ordered by time."""
-    at = columns["at"]
-    is_last = np.append(at[1:] > at[:-1], True)
+    """Keep the last of several rows of a market at one instant."""
+    is_last = _is_last(columns["market"], columns["at"])
     return columns if is_last.all() else select(columns, is_last)
 
 
@@ -74,46 +107,76 @@ def select(columns: ColumnArrays, rows: Ints | Bools) -> ColumnArrays:
     return {name: column[rows] for name, column in columns.items()}
 
 
-def timeline(
-    quotes: ColumnArrays, definitions: DefinitionHistory, pauses: Pauses, *, end: int
+def timelines(
+    quotes: ColumnArrays, definitions: Definitions, pauses: Pauses, *, end: int
 ) -> ColumnArrays:
-    """The rows of a market: its sorted quotes, and the instants between them and before `end` at
-    which trading ended or the known schedule changed.
+    """The rows of markets: their quotes, and the instants between them and before `end` at which
+    trading ended or went on, or the known schedule changed.
 
-    The end of a pause adds no row, since it shows no book.
+    The end of a pause shows no book: trading goes on with the first observation after it.
     """
-    quoted_at = quotes["at"]
-    changes = np.concatenate(
-        (definitions.at, definitions.closes, [definitions.closed_at], pauses.starts)
-    )
-    changes = changes[(changes > quoted_at[0]) & (changes < end)]
-    at = np.sort(np.concatenate((quoted_at, changes)))
-    at = at[np.append(True, at[1:] > at[:-1])]
-    book = np.searchsorted(quoted_at, at, side="right") - 1
-    is_quote = quoted_at[book] == at
-    close_at, tradable = _state(at, is_quote, book, quotes, definitions)
-    tradable &= ~pauses.cover(at)
-    same = (close_at[1:] == close_at[:-1]) & (tradable[1:] == tradable[:-1])
-    rows = is_quote.copy()
-    rows[1:] |= ~same
+    markets = len(definitions.closed_at)
+    market, at = instants = _instants(quotes, definitions, pauses, end=end)
+    keys = MarketKeys(int(at.min()), int(at.max()))
+    book = keys.newest(keys.of(quotes["market"], quotes["at"]), market, at)
+    close_at, tradable = _state(keys, instants, book, quotes, definitions)
+    tradable &= ~pauses.cover(market, at)
+    rows = quotes["at"][book] == at
+    rows[1:] |= (close_at[1:] != close_at[:-1]) | (tradable[1:] != tradable[:-1])
+    # A market begins with a quote.
+    rows[first_rows(market, markets)[:-1]] = True
     repeated = {name: quotes[name][book[rows]] for name in BOOK}
-    return repeated | {"at": at[rows], "close_at": close_at[rows], "tradable": tradable[rows]}
+    return repeated | {
+        "market": market[rows],
+        "at": at[rows],
+        "close_at": close_at[rows],
+        "tradable": tradable[rows],
+    }
+
+
+def _instants(
+    quotes: ColumnArrays, definitions: Definitions, pauses: Pauses, *, end: int
+) -> tuple[Ints, Ints]:
+    """Every market and instant of a quote or of a change after the market's first quote."""
+    markets = len(definitions.closed_at)
+    first_at = quotes["at"][first_rows(quotes["market"], markets)[:-1]]
+    defined, defined_at = definitions.changes()
+    each = np.repeat(np.arange(markets), len(pauses.starts))
+    changed = np.concatenate((defined, each, each))
+    changed_at = np.concatenate(
+        (defined_at, np.tile(pauses.starts, markets), pauses.resumed.ravel())
+    )
+    within = (changed_at > first_at[changed]) & (changed_at < end)
+    market = np.concatenate((quotes["market"], changed[within]))
+    at = np.concatenate((quotes["at"], changed_at[within]))
+    order = np.lexsort((at, market))
+    market, at = market[order], at[order]
+    once = _is_last(market, at)
+    return market[once], at[once]
+
+
+def _is_last(market: Ints, at: Ints) -> Bools:
+    """Return which rows are the last ones of their market and instant."""
+    return np.append((market[1:] != market[:-1]) | (at[1:] != at[:-1]), True)[: len(at)]
 
 
 def _state(
-    at: Ints,
-    is_quote: Bools,
+    keys: MarketKeys,
+    instants: tuple[Ints, Ints],
     book: Ints,
     quotes: ColumnArrays,
-    definitions: DefinitionHistory,
+    definitions: Definitions,
 ) -> tuple[Ints, Bools]:
     """The close as scheduled, and whether the market itself was open, at each instant."""
-    newest = np.searchsorted(definitions.at, at, side="right") - 1
+    market, at = instants
+    newest = keys.newest(keys.of(definitions.market, definitions.at), market, at)
     # Before the first definition, only the market's quotes say whether it was trading.
+    starts = first_rows(definitions.market, len(definitions.closed_at))
+    newest = np.where(newest >= starts[market], newest, MISSING)
     active = np.append(definitions.active, True)[newest]
     close_at = np.append(definitions.close_at, MISSING)[newest]
     defined_at = np.append(definitions.at, MISSING)[newest]
     stale = (quotes["flags"][book] & STALE) != 0
-    stale &= is_quote | (defined_at <= quotes["at"][book])
-    open_yet = ((close_at == MISSING) | (at < close_at)) & (at < definitions.closed_at)
+    stale &= (quotes["at"][book] == at) | (defined_at <= quotes["at"][book])
+    open_yet = ((close_at == MISSING) | (at < close_at)) & (at < definitions.closed_at[market])
     return close_at, active & ~stale & open_yet

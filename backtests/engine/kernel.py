@@ -106,7 +106,7 @@ def run(
         if run.figures[ENTRIES] <= length:
             break
         length = int(run.figures[ENTRIES])
-    held = {m: int(p) for m, p in enumerate(run.states[:, POSITION]) if p}
+    held = {int(m): int(run.states[m, POSITION]) for m in np.flatnonzero(run.states[:, POSITION])}
     journal = run.journal[: run.figures[ENTRIES]].copy()
     return RunOutcome(journal, int(run.figures[CASH]), held, bool(run.figures[BAND]))
 

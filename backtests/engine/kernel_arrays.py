@@ -1,6 +1,7 @@
 """The arrays that the kernel reads: a universe and the rules of a run as plain numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -105,18 +106,21 @@ def tables_of(universe: Universe, execution: ExecutionModel) -> MarketTables:
 
 
 def _grids(universe: Universe) -> tuple[Ints, Ints, Ints]:
-    grids = [grid for of_market in universe.grids for grid in of_market]
+    grids = list(chain.from_iterable(universe.grids))
     starts, ranges = _flat([grid.ranges for grid in grids], width=3)
-    since = [[(grid.since,) for grid in of_market] for of_market in universe.grids]
-    of_markets, instants = _flat(since, width=1)
-    return of_markets, np.column_stack((instants, starts[:-1], starts[1:])), ranges
+    since = np.fromiter((grid.since for grid in grids), np.int64, len(grids))
+    return _starts(universe.grids), np.column_stack((since, starts[:-1], starts[1:])), ranges
 
 
 def _flat(rows: Sequence[Sequence[Sequence[int]]], *, width: int) -> tuple[Ints, Ints]:
     """Nested rows end to end, and where each group begins."""
-    starts = np.cumsum([0, *(len(each) for each in rows)])
-    return starts, _table([row for each in rows for row in each], width=width)
+    return _starts(rows), _table(chain.from_iterable(rows), width=width)
 
 
-def _table(rows: Sequence[Sequence[int]], *, width: int) -> Ints:
-    return np.array(rows, np.int64).reshape(-1, width)
+def _starts(rows: Sequence[Sequence[object]]) -> Ints:
+    return np.cumsum([0, *map(len, rows)])
+
+
+def _table(rows: Iterable[Sequence[int]], *, width: int) -> Ints:
+    # Much faster than an array of sequences.
+    return np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, width)

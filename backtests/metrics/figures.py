@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from backtests.data.universe import DAY, DOLLAR, MONEY, Floats, Ints, Universe
+from backtests.metrics.coverage import CoverageFigures
 from backtests.metrics.drawdown import Drawdown
 from backtests.metrics.events import EventFigures, figures_by_event
 from backtests.metrics.marks import EquityPath, final_marks
 from backtests.metrics.ratios import YEAR, Ratios, ratios
+from backtests.metrics.waits import Waits, better_prices
 from backtests.rules.execution import JOURNAL_COLUMN, EntryKind, RunOutcome
 from backtests.rules.ledger import Ledger
 from kalshi_insights.arrays import np
@@ -32,7 +34,8 @@ class Money:
     """The parts of the P&L, to the unit: price + settlement - fees = final equity - starting cash.
 
     `price` is the gain of closing trades over the average cost of what they closed (`realised`)
-    plus the marks of open positions above their cost (`unrealised`).
+    plus the marks of open positions above their cost (`unrealised`). `better_prices` is the part of
+    the P&L that fills at better prices than their orders' limits brought.
     """
 
     start_cash: int
@@ -42,6 +45,7 @@ class Money:
     unrealised: int
     settlement: int
     fees: int
+    better_prices: int = 0
 
     @property
     def price(self) -> int:
@@ -108,6 +112,8 @@ class Figures:
     drawdown: Drawdown
     events: EventFigures
     brier: Brier
+    waits: Waits = field(default_factory=Waits)
+    coverage: CoverageFigures = field(default_factory=CoverageFigures)
 
     def as_json(self) -> dict[str, Any]:
         """The figures nested as the dataclasses are, with `money.price` and `money.pnl`."""
@@ -189,6 +195,7 @@ def measure(
         unrealised=sum(unrealised.values()),
         settlement=account.settlement,
         fees=account.ledger.fees,
+        better_prices=better_prices(outcome.journal),
     )
     daily = path.daily().equity
     events = figures_by_event(account.pnl, account.last, universe.listings)

@@ -1,9 +1,10 @@
 """Equity over time: cash and positions, marked at the side of the book they could be sold to."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from backtests.data.market_keys import MarketKeys, first_rows
 from backtests.data.universe import (
     CONTRACT,
     DAY,
@@ -11,7 +12,6 @@ from backtests.data.universe import (
     MISSING,
     Bools,
     Ints,
-    Settlement,
     Universe,
 )
 from backtests.metrics.drawdown import Drawdown, deepest
@@ -20,6 +20,10 @@ from backtests.rules.ledger import WHOLE
 from kalshi_insights.arrays import np
 
 MILLISECOND = 1_000
+UNITS = WHOLE // DOLLAR  # millionths of a dollar in a unit of price
+NEVER = 2**63 - 1
+# The marks of so many markets and rows are computed at once.
+BATCH_MARKETS, BATCH_ROWS = 10_000, 1_000_000
 # A curve has so many equal intervals with three points each, so fewer than 1,000 points.
 INTERVALS = 330
 
@@ -85,32 +89,68 @@ class EquityPath:
         return {"t": (self.at // MILLISECOND).tolist(), "equity": self.equity.tolist()}
 
 
-class BookHistory(NamedTuple):
-    """The books of a market that showed a side while the market was trading."""
+class Books(NamedTuple):
+    """The books of several markets that showed a side while trading, each market by time.
 
+    `market` counts the markets in the order in which they were asked for. `bid` and `ask` are the
+    prices at which YES and NO could last be sold, on the YES scale. An empty side stands as last
+    quoted, but not beyond the other side of its book: nobody pays more than the offer. A side that
+    was never quoted is worth nothing.
+    """
+
+    market: Ints
     at: Ints
     bid: Ints
     ask: Ints
+    starts: Ints
 
-    def sides(self) -> tuple[Ints, Ints]:
-        """The prices at which YES and NO could last be sold, on the YES scale.
+    def last_rows(self) -> tuple[Ints, Ints]:
+        """The markets that have a book, and the row of the last one of each."""
+        quoted = np.flatnonzero(np.diff(self.starts))
+        return quoted, self.starts[quoted + 1] - 1
 
-        An empty side stands as last quoted, but not beyond the other side of its book: nobody
-        pays more than the offer. A side that was never quoted is worth nothing.
-        """
-        bid, ask = _last_known(self.bid, 0), _last_known(self.ask, DOLLAR)
-        return (
-            np.where(self.bid == MISSING, np.minimum(bid, self.ask), bid),
-            np.where(self.ask == MISSING, np.maximum(ask, self.bid), ask),
+    def within(self, first: int, end: int) -> "Books":
+        """The books of some consecutive markets, which count from 0 again."""
+        rows = slice(self.starts[first], self.starts[end])
+        starts = self.starts[first : end + 1] - self.starts[first]
+        return Books(
+            self.market[rows] - first, self.at[rows], self.bid[rows], self.ask[rows], starts
         )
 
 
-class PositionHistory(NamedTuple):
-    """The position in one market after each of its fills and its settlement."""
+class Positions(NamedTuple):
+    """The positions in several markets after each fill and settlement, each market by time.
 
-    market: int
+    `market` counts `markets`, which are sorted.
+    """
+
+    markets: Ints
+    market: Ints
     at: Ints
     position: Ints
+    starts: Ints
+
+    def within(self, first: int, end: int) -> "Positions":
+        rows = slice(self.starts[first], self.starts[end])
+        starts = self.starts[first : end + 1] - self.starts[first]
+        return Positions(
+            self.markets[first:end], self.market[rows] - first, self.at[rows], self.position[rows],
+            starts,
+        )  # fmt: skip
+
+
+class Marks(NamedTuple):
+    """What positions are worth from instants on, each market by time."""
+
+    market: Ints
+    at: Ints
+    worth: Ints
+
+    def changes(self) -> Ints:
+        """The changes of the worth, from nothing on in each market."""
+        before = np.append(0, self.worth[:-1])[: len(self.worth)]
+        before[_is_first(self.market)] = 0
+        return self.worth - before
 
 
 def trace(
@@ -126,7 +166,7 @@ def trace(
     worth = cash + np.cumsum(changes)
     last = np.append(np.diff(at) != 0, True)[: len(at)]
     at, worth = at[last], worth[last]
-    end = max([end, *at[-1:], *(held.at[-1] for held in _holdings(outcome))])
+    end = max(end, *at[-1:].tolist(), int(_positions(outcome).at.max(initial=end)))
     path = EquityPath(np.insert(at, 0, start), np.insert(worth, 0, cash))
     if path.at[-1] == end:
         return path
@@ -135,22 +175,38 @@ def trace(
 
 def final_marks(universe: Universe, outcome: RunOutcome) -> dict[int, int]:
     """The marks of the positions that are open at the end of a run, by market."""
-    open_at_end = [held for held in _holdings(outcome) if held.position[-1]]
-    books = _books(universe, [held.market for held in open_at_end])
-    return {
-        held.market: int(_worth(held, book, universe.settlements[held.market])[1][-1])
-        for held, book in zip(open_at_end, books, strict=True)
-    }
+    held = _positions(outcome)
+    final = held.position[held.starts[1:] - 1]
+    prices = final_prices(universe, outcome, held.markets)
+    is_settled = np.array(
+        [universe.settlements[m] is not None for m in held.markets.tolist()], np.bool_
+    )
+    payouts = _payouts(final, prices)
+    worth = np.where(is_settled, payouts, _at_sides(final, prices // UNITS, prices // UNITS))
+    return dict(zip(held.markets[final != 0].tolist(), worth[final != 0].tolist(), strict=True))
+
+
+def final_prices(universe: Universe, outcome: RunOutcome, markets: Ints) -> Ints:
+    """The final value of a YES contract of each of these sorted markets, in millionths of a dollar:
+    the settlement value, or else the price at which what is held could be sold."""
+    books = _books(universe, markets)
+    held = np.array([outcome.positions.get(market, 0) for market in markets.tolist()], np.int64)
+    # A NO of which there never was a book is worth nothing.
+    prices = np.where(held < 0, DOLLAR, 0) * UNITS
+    quoted, last = books.last_rows()
+    prices[quoted] = np.where(held[quoted] < 0, books.ask[last], books.bid[last]) * UNITS
+    for n, market in enumerate(markets.tolist()):
+        if settlement := universe.settlements[market]:
+            prices[n] = settlement.value
+    return prices
 
 
 def last_sides(universe: Universe) -> Ints:
     """The last prices at which YES and NO of each market could be sold; 0 where never."""
-    markets = list(range(len(universe.listings)))
-    prices = np.zeros((len(markets), 2), np.int64)
-    for market, book in zip(markets, _books(universe, markets), strict=True):
-        if len(book.at):
-            bid, ask = book.sides()
-            prices[market] = bid[-1], DOLLAR - ask[-1]
+    prices = np.zeros((len(universe.listings), 2), np.int64)
+    books = _books(universe, np.arange(len(universe.listings)))
+    quoted, last = books.last_rows()
+    prices[quoted, 0], prices[quoted, 1] = books.bid[last], DOLLAR - books.ask[last]
     return prices
 
 
@@ -159,64 +215,103 @@ def _changes(universe: Universe, outcome: RunOutcome, cash: int) -> tuple[Ints, 
     journal = outcome.journal
     balance = np.diff(journal[:, JOURNAL_COLUMN["cash"]], prepend=cash)
     parts = [(journal[:, JOURNAL_COLUMN["at"]], balance)]
-    holdings = list(_holdings(outcome))
-    for held, book in zip(holdings, _books(universe, [h.market for h in holdings]), strict=True):
-        at, worth = _worth(held, book, universe.settlements[held.market])
-        parts.append((at, np.diff(worth, prepend=0)))
+    held = _positions(outcome)
+    books = _books(universe, held.markets)
+    for first, end in _batches(books.starts):
+        marks = _marks(universe, held.within(first, end), books.within(first, end))
+        changes = marks.changes()
+        parts.append((marks.at[changes != 0], changes[changes != 0]))
     at, change = (np.concatenate(column) for column in zip(*parts, strict=True))
     at, change = at[change != 0], change[change != 0]
     order = np.argsort(at, kind="stable")
     return at[order], change[order]
 
 
-def _holdings(outcome: RunOutcome) -> Iterator[PositionHistory]:
+def _batches(starts: Ints) -> Iterator[tuple[int, int]]:
+    """Parts of the markets whose books fit into little memory, and whose keys into 64 bits."""
+    first, markets = 0, len(starts) - 1
+    while first < markets:
+        fitting = int(np.searchsorted(starts, starts[first] + BATCH_ROWS, side="right")) - 1
+        end = min(max(fitting, first + 1), first + BATCH_MARKETS, markets)
+        yield first, end
+        first = end
+
+
+def _positions(outcome: RunOutcome) -> Positions:
     kind = outcome.journal[:, JOURNAL_COLUMN["kind"]]
     lines = outcome.journal[(kind == EntryKind.FILL) | (kind == EntryKind.SETTLED)]
     lines = lines[np.argsort(lines[:, JOURNAL_COLUMN["market"]], kind="stable")]
-    markets, starts = np.unique(lines[:, JOURNAL_COLUMN["market"]], return_index=True)
-    for market, own in zip(markets, np.split(lines, starts[1:]), strict=False):
-        yield PositionHistory(
-            int(market), own[:, JOURNAL_COLUMN["at"]], own[:, JOURNAL_COLUMN["position"]]
-        )
+    markets, first, number = np.unique(
+        lines[:, JOURNAL_COLUMN["market"]], return_index=True, return_inverse=True
+    )
+    starts = np.append(first, len(lines))
+    at, position = lines[:, JOURNAL_COLUMN["at"]], lines[:, JOURNAL_COLUMN["position"]]
+    return Positions(markets, number, at, position, starts)
 
 
-def _books(universe: Universe, markets: list[int]) -> Iterable[BookHistory]:
-    """The books of each of these markets, which must be sorted."""
+def _books(universe: Universe, markets: Ints) -> Books:
+    """The books of these markets, which must be sorted."""
     quotes = universe.quotes
-    selected = np.zeros(len(universe.listings), np.bool_)
-    selected[markets] = True
+    number = np.full(len(universe.listings), MISSING)
+    number[markets] = np.arange(len(markets))
     quoted: Bools = (quotes.bid != MISSING) | (quotes.ask != MISSING)
-    rows = np.flatnonzero(selected[quotes.market] & quotes.tradable & quoted)
+    rows = np.flatnonzero((number[quotes.market] != MISSING) & quotes.tradable & quoted)
     # A stable sort keeps the rows of a market in the order of time.
     rows = rows[np.argsort(quotes.market[rows], kind="stable")]
-    ends = np.searchsorted(quotes.market[rows], markets, side="right")
-    for own in np.split(rows, ends)[: len(markets)]:
-        yield BookHistory(quotes.at[own], quotes.bid[own], quotes.ask[own])
+    market = number[quotes.market[rows]]
+    starts = first_rows(market, len(markets))
+    bid, ask = _sides(quotes.bid[rows], quotes.ask[rows], starts[market])
+    return Books(market, quotes.at[rows], bid, ask, starts)
 
 
-def _worth(
-    held: PositionHistory, book: BookHistory, settlement: Settlement | None
-) -> tuple[Ints, Ints]:
-    """The instants at which the mark of a position may have changed, and the marks after them."""
-    known = [max(settlement.known_at, held.at[0])] if settlement else []
-    at = np.concatenate((book.at[book.at >= held.at[0]], held.at, np.array(known, np.int64)))
-    at.sort(kind="stable")  # fast, since its parts are sorted
-    position = held.position[np.searchsorted(held.at, at, side="right") - 1]
-    books = np.searchsorted(book.at, at, side="right")
-    bid, ask = book.sides()
-    yes = np.insert(bid, 0, 0)[books]
-    no = DOLLAR - np.insert(ask, 0, DOLLAR)[books]
-    worth = np.abs(position) * np.where(position > 0, yes, no)
-    if settlement:
-        worth = np.where(at >= settlement.known_at, _payouts(position, settlement.value), worth)
-    return at, worth
+def _sides(bid: Ints, ask: Ints, first: Ints) -> tuple[Ints, Ints]:
+    """The sides as they last stood; `first` is the first row of each row's market."""
+    last_bid, last_ask = _last_known(bid, 0, first), _last_known(ask, DOLLAR, first)
+    return (
+        np.where(bid == MISSING, np.minimum(last_bid, ask), bid),
+        np.where(ask == MISSING, np.maximum(last_ask, bid), ask),
+    )
 
 
-def _payouts(position: Ints, value: int) -> Ints:
+def _marks(universe: Universe, held: Positions, books: Books) -> Marks:
+    """The marks of positions, at every instant at which one may have changed."""
+    settled = [universe.settlements[market] for market in held.markets.tolist()]
+    value = np.array([each.value if each else MISSING for each in settled], np.int64)
+    known_at = np.array([each.known_at if each else NEVER for each in settled], np.int64)
+    begun = held.at[held.starts[:-1]]
+    known = np.flatnonzero(value != MISSING)
+    while_held = books.at >= begun[books.market]
+    market = np.concatenate((books.market[while_held], held.market, known))
+    at = np.concatenate((books.at[while_held], held.at, np.maximum(known_at, begun)[known]))
+    order = np.lexsort((at, market))
+    market, at = market[order], at[order]
+    keys = MarketKeys(int(at.min(initial=NEVER)), int(at.max(initial=0)))
+    line = keys.newest(keys.of(held.market, held.at), market, at)
+    position = held.position[line]
+    row = keys.newest(keys.of(books.market, books.at), market, at)
+    has_book = row >= books.starts[market]
+    bid = np.where(has_book, np.append(books.bid, 0)[row], 0)
+    ask = np.where(has_book, np.append(books.ask, 0)[row], DOLLAR)
+    worth = np.where(
+        at >= known_at[market], _payouts(position, value[market]), _at_sides(position, bid, ask)
+    )
+    return Marks(market, at, worth)
+
+
+def _at_sides(position: Ints, bid: Ints, ask: Ints) -> Ints:
+    return np.abs(position) * np.where(position > 0, bid, DOLLAR - ask)
+
+
+def _payouts(position: Ints, value: Ints) -> Ints:
     """The same as `ledger.payout`, for many positions."""
     return np.abs(position) * np.where(position > 0, value, WHOLE - value) // CONTRACT
 
 
-def _last_known(side: Ints, default: int) -> Ints:
-    row = np.maximum.accumulate(np.where(side == MISSING, -1, np.arange(len(side))))
-    return np.where(row < 0, default, side[row])
+def _last_known(side: Ints, default: int, first: Ints) -> Ints:
+    row = np.maximum.accumulate(np.where(side == MISSING, MISSING, np.arange(len(side))))
+    return np.where(row < first, default, side[row])
+
+
+def _is_first(market: Ints) -> Bools:
+    """Return which rows are the first of their markets."""
+    return np.append(True, market[1:] != market[:-1])[: len(market)]

@@ -1,10 +1,14 @@
 """The verdict: the result of a run in a sentence that can be checked against the figures."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from backtests.metrics.coverage import LEAST_OBSERVED
 from backtests.metrics.figures import Figures, pluralise
 from markets.fees import CENT
+
+# A part of the P&L is told apart if it is as large as this share of the whole.
+SHARE_THAT_MATTERS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +41,13 @@ def verdict(
 ) -> str:
     """State the result in a sentence, then the assumptions behind it.
 
-    `low` and `high` are the P&L under the worst and the best fill model, `yardsticks` the P&L of
-    other strategies on the same markets and times, by name.
+    `low` and `high` are the least and the greatest P&L of the fill scenarios, `yardsticks` the P&L
+    of other strategies on the same markets and times, by name.
     """
     sentences = [_result(figures, low=low, high=high, yardsticks=yardsticks or {})]
     if figures.activity.open_positions:
         sentences.append(_open(figures))
+    sentences += _coverage(figures)
     return " ".join([*sentences, *(assumptions or Assumptions()).sentences()])
 
 
@@ -83,10 +88,10 @@ def _idle(figures: Figures) -> str:
 
 def _band(pnl: int, *, low: int, high: int) -> list[str]:
     if low == high:
-        return ["the same under every fill model"]
-    band = f"between {dollars(low)} and {dollars(high)} depending on the fill model"
+        return ["the same in every fill scenario"]
+    band = f"between {dollars(low)} and {dollars(high)} depending on fills"
     if pnl > 0 and low <= 0:
-        return [band, "not robust, since the low end makes no profit"]
+        return [band, "not robust, since the least of the three makes no profit"]
     return [band]
 
 
@@ -108,6 +113,22 @@ def _open(figures: Figures) -> str:
     were = "was" if count == 1 else "were"
     worth = figures.money.final_equity - figures.money.final_cash
     return f"{pluralise(count, 'position')} {were} open at the end, marked at {dollars(worth)}."
+
+
+def _coverage(figures: Figures) -> Iterator[str]:
+    """State what was not observed, where it may have decided the result."""
+    coverage, pnl = figures.coverage, figures.money.pnl
+    if coverage.observed_share is not None and coverage.observed_share < LEAST_OBSERVED:
+        yield f"The traded markets were observed for {coverage.observed_share:.0%} of the time."
+    if coverage.fills_across_gaps:
+        fills = pluralise(figures.activity.fills, "fill")
+        yield (
+            f"{coverage.fills_across_gaps:,} of {fills} came from orders that were sent before a"
+            f" gap and filled after it: {dollars(coverage.pnl_across_gaps)}."
+        )
+    thin = coverage.pnl_of_thin_hours
+    if thin and abs(thin) >= SHARE_THAT_MATTERS * abs(pnl):
+        yield f"{dollars(thin)} came in hours observed for less than {LEAST_OBSERVED:.0%}."
 
 
 def _span(days: float) -> str:

@@ -36,7 +36,7 @@ class FillModel(IntEnum):
     @property
     def word(self) -> str:
         """The word under which results are stored and shown."""
-        return ("pessimistic", "expected", "optimistic")[self]
+        return self.name.lower()
 
 
 class EntryKind(IntEnum):

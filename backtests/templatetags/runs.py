@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from django import template
 
-from backtests import report
+from backtests import report_figures as figures
 from backtests.data.universe import CONTRACT, MONEY
 from backtests.models import BacktestResult
 
@@ -16,17 +16,22 @@ NAMES_SHOWN = 3
 
 @register.filter
 def money(dollars: Decimal | None) -> str:
-    return report.UNKNOWN if dollars is None else report.money(int(dollars * MONEY)).text
+    return figures.UNKNOWN if dollars is None else figures.money(int(dollars * MONEY)).text
 
 
 @register.filter
 def gain(dollars: Decimal | None) -> str:
-    return report.UNKNOWN if dollars is None else report.gain(int(dollars * MONEY)).text
+    return figures.UNKNOWN if dollars is None else figures.gain(int(dollars * MONEY)).text
 
 
 @register.filter
 def percent(share: float | None) -> str:
-    return report.UNKNOWN if share is None else report.rate(share).text
+    return figures.UNKNOWN if share is None else figures.rate(share).text
+
+
+@register.filter
+def seconds(length: float | None) -> str:
+    return figures.UNKNOWN if length is None else figures.seconds(length).text
 
 
 @register.filter
@@ -62,5 +67,5 @@ def held(position: Decimal) -> str:
     """A position with its side, such as 10 NO."""
     if not position:
         return "none"
-    count = report.contracts(int(abs(position) * CONTRACT)).text
+    count = figures.contracts(int(abs(position) * CONTRACT)).text
     return f"{count} {'YES' if position > 0 else 'NO'}"

@@ -70,7 +70,7 @@ class TestStrategies:
 
     def test_one_tells_what_it_can_be_told(self, client):
         reply = client.get(f"{API}/strategies/fade-longshots/").json()
-        assert (reply["version"], reply["kind"]) == ("2", "signal")
+        assert (reply["version"], reply["kind"]) == ("3", "signal")
         assert reply["parameters"][0] == {
             "name": "ceiling",
             "type": "number",
@@ -101,7 +101,8 @@ class TestAsking:
         assert reply["params"]["ceiling"] == 0.12
         assert reply["params"]["contracts"] == 10
         assert reply["cash"] == "500.500000"
-        assert reply["execution"]["latency_snapshots"] == 1
+        assert reply["execution"]["latency_seconds"] == 1
+        assert reply["execution"]["across_gaps"] == "expire"
 
     def test_a_worker_is_called_once_it_is_stored(
         self, client, market, settings, django_capture_on_commit_callbacks
@@ -168,6 +169,12 @@ class TestAsking:
             ({"execution": {"assumed_size": 0}}, "execution.assumed_size", "greater"),
             ({"execution": {"make": "yes"}}, "execution.make", "boolean"),
             ({"execution": {"speed": 1}}, "execution.speed", "Unknown field"),
+            ({"execution": {"across_gaps": "hope"}}, "execution.across_gaps", "hope"),
+            (
+                {"execution": {"latency_snapshots": 1}},
+                "execution.latency_snapshots",
+                "It is gone: orders meet the first observation after `latency_seconds`.",
+            ),
             (
                 {"strategy": "exclusive-arbitrage", "execution": {"make": True}},
                 "execution.make",
@@ -258,7 +265,7 @@ class TestTelling:
         assert (reply["status"], reply["progress"], reply["error"]) == ("done", 1, "")
         assert Decimal(reply["pnl"]) == Decimal(reply["figures"]["money"]["pnl"]) / 1_000_000
         assert Decimal(reply["pnl"]) > 0
-        assert set(reply["band"]) == {"pessimistic", "expected", "optimistic"}
+        assert set(reply["band"]) == {"fewest", "expected", "most"}
         assert set(reply["yardsticks"]) == set(YARDSTICKS)
         assert reply["verdict"].startswith("Earned $")
 

@@ -38,7 +38,7 @@ def test_a_strategy_that_knows_no_future_passes(recorded):
 
     assert "mean-reversion 2 on 40 quotes of 1 markets" in output
     assert "Clean: " in output
-    assert "one snapshot later" in output
+    assert "with orders that take 1 second" in output
 
 
 def test_one_that_does_ends_with_1_and_says_where(recorded, monkeypatch):

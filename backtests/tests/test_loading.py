@@ -482,13 +482,27 @@ def test_what_makes_no_sense_names_its_field(values, field):
     assert caught.value.field == field
 
 
-@pytest.mark.parametrize(("hour", "field"), [(-3, "start"), (60, "end")])
-def test_a_window_without_data_says_when_there_is_some(hour, field):
+@pytest.mark.parametrize(
+    ("hours", "field", "words"),
+    [
+        ((-3,), "start", "the last quote before it is of 2026-09-30 21:00 UTC."),
+        ((60,), "end", "the first quote after it is of 2026-10-03 12:00 UTC."),
+        (
+            (-5, -3, 60, 61),
+            "start",
+            "the last quote before it is of 2026-09-30 21:00 UTC,"
+            " the first quote after it is of 2026-10-03 12:00 UTC.",
+        ),
+    ],
+)
+def test_a_window_in_which_nothing_was_observed_says_when_there_was_something(hours, field, words):
     market = record_market()
-    record_quote(market, START + hour * HOUR)
-    with pytest.raises(BadInput, match="only from 2026-") as caught:
+    for hour in hours:
+        record_quote(market, START + hour * HOUR)
+    with pytest.raises(BadInput) as caught:
         load_universe(market)
     assert caught.value.field == field
+    assert caught.value.message == f"Nothing was observed in this window; {words}"
 
 
 def test_a_market_of_which_nothing_is_recorded_says_so():

@@ -31,7 +31,7 @@ def test_a_verdict_says_what_was_earned_and_how_sure_that_is():
         yardsticks={"random entry": -41 * DOLLARS},
     ) == (
         "Earned $214.00 on $10,000.00 over 61 days after $38.00 fees; "
-        "between $96.00 and $305.00 depending on the fill model; random entry earned -$41.00; "
+        "between $96.00 and $305.00 depending on fills; random entry earned -$41.00; "
         "57 independent events: too few to annualise."
     )
 
@@ -46,11 +46,11 @@ def test_a_loss_is_called_one():
 def test_a_gain_that_depends_on_fills_is_not_robust():
     text = verdict(figures(), low=0, high=305 * DOLLARS)
 
-    assert "; not robust, since the low end makes no profit; " in text
+    assert "; not robust, since the least of the three makes no profit; " in text
 
 
 def test_a_band_without_width_is_told_in_words():
-    assert "; the same under every fill model; " in verdict(
+    assert "; the same in every fill scenario; " in verdict(
         figures(), low=214 * DOLLARS, high=214 * DOLLARS
     )
 

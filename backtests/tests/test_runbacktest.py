@@ -1,6 +1,7 @@
 """The commands `runbacktest` and `reproduce`."""
 
 import json
+import re
 from io import StringIO
 
 import pytest
@@ -64,8 +65,8 @@ def test_its_table_shows_the_band_where_there_is_one():
     for hour, bid, ask in ((1, "0.4200", "0.4500"), (2, "0.4200", "0.4500"), (3, "0.4500", None)):
         record_quote(market, START + hour * HOUR, bid, ask)
     record_settlement(market, END, "no")
-    (names,) = (line.split() for line in run("--make").splitlines() if line.endswith("do-nothing"))
-    assert names[:3] == ["always-no", "pessimistic", "optimistic"]
+    (heads,) = (line for line in run("--make").splitlines() if "fewest fills" in line)
+    assert re.split(r"\s{2,}", heads.strip())[:3] == ["always-no", "fewest fills", "most fills"]
 
 
 def test_its_json_is_the_whole_result():
@@ -117,13 +118,17 @@ CHOSEN = ("always-no", "--ticker", "KXRAIN-26OCT02")
         ),
         (
             (*CHOSEN, "--start", "2025-10-02", "--end", "2025-10-03"),
-            "end: No quotes are recorded in this window, only from 2026-10-01",
+            "end: Nothing was observed in this window; the first quote after it is of 2026-10-01",
         ),
         ((*CHOSEN, *WINDOW, "--cash", "0"), "cash: Must be above 0"),
         ((*CHOSEN, *WINDOW, "--cash", "much"), "cash: 'much' is not a number."),
         ((*CHOSEN, *WINDOW, "--param", "contracts"), "params.contracts: Must be written as"),
         ((*CHOSEN, *WINDOW, "--param", "contracts=0"), "params.contracts: Must be at least 1."),
         ((*CHOSEN, *WINDOW, "--assumed-size", "0"), "assumed_size: Must be between"),
+        (
+            (*CHOSEN, *WINDOW, "--latency-snapshots", "1"),
+            "latency_snapshots: It is gone: orders meet the first observation after",
+        ),
     ],
 )
 def test_words_that_make_no_sense_end_it_with_2_and_nothing_stored(words, message):
@@ -212,6 +217,20 @@ def test_other_code_is_named_even_where_the_result_is_the_same():
     assert "changed since: rules\n" in out
     assert "changed since: numba (0.1, now " in out
     assert "Identical" in out
+
+
+def test_a_result_of_older_rules_says_that_they_have_changed():
+    a_market()
+    run()
+    result = BacktestResult.objects.get()
+    result.execution = {"latency_snapshots": 1, "latency_seconds": 0.0}
+    result.code_fingerprint |= {"rules": "0" * 64}
+    result.save()
+    result.executions.filter(kind="fill").update(fee=0)
+    out, output = differs()
+    assert "changed since: latency_snapshots=1: It is gone: orders meet the first" in out
+    assert "The rules by which orders are filled" in output
+    assert "the old result is not wrong" in output
 
 
 @pytest.mark.parametrize(

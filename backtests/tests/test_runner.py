@@ -117,7 +117,7 @@ def test_a_result_is_shown_beside_the_yardsticks_with_the_same_contracts():
 
 def test_takers_get_the_same_whatever_becomes_of_resting_orders():
     result = ran(queue_backtest(a_market()))
-    assert result.band["pessimistic"] == result.band["optimistic"] == result.figures
+    assert result.band["fewest"] == result.band["most"] == result.figures
 
 
 def test_an_order_that_rests_gives_a_band():
@@ -127,9 +127,9 @@ def test_an_order_that_rests_gives_a_band():
     record_settlement(market, END, "no")
     result = ran(queue_backtest(market, execution=ExecutionModel(make=True)))
     # A bid at its price touches the order, and does not go through it.
-    assert result.band["pessimistic"]["activity"]["fills"] == 0
-    assert result.band["optimistic"]["money"]["pnl"] == 4_500_000
-    assert "between $0.00 and $4.50 depending on the fill model" in result.verdict
+    assert result.band["fewest"]["activity"]["fills"] == 0
+    assert result.band["most"]["money"]["pnl"] == 4_500_000
+    assert "between $0.00 and $4.50 depending on fills" in result.verdict
 
 
 def test_the_rules_of_a_run_s_time_are_stored_with_it():
@@ -139,7 +139,8 @@ def test_the_rules_of_a_run_s_time_are_stored_with_it():
         "roundings": [{"since": START.isoformat(), "step": 1, "grid": 10_000, "rebate": 10_000}],
     }
     assert result.execution["through_broker"] is True
-    assert set(result.data_fingerprint) == {"quotes", "listings", "settlements", "terms", "grids"}
+    data = {"quotes", "observed", "gaps", "listings", "settlements", "terms", "grids"}
+    assert set(result.data_fingerprint) == data
     assert {"rules", "strategy", "python", "numba"} <= set(result.code_fingerprint)
     assert (result.snapshots, result.markets, result.progress) == (3, 1, 1)
 
@@ -365,7 +366,7 @@ def test_what_breaks_elsewhere_is_named_without_its_words():
         ({"engine": "abacus"}, "engine"),
         ({"strategy": "exclusive-arbitrage", "engine": "kernel"}, "engine"),
         ({"strategy": "exclusive-arbitrage", "execution": ExecutionModel(make=True)}, "make"),
-        ({"execution": ExecutionModel(latency_snapshots=-1)}, "latency_snapshots"),
+        ({"execution": ExecutionModel(across_gaps="hope")}, "across_gaps"),
         ({"execution": ExecutionModel(latency_seconds=float("nan"))}, "latency_seconds"),
         ({"execution": ExecutionModel(assumed_size=0)}, "assumed_size"),
         ({"execution": ExecutionModel(position_limit=0)}, "position_limit"),

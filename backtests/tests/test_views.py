@@ -198,6 +198,22 @@ class TestForm:
         assert message in html
         assert "Please correct the fields marked below." in html
 
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"latency_snapshots": "1"}, "latency_snapshots: It is gone: orders meet the first"),
+            ({"speed": "1"}, "speed: Unknown field. Known fields: latency_seconds"),
+        ],
+    )
+    def test_execution_fields_that_there_are_not_are_refused_by_name(
+        self, client, user, changes, words
+    ):
+        a_recorded_day(TICKER)
+        response = client.post("/backtests/new/", WISH | changes)
+        assert response.status_code == 400
+        assert words in response.content.decode()
+        assert BacktestResult.objects.count() == 0
+
     def test_there_is_room_for_few_unfinished_runs(self, client, user):
         a_recorded_day(TICKER)
         for _ in range(MAX_UNFINISHED):
@@ -234,12 +250,12 @@ class TestDetail:
     def test_a_band_is_drawn_beside_the_yardsticks(self, client):
         band = {
             name: {"money": {"pnl": pnl}}
-            for name, pnl in (("pessimistic", -1_000_000), ("optimistic", 3_000_000))
+            for name, pnl in (("fewest", 3_000_000), ("most", -1_000_000), ("expected", 2_000_000))
         }
         own, other = {"money": {"pnl": 2_000_000}}, {"always-no": {"money": {"pnl": 1_000_000}}}
         done = a_backtest(figures=own, band=band, yardsticks=other)
         html = page(client, f"/backtests/{done.pk}/")
-        assert "\u2212$1.00 to +$3.00" in html
+        assert "most \u2212$1.00 · expected +$2.00 · fewest +$3.00" in html
         assert '<path class="band up" d="M2.00 7H98.00" />' in html
         assert '<path class="zero" d="M26.00 2V12" />' in html
         assert '<path class="last" d="M74.00 0V14" />' in html
@@ -307,12 +323,19 @@ class TestDetail:
         assert re.search(r'name="make"[^>]*checked', form)
 
     def test_running_again_keeps_what_was_set_to_zero(self, client):
-        zeros = {"latency_snapshots": 0, "latency_seconds": 0.0}
+        zeros = {"patience_seconds": 0, "latency_seconds": 0.0}
         done = a_backtest(params={"belief": 0.0, "contracts": 10}, execution=zeros)
         form = page(client, f"/backtests/new/?{again(page(client, f'/backtests/{done.pk}/'))}")
         assert re.search(r'name="params.belief" value="0.0"', form)
-        assert re.search(r'name="latency_snapshots" value="0"', form)
+        assert re.search(r'name="patience_seconds" value="0"', form)
         assert re.search(r'name="latency_seconds" value="0.0"', form)
+
+    def test_a_result_shows_the_execution_fields_that_it_ran_with(self, client):
+        done = a_backtest(execution={"latency_snapshots": 2, "make": False})
+        html = page(client, f"/backtests/{done.pk}/")
+        assert "Latency, books 2" in words(html)
+        assert "Orders on their way into a gap" not in html
+        assert "latency_snapshots" not in again(html)
 
     def test_running_again_keeps_what_was_switched_off(self, client, monkeypatch):
         monkeypatch.setitem(STRATEGIES, "hedger", Hedger)

@@ -17,6 +17,7 @@ from markets.models.recording import OUR_FAULT, STATUS_VALID_FOR, WAITED
 # A market counts as unobserved after this many intervals of its tier without an observation.
 STALE_AFTER = 3
 INSTANT = timedelta(microseconds=1)
+UNIT_SEPARATOR = "\x1f"
 # A market's revision: since when it was known, the status, the opening and the close.
 Revised = tuple[datetime, str, datetime | None, datetime | None]
 
@@ -86,13 +87,19 @@ def elapsed_window(start: datetime, end: datetime) -> Interval:
 # --- Causes -------------------------------------------------------------------------------------
 
 
-def explain(
-    unobserved: Sequence[UnobservedInterval],
-    *,
-    names: Sequence[str] = (),
-    tiers: Sequence[str] = (),
-) -> list[Gap]:
-    """Return gaps with their causes, cut where a closure or a silence of the recorder ends.
+class Unexplained(NamedTuple):
+    """When a market was not observed, with the names and the tiers by which it could have been."""
+
+    unobserved: Sequence[UnobservedInterval]
+    names: tuple[str, ...] = ()
+    tiers: tuple[str, ...] = ()
+
+    def parts(self, unobserved: Sequence[UnobservedInterval]) -> Unexplained:
+        return self._replace(unobserved=unobserved)
+
+
+def explain(asked: Sequence[Unexplained]) -> list[list[Gap]]:
+    """Return the gaps of each with their causes, cut where a closure or a silence of ours ends.
 
     Where several causes apply, the first of these counts: the recorder had never run; the
     exchange had announced that it would be closed; no run of the recorder finished for three ticks;
@@ -100,51 +107,63 @@ def explain(
     where none heard anything); a complete sweep of these tiers did not contain the market; a run
     was throttled; a run failed. Without any of them the cause is unknown: not covered.
     """
-    if not unobserved:
-        return []
-    unrecorded = _before_the_record(_intervals(unobserved))
-    recorded = _clip(unobserved, subtract(_intervals(unobserved), unrecorded))
-    gaps = [Gap(*part, Cause.NOT_RECORDING, "before the first run") for part in unrecorded]
-    return sorted([*gaps, *_explain_recorded(recorded, names=names, tiers=tiers)])
+    began = Poll.objects.began() if any(each.unobserved for each in asked) else None
+    gaps, recorded = [], []
+    for each in asked:
+        whole = _intervals(each.unobserved)
+        unrecorded = _before(began, whole)
+        gaps.append(
+            [Gap(*part, Cause.NOT_RECORDING, "before the first run") for part in unrecorded]
+        )
+        recorded.append(each.parts(_clip(each.unobserved, subtract(whole, unrecorded))))
+    explained = _explain_recorded(recorded)
+    return [sorted([*own, *others]) for own, others in zip(gaps, explained, strict=True)]
 
 
-def _explain_recorded(
-    unobserved: Sequence[UnobservedInterval], *, names: Sequence[str], tiers: Sequence[str]
-) -> list[Gap]:
-    if not unobserved:
-        return []
-    whole, closures = _intervals(unobserved), _announced_closures(unobserved)
-    others = _clip(unobserved, subtract(whole, closures))
+def _explain_recorded(asked: Sequence[Unexplained]) -> list[list[Gap]]:
+    gaps: list[list[Gap]] = [[] for _ in asked]
+    announced, others = _announced_closures(asked), []
+    for n, each in enumerate(asked):
+        whole = _intervals(each.unobserved)
+        closures = intersect(whole, announced)
+        gaps[n] += [Gap(*part, Cause.EXCHANGE_CLOSED, "announced") for part in closures]
+        others.append(each.parts(_clip(each.unobserved, subtract(whole, closures))))
     silences = _recorder_silences(others)
-    silent = _clip(others, intersect(_intervals(others), silences))
-    active = _clip(others, subtract(_intervals(others), silences))
-    gaps = [Gap(*part, Cause.EXCHANGE_CLOSED, "announced") for part in intersect(whole, closures)]
-    evidence = _poll_evidence([*silent, *active], names=names, tiers=tiers)
-    for part, runs in zip(silent, evidence, strict=False):
-        gaps.append(Gap(part.start, part.end, Cause.OUR_OUTAGE, runs.silence))
-    closed = []
-    for part, runs in zip(active, evidence[len(silent) :], strict=True):
+    silent = [
+        each.parts(_clip(each.unobserved, intersect(_intervals(each.unobserved), own)))
+        for each, own in zip(others, silences, strict=True)
+    ]
+    for n, part, runs in _poll_evidence(silent):
+        gaps[n].append(Gap(part.start, part.end, Cause.OUR_OUTAGE, runs.silence))
+    active = [
+        each.parts(_clip(each.unobserved, subtract(_intervals(each.unobserved), own)))
+        for each, own in zip(others, silences, strict=True)
+    ]
+    closed: list[list[UnobservedInterval]] = [[] for _ in asked]
+    for n, part, runs in _poll_evidence(active):
         if runs.closed:
-            closed.append(part)
+            closed[n].append(part)
         else:
-            gaps.append(Gap(part.start, part.end, *runs.cause))
-    return sorted([*gaps, *_gaps_around_closures(closed, names=names, tiers=tiers)])
+            gaps[n].append(Gap(part.start, part.end, *runs.cause))
+    told = [each.parts(own) for each, own in zip(asked, closed, strict=True)]
+    around = _gaps_around_closures(told)
+    return [sorted([*own, *others]) for own, others in zip(gaps, around, strict=True)]
 
 
-def _gaps_around_closures(
-    unobserved: Sequence[UnobservedInterval], *, names: Sequence[str], tiers: Sequence[str]
-) -> Iterator[Gap]:
+def _gaps_around_closures(asked: Sequence[Unexplained]) -> list[list[Gap]]:
     """Cut intervals in which a run heard that the exchange is closed where it was open again."""
-    if not unobserved:
-        return
-    closed = _reported_closed(unobserved)
-    during = _clip(unobserved, intersect(_intervals(unobserved), closed))
-    outside = _clip(unobserved, subtract(_intervals(unobserved), closed))
-    evidence = _poll_evidence([*during, *outside], names=names, tiers=tiers)
-    for part, runs in zip(during, evidence, strict=False):
-        yield Gap(part.start, part.end, Cause.EXCHANGE_CLOSED, runs.closure)
-    for part, runs in zip(outside, evidence[len(during) :], strict=True):
-        yield Gap(part.start, part.end, *runs.cause)
+    gaps: list[list[Gap]] = [[] for _ in asked]
+    closed = _reported_closed(asked)
+    during, outside = [], []
+    for each, own in zip(asked, closed, strict=True):
+        whole = _intervals(each.unobserved)
+        during.append(each.parts(_clip(each.unobserved, intersect(whole, own))))
+        outside.append(each.parts(_clip(each.unobserved, subtract(whole, own))))
+    for n, part, runs in _poll_evidence(during):
+        gaps[n].append(Gap(part.start, part.end, Cause.EXCHANGE_CLOSED, runs.closure))
+    for n, part, runs in _poll_evidence(outside):
+        gaps[n].append(Gap(part.start, part.end, *runs.cause))
+    return gaps
 
 
 def untradable(market: Market, *windows: Interval) -> list[Gap]:
@@ -155,14 +174,19 @@ def untradable(market: Market, *windows: Interval) -> list[Gap]:
     """
     revisions = market.revisions.filter(known_at__lt=windows[-1].end).order_by("known_at")
     known = list(revisions.values_list("known_at", "status", "open_time", "close_time"))
-    return [gap for window in windows for gap in _untradable_as_known(market, known, window)]
+    hours = market.open_time, market.close_time
+    return [gap for window in windows for gap in untradable_as_known(known, window, hours=hours)]
 
 
-def _untradable_as_known(
-    market: Market, revisions: Sequence[Revised], window: Interval
+def untradable_as_known(
+    revisions: Sequence[Revised],
+    window: Interval,
+    *,
+    hours: tuple[datetime | None, datetime | None],
 ) -> list[Gap]:
+    """Return when a market was paused or closed; `hours` stand in where there is no revision."""
     known = [revision for revision in revisions if revision[0] < window.end]
-    first = known[0] if known else (window.end, "", market.open_time, market.close_time)
+    first = known[0] if known else (window.end, "", *hours)
     known.insert(0, (min(window.start, first[0]), Status.ACTIVE, *first[2:]))
     ends = [*(since for since, *_ in known[1:]), window.end]
     gaps: list[Gap] = []
@@ -204,7 +228,8 @@ def outages(start: datetime, end: datetime) -> list[Gap]:
 def explain_outages(silent: Sequence[Interval]) -> list[Gap]:
     # The first run of all counts even where an outage begins with it.
     unobserved = [UnobservedInterval(*each, each.start - INSTANT) for each in silent]
-    return _explain_recorded(unobserved, names=(), tiers=())
+    [gaps] = _explain_recorded([Unexplained(unobserved)])
+    return gaps
 
 
 def silent_times(window: Interval) -> list[Interval]:
@@ -274,39 +299,60 @@ def _clip(
     ]
 
 
-def _announced_closures(unobserved: Sequence[UnobservedInterval]) -> list[Interval]:
+def _flat(asked: Sequence[Unexplained]) -> list[tuple[int, UnobservedInterval]]:
+    return [(n, part) for n, each in enumerate(asked) for part in each.unobserved]
+
+
+def _announced_closures(asked: Sequence[Unexplained]) -> list[Interval]:
+    parts = [part for _, part in _flat(asked)]
+    if not parts:
+        return []
     with connection.cursor() as cursor:
         cursor.execute(
             'SELECT start, "end" FROM markets_closure WHERE start < %s AND "end" > %s',
-            [unobserved[-1].end, unobserved[0].start],
+            [max(part.end for part in parts), min(part.start for part in parts)],
         )
         return merge(cursor.fetchall())
 
 
-def _before_the_record(parts: Sequence[Interval]) -> list[Interval]:
-    return intersect(parts, [Interval(parts[0].start, Poll.objects.began() or parts[-1].end)])
+def _before(began: datetime | None, parts: Sequence[Interval]) -> list[Interval]:
+    """Return the parts before the record began; without a beginning, all of them."""
+    if not parts:
+        return []
+    return intersect(parts, [Interval(parts[0].start, began or parts[-1].end)])
 
 
-def _recorder_silences(unobserved: Sequence[UnobservedInterval]) -> list[Interval]:
-    """Return when no run of the recorder was at work that did not fail on our side."""
-    windows = [Interval(each.since, each.end) for each in unobserved]
-    return merge(Poll.objects.silences(windows, longer_than=stale_after(settings.POLL_INTERVAL)))
+def _recorder_silences(asked: Sequence[Unexplained]) -> list[list[Interval]]:
+    """Return for each when no run of the recorder was at work that did not fail on our side."""
+    flat = _flat(asked)
+    windows = [Interval(part.since, part.end) for _, part in flat]
+    found: list[list[Interval]] = [[] for _ in asked]
+    least = stale_after(settings.POLL_INTERVAL)
+    silences = Poll.objects.silences(windows, longer_than=least) if windows else []
+    for place, *silence in silences:
+        found[flat[place][0]].append(Interval(*silence))
+    return [merge(each) for each in found]
 
 
-def _reported_closed(unobserved: Sequence[UnobservedInterval]) -> list[Interval]:
-    """Return the time from each run that heard "closed" to the next that heard anything.
+def _reported_closed(asked: Sequence[Unexplained]) -> list[list[Interval]]:
+    """Return for each the time from a run that heard "closed" to the next that heard anything.
 
     What a run heard holds for `STATUS_VALID_FOR` at most. The first run after an observation also
     tells of the time since then, if that is no more than three ticks.
     """
     stale = stale_after(settings.POLL_INTERVAL)
+    flat = _flat(asked)
+    found: list[list[Interval]] = [[] for _ in asked]
+    if not flat:
+        return found
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT CASE WHEN n = 1 AND at - since <= %(stale)s * interval '1 second'
+            SELECT place, CASE WHEN n = 1 AND at - since <= %(stale)s * interval '1 second'
                     THEN since ELSE at END,
                 least(next, at + %(valid)s * interval '1 second')
-            FROM unnest(%(since)s::timestamptz[], %(end)s::timestamptz[]) AS looked (since, "end")
+            FROM unnest(%(since)s::timestamptz[], %(end)s::timestamptz[])
+                WITH ORDINALITY AS looked (since, "end", place)
             CROSS JOIN LATERAL (
                 SELECT started_at AS at, exchange_active,
                     row_number() OVER (ORDER BY started_at) AS n,
@@ -316,27 +362,34 @@ def _reported_closed(unobserved: Sequence[UnobservedInterval]) -> list[Interval]
             ) AS words WHERE NOT exchange_active
             """,
             {
-                "since": [each.since for each in unobserved],
-                "end": [each.end for each in unobserved],
+                "since": [part.since for _, part in flat],
+                "end": [part.end for _, part in flat],
                 "stale": stale.total_seconds(),
                 "valid": max(STATUS_VALID_FOR, stale).total_seconds(),
             },
         )
-        return merge(cursor.fetchall())
+        for place, *closed in cursor.fetchall():
+            found[flat[place - 1][0]].append(Interval(*closed))
+    return [merge(each) for each in found]
 
 
 def _poll_evidence(
-    unobserved: Sequence[UnobservedInterval], *, names: Sequence[str], tiers: Sequence[str]
-) -> list[PollEvidence]:
+    asked: Sequence[Unexplained],
+) -> Iterator[tuple[int, UnobservedInterval, PollEvidence]]:
+    """Yield every interval with the number of whom it belongs to and what runs tell of it."""
+    flat = _flat(asked)
+    if not flat:
+        return
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT runs.*, EXISTS (
-                SELECT FROM markets_sweep WHERE tier = ANY(%(tiers)s) AND complete
-                    AND started_at > since AND started_at < looked.end
-                    AND (tier <> 'hot' OR skipped && %(names)s))
-            FROM unnest(%(since)s::timestamptz[], %(end)s::timestamptz[])
-                WITH ORDINALITY AS looked (since, "end", n)
+                SELECT FROM markets_sweep WHERE tier = ANY(string_to_array(tiers, chr(31)))
+                    AND complete AND started_at > since AND started_at < looked.end
+                    AND (tier <> 'hot' OR skipped && string_to_array(names, chr(31))))
+            FROM unnest(%(since)s::timestamptz[], %(end)s::timestamptz[], %(names)s::text[],
+                    %(tiers)s::text[])
+                WITH ORDINALITY AS looked (since, "end", names, tiers, n)
             CROSS JOIN LATERAL (
                 SELECT count(*),
                     count(*) FILTER (WHERE finished_at IS NULL),
@@ -351,13 +404,16 @@ def _poll_evidence(
             ) AS runs ORDER BY n
             """,
             {
-                "since": [each.since for each in unobserved],
-                "end": [each.end for each in unobserved],
-                "names": list(names),
-                "tiers": list(tiers),
+                "since": [part.since for _, part in flat],
+                "end": [part.end for _, part in flat],
+                # No name has this character.
+                "names": [UNIT_SEPARATOR.join(asked[n].names) for n, _ in flat],
+                "tiers": [UNIT_SEPARATOR.join(asked[n].tiers) for n, _ in flat],
                 "ours": OUR_FAULT,
                 "throttled": THROTTLED,
                 "least": stale_after(settings.POLL_INTERVAL).total_seconds(),
             },
         )
-        return [PollEvidence(*row) for row in cursor.fetchall()]
+        evidence = [PollEvidence(*row) for row in cursor.fetchall()]
+    for (n, part), runs in zip(flat, evidence, strict=True):
+        yield n, part, runs

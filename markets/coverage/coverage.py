@@ -15,6 +15,7 @@ from markets.coverage.causes import (
     INSTANT,
     Cause,
     Gap,
+    Unexplained,
     UnobservedInterval,
     elapsed_window,
     explain,
@@ -23,7 +24,12 @@ from markets.coverage.causes import (
     stale_after,
     untradable,
 )
-from markets.coverage.observations import Expected, ObservationHistory, both_unobserved
+from markets.coverage.observations import (
+    Expected,
+    ObservationHistory,
+    both_unobserved,
+    fresh_for_at,
+)
 from markets.intervals import Interval, intersect, merge, subtract
 from markets.models import Market, Source
 
@@ -93,19 +99,19 @@ def coverage(
     if fresh_for is not None and fresh_for <= timedelta():
         raise ValueError("fresh_for must be longer than zero")
     found = _observe(market, window, fresh_for=fresh_for, source=source)
-    history = found.history
-    of_outages = clip(explain_outages(found.outages), found.missed)
-    of_market = explain(found.rest, names=history.names, tiers=history.tiers)
-    polled = intersect([window], found.observed.get(Source.POLL.value, []))
+    history, time = found.history, found.time
+    of_outages = clip(explain_outages(found.outages), time.missed)
+    [of_market] = explain([Unexplained(time.rest, history.names, history.tiers)])
+    polled = intersect([window], time.observed.get(Source.POLL.value, []))
     quiet = [each for each in intersect(history.quiet(), polled) if each.length > history.least]
     return Coverage(
         *window,
         expected=history.expected_within(window),
         gaps=clip([*found.closed, *of_outages, *of_market], [window]),
-        stale=intersect(found.stale, [window]),
+        stale=intersect(time.stale, [window]),
         quiet=quiet,
         sources={
-            name: total(intersect(observed, [window])) for name, observed in found.observed.items()
+            name: total(intersect(observed, [window])) for name, observed in time.observed.items()
         },
     )
 
@@ -123,7 +129,7 @@ def unobserved(
     """
     window = elapsed_window(start, end)
     found = _observe(market, window, source=source)
-    missed = merge([*found.missed, *((each.start, each.end) for each in found.rest)])
+    missed = merge([*found.time.missed, *((each.start, each.end) for each in found.time.rest)])
     untradable = merge(gap.interval for gap in found.closed)
     return intersect(untradable, [window]), intersect(missed, [window])
 
@@ -137,19 +143,24 @@ def clip(gaps: Iterable[Gap], parts: Sequence[Interval]) -> list[Gap]:
     ]
 
 
-class _ObservedTime(NamedTuple):
+class ObservedTime(NamedTuple):
     """The observations of a market, compared with the time in which it could be traded.
 
-    `missed` are the parts of `outages` that are gaps of the market, `rest` its other gaps.
+    `missed` are the parts of the recorder's outages that are gaps of the market, `rest` its other
+    gaps.
     """
 
-    history: ObservationHistory
-    closed: list[Gap]
-    outages: list[Interval]
     missed: list[Interval]
     rest: list[UnobservedInterval]
     stale: list[Interval]
     observed: Mapping[str, list[Interval]]
+
+
+class _Observed(NamedTuple):
+    history: ObservationHistory
+    closed: list[Gap]
+    outages: list[Interval]
+    time: ObservedTime
 
 
 def _observe(
@@ -158,11 +169,8 @@ def _observe(
     *,
     fresh_for: timedelta | None = None,
     source: str | None = None,
-) -> _ObservedTime:
-    """Find out when a market was observed, by all sources or by one alone.
-
-    The recorder's outages are gaps of every market, except where another source observed it.
-    """
+) -> _Observed:
+    """Find out when a market was observed, by all sources or by one alone."""
     # A gap that begins near the window's end may show only after it.
     seldom = fresh_for or stale_after(settings.UNIVERSE_INTERVAL)
     reach = Interval(window.start, max(window.end, min(window.end + seldom, datetime.now(UTC))))
@@ -174,20 +182,32 @@ def _observe(
         stale = {source: stale.get(source, [UnobservedInterval(*t, t.start) for t in tradable])}
     is_polled = Source.POLL.value in stale
     outages = silent_times(Interval(reach.start - seldom, reach.end)) if is_polled else []
+    time = compare(stale, tradable=tradable, outages=outages, expected=history.expected)
+    return _Observed(history, closed, outages, time)
+
+
+def compare(
+    stale: Mapping[str, Sequence[UnobservedInterval]],
+    *,
+    tradable: Sequence[Interval],
+    outages: Sequence[Interval],
+    expected: Sequence[Expected],
+) -> ObservedTime:
+    """Compare when each source had no fresh observation with when the market could be traded.
+
+    The recorder's outages are gaps of every market, except where another source observed it.
+    """
     observed = {}
     for name, each in stale.items():
         own = outages if name == Source.POLL else []
-        rest = _gaps_beside_outages(own, each, tradable, history)
+        rest = _gaps_beside_outages(own, each, tradable, expected)
         missed = [*intersect(own, tradable), *((part.start, part.end) for part in rest)]
         observed[name] = subtract(tradable, merge(missed))
     bridged = merge(part for name in observed if name != Source.POLL for part in observed[name])
     stale_to_all = reduce(both_unobserved, stale.values())
-    return _ObservedTime(
-        history,
-        closed,
-        outages,
+    return ObservedTime(
         missed=subtract(intersect(outages, tradable), bridged),
-        rest=_gaps_beside_outages(outages, stale_to_all, tradable, history),
+        rest=_gaps_beside_outages(outages, stale_to_all, tradable, expected),
         stale=merge((each.start, each.end) for each in stale_to_all),
         observed=observed,
     )
@@ -197,13 +217,13 @@ def _gaps_beside_outages(
     silent: Sequence[Interval],
     stale: Sequence[UnobservedInterval],
     tradable: Sequence[Interval],
-    history: ObservationHistory,
+    expected: Sequence[Expected],
 ) -> list[UnobservedInterval]:
     """Return when nothing was observed beside the outages, from each observation to the next.
 
     After an outage a market has its usual time until it must be observed again.
     """
-    grace = merge((each.end, each.end + history.fresh_for(each.end)) for each in silent)
+    grace = merge((each.end, each.end + fresh_for_at(expected, each.end)) for each in silent)
     due = subtract(merge((each.start, each.end) for each in stale), grace)
     last_ends = {each.since: each.end for each in stale}
     whole = intersect(list(starmap(Interval, last_ends.items())), tradable)

@@ -7,10 +7,11 @@ from typing import NamedTuple
 from django.conf import settings
 
 from markets.coverage.causes import INSTANT, silent_times, stale_after
-from markets.coverage.observations import believed_listed_for, listing_of
+from markets.coverage.observations import listing_of
 from markets.intervals import EPOCH, Interval
 from markets.models import HotPeriod, Market, Poll, Sweep, Tier
 from markets.models.markets import NOT_OPEN_STATUSES, OPEN_STATUSES
+from markets.models.observations import believed_listed_for
 from markets.models.recording import CLOCK_TOLERANCE
 
 # The recording counts as late, and as stopped, after this many ticks without a good run.

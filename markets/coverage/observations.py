@@ -17,16 +17,13 @@ from markets.coverage.causes import UnobservedInterval, stale_after
 from markets.intervals import Interval, intersect, merge, multirange, subtract
 from markets.models import Market, Source, Tier
 from markets.models.fields import Quote
+from markets.models.observations import COMBO, believed_listed_for
 from markets.storage import partitions
 
 # Intervals nearer to each other than this are read together: fewer queries, more rows.
 BLOCK = timedelta(minutes=10)
 # In what is no longer than this, all observations are read at once.
 SHORT = timedelta(hours=1)
-# A sweep that takes longer is abandoned, so a heartbeat is at most this late.
-LONGEST_PASS = timedelta(minutes=10)
-HOUR = 3600  # seconds: the heartbeat may have been this long before it was shortened
-COMBO = "KXMVE"
 
 
 class Expected(NamedTuple):
@@ -75,34 +72,28 @@ class ObservationHistory:
         seldom = fresh_for or stale_after(settings.UNIVERSE_INTERVAL)
         around = Interval(window.start - max(seldom, unlisted_after), window.end)
         hot = _hot_periods(market, around)
-        expected = _expected(window, hot, fresh_for)
+        expected = expected_within(window, hot, fresh_for)
         least = min((rule.fresh_for for rule in expected), default=seldom)
         others = _between_observations(market, around, least=least, polled_least=unlisted_after)
+        is_known = market.quoted_at or Source.POLL in others
         between = others.pop(Source.POLL.value, [around])
         used = Interval(window.start - max(seldom, BLOCK), window.end)
-        listed = _listed(used, between, unlisted_after) if market.quoted_at else []
+        listed = _listed(used, between, unlisted_after) if is_known else []
         proof = {Tier.HOT.value: hot, listing_of(market).value: listed}
         return cls(market, around, expected, proof, others)
 
     @property
-    def names(self) -> list[str]:
+    def names(self) -> tuple[str, ...]:
         """The names by which a sweep may have skipped the market."""
-        return [self.market.ticker, self.market.event.ticker]
+        return self.market.ticker, self.market.event.ticker
 
     @property
-    def tiers(self) -> list[str]:
-        return list(self.proof)
+    def tiers(self) -> tuple[str, ...]:
+        return tuple(self.proof)
 
     @property
     def least(self) -> timedelta:
         return min((rule.fresh_for for rule in self.expected), default=timedelta())
-
-    def fresh_for(self, at: datetime) -> timedelta:
-        """Return for how long an observation of an instant counted as fresh."""
-        if not self.expected:
-            return timedelta()
-        starts = [rule.start for rule in self.expected]
-        return self.expected[max(bisect_right(starts, at) - 1, 0)].fresh_for
 
     def expected_within(self, window: Interval) -> list[Expected]:
         return [
@@ -123,10 +114,10 @@ class ObservationHistory:
         near = max(BLOCK, *(rule.fresh_for for rule in self.expected)) if left else BLOCK
         blocks = merge((start - near, end) for start, end in left)
         silences = _silences(self, blocks) if blocks else []
-        polled = both_unobserved(_never_observed(left), self._stale(silences))
-        whole = _never_observed(tradable)
+        polled = both_unobserved(never_observed(left), stale_parts(silences, self.expected))
+        whole = never_observed(tradable)
         others = {
-            source: both_unobserved(whole, self._stale(between))
+            source: both_unobserved(whole, stale_parts(between, self.expected))
             for source, between in self.others.items()
         }
         return {Source.POLL.value: polled, **others}
@@ -174,23 +165,29 @@ class ObservationHistory:
             was_unchanged = unchanged
         return joined
 
-    def _stale(self, silences: Sequence[Interval]) -> list[UnobservedInterval]:
-        """Return the part of each silence in which the observation before it was stale."""
-        ends = [silence.end for silence in silences]
-        stale = []
-        for start, end, fresh_for in self.expected:
-            for silence in islice(silences, bisect_right(ends, start), None):
-                since = silence.start
-                if since + fresh_for >= end:
-                    break
-                part = Interval(max(since + fresh_for, start), min(silence.end, end))
-                stale += [UnobservedInterval(*part, since)] if part else []
-        return stale
+
+def fresh_for_at(expected: Sequence[Expected], at: datetime) -> timedelta:
+    """Return for how long an observation of an instant counted as fresh."""
+    if not expected:
+        return timedelta()
+    starts = [rule.start for rule in expected]
+    return expected[max(bisect_right(starts, at) - 1, 0)].fresh_for
 
 
-def believed_listed_for() -> timedelta:
-    """Return how long after its last snapshot a market is still taken to be in the listings."""
-    return timedelta(seconds=max(settings.HEARTBEAT, HOUR)) + LONGEST_PASS
+def stale_parts(
+    silences: Sequence[Interval], expected: Sequence[Expected]
+) -> list[UnobservedInterval]:
+    """Return the part of each silence in which the observation before it was stale."""
+    ends = [silence.end for silence in silences]
+    stale = []
+    for start, end, fresh_for in expected:
+        for silence in islice(silences, bisect_right(ends, start), None):
+            since = silence.start
+            if since + fresh_for >= end:
+                break
+            part = Interval(max(since + fresh_for, start), min(silence.end, end))
+            stale += [UnobservedInterval(*part, since)] if part else []
+    return stale
 
 
 def listing_of(market: Market) -> Tier:
@@ -213,7 +210,7 @@ def both_unobserved(
     return both
 
 
-def _never_observed(parts: Sequence[Interval]) -> list[UnobservedInterval]:
+def never_observed(parts: Sequence[Interval]) -> list[UnobservedInterval]:
     return [UnobservedInterval(*part, datetime.min.replace(tzinfo=UTC)) for part in parts]
 
 
@@ -293,7 +290,7 @@ def _silences(history: ObservationHistory, blocks: Sequence[Interval]) -> list[I
                 "least": history.least.total_seconds(),
                 "market": history.market.pk,
                 "poll": Source.POLL.value,
-                "names": history.names,
+                "names": list(history.names),
                 **{f"tier{n}": tier for n, (tier, _) in enumerate(proof)},
                 **{f"proof{n}": multirange(parts) for n, (_, parts) in enumerate(proof)},
             },
@@ -307,7 +304,7 @@ def _hot_periods(market: Market, around: Interval) -> list[Interval]:
     return merge((started, ended or around.end) for started, ended in times)
 
 
-def _expected(
+def expected_within(
     window: Interval, hot: Sequence[Interval], fresh_for: timedelta | None
 ) -> list[Expected]:
     if fresh_for is not None:

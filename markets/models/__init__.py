@@ -11,11 +11,12 @@ from markets.models.listed_markets import ListedMarket
 from markets.models.markets import Market, Status, Watch
 from markets.models.order_books import OrderBookSnapshot
 from markets.models.raw_payloads import PayloadBlock
-from markets.models.recording import BackfillSpan, Closure, Drift, HotPeriod, Poll, Sweep, Tier
+from markets.models.recording import BackfillSpan, Closure, Drift, Poll, Tier
 from markets.models.revisions import EventRevision, FeeChange, MarketRevision
 from markets.models.search import EventSearchText, MarketSearchText, SeriesSearchText
 from markets.models.snapshots import MarketSnapshot, Source
 from markets.models.storage import ArchivedDay
+from markets.models.sweeps import HotPeriod, Sweep
 from markets.models.trades import Trade
 
 __all__ = [

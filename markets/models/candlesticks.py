@@ -127,6 +127,27 @@ class CandlestickQuerySet(models.QuerySet["Candlestick"]):
             cursor.execute(RENEW_QUOTES)
         return CandlesWritten(candlesticks, snapshots, differing)
 
+    def periods(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
+    ) -> list[tuple[int, int, int, int]]:
+        """Return for each market and period of its candles: the market's id, the period, and the
+        ends of the first and the last of them in a window; times are in microseconds."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT market_id, period_interval * 60000000::bigint,
+                    (extract(epoch FROM min(end_period_ts)) * 1000000)::bigint,
+                    (extract(epoch FROM max(end_period_ts)) * 1000000)::bigint
+                FROM markets_candlestick
+                WHERE market_id = ANY(%s) AND end_period_ts >= %s AND end_period_ts < %s
+                    AND recorded_at <= %s
+                GROUP BY market_id, period_interval
+                """,
+                [list(ids), start, end, recorded_by],
+            )
+            periods: list[tuple[int, int, int, int]] = cursor.fetchall()
+        return periods
+
     def for_market(self, market: Market, *, period_interval: int) -> Self:
         return self.filter(market=market, period_interval=period_interval)
 

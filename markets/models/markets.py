@@ -17,6 +17,7 @@ from django.urls import reverse
 from kalshi_insights.export.copy import stage_rows
 from markets.kalshi import payloads
 from markets.kalshi.payloads import MarketPayload
+from markets.models.definitions import DEFINED_MARKETS, DefinedMarket, rows_of
 from markets.models.events import REVISED_EVENT, Event
 from markets.models.fields import (
     DERIVED_PRICES,
@@ -253,9 +254,9 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         selected |= Q(event__series__ticker__in=list(series))
         return list(self.filter(selected).order_by("pk").values_list("pk", flat=True))
 
-    def by_ids(self, ids: Iterable[int]) -> "list[Market]":
-        """Return markets with event and series, in the order of their ids."""
-        return list(self.filter(pk__in=list(ids)).with_event().order_by("pk"))
+    def defined(self, ids: Iterable[int]) -> list[DefinedMarket]:
+        """Return markets as they are defined now, in the order of their ids."""
+        return [DefinedMarket(*row) for row in rows_of(DEFINED_MARKETS, list(ids))]
 
     def most_traded(self, size: int) -> list[str]:
         """Return the tickers of the quoted markets with the highest 24-hour volume."""
@@ -271,7 +272,7 @@ class MarketQuerySet(TickerQuerySet["Market"]):
     def hot_tickers(self) -> list[str]:
         """Return the markets that every tick observes: the hot list and whatever is watched."""
         hot = self.open().filter(Q(is_hot=True) | Q(watches__isnull=False))
-        return list(hot.order_by("id").distinct().values_list("ticker", flat=True))
+        return list(hot.order_by("ticker").distinct().values_list("ticker", flat=True))
 
     def with_books(self, size: int) -> Self:
         """The most traded hot markets, whose whole order books are recorded."""

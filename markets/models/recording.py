@@ -1,22 +1,20 @@
-"""The recorder's account of itself: its runs, its sweeps, and what it noticed on the way."""
+"""The recorder's account of itself: its runs, and what it noticed on the way."""
 
 import re
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import accumulate
+from datetime import datetime, timedelta
 from typing import Any, Self
 
-from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.db.models import ExpressionWrapper, F, Q
 
-from markets.intervals import Interval
+from kalshi_insights.arrays import Ints, np
+from markets.intervals import EPOCH, Interval
 from markets.kalshi.drift import DriftNote
 from markets.kalshi.reach import CLOCK, KEY, NO_NETWORK, reason_of
 from markets.models.fields import OrderKey, Row, order_terms
-from markets.models.markets import NOT_OPEN_STATUSES, Market, Status
+from markets.models.markets import Market, Status
 
 POLL_JUDGED = {
     "failed": ExpressionWrapper(~Q(error=""), output_field=models.BooleanField()),
@@ -42,6 +40,9 @@ LAST_OBSERVED = f"""
 # The clocks of two machines that are both right differ by no more. What lies further in the future
 # was written before a clock was set back, and counts for nothing newer.
 CLOCK_TOLERANCE = timedelta(seconds=2)
+MICROSECOND = timedelta(microseconds=1)
+# A run is stopped long before.
+LONGEST_RUN = timedelta(minutes=10)
 # `find_drift` notes an unknown status under this and the word itself.
 STATUS_DRIFT = "market.status="
 # Within this many runs every active tier has had its turn.
@@ -168,32 +169,33 @@ class PollQuerySet(models.QuerySet["Poll"]):
 
     def silences(
         self, windows: Sequence[Interval], *, longer_than: timedelta
-    ) -> list[tuple[datetime, datetime]]:
+    ) -> list[tuple[int, datetime, datetime]]:
         """Return when the recorder was not at work for longer than `longer_than`, oldest first.
 
-        A window begins right after an observation and ends with one, or with the present. A
-        silence lasts from the end of one run to the start of the next. Runs count that finished
-        inside the window, or waited in it for an answer, and did not fail on our side.
+        Each silence comes with the place of its window. A window begins right after an observation
+        and ends with one, or with the present. A silence lasts from the end of one run to the
+        start of the next. Runs count that finished inside the window, or waited in it for an
+        answer, and did not fail on our side.
         """
         with connection.cursor() as cursor:
             cursor.execute(
                 f"""
-                SELECT last, next FROM (
-                    SELECT at AS next, coalesce(max(finished_at) OVER before, since) AS last
+                WITH looked AS (
+                    SELECT * FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[])
+                        WITH ORDINALITY AS looked (since, until, n)
+                )
+                SELECT n - 1, last, next FROM (
+                    SELECT n, at AS next, coalesce(max(finished_at) OVER before, since) AS last
                     FROM (
-                        SELECT since, started_at AS at, finished_at
-                        FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[])
-                            AS looked (since, until)
+                        SELECT n, since, started_at AS at, finished_at FROM looked
                         -- A run that ends later made the observation that ended the window. It
                         -- was at work in it only if it waited for an answer.
                         JOIN markets_poll ON started_at > since AND started_at < until
                             AND (finished_at <= until OR {WAITED.format("%(least)s")})
                             AND error !~ %(ours)s
-                        UNION ALL SELECT since, until, NULL
-                        FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[])
-                            AS looked (since, until)
+                        UNION ALL SELECT n, since, until, NULL FROM looked
                     ) AS runs
-                    WINDOW before AS (PARTITION BY since ORDER BY at
+                    WINDOW before AS (PARTITION BY n ORDER BY at
                         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
                 ) AS silences
                 WHERE next - last > %(least)s * interval '1 s' ORDER BY next
@@ -205,7 +207,7 @@ class PollQuerySet(models.QuerySet["Poll"]):
                     "least": longer_than.total_seconds(),
                 },
             )
-            silences: list[tuple[datetime, datetime]] = cursor.fetchall()
+            silences: list[tuple[int, datetime, datetime]] = cursor.fetchall()
         return silences
 
     def closed_periods(
@@ -235,6 +237,26 @@ class PollQuerySet(models.QuerySet["Poll"]):
             )
             periods: list[tuple[datetime, datetime]] = cursor.fetchall()
         return periods
+
+    def numbers_at(self, instants: Ints) -> Ints:
+        """Return the number of the run that was at work at each instant; -1 before the first.
+
+        Instants are microseconds since 1970; the number is the row's id.
+        """
+        if not len(instants):
+            return np.empty(0, np.int64)
+        first, last = (EPOCH + int(at) * MICROSECOND for at in (instants.min(), instants.max()))
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT (extract(epoch FROM started_at) * 1000000)::bigint, id FROM markets_poll
+                WHERE started_at > %s AND started_at <= %s ORDER BY started_at, id
+                """,
+                [first - LONGEST_RUN, last],
+            )
+            runs = np.array(cursor.fetchall(), np.int64).reshape(-1, 2)
+        numbers = np.concatenate([[-1], runs[:, 1]])
+        return numbers[np.searchsorted(runs[:, 0], instants, "right")]
 
     def rows(self, fields: Sequence[str]) -> models.QuerySet[Any, Row]:
         """Return these fields as dictionaries, with the flags `failed` and `warned`."""
@@ -340,199 +362,6 @@ class Poll(models.Model):
     def seconds(self) -> float | None:
         """The duration of the run; None if it has not ended."""
         return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
-
-
-class SweepQuerySet(models.QuerySet["Sweep"]):
-    def newest(self, tier: str) -> "Sweep | None":
-        """Return the sweep that began last, by order of writing: clocks step back."""
-        return self.filter(tier=tier).order_by("-id").first()
-
-    def newest_finished(self, tier: str) -> "Sweep | None":
-        return self.filter(tier=tier, finished_at__isnull=False).order_by("-id").first()
-
-    def store_lateness(self) -> None:
-        """Store with each whole sweep among these the time since the last whole one began."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE markets_sweep AS sweep SET since_last = started_at - (
-                    SELECT max(started_at) FROM markets_sweep AS before
-                    WHERE before.tier = sweep.tier AND before.complete AND before.skipped = '{}'
-                        AND before.started_at < sweep.started_at)
-                WHERE id = ANY(%s) AND complete AND skipped = '{}'
-                """,
-                [list(self.values_list("pk", flat=True))],
-            )
-
-    def newest_complete(self, tier: str) -> "Sweep | None":
-        return self.filter(tier=tier, complete=True).order_by("-id").first()
-
-    def newest_complete_by(
-        self, at: datetime, *tiers: str, most: int = 5
-    ) -> list[tuple[str, datetime, list[str]]]:
-        """Return tier, start and skipped names of each tier's newest complete sweeps by then."""
-        begun = self.filter(complete=True, started_at__lte=at).order_by("-started_at")
-        columns = ("tier", "started_at", "skipped")
-        newest = [begun.filter(tier=tier).values_list(*columns)[:most] for tier in tiers]
-        return list(newest[0].union(*newest[1:], all=True))
-
-    def newest_complete_of(self, *tiers: str, at: datetime) -> "dict[str, Sweep]":
-        """Return the newest complete sweep of each tier as of an instant, in one query."""
-        begun = self.filter(complete=True, started_at__lte=at + CLOCK_TOLERANCE)
-        complete = begun.order_by("-started_at")
-        newest = [complete.filter(tier=tier)[:1] for tier in tiers]
-        return {sweep.tier: sweep for sweep in newest[0].union(*newest[1:], all=True)}
-
-
-class Sweep(models.Model):
-    """One pass over a tier. Every complete sweep observed each listed market it did not skip."""
-
-    tier = models.CharField(max_length=20, choices=Tier)
-    started_at = models.DateTimeField()
-    finished_at = models.DateTimeField(null=True, blank=True)
-    complete = models.BooleanField(default=False)
-    markets = models.IntegerField(default=0)
-    skipped = ArrayField(models.TextField(), default=list, blank=True)
-    pages = models.JSONField(
-        default=list,
-        blank=True,
-        help_text="For each page: seconds since 1970, number of markets, first ticker.",
-    )
-    cursor = models.TextField(blank=True, help_text="Where an unfinished sweep continues.")
-    page_size = models.IntegerField(
-        null=True,
-        blank=True,
-        help_text="After a page that failed: how many items the next one asks for.",
-    )
-    by_market = models.BooleanField(
-        default=False,
-        help_text="The events could not be listed to their end: the markets themselves were.",
-    )
-    since_last = models.DurationField(
-        null=True, blank=True, help_text="For a whole sweep: time since the last whole one began."
-    )
-
-    objects = SweepQuerySet.as_manager()
-
-    class Meta:
-        ordering = ["-started_at"]
-        indexes = [
-            models.Index(F("tier"), F("started_at").desc(), name="sweep_tier_started"),
-            # Coverage reads the whole sweeps of a day that came late, from an index alone. The
-            # second index holds just those that are late at the usual interval.
-            models.Index(
-                fields=["tier", "started_at"],
-                include=["since_last"],
-                condition=Q(complete=True, skipped=[]),
-                name="sweep_whole",
-            ),
-            models.Index(
-                fields=["tier", "started_at"],
-                include=["since_last"],
-                condition=Q(complete=True, skipped=[])
-                & (Q(since_last=None) | Q(since_last__gt=timedelta(seconds=10))),
-                name="sweep_late",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.tier} {self.started_at:%Y-%m-%d %H:%M:%S}"
-
-    def add_page(
-        self, at: datetime, *, markets: int, skipped: list[str], cursor: str, first: str = ""
-    ) -> None:
-        """Add one page, received at `at`, to this sweep; `first` is its first ticker."""
-        self.pages.append([round(at.timestamp(), 3), markets, first])
-        self.markets += markets
-        self.skipped += skipped
-        self.cursor = cursor
-
-    @property
-    def last_page_at(self) -> datetime:
-        """When the newest page came; before the first one, when the sweep began."""
-        return datetime.fromtimestamp(self.pages[-1][0], UTC) if self.pages else self.started_at
-
-    def has_page(self, first: str) -> bool:
-        return any(page[2] == first for page in self.pages)
-
-    def pages_since(self, at: datetime) -> range:
-        """Return the indexes of the pages that came at an instant or later."""
-        seconds = round(at.timestamp(), 3)
-        count = sum(page[0] >= seconds for page in self.pages)
-        return range(len(self.pages) - count, len(self.pages))
-
-    def ages_against(self, before: "Sweep", *, of: range) -> list[tuple[float, int]]:
-        """Return for each of these pages the seconds since the sweep before, and its markets.
-
-        Listings come in the order of their tickers: but for the few that came and went, the n-th
-        market of this sweep was the n-th of the one before.
-        """
-        if not before.pages:
-            return []
-        ends = list(accumulate(page[1] for page in before.pages))
-        seen = sum(page[1] for page in self.pages[: of.start])
-        ages = []
-        for at, markets, _ in self.pages[of.start : of.stop]:
-            place = min(bisect_right(ends, seen + markets / 2), len(ends) - 1)
-            ages.append((at - before.pages[place][0], markets))
-            seen += markets
-        return ages
-
-    def finish(self, at: datetime, *, complete: bool = True) -> None:
-        self.finished_at = at
-        self.complete = complete
-        self.cursor = ""
-
-
-class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
-    def hot_since(self, markets: Iterable[Market], at: datetime) -> dict[int, datetime]:
-        """Return by market id since when those were hot that were on the list at an instant."""
-        periods = self.filter(market__in=[market.pk for market in markets], started_at__lte=at)
-        lasting = periods.exclude(ended_at__lte=at).order_by("-started_at")
-        return dict(lasting.values_list("market_id", "started_at"))
-
-    def follow(self, at: datetime) -> None:
-        """Open and close periods so that the open ones are the hot list as it is now."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                WITH hot AS (
-                    SELECT id FROM markets_market AS market
-                    WHERE status <> 'finalized' AND status <> ALL(%(not_open)s)
-                        AND (is_hot OR EXISTS (
-                        SELECT FROM markets_watch WHERE market_id = market.id)
-                )), gone AS (
-                    UPDATE markets_hotperiod SET ended_at = greatest(started_at, %(at)s)
-                    WHERE ended_at IS NULL AND market_id NOT IN (SELECT id FROM hot)
-                )
-                INSERT INTO markets_hotperiod (market_id, started_at)
-                SELECT id, %(at)s FROM hot WHERE id NOT IN (
-                    SELECT market_id FROM markets_hotperiod WHERE ended_at IS NULL)
-                ON CONFLICT DO NOTHING
-                """,
-                {"at": at, "not_open": list(NOT_OPEN_STATUSES)},
-            )
-
-
-class HotPeriod(models.Model):
-    """A period in which a market was on the hot list; without an end it still is."""
-
-    market = models.ForeignKey(Market, on_delete=models.CASCADE, related_name="hot_periods")
-    started_at = models.DateTimeField()
-    ended_at = models.DateTimeField(null=True, blank=True)
-
-    objects = HotPeriodQuerySet.as_manager()
-
-    class Meta:
-        ordering = ["started_at"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["market"], condition=Q(ended_at=None), name="hot_period_open_once"
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.market_id} from {self.started_at:%Y-%m-%d %H:%M:%S}"
 
 
 class ClosureQuerySet(models.QuerySet["Closure"]):

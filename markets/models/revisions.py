@@ -12,6 +12,13 @@ from django.db import connection, models
 from django.db.models import Q
 
 from markets.kalshi.fields import EARLIEST, LATEST
+from markets.models.definitions import (
+    REVISED_EVENTS,
+    REVISED_MARKETS,
+    RevisedEvent,
+    RevisedMarket,
+    rows_of,
+)
 from markets.models.events import Event, EventDefinition, Series
 from markets.models.fields import KnownFact, exact_field
 from markets.models.markets import Market, Status
@@ -28,7 +35,7 @@ SAID_OF_MARKET = (
     "expected_expiration_time",
     "price_ranges",
 )
-REVISED_MARKET = ", ".join((*SAID_OF_MARKET, "raw_data"))
+STORED_REVISION = ", ".join((*SAID_OF_MARKET, "raw_data"))
 
 
 class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
@@ -44,11 +51,11 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
             cursor.execute(
                 f"""
                 INSERT INTO markets_marketrevision
-                    (market_id, known_at, known_at_assumed, recorded_at, {REVISED_MARKET})
+                    (market_id, known_at, known_at_assumed, recorded_at, {STORED_REVISION})
                 SELECT id, greatest(known.at, (
                         SELECT max(known_at) + interval '1 microsecond'
                         FROM markets_marketrevision WHERE market_id = markets_market.id)),
-                    false, %s, {REVISED_MARKET}
+                    false, %s, {STORED_REVISION}
                 FROM markets_market
                 JOIN unnest(%s::bigint[], %s::timestamptz[]) AS known (market_id, at)
                     ON known.market_id = id
@@ -60,16 +67,15 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
         return self.filter(market=market).order_by("known_at", "id")
 
     def histories(
-        self, markets: Iterable[Market], *, recorded_by: datetime
-    ) -> dict[int, list["MarketRevision"]]:
-        """Return the revisions of markets by market id, oldest first and without payloads.
+        self, ids: Iterable[int], *, recorded_by: datetime
+    ) -> dict[int, list[RevisedMarket]]:
+        """Return the revisions of markets by market id, oldest first.
 
         Revisions recorded after `recorded_by` are left out.
         """
-        found = self.filter(market__in=list(markets), recorded_at__lte=recorded_by)
-        histories: dict[int, list[MarketRevision]] = defaultdict(list)
-        for revision in found.defer("raw_data").order_by("known_at", "id"):
-            histories[revision.market_id].append(revision)
+        histories: dict[int, list[RevisedMarket]] = defaultdict(list)
+        for row in rows_of(REVISED_MARKETS, list(ids), recorded_by):
+            histories[row[0]].append(RevisedMarket(*row))
         return histories
 
     def add(self, revisions: Iterable["MarketRevision"]) -> int:
@@ -163,15 +169,14 @@ class EventRevisionQuerySet(models.QuerySet["EventRevision"]):
 
     def histories(
         self, events: Iterable[int], *, recorded_by: datetime
-    ) -> dict[int, list["EventRevision"]]:
+    ) -> dict[int, list[RevisedEvent]]:
         """Return the revisions of events by event id, oldest first.
 
         Revisions recorded after `recorded_by` are left out.
         """
-        found = self.filter(event__in=list(events), recorded_at__lte=recorded_by)
-        histories: dict[int, list[EventRevision]] = defaultdict(list)
-        for revision in found.order_by("known_at", "id"):
-            histories[revision.event_id].append(revision)
+        histories: dict[int, list[RevisedEvent]] = defaultdict(list)
+        for row in rows_of(REVISED_EVENTS, list(events), recorded_by):
+            histories[row[0]].append(RevisedEvent(*row))
         return histories
 
     def add(self, revisions: Iterable["EventRevision"]) -> None:
@@ -218,11 +223,11 @@ class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
 
     def in_force(self, market: Market, at: datetime) -> FeeTerms:
         """Return the fee terms of a fill at an instant."""
-        return self.schedule([market], start=at, end=at)[market.pk][0]
+        return self.schedule([market.pk], start=at, end=at)[market.pk][0]
 
     def schedule(
         self,
-        markets: Iterable[Market],
+        ids: Iterable[int],
         *,
         start: datetime,
         end: datetime,
@@ -234,7 +239,7 @@ class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
         `recorded_by`. A market's waiver goes before its event's own terms, and these before the
         terms of its series. Two queries.
         """
-        payers = _fee_payers([market.pk for market in markets])
+        payers = _fee_payers(list(ids))
         events = {payer.event_id for payer in payers}
         series = {payer.series_id for payer in payers}
         changes: dict[tuple[int | None, int | None], list[FeeChange]] = defaultdict(list)
@@ -243,12 +248,19 @@ class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
             found = found.filter(recorded_at__lte=recorded_by)
         for change in found:
             changes[change.event_id, change.series_id].append(change)
-        return {
-            payer.market_id: _FeeHistory(
-                changes[None, payer.series_id], changes[payer.event_id, None], payer.waived_until
-            ).between(start, end)
-            for payer in payers
-        }
+        # Most markets of a series pay the same.
+        known: dict[tuple[object, ...], list[FeeTerms]] = {}
+        schedules = {}
+        for payer in payers:
+            of_series, of_event = (None, payer.series_id), (payer.event_id, None)
+            key = of_series, of_event if of_event in changes else None, payer.waived_until
+            if key not in known:
+                history = _FeeHistory(
+                    changes[of_series], changes.get(of_event, ()), payer.waived_until
+                )
+                known[key] = history.between(start, end)
+            schedules[payer.market_id] = known[key]
+        return schedules
 
     def follow_series(self, *, at: datetime) -> None:
         """Append the terms that series have now where no change on record has them.

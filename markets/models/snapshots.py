@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 from uuid import UUID
 
 import msgspec
@@ -17,6 +17,7 @@ from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models, transaction
 from django.db.models import F, Func, Max, Min
+from django.db.models.expressions import RawSQL
 
 from kalshi_insights.arrays import Array, np
 from kalshi_insights.export.copy import stage_rows
@@ -150,7 +151,7 @@ def _price_sql(column: str) -> str:
     return f"coalesce(({column} * 10000)::int2, -1::int2)"
 
 
-# The columns of a market's row in `MarketSnapshot.objects.arrays`, with their SQL and the format
+# The columns of a market's row in `MarketSnapshot.objects.columns`, with their SQL and the format
 # in which PostgreSQL sends them. Each is an array without NULLs and of fixed width, which costs a
 # tenth of a row for each snapshot. Of `flags`, bit 1 marks backfilled snapshots.
 ARRAYS = {
@@ -175,16 +176,22 @@ SELECT_ARRAYS = f"""
     ) AS found GROUP BY market_id
 """
 ONE_ORDER = "ORDER BY market_id, timestamp, id"
-MARKETS_PER_STATEMENT = 100
+# A statement reads this many markets: more as long as they have few snapshots, fewer if many.
+LEAST_MARKETS, MOST_MARKETS = 100, 10_000
+FEW_SNAPSHOTS, MANY_SNAPSHOTS = 200_000, 1_000_000
 ARRAY_HEAD = 20  # bytes before the elements of a one-dimensional array
 # PostgreSQL counts binary instants from 2000 on.
 YEAR_2000 = 946_684_800 * 1_000_000
 
+Columns = dict[str, Array]
 
-def _copy_arrays(
+
+def _copy_columns(
     ids: Sequence[int], start: datetime, end: datetime, recorded_by: datetime, *, order: str = ""
-) -> list[tuple[int, dict[str, Array]]]:
-    dtypes = [np.dtype(dtype) for _, dtype in ARRAYS.values()]
+) -> Columns:
+    """Read the snapshots of markets, with the ids of these in the column `market`."""
+    markets: list[int] = []
+    sent: list[list[bytes]] = [[] for _ in ARRAYS]
     with transaction.atomic(), connection.cursor() as cursor:
         # Arrays that do not fit are spilled to disk, which takes half as long again.
         cursor.execute("SET LOCAL work_mem = '64MB'")
@@ -194,29 +201,52 @@ def _copy_arrays(
         )
         with cursor.copy(f"COPY ({select}) TO STDOUT (FORMAT binary)") as copy:
             copy.set_types(["int8", *("bytea" for _ in ARRAYS)])
-            return [
-                (market_id, dict(zip(ARRAYS, map(_array, dtypes, arrays), strict=True)))
-                for market_id, *arrays in copy.rows()
-            ]
+            for market_id, *arrays in copy.rows():
+                markets.append(market_id)
+                for column, array in zip(sent, arrays, strict=True):
+                    column.append(array[ARRAY_HEAD:])
+    return _columns(markets, sent)
 
 
-def _array(dtype: "np.dtype[Any]", data: bytes) -> Array:
-    """Read an array as PostgreSQL sends it: the length of each element, then the element."""
-    sent = np.dtype([("length", ">i4"), ("value", dtype)])
-    values = np.frombuffer(data, sent, offset=ARRAY_HEAD)["value"]
-    return values.astype(dtype.newbyteorder("="))
+def _columns(markets: Sequence[int], sent: "list[list[bytes]]") -> Columns:
+    """Join the arrays of all markets; PostgreSQL sends the length of each element before it."""
+    columns: Columns = {}
+    for (name, (_, form)), arrays in zip(ARRAYS.items(), sent, strict=True):
+        dtype = np.dtype(form)
+        element = np.dtype([("length", ">i4"), ("value", dtype)])
+        if name == "at":
+            counts = [len(array) // element.itemsize for array in arrays]
+            columns["market"] = np.repeat(np.array(markets, np.int64), counts)
+        values = np.frombuffer(b"".join(arrays), element)["value"]
+        columns[name] = values.astype(dtype.newbyteorder("="))
+        arrays.clear()
+    columns["at"] += YEAR_2000
+    return columns
 
 
-def _oldest_first(columns: dict[str, Array]) -> dict[str, Array] | None:
-    """Sort by time; None where rows share an instant, because the arrays lack their ids."""
-    at = columns["at"]
-    if (at[1:] > at[:-1]).all():
+def _in_order(columns: Columns) -> Columns:
+    """Sort by market, then by time; rows of one market and instant keep their order."""
+    market, at = columns["market"], columns["at"]
+    rising = (market[1:] > market[:-1]) | ((market[1:] == market[:-1]) & (at[1:] >= at[:-1]))
+    if rising.all():
         return columns
-    order = np.argsort(at)
-    ordered = at[order]
-    if (ordered[1:] == ordered[:-1]).any():
-        return None
+    order = np.lexsort((at, market))
     return {name: column[order] for name, column in columns.items()}
+
+
+def _sharing_an_instant(columns: Columns) -> list[int]:
+    """Return the markets that have several snapshots of one instant; columns must be in order."""
+    market, at = columns["market"], columns["at"]
+    shared = (market[1:] == market[:-1]) & (at[1:] == at[:-1])
+    return [int(market_id) for market_id in np.unique(market[1:][shared])]
+
+
+def _with_others(columns: Columns, others: Columns) -> Columns:
+    """Take the markets of the others from these; columns are in order again."""
+    kept = ~np.isin(columns["market"], others["market"])
+    joined = {name: np.concatenate((c[kept], others[name])) for name, c in columns.items()}
+    order = np.argsort(joined["market"], kind="stable")
+    return {name: column[order] for name, column in joined.items()}
 
 
 class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
@@ -297,49 +327,59 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         # DISTINCT ON resolves an annotation only where it is selected too.
         return [Close(*row[:-1]) for row in last.values_list(*Close._fields, "bucket")]
 
-    def arrays(
+    def columns(
         self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
-    ) -> Iterator[tuple[int, Mapping[str, Array]]]:
-        """Yield the snapshots of each market as arrays (see `ARRAYS`), ordered as `oldest_first`.
+    ) -> Iterator[Mapping[str, Array]]:
+        """Yield the snapshots of some markets after the other as columns (see `ARRAYS`), with the
+        ids of the markets in `market`: by market, and of each as `oldest_first`.
 
         Instants are microseconds since 1970, prices in 1/10,000 dollar and counts in 1/100
         contract; -1 is unknown. Snapshots recorded after `recorded_by` are left out. Nothing is
         yielded while a COPY is open, since the connection can do nothing else meanwhile.
         """
-        window = start, end, recorded_by
-        for first in range(0, len(ids), MARKETS_PER_STATEMENT):
-            batch = ids[first : first + MARKETS_PER_STATEMENT]
-            ordered = {id: _oldest_first(columns) for id, columns in _copy_arrays(batch, *window)}
+        window, ids = (start, end, recorded_by), sorted(ids)
+        first, size = 0, LEAST_MARKETS
+        while first < len(ids):
+            columns = _in_order(_copy_columns(ids[first : first + size], *window))
             # Sorting costs PostgreSQL more than everything else, and instants are rarely shared.
-            shared = [market_id for market_id, columns in ordered.items() if columns is None]
-            if shared:
-                ordered |= dict(_copy_arrays(shared, *window, order=ONE_ORDER))
-            for market_id, columns in ordered.items():
-                if columns is not None:
-                    yield market_id, columns | {"at": columns["at"] + YEAR_2000}
+            if shared := _sharing_an_instant(columns):
+                columns = _with_others(columns, _copy_columns(shared, *window, order=ONE_ORDER))
+            if len(columns["at"]):
+                yield columns
+            first += size
+            if len(columns["at"]) < FEW_SNAPSHOTS:
+                size = min(4 * size, MOST_MARKETS)
+            elif len(columns["at"]) > MANY_SNAPSHOTS:
+                size = max(size // 2, LEAST_MARKETS)
+
+    def of_markets(self, ids: Sequence[int]) -> Self:
+        """Snapshots of markets, of which there may be very many."""
+        return self.filter(market_id__in=RawSQL("SELECT unnest(%s::bigint[])", [list(ids)]))
 
     def count_up_to(self, most: int, ids: Sequence[int], start: datetime, end: datetime) -> int:
         """Count the snapshots of markets in a window, but stop counting after `most`."""
-        found = self.filter(market_id__in=list(ids)).between(start, end)
+        found = self.of_markets(ids).between(start, end)
         # The index alone answers this, as long as nothing asks for an order.
         return found.order_by().values("timestamp")[:most].count()
 
     def has_any(self, ids: Sequence[int], start: datetime, end: datetime) -> bool:
-        return self.filter(market_id__in=list(ids)).between(start, end).exists()
+        return self.of_markets(ids).between(start, end).exists()
 
-    def first_and_last(
-        self, ids: Sequence[int], *, backfilled: bool | None = None
-    ) -> tuple[datetime, datetime] | None:
-        """Return the instants of the first and the last snapshot of markets.
+    def around(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, backfilled: bool | None = None
+    ) -> tuple[datetime | None, datetime | None]:
+        """Return the instants of the last snapshot of markets before a window, and of the first
+        after it; None where there is none.
 
         `backfilled` narrows them to backfilled snapshots or to the others.
         """
-        found = self.filter(market_id__in=list(ids))
+        found = self.of_markets(ids)
         if backfilled is not None:
             is_backfill = models.Q(source=Source.BACKFILL)
             found = found.filter(is_backfill if backfilled else ~is_backfill)
-        edges = found.aggregate(first=Min("timestamp"), last=Max("timestamp"))
-        return None if edges["first"] is None else (edges["first"], edges["last"])
+        before = found.filter(timestamp__lt=start).aggregate(at=Max("timestamp"))["at"]
+        after = found.filter(timestamp__gte=end).aggregate(at=Min("timestamp"))["at"]
+        return before, after
 
     def by_id(self, id: UUID) -> "MarketSnapshot | None":
         """Return a snapshot with its market; the time in its id names the partition to look in.

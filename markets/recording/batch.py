@@ -62,6 +62,9 @@ class Batch:
     # Markets that were added since the last comparison with the record; of the others, what must
     # be written, and the work that this is (see `pace`).
     uncompared: set[str] = field(default_factory=set)
+    # Markets of which this run has seen two quotes: the later one is written, also where it is
+    # the one on record, since pages say that the earlier one's instant was an observation.
+    requoted: set[str] = field(default_factory=set)
     changes: dict[str, MarketChange] = field(default_factory=dict)
     work: int = 0
     pages: int = 0
@@ -71,20 +74,26 @@ class Batch:
     rejects: list[dict[str, str]] = field(default_factory=list)
     rejects_kept: int = REJECTS_KEPT
     drift_notes: list[DriftNote] = field(default_factory=list)
+    # What the newest page showed: its events of which a market was read, or its markets.
+    shown: list[str] = field(default_factory=list)
 
     def add_events_page(self, page: Page) -> list[str]:
         """Parse a page of events with their markets; return the tickers of what was rejected."""
         self.pages += 1
-        rejected = []
+        rejected, shown = [], []
         for raw in page.items:
+            self.shown = []
             event, markets = read_event(raw)
             if isinstance(event, EventPayload):
-                self.events[event.ticker] = event
+                ticker = event.ticker
+                self.events[ticker] = event
             else:
                 ticker = self.reject("event", raw, event)
                 # Of an event that is on record the markets go on without its new definition.
                 rejected += [] if markets else [ticker]
             rejected += self._add_markets(markets, page.received_at)
+            shown += [ticker] if self.shown else []
+        self.shown = shown
         # One sample of each kind per page is enough: a changed contract shows in every payload.
         self.check_drift("event", page.items[:1])
         self.check_drift("market", self._first_market(page.items[:1]))
@@ -93,6 +102,7 @@ class Batch:
     def add_markets_page(self, page: Page) -> list[str]:
         """Parse a page of markets; return the tickers of what was rejected."""
         self.pages += 1
+        self.shown = []
         self.check_drift("market", page.items[:1])
         return self._add_markets(page.items, page.received_at)
 
@@ -115,11 +125,14 @@ class Batch:
                 rejected.append(self.reject("market", raw, reason))
                 continue
             self.markets += 1
+            self.shown.append(quote.ticker)
             self.observed_from = min(self.observed_from or observed_at, observed_at)
             known = self.observed.get(quote.ticker)
             if known and known.observed_at == observed_at and known.quote != quote:
                 self.drift_notes.append(shape_drift("market", LISTED_TWICE, raw=raw))
             if known is None or known.observed_at <= observed_at:
+                if known and known.quote.quote_mark != quote.quote_mark:
+                    self.requoted.add(quote.ticker)
                 self.observed[quote.ticker] = ObservedMarket(raw, quote, observed_at)
                 self.uncompared.add(quote.ticker)
         return rejected
@@ -184,13 +197,18 @@ def compare(batch: Batch) -> None:
         # An earlier observation of the same run may have been a change.
         batch.changes.pop(ticker, None)
     changes = Market.objects.changes(
-        [(t, m.quote.quote_mark, m.quote.definition_mark) for t, m in added.items()],
+        [(t, mark_of(batch, m.quote), m.quote.definition_mark) for t, m in added.items()],
         at=max(market.observed_at for market in added.values()),
         hot_heartbeat=timedelta(seconds=settings.HOT_HEARTBEAT),
         heartbeat=timedelta(seconds=settings.HEARTBEAT),
     )
     batch.changes |= {change.ticker: change for change in changes}
     batch.work = sum(map(work_of, batch.changes.values()))
+
+
+def mark_of(batch: Batch, quote: QuotePayload) -> int:
+    """Return the mark of a quote, or one that is not on record, if it must be written anyway."""
+    return ~quote.quote_mark if quote.ticker in batch.requoted else quote.quote_mark
 
 
 def work_of(change: MarketChange) -> int:

@@ -1,5 +1,6 @@
 """The tiers that read a listing of the exchange to its end: updates, universe and combos."""
 
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -62,9 +63,10 @@ def add_page_of_markets(tick: Tick, sweep: Sweep, page: Page) -> None:
 
     The universe never lists the event of a market that opened and ended between two sweeps.
     """
-    rejected = tick.add_markets_page(page)
+    rejected, shown = tick.add_markets_page(page), tick.batch.shown
     fetch_missing_events(tick.client, tick.batch, tick.batch.event_tickers())
     add_listing_page(sweep, page, rejected=rejected, markets=len(page.items))
+    tick.note_shown(sweep, shown)
 
 
 # --- universe and combos ------------------------------------------------------------------------
@@ -134,16 +136,30 @@ def fetch_page_of_events(tick: Tick, sweep: Sweep, listing: PagesAhead) -> None:
     before = tick.batch.markets
     try:
         page = fetch_page(tick, sweep, listing, size=EVENTS_PER_PAGE)
-        rejected = tick.add_events_page(page)
+        rejected, shown = tick.add_events_page(page), tick.batch.shown
     except Blocked as error:
         try:
             page = listing(cursor=sweep.cursor, limit=1, with_nested_markets=False)
         except CONTAGIOUS:
             raise error from error.__cause__
         rejected = tick.add_events_page(page)
-        rejected += [t for raw in page.items for t in fetch_markets_of(tick, ticker_of(raw))]
-        sweep.page_size = None
+        for event in map(ticker_of, page.items):
+            rejected += fetch_markets_of(tick, event)
+            add_markets_of(tick, sweep, event, since=page.received_at)
+        sweep.page_size, shown = None, []
     add_listing_page(sweep, page, rejected=rejected, markets=tick.batch.markets - before)
+    tick.note_shown(sweep, shown)
+
+
+def add_markets_of(tick: Tick, sweep: Sweep, event_ticker: str, *, since: datetime) -> None:
+    """Add a page for each instant at which markets of an event came by themselves."""
+    came: dict[datetime, list[str]] = defaultdict(list)
+    for ticker, market in tick.batch.observed.items():
+        if market.quote.event_ticker == event_ticker and market.observed_at >= since:
+            came[market.observed_at].append(ticker)
+    for at, shown in sorted(came.items()):
+        sweep.add_page(at, markets=0, skipped=[], cursor=sweep.cursor)
+        tick.note_shown(sweep, shown)
 
 
 def fetch_markets_of(tick: Tick, event_ticker: str) -> list[str]:
@@ -189,7 +205,8 @@ def fetch_open_markets(tick: Tick, sweep: Sweep) -> None:
     page = fetch_page(tick, sweep, open_markets(tick, sweep), size=MARKETS_PER_PAGE)
     if not sweep.by_market:
         # These pages list again what the pages of events have listed.
-        sweep.by_market, sweep.pages, sweep.markets = True, [], 0
+        sweep.by_market, sweep.markets = True, 0
+        sweep.forget_first_tickers()
     add_page_of_markets(tick, sweep, page)
 
 

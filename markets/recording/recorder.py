@@ -74,7 +74,7 @@ def run(poll: Poll, client: KalshiClient, *, interval: float) -> None:
         with measured_write(tick.batch.work), transaction.atomic():
             poll.snapshots = store(tick.batch)
             poll.order_books = OrderBookSnapshot.objects.record(tick.order_books)
-            save_sweeps(tick.sweeps)
+            save_sweeps(tick)
             save_poll(tick, counters_before=counters, began=began)
         if poll.error:
             log.warning("tick recorded less than was due", poll=poll.pk, error=poll.error)

@@ -14,9 +14,11 @@ from markets.kalshi.client import TOKENS_PER_REQUEST, KalshiClient, Page
 from markets.kalshi.errors import KalshiError
 from markets.models import Poll, Sweep, Tier
 from markets.models.order_books import ObservedOrderBook
+from markets.models.sweeps import LISTED_TIERS
 from markets.recording.ahead import PagesAhead
 from markets.recording.batch import Batch, compare
 from markets.recording.pace import pace
+from markets.recording.shown import ShownNames, memory
 
 T = TypeVar("T")
 
@@ -60,6 +62,7 @@ class Tick:
     batch: Batch = field(default_factory=Batch)
     order_books: list[ObservedOrderBook] = field(default_factory=list)
     sweeps: list[Sweep] = field(default_factory=list)
+    shown: dict[str, ShownNames] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     seconds: float = field(init=False)
     sent: int = field(init=False)
@@ -217,16 +220,26 @@ class Tick:
         if newest and newest.finished_at is None:
             self.sweeps.append(newest)
             if timedelta(0) <= now - newest.last_page_at < ABANDON_AFTER:
+                if tier in LISTED_TIERS:
+                    self.shown[tier] = memory.resume(newest)
                 return newest
             newest.finished_at = now
         elif newest and timedelta(0) <= now - newest.started_at < every:
             return None
-        return self.begin_sweep(tier)
+        return self.begin_sweep(tier, after=newest)
 
-    def begin_sweep(self, tier: Tier) -> Sweep:
+    def begin_sweep(self, tier: Tier, *, after: Sweep | None) -> Sweep:
+        """Begin a sweep; the newest one before it, if any, may be what it is written against."""
         sweep = Sweep(tier=tier, started_at=datetime.now(UTC))
         self.sweeps.append(sweep)
+        if tier in LISTED_TIERS:
+            self.shown[tier] = memory.begin(sweep, after=after)
         return sweep
+
+    def note_shown(self, sweep: Sweep, names: Sequence[str]) -> None:
+        """Store what the page showed that was added to a sweep last, if its tier stores it."""
+        if sweep.tier in LISTED_TIERS:
+            self.shown[sweep.tier].add_page(sweep, names)
 
     def abandon_sweep(self, tier: Tier) -> None:
         """End the tier's sweep incomplete, so that the next tick begins a new one."""

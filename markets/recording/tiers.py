@@ -4,12 +4,14 @@ One tick fetches the hot list, the exchange's status, changed definitions, marke
 their settlement, a few order books, and the next part of the universe of open markets.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import msgspec
 from django.conf import settings
+from django.db import transaction
 
 from markets.coverage.freshness import percentiles
 from markets.kalshi.client import TOKENS_PER_REQUEST, KalshiClient, Page, ticker_batches
@@ -43,6 +45,7 @@ from markets.recording.listings import (
     fetch_updates,
     request_universe_ahead,
 )
+from markets.recording.shown import memory
 from markets.recording.tick import SHARES, Tick, tokens_per_run
 
 # Tiers whose sweeps return markets in a stable order.
@@ -121,7 +124,7 @@ def fetch_hot(tick: Tick) -> None:
         return
     before = Sweep.objects.newest(Tier.HOT)
     suspects = set(before.skipped) & set(tickers) if before else set()
-    sweep = tick.begin_sweep(Tier.HOT)
+    sweep = tick.begin_sweep(Tier.HOT, after=before)
     requests = list(ticker_batches(ticker for ticker in tickers if ticker not in suspects))
     fetch = partial(fetch_named, tick.client.markets)
     replies = tick.fetch_in_parallel(
@@ -153,9 +156,16 @@ def fetch_hot(tick: Tick) -> None:
 
 
 def add_hot_page(tick: Tick, sweep: Sweep, requested: Sequence[str], *, at: datetime) -> None:
-    missing = [ticker for ticker in requested if ticker not in tick.batch.observed]
-    markets = len(requested) - len(missing)
-    sweep.add_page(at, markets=markets, skipped=missing, cursor="")
+    """Add a page for each instant at which some of these markets came, or one without any."""
+    came: dict[datetime, list[str]] = defaultdict(list)
+    for ticker in requested:
+        if market := tick.batch.observed.get(ticker):
+            came[market.observed_at].append(ticker)
+        else:
+            sweep.skipped.append(ticker)
+    for instant, shown in sorted(came.items()) or [(at, [])]:
+        sweep.add_page(instant, markets=len(shown), skipped=[], cursor="")
+        tick.note_shown(sweep, shown)
 
 
 def hot_list_size() -> int:
@@ -313,12 +323,17 @@ def fetch_order_book(client: KalshiClient, ticker: str, market_id: int) -> Obser
 # --- sweeps -------------------------------------------------------------------------------------
 
 
-def save_sweeps(sweeps: Sequence[Sweep]) -> None:
+def save_sweeps(tick: Tick) -> None:
     """Save the sweeps of a tick, and choose the hot list again after a complete universe.
 
     Until the first one is complete, the hot list is chosen in every run from what is known.
     """
-    now = datetime.now(UTC)
+    now, sweeps = datetime.now(UTC), tick.sweeps
+    # Of an abandoned sweep and the one after it, the later one has the names.
+    newest = {sweep.tier: sweep for sweep in sweeps}
+    for tier, names in tick.shown.items():
+        names.finish(newest[tier])
+        transaction.on_commit(partial(memory.remember, newest[tier], names))
     for sweep in sweeps:
         sweep.save()
     Sweep.objects.filter(pk__in=[sweep.pk for sweep in sweeps if sweep.complete]).store_lateness()

@@ -1,4 +1,4 @@
-"""Archive closed days of snapshots and order books as Parquet files.
+"""Archive closed days of snapshots, order books and the recorder's account as Parquet files.
 
 A day is three files: its rows, the markets that they belong to, and a manifest. Each file is
 written under a temporary name and renamed once everything has been read back; the manifest is
@@ -21,11 +21,14 @@ from django.db import DatabaseError, connection
 from kalshi_insights.export import parquet
 from kalshi_insights.export.copy import ColumnTypes
 from markets.models import ArchivedDay
-from markets.storage import partitions
+from markets.storage import account, partitions
+from markets.storage.account import ACCOUNT
 from markets.storage.manifest import ArchivedFile, ArchiveError, Manifest, sha256_of_file
 from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, DayPartition
 
-FOLDERS = {SNAPSHOTS: "snapshots", ORDER_BOOKS: "orderbooks"}
+FOLDERS = {SNAPSHOTS: "snapshots", ORDER_BOOKS: "orderbooks"} | {
+    table: each.folder for table, each in ACCOUNT.items()
+}
 SCHEMA_VERSION = 1
 COLUMNS: dict[str, ColumnTypes] = {
     SNAPSHOTS: {
@@ -54,6 +57,7 @@ COLUMNS: dict[str, ColumnTypes] = {
         "ask_prices": "numeric(6,4)[]",
         "ask_sizes": "numeric(18,2)[]",
     },
+    **{table: each.types for table, each in ACCOUNT.items()},
 }
 # These columns suffice to restore rows where their market is unknown; the exchange has the rest.
 MARKET_COLUMNS = {
@@ -78,14 +82,16 @@ MARKETS_QUERY = """
     SELECT market.*, event.ticker AS event_ticker, series.ticker AS series_ticker
     FROM markets_market AS market JOIN markets_event AS event ON event.id = event_id
     JOIN markets_series AS series ON series.id = series_id
-    WHERE market.id IN (
-        SELECT market_id FROM {table} WHERE timestamp >= '{start}' AND timestamp < '{end}')
-    ORDER BY market.id
+    WHERE market.id IN ({ids}) ORDER BY market.id
+"""
+MARKET_IDS_QUERY = """
+    SELECT market_id FROM {table} WHERE timestamp >= '{start}' AND timestamp < '{end}'
 """
 # Arrow's CSV and PostgreSQL's differ for these types, so they are selected in a form both share.
 CSV_EXPRESSIONS = {
     "uuid": "replace({0}::text, '-', '') AS {0}",
     "timestamptz": "(extract(epoch FROM {0}) * 1000000)::bigint AS {0}",
+    "boolean": "{0}::text AS {0}",
 }
 
 
@@ -113,13 +119,28 @@ def days_to_archive(
         partition
         for partition in sorted(_days_in_database(tables), key=lambda each: each.day)
         if partition.is_closed(now)
-        and (rows := partitions.count_rows(partition))
-        and (include_archived or partition not in archived or rows != archived[partition].rows)
+        and (include_archived or _has_changed(partition, archived.get(partition)))
+        and _count_rows(partition)
     ]
+
+
+def _has_changed(partition: DayPartition, archived: ArchivedDay | None) -> bool:
+    """Return True for a day that is not archived as it is; the account of a closed day stays."""
+    if archived is None:
+        return True
+    return partition.table not in ACCOUNT and _count_rows(partition) != archived.rows
+
+
+def _count_rows(partition: DayPartition) -> int:
+    counted = account if partition.table in ACCOUNT else partitions
+    return counted.count_rows(partition)
 
 
 def _days_in_database(tables: Iterable[str]) -> Iterator[DayPartition]:
     for table in tables:
+        if table in ACCOUNT:
+            yield from (DayPartition(table, day) for day in account.days_of_account())
+            continue
         yield from partitions.partitions_of(table)
         yield from (DayPartition(table, day) for day in partitions.days_without_partition([table]))
 
@@ -149,7 +170,7 @@ def _require_archivable(partition: DayPartition, now: datetime) -> None:
             f"{partition} is not archived: the day must have ended at least an hour ago."
         )
     archived = ArchivedDay.objects.for_partition(partition)
-    rows = partitions.count_rows(partition)
+    rows = _count_rows(partition)
     if archived and (archived.dropped_at or rows < archived.rows):
         raise ArchiveError(
             f"{partition} has {rows:,} rows in the database and {archived.rows:,} in the archive,"
@@ -166,9 +187,13 @@ def _write_day(
         _atomic_replace(files.rows) as rows_path,
         _atomic_replace(files.markets) as markets_path,
     ):
-        rows = _write_file(rows_path, partition, COLUMNS[partition.table], query=ROWS_QUERY)
-        markets = _write_file(markets_path, partition, MARKET_COLUMNS, query=MARKETS_QUERY)
-        first_at, last_at = parquet.min_max(rows_path, "timestamp")
+        rows_query, ids_query = _queries(partition)
+        rows = _write_file(rows_path, partition, COLUMNS[partition.table], query=rows_query)
+        markets_query = MARKETS_QUERY.format(ids=ids_query)
+        markets = _write_file(markets_path, partition, MARKET_COLUMNS, query=markets_query)
+        is_account = partition.table in ACCOUNT
+        time = ACCOUNT[partition.table].time if is_account else "timestamp"
+        first_at, last_at = parquet.min_max(rows_path, time)
         manifest = Manifest(
             **msgspec.structs.asdict(rows),
             table=partition.table,
@@ -187,13 +212,22 @@ def _write_day(
     return manifest
 
 
+def _queries(partition: DayPartition) -> tuple[str, str]:
+    """Return what selects a day's rows, and the ids of the markets that they belong to."""
+    if partition.table in ACCOUNT:
+        return account.rows_query(partition), account.market_ids_query(partition)
+    # The bounds go in as literals, because COPY takes no parameters.
+    start, end = partition.bounds
+    queries = ROWS_QUERY, MARKET_IDS_QUERY
+    rows, ids = (each.format(table=partition.table, start=start, end=end) for each in queries)
+    return rows, ids
+
+
 def _write_file(
     path: Path, partition: DayPartition, columns: ColumnTypes, *, query: str
 ) -> ArchivedFile:
     """Write a query's rows of one day, and read them back as a restore would."""
-    # The bounds go in as literals, because COPY takes no parameters.
-    start, end = partition.bounds
-    statement = _copy_statement(columns, query.format(table=partition.table, start=start, end=end))
+    statement = _copy_statement(columns, query)
     with (
         connection.cursor() as cursor,
         _open_synced(path) as sink,
@@ -217,10 +251,11 @@ def _copy_statement(columns: ColumnTypes, query: str) -> str:
         CSV_EXPRESSIONS.get(kind, "{0}").format(name) for name, kind in columns.items()
     )
     quoted = ", ".join(name for name, kind in columns.items() if kind in parquet.QUOTED_TYPES)
+    options = f"FORMAT csv, FORCE_QUOTE ({quoted})" if quoted else "FORMAT csv"
     # The result keeps the subquery's order, because nothing is joined or grouped outside it.
     return f"""
         COPY (SELECT {selected} FROM ({query}) AS found)
-        TO STDOUT (FORMAT csv, FORCE_QUOTE ({quoted}))
+        TO STDOUT ({options})
     """  # noqa: S608
 
 

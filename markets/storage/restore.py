@@ -11,7 +11,8 @@ from django.db import connection, transaction
 from kalshi_insights.export import parquet
 from kalshi_insights.export.copy import ColumnTypes, stage_csv
 from markets.models import ArchivedDay, Event, Market, Series
-from markets.storage import archive, partitions
+from markets.storage import account, archive, partitions
+from markets.storage.account import ACCOUNT
 from markets.storage.archive import COLUMNS, FOLDERS, MARKET_COLUMNS, SCHEMA_VERSION
 from markets.storage.manifest import (
     ArchivedFile,
@@ -56,13 +57,17 @@ def restore_day(partition: DayPartition, *, now: datetime) -> RestoredRows:
     where it is unknown, it is created with the columns that the archive has.
     """
     manifest = verified_manifest(partition)
-    partitions.create_missing(partition.table, [partition.day])
+    if partition.table not in ACCOUNT:
+        partitions.create_missing(partition.table, [partition.day])
     files = archive.files_of(partition)
     with transaction.atomic():
         _stage("archived_market", MARKET_COLUMNS, files.markets)
         _create_missing_markets(now)
         _stage(_staging_table(partition), COLUMNS[partition.table], files.rows)
-        inserted = _insert_missing_rows(partition, COLUMNS[partition.table])
+        if partition.table in ACCOUNT:
+            inserted = account.restore_rows(partition, _staging_table(partition))
+        else:
+            inserted = _insert_missing_rows(partition, COLUMNS[partition.table])
         times = {"restored_at": now} if inserted else {}
         archive.record_archived(partition, manifest, verified_at=now, dropped_at=None, **times)
     return RestoredRows(manifest.rows, inserted)

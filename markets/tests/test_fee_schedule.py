@@ -45,7 +45,7 @@ def waived(until: str, **values: Any) -> Market:
 
 
 def schedule(market: Market, start: datetime = NOON, end: datetime = NOON + 24 * HOUR) -> list:
-    return FeeChange.objects.schedule([market], start=start, end=end)[market.pk]
+    return FeeChange.objects.schedule([market.pk], start=start, end=end)[market.pk]
 
 
 def schedule_of(market: Market, **span: datetime) -> list[tuple[datetime, str, Decimal | None]]:
@@ -189,7 +189,7 @@ def test_each_market_has_the_terms_of_its_own_event_and_series():
     for series in {plain.event.series, own.event.series}:
         a_change(NOON - HOUR, "quadratic", "1", series=series)
     an_event_change(own, NOON - HOUR, "", "0.5")
-    schedules = FeeChange.objects.schedule([plain, own, free], start=NOON, end=NOON + HOUR)
+    schedules = FeeChange.objects.schedule([plain.pk, own.pk, free.pk], start=NOON, end=NOON + HOUR)
     assert {pk: [terms.fee_multiplier for terms in each] for pk, each in schedules.items()} == {
         plain.pk: [1],
         own.pk: [HALF],
@@ -203,5 +203,5 @@ def test_any_number_of_markets_costs_two_queries(number, django_assert_num_queri
     for market in markets:
         a_series_change(market, NOON - HOUR, "1")
     with django_assert_num_queries(2):
-        schedules = FeeChange.objects.schedule(markets, start=NOON, end=NOON + HOUR)
+        schedules = FeeChange.objects.schedule([m.pk for m in markets], start=NOON, end=NOON + HOUR)
     assert len(schedules) == number

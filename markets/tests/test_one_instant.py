@@ -247,7 +247,7 @@ def test_charts_and_candlesticks_close_with_the_last_one(market, in_order):
 
 def test_arrays_follow_the_same_order_whatever_lies_where(market, in_order):
     def read() -> list[int]:
-        ((_, columns),) = MarketSnapshot.objects.arrays(
+        (columns,) = MarketSnapshot.objects.columns(
             [market.pk], NOON - SECOND, NOON + 2 * SECOND, recorded_by=NOW
         )
         assert np.all(np.diff(columns["at"]) >= 0)

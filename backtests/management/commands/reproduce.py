@@ -50,9 +50,18 @@ class Command(BaseCommand):
     def fail(self, id: int, reproduction: runner.Reproduction) -> None:
         if reproduction.difference:
             self.stdout.write(reproduction.difference)
-        why = (
-            ""
-            if reproduction.changed
-            else " Neither code nor data have changed, so this is a defect."
+        raise CommandError(
+            f"Backtest {id} has another result now. {why(reproduction)}", returncode=DIFFERS
         )
-        raise CommandError(f"Backtest {id} has another result now.{why}", returncode=DIFFERS)
+
+
+def why(reproduction: runner.Reproduction) -> str:
+    """The reason for another result, in words."""
+    if not reproduction.changed:
+        return "Neither code nor data have changed, so this is a defect."
+    if reproduction.rules_changed:
+        return (
+            "The rules by which orders are filled, or by which data are read, have changed since it"
+            " was stored: the old result is not wrong, it follows the rules of its time."
+        )
+    return "The code of the rules is the same; what has changed is named above."

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from argparse import ArgumentParser
+from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -16,7 +16,13 @@ from django.core.serializers.json import DjangoJSONEncoder
 from backtests import runner
 from backtests.models import BacktestResult, BacktestStatus, Engine, SnapshotSources
 from backtests.report import TERMINAL_WIDTH, summary
-from backtests.requests import BacktestRequest, MarketSelection
+from backtests.requests import (
+    CHOICES,
+    REMOVED,
+    BacktestRequest,
+    MarketSelection,
+    check_execution_names,
+)
 from backtests.rules.execution import ExecutionModel
 from backtests.strategies import STRATEGIES, StrategyClass
 from kalshi_insights.bad_input import BadInput
@@ -104,21 +110,26 @@ def add_selection_arguments(parser: ArgumentParser) -> None:
 def add_execution_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of the execution model."""
     add = parser.add_argument
-    add("--latency-snapshots", type=int, default=DEFAULTS.latency_snapshots,
-        help="books of the market that an order waits for (1)")  # fmt: skip
     add("--latency-seconds", type=float, default=DEFAULTS.latency_seconds,
-        help="seconds that an order waits (0)")  # fmt: skip
+        help="seconds until an order arrives; it meets the first observation after that (1)",
+    )  # fmt: skip
     add("--patience-seconds", type=float, default=DEFAULTS.patience_seconds,
-        help="seconds after which an order that met no book expires (7200)")  # fmt: skip
+        help="seconds after which an order that met no observation expires (7200)")  # fmt: skip
+    add("--across-gaps", default=DEFAULTS.across_gaps, choices=CHOICES["across_gaps"],
+        help="what becomes of an order on its way into a gap of the record (expire)",
+    )  # fmt: skip
     add("--assumed-size", type=int, help="contracts to assume where a book shows no size")
     add("--position-limit", type=int, help="maximum contracts held in a market")
     add("--make", action="store_true", help="join the best price on the own side and wait")
     add("--broker", dest="through_broker", action="store_true",
         help="fees of an account with a broker, in whole cents")  # fmt: skip
+    for name in REMOVED:
+        add(f"--{name.replace('_', '-')}", help=SUPPRESS)
 
 
 def request_from(options: dict[str, Any], *, now: datetime) -> BacktestRequest:
     """Read the request from a command's options. Raises BadInput."""
+    check_execution_names(name for name in REMOVED if options.get(name) is not None)
     if not options["start"]:
         raise BadInput("start", "Name a first day or instant, such as --start 2026-11-01.")
     selection = MarketSelection(

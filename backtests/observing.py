@@ -1,0 +1,67 @@
+"""Observing: when the markets of a run were observed, and when not, as far as is on record.
+
+Pages of the recorder prove observations, changed or not, and so does each row. Of backfilled
+quotes rows alone do; where they are candles, one is fresh for three of its periods, and without a
+period on record no gap is claimed.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from backtests.data.candle_gaps import candle_gaps
+from backtests.data.causes import CAUSES
+from backtests.data.gaps import MarketGaps
+from backtests.data.merged_gaps import joined, outside
+from backtests.data.observed_rows import QuotedInstants, with_rows
+from backtests.data.universe import MISSING, Ints, microseconds
+from backtests.models import SnapshotSources
+from backtests.record import record
+from backtests.record_standin import EVERY_CAUSE
+from backtests.requests import MarketSelection
+from kalshi_insights.arrays import np
+from markets.observed import ObservedInstants
+
+# The place in `CAUSES` of each cause that the record knows; nobody could trade in the others.
+CAUSE_NUMBERS = [CAUSES.index(each) if each in CAUSES else MISSING for each in EVERY_CAUSE]
+
+
+def observed(
+    ids: Sequence[int], quoted: QuotedInstants, selection: MarketSelection, *, known_by: datetime
+) -> ObservedInstants:
+    """When pages or rows proved that each market was observed."""
+    start, end = selection.start, selection.end
+    if selection.sources == SnapshotSources.BACKFILLED:
+        end = start  # no page shows what was backfilled
+    pages = record.sweeps.observed(ids, start, end, known_by=known_by)
+    runs = record.polls.numbers_at(quoted.at)
+    return with_rows(pages, quoted, np.where(quoted.backfilled, MISSING, runs))
+
+
+def gaps(
+    ids: Sequence[int],
+    quoted: QuotedInstants,
+    selection: MarketSelection,
+    *,
+    closed_at: Ints,
+    known_by: datetime,
+) -> MarketGaps:
+    """When each market was not observed although it could be traded."""
+    start, end = selection.start, selection.end
+    rows = record.candlesticks.periods(ids, start, end, recorded_by=known_by)
+    number = {id: n for n, id in enumerate(ids)}
+    periods = [(number[id], length, first, last) for id, length, first, last in rows]
+    of_candles = candle_gaps(quoted, periods, np.minimum(closed_at, microseconds(end)))
+    if quoted.backfilled.all():
+        return of_candles
+    live = _recorded_gaps(ids, selection, known_by)
+    for backfilled in quoted.backfilled_times():
+        live = outside(live, *backfilled)
+    return joined(live, of_candles)
+
+
+def _recorded_gaps(
+    ids: Sequence[int], selection: MarketSelection, known_by: datetime
+) -> MarketGaps:
+    stale = record.coverage_of(ids, selection.start, selection.end, known_by=known_by).stale
+    cause = np.array(CAUSE_NUMBERS)[stale.causes]
+    return MarketGaps(stale.spans, stale.since, stale.until, cause)

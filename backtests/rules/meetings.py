@@ -1,0 +1,60 @@
+"""Meetings of orders with observations, as a journal and the observations tell them."""
+
+from typing import NamedTuple
+
+from backtests.data.first_observations import first_observations, search
+from backtests.data.universe import MISSING, Ints, Universe
+from backtests.rules.execution import JOURNAL_COLUMN, EntryKind
+from kalshi_insights.arrays import np
+from markets.observed import AFTER_ALL
+
+
+class Meetings(NamedTuple):
+    """The orders of a journal: their rows in it, when they arrived, and when they met an
+    observation; `AFTER_ALL` where they did not, and 0 where they were refused."""
+
+    rows: Ints
+    arrived: Ints
+    met: Ints
+
+    def waits(self) -> Ints:
+        """Microseconds from arrival to meeting; `MISSING` where there was none."""
+        has_met = (self.met != 0) & (self.met != AFTER_ALL)
+        return np.where(has_met, self.met - self.arrived, MISSING)
+
+    @property
+    def never_met(self) -> int:
+        return int(np.count_nonzero(self.met == AFTER_ALL))
+
+
+def meetings(universe: Universe, journal: Ints, *, latency: int) -> Meetings:
+    """Find what the orders of a journal met, which arrive `latency` microseconds after sending."""
+    rows = np.flatnonzero(journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.ORDER)
+    market, order, sent = (journal[rows, JOURNAL_COLUMN[n]] for n in ("market", "order", "at"))
+    met = first_observations(universe.observations(), market, sent + latency)
+    cancelled = first_entries(journal, EntryKind.CANCELLED)[order]
+    refused = first_entries(journal, EntryKind.REFUSED)[order] != AFTER_ALL
+    met = np.where(cancelled < met, AFTER_ALL, met)
+    return Meetings(rows, sent + latency, np.where(refused, 0, met))
+
+
+def fills_across_gaps(universe: Universe, journal: Ints) -> Ints:
+    """The rows of fills after a gap, of orders that were sent before its end."""
+    gaps = universe.known_gaps()
+    rows = np.flatnonzero(journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.FILL)
+    at, market, order = (journal[rows, JOURNAL_COLUMN[n]] for n in ("at", "market", "order"))
+    sent = first_entries(journal, EntryKind.ORDER)[order]
+    first, last = gaps.spans[market], gaps.spans[market + 1]
+    ended_when_sent = search(gaps.until, first, last, sent + 1)
+    ended_when_filled = search(gaps.until, first, last, at + 1)
+    return rows[ended_when_filled > ended_when_sent]
+
+
+def first_entries(journal: Ints, kind: EntryKind) -> Ints:
+    """Return the instant of the first entry of a kind for each order; `AFTER_ALL` if none."""
+    number = journal[:, JOURNAL_COLUMN["order"]]
+    found = np.full(1 + max(number.max(initial=MISSING), 0), AFTER_ALL)
+    # Settlements have no order.
+    lines = (journal[:, JOURNAL_COLUMN["kind"]] == kind) & (number != MISSING)
+    np.minimum.at(found, number[lines], journal[lines, JOURNAL_COLUMN["at"]])
+    return found

@@ -1,0 +1,57 @@
+"""Gaps between candles, of their own periods."""
+
+import numpy as np
+
+from backtests.data.candle_gaps import candle_gaps
+from backtests.data.observed_rows import QuotedInstants
+
+MINUTE, HOUR = 60, 3_600
+NEVER = 2**63 - 1
+
+
+def quoted(*markets, live=()):
+    market = np.repeat(np.arange(len(markets)), [len(own) for own in markets])
+    at = np.array([each for own in markets for each in own], np.int64)
+    starts = np.cumsum([0, *map(len, markets)])
+    return QuotedInstants(market, at, ~np.isin(at, live), starts)
+
+
+def found(gaps):
+    return list(zip(gaps.since.tolist(), gaps.until.tolist(), strict=True))
+
+
+def ends(*each):
+    return np.array(each, np.int64)
+
+
+def test_a_candle_is_fresh_for_three_of_its_periods():
+    hours = [0, HOUR, 4 * HOUR, 8 * HOUR]
+    gaps = candle_gaps(quoted(hours), [(0, HOUR, 0, 8 * HOUR)], ends(8 * HOUR))
+    assert found(gaps) == [(7 * HOUR, 8 * HOUR)]
+
+
+def test_the_shortest_of_two_periods_counts_where_both_are():
+    instants = [0, HOUR, HOUR + MINUTE, HOUR + 10 * MINUTE]
+    periods = [(0, MINUTE, HOUR + MINUTE, HOUR + 10 * MINUTE), (0, HOUR, 0, 2 * HOUR)]
+    gaps = candle_gaps(quoted(instants), periods, ends(HOUR + 11 * MINUTE))
+    assert found(gaps) == [(HOUR + 4 * MINUTE, HOUR + 10 * MINUTE)]
+
+
+def test_a_quote_of_which_no_period_is_known_claims_no_gap():
+    assert found(candle_gaps(quoted([0, 9 * HOUR]), [], ends(NEVER))) == []
+
+
+def test_a_live_quote_follows_other_rules():
+    gaps = candle_gaps(
+        quoted([0, HOUR, 9 * HOUR], live=[HOUR]), [(0, MINUTE, 0, 9 * HOUR)], ends(NEVER)
+    )
+    assert found(gaps)[0] == (3 * MINUTE, HOUR)
+    assert len(found(gaps)) == 2
+
+
+def test_each_market_has_its_own_gaps_and_none_after_its_end():
+    gaps = candle_gaps(
+        quoted([0, HOUR], [0]), [(0, HOUR, 0, HOUR), (1, HOUR, 0, 0)], ends(9 * HOUR, 2 * HOUR)
+    )
+    assert gaps.spans.tolist() == [0, 1, 1]
+    assert found(gaps) == [(4 * HOUR, 9 * HOUR)]

@@ -1,0 +1,103 @@
+"""Silences of markets: the time between observations, where it is long.
+
+Many markets share streams of instants, so that the long pauses of each stream are found once. What
+lies between the observations of several streams is the intersection of what lies between those of
+each.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from itertools import islice, pairwise
+from typing import NamedTuple
+
+from kalshi_insights.arrays import np
+from markets.observed import ObservedInstants
+from markets.pages.market_spans import TimeWindow
+
+# From one observation to the next, in microseconds since 1970.
+Silence = tuple[int, int]
+
+
+class _Pauses(NamedTuple):
+    starts: list[int]
+    ends: list[int]
+
+
+class Silences:
+    """The silences of markets within a window, at whose edges everything counts as observed."""
+
+    def __init__(self, observed: ObservedInstants, around: TimeWindow) -> None:
+        self._around = around
+        edges = pairwise(observed.starts.tolist())
+        self._instants = [observed.instants[first:end].tolist() for first, end in edges]
+        self._places = observed.spans.tolist()
+        self._spans = np.column_stack([observed.since, observed.until, observed.streams])
+        self._pauses: dict[tuple[int, int], _Pauses] = {}
+        self._of_span: dict[tuple[int, int, int, int], list[Silence]] = {}
+        self._of_spans: dict[tuple[bytes, int], list[Silence]] = {}
+
+    def of_market(self, market: int, *, longer_than: int) -> list[Silence]:
+        """Return the silences of a market that are longer than so many microseconds."""
+        spans = self._spans[self._places[market] : self._places[market + 1]]
+        key = spans.tobytes(), longer_than
+        if key not in self._of_spans:
+            self._of_spans[key] = self._beside(spans.tolist(), longer_than)
+        return self._of_spans[key]
+
+    def _beside(self, spans: Sequence[tuple[int, int, int]], longer_than: int) -> list[Silence]:
+        silent: list[Silence] = [self._around]
+        each = [self._beside_span(*span, longer_than) for span in spans]
+        for others in sorted(each, key=len):
+            if not silent:
+                break
+            silent = _both(silent, others, longer_than)
+        return silent
+
+    def _beside_span(self, since: int, until: int, stream: int, longer_than: int) -> list[Silence]:
+        key = since, until, stream, longer_than
+        if key not in self._of_span:
+            self._of_span[key] = self._around_span(*key)
+        return self._of_span[key]
+
+    def _around_span(self, since: int, until: int, stream: int, longer_than: int) -> list[Silence]:
+        instants = self._instants[stream]
+        first, end = bisect_left(instants, since), bisect_right(instants, until)
+        if first == end:
+            return [self._around]
+        begun, ended = instants[first], instants[end - 1]
+        starts, ends = self._pauses_of(stream, longer_than)
+        inner = slice(bisect_left(starts, begun), bisect_left(starts, ended))
+        within = zip(starts[inner], ends[inner], strict=True)
+        edges = (self._around.start, begun), (ended, self._around.end)
+        first_one, last_one = ([pair] if pair[1] - pair[0] > longer_than else [] for pair in edges)
+        return [*first_one, *within, *last_one]
+
+    def _pauses_of(self, stream: int, longer_than: int) -> _Pauses:
+        key = stream, longer_than
+        if key not in self._pauses:
+            instants = np.array(self._instants[stream], np.int64)
+            places = np.flatnonzero(np.diff(instants) > longer_than)
+            self._pauses[key] = _Pauses(instants[places].tolist(), instants[places + 1].tolist())
+        return self._pauses[key]
+
+
+def split(silences: Sequence[Silence], instants: Sequence[int]) -> list[Silence]:
+    """Cut silences at further observations."""
+    parts = []
+    for start, end in silences:
+        inner = instants[bisect_right(instants, start) : bisect_left(instants, end)]
+        parts += pairwise([start, *inner, end])
+    return parts
+
+
+def _both(ones: Sequence[Silence], others: Sequence[Silence], longer_than: int) -> list[Silence]:
+    ends = [end for _, end in others]
+    both = []
+    for start, end in ones:
+        for other_start, other_end in islice(others, bisect_right(ends, start), None):
+            if other_start >= end:
+                break
+            first, last = max(start, other_start), min(end, other_end)
+            if last - first > longer_than:
+                both.append((first, last))
+    return both

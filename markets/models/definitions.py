@@ -1,0 +1,82 @@
+"""Definitions of markets and events as plain rows, for those who read very many.
+
+Instants are microseconds since 1970, price ranges JSON.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from django.db import connection
+
+
+class DefinedMarket(NamedTuple):
+    """A market with what its event and series say of it."""
+
+    id: int
+    ticker: str
+    title: str
+    yes_sub_title: str
+    strike_type: str
+    floor_strike: Decimal | None
+    cap_strike: Decimal | None
+    close_time: int | None
+    event_id: int
+    event: str
+    event_title: str
+    mutually_exclusive: bool | None
+    series: str
+    category: str
+    price_ranges: str
+
+
+class RevisedMarket(NamedTuple):
+    """A market as known from an instant on."""
+
+    market_id: int
+    known_at: int
+    known_at_assumed: bool
+    status: str
+    result: str
+    settlement_value: Decimal | None
+    settlement_ts: int | None
+    close_time: int | None
+    price_ranges: str
+
+
+class RevisedEvent(NamedTuple):
+    """An event as known from an instant on."""
+
+    event_id: int
+    known_at: int
+    title: str
+    mutually_exclusive: bool | None
+
+
+DEFINED_MARKETS = """
+    SELECT market.id, market.ticker, market.title, yes_sub_title, strike_type, floor_strike,
+        cap_strike, (extract(epoch FROM close_time) * 1000000)::bigint, event_id, event.ticker,
+        event.title, mutually_exclusive, series.ticker, category, price_ranges::text
+    FROM markets_market AS market JOIN markets_event AS event ON event.id = event_id
+    JOIN markets_series AS series ON series.id = series_id
+    WHERE market.id = ANY(%s) ORDER BY market.id
+"""
+REVISED_MARKETS = """
+    SELECT market_id, (extract(epoch FROM known_at) * 1000000)::bigint, known_at_assumed, status,
+        result, settlement_value, (extract(epoch FROM settlement_ts) * 1000000)::bigint,
+        (extract(epoch FROM close_time) * 1000000)::bigint, price_ranges::text
+    FROM markets_marketrevision WHERE market_id = ANY(%s) AND recorded_at <= %s
+    ORDER BY market_id, known_at, id
+"""
+REVISED_EVENTS = """
+    SELECT event_id, (extract(epoch FROM known_at) * 1000000)::bigint, title, mutually_exclusive
+    FROM markets_eventrevision WHERE event_id = ANY(%s) AND recorded_at <= %s
+    ORDER BY event_id, known_at, id
+"""
+
+
+def rows_of(select: str, *parameters: object) -> Sequence[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(select, parameters)
+        rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
+    return rows

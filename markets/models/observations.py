@@ -1,0 +1,327 @@
+"""The instants at which the pages of sweeps observed markets, changed or not, for many at once.
+
+Of a sweep in `LISTED_TIERS` we know what each page showed. Of one from before that was stored:
+its end observed the markets that were hot, or those that its listing had, unless it skipped them;
+and where an event or a market comes first on a page, that page did.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+from django.conf import settings
+from django.db import connection
+
+from kalshi_insights.arrays import Bools, Ints, np
+from markets.intervals import EPOCH
+from markets.observed import ObservedInstants
+from markets.pages.followed_names import FollowedNames, StoredSweep
+from markets.pages.market_spans import (
+    MarketSpans,
+    MarketTimes,
+    Streams,
+    TimeWindow,
+    increasing,
+    spans_of_markets,
+)
+from markets.storage import partitions
+
+MICROSECOND = timedelta(microseconds=1)
+HOUR = timedelta(hours=1)
+# A sweep that has no new page for ten minutes is abandoned.
+LONGEST_PASS = timedelta(minutes=10)
+LEAST_HEARTBEAT = 3600  # seconds: the heartbeat may have been this long before it was shortened
+COMBO = "KXMVE"
+
+_read_pages = msgspec.json.Decoder(list[tuple[float, int, str]]).decode
+
+
+def microseconds(at: datetime) -> int:
+    return (at - EPOCH) // MICROSECOND
+
+
+def instant(at: int) -> datetime:
+    return EPOCH + at * MICROSECOND
+
+
+def believed_listed_for() -> timedelta:
+    """Return how long after its last snapshot a market is still taken to be in the listings."""
+    return timedelta(seconds=max(settings.HEARTBEAT, LEAST_HEARTBEAT)) + LONGEST_PASS
+
+
+class MarketNames(NamedTuple):
+    """Markets in a given order, each with the two names by which a page may show it."""
+
+    ids: Ints
+    numbers: Mapping[str, int]  # of the names
+    own: Ints
+    event: Ints
+    is_combo: Bools
+    was_quoted: Bools
+
+    @classmethod
+    def of_ids(cls, ids: Sequence[int]) -> "MarketNames":
+        """Raises ValueError for an id that is not on record."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT market.ticker, event.ticker, quoted_at IS NOT NULL
+                FROM unnest(%s::bigint[]) WITH ORDINALITY AS chosen (id, n)
+                JOIN markets_market AS market ON market.id = chosen.id
+                JOIN markets_event AS event ON event.id = event_id ORDER BY n
+                """,
+                [list(ids)],
+            )
+            rows = cursor.fetchall()
+        if len(rows) != len(ids):
+            raise ValueError("ids: not all of these markets are on record")
+        numbers: dict[str, int] = {}
+        own = [numbers.setdefault(ticker, len(numbers)) for ticker, _, _ in rows]
+        event = [numbers.setdefault(event, len(numbers)) for _, event, _ in rows]
+        return cls(
+            np.array(ids, np.int64),
+            numbers,
+            np.array(own, np.int64),
+            np.array(event, np.int64),
+            np.array([ticker.startswith(COMBO) for ticker, _, _ in rows], bool),
+            np.array([quoted for _, _, quoted in rows], bool),
+        )
+
+    def markets_of(self, names: Sequence[str], *columns: Ints) -> list[int]:
+        """Return the markets that have one of these names in one of these columns."""
+        numbers = [self.numbers[name] for name in names if name in self.numbers]
+        if not numbers:
+            return []
+        return np.flatnonzero(np.any([np.isin(each, numbers) for each in columns], axis=0)).tolist()
+
+
+class SweepRow(NamedTuple):
+    """A sweep as it is read; instants are microseconds."""
+
+    started_at: int
+    based_on: int | None
+    contents: bytes | None
+    instants: list[int]
+    firsts: list[str]
+    complete: bool
+    skipped: list[str]
+
+    @property
+    def ended_at(self) -> int:
+        return self.instants[-1] if self.instants else self.started_at
+
+
+def read_sweeps(tier: str, window: TimeWindow) -> Iterator[SweepRow]:
+    """Yield the sweeps whose pages may lie in a window, each hour in the order of writing.
+
+    A sweep is based on others of the same hour, so that whole hours are read; and no sweep takes
+    longer than one.
+    """
+    start = instant(window.start) - HOUR
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT (extract(epoch FROM started_at) * 1000000)::bigint,
+                (extract(epoch FROM based_on) * 1000000)::bigint, contents, pages::text, complete,
+                skipped
+            FROM markets_sweep WHERE tier = %s AND started_at >= %s AND started_at < %s
+            ORDER BY date_trunc('hour', started_at, 'UTC'), id
+            """,
+            [tier, start.replace(minute=0, second=0, microsecond=0), instant(window.end)],
+        )
+        for started_at, based_on, contents, pages, complete, skipped in cursor.fetchall():
+            read = _read_pages(pages)
+            instants = [round(seconds * 1_000_000) for seconds, _, _ in read]
+            known = None if contents is None else bytes(contents)
+            firsts = [first for _, _, first in read] if known is None else []
+            yield SweepRow(started_at, based_on, known, instants, firsts, complete, skipped)
+
+
+def observed_instants(ids: Sequence[int], window: TimeWindow) -> ObservedInstants:
+    """Return when pages observed each of these markets; raises ValueError for an unknown id."""
+    names = MarketNames.of_ids(ids)
+    hot, listed = Streams(), Streams()
+    for tier in ("hot", "universe", "combos"):
+        sweeps = list(read_sweeps(tier, window))
+        add_followed(names, sweeps, by_name=hot, by_event=listed)
+        older = [each for each in sweeps if each.contents is None and each.complete]
+        if older and tier == "hot":
+            hot.add(*_of_older_hot_lists(names, older, window))
+        elif older:
+            members = np.flatnonzero(names.is_combo == (tier == "combos"))
+            listed.add(*_of_older_listings(names, older, members))
+    believed = _believed_listed(names, hot.spans, window)
+    hot.add(listed.instants, listed.spans.clipped(believed))
+    hot.spans = hot.spans.within(window)
+    return hot.observed(len(ids))
+
+
+def add_followed(
+    names: MarketNames, sweeps: Sequence[SweepRow], *, by_name: Streams, by_event: Streams
+) -> None:
+    """Add what pages showed: markets by their own names, and all that a shown event has."""
+    followed = FollowedNames(names.numbers)
+    holes: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for each in sweeps:
+        if each.contents is None:
+            followed.leave()
+            continue
+        followed.read(StoredSweep(each.started_at, each.based_on, each.contents, each.instants))
+        # A page showed the event without a market that was refused.
+        for market in names.markets_of(each.skipped, names.own) if each.instants else ():
+            holes[market].append((min(each.instants), max(each.instants)))
+    spans = followed.spans()
+    by_name.add(followed.streams, spans_of_markets(spans, names.own))
+    events = np.where(names.own == names.event, -1, names.event)
+    by_event.add(followed.streams, spans_of_markets(spans, events).without(holes))
+
+
+# --- sweeps from before pages were stored -------------------------------------------------------
+
+
+def _of_older_hot_lists(
+    names: MarketNames, sweeps: Sequence[SweepRow], window: TimeWindow
+) -> tuple[list[list[int]], MarketSpans]:
+    streams = increasing([each.ended_at for each in sweeps])
+    holes: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for each in sweeps:
+        for market in names.markets_of(each.skipped, names.own, names.event):
+            holes[market].append((each.ended_at, each.ended_at))
+    rows = [
+        (market, max(since, instants[0]), min(until, instants[-1]), stream)
+        for market, since, until in _hot_periods(names, window)
+        for stream, instants in enumerate(streams)
+    ]
+    spans = MarketSpans.of_rows([row for row in rows if row[1] <= row[2]])
+    return streams, spans.without(holes)
+
+
+def _hot_periods(names: MarketNames, window: TimeWindow) -> list[tuple[int, int, int]]:
+    """Return the periods of these markets, each with both of its ends in microseconds."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT n - 1, (extract(epoch FROM started_at) * 1000000)::bigint,
+                (extract(epoch FROM coalesce(ended_at, %(end)s)) * 1000000)::bigint - 1
+            FROM unnest(%(ids)s::bigint[]) WITH ORDINALITY AS chosen (id, n)
+            JOIN markets_hotperiod ON market_id = chosen.id
+            WHERE started_at < %(end)s AND (ended_at IS NULL OR ended_at > %(start)s)
+            """,
+            {
+                "ids": names.ids.tolist(),
+                "start": instant(window.start) - HOUR,
+                "end": instant(window.end),
+            },
+        )
+        periods: list[tuple[int, int, int]] = cursor.fetchall()
+    return periods
+
+
+def _of_older_listings(
+    names: MarketNames, sweeps: Sequence[SweepRow], members: Ints
+) -> tuple[list[list[int]], MarketSpans]:
+    """Return the ends of the sweeps for all members, and more exact instants for a few."""
+    holes: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    first_at: dict[int, dict[int, int]] = defaultdict(dict)
+    for n, each in enumerate(sweeps):
+        for market in names.markets_of(each.skipped, names.own, names.event):
+            holes[market].append((min([each.ended_at, *each.instants]), each.ended_at))
+        for at, first in zip(each.instants, each.firsts, strict=True):
+            for market in names.markets_of([first], names.own, names.event):
+                first_at[market][n] = at
+    streams = increasing([each.ended_at for each in sweeps])
+    others = np.setdiff1d(members, np.fromiter(first_at, np.int64))
+    rows = [(m, own[0], own[-1], n) for n, own in enumerate(streams) for m in others.tolist()]
+    for market, places in first_at.items():
+        for own in increasing([places.get(n, s.ended_at) for n, s in enumerate(sweeps)]):
+            rows.append((market, own[0], own[-1], len(streams)))
+            streams.append(own)
+    return streams, MarketSpans.of_rows(rows).without(holes)
+
+
+# --- markets that left the listings -------------------------------------------------------------
+
+
+def _believed_listed(names: MarketNames, by_name: MarketSpans, window: TimeWindow) -> MarketTimes:
+    """Return when each market was in the listings, as far as we believe it.
+
+    It leaves them without notice. While it was listed, it left a snapshot at each heartbeat. On
+    days whose snapshots retention has dropped it counts as listed.
+    """
+    patience = believed_listed_for() // MICROSECOND
+    is_whole = _without_pause(by_name, len(names.ids), window, longest=patience)
+    rows = [(int(m), window.start, window.end) for m in np.flatnonzero(is_whole)]
+    others = np.flatnonzero(~is_whole)
+    rows += [
+        (m, since, until)
+        for since, until in _dropped_days(window)
+        for m in np.flatnonzero(~is_whole & names.was_quoted).tolist()
+    ]
+    return MarketTimes.of_rows([*rows, *_between_heartbeats(names.ids, others, window, patience)])
+
+
+def _without_pause(spans: MarketSpans, markets: int, window: TimeWindow, *, longest: int) -> Bools:
+    """Return which markets were asked for by name throughout a window, but for short pauses."""
+    edges = np.arange(markets)
+    since = np.concatenate([spans.since, np.full(markets, window.end)])
+    until = np.concatenate([spans.until, np.full(markets, window.end)])
+    market = np.concatenate([spans.markets, edges])
+    order = np.lexsort((since, market))
+    market, since, until = market[order], since[order], until[order]
+    before = np.concatenate([[0], until[:-1]])
+    # Nothing is known of the time before the first one.
+    before[np.searchsorted(market, edges)] = window.start - longest
+    has_pause = np.zeros(markets, bool)
+    np.logical_or.at(has_pause, market, since - before > longest)
+    return ~has_pause
+
+
+def _between_heartbeats(
+    ids: Ints, chosen: Ints, window: TimeWindow, patience: int
+) -> list[tuple[int, int, int]]:
+    """Return for the chosen markets the times in which each snapshot soon followed another."""
+    order = np.argsort(ids[chosen], kind="stable")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT market_id, (extract(epoch FROM first) * 1000000)::bigint,
+                (extract(epoch FROM at) * 1000000)::bigint,
+                (extract(epoch FROM next) * 1000000)::bigint
+            FROM (
+                SELECT market_id, timestamp AS at, lead(timestamp) OVER market AS next,
+                    first_value(timestamp) OVER market AS first
+                FROM markets_marketsnapshot
+                WHERE market_id = ANY(%(ids)s) AND source = 'POLL'
+                    AND timestamp > %(start)s AND timestamp < %(end)s
+                WINDOW market AS (PARTITION BY market_id ORDER BY timestamp)
+            ) AS pairs
+            WHERE next IS NULL OR next - at > %(patience)s * interval '1 microsecond'
+            ORDER BY market_id, at
+            """,
+            {
+                "ids": ids[chosen].tolist(),
+                "start": instant(window.start - patience),
+                "end": instant(window.end),
+                "patience": patience,
+            },
+        )
+        found, since = [], 0
+        known = dict(zip(ids[chosen[order]].tolist(), chosen[order].tolist(), strict=True))
+        before = None
+        for market, first, last, following in cursor.fetchall():
+            since = first if market != before else since
+            found.append((known[market], since, last + patience))
+            since, before = following, market
+    return found
+
+
+def _dropped_days(window: TimeWindow) -> list[tuple[int, int]]:
+    """Return the parts of a window whose snapshots are no longer kept."""
+    kept = partitions.partitions_of(partitions.SNAPSHOTS)
+    edges = [window.start]
+    for day in kept:
+        edges += [min(max(microseconds(at), window.start), window.end) for at in day.bounds]
+    between = zip(edges[::2], [*edges[1::2], window.end], strict=True)
+    return [(start, end - 1) for start, end in between if start < end]

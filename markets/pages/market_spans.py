@@ -1,0 +1,144 @@
+"""Spans of many markets in streams of instants, as arrays: cut, shifted and put together."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from kalshi_insights.arrays import Ints, np
+from markets.observed import ObservedInstants
+from markets.pages.followed_names import NameSpans
+
+# For each market, times in which it was not observed, both ends included.
+Holes = Mapping[int, Sequence[tuple[int, int]]]
+
+
+class TimeWindow(NamedTuple):
+    """From `start` on and before `end`, in microseconds since 1970."""
+
+    start: int
+    end: int
+
+
+class MarketSpans(NamedTuple):
+    """When markets were on the pages of streams, in any order; see `NameSpans`."""
+
+    markets: Ints
+    since: Ints
+    until: Ints
+    streams: Ints
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[tuple[int, int, int, int]]) -> "MarketSpans":
+        return cls(*np.array(rows, np.int64).reshape(-1, 4).T)
+
+    @classmethod
+    def together(cls, *parts: "MarketSpans") -> "MarketSpans":
+        return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def where(self, which: Ints) -> "MarketSpans":
+        return MarketSpans(*(column[which] for column in self))
+
+    def within(self, window: TimeWindow) -> "MarketSpans":
+        since = np.maximum(self.since, window.start)
+        until = np.minimum(self.until, window.end - 1)
+        return self._replace(since=since, until=until).where(np.flatnonzero(since <= until))
+
+    def clipped(self, allowed: "MarketTimes") -> "MarketSpans":
+        """Return the parts that lie in the allowed times of their markets."""
+        spans, times = _pairs(allowed.markets, self.markets)
+        since = np.maximum(self.since[spans], allowed.since[times])
+        until = np.minimum(self.until[spans], allowed.until[times])
+        parts = MarketSpans(self.markets[spans], since, until, self.streams[spans])
+        return parts.where(np.flatnonzero(since <= until))
+
+    def without(self, holes: Holes) -> "MarketSpans":
+        """Return the parts outside the holes of their markets."""
+        if not holes:
+            return self
+        has_holes = np.isin(self.markets, np.fromiter(holes, np.int64))
+        cut = self.where(np.flatnonzero(has_holes))
+        rows = [
+            (market, start, end, stream)
+            for market, since, until, stream in zip(*cut, strict=True)
+            for start, end in _outside(since, until, sorted(holes[int(market)]))
+        ]
+        whole = self.where(np.flatnonzero(~has_holes))
+        return MarketSpans.together(whole, MarketSpans.of_rows(rows))
+
+
+class MarketTimes(NamedTuple):
+    """Times of markets, both ends included, sorted by market."""
+
+    markets: Ints
+    since: Ints
+    until: Ints
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[tuple[int, int, int]]) -> "MarketTimes":
+        return cls(*np.array(sorted(rows), np.int64).reshape(-1, 3).T)
+
+
+class Streams:
+    """Streams of instants with the spans of markets in them, added one part after the other."""
+
+    def __init__(self) -> None:
+        self.instants: list[Sequence[int]] = []
+        self.spans = MarketSpans.of_rows([])
+
+    def add(self, instants: Sequence[Sequence[int]], spans: MarketSpans) -> None:
+        if not len(spans.markets):
+            return
+        shifted = spans._replace(streams=spans.streams + len(self.instants))
+        self.spans = MarketSpans.together(self.spans, shifted)
+        self.instants += instants
+
+    def observed(self, markets: int) -> ObservedInstants:
+        """Return the observations of so many markets; no run is known yet."""
+        spans = self.spans.where(np.lexsort((self.spans.since, self.spans.markets)))
+        lengths = [len(each) for each in self.instants]
+        flat = [at for each in self.instants for at in each]
+        return ObservedInstants(
+            instants=np.array(flat, np.int64),
+            runs=np.full(len(flat), -1, np.int64),
+            starts=np.cumsum([0, *lengths]),
+            spans=np.searchsorted(spans.markets, np.arange(markets + 1)),
+            since=spans.since,
+            until=spans.until,
+            streams=spans.streams,
+        )
+
+
+def spans_of_markets(spans: NameSpans, names: Ints) -> MarketSpans:
+    """Give each market the spans of its name; `names` has one for each market."""
+    order = np.argsort(spans.names, kind="stable")
+    markets, places = _pairs(spans.names[order], names)
+    places = order[places]
+    return MarketSpans(markets, spans.since[places], spans.until[places], spans.streams[places])
+
+
+def _outside(since: int, until: int, holes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    for start, end in holes:
+        if start > until:
+            break
+        if since < start:
+            yield since, start - 1
+        since = max(since, end + 1)
+    if since <= until:
+        yield since, until
+
+
+def increasing(instants: Sequence[int]) -> list[list[int]]:
+    """Cut instants where a clock was set back."""
+    parts: list[list[int]] = []
+    for at in instants:
+        if not parts or at <= parts[-1][-1]:
+            parts.append([])
+        parts[-1].append(at)
+    return parts
+
+
+def _pairs(keys: Ints, wanted: Ints) -> tuple[Ints, Ints]:
+    """Return the place in `wanted` and the place in the sorted `keys` of all that are equal."""
+    first = np.searchsorted(keys, wanted, "left")
+    counts = np.searchsorted(keys, wanted, "right") - first
+    offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(np.arange(len(wanted)), counts), np.repeat(first, counts) + offsets

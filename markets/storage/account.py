@@ -1,0 +1,291 @@
+"""The recorder's account of a day, as the archive keeps it: runs, sweeps, hot periods, closures.
+
+It proves what the day's rows alone cannot: that a quote was looked at and had not changed. So that
+a day can be read by itself, it has the last hour of the day before: sweeps tell what they showed by
+the difference from others of the same hour. Nothing of it is ever dropped from the database.
+
+A further table is archived with the day once it is in `ACCOUNT`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+from django.db import connection
+
+from kalshi_insights.export.copy import ColumnTypes
+from markets.models import Poll, Sweep
+from markets.storage.manifest import ArchiveError
+from markets.storage.partitions import ONE_DAY, DayPartition, midnight
+
+POLLS, SWEEPS = "markets_poll", "markets_sweep"
+HOT_PERIODS, CLOSURES = "markets_hotperiod", "markets_closure"
+BEFORE = timedelta(hours=1)
+MICROSECONDS = "(extract(epoch FROM {0}) * 1000000)::bigint"
+INTERVAL = "{0} * interval '1 microsecond'"
+INSTANT = f"'epoch'::timestamptz + {INTERVAL}"
+
+
+class Column(NamedTuple):
+    """A column of a file: its type, how it is selected, and what it is restored as."""
+
+    kind: str
+    select: str = "{0}"
+    restore: str = "{0}"
+    column: str = ""  # of the table, if it has another name there
+
+
+def texts() -> Column:
+    return Column("jsonb", "to_jsonb({0})", "ARRAY(SELECT jsonb_array_elements_text(archived.{0}))")
+
+
+NUMBER = Column("bigint", "{0}::bigint")
+TIME = Column("timestamptz", restore=INSTANT)
+DURATION = Column("bigint", MICROSECONDS, INTERVAL)
+TEXT, JSON, FLAG = Column("text"), Column("jsonb"), Column("boolean")
+
+
+@dataclass(frozen=True, slots=True)
+class AccountTable:
+    """A table of the account: its columns in a file, the rows of a day, and what tells them apart.
+
+    `within` is a condition on `{since}`, an hour before the day, `{start}` and `{end}`. Rows in the
+    database with the same `key` must have the same values, but for columns that are `derived`.
+    """
+
+    folder: str
+    time: str
+    within: str
+    key: Sequence[str]
+    columns: dict[str, Column]
+    derived: Sequence[str] = ()
+    # Columns that are not archived, with the value of a restored row.
+    constants: dict[str, str] = field(default_factory=dict)
+    # Called with the ids of restored rows, and with all that are staged.
+    follow_up: Callable[[list[int], str], None] | None = None
+
+    @property
+    def types(self) -> ColumnTypes:
+        return {"number": "bigint"} | {name: each.kind for name, each in self.columns.items()}
+
+    def rows(self, table: str) -> str:
+        """Select the rows of a day in the order in which they were written."""
+        selected = (
+            f"{each.select.format(each.column or name)} AS {name}"
+            for name, each in self.columns.items()
+        )
+        columns = ", ".join(["id AS number", *selected])
+        return f"SELECT {columns} FROM {table} WHERE {self.within} ORDER BY id"  # noqa: S608
+
+    def restored(self) -> dict[str, str]:
+        """Return expressions for the columns of the table, of rows that are called `archived`."""
+        return {
+            (each.column or f'"{name}"').strip('"'): expression(name, each)
+            for name, each in self.columns.items()
+        }
+
+
+def expression(name: str, column: Column) -> str:
+    if name == "market_id":
+        return "market.id"
+    if "archived." in column.restore:
+        return column.restore.format(name)
+    return column.restore.format(f"archived.{name}")
+
+
+def _forget_silence(inserted: list[int], joined: str) -> None:
+    """Forget how long before the first of these runs nothing was observed."""
+    first = Poll.objects.filter(pk__in=inserted).order_by("started_at").first()
+    if first:
+        Poll.objects.filter(pk=first.pk).update(since_last=None)
+
+
+def _measure_lateness(inserted: list[int], joined: str) -> None:
+    Sweep.objects.filter(pk__in=inserted).store_lateness()
+
+
+def _prolong_periods(inserted: list[int], joined: str) -> None:
+    """End a period of several days where the last of those days does that are restored."""
+    ended = expression("ended_at", ACCOUNT[HOT_PERIODS].columns["ended_at"])
+    started = expression("started_at", TIME)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE markets_hotperiod AS known SET ended_at = {ended} FROM {joined}
+            WHERE known.market_id = market.id AND known.started_at = {started}
+                AND known.ended_at < {ended}
+            """  # noqa: S608
+        )
+
+
+ACCOUNT: dict[str, AccountTable] = {
+    POLLS: AccountTable(
+        folder="runs",
+        time="started_at",
+        within="started_at >= '{since}' AND started_at < '{end}'",
+        key=("started_at",),
+        derived=("since_last",),
+        follow_up=_forget_silence,
+        columns={
+            "started_at": TIME,
+            "finished_at": TIME,
+            "pages": NUMBER,
+            "requests": NUMBER,
+            "bytes": NUMBER,
+            "throttled": NUMBER,
+            "markets": NUMBER,
+            "snapshots": NUMBER,
+            "rejected": NUMBER,
+            "rejects": JSON,
+            "order_books": NUMBER,
+            "ages": JSON,
+            "exchange_active": FLAG,
+            "trading_active": FLAG,
+            "clock_skew": DURATION,
+            "error": TEXT,
+            "warning": TEXT,
+            "observed_from": TIME,
+            "since_last": DURATION,
+        },
+    ),
+    SWEEPS: AccountTable(
+        folder="sweeps",
+        time="started_at",
+        within="started_at >= '{since}' AND started_at < '{end}'",
+        key=("tier", "started_at"),
+        derived=("since_last",),
+        follow_up=_measure_lateness,
+        columns={
+            "tier": TEXT,
+            "started_at": TIME,
+            "finished_at": TIME,
+            "complete": FLAG,
+            "markets": NUMBER,
+            "skipped": texts(),
+            "pages": JSON,
+            "contents": Column("text", "encode({0}, 'hex')", "decode({0}, 'hex')"),
+            "based_on": TIME,
+            "by_market": FLAG,
+            "since_last": DURATION,
+        },
+        constants={"cursor": "''", "page_size": "NULL"},
+    ),
+    HOT_PERIODS: AccountTable(
+        folder="hotperiods",
+        time="started_at",
+        within=("started_at < '{end}' AND (ended_at IS NULL OR ended_at > '{since}')"),
+        key=("market_id", "started_at"),
+        derived=("ended_at",),
+        follow_up=_prolong_periods,
+        columns={
+            "market_id": NUMBER,
+            "started_at": TIME,
+            # Of what comes after the day, the day tells nothing.
+            "ended_at": Column(
+                "timestamptz",
+                "least(coalesce({0}, '{{end}}'::timestamptz), '{{end}}'::timestamptz)",
+                INSTANT,
+            ),
+        },
+    ),
+    CLOSURES: AccountTable(
+        folder="closures",
+        time="starts_at",
+        within="start < '{end}' AND \"end\" > '{since}'",
+        key=("start", "end"),
+        columns={
+            "starts_at": TIME._replace(column="start"),
+            "ends_at": TIME._replace(column='"end"'),
+            "known_at": TIME,
+        },
+    ),
+}
+
+
+class Bounds(NamedTuple):
+    since: datetime
+    start: datetime
+    end: datetime
+
+
+def bounds_of(day: date) -> Bounds:
+    start = midnight(day)
+    return Bounds(start - BEFORE, start, start + ONE_DAY)
+
+
+def days_of_account() -> list[date]:
+    """List the days from the first to the last run on record."""
+    first = Poll.objects.began()
+    last = Poll.objects.values_list("started_at", flat=True).first()
+    if first is None or last is None:
+        return []
+    return [first.date() + n * ONE_DAY for n in range((last.date() - first.date()).days + 1)]
+
+
+def count_rows(partition: DayPartition) -> int:
+    rows = rows_query(partition)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM ({rows}) AS found")  # noqa: S608
+        count: int = cursor.fetchone()[0]
+    return count
+
+
+def rows_query(partition: DayPartition) -> str:
+    table = ACCOUNT[partition.table]
+    return table.rows(partition.table).format(**bounds_of(partition.day)._asdict())
+
+
+def market_ids_query(partition: DayPartition) -> str:
+    """Select the ids of the markets that the rows of a day belong to."""
+    if "market_id" not in ACCOUNT[partition.table].columns:
+        return "SELECT NULL::bigint WHERE false"
+    return f"SELECT market_id FROM ({rows_query(partition)}) AS found"  # noqa: S608
+
+
+def restore_rows(partition: DayPartition, staged: str) -> int:
+    """Insert the staged rows that are missing, in their old order, and return their number.
+
+    Raises ArchiveError where a row has the same key and other values.
+    """
+    table = ACCOUNT[partition.table]
+    restored = table.restored()
+    joined = f"{staged} AS archived"
+    if "market_id" in table.columns:
+        joined += (
+            " JOIN archived_market AS old ON old.id = archived.market_id"
+            " JOIN markets_market AS market ON market.ticker = old.ticker"
+        )
+    same = " AND ".join(f'known."{name}" = {restored[name]}' for name in table.key)
+    values = restored | table.constants
+    names = ", ".join(f'"{name}"' for name in values)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO {partition.table} ({names}) SELECT {", ".join(values.values())}
+            FROM {joined}
+            WHERE NOT EXISTS (SELECT FROM {partition.table} AS known WHERE {same})
+            ORDER BY archived.number RETURNING id
+            """  # noqa: S608
+        )
+        inserted = [row[0] for row in cursor.fetchall()]
+        compared = [name for name in restored if name not in table.derived]
+        key_time, first = f'"{table.key[-1]}"', restored[table.key[-1]]
+        cursor.execute(
+            f"""
+            SELECT count(*) FROM (
+                SELECT {", ".join(restored[name] for name in compared)} FROM {joined} EXCEPT
+                SELECT {", ".join(f'"{name}"' for name in compared)} FROM {partition.table}
+                WHERE {key_time} >= (SELECT min({first}) FROM {joined})
+            ) AS different
+            """  # noqa: S608
+        )
+        different: int = cursor.fetchone()[0]
+    if different:
+        raise ArchiveError(
+            f"{partition} is not restored: {different:,} of the archived rows are in the database"
+            " with other values."
+        )
+    if table.follow_up:
+        table.follow_up(inserted, joined)
+    return len(inserted)

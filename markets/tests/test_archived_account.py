@@ -1,0 +1,196 @@
+"""The recorder's account in the archive: a restored day proves its looks."""
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import chain
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from markets.coverage.coverage import coverage
+from markets.models import (
+    ArchivedDay,
+    Closure,
+    Event,
+    HotPeriod,
+    Market,
+    MarketSnapshot,
+    Poll,
+    Series,
+    Sweep,
+    Tier,
+)
+from markets.pages.contents import encode_page, places_of
+from markets.storage import archive, partitions, restore
+from markets.storage.account import ACCOUNT, CLOSURES, HOT_PERIODS, POLLS, SWEEPS
+from markets.storage.manifest import ArchiveError
+from markets.storage.partitions import SNAPSHOTS, DayPartition
+from markets.tests.factories import a_market, a_poll, a_snapshot
+
+DAY = date(2026, 3, 1)
+START, END = DayPartition(SNAPSHOTS, DAY).bounds
+NOW = datetime.now(UTC)
+MODELS = {POLLS: Poll, SWEEPS: Sweep, HOT_PERIODS: HotPeriod, CLOSURES: Closure}
+LISTING = [["KXSNOW-1", "KXRAIN-26MAR01"], ["KXSUN-1"]]
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _settings(settings, tmp_path):
+    settings.ARCHIVE_PATH = tmp_path / "archive"
+    settings.POLL_INTERVAL, settings.UNIVERSE_INTERVAL, settings.HEARTBEAT = 5, 30, 3600
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def a_pass(tier: str, second: float, **values: Any) -> Sweep:
+    """A sweep with its pages a second and two seconds after it began."""
+    pages = [[at(second + n + 1).timestamp(), 2, ""] for n in range(len(LISTING))]
+    return Sweep.objects.create(
+        tier=tier,
+        started_at=at(second),
+        finished_at=at(second + 3),
+        complete=True,
+        markets=4,
+        pages=pages,
+        **values,
+    )
+
+
+@pytest.fixture
+def market() -> Market:
+    """A market on the last minutes of the day before, the first of the day, and at its end."""
+    market = a_market("KXRAIN-26MAR01-X", open_time=at(-7200), close_time=END)
+    for second in (-1800, 0, 3000, 86_000):
+        a_snapshot(market, at(second)).save()
+    partitions.create_missing(SNAPSHOTS, [DAY])
+    HotPeriod.objects.create(market=market, started_at=at(-3000))
+    Closure.objects.create(start=at(500), end=at(600), known_at=at(-9000))
+    names = list(chain.from_iterable(LISTING))
+    for second in range(-3600, 3600, 300):
+        poll = a_poll(at(second), seconds=4)
+        poll.clock_skew, poll.ages = timedelta(milliseconds=-7), {"hot": {"p50": 5.002}}
+        poll.measure_silence()
+        poll.save()
+        is_first = second % 3600 == 0
+        whole = b"".join(encode_page(page, {}) for page in LISTING)
+        based_on = None if is_first else at(second - second % 3600)
+        a_pass(Tier.UNIVERSE, second, contents=whole if is_first else b"", based_on=based_on)
+    Sweep.objects.store_lateness()
+    a_pass(
+        Tier.HOT,
+        3100,
+        contents=encode_page([market.ticker], places_of([names])) + encode_page([], {}),
+        skipped=['KX"ODD"', "KXÄ"],
+    )
+    return market
+
+
+def looks(market: Market) -> list[int]:
+    found = Sweep.objects.observed([market.pk], START, END, known_by=NOW)
+    return found.of_market(0).tolist()
+
+
+def archive_all() -> None:
+    for table in (SNAPSHOTS, *ACCOUNT):
+        archive.archive_day(DayPartition(table, DAY), now=NOW)
+
+
+def restore_all() -> list[tuple[int, int]]:
+    partitions = [DayPartition(table, DAY) for table in (SNAPSHOTS, *ACCOUNT)]
+    return [tuple(restore.restore_day(each, now=NOW)) for each in partitions]
+
+
+def forget() -> None:
+    """Leave an empty database."""
+    MarketSnapshot.objects.all().delete()
+    for model in (*MODELS.values(), ArchivedDay, Market, Event, Series):
+        model.objects.all().delete()
+
+
+def rows(model: type) -> list[dict[str, Any]]:
+    found = list(model.objects.order_by("pk").values())
+    for row in found:
+        del row["id"]
+        row.pop("market_id", None)
+    return found
+
+
+def test_a_day_in_an_empty_database_proves_its_looks(market):
+    before, told = looks(market), coverage(market, START, END)
+    # The run of the hot list saw the market with the universe, too.
+    assert len(before) == 12
+    archive_all()
+    another = a_market("KXOTHER-1")
+    forget()
+    a_market(another.ticker)
+    restore_all()
+    back = Market.objects.get(ticker=market.ticker)
+    assert looks(back) == before
+    again = coverage(back, START, END)
+    assert (again.gaps, again.stale, again.share) == (told.gaps, told.stale, told.share)
+
+
+def test_every_value_comes_back(market):
+    before = {table: rows(model) for table, model in MODELS.items()}
+    archive_all()
+    forget()
+    restore_all()
+    after = {table: rows(model) for table, model in MODELS.items()}
+    # What came before the first run, and after the day, is not known here.
+    first_poll, first_sweep = before[POLLS][0], before[SWEEPS][0]
+    first_poll["since_last"] = first_sweep["since_last"] = None
+    before[HOT_PERIODS][0]["ended_at"] = END
+    for table in MODELS:
+        assert after[table] == before[table]
+
+
+def test_what_is_there_is_left_alone(market):
+    archive_all()
+    before = {table: rows(model) for table, model in MODELS.items()}
+    assert [inserted for _, inserted in restore_all()] == [0, 0, 0, 0, 0]
+    Sweep.objects.filter(tier=Tier.HOT).delete()
+    assert [inserted for _, inserted in restore_all()] == [0, 0, 1, 0, 0]
+    assert {table: rows(model) for table, model in MODELS.items()} == before
+
+
+def test_a_row_with_other_values_is_refused(market):
+    archive_all()
+    Sweep.objects.filter(tier=Tier.HOT).update(complete=False)
+    with pytest.raises(ArchiveError, match="1 of the archived rows are in the database"):
+        restore.restore_day(DayPartition(SWEEPS, DAY), now=NOW)
+
+
+def test_a_hot_period_of_two_days_grows_with_each(market):
+    HotPeriod.objects.update(ended_at=END + timedelta(hours=2))
+    Poll.objects.create(started_at=END + timedelta(hours=1))
+    for day in (DAY, DAY + timedelta(days=1)):
+        archive.archive_day(DayPartition(HOT_PERIODS, day), now=NOW)
+    HotPeriod.objects.all().delete()
+    restore.restore_day(DayPartition(HOT_PERIODS, DAY), now=NOW)
+    assert HotPeriod.objects.get().ended_at == END
+    restore.restore_day(DayPartition(HOT_PERIODS, DAY + timedelta(days=1)), now=NOW)
+    assert HotPeriod.objects.get().ended_at == END + timedelta(hours=2)
+    restore.restore_day(DayPartition(HOT_PERIODS, DAY), now=NOW)
+    assert HotPeriod.objects.get().ended_at == END + timedelta(hours=2)
+
+
+def test_the_days_of_the_record_are_archived_with_their_account_once(market, capsys):
+    call_command("archive", "--day", f"{DAY}")
+    tables = {line.partition(" ")[0] for line in capsys.readouterr().out.splitlines()}
+    assert tables == {SNAPSHOTS, *ACCOUNT}
+    assert not [day for day in archive.days_to_archive(ACCOUNT, now=NOW) if day.day == DAY]
+    call_command("restorearchive", f"{DAY}")
+    assert "in the database already" in capsys.readouterr().out
+
+
+def test_every_column_is_archived_or_has_a_value_of_its_own():
+    for table, each in ACCOUNT.items():
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT * FROM {table} LIMIT 0")
+            known = {column.name for column in cursor.description}
+        assert {*each.restored(), *each.constants} == known - {"id"}
