@@ -47,6 +47,10 @@ class CandlestickReads(Protocol):
         self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
     ) -> list[tuple[int, int, int, int]]: ...
 
+    def ranges(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
+    ) -> Mapping[str, Ints]: ...
+
 
 class MarketRevisionReads(Protocol):
     def histories(

@@ -23,6 +23,7 @@ RULES = (
     "record.py",
     "requests.py",
     "runner.py",
+    "traded.py",
     "analysis/*.py",
     "data/*.py",
     "engine/**/*.py",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from kalshi_insights.arrays import Bools, Ints, np
 
 
-class Trade(NamedTuple):
+class TapeTrade(NamedTuple):
     """One trade of a tape."""
 
     at: int
@@ -18,7 +18,7 @@ class Trade(NamedTuple):
 
 
 # The columns of trades.
-TRADE_COLUMNS = Trade._fields
+TRADE_COLUMNS = TapeTrade._fields
 
 
 class Tape(NamedTuple):
@@ -63,10 +63,10 @@ class Tape(NamedTuple):
         """Return some of the trades, with all stretches."""
         return self._replace(**{name: getattr(self, name)[kept] for name in TRADE_COLUMNS})
 
-    def as_trades(self, first: int, end: int) -> list[Trade]:
+    def as_trades(self, first: int, end: int) -> list[TapeTrade]:
         """Return the trades from one place on and before another."""
         columns = [getattr(self, name)[first:end].tolist() for name in TRADE_COLUMNS]
-        return [Trade(*values) for values in zip(*columns, strict=True)]
+        return [TapeTrade(*values) for values in zip(*columns, strict=True)]
 
     def cut(self, at: int) -> "Tape":
         """Return the tape up to an instant, that instant included."""

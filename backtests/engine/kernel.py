@@ -49,7 +49,7 @@ from backtests.engine.kernel_state import (
     POSITION,
     SENT,
     TRADABLE,
-    Evidence,
+    FillEvidence,
     KernelRun,
     Spot,
     Ways,
@@ -74,11 +74,11 @@ class KernelInput(NamedTuple):
     read: tuple[QuoteColumns, MarketTables, KernelRules]
     observed: ObservedInstants
     gaps: MarketGaps
-    evidence: Evidence
+    evidence: FillEvidence
     markets: int
 
     def traded(self, targets: Ints, cash: int, journal: Ints) -> KernelRun:
-        """Trade towards targets from a fresh state; a journal without room is cut off."""
+        """TapeTrade towards targets from a fresh state; a journal without room is cut off."""
         run = KernelRun(*self.read, targets, *initial_state(self.markets, cash), journal)
         trade(run, self.evidence, Ways(self.observed, self.gaps, np.empty(self.markets, np.int64)))
         return run
@@ -95,7 +95,7 @@ def run_stated(
 def run(
     universe: Universe, targets: Ints, execution: ExecutionModel, fills: FillModel, *, cash: int
 ) -> RunOutcome:
-    """Trade towards targets, one for each row of the quotes: a number of contracts, or `HOLD`.
+    """TapeTrade towards targets, one for each row of the quotes: a number of contracts, or `HOLD`.
 
     `cash` is in millionths of a dollar. Raises ValueError for a target too large for its fee.
     """
@@ -116,7 +116,7 @@ def _input(universe: Universe, execution: ExecutionModel, fills: FillModel) -> K
         (columns_of(universe), tables_of(universe, execution), rules(execution, fills)),
         observed_of(universe),
         gaps_of(universe),
-        Evidence(gaps_of(universe), tape_of(universe), candles_of(universe)),
+        FillEvidence(gaps_of(universe), tape_of(universe), candles_of(universe)),
         len(universe.listings),
     )
 
@@ -187,7 +187,7 @@ def check_targets(targets: Ints) -> Ints:
 
 
 @compiled
-def trade(run: KernelRun, evidence: Evidence, ways: Ways) -> None:
+def trade(run: KernelRun, evidence: FillEvidence, ways: Ways) -> None:
     """Pass over all rows once: settlements, trades, books, arrivals, decisions of each instant.
 
     Between two instants with rows, settlements, trades and arrivals have instants of their own. A
@@ -234,7 +234,7 @@ def trade(run: KernelRun, evidence: Evidence, ways: Ways) -> None:
 
 @compiled
 def _pass_time(
-    run: KernelRun, evidence: Evidence, waiting: Ints, settled: int, traded: int, now: int
+    run: KernelRun, evidence: FillEvidence, waiting: Ints, settled: int, traded: int, now: int
 ) -> tuple[int, int]:
     """Let orders arrive before an instant, and settle and read the tape up to it.
 
@@ -250,7 +250,7 @@ def _pass_time(
 
 
 @compiled
-def _end_way(run: KernelRun, evidence: Evidence, waiting: Ints) -> None:
+def _end_way(run: KernelRun, evidence: FillEvidence, waiting: Ints) -> None:
     """Let the next that is on its way arrive."""
     market = next_waiting(waiting, run.states, run.figures)
     end_way(run, market)

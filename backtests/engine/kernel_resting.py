@@ -59,7 +59,7 @@ from backtests.engine.kernel_state import (
     TAPED,
     TRADABLE,
     TRADED,
-    Evidence,
+    FillEvidence,
     KernelOrder,
     KernelRun,
     Spot,
@@ -152,7 +152,7 @@ def meet_recent_trades(run: KernelRun, tape: Tape, market: int) -> None:
 
 
 @compiled
-def match_rest(run: KernelRun, evidence: Evidence, spot: Spot, state: Ints) -> None:
+def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -> None:
     """Match the resting order with the book of a new row."""
     if not state[TRADABLE]:
         end_rest(run, spot, state, CLOSED)
@@ -171,7 +171,7 @@ def match_rest(run: KernelRun, evidence: Evidence, spot: Spot, state: Ints) -> N
 
 
 @compiled
-def _evidence(run: KernelRun, evidence: Evidence, spot: Spot, state: Ints) -> tuple[int, int]:
+def _evidence(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -> tuple[int, int]:
     """What a new row proves to have come to the order's price, and beyond it."""
     fills, side, limit = run.rules.fills, state[REST_SIDE], state[REST_LIMIT]
     if is_whole(evidence.tape, spot.market, state[SINCE], spot.at):
@@ -183,7 +183,7 @@ def _evidence(run: KernelRun, evidence: Evidence, spot: Spot, state: Ints) -> tu
 
 
 @compiled
-def _traded(fills: int, evidence: Evidence, spot: Spot, state: Ints) -> tuple[int, int]:
+def _traded(fills: int, evidence: FillEvidence, spot: Spot, state: Ints) -> tuple[int, int]:
     """What traded since the row before that counts, at the order's price and beyond it."""
     side, limit, candles = state[REST_SIDE], state[REST_LIMIT], evidence.candles
     volume, low, high, begun = state[TRADED], MISSING, MISSING, state[SINCE]

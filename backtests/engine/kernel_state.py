@@ -52,7 +52,7 @@ ORDER, FILL, REFUSED, CANCELLED, SETTLED = (int(kind) for kind in EntryKind)
 class KernelRun(NamedTuple):
     """What the events of a run read and write; `targets` has a number of contracts for each row.
 
-    Passing it on costs time for each of its arrays, so those of `Evidence` and `Ways` are
+    Passing it on costs time for each of its arrays, so those of `FillEvidence` and `Ways` are
     apart.
     """
 
@@ -65,7 +65,7 @@ class KernelRun(NamedTuple):
     journal: Ints
 
 
-class Evidence(NamedTuple):
+class FillEvidence(NamedTuple):
     """What may fill resting orders besides the books."""
 
     gaps: MarketGaps

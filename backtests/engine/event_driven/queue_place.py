@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backtests.data.tape import Trade
+from backtests.data.tape import TapeTrade
 from backtests.rules.queue import (
     ENDLESS,
     level_after_trade,
@@ -40,7 +40,7 @@ class QueuePlace:
         ahead = queue_when_joining(fills, shown, assumed)
         return cls(side, limit, arrived, met, ahead, shown if shown >= 0 else ENDLESS, met)
 
-    def meet_trade(self, left: int, trade: Trade, rest: int) -> int:
+    def meet_trade(self, left: int, trade: TapeTrade, rest: int) -> int:
         """Return the part of an order that a trade fills, `rest` of which is left for it."""
         price, taker = trade.price, trade.taker
         filled, self.ahead = meet_trade(self.side, left, self.limit, self.ahead, price, rest, taker)

@@ -6,7 +6,7 @@ import backtrader as bt
 
 from backtests.data.candles import candle_ending
 from backtests.data.gaps import gap_ends
-from backtests.data.tape import Trade, is_whole
+from backtests.data.tape import TapeTrade, is_whole
 from backtests.data.universe import MISSING, Universe
 from backtests.engine.event_driven.account import Account
 from backtests.engine.event_driven.order_book import Book
@@ -79,13 +79,15 @@ class RestingOrders(Account):
             if trade.market in self.resting_in:
                 self._match_trade(self.books[trade.market], number, trade)
 
-    def _match_trade(self, book: Book, number: int, trade: Trade) -> None:
+    def _match_trade(self, book: Book, number: int, trade: TapeTrade) -> None:
         rest = trade.contracts
         for ticket in book.by_priority():
             ticket.queue_place.taped += trade.contracts
             rest -= self._meet_trade(book, ticket, number, trade, rest)
 
-    def _meet_trade(self, book: Book, ticket: Ticket, number: int, trade: Trade, rest: int) -> int:
+    def _meet_trade(
+        self, book: Book, ticket: Ticket, number: int, trade: TapeTrade, rest: int
+    ) -> int:
         """Fill an order as far as a trade allows, of which `rest` is left; return that part."""
         place, tolerance = ticket.queue_place, self.execution.tolerance
         if not is_evidence(self.fills, trade.at, place.arrived, place.met, tolerance):
