@@ -1,4 +1,4 @@
-"""A child process that backtests many simulated markets with quotes every 5 seconds.
+"""A child process that backtests many simulated markets, observed every 5 seconds.
 
 The markets share one cash balance, and the strategy runs under all three fill models. Usage:
 `python -m benchmarks.many_markets MARKETS INSTANTS ENGINE`; ENGINE is `kernel` or `backtrader`.
@@ -12,12 +12,22 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from backtests.data.universe import DAY, MONEY, SECOND, Quotes, Universe, microseconds
+from backtests.data.universe import (
+    DAY,
+    MONEY,
+    QUOTE_COLUMNS,
+    SECOND,
+    Ints,
+    Quotes,
+    Universe,
+    microseconds,
+)
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
 from backtests.rules.execution import ExecutionModel, FillModel, RunOutcome
 from backtests.strategies.mean_reversion import MeanReversion
 from backtests.tests import simulated_universes
+from backtests.tests.random_universes import in_order
 from benchmarks import child_process, random_walks
 from markets.simulator import universe as exchange
 from markets.simulator.cadence import STEP
@@ -40,6 +50,7 @@ def main() -> None:
             "seconds": time.perf_counter() - began,
             "cpu": time.process_time() - worked,
             "rows": len(universe.quotes),
+            "looks": len(universe.listings) * instants,
             "settled": sum(each is not None for each in universe.settlements),
             "lines": [len(outcome.journal) for outcome in outcomes],
             "cash": [outcome.cash for outcome in outcomes],
@@ -63,7 +74,7 @@ def open_all_day() -> list[exchange.SimulatedEvent]:
 def universe_of_day(
     events: Sequence[exchange.SimulatedEvent], markets: int, instants: int
 ) -> Universe:
-    """Quote every market at every instant, with its settlement.
+    """Observe every market at every instant, with a row where its quote has changed.
 
     Events are taken whole, so the last one may bring more markets than requested.
     """
@@ -71,17 +82,20 @@ def universe_of_day(
     selected = events[: int(np.searchsorted(ends, markets)) + 1]
     prices = Prices.of(selected, bias=True, hours=simulated_universes.HOURS)
     listed, seconds = len(prices.traits.event), START // SECOND + np.arange(instants) * STEP
-    columns: dict[str, np.ndarray] = {}
-    for row in range(listed):
-        part = simulated_universes.quote_columns(prices, np.full(instants, row), seconds)
-        for name, column in part.items():
-            table = columns.setdefault(name, np.empty((instants, listed), column.dtype))
-            table[:, row] = column
-    flat = {name: table.ravel() for name, table in columns.items()}
-    place = np.tile(np.arange(listed), instants)
-    universe = simulated_universes.with_listings(Quotes(**flat, market=place), selected)
+    rows = [_changes(prices, market, seconds) for market in range(listed)]
+    universe = simulated_universes.with_listings(in_order(rows), selected)
     observed = random_walks.observed_together(seconds * SECOND, markets=listed)
     return replace(universe, observed=observed)
+
+
+def _changes(prices: Prices, market: int, seconds: Ints) -> Quotes:
+    """The quotes of one market that differ from the one before."""
+    whole = np.full(len(seconds), market)
+    quotes = Quotes(**simulated_universes.quote_columns(prices, whole, seconds), market=whole)
+    changed = np.ones(len(seconds), np.bool_)
+    columns = (getattr(quotes, name) for name in QUOTE_COLUMNS if name not in ("at", "market"))
+    changed[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return quotes.select(changed)
 
 
 def by_kernel(universe: Universe) -> list[RunOutcome]:

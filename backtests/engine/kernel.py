@@ -45,10 +45,8 @@ from backtests.engine.kernel_state import (
     LEFT,
     MET,
     NEXT,
-    NOTHING,
     POSITION,
     SENT,
-    TRADABLE,
     FillEvidence,
     KernelRun,
     Spot,
@@ -71,16 +69,19 @@ FIRST_JOURNAL_LENGTH = 65_536
 class KernelInput(NamedTuple):
     """All that runs on one universe read, besides their targets."""
 
-    read: tuple[QuoteColumns, MarketTables, KernelRules]
+    quotes: QuoteColumns
+    tables: MarketTables
+    rules: KernelRules
     observed: ObservedInstants
     gaps: MarketGaps
     evidence: FillEvidence
     markets: int
 
     def traded(self, targets: Ints, cash: int, journal: Ints) -> KernelRun:
-        """TapeTrade towards targets from a fresh state; a journal without room is cut off."""
-        run = KernelRun(*self.read, targets, *initial_state(self.markets, cash), journal)
-        trade(run, self.evidence, Ways(self.observed, self.gaps, np.empty(self.markets, np.int64)))
+        """Trade towards targets from a fresh state; a journal without room is cut off."""
+        run = KernelRun(self.tables, self.rules, *initial_state(self.markets, cash), journal)
+        ways = Ways(self.observed, self.gaps, np.empty(self.markets, np.int64))
+        trade(self.quotes, targets, run, self.evidence, ways)
         return run
 
 
@@ -95,7 +96,7 @@ def run_stated(
 def run(
     universe: Universe, targets: Ints, execution: ExecutionModel, fills: FillModel, *, cash: int
 ) -> RunOutcome:
-    """TapeTrade towards targets, one for each row of the quotes: a number of contracts, or `HOLD`.
+    """Trade towards targets, one for each row of the quotes: a number of contracts, or `HOLD`.
 
     `cash` is in millionths of a dollar. Raises ValueError for a target too large for its fee.
     """
@@ -113,7 +114,9 @@ def run(
 
 def _input(universe: Universe, execution: ExecutionModel, fills: FillModel) -> KernelInput:
     return KernelInput(
-        (columns_of(universe), tables_of(universe, execution), rules(execution, fills)),
+        columns_of(universe),
+        tables_of(universe, execution),
+        rules(execution, fills),
         observed_of(universe),
         gaps_of(universe),
         FillEvidence(gaps_of(universe), tape_of(universe), candles_of(universe)),
@@ -187,15 +190,17 @@ def check_targets(targets: Ints) -> Ints:
 
 
 @compiled
-def trade(run: KernelRun, evidence: FillEvidence, ways: Ways) -> None:
+def trade(
+    quotes: QuoteColumns, targets: Ints, run: KernelRun, evidence: FillEvidence, ways: Ways
+) -> None:
     """Pass over all rows once: settlements, trades, books, arrivals, decisions of each instant.
 
     Between two instants with rows, settlements, trades and arrivals have instants of their own. A
     book is read only where an order could meet it or be sent, which most rows are not.
     """
     # A call with the whole run costs more than most rows do, so the loop checks first.
-    at, market, states, targets = run.quotes.at, run.quotes.market, run.states, run.targets
-    due, make, figures = run.tables.settlements, run.rules.make, run.figures
+    at, market, states, figures = quotes.at, quotes.market, run.states, run.figures
+    due, make, assumed = run.tables.settlements, run.rules.make, run.rules.assumed
     tape_at = evidence.tape.at
     settled, traded, row, rows, trades = 0, 0, 0, len(at), len(tape_at)
     while row < rows:
@@ -211,9 +216,9 @@ def trade(run: KernelRun, evidence: FillEvidence, ways: Ways) -> None:
         for r in range(row, end):
             m = market[r]
             if make:
-                update_volume(states[m], run.quotes.volume[r])
+                update_volume(states[m], quotes.volume[r])
             if states[m, SENT] or states[m, LEFT] or states[m, BID_TAKEN] or states[m, ASK_TAKEN]:
-                update_book(run, r, states[m])
+                update_book(quotes, assumed, r, states[m])
                 if states[m, LEFT]:
                     match_rest(run, evidence, Spot(now, m, r), states[m])
         while figures[NEXT] <= now:
@@ -223,8 +228,8 @@ def trade(run: KernelRun, evidence: FillEvidence, ways: Ways) -> None:
             if target == HOLD or states[m, SENT]:
                 continue
             if target * 100 != states[m, POSITION] or states[m, LEFT]:
-                update_book(run, r, states[m])
-                sent = decide(run, Spot(now, m, r), states[m]) if states[m, TRADABLE] else NOTHING
+                update_book(quotes, assumed, r, states[m])
+                sent = decide(run, Spot(now, m, r), states[m], target)
                 if sent:
                     send(ways, run.rules, states[m], m, now, sent)
                     add_waiting(ways.waiting, states, figures, m)

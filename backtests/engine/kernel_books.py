@@ -9,15 +9,18 @@ from backtests.engine.compiled import (
     taken_at_once,
     traded_between,
 )
+from backtests.engine.kernel_arrays import QuoteColumns
 from backtests.engine.kernel_state import (
     ARRIVES,
     ASK,
     ASK_FRESH,
     ASK_SHOWN,
+    ASK_SIZE,
     ASK_TAKEN,
     BID,
     BID_FRESH,
     BID_SHOWN,
+    BID_SIZE,
     BID_TAKEN,
     EARLIER,
     ENDED,
@@ -31,7 +34,6 @@ from backtests.engine.kernel_state import (
     TRADED,
     TRADED_THEN,
     VOLUME,
-    KernelRun,
 )
 
 
@@ -43,17 +45,17 @@ def update_volume(state: Ints, volume: int) -> None:
 
 
 @compiled
-def update_book(run: KernelRun, row: int, state: Ints) -> None:
+def update_book(quotes: QuoteColumns, assumed: int, row: int, state: Ints) -> None:
     """Replace the market's book with that of a row."""
-    quotes, assumed = run.quotes, run.rules.assumed
     if state[ROW] == row:
         return
     tradable = quotes.tradable[row] and not state[ENDED]
     if state[SENT] == NEW:
         _note_for_order(state, quotes.at[row], tradable)
     bid, ask = quotes.bid[row], quotes.ask[row]
-    bids = offered_size(quotes.bid_size[row], bid, assumed)
-    asks = offered_size(quotes.ask_size[row], ask, assumed)
+    state[BID_SIZE], state[ASK_SIZE] = quotes.bid_size[row], quotes.ask_size[row]
+    bids = offered_size(state[BID_SIZE], bid, assumed)
+    asks = offered_size(state[ASK_SIZE], ask, assumed)
     if state[BID_TAKEN]:
         state[BID_TAKEN] = still_taken(state[BID_TAKEN], state[BID], bid, bids)
     if state[ASK_TAKEN]:

@@ -67,6 +67,7 @@ from backtests.engine.kernel_state import (
     SHORT_FOR,
     STOPPED,
     TOO_LARGE,
+    TRADABLE,
     TRADED_THEN,
     UNFILLED,
     UNSEEN,
@@ -82,15 +83,16 @@ from markets.fees import MOST_COUNT
 
 
 @compiled
-def decide(run: KernelRun, spot: Spot, state: Ints) -> int:
+def decide(run: KernelRun, spot: Spot, state: Ints, target: int) -> int:
     """Decide to send an order towards the market's target, a cancellation, or `NOTHING`."""
-    target = run.targets[spot.row]
+    if not state[TRADABLE]:
+        return NOTHING
     missing = target * 100 - state[POSITION]
     if missing:
         side = 1 if missing > 0 else -1
         price = _order_price(run.rules.make, side, abs(missing), state)
         order = KernelOrder(run.figures[ORDERS], side, abs(missing), price)
-        if price < 0 or _is_short(run, spot, state, order):
+        if price < 0 or _is_short(run, spot, state, order, target):
             return NOTHING
         run.figures[ORDERS] += 1
         state[SENT_ORDER], state[FILLED_MEANWHILE] = order.number, 0
@@ -102,9 +104,9 @@ def decide(run: KernelRun, spot: Spot, state: Ints) -> int:
 
 
 @compiled
-def _is_short(run: KernelRun, spot: Spot, state: Ints, order: KernelOrder) -> bool:
+def _is_short(run: KernelRun, spot: Spot, state: Ints, order: KernelOrder, target: int) -> bool:
     """Return whether an order for this target was refused and this one would be, too."""
-    if state[SHORT] == NO_REASON or run.targets[spot.row] != state[SHORT_FOR]:
+    if state[SHORT] == NO_REASON or target != state[SHORT_FOR]:
         return False
     if state[SHORT] == POSITION_LIMIT:
         return True

@@ -27,10 +27,12 @@ from backtests.engine.kernel_state import (
     ASK,
     ASK_FRESH,
     ASK_SHOWN,
+    ASK_SIZE,
     ASK_TAKEN,
     BID,
     BID_FRESH,
     BID_SHOWN,
+    BID_SIZE,
     BID_TAKEN,
     CLOSED,
     FILLED_MEANWHILE,
@@ -83,19 +85,19 @@ def rest(run: KernelRun, spot: Spot, state: Ints, need: int) -> None:
     run.figures[HELD_BACK] += need
     if state[LEFT] <= state[KEPT]:
         return  # it has the place of the order that it makes smaller
-    shown = _queue_shown(run, state)
+    shown = _queue_shown(state)
     state[AHEAD] = queue_when_joining(run.rules.fills, shown, run.rules.queue)
     state[LEVEL] = shown if shown >= 0 else ENDLESS
     state[ARRIVED], state[MET], state[SINCE], state[TAPED] = state[ARRIVES], spot.at, spot.at, 0
 
 
 @compiled
-def _queue_shown(run: KernelRun, state: Ints) -> int:
+def _queue_shown(state: Ints) -> int:
     """The contracts of others at the order's price; below zero where the book shows none."""
     if state[REST_SIDE] > 0:
-        best, size = state[BID], run.quotes.bid_size[state[ROW]]
+        best, size = state[BID], state[BID_SIZE]
     else:
-        best, size = state[ASK], run.quotes.ask_size[state[ROW]]
+        best, size = state[ASK], state[ASK_SIZE]
     return shown_at(state[REST_SIDE], state[REST_LIMIT], best, size)
 
 
@@ -203,7 +205,7 @@ def _traded(fills: int, evidence: FillEvidence, spot: Spot, state: Ints) -> tupl
 @compiled
 def _see_book(run: KernelRun, spot: Spot, state: Ints) -> None:
     """Bound the queue by the book of a row."""
-    shown = _queue_shown(run, state)
+    shown = _queue_shown(state)
     state[AHEAD] = queue_after_book(run.rules.fills, state[AHEAD], state[LEVEL], shown)
     if shown >= 0:
         state[LEVEL] = shown

@@ -9,7 +9,7 @@ from backtests.data.gaps import MarketGaps
 from backtests.data.tape import Tape
 from backtests.data.universe import MISSING, Ints
 from backtests.engine.compiled import compiled
-from backtests.engine.kernel_arrays import KernelRules, MarketTables, QuoteColumns
+from backtests.engine.kernel_arrays import KernelRules, MarketTables
 from backtests.rules.execution import JOURNAL, EntryKind, Reason
 from markets.observed import ObservedInstants
 
@@ -23,14 +23,14 @@ from markets.observed import ObservedInstants
     BID_TAKEN, ASK_TAKEN, ROW, BID, ASK, BID_SHOWN, ASK_SHOWN,
     _EARLIER_BID_TAKEN, _EARLIER_ASK_TAKEN, _EARLIER_ROW, _EARLIER_BID, _EARLIER_ASK,
     _EARLIER_BID_SHOWN, _EARLIER_ASK_SHOWN,
-    BID_FRESH, ASK_FRESH, ENDED, LAST, VOLUME, TRADED, TRADABLE,
+    BID_SIZE, ASK_SIZE, BID_FRESH, ASK_FRESH, ENDED, LAST, VOLUME, TRADED, TRADABLE,
     ARRIVES, ENDS_AT, ENDS_BY, HAS_EARLIER, TRADED_THEN, STOPPED,
     SENT_ORDER, SENT_SIDE, SENT_COUNT, SENT_LIMIT, FILLED_MEANWHILE,
     REST_ORDER, REST_SIDE, REST_LIMIT, REST_OWED, RESERVED,
     AHEAD, LEVEL, ARRIVED, MET, SINCE, TAPED, TAPE_USED, KEPT,
     SHORT, SHORT_FOR,
     STATES,
-) = range(51)  # fmt: skip
+) = range(53)  # fmt: skip
 # Added to a column of the latest book, for that of the earlier one.
 LATEST, EARLIER = 0, 7
 
@@ -50,16 +50,14 @@ ORDER, FILL, REFUSED, CANCELLED, SETTLED = (int(kind) for kind in EntryKind)
 
 
 class KernelRun(NamedTuple):
-    """What the events of a run read and write; `targets` has a number of contracts for each row.
+    """What the events of a run read and write.
 
-    Passing it on costs time for each of its arrays, so those of `FillEvidence` and `Ways` are
-    apart.
+    Passing it on costs time for each of its arrays, to run and to compile; so those of the quotes,
+    of `FillEvidence` and of `Ways` are apart.
     """
 
-    quotes: QuoteColumns
     tables: MarketTables
     rules: KernelRules
-    targets: Ints
     states: Ints
     figures: Ints
     journal: Ints

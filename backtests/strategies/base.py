@@ -67,7 +67,7 @@ EDGE = Parameter(
 )  # fmt: skip
 
 
-# Seconds between decisions that fall due by the clock: a sixtieth of their time, within reason.
+# Seconds between decisions that fall due by the clock: a part in 24 of their time, within reason.
 LEAST_BETWEEN, MOST_BETWEEN = 60.0, 3_600.0
 
 
@@ -132,7 +132,7 @@ class Signal:
 
 def decisions_within(hours: float) -> float:
     """How often to decide where a decision falls due once within so many hours, in seconds."""
-    return min(MOST_BETWEEN, max(LEAST_BETWEEN, hours * 60))
+    return min(MOST_BETWEEN, max(LEAST_BETWEEN, hours * 150))
 
 
 def backtrader_params(schema: Schema) -> tuple[tuple[str, Value], ...]:

@@ -20,10 +20,9 @@ from backtests.tests.test_execution import NOW, USUAL, book, universe_of
 
 universe, model = universe_of(book(42, 45), terms=USUAL), ExecutionModel()
 run = kernel_state.KernelRun(
-    kernel_arrays.columns_of(universe),
     kernel_arrays.tables_of(universe, model),
     kernel_arrays.rules(model, FillModel.EXPECTED),
-    np.zeros(1, np.int64), *kernel_state.initial_state(1, 10**9), kernel_state.empty_journal(1),
+    *kernel_state.initial_state(1, 10**9), kernel_state.empty_journal(1),
 )
 print(kernel_money.cost_bound(run, kernel_state.Spot(NOW, 0, 0), run.states[0], 1, 1_000, 4_500))
 """
