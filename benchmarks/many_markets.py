@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -91,10 +92,11 @@ def universe_of_day(
 def _changes(prices: Prices, market: int, seconds: Ints) -> Quotes:
     """The quotes of one market that differ from the one before."""
     whole = np.full(len(seconds), market)
-    quotes = Quotes(**simulated_universes.quote_columns(prices, whole, seconds), market=whole)
+    columns: dict[str, Any] = simulated_universes.quote_columns(prices, whole, seconds)
+    quotes = Quotes(**columns, market=whole)
     changed = np.ones(len(seconds), np.bool_)
-    columns = (getattr(quotes, name) for name in QUOTE_COLUMNS if name not in ("at", "market"))
-    changed[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    told = (columns[name] for name in QUOTE_COLUMNS if name not in ("at", "market"))
+    changed[1:] = np.any([column[1:] != column[:-1] for column in told], axis=0)
     return quotes.select(changed)
 
 

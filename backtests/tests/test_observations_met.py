@@ -201,18 +201,57 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=60)
-@given(rows=ROWS, looks=st.lists(st.integers(1, 40), max_size=4), target=st.sampled_from([8, -8]))
-def test_one_order_fills_least_in_the_fewest_and_most_in_the_most(rows, looks, target):
+def books_of(rows):
+    """A book at the start, and one for each (seconds later, bid, size, tradable)."""
     at = np.cumsum([0, *(wait for wait, _, _, _ in rows)]).tolist()
     later = [
         book(bid, bid + 2, at=when, size=size, tradable=tradable)
         for when, (_, bid, size, tradable) in zip(at[1:], rows, strict=True)
     ]
-    universe = observed_at(universe_of(book(43, 45, at=0, size=6), *later), sorted(looks))
-    targets = [target, *[None] * len(later)]
-    filled = [sum(abs(count) for count, _ in each) for each in fills_in(universe, targets)]
-    assert filled == sorted(filled)
+    return [book(43, 45, at=0, size=6), *later]
+
+
+def fill_by_definition(rows, looks, target, latency):
+    """The instant, contracts and price in cents in each scenario, read off the record."""
+    observed = [at for at in sorted({*looks, *(row["at"] for row in rows)}) if at >= latency]
+    there = [row["tradable"] for row in rows if row["at"] <= latency]
+    if not observed or not there[-1]:
+        return [None] * 3
+    before = [row for row in rows if row["at"] < latency][-1]
+    after = [row for row in rows if row["at"] <= observed[0]][-1]
+    stops = any(not row["tradable"] for row in rows if latency < row["at"] <= observed[0])
+    side = "ask" if target > 0 else "bid"
+    sign, limit = (1 if target > 0 else -1), rows[0][side]
+
+    def offer(row):
+        count = min(abs(target), row["ask_size"] / 100) if sign * (limit - row[side]) >= 0 else 0
+        return (count, -sign * row[side])  # the more the better, then the better price
+
+    least, most = sorted([offer(before), (0, 0) if stops else offer(after)])
+    expected = (0, 0) if stops else offer(after)
+    return [
+        (observed[0], sign * count, abs(price) / 100) if count else None
+        for count, price in (least, expected, most)
+    ]
+
+
+@settings(max_examples=100)
+@given(
+    rows=ROWS.map(books_of),
+    looks=st.lists(st.integers(1, 40), max_size=4),
+    target=st.sampled_from([8, -8]),
+    latency=st.integers(1, 12),
+)
+def test_one_order_fills_as_the_record_says_by_definition(rows, looks, target, latency):
+    universe = observed_at(universe_of(*rows), looks)
+    model, targets = ExecutionModel(latency_seconds=latency), [target, *[None] * (len(rows) - 1)]
+    told = fill_by_definition(rows, looks, target, latency)
+    for fills, wanted in zip(FillModel, told, strict=True):
+        lines = run_both(universe, targets, model, fills=fills)
+        found = zip(seconds_of(lines, EntryKind.FILL), fills_of(lines), strict=True)
+        assert [(at, *fill) for at, fill in found] == ([wanted] if wanted else [])
+    counts = [abs(each[1]) if each else 0 for each in told]
+    assert counts == sorted(counts)
 
 
 class TestGaps:

@@ -13,11 +13,10 @@ import backtrader as bt
 from backtests.data.universe import (
     DOLLAR,
     MISSING,
-    QUOTE_COLUMNS,
-    Quotes,
     Universe,
 )
 from backtests.engine.event_driven.book_top import BookTop
+from backtests.engine.event_driven.feed import quote_rows
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Arrival, Arrivals, CancelRequest, Ticket
 from backtests.engine.event_driven.resting import RestingOrders
@@ -33,9 +32,6 @@ from backtests.rules.execution import (
 from backtests.rules.ledger import BUY, SELL
 from markets.fees import MOST_COUNT
 from markets.observed import AFTER_ALL
-
-# Rows converted at once: a Python list takes five times the memory of an array.
-CHUNK = 65_536
 
 
 class MatchingEngine(RestingOrders):
@@ -64,7 +60,7 @@ class MatchingEngine(RestingOrders):
         It runs at each instant that has a row or news of its orders, until the last observation;
         what is on its way then arrives without it.
         """
-        for at, rows in groupby(_quote_rows(self.universe.quotes), key=itemgetter(1)):
+        for at, rows in groupby(quote_rows(self.universe.quotes), key=itemgetter(1)):
             yield from self._between_rows(at)
             self.now = at
             self._settle(at)
@@ -317,11 +313,3 @@ class MatchingEngine(RestingOrders):
             self._rest(book, ticket)
         else:
             self._end(book, ticket, Reason.UNFILLED)
-
-
-def _quote_rows(quotes: Quotes) -> Iterator[tuple[int, int, tuple[Any, ...]]]:
-    """Each row as its number, its instant and its values."""
-    for first in range(0, len(quotes), CHUNK):
-        columns = [getattr(quotes, name)[first : first + CHUNK].tolist() for name in QUOTE_COLUMNS]
-        for row, values in enumerate(zip(*columns, strict=True), first):
-            yield row, values[0], values
