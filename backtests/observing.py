@@ -16,9 +16,9 @@ from backtests.data.observed_rows import QuotedInstants, with_rows
 from backtests.data.universe import MISSING, Ints, microseconds
 from backtests.models import SnapshotSources
 from backtests.record import record
-from backtests.record_standin import EVERY_CAUSE
 from backtests.requests import MarketSelection
 from kalshi_insights.arrays import np
+from markets.coverage.gap_arrays import CAUSES as EVERY_CAUSE
 from markets.observed import ObservedInstants
 
 # The place in `CAUSES` of each cause that the record knows; nobody could trade in the others.

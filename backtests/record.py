@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from backtests.record_standin import CoverageOfMarkets, coverage_of
 from kalshi_insights.arrays import Array, Ints
 from markets import models
+from markets.coverage.gap_arrays import CoverageOfMarkets
+from markets.coverage.many_markets import coverage_of
 from markets.models.definitions import DefinedMarket, RevisedEvent, RevisedMarket
 from markets.models.revisions import FeeTerms
 from markets.observed import ObservedInstants

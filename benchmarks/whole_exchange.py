@@ -20,6 +20,7 @@ from backtests import runner
 from backtests.analysis.warm_up import warm_up
 from backtests.models import BacktestResult, BacktestStatus
 from backtests.requests import BacktestRequest, MarketSelection
+from backtests.tests.record_builders import record_passes
 from benchmarks import child_process
 from benchmarks.recording import store_markets
 from markets.models import FeeChange, Series
@@ -67,6 +68,7 @@ def create() -> None:
         known = {"effective_at": START, "known_at": START, "recorded_at": START}
         FeeChange.objects.create(series=series, fee_type="quadratic", fee_multiplier=1, **known)
     partitions.create_missing(partitions.SNAPSHOTS, [START.date()])
+    record_passes(START - 2 * timedelta(hours=1), END)
     with connection.cursor() as cursor:
         cursor.execute(AS_OF_START, {"start": START, "end": END})
         parameters = {"start": START, "markets": MARKETS, "quotes": QUOTES}

@@ -79,7 +79,6 @@ ROOMS = {
         "backtests/observing.py",
         "backtests/traded.py",
         "backtests/record.py",
-        "backtests/record_standin.py",
         "backtests/requests.py",
     ),
     "outside": (

@@ -31,6 +31,7 @@ from backtests.api.serializers import BRIEF_COLUMNS, StrategySerializer
 from backtests.models import BacktestResult
 from backtests.strategies import STRATEGIES
 from backtests.tests.factories import a_backtest, a_recorded_day, a_user
+from backtests.tests.record_builders import record_passes
 from markets.api.serializers import EVENT_ROW, MARKET_ROW, SeriesSerializer
 from markets.models import (
     Market,
@@ -403,7 +404,13 @@ def test_strategies_are_a_frame_with_what_they_can_be_told(client, transactional
 
 def test_a_backtest_is_run_and_waited_for(trader, worker):
     a_recorded_day(TICKER)
-    run = trader.backtest("fade-longshots", *SPAN, tickers=[TICKER], params={"belief": 0.3})
+    run = trader.backtest(
+        "fade-longshots",
+        *SPAN,
+        tickers=[TICKER],
+        params={"belief": 0.3},
+        execution={"across_gaps": "wait"},  # the quotes are ten minutes apart
+    )
     assert run.status == "done"
     assert run.verdict.startswith("Earned $")
     assert run.pnl == run.figures["money"]["pnl"] / 1_000_000 > 0
@@ -661,6 +668,7 @@ def a_worker() -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_backtest_notebook_runs_from_its_first_cell_to_its_last(live_server, monkeypatch):
     a_recorded_day(TICKER)
+    record_passes(NOON, NOON + timedelta(hours=6))
     token = a_token(a_user("reader"), "backtest")
     monkeypatch.setenv("INSIGHTS_URL", live_server.url)
     monkeypatch.setenv("INSIGHTS_TOKEN", token)

@@ -45,19 +45,19 @@ class CoverageFigures:
     pnl_of_thin_hours: int = 0
 
 
-class MarketTimes(NamedTuple):
+class TradedTimes(NamedTuple):
     """Periods of markets, from `start` on and before `end`; `market` numbers the traded ones."""
 
     market: Ints
     start: Ints
     end: Ints
 
-    def clipped(self, start: int, end: int) -> "MarketTimes":
+    def clipped(self, start: int, end: int) -> "TradedTimes":
         times = self._replace(start=np.maximum(self.start, start), end=np.minimum(self.end, end))
         return times.select(times.start < times.end)
 
-    def select(self, rows: Bools | Ints) -> "MarketTimes":
-        return MarketTimes(self.market[rows], self.start[rows], self.end[rows])
+    def select(self, rows: Bools | Ints) -> "TradedTimes":
+        return TradedTimes(self.market[rows], self.start[rows], self.end[rows])
 
 
 def coverage(
@@ -91,21 +91,21 @@ def _thin(tradable: Ints, missed: Ints) -> Bools:
     return missed > (1 - LEAST_OBSERVED) * tradable
 
 
-def _gaps(universe: Universe, traded: Ints, start: int, end: int) -> tuple[MarketTimes, Ints]:
+def _gaps(universe: Universe, traded: Ints, start: int, end: int) -> tuple[TradedTimes, Ints]:
     """The gaps of the traded markets within a window, and their causes."""
     gaps = universe.known_gaps()
     counts = gaps.spans[traded + 1] - gaps.spans[traded]
     market = np.repeat(np.arange(len(traded)), counts)
     number = np.arange(len(market)) - np.repeat(np.cumsum(counts) - counts, counts)
     rows = gaps.spans[traded][market] + number
-    times = MarketTimes(
+    times = TradedTimes(
         market, np.maximum(gaps.since[rows], start), np.minimum(gaps.until[rows], end)
     )
     inside = times.start < times.end
     return times.select(inside), gaps.cause[rows][inside]
 
 
-def _totals(gaps: MarketTimes, causes: Ints) -> dict[str, GapTotal]:
+def _totals(gaps: TradedTimes, causes: Ints) -> dict[str, GapTotal]:
     seconds = np.bincount(causes, weights=gaps.end - gaps.start, minlength=len(CAUSES)) / SECOND
     counts = np.bincount(causes, minlength=len(CAUSES))
     return {
@@ -118,7 +118,7 @@ def _totals(gaps: MarketTimes, causes: Ints) -> dict[str, GapTotal]:
 # --- periods ------------------------------------------------------------------------------------
 
 
-def _tradable(universe: Universe, traded: Ints, *, end: int) -> MarketTimes:
+def _tradable(universe: Universe, traded: Ints, *, end: int) -> TradedTimes:
     """When the traded markets could be traded, as their rows tell."""
     quotes = universe.quotes
     number = np.full(len(universe.listings), -1)
@@ -128,14 +128,14 @@ def _tradable(universe: Universe, traded: Ints, *, end: int) -> MarketTimes:
     market, at = number[quotes.market[rows]], quotes.at[rows]
     until = np.append(at[1:], end)
     until[np.append(market[1:] != market[:-1], True)[: len(market)]] = end
-    return MarketTimes(market, at, until[: len(market)]).select(quotes.tradable[rows])
+    return TradedTimes(market, at, until[: len(market)]).select(quotes.tradable[rows])
 
 
-def _joined(one: MarketTimes, other: MarketTimes) -> MarketTimes:
-    return MarketTimes(*(np.concatenate(columns) for columns in zip(one, other, strict=True)))
+def _joined(one: TradedTimes, other: TradedTimes) -> TradedTimes:
+    return TradedTimes(*(np.concatenate(columns) for columns in zip(one, other, strict=True)))
 
 
-def merged(times: MarketTimes) -> MarketTimes:
+def merged(times: TradedTimes) -> TradedTimes:
     """The union of periods, market by market."""
     if not len(times.market):
         return times
@@ -145,10 +145,10 @@ def merged(times: MarketTimes) -> MarketTimes:
     reached = np.maximum.accumulate(times.end + offset)
     begins = np.append(True, times.start[1:] + offset[1:] > reached[:-1])
     ends = np.append(np.flatnonzero(begins)[1:] - 1, len(begins) - 1)
-    return MarketTimes(times.market[begins], times.start[begins], (reached - offset)[ends])
+    return TradedTimes(times.market[begins], times.start[begins], (reached - offset)[ends])
 
 
-def time_within(times: MarketTimes, edges: Ints) -> Ints:
+def time_within(times: TradedTimes, edges: Ints) -> Ints:
     """The time of all periods together between each two edges."""
 
     def passed(instants: Ints) -> Ints:

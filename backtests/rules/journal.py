@@ -1,22 +1,27 @@
 """A journal in dollars and contracts, each entry with its quote: the audit trail of a run."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from backtests.data.universe import MISSING, Universe, instant
+from backtests.data.universe import MISSING, Ints, Universe, instant
 from backtests.rules.execution import (
     JOURNAL_COLUMN,
     MAKER,
     REASONS,
+    TAKER,
     EntryKind,
-    Reason,
     RunOutcome,
 )
 from backtests.rules.meetings import fills_across_gaps, meetings
 from kalshi_insights.arrays import np
+
+V = TypeVar("V")
+AT_ONCE = 100_000  # entries that are made at a time
+KINDS = {int(kind): kind.name.lower() for kind in EntryKind}
+WORDS = {int(reason): words for reason, words in REASONS.items()}
+LIQUIDITY = {TAKER: "taker", MAKER: "maker"}
 
 
 class JournalEntry(NamedTuple):
@@ -51,72 +56,82 @@ class JournalEntry(NamedTuple):
     across_gap: bool | None
 
 
-class EntryQuote(NamedTuple):
-    """The quote behind an entry, columns of a `JournalEntry`."""
-
-    at: datetime | None = None
-    yes_bid: Decimal | None = None
-    yes_ask: Decimal | None = None
-    yes_bid_size: Decimal | None = None
-    yes_ask_size: Decimal | None = None
-
-
 def entries(
     universe: Universe, outcome: RunOutcome, *, cash: int, latency: int
 ) -> Iterator[JournalEntry]:
     """The journal of a run whose starting cash is `cash`, in millionths of a dollar, and whose
     orders arrive `latency` microseconds after they are sent."""
     orders = meetings(universe, outcome.journal, latency=latency)
-    waits = dict(zip(orders.rows.tolist(), orders.waits().tolist(), strict=True))
-    across = set(fills_across_gaps(universe, outcome.journal).tolist())
-    changes = np.diff(outcome.journal[:, JOURNAL_COLUMN["cash"]], prepend=cash).tolist()
-    rows = zip(outcome.journal.tolist(), changes, strict=True)
-    for number, (row_values, change) in enumerate(rows, start=1):
-        at, kind, market, order, side, count, price, fee, liquidity, reason, row, after, held = (
-            row_values
-        )
-        settled, filled = kind == EntryKind.SETTLED, kind == EntryKind.FILL
-        yield JournalEntry(
-            number,
-            instant(at),
-            EntryKind(kind).name.lower(),
-            universe.listings[market].ticker,
-            None if settled else order,
-            "yes" if side > 0 else "no",
-            "bid" if side > 0 else "ask",
-            _repeated(count, 2),
-            None if settled else _known(price, 4),
-            _decimal(price, 6) if settled else None,
-            _repeated(fee, 6),
-            ("maker" if liquidity == MAKER else "taker") if filled else "",
-            REASONS[Reason(reason)],
-            _decimal(change, 6),
-            _decimal(after, 6),
-            _repeated(held, 2),
-            *_quote(universe, row),
-            _known(waits.get(number - 1, MISSING), 6),
-            number - 1 in across if filled else None,
+    waited = np.full(len(outcome.journal), MISSING)
+    waited[orders.rows] = orders.waits()
+    across = np.zeros(len(outcome.journal), np.bool_)
+    across[fills_across_gaps(universe, outcome.journal)] = True
+    changes = np.diff(outcome.journal[:, JOURNAL_COLUMN["cash"]], prepend=cash)
+    for first in range(0, len(outcome.journal), AT_ONCE):
+        part = slice(first, first + AT_ONCE)
+        columns = _columns(universe, outcome.journal[part], changes[part])
+        yield from map(
+            JournalEntry._make,
+            zip(
+                range(first + 1, first + 1 + len(outcome.journal[part])),
+                *columns,
+                _decimals(waited[part], 6),
+                _fills_only(outcome.journal[part], across[part].tolist()),
+                strict=True,
+            ),
         )
 
 
-def _quote(universe: Universe, row: int) -> EntryQuote:
-    if row == MISSING:
-        return EntryQuote()
-    quotes = universe.quotes
-    return EntryQuote(
-        instant(int(quotes.at[row])),
-        *(_known(int(side[row]), 4) for side in (quotes.bid, quotes.ask)),
-        *(_known(int(size[row]), 2) for size in (quotes.bid_size, quotes.ask_size)),
+def _columns(universe: Universe, journal: Ints, changes: Ints) -> Iterator[Iterable[Any]]:
+    """The columns of a `JournalEntry` from `at` to `yes_ask_size`."""
+    line = {name: journal[:, column] for name, column in JOURNAL_COLUMN.items()}
+    settled, buys = line["kind"] == EntryKind.SETTLED, line["side"] > 0
+    yield _instants(line["at"])
+    yield [KINDS[kind] for kind in line["kind"].tolist()]
+    yield [universe.listings[market].ticker for market in line["market"].tolist()]
+    yield [None if order == MISSING else order for order in line["order"].tolist()]
+    yield np.where(buys, "yes", "no").tolist()
+    yield np.where(buys, "bid", "ask").tolist()
+    yield _decimals(line["count"], 2)
+    yield _decimals(np.where(settled, MISSING, line["price"]), 4)
+    yield _decimals(np.where(settled, line["price"], MISSING), 6)
+    yield _decimals(line["fee"], 6)
+    yield [word or "" for word in _fills_only(journal, [LIQUIDITY[n] for n in line["liquidity"]])]
+    yield [WORDS[reason] for reason in line["reason"].tolist()]
+    yield _decimals(changes, 6, missing=None)
+    yield _decimals(line["cash"], 6)
+    yield _decimals(line["position"], 2, missing=None)
+    yield from _quotes(universe, line["row"])
+
+
+def _quotes(universe: Universe, rows: Ints) -> Iterator[list[Any]]:
+    """The quotes behind entries; of one without a row, nothing is known."""
+    quotes, known = universe.quotes, rows != MISSING
+    names = ("at", "bid", "ask", "bid_size", "ask_size")
+    at, *sides = (
+        np.where(known, np.append(getattr(quotes, name), MISSING)[rows], MISSING) for name in names
     )
+    yield _instants(at)
+    for side, places in zip(sides, (4, 4, 2, 2), strict=True):
+        yield _decimals(side, places)
 
 
-def _known(value: int, places: int) -> Decimal | None:
-    return None if value == MISSING else _repeated(value, places)
+def _fills_only(journal: Ints, values: Sequence[V]) -> list[V | None]:
+    filled = (journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.FILL).tolist()
+    return [value if fill else None for value, fill in zip(values, filled, strict=True)]
 
 
-def _decimal(value: int, places: int) -> Decimal:
-    return Decimal(value).scaleb(-places)
+def _instants(at: Ints) -> list[datetime | None]:
+    return _each(at, lambda each: None if each == MISSING else instant(each))
 
 
-# Prices, sizes and fees repeat.
-_repeated = lru_cache(maxsize=100_000)(_decimal)
+def _decimals(values: Ints, places: int, missing: int | None = MISSING) -> list[Decimal | None]:
+    """Decimals with so many places; None for what is `missing`."""
+    return _each(values, lambda n: None if n == missing else Decimal(n).scaleb(-places))
+
+
+def _each(values: Ints, make: Callable[[int], V]) -> list[V]:
+    """Make something of each value, once of those that repeat."""
+    distinct, place = np.unique(values, return_inverse=True)
+    made = [make(value) for value in distinct.tolist()]
+    return [made[n] for n in place.tolist()]

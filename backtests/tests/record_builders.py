@@ -8,6 +8,7 @@ from backtests.data.universe import Universe
 from backtests.loading import load
 from backtests.models import BacktestResult
 from backtests.requests import BacktestRequest, MarketSelection
+from backtests.rules.execution import AcrossGaps, ExecutionModel
 from markets.models import (
     Event,
     EventRevision,
@@ -15,7 +16,10 @@ from markets.models import (
     Market,
     MarketRevision,
     MarketSnapshot,
+    Poll,
     Source,
+    Sweep,
+    Tier,
 )
 from markets.models.snapshots import snapshot_id
 from markets.tests.factories import a_market, dollars
@@ -86,6 +90,37 @@ def record_quote(
     )
 
 
+def record_passes(start: datetime, end: datetime) -> None:
+    """Record that the recorder ran every five seconds and listed the universe every thirty."""
+    tick, listing = timedelta(seconds=5), timedelta(seconds=30)
+    Poll.objects.bulk_create(
+        Poll(
+            started_at=at,
+            finished_at=at + tick / 5,
+            observed_from=at,
+            since_last=tick,
+            exchange_active=True,
+            trading_active=True,
+        )
+        for at in _instants(start, end, tick)
+    )
+    Sweep.objects.bulk_create(
+        Sweep(
+            tier=Tier.UNIVERSE,
+            started_at=at,
+            finished_at=at + tick / 5,
+            complete=True,
+            since_last=listing,
+            pages=[[(at + tick / 5).timestamp(), 1, ""]],
+        )
+        for at in _instants(start, end, listing)
+    )
+
+
+def _instants(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
+    return [start + n * step for n in range((end - start) // step)]
+
+
 def selection_of(*markets: Market, **values: Any) -> MarketSelection:
     tickers = [market.ticker for market in markets]
     return MarketSelection(**{"start": START, "end": END, "tickers": tickers, **values})
@@ -96,7 +131,11 @@ def load_universe(*markets: Market, known_by: datetime = END + 9 * HOUR, **value
 
 
 def queue_backtest(*markets: Market, strategy: str = "always-no", **values: Any) -> BacktestResult:
-    """Queue a backtest, which may buy ten contracts in each market."""
+    """Queue a backtest, which may buy ten contracts in each market.
+
+    Unless `values` have an execution model, its orders wait: these quotes are hours apart.
+    """
+    values.setdefault("execution", ExecutionModel(across_gaps=AcrossGaps.WAIT))
     request = BacktestRequest(strategy=strategy, selection=selection_of(*markets), **values)
     now = datetime.now(UTC)
     return BacktestResult.objects.queue(request.validated(now=now), user=None, now=now)

@@ -258,7 +258,9 @@ class TestAsking:
 
 class TestTelling:
     def test_a_run_that_is_done_tells_all_of_it(self, client, market):
-        id = wish(client, params={"belief": 0.3}).json()["id"]
+        # The quotes are ten minutes apart.
+        wishes = {"params": {"belief": 0.3}, "execution": {"across_gaps": "wait"}}
+        id = wish(client, **wishes).json()["id"]
         runner.run(id)
         reply = client.get(f"{API}/backtests/{id}/").json()
         assert set(reply) == set(DETAIL_COLUMNS)

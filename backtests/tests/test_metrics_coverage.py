@@ -14,7 +14,7 @@ from backtests.metrics import CoverageFigures, trace
 from backtests.metrics.coverage import (
     HOUR,
     GapTotal,
-    MarketTimes,
+    TradedTimes,
     coverage,
     gained,
     merged,
@@ -136,7 +136,7 @@ periods = st.lists(
 
 
 def times(rows):
-    return MarketTimes(*np.array(rows, np.int64).reshape(-1, 3).T)
+    return TradedTimes(*np.array(rows, np.int64).reshape(-1, 3).T)
 
 
 @given(periods)
@@ -163,7 +163,7 @@ def test_the_time_between_two_instants_is_that_of_all_periods(rows, edges):
 def test_sums_of_times_are_exact_for_years_of_many_markets():
     year, markets = 365 * 24 * HOUR, 80_000
     whole = np.arange(markets)
-    every = MarketTimes(whole, np.zeros(markets, np.int64), np.full(markets, year))
+    every = TradedTimes(whole, np.zeros(markets, np.int64), np.full(markets, year))
     assert time_within(every, np.array([0, year])).tolist() == [year * markets]
 
 

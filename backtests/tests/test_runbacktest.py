@@ -38,7 +38,9 @@ def said(*words):
 
 
 def run(*words):
-    return said("runbacktest", "always-no", "--ticker", "KXRAIN-26OCT02", *WINDOW, *words)
+    # The quotes are hours apart.
+    waiting = ("--across-gaps", "wait")
+    return said("runbacktest", "always-no", "--ticker", "KXRAIN-26OCT02", *WINDOW, *waiting, *words)
 
 
 def refused(*words):

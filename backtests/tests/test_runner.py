@@ -125,7 +125,8 @@ def test_an_order_that_rests_gives_a_band():
     for hour, bid, ask in ((1, "0.4200", "0.4500"), (2, "0.4200", "0.4500"), (3, "0.4500", None)):
         record_quote(market, START + hour * HOUR, bid, ask)
     record_settlement(market, END, "no")
-    result = ran(queue_backtest(market, execution=ExecutionModel(make=True)))
+    execution = ExecutionModel(make=True, across_gaps="wait")
+    result = ran(queue_backtest(market, execution=execution))
     # A bid at its price touches the order, and does not go through it.
     assert result.band["fewest"]["activity"]["fills"] == 0
     assert result.band["most"]["money"]["pnl"] == 4_500_000

@@ -90,7 +90,8 @@ def swept(*words):
 class TestTheCommand:
     def test_settings_are_chosen_early_and_shown_late(self, fortnight):
         output = swept(
-            "--vary", "contracts=1,5,10", "--confirm-from", "2026-10-07T00:00Z", *CHOSEN
+            "--vary", "contracts=1,5,10", "--confirm-from", "2026-10-07T00:00Z",
+            "--across-gaps", "wait", *CHOSEN,
         )  # fmt: skip
         assert output[0] == "3 combinations, searched on 2 markets, confirmed on 2 later ones."
         best, worst = output[3].split(), output[-1].split()

@@ -226,7 +226,9 @@ class TestForm:
 class TestDetail:
     def test_a_run_that_is_done_tells_its_verdict_first(self, client, user):
         a_recorded_day(TICKER)
-        client.post("/backtests/new/", WISH | {"params.belief": "0.3", "check_lookahead": "on"})
+        # The quotes are ten minutes apart.
+        more = {"params.belief": "0.3", "check_lookahead": "on", "across_gaps": "wait"}
+        client.post("/backtests/new/", WISH | more)
         done = BacktestResult.objects.get()
         runner.run(done.pk)
         done.refresh_from_db()

@@ -68,7 +68,7 @@ def coverage_of(
     seldom = fresh_for or stale_after(settings.UNIVERSE_INTERVAL)
     now = known_by or datetime.now(UTC)
     reach = Interval(window.start, max(window.end, min(window.end + seldom, now)))
-    return _Reading(ids, window, reach, fresh_for).coverage()
+    return _Reading(ids, window, reach, fresh_for, now).coverage()
 
 
 # --- evidence -----------------------------------------------------------------------------------
@@ -108,6 +108,7 @@ class _Reading:
     window: Interval
     reach: Interval
     fresh_for: timedelta | None
+    known_by: datetime
     compared: dict[GapEvidence, ObservedTime] = field(default_factory=dict)
     known: dict[Hashable, tuple[Gap, ...]] = field(default_factory=dict)
 
@@ -230,8 +231,8 @@ class _Reading:
             """
             SELECT n - 1, known_at, status, open_time, close_time
             FROM unnest(%(ids)s::bigint[]) WITH ORDINALITY AS chosen (id, n)
-            JOIN markets_marketrevision ON market_id = chosen.id WHERE known_at < %(end)s
-            ORDER BY n, known_at
+            JOIN markets_marketrevision ON market_id = chosen.id
+            WHERE known_at < %(end)s AND recorded_at <= %(known_by)s ORDER BY n, known_at
             """
         ):
             found[n].append(tuple(revised))
@@ -239,7 +240,9 @@ class _Reading:
 
     def _of_markets(self, select: str) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
-            cursor.execute(select, {"ids": list(self.ids), **self.around._asdict()})
+            cursor.execute(
+                select, {**self.around._asdict(), "ids": list(self.ids), "known_by": self.known_by}
+            )
             rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
 
@@ -269,7 +272,7 @@ class _Reading:
                     %(until)s::timestamptz[]) AS part (n, id, since, until)
                 JOIN LATERAL (
                     SELECT source, timestamp FROM markets_marketsnapshot
-                    WHERE market_id = part.id
+                    WHERE market_id = part.id AND recorded_at <= %(known_by)s
                         AND timestamp > since - %(beside)s AND timestamp < until + %(beside)s
                         -- This lets the planner prune to these days' partitions.
                         AND timestamp > %(first)s AND timestamp < %(last)s
@@ -282,6 +285,7 @@ class _Reading:
                     "since": [part.start for _, part in parts],
                     "until": [part.end for _, part in parts],
                     "beside": beside,
+                    "known_by": self.known_by,
                     "first": min(part.start for _, part in parts) - beside,
                     "last": max(part.end for _, part in parts) + beside,
                 },

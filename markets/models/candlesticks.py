@@ -9,6 +9,7 @@ from django.db import connection, models
 
 from kalshi_insights.arrays import Ints
 from kalshi_insights.export.copy import read_integers, stage_rows
+from markets.models.definitions import array_of
 from markets.models.fields import COUNT, PRICE, Quote, count_field, price_field
 from markets.models.markets import Market
 from markets.models.snapshots import content_of, snapshot_id
@@ -149,11 +150,11 @@ class CandlestickQuerySet(models.QuerySet["Candlestick"]):
                     (extract(epoch FROM min(end_period_ts)) * 1000000)::bigint,
                     (extract(epoch FROM max(end_period_ts)) * 1000000)::bigint
                 FROM markets_candlestick
-                WHERE market_id = ANY(%s) AND end_period_ts >= %s AND end_period_ts < %s
+                WHERE market_id = ANY(%s::bigint[]) AND end_period_ts >= %s AND end_period_ts < %s
                     AND recorded_at <= %s
                 GROUP BY market_id, period_interval
                 """,
-                [list(ids), start, end, recorded_by],
+                [array_of(ids), start, end, recorded_by],
             )
             periods: list[tuple[int, int, int, int]] = cursor.fetchall()
         return periods

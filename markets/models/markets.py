@@ -17,7 +17,7 @@ from django.urls import reverse
 from kalshi_insights.export.copy import stage_rows
 from markets.kalshi import payloads
 from markets.kalshi.payloads import MarketPayload
-from markets.models.definitions import DEFINED_MARKETS, DefinedMarket, rows_of
+from markets.models.definitions import DEFINED_MARKETS, DefinedMarket, array_of, rows_of
 from markets.models.events import REVISED_EVENT, Event
 from markets.models.fields import (
     DERIVED_PRICES,
@@ -256,7 +256,7 @@ class MarketQuerySet(TickerQuerySet["Market"]):
 
     def defined(self, ids: Iterable[int]) -> list[DefinedMarket]:
         """Return markets as they are defined now, in the order of their ids."""
-        return [DefinedMarket(*row) for row in rows_of(DEFINED_MARKETS, list(ids))]
+        return [DefinedMarket(*row) for row in rows_of(DEFINED_MARKETS, array_of(ids))]
 
     def most_traded(self, size: int) -> list[str]:
         """Return the tickers of the quoted markets with the highest 24-hour volume."""

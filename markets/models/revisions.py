@@ -17,6 +17,7 @@ from markets.models.definitions import (
     REVISED_MARKETS,
     RevisedEvent,
     RevisedMarket,
+    array_of,
     rows_of,
 )
 from markets.models.events import Event, EventDefinition, Series
@@ -74,7 +75,7 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
         Revisions recorded after `recorded_by` are left out.
         """
         histories: dict[int, list[RevisedMarket]] = defaultdict(list)
-        for row in rows_of(REVISED_MARKETS, list(ids), recorded_by):
+        for row in rows_of(REVISED_MARKETS, array_of(ids), recorded_by):
             histories[row[0]].append(RevisedMarket(*row))
         return histories
 
@@ -175,7 +176,7 @@ class EventRevisionQuerySet(models.QuerySet["EventRevision"]):
         Revisions recorded after `recorded_by` are left out.
         """
         histories: dict[int, list[RevisedEvent]] = defaultdict(list)
-        for row in rows_of(REVISED_EVENTS, list(events), recorded_by):
+        for row in rows_of(REVISED_EVENTS, array_of(events), recorded_by):
             histories[row[0]].append(RevisedEvent(*row))
         return histories
 
@@ -337,9 +338,9 @@ def _fee_payers(ids: Sequence[int]) -> list[_FeePayer]:
                 CASE WHEN market.raw_data->>'fee_waiver_expiration_time' >= %s THEN least(
                     (market.raw_data->>'fee_waiver_expiration_time')::timestamptz, %s) END
             FROM markets_market AS market JOIN markets_event AS event ON event.id = event_id
-            WHERE market.id = ANY(%s)
+            WHERE market.id = ANY(%s::bigint[])
             """,
-            [str(EARLIEST.year), LATEST, list(ids)],
+            [str(EARLIEST.year), LATEST, array_of(ids)],
         )
         return [_FeePayer(*row) for row in cursor.fetchall()]
 

@@ -23,6 +23,7 @@ from kalshi_insights.arrays import Array, np
 from kalshi_insights.export.copy import stage_rows
 from markets import prices
 from markets.intervals import EPOCH
+from markets.models.definitions import array_of
 from markets.models.fields import (
     COUNT,
     DERIVED_PRICES,
@@ -171,7 +172,8 @@ SELECT_ARRAYS = f"""
     SELECT market_id, {", ".join(f"array_agg({sql})" for sql, _ in ARRAYS.values())}
     FROM (
         SELECT * FROM markets_marketsnapshot
-        WHERE market_id = ANY(%s) AND timestamp >= %s AND timestamp < %s AND recorded_at <= %s
+        WHERE market_id = ANY(%s::bigint[]) AND timestamp >= %s AND timestamp < %s
+            AND recorded_at <= %s
         {{order}}
     ) AS found GROUP BY market_id
 """
@@ -197,7 +199,7 @@ def _copy_columns(
         cursor.execute("SET LOCAL work_mem = '64MB'")
         # COPY takes no parameters, so they go in as literals.
         select = cursor.mogrify(
-            SELECT_ARRAYS.format(order=order), [list(ids), start, end, recorded_by]
+            SELECT_ARRAYS.format(order=order), [array_of(ids), start, end, recorded_by]
         )
         with cursor.copy(f"COPY ({select}) TO STDOUT (FORMAT binary)") as copy:
             copy.set_types(["int8", *("bytea" for _ in ARRAYS)])
@@ -354,7 +356,7 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
 
     def of_markets(self, ids: Sequence[int]) -> Self:
         """Snapshots of markets, of which there may be very many."""
-        return self.filter(market_id__in=RawSQL("SELECT unnest(%s::bigint[])", [list(ids)]))
+        return self.filter(market_id__in=RawSQL("SELECT unnest(%s::bigint[])", [array_of(ids)]))
 
     def count_up_to(self, most: int, ids: Sequence[int], start: datetime, end: datetime) -> int:
         """Count the snapshots of markets in a window, but stop counting after `most`."""
