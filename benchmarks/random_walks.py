@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from backtests.data.tape import Tape
+from backtests.data.tape import TradeTape
 from backtests.data.universe import (
     DOLLAR,
     MISSING,
@@ -85,7 +85,7 @@ def observed_together(at: Ints, *, markets: int) -> ObservedInstants:
     )
 
 
-def tape_of(quotes: Quotes, trades: int, *, markets: int, seed: int = 2) -> Tape:
+def tape_of(quotes: Quotes, trades: int, *, markets: int, seed: int = 2) -> TradeTape:
     """Make as many trades at the quotes, a hundred contracts at most, and none missing."""
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.integers(0, len(quotes), trades))
@@ -93,7 +93,7 @@ def tape_of(quotes: Quotes, trades: int, *, markets: int, seed: int = 2) -> Tape
     start, end = int(quotes.at[0]), int(quotes.at[-1]) + INTERVAL
     at = quotes.at[rows] + rng.integers(1, INTERVAL, trades)
     order = np.lexsort((quotes.market[rows], at))
-    return Tape(
+    return TradeTape(
         at=at[order],
         market=quotes.market[rows][order],
         price=np.where(taker > 0, quotes.ask[rows], quotes.bid[rows])[order],

@@ -11,7 +11,7 @@ import numpy as np
 
 from backtests.data import observations
 from backtests.data.candles import CandleRanges
-from backtests.data.tape import Tape
+from backtests.data.tape import TradeTape
 from backtests.data.universe import (
     CONTRACT,
     DOLLAR,
@@ -154,7 +154,7 @@ def renamed(universe: Universe) -> Counterfactual:
     return Counterfactual(replace(universe, listings=other), last, markets, "under another name")
 
 
-def _mirrored_tape(tape: Tape, at: int, rng: np.random.Generator) -> Tape:
+def _mirrored_tape(tape: TradeTape, at: int, rng: np.random.Generator) -> TradeTape:
     """After an instant, YES and NO swap their prices and takers, and some trades are missing."""
     later = tape.at > at
     swapped = tape._replace(
@@ -164,7 +164,7 @@ def _mirrored_tape(tape: Tape, at: int, rng: np.random.Generator) -> Tape:
     return swapped.trades(~later | (rng.random(len(later)) < 0.7))
 
 
-def _shuffled_tape(tape: Tape, at: int, rng: np.random.Generator) -> Tape:
+def _shuffled_tape(tape: TradeTape, at: int, rng: np.random.Generator) -> TradeTape:
     """After an instant, each trade has price, size and taker of another one."""
     later = np.flatnonzero(tape.at > at)
     rows = np.arange(len(tape.at))

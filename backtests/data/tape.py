@@ -21,14 +21,14 @@ class TapeTrade(NamedTuple):
 TRADE_COLUMNS = TapeTrade._fields
 
 
-class Tape(NamedTuple):
+class TradeTape(NamedTuple):
     """Public trades in the order of time, those of one instant by market, without block trades.
 
     `at` is the instant of a trade on the record's clock, `known_at` that from which on the record
-    had it; `taker` is 1 where the taker bought YES, -1 where it sold YES. For each `i` from
-    `spans[m]` on and before `spans[m + 1]`, the trades of market `m` from `since[i]` to `until[i]`,
-    both included, are all here, and none is here from outside of such a stretch. The stretches of
-    a market are sorted and disjoint.
+    had it; `taker` is 1 where the taker bought YES, -1 where it sold YES, 0 where nobody knows.
+    For each `i` from `spans[m]` on and before `spans[m + 1]`, the trades of market `m` from
+    `since[i]` to `until[i]`, both included, are all here, and none is here from outside of such a
+    stretch. The stretches of a market are sorted and disjoint.
     """
 
     at: Ints
@@ -45,7 +45,7 @@ class Tape(NamedTuple):
     def markets(self) -> int:
         return len(self.spans) - 1
 
-    def select(self, markets: Ints) -> "Tape":
+    def select(self, markets: Ints) -> "TradeTape":
         """Return the tape of some of the markets, in the given order."""
         new_index = np.full(self.markets, -1)
         new_index[markets] = np.arange(len(markets))
@@ -59,7 +59,7 @@ class Tape(NamedTuple):
             market=market[kept], spans=spans, since=self.since[places], until=self.until[places]
         )
 
-    def trades(self, kept: Ints | Bools | slice) -> "Tape":
+    def trades(self, kept: Ints | Bools | slice) -> "TradeTape":
         """Return some of the trades, with all stretches."""
         return self._replace(**{name: getattr(self, name)[kept] for name in TRADE_COLUMNS})
 
@@ -68,7 +68,7 @@ class Tape(NamedTuple):
         columns = [getattr(self, name)[first:end].tolist() for name in TRADE_COLUMNS]
         return [TapeTrade(*values) for values in zip(*columns, strict=True)]
 
-    def cut(self, at: int) -> "Tape":
+    def cut(self, at: int) -> "TradeTape":
         """Return the tape up to an instant, that instant included."""
         begun = self.since <= at
         spans = np.concatenate(([0], np.cumsum(begun)))[self.spans]
@@ -77,21 +77,23 @@ class Tape(NamedTuple):
         )
 
 
-def no_tape(markets: int) -> Tape:
+def no_tape(markets: int) -> TradeTape:
     """The tape of markets of which no trade is on record."""
     nothing = np.empty(0, np.int64)
-    return Tape(*[nothing] * len(TRADE_COLUMNS), np.zeros(markets + 1, np.int64), nothing, nothing)
+    return TradeTape(
+        *[nothing] * len(TRADE_COLUMNS), np.zeros(markets + 1, np.int64), nothing, nothing
+    )
 
 
 def tape_of(
     trades: Sequence[Sequence[int]], stretches: Sequence[Sequence[tuple[int, int]]]
-) -> Tape:
+) -> TradeTape:
     """The tape of trades in the order of `TRADE_COLUMNS`, and of each market's whole stretches."""
     columns = np.array(trades, np.int64).reshape(-1, len(TRADE_COLUMNS)).T
     order = np.lexsort((columns[1], columns[0]))
     spans = np.cumsum([0, *(len(each) for each in stretches)])
     table = np.array([pair for each in stretches for pair in each], np.int64).reshape(-1, 2)
-    return Tape(*columns[:, order], spans, table[:, 0], table[:, 1])
+    return TradeTape(*columns[:, order], spans, table[:, 0], table[:, 1])
 
 
 # The next functions take plain arrays and call nothing: the kernel compiles them.
@@ -109,7 +111,7 @@ def first_from(instants: Ints, at: int) -> int:
     return low
 
 
-def is_whole(tape: Tape, market: int, since: int, until: int) -> bool:
+def is_whole(tape: TradeTape, market: int, since: int, until: int) -> bool:
     """Return whether no trade of a market is missing from one instant to another."""
     low, high = tape.spans[market], tape.spans[market + 1]
     first = low

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from backtests.data import observations
 from backtests.data.candles import CandleRanges, no_candles
 from backtests.data.gaps import MarketGaps, no_gaps
-from backtests.data.tape import Tape, no_tape
+from backtests.data.tape import TradeTape, no_tape
 from kalshi_insights import arrays
 from kalshi_insights.arrays import np
 from markets.intervals import EPOCH
@@ -148,7 +148,7 @@ class Universe:
     grids: Sequence[Sequence[Grid]]
     observed: ObservedInstants | None = None
     gaps: MarketGaps | None = None
-    tape: Tape | None = None
+    tape: TradeTape | None = None
     candles: CandleRanges | None = None
 
     def observations(self) -> ObservedInstants:
@@ -158,7 +158,7 @@ class Universe:
         quotes = self.quotes
         return observations.of_rows(quotes.market, quotes.at, markets=len(self.listings))
 
-    def known_tape(self) -> Tape:
+    def known_tape(self) -> TradeTape:
         """The trades that are on record; none without a tape."""
         return no_tape(len(self.listings)) if self.tape is None else self.tape
 

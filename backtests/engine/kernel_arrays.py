@@ -8,7 +8,7 @@ import numpy as np
 
 from backtests.data.candles import CandleRanges
 from backtests.data.gaps import MarketGaps
-from backtests.data.tape import Tape
+from backtests.data.tape import TradeTape
 from backtests.data.universe import Bools, Ints, Universe, microseconds
 from backtests.rules.execution import ExecutionModel, FillModel
 from markets import fees
@@ -81,8 +81,8 @@ def gaps_of(universe: Universe) -> MarketGaps:
     return MarketGaps(*(_integers(column) for column in universe.known_gaps()))
 
 
-def tape_of(universe: Universe) -> Tape:
-    return Tape(*(_integers(column) for column in universe.known_tape()))
+def tape_of(universe: Universe) -> TradeTape:
+    return TradeTape(*(_integers(column) for column in universe.known_tape()))
 
 
 def candles_of(universe: Universe) -> CandleRanges:

@@ -1,6 +1,6 @@
 """Resting orders in the kernel: their places in the queues, and what fills them."""
 
-from backtests.data.tape import Tape
+from backtests.data.tape import TradeTape
 from backtests.data.universe import MISSING, Ints
 from backtests.engine.compiled import (
     candle_ending,
@@ -105,7 +105,9 @@ def _queue_shown(state: Ints) -> int:
 
 
 @compiled
-def read_tape(run: KernelRun, tape: Tape, settled: int, traded: int, until: int) -> tuple[int, int]:
+def read_tape(
+    run: KernelRun, tape: TradeTape, settled: int, traded: int, until: int
+) -> tuple[int, int]:
     """Match resting orders with the trades up to an instant.
 
     Return how many settlements and how many trades are done.
@@ -124,7 +126,7 @@ def read_tape(run: KernelRun, tape: Tape, settled: int, traded: int, until: int)
 
 
 @compiled
-def _meet_trade(run: KernelRun, tape: Tape, spot: Spot, place: int) -> None:
+def _meet_trade(run: KernelRun, tape: TradeTape, spot: Spot, place: int) -> None:
     rules, state = run.rules, run.states[spot.market]
     if not is_evidence(rules.fills, tape.at[place], state[ARRIVED], state[MET], rules.tolerance):
         return
@@ -139,7 +141,7 @@ def _meet_trade(run: KernelRun, tape: Tape, spot: Spot, place: int) -> None:
 
 
 @compiled
-def meet_recent_trades(run: KernelRun, tape: Tape, market: int) -> None:
+def meet_recent_trades(run: KernelRun, tape: TradeTape, market: int) -> None:
     """Meet the trades of the past that are close enough to the arrival of an order that rests."""
     state, tolerance = run.states[market], run.rules.tolerance
     until = min(state[MET], state[ARRIVED] + tolerance)

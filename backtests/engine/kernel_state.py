@@ -6,7 +6,7 @@ import numpy as np
 
 from backtests.data.candles import CandleRanges
 from backtests.data.gaps import MarketGaps
-from backtests.data.tape import Tape
+from backtests.data.tape import TradeTape
 from backtests.data.universe import MISSING, Ints
 from backtests.engine.compiled import compiled
 from backtests.engine.kernel_arrays import KernelRules, MarketTables
@@ -67,7 +67,7 @@ class FillEvidence(NamedTuple):
     """What may fill resting orders besides the books."""
 
     gaps: MarketGaps
-    tape: Tape
+    tape: TradeTape
     candles: CandleRanges
 
 

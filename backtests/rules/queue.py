@@ -61,7 +61,7 @@ def meet_trade(
     """
     if (limit - price) * side > 0:
         return min(left, count), 0
-    if price != limit or taker == side or ahead == ENDLESS:
+    if price != limit or taker != -side or ahead == ENDLESS:
         return 0, ahead
     return min(left, max(0, count - ahead)), max(0, ahead - count)
 
@@ -70,7 +70,7 @@ def level_after_trade(side: int, limit: int, level: int, price: int, count: int,
     """The contracts of others that a trade leaves at an order's price."""
     if (limit - price) * side > 0:
         return 0
-    if price != limit or taker == side or level == ENDLESS:
+    if price != limit or taker != -side or level == ENDLESS:
         return level
     return max(0, level - count)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from backtests.data.candles import CandleRanges
-from backtests.data.tape import Tape, is_whole, tape_of
+from backtests.data.tape import TradeTape, is_whole, tape_of
 from backtests.data.universe import DOLLAR, MISSING, Ints, Universe
 
 
@@ -31,7 +31,7 @@ def with_tape(universe: Universe, seed: int, *, trades: int = 400) -> Universe:
         quotes.market[rows],
         np.clip(price, 10, DOLLAR - 10),
         rng.integers(1, 6_000, trades),
-        rng.choice([-1, 1], trades),
+        rng.choice([-1, 0, 1], trades, p=[0.45, 0.1, 0.45]),
         at.astype(np.int64) + 1_000_000,
     )
     return replace(universe, tape=_inside(columns, stretches))
@@ -65,7 +65,7 @@ def _stretches(rng: np.random.Generator, at: Ints) -> list[tuple[int, int]]:
     ]
 
 
-def _inside(columns: Sequence[Ints], stretches: Sequence[Sequence[tuple[int, int]]]) -> Tape:
+def _inside(columns: Sequence[Ints], stretches: Sequence[Sequence[tuple[int, int]]]) -> TradeTape:
     spans = tape_of([], stretches)
     rows = np.column_stack(columns).tolist()
     return tape_of([row for row in rows if is_whole(spans, row[1], row[0], row[0])], stretches)

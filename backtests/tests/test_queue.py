@@ -35,8 +35,11 @@ class TestTrades:
     def test_a_seller_at_our_price_eats_the_queue_and_then_us(self, count, filled, ahead):
         assert self.meet(4_200, count, taker=-1) == (filled, ahead)
 
-    def test_a_buyer_at_our_price_took_an_offer_and_met_no_bid(self):
-        assert self.meet(4_200, 500, taker=1) == (0, 100)
+    @pytest.mark.parametrize("taker", [1, 0])
+    def test_a_buyer_at_our_price_took_an_offer_and_met_no_bid_and_so_may_somebody_unknown(
+        self, taker
+    ):
+        assert self.meet(4_200, 500, taker=taker) == (0, 100)
 
     @pytest.mark.parametrize("taker", [1, -1])
     @pytest.mark.parametrize(("count", "filled"), [(3, 3), (500, 10)])

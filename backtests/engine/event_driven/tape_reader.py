@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from backtests.data.tape import Tape, TapeTrade, first_from
+from backtests.data.tape import TapeTrade, TradeTape, first_from
 from markets.observed import AFTER_ALL
 
 # Trades converted at once: a Python list takes more memory than an array.
@@ -12,7 +12,7 @@ CHUNK = 65_536
 class TapeReader:
     """Moves along a tape; it skips the trades of markets in which no order rests."""
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: TradeTape) -> None:
         self._tape = tape
         self._next = 0
         self._first = 0
