@@ -31,4 +31,4 @@ def candles(
 def _numbered(ids: Sequence[int], markets: Ints) -> Ints:
     """The place in `ids` of each market."""
     order = np.argsort(ids)
-    return order[np.searchsorted(ids, markets, sorter=order)]  # type: ignore[no-any-return]
+    return order[np.searchsorted(ids, markets, sorter=order)]

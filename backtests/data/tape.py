@@ -79,21 +79,22 @@ class TradeTape(NamedTuple):
 
 def no_tape(markets: int) -> TradeTape:
     """The tape of markets of which no trade is on record."""
-    nothing = np.empty(0, np.int64)
-    return TradeTape(
-        *[nothing] * len(TRADE_COLUMNS), np.zeros(markets + 1, np.int64), nothing, nothing
-    )
+    return tape_of([], [[]] * markets)
 
 
 def tape_of(
     trades: Sequence[Sequence[int]], stretches: Sequence[Sequence[tuple[int, int]]]
 ) -> TradeTape:
     """The tape of trades in the order of `TRADE_COLUMNS`, and of each market's whole stretches."""
-    columns = np.array(trades, np.int64).reshape(-1, len(TRADE_COLUMNS)).T
-    order = np.lexsort((columns[1], columns[0]))
-    spans = np.cumsum([0, *(len(each) for each in stretches)])
-    table = np.array([pair for each in stretches for pair in each], np.int64).reshape(-1, 2)
-    return TradeTape(*columns[:, order], spans, table[:, 0], table[:, 1])
+    table = np.array(trades, np.int64).reshape(-1, len(TRADE_COLUMNS))
+    table = table[np.lexsort((table[:, 1], table[:, 0]))]
+    whole = np.array([pair for each in stretches for pair in each], np.int64).reshape(-1, 2)
+    return TradeTape(
+        **{name: table[:, n].copy() for n, name in enumerate(TRADE_COLUMNS)},
+        spans=np.cumsum([0, *(len(each) for each in stretches)]),
+        since=whole[:, 0].copy(),
+        until=whole[:, 1].copy(),
+    )
 
 
 # The next functions take plain arrays and call nothing: the kernel compiles them.

@@ -1,6 +1,7 @@
 """Resting orders by the tape, and without one by volume and books, in both engines alike."""
 
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -215,7 +216,7 @@ class Ordering(Strategy):
     """Sends orders at given steps: (step, side, contracts, cents, what else)."""
 
     name, version, summary = "ordering", "1", "Sends what it is told."
-    orders = ()
+    orders: ClassVar[tuple[tuple[int, int, float, float, dict[str, str]], ...]] = ()
 
     def __init__(self):
         self.steps, self.told = -1, []
@@ -252,7 +253,7 @@ def journal_of(finished):
 
 
 def fills_by_order(finished):
-    found = {}
+    found: dict[int, float] = {}
     for kind, order, count, _ in journal_of(finished):
         if kind == "FILL":
             found[order] = found.get(order, 0) + count
@@ -271,20 +272,20 @@ class TestSeveralOrders:
 
     def test_a_trade_fills_the_best_price_first_and_then_the_oldest(self):
         universe = taped(quiet(book(42, 45, at=50)), (12, 41, 15, SOLD))
-        orders = [(0, 1, 10, 42, {}), (0, 1, 4, 43, {}), (0, 1, 10, 42, {})]
+        orders: Any = [(0, 1, 10, 42, {}), (0, 1, 4, 43, {}), (0, 1, 10, 42, {})]
         for fills in FillModel:
             assert fills_by_order(ordered(universe, *orders, fills=fills)) == {0: 10, 1: 4, 2: 1}
 
     def test_earlier_orders_of_ours_are_in_the_queue_of_later_ones(self):
         universe = taped(quiet(book(42, 45, at=50)), (12, 42, 113, SOLD))
-        orders = [(0, 1, 10, 42, {}), (0, 1, 10, 42, {})]
+        orders: Any = [(0, 1, 10, 42, {}), (0, 1, 10, 42, {})]
         for fills in FillModel:
             assert fills_by_order(ordered(universe, *orders, fills=fills)) == {0: 10, 1: 3}
 
     def test_they_share_the_volume_of_a_row(self):
         rows = [book(42, 45, at=0, volume=0), book(42, 45, at=20, volume=1_500, last=4_100)]
         universe = observed_at(universe_of(*rows), [5])
-        orders = [(0, 1, 10, 42, {}), (0, 1, 10, 43, {})]
+        orders: Any = [(0, 1, 10, 42, {}), (0, 1, 10, 43, {})]
         found = [fills_by_order(ordered(universe, *orders, fills=fills)) for fills in FillModel]
         assert found == [{1: 0.01}, {1: 10, 0: 5}, {1: 10, 0: 5}]
 

@@ -112,7 +112,7 @@ def test_fewest_fills_at_most_expected_and_expected_at_most_most(side, left, ahe
             traded = volume_evidence(fills, side, BID, volume, last, low, high)
             offered = offer_evidence(fills, side, BID, best, fresh)
             at, beyond = map(max, traded, offered)
-            part, rest[1] = meet_evidence(*rest, at, beyond)
+            part, rest[1] = meet_evidence(rest[0], rest[1], at, beyond)
             rest[0] -= part
             assert part <= max(volume, fresh)
         (fewest, longest), (expected, usual), (most, shortest) = rests.values()
