@@ -16,11 +16,13 @@ from backtests.data.decision_points import with_decision_points
 from backtests.data.universe import CONTRACT, Ints, QuoteHistory, Universe, quote_histories
 from backtests.engine.compiled import compiled
 from backtests.engine.kernel_arrays import (
+    FillEvidence,
     KernelRules,
     MarketTables,
     QuoteColumns,
-    candles_of,
+    TapeColumns,
     columns_of,
+    evidence_of,
     gaps_of,
     observed_of,
     rules,
@@ -47,7 +49,6 @@ from backtests.engine.kernel_state import (
     NEXT,
     POSITION,
     SENT,
-    FillEvidence,
     KernelRun,
     Spot,
     Ways,
@@ -74,6 +75,7 @@ class KernelInput(NamedTuple):
     rules: KernelRules
     observed: ObservedInstants
     gaps: MarketGaps
+    tape: TapeColumns
     evidence: FillEvidence
     markets: int
 
@@ -81,7 +83,7 @@ class KernelInput(NamedTuple):
         """Trade towards targets from a fresh state; a journal without room is cut off."""
         run = KernelRun(self.tables, self.rules, *initial_state(self.markets, cash), journal)
         ways = Ways(self.observed, self.gaps, np.empty(self.markets, np.int64))
-        trade(self.quotes, targets, run, self.evidence, ways)
+        trade(self.quotes, targets, run, self.tape, self.evidence, ways)
         return run
 
 
@@ -119,7 +121,8 @@ def _input(universe: Universe, execution: ExecutionModel, fills: FillModel) -> K
         rules(execution, fills),
         observed_of(universe),
         gaps_of(universe),
-        FillEvidence(gaps_of(universe), tape_of(universe), candles_of(universe)),
+        tape_of(universe),
+        evidence_of(universe),
         len(universe.listings),
     )
 
@@ -191,7 +194,12 @@ def check_targets(targets: Ints) -> Ints:
 
 @compiled
 def trade(
-    quotes: QuoteColumns, targets: Ints, run: KernelRun, evidence: FillEvidence, ways: Ways
+    quotes: QuoteColumns,
+    targets: Ints,
+    run: KernelRun,
+    tape: TapeColumns,
+    evidence: FillEvidence,
+    ways: Ways,
 ) -> None:
     """Pass over all rows once: settlements, trades, books, arrivals, decisions of each instant.
 
@@ -201,7 +209,7 @@ def trade(
     # A call with the whole run costs more than most rows do, so the loop checks first.
     at, market, states, figures = quotes.at, quotes.market, run.states, run.figures
     due, make, assumed = run.tables.settlements, run.rules.make, run.rules.assumed
-    tape_at = evidence.tape.at
+    tape_at = tape.at
     settled, traded, row, rows, trades = 0, 0, 0, len(at), len(tape_at)
     while row < rows:
         now, end = at[row], row + 1
@@ -212,7 +220,7 @@ def trade(
             or (settled < len(due) and due[settled, 0] <= now)
             or (traded < trades and tape_at[traded] <= now)
         ):
-            settled, traded = _pass_time(run, evidence, ways.waiting, settled, traded, now)
+            settled, traded = _pass_time(run, tape, ways.waiting, settled, traded, now, now)
         for r in range(row, end):
             m = market[r]
             if make:
@@ -221,8 +229,8 @@ def trade(
                 update_book(quotes, assumed, r, states[m])
                 if states[m, LEFT]:
                     match_rest(run, evidence, Spot(now, m, r), states[m])
-        while figures[NEXT] <= now:
-            _end_way(run, evidence, ways.waiting)
+        if figures[NEXT] <= now:
+            settled, traded = _pass_time(run, tape, ways.waiting, settled, traded, now, now + 1)
         for r in range(row, end):
             target, m = targets[r], market[r]
             if target == HOLD or states[m, SENT]:
@@ -234,31 +242,32 @@ def trade(
                     send(ways, run.rules, states[m], m, now, sent)
                     add_waiting(ways.waiting, states, figures, m)
         row = end
-    _pass_time(run, evidence, ways.waiting, settled, traded, FAR_FUTURE)
+    _pass_time(run, tape, ways.waiting, settled, traded, FAR_FUTURE, FAR_FUTURE)
 
 
 @compiled
 def _pass_time(
-    run: KernelRun, evidence: FillEvidence, waiting: Ints, settled: int, traded: int, now: int
+    run: KernelRun,
+    tape: TapeColumns,
+    waiting: Ints,
+    settled: int,
+    traded: int,
+    now: int,
+    arrivals_before: int,
 ) -> tuple[int, int]:
-    """Let orders arrive before an instant, and settle and read the tape up to it.
+    """Let orders arrive before an instant, and settle and read the tape up to `now`.
 
     Return how many settlements and how many trades are done.
     """
     figures = run.figures
-    while figures[NEXT] < now:
-        settled, traded = read_tape(run, evidence.tape, settled, traded, figures[NEXT])
-        settled = settle(run, settled, figures[NEXT])
-        _end_way(run, evidence, waiting)
-    settled, traded = read_tape(run, evidence.tape, settled, traded, now)
-    return settle(run, settled, now), traded
-
-
-@compiled
-def _end_way(run: KernelRun, evidence: FillEvidence, waiting: Ints) -> None:
-    """Let the next that is on its way arrive."""
-    market = next_waiting(waiting, run.states, run.figures)
-    end_way(run, market)
-    state = run.states[market]
-    if run.rules.fills == MOST and state[LEFT] and state[MET] == state[ENDS_AT]:
-        meet_recent_trades(run, evidence.tape, market)
+    while True:
+        until = min(figures[NEXT], now)
+        settled, traded = read_tape(run, tape, settled, traded, until)
+        settled = settle(run, settled, until)
+        if figures[NEXT] >= arrivals_before:
+            return settled, traded
+        market = next_waiting(waiting, run.states, figures)
+        end_way(run, market)
+        state = run.states[market]
+        if run.rules.fills == MOST and state[LEFT] and state[MET] == state[ENDS_AT]:
+            meet_recent_trades(run, tape, market)

@@ -1,6 +1,5 @@
 """Resting orders in the kernel: their places in the queues, and what fills them."""
 
-from backtests.data.tape import TradeTape
 from backtests.data.universe import MISSING, Ints
 from backtests.engine.compiled import (
     candle_ending,
@@ -19,6 +18,7 @@ from backtests.engine.compiled import (
     shown_at,
     volume_evidence,
 )
+from backtests.engine.kernel_arrays import FillEvidence, TapeColumns
 from backtests.engine.kernel_money import cost_bound, end_rest, fill_order, free_cash, settle
 from backtests.engine.kernel_state import (
     AHEAD,
@@ -61,7 +61,6 @@ from backtests.engine.kernel_state import (
     TAPED,
     TRADABLE,
     TRADED,
-    FillEvidence,
     KernelOrder,
     KernelRun,
     Spot,
@@ -106,7 +105,7 @@ def _queue_shown(state: Ints) -> int:
 
 @compiled
 def read_tape(
-    run: KernelRun, tape: TradeTape, settled: int, traded: int, until: int
+    run: KernelRun, tape: TapeColumns, settled: int, traded: int, until: int
 ) -> tuple[int, int]:
     """Match resting orders with the trades up to an instant.
 
@@ -126,7 +125,7 @@ def read_tape(
 
 
 @compiled
-def _meet_trade(run: KernelRun, tape: TradeTape, spot: Spot, place: int) -> None:
+def _meet_trade(run: KernelRun, tape: TapeColumns, spot: Spot, place: int) -> None:
     rules, state = run.rules, run.states[spot.market]
     if not is_evidence(rules.fills, tape.at[place], state[ARRIVED], state[MET], rules.tolerance):
         return
@@ -141,7 +140,7 @@ def _meet_trade(run: KernelRun, tape: TradeTape, spot: Spot, place: int) -> None
 
 
 @compiled
-def meet_recent_trades(run: KernelRun, tape: TradeTape, market: int) -> None:
+def meet_recent_trades(run: KernelRun, tape: TapeColumns, market: int) -> None:
     """Meet the trades of the past that are close enough to the arrival of an order that rests."""
     state, tolerance = run.states[market], run.rules.tolerance
     until = min(state[MET], state[ARRIVED] + tolerance)
@@ -178,7 +177,7 @@ def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) 
 def _evidence(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -> tuple[int, int]:
     """What a new row proves to have come to the order's price, and beyond it."""
     fills, side, limit = run.rules.fills, state[REST_SIDE], state[REST_LIMIT]
-    if is_whole(evidence.tape, spot.market, state[SINCE], spot.at):
+    if is_whole(evidence.whole, spot.market, state[SINCE], spot.at):
         return 0, 0
     best, fresh = (ASK, ASK_FRESH) if side > 0 else (BID, BID_FRESH)
     offered_at, offered_beyond = offer_evidence(fills, side, limit, state[best], state[fresh])

@@ -4,9 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backtests.data.candles import CandleRanges
 from backtests.data.gaps import MarketGaps
-from backtests.data.tape import TradeTape
 from backtests.data.universe import MISSING, Ints
 from backtests.engine.compiled import compiled
 from backtests.engine.kernel_arrays import KernelRules, MarketTables
@@ -53,7 +51,7 @@ class KernelRun(NamedTuple):
     """What the events of a run read and write.
 
     Passing it on costs time for each of its arrays, to run and to compile; so those of the quotes,
-    of `FillEvidence` and of `Ways` are apart.
+    the tape, its `FillEvidence` and `Ways` are apart.
     """
 
     tables: MarketTables
@@ -61,14 +59,6 @@ class KernelRun(NamedTuple):
     states: Ints
     figures: Ints
     journal: Ints
-
-
-class FillEvidence(NamedTuple):
-    """What may fill resting orders besides the books."""
-
-    gaps: MarketGaps
-    tape: TradeTape
-    candles: CandleRanges
 
 
 class Ways(NamedTuple):
