@@ -77,6 +77,21 @@ class TradeTape(NamedTuple):
         )
 
 
+class KnownTrades:
+    """The trades of a tape, market by market, as the record came to know of them."""
+
+    def __init__(self, tape: TradeTape) -> None:
+        self._tape = tape.trades(np.lexsort((tape.known_at, tape.market)))
+        self._starts = np.searchsorted(self._tape.market, np.arange(tape.markets + 1))
+
+    def between(self, market: int, since: int, until: int) -> list[TapeTrade]:
+        """Return a market's trades that became known after an instant, up to another one."""
+        first, end = self._starts[market : market + 2]
+        known_at = self._tape.known_at[first:end]
+        places = np.searchsorted(known_at, [since, until], side="right") + first
+        return self._tape.as_trades(*places.tolist())
+
+
 def no_tape(markets: int) -> TradeTape:
     """The tape of markets of which no trade is on record."""
     return tape_of([], [[]] * markets)

@@ -290,6 +290,29 @@ class TestSeveralOrders:
         assert found == [{1: 0.01}, {1: 10, 0: 5}, {1: 10, 0: 5}]
 
 
+class Reading(Strategy):
+    """Notes the seconds of the trades that are new at each step."""
+
+    name, version, summary = "reading", "1", "Reads the tape."
+
+    def __init__(self):
+        self.seen: dict[float, list[float]] = {}
+        self.last = -1
+
+    def next(self):
+        trades = self.trades(self.datas[0], since=self.last)
+        self.seen[(self.now - NOW) / SECOND] = [(each.at - NOW) / SECOND for each in trades]
+        self.last = self.now
+
+
+def test_a_strategy_sees_a_trade_from_when_the_record_knew_of_it():
+    # `taped` knows of a trade a second after it.
+    rows = [book(42, 45, at=at) for at in (10, 20, 30)]
+    universe = taped(quiet(*rows), (9.5, 42, 1, SOLD), (12, 42, 1, SOLD), (19, 43, 1, BOUGHT))
+    finished = cerebro.run(universe, Reading, ExecutionModel(), EXPECTED, cash=MONEY)
+    assert finished.strategy.seen == {0: [], 10: [], 20: [9.5, 12, 19], 30: []}
+
+
 class TestSelfTrade:
     """An order that would trade with another one of the run."""
 

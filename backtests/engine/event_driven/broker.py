@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import cached_property
 from typing import Any
 
 import backtrader as bt
 
+from backtests.data.tape import KnownTrades, TapeTrade
 from backtests.data.universe import CONTRACT, DOLLAR, MONEY, Universe
 from backtests.engine.event_driven.feed import Feed
 from backtests.engine.event_driven.matching_engine import MatchingEngine
@@ -47,6 +49,14 @@ class Broker(bt.BrokerBase, MatchingEngine):
     def observed_at(self, market: int) -> int:
         """The last observation of a market; `BEFORE_ALL` where there is none yet."""
         return int(last_observation(self.observed, market, self.now + 1))
+
+    def trades(self, market: int, since: int) -> list[TapeTrade]:
+        """The trades of a market that the record knows by now, and did not at an instant."""
+        return self._known_trades.between(market, since, self.now)
+
+    @cached_property
+    def _known_trades(self) -> KnownTrades:
+        return KnownTrades(self.universe.known_tape())
 
     def _is_observed_since(self, book: Book, since: int) -> bool:
         """Return whether a market was observed since an instant, without a search each time."""
