@@ -4,12 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from backtests import runner
 from backtests.analysis import fingerprints
+from backtests.tests.random_universes import random_universe, watched
 
 ROOT = fingerprints.APP.parent
 
@@ -96,3 +98,16 @@ def test_a_fingerprint_is_that_of_the_code_which_the_process_has_loaded(tmp_path
     after = fingerprint()
     assert after["rules"] != before["rules"]
     assert after["strategy"] != before["strategy"]
+
+
+def test_observations_and_gaps_are_part_of_the_data():
+    universe = random_universe(1, markets=3, rows=30)
+    seen = watched(universe, 1)
+    assert seen.observed is not None
+    assert seen.gaps is not None
+    fewer = seen.observed._replace(until=seen.observed.until - 1)
+    shorter = seen.gaps._replace(until=seen.gaps.until - 1)
+    whole = fingerprints.data_fingerprint(seen)
+    for other, part in (({"observed": fewer}, "observed"), ({"gaps": shorter}, "gaps")):
+        changed = fingerprints.data_fingerprint(replace(seen, **other))
+        assert fingerprints.differences(whole, changed) == [part]

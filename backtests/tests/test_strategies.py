@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from backtests.data import observations
 from backtests.data.universe import (
     MISSING,
     MONEY,
@@ -203,6 +204,41 @@ def test_the_favourite_is_bought_on_either_side():
     )
 
     assert target_positions == [10, -10, None, None, None]
+
+
+def looked_at_every_minute(price):
+    """A market whose quote never changes until its close, 30 hours later."""
+    looks = START + np.arange(30 * 60) * 60 * SECOND
+    observed = observations.flat(np.zeros(len(looks), np.int64), looks, markets=1)
+    quotes, listing = books(price, close_in=30 * HOUR), Listing(ticker="M", event="E")
+    terms = [Terms(0, 7, 100, 0, 1)]
+    return Universe(quotes, [listing], [None], [terms], [[Grid(0)]], observed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wish", "parameters"),
+    [
+        (FavouriteHold, 10, {"belief": 0.5, "hours_most": 24}),
+        (FadeLongshots, -10, {"floor": 0.5, "ceiling": 0.5, "belief": 0.1, "hours_most": 24}),
+    ],
+)
+def test_who_waits_for_the_close_to_come_near_decides_on_a_quiet_market_too(kind, wish, parameters):
+    price = (90, 92) if kind is FavouriteHold else (49, 51)
+    stated = kind(**parameters).stated(looked_at_every_minute(price))
+    wished = stated.universe.quotes.at[stated.targets == wish]
+    assert wished[0] == START + 6 * HOUR
+    outcome = kernel.run_stated(stated, ExecutionModel(), FillModel.FEWEST, cash=1_000 * MONEY)
+    kinds = outcome.journal[:, JOURNAL_COLUMN["kind"]].tolist()
+    assert kinds == [EntryKind.ORDER, EntryKind.FILL]
+    assert set(outcome.journal[:, JOURNAL_COLUMN["row"]].tolist()) == {0}
+    assert outcome.journal[1, JOURNAL_COLUMN["at"]] == START + 6 * HOUR + 60 * SECOND
+
+
+def test_a_random_entry_comes_at_its_moment_on_a_quiet_market_too():
+    universe = looked_at_every_minute((40, 42))
+    stated = RandomEntry(hours=12, seed=3).stated(universe)
+    assert (stated.targets == HOLD).any()
+    assert (stated.targets != HOLD).any()
 
 
 def test_a_favourite_that_costs_its_chance_is_left_alone():
