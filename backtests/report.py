@@ -167,7 +167,7 @@ def _columns(result: BacktestResult) -> list[Figures]:
 def _band_edges(result: BacktestResult) -> list[str]:
     """The fill scenarios that are shown: none where all have the same P&L."""
     pnls = _scenario_pnls(result)
-    edges = [name for name in ("fewest", "most") if name in pnls]
+    edges: list[str] = [name for name in ("fewest", "most") if name in pnls]
     return edges if len(set(pnls.values())) > 1 else []
 
 

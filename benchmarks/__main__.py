@@ -17,6 +17,7 @@ NAMES = (
     "tick",
     "bulk",
     "storage",
+    "ledger",
     "change",
     "backfill",
     "reading",

@@ -7,6 +7,7 @@
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db import connection
 from django.db.models import QuerySet
@@ -42,7 +43,7 @@ AS_OF_START = """
         price_ranges
     FROM markets_marketrevision WHERE market_id %% 2 = 0;
 """
-# Each market has a quote at the start, and as many others as are left over.
+# Each market has a quote an hour before the start and one at it, and some have others later.
 RECORD_QUOTES = """
     INSERT INTO markets_marketsnapshot (id, market_id, timestamp, recorded_at, source, yes_bid,
         yes_ask, yes_bid_size, yes_ask_size, last_price, volume, open_interest, quality)
@@ -52,9 +53,10 @@ RECORD_QUOTES = """
         SELECT id, row_number() OVER (ORDER BY id) AS place FROM markets_market
         WHERE ticker LIKE 'KXBENCH%%'
     ) AS market
-    JOIN generate_series(0, %(quotes)s - 1) AS n ON place = 1 + n %% %(markets)s
+    JOIN generate_series(0, %(markets)s + %(quotes)s - 1) AS n ON place = 1 + n %% %(markets)s
     CROSS JOIN LATERAL (
-        SELECT %(start)s + n / %(markets)s * interval '9 minutes'
+        SELECT %(start)s + CASE n / %(markets)s WHEN 0 THEN interval '-1 hour'
+                ELSE (n / %(markets)s - 1) * interval '9 minutes' END
                 + place %% 30 * interval '1 second' AS at,
             round((0.5 + 0.4 * sin(n / 70.0 + id))::numeric, 2) AS bid
     ) AS quote
@@ -71,7 +73,7 @@ def create() -> None:
     record_passes(START - 2 * timedelta(hours=1), END)
     with connection.cursor() as cursor:
         cursor.execute(AS_OF_START, {"start": START, "end": END})
-        parameters = {"start": START, "markets": MARKETS, "quotes": QUOTES}
+        parameters: dict[str, Any] = {"start": START, "markets": MARKETS, "quotes": QUOTES}
         cursor.execute(RECORD_QUOTES, parameters)
         cursor.execute("ANALYZE")
 

@@ -47,6 +47,13 @@ def intersect(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Inte
     return shared
 
 
+def overlapping(ones: Iterable[Interval], others: Sequence[Interval]) -> list[Interval]:
+    """Return those of `ones` of which a part lies in `others`, whole."""
+    ends = [other.end for other in others]
+    places = ((one, bisect_right(ends, one.start)) for one in ones)
+    return [one for one, n in places if n < len(others) and others[n].start < one.end]
+
+
 def multirange(intervals: Iterable[tuple[datetime, datetime]]) -> str:
     """Write intervals as PostgreSQL reads a `tstzmultirange`."""
     ranges = (f"[{start.isoformat()},{end.isoformat()})" for start, end in intervals)

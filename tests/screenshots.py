@@ -21,6 +21,7 @@ from backtests import runner
 from backtests.requests import BacktestRequest, MarketSelection, submit
 from backtests.rules.execution import ExecutionModel
 from backtests.tests.factories import a_backtest, a_revision
+from backtests.tests.record_builders import record_passes
 from markets.models import DiskUsage, Drift, FeeChange, Market, MarketSnapshot, Poll, Series
 from markets.tests.factories import a_market, a_snapshot, a_sweep, an_event
 
@@ -243,6 +244,10 @@ def run_backtests() -> dict[str, int]:
     now = datetime.now(UTC)
     start = now - timedelta(days=5)
     recorded_longshots(random.Random(3), start)
+    # Two outages of the recorder, of ten minutes and of two hours.
+    hours = [timedelta(hours=each) for each in (-3, 30, 30 + 1 / 6, 70, 72, 120)]
+    for began, ended in zip(hours[::2], hours[1::2], strict=True):
+        record_passes(start + began, start + ended)
     user = User.objects.create_superuser("ada", password="only for pictures")
     selection = MarketSelection(series=["KXTOWN"], start=start, end=now - timedelta(hours=6))
     for name, execution in (

@@ -94,7 +94,8 @@ def without_backfill_inside(columns: ColumnArrays) -> ColumnArrays:
 
 
 def is_backfilled(columns: ColumnArrays) -> Bools:
-    return (columns["flags"] & BACKFILLED) != 0
+    backfilled: Bools = (columns["flags"] & BACKFILLED) != 0
+    return backfilled
 
 
 def last_of_each_instant(columns: ColumnArrays) -> ColumnArrays:

@@ -151,14 +151,15 @@ def merged(times: TradedTimes) -> TradedTimes:
 def time_within(times: TradedTimes, edges: Ints) -> Ints:
     """The time of all periods together between each two edges."""
 
-    def passed(instants: Ints) -> Ints:
+    def passed_since(instants: Ints) -> Ints:
         instants = np.sort(instants) - edges[0]
         # Sums wrap around, and so do their differences: what is left of them is right.
         sums = np.append(0, np.cumsum(instants))
         before = np.searchsorted(instants, edges - edges[0])
-        return before * (edges - edges[0]) - sums[before]
+        passed: Ints = before * (edges - edges[0]) - sums[before]
+        return passed
 
-    return np.diff(passed(times.start) - passed(times.end))
+    return np.diff(passed_since(times.start) - passed_since(times.end))
 
 
 # --- fills --------------------------------------------------------------------------------------

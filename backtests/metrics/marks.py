@@ -150,7 +150,8 @@ class Marks(NamedTuple):
         """The changes of the worth, from nothing on in each market."""
         before = np.append(0, self.worth[:-1])[: len(self.worth)]
         before[_is_first(self.market)] = 0
-        return self.worth - before
+        changes: Ints = self.worth - before
+        return changes
 
 
 def trace(

@@ -64,7 +64,7 @@ def better_prices(journal: Ints) -> int:
     """Return the money that fills at better prices than their orders' limits brought or saved."""
     kind = journal[:, JOURNAL_COLUMN["kind"]]
     sent, fills = journal[kind == EntryKind.ORDER], journal[kind == EntryKind.FILL]
-    limits = np.zeros(1 + max(journal[:, JOURNAL_COLUMN["order"]].max(initial=0), 0), np.int64)
+    limits = np.zeros(1 + int(journal[:, JOURNAL_COLUMN["order"]].max(initial=0)), np.int64)
     limits[sent[:, JOURNAL_COLUMN["order"]]] = sent[:, JOURNAL_COLUMN["price"]]
     side, count, price, order = (
         fills[:, JOURNAL_COLUMN[name]] for name in ("side", "count", "price", "order")

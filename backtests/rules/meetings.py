@@ -53,7 +53,7 @@ def fills_across_gaps(universe: Universe, journal: Ints) -> Ints:
 def first_entries(journal: Ints, kind: EntryKind) -> Ints:
     """Return the instant of the first entry of a kind for each order; `AFTER_ALL` if none."""
     number = journal[:, JOURNAL_COLUMN["order"]]
-    found = np.full(1 + max(number.max(initial=MISSING), 0), AFTER_ALL)
+    found = np.full(1 + int(number.max(initial=0)), AFTER_ALL)
     # Settlements have no order.
     lines = (journal[:, JOURNAL_COLUMN["kind"]] == kind) & (number != MISSING)
     np.minimum.at(found, number[lines], journal[lines, JOURNAL_COLUMN["at"]])

@@ -20,6 +20,7 @@ from backtests.metrics.coverage import (
     merged,
     time_within,
 )
+from backtests.rules.execution import EntryKind
 from backtests.rules.meetings import fills_across_gaps
 from backtests.tests.journal_builders import (
     DOLLARS,
@@ -54,7 +55,9 @@ def bought(at, *, sent=None, cents=42):
     journal.orders -= 1
     order = journal.orders
     journal.ledger.fill(0, 1, 100, price=cents * 100, fee=0)
-    journal.write(int(at * HOUR), 1, 0, side=1, count=100, price=cents * 100, order=order)
+    journal.write(
+        int(at * HOUR), EntryKind.FILL, 0, side=1, count=100, price=cents * 100, order=order
+    )
     return journal
 
 

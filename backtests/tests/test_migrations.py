@@ -2,6 +2,7 @@
 
 import pytest
 from django.db import connection
+from django.db.migrations import RunSQL
 from django.db.migrations.executor import MigrationExecutor
 
 from backtests.models import BacktestResult
@@ -14,9 +15,9 @@ def test_stored_results_name_their_fill_scenarios_by_what_they_do():
     old = {"pessimistic": {"days": 1}, "expected": {"days": 2}, "optimistic": {"days": 3}}
     stored, queued = a_backtest(band=old), a_backtest("queued", band={})
     executor = MigrationExecutor(connection)
-    rename = executor.loader.get_migration("backtests", "0005_fill_scenarios_and_waits").operations[
-        0
-    ]
+    migration = executor.loader.get_migration("backtests", "0005_fill_scenarios_and_waits")
+    rename = migration.operations[0]
+    assert isinstance(rename, RunSQL)
     with connection.cursor() as cursor:
         cursor.execute(rename.sql)
     bands = dict(BacktestResult.objects.values_list("id", "band"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,7 @@ from markets.coverage.observations import (
     both_unobserved,
     fresh_for_at,
 )
-from markets.intervals import Interval, intersect, merge, subtract
+from markets.intervals import Interval, intersect, merge, overlapping, subtract
 from markets.models import Market, Source
 
 
@@ -227,10 +228,11 @@ def _gaps_beside_outages(
     due = subtract(merge((each.start, each.end) for each in stale), grace)
     last_ends = {each.since: each.end for each in stale}
     whole = intersect(list(starmap(Interval, last_ends.items())), tradable)
-    parts = [part for part in subtract(whole, silent) if intersect([part], due)]
     ends = {each.end for each in silent}
-    return [
-        UnobservedInterval(*part, part.start - INSTANT if part.start in ends else since)
-        for part in parts
-        for since in [min(part.start, next(s.since for s in stale if s.end > part.start))]
-    ]
+    stale_ends = [each.end for each in stale]
+    found = []
+    for part in overlapping(subtract(whole, silent), due):
+        last = min(part.start, stale[bisect_right(stale_ends, part.start)].since)
+        since = part.start - INSTANT if part.start in ends else last
+        found.append(UnobservedInterval(*part, since))
+    return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from kalshi_insights.arrays import Ints, np
 from markets.coverage.causes import UNCOUNTED, Cause, Gap
-from markets.intervals import Interval, intersect
+from markets.intervals import Interval
 from markets.models.observations import microseconds
 from markets.pages.market_spans import TimeWindow
 
@@ -37,7 +38,8 @@ class GapArrays(NamedTuple):
         """Return for each market how many microseconds are in intervals of these causes."""
         counted = np.where(np.isin(self.causes, list(causes)), self.until - self.since, 0)
         totals = np.concatenate([[0], np.cumsum(counted)])
-        return totals[self.spans[1:]] - totals[self.spans[:-1]]
+        lengths: Ints = totals[self.spans[1:]] - totals[self.spans[:-1]]
+        return lengths
 
 
 class CoverageOfMarkets(NamedTuple):
@@ -71,9 +73,11 @@ def gap_rows(gaps: Sequence[Gap]) -> Ints:
 def stale_rows(gaps: Sequence[Gap], stale: Sequence[Interval]) -> Ints:
     """Return the stale intervals that lie in a gap that counts, each with the first such cause."""
     counted = [gap for gap in gaps if gap.counted]
+    ends = [gap.end for gap in counted]
     rows = []
     for each in stale:
-        cause = next((gap.cause for gap in counted if intersect([gap.interval], [each])), None)
-        if cause:
-            rows.append((*map(microseconds, each), CAUSES.index(cause)))
+        place = bisect_right(ends, each.start)
+        if place < len(counted) and counted[place].start < each.end:
+            cause = CAUSES.index(counted[place].cause)
+            rows.append((*map(microseconds, each), cause))
     return np.array(rows, np.int64).reshape(-1, 3)

@@ -7,10 +7,11 @@ at the time saw its last observation grow old. Markets with the same evidence ar
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -39,13 +40,15 @@ from markets.coverage.observations import (
     stale_parts,
 )
 from markets.coverage.silences import Silences, split
-from markets.intervals import Interval, intersect, merge, subtract
+from markets.intervals import Interval, intersect, merge, overlapping, subtract
 from markets.models import Source, Sweep, Tier
-from markets.models.observations import COMBO, MICROSECOND, instant, microseconds
+from markets.models.observations import COMBO, MICROSECOND, array_of, instant, microseconds
 from markets.pages.market_spans import TimeWindow
 
 # A candle of a minute may have observed what lies so long before it.
 CANDLE = timedelta(minutes=1)
+# What stands between the fields and between the rows of a text.
+FIELD, ROW = "\x1f", "\x1e"
 
 
 def coverage_of(
@@ -91,8 +94,9 @@ class Reached(NamedTuple):
 
     ticker: str
     event_ticker: str
-    open_time: datetime | None
-    close_time: datetime | None
+    # Its hours as PostgreSQL writes them, since most markets share theirs: "" if unknown.
+    open_time: str
+    close_time: str
 
     @property
     def tiers(self) -> tuple[str, ...]:
@@ -110,7 +114,8 @@ class _Reading:
     fresh_for: timedelta | None
     known_by: datetime
     compared: dict[GapEvidence, ObservedTime] = field(default_factory=dict)
-    known: dict[Hashable, tuple[Gap, ...]] = field(default_factory=dict)
+    known: dict[tuple[str, ...], tuple[Gap, ...]] = field(default_factory=dict)
+    rules: dict[tuple[Interval, ...], tuple[Expected, ...]] = field(default_factory=dict)
 
     @property
     def seldom(self) -> timedelta:
@@ -175,14 +180,14 @@ class _Reading:
         silences = Silences(observed, TimeWindow(*map(microseconds, around)))
         evidence, left = [], {}
         for n, market in enumerate(markets):
-            expected = tuple(expected_within(self.reach, hot[n], self.fresh_for))
+            expected = self._expected(tuple(hot.get(n, ())))
             long = {
                 silence
                 for rule in expected
                 for silence in silences.of_market(n, longer_than=rule.fresh_for // MICROSECOND)
                 if instant(silence[1]) > rule.start and instant(silence[0]) < rule.end
             }
-            closed = self._closed(market, tuple(revisions[n]))
+            closed = self._closed(market, revisions.get(n, ""))
             own = tuple(Interval(*map(instant, each)) for each in sorted(long))
             evidence.append(GapEvidence(closed, expected, own))
             if parts := self._left(evidence[-1]):
@@ -195,19 +200,22 @@ class _Reading:
     def _left(self, evidence: GapEvidence) -> list[Interval]:
         """Return the time in which rows can make a difference."""
         stale = self.compare(evidence).stale
-        silences = [each for each in evidence.silences if intersect([each], stale)]
+        silences = overlapping(evidence.silences, stale)
         return merge([*silences, *self.outages]) if silences or self.outages else []
 
-    def _closed(self, market: Reached, known: tuple[Revised, ...]) -> tuple[Gap, ...]:
-        key = known or (market.open_time, market.close_time)
+    def _expected(self, hot: tuple[Interval, ...]) -> tuple[Expected, ...]:
+        if hot not in self.rules:
+            self.rules[hot] = tuple(expected_within(self.reach, hot, self.fresh_for))
+        return self.rules[hot]
+
+    def _closed(self, market: Reached, revisions: str) -> tuple[Gap, ...]:
+        key = (revisions,) if revisions else (market.open_time, market.close_time)
         if key not in self.known:
-            tail = Interval(self.window.end, self.reach.end)
-            hours = market.open_time, market.close_time
-            self.known[key] = tuple(
-                gap
-                for part in (self.window, tail)
-                for gap in untradable_as_known(known, part, hours=hours)
-            )
+            known = [revised(*text.split(FIELD)) for text in revisions.split(ROW) if text]
+            hours = moment(market.open_time), moment(market.close_time)
+            parts = self.window, Interval(self.window.end, self.reach.end)
+            gaps = (untradable_as_known(known, part, hours=hours) for part in parts)
+            self.known[key] = tuple(chain.from_iterable(gaps))
         return self.known[key]
 
     # --- reads --------------------------------------------------------------------------------
@@ -223,26 +231,28 @@ class _Reading:
             """
         ):
             found[n].append(Interval(start, end))
-        return defaultdict(list, {n: merge(periods) for n, periods in found.items()})
+        return {n: merge(periods) for n, periods in found.items()}
 
-    def _revisions(self) -> dict[int, list[Revised]]:
-        found: dict[int, list[Revised]] = defaultdict(list)
-        for n, *revised in self._of_markets(
-            """
-            SELECT n - 1, known_at, status, open_time, close_time
-            FROM unnest(%(ids)s::bigint[]) WITH ORDINALITY AS chosen (id, n)
-            JOIN markets_marketrevision ON market_id = chosen.id
-            WHERE known_at < %(end)s AND recorded_at <= %(known_by)s ORDER BY n, known_at
-            """
-        ):
-            found[n].append(tuple(revised))
-        return found
+    def _revisions(self) -> dict[int, str]:
+        """Return each market's revisions as one text; most markets have the same as others."""
+        return dict(
+            self._of_markets(
+                """
+                SELECT n - 1, string_agg(concat_ws(chr(31), known_at::text, status,
+                        coalesce(open_time::text, ''), coalesce(close_time::text, '')),
+                    chr(30) ORDER BY known_at)
+                FROM unnest(%(ids)s::bigint[]) WITH ORDINALITY AS chosen (id, n)
+                JOIN markets_marketrevision ON market_id = chosen.id
+                WHERE known_at < %(end)s AND recorded_at <= %(known_by)s
+                GROUP BY n
+                """
+            )
+        )
 
     def _of_markets(self, select: str) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
-            cursor.execute(
-                select, {**self.around._asdict(), "ids": list(self.ids), "known_by": self.known_by}
-            )
+            known: dict[str, Any] = {"ids": array_of(self.ids), "known_by": self.known_by}
+            cursor.execute(select, known | self.around._asdict())
             rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
 
@@ -273,18 +283,19 @@ class _Reading:
                 JOIN LATERAL (
                     SELECT source, timestamp FROM markets_marketsnapshot
                     WHERE market_id = part.id AND recorded_at <= %(known_by)s
-                        AND timestamp > since - %(beside)s AND timestamp < until + %(beside)s
+                        AND timestamp > since - %(beside)s * interval '1 s'
+                        AND timestamp < until + %(beside)s * interval '1 s'
                         -- This lets the planner prune to these days' partitions.
                         AND timestamp > %(first)s AND timestamp < %(last)s
                 ) AS seen ON source <> 'POLL' OR timestamp > since AND timestamp < until
                 ORDER BY n, seen.timestamp
                 """,
                 {
-                    "n": [n for n, _ in parts],
-                    "ids": [self.ids[n] for n, _ in parts],
+                    "n": array_of([n for n, _ in parts]),
+                    "ids": array_of([self.ids[n] for n, _ in parts]),
                     "since": [part.start for _, part in parts],
                     "until": [part.end for _, part in parts],
-                    "beside": beside,
+                    "beside": beside.total_seconds(),
                     "known_by": self.known_by,
                     "first": min(part.start for _, part in parts) - beside,
                     "last": max(part.end for _, part in parts) + beside,
@@ -300,17 +311,26 @@ def read_markets(ids: Sequence[int]) -> list[Reached]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT market.ticker, event.ticker, open_time, close_time
+            SELECT market.ticker, event.ticker, coalesce(open_time::text, ''),
+                coalesce(close_time::text, '')
             FROM unnest(%s::bigint[]) WITH ORDINALITY AS chosen (id, n)
             JOIN markets_market AS market ON market.id = chosen.id
             JOIN markets_event AS event ON event.id = event_id ORDER BY n
             """,
-            [list(ids)],
+            [array_of(ids)],
         )
         found = [Reached(*row) for row in cursor.fetchall()]
     if len(found) != len(ids):
         raise ValueError("ids: not all of these markets are on record")
     return found
+
+
+def revised(known_at: str, status: str, open_time: str, close_time: str) -> Revised:
+    return datetime.fromisoformat(known_at), status, moment(open_time), moment(close_time)
+
+
+def moment(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def with_rows(

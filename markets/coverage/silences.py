@@ -8,12 +8,14 @@ each.
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import islice, pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 from kalshi_insights.arrays import np
 from markets.observed import ObservedInstants
 from markets.pages.market_spans import TimeWindow
 
+MOST_SPANS = 20
 # From one observation to the next, in microseconds since 1970.
 Silence = tuple[int, int]
 
@@ -45,6 +47,8 @@ class Silences:
         return self._of_spans[key]
 
     def _beside(self, spans: Sequence[tuple[int, int, int]], longer_than: int) -> list[Silence]:
+        if len(spans) > MOST_SPANS:
+            return self._beside_instants(spans, longer_than)
         silent: list[Silence] = [self._around]
         each = [self._beside_span(*span, longer_than) for span in spans]
         for others in sorted(each, key=len):
@@ -52,6 +56,16 @@ class Silences:
                 break
             silent = _both(silent, others, longer_than)
         return silent
+
+    def _beside_instants(
+        self, spans: Sequence[tuple[int, int, int]], longer_than: int
+    ) -> list[Silence]:
+        """Compare all observations, which is quicker for a market that often changes its page."""
+        found = set(self._around)
+        for since, until, stream in spans:
+            instants = self._instants[stream]
+            found |= set(instants[bisect_left(instants, since) : bisect_right(instants, until)])
+        return [pair for pair in pairwise(sorted(found)) if pair[1] - pair[0] > longer_than]
 
     def _beside_span(self, since: int, until: int, stream: int, longer_than: int) -> list[Silence]:
         key = since, until, stream, longer_than
@@ -83,7 +97,7 @@ class Silences:
 
 def split(silences: Sequence[Silence], instants: Sequence[int]) -> list[Silence]:
     """Cut silences at further observations."""
-    parts = []
+    parts: list[Silence] = []
     for start, end in silences:
         inner = instants[bisect_right(instants, start) : bisect_left(instants, end)]
         parts += pairwise([start, *inner, end])
@@ -91,10 +105,10 @@ def split(silences: Sequence[Silence], instants: Sequence[int]) -> list[Silence]
 
 
 def _both(ones: Sequence[Silence], others: Sequence[Silence], longer_than: int) -> list[Silence]:
-    ends = [end for _, end in others]
     both = []
     for start, end in ones:
-        for other_start, other_end in islice(others, bisect_right(ends, start), None):
+        first = bisect_right(others, start, key=itemgetter(1))
+        for other_start, other_end in islice(others, first, None):
             if other_start >= end:
                 break
             first, last = max(start, other_start), min(end, other_end)

@@ -9,9 +9,9 @@ from django.db import connection, models
 
 from kalshi_insights.arrays import Ints
 from kalshi_insights.export.copy import read_integers, stage_rows
-from markets.models.definitions import array_of
 from markets.models.fields import COUNT, PRICE, Quote, count_field, price_field
 from markets.models.markets import Market
+from markets.models.observations import array_of
 from markets.models.snapshots import content_of, snapshot_id
 
 CANDLE = {

@@ -17,7 +17,7 @@ from django.urls import reverse
 from kalshi_insights.export.copy import stage_rows
 from markets.kalshi import payloads
 from markets.kalshi.payloads import MarketPayload
-from markets.models.definitions import DEFINED_MARKETS, DefinedMarket, array_of, rows_of
+from markets.models.definitions import DEFINED_MARKETS, DefinedMarket, rows_of
 from markets.models.events import REVISED_EVENT, Event
 from markets.models.fields import (
     DERIVED_PRICES,
@@ -32,6 +32,7 @@ from markets.models.fields import (
     price_field,
     within_unit,
 )
+from markets.models.observations import array_of
 from markets.models.search import MarketSearchText, Place, matches
 
 

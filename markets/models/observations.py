@@ -6,7 +6,7 @@ and where an event or a market comes first on a page, that page did.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ from markets.pages.market_spans import (
 from markets.storage import partitions
 
 MICROSECOND = timedelta(microseconds=1)
-HOUR = timedelta(hours=1)
+HOUR, HOUR_LONG = timedelta(hours=1), 3_600_000_000
 # A sweep that has no new page for ten minutes is abandoned.
 LONGEST_PASS = timedelta(minutes=10)
 LEAST_HEARTBEAT = 3600  # seconds: the heartbeat may have been this long before it was shortened
@@ -44,6 +44,11 @@ def microseconds(at: datetime) -> int:
 
 def instant(at: int) -> datetime:
     return EPOCH + at * MICROSECOND
+
+
+def array_of(numbers: Iterable[int]) -> str:
+    """Write whole numbers as PostgreSQL reads an array; a list of many takes ten times as long."""
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def believed_listed_for() -> timedelta:
@@ -72,7 +77,7 @@ class MarketNames(NamedTuple):
                 JOIN markets_market AS market ON market.id = chosen.id
                 JOIN markets_event AS event ON event.id = event_id ORDER BY n
                 """,
-                [list(ids)],
+                [array_of(ids)],
             )
             rows = cursor.fetchall()
         if len(rows) != len(ids):
@@ -123,15 +128,16 @@ def read_sweeps(tier: str, window: TimeWindow) -> Iterator[SweepRow]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT (extract(epoch FROM started_at) * 1000000)::bigint,
+            SELECT id, (extract(epoch FROM started_at) * 1000000)::bigint,
                 (extract(epoch FROM based_on) * 1000000)::bigint, contents, pages::text, complete,
                 skipped
             FROM markets_sweep WHERE tier = %s AND started_at >= %s AND started_at < %s
-            ORDER BY date_trunc('hour', started_at, 'UTC'), id
             """,
             [tier, start.replace(minute=0, second=0, microsecond=0), instant(window.end)],
         )
-        for started_at, based_on, contents, pages, complete, skipped in cursor.fetchall():
+        # The database would sort all contents on its disk.
+        rows = sorted(cursor.fetchall(), key=lambda row: (row[1] // HOUR_LONG, row[0]))
+        for _, started_at, based_on, contents, pages, complete, skipped in rows:
             read = _read_pages(pages)
             instants = [round(seconds * 1_000_000) for seconds, _, _ in read]
             known = None if contents is None else bytes(contents)
@@ -210,7 +216,7 @@ def _hot_periods(names: MarketNames, window: TimeWindow) -> list[tuple[int, int,
             WHERE started_at < %(end)s AND (ended_at IS NULL OR ended_at > %(start)s)
             """,
             {
-                "ids": names.ids.tolist(),
+                "ids": array_of(names.ids.tolist()),
                 "start": instant(window.start) - HOUR,
                 "end": instant(window.end),
             },
@@ -247,74 +253,80 @@ def _of_older_listings(
 def _believed_listed(names: MarketNames, by_name: MarketSpans, window: TimeWindow) -> MarketTimes:
     """Return when each market was in the listings, as far as we believe it.
 
-    It leaves them without notice. While it was listed, it left a snapshot at each heartbeat. On
-    days whose snapshots retention has dropped it counts as listed.
+    It leaves them without notice. While it was listed, it left a snapshot at each heartbeat, or was
+    shown by its name. On days whose snapshots retention has dropped it counts as listed.
     """
     patience = believed_listed_for() // MICROSECOND
-    is_whole = _without_pause(by_name, len(names.ids), window, longest=patience)
-    rows = [(int(m), window.start, window.end) for m in np.flatnonzero(is_whole)]
-    others = np.flatnonzero(~is_whole)
-    rows += [
-        (m, since, until)
-        for since, until in _dropped_days(window)
-        for m in np.flatnonzero(~is_whole & names.was_quoted).tolist()
-    ]
-    return MarketTimes.of_rows([*rows, *_between_heartbeats(names.ids, others, window, patience)])
+    shown = zip(
+        by_name.markets.tolist(), by_name.since.tolist(), by_name.until.tolist(), strict=True
+    )
+    rows = [(market, since, until + patience) for market, since, until in shown]
+    dropped = _dropped_days(window)
+    quoted = np.flatnonzero(names.was_quoted).tolist() if dropped else []
+    rows += [(market, since, until) for since, until in dropped for market in quoted]
+    pauses = _pauses(by_name, len(names.ids), window, longest=patience)
+    return MarketTimes.of_rows([*rows, *_between_heartbeats(names.ids, pauses, patience)])
 
 
-def _without_pause(spans: MarketSpans, markets: int, window: TimeWindow, *, longest: int) -> Bools:
-    """Return which markets were asked for by name throughout a window, but for short pauses."""
-    edges = np.arange(markets)
-    since = np.concatenate([spans.since, np.full(markets, window.end)])
-    until = np.concatenate([spans.until, np.full(markets, window.end)])
-    market = np.concatenate([spans.markets, edges])
+def _pauses(spans: MarketSpans, markets: int, window: TimeWindow, *, longest: int) -> MarketTimes:
+    """Return when markets were not shown by name for long, or not yet."""
+    every = np.arange(markets)
+    end = np.full(markets, window.end)
+    market = np.concatenate([spans.markets, every])
+    since, until = np.concatenate([spans.since, end]), np.concatenate([spans.until, end])
     order = np.lexsort((since, market))
     market, since, until = market[order], since[order], until[order]
     before = np.concatenate([[0], until[:-1]])
-    # Nothing is known of the time before the first one.
-    before[np.searchsorted(market, edges)] = window.start - longest
-    has_pause = np.zeros(markets, bool)
-    np.logical_or.at(has_pause, market, since - before > longest)
-    return ~has_pause
+    is_first = np.searchsorted(market, every)
+    before[is_first] = window.start
+    is_pause = since - before > longest
+    is_pause[is_first] = since[is_first] > window.start
+    return MarketTimes(market[is_pause], before[is_pause], since[is_pause])
 
 
 def _between_heartbeats(
-    ids: Ints, chosen: Ints, window: TimeWindow, patience: int
-) -> list[tuple[int, int, int]]:
-    """Return for the chosen markets the times in which each snapshot soon followed another."""
-    order = np.argsort(ids[chosen], kind="stable")
+    ids: Ints, pauses: MarketTimes, patience: int
+) -> Iterator[tuple[int, int, int]]:
+    """Yield the times of markets, around their pauses, in which snapshot followed snapshot."""
+    if not len(pauses.markets):
+        return
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT market_id, (extract(epoch FROM first) * 1000000)::bigint,
+            SELECT n - 1, (extract(epoch FROM first) * 1000000)::bigint,
                 (extract(epoch FROM at) * 1000000)::bigint,
                 (extract(epoch FROM next) * 1000000)::bigint
             FROM (
-                SELECT market_id, timestamp AS at, lead(timestamp) OVER market AS next,
-                    first_value(timestamp) OVER market AS first
-                FROM markets_marketsnapshot
-                WHERE market_id = ANY(%(ids)s) AND source = 'POLL'
-                    AND timestamp > %(start)s AND timestamp < %(end)s
-                WINDOW market AS (PARTITION BY market_id ORDER BY timestamp)
+                SELECT n, timestamp AS at, lead(timestamp) OVER pause AS next,
+                    first_value(timestamp) OVER pause AS first
+                FROM unnest(%(ids)s::bigint[], %(since)s::bigint[], %(until)s::bigint[])
+                    WITH ORDINALITY AS pause (id, since, until, n)
+                JOIN markets_marketsnapshot ON market_id = pause.id AND source = 'POLL'
+                    AND timestamp > 'epoch'::timestamptz
+                        + (since - %(patience)s) * interval '1 microsecond'
+                    AND timestamp < 'epoch'::timestamptz + until * interval '1 microsecond'
+                    -- This lets the planner prune to these days' partitions.
+                    AND timestamp > %(first)s AND timestamp < %(last)s
+                WINDOW pause AS (PARTITION BY n ORDER BY timestamp)
             ) AS pairs
             WHERE next IS NULL OR next - at > %(patience)s * interval '1 microsecond'
-            ORDER BY market_id, at
+            ORDER BY n, at
             """,
             {
-                "ids": ids[chosen].tolist(),
-                "start": instant(window.start - patience),
-                "end": instant(window.end),
+                "ids": array_of(ids[pauses.markets].tolist()),
+                "since": array_of(pauses.since.tolist()),
+                "until": array_of(pauses.until.tolist()),
                 "patience": patience,
+                "first": instant(int(pauses.since.min()) - patience),
+                "last": instant(int(pauses.until.max())),
             },
         )
-        found, since = [], 0
-        known = dict(zip(ids[chosen[order]].tolist(), chosen[order].tolist(), strict=True))
-        before = None
-        for market, first, last, following in cursor.fetchall():
-            since = first if market != before else since
-            found.append((known[market], since, last + patience))
-            since, before = following, market
-    return found
+        markets = pauses.markets.tolist()
+        before, since = None, 0
+        for pause, first, last, following in cursor.fetchall():
+            since = since if pause == before else first
+            yield markets[pause], since, last + patience
+            since, before = following, pause
 
 
 def _dropped_days(window: TimeWindow) -> list[tuple[int, int]]:

@@ -17,12 +17,12 @@ from markets.models.definitions import (
     REVISED_MARKETS,
     RevisedEvent,
     RevisedMarket,
-    array_of,
     rows_of,
 )
 from markets.models.events import Event, EventDefinition, Series
 from markets.models.fields import KnownFact, exact_field
 from markets.models.markets import Market, Status
+from markets.models.observations import array_of
 
 BATCH = 1000
 # What a revision says of its market, besides the payload that it was read from.

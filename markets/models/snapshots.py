@@ -23,7 +23,6 @@ from kalshi_insights.arrays import Array, np
 from kalshi_insights.export.copy import stage_rows
 from markets import prices
 from markets.intervals import EPOCH
-from markets.models.definitions import array_of
 from markets.models.fields import (
     COUNT,
     DERIVED_PRICES,
@@ -35,6 +34,7 @@ from markets.models.fields import (
     within_unit,
 )
 from markets.models.markets import Market
+from markets.models.observations import array_of
 from markets.models.raw_payloads import KeptPayload, PayloadBlock
 
 # The columns that `MarketSnapshot.objects.record` copies in, with their types.

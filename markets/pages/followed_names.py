@@ -141,9 +141,9 @@ class FollowedNames:
         return order
 
     def _decode(self, contents: bytes, base: _Order | None) -> _Order:
-        before = base.codes if base else np.empty(0, np.int32)
+        before: Ints = base.codes if base else np.empty(0, np.int64)
         pages = [[self._codes(run, before) for run in runs] for runs in decode_pages(contents)]
-        codes = np.concatenate([np.empty(0, np.int32), *(part for page in pages for part in page)])
+        codes = np.concatenate([before[:0], *(part for page in pages for part in page)])
         sizes = [sum(len(part) for part in page) for page in pages]
         followed = np.flatnonzero(codes < self._other)
         page_of_place = np.repeat(np.arange(len(pages)), sizes)
@@ -152,4 +152,4 @@ class FollowedNames:
     def _codes(self, run: Run, before: Ints) -> Ints:
         if not run.spelled:
             return before[run.place : run.place + run.length]
-        return np.array([self._names.get(name, self._other) for name in run.spelled], np.int32)
+        return np.array([self._names.get(name, self._other) for name in run.spelled], np.int64)

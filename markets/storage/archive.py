@@ -132,8 +132,8 @@ def _has_changed(partition: DayPartition, archived: ArchivedDay | None) -> bool:
 
 
 def _count_rows(partition: DayPartition) -> int:
-    counted = account if partition.table in ACCOUNT else partitions
-    return counted.count_rows(partition)
+    is_account = partition.table in ACCOUNT
+    return account.count_rows(partition) if is_account else partitions.count_rows(partition)
 
 
 def _days_in_database(tables: Iterable[str]) -> Iterator[DayPartition]:

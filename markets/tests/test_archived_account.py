@@ -31,7 +31,7 @@ from markets.tests.factories import a_market, a_poll, a_snapshot
 DAY = date(2026, 3, 1)
 START, END = DayPartition(SNAPSHOTS, DAY).bounds
 NOW = datetime.now(UTC)
-MODELS = {POLLS: Poll, SWEEPS: Sweep, HOT_PERIODS: HotPeriod, CLOSURES: Closure}
+MODELS: dict[str, Any] = {POLLS: Poll, SWEEPS: Sweep, HOT_PERIODS: HotPeriod, CLOSURES: Closure}
 LISTING = [["KXSNOW-1", "KXRAIN-26MAR01"], ["KXSUN-1"]]
 
 pytestmark = pytest.mark.django_db
@@ -92,7 +92,8 @@ def market() -> Market:
 
 def looks(market: Market) -> list[int]:
     found = Sweep.objects.observed([market.pk], START, END, known_by=NOW)
-    return found.of_market(0).tolist()
+    instants: list[int] = found.of_market(0).tolist()
+    return instants
 
 
 def archive_all() -> None:
@@ -100,19 +101,21 @@ def archive_all() -> None:
         archive.archive_day(DayPartition(table, DAY), now=NOW)
 
 
-def restore_all() -> list[tuple[int, int]]:
-    partitions = [DayPartition(table, DAY) for table in (SNAPSHOTS, *ACCOUNT)]
-    return [tuple(restore.restore_day(each, now=NOW)) for each in partitions]
+def restore_all() -> list[int]:
+    """Restore the day; return how many rows of each table were missing."""
+    days = [DayPartition(table, DAY) for table in (SNAPSHOTS, *ACCOUNT)]
+    return [restore.restore_day(each, now=NOW).inserted for each in days]
 
 
 def forget() -> None:
     """Leave an empty database."""
     MarketSnapshot.objects.all().delete()
-    for model in (*MODELS.values(), ArchivedDay, Market, Event, Series):
+    models: tuple[Any, ...] = (*MODELS.values(), ArchivedDay, Market, Event, Series)
+    for model in models:
         model.objects.all().delete()
 
 
-def rows(model: type) -> list[dict[str, Any]]:
+def rows(model: Any) -> list[dict[str, Any]]:
     found = list(model.objects.order_by("pk").values())
     for row in found:
         del row["id"]
@@ -152,9 +155,9 @@ def test_every_value_comes_back(market):
 def test_what_is_there_is_left_alone(market):
     archive_all()
     before = {table: rows(model) for table, model in MODELS.items()}
-    assert [inserted for _, inserted in restore_all()] == [0, 0, 0, 0, 0]
+    assert restore_all() == [0, 0, 0, 0, 0]
     Sweep.objects.filter(tier=Tier.HOT).delete()
-    assert [inserted for _, inserted in restore_all()] == [0, 0, 1, 0, 0]
+    assert restore_all() == [0, 0, 1, 0, 0]
     assert {table: rows(model) for table, model in MODELS.items()} == before
 
 

@@ -2,7 +2,6 @@
 
 from itertools import chain
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,10 +42,9 @@ def looks(names: str, sweeps: list[StoredSweep]) -> dict[str, set[int]]:
         assert instants == sorted(set(instants))
     found: dict[str, set[int]] = {name: set() for name in names}
     for name, since, until, stream in zip(*spans, strict=True):
-        instants = np.array(followed.streams[stream])
-        within = instants[(instants >= since) & (instants <= until)]
-        assert len(within)
-        found[names[name]] |= set(within.tolist())
+        stay = {at for at in followed.streams[stream] if since <= at <= until}
+        assert stay
+        found[names[name]] |= stay
     return found
 
 

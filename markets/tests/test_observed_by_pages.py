@@ -70,7 +70,8 @@ def observed(*tickers: str, known_by: datetime | None = None) -> ObservedInstant
 
 
 def looks(ticker: str) -> list[int]:
-    return observed(ticker).of_market(0).tolist()
+    instants: list[int] = observed(ticker).of_market(0).tolist()
+    return instants
 
 
 def newest_replies(exchange: Looking, ticker: str) -> list[tuple[int, int]]:
@@ -78,6 +79,7 @@ def newest_replies(exchange: Looking, ticker: str) -> list[tuple[int, int]]:
     found = {}
     times = [at for at, _ in exchange.sent]
     for poll in Poll.objects.order_by("id"):
+        assert poll.finished_at
         for n, (at, tickers) in enumerate(exchange.sent):
             if ticker in tickers and poll.started_at <= at <= poll.finished_at:
                 after = times[n + 1] if n + 1 < len(times) else datetime.now(UTC)
@@ -129,9 +131,10 @@ def test_a_quote_that_was_another_for_a_moment_leaves_a_row(exchange):
     def answer(request: httpx.Request) -> httpx.Response:
         by_ticker = "tickers" in request.url.params
         exchange.quote("KXA-1-X", "0.1000" if by_ticker else "0.4200", "0.4500")
-        return answered(request)
+        response: httpx.Response = answered(request)
+        return response
 
-    exchange.answer = answer  # type: ignore[method-assign]
+    exchange.answer = answer
     tick(exchange)
     bids = MarketSnapshot.objects.order_by("timestamp").values_list("yes_bid", flat=True)
     assert [f"{bid:.2f}" for bid in bids] == ["0.42", "0.42"]
@@ -253,7 +256,7 @@ def test_unchanged_sweeps_take_no_room_but_for_their_instants(exchange):
     for _ in range(4):
         tick(exchange)
     universe = Sweep.objects.filter(tier=Tier.UNIVERSE).order_by("id")
-    sizes = [len(bytes(sweep.contents)) for sweep in universe]
+    sizes = [len(bytes(sweep.contents or b"")) for sweep in universe]
     # A new hour begins with all names, which may have happened meanwhile.
     assert sizes[0] > 0
     assert sizes.count(0) >= 2
