@@ -57,8 +57,8 @@ class MatchingEngine(RestingOrders):
     def steps(self) -> Iterator[int]:
         """Step from instant to instant: settlements, trades, books, arrivals; then the strategy.
 
-        It runs at each instant that has a row or news of its orders, until the last observation;
-        what is on its way then arrives without it.
+        It runs at each instant that has a row or news of its orders, until the last observation
+        and the last trade; what is on its way then arrives without it.
         """
         for at, rows in groupby(quote_rows(self.universe.quotes), key=itemgetter(1)):
             yield from self._between_rows(at)
@@ -71,7 +71,8 @@ class MatchingEngine(RestingOrders):
                 self._match_book(book)
             self._end_ways(at)
             yield at
-        last = int(self.observed.instants.max(initial=self.now))
+        last = self.universe.known_tape().at.max(initial=self.now)
+        last = int(self.observed.instants.max(initial=last))
         yield from self._between_rows(last + 1)
         for _ in self._between_rows(AFTER_ALL):
             pass
