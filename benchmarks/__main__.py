@@ -35,6 +35,7 @@ ON_REQUEST = (
     "large",
     "week",
     "study",
+    "tape",
     "visits",
     "memory",
     "universe80k",

@@ -57,9 +57,11 @@ def simulated_day() -> Iterator[tuple[int, int, list[msgspec.Raw]]]:
     stamps: dict[str, int] = {}
     for at in range(START, START + DAY, STEP):
         board = listings.live(at)
-        now = {board.tickers[row]: row for row in active_rows(board)}
-        changed = [row for ticker, row in now.items() if stamps.get(ticker) != board.stamps[row]]
-        stamps |= {board.tickers[row]: int(board.stamps[row]) for row in changed}
+        rows = active_rows(board)
+        named = zip(rows, board.stamps(np.array(rows, dtype=np.int64)).tolist(), strict=True)
+        now = {board.tickers[row]: (row, stamp) for row, stamp in named}
+        changed = [row for ticker, (row, stamp) in now.items() if stamps.get(ticker) != stamp]
+        stamps |= {ticker: stamp for ticker, (_, stamp) in now.items()}
         yield at, len(now), msgspec.json.decode(board.markets(changed), type=list[msgspec.Raw])
 
 

@@ -14,12 +14,16 @@ from markets.kalshi.errors import TemporaryError
 
 
 @contextmanager
-def simulated_exchange(*, markets: int, speed: float = 1.0) -> Iterator[str]:
+def simulated_exchange(
+    *, markets: int, speed: float = 1.0, trades_per_second: float | None = None
+) -> Iterator[str]:
     """Run an exchange without a rate limit during a `with` block; yields its address."""
     port = free_port()
     command = [sys.executable, "-m", "markets.simulator", "--port", str(port), "--rate", "0"]
     # Without the exchange's weekly pause, so that a Thursday morning measures the same.
     command += ["--markets", str(markets), "--speed", str(speed), "--no-pauses"]
+    if trades_per_second is not None:
+        command += ["--trades-per-second", str(trades_per_second)]
     process = subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,

@@ -1,8 +1,10 @@
 """Bytes on disk, with indexes: per row, and of an hour in which 80,000 markets are recorded."""
 
+import random
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from uuid import UUID
 
 import msgspec
 import numpy as np
@@ -14,16 +16,27 @@ from benchmarks.measure import chunks, median, now, report, timed
 from benchmarks.synthetic_history import create_markets, fill_day, foreign_keys_unchecked
 from markets.kalshi.client import Page
 from markets.kalshi.order_books import order_book
-from markets.models import DiskUsage, Market, MarketSnapshot, OrderBookSnapshot, PayloadBlock
+from markets.models import (
+    DiskUsage,
+    Market,
+    MarketSnapshot,
+    OrderBookSnapshot,
+    PayloadBlock,
+    Trade,
+    TradeOrigin,
+)
 from markets.models.order_books import ObservedOrderBook
 from markets.models.raw_payloads import unpack
+from markets.models.trades import PublicTrade
 from markets.recording.batch import Batch, store
 from markets.recording.listings import EVENTS_PER_PAGE
 from markets.simulator.board import Board, Listings
 from markets.simulator.book import orderbook
+from markets.simulator.orders import SECOND
 from markets.simulator.render import ACTIVE
 from markets.simulator.universe import SimulatedUniverse
-from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, DayPartition
+from markets.storage import partitions
+from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, TRADES, DayPartition
 
 MARKETS = 2_000
 # Each tick finds this many markets changed, which gives a million rows a day.
@@ -38,6 +51,7 @@ TICKS, INTERVAL = 120, 5
 TICKS_AN_HOUR = 3_600 // INTERVAL
 MARKETS_PER_REQUEST = 200
 READ_BACK = 50
+TRADES_WRITTEN, TRADES_A_SECOND, TRADES_PER_WALK = 300_000, 300, 1_500
 
 
 def main() -> None:
@@ -55,9 +69,44 @@ def main() -> None:
     report_row_size(
         DayPartition(ORDER_BOOKS, today), books, f"whole order book, of {levels:.1f} levels"
     )
+    report_trades(today, ids)
     this_hour = now().replace(minute=0, second=0, microsecond=0)
     exchange = Listings(SimulatedUniverse(seed=1, markets=EXCHANGE))
     report_hour(exchange, int(this_hour.timestamp()))
+
+
+def report_trades(day: date, ids: Sequence[int]) -> None:
+    """Report the size of trades, as the tape writes them and once their day is clustered."""
+    partition = DayPartition(TRADES, day)
+    written = write_trades(partition, ids)
+    report_row_size(partition, written, "trade")
+    partitions.cluster(partition)
+    report_row_size(partition, written, "trade of a clustered day")
+
+
+def write_trades(partition: DayPartition, ids: Sequence[int]) -> int:
+    """Record pages of trades; each page repeats most of the one before, as walks do."""
+    start, apart = partition.bounds[0], timedelta(seconds=1 / TRADES_A_SECOND)
+    chance, written = random.Random(1), 0
+    trades = [
+        PublicTrade(
+            trade_id=UUID(int=chance.getrandbits(128)),
+            market_id=ids[int(len(ids) * chance.random() ** 3)],
+            created_time=start + n * apart,
+            known_at=start + n * apart + timedelta(seconds=3),
+            contracts=100 * chance.randint(1, 500),
+            price=100 * chance.randint(1, 99),
+            taker_side=1 + n % 2,
+            is_block_trade=False,
+        )
+        for n in range(TRADES_WRITTEN)
+    ]
+    for first in range(0, TRADES_WRITTEN, TRADES_PER_WALK):
+        page = trades[max(first - TRADES_PER_WALK, 0) : first + TRADES_PER_WALK]
+        with transaction.atomic():
+            recorded = Trade.objects.record(page, source=TradeOrigin.TAPE, recorded_at=now())
+        written += recorded.trades
+    return written
 
 
 def report_row_size(partition: DayPartition, rows: int, what: str) -> None:
@@ -85,7 +134,7 @@ def write_books(listings: Listings, at: int, ids: Sequence[int]) -> tuple[int, f
     written, levels = 0, []
     for moment in range(at, at + BOOKS * APART, APART):
         instant = datetime.fromtimestamp(moment, UTC)
-        bodies = [orderbook(board.prices, row, moment, depth=0) for row in rows]
+        bodies = [orderbook(board.books, row, moment * SECOND, depth=0) for row in rows]
         books = [order_book(msgspec.json.encode({"orderbook_fp": b})) for b in bodies]
         levels += [len(book.yes) + len(book.no) for book in books]
         with transaction.atomic():

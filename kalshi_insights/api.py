@@ -11,6 +11,7 @@ from backtests.api.viewsets import BacktestViewSet, StrategyViewSet
 from kalshi_insights.health import HealthView
 from kalshi_insights.rest.errors import unknown_route
 from markets.api.outages import OutageViewSet
+from markets.api.trades import TapeViewSet, TradeViewSet
 from markets.api.viewsets import (
     EventViewSet,
     MarketViewSet,
@@ -19,7 +20,17 @@ from markets.api.viewsets import (
     SnapshotViewSet,
 )
 
-LISTS = ("series", "events", "markets", "polls", "outages", "strategies", "backtests")
+LISTS = (
+    "series",
+    "events",
+    "markets",
+    "trades",
+    "tape",
+    "polls",
+    "outages",
+    "strategies",
+    "backtests",
+)
 
 
 class Root(APIRootView):
@@ -71,6 +82,8 @@ router.register("series", SeriesViewSet, basename="series")
 router.register("events", EventViewSet, basename="event")
 router.register("markets", MarketViewSet, basename="market")
 router.register("snapshots", SnapshotViewSet, basename="snapshot")
+router.register("trades", TradeViewSet, basename="trade")
+router.register("tape", TapeViewSet, basename="tape")
 router.register("polls", PollViewSet, basename="poll")
 router.register("outages", OutageViewSet, basename="outage")
 router.register("strategies", StrategyViewSet, basename="strategy")

@@ -102,6 +102,12 @@ def _rate(name: str, default: str) -> float | None:
     return int(match[1]) / _PERIODS[match[2]]
 
 
+def _names(name: str) -> frozenset[str]:
+    """Read names with commas between them; none where it is unset."""
+    names: list[str] = env.list(name, default=[])
+    return frozenset(stripped for each in names if (stripped := each.strip()))
+
+
 def _origins(name: str) -> list[str]:
     values: list[str] = env.list(name, default=[])
     for value in values:
@@ -207,6 +213,10 @@ HEARTBEAT = _number("HEARTBEAT", 3600, minimum=1, maximum=86_400)
 # The number of hot markets whose order books are recorded, within the same rate of tokens.
 ORDER_BOOK_MARKETS = int(_number("ORDER_BOOK_MARKETS", 50, minimum=0, maximum=10_000))
 RECORD_COMBOS = _flag("RECORD_COMBOS", default=False)
+# The markets whose trades are recorded; and, where set, the only series that are recorded at all.
+RECORD_TRADES = _choice("RECORD_TRADES", "all", among=("all", "hot", "none"))
+RECORD_SERIES = _names("RECORD_SERIES")
+RECORD_CATEGORIES = _names("RECORD_CATEGORIES")
 
 # --- The processes ------------------------------------------------------------------------------
 
@@ -216,6 +226,7 @@ PULSE_PATH = Path(_pulses) if (_pulses := env.str("PULSE_PATH", default="")) els
 # --- Retention ----------------------------------------------------------------------------------
 
 RETENTION_DAYS = int(_number("RETENTION_DAYS", 0, minimum=0, maximum=36_500))
+TRADE_RETENTION_DAYS = int(_number("TRADE_RETENTION_DAYS", 0, minimum=0, maximum=36_500))
 RAW_PAYLOAD_HOURS = _number("RAW_PAYLOAD_HOURS", 6, minimum=0, maximum=8_760)
 _ARCHIVE = BASE_DIR / "var" / ("archive-simulated" if SIMULATED else "archive")
 ARCHIVE_PATH = Path(env.str("ARCHIVE_PATH", default=str(_ARCHIVE)))
@@ -539,6 +550,8 @@ SPECTACULAR_SETTINGS = {
         "MarketStatus": "markets.models.Status",
         "BacktestStatus": "backtests.models.BacktestStatus",
         "RecordingStatus": "markets.coverage.freshness.STATES",
+        "SourceEnum": "markets.models.Source",
+        "TradeSource": "markets.models.trades.SOURCES",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

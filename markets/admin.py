@@ -30,7 +30,10 @@ from markets.models import (
     SeriesSearchText,
     Status,
     Sweep,
+    TapeDay,
+    TapeSpan,
     Trade,
+    WaitingTrade,
     Watch,
 )
 from markets.models.search import MAX_WORDS, search_words
@@ -159,11 +162,14 @@ class DailyRowsAdmin(MarketRowsAdmin):
             found = Market.objects.filter(ticker__iexact=search_term.strip())
             queryset = queryset.filter(market__in=list(found.values_list("pk", flat=True)))
         else:
-            quoted = Market.objects.filter(quoted_at__lte=datetime.now(UTC))
-            newest = quoted.aggregate(at=Max("quoted_at"))["at"]
-            since = newest - self.RECENT if newest else None
-            queryset = queryset.filter(timestamp__gt=since) if since else queryset.none()
+            queryset = self.recent(queryset)
         return queryset, False
+
+    def recent(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        quoted = Market.objects.filter(quoted_at__lte=datetime.now(UTC))
+        newest = quoted.aggregate(at=Max("quoted_at"))["at"]
+        since = newest - self.RECENT if newest else None
+        return queryset.filter(timestamp__gt=since) if since else queryset.none()
 
 
 @admin.register(MarketSnapshot)
@@ -247,10 +253,38 @@ class CandlestickAdmin(MarketRowsAdmin):
 
 
 @admin.register(Trade)
-class TradeAdmin(MarketRowsAdmin):
-    list_display = ["created_time", "market", "yes_price", "count", "taker_outcome_side"]
-    list_filter = ["is_block_trade"]
-    ordering = ["-id"]
+class TradeAdmin(DailyRowsAdmin):
+    """Trades, the newest first: the key of their table has all of them in order of time."""
+
+    list_display = ["created_time", "market", "yes_price", "count", "taker_outcome_side", "source"]
+    # A row's own page would look for its id in every day.
+    list_display_links = None
+    list_filter = ["is_block_trade", "source_code"]
+    ordering = ["-created_time"]
+    search_help_text = "The whole ticker of a market."
+
+    def recent(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset
+
+
+@admin.register(TapeSpan)
+class TapeSpanAdmin(ReadOnlyAdmin):
+    list_display = ["start", "end", "is_whole", "proof", "extent", "with_combos", "tried_at"]
+    list_filter = ["is_whole", "proof"]
+    search_fields = ["start"]
+
+
+@admin.register(TapeDay)
+class TapeDayAdmin(ReadOnlyAdmin):
+    list_display = ["day", "share", "markets", "agreeing", "volume", "contracts", "compared_at"]
+    search_fields = ["day"]
+
+
+@admin.register(WaitingTrade)
+class WaitingTradeAdmin(ReadOnlyAdmin):
+    list_display = ["created_time", "ticker", "price", "contracts", "asked_at"]
+    search_fields = ["ticker"]
+    show_full_result_count = False
 
 
 @admin.register(BackfillSpan)

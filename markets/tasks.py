@@ -41,5 +41,5 @@ def maintain() -> None:
 @shared_task(time_limit=12 * 3600)
 def archive_days() -> None:
     """Archive closed days, if retention is on: it drops only days that are archived."""
-    if settings.RETENTION_DAYS:
+    if settings.RETENTION_DAYS or settings.TRADE_RETENTION_DAYS:
         call_command("archive")

@@ -26,7 +26,19 @@ from markets import charts
 from markets.coverage import freshness
 from markets.coverage.causes import outages
 from markets.filters import MarketFilter
-from markets.models import DiskUsage, Drift, ListedMarket, Market, Poll, Sweep, Tier
+from markets.models import (
+    DiskUsage,
+    Drift,
+    ListedMarket,
+    Market,
+    Poll,
+    Sweep,
+    TapeDay,
+    TapeSpan,
+    Tier,
+    Trade,
+    WaitingTrade,
+)
 from markets.models.listed_markets import ORDERS, ListedMarketQuerySet
 from markets.models.search import Place, is_long
 
@@ -35,6 +47,9 @@ MAX_DRIFT = 20
 MAX_OUTAGES = 10
 OUTAGES_WITHIN = timedelta(days=30)
 MAX_SIBLINGS = 60
+MAX_TRADES = 12
+MAX_SPANS = 10
+MAX_TAPE_DAYS = 7
 DEFAULT_ORDERING = "-volume_24h"
 PARAMETERS = (*MarketFilter.base_filters, "ordering", "page")
 TABS = {
@@ -105,6 +120,9 @@ def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
     context = {"market": market, **freshness_context(now)}
     if htmx_target(request) == "quote":
         return refreshed(request, [render_to_string("markets/market_detail.html#quote", context)])
+    context["trades"] = Trade.objects.for_market(market).newest_first()[:MAX_TRADES]
+    if htmx_target(request) == "trades":
+        return refreshed(request, [render_to_string("markets/market_detail.html#trades", context)])
     span = request.GET.get("table", "")
     if span in charts.RANGES:
         context |= {
@@ -160,8 +178,20 @@ def recorder(request: HttpRequest) -> HttpResponse:
         "drift": Drift.objects.all()[:MAX_DRIFT],
         # Read by the whole page alone, since it changes every ten minutes.
         "disk": DiskUsage.objects.summary,
+        "tape": tape_context,
     }
     return render(request, template_for(request, "recorder/recorder.html", "runs"), context)
+
+
+def tape_context() -> dict[str, object]:
+    """How whole the record of trades is, and what proves it by day."""
+    return {
+        "mode": settings.RECORD_TRADES,
+        "newest": TapeSpan.objects.newest(),
+        "open": TapeSpan.objects.open()[:MAX_SPANS],
+        "days": TapeDay.objects.all()[:MAX_TAPE_DAYS],
+        "waiting": WaitingTrade.objects.count(),
+    }
 
 
 def redirect_to(request: HttpRequest, place: Place) -> HttpResponse:

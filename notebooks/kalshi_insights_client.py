@@ -92,6 +92,7 @@ MARKETS = """
     yes_price no_price volume_24h previous_price quoted_at is_hot"""
 
 OUTAGES = "start end cause detail seconds"
+SPANS = "start end seconds is_whole proof extent with_combos"
 STRATEGIES = "name version kind is_yardstick summary parameters"
 BACKTESTS = """
     id status progress doing strategy strategy_version params series events tickers start end cash
@@ -240,14 +241,36 @@ class Client:
         return self._frame(table, index="start")
 
     def trades(
-        self, ticker: str, start: When = None, end: When = None, *, block: bool | None = None
+        self,
+        ticker: str | None = None,
+        start: When = None,
+        end: When = None,
+        *,
+        block: bool | None = None,
+        source: str | None = None,
     ) -> pd.DataFrame:
-        """List public trades by created_time, oldest first; `block` filters block trades.
+        """List public trades by created_time, oldest first; without a ticker, of all markets.
+
+        `block` filters block trades. `known_at` is when the recorder learned of a trade: live for
+        the source TAPE, and as it happened for what was backfilled.
 
         >>> client.trades("KXFED-26DEC-H25", "2026-11-20", block=False)["count"].sum()
+        >>> client.trades(start="2026-11-20", end="2026-11-21").groupby("ticker").size()
         """
-        table = self._table(_market_path(ticker, "trades/"), start=start, end=end, block=block)
+        path = "trades/" if ticker is None else _market_path(ticker, "trades/")
+        table = self._table(path, start=start, end=end, block=block, source=source)
         return self._frame(table, index="created_time")
+
+    def tape(
+        self, start: When = None, end: When = None, *, limit: int | None = None
+    ) -> pd.DataFrame:
+        """List the spans of the tape by their start, newest first: all its trades are on record,
+        or not all (`is_whole`).
+
+        >>> client.tape("2026-11-20", "2026-11-21").query("not is_whole").seconds.sum()
+        """
+        span = {"start": start, "end": end}
+        return self._list("tape/", SPANS, span, limit=limit, key="start")
 
     def revisions(self, ticker: str, start: When = None, end: When = None) -> pd.DataFrame:
         """List the versions of the market's definition by known_at, oldest first.

@@ -16,7 +16,7 @@ from markets.filters import STATUS_CHOICES, MarketFilter
 from markets.models import Market, Poll
 from markets.models.listed_markets import ORDERS
 
-NOUNS = ("series", "events", "markets", "polls", "health", "outages")
+NOUNS = ("series", "events", "markets", "trades", "tape", "polls", "health", "outages")
 PAGES = {
     "/markets/": [*MarketFilter.base_filters, "ordering", "page"],
     "/markets/{market}/": ["table"],

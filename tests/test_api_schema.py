@@ -23,6 +23,7 @@ from schemathesis.config import SchemathesisConfig
 from accounts.models import ApiToken
 from backtests.tests.factories import a_backtest, a_fill
 from kalshi_insights.wsgi import application
+from markets.intervals import Interval
 from markets.models import (
     EventRevision,
     Market,
@@ -31,9 +32,9 @@ from markets.models import (
     OrderBookSnapshot,
     Poll,
     Series,
-    Trade,
+    TapeSpan,
 )
-from markets.tests.factories import a_market, a_poll, a_snapshot, a_sweep, an_event
+from markets.tests.factories import a_market, a_poll, a_snapshot, a_sweep, a_trade, an_event
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -74,9 +75,8 @@ def on_record(db: None) -> Market:
         ask_prices=[],
         ask_sizes=[],
     )
-    baker.make(
-        Trade, market=market, trade_id="a-trade", created_time=NOON, yes_price=Decimal("0.5")
-    )
+    a_trade(market, NOON)
+    TapeSpan.objects.mark_open(Interval(NOON, NOON + timedelta(minutes=1)))
     baker.make(Poll, id=POLL, started_at=NOON, finished_at=None, error="lost")
     user = User.objects.create_superuser("operator")
     baker.make(ApiToken, user=user, scope="operate", digest=hash_token(TOKEN))

@@ -41,6 +41,8 @@ PLACES = [
     "/events/?markets=true",
     "/markets/",
     "/markets/?format=api",
+    "/trades/",
+    "/tape/",
     "/polls/",
     "/outages/",
     "/health/",

@@ -19,7 +19,7 @@ import httpx
 import nbformat
 import pandas as pd
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from drf_spectacular.generators import SchemaGenerator
 from model_bakery import baker
 from nbclient import NotebookClient
@@ -33,15 +33,17 @@ from backtests.strategies import STRATEGIES
 from backtests.tests.factories import a_backtest, a_recorded_day, a_user
 from backtests.tests.record_builders import record_passes
 from markets.api.serializers import EVENT_ROW, MARKET_ROW, SeriesSerializer
+from markets.intervals import Interval
 from markets.models import (
     Market,
     MarketRevision,
     MarketSnapshot,
     OrderBookSnapshot,
+    TapeSpan,
     Tier,
-    Trade,
 )
-from markets.tests.factories import a_market, a_poll, a_snapshot, a_sweep, observe
+from markets.models.trades import trade_uuid
+from markets.tests.factories import a_market, a_poll, a_snapshot, a_sweep, a_trade, observe
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "notebooks"))
@@ -272,21 +274,19 @@ def test_outages_are_a_frame_by_their_start(client, market):
 
 def test_trades_are_a_frame_by_time(client, market):
     for n, block in enumerate([False, True]):
-        baker.make(
-            Trade,
-            trade_id=f"t{n}",
-            market=market,
-            created_time=NOON + timedelta(minutes=n),
-            count=Decimal("1.50"),
-            yes_price=Decimal("0.4200"),
-            taker_outcome_side="yes",
-            taker_book_side="bid",
-            is_block_trade=block,
-            recorded_at=NOON,
-        )
+        a_trade(market, NOON + timedelta(minutes=n), f"t{n}", is_block_trade=block)
     frame = client.trades(TICKER, "2025-11-20")
     assert (frame["count"].sum(), frame.is_block_trade.to_list()) == (3.0, [False, True])
-    assert client.trades(TICKER, block=False).trade_id.to_list() == ["t0"]
+    assert client.trades(TICKER, block=False).trade_id.to_list() == [str(trade_uuid("t0"))]
+    assert client.trades(start="2025-11-20", source="BACKFILL").ticker.to_list() == [TICKER] * 2
+
+
+def test_spans_of_the_tape_are_a_frame_by_their_start(client, market):
+    assert client.tape().empty
+    with transaction.atomic():
+        TapeSpan.objects.mark_open(Interval(NOON, NOON + timedelta(minutes=1)))
+    frame = client.tape("2025-11-20")
+    assert (frame.seconds.to_list(), frame.is_whole.to_list()) == ([60.0], [False])
 
 
 def test_revisions_are_a_frame_by_when_they_were_known(client, market):

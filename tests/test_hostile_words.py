@@ -32,9 +32,8 @@ from markets.models import (
     OrderBookSnapshot,
     Poll,
     Series,
-    Trade,
 )
-from markets.tests.factories import a_snapshot, a_sweep
+from markets.tests.factories import a_snapshot, a_sweep, a_trade
 
 pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore:No directory at")]
 
@@ -138,7 +137,7 @@ def record(ticker: str, text: str) -> None:
         ask_prices=[],
         ask_sizes=[],
     )
-    baker.make(Trade, market=market, trade_id=f"{ticker[:90]}", created_time=NOW)
+    a_trade(market, NOW, ticker)
     result = a_backtest(series=[ticker], tickers=[ticker, text[:200]], strategy=text[:100])
     a_fill(result, ticker=ticker)
 

@@ -28,6 +28,8 @@ SETTINGS = Path(__file__).resolve().parent.parent / "kalshi_insights" / "setting
         ("POLL_INTERVAL", "0"),
         ("HOT_MARKETS", "-1"),
         ("RETENTION_DAYS", "nan"),
+        ("TRADE_RETENTION_DAYS", "-1"),
+        ("RECORD_TRADES", "some"),
         ("SIMULATED", "perhaps"),
         ("ENVIRONMENT", "moon"),
         ("API_RATE_ANONYMOUS", "fast"),

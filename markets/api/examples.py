@@ -120,7 +120,18 @@ TRADE: Answer = {
     "taker_outcome_side": "yes",
     "taker_book_side": "bid",
     "is_block_trade": False,
-    "recorded_at": "2026-11-20T12:10:00.004511Z",
+    "source": "TAPE",
+    "known_at": "2026-11-20T11:59:45.318204Z",
+    "recorded_at": "2026-11-20T11:59:45.402118Z",
+}
+TAPE_SPAN: Answer = {
+    "start": "2026-11-20T00:00:03.120884Z",
+    "end": "2026-11-20T12:00:01.700119Z",
+    "seconds": 43198.579235,
+    "is_whole": True,
+    "proof": "joined",
+    "extent": "all",
+    "with_combos": False,
 }
 REVISION: Answer = {
     "id": 4711,

@@ -63,6 +63,7 @@ SNAPSHOTS = SeriesSpec(
 TRADES = SeriesSpec(
     "trades", "Trade", timeseries_serializers.TRADES, timeseries_serializers.TRADE_CHART
 )
+TRADE_RESPONSES = series_responses(timeseries_serializers.TradeSerializer(many=True), TRADES)
 REVISIONS = SeriesSpec("revisions", "Revision", timeseries_serializers.REVISIONS, ())
 CANDLESTICKS = SeriesSpec(
     "candlesticks",
@@ -117,9 +118,7 @@ class MarketTimeSeries(TimeSeriesViewSet):
         rows = MarketSnapshot.objects.for_market(market).with_prices().oldest_first()
         return self.market_response(rows, market, SNAPSHOTS)
 
-    @extend_schema(
-        responses=series_responses(timeseries_serializers.TradeSerializer(many=True), TRADES)
-    )
+    @extend_schema(responses=TRADE_RESPONSES)
     @action(
         detail=True,
         pagination_class=CursorPages,
@@ -127,9 +126,11 @@ class MarketTimeSeries(TimeSeriesViewSet):
         renderer_classes=TIME_SERIES_RENDERERS,
     )
     def trades(self, request: Request, ticker: str) -> HttpResponseBase:
-        """The market's public trades that were backfilled, oldest first."""
+        """The market's public trades, oldest first."""
         market = self.get_object()
-        return self.market_response(Trade.objects.for_market(market).oldest_first(), market, TRADES)
+        trades = Trade.objects.for_market(market).oldest_first()
+        rows = trades.rows(TRADES.columns, ticker=Value(market.ticker))
+        return self.series_response(rows, TRADES, name=market.ticker)
 
     @extend_schema(responses=series_responses(RevisionSerializer(many=True), REVISIONS))
     @action(

@@ -20,7 +20,7 @@ from kalshi_insights.rest.filters import (
 from markets.api.candlesticks import INTERVALS
 from markets.filters import AS_OF
 from markets.models import Source
-from markets.models.trades import TradeQuerySet
+from markets.models.trades import SOURCES, TradeQuerySet
 
 MAX_BUCKETS = 10_000
 MAX_LEVELS = 1_000
@@ -49,12 +49,20 @@ class TradeFilter(django_filters.FilterSet):
         "Only block trades, negotiated outside the book (true), or only the others (false).",
         method="of_kind",
     )
+    source = django_filters.ChoiceFilter(
+        choices=SOURCES,
+        label="Where the trade was learned of; anywhere without it.",
+        method="of_source",
+    )
 
     class Meta:
         form = TimeRangeForm
 
     def of_kind(self, queryset: TradeQuerySet, name: str, block: bool) -> TradeQuerySet:
         return queryset.blocks() if block else queryset.in_the_book()
+
+    def of_source(self, queryset: TradeQuerySet, name: str, source: str) -> TradeQuerySet:
+        return queryset.from_source(source)
 
 
 class RevisionFilter(django_filters.FilterSet):

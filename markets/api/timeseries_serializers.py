@@ -15,6 +15,7 @@ from markets.api.serializers import PriceRangesField
 from markets.coverage.causes import Cause
 from markets.models import MarketRevision, Source, Trade
 from markets.models.fields import COUNT, MIDPOINT, PRICE, QUOTE_TYPES
+from markets.models.trades import SOURCES
 
 SNAPSHOTS: ColumnTypes = {
     "id": "text",
@@ -38,6 +39,8 @@ TRADES: ColumnTypes = {
     "taker_outcome_side": "text",
     "taker_book_side": "text",
     "is_block_trade": "boolean",
+    "source": "text",
+    "known_at": "timestamptz",
     "recorded_at": "timestamptz",
 }
 REVISIONS: ColumnTypes = {
@@ -66,6 +69,18 @@ class TradeSerializer(serializers.ModelSerializer[Trade]):
     """One public match. `yes_price` in dollars, `count` in contracts."""
 
     ticker = serializers.CharField(source="market.ticker")
+    count = serializers.DecimalField(max_digits=18, decimal_places=2)
+    yes_price = serializers.DecimalField(max_digits=6, decimal_places=4)
+    taker_outcome_side = serializers.CharField(
+        allow_null=True, help_text="The side that the taker bought: yes or no; null if unknown."
+    )
+    taker_book_side = serializers.CharField(
+        allow_null=True, help_text="The same in the book: a bid for YES, or an ask, which buys NO."
+    )
+    source = serializers.ChoiceField(  # type: ignore[assignment]
+        choices=SOURCES,
+        help_text="TAPE: recorded live from the list of all trades. BACKFILL: fetched later.",
+    )
 
     class Meta:
         model = Trade

@@ -14,7 +14,7 @@ from markets.kalshi import payloads
 from markets.kalshi.candles import QuoteOHLC, candlestick, period_end
 from markets.models import BackfillSpan
 from markets.models.candlesticks import Candle
-from markets.models.trades import PublicTrade
+from markets.models.trades import PublicTrade, public_trade
 from markets.recording.batch import parse_price_ranges
 
 # A bid of 0 and an ask of 1 dollar stand for an empty side.
@@ -76,16 +76,7 @@ def make_trade(span: BackfillSpan, raw: msgspec.Raw) -> PublicTrade:
     payload = payloads.trade(raw)
     if payload.ticker != span.market.ticker:
         raise msgspec.ValidationError("it is a trade of another market - at `$.ticker`")
-    return PublicTrade(
-        trade_id=payload.trade_id,
-        market_id=span.market_id,
-        created_time=payload.created_time,
-        contracts=payload.count,
-        yes_price=payload.yes_price,
-        taker_outcome_side=payload.taker_outcome_side,
-        taker_book_side=payload.taker_book_side,
-        is_block_trade=payload.is_block_trade,
-    )
+    return public_trade(payload, span.market_id)
 
 
 def _ohlc(side: QuoteOHLC) -> OHLC:

@@ -32,7 +32,7 @@ from markets.kalshi.client import KalshiClient, Page
 from markets.kalshi.drift import shape_drift
 from markets.kalshi.errors import KalshiError, UnknownResource
 from markets.kalshi.params import CandlestickFilters, TradeFilters
-from markets.models import BackfillSpan, Candlestick, Drift, Market, Source, Trade
+from markets.models import BackfillSpan, Candlestick, Drift, Market, Source, Trade, TradeOrigin
 from markets.recording.isolation import CONTAGIOUS, pages_in_parts
 from markets.storage import partitions
 
@@ -209,7 +209,7 @@ class BackfillRun:
     client: KalshiClient
     request: BackfillRequest
     progress: BackfillProgress
-    days_with_partition: set[date] = field(default_factory=set)
+    days_with_partition: set[partitions.DayPartition] = field(default_factory=set)
     # The ids of spans of refused records that were refused again.
     refused_again: set[int] = field(default_factory=set)
 
@@ -252,7 +252,7 @@ class BackfillRun:
             for candle in candles
             if span.start < candle.end_period_ts <= min(call.until, span.end)
         ]
-        self.ensure_partitions({row.end_period_ts.date() for row in rows})
+        self.ensure_partitions(partitions.SNAPSHOTS, {row.end_period_ts.date() for row in rows})
         asked = Interval(call.after - period, call.until + period)
         now = datetime.now(UTC)
         with transaction.atomic():
@@ -308,11 +308,11 @@ class BackfillRun:
             for market_id, at in differing
         )
 
-    def ensure_partitions(self, days: set[date]) -> None:
-        """Create the partitions of the snapshots' table that these days still lack."""
-        missing = days - self.days_with_partition
+    def ensure_partitions(self, table: str, days: set[date]) -> None:
+        """Create the partitions of a table that these days still lack."""
+        missing = {partitions.DayPartition(table, day) for day in days} - self.days_with_partition
         if missing:
-            partitions.create_missing(partitions.SNAPSHOTS, missing)
+            partitions.create_missing(table, {partition.day for partition in missing})
             self.days_with_partition |= missing
 
     def advance(self, span: BackfillSpan, until: datetime) -> None:
@@ -360,8 +360,11 @@ class BackfillRun:
         own = refused_within(time, refused, asked=asked)
         if not trades and not own:
             return
+        self.ensure_partitions(partitions.TRADES, {trade.created_time.date() for trade in trades})
         with transaction.atomic():
-            written = Trade.objects.record(trades, recorded_at=datetime.now(UTC))
+            written = Trade.objects.record(
+                trades, source=TradeOrigin.BACKFILL, recorded_at=datetime.now(UTC)
+            )
             self.keep_open(span, own, time=time, step=MICROSECOND)
             # What is left of a refused record's time is not worth a note.
             if trades and not span.refusal:

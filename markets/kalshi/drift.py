@@ -55,6 +55,10 @@ KNOWN_FIELDS = {
         fee_multiplier fee_type frequency last_updated_ts product_metadata settlement_sources tags
         ticker title volume_fp
     """),
+    "trade": _words("""
+        count_fp created_time is_block_trade no_price_dollars taker_book_side taker_outcome_side
+        taker_side ticker trade_id yes_price_dollars
+    """),
 }
 
 FEE_TYPES = _words("quadratic quadratic_with_maker_fees quadratic_with_combo_maker_fees flat")
@@ -80,6 +84,10 @@ KNOWN_WORDS = {
     },
     "event": {"collateral_return_type": _words("MECNET DIRECNET"), "fee_type_override": FEE_TYPES},
     "series": {"fee_type": FEE_TYPES},
+    "trade": {
+        "taker_outcome_side": _words("yes no"),
+        "taker_book_side": _words("bid ask"),
+    },
 }
 
 # Instants of which the contract says that they are always known.
@@ -87,6 +95,7 @@ REQUIRED_INSTANTS = {
     "market": _words("close_time created_time latest_expiration_time open_time updated_time"),
     "event": _words(""),
     "series": _words(""),
+    "trade": _words("created_time"),
 }
 # The contract writes every number and instant under such a key, and an unknown one as null.
 _NEVER_BLANK = ("_dollars", "_fp", "floor_strike", "cap_strike", "_time", "_ts")
@@ -96,7 +105,7 @@ _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 
 
 def find_drift(kind: str, raw: bytes | Raw) -> list[DriftNote]:
-    """List the keys and words of a market, an event or a series that the contract lacks.
+    """List the keys and words of a market, an event, a series or a trade that the contract lacks.
 
     So are instants and numbers that stand for an unknown one although the contract says that they
     are known, or written otherwise. What is not a JSON object has none of all this: the reader of

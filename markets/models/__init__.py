@@ -17,7 +17,9 @@ from markets.models.search import EventSearchText, MarketSearchText, SeriesSearc
 from markets.models.snapshots import MarketSnapshot, Source
 from markets.models.storage import ArchivedDay
 from markets.models.sweeps import HotPeriod, Sweep
-from markets.models.trades import Trade
+from markets.models.tape import TapeDay, TapeSpan
+from markets.models.trades import Trade, TradeOrigin
+from markets.models.waiting_trades import WaitingTrade
 
 __all__ = [
     "ArchivedDay",
@@ -44,7 +46,11 @@ __all__ = [
     "Source",
     "Status",
     "Sweep",
+    "TapeDay",
+    "TapeSpan",
     "Tier",
     "Trade",
+    "TradeOrigin",
+    "WaitingTrade",
     "Watch",
 ]

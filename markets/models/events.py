@@ -18,6 +18,7 @@ from markets.models.fields import (
     manager_of,
     order_terms,
 )
+from markets.models.scope import in_scope
 from markets.models.search import (
     EventSearchText,
     MarketSearchText,
@@ -108,6 +109,10 @@ class SeriesQuerySet(TickerQuerySet["Series"]):
 
     def unread(self) -> Self:
         return self.filter(refreshed_at=None)
+
+    def in_scope(self) -> Self:
+        """Series that are recorded: all, unless the settings name some."""
+        return self.filter(in_scope())
 
     def rows(self, fields: Sequence[str]) -> models.QuerySet[Any, Row]:
         rows: models.QuerySet[Any, Row] = self.values(*fields)

@@ -33,6 +33,7 @@ from markets.models.fields import (
     within_unit,
 )
 from markets.models.observations import array_of
+from markets.models.scope import in_scope, in_scope_sql
 from markets.models.search import MarketSearchText, Place, matches
 
 
@@ -272,8 +273,16 @@ class MarketQuerySet(TickerQuerySet["Market"]):
 
     def hot_tickers(self) -> list[str]:
         """Return the markets that every tick observes: the hot list and whatever is watched."""
-        hot = self.open().filter(Q(is_hot=True) | Q(watches__isnull=False))
+        hot = self.in_scope().open().hot()
         return list(hot.order_by("ticker").distinct().values_list("ticker", flat=True))
+
+    def hot(self) -> Self:
+        """The hot list and whatever is watched."""
+        return self.filter(Q(is_hot=True) | Q(watches__isnull=False))
+
+    def in_scope(self) -> Self:
+        """Markets of the series that are recorded: all, unless the settings name some."""
+        return self.filter(in_scope("event__series__"))
 
     def with_books(self, size: int) -> Self:
         """The most traded hot markets, whose whole order books are recorded."""
@@ -286,19 +295,27 @@ class MarketQuerySet(TickerQuerySet["Market"]):
 
         One contract is added to the volume, so that a near close also ranks an untraded market.
         """
+        condition, parameters = in_scope_sql()
         with connection.cursor() as cursor:
             cursor.execute(
-                """
+                f"""
                 WITH ranked AS (
                     SELECT id FROM markets_market
-                    WHERE status <> 'finalized' AND status <> ALL(%s)
+                    WHERE status <> 'finalized' AND status <> ALL(%(not_open)s) AND {condition}
                     ORDER BY (coalesce(volume_24h, 0) + 1)
-                        * CASE WHEN close_time BETWEEN %s AND %s THEN 10 ELSE 1 END DESC, id
-                    LIMIT %s)
+                        * CASE WHEN close_time BETWEEN %(at)s AND %(soon)s THEN 10 ELSE 1 END DESC,
+                        id
+                    LIMIT %(size)s)
                 UPDATE markets_market SET is_hot = NOT is_hot
                 WHERE is_hot <> (id IN (SELECT id FROM ranked))
                 """,
-                [[*NOT_OPEN_STATUSES, Status.INACTIVE.value], at, at + NEAR_EXPIRY, size],
+                {
+                    "not_open": [*NOT_OPEN_STATUSES, Status.INACTIVE.value],
+                    "at": at,
+                    "soon": at + NEAR_EXPIRY,
+                    "size": size,
+                    **parameters,
+                },
             )
 
     def awaiting_settlement(self, *, at: datetime) -> Self:

@@ -57,6 +57,7 @@ class Tier(models.TextChoices):
     SETTLEMENT = "settlement"
     CENSUS = "census"
     ORDER_BOOKS = "order books"
+    TRADES = "trades"
     SERIES = "series"
     FEES = "fees"
     HOURS = "hours"

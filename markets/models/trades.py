@@ -1,48 +1,100 @@
-"""Public trades."""
+"""Public trades: the tape of the exchange, in daily partitions.
 
-from collections.abc import Sequence
-from datetime import datetime
+Prices are kept in 1/10,000 dollar and counts in 1/100 contract, as backtests count them; whoever
+reads a trade gets decimals. A trade is known by its id, and yet no index can say so: each unique
+index of a partitioned table holds the day, and another source may tell the same trade's time more
+coarsely, in whole seconds. So one writer at a time compares with what is there.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
+from uuid import UUID, uuid5
 
 from django.db import connection, models
+from django.db.models import Case, F, Func, Value, When
 
 from kalshi_insights.export.copy import stage_rows
-from markets.models.fields import COUNT, PRICE
+from markets.kalshi.payloads import TradePayload
+from markets.models.fields import Row
 from markets.models.markets import Market
 
-TRADE = {
-    "trade_id": "text",
+# Times of one trade differ by less from source to source; beyond it, one id is two trades.
+SAME_TRADE_WITHIN = timedelta(seconds=2)
+# An id that is no UUID, as of an import, becomes the UUID (version 5) of its text in here.
+NAMESPACE = UUID("6b1d0c52-5c0f-5f0a-9f5e-0d6c7d3c8a11")
+PRICES_IN_A_DOLLAR = 10_000
+HUNDREDTHS = 100
+STAGED = {
+    "trade_id": "uuid",
     "market_id": "bigint",
     "created_time": "timestamptz",
-    "count": COUNT,
-    "yes_price": PRICE,
-    "taker_outcome_side": "text",
-    "taker_book_side": "text",
+    "known_at": "timestamptz",
+    "contracts": "bigint",
+    "price": "smallint",
+    "taker_side": "smallint",
     "is_block_trade": "boolean",
 }
+# The columns that tell the same of a trade, whoever tells it and whenever.
+CONTENT = ("contracts", "price", "taker_side", "is_block_trade")
+ONE_WRITER = "SELECT pg_advisory_xact_lock(hashtext('markets_trade'))"
+# The bounds as literals let PostgreSQL leave other days alone.
 INSERT_TRADES = f"""
-    INSERT INTO markets_trade ({", ".join(TRADE)}, recorded_at)
-    SELECT {", ".join(TRADE)}, %s FROM trade_staging ORDER BY trade_id ON CONFLICT DO NOTHING
+    WITH known AS (
+        SELECT new.trade_id, new.market_id, new.created_time,
+            ROW({", ".join(f"old.{name}" for name in CONTENT)})
+                IS DISTINCT FROM ROW({", ".join(f"new.{name}" for name in CONTENT)}) AS differs
+        FROM trade_staging AS new JOIN markets_trade AS old
+            ON old.market_id = new.market_id AND old.trade_id = new.trade_id
+            AND old.created_time BETWEEN new.created_time - %(within)s * interval '1 s'
+                AND new.created_time + %(within)s * interval '1 s'
+        WHERE old.created_time BETWEEN %(first)s AND %(last)s
+    ), written AS (
+        INSERT INTO markets_trade ({", ".join(STAGED)}, recorded_at, source_code)
+        SELECT {", ".join(STAGED)}, %(recorded_at)s, %(source)s FROM trade_staging
+        WHERE trade_id NOT IN (SELECT trade_id FROM known) ORDER BY created_time, trade_id
+        ON CONFLICT DO NOTHING RETURNING market_id
+    )
+    SELECT count(*), NULL, NULL FROM written
+    UNION ALL SELECT NULL, market_id, created_time FROM known WHERE differs
 """
-SELECT_DIFFERING = f"""
-    SELECT new.market_id, new.created_time FROM trade_staging AS new
-    JOIN markets_trade AS old ON old.trade_id = new.trade_id
-    WHERE ROW({", ".join(f"old.{name}" for name in TRADE)})
-        IS DISTINCT FROM ROW({", ".join(f"new.{name}" for name in TRADE)})
-"""
+
+
+class TradeOrigin(models.IntegerChoices):
+    """Where a trade was learned of."""
+
+    TAPE = 1, "TAPE"
+    BACKFILL = 2, "BACKFILL"
+    IMPORT = 3, "IMPORT"
+
+
+# The words by which the API and files tell of it.
+SOURCES = [(origin.label, origin.label) for origin in TradeOrigin]
+
+
+class TakerSide(models.IntegerChoices):
+    """The side that the taker bought: YES by a bid, or NO by an ask, which is one and the same."""
+
+    YES = 1, "yes"
+    NO = 2, "no"
+
+
+BOOK_SIDES: dict[int, str] = {TakerSide.YES: "bid", TakerSide.NO: "ask"}
+# Other words, and words that contradict each other, leave the side unknown.
+SIDES = {(TakerSide(side).label, book): side for side, book in BOOK_SIDES.items()}
 
 
 class PublicTrade(NamedTuple):
-    """One public trade, its fields in the order of `TRADE`."""
+    """One public trade, its fields in the order of `STAGED`."""
 
-    trade_id: str
+    trade_id: UUID
     market_id: int
     created_time: datetime
-    contracts: Decimal
-    yes_price: Decimal
-    taker_outcome_side: str
-    taker_book_side: str
+    known_at: datetime
+    contracts: int
+    price: int
+    taker_side: int | None
     is_block_trade: bool
 
 
@@ -56,26 +108,97 @@ class TradesWritten(NamedTuple):
     differing: Sequence[tuple[int, datetime]] = ()
 
 
+def trade_uuid(text: str) -> UUID:
+    """Return a trade's id; one that is no UUID is made into one, always the same."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return uuid5(NAMESPACE, text)
+
+
+def public_trade(
+    payload: TradePayload, market_id: int, *, known_at: datetime | None = None
+) -> PublicTrade:
+    """Make a trade of the exchange's payload.
+
+    Without an instant at which it was learned live, it was known when it happened, as all facts
+    are that were fetched later.
+    """
+    return PublicTrade(
+        trade_id=trade_uuid(payload.trade_id),
+        market_id=market_id,
+        created_time=payload.created_time,
+        known_at=known_at or payload.created_time,
+        contracts=int(payload.count * HUNDREDTHS),
+        price=int(payload.yes_price * PRICES_IN_A_DOLLAR),
+        taker_side=SIDES.get((payload.taker_outcome_side, payload.taker_book_side)),
+        is_block_trade=payload.is_block_trade,
+    )
+
+
+def decimal_sql(column: str, per_unit: int, *, digits: int, places: int) -> Func:
+    """Return a column of whole parts as the decimal that they make."""
+    return Func(
+        F(column),
+        template=f"(%(expressions)s * {1 / Decimal(per_unit)})::numeric({digits},{places})",
+        output_field=models.DecimalField(max_digits=digits, decimal_places=places),
+    )
+
+
+def words_sql(column: str, words: Mapping[int, str]) -> Case:
+    """Return the word of each code in a column; NULL where there is none."""
+    return Case(
+        *(When(**{column: code}, then=Value(word)) for code, word in words.items()),
+        output_field=models.CharField(),
+    )
+
+
+# The names and values by which the API and files tell of a trade.
+SHOWN = {
+    "count": decimal_sql("contracts", HUNDREDTHS, digits=18, places=2),
+    "yes_price": decimal_sql("price", PRICES_IN_A_DOLLAR, digits=6, places=4),
+    "taker_outcome_side": words_sql("taker_side", dict(TakerSide.choices)),
+    "taker_book_side": words_sql("taker_side", BOOK_SIDES),
+    "source": words_sql("source_code", dict(TradeOrigin.choices)),
+}
+
+
 class TradeQuerySet(models.QuerySet["Trade"]):
-    def record(self, trades: Sequence[PublicTrade], *, recorded_at: datetime) -> TradesWritten:
-        """Write the trades that are not on record; call it in a transaction."""
-        if not trades:
+    def record(
+        self, trades: Iterable[PublicTrade], *, source: TradeOrigin, recorded_at: datetime
+    ) -> TradesWritten:
+        """Write the trades that are not on record; call it in a transaction.
+
+        A trade is on record if its market has one of its id within `SAME_TRADE_WITHIN` of it.
+        """
+        rows = list({trade.trade_id: trade for trade in trades}.values())
+        if not rows:
             return TradesWritten(0)
-        stage_rows("trade_staging", TRADE, trades)
+        times = [trade.created_time for trade in rows]
         with connection.cursor() as cursor:
-            cursor.execute(INSERT_TRADES, [recorded_at])
-            written: int = cursor.rowcount
-            differing: list[tuple[int, datetime]] = []
-            if written < len(trades):
-                cursor.execute(SELECT_DIFFERING)
-                differing = cursor.fetchall()
-        return TradesWritten(written, differing)
+            cursor.execute(ONE_WRITER)
+            stage_rows("trade_staging", STAGED, rows)
+            cursor.execute(
+                INSERT_TRADES,
+                {
+                    "first": min(times) - SAME_TRADE_WITHIN,
+                    "last": max(times) + SAME_TRADE_WITHIN,
+                    "within": SAME_TRADE_WITHIN.total_seconds(),
+                    "recorded_at": recorded_at,
+                    "source": source.value,
+                },
+            )
+            (written, _, _), *differing = cursor.fetchall()
+        return TradesWritten(written, [(market_id, at) for _, market_id, at in differing])
 
     def for_market(self, market: Market) -> Self:
         return self.filter(market=market)
 
     def oldest_first(self) -> Self:
         return self.order_by("created_time", "trade_id")
+
+    def newest_first(self) -> Self:
+        return self.order_by("-created_time", "-trade_id")
 
     def in_the_book(self) -> Self:
         """Trades without block trades, which were negotiated outside the order book."""
@@ -84,23 +207,44 @@ class TradeQuerySet(models.QuerySet["Trade"]):
     def blocks(self) -> Self:
         return self.filter(is_block_trade=True)
 
+    def from_source(self, name: str) -> Self:
+        return self.filter(source_code=TradeOrigin[name])
+
     def between(self, start: datetime, end: datetime) -> Self:
         """Trades from `start` on and before `end`."""
         return self.filter(created_time__gte=start, created_time__lt=end)
+
+    def rows(self, columns: Iterable[str], **known: Any) -> models.QuerySet[Any, Row]:
+        """Return these columns under the names that the API has for them.
+
+        `known` are values that all rows share, such as the ticker of a single market.
+        """
+        shown = {"ticker": F("market__ticker"), **SHOWN, **known}
+        computed = {name: value for name, value in shown.items() if name in columns}
+        rows: models.QuerySet[Any, Row] = self.annotate(**computed).values(*columns)
+        return rows
 
 
 class Trade(models.Model):
     """One public trade. Block trades were negotiated outside the order book."""
 
-    trade_id = models.CharField(max_length=100, unique=True)
-    market = models.ForeignKey(Market, on_delete=models.PROTECT, related_name="trades")
-    created_time = models.DateTimeField()
-    count = models.DecimalField(max_digits=18, decimal_places=2)
-    yes_price = models.DecimalField(max_digits=6, decimal_places=4)
-    taker_outcome_side = models.CharField(max_length=50)
-    taker_book_side = models.CharField(max_length=50)
+    trade_id = models.UUIDField(primary_key=True, editable=False)
+    market = models.ForeignKey(
+        Market,
+        on_delete=models.PROTECT,
+        related_name="trades",
+        db_index=False,  # `trade_market_created` begins with the market
+    )
+    created_time = models.DateTimeField(help_text="By the exchange's clock.")
+    known_at = models.DateTimeField(
+        help_text="When we learned of it live; of a trade fetched later, when it happened."
+    )
+    recorded_at = models.DateTimeField(help_text="When this row was written.")
+    contracts = models.BigIntegerField(help_text="In 1/100 contract.")
+    price = models.SmallIntegerField(help_text="Of YES, in 1/10,000 dollar.")
+    taker_side = models.SmallIntegerField(choices=TakerSide, null=True, blank=True)
+    source_code = models.SmallIntegerField(choices=TradeOrigin)
     is_block_trade = models.BooleanField()
-    recorded_at = models.DateTimeField()
 
     objects = TradeQuerySet.as_manager()
 
@@ -109,4 +253,26 @@ class Trade(models.Model):
         indexes = [models.Index(fields=["market", "created_time"], name="trade_market_created")]
 
     def __str__(self) -> str:
-        return self.trade_id
+        return str(self.trade_id)
+
+    @property
+    def count(self) -> Decimal:
+        """Contracts."""
+        return Decimal(self.contracts).scaleb(-2)
+
+    @property
+    def yes_price(self) -> Decimal:
+        """Dollars."""
+        return Decimal(self.price).scaleb(-4)
+
+    @property
+    def taker_outcome_side(self) -> str | None:
+        return None if self.taker_side is None else TakerSide(self.taker_side).label
+
+    @property
+    def taker_book_side(self) -> str | None:
+        return None if self.taker_side is None else BOOK_SIDES[self.taker_side]
+
+    @property
+    def source(self) -> str:
+        return TradeOrigin(self.source_code).label

@@ -35,6 +35,7 @@ from markets.models.fields import Quote
 from markets.models.markets import MarketChange, MarketDefinition
 from markets.models.snapshots import Observation
 from markets.recording.pace import QUOTES_PER_DEFINITION
+from markets.recording.scope import EVERYTHING, RecordedScope
 
 REJECTS_KEPT = 5
 REJECT_LENGTH = 4_000
@@ -76,16 +77,22 @@ class Batch:
     drift_notes: list[DriftNote] = field(default_factory=list)
     # What the newest page showed: its events of which a market was read, or its markets.
     shown: list[str] = field(default_factory=list)
+    scope: RecordedScope = EVERYTHING
 
     def add_events_page(self, page: Page) -> list[str]:
         """Parse a page of events with their markets; return the tickers of what was rejected."""
         self.pages += 1
         rejected, shown = [], []
-        for raw in page.items:
+        parsed = [(raw, *read_event(raw)) for raw in page.items]
+        inside = self.scope.select(
+            [event for _, event, _ in parsed if isinstance(event, EventPayload)]
+        )
+        for raw, event, markets in parsed:
             self.shown = []
-            event, markets = read_event(raw)
             if isinstance(event, EventPayload):
                 ticker = event.ticker
+                if ticker not in inside:
+                    continue
                 self.events[ticker] = event
             else:
                 ticker = self.reject("event", raw, event)
@@ -123,6 +130,8 @@ class Batch:
                 quote = payloads.quote(raw)
             except msgspec.MsgspecError as reason:
                 rejected.append(self.reject("market", raw, reason))
+                continue
+            if self.scope.excludes(quote.event_ticker, market=quote.ticker):
                 continue
             self.markets += 1
             self.shown.append(quote.ticker)

@@ -16,13 +16,18 @@ MOST_UNANSWERED = 3
 
 
 def fetch_missing_events(client: KalshiClient, batch: Batch, tickers: set[str]) -> None:
-    """Fetch into the batch those of these events that are neither in it nor in the database."""
-    missing = sorted(tickers - batch.events.keys() - Event.objects.ids(tickers).keys())
+    """Fetch into the batch those of these events that are neither in it nor in the database.
+
+    Events of series that are not recorded are not fetched twice.
+    """
+    known = batch.events.keys() | Event.objects.ids(tickers).keys()
+    missing = sorted(tickers - known - batch.scope.outside_events)
     for names in ticker_batches(missing):
         for start in range(0, len(names), EVENTS_PER_REQUEST):
             _fetch_listed(client, batch, names[start : start + EVENTS_PER_REQUEST])
     # The listing silently leaves out events that ended long ago; each has its own address.
-    _fetch_single(client, batch, [ticker for ticker in missing if ticker not in batch.events])
+    found = batch.events.keys() | batch.scope.outside_events
+    _fetch_single(client, batch, [ticker for ticker in missing if ticker not in found])
 
 
 def _fetch_listed(client: KalshiClient, batch: Batch, tickers: list[str]) -> None:
@@ -62,11 +67,11 @@ def _add_events(batch: Batch, page: Page) -> list[tuple[msgspec.Raw, msgspec.Msg
     unreadable = []
     for raw in page.items:
         event, _ = read_event(raw)
-        if isinstance(event, EventPayload):
+        if not isinstance(event, EventPayload):
+            unreadable.append((raw, event))
+        elif event.ticker in batch.scope.select([event]):
             # The other markets of the event were not requested.
             batch.events[event.ticker] = msgspec.structs.replace(event, markets=())
-        else:
-            unreadable.append((raw, event))
     return unreadable
 
 

@@ -18,6 +18,7 @@ from markets.models.sweeps import LISTED_TIERS
 from markets.recording.ahead import PagesAhead
 from markets.recording.batch import Batch, compare
 from markets.recording.pace import pace
+from markets.recording.scope import scope
 from markets.recording.shown import ShownNames, memory
 
 T = TypeVar("T")
@@ -27,12 +28,13 @@ T = TypeVar("T")
 SHARES = {
     Tier.HOT: 0.5,
     Tier.STATUS: 0.02,
-    Tier.UPDATES: 0.06,
-    Tier.SETTLEMENT: 0.06,
-    Tier.CENSUS: 0.04,
-    Tier.ORDER_BOOKS: 0.07,
+    Tier.UPDATES: 0.05,
+    Tier.SETTLEMENT: 0.05,
+    Tier.CENSUS: 0.03,
+    Tier.ORDER_BOOKS: 0.06,
+    Tier.TRADES: 0.05,
     Tier.UNIVERSE: 0.2,
-    Tier.COMBOS: 0.05,
+    Tier.COMBOS: 0.04,
 }
 # Four requests at a time are enough that a reply is ready whenever one has been parsed.
 PARALLEL_REQUESTS = 4
@@ -59,7 +61,7 @@ class Tick:
     deadline: float
     write_by: float = float("inf")
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    batch: Batch = field(default_factory=Batch)
+    batch: Batch = field(default_factory=lambda: Batch(scope=scope))
     order_books: list[ObservedOrderBook] = field(default_factory=list)
     sweeps: list[Sweep] = field(default_factory=list)
     shown: dict[str, ShownNames] = field(default_factory=dict)
@@ -121,6 +123,11 @@ class Tick:
         return self._may_request() and (
             is_first or self._items_in_time(self.tier, self.write_ends) >= LEAST_PAGE
         )
+
+    def limit_requests(self, share: float) -> None:
+        """Let the current turn send no more requests than this share of a run's."""
+        most = max(share * requests_per_run(), 1)
+        self.last_request = min(self.last_request, self._sent_in_turns + most)
 
     def goes_on(self, sweep: Sweep) -> bool:
         """Return True while a page of this listing is to be read or may be requested."""

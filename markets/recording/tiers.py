@@ -1,7 +1,8 @@
 """The tiers of a tick: which markets are requested from the exchange, and how often.
 
 One tick fetches the hot list, the exchange's status, changed definitions, markets that await
-their settlement, a few order books, and the next part of the universe of open markets.
+their settlement, a few order books, the newest trades, and the next part of the universe of open
+markets.
 """
 
 from collections import defaultdict
@@ -45,13 +46,22 @@ from markets.recording.listings import (
     fetch_updates,
     request_universe_ahead,
 )
+from markets.recording.scope import scope
 from markets.recording.shown import memory
+from markets.recording.tape import fetch_trades
 from markets.recording.tick import SHARES, Tick, tokens_per_run
 
 # Tiers whose sweeps return markets in a stable order.
 STABLE_ORDER_TIERS = (Tier.HOT, Tier.ORDER_BOOKS, Tier.UNIVERSE, Tier.COMBOS)
 # Tiers whose sweeps go on in the next run where their share of this one is used up.
-CONTINUED_TIERS = (Tier.UPDATES, Tier.SETTLEMENT, Tier.CENSUS, Tier.UNIVERSE, Tier.COMBOS)
+CONTINUED_TIERS = (
+    Tier.UPDATES,
+    Tier.SETTLEMENT,
+    Tier.CENSUS,
+    Tier.TRADES,
+    Tier.UNIVERSE,
+    Tier.COMBOS,
+)
 SETTLEMENT_EVERY = STATUS_EVERY = timedelta(seconds=30)
 CENSUS_EVERY = timedelta(minutes=1)
 # A timeout takes a whole interval. One tier may have a request that hangs; with two of them, the
@@ -72,7 +82,7 @@ def fetch_due_tiers(tick: Tick) -> None:
     """
     failures: dict[Tier, str] = {}
     timeouts = 0
-    tiers = [tier for tier in FETCHES if tier != Tier.COMBOS or settings.RECORD_COMBOS]
+    tiers = [tier for tier in FETCHES if is_recorded(tier)]
     for place, tier in enumerate(tiers, start=1):
         tick.begin_turn(tier, later=tiers[place:])
         try:
@@ -85,8 +95,14 @@ def fetch_due_tiers(tick: Tick) -> None:
     carriers = (Tier.HOT, Tier.UNIVERSE) if tick.batch.pages else tuple(failures)
     errors = [failures.pop(tier) for tier in carriers if tier in failures]
     tick.poll.error = "; ".join(errors)
-    tick.poll.warning = "; ".join([*failures.values(), *tick.warnings])
+    tick.poll.warning = "; ".join([*failures.values(), *tick.warnings, *scope.unknown])
     measure_ages(tick)
+
+
+def is_recorded(tier: Tier) -> bool:
+    if tier == Tier.TRADES:
+        return bool(settings.RECORD_TRADES != "none")
+    return bool(tier != Tier.COMBOS or settings.RECORD_COMBOS)
 
 
 def note_failure(tick: Tick, tier: Tier, error: KalshiError, failures: dict[Tier, str]) -> None:
@@ -194,7 +210,7 @@ def fetch_status(tick: Tick) -> None:
 
 def fetch_settlements(tick: Tick) -> None:
     """Fetch the markets past their close whose settlement is not recorded yet."""
-    awaiting = Market.objects.awaiting_settlement(at=datetime.now(UTC))
+    awaiting = Market.objects.in_scope().awaiting_settlement(at=datetime.now(UTC))
     while tick.has_turn() and fetch_next_markets(
         tick, Tier.SETTLEMENT, awaiting, every=SETTLEMENT_EVERY
     ):
@@ -203,7 +219,7 @@ def fetch_settlements(tick: Tick) -> None:
 
 def fetch_census(tick: Tick) -> None:
     """Fetch the next of the markets that we believe open: a listing drops them silently."""
-    fetch_next_markets(tick, Tier.CENSUS, Market.objects.open(), every=CENSUS_EVERY)
+    fetch_next_markets(tick, Tier.CENSUS, Market.objects.in_scope().open(), every=CENSUS_EVERY)
 
 
 def fetch_next_markets(
@@ -351,6 +367,7 @@ FETCHES: dict[Tier, Callable[[Tick], None]] = {
     Tier.SETTLEMENT: fetch_settlements,
     Tier.CENSUS: fetch_census,
     Tier.ORDER_BOOKS: fetch_order_books,
+    Tier.TRADES: fetch_trades,
     Tier.UNIVERSE: fetch_universe,
     Tier.COMBOS: fetch_combos,
 }

@@ -1,4 +1,8 @@
-"""The listed markets at one instant as JSON, encoded again only where something changed."""
+"""The listed markets at one instant as JSON, encoded again only where something changed.
+
+Lifecycles and quotes move in steps of five seconds, but trades do with every microsecond: a board
+shows the lifecycles of its step and the books of its own instant.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,13 @@ import msgspec
 import numpy as np
 
 from markets.simulator import fees
-from markets.simulator.cadence import DAY, HOUR
+from markets.simulator.book import SimulatedBooks
+from markets.simulator.cadence import DAY, HOUR, STEP
 from markets.simulator.hours import TradingHours
+from markets.simulator.lives import Lives
 from markets.simulator.noise import Bools, Ints
-from markets.simulator.prices import Lives, Prices
+from markets.simulator.orders import SECOND
+from markets.simulator.prices import Prices
 from markets.simulator.provisional import provisional, withdrawals
 from markets.simulator.render import (
     ACTIVE,
@@ -34,6 +41,8 @@ from markets.simulator.render import (
     market_heads,
     market_tail,
 )
+from markets.simulator.tape import Tape
+from markets.simulator.trades import last_prices
 from markets.simulator.universe import SimulatedEvent, SimulatedUniverse
 
 CURSOR_SEPARATOR = "\x1f"
@@ -63,6 +72,11 @@ def phases(lives: Lives, at: int, cutoff: int) -> Ints:
     return np.asarray(selected, dtype=np.int64)
 
 
+def halves(*columns: Ints) -> tuple[list[Ints], list[Ints]]:
+    middle = len(columns[0]) // 2
+    return [column[:middle] for column in columns], [column[middle:] for column in columns]
+
+
 class Board:
     """The markets of a list of events. `order` holds the events' sort keys, ascending."""
 
@@ -73,12 +87,14 @@ class Board:
         *,
         bias: bool,
         hours: TradingHours,
+        liveliness: float,
     ) -> None:
         self.events = events
         self.order = order
-        self.prices = Prices.of(events, bias=bias, hours=hours)
+        self.prices = Prices.of(events, bias=bias, hours=hours, liveliness=liveliness)
+        self.books = SimulatedBooks.of(self.prices)
         self.provisional = provisional(self.prices, events)
-        self.withdrawn = withdrawals(self.prices, self.provisional)
+        self.withdrawn = withdrawals(self.books.orders, self.provisional)
         counts = np.array([len(event.outcomes) for event in events], dtype=np.int64)
         self.ends = np.cumsum(counts)
         self.starts = self.ends - counts
@@ -87,15 +103,24 @@ class Board:
         self.bodies: list[bytes] = [b""] * len(events)
         self.heads: list[bytes] = [b""] * size
         self.tails: list[bytes] = [b""] * size
-        # `stamps` has each market's current stamp, `rendered` the stamp that its tail was made for.
-        self.stamps = np.zeros(size, dtype=np.int64)
+        # `_stamps` has each market's stamp as of the instant in `_stamped`, in microseconds, and
+        # `rendered` the stamp that its tail was made for.
+        self._stamps = np.zeros(size, dtype=np.int64)
+        self._stamped = np.full(size, -1, dtype=np.int64)
         self.rendered = np.full(size, -1, dtype=np.int64)
-        self.counts = np.zeros(size, dtype=np.int64)
         self.phases = np.zeros(len(events), dtype=np.int64)
         # The events that are visible, and the markets that are listed.
         self.visible: Bools = np.zeros(len(events), dtype=np.bool_)
         self.listed: Bools = np.zeros(size, dtype=np.bool_)
-        self.at = 0
+        # The step, in seconds, and the instant within it, in microseconds.
+        self.at, self.micros = 0, 0
+
+    def __len__(self) -> int:
+        return len(self.listed)
+
+    @cached_property
+    def tape(self) -> Tape:
+        return Tape(self.books, self.withdrawn, self.at)
 
     @cached_property
     def tickers(self) -> list[str]:
@@ -150,23 +175,30 @@ class Board:
             self.rendered[here.start : here.stop] = old.rendered[there.start : there.stop]
 
     def advance(self, at: int, cutoff: int) -> None:
-        """Move on to an instant. Changed markets are rendered when they are requested."""
-        self.at = at
+        """Move on to a step. Changed markets are rendered when they are requested."""
+        self.at, self.micros = at, at * SECOND
         self.phases = phases(self.prices.lives, at, cutoff)
         self.visible = (self.phases != UNLISTED) & (self.phases != ARCHIVED)
         self.listed = self.visible[self.prices.traits.event] & (self.withdrawn > at)
-        rows = np.flatnonzero(self.listed)
-        instants = np.full(len(rows), at, dtype=np.int64)
-        count = self.prices.trade_count(rows, instants)
-        moved = self.prices.last_moves(rows, instants, count)
+
+    def stamps(self, rows: Ints) -> Ints:
+        """The stamps of markets at the board's instant."""
+        due = rows[self._stamped[rows] != self.micros]
+        if len(due):
+            self._stamps[due] = self._compute_stamps(due)
+            self._stamped[due] = self.micros
+        return self._stamps[rows]
+
+    def _compute_stamps(self, rows: Ints) -> Ints:
+        moved = self.books.last_moves(rows, np.full(len(rows), self.micros))
         # Opening, closing and settling change a market too, and so does another close.
-        relisted = self.prices.lives.relisted[self.prices.traits.event[rows]]
-        moved = np.where(at >= relisted, np.maximum(moved, relisted), moved)
-        phase = self.phases[self.prices.traits.event[rows]]
-        self.counts[rows], self.stamps[rows] = count, moved * PHASES + phase
+        events = self.prices.traits.event[rows]
+        relisted = self.prices.lives.relisted[events]
+        moved = np.where(self.at >= relisted, np.maximum(moved, relisted * SECOND), moved)
+        return moved * PHASES + self.phases[events]
 
     def _render(self, rows: Ints) -> None:
-        stale = rows[self.rendered[rows] != self.stamps[rows]]
+        stale = rows[self.rendered[rows] != self.stamps(rows)]
         if not len(stale):
             return
         events = self.prices.traits.event[stale]
@@ -178,28 +210,33 @@ class Board:
         fields = zip(stale.tolist(), events.tolist(), places, self._quotes(stale), strict=True)
         for row, event, place, quote in fields:
             self.tails[row] = market_tail(quote, lives[event][place])
-        self.rendered[stale] = self.stamps[stale]
+        self.rendered[stale] = self._stamps[stale]
 
     def _quotes(self, rows: Ints) -> list[SimulatedQuote]:
-        prices, count = self.prices, self.counts[rows]
-        moved, phase = np.divmod(self.stamps[rows], PHASES)
-        trading = phase <= INACTIVE
-        # `moved` lies before the end of trading even where the market is closed by now.
-        now = prices.quotes(rows, np.where(trading, moved, 0))
-        yesterday = moved - DAY
-        before = prices.quotes(rows, yesterday)
-        had = before.ask_size + before.bid_size > 0
-        past = prices.trade_count(rows, yesterday)
-        volume = prices.volume(rows, count)
+        books, orders = self.books, self.books.orders
+        moved, phase = np.divmod(self._stamps[rows], PHASES)
+        yesterday = moved - DAY * SECOND
+        # `moved` lies within trading even where the market is not open yet, or is closed by now.
+        trading = (phase == ACTIVE) | (phase == INACTIVE)
+        shown_at = np.concatenate([np.where(trading, moved, 0), yesterday])
+        # Both instants at once, because few rows cost as much as many.
+        twice = np.concatenate([rows, rows])
+        now, before = halves(*books.best(twice, shown_at))
+        count = orders.count(twice, np.concatenate([moved, yesterday]))
+        volume = orders.volume(twice, count)
+        (last, total), (last_before, total_before) = halves(
+            last_prices(books, twice, count), volume
+        )
+        had = before[2] + before[3] > 0
         columns = (
             *now,
-            prices.last_prices(rows, count),
-            before.bid,
-            np.where(had, before.ask, 0),
-            prices.last_prices(rows, past),
-            volume,
-            volume - prices.volume(rows, past),
-            prices.interest(rows, volume),
+            last,
+            before[0],
+            np.where(had, before[1], 0),
+            last_before,
+            total,
+            total - total_before,
+            orders.interest(rows, total),
         )
         return [
             SimulatedQuote(*row)
@@ -210,9 +247,11 @@ class Board:
         return self.markets([row])[1:-1]
 
     def markets(self, rows: Sequence[int]) -> bytes:
-        selected = np.asarray(rows, dtype=np.int64)
-        self._render(selected)
-        events = self.prices.traits.event[selected].tolist()
+        self._render(np.asarray(rows, dtype=np.int64))
+        return self._rendered_markets(rows)
+
+    def _rendered_markets(self, rows: Sequence[int]) -> bytes:
+        events = self.prices.traits.event[np.asarray(rows, dtype=np.int64)].tolist()
         for i in events:
             if not self.bodies[i]:
                 self._render_once(i)
@@ -231,15 +270,18 @@ class Board:
             # All markets are rendered at once, because event by event costs ten times as much.
             rows = np.flatnonzero(self.listed)
             self._render(rows[np.isin(self.prices.traits.event[rows], selected)])
-        return b"[" + b",".join([self.event(i, nested=nested) for i in selected]) + b"]"
+        return b"[" + b",".join([self._event(i, nested=nested) for i in selected]) + b"]"
 
     def event(self, i: int, *, nested: bool) -> bytes:
+        return self.event_page([i], nested=nested)[1:-1]
+
+    def _event(self, i: int, *, nested: bool) -> bytes:
         if not self.event_heads[i]:
             self.event_heads[i] = event_head(self.events[i])
         head = self.event_heads[i] + self._fees(i)
         if not nested:
             return head + b"}"
-        return head + b',"markets":' + self.markets(self.listed_rows(i)) + b"}"
+        return head + b',"markets":' + self._rendered_markets(self.listed_rows(i)) + b"}"
 
     def _fees(self, i: int) -> bytes:
         changes = self._fee_changes.get(i)
@@ -261,7 +303,7 @@ class Board:
         key, _, place = cursor.partition(CURSOR_SEPARATOR)
         i = bisect_left(self.order, key)
         if i == len(self.order):
-            return len(self.stamps)
+            return len(self)
         start = int(self.starts[i])
         if self.order[i] != key or not place.isdecimal():
             return start
@@ -296,25 +338,33 @@ class Listings:
         """Markets settled before this instant are in the historical tier only."""
         return (at - self.retention) // HOUR * HOUR
 
-    def live(self, at: int) -> Board:
-        window = at // HOUR
-        if self._live is None or self._live[0] != window:
-            self._live = (window, self._build(window * HOUR))
+    def live(self, now: float) -> Board:
+        """The board at an instant in seconds, which may lie between two steps."""
+        micros = round(now * SECOND)
+        at = micros // (STEP * SECOND) * STEP
+        if self._live is None or self._live[0] != at // HOUR:
+            self._live = (at // HOUR, self._build(at // HOUR * HOUR))
             self._at = -1
         board = self._live[1]
         if at != self._at:
             board.advance(at, self.cutoff(at))
             self._at = at
+        board.micros = micros
         return board
 
     def _build(self, start: int) -> Board:
         cutoff, end = self.cutoff(start), start + HOUR
         events = self._events(cutoff, end, lambda e: e.created < end and e.settled >= cutoff)
         events.sort(key=lambda event: event.ticker)
-        board = Board(events, [event.ticker for event in events], bias=self.bias, hours=self.hours)
+        board = self._board(events, [event.ticker for event in events])
         if self._live is not None:
             board.reuse_rendering(self._live[1])
         return board
+
+    def _board(self, events: Sequence[SimulatedEvent], order: Sequence[str]) -> Board:
+        return Board(
+            events, order, bias=self.bias, hours=self.hours, liveliness=self.universe.liveliness
+        )
 
     def _events(
         self, start: int, end: int, matches: Callable[[SimulatedEvent], bool]
@@ -338,6 +388,6 @@ class Listings:
         events = self._events(oldest, cutoff, lambda e: oldest <= e.settled < cutoff)
         events.sort(key=lambda event: (-event.settled, event.ticker))
         order = [f"{10**11 - event.settled}:{event.ticker}" for event in events]
-        board = Board(events, order, bias=self.bias, hours=self.hours)
+        board = self._board(events, order)
         board.advance(at, 0)
         return board

@@ -1,16 +1,20 @@
-"""Candlesticks, computed from the quotes at each step and from the trades."""
+"""Candlesticks, computed from every state of the book and from the trades."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 
-from markets.simulator.cadence import DAY, MINUTE, STEP
+from markets.simulator.book import SimulatedBooks
+from markets.simulator.cadence import DAY, MINUTE
 from markets.simulator.hours import EXCHANGE_ZONE
 from markets.simulator.noise import Ints
+from markets.simulator.orders import SECOND
 from markets.simulator.prices import Prices
 from markets.simulator.render import PRICES, Json, count_text
+from markets.simulator.trades import trades_of
 
 DAILY = 1440
 
@@ -45,25 +49,29 @@ def periods(prices: Prices, row: int, span: tuple[int, int], *, minutes: int) ->
     return [ends[inside[0] - 1], *(ends[i] for i in inside)] if inside else []
 
 
-def candlesticks(prices: Prices, row: int, bounds: list[int]) -> list[Json]:
+def candlesticks(books: SimulatedBooks, row: int, bounds: list[int]) -> list[Json]:
     """One candle for each pair of neighbouring bounds, (start, end]."""
     if not bounds:
         return []
     edges = np.array(bounds, dtype=np.int64)
-    bids, asks = quote_candles(prices, row, edges)
-    trades = trade_candles(prices, row, edges)
+    bids, asks = quote_candles(books, row, edges)
+    trades = trade_candles(books, row, edges)
     return [
         {"end_period_ts": end, "yes_bid": bid, "yes_ask": ask, **trade}
         for end, bid, ask, trade in zip(bounds[1:], bids, asks, trades, strict=True)
     ]
 
 
-def quote_candles(prices: Prices, row: int, edges: Ints) -> tuple[list[Json], list[Json]]:
+def quote_candles(books: SimulatedBooks, row: int, edges: Ints) -> tuple[list[Json], list[Json]]:
+    prices, edges = books.prices, edges * SECOND
     event = int(prices.traits.event[row])
-    moves = prices.changes(event, int(edges[0]), int(edges[-1]))
-    instants = np.unique(np.concatenate([edges, moves]))
-    trading = np.clip(instants, prices.lives.opened[event], prices.lives.ended[event] - STEP)
-    quotes = prices.quotes(np.full(len(instants), row), trading)
+    opened, ended = (int(at[event]) * SECOND for at in (prices.lives.opened, prices.lives.ended))
+    quoted = prices.changes(event, int(edges[0]) // SECOND, int(edges[-1]) // SECOND) * SECOND
+    moved = books.moves(row, int(edges[0]), int(edges[-1]))
+    inside = moved[(moved > edges[0]) & (moved < edges[-1])]
+    instants = np.unique(np.concatenate([edges, quoted, inside]))
+    # The quotes of the last instant of trading stay until the period ends.
+    quotes = books.best(np.full(len(instants), row), np.clip(instants, opened, ended - 1))
     first = np.searchsorted(instants, edges[:-1], side="left")
     last = np.searchsorted(instants, edges[1:], side="left")
     return ohlc(quotes.bid, first, last), ohlc(quotes.ask, first, last)
@@ -87,24 +95,22 @@ def ohlc(values: Ints, first: Ints, last: Ints) -> list[Json]:
     ]
 
 
-def trade_candles(prices: Prices, row: int, edges: Ints) -> list[Json]:
-    rows = np.full(len(edges), row)
-    counts = prices.trade_count(rows, edges)
+def trade_candles(books: SimulatedBooks, row: int, edges: Ints) -> list[Json]:
+    orders, rows = books.orders, np.full(len(edges), row)
+    counts = orders.count(rows, edges * SECOND)
     # The last trade before the first period gives its previous price.
-    start = max(int(counts[0]) - 1, 0)
-    numbers = np.arange(start, int(counts[-1]))
-    many = np.full(len(numbers), row)
-    price = prices.trades(many, numbers)[0] if len(numbers) else numbers
-    size = prices.volume(many, numbers + 1) - prices.volume(many, numbers)
-    total = prices.volume(rows, counts)
-    held = prices.interest(rows, total)
+    numbers = np.arange(max(int(counts[0]) - 1, 0), int(counts[-1]))
+    trades = trades_of(books, np.full(len(numbers), row), numbers)
+    bounds = np.searchsorted(trades.numbers, counts, side="left").tolist()
+    total = orders.volume(rows, counts)
+    held = orders.interest(rows, total)
     return [
         {
-            "price": trade_prices(price, size, int(counts[i]) - start, int(counts[i + 1]) - start),
+            "price": trade_prices(trades.prices, trades.sizes, first, last),
             "volume_fp": count_text(int(total[i + 1] - total[i])),
             "open_interest_fp": count_text(int(held[i + 1])),
         }
-        for i in range(len(edges) - 1)
+        for i, (first, last) in enumerate(pairwise(bounds))
     ]
 
 

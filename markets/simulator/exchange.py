@@ -17,11 +17,12 @@ from markets.simulator.candles import candlesticks, historical, periods
 from markets.simulator.flood import NOTHING, Flood, Front
 from markets.simulator.hours import PAUSED_FROM, PAUSED_UNTIL
 from markets.simulator.noise import Ints
+from markets.simulator.orders import SECOND
 from markets.simulator.query import Query, Refusal, encode_cursor, malformed, unknown
 from markets.simulator.render import Json, series_fields
 from markets.simulator.selection import rows_of, select_events, select_markets
 from markets.simulator.series import SimulatedSeries
-from markets.simulator.tape import sources, trade_page
+from markets.simulator.trade_pages import sources, trade_page
 from markets.simulator.universe import floor_to_step
 
 OPEN_PHASES = ("unopened", "open", "closed", "settled")
@@ -39,7 +40,9 @@ class Reply(NamedTuple):
 class Request(NamedTuple):
     query: Query
     names: tuple[str, ...]
+    # The last step, and the instant itself, both in seconds.
     now: int
+    instant: float
     signed: bool
 
 
@@ -97,13 +100,13 @@ class Exchange:
 
         `signed` is True if the request had the headers of an API key.
         """
-        instant = floor_to_step(now)
+        step = floor_to_step(now)
         try:
-            self._refuse_under_maintenance(path, instant)
+            self._refuse_under_maintenance(path, step)
             for pattern, handler in self._routes:
                 found = pattern.fullmatch(path)
                 if found:
-                    request = Request(Query(raw), found.groups(), instant, signed)
+                    request = Request(Query(raw), found.groups(), step, now, signed)
                     return Reply(200, handler(request))
             raise unknown("path", path)
         except Refusal as refusal:
@@ -177,7 +180,7 @@ class Exchange:
 
     def events(self, request: Request) -> bytes:
         query = request.query
-        board = self.listings.live(request.now)
+        board = self.listings.live(request.instant)
         selected = select_events(board, query, statuses=OPEN_PHASES) & ~board.combos
         tickers = query.words("tickers")
         if tickers:
@@ -188,7 +191,7 @@ class Exchange:
         return self._event_page(board, np.flatnonzero(selected), query)
 
     def multivariate_events(self, request: Request) -> bytes:
-        board = self.listings.live(request.now)
+        board = self.listings.live(request.instant)
         selected = select_events(board, request.query, statuses=()) & board.combos
         return self._event_page(board, np.flatnonzero(selected), request.query)
 
@@ -205,7 +208,7 @@ class Exchange:
     def event(self, request: Request) -> bytes:
         """Nest the markets on request; otherwise they stand beside the event, for older clients."""
         ticker, nested = request.names[0], bool(request.query.flag("with_nested_markets"))
-        live = self.listings.live(request.now)
+        live = self.listings.live(request.instant)
         i = live.event_of.get(ticker)
         if i is not None and live.visible[i]:
             beside = live.markets([] if nested else live.listed_rows(i))
@@ -220,7 +223,7 @@ class Exchange:
     def event_fee_changes(self, request: Request) -> bytes:
         query = request.query
         limit, ticker, after = query.limit(100, 1000), query.text("event_ticker"), query.cursor()
-        board = self.listings.live(request.now)
+        board = self.listings.live(request.instant)
         shown = (board.events[i] for i in np.flatnonzero(board.visible).tolist())
         changes = [
             (f"{event.ticker}{CURSOR_SEPARATOR}{number}", change)
@@ -238,14 +241,14 @@ class Exchange:
     def markets(self, request: Request) -> bytes:
         """List the markets, with the flood of combinations in front where there is one."""
         query = request.query
-        board = self.listings.live(request.now)
-        rows, flood = select_markets(board, query), self.flood(request.now)
+        board = self.listings.live(request.instant)
+        rows, flood = select_markets(board, query), self.flood(board)
         front = flood.front(query, query.limit(100, 1000)) if flood else NOTHING
         return self._market_page(board, rows, query, front=front)
 
-    def flood(self, now: int) -> Flood | None:
-        if self.combos and (self._flood is None or self._flood.day != now // DAY):
-            self._flood = Flood(self.combos, now, self.listings.live(now).events)
+    def flood(self, board: Board) -> Flood | None:
+        if self.combos and (self._flood is None or self._flood.day != board.at // DAY):
+            self._flood = Flood(self.combos, board.at, board.events)
         return self._flood
 
     def _market_page(
@@ -265,11 +268,11 @@ class Exchange:
         return b',"cursor":"' + encode_cursor(end).encode() + b'"}'
 
     def market(self, request: Request) -> bytes:
-        flood = self.flood(request.now)
+        board = self.listings.live(request.instant)
+        flood = self.flood(board)
         number = flood.number_of(request.names[0]) if flood else None
         if flood and number is not None:
             return b'{"market":' + flood.row(number) + b"}"
-        board = self.listings.live(request.now)
         return b'{"market":' + board.market(self._row(board, request.names[0])) + b"}"
 
     def _row(self, board: Board, ticker: str) -> int:
@@ -284,19 +287,19 @@ class Exchange:
         return [row for row in found if row is not None and board.listed[row]]
 
     def orderbook(self, request: Request) -> bytes:
-        board = self.listings.live(request.now)
+        board = self.listings.live(request.instant)
         depth = request.query.integer("depth", high=100) or 0
         row = self._row(board, request.names[0])
         return msgspec.json.encode(
-            {"orderbook_fp": orderbook(board.prices, row, request.now, depth=depth)}
+            {"orderbook_fp": orderbook(board.books, row, board.micros, depth=depth)}
         )
 
     def orderbooks(self, request: Request) -> bytes:
         if self.needs_key and not request.signed:
             raise Refusal(401, "unauthorized", "the three headers of an API key are required")
-        board = self.listings.live(request.now)
+        board = self.listings.live(request.instant)
         rows = self._rows(board, check_batch_size("tickers", request.query.repeated("tickers")))
-        books = [orderbook(board.prices, row, request.now, depth=0) for row in rows]
+        books = [orderbook(board.books, row, board.micros, depth=0) for row in rows]
         named = zip(rows, books, strict=True)
         return msgspec.json.encode(
             {"orderbooks": [{"ticker": board.tickers[r], "orderbook_fp": b} for r, b in named]}
@@ -305,13 +308,14 @@ class Exchange:
     # Trades and candlesticks
 
     def trades(self, request: Request) -> bytes:
-        found = sources([self.listings.live(request.now)], request.query.text("ticker"))
-        since = self.listings.cutoff(request.now)
-        return trade_page(found, request.query, since=since, until=request.now)
+        board = self.listings.live(request.instant)
+        found = sources([board], request.query.text("ticker"))
+        since = self.listings.cutoff(request.now) * SECOND
+        return trade_page(found, request.query, since=since, until=board.micros)
 
     def market_candles(self, request: Request) -> bytes:
         series, ticker = request.names
-        board = self.listings.live(request.now)
+        board = self.listings.live(request.instant)
         row = self._row(board, ticker)
         if board.series[int(board.prices.traits.event[row])] != series:
             raise unknown("market", ticker)
@@ -319,7 +323,7 @@ class Exchange:
         return msgspec.json.encode({"ticker": ticker, "candlesticks": candles})
 
     def candles(self, request: Request) -> bytes:
-        board = self.listings.live(request.now)
+        board = self.listings.live(request.instant)
         rows = self._rows(
             board, check_batch_size("market_tickers", request.query.words("market_tickers"))
         )
@@ -351,7 +355,7 @@ class Exchange:
         if sum(len(each) for each in bounds) > most:
             raise malformed("end_ts", f"more than {most} candlesticks")
         pairs = zip(rows, bounds, strict=True)
-        return [candlesticks(board.prices, row, each) for row, each in pairs]
+        return [candlesticks(board.books, row, each) for row, each in pairs]
 
     # History
 
@@ -392,9 +396,9 @@ class Exchange:
     def historical_trades(self, request: Request) -> bytes:
         """Trades have a cutoff of their own, so those of open markets are here too."""
         ticker = request.query.text("ticker")
-        boards = [self.listings.live(request.now), self.listings.past(request.now)]
+        boards = [self.listings.live(request.instant), self.listings.past(request.now)]
         found = sources(boards, ticker)
         if ticker and not found:
             raise unknown("market", ticker)
         until = self.listings.cutoff(request.now)
-        return trade_page(found, request.query, since=0, until=until)
+        return trade_page(found, request.query, since=-1, until=until * SECOND)

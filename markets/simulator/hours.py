@@ -69,10 +69,11 @@ class TradingHours:
         # The starts of the closures in trading time.
         self._stops: Ints = self._starts - self._lost[:-1]
 
-    def trading_time(self, at: Ints) -> Ints:
+    def trading_time(self, at: Times) -> Times:
         """Convert wall time to trading time, which stands still during closures."""
         begun = np.searchsorted(self._starts, at, side="right")
-        return np.asarray(at - self._lost[begun] + np.maximum(self._ends[begun] - at, 0))
+        stood: Times = np.maximum(self._ends[begun] - at, 0)
+        return at - self._lost[begun] + stood
 
     def instant(self, trading_time: Times) -> Times:
         """Convert trading time to the earliest wall time that has it."""
@@ -81,6 +82,10 @@ class TradingHours:
 
     def resumes_at(self, at: float) -> int | None:
         """The end of the closure around an instant; None during trading hours."""
+        closure = self.closure_at(at)
+        return closure[1] if closure else None
+
+    def closure_at(self, at: float) -> Span | None:
         return within(self.closures, at)
 
     def under_maintenance(self, at: float) -> bool:
@@ -97,7 +102,7 @@ class TradingHours:
         return replace(event, opened=opened, calm_end=calm_end, late_start=late_start)
 
 
-def within(spans: Sequence[Span], at: float) -> int | None:
-    """The end of the span [start, end) that contains an instant."""
+def within(spans: Sequence[Span], at: float) -> Span | None:
+    """The span [start, end) that contains an instant."""
     i = bisect_right(spans, at, key=lambda span: span[0])
-    return spans[i - 1][1] if i and at < spans[i - 1][1] else None
+    return spans[i - 1] if i and at < spans[i - 1][1] else None

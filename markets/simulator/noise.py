@@ -19,6 +19,23 @@ MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
 # The path is halved this many times; between the finest points it is a straight line.
 LEVELS = 18
+# Every stream of draws from one key has a salt of its own.
+(
+    CLOCK,
+    BOUNCE,
+    BID_SIZE,
+    ASK_SIZE,
+    TRADE,
+    LOT,
+    TAKER,
+    MARKET,
+    INTEREST,
+    REFILL,
+    DEPTH,
+    TRADE_ID,
+    BLOCK,
+    PROVISIONAL,
+) = ((i + 1) << 48 for i in range(14))
 
 _inverse = NormalDist().inv_cdf
 NORMALS: Floats = np.array([_inverse((i + 0.5) / 65536) for i in range(65536)])

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from markets.simulator.cadence import DAY, STEP
-from markets.simulator.noise import Bools, Ints, mix, uniform
+from markets.simulator.noise import PROVISIONAL, Bools, Ints, mix, uniform
+from markets.simulator.orders import SECOND, TakerOrders
 from markets.simulator.prices import Prices
 from markets.simulator.universe import NEVER, SimulatedEvent
 
-PROVISIONAL = 14 << 48
 SHARE = 0.15
 
 
@@ -28,14 +28,15 @@ def provisional(prices: Prices, events: Sequence[SimulatedEvent]) -> Bools:
     return np.asarray(drawn & ~first & slow[traits.event])
 
 
-def withdrawals(prices: Prices, is_provisional: Bools) -> Ints:
+def withdrawals(orders: TakerOrders, is_provisional: Bools) -> Ints:
     """When each market is withdrawn: NEVER, unless it is provisional and has not traded by then."""
+    prices = orders.prices
     found = np.full(len(is_provisional), NEVER, dtype=np.int64)
     rows = np.flatnonzero(is_provisional)
     events = prices.traits.event[rows]
     opened, ended = prices.lives.opened[events], prices.lives.ended[events]
     share = 0.005 + 0.15 * uniform(mix(prices.traits.key[rows], PROVISIONAL), 1)
     until = (opened + (ended - opened) * share).astype(np.int64) // STEP * STEP
-    untraded = prices.trade_count(rows, until) == 0
+    untraded = orders.count(rows, until * SECOND) == 0
     found[rows[untraded]] = until[untraded]
     return found

@@ -47,8 +47,8 @@ class SimulatedSeries:
     late_length: int = HOUR
     known: float = 0.3
     reveal: float = 1.0
-    # Mean steps between quote changes, and the trades of a liquid market, each of them before and
-    # in the late stretch.
+    # Mean steps between quote changes, and the takers' orders in a liquid market, each of them
+    # before and in the late stretch.
     pace: tuple[int, int] = (360, 60)
     trades: tuple[int, int] = (400, 200)
     width: float = 0.012

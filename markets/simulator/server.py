@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
+from math import inf
 from typing import NamedTuple, TypedDict, Unpack, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -23,8 +24,9 @@ from markets.simulator.cadence import DAY
 from markets.simulator.exchange import Exchange, Reply
 from markets.simulator.faults import TOO_MANY, Fault, Faults, FaultTarget
 from markets.simulator.hours import Span, TradingHours
+from markets.simulator.liveliness import with_trades_per_second
 from markets.simulator.query import error_body
-from markets.simulator.universe import SimulatedUniverse, floor_to_step
+from markets.simulator.universe import SimulatedUniverse
 
 HOST = "127.0.0.1"
 PREFIX = "/trade-api/v2"
@@ -143,9 +145,9 @@ class Service:
 
     async def warm(self) -> None:
         """Render all markets in idle moments, so that the first complete sweep need not wait."""
-        board = self.exchange.listings.live(floor_to_step(self.clock.now()))
-        for start in range(0, len(board.stamps), 500):
-            board.markets(range(start, min(start + 500, len(board.stamps))))
+        board = self.exchange.listings.live(self.clock.now())
+        for start in range(0, len(board), 500):
+            board.markets(range(start, min(start + 500, len(board))))
             await asyncio.sleep(0.001)
 
 
@@ -362,6 +364,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--combos", type=int, default=0, help="number of combinations at the front of /markets"
     )
+    parser.add_argument(
+        "--trades-per-second",
+        type=positive,
+        help="of all markets together, the mean over trading time (default: grows with --markets)",
+    )
+
+
+def positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < inf:
+        raise ValueError("not above zero")
+    return number
 
 
 def span(text: str) -> Span:
@@ -374,6 +388,8 @@ def span(text: str) -> Span:
 def run(options: Namespace, announce: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM."""
     universe = SimulatedUniverse(seed=options.seed, markets=options.markets)
+    if options.trades_per_second is not None:
+        universe = with_trades_per_second(universe, options.trades_per_second)
     clock = SimulatedClock.starting(speed=options.speed)
     exchange_options: ExchangeOptions = {
         "rate": options.rate,
@@ -394,7 +410,7 @@ def run(options: Namespace, announce: Callable[[str], None]) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        serving.exchange.listings.live(floor_to_step(clock.now()))
+        serving.exchange.listings.live(clock.now())
         await serve(serving, port=options.port, stop=stop, ready=ready)
 
     asyncio.run(main())

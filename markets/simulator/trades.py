@@ -1,107 +1,184 @@
-"""Public trades of any time span, newest first."""
+"""Public trades: the prints of takers' orders, one at each level that an order meets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
-from uuid import UUID
 
 import numpy as np
 
+from markets.simulator.book import SimulatedBooks
 from markets.simulator.cadence import iso
-from markets.simulator.noise import Bools, Ints, Keys, mix, uniform
-from markets.simulator.prices import Prices
-from markets.simulator.render import PRICES, Json, count_text
+from markets.simulator.ladders import UNIT, Side
+from markets.simulator.noise import ASK_SIZE, BID_SIZE, TRADE_ID, Bools, Ints, Keys, mix
+from markets.simulator.orders import SECOND
+from markets.simulator.render import PRICES, count_text
 
-SECOND = 1_000_000
-TRADE_ID, BLOCK = 12 << 48, 13 << 48
-BLOCKS = 0.002
+# The last bits of an id are the place of a print within its order, of at most so many prints.
+PLACES = 16
+LOW_HALF = 0x5DEECE66D
 
 
-class Tape(NamedTuple):
-    """Columns of trades: market row, number within the market, microseconds and id."""
+class SimulatedTrades(NamedTuple):
+    """Columns of trades; those of one order share its instant in microseconds."""
+
+    rows: Ints
+    # The orders' numbers within their markets.
+    numbers: Ints
+    micros: Ints
+    # Ascending within an order, so that they sort its trades as they happened.
+    ids: Keys
+    prices: Ints
+    sizes: Ints
+    buys: Bools
+    blocks: Bools
+
+    def pick(self, selected: Ints | Bools | slice) -> SimulatedTrades:
+        return SimulatedTrades._make(column[selected] for column in self)
+
+    def newest_first(self) -> SimulatedTrades:
+        return self.pick(np.lexsort((self.ids, self.micros))[::-1])
+
+
+class MetOrders(NamedTuple):
+    """Columns of orders with what they meet. Prices are on the scale of the leg that is sold."""
 
     rows: Ints
     numbers: Ints
     micros: Ints
-    ids: Keys
-
-    def pick(self, selected: Ints | Bools) -> Tape:
-        return Tape(
-            self.rows[selected], self.numbers[selected], self.micros[selected], self.ids[selected]
-        )
-
-
-class TradeCursor(NamedTuple):
-    """The last trade of a page, from which the next page continues."""
-
-    micros: int
-    identity: int
+    buys: Bools
+    # Agreed outside the book.
+    blocks: Bools
+    wanted: Ints
+    # The best level as makers placed it, 0 where there is none, and what is gone from there on.
+    best: Ints
+    taken: Ints
 
 
-def between(prices: Prices, rows: Ints, start: int, end: int) -> Tape:
-    """The trades in (start, end], in seconds, unordered."""
-    first = prices.trade_count(rows, np.full(len(rows), start, dtype=np.int64))
-    counts = prices.trade_count(rows, np.full(len(rows), end, dtype=np.int64)) - first
-    repeated = np.repeat(rows, counts)
-    offsets = np.arange(len(repeated)) - np.repeat(np.cumsum(counts) - counts, counts)
-    numbers = np.repeat(first, counts) + offsets
-    return Tape(
-        repeated,
-        numbers,
-        prices.trade_times(repeated, numbers),
-        mix(mix(prices.traits.key[repeated], TRADE_ID), numbers),
+class Prints(NamedTuple):
+    """What some orders take: the order's index, the place of the level, its price and a size."""
+
+    orders: Ints
+    places: Ints
+    prices: Ints
+    sizes: Ints
+
+    def pick(self, selected: Ints | Bools) -> Prints:
+        return Prints(*(column[selected] for column in self))
+
+
+def trades_of(books: SimulatedBooks, rows: Ints, numbers: Ints) -> SimulatedTrades:
+    """The trades of orders, ascending by order and then as they happened."""
+    met = meet(books, rows, numbers)
+    found = fill(books, met)
+    order = found.orders
+    identity = mix(mix(books.prices.traits.key[rows], TRADE_ID), numbers)[order]
+    return SimulatedTrades(
+        rows[order],
+        numbers[order],
+        met.micros[order],
+        identity // np.uint64(PLACES) * np.uint64(PLACES) + found.places.astype(np.uint64),
+        yes_prices(books, met, found),
+        found.sizes,
+        met.buys[order],
+        met.blocks[order],
     )
 
 
-def newest(
-    prices: Prices, rows: Ints, span: tuple[int, int], *, after: TradeCursor | None, most: int
-) -> Tape:
-    """Up to `most` trades in (start, end], newest first, starting after a cursor."""
-    start, end = span
-    if after is not None:
-        end = min(end, -(-after.micros // SECOND))
-    width = 30
-    while True:
-        found = sort(between(prices, rows, max(start, end - width), end), after)
-        if len(found.rows) >= most or end - width <= start:
-            return found.pick(np.arange(min(most, len(found.rows))))
-        width *= 4
+def meet(books: SimulatedBooks, rows: Ints, numbers: Ints) -> MetOrders:
+    """Let orders meet the books that are shown just before them."""
+    orders = books.orders
+    micros = orders.times(rows, numbers)
+    quotes = books.prices.quotes(rows, micros // SECOND)
+    buys = books.buys(rows, numbers, quotes)
+    best = np.where(buys, UNIT - quotes.ask, quotes.bid)
+    first = books.first_missing(rows, numbers, micros)
+    from_bids, from_asks = books.taken(rows, first, numbers, quotes)
+    # Where nobody quotes, an order can only be agreed outside the book.
+    blocks = orders.blocks(rows, numbers) | (best == 0)
+    taken = np.where(buys, from_asks, from_bids)
+    wanted = orders.sizes(rows, numbers)
+    return MetOrders(rows, numbers, micros, buys, blocks, wanted, best, taken)
 
 
-def sort(tape: Tape, after: TradeCursor | None) -> Tape:
-    if after is not None:
-        older = tape.micros < after.micros
-        same = (tape.micros == after.micros) & (tape.ids < np.uint64(after.identity))
-        tape = tape.pick(older | same)
-    return tape.pick(np.lexsort((tape.ids, tape.micros))[::-1])
+def fill(books: SimulatedBooks, met: MetOrders) -> Prints:
+    """What orders print, ascending by order and then as it happened."""
+    bids, _ = books.prices.sides(met.rows, met.micros // SECOND)
+    side = bids._replace(stream=np.where(met.buys, ASK_SIZE, BID_SIZE))
+    return joined([prints(side, met), agreed(met)])
 
 
-def blocks(prices: Prices, tape: Tape) -> Bools:
-    """Mark the block trades, which are agreed outside the order book."""
-    return np.asarray(uniform(mix(prices.traits.key[tape.rows], BLOCK), tape.numbers) < BLOCKS)
+def agreed(met: MetOrders) -> Prints:
+    """Block trades, which take nothing from the book."""
+    blocks = np.flatnonzero(met.blocks)
+    return Prints(blocks, np.zeros_like(blocks), met.best[blocks], met.wanted[blocks])
 
 
-def trade_json(prices: Prices, tape: Tape, tickers: Sequence[str]) -> list[Json]:
-    if not len(tape.rows):
-        return []
-    level, buys = prices.trades(tape.rows, tape.numbers)
-    size = prices.volume(tape.rows, tape.numbers + 1) - prices.volume(tape.rows, tape.numbers)
-    columns = (tape.rows, tape.micros, tape.ids, level, buys, size, blocks(prices, tape))
+def yes_prices(books: SimulatedBooks, met: MetOrders, found: Prints) -> Ints:
+    """The prices of prints on the scale of YES; near the market's estimate where nobody quotes."""
+    prices = np.where(met.buys[found.orders], UNIT - found.prices, found.prices)
+    bare = np.flatnonzero(found.prices == 0)
+    if len(bare):
+        order = found.orders[bare]
+        prices[bare] = books.prices.fair_prices(met.rows[order], met.micros[order] // SECOND)
+    return prices
+
+
+def prints(side: Side, met: MetOrders) -> Prints:
+    """Fill orders from the best level on, each level as far as it goes."""
+    price, taken = met.best.copy(), met.taken.copy()
+    wanted = np.where(met.blocks, 0, met.wanted)
+    parts: list[Prints] = []
+    left, place = np.flatnonzero(wanted), 0
+    while len(left):
+        here = side.pick(left)
+        size = here.sizes(price[left], place)
+        part = np.minimum(np.maximum(size - taken[left], 0), wanted[left])
+        level = Prints(left, np.full_like(left, place), price[left], part)
+        parts.append(level.pick(part > 0))
+        taken[left] = np.maximum(taken[left] - size, 0)
+        wanted[left] -= part
+        is_open = wanted[left] > 0
+        price[left[is_open]] = here.below(price[left])[is_open]
+        left, place = left[is_open], place + 1
+    return joined(parts)
+
+
+def joined(parts: Sequence[Prints]) -> Prints:
+    """Put prints together, ascending by order and place."""
+    nothing = Prints(*np.zeros((4, 0), dtype=np.int64))
+    whole = Prints(*(np.concatenate(each) for each in zip(nothing, *parts, strict=True)))
+    return whole.pick(np.lexsort((whole.places, whole.orders)))
+
+
+def last_prices(books: SimulatedBooks, rows: Ints, count: Ints) -> Ints:
+    """The price of the last trade of `count` orders, 0 where there was none."""
+    prices = np.zeros(len(rows), dtype=np.int64)
+    traded = np.flatnonzero(count > 0)
+    if len(traded):
+        met = meet(books, rows[traded], count[traded] - 1)
+        found = fill(books, met)
+        is_last = np.append(np.diff(found.orders) != 0, True)
+        prices[traded] = yes_prices(books, met, found)[is_last]
+    return prices
+
+
+def trade_json(trades: SimulatedTrades, tickers: Sequence[str]) -> list[bytes]:
+    columns = (trades.micros, trades.ids, trades.prices, trades.sizes, trades.buys, trades.blocks)
+    fields = zip(*(column.tolist() for column in columns), strict=True)
     return [
-        {
-            "trade_id": str(UUID(int=identity << 64 | identity ^ 0x5DEECE66D)),
-            "ticker": tickers[row],
-            "count_fp": count_text(count),
-            "yes_price_dollars": PRICES[price],
-            "no_price_dollars": PRICES[10_000 - price],
-            "taker_side": "yes" if bought else "no",
-            "taker_outcome_side": "yes" if bought else "no",
-            "taker_book_side": "bid" if bought else "ask",
-            "created_time": iso(micros / SECOND),
-            "is_block_trade": block,
-        }
-        for row, micros, identity, price, bought, count, block in zip(
-            *(column.tolist() for column in columns), strict=True
-        )
+        _encode(tickers[row], *each) for row, each in zip(trades.rows.tolist(), fields, strict=True)
     ]
+
+
+def _encode(ticker: str, *fields: int) -> bytes:
+    micros, identity, price, size, buys, is_block = fields
+    high, low = f"{identity:016x}", f"{identity ^ LOW_HALF:016x}"
+    side, book_side = ("yes", "bid") if buys else ("no", "ask")
+    return (
+        f'{{"trade_id":"{high[:8]}-{high[8:12]}-{high[12:]}-{low[:4]}-{low[4:]}",'
+        f'"ticker":"{ticker}","count_fp":"{count_text(size)}",'
+        f'"yes_price_dollars":"{PRICES[price]}","no_price_dollars":"{PRICES[UNIT - price]}",'
+        f'"taker_side":"{side}","taker_outcome_side":"{side}","taker_book_side":"{book_side}",'
+        f'"created_time":"{iso(micros / SECOND)}","is_block_trade":{str(bool(is_block)).lower()}}}'
+    ).encode()

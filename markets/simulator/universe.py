@@ -126,9 +126,11 @@ def sides(
 class SimulatedUniverse:
     """Every event for a seed and a size, which is about how many markets are open at a time."""
 
-    def __init__(self, *, seed: int = 1, markets: int = 2000) -> None:
+    def __init__(self, *, seed: int = 1, markets: int = 2000, liveliness: float = 1.0) -> None:
         self.seed = seed
         self.markets = markets
+        # Multiplies the trades of every market.
+        self.liveliness = liveliness
 
     @cached_property
     def series(self) -> dict[str, SimulatedSeries]:

@@ -1,4 +1,6 @@
-"""The recorder's account of a day, as the archive keeps it: runs, sweeps, hot periods, closures.
+"""The recorder's account of a day, as the archive keeps it.
+
+It has runs, sweeps, hot periods, closures and the spans of the tape.
 
 It proves what the day's rows alone cannot: that a quote was looked at and had not changed. So that
 a day can be read by itself, it has the last hour of the day before: sweeps tell what they showed by
@@ -15,12 +17,14 @@ from typing import NamedTuple
 from django.db import connection
 
 from kalshi_insights.export.copy import ColumnTypes
-from markets.models import Poll, Sweep
+from markets.intervals import Interval
+from markets.models import Poll, Sweep, TapeSpan
 from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import ONE_DAY, DayPartition, midnight
 
 POLLS, SWEEPS = "markets_poll", "markets_sweep"
 HOT_PERIODS, CLOSURES = "markets_hotperiod", "markets_closure"
+TAPE_SPANS = "markets_tapespan"
 BEFORE = timedelta(hours=1)
 MICROSECONDS = "(extract(epoch FROM {0}) * 1000000)::bigint"
 INTERVAL = "{0} * interval '1 microsecond'"
@@ -64,6 +68,10 @@ class AccountTable:
     constants: dict[str, str] = field(default_factory=dict)
     # Called with the ids of restored rows, and with all that are staged.
     follow_up: Callable[[list[int], str], None] | None = None
+    # Restores the staged rows by itself, and returns how many it wrote.
+    restore: Callable[[str], int] | None = None
+    # Rows of a closed day may still become others.
+    may_change: bool = False
 
     @property
     def types(self) -> ColumnTypes:
@@ -117,6 +125,20 @@ def _prolong_periods(inserted: list[int], joined: str) -> None:
                 AND known.ended_at < {ended}
             """  # noqa: S608
         )
+
+
+def _restore_spans(staged: str) -> int:
+    """Add the spans of times of which the database knows nothing."""
+    restored = ACCOUNT[TAPE_SPANS].restored()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {', '.join(restored.values())} FROM {staged} AS archived"  # noqa: S608
+            " ORDER BY archived.starts_at"
+        )
+        rows = [dict(zip(restored, row, strict=True)) for row in cursor.fetchall()]
+    return sum(
+        TapeSpan.objects.add(Interval(row.pop("start"), row.pop("end")), row) for row in rows
+    )
 
 
 ACCOUNT: dict[str, AccountTable] = {
@@ -200,6 +222,28 @@ ACCOUNT: dict[str, AccountTable] = {
             "known_at": TIME,
         },
     ),
+    TAPE_SPANS: AccountTable(
+        folder="tapespans",
+        time="starts_at",
+        within="start < '{end}' AND \"end\" > '{since}'",
+        key=("start",),
+        restore=_restore_spans,
+        constants={"newest_ids": "'{}'"},
+        may_change=True,
+        columns={
+            "starts_at": Column(
+                "timestamptz", "greatest({0}, '{{since}}'::timestamptz)", INSTANT, "start"
+            ),
+            "ends_at": Column(
+                "timestamptz", "least({0}, '{{end}}'::timestamptz)", INSTANT, '"end"'
+            ),
+            "is_whole": FLAG,
+            "proof": TEXT,
+            "extent": TEXT,
+            "with_combos": FLAG,
+            "tried_at": TIME,
+        },
+    ),
 }
 
 
@@ -249,6 +293,8 @@ def restore_rows(partition: DayPartition, staged: str) -> int:
     Raises ArchiveError where a row has the same key and other values.
     """
     table = ACCOUNT[partition.table]
+    if table.restore:
+        return table.restore(staged)
     restored = table.restored()
     joined = f"{staged} AS archived"
     if "market_id" in table.columns:

@@ -1,4 +1,4 @@
-"""Archive closed days of snapshots, order books and the recorder's account as Parquet files.
+"""Archive closed days of snapshots, order books, trades and the recorder's account as Parquet.
 
 A day is three files: its rows, the markets that they belong to, and a manifest. Each file is
 written under a temporary name and renamed once everything has been read back; the manifest is
@@ -24,9 +24,9 @@ from markets.models import ArchivedDay
 from markets.storage import account, partitions
 from markets.storage.account import ACCOUNT
 from markets.storage.manifest import ArchivedFile, ArchiveError, Manifest, sha256_of_file
-from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, DayPartition
+from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, TRADES, DayPartition
 
-FOLDERS = {SNAPSHOTS: "snapshots", ORDER_BOOKS: "orderbooks"} | {
+FOLDERS = {SNAPSHOTS: "snapshots", ORDER_BOOKS: "orderbooks", TRADES: "trades"} | {
     table: each.folder for table, each in ACCOUNT.items()
 }
 SCHEMA_VERSION = 1
@@ -57,6 +57,18 @@ COLUMNS: dict[str, ColumnTypes] = {
         "ask_prices": "numeric(6,4)[]",
         "ask_sizes": "numeric(18,2)[]",
     },
+    TRADES: {
+        "trade_id": "uuid",
+        "market_id": "bigint",
+        "created_time": "timestamptz",
+        "known_at": "timestamptz",
+        "recorded_at": "timestamptz",
+        "contracts": "bigint",
+        "price": "smallint",
+        "taker_side": "smallint",
+        "source_code": "smallint",
+        "is_block_trade": "boolean",
+    },
     **{table: each.types for table, each in ACCOUNT.items()},
 }
 # These columns suffice to restore rows where their market is unknown; the exchange has the rest.
@@ -75,8 +87,8 @@ MARKET_COLUMNS = {
     "price_ranges": "jsonb",
 }
 ROWS_QUERY = """
-    SELECT * FROM {table} WHERE timestamp >= '{start}' AND timestamp < '{end}'
-    ORDER BY market_id, timestamp, id
+    SELECT * FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}'
+    ORDER BY market_id, {time}, {id}
 """
 MARKETS_QUERY = """
     SELECT market.*, event.ticker AS event_ticker, series.ticker AS series_ticker
@@ -85,7 +97,7 @@ MARKETS_QUERY = """
     WHERE market.id IN ({ids}) ORDER BY market.id
 """
 MARKET_IDS_QUERY = """
-    SELECT market_id FROM {table} WHERE timestamp >= '{start}' AND timestamp < '{end}'
+    SELECT market_id FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}'
 """
 # Arrow's CSV and PostgreSQL's differ for these types, so they are selected in a form both share.
 CSV_EXPRESSIONS = {
@@ -125,10 +137,14 @@ def days_to_archive(
 
 
 def _has_changed(partition: DayPartition, archived: ArchivedDay | None) -> bool:
-    """Return True for a day that is not archived as it is; the account of a closed day stays."""
+    """Return True for a day that is not archived as it is.
+
+    The account of a closed day stays, but for spans of the tape, which are closed later.
+    """
     if archived is None:
         return True
-    return partition.table not in ACCOUNT and _count_rows(partition) != archived.rows
+    stays = partition.table in ACCOUNT and not ACCOUNT[partition.table].may_change
+    return not stays and _count_rows(partition) != archived.rows
 
 
 def _count_rows(partition: DayPartition) -> int:
@@ -171,7 +187,8 @@ def _require_archivable(partition: DayPartition, now: datetime) -> None:
         )
     archived = ArchivedDay.objects.for_partition(partition)
     rows = _count_rows(partition)
-    if archived and (archived.dropped_at or rows < archived.rows):
+    may_shrink = partition.table in ACCOUNT and ACCOUNT[partition.table].may_change
+    if archived and (archived.dropped_at or (rows < archived.rows and not may_shrink)):
         raise ArchiveError(
             f"{partition} has {rows:,} rows in the database and {archived.rows:,} in the archive,"
             " which would be lost: restore the day first."
@@ -192,7 +209,7 @@ def _write_day(
         markets_query = MARKETS_QUERY.format(ids=ids_query)
         markets = _write_file(markets_path, partition, MARKET_COLUMNS, query=markets_query)
         is_account = partition.table in ACCOUNT
-        time = ACCOUNT[partition.table].time if is_account else "timestamp"
+        time = ACCOUNT[partition.table].time if is_account else partition.key.time
         first_at, last_at = parquet.min_max(rows_path, time)
         manifest = Manifest(
             **msgspec.structs.asdict(rows),
@@ -218,9 +235,8 @@ def _queries(partition: DayPartition) -> tuple[str, str]:
         return account.rows_query(partition), account.market_ids_query(partition)
     # The bounds go in as literals, because COPY takes no parameters.
     start, end = partition.bounds
-    queries = ROWS_QUERY, MARKET_IDS_QUERY
-    rows, ids = (each.format(table=partition.table, start=start, end=end) for each in queries)
-    return rows, ids
+    values = {"table": partition.table, "start": start, "end": end, **partition.key._asdict()}
+    return ROWS_QUERY.format(**values), MARKET_IDS_QUERY.format(**values)
 
 
 def _write_file(

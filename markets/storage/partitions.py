@@ -19,7 +19,7 @@ from psycopg.errors import LockNotAvailable
 
 SNAPSHOTS = "markets_marketsnapshot"
 ORDER_BOOKS = "markets_orderbooksnapshot"
-TABLES = (SNAPSHOTS, ORDER_BOOKS)
+TRADES = "markets_trade"
 # With a week of partitions ahead, a maintenance task that does not run for days costs a warning.
 DAYS_AHEAD = 7
 ONE_DAY = timedelta(days=1)
@@ -29,6 +29,21 @@ CLOSING_DELAY = timedelta(hours=1)
 REFERENCED = "markets_market"
 LOCK_TIMEOUT = 10  # seconds
 LOCK_RETRY_INTERVAL = 0.05  # seconds
+
+
+class RowKey(NamedTuple):
+    """The columns of a table by which a row belongs to a day, and is told from its neighbours."""
+
+    time: str
+    id: str
+
+
+KEYS = {
+    SNAPSHOTS: RowKey("timestamp", "id"),
+    ORDER_BOOKS: RowKey("timestamp", "id"),
+    TRADES: RowKey("created_time", "trade_id"),
+}
+TABLES = tuple(KEYS)
 
 
 class TableBusy(Exception):
@@ -47,6 +62,10 @@ class DayPartition(NamedTuple):
     @property
     def name(self) -> str:
         return f"{self.table}_{self.day:%Y%m%d}"
+
+    @property
+    def key(self) -> RowKey:
+        return KEYS[self.table]
 
     @property
     def bounds(self) -> tuple[datetime, datetime]:
@@ -91,7 +110,7 @@ def is_clustered(partition: DayPartition) -> bool:
 def days_without_partition(tables: Iterable[str] = TABLES) -> list[date]:
     """List the days whose rows lie in a default partition. As a rule it is empty and cheap."""
     each = (
-        f"SELECT DISTINCT (timestamp AT TIME ZONE 'UTC')::date AS day FROM {table}_default"
+        f"SELECT DISTINCT ({KEYS[table].time} AT TIME ZONE 'UTC')::date AS day FROM {table}_default"
         for table in tables
     )
     with connection.cursor() as cursor:
@@ -101,9 +120,10 @@ def days_without_partition(tables: Iterable[str] = TABLES) -> list[date]:
 
 def count_rows(partition: DayPartition) -> int:
     """Count the rows of that day, including those in the default partition."""
+    time = partition.key.time
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT count(*) FROM {partition.table} WHERE timestamp >= %s AND timestamp < %s",
+            f"SELECT count(*) FROM {partition.table} WHERE {time} >= %s AND {time} < %s",
             partition.bounds,
         )
         count: int = cursor.fetchone()[0]
@@ -205,17 +225,20 @@ def _drop_detached(name: str) -> None:
 
 
 def _copy_by_market(partition: DayPartition, copy: str) -> int:
+    time, id = partition.key
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"CREATE TABLE {copy} (LIKE {partition.table} INCLUDING ALL)")
         cursor.execute(
-            f"INSERT INTO {copy} SELECT * FROM {partition.name} ORDER BY market_id, timestamp, id"
+            f"INSERT INTO {copy} SELECT * FROM {partition.name} ORDER BY market_id, {time}, {id}"
         )
         count: int = cursor.rowcount
         # With this constraint, attaching need not scan the table while other sessions wait.
         cursor.execute(
-            f"ALTER TABLE {copy} ADD CONSTRAINT day CHECK (timestamp >= %s AND timestamp < %s)",
+            f"ALTER TABLE {copy} ADD CONSTRAINT day CHECK ({time} >= %s AND {time} < %s)",
             partition.bounds,
         )
+        # Indexes grow in the order of the rows; in their own order they take a quarter less.
+        cursor.execute(f"REINDEX TABLE {copy}")
         cursor.execute(f"ALTER TABLE {copy} CLUSTER ON {_index_by_market(copy)}")
         cursor.execute(f"ANALYZE {copy}")
     return count
@@ -269,8 +292,9 @@ def _move_and_attach(partition: DayPartition) -> None:
         _lock(f"ONLY {partition.table}, {REFERENCED} IN SHARE ROW EXCLUSIVE MODE")
         _lock(f"{partition.table}_default IN ACCESS EXCLUSIVE MODE")
         _copy_from_default(cursor, partition)
+        time = partition.key.time
         cursor.execute(
-            f"DELETE FROM {partition.table}_default WHERE timestamp >= %s AND timestamp < %s",
+            f"DELETE FROM {partition.table}_default WHERE {time} >= %s AND {time} < %s",
             partition.bounds,
         )
         _attach(cursor, partition)
@@ -285,11 +309,12 @@ def _attach(cursor: CursorWrapper, partition: DayPartition) -> None:
 
 
 def _copy_from_default(cursor: CursorWrapper, partition: DayPartition) -> None:
+    time, id = partition.key
     cursor.execute(
         f"""INSERT INTO {partition.name} SELECT * FROM {partition.table}_default AS waiting
-            WHERE timestamp >= %s AND timestamp < %s AND NOT EXISTS (
+            WHERE {time} >= %s AND {time} < %s AND NOT EXISTS (
                 SELECT FROM {partition.name} AS copied
-                WHERE copied.id = waiting.id AND copied.timestamp = waiting.timestamp)""",
+                WHERE copied.{id} = waiting.{id} AND copied.{time} = waiting.{time})""",
         partition.bounds,
     )
 

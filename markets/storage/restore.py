@@ -180,6 +180,7 @@ def _insert_missing_rows(partition: DayPartition, columns: ColumnTypes) -> int:
     Raises ArchiveError where another row has the same key and other values, or a row no market.
     """
     names, archived = ", ".join(columns), _archived_rows_query(partition, columns)
+    time = partition.key.time
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT (SELECT count(*) FROM {_staging_table(partition)})"  # noqa: S608
@@ -195,7 +196,7 @@ def _insert_missing_rows(partition: DayPartition, columns: ColumnTypes) -> int:
         inserted: int = cursor.rowcount
         cursor.execute(
             f"""SELECT count(*) FROM ({archived} EXCEPT SELECT {names} FROM {partition.table}
-                    WHERE timestamp >= %s AND timestamp < %s) AS different""",  # noqa: S608
+                    WHERE {time} >= %s AND {time} < %s) AS different""",  # noqa: S608
             partition.bounds,
         )
         different: int = cursor.fetchone()[0]

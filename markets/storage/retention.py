@@ -3,22 +3,24 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
 import structlog
 from django.conf import settings
 from django.db import transaction
 
-from markets.models import ArchivedDay, DiskUsage, PayloadBlock
+from markets.intervals import Interval
+from markets.models import ArchivedDay, DiskUsage, PayloadBlock, TapeDay, TapeSpan
 from markets.storage import partitions
 from markets.storage.manifest import ArchiveError, read_manifest, sha256_of_file
-from markets.storage.partitions import SNAPSHOTS, TABLES, DayPartition, TableBusy
+from markets.storage.partitions import SNAPSHOTS, TABLES, TRADES, DayPartition, TableBusy
 
 log = structlog.get_logger(__name__)
 # Seconds of clustering in one run: a backlog of many days is worked off in several runs, so that
 # clustering never delays the creation of the next days.
 CLUSTERING_BUDGET = 60
+CLUSTERED_TABLES = (SNAPSHOTS, TRADES)
 
 
 @dataclass(slots=True)
@@ -32,13 +34,15 @@ class MaintenanceReport:
     clustered: list[DayPartition] = field(default_factory=list)
     kept: dict[DayPartition, str] = field(default_factory=dict)  # expired, with the reason
     busy: list[DayPartition] = field(default_factory=list)  # in use; left for the next run
+    compared: date | None = None  # whose trades were compared with its volumes
 
 
 def maintain(*, now: datetime) -> MaintenanceReport:
     """Create the coming days, move late rows into their day, drop expired days and payloads.
 
-    Then cluster closed days, the newest first, within CLUSTERING_BUDGET, and measure the disk. It
-    is safe beside the recorder, which it blocks for a moment a day.
+    Then cluster closed days, the newest first, within CLUSTERING_BUDGET, compare a day's trades
+    with its volumes, and measure the disk. It is safe beside the recorder, which it blocks for a
+    moment a day.
     """
     report = MaintenanceReport()
     for table in TABLES:
@@ -52,13 +56,28 @@ def maintain(*, now: datetime) -> MaintenanceReport:
         if time.monotonic() >= until:
             break
         _cluster(partition, report=report)
+    report.compared = compare_trades(now)
     DiskUsage.objects.measure(at=now)
     return report
 
 
+def compare_trades(now: datetime) -> date | None:
+    """Compare the trades of the newest closed day that was not compared yet with its volumes."""
+    closed = [each.day for each in partitions.partitions_of(TRADES) if each.is_closed(now)]
+    due = [
+        day
+        for day in TapeDay.objects.due(closed)
+        if TapeSpan.objects.within(Interval(*DayPartition(TRADES, day).bounds)).exists()
+    ]
+    if due:
+        TapeDay.objects.compare(due[0], at=now)
+    return due[0] if due else None
+
+
 def unclustered(now: datetime) -> Iterator[DayPartition]:
-    """Yield the closed days of snapshots whose rows lie as they came, the newest first."""
-    for partition in reversed(partitions.partitions_of(SNAPSHOTS)):
+    """Yield the closed days of large tables whose rows lie as they came, the newest first."""
+    days = [day for table in CLUSTERED_TABLES for day in partitions.partitions_of(table)]
+    for partition in sorted(days, key=lambda each: each.day, reverse=True):
         if (
             partition.is_closed(now)
             and not partitions.is_clustered(partition)
@@ -81,10 +100,11 @@ def expired(now: datetime) -> list[DayPartition]:
 def _expires_at(partition: DayPartition, archived: ArchivedDay | None) -> datetime:
     """A restored day is kept for another full retention period."""
     end = partition.bounds[1]
-    if not settings.RETENTION_DAYS:
+    days = settings.TRADE_RETENTION_DAYS if partition.table == TRADES else settings.RETENTION_DAYS
+    if not days:
         return datetime.max.replace(tzinfo=UTC)
     restored_at = archived.restored_at if archived else None
-    return max(end, restored_at or end) + timedelta(days=settings.RETENTION_DAYS)
+    return max(end, restored_at or end) + timedelta(days=days)
 
 
 def _ensure_partitions(table: str, *, now: datetime, report: MaintenanceReport) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache, wraps
+from math import floor
 from typing import Any, ParamSpec
 from urllib.parse import urlencode
 
@@ -111,6 +112,12 @@ def interval_words(quoted: Market) -> str:
     ask = f"ask {cents(quoted.yes_ask)}" if quoted.yes_ask is not None else "no ask"
     last = f"last trade {cents(quoted.last_price)}" if quoted.last_price is not None else "no trade"
     return f"{bid}, {ask}, {last}"
+
+
+@figure
+def percent(share: float | None) -> str:
+    """Write a share in per cent; 100 % means all of it."""
+    return UNKNOWN if share is None else f"{floor(share * 1000) / 10:.1f} %"
 
 
 @figure

@@ -16,9 +16,12 @@ from markets.models import (
     SeriesSearchText,
     Source,
     Sweep,
+    Trade,
+    TradeOrigin,
 )
 from markets.models.fields import Quote
 from markets.models.snapshots import content_of, snapshot_id
+from markets.models.trades import TakerSide, trade_uuid
 
 CENT_GRID = [{"start": "0.0000", "end": "1.0000", "step": "0.0100"}]
 
@@ -101,6 +104,25 @@ def a_snapshot(market: Market, at: datetime, **quote: Any) -> MarketSnapshot:
         recorded_at=at,
         source=Source.POLL,
         **quote,
+    )
+
+
+def a_trade(market: Market, at: datetime, name: str = "a", **values: Any) -> Trade:
+    """Store a trade of 1.50 contracts at 42 cents; its id is made of its name."""
+    return Trade.objects.create(
+        **{
+            "trade_id": trade_uuid(name),
+            "market": market,
+            "created_time": at,
+            "known_at": at,
+            "recorded_at": at,
+            "contracts": 150,
+            "price": 4200,
+            "source_code": TradeOrigin.BACKFILL,
+            "taker_side": TakerSide.YES,
+            "is_block_trade": False,
+            **values,
+        }
     )
 
 

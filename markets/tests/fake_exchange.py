@@ -10,6 +10,7 @@ import httpx
 
 from markets.kalshi.client import KalshiClient
 from markets.kalshi.signing import Signer
+from markets.tests.fake_tape import FakeTape
 
 URL = "http://exchange.test/trade-api/v2"
 PAGE = 2
@@ -74,6 +75,7 @@ class Exchange:
     event_fee_changes: list[dict[str, Any]] = field(default_factory=list)
     fee_multiplier: float = 0.5
     books: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tape: FakeTape = field(default_factory=FakeTape)
     maintenance: list[dict[str, str]] = field(default_factory=list)
     trading_active: bool = True
     # Any reply that holds one of these texts fails, if this is a part of its path.
@@ -139,6 +141,15 @@ class Exchange:
             return False
         self.pages_left -= 1
         return self.pages_left < 0
+
+    def trades_page(self, request: httpx.Request) -> dict[str, Any]:
+        return self.tape.page(request, is_past=False)
+
+    def historical_trades_page(self, request: httpx.Request) -> dict[str, Any]:
+        return self.tape.page(request, is_past=True)
+
+    def cutoff(self, request: httpx.Request) -> dict[str, Any]:
+        return {"market_settled_ts": None, "trades_created_ts": self.tape.cutoff_text}
 
     def books_page(self, request: httpx.Request) -> dict[str, Any]:
         requested = request.url.params.get_list("tickers")
@@ -248,6 +259,9 @@ HANDLERS = {
     "/series/fee_changes": "series_changes",
     "/events/fee_changes": "event_changes",
     "/markets/orderbooks": "books_page",
+    "/markets/trades": "trades_page",
+    "/historical/trades": "historical_trades_page",
+    "/historical/cutoff": "cutoff",
     "/events/multivariate": "multivariate_page",
     "/exchange/status": "status",
     "/exchange/schedule": "schedule",

@@ -13,8 +13,8 @@ from model_bakery import baker
 
 from backtests.tests.factories import a_backtest, a_fill
 from kalshi_insights.export import postgres
-from markets.models import Market, MarketRevision, MarketSnapshot, Trade
-from markets.tests.factories import a_market, a_snapshot
+from markets.models import Market, MarketRevision, MarketSnapshot
+from markets.tests.factories import a_market, a_snapshot, a_trade
 
 pytestmark = pytest.mark.django_db
 
@@ -142,13 +142,13 @@ class TestParquet:
 
     @pytest.mark.parametrize("form", ["parquet", "arrow", "csv"])
     def test_trades_and_revisions_are_files_too(self, client, market, form):
-        baker.make(Trade, market=market, created_time=NOON, is_block_trade=True)
+        a_trade(market, NOON, is_block_trade=True)
         baker.make(MarketRevision, market=market, known_at=NOON, price_ranges=[{"start": "0"}])
         for path in ("trades", "revisions", "candlesticks"):
             assert body(client.get(at(market, path), {"format": form}))
 
     def test_a_block_is_true(self, client, market):
-        baker.make(Trade, market=market, created_time=NOON, is_block_trade=True)
+        a_trade(market, NOON, is_block_trade=True)
         content = body(client.get(at(market, "trades"), {"format": "parquet"}))
         assert pq.read_table(io.BytesIO(content))["is_block_trade"].to_pylist() == [True]
 

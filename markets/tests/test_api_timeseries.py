@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_bakery import baker
 
-from markets.models import Market, MarketRevision, MarketSnapshot, OrderBookSnapshot, Trade
-from markets.tests.factories import a_market, a_poll, a_snapshot, observe
+from markets.models import Market, MarketRevision, MarketSnapshot, OrderBookSnapshot, TradeOrigin
+from markets.models.trades import trade_uuid
+from markets.tests.factories import a_market, a_poll, a_snapshot, a_trade, observe
 
 pytestmark = pytest.mark.django_db
 
@@ -189,26 +190,15 @@ class TestTrades:
     @pytest.fixture(autouse=True)
     def _trades(self, market):
         for n, block in enumerate((False, True, False)):
-            baker.make(
-                Trade,
-                market=market,
-                trade_id=f"trade-{n}",
-                created_time=NOON + n * MINUTE,
-                count=Decimal("1.50"),
-                yes_price=Decimal("0.4200"),
-                is_block_trade=block,
-            )
+            a_trade(market, NOON + n * MINUTE, f"trade-{n}", is_block_trade=block)
 
     def names(self, client, market, **query) -> list[str]:
-        return [row["trade_id"] for row in ok(client.get(at(market, "trades"), query))["results"]]
+        return named(ok(client.get(at(market, "trades"), query))["results"])
 
     def test_come_oldest_first_with_numbers_as_words(self, client, market):
         first = ok(client.get(at(market, "trades")))["results"][0]
-        assert (first["trade_id"], first["count"], first["yes_price"]) == (
-            "trade-0",
-            "1.50",
-            "0.4200",
-        )
+        assert named([first]) == ["trade-0"]
+        assert (first["count"], first["yes_price"]) == ("1.50", "0.4200")
         assert first["created_time"] == "2026-11-20T12:00:00Z"
         assert first["ticker"] == market.ticker
 
@@ -223,7 +213,31 @@ class TestTrades:
 
     def test_are_walked_by_cursor(self, client, market):
         page = ok(client.get(at(market, "trades") + "?limit=2"))
-        assert [row["trade_id"] for row in ok(client.get(page["next"]))["results"]] == ["trade-2"]
+        assert named(ok(client.get(page["next"]))["results"]) == ["trade-2"]
+
+    def test_tell_their_source_and_since_when_they_were_known(self, client, market):
+        seen = NOON + 4 * MINUTE
+        values = {"known_at": seen, "source_code": TradeOrigin.TAPE}
+        a_trade(market, NOON + 3 * MINUTE, "trade-3", **values)
+        [row] = ok(client.get(at(market, "trades"), {"source": "TAPE"}))["results"]
+        assert (row["source"], row["known_at"]) == ("TAPE", "2026-11-20T12:04:00Z")
+        assert len(self.names(client, market, source="BACKFILL")) == 3
+        assert refused(client.get(at(market, "trades"), {"source": "POLL"})) == ["source"]
+
+    def test_of_all_markets_are_one_list(self, client, market):
+        other = a_market("KXSNOW-26NOV21")
+        a_trade(other, NOON + MINUTE / 2, "trade-4")
+        page = ok(client.get("/api/v1/trades/", {"limit": 2}))
+        assert [row["ticker"] for row in page["results"]] == [market.ticker, other.ticker]
+        assert named(ok(client.get(page["next"]))["results"]) == ["trade-1", "trade-2"]
+        rows = client.get("/api/v1/trades/", {"format": "csv", "block": "true"})
+        assert b"".join(rows.streaming_content).count(b"\n") == 2
+
+
+def named(rows) -> list[str]:
+    """Return the names of which trades' ids were made."""
+    names = {str(trade_uuid(f"trade-{n}")): f"trade-{n}" for n in range(5)}
+    return [names[row["trade_id"]] for row in rows]
 
 
 def test_revisions_tell_what_was_known_since_when(client, market):

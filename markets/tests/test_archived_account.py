@@ -9,6 +9,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from markets.coverage.coverage import coverage
+from markets.intervals import Interval
 from markets.models import (
     ArchivedDay,
     Closure,
@@ -19,11 +20,13 @@ from markets.models import (
     Poll,
     Series,
     Sweep,
+    TapeSpan,
     Tier,
 )
+from markets.models.tape import Proof
 from markets.pages.contents import encode_page, places_of
 from markets.storage import archive, partitions, restore
-from markets.storage.account import ACCOUNT, CLOSURES, HOT_PERIODS, POLLS, SWEEPS
+from markets.storage.account import ACCOUNT, CLOSURES, HOT_PERIODS, POLLS, SWEEPS, TAPE_SPANS
 from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import SNAPSHOTS, DayPartition
 from markets.tests.factories import a_market, a_poll, a_snapshot
@@ -155,9 +158,9 @@ def test_every_value_comes_back(market):
 def test_what_is_there_is_left_alone(market):
     archive_all()
     before = {table: rows(model) for table, model in MODELS.items()}
-    assert restore_all() == [0, 0, 0, 0, 0]
+    assert restore_all() == [0] * (1 + len(ACCOUNT))
     Sweep.objects.filter(tier=Tier.HOT).delete()
-    assert restore_all() == [0, 0, 1, 0, 0]
+    assert restore_all() == [0, 0, 1, 0, 0, 0]
     assert {table: rows(model) for table, model in MODELS.items()} == before
 
 
@@ -185,7 +188,7 @@ def test_a_hot_period_of_two_days_grows_with_each(market):
 def test_the_days_of_the_record_are_archived_with_their_account_once(market, capsys):
     call_command("archive", "--day", f"{DAY}")
     tables = {line.partition(" ")[0] for line in capsys.readouterr().out.splitlines()}
-    assert tables == {SNAPSHOTS, *ACCOUNT}
+    assert tables == {SNAPSHOTS, *ACCOUNT} - {TAPE_SPANS}
     assert not [day for day in archive.days_to_archive(ACCOUNT, now=NOW) if day.day == DAY]
     call_command("restorearchive", f"{DAY}")
     assert "in the database already" in capsys.readouterr().out
@@ -197,3 +200,53 @@ def test_every_column_is_archived_or_has_a_value_of_its_own():
             cursor.execute(f"SELECT * FROM {table} LIMIT 0")
             known = {column.name for column in cursor.description}
         assert {*each.restored(), *each.constants} == known - {"id"}
+
+
+class TestSpansOfTheTape:
+    SPANS = DayPartition(TAPE_SPANS, DAY)
+
+    def mark(self, since: float, until: float, *, is_whole: bool = True) -> None:
+        proof = Proof.JOINED if is_whole else ""
+        TapeSpan.objects.mark(
+            Interval(at(since), at(until)), TapeSpan(is_whole=is_whole, proof=proof)
+        )
+
+    def archive(self) -> None:
+        a_poll(at(0))
+        archive.archive_day(self.SPANS, now=NOW)
+
+    def seconds(self) -> list[tuple[float, float, bool]]:
+        return [
+            ((span.start - START).total_seconds(), (span.end - START).total_seconds(), whole)
+            for span in TapeSpan.objects.order_by("start")
+            for whole in (span.is_whole,)
+        ]
+
+    def test_come_back_as_far_as_they_reach_into_the_day(self):
+        self.mark(-90_000, 3_600)
+        self.mark(3_600, 7_200, is_whole=False)
+        self.mark(7_200, 200_000)
+        self.archive()
+        TapeSpan.objects.all().delete()
+        assert restore.restore_day(self.SPANS, now=NOW) == (3, 3)
+        assert self.seconds() == [
+            (-3_600, 3_600, True),
+            (3_600, 7_200, False),
+            (7_200, 86_400, True),
+        ]
+
+    def test_leave_alone_what_the_database_knows(self):
+        self.mark(0, 7_200, is_whole=False)
+        self.archive()
+        self.mark(3_600, 86_400 * 2)
+        before = self.seconds()
+        assert restore.restore_day(self.SPANS, now=NOW).inserted == 0
+        assert self.seconds() == before
+
+    def test_are_archived_again_when_they_were_closed(self):
+        self.mark(0, 3_600)
+        self.mark(3_600, 7_200, is_whole=False)
+        self.archive()
+        self.mark(3_600, 7_200)
+        assert self.SPANS in archive.days_to_archive([TAPE_SPANS], now=NOW)
+        assert archive.archive_day(self.SPANS, now=NOW).rows == 1

@@ -25,6 +25,7 @@ from markets.models import (
     MarketSnapshot,
     Trade,
 )
+from markets.models.trades import trade_uuid
 from markets.recording.exchange import kalshi_client
 from markets.tests.factories import a_market, a_poll, observe
 from markets.tests.fake_exchange import URL, market_json
@@ -307,7 +308,8 @@ def test_a_trade_of_both_tiers_is_recorded_once_and_a_block_is_flagged(past):
     past.live_trades = [trade("c", START + 3 * HOUR), trade("b", at, is_block_trade=True)]
     past.historical_trades = [trade("b", at, is_block_trade=True), trade("a", at)]
     assert fill(past, trades=True).trades == 3
-    assert list(Trade.objects.in_the_book().values_list("trade_id", flat=True)) == ["a", "c"]
+    in_the_book = Trade.objects.in_the_book().values_list("trade_id", flat=True)
+    assert list(in_the_book) == [trade_uuid("a"), trade_uuid("c")]
     assert BackfillSpan.objects.filter(finished_at=None).count() == 0
 
 
@@ -491,7 +493,8 @@ def test_without_a_known_cutoff_both_tiers_are_asked_for_trades(past):
     past.live_trades = [trade("a", START + HOUR)]
     past.historical_trades = [trade("b", START + 2 * HOUR)]
     fill(past, trades=True)
-    assert sorted(Trade.objects.values_list("trade_id", flat=True)) == ["a", "b"]
+    recorded = set(Trade.objects.values_list("trade_id", flat=True))
+    assert recorded == {trade_uuid("a"), trade_uuid("b")}
 
 
 @pytest.mark.django_db

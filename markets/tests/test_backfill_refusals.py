@@ -8,6 +8,7 @@ import pytest
 
 from markets.management.commands.backfill import Command
 from markets.models import BackfillSpan, Candlestick, MarketSnapshot, Trade
+from markets.models.trades import trade_uuid
 from markets.tests.fake_exchange import market_json
 from markets.tests.test_backfill_edges import HOUR, START, TICKER, PastExchange, candle, fill, trade
 
@@ -26,7 +27,8 @@ def ends():
 
 
 def recorded_trades():
-    return list(Trade.objects.oldest_first().values_list("trade_id", flat=True))
+    names = {trade_uuid(name): name for name in "abc"}
+    return [names[id] for id in Trade.objects.oldest_first().values_list("trade_id", flat=True)]
 
 
 def open_spans():
@@ -170,7 +172,7 @@ def test_a_candlestick_that_differs_from_the_record_is_told_and_changes_nothing(
 def test_a_trade_that_differs_from_the_record_is_told_and_changes_nothing(past):
     past.live_trades = [trade("a", START + HOUR)]
     fill(past, trades=True)
-    past.live_trades = [trade("a", START + 2 * HOUR, yes_price_dollars="0.9000")]
+    past.live_trades = [trade("a", START + HOUR + SECOND, yes_price_dollars="0.9000")]
     progress = fill(past, trades=True, start=START - HOUR)
-    assert progress.differences == [f"{TICKER} trades 2026-11-20 14:00:00"]
+    assert progress.differences == [f"{TICKER} trades 2026-11-20 13:00:01"]
     assert Trade.objects.get().yes_price == Decimal("0.42")

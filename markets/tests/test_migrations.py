@@ -7,7 +7,9 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from markets.models import TradeOrigin
 from markets.models.snapshots import snapshot_id
+from markets.models.trades import TakerSide, trade_uuid
 
 BEFORE_PARTITIONS = ("markets", "0003_history")
 PARTITIONED = ("markets", "0004_daily_pieces")
@@ -19,6 +21,8 @@ EXACT_STRIKES = ("markets", "0008_exact_numbers_and_unknown_times")
 BEFORE_LISTED = ("markets", "0015_first_quotes_of_each_poll")
 PAYLOADS_IN_ROWS = ("markets", "0016_listed_markets")
 PAYLOADS_IN_BLOCKS = ("markets", "0017_payload_blocks")
+BEFORE_TAPE = ("markets", "0019_page_contents")
+TAPE = ("markets", "0020_tape")
 ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
 LONG_AGO = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -208,3 +212,41 @@ def test_raw_payloads_go_with_their_days_and_no_other_table_is_touched(empty_sch
     assert after.keys() - before.keys() == {"markets_payloadblock"}
     assert {name: before[name] for name in before.keys() - old}.items() <= after.items()
     assert snapshots(apps) == rows
+
+
+def test_trades_move_into_daily_partitions_with_their_numbers(empty_schema):
+    apps = migrate_to(BEFORE_TAPE)
+    create_snapshots(apps)
+    market = apps.get_model("markets", "Market").objects.get()
+    old = apps.get_model("markets", "Trade").objects
+    known = "7c0b5e6e-3f47-4a7c-93c6-6a1fbb4b9d11"
+    for name, at in ((known, LONG_AGO), ("table-7", LONG_AGO - timedelta(microseconds=1))):
+        old.create(
+            trade_id=name,
+            market=market,
+            created_time=at,
+            count=Decimal("12.34"),
+            yes_price=Decimal("0.4205"),
+            taker_outcome_side="yes",
+            taker_book_side="bid",
+            is_block_trade=True,
+            recorded_at=LONG_AGO + timedelta(days=1),
+        )
+    trades = migrate_to(TAPE).get_model("markets", "Trade").objects
+    uuid, other = trades.order_by("-created_time").values()
+    assert (str(uuid["trade_id"]), other["trade_id"]) == (known, trade_uuid("table-7"))
+    same = ("contracts", "price", "taker_side", "is_block_trade", "market_id")
+    assert {name: uuid[name] for name in same} == {
+        "contracts": 1234,
+        "price": 4205,
+        "taker_side": TakerSide.YES,
+        "is_block_trade": True,
+        "market_id": market.pk,
+    }
+    assert (uuid["known_at"], uuid["recorded_at"]) == (LONG_AGO, LONG_AGO + timedelta(days=1))
+    assert uuid["source_code"] == TradeOrigin.BACKFILL
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tableoid::regclass::text FROM markets_trade ORDER BY 1")
+        tables = [name for (name,) in cursor.fetchall()]
+    assert tables == ["markets_trade_20260228", "markets_trade_20260301"]
+    assert "trades_before" not in files_of_tables()

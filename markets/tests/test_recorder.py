@@ -243,7 +243,7 @@ def test_an_event_without_a_list_of_markets_costs_nothing_else(exchange, markets
 
 
 def test_a_hot_market_is_observed_while_no_universe_sweep_is_due(exchange, settings):
-    settings.ORDER_BOOK_MARKETS = 0
+    settings.ORDER_BOOK_MARKETS, settings.RECORD_TRADES = 0, "none"
     exchange.list("KXA-1-X", "KXA-1-Y")
     tick(exchange)
     assert Market.objects.filter(is_hot=True).count() == 2

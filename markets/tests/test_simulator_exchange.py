@@ -10,10 +10,12 @@ from typing import Any
 
 import httpx
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 
 from markets.simulator import RunningExchange, SimulatedClock, SimulatedUniverse, running_exchange
+from markets.simulator.orders import SECOND
 
 NOW = int(datetime(2026, 11, 20, 20, 0, 2, tzinfo=UTC).timestamp())
 DAY = 86_400
@@ -454,20 +456,6 @@ def test_trades_add_up_to_the_volume(get):
     assert market["last_price_dollars"] == trades[0]["yes_price_dollars"]
 
 
-def test_takers_buy_at_the_ask_and_sell_at_the_bid():
-    universe = SimulatedUniverse(markets=400)
-    with running_exchange(universe, clock=clock_at(NOW)) as exchange:
-        trades = httpx.get(f"{exchange.url}/markets/trades", params={"limit": 200}).json()["trades"]
-        board = exchange.service.exchange.listings.live(NOW // 5 * 5)
-    for trade in trades:
-        row, at = board.row_of[trade["ticker"]], int(seconds(trade["created_time"])) // 5 * 5
-        quotes = board.prices.quotes(*(board.starts[:1] * 0 + value for value in (row, at)))
-        price = round(float(trade["yes_price_dollars"]) * 10_000)
-        side = quotes.ask if trade["taker_book_side"] == "bid" else quotes.bid
-        if quotes.bid[0] > 0 or quotes.ask[0] < 10_000:
-            assert price == side[0]
-
-
 def test_trades_of_a_span_lie_within_it(get):
     whole = pages(get, "/markets/trades", "trades", min_ts=NOW - 600, max_ts=NOW - 300, limit=1000)
     times = [seconds(trade["created_time"]) for trade in whole]
@@ -483,25 +471,33 @@ def test_candles_agree_with_the_quotes_and_trades(get, exchange):
     end = NOW // 60 * 60
     span = {"start_ts": end - 1200, "end_ts": end, "period_interval": 1}
     candles = get(f"/series/KXBTCD/markets/{ticker}/candlesticks", **span)["candlesticks"]
-    board = exchange.service.exchange.listings.live(NOW // 5 * 5)
+    board = exchange.service.exchange.listings.live(NOW)
     row = board.row_of[ticker]
     trades = pages(get, "/markets/trades", "trades", ticker=ticker, limit=1000)
     assert [c["end_period_ts"] for c in candles] == list(range(end - 1200, end + 1, 60))
     for candle in candles:
         close = candle["end_period_ts"]
-        grid = board.starts[:1] * 0 + [*range(close - 60, close + 1, 5)]
-        quotes = board.prices.quotes(grid * 0 + row, grid)
+        inside = [t for t in trades if close - 60 < seconds(t["created_time"]) <= close]
+        instants = book_instants(close - 60, close, inside)
+        quotes = board.books.best(np.full(len(instants), row), instants)
         for name, prices in (("yes_bid", quotes.bid), ("yes_ask", quotes.ask)):
             values = (prices[0], prices.min(), prices.max(), prices[-1])
             written = [f"{value / 10_000:.4f}" for value in values]
             assert list(candle[name].values()) == written
-        inside = [t for t in trades if close - 60 < seconds(t["created_time"]) <= close]
         assert float(candle["volume_fp"]) == pytest.approx(
             sum(float(t["count_fp"]) for t in inside)
         )
         prices = [t["yes_price_dollars"] for t in inside]
         assert candle["price"]["high_dollars"] == max(prices, default=None)
         assert candle["price"]["close_dollars"] == (prices[0] if prices else None)
+
+
+def book_instants(start: int, end: int, trades: list[Any]) -> np.ndarray:
+    """Instants of a span between which a book does not move, in microseconds, ascending."""
+    moved = [second * SECOND for second in range(start, end + 1, 5)]
+    moved += [round(seconds(trade["created_time"]) * SECOND) for trade in trades]
+    before = [at - 1 for at in moved if at > start * SECOND]
+    return np.unique(np.array(moved + before))
 
 
 def test_days_end_at_midnight_in_new_york(get):

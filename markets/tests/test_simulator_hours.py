@@ -12,8 +12,10 @@ import pytest
 
 from markets.simulator import SimulatedClock, SimulatedUniverse, running_exchange
 from markets.simulator.board import Listings
+from markets.simulator.book import SimulatedBooks
 from markets.simulator.hours import TradingHours
-from markets.simulator.trades import between
+from markets.simulator.orders import SECOND
+from markets.simulator.prices import Prices
 
 STEP, MINUTE, HOUR, DAY = 5, 60, 3600, 86_400
 # In standard time, three o'clock in New York is eight o'clock UTC.
@@ -98,8 +100,9 @@ def test_books_stay_as_they_are_in_a_pause(listings):
         board = listings.live(at)
         expected_events = [board.event_of[ticker] for ticker in sorted(shown)]
         rows = [row for i in expected_events for row in board.listed_rows(i)]
-        quotes = board.prices.quotes(np.array(rows), np.full(len(rows), at))
-        counts = board.prices.trade_count(np.array(rows), np.full(len(rows), at))
+        instants = np.full(len(rows), at * SECOND)
+        quotes = board.books.best(np.array(rows), instants)
+        counts = board.books.orders.count(np.array(rows), instants)
         pages.append((np.stack(quotes), counts))
     (first, traded), *paused, (moved, more) = pages
     assert all((quotes == first).all() and (counts == traded).all() for quotes, counts in paused)
@@ -107,13 +110,36 @@ def test_books_stay_as_they_are_in_a_pause(listings):
     assert more.sum() > traded.sum()
 
 
+def test_books_stay_as_they_are_while_one_event_pauses():
+    universe = SimulatedUniverse(markets=400, liveliness=30.0)
+    found = (universe.event(line, n) for line in universe.lines for n in line.numbers(0, 90 * DAY))
+    events = [event for event in found if event.calm_end < event.late_start][:40]
+    prices = Prices.of(events, bias=True, hours=TradingHours(pauses=False))
+    books, event = SimulatedBooks.of(prices), prices.traits.event
+    rows = np.arange(len(event))
+    began, resumed = (
+        each[event] * SECOND for each in (prices.lives.calm_end, prices.lives.late_start)
+    )
+    placed, first, *others = (
+        np.stack(each)
+        for each in (
+            prices.quotes(rows, began // SECOND),
+            *(books.best(rows, at) for at in (began, (began + resumed) // 2, resumed - 1)),
+        )
+    )
+    assert (first != placed).any()
+    assert all((other == first).all() for other in others)
+    assert (np.stack(books.best(rows, resumed)) != first).any()
+
+
 def test_nothing_trades_and_no_quote_moves_in_a_pause(listings):
     board = listings.live(RESUMED + 2 * HOUR)
     prices = board.prices
-    rows = np.flatnonzero(board.listed)
-    tape = between(prices, rows, PAUSED - HOUR, RESUMED + HOUR)
-    inside = (tape.micros > PAUSED * 1_000_000) & (tape.micros <= RESUMED * 1_000_000)
-    assert len(tape.rows) > 1000
+    bounds = (PAUSED - HOUR) * SECOND, (RESUMED + HOUR) * SECOND
+    trades = board.tape.newest(*bounds, after=None, most=100_000)
+    inside = (trades.micros >= PAUSED * SECOND) & (trades.micros <= RESUMED * SECOND)
+    assert len(trades.rows) > 1000
+    assert trades.micros.min() < PAUSED * SECOND
     assert not inside.any()
     for event in range(len(board.events)):
         moves = prices.changes(event, PAUSED, RESUMED)
@@ -151,7 +177,7 @@ def test_nothing_opens_in_a_pause(listings):
     assert all(free[ticker].ended <= RESUMED for ticker in in_pause - kept)
     board = listings.live(RESUMED)
     rows = [row for ticker in kept for row in board.rows(board.event_of[ticker])]
-    quotes = board.prices.quotes(np.array(rows), np.full(len(rows), RESUMED))
+    quotes = board.books.best(np.array(rows), np.full(len(rows), RESUMED * SECOND))
     assert (quotes.ask_size > 0).any()
 
 
@@ -173,8 +199,9 @@ def test_nothing_is_traded_under_maintenance():
     window = (PAUSED - DAY, PAUSED - DAY + HOUR)
     listings = Listings(SimulatedUniverse(markets=400), hours=TradingHours(maintenance=[window]))
     board = listings.live(window[1] + HOUR)
+    rows = np.flatnonzero(board.listed)
     counts = [
-        board.prices.trade_count(rows := np.flatnonzero(board.listed), np.full(len(rows), at)).sum()
+        board.books.orders.count(rows, np.full(len(rows), at * SECOND)).sum()
         for at in (window[0] - HOUR, *window, window[1] + HOUR)
     ]
     assert [later > earlier for earlier, later in pairwise(counts)] == [True, False, True]

@@ -9,8 +9,10 @@ import pytest
 
 from markets.simulator.board import Board, Listings
 from markets.simulator.cadence import DAY, HOUR, STEP, Every, Monthly, Weekdays
+from markets.simulator.ladders import UNIT
 from markets.simulator.noise import brownian, normal
-from markets.simulator.prices import UNIT, Prices, SimulatedQuotes
+from markets.simulator.orders import SECOND
+from markets.simulator.prices import Prices, SimulatedQuotes
 from markets.simulator.series import GRIDS
 from markets.simulator.universe import SimulatedEvent, SimulatedUniverse
 
@@ -24,8 +26,8 @@ def board() -> Board:
 
 
 def quotes_at(board: Board, at: int) -> SimulatedQuotes:
-    rows = np.arange(len(board.stamps))
-    return board.prices.quotes(rows, np.full(len(rows), at))
+    rows = np.arange(len(board))
+    return board.books.best(rows, np.full(len(rows), at * SECOND))
 
 
 def open_events(board: Board, at: int) -> Iterator[tuple[int, SimulatedEvent]]:
@@ -139,7 +141,7 @@ def test_higher_strikes_are_never_worth_more(board):
 
 
 def test_the_chances_of_exclusive_outcomes_add_up(board):
-    rows = np.arange(len(board.stamps))
+    rows = np.arange(len(board))
     at = np.full(len(rows), NOW)
     chances, beliefs = board.prices.chances(rows, at), board.prices.beliefs(rows, at)
     quote_changes = 0
@@ -206,38 +208,24 @@ def test_without_the_bias_prices_are_fair():
     assert abs(favourites) < 0.015
 
 
-def test_trades_are_counted_when_they_happen(board):
-    prices = board.prices
-    rows = np.arange(0, len(board.stamps), 7)
-    counts = prices.trade_count(rows, np.full(len(rows), NOW))
-    traded = rows[counts > 0]
-    newest = counts[counts > 0] - 1
-    times = prices.trade_times(traded, newest)
-    assert (times <= NOW * 1_000_000).all()
-    after = -(-times // 1_000_000)
-    assert (prices.trade_count(traded, after) > newest).all()
-    assert (prices.trade_count(traded, after - 2) <= newest).all()
-
-
 def test_volume_only_ever_grows_and_never_without_a_trade(board):
-    prices = board.prices
-    rows = np.arange(0, len(board.stamps), 11)
+    orders = board.books.orders
+    rows = np.arange(0, len(board), 11)
     before = np.zeros(len(rows))
     for at in range(NOW - DAY, NOW + 1, 2 * HOUR):
-        volume = prices.volume(rows, prices.trade_count(rows, np.full(len(rows), at)))
+        volume = orders.volume(rows, orders.count(rows, np.full(len(rows), at * SECOND)))
         assert (volume >= before).all()
         before = volume
-    count = prices.trade_count(rows, np.full(len(rows), NOW))
-    some = rows[count > 0]
-    sizes = prices.volume(some, count[count > 0]) - prices.volume(some, count[count > 0] - 1)
-    assert (sizes > 0).all()
+    count = orders.count(rows, np.full(len(rows), NOW * SECOND))
+    assert (orders.sizes(rows[count > 0], count[count > 0] - 1) > 0).all()
 
 
 def test_only_a_small_share_of_a_large_universe_changes_at_a_time():
     listings = Listings(SimulatedUniverse(markets=20_000))
     before = listings.live(NOW)
-    stamps, active = before.stamps.copy(), before.visible[before.prices.traits.event]
-    changed = (listings.live(NOW + 30).stamps != stamps)[active].mean()
+    active = np.flatnonzero(before.visible[before.prices.traits.event])
+    stamps = before.stamps(active)
+    changed = (listings.live(NOW + 30).stamps(active) != stamps).mean()
     assert 0.01 < changed < 0.12
 
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from markets.simulator import Fault, RunningExchange, SimulatedUniverse, running_exchange
+from markets.simulator.server import add_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -188,6 +190,7 @@ def test_books_are_named_one_by_one(client):
 def test_it_runs_as_a_process_without_django():
     command = [sys.executable, "-m", "markets.simulator", "--port", "0", "--markets", "100"]
     command += ["--maintenance", "100:200", "--no-pauses", "--combos", "1500", "--needs-key"]
+    command += ["--trades-per-second", "50"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -201,3 +204,12 @@ def test_it_runs_as_a_process_without_django():
         assert process.wait(timeout=10) == 0
     assert status["exchange_active"] is status["trading_active"] is True
     assert {market["mve_collection_ticker"] for market in front} == {"KXMVECROSSCATEGORY"}
+
+
+@pytest.mark.parametrize("given", ["0", "-3", "many", "inf"])
+def test_a_rate_of_trades_is_a_number_above_zero(given, capsys):
+    parser = ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--trades-per-second", given])
+    assert f"--trades-per-second: invalid positive value: '{given}'" in capsys.readouterr().err

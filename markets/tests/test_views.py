@@ -11,7 +11,15 @@ from django.views.defaults import permission_denied, server_error
 
 from markets.charts import ChartColumns
 from markets.models import Market, MarketSnapshot
-from markets.tests.factories import a_market, a_poll, a_snapshot, a_sweep, an_event, observe
+from markets.tests.factories import (
+    a_market,
+    a_poll,
+    a_snapshot,
+    a_sweep,
+    a_trade,
+    an_event,
+    observe,
+)
 
 pytestmark = [
     pytest.mark.django_db,
@@ -344,11 +352,12 @@ class TestMarket:
         html = page(client, f"{a_market().get_absolute_url()}?table=2y")
         assert "table: there is no range “2y”" in html
 
-    def test_a_page_takes_three_queries(self, client, django_assert_max_num_queries):
+    def test_a_page_takes_four_queries(self, client, django_assert_max_num_queries):
         market = a_market()
         for number in range(3):
             a_market(f"KXRAIN-{number}", event=market.event)
-        with django_assert_max_num_queries(3):
+            a_trade(market, datetime.now(UTC), f"{number}")
+        with django_assert_max_num_queries(4):
             page(client, market.get_absolute_url())
 
 

@@ -5,10 +5,12 @@ from datetime import UTC, date, datetime
 from django.core.management.base import BaseCommand, CommandError
 
 from markets.coverage.slots import day_share
+from markets.intervals import Interval
+from markets.models import TapeSpan
 from markets.storage import archive
 from markets.storage.archive import FOLDERS
 from markets.storage.manifest import ArchiveError
-from markets.storage.partitions import DayPartition
+from markets.storage.partitions import TRADES, DayPartition
 
 
 class Command(BaseCommand):
@@ -41,8 +43,7 @@ class Command(BaseCommand):
         """Archive one day; returns why it failed, or ""."""
         began = time.monotonic()
         try:
-            # Order books are read in the same ticks as the hot list, so its slots stand for both.
-            manifest = archive.archive_day(partition, now=now, coverage=day_share(partition.day))
+            manifest = archive.archive_day(partition, now=now, coverage=share_of(partition))
         except ArchiveError as error:
             return str(error)
         self.stdout.write(
@@ -51,3 +52,13 @@ class Command(BaseCommand):
         )
         self.stdout.flush()
         return ""
+
+
+def share_of(partition: DayPartition) -> float | None:
+    """Return the share of a day that was observed: of trades, what was read whole.
+
+    Order books are read in the same ticks as the hot list, so its slots stand for both.
+    """
+    if partition.table == TRADES:
+        return TapeSpan.objects.share(Interval(*partition.bounds))
+    return day_share(partition.day)

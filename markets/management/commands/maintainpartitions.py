@@ -25,6 +25,7 @@ def describe(report: MaintenanceReport) -> list[str]:
         *(f"dropped {partition}" for partition in report.dropped),
         *([f"dropped {report.dropped_payloads:,} raw payloads"] if report.dropped_payloads else []),
         *(f"clustered {partition}" for partition in report.clustered),
+        *([f"compared the trades of {report.compared}"] if report.compared else []),
         *(f"kept {partition}: {reason}" for partition, reason in report.kept.items()),
         *(f"in use, left for the next run: {partition}" for partition in report.busy),
     ]

@@ -1,0 +1,86 @@
+"""The trades of all markets, and how whole their record is."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.http import HttpResponseBase
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from kalshi_insights.rest.filters import BoundsForm, FilterBackend, InstantField
+from kalshi_insights.rest.pagination import CursorPages, OffsetPages
+from kalshi_insights.rest.parameters import KnownParameters, read_query
+from kalshi_insights.rest.renderers import TIME_SERIES_RENDERERS
+from kalshi_insights.rest.schema import instant_parameter, with_example
+from kalshi_insights.rest.viewsets import TimeSeriesViewSet
+from markets.api import examples, timeseries_serializers
+from markets.api.timeseries import TRADE_RESPONSES, TRADES
+from markets.api.timeseries_filters import TradeFilter
+from markets.intervals import Interval
+from markets.models import TapeSpan, Trade
+
+START = "Only spans that end after this instant, with its offset."
+END = "Only spans that begin before this instant, with its offset."
+
+
+class TradeViewSet(KnownParameters, TimeSeriesViewSet):
+    """Public trades of all markets."""
+
+    queryset = Trade.objects.oldest_first()
+    serializer_class = timeseries_serializers.TradeSerializer
+    filter_backends = [FilterBackend]
+    filterset_class = TradeFilter
+    pagination_class = CursorPages
+    renderer_classes = TIME_SERIES_RENDERERS
+
+    @extend_schema(responses=TRADE_RESPONSES)
+    def list(self, request: Request) -> HttpResponseBase:
+        """The public trades of all markets, oldest first, from `start` on and before `end`."""
+        rows = Trade.objects.oldest_first().rows(TRADES.columns)
+        return self.series_response(rows, TRADES, name="all")
+
+
+class SpanForm(BoundsForm):
+    start = InstantField(required=False, label=START)
+    end = InstantField(required=False, label=END)
+
+
+@with_example(examples.TAPE_SPAN)
+class TapeSpanSerializer(serializers.ModelSerializer[TapeSpan]):
+    """A time from `start` on and before `end` in which all trades are on record, or not all."""
+
+    seconds = serializers.SerializerMethodField(help_text="From start to end.")
+
+    class Meta:
+        model = TapeSpan
+        fields = ["start", "end", "seconds", "is_whole", "proof", "extent", "with_combos"]
+
+    def get_seconds(self, span: TapeSpan) -> float:
+        return (span.end - span.start).total_seconds()
+
+
+class TapeViewSet(KnownParameters, GenericViewSet[Any]):
+    """The spans of the tape: when the trades of the exchange were read whole."""
+
+    queryset = TapeSpan.objects.none()
+    serializer_class = TapeSpanSerializer
+    filter_backends = ()
+    pagination_class = OffsetPages
+    query_form = SpanForm
+
+    @extend_schema(
+        parameters=[instant_parameter("start", START), instant_parameter("end", END)],
+        responses=TapeSpanSerializer(many=True),
+    )
+    def list(self, request: Request) -> Response:
+        """The spans of the tape, the newest first; outside of them nothing was read."""
+        query = read_query(SpanForm, request).cleaned_data
+        start = query["start"] or datetime.min.replace(tzinfo=UTC)
+        window = Interval(start, query["end"] or datetime.max.replace(tzinfo=UTC))
+        paginator = OffsetPages()
+        spans = TapeSpan.objects.within(window).order_by("-start")
+        page = paginator.paginate_queryset(spans, request)
+        return paginator.get_paginated_response(TapeSpanSerializer(page, many=True).data)

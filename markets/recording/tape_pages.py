@@ -1,0 +1,125 @@
+"""Pages of the exchange's trades: parsed, and stored for the markets that are recorded."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+from django.db import transaction
+
+from markets.kalshi import payloads
+from markets.kalshi.client import Page
+from markets.kalshi.errors import Unintelligible
+from markets.kalshi.honoured import COMBO
+from markets.kalshi.payloads import TradePayload
+from markets.models import Market, Trade, TradeOrigin, WaitingTrade
+from markets.models.trades import public_trade, trade_uuid
+from markets.recording.scope import scope
+
+# With so many of the newest trades a walk is joined to the one before it: any of them will do.
+JOINING_TRADES = 20
+HOT = "hot"
+
+
+class RefusedTrade(NamedTuple):
+    """A trade that cannot be read, and its instant if that can be."""
+
+    raw: msgspec.Raw
+    reason: msgspec.MsgspecError
+    at: datetime | None
+
+
+class TapePage(NamedTuple):
+    """A page of trades, newest first; the cursor of the last one leads nowhere."""
+
+    trades: Sequence[TradePayload]
+    refused: Sequence[RefusedTrade]
+    received_at: datetime
+    cursor: str
+
+    @property
+    def is_last(self) -> bool:
+        return not self.cursor
+
+    @property
+    def newest(self) -> datetime | None:
+        return max((trade.created_time for trade in self.trades), default=None)
+
+    @property
+    def oldest(self) -> datetime | None:
+        return min((trade.created_time for trade in self.trades), default=None)
+
+    @property
+    def newest_ids(self) -> list[UUID]:
+        newest = sorted(self.trades, key=attrgetter("created_time"), reverse=True)
+        return [trade_uuid(trade.trade_id) for trade in newest[:JOINING_TRADES]]
+
+    def has_any(self, ids: Iterable[UUID]) -> bool:
+        return not {trade_uuid(trade.trade_id) for trade in self.trades}.isdisjoint(ids)
+
+
+def parse_page(page: Page) -> TapePage:
+    """Parse a page; raises `Unintelligible` where it does not tell what time it covers."""
+    trades: list[TradePayload] = []
+    refused = []
+    for raw in page.items:
+        try:
+            trades.append(payloads.trade(raw))
+        except msgspec.MsgspecError as reason:
+            refused.append(RefusedTrade(raw, reason, payloads.created_time_of(raw)))
+    if refused and not trades:
+        raise Unintelligible(f"no trade of a page can be read: {refused[0].reason}")
+    if trades and trades[0].created_time < trades[-1].created_time:
+        raise Unintelligible("the trades are not listed newest first")
+    return TapePage(trades, refused, page.received_at, page.cursor)
+
+
+def store_page(page: TapePage) -> int:
+    """Write the trades of recorded markets, and let those of unknown markets wait.
+
+    Returns the number of new trades. A trade that is on record stays as it is.
+    """
+    wanted = [trade for trade in page.trades if is_wanted(trade.ticker)]
+    ids = market_ids({trade.ticker for trade in wanted})
+    known = [
+        public_trade(trade, ids[trade.ticker], known_at=page.received_at)
+        for trade in wanted
+        if trade.ticker in ids
+    ]
+    with transaction.atomic():
+        written = Trade.objects.record(
+            known, source=TradeOrigin.TAPE, recorded_at=datetime.now(UTC)
+        )
+        if settings.RECORD_TRADES != HOT:
+            keep_waiting(page, [trade for trade in wanted if trade.ticker not in ids])
+    return written.trades
+
+
+def is_wanted(ticker: str) -> bool:
+    is_combo = ticker.startswith(COMBO)
+    return (settings.RECORD_COMBOS or not is_combo) and ticker not in scope.outside_markets
+
+
+def market_ids(tickers: Iterable[str]) -> dict[str, int]:
+    """Return by ticker the ids of those of these markets whose trades are recorded."""
+    markets = Market.objects.in_scope()
+    if settings.RECORD_TRADES == HOT:
+        markets = markets.hot()
+    return markets.ids(tickers)
+
+
+def keep_waiting(page: TapePage, trades: Sequence[TradePayload]) -> None:
+    """Keep the trades of markets that are not on record until they are."""
+    on_record = Market.objects.ids({trade.ticker for trade in trades}) if trades else {}
+    WaitingTrade.objects.keep(
+        [
+            WaitingTrade.of_trade(
+                public_trade(trade, 0, known_at=page.received_at), ticker=trade.ticker
+            )
+            for trade in trades
+            if trade.ticker not in on_record
+        ]
+    )
