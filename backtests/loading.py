@@ -138,6 +138,9 @@ def _universe(
         [definitions.grids(*each) for each in zip(markets, histories, first, strict=True)],
         observed,
         gaps,
+        tape=traded.tape(
+            ids, [market.ticker for market in markets], quoted, selection, known_by=known_by
+        ),
         candles=traded.candles(ids, quoted, selection, known_by=known_by),
     )
 

@@ -43,6 +43,8 @@ RULES = (
     "../markets/models/recording.py",
     "../markets/models/revisions.py",
     "../markets/models/snapshots.py",
+    "../markets/models/tape.py",
+    "../markets/models/trades.py",
     "../markets/models/sweeps.py",
     "../markets/observed.py",
     "../markets/pages/*.py",

@@ -1,6 +1,8 @@
 """The candlesticks and the tape behind the quotes of a run, as loaded from the record."""
 
+from datetime import timedelta
 from decimal import Decimal
+from uuid import uuid4
 
 import pytest
 
@@ -15,7 +17,17 @@ from backtests.tests.record_builders import (
     record_quote,
     record_revision,
 )
-from markets.models import Candlestick, Source
+from markets.models import (
+    BackfillSpan,
+    Candlestick,
+    Poll,
+    Source,
+    TapeSpan,
+    Trade,
+    TradeOrigin,
+)
+from markets.models.trades import TakerSide
+from markets.storage import partitions
 
 pytestmark = pytest.mark.django_db
 
@@ -92,3 +104,94 @@ class TestCandlesticks:
             (0, 4_000),
             (1, 4_100),
         ]
+
+
+def trade(market, at, *, price=4_200, contracts=100, side=TakerSide.YES, **others):
+    Trade.objects.create(
+        trade_id=uuid4(),
+        market=market,
+        created_time=at,
+        known_at=others.pop("known_at", at),
+        recorded_at=others.pop("recorded_at", at),
+        price=price,
+        contracts=contracts,
+        taker_side=side,
+        source_code=TradeOrigin.TAPE,
+        is_block_trade=others.pop("is_block_trade", False),
+    )
+
+
+def span(start, end, **values):
+    TapeSpan.objects.create(start=start, end=end, **{"is_whole": True, "proof": "joined", **values})
+
+
+def trades_of(*markets, **others):
+    """Market, instant, price, contracts and taker of each trade of a universe's tape."""
+    tape = load_universe(*markets, **others).known_tape()
+    columns = (tape.market, tape.at, tape.price, tape.contracts, tape.taker)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+@pytest.fixture
+def trade_days():
+    partitions.create_missing(partitions.TRADES, [START.date(), END.date()])
+
+
+@pytest.mark.usefixtures("trade_days")
+class TestTape:
+    def test_trades_count_where_the_tape_is_whole(self, market):
+        record_quote(market, T)
+        span(T, T + HOUR)
+        span(T + HOUR, T + 2 * HOUR, is_whole=False)
+        trade(market, T + MINUTE, side=TakerSide.NO)
+        trade(market, T + HOUR + MINUTE)
+        assert trades_of(market) == [(0, microseconds(T + MINUTE), 4_200, 100, -1)]
+
+    def test_what_was_negotiated_is_not_among_them(self, market):
+        record_quote(market, T)
+        span(T, T + HOUR)
+        trade(market, T + MINUTE, is_block_trade=True)
+        assert trades_of(market) == []
+
+    def test_the_tape_tells_of_a_market_from_its_first_live_quote_on(self, market):
+        record_quote(market, T + 2 * MINUTE)
+        span(T, T + HOUR)
+        trade(market, T + MINUTE)
+        trade(market, T + 3 * MINUTE)
+        tape = load_universe(market).known_tape()
+        assert tape.at.tolist() == [microseconds(T + 3 * MINUTE)]
+        assert tape.since.tolist() == [microseconds(T + 2 * MINUTE)]
+
+    def test_a_market_of_which_all_trades_were_fetched_needs_no_tape(self, market):
+        record_quote(market, T + 2 * MINUTE)
+        BackfillSpan.objects.create(
+            market=market, kind="trades", start=T, end=T + HOUR, finished_at=END, done_until=END
+        )
+        trade(market, T + MINUTE)
+        assert len(trades_of(market)) == 1
+
+    def test_a_stretch_with_a_trade_that_was_recorded_later_is_not_whole(self, market):
+        record_quote(market, T)
+        span(T, T + HOUR)
+        trade(market, T + MINUTE)
+        trade(market, T + 2 * MINUTE, recorded_at=END + 10 * HOUR)
+        assert trades_of(market) == []
+
+    def test_the_tape_of_combos_is_whole_where_they_were_stored(self):
+        combo = record_market("KXMVECROSS-26OCT02")
+        record_revision(combo, START)
+        record_quote(combo, T)
+        span(T, T + HOUR)
+        span(T + HOUR, T + 2 * HOUR, with_combos=True)
+        trade(combo, T + MINUTE)
+        trade(combo, T + HOUR + MINUTE)
+        assert [at for _, at, *_ in trades_of(combo)] == [microseconds(T + HOUR + MINUTE)]
+
+    def test_trades_are_moved_to_the_clock_of_the_record(self, market):
+        record_quote(market, T)
+        span(T, T + HOUR)
+        trade(market, T + MINUTE)
+        Poll.objects.create(started_at=T, clock_skew=timedelta(seconds=2.5))
+        tape = load_universe(market).known_tape()
+        assert tape.at.tolist() == [microseconds(T + MINUTE) + 2_000_000]
+        assert tape.known_at.tolist() == tape.at.tolist()
