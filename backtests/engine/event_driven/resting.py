@@ -12,7 +12,7 @@ from backtests.engine.event_driven.account import Account
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Ticket
 from backtests.engine.event_driven.queue_place import QueuePlace
-from backtests.engine.event_driven.tape_reader import TapeReader
+from backtests.engine.event_driven.tape_cursor import TapeCursor
 from backtests.rules.execution import MAKER, ExecutionModel, FillModel, Reason
 from backtests.rules.queue import is_evidence
 from backtests.rules.untaped import offer_evidence, volume_evidence
@@ -28,7 +28,7 @@ class RestingOrders(Account):
         self._gaps = universe.known_gaps()
         self._candles = universe.known_candles()
         self._tape = universe.known_tape()
-        self._trades = TapeReader(self._tape)
+        self._trades = TapeCursor(self._tape)
 
     # --- joining --------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from markets.observed import AFTER_ALL
 CHUNK = 65_536
 
 
-class TapeReader:
+class TapeCursor:
     """Moves along a tape; it skips the trades of markets in which no order rests."""
 
     def __init__(self, tape: TradeTape) -> None:
