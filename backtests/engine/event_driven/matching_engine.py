@@ -71,8 +71,8 @@ class MatchingEngine(RestingOrders):
                 self._match_book(book)
             self._end_ways(at)
             yield at
-        last = self.universe.known_tape().at.max(initial=self.now)
-        last = int(self.observed.instants.max(initial=last))
+        ends = (self.universe.known_tape().at, self.observed.instants)
+        last = max(int(instants.max(initial=self.now)) for instants in ends)
         yield from self._between_rows(last + 1)
         for _ in self._between_rows(AFTER_ALL):
             pass
