@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from django.db import connection, models
 from django.db.models import ExpressionWrapper, F, Q
+from django.db.models.expressions import RawSQL
 
 from kalshi_insights.arrays import Ints, np
 from markets.intervals import EPOCH, Interval, merge, subtract
@@ -497,7 +498,9 @@ class BackfillSpanQuerySet(models.QuerySet["BackfillSpan"]):
     ) -> list[tuple[int, datetime, datetime]]:
         """Return each market's times after a start and until an end, included, that were fetched
         wholly, as far as they reach into a window."""
-        done = self.filter(kind=kind, market_id__in=list(ids), start__lt=end, end__gt=start)
+        # There may be very many markets.
+        markets = RawSQL("SELECT unnest(%s::bigint[])", [list(ids)])
+        done = self.filter(kind=kind, market_id__in=markets, start__lt=end, end__gt=start)
         holes: dict[int, list[Interval]] = defaultdict(list)
         for span in done.refused():
             holes[span.market_id].append(Interval(span.start, span.end))
