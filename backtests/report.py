@@ -40,7 +40,7 @@ class ComparisonRow(NamedTuple):
     at: str
     low: str
     high: str
-    band: str
+    band: Sequence[str]
     zero: str
 
 
@@ -88,13 +88,12 @@ def comparison(result: BacktestResult) -> list[ComparisonRow]:
     known = [value for value in (own, *pnls.values(), *band) if value is not None]
     track = _track([0, *known])
     low, high = (min(band), max(band)) if band else (own, own)
-    words = " · ".join(f"{name} {gain(pnl).text}" for name, pnl in scenarios.items())
-    words = words if low != high else ""
+    words = [f"{name} {gain(pnl).text}" for name, pnl in scenarios.items()] if low != high else []
     rows = [
         ComparisonRow("This run", gain(own), track(own), track(low), track(high), words, track(0))
     ]
     for name, pnl in pnls.items():
-        rows.append(ComparisonRow(name, gain(pnl), track(pnl), "", "", "", track(0)))
+        rows.append(ComparisonRow(name, gain(pnl), track(pnl), "", "", (), track(0)))
     return rows
 
 

@@ -48,6 +48,8 @@ def create_snapshots() -> list[Market]:
         record_builders.record_revision(market, record_builders.START)
         record_builders.record_settlement(market, record_builders.END)
     partitions.create_missing(partitions.SNAPSHOTS, [record_builders.START.date()])
+    first, last = record_builders.START - 2 * record_builders.HOUR, record_builders.END
+    record_builders.record_passes(first, last)
     with connection.cursor() as cursor:
         cursor.execute(
             """

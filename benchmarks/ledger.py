@@ -192,11 +192,11 @@ def report_reads(start: datetime, end: datetime, hot: list[str]) -> None:
     few = list(Market.objects.filter(ticker__in=hot).values_list("id", flat=True)[:FEW])
     many = list(Market.objects.order_by("id").values_list("id", flat=True)[:MANY])
     hour = end - timedelta(hours=1)
-    for ids, first, what in ((few, start, "day"), (many, hour, "hour")):
+    for ids, first, what in ((few, start, "a day"), (many, hour, "an hour")):
         seconds = [timed(lambda: observe(ids, first, end)) for _ in range(ROUNDS)]  # noqa: B023
-        report(f"observations of {len(ids):,} markets, a {what}", f"{median(seconds):.2f} s")
+        report(f"observations of {len(ids):,} markets, {what}", f"{median(seconds):.2f} s")
         seconds = [timed(lambda: coverage_of(ids, first, end)) for _ in range(ROUNDS)]  # noqa: B023
-        report(f"coverage of {len(ids):,} markets, a {what}", f"{median(seconds):.2f} s")
+        report(f"coverage of {len(ids):,} markets, {what}", f"{median(seconds):.2f} s")
     observed = Sweep.objects.observed(few, start, end, known_by=end)
     looks = sum(len(observed.of_market(n)) for n in range(observed.markets))
     size = sum(column.nbytes for column in observed)

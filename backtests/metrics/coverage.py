@@ -16,6 +16,8 @@ from kalshi_insights.arrays import np
 HOUR = 3_600 * SECOND
 # An hour counts as thin if less of its tradable time was observed.
 LEAST_OBSERVED = 0.9
+# The times of so many markets fit behind each other into 64 bits.
+MARKETS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +137,26 @@ def _joined(one: TradedTimes, other: TradedTimes) -> TradedTimes:
     return TradedTimes(*(np.concatenate(columns) for columns in zip(one, other, strict=True)))
 
 
-def merged(times: TradedTimes) -> TradedTimes:
+def merged(times: TradedTimes, *, at_once: int = MARKETS_AT_ONCE) -> TradedTimes:
     """The union of periods, market by market."""
+    times = times.select(np.lexsort((times.start, times.market)))
+    cuts = np.flatnonzero(np.diff(times.market // at_once)) + 1
+    parts = np.split(np.arange(len(times.market)), cuts)
+    return TradedTimes(
+        *(
+            np.concatenate(columns)
+            for columns in zip(*(_merged(times.select(part)) for part in parts), strict=True)
+        )
+    )
+
+
+def _merged(times: TradedTimes) -> TradedTimes:
+    """The union of periods that go by market and start."""
     if not len(times.market):
         return times
-    times = times.select(np.lexsort((times.start, times.market)))
     # On one axis of time, each market after the other.
-    offset = times.market * (int(times.end.max()) - int(times.start.min()) + 1)
+    width = int(times.end.max()) - int(times.start.min()) + 1
+    offset = (times.market - times.market[0]) * width
     reached = np.maximum.accumulate(times.end + offset)
     begins = np.append(True, times.start[1:] + offset[1:] > reached[:-1])
     ends = np.append(np.flatnonzero(begins)[1:] - 1, len(begins) - 1)

@@ -127,11 +127,11 @@ def _coverage(figures: Figures) -> Iterator[str]:
         fills = pluralise(figures.activity.fills, "fill")
         yield (
             f"{coverage.fills_across_gaps:,} of {fills} came from orders that were sent before a"
-            f" gap and filled after it: {dollars(coverage.pnl_across_gaps)}."
+            f" gap and filled after it, and earned {dollars(coverage.pnl_across_gaps)}."
         )
     thin = coverage.pnl_of_thin_hours
     if thin and abs(thin) >= SHARE_THAT_MATTERS * abs(pnl):
-        yield f"{dollars(thin)} came in hours observed for less than {LEAST_OBSERVED:.0%}."
+        yield f"Hours observed for less than {LEAST_OBSERVED:.0%} earned {dollars(thin)}."
 
 
 def _span(days: float) -> str:

@@ -142,10 +142,10 @@ def times(rows):
     return TradedTimes(*np.array(rows, np.int64).reshape(-1, 3).T)
 
 
-@given(periods)
-def test_merged_periods_hold_the_same_instants_once(rows):
+@given(periods, st.sampled_from([1, 2, 10]))
+def test_merged_periods_hold_the_same_instants_once(rows, at_once):
     whole = [(market, at) for market, start, end in rows for at in range(start, end)]
-    joined = merged(times([row for row in rows if row[1] < row[2]]))
+    joined = merged(times([row for row in rows if row[1] < row[2]]), at_once=at_once)
     found = [
         (market, at)
         for market, start, end in zip(*(column.tolist() for column in joined), strict=True)

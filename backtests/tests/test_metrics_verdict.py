@@ -2,7 +2,14 @@ from dataclasses import replace
 
 import pytest
 
-from backtests.metrics import Assumptions, dollars, measure, trace, verdict
+from backtests.metrics import (
+    Assumptions,
+    CoverageFigures,
+    dollars,
+    measure,
+    trace,
+    verdict,
+)
 from backtests.metrics.figures import too_few
 from backtests.metrics.ratios import Ratios
 from backtests.tests.journal_builders import DOLLARS, JournalBuilder, universe_of_rows
@@ -118,3 +125,23 @@ def test_a_verdict_ends_with_what_it_rests_on():
 )
 def test_money_is_rounded_to_cents_only_where_it_is_told(money, text):
     assert dollars(money) == text
+
+
+def test_a_verdict_names_what_was_not_observed_where_it_may_have_decided_the_result():
+    seen = CoverageFigures(
+        observed_share=0.834,
+        fills_across_gaps=2,
+        pnl_across_gaps=-3 * DOLLARS,
+        thin_hours=1,
+        pnl_of_thin_hours=40 * DOLLARS,
+    )
+    assert verdict(replace(figures(), coverage=seen)).endswith(
+        " The traded markets were observed for 83% of the time."
+        " 2 of 3 fills came from orders that were sent before a gap and filled after it, and earned"
+        " -$3.00. Hours observed for less than 90% earned $40.00."
+    )
+
+
+def test_a_verdict_is_silent_about_gaps_that_decided_nothing():
+    seen = CoverageFigures(observed_share=0.97, thin_hours=1, pnl_of_thin_hours=2 * DOLLARS)
+    assert "observed" not in verdict(replace(figures(), coverage=seen))

@@ -19,7 +19,7 @@ def test_stored_results_name_their_fill_scenarios_by_what_they_do():
     rename = migration.operations[0]
     assert isinstance(rename, RunSQL)
     with connection.cursor() as cursor:
-        cursor.execute(rename.sql)
+        cursor.execute(str(rename.sql))
     bands = dict(BacktestResult.objects.values_list("id", "band"))
     assert bands[stored.pk] == {"fewest": {"days": 1}, "expected": {"days": 2}, "most": {"days": 3}}
     assert bands[queued.pk] == {}

@@ -257,7 +257,7 @@ class TestDetail:
         own, other = {"money": {"pnl": 2_000_000}}, {"always-no": {"money": {"pnl": 1_000_000}}}
         done = a_backtest(figures=own, band=band, yardsticks=other)
         html = page(client, f"/backtests/{done.pk}/")
-        assert "most \u2212$1.00 · expected +$2.00 · fewest +$3.00" in html
+        assert "most \u2212$1.00 expected +$2.00 fewest +$3.00" in words(html)
         assert '<path class="band up" d="M2.00 7H98.00" />' in html
         assert '<path class="zero" d="M26.00 2V12" />' in html
         assert '<path class="last" d="M74.00 0V14" />' in html
