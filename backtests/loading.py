@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backtests import definitions, observing
+from backtests import definitions, observing, traded
 from backtests.data import timeline
 from backtests.data.observed_rows import QuotedInstants, pauses_of
 from backtests.data.timeline import ColumnArrays, Definitions, Pauses
@@ -138,6 +138,10 @@ def _universe(
         [definitions.grids(*each) for each in zip(markets, histories, first, strict=True)],
         observed,
         gaps,
+        tape=traded.tape(
+            ids, [market.ticker for market in markets], quoted, selection, known_by=known_by
+        ),
+        candles=traded.candles(ids, quoted, selection, known_by=known_by),
     )
 
 

@@ -1,13 +1,14 @@
 """The record that backtests read: one Protocol of all reads of `markets`, and its managers."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from kalshi_insights.arrays import Array, Ints
 from markets import models
 from markets.coverage.gap_arrays import CoverageOfMarkets
 from markets.coverage.many_markets import coverage_of
+from markets.intervals import Interval
 from markets.models.definitions import DefinedMarket, RevisedEvent, RevisedMarket
 from markets.models.revisions import FeeTerms
 from markets.observed import ObservedInstants
@@ -48,6 +49,24 @@ class CandlestickReads(Protocol):
         self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
     ) -> list[tuple[int, int, int, int]]: ...
 
+    def ranges(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
+    ) -> Mapping[str, Ints]: ...
+
+
+class TradeReads(Protocol):
+    def columns(self, ids: Sequence[int], start: datetime, end: datetime) -> Mapping[str, Ints]: ...
+
+
+class TapeSpanReads(Protocol):
+    def whole(self, window: Interval, *, with_combos: bool = False) -> list[Interval]: ...
+
+
+class BackfillSpanReads(Protocol):
+    def whole(
+        self, kind: str, ids: Sequence[int], start: datetime, end: datetime, *, known_by: datetime
+    ) -> list[tuple[int, datetime, datetime]]: ...
+
 
 class MarketRevisionReads(Protocol):
     def histories(
@@ -83,6 +102,8 @@ class PollReads(Protocol):
 
     def numbers_at(self, instants: Ints) -> Ints: ...
 
+    def clock_skew(self, start: datetime, end: datetime) -> timedelta: ...
+
 
 class SweepReads(Protocol):
     def observed(
@@ -113,6 +134,12 @@ class Record(Protocol):
     @property
     def candlesticks(self) -> CandlestickReads: ...
     @property
+    def trades(self) -> TradeReads: ...
+    @property
+    def tape_spans(self) -> TapeSpanReads: ...
+    @property
+    def backfill_spans(self) -> BackfillSpanReads: ...
+    @property
     def market_revisions(self) -> MarketRevisionReads: ...
     @property
     def event_revisions(self) -> EventRevisionReads: ...
@@ -134,6 +161,9 @@ class _Managers(NamedTuple):
     markets: MarketReads
     snapshots: SnapshotReads
     candlesticks: CandlestickReads
+    trades: TradeReads
+    tape_spans: TapeSpanReads
+    backfill_spans: BackfillSpanReads
     market_revisions: MarketRevisionReads
     event_revisions: EventRevisionReads
     fee_changes: FeeChangeReads
@@ -149,6 +179,9 @@ record: Record = _Managers(
     markets=models.Market.objects,
     snapshots=models.MarketSnapshot.objects,
     candlesticks=models.Candlestick.objects,
+    trades=models.Trade.objects,
+    tape_spans=models.TapeSpan.objects,
+    backfill_spans=models.BackfillSpan.objects,
     market_revisions=models.MarketRevision.objects,
     event_revisions=models.EventRevision.objects,
     fee_changes=models.FeeChange.objects,

@@ -50,6 +50,8 @@ EXECUTION_LABELS = {
     "patience_seconds": "Order expiry, seconds",
     "across_gaps": "Orders on their way into a gap",
     "assumed_size": "Assumed size, contracts",
+    "assumed_queue": "Assumed queue, contracts",
+    "clock_tolerance": "Clock tolerance, seconds",
     "position_limit": "Position limit, contracts",
     "make": "Rest at the best price",
     "through_broker": "Through a broker",

@@ -29,9 +29,11 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "latency_seconds": (0, 86_400),
     "patience_seconds": (0, 31_536_000),
     "assumed_size": (1, MAX_CONTRACTS),
+    "assumed_queue": (0, MAX_CONTRACTS),
+    "clock_tolerance": (0, 3_600),
     "position_limit": (1, MAX_CONTRACTS),
 }
-OPTIONAL = ("assumed_size", "position_limit")
+OPTIONAL = ("assumed_size", "assumed_queue", "position_limit")
 # The words that a field of an `ExecutionModel` can have.
 CHOICES: Mapping[str, Sequence[str]] = {"across_gaps": [str(each) for each in AcrossGaps]}
 # What came instead of fields that there no longer are; results keep those that they ran with.

@@ -176,6 +176,13 @@ def measure_kernel() -> None:
             ratio=f"{run['seconds'] / idle:.1f} x doing nothing; {run['lines']:,} journal lines",
             target="target 50 M quotes/s",
         )
+    for name, run in result["makers"].items():
+        report(
+            f"  the same, resting on a tape of {SWEPT:,} trades: {name}",
+            f"{2 * SWEPT / run['seconds'] / 1e6:.0f} M/s",
+            ratio=f"rows and trades; {run['lines']:,} journal lines",
+            target="target 10 M rows and trades/s",
+        )
     sweep = result["sweep"]
     report(
         f"sweep of {SETS:,} parameter sets over {SWEPT:,} quotes",

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -17,6 +18,7 @@ from benchmarks import child_process, random_walks
 
 MARKETS = 100
 CASH = 1_000_000 * MONEY
+TAKERS, MAKERS = ExecutionModel(), ExecutionModel(make=True)
 RUNS = {
     "nothing": DoNothing(),
     "momentum": Momentum(),
@@ -36,19 +38,26 @@ def main() -> None:
     quotes, sets = map(int, sys.argv[1:])
     universe = random_universe(quotes)
     results = {name: measure_run(universe, signal) for name, signal in RUNS.items()}
+    tape = random_walks.tape_of(universe.quotes, quotes, markets=MARKETS)
+    taped = replace(universe, tape=tape)
+    makers = {name: measure_run(taped, signal, MAKERS) for name, signal in RUNS.items()}
     candidates = [MeanReversion(**values) for values in SETS[:sets]]
-    child_process.print_result({"runs": results, "sweep": measure_sweep(universe, candidates)})
+    sweep = measure_sweep(universe, candidates)
+    child_process.print_result({"runs": results, "makers": makers, "sweep": sweep})
 
 
-def measure_run(universe: Universe, signal: Signal) -> dict[str, float]:
+def measure_run(
+    universe: Universe, signal: Signal, execution: ExecutionModel = TAKERS
+) -> dict[str, float]:
     """Measure the fastest of five runs, because the machine may be busy."""
     targets = targets_of(universe, signal)
-    lines = len(run(universe, targets).journal)
-    return {"seconds": min(timed(lambda: run(universe, targets)) for _ in range(5)), "lines": lines}
+    lines = len(run(universe, targets, execution).journal)
+    seconds = min(timed(lambda: run(universe, targets, execution)) for _ in range(5))
+    return {"seconds": seconds, "lines": lines}
 
 
-def run(universe: Universe, targets: Ints) -> Any:
-    return kernel.run(universe, targets, ExecutionModel(), FillModel.EXPECTED, cash=CASH)
+def run(universe: Universe, targets: Ints, execution: ExecutionModel = TAKERS) -> Any:
+    return kernel.run(universe, targets, execution, FillModel.EXPECTED, cash=CASH)
 
 
 def targets_of(universe: Universe, signal: Signal) -> Ints:

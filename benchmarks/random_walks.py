@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from backtests.data.tape import TradeTape
 from backtests.data.universe import (
     DOLLAR,
     MISSING,
@@ -81,4 +82,25 @@ def observed_together(at: Ints, *, markets: int) -> ObservedInstants:
         since=np.full(markets, at[0]),
         until=np.full(markets, at[-1]),
         streams=np.zeros(markets, np.int64),
+    )
+
+
+def tape_of(quotes: Quotes, trades: int, *, markets: int, seed: int = 2) -> TradeTape:
+    """Make as many trades at the quotes, a hundred contracts at most, and none missing."""
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.integers(0, len(quotes), trades))
+    taker = rng.choice([-1, 1], trades)
+    start, end = int(quotes.at[0]), int(quotes.at[-1]) + INTERVAL
+    at = quotes.at[rows] + rng.integers(1, INTERVAL, trades)
+    order = np.lexsort((quotes.market[rows], at))
+    return TradeTape(
+        at=at[order],
+        market=quotes.market[rows][order],
+        price=np.where(taker > 0, quotes.ask[rows], quotes.bid[rows])[order],
+        contracts=rng.integers(1, 10_000, trades)[order],
+        taker=taker[order],
+        known_at=at[order],
+        spans=np.arange(markets + 1),
+        since=np.full(markets, start),
+        until=np.full(markets, end),
     )

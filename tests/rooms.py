@@ -77,6 +77,7 @@ ROOMS = {
         "backtests/loading.py",
         "backtests/models.py",
         "backtests/observing.py",
+        "backtests/traded.py",
         "backtests/record.py",
         "backtests/requests.py",
     ),

@@ -10,6 +10,8 @@ from typing import TypeVar
 import numpy as np
 
 from backtests.data import observations
+from backtests.data.candles import CandleRanges
+from backtests.data.tape import TradeTape
 from backtests.data.universe import (
     CONTRACT,
     DOLLAR,
@@ -66,6 +68,8 @@ def truncated(universe: Universe, at: int) -> Counterfactual:
         grids=tuple(_until(at, grids) for grids in cut.grids),
         observed=cut.observed and observations.known_at(cut.observed, at),
         gaps=cut.gaps and cut.gaps.known_at(at),
+        tape=cut.tape and cut.tape.cut(at),
+        candles=cut.candles and cut.candles.known_at(at),
     )
     return Counterfactual(cut, at, markets, f"on the record up to {_words(at)}")
 
@@ -85,7 +89,13 @@ def mirrored(universe: Universe, at: int, rng: np.random.Generator) -> Counterfa
     )
     kept = ~later | (rng.random(len(quotes)) < 0.7)
     settlements = [_opposite(s) if s and s.known_at > at else s for s in universe.settlements]
-    changed = replace(universe, quotes=swapped.select(kept), settlements=tuple(settlements))
+    changed = replace(
+        universe,
+        quotes=swapped.select(kept),
+        settlements=tuple(settlements),
+        tape=universe.tape and _mirrored_tape(universe.tape, at, rng),
+        candles=universe.candles and _mirrored_candles(universe.candles, at),
+    )
     changed = _observed_otherwise(changed, at, rng)
     change = f"with YES and NO swapped after {_words(at)}"
     return Counterfactual(changed, at, np.arange(len(universe.listings)), change)
@@ -107,7 +117,9 @@ def shuffled(universe: Universe, at: int, rng: np.random.Generator) -> Counterfa
     settlements = tuple(
         s if s and s.known_at <= at else _random_settlement(rng, last) for s in universe.settlements
     )
-    changed = replace(universe, quotes=mixed, settlements=settlements)
+    tape = universe.tape and _shuffled_tape(universe.tape, at, rng)
+    candles = universe.candles and _shuffled_candles(universe.candles, at, rng)
+    changed = replace(universe, quotes=mixed, settlements=settlements, tape=tape, candles=candles)
     changed = _observed_otherwise(changed, at, rng)
     change = f"with the quotes shuffled after {_words(at)}"
     return Counterfactual(changed, at, np.arange(len(universe.listings)), change)
@@ -140,6 +152,43 @@ def renamed(universe: Universe) -> Counterfactual:
     )
     markets, last = np.arange(len(listings)), int(universe.quotes.at[-1])
     return Counterfactual(replace(universe, listings=other), last, markets, "under another name")
+
+
+def _mirrored_tape(tape: TradeTape, at: int, rng: np.random.Generator) -> TradeTape:
+    """After an instant, YES and NO swap their prices and takers, and some trades are missing."""
+    later = tape.at > at
+    swapped = tape._replace(
+        price=np.where(later, DOLLAR - tape.price, tape.price),
+        taker=np.where(later, -tape.taker, tape.taker),
+    )
+    return swapped.trades(~later | (rng.random(len(later)) < 0.7))
+
+
+def _shuffled_tape(tape: TradeTape, at: int, rng: np.random.Generator) -> TradeTape:
+    """After an instant, each trade has price, size and taker of another one."""
+    later = np.flatnonzero(tape.at > at)
+    rows = np.arange(len(tape.at))
+    rows[later] = rng.permutation(len(rows))[: len(later)]
+    another = tape.trades(rows)
+    return tape._replace(price=another.price, contracts=another.contracts, taker=another.taker)
+
+
+def _mirrored_candles(candles: CandleRanges, at: int) -> CandleRanges:
+    """After an instant, YES and NO swap their prices."""
+    later = candles.at > at
+    return candles._replace(
+        low=np.where(later, DOLLAR - candles.high, candles.low),
+        high=np.where(later, DOLLAR - candles.low, candles.high),
+    )
+
+
+def _shuffled_candles(candles: CandleRanges, at: int, rng: np.random.Generator) -> CandleRanges:
+    """After an instant, each candlestick has the range and the volume of another one."""
+    later = np.flatnonzero(candles.at > at)
+    rows = np.arange(len(candles.at))
+    rows[later] = rng.permutation(len(rows))[: len(later)]
+    low, high, contracts = candles.low[rows], candles.high[rows], candles.contracts[rows]
+    return candles._replace(low=low, high=high, contracts=contracts)
 
 
 def _observed_otherwise(universe: Universe, at: int, rng: np.random.Generator) -> Universe:

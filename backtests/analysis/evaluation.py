@@ -152,6 +152,7 @@ def assumptions(universe: Universe, outcome: RunOutcome, execution: ExecutionMod
     settlements = [universe.settlements[market] for market in traded]
     return Assumptions(
         size=execution.assumed_size,
+        queue=execution.assumed_queue,
         times=any(settlement.assumed for settlement in settlements if settlement),
         fees=any(terms.assumed for market in traded for terms in universe.terms[market]),
     )

@@ -23,6 +23,7 @@ RULES = (
     "record.py",
     "requests.py",
     "runner.py",
+    "traded.py",
     "analysis/*.py",
     "data/*.py",
     "engine/**/*.py",
@@ -42,6 +43,8 @@ RULES = (
     "../markets/models/recording.py",
     "../markets/models/revisions.py",
     "../markets/models/snapshots.py",
+    "../markets/models/tape.py",
+    "../markets/models/trades.py",
     "../markets/models/sweeps.py",
     "../markets/observed.py",
     "../markets/pages/*.py",
@@ -55,6 +58,8 @@ def data_fingerprint(universe: Universe) -> dict[str, str]:
         "quotes": _of_arrays(getattr(universe.quotes, name) for name in QUOTE_COLUMNS),
         "observed": _of_arrays(universe.observed or ()),
         "gaps": _of_arrays(universe.gaps or ()),
+        "tape": _of_arrays(universe.tape or ()),
+        "candles": _of_arrays(universe.candles or ()),
     } | {
         part: hashlib.sha256(repr(list(getattr(universe, part))).encode()).hexdigest()
         for part in ("listings", "settlements", "terms", "grids")

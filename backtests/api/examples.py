@@ -28,6 +28,8 @@ EXECUTION: Answer = {
     "patience_seconds": 7200.0,
     "across_gaps": "expire",
     "assumed_size": None,
+    "assumed_queue": None,
+    "clock_tolerance": 1.0,
     "position_limit": None,
     "make": False,
     "through_broker": False,

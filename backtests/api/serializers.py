@@ -238,6 +238,18 @@ class ExecutionModelSerializer(StrictSerializer):
         "assumed_size",
         "Contracts to assume where a book shows no size; without it, such a book fills nothing.",
     )
+    assumed_queue = _bounded(
+        StrictIntegerField,
+        "assumed_queue",
+        "Contracts to assume before a resting order where nobody knows its queue; without it, only"
+        " a trade beyond the order's price fills it.",
+    )
+    clock_tolerance = _bounded(
+        StrictFloatField,
+        "clock_tolerance",
+        "Seconds by which the exchange's clock may differ: trades so close to an order's arrival"
+        " count for most fills only.",
+    )
     position_limit = _bounded(
         StrictIntegerField,
         "position_limit",

@@ -1,6 +1,6 @@
 """Gaps of the markets of a run: intervals in which nobody observed them.
 
-`gap_on_the_way` is compiled for the kernel too: it takes plain arrays and calls nothing.
+The functions below are compiled for the kernel too: they take plain arrays and call nothing.
 """
 
 from typing import NamedTuple
@@ -64,3 +64,16 @@ def gap_on_the_way(gaps: MarketGaps, market: int, sent: int, arrival: int) -> in
             return arrival
         low += 1
     return gaps.since[low] if low < end else AFTER_ALL
+
+
+def gap_ends(gaps: MarketGaps, market: int, at: int) -> bool:
+    """Return whether a gap of a market ends at an instant."""
+    low, high = gaps.spans[market], gaps.spans[market + 1]
+    end = high
+    while low < high:
+        middle = (low + high) // 2
+        if gaps.until[middle] < at:
+            low = middle + 1
+        else:
+            high = middle
+    return bool(low < end and gaps.until[low] == at)

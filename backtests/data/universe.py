@@ -12,7 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from backtests.data import observations
+from backtests.data.candles import CandleRanges, no_candles
 from backtests.data.gaps import MarketGaps, no_gaps
+from backtests.data.tape import TradeTape, no_tape
 from kalshi_insights import arrays
 from kalshi_insights.arrays import np
 from markets.intervals import EPOCH
@@ -146,6 +148,8 @@ class Universe:
     grids: Sequence[Sequence[Grid]]
     observed: ObservedInstants | None = None
     gaps: MarketGaps | None = None
+    tape: TradeTape | None = None
+    candles: CandleRanges | None = None
 
     def observations(self) -> ObservedInstants:
         """When each market was observed."""
@@ -153,6 +157,14 @@ class Universe:
             return self.observed
         quotes = self.quotes
         return observations.of_rows(quotes.market, quotes.at, markets=len(self.listings))
+
+    def known_tape(self) -> TradeTape:
+        """The trades that are on record; none without a tape."""
+        return no_tape(len(self.listings)) if self.tape is None else self.tape
+
+    def known_candles(self) -> CandleRanges:
+        """The candlesticks behind its rows; none where no row is one's close."""
+        return no_candles(len(self.listings)) if self.candles is None else self.candles
 
     def known_gaps(self) -> MarketGaps:
         return no_gaps(len(self.listings)) if self.gaps is None else self.gaps
@@ -173,6 +185,8 @@ class Universe:
             [self.grids[market] for market in markets],
             self.observed and self.observed.select(np.array(markets, np.int64)),
             self.gaps and self.gaps.select(np.array(markets, np.int64)),
+            self.tape and self.tape.select(np.array(markets, np.int64)),
+            self.candles and self.candles.select(np.array(markets, np.int64)),
         )
 
     def first_markets_within(self, rows: int) -> "Universe":

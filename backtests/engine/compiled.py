@@ -11,9 +11,9 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-from backtests.data.gaps import gap_on_the_way
+from backtests.data import candles, gaps, tape
 from backtests.engine.kernel_cache import cache_folder
-from backtests.rules import execution, ledger
+from backtests.rules import execution, ledger, queue, untaped
 from markets import fees
 from markets.observed import first_observation
 
@@ -62,13 +62,25 @@ still_taken = compiled(execution.still_taken)
 crosses = compiled(execution.crosses)
 traded_between = compiled(execution.traded_between)
 exceeds_limit = compiled(execution.exceeds_limit)
-resting_fill = compiled(execution.resting_fill)
-queue_ahead = compiled(execution.queue_ahead)
 on_grid = compiled(execution.on_grid)
 end_of_way = compiled(execution.end_of_way)
 taken_at_once = compiled(execution.taken_at_once)
 differ = compiled(execution.differ)
 meets_earlier = compiled(execution.meets_earlier)
 is_refused_post_only = compiled(execution.is_refused_post_only)
+is_evidence = compiled(queue.is_evidence)
+shown_at = compiled(queue.shown_at)
+queue_when_joining = compiled(queue.queue_when_joining)
+meet_trade = compiled(queue.meet_trade)
+level_after_trade = compiled(queue.level_after_trade)
+queue_after_book = compiled(queue.queue_after_book)
+fresh_offers = compiled(untaped.fresh_offers)
+volume_evidence = compiled(untaped.volume_evidence)
+offer_evidence = compiled(untaped.offer_evidence)
+meet_evidence = compiled(untaped.meet_evidence)
 observation_from: Callable[..., int] = compiled_with_calls(first_observation)
-gap_from: Callable[..., int] = compiled(gap_on_the_way)
+gap_from: Callable[..., int] = compiled(gaps.gap_on_the_way)
+gap_ends: Callable[..., bool] = compiled(gaps.gap_ends)
+is_whole: Callable[..., bool] = compiled(tape.is_whole)
+candle_ending: Callable[..., int] = compiled(candles.candle_ending)
+first_from: Callable[..., int] = compiled(tape.first_from)

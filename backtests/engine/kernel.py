@@ -16,29 +16,36 @@ from backtests.data.decision_points import with_decision_points
 from backtests.data.universe import CONTRACT, Ints, QuoteHistory, Universe, quote_histories
 from backtests.engine.compiled import compiled
 from backtests.engine.kernel_arrays import (
+    FillEvidence,
     KernelRules,
     MarketTables,
     QuoteColumns,
+    TapeColumns,
     columns_of,
+    evidence_of,
     gaps_of,
     observed_of,
     rules,
     tables_of,
+    tape_of,
 )
 from backtests.engine.kernel_arrivals import add_waiting, next_waiting, send
 from backtests.engine.kernel_books import update_book, update_volume
 from backtests.engine.kernel_money import settle
-from backtests.engine.kernel_orders import decide, end_way, match_rest
+from backtests.engine.kernel_orders import decide, end_way
+from backtests.engine.kernel_resting import MOST, match_rest, meet_recent_trades, read_tape
 from backtests.engine.kernel_state import (
     ASK_TAKEN,
     BAND,
     BID_TAKEN,
     CASH,
+    ENDS_AT,
     ENTRIES,
     FAR_FUTURE,
     FEES,
     FILLED,
     LEFT,
+    MET,
     NEXT,
     POSITION,
     SENT,
@@ -68,13 +75,15 @@ class KernelInput(NamedTuple):
     rules: KernelRules
     observed: ObservedInstants
     gaps: MarketGaps
+    tape: TapeColumns
+    evidence: FillEvidence
     markets: int
 
     def traded(self, targets: Ints, cash: int, journal: Ints) -> KernelRun:
         """Trade towards targets from a fresh state; a journal without room is cut off."""
         run = KernelRun(self.tables, self.rules, *initial_state(self.markets, cash), journal)
         ways = Ways(self.observed, self.gaps, np.empty(self.markets, np.int64))
-        trade(self.quotes, targets, run, ways)
+        trade(self.quotes, targets, run, self.tape, self.evidence, ways)
         return run
 
 
@@ -112,6 +121,8 @@ def _input(universe: Universe, execution: ExecutionModel, fills: FillModel) -> K
         rules(execution, fills),
         observed_of(universe),
         gaps_of(universe),
+        tape_of(universe),
+        evidence_of(universe),
         len(universe.listings),
     )
 
@@ -182,22 +193,34 @@ def check_targets(targets: Ints) -> Ints:
 
 
 @compiled
-def trade(quotes: QuoteColumns, targets: Ints, run: KernelRun, ways: Ways) -> None:
-    """Pass over all rows once: settlements, books, arrivals and decisions of each instant in turn.
+def trade(
+    quotes: QuoteColumns,
+    targets: Ints,
+    run: KernelRun,
+    tape: TapeColumns,
+    evidence: FillEvidence,
+    ways: Ways,
+) -> None:
+    """Pass over all rows once: settlements, trades, books, arrivals, decisions of each instant.
 
-    Between two instants with rows, settlements and arrivals have instants of their own. A book is
-    read only where an order could meet it or be sent, which most rows are not.
+    Between two instants with rows, settlements, trades and arrivals have instants of their own. A
+    book is read only where an order could meet it or be sent, which most rows are not.
     """
     # A call with the whole run costs more than most rows do, so the loop checks first.
     at, market, states, figures = quotes.at, quotes.market, run.states, run.figures
     due, make, assumed = run.tables.settlements, run.rules.make, run.rules.assumed
-    settled, row, rows = 0, 0, len(at)
+    tape_at = tape.at
+    settled, traded, row, rows, trades = 0, 0, 0, len(at), len(tape_at)
     while row < rows:
         now, end = at[row], row + 1
         while end < rows and at[end] == now:
             end += 1
-        if figures[NEXT] < now or (settled < len(due) and due[settled, 0] <= now):
-            settled = settle(run, _end_ways(run, ways.waiting, settled, now - 1), now)
+        if (
+            figures[NEXT] < now
+            or (settled < len(due) and due[settled, 0] <= now)
+            or (traded < trades and tape_at[traded] <= now)
+        ):
+            settled, traded = _pass_time(run, tape, ways.waiting, settled, traded, now, now)
         for r in range(row, end):
             m = market[r]
             if make:
@@ -205,9 +228,9 @@ def trade(quotes: QuoteColumns, targets: Ints, run: KernelRun, ways: Ways) -> No
             if states[m, SENT] or states[m, LEFT] or states[m, BID_TAKEN] or states[m, ASK_TAKEN]:
                 update_book(quotes, assumed, r, states[m])
                 if states[m, LEFT]:
-                    match_rest(run, Spot(now, m, r), states[m])
+                    match_rest(run, evidence, Spot(now, m, r), states[m])
         if figures[NEXT] <= now:
-            settled = _end_ways(run, ways.waiting, settled, now)
+            settled, traded = _pass_time(run, tape, ways.waiting, settled, traded, now, now + 1)
         for r in range(row, end):
             target, m = targets[r], market[r]
             if target == HOLD or states[m, SENT]:
@@ -219,13 +242,32 @@ def trade(quotes: QuoteColumns, targets: Ints, run: KernelRun, ways: Ways) -> No
                     send(ways, run.rules, states[m], m, now, sent)
                     add_waiting(ways.waiting, states, figures, m)
         row = end
-    settle(run, _end_ways(run, ways.waiting, settled, FAR_FUTURE - 1), FAR_FUTURE)
+    _pass_time(run, tape, ways.waiting, settled, traded, FAR_FUTURE, FAR_FUTURE)
 
 
 @compiled
-def _end_ways(run: KernelRun, waiting: Ints, settled: int, until: int) -> int:
-    """Let everything arrive that arrives by an instant; return how many settlements are done."""
-    while run.figures[NEXT] <= until:
-        settled = settle(run, settled, run.figures[NEXT])
-        end_way(run, next_waiting(waiting, run.states, run.figures))
-    return settled
+def _pass_time(
+    run: KernelRun,
+    tape: TapeColumns,
+    waiting: Ints,
+    settled: int,
+    traded: int,
+    now: int,
+    arrivals_before: int,
+) -> tuple[int, int]:
+    """Let orders arrive before an instant, and settle and read the tape up to `now`.
+
+    Return how many settlements and how many trades are done.
+    """
+    figures = run.figures
+    while True:
+        until = min(figures[NEXT], now)
+        settled, traded = read_tape(run, tape, settled, traded, until)
+        settled = settle(run, settled, until)
+        if figures[NEXT] >= arrivals_before:
+            return settled, traded
+        market = next_waiting(waiting, run.states, figures)
+        end_way(run, market)
+        state = run.states[market]
+        if run.rules.fills == MOST and state[LEFT] and state[MET] == state[ENDS_AT]:
+            meet_recent_trades(run, tape, market)

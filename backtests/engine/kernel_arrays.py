@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backtests.data.candles import CandleRanges
 from backtests.data.gaps import MarketGaps
 from backtests.data.universe import Bools, Ints, Universe, microseconds
 from backtests.rules.execution import ExecutionModel, FillModel
@@ -21,6 +22,8 @@ class KernelRules(NamedTuple):
     patience: int
     expires_at_gaps: bool
     assumed: int
+    queue: int
+    tolerance: int
     limit: int
     make: bool
 
@@ -51,6 +54,39 @@ class QuoteColumns(NamedTuple):
     tradable: Bools
 
 
+class TapeColumns(NamedTuple):
+    """The columns of a `TradeTape` that orders depend on."""
+
+    at: Ints
+    market: Ints
+    price: Ints
+    contracts: Ints
+    taker: Ints
+
+
+class WholeStretches(NamedTuple):
+    """The stretches of a `TradeTape`."""
+
+    spans: Ints
+    since: Ints
+    until: Ints
+
+
+class GapEnds(NamedTuple):
+    """The ends of `MarketGaps`."""
+
+    spans: Ints
+    until: Ints
+
+
+class FillEvidence(NamedTuple):
+    """What tells, besides a new book, whether it filled a resting order."""
+
+    whole: WholeStretches
+    gaps: GapEnds
+    candles: CandleRanges
+
+
 def rules(execution: ExecutionModel, fills: FillModel) -> KernelRules:
     return KernelRules(
         int(fills),
@@ -58,6 +94,8 @@ def rules(execution: ExecutionModel, fills: FillModel) -> KernelRules:
         execution.patience,
         execution.expires_at_gaps,
         execution.assumed,
+        execution.queue,
+        execution.tolerance,
         execution.limit,
         execution.make,
     )
@@ -73,6 +111,20 @@ def observed_of(universe: Universe) -> ObservedInstants:
 
 def gaps_of(universe: Universe) -> MarketGaps:
     return MarketGaps(*(_integers(column) for column in universe.known_gaps()))
+
+
+def tape_of(universe: Universe) -> TapeColumns:
+    tape = universe.known_tape()
+    return TapeColumns(*(_integers(getattr(tape, name)) for name in TapeColumns._fields))
+
+
+def evidence_of(universe: Universe) -> FillEvidence:
+    tape, gaps, candles = universe.known_tape(), universe.known_gaps(), universe.known_candles()
+    return FillEvidence(
+        WholeStretches(*(_integers(each) for each in (tape.spans, tape.since, tape.until))),
+        GapEnds(_integers(gaps.spans), _integers(gaps.until)),
+        CandleRanges(*(_integers(column) for column in candles)),
+    )
 
 
 def _integers(column: Ints) -> Ints:

@@ -3,6 +3,7 @@
 from backtests.data.universe import Ints
 from backtests.engine.compiled import (
     compiled,
+    fresh_offers,
     offered_size,
     still_taken,
     taken_at_once,
@@ -12,10 +13,14 @@ from backtests.engine.kernel_arrays import QuoteColumns
 from backtests.engine.kernel_state import (
     ARRIVES,
     ASK,
+    ASK_FRESH,
     ASK_SHOWN,
+    ASK_SIZE,
     ASK_TAKEN,
     BID,
+    BID_FRESH,
     BID_SHOWN,
+    BID_SIZE,
     BID_TAKEN,
     EARLIER,
     ENDED,
@@ -48,12 +53,15 @@ def update_book(quotes: QuoteColumns, assumed: int, row: int, state: Ints) -> No
     if state[SENT] == NEW:
         _note_for_order(state, quotes.at[row], tradable)
     bid, ask = quotes.bid[row], quotes.ask[row]
-    bids = offered_size(quotes.bid_size[row], bid, assumed)
-    asks = offered_size(quotes.ask_size[row], ask, assumed)
+    state[BID_SIZE], state[ASK_SIZE] = quotes.bid_size[row], quotes.ask_size[row]
+    bids = offered_size(state[BID_SIZE], bid, assumed)
+    asks = offered_size(state[ASK_SIZE], ask, assumed)
     if state[BID_TAKEN]:
         state[BID_TAKEN] = still_taken(state[BID_TAKEN], state[BID], bid, bids)
     if state[ASK_TAKEN]:
         state[ASK_TAKEN] = still_taken(state[ASK_TAKEN], state[ASK], ask, asks)
+    state[BID_FRESH] = fresh_offers(state[BID], state[BID_SHOWN], bid, bids)
+    state[ASK_FRESH] = fresh_offers(state[ASK], state[ASK_SHOWN], ask, asks)
     state[BID], state[ASK], state[BID_SHOWN], state[ASK_SHOWN] = bid, ask, bids, asks
     state[LAST] = quotes.last[row]
     state[TRADABLE] = tradable

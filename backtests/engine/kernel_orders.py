@@ -8,8 +8,6 @@ from backtests.engine.compiled import (
     exceeds_limit,
     is_refused_post_only,
     meets_earlier,
-    queue_ahead,
-    resting_fill,
 )
 from backtests.engine.kernel_books import take_from, taken_of
 from backtests.engine.kernel_money import (
@@ -20,6 +18,7 @@ from backtests.engine.kernel_money import (
     free_cash,
     is_on_grid,
 )
+from backtests.engine.kernel_resting import rest
 from backtests.engine.kernel_state import (
     ARRIVES,
     ASK,
@@ -33,7 +32,6 @@ from backtests.engine.kernel_state import (
     CANCEL,
     CANCELLED,
     CASH,
-    CLOSED,
     EARLIER,
     ENDS_AT,
     ENDS_BY,
@@ -41,7 +39,7 @@ from backtests.engine.kernel_state import (
     FUNDS,
     HAS_EARLIER,
     HELD_BACK,
-    LAST,
+    KEPT,
     LATEST,
     LEFT,
     MEANWHILE,
@@ -57,11 +55,7 @@ from backtests.engine.kernel_state import (
     POSITION_LIMIT,
     REFUSED,
     REPLACED,
-    RESERVED,
-    REST_AHEAD,
     REST_LIMIT,
-    REST_ORDER,
-    REST_OWED,
     REST_SIDE,
     ROW,
     SENT,
@@ -74,7 +68,6 @@ from backtests.engine.kernel_state import (
     STOPPED,
     TOO_LARGE,
     TRADABLE,
-    TRADED,
     TRADED_THEN,
     UNFILLED,
     UNSEEN,
@@ -155,7 +148,10 @@ def end_way(run: KernelRun, market: int) -> None:
 @compiled
 def _meet(run: KernelRun, spot: Spot, state: Ints) -> None:
     """Let an order meet its observation: it is refused, joins the queue, or trades."""
+    state[KEPT] = 0
     if state[LEFT]:
+        is_same = state[REST_SIDE] == state[SENT_SIDE] and state[REST_LIMIT] == state[SENT_LIMIT]
+        state[KEPT] = state[LEFT] if is_same else 0
         end_rest(run, spot, state, REPLACED)
     if state[FILLED_MEANWHILE] and _amend(run, spot, state) == 0:
         return
@@ -252,57 +248,4 @@ def _join(run: KernelRun, spot: Spot, state: Ints, need: int) -> None:
         end_sent(run, spot, state, REFUSED, WOULD_CROSS)
     else:
         run.figures[BAND] = 1
-        _rest(run, state, need)
-
-
-# --- resting orders -------------------------------------------------------------------------------
-
-
-@compiled
-def _rest(run: KernelRun, state: Ints, need: int) -> None:
-    """Join the queue, and hold back the cash that the order may cost."""
-    side, limit = state[SENT_SIDE], state[SENT_LIMIT]
-    best, shown = (BID, BID_SHOWN) if side > 0 else (ASK, ASK_SHOWN)
-    state[SENT] = NOTHING
-    state[LEFT], state[REST_ORDER], state[REST_SIDE] = state[SENT_COUNT], state[SENT_ORDER], side
-    state[REST_LIMIT], state[REST_OWED], state[RESERVED] = limit, 0, need
-    state[REST_AHEAD] = queue_ahead(side, limit, state[best], state[shown])
-    run.figures[HELD_BACK] += need
-
-
-@compiled
-def match_rest(run: KernelRun, spot: Spot, state: Ints) -> None:
-    """Match the resting order with the book of a new row."""
-    if state[TRADABLE]:
-        _fill_rest(run, spot, state)
-    else:
-        end_rest(run, spot, state, CLOSED)
-
-
-@compiled
-def _fill_rest(run: KernelRun, spot: Spot, state: Ints) -> None:
-    """Fill the resting order as far as the newest book allows."""
-    side, limit, left = state[REST_SIDE], state[REST_LIMIT], state[LEFT]
-    shown, taken, best = (ASK_SHOWN, ASK_TAKEN, ASK) if side > 0 else (BID_SHOWN, BID_TAKEN, BID)
-    if cost_bound(run, spot, state, side, left, limit) > free_cash(run, state):
-        end_rest(run, spot, state, FUNDS)
-        return
-    offered = max(0, state[shown] - state[taken])
-    filled = resting_fill(
-        run.rules.fills, side, left, limit, state[best], offered, state[LAST], state[TRADED],
-        state[REST_AHEAD],
-    )  # fmt: skip
-    if not filled:
-        return
-    if crosses(side, limit, state[BID], state[ASK]):
-        state[taken] += min(filled, offered)
-    run.figures[HELD_BACK] -= state[RESERVED]
-    order = KernelOrder(state[REST_ORDER], side, filled, limit)
-    state[REST_OWED] = fill_order(run, spot, spot.at, order, 1, state[REST_OWED])
-    state[LEFT] = left - filled
-    if state[SENT] == NEW and state[SENT_SIDE] == side:
-        state[FILLED_MEANWHILE] += filled
-    state[RESERVED] = (
-        cost_bound(run, spot, state, side, left - filled, limit) if left > filled else 0
-    )
-    run.figures[HELD_BACK] += state[RESERVED]
+        rest(run, spot, state, need)

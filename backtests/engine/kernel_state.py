@@ -13,19 +13,22 @@ from markets.observed import ObservedInstants
 
 # The columns of a market's state: what is on its way, what rests, the position; the latest book;
 # the book before the first row that came after the order on its way had arrived; that order; the
-# resting order; and the target for which the last order was refused, with the reason.
+# resting order, and its place in the queue (as in `QueuePlace`), the number of trades that no
+# further order may use, and how large an order may be to keep the place; and the target for which
+# the last order was refused, with the reason.
 (
     SENT, LEFT, POSITION,
     BID_TAKEN, ASK_TAKEN, ROW, BID, ASK, BID_SHOWN, ASK_SHOWN,
     _EARLIER_BID_TAKEN, _EARLIER_ASK_TAKEN, _EARLIER_ROW, _EARLIER_BID, _EARLIER_ASK,
     _EARLIER_BID_SHOWN, _EARLIER_ASK_SHOWN,
-    ENDED, LAST, VOLUME, TRADED, TRADABLE,
+    BID_SIZE, ASK_SIZE, BID_FRESH, ASK_FRESH, ENDED, LAST, VOLUME, TRADED, TRADABLE,
     ARRIVES, ENDS_AT, ENDS_BY, HAS_EARLIER, TRADED_THEN, STOPPED,
     SENT_ORDER, SENT_SIDE, SENT_COUNT, SENT_LIMIT, FILLED_MEANWHILE,
-    REST_ORDER, REST_SIDE, REST_LIMIT, REST_AHEAD, REST_OWED, RESERVED,
+    REST_ORDER, REST_SIDE, REST_LIMIT, REST_OWED, RESERVED,
+    AHEAD, LEVEL, ARRIVED, MET, SINCE, TAPED, TAPE_USED, KEPT,
     SHORT, SHORT_FOR,
     STATES,
-) = range(42)  # fmt: skip
+) = range(53)  # fmt: skip
 # Added to a column of the latest book, for that of the earlier one.
 LATEST, EARLIER = 0, 7
 
@@ -40,14 +43,15 @@ ORDER, FILL, REFUSED, CANCELLED, SETTLED = (int(kind) for kind in EntryKind)
 (
     NO_REASON, NOT_TRADING, OFF_GRID, OUT_OF_RANGE, POSITION_LIMIT, FUNDS, UNFILLED, EXPIRED,
     WOULD_CROSS, REPLACED, CLOSED, OVER, ASKED, TOO_LARGE, MEANWHILE, GAP, UNSEEN,
+    _SELF_TRADE,
 ) = (int(reason) for reason in Reason)  # fmt: skip
 
 
 class KernelRun(NamedTuple):
     """What the events of a run read and write.
 
-    Passing it on costs time for each of its arrays, to run and to compile; so those of the quotes
-    and of `Ways` are apart.
+    Passing it on costs time for each of its arrays, to run and to compile; so those of the quotes,
+    the tape, its `FillEvidence` and `Ways` are apart.
     """
 
     tables: MarketTables

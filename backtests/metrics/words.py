@@ -13,10 +13,11 @@ SHARE_THAT_MATTERS = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumptions:
-    """The assumptions behind a result: the contracts assumed for unknown sizes, the times at which
-    results were known, fee terms."""
+    """The assumptions behind a result: the contracts assumed for unknown sizes and before resting
+    orders, the times at which results were known, fee terms."""
 
     size: int | None = None
+    queue: int | None = None
     times: bool = False
     fees: bool = False
 
@@ -24,6 +25,8 @@ class Assumptions:
         sentences = []
         if self.size is not None:
             sentences.append(f"Unknown sizes were assumed: {pluralise(self.size, 'contract')}.")
+        if self.queue is not None:
+            sentences.append(f"Unknown queues were assumed: {pluralise(self.queue, 'contract')}.")
         if self.times:
             sentences.append("The time at which some results were known was assumed.")
         if self.fees:

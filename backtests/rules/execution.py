@@ -69,6 +69,7 @@ class Reason(IntEnum):
     MEANWHILE = 14
     GAP = 15
     UNSEEN = 16
+    SELF_TRADE = 17
 
 
 REASONS = {
@@ -89,6 +90,7 @@ REASONS = {
     Reason.MEANWHILE: "the order that it replaces was filled first",
     Reason.GAP: "a gap in the observations began",
     Reason.UNSEEN: "trading ended before the market was observed again",
+    Reason.SELF_TRADE: "it would have traded with another order of the run",
 }
 
 TAKER, MAKER = 0, 1
@@ -144,6 +146,14 @@ class AcrossGaps(StrEnum):
     WAIT = "wait"
 
 
+class SelfTradePrevention(StrEnum):
+    """The order that is cancelled where two orders of the run would trade: as on Kalshi, the rest
+    of the incoming one, or the resting one."""
+
+    TAKER_AT_CROSS = "taker_at_cross"
+    MAKER = "maker"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionModel:
     """The execution model of a run, which is stored with it.
@@ -151,8 +161,10 @@ class ExecutionModel:
     An order arrives `latency_seconds` after its decision, at least a microsecond, and meets the
     first observation from then on. It expires after `patience_seconds` without one, and where
     `across_gaps` says so, as soon as a gap in the observations begins. `assumed_size` (contracts)
-    replaces unknown sizes; without it they fill nothing. `make` joins the best price on the
-    order's own side and waits, instead of taking the other side's price. `through_broker` rounds
+    replaces unknown sizes of offers; without it they fill nothing. `make` joins the best price on
+    the order's own side and waits, instead of taking the other side's price; `assumed_queue`
+    (contracts) is the queue there where its size is unknown, endless without it. `clock_tolerance`
+    (seconds) is how far the exchange's clock and the record's may differ. `through_broker` rounds
     fees to cents.
     """
 
@@ -160,6 +172,8 @@ class ExecutionModel:
     patience_seconds: float = 7_200.0
     across_gaps: str = AcrossGaps.EXPIRE
     assumed_size: int | None = None
+    assumed_queue: int | None = None
+    clock_tolerance: float = 1.0
     position_limit: int | None = None
     make: bool = False
     through_broker: bool = False
@@ -181,6 +195,15 @@ class ExecutionModel:
     def assumed(self) -> int:
         """The assumed size in 1/100 contract; 0 where unknown sizes fill nothing."""
         return (self.assumed_size or 0) * CONTRACT
+
+    @property
+    def queue(self) -> int:
+        """The assumed queue in 1/100 contract; `MISSING` where an unknown queue is endless."""
+        return MISSING if self.assumed_queue is None else self.assumed_queue * CONTRACT
+
+    @property
+    def tolerance(self) -> int:
+        return round(self.clock_tolerance * SECOND)
 
     @property
     def limit(self) -> int:
@@ -269,49 +292,6 @@ def crosses(side: int, limit: int, bid: int, ask: int) -> bool:
     return bid >= 0 and bid >= limit
 
 
-def resting_fill(
-    fills: int,
-    side: int,
-    left: int,
-    limit: int,
-    opposite: int,
-    offered: int,
-    last: int,
-    traded: int,
-    ahead: int,
-) -> int:
-    """The part of a resting order's `left` that fills, given the newest book.
-
-    The evidence is the other side's best price (`opposite`, with `offered` there) and the volume
-    since the book before (`traded`, the last of it at `last`). `ahead` is the queue at its price
-    before it; below zero, unknown.
-    """
-    touch = through = 0
-    if opposite >= 0 and (limit - opposite) * side >= 0:
-        touch = offered
-        if opposite != limit:
-            through = offered
-    if traded > 0 and last >= 0 and (limit - last) * side >= 0:
-        touch = max(touch, traded)
-        if last != limit:
-            through = max(through, traded)
-    if fills == 0:
-        return min(left, through)
-    if fills == 2:
-        return min(left, touch)
-    share = touch * left // (left + ahead) if ahead >= 0 else 0
-    return min(left, max(through, share))
-
-
 def on_grid(price: int, start: int, end: int, step: int) -> bool:
     """Return whether a price lies on one range of a price grid."""
     return start <= price <= end and (price - start) % step == 0
-
-
-def queue_ahead(side: int, limit: int, best: int, offered: int) -> int:
-    """The queue at an order's price before it; below zero where the book does not show it."""
-    if best < 0 or (limit - best) * side > 0:
-        return 0
-    if limit == best and offered > 0:
-        return offered
-    return -1

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from backtests.data.decision_points import with_decision_points
+from backtests.data.tape import TapeTrade
 from backtests.data.universe import (
     DAY,
     EPOCH_DAY,
+    MISSING,
     Floats,
     Ints,
     QuoteHistory,
@@ -198,3 +200,9 @@ class Strategy(BacktraderStrategy):
     def observed_at(self, feed: Any) -> int:
         """The last observation of a feed's market, whether or not its quote changed then."""
         return int(self.broker.observed_at(feed.market))
+
+    def trades(self, feed: Any, since: int = MISSING) -> list[TapeTrade]:
+        """The public trades of a feed's market that are known by now, as the record learned of
+        them, after an instant; none from where the tape is not whole."""
+        trades: list[TapeTrade] = self.broker.trades(feed.market, since)
+        return trades

@@ -310,12 +310,11 @@ class TestMakers:
         ("fills", "filled"),
         [
             (FillModel.FEWEST, []),
-            (FillModel.EXPECTED, [(9.09, 42)]),
+            (FillModel.EXPECTED, [(10, 42)]),
             (FillModel.MOST, [(10, 42)]),
         ],
     )
-    def test_a_touch_fills_none_a_share_or_all(self, fills, filled):
-        # Of a hundred offered at our price, our share is 10 in 110.
+    def test_an_offer_at_our_price_fills_in_all_but_the_fewest(self, fills, filled):
         lines = self.rested(book(41, 42), fills=fills, targets=[10, None])
         assert fills_of(lines) == filled
 
@@ -328,11 +327,15 @@ class TestMakers:
         [
             (42, FillModel.FEWEST, []),
             (42, FillModel.MOST, [(3, 42)]),
-            (41, FillModel.FEWEST, [(3, 42)]),
-            (43, FillModel.MOST, []),
+            (41, FillModel.FEWEST, [(0.01, 42)]),
+            (41, FillModel.EXPECTED, [(3, 42)]),
+            (43, FillModel.EXPECTED, []),
+            (43, FillModel.MOST, [(2.99, 42)]),
         ],
     )
-    def test_trades_are_evidence_as_far_as_they_went(self, last, fills, filled):
+    def test_the_last_price_of_a_volume_proves_where_the_last_of_it_traded(
+        self, last, fills, filled
+    ):
         before = book(42, 45, volume=1_000)
         after = book(42, 45, volume=1_300, last=last * 100)
         lines = run_both(universe_of(before, before, after), [10, None, None], MAKE, fills=fills)

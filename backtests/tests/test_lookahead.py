@@ -11,11 +11,12 @@ from backtests.analysis.counterfactuals import (
     without_some_markets,
 )
 from backtests.analysis.lookahead import LookaheadVerdict, check
-from backtests.data.universe import SECOND, QuoteHistory
+from backtests.data.universe import DOLLAR, SECOND, QuoteHistory
 from backtests.strategies import STRATEGIES, DoNothing
-from backtests.strategies.base import Signal, Strategy
+from backtests.strategies.base import Signal, Strategy, bt
 from backtests.tests.clean_strategies import CLEAN
 from backtests.tests.leaky_strategies import LEAKY, long_or_short, signal
+from backtests.tests.random_tapes import with_candles, with_tape
 from backtests.tests.random_universes import STEP, random_universe, watched
 
 WORLD = random_universe(4, rows=150)
@@ -110,6 +111,56 @@ def test_a_record_that_is_cut_off_has_no_later_observations_and_gaps():
         theirs = cut.universe.observations().of_market(place)
         assert np.array_equal(mine[mine <= at], theirs)
     assert cut.universe.gaps.since.max() <= at
+
+
+def trades_until(tape, at):
+    """The trades up to an instant, all columns of them."""
+    return [column[tape.at <= at].tolist() for column in tape[:6]]
+
+
+@pytest.mark.parametrize("another_future", [mirrored, shuffled])
+def test_another_future_has_other_trades_and_candlesticks_and_the_same_past(another_future):
+    at = int(WATCHED.quotes.at[400])
+    world = with_candles(with_tape(WATCHED, 4), 4)
+    other = another_future(world, at, np.random.default_rng(1)).universe
+    assert trades_until(other.tape, at) == trades_until(world.tape, at)
+    end = int(world.tape.at[-1])
+    assert trades_until(other.tape, end) != trades_until(world.tape, end)
+    ended = world.candles.at <= at
+    for name in ("low", "high", "contracts"):
+        mine, theirs = (getattr(u.candles, name) for u in (world, other))
+        assert np.array_equal(mine[ended], theirs[ended])
+    assert not np.array_equal(world.candles.low, other.candles.low)
+
+
+def test_a_record_that_is_cut_off_has_no_later_trades_and_candlesticks():
+    at = int(WATCHED.quotes.at[400])
+    world = with_candles(with_tape(WATCHED, 4), 4)
+    cut = truncated(world, at)
+    known = world.subset(cut.markets.tolist())
+    assert trades_until(cut.universe.tape, at) == trades_until(known.tape, at)
+    last = max(cut.universe.tape.at.max(), cut.universe.tape.until.max())
+    assert max(last, cut.universe.candles.at.max()) <= at
+
+
+def test_who_trades_on_the_tape_as_it_comes_is_not_accused():
+    assert check(FollowingTrades, with_tape(SMALL, 4), rows_shown=8_000).verdict == "clean"
+
+
+class FollowingTrades(Strategy):
+    """Rests a bid below the last price of each trade that it hears of."""
+
+    name, version, summary = "following-trades", "1", "Follows trades."
+
+    def __init__(self):
+        self.heard = -1
+
+    def next(self):
+        for feed in self.live:
+            for trade in self.trades(feed, self.heard)[-1:]:
+                price = max(0.01, trade.price / DOLLAR - 0.02)
+                self.buy(feed, 5, round(price, 2), exectype=bt.Order.Limit)
+        self.heard = self.now
 
 
 def test_there_are_twenty_of_each_and_every_shipped_strategy_among_them():

@@ -23,6 +23,7 @@ from backtests.rules.execution import (
 from backtests.rules.ledger import flow
 from backtests.strategies import STRATEGIES
 from backtests.strategies.base import Signal
+from backtests.tests.random_tapes import with_candles, with_tape
 from backtests.tests.random_universes import random_universe, watched
 
 SIGNALS = [signal_type for signal_type in STRATEGIES.values() if issubclass(signal_type, Signal)]
@@ -57,7 +58,8 @@ def test_every_shipped_signal_does_the_same_in_both(signal_type, execution, fill
     for seed, cash in ((1, 10_000 * MONEY), (2, 12 * MONEY)):
         universe = random_universe(seed, rows=120)
         same(universe, signal_type(), execution, fills, cash=cash)
-        same(watched(universe, seed), signal_type(), execution, fills, cash=cash)
+        taped = with_candles(with_tape(watched(universe, seed), seed), seed)
+        same(taped, signal_type(), execution, fills, cash=cash)
 
 
 class Noise(Signal):
@@ -83,6 +85,8 @@ EXECUTIONS = st.builds(
     across_gaps=st.sampled_from(AcrossGaps),
     patience_seconds=st.sampled_from([400.0, 7_200.0]),
     assumed_size=st.none() | st.integers(1, 30),
+    assumed_queue=st.none() | st.integers(0, 60),
+    clock_tolerance=st.sampled_from([0.0, 1.0, 400.0]),
     position_limit=st.none() | st.integers(1, 40),
     make=st.booleans(),
     through_broker=st.booleans(),
@@ -98,13 +102,17 @@ EXECUTIONS = st.builds(
     emptied=st.dictionaries(st.integers(0, 3), st.sampled_from(["bid", "ask"]))
     | st.just(dict.fromkeys(range(4), "bid")),
     is_watched=st.booleans(),
+    has_tape=st.booleans(),
+    has_candles=st.booleans(),
     every=st.none() | st.sampled_from([1.0, 200.0]),
 )
 def test_on_random_worlds_and_wishes_both_agree_and_the_journal_adds_up(
-    *, seed, execution, fills, cash, emptied, is_watched, every
+    *, seed, execution, fills, cash, emptied, is_watched, has_tape, has_candles, every
 ):
     universe = without_sides(random_universe(seed, markets=4, rows=60), emptied)
     universe = watched(universe, seed) if is_watched else universe
+    universe = with_tape(universe, seed) if has_tape else universe
+    universe = with_candles(universe, seed) if has_candles else universe
     outcome = same(universe, Noise(seed, every), execution, fills, cash=cash)
     adds_up(universe, outcome, cash)
     every_order_ends(outcome.journal)

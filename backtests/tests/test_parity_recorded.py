@@ -5,6 +5,7 @@ import pytest
 from backtests.data.universe import MONEY
 from backtests.rules.execution import EntryKind, ExecutionModel, FillModel
 from backtests.tests import weather_universe
+from backtests.tests.random_tapes import with_tape
 from backtests.tests.test_parity import SIGNALS, column, same
 
 pytestmark = [
@@ -42,7 +43,9 @@ def test_every_shipped_signal_takes_the_same_in_both(universe, signal_type):
 @pytest.mark.parametrize("fills", FillModel)
 @pytest.mark.parametrize("signal_type", SIGNALS, ids=lambda signal_type: signal_type.name)
 def test_every_shipped_signal_makes_the_same_in_both(universe, signal_type, fills):
-    same(universe, signal_type(), ExecutionModel(assumed_size=25, make=True), fills, cash=CASH)
+    makers = ExecutionModel(assumed_size=25, assumed_queue=100, make=True)
+    same(universe, signal_type(), makers, fills, cash=CASH)
+    same(with_tape(universe, 1, trades=20_000), signal_type(), makers, fills, cash=CASH)
 
 
 @pytest.mark.parametrize("signal_type", SIGNALS, ids=lambda signal_type: signal_type.name)

@@ -140,8 +140,8 @@ def test_the_rules_of_a_run_s_time_are_stored_with_it():
         "roundings": [{"since": START.isoformat(), "step": 1, "grid": 10_000, "rebate": 10_000}],
     }
     assert result.execution["through_broker"] is True
-    data = {"quotes", "observed", "gaps", "listings", "settlements", "terms", "grids"}
-    assert set(result.data_fingerprint) == data
+    data = {"quotes", "observed", "gaps", "tape", "candles", "listings", "settlements", "terms"}
+    assert set(result.data_fingerprint) == data | {"grids"}
     assert {"rules", "strategy", "python", "numba"} <= set(result.code_fingerprint)
     assert (result.snapshots, result.markets, result.progress) == (3, 1, 1)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from django.conf import settings
 
+from backtests.data.candles import CandleRanges
 from backtests.data.universe import (
     CONTRACT,
     DOLLAR,
@@ -27,6 +28,7 @@ FOLDER = Path(settings.BASE_DIR).parent / "shared/kalshi/recorded/weather_hourly
 # The recording does not have the times at which results were known, nor the fees in force.
 KNOWN_AFTER = timedelta(days=1)
 PLAIN = Terms(0, 7, 100, 0, 1, assumed=True)
+HOUR = 3_600 * SECOND
 CENTS = Grid(0, ((0, DOLLAR, CONTRACT),))
 
 
@@ -75,6 +77,22 @@ def weather_universe(selection: pd.DataFrame) -> Universe:
         settlements=[_settlement(row.known_at, row.result) for row in selection.itertuples()],
         terms=[(PLAIN,)] * len(selection),
         grids=[(CENTS,)] * len(selection),
+        candles=_ranges(candles, markets=len(selection)),
+    )
+
+
+def _ranges(candles: pd.DataFrame, *, markets: int) -> CandleRanges:
+    """What traded in each hour, and at which prices."""
+    traded = candles[candles["price_low"].notna() & (candles["volume"] > 0)]
+    traded = traded.sort_values(["market", "end_ts"], ignore_index=True)
+    at = traded["end_ts"].to_numpy() * SECOND
+    return CandleRanges(
+        spans=np.searchsorted(traded["market"].to_numpy(), np.arange(markets + 1)),
+        since=at - HOUR,
+        at=at,
+        low=_units(traded["price_low"]),
+        high=_units(traded["price_high"]),
+        contracts=np.rint(traded["volume"].to_numpy() * CONTRACT).astype(np.int64),
     )
 
 

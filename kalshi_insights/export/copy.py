@@ -1,4 +1,5 @@
-"""Rows into PostgreSQL by COPY, straight into a table or into a temporary staging table.
+"""Rows into PostgreSQL by COPY, straight into a table or into a temporary staging table, and whole
+numbers out of it into arrays.
 
 COPY is the fastest way in. A staging table lets the statements that follow decide what becomes
 of the rows: INSERT ... ON CONFLICT DO NOTHING, UPDATE ... FROM, a join with what is there.
@@ -9,6 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from django.db import connection
 
+from kalshi_insights.arrays import Ints, np
+
+# Bytes before the first row of a binary COPY without oids, and after the last one.
+COPY_HEAD, COPY_TAIL = 19, -2
 # The columns of a table, each with its type in the database.
 ColumnTypes = Mapping[str, str]
 
@@ -50,6 +55,21 @@ def create_staging_table(table: str, columns: ColumnTypes) -> None:
         )
         # An earlier call in the same transaction has left its rows.
         cursor.execute(f"TRUNCATE {table}")
+
+
+def read_integers(
+    select: str, parameters: Sequence[object], columns: Sequence[str]
+) -> dict[str, Ints]:
+    """Read the rows of a statement, whose columns are all bigint and never NULL, into arrays."""
+    field = [("length", ">i4"), ("value", ">i8")]
+    row = np.dtype([("fields", ">i2"), *((name, field) for name in columns)])
+    with connection.cursor() as cursor:
+        # COPY takes no parameters, so they go in as literals.
+        statement = cursor.mogrify(select, parameters)
+        with cursor.copy(f"COPY ({statement}) TO STDOUT (FORMAT binary)") as copy:
+            data = b"".join(copy)
+    rows = np.frombuffer(data[COPY_HEAD:COPY_TAIL], row)
+    return {name: rows[name]["value"].astype(np.int64) for name in columns}
 
 
 def batches(lines: Iterable[bytes | memoryview], *, size: int) -> Iterator[bytes]:

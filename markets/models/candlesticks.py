@@ -7,7 +7,8 @@ from typing import NamedTuple, Self
 
 from django.db import connection, models
 
-from kalshi_insights.export.copy import stage_rows
+from kalshi_insights.arrays import Ints
+from kalshi_insights.export.copy import read_integers, stage_rows
 from markets.models.fields import COUNT, PRICE, Quote, count_field, price_field
 from markets.models.markets import Market
 from markets.models.observations import array_of
@@ -25,6 +26,15 @@ CANDLE = {
     "price_previous": PRICE,
     "volume": COUNT,
     "open_interest": COUNT,
+}
+RANGES = {
+    "market": "market_id",
+    "since": "(extract(epoch FROM end_period_ts) * 1000000)::bigint"
+    " - period_interval * 60000000::bigint",
+    "at": "(extract(epoch FROM end_period_ts) * 1000000)::bigint",
+    "low": "(price_low * 10000)::bigint",
+    "high": "(price_high * 10000)::bigint",
+    "contracts": "(volume * 100)::bigint",
 }
 CANDLE_STAGED = {**CANDLE, "snapshot_id": "uuid", "quality": "smallint"}
 INSERT_CANDLES = f"""
@@ -148,6 +158,29 @@ class CandlestickQuerySet(models.QuerySet["Candlestick"]):
             )
             periods: list[tuple[int, int, int, int]] = cursor.fetchall()
         return periods
+
+    def ranges(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
+    ) -> dict[str, Ints]:
+        """Return what traded in the candles of a window, by market and time, as columns (see
+        `RANGES`): of several that end at one instant, in the shortest.
+
+        Times are microseconds since 1970, prices 1/10,000 dollar, counts 1/100 contract.
+        """
+        return read_integers(
+            f"""
+            SELECT {", ".join(RANGES.values())} FROM (
+                SELECT DISTINCT ON (market_id, end_period_ts) * FROM markets_candlestick
+                WHERE market_id = ANY(%s) AND end_period_ts >= %s AND end_period_ts < %s
+                    AND recorded_at <= %s
+                ORDER BY market_id, end_period_ts, period_interval
+            ) AS shortest
+            WHERE volume > 0 AND price_low IS NOT NULL AND price_high IS NOT NULL
+            ORDER BY market_id, end_period_ts
+            """,
+            [list(ids), start, end, recorded_by],
+            list(RANGES),
+        )
 
     def for_market(self, market: Market, *, period_interval: int) -> Self:
         return self.filter(market=market, period_interval=period_interval)

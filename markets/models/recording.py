@@ -1,16 +1,17 @@
 """The recorder's account of itself: its runs, and what it noticed on the way."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.db import connection, models
 from django.db.models import ExpressionWrapper, F, Q
+from django.db.models.expressions import RawSQL
 
 from kalshi_insights.arrays import Ints, np
-from markets.intervals import EPOCH, Interval
+from markets.intervals import EPOCH, Interval, merge, subtract
 from markets.kalshi.drift import DriftNote
 from markets.kalshi.reach import CLOCK, KEY, NO_NETWORK, reason_of
 from markets.models.fields import OrderKey, Row, order_terms
@@ -238,6 +239,21 @@ class PollQuerySet(models.QuerySet["Poll"]):
             )
             periods: list[tuple[datetime, datetime]] = cursor.fetchall()
         return periods
+
+    def clock_skew(self, start: datetime, end: datetime) -> timedelta:
+        """Return by how much our clock was ahead of the exchange's in a window, by the median of
+        its runs; nothing where none could tell."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY clock_skew) FROM markets_poll
+                WHERE started_at >= %s AND started_at < %s
+                """,
+                [start, end],
+            )
+            (skew,) = cursor.fetchone()
+        # An answer tells its time in whole seconds, so half a second is missing at the median.
+        return timedelta() if skew is None else skew - timedelta(seconds=0.5)
 
     def numbers_at(self, instants: Ints) -> Ints:
         """Return the number of the run that was at work at each instant; -1 before the first.
@@ -476,6 +492,24 @@ class BackfillSpanQuerySet(models.QuerySet["BackfillSpan"]):
     def refused(self) -> Self:
         """Spans that hold a refused record; they go when it has been read."""
         return self.exclude(refusal="")
+
+    def whole(
+        self, kind: str, ids: Sequence[int], start: datetime, end: datetime, *, known_by: datetime
+    ) -> list[tuple[int, datetime, datetime]]:
+        """Return each market's times after a start and until an end, included, that were fetched
+        wholly, as far as they reach into a window."""
+        # There may be very many markets.
+        markets = RawSQL("SELECT unnest(%s::bigint[])", [list(ids)])
+        done = self.filter(kind=kind, market_id__in=markets, start__lt=end, end__gt=start)
+        holes: dict[int, list[Interval]] = defaultdict(list)
+        for span in done.refused():
+            holes[span.market_id].append(Interval(span.start, span.end))
+        finished = done.as_requested().filter(finished_at__lte=known_by)
+        return [
+            (market_id, *part)
+            for market_id, since, until in finished.values_list("market_id", "start", "end")
+            for part in subtract([Interval(since, until)], merge(holes[market_id]))
+        ]
 
     def keep_open(self, refused: "BackfillSpan") -> "BackfillSpan":
         """Write the span of a refused record, or return the one that is there."""

@@ -112,13 +112,16 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
     def within(self, window: Interval) -> Self:
         return self.filter(start__lt=window.end, end__gt=window.start).order_by("start")
 
-    def whole(self, window: Interval, *, extent: str = Extent.ALL) -> list[Interval]:
+    def whole(
+        self, window: Interval, *, extent: str = Extent.ALL, with_combos: bool = False
+    ) -> list[Interval]:
         """Return the parts of a window whose trades are all on record, of markets in `extent`.
 
         A span speaks of the markets that were recorded at its time.
         """
         extents = (Extent.ALL, extent)
         rows = self.within(window).filter(is_whole=True, extent__in=extents)
+        rows = rows.filter(with_combos=True) if with_combos else rows
         return intersect(merge(rows.values_list("start", "end")), [window])
 
     def share(self, window: Interval) -> float:

@@ -15,7 +15,8 @@ from uuid import UUID, uuid5
 from django.db import connection, models
 from django.db.models import Case, F, Func, Value, When
 
-from kalshi_insights.export.copy import stage_rows
+from kalshi_insights.arrays import Ints
+from kalshi_insights.export.copy import read_integers, stage_rows
 from markets.kalshi.payloads import TradePayload
 from markets.models.fields import Row
 from markets.models.markets import Market
@@ -59,6 +60,22 @@ INSERT_TRADES = f"""
     SELECT count(*), NULL, NULL FROM written
     UNION ALL SELECT NULL, market_id, created_time FROM known WHERE differs
 """
+
+
+def _microseconds_sql(column: str) -> str:
+    return f"(extract(epoch FROM {column}) * 1000000)::bigint"
+
+
+# The columns of `Trade.objects.columns`; `taker` is 1 for YES, -1 for NO, 0 where it is unknown.
+COLUMNS = {
+    "at": _microseconds_sql("created_time"),
+    "market": "market_id",
+    "price": "price::bigint",
+    "contracts": "contracts",
+    "taker": "(CASE taker_side WHEN 1 THEN 1 WHEN 2 THEN -1 ELSE 0 END)::bigint",
+    "known_at": _microseconds_sql("known_at"),
+    "recorded_at": _microseconds_sql("recorded_at"),
+}
 
 
 class TradeOrigin(models.IntegerChoices):
@@ -190,6 +207,20 @@ class TradeQuerySet(models.QuerySet["Trade"]):
             )
             (written, _, _), *differing = cursor.fetchall()
         return TradesWritten(written, [(market_id, at) for _, market_id, at in differing])
+
+    def columns(self, ids: Sequence[int], start: datetime, end: datetime) -> dict[str, Ints]:
+        """Return the trades of markets in a window by time, without block trades, as columns (see
+        `COLUMNS`): instants in microseconds since 1970, counts in 1/100 contract."""
+        return read_integers(
+            f"""
+            SELECT {", ".join(COLUMNS.values())} FROM markets_trade
+            WHERE market_id = ANY(%s) AND created_time >= %s AND created_time < %s
+                AND NOT is_block_trade
+            ORDER BY created_time, market_id, trade_id
+            """,
+            [list(ids), start, end],
+            list(COLUMNS),
+        )
 
     def for_market(self, market: Market) -> Self:
         return self.filter(market=market)

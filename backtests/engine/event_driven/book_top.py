@@ -6,17 +6,26 @@ from dataclasses import dataclass
 
 from backtests.data.universe import MISSING
 from backtests.rules import execution as rules
+from backtests.rules.queue import shown_at
 
 
 @dataclass(slots=True, eq=False)
 class BookTop:
-    """The best prices of a book with the sizes that were shown, and what we took of them."""
+    """The best prices of a book with the sizes that were shown, and what we took of them.
+
+    `bid_size` and `ask_size` are as recorded, `bid_shown` and `ask_shown` as a run takes them, and
+    `bid_fresh` and `ask_fresh` that part of them which the book before did not show.
+    """
 
     row: int = MISSING
     bid: int = MISSING
     ask: int = MISSING
+    bid_size: int = MISSING
+    ask_size: int = MISSING
     bid_shown: int = 0
     ask_shown: int = 0
+    bid_fresh: int = 0
+    ask_fresh: int = 0
     bid_taken: int = 0
     ask_taken: int = 0
 
@@ -29,6 +38,25 @@ class BookTop:
         if side > 0:
             return max(0, self.ask_shown - self.ask_taken)
         return max(0, self.bid_shown - self.bid_taken)
+
+    def fresh(self, side: int) -> int:
+        """The newly offered size on the other side, as far as no order of ours was filled by it."""
+        return self.ask_fresh if side > 0 else self.bid_fresh
+
+    def use_fresh(self, side: int, count: int) -> None:
+        """Use new offers, which are gone then for takers as well."""
+        used = min(count, self.fresh(side))
+        if side > 0:
+            self.ask_fresh -= used
+        else:
+            self.bid_fresh -= used
+        self.take(side, min(used, self.offered(side)))
+
+    def queue_shown(self, side: int, limit: int) -> int:
+        """The contracts of others at an order's price; below zero where they are not shown."""
+        if side > 0:
+            return shown_at(side, limit, self.bid, self.bid_size)
+        return shown_at(side, limit, self.ask, self.ask_size)
 
     def fills(self, side: int, count: int, limit: int) -> int:
         """The part of an order that this book would fill at once."""

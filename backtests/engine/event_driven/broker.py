@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import cached_property
 from typing import Any
 
 import backtrader as bt
 
+from backtests.data.tape import KnownTrades, TapeTrade
 from backtests.data.universe import CONTRACT, DOLLAR, MONEY, Universe
 from backtests.engine.event_driven.feed import Feed
 from backtests.engine.event_driven.matching_engine import MatchingEngine
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Ticket
-from backtests.rules.execution import REASONS, ExecutionModel, FillModel
+from backtests.rules.execution import REASONS, ExecutionModel, FillModel, SelfTradePrevention
 from backtests.rules.ledger import BUY, SELL
 from markets.observed import first_observation, last_observation
 
@@ -48,6 +50,14 @@ class Broker(bt.BrokerBase, MatchingEngine):
         """The last observation of a market; `BEFORE_ALL` where there is none yet."""
         return int(last_observation(self.observed, market, self.now + 1))
 
+    def trades(self, market: int, since: int) -> list[TapeTrade]:
+        """The trades of a market that the record knows by now, and did not at an instant."""
+        return self._known_trades.between(market, since, self.now)
+
+    @cached_property
+    def _known_trades(self) -> KnownTrades:
+        return KnownTrades(self.universe.known_tape())
+
     def _is_observed_since(self, book: Book, since: int) -> bool:
         """Return whether a market was observed since an instant, without a search each time."""
         if book.observed_at < since and book.observed_next <= self.now:
@@ -78,6 +88,7 @@ class Broker(bt.BrokerBase, MatchingEngine):
         exectype: int | None = None,
         tif: str = "gtc",
         post_only: bool = False,
+        self_trade_prevention: str = SelfTradePrevention.TAKER_AT_CROSS,
         **_: Any,
     ) -> Any:
         """Send an order of backtrader's; a market order takes the best price now, or nothing."""
@@ -100,6 +111,7 @@ class Broker(bt.BrokerBase, MatchingEngine):
             limit=limit,
             rests=rests,
             post_only=post_only,
+            prevention=SelfTradePrevention(self_trade_prevention),
             price_is_exact=given is None or abs(given * DOLLAR - limit) < PRICE_TOLERANCE,
             order=order,
         )

@@ -9,7 +9,6 @@ from operator import itemgetter
 from typing import Any
 
 import backtrader as bt
-import numpy as np
 
 from backtests.data.universe import (
     DOLLAR,
@@ -17,27 +16,25 @@ from backtests.data.universe import (
     Universe,
 )
 from backtests.engine.event_driven.book_top import BookTop
-from backtests.engine.event_driven.charges import Charges
-from backtests.engine.event_driven.feed import Feed, quote_rows
+from backtests.engine.event_driven.feed import quote_rows
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Arrival, Arrivals, CancelRequest, Ticket
+from backtests.engine.event_driven.resting import RestingOrders
 from backtests.rules import execution as rules
 from backtests.rules.execution import (
-    JOURNAL,
-    MAKER,
     TAKER,
     EntryKind,
     ExecutionModel,
     FillModel,
     Reason,
-    RunOutcome,
+    SelfTradePrevention,
 )
-from backtests.rules.ledger import BUY, SELL, Ledger, flow
+from backtests.rules.ledger import BUY, SELL
 from markets.fees import MOST_COUNT
 from markets.observed import AFTER_ALL
 
 
-class MatchingEngine:
+class MatchingEngine(RestingOrders):
     """Walks through a record, matches orders with its books, and keeps the journal.
 
     `rows` are the books with a row at the current instant, in the order of their markets.
@@ -46,66 +43,55 @@ class MatchingEngine:
     def __init__(
         self, universe: Universe, execution: ExecutionModel, *, fills: FillModel, cash: int
     ) -> None:
-        self.universe = universe
-        self.execution = execution
-        self.fills = fills
-        self.ledger = Ledger(cash)
+        super().__init__(universe, execution, fills=fills, cash=cash)
         self.observed = universe.observations()
-        self.held_back = 0
-        self.now = 0
-        self.journal: list[tuple[int, ...]] = []
         self.rows: list[Book] = []
         self.rows_done = 0
         self.orders = 0
-        self.has_band = False
-        self.books = [
-            Book(market, Feed(listing, market), universe.terms[market], universe.grids[market])
-            for market, listing in enumerate(universe.listings)
-        ]
         self._arrivals = Arrivals(execution, self.observed, universe.known_gaps())
-        # Whether an order of the strategy was filled, ended or came to rest at this instant.
-        self._has_news = False
-        self._charges = Charges(through_broker=execution.through_broker)
         ends = [(s.paid_at, m, s.value) for m, s in enumerate(universe.settlements) if s]
         self._settlements = deque(sorted(ends))
-
-    @property
-    def outcome(self) -> RunOutcome:
-        journal = np.array(self.journal, np.int64).reshape(-1, len(JOURNAL))
-        held = {m: h.position for m, h in sorted(self.ledger.holdings.items())}
-        return RunOutcome(journal, self.ledger.cash, held, self.has_band)
 
     # --- time -----------------------------------------------------------------------------------
 
     def steps(self) -> Iterator[int]:
-        """Step from instant to instant: settlements, books, arrivals; then the strategy runs.
+        """Step from instant to instant: settlements, trades, books, arrivals; then the strategy.
 
-        It runs at each instant that has a row or news of its orders, until the last observation;
-        what is on its way then arrives without it.
+        It runs at each instant that has a row or news of its orders, until the last observation
+        and the last trade; what is on its way then arrives without it.
         """
         for at, rows in groupby(quote_rows(self.universe.quotes), key=itemgetter(1)):
             yield from self._between_rows(at)
             self.now = at
             self._settle(at)
+            self._match_trades(at)
             self.rows = [self._update_book(row, values) for row, _, values in rows]
             self.rows_done = self.rows[-1].top.row
             for book in self.rows:
                 self._match_book(book)
             self._end_ways(at)
             yield at
-        last = int(self.observed.instants.max(initial=self.now))
+        ends = (self.universe.known_tape().at, self.observed.instants)
+        last = max(int(instants.max(initial=self.now)) for instants in ends)
         yield from self._between_rows(last + 1)
         for _ in self._between_rows(AFTER_ALL):
             pass
 
     def _between_rows(self, until: int) -> Iterator[int]:
-        """Step through the settlements and arrivals before an instant, which have no rows."""
-        while (at := min(self._arrivals.next_at, self._next_settlement)) < until:
+        """Step through the settlements, trades and arrivals before an instant, without rows."""
+        while (at := self._next_event(until)) < until:
             self.now, self.rows, self._has_news = at, [], False
             self._settle(at)
+            self._match_trades(at)
             self._end_ways(at)
             if self._has_news:
                 yield at
+
+    def _next_event(self, until: int) -> int:
+        """The next settlement, arrival or trade that may fill an order; `until` or later if none
+        comes before."""
+        at = min(self._arrivals.next_at, self._next_settlement, until)
+        return min(at, self._trades.next_at(self.resting_in, at))
 
     @property
     def _next_settlement(self) -> int:
@@ -144,6 +130,7 @@ class MatchingEngine:
         rests: bool = False,
         post_only: bool = False,
         replaces: Ticket | None = None,
+        prevention: SelfTradePrevention = SelfTradePrevention.TAKER_AT_CROSS,
         price_is_exact: bool = True,
         order: Any = None,
     ) -> Ticket:
@@ -158,6 +145,7 @@ class MatchingEngine:
             replaces=replaces,
             arrives=self.now + self.execution.latency,
             traded_then=book.tradable,
+            prevention=prevention,
             price_is_exact=price_is_exact,
             order=order,
         )
@@ -206,8 +194,10 @@ class MatchingEngine:
 
     def _meet(self, book: Book, ticket: Ticket) -> None:
         """Let an order meet its observation: it is refused, trades, and may join the queue."""
-        if ticket.replaces in book.resting:
-            self._end(book, ticket.replaces, Reason.REPLACED)
+        replaced = ticket.replaces
+        if replaced in book.resting:
+            ticket.kept = book.place_of(replaced, ticket.side, ticket.limit)
+            self._end(book, replaced, Reason.REPLACED)
         if ticket.filled_meanwhile and not self._amend(book, ticket):
             return
         if reason := self._refusal(book, ticket):
@@ -251,6 +241,8 @@ class MatchingEngine:
     def _take(self, book: Book, ticket: Ticket) -> None:
         """Take what the book that it meets offers; the rest waits or ends."""
         top, count = self._book_met(book, ticket)
+        if own := book.own_crossed(ticket.side, ticket.limit):
+            count = self._before_own(book, ticket, own, top, count)
         if count:
             price = top.price(ticket.side)
             self._fill(
@@ -263,10 +255,35 @@ class MatchingEngine:
             self._end(book, ticket, Reason.UNSEEN, row=top.row)
         elif ticket.taken_back:
             self._end(book, ticket, Reason.ASKED, row=top.row)
+        elif ticket.met_own:
+            self._end(book, ticket, Reason.SELF_TRADE, row=top.row)
         elif ticket.rests:
             self._rest(book, ticket)
         else:
             self._end(book, ticket, Reason.UNFILLED, row=top.row)
+
+    def _before_own(
+        self, book: Book, ticket: Ticket, own: Sequence[Ticket], top: BookTop, count: int
+    ) -> int:
+        """Keep an order from trading with our own; return the part that fills before it does.
+
+        Others come first at a better price, and at the same price as far as they are before ours.
+        An order that would rest beyond our own meets it, too.
+        """
+        side, price = ticket.side, top.price(ticket.side)
+        for resting in own:
+            is_behind = price >= 0 and (resting.limit - price) * side >= 0
+            others = 0
+            if is_behind:
+                is_deeper = resting.limit != price
+                others = count if is_deeper else min(count, resting.queue_place.ahead)
+                if ticket.left == others or (is_deeper and not ticket.rests):
+                    return count
+            if ticket.prevention == SelfTradePrevention.TAKER_AT_CROSS:
+                ticket.met_own = True
+                return others
+            self._end(book, resting, Reason.SELF_TRADE)
+        return count
 
     def _book_met(self, book: Book, ticket: Ticket) -> tuple[BookTop, int]:
         """The book that an order meets under this fill model, and the part that it fills."""
@@ -291,148 +308,9 @@ class MatchingEngine:
         elif rules.is_refused_post_only(self.fills, before, now):
             self.has_band |= before != now
             self._refuse(book, ticket, Reason.WOULD_CROSS)
+        elif book.own_crossed(ticket.side, ticket.limit):
+            self._refuse(book, ticket, Reason.WOULD_CROSS)
         elif ticket.rests:
             self._rest(book, ticket)
         else:
             self._end(book, ticket, Reason.UNFILLED)
-
-    # --- resting orders -------------------------------------------------------------------------
-
-    def _rest(self, book: Book, ticket: Ticket) -> None:
-        """Join the queue, and hold back the cash that the order may cost."""
-        side, limit, top = ticket.side, ticket.limit, book.top
-        best, shown = (top.bid, top.bid_shown) if side > 0 else (top.ask, top.ask_shown)
-        ticket.ahead = rules.queue_ahead(side, limit, best, shown)
-        if ticket.ahead >= 0:
-            # The record does not know of our own orders.
-            ticket.ahead += book.resting_size(side, limit)
-        book.resting.append(ticket)
-        self.has_band = True
-        self._reserve(book, ticket, at=ticket.arrives)
-        self._report(ticket, bt.Order.Accepted)
-
-    def _reserve(self, book: Book, ticket: Ticket, *, at: int) -> None:
-        self.held_back -= ticket.reserved
-        side, left = ticket.side, ticket.left
-        ticket.reserved = self.cost_bound(book, side, left, ticket.limit, at=at) if left else 0
-        self.held_back += ticket.reserved
-
-    def _match_book(self, book: Book) -> None:
-        # An exchange fills the best price first, then the oldest order.
-        for ticket in sorted(book.resting, key=lambda each: -each.side * each.limit):
-            if book.tradable:
-                self._fill_rest(book, ticket)
-            else:
-                self._end(book, ticket, Reason.CLOSED)
-
-    def _fill_rest(self, book: Book, ticket: Ticket) -> None:
-        """Fill a resting order as far as the newest book allows."""
-        side, limit, top = ticket.side, ticket.limit, book.top
-        need = self.cost_bound(book, side, ticket.left, limit, at=self.now)
-        if need > self.ledger.cash - self.held_back + ticket.reserved:
-            self._end(book, ticket, Reason.FUNDS)
-            return
-        count = rules.resting_fill(
-            self.fills,
-            side,
-            ticket.left,
-            limit,
-            top.price(side),
-            top.offered(side),
-            book.last,
-            book.traded,
-            ticket.ahead,
-        )
-        if not count:
-            return
-        book.use_up(side, limit, count)
-        self._fill(book, ticket, count, price=limit, liquidity=MAKER, at=self.now, row=top.row)
-        self._reserve(book, ticket, at=self.now)
-        for sent in book.sent:
-            if isinstance(sent, Ticket) and sent.replaces is ticket and sent.side == side:
-                sent.filled_meanwhile += count
-        if not ticket.left:
-            book.resting.remove(ticket)
-
-    # --- money ----------------------------------------------------------------------------------
-
-    def cost_bound(self, book: Book, side: int, count: int, limit: int, *, at: int) -> int:
-        """The most cash that an order can cost, at the fees of an instant."""
-        if count > MOST_COUNT or not 0 < limit < DOLLAR:
-            return 0  # the order is refused for this
-        fee = self._charges.most(book, count, limit, at=at)
-        return max(0, fee - flow(self.ledger.position(book.market), side, count, limit))
-
-    def _fill(
-        self,
-        book: Book,
-        ticket: Ticket,
-        count: int,
-        *,
-        price: int,
-        liquidity: int,
-        at: int,
-        row: int,
-    ) -> None:
-        """Book a fill, charged at the fees of an instant."""
-        held = self.ledger.position(book.market)
-        filled = count, price, flow(held, ticket.side, count, price)
-        fee = self._charges.of_fill(book, ticket, filled, liquidity=liquidity, at=at)
-        realised = self.ledger.fill(book.market, ticket.side, count, price=price, fee=fee)
-        ticket.left -= count
-        self._write_entry(
-            EntryKind.FILL,
-            book,
-            (ticket.number, ticket.side, count, price),
-            fee=fee,
-            liquidity=liquidity,
-            row=row,
-        )
-        closing = min(count, abs(held)) if held * ticket.side < 0 else 0
-        self._execute(ticket, count, closing, price=price, fee=fee, realised=realised)
-
-    def _end(
-        self,
-        book: Book,
-        ticket: Ticket,
-        reason: Reason,
-        *,
-        kind: EntryKind = EntryKind.CANCELLED,
-        row: int | None = None,
-    ) -> None:
-        if ticket in book.resting:
-            book.resting.remove(ticket)
-            self.held_back -= ticket.reserved
-        order_fields = (ticket.number, ticket.side, ticket.left, ticket.limit)
-        self._write_entry(kind, book, order_fields, reason=reason, row=row)
-        ticket.left = 0
-        ticket.reason = reason
-        refused = bt.Order.Margin if reason == Reason.FUNDS else bt.Order.Rejected
-        self._report(ticket, refused if kind == EntryKind.REFUSED else bt.Order.Canceled)
-
-    def _write_entry(
-        self,
-        kind: EntryKind,
-        book: Book,
-        order_fields: tuple[int, int, int, int],
-        *,
-        fee: int = 0,
-        liquidity: int = TAKER,
-        reason: Reason = Reason.NONE,
-        row: int | None = None,
-    ) -> None:
-        held, row = self.ledger.position(book.market), book.top.row if row is None else row
-        tail = (fee, liquidity, int(reason), row, self.ledger.cash, held)
-        self.journal.append((self.now, int(kind), book.market, *order_fields, *tail))
-
-    # --- reports to the strategy ----------------------------------------------------------------
-
-    def _report(self, ticket: Ticket, status: int) -> None:
-        """Report a change of an order."""
-        self._has_news |= status != bt.Order.Submitted
-
-    def _execute(
-        self, ticket: Ticket, count: int, closing: int, *, price: int, fee: int, realised: int
-    ) -> None:
-        """Report a fill, of which `closing` closed a position."""
-        self._has_news = True

@@ -9,8 +9,9 @@ from typing import Any
 from backtests.data.universe import DOLLAR, MISSING, Grid, Terms
 from backtests.engine.event_driven.book_top import BookTop
 from backtests.engine.event_driven.feed import Feed
-from backtests.engine.event_driven.orders import CancelRequest, Ticket
+from backtests.engine.event_driven.orders import CancelRequest, KeptPlace, Ticket
 from backtests.rules import execution as rules
+from backtests.rules.untaped import fresh_offers
 
 
 @dataclass(slots=True, eq=False)
@@ -24,7 +25,11 @@ class Book:
     top: BookTop = field(default_factory=BookTop)
     last: int = MISSING
     volume: int = MISSING
+    # The volume since the row before, and the part of it that filled orders of ours.
     traded: int = 0
+    used: int = 0
+    # The number of trades of the tape that no further order of ours may use.
+    tape_used: int = 0
     tradable: bool = False
     ended: bool = False
     # Each side as last quoted while the market traded, and its mark by the newest book.
@@ -41,14 +46,16 @@ class Book:
     def update(self, row: int, values: Sequence[Any], assumed: int) -> None:
         """Replace the book with that of a row."""
         at, _, bid, ask, bid_size, ask_size, last, volume, _, tradable = values
-        before, top = self.top, BookTop(row, bid, ask)
+        before, top = self.top, BookTop(row, bid, ask, bid_size, ask_size)
         top.bid_shown = rules.offered_size(bid_size, bid, assumed)
         top.ask_shown = rules.offered_size(ask_size, ask, assumed)
+        top.bid_fresh = fresh_offers(before.bid, before.bid_shown, bid, top.bid_shown)
+        top.ask_fresh = fresh_offers(before.ask, before.ask_shown, ask, top.ask_shown)
         if before.bid_taken:
             top.bid_taken = before.taken_in(top, -1)
         if before.ask_taken:
             top.ask_taken = before.taken_in(top, 1)
-        self.traded = rules.traded_between(self.volume, volume)
+        self.traded, self.used = rules.traded_between(self.volume, volume), 0
         self.volume = max(self.volume, volume)
         self.top, self.last = top, last
         self.tradable = tradable and not self.ended
@@ -94,18 +101,29 @@ class Book:
         top.take(side, count)
         self.top.take(side, top.taken_in(self.top, side) - missing)
 
-    def use_up(self, side: int, limit: int, count: int) -> None:
-        """Use up what filled a resting order: offers and trades fill one order, not all."""
-        top = self.top
-        if top.crosses(side, limit):
-            top.take(side, min(count, top.offered(side)))
-        if (limit - self.last) * side >= 0:
-            self.traded = max(0, self.traded - count)
+    def by_priority(self) -> list[Ticket]:
+        """Our resting orders as an exchange fills them: the best price first, then the oldest."""
+        return sorted(self.resting, key=lambda each: -each.side * each.limit)
 
-    def resting_size(self, side: int, limit: int | None = None) -> int:
-        """The size of our own resting orders on a side, or at one price of it."""
-        ours = (each for each in self.resting if each.side == side)
-        return sum(each.left for each in ours if limit in (None, each.limit))
+    def own_crossed(self, side: int, limit: int) -> list[Ticket]:
+        """Our resting orders that an order would trade with, the first one first."""
+        others = (each for each in self.by_priority() if each.side != side)
+        return [each for each in others if (limit - each.limit) * side >= 0]
+
+    def queues_at(self, side: int, limit: int) -> list[int]:
+        """The queues before our own orders at a price."""
+        ours = (each for each in self.resting if (each.side, each.limit) == (side, limit))
+        return [each.queue_place.ahead for each in ours]
+
+    def place_of(self, ticket: Ticket, side: int, limit: int) -> KeptPlace | None:
+        """The place of a resting order, for another one of the same side and price."""
+        if (ticket.side, ticket.limit) != (side, limit):
+            return None
+        return KeptPlace(ticket.queue_place, self.resting.index(ticket), ticket.left)
+
+    def resting_size(self, side: int) -> int:
+        """The size of our own resting orders on a side."""
+        return sum(each.left for each in self.resting if each.side == side)
 
     def mark(self, position: int) -> int:
         """The price at which a contract of a position could be sold."""

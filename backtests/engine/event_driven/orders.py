@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, NamedTuple
 
 from backtests.data.gaps import MarketGaps, gap_on_the_way
 from backtests.engine.event_driven.book_top import BookTop
+from backtests.engine.event_driven.queue_place import QueuePlace
 from backtests.rules import execution as rules
-from backtests.rules.execution import ExecutionModel, Reason
+from backtests.rules.execution import ExecutionModel, Reason, SelfTradePrevention
 from markets.observed import AFTER_ALL, ObservedInstants, first_observation
+
+
+class KeptPlace(NamedTuple):
+    """The place of a replaced order of the same price, for its successor if that is not larger.
+
+    `number` is its number among the orders that rest in its market, `left` what was left of it.
+    """
+
+    place: QueuePlace
+    number: int
+    left: int
 
 
 @dataclass(slots=True, eq=False)
@@ -31,18 +43,28 @@ class Ticket:
     replaces: Ticket | None
     arrives: int
     traded_then: bool
+    prevention: SelfTradePrevention = SelfTradePrevention.TAKER_AT_CROSS
+    met_own: bool = False  # it met another order of the run, where the rest of it ends
     price_is_exact: bool = True  # whether 1/10,000 dollar could express its price
     earlier: BookTop | None = None
     stopped: bool = False
     taken_back: bool = False  # before it met its observation
     # What the order that it replaces filled while this one was in flight.
     filled_meanwhile: int = 0
-    ahead: int = 0
+    place: QueuePlace | None = None  # once it rests
+    kept: KeptPlace | None = None
     accumulated: int = 0
     reserved: int = 0
     reason: Reason = Reason.NONE  # why it ended, where it was not wholly filled
     refused: bool = False
     order: Any = None  # backtrader's order, where the strategy sent one
+
+    @property
+    def queue_place(self) -> QueuePlace:
+        """The place of an order that rests."""
+        if self.place is None:
+            raise ValueError("the order does not rest")
+        return self.place
 
 
 @dataclass(slots=True, eq=False)

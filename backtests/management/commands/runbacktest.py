@@ -119,6 +119,10 @@ def add_execution_arguments(parser: ArgumentParser) -> None:
         help="what becomes of an order on its way into a gap of the record (expire)",
     )  # fmt: skip
     add("--assumed-size", type=int, help="contracts to assume where a book shows no size")
+    add("--assumed-queue", type=int,
+        help="contracts to assume before a resting order where nobody knows its queue")  # fmt: skip
+    add("--clock-tolerance", type=float, default=DEFAULTS.clock_tolerance,
+        help="seconds by which the exchange's clock may differ (1)")  # fmt: skip
     add("--position-limit", type=int, help="maximum contracts held in a market")
     add("--make", action="store_true", help="join the best price on the own side and wait")
     add("--broker", dest="through_broker", action="store_true",

@@ -1,0 +1,60 @@
+"""The candlesticks behind the rows of a universe: how much traded in them, and at which prices."""
+
+from typing import NamedTuple
+
+from kalshi_insights.arrays import Bools, Ints, np
+
+
+class CandleRanges(NamedTuple):
+    """Candlesticks of several markets, each known by its index.
+
+    Those of market `m` are the entries from `spans[m]` on and before `spans[m + 1]`, in the order
+    of their ends. From `since` to `at`, where a row has the closing quote, `contracts` traded at
+    prices from `low` to `high`. A candlestick without trades has no entry.
+    """
+
+    spans: Ints
+    since: Ints
+    at: Ints
+    low: Ints
+    high: Ints
+    contracts: Ints
+
+    def select(self, markets: Ints) -> "CandleRanges":
+        """Return the candlesticks of some of the markets, in the given order."""
+        counts = self.spans[markets + 1] - self.spans[markets]
+        spans = np.concatenate(([0], np.cumsum(counts)))
+        places = np.arange(spans[-1]) - np.repeat(spans[:-1] - self.spans[markets], counts)
+        return CandleRanges(spans, *(column[places] for column in self[1:]))
+
+    def only(self, kept: Bools) -> "CandleRanges":
+        """Return the candlesticks that a mask keeps, for the same markets."""
+        before = np.concatenate(([0], np.cumsum(kept)))
+        return CandleRanges(before[self.spans], *(column[kept] for column in self[1:]))
+
+    def known_at(self, at: int) -> "CandleRanges":
+        """Return the candlesticks that had ended by an instant."""
+        return self.only(self.at <= at)
+
+
+def no_candles(markets: int) -> CandleRanges:
+    nothing = np.empty(0, np.int64)
+    return CandleRanges(np.zeros(markets + 1, np.int64), *[nothing] * 5)
+
+
+def candle_ending(candles: CandleRanges, market: int, at: int) -> int:
+    """Return the place of a market's candlestick that ends at an instant; -1 if none does.
+
+    Plain arrays, and it calls nothing: the kernel compiles it.
+    """
+    low, end = candles.spans[market], candles.spans[market + 1]
+    high = end
+    while low < high:
+        middle = (low + high) // 2
+        if candles.at[middle] < at:
+            low = middle + 1
+        else:
+            high = middle
+    if low < end and candles.at[low] == at:
+        return low  # type: ignore[no-any-return]
+    return -1

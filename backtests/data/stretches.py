@@ -1,0 +1,74 @@
+"""Stretches of time in which no trade of a market is missing: those of all, and its own."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kalshi_insights.arrays import Bools, Ints, np
+
+
+class Stretches(NamedTuple):
+    """Stretches of several markets, as in a `Tape`: those of market `m` are the entries from
+    `spans[m]` on and before `spans[m + 1]`, sorted and disjoint, both ends included."""
+
+    spans: Ints
+    since: Ints
+    until: Ints
+
+    def covering(self, market: Ints, at: Ints) -> Ints:
+        """Return the stretch in which each instant of a market lies; -1 where none does."""
+        low, high = self.spans[market], self.spans[market + 1]
+        first = low.copy()
+        while (unsure := low < high).any():
+            middle = np.where(unsure, (low + high) // 2, 0)
+            begun = unsure & (self.since[middle] <= at)
+            low = np.where(begun, middle + 1, low)
+            high = np.where(unsure & ~begun, middle, high)
+        found = np.where(low > first, low - 1, -1)
+        inside = (found >= 0) & (self.until[found] >= at) if len(self.until) else found >= 0
+        return np.where(inside, found, -1)
+
+    def only(self, kept: Bools) -> "Stretches":
+        """Return the stretches that a mask keeps, for the same markets."""
+        before = np.concatenate(([0], np.cumsum(kept)))
+        return Stretches(before[self.spans], self.since[kept], self.until[kept])
+
+
+def stretches_of(
+    shared: Sequence[tuple[int, int]],
+    since: Ints,
+    until: Ints,
+    own: Sequence[tuple[int, int, int]],
+) -> Stretches:
+    """Join what all markets share, each from `since` to `until`, with those of a market's own.
+
+    Both ends of a stretch are included; the shared ones are sorted and disjoint.
+    """
+    table = np.array(shared, np.int64).reshape(-1, 2)
+    markets, each = len(since), len(table)
+    begin = np.maximum(np.repeat(since, each), np.tile(table[:, 0], markets))
+    end = np.minimum(np.repeat(until, each), np.tile(table[:, 1], markets))
+    market = np.repeat(np.arange(markets), each)
+    if not own:
+        there = begin <= end
+        spans = np.searchsorted(market[there], np.arange(markets + 1))
+        return Stretches(spans, begin[there], end[there])
+    extra = np.array(own, np.int64).reshape(-1, 3)
+    market = np.concatenate((market, extra[:, 0]))
+    begin, end = np.concatenate((begin, extra[:, 1])), np.concatenate((end, extra[:, 2]))
+    there = begin <= end
+    return _joined(market[there], begin[there], end[there], markets=markets)
+
+
+def _joined(market: Ints, begin: Ints, end: Ints, *, markets: int) -> Stretches:
+    """Join those of one market that overlap or touch."""
+    order = np.lexsort((begin, market))
+    market, begin, end = market[order], begin[order], end[order]
+    kept: list[list[int]] = []
+    for owner, first, last in zip(market.tolist(), begin.tolist(), end.tolist(), strict=True):
+        if kept and kept[-1][0] == owner and first <= kept[-1][2] + 1:
+            kept[-1][2] = max(kept[-1][2], last)
+        else:
+            kept.append([owner, first, last])
+    table = np.array(kept, np.int64).reshape(-1, 3)
+    spans = np.searchsorted(table[:, 0], np.arange(markets + 1))
+    return Stretches(spans, table[:, 1].copy(), table[:, 2].copy())

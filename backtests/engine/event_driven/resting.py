@@ -1,0 +1,170 @@
+"""Resting orders of a run: their places in the queues, and what fills them."""
+
+from __future__ import annotations
+
+import backtrader as bt
+
+from backtests.data.candles import candle_ending
+from backtests.data.gaps import gap_ends
+from backtests.data.tape import TapeTrade, is_whole
+from backtests.data.universe import MISSING, Universe
+from backtests.engine.event_driven.account import Account
+from backtests.engine.event_driven.order_book import Book
+from backtests.engine.event_driven.orders import Ticket
+from backtests.engine.event_driven.queue_place import QueuePlace
+from backtests.engine.event_driven.tape_cursor import TapeCursor
+from backtests.rules.execution import MAKER, ExecutionModel, FillModel, Reason
+from backtests.rules.queue import is_evidence
+from backtests.rules.untaped import offer_evidence, volume_evidence
+
+
+class RestingOrders(Account):
+    """Fills orders that rest: by the tape where it is whole, else by volume and books."""
+
+    def __init__(
+        self, universe: Universe, execution: ExecutionModel, *, fills: FillModel, cash: int
+    ) -> None:
+        super().__init__(universe, execution, fills=fills, cash=cash)
+        self._gaps = universe.known_gaps()
+        self._candles = universe.known_candles()
+        self._tape = universe.known_tape()
+        self._trades = TapeCursor(self._tape)
+
+    # --- joining --------------------------------------------------------------------------------
+
+    def _rest(self, book: Book, ticket: Ticket) -> None:
+        """Join the queue, and hold back the cash that the order may cost."""
+        is_new = self._line_up(book, ticket)
+        self.resting_in.add(book.market)
+        self.has_band = True
+        self._reserve(book, ticket, at=ticket.arrives)
+        self._report(ticket, bt.Order.Accepted)
+        if is_new and self.fills == FillModel.MOST:
+            self._meet_recent_trades(book, ticket)
+
+    def _line_up(self, book: Book, ticket: Ticket) -> bool:
+        """Take the place of the order that this one makes smaller, or else a new one."""
+        kept = ticket.kept
+        if kept and ticket.left <= kept.left:
+            ticket.place = kept.place
+            book.resting.insert(kept.number, ticket)
+            return False
+        side, limit = ticket.side, ticket.limit
+        place = QueuePlace.at_end(
+            self.fills,
+            side,
+            limit,
+            shown=book.top.queue_shown(side, limit),
+            assumed=self.execution.queue,
+            arrived=ticket.arrives,
+            met=self.now,
+        )
+        # The record does not know of our own orders; whoever is before them is before this one.
+        place.ahead = max([place.ahead, *book.queues_at(side, limit)])
+        ticket.place = place
+        book.resting.append(ticket)
+        return True
+
+    def _reserve(self, book: Book, ticket: Ticket, *, at: int) -> None:
+        self.held_back -= ticket.reserved
+        side, left = ticket.side, ticket.left
+        ticket.reserved = self.cost_bound(book, side, left, ticket.limit, at=at) if left else 0
+        self.held_back += ticket.reserved
+
+    # --- the tape -------------------------------------------------------------------------------
+
+    def _match_trades(self, now: int) -> None:
+        """Read the tape on until now."""
+        for number, trade in self._trades.read(now):
+            if trade.market in self.resting_in:
+                self._match_trade(self.books[trade.market], number, trade)
+
+    def _match_trade(self, book: Book, number: int, trade: TapeTrade) -> None:
+        rest = trade.contracts
+        for ticket in book.by_priority():
+            ticket.queue_place.taped += trade.contracts
+            rest -= self._meet_trade(book, ticket, number, trade, rest)
+
+    def _meet_trade(
+        self, book: Book, ticket: Ticket, number: int, trade: TapeTrade, rest: int
+    ) -> int:
+        """Fill an order as far as a trade allows, of which `rest` is left; return that part."""
+        place, tolerance = ticket.queue_place, self.execution.tolerance
+        if not is_evidence(self.fills, trade.at, place.arrived, place.met, tolerance):
+            return 0
+        count = place.meet_trade(ticket.left, trade, rest)
+        if not count or not self._fill_rest(book, ticket, count):
+            return 0
+        book.tape_used = number + 1
+        return count
+
+    def _meet_recent_trades(self, book: Book, ticket: Ticket) -> None:
+        """Meet the trades of the past that are close enough to an order's arrival."""
+        arrived, tolerance = ticket.queue_place.arrived, self.execution.tolerance
+        until = min(self.now, arrived + tolerance)
+        for number, trade in self._trades.between(arrived - tolerance, until):
+            if trade.market == book.market and number >= book.tape_used:
+                self._meet_trade(book, ticket, number, trade, trade.contracts)
+
+    # --- books ----------------------------------------------------------------------------------
+
+    def _match_book(self, book: Book) -> None:
+        """Match the resting orders with the book of a new row."""
+        for ticket in book.by_priority():
+            if book.tradable:
+                self._match_row(book, ticket)
+            else:
+                self._end(book, ticket, Reason.CLOSED)
+
+    def _match_row(self, book: Book, ticket: Ticket) -> None:
+        place, top, side, limit = ticket.queue_place, book.top, ticket.side, ticket.limit
+        count, uses_volume = 0, False
+        if not is_whole(self._tape, book.market, place.since, self.now):
+            offered_at, offered_beyond = offer_evidence(
+                self.fills, side, limit, top.price(side), top.fresh(side)
+            )
+            traded_at, traded_beyond = self._traded(book, ticket)
+            uses_volume = traded_at > 0
+            at = max(offered_at, traded_at - book.used)
+            beyond = max(offered_beyond, traded_beyond - book.used)
+            count = place.meet_evidence(ticket.left, at, beyond)
+        place.see(self.fills, top.queue_shown(side, limit), self.now)
+        if count and self._fill_rest(book, ticket, count):
+            # Offers and trades fill one order, not all.
+            book.used += count if uses_volume else 0
+            if top.crosses(side, limit):
+                top.use_fresh(side, count)
+
+    def _traded(self, book: Book, ticket: Ticket) -> tuple[int, int]:
+        """What traded since the row before that counts, at an order's price and beyond it."""
+        place, candles = ticket.queue_place, self._candles
+        volume, low, high = book.traded, MISSING, MISSING
+        is_sure = not place.taped and not gap_ends(self._gaps, book.market, self.now)
+        candle = candle_ending(candles, book.market, self.now)
+        if candle >= 0:
+            volume, low, high = (
+                int(column[candle]) for column in (candles.contracts, candles.low, candles.high)
+            )
+            # Of a candlestick that began sooner, a part traded before the order joined.
+            is_sure = is_sure and candles.since[candle] >= place.since
+        if self.fills == FillModel.FEWEST and not is_sure:
+            return 0, 0
+        volume = max(0, volume - place.taped)
+        side, limit = ticket.side, ticket.limit
+        return volume_evidence(self.fills, side, limit, volume, book.last, low, high)
+
+    def _fill_rest(self, book: Book, ticket: Ticket, count: int) -> bool:
+        """Fill a part of a resting order, or end it if its cost is not covered any more."""
+        need = self.cost_bound(book, ticket.side, ticket.left, ticket.limit, at=self.now)
+        if need > self.ledger.cash - self.held_back + ticket.reserved:
+            self._end(book, ticket, Reason.FUNDS)
+            return False
+        at, row = self.now, book.top.row
+        self._fill(book, ticket, count, price=ticket.limit, liquidity=MAKER, at=at, row=row)
+        self._reserve(book, ticket, at=at)
+        for sent in book.sent:
+            if isinstance(sent, Ticket) and sent.replaces is ticket and sent.side == ticket.side:
+                sent.filled_meanwhile += count
+        if not ticket.left:
+            self._leave(book, ticket)
+        return True

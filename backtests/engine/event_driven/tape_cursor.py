@@ -1,0 +1,49 @@
+"""Reading a tape in the order of time, for the markets in which orders rest."""
+
+from collections.abc import Collection, Iterator
+
+from backtests.data.tape import TapeTrade, TradeTape, first_from
+from markets.observed import AFTER_ALL
+
+# Trades converted at once: a Python list takes more memory than an array.
+CHUNK = 65_536
+
+
+class TapeCursor:
+    """Moves along a tape; it skips the trades of markets in which no order rests."""
+
+    def __init__(self, tape: TradeTape) -> None:
+        self._tape = tape
+        self._next = 0
+        self._first = 0
+        self._trades: list[TapeTrade] = []
+
+    def next_at(self, markets: Collection[int], until: int) -> int:
+        """Return the instant of the next trade in some markets; `AFTER_ALL` if none comes until
+        then, that instant included."""
+        if not markets:
+            self._next = max(self._next, first_from(self._tape.at, min(until, AFTER_ALL - 1) + 1))
+        while (trade := self._at(self._next)) and trade.at <= until:
+            if trade.market in markets:
+                return trade.at
+            self._next += 1
+        return AFTER_ALL
+
+    def read(self, until: int) -> Iterator[tuple[int, TapeTrade]]:
+        """Read on until an instant: each trade with its place on the tape."""
+        while (trade := self._at(self._next)) and trade.at <= until:
+            yield self._next, trade
+            self._next += 1
+
+    def between(self, since: int, until: int) -> Iterator[tuple[int, TapeTrade]]:
+        """The trades from an instant to another, both included, wherever it has read to."""
+        first, end = (first_from(self._tape.at, each) for each in (since, until + 1))
+        return enumerate(self._tape.as_trades(first, end), first)
+
+    def _at(self, place: int) -> TapeTrade | None:
+        if place >= len(self._tape.at):
+            return None
+        if not self._first <= place < self._first + len(self._trades):
+            self._first = place
+            self._trades = self._tape.as_trades(place, place + CHUNK)
+        return self._trades[place - self._first]

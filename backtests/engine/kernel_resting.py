@@ -1,0 +1,244 @@
+"""Resting orders in the kernel: their places in the queues, and what fills them."""
+
+from backtests.data.universe import MISSING, Ints
+from backtests.engine.compiled import (
+    candle_ending,
+    compiled,
+    crosses,
+    first_from,
+    gap_ends,
+    is_evidence,
+    is_whole,
+    level_after_trade,
+    meet_evidence,
+    meet_trade,
+    offer_evidence,
+    queue_after_book,
+    queue_when_joining,
+    shown_at,
+    volume_evidence,
+)
+from backtests.engine.kernel_arrays import FillEvidence, TapeColumns
+from backtests.engine.kernel_money import cost_bound, end_rest, fill_order, free_cash, settle
+from backtests.engine.kernel_state import (
+    AHEAD,
+    ARRIVED,
+    ARRIVES,
+    ASK,
+    ASK_FRESH,
+    ASK_SHOWN,
+    ASK_SIZE,
+    ASK_TAKEN,
+    BID,
+    BID_FRESH,
+    BID_SHOWN,
+    BID_SIZE,
+    BID_TAKEN,
+    CLOSED,
+    FILLED_MEANWHILE,
+    FUNDS,
+    HELD_BACK,
+    KEPT,
+    LAST,
+    LEFT,
+    LEVEL,
+    MET,
+    NEW,
+    NOTHING,
+    RESERVED,
+    REST_LIMIT,
+    REST_ORDER,
+    REST_OWED,
+    REST_SIDE,
+    ROW,
+    SENT,
+    SENT_COUNT,
+    SENT_LIMIT,
+    SENT_ORDER,
+    SENT_SIDE,
+    SINCE,
+    TAPE_USED,
+    TAPED,
+    TRADABLE,
+    TRADED,
+    KernelOrder,
+    KernelRun,
+    Spot,
+)
+from backtests.rules.execution import FillModel
+from backtests.rules.queue import ENDLESS
+
+FEWEST, MOST = int(FillModel.FEWEST), int(FillModel.MOST)
+
+# --- joining --------------------------------------------------------------------------------------
+
+
+@compiled
+def rest(run: KernelRun, spot: Spot, state: Ints, need: int) -> None:
+    """Join the queue, and hold back the cash that the order may cost."""
+    state[SENT] = NOTHING
+    state[LEFT], state[REST_ORDER], state[REST_SIDE] = (
+        state[SENT_COUNT], state[SENT_ORDER], state[SENT_SIDE],
+    )  # fmt: skip
+    state[REST_LIMIT], state[REST_OWED], state[RESERVED] = state[SENT_LIMIT], 0, need
+    run.figures[HELD_BACK] += need
+    if state[LEFT] <= state[KEPT]:
+        return  # it has the place of the order that it makes smaller
+    shown = _queue_shown(state)
+    state[AHEAD] = queue_when_joining(run.rules.fills, shown, run.rules.queue)
+    state[LEVEL] = shown if shown >= 0 else ENDLESS
+    state[ARRIVED], state[MET], state[SINCE], state[TAPED] = state[ARRIVES], spot.at, spot.at, 0
+
+
+@compiled
+def _queue_shown(state: Ints) -> int:
+    """The contracts of others at the order's price; below zero where the book shows none."""
+    if state[REST_SIDE] > 0:
+        best, size = state[BID], state[BID_SIZE]
+    else:
+        best, size = state[ASK], state[ASK_SIZE]
+    return shown_at(state[REST_SIDE], state[REST_LIMIT], best, size)
+
+
+# --- the tape -------------------------------------------------------------------------------------
+
+
+@compiled
+def read_tape(
+    run: KernelRun, tape: TapeColumns, settled: int, traded: int, until: int
+) -> tuple[int, int]:
+    """Match resting orders with the trades up to an instant.
+
+    Return how many settlements and how many trades are done.
+    """
+    states, due = run.states, run.tables.settlements
+    while traded < len(tape.at) and tape.at[traded] <= until:
+        at, market, state = tape.at[traded], tape.market[traded], states[tape.market[traded]]
+        if state[LEFT]:
+            if settled < len(due) and due[settled, 0] <= at:
+                settled = settle(run, settled, at)
+            state[TAPED] += tape.contracts[traded]
+            if state[LEFT] and (state[REST_LIMIT] - tape.price[traded]) * state[REST_SIDE] >= 0:
+                _meet_trade(run, tape, Spot(at, market, state[ROW]), traded)
+        traded += 1
+    return settled, traded
+
+
+@compiled
+def _meet_trade(run: KernelRun, tape: TapeColumns, spot: Spot, place: int) -> None:
+    rules, state = run.rules, run.states[spot.market]
+    if not is_evidence(rules.fills, tape.at[place], state[ARRIVED], state[MET], rules.tolerance):
+        return
+    side, limit = state[REST_SIDE], state[REST_LIMIT]
+    price, contracts, taker = tape.price[place], tape.contracts[place], tape.taker[place]
+    filled, state[AHEAD] = meet_trade(
+        side, state[LEFT], limit, state[AHEAD], price, contracts, taker
+    )
+    state[LEVEL] = level_after_trade(side, limit, state[LEVEL], price, contracts, taker)
+    if filled and _fill_rest(run, spot, state, filled):
+        state[TAPE_USED] = place + 1
+
+
+@compiled
+def meet_recent_trades(run: KernelRun, tape: TapeColumns, market: int) -> None:
+    """Meet the trades of the past that are close enough to the arrival of an order that rests."""
+    state, tolerance = run.states[market], run.rules.tolerance
+    until = min(state[MET], state[ARRIVED] + tolerance)
+    place = max(first_from(tape.at, state[ARRIVED] - tolerance), state[TAPE_USED])
+    while place < len(tape.at) and tape.at[place] <= until and state[LEFT]:
+        if tape.market[place] == market:
+            _meet_trade(run, tape, Spot(state[MET], market, state[ROW]), place)
+        place += 1
+
+
+# --- books ----------------------------------------------------------------------------------------
+
+
+@compiled
+def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -> None:
+    """Match the resting order with the book of a new row."""
+    if not state[TRADABLE]:
+        end_rest(run, spot, state, CLOSED)
+        return
+    side, limit, left = state[REST_SIDE], state[REST_LIMIT], state[LEFT]
+    at, beyond = _evidence(run, evidence, spot, state)
+    filled, state[AHEAD] = meet_evidence(left, state[AHEAD], at, beyond)
+    _, state[LEVEL] = meet_evidence(0, state[LEVEL], at, beyond)
+    _see_book(run, spot, state)
+    if (
+        filled
+        and _fill_rest(run, spot, state, filled)
+        and crosses(side, limit, state[BID], state[ASK])
+    ):
+        _use_offers(state, side, filled)
+
+
+@compiled
+def _evidence(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -> tuple[int, int]:
+    """What a new row proves to have come to the order's price, and beyond it."""
+    fills, side, limit = run.rules.fills, state[REST_SIDE], state[REST_LIMIT]
+    if is_whole(evidence.whole, spot.market, state[SINCE], spot.at):
+        return 0, 0
+    best, fresh = (ASK, ASK_FRESH) if side > 0 else (BID, BID_FRESH)
+    offered_at, offered_beyond = offer_evidence(fills, side, limit, state[best], state[fresh])
+    traded_at, traded_beyond = _traded(fills, evidence, spot, state)
+    return max(offered_at, traded_at), max(offered_beyond, traded_beyond)
+
+
+@compiled
+def _traded(fills: int, evidence: FillEvidence, spot: Spot, state: Ints) -> tuple[int, int]:
+    """What traded since the row before that counts, at the order's price and beyond it."""
+    side, limit, candles = state[REST_SIDE], state[REST_LIMIT], evidence.candles
+    volume, low, high, begun = state[TRADED], MISSING, MISSING, state[SINCE]
+    candle = candle_ending(candles, spot.market, spot.at)
+    if candle >= 0:
+        volume, begun = candles.contracts[candle], candles.since[candle]
+        low, high = candles.low[candle], candles.high[candle]
+    volume = max(0, volume - state[TAPED])
+    if fills == FEWEST and volume:
+        # Of a candlestick that began sooner, a part traded before the order joined.
+        is_sure = state[TAPED] == 0 and begun >= state[SINCE]
+        if not is_sure or gap_ends(evidence.gaps, spot.market, spot.at):
+            return 0, 0
+    return volume_evidence(fills, side, limit, volume, state[LAST], low, high)
+
+
+@compiled
+def _see_book(run: KernelRun, spot: Spot, state: Ints) -> None:
+    """Bound the queue by the book of a row."""
+    shown = _queue_shown(state)
+    state[AHEAD] = queue_after_book(run.rules.fills, state[AHEAD], state[LEVEL], shown)
+    if shown >= 0:
+        state[LEVEL] = shown
+    state[SINCE], state[TAPED] = spot.at, 0
+
+
+@compiled
+def _use_offers(state: Ints, side: int, count: int) -> None:
+    """Use new offers, which are gone then for takers as well."""
+    fresh, shown, taken = (
+        (ASK_FRESH, ASK_SHOWN, ASK_TAKEN) if side > 0 else (BID_FRESH, BID_SHOWN, BID_TAKEN)
+    )
+    used = min(count, state[fresh])
+    state[fresh] -= used
+    state[taken] += min(used, max(0, state[shown] - state[taken]))
+
+
+@compiled
+def _fill_rest(run: KernelRun, spot: Spot, state: Ints, filled: int) -> bool:
+    """Fill a part of the resting order, or end it if its cost is not covered any more."""
+    side, limit, left = state[REST_SIDE], state[REST_LIMIT], state[LEFT]
+    if cost_bound(run, spot, state, side, left, limit) > free_cash(run, state):
+        end_rest(run, spot, state, FUNDS)
+        return False
+    run.figures[HELD_BACK] -= state[RESERVED]
+    order = KernelOrder(state[REST_ORDER], side, filled, limit)
+    state[REST_OWED] = fill_order(run, spot, spot.at, order, 1, state[REST_OWED])
+    state[LEFT] = left - filled
+    if state[SENT] == NEW and state[SENT_SIDE] == side:
+        state[FILLED_MEANWHILE] += filled
+    state[RESERVED] = (
+        cost_bound(run, spot, state, side, left - filled, limit) if left > filled else 0
+    )
+    run.figures[HELD_BACK] += state[RESERVED]
+    return True

@@ -1,0 +1,46 @@
+"""Stretches of time in which no trade is missing."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backtests.data.stretches import stretches_of
+
+INSTANTS = st.integers(0, 30)
+PAIRS = st.tuples(INSTANTS, INSTANTS)
+
+
+def disjoint(instants):
+    edges = sorted(set(instants))
+    return list(zip(edges[::2], edges[1::2], strict=False))
+
+
+@given(
+    shared=st.lists(INSTANTS, max_size=8).map(disjoint),
+    times=st.lists(PAIRS, min_size=1, max_size=3),
+    own=st.lists(st.tuples(st.integers(0, 2), INSTANTS, INSTANTS), max_size=5),
+)
+def test_an_instant_is_covered_if_all_share_it_in_the_markets_time_or_the_market_has_it(
+    shared, times, own
+):
+    markets = len(times)
+    own = [(market % markets, since, until) for market, since, until in own]
+    since, until = np.array(times, np.int64).T
+    found = stretches_of(shared, since, until, own)
+    market, at = (each.ravel() for each in np.meshgrid(np.arange(markets), np.arange(31)))
+    covered = found.covering(market, at) >= 0
+    assert covered.tolist() == [
+        any(a <= t <= b and times[m][0] <= t <= times[m][1] for a, b in shared)
+        or any(m == owner and a <= t <= b for owner, a, b in own)
+        for m, t in zip(market.tolist(), at.tolist(), strict=True)
+    ]
+    starts = found.since.tolist()
+    for m in range(markets):
+        own_starts = starts[found.spans[m] : found.spans[m + 1]]
+        assert own_starts == sorted(own_starts)
+
+
+def test_what_a_mask_leaves_belongs_to_the_same_markets():
+    found = stretches_of([(0, 4), (8, 9)], np.array([0, 0]), np.array([30, 30]), [])
+    less = found.only(np.array([False, True, True, False]))
+    assert (less.spans.tolist(), less.since.tolist()) == ([0, 1, 2], [8, 0])

@@ -1,0 +1,109 @@
+"""Trading: what is on record of the trades behind the quotes of a run."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from backtests.data.candles import CandleRanges
+from backtests.data.first_observations import search
+from backtests.data.observed_rows import QuotedInstants
+from backtests.data.stretches import Stretches, stretches_of
+from backtests.data.tape import TradeTape
+from backtests.data.universe import Ints, microseconds
+from backtests.record import record
+from backtests.requests import MarketSelection
+from kalshi_insights.arrays import np
+from markets.intervals import Interval
+from markets.models.observations import COMBO
+from markets.observed import AFTER_ALL
+
+TRADES = "trades"  # the kind of a backfill of trades
+
+
+def candles(
+    ids: Sequence[int], quoted: QuotedInstants, selection: MarketSelection, *, known_by: datetime
+) -> CandleRanges | None:
+    """The candlesticks behind backfilled quotes; None where there are none."""
+    if not quoted.backfilled.any():
+        return None
+    columns = record.candlesticks.ranges(ids, selection.start, selection.end, recorded_by=known_by)
+    market = _numbered(ids, columns["market"])
+    place = search(quoted.at, quoted.starts[market], quoted.starts[market + 1], columns["at"])
+    kept = place < quoted.starts[market + 1]
+    kept[kept] = quoted.backfilled[place[kept]] & (quoted.at[place[kept]] == columns["at"][kept])
+    rows = np.flatnonzero(kept)[np.argsort(market[kept], kind="stable")]
+    spans = np.searchsorted(market[rows], np.arange(len(ids) + 1))
+    return CandleRanges(spans, *(columns[name][rows] for name in CandleRanges._fields[1:]))
+
+
+def tape(
+    ids: Sequence[int],
+    tickers: Sequence[str],
+    quoted: QuotedInstants,
+    selection: MarketSelection,
+    *,
+    known_by: datetime,
+) -> TradeTape | None:
+    """The public trades of the markets where none is missing; None where that is nowhere.
+
+    Their instants are those of the record's clock. What was recorded after `known_by` counts as
+    missing.
+    """
+    start, end = selection.start, selection.end
+    whole = _whole(ids, tickers, quoted, selection, known_by=known_by)
+    if not len(whole.since):
+        return None
+    columns = dict(record.trades.columns(ids, start, end))
+    columns["market"] = _numbered(ids, columns["market"])
+    late = columns["recorded_at"] > microseconds(known_by)
+    missing = np.ones(len(whole.since), np.bool_)
+    places = whole.covering(columns["market"][late], columns["at"][late])
+    missing[places[places >= 0]] = False
+    whole = whole.only(missing)
+    kept = np.flatnonzero(whole.covering(columns["market"], columns["at"]) >= 0)
+    kept = kept[np.lexsort((columns["market"][kept], columns["at"][kept]))]
+    skew = record.polls.clock_skew(start, end) // timedelta(microseconds=1)
+    at = columns["at"][kept] + skew
+    price, contracts, taker = (columns[name][kept] for name in ("price", "contracts", "taker"))
+    known_at = np.maximum(columns["known_at"][kept], at)
+    market, spans = columns["market"][kept], whole.spans
+    since, until = whole.since + skew, whole.until + skew
+    return TradeTape(at, market, price, contracts, taker, known_at, spans, since, until)
+
+
+def _whole(
+    ids: Sequence[int],
+    tickers: Sequence[str],
+    quoted: QuotedInstants,
+    selection: MarketSelection,
+    *,
+    known_by: datetime,
+) -> Stretches:
+    """The stretches in which each market's trades are all on record, by the exchange's clock.
+
+    The tape of the exchange holds those of markets that were recorded live then.
+    """
+    window = Interval(selection.start, selection.end)
+    (_, since), (until, _) = quoted.backfilled_times()
+    number = {id: n for n, id in enumerate(ids)}
+    rows = record.backfill_spans.whole(TRADES, ids, *window, known_by=known_by)
+    own = [(number[id], microseconds(a) + 1, microseconds(b)) for id, a, b in rows]
+    is_combo = np.array([ticker.startswith(COMBO) for ticker in tickers])
+    shared = _inclusive(record.tape_spans.whole(window))
+    until = np.minimum(until - 1, microseconds(window.end) - 1)
+    if is_combo.any():
+        own += [
+            (market, max(a, int(since[market])), min(b, int(until[market])))
+            for market in np.flatnonzero(is_combo).tolist()
+            for a, b in _inclusive(record.tape_spans.whole(window, with_combos=True))
+        ]
+    return stretches_of(shared, np.where(is_combo, AFTER_ALL, since), until, own)
+
+
+def _inclusive(intervals: Sequence[Interval]) -> list[tuple[int, int]]:
+    return [(microseconds(start), microseconds(end) - 1) for start, end in intervals]
+
+
+def _numbered(ids: Sequence[int], markets: Ints) -> Ints:
+    """The place in `ids` of each market."""
+    order = np.argsort(ids)
+    return order[np.searchsorted(ids, markets, sorter=order)]
