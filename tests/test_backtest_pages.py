@@ -1,7 +1,7 @@
 """The backtest pages in a real browser: refreshing, charts and accessibility."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
@@ -10,7 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from backtests import runner
 from backtests.models import BacktestResult
-from backtests.tests.factories import a_backtest, a_recorded_day, a_user
+from backtests.tests.factories import NOON, a_backtest, a_recorded_day, a_user
+from backtests.tests.record_builders import record_passes
 from tests.browser_checks import (
     MARKS,
     Theme,
@@ -37,6 +38,7 @@ def signed_in(clean: Page, site: str, client: Client) -> Page:
 def done(signed_in: Page, site: str) -> BacktestResult:
     """A backtest that was submitted with the form and has run."""
     a_recorded_day(TICKER)
+    record_passes(NOON - timedelta(hours=1), NOON + timedelta(hours=6))
     signed_in.goto(f"{site}/backtests/new/?{WISH}")
     signed_in.get_by_role("button", name="Run").click()
     expect(signed_in).to_have_url(re.compile(r"/backtests/\d+/$"))

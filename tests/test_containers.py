@@ -17,6 +17,7 @@ READERS = {
     "_choice",
     "_http_url",
     "_rate",
+    "_names",
     "_origins",
     "_admin_url",
 }
