@@ -250,7 +250,7 @@ class TestTheRateOfAnAddress:
         tries = [attempt(f"name {n}", PASSWORD, door=door) for n in range(3)]
         assert [each.status_code for each in tries] == [200, 200, 429]
         assert "Too many attempts" in tries[-1].text
-        assert tries[-1]["Retry-After"] == "5"
+        assert 0 < int(tries[-1]["Retry-After"]) <= 5
         assert not is_in(attempt("ada", PASSWORD, door=door))
         assert is_in(attempt("ada", PASSWORD, door=door, REMOTE_ADDR="192.0.2.8"))
 

@@ -10,11 +10,12 @@ import pytest
 from django.apps import apps
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from markets.kalshi import order_books, payloads
 from markets.kalshi.candles import candlestick
+from markets.models.trades import public_trade
 from markets.tests.fake_exchange import market_json, series_json
 
 # A function from the text of a number in the JSON to what the parser makes of it.
@@ -66,10 +67,6 @@ def of_quote(key: str, name: str) -> Reader:
 
 def of_market(key: str, name: str, *, write: Any = as_text) -> Reader:
     return lambda text: getattr(payloads.market(write(market_json("KXA-1-X"), key, text)), name)
-
-
-def of_trade(key: str, name: str) -> Reader:
-    return lambda text: getattr(payloads.trade(as_text(TRADE, key, text)), name)
 
 
 def of_candle(key: str) -> Reader:
@@ -145,10 +142,6 @@ READERS: dict[str, dict[str, Reader]] = {
     "Candlestick": {f"{side}_{name}": of_side(side, name) for side in SIDES for name in OHLC}
     | {f"price_{name}": of_side("price", name) for name in ("mean", "previous")}
     | {name: of_candle(f"{name}_fp") for name in ("volume", "open_interest")},
-    "Trade": {
-        "count": of_trade("count_fp", "count"),
-        "yes_price": of_trade("yes_price_dollars", "yes_price"),
-    },
     "OrderBookSnapshot": {
         "bid_prices": of_level("yes", 0),
         "bid_sizes": of_level("yes", 1),
@@ -156,11 +149,17 @@ READERS: dict[str, dict[str, Reader]] = {
         "ask_sizes": of_level("no", 1),
     },
 }
+# Columns that count parts of a contract or of a dollar, with their key, their name and the parts.
+PARTS = {
+    "contracts": ("count_fp", "count", 100),
+    "price": ("yes_price_dollars", "yes_price", 10_000),
+}
 # Numbers that we compute ourselves, and ids.
 OURS = {
     "Market": {"quote_mark", "definition_mark", "book_mark"},
     "MarketSnapshot": {"quality", "sequence"},
     "Candlestick": {"period_interval"},
+    "Trade": {"taker_side", "source_code"},
 }
 COLUMNS = [(model, name) for model, readers in READERS.items() for name in readers]
 TEXTS = st.one_of(
@@ -181,7 +180,8 @@ def numeric_columns() -> Iterator[tuple[str, str]]:
     for model in apps.get_app_config("markets").get_models():
         name = model.__name__
         # Whole numbers of the other models are counts of our own.
-        kinds = (models.DecimalField, *((models.IntegerField,) if name in READERS else ()))
+        whole = (models.IntegerField,) if name in READERS or name == "Trade" else ()
+        kinds = (models.DecimalField, *whole)
         for field in model._meta.concrete_fields:
             is_number = isinstance(base(field), kinds) and not field.primary_key
             if is_number and field.name not in OURS.get(name, ()):
@@ -198,7 +198,7 @@ def kept(field: Any, number: Any) -> Any:
 
 
 def test_every_numeric_column_that_payloads_fill_is_tried():
-    assert sorted(numeric_columns()) == sorted(COLUMNS)
+    assert sorted(numeric_columns()) == sorted([*COLUMNS, *(("Trade", name) for name in PARTS)])
 
 
 @pytest.mark.django_db
@@ -232,3 +232,22 @@ def test_the_finest_and_the_largest_number_of_a_column_are_read(model, name):
             READERS[model][name](str(largest + 1))
     with pytest.raises(msgspec.MsgspecError):
         READERS[model][name](f"{finest / 10:f}")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", PARTS)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=TEXTS)
+@example(text="0.01")
+@example(text="0.0001")
+@example(text="9999999999999999.99")
+@example(text="0.00001")
+def test_a_trade_is_refused_or_kept_in_whole_parts(name, text):
+    key, number, parts = PARTS[name]
+    try:
+        payload = payloads.trade(as_text(TRADE, key, text))
+    except msgspec.MsgspecError:
+        return
+    counted = getattr(public_trade(payload, market_id=1), name)
+    assert counted == getattr(payload, number) * parts
+    assert kept(apps.get_model("markets", "Trade")._meta.get_field(name), counted) == counted
