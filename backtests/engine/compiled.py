@@ -25,14 +25,18 @@ CHOSEN_FOLDER: str = CONFIG.CACHE_DIR
 CACHE = cache_folder(Path(__file__).resolve().with_name("kernel.py"), chosen=CHOSEN_FOLDER)
 
 
-def compiled(function: F) -> F:
+def compiled(function: F, *, from_python: bool = False) -> F:
     """Compile a function once and cache it in a file; it releases the GIL while it runs.
 
     These functions borrow arrays and never make or keep one. So numba need not count references
     (`_nrt`), which would cost more than the work of a function that is passed the whole run.
-    Where no folder can be written, each process compiles for itself.
+    Only compiled code can call them, unless they are meant to be called `from_python`: taking so
+    many arrays from Python takes longer to compile than the function itself. Where no folder can
+    be written, each process compiles for itself.
     """
     options: Any = {"cache": CACHE is not None, "nogil": True, "_nrt": False}
+    if not from_python:
+        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     # numba asks for the folder only while it decorates; code of others keeps its own.
     CONFIG.CACHE_DIR = str(CACHE or "")
     try:

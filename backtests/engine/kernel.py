@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -192,7 +193,7 @@ def check_targets(targets: Ints) -> Ints:
     return targets
 
 
-@compiled
+@partial(compiled, from_python=True)
 def trade(
     quotes: QuoteColumns,
     targets: Ints,

@@ -13,7 +13,7 @@ from backtests.engine.kernel_cache import ROOT
 # Prints the most that ten contracts can cost at 45 cents, in millionths of a dollar. The function
 # stands in `kernel_money.py` and has the rule of `fees.py` compiled into it.
 COST = """
-import numpy as np
+import numba
 from backtests.engine import kernel_arrays, kernel_money, kernel_state
 from backtests.rules.execution import ExecutionModel, FillModel
 from backtests.tests.test_execution import NOW, USUAL, book, universe_of
@@ -24,9 +24,21 @@ run = kernel_state.KernelRun(
     kernel_arrays.rules(model, FillModel.EXPECTED),
     *kernel_state.initial_state(1, 10**9), kernel_state.empty_journal(1),
 )
-print(kernel_money.cost_bound(run, kernel_state.Spot(NOW, 0, 0), run.states[0], 1, 1_000, 4_500))
+cost_bound, spot = kernel_money.cost_bound, kernel_state.Spot(NOW, 0, 0)
+
+@numba.njit
+def most_cost(run, spot):
+    return cost_bound(run, spot, run.states[0], 1, 1_000, 4_500)
+
+print(most_cost(run, spot))
 """
-FLOW = "from backtests.engine import compiled; print(compiled.flow(0, 1, 100, 5_000))"
+FLOW = """
+import numba
+from backtests.engine import compiled
+
+flow = compiled.flow
+print(numba.njit(lambda: flow(0, 1, 100, 5_000))())
+"""
 # Prints the files of the functions that numba compiles, then the files that the hash covers.
 FILES = """
 from pathlib import Path
