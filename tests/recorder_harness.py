@@ -148,6 +148,14 @@ class RecorderHarness:
             time.sleep(0.05)
         return (good[more - 1] - began).total_seconds()
 
+    def wait_for_silence(self, seconds: float, *, since: datetime) -> None:
+        """Wait until no poll has ended for so long; one may be under way, for longer when busy."""
+        silent = 0.0
+        while silent < seconds:
+            time.sleep(min(seconds - silent, 0.2))
+            newest = max([since, *self.poll_finish_times(since=since)])
+            silent = (datetime.now(UTC) - newest).total_seconds()
+
     @contextmanager
     def blocked_write(self) -> Iterator[None]:
         """Hold a tick in the middle of its write during a `with` block."""

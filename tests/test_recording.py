@@ -101,7 +101,7 @@ def test_a_process_killed_during_a_write_is_reported_and_replaced(harness, kind)
         began = datetime.now(UTC)
         harness.kill(kind)
     # Three ticks make a gap.
-    time.sleep(4 * harness.interval)
+    harness.wait_for_silence(4 * harness.interval, since=began)
     again = datetime.now(UTC)
     harness.start_celery(kind)
     harness.wait_until_ready(kind)
