@@ -269,7 +269,7 @@ def test_a_client_who_leaves_midway_leaves_nothing_behind(live_server, market, f
     with httpx.stream("GET", address) as response:
         assert response.status_code == 200
         next(response.iter_raw(1_000))
-        assert copies_under_way() == 1
+        wait_until(lambda: copies_under_way() == 1)
     wait_until(lambda: copies_under_way() == 0)
 
 
