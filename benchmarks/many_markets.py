@@ -83,13 +83,13 @@ def universe_of_day(
     selected = events[: int(np.searchsorted(ends, markets)) + 1]
     prices = Prices.of(selected, bias=True, hours=simulated_universes.HOURS)
     listed, seconds = len(prices.traits.event), START // SECOND + np.arange(instants) * STEP
-    rows = [_changes(prices, market, seconds) for market in range(listed)]
+    rows = [changes(prices, market, seconds) for market in range(listed)]
     universe = simulated_universes.with_listings(in_order(rows), selected)
     observed = random_walks.observed_together(seconds * SECOND, markets=listed)
     return replace(universe, observed=observed)
 
 
-def _changes(prices: Prices, market: int, seconds: Ints) -> Quotes:
+def changes(prices: Prices, market: int, seconds: Ints) -> Quotes:
     """The quotes of one market that differ from the one before."""
     whole = np.full(len(seconds), market)
     columns: dict[str, Any] = simulated_universes.quote_columns(prices, whole, seconds)
