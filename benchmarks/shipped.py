@@ -9,8 +9,6 @@ the recorded markets show what resting orders do.
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import numpy as np
-
 # This import comes first, because it sets up Django.
 from benchmarks import measure  # noqa: F401
 
@@ -18,16 +16,11 @@ from benchmarks import measure  # noqa: F401
 
 from backtests import metrics
 from backtests.analysis.evaluation import Evaluation
-from backtests.data.universe import DAY, MONEY, SECOND, Universe, microseconds
+from backtests.data.universe import DAY, MONEY, Universe, microseconds
 from backtests.rules.execution import ExecutionModel, FillModel, RunOutcome
 from backtests.strategies import STRATEGIES, StrategyClass
 from backtests.strategies.base import Signal
 from backtests.tests import simulated_universes, weather_universe
-from backtests.tests.random_universes import in_order
-from benchmarks.many_markets import changes
-from markets.observed import ObservedInstants
-from markets.simulator.cadence import STEP
-from markets.simulator.prices import Prices
 
 START, DAYS = microseconds(datetime(2026, 9, 1, tzinfo=UTC)), 3
 CITIES = ("NY", "CHI", "MIA", "AUS", "DEN", "LAX", "PHIL", "BOS")
@@ -65,25 +58,8 @@ def main() -> None:
 def simulated_world() -> World:
     """The markets of some series that opened and settled within a few days."""
     events = simulated_universes.simulated_events(SERIES, start=START, days=DAYS)
-    prices = Prices.of(events, bias=True, hours=simulated_universes.HOURS)
-    opened, ended = (of[prices.traits.event] for of in (prices.lives.opened, prices.lives.ended))
-    rows = [
-        changes(prices, market, np.arange(opened[market], ended[market] + STEP, STEP))
-        for market in range(len(opened))
-    ]
-    universe = simulated_universes.with_listings(in_order(rows), events)
-    looks = np.arange(opened.min(), ended.max() + STEP, STEP) * SECOND
-    observed = ObservedInstants(
-        instants=looks,
-        runs=np.arange(len(looks)),
-        starts=np.array([0, len(looks)]),
-        spans=np.arange(len(opened) + 1),
-        since=opened * SECOND,
-        until=ended * SECOND,
-        streams=np.zeros(len(opened), np.int64),
-    )
     return World(
-        universe=replace(universe, observed=observed),
+        universe=simulated_universes.recorded_universe(events, bias=True),
         execution=ExecutionModel(),
         start=START,
         end=START + DAYS * DAY,

@@ -37,6 +37,8 @@ KIND, MARKET, SIDE, PRICE = (JOURNAL_COLUMN[name] for name in ("kind", "market",
 
 START = microseconds(datetime(2026, 9, 1, tzinfo=UTC))
 CHOSEN_ON, SHOWN_ON = 120, 245  # days
+CLOSELY = 30  # days of the later part that are looked at every five seconds, too
+HOURLY = ("KXBTCD", "KXETHD")
 SIMULATED = {
     "threshold": (0.9, 0.93, 0.95, 0.97),
     "ceiling": (0.99, 0.995),
@@ -100,6 +102,8 @@ def on_simulated_prices() -> None:
                     when + how,
                     partial(simulated_figures, universe, signal, start=start, days=days),
                 )
+            if bias and start != START:
+                report_closely(chosen[0], start)
     print("   weather in whole cents, with longshot bias")
     series = [line.series.ticker for line in exchange.SimulatedUniverse().lines]
     weathers = [ticker for ticker in series if ticker.startswith("KXHIGH")]
@@ -108,6 +112,17 @@ def on_simulated_prices() -> None:
             simulated_universes.simulated_events(weathers, start=START, days=30), bias=True
         )
     )
+
+
+def report_closely(signal: Signal, start: int) -> None:
+    """Print a run at observations as close as the recorder's."""
+    events = simulated_universes.simulated_events(HOURLY, start=start, days=CLOSELY)
+    universe = simulated_universes.recorded_universe(events, bias=True)
+    same_days = partial(simulated_figures, start=start, days=CLOSELY)
+    report_run(f"{CLOSELY} days, every 5 s", partial(same_days, universe, signal))
+    # The same days at the looks of the study.
+    apart = simulated_hours(start, CLOSELY, bias=True)
+    report_run(f"{CLOSELY} days, every 120 s", partial(same_days, apart, signal))
 
 
 def report_longshots(universe: Universe) -> None:
@@ -138,7 +153,7 @@ def simulated_figures(
 
 
 def simulated_hours(start: int, days: int, *, bias: bool) -> Universe:
-    events = simulated_universes.simulated_events(("KXBTCD", "KXETHD"), start=start, days=days)
+    events = simulated_universes.simulated_events(HOURLY, start=start, days=days)
     return simulated_universes.simulated_universe(events, bias=bias, step=120)
 
 
