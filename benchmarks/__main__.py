@@ -35,6 +35,7 @@ ON_REQUEST = (
     "large",
     "week",
     "study",
+    "shipped",
     "tape",
     "visits",
     "memory",

@@ -9,17 +9,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 
 from backtests.data.universe import (
     DAY,
     MONEY,
-    QUOTE_COLUMNS,
     SECOND,
-    Ints,
-    Quotes,
     Universe,
     microseconds,
 )
@@ -83,21 +79,10 @@ def universe_of_day(
     selected = events[: int(np.searchsorted(ends, markets)) + 1]
     prices = Prices.of(selected, bias=True, hours=simulated_universes.HOURS)
     listed, seconds = len(prices.traits.event), START // SECOND + np.arange(instants) * STEP
-    rows = [_changes(prices, market, seconds) for market in range(listed)]
+    rows = [simulated_universes.changes(prices, market, seconds) for market in range(listed)]
     universe = simulated_universes.with_listings(in_order(rows), selected)
     observed = random_walks.observed_together(seconds * SECOND, markets=listed)
     return replace(universe, observed=observed)
-
-
-def _changes(prices: Prices, market: int, seconds: Ints) -> Quotes:
-    """The quotes of one market that differ from the one before."""
-    whole = np.full(len(seconds), market)
-    columns: dict[str, Any] = simulated_universes.quote_columns(prices, whole, seconds)
-    quotes = Quotes(**columns, market=whole)
-    changed = np.ones(len(seconds), np.bool_)
-    told = (columns[name] for name in QUOTE_COLUMNS if name not in ("at", "market"))
-    changed[1:] = np.any([column[1:] != column[:-1] for column in told], axis=0)
-    return quotes.select(changed)
 
 
 def by_kernel(universe: Universe) -> list[RunOutcome]:

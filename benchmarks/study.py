@@ -7,8 +7,9 @@ markets have hourly candles, whose sizes have to be assumed.
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from math import prod
 
@@ -36,6 +37,8 @@ KIND, MARKET, SIDE, PRICE = (JOURNAL_COLUMN[name] for name in ("kind", "market",
 
 START = microseconds(datetime(2026, 9, 1, tzinfo=UTC))
 CHOSEN_ON, SHOWN_ON = 120, 245  # days
+CLOSELY = 30  # days of the later part that are looked at every five seconds, too
+HOURLY = ("KXBTCD", "KXETHD")
 SIMULATED = {
     "threshold": (0.9, 0.93, 0.95, 0.97),
     "ceiling": (0.99, 0.995),
@@ -95,9 +98,12 @@ def on_simulated_prices() -> None:
                 chosen.append(best)
             for signal in chosen:
                 how = "" if signal is chosen[-1] else ", as chosen above"
-                report_figures(
-                    when + how, simulated_figures(universe, signal, start=start, days=days)
+                report_run(
+                    when + how,
+                    partial(simulated_figures, universe, signal, start=start, days=days),
                 )
+            if bias and start != START:
+                report_closely(chosen[0], start)
     print("   weather in whole cents, with longshot bias")
     series = [line.series.ticker for line in exchange.SimulatedUniverse().lines]
     weathers = [ticker for ticker in series if ticker.startswith("KXHIGH")]
@@ -106,6 +112,17 @@ def on_simulated_prices() -> None:
             simulated_universes.simulated_events(weathers, start=START, days=30), bias=True
         )
     )
+
+
+def report_closely(signal: Signal, start: int) -> None:
+    """Print a run at observations as close as the recorder's."""
+    events = simulated_universes.simulated_events(HOURLY, start=start, days=CLOSELY)
+    universe = simulated_universes.recorded_universe(events, bias=True)
+    same_days = partial(simulated_figures, start=start, days=CLOSELY)
+    report_run(f"{CLOSELY} days, every 5 s", partial(same_days, universe, signal))
+    # The same days at the looks of the study.
+    apart = simulated_hours(start, CLOSELY, bias=True)
+    report_run(f"{CLOSELY} days, every 120 s", partial(same_days, apart, signal))
 
 
 def report_longshots(universe: Universe) -> None:
@@ -128,15 +145,15 @@ def report_longshots(universe: Universe) -> None:
 
 
 def simulated_figures(
-    universe: Universe, signal: Signal, *, start: int, days: int
+    universe: Universe, signal: Signal, fills: FillModel, *, start: int, days: int
 ) -> metrics.Figures:
     return parameter_study.run_figures(
-        universe, signal, ExecutionModel(), cash=SIMULATED_CASH, start=start, days=days
+        universe, signal, ExecutionModel(), cash=SIMULATED_CASH, start=start, days=days, fills=fills
     )
 
 
 def simulated_hours(start: int, days: int, *, bias: bool) -> Universe:
-    events = simulated_universes.simulated_events(("KXBTCD", "KXETHD"), start=start, days=days)
+    events = simulated_universes.simulated_events(HOURLY, start=start, days=days)
     return simulated_universes.simulated_universe(events, bias=bias, step=120)
 
 
@@ -155,14 +172,15 @@ def on_recorded_prices() -> None:
         for when, part, universe in zip(
             ("in sample", "out of sample"), parts, universes, strict=True
         ):
-            report_figures(when, recorded_figures(universe, chosen, part))
+            report_run(when, partial(recorded_figures, universe, chosen, part))
             report_luck(universe, chosen)
     for name in YARDSTICKS:
         strategy = find(name)
         assert issubclass(strategy, Signal)
         size = {"contracts": ASSUMED} if "contracts" in strategy.schema else {}
-        report_figures(
-            f"out of sample, {name}", recorded_figures(universes[1], strategy(**size), parts[1])
+        report_run(
+            f"out of sample, {name}",
+            partial(recorded_figures, universes[1], strategy(**size), parts[1]),
         )
 
 
@@ -186,7 +204,9 @@ def report_luck(universe: Universe, signal: Signal) -> None:
     print(f"     {lost} of its bets lost; at fair prices the chance of no loss is {chance:.2f}")
 
 
-def recorded_figures(universe: Universe, signal: Signal, part: pd.DataFrame) -> metrics.Figures:
+def recorded_figures(
+    universe: Universe, signal: Signal, part: pd.DataFrame, fills: FillModel
+) -> metrics.Figures:
     start = microseconds(part["opened_at"].min().to_pydatetime())
     end = microseconds(part["known_at"].max().to_pydatetime())
     return parameter_study.run_figures(
@@ -196,12 +216,23 @@ def recorded_figures(universe: Universe, signal: Signal, part: pd.DataFrame) -> 
         cash=RECORDED_CASH,
         start=start,
         days=-(-(end - start) // DAY),
+        fills=fills,
     )
 
 
 def report_choice(chosen: Signal, grid: Mapping[str, Sequence[object]], *, of: int) -> None:
     values = ", ".join(f"{name} {getattr(chosen.p, name)}" for name in grid)
     print(f"   {chosen.name}, best of {of}: {values}", flush=True)
+
+
+def report_run(when: str, figures_with: Callable[[FillModel], metrics.Figures]) -> None:
+    """Print the figures of a run with expected fills, and its P&L with fewest and most."""
+    report_figures(when, figures_with(FillModel.EXPECTED))
+    fewest, most = (
+        metrics.dollars(figures_with(fills).money.pnl)
+        for fills in (FillModel.FEWEST, FillModel.MOST)
+    )
+    print(f"     with fewest fills {fewest}, with most {most}", flush=True)
 
 
 def report_figures(when: str, figures: metrics.Figures) -> None:

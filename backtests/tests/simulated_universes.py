@@ -1,7 +1,9 @@
 """Universes of the simulated exchange, made from its price process: weeks in seconds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from backtests.data.universe import (
     DOLLAR,
     MISSING,
     MONEY,
+    QUOTE_COLUMNS,
     SECOND,
     Grid,
     Ints,
@@ -19,7 +22,9 @@ from backtests.data.universe import (
     Terms,
     Universe,
 )
+from backtests.tests.random_universes import in_order
 from markets import fees
+from markets.observed import ObservedInstants
 from markets.simulator import universe as exchange
 from markets.simulator.cadence import STEP
 from markets.simulator.hours import TradingHours
@@ -65,6 +70,41 @@ def simulated_universe(
     return with_listings(
         Quotes(**{name: column[order] for name, column in columns.items()}), selected
     )
+
+
+def recorded_universe(selected: Sequence[exchange.SimulatedEvent], *, bias: bool) -> Universe:
+    """The markets of events observed every five seconds of their lives, with a row where a quote
+    has changed, as the recorder makes them. It holds no trades either."""
+    prices = Prices.of(selected, bias=bias, hours=HOURS)
+    opened, ended = (
+        each[prices.traits.event] for each in (prices.lives.opened, prices.lives.ended)
+    )
+    rows = [
+        changes(prices, market, np.arange(opened[market], ended[market] + STEP, STEP))
+        for market in range(len(opened))
+    ]
+    looks = np.arange(opened.min(), ended.max() + STEP, STEP) * SECOND
+    observed = ObservedInstants(
+        instants=looks,
+        runs=np.arange(len(looks)),
+        starts=np.array([0, len(looks)]),
+        spans=np.arange(len(opened) + 1),
+        since=opened * SECOND,
+        until=ended * SECOND,
+        streams=np.zeros(len(opened), np.int64),
+    )
+    return replace(with_listings(in_order(rows), selected), observed=observed)
+
+
+def changes(prices: Prices, market: int, seconds: Ints) -> Quotes:
+    """The quotes of one market that differ from the one before."""
+    whole = np.full(len(seconds), market)
+    columns: dict[str, Any] = quote_columns(prices, whole, seconds)
+    quotes = Quotes(**columns, market=whole)
+    changed = np.ones(len(seconds), np.bool_)
+    told = (columns[name] for name in QUOTE_COLUMNS if name not in ("at", "market"))
+    changed[1:] = np.any([column[1:] != column[:-1] for column in told], axis=0)
+    return quotes.select(changed)
 
 
 def with_listings(quotes: Quotes, selected: Sequence[exchange.SimulatedEvent]) -> Universe:

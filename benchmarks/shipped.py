@@ -1,0 +1,142 @@
+"""Every shipped strategy under the rules as they are: `python -m benchmarks shipped`.
+
+All have their default parameters. The simulated markets were observed every five seconds, with a
+row where a quote had changed, as the recorder does; the recorded weather markets have hourly
+candlesticks, whose sizes have to be assumed. Simulated quotes have no trades beside them, so only
+the recorded markets show what resting orders do.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+# This import comes first, because it sets up Django.
+from benchmarks import measure  # noqa: F401
+
+# isort: split
+
+from backtests import metrics
+from backtests.analysis.evaluation import Evaluation
+from backtests.data.universe import DAY, MONEY, Universe, microseconds
+from backtests.rules.execution import ExecutionModel, FillModel, RunOutcome
+from backtests.strategies import STRATEGIES, StrategyClass
+from backtests.strategies.base import Signal
+from backtests.tests import simulated_universes, weather_universe
+
+START, DAYS = microseconds(datetime(2026, 9, 1, tzinfo=UTC)), 3
+CITIES = ("NY", "CHI", "MIA", "AUS", "DEN", "LAX", "PHIL", "BOS")
+SERIES = ("KXBTCD", *(f"KXHIGH{city}" for city in CITIES))
+CASH = 10_000 * MONEY
+ASSUMED = 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Markets in a window of time, and the rules for orders there."""
+
+    universe: Universe
+    execution: ExecutionModel
+    start: int
+    end: int
+
+
+def main() -> None:
+    world = simulated_world()
+    report_world("simulated, taking", world)
+    rows_alone = replace(world.universe, observed=None)
+    report_world("the same, known at its rows alone", replace(world, universe=rows_alone))
+    if not weather_universe.FOLDER.is_dir():
+        print("  recorded weather: the recordings are not available")
+        return
+    world = recorded_world()
+    report_world(f"recorded weather, taking, {ASSUMED} contracts assumed", world)
+    making = replace(world.execution, make=True, assumed_queue=ASSUMED)
+    report_world(
+        f"recorded weather, resting behind {ASSUMED} contracts", replace(world, execution=making)
+    )
+
+
+def simulated_world() -> World:
+    """The markets of some series that opened and settled within a few days."""
+    events = simulated_universes.simulated_events(SERIES, start=START, days=DAYS)
+    return World(
+        universe=simulated_universes.recorded_universe(events, bias=True),
+        execution=ExecutionModel(),
+        start=START,
+        end=START + DAYS * DAY,
+    )
+
+
+def recorded_world() -> World:
+    markets = weather_universe.settled_markets()
+    return World(
+        universe=weather_universe.weather_universe(markets),
+        execution=ExecutionModel(assumed_size=ASSUMED),
+        start=microseconds(markets["opened_at"].min().to_pydatetime()),
+        end=microseconds(markets["known_at"].max().to_pydatetime()),
+    )
+
+
+def report_world(name: str, world: World) -> None:
+    markets, rows = len(world.universe.listings), len(world.universe.quotes)
+    print(f"  {name}: {markets:,} markets, {rows:,} rows", flush=True)
+    for strategy in STRATEGIES.values():
+        # What is no signal says itself how it trades.
+        if issubclass(strategy, Signal) or not world.execution.make:
+            report_strategy(strategy, world)
+
+
+def report_strategy(strategy: StrategyClass, world: World) -> None:
+    """Print a strategy's orders and P&L with expected fills, the band, and its waits."""
+    evaluation = Evaluation(
+        universe=world.universe,
+        strategy=strategy,
+        params={name: parameter.default for name, parameter in strategy.schema.items()},
+        execution=world.execution,
+        cash=CASH,
+        start=world.start,
+        end=world.end,
+        in_kernel=True,
+    )
+    outcomes = run_models(evaluation)
+    measured = {}
+    for fills, outcome in outcomes.items():
+        path = metrics.trace(world.universe, outcome, cash=CASH, start=world.start, end=world.end)
+        measured[fills] = metrics.measure(world.universe, outcome, path)
+    expected = measured[FillModel.EXPECTED]
+    waits = metrics.waits(
+        world.universe, outcomes[FillModel.EXPECTED], latency=world.execution.latency
+    )
+    fewest, headline, most = (metrics.dollars(measured[fills].money.pnl) for fills in FillModel)
+    active = expected.activity
+    print(
+        f"    {strategy.name:<20}{headline:>12} ({fewest} fewest, {most} most), "
+        f" {active.orders:,} orders, {active.fills:,} fills, {active.refusals:,} refused,"
+        f" {active.cancellations:,} cancelled; {in_words(waits)}",
+        flush=True,
+    )
+
+
+def run_models(evaluation: Evaluation) -> dict[FillModel, RunOutcome]:
+    """The runs under all fill models, or three times the same where it has no band."""
+    expected = evaluation.run(FillModel.EXPECTED, lambda share: None)
+    if not expected.has_band:
+        return dict.fromkeys(FillModel, expected)
+    return {
+        fills: expected
+        if fills is FillModel.EXPECTED
+        else evaluation.run(fills, lambda share: None)
+        for fills in FillModel
+    }
+
+
+def in_words(waits: metrics.Waits) -> str:
+    if waits.median is None:
+        return f"{waits.never_met:,} orders met no observation"
+    return (
+        f"waited {waits.median:,.1f} s (median), {waits.percentile_95:,.1f} s (95 %),"
+        f" {waits.longest:,.1f} s (longest); {waits.never_met:,} met no observation"
+    )
+
+
+if __name__ == "__main__":
+    main()
