@@ -257,15 +257,13 @@ def _believed_listed(names: MarketNames, by_name: MarketSpans, window: TimeWindo
     shown by its name. On days whose snapshots retention has dropped it counts as listed.
     """
     patience = believed_listed_for() // MICROSECOND
-    shown = zip(
-        by_name.markets.tolist(), by_name.since.tolist(), by_name.until.tolist(), strict=True
-    )
-    rows = [(market, since, until + patience) for market, since, until in shown]
+    shown = MarketTimes(by_name.markets, by_name.since, by_name.until + patience)
     dropped = _dropped_days(window)
     quoted = np.flatnonzero(names.was_quoted).tolist() if dropped else []
-    rows += [(market, since, until) for since, until in dropped for market in quoted]
+    rows = [(market, since, until) for since, until in dropped for market in quoted]
     pauses = _pauses(by_name, len(names.ids), window, longest=patience)
-    return MarketTimes.of_rows([*rows, *_between_heartbeats(names.ids, pauses, patience)])
+    rows += _between_heartbeats(names.ids, pauses, patience)
+    return MarketTimes.together(shown, MarketTimes.of_rows(rows))
 
 
 def _pauses(spans: MarketSpans, markets: int, window: TimeWindow, *, longest: int) -> MarketTimes:
