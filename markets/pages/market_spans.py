@@ -9,6 +9,7 @@ from markets.pages.followed_names import NameSpans
 
 # For each market, times in which it was not observed, both ends included.
 Holes = Mapping[int, Sequence[tuple[int, int]]]
+Instants = Sequence[int] | Ints
 
 
 class TimeWindow(NamedTuple):
@@ -109,26 +110,30 @@ class MarketTimes(NamedTuple):
 
 
 class Streams:
-    """Streams of instants with the spans of markets in them, added one part after the other."""
+    """Streams of instants with the spans of markets in them, added one part after the other.
+
+    Streams that no span is in are left out.
+    """
 
     def __init__(self) -> None:
-        self.instants: list[Sequence[int]] = []
+        self.instants: list[Ints] = []
         self.spans = MarketSpans.of_rows([])
 
-    def add(self, instants: Sequence[Sequence[int]], spans: MarketSpans) -> None:
+    def add(self, instants: Sequence[Instants], spans: MarketSpans) -> None:
         if not len(spans.markets):
             return
-        shifted = spans._replace(streams=spans.streams + len(self.instants))
+        used, places = np.unique(spans.streams, return_inverse=True)
+        shifted = spans._replace(streams=places.reshape(-1) + len(self.instants))
         self.spans = MarketSpans.together(self.spans, shifted)
-        self.instants += instants
+        self.instants += [np.array(instants[stream], np.int64) for stream in used]
 
     def observed(self, markets: int) -> ObservedInstants:
         """Return the observations of so many markets; no run is known yet."""
         spans = self.spans.where(np.lexsort((self.spans.since, self.spans.markets)))
         lengths = [len(each) for each in self.instants]
-        flat = [at for each in self.instants for at in each]
+        flat = np.concatenate([np.empty(0, np.int64), *self.instants])
         return ObservedInstants(
-            instants=np.array(flat, np.int64),
+            instants=flat,
             runs=np.full(len(flat), -1, np.int64),
             starts=np.cumsum([0, *lengths]),
             spans=np.searchsorted(spans.markets, np.arange(markets + 1)),
