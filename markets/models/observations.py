@@ -30,6 +30,7 @@ from markets.storage import partitions
 
 MICROSECOND = timedelta(microseconds=1)
 HOUR, HOUR_LONG = timedelta(hours=1), 3_600_000_000
+PART = 12 * HOUR_LONG  # so much is read at once
 # A sweep that has no new page for ten minutes is abandoned.
 LONGEST_PASS = timedelta(minutes=10)
 LEAST_HEARTBEAT = 3600  # seconds: the heartbeat may have been this long before it was shortened
@@ -121,10 +122,26 @@ class SweepRow(NamedTuple):
 def read_sweeps(tier: str, window: TimeWindow) -> Iterator[SweepRow]:
     """Yield the sweeps whose pages may lie in a window, each hour in the order of writing.
 
-    A sweep is based on others of the same hour, so that whole hours are read; and no sweep takes
-    longer than one.
+    A sweep is based on others of the same hour, so that whole hours are read, a few at a time; and
+    no sweep takes longer than one.
     """
-    start = instant(window.start) - HOUR
+    start = (window.start - HOUR_LONG) // HOUR_LONG * HOUR_LONG
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT (extract(epoch FROM min(started_at)) * 1000000)::bigint FROM markets_sweep
+            WHERE tier = %s AND started_at >= %s
+            """,
+            [tier, instant(start)],
+        )
+        (first,) = cursor.fetchone()
+    if first is None:
+        return
+    for since in range(first // HOUR_LONG * HOUR_LONG, window.end, PART):
+        yield from _read_part(tier, TimeWindow(since, min(since + PART, window.end)))
+
+
+def _read_part(tier: str, part: TimeWindow) -> Iterator[SweepRow]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -133,16 +150,16 @@ def read_sweeps(tier: str, window: TimeWindow) -> Iterator[SweepRow]:
                 skipped
             FROM markets_sweep WHERE tier = %s AND started_at >= %s AND started_at < %s
             """,
-            [tier, start.replace(minute=0, second=0, microsecond=0), instant(window.end)],
+            [tier, *map(instant, part)],
         )
         # The database would sort all contents on its disk.
         rows = sorted(cursor.fetchall(), key=lambda row: (row[1] // HOUR_LONG, row[0]))
-        for _, started_at, based_on, contents, pages, complete, skipped in rows:
-            read = _read_pages(pages)
-            instants = [round(seconds * 1_000_000) for seconds, _, _ in read]
-            known = None if contents is None else bytes(contents)
-            firsts = [first for _, _, first in read] if known is None else []
-            yield SweepRow(started_at, based_on, known, instants, firsts, complete, skipped)
+    for _, started_at, based_on, contents, pages, complete, skipped in rows:
+        read = _read_pages(pages)
+        instants = [round(seconds * 1_000_000) for seconds, _, _ in read]
+        known = None if contents is None else bytes(contents)
+        firsts = [first for _, _, first in read] if known is None else []
+        yield SweepRow(started_at, based_on, known, instants, firsts, complete, skipped)
 
 
 def observed_instants(ids: Sequence[int], window: TimeWindow) -> ObservedInstants:
@@ -150,29 +167,35 @@ def observed_instants(ids: Sequence[int], window: TimeWindow) -> ObservedInstant
     names = MarketNames.of_ids(ids)
     hot, listed = Streams(), Streams()
     for tier in ("hot", "universe", "combos"):
-        sweeps = list(read_sweeps(tier, window))
-        add_followed(names, sweeps, by_name=hot, by_event=listed)
-        older = [each for each in sweeps if each.contents is None and each.complete]
+        sweeps = read_sweeps(tier, window)
+        older = add_followed(names, sweeps, by_name=hot, by_event=listed)
         if older and tier == "hot":
             hot.add(*_of_older_hot_lists(names, older, window))
         elif older:
             members = np.flatnonzero(names.is_combo == (tier == "combos"))
             listed.add(*_of_older_listings(names, older, members))
     believed = _believed_listed(names, hot.spans, window)
-    hot.add(listed.instants, listed.spans.clipped(believed))
-    hot.spans = hot.spans.within(window)
-    return hot.observed(len(ids))
+    found = Streams()
+    found.add(hot.instants, hot.spans.within(window))
+    found.add(listed.instants, listed.spans.clipped(believed).within(window))
+    return found.observed(len(ids))
 
 
 def add_followed(
-    names: MarketNames, sweeps: Sequence[SweepRow], *, by_name: Streams, by_event: Streams
-) -> None:
-    """Add what pages showed: markets by their own names, and all that a shown event has."""
+    names: MarketNames, sweeps: Iterable[SweepRow], *, by_name: Streams, by_event: Streams
+) -> list[SweepRow]:
+    """Add what pages showed: markets by their own names, and all that a shown event has.
+
+    Returns the complete sweeps from before pages were stored.
+    """
+    older = []
     followed = FollowedNames(names.numbers)
     holes: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for each in sweeps:
         if each.contents is None:
             followed.leave()
+            if each.complete:
+                older.append(each)
             continue
         followed.read(StoredSweep(each.started_at, each.based_on, each.contents, each.instants))
         # A page showed the event without a market that was refused.
@@ -182,6 +205,7 @@ def add_followed(
     by_name.add(followed.streams, spans_of_markets(spans, names.own))
     events = np.where(names.own == names.event, -1, names.event)
     by_event.add(followed.streams, spans_of_markets(spans, events).without(holes))
+    return older
 
 
 # --- sweeps from before pages were stored -------------------------------------------------------
@@ -257,15 +281,13 @@ def _believed_listed(names: MarketNames, by_name: MarketSpans, window: TimeWindo
     shown by its name. On days whose snapshots retention has dropped it counts as listed.
     """
     patience = believed_listed_for() // MICROSECOND
-    shown = zip(
-        by_name.markets.tolist(), by_name.since.tolist(), by_name.until.tolist(), strict=True
-    )
-    rows = [(market, since, until + patience) for market, since, until in shown]
+    shown = MarketTimes(by_name.markets, by_name.since, by_name.until + patience)
     dropped = _dropped_days(window)
     quoted = np.flatnonzero(names.was_quoted).tolist() if dropped else []
-    rows += [(market, since, until) for since, until in dropped for market in quoted]
+    rows = [(market, since, until) for since, until in dropped for market in quoted]
     pauses = _pauses(by_name, len(names.ids), window, longest=patience)
-    return MarketTimes.of_rows([*rows, *_between_heartbeats(names.ids, pauses, patience)])
+    rows += _between_heartbeats(names.ids, pauses, patience)
+    return MarketTimes.together(shown, MarketTimes.of_rows(rows))
 
 
 def _pauses(spans: MarketSpans, markets: int, window: TimeWindow, *, longest: int) -> MarketTimes:

@@ -60,6 +60,18 @@ INSERT_TRADES = f"""
     SELECT count(*), NULL, NULL FROM written
     UNION ALL SELECT NULL, market_id, created_time FROM known WHERE differs
 """
+# The trade on record that a restored one is, if there is one.
+SAME_TRADE = """
+    SELECT FROM markets_trade AS old
+    WHERE old.market_id = new.market_id AND old.trade_id = new.trade_id
+        AND old.created_time BETWEEN new.created_time - %(within)s * interval '1 s'
+            AND new.created_time + %(within)s * interval '1 s'
+        AND old.created_time BETWEEN %(first)s AND %(last)s
+"""
+SAME_CONTENT = f"""
+    ROW({", ".join(f"old.{name}" for name in CONTENT)})
+        IS NOT DISTINCT FROM ROW({", ".join(f"new.{name}" for name in CONTENT)})
+"""
 
 
 def _microseconds_sql(column: str) -> str:
@@ -207,6 +219,35 @@ class TradeQuerySet(models.QuerySet["Trade"]):
             )
             (written, _, _), *differing = cursor.fetchall()
         return TradesWritten(written, [(market_id, at) for _, market_id, at in differing])
+
+    def restore(
+        self, archived: str, columns: Iterable[str], start: datetime, end: datetime
+    ) -> tuple[int, int]:
+        """Write what a query selects of archived trades in a window, but for those on record.
+
+        Return how many were written, and how many differ from the record, which stays as it is;
+        call it in a transaction. A trade that was fetched again has other times and another source.
+        """
+        names = ", ".join(columns)
+        known: dict[str, datetime | float] = {
+            "first": start - SAME_TRADE_WITHIN,
+            "last": end + SAME_TRADE_WITHIN,
+            "within": SAME_TRADE_WITHIN.total_seconds(),
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(ONE_WRITER)
+            cursor.execute(
+                f"""INSERT INTO markets_trade ({names}) SELECT {names} FROM ({archived}) AS new
+                    WHERE NOT EXISTS ({SAME_TRADE}) ON CONFLICT DO NOTHING""",
+                known,
+            )
+            written: int = cursor.rowcount
+            cursor.execute(
+                f"""SELECT count(*) FROM ({archived}) AS new
+                    WHERE NOT EXISTS ({SAME_TRADE} AND {SAME_CONTENT})""",
+                known,
+            )
+            return written, cursor.fetchone()[0]
 
     def columns(self, ids: Sequence[int], start: datetime, end: datetime) -> dict[str, Ints]:
         """Return the trades of markets in a window by time, without block trades, as columns (see

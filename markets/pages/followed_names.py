@@ -4,6 +4,7 @@ Pages of the same number make a stream of instants, to which each sweep adds one
 on its page from sweep to sweep is a single span of that stream.
 """
 
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ class FollowedNames:
         self._instants = np.empty(0, np.int64)
         self._stream_of_page: list[int] = []
         self._spans: list[NameSpans] = []
-        self.streams: list[list[int]] = []
+        self.streams: list[array[int]] = []
 
     def read(self, sweep: StoredSweep) -> None:
         order = self._order_of(sweep)
@@ -122,7 +123,7 @@ class FollowedNames:
     def _streams_of(self, pages: int) -> list[int]:
         while len(self._stream_of_page) < pages:
             self._stream_of_page.append(len(self.streams))
-            self.streams.append([])
+            self.streams.append(array("q"))
         return self._stream_of_page[:pages]
 
     def _order_of(self, sweep: StoredSweep) -> _Order | None:

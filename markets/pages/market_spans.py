@@ -9,6 +9,7 @@ from markets.pages.followed_names import NameSpans
 
 # For each market, times in which it was not observed, both ends included.
 Holes = Mapping[int, Sequence[tuple[int, int]]]
+Instants = Sequence[int] | Ints
 
 
 class TimeWindow(NamedTuple):
@@ -44,11 +45,19 @@ class MarketSpans(NamedTuple):
 
     def clipped(self, allowed: "MarketTimes") -> "MarketSpans":
         """Return the parts that lie in the allowed times of their markets."""
-        spans, times = _pairs(allowed.markets, self.markets)
-        since = np.maximum(self.since[spans], allowed.since[times])
-        until = np.minimum(self.until[spans], allowed.until[times])
-        parts = MarketSpans(self.markets[spans], since, until, self.streams[spans])
-        return parts.where(np.flatnonzero(since <= until))
+        if not len(allowed.markets):
+            return self.where(np.empty(0, np.int64))
+        times = allowed.merged()
+        place = times.places
+        # Merged times are in order by both of their ends: those that a span meets are neighbours.
+        first = np.searchsorted(place(times.markets, times.until), place(self.markets, self.since))
+        end = np.searchsorted(
+            place(times.markets, times.since), place(self.markets, self.until), "right"
+        )
+        spans, met = _ranges(first, end - first)
+        since = np.maximum(self.since[spans], times.since[met])
+        until = np.minimum(self.until[spans], times.until[met])
+        return MarketSpans(self.markets[spans], since, until, self.streams[spans])
 
     def without(self, holes: Holes) -> "MarketSpans":
         """Return the parts outside the holes of their markets."""
@@ -66,7 +75,7 @@ class MarketSpans(NamedTuple):
 
 
 class MarketTimes(NamedTuple):
-    """Times of markets, both ends included, sorted by market."""
+    """Times of markets, both ends included, in any order."""
 
     markets: Ints
     since: Ints
@@ -74,30 +83,57 @@ class MarketTimes(NamedTuple):
 
     @classmethod
     def of_rows(cls, rows: Sequence[tuple[int, int, int]]) -> "MarketTimes":
-        return cls(*np.array(sorted(rows), np.int64).reshape(-1, 3).T)
+        return cls(*np.array(rows, np.int64).reshape(-1, 3).T)
+
+    @classmethod
+    def together(cls, *parts: "MarketTimes") -> "MarketTimes":
+        return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def merged(self) -> "MarketTimes":
+        """Make one of times of a market that overlap or touch; sort by market and time."""
+        if not len(self.markets):
+            return self
+        markets, since, until = (each[np.lexsort((self.since, self.markets))] for each in self)
+        reached = np.maximum.accumulate(self.places(markets, until))
+        begins = np.flatnonzero(self.places(markets, since)[1:] > reached[:-1] + 1) + 1
+        first = np.concatenate([[0], begins])
+        return MarketTimes(markets[first], since[first], np.maximum.reduceat(until, first))
+
+    def places(self, markets: Ints, instants: Ints) -> Ints:
+        """Put markets one behind the other on a single axis; call it if there are any times.
+
+        What lies before or after all times has one place in front of or behind its market's.
+        """
+        start, length = self.since.min(), self.until.max() - self.since.min() + 1
+        places: Ints = markets * (length + 2) + np.clip(instants - start, -1, length)
+        return places
 
 
 class Streams:
-    """Streams of instants with the spans of markets in them, added one part after the other."""
+    """Streams of instants with the spans of markets in them, added one part after the other.
+
+    Streams that no span is in are left out.
+    """
 
     def __init__(self) -> None:
-        self.instants: list[Sequence[int]] = []
+        self.instants: list[Ints] = []
         self.spans = MarketSpans.of_rows([])
 
-    def add(self, instants: Sequence[Sequence[int]], spans: MarketSpans) -> None:
+    def add(self, instants: Sequence[Instants], spans: MarketSpans) -> None:
         if not len(spans.markets):
             return
-        shifted = spans._replace(streams=spans.streams + len(self.instants))
+        used, places = np.unique(spans.streams, return_inverse=True)
+        shifted = spans._replace(streams=places.reshape(-1) + len(self.instants))
         self.spans = MarketSpans.together(self.spans, shifted)
-        self.instants += instants
+        self.instants += [np.array(instants[stream], np.int64) for stream in used]
 
     def observed(self, markets: int) -> ObservedInstants:
         """Return the observations of so many markets; no run is known yet."""
         spans = self.spans.where(np.lexsort((self.spans.since, self.spans.markets)))
         lengths = [len(each) for each in self.instants]
-        flat = [at for each in self.instants for at in each]
+        flat = np.concatenate([np.empty(0, np.int64), *self.instants])
         return ObservedInstants(
-            instants=np.array(flat, np.int64),
+            instants=flat,
             runs=np.full(len(flat), -1, np.int64),
             starts=np.cumsum([0, *lengths]),
             spans=np.searchsorted(spans.markets, np.arange(markets + 1)),
@@ -139,6 +175,10 @@ def increasing(instants: Sequence[int]) -> list[list[int]]:
 def _pairs(keys: Ints, wanted: Ints) -> tuple[Ints, Ints]:
     """Return the place in `wanted` and the place in the sorted `keys` of all that are equal."""
     first = np.searchsorted(keys, wanted, "left")
-    counts = np.searchsorted(keys, wanted, "right") - first
+    return _ranges(first, np.searchsorted(keys, wanted, "right") - first)
+
+
+def _ranges(first: Ints, counts: Ints) -> tuple[Ints, Ints]:
+    """Return the places from each `first` on, so many as it counts, with the number of each."""
     offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(np.arange(len(wanted)), counts), np.repeat(first, counts) + offsets
+    return np.repeat(np.arange(len(first)), counts), np.repeat(first, counts) + offsets

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from kalshi_insights.export import parquet
 from kalshi_insights.export.copy import ColumnTypes, stage_csv
-from markets.models import ArchivedDay, Event, Market, Series
+from markets.models import ArchivedDay, Event, Market, Series, Trade
 from markets.storage import account, archive, partitions
 from markets.storage.account import ACCOUNT
 from markets.storage.archive import COLUMNS, FOLDERS, MARKET_COLUMNS, SCHEMA_VERSION
@@ -21,7 +21,7 @@ from markets.storage.manifest import (
     read_manifest,
     sha256_of_file,
 )
-from markets.storage.partitions import DayPartition
+from markets.storage.partitions import TRADES, DayPartition
 
 # A staging table holds these types in the form that the files have, and converts them on reading.
 RESTORE_EXPRESSIONS = {"timestamptz": "'epoch'::timestamptz + {0} * interval '1 microsecond'"}
@@ -179,33 +179,42 @@ def _insert_missing_rows(partition: DayPartition, columns: ColumnTypes) -> int:
 
     Raises ArchiveError where another row has the same key and other values, or a row no market.
     """
-    names, archived = ", ".join(columns), _archived_rows_query(partition, columns)
-    time = partition.key.time
+    archived = _archived_rows_query(partition, columns)
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT (SELECT count(*) FROM {_staging_table(partition)})"  # noqa: S608
             f" - (SELECT count(*) FROM ({archived}) AS known)"
         )
         homeless: int = cursor.fetchone()[0]
-        if homeless:
-            raise ArchiveError(
-                f"{partition} is not restored: {homeless:,} of its rows are of markets that its"
-                " files do not have."
-            )
-        cursor.execute(f"INSERT INTO {partition.table} ({names}) {archived} ON CONFLICT DO NOTHING")
-        inserted: int = cursor.rowcount
-        cursor.execute(
-            f"""SELECT count(*) FROM ({archived} EXCEPT SELECT {names} FROM {partition.table}
-                    WHERE {time} >= %s AND {time} < %s) AS different""",  # noqa: S608
-            partition.bounds,
+    if homeless:
+        raise ArchiveError(
+            f"{partition} is not restored: {homeless:,} of its rows are of markets that its"
+            " files do not have."
         )
-        different: int = cursor.fetchone()[0]
+    if partition.table == TRADES:
+        inserted, different = Trade.objects.restore(archived, columns, *partition.bounds)
+    else:
+        inserted, different = _insert_by_key(partition, archived, ", ".join(columns))
     if different:
         raise ArchiveError(
             f"{partition} is not restored: {different:,} of the archived rows are in the database"
             " with other values."
         )
     return inserted
+
+
+def _insert_by_key(partition: DayPartition, archived: str, names: str) -> tuple[int, int]:
+    """Insert the rows whose keys are missing; return their number, and how many rows differ."""
+    time = partition.key.time
+    with connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO {partition.table} ({names}) {archived} ON CONFLICT DO NOTHING")
+        inserted = cursor.rowcount
+        cursor.execute(
+            f"""SELECT count(*) FROM ({archived} EXCEPT SELECT {names} FROM {partition.table}
+                    WHERE {time} >= %s AND {time} < %s) AS different""",  # noqa: S608
+            partition.bounds,
+        )
+        return inserted, cursor.fetchone()[0]
 
 
 def _staging_table(partition: DayPartition) -> str:

@@ -39,7 +39,7 @@ def looks(names: str, sweeps: list[StoredSweep]) -> dict[str, set[int]]:
         followed.read(sweep)
     spans = followed.spans()
     for instants in followed.streams:
-        assert instants == sorted(set(instants))
+        assert list(instants) == sorted(set(instants))
     found: dict[str, set[int]] = {name: set() for name in names}
     for name, since, until, stream in zip(*spans, strict=True):
         stay = {at for at in followed.streams[stream] if since <= at <= until}

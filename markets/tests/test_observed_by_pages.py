@@ -11,6 +11,7 @@ from django.db import connection
 from markets.models import HotPeriod, Market, MarketSnapshot, Poll, Sweep, Tier, Watch
 from markets.models.observations import instant, microseconds
 from markets.observed import ObservedInstants
+from markets.pages.contents import encode_page
 from markets.recording.recorder import run
 from markets.recording.shown import memory
 from markets.tests.factories import a_market, a_poll, a_sweep, observe
@@ -354,3 +355,29 @@ def test_streams_are_shared_by_the_markets_of_a_page(exchange):
     together = observed(*exchange.markets)
     assert {len(together.of_market(n)) for n in range(50)} == {2}
     assert len(together.instants) == 3
+
+
+def a_stored_sweep(started_at: datetime, *pages: str) -> None:
+    """Store a sweep of the hot list that showed one name on each page, a second apart."""
+    a_sweep(
+        Tier.HOT,
+        started_at,
+        pages=[[(started_at + n * SECOND).timestamp(), 1, ""] for n in range(len(pages))],
+        contents=b"".join(encode_page([name], {}) for name in pages),
+    )
+
+
+def test_streams_of_pages_that_never_showed_a_market_are_left_out():
+    a_market("KXA-1-X")
+    a_stored_sweep(datetime.now(UTC) - 60 * SECOND, "KXB-1-X", "KXA-1-X", "KXC-1-X")
+    found = observed("KXA-1-X")
+    assert len(found.of_market(0)) == len(found.instants) == 1
+
+
+def test_all_sweeps_of_a_long_window_are_read():
+    market, now = a_market("KXA-1-X"), datetime.now(UTC).replace(microsecond=0)
+    times = [now - timedelta(hours=hours) for hours in (61, 60, 37, 25, 13, 12, 1)]
+    for at in times:
+        a_stored_sweep(at, "KXA-1-X")
+    found = Sweep.objects.observed([market.pk], now - timedelta(days=90), now, known_by=now)
+    assert found.of_market(0).tolist() == [microseconds(at) for at in times]

@@ -16,6 +16,7 @@ from markets.kalshi.fields import Count, Price
 from markets.models import ArchivedDay, DiskUsage, Trade, TradeOrigin
 from markets.models.trades import SAME_TRADE_WITHIN, TakerSide, public_trade, trade_uuid
 from markets.storage import archive, partitions, restore, retention
+from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import TRADES, DayPartition
 from markets.tests.factories import a_market, a_trade
 from markets.tests.fake_tape import trade_json
@@ -172,6 +173,37 @@ class TestKept:
         assert self.stored() == []
         assert restore.restore_day(THAT_DAY, now=NOW) == (2, 2)
         assert self.stored() == before
+
+    def test_trades_that_were_fetched_again_before_the_restore_stay_as_they_are(self):
+        market = a_market()
+        for name in ("a", "b"):
+            a_trade(market, NOON, name, known_at=NOON + SECOND, source_code=TradeOrigin.TAPE)
+        self.drop()
+        a_trade(market, NOON.replace(microsecond=0), "a", recorded_at=NOW)
+        assert restore.restore_day(THAT_DAY, now=NOW) == (2, 1)
+        found = Trade.objects.oldest_first().values_list("trade_id", "source_code")
+        assert list(found) == [
+            (trade_uuid("a"), TradeOrigin.BACKFILL),
+            (trade_uuid("b"), TradeOrigin.TAPE),
+        ]
+
+    @pytest.mark.parametrize(
+        "changes",
+        [{"contracts": 151}, {"price": 1}, {"taker_side": None}, {"is_block_trade": True}],
+    )
+    def test_a_trade_that_another_contradicts_is_not_restored(self, changes):
+        market = a_market()
+        a_trade(market, NOON)
+        self.drop()
+        a_trade(market, NOON + SECOND, **changes)
+        with pytest.raises(ArchiveError, match="1 of the archived rows are in the database"):
+            restore.restore_day(THAT_DAY, now=NOW)
+        assert Trade.objects.count() == 1
+
+    def drop(self):
+        partitions.create_missing(TRADES, [NOON.date()])
+        archive.archive_day(THAT_DAY, now=NOW, coverage=0.5)
+        assert retention.maintain(now=NOW).dropped == [THAT_DAY]
 
     def test_it_has_a_retention_of_its_own(self, settings):
         a_trade(a_market(), NOON)
