@@ -17,6 +17,7 @@ from markets.models.observations import COMBO
 from markets.observed import AFTER_ALL
 
 TRADES = "trades"  # the kind of a backfill of trades
+AROUND = 1_000_000  # what is not whole before and after a trade that counts as missing
 
 
 def candles(
@@ -46,7 +47,7 @@ def tape(
     """The public trades of the markets where none is missing; None where that is nowhere.
 
     Their instants are those of the record's clock. What was recorded after `known_by` counts as
-    missing.
+    missing: a second before and after each such trade is not whole.
     """
     start, end = selection.start, selection.end
     whole = _whole(ids, tickers, quoted, selection, known_by=known_by)
@@ -55,10 +56,7 @@ def tape(
     columns = dict(record.trades.columns(ids, start, end))
     columns["market"] = _numbered(ids, columns["market"])
     late = columns["recorded_at"] > microseconds(known_by)
-    missing = np.ones(len(whole.since), np.bool_)
-    places = whole.covering(columns["market"][late], columns["at"][late])
-    missing[places[places >= 0]] = False
-    whole = whole.only(missing)
+    whole = whole.without(columns["market"][late], columns["at"][late], around=AROUND)
     kept = np.flatnonzero(whole.covering(columns["market"], columns["at"]) >= 0)
     kept = kept[np.lexsort((columns["market"][kept], columns["at"][kept]))]
     skew = record.polls.clock_skew(start, end) // timedelta(microseconds=1)

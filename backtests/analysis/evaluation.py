@@ -141,7 +141,9 @@ class Evaluation:
         figures = replace(
             metrics.measure(self.universe, outcome, path, probabilities=probabilities),
             waits=metrics.waits(self.universe, outcome, latency=self.execution.latency),
-            coverage=metrics.coverage(self.universe, outcome, path, end=self.end),
+            coverage=metrics.coverage(
+                self.universe, outcome, path, end=self.end, latency=self.execution.latency
+            ),
         )
         return MeasuredRun(outcome, figures, path)
 

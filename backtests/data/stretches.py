@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kalshi_insights.arrays import Bools, Ints, np
+from kalshi_insights.arrays import Ints, np
 
 
 class Stretches(NamedTuple):
@@ -27,10 +27,17 @@ class Stretches(NamedTuple):
         inside = (found >= 0) & (self.until[found] >= at) if len(self.until) else found >= 0
         return np.where(inside, found, -1)
 
-    def only(self, kept: Bools) -> "Stretches":
-        """Return the stretches that a mask keeps, for the same markets."""
-        before = np.concatenate(([0], np.cumsum(kept)))
-        return Stretches(before[self.spans], self.since[kept], self.until[kept])
+    def without(self, market: Ints, at: Ints, *, around: int) -> "Stretches":
+        """Cut out each instant of a market, with `around` microseconds before and after it."""
+        hit = self.covering(market, at)
+        at, hit = at[hit >= 0], hit[hit >= 0]
+        every = np.arange(len(self.since))
+        owner, begin = _sorted(np.append(every, hit), np.append(self.since, at + around + 1))
+        _, end = _sorted(np.append(every, hit), np.append(self.until, at - around - 1))
+        left = begin <= end
+        markets = np.repeat(np.arange(len(self.spans) - 1), np.diff(self.spans))[owner[left]]
+        spans = np.searchsorted(markets, np.arange(len(self.spans)))
+        return Stretches(spans, begin[left], end[left])
 
 
 def stretches_of(
@@ -57,6 +64,11 @@ def stretches_of(
     begin, end = np.concatenate((begin, extra[:, 1])), np.concatenate((end, extra[:, 2]))
     there = begin <= end
     return _joined(market[there], begin[there], end[there], markets=markets)
+
+
+def _sorted(owner: Ints, at: Ints) -> tuple[Ints, Ints]:
+    order = np.lexsort((at, owner))
+    return owner[order], at[order]
 
 
 def _joined(market: Ints, begin: Ints, end: Ints, *, markets: int) -> Stretches:

@@ -179,27 +179,31 @@ def _evidence(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -
     fills, side, limit = run.rules.fills, state[REST_SIDE], state[REST_LIMIT]
     if is_whole(evidence.whole, spot.market, state[SINCE], spot.at):
         return 0, 0
+    # Of a gap that ends, fewest fills takes neither volume nor offers.
+    is_blind = fills == FEWEST and gap_ends(evidence.gaps, spot.market, spot.at)
+    traded_at, traded_beyond = _traded(fills, evidence, spot, state, is_blind)
+    if is_blind:
+        return traded_at, traded_beyond
     best, fresh = (ASK, ASK_FRESH) if side > 0 else (BID, BID_FRESH)
     offered_at, offered_beyond = offer_evidence(fills, side, limit, state[best], state[fresh])
-    traded_at, traded_beyond = _traded(fills, evidence, spot, state)
     return max(offered_at, traded_at), max(offered_beyond, traded_beyond)
 
 
 @compiled
-def _traded(fills: int, evidence: FillEvidence, spot: Spot, state: Ints) -> tuple[int, int]:
+def _traded(
+    fills: int, evidence: FillEvidence, spot: Spot, state: Ints, is_blind: bool
+) -> tuple[int, int]:
     """What traded since the row before that counts, at the order's price and beyond it."""
     side, limit, candles = state[REST_SIDE], state[REST_LIMIT], evidence.candles
-    volume, low, high, begun = state[TRADED], MISSING, MISSING, state[SINCE]
+    volume, low, high, is_sure = state[TRADED], MISSING, MISSING, not is_blind
     candle = candle_ending(candles, spot.market, spot.at)
     if candle >= 0:
-        volume, begun = candles.contracts[candle], candles.since[candle]
-        low, high = candles.low[candle], candles.high[candle]
-    volume = max(0, volume - state[TAPED])
-    if fills == FEWEST and volume:
+        volume, low, high = candles.contracts[candle], candles.low[candle], candles.high[candle]
         # Of a candlestick that began sooner, a part traded before the order joined.
-        is_sure = state[TAPED] == 0 and begun >= state[SINCE]
-        if not is_sure or gap_ends(evidence.gaps, spot.market, spot.at):
-            return 0, 0
+        is_sure = candles.since[candle] >= state[SINCE]
+    if fills == FEWEST and (state[TAPED] > 0 or not is_sure):
+        return 0, 0
+    volume = max(0, volume - state[TAPED])
     return volume_evidence(fills, side, limit, volume, state[LAST], low, high)
 
 

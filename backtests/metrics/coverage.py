@@ -10,7 +10,7 @@ from backtests.metrics.marks import EquityPath, final_prices
 from backtests.metrics.waits import traded_markets
 from backtests.rules.execution import JOURNAL_COLUMN, RunOutcome
 from backtests.rules.ledger import WHOLE
-from backtests.rules.meetings import fills_across_gaps
+from backtests.rules.meetings import fills_across_gaps, meetings
 from kalshi_insights.arrays import np
 
 HOUR = 3_600 * SECOND
@@ -63,15 +63,17 @@ class TradedTimes(NamedTuple):
 
 
 def coverage(
-    universe: Universe, outcome: RunOutcome, path: EquityPath, *, end: int
+    universe: Universe, outcome: RunOutcome, path: EquityPath, *, end: int, latency: int
 ) -> CoverageFigures:
-    """Compute the coverage of a run whose window ends before `end`."""
+    """Compute the coverage of a run whose window ends before `end`, and whose orders arrive
+    `latency` microseconds after they are sent."""
     traded = traded_markets(outcome)
     start = int(path.at[0])
     gaps, causes = _gaps(universe, traded, start, end)
     tradable = merged(_joined(_tradable(universe, traded, end=end).clipped(start, end), gaps))
     whole, missed = (int((times.end - times.start).sum()) for times in (tradable, gaps))
-    crossing = fills_across_gaps(universe, outcome.journal)
+    met = meetings(universe, outcome.journal, latency=latency)
+    crossing = fills_across_gaps(universe, outcome.journal, met)
     edges = hours(start, end)
     thin = _thin(time_within(tradable, edges), time_within(gaps, edges))
     return CoverageFigures(

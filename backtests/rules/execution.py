@@ -24,9 +24,9 @@ class FillModel(IntEnum):
     """The models of what nobody knows.
 
     Of two books that a taker may have met, it takes the one that fills fewer contracts (of equal
-    ones, at the worse price), the later one, or the other. A resting order is filled once the
-    market goes through its price, in proportion to the queue at its price, or as soon as its price
-    is touched.
+    ones, at the worse price), the later one, or the other. A resting order is filled by what is
+    sure to have come to it (see `untaped`), by what is likely or by what is possible; of what left
+    the queue without trading, none stood before it, its share, or all (see `queue`).
     """
 
     FEWEST = 0

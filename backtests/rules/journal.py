@@ -65,7 +65,7 @@ def entries(
     waited = np.full(len(outcome.journal), MISSING)
     waited[orders.rows] = orders.waits()
     across = np.zeros(len(outcome.journal), np.bool_)
-    across[fills_across_gaps(universe, outcome.journal)] = True
+    across[fills_across_gaps(universe, outcome.journal, orders)] = True
     changes = np.diff(outcome.journal[:, JOURNAL_COLUMN["cash"]], prepend=cash)
     for first in range(0, len(outcome.journal), AT_ONCE):
         part = slice(first, first + AT_ONCE)

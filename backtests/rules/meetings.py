@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from backtests.data.first_observations import first_observations, search
 from backtests.data.universe import MISSING, Ints, Universe
-from backtests.rules.execution import JOURNAL_COLUMN, EntryKind
+from backtests.rules.execution import JOURNAL_COLUMN, MAKER, EntryKind
 from kalshi_insights.arrays import np
 from markets.observed import AFTER_ALL
 
@@ -38,16 +38,26 @@ def meetings(universe: Universe, journal: Ints, *, latency: int) -> Meetings:
     return Meetings(rows, sent + latency, np.where(refused, 0, met))
 
 
-def fills_across_gaps(universe: Universe, journal: Ints) -> Ints:
-    """The rows of fills after a gap, of orders that were sent before its end."""
+def fills_across_gaps(universe: Universe, journal: Ints, orders: Meetings) -> Ints:
+    """The rows of fills of orders on whose way a gap ended.
+
+    An order that takes is on its way until it fills, one that rests until it met its book.
+    """
     gaps = universe.known_gaps()
     rows = np.flatnonzero(journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.FILL)
-    at, market, order = (journal[rows, JOURNAL_COLUMN[n]] for n in ("at", "market", "order"))
+    at, market, order, liquidity = (
+        journal[rows, JOURNAL_COLUMN[n]] for n in ("at", "market", "order", "liquidity")
+    )
     sent = first_entries(journal, EntryKind.ORDER)[order]
+    met = np.full(1 + int(order.max(initial=0)), AFTER_ALL)
+    number = journal[orders.rows, JOURNAL_COLUMN["order"]]
+    known = number < len(met)
+    met[number[known]] = orders.met[known]
+    until = np.where(liquidity == MAKER, np.minimum(met[order], at), at)
     first, last = gaps.spans[market], gaps.spans[market + 1]
     ended_when_sent = search(gaps.until, first, last, sent + 1)
-    ended_when_filled = search(gaps.until, first, last, at + 1)
-    return rows[ended_when_filled > ended_when_sent]
+    ended_on_the_way = search(gaps.until, first, last, until + 1)
+    return rows[ended_on_the_way > ended_when_sent]
 
 
 def first_entries(journal: Ints, kind: EntryKind) -> Ints:

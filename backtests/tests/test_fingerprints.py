@@ -52,6 +52,7 @@ def test_whatever_a_run_computes_with_is_part_of_its_rules_but_for_other_strateg
         "backtests/requests.py",
         "backtests/strategies/base.py",
         "markets/fees.py",
+        "markets/coverage/silences.py",
         "markets/intervals.py",
         "markets/models/revisions.py",
     ],

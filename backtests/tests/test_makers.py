@@ -175,6 +175,11 @@ class TestWithoutATape:
         blind = replace(universe, gaps=gaps_of([(moment(16), moment(20))]))
         assert filled_in(blind, [2_000]) == [0, 1_001, 1_001]
 
+    def test_the_new_offers_of_a_gap_prove_nothing_for_the_fewest(self):
+        offered = universe_of(book(42, 45, at=0), book(40, 41, at=20))
+        blind = replace(observed_at(offered, [5, 15]), gaps=gaps_of([(moment(16), moment(20))]))
+        assert filled_in(blind) == [0, 10, 10]
+
     def test_a_whole_tape_counts_in_a_gap_as_well(self):
         universe = taped(self.looked(100_100, 4_100), (17, 41, 3, SOLD))
         blind = replace(universe, gaps=gaps_of([(moment(16), moment(20))]))
@@ -210,6 +215,10 @@ class TestCandlesticks:
 
     def test_one_that_began_before_the_order_joined_proves_nothing_for_the_fewest(self):
         assert filled_in(self.closed(40, 41, 41, begun=0)) == [0, 5, 5]
+
+    def test_one_that_ends_a_gap_tells_what_traded_in_it(self):
+        blind = replace(self.closed(40, 41, 41), gaps=gaps_of([(moment(90), moment(120))]))
+        assert filled_in(blind) == [5, 5, 5]
 
 
 class Ordering(Strategy):

@@ -20,15 +20,14 @@ from backtests.metrics.coverage import (
     merged,
     time_within,
 )
-from backtests.rules.execution import EntryKind
-from backtests.rules.meetings import fills_across_gaps
+from backtests.rules.execution import MAKER, TAKER, EntryKind
 from backtests.tests.journal_builders import (
     DOLLARS,
     JournalBuilder,
     random_outcome,
     universe_of_rows,
 )
-from backtests.tests.observed_builders import gaps_of
+from backtests.tests.observed_builders import gaps_of, observed_at
 from backtests.tests.random_universes import random_universe
 from markets.coverage.causes import UNCOUNTED, Cause
 
@@ -46,18 +45,19 @@ def quoted(*gaps, hours=10, settlements=(None,)):
 def covered(universe, journal, *, end=10 * HOUR):
     outcome = journal.outcome()
     path = trace(universe, outcome, cash=CASH, start=0, end=end)
-    return coverage(universe, outcome, path, end=end)
+    return coverage(universe, outcome, path, end=end, latency=1)
 
 
-def bought(at, *, sent=None, cents=42):
+def bought(at, *, sent=None, cents=42, liquidity=TAKER):
     journal = JournalBuilder(CASH)
     journal.order(int((at if sent is None else sent) * HOUR), 0, price=cents * 100)
     journal.orders -= 1
     order = journal.orders
     journal.ledger.fill(0, 1, 100, price=cents * 100, fee=0)
     journal.write(
-        int(at * HOUR), EntryKind.FILL, 0, side=1, count=100, price=cents * 100, order=order
-    )
+        int(at * HOUR), EntryKind.FILL, 0, side=1, count=100, price=cents * 100, order=order,
+        liquidity=liquidity,
+    )  # fmt: skip
     return journal
 
 
@@ -108,6 +108,14 @@ def test_a_fill_across_a_gap_is_told_with_what_it_gained():
 def test_a_fill_before_or_after_a_gap_is_not_across_it(sent, at):
     universe = quoted((2, 3, OUTAGE))
     assert covered(universe, bought(at, sent=sent)).fills_across_gaps == 0
+
+
+@pytest.mark.parametrize(("sent", "crossing"), [(1, 0), (1.9, 1), (3.5, 0)])
+def test_a_resting_order_is_across_a_gap_if_it_met_no_book_before_it(sent, crossing):
+    looks = [(round(at * HOUR), run) for run, at in enumerate((0, 1.5, 3, 4))]
+    universe = replace(quoted((2, 3, OUTAGE)), observed=observed_at([looks], [[(0, 10 * HOUR, 0)]]))
+    journal = bought(5, sent=sent, liquidity=MAKER)
+    assert covered(universe, journal).fills_across_gaps == crossing
 
 
 def test_the_gain_of_hours_that_were_hardly_observed_is_told_apart():
@@ -172,4 +180,4 @@ def test_sums_of_times_are_exact_for_years_of_many_markets():
 
 def test_a_fill_is_counted_once_however_many_gaps_it_crossed():
     universe = quoted((2, 3, OUTAGE), (4, 5, THROTTLED))
-    assert len(fills_across_gaps(universe, bought(6, sent=1).outcome().journal)) == 1
+    assert covered(universe, bought(6, sent=1)).fills_across_gaps == 1

@@ -40,7 +40,18 @@ def test_an_instant_is_covered_if_all_share_it_in_the_markets_time_or_the_market
         assert own_starts == sorted(own_starts)
 
 
-def test_what_a_mask_leaves_belongs_to_the_same_markets():
-    found = stretches_of([(0, 4), (8, 9)], np.array([0, 0]), np.array([30, 30]), [])
-    less = found.only(np.array([False, True, True, False]))
-    assert (less.spans.tolist(), less.since.tolist()) == ([0, 1, 2], [8, 0])
+@given(missing=st.lists(st.tuples(st.integers(0, 1), INSTANTS), max_size=6))
+def test_what_is_cut_out_takes_nothing_but_what_is_around_it(missing):
+    found = stretches_of([(0, 12), (16, 30)], np.array([0, 5]), np.array([30, 30]), [])
+    owner, cut = np.array(missing, np.int64).reshape(-1, 2).T
+    less = found.without(owner, cut, around=1)
+    market, at = (each.ravel() for each in np.meshgrid(np.arange(2), np.arange(31)))
+    was, covered = found.covering(market, at) >= 0, less.covering(market, at) >= 0
+    # The stretches lie further apart than what is cut around an instant of one of them.
+    inside = found.covering(owner, cut) >= 0
+    late = list(zip(owner[inside].tolist(), cut[inside].tolist(), strict=True))
+    is_cut = [
+        any(m == each and abs(t - instant) <= 1 for each, instant in late)
+        for m, t in zip(market.tolist(), at.tolist(), strict=True)
+    ]
+    assert covered.tolist() == (was & ~np.array(is_cut)).tolist()

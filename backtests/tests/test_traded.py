@@ -170,12 +170,21 @@ class TestTape:
         trade(market, T + MINUTE)
         assert len(trades_of(market)) == 1
 
-    def test_a_stretch_with_a_trade_that_was_recorded_later_is_not_whole(self, market):
+    def test_a_second_around_a_trade_that_was_recorded_later_is_not_whole(self, market):
         record_quote(market, T)
         span(T, T + HOUR)
+        late, second = T + 2 * MINUTE, timedelta(seconds=1)
         trade(market, T + MINUTE)
-        trade(market, T + 2 * MINUTE, recorded_at=END + 10 * HOUR)
-        assert trades_of(market) == []
+        trade(market, late, recorded_at=END + 10 * HOUR)
+        trade(market, late + second)
+        trade(market, T + 3 * MINUTE)
+        tape = load_universe(market).known_tape()
+        assert tape.at.tolist() == [microseconds(T + n * MINUTE) for n in (1, 3)]
+        assert tape.since.tolist() == [microseconds(T), microseconds(late + second) + 1]
+        assert tape.until.tolist() == [
+            microseconds(late - second) - 1,
+            microseconds(T + HOUR) - 1,
+        ]
 
     def test_the_tape_of_combos_is_whole_where_they_were_stored(self):
         combo = record_market("KXMVECROSS-26OCT02")

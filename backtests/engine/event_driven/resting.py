@@ -120,9 +120,7 @@ class RestingOrders(Account):
         place, top, side, limit = ticket.queue_place, book.top, ticket.side, ticket.limit
         count, uses_volume = 0, False
         if not is_whole(self._tape, book.market, place.since, self.now):
-            offered_at, offered_beyond = offer_evidence(
-                self.fills, side, limit, top.price(side), top.fresh(side)
-            )
+            offered_at, offered_beyond = self._offered(book, ticket)
             traded_at, traded_beyond = self._traded(book, ticket)
             uses_volume = traded_at > 0
             at = max(offered_at, traded_at - book.used)
@@ -135,23 +133,35 @@ class RestingOrders(Account):
             if top.crosses(side, limit):
                 top.use_fresh(side, count)
 
+    def _offered(self, book: Book, ticket: Ticket) -> tuple[int, int]:
+        """The new offers that count, at an order's price and beyond it."""
+        if self._is_blind(book):
+            return 0, 0
+        top, side = book.top, ticket.side
+        return offer_evidence(self.fills, side, ticket.limit, top.price(side), top.fresh(side))
+
     def _traded(self, book: Book, ticket: Ticket) -> tuple[int, int]:
         """What traded since the row before that counts, at an order's price and beyond it."""
         place, candles = ticket.queue_place, self._candles
         volume, low, high = book.traded, MISSING, MISSING
-        is_sure = not place.taped and not gap_ends(self._gaps, book.market, self.now)
         candle = candle_ending(candles, book.market, self.now)
         if candle >= 0:
             volume, low, high = (
                 int(column[candle]) for column in (candles.contracts, candles.low, candles.high)
             )
             # Of a candlestick that began sooner, a part traded before the order joined.
-            is_sure = is_sure and candles.since[candle] >= place.since
-        if self.fills == FillModel.FEWEST and not is_sure:
+            is_sure = candles.since[candle] >= place.since
+        else:
+            is_sure = not self._is_blind(book)
+        if self.fills == FillModel.FEWEST and (place.taped or not is_sure):
             return 0, 0
         volume = max(0, volume - place.taped)
         side, limit = ticket.side, ticket.limit
         return volume_evidence(self.fills, side, limit, volume, book.last, low, high)
+
+    def _is_blind(self, book: Book) -> bool:
+        """Return whether a gap ends, of which fewest fills takes neither volume nor offers."""
+        return self.fills == FillModel.FEWEST and gap_ends(self._gaps, book.market, self.now)
 
     def _fill_rest(self, book: Book, ticket: Ticket, count: int) -> bool:
         """Fill a part of a resting order, or end it if its cost is not covered any more."""
