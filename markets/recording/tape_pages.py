@@ -1,6 +1,7 @@
 """Pages of the exchange's trades: parsed, and stored for the markets that are recorded."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from markets.kalshi.payloads import TradePayload
 from markets.models import Market, Trade, TradeOrigin, WaitingTrade
 from markets.models.trades import public_trade, trade_uuid
 from markets.recording.scope import scope
+from markets.storage import partitions
 
 # With so many of the newest trades a walk is joined to the one before it: any of them will do.
 JOINING_TRADES = 20
@@ -83,6 +85,7 @@ def store_page(page: TapePage) -> int:
     Returns the number of new trades. A trade that is on record stays as it is.
     """
     wanted = [trade for trade in page.trades if is_wanted(trade.ticker)]
+    ensure_partitions(trade.created_time for trade in page.trades)
     ids = market_ids({trade.ticker for trade in wanted})
     known = [
         public_trade(trade, ids[trade.ticker], known_at=page.received_at)
@@ -96,6 +99,13 @@ def store_page(page: TapePage) -> int:
         if settings.RECORD_TRADES != HOT:
             keep_waiting(page, [trade for trade in wanted if trade.ticker not in ids])
     return written.trades
+
+
+def ensure_partitions(times: Iterable[datetime]) -> None:
+    """Create the days of trades, whether or not any is kept: spans speak of days that exist."""
+    # Where a table is in use for long, they wait in the default partition.
+    with suppress(partitions.TableBusy):
+        partitions.create_missing(partitions.TRADES, {at.astimezone(UTC).date() for at in times})
 
 
 def is_wanted(ticker: str) -> bool:
