@@ -79,16 +79,17 @@ def parse_page(page: Page) -> TapePage:
     return TapePage(trades, refused, page.received_at, page.cursor)
 
 
-def store_page(page: TapePage) -> int:
+def store_page(page: TapePage, *, known_at: datetime | None) -> int:
     """Write the trades of recorded markets, and let those of unknown markets wait.
 
-    Returns the number of new trades. A trade that is on record stays as it is.
+    Without an instant at which they were seen live, they were known when they happened. Returns the
+    number of new trades. A trade that is on record stays as it is.
     """
     wanted = [trade for trade in page.trades if is_wanted(trade.ticker)]
     ensure_partitions(trade.created_time for trade in page.trades)
     ids = market_ids({trade.ticker for trade in wanted})
     known = [
-        public_trade(trade, ids[trade.ticker], known_at=page.received_at)
+        public_trade(trade, ids[trade.ticker], known_at=known_at)
         for trade in wanted
         if trade.ticker in ids
     ]
@@ -97,7 +98,7 @@ def store_page(page: TapePage) -> int:
             known, source=TradeOrigin.TAPE, recorded_at=datetime.now(UTC)
         )
         if settings.RECORD_TRADES != HOT:
-            keep_waiting(page, [trade for trade in wanted if trade.ticker not in ids])
+            keep_waiting([trade for trade in wanted if trade.ticker not in ids], known_at=known_at)
     return written.trades
 
 
@@ -121,14 +122,12 @@ def market_ids(tickers: Iterable[str]) -> dict[str, int]:
     return markets.ids(tickers)
 
 
-def keep_waiting(page: TapePage, trades: Sequence[TradePayload]) -> None:
+def keep_waiting(trades: Sequence[TradePayload], *, known_at: datetime | None) -> None:
     """Keep the trades of markets that are not on record until they are."""
     on_record = Market.objects.ids({trade.ticker for trade in trades}) if trades else {}
     WaitingTrade.objects.keep(
         [
-            WaitingTrade.of_trade(
-                public_trade(trade, 0, known_at=page.received_at), ticker=trade.ticker
-            )
+            WaitingTrade.of_trade(public_trade(trade, 0, known_at=known_at), ticker=trade.ticker)
             for trade in trades
             if trade.ticker not in on_record
         ]

@@ -302,6 +302,13 @@ class TestByHand:
         assert TapeSpan.objects.share(window) > 0.999
         assert capsys.readouterr().out.startswith("30 trades are new; ")
 
+    def test_what_is_listed_later_was_known_when_it_happened(self, exchange):
+        exchange.tape.add(31, NOW - HOUR / 2, "KXNEW-1-X")
+        call_command("tape", "--from", f"{NOW - HOUR:%FT%T%z}")
+        listed = [*Trade.objects.all(), *WaitingTrade.objects.all()]
+        assert len(listed) == 31
+        assert all(trade.known_at == trade.created_time for trade in listed)
+
     def test_what_is_whole_is_not_read_again(self, exchange):
         start = f"{NOW - HOUR:%FT%T%z}"
         call_command("tape", "--from", start)
