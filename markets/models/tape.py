@@ -11,7 +11,12 @@ from django.db import connection, models, transaction
 
 from markets.intervals import Interval, intersect, merge, subtract
 from markets.models.recording import CLOCK_TOLERANCE
-from markets.storage.partitions import TRADES, DayPartition
+from markets.storage.partitions import (
+    TRADES,
+    DayPartition,
+    days_without_partition,
+    partitions_of,
+)
 
 ONE_WRITER = "SELECT pg_advisory_xact_lock(hashtext('markets_tapespan'))"
 # A trade at the edge of a market's day may count for its volume a moment sooner or later than the
@@ -117,12 +122,14 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
     ) -> list[Interval]:
         """Return the parts of a window whose trades are all on record, of markets in `extent`.
 
-        A span speaks of the markets that were recorded at its time.
+        A span speaks of the markets that were recorded at its time. Of a day whose trades are no
+        longer kept, it says nothing.
         """
         extents = (Extent.ALL, extent)
         rows = self.within(window).filter(is_whole=True, extent__in=extents)
         rows = rows.filter(with_combos=True) if with_combos else rows
-        return intersect(merge(rows.values_list("start", "end")), [window])
+        whole = intersect(merge(rows.values_list("start", "end")), [window])
+        return intersect(whole, kept_days()) if whole else []
 
     def share(self, window: Interval) -> float:
         """Return the share of a window whose trades are all on record."""
@@ -132,6 +139,12 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
     def missing(self, window: Interval) -> list[Interval]:
         """Return the parts of a window that are not whole."""
         return subtract([window], self.whole(window))
+
+
+def kept_days() -> list[Interval]:
+    """Return the days whose trades are on record, those in the default partition included."""
+    late = [DayPartition(TRADES, day) for day in days_without_partition([TRADES])]
+    return merge(each.bounds for each in [*partitions_of(TRADES), *late])
 
 
 def joined(spans: Iterable["TapeSpan"]) -> list["TapeSpan"]:

@@ -39,7 +39,8 @@ STAGED = {
 }
 # The columns that tell the same of a trade, whoever tells it and whenever.
 CONTENT = ("contracts", "price", "taker_side", "is_block_trade")
-ONE_WRITER = "SELECT pg_advisory_xact_lock(hashtext('markets_trade'))"
+# The name of the table alone is the lock of who creates a partition, which may take long.
+ONE_WRITER = "SELECT pg_advisory_xact_lock(hashtext('writer of markets_trade'))"
 # The bounds as literals let PostgreSQL leave other days alone.
 INSERT_TRADES = f"""
     WITH known AS (

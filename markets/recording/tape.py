@@ -71,7 +71,7 @@ class TapeReader:
         """Walk from the newest trade back to the tape that is on record."""
         walk = Walk(TapeSpan.objects.newest())
         try:
-            for page in self.pages(self.client.trades):
+            for page in self.pages(self.client.trades, is_live=True):
                 walk.add(page)
                 if walk.is_done or not self.go_on():
                     break
@@ -145,7 +145,9 @@ class TapeReader:
 
     # --- pages ----------------------------------------------------------------------------------
 
-    def pages(self, fetch: Callable[..., Page], *, cursor: str = "") -> Iterator[TapePage]:
+    def pages(
+        self, fetch: Callable[..., Page], *, cursor: str = "", is_live: bool = False
+    ) -> Iterator[TapePage]:
         """Follow a listing from a cursor on, and store each page before it is given out."""
 
         def fetch_from(*, cursor: str, limit: int, since: str = cursor) -> Page:
@@ -155,7 +157,7 @@ class TapeReader:
             # One sample per page is enough: a changed contract shows in every payload.
             self.notes += [note for raw in page.items[:1] for note in find_drift("trade", raw)]
             parsed = parse_page(page)
-            self.new += store_page(parsed)
+            self.new += store_page(parsed, known_at=parsed.received_at if is_live else None)
             self.refused += len(parsed.refused)
             self.notes += [
                 shape_drift("trade", refused.reason, raw=refused.raw) for refused in parsed.refused

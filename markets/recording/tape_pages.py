@@ -1,6 +1,7 @@
 """Pages of the exchange's trades: parsed, and stored for the markets that are recorded."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from markets.kalshi.payloads import TradePayload
 from markets.models import Market, Trade, TradeOrigin, WaitingTrade
 from markets.models.trades import public_trade, trade_uuid
 from markets.recording.scope import scope
+from markets.storage import partitions
 
 # With so many of the newest trades a walk is joined to the one before it: any of them will do.
 JOINING_TRADES = 20
@@ -77,15 +79,17 @@ def parse_page(page: Page) -> TapePage:
     return TapePage(trades, refused, page.received_at, page.cursor)
 
 
-def store_page(page: TapePage) -> int:
+def store_page(page: TapePage, *, known_at: datetime | None) -> int:
     """Write the trades of recorded markets, and let those of unknown markets wait.
 
-    Returns the number of new trades. A trade that is on record stays as it is.
+    Without an instant at which they were seen live, they were known when they happened. Returns the
+    number of new trades. A trade that is on record stays as it is.
     """
     wanted = [trade for trade in page.trades if is_wanted(trade.ticker)]
+    ensure_partitions(trade.created_time for trade in page.trades)
     ids = market_ids({trade.ticker for trade in wanted})
     known = [
-        public_trade(trade, ids[trade.ticker], known_at=page.received_at)
+        public_trade(trade, ids[trade.ticker], known_at=known_at)
         for trade in wanted
         if trade.ticker in ids
     ]
@@ -94,8 +98,15 @@ def store_page(page: TapePage) -> int:
             known, source=TradeOrigin.TAPE, recorded_at=datetime.now(UTC)
         )
         if settings.RECORD_TRADES != HOT:
-            keep_waiting(page, [trade for trade in wanted if trade.ticker not in ids])
+            keep_waiting([trade for trade in wanted if trade.ticker not in ids], known_at=known_at)
     return written.trades
+
+
+def ensure_partitions(times: Iterable[datetime]) -> None:
+    """Create the days of trades, whether or not any is kept: spans speak of days that exist."""
+    # Where a table is in use for long, they wait in the default partition.
+    with suppress(partitions.TableBusy):
+        partitions.create_missing(partitions.TRADES, {at.astimezone(UTC).date() for at in times})
 
 
 def is_wanted(ticker: str) -> bool:
@@ -111,14 +122,12 @@ def market_ids(tickers: Iterable[str]) -> dict[str, int]:
     return markets.ids(tickers)
 
 
-def keep_waiting(page: TapePage, trades: Sequence[TradePayload]) -> None:
+def keep_waiting(trades: Sequence[TradePayload], *, known_at: datetime | None) -> None:
     """Keep the trades of markets that are not on record until they are."""
     on_record = Market.objects.ids({trade.ticker for trade in trades}) if trades else {}
     WaitingTrade.objects.keep(
         [
-            WaitingTrade.of_trade(
-                public_trade(trade, 0, known_at=page.received_at), ticker=trade.ticker
-            )
+            WaitingTrade.of_trade(public_trade(trade, 0, known_at=known_at), ticker=trade.ticker)
             for trade in trades
             if trade.ticker not in on_record
         ]

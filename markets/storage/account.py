@@ -4,7 +4,8 @@ It has runs, sweeps, hot periods, closures and the spans of the tape.
 
 It proves what the day's rows alone cannot: that a quote was looked at and had not changed. So that
 a day can be read by itself, it has the last hour of the day before: sweeps tell what they showed by
-the difference from others of the same hour. Nothing of it is ever dropped from the database.
+the difference from others of the same hour. Only the spans of the tape begin with the day. Nothing
+of it is ever dropped from the database.
 
 A further table is archived with the day once it is in `ACCOUNT`.
 """
@@ -225,14 +226,15 @@ ACCOUNT: dict[str, AccountTable] = {
     TAPE_SPANS: AccountTable(
         folder="tapespans",
         time="starts_at",
-        within="start < '{end}' AND \"end\" > '{since}'",
+        # The trades of the hour before the day are not in its archive.
+        within="start < '{end}' AND \"end\" > '{start}'",
         key=("start",),
         restore=_restore_spans,
         constants={"newest_ids": "'{}'"},
         may_change=True,
         columns={
             "starts_at": Column(
-                "timestamptz", "greatest({0}, '{{since}}'::timestamptz)", INSTANT, "start"
+                "timestamptz", "greatest({0}, '{{start}}'::timestamptz)", INSTANT, "start"
             ),
             "ends_at": Column(
                 "timestamptz", "least({0}, '{{end}}'::timestamptz)", INSTANT, '"end"'

@@ -230,7 +230,7 @@ class TestSpansOfTheTape:
         TapeSpan.objects.all().delete()
         assert restore.restore_day(self.SPANS, now=NOW) == (3, 3)
         assert self.seconds() == [
-            (-3_600, 3_600, True),
+            (0, 3_600, True),
             (3_600, 7_200, False),
             (7_200, 86_400, True),
         ]

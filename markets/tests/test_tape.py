@@ -21,8 +21,11 @@ from markets.models import (
 )
 from markets.models.tape import Extent
 from markets.recording.scope import scope
+from markets.storage import partitions
+from markets.storage.partitions import TRADES, DayPartition
 from markets.tests.factories import a_market
 from markets.tests.fake_exchange import market_json
+from markets.tests.fake_tape import LONG_AGO
 from markets.tests.test_recorder import tick
 
 NOW = datetime.now(UTC)
@@ -63,6 +66,15 @@ class TestFollowing:
         tick(exchange)
         assert list(Trade.objects.order_by("pk").values()) == before
         assert TapeSpan.objects.get().is_whole
+
+    def test_the_day_of_a_trade_is_there_before_it_is_written(self, exchange):
+        exchange.list("KXA-1-X")
+        tick(exchange)
+        exchange.tape.add(1, LONG_AGO)
+        tick(exchange)
+        assert partitions.days_without_partition([TRADES]) == []
+        assert Trade.objects.get().created_time == LONG_AGO
+        partitions.drop(DayPartition(TRADES, LONG_AGO.date()), str)
 
     def test_it_takes_at_most_a_quarter_of_the_tokens(self, exchange):
         exchange.list("KXA-1-X")
@@ -289,6 +301,13 @@ class TestByHand:
         assert Trade.objects.count() == 30
         assert TapeSpan.objects.share(window) > 0.999
         assert capsys.readouterr().out.startswith("30 trades are new; ")
+
+    def test_what_is_listed_later_was_known_when_it_happened(self, exchange):
+        exchange.tape.add(31, NOW - HOUR / 2, "KXNEW-1-X")
+        call_command("tape", "--from", f"{NOW - HOUR:%FT%T%z}")
+        listed = [*Trade.objects.all(), *WaitingTrade.objects.all()]
+        assert len(listed) == 31
+        assert all(trade.known_at == trade.created_time for trade in listed)
 
     def test_what_is_whole_is_not_read_again(self, exchange):
         start = f"{NOW - HOUR:%FT%T%z}"

@@ -7,7 +7,8 @@ from django.db import transaction
 
 from markets.intervals import Interval
 from markets.models import TapeDay, TapeSpan
-from markets.storage import retention
+from markets.storage import partitions, retention
+from markets.storage.partitions import TRADES, DayPartition
 from markets.tests.factories import a_market, a_snapshot, a_trade
 
 NOW = datetime.now(UTC)
@@ -47,3 +48,22 @@ def test_a_trade_at_the_instant_of_a_look_may_count_on_either_side():
     a_trade(market, DAY + HOUR - SECOND, "a", contracts=1000)
     day = TapeDay.objects.compare(DAY.date(), at=NOW)
     assert (day.markets, day.agreeing, day.contracts) == (1, 1, 0)
+
+
+def test_a_day_whose_trades_were_dropped_is_not_whole():
+    window = Interval(DAY, DAY + 48 * HOUR)
+    partitions.create_missing(TRADES, [DAY.date(), (DAY + 24 * HOUR).date()])
+    with transaction.atomic():
+        TapeSpan.objects.mark(window, TapeSpan(is_whole=True))
+    assert TapeSpan.objects.share(window) == 1
+    partitions.drop(DayPartition(TRADES, DAY.date()), str)
+    assert TapeSpan.objects.whole(window) == [Interval(DAY + 24 * HOUR, window.end)]
+    assert TapeSpan.objects.missing(window) == [Interval(DAY, DAY + 24 * HOUR)]
+    assert TapeSpan.objects.share(window) == 0.5
+
+
+def test_a_day_whose_trades_wait_for_its_partition_is_whole():
+    with transaction.atomic():
+        TapeSpan.objects.mark(Interval(DAY, DAY + HOUR), TapeSpan(is_whole=True))
+    a_trade(a_market(), DAY, "a")
+    assert TapeSpan.objects.share(Interval(DAY, DAY + HOUR)) == 1

@@ -1,5 +1,6 @@
 """Public trades: exact, written once whoever tells them, by the day, kept and archived."""
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -113,6 +114,13 @@ class TestOnce:
 
     def test_a_page_that_has_it_twice_writes_it_once(self):
         assert record(a_market(), a_payload(1), a_payload(1)).trades == 1
+
+    def test_it_is_written_while_a_partition_is_created(self):
+        market = a_market()
+        with closing(connection.copy()) as other, connection.cursor() as cursor:
+            other.cursor().execute("SELECT pg_advisory_lock(hashtext(%s))", [TRADES])
+            cursor.execute("SET LOCAL lock_timeout = '1s'")
+            assert record(market, a_payload(1)).trades == 1
 
     def test_what_the_exchange_tells_otherwise_now_is_told_and_not_written(self):
         market = a_market()
