@@ -83,6 +83,16 @@ def first_observation(observed: ObservedInstants, market: int, at: int) -> int:
     return first
 
 
+def is_observed(observed: ObservedInstants, market: int, at: int) -> bool:
+    """Return whether a market was looked at at an instant, be it the newest of its run or not."""
+    for i in range(observed.spans[market], observed.spans[market + 1]):
+        if observed.since[i] <= at <= observed.until[i]:
+            place = _at_or_after(observed, i, at)
+            if place >= 0 and observed.instants[place] == at:
+                return True
+    return False
+
+
 def last_observation(observed: ObservedInstants, market: int, before: int) -> int:
     """Return the last observation of a market before an instant; `BEFORE_ALL` if none."""
     last = BEFORE_ALL

@@ -15,7 +15,7 @@ from backtests.data import candles, gaps, tape
 from backtests.engine.kernel_cache import cache_folder
 from backtests.rules import execution, ledger, queue, untaped
 from markets import fees
-from markets.observed import first_observation
+from markets.observed import first_observation, is_observed
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -83,6 +83,7 @@ volume_evidence = compiled(untaped.volume_evidence)
 offer_evidence = compiled(untaped.offer_evidence)
 meet_evidence = compiled(untaped.meet_evidence)
 observation_from: Callable[..., int] = compiled_with_calls(first_observation)
+was_observed: Callable[..., bool] = compiled_with_calls(is_observed)
 gap_from: Callable[..., int] = compiled(gaps.gap_on_the_way)
 gap_ends: Callable[..., bool] = compiled(gaps.gap_ends)
 is_whole: Callable[..., bool] = compiled(tape.is_whole)

@@ -25,7 +25,6 @@ from backtests.engine.kernel_arrays import (
     columns_of,
     evidence_of,
     gaps_of,
-    observed_of,
     rules,
     tables_of,
     tape_of,
@@ -63,7 +62,6 @@ from markets.fees import MOST_COUNT
 if TYPE_CHECKING:
     from backtests.data.gaps import MarketGaps
     from backtests.strategies.base import Signal, StatedTargets
-    from markets.observed import ObservedInstants
 
 FIRST_JOURNAL_LENGTH = 65_536
 
@@ -74,7 +72,6 @@ class KernelInput(NamedTuple):
     quotes: QuoteColumns
     tables: MarketTables
     rules: KernelRules
-    observed: ObservedInstants
     gaps: MarketGaps
     tape: TapeColumns
     evidence: FillEvidence
@@ -83,7 +80,7 @@ class KernelInput(NamedTuple):
     def traded(self, targets: Ints, cash: int, journal: Ints) -> KernelRun:
         """Trade towards targets from a fresh state; a journal without room is cut off."""
         run = KernelRun(self.tables, self.rules, *initial_state(self.markets, cash), journal)
-        ways = Ways(self.observed, self.gaps, np.empty(self.markets, np.int64))
+        ways = Ways(self.evidence.observed, self.gaps, np.empty(self.markets, np.int64))
         trade(self.quotes, targets, run, self.tape, self.evidence, ways)
         return run
 
@@ -120,7 +117,6 @@ def _input(universe: Universe, execution: ExecutionModel, fills: FillModel) -> K
         columns_of(universe),
         tables_of(universe, execution),
         rules(execution, fills),
-        observed_of(universe),
         gaps_of(universe),
         tape_of(universe),
         evidence_of(universe),

@@ -85,6 +85,7 @@ class FillEvidence(NamedTuple):
     whole: WholeStretches
     gaps: GapEnds
     candles: CandleRanges
+    observed: ObservedInstants
 
 
 def rules(execution: ExecutionModel, fills: FillModel) -> KernelRules:
@@ -124,6 +125,7 @@ def evidence_of(universe: Universe) -> FillEvidence:
         WholeStretches(*(_integers(each) for each in (tape.spans, tape.since, tape.until))),
         GapEnds(_integers(gaps.spans), _integers(gaps.until)),
         CandleRanges(*(_integers(column) for column in candles)),
+        observed_of(universe),
     )
 
 

@@ -17,6 +17,7 @@ from backtests.engine.compiled import (
     queue_when_joining,
     shown_at,
     volume_evidence,
+    was_observed,
 )
 from backtests.engine.kernel_arrays import FillEvidence, TapeColumns
 from backtests.engine.kernel_money import cost_bound, end_rest, fill_order, free_cash, settle
@@ -156,9 +157,14 @@ def meet_recent_trades(run: KernelRun, tape: TapeColumns, market: int) -> None:
 
 @compiled
 def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -> None:
-    """Match the resting order with the book of a new row."""
+    """Match the resting order with the book of a new row.
+
+    A row at which nobody looked repeats the book, and tells nothing of the queue.
+    """
     if not state[TRADABLE]:
         end_rest(run, spot, state, CLOSED)
+        return
+    if not was_observed(evidence.observed, spot.market, spot.at):
         return
     side, limit, left = state[REST_SIDE], state[REST_LIMIT], state[LEFT]
     at, beyond = _evidence(run, evidence, spot, state)

@@ -128,6 +128,15 @@ class TestTheQueue:
         universe = taped(quiet(*rows), (10, 42, 40, SOLD), (20, 42, 45, SOLD))
         assert filled_in(universe, [50]) == [0, 7.5, 45]
 
+    def test_a_row_that_repeats_the_book_is_no_new_look_at_the_queue(self):
+        # The close is rescheduled at 11; nobody looked until 15.
+        rows = [book(42, 45, at=at, bid_size=size) for at, size in ((0, 100), (11, 100), (15, 40))]
+        universe = replace(
+            observed_at(universe_of(rows[0], rows[2]), [5]), quotes=universe_of(*rows).quotes
+        )
+        trades = (10, 42, 60, SOLD), (16, 42, 39, SOLD)
+        assert filled_in(taped(universe, *trades)) == [0, 0, 0]
+
     def test_who_joins_later_stands_behind_us(self):
         universe = taped(quiet(book(42, 45, at=14, bid_size=900)), (20, 42, 103, SOLD))
         assert filled_in(universe) == [3, 3, 3]

@@ -11,6 +11,7 @@ from markets.observed import (
     BEFORE_ALL,
     ObservedInstants,
     first_observation,
+    is_observed,
     last_observation,
 )
 
@@ -83,3 +84,6 @@ def test_the_observations_around_an_instant_are_those_of_the_whole_list(streams,
     place = bisect_left(instants, at)
     assert first_observation(one, 0, at) == [*instants, AFTER_ALL][place]
     assert last_observation(one, 0, at) == [BEFORE_ALL, *instants][place]
+    # A look that was not the newest of its run was a look all the same.
+    looks = {t for since, until, n in spans for t, _ in streams[n] if since <= t <= until}
+    assert is_observed(one, 0, at) == (at in looks)

@@ -44,7 +44,6 @@ class MatchingEngine(RestingOrders):
         self, universe: Universe, execution: ExecutionModel, *, fills: FillModel, cash: int
     ) -> None:
         super().__init__(universe, execution, fills=fills, cash=cash)
-        self.observed = universe.observations()
         self.rows: list[Book] = []
         self.rows_done = 0
         self.orders = 0

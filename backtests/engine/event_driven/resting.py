@@ -16,6 +16,7 @@ from backtests.engine.event_driven.tape_cursor import TapeCursor
 from backtests.rules.execution import MAKER, ExecutionModel, FillModel, Reason
 from backtests.rules.queue import is_evidence
 from backtests.rules.untaped import offer_evidence, volume_evidence
+from markets.observed import is_observed
 
 
 class RestingOrders(Account):
@@ -25,6 +26,7 @@ class RestingOrders(Account):
         self, universe: Universe, execution: ExecutionModel, *, fills: FillModel, cash: int
     ) -> None:
         super().__init__(universe, execution, fills=fills, cash=cash)
+        self.observed = universe.observations()
         self._gaps = universe.known_gaps()
         self._candles = universe.known_candles()
         self._tape = universe.known_tape()
@@ -109,12 +111,17 @@ class RestingOrders(Account):
     # --- books ----------------------------------------------------------------------------------
 
     def _match_book(self, book: Book) -> None:
-        """Match the resting orders with the book of a new row."""
-        for ticket in book.by_priority():
-            if book.tradable:
-                self._match_row(book, ticket)
-            else:
+        """Match the resting orders with the book of a new row.
+
+        A row at which nobody looked repeats the book, and tells nothing of the queue.
+        """
+        tickets = book.by_priority()
+        if not book.tradable:
+            for ticket in tickets:
                 self._end(book, ticket, Reason.CLOSED)
+        elif tickets and is_observed(self.observed, book.market, self.now):
+            for ticket in tickets:
+                self._match_row(book, ticket)
 
     def _match_row(self, book: Book, ticket: Ticket) -> None:
         place, top, side, limit = ticket.queue_place, book.top, ticket.side, ticket.limit
