@@ -262,7 +262,10 @@ def reopen(times: Iterable[Interval]) -> None:
 
 
 def refused_times(page: TapePage) -> list[Interval]:
-    """Return the instant of each refused trade; all of the page's time where it is unknown."""
+    """Return the instant of each refused trade; all of the page's time where it is unknown.
+
+    Of one in the future there is nothing to read yet.
+    """
     if page.oldest is None or page.newest is None:
         return []
     whole = Interval(page.oldest, page.newest + MICROSECOND)
@@ -271,6 +274,7 @@ def refused_times(page: TapePage) -> list[Interval]:
         if each.at and whole.start <= each.at < whole.end
         else whole
         for each in page.refused
+        if each.at is None or each.at <= page.latest
     ]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
@@ -23,6 +23,8 @@ from markets.storage import partitions
 
 # With so many of the newest trades a walk is joined to the one before it: any of them will do.
 JOINING_TRADES = 20
+# A trade that is dated further ahead is refused: walks would take its time for the tape's end.
+FURTHEST_AHEAD = timedelta(minutes=10)
 HOT = "hot"
 
 
@@ -47,6 +49,11 @@ class TapePage(NamedTuple):
         return not self.cursor
 
     @property
+    def latest(self) -> datetime:
+        """The last instant at which a trade of this page can have happened."""
+        return self.received_at + FURTHEST_AHEAD
+
+    @property
     def newest(self) -> datetime | None:
         return max((trade.created_time for trade in self.trades), default=None)
 
@@ -69,7 +76,7 @@ def parse_page(page: Page) -> TapePage:
     refused = []
     for raw in page.items:
         try:
-            trades.append(payloads.trade(raw))
+            trades.append(read_trade(raw, latest=page.received_at + FURTHEST_AHEAD))
         except msgspec.MsgspecError as reason:
             refused.append(RefusedTrade(raw, reason, payloads.created_time_of(raw)))
     if refused and not trades:
@@ -77,6 +84,13 @@ def parse_page(page: Page) -> TapePage:
     if trades and trades[0].created_time < trades[-1].created_time:
         raise Unintelligible("the trades are not listed newest first")
     return TapePage(trades, refused, page.received_at, page.cursor)
+
+
+def read_trade(raw: msgspec.Raw, *, latest: datetime) -> TradePayload:
+    trade = payloads.trade(raw)
+    if trade.created_time > latest:
+        raise msgspec.ValidationError("The time lies in the future - at `$.created_time`")
+    return trade
 
 
 def store_page(page: TapePage, *, known_at: datetime | None) -> int:

@@ -81,10 +81,10 @@ class TestFollowing:
         tick(exchange)
         exchange.tape.per_page = 2
         for n in range(1, 61):
-            exchange.tape.add(n, NOW + n * SECOND)
+            exchange.tape.add(n, NOW - 2 * HOUR + n * SECOND)
         tick(exchange)
         for n in range(61, 100):
-            exchange.tape.add(n, NOW + HOUR + n * SECOND)
+            exchange.tape.add(n, NOW - HOUR + n * SECOND)
         exchange.requests.clear()
         tick(exchange)
         # A run's tokens pay for 30 requests.
@@ -109,6 +109,23 @@ class TestFollowing:
         assert tick(exchange).rejected == 1
         assert Drift.objects.get(where__startswith="trade.$.count_fp").count == 1
         assert Trade.objects.count() == 2
+
+    def test_a_trade_of_the_future_is_refused_and_ends_no_walk(self, exchange):
+        exchange.list("KXA-1-X")
+        tick(exchange)
+        exchange.tape.per_page = 3
+        exchange.tape.add(0, NOW - HOUR)
+        exchange.tape.add(1, NOW - HOUR + SECOND)
+        exchange.tape.add(99, NOW + 24 * HOUR)
+        for n in range(2, 20):
+            if n % 6 == 2:  # more than a page of them
+                tick(exchange)
+            exchange.tape.add(n, NOW - HOUR + n * SECOND)
+        assert tick(exchange).rejected > 0
+        assert Drift.objects.get(where__startswith="trade.$.created_time").count > 1
+        assert Trade.objects.count() == 20
+        span = TapeSpan.objects.newest()
+        assert (span.is_whole, span.end) == (True, NOW - HOUR + 19 * SECOND)
 
     def test_a_side_that_the_contract_lacks_is_unknown_and_noted(self, exchange):
         exchange.list("KXA-1-X")
