@@ -1,6 +1,7 @@
 """Which looks the pages of a recorder prove, market by market."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import httpx
 import msgspec
@@ -79,12 +80,12 @@ def newest_replies(exchange: Looking, ticker: str) -> list[tuple[int, int]]:
     """For each run, when the last reply with the market was sent, and when the next one was."""
     found = {}
     times = [at for at, _ in exchange.sent]
-    for poll in Poll.objects.order_by("id"):
-        assert poll.finished_at
+    starts = list(Poll.objects.order_by("id").values_list("started_at", flat=True))
+    for began, ended in pairwise([*starts, datetime.now(UTC)]):
         for n, (at, tickers) in enumerate(exchange.sent):
-            if ticker in tickers and poll.started_at <= at <= poll.finished_at:
+            if ticker in tickers and began <= at <= ended:
                 after = times[n + 1] if n + 1 < len(times) else datetime.now(UTC)
-                found[poll.pk] = microseconds(at), microseconds(max(after, at + SECOND / 5))
+                found[began] = microseconds(at), microseconds(max(after, at + SECOND / 5))
     return list(found.values())
 
 
