@@ -12,8 +12,8 @@ from backtests.api.serializers import (
     MAX_NAMES,
     MAX_TICKER_LENGTH,
     ExecutionModelSerializer,
-    describe,
 )
+from backtests.api.strategy_serializers import describe
 from backtests.models import Engine, SnapshotSources
 from backtests.report import EXECUTION_LABELS
 from backtests.requests import (

@@ -27,7 +27,8 @@ from redis import Redis
 
 from accounts.tests.factories import a_token
 from backtests import runner
-from backtests.api.serializers import BRIEF_COLUMNS, StrategySerializer
+from backtests.api.serializers import BRIEF_COLUMNS
+from backtests.api.strategy_serializers import StrategySerializer
 from backtests.models import BacktestResult
 from backtests.strategies import STRATEGIES
 from backtests.tests.factories import a_backtest, a_recorded_day, a_user

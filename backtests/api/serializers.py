@@ -1,14 +1,14 @@
-"""Serializers of strategies, of backtest requests, and of runs and their results."""
+"""Serializers of backtest requests, and of runs and their results."""
 
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import UTC, datetime
 from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from backtests.api import examples
+from backtests.api.strategy_serializers import VALUE
 from backtests.models import (
     BacktestExecution,
     BacktestResult,
@@ -26,148 +26,24 @@ from backtests.requests import (
     MarketSelection,
 )
 from backtests.rules.execution import ExecutionModel
-from backtests.strategies import STRATEGIES, YARDSTICKS, Signal
+from backtests.strategies import STRATEGIES
 from kalshi_insights.export.copy import ColumnTypes
 from kalshi_insights.rest.parsers import MAX_NAME_LENGTH
 from kalshi_insights.rest.schema import with_example
+from kalshi_insights.rest.strict_fields import (
+    AwareDateTimeField,
+    StrictBooleanField,
+    StrictFloatField,
+    StrictIntegerField,
+    StrictSerializer,
+    StrictTextField,
+)
 
 MAX_NAMES = 1_000
 MAX_TICKER_LENGTH = 200
-STRATEGY_KINDS = ("signal", "event-driven")
-PARAMETER_TYPES = ("number", "integer", "boolean", "string")
-VALUE = {"oneOf": [{"type": "number"}, {"type": "boolean"}, {"type": "string"}]}
-
-
-# --- strategies ---------------------------------------------------------------------------------
-
-
-@extend_schema_field(VALUE)
-class ValueField(serializers.Field[Any, Any, Any, Any]):
-    def to_representation(self, value: Any) -> Any:
-        return value
-
-
-class ParameterSerializer(serializers.Serializer[Any]):
-    """A parameter; `minimum` and `maximum` are inclusive, null where there is none."""
-
-    name = serializers.CharField()
-    type = serializers.ChoiceField(choices=PARAMETER_TYPES)
-    default = ValueField(help_text="The value where none is given.")
-    minimum = serializers.FloatField(allow_null=True)
-    maximum = serializers.FloatField(allow_null=True)
-    choices = serializers.ListField(
-        child=serializers.CharField(), help_text="The values that a string can have."
-    )
-    unit = serializers.CharField(
-        help_text="The unit, such as dollars, contracts or hours; may be empty."
-    )
-    help = serializers.CharField()
-
-
-@with_example(examples.STRATEGY)
-class StrategySerializer(serializers.Serializer[Any]):
-    """A strategy that can be run, with its parameters."""
-
-    name = serializers.CharField()
-    version = serializers.CharField(
-        help_text="The version, which changes whenever decisions may change."
-    )
-    kind = serializers.ChoiceField(
-        choices=STRATEGY_KINDS,
-        help_text="A signal states target positions and runs in both engines; an event-driven"
-        " strategy sends its own orders and runs in backtrader.",
-    )
-    is_yardstick = serializers.BooleanField(
-        help_text="Every result is compared with the yardsticks."
-    )
-    summary = serializers.CharField()
-    parameters = ParameterSerializer(many=True)
-
-
-def describe(name: str) -> dict[str, Any]:
-    """A strategy in the form of its serializer."""
-    strategy = STRATEGIES[name]
-    parameters = [
-        {
-            "name": each,
-            "type": parameter.json_type,
-            "default": parameter.default,
-            "minimum": parameter.least,
-            "maximum": parameter.most,
-            "choices": list(parameter.choices),
-            "unit": parameter.unit,
-            "help": parameter.help,
-        }
-        for each, parameter in strategy.schema.items()
-    ]
-    return {
-        "name": name,
-        "version": strategy.version,
-        "kind": STRATEGY_KINDS[not issubclass(strategy, Signal)],
-        "is_yardstick": name in YARDSTICKS,
-        "summary": strategy.summary,
-        "parameters": parameters,
-    }
 
 
 # --- requests ----------------------------------------------------------------------------------
-
-
-class StrictSerializer(serializers.Serializer[Any]):
-    """A serializer that refuses unknown fields; `removed` says what came instead of some."""
-
-    removed: Mapping[str, str] = {}
-
-    def to_internal_value(self, data: Any) -> Any:
-        unknown = set(data) - set(self.fields) if isinstance(data, Mapping) else ()
-        if unknown:
-            words = f"Unknown field. Known fields: {', '.join(self.fields)}."
-            raise serializers.ValidationError(
-                {name[:MAX_NAME_LENGTH]: [self.removed.get(name, words)] for name in unknown}
-            )
-        return super().to_internal_value(data)
-
-
-class StrictIntegerField(serializers.IntegerField):
-    """An integer that must be a JSON number, not a text that looks like one."""
-
-    def to_internal_value(self, data: Any) -> int:
-        if not isinstance(data, int) or isinstance(data, bool):
-            self.fail("invalid")
-        return super().to_internal_value(data)
-
-
-class StrictFloatField(serializers.FloatField):
-    def to_internal_value(self, data: Any) -> float:
-        if not isinstance(data, int | float) or isinstance(data, bool):
-            self.fail("invalid")
-        return super().to_internal_value(data)
-
-
-class StrictBooleanField(serializers.BooleanField):
-    def to_internal_value(self, data: Any) -> bool:
-        if not isinstance(data, bool):
-            self.fail("invalid", input=data)
-        return data
-
-
-class StrictTextField(serializers.CharField):
-    def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
-            self.fail("invalid")
-        return super().to_internal_value(data)
-
-
-class AwareDateTimeField(serializers.DateTimeField):
-    """An instant with an offset; without one it would mean different times to different people."""
-
-    def enforce_timezone(self, value: datetime) -> datetime:
-        if value.tzinfo is None:
-            raise serializers.ValidationError("Needs an offset, such as Z or +00:00.")
-        try:
-            return value.astimezone(UTC)
-        except OverflowError:
-            raise serializers.ValidationError("Lies outside the years 1 to 9999.") from None
 
 
 @extend_schema_field(

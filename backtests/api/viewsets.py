@@ -24,7 +24,7 @@ from rest_framework.reverse import reverse
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
-from backtests.api import examples, serializers
+from backtests.api import examples
 from backtests.api.serializers import (
     API_FIELDS,
     BRIEF_COLUMNS,
@@ -35,8 +35,9 @@ from backtests.api.serializers import (
     BacktestSerializer,
     EquitySerializer,
     ExecutionEntrySerializer,
-    StrategySerializer,
+    flatten_errors,
 )
+from backtests.api.strategy_serializers import StrategySerializer, describe
 from backtests.data.universe import MONEY
 from backtests.filters import BacktestFilter, ExecutionFilter
 from backtests.models import RUN_BACKTESTS, BacktestExecution, BacktestResult
@@ -91,7 +92,7 @@ class StrategyViewSet(KnownParameters, GenericViewSet[Any]):
     @extend_schema(responses=StrategySerializer(many=True))
     def list(self, request: Request) -> Response:
         """All strategies that can be run, the yardsticks last."""
-        rows = [serializers.describe(name) for name in STRATEGIES]
+        rows = [describe(name) for name in STRATEGIES]
         return Response({"next": None, "previous": None, "results": rows})
 
     @extend_schema(
@@ -102,7 +103,7 @@ class StrategyViewSet(KnownParameters, GenericViewSet[Any]):
         """One strategy."""
         if name not in STRATEGIES:
             not_found("strategy", name)
-        return Response(serializers.describe(name))
+        return Response(describe(name))
 
 
 class BacktestViewSet(ResourceViewSet, TimeSeriesViewSet):
@@ -200,7 +201,7 @@ class BacktestViewSet(ResourceViewSet, TimeSeriesViewSet):
 def parse(data: Any) -> BacktestRequest:
     serializer = BacktestRequestSerializer(data=data)
     if not serializer.is_valid():
-        raise ValidationError(serializers.flatten_errors(serializer.errors))
+        raise ValidationError(flatten_errors(serializer.errors))
     return serializer.backtest_request
 
 
