@@ -22,8 +22,21 @@ from backtests.requests import BacktestRequest, MarketSelection, submit
 from backtests.rules.execution import ExecutionModel
 from backtests.tests.factories import a_backtest, a_revision
 from backtests.tests.record_builders import record_passes
-from markets.models import DiskUsage, Drift, FeeChange, Market, MarketSnapshot, Poll, Series
-from markets.tests.factories import a_market, a_snapshot, a_sweep, an_event
+from markets.intervals import Interval
+from markets.models import (
+    DiskUsage,
+    Drift,
+    FeeChange,
+    Market,
+    MarketSnapshot,
+    Poll,
+    Series,
+    TapeDay,
+    TapeSpan,
+)
+from markets.models.tape import Proof
+from markets.models.trades import TakerSide
+from markets.tests.factories import a_market, a_snapshot, a_sweep, a_trade, an_event
 
 pytestmark = [
     pytest.mark.browser,
@@ -141,7 +154,9 @@ def populate() -> None:
         count=18_204,
         sample="null",
     )
-    walk(Market.objects.get(ticker=STAR), chance, now)
+    star = Market.objects.get(ticker=STAR)
+    walk(star, chance, now)
+    record_trades(star, chance, now)
 
 
 def a_run_at(at: datetime, chance: random.Random) -> Poll:
@@ -208,6 +223,35 @@ def walk(market: Market, chance: random.Random, now: datetime) -> None:
     Market.objects.filter(pk=market.pk).update(
         quoted_at=at, previous_price=Decimal("0.31"), volume_24h=Decimal(18_250), **quote
     )
+
+
+def record_trades(market: Market, chance: random.Random, now: datetime) -> None:
+    """Store an hour of trades, and a tape of two days that was not read for two minutes."""
+    for n in range(40):
+        a_trade(
+            market,
+            now - timedelta(seconds=90 * n + chance.randrange(60)),
+            f"{market.ticker} {n}",
+            contracts=100 * chance.randrange(1, 60) + 50 * (n % 7 == 0),
+            price=100 * chance.randrange(18, 22),
+            taker_side=chance.choice([TakerSide.YES, TakerSide.NO]),
+            is_block_trade=n == 12,
+        )
+    hours = [timedelta(hours=each) for each in (48, 9.5, 9.5 - 1 / 30)]
+    read, missed, joined_at = (now - each for each in hours)
+    TapeSpan.objects.mark(Interval(read, missed), TapeSpan(is_whole=True, proof=Proof.JOINED))
+    TapeSpan.objects.mark_open(Interval(missed, joined_at), tried_at=now - timedelta(minutes=4))
+    TapeSpan.objects.mark(Interval(joined_at, now), TapeSpan(is_whole=True, proof=Proof.JOINED))
+    for days, markets, agreeing in ((1, 6_208, 6_208), (2, 6_544, 6_541)):
+        TapeDay.objects.create(
+            day=(now - timedelta(days=days)).date(),
+            markets=markets,
+            agreeing=agreeing,
+            volume=markets * 91_250,
+            contracts=markets * 91_250 - (markets - agreeing) * 400,
+            share=1.0 if days == 1 else 0.9986,
+            compared_at=now - timedelta(days=days - 1, hours=3),
+        )
 
 
 def recorded_longshots(chance: random.Random, start: datetime) -> None:

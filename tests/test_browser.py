@@ -7,8 +7,10 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, Route, expect
 
-from markets.models import DiskUsage, Market
-from markets.tests.factories import a_market, a_poll, a_sweep, an_event, observe
+from markets.intervals import Interval
+from markets.models import DiskUsage, Market, TapeDay, TapeSpan
+from markets.models.tape import Proof
+from markets.tests.factories import a_market, a_poll, a_sweep, a_trade, an_event, observe
 from tests.browser_checks import (
     MARKS,
     Theme,
@@ -236,6 +238,7 @@ def test_everybody_can_read_it(clean: Page, site: str, theme: Theme, width: int)
     a_poll(datetime.now(UTC), error="TemporaryError: no answer")
     a_sweep("universe", datetime.now(UTC))
     DiskUsage.objects.measure(at=datetime.now(UTC))
+    record_trades(market)
     set_theme_and_width(clean, theme, width)
     for path in (
         "/markets/",
@@ -244,3 +247,15 @@ def test_everybody_can_read_it(clean: Page, site: str, theme: Theme, width: int)
         "/recorder/",
     ):
         assert_accessible(clean, site + path, width=width)
+
+
+def record_trades(market: Market) -> None:
+    """Store trades, a tape of two days that was not read for a minute, and the second proof."""
+    now = datetime.now(UTC)
+    read, missed, joined_at = (now - timedelta(minutes=each) for each in (2_880, 91, 90))
+    for n in range(12):
+        a_trade(market, now - timedelta(minutes=n), f"trade {n}", contracts=123_450)
+    TapeSpan.objects.mark(Interval(read, missed), TapeSpan(is_whole=True, proof=Proof.JOINED))
+    TapeSpan.objects.mark_open(Interval(missed, joined_at), tried_at=now)
+    TapeSpan.objects.mark(Interval(joined_at, now), TapeSpan(is_whole=True, proof=Proof.JOINED))
+    TapeDay.objects.compare(read.date(), at=now)
