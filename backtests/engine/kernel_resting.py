@@ -9,6 +9,7 @@ from backtests.engine.compiled import (
     gap_ends,
     is_evidence,
     is_whole,
+    least_or_most_offered,
     level_after_trade,
     meet_evidence,
     meet_trade,
@@ -199,18 +200,21 @@ def _evidence(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -
 def _traded(
     fills: int, evidence: FillEvidence, spot: Spot, state: Ints, is_blind: bool
 ) -> tuple[int, int]:
-    """What traded since the row before that counts, at the order's price and beyond it."""
+    """Count what traded since the row before, or would have, at the price and beyond it."""
     side, limit, candles = state[REST_SIDE], state[REST_LIMIT], evidence.candles
-    volume, low, high, is_sure = state[TRADED], MISSING, MISSING, not is_blind
+    volume, low, high, is_sure, best = state[TRADED], MISSING, MISSING, not is_blind, MISSING
     candle = candle_ending(candles, spot.market, spot.at)
     if candle >= 0:
         volume, low, high = candles.contracts[candle], candles.low[candle], candles.high[candle]
         # Of a candlestick that began sooner, a part traded before the order joined.
         is_sure = candles.since[candle] >= state[SINCE]
+        best = candles.ask_low[candle] if side > 0 else candles.bid_high[candle]
     if fills == FEWEST and (state[TAPED] > 0 or not is_sure):
         return 0, 0
     volume = max(0, volume - state[TAPED])
-    return volume_evidence(fills, side, limit, volume, state[LAST], low, high)
+    at, beyond = volume_evidence(fills, side, limit, volume, state[LAST], low, high)
+    met_at, met_beyond = offer_evidence(fills, side, limit, best, least_or_most_offered(fills))
+    return max(at, met_at), max(beyond, met_beyond)
 
 
 @compiled

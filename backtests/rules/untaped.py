@@ -51,6 +51,11 @@ def offer_evidence(fills: int, side: int, limit: int, best: int, fresh: int) -> 
     return fresh, fresh
 
 
+def least_or_most_offered(fills: int) -> int:
+    """The size of an offer that nobody knows: one unit is sure, and for most fills any number."""
+    return ENDLESS if fills == 2 else 1
+
+
 def fresh_offers(price_before: int, before: int, price: int, now: int) -> int:
     """The contracts at a side's best price that the book before did not show."""
     if price < 0:

@@ -15,7 +15,7 @@ from backtests.engine.event_driven.queue_place import QueuePlace
 from backtests.engine.event_driven.tape_cursor import TapeCursor
 from backtests.rules.execution import MAKER, ExecutionModel, FillModel, Reason
 from backtests.rules.queue import is_evidence
-from backtests.rules.untaped import offer_evidence, volume_evidence
+from backtests.rules.untaped import least_or_most_offered, offer_evidence, volume_evidence
 from markets.observed import is_observed
 
 
@@ -148,9 +148,9 @@ class RestingOrders(Account):
         return offer_evidence(self.fills, side, ticket.limit, top.price(side), top.fresh(side))
 
     def _traded(self, book: Book, ticket: Ticket) -> tuple[int, int]:
-        """What traded since the row before that counts, at an order's price and beyond it."""
-        place, candles = ticket.queue_place, self._candles
-        volume, low, high = book.traded, MISSING, MISSING
+        """Count what traded since the row before, or would have, at the price and beyond it."""
+        place, candles, side = ticket.queue_place, self._candles, ticket.side
+        volume, low, high, best = book.traded, MISSING, MISSING, MISSING
         candle = candle_ending(candles, book.market, self.now)
         if candle >= 0:
             volume, low, high = (
@@ -158,13 +158,16 @@ class RestingOrders(Account):
             )
             # Of a candlestick that began sooner, a part traded before the order joined.
             is_sure = candles.since[candle] >= place.since
+            best = int((candles.ask_low if side > 0 else candles.bid_high)[candle])
         else:
             is_sure = not self._is_blind(book)
         if self.fills == FillModel.FEWEST and (place.taped or not is_sure):
             return 0, 0
         volume = max(0, volume - place.taped)
-        side, limit = ticket.side, ticket.limit
-        return volume_evidence(self.fills, side, limit, volume, book.last, low, high)
+        fills, limit = self.fills, ticket.limit
+        at, beyond = volume_evidence(fills, side, limit, volume, book.last, low, high)
+        offered = offer_evidence(fills, side, limit, best, least_or_most_offered(fills))
+        return max(at, offered[0]), max(beyond, offered[1])
 
     def _is_blind(self, book: Book) -> bool:
         """Return whether a gap ends, of which fewest fills takes neither volume nor offers."""
