@@ -169,6 +169,8 @@ def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) 
         return
     side, limit, left = state[REST_SIDE], state[REST_LIMIT], state[LEFT]
     at, beyond = _evidence(run, evidence, spot, state)
+    unseen_at, unseen_beyond = _offered_unseen(run, evidence, spot, state)
+    at, beyond = max(at, unseen_at), max(beyond, unseen_beyond)
     filled, state[AHEAD] = meet_evidence(left, state[AHEAD], at, beyond)
     _, state[LEVEL] = meet_evidence(0, state[LEVEL], at, beyond)
     _see_book(run, spot, state)
@@ -178,6 +180,21 @@ def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) 
         and crosses(side, limit, state[BID], state[ASK])
     ):
         _use_offers(state, side, filled)
+
+
+@compiled
+def _offered_unseen(
+    run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints
+) -> tuple[int, int]:
+    """Count the offers that no row shows, but the range of the other side in a candlestick."""
+    fills, side, candles = run.rules.fills, state[REST_SIDE], evidence.candles
+    candle = candle_ending(candles, spot.market, spot.at)
+    if candle < 0 or is_whole(evidence.whole, spot.market, state[SINCE], spot.at):
+        return 0, 0
+    if fills == FEWEST and (state[TAPED] > 0 or candles.since[candle] < state[SINCE]):
+        return 0, 0
+    best = candles.ask_low[candle] if side > 0 else candles.bid_high[candle]
+    return offer_evidence(fills, side, state[REST_LIMIT], best, least_or_most_offered(fills))
 
 
 @compiled
@@ -200,21 +217,18 @@ def _evidence(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -
 def _traded(
     fills: int, evidence: FillEvidence, spot: Spot, state: Ints, is_blind: bool
 ) -> tuple[int, int]:
-    """Count what traded since the row before, or would have, at the price and beyond it."""
+    """What traded since the row before that counts, at the order's price and beyond it."""
     side, limit, candles = state[REST_SIDE], state[REST_LIMIT], evidence.candles
-    volume, low, high, is_sure, best = state[TRADED], MISSING, MISSING, not is_blind, MISSING
+    volume, low, high, is_sure = state[TRADED], MISSING, MISSING, not is_blind
     candle = candle_ending(candles, spot.market, spot.at)
     if candle >= 0:
         volume, low, high = candles.contracts[candle], candles.low[candle], candles.high[candle]
         # Of a candlestick that began sooner, a part traded before the order joined.
         is_sure = candles.since[candle] >= state[SINCE]
-        best = candles.ask_low[candle] if side > 0 else candles.bid_high[candle]
     if fills == FEWEST and (state[TAPED] > 0 or not is_sure):
         return 0, 0
     volume = max(0, volume - state[TAPED])
-    at, beyond = volume_evidence(fills, side, limit, volume, state[LAST], low, high)
-    met_at, met_beyond = offer_evidence(fills, side, limit, best, least_or_most_offered(fills))
-    return max(at, met_at), max(beyond, met_beyond)
+    return volume_evidence(fills, side, limit, volume, state[LAST], low, high)
 
 
 @compiled

@@ -51,11 +51,6 @@ def offer_evidence(fills: int, side: int, limit: int, best: int, fresh: int) -> 
     return fresh, fresh
 
 
-def least_or_most_offered(fills: int) -> int:
-    """The size of an offer that nobody knows: one unit is sure, and for most fills any number."""
-    return ENDLESS if fills == 2 else 1
-
-
 def fresh_offers(price_before: int, before: int, price: int, now: int) -> int:
     """The contracts at a side's best price that the book before did not show."""
     if price < 0:
@@ -72,3 +67,8 @@ def meet_evidence(left: int, ahead: int, at: int, beyond: int) -> tuple[int, int
     if beyond > 0:
         return filled, 0
     return filled, ahead if ahead == ENDLESS else max(0, ahead - at)
+
+
+def least_or_most_offered(fills: int) -> int:
+    """The size of an offer that nobody knows: one unit is sure, and for most fills any number."""
+    return ENDLESS if fills == 2 else 1

@@ -128,7 +128,7 @@ class RestingOrders(Account):
         count, uses_volume = 0, False
         if not is_whole(self._tape, book.market, place.since, self.now):
             offered_at, offered_beyond = self._offered(book, ticket)
-            traded_at, traded_beyond = self._traded(book, ticket)
+            traded_at, traded_beyond = self._traded_or_offered(book, ticket)
             uses_volume = traded_at > 0
             at = max(offered_at, traded_at - book.used)
             beyond = max(offered_beyond, traded_beyond - book.used)
@@ -140,6 +140,21 @@ class RestingOrders(Account):
             if top.crosses(side, limit):
                 top.use_fresh(side, count)
 
+    def _traded_or_offered(self, book: Book, ticket: Ticket) -> tuple[int, int]:
+        """Count what traded since the row before, and what was offered meanwhile."""
+        traded, offered = self._traded(book, ticket), self._offered_unseen(book, ticket)
+        return max(traded[0], offered[0]), max(traded[1], offered[1])
+
+    def _offered_unseen(self, book: Book, ticket: Ticket) -> tuple[int, int]:
+        """Count the offers that no row shows, but the range of the other side in a candlestick."""
+        fills, side, place, candles = self.fills, ticket.side, ticket.queue_place, self._candles
+        candle = candle_ending(candles, book.market, self.now)
+        is_sure = candle >= 0 and candles.since[candle] >= place.since and not place.taped
+        if candle < 0 or (fills == FillModel.FEWEST and not is_sure):
+            return 0, 0
+        best = int((candles.ask_low if side > 0 else candles.bid_high)[candle])
+        return offer_evidence(fills, side, ticket.limit, best, least_or_most_offered(fills))
+
     def _offered(self, book: Book, ticket: Ticket) -> tuple[int, int]:
         """The new offers that count, at an order's price and beyond it."""
         if self._is_blind(book):
@@ -148,9 +163,9 @@ class RestingOrders(Account):
         return offer_evidence(self.fills, side, ticket.limit, top.price(side), top.fresh(side))
 
     def _traded(self, book: Book, ticket: Ticket) -> tuple[int, int]:
-        """Count what traded since the row before, or would have, at the price and beyond it."""
-        place, candles, side = ticket.queue_place, self._candles, ticket.side
-        volume, low, high, best = book.traded, MISSING, MISSING, MISSING
+        """What traded since the row before that counts, at an order's price and beyond it."""
+        place, candles = ticket.queue_place, self._candles
+        volume, low, high = book.traded, MISSING, MISSING
         candle = candle_ending(candles, book.market, self.now)
         if candle >= 0:
             volume, low, high = (
@@ -158,16 +173,13 @@ class RestingOrders(Account):
             )
             # Of a candlestick that began sooner, a part traded before the order joined.
             is_sure = candles.since[candle] >= place.since
-            best = int((candles.ask_low if side > 0 else candles.bid_high)[candle])
         else:
             is_sure = not self._is_blind(book)
         if self.fills == FillModel.FEWEST and (place.taped or not is_sure):
             return 0, 0
         volume = max(0, volume - place.taped)
-        fills, limit = self.fills, ticket.limit
-        at, beyond = volume_evidence(fills, side, limit, volume, book.last, low, high)
-        offered = offer_evidence(fills, side, limit, best, least_or_most_offered(fills))
-        return max(at, offered[0]), max(beyond, offered[1])
+        side, limit = ticket.side, ticket.limit
+        return volume_evidence(self.fills, side, limit, volume, book.last, low, high)
 
     def _is_blind(self, book: Book) -> bool:
         """Return whether a gap ends, of which fewest fills takes neither volume nor offers."""
