@@ -1,7 +1,7 @@
 """The usual time from one row of an import to the next, as far as whoever imported it stated it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from django.db import connection, models
@@ -55,10 +55,13 @@ class ImportedPeriodQuerySet(models.QuerySet["ImportedPeriod"]):
             periods: list[tuple[int, int, int, int]] = cursor.fetchall()
         return periods
 
-    def bounds(self) -> tuple[datetime | None, datetime | None]:
-        """Return the instants of the first and the last row of which anything was stated."""
+    def days(self) -> list[date]:
+        """List the days from the first to the last row of which anything was stated."""
         found = self.aggregate(first=models.Min("starts_at"), last=models.Max("ends_at"))
-        return found["first"], found["last"]
+        if found["first"] is None:
+            return []
+        first, last = (found[name].date() for name in ("first", "last"))
+        return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
 class ImportedPeriod(models.Model):

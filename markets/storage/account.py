@@ -276,16 +276,16 @@ def bounds_of(day: date) -> Bounds:
     return Bounds(start - BEFORE, start, start + ONE_DAY)
 
 
-def days_of_account(table: str) -> list[date]:
+def days_of_account(table: str) -> list[DayPartition]:
     """List the days from the first to the last run on record, or imported row."""
     if table == IMPORTED_PERIODS:
-        first, last = ImportedPeriod.objects.bounds()
-    else:
-        first = Poll.objects.began()
-        last = Poll.objects.values_list("started_at", flat=True).first()
+        return [DayPartition(table, day) for day in ImportedPeriod.objects.days()]
+    first = Poll.objects.began()
+    last = Poll.objects.values_list("started_at", flat=True).first()
     if first is None or last is None:
         return []
-    return [first.date() + n * ONE_DAY for n in range((last.date() - first.date()).days + 1)]
+    count = (last.date() - first.date()).days + 1
+    return [DayPartition(table, first.date() + n * ONE_DAY) for n in range(count)]
 
 
 def count_rows(partition: DayPartition) -> int:
