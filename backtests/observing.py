@@ -1,21 +1,21 @@
 """Observing: when the markets of a run were observed, and when not, as far as is on record.
 
 Pages of the recorder prove observations, changed or not, and so does each row. Of backfilled
-quotes rows alone do; where they are candles, one is fresh for three of its periods, and without a
-period on record no gap is claimed.
+quotes rows alone do. One is fresh for three of its periods: that of its candles, or the one that
+its import stated. Without a period on record no gap is claimed.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from backtests.data.candle_gaps import candle_gaps
+from backtests.data.candle_gaps import RowPeriod, candle_gaps
 from backtests.data.causes import CAUSES
 from backtests.data.gaps import MarketGaps
 from backtests.data.merged_gaps import joined, outside
 from backtests.data.observed_rows import QuotedInstants, with_rows
 from backtests.data.universe import MISSING, Ints, microseconds
 from backtests.models import SnapshotSources
-from backtests.record import record
+from backtests.record import PeriodReads, record
 from backtests.requests import MarketSelection
 from kalshi_insights.arrays import np
 from markets.coverage.gap_arrays import CAUSES as EVERY_CAUSE
@@ -46,17 +46,26 @@ def gaps(
     known_by: datetime,
 ) -> MarketGaps:
     """When each market was not observed although it could be traded."""
-    start, end = selection.start, selection.end
-    rows = record.candlesticks.periods(ids, start, end, recorded_by=known_by)
-    number = {id: n for n, id in enumerate(ids)}
-    periods = [(number[id], length, first, last) for id, length, first, last in rows]
-    of_candles = candle_gaps(quoted, periods, np.minimum(closed_at, microseconds(end)))
+    candles, stated = (
+        _periods(reads, ids, selection, known_by)
+        for reads in (record.candlesticks, record.imported_periods)
+    )
+    ends = np.minimum(closed_at, microseconds(selection.end))
+    of_rows = candle_gaps(quoted, candles, ends, stated=stated)
     if quoted.backfilled.all():
-        return of_candles
+        return of_rows
     live = _recorded_gaps(ids, selection, known_by)
     for backfilled in quoted.backfilled_times():
         live = outside(live, *backfilled)
-    return joined(live, of_candles)
+    return joined(live, of_rows)
+
+
+def _periods(
+    reads: PeriodReads, ids: Sequence[int], selection: MarketSelection, known_by: datetime
+) -> list[RowPeriod]:
+    number = {id: n for n, id in enumerate(ids)}
+    found = reads.periods(ids, selection.start, selection.end, recorded_by=known_by)
+    return [(number[id], length, first, last) for id, length, first, last in found]
 
 
 def _recorded_gaps(

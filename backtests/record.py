@@ -44,11 +44,13 @@ class SnapshotReads(Protocol):
     ) -> Iterator[Mapping[str, Array]]: ...
 
 
-class CandlestickReads(Protocol):
+class PeriodReads(Protocol):
     def periods(
         self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
     ) -> list[tuple[int, int, int, int]]: ...
 
+
+class CandlestickReads(PeriodReads, Protocol):
     def ranges(
         self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
     ) -> Mapping[str, Ints]: ...
@@ -134,6 +136,8 @@ class Record(Protocol):
     @property
     def candlesticks(self) -> CandlestickReads: ...
     @property
+    def imported_periods(self) -> PeriodReads: ...
+    @property
     def trades(self) -> TradeReads: ...
     @property
     def tape_spans(self) -> TapeSpanReads: ...
@@ -161,6 +165,7 @@ class _Managers(NamedTuple):
     markets: MarketReads
     snapshots: SnapshotReads
     candlesticks: CandlestickReads
+    imported_periods: PeriodReads
     trades: TradeReads
     tape_spans: TapeSpanReads
     backfill_spans: BackfillSpanReads
@@ -179,6 +184,7 @@ record: Record = _Managers(
     markets=models.Market.objects,
     snapshots=models.MarketSnapshot.objects,
     candlesticks=models.Candlestick.objects,
+    imported_periods=models.ImportedPeriod.objects,
     trades=models.Trade.objects,
     tape_spans=models.TapeSpan.objects,
     backfill_spans=models.BackfillSpan.objects,

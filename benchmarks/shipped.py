@@ -1,11 +1,13 @@
 """Every shipped strategy under the rules as they are: `python -m benchmarks shipped`.
 
 All have their default parameters. The simulated markets were observed every five seconds, with a
-row where a quote had changed, as the recorder does; the recorded weather markets have hourly
-candlesticks, whose sizes have to be assumed. Simulated quotes have no trades beside them, so only
-the recorded markets show what resting orders do.
+row where a quote had changed, as the recorder does, and once more by a recorder that stopped for
+some minutes of every hour. The recorded weather markets have hourly candlesticks, whose sizes have
+to be assumed. Simulated quotes have no trades beside them, so only the recorded markets show what
+resting orders do.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -16,17 +18,27 @@ from benchmarks import measure  # noqa: F401
 
 from backtests import metrics
 from backtests.analysis.evaluation import Evaluation
-from backtests.data.universe import DAY, MONEY, Universe, microseconds
-from backtests.rules.execution import ExecutionModel, FillModel, RunOutcome
+from backtests.data.universe import DAY, MONEY, SECOND, Universe, microseconds
+from backtests.rules.execution import (
+    JOURNAL_COLUMN,
+    AcrossGaps,
+    ExecutionModel,
+    FillModel,
+    Reason,
+    RunOutcome,
+)
 from backtests.strategies import STRATEGIES, StrategyClass
 from backtests.strategies.base import Signal
-from backtests.tests import simulated_universes, weather_universe
+from backtests.tests import simulated_outages, simulated_universes, weather_universe
 
 START, DAYS = microseconds(datetime(2026, 9, 1, tzinfo=UTC)), 3
 CITIES = ("NY", "CHI", "MIA", "AUS", "DEN", "LAX", "PHIL", "BOS")
 SERIES = ("KXBTCD", *(f"KXHIGH{city}" for city in CITIES))
 CASH = 10_000 * MONEY
 ASSUMED = 25
+MINUTE = 60 * SECOND
+# The recorder stops once an hour, for as many minutes as these in turn.
+OUTAGE_MINUTES = (2, 5, 12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +56,7 @@ def main() -> None:
     report_world("simulated, taking", world)
     rows_alone = replace(world.universe, observed=None)
     report_world("the same, known at its rows alone", replace(world, universe=rows_alone))
+    report_outages(world)
     if not weather_universe.FOLDER.is_dir():
         print("  recorded weather: the recordings are not available")
         return
@@ -55,6 +68,16 @@ def main() -> None:
     )
 
 
+def report_outages(whole: World) -> None:
+    universe = simulated_outages.with_outages(whole.universe, outages())
+    world = replace(whole, universe=universe)
+    report_world("with outages, orders in a gap expire", world)
+    waiting = replace(world, execution=replace(world.execution, across_gaps=AcrossGaps.WAIT))
+    report_world("with outages, orders wait", waiting)
+    rows_alone = replace(waiting, universe=replace(universe, observed=None))
+    report_world("with outages, orders wait, known at its rows alone", rows_alone)
+
+
 def simulated_world() -> World:
     """The markets of some series that opened and settled within a few days."""
     events = simulated_universes.simulated_events(SERIES, start=START, days=DAYS)
@@ -64,6 +87,15 @@ def simulated_world() -> World:
         start=START,
         end=START + DAYS * DAY,
     )
+
+
+def outages() -> list[tuple[int, int]]:
+    """An outage in each hour, at another minute of it from hour to hour."""
+    starts = [START + (60 * hour + 7 * hour % 45) * MINUTE for hour in range(24 * DAYS)]
+    return [
+        (start, start + OUTAGE_MINUTES[n % len(OUTAGE_MINUTES)] * MINUTE)
+        for n, start in enumerate(starts)
+    ]
 
 
 def recorded_world() -> World:
@@ -86,7 +118,7 @@ def report_world(name: str, world: World) -> None:
 
 
 def report_strategy(strategy: StrategyClass, world: World) -> None:
-    """Print a strategy's orders and P&L with expected fills, the band, and its waits."""
+    """Print a strategy's orders and P&L with expected fills, the band, waits and gaps."""
     evaluation = Evaluation(
         universe=world.universe,
         strategy=strategy,
@@ -98,21 +130,41 @@ def report_strategy(strategy: StrategyClass, world: World) -> None:
         in_kernel=True,
     )
     outcomes = run_models(evaluation)
+    print(f"    {strategy.name:<20}{money_and_orders(world, outcomes)}", flush=True)
+    expected = outcomes[FillModel.EXPECTED]
+    if world.universe.gaps is not None and len(expected.journal):
+        print(f"{'':24}{gaps_in_words(world, expected)}", flush=True)
+
+
+def money_and_orders(world: World, outcomes: Mapping[FillModel, RunOutcome]) -> str:
     measured = {}
     for fills, outcome in outcomes.items():
         path = metrics.trace(world.universe, outcome, cash=CASH, start=world.start, end=world.end)
         measured[fills] = metrics.measure(world.universe, outcome, path)
-    expected = measured[FillModel.EXPECTED]
     waits = metrics.waits(
         world.universe, outcomes[FillModel.EXPECTED], latency=world.execution.latency
     )
     fewest, headline, most = (metrics.dollars(measured[fills].money.pnl) for fills in FillModel)
-    active = expected.activity
-    print(
-        f"    {strategy.name:<20}{headline:>12} ({fewest} fewest, {most} most), "
+    active = measured[FillModel.EXPECTED].activity
+    return (
+        f"{headline:>12} ({fewest} fewest, {most} most), "
         f" {active.orders:,} orders, {active.fills:,} fills, {active.refusals:,} refused,"
-        f" {active.cancellations:,} cancelled; {in_words(waits)}",
-        flush=True,
+        f" {active.cancellations:,} cancelled; {in_words(waits)}"
+    )
+
+
+def gaps_in_words(world: World, outcome: RunOutcome) -> str:
+    """The orders and fills that a gap touched, and the hours with less than 90 % observed."""
+    path = metrics.trace(world.universe, outcome, cash=CASH, start=world.start, end=world.end)
+    found = metrics.coverage(
+        world.universe, outcome, path, end=world.end, latency=world.execution.latency
+    )
+    expired = int((outcome.journal[:, JOURNAL_COLUMN["reason"]] == Reason.GAP).sum())
+    return (
+        f"observed {found.observed_share:.1%}; {expired:,} orders expired in a gap,"
+        f" {found.fills_across_gaps:,} fills across one"
+        f" ({metrics.dollars(found.pnl_across_gaps)});"
+        f" {found.thin_hours} hours under 90 %, {metrics.dollars(found.pnl_of_thin_hours)} in them"
     )
 
 

@@ -18,6 +18,7 @@ from markets.models import (
     EventSearchText,
     FeeChange,
     HotPeriod,
+    ImportedPeriod,
     ListedMarket,
     Market,
     MarketRevision,
@@ -297,6 +298,12 @@ class BackfillSpanAdmin(MarketRowsAdmin):
 class HotPeriodAdmin(MarketRowsAdmin):
     list_display = ["market", "started_at", "ended_at"]
     ordering = ["-started_at"]
+
+
+@admin.register(ImportedPeriod)
+class ImportedPeriodAdmin(MarketRowsAdmin):
+    list_display = ["market", "gap_after", "starts_at", "ends_at", "recorded_at"]
+    ordering = ["-id"]
 
 
 @admin.register(Closure)

@@ -1,4 +1,4 @@
-"""When markets were observed: instants that many markets share, in a form that is quick to ask.
+"""Observations of markets: instants that many of them share, in a form that is quick to ask.
 
 A market that was observed every five seconds for a day has 17,280 observations. Five hundred
 markets whose quotes came on the same pages share them, so they are kept once, as a stream. The

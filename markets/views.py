@@ -184,7 +184,7 @@ def recorder(request: HttpRequest) -> HttpResponse:
 
 
 def tape_context() -> dict[str, object]:
-    """How whole the record of trades is, and what proves it by day."""
+    """Return how whole the record of trades is, and what proves it by day."""
     return {
         "mode": settings.RECORD_TRADES,
         "newest": TapeSpan.objects.newest(),

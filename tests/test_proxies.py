@@ -1,4 +1,4 @@
-"""What is believed of a request's origin, behind no proxy, behind one and behind two."""
+"""Trust in what a request says of its origin: behind no proxy, behind one and behind two."""
 
 import os
 import runpy

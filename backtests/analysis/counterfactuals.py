@@ -177,8 +177,10 @@ def _mirrored_candles(candles: CandleRanges, at: int) -> CandleRanges:
     """After an instant, YES and NO swap their prices."""
     later = candles.at > at
     return candles._replace(
-        low=np.where(later, DOLLAR - candles.high, candles.low),
-        high=np.where(later, DOLLAR - candles.low, candles.high),
+        low=np.where(later, _other_side(candles.high), candles.low),
+        high=np.where(later, _other_side(candles.low), candles.high),
+        ask_low=np.where(later, _other_side(candles.bid_high), candles.ask_low),
+        bid_high=np.where(later, _other_side(candles.ask_low), candles.bid_high),
     )
 
 
@@ -187,8 +189,8 @@ def _shuffled_candles(candles: CandleRanges, at: int, rng: np.random.Generator) 
     later = np.flatnonzero(candles.at > at)
     rows = np.arange(len(candles.at))
     rows[later] = rng.permutation(len(rows))[: len(later)]
-    low, high, contracts = candles.low[rows], candles.high[rows], candles.contracts[rows]
-    return candles._replace(low=low, high=high, contracts=contracts)
+    told = ("low", "high", "contracts", "ask_low", "bid_high")
+    return candles._replace(**{name: getattr(candles, name)[rows] for name in told})
 
 
 def _observed_otherwise(universe: Universe, at: int, rng: np.random.Generator) -> Universe:

@@ -1,4 +1,4 @@
-"""Gaps of backfilled quotes: a candle is fresh for three of its own periods."""
+"""Gaps of backfilled quotes: a candle or an imported row is fresh for three of its periods."""
 
 from collections.abc import Sequence
 
@@ -11,20 +11,26 @@ from kalshi_insights.arrays import np
 
 FRESH_PERIODS = 3
 NOT_COVERED = CAUSES.index("not covered")
-# A market, the period of its candles, and the ends of the first and the last of them.
-CandlePeriod = tuple[int, int, int, int]
+# A market, the period of its candles or imported rows, and the first and the last of them.
+RowPeriod = tuple[int, int, int, int]
 
 
-def candle_gaps(quoted: QuotedInstants, periods: Sequence[CandlePeriod], ends: Ints) -> MarketGaps:
+def candle_gaps(
+    quoted: QuotedInstants,
+    candles: Sequence[RowPeriod],
+    ends: Ints,
+    *,
+    stated: Sequence[RowPeriod] = (),
+) -> MarketGaps:
     """The gaps after backfilled quotes whose period is known; `ends` is when markets end.
 
-    Times are in microseconds. Where a market has candles of several periods at a time, the
-    shortest counts.
+    Times are in microseconds. Of several periods at a time, the shortest counts; of those that
+    imports stated, the last one.
     """
-    period = np.full(len(quoted.at), MISSING)
-    for market, length, first, last in sorted(periods, key=lambda each: -each[1]):
-        own = slice(quoted.starts[market], quoted.starts[market + 1])
-        period[own][(quoted.at[own] >= first) & (quoted.at[own] <= last)] = length
+    period = _periods(quoted, sorted(candles, key=lambda each: -each[1]))
+    imported = _periods(quoted, stated)
+    is_shorter = (imported != MISSING) & ((imported < period) | (period == MISSING))
+    period = np.where(is_shorter, imported, period)
     until = np.append(quoted.at[1:], MISSING)[: len(quoted.at)]
     final = np.append(quoted.market[1:] != quoted.market[:-1], True)[: len(until)]
     until[final] = ends[quoted.market[final]]
@@ -36,3 +42,12 @@ def candle_gaps(quoted: QuotedInstants, periods: Sequence[CandlePeriod], ends: I
         until[gaps],
         np.full(len(gaps), NOT_COVERED),
     )
+
+
+def _periods(quoted: QuotedInstants, periods: Sequence[RowPeriod]) -> Ints:
+    """The period of each quote: the last of those in whose time it lies."""
+    found = np.full(len(quoted.at), MISSING)
+    for market, length, first, last in periods:
+        own = slice(quoted.starts[market], quoted.starts[market + 1])
+        found[own][(quoted.at[own] >= first) & (quoted.at[own] <= last)] = length
+    return found

@@ -1,4 +1,4 @@
-"""The candlesticks behind the rows of a universe: how much traded in them, and at which prices."""
+"""The candlesticks behind the rows of a universe: their volumes, and how far prices went."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,9 @@ class CandleRanges(NamedTuple):
 
     Those of market `m` are the entries from `spans[m]` on and before `spans[m + 1]`, in the order
     of their ends. From `since` to `at`, where a row has the closing quote, `contracts` traded at
-    prices from `low` to `high`. A candlestick without trades has no entry.
+    prices from `low` to `high`. In the same time the best ask fell to `ask_low`, and the best bid
+    rose to `bid_high`; where one did not go beyond its opening, it is MISSING. A candlestick that
+    tells none of this has no entry.
     """
 
     spans: Ints
@@ -19,6 +21,8 @@ class CandleRanges(NamedTuple):
     low: Ints
     high: Ints
     contracts: Ints
+    ask_low: Ints
+    bid_high: Ints
 
     def select(self, markets: Ints) -> "CandleRanges":
         """Return the candlesticks of some of the markets, in the given order."""
@@ -39,7 +43,7 @@ class CandleRanges(NamedTuple):
 
 def no_candles(markets: int) -> CandleRanges:
     nothing = np.empty(0, np.int64)
-    return CandleRanges(np.zeros(markets + 1, np.int64), *[nothing] * 5)
+    return CandleRanges(np.zeros(markets + 1, np.int64), *[nothing] * 7)
 
 
 def candle_ending(candles: CandleRanges, market: int, at: int) -> int:

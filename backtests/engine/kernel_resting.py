@@ -9,6 +9,7 @@ from backtests.engine.compiled import (
     gap_ends,
     is_evidence,
     is_whole,
+    least_or_most_offered,
     level_after_trade,
     meet_evidence,
     meet_trade,
@@ -168,6 +169,8 @@ def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) 
         return
     side, limit, left = state[REST_SIDE], state[REST_LIMIT], state[LEFT]
     at, beyond = _evidence(run, evidence, spot, state)
+    unseen_at, unseen_beyond = _offered_unseen(run, evidence, spot, state)
+    at, beyond = max(at, unseen_at), max(beyond, unseen_beyond)
     filled, state[AHEAD] = meet_evidence(left, state[AHEAD], at, beyond)
     _, state[LEVEL] = meet_evidence(0, state[LEVEL], at, beyond)
     _see_book(run, spot, state)
@@ -177,6 +180,21 @@ def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) 
         and crosses(side, limit, state[BID], state[ASK])
     ):
         _use_offers(state, side, filled)
+
+
+@compiled
+def _offered_unseen(
+    run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints
+) -> tuple[int, int]:
+    """Count the offers that no row shows, but the range of the other side in a candlestick."""
+    fills, side, candles = run.rules.fills, state[REST_SIDE], evidence.candles
+    candle = candle_ending(candles, spot.market, spot.at)
+    if candle < 0 or is_whole(evidence.whole, spot.market, state[SINCE], spot.at):
+        return 0, 0
+    if fills == FEWEST and (state[TAPED] > 0 or candles.since[candle] < state[SINCE]):
+        return 0, 0
+    best = candles.ask_low[candle] if side > 0 else candles.bid_high[candle]
+    return offer_evidence(fills, side, state[REST_LIMIT], best, least_or_most_offered(fills))
 
 
 @compiled

@@ -67,3 +67,8 @@ def meet_evidence(left: int, ahead: int, at: int, beyond: int) -> tuple[int, int
     if beyond > 0:
         return filled, 0
     return filled, ahead if ahead == ENDLESS else max(0, ahead - at)
+
+
+def least_or_most_offered(fills: int) -> int:
+    """The size of an offer that nobody knows: one unit is sure, and for most fills any number."""
+    return ENDLESS if fills == 2 else 1

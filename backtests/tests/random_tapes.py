@@ -52,7 +52,16 @@ def with_candles(universe: Universe, seed: int) -> Universe:
         np.searchsorted(market, np.arange(len(universe.listings) + 1))
     ]
     contracts = rng.integers(1, 6_000, len(at))
-    columns = (begun, at, np.maximum(low, 1), np.minimum(high, DOLLAR - 1), contracts)
+    # Some have no trades, and in some the best prices moved beyond all that rows show.
+    contracts = np.where(rng.random(len(at)) < 0.2, 0, contracts)
+    ask_low, bid_high = (
+        np.where(rng.random(len(at)) < 0.5, MISSING, rng.integers(1, DOLLAR, len(at)))
+        for _ in range(2)
+    )
+    columns = (
+        *(begun, at, np.maximum(low, 1), np.minimum(high, DOLLAR - 1)),
+        *(contracts, ask_low, bid_high),
+    )
     return replace(universe, candles=CandleRanges(spans, *(each[kept] for each in columns)))
 
 

@@ -41,6 +41,28 @@ def test_a_quote_of_which_no_period_is_known_claims_no_gap():
     assert found(candle_gaps(quoted([0, 9 * HOUR]), [], ends(NEVER))) == []
 
 
+def test_an_imported_row_is_fresh_for_three_of_the_periods_that_its_import_states():
+    instants = quoted([0, MINUTE, 10 * MINUTE])
+    stated = [(0, MINUTE, 0, 10 * MINUTE)]
+    gaps = candle_gaps(instants, [], ends(11 * MINUTE), stated=stated)
+    assert found(gaps) == [(4 * MINUTE, 10 * MINUTE)]
+
+
+def test_what_an_import_states_later_counts_instead():
+    instants = quoted([0, 10 * MINUTE, HOUR])
+    stated = [(0, MINUTE, 0, HOUR), (0, 5 * MINUTE, 0, 10 * MINUTE)]
+    gaps = candle_gaps(instants, [], ends(HOUR + MINUTE), stated=stated)
+    assert found(gaps) == [(25 * MINUTE, HOUR)]
+
+
+def test_of_a_candle_and_an_import_the_shorter_period_counts():
+    instants = quoted([0, HOUR], [0, HOUR])
+    candles = [(0, HOUR, 0, HOUR), (1, MINUTE, 0, HOUR)]
+    stated = [(0, MINUTE, 0, HOUR), (1, HOUR, 0, HOUR)]
+    gaps = candle_gaps(instants, candles, ends(HOUR, HOUR), stated=stated)
+    assert found(gaps) == [(3 * MINUTE, HOUR)] * 2
+
+
 def test_a_live_quote_follows_other_rules():
     gaps = candle_gaps(
         quoted([0, HOUR, 9 * HOUR], live=[HOUR]), [(0, MINUTE, 0, 9 * HOUR)], ends(NEVER)

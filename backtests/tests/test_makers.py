@@ -8,7 +8,7 @@ import pytest
 
 from backtests.data.candles import CandleRanges
 from backtests.data.tape import tape_of
-from backtests.data.universe import CONTRACT, MONEY, SECOND
+from backtests.data.universe import CONTRACT, MISSING, MONEY, SECOND
 from backtests.engine.event_driven import cerebro
 from backtests.rules.execution import JOURNAL, EntryKind, ExecutionModel, FillModel, Reason
 from backtests.strategies.base import Strategy, bt
@@ -202,11 +202,11 @@ class TestWithoutATape:
 class TestCandlesticks:
     """Rows a minute apart that are the closes of candlesticks; the order joins at the second."""
 
-    def closed(self, low, high, last, *, begun=60, contracts=5):
+    def closed(self, low, high, last, *, begun=60, contracts=5, ask_low=None, bid_high=None):
         rows = [book(42, 45, at=at, size=None, last=last * 100) for at in (0, 60, 120)]
-        table = np.array([(begun, 120, low * 100, high * 100, contracts * 100)], np.int64)
-        table *= [SECOND, SECOND, 1, 1, 1]
-        table += [NOW, NOW, 0, 0, 0]
+        moved = [MISSING if cents is None else cents * 100 for cents in (ask_low, bid_high)]
+        table = np.array([(begun, 120, low * 100, high * 100, contracts * 100, *moved)], np.int64)
+        table[:, :2] = NOW + table[:, :2] * SECOND
         candles = CandleRanges(np.array([0, 1]), *(column.copy() for column in table.T))
         return replace(universe_of(*rows), candles=candles)
 
@@ -224,6 +224,35 @@ class TestCandlesticks:
 
     def test_one_that_began_before_the_order_joined_proves_nothing_for_the_fewest(self):
         assert filled_in(self.closed(40, 41, 41, begun=0)) == [0, 5, 5]
+
+    @pytest.mark.parametrize(
+        ("ask_low", "filled"),
+        [(41, [0.01, 0.01, 10]), (42, [0, 0.01, 10]), (43, [0, 0, 0]), (None, [0, 0, 0])],
+    )
+    def test_an_ask_that_fell_to_our_bid_would_have_met_it_though_nothing_traded(
+        self, ask_low, filled
+    ):
+        quiet = self.closed(43, 44, 44, ask_low=ask_low, contracts=0)
+        assert filled_in(quiet) == filled
+
+    @pytest.mark.parametrize(
+        ("bid_high", "filled"), [(46, [-0.01, -0.01, -10]), (45, [0, -0.01, -10]), (44, [0, 0, 0])]
+    )
+    def test_a_bid_that_rose_to_our_ask_would_have_met_it(self, bid_high, filled):
+        universe = self.closed(43, 44, 44, bid_high=bid_high, ask_low=30)
+        assert filled_in(universe, [-10]) == filled
+
+    def test_offers_and_trades_of_one_are_not_added_up(self):
+        universe = self.closed(40, 41, 41, ask_low=40)
+        assert filled_in(universe) == [5, 5, 10]
+
+    def test_offers_before_the_order_joined_prove_nothing_for_the_fewest(self):
+        universe = self.closed(43, 44, 44, ask_low=41, begun=0)
+        assert filled_in(universe) == [0, 0.01, 10]
+
+    def test_where_the_tape_is_whole_it_alone_counts(self):
+        universe = self.closed(40, 41, 41, ask_low=40)
+        assert filled_in(taped(universe, (70, 41, 3, SOLD))) == [3, 3, 3]
 
     def test_one_that_ends_a_gap_tells_what_traded_in_it(self):
         blind = replace(self.closed(40, 41, 41), gaps=gaps_of([(moment(90), moment(120))]))

@@ -23,7 +23,8 @@ from backtests.tests.record_builders import (
     record_quote,
     record_revision,
 )
-from markets.models import Candlestick, Source
+from markets.models import Candlestick, ImportedPeriod, Source
+from markets.models.imported_periods import ImportedRows
 
 pytestmark = pytest.mark.django_db
 SECOND = timedelta(seconds=1)
@@ -90,6 +91,53 @@ def test_an_import_without_a_period_claims_no_gap():
     for minute in (1, 100):
         record_quote(market, START + minute * MINUTE, source=Source.BACKFILL)
     assert gaps(load_universe(market, **WINDOW)) == []
+
+
+def an_import(*minutes, gap_after, known_at=START):
+    """A market whose rows were imported, and how far apart they are in seconds."""
+    market = record_market()
+    record_revision(market, START - HOUR)
+    for minute in minutes:
+        record_quote(market, START + minute * MINUTE, source=Source.BACKFILL)
+    first, last = (START + minute * MINUTE for minute in (minutes[0], minutes[-1]))
+    ImportedPeriod.objects.state({market.pk: ImportedRows(first, last)}, gap_after, at=known_at)
+    return market
+
+
+def test_an_imported_row_is_fresh_for_three_times_its_gap_after():
+    market = an_import(1, 2, 30, gap_after=60)
+    universe = load_universe(market, **WINDOW)
+    assert observed(universe) == [1, 2, 30]
+    assert gaps(universe) == [(5, 30, "not covered"), (33, 120, "not covered")]
+
+
+def test_a_run_knows_no_period_that_was_stated_after_it():
+    market = an_import(1, 30, gap_after=60, known_at=START + HOUR)
+    assert gaps(load_universe(market, known_by=START + HOUR / 2, **WINDOW)) == []
+    ImportedPeriod.objects.state(
+        {market.pk: ImportedRows(START, START + HOUR)}, 3600, at=START + 2 * HOUR
+    )
+    assert gaps(load_universe(market, known_by=START + HOUR, **WINDOW)) != []
+    assert gaps(load_universe(market, known_by=START + 3 * HOUR, **WINDOW)) == []
+
+
+def test_rows_that_were_recorded_live_follow_the_recorder_beside_an_import():
+    market = an_import(1, 2, gap_after=60)
+    record_quote(market, START + 3 * MINUTE)
+    record_passes(START - 2 * HOUR, START + 2 * HOUR)
+    assert gaps(load_universe(market, **WINDOW)) == []
+
+
+@pytest.mark.parametrize("engine", ["kernel", "backtrader"])
+@pytest.mark.parametrize(
+    ("gap_after", "outcome"), [(60, "a gap in the observations began"), (600, "fill")]
+)
+def test_an_order_on_imported_rows_expires_where_they_are_too_far_apart(engine, gap_after, outcome):
+    market = an_import(0, 20, 40, gap_after=gap_after)
+    queued = queue_backtest(market, execution=ExecutionModel(), engine=engine)
+    runner.run(queued.pk)
+    ended = BacktestResult.objects.get().executions.order_by("number")[1]
+    assert outcome in (ended.kind, ended.reason)
 
 
 def ran(market, **execution) -> BacktestResult:

@@ -41,7 +41,17 @@ def market():
     return market
 
 
-def candle(market, at, low="0.4100", high="0.4400", *, volume="12.50", period=1, recorded_at=END):
+def candle(
+    market,
+    at,
+    low="0.4100",
+    high="0.4400",
+    *,
+    volume="12.50",
+    period=1,
+    recorded_at=END,
+    **quotes,
+):
     Candlestick.objects.create(
         market=market,
         period_interval=period,
@@ -50,6 +60,7 @@ def candle(market, at, low="0.4100", high="0.4400", *, volume="12.50", period=1,
         price_high=high and Decimal(high),
         volume=Decimal(volume),
         recorded_at=recorded_at,
+        **{name: Decimal(price) for name, price in quotes.items()},
     )
 
 
@@ -75,7 +86,8 @@ class TestCandlesticks:
         begun = [microseconds(T + n * MINUTE) for n in (-1, 1)]
         ended = [microseconds(T + n * MINUTE) for n in (0, 2)]
         assert loaded(market) == [
-            (0, since, at, 4_100, 4_400, 1_250) for since, at in zip(begun, ended, strict=True)
+            (0, since, at, 4_100, 4_400, 1_250, -1, -1)
+            for since, at in zip(begun, ended, strict=True)
         ]
 
     def test_of_those_that_end_together_the_shortest_counts(self, market):
@@ -83,6 +95,24 @@ class TestCandlesticks:
         candle(market, T, period=60, low="0.1000")
         candle(market, T, volume="0", low=None, high=None)
         assert loaded(market) == []
+
+    def test_a_best_price_that_moved_beyond_its_opening_is_told_though_nothing_traded(self, market):
+        moved = [
+            {"yes_ask_open": "0.4500", "yes_ask_low": "0.4200"},
+            {"yes_ask_low": "0.4200", "yes_bid_open": "0.4000", "yes_bid_high": "0.4100"},
+            {"yes_ask_open": "0.4200", "yes_ask_low": "0.4200", "yes_bid_open": "0.4000"},
+        ]
+        for n, quotes in enumerate(moved):
+            backfilled(market, T + n * MINUTE)
+            candle(market, T + n * MINUTE, volume="0", low=None, high=None, **quotes)
+        told = [columns[3:] for columns in loaded(market)]
+        assert told == [(-1, -1, 0, 4_200, -1), (-1, -1, 0, 4_200, 4_100)]
+
+    def test_contracts_without_a_range_of_prices_are_not_told(self, market):
+        backfilled(market, T)
+        candle(market, T, low=None, yes_ask_low="0.4200")
+        [(*_, contracts, ask_low, _)] = loaded(market)
+        assert (contracts, ask_low) == (0, 4_200)
 
     def test_quotes_that_were_recorded_live_have_none(self, market):
         record_quote(market, T)

@@ -8,6 +8,7 @@ from backtests.rules.execution import FillModel
 from backtests.rules.queue import ENDLESS
 from backtests.rules.untaped import (
     fresh_offers,
+    least_or_most_offered,
     meet_evidence,
     offer_evidence,
     volume_evidence,
@@ -82,6 +83,21 @@ class TestOffers:
         assert fresh_offers(4_100, 30, 4_100, 20) == 0
         assert fresh_offers(4_100, 30, 4_000, 20) == 20
         assert fresh_offers(4_100, 30, UNKNOWN, 0) == 0
+
+    @pytest.mark.parametrize(
+        ("best", "fewest_to_most"),
+        [(4_100, [1, 1, 50]), (4_200, [0, 1, 50]), (4_300, [0, 0, 0]), (UNKNOWN, [0, 0, 0])],
+    )
+    def test_of_an_offer_of_unknown_size_one_unit_is_sure_and_any_number_possible(
+        self, best, fewest_to_most
+    ):
+        met = [
+            meet_evidence(
+                50, 20, *offer_evidence(fills, 1, BID, best, least_or_most_offered(fills))
+            )[0]
+            for fills in FillModel
+        ]
+        assert met == fewest_to_most
 
 
 def test_an_unknown_queue_stays_unknown_until_something_traded_beyond_it():

@@ -82,18 +82,25 @@ def weather_universe(selection: pd.DataFrame) -> Universe:
 
 
 def _ranges(candles: pd.DataFrame, *, markets: int) -> CandleRanges:
-    """What traded in each hour, and at which prices."""
-    traded = candles[candles["price_low"].notna() & (candles["volume"] > 0)]
-    traded = traded.sort_values(["market", "end_ts"], ignore_index=True)
-    at = traded["end_ts"].to_numpy() * SECOND
-    return CandleRanges(
-        spans=np.searchsorted(traded["market"].to_numpy(), np.arange(markets + 1)),
+    """The ranges of prices and volumes, hour by hour of each market."""
+    candles = candles.sort_values(["market", "end_ts"], ignore_index=True)
+    at = candles["end_ts"].to_numpy() * SECOND
+    traded = candles["volume"].where(candles["price_low"].notna(), 0)
+    ask, bid = candles["yes_ask_low"], candles["yes_bid_high"]
+    ask_low = _side(ask.where(~(ask >= candles["yes_ask_open"])), empty=DOLLAR)
+    bid_high = _side(bid.where(~(bid <= candles["yes_bid_open"])), empty=0)
+    contracts = np.rint(traded.to_numpy() * CONTRACT).astype(np.int64)
+    every = CandleRanges(
+        spans=np.searchsorted(candles["market"].to_numpy(), np.arange(markets + 1)),
         since=at - HOUR,
         at=at,
-        low=_units(traded["price_low"]),
-        high=_units(traded["price_high"]),
-        contracts=np.rint(traded["volume"].to_numpy() * CONTRACT).astype(np.int64),
+        low=_units(candles["price_low"]),
+        high=_units(candles["price_high"]),
+        contracts=contracts,
+        ask_low=ask_low,
+        bid_high=bid_high,
     )
+    return every.only((contracts > 0) | (ask_low != MISSING) | (bid_high != MISSING))
 
 
 def _settlement(known_at: pd.Timestamp, result: str) -> Settlement:

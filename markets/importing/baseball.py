@@ -20,6 +20,7 @@ from markets.importing.record_writer import (
 from markets.importing.table_reader import RESULTS, TableRow, read_table
 from markets.models import MarketSnapshot, Source
 from markets.models.fields import Quote
+from markets.models.imported_periods import ImportedRows
 from markets.models.snapshots import Observation
 from markets.storage import partitions
 
@@ -60,7 +61,10 @@ def import_baseball(folder: Path, on_progress: OnProgress) -> ImportResult:
         0,
         snapshots,
         differing,
-        note="Each market has one quote, so only orders without latency can fill.",
+        note="Each market has one quote, and none later that an order could meet.",
+        rows={
+            each.market_id: ImportedRows(each.timestamp, each.timestamp) for each in observations
+        },
     )
 
 

@@ -21,6 +21,7 @@ from markets.models import (
     Status,
 )
 from markets.models.candlesticks import Candle
+from markets.models.imported_periods import ImportedRows
 from markets.models.search import EventSearchText, MarketSearchText, SeriesSearchText
 from markets.storage import partitions
 
@@ -39,6 +40,7 @@ class ImportResult(NamedTuple):
     snapshots: int
     differing: int  # results and candles that the record has otherwise, which stays
     note: str = ""
+    rows: Mapping[int, ImportedRows] = {}  # of each market, where they are no candlesticks
 
 
 class StoredDefinitions(NamedTuple):

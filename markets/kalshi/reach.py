@@ -1,4 +1,4 @@
-"""Why the exchange cannot be reached, in words for whoever has to correct it.
+"""Reasons why the exchange cannot be reached, in words for whoever has to correct it.
 
 Each text begins with one of `REASONS`, which may be shown to anybody; what follows names hosts.
 """

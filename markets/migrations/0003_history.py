@@ -1,4 +1,4 @@
-"""What was known when, what the exchange recorded itself, and the ledger's finer points."""
+"""Revisions with when they were known, what the exchange recorded itself, and the ledger's finer points."""
 
 import django.contrib.postgres.fields
 import django.core.serializers.json

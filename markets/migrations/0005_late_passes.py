@@ -1,4 +1,4 @@
-"""How late each whole pass was, noted with it: coverage reads a day's few late ones, not all."""
+"""The lateness of each whole pass, noted with it: coverage reads a day's few late ones."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""How long nothing had been observed when a run began, noted with the run.
+"""The time without an observation before each run, noted with the run.
 
 Outages are read from the few runs that came late. The update rewrites `markets_poll`, which has
 17,280 rows for each day of recording: about ten seconds for each month. No snapshot is touched.

@@ -1,4 +1,4 @@
-"""When a run received its first quotes, which is where an outage before it ends.
+"""The instant of a run's first quotes, at which an outage before it ends.
 
 The column is added without rewriting the table; runs of older versions keep their start for it.
 """

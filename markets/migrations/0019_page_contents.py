@@ -1,4 +1,4 @@
-"""What each page of a sweep showed. The columns are added without rewriting the table."""
+"""The contents of each page of a sweep. The columns are added without rewriting the table."""
 
 from django.db import migrations, models
 

@@ -7,6 +7,7 @@ YES scale, counts are contracts; a missing side of a book is NULL. Every instant
 from markets.models.candlesticks import Candlestick
 from markets.models.disk import DiskUsage
 from markets.models.events import Event, Series
+from markets.models.imported_periods import ImportedPeriod
 from markets.models.listed_markets import ListedMarket
 from markets.models.markets import Market, Status, Watch
 from markets.models.order_books import OrderBookSnapshot
@@ -33,6 +34,7 @@ __all__ = [
     "EventSearchText",
     "FeeChange",
     "HotPeriod",
+    "ImportedPeriod",
     "ListedMarket",
     "Market",
     "MarketRevision",

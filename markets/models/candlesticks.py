@@ -32,9 +32,15 @@ RANGES = {
     "since": "(extract(epoch FROM end_period_ts) * 1000000)::bigint"
     " - period_interval * 60000000::bigint",
     "at": "(extract(epoch FROM end_period_ts) * 1000000)::bigint",
-    "low": "(price_low * 10000)::bigint",
-    "high": "(price_high * 10000)::bigint",
-    "contracts": "(volume * 100)::bigint",
+    "low": "coalesce(price_low * 10000, -1)::bigint",
+    "high": "coalesce(price_high * 10000, -1)::bigint",
+    "contracts": "CASE WHEN price_low IS NULL OR price_high IS NULL THEN 0"
+    " ELSE coalesce(volume * 100, 0) END::bigint",
+    # Where they opened, they were in the candle before.
+    "ask_low": "CASE WHEN yes_ask_low >= yes_ask_open THEN -1"
+    " ELSE coalesce(yes_ask_low * 10000, -1) END::bigint",
+    "bid_high": "CASE WHEN yes_bid_high <= yes_bid_open THEN -1"
+    " ELSE coalesce(yes_bid_high * 10000, -1) END::bigint",
 }
 CANDLE_STAGED = {**CANDLE, "snapshot_id": "uuid", "quality": "smallint"}
 INSERT_CANDLES = f"""
@@ -162,21 +168,23 @@ class CandlestickQuerySet(models.QuerySet["Candlestick"]):
     def ranges(
         self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
     ) -> dict[str, Ints]:
-        """Return what traded in the candles of a window, by market and time, as columns (see
-        `RANGES`): of several that end at one instant, in the shortest.
+        """Return what traded in the candles of a window, and how far the best prices moved beyond
+        their opening, by market and time, as columns (see `RANGES`): of several that end at one
+        instant, in the shortest.
 
-        Times are microseconds since 1970, prices 1/10,000 dollar, counts 1/100 contract.
+        Times are microseconds since 1970, prices 1/10,000 dollar, counts 1/100 contract; -1 is
+        unknown. A candle that tells nothing of this is left out.
         """
         return read_integers(
             f"""
-            SELECT {", ".join(RANGES.values())} FROM (
+            SELECT * FROM (SELECT {", ".join(f"{sql} AS {name}" for name, sql in RANGES.items())}
+            FROM (
                 SELECT DISTINCT ON (market_id, end_period_ts) * FROM markets_candlestick
                 WHERE market_id = ANY(%s) AND end_period_ts >= %s AND end_period_ts < %s
                     AND recorded_at <= %s
                 ORDER BY market_id, end_period_ts, period_interval
-            ) AS shortest
-            WHERE volume > 0 AND price_low IS NOT NULL AND price_high IS NOT NULL
-            ORDER BY market_id, end_period_ts
+            ) AS shortest) AS told
+            WHERE contracts > 0 OR ask_low >= 0 OR bid_high >= 0 ORDER BY market, at
             """,
             [list(ids), start, end, recorded_by],
             list(RANGES),

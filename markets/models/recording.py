@@ -359,7 +359,7 @@ class Poll(models.Model):
 
     @property
     def reason(self) -> str:
-        """Why the run failed, in words that may be shown to anybody; the error may name hosts."""
+        """The reason of a failure in words that anybody may read; the error may name hosts."""
         where = self.error.partition(":")[0]
         return reason_of(self.error) or (f"{where} failed" if where.islower() else where)
 

@@ -157,7 +157,7 @@ class Sweep(models.Model):
 
     @property
     def last_page_at(self) -> datetime:
-        """When the newest page came; before the first one, when the sweep began."""
+        """The instant of the newest page; before the first one, that of the sweep's beginning."""
         return datetime.fromtimestamp(self.pages[-1][0], UTC) if self.pages else self.started_at
 
     def has_page(self, first: str) -> bool:

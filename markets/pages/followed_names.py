@@ -24,7 +24,7 @@ class StoredSweep(NamedTuple):
 
 
 class NameSpans(NamedTuple):
-    """When names were on the pages of streams: at their instants from `since` to `until`."""
+    """Stays of names on the pages of streams: at their instants from `since` to `until`."""
 
     names: Ints
     since: Ints

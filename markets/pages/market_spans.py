@@ -20,7 +20,7 @@ class TimeWindow(NamedTuple):
 
 
 class MarketSpans(NamedTuple):
-    """When markets were on the pages of streams, in any order; see `NameSpans`."""
+    """Stays of markets on the pages of streams, in any order; see `NameSpans`."""
 
     markets: Ints
     since: Ints

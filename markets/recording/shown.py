@@ -64,7 +64,7 @@ def size_of(pages: Pages) -> int:
 
 
 class NamesMemory:
-    """What this process remembers of each tier's newest sweep, once that is in the database."""
+    """The names in each tier's newest sweep, remembered once the sweep is in the database."""
 
     def __init__(self) -> None:
         self._newest: dict[str, tuple[Sweep, ShownNames]] = {}

@@ -62,7 +62,7 @@ class TakerOrders:
         return np.asarray(np.where(due < low - MARGIN, whole + 1 <= high, due <= high + MARGIN))
 
     def _due(self, rows: Ints, number: Ints) -> Floats:
-        """What the clock shows when an order comes."""
+        """Return the reading of the clock at which an order comes."""
         drawn = uniform(mix(self.prices.traits.key[rows], TRADE), number)
         return np.asarray(number + MARGIN + (1.0 - 2.0 * MARGIN) * drawn)
 

@@ -29,7 +29,7 @@ def provisional(prices: Prices, events: Sequence[SimulatedEvent]) -> Bools:
 
 
 def withdrawals(orders: TakerOrders, is_provisional: Bools) -> Ints:
-    """When each market is withdrawn: NEVER, unless it is provisional and has not traded by then."""
+    """Return when markets are withdrawn: NEVER, unless provisional and untraded by then."""
     prices = orders.prices
     found = np.full(len(is_provisional), NEVER, dtype=np.int64)
     rows = np.flatnonzero(is_provisional)

@@ -56,7 +56,7 @@ class MetOrders(NamedTuple):
 
 
 class Prints(NamedTuple):
-    """What some orders take: the order's index, the place of the level, its price and a size."""
+    """Takings of some orders: the order's index, the place of the level, its price and a size."""
 
     orders: Ints
     places: Ints
@@ -102,7 +102,7 @@ def meet(books: SimulatedBooks, rows: Ints, numbers: Ints) -> MetOrders:
 
 
 def fill(books: SimulatedBooks, met: MetOrders) -> Prints:
-    """What orders print, ascending by order and then as it happened."""
+    """Return the prints of orders, ascending by order and then as it happened."""
     bids, _ = books.prices.sides(met.rows, met.micros // SECOND)
     side = bids._replace(stream=np.where(met.buys, ASK_SIZE, BID_SIZE))
     return joined([prints(side, met), agreed(met)])

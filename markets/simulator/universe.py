@@ -212,7 +212,7 @@ class SimulatedUniverse:
     def _postponed(
         self, series: SimulatedSeries, key: int, opened: int, *, planned: int
     ) -> tuple[int, int]:
-        """When a postponement becomes known (or NEVER), and when trading ends."""
+        """Return when a postponement becomes known (or NEVER), and when trading ends."""
         if not series.movable or fraction(key, 10) >= POSTPONED:
             return NEVER, planned
         known = planned - (0.5 + 2.5 * fraction(key, 13)) * HOUR

@@ -1,6 +1,6 @@
 """The recorder's account of a day, as the archive keeps it.
 
-It has runs, sweeps, hot periods, closures and the spans of the tape.
+It has runs, sweeps, hot periods, closures, the spans of the tape and the periods of imports.
 
 It proves what the day's rows alone cannot: that a quote was looked at and had not changed. So that
 a day can be read by itself, it has the last hour of the day before: sweeps tell what they showed by
@@ -19,13 +19,14 @@ from django.db import connection
 
 from kalshi_insights.export.copy import ColumnTypes
 from markets.intervals import Interval
-from markets.models import Poll, Sweep, TapeSpan
+from markets.models import ImportedPeriod, Poll, Sweep, TapeSpan
 from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import ONE_DAY, DayPartition, midnight
 
 POLLS, SWEEPS = "markets_poll", "markets_sweep"
 HOT_PERIODS, CLOSURES = "markets_hotperiod", "markets_closure"
 TAPE_SPANS = "markets_tapespan"
+IMPORTED_PERIODS = "markets_importedperiod"
 BEFORE = timedelta(hours=1)
 MICROSECONDS = "(extract(epoch FROM {0}) * 1000000)::bigint"
 INTERVAL = "{0} * interval '1 microsecond'"
@@ -246,6 +247,21 @@ ACCOUNT: dict[str, AccountTable] = {
             "tried_at": TIME,
         },
     ),
+    IMPORTED_PERIODS: AccountTable(
+        folder="importedperiods",
+        time="starts_at",
+        # Whole: on days that are not restored there are no rows of which they speak.
+        within="starts_at < '{end}' AND ends_at >= '{start}'",
+        key=("market_id", "starts_at", "ends_at", "recorded_at"),
+        may_change=True,
+        columns={
+            "market_id": NUMBER,
+            "starts_at": TIME,
+            "ends_at": TIME,
+            "gap_after": NUMBER,
+            "recorded_at": TIME,
+        },
+    ),
 }
 
 
@@ -260,13 +276,16 @@ def bounds_of(day: date) -> Bounds:
     return Bounds(start - BEFORE, start, start + ONE_DAY)
 
 
-def days_of_account() -> list[date]:
-    """List the days from the first to the last run on record."""
+def days_of_account(table: str) -> list[DayPartition]:
+    """List the days from the first to the last run on record, or imported row."""
+    if table == IMPORTED_PERIODS:
+        return [DayPartition(table, day) for day in ImportedPeriod.objects.days()]
     first = Poll.objects.began()
     last = Poll.objects.values_list("started_at", flat=True).first()
     if first is None or last is None:
         return []
-    return [first.date() + n * ONE_DAY for n in range((last.date() - first.date()).days + 1)]
+    count = (last.date() - first.date()).days + 1
+    return [DayPartition(table, first.date() + n * ONE_DAY) for n in range(count)]
 
 
 def count_rows(partition: DayPartition) -> int:

@@ -155,7 +155,7 @@ def _count_rows(partition: DayPartition) -> int:
 def _days_in_database(tables: Iterable[str]) -> Iterator[DayPartition]:
     for table in tables:
         if table in ACCOUNT:
-            yield from (DayPartition(table, day) for day in account.days_of_account())
+            yield from account.days_of_account(table)
             continue
         yield from partitions.partitions_of(table)
         yield from (DayPartition(table, day) for day in partitions.days_without_partition([table]))

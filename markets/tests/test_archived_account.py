@@ -15,6 +15,7 @@ from markets.models import (
     Closure,
     Event,
     HotPeriod,
+    ImportedPeriod,
     Market,
     MarketSnapshot,
     Poll,
@@ -23,10 +24,19 @@ from markets.models import (
     TapeSpan,
     Tier,
 )
+from markets.models.imported_periods import ImportedRows
 from markets.models.tape import Proof
 from markets.pages.contents import encode_page, places_of
 from markets.storage import archive, partitions, restore
-from markets.storage.account import ACCOUNT, CLOSURES, HOT_PERIODS, POLLS, SWEEPS, TAPE_SPANS
+from markets.storage.account import (
+    ACCOUNT,
+    CLOSURES,
+    HOT_PERIODS,
+    IMPORTED_PERIODS,
+    POLLS,
+    SWEEPS,
+    TAPE_SPANS,
+)
 from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import SNAPSHOTS, DayPartition
 from markets.tests.factories import a_market, a_poll, a_snapshot
@@ -160,7 +170,7 @@ def test_what_is_there_is_left_alone(market):
     before = {table: rows(model) for table, model in MODELS.items()}
     assert restore_all() == [0] * (1 + len(ACCOUNT))
     Sweep.objects.filter(tier=Tier.HOT).delete()
-    assert restore_all() == [0, 0, 1, 0, 0, 0]
+    assert restore_all() == [0, 0, 1, 0, 0, 0, 0]
     assert {table: rows(model) for table, model in MODELS.items()} == before
 
 
@@ -188,7 +198,7 @@ def test_a_hot_period_of_two_days_grows_with_each(market):
 def test_the_days_of_the_record_are_archived_with_their_account_once(market, capsys):
     call_command("archive", "--day", f"{DAY}")
     tables = {line.partition(" ")[0] for line in capsys.readouterr().out.splitlines()}
-    assert tables == {SNAPSHOTS, *ACCOUNT} - {TAPE_SPANS}
+    assert tables == {SNAPSHOTS, *ACCOUNT} - {TAPE_SPANS, IMPORTED_PERIODS}
     assert not [day for day in archive.days_to_archive(ACCOUNT, now=NOW) if day.day == DAY]
     call_command("restorearchive", f"{DAY}")
     assert "in the database already" in capsys.readouterr().out
@@ -200,6 +210,22 @@ def test_every_column_is_archived_or_has_a_value_of_its_own():
             cursor.execute(f"SELECT * FROM {table} LIMIT 0")
             known = {column.name for column in cursor.description}
         assert {*each.restored(), *each.constants} == known - {"id"}
+
+
+def test_the_periods_of_imported_rows_come_back_with_any_of_their_days(market):
+    imported = {market.pk: ImportedRows(at(-100_000), at(200_000))}
+    for seconds, known_at in ((60, at(0)), (600, at(10))):
+        ImportedPeriod.objects.state(imported, seconds, at=known_at)
+    before = rows(ImportedPeriod)
+    Poll.objects.all().delete()  # an import needs no recorder
+    periods = [
+        each for each in archive.days_to_archive([IMPORTED_PERIODS], now=NOW) if each.day == DAY
+    ]
+    assert archive.archive_day(*periods, now=NOW).rows == 2
+    ImportedPeriod.objects.all().delete()
+    for _ in range(2):
+        restore.restore_day(*periods, now=NOW)
+        assert rows(ImportedPeriod) == before
 
 
 class TestSpansOfTheTape:

@@ -1,4 +1,4 @@
-"""What a backfill could not read stays open work until the same request can read it."""
+"""Records that a backfill cannot read stay open work until the same request can read them."""
 
 from datetime import timedelta
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""What the ledger proves of a market, and which cause it gives for the rest."""
+"""Coverage of a market as the ledger proves it, and which cause it gives for the rest."""
 
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
@@ -601,13 +601,13 @@ def observed_seconds(ledger: dict[str, Any]) -> list[int]:
 
 
 def is_fresh(ledger: dict[str, Any], second: float) -> bool:
-    """What an observation is good for, told anew and second by second."""
+    """Return whether an observation is fresh, computed anew for one second."""
     least = 15 if warm(ledger, second) else 90
     return any(s <= second < s + least for s in observed_seconds(ledger))
 
 
 def silences(ledger: dict[str, Any]) -> list[tuple[float, float]]:
-    """When no run observed anything, told anew."""
+    """Return when no run observed anything, computed anew."""
     good = sorted({s for s, error in ledger["heard"] if error == ""})
     if not ledger["heard"]:
         return []

@@ -13,7 +13,15 @@ from backtests.data.universe import MISSING
 from backtests.loading import load
 from backtests.requests import MarketSelection
 from markets.importing import FORMATS, find_tables, import_tables
-from markets.models import Candlestick, Event, FeeChange, Market, MarketSnapshot, Series
+from markets.models import (
+    Candlestick,
+    Event,
+    FeeChange,
+    ImportedPeriod,
+    Market,
+    MarketSnapshot,
+    Series,
+)
 
 pytestmark = pytest.mark.django_db
 OPENED = datetime(2026, 3, 1, 15, tzinfo=UTC)
@@ -23,15 +31,15 @@ GAME = "KXBALL-26MAR02ABCDEF-ABC"
 DECISION = "KXRATE-26MAR"
 
 
-def run_import(folder):
+def run_import(folder, *options):
     out = StringIO()
-    call_command("importrecorded", str(folder), stdout=out)
+    call_command("importrecorded", str(folder), *options, stdout=out)
     return out.getvalue()
 
 
-def import_error(folder):
+def import_error(folder, *options):
     with pytest.raises(CommandError) as caught:
-        run_import(folder)
+        run_import(folder, *options)
     return str(caught.value)
 
 
@@ -298,6 +306,59 @@ def test_a_column_or_a_file_that_is_missing_is_named(tmp_path):
 
 def test_a_folder_of_something_else_is_refused_with_what_there_could_be(tmp_path):
     assert all(name in import_error(tmp_path) for name in FORMATS)
+
+
+# --- how far apart rows are ---------------------------------------------------------------------
+
+
+def stated_periods():
+    return list(
+        ImportedPeriod.objects.order_by("recorded_at").values_list(
+            "market__ticker", "starts_at", "ends_at", "gap_after"
+        )
+    )
+
+
+def test_the_period_of_rows_without_candlesticks_is_recorded_where_it_is_stated(tmp_path):
+    baseball_table(tmp_path)
+    run_import(tmp_path)
+    assert stated_periods() == []
+    assert "A row counts as fresh for 1,800 seconds" in run_import(tmp_path, "--gap-after", "600")
+    assert stated_periods() == [(GAME, OPENED, OPENED, 600)]
+
+
+def test_the_last_word_about_a_period_counts_and_is_written_once(tmp_path):
+    baseball_table(tmp_path)
+    for seconds in ("600", "600", "60", "60"):
+        run_import(tmp_path, "--gap-after", seconds)
+    assert [seconds for *_, seconds in stated_periods()] == [600, 60]
+    run_import(tmp_path)
+    assert len(stated_periods()) == 2
+
+
+def test_of_several_tables_the_period_is_that_of_rows_without_candlesticks(tmp_path):
+    for make in (weather_tables, baseball_table, fed_tables):
+        make(tmp_path)
+    run_import(tmp_path, "--gap-after", "600")
+    assert {ticker for ticker, *_ in stated_periods()} == {GAME}
+
+
+def test_candlesticks_have_a_period_of_their_own_so_that_none_can_be_stated(tmp_path):
+    error = import_error(weather_tables(tmp_path), "--gap-after", "600")
+    assert error == (
+        "--gap-after: weather_hourly_ariadne has candlesticks alone, whose own period counts"
+    )
+    assert not MarketSnapshot.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-5", "1.5", "soon", "", "nan", "31536001", "9" * 30, "10 s", "١٢"]
+)
+def test_a_period_that_makes_no_sense_is_refused_by_its_option(tmp_path, text):
+    error = import_error(baseball_table(tmp_path), f"--gap-after={text}")
+    assert "--gap-after" in error
+    assert f"{text!r} is not a whole number of seconds from 1 to 31,536,000" in error
+    assert not MarketSnapshot.objects.exists()
 
 
 # --- recorded tables ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the parser lets through, every numeric column keeps to the digit."""
+"""Every numeric column keeps to the digit all that the parser lets through."""
 
 import json
 from collections.abc import Callable, Iterator

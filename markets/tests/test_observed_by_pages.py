@@ -1,4 +1,4 @@
-"""Which looks the pages of a recorder prove, market by market."""
+"""Looks that the pages of a recorder prove, market by market."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise

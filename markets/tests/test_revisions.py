@@ -1,4 +1,4 @@
-"""What was known when."""
+"""Revisions: definitions and results as they were known at an instant."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

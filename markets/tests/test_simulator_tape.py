@@ -33,7 +33,7 @@ def exchange() -> Exchange:
 
 
 def get(exchange: Exchange, path: str, micros: int, **params: Any) -> Any:
-    """What the exchange answers at an instant in microseconds."""
+    """Return the exchange's answer at an instant in microseconds."""
     query = {name: [str(value)] for name, value in params.items()}
     reply = exchange.respond(path, query, micros / SECOND)
     assert reply.status == 200, reply.body
@@ -70,7 +70,7 @@ def book_at(exchange: Exchange, ticker: str, micros: int) -> dict[str, list[Leve
 
 
 def take(book: dict[str, list[Level]], prints: list[Any]) -> dict[str, list[Level]]:
-    """What an order leaves of a book, each of its prints being at the best level then."""
+    """Return a book without an order's prints, each of which is at the best level then."""
     left = {name: list(levels) for name, levels in book.items()}
     for each in prints:
         sold = "no" if each["taker_outcome_side"] == "yes" else "yes"

@@ -1,4 +1,4 @@
-"""What the pages show, and what they are asked for."""
+"""Contents of the pages, and the requests for them."""
 
 import re
 from datetime import UTC, datetime, timedelta

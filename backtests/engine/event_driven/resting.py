@@ -15,7 +15,7 @@ from backtests.engine.event_driven.queue_place import QueuePlace
 from backtests.engine.event_driven.tape_cursor import TapeCursor
 from backtests.rules.execution import MAKER, ExecutionModel, FillModel, Reason
 from backtests.rules.queue import is_evidence
-from backtests.rules.untaped import offer_evidence, volume_evidence
+from backtests.rules.untaped import least_or_most_offered, offer_evidence, volume_evidence
 from markets.observed import is_observed
 
 
@@ -128,7 +128,7 @@ class RestingOrders(Account):
         count, uses_volume = 0, False
         if not is_whole(self._tape, book.market, place.since, self.now):
             offered_at, offered_beyond = self._offered(book, ticket)
-            traded_at, traded_beyond = self._traded(book, ticket)
+            traded_at, traded_beyond = self._traded_or_offered(book, ticket)
             uses_volume = traded_at > 0
             at = max(offered_at, traded_at - book.used)
             beyond = max(offered_beyond, traded_beyond - book.used)
@@ -139,6 +139,21 @@ class RestingOrders(Account):
             book.used += count if uses_volume else 0
             if top.crosses(side, limit):
                 top.use_fresh(side, count)
+
+    def _traded_or_offered(self, book: Book, ticket: Ticket) -> tuple[int, int]:
+        """Count what traded since the row before, and what was offered meanwhile."""
+        traded, offered = self._traded(book, ticket), self._offered_unseen(book, ticket)
+        return max(traded[0], offered[0]), max(traded[1], offered[1])
+
+    def _offered_unseen(self, book: Book, ticket: Ticket) -> tuple[int, int]:
+        """Count the offers that no row shows, but the range of the other side in a candlestick."""
+        fills, side, place, candles = self.fills, ticket.side, ticket.queue_place, self._candles
+        candle = candle_ending(candles, book.market, self.now)
+        is_sure = candle >= 0 and candles.since[candle] >= place.since and not place.taped
+        if candle < 0 or (fills == FillModel.FEWEST and not is_sure):
+            return 0, 0
+        best = int((candles.ask_low if side > 0 else candles.bid_high)[candle])
+        return offer_evidence(fills, side, ticket.limit, best, least_or_most_offered(fills))
 
     def _offered(self, book: Book, ticket: Ticket) -> tuple[int, int]:
         """The new offers that count, at an order's price and beyond it."""

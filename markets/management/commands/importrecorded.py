@@ -1,5 +1,6 @@
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from kalshi_insights.commands import ProgressBar
 from markets import importing
+
+LONGEST_PERIOD = 365 * 24 * 3600  # seconds
 
 
 class Command(BaseCommand):
@@ -19,18 +22,28 @@ class Command(BaseCommand):
         parser.add_argument(
             "folder", type=Path, help="one of these folders, or the folder that contains them"
         )
+        parser.add_argument(
+            "--gap-after",
+            type=read_seconds,
+            metavar="SECONDS",
+            help="the usual time between two rows of a market, where they are no candlesticks: a"
+            " row counts as fresh for three times as long, and then a gap begins; without it no"
+            " gap is claimed",
+        )
 
-    def handle(self, *, folder: Path, **options: Any) -> None:
+    def handle(self, *, folder: Path, gap_after: int | None, **options: Any) -> None:
         folders = importing.find_tables(folder.resolve())
         if not folders:
             names = ", ".join(importing.FORMATS)
             raise CommandError(
                 f"folder: {folder} is not one of {names} and contains none of them.", returncode=2
             )
+        if gap_after is not None:
+            require_other_rows(folders)
         for tables in folders:
             try:
                 with ProgressBar(sys.stderr) as bar:
-                    imported = importing.import_tables(tables, bar.update)
+                    imported = importing.import_tables(tables, bar.update, gap_after=gap_after)
             except importing.MalformedTable as error:
                 raise CommandError(f"{tables.name}: {error}") from None
             self.stdout.write(
@@ -38,8 +51,31 @@ class Command(BaseCommand):
                 f" {imported.candlesticks:,} new candlesticks and"
                 f" {imported.snapshots:,} new snapshots. {imported.note}"
             )
+            if gap_after is not None and imported.rows:
+                self.stdout.write(f"A row counts as fresh for {3 * gap_after:,} seconds.")
             if imported.differing:
                 self.stderr.write(
                     f"{tables.name}: {imported.differing:,} results or candlesticks differ from"
                     " those on record, which stay."
                 )
+
+
+def read_seconds(text: str) -> int:
+    # Python's own reader takes other digits, and more of them than it likes to.
+    seconds = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if not 1 <= seconds <= LONGEST_PERIOD:
+        raise ArgumentTypeError(
+            f"{text!r} is not a whole number of seconds from 1 to {LONGEST_PERIOD:,}"
+        )
+    return seconds
+
+
+def require_other_rows(folders: Sequence[Path]) -> None:
+    """Raise CommandError where all tables are of candlesticks."""
+    if all(importing.FORMATS[each.name].has_candlesticks for each in folders):
+        names = " and ".join(each.name for each in folders)
+        verb = "has" if len(folders) == 1 else "have"
+        raise CommandError(
+            f"--gap-after: {names} {verb} candlesticks alone, whose own period counts",
+            returncode=2,
+        )

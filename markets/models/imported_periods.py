@@ -1,0 +1,98 @@
+"""The usual time from one row of an import to the next, as far as whoever imported it stated it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+from django.db import connection, models
+
+from markets.models.markets import Market
+from markets.models.observations import array_of
+
+
+class ImportedRows(NamedTuple):
+    """The instants of a market's first and last rows in an import."""
+
+    first: datetime
+    last: datetime
+
+
+class ImportedPeriodQuerySet(models.QuerySet["ImportedPeriod"]):
+    def state(self, rows: Mapping[int, ImportedRows], gap_after: int, *, at: datetime) -> None:
+        """Record the seconds from row to row of markets, unless that is their last word already."""
+        of_markets = self.filter(market_id__in=list(rows)).order_by("recorded_at", "id")
+        last_words = {row.market_id: row for row in of_markets}
+        self.bulk_create(
+            self.model(
+                market_id=market_id,
+                starts_at=own.first,
+                ends_at=own.last,
+                gap_after=gap_after,
+                recorded_at=at,
+            )
+            for market_id, own in rows.items()
+            if market_id not in last_words or not last_words[market_id].says(own, gap_after)
+        )
+
+    def periods(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
+    ) -> list[tuple[int, int, int, int]]:
+        """Return what was stated of rows in a window, in the order in which it was: the market's
+        id, the period, the first row and the last; times are in microseconds."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT market_id, gap_after * 1000000::bigint,
+                    (extract(epoch FROM starts_at) * 1000000)::bigint,
+                    (extract(epoch FROM ends_at) * 1000000)::bigint
+                FROM markets_importedperiod
+                WHERE market_id = ANY(%s::bigint[]) AND starts_at < %s AND ends_at >= %s
+                    AND recorded_at <= %s
+                ORDER BY recorded_at, id
+                """,
+                [array_of(ids), end, start, recorded_by],
+            )
+            periods: list[tuple[int, int, int, int]] = cursor.fetchall()
+        return periods
+
+    def days(self) -> list[date]:
+        """List the days from the first to the last row of which anything was stated."""
+        found = self.aggregate(first=models.Min("starts_at"), last=models.Max("ends_at"))
+        if found["first"] is None:
+            return []
+        first, last = (found[name].date() for name in ("first", "last"))
+        return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+class ImportedPeriod(models.Model):
+    """A statement about the imported rows of a market; what was stated last counts."""
+
+    market = models.ForeignKey(
+        Market,
+        on_delete=models.CASCADE,
+        related_name="imported_periods",
+        db_index=False,  # `imported_period_once` begins with the market
+    )
+    starts_at = models.DateTimeField(help_text="The first row.")
+    ends_at = models.DateTimeField(help_text="The last row, included.")
+    gap_after = models.PositiveIntegerField(
+        help_text="Seconds: a row counts as fresh for three times as long."
+    )
+    recorded_at = models.DateTimeField()
+
+    objects = ImportedPeriodQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["market", "starts_at", "ends_at", "recorded_at"],
+                name="imported_period_once",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.market_id} every {self.gap_after} s from {self.starts_at:%Y-%m-%d %H:%M}"
+
+    def says(self, rows: ImportedRows, gap_after: int) -> bool:
+        return (self.starts_at, self.ends_at, self.gap_after) == (*rows, gap_after)
