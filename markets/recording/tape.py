@@ -13,8 +13,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
+from kalshi_insights.processes.session_limits import short_waits
 from markets.intervals import Interval, intersect
 from markets.kalshi.client import KalshiClient, Page, ticker_batches
 from markets.kalshi.drift import DriftNote, find_drift, shape_drift
@@ -37,6 +38,8 @@ MOST_TOKENS = 0.25
 TRY_AGAIN_AFTER = timedelta(minutes=10)
 # What fails at the end of a time is passed by so much, which filters of whole seconds can tell.
 SKIPPED = timedelta(seconds=2)
+# Another writer of trades holds up a run of the recorder by so many seconds at most.
+LOCK_SECONDS = 1.0
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -297,20 +300,25 @@ def fetch_trades(tick: Tick) -> None:
     what late trades may change once more, and the rest of the tokens closes the gap.
     """
     tick.limit_requests(MOST_TOKENS)
-    now = datetime.now(UTC)
-    WaitingTrade.objects.release(at=now)
     reader = TapeReader(tick.client, go_on=tick.has_turn, place=listing.place)
-    is_behind = TapeSpan.objects.open().filter(tried_at=None).exists()
     try:
-        if not is_behind or tick.poll.pk % 2 == 0:
-            reader.follow()
-        ask_for_markets(tick, at=now)
-        while tick.has_turn() and reader.close_next():
-            pass
+        with short_waits(connection, seconds=LOCK_SECONDS):
+            read_newest_and_open(tick, reader)
     finally:
         listing.place = reader.place
         tick.batch.drift_notes += reader.notes
         tick.batch.rejected += reader.refused
+
+
+def read_newest_and_open(tick: Tick, reader: TapeReader) -> None:
+    now = datetime.now(UTC)
+    WaitingTrade.objects.release(at=now)
+    is_behind = TapeSpan.objects.open().filter(tried_at=None).exists()
+    if not is_behind or tick.poll.pk % 2 == 0:
+        reader.follow()
+    ask_for_markets(tick, at=now)
+    while tick.has_turn() and reader.close_next():
+        pass
 
 
 def ask_for_markets(tick: Tick, *, at: datetime) -> None:
