@@ -19,7 +19,7 @@ from markets.models import (
     Trade,
     WaitingTrade,
 )
-from markets.models.tape import Extent
+from markets.models.tape_scope import Extent, TapeScope
 from markets.recording.scope import scope
 from markets.storage import partitions
 from markets.storage.partitions import TRADES, DayPartition
@@ -127,6 +127,34 @@ class TestFollowing:
         span = TapeSpan.objects.newest()
         assert (span.is_whole, span.end) == (True, NOW - HOUR + 19 * SECOND)
 
+    def test_a_trade_that_is_dated_minutes_ahead_is_kept_and_ends_no_walk(self, exchange):
+        exchange.clock_ahead = timedelta()
+        exchange.list("KXA-1-X")
+        tick(exchange)
+        exchange.tape.per_page = 3
+        exchange.tape.add(0, NOW - HOUR)
+        exchange.tape.add(1, NOW - HOUR + SECOND)
+        exchange.tape.add(99, NOW + HOUR / 12)
+        for n in range(2, 20):
+            if n % 6 == 2:  # more than a page of them
+                tick(exchange)
+            exchange.tape.add(n, NOW - HOUR + n * SECOND)
+        assert tick(exchange).rejected == 0
+        assert Trade.objects.count() == 21
+        span = TapeSpan.objects.newest()
+        assert (span.is_whole, span.end) == (True, NOW - HOUR + 19 * SECOND)
+        assert not TapeSpan.objects.open().exists()
+
+    def test_an_exchange_whose_clock_is_ahead_is_followed_by_it(self, exchange):
+        ahead = exchange.clock_ahead = 2 * HOUR
+        exchange.list("KXA-1-X")
+        tick(exchange)
+        for n in range(5):
+            exchange.tape.add(n, NOW + ahead - (5 - n) * SECOND)
+        poll = tick(exchange)
+        assert (poll.rejected, Trade.objects.count()) == (0, 5)
+        assert TapeSpan.objects.get().end == NOW + ahead - SECOND
+
     def test_a_side_that_the_contract_lacks_is_unknown_and_noted(self, exchange):
         exchange.list("KXA-1-X")
         tick(exchange)
@@ -173,8 +201,9 @@ class TestWhose:
         assert not WaitingTrade.objects.exists()
         assert TapeSpan.objects.get().extent == Extent.HOT
         window = Interval(NOW - HOUR, NOW + HOUR)
+        assert TapeSpan.objects.whole(window) != []
+        settings.RECORD_TRADES = "all"
         assert TapeSpan.objects.whole(window) == []
-        assert TapeSpan.objects.whole(window, extent=Extent.HOT) != []
 
     def test_of_none(self, exchange, settings):
         settings.RECORD_TRADES = "none"
@@ -373,3 +402,31 @@ def test_the_api_lists_the_spans(client):
     assert (row["seconds"], row["is_whole"], row["proof"]) == (3600.0, False, "")
     later = {"start": f"{NOW + HOUR:%FT%TZ}"}
     assert client.get("/api/v1/tape/", later).json()["results"] == []
+
+
+def test_the_api_tells_whose_trades_a_span_has_and_since_when(client, settings):
+    settings.RECORD_SERIES = frozenset({"KXA"})
+    with transaction.atomic():
+        TapeSpan.objects.mark_whole(
+            Interval(NOW - HOUR, NOW),
+            TapeSpan(is_whole=True, **TapeScope.of_settings()._asdict()),
+            at=NOW,
+        )
+    live, late = client.get("/api/v1/tape/").json()["results"]
+    assert (live["series"], live["categories"], live["known_at"]) == (["KXA"], [], None)
+    assert late["known_at"] > f"{NOW:%FT%T}"
+
+
+def test_the_api_compares_each_day_with_its_volumes(client):
+    TapeDay.objects.create(
+        day=NOW.date(),
+        markets=3,
+        agreeing=2,
+        volume=1_250,
+        contracts=150,
+        share=0.5,
+        compared_at=NOW,
+    )
+    [row] = client.get("/api/v1/tape/days/").json()["results"]
+    assert (row["day"], row["markets"], row["agreeing"]) == (f"{NOW:%F}", 3, 2)
+    assert (row["contracts"], row["volume"], row["share"]) == ("1.50", "12.50", 0.5)
