@@ -43,8 +43,14 @@ class TapeScope(NamedTuple):
     def __str__(self) -> str:
         hot = " of the hot list" if self.extent == Extent.HOT else ""
         names = ", ".join([*self.series, *self.categories])
-        combos = ", with combos" if self.with_combos else ""
-        return f"markets{hot}{f' in {names}' if names else ''}{combos}"
+        inside = f" in {names}" if names else ""
+        combos = ", combos included" if self.with_combos else ""
+        return f"markets{hot}{inside}{combos}"
+
+    @property
+    def is_partial(self) -> bool:
+        """True where trades of recorded markets were left out, but for combos."""
+        return self.is_narrow or self.extent == Extent.HOT
 
     @property
     def is_narrow(self) -> bool:
