@@ -1,7 +1,7 @@
 """The second proof of the tape, day by day: trades add up to the change of volumes."""
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from django.db import connection, models, transaction
@@ -52,7 +52,7 @@ class TapeDayQuerySet(models.QuerySet["TapeDay"]):
         """Compare a day's trades with the change of each market's volume, and store the result."""
         start, end = DayPartition(TRADES, day).bounds
         skew = Poll.objects.clock_skew(start, end)
-        times = {
+        times: dict[str, datetime | timedelta | float] = {
             "start": start,
             "end": end,
             "skew": skew,
