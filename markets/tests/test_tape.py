@@ -294,6 +294,34 @@ class TestScope:
         assert not [r for r in exchange.requests if "KXB-1-X" in str(r.url)]
         assert not Market.objects.filter(ticker="KXB-1-X").exists()
 
+    def test_a_market_has_a_tape_from_when_it_was_in_scope(self, exchange, settings):
+        settings.RECORD_SERIES = frozenset({"KXA"})
+        exchange.list("KXA-1-X", "KXB-1-X")
+        tick(exchange)
+        for n in range(1, 21):
+            if n == 11:
+                tick(exchange)
+                settings.RECORD_SERIES = frozenset()
+                scope.forget()
+            exchange.tape.add(n, NOW + n * SECOND, "KXA-1-X" if n % 2 else "KXB-1-X")
+        tick(exchange)
+        tick(exchange)
+        ids = Market.objects.ids(["KXA-1-X", "KXB-1-X"])
+        window = Interval(NOW - HOUR, NOW + HOUR)
+        whole = TapeSpan.objects.whole_for(
+            list(ids.values()), list(ids), window, known_by=NOW + HOUR
+        )
+        times = {tuple(list(ids)[place] for place in each.places): each.times for each in whole}
+        first, end = NOW + SECOND, NOW + 20 * SECOND
+        assert times[("KXA-1-X",)] == [Interval(first, NOW + 10 * SECOND)]
+        # The last ten seconds of the walk before are read again.
+        [of_both] = times[("KXA-1-X", "KXB-1-X")]
+        assert first <= of_both.start < NOW + 10 * SECOND
+        assert of_both.end == end
+        kept = Trade.objects.filter(market__ticker="KXB-1-X", created_time__gte=of_both.start)
+        expected = [n for n in range(2, 21, 2) if of_both.start <= NOW + n * SECOND]
+        assert kept.count() == len(expected)
+
     def test_a_category_comes_from_the_series(self, exchange, settings):
         settings.RECORD_CATEGORIES = frozenset({"Climate"})
         Series.objects.create(ticker="KXA", category="Climate", refreshed_at=NOW)
@@ -363,6 +391,15 @@ class TestByHand:
         assert len(paths(exchange)) == 1
         assert Trade.objects.count() == 30
 
+    def test_of_a_hot_list_it_tells_whose_trades_it_has(self, exchange, settings, capsys):
+        settings.RECORD_TRADES = "hot"
+        start = f"{NOW - HOUR:%FT%T%z}"
+        call_command("tape", "--from", start)
+        call_command("tape", "--from", start)
+        told = capsys.readouterr().out.splitlines()[-1]
+        assert told.endswith("of the time is whole for the recorded markets of the hot list.")
+        assert len(paths(exchange)) == 2
+
     @pytest.mark.parametrize(
         ("words", "named"),
         [
@@ -430,3 +467,12 @@ def test_the_api_compares_each_day_with_its_volumes(client):
     [row] = client.get("/api/v1/tape/days/").json()["results"]
     assert (row["day"], row["markets"], row["agreeing"]) == (f"{NOW:%F}", 3, 2)
     assert (row["contracts"], row["volume"], row["share"]) == ("1.50", "12.50", 0.5)
+
+
+def test_the_recorder_page_tells_whose_trades_are_kept(client, settings):
+    settings.RECORD_SERIES, settings.RECORD_CATEGORIES = frozenset({"KXA"}), frozenset({"Climate"})
+    scope = TapeScope.of_settings()._asdict()
+    with transaction.atomic():
+        TapeSpan.objects.mark(Interval(NOW - HOUR, NOW), TapeSpan(is_whole=True, **scope))
+    page = client.get(reverse("markets:recorder")).text
+    assert "and the trades of markets in KXA, Climate are kept" in page
