@@ -1,7 +1,7 @@
 """The second proof of the tape, day by day: trades add up to the change of volumes."""
 
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 
 from django.db import connection, models, transaction
@@ -15,9 +15,9 @@ from markets.storage.partitions import TRADES, DayPartition
 # trade at the edge of a market's day may count for its volume a moment sooner or later.
 VOLUME_AND_TRADES = """
     WITH observed AS (
-        SELECT market.id, first.timestamp - %(skew)s AS since, last.timestamp - %(skew)s AS until,
+        SELECT market.id, first.timestamp - skew AS since, last.timestamp - skew AS until,
             ((last.volume - first.volume) * 100)::bigint AS volume
-        FROM markets_market AS market
+        FROM markets_market AS market CROSS JOIN make_interval(secs => %(skew)s) AS skew
         CROSS JOIN LATERAL (
             SELECT timestamp, volume FROM markets_marketsnapshot
             WHERE market_id = market.id AND source = 'POLL' AND volume IS NOT NULL
@@ -52,10 +52,10 @@ class TapeDayQuerySet(models.QuerySet["TapeDay"]):
         """Compare a day's trades with the change of each market's volume, and store the result."""
         start, end = DayPartition(TRADES, day).bounds
         skew = Poll.objects.clock_skew(start, end)
-        times: dict[str, datetime | timedelta | float] = {
+        times: dict[str, datetime | float] = {
             "start": start,
             "end": end,
-            "skew": skew,
+            "skew": skew.total_seconds(),
             "edge": CLOCK_TOLERANCE.total_seconds(),
             "first": start - skew - CLOCK_TOLERANCE,
             "last": end - skew + CLOCK_TOLERANCE,
