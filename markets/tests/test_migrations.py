@@ -25,6 +25,7 @@ PAYLOADS_IN_ROWS = ("markets", "0016_listed_markets")
 PAYLOADS_IN_BLOCKS = ("markets", "0017_payload_blocks")
 BEFORE_TAPE = ("markets", "0019_page_contents")
 TAPE = ("markets", "0020_tape")
+TAPE_SCOPES = ("markets", "0021_tape_scopes")
 ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
 LONG_AGO = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -284,3 +285,18 @@ def test_many_trades_move_in_parts_that_tell_of_the_progress(empty_schema, monke
         UUID(int=n) for n in range(1, 201)
     }
     assert sum(trades.values_list("contracts", flat=True)) == 2 * 100 * 200 * 201 // 2
+
+
+def test_spans_of_before_count_as_read_by_the_settings_of_today(empty_schema, settings):
+    settings.RECORD_SERIES = frozenset({"KXB", "KXA"})
+    spans = migrate_to(TAPE).get_model("markets", "TapeSpan").objects
+    hour = timedelta(hours=1)
+    for n, (is_whole, proof) in enumerate(((True, "joined"), (True, "listed"), (False, ""))):
+        start = LONG_AGO + n * hour
+        spans.create(start=start, end=start + hour, is_whole=is_whole, proof=proof)
+    before = datetime.now(UTC)
+    spans = migrate_to(TAPE_SCOPES).get_model("markets", "TapeSpan").objects
+    live, listed, left = spans.order_by("start")
+    assert [each.series for each in (live, listed, left)] == [["KXA", "KXB"], ["KXA", "KXB"], []]
+    assert (live.known_at, left.known_at) == (None, None)
+    assert listed.known_at > before
