@@ -11,6 +11,7 @@ from markets.coverage.many_markets import coverage_of
 from markets.intervals import Interval
 from markets.models.definitions import DefinedMarket, RevisedEvent, RevisedMarket
 from markets.models.revisions import FeeTerms
+from markets.models.tape import WholeTape
 from markets.observed import ObservedInstants
 
 Period = tuple[datetime, datetime]
@@ -61,7 +62,15 @@ class TradeReads(Protocol):
 
 
 class TapeSpanReads(Protocol):
-    def whole(self, window: Interval, *, with_combos: bool = False) -> list[Interval]: ...
+    def whole_for(
+        self,
+        ids: Sequence[int],
+        tickers: Sequence[str],
+        window: Interval,
+        *,
+        known_by: datetime,
+        skew: timedelta,
+    ) -> list[WholeTape]: ...
 
 
 class BackfillSpanReads(Protocol):

@@ -13,10 +13,11 @@ from backtests.record import record
 from backtests.requests import MarketSelection
 from kalshi_insights.arrays import np
 from markets.intervals import Interval
-from markets.models.observations import COMBO
+from markets.models.tape import WholeTape
 from markets.observed import AFTER_ALL
 
 TRADES = "trades"  # the kind of a backfill of trades
+NOWHERE = WholeTape((), ())
 AROUND = 1_000_000  # what is not whole before and after a trade that counts as missing
 
 
@@ -50,7 +51,11 @@ def tape(
     missing: a second before and after each such trade is not whole.
     """
     start, end = selection.start, selection.end
-    whole = _whole(ids, tickers, quoted, selection, known_by=known_by)
+    skew = record.polls.clock_skew(start, end)
+    window = Interval(start, end)
+    followed = record.tape_spans.whole_for(ids, tickers, window, known_by=known_by, skew=skew)
+    rows = record.backfill_spans.whole(TRADES, ids, start, end, known_by=known_by)
+    whole = _whole(ids, quoted, window, followed, rows)
     if not len(whole.since):
         return None
     columns = dict(record.trades.columns(ids, start, end))
@@ -59,42 +64,41 @@ def tape(
     whole = whole.without(columns["market"][late], columns["at"][late], around=AROUND)
     kept = np.flatnonzero(whole.covering(columns["market"], columns["at"]) >= 0)
     kept = kept[np.lexsort((columns["market"][kept], columns["at"][kept]))]
-    skew = record.polls.clock_skew(start, end) // timedelta(microseconds=1)
-    at = columns["at"][kept] + skew
+    ahead = skew // timedelta(microseconds=1)
+    at = columns["at"][kept] + ahead
     price, contracts, taker = (columns[name][kept] for name in ("price", "contracts", "taker"))
     known_at = np.maximum(columns["known_at"][kept], at)
     market, spans = columns["market"][kept], whole.spans
-    since, until = whole.since + skew, whole.until + skew
+    since, until = whole.since + ahead, whole.until + ahead
     return TradeTape(at, market, price, contracts, taker, known_at, spans, since, until)
 
 
 def _whole(
     ids: Sequence[int],
-    tickers: Sequence[str],
     quoted: QuotedInstants,
-    selection: MarketSelection,
-    *,
-    known_by: datetime,
+    window: Interval,
+    followed: list[WholeTape],
+    backfilled: Sequence[tuple[int, datetime, datetime]],
 ) -> Stretches:
     """The stretches in which each market's trades are all on record, by the exchange's clock.
 
     The tape of the exchange holds those of markets that were recorded live then.
     """
-    window = Interval(selection.start, selection.end)
     (_, since), (until, _) = quoted.backfilled_times()
-    number = {id: n for n, id in enumerate(ids)}
-    rows = record.backfill_spans.whole(TRADES, ids, *window, known_by=known_by)
-    own = [(number[id], microseconds(a) + 1, microseconds(b)) for id, a, b in rows]
-    is_combo = np.array([ticker.startswith(COMBO) for ticker in tickers])
-    shared = _inclusive(record.tape_spans.whole(window))
     until = np.minimum(until - 1, microseconds(window.end) - 1)
-    if is_combo.any():
+    number = {id: n for n, id in enumerate(ids)}
+    own = [(number[id], microseconds(a) + 1, microseconds(b)) for id, a, b in backfilled]
+    # Nearly always, most markets share their times, and the others are few.
+    first, *others = sorted(followed, key=lambda each: -len(each.places)) or [NOWHERE]
+    for places, times in others:
         own += [
-            (market, max(a, int(since[market])), min(b, int(until[market])))
-            for market in np.flatnonzero(is_combo).tolist()
-            for a, b in _inclusive(record.tape_spans.whole(window, with_combos=True))
+            (n, max(a, int(since[n])), min(b, int(until[n])))
+            for n in places
+            for a, b in _inclusive(times)
         ]
-    return stretches_of(shared, np.where(is_combo, AFTER_ALL, since), until, own)
+    sharing = np.isin(np.arange(len(ids)), first.places)
+    begins = np.where(sharing, since, AFTER_ALL)
+    return stretches_of(_inclusive(first.times), begins, until, own)
 
 
 def _inclusive(intervals: Sequence[Interval]) -> list[tuple[int, int]]:

@@ -53,6 +53,7 @@ class Root(APIRootView):
                 **{name: f"{here}{name}/" for name in LISTS},
                 "market": f"{here}markets/{{ticker}}/",
                 **{f"market_{name}": address for name, address in market_resources.items()},
+                "tape_days": f"{here}tape/days/",
                 "strategy": f"{here}strategies/{{name}}/",
                 "backtest": f"{here}backtests/{{id}}/",
                 **{f"backtest_{name}": address for name, address in backtest_resources.items()},

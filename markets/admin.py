@@ -270,7 +270,7 @@ class TradeAdmin(DailyRowsAdmin):
 
 @admin.register(TapeSpan)
 class TapeSpanAdmin(ReadOnlyAdmin):
-    list_display = ["start", "end", "is_whole", "proof", "extent", "with_combos", "tried_at"]
+    list_display = ["start", "end", "is_whole", "proof", "scope", "known_at", "tried_at"]
     list_filter = ["is_whole", "proof"]
     search_fields = ["start"]
 

@@ -92,7 +92,7 @@ MARKETS = """
     yes_price no_price volume_24h previous_price quoted_at is_hot"""
 
 OUTAGES = "start end cause detail seconds"
-SPANS = "start end seconds is_whole proof extent with_combos"
+SPANS = "start end seconds is_whole proof extent with_combos series categories known_at"
 STRATEGIES = "name version kind is_yardstick summary parameters"
 BACKTESTS = """
     id status progress doing strategy strategy_version params series events tickers start end cash
@@ -251,8 +251,9 @@ class Client:
     ) -> pd.DataFrame:
         """List public trades by created_time, oldest first; without a ticker, of all markets.
 
-        `block` filters block trades. `known_at` is when the recorder learned of a trade: live for
-        the source TAPE, and as it happened for what was backfilled.
+        `block` filters block trades; of all markets these, and those of one `source`, come for a
+        day at most, with `start` and `end`. `known_at` is when the recorder learned of a trade:
+        live for the source TAPE, and as it happened for what was backfilled.
 
         >>> client.trades("KXFED-26DEC-H25", "2026-11-20", block=False)["count"].sum()
         >>> client.trades(start="2026-11-20", end="2026-11-21").groupby("ticker").size()

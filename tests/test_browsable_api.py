@@ -43,6 +43,7 @@ PLACES = [
     "/markets/?format=api",
     "/trades/",
     "/tape/",
+    "/tape/days/",
     "/polls/",
     "/outages/",
     "/health/",

@@ -279,7 +279,10 @@ def test_trades_are_a_frame_by_time(client, market):
     frame = client.trades(TICKER, "2025-11-20")
     assert (frame["count"].sum(), frame.is_block_trade.to_list()) == (3.0, [False, True])
     assert client.trades(TICKER, block=False).trade_id.to_list() == [str(trade_uuid("t0"))]
-    assert client.trades(start="2025-11-20", source="BACKFILL").ticker.to_list() == [TICKER] * 2
+    assert (
+        client.trades(start="2025-11-20", end="2025-11-21", source="BACKFILL").ticker.to_list()
+        == [TICKER] * 2
+    )
 
 
 def test_spans_of_the_tape_are_a_frame_by_their_start(client, market):

@@ -20,7 +20,9 @@ from backtests.tests.record_builders import (
 from markets.models import (
     BackfillSpan,
     Candlestick,
+    HotPeriod,
     Poll,
+    Series,
     Source,
     TapeSpan,
     Trade,
@@ -215,6 +217,55 @@ class TestTape:
             microseconds(late - second) - 1,
             microseconds(T + HOUR) - 1,
         ]
+
+    def test_what_was_read_later_is_no_evidence_for_a_run_of_before(self, market):
+        record_quote(market, T)
+        span(T, T + HOUR)
+        span(T + HOUR, T + 2 * HOUR, known_at=END + HOUR)
+        trade(market, T + MINUTE)
+        trade(market, T + HOUR + MINUTE, recorded_at=END + HOUR)
+        assert len(trades_of(market, known_by=END + 2 * HOUR)) == 2
+        before = load_universe(market, known_by=END).known_tape()
+        assert before.at.tolist() == [microseconds(T + MINUTE)]
+        assert before.until.tolist() == [microseconds(T + HOUR) - 1]
+
+    def test_a_market_that_was_out_of_scope_has_no_tape_then(self, market):
+        other = record_market("KXSNOW-26OCT02")
+        record_revision(other, START)
+        for each in (market, other):
+            record_quote(each, T)
+            trade(each, T + MINUTE)
+            trade(each, T + HOUR + MINUTE)
+        span(T, T + HOUR, series=["SKXRAIN"])
+        span(T + HOUR, T + 2 * HOUR)
+        assert [(m, at) for m, at, *_ in trades_of(market, other)] == [
+            (0, microseconds(T + MINUTE)),
+            (0, microseconds(T + HOUR + MINUTE)),
+            (1, microseconds(T + HOUR + MINUTE)),
+        ]
+
+    def test_a_category_lets_the_markets_of_its_series_through(self, market):
+        record_quote(market, T)
+        trade(market, T + MINUTE)
+        span(T, T + HOUR, categories=["Climate"])
+        assert len(trades_of(market)) == 1
+        Series.objects.update(category="Sports")
+        assert trades_of(market) == []
+
+    def test_the_hot_list_alone_proves_a_market_while_it_was_hot(self, market):
+        record_quote(market, T)
+        span(T, T + HOUR, extent="hot")
+        span(T + HOUR, T + 2 * HOUR, extent="hot", known_at=T + 3 * HOUR)
+        HotPeriod.objects.create(
+            market=market, started_at=T + 10 * MINUTE, ended_at=T + 20 * MINUTE
+        )
+        HotPeriod.objects.create(market=market, started_at=T + 50 * MINUTE)
+        for n in (9, 11, 20, 51, 61):
+            trade(market, T + n * MINUTE)
+        tape = load_universe(market).known_tape()
+        assert tape.at.tolist() == [microseconds(T + n * MINUTE) for n in (11, 51)]
+        assert tape.since.tolist() == [microseconds(T + n * MINUTE) for n in (10, 50)]
+        assert tape.until.tolist() == [microseconds(T + n * MINUTE) - 1 for n in (19, 60)]
 
     def test_the_tape_of_combos_is_whole_where_they_were_stored(self):
         combo = record_market("KXMVECROSS-26OCT02")

@@ -56,6 +56,13 @@ def limited(connection: BaseDatabaseWrapper, limits: SessionLimits) -> Iterator[
 
 
 @contextmanager
+def short_waits(connection: BaseDatabaseWrapper, *, seconds: float) -> Iterator[None]:
+    """Let statements of a block wait for locks no longer than this."""
+    with _changed(connection, {"lock_timeout": int(seconds * 1000)}):
+        yield
+
+
+@contextmanager
 def long_statement(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Let the statement of an export take its time."""
     with _changed(connection, {"statement_timeout": EXPORT_SECONDS * 1000}):

@@ -132,6 +132,18 @@ TAPE_SPAN: Answer = {
     "proof": "joined",
     "extent": "all",
     "with_combos": False,
+    "series": [],
+    "categories": [],
+    "known_at": None,
+}
+TAPE_DAY: Answer = {
+    "day": "2026-11-20",
+    "share": 0.9998,
+    "markets": 21_344,
+    "agreeing": 21_302,
+    "contracts": "8114032.50",
+    "volume": "8114190.25",
+    "compared_at": "2026-11-21T01:10:00.482113Z",
 }
 REVISION: Answer = {
     "id": 4711,

@@ -25,6 +25,7 @@ from markets.models.trades import SOURCES, TradeQuerySet
 MAX_BUCKETS = 10_000
 MAX_LEVELS = 1_000
 MAX_COVERAGE = timedelta(days=31)
+ALL_TRADES_WITHIN = timedelta(days=1)
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
@@ -63,6 +64,27 @@ class TradeFilter(django_filters.FilterSet):
 
     def of_source(self, queryset: TradeQuerySet, name: str, source: str) -> TradeQuerySet:
         return queryset.from_source(source)
+
+
+class AllTradesForm(TimeRangeForm):
+    def clean(self) -> dict[str, Any]:
+        super().clean()
+        for name in ("source", "block"):
+            is_rare = bool(self.cleaned_data.get(name))
+            if is_rare and not self.errors and not self._is_short():
+                self.add_error(name, "Needs start and end, at most a day apart.")
+        return self.cleaned_data
+
+    def _is_short(self) -> bool:
+        start, end = self.cleaned_data.get("start"), self.cleaned_data.get("end")
+        return bool(start and end and end - start <= ALL_TRADES_WITHIN)
+
+
+class AllTradesFilter(TradeFilter):
+    """The same for all markets: no index finds a source or block trades in all their time."""
+
+    class Meta:
+        form = AllTradesForm
 
 
 class RevisionFilter(django_filters.FilterSet):

@@ -6,6 +6,7 @@ from typing import Any
 from django.http import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -18,9 +19,9 @@ from kalshi_insights.rest.schema import instant_parameter, with_example
 from kalshi_insights.rest.viewsets import TimeSeriesViewSet
 from markets.api import examples, timeseries_serializers
 from markets.api.timeseries import TRADE_RESPONSES, TRADES
-from markets.api.timeseries_filters import TradeFilter
+from markets.api.timeseries_filters import AllTradesFilter
 from markets.intervals import Interval
-from markets.models import TapeSpan, Trade
+from markets.models import TapeDay, TapeSpan, Trade
 
 START = "Only spans that end after this instant, with its offset."
 END = "Only spans that begin before this instant, with its offset."
@@ -32,7 +33,7 @@ class TradeViewSet(KnownParameters, TimeSeriesViewSet):
     queryset = Trade.objects.oldest_first()
     serializer_class = timeseries_serializers.TradeSerializer
     filter_backends = [FilterBackend]
-    filterset_class = TradeFilter
+    filterset_class = AllTradesFilter
     pagination_class = CursorPages
     renderer_classes = TIME_SERIES_RENDERERS
 
@@ -56,10 +57,40 @@ class TapeSpanSerializer(serializers.ModelSerializer[TapeSpan]):
 
     class Meta:
         model = TapeSpan
-        fields = ["start", "end", "seconds", "is_whole", "proof", "extent", "with_combos"]
+        fields = [
+            "start",
+            "end",
+            "seconds",
+            "is_whole",
+            "proof",
+            "extent",
+            "with_combos",
+            "series",
+            "categories",
+            "known_at",
+        ]
 
     def get_seconds(self, span: TapeSpan) -> float:
         return (span.end - span.start).total_seconds()
+
+
+@with_example(examples.TAPE_DAY)
+class TapeDaySerializer(serializers.ModelSerializer[TapeDay]):
+    """A day's trades beside the change of the same markets' volumes, the second proof of them."""
+
+    contracts = serializers.DecimalField(
+        source="traded", max_digits=21, decimal_places=2, help_text="By the trades."
+    )
+    volume = serializers.DecimalField(
+        source="grown",
+        max_digits=21,
+        decimal_places=2,
+        help_text="By how much the volumes of the same markets grew.",
+    )
+
+    class Meta:
+        model = TapeDay
+        fields = ["day", "share", "markets", "agreeing", "contracts", "volume", "compared_at"]
 
 
 class TapeViewSet(KnownParameters, GenericViewSet[Any]):
@@ -84,3 +115,15 @@ class TapeViewSet(KnownParameters, GenericViewSet[Any]):
         spans = TapeSpan.objects.within(window).order_by("-start")
         page = paginator.paginate_queryset(spans, request)
         return paginator.get_paginated_response(TapeSpanSerializer(page, many=True).data)
+
+    @extend_schema(operation_id="tape_days_list", responses=TapeDaySerializer(many=True))
+    @action(detail=False, query_form=None)
+    def days(self, request: Request) -> Response:
+        """Each day's trades beside the change of volumes, the newest first.
+
+        A market agrees if its trades add up to its volume. A day is compared once it is over, and
+        again after more of it was read.
+        """
+        paginator = OffsetPages()
+        page = paginator.paginate_queryset(TapeDay.objects.all(), request)
+        return paginator.get_paginated_response(TapeDaySerializer(page, many=True).data)

@@ -1,12 +1,19 @@
 """Trades in pieces of one day (UTC), by a key of sixteen bytes; and the spans of the tape.
 
-What is on record moves, day by day, in this one transaction: some 100,000 trades a second. Those
-trades were all backfilled, so that they count as known when they happened. The columns of fixed
-width come first: less padding in every row. The key begins with the time, so that new rows go to
-its end, and all trades can be read in their order.
+What is on record moves in this one transaction, in one pass over the old table. Meanwhile trades
+can be read and not written; all else goes on. Only then, while the reference to markets is checked,
+nobody can write definitions or quotes: stop the recorder, or let its runs fail for that long.
+`make bench ARGS=moving_trades` prints how long each takes for a million trades. The old table and
+the new one need room at the same time.
+
+Those trades were all backfilled, so that they count as known when they happened. The columns of
+fixed width come first: less padding in every row. The key begins with the time, so that new rows go
+to its end, and all trades can be read in their order. Maintenance puts the rows of each market
+together later.
 """
 
 import sys
+import time
 from uuid import UUID, uuid5
 
 import django.contrib.postgres.fields
@@ -18,18 +25,14 @@ from django.db.backends.utils import CursorWrapper
 NAMESPACE = UUID("6b1d0c52-5c0f-5f0a-9f5e-0d6c7d3c8a11")
 UUID_TEXT = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 BACKFILL = 2
-# A move of so many trades says how far it has come.
-MANY = 1_000_000
-APART = [
-    # Deferred checks of what this transaction wrote would forbid altering the table.
-    "SET CONSTRAINTS ALL IMMEDIATE",
-    "ALTER TABLE markets_trade DROP CONSTRAINT markets_trade_pkey",
-    "DROP INDEX trade_market_created",
-    "ALTER TABLE markets_trade RENAME TO trades_before",
+# The old table is read by so many blocks of 8 KiB at once, and its progress is told after each.
+BLOCKS_AT_ONCE = 20_000
+ANEW = [
+    "LOCK TABLE markets_trade IN SHARE MODE",
     """
-    CREATE TABLE markets_trade (
+    CREATE TABLE trades_anew (
         trade_id uuid NOT NULL,
-        market_id bigint NOT NULL REFERENCES markets_market (id),
+        market_id bigint NOT NULL,
         created_time timestamptz NOT NULL,
         known_at timestamptz NOT NULL,
         recorded_at timestamptz NOT NULL,
@@ -42,56 +45,68 @@ APART = [
         CONSTRAINT trade_price_within_unit CHECK (price BETWEEN 0 AND 10000)
     ) PARTITION BY RANGE (created_time)
     """,
-    "CREATE INDEX trade_market_created ON markets_trade (market_id, created_time)",
-    "CREATE TABLE markets_trade_default PARTITION OF markets_trade DEFAULT",
+    "CREATE TABLE markets_trade_default PARTITION OF trades_anew DEFAULT",
     "CREATE TEMPORARY TABLE other_ids (text_id text PRIMARY KEY, id uuid) ON COMMIT DROP",
 ]
-DAYS = """
-    SELECT DISTINCT (created_time AT TIME ZONE 'UTC')::date FROM trades_before
-    UNION SELECT generate_series(today - 1, today + 7, interval '1 day')::date
-    FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock ORDER BY 1
+DAYS_AND_OTHER_IDS = """
+    SELECT DISTINCT (created_time AT TIME ZONE 'UTC')::date,
+        CASE WHEN trade_id !~ %s THEN trade_id END FROM markets_trade
+    UNION SELECT generate_series(today - 1, today + 7, interval '1 day')::date, NULL
+    FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
 """
 PIECE = """
-    CREATE TABLE markets_trade_{0:%Y%m%d} PARTITION OF markets_trade
+    CREATE TABLE markets_trade_{0:%Y%m%d} PARTITION OF trades_anew
     FOR VALUES FROM ('{0} 00:00+00') TO (timestamptz '{0} 00:00+00' + interval '24 h')
 """
 MOVE = f"""
-    INSERT INTO markets_trade
+    INSERT INTO trades_anew
     SELECT coalesce(other_ids.id, trade_id::uuid), market_id, created_time, created_time,
         recorded_at, (count * 100)::bigint, (yes_price * 10000)::smallint,
         CASE WHEN (taker_outcome_side, taker_book_side) = ('yes', 'bid') THEN 1
             WHEN (taker_outcome_side, taker_book_side) = ('no', 'ask') THEN 2 END,
         {BACKFILL}, is_block_trade
-    FROM trades_before LEFT JOIN other_ids ON text_id = trade_id
-    WHERE created_time >= '{{0}} 00:00+00' AND
-        created_time < timestamptz '{{0}} 00:00+00' + interval '24 h'
-    ORDER BY market_id, created_time ON CONFLICT DO NOTHING
+    FROM markets_trade AS old LEFT JOIN other_ids ON text_id = trade_id
+    WHERE old.ctid >= '({{0}},0)'::tid AND old.ctid < '({{1}},0)'::tid
+    ORDER BY created_time ON CONFLICT DO NOTHING
 """
+IN_PLACE = [
+    # Deferred checks of what this transaction wrote would forbid dropping the table.
+    "SET CONSTRAINTS ALL IMMEDIATE",
+    "ALTER INDEX trade_market_created RENAME TO trade_market_created_before",
+    "CREATE INDEX trade_market_created ON trades_anew (market_id, created_time)",
+    # From here on nobody writes markets.
+    "DROP TABLE markets_trade",
+    "ALTER TABLE trades_anew RENAME TO markets_trade",
+    "ALTER TABLE markets_trade RENAME CONSTRAINT trades_anew_pkey TO markets_trade_pkey",
+    "ALTER TABLE markets_trade ADD FOREIGN KEY (market_id) REFERENCES markets_market (id)",
+]
 
 
 def move(apps: object, schema_editor: BaseDatabaseSchemaEditor) -> None:
     with schema_editor.connection.cursor() as cursor:
-        for statement in APART:
+        for statement in ANEW:
             cursor.execute(statement)
-        name_others(cursor)
-        cursor.execute(DAYS)
-        days = [day for (day,) in cursor.fetchall()]
-        cursor.execute("SELECT count(*) FROM trades_before")
-        total = cursor.fetchone()[0]
-        for day in days:
+        cursor.execute(DAYS_AND_OTHER_IDS, [UUID_TEXT])
+        found = cursor.fetchall()
+        for day in sorted({day for day, _ in found}):
             cursor.execute(PIECE.format(day))
-            cursor.execute(MOVE.format(day))
-            if total >= MANY:
-                sys.stdout.write(f"    {day}: {cursor.rowcount:,} of {total:,} trades\n")
-        cursor.execute("DROP TABLE trades_before")
+        for text in sorted({text for _, text in found if text is not None}):
+            cursor.execute("INSERT INTO other_ids VALUES (%s, %s)", [text, made_of(text)])
+        move_blocks(cursor)
+        for statement in IN_PLACE:
+            cursor.execute(statement)
 
 
-def name_others(cursor: CursorWrapper) -> None:
-    """Give the trades whose ids are no UUIDs one that is made of their id."""
-    cursor.execute("SELECT trade_id FROM trades_before WHERE trade_id !~ %s", [UUID_TEXT])
-    others = [text for (text,) in cursor.fetchall()]
-    for text in others:
-        cursor.execute("INSERT INTO other_ids VALUES (%s, %s)", [text, made_of(text)])
+def move_blocks(cursor: CursorWrapper) -> None:
+    cursor.execute("SELECT pg_relation_size('markets_trade') / current_setting('block_size')::int")
+    blocks, moved, began = cursor.fetchone()[0], 0, time.monotonic()
+    for first in range(0, blocks, BLOCKS_AT_ONCE):
+        last = min(first + BLOCKS_AT_ONCE, blocks)
+        cursor.execute(MOVE.format(first, last))
+        moved += cursor.rowcount
+        if blocks > BLOCKS_AT_ONCE:
+            seconds = time.monotonic() - began
+            sys.stdout.write(f"    {last / blocks:.0%}: {moved:,} trades in {seconds:.0f} s\n")
 
 
 def made_of(text: str) -> UUID:

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("markets", "0020_tape")]
+    dependencies = [("markets", "0021_tape_scopes")]
 
     operations = [
         migrations.CreateModel(

@@ -18,7 +18,8 @@ from markets.models.search import EventSearchText, MarketSearchText, SeriesSearc
 from markets.models.snapshots import MarketSnapshot, Source
 from markets.models.storage import ArchivedDay
 from markets.models.sweeps import HotPeriod, Sweep
-from markets.models.tape import TapeDay, TapeSpan
+from markets.models.tape import TapeSpan
+from markets.models.tape_days import TapeDay
 from markets.models.trades import Trade, TradeOrigin
 from markets.models.waiting_trades import WaitingTrade
 

@@ -4,11 +4,13 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
+from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.db.models import F, Q
 
+from markets.intervals import Interval
 from markets.models.markets import NOT_OPEN_STATUSES, Market
 from markets.models.observations import microseconds, observed_instants
 from markets.models.recording import CLOCK_TOLERANCE, Poll, Tier
@@ -201,6 +203,11 @@ class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
         periods = self.filter(market__in=[market.pk for market in markets], started_at__lte=at)
         lasting = periods.exclude(ended_at__lte=at).order_by("-started_at")
         return dict(lasting.values_list("market_id", "started_at"))
+
+    def lasting(self, markets: Iterable[int], window: Interval) -> Self:
+        """Periods of these markets that lie in a window at least in part, by market and time."""
+        begun = self.filter(market__in=list(markets), started_at__lt=window.end)
+        return begun.exclude(ended_at__lte=window.start).order_by("market_id", "started_at")
 
     def follow(self, at: datetime) -> None:
         """Open and close periods so that the open ones are the hot list as it is now."""

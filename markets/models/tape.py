@@ -1,58 +1,24 @@
-"""The spans of the tape in which every trade was read, and a second proof of it day by day."""
+"""The spans of the tape in which every trade was read."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
-from decimal import Decimal
-from typing import Any, Self
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
-from django.db import connection, models, transaction
+from django.db import connection, models
 
 from markets.intervals import Interval, intersect, merge, subtract
-from markets.models.recording import CLOCK_TOLERANCE
-from markets.storage.partitions import (
-    TRADES,
-    DayPartition,
-    days_without_partition,
-    partitions_of,
-)
+from markets.models.storage import ArchivedDay
+from markets.models.sweeps import HotPeriod
+from markets.models.tape_scope import Extent, TapeScope
+from markets.storage.partitions import TRADES, DayPartition
 
 ONE_WRITER = "SELECT pg_advisory_xact_lock(hashtext('markets_tapespan'))"
-# A trade at the edge of a market's day may count for its volume a moment sooner or later than the
-# clocks of both sides say.
-VOLUME_AND_TRADES = """
-    WITH observed AS (
-        SELECT market.id, first.timestamp AS since, last.timestamp AS until,
-            ((last.volume - first.volume) * 100)::bigint AS volume
-        FROM markets_market AS market
-        CROSS JOIN LATERAL (
-            SELECT timestamp, volume FROM markets_marketsnapshot
-            WHERE market_id = market.id AND source = 'POLL' AND volume IS NOT NULL
-                AND timestamp >= %(start)s AND timestamp < %(end)s
-            ORDER BY timestamp, id LIMIT 1) AS first
-        CROSS JOIN LATERAL (
-            SELECT timestamp, volume FROM markets_marketsnapshot
-            WHERE market_id = market.id AND source = 'POLL' AND volume IS NOT NULL
-                AND timestamp >= %(start)s AND timestamp < %(end)s
-            ORDER BY timestamp DESC, id DESC LIMIT 1) AS last
-        WHERE market.quoted_at >= %(start)s AND last.timestamp > first.timestamp
-    ), counted AS (
-        SELECT observed.id, volume, coalesce(sum(contracts) FILTER (
-                WHERE created_time > since AND created_time <= until), 0) AS contracts,
-            coalesce(sum(contracts) FILTER (
-                WHERE created_time > since + edge AND created_time <= until - edge), 0) AS least,
-            coalesce(sum(contracts), 0) AS most
-        FROM observed CROSS JOIN make_interval(secs => %(edge)s) AS edge
-        LEFT JOIN markets_trade AS trade ON trade.market_id = observed.id
-            AND created_time > since - edge AND created_time <= until + edge
-            AND created_time > %(first)s AND created_time <= %(last)s
-        GROUP BY observed.id, volume
-    )
-    SELECT count(*), count(*) FILTER (WHERE volume BETWEEN least AND most),
-        coalesce(sum(volume), 0), coalesce(sum(contracts), 0)
-    FROM counted WHERE volume <> 0 OR most > 0
-"""
+# A time that was read no later than this was known as it passed. Such spans join, so that none of
+# them tells to the second since when it was known: a reader counts on them after this time.
+LIVE_WITHIN = timedelta(minutes=1)
 
 
 class Proof(models.TextChoices):
@@ -63,43 +29,64 @@ class Proof(models.TextChoices):
     HISTORICAL = "historical", "the same in the historical tier"
 
 
-class Extent(models.TextChoices):
-    """Whose trades were stored while a span was read."""
+class WholeTape(NamedTuple):
+    """Markets by their places in a list, and the times in which all their trades are on record."""
 
-    ALL = "all", "every recorded market"
-    HOT = "hot", "the hot list"
+    places: Sequence[int]
+    times: Sequence[Interval]
 
 
 class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
-    def mark(self, time: Interval, span: "TapeSpan") -> None:
-        """Let a time be as `span` says, whatever was known of it, and join what is alike.
+    # --- Writes -----------------------------------------------------------------------------
 
-        Call it in a transaction: one writer at a time changes spans.
+    def mark_whole(self, time: Interval, span: "TapeSpan", *, at: datetime) -> None:
+        """Mark a time as read whole by an instant, and since when that is known."""
+        live = max(time.start, min(at - LIVE_WITHIN, time.end))
+        newest = () if live < time.end else span.newest_ids
+        early = span.copy(known_at=next_minute(at), newest_ids=newest)
+        self.mark(Interval(time.start, live), early)
+        self.mark(Interval(live, time.end), span.copy(known_at=None))
+
+    def mark(self, time: Interval, span: "TapeSpan") -> None:
+        """Let a time be as `span` says, and join what is alike.
+
+        What is whole stays known since when it was, and tells of its own markets alone: a time
+        may be whole for some of them by one span and for others by another. Call it in a
+        transaction: one writer at a time changes spans.
         """
         if not time:
             return
         with connection.cursor() as cursor:
             cursor.execute(ONE_WRITER)
-        touching = list(self.filter(start__lte=time.end, end__gte=time.start))
-        pieces = [piece for row in touching for piece in row.without(time)]
-        span.start, span.end = time
+        around = self.filter(start__lte=time.end, end__gte=time.start)
+        touching = list(around.replaced_by(span).order_by("start"))
+        left = [piece for row in touching for piece in row.without(time)]
         self.filter(pk__in=[row.pk for row in touching]).delete()
-        self.bulk_create(joined([*pieces, span]))
+        self.bulk_create(joined([*left, *span.beside(touching, time)]))
+
+    def replaced_by(self, span: "TapeSpan") -> Self:
+        """Narrow to the spans that another one takes the place of: whole ones only of its scope."""
+        if not span.is_whole:
+            return self
+        return self.filter(models.Q(is_whole=False) | models.Q(**span.scope._asdict()))
 
     def add(self, time: Interval, values: Mapping[str, Any]) -> int:
-        """Mark the parts of a time that no span covers; return their number."""
-        known = merge(self.within(time).values_list("start", "end"))
+        """Mark the parts of a time that no span of this scope covers; return their number."""
+        span = TapeSpan(**values)
+        known = merge(self.within(time).replaced_by(span).values_list("start", "end"))
         missing = subtract([time], known)
         for part in missing:
-            self.mark(part, TapeSpan(**values))
+            self.mark(part, span.copy())
         return len(missing)
 
     def mark_open(self, time: Interval, *, tried_at: datetime | None = None) -> None:
         self.mark(time, TapeSpan(is_whole=False, tried_at=tried_at))
 
+    # --- Reads ------------------------------------------------------------------------------
+
     def newest(self) -> "TapeSpan | None":
         """Return the span up to which the tape was read last."""
-        return self.order_by("-end").first()
+        return self.order_by("-end", "-pk").first()
 
     def ends_whole(self, at: datetime) -> bool:
         """Return True if a whole span ends at an instant."""
@@ -117,34 +104,105 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
     def within(self, window: Interval) -> Self:
         return self.filter(start__lt=window.end, end__gt=window.start).order_by("start")
 
-    def whole(
-        self, window: Interval, *, extent: str = Extent.ALL, with_combos: bool = False
-    ) -> list[Interval]:
-        """Return the parts of a window whose trades are all on record, of markets in `extent`.
+    def learned_since(self, window: Interval, at: datetime) -> bool:
+        """Return True if a part of a window was read whole only after an instant."""
+        return self.within(window).filter(is_whole=True, known_at__gt=at).exists()
 
-        A span speaks of the markets that were recorded at its time. Of a day whose trades are no
-        longer kept, it says nothing.
+    def whole(self, window: Interval, *, scope: TapeScope | None = None) -> list[Interval]:
+        """Return the parts of a window whose trades are all on record, of the markets in a scope.
+
+        Without one it is that of the settings. A span speaks of the markets that were recorded at
+        its time. Of a day whose trades are no longer kept, it says nothing.
         """
-        extents = (Extent.ALL, extent)
-        rows = self.within(window).filter(is_whole=True, extent__in=extents)
-        rows = rows.filter(with_combos=True) if with_combos else rows
-        whole = intersect(merge(rows.values_list("start", "end")), [window])
-        return intersect(whole, kept_days()) if whole else []
+        wanted = scope or TapeScope.of_settings()
+        rows = self.within(window).filter(is_whole=True)
+        whole = merge((row.start, row.end) for row in rows if row.scope.covers(wanted))
+        return kept(intersect(whole, [window]))
+
+    def whole_for(
+        self,
+        ids: Sequence[int],
+        tickers: Sequence[str],
+        window: Interval,
+        *,
+        known_by: datetime,
+        skew: timedelta = timedelta(),
+    ) -> list[WholeTape]:
+        """Return when the trades of markets were all on record, as known by an instant.
+
+        A market has its times where a span was read with a scope that lets it through. With that
+        of the hot list, it must have been hot from a trade on until the trade was surely read, and
+        nothing is said of what was read later. `skew` is by how much our clock is ahead.
+        """
+        rows = self.within(window).filter(is_whole=True)
+        found: dict[TapeScope, list[Interval]] = {}
+        for row in rows.exclude(extent=Extent.HOT, known_at__isnull=False):
+            if known := row.known_part(known_by):
+                found.setdefault(row.scope, []).append(known)
+        whole = []
+        for scope, known_times in found.items():
+            places = scope.members(tickers, ids)
+            times = kept(intersect(merge(known_times), [window]))
+            if scope.extent == Extent.HOT:
+                whole += hot_times(places, ids, times, skew=skew)
+            elif places and times:
+                whole.append(WholeTape(places, times))
+        return united(whole)
 
     def share(self, window: Interval) -> float:
-        """Return the share of a window whose trades are all on record."""
+        """Return the share of a window whose trades are all on record, by the settings' scope."""
         whole = sum((each.length for each in self.whole(window)), timedelta())
         return whole / window.length
 
     def missing(self, window: Interval) -> list[Interval]:
-        """Return the parts of a window that are not whole."""
+        """Return the parts of a window that are not whole, by the scope of the settings."""
         return subtract([window], self.whole(window))
 
 
-def kept_days() -> list[Interval]:
-    """Return the days whose trades are on record, those in the default partition included."""
-    late = [DayPartition(TRADES, day) for day in days_without_partition([TRADES])]
-    return merge(each.bounds for each in [*partitions_of(TRADES), *late])
+def next_minute(at: datetime) -> datetime:
+    """Return the end of a minute: what was read in one of them is one span, known at its end."""
+    return at.replace(second=0, microsecond=0) + LIVE_WITHIN
+
+
+def kept(times: Sequence[Interval]) -> list[Interval]:
+    """Return what is left of times without the days whose trades were dropped.
+
+    A day that was dropped without a trade lacks none.
+    """
+    dropped = ArchivedDay.objects.filter(table=TRADES).exclude(dropped_at=None)
+    days = dropped.values_list("day", flat=True) if times else []
+    return subtract(times, [Interval(*DayPartition(TRADES, day).bounds) for day in sorted(days)])
+
+
+def hot_times(
+    places: Sequence[int], ids: Sequence[int], times: Sequence[Interval], *, skew: timedelta
+) -> list[WholeTape]:
+    """Return by market the parts of times at which it was hot, and long enough to be read."""
+    numbers = {ids[place]: place for place in places}
+    if not times or not numbers:
+        return []
+    window = Interval(times[0].start + skew, times[-1].end + skew)
+    periods = HotPeriod.objects.lasting(numbers, window).values_list(
+        "market_id", "started_at", "ended_at"
+    )
+    whole = []
+    for id, rows in groupby(periods, key=lambda row: row[0]):
+        hot = [
+            Interval(start - skew, (end or window.end + LIVE_WITHIN) - LIVE_WITHIN - skew)
+            for _, start, end in rows
+        ]
+        lasting = merge(each for each in hot if each.start < each.end)
+        if own := intersect(lasting, times):
+            whole.append(WholeTape([numbers[id]], own))
+    return whole
+
+
+def united(whole: Iterable[WholeTape]) -> list[WholeTape]:
+    """Make one of those that have the same markets."""
+    times: dict[tuple[int, ...], list[Interval]] = {}
+    for each in whole:
+        times.setdefault(tuple(each.places), []).extend(each.times)
+    return [WholeTape(places, merge(every)) for places, every in times.items()]
 
 
 def joined(spans: Iterable["TapeSpan"]) -> list["TapeSpan"]:
@@ -162,15 +220,33 @@ def joined(spans: Iterable["TapeSpan"]) -> list["TapeSpan"]:
 class TapeSpan(models.Model):
     """A time from `start` on and before `end` in which every trade was read, or may be missing.
 
-    `newest_ids` are the trades with which the next walk must join it.
+    `newest_ids` are the trades with which the next walk must join it. Whole spans of different
+    scopes may overlap.
     """
 
-    start = models.DateTimeField(unique=True, help_text="By the exchange's clock.")
+    start = models.DateTimeField(db_index=True, help_text="By the exchange's clock.")
     end = models.DateTimeField(db_index=True)
     is_whole = models.BooleanField(help_text="False: trades of this time may be missing.")
     proof = models.CharField(max_length=20, choices=Proof, blank=True)
     extent = models.CharField(max_length=10, choices=Extent, default=Extent.ALL)
     with_combos = models.BooleanField(default=False)
+    series = ArrayField(
+        models.TextField(),
+        default=list,
+        blank=True,
+        help_text="The only series whose trades were stored, beside those of `categories`.",
+    )
+    categories = ArrayField(
+        models.TextField(),
+        default=list,
+        blank=True,
+        help_text="The same by category; where neither is named, trades of all series were.",
+    )
+    known_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When a whole span was read, to the next minute; null: within a minute.",
+    )
     newest_ids = ArrayField(models.UUIDField(), default=list, blank=True)
     tried_at = models.DateTimeField(
         null=True, blank=True, help_text="When this time was listed last, and not read whole."
@@ -190,87 +266,48 @@ class TapeSpan(models.Model):
         return self.end - self.start
 
     @property
+    def scope(self) -> TapeScope:
+        names = tuple(self.series), tuple(self.categories)
+        return TapeScope(self.extent, self.with_combos, *names)
+
+    @property
     def kind(self) -> tuple[object, ...]:
         """What spans have in common that may be one."""
-        return (self.is_whole, self.proof, self.extent, self.with_combos, self.tried_at)
+        return (self.is_whole, self.proof, self.scope, self.known_at, self.tried_at)
+
+    def known_part(self, at: datetime) -> Interval | None:
+        """Return the part that was known to be whole by an instant; None where there is none."""
+        if self.known_at:
+            return Interval(self.start, self.end) if self.known_at <= at else None
+        known = Interval(self.start, min(self.end, at - LIVE_WITHIN))
+        return known if known.start < known.end else None
+
+    def copy(self, **changes: Any) -> "TapeSpan":
+        """Return the same as a new span, but for changes."""
+        values = {field.name: getattr(self, field.name) for field in self._meta.fields}
+        return TapeSpan(**values | changes | {"id": None})
+
+    def beside(self, spans: Iterable["TapeSpan"], time: Interval) -> "list[TapeSpan]":
+        """Return the same of a time, in pieces: what other spans say is whole, they say further."""
+        known = [row.within(time) for row in spans if row.is_whole and self.is_whole]
+        known = [row for row in known if row.start < row.end]
+        for row in known:
+            if row.end == time.end and self.newest_ids:
+                row.newest_ids = self.newest_ids
+        new = subtract([time], [Interval(row.start, row.end) for row in known])
+        return [*known, *(self.over(part, ends=time.end) for part in new)]
+
+    def over(self, time: Interval, *, ends: datetime) -> "TapeSpan":
+        """Return the same of a time; only a span that `ends` there knows what the next may meet."""
+        newest: Sequence[UUID] = self.newest_ids if time.end == ends else ()
+        return self.copy(start=time.start, end=time.end, newest_ids=list(newest))
+
+    def within(self, time: Interval) -> "TapeSpan":
+        """Return what is left of this span inside a time, as a new span."""
+        inside = Interval(max(self.start, time.start), min(self.end, time.end))
+        return self.over(inside, ends=self.end)
 
     def without(self, time: Interval) -> "list[TapeSpan]":
         """Return what is left of this span outside a time, as new spans."""
-        left = []
-        for start, end in subtract([Interval(self.start, self.end)], [time]):
-            newest: Sequence[UUID] = self.newest_ids if end == self.end else ()
-            left.append(
-                TapeSpan(
-                    start=start,
-                    end=end,
-                    is_whole=self.is_whole,
-                    proof=self.proof,
-                    extent=self.extent,
-                    with_combos=self.with_combos,
-                    newest_ids=list(newest),
-                    tried_at=self.tried_at,
-                )
-            )
-        return left
-
-
-class TapeDayQuerySet(models.QuerySet["TapeDay"]):
-    def compare(self, day: date, *, at: datetime) -> "TapeDay":
-        """Compare a day's trades with the change of each market's volume, and store the result."""
-        start, end = DayPartition(TRADES, day).bounds
-        edges = {"first": start - CLOCK_TOLERANCE, "last": end + CLOCK_TOLERANCE}
-        edge = CLOCK_TOLERANCE.total_seconds()
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(VOLUME_AND_TRADES, {"start": start, "end": end, "edge": edge, **edges})
-            markets, agreeing, volume, contracts = cursor.fetchone()
-        compared, _ = self.update_or_create(
-            day=day,
-            defaults={
-                "markets": markets,
-                "agreeing": agreeing,
-                "volume": volume,
-                "contracts": contracts,
-                "share": TapeSpan.objects.share(Interval(start, end)),
-                "compared_at": at,
-            },
-        )
-        return compared
-
-    def due(self, days: Iterable[date]) -> list[date]:
-        """Return those of these days that were not compared yet, the newest first."""
-        return sorted(set(days) - set(self.values_list("day", flat=True)), reverse=True)
-
-
-class TapeDay(models.Model):
-    """A day's trades beside its volumes, which are another word of the exchange on the same.
-
-    Of each market the volume grew by so much from its first observation of the day to its last,
-    and so many contracts were traded between the two. It agrees where trades within two seconds of
-    either observation explain the difference.
-    """
-
-    day = models.DateField(unique=True)
-    markets = models.IntegerField(help_text="Markets that traded, by volume or by the tape.")
-    agreeing = models.IntegerField(help_text="Those whose trades add up to their volume.")
-    volume = models.BigIntegerField(help_text="By how much volumes grew, in 1/100 contract.")
-    contracts = models.BigIntegerField(help_text="The sum of the trades, in 1/100 contract.")
-    share = models.FloatField(help_text="Of the day, the share that was read whole.")
-    compared_at = models.DateTimeField()
-
-    objects = TapeDayQuerySet.as_manager()
-
-    class Meta:
-        ordering = ["-day"]
-
-    def __str__(self) -> str:
-        return str(self.day)
-
-    @property
-    def traded(self) -> Decimal:
-        """Contracts, by the trades."""
-        return Decimal(self.contracts).scaleb(-2)
-
-    @property
-    def grown(self) -> Decimal:
-        """Contracts, by the volumes."""
-        return Decimal(self.volume).scaleb(-2)
+        left = subtract([Interval(self.start, self.end)], [time])
+        return [self.over(each, ends=self.end) for each in left]

@@ -199,7 +199,6 @@ def store(batch: Batch) -> int:
 def compare(batch: Batch) -> None:
     """Find out what must be written of the markets that were added since the last comparison."""
     added = {ticker: batch.observed[ticker] for ticker in batch.uncompared}
-    batch.uncompared.clear()
     if not added:
         return
     for ticker in added:
@@ -211,6 +210,7 @@ def compare(batch: Batch) -> None:
         hot_heartbeat=timedelta(seconds=settings.HOT_HEARTBEAT),
         heartbeat=timedelta(seconds=settings.HEARTBEAT),
     )
+    batch.uncompared.clear()
     batch.changes |= {change.ticker: change for change in changes}
     batch.work = sum(map(work_of, batch.changes.values()))
 

@@ -12,18 +12,18 @@ from datetime import timedelta
 
 import structlog
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from kalshi_insights.processes.pulse import ATTEMPT, GOOD_RUN, Pulse
 from kalshi_insights.processes.session_limits import limited
 from markets.coverage.freshness import STOPPED_AFTER
 from markets.kalshi.client import KalshiClient
-from markets.models import OrderBookSnapshot, Poll
+from markets.models import OrderBookSnapshot, Poll, Tier
 from markets.recording.batch import store
 from markets.recording.lock import RunWatch, recorder_lock, run_limits
 from markets.recording.pace import pace
 from markets.recording.tick import Tick
-from markets.recording.tiers import fetch_due_tiers, save_sweeps
+from markets.recording.tiers import fetch_due_tiers, first_line, save_sweeps
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +73,7 @@ def run(poll: Poll, client: KalshiClient, *, interval: float) -> None:
             fetch_due_tiers(tick)
         with measured_write(tick.batch.work), transaction.atomic():
             poll.snapshots = store(tick.batch)
-            poll.order_books = OrderBookSnapshot.objects.record(tick.order_books)
+            poll.order_books = store_order_books(tick)
             save_sweeps(tick)
             save_poll(tick, counters_before=counters, began=began)
         if poll.error:
@@ -85,6 +85,23 @@ def run(poll: Poll, client: KalshiClient, *, interval: float) -> None:
         poll.error = f"{type(error).__name__}: {error}"
         poll.snapshots = poll.order_books = 0
         save_poll(tick, counters_before=counters, began=began)
+
+
+def store_order_books(tick: Tick) -> int:
+    """Write the order books; where the database refuses them, quotes are written all the same.
+
+    Then their sweep stays as it was, so that the next run asks for the same books.
+    """
+    try:
+        with transaction.atomic():
+            return OrderBookSnapshot.objects.record(tick.order_books)
+    except DatabaseError as error:
+        if not connection.is_usable():
+            raise
+        tick.sweeps = [sweep for sweep in tick.sweeps if sweep.tier != Tier.ORDER_BOOKS]
+        failure = f"{Tier.ORDER_BOOKS}: {first_line(error)}"
+        tick.poll.warning = "; ".join(filter(None, [tick.poll.warning, failure]))
+        return 0
 
 
 @contextmanager

@@ -12,20 +12,21 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
-from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
+from kalshi_insights.processes.session_limits import short_waits
 from markets.intervals import Interval, intersect
 from markets.kalshi.client import KalshiClient, Page, ticker_batches
 from markets.kalshi.drift import DriftNote, find_drift, shape_drift
 from markets.kalshi.params import TradeFilters
 from markets.models import Drift, Sweep, TapeSpan, Tier, WaitingTrade
-from markets.models.tape import Extent, Proof
+from markets.models.tape import Proof
+from markets.models.tape_scope import TapeScope
 from markets.recording.by_ticker import TICKERS_PER_REQUEST, fetch_markets
 from markets.recording.events import fetch_missing_events
 from markets.recording.isolation import CONTAGIOUS, pages_in_parts
 from markets.recording.scope import scope
-from markets.recording.tape_pages import HOT, TapePage, parse_page, store_page
+from markets.recording.tape_pages import TapePage, parse_page, store_page
 from markets.recording.tick import Tick
 
 # Trades may be listed so much later than they happened.
@@ -37,6 +38,8 @@ MOST_TOKENS = 0.25
 TRY_AGAIN_AFTER = timedelta(minutes=10)
 # What fails at the end of a time is passed by so much, which filters of whole seconds can tell.
 SKIPPED = timedelta(seconds=2)
+# Another writer of trades holds up a run of the recorder by so many seconds at most.
+LOCK_SECONDS = 1.0
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -156,7 +159,7 @@ class TapeReader:
         for page in pages_in_parts(fetch_from, size=TRADES_PER_PAGE):
             # One sample per page is enough: a changed contract shows in every payload.
             self.notes += [note for raw in page.items[:1] for note in find_drift("trade", raw)]
-            parsed = parse_page(page)
+            parsed = parse_page(page, skew=self.client.clock_skew)
             self.new += store_page(parsed, known_at=parsed.received_at if is_live else None)
             self.refused += len(parsed.refused)
             self.notes += [
@@ -211,7 +214,8 @@ class Walk:
             missed = Interval(self.settled, met)
             whole = Interval(met, whole.end)
         with transaction.atomic():
-            TapeSpan.objects.mark(whole, whole_span(Proof.JOINED, newest_ids=self.newest_ids))
+            span = whole_span(Proof.JOINED, newest_ids=self.newest_ids)
+            TapeSpan.objects.mark_whole(whole, span, at=datetime.now(UTC))
             if missed:
                 TapeSpan.objects.mark_open(missed)
             reopen(self.refused)
@@ -232,18 +236,13 @@ def seconds_around(time: Interval) -> TradeFilters:
 
 
 def whole_span(proof: Proof, *, newest_ids: Sequence[UUID] = ()) -> TapeSpan:
-    return TapeSpan(
-        is_whole=True,
-        proof=proof,
-        extent=Extent.HOT if settings.RECORD_TRADES == HOT else Extent.ALL,
-        with_combos=settings.RECORD_COMBOS,
-        newest_ids=list(newest_ids),
-    )
+    scope = TapeScope.of_settings()
+    return TapeSpan(is_whole=True, proof=proof, newest_ids=list(newest_ids), **scope._asdict())
 
 
 def mark_listed(read: Interval, page: TapePage, *, proof: Proof) -> None:
     with transaction.atomic():
-        TapeSpan.objects.mark(read, whole_span(proof))
+        TapeSpan.objects.mark_whole(read, whole_span(proof), at=datetime.now(UTC))
         reopen(part for each in refused_times(page) for part in intersect([each], [read]))
 
 
@@ -264,7 +263,7 @@ def reopen(times: Iterable[Interval]) -> None:
 def refused_times(page: TapePage) -> list[Interval]:
     """Return the instant of each refused trade; all of the page's time where it is unknown.
 
-    Of one in the future there is nothing to read yet.
+    One in the future is listed again when its time has come.
     """
     if page.oldest is None or page.newest is None:
         return []
@@ -274,7 +273,7 @@ def refused_times(page: TapePage) -> list[Interval]:
         if each.at and whole.start <= each.at < whole.end
         else whole
         for each in page.refused
-        if each.at is None or each.at <= page.latest
+        if each.at is None or each.at <= page.present
     ]
 
 
@@ -297,20 +296,25 @@ def fetch_trades(tick: Tick) -> None:
     what late trades may change once more, and the rest of the tokens closes the gap.
     """
     tick.limit_requests(MOST_TOKENS)
-    now = datetime.now(UTC)
-    WaitingTrade.objects.release(at=now)
     reader = TapeReader(tick.client, go_on=tick.has_turn, place=listing.place)
-    is_behind = TapeSpan.objects.open().filter(tried_at=None).exists()
     try:
-        if not is_behind or tick.poll.pk % 2 == 0:
-            reader.follow()
-        ask_for_markets(tick, at=now)
-        while tick.has_turn() and reader.close_next():
-            pass
+        with short_waits(connection, seconds=LOCK_SECONDS):
+            read_newest_and_open(tick, reader)
     finally:
         listing.place = reader.place
         tick.batch.drift_notes += reader.notes
         tick.batch.rejected += reader.refused
+
+
+def read_newest_and_open(tick: Tick, reader: TapeReader) -> None:
+    now = datetime.now(UTC)
+    WaitingTrade.objects.release(at=now)
+    is_behind = TapeSpan.objects.open().filter(tried_at=None).exists()
+    if not is_behind or tick.poll.pk % 2 == 0:
+        reader.follow()
+    ask_for_markets(tick, at=now)
+    while tick.has_turn() and reader.close_next():
+        pass
 
 
 def ask_for_markets(tick: Tick, *, at: datetime) -> None:

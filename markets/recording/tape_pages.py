@@ -17,15 +17,18 @@ from markets.kalshi.errors import Unintelligible
 from markets.kalshi.honoured import COMBO
 from markets.kalshi.payloads import TradePayload
 from markets.models import Market, Trade, TradeOrigin, WaitingTrade
+from markets.models.recording import CLOCK_TOLERANCE
+from markets.models.tape_scope import HOT
 from markets.models.trades import public_trade, trade_uuid
 from markets.recording.scope import scope
 from markets.storage import partitions
 
 # With so many of the newest trades a walk is joined to the one before it: any of them will do.
 JOINING_TRADES = 20
-# A trade that is dated further ahead is refused: walks would take its time for the tape's end.
+# A trade that is dated further ahead of the exchange's clock is refused.
 FURTHEST_AHEAD = timedelta(minutes=10)
-HOT = "hot"
+# An answer tells the exchange's time in whole seconds, of which up to one has passed.
+WHOLE_SECOND = timedelta(seconds=1)
 
 
 class RefusedTrade(NamedTuple):
@@ -37,11 +40,16 @@ class RefusedTrade(NamedTuple):
 
 
 class TapePage(NamedTuple):
-    """A page of trades, newest first; the cursor of the last one leads nowhere."""
+    """A page of trades, newest first; the cursor of the last one leads nowhere.
+
+    Of a trade that is dated after the `present`, by the exchange's clock, nothing follows for the
+    tape: it is kept, and others will still come before it.
+    """
 
     trades: Sequence[TradePayload]
     refused: Sequence[RefusedTrade]
     received_at: datetime
+    present: datetime
     cursor: str
 
     @property
@@ -49,41 +57,47 @@ class TapePage(NamedTuple):
         return not self.cursor
 
     @property
-    def latest(self) -> datetime:
-        """The last instant at which a trade of this page can have happened."""
-        return self.received_at + FURTHEST_AHEAD
+    def past(self) -> list[TradePayload]:
+        return [trade for trade in self.trades if trade.created_time <= self.present]
 
     @property
     def newest(self) -> datetime | None:
-        return max((trade.created_time for trade in self.trades), default=None)
+        return max((trade.created_time for trade in self.past), default=None)
 
     @property
     def oldest(self) -> datetime | None:
-        return min((trade.created_time for trade in self.trades), default=None)
+        return min((trade.created_time for trade in self.past), default=None)
 
     @property
     def newest_ids(self) -> list[UUID]:
-        newest = sorted(self.trades, key=attrgetter("created_time"), reverse=True)
+        newest = sorted(self.past, key=attrgetter("created_time"), reverse=True)
         return [trade_uuid(trade.trade_id) for trade in newest[:JOINING_TRADES]]
 
     def has_any(self, ids: Iterable[UUID]) -> bool:
         return not {trade_uuid(trade.trade_id) for trade in self.trades}.isdisjoint(ids)
 
 
-def parse_page(page: Page) -> TapePage:
-    """Parse a page; raises `Unintelligible` where it does not tell what time it covers."""
+def parse_page(page: Page, *, skew: timedelta | None) -> TapePage:
+    """Parse a page; raises `Unintelligible` where it does not tell what time it covers.
+
+    `skew` is by how much our clock is ahead of the exchange's. Where nobody knows, trades of the
+    next minutes may be of the present.
+    """
     trades: list[TradePayload] = []
     refused = []
+    ahead = FURTHEST_AHEAD if skew is None else WHOLE_SECOND + CLOCK_TOLERANCE - skew
+    present = page.received_at + ahead
+    latest = present if skew is None else present + FURTHEST_AHEAD
     for raw in page.items:
         try:
-            trades.append(read_trade(raw, latest=page.received_at + FURTHEST_AHEAD))
+            trades.append(read_trade(raw, latest=latest))
         except msgspec.MsgspecError as reason:
             refused.append(RefusedTrade(raw, reason, payloads.created_time_of(raw)))
     if refused and not trades:
         raise Unintelligible(f"no trade of a page can be read: {refused[0].reason}")
     if trades and trades[0].created_time < trades[-1].created_time:
         raise Unintelligible("the trades are not listed newest first")
-    return TapePage(trades, refused, page.received_at, page.cursor)
+    return TapePage(trades, refused, page.received_at, present, page.cursor)
 
 
 def read_trade(raw: msgspec.Raw, *, latest: datetime) -> TradePayload:
@@ -100,7 +114,7 @@ def store_page(page: TapePage, *, known_at: datetime | None) -> int:
     number of new trades. A trade that is on record stays as it is.
     """
     wanted = [trade for trade in page.trades if is_wanted(trade.ticker)]
-    ensure_partitions(trade.created_time for trade in page.trades)
+    ensure_partitions(trade.created_time for trade in wanted)
     ids = market_ids({trade.ticker for trade in wanted})
     known = [
         public_trade(trade, ids[trade.ticker], known_at=known_at)
@@ -117,7 +131,7 @@ def store_page(page: TapePage, *, known_at: datetime | None) -> int:
 
 
 def ensure_partitions(times: Iterable[datetime]) -> None:
-    """Create the days of trades, whether or not any is kept: spans speak of days that exist."""
+    """Create the days that trades lack."""
     # Where a table is in use for long, they wait in the default partition.
     with suppress(partitions.TableBusy):
         partitions.create_missing(partitions.TRADES, {at.astimezone(UTC).date() for at in times})

@@ -12,7 +12,7 @@ from functools import partial
 
 import msgspec
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, connection, transaction
 
 from markets.coverage.freshness import percentiles
 from markets.kalshi.client import TOKENS_PER_REQUEST, KalshiClient, Page, ticker_batches
@@ -75,6 +75,8 @@ ORDER_BOOKS_PER_TICK_WITH_KEY = 100
 def fetch_due_tiers(tick: Tick) -> None:
     """Fetch every tier that is due; a failure in one tier does not affect the others.
 
+    Nor does a statement of one tier that the database refuses, while the session lives.
+
     Hot list and universe carry the quotes, so their failures are the poll's error. Other failures
     are its warning, unless nothing was read at all. Where the exchange cannot be reached the run
     ends at once, and where it has not answered `MAX_TIMEOUTS` tiers, since the others would only
@@ -87,7 +89,9 @@ def fetch_due_tiers(tick: Tick) -> None:
         tick.begin_turn(tier, later=tiers[place:])
         try:
             FETCHES[tier](tick)
-        except KalshiError as error:
+        except (KalshiError, DatabaseError) as error:
+            if isinstance(error, DatabaseError) and not connection.is_usable():
+                raise
             note_failure(tick, tier, error, failures)
             timeouts += isinstance(error, TimedOut)
             if isinstance(error, NoConnection) or timeouts == MAX_TIMEOUTS:
@@ -105,14 +109,21 @@ def is_recorded(tier: Tier) -> bool:
     return bool(tier != Tier.COMBOS or settings.RECORD_COMBOS)
 
 
-def note_failure(tick: Tick, tier: Tier, error: KalshiError, failures: dict[Tier, str]) -> None:
+def note_failure(
+    tick: Tick, tier: Tier, error: KalshiError | DatabaseError, failures: dict[Tier, str]
+) -> None:
     if isinstance(error, OutOfTokens) and tier in CONTINUED_TIERS:
         return
     if isinstance(error, FilterIgnored):
         tick.batch.drift_notes.append(filter_drift(error))
     if isinstance(error, Refused | RepeatedPage | Blocked | FilterIgnored):
         tick.abandon_sweep(tier)
-    failures[tier] = f"{tier}: {error}"
+    failures[tier] = f"{tier}: {first_line(error)}"
+
+
+def first_line(error: Exception) -> str:
+    """Return a message without the row that the database names with it."""
+    return str(error).partition("\n")[0]
 
 
 def measure_ages(tick: Tick) -> None:

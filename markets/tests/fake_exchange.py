@@ -3,7 +3,8 @@
 import json
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import httpx
@@ -76,6 +77,8 @@ class Exchange:
     fee_multiplier: float = 0.5
     books: dict[str, dict[str, Any]] = field(default_factory=dict)
     tape: FakeTape = field(default_factory=FakeTape)
+    # By how much its answers tell a later time than ours; None: they tell none.
+    clock_ahead: timedelta | None = None
     maintenance: list[dict[str, str]] = field(default_factory=list)
     trading_active: bool = True
     # Any reply that holds one of these texts fails, if this is a part of its path.
@@ -103,7 +106,14 @@ class Exchange:
         self.markets[ticker] |= {"yes_bid_dollars": bid, "yes_ask_dollars": ask, **changes}
 
     def client(self, signer: Signer | None = None) -> KalshiClient:
-        return KalshiClient(URL, transport=httpx.MockTransport(self.answer), signer=signer)
+        return KalshiClient(URL, transport=httpx.MockTransport(self.answer_dated), signer=signer)
+
+    def answer_dated(self, request: httpx.Request) -> httpx.Response:
+        response = self.answer(request)
+        if self.clock_ahead is not None:
+            now = datetime.now(UTC) + self.clock_ahead
+            response.headers["Date"] = format_datetime(now, usegmt=True)
+        return response
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)

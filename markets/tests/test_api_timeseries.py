@@ -230,8 +230,19 @@ class TestTrades:
         page = ok(client.get("/api/v1/trades/", {"limit": 2}))
         assert [row["ticker"] for row in page["results"]] == [market.ticker, other.ticker]
         assert named(ok(client.get(page["next"]))["results"]) == ["trade-1", "trade-2"]
-        rows = client.get("/api/v1/trades/", {"format": "csv", "block": "true"})
+        day = {"start": "2026-11-20T00:00:00Z", "end": "2026-11-21T00:00:00Z"}
+        rows = client.get("/api/v1/trades/", {"format": "csv", "block": "true", **day})
         assert b"".join(rows.streaming_content).count(b"\n") == 2
+
+    @pytest.mark.parametrize("rare", [{"source": "BACKFILL"}, {"block": "true"}])
+    def test_of_all_markets_by_source_or_in_blocks_need_a_day(self, client, market, rare):
+        start = {"start": "2026-11-20T00:00:00Z"}
+        long = {**start, "end": "2026-11-21T00:00:01Z"}
+        for times in ({}, start, long):
+            assert refused(client.get("/api/v1/trades/", rare | times)) == list(rare)
+        assert ok(client.get("/api/v1/trades/", rare | start | {"end": "2026-11-21T00:00:00Z"}))
+        assert ok(client.get("/api/v1/trades/", {"block": "false"}))
+        assert ok(client.get(at(market, "trades"), rare))
 
 
 def named(rows) -> list[str]:

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from importlib import import_module
+from uuid import UUID
 
 import pytest
 from django.db import connection
@@ -23,6 +25,7 @@ PAYLOADS_IN_ROWS = ("markets", "0016_listed_markets")
 PAYLOADS_IN_BLOCKS = ("markets", "0017_payload_blocks")
 BEFORE_TAPE = ("markets", "0019_page_contents")
 TAPE = ("markets", "0020_tape")
+TAPE_SCOPES = ("markets", "0021_tape_scopes")
 ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
 LONG_AGO = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -249,4 +252,51 @@ def test_trades_move_into_daily_partitions_with_their_numbers(empty_schema):
         cursor.execute("SELECT tableoid::regclass::text FROM markets_trade ORDER BY 1")
         tables = [name for (name,) in cursor.fetchall()]
     assert tables == ["markets_trade_20260228", "markets_trade_20260301"]
-    assert "trades_before" not in files_of_tables()
+    assert "trades_anew" not in files_of_tables()
+
+
+def test_many_trades_move_in_parts_that_tell_of_the_progress(empty_schema, monkeypatch, capsys):
+    monkeypatch.setattr(import_module("markets.migrations.0020_tape"), "BLOCKS_AT_ONCE", 1)
+    apps = migrate_to(BEFORE_TAPE)
+    create_snapshots(apps)
+    market = apps.get_model("markets", "Market").objects.get()
+    old = apps.get_model("markets", "Trade")
+    old.objects.bulk_create(
+        old(
+            trade_id=name,
+            market=market,
+            created_time=LONG_AGO + n * timedelta(hours=1),
+            count=Decimal(n),
+            yes_price=Decimal("0.4205"),
+            taker_outcome_side="no",
+            taker_book_side="ask",
+            is_block_trade=False,
+            recorded_at=LONG_AGO,
+        )
+        for n in range(1, 201)
+        for name in (f"table-{n}", str(UUID(int=n)))
+    )
+    trades = migrate_to(TAPE).get_model("markets", "Trade").objects
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) > 3
+    assert told[-1].startswith("    100%: 400 trades in ")
+    names = {trade_uuid(f"table-{n}") for n in range(1, 201)}
+    assert set(trades.values_list("trade_id", flat=True)) == names | {
+        UUID(int=n) for n in range(1, 201)
+    }
+    assert sum(trades.values_list("contracts", flat=True)) == 2 * 100 * 200 * 201 // 2
+
+
+def test_spans_of_before_count_as_read_by_the_settings_of_today(empty_schema, settings):
+    settings.RECORD_SERIES = frozenset({"KXB", "KXA"})
+    spans = migrate_to(TAPE).get_model("markets", "TapeSpan").objects
+    hour = timedelta(hours=1)
+    for n, (is_whole, proof) in enumerate(((True, "joined"), (True, "listed"), (False, ""))):
+        start = LONG_AGO + n * hour
+        spans.create(start=start, end=start + hour, is_whole=is_whole, proof=proof)
+    before = datetime.now(UTC)
+    spans = migrate_to(TAPE_SCOPES).get_model("markets", "TapeSpan").objects
+    live, listed, left = spans.order_by("start")
+    assert [each.series for each in (live, listed, left)] == [["KXA", "KXB"], ["KXA", "KXB"], []]
+    assert (live.known_at, left.known_at) == (None, None)
+    assert listed.known_at > before

@@ -11,15 +11,13 @@ from django.urls import reverse
 from markets.intervals import Interval
 from markets.models import (
     Drift,
-    Event,
     Market,
-    Series,
     TapeDay,
     TapeSpan,
     Trade,
     WaitingTrade,
 )
-from markets.models.tape import Extent
+from markets.models.tape_scope import Extent, TapeScope
 from markets.recording.scope import scope
 from markets.storage import partitions
 from markets.storage.partitions import TRADES, DayPartition
@@ -127,6 +125,34 @@ class TestFollowing:
         span = TapeSpan.objects.newest()
         assert (span.is_whole, span.end) == (True, NOW - HOUR + 19 * SECOND)
 
+    def test_a_trade_that_is_dated_minutes_ahead_is_kept_and_ends_no_walk(self, exchange):
+        exchange.clock_ahead = timedelta()
+        exchange.list("KXA-1-X")
+        tick(exchange)
+        exchange.tape.per_page = 3
+        exchange.tape.add(0, NOW - HOUR)
+        exchange.tape.add(1, NOW - HOUR + SECOND)
+        exchange.tape.add(99, NOW + HOUR / 12)
+        for n in range(2, 20):
+            if n % 6 == 2:  # more than a page of them
+                tick(exchange)
+            exchange.tape.add(n, NOW - HOUR + n * SECOND)
+        assert tick(exchange).rejected == 0
+        assert Trade.objects.count() == 21
+        span = TapeSpan.objects.newest()
+        assert (span.is_whole, span.end) == (True, NOW - HOUR + 19 * SECOND)
+        assert not TapeSpan.objects.open().exists()
+
+    def test_an_exchange_whose_clock_is_ahead_is_followed_by_it(self, exchange):
+        ahead = exchange.clock_ahead = 2 * HOUR
+        exchange.list("KXA-1-X")
+        tick(exchange)
+        for n in range(5):
+            exchange.tape.add(n, NOW + ahead - (5 - n) * SECOND)
+        poll = tick(exchange)
+        assert (poll.rejected, Trade.objects.count()) == (0, 5)
+        assert TapeSpan.objects.get().end == NOW + ahead - SECOND
+
     def test_a_side_that_the_contract_lacks_is_unknown_and_noted(self, exchange):
         exchange.list("KXA-1-X")
         tick(exchange)
@@ -173,8 +199,9 @@ class TestWhose:
         assert not WaitingTrade.objects.exists()
         assert TapeSpan.objects.get().extent == Extent.HOT
         window = Interval(NOW - HOUR, NOW + HOUR)
+        assert TapeSpan.objects.whole(window) != []
+        settings.RECORD_TRADES = "all"
         assert TapeSpan.objects.whole(window) == []
-        assert TapeSpan.objects.whole(window, extent=Extent.HOT) != []
 
     def test_of_none(self, exchange, settings):
         settings.RECORD_TRADES = "none"
@@ -240,66 +267,6 @@ class TestUnknownMarkets:
         assert WaitingTrade.objects.get().ticker == "KXBAD-1-X"
 
 
-class TestScope:
-    def test_only_the_named_series_are_recorded(self, exchange, settings):
-        settings.RECORD_SERIES = frozenset({"KXA"})
-        exchange.list("KXA-1-X", "KXB-1-X")
-        exchange.updates.append(market_json("KXC-1-X"))
-        tick(exchange)
-        tick(exchange)
-        assert list(Market.objects.values_list("ticker", flat=True)) == ["KXA-1-X"]
-        assert list(Event.objects.values_list("ticker", flat=True)) == ["KXA-1"]
-
-    def test_their_trades_are_kept_and_those_of_others_do_not_wait(self, exchange, settings):
-        settings.RECORD_SERIES = frozenset({"KXA"})
-        exchange.list("KXA-1-X", "KXB-1-X")
-        tick(exchange)
-        exchange.tape.add(1, NOW, "KXB-1-X")
-        exchange.tape.add(2, NOW + SECOND, "KXA-1-X")
-        tick(exchange)
-        assert not WaitingTrade.objects.exists()
-        exchange.requests.clear()
-        exchange.tape.add(3, NOW + 2 * SECOND, "KXB-1-X")
-        tick(exchange)
-        assert tickers_of_trades() == ["KXA-1-X"]
-        assert not [r for r in exchange.requests if "KXB-1-X" in str(r.url)]
-        assert not Market.objects.filter(ticker="KXB-1-X").exists()
-
-    def test_a_category_comes_from_the_series(self, exchange, settings):
-        settings.RECORD_CATEGORIES = frozenset({"Climate"})
-        Series.objects.create(ticker="KXA", category="Climate", refreshed_at=NOW)
-        Series.objects.create(ticker="KXB", category="Sports", refreshed_at=NOW)
-        exchange.list("KXA-1-X", "KXB-1-X", "KXNEW-1-X")
-        tick(exchange)
-        assert list(Market.objects.values_list("ticker", flat=True)) == ["KXA-1-X"]
-        # A new series is read soon, and then its category decides.
-        assert list(Series.objects.unread().values_list("ticker", flat=True)) == ["KXNEW"]
-        Series.objects.filter(ticker="KXNEW").update(category="Climate", refreshed_at=NOW)
-        scope.forget()
-        tick(exchange)
-        assert Market.objects.filter(ticker="KXNEW-1-X").exists()
-
-    def test_names_that_the_exchange_does_not_have_are_a_warning(self, exchange, settings):
-        settings.RECORD_SERIES = frozenset({"kxa"})
-        settings.RECORD_CATEGORIES = frozenset({"Climate", "climate"})
-        Series.objects.create(ticker="KXA", category="Climate", refreshed_at=NOW)
-        exchange.list("KXA-1-X")
-        warning = tick(exchange).warning
-        assert "RECORD_SERIES: the exchange has no series kxa" in warning
-        assert "RECORD_CATEGORIES: the exchange has no category climate" in warning
-        assert "Climate;" not in warning
-
-    def test_what_is_on_record_and_outside_is_not_followed_any_more(self, exchange, settings):
-        exchange.list("KXA-1-X", "KXB-1-X")
-        tick(exchange)
-        settings.RECORD_SERIES = frozenset({"KXB"})
-        exchange.quote("KXA-1-X", "0.1000", "0.2000")
-        exchange.quote("KXB-1-X", "0.1000", "0.2000")
-        assert Market.objects.hot_tickers() == ["KXB-1-X"]
-        assert tick(exchange).snapshots == 1
-        assert Market.objects.filter(is_hot=True).get().ticker == "KXB-1-X"
-
-
 class TestByHand:
     @pytest.fixture
     def exchange(self, exchange, monkeypatch):
@@ -333,6 +300,15 @@ class TestByHand:
         call_command("tape", "--from", start)
         assert len(paths(exchange)) == 1
         assert Trade.objects.count() == 30
+
+    def test_of_a_hot_list_it_tells_whose_trades_it_has(self, exchange, settings, capsys):
+        settings.RECORD_TRADES = "hot"
+        start = f"{NOW - HOUR:%FT%T%z}"
+        call_command("tape", "--from", start)
+        call_command("tape", "--from", start)
+        told = capsys.readouterr().out.splitlines()[-1]
+        assert told.endswith("of the time is whole for the recorded markets of the hot list.")
+        assert len(paths(exchange)) == 2
 
     @pytest.mark.parametrize(
         ("words", "named"),
@@ -373,3 +349,40 @@ def test_the_api_lists_the_spans(client):
     assert (row["seconds"], row["is_whole"], row["proof"]) == (3600.0, False, "")
     later = {"start": f"{NOW + HOUR:%FT%TZ}"}
     assert client.get("/api/v1/tape/", later).json()["results"] == []
+
+
+def test_the_api_tells_whose_trades_a_span_has_and_since_when(client, settings):
+    settings.RECORD_SERIES = frozenset({"KXA"})
+    with transaction.atomic():
+        TapeSpan.objects.mark_whole(
+            Interval(NOW - HOUR, NOW),
+            TapeSpan(is_whole=True, **TapeScope.of_settings()._asdict()),
+            at=NOW,
+        )
+    live, late = client.get("/api/v1/tape/").json()["results"]
+    assert (live["series"], live["categories"], live["known_at"]) == (["KXA"], [], None)
+    assert late["known_at"] > f"{NOW:%FT%T}"
+
+
+def test_the_api_compares_each_day_with_its_volumes(client):
+    TapeDay.objects.create(
+        day=NOW.date(),
+        markets=3,
+        agreeing=2,
+        volume=1_250,
+        contracts=150,
+        share=0.5,
+        compared_at=NOW,
+    )
+    [row] = client.get("/api/v1/tape/days/").json()["results"]
+    assert (row["day"], row["markets"], row["agreeing"]) == (f"{NOW:%F}", 3, 2)
+    assert (row["contracts"], row["volume"], row["share"]) == ("1.50", "12.50", 0.5)
+
+
+def test_the_recorder_page_tells_whose_trades_are_kept(client, settings):
+    settings.RECORD_SERIES, settings.RECORD_CATEGORIES = frozenset({"KXA"}), frozenset({"Climate"})
+    scope = TapeScope.of_settings()._asdict()
+    with transaction.atomic():
+        TapeSpan.objects.mark(Interval(NOW - HOUR, NOW), TapeSpan(is_whole=True, **scope))
+    page = client.get(reverse("markets:recorder")).text
+    assert "and the trades of markets in KXA, Climate are kept" in page

@@ -6,8 +6,8 @@ import pytest
 from django.db import transaction
 
 from markets.intervals import Interval
-from markets.models import TapeDay, TapeSpan
-from markets.storage import partitions, retention
+from markets.models import ArchivedDay, Poll, TapeDay, TapeSpan
+from markets.storage import retention
 from markets.storage.partitions import TRADES, DayPartition
 from markets.tests.factories import a_market, a_snapshot, a_trade
 
@@ -52,18 +52,53 @@ def test_a_trade_at_the_instant_of_a_look_may_count_on_either_side():
 
 def test_a_day_whose_trades_were_dropped_is_not_whole():
     window = Interval(DAY, DAY + 48 * HOUR)
-    partitions.create_missing(TRADES, [DAY.date(), (DAY + 24 * HOUR).date()])
     with transaction.atomic():
         TapeSpan.objects.mark(window, TapeSpan(is_whole=True))
     assert TapeSpan.objects.share(window) == 1
-    partitions.drop(DayPartition(TRADES, DAY.date()), str)
+    ArchivedDay.objects.create(
+        table=TRADES, day=DAY.date(), rows=1, schema_version=1, verified_at=NOW
+    )
+    ArchivedDay.objects.mark_dropped(DayPartition(TRADES, DAY.date()), NOW)
     assert TapeSpan.objects.whole(window) == [Interval(DAY + 24 * HOUR, window.end)]
     assert TapeSpan.objects.missing(window) == [Interval(DAY, DAY + 24 * HOUR)]
     assert TapeSpan.objects.share(window) == 0.5
 
 
-def test_a_day_whose_trades_wait_for_its_partition_is_whole():
+@pytest.mark.parametrize("is_quiet", [True, False])
+def test_a_day_without_a_partition_is_whole_with_trades_and_without(is_quiet):
     with transaction.atomic():
         TapeSpan.objects.mark(Interval(DAY, DAY + HOUR), TapeSpan(is_whole=True))
-    a_trade(a_market(), DAY, "a")
+    if not is_quiet:
+        a_trade(a_market(), DAY, "a")
     assert TapeSpan.objects.share(Interval(DAY, DAY + HOUR)) == 1
+
+
+def test_a_day_is_compared_again_when_a_part_of_it_was_read_later():
+    market = observed("KXA-1-X", 10, 25)
+    with transaction.atomic():
+        TapeSpan.objects.mark_open(Interval(DAY, DAY + 24 * HOUR))
+    a_trade(market, DAY + 1.2 * HOUR, "a", contracts=1000)
+    assert retention.maintain(now=NOW).compared == DAY.date()
+    assert TapeDay.objects.get().agreeing == 0
+    a_trade(market, DAY + 1.5 * HOUR, "b", contracts=500)
+    with transaction.atomic():
+        TapeSpan.objects.mark_whole(
+            Interval(DAY, DAY + 24 * HOUR), TapeSpan(is_whole=True), at=NOW + HOUR
+        )
+    assert retention.maintain(now=NOW + 2 * HOUR).compared == DAY.date()
+    assert retention.maintain(now=NOW + 3 * HOUR).compared is None
+    day = TapeDay.objects.get()
+    assert (day.agreeing, day.share) == (1, 1)
+
+
+@pytest.mark.parametrize("seconds", [-40, 40])
+def test_a_clock_that_goes_wrong_moves_no_trade_beyond_an_observation(seconds):
+    market = observed("KXA-1-X", 10, 20, 20)
+    skew = seconds * SECOND
+    # An answer tells its time in whole seconds.
+    Poll.objects.create(started_at=DAY + HOUR, clock_skew=skew + SECOND / 2)
+    a_trade(market, DAY + HOUR + 20 * SECOND - skew, "a", contracts=1000)
+    a_trade(market, DAY + HOUR - 20 * SECOND - skew, "b", contracts=900)
+    a_trade(market, DAY + 3 * HOUR + 20 * SECOND - skew, "c", contracts=800)
+    day = TapeDay.objects.compare(DAY.date(), at=NOW)
+    assert (day.markets, day.agreeing, day.contracts) == (1, 1, 1000)

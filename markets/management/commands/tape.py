@@ -13,6 +13,7 @@ from markets.intervals import Interval
 from markets.kalshi.errors import KalshiError
 from markets.kalshi.reach import with_advice
 from markets.models import TapeSpan
+from markets.models.tape_scope import TapeScope
 from markets.recording.exchange import kalshi_client
 from markets.recording.tape import LATENESS, TapeReader, read_window
 
@@ -49,7 +50,11 @@ class Command(BaseCommand):
 
     def sum_up(self, window: Interval, reader: TapeReader) -> None:
         share = TapeSpan.objects.share(window)
-        self.stdout.write(f"{reader.new:,} trades are new; {share:.2%} of the time is whole.")
+        scope = TapeScope.of_settings()
+        self.stdout.write(
+            f"{reader.new:,} trades are new; {share:.2%} of the time is whole for the recorded"
+            f" {scope}."
+        )
         if reader.refused:
             self.stderr.write(
                 f"{reader.refused:,} trades could not be read; their time stays open, and the"
