@@ -182,14 +182,12 @@ class MatchingEngine(RestingOrders):
             self._meet(book, sent)
 
     def _take_back(self, book: Book, ticket: Ticket) -> None:
-        """Cancel an order, except for what it takes: it did that as it arrived."""
-        if ticket in book.resting:
-            self._end(book, ticket, Reason.ASKED)
-        elif ticket in book.sent and ticket.post_only:
+        """Cancel an order, unless it is over."""
+        if ticket in book.sent:
             book.sent.remove(ticket)
-            self._end(book, ticket, Reason.ASKED)
-        elif ticket in book.sent:
-            ticket.taken_back = ticket.rests
+        elif ticket not in book.resting:
+            return
+        self._end(book, ticket, Reason.ASKED)
 
     def _meet(self, book: Book, ticket: Ticket) -> None:
         """Let an order meet its observation: it is refused, trades, and may join the queue."""
@@ -252,8 +250,6 @@ class MatchingEngine(RestingOrders):
             return
         if ticket.stopped:
             self._end(book, ticket, Reason.UNSEEN, row=top.row)
-        elif ticket.taken_back:
-            self._end(book, ticket, Reason.ASKED, row=top.row)
         elif ticket.met_own:
             self._end(book, ticket, Reason.SELF_TRADE, row=top.row)
         elif ticket.rests:

@@ -48,7 +48,6 @@ class Ticket:
     price_is_exact: bool = True  # whether 1/10,000 dollar could express its price
     earlier: BookTop | None = None
     stopped: bool = False
-    taken_back: bool = False  # before it met its observation
     # What the order that it replaces filled while this one was in flight.
     filled_meanwhile: int = 0
     place: QueuePlace | None = None  # once it rests
@@ -86,7 +85,10 @@ class Arrival:
 
 
 class Arrivals:
-    """All that is on its way, by the instant at which that ends, then by market and order."""
+    """All that is on its way, by the instant at which that ends, then by market and order.
+
+    What is said to an order comes before the observation that the order itself meets.
+    """
 
     def __init__(
         self, execution: ExecutionModel, observed: ObservedInstants, gaps: MarketGaps
@@ -94,7 +96,7 @@ class Arrivals:
         self._execution = execution
         self._observed = observed
         self._gaps = gaps
-        self._waiting: list[tuple[int, int, int, Arrival]] = []
+        self._waiting: list[tuple[int, int, int, bool, int, Arrival]] = []
         self._sent = 0
 
     @property
@@ -119,5 +121,9 @@ class Arrivals:
         return heappop(self._waiting)[-1]
 
     def _add(self, arrival: Arrival) -> None:
-        heappush(self._waiting, (arrival.at, arrival.market, self._sent, arrival))
+        sent = arrival.sent
+        is_order = isinstance(sent, Ticket)
+        number = sent.number if isinstance(sent, Ticket) else sent.ticket.number
+        key = (arrival.at, arrival.market, number, is_order, self._sent)
+        heappush(self._waiting, (*key, arrival))
         self._sent += 1
