@@ -81,7 +81,7 @@ class KernelInput(NamedTuple):
         """Trade towards targets from a fresh state; a journal without room is cut off."""
         run = KernelRun(self.tables, self.rules, *initial_state(self.markets, cash), journal)
         ways = Ways(self.evidence.observed, self.gaps, np.empty(self.markets, np.int64))
-        trade(self.quotes, targets, run, self.tape, self.evidence, ways)
+        trade(self.quotes, targets, run, self.tape.for_run(self.rules), self.evidence, ways)
         return run
 
 

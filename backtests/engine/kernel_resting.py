@@ -58,7 +58,6 @@ from backtests.engine.kernel_state import (
     SENT_ORDER,
     SENT_SIDE,
     SINCE,
-    TAPE_USED,
     TAPED,
     TRADABLE,
     TRADED,
@@ -130,23 +129,23 @@ def _meet_trade(run: KernelRun, tape: TapeColumns, spot: Spot, place: int) -> No
     rules, state = run.rules, run.states[spot.market]
     if not is_evidence(rules.fills, tape.at[place], state[ARRIVED], state[MET], rules.tolerance):
         return
-    side, limit = state[REST_SIDE], state[REST_LIMIT]
+    fills, side, limit = rules.fills, state[REST_SIDE], state[REST_LIMIT]
     price, contracts, taker = tape.price[place], tape.contracts[place], tape.taker[place]
+    left = contracts - tape.used[place] if fills == MOST else contracts
     filled, state[AHEAD] = meet_trade(
-        side, state[LEFT], limit, state[AHEAD], price, contracts, taker
+        fills, side, state[LEFT], limit, state[AHEAD], price, left, taker
     )
-    state[LEVEL] = level_after_trade(side, limit, state[LEVEL], price, contracts, taker)
-    if filled and _fill_rest(run, spot, state, filled):
-        state[TAPE_USED] = place + 1
+    state[LEVEL] = level_after_trade(fills, side, limit, state[LEVEL], price, contracts, taker)
+    if filled and _fill_rest(run, spot, state, filled) and fills == MOST:
+        tape.used[place] += filled
 
 
 @compiled
 def meet_recent_trades(run: KernelRun, tape: TapeColumns, market: int) -> None:
-    """Meet the trades of the past that are close enough to the arrival of an order that rests."""
-    state, tolerance = run.states[market], run.rules.tolerance
-    until = min(state[MET], state[ARRIVED] + tolerance)
-    place = max(first_from(tape.at, state[ARRIVED] - tolerance), state[TAPE_USED])
-    while place < len(tape.at) and tape.at[place] <= until and state[LEFT]:
+    """Meet the trades between the arrival of an order that rests now and the book that it met."""
+    state = run.states[market]
+    place = first_from(tape.at, state[ARRIVED] - run.rules.tolerance)
+    while place < len(tape.at) and tape.at[place] <= state[MET] and state[LEFT]:
         if tape.market[place] == market:
             _meet_trade(run, tape, Spot(state[MET], market, state[ROW]), place)
         place += 1

@@ -13,9 +13,8 @@ from markets.observed import ObservedInstants
 
 # The columns of a market's state: what is on its way, what rests, the position; the latest book;
 # the book before the first row that came after the order on its way had arrived; that order; the
-# resting order, and its place in the queue (as in `QueuePlace`), the number of trades that no
-# further order may use, and how large an order may be to keep the place; and the target for which
-# the last order was refused, with the reason.
+# resting order, its place in the queue (as in `QueuePlace`), and how large an order may be to keep
+# the place; and the target for which the last order was refused, with the reason.
 (
     SENT, LEFT, POSITION,
     BID_TAKEN, ASK_TAKEN, ROW, BID, ASK, BID_SHOWN, ASK_SHOWN,
@@ -25,10 +24,10 @@ from markets.observed import ObservedInstants
     ARRIVES, ENDS_AT, ENDS_BY, HAS_EARLIER, TRADED_THEN, STOPPED,
     SENT_ORDER, SENT_SIDE, SENT_COUNT, SENT_LIMIT, FILLED_MEANWHILE,
     REST_ORDER, REST_SIDE, REST_LIMIT, REST_OWED, RESERVED,
-    AHEAD, LEVEL, ARRIVED, MET, SINCE, TAPED, TAPE_USED, KEPT,
+    AHEAD, LEVEL, ARRIVED, MET, SINCE, TAPED, KEPT,
     SHORT, SHORT_FOR,
     STATES,
-) = range(53)  # fmt: skip
+) = range(52)  # fmt: skip
 # Added to a column of the latest book, for that of the earlier one.
 LATEST, EARLIER = 0, 7
 

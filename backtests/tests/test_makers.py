@@ -92,14 +92,32 @@ class TestByTheTape:
         ]
         assert (fill["at"], fill["row"]) == (moment(12.25), 0)
 
-    def test_trades_before_the_order_met_its_book_are_no_evidence(self):
+    def test_trades_between_the_arrival_and_the_book_count_for_most_fills_only(self):
         # It arrives at 1 and meets its book at 5.
-        assert filled_in(taped(quiet(), (3, 41, 5, SOLD))) == [0, 0, 0]
+        universe = taped(quiet(), (3, 41, 5, SOLD), (6, 41, 1, SOLD))
+        assert filled_in(universe) == [1, 1, 6]
+
+    def test_trades_well_before_the_arrival_are_no_evidence(self):
+        universe = observed_at(universe_of(book(42, 45, at=0)), [8])
+        late = replace(MAKE, latency_seconds=5)
+        assert filled_in(taped(universe, (3.5, 41, 5, SOLD)), execution=late) == [0, 0, 0]
+
+    def test_they_are_not_those_of_other_markets(self):
+        trades = [(moment(3), 1, 4_100, 500, SOLD, moment(4))]
+        rows = book(42, 45, at=0), book(42, 45, at=0, market=1)
+        universe = observed_at(universe_of(*rows, markets=2), [5])
+        whole = [[(moment(-100), moment(100))]] * 2
+        assert filled_in(replace(universe, tape=tape_of(trades, whole))) == [0, 0, 0]
 
     def test_trades_near_the_arrival_count_for_most_fills_only(self):
         universe = observed_at(universe_of(book(42, 45, at=0)), [1])
         trades = (0.2, 41, 1, SOLD), (1.8, 41, 2, SOLD), (2.2, 41, 4, SOLD)
         assert filled_in(taped(universe, *trades)) == [4, 4, 7]
+
+    def test_a_trade_at_our_price_whose_taker_nobody_knows_counts_for_most_fills_only(self):
+        universe = taped(quiet(), (10, 42, 60, 0), (11, 42, 44, 0), (12, 42, 60, SOLD))
+        assert filled_in(universe) == [0, 0, 10]
+        assert filled_in(taped(quiet(), (10, 42, 104, 0))) == [0, 0, 4]
 
     def test_a_stricter_clock_counts_more(self):
         universe = observed_at(universe_of(book(42, 45, at=0)), [1])
@@ -109,8 +127,14 @@ class TestByTheTape:
     def test_a_trade_that_filled_one_order_is_not_there_for_the_next(self):
         # The first order is filled; the one that follows it arrives within a second of the trade.
         rows = [book(42, 45, at=0), book(43, 45, at=9)]
-        universe = taped(observed_at(universe_of(*rows), [1, 10]), (9.5, 41, 15, SOLD))
+        universe = taped(observed_at(universe_of(*rows), [1, 10]), (9.5, 41, 10, SOLD))
         assert filled_in(universe, [10, 20]) == [10, 10, 10]
+
+    def test_what_it_left_of_the_trade_is(self):
+        rows = [book(42, 45, at=0), book(43, 45, at=9)]
+        trades = (9.4, 43, 2, SOLD), (9.5, 41, 15, SOLD)
+        universe = taped(observed_at(universe_of(*rows), [1, 10]), *trades)
+        assert filled_in(universe, [10, 20]) == [10, 10, 15]
 
 
 class TestTheQueue:

@@ -28,8 +28,9 @@ class Book:
     # The volume since the row before, and the part of it that filled orders of ours.
     traded: int = 0
     used: int = 0
-    # The number of trades of the tape that no further order of ours may use.
-    tape_used: int = 0
+    # The contracts of trades of the tape, by their places, that filled orders of ours; only most
+    # fills, which looks back, keeps count of them.
+    trades_used: dict[int, int] = field(default_factory=dict)
     tradable: bool = False
     ended: bool = False
     # Each side as last quoted while the market traded, and its mark by the newest book.

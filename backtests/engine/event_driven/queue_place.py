@@ -40,13 +40,12 @@ class QueuePlace:
         ahead = queue_when_joining(fills, shown, assumed)
         return cls(side, limit, arrived, met, ahead, shown if shown >= 0 else ENDLESS, met)
 
-    def meet_trade(self, left: int, trade: TapeTrade, rest: int) -> int:
+    def meet_trade(self, fills: int, left: int, trade: TapeTrade, rest: int) -> int:
         """Return the part of an order that a trade fills, `rest` of which is left for it."""
-        price, taker = trade.price, trade.taker
-        filled, self.ahead = meet_trade(self.side, left, self.limit, self.ahead, price, rest, taker)
-        self.level = level_after_trade(
-            self.side, self.limit, self.level, price, trade.contracts, taker
-        )
+        side, limit, price, taker = self.side, self.limit, trade.price, trade.taker
+        filled, self.ahead = meet_trade(fills, side, left, limit, self.ahead, price, rest, taker)
+        count = trade.contracts  # whoever it went to, the record shows it gone
+        self.level = level_after_trade(fills, side, limit, self.level, price, count, taker)
         return filled
 
     def meet_evidence(self, left: int, at: int, beyond: int) -> int:

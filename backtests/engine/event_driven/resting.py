@@ -94,19 +94,20 @@ class RestingOrders(Account):
         place, tolerance = ticket.queue_place, self.execution.tolerance
         if not is_evidence(self.fills, trade.at, place.arrived, place.met, tolerance):
             return 0
-        count = place.meet_trade(ticket.left, trade, rest)
+        count = place.meet_trade(self.fills, ticket.left, trade, rest)
         if not count or not self._fill_rest(book, ticket, count):
             return 0
-        book.tape_used = number + 1
+        if self.fills == FillModel.MOST:
+            book.trades_used[number] = book.trades_used.get(number, 0) + count
         return count
 
     def _meet_recent_trades(self, book: Book, ticket: Ticket) -> None:
-        """Meet the trades of the past that are close enough to an order's arrival."""
-        arrived, tolerance = ticket.queue_place.arrived, self.execution.tolerance
-        until = min(self.now, arrived + tolerance)
-        for number, trade in self._trades.between(arrived - tolerance, until):
-            if trade.market == book.market and number >= book.tape_used:
-                self._meet_trade(book, ticket, number, trade, trade.contracts)
+        """Meet the trades between an order's arrival and the book that it met."""
+        since = ticket.queue_place.arrived - self.execution.tolerance
+        for number, trade in self._trades.between(book.market, since, self.now):
+            rest = trade.contracts - book.trades_used.get(number, 0)
+            if ticket.left:
+                self._meet_trade(book, ticket, number, trade, rest)
 
     # --- books ----------------------------------------------------------------------------------
 

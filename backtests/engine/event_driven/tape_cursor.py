@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterator
 
+import numpy as np
+
 from backtests.data.tape import TapeTrade, TradeTape, first_from
 from markets.observed import AFTER_ALL
 
@@ -35,10 +37,12 @@ class TapeCursor:
             yield self._next, trade
             self._next += 1
 
-    def between(self, since: int, until: int) -> Iterator[tuple[int, TapeTrade]]:
-        """The trades from an instant to another, both included, wherever it has read to."""
+    def between(self, market: int, since: int, until: int) -> Iterator[tuple[int, TapeTrade]]:
+        """The trades of a market from an instant to another, both included, wherever it is."""
         first, end = (first_from(self._tape.at, each) for each in (since, until + 1))
-        return enumerate(self._tape.as_trades(first, end), first)
+        places = np.flatnonzero(self._tape.market[first:end] == market) + first
+        trades = self._tape.trades(places).as_trades(0, len(places))
+        return zip(places.tolist(), trades, strict=True)
 
     def _at(self, place: int) -> TapeTrade | None:
         if place >= len(self._tape.at):
