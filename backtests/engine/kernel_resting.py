@@ -20,6 +20,7 @@ from backtests.engine.compiled import (
     was_observed,
 )
 from backtests.engine.kernel_arrays import FillEvidence, TapeColumns
+from backtests.engine.kernel_books import stands, take_from
 from backtests.engine.kernel_money import cost_bound, end_rest, fill_order, free_cash, settle
 from backtests.engine.kernel_state import (
     AHEAD,
@@ -41,6 +42,7 @@ from backtests.engine.kernel_state import (
     HELD_BACK,
     KEPT,
     LAST,
+    LATEST,
     LEFT,
     LEVEL,
     MET,
@@ -88,6 +90,17 @@ def rest(run: KernelRun, spot: Spot, state: Ints, need: int) -> None:
     state[AHEAD] = queue_when_joining(run.rules.fills, shown, run.rules.queue)
     state[LEVEL] = shown if shown >= 0 else ENDLESS
     state[ARRIVED], state[MET], state[SINCE], state[TAPED] = state[ARRIVES], spot.at, spot.at, 0
+    if run.rules.fills == MOST:
+        _meet_offers(run, spot, state)
+
+
+@compiled
+def _meet_offers(run: KernelRun, spot: Spot, state: Ints) -> None:
+    """Fill an order with what its book offers: it may have come to rest before that did."""
+    side = state[REST_SIDE]
+    count = stands(state, side, state[LEFT], state[REST_LIMIT])
+    if count and _fill_rest(run, spot, state, count):
+        take_from(state, LATEST, side, count)
 
 
 @compiled

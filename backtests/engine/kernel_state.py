@@ -91,7 +91,7 @@ def empty_journal(length: int) -> Ints:
 def initial_state(markets: int, cash: int) -> tuple[Ints, Ints]:
     """The states of the markets, and the figures of the run, before the first row."""
     states = np.zeros((markets, STATES), np.int64)
-    states[:, (BID, ASK, LAST, VOLUME, ROW)] = MISSING
+    states[:, (BID, ASK, BID_SIZE, ASK_SIZE, LAST, VOLUME, ROW)] = MISSING
     figures = np.zeros(FIGURES, np.int64)
     figures[CASH], figures[NEXT] = cash, FAR_FUTURE
     return states, figures

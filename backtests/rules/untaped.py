@@ -51,11 +51,16 @@ def offer_evidence(fills: int, side: int, limit: int, best: int, fresh: int) -> 
     return fresh, fresh
 
 
-def fresh_offers(price_before: int, before: int, price: int, now: int) -> int:
-    """The contracts at a side's best price that the book before did not show."""
-    if price < 0:
+def fresh_offers(price_before: int, size_before: int, price: int, size: int) -> int:
+    """The contracts at a side's best price that the book before did not show.
+
+    Nobody knows of any where a size is unknown: what takers assume does not count here.
+    """
+    if price < 0 or size < 0:
         return 0
-    return max(0, now - before) if price == price_before else now
+    if price != price_before:
+        return size
+    return max(0, size - size_before) if size_before >= 0 else 0
 
 
 def meet_evidence(left: int, ahead: int, at: int, beyond: int) -> tuple[int, int]:

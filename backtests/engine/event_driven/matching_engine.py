@@ -18,7 +18,13 @@ from backtests.data.universe import (
 from backtests.engine.event_driven.book_top import BookTop
 from backtests.engine.event_driven.feed import quote_rows
 from backtests.engine.event_driven.order_book import Book
-from backtests.engine.event_driven.orders import Arrival, Arrivals, CancelRequest, Ticket
+from backtests.engine.event_driven.orders import (
+    Arrival,
+    Arrivals,
+    CancelRequest,
+    SecondLook,
+    Ticket,
+)
 from backtests.engine.event_driven.resting import RestingOrders
 from backtests.rules import execution as rules
 from backtests.rules.execution import (
@@ -176,6 +182,8 @@ class MatchingEngine(RestingOrders):
         sent = arrival.sent
         if isinstance(sent, CancelRequest):
             self._take_back(book, sent.ticket)
+        elif isinstance(sent, SecondLook):
+            self._look_again(book, sent)
         elif arrival.reason:
             self._end(book, sent, arrival.reason)
         else:
@@ -238,6 +246,7 @@ class MatchingEngine(RestingOrders):
     def _take(self, book: Book, ticket: Ticket) -> None:
         """Take what the book that it meets offers; the rest waits or ends."""
         top, count = self._book_met(book, ticket)
+        short = book.top.fills(ticket.side, ticket.left, ticket.limit) - count
         if own := book.own_crossed(ticket.side, ticket.limit):
             count = self._before_own(book, ticket, own, top, count)
         if count:
@@ -254,8 +263,16 @@ class MatchingEngine(RestingOrders):
             self._end(book, ticket, Reason.SELF_TRADE, row=top.row)
         elif ticket.rests:
             self._rest(book, ticket)
+            look = SecondLook(ticket, short)
+            if short > 0 and self._arrivals.add_look(look, book.market, after=self.now):
+                book.sent.append(look)
         else:
             self._end(book, ticket, Reason.UNFILLED, row=top.row)
+
+    def _look_again(self, book: Book, look: SecondLook) -> None:
+        """Fill an order with offers that crossed it as it came to rest, and stand beside it."""
+        if book.tradable and look.ticket in book.resting:
+            self._meet_offers(book, look.ticket, look.contracts)
 
     def _before_own(
         self, book: Book, ticket: Ticket, own: Sequence[Ticket], top: BookTop, count: int

@@ -74,13 +74,27 @@ class CancelRequest:
     arrives: int
 
 
+@dataclass(slots=True, eq=False)
+class SecondLook:
+    """The observation after the one at which an order came to rest, for fewest fills.
+
+    It fills with what its own book was short of the other one, as far as that is still offered.
+    """
+
+    ticket: Ticket
+    contracts: int
+
+
+SentOut = Ticket | CancelRequest | SecondLook
+
+
 @dataclass(slots=True)
 class Arrival:
     """The end of the way of what was sent to a market; `reason` where no observation ends it."""
 
     at: int
     market: int
-    sent: Ticket | CancelRequest
+    sent: SentOut
     reason: Reason
 
 
@@ -116,6 +130,14 @@ class Arrivals:
     def add_cancel(self, request: CancelRequest, market: int) -> None:
         """Send a cancellation, which takes effect as it arrives."""
         self._add(Arrival(request.arrives, market, request, Reason.NONE))
+
+    def add_look(self, look: SecondLook, market: int, *, after: int) -> bool:
+        """Wait for the next observation; return whether there is one."""
+        at = int(first_observation(self._observed, market, after + 1))
+        if at == AFTER_ALL:
+            return False
+        self._add(Arrival(at, market, look, Reason.NONE))
+        return True
 
     def pop(self) -> Arrival:
         return heappop(self._waiting)[-1]

@@ -42,7 +42,15 @@ class RestingOrders(Account):
         self._reserve(book, ticket, at=ticket.arrives)
         self._report(ticket, bt.Order.Accepted)
         if is_new and self.fills == FillModel.MOST:
+            # It may have come to rest as soon as it arrived, before its book came to be.
+            self._meet_offers(book, ticket, ticket.left)
             self._meet_recent_trades(book, ticket)
+
+    def _meet_offers(self, book: Book, ticket: Ticket, contracts: int) -> None:
+        """Fill so many contracts of an order at rest, as far as the book offers them."""
+        count = book.top.stands(ticket.side, min(ticket.left, contracts), ticket.limit)
+        if count and self._fill_rest(book, ticket, count):
+            book.top.take(ticket.side, count)
 
     def _line_up(self, book: Book, ticket: Ticket) -> bool:
         """Take the place of the order that this one makes smaller, or else a new one."""
