@@ -225,7 +225,7 @@ def trade(
             if states[m, SENT] or states[m, LEFT] or states[m, BID_TAKEN] or states[m, ASK_TAKEN]:
                 update_book(quotes, assumed, r, states[m])
                 if states[m, LEFT]:
-                    match_rest(run, evidence, Spot(now, m, r), states[m])
+                    match_rest(run, evidence, tape, Spot(now, m, r), states[m])
         if figures[NEXT] <= now:
             settled, traded = _pass_time(run, tape, ways.waiting, settled, traded, now, now + 1)
         for r in range(row, end):

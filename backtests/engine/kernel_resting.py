@@ -16,6 +16,7 @@ from backtests.engine.compiled import (
     queue_after_book,
     queue_when_joining,
     shown_at,
+    split_overlap,
     volume_evidence,
     was_observed,
 )
@@ -48,6 +49,9 @@ from backtests.engine.kernel_state import (
     MET,
     NEW,
     NOTHING,
+    OVERLAP_AT,
+    OVERLAP_BEYOND,
+    OVERLAP_UNTIL,
     RESERVED,
     REST_LIMIT,
     REST_ORDER,
@@ -90,6 +94,7 @@ def rest(run: KernelRun, spot: Spot, state: Ints, need: int) -> None:
     state[AHEAD] = queue_when_joining(run.rules.fills, shown, run.rules.queue)
     state[LEVEL] = shown if shown >= 0 else ENDLESS
     state[ARRIVED], state[MET], state[SINCE], state[TAPED] = state[ARRIVES], spot.at, spot.at, 0
+    state[OVERLAP_UNTIL] = MISSING
     if run.rules.fills == MOST:
         _meet_offers(run, spot, state)
 
@@ -145,6 +150,14 @@ def _meet_trade(run: KernelRun, tape: TapeColumns, spot: Spot, place: int) -> No
     fills, side, limit = rules.fills, state[REST_SIDE], state[REST_LIMIT]
     price, contracts, taker = tape.price[place], tape.contracts[place], tape.taker[place]
     left = contracts - tape.used[place] if fills == MOST else contracts
+    if tape.at[place] <= state[OVERLAP_UNTIL]:
+        if fills == FEWEST:
+            return
+        is_beyond = price != limit
+        contracts, state[OVERLAP_AT], state[OVERLAP_BEYOND] = split_overlap(
+            is_beyond, contracts, state[OVERLAP_AT], state[OVERLAP_BEYOND]
+        )
+        left = min(left, contracts)
     filled, state[AHEAD] = meet_trade(
         fills, side, state[LEFT], limit, state[AHEAD], price, left, taker
     )
@@ -168,7 +181,9 @@ def meet_recent_trades(run: KernelRun, tape: TapeColumns, market: int) -> None:
 
 
 @compiled
-def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -> None:
+def match_rest(
+    run: KernelRun, evidence: FillEvidence, tape: TapeColumns, spot: Spot, state: Ints
+) -> None:
     """Match the resting order with the book of a new row.
 
     A row at which nobody looked repeats the book, and tells nothing of the queue.
@@ -179,7 +194,7 @@ def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) 
     if not was_observed(evidence.observed, spot.market, spot.at):
         return
     side, limit, left = state[REST_SIDE], state[REST_LIMIT], state[LEFT]
-    at, beyond = _evidence(run, evidence, spot, state)
+    at, beyond = _evidence(run, evidence, tape, spot, state)
     filled, state[AHEAD] = meet_evidence(left, state[AHEAD], at, beyond)
     _, state[LEVEL] = meet_evidence(0, state[LEVEL], at, beyond)
     _see_book(run, spot, state)
@@ -192,14 +207,16 @@ def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) 
 
 
 @compiled
-def _evidence(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -> tuple[int, int]:
+def _evidence(
+    run: KernelRun, evidence: FillEvidence, tape: TapeColumns, spot: Spot, state: Ints
+) -> tuple[int, int]:
     """What a new row proves to have come to the order's price, and beyond it."""
     fills, side, limit = run.rules.fills, state[REST_SIDE], state[REST_LIMIT]
     if is_whole(evidence.whole, spot.market, state[SINCE], spot.at):
         return 0, 0
     # Of a gap that ends, fewest fills takes neither volume nor offers.
     is_blind = fills == FEWEST and gap_ends(evidence.gaps, spot.market, spot.at)
-    traded_at, traded_beyond = _traded(fills, evidence, spot, state, is_blind)
+    traded_at, traded_beyond = _traded(run, evidence, tape, spot, state, is_blind)
     if is_blind:
         return traded_at, traded_beyond
     best, fresh = (ASK, ASK_FRESH) if side > 0 else (BID, BID_FRESH)
@@ -209,20 +226,46 @@ def _evidence(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -
 
 @compiled
 def _traded(
-    fills: int, evidence: FillEvidence, spot: Spot, state: Ints, is_blind: bool
+    run: KernelRun,
+    evidence: FillEvidence,
+    tape: TapeColumns,
+    spot: Spot,
+    state: Ints,
+    is_blind: bool,
 ) -> tuple[int, int]:
-    """What traded since the row before that counts, at the order's price and beyond it."""
-    side, limit, candles = state[REST_SIDE], state[REST_LIMIT], evidence.candles
-    volume, low, high, is_sure = state[TRADED], MISSING, MISSING, not is_blind
+    """The trades since the row before that count, at the order's price and beyond it."""
+    fills, tolerance, candles = run.rules.fills, run.rules.tolerance, evidence.candles
+    volume, low, high, since = state[TRADED], MISSING, MISSING, state[SINCE]
+    is_sure = not is_blind
     candle = candle_ending(candles, spot.market, spot.at)
     if candle >= 0:
         volume, low, high = candles.contracts[candle], candles.low[candle], candles.high[candle]
         # Of a candlestick that began sooner, a part traded before the order joined.
-        is_sure = candles.since[candle] >= state[SINCE]
-    if fills == FEWEST and (state[TAPED] > 0 or not is_sure):
+        is_sure = candles.since[candle] >= since
+        since = min(since, candles.since[candle])
+    taped = state[TAPED] + _taped_between(tape, spot.market, since - tolerance, state[SINCE])
+    volume = max(0, volume - taped)
+    if volume:
+        state[OVERLAP_UNTIL] = spot.at + tolerance
+        state[OVERLAP_AT], state[OVERLAP_BEYOND] = 0, 0
+    if fills == FEWEST and (taped > 0 or not is_sure):
         return 0, 0
-    volume = max(0, volume - state[TAPED])
-    return volume_evidence(fills, side, limit, volume, state[LAST], low, high)
+    side, limit = state[REST_SIDE], state[REST_LIMIT]
+    at, beyond = volume_evidence(fills, side, limit, volume, state[LAST], low, high)
+    if volume:
+        state[OVERLAP_AT], state[OVERLAP_BEYOND] = at, beyond
+    return at, beyond
+
+
+@compiled
+def _taped_between(tape: TapeColumns, market: int, after: int, until: int) -> int:
+    """The contracts of a market's trades after an instant, up to another one."""
+    contracts, place = 0, first_from(tape.at, after + 1)
+    while place < len(tape.at) and tape.at[place] <= until:
+        if tape.market[place] == market:
+            contracts += tape.contracts[place]
+        place += 1
+    return contracts
 
 
 @compiled

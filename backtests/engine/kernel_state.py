@@ -25,9 +25,10 @@ from markets.observed import ObservedInstants
     SENT_ORDER, SENT_SIDE, SENT_COUNT, SENT_LIMIT, FILLED_MEANWHILE,
     REST_ORDER, REST_SIDE, REST_LIMIT, REST_OWED, RESERVED,
     AHEAD, LEVEL, ARRIVED, MET, SINCE, TAPED, KEPT,
+    OVERLAP_UNTIL, OVERLAP_AT, OVERLAP_BEYOND,
     SHORT, SHORT_FOR,
     STATES,
-) = range(52)  # fmt: skip
+) = range(55)  # fmt: skip
 # Added to a column of the latest book, for that of the earlier one.
 LATEST, EARLIER = 0, 7
 

@@ -223,6 +223,40 @@ class TestWithoutATape:
         assert filled_in(universe, [2_000]) == [3, 1_001, 1_001]
 
 
+class TestTheEdgesOfATape:
+    """The clocks differ by up to a second, so a trade near a row may be in the volume before it or
+    after it. It counts as the tape has it."""
+
+    def edged(self, *trades, whole):
+        rows = [
+            book(42, 45, at=at, volume=volume, last=4_100)
+            for at, volume in ((0, 0), (20, 100), (40, 1_600), (60, 1_600))
+        ]
+        return taped(observed_at(universe_of(*rows), [5]), *trades, whole=whole)
+
+    def test_a_trade_just_before_a_row_is_not_in_the_volume_after_it_as_well(self):
+        universe = self.edged((19.5, 41, 15, SOLD), whole=[(0, 20)])
+        assert filled_in(universe, [100]) == [15, 15, 15]
+
+    def test_nor_is_one_just_after_a_row_in_the_volume_before_it(self):
+        universe = self.edged((40.5, 41, 15, SOLD), whole=[(40, 70)])
+        assert filled_in(universe, [100]) == [0.02, 16, 16]
+
+    def test_of_a_larger_trade_the_rest_counts(self):
+        universe = self.edged((40.5, 41, 25, SOLD), whole=[(40, 70)])
+        assert filled_in(universe, [100]) == [0.02, 26, 26]
+
+    def test_farther_off_it_is_another_trade(self):
+        universe = self.edged((41.5, 41, 15, SOLD), whole=[(40, 70)])
+        assert filled_in(universe, [100]) == [15.02, 31, 31]
+
+    def test_volume_that_was_no_evidence_takes_none_away(self):
+        rows = [book(42, 45, at=0, volume=0), book(42, 45, at=20, volume=1_500, last=4_500)]
+        universe = observed_at(universe_of(*rows), [5])
+        universe = taped(universe, (20.5, 41, 15, SOLD), whole=[(20, 70)])
+        assert filled_in(universe, [100]) == [0, 15, 15]
+
+
 class TestCandlesticks:
     """Rows a minute apart that are the closes of candlesticks; the order joins at the second."""
 

@@ -11,7 +11,7 @@ from backtests.data.universe import MISSING, Universe
 from backtests.engine.event_driven.account import Account
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Ticket
-from backtests.engine.event_driven.queue_place import QueuePlace
+from backtests.engine.event_driven.queue_place import Overlap, QueuePlace
 from backtests.engine.event_driven.tape_cursor import TapeCursor
 from backtests.rules.execution import MAKER, ExecutionModel, FillModel, Reason
 from backtests.rules.queue import is_evidence
@@ -157,23 +157,36 @@ class RestingOrders(Account):
         return offer_evidence(self.fills, side, ticket.limit, top.price(side), top.fresh(side))
 
     def _traded(self, book: Book, ticket: Ticket) -> tuple[int, int]:
-        """What traded since the row before that counts, at an order's price and beyond it."""
-        place, candles = ticket.queue_place, self._candles
-        volume, low, high = book.traded, MISSING, MISSING
+        """The trades since the row before that count, at an order's price and beyond it."""
+        place, candles, tolerance = ticket.queue_place, self._candles, self.execution.tolerance
+        volume, low, high, since = book.traded, MISSING, MISSING, place.since
         candle = candle_ending(candles, book.market, self.now)
         if candle >= 0:
-            volume, low, high = (
-                int(column[candle]) for column in (candles.contracts, candles.low, candles.high)
+            begun, volume, low, high = (
+                int(column[candle])
+                for column in (candles.since, candles.contracts, candles.low, candles.high)
             )
             # Of a candlestick that began sooner, a part traded before the order joined.
-            is_sure = candles.since[candle] >= place.since
+            is_sure, since = begun >= since, min(since, begun)
         else:
             is_sure = not self._is_blind(book)
-        if self.fills == FillModel.FEWEST and (place.taped or not is_sure):
-            return 0, 0
-        volume = max(0, volume - place.taped)
-        side, limit = ticket.side, ticket.limit
-        return volume_evidence(self.fills, side, limit, volume, book.last, low, high)
+        taped = place.taped + self._taped_between(book, since - tolerance, place.since)
+        volume = max(0, volume - taped)
+        at, beyond = 0, 0
+        if self.fills != FillModel.FEWEST or (is_sure and not taped):
+            at, beyond = volume_evidence(
+                self.fills, ticket.side, ticket.limit, volume, book.last, low, high
+            )
+        if volume:
+            place.overlap = Overlap(self.now + tolerance, at, beyond)
+        return at, beyond
+
+    def _taped_between(self, book: Book, after: int, until: int) -> int:
+        """The contracts of a market's trades after an instant, up to another one."""
+        if not len(self._tape.at):
+            return 0
+        trades = self._trades.between(book.market, after + 1, until)
+        return sum(trade.contracts for _, trade in trades)
 
     def _is_blind(self, book: Book) -> bool:
         """Return whether a gap ends, of which fewest fills takes neither volume nor offers."""
