@@ -33,7 +33,13 @@ from backtests.engine.kernel_arrivals import add_waiting, next_waiting, send
 from backtests.engine.kernel_books import update_book, update_volume
 from backtests.engine.kernel_money import settle
 from backtests.engine.kernel_orders import decide, end_way
-from backtests.engine.kernel_resting import MOST, match_rest, meet_recent_trades, read_tape
+from backtests.engine.kernel_resting import (
+    MOST,
+    match_rest,
+    meet_recent_trades,
+    note_recent_trades,
+    read_tape,
+)
 from backtests.engine.kernel_state import (
     ASK_TAKEN,
     BAND,
@@ -48,6 +54,7 @@ from backtests.engine.kernel_state import (
     MET,
     NEXT,
     POSITION,
+    ROW,
     SENT,
     KernelRun,
     Spot,
@@ -206,7 +213,7 @@ def trade(
     # A call with the whole run costs more than most rows do, so the loop checks first.
     at, market, states, figures = quotes.at, quotes.market, run.states, run.figures
     due, make, assumed = run.tables.settlements, run.rules.make, run.rules.assumed
-    tape_at = tape.at
+    tape_at, tolerance = tape.at, run.rules.tolerance
     settled, traded, row, rows, trades = 0, 0, 0, len(at), len(tape_at)
     while row < rows:
         now, end = at[row], row + 1
@@ -225,7 +232,8 @@ def trade(
             if states[m, SENT] or states[m, LEFT] or states[m, BID_TAKEN] or states[m, ASK_TAKEN]:
                 update_book(quotes, assumed, r, states[m])
                 if states[m, LEFT]:
-                    match_rest(run, evidence, tape, Spot(now, m, r), states[m])
+                    match_rest(run, evidence, Spot(now, m, r), states[m])
+                    note_recent_trades(tape, states[m], Spot(now, m, r), tolerance, traded)
         if figures[NEXT] <= now:
             settled, traded = _pass_time(run, tape, ways.waiting, settled, traded, now, now + 1)
         for r in range(row, end):
@@ -266,5 +274,8 @@ def _pass_time(
         market = next_waiting(waiting, run.states, figures)
         end_way(run, market)
         state = run.states[market]
-        if run.rules.fills == MOST and state[LEFT] and state[MET] == state[ENDS_AT]:
-            meet_recent_trades(run, tape, market)
+        spot = Spot(state[ENDS_AT], market, state[ROW])
+        if state[LEFT] and state[MET] == spot.at:
+            note_recent_trades(tape, state, spot, run.rules.tolerance, traded)
+            if run.rules.fills == MOST:
+                meet_recent_trades(run, tape, spot)

@@ -65,6 +65,7 @@ from backtests.engine.kernel_state import (
     SENT_SIDE,
     SINCE,
     TAPED,
+    TAPED_BEFORE,
     TRADABLE,
     TRADED,
     KernelOrder,
@@ -94,7 +95,7 @@ def rest(run: KernelRun, spot: Spot, state: Ints, need: int) -> None:
     state[AHEAD] = queue_when_joining(run.rules.fills, shown, run.rules.queue)
     state[LEVEL] = shown if shown >= 0 else ENDLESS
     state[ARRIVED], state[MET], state[SINCE], state[TAPED] = state[ARRIVES], spot.at, spot.at, 0
-    state[OVERLAP_UNTIL] = MISSING
+    state[OVERLAP_UNTIL], state[TAPED_BEFORE] = MISSING, 0
     if run.rules.fills == MOST:
         _meet_offers(run, spot, state)
 
@@ -167,23 +168,37 @@ def _meet_trade(run: KernelRun, tape: TapeColumns, spot: Spot, place: int) -> No
 
 
 @compiled
-def meet_recent_trades(run: KernelRun, tape: TapeColumns, market: int) -> None:
+def meet_recent_trades(run: KernelRun, tape: TapeColumns, spot: Spot) -> None:
     """Meet the trades between the arrival of an order that rests now and the book that it met."""
-    state = run.states[market]
+    state = run.states[spot.market]
     place = first_from(tape.at, state[ARRIVED] - run.rules.tolerance)
-    while place < len(tape.at) and tape.at[place] <= state[MET] and state[LEFT]:
-        if tape.market[place] == market:
-            _meet_trade(run, tape, Spot(state[MET], market, state[ROW]), place)
+    while place < len(tape.at) and tape.at[place] <= spot.at and state[LEFT]:
+        if tape.market[place] == spot.market:
+            _meet_trade(run, tape, spot, place)
         place += 1
+
+
+@compiled
+def note_recent_trades(
+    tape: TapeColumns, state: Ints, spot: Spot, tolerance: int, end: int
+) -> None:
+    """Note what the tape has shortly before a book that was seen now, by its place `end`: the next
+    volume may have it too."""
+    if state[SINCE] != spot.at:
+        return
+    contracts = 0
+    while end > 0 and tape.at[end - 1] > spot.at - tolerance:
+        end -= 1
+        if tape.market[end] == spot.market:
+            contracts += tape.contracts[end]
+    state[TAPED_BEFORE] = contracts
 
 
 # --- books ----------------------------------------------------------------------------------------
 
 
 @compiled
-def match_rest(
-    run: KernelRun, evidence: FillEvidence, tape: TapeColumns, spot: Spot, state: Ints
-) -> None:
+def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -> None:
     """Match the resting order with the book of a new row.
 
     A row at which nobody looked repeats the book, and tells nothing of the queue.
@@ -194,7 +209,7 @@ def match_rest(
     if not was_observed(evidence.observed, spot.market, spot.at):
         return
     side, limit, left = state[REST_SIDE], state[REST_LIMIT], state[LEFT]
-    at, beyond = _evidence(run, evidence, tape, spot, state)
+    at, beyond = _evidence(run, evidence, spot, state)
     filled, state[AHEAD] = meet_evidence(left, state[AHEAD], at, beyond)
     _, state[LEVEL] = meet_evidence(0, state[LEVEL], at, beyond)
     _see_book(run, spot, state)
@@ -207,16 +222,14 @@ def match_rest(
 
 
 @compiled
-def _evidence(
-    run: KernelRun, evidence: FillEvidence, tape: TapeColumns, spot: Spot, state: Ints
-) -> tuple[int, int]:
+def _evidence(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -> tuple[int, int]:
     """What a new row proves to have come to the order's price, and beyond it."""
     fills, side, limit = run.rules.fills, state[REST_SIDE], state[REST_LIMIT]
     if is_whole(evidence.whole, spot.market, state[SINCE], spot.at):
         return 0, 0
     # Of a gap that ends, fewest fills takes neither volume nor offers.
     is_blind = fills == FEWEST and gap_ends(evidence.gaps, spot.market, spot.at)
-    traded_at, traded_beyond = _traded(run, evidence, tape, spot, state, is_blind)
+    traded_at, traded_beyond = _traded(run, evidence, spot, state, is_blind)
     if is_blind:
         return traded_at, traded_beyond
     best, fresh = (ASK, ASK_FRESH) if side > 0 else (BID, BID_FRESH)
@@ -226,46 +239,25 @@ def _evidence(
 
 @compiled
 def _traded(
-    run: KernelRun,
-    evidence: FillEvidence,
-    tape: TapeColumns,
-    spot: Spot,
-    state: Ints,
-    is_blind: bool,
+    run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints, is_blind: bool
 ) -> tuple[int, int]:
     """The trades since the row before that count, at the order's price and beyond it."""
-    fills, tolerance, candles = run.rules.fills, run.rules.tolerance, evidence.candles
-    volume, low, high, since = state[TRADED], MISSING, MISSING, state[SINCE]
-    is_sure = not is_blind
+    fills, side, limit = run.rules.fills, state[REST_SIDE], state[REST_LIMIT]
+    volume, low, high, is_sure = state[TRADED], MISSING, MISSING, not is_blind
+    candles = evidence.candles
     candle = candle_ending(candles, spot.market, spot.at)
     if candle >= 0:
         volume, low, high = candles.contracts[candle], candles.low[candle], candles.high[candle]
         # Of a candlestick that began sooner, a part traded before the order joined.
-        is_sure = candles.since[candle] >= since
-        since = min(since, candles.since[candle])
-    taped = state[TAPED] + _taped_between(tape, spot.market, since - tolerance, state[SINCE])
-    volume = max(0, volume - taped)
+        is_sure = candles.since[candle] >= state[SINCE]
+    taped = state[TAPED] + state[TAPED_BEFORE]
+    volume, at, beyond = max(0, volume - taped), 0, 0
+    if fills != FEWEST or (taped == 0 and is_sure):
+        at, beyond = volume_evidence(fills, side, limit, volume, state[LAST], low, high)
     if volume:
-        state[OVERLAP_UNTIL] = spot.at + tolerance
-        state[OVERLAP_AT], state[OVERLAP_BEYOND] = 0, 0
-    if fills == FEWEST and (taped > 0 or not is_sure):
-        return 0, 0
-    side, limit = state[REST_SIDE], state[REST_LIMIT]
-    at, beyond = volume_evidence(fills, side, limit, volume, state[LAST], low, high)
-    if volume:
+        state[OVERLAP_UNTIL] = spot.at + run.rules.tolerance
         state[OVERLAP_AT], state[OVERLAP_BEYOND] = at, beyond
     return at, beyond
-
-
-@compiled
-def _taped_between(tape: TapeColumns, market: int, after: int, until: int) -> int:
-    """The contracts of a market's trades after an instant, up to another one."""
-    contracts, place = 0, first_from(tape.at, after + 1)
-    while place < len(tape.at) and tape.at[place] <= until:
-        if tape.market[place] == market:
-            contracts += tape.contracts[place]
-        place += 1
-    return contracts
 
 
 @compiled

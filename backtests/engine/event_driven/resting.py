@@ -159,18 +159,17 @@ class RestingOrders(Account):
     def _traded(self, book: Book, ticket: Ticket) -> tuple[int, int]:
         """The trades since the row before that count, at an order's price and beyond it."""
         place, candles, tolerance = ticket.queue_place, self._candles, self.execution.tolerance
-        volume, low, high, since = book.traded, MISSING, MISSING, place.since
+        volume, low, high = book.traded, MISSING, MISSING
         candle = candle_ending(candles, book.market, self.now)
         if candle >= 0:
-            begun, volume, low, high = (
-                int(column[candle])
-                for column in (candles.since, candles.contracts, candles.low, candles.high)
+            volume, low, high = (
+                int(column[candle]) for column in (candles.contracts, candles.low, candles.high)
             )
             # Of a candlestick that began sooner, a part traded before the order joined.
-            is_sure, since = begun >= since, min(since, begun)
+            is_sure = candles.since[candle] >= place.since
         else:
             is_sure = not self._is_blind(book)
-        taped = place.taped + self._taped_between(book, since - tolerance, place.since)
+        taped = place.taped + self._taped_between(book, place.since - tolerance, place.since)
         volume = max(0, volume - taped)
         at, beyond = 0, 0
         if self.fills != FillModel.FEWEST or (is_sure and not taped):
