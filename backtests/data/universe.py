@@ -169,6 +169,16 @@ class Universe:
     def known_gaps(self) -> MarketGaps:
         return no_gaps(len(self.listings)) if self.gaps is None else self.gaps
 
+    def last_instant(self) -> int:
+        """The end of a run: its last row, observation or trade, or the last gap's begin."""
+        columns = (
+            self.quotes.at,
+            self.observations().instants,
+            self.known_tape().at,
+            self.known_gaps().since,
+        )
+        return max(int(column.max(initial=0)) for column in columns)
+
     def subset(self, markets: Sequence[int]) -> "Universe":
         """Some of the markets, in the given order."""
         new_index = np.full(len(self.listings), MISSING)

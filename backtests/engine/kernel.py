@@ -83,11 +83,13 @@ class KernelInput(NamedTuple):
     tape: TapeColumns
     evidence: FillEvidence
     markets: int
+    last: int
 
     def traded(self, targets: Ints, cash: int, journal: Ints) -> KernelRun:
         """Trade towards targets from a fresh state; a journal without room is cut off."""
         run = KernelRun(self.tables, self.rules, *initial_state(self.markets, cash), journal)
-        ways = Ways(self.evidence.observed, self.gaps, np.empty(self.markets, np.int64))
+        waiting = np.empty(self.markets, np.int64)
+        ways = Ways(self.evidence.observed, self.gaps, waiting, self.last)
         trade(self.quotes, targets, run, self.tape.for_run(self.rules), self.evidence, ways)
         return run
 
@@ -128,6 +130,7 @@ def _input(universe: Universe, execution: ExecutionModel, fills: FillModel) -> K
         tape_of(universe),
         evidence_of(universe),
         len(universe.listings),
+        universe.last_instant(),
     )
 
 

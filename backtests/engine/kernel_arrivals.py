@@ -33,7 +33,9 @@ def send(ways: Ways, rules: KernelRules, state: Ints, market: int, at: int, sent
         if rules.expires_at_gaps:
             gap = gap_from(ways.gaps, market, at, arrives)
         meeting = observation_from(ways.observed, market, arrives)
-        state[ENDS_AT], state[ENDS_BY] = end_of_way(arrives, meeting, rules.patience, gap)
+        state[ENDS_AT], state[ENDS_BY] = end_of_way(
+            arrives, meeting, rules.patience, gap, ways.last
+        )
 
 
 @compiled

@@ -43,7 +43,7 @@ ORDER, FILL, REFUSED, CANCELLED, SETTLED = (int(kind) for kind in EntryKind)
 (
     NO_REASON, NOT_TRADING, OFF_GRID, OUT_OF_RANGE, POSITION_LIMIT, FUNDS, UNFILLED, EXPIRED,
     WOULD_CROSS, REPLACED, CLOSED, OVER, ASKED, TOO_LARGE, MEANWHILE, GAP, UNSEEN,
-    _SELF_TRADE,
+    _SELF_TRADE, _RUN_ENDED, _GONE,
 ) = (int(reason) for reason in Reason)  # fmt: skip
 
 
@@ -62,12 +62,13 @@ class KernelRun(NamedTuple):
 
 
 class Ways(NamedTuple):
-    """What tells the ways of orders: observations, gaps, and a heap of the markets that have
-    something on its way, by the instant at which that ends."""
+    """The ways of orders: observations, gaps and the end of the run bound them, and `waiting` is a
+    heap of the markets that have something on its way, by the instant at which that ends."""
 
     observed: ObservedInstants
     gaps: MarketGaps
     waiting: Ints
+    last: int
 
 
 class Spot(NamedTuple):

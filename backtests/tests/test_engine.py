@@ -335,7 +335,7 @@ class TestSteps:
 
     def test_what_ends_after_the_last_observation_ends_without_the_strategy(self):
         finished = sent(universe_of(book(42, 45)), size=10)
-        assert lines_of(finished)[-1]["reason"] == Reason.EXPIRED
+        assert lines_of(finished)[-1]["reason"] == Reason.RUN_ENDED
         assert finished.strategy.notices[-1][0] == "Canceled"
 
     def test_a_market_is_live_as_long_as_it_is_observed(self):

@@ -53,7 +53,8 @@ class MatchingEngine(RestingOrders):
         self.rows: list[Book] = []
         self.rows_done = 0
         self.orders = 0
-        self._arrivals = Arrivals(execution, self.observed, universe.known_gaps())
+        self._last = universe.last_instant()
+        self._arrivals = Arrivals(execution, self.observed, universe.known_gaps(), last=self._last)
         ends = [(s.paid_at, m, s.value) for m, s in enumerate(universe.settlements) if s]
         self._settlements = deque(sorted(ends))
 
@@ -62,8 +63,8 @@ class MatchingEngine(RestingOrders):
     def steps(self) -> Iterator[int]:
         """Step from instant to instant: settlements, trades, books, arrivals; then the strategy.
 
-        It runs at each instant that has a row or news of its orders, until the last observation
-        and the last trade; what is on its way then arrives without it.
+        It runs at each instant that has a row or news of its orders, until the last one of the
+        run; what is on its way then ends without it.
         """
         for at, rows in groupby(quote_rows(self.universe.quotes), key=itemgetter(1)):
             yield from self._between_rows(at)
@@ -76,9 +77,7 @@ class MatchingEngine(RestingOrders):
                 self._match_book(book)
             self._end_ways(at)
             yield at
-        ends = (self.universe.known_tape().at, self.observed.instants)
-        last = max(int(instants.max(initial=self.now)) for instants in ends)
-        yield from self._between_rows(last + 1)
+        yield from self._between_rows(self._last + 1)
         for _ in self._between_rows(AFTER_ALL):
             pass
 

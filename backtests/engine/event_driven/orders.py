@@ -105,9 +105,15 @@ class Arrivals:
     """
 
     def __init__(
-        self, execution: ExecutionModel, observed: ObservedInstants, gaps: MarketGaps
+        self,
+        execution: ExecutionModel,
+        observed: ObservedInstants,
+        gaps: MarketGaps,
+        *,
+        last: int,
     ) -> None:
         self._execution = execution
+        self._last = last
         self._observed = observed
         self._gaps = gaps
         self._waiting: list[tuple[int, int, int, bool, int, Arrival]] = []
@@ -124,7 +130,7 @@ class Arrivals:
         gap = AFTER_ALL
         if execution.expires_at_gaps:
             gap = int(gap_on_the_way(self._gaps, market, sent_at, arrives))
-        at, reason = rules.end_of_way(arrives, meeting, execution.patience, gap)
+        at, reason = rules.end_of_way(arrives, meeting, execution.patience, gap, self._last)
         self._add(Arrival(at, market, ticket, Reason(reason)))
 
     def add_cancel(self, request: CancelRequest, market: int) -> None:
