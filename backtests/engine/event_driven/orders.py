@@ -52,6 +52,7 @@ class Ticket:
     filled_meanwhile: int = 0
     place: QueuePlace | None = None  # once it rests
     kept: KeptPlace | None = None
+    filled: int = 0  # in all, with what the order had filled that it amends
     accumulated: int = 0
     reserved: int = 0
     reason: Reason = Reason.NONE  # why it ended, where it was not wholly filled
@@ -75,6 +76,14 @@ class CancelRequest:
 
 
 @dataclass(slots=True, eq=False)
+class AmendRequest:
+    """An amendment that a strategy has sent: an order in place of the one that it replaces."""
+
+    ticket: Ticket
+    arrives: int
+
+
+@dataclass(slots=True, eq=False)
 class SecondLook:
     """The observation after the one at which an order came to rest, for fewest fills.
 
@@ -85,7 +94,7 @@ class SecondLook:
     contracts: int
 
 
-SentOut = Ticket | CancelRequest | SecondLook
+SentOut = Ticket | CancelRequest | AmendRequest | SecondLook
 
 
 @dataclass(slots=True)
@@ -136,6 +145,13 @@ class Arrivals:
     def add_cancel(self, request: CancelRequest, market: int) -> None:
         """Send a cancellation, which takes effect as it arrives."""
         self._add(Arrival(request.arrives, market, request, Reason.NONE))
+
+    def add_amend(self, request: AmendRequest, market: int) -> None:
+        """Send an amendment, whose order is unfinished where it arrives after the run's end."""
+        if request.arrives > self._last:
+            self._add(Arrival(self._last + 1, market, request.ticket, Reason.RUN_ENDED))
+        else:
+            self._add(Arrival(request.arrives, market, request, Reason.NONE))
 
     def add_look(self, look: SecondLook, market: int, *, after: int) -> bool:
         """Wait for the next observation; return whether there is one."""
