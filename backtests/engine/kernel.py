@@ -22,10 +22,12 @@ from backtests.engine.kernel_arrays import (
     MarketTables,
     QuoteColumns,
     TapeColumns,
+    WholeStretches,
     columns_of,
     evidence_of,
     gaps_of,
     rules,
+    stretches_of,
     tables_of,
     tape_of,
 )
@@ -37,7 +39,7 @@ from backtests.engine.kernel_resting import (
     MOST,
     match_rest,
     meet_recent_trades,
-    note_recent_trades,
+    note_tape,
     read_tape,
 )
 from backtests.engine.kernel_state import (
@@ -81,6 +83,7 @@ class KernelInput(NamedTuple):
     rules: KernelRules
     gaps: MarketGaps
     tape: TapeColumns
+    whole: WholeStretches
     evidence: FillEvidence
     markets: int
     last: int
@@ -90,7 +93,8 @@ class KernelInput(NamedTuple):
         run = KernelRun(self.tables, self.rules, *initial_state(self.markets, cash), journal)
         waiting = np.empty(self.markets, np.int64)
         ways = Ways(self.evidence.observed, self.gaps, waiting, self.last)
-        trade(self.quotes, targets, run, self.tape.for_run(self.rules), self.evidence, ways)
+        tape = self.tape.for_run(self.rules)
+        trade(self.quotes, targets, run, tape, self.whole, self.evidence, ways)
         return run
 
 
@@ -128,6 +132,7 @@ def _input(universe: Universe, execution: ExecutionModel, fills: FillModel) -> K
         rules(execution, fills),
         gaps_of(universe),
         tape_of(universe),
+        stretches_of(universe),
         evidence_of(universe),
         len(universe.listings),
         universe.last_instant(),
@@ -205,6 +210,7 @@ def trade(
     targets: Ints,
     run: KernelRun,
     tape: TapeColumns,
+    whole: WholeStretches,
     evidence: FillEvidence,
     ways: Ways,
 ) -> None:
@@ -235,8 +241,8 @@ def trade(
             if states[m, SENT] or states[m, LEFT] or states[m, BID_TAKEN] or states[m, ASK_TAKEN]:
                 update_book(quotes, assumed, r, states[m])
                 if states[m, LEFT]:
+                    note_tape(tape, whole, states[m], Spot(now, m, r), tolerance)
                     match_rest(run, evidence, Spot(now, m, r), states[m])
-                    note_recent_trades(tape, states[m], Spot(now, m, r), tolerance, traded)
         if figures[NEXT] <= now:
             settled, traded = _pass_time(run, tape, ways.waiting, settled, traded, now, now + 1)
         for r in range(row, end):
@@ -278,7 +284,5 @@ def _pass_time(
         end_way(run, market)
         state = run.states[market]
         spot = Spot(state[ENDS_AT], market, state[ROW])
-        if state[LEFT] and state[MET] == spot.at:
-            note_recent_trades(tape, state, spot, run.rules.tolerance, traded)
-            if run.rules.fills == MOST:
-                meet_recent_trades(run, tape, spot)
+        if run.rules.fills == MOST and state[LEFT] and state[MET] == spot.at:
+            meet_recent_trades(run, tape, spot)

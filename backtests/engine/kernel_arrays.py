@@ -92,7 +92,6 @@ class GapEnds(NamedTuple):
 class FillEvidence(NamedTuple):
     """What tells, besides a new book, whether it filled a resting order."""
 
-    whole: WholeStretches
     gaps: GapEnds
     candles: CandleRanges
     observed: ObservedInstants
@@ -130,10 +129,14 @@ def tape_of(universe: Universe) -> TapeColumns:
     return TapeColumns(*map(_integers, columns), used=np.zeros(0, np.int64))
 
 
+def stretches_of(universe: Universe) -> WholeStretches:
+    tape = universe.known_tape()
+    return WholeStretches(*(_integers(each) for each in (tape.spans, tape.since, tape.until)))
+
+
 def evidence_of(universe: Universe) -> FillEvidence:
-    tape, gaps, candles = universe.known_tape(), universe.known_gaps(), universe.known_candles()
+    gaps, candles = universe.known_gaps(), universe.known_candles()
     return FillEvidence(
-        WholeStretches(*(_integers(each) for each in (tape.spans, tape.since, tape.until))),
         GapEnds(_integers(gaps.spans), _integers(gaps.until)),
         CandleRanges(*(_integers(column) for column in candles)),
         observed_of(universe),

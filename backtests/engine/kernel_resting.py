@@ -20,7 +20,7 @@ from backtests.engine.compiled import (
     volume_evidence,
     was_observed,
 )
-from backtests.engine.kernel_arrays import FillEvidence, TapeColumns
+from backtests.engine.kernel_arrays import FillEvidence, TapeColumns, WholeStretches
 from backtests.engine.kernel_books import stands, take_from
 from backtests.engine.kernel_money import cost_bound, end_rest, fill_order, free_cash, settle
 from backtests.engine.kernel_state import (
@@ -41,6 +41,7 @@ from backtests.engine.kernel_state import (
     FILLED_MEANWHILE,
     FUNDS,
     HELD_BACK,
+    IS_WHOLE,
     KEPT,
     LAST,
     LATEST,
@@ -95,7 +96,7 @@ def rest(run: KernelRun, spot: Spot, state: Ints, need: int) -> None:
     state[AHEAD] = queue_when_joining(run.rules.fills, shown, run.rules.queue)
     state[LEVEL] = shown if shown >= 0 else ENDLESS
     state[ARRIVED], state[MET], state[SINCE], state[TAPED] = state[ARRIVES], spot.at, spot.at, 0
-    state[OVERLAP_UNTIL], state[TAPED_BEFORE] = MISSING, 0
+    state[OVERLAP_UNTIL] = MISSING
     if run.rules.fills == MOST:
         _meet_offers(run, spot, state)
 
@@ -171,7 +172,7 @@ def _meet_trade(run: KernelRun, tape: TapeColumns, spot: Spot, place: int) -> No
 def meet_recent_trades(run: KernelRun, tape: TapeColumns, spot: Spot) -> None:
     """Meet the trades between the arrival of an order that rests now and the book that it met."""
     state = run.states[spot.market]
-    place = first_from(tape.at, state[ARRIVED] - run.rules.tolerance)
+    place = first_from(tape.at, 0, len(tape.at), state[ARRIVED] - run.rules.tolerance)
     while place < len(tape.at) and tape.at[place] <= spot.at and state[LEFT]:
         if tape.market[place] == spot.market:
             _meet_trade(run, tape, spot, place)
@@ -179,18 +180,20 @@ def meet_recent_trades(run: KernelRun, tape: TapeColumns, spot: Spot) -> None:
 
 
 @compiled
-def note_recent_trades(
-    tape: TapeColumns, state: Ints, spot: Spot, tolerance: int, end: int
+def note_tape(
+    tape: TapeColumns, whole: WholeStretches, state: Ints, spot: Spot, tolerance: int
 ) -> None:
-    """Note what the tape has shortly before a book that was seen now, by its place `end`: the next
-    volume may have it too."""
-    if state[SINCE] != spot.at:
+    """Note whether the tape is whole since the row before; if not, what it has from shortly before
+    that row, which the volume since then may have as well."""
+    state[IS_WHOLE] = is_whole(whole, spot.market, state[SINCE], spot.at)
+    if state[IS_WHOLE]:
         return
-    contracts = 0
-    while end > 0 and tape.at[end - 1] > spot.at - tolerance:
-        end -= 1
-        if tape.market[end] == spot.market:
-            contracts += tape.contracts[end]
+    contracts, since = 0, state[SINCE]
+    place = first_from(tape.at, 0, len(tape.at), since - tolerance + 1)
+    while place < len(tape.at) and tape.at[place] <= since:
+        if tape.market[place] == spot.market:
+            contracts += tape.contracts[place]
+        place += 1
     state[TAPED_BEFORE] = contracts
 
 
@@ -201,7 +204,8 @@ def note_recent_trades(
 def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -> None:
     """Match the resting order with the book of a new row.
 
-    A row at which nobody looked repeats the book, and tells nothing of the queue.
+    A row at which nobody looked repeats the book, and tells nothing of the queue. What `note_tape`
+    tells is noted already.
     """
     if not state[TRADABLE]:
         end_rest(run, spot, state, CLOSED)
@@ -225,7 +229,7 @@ def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) 
 def _evidence(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -> tuple[int, int]:
     """What a new row proves to have come to the order's price, and beyond it."""
     fills, side, limit = run.rules.fills, state[REST_SIDE], state[REST_LIMIT]
-    if is_whole(evidence.whole, spot.market, state[SINCE], spot.at):
+    if state[IS_WHOLE]:
         return 0, 0
     # Of a gap that ends, fewest fills takes neither volume nor offers.
     is_blind = fills == FEWEST and gap_ends(evidence.gaps, spot.market, spot.at)

@@ -24,11 +24,11 @@ from markets.observed import ObservedInstants
     ARRIVES, ENDS_AT, ENDS_BY, HAS_EARLIER, TRADED_THEN, STOPPED,
     SENT_ORDER, SENT_SIDE, SENT_COUNT, SENT_LIMIT, FILLED_MEANWHILE,
     REST_ORDER, REST_SIDE, REST_LIMIT, REST_OWED, RESERVED,
-    AHEAD, LEVEL, ARRIVED, MET, SINCE, TAPED, TAPED_BEFORE, KEPT,
+    AHEAD, LEVEL, ARRIVED, MET, SINCE, TAPED, TAPED_BEFORE, IS_WHOLE, KEPT,
     OVERLAP_UNTIL, OVERLAP_AT, OVERLAP_BEYOND,
     SHORT, SHORT_FOR,
     STATES,
-) = range(56)  # fmt: skip
+) = range(57)  # fmt: skip
 # Added to a column of the latest book, for that of the earlier one.
 LATEST, EARLIER = 0, 7
 
