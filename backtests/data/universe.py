@@ -152,7 +152,7 @@ class Universe:
     candles: CandleRanges | None = None
 
     def observations(self) -> ObservedInstants:
-        """When each market was observed."""
+        """The observations of each market."""
         if self.observed is not None:
             return self.observed
         quotes = self.quotes

@@ -149,7 +149,7 @@ class RunSummary(NamedTuple):
 
 
 class SweepInput(NamedTuple):
-    """What all signals with the same `decide_every` read, and their histories."""
+    """The input that all signals with the same `decide_every` read, and their histories."""
 
     reads: KernelInput
     parts: list[tuple[Ints, QuoteHistory]]

@@ -90,7 +90,7 @@ class GapEnds(NamedTuple):
 
 
 class FillEvidence(NamedTuple):
-    """What tells, besides a new book, whether it filled a resting order."""
+    """The evidence of a resting order's fill besides a new book and the tape."""
 
     gaps: GapEnds
     candles: CandleRanges

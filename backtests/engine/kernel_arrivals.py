@@ -1,4 +1,4 @@
-"""What is on its way in the kernel, as a heap of markets: each has at most one order sent."""
+"""Orders on their way in the kernel, as a heap of markets: each has at most one order sent."""
 
 from backtests.data.universe import Ints
 from backtests.engine.compiled import compiled, end_of_way, gap_from, observation_from

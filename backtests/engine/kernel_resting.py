@@ -227,7 +227,7 @@ def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) 
 
 @compiled
 def _evidence(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -> tuple[int, int]:
-    """What a new row proves to have come to the order's price, and beyond it."""
+    """The contracts that a new row proves to have come to the order's price, and beyond it."""
     fills, side, limit = run.rules.fills, state[REST_SIDE], state[REST_LIMIT]
     if state[IS_WHOLE]:
         return 0, 0

@@ -48,7 +48,7 @@ ORDER, FILL, REFUSED, CANCELLED, SETTLED = (int(kind) for kind in EntryKind)
 
 
 class KernelRun(NamedTuple):
-    """What the events of a run read and write.
+    """The state that the events of a run read and write.
 
     Passing it on costs time for each of its arrays, to run and to compile; so those of the quotes,
     the tape, its `FillEvidence` and `Ways` are apart.

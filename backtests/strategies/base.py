@@ -133,7 +133,7 @@ class Signal:
 
 
 def decisions_within(hours: float) -> float:
-    """How often to decide where a decision falls due once within so many hours, in seconds."""
+    """Seconds between decisions where one falls due within so many hours."""
     return min(MOST_BETWEEN, max(LEAST_BETWEEN, hours * 150))
 
 

@@ -82,7 +82,7 @@ def weather_universe(selection: pd.DataFrame) -> Universe:
 
 
 def _ranges(candles: pd.DataFrame, *, markets: int) -> CandleRanges:
-    """What traded in each hour, and at which prices."""
+    """The trades of each hour: how many contracts, and at which prices."""
     traded = candles[candles["price_low"].notna() & (candles["volume"] > 0)]
     traded = traded.sort_values(["market", "end_ts"], ignore_index=True)
     at = traded["end_ts"].to_numpy() * SECOND
