@@ -1,6 +1,6 @@
 """A strategy that does what a script says, at instants of a universe."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from backtests.data.universe import CONTRACT, MONEY, SECOND, Universe
@@ -10,7 +10,7 @@ from backtests.strategies.base import Strategy, bt
 from backtests.tests.test_decision_points import observed_at
 from backtests.tests.test_execution import NOW, book, universe_of
 
-Script = dict[float, Callable[["Scripted"], None]]
+Script = Mapping[Any, Callable[["Scripted"], object]]  # by second
 LIMIT = bt.Order.Limit
 
 
