@@ -126,7 +126,7 @@ def gaps_of(universe: Universe) -> MarketGaps:
 def tape_of(universe: Universe) -> TapeColumns:
     tape = universe.known_tape()
     columns = (tape.at, tape.market, tape.price, tape.contracts, tape.taker)
-    return TapeColumns(*map(_integers, columns), np.zeros(0, np.int64))
+    return TapeColumns(*map(_integers, (*columns, np.zeros(0, np.int64))))
 
 
 def stretches_of(universe: Universe) -> WholeStretches:
