@@ -28,7 +28,7 @@ CAUSE_NUMBERS = [CAUSES.index(each) if each in CAUSES else MISSING for each in E
 def observed(
     ids: Sequence[int], quoted: QuotedInstants, selection: MarketSelection, *, known_by: datetime
 ) -> ObservedInstants:
-    """When pages or rows proved that each market was observed."""
+    """The instants at which pages or rows proved that each market was observed."""
     start, end = selection.start, selection.end
     if selection.sources == SnapshotSources.BACKFILLED:
         end = start  # no page shows what was backfilled
@@ -45,7 +45,7 @@ def gaps(
     closed_at: Ints,
     known_by: datetime,
 ) -> MarketGaps:
-    """When each market was not observed although it could be traded."""
+    """The intervals in which each market was not observed although it could be traded."""
     candles, stated = (
         _periods(reads, ids, selection, known_by)
         for reads in (record.candlesticks, record.imported_periods)

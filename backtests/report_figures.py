@@ -241,6 +241,10 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
             in_terminal=True,
         ),
         Figure(
+            "Unfinished", "waits.unfinished", whole,
+            "Orders that were still on their way when the run ended.",
+        ),
+        Figure(
             "Between observations", "waits.between_observations", seconds,
             "The median time between two observations of a traded market. What happened within it"
             " is not on record.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kalshi_insights.lazy import LazyModule
 
-__all__ = ["Array", "Bools", "Floats", "Ints", "np"]
+__all__ = ["Array", "Bools", "Floats", "Ints", "first_from", "np"]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,3 +22,18 @@ else:
     np = LazyModule("numpy")
     # Annotations are evaluated where a module is loaded, and naming these types would load numpy.
     Ints = Floats = Bools = Array = Any
+
+
+def first_from(values: Ints, low: int, high: int, least: int) -> int:
+    """Return the first place from `low` on and before `high` whose value is at least `least`, and
+    `high` where there is none; the values are sorted between the two.
+
+    Compiled code calls it too, so it takes plain arrays and calls nothing.
+    """
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] < least:
+            low = middle + 1
+        else:
+            high = middle
+    return low

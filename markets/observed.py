@@ -2,12 +2,12 @@
 
 A market that was observed every five seconds for a day has 17,280 observations. Five hundred
 markets whose quotes came on the same pages share them, so they are kept once, as a stream. The
-functions below the class take plain arrays and call nothing but each other: backtests compile them.
+functions below the class take plain arrays, since backtests compile them.
 """
 
 from typing import NamedTuple
 
-from kalshi_insights.arrays import Ints, np
+from kalshi_insights.arrays import Ints, first_from, np
 
 # No observation, before any and after all.
 BEFORE_ALL, AFTER_ALL = -1, 2**63 - 1
@@ -129,26 +129,14 @@ def _newest_of_run(observed: ObservedInstants, market: int, place: int) -> int:
 def _at_or_after(observed: ObservedInstants, span: int, at: int) -> int:
     """Return the place of a span's first instant at or after another; -1 if there is none."""
     stream = observed.streams[span]
-    low, end = observed.starts[stream], observed.starts[stream + 1]
-    high = end
-    while low < high:
-        middle = (low + high) // 2
-        if observed.instants[middle] < at:
-            low = middle + 1
-        else:
-            high = middle
-    return int(low) if low < end else -1
+    end = observed.starts[stream + 1]
+    place = first_from(observed.instants, observed.starts[stream], end, at)
+    return int(place) if place < end else -1
 
 
 def _last_before(observed: ObservedInstants, span: int, at: int) -> int:
     """Return the place of the last instant of a span's stream before another; -1 if none."""
     stream = observed.streams[span]
-    start = low = observed.starts[stream]
-    high = observed.starts[stream + 1]
-    while low < high:
-        middle = (low + high) // 2
-        if observed.instants[middle] < at:
-            low = middle + 1
-        else:
-            high = middle
-    return int(low) - 1 if low > start else -1
+    start = observed.starts[stream]
+    place = first_from(observed.instants, start, observed.starts[stream + 1], at)
+    return int(place) - 1 if place > start else -1

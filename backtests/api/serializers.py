@@ -112,7 +112,8 @@ class ExecutionModelSerializer(StrictSerializer):
     assumed_size = _bounded(
         StrictIntegerField,
         "assumed_size",
-        "Contracts to assume where a book shows no size; without it, such a book fills nothing.",
+        "Contracts that takers assume where a book shows no size; without it, such a book fills"
+        " nothing. No resting order is filled by them.",
     )
     assumed_queue = _bounded(
         StrictIntegerField,

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from kalshi_insights.arrays import Bools, Ints, np
+from kalshi_insights.arrays import Bools, Ints, first_from, np
 
 
 class CandleRanges(NamedTuple):
@@ -49,16 +49,8 @@ def no_candles(markets: int) -> CandleRanges:
 def candle_ending(candles: CandleRanges, market: int, at: int) -> int:
     """Return the place of a market's candlestick that ends at an instant; -1 if none does.
 
-    Plain arrays, and it calls nothing: the kernel compiles it.
+    It takes plain arrays: the kernel compiles it.
     """
-    low, end = candles.spans[market], candles.spans[market + 1]
-    high = end
-    while low < high:
-        middle = (low + high) // 2
-        if candles.at[middle] < at:
-            low = middle + 1
-        else:
-            high = middle
-    if low < end and candles.at[low] == at:
-        return low  # type: ignore[no-any-return]
-    return -1
+    end = candles.spans[market + 1]
+    place = first_from(candles.at, candles.spans[market], end, at)
+    return place if place < end and candles.at[place] == at else -1

@@ -1,11 +1,11 @@
 """Gaps of the markets of a run: intervals in which nobody observed them.
 
-The functions below are compiled for the kernel too: they take plain arrays and call nothing.
+The functions below are compiled for the kernel too, so they take plain arrays.
 """
 
 from typing import NamedTuple
 
-from kalshi_insights.arrays import Bools, Ints, np
+from kalshi_insights.arrays import Bools, Ints, first_from, np
 from markets.observed import AFTER_ALL
 
 
@@ -51,29 +51,17 @@ def gap_on_the_way(gaps: MarketGaps, market: int, sent: int, arrival: int) -> in
     That is when the first gap after the order was sent begins. An order that was sent within a gap
     is caught as it arrives, unless the gap is over by then.
     """
-    low, end = gaps.spans[market], gaps.spans[market + 1]
-    high = end
-    while low < high:
-        middle = (low + high) // 2
-        if gaps.until[middle] <= sent:
-            low = middle + 1
-        else:
-            high = middle
-    if low < end and gaps.since[low] <= sent:
-        if gaps.until[low] > arrival:
+    end = gaps.spans[market + 1]
+    gap = first_from(gaps.until, gaps.spans[market], end, sent + 1)
+    if gap < end and gaps.since[gap] <= sent:
+        if gaps.until[gap] > arrival:
             return arrival
-        low += 1
-    return gaps.since[low] if low < end else AFTER_ALL
+        gap += 1
+    return gaps.since[gap] if gap < end else AFTER_ALL
 
 
 def gap_ends(gaps: MarketGaps, market: int, at: int) -> bool:
     """Return whether a gap of a market ends at an instant."""
-    low, high = gaps.spans[market], gaps.spans[market + 1]
-    end = high
-    while low < high:
-        middle = (low + high) // 2
-        if gaps.until[middle] < at:
-            low = middle + 1
-        else:
-            high = middle
-    return bool(low < end and gaps.until[low] == at)
+    end = gaps.spans[market + 1]
+    gap = first_from(gaps.until, gaps.spans[market], end, at)
+    return bool(gap < end and gaps.until[gap] == at)

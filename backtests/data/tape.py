@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kalshi_insights.arrays import Bools, Ints, np
+from kalshi_insights.arrays import Bools, Ints, first_from, np
 
 
 class TapeTrade(NamedTuple):
@@ -112,29 +112,11 @@ def tape_of(
     )
 
 
-# The next functions take plain arrays and call nothing: the kernel compiles them.
-
-
-def first_from(instants: Ints, at: int) -> int:
-    """Return the place of the first of sorted instants at or after another."""
-    low, high = 0, len(instants)
-    while low < high:
-        middle = (low + high) // 2
-        if instants[middle] < at:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
 def is_whole(tape: TradeTape, market: int, since: int, until: int) -> bool:
-    """Return whether no trade of a market is missing from one instant to another."""
-    low, high = tape.spans[market], tape.spans[market + 1]
-    first = low
-    while low < high:
-        middle = (low + high) // 2
-        if tape.since[middle] <= since:
-            low = middle + 1
-        else:
-            high = middle
-    return bool(low > first and tape.until[low - 1] >= until)
+    """Return whether no trade of a market is missing from one instant to another.
+
+    It takes plain arrays: the kernel compiles it.
+    """
+    first = tape.spans[market]
+    begun = first_from(tape.since, first, tape.spans[market + 1], since + 1)
+    return bool(begun > first and tape.until[begun - 1] >= until)

@@ -152,7 +152,7 @@ class Universe:
     candles: CandleRanges | None = None
 
     def observations(self) -> ObservedInstants:
-        """When each market was observed."""
+        """The observations of each market."""
         if self.observed is not None:
             return self.observed
         quotes = self.quotes
@@ -168,6 +168,16 @@ class Universe:
 
     def known_gaps(self) -> MarketGaps:
         return no_gaps(len(self.listings)) if self.gaps is None else self.gaps
+
+    def last_instant(self) -> int:
+        """The end of a run: its last row, observation or trade, or the last gap's begin."""
+        columns = (
+            self.quotes.at,
+            self.observations().instants,
+            self.known_tape().at,
+            self.known_gaps().since,
+        )
+        return max(int(column.max(initial=0)) for column in columns)
 
     def subset(self, markets: Sequence[int]) -> "Universe":
         """Some of the markets, in the given order."""

@@ -14,6 +14,7 @@ import numba
 from backtests.data import candles, gaps, tape
 from backtests.engine.kernel_cache import cache_folder
 from backtests.rules import execution, ledger, queue, untaped
+from kalshi_insights import arrays
 from markets import fees
 from markets.observed import first_observation, is_observed
 
@@ -47,7 +48,7 @@ def compiled(function: F, *, from_python: bool = False) -> F:
 
 @cache
 def compiled_with_calls(function: Any) -> Any:
-    """Compile a function together with those of its module that it calls."""
+    """Compile a function together with those of ours that it calls."""
     known = function.__globals__
     called = {
         name: compiled_with_calls(known[name])
@@ -80,13 +81,14 @@ level_after_trade = compiled(queue.level_after_trade)
 queue_after_book = compiled(queue.queue_after_book)
 fresh_offers = compiled(untaped.fresh_offers)
 volume_evidence = compiled(untaped.volume_evidence)
+split_overlap = compiled(untaped.split_overlap)
 offer_evidence = compiled(untaped.offer_evidence)
 least_or_most_offered = compiled(untaped.least_or_most_offered)
 meet_evidence = compiled(untaped.meet_evidence)
 observation_from: Callable[..., int] = compiled_with_calls(first_observation)
 was_observed: Callable[..., bool] = compiled_with_calls(is_observed)
-gap_from: Callable[..., int] = compiled(gaps.gap_on_the_way)
-gap_ends: Callable[..., bool] = compiled(gaps.gap_ends)
-is_whole: Callable[..., bool] = compiled(tape.is_whole)
-candle_ending: Callable[..., int] = compiled(candles.candle_ending)
-first_from: Callable[..., int] = compiled(tape.first_from)
+gap_from: Callable[..., int] = compiled_with_calls(gaps.gap_on_the_way)
+gap_ends: Callable[..., bool] = compiled_with_calls(gaps.gap_ends)
+is_whole: Callable[..., bool] = compiled_with_calls(tape.is_whole)
+candle_ending: Callable[..., int] = compiled_with_calls(candles.candle_ending)
+first_from: Callable[..., int] = compiled_with_calls(arrays.first_from)

@@ -22,10 +22,12 @@ from backtests.engine.kernel_arrays import (
     MarketTables,
     QuoteColumns,
     TapeColumns,
+    WholeStretches,
     columns_of,
     evidence_of,
     gaps_of,
     rules,
+    stretches_of,
     tables_of,
     tape_of,
 )
@@ -33,7 +35,13 @@ from backtests.engine.kernel_arrivals import add_waiting, next_waiting, send
 from backtests.engine.kernel_books import update_book, update_volume
 from backtests.engine.kernel_money import settle
 from backtests.engine.kernel_orders import decide, end_way
-from backtests.engine.kernel_resting import MOST, match_rest, meet_recent_trades, read_tape
+from backtests.engine.kernel_resting import (
+    MOST,
+    match_rest,
+    meet_recent_trades,
+    note_tape,
+    read_tape,
+)
 from backtests.engine.kernel_state import (
     ASK_TAKEN,
     BAND,
@@ -48,6 +56,7 @@ from backtests.engine.kernel_state import (
     MET,
     NEXT,
     POSITION,
+    ROW,
     SENT,
     KernelRun,
     Spot,
@@ -74,14 +83,18 @@ class KernelInput(NamedTuple):
     rules: KernelRules
     gaps: MarketGaps
     tape: TapeColumns
+    whole: WholeStretches
     evidence: FillEvidence
     markets: int
+    last: int
 
     def traded(self, targets: Ints, cash: int, journal: Ints) -> KernelRun:
         """Trade towards targets from a fresh state; a journal without room is cut off."""
         run = KernelRun(self.tables, self.rules, *initial_state(self.markets, cash), journal)
-        ways = Ways(self.evidence.observed, self.gaps, np.empty(self.markets, np.int64))
-        trade(self.quotes, targets, run, self.tape, self.evidence, ways)
+        waiting = np.empty(self.markets, np.int64)
+        ways = Ways(self.evidence.observed, self.gaps, waiting, self.last)
+        tape = self.tape.for_run(self.rules)
+        trade(self.quotes, targets, run, tape, self.whole, self.evidence, ways)
         return run
 
 
@@ -119,8 +132,10 @@ def _input(universe: Universe, execution: ExecutionModel, fills: FillModel) -> K
         rules(execution, fills),
         gaps_of(universe),
         tape_of(universe),
+        stretches_of(universe),
         evidence_of(universe),
         len(universe.listings),
+        universe.last_instant(),
     )
 
 
@@ -134,7 +149,7 @@ class RunSummary(NamedTuple):
 
 
 class SweepInput(NamedTuple):
-    """What all signals with the same `decide_every` read, and their histories."""
+    """The input that all signals with the same `decide_every` read, and their histories."""
 
     reads: KernelInput
     parts: list[tuple[Ints, QuoteHistory]]
@@ -195,6 +210,7 @@ def trade(
     targets: Ints,
     run: KernelRun,
     tape: TapeColumns,
+    whole: WholeStretches,
     evidence: FillEvidence,
     ways: Ways,
 ) -> None:
@@ -206,7 +222,7 @@ def trade(
     # A call with the whole run costs more than most rows do, so the loop checks first.
     at, market, states, figures = quotes.at, quotes.market, run.states, run.figures
     due, make, assumed = run.tables.settlements, run.rules.make, run.rules.assumed
-    tape_at = tape.at
+    tape_at, tolerance = tape.at, run.rules.tolerance
     settled, traded, row, rows, trades = 0, 0, 0, len(at), len(tape_at)
     while row < rows:
         now, end = at[row], row + 1
@@ -225,6 +241,7 @@ def trade(
             if states[m, SENT] or states[m, LEFT] or states[m, BID_TAKEN] or states[m, ASK_TAKEN]:
                 update_book(quotes, assumed, r, states[m])
                 if states[m, LEFT]:
+                    note_tape(tape, whole, states[m], Spot(now, m, r), tolerance)
                     match_rest(run, evidence, Spot(now, m, r), states[m])
         if figures[NEXT] <= now:
             settled, traded = _pass_time(run, tape, ways.waiting, settled, traded, now, now + 1)
@@ -266,5 +283,6 @@ def _pass_time(
         market = next_waiting(waiting, run.states, figures)
         end_way(run, market)
         state = run.states[market]
-        if run.rules.fills == MOST and state[LEFT] and state[MET] == state[ENDS_AT]:
-            meet_recent_trades(run, tape, market)
+        spot = Spot(state[ENDS_AT], market, state[ROW])
+        if run.rules.fills == MOST and state[LEFT] and state[MET] == spot.at:
+            meet_recent_trades(run, tape, spot)

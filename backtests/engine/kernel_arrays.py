@@ -55,13 +55,23 @@ class QuoteColumns(NamedTuple):
 
 
 class TapeColumns(NamedTuple):
-    """The columns of a `TradeTape` that orders depend on."""
+    """The columns of a `TradeTape` that orders depend on.
+
+    `used` has the contracts of each trade that filled orders of a run; only most fills, which
+    looks back, keeps count of them.
+    """
 
     at: Ints
     market: Ints
     price: Ints
     contracts: Ints
     taker: Ints
+    used: Ints
+
+    def for_run(self, rules: KernelRules) -> "TapeColumns":
+        """Return the tape as a run begins, none of it used."""
+        trades = len(self.at) if rules.make and rules.fills == FillModel.MOST else 0
+        return self._replace(used=np.zeros(trades, np.int64))
 
 
 class WholeStretches(NamedTuple):
@@ -80,9 +90,8 @@ class GapEnds(NamedTuple):
 
 
 class FillEvidence(NamedTuple):
-    """What tells, besides a new book, whether it filled a resting order."""
+    """The evidence of a resting order's fill besides a new book and the tape."""
 
-    whole: WholeStretches
     gaps: GapEnds
     candles: CandleRanges
     observed: ObservedInstants
@@ -116,13 +125,18 @@ def gaps_of(universe: Universe) -> MarketGaps:
 
 def tape_of(universe: Universe) -> TapeColumns:
     tape = universe.known_tape()
-    return TapeColumns(*(_integers(getattr(tape, name)) for name in TapeColumns._fields))
+    columns = (tape.at, tape.market, tape.price, tape.contracts, tape.taker)
+    return TapeColumns(*map(_integers, (*columns, np.zeros(0, np.int64))))
+
+
+def stretches_of(universe: Universe) -> WholeStretches:
+    tape = universe.known_tape()
+    return WholeStretches(*(_integers(each) for each in (tape.spans, tape.since, tape.until)))
 
 
 def evidence_of(universe: Universe) -> FillEvidence:
-    tape, gaps, candles = universe.known_tape(), universe.known_gaps(), universe.known_candles()
+    gaps, candles = universe.known_gaps(), universe.known_candles()
     return FillEvidence(
-        WholeStretches(*(_integers(each) for each in (tape.spans, tape.since, tape.until))),
         GapEnds(_integers(gaps.spans), _integers(gaps.until)),
         CandleRanges(*(_integers(column) for column in candles)),
         observed_of(universe),

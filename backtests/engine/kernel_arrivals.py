@@ -1,4 +1,4 @@
-"""What is on its way in the kernel, as a heap of markets: each has at most one order sent."""
+"""Orders on their way in the kernel, as a heap of markets: each has at most one order sent."""
 
 from backtests.data.universe import Ints
 from backtests.engine.compiled import compiled, end_of_way, gap_from, observation_from
@@ -33,7 +33,9 @@ def send(ways: Ways, rules: KernelRules, state: Ints, market: int, at: int, sent
         if rules.expires_at_gaps:
             gap = gap_from(ways.gaps, market, at, arrives)
         meeting = observation_from(ways.observed, market, arrives)
-        state[ENDS_AT], state[ENDS_BY] = end_of_way(arrives, meeting, rules.patience, gap)
+        state[ENDS_AT], state[ENDS_BY] = end_of_way(
+            arrives, meeting, rules.patience, gap, ways.last
+        )
 
 
 @compiled

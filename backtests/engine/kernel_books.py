@@ -53,16 +53,16 @@ def update_book(quotes: QuoteColumns, assumed: int, row: int, state: Ints) -> No
     if state[SENT] == NEW:
         _note_for_order(state, quotes.at[row], tradable)
     bid, ask = quotes.bid[row], quotes.ask[row]
-    state[BID_SIZE], state[ASK_SIZE] = quotes.bid_size[row], quotes.ask_size[row]
-    bids = offered_size(state[BID_SIZE], bid, assumed)
-    asks = offered_size(state[ASK_SIZE], ask, assumed)
+    bid_size, ask_size = quotes.bid_size[row], quotes.ask_size[row]
+    bids, asks = offered_size(bid_size, bid, assumed), offered_size(ask_size, ask, assumed)
     if state[BID_TAKEN]:
         state[BID_TAKEN] = still_taken(state[BID_TAKEN], state[BID], bid, bids)
     if state[ASK_TAKEN]:
         state[ASK_TAKEN] = still_taken(state[ASK_TAKEN], state[ASK], ask, asks)
-    state[BID_FRESH] = fresh_offers(state[BID], state[BID_SHOWN], bid, bids)
-    state[ASK_FRESH] = fresh_offers(state[ASK], state[ASK_SHOWN], ask, asks)
+    state[BID_FRESH] = fresh_offers(state[BID], state[BID_SIZE], bid, bid_size)
+    state[ASK_FRESH] = fresh_offers(state[ASK], state[ASK_SIZE], ask, ask_size)
     state[BID], state[ASK], state[BID_SHOWN], state[ASK_SHOWN] = bid, ask, bids, asks
+    state[BID_SIZE], state[ASK_SIZE] = bid_size, ask_size
     state[LAST] = quotes.last[row]
     state[TRADABLE] = tradable
     state[ROW] = row
@@ -87,6 +87,13 @@ def taken_of(state: Ints, book: int, side: int, count: int, limit: int) -> int:
     price, shown, taken = (ASK, ASK_SHOWN, ASK_TAKEN) if side > 0 else (BID, BID_SHOWN, BID_TAKEN)
     offered = state[book + shown] - state[book + taken]
     return taken_at_once(side, count, limit, state[book + price], offered)
+
+
+@compiled
+def stands(state: Ints, side: int, count: int, limit: int) -> int:
+    """The part of a resting order that would meet what the latest book is known to offer."""
+    price, size, taken = (ASK, ASK_SIZE, ASK_TAKEN) if side > 0 else (BID, BID_SIZE, BID_TAKEN)
+    return taken_at_once(side, count, limit, state[price], state[size] - state[taken])
 
 
 @compiled

@@ -17,10 +17,12 @@ from backtests.engine.compiled import (
     queue_after_book,
     queue_when_joining,
     shown_at,
+    split_overlap,
     volume_evidence,
     was_observed,
 )
-from backtests.engine.kernel_arrays import FillEvidence, TapeColumns
+from backtests.engine.kernel_arrays import FillEvidence, TapeColumns, WholeStretches
+from backtests.engine.kernel_books import stands, take_from
 from backtests.engine.kernel_money import cost_bound, end_rest, fill_order, free_cash, settle
 from backtests.engine.kernel_state import (
     AHEAD,
@@ -40,13 +42,18 @@ from backtests.engine.kernel_state import (
     FILLED_MEANWHILE,
     FUNDS,
     HELD_BACK,
+    IS_WHOLE,
     KEPT,
     LAST,
+    LATEST,
     LEFT,
     LEVEL,
     MET,
     NEW,
     NOTHING,
+    OVERLAP_AT,
+    OVERLAP_BEYOND,
+    OVERLAP_UNTIL,
     RESERVED,
     REST_LIMIT,
     REST_ORDER,
@@ -59,8 +66,8 @@ from backtests.engine.kernel_state import (
     SENT_ORDER,
     SENT_SIDE,
     SINCE,
-    TAPE_USED,
     TAPED,
+    TAPED_BEFORE,
     TRADABLE,
     TRADED,
     KernelOrder,
@@ -90,6 +97,18 @@ def rest(run: KernelRun, spot: Spot, state: Ints, need: int) -> None:
     state[AHEAD] = queue_when_joining(run.rules.fills, shown, run.rules.queue)
     state[LEVEL] = shown if shown >= 0 else ENDLESS
     state[ARRIVED], state[MET], state[SINCE], state[TAPED] = state[ARRIVES], spot.at, spot.at, 0
+    state[OVERLAP_UNTIL] = MISSING
+    if run.rules.fills == MOST:
+        _meet_offers(run, spot, state)
+
+
+@compiled
+def _meet_offers(run: KernelRun, spot: Spot, state: Ints) -> None:
+    """Fill an order with what its book offers: it may have come to rest before that did."""
+    side = state[REST_SIDE]
+    count = stands(state, side, state[LEFT], state[REST_LIMIT])
+    if count and _fill_rest(run, spot, state, count):
+        take_from(state, LATEST, side, count)
 
 
 @compiled
@@ -131,26 +150,52 @@ def _meet_trade(run: KernelRun, tape: TapeColumns, spot: Spot, place: int) -> No
     rules, state = run.rules, run.states[spot.market]
     if not is_evidence(rules.fills, tape.at[place], state[ARRIVED], state[MET], rules.tolerance):
         return
-    side, limit = state[REST_SIDE], state[REST_LIMIT]
+    fills, side, limit = rules.fills, state[REST_SIDE], state[REST_LIMIT]
     price, contracts, taker = tape.price[place], tape.contracts[place], tape.taker[place]
+    left = contracts - tape.used[place] if fills == MOST else contracts
+    if tape.at[place] <= state[OVERLAP_UNTIL]:
+        if fills == FEWEST:
+            return
+        is_beyond = price != limit
+        contracts, state[OVERLAP_AT], state[OVERLAP_BEYOND] = split_overlap(
+            is_beyond, contracts, state[OVERLAP_AT], state[OVERLAP_BEYOND]
+        )
+        left = min(left, contracts)
     filled, state[AHEAD] = meet_trade(
-        side, state[LEFT], limit, state[AHEAD], price, contracts, taker
+        fills, side, state[LEFT], limit, state[AHEAD], price, left, taker
     )
-    state[LEVEL] = level_after_trade(side, limit, state[LEVEL], price, contracts, taker)
-    if filled and _fill_rest(run, spot, state, filled):
-        state[TAPE_USED] = place + 1
+    state[LEVEL] = level_after_trade(fills, side, limit, state[LEVEL], price, contracts, taker)
+    if filled and _fill_rest(run, spot, state, filled) and fills == MOST:
+        tape.used[place] += filled
 
 
 @compiled
-def meet_recent_trades(run: KernelRun, tape: TapeColumns, market: int) -> None:
-    """Meet the trades of the past that are close enough to the arrival of an order that rests."""
-    state, tolerance = run.states[market], run.rules.tolerance
-    until = min(state[MET], state[ARRIVED] + tolerance)
-    place = max(first_from(tape.at, state[ARRIVED] - tolerance), state[TAPE_USED])
-    while place < len(tape.at) and tape.at[place] <= until and state[LEFT]:
-        if tape.market[place] == market:
-            _meet_trade(run, tape, Spot(state[MET], market, state[ROW]), place)
+def meet_recent_trades(run: KernelRun, tape: TapeColumns, spot: Spot) -> None:
+    """Meet the trades between the arrival of an order that rests now and the book that it met."""
+    state = run.states[spot.market]
+    place = first_from(tape.at, 0, len(tape.at), state[ARRIVED] - run.rules.tolerance)
+    while place < len(tape.at) and tape.at[place] <= spot.at and state[LEFT]:
+        if tape.market[place] == spot.market:
+            _meet_trade(run, tape, spot, place)
         place += 1
+
+
+@compiled
+def note_tape(
+    tape: TapeColumns, whole: WholeStretches, state: Ints, spot: Spot, tolerance: int
+) -> None:
+    """Note whether the tape is whole since the row before; if not, what it has from shortly before
+    that row, which the volume since then may have as well."""
+    state[IS_WHOLE] = is_whole(whole, spot.market, state[SINCE], spot.at)
+    if state[IS_WHOLE]:
+        return
+    contracts, since = 0, state[SINCE]
+    place = first_from(tape.at, 0, len(tape.at), since - tolerance + 1)
+    while place < len(tape.at) and tape.at[place] <= since:
+        if tape.market[place] == spot.market:
+            contracts += tape.contracts[place]
+        place += 1
+    state[TAPED_BEFORE] = contracts
 
 
 # --- books ----------------------------------------------------------------------------------------
@@ -160,7 +205,8 @@ def meet_recent_trades(run: KernelRun, tape: TapeColumns, market: int) -> None:
 def match_rest(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -> None:
     """Match the resting order with the book of a new row.
 
-    A row at which nobody looked repeats the book, and tells nothing of the queue.
+    A row at which nobody looked repeats the book, and tells nothing of the queue. What `note_tape`
+    tells is noted already.
     """
     if not state[TRADABLE]:
         end_rest(run, spot, state, CLOSED)
@@ -189,9 +235,10 @@ def _offered_unseen(
     """Count the offers that no row shows, but the range of the other side in a candlestick."""
     fills, side, candles = run.rules.fills, state[REST_SIDE], evidence.candles
     candle = candle_ending(candles, spot.market, spot.at)
-    if candle < 0 or is_whole(evidence.whole, spot.market, state[SINCE], spot.at):
+    if candle < 0 or state[IS_WHOLE]:
         return 0, 0
-    if fills == FEWEST and (state[TAPED] > 0 or candles.since[candle] < state[SINCE]):
+    taped = state[TAPED] + state[TAPED_BEFORE]
+    if fills == FEWEST and (taped > 0 or candles.since[candle] < state[SINCE]):
         return 0, 0
     best = candles.ask_low[candle] if side > 0 else candles.bid_high[candle]
     return offer_evidence(fills, side, state[REST_LIMIT], best, least_or_most_offered(fills))
@@ -199,13 +246,13 @@ def _offered_unseen(
 
 @compiled
 def _evidence(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -> tuple[int, int]:
-    """What a new row proves to have come to the order's price, and beyond it."""
+    """The contracts that a new row proves to have come to the order's price, and beyond it."""
     fills, side, limit = run.rules.fills, state[REST_SIDE], state[REST_LIMIT]
-    if is_whole(evidence.whole, spot.market, state[SINCE], spot.at):
+    if state[IS_WHOLE]:
         return 0, 0
     # Of a gap that ends, fewest fills takes neither volume nor offers.
     is_blind = fills == FEWEST and gap_ends(evidence.gaps, spot.market, spot.at)
-    traded_at, traded_beyond = _traded(fills, evidence, spot, state, is_blind)
+    traded_at, traded_beyond = _traded(run, evidence, spot, state, is_blind)
     if is_blind:
         return traded_at, traded_beyond
     best, fresh = (ASK, ASK_FRESH) if side > 0 else (BID, BID_FRESH)
@@ -215,20 +262,25 @@ def _evidence(run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints) -
 
 @compiled
 def _traded(
-    fills: int, evidence: FillEvidence, spot: Spot, state: Ints, is_blind: bool
+    run: KernelRun, evidence: FillEvidence, spot: Spot, state: Ints, is_blind: bool
 ) -> tuple[int, int]:
-    """What traded since the row before that counts, at the order's price and beyond it."""
-    side, limit, candles = state[REST_SIDE], state[REST_LIMIT], evidence.candles
+    """The trades since the row before that count, at the order's price and beyond it."""
+    fills, side, limit = run.rules.fills, state[REST_SIDE], state[REST_LIMIT]
     volume, low, high, is_sure = state[TRADED], MISSING, MISSING, not is_blind
+    candles = evidence.candles
     candle = candle_ending(candles, spot.market, spot.at)
     if candle >= 0:
         volume, low, high = candles.contracts[candle], candles.low[candle], candles.high[candle]
         # Of a candlestick that began sooner, a part traded before the order joined.
         is_sure = candles.since[candle] >= state[SINCE]
-    if fills == FEWEST and (state[TAPED] > 0 or not is_sure):
-        return 0, 0
-    volume = max(0, volume - state[TAPED])
-    return volume_evidence(fills, side, limit, volume, state[LAST], low, high)
+    taped = state[TAPED] + state[TAPED_BEFORE]
+    volume, at, beyond = max(0, volume - taped), 0, 0
+    if fills != FEWEST or (taped == 0 and is_sure):
+        at, beyond = volume_evidence(fills, side, limit, volume, state[LAST], low, high)
+    if volume:
+        state[OVERLAP_UNTIL] = spot.at + run.rules.tolerance
+        state[OVERLAP_AT], state[OVERLAP_BEYOND] = at, beyond
+    return at, beyond
 
 
 @compiled

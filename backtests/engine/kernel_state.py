@@ -13,9 +13,8 @@ from markets.observed import ObservedInstants
 
 # The columns of a market's state: what is on its way, what rests, the position; the latest book;
 # the book before the first row that came after the order on its way had arrived; that order; the
-# resting order, and its place in the queue (as in `QueuePlace`), the number of trades that no
-# further order may use, and how large an order may be to keep the place; and the target for which
-# the last order was refused, with the reason.
+# resting order, its place in the queue (as in `QueuePlace`), and how large an order may be to keep
+# the place; and the target for which the last order was refused, with the reason.
 (
     SENT, LEFT, POSITION,
     BID_TAKEN, ASK_TAKEN, ROW, BID, ASK, BID_SHOWN, ASK_SHOWN,
@@ -25,10 +24,11 @@ from markets.observed import ObservedInstants
     ARRIVES, ENDS_AT, ENDS_BY, HAS_EARLIER, TRADED_THEN, STOPPED,
     SENT_ORDER, SENT_SIDE, SENT_COUNT, SENT_LIMIT, FILLED_MEANWHILE,
     REST_ORDER, REST_SIDE, REST_LIMIT, REST_OWED, RESERVED,
-    AHEAD, LEVEL, ARRIVED, MET, SINCE, TAPED, TAPE_USED, KEPT,
+    AHEAD, LEVEL, ARRIVED, MET, SINCE, TAPED, TAPED_BEFORE, IS_WHOLE, KEPT,
+    OVERLAP_UNTIL, OVERLAP_AT, OVERLAP_BEYOND,
     SHORT, SHORT_FOR,
     STATES,
-) = range(53)  # fmt: skip
+) = range(57)  # fmt: skip
 # Added to a column of the latest book, for that of the earlier one.
 LATEST, EARLIER = 0, 7
 
@@ -43,12 +43,12 @@ ORDER, FILL, REFUSED, CANCELLED, SETTLED = (int(kind) for kind in EntryKind)
 (
     NO_REASON, NOT_TRADING, OFF_GRID, OUT_OF_RANGE, POSITION_LIMIT, FUNDS, UNFILLED, EXPIRED,
     WOULD_CROSS, REPLACED, CLOSED, OVER, ASKED, TOO_LARGE, MEANWHILE, GAP, UNSEEN,
-    _SELF_TRADE,
+    _SELF_TRADE, _RUN_ENDED, _GONE,
 ) = (int(reason) for reason in Reason)  # fmt: skip
 
 
 class KernelRun(NamedTuple):
-    """What the events of a run read and write.
+    """The state that the events of a run read and write.
 
     Passing it on costs time for each of its arrays, to run and to compile; so those of the quotes,
     the tape, its `FillEvidence` and `Ways` are apart.
@@ -62,12 +62,13 @@ class KernelRun(NamedTuple):
 
 
 class Ways(NamedTuple):
-    """What tells the ways of orders: observations, gaps, and a heap of the markets that have
-    something on its way, by the instant at which that ends."""
+    """The ways of orders: observations, gaps and the end of the run bound them, and `waiting` is a
+    heap of the markets that have something on its way, by the instant at which that ends."""
 
     observed: ObservedInstants
     gaps: MarketGaps
     waiting: Ints
+    last: int
 
 
 class Spot(NamedTuple):
@@ -92,7 +93,7 @@ def empty_journal(length: int) -> Ints:
 def initial_state(markets: int, cash: int) -> tuple[Ints, Ints]:
     """The states of the markets, and the figures of the run, before the first row."""
     states = np.zeros((markets, STATES), np.int64)
-    states[:, (BID, ASK, LAST, VOLUME, ROW)] = MISSING
+    states[:, (BID, ASK, BID_SIZE, ASK_SIZE, LAST, VOLUME, ROW)] = MISSING
     figures = np.zeros(FIGURES, np.int64)
     figures[CASH], figures[NEXT] = cash, FAR_FUTURE
     return states, figures

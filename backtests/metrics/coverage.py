@@ -123,7 +123,7 @@ def _totals(gaps: TradedTimes, causes: Ints) -> dict[str, GapTotal]:
 
 
 def _tradable(universe: Universe, traded: Ints, *, end: int) -> TradedTimes:
-    """When the traded markets could be traded, as their rows tell."""
+    """The intervals in which the traded markets could be traded, as their rows tell."""
     quotes = universe.quotes
     number = np.full(len(universe.listings), -1)
     number[traded] = np.arange(len(traded))
@@ -183,7 +183,7 @@ def time_within(times: TradedTimes, edges: Ints) -> Ints:
 
 
 def gained(universe: Universe, outcome: RunOutcome, fills: Ints) -> int:
-    """What fills gained up to the end of a run, fees included, in millionths of a dollar.
+    """The gain of fills up to the end of a run, fees included, in millionths of a dollar.
 
     Their contracts count at the settlement value, and else at the final mark. Over all fills of a
     run this adds up to its P&L.

@@ -140,7 +140,7 @@ class Positions(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """What positions are worth from instants on, each market by time."""
+    """The worth of positions from instants on, each market by time."""
 
     market: Ints
     at: Ints

@@ -15,13 +15,15 @@ MARKETS_ASKED = 20
 class Waits:
     """Seconds from the arrival of orders to the observations that they met.
 
-    `met` counts those orders and `never_met` the ones that ended before an observation; orders
-    that were refused are in neither. `between_observations` is the median distance of the traded
+    `met` counts those orders, `never_met` the ones that ended before an observation, and
+    `unfinished` those that were still on their way when the run ended; orders that were refused
+    are in none. `between_observations` is the median distance of the traded
     markets' observations: what happened within it the record cannot tell.
     """
 
     met: int = 0
     never_met: int = 0
+    unfinished: int = 0
     median: float | None = None
     percentile_95: float | None = None
     longest: float | None = None
@@ -39,6 +41,7 @@ def waits(universe: Universe, outcome: RunOutcome, *, latency: int) -> Waits:
     return Waits(
         met=len(waited),
         never_met=found.never_met,
+        unfinished=int(np.count_nonzero(found.unfinished)),
         median=float(np.median(waited)) if known else None,
         percentile_95=float(np.percentile(waited, 95)) if known else None,
         longest=float(waited.max()) if known else None,

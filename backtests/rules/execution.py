@@ -70,6 +70,8 @@ class Reason(IntEnum):
     GAP = 15
     UNSEEN = 16
     SELF_TRADE = 17
+    RUN_ENDED = 18
+    GONE = 19
 
 
 REASONS = {
@@ -91,6 +93,8 @@ REASONS = {
     Reason.GAP: "a gap in the observations began",
     Reason.UNSEEN: "trading ended before the market was observed again",
     Reason.SELF_TRADE: "it would have traded with another order of the run",
+    Reason.RUN_ENDED: "unfinished: the run ended before the market was observed again",
+    Reason.GONE: "the order that it amends was not at rest",
 }
 
 TAKER, MAKER = 0, 1
@@ -211,16 +215,19 @@ class ExecutionModel:
         return MISSING if self.position_limit is None else self.position_limit * CONTRACT
 
 
-def end_of_way(arrival: int, meeting: int, patience: int, gap: int) -> tuple[int, int]:
+def end_of_way(arrival: int, meeting: int, patience: int, gap: int, last: int) -> tuple[int, int]:
     """The instant at which an order is no longer on its way, and the reason if it met no book.
 
     `meeting` is its observation, and at `gap` a gap catches it; `AFTER_ALL` where there is none.
+    What is on its way at the `last` instant of a run is unfinished.
     """
     end, reason = meeting, 0
     if meeting - arrival > patience:
         end, reason = arrival + patience, 7  # EXPIRED
     if gap < end:
         end, reason = gap, 15  # GAP
+    if end > last:
+        end, reason = last + 1, 18  # RUN_ENDED
     return end, reason
 
 

@@ -3,19 +3,20 @@
 from typing import NamedTuple
 
 from backtests.data.first_observations import first_observations, search
-from backtests.data.universe import MISSING, Ints, Universe
-from backtests.rules.execution import JOURNAL_COLUMN, MAKER, EntryKind
+from backtests.data.universe import MISSING, Bools, Ints, Universe
+from backtests.rules.execution import JOURNAL_COLUMN, MAKER, EntryKind, Reason
 from kalshi_insights.arrays import np
 from markets.observed import AFTER_ALL
 
 
 class Meetings(NamedTuple):
     """The orders of a journal: their rows in it, when they arrived, and when they met an
-    observation; `AFTER_ALL` where they did not, and 0 where they were refused."""
+    observation; `AFTER_ALL` where they did not, and 0 where they were refused or `unfinished`."""
 
     rows: Ints
     arrived: Ints
     met: Ints
+    unfinished: Bools
 
     def waits(self) -> Ints:
         """Microseconds from arrival to meeting; `MISSING` where there was none."""
@@ -35,7 +36,9 @@ def meetings(universe: Universe, journal: Ints, *, latency: int) -> Meetings:
     cancelled = first_entries(journal, EntryKind.CANCELLED)[order]
     refused = first_entries(journal, EntryKind.REFUSED)[order] != AFTER_ALL
     met = np.where(cancelled < met, AFTER_ALL, met)
-    return Meetings(rows, sent + latency, np.where(refused, 0, met))
+    ended = journal[journal[:, JOURNAL_COLUMN["reason"]] == Reason.RUN_ENDED]
+    unfinished = np.isin(order, ended[:, JOURNAL_COLUMN["order"]])
+    return Meetings(rows, sent + latency, np.where(refused | unfinished, 0, met), unfinished)
 
 
 def fills_across_gaps(universe: Universe, journal: Ints, orders: Meetings) -> Ints:

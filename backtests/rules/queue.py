@@ -15,13 +15,13 @@ LONGEST_QUEUE = 2**31
 def is_evidence(fills: int, at: int, arrived: int, met: int, tolerance: int) -> bool:
     """Return whether a trade may fill an order that arrived, and then met a book.
 
-    Trades after that book do. The clocks of the exchange and of the record may differ by the
-    tolerance, so a trade that close to the arrival counts for most fills only.
+    Trades after that book do. Those between the arrival and the book count for most fills only,
+    and so does one that is as close to the arrival as the clocks of the exchange and of the record
+    may differ.
     """
-    is_close = abs(at - arrived) <= tolerance
     if fills == 2:
-        return is_close or at > met
-    return at > met and not is_close
+        return at >= arrived - tolerance
+    return at > met and at > arrived + tolerance
 
 
 def shown_at(side: int, limit: int, best: int, size: int) -> int:
@@ -51,26 +51,30 @@ def queue_when_joining(fills: int, shown: int, assumed: int) -> int:
 
 
 def meet_trade(
-    side: int, left: int, limit: int, ahead: int, price: int, count: int, taker: int
+    fills: int, side: int, left: int, limit: int, ahead: int, price: int, count: int, taker: int
 ) -> tuple[int, int]:
     """The part of an order that a trade of `count` contracts fills, and the queue after it.
 
     A trade beyond the order's price fills it, whichever side took: what traded there would have
     met everybody at the order's price first. At its price only a taker of the other side comes
-    to the queue, and eats it before the order.
+    to the queue, and eats it before the order; for most fills an unknown taker does, too.
     """
     if (limit - price) * side > 0:
         return min(left, count), 0
-    if price != limit or taker != -side or ahead == ENDLESS:
+    comes = taker == -side or (fills == 2 and taker == 0)
+    if price != limit or not comes or ahead == ENDLESS:
         return 0, ahead
     return min(left, max(0, count - ahead)), max(0, ahead - count)
 
 
-def level_after_trade(side: int, limit: int, level: int, price: int, count: int, taker: int) -> int:
+def level_after_trade(
+    fills: int, side: int, limit: int, level: int, price: int, count: int, taker: int
+) -> int:
     """The contracts of others that a trade leaves at an order's price."""
     if (limit - price) * side > 0:
         return 0
-    if price != limit or taker != -side or level == ENDLESS:
+    comes = taker == -side or (fills == 2 and taker == 0)
+    if price != limit or not comes or level == ENDLESS:
         return level
     return max(0, level - count)
 

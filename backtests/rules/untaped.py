@@ -39,6 +39,20 @@ def volume_evidence(
     return possible, possible if passed else sure
 
 
+def split_overlap(
+    is_beyond: bool, count: int, counted_at: int, counted_beyond: int
+) -> tuple[int, int, int]:
+    """The part of a trade on the tape that the volume before it has not counted, and what may
+    still be counted twice, at an order's price and beyond it.
+
+    The clocks differ, so a trade just after a row may be in the volume that the row told.
+    """
+    twice = min(count, counted_beyond if is_beyond else counted_at)
+    counted_at -= twice
+    counted_beyond -= twice if is_beyond else 0
+    return count - twice, counted_at, min(counted_beyond, counted_at)
+
+
 def offer_evidence(fills: int, side: int, limit: int, best: int, fresh: int) -> tuple[int, int]:
     """The part of the other side's new offers that counts, at an order's price and beyond it.
 
@@ -51,11 +65,16 @@ def offer_evidence(fills: int, side: int, limit: int, best: int, fresh: int) -> 
     return fresh, fresh
 
 
-def fresh_offers(price_before: int, before: int, price: int, now: int) -> int:
-    """The contracts at a side's best price that the book before did not show."""
-    if price < 0:
+def fresh_offers(price_before: int, size_before: int, price: int, size: int) -> int:
+    """The contracts at a side's best price that the book before did not show.
+
+    Nobody knows of any where a size is unknown: what takers assume does not count here.
+    """
+    if price < 0 or size < 0:
         return 0
-    return max(0, now - before) if price == price_before else now
+    if price != price_before:
+        return size
+    return max(0, size - size_before) if size_before >= 0 else 0
 
 
 def meet_evidence(left: int, ahead: int, at: int, beyond: int) -> tuple[int, int]:

@@ -133,7 +133,7 @@ class Signal:
 
 
 def decisions_within(hours: float) -> float:
-    """How often to decide where a decision falls due once within so many hours, in seconds."""
+    """Seconds between decisions where one falls due within so many hours."""
     return min(MOST_BETWEEN, max(LEAST_BETWEEN, hours * 150))
 
 
@@ -206,3 +206,13 @@ class Strategy(BacktraderStrategy):
         them, after an instant; none from where the tape is not whole."""
         trades: list[TapeTrade] = self.broker.trades(feed.market, since)
         return trades
+
+    def amend(self, order: Any, *, size: float | None = None, price: float | None = None) -> Any:
+        """Amend an order at rest to so many contracts in all, filled ones included, or to another
+        price; return the order that takes its place once the amendment arrives.
+
+        A smaller order at the same price keeps the place in the queue. One that is refused, or
+        that comes too late, leaves the order as it was. Raises ValueError for what could never be
+        an order.
+        """
+        return self.broker.amend(order, size=size, price=price)

@@ -335,7 +335,7 @@ class TestSteps:
 
     def test_what_ends_after_the_last_observation_ends_without_the_strategy(self):
         finished = sent(universe_of(book(42, 45)), size=10)
-        assert lines_of(finished)[-1]["reason"] == Reason.EXPIRED
+        assert lines_of(finished)[-1]["reason"] == Reason.RUN_ENDED
         assert finished.strategy.notices[-1][0] == "Canceled"
 
     def test_a_market_is_live_as_long_as_it_is_observed(self):
@@ -375,14 +375,10 @@ class TestCancellationsOnTheWay:
         last = self.lines(book(42, 45, at=9), price=0.42, post_only=True)[-1]
         assert (last["reason"], last["at"]) == (Reason.ASKED, NOW + SECOND + 1)
 
-    def test_what_takes_has_taken_as_it_arrived(self):
-        lines = self.lines(book(42, 45, at=9), price=0.45, tif="ioc")
-        assert [line["kind"] for line in lines] == [EntryKind.ORDER, EntryKind.FILL]
-
-    def test_what_takes_and_rests_does_not_rest_any_more(self):
-        lines = self.lines(book(42, 45, at=9, ask_size=4), price=0.45)
-        assert [line["kind"] for line in lines[1:]] == [EntryKind.FILL, EntryKind.CANCELLED]
-        assert (lines[-1]["reason"], lines[-1]["count"]) == (Reason.ASKED, 600)
+    @pytest.mark.parametrize("how", [{"tif": "ioc"}, {"tif": "gtc"}])
+    def test_an_order_that_would_take_is_gone_at_once_as_well(self, how):
+        last = self.lines(book(42, 45, at=9), price=0.45, **how)[-1]
+        assert (last["reason"], last["at"]) == (Reason.ASKED, NOW + SECOND + 1)
 
 
 class Laddering(Strategy):

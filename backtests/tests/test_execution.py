@@ -414,7 +414,8 @@ class TestSettlement:
         assert lines[-1]["cash"] == CASH - 4_500_000 + 10_000_000
 
     def test_an_order_ends_with_its_market(self):
-        lines = run_both(universe_of(book(42, 45), settlement=self.ENDED), [10])
+        rows = book(42, 45, at=0), book(42, 45, at=60, market=1)
+        lines = run_both(universe_of(*rows, settlement=self.ENDED, markets=2), [10, None])
         assert ends_of(lines) == [("CANCELLED", "ENDED")]
 
     def test_nothing_is_traded_after_it(self):

@@ -143,8 +143,9 @@ def test_where_nothing_can_be_written_the_kernel_runs_all_the_same(tree, tmp_pat
 def test_every_function_that_is_compiled_comes_from_a_file_that_counts(tree):
     compiled, counted = output(tree, FILES).splitlines()
     assert compiled.split() == [
-        "candles.py", "execution.py", "fees.py", "gaps.py", "kernel.py", "kernel_arrivals.py",
-        "kernel_books.py", "kernel_money.py", "kernel_orders.py", "kernel_resting.py",
-        "kernel_state.py", "ledger.py", "observed.py", "queue.py", "tape.py", "untaped.py",
+        "arrays.py", "candles.py", "execution.py", "fees.py", "gaps.py", "kernel.py",
+        "kernel_arrivals.py", "kernel_books.py", "kernel_money.py", "kernel_orders.py",
+        "kernel_resting.py", "kernel_state.py", "ledger.py", "observed.py", "queue.py", "tape.py",
+        "untaped.py",
     ]  # fmt: skip
     assert {*compiled.split(), "kernel_arrays.py", "universe.py"} <= set(counted.split())

@@ -92,14 +92,32 @@ class TestByTheTape:
         ]
         assert (fill["at"], fill["row"]) == (moment(12.25), 0)
 
-    def test_trades_before_the_order_met_its_book_are_no_evidence(self):
+    def test_trades_between_the_arrival_and_the_book_count_for_most_fills_only(self):
         # It arrives at 1 and meets its book at 5.
-        assert filled_in(taped(quiet(), (3, 41, 5, SOLD))) == [0, 0, 0]
+        universe = taped(quiet(), (3, 41, 5, SOLD), (6, 41, 1, SOLD))
+        assert filled_in(universe) == [1, 1, 6]
+
+    def test_trades_well_before_the_arrival_are_no_evidence(self):
+        universe = observed_at(universe_of(book(42, 45, at=0)), [8])
+        late = replace(MAKE, latency_seconds=5)
+        assert filled_in(taped(universe, (3.5, 41, 5, SOLD)), execution=late) == [0, 0, 0]
+
+    def test_they_are_not_those_of_other_markets(self):
+        trades = [(moment(3), 1, 4_100, 500, SOLD, moment(4))]
+        rows = book(42, 45, at=0), book(42, 45, at=0, market=1)
+        universe = observed_at(universe_of(*rows, markets=2), [5])
+        whole = [[(moment(-100), moment(100))]] * 2
+        assert filled_in(replace(universe, tape=tape_of(trades, whole))) == [0, 0, 0]
 
     def test_trades_near_the_arrival_count_for_most_fills_only(self):
         universe = observed_at(universe_of(book(42, 45, at=0)), [1])
         trades = (0.2, 41, 1, SOLD), (1.8, 41, 2, SOLD), (2.2, 41, 4, SOLD)
         assert filled_in(taped(universe, *trades)) == [4, 4, 7]
+
+    def test_a_trade_at_our_price_whose_taker_nobody_knows_counts_for_most_fills_only(self):
+        universe = taped(quiet(), (10, 42, 60, 0), (11, 42, 44, 0), (12, 42, 60, SOLD))
+        assert filled_in(universe) == [0, 0, 10]
+        assert filled_in(taped(quiet(), (10, 42, 104, 0))) == [0, 0, 4]
 
     def test_a_stricter_clock_counts_more(self):
         universe = observed_at(universe_of(book(42, 45, at=0)), [1])
@@ -109,8 +127,14 @@ class TestByTheTape:
     def test_a_trade_that_filled_one_order_is_not_there_for_the_next(self):
         # The first order is filled; the one that follows it arrives within a second of the trade.
         rows = [book(42, 45, at=0), book(43, 45, at=9)]
-        universe = taped(observed_at(universe_of(*rows), [1, 10]), (9.5, 41, 15, SOLD))
+        universe = taped(observed_at(universe_of(*rows), [1, 10]), (9.5, 41, 10, SOLD))
         assert filled_in(universe, [10, 20]) == [10, 10, 10]
+
+    def test_what_it_left_of_the_trade_is(self):
+        rows = [book(42, 45, at=0), book(43, 45, at=9)]
+        trades = (9.4, 43, 2, SOLD), (9.5, 41, 15, SOLD)
+        universe = taped(observed_at(universe_of(*rows), [1, 10]), *trades)
+        assert filled_in(universe, [10, 20]) == [10, 10, 15]
 
 
 class TestTheQueue:
@@ -197,6 +221,40 @@ class TestWithoutATape:
     def test_of_a_tape_that_ends_in_between_the_rest_of_the_volume_counts(self):
         universe = taped(self.looked(100_100, 4_100), (17, 41, 3, SOLD), whole=[(0, 18)])
         assert filled_in(universe, [2_000]) == [3, 1_001, 1_001]
+
+
+class TestTheEdgesOfATape:
+    """The clocks differ by up to a second, so a trade near a row may be in the volume before it or
+    after it. It counts as the tape has it."""
+
+    def edged(self, *trades, whole):
+        rows = [
+            book(42, 45, at=at, volume=volume, last=4_100)
+            for at, volume in ((0, 0), (20, 100), (40, 1_600), (60, 1_600))
+        ]
+        return taped(observed_at(universe_of(*rows), [5]), *trades, whole=whole)
+
+    def test_a_trade_just_before_a_row_is_not_in_the_volume_after_it_as_well(self):
+        universe = self.edged((19.5, 41, 15, SOLD), whole=[(0, 20)])
+        assert filled_in(universe, [100]) == [15, 15, 15]
+
+    def test_nor_is_one_just_after_a_row_in_the_volume_before_it(self):
+        universe = self.edged((40.5, 41, 15, SOLD), whole=[(40, 70)])
+        assert filled_in(universe, [100]) == [0.02, 16, 16]
+
+    def test_of_a_larger_trade_the_rest_counts(self):
+        universe = self.edged((40.5, 41, 25, SOLD), whole=[(40, 70)])
+        assert filled_in(universe, [100]) == [0.02, 26, 26]
+
+    def test_farther_off_it_is_another_trade(self):
+        universe = self.edged((41.5, 41, 15, SOLD), whole=[(40, 70)])
+        assert filled_in(universe, [100]) == [15.02, 31, 31]
+
+    def test_volume_that_was_no_evidence_takes_none_away(self):
+        rows = [book(42, 45, at=0, volume=0), book(42, 45, at=20, volume=1_500, last=4_500)]
+        universe = observed_at(universe_of(*rows), [5])
+        universe = taped(universe, (20.5, 41, 15, SOLD), whole=[(20, 70)])
+        assert filled_in(universe, [100]) == [0, 15, 15]
 
 
 class TestCandlesticks:

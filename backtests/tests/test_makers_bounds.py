@@ -17,7 +17,8 @@ from backtests.rules.execution import (
 from backtests.strategies.base import Strategy, bt
 from backtests.tests.random_tapes import with_candles, with_tape
 from backtests.tests.random_universes import random_universe
-from backtests.tests.test_execution import run_both
+from backtests.tests.test_execution import MAKE, book, run_both, universe_of
+from backtests.tests.test_makers import taped
 
 CASH = 10_000_000 * MONEY
 EXECUTIONS = st.builds(
@@ -148,3 +149,35 @@ def with_second_looks(universe: Universe, first: int) -> Universe:
     rows = np.sort(np.concatenate((np.arange(len(quotes)), np.arange(first, len(quotes)))))
     is_second = np.diff(rows, prepend=-1) == 0
     return replace(universe, quotes=replace(quotes.select(rows), at=quotes.at[rows] + is_second))
+
+
+@settings(max_examples=60)
+@given(
+    trades=st.lists(
+        st.tuples(st.integers(0, 600), st.integers(-9, 9), st.integers(1, 9)), max_size=25
+    ),
+    edges=st.lists(st.integers(0, 60), max_size=6, unique=True).map(sorted),
+    ahead=st.sampled_from([0, 20]),
+    cents=st.sampled_from([41, 42]),
+)
+def test_each_trade_counts_once_although_the_clocks_differ(trades, edges, ahead, cents):
+    """The volume of a row has the trades up to it by a clock that is off by up to a second."""
+    rows = [
+        book(42, 45, at=at, volume=100 * sum(c for t, _, c in trades if t <= at * 10), last=4_100)
+        | {"bid_size": ahead * 100}
+        for at in range(0, 66, 3)
+    ]
+    whole = list(zip(edges[::2], edges[1::2], strict=False))
+    on_tape = [
+        ((t + error) / 10, cents, c, -1)
+        for t, error, c in trades
+        if any(a <= (t + error) / 10 <= b for a, b in whole)
+    ]
+    universe = taped(universe_of(*rows), *on_tape, whole=whole)
+    targets = [10_000, *[None] * (len(rows) - 1)]
+    filled = [
+        sum(count for _, count in fills_over_time(run_both(universe, targets, MAKE, fills=fills)))
+        for fills in FillModel
+    ]
+    assert filled == sorted(filled)
+    assert filled[-1] <= 100 * sum(c for _, _, c in trades)

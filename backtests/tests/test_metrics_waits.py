@@ -55,6 +55,13 @@ def test_an_order_that_ended_before_an_observation_met_none():
     assert (found.met, found.never_met, found.median) == (0, 2, None)
 
 
+def test_an_order_that_the_end_of_the_run_overtook_is_unfinished():
+    journal = sent(0, 6)
+    journal.write(7 * SECOND, EntryKind.CANCELLED, 0, order=1, reason=int(Reason.RUN_ENDED))
+    found = waits(observed_universe(0, 5), journal.outcome(), latency=1)
+    assert (found.met, found.never_met, found.unfinished) == (1, 0, 1)
+
+
 def test_an_order_that_met_a_book_without_a_fill_has_met_it():
     journal = sent(0)
     journal.write(5 * SECOND, EntryKind.CANCELLED, 0, order=0, reason=int(Reason.UNFILLED))

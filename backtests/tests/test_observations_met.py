@@ -97,7 +97,9 @@ class TestTheObservation:
         assert ends_of(run_both(universe, [10])) == [("CANCELLED", "ENDED")]
 
     def test_an_order_that_nobody_can_see_expires_after_its_patience(self):
-        lines = run_both(universe_of(book(42, 45)), [10], ExecutionModel(patience_seconds=60))
+        rows = book(42, 45, at=0), book(42, 45, at=90, market=1)
+        hasty = ExecutionModel(patience_seconds=60)
+        lines = run_both(universe_of(*rows, markets=2), [10, None], hasty)
         assert ends_of(lines) == [("CANCELLED", "EXPIRED")]
         assert seconds_of(lines, EntryKind.CANCELLED) == [61]
 

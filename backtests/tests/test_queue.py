@@ -26,8 +26,8 @@ BID = 4_200
 
 
 class TestTrades:
-    def meet(self, price, count, *, taker, ahead=100, left=10):
-        return meet_trade(1, left, BID, ahead, price, count, taker)
+    def meet(self, price, count, *, taker, ahead=100, left=10, fills=EXPECTED):
+        return meet_trade(fills, 1, left, BID, ahead, price, count, taker)
 
     @pytest.mark.parametrize(
         ("count", "filled", "ahead"), [(40, 0, 60), (100, 0, 0), (104, 4, 0), (500, 10, 0)]
@@ -40,6 +40,10 @@ class TestTrades:
         self, taker
     ):
         assert self.meet(4_200, 500, taker=taker) == (0, 100)
+
+    def test_somebody_unknown_at_our_price_counts_for_most_fills_only(self):
+        met = [self.meet(4_200, 104, taker=0, fills=fills) for fills in FillModel]
+        assert met == [(0, 100), (0, 100), (4, 0)]
 
     @pytest.mark.parametrize("taker", [1, -1])
     @pytest.mark.parametrize(("count", "filled"), [(3, 3), (500, 10)])
@@ -56,8 +60,8 @@ class TestTrades:
 
     @given(left=COUNTS, ahead=COUNTS, distance=st.integers(-2, 2), count=COUNTS, taker=SIDES)
     def test_an_ask_is_a_bid_seen_from_the_other_side(self, left, ahead, distance, count, taker):
-        bid = meet_trade(1, left, 5_000, ahead, 5_000 + distance, count, taker)
-        ask = meet_trade(-1, left, 5_000, ahead, 5_000 - distance, count, -taker)
+        bid = meet_trade(EXPECTED, 1, left, 5_000, ahead, 5_000 + distance, count, taker)
+        ask = meet_trade(EXPECTED, -1, left, 5_000, ahead, 5_000 - distance, count, -taker)
         assert bid == ask
 
 
@@ -74,8 +78,9 @@ class TestClocks:
     def test_farther_off_all_agree(self, seconds, counts):
         assert [self.counts(fills, seconds) for fills in FillModel] == [counts] * 3
 
-    def test_only_trades_after_the_book_that_it_met_come_to_an_order(self):
-        assert [self.counts(fills, 3, met=4) for fills in FillModel] == [False] * 3
+    def test_those_before_the_book_that_it_met_count_for_most_fills_only(self):
+        assert [self.counts(fills, 3, met=4) for fills in FillModel] == [False, False, True]
+        assert [self.counts(fills, 4, met=4) for fills in FillModel] == [False, False, True]
         assert [self.counts(fills, 4.1, met=4) for fills in FillModel] == [True] * 3
 
 
@@ -139,8 +144,9 @@ class OrderInQueue:
         self.level = shown if shown >= 0 else ENDLESS
 
     def trade(self, price, count, taker):
-        filled, self.ahead = meet_trade(1, self.left, BID, self.ahead, price, count, taker)
-        self.level = level_after_trade(1, BID, self.level, price, count, taker)
+        fills, left = self.fills, self.left
+        filled, self.ahead = meet_trade(fills, 1, left, BID, self.ahead, price, count, taker)
+        self.level = level_after_trade(fills, 1, BID, self.level, price, count, taker)
         self.left -= filled
         self.filled += filled
 
@@ -149,7 +155,8 @@ class OrderInQueue:
         self.level = shown if shown >= 0 else self.level
 
 
-TRADES = st.tuples(st.sampled_from([4_100, 4_200, 4_300]), COUNTS, SIDES)
+TAKERS = st.sampled_from([1, -1, 0])
+TRADES = st.tuples(st.sampled_from([4_100, 4_200, 4_300]), COUNTS, TAKERS)
 BOOKS = st.tuples(st.just("book"), st.integers(-1, 5_000))
 
 

@@ -79,6 +79,7 @@ class Account:
         fee = self._charges.of_fill(book, ticket, filled, liquidity=liquidity, at=at)
         realised = self.ledger.fill(book.market, ticket.side, count, price=price, fee=fee)
         ticket.left -= count
+        ticket.filled += count
         self._write_entry(
             EntryKind.FILL,
             book,

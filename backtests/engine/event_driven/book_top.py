@@ -62,6 +62,13 @@ class BookTop:
         """The part of an order that this book would fill at once."""
         return rules.taken_at_once(side, count, limit, self.price(side), self.offered(side))
 
+    def stands(self, side: int, count: int, limit: int) -> int:
+        """The part of a resting order that would meet what this book is known to offer."""
+        size, taken = (
+            (self.ask_size, self.ask_taken) if side > 0 else (self.bid_size, self.bid_taken)
+        )
+        return rules.taken_at_once(side, count, limit, self.price(side), size - taken)
+
     def crosses(self, side: int, limit: int) -> bool:
         return rules.crosses(side, limit, self.bid, self.ask)
 

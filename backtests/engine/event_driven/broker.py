@@ -100,10 +100,9 @@ class Broker(bt.BrokerBase, MatchingEngine):
         rests = exectype == bt.Order.Limit and tif == "gtc"
         given = price if exectype == bt.Order.Limit else None
         limit = book.top.price(side) if given is None else round(given * DOLLAR)
-        order = order_class(
-            owner=owner, data=data, size=size, price=limit / DOLLAR, exectype=exectype
+        order = self._made_order(
+            order_class, limit=limit, owner=owner, data=data, size=size, exectype=exectype
         )
-        order.addcomminfo(self.getcommissioninfo(data))
         ticket = self.send_order(
             book,
             side,
@@ -112,7 +111,7 @@ class Broker(bt.BrokerBase, MatchingEngine):
             rests=rests,
             post_only=post_only,
             prevention=SelfTradePrevention(self_trade_prevention),
-            price_is_exact=given is None or abs(given * DOLLAR - limit) < PRICE_TOLERANCE,
+            price_is_exact=given is None or _is_exact(given, limit),
             order=order,
         )
         order.ticket = ticket
@@ -120,6 +119,48 @@ class Broker(bt.BrokerBase, MatchingEngine):
 
     def cancel(self, order: Any) -> None:
         self.request_cancel(self.books[order.data.market], order.ticket)
+
+    def amend(self, order: Any, *, size: float | None = None, price: float | None = None) -> Any:
+        """Send an amendment of an order at rest to so many contracts in all, filled ones included,
+        or to another price; return the order that is to take its place.
+
+        Raises ValueError for what could never be an order.
+        """
+        book, ticket = self.books[order.data.market], order.ticket
+        if not ticket.rests:
+            raise ValueError("only an order that may rest can be amended")
+        if size is None and price is None:
+            raise ValueError("an amendment needs a size or price")
+        count = ticket.left if size is None else round(size * CONTRACT) - ticket.filled
+        if count <= 0:
+            filled = f"{ticket.filled / CONTRACT:g} contracts"
+            raise ValueError(f"size must be more than the {filled} that are filled, not {size}")
+        limit = ticket.limit if price is None else round(price * DOLLAR)
+        if not 0 < limit < DOLLAR:
+            raise ValueError(f"price must be between 0 and 1 dollar, not {price}")
+        amended = self._made_order(
+            type(order),
+            limit=limit,
+            owner=order.owner,
+            data=order.data,
+            size=count / CONTRACT,
+            exectype=bt.Order.Limit,
+        )
+        amended.ticket = self.send_amendment(
+            book,
+            ticket,
+            count,
+            limit=limit,
+            is_exact=ticket.price_is_exact if price is None else _is_exact(price, limit),
+            order=amended,
+        )
+        return amended
+
+    def _made_order(self, order_class: type[Any], *, limit: int, **given: Any) -> Any:
+        """Make an order of backtrader's, which reports to a strategy."""
+        order = order_class(price=limit / DOLLAR, **given)
+        order.addcomminfo(self.getcommissioninfo(given["data"]))
+        return order
 
     def _execute(
         self, ticket: Ticket, count: int, closing: int, *, price: int, fee: int, realised: int
@@ -176,3 +217,8 @@ class Broker(bt.BrokerBase, MatchingEngine):
 
     def get_notification(self) -> Any:
         return self._notifications.popleft() if self._notifications else None
+
+
+def _is_exact(price: float, limit: int) -> bool:
+    """Return whether a limit is the price that was given, and not rounded."""
+    return abs(price * DOLLAR - limit) < PRICE_TOLERANCE

@@ -9,7 +9,7 @@ from markets.fees import Rounding
 
 
 class Charges:
-    """What an order can cost in fees, and what its fills do cost."""
+    """The most that an order can cost in fees, and the fees of its fills."""
 
     def __init__(self, *, through_broker: bool) -> None:
         eras = fees.roundings(broker=through_broker)

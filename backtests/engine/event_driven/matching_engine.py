@@ -18,7 +18,14 @@ from backtests.data.universe import (
 from backtests.engine.event_driven.book_top import BookTop
 from backtests.engine.event_driven.feed import quote_rows
 from backtests.engine.event_driven.order_book import Book
-from backtests.engine.event_driven.orders import Arrival, Arrivals, CancelRequest, Ticket
+from backtests.engine.event_driven.orders import (
+    AmendRequest,
+    Arrival,
+    Arrivals,
+    CancelRequest,
+    SecondLook,
+    Ticket,
+)
 from backtests.engine.event_driven.resting import RestingOrders
 from backtests.rules import execution as rules
 from backtests.rules.execution import (
@@ -47,7 +54,8 @@ class MatchingEngine(RestingOrders):
         self.rows: list[Book] = []
         self.rows_done = 0
         self.orders = 0
-        self._arrivals = Arrivals(execution, self.observed, universe.known_gaps())
+        self._last = universe.last_instant()
+        self._arrivals = Arrivals(execution, self.observed, universe.known_gaps(), last=self._last)
         ends = [(s.paid_at, m, s.value) for m, s in enumerate(universe.settlements) if s]
         self._settlements = deque(sorted(ends))
 
@@ -56,8 +64,8 @@ class MatchingEngine(RestingOrders):
     def steps(self) -> Iterator[int]:
         """Step from instant to instant: settlements, trades, books, arrivals; then the strategy.
 
-        It runs at each instant that has a row or news of its orders, until the last observation
-        and the last trade; what is on its way then arrives without it.
+        It runs at each instant that has a row or news of its orders, until the last one of the
+        run; what is on its way then ends without it.
         """
         for at, rows in groupby(quote_rows(self.universe.quotes), key=itemgetter(1)):
             yield from self._between_rows(at)
@@ -70,9 +78,7 @@ class MatchingEngine(RestingOrders):
                 self._match_book(book)
             self._end_ways(at)
             yield at
-        ends = (self.universe.known_tape().at, self.observed.instants)
-        last = max(int(instants.max(initial=self.now)) for instants in ends)
-        yield from self._between_rows(last + 1)
+        yield from self._between_rows(self._last + 1)
         for _ in self._between_rows(AFTER_ALL):
             pass
 
@@ -148,12 +154,40 @@ class MatchingEngine(RestingOrders):
             price_is_exact=price_is_exact,
             order=order,
         )
-        self.orders += 1
-        self._write_entry(EntryKind.ORDER, book, (ticket.number, side, count, limit))
-        self._report(ticket, bt.Order.Submitted)
-        book.sent.append(ticket)
+        self._send_out(book, ticket)
         self._arrivals.add_order(ticket, book.market, sent_at=self.now)
         return ticket
+
+    def send_amendment(
+        self, book: Book, ticket: Ticket, count: int, *, limit: int, is_exact: bool, order: Any
+    ) -> Ticket:
+        """Send an order of `count` contracts that is to take the place of one at rest."""
+        amended = Ticket(
+            number=self.orders,
+            side=ticket.side,
+            left=count,
+            limit=limit,
+            rests=True,
+            post_only=ticket.post_only,
+            replaces=ticket,
+            arrives=self.now + self.execution.latency,
+            traded_then=book.tradable,
+            prevention=ticket.prevention,
+            price_is_exact=is_exact,
+            order=order,
+        )
+        self._send_out(book, amended)
+        request = AmendRequest(amended, amended.arrives)
+        book.sent.append(request)
+        self._arrivals.add_amend(request, book.market)
+        return amended
+
+    def _send_out(self, book: Book, ticket: Ticket) -> None:
+        self.orders += 1
+        order_fields = (ticket.number, ticket.side, ticket.left, ticket.limit)
+        self._write_entry(EntryKind.ORDER, book, order_fields)
+        self._report(ticket, bt.Order.Submitted)
+        book.sent.append(ticket)
 
     def request_cancel(self, book: Book, ticket: Ticket) -> None:
         """Send a cancellation, which has the latency of an order."""
@@ -176,20 +210,22 @@ class MatchingEngine(RestingOrders):
         sent = arrival.sent
         if isinstance(sent, CancelRequest):
             self._take_back(book, sent.ticket)
+        elif isinstance(sent, AmendRequest):
+            self._amend(book, sent.ticket)
+        elif isinstance(sent, SecondLook):
+            self._look_again(book, sent)
         elif arrival.reason:
             self._end(book, sent, arrival.reason)
         else:
             self._meet(book, sent)
 
     def _take_back(self, book: Book, ticket: Ticket) -> None:
-        """Cancel an order, except for what it takes: it did that as it arrived."""
-        if ticket in book.resting:
-            self._end(book, ticket, Reason.ASKED)
-        elif ticket in book.sent and ticket.post_only:
+        """Cancel an order, unless it is over."""
+        if ticket in book.sent:
             book.sent.remove(ticket)
-            self._end(book, ticket, Reason.ASKED)
-        elif ticket in book.sent:
-            ticket.taken_back = ticket.rests
+        elif ticket not in book.resting:
+            return
+        self._end(book, ticket, Reason.ASKED)
 
     def _meet(self, book: Book, ticket: Ticket) -> None:
         """Let an order meet its observation: it is refused, trades, and may join the queue."""
@@ -197,7 +233,7 @@ class MatchingEngine(RestingOrders):
         if replaced in book.resting:
             ticket.kept = book.place_of(replaced, ticket.side, ticket.limit)
             self._end(book, replaced, Reason.REPLACED)
-        if ticket.filled_meanwhile and not self._amend(book, ticket):
+        if ticket.filled_meanwhile and not self._subtract_filled(book, ticket):
             return
         if reason := self._refusal(book, ticket):
             self._refuse(book, ticket, reason)
@@ -206,19 +242,53 @@ class MatchingEngine(RestingOrders):
         else:
             self._take(book, ticket)
 
-    def _amend(self, book: Book, ticket: Ticket) -> int:
+    def _amend(self, book: Book, ticket: Ticket) -> None:
+        """Let an amendment take the place of its order, which stays if it is refused.
+
+        It has that order's place in the queue if only its size is smaller, and otherwise meets an
+        observation, as an order that arrives now.
+        """
+        amended = ticket.replaces
+        if amended is None or amended not in book.resting:
+            self._refuse_sent(book, ticket, Reason.GONE)
+            return
+        is_left = not ticket.filled_meanwhile or self._subtract_filled(book, ticket)
+        if is_left and (reason := self._refusal(book, ticket, instead_of=amended)):
+            self._refuse_sent(book, ticket, reason)
+            return
+        ticket.kept = kept = book.place_of(amended, ticket.side, ticket.limit)
+        ticket.filled, ticket.accumulated = amended.filled, amended.accumulated
+        self._end(book, amended, Reason.REPLACED)
+        if not is_left:
+            book.sent.remove(ticket)
+        elif kept and ticket.left <= kept.left:
+            book.sent.remove(ticket)
+            self._rest(book, ticket)
+        else:
+            self._arrivals.add_order(ticket, book.market, sent_at=self.now)
+
+    def _refuse_sent(self, book: Book, ticket: Ticket, reason: Reason) -> None:
+        book.sent.remove(ticket)
+        self._refuse(book, ticket, reason)
+
+    def _subtract_filled(self, book: Book, ticket: Ticket) -> int:
         """Subtract what the replaced order filled while this one was in flight; return the rest."""
         filled = min(ticket.filled_meanwhile, ticket.left)
         order_fields = (ticket.number, ticket.side, filled, ticket.limit)
         self._write_entry(EntryKind.CANCELLED, book, order_fields, reason=Reason.MEANWHILE)
         ticket.left -= filled
+        ticket.filled_meanwhile = 0
+        if not ticket.left:
+            ticket.reason = Reason.MEANWHILE
+            self._report(ticket, bt.Order.Canceled)
         return ticket.left
 
-    def _refusal(self, book: Book, ticket: Ticket) -> Reason:
+    def _refusal(self, book: Book, ticket: Ticket, *, instead_of: Ticket | None = None) -> Reason:
         """The reason for which the exchange would refuse an order that arrives."""
         side, limit, arrives = ticket.side, ticket.limit, ticket.arrives
+        left, reserved = (instead_of.left, instead_of.reserved) if instead_of else (0, 0)
         # The orders that rest on its side may be filled as well.
-        position = self.ledger.position(book.market) + side * book.resting_size(side)
+        position = self.ledger.position(book.market) + side * (book.resting_size(side) - left)
         need = self.cost_bound(book, side, ticket.left, limit, at=arrives)
         checks = (
             (Reason.NOT_TRADING, not ticket.traded_then),
@@ -229,7 +299,7 @@ class MatchingEngine(RestingOrders):
                 Reason.POSITION_LIMIT,
                 rules.exceeds_limit(self.execution.limit, position, side, ticket.left),
             ),
-            (Reason.FUNDS, need > self.ledger.cash - self.held_back),
+            (Reason.FUNDS, need > self.ledger.cash - self.held_back + reserved),
         )
         return next((reason for reason, applies in checks if applies), Reason.NONE)
 
@@ -240,6 +310,7 @@ class MatchingEngine(RestingOrders):
     def _take(self, book: Book, ticket: Ticket) -> None:
         """Take what the book that it meets offers; the rest waits or ends."""
         top, count = self._book_met(book, ticket)
+        short = book.top.fills(ticket.side, ticket.left, ticket.limit) - count
         if own := book.own_crossed(ticket.side, ticket.limit):
             count = self._before_own(book, ticket, own, top, count)
         if count:
@@ -252,14 +323,20 @@ class MatchingEngine(RestingOrders):
             return
         if ticket.stopped:
             self._end(book, ticket, Reason.UNSEEN, row=top.row)
-        elif ticket.taken_back:
-            self._end(book, ticket, Reason.ASKED, row=top.row)
         elif ticket.met_own:
             self._end(book, ticket, Reason.SELF_TRADE, row=top.row)
         elif ticket.rests:
             self._rest(book, ticket)
+            look = SecondLook(ticket, short)
+            if short > 0 and self._arrivals.add_look(look, book.market, after=self.now):
+                book.sent.append(look)
         else:
             self._end(book, ticket, Reason.UNFILLED, row=top.row)
+
+    def _look_again(self, book: Book, look: SecondLook) -> None:
+        """Fill an order with offers that crossed it as it came to rest, and stand beside it."""
+        if book.tradable and look.ticket in book.resting:
+            self._meet_offers(book, look.ticket, look.contracts)
 
     def _before_own(
         self, book: Book, ticket: Ticket, own: Sequence[Ticket], top: BookTop, count: int

@@ -9,7 +9,7 @@ from typing import Any
 from backtests.data.universe import DOLLAR, MISSING, Grid, Terms
 from backtests.engine.event_driven.book_top import BookTop
 from backtests.engine.event_driven.feed import Feed
-from backtests.engine.event_driven.orders import CancelRequest, KeptPlace, Ticket
+from backtests.engine.event_driven.orders import KeptPlace, SentOut, Ticket
 from backtests.rules import execution as rules
 from backtests.rules.untaped import fresh_offers
 
@@ -28,8 +28,9 @@ class Book:
     # The volume since the row before, and the part of it that filled orders of ours.
     traded: int = 0
     used: int = 0
-    # The number of trades of the tape that no further order of ours may use.
-    tape_used: int = 0
+    # The contracts of trades of the tape, by their places, that filled orders of ours; only most
+    # fills, which looks back, keeps count of them.
+    trades_used: dict[int, int] = field(default_factory=dict)
     tradable: bool = False
     ended: bool = False
     # Each side as last quoted while the market traded, and its mark by the newest book.
@@ -40,7 +41,7 @@ class Book:
     # The last observation that was looked up, and the one after it.
     observed_at: int = MISSING
     observed_next: int = 0
-    sent: list[Ticket | CancelRequest] = field(default_factory=list)
+    sent: list[SentOut] = field(default_factory=list)
     resting: list[Ticket] = field(default_factory=list)
 
     def update(self, row: int, values: Sequence[Any], assumed: int) -> None:
@@ -49,8 +50,8 @@ class Book:
         before, top = self.top, BookTop(row, bid, ask, bid_size, ask_size)
         top.bid_shown = rules.offered_size(bid_size, bid, assumed)
         top.ask_shown = rules.offered_size(ask_size, ask, assumed)
-        top.bid_fresh = fresh_offers(before.bid, before.bid_shown, bid, top.bid_shown)
-        top.ask_fresh = fresh_offers(before.ask, before.ask_shown, ask, top.ask_shown)
+        top.bid_fresh = fresh_offers(before.bid, before.bid_size, bid, bid_size)
+        top.ask_fresh = fresh_offers(before.ask, before.ask_size, ask, ask_size)
         if before.bid_taken:
             top.bid_taken = before.taken_in(top, -1)
         if before.ask_taken:
@@ -67,7 +68,7 @@ class Book:
     def _note_for_orders(self, at: int, before: BookTop) -> None:
         """Keep the book in which each order arrived, and whether the market trades."""
         for sent in self.sent:
-            if isinstance(sent, CancelRequest):
+            if not isinstance(sent, Ticket):
                 continue
             if at >= sent.arrives and sent.earlier is None:
                 sent.earlier = before

@@ -48,11 +48,11 @@ class Ticket:
     price_is_exact: bool = True  # whether 1/10,000 dollar could express its price
     earlier: BookTop | None = None
     stopped: bool = False
-    taken_back: bool = False  # before it met its observation
     # What the order that it replaces filled while this one was in flight.
     filled_meanwhile: int = 0
     place: QueuePlace | None = None  # once it rests
     kept: KeptPlace | None = None
+    filled: int = 0  # in all, with what the order had filled that it amends
     accumulated: int = 0
     reserved: int = 0
     reason: Reason = Reason.NONE  # why it ended, where it was not wholly filled
@@ -75,26 +75,57 @@ class CancelRequest:
     arrives: int
 
 
+@dataclass(slots=True, eq=False)
+class AmendRequest:
+    """An amendment that a strategy has sent: an order in place of the one that it replaces."""
+
+    ticket: Ticket
+    arrives: int
+
+
+@dataclass(slots=True, eq=False)
+class SecondLook:
+    """The observation after the one at which an order came to rest, for fewest fills.
+
+    It fills with what its own book was short of the other one, as far as that is still offered.
+    """
+
+    ticket: Ticket
+    contracts: int
+
+
+SentOut = Ticket | CancelRequest | AmendRequest | SecondLook
+
+
 @dataclass(slots=True)
 class Arrival:
     """The end of the way of what was sent to a market; `reason` where no observation ends it."""
 
     at: int
     market: int
-    sent: Ticket | CancelRequest
+    sent: SentOut
     reason: Reason
 
 
 class Arrivals:
-    """All that is on its way, by the instant at which that ends, then by market and order."""
+    """All that is on its way, by the instant at which that ends, then by market and order.
+
+    What is said to an order comes before the observation that the order itself meets.
+    """
 
     def __init__(
-        self, execution: ExecutionModel, observed: ObservedInstants, gaps: MarketGaps
+        self,
+        execution: ExecutionModel,
+        observed: ObservedInstants,
+        gaps: MarketGaps,
+        *,
+        last: int,
     ) -> None:
         self._execution = execution
+        self._last = last
         self._observed = observed
         self._gaps = gaps
-        self._waiting: list[tuple[int, int, int, Arrival]] = []
+        self._waiting: list[tuple[int, int, int, bool, int, Arrival]] = []
         self._sent = 0
 
     @property
@@ -108,16 +139,35 @@ class Arrivals:
         gap = AFTER_ALL
         if execution.expires_at_gaps:
             gap = int(gap_on_the_way(self._gaps, market, sent_at, arrives))
-        at, reason = rules.end_of_way(arrives, meeting, execution.patience, gap)
+        at, reason = rules.end_of_way(arrives, meeting, execution.patience, gap, self._last)
         self._add(Arrival(at, market, ticket, Reason(reason)))
 
     def add_cancel(self, request: CancelRequest, market: int) -> None:
         """Send a cancellation, which takes effect as it arrives."""
         self._add(Arrival(request.arrives, market, request, Reason.NONE))
 
+    def add_amend(self, request: AmendRequest, market: int) -> None:
+        """Send an amendment, whose order is unfinished where it arrives after the run's end."""
+        if request.arrives > self._last:
+            self._add(Arrival(self._last + 1, market, request.ticket, Reason.RUN_ENDED))
+        else:
+            self._add(Arrival(request.arrives, market, request, Reason.NONE))
+
+    def add_look(self, look: SecondLook, market: int, *, after: int) -> bool:
+        """Wait for the next observation; return whether there is one."""
+        at = int(first_observation(self._observed, market, after + 1))
+        if at == AFTER_ALL:
+            return False
+        self._add(Arrival(at, market, look, Reason.NONE))
+        return True
+
     def pop(self) -> Arrival:
         return heappop(self._waiting)[-1]
 
     def _add(self, arrival: Arrival) -> None:
-        heappush(self._waiting, (arrival.at, arrival.market, self._sent, arrival))
+        sent = arrival.sent
+        is_order = isinstance(sent, Ticket)
+        number = sent.number if isinstance(sent, Ticket) else sent.ticket.number
+        key = (arrival.at, arrival.market, number, is_order, self._sent)
+        heappush(self._waiting, (*key, arrival))
         self._sent += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backtests.data.tape import TapeTrade
+from backtests.rules.execution import FillModel
 from backtests.rules.queue import (
     ENDLESS,
     level_after_trade,
@@ -12,7 +13,22 @@ from backtests.rules.queue import (
     queue_after_book,
     queue_when_joining,
 )
-from backtests.rules.untaped import meet_evidence
+from backtests.rules.untaped import meet_evidence, split_overlap
+
+
+@dataclass(slots=True)
+class Overlap:
+    """The trades that the volume of a row has counted, at an order's price and beyond it, some of
+    which the tape may have until shortly after the row."""
+
+    until: int
+    at: int = 0
+    beyond: int = 0
+
+    def take_from(self, count: int, *, is_beyond: bool) -> int:
+        """Return the part of a trade that is not counted yet."""
+        left, self.at, self.beyond = split_overlap(is_beyond, count, self.at, self.beyond)
+        return left
 
 
 @dataclass(slots=True, eq=False)
@@ -20,7 +36,8 @@ class QueuePlace:
     """The queue before an order that arrived, met a book and joined.
 
     `ahead` are the contracts of others before it, `level` all of others at its price. `taped` is
-    what the tape says to have traded since `since`, which is the newest row or the joining.
+    what the tape says to have traded since `since`, which is the newest row or the joining, and
+    `overlap` what the volume of a row has counted.
     """
 
     side: int
@@ -31,6 +48,7 @@ class QueuePlace:
     level: int
     since: int
     taped: int = 0
+    overlap: Overlap | None = None
 
     @classmethod
     def at_end(
@@ -40,13 +58,17 @@ class QueuePlace:
         ahead = queue_when_joining(fills, shown, assumed)
         return cls(side, limit, arrived, met, ahead, shown if shown >= 0 else ENDLESS, met)
 
-    def meet_trade(self, left: int, trade: TapeTrade, rest: int) -> int:
+    def meet_trade(self, fills: int, left: int, trade: TapeTrade, rest: int) -> int:
         """Return the part of an order that a trade fills, `rest` of which is left for it."""
-        price, taker = trade.price, trade.taker
-        filled, self.ahead = meet_trade(self.side, left, self.limit, self.ahead, price, rest, taker)
-        self.level = level_after_trade(
-            self.side, self.limit, self.level, price, trade.contracts, taker
-        )
+        side, limit, price, taker = self.side, self.limit, trade.price, trade.taker
+        count = trade.contracts  # whoever it went to, the record shows it gone
+        if self.overlap and trade.at <= self.overlap.until and (limit - price) * side >= 0:
+            if fills == FillModel.FEWEST:
+                return 0
+            count = self.overlap.take_from(count, is_beyond=price != limit)
+            rest = min(rest, count)
+        filled, self.ahead = meet_trade(fills, side, left, limit, self.ahead, price, rest, taker)
+        self.level = level_after_trade(fills, side, limit, self.level, price, count, taker)
         return filled
 
     def meet_evidence(self, left: int, at: int, beyond: int) -> int:

@@ -11,7 +11,7 @@ from backtests.data.universe import MISSING, Universe
 from backtests.engine.event_driven.account import Account
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Ticket
-from backtests.engine.event_driven.queue_place import QueuePlace
+from backtests.engine.event_driven.queue_place import Overlap, QueuePlace
 from backtests.engine.event_driven.tape_cursor import TapeCursor
 from backtests.rules.execution import MAKER, ExecutionModel, FillModel, Reason
 from backtests.rules.queue import is_evidence
@@ -42,7 +42,15 @@ class RestingOrders(Account):
         self._reserve(book, ticket, at=ticket.arrives)
         self._report(ticket, bt.Order.Accepted)
         if is_new and self.fills == FillModel.MOST:
+            # It may have come to rest as soon as it arrived, before its book came to be.
+            self._meet_offers(book, ticket, ticket.left)
             self._meet_recent_trades(book, ticket)
+
+    def _meet_offers(self, book: Book, ticket: Ticket, contracts: int) -> None:
+        """Fill so many contracts of an order at rest, as far as the book offers them."""
+        count = book.top.stands(ticket.side, min(ticket.left, contracts), ticket.limit)
+        if count and self._fill_rest(book, ticket, count):
+            book.top.take(ticket.side, count)
 
     def _line_up(self, book: Book, ticket: Ticket) -> bool:
         """Take the place of the order that this one makes smaller, or else a new one."""
@@ -94,19 +102,20 @@ class RestingOrders(Account):
         place, tolerance = ticket.queue_place, self.execution.tolerance
         if not is_evidence(self.fills, trade.at, place.arrived, place.met, tolerance):
             return 0
-        count = place.meet_trade(ticket.left, trade, rest)
+        count = place.meet_trade(self.fills, ticket.left, trade, rest)
         if not count or not self._fill_rest(book, ticket, count):
             return 0
-        book.tape_used = number + 1
+        if self.fills == FillModel.MOST:
+            book.trades_used[number] = book.trades_used.get(number, 0) + count
         return count
 
     def _meet_recent_trades(self, book: Book, ticket: Ticket) -> None:
-        """Meet the trades of the past that are close enough to an order's arrival."""
-        arrived, tolerance = ticket.queue_place.arrived, self.execution.tolerance
-        until = min(self.now, arrived + tolerance)
-        for number, trade in self._trades.between(arrived - tolerance, until):
-            if trade.market == book.market and number >= book.tape_used:
-                self._meet_trade(book, ticket, number, trade, trade.contracts)
+        """Meet the trades between an order's arrival and the book that it met."""
+        since = ticket.queue_place.arrived - self.execution.tolerance
+        for number, trade in self._trades.between(book.market, since, self.now):
+            rest = trade.contracts - book.trades_used.get(number, 0)
+            if ticket.left:
+                self._meet_trade(book, ticket, number, trade, rest)
 
     # --- books ----------------------------------------------------------------------------------
 
@@ -149,8 +158,10 @@ class RestingOrders(Account):
         """Count the offers that no row shows, but the range of the other side in a candlestick."""
         fills, side, place, candles = self.fills, ticket.side, ticket.queue_place, self._candles
         candle = candle_ending(candles, book.market, self.now)
-        is_sure = candle >= 0 and candles.since[candle] >= place.since and not place.taped
-        if candle < 0 or (fills == FillModel.FEWEST and not is_sure):
+        if candle < 0:
+            return 0, 0
+        is_sure = candles.since[candle] >= place.since and not self._taped(book, place)
+        if fills == FillModel.FEWEST and not is_sure:
             return 0, 0
         best = int((candles.ask_low if side > 0 else candles.bid_high)[candle])
         return offer_evidence(fills, side, ticket.limit, best, least_or_most_offered(fills))
@@ -163,7 +174,7 @@ class RestingOrders(Account):
         return offer_evidence(self.fills, side, ticket.limit, top.price(side), top.fresh(side))
 
     def _traded(self, book: Book, ticket: Ticket) -> tuple[int, int]:
-        """What traded since the row before that counts, at an order's price and beyond it."""
+        """The trades since the row before that count, at an order's price and beyond it."""
         place, candles = ticket.queue_place, self._candles
         volume, low, high = book.traded, MISSING, MISSING
         candle = candle_ending(candles, book.market, self.now)
@@ -175,11 +186,24 @@ class RestingOrders(Account):
             is_sure = candles.since[candle] >= place.since
         else:
             is_sure = not self._is_blind(book)
-        if self.fills == FillModel.FEWEST and (place.taped or not is_sure):
-            return 0, 0
-        volume = max(0, volume - place.taped)
-        side, limit = ticket.side, ticket.limit
-        return volume_evidence(self.fills, side, limit, volume, book.last, low, high)
+        taped = self._taped(book, place)
+        volume = max(0, volume - taped)
+        at, beyond = 0, 0
+        if self.fills != FillModel.FEWEST or (is_sure and not taped):
+            at, beyond = volume_evidence(
+                self.fills, ticket.side, ticket.limit, volume, book.last, low, high
+            )
+        if volume:
+            place.overlap = Overlap(self.now + self.execution.tolerance, at, beyond)
+        return at, beyond
+
+    def _taped(self, book: Book, place: QueuePlace) -> int:
+        """The contracts that the tape has since the row before, and from shortly before it."""
+        if not len(self._tape.at):
+            return place.taped
+        after = place.since - self.execution.tolerance
+        trades = self._trades.between(book.market, after + 1, place.since)
+        return place.taped + sum(trade.contracts for _, trade in trades)
 
     def _is_blind(self, book: Book) -> bool:
         """Return whether a gap ends, of which fewest fills takes neither volume nor offers."""

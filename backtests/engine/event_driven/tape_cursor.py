@@ -2,7 +2,10 @@
 
 from collections.abc import Collection, Iterator
 
-from backtests.data.tape import TapeTrade, TradeTape, first_from
+import numpy as np
+
+from backtests.data.tape import TapeTrade, TradeTape
+from kalshi_insights.arrays import first_from
 from markets.observed import AFTER_ALL
 
 # Trades converted at once: a Python list takes more memory than an array.
@@ -22,7 +25,7 @@ class TapeCursor:
         """Return the instant of the next trade in some markets; `AFTER_ALL` if none comes until
         then, that instant included."""
         if not markets:
-            self._next = max(self._next, first_from(self._tape.at, min(until, AFTER_ALL - 1) + 1))
+            self._next = max(self._next, self._first_from(min(until, AFTER_ALL - 1) + 1))
         while (trade := self._at(self._next)) and trade.at <= until:
             if trade.market in markets:
                 return trade.at
@@ -35,10 +38,15 @@ class TapeCursor:
             yield self._next, trade
             self._next += 1
 
-    def between(self, since: int, until: int) -> Iterator[tuple[int, TapeTrade]]:
-        """The trades from an instant to another, both included, wherever it has read to."""
-        first, end = (first_from(self._tape.at, each) for each in (since, until + 1))
-        return enumerate(self._tape.as_trades(first, end), first)
+    def between(self, market: int, since: int, until: int) -> Iterator[tuple[int, TapeTrade]]:
+        """The trades of a market from an instant to another, both included, wherever it is."""
+        first, end = self._first_from(since), self._first_from(until + 1)
+        places = np.flatnonzero(self._tape.market[first:end] == market) + first
+        trades = self._tape.trades(places).as_trades(0, len(places))
+        return zip(places.tolist(), trades, strict=True)
+
+    def _first_from(self, at: int) -> int:
+        return first_from(self._tape.at, 0, len(self._tape.at), at)
 
     def _at(self, place: int) -> TapeTrade | None:
         if place >= len(self._tape.at):

@@ -118,7 +118,7 @@ def add_execution_arguments(parser: ArgumentParser) -> None:
     add("--across-gaps", default=DEFAULTS.across_gaps, choices=CHOICES["across_gaps"],
         help="what becomes of an order on its way into a gap of the record (expire)",
     )  # fmt: skip
-    add("--assumed-size", type=int, help="contracts to assume where a book shows no size")
+    add("--assumed-size", type=int, help="contracts that takers assume where no size is shown")
     add("--assumed-queue", type=int,
         help="contracts to assume before a resting order where nobody knows its queue")  # fmt: skip
     add("--clock-tolerance", type=float, default=DEFAULTS.clock_tolerance,
