@@ -76,10 +76,14 @@ def first_observation(observed: ObservedInstants, market: int, at: int) -> int:
     """Return the first observation of a market at or after an instant; `AFTER_ALL` if none."""
     first = AFTER_ALL
     for i in range(observed.spans[market], observed.spans[market + 1]):
+        end = observed.starts[observed.streams[i] + 1]
         place = _at_or_after(observed, i, max(at, observed.since[i]))
-        if place < 0 or observed.instants[place] > observed.until[i]:
-            continue
-        first = min(first, _newest_of_run(observed, market, place))
+        # What no run made may lie between an instant and the newest of its run.
+        while 0 <= place < end and observed.instants[place] <= observed.until[i]:
+            if observed.instants[place] >= first:
+                break
+            first = min(first, _newest_of_run(observed, market, place))
+            place += 1
     return first
 
 
@@ -118,10 +122,10 @@ def _newest_of_run(observed: ObservedInstants, market: int, place: int) -> int:
         end = observed.starts[observed.streams[i] + 1]
         other = _at_or_after(observed, i, newest)
         while other >= 0 and other < end and observed.instants[other] <= observed.until[i]:
-            if observed.runs[other] != run:
-                break
-            if observed.instants[other] >= observed.since[i]:
+            if observed.runs[other] == run and observed.instants[other] >= observed.since[i]:
                 newest = max(newest, int(observed.instants[other]))
+            elif observed.runs[other] != run and observed.runs[other] != -1:
+                break
             other += 1
     return newest
 

@@ -60,6 +60,16 @@ def test_what_no_run_made_counts_always():
     assert observed([candles], [[(0, 200, 0)]]).of_market(0).tolist() == [60, 120]
 
 
+def test_what_no_run_made_ends_no_run():
+    # An import may have a row between two looks of one run.
+    mixed = observed([[(15, 1), (16, -1), (17, 1), (20, 2)]], [[(0, 100, 0)]])
+    assert mixed.of_market(0).tolist() == [16, 17, 20]
+    assert first_observation(mixed, 0, 11) == 16
+    assert first_observation(mixed, 0, 17) == 17
+    assert last_observation(mixed, 0, 17) == 16
+    assert last_observation(mixed, 0, 20) == 17
+
+
 def test_selected_markets_keep_their_observations():
     streams = [[(10, 0)], [(11, 0), (16, 1)]]
     three = observed(streams, [[(0, 99, 0)], [(0, 99, 1)], [(0, 12, 1), (13, 99, 1)]])
