@@ -94,7 +94,9 @@ class KnownTrades:
 
 def no_tape(markets: int) -> TradeTape:
     """The tape of markets of which no trade is on record."""
-    return tape_of([], [[]] * markets)
+    nothing = np.empty(0, np.int64)
+    trades = (nothing for _ in TRADE_COLUMNS)
+    return TradeTape(*trades, np.zeros(markets + 1, np.int64), nothing, nothing)
 
 
 def tape_of(
