@@ -11,7 +11,7 @@ from itertools import islice, pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
-from kalshi_insights.arrays import np
+from kalshi_insights.arrays import Ints, np
 from markets.observed import ObservedInstants
 from markets.pages.market_spans import TimeWindow
 
@@ -38,13 +38,20 @@ class Silences:
         self._of_span: dict[tuple[int, int, int, int], list[Silence]] = {}
         self._of_spans: dict[tuple[bytes, int], list[Silence]] = {}
 
+    def key(self, market: int) -> bytes:
+        """Return what the silences of a market follow from, the same for those with the same."""
+        return self._spans_of(market).tobytes()
+
     def of_market(self, market: int, *, longer_than: int) -> list[Silence]:
         """Return the silences of a market that are longer than so many microseconds."""
-        spans = self._spans[self._places[market] : self._places[market + 1]]
-        key = spans.tobytes(), longer_than
+        key = self.key(market), longer_than
         if key not in self._of_spans:
-            self._of_spans[key] = self._beside(spans.tolist(), longer_than)
+            self._of_spans[key] = self._beside(self._spans_of(market).tolist(), longer_than)
         return self._of_spans[key]
+
+    def _spans_of(self, market: int) -> Ints:
+        spans: Ints = self._spans[self._places[market] : self._places[market + 1]]
+        return spans
 
     def _beside(self, spans: Sequence[tuple[int, int, int]], longer_than: int) -> list[Silence]:
         if len(spans) > MOST_SPANS:
