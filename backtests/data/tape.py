@@ -95,8 +95,8 @@ class KnownTrades:
 def no_tape(markets: int) -> TradeTape:
     """The tape of markets of which no trade is on record."""
     nothing = np.empty(0, np.int64)
-    trades = (nothing for _ in TRADE_COLUMNS)
-    return TradeTape(*trades, np.zeros(markets + 1, np.int64), nothing, nothing)
+    trades = dict.fromkeys(TRADE_COLUMNS, nothing)
+    return TradeTape(**trades, spans=np.zeros(markets + 1, np.int64), since=nothing, until=nothing)
 
 
 def tape_of(

@@ -55,8 +55,8 @@ def _once_for_all_constants(dispatcher: Any) -> Any:
     find = dispatcher.get_call_template
 
     def find_by_types(args: Sequence[Any], kws: Mapping[str, Any]) -> Any:
-        kws = {name: types.unliteral(each) for name, each in kws.items()}
-        return find(tuple(map(types.unliteral, args)), kws)
+        named = zip(kws, map(types.unliteral, kws.values()), strict=True)
+        return find(tuple(map(types.unliteral, args)), dict(named))
 
     dispatcher.get_call_template = find_by_types
     return dispatcher
