@@ -99,8 +99,12 @@ class Evaluation:
     def history(self) -> QuoteHistory:
         return QuoteHistory(self.universe.quotes, self.universe.listings)
 
+    @cached_property
+    def _kernel_markets(self) -> kernel.KernelMarkets:
+        return kernel.KernelMarkets.of(self.universe, self.execution)
+
     def _run_in_kernel(self, stated: StatedTargets, fills: FillModel) -> RunOutcome:
-        return kernel.run_stated(stated, self.execution, fills, cash=self.cash)
+        return self._kernel_markets.run_stated(stated, fills, cash=self.cash)
 
     def _band(self, on_progress: OnProgress) -> dict[FillModel, MeasuredRun]:
         on_share = part_of_progress(on_progress, "running the strategy", begun=0, ended=HEADLINE)

@@ -94,7 +94,9 @@ class KnownTrades:
 
 def no_tape(markets: int) -> TradeTape:
     """The tape of markets of which no trade is on record."""
-    return tape_of([], [[]] * markets)
+    nothing = np.empty(0, np.int64)
+    trades = dict.fromkeys(TRADE_COLUMNS, nothing)
+    return TradeTape(**trades, spans=np.zeros(markets + 1, np.int64), since=nothing, until=nothing)
 
 
 def tape_of(

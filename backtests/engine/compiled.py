@@ -3,13 +3,14 @@
 The kernel follows the same rules as `event_driven`, with the same functions, compiled here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
 import numba
+from numba import types
 
 from backtests.data import candles, gaps, tape
 from backtests.engine.kernel_cache import cache_folder
@@ -41,9 +42,25 @@ def compiled(function: F, *, from_python: bool = False) -> F:
     # numba asks for the folder only while it decorates; code of others keeps its own.
     CONFIG.CACHE_DIR = str(CACHE or "")
     try:
-        return cast(F, numba.njit(**options)(function))
+        return cast(F, _once_for_all_constants(numba.njit(**options)(function)))
     finally:
         CONFIG.CACHE_DIR = CHOSEN_FOLDER
+
+
+def _once_for_all_constants(dispatcher: Any) -> Any:
+    """Let calls with different constants share compiled code.
+
+    numba would compile a function again for each constant that others pass to it: `write_entry`
+    fourteen times.
+    """
+    find = dispatcher.get_call_template
+
+    def find_by_types(args: Sequence[Any], kws: Mapping[str, Any]) -> Any:
+        named = zip(kws, map(types.unliteral, kws.values()), strict=True)
+        return find(tuple(map(types.unliteral, args)), dict(named))
+
+    dispatcher.get_call_template = find_by_types
+    return dispatcher
 
 
 @cache

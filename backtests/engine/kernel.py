@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from backtests.data.universe import CONTRACT, Ints, QuoteHistory, Universe, quot
 from backtests.engine.compiled import compiled
 from backtests.engine.kernel_arrays import (
     FillEvidence,
-    KernelRules,
     MarketTables,
     QuoteColumns,
     TapeColumns,
@@ -70,73 +69,87 @@ from markets.fees import MOST_COUNT
 
 if TYPE_CHECKING:
     from backtests.data.gaps import MarketGaps
+    from backtests.data.universe import Quotes
     from backtests.strategies.base import Signal, StatedTargets
 
 FIRST_JOURNAL_LENGTH = 65_536
 
 
-class KernelInput(NamedTuple):
-    """All that runs on one universe read, besides their targets."""
+class KernelMarkets(NamedTuple):
+    """The input that all runs on some markets under one execution model share, whatever rows."""
 
-    quotes: QuoteColumns
+    execution: ExecutionModel
     tables: MarketTables
-    rules: KernelRules
     gaps: MarketGaps
     tape: TapeColumns
     whole: WholeStretches
     evidence: FillEvidence
-    markets: int
     last: int
 
-    def traded(self, targets: Ints, cash: int, journal: Ints) -> KernelRun:
+    @classmethod
+    def of(cls, universe: Universe, execution: ExecutionModel) -> Self:
+        return cls(
+            execution,
+            tables_of(universe, execution),
+            gaps_of(universe),
+            tape_of(universe),
+            stretches_of(universe),
+            evidence_of(universe),
+            universe.last_instant(),
+        )
+
+    def run_stated(self, stated: StatedTargets, fills: FillModel, *, cash: int) -> RunOutcome:
+        """Run a signal; the outcome's rows are those of the original universe.
+
+        Raises as `run` does.
+        """
+        outcome = self.run(stated.universe.quotes, stated.targets, fills, cash=cash)
+        return outcome.on_rows(stated.rows)
+
+    def run(self, quotes: Quotes, targets: Ints, fills: FillModel, *, cash: int) -> RunOutcome:
+        """Trade towards targets, one for each row: a number of contracts, or `HOLD`.
+
+        `cash` is in millionths of a dollar. Raises ValueError for a target too large for its fee.
+        """
+        check_targets(targets)
+        columns, length = columns_of(quotes), FIRST_JOURNAL_LENGTH
+        while True:
+            run = self.traded(columns, targets, fills, cash, empty_journal(length))
+            if run.figures[ENTRIES] <= length:
+                return _outcome(run)
+            length = int(run.figures[ENTRIES])
+
+    def traded(
+        self, quotes: QuoteColumns, targets: Ints, fills: FillModel, cash: int, journal: Ints
+    ) -> KernelRun:
         """Trade towards targets from a fresh state; a journal without room is cut off."""
-        run = KernelRun(self.tables, self.rules, *initial_state(self.markets, cash), journal)
-        waiting = np.empty(self.markets, np.int64)
+        markets, kernel_rules = len(self.gaps.spans) - 1, rules(self.execution, fills)
+        run = KernelRun(self.tables, kernel_rules, *initial_state(markets, cash), journal)
+        waiting = np.empty(markets, np.int64)
         ways = Ways(self.evidence.observed, self.gaps, waiting, self.last)
-        tape = self.tape.for_run(self.rules)
-        trade(self.quotes, targets, run, tape, self.whole, self.evidence, ways)
+        tape = self.tape.for_run(kernel_rules)
+        trade(quotes, targets, run, tape, self.whole, self.evidence, ways)
         return run
 
 
-def run_stated(
-    stated: StatedTargets, execution: ExecutionModel, fills: FillModel, *, cash: int
-) -> RunOutcome:
-    """Run a signal; the outcome's rows are those of the original universe. Raises as `run` does."""
-    outcome = run(stated.universe, stated.targets, execution, fills, cash=cash)
-    return outcome.on_rows(stated.rows)
-
-
-def run(
-    universe: Universe, targets: Ints, execution: ExecutionModel, fills: FillModel, *, cash: int
-) -> RunOutcome:
-    """Trade towards targets, one for each row of the quotes: a number of contracts, or `HOLD`.
-
-    `cash` is in millionths of a dollar. Raises ValueError for a target too large for its fee.
-    """
-    check_targets(targets)
-    reads, length = _input(universe, execution, fills), FIRST_JOURNAL_LENGTH
-    while True:
-        run = reads.traded(targets, cash, empty_journal(length))
-        if run.figures[ENTRIES] <= length:
-            break
-        length = int(run.figures[ENTRIES])
+def _outcome(run: KernelRun) -> RunOutcome:
     held = {int(m): int(run.states[m, POSITION]) for m in np.flatnonzero(run.states[:, POSITION])}
     journal = run.journal[: run.figures[ENTRIES]].copy()
     return RunOutcome(journal, int(run.figures[CASH]), held, bool(run.figures[BAND]))
 
 
-def _input(universe: Universe, execution: ExecutionModel, fills: FillModel) -> KernelInput:
-    return KernelInput(
-        columns_of(universe),
-        tables_of(universe, execution),
-        rules(execution, fills),
-        gaps_of(universe),
-        tape_of(universe),
-        stretches_of(universe),
-        evidence_of(universe),
-        len(universe.listings),
-        universe.last_instant(),
-    )
+def run_stated(
+    stated: StatedTargets, execution: ExecutionModel, fills: FillModel, *, cash: int
+) -> RunOutcome:
+    """Run a signal once, as `KernelMarkets.run_stated` does."""
+    return KernelMarkets.of(stated.universe, execution).run_stated(stated, fills, cash=cash)
+
+
+def run(
+    universe: Universe, targets: Ints, execution: ExecutionModel, fills: FillModel, *, cash: int
+) -> RunOutcome:
+    """Trade towards targets once, as `KernelMarkets.run` does."""
+    return KernelMarkets.of(universe, execution).run(universe.quotes, targets, fills, cash=cash)
 
 
 class RunSummary(NamedTuple):
@@ -149,9 +162,9 @@ class RunSummary(NamedTuple):
 
 
 class SweepInput(NamedTuple):
-    """The input that all signals with the same `decide_every` read, and their histories."""
+    """The rows of all signals with the same `decide_every`, and their histories."""
 
-    reads: KernelInput
+    quotes: QuoteColumns
     parts: list[tuple[Ints, QuoteHistory]]
 
     def targets(self, signal: Signal) -> Ints:
@@ -173,16 +186,16 @@ def run_many(
 
     Raises ValueError as `run` does.
     """
-    marks = last_sides(universe)
+    marks, markets = last_sides(universe), KernelMarkets.of(universe, execution)
     inputs: dict[float | None, SweepInput] = {}
     for every in {signal.decide_every for signal in signals}:
         points = with_decision_points(universe, every).universe
-        reads = _input(points, execution, fills)
-        inputs[every] = SweepInput(reads, list(quote_histories(points)))
+        inputs[every] = SweepInput(columns_of(points.quotes), list(quote_histories(points)))
 
     def one(signal: Signal) -> RunSummary:
         shared = inputs[signal.decide_every]
-        run = shared.reads.traded(shared.targets(signal), cash, empty_journal(0))
+        targets = shared.targets(signal)
+        run = markets.traded(shared.quotes, targets, fills, cash, empty_journal(0))
         return _summary(run.states, run.figures, marks)
 
     with ThreadPoolExecutor() as pool:

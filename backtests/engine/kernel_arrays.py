@@ -8,7 +8,7 @@ import numpy as np
 
 from backtests.data.candles import CandleRanges
 from backtests.data.gaps import MarketGaps
-from backtests.data.universe import Bools, Ints, Universe, microseconds
+from backtests.data.universe import Bools, Ints, Quotes, Universe, microseconds
 from backtests.rules.execution import ExecutionModel, FillModel
 from markets import fees
 from markets.observed import ObservedInstants
@@ -111,8 +111,8 @@ def rules(execution: ExecutionModel, fills: FillModel) -> KernelRules:
     )
 
 
-def columns_of(universe: Universe) -> QuoteColumns:
-    return QuoteColumns(*(getattr(universe.quotes, name) for name in QuoteColumns._fields))
+def columns_of(quotes: Quotes) -> QuoteColumns:
+    return QuoteColumns(*(getattr(quotes, name) for name in QuoteColumns._fields))
 
 
 def observed_of(universe: Universe) -> ObservedInstants:
@@ -153,7 +153,8 @@ def tables_of(universe: Universe, execution: ExecutionModel) -> MarketTables:
     eras = fees.roundings(broker=execution.through_broker)
     return MarketTables(
         *_grids(universe),
-        *_flat([[term[:5] for term in terms] for terms in universe.terms], width=5),
+        _starts(universe.terms),
+        _table((term[:5] for term in chain.from_iterable(universe.terms)), width=5),
         _table([(microseconds(era.since), *era[1:]) for era in eras], width=4),
         _table(sorted(ends), width=3),
     )

@@ -1,9 +1,10 @@
 """A yardstick: random trades, with their fees."""
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import ClassVar
 
-from backtests.data.universe import SECOND, Ints, QuoteHistory
+from backtests.data.universe import SECOND, Floats, Ints, QuoteHistory
 from backtests.strategies import indicators
 from backtests.strategies.base import (
     CONTRACTS,
@@ -44,8 +45,7 @@ class RandomEntry(Signal):
         sizes = np.diff(history.starts)
         quoted = np.flatnonzero(sizes)
         tickers = [history.listings[market].ticker for market in quoted.tolist()]
-        draws = np.array([_draws(self.p.seed, ticker) for ticker in tickers])
-        draws = draws.reshape(-1, 2)
+        draws = _draws(self.p.seed, tickers)
         begun = history.starts[quoted]
         span = np.fmin(history.seconds_to_close[begun], self.p.hours * 3_600).clip(min=0)
         due = history.at[begun] + (draws[:, 0] * span * SECOND).astype(np.int64)
@@ -56,7 +56,8 @@ class RandomEntry(Signal):
         )
 
 
-def _draws(seed: int, ticker: str) -> tuple[float, float]:
-    """Two pseudo-random numbers from 0 to 1."""
-    digest = blake2b(f"{seed} {ticker}".encode(), digest_size=16).digest()
-    return int.from_bytes(digest[:8]) / 2**64, int.from_bytes(digest[8:]) / 2**64
+def _draws(seed: int, tickers: Sequence[str]) -> Floats:
+    """Two pseudo-random numbers from 0 to 1 for each ticker."""
+    digests = (blake2b(f"{seed} {ticker}".encode(), digest_size=16).digest() for ticker in tickers)
+    numbers: Floats = np.frombuffer(b"".join(digests), ">u8").reshape(-1, 2) / 2**64
+    return numbers

@@ -5,9 +5,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
+import numba
 import pytest
 
+from backtests.engine import compiled
 from backtests.engine.kernel_cache import ROOT
 
 # Prints the most that ten contracts can cost at 45 cents, in millionths of a dollar. The function
@@ -99,10 +102,10 @@ def test_a_changed_rule_counts_although_the_kernel_was_compiled_before(tree, tmp
 def test_unchanged_rules_are_not_compiled_again(tree, tmp_path):
     kept = tmp_path / "kept"
     assert output(tree, FLOW, NUMBA_CACHE_DIR=str(kept)) == "-500000"
-    compiled = {path: path.stat().st_mtime_ns for path in compiled_files(kept)}
-    assert compiled
+    written = {path: path.stat().st_mtime_ns for path in compiled_files(kept)}
+    assert written
     assert output(tree, FLOW, NUMBA_CACHE_DIR=str(kept)) == "-500000"
-    assert {path: path.stat().st_mtime_ns for path in compiled_files(kept)} == compiled
+    assert {path: path.stat().st_mtime_ns for path in compiled_files(kept)} == written
 
 
 def test_two_installations_share_a_folder_without_removing_each_others_code(tree, tmp_path):
@@ -149,3 +152,9 @@ def test_every_function_that_is_compiled_comes_from_a_file_that_counts(tree):
         "untaped.py",
     ]  # fmt: skip
     assert {*compiled.split(), "kernel_arrays.py", "universe.py"} <= set(counted.split())
+
+
+def test_a_function_is_compiled_once_whatever_constants_it_is_called_with():
+    flow = cast(Any, compiled.flow)
+    assert numba.njit(lambda: flow(0, 1, 100, 5_000) + flow(0, -1, 200, 5_000))() == -1_500_000
+    assert len(flow.signatures) == 1

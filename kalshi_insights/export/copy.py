@@ -58,7 +58,7 @@ def create_staging_table(table: str, columns: ColumnTypes) -> None:
 
 
 def read_integers(
-    select: str, parameters: Sequence[object], columns: Sequence[str]
+    select: str, parameters: Sequence[object] | Mapping[str, object], columns: Sequence[str]
 ) -> dict[str, Ints]:
     """Read the rows of a statement, whose columns are all bigint and never NULL, into arrays."""
     field = [("length", ">i4"), ("value", ">i8")]

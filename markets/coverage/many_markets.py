@@ -179,23 +179,36 @@ class _Reading:
         observed = Sweep.objects.observed(self.ids, *around, known_by=around.end)
         silences = Silences(observed, TimeWindow(*map(microseconds, around)))
         evidence, left = [], {}
+        # Most markets have the same as others.
+        alike: dict[tuple[object, ...], tuple[GapEvidence, list[Interval]]] = {}
         for n, market in enumerate(markets):
             expected = self._expected(tuple(hot.get(n, ())))
-            long = {
-                silence
-                for rule in expected
-                for silence in silences.of_market(n, longer_than=rule.fresh_for // MICROSECOND)
-                if instant(silence[1]) > rule.start and instant(silence[0]) < rule.end
-            }
             closed = self._closed(market, revisions.get(n, ""))
-            own = tuple(Interval(*map(instant, each)) for each in sorted(long))
-            evidence.append(GapEvidence(closed, expected, own))
-            if parts := self._left(evidence[-1]):
+            key = expected, closed, silences.key(n)
+            if key not in alike:
+                own = self._silences(n, silences, expected)
+                first = GapEvidence(closed, expected, own)
+                alike[key] = first, self._left(first)
+            each, parts = alike[key]
+            evidence.append(each)
+            if parts:
                 left[n] = parts
         rows = self._rows_within(left)
         for n, by_source in rows.items():
             evidence[n] = with_rows(evidence[n], by_source, around)
         return evidence
+
+    def _silences(
+        self, market: int, silences: Silences, expected: Sequence[Expected]
+    ) -> tuple[Interval, ...]:
+        """Return the silences of a market that are too long by the rule of their time."""
+        long = {
+            silence
+            for rule in expected
+            for silence in silences.of_market(market, longer_than=rule.fresh_for // MICROSECOND)
+            if instant(silence[1]) > rule.start and instant(silence[0]) < rule.end
+        }
+        return tuple(Interval(*map(instant, each)) for each in sorted(long))
 
     def _left(self, evidence: GapEvidence) -> list[Interval]:
         """Return the time in which rows can make a difference."""
@@ -278,8 +291,12 @@ class _Reading:
                         SELECT FROM markets_candlestick WHERE market_id = part.id
                             AND period_interval = 1 AND end_period_ts = timestamp)
                     THEN timestamp - interval '1 minute' ELSE timestamp END, timestamp
-                FROM unnest(%(n)s::bigint[], %(ids)s::bigint[], %(since)s::timestamptz[],
-                    %(until)s::timestamptz[]) AS part (n, id, since, until)
+                FROM (
+                    SELECT n, id, 'epoch'::timestamptz + since * interval '1 microsecond' AS since,
+                        'epoch'::timestamptz + until * interval '1 microsecond' AS until
+                    FROM unnest(%(n)s::bigint[], %(ids)s::bigint[], %(since)s::bigint[],
+                        %(until)s::bigint[]) AS given (n, id, since, until)
+                ) AS part
                 JOIN LATERAL (
                     SELECT source, timestamp FROM markets_marketsnapshot
                     WHERE market_id = part.id AND recorded_at <= %(known_by)s
@@ -293,8 +310,8 @@ class _Reading:
                 {
                     "n": array_of([n for n, _ in parts]),
                     "ids": array_of([self.ids[n] for n, _ in parts]),
-                    "since": [part.start for _, part in parts],
-                    "until": [part.end for _, part in parts],
+                    "since": array_of([microseconds(part.start) for _, part in parts]),
+                    "until": array_of([microseconds(part.end) for _, part in parts]),
                     "beside": beside.total_seconds(),
                     "known_by": self.known_by,
                     "first": min(part.start for _, part in parts) - beside,

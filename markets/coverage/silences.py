@@ -11,7 +11,7 @@ from itertools import islice, pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
-from kalshi_insights.arrays import np
+from kalshi_insights.arrays import Ints, np
 from markets.observed import ObservedInstants
 from markets.pages.market_spans import TimeWindow
 
@@ -31,20 +31,28 @@ class Silences:
     def __init__(self, observed: ObservedInstants, around: TimeWindow) -> None:
         self._around = around
         edges = pairwise(observed.starts.tolist())
-        self._instants = [observed.instants[first:end].tolist() for first, end in edges]
+        self._streams = [observed.instants[first:end] for first, end in edges]
+        self._instants = [stream.tolist() for stream in self._streams]
         self._places = observed.spans.tolist()
         self._spans = np.column_stack([observed.since, observed.until, observed.streams])
         self._pauses: dict[tuple[int, int], _Pauses] = {}
         self._of_span: dict[tuple[int, int, int, int], list[Silence]] = {}
         self._of_spans: dict[tuple[bytes, int], list[Silence]] = {}
 
+    def key(self, market: int) -> bytes:
+        """Return what the silences of a market follow from, the same for those with the same."""
+        return self._spans_of(market).tobytes()
+
     def of_market(self, market: int, *, longer_than: int) -> list[Silence]:
         """Return the silences of a market that are longer than so many microseconds."""
-        spans = self._spans[self._places[market] : self._places[market + 1]]
-        key = spans.tobytes(), longer_than
+        key = self.key(market), longer_than
         if key not in self._of_spans:
-            self._of_spans[key] = self._beside(spans.tolist(), longer_than)
+            self._of_spans[key] = self._beside(self._spans_of(market).tolist(), longer_than)
         return self._of_spans[key]
+
+    def _spans_of(self, market: int) -> Ints:
+        spans: Ints = self._spans[self._places[market] : self._places[market + 1]]
+        return spans
 
     def _beside(self, spans: Sequence[tuple[int, int, int]], longer_than: int) -> list[Silence]:
         if len(spans) > MOST_SPANS:
@@ -61,11 +69,15 @@ class Silences:
         self, spans: Sequence[tuple[int, int, int]], longer_than: int
     ) -> list[Silence]:
         """Compare all observations, which is quicker for a market that often changes its page."""
-        found = set(self._around)
+        seen = [np.array(self._around)]
         for since, until, stream in spans:
-            instants = self._instants[stream]
-            found |= set(instants[bisect_left(instants, since) : bisect_right(instants, until)])
-        return [pair for pair in pairwise(sorted(found)) if pair[1] - pair[0] > longer_than]
+            instants = self._streams[stream]
+            first, end = np.searchsorted(instants, since), np.searchsorted(instants, until, "right")
+            seen.append(instants[first:end])
+        # A stable sort puts together what is in order already.
+        found = np.sort(np.concatenate(seen), kind="stable")
+        place = np.flatnonzero(np.diff(found) > longer_than)
+        return list(zip(found[place].tolist(), found[place + 1].tolist(), strict=True))
 
     def _beside_span(self, since: int, until: int, stream: int, longer_than: int) -> list[Silence]:
         key = since, until, stream, longer_than
@@ -89,7 +101,7 @@ class Silences:
     def _pauses_of(self, stream: int, longer_than: int) -> _Pauses:
         key = stream, longer_than
         if key not in self._pauses:
-            instants = np.array(self._instants[stream], np.int64)
+            instants = self._streams[stream]
             places = np.flatnonzero(np.diff(instants) > longer_than)
             self._pauses[key] = _Pauses(instants[places].tolist(), instants[places + 1].tolist())
         return self._pauses[key]

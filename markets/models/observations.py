@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connection
 
 from kalshi_insights.arrays import Bools, Ints, np
+from kalshi_insights.export.copy import read_integers
 from markets.intervals import EPOCH
 from markets.observed import ObservedInstants
 from markets.pages.followed_names import FollowedNames, StoredSweep
@@ -286,8 +287,8 @@ def _believed_listed(names: MarketNames, by_name: MarketSpans, window: TimeWindo
     quoted = np.flatnonzero(names.was_quoted).tolist() if dropped else []
     rows = [(market, since, until) for since, until in dropped for market in quoted]
     pauses = _pauses(by_name, len(names.ids), window, longest=patience)
-    rows += _between_heartbeats(names.ids, pauses, patience)
-    return MarketTimes.together(shown, MarketTimes.of_rows(rows))
+    quotes = _between_heartbeats(names.ids, pauses, patience)
+    return MarketTimes.together(shown, MarketTimes.of_rows(rows), quotes)
 
 
 def _pauses(spans: MarketSpans, markets: int, window: TimeWindow, *, longest: int) -> MarketTimes:
@@ -306,49 +307,40 @@ def _pauses(spans: MarketSpans, markets: int, window: TimeWindow, *, longest: in
     return MarketTimes(market[is_pause], before[is_pause], since[is_pause])
 
 
-def _between_heartbeats(
-    ids: Ints, pauses: MarketTimes, patience: int
-) -> Iterator[tuple[int, int, int]]:
-    """Yield the times of markets, around their pauses, in which snapshot followed snapshot."""
+def _between_heartbeats(ids: Ints, pauses: MarketTimes, patience: int) -> MarketTimes:
+    """Return the times of markets, around their pauses, in which snapshot followed snapshot."""
     if not len(pauses.markets):
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT n - 1, (extract(epoch FROM first) * 1000000)::bigint,
-                (extract(epoch FROM at) * 1000000)::bigint,
-                (extract(epoch FROM next) * 1000000)::bigint
-            FROM (
-                SELECT n, timestamp AS at, lead(timestamp) OVER pause AS next,
-                    first_value(timestamp) OVER pause AS first
-                FROM unnest(%(ids)s::bigint[], %(since)s::bigint[], %(until)s::bigint[])
-                    WITH ORDINALITY AS pause (id, since, until, n)
-                JOIN markets_marketsnapshot ON market_id = pause.id AND source = 'POLL'
-                    AND timestamp > 'epoch'::timestamptz
-                        + (since - %(patience)s) * interval '1 microsecond'
-                    AND timestamp < 'epoch'::timestamptz + until * interval '1 microsecond'
-                    -- This lets the planner prune to these days' partitions.
-                    AND timestamp > %(first)s AND timestamp < %(last)s
-                WINDOW pause AS (PARTITION BY n ORDER BY timestamp)
-            ) AS pairs
-            WHERE next IS NULL OR next - at > %(patience)s * interval '1 microsecond'
-            ORDER BY n, at
-            """,
-            {
-                "ids": array_of(ids[pauses.markets].tolist()),
-                "since": array_of(pauses.since.tolist()),
-                "until": array_of(pauses.until.tolist()),
-                "patience": patience,
-                "first": instant(int(pauses.since.min()) - patience),
-                "last": instant(int(pauses.until.max())),
-            },
-        )
-        markets = pauses.markets.tolist()
-        before, since = None, 0
-        for pause, first, last, following in cursor.fetchall():
-            since = since if pause == before else first
-            yield markets[pause], since, last + patience
-            since, before = following, pause
+        return MarketTimes.of_rows([])
+    # Snapshots of one bin are never too far apart, so that its first and its last one are enough.
+    found = read_integers(
+        """
+        SELECT n - 1, (extract(epoch FROM min(timestamp)) * 1000000)::bigint,
+            (extract(epoch FROM max(timestamp)) * 1000000)::bigint
+        FROM unnest(%(ids)s::bigint[], %(since)s::bigint[], %(until)s::bigint[])
+            WITH ORDINALITY AS pause (id, since, until, n)
+        JOIN markets_marketsnapshot ON market_id = pause.id AND source = 'POLL'
+            AND timestamp > 'epoch'::timestamptz
+                + (since - %(patience)s) * interval '1 microsecond'
+            AND timestamp < 'epoch'::timestamptz + until * interval '1 microsecond'
+            -- This lets the planner prune to these days' partitions.
+            AND timestamp > %(first)s AND timestamp < %(last)s
+        GROUP BY n, date_bin(%(patience)s * interval '1 microsecond', timestamp, 'epoch')
+        """,
+        {
+            "ids": array_of(ids[pauses.markets].tolist()),
+            "since": array_of(pauses.since.tolist()),
+            "until": array_of(pauses.until.tolist()),
+            "patience": patience,
+            "first": instant(int(pauses.since.min()) - patience),
+            "last": instant(int(pauses.until.max())),
+        },
+        ("pause", "first", "last"),
+    )
+    order = np.lexsort((found["first"], found["pause"]))
+    pause, first, last = (column[order] for column in found.values())
+    apart = (pause[1:] != pause[:-1]) | (first[1:] - last[:-1] > patience)
+    begins, ends = np.append(True, apart)[: len(pause)], np.append(apart, True)[: len(pause)]
+    return MarketTimes(pauses.markets[pause[begins]], first[begins], last[ends] + patience)
 
 
 def _dropped_days(window: TimeWindow) -> list[tuple[int, int]]:

@@ -16,6 +16,7 @@ from markets.kalshi.drift import DriftNote
 from markets.kalshi.reach import CLOCK, KEY, NO_NETWORK, reason_of
 from markets.models.fields import OrderKey, Row, order_terms
 from markets.models.markets import Market, Status
+from markets.models.observations import array_of
 
 POLL_JUDGED = {
     "failed": ExpressionWrapper(~Q(error=""), output_field=models.BooleanField()),
@@ -499,7 +500,7 @@ class BackfillSpanQuerySet(models.QuerySet["BackfillSpan"]):
         """Return each market's times after a start and until an end, included, that were fetched
         wholly, as far as they reach into a window."""
         # There may be very many markets.
-        markets = RawSQL("SELECT unnest(%s::bigint[])", [list(ids)])
+        markets = RawSQL("SELECT unnest(%s::bigint[])", [array_of(ids)])
         done = self.filter(kind=kind, market_id__in=markets, start__lt=end, end__gt=start)
         holes: dict[int, list[Interval]] = defaultdict(list)
         for span in done.refused():

@@ -9,7 +9,18 @@ from typing import NamedTuple
 import numpy as np
 
 from markets.simulator.hours import Times, TradingHours
-from markets.simulator.noise import DEPTH, MARKET, Bools, Floats, Ints, Keys, mix, phi, uniform
+from markets.simulator.noise import (
+    DEPTH,
+    MARKET,
+    TRADE,
+    Bools,
+    Floats,
+    Ints,
+    Keys,
+    mix,
+    phi,
+    uniform,
+)
 from markets.simulator.series import GRIDS
 from markets.simulator.universe import SimulatedEvent
 
@@ -74,6 +85,7 @@ class Traits:
 
     event: Ints
     key: Keys
+    order_key: Keys
     low: Floats
     high: Floats
     edge: Ints
@@ -114,6 +126,7 @@ class Traits:
         return cls(
             event=event,
             key=key,
+            order_key=mix(key, TRADE),
             low=low,
             high=high,
             edge=grids[event, 0],

@@ -15,7 +15,6 @@ from markets.simulator.noise import (
     INTEREST,
     LOT,
     TAKER,
-    TRADE,
     Bools,
     Floats,
     Ints,
@@ -63,19 +62,24 @@ class TakerOrders:
 
     def _due(self, rows: Ints, number: Ints) -> Floats:
         """Return the reading of the clock at which an order comes."""
-        drawn = uniform(mix(self.prices.traits.key[rows], TRADE), number)
+        drawn = uniform(self.prices.traits.order_key[rows], number)
         return np.asarray(number + MARGIN + (1.0 - 2.0 * MARGIN) * drawn)
 
     def times(self, rows: Ints, number: Ints) -> Ints:
         """The instants of orders, which invert the clock; NO_INSTANT after a market's last one."""
         traits = self.prices.traits
         most = traits.calm_orders[rows] + traits.late_orders[rows]
-        comes = self._due(rows, number) <= most
-        return np.where(comes, self.wall_time(self.trading_times(rows, number)), NO_INSTANT)
+        clock = self._due(rows, number)
+        at = self.wall_time(self._trading_times(rows, clock))
+        return np.where(clock <= most, at, NO_INSTANT)
 
     def trading_times(self, rows: Ints, number: Ints) -> Floats:
         """The instants of orders in seconds of trading time."""
-        traits, clock = self.prices.traits, self._due(rows, number)
+        return self._trading_times(rows, self._due(rows, number))
+
+    def _trading_times(self, rows: Ints, clock: Floats) -> Floats:
+        """When the clock shows so much."""
+        traits = self.prices.traits
         calm, late = traits.calm_orders[rows], traits.late_orders[rows]
         spans = self.prices.spans
         opened, calm_end, late_start, ended = (each[traits.event[rows]] for each in spans)
