@@ -1,4 +1,4 @@
-"""How long `manage.py migrate` takes to move trades of before into daily partitions.
+"""The time that `manage.py migrate` takes to move trades of before into daily partitions.
 
 It runs on request only: `make bench ARGS=moving_trades`.
 """

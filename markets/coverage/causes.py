@@ -88,7 +88,7 @@ def elapsed_window(start: datetime, end: datetime) -> Interval:
 
 
 class Unexplained(NamedTuple):
-    """When a market was not observed, with the names and the tiers by which it could have been."""
+    """The time in which a market was not observed, with the names and tiers that had to show it."""
 
     unobserved: Sequence[UnobservedInterval]
     names: tuple[str, ...] = ()

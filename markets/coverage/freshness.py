@@ -152,7 +152,7 @@ def recording(poll: Poll | None, *, now: datetime, interval: float) -> Recording
 
 
 class ClockFault(NamedTuple):
-    """Where the clock is wrong; None where nothing speaks against it."""
+    """By how much clocks are wrong; None where nothing speaks against them."""
 
     ahead_of_exchange: timedelta | None  # negative where it is behind
     record_ahead: timedelta | None  # how far runs on record lie in the future

@@ -24,7 +24,12 @@ LISTED_TIERS = (Tier.HOT, Tier.UNIVERSE, Tier.COMBOS)
 class SweepQuerySet(models.QuerySet["Sweep"]):
     def newest(self, tier: str) -> "Sweep | None":
         """Return the sweep that began last, by order of writing: clocks step back."""
-        return self.filter(tier=tier).order_by("-id").first()
+        return self.filter(tier=tier).defer("contents").order_by("-id").first()
+
+    def newest_of_each_tier(self) -> "dict[str, Sweep]":
+        """Return the `newest` sweep of every tier that has one, in one query."""
+        newest = [self.filter(tier=tier).defer("contents").order_by("-id")[:1] for tier in Tier]
+        return {sweep.tier: sweep for sweep in newest[0].union(*newest[1:], all=True)}
 
     def newest_finished(self, tier: str) -> "Sweep | None":
         finished = self.filter(tier=tier, finished_at__isnull=False)

@@ -22,7 +22,7 @@ LIVE_WITHIN = timedelta(minutes=1)
 
 
 class Proof(models.TextChoices):
-    """How a span of the tape was read."""
+    """The way in which a span of the tape was read."""
 
     JOINED = "joined", "a walk back to a known trade"
     LISTED = "listed", "all of its time was listed later"
@@ -272,7 +272,7 @@ class TapeSpan(models.Model):
 
     @property
     def kind(self) -> tuple[object, ...]:
-        """What spans have in common that may be one."""
+        """The facts that spans which may be joined have in common."""
         return (self.is_whole, self.proof, self.scope, self.known_at, self.tried_at)
 
     def known_part(self, at: datetime) -> Interval | None:

@@ -92,7 +92,7 @@ COLUMNS = {
 
 
 class TradeOrigin(models.IntegerChoices):
-    """Where a trade was learned of."""
+    """The source from which a trade is known."""
 
     TAPE = 1, "TAPE"
     BACKFILL = 2, "BACKFILL"

@@ -90,7 +90,7 @@ def continue_universe_ahead(tick: Tick) -> None:
 
     A new pass waits: an exchange that is silent is not asked for more than need be.
     """
-    newest = Sweep.objects.newest(Tier.UNIVERSE)
+    newest = tick.newest_sweeps.get(Tier.UNIVERSE)
     if newest and newest.finished_at is None and newest.cursor:
         due = due_universe(tick)
         if due and due.pk == newest.pk:

@@ -44,7 +44,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 class ListingPlace(NamedTuple):
-    """Where the listing of a time was left, so that the next run goes on from there.
+    """The place where the listing of a time was left, so that the next run goes on from there.
 
     Filters of whole seconds would list up to two of them again, which are many pages in a burst.
     """

@@ -64,6 +64,8 @@ class Tick:
     batch: Batch = field(default_factory=lambda: Batch(scope=scope))
     order_books: list[ObservedOrderBook] = field(default_factory=list)
     sweeps: list[Sweep] = field(default_factory=list)
+    # Of the runs before; nobody else writes sweeps of these tiers during a run.
+    newest_sweeps: dict[str, Sweep] = field(default_factory=Sweep.objects.newest_of_each_tier)
     shown: dict[str, ShownNames] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     seconds: float = field(init=False)
@@ -222,7 +224,7 @@ class Tick:
         now = datetime.now(UTC)
         # Runs come at whole intervals: what is due before the next one is nearer is due now.
         every -= timedelta(seconds=settings.POLL_INTERVAL) / 2
-        newest = Sweep.objects.newest(tier)
+        newest = self.newest_sweeps.get(tier)
         # A negative age, after the clock has stepped back, counts as due.
         if newest and newest.finished_at is None:
             self.sweeps.append(newest)

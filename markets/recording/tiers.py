@@ -149,7 +149,7 @@ def fetch_hot(tick: Tick) -> None:
     tickers = Market.objects.hot_tickers()
     if not tickers:
         return
-    before = Sweep.objects.newest(Tier.HOT)
+    before = tick.newest_sweeps.get(Tier.HOT)
     suspects = set(before.skipped) & set(tickers) if before else set()
     sweep = tick.begin_sweep(Tier.HOT, after=before)
     requests = list(ticker_batches(ticker for ticker in tickers if ticker not in suspects))

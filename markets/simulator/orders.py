@@ -78,7 +78,7 @@ class TakerOrders:
         return self._trading_times(rows, self._due(rows, number))
 
     def _trading_times(self, rows: Ints, clock: Floats) -> Floats:
-        """When the clock shows so much."""
+        """The instants at which the clock shows so much."""
         traits = self.prices.traits
         calm, late = traits.calm_orders[rows], traits.late_orders[rows]
         spans = self.prices.spans
