@@ -368,6 +368,21 @@ def a_stored_sweep(started_at: datetime, *pages: str) -> None:
     )
 
 
+def test_a_sweep_that_refused_a_market_takes_nothing_from_one_at_the_same_time():
+    market, now = a_market("KXA-1-X"), datetime.now(UTC).replace(microsecond=0)
+    observe(market, now - 600 * SECOND, "0.42", "0.45")
+    for began, skipped in ((now - 60 * SECOND, ["KXA-1-X"]), (now - 58 * SECOND, [])):
+        instants = [began + 5 * n * SECOND for n in range(2)]
+        a_sweep(
+            Tier.UNIVERSE,
+            began,
+            skipped=skipped,
+            pages=[[each.timestamp(), 1, ""] for each in instants],
+            contents=b"".join(encode_page([name], {}) for name in ("KXA-1", "KXB-1")),
+        )
+    assert looks("KXA-1-X") == [microseconds(now - 58 * SECOND)]
+
+
 def test_streams_of_pages_that_never_showed_a_market_are_left_out():
     a_market("KXA-1-X")
     a_stored_sweep(datetime.now(UTC) - 60 * SECOND, "KXB-1-X", "KXA-1-X", "KXC-1-X")
