@@ -56,7 +56,8 @@ class AccountTable:
     """A table of the account: its columns in a file, the rows of a day, and what tells them apart.
 
     `within` is a condition on `{since}`, an hour before the day, `{start}` and `{end}`. Rows in the
-    database with the same `key` must have the same values, but for columns that are `derived`.
+    database with the same `key` must have the same values, but for columns that are `derived`, and
+    for those that had not ended.
     """
 
     folder: str
@@ -65,6 +66,8 @@ class AccountTable:
     key: Sequence[str]
     columns: dict[str, Column]
     derived: Sequence[str] = ()
+    # The column that is empty while a row may still become another.
+    ended: str = ""
     # Columns that are not archived, with the value of a restored row.
     constants: dict[str, str] = field(default_factory=dict)
     # Called with the ids of restored rows, and with all that are staged.
@@ -149,6 +152,7 @@ ACCOUNT: dict[str, AccountTable] = {
         within="started_at >= '{since}' AND started_at < '{end}'",
         key=("started_at",),
         derived=("since_last",),
+        ended="finished_at",
         follow_up=_forget_silence,
         columns={
             "started_at": TIME,
@@ -178,6 +182,7 @@ ACCOUNT: dict[str, AccountTable] = {
         within="started_at >= '{since}' AND started_at < '{end}'",
         key=("tier", "started_at"),
         derived=("since_last",),
+        ended="finished_at",
         follow_up=_measure_lateness,
         columns={
             "tier": TEXT,
@@ -292,48 +297,94 @@ def market_ids_query(partition: DayPartition) -> str:
 def restore_rows(partition: DayPartition, staged: str) -> int:
     """Insert the staged rows that are missing, in their old order, and return their number.
 
-    Raises ArchiveError where a row has the same key and other values.
+    Those that were restored before they had ended are completed, and count. Raises ArchiveError
+    where a row has the same key and other values.
     """
     table = ACCOUNT[partition.table]
     if table.restore:
         return table.restore(staged)
-    restored = table.restored()
-    joined = f"{staged} AS archived"
-    if "market_id" in table.columns:
-        joined += (
-            " JOIN archived_market AS old ON old.id = archived.market_id"
-            " JOIN markets_market AS market ON market.ticker = old.ticker"
-        )
-    same = " AND ".join(f'known."{name}" = {restored[name]}' for name in table.key)
-    values = restored | table.constants
-    names = ", ".join(f'"{name}"' for name in values)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            INSERT INTO {partition.table} ({names}) SELECT {", ".join(values.values())}
-            FROM {joined}
-            WHERE NOT EXISTS (SELECT FROM {partition.table} AS known WHERE {same})
-            ORDER BY archived.number RETURNING id
-            """  # noqa: S608
-        )
-        inserted = [row[0] for row in cursor.fetchall()]
-        compared = [name for name in restored if name not in table.derived]
-        key_time, first = f'"{table.key[-1]}"', restored[table.key[-1]]
-        cursor.execute(
-            f"""
-            SELECT count(*) FROM (
-                SELECT {", ".join(restored[name] for name in compared)} FROM {joined} EXCEPT
-                SELECT {", ".join(f'"{name}"' for name in compared)} FROM {partition.table}
-                WHERE {key_time} >= (SELECT min({first}) FROM {joined})
-            ) AS different
-            """  # noqa: S608
-        )
-        different: int = cursor.fetchone()[0]
-    if different:
+    rows = _StagedRows(partition.table, table, staged)
+    inserted = [*rows.insert(), *rows.complete()]
+    if different := rows.count_different():
         raise ArchiveError(
             f"{partition} is not restored: {different:,} of the archived rows are in the database"
             " with other values."
         )
     if table.follow_up:
-        table.follow_up(inserted, joined)
+        table.follow_up(inserted, rows.joined)
     return len(inserted)
+
+
+class _StagedRows(NamedTuple):
+    """The rows of an archived day in a staging table, beside those of the database."""
+
+    name: str
+    table: AccountTable
+    staged: str
+
+    @property
+    def joined(self) -> str:
+        if "market_id" not in self.table.columns:
+            return f"{self.staged} AS archived"
+        return (
+            f"{self.staged} AS archived"
+            " JOIN archived_market AS old ON old.id = archived.market_id"
+            " JOIN markets_market AS market ON market.ticker = old.ticker"
+        )
+
+    @property
+    def same(self) -> str:
+        restored = self.table.restored()
+        return " AND ".join(f'known."{name}" = {restored[name]}' for name in self.table.key)
+
+    def insert(self) -> list[int]:
+        values = self.table.restored() | self.table.constants
+        names = ", ".join(f'"{name}"' for name in values)
+        return self._written(
+            f"""
+            INSERT INTO {self.name} ({names}) SELECT {", ".join(values.values())}
+            FROM {self.joined}
+            WHERE NOT EXISTS (SELECT FROM {self.name} AS known WHERE {self.same})
+            ORDER BY archived.number RETURNING id
+            """  # noqa: S608
+        )
+
+    def complete(self) -> list[int]:
+        """Complete what had not ended when it was restored."""
+        if not self.table.ended:
+            return []
+        values = self.table.restored().items()
+        ended = self.table.ended
+        return self._written(
+            f"""
+            UPDATE {self.name} AS known
+            SET {", ".join(f'"{name}" = {value}' for name, value in values)} FROM {self.joined}
+            WHERE {self.same} AND known.{ended} IS NULL AND archived.{ended} IS NOT NULL
+            RETURNING known.id
+            """  # noqa: S608
+        )
+
+    def count_different(self) -> int:
+        """Count the rows that are others in the database, of those that had ended."""
+        restored = self.table.restored()
+        compared = [name for name in restored if name not in self.table.derived]
+        key_time, first = f'"{self.table.key[-1]}"', restored[self.table.key[-1]]
+        ended = f"archived.{self.table.ended} IS NOT NULL" if self.table.ended else "true"
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""
+                SELECT count(*) FROM (
+                    SELECT {", ".join(restored[name] for name in compared)} FROM {self.joined}
+                    WHERE {ended} EXCEPT
+                    SELECT {", ".join(f'"{name}"' for name in compared)} FROM {self.name}
+                    WHERE {key_time} >= (SELECT min({first}) FROM {self.joined})
+                ) AS different
+                """  # noqa: S608
+            )
+            different: int = cursor.fetchone()[0]
+        return different
+
+    def _written(self, statement: str) -> list[int]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return [row[0] for row in cursor.fetchall()]

@@ -171,6 +171,36 @@ def test_a_row_with_other_values_is_refused(market):
         restore.restore_day(DayPartition(SWEEPS, DAY), now=NOW)
 
 
+class TestAPassUnderWay:
+    """The archive was made while a pass that began on the day went on."""
+
+    @pytest.fixture(autouse=True)
+    def under_way(self, market) -> Sweep:
+        under_way = a_pass(Tier.UNIVERSE, 86_390)
+        Sweep.objects.filter(pk=under_way.pk).update(finished_at=None, complete=False, pages=[])
+        archive_all()
+        return under_way
+
+    def test_may_have_ended_since(self, under_way):
+        under_way.save()
+        before = rows(Sweep)
+        assert restore_all() == [0] * (1 + len(ACCOUNT))
+        assert rows(Sweep) == before
+
+    def test_comes_back_as_it_was_then(self, under_way):
+        forget()
+        restore_all()
+        assert not Sweep.objects.get(started_at=under_way.started_at).complete
+
+    def test_ends_when_it_is_restored_from_a_later_archive(self, under_way):
+        Sweep.objects.filter(pk=under_way.pk).update(finished_at=NOW, complete=True)
+        archive.archive_day(DayPartition(SWEEPS, DAY), now=NOW)
+        Sweep.objects.filter(pk=under_way.pk).update(finished_at=None, complete=False)
+        days = DayPartition(SWEEPS, DAY)
+        assert [restore.restore_day(days, now=NOW).inserted for _ in range(2)] == [1, 0]
+        assert Sweep.objects.get(pk=under_way.pk).complete
+
+
 def test_a_hot_period_of_two_days_grows_with_each(market):
     HotPeriod.objects.update(ended_at=END + timedelta(hours=2))
     Poll.objects.create(started_at=END + timedelta(hours=1))
