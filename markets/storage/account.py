@@ -74,8 +74,8 @@ class AccountTable:
     follow_up: Callable[[list[int], str], None] | None = None
     # Restores the staged rows by itself, and returns how many it wrote.
     restore: Callable[[str], int] | None = None
-    # Rows of a closed day may still become others.
-    may_change: bool = False
+    # Rows of a closed day may still become others: the columns by which they say something else.
+    said: Sequence[str] = ()
 
     @property
     def types(self) -> ColumnTypes:
@@ -236,7 +236,7 @@ ACCOUNT: dict[str, AccountTable] = {
         key=("start",),
         restore=_restore_spans,
         constants={"newest_ids": "'{}'"},
-        may_change=True,
+        said=("starts_at", "ends_at", "is_whole", "proof", "extent", "with_combos"),
         columns={
             "starts_at": Column(
                 "timestamptz", "greatest({0}, '{{start}}'::timestamptz)", INSTANT, "start"

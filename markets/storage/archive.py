@@ -143,8 +143,26 @@ def _has_changed(partition: DayPartition, archived: ArchivedDay | None) -> bool:
     """
     if archived is None:
         return True
-    stays = partition.table in ACCOUNT and not ACCOUNT[partition.table].may_change
-    return not stays and _count_rows(partition) != archived.rows
+    if partition.table not in ACCOUNT:
+        return _count_rows(partition) != archived.rows
+    said = ACCOUNT[partition.table].said
+    return bool(said) and not _says_the_same(partition, said)
+
+
+def _says_the_same(partition: DayPartition, said: Iterable[str]) -> bool:
+    """Compare these columns of all rows in the database with those in the day's file."""
+    columns = {name: COLUMNS[partition.table][name] for name in said}
+    path = files_of(partition).rows
+    try:
+        archived = b"".join(parquet.lines(path, columns))
+    except (OSError, parquet.ParquetError):
+        return False
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(_copy_statement(columns, _queries(partition)[0])) as lines,
+    ):
+        known = b"".join(map(bytes, lines))
+    return sorted(archived.splitlines()) == sorted(known.splitlines())
 
 
 def _count_rows(partition: DayPartition) -> int:
@@ -187,7 +205,7 @@ def _require_archivable(partition: DayPartition, now: datetime) -> None:
         )
     archived = ArchivedDay.objects.for_partition(partition)
     rows = _count_rows(partition)
-    may_shrink = partition.table in ACCOUNT and ACCOUNT[partition.table].may_change
+    may_shrink = partition.table in ACCOUNT and ACCOUNT[partition.table].said
     if archived and (archived.dropped_at or (rows < archived.rows and not may_shrink)):
         raise ArchiveError(
             f"{partition} has {rows:,} rows in the database and {archived.rows:,} in the archive,"

@@ -280,3 +280,29 @@ class TestSpansOfTheTape:
         self.mark(3_600, 7_200)
         assert self.SPANS in archive.days_to_archive([TAPE_SPANS], now=NOW)
         assert archive.archive_day(self.SPANS, now=NOW).rows == 1
+
+    def test_are_archived_again_when_as_many_say_something_else(self):
+        self.mark(0, 3_600)
+        self.mark(3_600, 7_200, is_whole=False)
+        self.archive()
+        listed = TapeSpan(is_whole=True, proof=Proof.LISTED)
+        TapeSpan.objects.mark(Interval(at(3_600), at(7_200)), listed)
+        assert self.SPANS in archive.days_to_archive([TAPE_SPANS], now=NOW)
+        archive.archive_day(self.SPANS, now=NOW)
+        TapeSpan.objects.all().delete()
+        restore.restore_day(self.SPANS, now=NOW)
+        assert self.seconds() == [(0, 3_600, True), (3_600, 7_200, True)]
+
+    def test_are_not_archived_again_when_they_grew_after_the_day_or_were_tried_again(self):
+        self.mark(0, 3_600, is_whole=False)
+        self.mark(3_600, 90_000)
+        self.archive()
+        self.mark(90_000, 200_000)
+        TapeSpan.objects.mark_open(Interval(at(0), at(3_600)), tried_at=NOW)
+        assert self.SPANS not in archive.days_to_archive([TAPE_SPANS], now=NOW)
+
+    def test_are_archived_again_when_their_file_is_gone(self):
+        self.mark(0, 3_600)
+        self.archive()
+        archive.files_of(self.SPANS).rows.unlink()
+        assert self.SPANS in archive.days_to_archive([TAPE_SPANS], now=NOW)
