@@ -71,8 +71,8 @@ def observed(*tickers: str, known_by: datetime | None = None) -> ObservedInstant
     return Sweep.objects.observed([ids[t] for t in tickers], *around, known_by=known_by or now)
 
 
-def looks(ticker: str) -> list[int]:
-    instants: list[int] = observed(ticker).of_market(0).tolist()
+def looks(ticker: str, known_by: datetime | None = None) -> list[int]:
+    instants: list[int] = observed(ticker, known_by=known_by).of_market(0).tolist()
     return instants
 
 
@@ -270,6 +270,28 @@ def test_nothing_is_known_of_later_pages(exchange):
     between = datetime.now(UTC)
     tick(exchange)
     assert len(observed("KXA-1-X", known_by=between).of_market(0)) == 1
+
+
+def test_pages_are_known_when_the_rows_of_their_run_are(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    exchange.quote("KXA-1-X", "0.1000", "0.5000")
+    run_under_way = tick(exchange)
+    rows = MarketSnapshot.objects.order_by("timestamp")
+    received, written = rows[1].timestamp, run_under_way.finished_at
+    for known_by in (received, rows[1].recorded_at - timedelta(microseconds=1)):
+        known = looks("KXA-1-X", known_by=known_by)
+        assert known == [microseconds(row.timestamp) for row in rows[:1]]
+    known = looks("KXA-1-X", known_by=written)
+    assert known == [microseconds(row.timestamp) for row in rows]
+
+
+def test_a_run_that_was_killed_hides_nothing(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    now = datetime.now(UTC)
+    Poll.objects.create(started_at=now - 20 * SECOND)
+    assert len(looks("KXA-1-X", known_by=now)) == 1
 
 
 def test_a_market_that_is_not_on_record_is_refused(exchange):
