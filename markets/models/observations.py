@@ -16,6 +16,7 @@ from django.db import connection
 
 from kalshi_insights.arrays import Bools, Ints, np
 from markets.intervals import EPOCH
+from markets.models.storage import ArchivedDay
 from markets.observed import ObservedInstants
 from markets.pages.followed_names import FollowedNames, PageInstants, StoredSweep
 from markets.pages.market_spans import (
@@ -26,7 +27,6 @@ from markets.pages.market_spans import (
     increasing,
     spans_of_markets,
 )
-from markets.storage import partitions
 
 MICROSECOND = timedelta(microseconds=1)
 HOUR, HOUR_LONG = timedelta(hours=1), 3_600_000_000
@@ -375,9 +375,8 @@ def _between_heartbeats(
 
 def _dropped_days(window: TimeWindow) -> list[tuple[int, int]]:
     """Return the parts of a window whose snapshots are no longer kept."""
-    kept = partitions.partitions_of(partitions.SNAPSHOTS)
     edges = [window.start]
-    for day in kept:
-        edges += [min(max(microseconds(at), window.start), window.end) for at in day.bounds]
+    for kept in ArchivedDay.objects.kept_snapshots():
+        edges += [min(max(microseconds(at), window.start), window.end) for at in kept]
     between = zip(edges[::2], [*edges[1::2], window.end], strict=True)
     return [(start, end - 1) for start, end in between if start < end]

@@ -19,7 +19,7 @@ from django.db import connection
 
 from kalshi_insights.export.copy import ColumnTypes
 from markets.intervals import Interval
-from markets.models import Poll, Sweep, TapeSpan
+from markets.models import ArchivedDay, Poll, Sweep, TapeSpan
 from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import ONE_DAY, DayPartition, midnight
 
@@ -265,13 +265,22 @@ def bounds_of(day: date) -> Bounds:
     return Bounds(start - BEFORE, start, start + ONE_DAY)
 
 
-def days_of_account() -> list[date]:
-    """List the days from the first to the last run on record."""
+def days_of_account(table: str) -> list[DayPartition]:
+    """List the days from the first to the last run on record.
+
+    A day of which there is only the hour that came with the next one when that was restored is
+    not among them.
+    """
     first = Poll.objects.began()
     last = Poll.objects.values_list("started_at", flat=True).first()
     if first is None or last is None:
         return []
-    return [first.date() + n * ONE_DAY for n in range((last.date() - first.date()).days + 1)]
+    count = (last.date() - first.date()).days + 1
+    days = [DayPartition(table, first.date() + n * ONE_DAY) for n in range(count)]
+    archived = ArchivedDay.objects.by_partition()
+    following = archived.get(DayPartition(table, first.date() + ONE_DAY))
+    is_restored = following is not None and following.restored_at is not None
+    return days[1:] if is_restored and days[0] not in archived else days
 
 
 def count_rows(partition: DayPartition) -> int:

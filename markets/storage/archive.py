@@ -21,33 +21,39 @@ from django.db import DatabaseError, connection
 from kalshi_insights.export import parquet
 from kalshi_insights.export.copy import ColumnTypes
 from markets.models import ArchivedDay
-from markets.storage import account, partitions
+from markets.models.storage import AT_MIDNIGHT
+from markets.storage import account, midnight, partitions
 from markets.storage.account import ACCOUNT
 from markets.storage.manifest import ArchivedFile, ArchiveError, Manifest, sha256_of_file
 from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, TRADES, DayPartition
 
-FOLDERS = {SNAPSHOTS: "snapshots", ORDER_BOOKS: "orderbooks", TRADES: "trades"} | {
-    table: each.folder for table, each in ACCOUNT.items()
-}
+FOLDERS = {
+    SNAPSHOTS: "snapshots",
+    AT_MIDNIGHT: "midnight",
+    ORDER_BOOKS: "orderbooks",
+    TRADES: "trades",
+} | {table: each.folder for table, each in ACCOUNT.items()}
 SCHEMA_VERSION = 1
+SNAPSHOT_COLUMNS = {
+    "id": "uuid",
+    "market_id": "bigint",
+    "timestamp": "timestamptz",
+    "recorded_at": "timestamptz",
+    "sequence": "bigint",
+    "quality": "smallint",
+    "source": "text",
+    "yes_bid": "numeric(6,4)",
+    "yes_ask": "numeric(6,4)",
+    "yes_bid_size": "numeric(18,2)",
+    "yes_ask_size": "numeric(18,2)",
+    "last_price": "numeric(6,4)",
+    "volume": "numeric(18,2)",
+    "open_interest": "numeric(18,2)",
+    "raw_data": "jsonb",
+}
 COLUMNS: dict[str, ColumnTypes] = {
-    SNAPSHOTS: {
-        "id": "uuid",
-        "market_id": "bigint",
-        "timestamp": "timestamptz",
-        "recorded_at": "timestamptz",
-        "sequence": "bigint",
-        "quality": "smallint",
-        "source": "text",
-        "yes_bid": "numeric(6,4)",
-        "yes_ask": "numeric(6,4)",
-        "yes_bid_size": "numeric(18,2)",
-        "yes_ask_size": "numeric(18,2)",
-        "last_price": "numeric(6,4)",
-        "volume": "numeric(18,2)",
-        "open_interest": "numeric(18,2)",
-        "raw_data": "jsonb",
-    },
+    SNAPSHOTS: SNAPSHOT_COLUMNS,
+    AT_MIDNIGHT: SNAPSHOT_COLUMNS,
     ORDER_BOOKS: {
         "id": "uuid",
         "market_id": "bigint",
@@ -143,8 +149,10 @@ def _has_changed(partition: DayPartition, archived: ArchivedDay | None) -> bool:
     """
     if archived is None:
         return True
-    if partition.table not in ACCOUNT:
+    if partition.table in partitions.TABLES:
         return _count_rows(partition) != archived.rows
+    if partition.table == AT_MIDNIGHT:
+        return False
     said = ACCOUNT[partition.table].said
     return bool(said) and not _says_the_same(partition, said)
 
@@ -166,17 +174,24 @@ def _says_the_same(partition: DayPartition, said: Iterable[str]) -> bool:
 
 
 def _count_rows(partition: DayPartition) -> int:
+    if partition.table == AT_MIDNIGHT:
+        return midnight.count_rows(partition)
     is_account = partition.table in ACCOUNT
     return account.count_rows(partition) if is_account else partitions.count_rows(partition)
 
 
 def _days_in_database(tables: Iterable[str]) -> Iterator[DayPartition]:
+    """Yield the days of these tables, but for those of which there is only their end."""
+    remnants = ArchivedDay.objects.remnants()
     for table in tables:
         if table in ACCOUNT:
-            yield from (DayPartition(table, day) for day in account.days_of_account())
+            yield from account.days_of_account(table)
             continue
-        yield from partitions.partitions_of(table)
-        yield from (DayPartition(table, day) for day in partitions.days_without_partition([table]))
+        rows = SNAPSHOTS if table == AT_MIDNIGHT else table
+        days = [each.day for each in partitions.partitions_of(rows)]
+        for day in days + partitions.days_without_partition([rows]):
+            if DayPartition(rows, day) not in remnants:
+                yield DayPartition(table, day)
 
 
 def archive_day(
@@ -227,7 +242,7 @@ def _write_day(
         markets_query = MARKETS_QUERY.format(ids=ids_query)
         markets = _write_file(markets_path, partition, MARKET_COLUMNS, query=markets_query)
         is_account = partition.table in ACCOUNT
-        time = ACCOUNT[partition.table].time if is_account else partition.key.time
+        time = ACCOUNT[partition.table].time if is_account else midnight.home_of(partition).key.time
         first_at, last_at = parquet.min_max(rows_path, time)
         manifest = Manifest(
             **msgspec.structs.asdict(rows),
@@ -251,6 +266,9 @@ def _queries(partition: DayPartition) -> tuple[str, str]:
     """Return what selects a day's rows, and the ids of the markets that they belong to."""
     if partition.table in ACCOUNT:
         return account.rows_query(partition), account.market_ids_query(partition)
+    if partition.table == AT_MIDNIGHT:
+        rows = midnight.rows_query(partition)
+        return rows, f"SELECT market_id FROM ({rows}) AS found"  # noqa: S608
     # The bounds go in as literals, because COPY takes no parameters.
     start, end = partition.bounds
     values = {"table": partition.table, "start": start, "end": end, **partition.key._asdict()}

@@ -23,6 +23,7 @@ from markets.models import (
     TapeSpan,
     Tier,
 )
+from markets.models.storage import AT_MIDNIGHT
 from markets.models.tape import Proof
 from markets.pages.contents import encode_page, places_of
 from markets.storage import archive, partitions, restore
@@ -218,7 +219,7 @@ def test_a_hot_period_of_two_days_grows_with_each(market):
 def test_the_days_of_the_record_are_archived_with_their_account_once(market, capsys):
     call_command("archive", "--day", f"{DAY}")
     tables = {line.partition(" ")[0] for line in capsys.readouterr().out.splitlines()}
-    assert tables == {SNAPSHOTS, *ACCOUNT} - {TAPE_SPANS}
+    assert tables == {SNAPSHOTS, AT_MIDNIGHT, *ACCOUNT} - {TAPE_SPANS}
     assert not [day for day in archive.days_to_archive(ACCOUNT, now=NOW) if day.day == DAY]
     call_command("restorearchive", f"{DAY}")
     assert "in the database already" in capsys.readouterr().out
