@@ -80,10 +80,10 @@ def three() -> list[Market]:
 
 # Few instants, so that things often happen at the same one.
 STEPS = st.integers(-24, 60).map(lambda n: 5 * n)
-TRIES = {"suppress_health_check": [HealthCheck.function_scoped_fixture], "deadline": None}
+TRIES = rules(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
-@rules(max_examples=60, **TRIES)
+@rules(TRIES, max_examples=60)
 @given(
     ledger=ledgers(STEPS, most=6),
     rows=st.lists(st.tuples(st.integers(0, 2), STEPS), max_size=4),
@@ -124,7 +124,7 @@ PASSES = st.lists(
 )
 
 
-@rules(max_examples=40, **TRIES)
+@rules(TRIES, max_examples=40)
 @given(passes=PASSES, heard=st.sets(STEPS, max_size=8))
 def test_every_page_that_showed_a_market_is_as_good_as_a_row_of_it(three, passes, heard):
     with transaction.atomic():
