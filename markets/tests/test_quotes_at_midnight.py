@@ -1,10 +1,15 @@
 """A day begins with the quotes that stood at midnight, and its archive has them."""
 
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import transaction
+from hypothesis import HealthCheck, given
+from hypothesis import settings as rules
+from hypothesis import strategies as st
 
 from markets.coverage.coverage import coverage
 from markets.coverage.many_markets import coverage_of
@@ -47,26 +52,38 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
+def a_run(second: float) -> Poll:
+    return Poll(started_at=at(second), finished_at=at(second + 58))
+
+
+def a_pass(tier: Tier, second: float, *names: str) -> Sweep:
+    return Sweep(
+        tier=tier,
+        started_at=at(second),
+        finished_at=at(second + 3),
+        complete=True,
+        contents=encode_page(names, {}),
+        pages=[[at(second + 1).timestamp(), 3, ""]],
+    )
+
+
 @pytest.fixture
-def markets() -> list[Market]:
+def three() -> list[Market]:
+    return [a_market(f"KXA-1-{n}", open_time=EVE, close_time=END) for n in range(3)]
+
+
+@pytest.fixture
+def markets(three) -> list[Market]:
     """A quiet market, one that is new after midnight, and one that was observed often."""
-    markets = [a_market(f"KXA-1-{n}", open_time=EVE, close_time=END) for n in range(3)]
     rows = {0: (-1200, 2400), 1: (900, 2400), 2: (-2400, -40, 10, 2400)}
     for n, seconds in rows.items():
         for second in seconds:
-            a_snapshot(markets[n], at(second), yes_bid="0.4200").save()
-    for second in range(-4500, 3600, 60):
-        Poll.objects.create(started_at=at(second), finished_at=at(second + 58))
-        Sweep.objects.create(
-            tier=Tier.UNIVERSE,
-            started_at=at(second),
-            finished_at=at(second + 3),
-            complete=True,
-            contents=encode_page(["KXA-1"], {}),
-            pages=[[at(second + 1).timestamp(), 3, ""]],
-        )
+            a_snapshot(three[n], at(second), yes_bid="0.4200").save()
+    seconds = range(-4500, 3600, 60)
+    Poll.objects.bulk_create(a_run(second) for second in seconds)
+    Sweep.objects.bulk_create(a_pass(Tier.UNIVERSE, second, "KXA-1") for second in seconds)
     partitions.create_missing(SNAPSHOTS, [EVE.date(), DAY])
-    return markets
+    return three
 
 
 def told(markets: list[Market]) -> list[Any]:
@@ -109,6 +126,36 @@ def test_a_restored_day_tells_what_it_told(markets, dropped):
     assert told(markets) != dropped
     restore_the_day()
     assert told(markets) == dropped
+
+
+STEPS = st.integers(-70, 60).map(lambda minute: 60 * minute)
+
+
+@rules(
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
+)
+@given(
+    rows=st.sets(st.tuples(st.integers(0, 2), STEPS), max_size=6),
+    passes=st.sets(st.tuples(st.sampled_from([Tier.HOT, Tier.UNIVERSE]), STEPS), max_size=12),
+    shown=st.sets(st.sampled_from(["KXA-1", "KXA-1-0", "KXA-1-1"]), min_size=1),
+)
+def test_every_day_that_was_dropped_tells_what_it_told(three, rows, passes, shown):
+    with transaction.atomic():
+        MarketSnapshot.objects.bulk_create(a_snapshot(three[n], at(s + n)) for n, s in rows)
+        Sweep.objects.bulk_create(a_pass(tier, s, *sorted(shown)) for tier, s in passes)
+        partitions.create_missing(SNAPSHOTS, [EVE.date(), DAY])
+        before = told(three)
+        for each in (DAY_BEFORE, THAT_DAY, CARRIED):
+            archive.archive_day(each, now=NOW)
+        for each in (DAY_BEFORE, THAT_DAY):
+            assert not partitions.drop(each, partial(retention.reason_to_keep, each))
+            ArchivedDay.objects.mark_dropped(each, NOW)
+        for each in (THAT_DAY, CARRIED):
+            restore.restore_day(each, now=NOW)
+        assert told(three) == before
+        transaction.set_rollback(True)
 
 
 def test_it_tells_the_same_in_an_empty_database(markets, dropped):
