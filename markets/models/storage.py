@@ -25,10 +25,13 @@ class ArchivedDayQuerySet(models.QuerySet["ArchivedDay"]):
 
         They came with the following day when that was restored, which is what each is known by.
         """
-        whole = set(self.filter(table=SNAPSHOTS, dropped_at=None).values_list("day", flat=True))
         carried = self.filter(table=AT_MIDNIGHT, restored_at__isnull=False)
-        before = {DayPartition(SNAPSHOTS, each.day - ONE_DAY): each for each in carried}
-        return {partition: each for partition, each in before.items() if partition.day not in whole}
+        before = {each.day - ONE_DAY: each for each in carried}
+        present = self.filter(table=SNAPSHOTS, day__in=before, dropped_at=None)
+        whole = set(present.values_list("day", flat=True))
+        return {
+            DayPartition(SNAPSHOTS, day): each for day, each in before.items() if day not in whole
+        }
 
     def kept_snapshots(self) -> list[Interval]:
         """Return the time whose snapshots are on record.

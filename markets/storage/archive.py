@@ -24,7 +24,13 @@ from markets.models import ArchivedDay
 from markets.models.storage import AT_MIDNIGHT
 from markets.storage import account, midnight, partitions
 from markets.storage.account import ACCOUNT
-from markets.storage.manifest import ArchivedFile, ArchiveError, Manifest, sha256_of_file
+from markets.storage.manifest import (
+    ArchivedFile,
+    ArchiveError,
+    Manifest,
+    read_manifest,
+    sha256_of_file,
+)
 from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, TRADES, DayPartition
 
 FOLDERS = {
@@ -218,14 +224,20 @@ def _require_archivable(partition: DayPartition, now: datetime) -> None:
         raise ArchiveError(
             f"{partition} is not archived: the day must have ended at least an hour ago."
         )
-    archived = ArchivedDay.objects.for_partition(partition)
-    rows = _count_rows(partition)
+    archived, rows = ArchivedDay.objects.for_partition(partition), _count_rows(partition)
+    in_files = archived.rows if archived else _rows_in_files(partition)
     may_shrink = partition.table in ACCOUNT and ACCOUNT[partition.table].said
-    if archived and (archived.dropped_at or (rows < archived.rows and not may_shrink)):
+    if (archived and archived.dropped_at) or (rows < in_files and not may_shrink):
         raise ArchiveError(
-            f"{partition} has {rows:,} rows in the database and {archived.rows:,} in the archive,"
+            f"{partition} has {rows:,} rows in the database and {in_files:,} in the archive,"
             " which would be lost: restore the day first."
         )
+
+
+def _rows_in_files(partition: DayPartition) -> int:
+    """Return how many rows a day has in files that this database does not know."""
+    manifest = files_of(partition).manifest
+    return read_manifest(manifest).rows if manifest.exists() else 0
 
 
 def _write_day(

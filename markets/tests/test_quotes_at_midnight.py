@@ -2,6 +2,8 @@
 
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -141,8 +143,9 @@ STEPS = st.integers(-70, 60).map(lambda minute: 60 * minute)
     passes=st.sets(st.tuples(st.sampled_from([Tier.HOT, Tier.UNIVERSE]), STEPS), max_size=12),
     shown=st.sets(st.sampled_from(["KXA-1", "KXA-1-0", "KXA-1-1"]), min_size=1),
 )
-def test_every_day_that_was_dropped_tells_what_it_told(three, rows, passes, shown):
-    with transaction.atomic():
+def test_every_day_that_was_dropped_tells_what_it_told(three, settings, rows, passes, shown):
+    with transaction.atomic(), TemporaryDirectory() as folder:
+        settings.ARCHIVE_PATH = Path(folder)
         MarketSnapshot.objects.bulk_create(a_snapshot(three[n], at(s + n)) for n, s in rows)
         Sweep.objects.bulk_create(a_pass(tier, s, *sorted(shown)) for tier, s in passes)
         partitions.create_missing(SNAPSHOTS, [EVE.date(), DAY])
