@@ -75,11 +75,11 @@ def three() -> list[Market]:
 
 
 @pytest.fixture
-def markets(three) -> list[Market]:
+def markets(three: list[Market]) -> list[Market]:
     """A quiet market, one that is new after midnight, and one that was observed often."""
     rows = {0: (-1200, 2400), 1: (900, 2400), 2: (-2400, -40, 10, 2400)}
-    for n, seconds in rows.items():
-        for second in seconds:
+    for n, own in rows.items():
+        for second in own:
             a_snapshot(three[n], at(second), yes_bid="0.4200").save()
     seconds = range(-4500, 3600, 60)
     Poll.objects.bulk_create(a_run(second) for second in seconds)
