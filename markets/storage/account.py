@@ -68,6 +68,7 @@ class AccountTable:
     derived: Sequence[str] = ()
     # The column that is empty while a row may still become another.
     ended: str = ""
+    in_order_of_writing: bool = False
     # Columns that are not archived, with the value of a restored row.
     constants: dict[str, str] = field(default_factory=dict)
     # Called with the ids of restored rows, and with all that are staged.
@@ -181,6 +182,7 @@ ACCOUNT: dict[str, AccountTable] = {
         time="started_at",
         within="started_at >= '{since}' AND started_at < '{end}'",
         key=("tier", "started_at"),
+        in_order_of_writing=True,
         derived=("since_last",),
         ended="finished_at",
         follow_up=_measure_lateness,
@@ -346,8 +348,18 @@ class _StagedRows(NamedTuple):
         restored = self.table.restored()
         return " AND ".join(f'known."{name}" = {restored[name]}' for name in self.table.key)
 
+    def ids(self) -> dict[str, str]:
+        """Return the ids of restored rows, if the table is told in the order of writing.
+
+        They come before all that are on record: the recorder goes on from its newest pass.
+        """
+        if not self.table.in_order_of_writing:
+            return {}
+        place = "row_number() OVER (ORDER BY archived.number DESC)"
+        return {"id": f"(SELECT least(min(id), 1) FROM {self.name}) - {place}"}  # noqa: S608
+
     def insert(self) -> list[int]:
-        values = self.table.restored() | self.table.constants
+        values = self.ids() | self.table.restored() | self.table.constants
         names = ", ".join(f'"{name}"' for name in values)
         return self._written(
             f"""
