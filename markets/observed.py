@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from kalshi_insights.arrays import Ints, first_from, np
 
+# A market counts as unobserved after this many intervals of its tier without an observation.
+STALE_AFTER = 3
 # No observation, before any and after all.
 BEFORE_ALL, AFTER_ALL = -1, 2**63 - 1
 

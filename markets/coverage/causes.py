@@ -13,9 +13,8 @@ from django.db import connection
 from markets.intervals import Interval, intersect, merge, subtract
 from markets.models import Market, Poll, Status
 from markets.models.recording import OUR_FAULT, STATUS_VALID_FOR, WAITED
+from markets.observed import STALE_AFTER
 
-# A market counts as unobserved after this many intervals of its tier without an observation.
-STALE_AFTER = 3
 INSTANT = timedelta(microseconds=1)
 UNIT_SEPARATOR = "\x1f"
 # A market's revision: since when it was known, the status, the opening and the close.

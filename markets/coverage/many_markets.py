@@ -176,7 +176,7 @@ class _Reading:
         """Find out what each market's gaps follow from: pages first, and rows for what is left."""
         hot, revisions = self._hot_periods(), self._revisions()
         around = self.around
-        observed = Sweep.objects.observed(self.ids, *around, known_by=around.end)
+        observed = Sweep.objects.observed(self.ids, *around, known_by=self.known_by)
         silences = Silences(observed, TimeWindow(*map(microseconds, around)))
         evidence, left = [], {}
         # Most markets have the same as others.

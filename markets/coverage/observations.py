@@ -15,10 +15,9 @@ from django.db import connection
 
 from markets.coverage.causes import UnobservedInterval, stale_after
 from markets.intervals import Interval, intersect, merge, multirange, subtract
-from markets.models import Market, Source, Tier
+from markets.models import ArchivedDay, Market, Source, Tier
 from markets.models.fields import Quote
 from markets.models.observations import COMBO, believed_listed_for
-from markets.storage import partitions
 
 # Intervals nearer to each other than this are read together: fewer queries, more rows.
 BLOCK = timedelta(minutes=10)
@@ -415,5 +414,5 @@ def _listed(
     doubtful = intersect([used], merge(unlisted))
     if not doubtful:
         return [used]
-    kept = merge(day.bounds for day in partitions.partitions_of(partitions.SNAPSHOTS))
+    kept = ArchivedDay.objects.kept_snapshots()
     return subtract([used], intersect(kept, doubtful))

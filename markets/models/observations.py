@@ -17,8 +17,9 @@ from django.db import connection
 from kalshi_insights.arrays import Bools, Ints, np
 from kalshi_insights.export.copy import read_integers
 from markets.intervals import EPOCH
+from markets.models.storage import ArchivedDay
 from markets.observed import ObservedInstants
-from markets.pages.followed_names import FollowedNames, StoredSweep
+from markets.pages.followed_names import FollowedNames, PageInstants, StoredSweep
 from markets.pages.market_spans import (
     MarketSpans,
     MarketTimes,
@@ -27,7 +28,6 @@ from markets.pages.market_spans import (
     increasing,
     spans_of_markets,
 )
-from markets.storage import partitions
 
 MICROSECOND = timedelta(microseconds=1)
 HOUR, HOUR_LONG = timedelta(hours=1), 3_600_000_000
@@ -191,17 +191,18 @@ def add_followed(
     """
     older = []
     followed = FollowedNames(names.numbers)
-    holes: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    holes: dict[int, list[PageInstants]] = defaultdict(list)
     for each in sweeps:
         if each.contents is None:
             followed.leave()
             if each.complete:
                 older.append(each)
             continue
-        followed.read(StoredSweep(each.started_at, each.based_on, each.contents, each.instants))
+        sweep = StoredSweep(each.started_at, each.based_on, each.contents, each.instants)
+        pages = followed.read(sweep)
         # A page showed the event without a market that was refused.
-        for market in names.markets_of(each.skipped, names.own) if each.instants else ():
-            holes[market].append((min(each.instants), max(each.instants)))
+        for market in names.markets_of(each.skipped, names.own):
+            holes[market].append(pages)
     spans = followed.spans()
     by_name.add(followed.streams, spans_of_markets(spans, names.own))
     events = np.where(names.own == names.event, -1, names.event)
@@ -215,18 +216,29 @@ def add_followed(
 def _of_older_hot_lists(
     names: MarketNames, sweeps: Sequence[SweepRow], window: TimeWindow
 ) -> tuple[list[list[int]], MarketSpans]:
-    streams = increasing([each.ended_at for each in sweeps])
-    holes: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for each in sweeps:
-        for market in names.markets_of(each.skipped, names.own, names.event):
-            holes[market].append((each.ended_at, each.ended_at))
+    ends = [each.ended_at for each in sweeps]
+    streams = increasing(ends)
+    shared = range(len(streams))
+    own = {}
+    for market, skipped in _skipping(names, sweeps).items():
+        parts = increasing([at for n, at in enumerate(ends) if n not in skipped])
+        own[market] = range(len(streams), len(streams) + len(parts))
+        streams += parts
     rows = [
-        (market, max(since, instants[0]), min(until, instants[-1]), stream)
+        (market, max(since, streams[stream][0]), min(until, streams[stream][-1]), stream)
         for market, since, until in _hot_periods(names, window)
-        for stream, instants in enumerate(streams)
+        for stream in own.get(market, shared)
     ]
-    spans = MarketSpans.of_rows([row for row in rows if row[1] <= row[2]])
-    return streams, spans.without(holes)
+    return streams, MarketSpans.of_rows([row for row in rows if row[1] <= row[2]])
+
+
+def _skipping(names: MarketNames, sweeps: Sequence[SweepRow]) -> dict[int, set[int]]:
+    """Return for each market that was skipped the places of the sweeps that did."""
+    found: dict[int, set[int]] = defaultdict(set)
+    for n, each in enumerate(sweeps):
+        for market in names.markets_of(each.skipped, names.own, names.event):
+            found[market].add(n)
+    return found
 
 
 def _hot_periods(names: MarketNames, window: TimeWindow) -> list[tuple[int, int, int]]:
@@ -253,23 +265,33 @@ def _hot_periods(names: MarketNames, window: TimeWindow) -> list[tuple[int, int,
 def _of_older_listings(
     names: MarketNames, sweeps: Sequence[SweepRow], members: Ints
 ) -> tuple[list[list[int]], MarketSpans]:
-    """Return the ends of the sweeps for all members, and more exact instants for a few."""
-    holes: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    first_at: dict[int, dict[int, int]] = defaultdict(dict)
+    """Return the ends of the sweeps for most members, and streams of their own for a few.
+
+    Those are the markets that some sweep skipped, and those that came first on a page.
+    """
+    ends = [each.ended_at for each in sweeps]
+    skipping, first_at = _skipping(names, sweeps), _first_on_page(names, sweeps)
+    own = {*skipping.keys() & members.tolist(), *first_at}
+    streams = increasing(ends)
+    others = np.setdiff1d(members, np.fromiter(own, np.int64))
+    rows = [(m, at[0], at[-1], n) for n, at in enumerate(streams) for m in others.tolist()]
+    for market in own:
+        observing = set(range(len(sweeps))) - skipping.get(market, set())
+        places = first_at.get(market, {})
+        for part in increasing([places.get(n, ends[n]) for n in sorted(observing)]):
+            rows.append((market, part[0], part[-1], len(streams)))
+            streams.append(part)
+    return streams, MarketSpans.of_rows(rows)
+
+
+def _first_on_page(names: MarketNames, sweeps: Sequence[SweepRow]) -> dict[int, dict[int, int]]:
+    """Return for each market that came first on a page when it came, by the sweep's place."""
+    found: dict[int, dict[int, int]] = defaultdict(dict)
     for n, each in enumerate(sweeps):
-        for market in names.markets_of(each.skipped, names.own, names.event):
-            holes[market].append((min([each.ended_at, *each.instants]), each.ended_at))
         for at, first in zip(each.instants, each.firsts, strict=True):
             for market in names.markets_of([first], names.own, names.event):
-                first_at[market][n] = at
-    streams = increasing([each.ended_at for each in sweeps])
-    others = np.setdiff1d(members, np.fromiter(first_at, np.int64))
-    rows = [(m, own[0], own[-1], n) for n, own in enumerate(streams) for m in others.tolist()]
-    for market, places in first_at.items():
-        for own in increasing([places.get(n, s.ended_at) for n, s in enumerate(sweeps)]):
-            rows.append((market, own[0], own[-1], len(streams)))
-            streams.append(own)
-    return streams, MarketSpans.of_rows(rows).without(holes)
+                found[market][n] = at
+    return found
 
 
 # --- markets that left the listings -------------------------------------------------------------
@@ -345,9 +367,8 @@ def _between_heartbeats(ids: Ints, pauses: MarketTimes, patience: int) -> Market
 
 def _dropped_days(window: TimeWindow) -> list[tuple[int, int]]:
     """Return the parts of a window whose snapshots are no longer kept."""
-    kept = partitions.partitions_of(partitions.SNAPSHOTS)
     edges = [window.start]
-    for day in kept:
-        edges += [min(max(microseconds(at), window.start), window.end) for at in day.bounds]
+    for kept in ArchivedDay.objects.kept_snapshots():
+        edges += [min(max(microseconds(at), window.start), window.end) for at in kept]
     between = zip(edges[::2], [*edges[1::2], window.end], strict=True)
     return [(start, end - 1) for start, end in between if start < end]

@@ -170,6 +170,16 @@ class PollQuerySet(models.QuerySet["Poll"]):
             last: datetime | None = cursor.fetchone()[0]
         return last
 
+    def written_until(self, at: datetime) -> datetime:
+        """Return the instant before which all that runs observed had been written by `at`.
+
+        A run writes at its end what it observed: that is when the first one began that was under
+        way. Those that were killed wrote nothing.
+        """
+        recent = self.filter(started_at__gt=at - LONGEST_RUN, started_at__lte=at)
+        began = recent.filter(finished_at__gt=at).order_by("started_at").first()
+        return began.started_at if began else at + MICROSECOND
+
     def silences(
         self, windows: Sequence[Interval], *, longer_than: timedelta
     ) -> list[tuple[int, datetime, datetime]]:

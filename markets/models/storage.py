@@ -1,10 +1,16 @@
 """The catalogue of the archive: the days of each table that lie in files."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import models
 
-from markets.storage.partitions import DayPartition
+from markets.intervals import Interval, merge
+from markets.observed import STALE_AFTER
+from markets.storage.partitions import ONE_DAY, SNAPSHOTS, DayPartition, partitions_of
+
+# In the archive, the last quotes before a day, which stood when it began.
+AT_MIDNIGHT = "markets_quotesatmidnight"
 
 
 class ArchivedDayQuerySet(models.QuerySet["ArchivedDay"]):
@@ -13,6 +19,31 @@ class ArchivedDayQuerySet(models.QuerySet["ArchivedDay"]):
 
     def by_partition(self) -> "dict[DayPartition, ArchivedDay]":
         return {DayPartition(day.table, day.day): day for day in self}
+
+    def remnants(self) -> "dict[DayPartition, ArchivedDay]":
+        """Return the days of which the database has no more than the last quotes.
+
+        They came with the following day when that was restored, which is what each is known by.
+        """
+        carried = self.filter(table=AT_MIDNIGHT, restored_at__isnull=False)
+        before = {each.day - ONE_DAY: each for each in carried}
+        present = self.filter(table=SNAPSHOTS, day__in=before, dropped_at=None)
+        whole = set(present.values_list("day", flat=True))
+        return {
+            DayPartition(SNAPSHOTS, day): each for day, each in before.items() if day not in whole
+        }
+
+    def kept_snapshots(self) -> list[Interval]:
+        """Return the time whose snapshots are on record.
+
+        Of a remnant it is as much before its end as an observation is fresh for: what has no
+        last quote there was not listed.
+        """
+        last = timedelta(seconds=STALE_AFTER * settings.UNIVERSE_INTERVAL)
+        remnants = self.remnants()
+        days = (each for each in partitions_of(SNAPSHOTS) if each not in remnants)
+        ends = (each.bounds[1] for each in remnants)
+        return merge([*(each.bounds for each in days), *((end - last, end) for end in ends)])
 
     def mark_dropped(self, partition: DayPartition, at: datetime) -> None:
         archived = self.filter(table=partition.table, day=partition.day)

@@ -68,10 +68,11 @@ class SweepQuerySet(models.QuerySet["Sweep"]):
         """Return when pages observed these markets from `start` on and before `end`.
 
         A market has the index of its id. Rows prove observations of their own, which are not among
-        these. `known_by` leaves out later pages. Raises ValueError for an id that is not on record.
+        these. `known_by` leaves out pages that were written later, as the rows beside them were.
+        Raises ValueError for an id that is not on record.
         """
-        limit = min(microseconds(end), microseconds(known_by) + 1)
-        observed = observed_instants(ids, TimeWindow(microseconds(start), limit))
+        until = min(end, Poll.objects.written_until(known_by))
+        observed = observed_instants(ids, TimeWindow(*map(microseconds, (start, until))))
         return observed._replace(runs=Poll.objects.numbers_at(observed.instants))
 
     def newest_complete_of(self, *tiers: str, at: datetime) -> "dict[str, Sweep]":

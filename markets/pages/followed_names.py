@@ -23,6 +23,10 @@ class StoredSweep(NamedTuple):
     instants: Sequence[int]  # of its pages
 
 
+# The instant of each page of a sweep, by the page's stream.
+PageInstants = Mapping[int, int]
+
+
 class NameSpans(NamedTuple):
     """Stays of names on the pages of streams: at their instants from `since` to `until`."""
 
@@ -67,21 +71,22 @@ class FollowedNames:
         self._spans: list[NameSpans] = []
         self.streams: list[array[int]] = []
 
-    def read(self, sweep: StoredSweep) -> None:
+    def read(self, sweep: StoredSweep) -> PageInstants:
         order = self._order_of(sweep)
         if order is None:
             self.leave()
-            return
+            return {}
         if self._clock_stepped_back(sweep.instants):
             self.leave()
             self._stream_of_page = []
-        streams = self._streams_of(len(sweep.instants))
+        pages = dict(zip(self._streams_of(len(sweep.instants)), sweep.instants, strict=True))
         instants = np.array(sweep.instants, np.int64)
         if order is not self._newest:
             self._move(order, instants)
         self._newest, self._instants = order, instants
-        for stream, at in zip(streams, sweep.instants, strict=True):
+        for stream, at in pages.items():
             self.streams[stream].append(at)
+        return pages
 
     def spans(self) -> NameSpans:
         """Return all spans, the open ones up to the newest sweep; nothing can be read after."""

@@ -1,14 +1,14 @@
 """Spans of many markets in streams of instants, as arrays: cut, shifted and put together."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kalshi_insights.arrays import Ints, np
 from markets.observed import ObservedInstants
-from markets.pages.followed_names import NameSpans
+from markets.pages.followed_names import NameSpans, PageInstants
 
-# For each market, times in which it was not observed, both ends included.
-Holes = Mapping[int, Sequence[tuple[int, int]]]
+# For each market, the pages of sweeps that did not observe it, oldest sweep first.
+Holes = Mapping[int, Sequence[PageInstants]]
 Instants = Sequence[int] | Ints
 
 
@@ -60,7 +60,7 @@ class MarketSpans(NamedTuple):
         return MarketSpans(self.markets[spans], since, until, self.streams[spans])
 
     def without(self, holes: Holes) -> "MarketSpans":
-        """Return the parts outside the holes of their markets."""
+        """Return the parts beside the holes of their markets."""
         if not holes:
             return self
         has_holes = np.isin(self.markets, np.fromiter(holes, np.int64))
@@ -68,7 +68,7 @@ class MarketSpans(NamedTuple):
         rows = [
             (market, start, end, stream)
             for market, since, until, stream in zip(*cut, strict=True)
-            for start, end in _outside(since, until, sorted(holes[int(market)]))
+            for start, end in _beside(since, until, _in_stream(holes[int(market)], int(stream)))
         ]
         whole = self.where(np.flatnonzero(~has_holes))
         return MarketSpans.together(whole, MarketSpans.of_rows(rows))
@@ -151,13 +151,17 @@ def spans_of_markets(spans: NameSpans, names: Ints) -> MarketSpans:
     return MarketSpans(markets, spans.since[places], spans.until[places], spans.streams[places])
 
 
-def _outside(since: int, until: int, holes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    for start, end in holes:
-        if start > until:
+def _in_stream(pages: Sequence[PageInstants], stream: int) -> Iterator[int]:
+    return (each[stream] for each in pages if stream in each)
+
+
+def _beside(since: int, until: int, instants: Iterable[int]) -> Iterator[tuple[int, int]]:
+    for at in instants:
+        if at > until:
             break
-        if since < start:
-            yield since, start - 1
-        since = max(since, end + 1)
+        if since < at:
+            yield since, at - 1
+        since = max(since, at + 1)
     if since <= until:
         yield since, until
 

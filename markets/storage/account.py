@@ -19,7 +19,7 @@ from django.db import connection
 
 from kalshi_insights.export.copy import ColumnTypes
 from markets.intervals import Interval
-from markets.models import ImportedPeriod, Poll, Sweep, TapeSpan
+from markets.models import ArchivedDay, ImportedPeriod, Poll, Sweep, TapeSpan
 from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import ONE_DAY, DayPartition, midnight
 
@@ -57,7 +57,8 @@ class AccountTable:
     """A table of the account: its columns in a file, the rows of a day, and what tells them apart.
 
     `within` is a condition on `{since}`, an hour before the day, `{start}` and `{end}`. Rows in the
-    database with the same `key` must have the same values, but for columns that are `derived`.
+    database with the same `key` must have the same values, but for columns that are `derived`, and
+    for those that had not ended.
     """
 
     folder: str
@@ -66,14 +67,17 @@ class AccountTable:
     key: Sequence[str]
     columns: dict[str, Column]
     derived: Sequence[str] = ()
+    # The column that is empty while a row may still become another.
+    ended: str = ""
+    in_order_of_writing: bool = False
     # Columns that are not archived, with the value of a restored row.
     constants: dict[str, str] = field(default_factory=dict)
     # Called with the ids of restored rows, and with all that are staged.
     follow_up: Callable[[list[int], str], None] | None = None
     # Restores the staged rows by itself, and returns how many it wrote.
     restore: Callable[[str], int] | None = None
-    # Rows of a closed day may still become others.
-    may_change: bool = False
+    # Rows of a closed day may still become others: the columns by which they say something else.
+    said: Sequence[str] = ()
 
     @property
     def types(self) -> ColumnTypes:
@@ -150,6 +154,7 @@ ACCOUNT: dict[str, AccountTable] = {
         within="started_at >= '{since}' AND started_at < '{end}'",
         key=("started_at",),
         derived=("since_last",),
+        ended="finished_at",
         follow_up=_forget_silence,
         columns={
             "started_at": TIME,
@@ -178,7 +183,9 @@ ACCOUNT: dict[str, AccountTable] = {
         time="started_at",
         within="started_at >= '{since}' AND started_at < '{end}'",
         key=("tier", "started_at"),
+        in_order_of_writing=True,
         derived=("since_last",),
+        ended="finished_at",
         follow_up=_measure_lateness,
         columns={
             "tier": TEXT,
@@ -232,7 +239,17 @@ ACCOUNT: dict[str, AccountTable] = {
         key=("start",),
         restore=_restore_spans,
         constants={"newest_ids": "'{}'"},
-        may_change=True,
+        said=(
+            "starts_at",
+            "ends_at",
+            "is_whole",
+            "proof",
+            "extent",
+            "with_combos",
+            "series",
+            "categories",
+            "known_at",
+        ),
         columns={
             "starts_at": Column(
                 "timestamptz", "greatest({0}, '{{start}}'::timestamptz)", INSTANT, "start"
@@ -256,7 +273,7 @@ ACCOUNT: dict[str, AccountTable] = {
         # Whole: on days that are not restored there are no rows of which they speak.
         within="starts_at < '{end}' AND ends_at >= '{start}'",
         key=("market_id", "starts_at", "ends_at", "recorded_at"),
-        may_change=True,
+        said=("starts_at", "ends_at", "gap_after", "recorded_at"),
         columns={
             "market_id": NUMBER,
             "starts_at": TIME,
@@ -280,7 +297,11 @@ def bounds_of(day: date) -> Bounds:
 
 
 def days_of_account(table: str) -> list[DayPartition]:
-    """List the days from the first to the last run on record, or imported row."""
+    """List the days from the first to the last run on record, or with rows of stated periods.
+
+    A day of which there is only the hour that came with the next one when that was restored is
+    not among them.
+    """
     if table == IMPORTED_PERIODS:
         return [DayPartition(table, day) for day in ImportedPeriod.objects.days()]
     first = Poll.objects.began()
@@ -288,7 +309,11 @@ def days_of_account(table: str) -> list[DayPartition]:
     if first is None or last is None:
         return []
     count = (last.date() - first.date()).days + 1
-    return [DayPartition(table, first.date() + n * ONE_DAY) for n in range(count)]
+    days = [DayPartition(table, first.date() + n * ONE_DAY) for n in range(count)]
+    archived = ArchivedDay.objects.by_partition()
+    following = archived.get(DayPartition(table, first.date() + ONE_DAY))
+    is_restored = following is not None and following.restored_at is not None
+    return days[1:] if is_restored and days[0] not in archived else days
 
 
 def count_rows(partition: DayPartition) -> int:
@@ -314,48 +339,104 @@ def market_ids_query(partition: DayPartition) -> str:
 def restore_rows(partition: DayPartition, staged: str) -> int:
     """Insert the staged rows that are missing, in their old order, and return their number.
 
-    Raises ArchiveError where a row has the same key and other values.
+    Those that were restored before they had ended are completed, and count. Raises ArchiveError
+    where a row has the same key and other values.
     """
     table = ACCOUNT[partition.table]
     if table.restore:
         return table.restore(staged)
-    restored = table.restored()
-    joined = f"{staged} AS archived"
-    if "market_id" in table.columns:
-        joined += (
-            " JOIN archived_market AS old ON old.id = archived.market_id"
-            " JOIN markets_market AS market ON market.ticker = old.ticker"
-        )
-    same = " AND ".join(f'known."{name}" = {restored[name]}' for name in table.key)
-    values = restored | table.constants
-    names = ", ".join(f'"{name}"' for name in values)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            INSERT INTO {partition.table} ({names}) SELECT {", ".join(values.values())}
-            FROM {joined}
-            WHERE NOT EXISTS (SELECT FROM {partition.table} AS known WHERE {same})
-            ORDER BY archived.number RETURNING id
-            """  # noqa: S608
-        )
-        inserted = [row[0] for row in cursor.fetchall()]
-        compared = [name for name in restored if name not in table.derived]
-        key_time, first = f'"{table.key[-1]}"', restored[table.key[-1]]
-        cursor.execute(
-            f"""
-            SELECT count(*) FROM (
-                SELECT {", ".join(restored[name] for name in compared)} FROM {joined} EXCEPT
-                SELECT {", ".join(f'"{name}"' for name in compared)} FROM {partition.table}
-                WHERE {key_time} >= (SELECT min({first}) FROM {joined})
-            ) AS different
-            """  # noqa: S608
-        )
-        different: int = cursor.fetchone()[0]
-    if different:
+    rows = _StagedRows(partition.table, table, staged)
+    inserted = [*rows.insert(), *rows.complete()]
+    if different := rows.count_different():
         raise ArchiveError(
             f"{partition} is not restored: {different:,} of the archived rows are in the database"
             " with other values."
         )
     if table.follow_up:
-        table.follow_up(inserted, joined)
+        table.follow_up(inserted, rows.joined)
     return len(inserted)
+
+
+class _StagedRows(NamedTuple):
+    """The rows of an archived day in a staging table, beside those of the database."""
+
+    name: str
+    table: AccountTable
+    staged: str
+
+    @property
+    def joined(self) -> str:
+        if "market_id" not in self.table.columns:
+            return f"{self.staged} AS archived"
+        return (
+            f"{self.staged} AS archived"
+            " JOIN archived_market AS old ON old.id = archived.market_id"
+            " JOIN markets_market AS market ON market.ticker = old.ticker"
+        )
+
+    @property
+    def same(self) -> str:
+        restored = self.table.restored()
+        return " AND ".join(f'known."{name}" = {restored[name]}' for name in self.table.key)
+
+    def ids(self) -> dict[str, str]:
+        """Return the ids of restored rows, if the table is told in the order of writing.
+
+        They come before all that are on record: the recorder goes on from its newest pass.
+        """
+        if not self.table.in_order_of_writing:
+            return {}
+        place = "row_number() OVER (ORDER BY archived.number DESC)"
+        return {"id": f"(SELECT least(min(id), 1) FROM {self.name}) - {place}"}  # noqa: S608
+
+    def insert(self) -> list[int]:
+        values = self.ids() | self.table.restored() | self.table.constants
+        names = ", ".join(f'"{name}"' for name in values)
+        return self._written(
+            f"""
+            INSERT INTO {self.name} ({names}) SELECT {", ".join(values.values())}
+            FROM {self.joined}
+            WHERE NOT EXISTS (SELECT FROM {self.name} AS known WHERE {self.same})
+            ORDER BY archived.number RETURNING id
+            """  # noqa: S608
+        )
+
+    def complete(self) -> list[int]:
+        """Complete what had not ended when it was restored."""
+        if not self.table.ended:
+            return []
+        values = self.table.restored().items()
+        ended = self.table.ended
+        return self._written(
+            f"""
+            UPDATE {self.name} AS known
+            SET {", ".join(f'"{name}" = {value}' for name, value in values)} FROM {self.joined}
+            WHERE {self.same} AND known.{ended} IS NULL AND archived.{ended} IS NOT NULL
+            RETURNING known.id
+            """  # noqa: S608
+        )
+
+    def count_different(self) -> int:
+        """Count the rows that are others in the database, of those that had ended."""
+        restored = self.table.restored()
+        compared = [name for name in restored if name not in self.table.derived]
+        key_time, first = f'"{self.table.key[-1]}"', restored[self.table.key[-1]]
+        ended = f"archived.{self.table.ended} IS NOT NULL" if self.table.ended else "true"
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""
+                SELECT count(*) FROM (
+                    SELECT {", ".join(restored[name] for name in compared)} FROM {self.joined}
+                    WHERE {ended} EXCEPT
+                    SELECT {", ".join(f'"{name}"' for name in compared)} FROM {self.name}
+                    WHERE {key_time} >= (SELECT min({first}) FROM {self.joined})
+                ) AS different
+                """  # noqa: S608
+            )
+            different: int = cursor.fetchone()[0]
+        return different
+
+    def _written(self, statement: str) -> list[int]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return [row[0] for row in cursor.fetchall()]

@@ -21,33 +21,45 @@ from django.db import DatabaseError, connection
 from kalshi_insights.export import parquet
 from kalshi_insights.export.copy import ColumnTypes
 from markets.models import ArchivedDay
-from markets.storage import account, partitions
+from markets.models.storage import AT_MIDNIGHT
+from markets.storage import account, midnight, partitions
 from markets.storage.account import ACCOUNT
-from markets.storage.manifest import ArchivedFile, ArchiveError, Manifest, sha256_of_file
+from markets.storage.manifest import (
+    ArchivedFile,
+    ArchiveError,
+    Manifest,
+    read_manifest,
+    sha256_of_file,
+)
 from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, TRADES, DayPartition
 
-FOLDERS = {SNAPSHOTS: "snapshots", ORDER_BOOKS: "orderbooks", TRADES: "trades"} | {
-    table: each.folder for table, each in ACCOUNT.items()
-}
+FOLDERS = {
+    SNAPSHOTS: "snapshots",
+    AT_MIDNIGHT: "midnight",
+    ORDER_BOOKS: "orderbooks",
+    TRADES: "trades",
+} | {table: each.folder for table, each in ACCOUNT.items()}
 SCHEMA_VERSION = 1
+SNAPSHOT_COLUMNS = {
+    "id": "uuid",
+    "market_id": "bigint",
+    "timestamp": "timestamptz",
+    "recorded_at": "timestamptz",
+    "sequence": "bigint",
+    "quality": "smallint",
+    "source": "text",
+    "yes_bid": "numeric(6,4)",
+    "yes_ask": "numeric(6,4)",
+    "yes_bid_size": "numeric(18,2)",
+    "yes_ask_size": "numeric(18,2)",
+    "last_price": "numeric(6,4)",
+    "volume": "numeric(18,2)",
+    "open_interest": "numeric(18,2)",
+    "raw_data": "jsonb",
+}
 COLUMNS: dict[str, ColumnTypes] = {
-    SNAPSHOTS: {
-        "id": "uuid",
-        "market_id": "bigint",
-        "timestamp": "timestamptz",
-        "recorded_at": "timestamptz",
-        "sequence": "bigint",
-        "quality": "smallint",
-        "source": "text",
-        "yes_bid": "numeric(6,4)",
-        "yes_ask": "numeric(6,4)",
-        "yes_bid_size": "numeric(18,2)",
-        "yes_ask_size": "numeric(18,2)",
-        "last_price": "numeric(6,4)",
-        "volume": "numeric(18,2)",
-        "open_interest": "numeric(18,2)",
-        "raw_data": "jsonb",
-    },
+    SNAPSHOTS: SNAPSHOT_COLUMNS,
+    AT_MIDNIGHT: SNAPSHOT_COLUMNS,
     ORDER_BOOKS: {
         "id": "uuid",
         "market_id": "bigint",
@@ -143,22 +155,49 @@ def _has_changed(partition: DayPartition, archived: ArchivedDay | None) -> bool:
     """
     if archived is None:
         return True
-    stays = partition.table in ACCOUNT and not ACCOUNT[partition.table].may_change
-    return not stays and _count_rows(partition) != archived.rows
+    if partition.table in partitions.TABLES:
+        return _count_rows(partition) != archived.rows
+    if partition.table == AT_MIDNIGHT:
+        return False
+    said = ACCOUNT[partition.table].said
+    return bool(said) and not _says_the_same(partition, said)
+
+
+def _says_the_same(partition: DayPartition, said: Iterable[str]) -> bool:
+    """Compare these columns of all rows in the database with those in the day's file."""
+    columns = {name: COLUMNS[partition.table][name] for name in said}
+    path = files_of(partition).rows
+    try:
+        archived = b"".join(parquet.lines(path, columns))
+    except (OSError, parquet.ParquetError):
+        return False
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(_copy_statement(columns, _queries(partition)[0])) as lines,
+    ):
+        known = b"".join(map(bytes, lines))
+    return sorted(archived.splitlines()) == sorted(known.splitlines())
 
 
 def _count_rows(partition: DayPartition) -> int:
+    if partition.table == AT_MIDNIGHT:
+        return midnight.count_rows(partition)
     is_account = partition.table in ACCOUNT
     return account.count_rows(partition) if is_account else partitions.count_rows(partition)
 
 
 def _days_in_database(tables: Iterable[str]) -> Iterator[DayPartition]:
+    """Yield the days of these tables, but for those of which there is only their end."""
+    remnants = ArchivedDay.objects.remnants()
     for table in tables:
         if table in ACCOUNT:
             yield from account.days_of_account(table)
             continue
-        yield from partitions.partitions_of(table)
-        yield from (DayPartition(table, day) for day in partitions.days_without_partition([table]))
+        rows = SNAPSHOTS if table == AT_MIDNIGHT else table
+        days = [each.day for each in partitions.partitions_of(rows)]
+        for day in days + partitions.days_without_partition([rows]):
+            if DayPartition(rows, day) not in remnants:
+                yield DayPartition(table, day)
 
 
 def archive_day(
@@ -185,14 +224,20 @@ def _require_archivable(partition: DayPartition, now: datetime) -> None:
         raise ArchiveError(
             f"{partition} is not archived: the day must have ended at least an hour ago."
         )
-    archived = ArchivedDay.objects.for_partition(partition)
-    rows = _count_rows(partition)
-    may_shrink = partition.table in ACCOUNT and ACCOUNT[partition.table].may_change
-    if archived and (archived.dropped_at or (rows < archived.rows and not may_shrink)):
+    archived, rows = ArchivedDay.objects.for_partition(partition), _count_rows(partition)
+    in_files = archived.rows if archived else _rows_in_files(partition)
+    may_shrink = partition.table in ACCOUNT and ACCOUNT[partition.table].said
+    if (archived and archived.dropped_at) or (rows < in_files and not may_shrink):
         raise ArchiveError(
-            f"{partition} has {rows:,} rows in the database and {archived.rows:,} in the archive,"
+            f"{partition} has {rows:,} rows in the database and {in_files:,} in the archive,"
             " which would be lost: restore the day first."
         )
+
+
+def _rows_in_files(partition: DayPartition) -> int:
+    """Return how many rows a day has in files that this database does not know."""
+    manifest = files_of(partition).manifest
+    return read_manifest(manifest).rows if manifest.exists() else 0
 
 
 def _write_day(
@@ -209,7 +254,7 @@ def _write_day(
         markets_query = MARKETS_QUERY.format(ids=ids_query)
         markets = _write_file(markets_path, partition, MARKET_COLUMNS, query=markets_query)
         is_account = partition.table in ACCOUNT
-        time = ACCOUNT[partition.table].time if is_account else partition.key.time
+        time = ACCOUNT[partition.table].time if is_account else midnight.home_of(partition).key.time
         first_at, last_at = parquet.min_max(rows_path, time)
         manifest = Manifest(
             **msgspec.structs.asdict(rows),
@@ -233,6 +278,9 @@ def _queries(partition: DayPartition) -> tuple[str, str]:
     """Return what selects a day's rows, and the ids of the markets that they belong to."""
     if partition.table in ACCOUNT:
         return account.rows_query(partition), account.market_ids_query(partition)
+    if partition.table == AT_MIDNIGHT:
+        rows = midnight.rows_query(partition)
+        return rows, f"SELECT market_id FROM ({rows}) AS found"  # noqa: S608
     # The bounds go in as literals, because COPY takes no parameters.
     start, end = partition.bounds
     values = {"table": partition.table, "start": start, "end": end, **partition.key._asdict()}

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from kalshi_insights.export import parquet
 from kalshi_insights.export.copy import ColumnTypes, stage_csv
 from markets.models import ArchivedDay, Event, Market, Series, Trade
-from markets.storage import account, archive, partitions
+from markets.storage import account, archive, midnight, partitions
 from markets.storage.account import ACCOUNT
 from markets.storage.archive import COLUMNS, FOLDERS, MARKET_COLUMNS, SCHEMA_VERSION
 from markets.storage.manifest import (
@@ -58,7 +58,8 @@ def restore_day(partition: DayPartition, *, now: datetime) -> RestoredRows:
     """
     manifest = verified_manifest(partition)
     if partition.table not in ACCOUNT:
-        partitions.create_missing(partition.table, [partition.day])
+        home = midnight.home_of(partition)
+        partitions.create_missing(home.table, [home.day])
     files = archive.files_of(partition)
     with transaction.atomic():
         _stage("archived_market", MARKET_COLUMNS, files.markets)
@@ -205,14 +206,15 @@ def _insert_missing_rows(partition: DayPartition, columns: ColumnTypes) -> int:
 
 def _insert_by_key(partition: DayPartition, archived: str, names: str) -> tuple[int, int]:
     """Insert the rows whose keys are missing; return their number, and how many rows differ."""
-    time = partition.key.time
+    home = midnight.home_of(partition)
+    time = home.key.time
     with connection.cursor() as cursor:
-        cursor.execute(f"INSERT INTO {partition.table} ({names}) {archived} ON CONFLICT DO NOTHING")
+        cursor.execute(f"INSERT INTO {home.table} ({names}) {archived} ON CONFLICT DO NOTHING")
         inserted = cursor.rowcount
         cursor.execute(
-            f"""SELECT count(*) FROM ({archived} EXCEPT SELECT {names} FROM {partition.table}
+            f"""SELECT count(*) FROM ({archived} EXCEPT SELECT {names} FROM {home.table}
                     WHERE {time} >= %s AND {time} < %s) AS different""",  # noqa: S608
-            partition.bounds,
+            home.bounds,
         )
         return inserted, cursor.fetchone()[0]
 

@@ -12,9 +12,9 @@ from django.db import transaction
 
 from markets.intervals import Interval
 from markets.models import ArchivedDay, DiskUsage, PayloadBlock, TapeDay, TapeSpan
-from markets.storage import partitions
+from markets.storage import midnight, partitions
 from markets.storage.manifest import ArchiveError, read_manifest, sha256_of_file
-from markets.storage.partitions import SNAPSHOTS, TABLES, TRADES, DayPartition, TableBusy
+from markets.storage.partitions import ONE_DAY, SNAPSHOTS, TABLES, TRADES, DayPartition, TableBusy
 
 log = structlog.get_logger(__name__)
 # Seconds of clustering in one run: a backlog of many days is worked off in several runs, so that
@@ -88,7 +88,7 @@ def unclustered(now: datetime) -> Iterator[DayPartition]:
 
 def expired(now: datetime) -> list[DayPartition]:
     """List the days that are older than the settings keep, the oldest of each table first."""
-    archived = ArchivedDay.objects.by_partition()
+    archived = ArchivedDay.objects.by_partition() | ArchivedDay.objects.remnants()
     return [
         partition
         for table in TABLES
@@ -126,7 +126,7 @@ def _drop_expired(partition: DayPartition, *, now: datetime, report: Maintenance
         with transaction.atomic():
             reason = partitions.drop(partition, partial(reason_to_keep, partition))
             if not reason:
-                ArchivedDay.objects.mark_dropped(partition, now)
+                midnight.mark_dropped(partition, now)
     except TableBusy:
         report.busy.append(partition)
         return
@@ -150,9 +150,18 @@ def reason_to_keep(partition: DayPartition) -> str:
     rows = partitions.count_rows(partition)
     if not rows:
         return ""
-    archived = ArchivedDay.objects.for_partition(partition)
+    remnant = ArchivedDay.objects.remnants().get(partition)
+    archived = remnant or ArchivedDay.objects.for_partition(partition)
     if archived is None:
         return "not archived"
+    reason = _reason_to_doubt(archived, rows)
+    if not reason and not remnant and not midnight.is_carried(partition):
+        return f"its last quotes are not archived with {partition.day + ONE_DAY}"
+    return reason
+
+
+def _reason_to_doubt(archived: ArchivedDay, rows: int) -> str:
+    """Say why these many rows may not be those of the archive; empty where they are."""
     if archived.dropped_at:
         return f"{rows:,} rows came after it was dropped: restore it, then archive it again"
     if rows != archived.rows:

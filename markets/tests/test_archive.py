@@ -234,6 +234,17 @@ class TestArchiving:
         assert archive_it().rows == 4
         assert [row for row in stored_rows() if row["timestamp"] != NOON] == before
 
+    def test_files_of_another_database_are_never_replaced_by_less(self, market, archive_path):
+        archive_and_drop()
+        ArchivedDay.objects.all().delete()
+        before = file_contents(archive_path)
+        a_snapshot(market, NOON).save()
+        with pytest.raises(ArchiveError, match="3 in the archive, which would be lost"):
+            archive_it()
+        assert file_contents(archive_path) == before
+        restore.restore_day(THAT_DAY, now=NOW)
+        assert archive_it().rows == 4
+
     def test_two_runs_do_not_write_the_same_files(self, market):
         with archive._archive_lock(), pytest.raises(ArchiveError, match="Another run"):
             archive_it()

@@ -25,6 +25,7 @@ from markets.models import (
     Tier,
 )
 from markets.models.imported_periods import ImportedRows
+from markets.models.storage import AT_MIDNIGHT
 from markets.models.tape import Proof
 from markets.pages.contents import encode_page, places_of
 from markets.storage import archive, partitions, restore
@@ -39,7 +40,7 @@ from markets.storage.account import (
 )
 from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import SNAPSHOTS, DayPartition
-from markets.tests.factories import a_market, a_poll, a_snapshot
+from markets.tests.factories import a_market, a_poll, a_snapshot, a_sweep
 
 DAY = date(2026, 3, 1)
 START, END = DayPartition(SNAPSHOTS, DAY).bounds
@@ -171,7 +172,8 @@ def test_what_is_there_is_left_alone(market):
     assert restore_all() == [0] * (1 + len(ACCOUNT))
     Sweep.objects.filter(tier=Tier.HOT).delete()
     assert restore_all() == [0, 0, 1, 0, 0, 0, 0]
-    assert {table: rows(model) for table, model in MODELS.items()} == before
+    for table, model in MODELS.items():
+        assert sorted(rows(model), key=str) == sorted(before[table], key=str)
 
 
 def test_a_row_with_other_values_is_refused(market):
@@ -179,6 +181,47 @@ def test_a_row_with_other_values_is_refused(market):
     Sweep.objects.filter(tier=Tier.HOT).update(complete=False)
     with pytest.raises(ArchiveError, match="1 of the archived rows are in the database"):
         restore.restore_day(DayPartition(SWEEPS, DAY), now=NOW)
+
+
+def test_a_restored_pass_is_older_than_those_on_record(market):
+    archive_all()
+    Sweep.objects.all().delete()
+    newest = a_sweep(Tier.UNIVERSE, NOW)
+    restore_all()
+    assert Sweep.objects.newest(Tier.UNIVERSE) == newest
+    assert Sweep.objects.newest_complete(Tier.UNIVERSE) == newest
+    universe = Sweep.objects.filter(tier=Tier.UNIVERSE)
+    assert list(universe.order_by("id")) == list(universe.order_by("started_at"))
+
+
+class TestAPassUnderWay:
+    """The archive was made while a pass that began on the day went on."""
+
+    @pytest.fixture(autouse=True)
+    def under_way(self, market) -> Sweep:
+        under_way = a_pass(Tier.UNIVERSE, 86_390)
+        Sweep.objects.filter(pk=under_way.pk).update(finished_at=None, complete=False, pages=[])
+        archive_all()
+        return under_way
+
+    def test_may_have_ended_since(self, under_way):
+        under_way.save()
+        before = rows(Sweep)
+        assert restore_all() == [0] * (1 + len(ACCOUNT))
+        assert rows(Sweep) == before
+
+    def test_comes_back_as_it_was_then(self, under_way):
+        forget()
+        restore_all()
+        assert not Sweep.objects.get(started_at=under_way.started_at).complete
+
+    def test_ends_when_it_is_restored_from_a_later_archive(self, under_way):
+        Sweep.objects.filter(pk=under_way.pk).update(finished_at=NOW, complete=True)
+        archive.archive_day(DayPartition(SWEEPS, DAY), now=NOW)
+        Sweep.objects.filter(pk=under_way.pk).update(finished_at=None, complete=False)
+        days = DayPartition(SWEEPS, DAY)
+        assert [restore.restore_day(days, now=NOW).inserted for _ in range(2)] == [1, 0]
+        assert Sweep.objects.get(pk=under_way.pk).complete
 
 
 def test_a_hot_period_of_two_days_grows_with_each(market):
@@ -198,7 +241,7 @@ def test_a_hot_period_of_two_days_grows_with_each(market):
 def test_the_days_of_the_record_are_archived_with_their_account_once(market, capsys):
     call_command("archive", "--day", f"{DAY}")
     tables = {line.partition(" ")[0] for line in capsys.readouterr().out.splitlines()}
-    assert tables == {SNAPSHOTS, *ACCOUNT} - {TAPE_SPANS, IMPORTED_PERIODS}
+    assert tables == {SNAPSHOTS, AT_MIDNIGHT, *ACCOUNT} - {TAPE_SPANS, IMPORTED_PERIODS}
     assert not [day for day in archive.days_to_archive(ACCOUNT, now=NOW) if day.day == DAY]
     call_command("restorearchive", f"{DAY}")
     assert "in the database already" in capsys.readouterr().out
@@ -276,3 +319,29 @@ class TestSpansOfTheTape:
         self.mark(3_600, 7_200)
         assert self.SPANS in archive.days_to_archive([TAPE_SPANS], now=NOW)
         assert archive.archive_day(self.SPANS, now=NOW).rows == 1
+
+    def test_are_archived_again_when_as_many_say_something_else(self):
+        self.mark(0, 3_600)
+        self.mark(3_600, 7_200, is_whole=False)
+        self.archive()
+        listed = TapeSpan(is_whole=True, proof=Proof.LISTED)
+        TapeSpan.objects.mark(Interval(at(3_600), at(7_200)), listed)
+        assert self.SPANS in archive.days_to_archive([TAPE_SPANS], now=NOW)
+        archive.archive_day(self.SPANS, now=NOW)
+        TapeSpan.objects.all().delete()
+        restore.restore_day(self.SPANS, now=NOW)
+        assert self.seconds() == [(0, 3_600, True), (3_600, 7_200, True)]
+
+    def test_are_not_archived_again_when_they_grew_after_the_day_or_were_tried_again(self):
+        self.mark(0, 3_600, is_whole=False)
+        self.mark(3_600, 90_000)
+        self.archive()
+        self.mark(90_000, 200_000)
+        TapeSpan.objects.mark_open(Interval(at(0), at(3_600)), tried_at=NOW)
+        assert self.SPANS not in archive.days_to_archive([TAPE_SPANS], now=NOW)
+
+    def test_are_archived_again_when_their_file_is_gone(self):
+        self.mark(0, 3_600)
+        self.archive()
+        archive.files_of(self.SPANS).rows.unlink()
+        assert self.SPANS in archive.days_to_archive([TAPE_SPANS], now=NOW)

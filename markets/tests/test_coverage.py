@@ -556,33 +556,56 @@ class TestSources:
 
 
 SECONDS = st.integers(-120, 300)
-SPANS = st.sets(st.tuples(SECONDS, SECONDS).filter(lambda s: s[0] < s[1]), max_size=3)
-LEDGERS = st.fixed_dictionaries(
-    {
-        "passes": st.lists(st.tuples(st.sampled_from(["hot", "universe"]), SECONDS), max_size=8),
-        "heard": st.lists(st.tuples(SECONDS, st.sampled_from(["", FAILED, None])), max_size=8),
-        "closures": SPANS,
-        "hot": SPANS | st.just({(-5000, 5000)}),
-        # How many passes had been entered when it was noted how late each of them was.
-        "measured": st.integers(0, 8),
-        "statuses": st.dictionaries(SECONDS, st.sampled_from(["active", "inactive"]), max_size=3),
-        "close": SECONDS,
-    }
-)
+
+
+def ledgers(seconds: st.SearchStrategy[int], *, most: int = 8) -> st.SearchStrategy[dict[str, Any]]:
+    pairs = st.tuples(seconds, seconds).filter(lambda pair: pair[0] != pair[1])
+    spans = st.sets(pairs.map(lambda pair: (min(pair), max(pair))), max_size=3)
+    return st.fixed_dictionaries(
+        {
+            "passes": st.lists(
+                st.tuples(st.sampled_from(["hot", "universe"]), seconds), max_size=most
+            ),
+            "heard": st.lists(
+                st.tuples(seconds, st.sampled_from(["", FAILED, None])), max_size=most
+            ),
+            "closures": spans,
+            "hot": spans | st.just({(-5000, 5000)}),
+            # How many passes had been entered when it was noted how late each of them was.
+            "measured": st.integers(0, most),
+            "statuses": st.dictionaries(
+                seconds, st.sampled_from(["active", "inactive"]), max_size=3
+            ),
+            "close": seconds,
+        }
+    )
+
+
+LEDGERS = ledgers(SECONDS)
 
 
 def enter(ledger: dict[str, Any], market: Market) -> None:
-    for n, (tier, second) in enumerate(ledger["passes"], start=1):
-        a_sweep(tier, at(second))
-        if n == ledger["measured"]:
-            Sweep.objects.store_lateness()
-    for second, error in ledger["heard"]:
-        finished = None if error is None else at(second + 1)
-        baker.make(Poll, started_at=at(second), finished_at=finished, error=error or "")
+    passes = [
+        Sweep(tier=tier, started_at=at(s), finished_at=at(s + 1), complete=True)
+        for tier, s in ledger["passes"]
+    ]
+    Sweep.objects.bulk_create(passes[: ledger["measured"]])
+    Sweep.objects.store_lateness()
+    Sweep.objects.bulk_create(passes[ledger["measured"] :])
+    Poll.objects.bulk_create(
+        Poll(
+            started_at=at(second),
+            finished_at=None if error is None else at(second + 1),
+            error=error or "",
+        )
+        for second, error in ledger["heard"]
+    )
     for begun, ended in ledger["closures"]:
         Closure.objects.create(start=at(begun), end=at(ended), known_at=at(-900))
-    for begun, ended in ledger["hot"]:
-        HotPeriod.objects.create(market=market, started_at=at(begun), ended_at=at(ended))
+    HotPeriod.objects.bulk_create(
+        HotPeriod(market=market, started_at=at(begun), ended_at=at(ended))
+        for begun, ended in ledger["hot"]
+    )
     for second, status in ledger["statuses"].items():
         revised(market, second, status, close_time=at(ledger["close"]))
 

@@ -71,8 +71,8 @@ def observed(*tickers: str, known_by: datetime | None = None) -> ObservedInstant
     return Sweep.objects.observed([ids[t] for t in tickers], *around, known_by=known_by or now)
 
 
-def looks(ticker: str) -> list[int]:
-    instants: list[int] = observed(ticker).of_market(0).tolist()
+def looks(ticker: str, known_by: datetime | None = None) -> list[int]:
+    instants: list[int] = observed(ticker, known_by=known_by).of_market(0).tolist()
     return instants
 
 
@@ -272,6 +272,28 @@ def test_nothing_is_known_of_later_pages(exchange):
     assert len(observed("KXA-1-X", known_by=between).of_market(0)) == 1
 
 
+def test_pages_are_known_when_the_rows_of_their_run_are(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    exchange.quote("KXA-1-X", "0.1000", "0.5000")
+    run_under_way = tick(exchange)
+    rows = MarketSnapshot.objects.order_by("timestamp")
+    received, written = rows[1].timestamp, run_under_way.finished_at
+    for known_by in (received, rows[1].recorded_at - timedelta(microseconds=1)):
+        known = looks("KXA-1-X", known_by=known_by)
+        assert known == [microseconds(row.timestamp) for row in rows[:1]]
+    known = looks("KXA-1-X", known_by=written)
+    assert known == [microseconds(row.timestamp) for row in rows]
+
+
+def test_a_run_that_was_killed_hides_nothing(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    now = datetime.now(UTC)
+    Poll.objects.create(started_at=now - 20 * SECOND)
+    assert len(looks("KXA-1-X", known_by=now)) == 1
+
+
 def test_a_market_that_is_not_on_record_is_refused(exchange):
     now = datetime.now(UTC)
     with pytest.raises(ValueError, match=r"^ids: "):
@@ -366,6 +388,21 @@ def a_stored_sweep(started_at: datetime, *pages: str) -> None:
         pages=[[(started_at + n * SECOND).timestamp(), 1, ""] for n in range(len(pages))],
         contents=b"".join(encode_page([name], {}) for name in pages),
     )
+
+
+def test_a_sweep_that_refused_a_market_takes_nothing_from_one_at_the_same_time():
+    market, now = a_market("KXA-1-X"), datetime.now(UTC).replace(microsecond=0)
+    observe(market, now - 600 * SECOND, "0.42", "0.45")
+    for began, skipped in ((now - 60 * SECOND, ["KXA-1-X"]), (now - 58 * SECOND, [])):
+        instants = [began + 5 * n * SECOND for n in range(2)]
+        a_sweep(
+            Tier.UNIVERSE,
+            began,
+            skipped=skipped,
+            pages=[[each.timestamp(), 1, ""] for each in instants],
+            contents=b"".join(encode_page([name], {}) for name in ("KXA-1", "KXB-1")),
+        )
+    assert looks("KXA-1-X") == [microseconds(now - 58 * SECOND)]
 
 
 def test_streams_of_pages_that_never_showed_a_market_are_left_out():
