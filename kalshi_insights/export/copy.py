@@ -32,10 +32,16 @@ def stage_rows(table: str, columns: ColumnTypes, rows: Iterable[Sequence[object]
     copy_rows(table, columns, rows)
 
 
-def stage_csv(table: str, columns: ColumnTypes, chunks: Iterable[bytes]) -> None:
-    """Fill a staging table with CSV that has the columns in this order and no header."""
+def stage_csv(
+    table: str, columns: ColumnTypes, chunks: Iterable[bytes], *, filled: Iterable[str] = ()
+) -> None:
+    """Fill a staging table with CSV that has the columns in this order and no header.
+
+    The CSV may have a part of them alone, `filled`; the others are NULL then.
+    """
     create_staging_table(table, columns)
-    statement = f"COPY {table} FROM STDIN (FORMAT csv)"
+    names = ", ".join(f'"{name}"' for name in filled or columns)
+    statement = f"COPY {table} ({names}) FROM STDIN (FORMAT csv)"
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for chunk in chunks:
             copy.write(chunk)

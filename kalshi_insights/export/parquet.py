@@ -23,7 +23,7 @@ from kalshi_insights.export.copy import ColumnTypes, batches
 # instead of 45.
 pa.set_memory_pool(pa.system_memory_pool())
 
-# Reading a damaged file raises this, or OSError.
+# Reading a damaged file, or one without a column that is asked for, raises this, or OSError.
 ParquetError = pa.ArrowException
 
 PRICE = pa.decimal128(6, 4)
@@ -104,9 +104,16 @@ def content(path: Path, columns: ColumnTypes) -> FileContent:
 
 def lines(path: Path, columns: ColumnTypes) -> Iterator[bytes]:
     """Read a file's rows as CSV, one row group at a time."""
+    if lacking := columns.keys() - column_names(path):
+        raise ParquetError(f"{path} has no column {', '.join(sorted(lacking))}.")
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             yield _csv_from_table(file.read_row_group(group, columns=list(columns)), columns)
+
+
+def column_names(path: Path) -> set[str]:
+    with pq.ParquetFile(path) as file:
+        return set(file.schema_arrow.names)
 
 
 def min_max(path: Path, column: str) -> tuple[datetime | None, datetime | None]:

@@ -1,10 +1,11 @@
 """The usual time from one row of an import to the next, as far as whoever imported it stated it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
-from typing import NamedTuple
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple, Self
 
 from django.db import connection, models
+from django.db.models.functions import TruncDate
 
 from markets.models.markets import Market
 from markets.models.observations import array_of
@@ -55,13 +56,21 @@ class ImportedPeriodQuerySet(models.QuerySet["ImportedPeriod"]):
             periods: list[tuple[int, int, int, int]] = cursor.fetchall()
         return periods
 
-    def days(self) -> list[date]:
-        """List the days from the first to the last row of which anything was stated."""
-        found = self.aggregate(first=models.Min("starts_at"), last=models.Max("ends_at"))
-        if found["first"] is None:
-            return []
-        first, last = (found[name].date() for name in ("first", "last"))
-        return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    def with_days(self) -> Self:
+        """Add the days (UTC) of the first and the last row."""
+        days = {"starts_on": "starts_at", "ends_on": "ends_at"}
+        return self.annotate(
+            **{name: TruncDate(instant, tzinfo=UTC) for name, instant in days.items()}
+        )
+
+    def days(self) -> set[date]:
+        """Return the days (UTC) from the first to the last row of each period."""
+        periods = self.with_days().order_by().values_list("starts_on", "ends_on")
+        return {
+            first + timedelta(days=n)
+            for first, last in periods.distinct()
+            for n in range((last - first).days + 1)
+        }
 
 
 class ImportedPeriod(models.Model):

@@ -3,12 +3,13 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Self
 
 from django.db import connection, models
-from django.db.models import ExpressionWrapper, F, Q
+from django.db.models import ExpressionWrapper, F, Min, Q
 from django.db.models.expressions import RawSQL
+from django.db.models.functions import TruncDate
 
 from kalshi_insights.arrays import Ints, np
 from markets.intervals import EPOCH, Interval, merge, subtract
@@ -128,6 +129,12 @@ class PollQuerySet(models.QuerySet["Poll"]):
     def began(self) -> datetime | None:
         """Return when the record began: the start of the first run, whatever became of it."""
         return self.order_by("started_at").values_list("started_at", flat=True).first()
+
+    def first_of_days(self) -> dict[date, datetime]:
+        """Return the start of the first run of each day (UTC)."""
+        days = self.annotate(day=TruncDate("started_at", tzinfo=UTC)).order_by("day")
+        firsts = days.values("day").annotate(first=Min("started_at"))
+        return dict(firsts.values_list("day", "first"))
 
     def unobserved(
         self, window: Interval, *, longer_than: timedelta, now: datetime

@@ -1,13 +1,13 @@
 """The catalogue of the archive: the days of each table that lie in files."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from django.conf import settings
 from django.db import models
 
 from markets.intervals import Interval, merge
 from markets.observed import STALE_AFTER
-from markets.storage.partitions import ONE_DAY, SNAPSHOTS, DayPartition, partitions_of
+from markets.storage.partitions import ONE_DAY, SNAPSHOTS, TRADES, DayPartition, partitions_of
 
 # In the archive, the last quotes before a day, which stood when it began.
 AT_MIDNIGHT = "markets_quotesatmidnight"
@@ -24,6 +24,7 @@ class ArchivedDayQuerySet(models.QuerySet["ArchivedDay"]):
         """Return the days of which the database has no more than the last quotes.
 
         They came with the following day when that was restored, which is what each is known by.
+        Rows that came to such a day later are not looked for.
         """
         carried = self.filter(table=AT_MIDNIGHT, restored_at__isnull=False)
         before = {each.day - ONE_DAY: each for each in carried}
@@ -44,6 +45,17 @@ class ArchivedDayQuerySet(models.QuerySet["ArchivedDay"]):
         days = (each for each in partitions_of(SNAPSHOTS) if each not in remnants)
         ends = (each.bounds[1] for each in remnants)
         return merge([*(each.bounds for each in days), *((end - last, end) for end in ends)])
+
+    def lacking_trades(self, spans: str) -> list[date]:
+        """List the days whose trades are not on record, though spans of the tape may be.
+
+        They were dropped, or the spans were restored without them.
+        """
+        restored = models.Q(table=spans, restored_at__isnull=False)
+        told = self.filter(models.Q(table=TRADES) | restored)
+        rows = list(told.values_list("table", "day", "dropped_at"))
+        dropped_at = {day: at for table, day, at in rows if table == TRADES}
+        return sorted({day for _, day, _ in rows if day not in dropped_at or dropped_at[day]})
 
     def mark_dropped(self, partition: DayPartition, at: datetime) -> None:
         archived = self.filter(table=partition.table, day=partition.day)

@@ -165,13 +165,12 @@ def next_minute(at: datetime) -> datetime:
 
 
 def kept(times: Sequence[Interval]) -> list[Interval]:
-    """Return what is left of times without the days whose trades were dropped.
+    """Return what is left of times without the days whose trades were dropped, or not restored.
 
     A day that was dropped without a trade lacks none.
     """
-    dropped = ArchivedDay.objects.filter(table=TRADES).exclude(dropped_at=None)
-    days = dropped.values_list("day", flat=True) if times else []
-    return subtract(times, [Interval(*DayPartition(TRADES, day).bounds) for day in sorted(days)])
+    days = ArchivedDay.objects.lacking_trades(TapeSpan._meta.db_table) if times else []
+    return subtract(times, [Interval(*DayPartition(TRADES, day).bounds) for day in days])
 
 
 def hot_times(

@@ -19,7 +19,8 @@ from django.db import connection
 
 from kalshi_insights.export.copy import ColumnTypes
 from markets.intervals import Interval
-from markets.models import ArchivedDay, ImportedPeriod, Poll, Sweep, TapeSpan
+from markets.models import Poll, Sweep, TapeSpan
+from markets.models.tape import Proof
 from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import ONE_DAY, DayPartition, midnight
 
@@ -31,6 +32,7 @@ BEFORE = timedelta(hours=1)
 MICROSECONDS = "(extract(epoch FROM {0}) * 1000000)::bigint"
 INTERVAL = "{0} * interval '1 microsecond'"
 INSTANT = f"'epoch'::timestamptz + {INTERVAL}"
+NOW = MICROSECONDS.format("now()")
 
 
 class Column(NamedTuple):
@@ -78,6 +80,8 @@ class AccountTable:
     restore: Callable[[str], int] | None = None
     # Rows of a closed day may still become others: the columns by which they say something else.
     said: Sequence[str] = ()
+    # Columns that older files lack: what a staged row of such a file has there.
+    later: dict[str, str] = field(default_factory=dict)
 
     @property
     def types(self) -> ColumnTypes:
@@ -250,6 +254,12 @@ ACCOUNT: dict[str, AccountTable] = {
             "categories",
             "known_at",
         ),
+        # The default scope; what was read later counts as known from now on.
+        later={
+            "series": "'[]'",
+            "categories": "'[]'",
+            "known_at": f"CASE WHEN is_whole AND proof <> '{Proof.JOINED}' THEN {NOW} END",
+        },
         columns={
             "starts_at": Column(
                 "timestamptz", "greatest({0}, '{{start}}'::timestamptz)", INSTANT, "start"
@@ -294,26 +304,6 @@ class Bounds(NamedTuple):
 def bounds_of(day: date) -> Bounds:
     start = midnight(day)
     return Bounds(start - BEFORE, start, start + ONE_DAY)
-
-
-def days_of_account(table: str) -> list[DayPartition]:
-    """List the days from the first to the last run on record, or with rows of stated periods.
-
-    A day of which there is only the hour that came with the next one when that was restored is
-    not among them.
-    """
-    if table == IMPORTED_PERIODS:
-        return [DayPartition(table, day) for day in ImportedPeriod.objects.days()]
-    first = Poll.objects.began()
-    last = Poll.objects.values_list("started_at", flat=True).first()
-    if first is None or last is None:
-        return []
-    count = (last.date() - first.date()).days + 1
-    days = [DayPartition(table, first.date() + n * ONE_DAY) for n in range(count)]
-    archived = ArchivedDay.objects.by_partition()
-    following = archived.get(DayPartition(table, first.date() + ONE_DAY))
-    is_restored = following is not None and following.restored_at is not None
-    return days[1:] if is_restored and days[0] not in archived else days
 
 
 def count_rows(partition: DayPartition) -> int:

@@ -24,6 +24,7 @@ from markets.models import ArchivedDay
 from markets.models.storage import AT_MIDNIGHT
 from markets.storage import account, midnight, partitions
 from markets.storage.account import ACCOUNT
+from markets.storage.account_days import days_of_account
 from markets.storage.manifest import (
     ArchivedFile,
     ArchiveError,
@@ -151,14 +152,16 @@ def days_to_archive(
 def _has_changed(partition: DayPartition, archived: ArchivedDay | None) -> bool:
     """Return True for a day that is not archived as it is.
 
-    The account of a closed day stays, but for spans of the tape, which are closed later.
+    The account of a closed day stays, but for the spans of the tape and the periods of imports:
+    gaps are closed and rows are imported later.
     """
     if archived is None:
         return True
     if partition.table in partitions.TABLES:
-        return _count_rows(partition) != archived.rows
+        came_again = archived.dropped_at is not None
+        return came_again or _count_rows(partition) != archived.rows
     if partition.table == AT_MIDNIGHT:
-        return False
+        return midnight.has_grown(partition, archived)
     said = ACCOUNT[partition.table].said
     return bool(said) and not _says_the_same(partition, said)
 
@@ -188,10 +191,10 @@ def _count_rows(partition: DayPartition) -> int:
 
 def _days_in_database(tables: Iterable[str]) -> Iterator[DayPartition]:
     """Yield the days of these tables, but for those of which there is only their end."""
-    remnants = ArchivedDay.objects.remnants()
+    remnants = midnight.remnants()
     for table in tables:
         if table in ACCOUNT:
-            yield from account.days_of_account(table)
+            yield from days_of_account(table)
             continue
         rows = SNAPSHOTS if table == AT_MIDNIGHT else table
         days = [each.day for each in partitions.partitions_of(rows)]
@@ -225,19 +228,37 @@ def _require_archivable(partition: DayPartition, now: datetime) -> None:
             f"{partition} is not archived: the day must have ended at least an hour ago."
         )
     archived, rows = ArchivedDay.objects.for_partition(partition), _count_rows(partition)
-    in_files = archived.rows if archived else _rows_in_files(partition)
-    may_shrink = partition.table in ACCOUNT and ACCOUNT[partition.table].said
-    if (archived and archived.dropped_at) or (rows < in_files and not may_shrink):
+    found = _manifest_on_disk(partition, archived)
+    in_files = found.rows if found else archived.rows if archived else 0
+    if (archived and archived.dropped_at) or _would_lose(partition, archived, found, rows):
         raise ArchiveError(
             f"{partition} has {rows:,} rows in the database and {in_files:,} in the archive,"
             " which would be lost: restore the day first."
         )
 
 
-def _rows_in_files(partition: DayPartition) -> int:
-    """Return how many rows a day has in files that this database does not know."""
+def _would_lose(
+    partition: DayPartition, archived: ArchivedDay | None, found: Manifest | None, rows: int
+) -> bool:
+    """Return True if a day's files may have what these many rows of the database do not say."""
+    said = ACCOUNT[partition.table].said if partition.table in ACCOUNT else ()
+    if said and archived is None:
+        # One span of the tape may say more than its pieces.
+        return found is not None and not _says_the_same(partition, said)
+    if archived and (found is None or found.sha256 == archived.sha256):
+        return rows < archived.rows and not said
+    return found is not None and rows < found.rows
+
+
+def _manifest_on_disk(partition: DayPartition, archived: ArchivedDay | None) -> Manifest | None:
+    """Read the manifest that would be replaced; of a day on record it may be missing or damaged."""
     manifest = files_of(partition).manifest
-    return read_manifest(manifest).rows if manifest.exists() else 0
+    if archived is None:
+        return read_manifest(manifest) if manifest.exists() else None
+    try:
+        return read_manifest(manifest)
+    except ArchiveError:
+        return None
 
 
 def _write_day(

@@ -48,6 +48,18 @@ def read_manifest(path: Path) -> Manifest:
         raise ArchiveError(f"{path} cannot be read: {error}") from error
 
 
+def is_intact(rows: Path, sha256: str) -> bool:
+    """Check that a day's three files are still those that were verified."""
+    try:
+        manifest = read_manifest(rows.with_suffix(".json"))
+        markets = sha256_of_file(rows.with_suffix(".markets.parquet"))
+        return sha256_of_file(rows) == manifest.sha256 == sha256 and (
+            markets == manifest.markets.sha256
+        )
+    except (OSError, ArchiveError):
+        return False
+
+
 def sha256_of_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

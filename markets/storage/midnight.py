@@ -7,12 +7,15 @@ listed. Restored, such rows are rows of the day before again.
 
 from datetime import datetime
 
+from django.conf import settings
 from django.db import connection
 
 from markets.models import ArchivedDay
 from markets.models.observations import believed_listed_for
 from markets.models.storage import AT_MIDNIGHT
-from markets.storage.partitions import ONE_DAY, SNAPSHOTS, DayPartition, partitions_of
+from markets.storage import partitions
+from markets.storage.manifest import is_intact
+from markets.storage.partitions import ONE_DAY, SNAPSHOTS, DayPartition
 
 ROWS_QUERY = """
     SELECT DISTINCT ON (market_id, source) * FROM markets_marketsnapshot
@@ -41,19 +44,44 @@ def count_rows(partition: DayPartition) -> int:
     return count
 
 
+def remnants() -> dict[DayPartition, ArchivedDay]:
+    """Return the days that have the last quotes alone; with rows that came later, they are days."""
+    return {
+        partition: carried
+        for partition, carried in ArchivedDay.objects.remnants().items()
+        if partitions.count_rows(partition) == carried.rows
+    }
+
+
+def has_grown(partition: DayPartition, archived: ArchivedDay) -> bool:
+    """Return True if the day before has last quotes that are not in the archive.
+
+    Where that day is not on record as a whole, the archive has more of it than the database.
+    """
+    home = home_of(partition)
+    before = ArchivedDay.objects.for_partition(home)
+    is_whole = home not in ArchivedDay.objects.remnants() and not (before and before.dropped_at)
+    return is_whole and count_rows(partition) > archived.rows
+
+
 def is_carried(partition: DayPartition) -> bool:
     """Return False while a day of snapshots has the only copy of its last quotes."""
     following = DayPartition(AT_MIDNIGHT, partition.day + ONE_DAY)
-    return (
-        partition.table != SNAPSHOTS
-        or DayPartition(SNAPSHOTS, following.day) not in partitions_of(SNAPSHOTS)
-        or ArchivedDay.objects.for_partition(following) is not None
-        or not count_rows(following)
-    )
+    days = partitions.partitions_of(SNAPSHOTS)
+    if partition.table != SNAPSHOTS or DayPartition(SNAPSHOTS, following.day) not in days:
+        return True
+    rows, archived = count_rows(following), ArchivedDay.objects.for_partition(following)
+    if not rows or archived is None:
+        return not rows
+    file = settings.ARCHIVE_PATH / archived.file
+    return rows <= archived.rows and is_intact(file, archived.sha256)
 
 
 def mark_dropped(partition: DayPartition, at: datetime) -> None:
-    """Note that a day is gone, and with a remnant what it had of the day after it."""
+    """Note that a day is gone, and with it the last quotes that came with the day after it."""
     following = DayPartition(AT_MIDNIGHT, partition.day + ONE_DAY)
     is_remnant = partition in ArchivedDay.objects.remnants()
     ArchivedDay.objects.mark_dropped(following if is_remnant else partition, at)
+    if partition.table == SNAPSHOTS:
+        carried = ArchivedDay.objects.filter(table=AT_MIDNIGHT, day=following.day)
+        carried.update(restored_at=None)

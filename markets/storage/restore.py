@@ -1,5 +1,6 @@
 """Restore an archived day into the database."""
 
+from collections.abc import Set
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -57,6 +58,13 @@ def restore_day(partition: DayPartition, *, now: datetime) -> RestoredRows:
     where it is unknown, it is created with the columns that the archive has.
     """
     manifest = verified_manifest(partition)
+    try:
+        return _restore(partition, manifest, now)
+    except parquet.ParquetError as error:
+        raise ArchiveError(f"{partition} is not restored: {error}") from error
+
+
+def _restore(partition: DayPartition, manifest: Manifest, now: datetime) -> RestoredRows:
     if partition.table not in ACCOUNT:
         home = midnight.home_of(partition)
         partitions.create_missing(home.table, [home.day])
@@ -64,7 +72,7 @@ def restore_day(partition: DayPartition, *, now: datetime) -> RestoredRows:
     with transaction.atomic():
         _stage("archived_market", MARKET_COLUMNS, files.markets)
         _create_missing_markets(now)
-        _stage(_staging_table(partition), COLUMNS[partition.table], files.rows)
+        _stage_rows(partition, files.rows)
         if partition.table in ACCOUNT:
             inserted = account.restore_rows(partition, _staging_table(partition))
         else:
@@ -115,9 +123,24 @@ def _check_hash(path: Path, content: ArchivedFile) -> None:
         )
 
 
-def _stage(table: str, columns: ColumnTypes, path: Path) -> None:
+def _stage_rows(partition: DayPartition, path: Path) -> None:
+    """Stage a day's rows; columns that were not archived yet get the values stated for them."""
+    table, columns = _staging_table(partition), COLUMNS[partition.table]
+    later = ACCOUNT[partition.table].later if partition.table in ACCOUNT else {}
+    lacking = later.keys() - parquet.column_names(path)
+    _stage(table, columns, path, lacking=lacking)
+    if lacking:
+        values = ", ".join(f'"{name}" = {later[name]}' for name in lacking)
+        with connection.cursor() as cursor:
+            cursor.execute(f"UPDATE {table} SET {values}")  # noqa: S608
+
+
+def _stage(
+    table: str, columns: ColumnTypes, path: Path, *, lacking: Set[str] = frozenset()
+) -> None:
     staged = {name: STAGING_TYPES.get(kind, kind) for name, kind in columns.items()}
-    stage_csv(table, staged, parquet.lines(path, columns))
+    filled = {name: kind for name, kind in columns.items() if name not in lacking}
+    stage_csv(table, staged, parquet.lines(path, filled), filled=filled)
     with connection.cursor() as cursor:
         cursor.execute(f"ANALYZE {table}")
 

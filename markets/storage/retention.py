@@ -13,7 +13,7 @@ from django.db import transaction
 from markets.intervals import Interval
 from markets.models import ArchivedDay, DiskUsage, PayloadBlock, TapeDay, TapeSpan
 from markets.storage import midnight, partitions
-from markets.storage.manifest import ArchiveError, read_manifest, sha256_of_file
+from markets.storage.manifest import is_intact
 from markets.storage.partitions import ONE_DAY, SNAPSHOTS, TABLES, TRADES, DayPartition, TableBusy
 
 log = structlog.get_logger(__name__)
@@ -88,7 +88,7 @@ def unclustered(now: datetime) -> Iterator[DayPartition]:
 
 def expired(now: datetime) -> list[DayPartition]:
     """List the days that are older than the settings keep, the oldest of each table first."""
-    archived = ArchivedDay.objects.by_partition() | ArchivedDay.objects.remnants()
+    archived = ArchivedDay.objects.by_partition() | midnight.remnants()
     return [
         partition
         for table in TABLES
@@ -150,7 +150,7 @@ def reason_to_keep(partition: DayPartition) -> str:
     rows = partitions.count_rows(partition)
     if not rows:
         return ""
-    remnant = ArchivedDay.objects.remnants().get(partition)
+    remnant = midnight.remnants().get(partition)
     archived = remnant or ArchivedDay.objects.for_partition(partition)
     if archived is None:
         return "not archived"
@@ -166,17 +166,6 @@ def _reason_to_doubt(archived: ArchivedDay, rows: int) -> str:
         return f"{rows:,} rows came after it was dropped: restore it, then archive it again"
     if rows != archived.rows:
         return f"{rows:,} rows, and {archived.rows:,} in the archive: archive it again"
-    return "" if is_intact(archived) else f"its files are missing or damaged: {archived.file}"
-
-
-def is_intact(archived: ArchivedDay) -> bool:
-    """Check that a day's three files are still those that were verified."""
-    rows = settings.ARCHIVE_PATH / archived.file
-    try:
-        manifest = read_manifest(rows.with_suffix(".json"))
-        markets = sha256_of_file(rows.with_suffix(".markets.parquet"))
-        return sha256_of_file(rows) == manifest.sha256 == archived.sha256 and (
-            markets == manifest.markets.sha256
-        )
-    except (OSError, ArchiveError):
-        return False
+    if is_intact(settings.ARCHIVE_PATH / archived.file, archived.sha256):
+        return ""
+    return f"its files are missing or damaged: {archived.file}"

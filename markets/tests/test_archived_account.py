@@ -4,6 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from typing import Any
 
+import msgspec
+import pyarrow.parquet as pq
 import pytest
 from django.core.management import call_command
 from django.db import connection
@@ -27,6 +29,7 @@ from markets.models import (
 from markets.models.imported_periods import ImportedRows
 from markets.models.storage import AT_MIDNIGHT
 from markets.models.tape import Proof
+from markets.models.tape_scope import TapeScope
 from markets.pages.contents import encode_page, places_of
 from markets.storage import archive, partitions, restore
 from markets.storage.account import (
@@ -38,7 +41,7 @@ from markets.storage.account import (
     SWEEPS,
     TAPE_SPANS,
 )
-from markets.storage.manifest import ArchiveError
+from markets.storage.manifest import ArchiveError, read_manifest, sha256_of_file
 from markets.storage.partitions import SNAPSHOTS, DayPartition
 from markets.tests.factories import a_market, a_poll, a_snapshot, a_sweep
 
@@ -271,6 +274,20 @@ def test_the_periods_of_imported_rows_come_back_with_any_of_their_days(market):
         assert rows(ImportedPeriod) == before
 
 
+def test_fewer_imported_periods_never_replace_files_that_the_database_does_not_know(market):
+    for seconds, known_at in ((60, at(0)), (600, at(10))):
+        rows = {market.pk: ImportedRows(at(0), at(3600))}
+        ImportedPeriod.objects.state(rows, seconds, at=known_at)
+    periods = DayPartition(IMPORTED_PERIODS, DAY)
+    archive.archive_day(periods, now=NOW)
+    ArchivedDay.objects.all().delete()
+    ImportedPeriod.objects.filter(gap_after=60).delete()
+    with pytest.raises(ArchiveError, match="1 rows in the database and 2 in the archive"):
+        archive.archive_day(periods, now=NOW)
+    restore.restore_day(periods, now=NOW)
+    assert archive.archive_day(periods, now=NOW).rows == 2
+
+
 class TestSpansOfTheTape:
     SPANS = DayPartition(TAPE_SPANS, DAY)
 
@@ -345,3 +362,70 @@ class TestSpansOfTheTape:
         self.archive()
         archive.files_of(self.SPANS).rows.unlink()
         assert self.SPANS in archive.days_to_archive([TAPE_SPANS], now=NOW)
+
+    def test_that_say_less_never_replace_files_that_the_database_does_not_know(self):
+        self.mark(0, 7_200)
+        self.archive()
+        before = archive.files_of(self.SPANS).rows.read_bytes()
+        ArchivedDay.objects.all().delete()
+        TapeSpan.objects.all().delete()
+        self.mark(0, 600)
+        self.mark(1_200, 1_800, is_whole=False)
+        with pytest.raises(ArchiveError, match="restore the day first"):
+            archive.archive_day(self.SPANS, now=NOW)
+        assert archive.files_of(self.SPANS).rows.read_bytes() == before
+        restore.restore_day(self.SPANS, now=NOW)
+        assert archive.archive_day(self.SPANS, now=NOW).rows == 3
+
+    def test_that_are_fewer_never_replace_another_file_than_that_on_record(self):
+        self.mark(0, 3_600)
+        self.mark(3_600, 7_200, is_whole=False)
+        self.archive()
+        ArchivedDay.objects.update(sha256="0" * 64)
+        self.mark(3_600, 7_200)
+        with pytest.raises(ArchiveError, match="1 rows in the database and 2 in the archive"):
+            archive.archive_day(self.SPANS, now=NOW)
+
+    def test_may_replace_files_that_say_the_same(self):
+        self.mark(0, 3_600)
+        self.archive()
+        ArchivedDay.objects.all().delete()
+        assert archive.archive_day(self.SPANS, now=NOW).rows == 1
+
+    def test_are_archived_again_when_their_file_lacks_columns(self):
+        self.mark(0, 3_600)
+        self.archive()
+        self.leave_out("series", "categories", "known_at")
+        assert self.SPANS in archive.days_to_archive([TAPE_SPANS], now=NOW)
+        archive.archive_day(self.SPANS, now=NOW)
+        assert self.SPANS not in archive.days_to_archive([TAPE_SPANS], now=NOW)
+
+    def test_come_back_from_a_file_that_does_not_tell_their_series(self):
+        self.mark(0, 3_600)
+        listed = TapeSpan(is_whole=True, proof=Proof.LISTED, known_at=at(7_200))
+        TapeSpan.objects.mark(Interval(at(3_600), at(7_200)), listed)
+        self.archive()
+        self.leave_out("series", "categories", "known_at")
+        TapeSpan.objects.all().delete()
+        restore.restore_day(self.SPANS, now=NOW)
+        live, later = TapeSpan.objects.order_by("start")
+        assert (live.scope, later.scope) == (TapeScope(), TapeScope())
+        assert live.known_at is None
+        assert later.known_at
+        assert later.known_at >= NOW
+
+    def test_do_not_come_back_from_a_file_that_does_not_tell_their_end(self):
+        self.mark(0, 3_600)
+        self.archive()
+        self.leave_out("ends_at")
+        with pytest.raises(ArchiveError, match="has no column ends_at"):
+            restore.restore_day(self.SPANS, now=NOW)
+
+    def leave_out(self, *names: str) -> None:
+        """Take columns out of the day's file, as if they had never been archived."""
+        files = archive.files_of(self.SPANS)
+        pq.write_table(pq.read_table(files.rows).drop_columns(list(names)), files.rows)
+        manifest = read_manifest(files.manifest)
+        manifest.sha256 = sha256_of_file(files.rows)
+        files.manifest.write_bytes(msgspec.json.encode(manifest))
+        ArchivedDay.objects.filter(table=TAPE_SPANS).update(sha256=manifest.sha256)

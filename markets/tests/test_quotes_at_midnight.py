@@ -28,7 +28,7 @@ from markets.models import (
 )
 from markets.models.storage import AT_MIDNIGHT
 from markets.pages.contents import encode_page
-from markets.storage import archive, partitions, restore, retention
+from markets.storage import archive, midnight, partitions, restore, retention
 from markets.storage.account import ACCOUNT, POLLS
 from markets.storage.partitions import SNAPSHOTS, DayPartition
 from markets.tests.factories import a_market, a_snapshot
@@ -89,7 +89,7 @@ def markets(three: list[Market]) -> list[Market]:
 
 
 def told(markets: list[Market]) -> list[Any]:
-    """What is known of the day: gaps, stale times and looks of each market, and its quote."""
+    """Return all that is known of the day: gaps, stale times, looks and quote of each market."""
     ids = [market.pk for market in markets]
     many = coverage_of(ids, START, END)
     seen = Sweep.objects.observed(ids, START, END, known_by=NOW)
@@ -235,3 +235,51 @@ def test_a_day_that_nothing_came_before_carries_nothing(markets):
     assert archive.days_to_archive([AT_MIDNIGHT], now=NOW) == []
     archive.archive_day(THAT_DAY, now=NOW)
     restore.restore_day(THAT_DAY, now=NOW)
+
+
+def test_nothing_is_carried_any_more_when_both_days_were_restored_and_dropped(markets, dropped):
+    restore_the_day()
+    call_command("restorearchive", f"{EVE.date()}")
+    later = NOW + timedelta(days=40)
+    assert retention.maintain(now=later).dropped[:2] == [DAY_BEFORE, THAT_DAY]
+    assert ArchivedDay.objects.remnants() == {}
+
+
+def test_rows_that_came_to_what_was_carried_are_a_day_to_archive(markets, dropped):
+    restore_the_day()
+    a_snapshot(markets[1], at(-9000)).save()
+    assert archive.days_to_archive([SNAPSHOTS], now=NOW) == [DAY_BEFORE]
+    later = NOW + timedelta(days=40)
+    assert "restore it, then archive it again" in retention.maintain(now=later).kept[DAY_BEFORE]
+    call_command("restorearchive", f"{EVE.date()}")
+    assert archive.archive_day(DAY_BEFORE, now=NOW).rows == 4
+    assert DAY_BEFORE in retention.maintain(now=later).dropped
+
+
+def test_last_quotes_that_came_later_are_archived_again(markets):
+    call_command("archive")
+    a_snapshot(a_market("KXB-1"), at(-60)).save()
+    assert archive.days_to_archive([AT_MIDNIGHT], now=NOW) == [CARRIED]
+    archive.archive_day(DAY_BEFORE, now=NOW)
+    assert "2026-03-01" in retention.reason_to_keep(DAY_BEFORE)
+    archive.archive_day(CARRIED, now=NOW)
+    assert not retention.reason_to_keep(DAY_BEFORE)
+    assert archive.days_to_archive([AT_MIDNIGHT], now=NOW) == []
+
+
+def test_a_day_stays_while_the_file_with_its_last_quotes_is_damaged(markets):
+    call_command("archive")
+    assert not retention.reason_to_keep(DAY_BEFORE)
+    archive.files_of(CARRIED).rows.write_bytes(b"something else")
+    assert "2026-03-01" in retention.reason_to_keep(DAY_BEFORE)
+    archive.archive_day(CARRIED, now=NOW)
+    assert not retention.reason_to_keep(DAY_BEFORE)
+
+
+def test_what_was_carried_outlives_its_day_and_is_dropped_later(markets, dropped):
+    restore_the_day()
+    assert not partitions.drop(THAT_DAY, partial(retention.reason_to_keep, THAT_DAY))
+    midnight.mark_dropped(THAT_DAY, NOW)
+    assert archive.days_to_archive([SNAPSHOTS], now=NOW) == []
+    later = NOW + timedelta(days=40)
+    assert retention.maintain(now=later).dropped[:1] == [DAY_BEFORE]

@@ -6,8 +6,9 @@ import pytest
 from django.db import transaction
 
 from markets.intervals import Interval
-from markets.models import ArchivedDay, Poll, TapeDay, TapeSpan
-from markets.storage import retention
+from markets.models import ArchivedDay, Poll, TapeDay, TapeSpan, Trade
+from markets.storage import archive, restore, retention
+from markets.storage.account import TAPE_SPANS
 from markets.storage.partitions import TRADES, DayPartition
 from markets.tests.factories import a_market, a_snapshot, a_trade
 
@@ -62,6 +63,23 @@ def test_a_day_whose_trades_were_dropped_is_not_whole():
     assert TapeSpan.objects.whole(window) == [Interval(DAY + 24 * HOUR, window.end)]
     assert TapeSpan.objects.missing(window) == [Interval(DAY, DAY + 24 * HOUR)]
     assert TapeSpan.objects.share(window) == 0.5
+
+
+def test_a_restored_span_is_whole_once_the_trades_are_restored_too(settings, tmp_path):
+    settings.ARCHIVE_PATH = tmp_path / "archive"
+    window = Interval(DAY, DAY + HOUR)
+    spans, trades = (DayPartition(table, DAY.date()) for table in (TAPE_SPANS, TRADES))
+    with transaction.atomic():
+        TapeSpan.objects.mark(window, TapeSpan(is_whole=True))
+    a_trade(a_market(), DAY, "a")
+    for each in (spans, trades):
+        archive.archive_day(each, now=NOW)
+    for model in (ArchivedDay, TapeSpan, Trade):
+        model.objects.all().delete()
+    restore.restore_day(spans, now=NOW)
+    assert TapeSpan.objects.share(window) == 0
+    restore.restore_day(trades, now=NOW)
+    assert TapeSpan.objects.share(window) == 1
 
 
 @pytest.mark.parametrize("is_quiet", [True, False])
