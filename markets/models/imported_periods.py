@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from django.db import connection, models
 from django.db.models.functions import TruncDate
@@ -56,19 +56,12 @@ class ImportedPeriodQuerySet(models.QuerySet["ImportedPeriod"]):
             periods: list[tuple[int, int, int, int]] = cursor.fetchall()
         return periods
 
-    def with_days(self) -> Self:
-        """Add the days (UTC) of the first and the last row."""
-        days = {"starts_on": "starts_at", "ends_on": "ends_at"}
-        return self.annotate(
-            **{name: TruncDate(instant, tzinfo=UTC) for name, instant in days.items()}
-        )
-
     def days(self) -> set[date]:
         """Return the days (UTC) from the first to the last row of each period."""
-        periods = self.with_days().order_by().values_list("starts_on", "ends_on")
+        ends = (TruncDate(name, tzinfo=UTC) for name in ("starts_at", "ends_at"))
         return {
             first + timedelta(days=n)
-            for first, last in periods.distinct()
+            for first, last in self.order_by().values_list(*ends).distinct()
             for n in range((last - first).days + 1)
         }
 

@@ -1,6 +1,9 @@
 """The days of which the archive has an account."""
 
+from datetime import UTC
+
 from django.db.models import Exists, OuterRef
+from django.db.models.functions import TruncDate
 
 from markets.models import ArchivedDay, ImportedPeriod, Poll
 from markets.storage.account import IMPORTED_PERIODS, POLLS, TAPE_SPANS, bounds_of
@@ -40,6 +43,9 @@ def _days_of_periods() -> list[DayPartition]:
         day__gte=OuterRef("starts_on"),
         day__lte=OuterRef("ends_on"),
     )
-    days = ImportedPeriod.objects.with_days().exclude(Exists(came)).days()
+    dated = ImportedPeriod.objects.annotate(
+        starts_on=TruncDate("starts_at", tzinfo=UTC), ends_on=TruncDate("ends_at", tzinfo=UTC)
+    )
+    days = dated.exclude(Exists(came)).days()
     archived = ArchivedDay.objects.filter(table=IMPORTED_PERIODS).values_list("day", flat=True)
     return [DayPartition(IMPORTED_PERIODS, day) for day in sorted({*days, *archived})]

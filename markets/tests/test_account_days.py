@@ -4,9 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from markets.models import ArchivedDay, ImportedPeriod, Poll, Sweep
+from markets.models import ArchivedDay, ImportedPeriod, Poll, Sweep, Tier
 from markets.models.imported_periods import ImportedRows
-from markets.models.sweeps import Tier
 from markets.storage import archive, partitions, restore
 from markets.storage.account import IMPORTED_PERIODS, POLLS, SWEEPS
 from markets.storage.account_days import days_of_account
