@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from backtests.data.universe import MONEY
 from backtests.engine.event_driven import cerebro
-from backtests.rules.execution import AcrossGaps, ExecutionModel, FillModel
+from backtests.rules.execution import AcrossGaps, EntryKind, ExecutionModel, FillModel
 from backtests.strategies.base import Strategy, bt
 from backtests.tests.random_tapes import with_tape
 from backtests.tests.random_universes import random_universe, watched
@@ -23,6 +23,7 @@ class Fickle(Strategy):
     def __init__(self):
         self.rng = np.random.default_rng(self.seed)
         self.open = []
+        self.asked = []  # amendments with their sizes in all, in contracts
 
     def next(self):
         for data in self.fresh:
@@ -37,16 +38,31 @@ class Fickle(Strategy):
     def change(self, order):
         if self.rng.random() < 0.3:
             self.cancel(order)
-        elif order.alive():
+        else:
             filled = order.ticket.filled / 100
             size = filled + int(self.rng.integers(1, 30)) if self.rng.random() < 0.7 else None
             price = self.price(order.data) if size is None or self.rng.random() < 0.3 else None
-            if size or order.ticket.left:
-                self.open.append(self.amend(order, size=size, price=price))
+            amended = self.amend(order, size=size, price=price)
+            self.open.append(amended)
+            if size:
+                self.asked.append((amended.ticket, size))
 
     def price(self, data):
         cents = round(data.close[0] * 100) + int(self.rng.integers(-6, 7))
         return min(99, max(1, cents)) / 100
+
+
+def never_fills_more_than_asked(journal, asked):
+    """Assert that an amendment and all orders before it fill its size, where it fills anything."""
+    lines = journal[column(journal, "kind") == EntryKind.FILL]
+    numbers, counts = column(lines, "order"), column(lines, "count")
+    for ticket, size in asked:
+        chain = [ticket]
+        while chain[-1].replaces:
+            chain.append(chain[-1].replaces)
+        if np.any(numbers == ticket.number):
+            filled = counts[np.isin(numbers, [each.number for each in chain])].sum()
+            assert filled <= round(size * 100)
 
 
 @settings(max_examples=40)
@@ -64,7 +80,9 @@ class Fickle(Strategy):
 def test_the_journal_of_a_strategy_that_changes_its_mind_adds_up(seed, fills, execution, cash):
     universe = watched(with_tape(random_universe(seed, markets=2, rows=40), seed), seed)
     fickle = type("Seeded", (Fickle,), {"seed": seed})
-    outcome = cerebro.run(universe, fickle, execution, fills, cash=cash).outcome
+    finished = cerebro.run(universe, fickle, execution, fills, cash=cash)
+    outcome = finished.outcome
     adds_up(universe, outcome, cash)
     every_order_ends(outcome.journal)
     assert (np.diff(column(outcome.journal, "at")) >= 0).all()
+    never_fills_more_than_asked(outcome.journal, finished.strategy.asked)
