@@ -224,7 +224,8 @@ def _count_asked(order: Any, size: float | None, *, is_over: bool) -> int:
     Of an order that is over nothing can be left, so that is all that was asked for.
     """
     if size is None:
-        return round(abs(order.created.size) * CONTRACT) if is_over else order.ticket.left
+        left: int = round(abs(order.created.size) * CONTRACT) if is_over else order.ticket.left
+        return left
     filled = 0 if is_over else order.ticket.filled
     count = round(size * CONTRACT) - filled
     if count <= 0:
