@@ -29,19 +29,20 @@ class Fickle(Strategy):
         for data in self.fresh:
             if self.rng.random() < 0.4:
                 send = self.buy if self.rng.random() < 0.5 else self.sell
-                size = int(self.rng.integers(1, 30))
+                size = int(self.rng.integers(1, 300))
                 order = send(data, size, self.price(data), exectype=bt.Order.Limit)
                 self.open.append(order)
-        if self.open and self.rng.random() < 0.5:
+        self.open = [each for each in self.open if each.alive() or self.rng.random() < 0.2]
+        if self.open and self.rng.random() < 0.8:
             self.change(self.open.pop(self.rng.integers(len(self.open))))
 
     def change(self, order):
-        if self.rng.random() < 0.3:
+        if self.rng.random() < 0.1:
             self.cancel(order)
         else:
             filled = order.ticket.filled / 100
-            size = filled + int(self.rng.integers(1, 30)) if self.rng.random() < 0.7 else None
-            price = self.price(order.data) if size is None or self.rng.random() < 0.3 else None
+            size = filled + int(self.rng.integers(1, 30)) if self.rng.random() < 0.9 else None
+            price = self.price(order.data) if size is None or self.rng.random() < 0.1 else None
             amended = self.amend(order, size=size, price=price)
             self.open.append(amended)
             if size:
