@@ -235,7 +235,7 @@ def trade(
     # A call with the whole run costs more than most rows do, so the loop checks first.
     at, market, states, figures = quotes.at, quotes.market, run.states, run.figures
     due, make, assumed = run.tables.settlements, run.rules.make, run.rules.assumed
-    tape_at, tolerance = tape.at, run.rules.tolerance
+    tape_at = tape.at
     settled, traded, row, rows, trades = 0, 0, 0, len(at), len(tape_at)
     while row < rows:
         now, end = at[row], row + 1
@@ -254,7 +254,7 @@ def trade(
             if states[m, SENT] or states[m, LEFT] or states[m, BID_TAKEN] or states[m, ASK_TAKEN]:
                 update_book(quotes, assumed, r, states[m])
                 if states[m, LEFT]:
-                    note_tape(tape, whole, states[m], Spot(now, m, r), tolerance)
+                    note_tape(tape, whole, run.rules, states[m], Spot(now, m, r))
                     match_rest(run, evidence, Spot(now, m, r), states[m])
         if figures[NEXT] <= now:
             settled, traded = _pass_time(run, tape, ways.waiting, settled, traded, now, now + 1)

@@ -21,7 +21,12 @@ from backtests.engine.compiled import (
     volume_evidence,
     was_observed,
 )
-from backtests.engine.kernel_arrays import FillEvidence, TapeColumns, WholeStretches
+from backtests.engine.kernel_arrays import (
+    FillEvidence,
+    KernelRules,
+    TapeColumns,
+    WholeStretches,
+)
 from backtests.engine.kernel_books import stands, take_from
 from backtests.engine.kernel_money import cost_bound, end_rest, fill_order, free_cash, settle
 from backtests.engine.kernel_state import (
@@ -67,7 +72,7 @@ from backtests.engine.kernel_state import (
     SENT_SIDE,
     SINCE,
     TAPED,
-    TAPED_BEFORE,
+    TAPED_NEAR,
     TRADABLE,
     TRADED,
     KernelOrder,
@@ -132,13 +137,14 @@ def read_tape(
 
     Return how many settlements and how many trades are done.
     """
-    states, due = run.states, run.tables.settlements
+    states, rules, due = run.states, run.rules, run.tables.settlements
     while traded < len(tape.at) and tape.at[traded] <= until:
         at, market, state = tape.at[traded], tape.market[traded], states[tape.market[traded]]
         if state[LEFT]:
             if settled < len(due) and due[settled, 0] <= at:
                 settled = settle(run, settled, at)
-            state[TAPED] += tape.contracts[traded]
+            if rules.fills != MOST or at > state[SINCE] + rules.tolerance:
+                state[TAPED] += tape.contracts[traded]
             if state[LEFT] and (state[REST_LIMIT] - tape.price[traded]) * state[REST_SIDE] >= 0:
                 _meet_trade(run, tape, Spot(at, market, state[ROW]), traded)
         traded += 1
@@ -182,20 +188,36 @@ def meet_recent_trades(run: KernelRun, tape: TapeColumns, spot: Spot) -> None:
 
 @compiled
 def note_tape(
-    tape: TapeColumns, whole: WholeStretches, state: Ints, spot: Spot, tolerance: int
+    tape: TapeColumns, whole: WholeStretches, rules: KernelRules, state: Ints, spot: Spot
 ) -> None:
-    """Note whether the tape is whole since the row before; if not, what it has from shortly before
-    that row, which the volume since then may have as well."""
-    state[IS_WHOLE] = is_whole(whole, spot.market, state[SINCE], spot.at)
+    """Note whether the tape is whole since the row before; if not, what it has near a row.
+
+    The clocks differ, so the volume since then may have a trade from shortly before. Most fills
+    counts no trade too few: it leaves those near either row out of `TAPED`, and takes the tape
+    for whole only if it is so beyond both.
+    """
+    since, until, near = state[SINCE], spot.at, rules.tolerance
+    is_most = rules.fills == MOST
+    margin = near if is_most else 0
+    state[IS_WHOLE] = is_whole(whole, spot.market, since - margin, until + margin)
     if state[IS_WHOLE]:
         return
-    contracts, since = 0, state[SINCE]
-    place = first_from(tape.at, 0, len(tape.at), since - tolerance + 1)
-    while place < len(tape.at) and tape.at[place] <= since:
-        if tape.market[place] == spot.market:
+    if is_most:
+        after = max(since + near, until - near)
+        state[TAPED_NEAR] = -_taped_between(tape, spot.market, after, until)
+    else:
+        state[TAPED_NEAR] = _taped_between(tape, spot.market, since - near, since)
+
+
+@compiled
+def _taped_between(tape: TapeColumns, market: int, after: int, until: int) -> int:
+    """The contracts that the tape has after an instant, up to another one."""
+    contracts, place = 0, first_from(tape.at, 0, len(tape.at), after + 1)
+    while place < len(tape.at) and tape.at[place] <= until:
+        if tape.market[place] == market:
             contracts += tape.contracts[place]
         place += 1
-    state[TAPED_BEFORE] = contracts
+    return contracts
 
 
 # --- books ----------------------------------------------------------------------------------------
@@ -237,7 +259,7 @@ def _offered_unseen(
     candle = candle_ending(candles, spot.market, spot.at)
     if candle < 0 or state[IS_WHOLE]:
         return 0, 0
-    taped = state[TAPED] + state[TAPED_BEFORE]
+    taped = state[TAPED] + state[TAPED_NEAR]
     if fills == FEWEST and (taped > 0 or candles.since[candle] < state[SINCE]):
         return 0, 0
     best = candles.ask_low[candle] if side > 0 else candles.bid_high[candle]
@@ -273,11 +295,11 @@ def _traded(
         volume, low, high = candles.contracts[candle], candles.low[candle], candles.high[candle]
         # Of a candlestick that began sooner, a part traded before the order joined.
         is_sure = candles.since[candle] >= state[SINCE]
-    taped = state[TAPED] + state[TAPED_BEFORE]
+    taped = state[TAPED] + state[TAPED_NEAR]
     volume, at, beyond = max(0, volume - taped), 0, 0
     if fills != FEWEST or (taped == 0 and is_sure):
         at, beyond = volume_evidence(fills, side, limit, volume, state[LAST], low, high)
-    if volume:
+    if volume and fills != MOST:
         state[OVERLAP_UNTIL] = spot.at + run.rules.tolerance
         state[OVERLAP_AT], state[OVERLAP_BEYOND] = at, beyond
     return at, beyond

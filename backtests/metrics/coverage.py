@@ -72,7 +72,7 @@ def coverage(
     gaps, causes = _gaps(universe, traded, start, end)
     tradable = merged(_joined(_tradable(universe, traded, end=end).clipped(start, end), gaps))
     whole, missed = (int((times.end - times.start).sum()) for times in (tradable, gaps))
-    met = meetings(universe, outcome.journal, latency=latency)
+    met = meetings(universe, outcome, latency=latency)
     crossing = fills_across_gaps(universe, outcome.journal, met)
     edges = hours(start, end)
     thin = _thin(time_within(tradable, edges), time_within(gaps, edges))

@@ -16,9 +16,9 @@ class Waits:
     """Seconds from the arrival of orders to the observations that they met.
 
     `met` counts those orders, `never_met` the ones that ended before an observation, and
-    `unfinished` those that were still on their way when the run ended; orders that were refused
-    are in none. `between_observations` is the median distance of the traded
-    markets' observations: what happened within it the record cannot tell.
+    `unfinished` those that were still on their way when the run ended; orders that were refused,
+    and amendments that needed no observation, are in none. `between_observations` is the median
+    distance of the traded markets' observations: what happened within it the record cannot tell.
     """
 
     met: int = 0
@@ -32,7 +32,7 @@ class Waits:
 
 def waits(universe: Universe, outcome: RunOutcome, *, latency: int) -> Waits:
     """Compute the waits of a run whose orders arrive `latency` microseconds after they are sent."""
-    found = meetings(universe, outcome.journal, latency=latency)
+    found = meetings(universe, outcome, latency=latency)
     if not len(found.rows):
         return Waits()
     waited = found.waits()

@@ -127,13 +127,15 @@ class RunOutcome:
 
     A settlement's entry has the settlement value of YES, in millionths of a dollar, in place of a
     price. Without `has_band`, nothing depended on the fill model: no order rested, and none met
-    two books that would have filled it differently.
+    two books that would have filled it differently. `amended_at_once` are the orders of amendments
+    that took effect as they arrived, and met no observation.
     """
 
     journal: Ints
     cash: int
     positions: dict[int, int]
     has_band: bool = False
+    amended_at_once: frozenset[int] = frozenset()
 
     def on_rows(self, rows: Ints) -> "RunOutcome":
         """Return the same outcome, where row `n` of the quotes is a copy of row `rows[n]`."""

@@ -61,7 +61,7 @@ def entries(
 ) -> Iterator[JournalEntry]:
     """The journal of a run whose starting cash is `cash`, in millionths of a dollar, and whose
     orders arrive `latency` microseconds after they are sent."""
-    orders = meetings(universe, outcome.journal, latency=latency)
+    orders = meetings(universe, outcome, latency=latency)
     waited = np.full(len(outcome.journal), MISSING)
     waited[orders.rows] = orders.waits()
     across = np.zeros(len(outcome.journal), np.bool_)

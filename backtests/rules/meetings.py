@@ -4,14 +4,15 @@ from typing import NamedTuple
 
 from backtests.data.first_observations import first_observations, search
 from backtests.data.universe import MISSING, Bools, Ints, Universe
-from backtests.rules.execution import JOURNAL_COLUMN, MAKER, EntryKind, Reason
+from backtests.rules.execution import JOURNAL_COLUMN, MAKER, EntryKind, Reason, RunOutcome
 from kalshi_insights.arrays import np
 from markets.observed import AFTER_ALL
 
 
 class Meetings(NamedTuple):
     """The orders of a journal: their rows in it, when they arrived, and when they met an
-    observation; `AFTER_ALL` where they did not, and 0 where they were refused or `unfinished`."""
+    observation; `AFTER_ALL` where they did not, and 0 where they were refused or `unfinished`, or
+    where an amendment needed none."""
 
     rows: Ints
     arrived: Ints
@@ -28,17 +29,25 @@ class Meetings(NamedTuple):
         return int(np.count_nonzero(self.met == AFTER_ALL))
 
 
-def meetings(universe: Universe, journal: Ints, *, latency: int) -> Meetings:
-    """Find what the orders of a journal met, which arrive `latency` microseconds after sending."""
+def meetings(universe: Universe, outcome: RunOutcome, *, latency: int) -> Meetings:
+    """Find what the orders of a run met, which arrive `latency` microseconds after sending."""
+    journal = outcome.journal
     rows = np.flatnonzero(journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.ORDER)
     market, order, sent = (journal[rows, JOURNAL_COLUMN[n]] for n in ("market", "order", "at"))
     met = first_observations(universe.observations(), market, sent + latency)
-    cancelled = first_entries(journal, EntryKind.CANCELLED)[order]
+    kind, reason = (journal[:, JOURNAL_COLUMN[name]] for name in ("kind", "reason"))
+    # An order goes on if a part of it was filled by the one that it replaces.
+    is_end = (kind == EntryKind.CANCELLED) & (reason != Reason.MEANWHILE)
+    ended, asked = (
+        first_instants(journal, lines)[order] for lines in (is_end, reason == Reason.ASKED)
+    )
+    # At one instant, a cancellation comes before the observation.
+    met = np.where((ended < met) | (asked <= met), AFTER_ALL, met)
     refused = first_entries(journal, EntryKind.REFUSED)[order] != AFTER_ALL
-    met = np.where(cancelled < met, AFTER_ALL, met)
-    ended = journal[journal[:, JOURNAL_COLUMN["reason"]] == Reason.RUN_ENDED]
-    unfinished = np.isin(order, ended[:, JOURNAL_COLUMN["order"]])
-    return Meetings(rows, sent + latency, np.where(refused | unfinished, 0, met), unfinished)
+    at_once = np.isin(order, list(outcome.amended_at_once))
+    unfinished = np.isin(order, journal[reason == Reason.RUN_ENDED, JOURNAL_COLUMN["order"]])
+    met = np.where(refused | unfinished | at_once, 0, met)
+    return Meetings(rows, sent + latency, met, unfinished)
 
 
 def fills_across_gaps(universe: Universe, journal: Ints, orders: Meetings) -> Ints:
@@ -65,9 +74,14 @@ def fills_across_gaps(universe: Universe, journal: Ints, orders: Meetings) -> In
 
 def first_entries(journal: Ints, kind: EntryKind) -> Ints:
     """Return the instant of the first entry of a kind for each order; `AFTER_ALL` if none."""
+    return first_instants(journal, journal[:, JOURNAL_COLUMN["kind"]] == kind)
+
+
+def first_instants(journal: Ints, lines: Bools) -> Ints:
+    """Return the instant of the first of some lines for each order; `AFTER_ALL` if none."""
     number = journal[:, JOURNAL_COLUMN["order"]]
     found = np.full(1 + int(number.max(initial=0)), AFTER_ALL)
     # Settlements have no order.
-    lines = (journal[:, JOURNAL_COLUMN["kind"]] == kind) & (number != MISSING)
+    lines = lines & (number != MISSING)
     np.minimum.at(found, number[lines], journal[lines, JOURNAL_COLUMN["at"]])
     return found

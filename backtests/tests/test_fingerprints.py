@@ -51,10 +51,13 @@ def test_whatever_a_run_computes_with_is_part_of_its_rules_but_for_other_strateg
         "backtests/rules/journal.py",
         "backtests/requests.py",
         "backtests/strategies/base.py",
+        "kalshi_insights/arrays.py",
         "markets/fees.py",
         "markets/coverage/silences.py",
         "markets/intervals.py",
+        "markets/models/imported_periods.py",
         "markets/models/revisions.py",
+        "markets/models/storage.py",
     ],
 )
 def test_the_rules_are_in_these_too(path):

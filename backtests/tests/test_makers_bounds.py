@@ -16,7 +16,7 @@ from backtests.rules.execution import (
 )
 from backtests.strategies.base import Strategy, bt
 from backtests.tests.random_tapes import with_candles, with_tape
-from backtests.tests.random_universes import random_universe
+from backtests.tests.random_universes import random_universe, watched
 from backtests.tests.test_execution import MAKE, book, run_both, universe_of
 from backtests.tests.test_makers import taped
 
@@ -31,7 +31,14 @@ EXECUTIONS = st.builds(
 )
 
 
-def worlds(seed: int, *, markets: int, has_tape: bool, has_candles: bool = False) -> Universe:
+def worlds(
+    seed: int,
+    *,
+    markets: int,
+    has_tape: bool,
+    has_candles: bool = False,
+    is_watched: bool = False,
+) -> Universe:
     """A random universe without fees, grids and limits that could refuse an order."""
     universe = random_universe(seed, markets=markets, rows=60)
     universe = replace(
@@ -40,7 +47,8 @@ def worlds(seed: int, *, markets: int, has_tape: bool, has_candles: bool = False
         grids=[(Grid(0),)] * markets,
     )
     universe = with_candles(universe, seed) if has_candles else universe
-    return with_tape(universe, seed) if has_tape else universe
+    universe = with_tape(universe, seed) if has_tape else universe
+    return watched(universe, seed) if is_watched else universe
 
 
 def fills_over_time(lines):
@@ -56,12 +64,14 @@ def fills_over_time(lines):
     row=st.integers(0, 30),
     has_tape=st.booleans(),
     has_candles=st.booleans(),
+    is_watched=st.booleans(),
 )
 def test_one_order_fills_in_the_fewest_at_most_as_in_the_expected_and_in_the_most(
-    *, seed, execution, contracts, row, has_tape, has_candles
+    *, seed, execution, contracts, row, has_tape, has_candles, is_watched
 ):
     """Up to every instant: alone in its market, sent once, and with ample cash."""
-    universe = worlds(seed, markets=1, has_tape=has_tape, has_candles=has_candles)
+    world = {"has_tape": has_tape, "has_candles": has_candles, "is_watched": is_watched}
+    universe = worlds(seed, markets=1, **world)
     targets = [None] * len(universe.quotes)
     targets[min(row, len(targets) - 1)] = contracts
     runs = [
@@ -160,7 +170,9 @@ def with_second_looks(universe: Universe, first: int) -> Universe:
     ahead=st.sampled_from([0, 20]),
     cents=st.sampled_from([41, 42]),
 )
-def test_each_trade_counts_once_although_the_clocks_differ(trades, edges, ahead, cents):
+def test_each_trade_counts_once_although_the_clocks_differ_and_in_the_most_at_least_once(
+    trades, edges, ahead, cents
+):
     """The volume of a row has the trades up to it by a clock that is off by up to a second."""
     rows = [
         book(42, 45, at=at, volume=100 * sum(c for t, _, c in trades if t <= at * 10), last=4_100)
@@ -175,9 +187,8 @@ def test_each_trade_counts_once_although_the_clocks_differ(trades, edges, ahead,
     ]
     universe = taped(universe_of(*rows), *on_tape, whole=whole)
     targets = [10_000, *[None] * (len(rows) - 1)]
-    filled = [
-        sum(count for _, count in fills_over_time(run_both(universe, targets, MAKE, fills=fills)))
-        for fills in FillModel
-    ]
-    assert filled == sorted(filled)
-    assert filled[-1] <= 100 * sum(c for _, _, c in trades)
+    runs = [run_both(universe, targets, MAKE, fills=fills, cash=CASH) for fills in FillModel]
+    fewest, expected, most = (sum(count for _, count in fills_over_time(run)) for run in runs)
+    assert fewest <= expected <= min(most, 100 * sum(c for _, _, c in trades))
+    # The order joined at the row of three seconds.
+    assert most >= 100 * (sum(c for t, _, c in trades if t > 30) - ahead)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,6 +68,14 @@ def test_an_order_that_met_a_book_without_a_fill_has_met_it():
     journal.write(5 * SECOND, EntryKind.CANCELLED, 0, order=0, reason=int(Reason.UNFILLED))
     found = waits(observed_universe(0, 5), journal.outcome(), latency=1)
     assert (found.met, found.never_met, found.longest) == (1, 0, 4.999999)
+
+
+@pytest.mark.parametrize(("second", "met"), [(4, 0), (5, 0), (6, 1)])
+def test_an_order_whose_cancellation_came_no_later_than_its_observation_met_none(second, met):
+    journal = sent(0)
+    journal.write(second * SECOND, EntryKind.CANCELLED, 0, order=0, reason=int(Reason.ASKED))
+    found = waits(observed_universe(0, 5), journal.outcome(), latency=1)
+    assert (found.met, found.never_met) == (met, 1 - met)
 
 
 def test_an_order_that_was_refused_has_no_wait():

@@ -13,6 +13,8 @@ from backtests.strategies.base import bt
 from backtests.tests.scripted import Scripted, clocked, lines_of, scripted
 from backtests.tests.test_decision_points import observed_at
 from backtests.tests.test_execution import MAKE, book, fills_of, run_both, universe_of
+from backtests.tests.test_gaps import gaps_of
+from backtests.tests.test_makers import moment
 from backtests.tests.test_makers_bounds import CASH, fills_over_time, worlds
 
 FEWEST, EXPECTED, MOST = FillModel
@@ -55,6 +57,21 @@ class TestAnOfferThatCrossedABidOnItsWayToRest:
         universe = clocked(book(40, 45, at=0), book(38, 41, at=5), looks=[30])
         script = {0: lambda s: s.bid(10, 42), 20: lambda s: s.cancel(s.sent[0])}
         assert lines_of(scripted(universe, script, FEWEST)) == [(21, "CANCELLED", 0, 10, "ASKED")]
+
+    def test_does_not_where_a_gap_ends_with_that_observation(self):
+        universe = clocked(book(40, 45, at=0), book(38, 41, at=5), looks=[30])
+        universe = replace(universe, gaps=gaps_of([(moment(20), moment(30))], []))
+        assert [bid_fills(universe, each) for each in FillModel] == [[], [(5, 10)], [(5, 10)]]
+
+    def test_fills_an_amendment_that_keeps_the_place(self):
+        universe = clocked(book(40, 45, at=0), book(38, 41, at=5), looks=[30])
+        script = {
+            0: lambda s: s.bid(10, 42),
+            10: lambda s: s.sent.append(s.amend(s.sent[0], size=4)),
+        }
+        assert lines_of(scripted(universe, script, FEWEST)) == [
+            (11, "CANCELLED", 0, 10, "REPLACED"), (30, "FILL", 1, 4, "NONE"),
+        ]  # fmt: skip
 
     def test_fills_in_the_most_what_the_earlier_book_left(self):
         rows = book(40, 42, at=0, ask_size=10), book(38, 41, at=5, ask_size=5)
@@ -101,12 +118,26 @@ class TestSizesThatAreUnknown:
     latency=st.sampled_from([0.0, 1.0, 700.0]),
     tolerance=st.sampled_from([0.0, 1.0, 400.0]),
     has_tape=st.booleans(),
+    has_candles=st.booleans(),
+    is_watched=st.booleans(),
 )
 def test_one_limit_order_fills_in_the_fewest_at_most_as_in_the_expected_and_in_the_most(
-    *, seed, row, side, contracts, distance, post_only, latency, tolerance, has_tape
+    *,
+    seed,
+    row,
+    side,
+    contracts,
+    distance,
+    post_only,
+    latency,
+    tolerance,
+    has_tape,
+    has_candles,
+    is_watched,
 ):
     """Up to every instant: alone in its market, sent once, and with ample cash."""
-    universe = worlds(seed, markets=1, has_tape=has_tape)
+    world = {"has_tape": has_tape, "has_candles": has_candles, "is_watched": is_watched}
+    universe = worlds(seed, markets=1, **world)
 
     class Once(Scripted):
         def next(self):

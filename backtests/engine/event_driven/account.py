@@ -43,6 +43,7 @@ class Account:
             Book(market, Feed(listing, market), universe.terms[market], universe.grids[market])
             for market, listing in enumerate(universe.listings)
         ]
+        self.amended_at_once: set[int] = set()
         # Whether an order of the strategy was filled, ended or came to rest at this instant.
         self._has_news = False
         self._charges = Charges(through_broker=execution.through_broker)
@@ -51,7 +52,8 @@ class Account:
     def outcome(self) -> RunOutcome:
         journal = np.array(self.journal, np.int64).reshape(-1, len(JOURNAL))
         held = {m: h.position for m, h in sorted(self.ledger.holdings.items())}
-        return RunOutcome(journal, self.ledger.cash, held, self.has_band)
+        at_once = frozenset(self.amended_at_once)
+        return RunOutcome(journal, self.ledger.cash, held, self.has_band, at_once)
 
     # --- money ----------------------------------------------------------------------------------
 

@@ -124,17 +124,15 @@ class Broker(bt.BrokerBase, MatchingEngine):
         """Send an amendment of an order at rest to so many contracts in all, filled ones included,
         or to another price; return the order that is to take its place.
 
-        Raises ValueError for what could never be an order.
+        One of an order that is over is sent as well, and refused when it arrives. Raises
+        ValueError for what could never be an order.
         """
         book, ticket = self.books[order.data.market], order.ticket
         if not ticket.rests:
             raise ValueError("only an order that may rest can be amended")
         if size is None and price is None:
             raise ValueError("an amendment needs a size or price")
-        count = ticket.left if size is None else round(size * CONTRACT) - ticket.filled
-        if count <= 0:
-            filled = f"{ticket.filled / CONTRACT:g} contracts"
-            raise ValueError(f"size must be more than the {filled} that are filled, not {size}")
+        count = _count_asked(order, size, is_over=book.is_over(ticket))
         limit = ticket.limit if price is None else round(price * DOLLAR)
         if not 0 < limit < DOLLAR:
             raise ValueError(f"price must be between 0 and 1 dollar, not {price}")
@@ -150,6 +148,7 @@ class Broker(bt.BrokerBase, MatchingEngine):
             book,
             ticket,
             count,
+            size=None if size is None else round(size * CONTRACT),
             limit=limit,
             is_exact=ticket.price_is_exact if price is None else _is_exact(price, limit),
             order=amended,
@@ -217,6 +216,22 @@ class Broker(bt.BrokerBase, MatchingEngine):
 
     def get_notification(self) -> Any:
         return self._notifications.popleft() if self._notifications else None
+
+
+def _count_asked(order: Any, size: float | None, *, is_over: bool) -> int:
+    """Return the contracts that an amended order is to have left, in 1/100.
+
+    Of an order that is over nothing can be left, so that is all that was asked for.
+    """
+    if size is None:
+        left: int = round(abs(order.created.size) * CONTRACT) if is_over else order.ticket.left
+        return left
+    filled = 0 if is_over else order.ticket.filled
+    count = round(size * CONTRACT) - filled
+    if count <= 0:
+        contracts = f"{filled / CONTRACT:g} contracts"
+        raise ValueError(f"size must be more than the {contracts} that are filled, not {size}")
+    return count
 
 
 def _is_exact(price: float, limit: int) -> bool:

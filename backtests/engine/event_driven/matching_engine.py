@@ -159,9 +159,20 @@ class MatchingEngine(RestingOrders):
         return ticket
 
     def send_amendment(
-        self, book: Book, ticket: Ticket, count: int, *, limit: int, is_exact: bool, order: Any
+        self,
+        book: Book,
+        ticket: Ticket,
+        count: int,
+        *,
+        size: int | None,
+        limit: int,
+        is_exact: bool,
+        order: Any,
     ) -> Ticket:
-        """Send an order of `count` contracts that is to take the place of one at rest."""
+        """Send an order that is to take the place of one at rest.
+
+        By what is filled now, `count` contracts of its `size` in all are left for it.
+        """
         amended = Ticket(
             number=self.orders,
             side=ticket.side,
@@ -174,10 +185,11 @@ class MatchingEngine(RestingOrders):
             traded_then=book.tradable,
             prevention=ticket.prevention,
             price_is_exact=is_exact,
+            filled=ticket.filled,
             order=order,
         )
         self._send_out(book, amended)
-        request = AmendRequest(amended, amended.arrives)
+        request = AmendRequest(amended, size, amended.arrives)
         book.sent.append(request)
         self._arrivals.add_amend(request, book.market)
         return amended
@@ -211,7 +223,7 @@ class MatchingEngine(RestingOrders):
         if isinstance(sent, CancelRequest):
             self._take_back(book, sent.ticket)
         elif isinstance(sent, AmendRequest):
-            self._amend(book, sent.ticket)
+            self._amend(book, sent)
         elif isinstance(sent, SecondLook):
             self._look_again(book, sent)
         elif arrival.reason:
@@ -242,30 +254,35 @@ class MatchingEngine(RestingOrders):
         else:
             self._take(book, ticket)
 
-    def _amend(self, book: Book, ticket: Ticket) -> None:
+    def _amend(self, book: Book, request: AmendRequest) -> None:
         """Let an amendment take the place of its order, which stays if it is refused.
 
         It has that order's place in the queue if only its size is smaller, and otherwise meets an
         observation, as an order that arrives now.
         """
-        amended = ticket.replaces
+        ticket, amended = request.ticket, request.ticket.replaces
         if amended is None or amended not in book.resting:
             self._refuse_sent(book, ticket, Reason.GONE)
             return
+        # What was filled on the way of its order, or of an amendment before it, is not asked again.
+        left = amended.left if request.size is None else request.size - amended.filled
+        ticket.filled_meanwhile = ticket.left - left
         is_left = not ticket.filled_meanwhile or self._subtract_filled(book, ticket)
         if is_left and (reason := self._refusal(book, ticket, instead_of=amended)):
             self._refuse_sent(book, ticket, reason)
             return
-        ticket.kept = kept = book.place_of(amended, ticket.side, ticket.limit)
+        kept = book.place_of(amended, ticket.side, ticket.limit)
         ticket.filled, ticket.accumulated = amended.filled, amended.accumulated
         self._end(book, amended, Reason.REPLACED)
-        if not is_left:
-            book.sent.remove(ticket)
-        elif kept and ticket.left <= kept.left:
-            book.sent.remove(ticket)
-            self._rest(book, ticket)
-        else:
+        if is_left and not (kept and ticket.left <= kept.left):
             self._arrivals.add_order(ticket, book.market, sent_at=self.now)
+            return
+        book.sent.remove(ticket)
+        self.amended_at_once.add(ticket.number)
+        if is_left:
+            ticket.kept = kept
+            book.hand_over_look(amended, ticket)
+            self._rest(book, ticket)
 
     def _refuse_sent(self, book: Book, ticket: Ticket, reason: Reason) -> None:
         book.sent.remove(ticket)
@@ -334,8 +351,11 @@ class MatchingEngine(RestingOrders):
             self._end(book, ticket, Reason.UNFILLED, row=top.row)
 
     def _look_again(self, book: Book, look: SecondLook) -> None:
-        """Fill an order with offers that crossed it as it came to rest, and stand beside it."""
-        if book.tradable and look.ticket in book.resting:
+        """Fill an order with offers that crossed it as it came to rest, and stand beside it.
+
+        Where a gap ends, nobody knows whether they stood there all the time.
+        """
+        if book.tradable and look.ticket in book.resting and not self._is_blind(book):
             self._meet_offers(book, look.ticket, look.contracts)
 
     def _before_own(

@@ -9,7 +9,7 @@ from typing import Any
 from backtests.data.universe import DOLLAR, MISSING, Grid, Terms
 from backtests.engine.event_driven.book_top import BookTop
 from backtests.engine.event_driven.feed import Feed
-from backtests.engine.event_driven.orders import KeptPlace, SentOut, Ticket
+from backtests.engine.event_driven.orders import KeptPlace, SecondLook, SentOut, Ticket
 from backtests.rules import execution as rules
 from backtests.rules.untaped import fresh_offers
 
@@ -102,6 +102,10 @@ class Book:
         top.take(side, count)
         self.top.take(side, top.taken_in(self.top, side) - missing)
 
+    def is_over(self, ticket: Ticket) -> bool:
+        """Return whether an order is neither on its way nor at rest."""
+        return ticket not in self.sent and ticket not in self.resting
+
     def by_priority(self) -> list[Ticket]:
         """Our resting orders as an exchange fills them: the best price first, then the oldest."""
         return sorted(self.resting, key=lambda each: -each.side * each.limit)
@@ -121,6 +125,12 @@ class Book:
         if (ticket.side, ticket.limit) != (side, limit):
             return None
         return KeptPlace(ticket.queue_place, self.resting.index(ticket), ticket.left)
+
+    def hand_over_look(self, amended: Ticket, ticket: Ticket) -> None:
+        """Let an order have the second look of the one whose place it keeps."""
+        for sent in self.sent:
+            if isinstance(sent, SecondLook) and sent.ticket is amended:
+                sent.ticket = ticket
 
     def resting_size(self, side: int) -> int:
         """The size of our own resting orders on a side."""

@@ -52,7 +52,7 @@ class Ticket:
     filled_meanwhile: int = 0
     place: QueuePlace | None = None  # once it rests
     kept: KeptPlace | None = None
-    filled: int = 0  # in all, with what the order had filled that it amends
+    filled: int = 0  # in all, with what the order had filled that it amends, as known when sent
     accumulated: int = 0
     reserved: int = 0
     reason: Reason = Reason.NONE  # why it ended, where it was not wholly filled
@@ -77,9 +77,13 @@ class CancelRequest:
 
 @dataclass(slots=True, eq=False)
 class AmendRequest:
-    """An amendment that a strategy has sent: an order in place of the one that it replaces."""
+    """An amendment that a strategy has sent: an order in place of the one that it replaces.
+
+    `size` counts what that one and those before it have filled by then; None leaves it as it is.
+    """
 
     ticket: Ticket
+    size: int | None
     arrives: int
 
 
@@ -110,7 +114,8 @@ class Arrival:
 class Arrivals:
     """All that is on its way, by the instant at which that ends, then by market and order.
 
-    What is said to an order comes before the observation that the order itself meets.
+    A cancellation comes before the observation that its own order meets; an amendment has the
+    number of its new order, so it comes after it.
     """
 
     def __init__(

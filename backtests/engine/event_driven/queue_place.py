@@ -35,9 +35,8 @@ class Overlap:
 class QueuePlace:
     """The queue before an order that arrived, met a book and joined.
 
-    `ahead` are the contracts of others before it, `level` all of others at its price. `taped` is
-    what the tape says to have traded since `since`, which is the newest row or the joining, and
-    `overlap` what the volume of a row has counted.
+    `ahead` are the contracts of others before it, `level` all of others at its price. `since` is
+    the newest row or the joining, and `overlap` what the volume of a row has counted.
     """
 
     side: int
@@ -47,7 +46,6 @@ class QueuePlace:
     ahead: int
     level: int
     since: int
-    taped: int = 0
     overlap: Overlap | None = None
 
     @classmethod
@@ -81,4 +79,4 @@ class QueuePlace:
         """Bound the queue by the book of a row."""
         self.ahead = queue_after_book(fills, self.ahead, self.level, shown)
         self.level = shown if shown >= 0 else self.level
-        self.since, self.taped = at, 0
+        self.since = at

@@ -92,7 +92,6 @@ class RestingOrders(Account):
     def _match_trade(self, book: Book, number: int, trade: TapeTrade) -> None:
         rest = trade.contracts
         for ticket in book.by_priority():
-            ticket.queue_place.taped += trade.contracts
             rest -= self._meet_trade(book, ticket, number, trade, rest)
 
     def _meet_trade(
@@ -135,7 +134,7 @@ class RestingOrders(Account):
     def _match_row(self, book: Book, ticket: Ticket) -> None:
         place, top, side, limit = ticket.queue_place, book.top, ticket.side, ticket.limit
         count, uses_volume = 0, False
-        if not is_whole(self._tape, book.market, place.since, self.now):
+        if not self._is_whole(book, place):
             offered_at, offered_beyond = self._offered(book, ticket)
             traded_at, traded_beyond = self._traded_or_offered(book, ticket)
             uses_volume = traded_at > 0
@@ -193,17 +192,27 @@ class RestingOrders(Account):
             at, beyond = volume_evidence(
                 self.fills, ticket.side, ticket.limit, volume, book.last, low, high
             )
-        if volume:
+        if volume and self.fills != FillModel.MOST:
             place.overlap = Overlap(self.now + self.execution.tolerance, at, beyond)
         return at, beyond
 
+    def _is_whole(self, book: Book, place: QueuePlace) -> bool:
+        """Return whether the tape is whole since the row before; for most fills also beyond both
+        rows, as far as the clocks may differ."""
+        near = self.execution.tolerance if self.fills == FillModel.MOST else 0
+        return is_whole(self._tape, book.market, place.since - near, self.now + near)
+
     def _taped(self, book: Book, place: QueuePlace) -> int:
-        """The contracts that the tape has since the row before, and from shortly before it."""
-        if not len(self._tape.at):
-            return place.taped
-        after = place.since - self.execution.tolerance
-        trades = self._trades.between(book.market, after + 1, place.since)
-        return place.taped + sum(trade.contracts for _, trade in trades)
+        """The contracts that the tape has since the row before, and from shortly before it.
+
+        Most fills counts no trade too few, and leaves out those that are near either row.
+        """
+        near = self.execution.tolerance
+        after, until = place.since - near, self.now
+        if self.fills == FillModel.MOST:
+            after, until = place.since + near, self.now - near
+        trades = self._trades.between(book.market, after + 1, until)
+        return sum(trade.contracts for _, trade in trades)
 
     def _is_blind(self, book: Book) -> bool:
         """Return whether a gap ends, of which fewest fills takes neither volume nor offers."""
