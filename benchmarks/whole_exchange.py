@@ -64,6 +64,9 @@ RECORD_QUOTES = """
 
 
 def create() -> None:
+    """Make the markets, after dropping those of other benchmarks."""
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE markets_series, markets_poll, markets_sweep CASCADE")
     for chunk in chunks(tickers(MARKETS), 4_000):
         store_markets(chunk)
     for series in benchmark_series():
@@ -73,6 +76,7 @@ def create() -> None:
     record_passes(START - 2 * timedelta(hours=1), END)
     with connection.cursor() as cursor:
         cursor.execute(AS_OF_START, {"start": START, "end": END})
+        cursor.execute("ANALYZE markets_market")
         parameters: dict[str, Any] = {"start": START, "markets": MARKETS, "quotes": QUOTES}
         cursor.execute(RECORD_QUOTES, parameters)
         cursor.execute("ANALYZE")
