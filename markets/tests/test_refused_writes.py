@@ -149,6 +149,7 @@ def test_a_run_that_cannot_read_the_passes_before_it_is_recorded_as_failed(excha
 def test_two_tiers_alone_wait_for_a_table_that_is_in_use(exchange, limits, reason):
     exchange.list("KXA-1-X")
     tick(exchange)
+    Sweep.objects.update(started_at=NOW - timedelta(hours=1))
     run = Tick(exchange.client(), Poll(started_at=NOW), deadline=time.monotonic() + 60)
     with in_use("markets_market"), limited(connection, limits), closing(run):
         fetch_due_tiers(run)
