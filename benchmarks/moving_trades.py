@@ -30,16 +30,21 @@ FILL_TRADES = """
 
 
 class Clock:
-    """Notes when the statements began beside which nobody may write markets, or read them."""
+    """Notes when the statements began beside which nobody may write markets, or read them.
+
+    The last statement of the transaction notes that the migration was applied.
+    """
 
     def __init__(self) -> None:
-        self.written_until = self.read_until = float("inf")
+        self.written_until = self.read_until = self.free_from = float("inf")
 
     def __call__(self, execute: Callable[..., Any], sql: Any, *others: Any) -> Any:
         if "FOREIGN KEY (market_id) REFERENCES markets_market" in str(sql):
             self.written_until = time.monotonic()
         if str(sql).startswith("DROP TABLE markets_trade"):
             self.read_until = time.monotonic()
+        if str(sql).startswith('INSERT INTO "django_migrations"'):
+            self.free_from = time.monotonic()
         return execute(sql, *others)
 
 
@@ -52,7 +57,8 @@ def main() -> None:
     ended = time.monotonic()
     millions = Trade.objects.count() / 1_000_000
     report("a million trades, moved", f"{(ended - began) / millions:.1f} s", ratio=f"{millions} M")
-    unwritten, unread = ended - clock.written_until, ended - clock.read_until
+    unwritten = clock.free_from - clock.written_until
+    unread = clock.free_from - clock.read_until
     report("  of these nobody writes markets for", f"{unwritten / millions:.2f} s")
     report("  and nobody reads them, in all, for", f"{unread:.2f} s")
 

@@ -179,7 +179,7 @@ WORKS = st.tuples(
 )
 @given(works=st.lists(WORKS, max_size=6))
 def test_a_time_is_open_until_it_is_read_for_as_many_markets(db, works):
-    waiting = {}
+    waiting: dict[int, TapeScope] = {}
     with transaction.atomic():
         for is_read, since, length, scope in works:
             time = Interval(BEGIN + since * MINUTE, BEGIN + (since + length) * MINUTE)
