@@ -2,11 +2,11 @@
 
 What is on record moves in this one transaction, in one pass over the old table. Meanwhile trades
 can be read and not written; all else goes on. Only then, while the reference to markets is checked,
-nobody can write definitions or quotes; markets can be read until the old table is dropped, and
-again when all of this migration is done. Stop the recorder: its runs would fail for that long, and one that waits to write what it has
-read may end this transaction, after which nothing has changed. `make bench ARGS=moving_trades`
-prints how long each takes for a million trades. The old table and the new one need room at the same
-time.
+nobody can write definitions or quotes; and from when the old table is dropped until all of this is
+done, a second or two later, nobody can read markets either. Stop the recorder: its runs would fail
+for that long, and one that waits to write what it has read may end this transaction, after which
+nothing has changed. `make bench ARGS=moving_trades` prints how long each takes for a million
+trades. The old table and the new one need room at the same time.
 
 Those trades were all backfilled, so that they count as known when they happened. The columns of
 fixed width come first: less padding in every row. The key begins with the time, so that new rows go
