@@ -2,9 +2,11 @@
 
 What is on record moves in this one transaction, in one pass over the old table. Meanwhile trades
 can be read and not written; all else goes on. Only then, while the reference to markets is checked,
-nobody can write definitions or quotes: stop the recorder, or let its runs fail for that long.
-`make bench ARGS=moving_trades` prints how long each takes for a million trades. The old table and
-the new one need room at the same time.
+nobody can write definitions or quotes; and from when the old table is dropped until all of this is
+done, a second or two later, nobody can read markets either. Stop the recorder: its runs would fail
+for that long, and one that waits to write what it has read may end this transaction, after which
+nothing has changed. `make bench ARGS=moving_trades` prints how long each takes for a million
+trades. The old table and the new one need room at the same time.
 
 Those trades were all backfilled, so that they count as known when they happened. The columns of
 fixed width come first: less padding in every row. The key begins with the time, so that new rows go
@@ -75,10 +77,14 @@ IN_PLACE = [
     "ALTER INDEX trade_market_created RENAME TO trade_market_created_before",
     "CREATE INDEX trade_market_created ON trades_anew (market_id, created_time)",
     # From here on nobody writes markets.
+    """
+    ALTER TABLE trades_anew ADD CONSTRAINT markets_trade_market_id_fkey
+        FOREIGN KEY (market_id) REFERENCES markets_market (id)
+    """,
+    # And from here on nobody reads them: the old reference to them goes with the table.
     "DROP TABLE markets_trade",
     "ALTER TABLE trades_anew RENAME TO markets_trade",
     "ALTER TABLE markets_trade RENAME CONSTRAINT trades_anew_pkey TO markets_trade_pkey",
-    "ALTER TABLE markets_trade ADD FOREIGN KEY (market_id) REFERENCES markets_market (id)",
 ]
 
 

@@ -59,28 +59,23 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
         with connection.cursor() as cursor:
             cursor.execute(ONE_WRITER)
         around = self.filter(start__lte=time.end, end__gte=time.start)
-        touching = list(around.replaced_by(span).order_by("start"))
+        touching = [row for row in around.order_by("start") if span.replaces(row)]
         left = [piece for row in touching for piece in row.without(time)]
         self.filter(pk__in=[row.pk for row in touching]).delete()
         self.bulk_create(joined([*left, *span.beside(touching, time)]))
 
-    def replaced_by(self, span: "TapeSpan") -> Self:
-        """Narrow to the spans that another one takes the place of: whole ones only of its scope."""
-        if not span.is_whole:
-            return self
-        return self.filter(models.Q(is_whole=False) | models.Q(**span.scope._asdict()))
-
     def add(self, time: Interval, values: Mapping[str, Any]) -> int:
-        """Mark the parts of a time that no span of this scope covers; return their number."""
+        """Mark the parts of a time of which no span tells the same; return their number."""
         span = TapeSpan(**values)
-        known = merge(self.within(time).replaced_by(span).values_list("start", "end"))
-        missing = subtract([time], known)
+        known = [row for row in self.within(time) if span.replaces(row)]
+        missing = subtract([time], merge((row.start, row.end) for row in known))
         for part in missing:
             self.mark(part, span.copy())
         return len(missing)
 
     def mark_open(self, time: Interval, *, tried_at: datetime | None = None) -> None:
-        self.mark(time, TapeSpan(is_whole=False, tried_at=tried_at))
+        scope = TapeScope.of_settings()
+        self.mark(time, TapeSpan(is_whole=False, tried_at=tried_at, **scope._asdict()))
 
     # --- Reads ------------------------------------------------------------------------------
 
@@ -92,14 +87,31 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
         """Return True if a whole span ends at an instant."""
         return self.filter(end=at, is_whole=True).exists()
 
-    def to_close(self, *, before: datetime, tried_before: datetime) -> "TapeSpan | None":
-        """Return the newest open span that begins before an instant and was not tried lately."""
-        waiting = self.open().filter(start__lt=before)
+    def to_close(self, *, before: datetime, tried_before: datetime) -> Interval | None:
+        """Return the newest open time before an instant that the settings let us read whole.
+
+        Not what was tried lately, or is whole for the settings and open for others. Of the past, a
+        hot list proves nothing.
+        """
+        scope = TapeScope.of_settings()
         untried = models.Q(tried_at=None) | models.Q(tried_at__lt=tried_before)
-        return waiting.filter(untried).order_by("-end").first()
+        waiting = self.open().filter(untried, start__lt=before).order_by("-end")
+        times = [Interval(row.start, min(row.end, before)) for row in waiting]
+        if not times or scope.extent == Extent.HOT:
+            return None
+        read = self.read_whole(Interval(min(time.start for time in times), before), scope)
+        left = (subtract([time], read) for time in times)
+        return next((parts[-1] for parts in left if parts), None)
 
     def open(self) -> Self:
         return self.filter(is_whole=False)
+
+    def counted(self) -> Self:
+        """Narrow to the whole spans of which is known whose trades they have.
+
+        The hot list of a time that was read later, nobody knows.
+        """
+        return self.filter(is_whole=True).exclude(extent=Extent.HOT, known_at__isnull=False)
 
     def within(self, window: Interval) -> Self:
         return self.filter(start__lt=window.end, end__gt=window.start).order_by("start")
@@ -114,10 +126,13 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
         Without one it is that of the settings. A span speaks of the markets that were recorded at
         its time. Of a day whose trades are no longer kept, it says nothing.
         """
-        wanted = scope or TapeScope.of_settings()
-        rows = self.within(window).filter(is_whole=True)
-        whole = merge((row.start, row.end) for row in rows if row.scope.covers(wanted))
-        return kept(intersect(whole, [window]))
+        return kept(self.read_whole(window, scope or TapeScope.of_settings()))
+
+    def read_whole(self, window: Interval, scope: TapeScope) -> list[Interval]:
+        """Return the same, whether the trades are still kept or not."""
+        rows = self.within(window).counted()
+        whole = merge((row.start, row.end) for row in rows if row.scope.covers(scope))
+        return intersect(whole, [window])
 
     def whole_for(
         self,
@@ -134,9 +149,8 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
         of the hot list, it must have been hot from a trade on until the trade was surely read, and
         nothing is said of what was read later. `skew` is by how much our clock is ahead.
         """
-        rows = self.within(window).filter(is_whole=True)
         found: dict[TapeScope, list[Interval]] = {}
-        for row in rows.exclude(extent=Extent.HOT, known_at__isnull=False):
+        for row in self.within(window).counted():
             if known := row.known_part(known_by):
                 found.setdefault(row.scope, []).append(known)
         whole = []
@@ -207,11 +221,13 @@ def united(whole: Iterable[WholeTape]) -> list[WholeTape]:
 def joined(spans: Iterable["TapeSpan"]) -> list["TapeSpan"]:
     """Join spans that touch and are alike; the later one's end is theirs."""
     result: list[TapeSpan] = []
+    newest: dict[tuple[object, ...], TapeSpan] = {}
     for span in sorted(spans, key=lambda each: each.start):
-        before = result[-1] if result else None
-        if before and before.end == span.start and before.kind == span.kind:
-            span.start = before.start
-            result.pop()
+        before = newest.get(span.kind)
+        if before and before.end == span.start:
+            before.end, before.newest_ids = span.end, span.newest_ids
+            continue
+        newest[span.kind] = span
         result.append(span)
     return result
 
@@ -219,8 +235,9 @@ def joined(spans: Iterable["TapeSpan"]) -> list["TapeSpan"]:
 class TapeSpan(models.Model):
     """A time from `start` on and before `end` in which every trade was read, or may be missing.
 
-    `newest_ids` are the trades with which the next walk must join it. Whole spans of different
-    scopes may overlap.
+    `newest_ids` are the trades with which the next walk must join it. A whole span speaks of the
+    markets of its scope; an open one waits for a scope that covers its own, and a narrower one may
+    be whole beside it. So spans may overlap, but no two that are open or of one scope.
     """
 
     start = models.DateTimeField(db_index=True, help_text="By the exchange's clock.")
@@ -281,20 +298,40 @@ class TapeSpan(models.Model):
         known = Interval(self.start, min(self.end, at - LIVE_WITHIN))
         return known if known.start < known.end else None
 
+    def replaces(self, other: "TapeSpan") -> bool:
+        """Return True if a time of this span is no longer one of the other's.
+
+        An open span takes from all. A whole one of the hot list closes nothing if it was read
+        later: whose trades it has, nobody knows.
+        """
+        if not self.is_whole:
+            return True
+        if other.is_whole:
+            return self.scope == other.scope
+        is_guess = self.extent == Extent.HOT and self.known_at is not None
+        return self.scope.covers(other.scope) and not is_guess
+
     def copy(self, **changes: Any) -> "TapeSpan":
         """Return the same as a new span, but for changes."""
         values = {field.name: getattr(self, field.name) for field in self._meta.fields}
         return TapeSpan(**values | changes | {"id": None})
 
     def beside(self, spans: Iterable["TapeSpan"], time: Interval) -> "list[TapeSpan]":
-        """Return the same of a time, in pieces: what other spans say is whole, they say further."""
-        known = [row.within(time) for row in spans if row.is_whole and self.is_whole]
+        """Return the same of a time, in pieces: what others say beyond it, they say further."""
+        known = [row.within(time) for row in spans if self.leaves(row)]
         known = [row for row in known if row.start < row.end]
         for row in known:
-            if row.end == time.end and self.newest_ids:
+            if row.is_whole and row.end == time.end and self.newest_ids:
                 row.newest_ids = self.newest_ids
+            row.tried_at = self.tried_at
         new = subtract([time], [Interval(row.start, row.end) for row in known])
         return [*known, *(self.over(part, ends=time.end) for part in new)]
+
+    def leaves(self, other: "TapeSpan") -> bool:
+        """Return True if the other one says more: whole since earlier, or open for more markets."""
+        if self.is_whole:
+            return other.is_whole
+        return not other.is_whole and not self.scope.covers(other.scope)
 
     def over(self, time: Interval, *, ends: datetime) -> "TapeSpan":
         """Return the same of a time; only a span that `ends` there knows what the next may meet."""

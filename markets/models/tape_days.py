@@ -6,10 +6,11 @@ from decimal import Decimal
 
 from django.db import connection, models, transaction
 
-from markets.intervals import Interval
+from markets.intervals import Interval, subtract
 from markets.models.recording import CLOCK_TOLERANCE, Poll
+from markets.models.storage import ArchivedDay
 from markets.models.tape import TapeSpan
-from markets.storage.partitions import TRADES, DayPartition
+from markets.storage.partitions import SNAPSHOTS, TRADES, DayPartition
 
 # Trades have the exchange's time, observations ours, which `skew` is ahead of it. Beyond that, a
 # trade at the edge of a market's day may count for its volume a moment sooner or later.
@@ -77,16 +78,33 @@ class TapeDayQuerySet(models.QuerySet["TapeDay"]):
         return compared
 
     def due(self, days: Iterable[date]) -> list[date]:
-        """Return those of these days that were not compared since they were read, newest first."""
+        """Return those of these days that were not compared since they were read, newest first.
+
+        Without its snapshots a day has no volumes: what was compared before they went stands.
+        """
         compared = dict(self.values_list("day", "compared_at"))
         return [
             day
-            for day in sorted(days, reverse=True)
+            for day in sorted(with_snapshots(days), reverse=True)
             if day not in compared
             or TapeSpan.objects.learned_since(
                 Interval(*DayPartition(TRADES, day).bounds), compared[day]
             )
         ]
+
+
+def with_snapshots(days: Iterable[date]) -> list[date]:
+    """Return those of these days whose snapshots are all on record."""
+    kept = ArchivedDay.objects.kept_snapshots()
+    # A backfill may have given such a day a partition again.
+    gone = ArchivedDay.objects.filter(table=SNAPSHOTS).exclude(dropped_at=None)
+    dropped = set(gone.values_list("day", flat=True))
+    return [
+        day
+        for day in days
+        if day not in dropped
+        and not subtract([Interval(*DayPartition(SNAPSHOTS, day).bounds)], kept)
+    ]
 
 
 class TapeDay(models.Model):

@@ -90,10 +90,10 @@ class TapeReader:
         newest = TapeSpan.objects.newest()
         # What is newer may still have trades to come.
         settled = newest.end - LATENESS if newest else now
-        span = TapeSpan.objects.to_close(before=settled, tried_before=now - TRY_AGAIN_AFTER)
-        if span is None:
+        time = TapeSpan.objects.to_close(before=settled, tried_before=now - TRY_AGAIN_AFTER)
+        if time is None:
             return False
-        time = left = Interval(span.start, min(span.end, settled))
+        left = time
         for part in self.list_parts(time):
             left = part
             if not self.go_on():
@@ -309,8 +309,8 @@ def fetch_trades(tick: Tick) -> None:
 def read_newest_and_open(tick: Tick, reader: TapeReader) -> None:
     now = datetime.now(UTC)
     WaitingTrade.objects.release(at=now)
-    is_behind = TapeSpan.objects.open().filter(tried_at=None).exists()
-    if not is_behind or tick.poll.pk % 2 == 0:
+    waiting = TapeSpan.objects.to_close(before=now, tried_before=now - TRY_AGAIN_AFTER)
+    if waiting is None or tick.poll.pk % 2 == 0:
         reader.follow()
     ask_for_markets(tick, at=now)
     while tick.has_turn() and reader.close_next():

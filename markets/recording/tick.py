@@ -65,7 +65,7 @@ class Tick:
     order_books: list[ObservedOrderBook] = field(default_factory=list)
     sweeps: list[Sweep] = field(default_factory=list)
     # Of the runs before; nobody else writes sweeps of these tiers during a run.
-    newest_sweeps: dict[str, Sweep] = field(default_factory=Sweep.objects.newest_of_each_tier)
+    newest_sweeps: dict[str, Sweep] = field(default_factory=dict)
     shown: dict[str, ShownNames] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     seconds: float = field(init=False)

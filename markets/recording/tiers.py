@@ -13,6 +13,7 @@ from functools import partial
 import msgspec
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
+from psycopg.errors import LockNotAvailable, QueryCanceled
 
 from markets.coverage.freshness import percentiles
 from markets.kalshi.client import TOKENS_PER_REQUEST, KalshiClient, Page, ticker_batches
@@ -64,9 +65,10 @@ CONTINUED_TIERS = (
 )
 SETTLEMENT_EVERY = STATUS_EVERY = timedelta(seconds=30)
 CENSUS_EVERY = timedelta(minutes=1)
-# A timeout takes a whole interval. One tier may have a request that hangs; with two of them, the
-# exchange answers nobody.
+# A timeout takes a whole interval. One tier may have a request that hangs, or a statement; with two
+# of them, the exchange answers nobody, or a table is locked that all need.
 MAX_TIMEOUTS = 2
+DATABASE_TIMEOUTS = LockNotAvailable, QueryCanceled
 # With an API key, one request returns the order books of a hundred markets; without, of one.
 ORDER_BOOKS_PER_TICK = 5
 ORDER_BOOKS_PER_TICK_WITH_KEY = 100
@@ -80,8 +82,9 @@ def fetch_due_tiers(tick: Tick) -> None:
     Hot list and universe carry the quotes, so their failures are the poll's error. Other failures
     are its warning, unless nothing was read at all. Where the exchange cannot be reached the run
     ends at once, and where it has not answered `MAX_TIMEOUTS` tiers, since the others would only
-    wait for the same.
+    wait for the same; so it does where the database let as many tiers wait in vain.
     """
+    tick.newest_sweeps = Sweep.objects.newest_of_each_tier()
     failures: dict[Tier, str] = {}
     timeouts = 0
     tiers = [tier for tier in FETCHES if is_recorded(tier)]
@@ -93,7 +96,9 @@ def fetch_due_tiers(tick: Tick) -> None:
             if isinstance(error, DatabaseError) and not connection.is_usable():
                 raise
             note_failure(tick, tier, error, failures)
-            timeouts += isinstance(error, TimedOut)
+            timeouts += isinstance(error, TimedOut) or isinstance(
+                error.__cause__, DATABASE_TIMEOUTS
+            )
             if isinstance(error, NoConnection) or timeouts == MAX_TIMEOUTS:
                 break
     carriers = (Tier.HOT, Tier.UNIVERSE) if tick.batch.pages else tuple(failures)

@@ -143,7 +143,7 @@ def _restore_spans(staged: str) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {', '.join(restored.values())} FROM {staged} AS archived"  # noqa: S608
-            " ORDER BY archived.starts_at"
+            " ORDER BY archived.is_whole, archived.starts_at"
         )
         rows = [dict(zip(restored, row, strict=True)) for row in cursor.fetchall()]
     return sum(

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.test.utils import CaptureQueriesContext
 
 from markets.models import TradeOrigin
 from markets.models.snapshots import snapshot_id
@@ -253,6 +254,24 @@ def test_trades_move_into_daily_partitions_with_their_numbers(empty_schema):
         tables = [name for (name,) in cursor.fetchall()]
     assert tables == ["markets_trade_20260228", "markets_trade_20260301"]
     assert "trades_anew" not in files_of_tables()
+
+
+def test_markets_are_read_while_the_reference_of_trades_to_them_is_checked(empty_schema):
+    create_snapshots(migrate_to(BEFORE_TAPE))
+    with CaptureQueriesContext(connection) as queries:
+        migrate_to(TAPE)
+    statements = [query["sql"] for query in queries]
+    checks, drops = (
+        next(n for n, each in enumerate(statements) if words in each)
+        for words in ("FOREIGN KEY (market_id) REFERENCES", "DROP TABLE markets_trade")
+    )
+    assert checks < drops
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT conname, convalidated FROM pg_constraint WHERE contype = 'f'"
+            " AND conrelid::regclass::text LIKE 'markets_trade%'"
+        )
+        assert cursor.fetchall() == [("markets_trade_market_id_fkey", True)]
 
 
 def test_many_trades_move_in_parts_that_tell_of_the_progress(empty_schema, monkeypatch, capsys):

@@ -1,11 +1,13 @@
 """A write that the database refuses costs the rows of its own tier, and nothing else of a run."""
 
-from contextlib import contextmanager
+import time
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
 
+from kalshi_insights.processes.session_limits import SessionLimits, limited
 from markets.models import (
     Market,
     MarketSnapshot,
@@ -16,7 +18,10 @@ from markets.models import (
     Tier,
     Trade,
 )
-from markets.tests.test_recorder import tick
+from markets.recording.recorder import record_tick
+from markets.recording.tick import Tick
+from markets.recording.tiers import fetch_due_tiers
+from markets.tests.test_recorder import INTERVAL, tick
 
 NOW = datetime.now(UTC)
 SECOND = timedelta(seconds=1)
@@ -45,6 +50,17 @@ def in_use(table):
         other.rollback()
     finally:
         other.close()
+
+
+@contextmanager
+def missing(table):
+    """Let every statement that names a table fail."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO elsewhere")
+        try:
+            yield
+        finally:
+            cursor.execute(f"ALTER TABLE elsewhere RENAME TO {table}")
 
 
 @pytest.fixture(autouse=True)
@@ -110,3 +126,33 @@ def test_order_books_that_are_refused_cost_no_quote_and_are_fetched_again(exchan
     assert not Sweep.objects.filter(tier=Tier.ORDER_BOOKS, started_at__gte=poll.started_at).exists()
     assert tick(exchange).order_books == 1
     assert OrderBookSnapshot.objects.count() == Poll.objects.exclude(order_books=0).count()
+
+
+def test_a_run_that_cannot_read_the_passes_before_it_is_recorded_as_failed(exchange):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    Poll.objects.update(started_at=NOW - timedelta(hours=1))
+    with missing("markets_sweep"), exchange.client() as client:
+        poll = record_tick(client, interval=INTERVAL)
+    assert "markets_sweep" in poll.error
+    assert Poll.objects.get(pk=poll.pk).finished_at is not None
+    assert tick(exchange).error == ""
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (SessionLimits(0, 0.2, 0), "lock timeout"),
+        (SessionLimits(0.3, 0, 0), "statement timeout"),
+    ],
+)
+def test_two_tiers_alone_wait_for_a_table_that_is_in_use(exchange, limits, reason):
+    exchange.list("KXA-1-X")
+    tick(exchange)
+    Sweep.objects.update(started_at=NOW - timedelta(hours=1))
+    run = Tick(exchange.client(), Poll(started_at=NOW), deadline=time.monotonic() + 60)
+    with in_use("markets_market"), limited(connection, limits), closing(run):
+        fetch_due_tiers(run)
+    noted = [*run.poll.error.split("; "), *filter(None, run.poll.warning.split("; "))]
+    assert len(noted) == 2
+    assert all(reason in each for each in noted)

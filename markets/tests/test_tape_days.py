@@ -7,9 +7,10 @@ from django.db import transaction
 
 from markets.intervals import Interval
 from markets.models import ArchivedDay, Poll, TapeDay, TapeSpan, Trade
-from markets.storage import archive, restore, retention
+from markets.models.storage import AT_MIDNIGHT
+from markets.storage import archive, partitions, restore, retention
 from markets.storage.account import TAPE_SPANS
-from markets.storage.partitions import TRADES, DayPartition
+from markets.storage.partitions import ONE_DAY, SNAPSHOTS, TRADES, DayPartition
 from markets.tests.factories import a_market, a_snapshot, a_trade
 
 NOW = datetime.now(UTC)
@@ -120,3 +121,44 @@ def test_a_clock_that_goes_wrong_moves_no_trade_beyond_an_observation(seconds):
     a_trade(market, DAY + 3 * HOUR + 20 * SECOND - skew, "c", contracts=800)
     day = TapeDay.objects.compare(DAY.date(), at=NOW)
     assert (day.markets, day.agreeing, day.contracts) == (1, 1, 1000)
+
+
+def drop_snapshots():
+    """Take the day's snapshots out of the database."""
+    partition = DayPartition(SNAPSHOTS, DAY.date())
+    partitions.drop(partition, lambda: "")
+    ArchivedDay.objects.mark_dropped(partition, NOW)
+
+
+def drop_and_backfill():
+    drop_snapshots()
+    partitions.create_missing(SNAPSHOTS, [DAY.date()])
+
+
+def leave_last_quotes():
+    """Let all but the last quotes be gone, which came back with the following day."""
+    archived = ArchivedDay.objects.get(table=SNAPSHOTS)
+    ArchivedDay.objects.mark_dropped(DayPartition(SNAPSHOTS, DAY.date()), NOW)
+    archived.pk, archived.table, archived.day = None, AT_MIDNIGHT, DAY.date() + ONE_DAY
+    archived.restored_at = NOW
+    archived.save()
+
+
+@pytest.mark.parametrize("lose", [drop_snapshots, drop_and_backfill, leave_last_quotes])
+def test_a_comparison_outlives_the_snapshots_of_its_day(lose):
+    market = observed("KXA-1-X", 10, 25)
+    with transaction.atomic():
+        TapeSpan.objects.mark_open(Interval(DAY, DAY + 24 * HOUR))
+    a_trade(market, DAY + 1.2 * HOUR, "a", contracts=1500)
+    assert retention.maintain(now=NOW).compared == DAY.date()
+    ArchivedDay.objects.create(
+        table=SNAPSHOTS, day=DAY.date(), rows=2, schema_version=1, verified_at=NOW
+    )
+    lose()
+    with transaction.atomic():
+        TapeSpan.objects.mark_whole(
+            Interval(DAY, DAY + 24 * HOUR), TapeSpan(is_whole=True), at=NOW + HOUR
+        )
+    assert retention.maintain(now=NOW + 2 * HOUR).compared is None
+    day = TapeDay.objects.get()
+    assert (day.markets, day.agreeing, day.volume) == (1, 1, 1500)

@@ -390,3 +390,36 @@ def run(world, number):
     tick = Tick(world.exchange.client(), Poll(pk=number), time.monotonic() + 60)
     tick.begin_turn(Tier.TRADES, later=[])
     fetch_trades(tick)
+
+
+def test_a_gap_is_listed_once_by_each_setting(world, settings):
+    gap = Interval(BEGIN, BEGIN + 60 * SECOND)
+    with transaction.atomic():
+        TapeSpan.objects.mark_open(gap)
+    settings.RECORD_SERIES = frozenset({"SKXA-1"})
+    for seconds in (30, 90):
+        world.wait(seconds)
+        world.trade()
+    world.follow()
+    reader = world.reader()
+    assert [reader.close_next() for _ in range(6)][-1] is False
+    assert TapeSpan.objects.whole(gap) == [gap]
+    assert TapeSpan.objects.open().exists()
+    settings.RECORD_SERIES = frozenset()
+    while reader.close_next():
+        pass
+    assert TapeSpan.objects.whole(gap) == [gap]
+    assert not TapeSpan.objects.open().exists()
+
+
+def test_the_newest_trades_are_read_in_every_run_beside_a_gap_of_the_hot_list(world, settings):
+    settings.RECORD_TRADES = "hot"
+    world.trade()
+    world.follow()
+    with transaction.atomic():
+        TapeSpan.objects.mark_open(Interval(BEGIN - 60 * SECOND, BEGIN))
+    for number in (1, 2):
+        world.wait(5)
+        world.trade()
+        run(world, number)
+        assert TapeSpan.objects.newest().end == world.clock

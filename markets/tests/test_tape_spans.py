@@ -103,6 +103,115 @@ def test_a_scope_covers_another_if_it_lets_as_many_through(one, other, covers):
     assert one.covers(other) is covers
 
 
+HOT = TapeScope(extent=Extent.HOT)
+GAP = Interval(BEGIN, BEGIN + 100 * SECOND)
+
+
+def to_close(*, tried_before=BEGIN):
+    """Return the open time that is listed next, in seconds since the beginning."""
+    time = TapeSpan.objects.to_close(before=EVER.end, tried_before=tried_before)
+    return time and tuple((t - BEGIN) / SECOND for t in time)
+
+
+def test_a_hot_list_that_was_read_later_counts_for_nothing(settings):
+    settings.RECORD_TRADES = "hot"
+    read(0, 100, at=101, scope=HOT)
+    read(100, 200, at=900, scope=HOT, proof=Proof.LISTED)
+    window = Interval(BEGIN, BEGIN + 200 * SECOND)
+    assert TapeSpan.objects.whole(window) == [Interval(BEGIN + 41 * SECOND, BEGIN + 100 * SECOND)]
+    assert TapeSpan.objects.share(window) == 0.295
+
+
+def test_a_gap_under_a_hot_list_stays_open_until_all_trades_are_recorded(settings):
+    settings.RECORD_TRADES = "hot"
+    TapeSpan.objects.mark_open(GAP)
+    assert to_close() is None
+    read(0, 100, at=900, scope=HOT, proof=Proof.LISTED)
+    assert TapeSpan.objects.open().get().length == GAP.length
+    settings.RECORD_TRADES = "all"
+    assert to_close() == (0, 100)
+    read(0, 100, at=900, proof=Proof.LISTED)
+    assert not TapeSpan.objects.open().exists()
+
+
+def test_an_open_time_waits_for_a_scope_that_covers_its_own(settings):
+    TapeSpan.objects.mark_open(GAP)
+    settings.RECORD_SERIES = frozenset({"KXA"})
+    assert to_close() == (0, 100)
+    read(40, 100, at=900, scope=TapeScope.of_settings(), proof=Proof.LISTED)
+    assert to_close() == (0, 40)
+    read(0, 40, at=900, scope=TapeScope.of_settings(), proof=Proof.LISTED)
+    assert to_close() is None
+    settings.RECORD_SERIES = frozenset()
+    assert to_close() == (0, 100)
+    read(0, 100, at=990, scope=TapeScope.of_settings(), proof=Proof.LISTED)
+    assert not TapeSpan.objects.open().exists()
+
+
+def test_a_time_that_was_tried_in_vain_stays_open_for_as_many_markets(settings):
+    TapeSpan.objects.mark_open(GAP)
+    settings.RECORD_SERIES = frozenset({"KXA"})
+    TapeSpan.objects.mark_open(Interval(BEGIN + 60 * SECOND, GAP.end), tried_at=BEGIN + MINUTE)
+    assert {span.scope for span in TapeSpan.objects.open()} == {TapeScope()}
+    assert to_close() == (0, 60)
+    assert to_close(tried_before=BEGIN + 2 * MINUTE) == (60, 100)
+
+
+def test_a_span_that_is_restored_leaves_open_what_is_open_for_more(settings):
+    TapeSpan.objects.mark_open(GAP)
+    scope = TapeScope(series=("KXA",))
+    values = {"is_whole": True, "proof": Proof.LISTED, **scope._asdict()}
+    assert TapeSpan.objects.add(GAP, values) == 1
+    assert TapeSpan.objects.add(GAP, values) == 0
+    assert [(span.is_whole, span.scope) for span in TapeSpan.objects.order_by("is_whole")] == [
+        (False, TapeScope()),
+        (True, scope),
+    ]
+
+
+WORKS = st.tuples(
+    st.booleans(), st.integers(0, 9), st.integers(1, 9), st.sampled_from([*SCOPES, HOT])
+)
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(works=st.lists(WORKS, max_size=6))
+def test_a_time_is_open_until_it_is_read_for_as_many_markets(db, works):
+    waiting: dict[int, TapeScope] = {}
+    with transaction.atomic():
+        for is_read, since, length, scope in works:
+            time = Interval(BEGIN + since * MINUTE, BEGIN + (since + length) * MINUTE)
+            if is_read:
+                span = TapeSpan(is_whole=True, proof=Proof.LISTED, **scope._asdict())
+                TapeSpan.objects.mark_whole(time, span, at=EVER.end)
+            else:
+                TapeSpan.objects.mark(time, TapeSpan(is_whole=False, **scope._asdict()))
+            for minute in range(since, since + length):
+                follow(waiting, minute, scope, is_read=is_read)
+        assert open_minutes() == waiting
+        check_scopes()
+        transaction.set_rollback(True)
+
+
+def follow(waiting, minute, scope, *, is_read):
+    """Keep by minute the scope for which it is open."""
+    covers = minute in waiting and scope.covers(waiting[minute])
+    if not is_read and (covers or minute not in waiting):
+        waiting[minute] = scope
+    elif is_read and covers and scope != HOT:
+        del waiting[minute]
+
+
+def open_minutes():
+    return {
+        minute: span.scope
+        for span in TapeSpan.objects.open()
+        for minute in range((span.start - BEGIN) // MINUTE, (span.end - BEGIN) // MINUTE)
+    }
+
+
 READS = st.tuples(
     st.integers(0, 300), st.integers(1, 200), st.integers(0, 100), st.sampled_from(SCOPES)
 )
