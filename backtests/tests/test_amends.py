@@ -88,7 +88,7 @@ def amended_twice(universe, sizes, seconds=(10, 10.5), fills=FillModel.EXPECTED,
 
 
 class TestAnAmendmentThatIsAmendedOnItsWay:
-    """What was filled before counts in the size of each, however many are on their way."""
+    """Contracts filled before count in the size of each, however many are on their way."""
 
     ROWS = (book(42, 45, at=10.5), book(42, 45, at=14))
 
