@@ -65,9 +65,13 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
         self.bulk_create(joined([*left, *span.beside(touching, time)]))
 
     def add(self, time: Interval, values: Mapping[str, Any]) -> int:
-        """Mark the parts of a time of which no span tells the same; return their number."""
+        """Mark the parts of a time of which no span tells as much; return their number.
+
+        What is whole closes what is open for the same markets.
+        """
         span = TapeSpan(**values)
-        known = [row for row in self.within(time) if span.replaces(row)]
+        rows = self.within(time)
+        known = [row for row in rows if row.is_whole >= span.is_whole and span.replaces(row)]
         missing = subtract([time], merge((row.start, row.end) for row in known))
         for part in missing:
             self.mark(part, span.copy())
