@@ -278,7 +278,8 @@ def test_pages_are_known_when_the_rows_of_their_run_are(exchange):
     exchange.quote("KXA-1-X", "0.1000", "0.5000")
     run_under_way = tick(exchange)
     rows = MarketSnapshot.objects.order_by("timestamp")
-    received, written = rows[1].timestamp, run_under_way.finished_at
+    received, written = rows[1].timestamp, rows[1].recorded_at + SECOND
+    Poll.objects.filter(pk=run_under_way.pk).update(finished_at=written)
     for known_by in (received, rows[1].recorded_at - timedelta(microseconds=1)):
         known = looks("KXA-1-X", known_by=known_by)
         assert known == [microseconds(row.timestamp) for row in rows[:1]]

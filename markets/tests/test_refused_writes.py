@@ -29,6 +29,12 @@ SECOND = timedelta(seconds=1)
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture(autouse=True)
+def _now(monkeypatch):
+    """Let trades come while a test runs, however long after the others that is."""
+    monkeypatch.setattr(f"{__name__}.NOW", datetime.now(UTC))
+
+
 @contextmanager
 def refusing(table):
     """Let a table refuse every new row."""

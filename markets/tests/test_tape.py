@@ -34,6 +34,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
+def _now(monkeypatch):
+    """Let trades come while a test runs, however long after the others that is."""
+    monkeypatch.setattr(f"{__name__}.NOW", datetime.now(UTC))
+
+
+@pytest.fixture(autouse=True)
 def fresh_scope():
     scope.forget()
     yield
