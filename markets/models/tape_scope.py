@@ -1,4 +1,4 @@
-"""Whose trades were stored while a span of the tape was read."""
+"""The markets whose trades were stored while a span of the tape was read."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Self
@@ -13,7 +13,7 @@ HOT = "hot"
 
 
 class Extent(models.TextChoices):
-    """Whose trades were stored while a span was read."""
+    """The markets that a recording of trades was for."""
 
     ALL = "all", "every recorded market"
     HOT = "hot", "the hot list"
