@@ -91,9 +91,8 @@ def run(id: int, *, on_progress: OnProgress = ignore_progress) -> None:
         return
     try:
         computed = compute(held, on_progress=SignsOfLife(held, on_progress).report)
-        now = datetime.now(UTC)
-        if not BacktestResult.objects.finish(held, computed.columns, computed.entries(), now=now):
-            BacktestResult.objects.mark_cancelled(held, now=now)
+        if not BacktestResult.objects.finish(held, computed.columns, computed.entries()):
+            BacktestResult.objects.mark_cancelled(held, now=datetime.now(UTC))
     except (Stopped, KeyboardInterrupt) as end:
         BacktestResult.objects.mark_cancelled(held, now=datetime.now(UTC))
         if isinstance(end, KeyboardInterrupt):
