@@ -92,8 +92,9 @@ def continue_universe_ahead(tick: Tick, *, requests: int) -> None:
     new pass: an exchange that is silent is not asked for more than need be.
     """
     newest = tick.newest_sweeps.get(Tier.UNIVERSE)
-    is_under_way = newest and newest.finished_at is None and newest.cursor
-    if is_under_way and tick.client.has_tokens_for(requests + 1):
+    if not newest or newest.finished_at is not None or not newest.cursor:
+        return
+    if tick.client.has_tokens_for(requests + 1):
         due = due_universe(tick)
         if due and due.pk == newest.pk:
             request_universe_ahead(tick)
