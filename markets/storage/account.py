@@ -284,6 +284,7 @@ ACCOUNT: dict[str, AccountTable] = {
         within="starts_at < '{end}' AND ends_at >= '{start}'",
         key=("market_id", "starts_at", "ends_at", "recorded_at"),
         said=("starts_at", "ends_at", "gap_after", "recorded_at"),
+        constants={"restored_at": "now()"},
         columns={
             "market_id": NUMBER,
             "starts_at": TIME,
