@@ -20,7 +20,8 @@ from django.db import DatabaseError, connection
 
 from kalshi_insights.export import parquet
 from kalshi_insights.export.copy import ColumnTypes
-from markets.models import ArchivedDay
+from markets.intervals import Interval
+from markets.models import ArchivedDay, TapeSpan
 from markets.models.storage import AT_MIDNIGHT
 from markets.storage import account, midnight, partitions
 from markets.storage.account import ACCOUNT
@@ -145,8 +146,14 @@ def days_to_archive(
         for partition in sorted(_days_in_database(tables), key=lambda each: each.day)
         if partition.is_closed(now)
         and (include_archived or _has_changed(partition, archived.get(partition)))
-        and _count_rows(partition)
+        and (_count_rows(partition) or _is_known_to_be_empty(partition))
     ]
+
+
+def _is_known_to_be_empty(partition: DayPartition) -> bool:
+    """Return True for a day of trades that was read and has none."""
+    window = Interval(*partition.bounds)
+    return partition.table == TRADES and TapeSpan.objects.tells_of(window)
 
 
 def _has_changed(partition: DayPartition, archived: ArchivedDay | None) -> bool:
