@@ -26,6 +26,7 @@ from markets.models.storage import AT_MIDNIGHT
 from markets.storage import account, midnight, partitions
 from markets.storage.account import ACCOUNT
 from markets.storage.account_days import days_of_account
+from markets.storage.columns import COLUMNS, FOLDERS, MARKET_COLUMNS, copy_statement
 from markets.storage.manifest import (
     ArchivedFile,
     ArchiveError,
@@ -33,73 +34,9 @@ from markets.storage.manifest import (
     read_manifest,
     sha256_of_file,
 )
-from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, TRADES, DayPartition
+from markets.storage.partitions import SNAPSHOTS, TRADES, DayPartition
 
-FOLDERS = {
-    SNAPSHOTS: "snapshots",
-    AT_MIDNIGHT: "midnight",
-    ORDER_BOOKS: "orderbooks",
-    TRADES: "trades",
-} | {table: each.folder for table, each in ACCOUNT.items()}
 SCHEMA_VERSION = 1
-SNAPSHOT_COLUMNS = {
-    "id": "uuid",
-    "market_id": "bigint",
-    "timestamp": "timestamptz",
-    "recorded_at": "timestamptz",
-    "sequence": "bigint",
-    "quality": "smallint",
-    "source": "text",
-    "yes_bid": "numeric(6,4)",
-    "yes_ask": "numeric(6,4)",
-    "yes_bid_size": "numeric(18,2)",
-    "yes_ask_size": "numeric(18,2)",
-    "last_price": "numeric(6,4)",
-    "volume": "numeric(18,2)",
-    "open_interest": "numeric(18,2)",
-    "raw_data": "jsonb",
-}
-COLUMNS: dict[str, ColumnTypes] = {
-    SNAPSHOTS: SNAPSHOT_COLUMNS,
-    AT_MIDNIGHT: SNAPSHOT_COLUMNS,
-    ORDER_BOOKS: {
-        "id": "uuid",
-        "market_id": "bigint",
-        "timestamp": "timestamptz",
-        "bid_prices": "numeric(6,4)[]",
-        "bid_sizes": "numeric(18,2)[]",
-        "ask_prices": "numeric(6,4)[]",
-        "ask_sizes": "numeric(18,2)[]",
-    },
-    TRADES: {
-        "trade_id": "uuid",
-        "market_id": "bigint",
-        "created_time": "timestamptz",
-        "known_at": "timestamptz",
-        "recorded_at": "timestamptz",
-        "contracts": "bigint",
-        "price": "smallint",
-        "taker_side": "smallint",
-        "source_code": "smallint",
-        "is_block_trade": "boolean",
-    },
-    **{table: each.types for table, each in ACCOUNT.items()},
-}
-# These columns suffice to restore rows where their market is unknown; the exchange has the rest.
-MARKET_COLUMNS = {
-    "id": "bigint",
-    "ticker": "text",
-    "event_ticker": "text",
-    "series_ticker": "text",
-    "title": "text",
-    "yes_sub_title": "text",
-    "no_sub_title": "text",
-    "status": "text",
-    "result": "text",
-    "open_time": "timestamptz",
-    "close_time": "timestamptz",
-    "price_ranges": "jsonb",
-}
 ROWS_QUERY = """
     SELECT * FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}'
     ORDER BY market_id, {time}, {id}
@@ -113,12 +50,6 @@ MARKETS_QUERY = """
 MARKET_IDS_QUERY = """
     SELECT market_id FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}'
 """
-# Arrow's CSV and PostgreSQL's differ for these types, so they are selected in a form both share.
-CSV_EXPRESSIONS = {
-    "uuid": "replace({0}::text, '-', '') AS {0}",
-    "timestamptz": "(extract(epoch FROM {0}) * 1000000)::bigint AS {0}",
-    "boolean": "{0}::text AS {0}",
-}
 
 
 class DayFiles(NamedTuple):
@@ -168,7 +99,7 @@ def _has_changed(partition: DayPartition, archived: ArchivedDay | None) -> bool:
         came_again = archived.dropped_at is not None
         return came_again or _count_rows(partition) != archived.rows
     if partition.table == AT_MIDNIGHT:
-        return midnight.has_grown(partition, archived)
+        return midnight.has_changed(partition, archived)
     said = ACCOUNT[partition.table].said
     return bool(said) and not _says_the_same(partition, said)
 
@@ -183,7 +114,7 @@ def _says_the_same(partition: DayPartition, said: Iterable[str]) -> bool:
         return False
     with (
         connection.cursor() as cursor,
-        cursor.copy(_copy_statement(columns, _queries(partition)[0])) as lines,
+        cursor.copy(copy_statement(columns, _queries(partition)[0])) as lines,
     ):
         known = b"".join(map(bytes, lines))
     return sorted(archived.splitlines()) == sorted(known.splitlines())
@@ -319,7 +250,7 @@ def _write_file(
     path: Path, partition: DayPartition, columns: ColumnTypes, *, query: str
 ) -> ArchivedFile:
     """Write a query's rows of one day, and read them back as a restore would."""
-    statement = _copy_statement(columns, query)
+    statement = copy_statement(columns, query)
     with (
         connection.cursor() as cursor,
         _open_synced(path) as sink,
@@ -336,19 +267,6 @@ def _write_file(
         sha256=sha256_of_file(path),
         content_sha256=written.sha256,
     )
-
-
-def _copy_statement(columns: ColumnTypes, query: str) -> str:
-    selected = ", ".join(
-        CSV_EXPRESSIONS.get(kind, "{0}").format(name) for name, kind in columns.items()
-    )
-    quoted = ", ".join(name for name, kind in columns.items() if kind in parquet.QUOTED_TYPES)
-    options = f"FORMAT csv, FORCE_QUOTE ({quoted})" if quoted else "FORMAT csv"
-    # The result keeps the subquery's order, because nothing is joined or grouped outside it.
-    return f"""
-        COPY (SELECT {selected} FROM ({query}) AS found)
-        TO STDOUT ({options})
-    """  # noqa: S608
 
 
 def record_archived(partition: DayPartition, manifest: Manifest, **times: datetime | None) -> None:

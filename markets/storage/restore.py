@@ -14,7 +14,8 @@ from kalshi_insights.export.copy import ColumnTypes, stage_csv
 from markets.models import ArchivedDay, Event, Market, Series, Trade
 from markets.storage import account, archive, midnight, partitions
 from markets.storage.account import ACCOUNT
-from markets.storage.archive import COLUMNS, FOLDERS, MARKET_COLUMNS, SCHEMA_VERSION
+from markets.storage.archive import SCHEMA_VERSION
+from markets.storage.columns import COLUMNS, FOLDERS, MARKET_COLUMNS
 from markets.storage.manifest import (
     ArchivedFile,
     ArchiveError,

@@ -23,6 +23,7 @@ from markets.models import (
 )
 from markets.models.snapshots import snapshot_id
 from markets.storage import archive, partitions, restore, retention
+from markets.storage.columns import COLUMNS
 from markets.storage.manifest import ArchiveError, sha256_of_file
 from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, DayPartition
 from markets.tests.factories import a_market, a_snapshot
@@ -194,7 +195,7 @@ class TestArchiving:
 
     def test_every_table_has_the_columns_that_are_archived(self):
         for table in (SNAPSHOTS, ORDER_BOOKS):
-            columns = archive.COLUMNS[table]
+            columns = COLUMNS[table]
             with connection.cursor() as cursor:
                 cursor.execute(f"SELECT * FROM {table} LIMIT 0")
                 assert {column.name for column in cursor.description} == set(columns)

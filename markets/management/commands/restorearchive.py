@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 from django.core.management.base import BaseCommand, CommandError
 
 from markets.storage import archive, restore
-from markets.storage.archive import FOLDERS
+from markets.storage.columns import FOLDERS
 from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import DayPartition, TableBusy
 
