@@ -23,7 +23,7 @@ from kalshi_insights.export.copy import ColumnTypes
 from markets.intervals import Interval
 from markets.models import ArchivedDay, TapeSpan
 from markets.models.storage import AT_MIDNIGHT
-from markets.storage import account, midnight, partitions
+from markets.storage import account, midnight, partitions, staging
 from markets.storage.account import ACCOUNT
 from markets.storage.account_days import days_of_account
 from markets.storage.columns import COLUMNS, FOLDERS, MARKET_COLUMNS, copy_statement
@@ -31,6 +31,7 @@ from markets.storage.manifest import (
     ArchivedFile,
     ArchiveError,
     Manifest,
+    is_intact,
     read_manifest,
     sha256_of_file,
 )
@@ -93,7 +94,7 @@ def _has_changed(partition: DayPartition, archived: ArchivedDay | None) -> bool:
     The account of a closed day stays, but for the spans of the tape and the periods of imports:
     gaps are closed and rows are imported later.
     """
-    if archived is None:
+    if archived is None or _has_other_files(partition, archived):
         return True
     if partition.table in partitions.TABLES:
         came_again = archived.dropped_at is not None
@@ -102,6 +103,12 @@ def _has_changed(partition: DayPartition, archived: ArchivedDay | None) -> bool:
         return midnight.has_changed(partition, archived)
     said = ACCOUNT[partition.table].said
     return bool(said) and not _says_the_same(partition, said)
+
+
+def _has_other_files(partition: DayPartition, archived: ArchivedDay) -> bool:
+    """Return True if files lie there that are not those on record: a backup may be older."""
+    found = _manifest_on_disk(partition, archived)
+    return found is not None and found.sha256 != archived.sha256
 
 
 def _says_the_same(partition: DayPartition, said: Iterable[str]) -> bool:
@@ -167,25 +174,40 @@ def _require_archivable(partition: DayPartition, now: datetime) -> None:
         )
     archived, rows = ArchivedDay.objects.for_partition(partition), _count_rows(partition)
     found = _manifest_on_disk(partition, archived)
-    in_files = found.rows if found else archived.rows if archived else 0
     if (archived and archived.dropped_at) or _would_lose(partition, archived, found, rows):
+        in_files = found.rows if found else archived.rows if archived else 0
+        advice = "restore the day first."
+        if archived and _has_other_files(partition, archived):
+            advice = (
+                "restore the day first. Its files are not those on record, as after restoring an"
+                f" older backup; `{way_out(partition)}` takes what they have."
+            )
         raise ArchiveError(
             f"{partition} has {rows:,} rows in the database and {in_files:,} in the archive,"
-            " which would be lost: restore the day first."
+            f" some of which would be lost: {advice}"
         )
+
+
+def way_out(partition: DayPartition) -> str:
+    """Return the command that restores a day from files that are not those on record."""
+    return f"restorearchive {partition.day} --table {partition.table} --accept-other-files"
 
 
 def _would_lose(
     partition: DayPartition, archived: ArchivedDay | None, found: Manifest | None, rows: int
 ) -> bool:
-    """Return True if a day's files may have what these many rows of the database do not say."""
+    """Return True if a day's files have what the database does not."""
     said = ACCOUNT[partition.table].said if partition.table in ACCOUNT else ()
-    if said and archived is None:
-        # One span of the tape may say more than its pieces.
-        return found is not None and not _says_the_same(partition, said)
-    if archived and (found is None or found.sha256 == archived.sha256):
-        return rows < archived.rows and not said
-    return found is not None and rows < found.rows
+    if said:
+        # One span of the tape may say more than its pieces, and those on record may change.
+        is_known = archived and (found is None or found.sha256 == archived.sha256)
+        return found is not None and not is_known and not _says_the_same(partition, said)
+    if found is None:
+        return archived is not None and rows < archived.rows
+    files = files_of(partition)
+    if not is_intact(files.rows, found.sha256):
+        return rows < found.rows
+    return staging.count_missing(partition, files.rows, files.markets) > 0
 
 
 def _manifest_on_disk(partition: DayPartition, archived: ArchivedDay | None) -> Manifest | None:

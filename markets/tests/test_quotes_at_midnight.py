@@ -279,9 +279,13 @@ def test_a_last_quote_that_another_one_follows_is_archived_again(markets):
 
 
 def test_fewer_last_quotes_are_archived_while_the_day_has_the_others(markets, settings):
+    a_snapshot(markets[1], at(-5000)).save()
+    settings.HEARTBEAT = 7200
     call_command("archive")
-    settings.HEARTBEAT = 300
-    assert archive.archive_day(CARRIED, now=NOW).rows == 1
+    settings.HEARTBEAT = 3600
+    assert ArchivedDay.objects.get(table=AT_MIDNIGHT, day=DAY).rows == 3
+    assert archive.days_to_archive([AT_MIDNIGHT], now=NOW) == [CARRIED]
+    assert archive.archive_day(CARRIED, now=NOW).rows == 2
     assert not retention.reason_to_keep(DAY_BEFORE)
 
 
