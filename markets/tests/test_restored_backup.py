@@ -79,6 +79,7 @@ def test_the_newer_files_are_not_written_over_and_the_way_out_is_told(market):
         restore.restore_day(THAT_DAY, now=NOW)
     assert archive.files_of(THAT_DAY).rows.read_bytes() == before
     assert hours() == [1, 2, 3]
+    assert "not those on record" in retention.maintain(now=NOW).kept[THAT_DAY]
 
 
 def test_the_day_is_whole_and_archived_again_once_its_files_are_accepted(market, capsys):
