@@ -16,7 +16,7 @@ from markets.intervals import Interval
 from markets.models import ArchivedDay, Closure, Market, MarketSnapshot, Poll, TapeSpan
 from markets.storage import archive, partitions, restore, retention
 from markets.storage.account import CLOSURES, POLLS, TAPE_SPANS
-from markets.storage.manifest import ArchiveError
+from markets.storage.manifest import ArchiveError, read_manifest
 from markets.storage.partitions import SNAPSHOTS, DayPartition
 from markets.tests.factories import a_market, a_poll, a_snapshot
 
@@ -56,7 +56,7 @@ def market() -> Market:
         a_snapshot(market, at(hour)).save()
     partitions.create_missing(SNAPSHOTS, [DAY])
     archive.archive_day(THAT_DAY, now=NOW)
-    backup = list(ArchivedDay.objects.values())
+    backup: list[dict[str, Any]] = [dict(each) for each in ArchivedDay.objects.values()]
     a_snapshot(market, at(4)).save()
     archive.archive_day(THAT_DAY, now=NOW)
     MarketSnapshot.objects.filter(timestamp=at(4)).delete()
@@ -194,7 +194,7 @@ def test_no_row_of_an_archive_is_ever_lost(settings, in_files, in_database, is_o
         ArchivedDay.objects.all().delete()
         MarketSnapshot.objects.bulk_create(a_snapshot(market, at(hour)) for hour in in_database)
         if is_on_record:
-            archived = archive.read_manifest(archive.files_of(THAT_DAY).manifest)
+            archived = read_manifest(archive.files_of(THAT_DAY).manifest)
             archive.record_archived(THAT_DAY, archived, verified_at=NOW)
             ArchivedDay.objects.update(sha256="0" * 64)
         if not in_files <= in_database:
