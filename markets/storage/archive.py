@@ -7,7 +7,7 @@ renamed last.
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from markets.intervals import Interval
 from markets.models import ArchivedDay, TapeSpan
 from markets.models.storage import AT_MIDNIGHT
 from markets.storage import account, midnight, partitions, staging
-from markets.storage.account import ACCOUNT
+from markets.storage.account import ACCOUNT, TAPE_SPANS
 from markets.storage.account_days import days_of_account
 from markets.storage.columns import COLUMNS, FOLDERS, MARKET_COLUMNS, copy_statement
 from markets.storage.manifest import (
@@ -69,7 +69,7 @@ def files_of(partition: DayPartition) -> DayFiles:
 
 
 def days_to_archive(
-    tables: Iterable[str], *, now: datetime, include_archived: bool = False
+    tables: Collection[str], *, now: datetime, include_archived: bool = False
 ) -> list[DayPartition]:
     """List closed days that are not archived or have changed since, oldest first."""
     archived = ArchivedDay.objects.by_partition()
@@ -134,9 +134,11 @@ def _count_rows(partition: DayPartition) -> int:
     return account.count_rows(partition) if is_account else partitions.count_rows(partition)
 
 
-def _days_in_database(tables: Iterable[str]) -> Iterator[DayPartition]:
+def _days_in_database(tables: Collection[str]) -> Iterator[DayPartition]:
     """Yield the days of these tables, but for those of which there is only their end."""
     remnants = midnight.remnants()
+    if TRADES in tables:
+        yield from _quiet_days()
     for table in tables:
         if table in ACCOUNT:
             yield from days_of_account(table)
@@ -146,6 +148,16 @@ def _days_in_database(tables: Iterable[str]) -> Iterator[DayPartition]:
         for day in days + partitions.days_without_partition([rows]):
             if DayPartition(rows, day) not in remnants:
                 yield DayPartition(table, day)
+
+
+def _quiet_days() -> Iterator[DayPartition]:
+    """Yield the days of the tape on which no trade was ever written, and none archived."""
+    of_trades = ArchivedDay.objects.filter(table=TRADES).values_list("day", flat=True)
+    known = {*of_trades, *(each.day for each in partitions.partitions_of(TRADES))}
+    known.update(partitions.days_without_partition([TRADES]))
+    for each in days_of_account(TAPE_SPANS):
+        if each.day not in known:
+            yield DayPartition(TRADES, each.day)
 
 
 def archive_day(

@@ -13,12 +13,12 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 
 from markets.intervals import Interval
-from markets.models import ArchivedDay, Closure, Market, MarketSnapshot, Poll, TapeSpan
+from markets.models import ArchivedDay, Closure, Market, MarketSnapshot, Poll, TapeSpan, Trade
 from markets.storage import archive, partitions, restore, retention
 from markets.storage.account import CLOSURES, POLLS, TAPE_SPANS
 from markets.storage.manifest import ArchiveError, read_manifest
-from markets.storage.partitions import SNAPSHOTS, DayPartition
-from markets.tests.factories import a_market, a_poll, a_snapshot
+from markets.storage.partitions import SNAPSHOTS, TRADES, DayPartition
+from markets.tests.factories import a_market, a_poll, a_snapshot, a_trade
 
 DAY = date(2026, 3, 1)
 START, END = DayPartition(SNAPSHOTS, DAY).bounds
@@ -177,6 +177,20 @@ def test_spans_of_the_tape_that_the_backup_lacks_come_back():
     restored(spans)
     assert archive.archive_day(spans, now=NOW).rows == 1
     assert TapeSpan.objects.get().end == at(5)
+
+
+def test_a_trade_that_another_source_told_of_the_next_day_is_not_lost():
+    market, trades = a_market(), DayPartition(TRADES, DAY)
+    a_trade(market, END - timedelta(seconds=1), "a")
+    a_trade(market, at(1), "b")
+    archive.archive_day(trades, now=NOW)
+    ArchivedDay.objects.all().delete()
+    Trade.objects.all().delete()
+    a_trade(market, END, "a")
+    with pytest.raises(ArchiveError, match="restore the day first"):
+        archive.archive_day(trades, now=NOW)
+    a_trade(market, at(1), "b")
+    assert archive.archive_day(trades, now=NOW).rows == 1
 
 
 HOURS = st.sets(st.integers(0, 5), min_size=1)

@@ -109,6 +109,14 @@ class TestADayWithoutATrade:
         assert archive.archive_day(self.TRADES, now=NOW).rows == 0
         assert archive.days_to_archive([TRADES], now=NOW) == []
 
+    def test_is_archived_although_nothing_was_ever_written_on_it(self):
+        partitions.drop(self.TRADES, lambda: "")
+        assert archive.days_to_archive([TRADES], now=NOW) == []
+        self.read()
+        assert archive.days_to_archive([TRADES], now=NOW) == [self.TRADES]
+        assert archive.archive_day(self.TRADES, now=NOW).rows == 0
+        assert archive.days_to_archive([TRADES], now=NOW) == []
+
     def test_is_not_archived_when_trades_of_it_may_be_missing(self):
         self.read(is_whole=False)
         assert archive.days_to_archive([TRADES], now=NOW) == []
