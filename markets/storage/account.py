@@ -70,8 +70,9 @@ class AccountTable:
     derived: Sequence[str] = ()
     # The column that is empty while a row may still become another.
     ended: str = ""
-    # The column of which the earliest value counts.
+    # The column of which the earliest value counts; files may cut it at the end of their day.
     earliest: str = ""
+    is_cut: bool = False
     in_order_of_writing: bool = False
     # Columns that are not archived, with the value of a restored row.
     constants: dict[str, str] = field(default_factory=dict)
@@ -213,6 +214,8 @@ ACCOUNT: dict[str, AccountTable] = {
         within=("started_at < '{end}' AND (ended_at IS NULL OR ended_at > '{since}')"),
         key=("market_id", "started_at"),
         derived=("ended_at",),
+        earliest="ended_at",
+        is_cut=True,
         follow_up=_prolong_periods,
         columns={
             "market_id": NUMBER,

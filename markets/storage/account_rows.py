@@ -60,7 +60,10 @@ class StagedRows(NamedTuple):
         if ended:
             conditions.append(f"known.{ended} IS NULL AND archived.{ended} IS NOT NULL")
         if earliest:
-            conditions.append(f"known.{earliest} > {self.table.restored()[earliest]}")
+            archived = self.table.restored()[earliest]
+            is_own = f"{archived} <> date_trunc('day', {archived}, 'UTC')"
+            is_earlier = f"coalesce(known.{earliest}, 'infinity') > {archived}"
+            conditions.append(f"{is_earlier} AND {is_own}" if self.table.is_cut else is_earlier)
         return " OR ".join(conditions) or "false"
 
     def count_missing(self) -> int:

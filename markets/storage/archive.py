@@ -188,15 +188,15 @@ def _require_archivable(partition: DayPartition, now: datetime) -> None:
     found = _manifest_on_disk(partition, archived)
     if (archived and archived.dropped_at) or _would_lose(partition, archived, found, rows):
         in_files = found.rows if found else archived.rows if archived else 0
-        advice = "restore the day first."
+        hint = ""
         if archived and _has_other_files(partition, archived):
-            advice = (
-                "restore the day first. Its files are not those on record, as after restoring an"
-                f" older backup; `{way_out(partition)}` takes what they have."
+            hint = (
+                " Its files are not those on record, as after restoring an older backup;"
+                f" `{way_out(partition)}` takes what they have."
             )
         raise ArchiveError(
             f"{partition} has {rows:,} rows in the database and {in_files:,} in the archive,"
-            f" some of which would be lost: {advice}"
+            f" some of which would be lost: restore the day first.{hint}"
         )
 
 

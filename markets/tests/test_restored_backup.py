@@ -13,9 +13,18 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 
 from markets.intervals import Interval
-from markets.models import ArchivedDay, Closure, Market, MarketSnapshot, Poll, TapeSpan, Trade
+from markets.models import (
+    ArchivedDay,
+    Closure,
+    HotPeriod,
+    Market,
+    MarketSnapshot,
+    Poll,
+    TapeSpan,
+    Trade,
+)
 from markets.storage import archive, partitions, restore, retention
-from markets.storage.account import CLOSURES, POLLS, TAPE_SPANS
+from markets.storage.account import CLOSURES, HOT_PERIODS, POLLS, TAPE_SPANS
 from markets.storage.manifest import ArchiveError, read_manifest
 from markets.storage.partitions import SNAPSHOTS, TRADES, DayPartition
 from markets.tests.factories import a_market, a_poll, a_snapshot, a_trade
@@ -162,6 +171,23 @@ def test_a_closure_that_was_announced_again_is_known_since_it_was_first():
     Closure.objects.update(known_at=at(-1))
     assert restored(closures) == (1, 0)
     assert Closure.objects.get().known_at == at(-1)
+
+
+@pytest.mark.parametrize("ended_at", [None, at(40)])
+def test_a_hot_period_ends_when_the_archive_saw_its_end(ended_at):
+    periods = DayPartition(HOT_PERIODS, DAY)
+    a_poll(at(1))
+    HotPeriod.objects.create(market=a_market("KXA-1"), started_at=at(2), ended_at=at(15))
+    HotPeriod.objects.create(market=a_market("KXA-2"), started_at=at(2), ended_at=at(30))
+    archive.archive_day(periods, now=NOW)
+    ArchivedDay.objects.update(sha256="0" * 64)
+    HotPeriod.objects.update(ended_at=ended_at)
+    with pytest.raises(ArchiveError, match="restore the day first"):
+        archive.archive_day(periods, now=NOW)
+    assert [restored(periods).inserted for _ in range(2)] == [1, 0]
+    ends = HotPeriod.objects.order_by("market__ticker").values_list("ended_at", flat=True)
+    assert list(ends) == [at(15), ended_at]
+    assert archive.archive_day(periods, now=NOW).rows == 2
 
 
 def test_spans_of_the_tape_that_the_backup_lacks_come_back():
