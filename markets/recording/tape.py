@@ -346,15 +346,15 @@ def ask_for_markets(tick: Tick, *, at: datetime) -> None:
 def read_window(
     client: KalshiClient, window: Interval, *, on_progress: Callable[[float, TapeReader], None]
 ) -> TapeReader:
-    """Read all of a window that is not whole; raises `KalshiError` if the exchange fails.
+    """Read all of a window that was not read yet; raises `KalshiError` if the exchange fails.
 
     `on_progress` is given the share that is done. The same call continues after an interruption.
     """
     reader = TapeReader(client)
-    missing = TapeSpan.objects.missing(window)
-    total = sum((time.length for time in missing), timedelta())
+    unread = TapeSpan.objects.unread(window)
+    total = sum((time.length for time in unread), timedelta())
     done = timedelta()
-    for time in reversed(missing):
+    for time in reversed(unread):
         left = time
         while left:
             before, cutoff = left, reader.cutoff
