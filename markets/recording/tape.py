@@ -227,7 +227,9 @@ def settled_until(span: TapeSpan) -> datetime:
     What is before it and open will be listed in any case.
     """
     since = span.end - LATENESS
-    return since if TapeSpan.objects.ends_whole(span.start) else max(since, span.start)
+    if since >= span.start or TapeSpan.objects.ends_whole(span.start):
+        return since
+    return span.start
 
 
 def seconds_around(time: Interval) -> TradeFilters:
