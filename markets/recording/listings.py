@@ -95,7 +95,7 @@ def continue_universe_ahead(tick: Tick, *, requests: int) -> None:
     is_under_way = newest and newest.finished_at is None and newest.cursor
     if is_under_way and tick.client.has_tokens_for(requests + 1):
         due = due_universe(tick)
-        if due and due.pk == newest.pk:
+        if due and due == newest:
             request_universe_ahead(tick)
 
 
