@@ -21,7 +21,7 @@ from backtests.data.universe import (
     quote_histories,
 )
 from backtests.rules.execution import HOLD
-from backtests.strategies import parameters
+from backtests.strategies import parameters, statements
 from backtests.strategies.parameters import Parameter, Schema, Value
 from kalshi_insights.arrays import np
 from kalshi_insights.lazy import LazyModule
@@ -109,7 +109,7 @@ class Signal:
 
     def targets(self, history: QuoteHistory) -> Ints:
         """Contracts to hold from each row of `history` on: positive for YES, negative for NO, or
-        `HOLD` to keep the position.
+        `HOLD` to keep the position. Targets are whole.
 
         A target may depend on its row and on earlier rows of its market, and on nothing else.
         """
@@ -124,12 +124,25 @@ class Signal:
         """The targets for the rows that a universe has, in the order of its quotes."""
         targets = np.empty(len(universe.quotes), np.int64)
         for rows, history in quote_histories(universe):
-            targets[rows] = history.to_quote_order(self.targets(history))
+            targets[rows] = self.checked_targets(history)
         return targets
+
+    def checked_targets(self, history: QuoteHistory) -> Ints:
+        """The targets in the order of `Quotes`. Raises BadStatement for what is no target."""
+        stated = statements.targets(self.targets(history), self.targets, rows=len(history))
+        return history.to_quote_order(stated)
 
     def probabilities(self, history: QuoteHistory) -> Floats | None:
         """The stated probability of YES at each row, NaN where there is none."""
         return None
+
+    def checked_probabilities(self, history: QuoteHistory) -> Floats | None:
+        """The probabilities in the order of `Quotes`. Raises BadStatement for what is none."""
+        stated = self.probabilities(history)
+        if stated is None:
+            return None
+        checked = statements.probabilities(stated, self.probabilities, rows=len(history))
+        return history.to_quote_order(checked)
 
 
 def decisions_within(hours: float) -> float:
