@@ -186,11 +186,8 @@ class Strategy(BacktraderStrategy):
 
     # Markets come and go, so all feeds have never begun at once, and asking each of them at every
     # step makes backtrader slow with many feeds.
-    def prenext(self) -> None:
-        self.next()
-
     def _getminperstatus(self) -> int:
-        self._minperstatus = -1
+        self._minperstatus = -1 if len(self) > 1 else 0
         return self._minperstatus
 
     def _clk_update(self) -> int:
@@ -220,12 +217,35 @@ class Strategy(BacktraderStrategy):
         trades: list[TapeTrade] = self.broker.trades(feed.market, since)
         return trades
 
-    def amend(self, order: Any, *, size: float | None = None, price: float | None = None) -> Any:
-        """Amend an order at rest to so many contracts in all, filled ones included, or to another
-        price; return the order that takes its place once the amendment arrives.
+    def amend(
+        self,
+        order: Any,
+        *,
+        size: float | None = None,
+        price: float | None = None,
+        valid: Any = None,
+    ) -> Any:
+        """Amend an order at rest to so many contracts in all, filled ones included, to another
+        price or to another expiration; return the order that takes its place once the amendment
+        arrives.
 
-        A smaller order at the same price keeps the place in the queue. One that is refused, or
-        that comes too late, leaves the order as it was. Raises ValueError for what could never be
-        an order.
+        An order that is not larger, at the same price, keeps the place in the queue. One that is
+        refused, or that comes too late, leaves the order as it was. Raises ValueError for what
+        could never be an order.
         """
-        return self.broker.amend(order, size=size, price=price)
+        return self.broker.amend(order, size=size, price=price, valid=valid)
+
+    def replace(self, order: Any, *, size: float, price: float | None = None, **how: Any) -> Any:
+        """Cancel an order and send another one of its kind and side to its market, as two requests;
+        return the new one. Without `price` a limit order has that of the old one.
+
+        What the old one fills before its cancellation arrives is not subtracted: see `amend`.
+        """
+        self.cancel(order)
+        if price is None and order.exectype == bt.Order.Limit:
+            price = order.created.price
+        send = self.buy if order.isbuy() else self.sell
+        return send(data=order.data, size=size, price=price, exectype=order.exectype, **how)
+
+    def notify_settlement(self, feed: Any, value: float, payout: float) -> None:
+        """Hear that a market was settled: the value of its YES and the payout, in dollars."""
