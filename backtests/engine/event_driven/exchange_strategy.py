@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from datetime import timedelta
+from inspect import signature
 from typing import Any
 
 import backtrader as bt
@@ -25,25 +25,11 @@ class ExchangeStrategy(bt.Strategy):
 
     # --- orders ---------------------------------------------------------------------------------
 
-    def buy_bracket(
-        self,
-        *given: Any,
-        stopexec: Any = bt.Order.Stop,
-        limitexec: Any = bt.Order.Limit,
-        **how: Any,
-    ) -> Any:
-        _refuse_exits("buy_bracket", stopexec, limitexec)
-        return super().buy_bracket(*given, stopexec=None, limitexec=None, **how)
+    def buy_bracket(self, *given: Any, **how: Any) -> Any:
+        return super().buy_bracket(*given, **_without_exits("buy_bracket", how))
 
-    def sell_bracket(
-        self,
-        *given: Any,
-        stopexec: Any = bt.Order.Stop,
-        limitexec: Any = bt.Order.Limit,
-        **how: Any,
-    ) -> Any:
-        _refuse_exits("sell_bracket", stopexec, limitexec)
-        return super().sell_bracket(*given, stopexec=None, limitexec=None, **how)
+    def sell_bracket(self, *given: Any, **how: Any) -> Any:
+        return super().sell_bracket(*given, **_without_exits("sell_bracket", how))
 
     def order_target_size(self, data: Any = None, target: float = 0, **how: Any) -> Any:
         finite("target", target)
@@ -105,29 +91,30 @@ class ExchangeStrategy(bt.Strategy):
             trade.dtclose = EPOCH_DAY + self.now / DAY
             self._tradespending.append(copy.copy(trade))
 
-    def add_timer(
-        self,
-        when: Any,
-        offset: timedelta = timedelta(),
-        repeat: timedelta = timedelta(),
-        *given: Any,
-        cheat: bool = False,
-        **how: Any,
-    ) -> Any:
+    def add_timer(self, *given: Any, **how: Any) -> Any:
         """Call `notify_timer` at the first step at or after a time of each day."""
-        if cheat:
+        asked = signature(super().add_timer).bind(*given, **how).arguments
+        if asked.get("cheat"):
             raise ValueError("add_timer(cheat=True): an order always arrives after its decision")
+        if unnamed := asked.get("args"):
+            # backtrader's own cannot pass them on.
+            raise TypeError(f"add_timer(): give {unnamed[0]!r} a name")
         if self.env.is_running:
             raise RuntimeError("add_timer() is for __init__ and start: the run has begun")
-        return super().add_timer(when, offset, repeat, *given, **how)
+        return super().add_timer(*given, **how)
 
 
-def _refuse_exits(name: str, stopexec: Any, limitexec: Any) -> None:
-    if stopexec is not None or limitexec is not None:
+def _without_exits(name: str, how: dict[str, Any]) -> dict[str, Any]:
+    """Return a bracket's arguments. Raises BadOrder for one that has exits."""
+    if any(how.get(exit_, exit_) is not None for exit_ in ("stopexec", "limitexec")):
         raise BadOrder(
             f"{name}: Kalshi has no stop orders and none that wait for another: send the exits in"
             " notify_order, or pass stopexec=None and limitexec=None"
         )
+    for argument in ("stopprice", "stopargs", "limitprice", "limitargs"):
+        if how.get(argument):
+            raise BadOrder(f"{argument}: the exits of this {name} are None")
+    return how
 
 
 def _missing(held: float, wanted: float, price: float) -> float:

@@ -100,9 +100,9 @@ def limit_price(price: Any) -> LimitPrice:
     """The units of a price in dollars. Raises BadOrder."""
     if price is None:
         raise BadOrder("price is missing: a limit order needs one")
-    units = finite("price", price) * DOLLAR
-    limit = round(units)
-    if not 0 < limit < DOLLAR:
+    dollars = finite("price", price)
+    units = dollars * DOLLAR
+    if not 0 <= dollars <= 1 or not 0 < (limit := round(units)) < DOLLAR:
         raise BadOrder(f"price must be between 0 and 1 dollar, not {price}")
     return LimitPrice(limit, abs(units - limit) < PRICE_TOLERANCE)
 
