@@ -61,7 +61,7 @@ class TestOrders:
         assert finished.strategy.sent == [None, None]
         assert lines_of(finished) == []
         assert finished.outcome.notes == (
-            "2 orders were not sent, since their sizes round to 0 contracts; the first one was for"
+            "Orders not sent, since their sizes round to 0 contracts: 2; the first one was for"
             " 0.004 of T0.",
         )
 

@@ -143,8 +143,8 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
             self._first_unsent = f"{size:g} of {data.listing.ticker}"
         self._unsent += 1
         self.notes["unsent"] = (
-            f"{self._unsent:,} orders were not sent, since their sizes round to 0 contracts; the"
-            f" first one was for {self._first_unsent}."
+            f"Orders not sent, since their sizes round to 0 contracts: {self._unsent:,}; the first"
+            f" one was for {self._first_unsent}."
         )
 
     def cancel(self, order: Any) -> None:
