@@ -163,10 +163,11 @@ class Strategy(BacktraderStrategy):
     `listing` describes the market. `self.live` are the feeds that have begun and whose market is
     trading and was observed lately, `self.fresh` those of them with a row at this instant, and
     `self.now` is the instant in microseconds since 1970. There is a step at each instant with a
-    row, and at each at which an order of the strategy was filled, ended or came to rest; then
-    `self.fresh` may be empty. `buy` buys YES and `sell` buys NO; prices are dollars on
-    the YES scale, sizes contracts. A market order takes what the other side shows and no more; a
-    limit order rests, unless it is sent with `tif="ioc"`. `self.p` holds the values of the schema.
+    row, and at each at which an order of the strategy was filled, ended or came to rest or a
+    position was settled; then `self.fresh` may be empty. `buy` buys YES and `sell` buys NO; prices
+    are dollars on the YES scale, sizes contracts. A market order takes what the other side shows
+    and no more; a limit order rests, unless it is sent with `tif="ioc"`. What Kalshi does not have
+    raises at the call. `self.p` holds the values of the schema.
     """
 
     name: ClassVar[str]
