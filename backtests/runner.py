@@ -219,7 +219,11 @@ def _columns(
             yardsticks={name: m.pnl for name, m in results.yardsticks.items()},
             assumptions=assumptions,
         ),
-        "assumptions": [*assumptions.sentences(), *_notes(prepared, headline.figures.waits)],
+        "assumptions": [
+            *assumptions.sentences(),
+            *headline.outcome.notes,
+            *_notes(prepared, headline.figures.waits),
+        ],
     }
 
 

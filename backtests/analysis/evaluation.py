@@ -137,8 +137,7 @@ class Evaluation:
 
     def _probabilities(self) -> Floats | None:
         """The probability of YES that the strategy states at each row of the quotes, if any."""
-        stated = self.signal.probabilities(self.history) if self.signal else None
-        return None if stated is None else self.history.to_quote_order(stated)
+        return self.signal.checked_probabilities(self.history) if self.signal else None
 
     def _measured(self, outcome: RunOutcome, probabilities: Floats | None = None) -> MeasuredRun:
         path = metrics.trace(self.universe, outcome, cash=self.cash, start=self.start, end=self.end)

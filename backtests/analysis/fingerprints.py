@@ -32,6 +32,7 @@ RULES = (
     "strategies/base.py",
     "strategies/indicators.py",
     "strategies/parameters.py",
+    "strategies/statements.py",
     "../kalshi_insights/arrays.py",
     "../markets/intervals.py",
     "../markets/fees.py",

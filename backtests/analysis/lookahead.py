@@ -220,9 +220,8 @@ class LookaheadCheck:
             signal = self.strategy(**self.parameters)
             universe = with_decision_points(universe, signal.decide_every).universe
             history = QuoteHistory(universe.quotes, universe.listings)
-            targets = history.to_quote_order(signal.targets(history))
-            integers = targets.astype(np.int64, casting="same_kind")
-            return np.column_stack((universe.quotes.at, universe.quotes.market, integers))
+            targets = signal.checked_targets(history)
+            return np.column_stack((universe.quotes.at, universe.quotes.market, targets))
         journal = self._run_engine(universe, ExecutionModel()).outcome.journal
         orders: Ints = journal[journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.ORDER]
         return orders[:, ORDER_COLUMNS]

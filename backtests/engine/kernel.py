@@ -170,7 +170,7 @@ class SweepInput(NamedTuple):
     def targets(self, signal: Signal) -> Ints:
         targets = np.empty(sum(len(rows) for rows, _ in self.parts), np.int64)
         for rows, history in self.parts:
-            targets[rows] = check_targets(history.to_quote_order(signal.targets(history)))
+            targets[rows] = signal.checked_targets(history)
         return targets
 
 
