@@ -8,6 +8,10 @@ STRATEGY: Answer = {
     "name": "fade-longshots",
     "version": "1",
     "kind": "signal",
+    "origin": "shipped",
+    "file": "",
+    "error": "",
+    "warning": "",
     "is_yardstick": False,
     "summary": "Buys NO where YES is cheap but overpriced, and holds it to settlement.",
     "parameters": [

@@ -26,7 +26,6 @@ from backtests.requests import (
     MarketSelection,
 )
 from backtests.rules.execution import ExecutionModel
-from backtests.strategies import STRATEGIES
 from kalshi_insights.export.copy import ColumnTypes
 from kalshi_insights.rest.parsers import MAX_NAME_LENGTH
 from kalshi_insights.rest.schema import with_example
@@ -41,6 +40,7 @@ from kalshi_insights.rest.strict_fields import (
 
 MAX_NAMES = 1_000
 MAX_TICKER_LENGTH = 200
+MAX_STRATEGY_LENGTH = 100
 
 
 # --- requests ----------------------------------------------------------------------------------
@@ -147,7 +147,9 @@ class ExecutionModelSerializer(StrictSerializer):
 class BacktestRequestSerializer(StrictSerializer):
     """A backtest request. At least one of series, events and tickers must name something."""
 
-    strategy = serializers.ChoiceField(choices=list(STRATEGIES))
+    strategy = StrictTextField(
+        max_length=MAX_STRATEGY_LENGTH, help_text="The name of a strategy, shipped or your own."
+    )
     params = ParamsField(
         required=False, help_text="The parameters that differ from their defaults."
     )

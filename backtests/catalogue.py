@@ -1,0 +1,106 @@
+"""The catalogue of strategies: the shipped ones, and one's own in the folder `STRATEGIES_PATH`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from django.conf import settings
+
+from backtests.own import folder, imports
+from backtests.own.describe import FileReport
+from backtests.own.folder import StrategyFile
+from backtests.own.kept import reports
+from backtests.strategies import STRATEGIES, StrategyClass, UnknownStrategy
+from backtests.strategies.descriptions import StrategyDescription, describe
+
+
+class UnusableStrategy(UnknownStrategy):
+    """A strategy of one's own that cannot be run, for a reason in words."""
+
+
+def listing() -> list[StrategyDescription]:
+    """All strategies: the shipped ones, then one's own, those with errors included."""
+    return [*map(describe, STRATEGIES.values()), *own()]
+
+
+def listed(name: str) -> StrategyDescription | None:
+    """The strategy of this name, if there is one; one with an error only if no other has it."""
+    if name in STRATEGIES:
+        return describe(STRATEGIES[name])
+    named = [each for each in own() if each.name == name]
+    return min(named, key=lambda each: bool(each.error), default=None)
+
+
+def find(name: str) -> StrategyDescription:
+    """Find a strategy by name. Raises UnknownStrategy, and UnusableStrategy with its error."""
+    found = listed(name)
+    if found is None:
+        usable = [*STRATEGIES, *(each.name for each in own() if not each.error)]
+        raise UnknownStrategy(
+            f"No strategy is called {name!r}. The strategies are: {', '.join(usable)}."
+        )
+    if found.error:
+        raise UnusableStrategy(f"{name} cannot be run. {found.error}")
+    return found
+
+
+def load(name: str) -> StrategyClass:
+    """Load a strategy to run it; one of one's own is imported into this process.
+
+    Raises UnknownStrategy and UnusableStrategy.
+    """
+    if name in STRATEGIES:
+        return STRATEGIES[name]
+    return load_file(StrategyFile(find(name).file, settings.STRATEGIES_PATH), name)
+
+
+def load_file(file: StrategyFile, name: str = "") -> StrategyClass:
+    """Import a file here, and return its strategy of this name; without a name, its only one.
+
+    Raises UnusableStrategy.
+    """
+    try:
+        found = {each.name: each for each in imports.load(file)}
+    except imports.BadFile as fault:
+        raise UnusableStrategy(str(fault)) from None
+    if name in found or (not name and len(found) == 1):
+        return found[name or next(iter(found))]
+    problem = f"has no strategy {name!r}" if name else "has several strategies; name one of them"
+    raise UnusableStrategy(f"{file.name} {problem}: {', '.join(found)}.")
+
+
+# --- one's own ------------------------------------------------------------------------------------
+
+
+def own() -> list[StrategyDescription]:
+    """One's own strategies by the names of their files, with the error of each that has one."""
+    try:
+        files = folder.strategy_files(settings.STRATEGIES_PATH)
+    except folder.BadFolder as fault:
+        return [StrategyDescription(name=settings.STRATEGIES_PATH.name, error=str(fault))]
+    found = [
+        each
+        for file, report in zip(files, reports(files), strict=True)
+        for each in _described(file, report)
+    ]
+    return [_once(each, found) for each in found]
+
+
+def _described(file: StrategyFile, report: FileReport) -> Iterator[StrategyDescription]:
+    warning = folder.warning_of(file)
+    for each in report.strategies:
+        yield replace(each, warning=warning)
+    if report.error:
+        for name in folder.stated_names(file) or [file.module]:
+            yield StrategyDescription(
+                name=name, file=file.name, error=report.error, warning=warning
+            )
+
+
+def _once(one: StrategyDescription, found: Sequence[StrategyDescription]) -> StrategyDescription:
+    """The description, with an error where another strategy has its name."""
+    places = ["a shipped strategy"] if one.name in STRATEGIES else []
+    places += [each.file for each in found if each.name == one.name and not each.error]
+    if one.error or len(places) == 1:
+        return one
+    error = f"{one.file}: The name {one.name} is there {len(places)} times: {', '.join(places)}."
+    return replace(one, error=error)
