@@ -12,11 +12,10 @@ from backtests.data.tape import KnownTrades, TapeTrade
 from backtests.data.universe import CONTRACT, DOLLAR, MONEY, Universe
 from backtests.engine.event_driven.feed import Feed
 from backtests.engine.event_driven.matching_engine import MatchingEngine
-from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Ticket
 from backtests.rules.execution import REASONS, ExecutionModel, FillModel, SelfTradePrevention
 from backtests.rules.ledger import BUY, SELL
-from markets.observed import first_observation, last_observation
+from markets.observed import last_observation
 
 PRICE_TOLERANCE = 1e-6  # price units by which the float of a price on the grid may be off
 
@@ -37,14 +36,12 @@ class Broker(bt.BrokerBase, MatchingEngine):
     @property
     def live(self) -> list[Feed]:
         """The feeds that have begun and whose market is trading and was observed lately."""
-        since = self.now - self.execution.patience
-        begun = (book for book in self.books if book.tradable and len(book.feed))
-        return [book.feed for book in begun if self._is_observed_since(book, since)]
+        return self._live_feeds.at(self.now)
 
     @property
     def fresh(self) -> list[Feed]:
         """The live feeds with a row at this instant."""
-        return [book.feed for book in self.rows if book.tradable and len(book.feed)]
+        return [book.feed for book in self.rows if book.is_open]
 
     def observed_at(self, market: int) -> int:
         """The last observation of a market; `BEFORE_ALL` where there is none yet."""
@@ -57,13 +54,6 @@ class Broker(bt.BrokerBase, MatchingEngine):
     @cached_property
     def _known_trades(self) -> KnownTrades:
         return KnownTrades(self.universe.known_tape())
-
-    def _is_observed_since(self, book: Book, since: int) -> bool:
-        """Return whether a market was observed since an instant, without a search each time."""
-        if book.observed_at < since and book.observed_next <= self.now:
-            book.observed_at = self.observed_at(book.market)
-            book.observed_next = int(first_observation(self.observed, book.market, self.now + 1))
-        return book.observed_at >= since
 
     # --- backtrader's interface -----------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from backtests.data.universe import (
 )
 from backtests.engine.event_driven.book_top import BookTop
 from backtests.engine.event_driven.feed import quote_rows
+from backtests.engine.event_driven.live_feeds import LiveFeeds
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import (
     AmendRequest,
@@ -58,6 +59,7 @@ class MatchingEngine(RestingOrders):
         self._arrivals = Arrivals(execution, self.observed, universe.known_gaps(), last=self._last)
         ends = [(s.paid_at, m, s.value) for m, s in enumerate(universe.settlements) if s]
         self._settlements = deque(sorted(ends))
+        self._live_feeds = LiveFeeds(self.books, self.observed, patience=execution.patience)
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -106,7 +108,14 @@ class MatchingEngine(RestingOrders):
         book: Book = self.books[values[1]]
         book.update(row, values, self.execution.assumed)
         book.feed.append(self.now, book.top, values[8])
+        self._note_open(book)
         return book
+
+    def _note_open(self, book: Book) -> None:
+        is_open = book.tradable and book.feed.has_begun
+        if is_open != book.is_open:
+            book.is_open = is_open
+            self._live_feeds.changed.add(book.market)
 
     def _settle(self, now: int) -> None:
         while self._next_settlement <= now:
@@ -117,6 +126,7 @@ class MatchingEngine(RestingOrders):
                     self._end(book, ticket, Reason.ENDED, row=MISSING)
             book.sent.clear()
             book.ended, book.tradable = True, False
+            self._note_open(book)
             position = self.ledger.position(market)
             self.ledger.settle(market, value)
             if position:
