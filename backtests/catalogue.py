@@ -1,7 +1,10 @@
 """The catalogue of strategies: the shipped ones, and one's own in the folder `STRATEGIES_PATH`."""
 
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from django.conf import settings
 
@@ -10,7 +13,10 @@ from backtests.own.describe import FileReport
 from backtests.own.folder import StrategyFile
 from backtests.own.kept import reports
 from backtests.strategies import STRATEGIES, StrategyClass, UnknownStrategy
-from backtests.strategies.descriptions import StrategyDescription, describe
+from backtests.strategies.descriptions import StrategyDescription, StrategyOrigin, describe
+
+# What this process runs without its being in the folder.
+_installed: dict[str, StrategyClass] = {}
 
 
 class UnusableStrategy(UnknownStrategy):
@@ -26,6 +32,8 @@ def listed(name: str) -> StrategyDescription | None:
     """The strategy of this name, if there is one; one with an error only if no other has it."""
     if name in STRATEGIES:
         return describe(STRATEGIES[name])
+    if name in _installed:
+        return describe(_installed[name], origin=StrategyOrigin.OWN)
     named = [each for each in own() if each.name == name]
     return min(named, key=lambda each: bool(each.error), default=None)
 
@@ -50,22 +58,52 @@ def load(name: str) -> StrategyClass:
     """
     if name in STRATEGIES:
         return STRATEGIES[name]
-    return load_file(StrategyFile(find(name).file, settings.STRATEGIES_PATH), name)
+    if name in _installed:
+        return _installed[name]
+    return _import(StrategyFile(find(name).file, settings.STRATEGIES_PATH), name)
 
 
-def load_file(file: StrategyFile, name: str = "") -> StrategyClass:
-    """Import a file here, and return its strategy of this name; without a name, its only one.
+@contextmanager
+def installed(path: Path, name: str = "") -> Iterator[StrategyClass]:
+    """Import a file and have its strategy in the catalogue of this process while a block runs.
 
-    Raises UnusableStrategy.
+    It takes the place of one of one's own with the same name. Without a `name`, the file must have
+    one strategy only. Raises UnusableStrategy.
     """
+    path = path.absolute()
+    if not path.is_file():
+        raise UnusableStrategy(f"There is no file {path}.")
+    strategy = _import(StrategyFile(path.name, path.parent), name)
+    if strategy.name in STRATEGIES:
+        raise UnusableStrategy(f"{path.name}: A shipped strategy is called {strategy.name}, too.")
+    _installed[strategy.name] = strategy
     try:
-        found = {each.name: each for each in imports.load(file)}
+        yield strategy
+    finally:
+        del _installed[strategy.name]
+
+
+def _import(file: StrategyFile, name: str) -> StrategyClass:
+    """Import a file here, and return its strategy of this name; without a name, its only one."""
+    try:
+        strategies = imports.load(file)
     except imports.BadFile as fault:
         raise UnusableStrategy(str(fault)) from None
-    if name in found or (not name and len(found) == 1):
-        return found[name or next(iter(found))]
-    problem = f"has no strategy {name!r}" if name else "has several strategies; name one of them"
-    raise UnusableStrategy(f"{file.name} {problem}: {', '.join(found)}.")
+    named = [each for each in strategies if name in ("", each.name)]
+    if len(named) == 1:
+        return named[0]
+    there = ", ".join(each.name for each in strategies)
+    if name and not named:
+        raise UnusableStrategy(f"{file.name} has no strategy {name!r}, but {there}.")
+    raise UnusableStrategy(f"{file.name} has several strategies; name one of them: {there}.")
+
+
+def is_of_strategy(name: str, filename: str) -> bool:
+    """Return whether a file is that of a shipped strategy, or any of those of one's own."""
+    if name in STRATEGIES:
+        module = sys.modules.get(STRATEGIES[name].__module__)
+        return filename == getattr(module, "__file__", None)
+    return imports.is_own(filename)
 
 
 # --- one's own ------------------------------------------------------------------------------------

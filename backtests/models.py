@@ -29,7 +29,10 @@ UNCLAIMED_AFTER = timedelta(minutes=2)
 MAX_ATTEMPTS = 2
 LOST_ERROR = "The worker died twice while running it. It may need more memory than there is."
 # Lists leave these columns out.
-WIDE_COLUMNS = ("curve", "figures", "band", "yardsticks", "code_fingerprint", "data_fingerprint")
+WIDE_COLUMNS = (
+    "curve", "figures", "band", "yardsticks", "code_fingerprint", "data_fingerprint",
+    "strategy_files",
+)  # fmt: skip
 # The columns of an execution, in the order of `JournalEntry`.
 ENTRY_COLUMNS = tuple("count" if name == "contracts" else name for name in JournalEntry._fields)
 
@@ -149,6 +152,17 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
 
     def fail(self, held: "BacktestResult", error: str, *, now: datetime) -> None:
         self._held_by(held).update(
+            status=BacktestStatus.FAILED, token=None, doing="", error=error, finished_at=now
+        )
+
+    def fail_lost(self, id: int, error: str, *, attempts: int, now: datetime) -> None:
+        """Fail a run whose process has ended without a word.
+
+        `attempts` are those before it. Once another worker has the run there is one more.
+        """
+        begun = Q(status=BacktestStatus.RUNNING, attempts=attempts + 1)
+        waiting = Q(status=BacktestStatus.QUEUED, attempts=attempts)
+        self.filter(begun | waiting, pk=id).update(
             status=BacktestStatus.FAILED, token=None, doing="", error=error, finished_at=now
         )
 
@@ -275,6 +289,11 @@ class BacktestResult(models.Model):
     )
     data_fingerprint = models.JSONField(
         default=dict, blank=True, help_text="SHA-256 of the input data."
+    )
+    strategy_files = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="The text of every file that a strategy of one's own was imported from, by name.",
     )
     snapshots = models.IntegerField(null=True, blank=True)
     markets = models.IntegerField(null=True, blank=True)

@@ -174,10 +174,7 @@ def _minute(instant: datetime) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BacktestRequest:
-    """One run to be made. Without an `engine`, strategies that can run in the kernel do.
-
-    `described` describes a strategy that is not in the catalogue.
-    """
+    """One run to be made. Without an `engine`, strategies that can run in the kernel do."""
 
     strategy: str
     selection: MarketSelection
@@ -186,11 +183,10 @@ class BacktestRequest:
     engine: str = ""
     execution: ExecutionModel = field(default_factory=ExecutionModel)
     check_lookahead: bool = False
-    described: StrategyDescription | None = None
 
     def validated(self, *, now: datetime) -> dict[str, Any]:
         """The columns of a `BacktestResult`. Raises `BadInput`, naming the field."""
-        strategy = self.described or _find_strategy(self.strategy)
+        strategy = _find_strategy(self.strategy)
         try:
             params = parameters.read(strategy.schema, self.params)
         except parameters.BadParameter as fault:

@@ -1,6 +1,5 @@
 """The runner: claim a backtest, load its universe, run it, measure it, store the result."""
 
-import inspect
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import structlog
 from django.conf import settings
 
-from backtests import loading, metrics, strategies
+from backtests import catalogue, loading, metrics
 from backtests.analysis import evaluation, fingerprints, lookahead
 from backtests.analysis.evaluation import (
     Evaluation,
@@ -24,6 +23,7 @@ from backtests.analysis.evaluation import (
 )
 from backtests.data.universe import MONEY, Universe, microseconds
 from backtests.models import ENTRY_COLUMNS, BacktestResult, Engine, HeartbeatReply
+from backtests.own import imports
 from backtests.requests import REMOVED, MarketSelection, stored_execution
 from backtests.rules import journal
 from backtests.rules.execution import FillModel, RunOutcome
@@ -107,10 +107,8 @@ def run(id: int, *, on_progress: OnProgress = ignore_progress) -> None:
 
 def error_for_user(error: Exception, strategy: str) -> str:
     """The error in words: in full where the strategy raised it, else without internal details."""
-    found = strategies.STRATEGIES.get(strategy)
-    source = inspect.getsourcefile(found) if found else None
     frames = traceback.extract_tb(error.__traceback__)
-    inside = [frame for frame in frames if frame.filename == source]
+    inside = [frame for frame in frames if catalogue.is_of_strategy(strategy, frame.filename)]
     name, words = type(error).__name__, str(error)
     if inside and not isinstance(error, USER_ERRORS):
         where = f"{Path(inside[-1].filename).name}, line {inside[-1].lineno}"
@@ -169,7 +167,7 @@ def _check_lookahead(prepared: Evaluation, on_share: Callable[[float], None]) ->
 
 
 def prepare(requested: BacktestResult, *, on_progress: OnProgress = ignore_progress) -> Evaluation:
-    strategy = strategies.find(requested.strategy)
+    strategy = catalogue.load(requested.strategy)
     selection = MarketSelection(
         start=requested.start,
         end=requested.end,
@@ -204,6 +202,7 @@ def _columns(
         "strategy_version": prepared.strategy.version,
         "fees": fee_regime(requested.start, requested.end, broker=broker),
         "code_fingerprint": fingerprints.code_fingerprint(prepared.strategy),
+        "strategy_files": imports.texts_of(prepared.strategy),
         "data_fingerprint": fingerprints.data_fingerprint(universe),
         "snapshots": len(universe.quotes),
         "markets": len(universe.listings),

@@ -6,7 +6,7 @@ from typing import Any
 from celery import shared_task, signals
 from django.conf import settings
 
-from backtests import runner
+from backtests import processes
 from backtests.analysis.warm_up import warm_up
 from backtests.models import BacktestResult
 
@@ -25,7 +25,7 @@ def prepare_worker(**_: Any) -> None:
 @shared_task(time_limit=settings.BACKTEST_SECONDS + GRACE_SECONDS)
 def run_backtest(id: int) -> None:
     """Run a backtest, unless the database says that it has been claimed."""
-    runner.run(id)
+    processes.run(id)
 
 
 @shared_task

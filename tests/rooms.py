@@ -65,6 +65,7 @@ ROOMS = {
         "markets/importing/",
         "markets/recording/",
         "markets/storage/",
+        "backtests/processes.py",
         "backtests/runner.py",
     ),
     "data": (

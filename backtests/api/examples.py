@@ -87,6 +87,7 @@ BACKTEST: Answer = {
     "fees": {"account": "direct", "roundings": []},
     "code_fingerprint": {"rules": "9f86d081884c7d65"},
     "data_fingerprint": {"quotes": "60303ae22b998861"},
+    "strategy_files": {},
     "figures": FIGURES,
     "band": {"fewest": FIGURES, "expected": FIGURES, "most": FIGURES},
     "yardsticks": {"do-nothing": FIGURES},

@@ -246,6 +246,7 @@ DETAIL_COLUMNS = [
     "fees",
     "code_fingerprint",
     "data_fingerprint",
+    "strategy_files",
     "figures",
     "band",
     "yardsticks",
@@ -260,6 +261,11 @@ FIGURES_HELP = "The figures. Money is in millionths of a dollar; null means with
 
 @extend_schema_field(FREE)
 class FreeField(serializers.JSONField):
+    pass
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+class FilesField(serializers.JSONField):
     pass
 
 
@@ -317,6 +323,9 @@ class BacktestSerializer(BacktestBriefSerializer):
     fees = FreeField(help_text="The kind of account, and the rounding of its fees.")
     code_fingerprint = FreeField(help_text="SHA-256 of the code, and library versions.")
     data_fingerprint = FreeField(help_text="SHA-256 of the input data.")
+    strategy_files = FilesField(
+        help_text="The text of every file that a strategy of your own was imported from, by name."
+    )
     figures = FreeField(help_text=FIGURES_HELP)
     band = FreeField(help_text="The figures by fill scenario: fewest, expected and most fills.")
     yardsticks = FreeField(help_text="The figures of each yardstick on the same markets and times.")

@@ -74,17 +74,20 @@ class FolderImports:
 
     def find_in(self, path: str) -> FileFinder:
         """The finder for the folder and the packages in it; a hook of `sys.path_hooks`."""
-        if not Path(path).is_relative_to(self.folder):
+        if not self.has(path):
             raise ImportError(path)
         loader: Any = partial(FolderLoader, self)
         return FileFinder(path, (loader, [".py"]))
+
+    def has(self, path: str) -> bool:
+        return Path(path).is_relative_to(self.folder)
 
     def name_of(self, path: str) -> str:
         return Path(path).relative_to(self.folder).as_posix()
 
     def _forget_finders(self) -> None:
         for path in list(sys.path_importer_cache):
-            if Path(path).is_relative_to(self.folder):
+            if self.has(path):
                 del sys.path_importer_cache[path]
 
 
@@ -100,6 +103,18 @@ def contents_of(strategy: StrategyClass) -> dict[str, bytes]:
     """
     imports = imports_of(sys.modules.get(strategy.__module__))
     return dict(sorted(imports.contents.items())) if imports else {}
+
+
+def texts_of(strategy: StrategyClass) -> dict[str, str]:
+    """The text of the files that were imported along with a strategy, by name."""
+    contents = contents_of(strategy)
+    return {name: importlib.util.decode_source(each) for name, each in contents.items()}
+
+
+def is_own(filename: str) -> bool:
+    """Return whether a file is one of the folder that this process imports from."""
+    imports = FolderImports.current
+    return imports is not None and imports.has(filename)
 
 
 # --- loading a file -------------------------------------------------------------------------------
@@ -165,21 +180,17 @@ def _strategies_in(module: ModuleType) -> Iterator[StrategyClass]:
 
 def _in_words(error: Exception, imports: FolderImports, file: StrategyFile) -> str:
     """An error of an import with its place, and without the paths of this machine."""
-    if isinstance(error, SyntaxError) and error.filename and imports_file(imports, error.filename):
+    if isinstance(error, SyntaxError) and error.filename and imports.has(error.filename):
         where, words = _place(imports, error.filename, error.lineno), f"SyntaxError: {error.msg}"
     else:
         frames = traceback.extract_tb(error.__traceback__)
-        inside = [frame for frame in frames if imports_file(imports, frame.filename)]
+        inside = [frame for frame in frames if imports.has(frame.filename)]
         where = _place(imports, inside[-1].filename, inside[-1].lineno) if inside else file.name
         words = f"{type(error).__name__}: {error}"
     for path in (f"{imports.folder}/", str(imports.folder)):
         words = words.replace(path, "")
     printable = "".join(each if each.isprintable() else " " for each in words)
     return f"{where}: {printable}"[:MAX_MESSAGE]
-
-
-def imports_file(imports: FolderImports, filename: str) -> bool:
-    return Path(filename).is_relative_to(imports.folder)
 
 
 def _place(imports: FolderImports, filename: str, line: int | None) -> str:
