@@ -55,13 +55,16 @@ def strategy_files(folder: Path) -> list[StrategyFile]:
 
 
 def _candidates(folder: Path) -> Iterator[StrategyFile]:
-    for path in folder.iterdir():
-        if path.name.startswith(("_", ".", "test_")) or path.name in ("conftest.py", "tests"):
-            continue
+    for path in filter(lambda path: is_candidate(path.name), folder.iterdir()):
         if path.suffix == ".py":
             yield StrategyFile(path.name, folder)
         elif (path / PACKAGE).is_file():
             yield StrategyFile(f"{path.name}/{PACKAGE}", folder)
+
+
+def is_candidate(name: str) -> bool:
+    """Return whether a file or package of this name may hold strategies."""
+    return not name.startswith(("_", ".", "test_")) and name not in ("conftest.py", "tests")
 
 
 def content_hash(path: Path) -> str:
