@@ -158,7 +158,11 @@ def _check_lookahead(prepared: Evaluation, on_share: Callable[[float], None]) ->
     most = MAX_CHECKED if prepared.signal else MAX_CHECKED_STEP_BY_STEP
     checked = prepared.universe.first_markets_within(most)
     report = lookahead.check(
-        prepared.strategy, checked, parameters=prepared.params, on_share=on_share
+        prepared.strategy,
+        checked,
+        parameters=prepared.params,
+        execution=prepared.execution,
+        on_share=on_share,
     )
     words = " ".join(report.sentences())
     if len(checked.listings) < len(prepared.universe.listings):
