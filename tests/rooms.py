@@ -66,6 +66,7 @@ ROOMS = {
         "markets/recording/",
         "markets/storage/",
         "backtests/runner.py",
+        "backtests/signs_of_life.py",
     ),
     "data": (
         "accounts/models.py",
