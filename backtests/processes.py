@@ -4,8 +4,10 @@ import multiprocessing
 import os
 import signal
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from multiprocessing.context import ForkProcess
 
 from django.conf import settings
 from django.db import connections
@@ -46,7 +48,8 @@ def run_apart(id: int) -> str:
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
     try:
-        process.join(seconds)
+        with _passing_on(signal.SIGTERM, process):
+            process.join(seconds)
         if process.exitcode is None:
             return f"Its process did not end within {seconds:,} seconds, so it was killed."
         return _problem(process.exitcode)
@@ -58,9 +61,19 @@ def run_apart(id: int) -> str:
         process.close()
 
 
+@contextmanager
+def _passing_on(number: signal.Signals, process: ForkProcess) -> Iterator[None]:
+    """Pass a signal on, so that the run ends with its own words, and its process with it."""
+    before = signal.signal(number, lambda *_: os.kill(process.pid or 0, number))
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 def _run_here(id: int, parent: int) -> None:
     os.setpgid(0, 0)
-    ends_with_parent(signal.SIGTERM, parent=parent)()
+    ends_with_parent(signal.SIGKILL, parent=parent)()
     runner.run(id)
 
 

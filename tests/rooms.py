@@ -67,6 +67,7 @@ ROOMS = {
         "markets/storage/",
         "backtests/processes.py",
         "backtests/runner.py",
+        "backtests/signs_of_life.py",
     ),
     "data": (
         "accounts/models.py",
