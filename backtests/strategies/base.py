@@ -202,7 +202,8 @@ class Strategy(BacktraderStrategy):
 
     @property
     def live(self) -> list[Any]:
-        return list(self.broker.live)
+        feeds: list[Any] = self.broker.live
+        return feeds
 
     @property
     def fresh(self) -> list[Any]:

@@ -38,7 +38,7 @@ from backtests.engine.event_driven.sent_orders import OrderOfAnyMarket, SentBuy,
 from backtests.engine.event_driven.settlements import SettlementNotice
 from backtests.rules.execution import REASONS, ExecutionModel, FillModel, Reason
 from backtests.rules.ledger import BUY, SELL, Holding
-from markets.observed import AFTER_ALL, first_observation, last_observation
+from markets.observed import AFTER_ALL, last_observation
 
 
 class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
@@ -60,14 +60,12 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
     @property
     def live(self) -> list[Feed]:
         """The feeds that have begun and whose market is trading and was observed lately."""
-        since = self.now - self.execution.patience
-        begun = (book for book in self.books if book.tradable and len(book.feed))
-        return [book.feed for book in begun if self._is_observed_since(book, since)]
+        return self._live_feeds.at(self.now)
 
     @property
     def fresh(self) -> list[Feed]:
         """The live feeds with a row at this instant."""
-        return [book.feed for book in self.rows if book.tradable and len(book.feed)]
+        return [book.feed for book in self.rows if book.is_open]
 
     def observed_at(self, market: int) -> int:
         """The last observation of a market; `BEFORE_ALL` where there is none yet."""
@@ -80,13 +78,6 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
     @cached_property
     def _known_trades(self) -> KnownTrades:
         return KnownTrades(self.universe.known_tape())
-
-    def _is_observed_since(self, book: Book, since: int) -> bool:
-        """Return whether a market was observed since an instant, without a search each time."""
-        if book.observed_at < since and book.observed_next <= self.now:
-            book.observed_at = self.observed_at(book.market)
-            book.observed_next = int(first_observation(self.observed, book.market, self.now + 1))
-        return book.observed_at >= since
 
     # --- backtrader's interface -----------------------------------------------------------------
 
@@ -340,7 +331,7 @@ def _ticket_of(order: Any) -> Ticket:
 
 def _reason_known(book: Book, limit: int) -> Reason:
     """The reason for which an order is sure to be refused."""
-    if not len(book.feed):
+    if not book.feed.has_begun:
         return Reason.NOT_BEGUN
     return Reason.NO_OFFER if limit == MISSING else Reason.NONE
 

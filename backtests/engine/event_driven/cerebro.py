@@ -16,7 +16,7 @@ from backtests.rules.execution import HOLD, ExecutionModel, FillModel, Reason, R
 from backtests.strategies.base import Signal, Strategy, backtrader_params
 
 # Steps between two reports of progress, each of which may also end the run.
-STEPS_PER_REPORT = 4_096
+STEPS_PER_REPORT = 256
 
 
 @dataclass(frozen=True, slots=True)

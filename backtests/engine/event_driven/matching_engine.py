@@ -99,6 +99,7 @@ class MatchingEngine(Settlements):
         book: Book = self.books[values[1]]
         book.update(row, values, self.execution.assumed)
         book.feed.append(self.now, book.top, values[8])
+        self._note_open(book)
         return book
 
     # --- orders sent ----------------------------------------------------------------------------

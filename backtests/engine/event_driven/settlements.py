@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from backtests.data.universe import MISSING, Universe
 from backtests.engine.event_driven.feed import Feed
+from backtests.engine.event_driven.live_feeds import LiveFeeds
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Ticket
 from backtests.engine.event_driven.resting import RestingOrders
@@ -36,6 +37,7 @@ class Settlements(RestingOrders):
         super().__init__(universe, execution, fills=fills, cash=cash)
         ends = [(s.paid_at, m, s.value) for m, s in enumerate(universe.settlements) if s]
         self._settlements = deque(sorted(ends))
+        self._live_feeds = LiveFeeds(self.books, self.observed, patience=execution.patience)
 
     @property
     def _next_settlement(self) -> int:
@@ -50,7 +52,14 @@ class Settlements(RestingOrders):
                     self._end(book, ticket, Reason.ENDED, row=MISSING)
             book.sent.clear()
             book.ended, book.tradable = True, False
+            self._note_open(book)
             self._pay(book, value)
+
+    def _note_open(self, book: Book) -> None:
+        is_open = book.tradable and book.feed.has_begun
+        if is_open != book.is_open:
+            book.is_open = is_open
+            self._live_feeds.changed.add(book.market)
 
     def _pay(self, book: Book, value: int) -> None:
         position = self.ledger.position(book.market)
