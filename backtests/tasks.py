@@ -1,12 +1,16 @@
 """Celery tasks of backtests."""
 
+import os
+import signal
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from celery import shared_task, signals
+from celery.worker.state import active_requests
 from django.conf import settings
 
-from backtests import runner
+from backtests import processes
 from backtests.analysis.warm_up import warm_up
 from backtests.models import BacktestResult
 
@@ -22,10 +26,24 @@ def prepare_worker(**_: Any) -> None:
     warm_up()
 
 
+@signals.worker_shutting_down.connect
+def end_runs(**_: Any) -> None:
+    """Let the pool's process end its run when the worker is told to end.
+
+    Celery would wait for it, for longer than whoever stops the worker does.
+    """
+    for request in tuple(active_requests):
+        if request.worker_pid:
+            with suppress(ProcessLookupError):
+                os.kill(request.worker_pid, signal.SIGTERM)
+
+
 @shared_task(time_limit=settings.BACKTEST_SECONDS + GRACE_SECONDS)
 def run_backtest(id: int) -> None:
     """Run a backtest, unless the database says that it has been claimed."""
-    runner.run(id)
+    # The worker ends this process itself, once the task is over.
+    with suppress(SystemExit):
+        processes.run(id)
 
 
 @shared_task

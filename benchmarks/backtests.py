@@ -38,6 +38,7 @@ def main() -> None:
     compare_with_vectorbt()
     measure_kernel()
     measure_many_markets()
+    measure_live_markets()
     measure_whole_exchange()
 
 
@@ -209,6 +210,17 @@ def measure_many_markets() -> None:
         f"{slow['seconds']:.0f} s",
         ratio=f"{slow['cpu'] / kernel['cpu']:.0f} x the kernel's CPU",
     )
+
+
+def measure_live_markets() -> None:
+    for markets, target in ((2_000, "60 s"), (8_000, "900 s")):
+        run = child_process.run_benchmark("live_markets", markets, 100)
+        report(
+            f"asking for {markets:,} live feeds at {run['steps']:,} steps of backtrader",
+            f"{run['seconds']:.0f} s",
+            ratio=f"{run['cpu']:.0f} s CPU; {run['megabytes']:,.0f} MB",
+            target=f"target {target}",
+        )
 
 
 def measure_whole_exchange() -> None:

@@ -93,7 +93,7 @@ MARKETS = """
 
 OUTAGES = "start end cause detail seconds"
 SPANS = "start end seconds is_whole proof extent with_combos series categories known_at"
-STRATEGIES = "name version kind is_yardstick summary parameters"
+STRATEGIES = "name version kind origin file error warning is_yardstick summary parameters"
 BACKTESTS = """
     id status progress doing strategy strategy_version params series events tickers start end cash
     engine created_at finished_at error snapshots markets final_cash verdict pnl"""

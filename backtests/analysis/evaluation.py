@@ -1,16 +1,17 @@
 """Evaluation of a strategy on one universe: headline, band of fill models, and yardsticks."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from backtests import metrics
-from backtests.data.universe import MISSING, Floats, QuoteHistory, Universe
+from backtests.data.universe import MISSING, Floats, Ints, QuoteHistory, Universe
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
+from backtests.engine.interruption import stop_flag
 from backtests.metrics import Assumptions, EquityPath, Figures
 from backtests.rules.execution import JOURNAL_COLUMN, ExecutionModel, FillModel, RunOutcome
 from backtests.strategies import STRATEGIES, YARDSTICKS, StrategyClass
@@ -62,6 +63,8 @@ class Evaluation:
     start: int
     end: int
     in_kernel: bool
+    # Set by another thread, it ends runs of the kernel.
+    stop: Ints = field(default_factory=stop_flag)
 
     def results(self, on_progress: OnProgress) -> EvaluationResults:
         on_share = part_of_progress(on_progress, "running the strategy", begun=0, ended=HEADLINE)
@@ -98,7 +101,7 @@ class Evaluation:
 
     @cached_property
     def _kernel_markets(self) -> kernel.KernelMarkets:
-        return kernel.KernelMarkets.of(self.universe, self.execution)
+        return kernel.KernelMarkets.of(self.universe, self.execution, stop=self.stop)
 
     def _run_in_kernel(self, stated: StatedTargets, fills: FillModel) -> RunOutcome:
         return self._kernel_markets.run_stated(stated, fills, cash=self.cash)
@@ -135,8 +138,7 @@ class Evaluation:
         if self.signal is None:
             return None
         history = QuoteHistory(self.universe.quotes, self.universe.listings)
-        stated = self.signal.probabilities(history)
-        return None if stated is None else history.to_quote_order(stated)
+        return self.signal.checked_probabilities(history)
 
     def _measured(self, outcome: RunOutcome, probabilities: Floats | None = None) -> MeasuredRun:
         path = metrics.trace(self.universe, outcome, cash=self.cash, start=self.start, end=self.end)

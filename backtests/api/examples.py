@@ -8,6 +8,10 @@ STRATEGY: Answer = {
     "name": "fade-longshots",
     "version": "1",
     "kind": "signal",
+    "origin": "shipped",
+    "file": "",
+    "error": "",
+    "warning": "",
     "is_yardstick": False,
     "summary": "Buys NO where YES is cheap but overpriced, and holds it to settlement.",
     "parameters": [
@@ -83,6 +87,7 @@ BACKTEST: Answer = {
     "fees": {"account": "direct", "roundings": []},
     "code_fingerprint": {"rules": "9f86d081884c7d65"},
     "data_fingerprint": {"quotes": "60303ae22b998861"},
+    "strategy_files": {},
     "figures": FIGURES,
     "band": {"fewest": FIGURES, "expected": FIGURES, "most": FIGURES},
     "yardsticks": {"do-nothing": FIGURES},

@@ -26,7 +26,6 @@ from backtests.requests import (
     MarketSelection,
 )
 from backtests.rules.execution import ExecutionModel
-from backtests.strategies import STRATEGIES
 from kalshi_insights.export.copy import ColumnTypes
 from kalshi_insights.rest.parsers import MAX_NAME_LENGTH
 from kalshi_insights.rest.schema import with_example
@@ -41,6 +40,7 @@ from kalshi_insights.rest.strict_fields import (
 
 MAX_NAMES = 1_000
 MAX_TICKER_LENGTH = 200
+MAX_STRATEGY_LENGTH = 100
 
 
 # --- requests ----------------------------------------------------------------------------------
@@ -147,7 +147,9 @@ class ExecutionModelSerializer(StrictSerializer):
 class BacktestRequestSerializer(StrictSerializer):
     """A backtest request. At least one of series, events and tickers must name something."""
 
-    strategy = serializers.ChoiceField(choices=list(STRATEGIES))
+    strategy = StrictTextField(
+        max_length=MAX_STRATEGY_LENGTH, help_text="The name of a strategy, shipped or your own."
+    )
     params = ParamsField(
         required=False, help_text="The parameters that differ from their defaults."
     )
@@ -244,6 +246,7 @@ DETAIL_COLUMNS = [
     "fees",
     "code_fingerprint",
     "data_fingerprint",
+    "strategy_files",
     "figures",
     "band",
     "yardsticks",
@@ -258,6 +261,11 @@ FIGURES_HELP = "The figures. Money is in millionths of a dollar; null means with
 
 @extend_schema_field(FREE)
 class FreeField(serializers.JSONField):
+    pass
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+class FilesField(serializers.JSONField):
     pass
 
 
@@ -315,6 +323,9 @@ class BacktestSerializer(BacktestBriefSerializer):
     fees = FreeField(help_text="The kind of account, and the rounding of its fees.")
     code_fingerprint = FreeField(help_text="SHA-256 of the code, and library versions.")
     data_fingerprint = FreeField(help_text="SHA-256 of the input data.")
+    strategy_files = FilesField(
+        help_text="The text of every file that a strategy of your own was imported from, by name."
+    )
     figures = FreeField(help_text=FIGURES_HELP)
     band = FreeField(help_text="The figures by fill scenario: fewest, expected and most fills.")
     yardsticks = FreeField(help_text="The figures of each yardstick on the same markets and times.")

@@ -24,7 +24,8 @@ from rest_framework.reverse import reverse
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
-from backtests.api import examples
+from backtests import catalogue
+from backtests.api import examples, strategy_serializers
 from backtests.api.serializers import (
     API_FIELDS,
     BRIEF_COLUMNS,
@@ -37,12 +38,11 @@ from backtests.api.serializers import (
     ExecutionEntrySerializer,
     flatten_errors,
 )
-from backtests.api.strategy_serializers import StrategySerializer, describe
+from backtests.api.strategy_serializers import StrategySerializer
 from backtests.data.universe import MONEY
 from backtests.filters import BacktestFilter, ExecutionFilter
 from backtests.models import RUN_BACKTESTS, BacktestExecution, BacktestResult
 from backtests.requests import BacktestRequest, TooManyUnfinished, submit
-from backtests.strategies import STRATEGIES
 from kalshi_insights.bad_input import BadInput
 from kalshi_insights.export import postgres
 from kalshi_insights.rest.errors import not_found
@@ -91,8 +91,8 @@ class StrategyViewSet(KnownParameters, GenericViewSet[Any]):
 
     @extend_schema(responses=StrategySerializer(many=True))
     def list(self, request: Request) -> Response:
-        """All strategies that can be run, the yardsticks last."""
-        rows = [describe(name) for name in STRATEGIES]
+        """All strategies: the shipped ones, the yardsticks last of them, then one's own."""
+        rows = [strategy_serializers.row(each) for each in catalogue.listing()]
         return Response({"next": None, "previous": None, "results": rows})
 
     @extend_schema(
@@ -101,9 +101,8 @@ class StrategyViewSet(KnownParameters, GenericViewSet[Any]):
     )
     def retrieve(self, request: Request, name: str) -> Response:
         """One strategy."""
-        if name not in STRATEGIES:
-            not_found("strategy", name)
-        return Response(describe(name))
+        found = catalogue.listed(name) or not_found("strategy", name)
+        return Response(strategy_serializers.row(found))
 
 
 class BacktestViewSet(ResourceViewSet, TimeSeriesViewSet):

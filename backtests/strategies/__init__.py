@@ -1,8 +1,9 @@
-"""The strategies that can be run, by name."""
+"""The strategies that are shipped, by name; `backtests.catalogue` adds those of one's own."""
 
 from backtests.strategies.always_favourite import AlwaysFavourite
 from backtests.strategies.always_no import AlwaysNo
 from backtests.strategies.base import Signal, Strategy
+from backtests.strategies.descriptions import StrategyClass
 from backtests.strategies.do_nothing import DoNothing
 from backtests.strategies.exclusive_arbitrage import ExclusiveArbitrage
 from backtests.strategies.fade_longshots import FadeLongshots
@@ -30,8 +31,6 @@ __all__ = [
     "find",
 ]
 
-StrategyClass = type[Signal] | type[Strategy]
-
 STRATEGIES: dict[str, StrategyClass] = {
     strategy.name: strategy
     for strategy in (
@@ -56,7 +55,7 @@ class UnknownStrategy(LookupError):
 
 
 def find(name: str) -> StrategyClass:
-    """Find a strategy by name. Raises UnknownStrategy, which lists the strategies."""
+    """Find a shipped strategy by name. Raises UnknownStrategy, which lists them."""
     if name not in STRATEGIES:
         raise UnknownStrategy(
             f"No strategy is called {name!r}. The strategies are: {', '.join(STRATEGIES)}."

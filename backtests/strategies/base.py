@@ -21,7 +21,7 @@ from backtests.data.universe import (
     quote_histories,
 )
 from backtests.rules.execution import HOLD
-from backtests.strategies import parameters
+from backtests.strategies import parameters, statements
 from backtests.strategies.parameters import Parameter, Schema, Value
 from kalshi_insights.arrays import np
 from kalshi_insights.lazy import LazyModule
@@ -109,7 +109,7 @@ class Signal:
 
     def targets(self, history: QuoteHistory) -> Ints:
         """Contracts to hold from each row of `history` on: positive for YES, negative for NO, or
-        `HOLD` to keep the position.
+        `HOLD` to keep the position. Targets are whole.
 
         A target may depend on its row and on earlier rows of its market, and on nothing else.
         """
@@ -124,12 +124,25 @@ class Signal:
         """The targets for the rows that a universe has, in the order of its quotes."""
         targets = np.empty(len(universe.quotes), np.int64)
         for rows, history in quote_histories(universe):
-            targets[rows] = history.to_quote_order(self.targets(history))
+            targets[rows] = self.checked_targets(history)
         return targets
+
+    def checked_targets(self, history: QuoteHistory) -> Ints:
+        """The targets in the order of `Quotes`. Raises BadStatement for what is no target."""
+        stated = statements.targets(self.targets(history), self.targets, rows=len(history))
+        return history.to_quote_order(stated)
 
     def probabilities(self, history: QuoteHistory) -> Floats | None:
         """The stated probability of YES at each row, NaN where there is none."""
         return None
+
+    def checked_probabilities(self, history: QuoteHistory) -> Floats | None:
+        """The probabilities in the order of `Quotes`. Raises BadStatement for what is none."""
+        stated = self.probabilities(history)
+        if stated is None:
+            return None
+        checked = statements.probabilities(stated, self.probabilities, rows=len(history))
+        return history.to_quote_order(checked)
 
 
 def decisions_within(hours: float) -> float:
@@ -150,10 +163,11 @@ class Strategy(BacktraderStrategy):
     `listing` describes the market. `self.live` are the feeds that have begun and whose market is
     trading and was observed lately, `self.fresh` those of them with a row at this instant, and
     `self.now` is the instant in microseconds since 1970. There is a step at each instant with a
-    row, and at each at which an order of the strategy was filled, ended or came to rest; then
-    `self.fresh` may be empty. `buy` buys YES and `sell` buys NO; prices are dollars on
-    the YES scale, sizes contracts. A market order takes what the other side shows and no more; a
-    limit order rests, unless it is sent with `tif="ioc"`. `self.p` holds the values of the schema.
+    row, and at each at which an order of the strategy was filled, ended or came to rest or a
+    position was settled; then `self.fresh` may be empty. `buy` buys YES and `sell` buys NO; prices
+    are dollars on the YES scale, sizes contracts. A market order takes what the other side shows
+    and no more; a limit order rests, unless it is sent with `tif="ioc"`. What Kalshi does not have
+    raises at the call. `self.p` holds the values of the schema.
     """
 
     name: ClassVar[str]
@@ -173,11 +187,8 @@ class Strategy(BacktraderStrategy):
 
     # Markets come and go, so all feeds have never begun at once, and asking each of them at every
     # step makes backtrader slow with many feeds.
-    def prenext(self) -> None:
-        self.next()
-
     def _getminperstatus(self) -> int:
-        self._minperstatus = -1
+        self._minperstatus = -1 if len(self) > 1 else 0
         return self._minperstatus
 
     def _clk_update(self) -> int:
@@ -191,7 +202,8 @@ class Strategy(BacktraderStrategy):
 
     @property
     def live(self) -> list[Any]:
-        return list(self.broker.live)
+        feeds: list[Any] = self.broker.live
+        return feeds
 
     @property
     def fresh(self) -> list[Any]:
@@ -207,12 +219,35 @@ class Strategy(BacktraderStrategy):
         trades: list[TapeTrade] = self.broker.trades(feed.market, since)
         return trades
 
-    def amend(self, order: Any, *, size: float | None = None, price: float | None = None) -> Any:
-        """Amend an order at rest to so many contracts in all, filled ones included, or to another
-        price; return the order that takes its place once the amendment arrives.
+    def amend(
+        self,
+        order: Any,
+        *,
+        size: float | None = None,
+        price: float | None = None,
+        valid: Any = None,
+    ) -> Any:
+        """Amend an order at rest to so many contracts in all, filled ones included, to another
+        price or to another expiration; return the order that takes its place once the amendment
+        arrives.
 
-        A smaller order at the same price keeps the place in the queue. One that is refused, or
-        that comes too late, leaves the order as it was. Raises ValueError for what could never be
-        an order.
+        An order that is not larger, at the same price, keeps the place in the queue. One that is
+        refused, or that comes too late, leaves the order as it was. Raises ValueError for what
+        could never be an order.
         """
-        return self.broker.amend(order, size=size, price=price)
+        return self.broker.amend(order, size=size, price=price, valid=valid)
+
+    def replace(self, order: Any, *, size: float, price: float | None = None, **how: Any) -> Any:
+        """Cancel an order and send another one of its kind and side to its market, as two requests;
+        return the new one. Without `price` a limit order has that of the old one.
+
+        What the old one fills before its cancellation arrives is not subtracted: see `amend`.
+        """
+        self.cancel(order)
+        if price is None and order.exectype == bt.Order.Limit:
+            price = order.created.price
+        send = self.buy if order.isbuy() else self.sell
+        return send(data=order.data, size=size, price=price, exectype=order.exectype, **how)
+
+    def notify_settlement(self, feed: Any, value: float, payout: float) -> None:
+        """Hear that a market was settled: the value of its YES and the payout, in dollars."""

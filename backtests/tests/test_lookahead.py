@@ -14,6 +14,7 @@ from backtests.analysis.lookahead import LookaheadVerdict, check
 from backtests.data.universe import DOLLAR, SECOND, QuoteHistory
 from backtests.strategies import STRATEGIES, DoNothing
 from backtests.strategies.base import Signal, Strategy, bt
+from backtests.strategies.statements import BadStatement
 from backtests.tests.clean_strategies import CLEAN
 from backtests.tests.leaky_strategies import LEAKY, long_or_short, signal
 from backtests.tests.random_tapes import with_candles, with_tape
@@ -244,7 +245,7 @@ def test_targets_that_are_no_whole_numbers_are_refused():
     def halves(history):
         return np.full(len(history), 0.5)
 
-    with pytest.raises(TypeError):
+    with pytest.raises(BadStatement, match=r"0\.5 at row 0"):
         checked(halves)
 
 

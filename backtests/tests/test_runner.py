@@ -258,19 +258,6 @@ def test_what_waits_is_cancelled_at_once():
     assert ran(result).status == BacktestStatus.CANCELLED
 
 
-def test_what_runs_is_cancelled_when_it_next_says_that_it_is_alive():
-    result = queue_backtest(a_market())
-    message = []
-
-    def tell(progress, doing):
-        message.append(progress)
-        BacktestResult.objects.request_cancel(result.pk, now=now())
-
-    assert ran(result, on_progress=tell).status == BacktestStatus.CANCELLED
-    assert message == [0]
-    assert not result.executions.exists()
-
-
 def test_what_was_cancelled_at_the_last_moment_is_not_stored():
     result = queue_backtest(a_market())
 

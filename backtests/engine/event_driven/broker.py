@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from collections import deque
-from functools import cached_property
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from functools import cached_property, partial
+from operator import attrgetter
 from typing import Any
 
 import backtrader as bt
 
 from backtests.data.tape import KnownTrades, TapeTrade
-from backtests.data.universe import CONTRACT, DOLLAR, MONEY, Universe
+from backtests.data.universe import (
+    CONTRACT,
+    DAY,
+    DOLLAR,
+    EPOCH_DAY,
+    MISSING,
+    MONEY,
+    Universe,
+)
+from backtests.engine.event_driven.exchange_fees import ExchangeFees
 from backtests.engine.event_driven.feed import Feed
+from backtests.engine.event_driven.fixed_settings import FixedSettings
+from backtests.engine.event_driven.instructions import (
+    BadOrder,
+    Instructions,
+    LimitPrice,
+    count_of,
+    expiration,
+    limit_price,
+)
 from backtests.engine.event_driven.matching_engine import MatchingEngine
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Ticket
-from backtests.rules.execution import REASONS, ExecutionModel, FillModel, SelfTradePrevention
-from backtests.rules.ledger import BUY, SELL
-from markets.observed import first_observation, last_observation
+from backtests.engine.event_driven.sent_orders import OrderOfAnyMarket, SentBuy, SentSell
+from backtests.engine.event_driven.settlements import SettlementNotice
+from backtests.rules.execution import REASONS, ExecutionModel, FillModel, Reason
+from backtests.rules.ledger import BUY, SELL, Holding
+from markets.observed import AFTER_ALL, last_observation
 
-PRICE_TOLERANCE = 1e-6  # price units by which the float of a price on the grid may be off
 
-
-class Broker(bt.BrokerBase, MatchingEngine):
+class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
     """Takes the orders of a backtrader strategy, and reports to it in backtrader's words."""
 
     def __init__(
@@ -31,20 +51,21 @@ class Broker(bt.BrokerBase, MatchingEngine):
         MatchingEngine.__init__(self, universe, execution, fills=fills, cash=cash)
         self.startingcash = cash / MONEY  # as backtrader calls it
         self._notifications: deque[Any] = deque()
+        self._settled: list[SettlementNotice] = []
+        self._fees: dict[int, ExchangeFees] = {}
+        self._unsent, self._first_unsent = 0, ""
 
     # --- what a strategy may see ----------------------------------------------------------------
 
     @property
     def live(self) -> list[Feed]:
         """The feeds that have begun and whose market is trading and was observed lately."""
-        since = self.now - self.execution.patience
-        begun = (book for book in self.books if book.tradable and len(book.feed))
-        return [book.feed for book in begun if self._is_observed_since(book, since)]
+        return self._live_feeds.at(self.now)
 
     @property
     def fresh(self) -> list[Feed]:
         """The live feeds with a row at this instant."""
-        return [book.feed for book in self.rows if book.tradable and len(book.feed)]
+        return [book.feed for book in self.rows if book.is_open]
 
     def observed_at(self, market: int) -> int:
         """The last observation of a market; `BEFORE_ALL` where there is none yet."""
@@ -58,84 +79,94 @@ class Broker(bt.BrokerBase, MatchingEngine):
     def _known_trades(self) -> KnownTrades:
         return KnownTrades(self.universe.known_tape())
 
-    def _is_observed_since(self, book: Book, since: int) -> bool:
-        """Return whether a market was observed since an instant, without a search each time."""
-        if book.observed_at < since and book.observed_next <= self.now:
-            book.observed_at = self.observed_at(book.market)
-            book.observed_next = int(first_observation(self.observed, book.market, self.now + 1))
-        return book.observed_at >= since
-
     # --- backtrader's interface -----------------------------------------------------------------
 
-    def buy(
-        self, owner: Any, data: Feed, size: float, price: float | None = None, **how: Any
-    ) -> Any:
-        return self._send(bt.order.BuyOrder, owner, data, size, price=price, **how)
+    def buy(self, owner: Any, data: Feed, size: float, **how: Any) -> Any:
+        return self._send(SentBuy, owner, data, size, how)
 
-    def sell(
-        self, owner: Any, data: Feed, size: float, price: float | None = None, **how: Any
-    ) -> Any:
-        return self._send(bt.order.SellOrder, owner, data, size, price=price, **how)
+    def sell(self, owner: Any, data: Feed, size: float, **how: Any) -> Any:
+        return self._send(SentSell, owner, data, size, how)
 
     def _send(
-        self,
-        order_class: type[Any],
-        owner: Any,
-        data: Feed,
-        size: float,
-        *,
-        price: float | None,
-        exectype: int | None = None,
-        tif: str = "gtc",
-        post_only: bool = False,
-        self_trade_prevention: str = SelfTradePrevention.TAKER_AT_CROSS,
-        **_: Any,
+        self, order_class: type[Any], owner: Any, data: Feed, size: float, how: dict[str, Any]
     ) -> Any:
-        """Send an order of backtrader's; a market order takes the best price now, or nothing."""
-        if exectype not in (None, bt.Order.Market, bt.Order.Limit):
-            raise ValueError("only limit orders exist on Kalshi: use exectype Market or Limit")
-        if tif not in ("gtc", "ioc"):
-            raise ValueError(f"tif must be 'gtc' or 'ioc', not {tif!r}")
-        book, side = self.books[data.market], BUY if order_class is bt.order.BuyOrder else SELL
-        rests = exectype == bt.Order.Limit and tif == "gtc"
-        given = price if exectype == bt.Order.Limit else None
-        limit = book.top.price(side) if given is None else round(given * DOLLAR)
+        """Send an order of backtrader's; a market order takes the best price now, or nothing.
+
+        Return None where the size rounds to nothing. Raises BadOrder and TypeError.
+        """
+        tradeid = how.pop("tradeid", 0)
+        asked = Instructions.read(self.now, **how)
+        count = count_of(size)
+        if not count:
+            self._note_unsent(data, size)
+            return None
+        book, side = self.books[data.market], BUY if order_class is SentBuy else SELL
+        limit, is_exact = asked.price or LimitPrice(book.top.price(side), is_exact=True)
         order = self._made_order(
-            order_class, limit=limit, owner=owner, data=data, size=size, exectype=exectype
+            order_class,
+            limit=limit,
+            owner=owner,
+            data=data,
+            size=count / CONTRACT,
+            exectype=bt.Order.Limit if asked.price else bt.Order.Market,
+            tradeid=tradeid,
+            valid=_days(asked.expires),
         )
-        ticket = self.send_order(
+        self.send_order(
             book,
             side,
-            round(size * CONTRACT),
+            count,
             limit=limit,
-            rests=rests,
-            post_only=post_only,
-            prevention=SelfTradePrevention(self_trade_prevention),
-            price_is_exact=given is None or _is_exact(given, limit),
+            rests=asked.rests,
+            post_only=asked.post_only,
+            prevention=asked.prevention,
+            price_is_exact=is_exact,
+            reduce_only=asked.reduce_only,
+            expires=asked.expires,
+            refused=_reason_known(book, limit),
             order=order,
         )
-        order.ticket = ticket
         return order
 
+    def _note_unsent(self, data: Feed, size: float) -> None:
+        """Count an order whose size rounds to nothing, for the result."""
+        if not self._unsent:
+            self._first_unsent = f"{size:g} of {data.listing.ticker}"
+        self._unsent += 1
+        self.notes["unsent"] = (
+            f"Orders not sent, since their sizes round to 0 contracts: {self._unsent:,}; the first"
+            f" one was for {self._first_unsent}."
+        )
+
     def cancel(self, order: Any) -> None:
-        self.request_cancel(self.books[order.data.market], order.ticket)
+        """Send a cancellation. Raises BadOrder for what is no order."""
+        ticket = _ticket_of(order)
+        self.request_cancel(self.books[order.data.market], ticket)
 
-    def amend(self, order: Any, *, size: float | None = None, price: float | None = None) -> Any:
+    def amend(
+        self,
+        order: Any,
+        *,
+        size: float | None = None,
+        price: float | None = None,
+        valid: Any = None,
+    ) -> Any:
         """Send an amendment of an order at rest to so many contracts in all, filled ones included,
-        or to another price; return the order that is to take its place.
+        to another price or to another expiration; return the order that is to take its place.
 
-        One of an order that is over is sent as well, and refused when it arrives. Raises
-        ValueError for what could never be an order.
+        One of an order that is over is sent as well, and refused when it arrives. Raises BadOrder
+        for what could never be an order.
         """
-        book, ticket = self.books[order.data.market], order.ticket
+        ticket = _ticket_of(order)
+        book = self.books[order.data.market]
         if not ticket.rests:
-            raise ValueError("only an order that may rest can be amended")
-        if size is None and price is None:
-            raise ValueError("an amendment needs a size or price")
+            raise BadOrder("only an order that may rest can be amended")
+        if size is None and price is None and valid is None:
+            raise BadOrder("an amendment needs a size or price, or valid")
         count = _count_asked(order, size, is_over=book.is_over(ticket))
-        limit = ticket.limit if price is None else round(price * DOLLAR)
-        if not 0 < limit < DOLLAR:
-            raise ValueError(f"price must be between 0 and 1 dollar, not {price}")
+        kept = LimitPrice(ticket.limit, ticket.price_is_exact)
+        limit, is_exact = kept if price is None else limit_price(price)
+        expires = ticket.expires if valid is None else expiration(valid, self.now)
         amended = self._made_order(
             type(order),
             limit=limit,
@@ -143,21 +174,24 @@ class Broker(bt.BrokerBase, MatchingEngine):
             data=order.data,
             size=count / CONTRACT,
             exectype=bt.Order.Limit,
+            tradeid=order.tradeid,
+            valid=_days(expires),
         )
-        amended.ticket = self.send_amendment(
+        self.send_amendment(
             book,
             ticket,
             count,
-            size=None if size is None else round(size * CONTRACT),
+            size=None if size is None else count_of(size),
             limit=limit,
-            is_exact=ticket.price_is_exact if price is None else _is_exact(price, limit),
+            is_exact=is_exact,
+            expires=expires,
             order=amended,
         )
         return amended
 
     def _made_order(self, order_class: type[Any], *, limit: int, **given: Any) -> Any:
         """Make an order of backtrader's, which reports to a strategy."""
-        order = order_class(price=limit / DOLLAR, **given)
+        order = order_class(price=None if limit == MISSING else limit / DOLLAR, **given)
         order.addcomminfo(self.getcommissioninfo(given["data"]))
         return order
 
@@ -192,27 +226,81 @@ class Broker(bt.BrokerBase, MatchingEngine):
     def _report(self, ticket: Ticket, status: int) -> None:
         super()._report(ticket, status)
         if ticket.order is not None:
+            if status == bt.Order.Submitted:
+                ticket.order.ticket = ticket
+                ticket.order.submit(self)
             if ticket.reason:
                 ticket.order.addinfo(reason=REASONS[ticket.reason])
             ticket.order.status = status
             self._notifications.append(ticket.order.clone())
 
+    def _report_settlement(self, book: Book, value: int, paid: int) -> None:
+        self._settled.append(SettlementNotice(book.feed, value / MONEY, paid / MONEY))
+
+    def take_settled(self) -> list[SettlementNotice]:
+        """The settlements since this was asked before."""
+        settled, self._settled = self._settled, []
+        return settled
+
     def getcash(self) -> float:
         return self.ledger.cash / MONEY
 
-    def getvalue(self, datas: Any = None) -> float:
-        """Cash and positions in dollars, marked at the side they could be sold to."""
-        worth = self.ledger.worth(lambda market, position: self.books[market].mark(position))
+    def getvalue(self, datas: Iterable[Feed] | None = None) -> float:
+        """Cash and positions in dollars, marked at the side they could be sold to; of some feeds
+        their positions alone."""
+        if datas is None:
+            worth = self.ledger.worth(lambda market, position: self.books[market].mark(position))
+        else:
+            worth = sum(self._worth_of(market) for market in {data.market for data in datas})
         return worth / MONEY
 
+    def _worth_of(self, market: int) -> int:
+        position = self.ledger.position(market)
+        return abs(position) * self.books[market].mark(position)
+
+    get_cash, get_value = getcash, getvalue
+
+    def get_fundvalue(self) -> float:
+        return self.getvalue()
+
+    def get_leverage(self) -> float:
+        return 1.0
+
+    def getcommissioninfo(self, data: Feed) -> ExchangeFees:
+        """The fees of a feed's market in backtrader's words."""
+        if data.market not in self._fees:
+            most_fee = partial(self.most_fee, self.books[data.market])
+            self._fees[data.market] = ExchangeFees(most_fee)
+        return self._fees[data.market]
+
     def getposition(self, data: Feed) -> bt.Position:
-        """Contracts, positive for YES and negative for NO, with the cost of one as their price."""
+        """Contracts, positive for YES and negative for NO, with the average price at which they
+        were bought or sold: on the YES scale, as the prices of orders are."""
         holding = self.ledger.holdings.get(data.market)
-        if holding is None:
-            return bt.Position()
-        return bt.Position(
-            holding.position / CONTRACT, holding.cost / abs(holding.position) / DOLLAR
-        )
+        return bt.Position() if holding is None else _position_of(holding)
+
+    @property
+    def positions(self) -> defaultdict[Feed, bt.Position]:
+        """The position in each feed."""
+        held = self.ledger.holdings.items()
+        found = {self.books[market].feed: _position_of(holding) for market, holding in held}
+        return defaultdict(bt.Position, found)
+
+    def get_orders_open(self, safe: bool = False) -> list[Any]:
+        """The orders of the strategy that are on their way or at rest, the oldest first; copies of
+        them where `safe`."""
+        tickets = [
+            ticket
+            for book in self.books
+            for ticket in (*book.sent, *book.resting)
+            if isinstance(ticket, Ticket) and ticket.order is not None
+        ]
+        orders = [ticket.order for ticket in sorted(tickets, key=attrgetter("number"))]
+        return [order.clone() for order in orders] if safe else orders
+
+    def orderstatus(self, order: Any) -> int:
+        """The status of an order now, also of one that a notification brought."""
+        return int(_ticket_of(order).order.status)
 
     def get_notification(self) -> Any:
         return self._notifications.popleft() if self._notifications else None
@@ -227,13 +315,33 @@ def _count_asked(order: Any, size: float | None, *, is_over: bool) -> int:
         left: int = round(abs(order.created.size) * CONTRACT) if is_over else order.ticket.left
         return left
     filled = 0 if is_over else order.ticket.filled
-    count = round(size * CONTRACT) - filled
+    count = count_of(size) - filled
     if count <= 0:
         contracts = f"{filled / CONTRACT:g} contracts"
-        raise ValueError(f"size must be more than the {contracts} that are filled, not {size}")
+        raise BadOrder(f"size must be more than the {contracts} that are filled, not {size}")
     return count
 
 
-def _is_exact(price: float, limit: int) -> bool:
-    """Return whether a limit is the price that was given, and not rounded."""
-    return abs(price * DOLLAR - limit) < PRICE_TOLERANCE
+def _ticket_of(order: Any) -> Ticket:
+    """The engine's side of an order. Raises BadOrder for what no `buy` or `sell` returned."""
+    if not isinstance(order, OrderOfAnyMarket):
+        raise BadOrder(f"an order must be one that buy() or sell() returned, not {order!r}")
+    return order.ticket
+
+
+def _reason_known(book: Book, limit: int) -> Reason:
+    """The reason for which an order is sure to be refused."""
+    if not book.feed.has_begun:
+        return Reason.NOT_BEGUN
+    return Reason.NO_OFFER if limit == MISSING else Reason.NONE
+
+
+def _position_of(holding: Holding) -> bt.Position:
+    """A holding in backtrader's words; the cost of NO is what a dollar exceeds its price by."""
+    size, cost = holding.position / CONTRACT, holding.cost / abs(holding.position) / DOLLAR
+    return bt.Position(size, cost if size > 0 else 1 - cost)
+
+
+def _days(expires: int) -> float | None:
+    """An expiration as backtrader counts instants."""
+    return None if expires == AFTER_ALL else EPOCH_DAY + expires / DAY

@@ -1,21 +1,22 @@
 """The event-driven engine: one backtest through backtrader."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import backtrader as bt
 
-from backtests.data.universe import CONTRACT, MISSING, Universe
+from backtests.data.universe import CONTRACT, MISSING, Universe, instant
 from backtests.engine.event_driven.broker import Broker
+from backtests.engine.event_driven.exchange_strategy import NEVER_CALLED, ExchangeStrategy
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Ticket
 from backtests.rules.execution import HOLD, ExecutionModel, FillModel, Reason, RunOutcome
 from backtests.strategies.base import Signal, Strategy, backtrader_params
 
 # Steps between two reports of progress, each of which may also end the run.
-STEPS_PER_REPORT = 4_096
+STEPS_PER_REPORT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,28 @@ class Cerebro(bt.Cerebro):
     """
 
     on_progress: Callable[[int], None]
+    is_running = False
 
     def _runnext(self, runstrats: list[Strategy]) -> None:
         (strategy,) = runstrats
-        for step, _ in enumerate(self._broker.steps()):
+        self.is_running = True
+        for step, _ in enumerate(self._steps()):
             self._brokernotify()
+            if self._timers:
+                self._check_timers(runstrats, bt.date2num(instant(strategy.now)))
             strategy._next()
             if step % STEPS_PER_REPORT == 0:
                 self.on_progress(self._broker.rows_done)
+        if self._event_stop:
+            self._broker.end_run()
         self._brokernotify()
         strategy._notify()
+
+    def _steps(self) -> Iterator[int]:
+        """The steps of the run, until the strategy stops it."""
+        steps = self._broker.steps()
+        while not self._event_stop and (at := next(steps, None)) is not None:
+            yield at
 
 
 class TargetFollower(Strategy):
@@ -119,10 +132,18 @@ def backtrader_class(strategy: type[Strategy]) -> type[bt.Strategy]:
         "__module__": strategy.__module__,
         "params": (*strategy.more_params, *backtrader_params(strategy.schema)),
     }
-    made: type[bt.Strategy] = type(bt.Strategy)(strategy.__name__, (strategy, bt.Strategy), body)
+    _refuse_never_called(strategy)
+    bases = (strategy, ExchangeStrategy)
+    made: type[bt.Strategy] = type(bt.Strategy)(strategy.__name__, bases, body)
     # backtrader has added up the lines of both bases.
     made.lines = bt.Strategy.lines
     return made
+
+
+def _refuse_never_called(strategy: type[Strategy]) -> None:
+    for name in NEVER_CALLED:
+        if hasattr(strategy, name):
+            raise TypeError(f"{name}() is never called: an order always arrives after its decision")
 
 
 def run(

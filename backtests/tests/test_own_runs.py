@@ -1,0 +1,107 @@
+"""Runs of one's own strategies, each in a process of its own, and what is stored with them."""
+
+import sys
+
+import pytest
+
+from backtests import processes
+from backtests.models import BacktestResult, BacktestStatus
+from backtests.tests.own_strategies import write, write_signal
+from backtests.tests.record_builders import (
+    END,
+    HOUR,
+    START,
+    queue_backtest,
+    record_market,
+    record_quote,
+    record_settlement,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, settings):
+    settings.STRATEGIES_PATH = tmp_path / "strategies"
+    settings.STRATEGIES_PATH.mkdir(mode=0o755)
+
+    return settings.STRATEGIES_PATH
+
+
+def a_market():
+    market = record_market("KXRAIN-26OCT02")
+    for hour in (1, 2, 3):
+        record_quote(market, START + hour * HOUR)
+    record_settlement(market, END, "no")
+    return market
+
+
+def queued(strategy="cheap-side"):
+    return queue_backtest(a_market(), strategy=strategy)
+
+
+def ran(result):
+    processes.run(result.pk)
+    result.refresh_from_db()
+    return result
+
+
+def test_a_run_is_a_process_of_its_own_and_stores_every_file_that_it_imported(folder):
+    write(folder, "_helpers.py", "CONTRACTS = 10\n")
+    path = write_signal(folder, more="from _helpers import CONTRACTS\nprint('hello')\n")
+    result = ran(queued())
+    assert (result.status, result.error) == (BacktestStatus.DONE, "")
+    assert str(result.final_cash) == "10004.029400"
+    assert result.strategy_files == {
+        "_helpers.py": "CONTRACTS = 10\n",
+        "cheap_side.py": path.read_text(),
+    }
+    assert {"strategy/_helpers.py", "strategy/cheap_side.py"} < set(result.code_fingerprint)
+    assert "cheap_side" not in sys.modules
+
+
+def test_a_run_computes_with_the_file_as_it_is_now_without_a_restart(folder):
+    write_signal(folder)
+    result = queued()
+    write_signal(folder, version="2")
+    assert ran(result).strategy_version == "2"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("import os\n\ndef end():\n    os._exit(7)\n", "Its process ended with code 7 before"),
+        (
+            "import os\n\ndef end():\n    os.kill(os.getpid(), 9)\n",
+            "Its process was ended by SIGKILL before the result was stored. It may need more",
+        ),
+    ],
+)
+def test_a_process_that_is_lost_fails_its_run_at_once(folder, more, words):
+    path = write_signal(folder, more=more)
+    path.write_text(path.read_text().replace("return", "return end() or"))
+    result = ran(queued())
+    assert (result.status, result.error[: len(words)]) == (BacktestStatus.FAILED, words)
+
+
+def test_a_file_that_was_broken_meanwhile_fails_the_run_with_its_error(folder):
+    write_signal(folder)
+    result = queued()
+    write_signal(folder, more="x = 1 / 0\n")
+    result = ran(result)
+    assert result.status == BacktestStatus.FAILED
+    assert result.error.startswith("cheap-side cannot be run. cheap_side.py, line 1: ZeroDiv")
+
+
+def test_a_run_that_another_worker_has_by_now_is_left_alone():
+    result = queued("always-no")
+    first = BacktestResult.objects.claim(result.pk, now=START)
+    BacktestResult.objects.fail_lost(result.pk, "Lost.", attempts=1, now=END)
+    assert BacktestResult.objects.get(pk=result.pk).token == first.token
+    BacktestResult.objects.fail_lost(result.pk, "Lost.", attempts=0, now=END)
+    assert BacktestResult.objects.get(pk=result.pk).error == "Lost."
+
+
+def test_a_shipped_strategy_runs_in_the_process_of_its_worker(monkeypatch):
+    monkeypatch.setattr(processes, "run_apart", None)
+    assert ran(queued("always-no")).status == BacktestStatus.DONE
