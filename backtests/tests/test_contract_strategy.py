@@ -1,7 +1,7 @@
 """The methods of backtrader's strategy do what docs/backtrader.md says of them."""
 
 from datetime import time, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import backtrader as bt
 import pytest
@@ -201,7 +201,7 @@ def stock_size(price, *, target):
     """The size that backtrader itself orders for a target percentage of $1,000."""
 
     class Stock(bt.Strategy):
-        sizes: ClassVar = []
+        sizes: ClassVar[list[float]] = []
 
         def next(self):
             if not self.sizes:
@@ -285,7 +285,7 @@ class TestFeedsAndSizers:
 class TestLife:
     @works("start", "next", "stop", "nextstart", "params")
     def test_a_strategy_starts_steps_and_stops(self):
-        seen = []
+        seen: list[Any] = []
 
         class Living(Strategy):
             schema: ClassVar = {"contracts": CONTRACTS}
@@ -299,7 +299,7 @@ class TestLife:
                 super().nextstart()
 
             def next(self):
-                seen.append((self.p.contracts, self.params.how))
+                seen.append((self.p.contracts, self.p.how))
 
             def stop(self):
                 seen.append("stop")
@@ -312,7 +312,7 @@ class TestLife:
 
     @differs("prenext")
     def test_prenext_is_never_called_since_next_is_from_the_first_step_on(self):
-        calls = []
+        calls: list[Any] = []
         body = {
             "prenext": lambda self: calls.append("prenext"),
             "next": lambda self: calls.append(len(self.datas[0])),

@@ -1,8 +1,9 @@
 """The settlements of a run, each at the instant at which it is paid."""
 
 from collections import deque
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import ClassVar
 
 from backtests.data.universe import MISSING, Universe
 from backtests.engine.event_driven.feed import Feed
@@ -14,7 +15,8 @@ from backtests.rules.ledger import BUY, SELL
 from markets.observed import AFTER_ALL
 
 
-class SettlementNotice(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SettlementNotice:
     """A settlement as a strategy hears of it: the value of YES and the payout, in dollars.
 
     It stands in for the order that backtrader's trades name as the cause of a change.
@@ -24,7 +26,7 @@ class SettlementNotice(NamedTuple):
     value: float
     payout: float
 
-    p = SimpleNamespace(simulated=False)
+    p: ClassVar = SimpleNamespace(simulated=False)
 
 
 class Settlements(RestingOrders):
