@@ -44,6 +44,12 @@ def run_of(body, universe=None, *, bases=(Scripted,), script=None, analyzers=(),
     return ran.strategy
 
 
+def scripted_as(kind, universe=None):
+    return cerebro.run(
+        universe or quoted(), kind, ExecutionModel(), FillModel.EXPECTED, cash=1_000 * MONEY
+    )
+
+
 def settled(value, *, at=20, market=0):
     """A market that is settled at a second, at a value of YES in dollars."""
     paid = NOW + at * SECOND
@@ -88,6 +94,41 @@ class TestOrders:
 
     def test_without_a_size_the_sizer_s_is_sent(self):
         assert asked(lambda s: s.buy(s.datas[0]).size) == 1
+
+    @pytest.mark.parametrize("method", ["__init__", "start"])
+    def test_no_order_is_sent_before_the_first_step(self, method):
+        def send(self):
+            Scripted.__init__(self)
+            self.buy(size=5)
+
+        with pytest.raises(BadOrder, match="from the first step on, not in __init__ or start"):
+            run_of({method: send})
+
+    def test_no_order_is_sent_after_the_last_step_and_the_result_says_so(self):
+        def again(self, order):
+            if not order.alive():
+                self.sent.append(self.buy(size=5))
+
+        def stop(self):
+            self.sent.append(self.buy(size=7))
+
+        kind = type("Resending", (Scripted,), {"notify_order": again, "stop": stop})
+        kind.script = {58: lambda s: s.buy(size=3)}
+        finished = scripted_as(kind)
+        assert lines_of(finished) == [(59.000001, "CANCELLED", 0, 3, "RUN_ENDED")]
+        assert finished.strategy.sent == [None, None]
+        assert finished.outcome.notes == (
+            "Orders not sent, since the run was over: 2; the first one was for 5 of T0.",
+        )
+
+    @pytest.mark.parametrize("method", ["buy", "sell", "close", "order_target_size"])
+    @pytest.mark.parametrize(
+        ("data", "words"),
+        [(10, "data must be a feed or its ticker, not 10"), ("T9", "no feed is called 'T9'")],
+    )
+    def test_what_is_no_feed_is_refused(self, method, data, words):
+        with pytest.raises(BadOrder, match=words):
+            asked(lambda s: getattr(s, method)(data))
 
     def test_a_size_of_zero_is_no_order(self):
         assert asked(lambda s: s.buy(s.datas[0], 0)) is None
@@ -494,7 +535,8 @@ class TestTimers:
 
 
 class TestStopping:
-    def test_a_run_that_is_stopped_asks_no_more_and_settles_what_is_held(self):
+    @pytest.mark.parametrize("at", [20, 3_600])
+    def test_a_run_that_is_stopped_asks_no_more_and_settles_what_is_held(self, at):
         steps = []
         script = {
             0: hold(5),
@@ -507,15 +549,13 @@ class TestStopping:
             Scripted.next(self)
 
         kind = type("Stopping", (Scripted,), {"script": script, "next": look})
-        finished = cerebro.run(
-            settled(1), kind, ExecutionModel(), FillModel.EXPECTED, cash=1_000 * MONEY
-        )
+        finished = scripted_as(kind, settled(1, at=at))
         assert max(steps) == 15
         assert lines_of(finished) == [
             (5, "FILL", 0, 5, "NONE"),
             (15, "CANCELLED", 1, 5, "STOPPED"),
             (15, "CANCELLED", 2, -5, "RUN_ENDED"),
-            (20, "SETTLED", -1, 5, "NONE"),
+            (at, "SETTLED", -1, 5, "NONE"),
         ]
         assert finished.strategy.told[-1][1] == "Canceled"
 

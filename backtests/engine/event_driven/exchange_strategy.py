@@ -64,6 +64,11 @@ class ExchangeStrategy(bt.Strategy):
             _refuse_unbegun(self.datas[0] if data is None else data)
             raise
 
+    def getdatabyname(self, name: str) -> Any:
+        if name not in self.env.datasbyname:
+            raise BadOrder(f"no feed is called {name!r}")
+        return super().getdatabyname(name)
+
     def _feed(self, data: Any) -> Feed:
         """The feed that a strategy names, as backtrader's methods find it."""
         if isinstance(data, str):

@@ -66,9 +66,8 @@ class Settlements(RestingOrders):
     def _report_settlement(self, book: Book, value: int, paid: int) -> None:
         """Report a settlement to the strategy."""
 
-    def settle_all_after(self, now: int, last: int) -> None:
-        """Pay what is settled until the last instant of a run that nobody trades any more."""
-        self._settle(now)
-        while self._next_settlement <= last:
-            self.now = self._next_settlement
+    def _settle_rest(self) -> None:
+        """Pay all that is settled later on, in a run that nobody trades any more."""
+        while self._settlements:
+            self.now = max(self.now, self._next_settlement)
             self._settle(self.now)
