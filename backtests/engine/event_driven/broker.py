@@ -123,7 +123,7 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
             size=count / CONTRACT,
             exectype=bt.Order.Limit if asked.price else bt.Order.Market,
             tradeid=tradeid,
-            valid=_days(asked.expires),
+            expires=asked.expires,
         )
         self.send_order(
             book,
@@ -193,7 +193,7 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
             size=count / CONTRACT,
             exectype=bt.Order.Limit,
             tradeid=order.tradeid,
-            valid=_days(expires),
+            expires=expires,
         )
         self.send_amendment(
             book,
@@ -207,9 +207,11 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
         )
         return amended
 
-    def _made_order(self, order_class: type[Any], *, limit: int, **given: Any) -> Any:
+    def _made_order(self, order_class: type[Any], *, limit: int, expires: int, **given: Any) -> Any:
         """Make an order of backtrader's, which reports to a strategy."""
         order = order_class(price=None if limit == MISSING else limit / DOLLAR, **given)
+        # As a number of days, which is what backtrader makes of any `valid`.
+        order.valid = None if expires == AFTER_ALL else EPOCH_DAY + expires / DAY
         order.addcomminfo(self.getcommissioninfo(given["data"]))
         return order
 
@@ -358,8 +360,3 @@ def _position_of(holding: Holding) -> bt.Position:
     """A holding in backtrader's words; the cost of NO is what a dollar exceeds its price by."""
     size, cost = holding.position / CONTRACT, holding.cost / abs(holding.position) / DOLLAR
     return bt.Position(size, cost if size > 0 else 1 - cost)
-
-
-def _days(expires: int) -> float | None:
-    """An expiration as backtrader counts instants."""
-    return None if expires == AFTER_ALL else EPOCH_DAY + expires / DAY
