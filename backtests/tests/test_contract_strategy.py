@@ -566,10 +566,28 @@ class TestStopping:
         assert calls == []
 
 
+@works(
+    "data", "datas", "data0", "data_close", "data0_close", "dnames", "env", "cerebro", "broker",
+    "analyzers", "p",
+)  # fmt: skip
+@differs("stats", "observers", "writers")
+def test_a_strategy_has_its_attributes():
+    def ask(s):
+        return (
+            [s.data is s.data0 is s.datas[0] is s.dnames.T0, s.env is s.cerebro],
+            [s.broker is s.env.broker, s.data_close is s.data0_close is s.data.close],
+            [s.p is s.params],
+            [list(s.analyzers), list(s.stats), list(s.observers), s.writers],
+        )
+
+    assert asked(ask) == ([True, True], [True, True], [True], [[], [], [], []])
+
+
 @proves(SECTION, "inner", *names_of(SECTION, "inner"))
 def test_what_is_inner_is_backtrader_s_own():
     made, stock = cerebro.backtrader_class(Scripted), bt.Strategy
-    inner = [
-        name for name in names_of(SECTION, "inner") if not isinstance(getattr(stock, name), type)
-    ]
-    assert [name for name in inner if getattr(made, name) != getattr(stock, name)] == []
+    attributes = {"l", "line", "line0", "ddatas"}  # of an object, not of its class
+    inner = {n for n in names_of(SECTION, "inner") if n not in attributes}
+    own = {name for name in inner if not isinstance(getattr(stock, name), type)}
+    assert [name for name in own if getattr(made, name) != getattr(stock, name)] == []
+    assert asked(lambda s: [name for name in attributes if not hasattr(s, name)]) == []
