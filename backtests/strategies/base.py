@@ -239,7 +239,8 @@ class Strategy(BacktraderStrategy):
 
     def replace(self, order: Any, *, size: float, price: float | None = None, **how: Any) -> Any:
         """Cancel an order and send another one of its kind and side to its market, as two requests;
-        return the new one. Without `price` a limit order has that of the old one.
+        return the new one. Without `price` a limit order has that of the old one; all other
+        instructions are given anew.
 
         What the old one fills before its cancellation arrives is not subtracted: see `amend`.
         """
@@ -247,7 +248,8 @@ class Strategy(BacktraderStrategy):
         if price is None and order.exectype == bt.Order.Limit:
             price = order.created.price
         send = self.buy if order.isbuy() else self.sell
-        return send(data=order.data, size=size, price=price, exectype=order.exectype, **how)
+        kept = {"price": price, "exectype": order.exectype, "tradeid": order.tradeid}
+        return send(data=order.data, size=size, **(kept | how))
 
     def notify_settlement(self, feed: Any, value: float, payout: float) -> None:
         """Hear that a market was settled: the value of its YES and the payout, in dollars."""

@@ -45,7 +45,9 @@ def proves(section: str, verdict: str, *names: str) -> Callable[[T], T]:
     return mark
 
 
-def quoted(bid: float = 42, ask: float = 45, *more: dict[str, Any], **others: Any) -> Any:
+def quoted(
+    bid: float | None = 42, ask: float | None = 45, *more: dict[str, Any], **others: Any
+) -> Any:
     """A market of one quote, observed every five seconds, beside one with a row each second."""
     return clocked(book(bid, ask, at=0, **others), *more, looks=range(0, 60, 5))
 

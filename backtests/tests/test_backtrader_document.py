@@ -1,6 +1,7 @@
 """docs/backtrader.md has a row for all that backtrader has, and each row has a test."""
 
 import inspect
+import re
 
 import backtrader as bt
 import pytest
@@ -8,6 +9,7 @@ from backtrader.brokers import BackBroker
 
 from backtests.tests import test_contract_broker, test_contract_orders, test_contract_strategy
 from backtests.tests.contract import PROVED, VERDICTS, asked, rows
+from backtests.tests.scripted import Scripted
 
 PROOFS = (test_contract_broker, test_contract_orders, test_contract_strategy)
 ROWS = rows()
@@ -31,6 +33,13 @@ def named(section):
 )
 def test_every_public_member_has_a_row(section, classes):
     assert public(*classes) - named(section) == set()
+
+
+def test_a_strategy_s_attributes_have_rows():
+    attributes = asked(lambda s: set(vars(s)) - set(vars(Scripted())))
+    # Feeds and lines have many names by number; the first ones stand for them.
+    by_number = re.compile(r"_|line_?\d|data\d*_(?!close)|data[1-9]")
+    assert {n for n in attributes if not by_number.match(n)} - named("Strategy") == set()
 
 
 def test_an_order_s_attributes_have_rows():

@@ -3,6 +3,7 @@
 import math
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 import backtrader as bt
 import numpy as np
@@ -423,7 +424,7 @@ class TestOtherMethodsArguments:
     @works("cancel(order)")
     def test_an_order_that_a_notification_brought_can_be_cancelled(self):
         def cancel_first(s):
-            kept = []
+            kept: list[Any] = []
             s.notify_order = kept.append
             s.kept = kept
             s.bid(5, 41)
@@ -516,7 +517,7 @@ class TestOtherMethodsArguments:
         )
     )  # fmt: skip
     def test_a_timer_has_its_arguments(self):
-        kept = []
+        kept: list[Any] = []
 
         def init(s):
             Scripted.__init__(s)
@@ -540,7 +541,9 @@ class TestOtherMethodsArguments:
         ):
             with pytest.raises(ValueError, match="cheat=True"):
                 asked(cheating)
-        given = (timedelta(), timedelta(), [], False, [], True, None, None, False, "more")
+        given: tuple[Any, ...] = (
+            timedelta(), timedelta(), [], False, [], True, None, None, False, "more",
+        )  # fmt: skip
         with pytest.raises(TypeError, match=r"add_timer\(\): give 'more' a name"):
             asked(lambda s: s.add_timer(time(9), *given))
 
@@ -605,7 +608,7 @@ class TestMembers:
 
     @proves(ORDER, "works", "executed")
     def test_what_was_executed_is_told_as_the_journal_has_it(self):
-        kept = []
+        kept: list[Any] = []
 
         def closing(s):
             s.notify_order = kept.append

@@ -1,7 +1,7 @@
 """The methods of backtrader's strategy do what docs/backtrader.md says of them."""
 
 from datetime import time, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import backtrader as bt
 import pytest
@@ -42,6 +42,12 @@ def run_of(body, universe=None, *, bases=(Scripted,), script=None, analyzers=(),
         parameters=parameters, analyzers=analyzers,
     )  # fmt: skip
     return ran.strategy
+
+
+def scripted_as(kind, universe=None):
+    return cerebro.run(
+        universe or quoted(), kind, ExecutionModel(), FillModel.EXPECTED, cash=1_000 * MONEY
+    )
 
 
 def settled(value, *, at=20, market=0):
@@ -88,6 +94,41 @@ class TestOrders:
 
     def test_without_a_size_the_sizer_s_is_sent(self):
         assert asked(lambda s: s.buy(s.datas[0]).size) == 1
+
+    @pytest.mark.parametrize("method", ["__init__", "start"])
+    def test_no_order_is_sent_before_the_first_step(self, method):
+        def send(self):
+            Scripted.__init__(self)
+            self.buy(size=5)
+
+        with pytest.raises(BadOrder, match="from the first step on, not in __init__ or start"):
+            run_of({method: send})
+
+    def test_no_order_is_sent_after_the_last_step_and_the_result_says_so(self):
+        def again(self, order):
+            if not order.alive():
+                self.sent.append(self.buy(size=5))
+
+        def stop(self):
+            self.sent.append(self.buy(size=7))
+
+        kind = type("Resending", (Scripted,), {"notify_order": again, "stop": stop})
+        kind.script = {58: lambda s: s.buy(size=3)}
+        finished = scripted_as(kind)
+        assert lines_of(finished) == [(59.000001, "CANCELLED", 0, 3, "RUN_ENDED")]
+        assert finished.strategy.sent == [None, None]
+        assert finished.outcome.notes == (
+            "Orders not sent, since the run was over: 2; the first one was for 5 of T0.",
+        )
+
+    @pytest.mark.parametrize("method", ["buy", "sell", "close", "order_target_size"])
+    @pytest.mark.parametrize(
+        ("data", "words"),
+        [(10, "data must be a feed or its ticker, not 10"), ("T9", "no feed is called 'T9'")],
+    )
+    def test_what_is_no_feed_is_refused(self, method, data, words):
+        with pytest.raises(BadOrder, match=words):
+            asked(lambda s: getattr(s, method)(data))
 
     def test_a_size_of_zero_is_no_order(self):
         assert asked(lambda s: s.buy(s.datas[0], 0)) is None
@@ -201,7 +242,7 @@ def stock_size(price, *, target):
     """The size that backtrader itself orders for a target percentage of $1,000."""
 
     class Stock(bt.Strategy):
-        sizes: ClassVar = []
+        sizes: ClassVar[list[float]] = []
 
         def next(self):
             if not self.sizes:
@@ -285,7 +326,7 @@ class TestFeedsAndSizers:
 class TestLife:
     @works("start", "next", "stop", "nextstart", "params")
     def test_a_strategy_starts_steps_and_stops(self):
-        seen = []
+        seen: list[Any] = []
 
         class Living(Strategy):
             schema: ClassVar = {"contracts": CONTRACTS}
@@ -299,7 +340,7 @@ class TestLife:
                 super().nextstart()
 
             def next(self):
-                seen.append((self.p.contracts, self.params.how))
+                seen.append((self.p.contracts, self.p.how))
 
             def stop(self):
                 seen.append("stop")
@@ -312,7 +353,7 @@ class TestLife:
 
     @differs("prenext")
     def test_prenext_is_never_called_since_next_is_from_the_first_step_on(self):
-        calls = []
+        calls: list[Any] = []
         body = {
             "prenext": lambda self: calls.append("prenext"),
             "next": lambda self: calls.append(len(self.datas[0])),
@@ -494,7 +535,8 @@ class TestTimers:
 
 
 class TestStopping:
-    def test_a_run_that_is_stopped_asks_no_more_and_settles_what_is_held(self):
+    @pytest.mark.parametrize("at", [20, 3_600])
+    def test_a_run_that_is_stopped_asks_no_more_and_settles_what_is_held(self, at):
         steps = []
         script = {
             0: hold(5),
@@ -507,15 +549,13 @@ class TestStopping:
             Scripted.next(self)
 
         kind = type("Stopping", (Scripted,), {"script": script, "next": look})
-        finished = cerebro.run(
-            settled(1), kind, ExecutionModel(), FillModel.EXPECTED, cash=1_000 * MONEY
-        )
+        finished = scripted_as(kind, settled(1, at=at))
         assert max(steps) == 15
         assert lines_of(finished) == [
             (5, "FILL", 0, 5, "NONE"),
             (15, "CANCELLED", 1, 5, "STOPPED"),
             (15, "CANCELLED", 2, -5, "RUN_ENDED"),
-            (20, "SETTLED", -1, 5, "NONE"),
+            (at, "SETTLED", -1, 5, "NONE"),
         ]
         assert finished.strategy.told[-1][1] == "Canceled"
 
@@ -526,10 +566,28 @@ class TestStopping:
         assert calls == []
 
 
+@works(
+    "data", "datas", "data0", "data_close", "data0_close", "dnames", "env", "cerebro", "broker",
+    "analyzers", "p",
+)  # fmt: skip
+@differs("stats", "observers", "writers")
+def test_a_strategy_has_its_attributes():
+    def ask(s):
+        return (
+            [s.data is s.data0 is s.datas[0] is s.dnames.T0, s.env is s.cerebro],
+            [s.broker is s.env.broker, s.data_close is s.data0_close is s.data.close],
+            [s.p is s.params],
+            [list(s.analyzers), list(s.stats), list(s.observers), s.writers],
+        )
+
+    assert asked(ask) == ([True, True], [True, True], [True], [[], [], [], []])
+
+
 @proves(SECTION, "inner", *names_of(SECTION, "inner"))
 def test_what_is_inner_is_backtrader_s_own():
     made, stock = cerebro.backtrader_class(Scripted), bt.Strategy
-    inner = [
-        name for name in names_of(SECTION, "inner") if not isinstance(getattr(stock, name), type)
-    ]
-    assert [name for name in inner if getattr(made, name) != getattr(stock, name)] == []
+    attributes = {"l", "line", "line0", "ddatas"}  # of an object, not of its class
+    inner = {n for n in names_of(SECTION, "inner") if n not in attributes}
+    own = {name for name in inner if not isinstance(getattr(stock, name), type)}
+    assert [name for name in own if getattr(made, name) != getattr(stock, name)] == []
+    assert asked(lambda s: [name for name in attributes if not hasattr(s, name)]) == []

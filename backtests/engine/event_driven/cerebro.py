@@ -50,6 +50,7 @@ class Cerebro(bt.Cerebro):
                 self.on_progress(self._broker.rows_done)
         if self._event_stop:
             self._broker.end_run()
+        self._broker.is_over = True
         self._brokernotify()
         strategy._notify()
 

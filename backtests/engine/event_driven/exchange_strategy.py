@@ -64,11 +64,17 @@ class ExchangeStrategy(bt.Strategy):
             _refuse_unbegun(self.datas[0] if data is None else data)
             raise
 
+    def getdatabyname(self, name: str) -> Any:
+        if name not in self.env.datasbyname:
+            raise BadOrder(f"no feed is called {name!r}")
+        return super().getdatabyname(name)
+
     def _feed(self, data: Any) -> Feed:
         """The feed that a strategy names, as backtrader's methods find it."""
         if isinstance(data, str):
             data = self.getdatabyname(data)
-        return self.data if data is None else data
+        feed: Feed = self.data if data is None else data
+        return feed
 
     # --- notifications --------------------------------------------------------------------------
 
@@ -77,8 +83,8 @@ class ExchangeStrategy(bt.Strategy):
         for notice in settled:
             self._close_trades(notice)
         super()._notify()
-        for feed, value, payout in settled:
-            self.notify_settlement(feed, value, payout)
+        for notice in settled:
+            self.notify_settlement(notice.feed, notice.value, notice.payout)
 
     def _close_trades(self, notice: SettlementNotice) -> None:
         """Close the trades of a settled market at its settlement value, for `notify_trade`."""
