@@ -56,7 +56,16 @@ def ignore_progress(progress: float, doing: str) -> None:
     """The callback of a caller who does not need the progress."""
 
 
-def run(id: int, *, on_progress: OnProgress = ignore_progress) -> None:
+def ignore_computed(computed: "ComputedRun") -> None:
+    """The callback of a caller who needs no more of a run than is stored."""
+
+
+def run(
+    id: int,
+    *,
+    on_progress: OnProgress = ignore_progress,
+    on_computed: "OnComputed" = ignore_computed,
+) -> None:
     """Run the queued backtest of this id, unless another worker has it; store what comes of it.
 
     Whatever ends it, its row says so. Raises KeyboardInterrupt and SystemExit where the process
@@ -65,13 +74,13 @@ def run(id: int, *, on_progress: OnProgress = ignore_progress) -> None:
     with RunSignals() as signals:
         held = BacktestResult.objects.claim(id, now=datetime.now(UTC))
         if held is not None:
-            _run_claimed(held, SignsOfLife(held, signals, on_progress))
+            _run_claimed(held, SignsOfLife(held, signals, on_progress), on_computed)
 
 
-def _run_claimed(held: BacktestResult, signs: SignsOfLife) -> None:
+def _run_claimed(held: BacktestResult, signs: SignsOfLife, on_computed: "OnComputed") -> None:
     is_callers_transaction = connection.in_atomic_block
     try:
-        _compute_and_store(held, signs)
+        on_computed(_compute_and_store(held, signs))
     except BaseException as error:  # noqa: BLE001 (it is recorded)
         words = _words_of_end(error, held.strategy, signs.ended_by)
         is_by_hand = type(error) is KeyboardInterrupt
@@ -88,12 +97,13 @@ def _run_claimed(held: BacktestResult, signs: SignsOfLife) -> None:
         raise KeyboardInterrupt
 
 
-def _compute_and_store(held: BacktestResult, signs: SignsOfLife) -> None:
+def _compute_and_store(held: BacktestResult, signs: SignsOfLife) -> "ComputedRun":
     with signs, signs.signals.interrupting():
         computed = compute(held, on_progress=signs.report, stop=signs.stop)
     columns, entries, now = computed.columns, computed.entries, datetime.now(UTC)
     if not _store(lambda: BacktestResult.objects.finish(held, columns, entries(), now=now)):
         BacktestResult.objects.mark_cancelled(held, now=now)
+    return computed
 
 
 def _store_end(held: BacktestResult, words: str | None) -> None:
@@ -183,6 +193,9 @@ class ComputedRun:
 
     def entries(self) -> Iterator[JournalEntry]:
         return journal.entries(self.universe, self.outcome, cash=self.cash, latency=self.latency)
+
+
+OnComputed = Callable[[ComputedRun], None]
 
 
 def compute(

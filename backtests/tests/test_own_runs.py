@@ -84,6 +84,25 @@ def test_a_process_that_is_lost_fails_its_run_at_once(folder, more, words):
     assert (result.status, result.error[: len(words)]) == (BacktestStatus.FAILED, words)
 
 
+def test_a_worker_that_is_told_to_end_ends_the_run_with_true_words(folder):
+    more = "import os, time\n\ndef end():\n    os.kill(os.getppid(), 15)\n    time.sleep(60)\n"
+    path = write_signal(folder, more=more)
+    path.write_text(path.read_text().replace("return", "return end() or"))
+    result = ran(queued())
+    assert result.status == BacktestStatus.FAILED
+    assert (
+        result.error == "Its worker was told to end while it ran, as for a restart. Run it again."
+    )
+
+
+def test_an_error_names_the_file_and_the_line_of_ones_own(folder):
+    write(folder, "_helpers.py", "def divide():\n    return 1 / 0\n")
+    path = write_signal(folder, more="from _helpers import divide\n")
+    path.write_text(path.read_text().replace("return", "return divide() or"))
+    words = "The strategy raised ZeroDivisionError: division by zero (_helpers.py, line 2)"
+    assert ran(queued()).error == words
+
+
 def test_a_file_that_was_broken_meanwhile_fails_the_run_with_its_error(folder):
     write_signal(folder)
     result = queued()
