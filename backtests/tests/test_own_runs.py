@@ -6,6 +6,7 @@ import pytest
 
 from backtests import processes
 from backtests.models import BacktestResult, BacktestStatus
+from backtests.tests.factories import a_backtest
 from backtests.tests.own_strategies import write, write_signal
 from backtests.tests.record_builders import (
     END,
@@ -58,6 +59,15 @@ def test_a_run_is_a_process_of_its_own_and_stores_every_file_that_it_imported(fo
     }
     assert {"strategy/_helpers.py", "strategy/cheap_side.py"} < set(result.code_fingerprint)
     assert "cheap_side" not in sys.modules
+
+
+def test_the_files_of_a_result_are_on_its_page_and_in_the_api(client):
+    done = a_backtest(strategy="cheap-side", strategy_files={"a.py": "x = 1 < 2 and '</pre>'\n"})
+    html = client.get(f"/backtests/{done.pk}/").content.decode()
+    assert "x = 1 &lt; 2 and &#x27;&lt;/pre&gt;&#x27;" in html
+    reply = client.get(f"/api/v1/backtests/{done.pk}/").json()
+    assert reply["strategy_files"] == {"a.py": "x = 1 < 2 and '</pre>'\n"}
+    assert 'id="source"' not in client.get(f"/backtests/{a_backtest().pk}/").content.decode()
 
 
 def test_a_run_computes_with_the_file_as_it_is_now_without_a_restart(folder):
