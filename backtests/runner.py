@@ -29,7 +29,7 @@ from backtests.requests import REMOVED, MarketSelection, stored_execution
 from backtests.rules import journal
 from backtests.rules.execution import FillModel, RunOutcome
 from backtests.rules.journal import JournalEntry
-from backtests.signs_of_life import EndedBy, RunSignals, SignsOfLife
+from backtests.signs_of_life import EndedBy, RunSignals, SignsOfLife, out_of_time
 from backtests.strategies import UnknownStrategy, parameters
 from kalshi_insights.bad_input import BadInput, writable
 from markets import fees
@@ -84,7 +84,8 @@ def _run_claimed(held: BacktestResult, signs: SignsOfLife, on_computed: "OnCompu
     except BaseException as error:  # noqa: BLE001 (it is recorded)
         words = _words_of_end(error, held.strategy, signs.ended_by)
         is_by_hand = type(error) is KeyboardInterrupt
-        trace = "" if isinstance(error, EXPECTED) else traceback.format_exc()
+        is_expected = signs.ended_by is not None or isinstance(error, EXPECTED)
+        trace = "" if is_expected else traceback.format_exc()
     else:
         return
     # The error is gone by now, with all that its frames held: memory may be short.
@@ -143,10 +144,7 @@ def _words_of_end(error: BaseException, strategy: str, ended_by: EndedBy | None)
     """The reason for a failure in words for the user; None where the run is cancelled."""
     match ended_by:
         case EndedBy.DEADLINE:
-            return (
-                f"It took longer than {settings.BACKTEST_SECONDS:,} seconds. Choose fewer markets"
-                " or a shorter time, or raise BACKTEST_SECONDS."
-            )
+            return out_of_time()
         case EndedBy.TERMINATION:
             return "Its worker was told to end while it ran, as for a restart. Run it again."
         case EndedBy.CANCELLATION | EndedBy.KEYBOARD:
