@@ -173,14 +173,10 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
             )
         return True
 
-    def fail(self, held: "BacktestResult", error: str, *, now: datetime) -> None:
-        self._held_by(held).update(
-            status=BacktestStatus.FAILED,
-            token=None,
-            doing="",
-            error=writable(error[:LONGEST_ERROR])[:LONGEST_ERROR],
-            finished_at=now,
-        )
+    def fail(self, held: "BacktestResult", error: str, *, now: datetime) -> bool:
+        """Store a failure with its reason in words; False where another worker has the run."""
+        words = writable(error[:LONGEST_ERROR])[:LONGEST_ERROR]
+        return self._end(held, status=BacktestStatus.FAILED, error=words, finished_at=now)
 
     def fail_lost(self, id: int, error: str, *, attempts: int, now: datetime) -> None:
         """Fail a run whose process has ended without a word.
@@ -193,10 +189,12 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
             status=BacktestStatus.FAILED, token=None, doing="", error=error, finished_at=now
         )
 
-    def mark_cancelled(self, held: "BacktestResult", *, now: datetime) -> None:
-        self._held_by(held).update(
-            status=BacktestStatus.CANCELLED, token=None, doing="", finished_at=now
-        )
+    def mark_cancelled(self, held: "BacktestResult", *, now: datetime) -> bool:
+        """Store that a run was cancelled; False where another worker has it."""
+        return self._end(held, status=BacktestStatus.CANCELLED, finished_at=now)
+
+    def _end(self, held: "BacktestResult", **columns: Any) -> bool:
+        return bool(self._held_by(held).update(token=None, doing="", **columns))
 
     def _held_by(self, held: "BacktestResult") -> Self:
         return self.filter(pk=held.pk, token=held.token)

@@ -68,7 +68,7 @@ def _passing_on(number: signal.Signals, process: ForkProcess) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(number, before)
+        signal.signal(number, before or signal.SIG_DFL)
 
 
 def _run_here(id: int, parent: int) -> None:

@@ -2,8 +2,8 @@
 
 A strategy may compute for minutes without a word, and compiled code hears no signals. So heartbeats
 come from a thread of their own, which also interrupts the run: by a flag where the kernel runs, by
-a signal where Python does. A call into a library that keeps Python's lock to itself is heard of
-when it returns.
+a signal where Python does. Where a call into a library keeps Python's lock to itself, the worker
+looks after the run (see `hung_runs`).
 """
 
 import signal
@@ -41,6 +41,14 @@ class EndedBy(StrEnum):
     DEADLINE = "deadline"
     TERMINATION = "termination"
     KEYBOARD = "keyboard"
+
+
+def out_of_time() -> str:
+    """Say in words for the user that a run took too long."""
+    return (
+        f"It took longer than {settings.BACKTEST_SECONDS:,} seconds. Choose fewer markets"
+        " or a shorter time, or raise BACKTEST_SECONDS."
+    )
 
 
 class RunSignals:

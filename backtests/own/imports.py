@@ -20,6 +20,7 @@ from backtests.own.folder import MAX_BYTES, StrategyFile
 from backtests.strategies.base import Signal, Strategy
 from backtests.strategies.descriptions import BadStrategy, StrategyClass, check
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 MAX_MESSAGE = 500
 
 
@@ -147,6 +148,10 @@ def load_within(imports: FolderImports, file: StrategyFile) -> list[StrategyClas
 
 def _check_name(file: StrategyFile) -> None:
     module = file.module
+    if any(Path(path).is_relative_to(file.folder) for path in (ROOT, sys.prefix)):
+        raise BadFile(
+            f"{file.name}: Its folder holds the program, too. Put it into a folder of its own."
+        )
     if not module.isidentifier() or keyword.iskeyword(module):
         raise BadFile(
             f"{file.name}: A file that Python can import is named by letters, digits and"

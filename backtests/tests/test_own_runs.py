@@ -6,6 +6,7 @@ import pytest
 
 from backtests import processes
 from backtests.models import BacktestResult, BacktestStatus
+from backtests.tests.factories import a_backtest
 from backtests.tests.own_strategies import write, write_signal
 from backtests.tests.record_builders import (
     END,
@@ -60,6 +61,15 @@ def test_a_run_is_a_process_of_its_own_and_stores_every_file_that_it_imported(fo
     assert "cheap_side" not in sys.modules
 
 
+def test_the_files_of_a_result_are_on_its_page_and_in_the_api(client):
+    done = a_backtest(strategy="cheap-side", strategy_files={"a.py": "x = 1 < 2 and '</pre>'\n"})
+    html = client.get(f"/backtests/{done.pk}/").content.decode()
+    assert "x = 1 &lt; 2 and &#x27;&lt;/pre&gt;&#x27;" in html
+    reply = client.get(f"/api/v1/backtests/{done.pk}/").json()
+    assert reply["strategy_files"] == {"a.py": "x = 1 < 2 and '</pre>'\n"}
+    assert 'id="source"' not in client.get(f"/backtests/{a_backtest().pk}/").content.decode()
+
+
 def test_a_run_computes_with_the_file_as_it_is_now_without_a_restart(folder):
     write_signal(folder)
     result = queued()
@@ -82,6 +92,25 @@ def test_a_process_that_is_lost_fails_its_run_at_once(folder, more, words):
     path.write_text(path.read_text().replace("return", "return end() or"))
     result = ran(queued())
     assert (result.status, result.error[: len(words)]) == (BacktestStatus.FAILED, words)
+
+
+def test_a_worker_that_is_told_to_end_ends_the_run_with_true_words(folder):
+    more = "import os, time\n\ndef end():\n    os.kill(os.getppid(), 15)\n    time.sleep(60)\n"
+    path = write_signal(folder, more=more)
+    path.write_text(path.read_text().replace("return", "return end() or"))
+    result = ran(queued())
+    assert result.status == BacktestStatus.FAILED
+    assert (
+        result.error == "Its worker was told to end while it ran, as for a restart. Run it again."
+    )
+
+
+def test_an_error_names_the_file_and_the_line_of_ones_own(folder):
+    write(folder, "_helpers.py", "def divide():\n    return 1 / 0\n")
+    path = write_signal(folder, more="from _helpers import divide\n")
+    path.write_text(path.read_text().replace("return", "return divide() or"))
+    words = "The strategy raised ZeroDivisionError: division by zero (_helpers.py, line 2)"
+    assert ran(queued()).error == words
 
 
 def test_a_file_that_was_broken_meanwhile_fails_the_run_with_its_error(folder):
