@@ -15,6 +15,9 @@ from django.db.models import Case, F, Q, Value, When
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast
 
+from backtests.annotations.reasons import MOST_CHARACTERS
+from backtests.annotations.series import DrawnSeries
+from backtests.charted_series import ChartedSeries
 from backtests.data.universe import MONEY
 from backtests.rules.journal import JournalEntry
 from kalshi_insights.bad_input import writable
@@ -37,7 +40,7 @@ LONGEST_DOING = 200
 # Lists leave these columns out.
 WIDE_COLUMNS = (
     "curve", "figures", "band", "yardsticks", "code_fingerprint", "data_fingerprint",
-    "strategy_files",
+    "strategy_files", "analyses", "conditions",
 )  # fmt: skip
 # The columns of an execution, in the order of `JournalEntry`.
 ENTRY_COLUMNS = tuple("count" if name == "contracts" else name for name in JournalEntry._fields)
@@ -148,8 +151,9 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
         held: "BacktestResult",
         columns: Mapping[str, Any],
         entries: Iterable[JournalEntry],
+        drawn: Iterable[tuple[str, DrawnSeries]] = (),
     ) -> bool:
-        """Store the results of a run and all its executions, or nothing.
+        """Store the results of a run, all its executions and its series, or nothing.
 
         False where the run has been cancelled or another worker has it. It has finished once its
         executions are written.
@@ -163,6 +167,7 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
                 ("result_id", *ENTRY_COLUMNS),
                 ((held.pk, *entry) for entry in entries),
             )
+            ChartedSeries.objects.store(held.pk, drawn)
             ours.update(
                 **columns,
                 status=BacktestStatus.DONE,
@@ -333,6 +338,16 @@ class BacktestResult(models.Model):
     curve = models.JSONField(default=dict, blank=True)
     verdict = models.TextField(blank=True)
     assumptions = models.JSONField(default=list, blank=True)
+    analyses = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="The analyses of the strategy's analyzers, or why one is not kept, by name.",
+    )
+    conditions = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="How often each condition of the strategy held, where it sent no order.",
+    )
     lookahead = models.JSONField(
         default=dict, blank=True, help_text="The result of the look-ahead check, if requested."
     )
@@ -459,6 +474,12 @@ class BacktestExecution(models.Model):
     )
     across_gap = models.BooleanField(
         null=True, help_text="For a fill: its order was sent before a gap in the observations."
+    )
+    stated_reason = models.CharField(
+        max_length=MOST_CHARACTERS,
+        blank=True,
+        default="",
+        help_text="The strategy's own reason for the order.",
     )
 
     objects = BacktestExecutionQuerySet.as_manager()

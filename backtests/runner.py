@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import zip_longest
@@ -22,6 +22,9 @@ from backtests.analysis.evaluation import (
     OnProgress,
     part_of_progress,
 )
+from backtests.analysis.no_orders import explain_no_orders
+from backtests.analysis.signal_annotations import orders_of
+from backtests.annotations.series import DrawnSeries
 from backtests.data.universe import MONEY, Ints, Universe, microseconds
 from backtests.models import ENTRY_COLUMNS, BacktestResult, Engine
 from backtests.own import imports
@@ -101,9 +104,9 @@ def _run_claimed(held: BacktestResult, signs: SignsOfLife, on_computed: "OnCompu
 def _compute_and_store(held: BacktestResult, signs: SignsOfLife) -> "ComputedRun":
     with signs, signs.signals.interrupting():
         computed = compute(held, on_progress=signs.report, stop=signs.stop)
-    columns, entries, now = computed.columns, computed.entries, datetime.now(UTC)
-    if not _store(lambda: BacktestResult.objects.finish(held, columns, entries(), now=now)):
-        BacktestResult.objects.mark_cancelled(held, now=now)
+    columns, entries, drawn = computed.columns, computed.entries, list(computed.drawn())
+    if not _store(lambda: BacktestResult.objects.finish(held, columns, entries(), drawn)):
+        BacktestResult.objects.mark_cancelled(held, now=datetime.now(UTC))
     return computed
 
 
@@ -191,6 +194,11 @@ class ComputedRun:
 
     def entries(self) -> Iterator[JournalEntry]:
         return journal.entries(self.universe, self.outcome, cash=self.cash, latency=self.latency)
+
+    def drawn(self) -> Iterator[tuple[str, DrawnSeries]]:
+        """The series of the charts, each with the ticker of its market."""
+        for series in self.outcome.annotations.series.series:
+            yield self.universe.listings[series.market].ticker, series
 
 
 OnComputed = Callable[[ComputedRun], None]
@@ -296,7 +304,10 @@ def _columns(
             *assumptions.sentences(),
             *headline.outcome.notes,
             *_notes(prepared, headline.figures.waits),
+            *annotation_notes(prepared, headline.outcome),
         ],
+        "analyses": dict(headline.outcome.annotations.analyses),
+        "conditions": [asdict(each) for each in headline.outcome.annotations.conditions],
     }
 
 
@@ -317,6 +328,15 @@ def _notes(prepared: Evaluation, waits: metrics.Waits) -> Iterator[str]:
         yield f"{unsettled:,} of {markets:,} markets have no result on record."
     if settings.SIMULATED:
         yield "Recorded from the simulated exchange."
+
+
+def annotation_notes(prepared: Evaluation, outcome: RunOutcome) -> Iterator[str]:
+    """Facts about what the strategy stated, and why it sent no order."""
+    if not len(orders_of(outcome)):
+        yield from explain_no_orders(prepared.universe, prepared.execution, outcome.annotations)
+    yield from outcome.annotations.series.notes
+    if prepared.strategy.analyzers and prepared.in_kernel:
+        yield "Its analyzers did not run: they need the engine backtrader."
 
 
 def fee_regime(start: datetime, end: datetime, *, broker: bool) -> dict[str, Any]:
@@ -358,7 +378,7 @@ def reproduce(done: BacktestResult, *, on_progress: OnProgress = ignore_progress
     """Run a finished backtest once more and compare every journal entry with the stored one."""
     prepared = prepare(done, on_progress=on_progress)
     on_share = part_of_progress(on_progress, "running the strategy", begun=LOADED, ended=1)
-    outcome = prepared.run(FillModel.EXPECTED, on_share)
+    outcome = prepared.annotated(prepared.run(FillModel.EXPECTED, on_share))
     code = fingerprints.code_fingerprint(prepared.strategy)
     data = fingerprints.data_fingerprint(prepared.universe)
     changed = [

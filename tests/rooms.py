@@ -100,6 +100,7 @@ ROOMS = {
         "markets/prices.py",
         "markets/simulator/",
         "backtests/analysis/",
+        "backtests/annotations/",
         "backtests/data/",
         "backtests/engine/",
         "backtests/metrics/",
@@ -145,6 +146,7 @@ HOMES = {
     "numpy": (
         "kalshi_insights/arrays.py",
         "backtests/analysis/",
+        "backtests/annotations/",
         "backtests/data/universe.py",
         "backtests/engine/",
         "backtests/loading.py",

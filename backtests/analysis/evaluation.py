@@ -8,7 +8,9 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from backtests import metrics
-from backtests.data.universe import MISSING, Floats, Ints, QuoteHistory, Universe
+from backtests.analysis.signal_annotations import SignalStatements, orders_of
+from backtests.annotations.series import KeptSeries, book_series
+from backtests.data.universe import MISSING, Ints, Universe
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
 from backtests.engine.interruption import stop_flag
@@ -68,11 +70,40 @@ class Evaluation:
 
     def results(self, on_progress: OnProgress) -> EvaluationResults:
         on_share = part_of_progress(on_progress, "running the strategy", begun=0, ended=HEADLINE)
-        outcome = self.run(FillModel.EXPECTED, on_share)
-        stated = self._probabilities()
-        headline = self._measured(outcome, stated)
-        band = self._band(headline, stated, on_progress)
+        outcome = self.annotated(self.run(FillModel.EXPECTED, on_share))
+        headline = self._measured(outcome)
+        band = self._band(headline, on_progress)
         return EvaluationResults(headline, band, self._yardsticks(on_progress))
+
+    def annotated(self, outcome: RunOutcome) -> RunOutcome:
+        """The outcome with all that the strategy stated. Raises BadAnnotation."""
+        annotations = outcome.annotations
+        if self._statements:
+            annotations = replace(
+                self._with_probabilities(outcome).annotations,
+                reasons=self._statements.reasons(outcome),
+                series=self._statements.series(outcome),
+            )
+        if len(orders_of(outcome)):
+            annotations = replace(annotations, conditions=())
+        elif self.signal and self.stated:
+            counts = self.signal.counted_conditions(self.stated.universe).counts
+            annotations = replace(annotations, conditions=tuple(counts.values()))
+        drawn, notes = annotations.series
+        book = book_series(self.universe.quotes, {each.market for each in drawn})
+        series = KeptSeries([*drawn, *book], notes)
+        return replace(outcome, annotations=replace(annotations, series=series))
+
+    @cached_property
+    def _statements(self) -> SignalStatements | None:
+        return SignalStatements(self.signal, self.stated) if self.signal and self.stated else None
+
+    def _with_probabilities(self, outcome: RunOutcome) -> RunOutcome:
+        """The outcome with the probabilities of a signal; a `Strategy` has stated its own."""
+        if self._statements is None:
+            return outcome
+        stated = self._statements.stated_probabilities(outcome)
+        return replace(outcome, annotations=replace(outcome.annotations, probabilities=stated))
 
     def run(self, fills: FillModel, on_share: Callable[[float], None]) -> RunOutcome:
         """Run the strategy once; `on_share` hears the share that is done."""
@@ -106,9 +137,7 @@ class Evaluation:
     def _run_in_kernel(self, stated: StatedTargets, fills: FillModel) -> RunOutcome:
         return self._kernel_markets.run_stated(stated, fills, cash=self.cash)
 
-    def _band(
-        self, headline: MeasuredRun, stated: Floats | None, on_progress: OnProgress
-    ) -> dict[FillModel, Figures]:
+    def _band(self, headline: MeasuredRun, on_progress: OnProgress) -> dict[FillModel, Figures]:
         band = dict.fromkeys(FillModel, headline.figures)
         if not headline.outcome.has_band:
             return band
@@ -119,7 +148,8 @@ class Evaluation:
         ):
             doing = f"running it with {fills.word} fills"
             on_share = part_of_progress(on_progress, doing, begun=begun, ended=ended)
-            band[fills] = self._measured(self.run(fills, on_share), stated).figures
+            outcome = self._with_probabilities(self.run(fills, on_share))
+            band[fills] = self._measured(outcome).figures
         return band
 
     def _yardsticks(self, on_progress: OnProgress) -> dict[str, Figures]:
@@ -133,17 +163,10 @@ class Evaluation:
             measured[name] = self._measured(outcome).figures
         return measured
 
-    def _probabilities(self) -> Floats | None:
-        """The probability of YES that the strategy states at each row of the quotes, if any."""
-        if self.signal is None:
-            return None
-        history = QuoteHistory(self.universe.quotes, self.universe.listings)
-        return self.signal.checked_probabilities(history)
-
-    def _measured(self, outcome: RunOutcome, probabilities: Floats | None = None) -> MeasuredRun:
+    def _measured(self, outcome: RunOutcome) -> MeasuredRun:
         path = metrics.trace(self.universe, outcome, cash=self.cash, start=self.start, end=self.end)
         figures = replace(
-            metrics.measure(self.universe, outcome, path, probabilities=probabilities),
+            metrics.measure(self.universe, outcome, path),
             waits=metrics.waits(self.universe, outcome, latency=self.execution.latency),
             coverage=metrics.coverage(
                 self.universe, outcome, path, end=self.end, latency=self.execution.latency

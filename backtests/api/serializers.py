@@ -247,6 +247,8 @@ DETAIL_COLUMNS = [
     "code_fingerprint",
     "data_fingerprint",
     "strategy_files",
+    "analyses",
+    "conditions",
     "figures",
     "band",
     "yardsticks",
@@ -366,6 +368,7 @@ EXECUTIONS: ColumnTypes = {
     "yes_ask_size": COUNT_TYPE,
     "waited": MONEY_TYPE,
     "across_gap": "boolean",
+    "stated_reason": "text",
 }
 
 

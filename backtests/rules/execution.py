@@ -10,9 +10,10 @@ The functions below the model are compiled for the kernel too: they take plain i
 nothing. Units are those of `Quotes`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
+from backtests.annotations.run import Annotations
 from backtests.data.universe import CONTRACT, MISSING, SECOND, Ints
 from kalshi_insights.arrays import np
 
@@ -141,7 +142,7 @@ class RunOutcome:
     price. Without `has_band`, nothing depended on the fill model: no order rested, and none met
     two books that would have filled it differently. `amended_at_once` are the orders of amendments
     that took effect as they arrived, and met no observation. `notes` are sentences about the run
-    for its result.
+    for its result, `annotations` what the strategy stated beside its orders.
     """
 
     journal: Ints
@@ -150,6 +151,7 @@ class RunOutcome:
     has_band: bool = False
     amended_at_once: frozenset[int] = frozenset()
     notes: tuple[str, ...] = ()
+    annotations: Annotations = field(default_factory=Annotations)
 
     def on_rows(self, rows: Ints) -> "RunOutcome":
         """Return the same outcome, where row `n` of the quotes is a copy of row `rows[n]`."""

@@ -5,15 +5,18 @@ engines. Where decisions need more than that, such as several legs at once, a `S
 ordinary backtrader strategy over our feeds and broker.
 """
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from backtests.annotations.conditions import ConditionCounts
 from backtests.data.decision_points import with_decision_points
 from backtests.data.tape import TapeTrade
 from backtests.data.universe import (
     DAY,
     EPOCH_DAY,
     MISSING,
+    Bools,
     Floats,
     Ints,
     QuoteHistory,
@@ -98,6 +101,10 @@ class Signal:
     version: ClassVar[str]
     summary: ClassVar[str]
     schema: ClassVar[Schema] = {}
+    # Analyzers of backtrader by name, for runs in its engine: classes, or pairs of a class and its
+    # arguments.
+    analyzers: ClassVar[Mapping[str, Any]] = {}
+    _conditions: ConditionCounts | None = None
 
     def __init__(self, **given: Any) -> None:
         """Raises BadParameter."""
@@ -144,6 +151,31 @@ class Signal:
         checked = statements.probabilities(stated, self.probabilities, rows=len(history))
         return history.to_quote_order(checked)
 
+    def reasons(self, history: QuoteHistory) -> Any:
+        """A text for each row: the reason of an order that is sent there. None without any."""
+        return None
+
+    def series(self, history: QuoteHistory) -> Mapping[str, Floats]:
+        """Series to draw in the charts of markets, by name: a value for each row, NaN for none.
+        Values from 0 to 1 share the axis of the price."""
+        return {}
+
+    def condition(self, name: str, held: Bools) -> Bools:
+        """Return a condition of `targets` as it is, and count the rows in which it holds: the
+        result of a run that sends no order tells them."""
+        if self._conditions is not None:
+            self._conditions.count_rows(name, held)
+        return held
+
+    def counted_conditions(self, universe: Universe) -> ConditionCounts:
+        """Count the conditions of `targets` on the rows of a universe."""
+        self._conditions = counts = ConditionCounts()
+        for _, history in quote_histories(universe):
+            counts.begin_rows()
+            self.targets(history)
+        self._conditions = None
+        return counts
+
 
 def decisions_within(hours: float) -> float:
     """Seconds between decisions where one falls due within so many hours."""
@@ -174,6 +206,8 @@ class Strategy(BacktraderStrategy):
     version: ClassVar[str]
     summary: ClassVar[str]
     schema: ClassVar[Schema] = {}
+    # Analyzers of backtrader by name: classes, or pairs of a class and its arguments.
+    analyzers: ClassVar[Mapping[str, Any]] = {}
     # backtrader's `params` of a subclass, where it has more of them than its schema.
     more_params: ClassVar[tuple[tuple[str, Any], ...]] = ()
 
@@ -226,6 +260,7 @@ class Strategy(BacktraderStrategy):
         size: float | None = None,
         price: float | None = None,
         valid: Any = None,
+        reason: str | None = None,
     ) -> Any:
         """Amend an order at rest to so many contracts in all, filled ones included, to another
         price or to another expiration; return the order that takes its place once the amendment
@@ -235,7 +270,7 @@ class Strategy(BacktraderStrategy):
         refused, or that comes too late, leaves the order as it was. Raises ValueError for what
         could never be an order.
         """
-        return self.broker.amend(order, size=size, price=price, valid=valid)
+        return self.broker.amend(order, size=size, price=price, valid=valid, reason=reason)
 
     def replace(self, order: Any, *, size: float, price: float | None = None, **how: Any) -> Any:
         """Cancel an order and send another one of its kind and side to its market, as two requests;
@@ -250,6 +285,24 @@ class Strategy(BacktraderStrategy):
         send = self.buy if order.isbuy() else self.sell
         kept = {"price": price, "exectype": order.exectype, "tradeid": order.tradeid}
         return send(data=order.data, size=size, **(kept | how))
+
+    def state_probability(self, feed: Any, probability: float) -> None:
+        """State the probability of a market's YES, which stands until the next one; NaN takes it
+        back. Of each market the first one is scored. Raises ValueError for what is none.
+        """
+        self.broker.annotator.state_probability(self.broker.book_of(feed), probability)
+
+    def plot(self, name: str, feed: Any, value: float) -> None:
+        """Draw a value in the chart of a market, which stands until the next one of this name; NaN
+        is none. Values from 0 to 1 share the axis of the price. Raises ValueError for what is no
+        number.
+        """
+        self.broker.annotator.plot(name, self.broker.book_of(feed), value)
+
+    def condition(self, name: str, held: object) -> bool:
+        """Return whether a condition holds, and count it: the result of a run that sends no order
+        tells how often each of them did."""
+        return bool(self.broker.annotator.condition(name, held))
 
     def notify_settlement(self, feed: Any, value: float, payout: float) -> None:
         """Hear that a market was settled: the value of its YES and the payout, in dollars."""

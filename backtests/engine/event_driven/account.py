@@ -6,6 +6,7 @@ import backtrader as bt
 import numpy as np
 
 from backtests.data.universe import DOLLAR, Universe
+from backtests.engine.event_driven.annotator import Annotator
 from backtests.engine.event_driven.charges import Charges
 from backtests.engine.event_driven.feed import Feed
 from backtests.engine.event_driven.order_book import Book
@@ -49,6 +50,7 @@ class Account:
         self._charges = Charges(through_broker=execution.through_broker)
         # Words about the run that its result shows.
         self.notes: dict[str, str] = {}
+        self.annotator = Annotator(self)
 
     @property
     def outcome(self) -> RunOutcome:
@@ -56,7 +58,10 @@ class Account:
         held = {m: h.position for m, h in sorted(self.ledger.holdings.items())}
         at_once = frozenset(self.amended_at_once)
         notes = tuple(self.notes.values())
-        return RunOutcome(journal, self.ledger.cash, held, self.has_band, at_once, notes)
+        annotations = self.annotator.annotations(self.journal)
+        return RunOutcome(
+            journal, self.ledger.cash, held, self.has_band, at_once, notes, annotations
+        )
 
     # --- money ----------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import backtrader as bt
 
+from backtests.annotations.reasons import reason_of
 from backtests.data.tape import KnownTrades, TapeTrade
 from backtests.data.universe import (
     CONTRACT,
@@ -95,7 +96,7 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
 
         Return None where the size rounds to nothing. Raises BadOrder and TypeError.
         """
-        book, side = self._book_of(data), BUY if order_class is SentBuy else SELL
+        book, side = self.book_of(data), BUY if order_class is SentBuy else SELL
         if not self.now:
             raise BadOrder("orders can be sent from the first step on, not in __init__ or start")
         tradeid = how.pop("tradeid", 0)
@@ -116,7 +117,7 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
             tradeid=tradeid,
             expires=asked.expires,
         )
-        self.send_order(
+        ticket = self.send_order(
             book,
             side,
             count,
@@ -130,9 +131,11 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
             refused=_reason_known(book, limit),
             order=order,
         )
+        self.annotator.note_order(ticket.number, book.market, asked.reason)
         return order
 
-    def _book_of(self, data: Any) -> Book:
+    def book_of(self, data: Any) -> Book:
+        """The book of a feed. Raises BadOrder for what is no feed."""
         if not isinstance(data, Feed):
             raise BadOrder(f"data must be a feed or its ticker, not {data!r}")
         return self.books[data.market]
@@ -157,9 +160,11 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
         size: float | None = None,
         price: float | None = None,
         valid: Any = None,
+        reason: str | None = None,
     ) -> Any:
         """Send an amendment of an order at rest to so many contracts in all, filled ones included,
-        to another price or to another expiration; return the order that is to take its place.
+        to another price or to another expiration; return the order that is to take its place. It
+        keeps the reason of the order that it amends unless another one is given.
 
         One of an order that is over is sent as well, and refused when it arrives. Raises BadOrder
         for what could never be an order.
@@ -176,6 +181,8 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
         kept = LimitPrice(ticket.limit, ticket.price_is_exact)
         limit, is_exact = kept if price is None else limit_price(price)
         expires = ticket.expires if valid is None else expiration(valid, self.now)
+        kept_reason = self.annotator.reason_of(ticket.number)
+        stated = kept_reason if reason is None else reason_of(reason)
         amended = self._made_order(
             type(order),
             limit=limit,
@@ -186,7 +193,7 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
             tradeid=order.tradeid,
             expires=expires,
         )
-        self.send_amendment(
+        sent = self.send_amendment(
             book,
             ticket,
             count,
@@ -196,6 +203,7 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
             expires=expires,
             order=amended,
         )
+        self.annotator.note_order(sent.number, book.market, stated)
         return amended
 
     def _made_order(self, order_class: type[Any], *, limit: int, expires: int, **given: Any) -> Any:
@@ -262,7 +270,7 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
         if datas is None:
             worth = self.ledger.worth(lambda market, position: self.books[market].mark(position))
         else:
-            worth = sum(map(self._worth_of, {self._book_of(data).market for data in datas}))
+            worth = sum(map(self._worth_of, {self.book_of(data).market for data in datas}))
         return worth / MONEY
 
     def _worth_of(self, market: int) -> int:
@@ -279,7 +287,7 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
 
     def getcommissioninfo(self, data: Feed) -> ExchangeFees:
         """The fees of a feed's market in backtrader's words."""
-        book = self._book_of(data)
+        book = self.book_of(data)
         if book.market not in self._fees:
             self._fees[book.market] = ExchangeFees(partial(self.most_fee, book))
         return self._fees[book.market]
@@ -287,7 +295,7 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
     def getposition(self, data: Feed) -> bt.Position:
         """Contracts, positive for YES and negative for NO, with the average price at which they
         were bought or sold: on the YES scale, as the prices of orders are."""
-        holding = self.ledger.holdings.get(self._book_of(data).market)
+        holding = self.ledger.holdings.get(self.book_of(data).market)
         return bt.Position() if holding is None else _position_of(holding)
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 import backtrader as bt
 
 from backtests.data.universe import CONTRACT, MISSING, Universe, instant
+from backtests.engine.event_driven.annotator import add_analyzers, read_analyses
 from backtests.engine.event_driven.broker import Broker
 from backtests.engine.event_driven.exchange_strategy import NEVER_CALLED, ExchangeStrategy
 from backtests.engine.event_driven.order_book import Book
@@ -172,6 +173,7 @@ def run(
     # Every market gets a feed, even if it is never two-sided: backtrader does not run without one.
     for book in broker.books:
         cerebro.adddata(book.feed, name=book.feed.listing.ticker)
+    add_analyzers(cerebro, strategy.analyzers)
     for analyzer in analyzers:
         # Strategies find them by name, such as `self.analyzers.equity`.
         cerebro.addanalyzer(analyzer, _name=analyzer.__name__.removesuffix("Analyzer").lower())
@@ -183,5 +185,7 @@ def run(
         made = backtrader_class(strategy)  # type: ignore[arg-type]
         cerebro.addstrategy(made, **(parameters or {}))
     ran = cerebro.run()
+    if ran:
+        broker.annotator.analyses = read_analyses(ran[0], strategy.analyzers)
     outcome = broker.outcome.on_rows(stated.rows) if stated else broker.outcome
     return FinishedRun(outcome, ran[0] if ran else None)

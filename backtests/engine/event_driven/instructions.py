@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import backtrader as bt
 
+from backtests.annotations.reasons import reason_of
 from backtests.data.universe import CONTRACT, DAY, DOLLAR, EPOCH_DAY, SECOND, microseconds
 from backtests.rules.execution import SelfTradePrevention
 from markets.fees import MOST_COUNT
@@ -27,7 +28,7 @@ NOT_ON_KALSHI = {
     "parent": "no order on Kalshi waits for another: send it in notify_order",
 }
 TIFS = ("gtc", "ioc")
-NAMES = ("tif", "post_only", "reduce_only", "self_trade_prevention", "valid", "tradeid")
+NAMES = ("tif", "post_only", "reduce_only", "self_trade_prevention", "valid", "tradeid", "reason")
 
 
 class BadOrder(ValueError):
@@ -50,6 +51,7 @@ class Instructions(NamedTuple):
     reduce_only: bool
     expires: int
     prevention: SelfTradePrevention
+    reason: str
 
     @classmethod
     def read(
@@ -64,9 +66,10 @@ class Instructions(NamedTuple):
         reduce_only: bool = False,
         self_trade_prevention: str = SelfTradePrevention.TAKER_AT_CROSS,
         transmit: bool = True,
+        reason: str = "",
         **others: Any,
     ) -> Instructions:
-        """Read the arguments of `buy` and `sell`. Raises BadOrder and TypeError."""
+        """Read the arguments of `buy` and `sell`. Raises BadOrder, BadAnnotation and TypeError."""
         _refuse_unsupported(transmit, others)
         is_limit = _is_limit(exectype)
         rests = _rests(tif, is_limit=is_limit)
@@ -85,6 +88,7 @@ class Instructions(NamedTuple):
             reduce_only=reduce_only,
             expires=AFTER_ALL if valid is None else expiration(valid, now),
             prevention=_prevention(self_trade_prevention),
+            reason=reason_of(reason),
         )
 
 
