@@ -1,14 +1,21 @@
 """The series in the charts of a run's markets."""
 
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from backtests.annotations.checks import MOST_NAME_CHARACTERS
-from backtests.annotations.series import DrawnSeries
+from backtests.annotations.series import ASK, BID, DrawnSeries
 from kalshi_insights.arrays import np
+
+
+class Contents(NamedTuple):
+    """The markets of a run that have series, and the names of these, in the order of drawing."""
+
+    tickers: list[str]
+    names: list[str]
 
 
 class ChartedSeriesQuerySet(models.QuerySet["ChartedSeries"]):
@@ -30,9 +37,11 @@ class ChartedSeriesQuerySet(models.QuerySet["ChartedSeries"]):
     def of_result(self, result_id: int) -> Self:
         return self.filter(result=result_id).order_by("number")
 
-    def tickers(self) -> list[str]:
-        """The markets that have series, the first ones drawn first."""
-        return list(dict.fromkeys(self.values_list("ticker", flat=True)))
+    def contents(self) -> Contents:
+        """The markets and the names of the series, but for the sides of the book."""
+        pairs = list(self.values_list("ticker", "name"))
+        own = dict.fromkeys(name for _, name in pairs if name not in (BID, ASK))
+        return Contents(list(dict.fromkeys(ticker for ticker, _ in pairs)), list(own))
 
 
 class ChartedSeries(models.Model):

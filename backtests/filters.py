@@ -27,6 +27,10 @@ class BacktestFilter(django_filters.FilterSet):
     strategy = word_filter("strategy", "The name of the strategy.", strategy_name)
 
 
+class ChartedSeriesFilter(django_filters.FilterSet):
+    ticker = word_filter("market", "The ticker of the market.", market_ticker)
+
+
 class ExecutionFilter(django_filters.FilterSet):
     start = start_filter("at")
     end = end_filter("at")

@@ -333,7 +333,7 @@ def _notes(prepared: Evaluation, waits: metrics.Waits) -> Iterator[str]:
 def annotation_notes(prepared: Evaluation, outcome: RunOutcome) -> Iterator[str]:
     """Facts about what the strategy stated, and why it sent no order."""
     if not len(orders_of(outcome)):
-        yield from explain_no_orders(prepared.universe, prepared.execution, outcome.annotations)
+        yield explain_no_orders(prepared.universe, prepared.execution)
     yield from outcome.annotations.series.notes
     if prepared.strategy.analyzers and prepared.in_kernel:
         yield "Its analyzers did not run: they need the engine backtrader."

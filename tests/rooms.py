@@ -77,6 +77,7 @@ ROOMS = {
         "markets/storage/__init__.py",
         "markets/storage/partitions.py",
         "backtests/catalogue.py",
+        "backtests/charted_series.py",
         "backtests/definitions.py",
         "backtests/loading.py",
         "backtests/models.py",
@@ -146,7 +147,6 @@ HOMES = {
     "numpy": (
         "kalshi_insights/arrays.py",
         "backtests/analysis/",
-        "backtests/annotations/",
         "backtests/data/universe.py",
         "backtests/engine/",
         "backtests/loading.py",

@@ -1,10 +1,7 @@
-"""The reasons why a run sent no order, as far as they can be counted."""
+"""The rows on which a run that sent no order could have sent one."""
 
-from collections.abc import Iterator
 from typing import NamedTuple, Self
 
-from backtests.annotations.conditions import ConditionCount
-from backtests.annotations.run import Annotations
 from backtests.data.first_observations import first_observations
 from backtests.data.universe import MISSING, Universe
 from backtests.rules.execution import ExecutionModel
@@ -31,23 +28,11 @@ class RowCounts(NamedTuple):
         return cls(len(quotes), int(two_sided.sum()), len(trading), int(in_time.sum()))
 
 
-def explain_no_orders(
-    universe: Universe, execution: ExecutionModel, annotations: Annotations
-) -> Iterator[str]:
-    """State what stood in the way of orders."""
+def explain_no_orders(universe: Universe, execution: ExecutionModel) -> str:
+    """State what stood in the way of orders, whatever the strategy."""
     rows = RowCounts.of(universe, execution)
-    yield (
-        f"No order was sent. Of {rows.rows:,} rows of quotes {rows.two_sided:,} had both sides,"
-        f" {rows.trading:,} of these while the market was trading, and {rows.observed:,} of these"
-        " were observed again in time for an order."
+    return (
+        f"No order was sent. Rows of quotes: {rows.rows:,}; with both sides: {rows.two_sided:,}; of"
+        f" these while the market was trading: {rows.trading:,}; and observed again in time for an"
+        f" order: {rows.observed:,}."
     )
-    counts = annotations.conditions
-    if counts:
-        yield f"The strategy's own conditions held: {'; '.join(map(_counted, counts))}."
-
-
-def _counted(count: ConditionCount) -> str:
-    words = f"{count.name}, {count.held:,} of {count.asked:,} times"
-    if count.held_with_earlier is None or count.held_with_earlier == count.held:
-        return words
-    return f"{words}, {count.held_with_earlier:,} with those before it"

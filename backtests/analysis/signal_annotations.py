@@ -79,13 +79,13 @@ class SignalStatements:
         numbers, wanted = orders[:, JOURNAL_COLUMN["order"]], self._rows_of(orders)
         reasons: dict[int, str] = {}
         for rows, history in quote_histories(self.stated.universe) if len(orders) else ():
-            values = self.signal.reasons(history)
-            if values is None:
-                return {}
             mine = np.isin(wanted, rows)
             # Rows of the history are in another order than those of the quotes.
             place = np.argsort(history.order)[np.searchsorted(rows, wanted[mine])]
-            texts = reasons_of_rows(self.signal.reasons, values, place, rows=len(history))
+            values = self.signal.reasons(history, place)
+            if values is None:
+                return {}
+            texts = reasons_of_rows(self.signal.reasons, values, len(place))
             pairs = zip(numbers[mine].tolist(), texts, strict=True)
             reasons |= {number: text for number, text in pairs if text}
         return reasons

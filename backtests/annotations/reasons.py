@@ -1,10 +1,9 @@
 """The reasons that a strategy gives with its orders."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from backtests.annotations.checks import BadAnnotation, column
-from backtests.data.universe import Ints
+from backtests.annotations.checks import BadAnnotation
 from kalshi_insights.bad_input import writable
 
 MOST_CHARACTERS = 200
@@ -22,9 +21,10 @@ def reason_of(value: Any) -> str:
     return text[: MOST_CHARACTERS - 1] + "…" if is_cut else text
 
 
-def reasons_of_rows(
-    stated_by: Callable[..., Any], values: Any, chosen: Ints, *, rows: int
-) -> list[str]:
-    """Return the reasons at some of the rows. Raises BadAnnotation."""
-    stated = column(stated_by, values, rows=rows)
-    return [reason_of(str(each) if stated.dtype.kind == "U" else each) for each in stated[chosen]]
+def reasons_of_rows(stated_by: Callable[..., Any], values: Sequence[Any], rows: int) -> list[str]:
+    """Return the reasons at some rows. Raises BadAnnotation."""
+    if len(values) != rows:
+        raise BadAnnotation(
+            f"{stated_by.__name__}() must return {rows:,} reasons, not {len(values):,}"
+        )
+    return [reason_of(each) for each in values]

@@ -9,6 +9,8 @@ from rest_framework import serializers
 
 from backtests.api import examples
 from backtests.api.strategy_serializers import VALUE
+from backtests.charted_series import ChartedSeries
+from backtests.data.universe import SECOND
 from backtests.models import (
     BacktestExecution,
     BacktestResult,
@@ -41,6 +43,7 @@ from kalshi_insights.rest.strict_fields import (
 MAX_NAMES = 1_000
 MAX_TICKER_LENGTH = 200
 MAX_STRATEGY_LENGTH = 100
+MILLISECOND = SECOND // 1_000
 
 
 # --- requests ----------------------------------------------------------------------------------
@@ -274,6 +277,37 @@ class FilesField(serializers.JSONField):
 @extend_schema_field(
     {
         "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "properties": {"analysis": {}, "refused": {"type": "string"}},
+        },
+    }
+)
+class AnalysesField(serializers.JSONField):
+    pass
+
+
+@extend_schema_field(
+    {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "asked": {"type": "integer"},
+                "held": {"type": "integer"},
+                "held_with_earlier": {"type": ["integer", "null"]},
+            },
+        },
+    }
+)
+class ConditionsField(serializers.JSONField):
+    pass
+
+
+@extend_schema_field(
+    {
+        "type": "object",
         "properties": {
             "t": {"type": "array", "items": {"type": "integer"}},
             "equity": {"type": "array", "items": {"type": "integer"}},
@@ -327,6 +361,14 @@ class BacktestSerializer(BacktestBriefSerializer):
     data_fingerprint = FreeField(help_text="SHA-256 of the input data.")
     strategy_files = FilesField(
         help_text="The text of every file that a strategy of your own was imported from, by name."
+    )
+    analyses = AnalysesField(
+        help_text="What each analyzer of the strategy found, under `analysis`, or why it is not"
+        " kept, under `refused`."
+    )
+    conditions = ConditionsField(
+        help_text="Of a run that sent no order: how often each condition of the strategy was asked"
+        " and held, and held together with those before it."
     )
     figures = FreeField(help_text=FIGURES_HELP)
     band = FreeField(help_text="The figures by fill scenario: fewest, expected and most fills.")
@@ -401,11 +443,27 @@ class ExecutionEntrySerializer(serializers.ModelSerializer[BacktestExecution]):
                 "help_text": "Of a fill: whether its order was sent before a gap in the"
                 " observations and filled after it."
             },
+            "reason": {"help_text": "Why an order was refused or cancelled."},
             "cash": {"help_text": "Cash after the entry, in dollars."},
             "position": {
                 "help_text": "Contracts after the entry: positive for YES, negative for NO."
             },
         }
+
+
+@with_example(examples.CHARTED_SERIES)
+class ChartedSeriesSerializer(serializers.ModelSerializer[ChartedSeries]):
+    """A series of a run in one market: each value stands from its instant on, null is none."""
+
+    t = serializers.SerializerMethodField(help_text="Milliseconds since 1970, UTC.")
+
+    class Meta:
+        model = ChartedSeries
+        fields = ["ticker", "name", "t", "values", "is_thinned"]
+        read_only_fields = fields
+
+    def get_t(self, series: ChartedSeries) -> list[int]:
+        return [at // MILLISECOND for at in series.at]
 
 
 def _numbers(help_text: str) -> serializers.ListField:

@@ -34,13 +34,15 @@ from backtests.api.serializers import (
     BacktestBriefSerializer,
     BacktestRequestSerializer,
     BacktestSerializer,
+    ChartedSeriesSerializer,
     EquitySerializer,
     ExecutionEntrySerializer,
     flatten_errors,
 )
 from backtests.api.strategy_serializers import StrategySerializer
+from backtests.charted_series import ChartedSeries
 from backtests.data.universe import MONEY
-from backtests.filters import BacktestFilter, ExecutionFilter
+from backtests.filters import BacktestFilter, ChartedSeriesFilter, ExecutionFilter
 from backtests.models import RUN_BACKTESTS, BacktestExecution, BacktestResult
 from backtests.requests import BacktestRequest, TooManyUnfinished, submit
 from kalshi_insights.bad_input import BadInput
@@ -185,6 +187,14 @@ class BacktestViewSet(ResourceViewSet, TimeSeriesViewSet):
         return self.series_response(
             entries.values(*EXECUTIONS), EXECUTION_SERIES, name=f"backtest-{id}"
         )
+
+    @extend_schema(responses=ChartedSeriesSerializer(many=True))
+    @action(detail=True, filterset_class=ChartedSeriesFilter)
+    def series(self, request: Request, id: str) -> Response:
+        """The series that the strategy drew, market by market, and the bids and asks there."""
+        paginator, drawn = OffsetPages(), ChartedSeries.objects.of_result(self.get_object().pk)
+        page = paginator.paginate_queryset(self.filter_queryset(drawn), request)
+        return paginator.get_paginated_response(ChartedSeriesSerializer(page, many=True).data)
 
     @extend_schema(responses=EquitySerializer)
     @action(detail=True, filterset_class=None, pagination_class=None)

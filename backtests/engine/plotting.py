@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from backtests.annotations.series import ASK, BID, DrawnSeries
 from backtests.data.universe import DOLLAR, Ints, Universe, to_floats
 from backtests.rules.execution import JOURNAL_COLUMN, EntryKind, RunOutcome
 
@@ -53,12 +54,34 @@ def _draw_market(axes: Axes, universe: Universe, outcome: RunOutcome, market: in
         step="post",
         alpha=0.3,
     )
+    _draw_series(axes, outcome.annotations.series.series, market)
     columns = {name: outcome.journal[:, column] for name, column in JOURNAL_COLUMN.items()}
     filled = (columns["kind"] == EntryKind.FILL) & (columns["market"] == market)
     for side, marker, colour in ((1, "^", BOUGHT), (-1, "v", SOLD)):
         rows = filled & (columns["side"] == side)
         prices = columns["price"][rows] / DOLLAR
         axes.scatter(_times(columns["at"][rows]), prices, marker=marker, color=colour, zorder=3)
+
+
+def _draw_series(axes: Axes, drawn: Sequence[DrawnSeries], market: int) -> None:
+    """Draw the series of a strategy: values from 0 to 1 beside the prices, others by an
+    axis of their own."""
+    own = [each for each in drawn if each.market == market and each.name not in (BID, ASK)]
+    others = [each for each in own if not _is_price(each)]
+    left = axes.twinx() if others else axes
+    for number, each in enumerate(own):
+        place = axes if _is_price(each) else left
+        place.step(
+            _times(each.at), each.values, where="post", label=each.name, color=f"C{number + 1}"
+        )
+    for place in {axes, left}:
+        if place.get_legend_handles_labels()[1]:
+            place.legend(loc="upper left" if place is axes else "upper right")
+
+
+def _is_price(series: DrawnSeries) -> bool:
+    known = series.values[~np.isnan(series.values)]
+    return bool(((known >= 0) & (known <= 1)).all())
 
 
 def _times(at: Ints) -> np.ndarray[tuple[int], np.dtype[np.datetime64]]:

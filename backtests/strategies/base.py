@@ -5,7 +5,7 @@ engines. Where decisions need more than that, such as several legs at once, a `S
 ordinary backtrader strategy over our feeds and broker.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -151,8 +151,9 @@ class Signal:
         checked = statements.probabilities(stated, self.probabilities, rows=len(history))
         return history.to_quote_order(checked)
 
-    def reasons(self, history: QuoteHistory) -> Any:
-        """A text for each row: the reason of an order that is sent there. None without any."""
+    def reasons(self, history: QuoteHistory, rows: Ints) -> Sequence[str] | None:
+        """A text for each of some rows of `history`: the reason of an order that was sent there.
+        None without any."""
         return None
 
     def series(self, history: QuoteHistory) -> Mapping[str, Floats]:

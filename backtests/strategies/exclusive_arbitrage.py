@@ -106,13 +106,15 @@ class ExclusiveArbitrage(Strategy):
             self.orders_in_flight[order.data.listing.event] -= 1
 
     def _sell(self, event: str, feeds: list[Any]) -> None:
+        if not self.condition("two outcomes or more that can be sold", len(feeds) > 1):
+            return
         contracts = bundle(
             [self._leg(feed) for feed in feeds],
             fees.rounding(instant(self.now), broker=self.broker.execution.through_broker),
             edge=round(self.p.edge * DOLLAR),
             locked=round(self.p.locked * MONEY),
         )
-        if not contracts:
+        if not self.condition("a certain profit", contracts):
             return
         self.orders_in_flight[event] = len(feeds)
         for feed in feeds:

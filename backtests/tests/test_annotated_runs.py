@@ -1,6 +1,7 @@
 """Runs keep what their strategy stated: the same in both engines where it is a signal."""
 
 import math
+from dataclasses import astuple
 from typing import ClassVar
 
 import backtrader as bt
@@ -33,8 +34,8 @@ class Believer(Signal):
     def probabilities(self, history):
         return np.where(history.at > NOW, 0.5, np.nan)
 
-    def reasons(self, history):
-        return [f"ask {each:.2f}" for each in history.ask]
+    def reasons(self, history, rows):
+        return [f"ask {each:.2f}" for each in history.ask[rows]]
 
     def series(self, history):
         return {"spread": history.spread, "score": 10 * history.mid}
@@ -139,12 +140,13 @@ class TestSignals:
         universe = universe_of(book(42, 45), book(50, 55), book(52, None))
         evaluation = evaluated(Believer, universe, in_kernel=in_kernel)
         outcome = evaluation.results(lambda *_: None).headline.outcome
-        words = list(explain_no_orders(universe, ExecutionModel(), outcome.annotations))
-        assert words == [
-            "No order was sent. Of 3 rows of quotes 2 had both sides, 2 of these while the market"
-            " was trading, and 2 of these were observed again in time for an order.",
-            "The strategy's own conditions held: cheap, 1 of 3 times; late, 2 of 3 times, 0 with"
-            " those before it.",
+        assert explain_no_orders(universe, ExecutionModel()) == (
+            "No order was sent. Rows of quotes: 3; with both sides: 2; of these while the market"
+            " was trading: 2; and observed again in time for an order: 2."
+        )
+        assert [astuple(each) for each in outcome.annotations.conditions] == [
+            ("cheap", 3, 1, 1),
+            ("late", 3, 2, 0),
         ]
 
     def test_conditions_are_not_kept_where_an_order_was_sent(self, in_kernel):
@@ -159,13 +161,13 @@ class TestSignals:
         ("series", lambda h: {"x": h.mid / 0}, r"series\(\): 'x' must be finite, or NaN for none"),
         ("series", lambda h: {"bid": h.mid}, "charts have the bid already"),
         ("series", lambda h: {"x": h.mid.astype(str)}, r"series\(\): 'x' must be numbers"),
-        ("reasons", lambda h: ["cheap"], r"reasons\(\) must return 4 values, not 1 values"),
-        ("reasons", lambda h: [1, 2, 3, 4], "reason must be a text, not"),
+        ("reasons", lambda h, rows: [], r"reasons\(\) must return 1 reasons, not 0"),
+        ("reasons", lambda h, rows: [7], "reason must be a text, not 7"),
     ],
 )
 def test_what_a_signal_states_wrongly_is_refused_by_name(method, values, words):
-    def stated(self, history):
-        return values(history)
+    def stated(self, *given):
+        return values(*given)
 
     stated.__name__ = method
     wrong = type("Wrong", (Believer,), {method: stated})

@@ -32,6 +32,20 @@ def test_a_picture_shows_each_fill_and_needs_no_screen(tmp_path, monkeypatch):
     assert (tmp_path / "run.png").stat().st_size > 5_000
 
 
+def test_series_have_the_axis_of_the_price_or_one_of_their_own():
+    class Drawing(Turning):
+        def next(self):
+            super().next()
+            self.plot("limit", self.data, 0.4)
+            self.plot("step", self.data, 10 * len(self))
+
+    universe, rules = universe_of(book(40, 44), book(42, 46)), ExecutionModel()
+    outcome = cerebro.run(universe, Drawing, rules, FillModel.EXPECTED, cash=100 * MONEY).outcome
+    prices, others = plot(universe, outcome, "T0").axes
+    assert prices.get_legend_handles_labels()[1] == ["limit"]
+    assert others.get_legend_handles_labels()[1] == ["step"]
+
+
 def test_a_market_that_was_not_part_of_the_run_is_named():
     universe = universe_of(book(40, 44))
     outcome = cerebro.run(
