@@ -618,6 +618,30 @@ class TestMembers:
         done = kept[-1].executed
         assert (done.size, done.price, done.remsize, done.comm) == (-4, 0.42, 0, 0)
         assert (round(done.pnl, 9), done.psize, round(done.pprice, 9)) == (-0.12, 6, 0.45)
+        assert done.value == 1.8
+
+    @pytest.mark.parametrize(("held", "value"), [(0, 2.9), (-5, 2.9), (2, 3 * 0.58 + 2 * 0.45)])
+    def test_its_value_is_the_cost_of_what_was_opened(self, held, value):
+        kept: list[Any] = []
+
+        def selling(s):
+            s.notify_order = kept.append
+            s.sell(s.datas[0], 5)
+
+        scripted(quoted(), {0: hold(held) if held else lambda s: None, 10: selling})
+        assert kept[-1].executed.value == pytest.approx(value)
+
+    def test_its_instants_are_those_of_sending_and_of_the_fill(self):
+        kept: list[Any] = []
+
+        def buying(s):
+            s.notify_order = s.notify_trade = kept.append
+            s.buy(s.datas[0], 5)
+
+        scripted(quoted(), {7: buying})
+        order, trade = kept[-2:]
+        days = [EPOCH_DAY + (NOW + at * SECOND) / DAY for at in (7, 10)]
+        assert [order.created.dt, order.executed.dt, trade.dtopen] == [*days, days[1]]
 
     @proves(ORDER, "works", *names_of(ORDER, "works")[-41:])
     def test_statuses_and_kinds_are_backtrader_s(self):

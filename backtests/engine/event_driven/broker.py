@@ -102,7 +102,8 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
     ) -> Any:
         """Send an order of backtrader's; a market order takes the best price now, or nothing.
 
-        Return None where the size rounds to nothing. Raises BadOrder and TypeError.
+        Return None where the size rounds to nothing or the run is over. Raises BadOrder and
+        TypeError.
         """
         book, side = self._book_of(data), BUY if order_class is SentBuy else SELL
         if not self.now:
@@ -212,8 +213,14 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
         order = order_class(price=None if limit == MISSING else limit / DOLLAR, **given)
         # As a number of days, which is what backtrader makes of any `valid`.
         order.valid = None if expires == AFTER_ALL else EPOCH_DAY + expires / DAY
+        order.created.dt = self._days_now
         order.addcomminfo(self.getcommissioninfo(given["data"]))
         return order
+
+    @property
+    def _days_now(self) -> float:
+        """The instant of now as backtrader counts it; a feed tells that of its newest bar."""
+        return EPOCH_DAY + self.now / DAY
 
     def _execute(
         self, ticket: Ticket, count: int, closing: int, *, price: int, fee: int, realised: int
@@ -225,16 +232,17 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
         order, side = ticket.order, ticket.side / CONTRACT
         share = closing / count
         position = self.getposition(order.data)
-        paid = count * price / MONEY
+        bought = price if side > 0 else DOLLAR - price  # a contract of the side that it buys
         order.execute(
-            order.data.datetime[0],
+            self._days_now,
             side * count,
             price / DOLLAR,
             side * closing,
-            paid * share,
+            # As in backtrader, what was closed counts with the cost of its opening.
+            (closing * (DOLLAR - bought) - realised) / MONEY,
             fee / MONEY * share,
             side * (count - closing),
-            paid * (1 - share),
+            (count - closing) * bought / MONEY,
             fee / MONEY * (1 - share),
             None,
             realised / MONEY,
