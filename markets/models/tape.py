@@ -1,6 +1,6 @@
 """The spans of the tape in which every trade was read."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple, Self
@@ -30,10 +30,14 @@ class Proof(models.TextChoices):
 
 
 class WholeTape(NamedTuple):
-    """Markets by their places in a list, and the times in which all their trades are on record."""
+    """Markets by their places in a list, and the times in which all their trades are on record.
+
+    With `while_observed` that is so only where a market was observed.
+    """
 
     places: Sequence[int]
     times: Sequence[Interval]
+    while_observed: bool = False
 
 
 class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
@@ -152,25 +156,36 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
         A market has its times where a span was read with a scope that lets it through. With that
         of the hot list, it must have been hot from a trade on until the trade was surely read, and
         nothing is said of what was read later. `skew` is by how much our clock is ahead.
+
+        No history of categories is kept. Where a scope names some, its markets were observed while
+        their series had one of them, and not otherwise. So what was read as it passed is whole
+        while a market was observed. What was read later goes by the categories of today.
         """
-        found: dict[TapeScope, list[Interval]] = {}
+        live: dict[TapeScope, list[Interval]] = {}
+        later: dict[TapeScope, list[Interval]] = {}
         for row in self.within(window).counted():
             if known := row.known_part(known_by):
-                found.setdefault(row.scope, []).append(known)
+                times = live if row.known_at is None else later
+                times.setdefault(row.scope, []).append(known)
         whole = []
-        for scope, known_times in found.items():
-            places = scope.members(tickers, ids)
-            times = kept(intersect(merge(known_times), [window]))
+        for scope in {**live, **later}:
+            read = [live.get(scope, []), later.get(scope, [])]
+            live_times, later_times = (kept(intersect(merge(t), [window])) for t in read)
             if scope.extent == Extent.HOT:
-                whole += hot_times(places, ids, times, skew=skew)
-            elif places and times:
-                whole.append(WholeTape(places, times))
-        return united(whole)
+                whole += hot_times(scope.possible(tickers, ids), ids, live_times, skew=skew)
+            else:
+                whole += scope_times(scope, tickers, ids, live_times, later_times)
+        return united(each for each in whole if each.places and each.times)
 
     def share(self, window: Interval) -> float:
         """Return the share of a window whose trades are all on record, by the settings' scope."""
         whole = sum((each.length for each in self.whole(window)), timedelta())
         return whole / window.length
+
+    def tells_of(self, window: Interval) -> bool:
+        """Return True if a part of a window was read whole and its trades, if any, are kept."""
+        whole = merge((row.start, row.end) for row in self.within(window).filter(is_whole=True))
+        return bool(intersect(kept(whole), [window]))
 
     def missing(self, window: Interval) -> list[Interval]:
         """Return the parts of a window that are not whole, by the scope of the settings."""
@@ -189,6 +204,23 @@ def kept(times: Sequence[Interval]) -> list[Interval]:
     """
     days = ArchivedDay.objects.lacking_trades(TapeSpan._meta.db_table) if times else []
     return subtract(times, [Interval(*DayPartition(TRADES, day).bounds) for day in days])
+
+
+def scope_times(
+    scope: TapeScope,
+    tickers: Sequence[str],
+    ids: Sequence[int],
+    live: Sequence[Interval],
+    later: Sequence[Interval],
+) -> Iterator[WholeTape]:
+    """Yield the times of the markets that a scope lets through, by name or by category."""
+    named = scope.named(tickers, ids)
+    yield WholeTape(named, merge([*live, *later]))
+    if scope.categories:
+        others = sorted({*scope.possible(tickers, ids)} - {*named})
+        yield WholeTape(others, live, while_observed=True)
+        now = sorted({*scope.members(tickers, ids)} - {*named})
+        yield WholeTape(now, later)
 
 
 def hot_times(
@@ -216,10 +248,13 @@ def hot_times(
 
 def united(whole: Iterable[WholeTape]) -> list[WholeTape]:
     """Make one of those that have the same markets."""
-    times: dict[tuple[int, ...], list[Interval]] = {}
+    times: dict[tuple[tuple[int, ...], bool], list[Interval]] = {}
     for each in whole:
-        times.setdefault(tuple(each.places), []).extend(each.times)
-    return [WholeTape(places, merge(every)) for places, every in times.items()]
+        times.setdefault((tuple(each.places), each.while_observed), []).extend(each.times)
+    return [
+        WholeTape(places, merge(every), while_observed)
+        for (places, while_observed), every in times.items()
+    ]
 
 
 def joined(spans: Iterable["TapeSpan"]) -> list["TapeSpan"]:
