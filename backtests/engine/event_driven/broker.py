@@ -51,7 +51,7 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
         MatchingEngine.__init__(self, universe, execution, fills=fills, cash=cash)
         self.startingcash = cash / MONEY  # as backtrader calls it
         self._notifications: deque[Any] = deque()
-        self._settled: list[SettlementNotice] = []
+        self.settled: list[SettlementNotice] = []  # those that the strategy has not heard of
         self._fees: dict[int, ExchangeFees] = {}
         self._unsent: dict[str, tuple[str, int]] = {}
         self.is_over = False  # no order is sent any more
@@ -263,12 +263,7 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
             self._notifications.append(ticket.order.clone())
 
     def _report_settlement(self, book: Book, value: int, paid: int) -> None:
-        self._settled.append(SettlementNotice(book.feed, value / MONEY, paid / MONEY))
-
-    def take_settled(self) -> list[SettlementNotice]:
-        """The settlements since this was asked before."""
-        settled, self._settled = self._settled, []
-        return settled
+        self.settled.append(SettlementNotice(book.feed, value / MONEY, paid / MONEY))
 
     def getcash(self) -> float:
         return self.ledger.cash / MONEY

@@ -91,10 +91,10 @@ class ExchangeStrategy(bt.Strategy):
                     trade.dtopen = order.executed.dt
 
     def _notify(self, qorders: Sequence[Any] = (), qtrades: Sequence[Any] = ()) -> None:
-        settled = self.broker.take_settled()
+        settled, self.broker.settled = self.broker.settled, []
         for notice in settled:
             self._close_trades(notice)
-        super()._notify()
+        bt.Strategy._notify(self)
         for notice in settled:
             self.notify_settlement(notice.feed, notice.value, notice.payout)
 
