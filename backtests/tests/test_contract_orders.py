@@ -1,6 +1,7 @@
 """The arguments and members of backtrader's orders do what docs/backtrader.md says of them."""
 
 import math
+from collections import defaultdict
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -547,14 +548,90 @@ class TestOtherMethodsArguments:
         with pytest.raises(TypeError, match=r"add_timer\(\): give 'more' a name"):
             asked(lambda s: s.add_timer(time(9), *given))
 
-    @works("get_value(datas)", "get_orders_open(safe)")
-    @raises("get_value(mkt)", "get_value(lever)")
-    def test_the_value_has_no_leverage(self):
-        assert asked(lambda s: s.broker.get_value(datas=s.datas)) == 0
-        assert asked(lambda s: s.broker.get_orders_open(safe=True)) == []
-        for name in ("mkt", "lever"):
+    @works(
+        "getpositionbyname(name)", "getpositionbyname(broker)", "getpositions(broker)",
+        "getpositionsbyname(broker)", "getdatabyname(name)", "set_tradehistory(onoff)",
+    )  # fmt: skip
+    def test_positions_and_feeds_go_by_name_and_broker(self):
+        def ask(s):
+            s.set_tradehistory(onoff=False)
+            return [
+                s.getpositionbyname(name="T0", broker=s.broker).size,
+                s.getpositions(broker=s.broker)[s.getdatabyname(name="T0")].size,
+                s.getpositionsbyname(broker=s.broker)["T0"].size,
+            ]
+
+        assert asked(ask, before=hold(5)) == [5, 5, 5]
+        with pytest.raises(BadOrder, match="no feed is called 'T9'"):
+            asked(lambda s: s.getpositionbyname("T9"))
+
+    @works(
+        "notify_order(order)", "notify_trade(trade)", "notify_timer(timer)", "notify_timer(when)",
+        "notify_timer(args)", "notify_timer(kwargs)", "notify_cashvalue(cash)",
+        "notify_cashvalue(value)", "notify_fund(cash)", "notify_fund(value)",
+        "notify_fund(fundvalue)", "notify_fund(shares)", "notify_store(msg)", "notify_store(args)",
+        "notify_store(kwargs)", "notify_data(data)", "notify_data(status)", "notify_data(args)",
+        "notify_data(kwargs)",
+    )  # fmt: skip
+    def test_notifications_bring_what_they_name(self):
+        told = defaultdict(list)
+
+        def noting(name):
+            return lambda s, *given, **named: told[name].append((given, named))
+
+        def init(s):
+            Scripted.__init__(s)
+            s.timer = s.add_timer(time(14, 13, 30), word="x")
+
+        names = ("order", "trade", "timer", "cashvalue", "fund", "store", "data")
+        body = {f"notify_{name}": noting(name) for name in names} | {"__init__": init}
+        ran = run_of(body, script={0: hold(5)})
+        [((order,), _), *_] = told["order"]
+        [((trade,), _)] = told["trade"]
+        assert (order.size, trade.size) == (5, 5)
+        [((timer, when), named)] = told["timer"]
+        assert (timer is ran.timer, when.time(), named) == (True, time(14, 13, 30), {"word": "x"})
+        assert told["cashvalue"][0] == ((1_000, 1_000), {})
+        assert told["fund"][0] == ((1_000, 1_000, 1_000, 1), {})
+        assert told["store"] == told["data"] == []
+
+    @works(
+        *(
+            f"broker.{call}"
+            for call in (
+                "buy(owner)", "cancel(order)", "getvalue(datas)", "getposition(data)",
+                "getcommissioninfo(data)", "get_orders_open(safe)", "orderstatus(order)",
+            )
+        )
+    )  # fmt: skip
+    def test_the_broker_s_methods_take_their_arguments_by_name(self):
+        def ask(s):
+            order = s.broker.buy(owner=s, data=s.datas[0], size=5)
+            s.broker.cancel(order=order)
+            return (
+                [order.owner is s, s.broker.orderstatus(order=order) == order.status],
+                [s.broker.getvalue(datas=s.datas), s.broker.getposition(data=s.datas[0]).size],
+                s.broker.getcommissioninfo(data=s.datas[0]) is order.comminfo,
+                len(s.broker.get_orders_open(safe=True)),
+            )
+
+        assert asked(ask) == ([True, True], [0, 0], True, 1)
+
+    @raises(
+        "broker.buy(histnotify)", "broker.buy(_checksubmit)", "broker.cancel(bracket)",
+        "broker.getvalue(mkt)", "broker.getvalue(lever)",
+    )  # fmt: skip
+    def test_but_for_those_that_the_exchange_does_not_have(self):
+        calls = {
+            "histnotify": lambda s, **more: s.broker.buy(s, s.datas[0], 5, **more),
+            "_checksubmit": lambda s, **more: s.broker.buy(s, s.datas[0], 5, **more),
+            "bracket": lambda s, **more: s.broker.cancel(s.buy(size=5), **more),
+            "mkt": lambda s, **more: s.broker.getvalue(s.datas, **more),
+            "lever": lambda s, **more: s.broker.get_value(s.datas, **more),
+        }
+        for name, call in calls.items():
             with pytest.raises(TypeError, match=name):
-                asked(lambda s: s.broker.get_value(**{name: True}))  # noqa: B023
+                asked(lambda s: call(s, **{name: True}))  # noqa: B023
 
 
 class TestMembers:
