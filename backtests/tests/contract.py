@@ -96,7 +96,7 @@ def hold(contracts: float) -> Callable[[Scripted], Any]:
     return lambda s: (s.buy if contracts > 0 else s.sell)(s.datas[0], abs(contracts))
 
 
-def refused(words: str, kind: type[Exception] = BadOrder, method: str = "buy", **how: Any) -> None:
+def refused(words: str, kind: Any = BadOrder, method: Any = "buy", **how: Any) -> None:
     """Assert that a call is refused with words, and leaves nothing behind."""
     sent = []
 

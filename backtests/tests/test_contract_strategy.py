@@ -73,8 +73,9 @@ class TestOrders:
         def stop(self):
             self.sent.append(self.buy(size=7))
 
-        kind = type("Resending", (Scripted,), {"notify_order": again, "stop": stop})
-        kind.script = {58: lambda s: s.buy(size=3)}
+        script = {58: lambda s: s.buy(size=3)}
+        body = {"notify_order": again, "stop": stop, "script": script}
+        kind = type("Resending", (Scripted,), body)
         finished = run_class(kind)
         assert lines_of(finished) == [(59.000001, "CANCELLED", 0, 3, "RUN_ENDED")]
         assert finished.strategy.sent == [None, None]
