@@ -223,13 +223,14 @@ class Strategy(BacktraderStrategy):
     # Markets come and go, so all feeds have never begun at once, and asking each of them at every
     # step makes backtrader slow with many feeds.
     def _getminperstatus(self) -> int:
-        self._minperstatus = -1 if len(self) > 1 else 0
         return self._minperstatus
 
     def _clk_update(self) -> int:
         self.forward()
         self.lines.datetime[0] = EPOCH_DAY + self.now / DAY
-        return len(self)
+        steps = len(self)
+        self._minperstatus = -1 if steps > 1 else 0  # `nextstart` at the first step, then `next`
+        return steps
 
     @property
     def now(self) -> int:

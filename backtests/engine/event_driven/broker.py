@@ -52,7 +52,7 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
         MatchingEngine.__init__(self, universe, execution, fills=fills, cash=cash)
         self.startingcash = cash / MONEY  # as backtrader calls it
         self._notifications: deque[Any] = deque()
-        self._settled: list[SettlementNotice] = []
+        self.settled: list[SettlementNotice] = []  # those that the strategy has not heard of
         self._fees: dict[int, ExchangeFees] = {}
         self._unsent: dict[str, tuple[str, int]] = {}
         self.is_over = False  # no order is sent any more
@@ -94,7 +94,8 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
     ) -> Any:
         """Send an order of backtrader's; a market order takes the best price now, or nothing.
 
-        Return None where the size rounds to nothing. Raises BadOrder and TypeError.
+        Return None where the size rounds to nothing or the run is over. Raises BadOrder and
+        TypeError.
         """
         book, side = self.book_of(data), BUY if order_class is SentBuy else SELL
         if not self.now:
@@ -211,8 +212,14 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
         order = order_class(price=None if limit == MISSING else limit / DOLLAR, **given)
         # As a number of days, which is what backtrader makes of any `valid`.
         order.valid = None if expires == AFTER_ALL else EPOCH_DAY + expires / DAY
+        order.created.dt = self._days_now
         order.addcomminfo(self.getcommissioninfo(given["data"]))
         return order
+
+    @property
+    def _days_now(self) -> float:
+        """The instant of now as backtrader counts it; a feed tells that of its newest bar."""
+        return EPOCH_DAY + self.now / DAY
 
     def _execute(
         self, ticket: Ticket, count: int, closing: int, *, price: int, fee: int, realised: int
@@ -224,16 +231,17 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
         order, side = ticket.order, ticket.side / CONTRACT
         share = closing / count
         position = self.getposition(order.data)
-        paid = count * price / MONEY
+        bought = price if side > 0 else DOLLAR - price  # a contract of the side that it buys
         order.execute(
-            order.data.datetime[0],
+            self._days_now,
             side * count,
             price / DOLLAR,
             side * closing,
-            paid * share,
+            # As in backtrader, what was closed counts with the cost of its opening.
+            (closing * (DOLLAR - bought) - realised) / MONEY,
             fee / MONEY * share,
             side * (count - closing),
-            paid * (1 - share),
+            (count - closing) * bought / MONEY,
             fee / MONEY * (1 - share),
             None,
             realised / MONEY,
@@ -254,12 +262,7 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
             self._notifications.append(ticket.order.clone())
 
     def _report_settlement(self, book: Book, value: int, paid: int) -> None:
-        self._settled.append(SettlementNotice(book.feed, value / MONEY, paid / MONEY))
-
-    def take_settled(self) -> list[SettlementNotice]:
-        """The settlements since this was asked before."""
-        settled, self._settled = self._settled, []
-        return settled
+        self.settled.append(SettlementNotice(book.feed, value / MONEY, paid / MONEY))
 
     def getcash(self) -> float:
         return self.ledger.cash / MONEY

@@ -78,11 +78,23 @@ class ExchangeStrategy(bt.Strategy):
 
     # --- notifications --------------------------------------------------------------------------
 
+    def _addnotification(self, order: Any, quicknotify: bool = False) -> None:
+        before = len(self._tradespending)
+        super()._addnotification(order, quicknotify)
+        for told in self._tradespending[before:]:
+            trades = self._trades[order.data][order.tradeid][-2:]
+            for trade in (told, *(trade for trade in trades if trade.ref == told.ref)):
+                # backtrader has taken the instant of the newest bar.
+                if trade.isclosed:
+                    trade.dtclose = order.executed.dt
+                elif trade.justopened:
+                    trade.dtopen = order.executed.dt
+
     def _notify(self, qorders: Sequence[Any] = (), qtrades: Sequence[Any] = ()) -> None:
-        settled = self.broker.take_settled()
+        settled, self.broker.settled = self.broker.settled, []
         for notice in settled:
             self._close_trades(notice)
-        super()._notify()
+        bt.Strategy._notify(self)
         for notice in settled:
             self.notify_settlement(notice.feed, notice.value, notice.payout)
 
