@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from backtests import processes
+from backtests import processes, tasks
 from backtests.models import BacktestResult, BacktestStatus
 from backtests.tests.factories import a_backtest
 from backtests.tests.own_strategies import write, write_signal
@@ -17,6 +17,8 @@ from backtests.tests.record_builders import (
     record_quote,
     record_settlement,
 )
+from backtests.tests.test_run_endings import a_worker, wait_for
+from markets.models import Market
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -134,3 +136,21 @@ def test_a_run_that_another_worker_has_by_now_is_left_alone():
 def test_a_shipped_strategy_runs_in_the_process_of_its_worker(monkeypatch):
     monkeypatch.setattr(processes, "run_apart", None)
     assert ran(queued("always-no")).status == BacktestStatus.DONE
+
+
+@pytest.mark.system
+def test_a_worker_runs_a_file_that_came_after_its_start(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("STRATEGIES_PATH", str(folder))
+    log = tmp_path / "worker.log"
+    shipped = queued("always-no")
+    with a_worker(log) as worker:
+        tasks.run_backtest.delay(shipped.pk)
+        wait_for(shipped, BacktestStatus.DONE, log)
+        write_signal(folder)
+        own = queue_backtest(Market.objects.get(), strategy="cheap-side")
+        tasks.run_backtest.delay(own.pk)
+        wait_for(own, BacktestStatus.DONE, log)
+        worker.terminate()
+        assert worker.wait(60) == 0, log.read_text()
+    assert own.final_cash == shipped.final_cash
+    assert set(own.strategy_files) == {"cheap_side.py"}
