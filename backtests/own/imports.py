@@ -16,7 +16,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from backtests.own.folder import MAX_BYTES, StrategyFile
+from backtests.own.folder import StrategyFile, content_of
 from backtests.strategies.base import Signal, Strategy
 from backtests.strategies.descriptions import BadStrategy, StrategyClass, check
 
@@ -36,9 +36,7 @@ class FolderLoader(SourceFileLoader):
         self.imports = imports
 
     def get_code(self, fullname: str) -> CodeType:
-        content = self.get_data(self.path)
-        if len(content) > MAX_BYTES:
-            raise ImportError(f"{Path(self.path).name} has more than {MAX_BYTES:,} bytes")
+        content = content_of(Path(self.path))
         self.imports.contents[self.imports.name_of(self.path)] = content
         code: CodeType = self.source_to_code(content, self.path)
         return code
