@@ -101,9 +101,10 @@ def _run_claimed(held: BacktestResult, signs: SignsOfLife, on_computed: "OnCompu
 def _compute_and_store(held: BacktestResult, signs: SignsOfLife) -> "ComputedRun":
     with signs, signs.signals.interrupting():
         computed = compute(held, on_progress=signs.report, stop=signs.stop)
-    columns, entries, now = computed.columns, computed.entries, datetime.now(UTC)
-    if not _store(lambda: BacktestResult.objects.finish(held, columns, entries(), now=now)):
-        BacktestResult.objects.mark_cancelled(held, now=now)
+    if not _store(
+        lambda: BacktestResult.objects.finish(held, computed.columns, computed.entries())
+    ):
+        BacktestResult.objects.mark_cancelled(held, now=datetime.now(UTC))
     return computed
 
 
@@ -269,7 +270,7 @@ def _columns(
     requested: BacktestResult, prepared: Evaluation, results: EvaluationResults
 ) -> dict[str, Any]:
     headline, universe = results.headline, prepared.universe
-    pnls = [measured.pnl for measured in results.band.values()]
+    pnls = [figures.money.pnl for figures in results.band.values()]
     assumptions = evaluation.assumptions(universe, headline.outcome, prepared.execution)
     broker = prepared.execution.through_broker
     return {
@@ -282,14 +283,14 @@ def _columns(
         "markets": len(universe.listings),
         "final_cash": Decimal(headline.outcome.cash) / MONEY,
         "figures": headline.figures.as_json(),
-        "band": {each.word: m.figures.as_json() for each, m in results.band.items()},
-        "yardsticks": {name: m.figures.as_json() for name, m in results.yardsticks.items()},
+        "band": {each.word: figures.as_json() for each, figures in results.band.items()},
+        "yardsticks": {name: figures.as_json() for name, figures in results.yardsticks.items()},
         "curve": headline.path.curve().as_json(),
         "verdict": metrics.verdict(
             headline.figures,
             low=min(pnls),
             high=max(pnls),
-            yardsticks={name: m.pnl for name, m in results.yardsticks.items()},
+            yardsticks={name: f.money.pnl for name, f in results.yardsticks.items()},
             assumptions=assumptions,
         ),
         "assumptions": [*assumptions.sentences(), *_notes(prepared, headline.figures.waits)],
