@@ -40,10 +40,10 @@ def _plot_markets(universe: Universe, outcome: RunOutcome, markets: Sequence[int
     for place, market in enumerate(markets, start=1):
         axes = figure.add_subplot(len(markets), 1, place)
         axes.set(title=universe.listings[market].ticker, ylim=(0, 1), ylabel="dollars")
-        dates = AutoDateLocator()
+        dates = AutoDateLocator()  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(dates)
         # Each market has its own time, and its own labels with the day.
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(dates))
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(dates))  # type: ignore[no-untyped-call]
         _draw_market(axes, universe, outcome, market)
     return figure
 

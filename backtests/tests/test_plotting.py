@@ -51,7 +51,10 @@ def test_the_markets_that_were_traded_most_come_first_each_with_its_own_time():
     figure = plot_most_traded(universe, outcome)
     assert len(figure.axes) == MOST_MARKETS
     figure.draw_without_rendering()
-    fills = [sum(len(c.get_offsets()) for c in axes.collections[1:]) for axes in figure.axes]
+    fills = [
+        sum(len(np.array(sides.get_offsets())) for sides in axes.collections[1:])
+        for axes in figure.axes
+    ]
     assert fills == sorted(fills, reverse=True)
     assert fills[0] > 0
     assert all(axes.get_xticklabels()[0].get_visible() for axes in figure.axes)
