@@ -48,9 +48,9 @@ def strategy_files(folder: Path) -> list[StrategyFile]:
     except FileNotFoundError:
         return []
     except OSError as fault:
-        raise BadFolder(f"The folder {folder} cannot be read: {fault.strerror}.") from None
+        raise BadFolder(f"The folder {folder.name} cannot be read: {fault.strerror}.") from None
     if len(found) > MAX_FILES:
-        raise BadFolder(f"The folder {folder} has more than {MAX_FILES} files.")
+        raise BadFolder(f"The folder {folder.name} has more than {MAX_FILES} files.")
     return found
 
 

@@ -43,7 +43,7 @@ class FolderLoader(SourceFileLoader):
 
 
 class FolderImports:
-    """What this process has imported from one folder: the content of each file, by its name there.
+    """Imports of this process from one folder, with the content of each file by its name there.
 
     There is one folder at a time. Beginning with one lets go of the modules of the one before, so
     that every file is read anew.

@@ -1,4 +1,4 @@
-"""What is known of the files of one's own: read by other processes once, and kept in the cache.
+"""Reports on the files of one's own: read by other processes once, and kept in the cache.
 
 A file is read again when it has changed, or any other file of the folder that it imports. All
 processes share the cache; while it does not answer, each reads for itself.
