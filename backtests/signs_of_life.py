@@ -63,6 +63,7 @@ class RunSignals:
     def __init__(self) -> None:
         self.ended_by: EndedBy | None = None
         self._may_interrupt = False
+        self._is_due = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -84,6 +85,8 @@ class RunSignals:
             raise SystemExit(128 + signal.SIGTERM)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGALRM and not self._is_due:
+            return  # a clock of the strategy's
         self.ended_by = self.ended_by or self.ENDINGS.get(signal.Signals(number))
         if self._may_interrupt and not _is_compiling(frame):
             raise Interrupted
@@ -100,7 +103,8 @@ class RunSignals:
             self._may_interrupt = False
 
     def interrupt(self) -> None:
-        """Interrupt the main thread from another one."""
+        """Interrupt the main thread, also from another one."""
+        self._is_due = True
         if signal.SIGALRM in self._before:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
 

@@ -40,7 +40,7 @@ def _watch_runs() -> None:
         time.sleep(WATCH_SECONDS)
         for request in tuple(active_requests):
             if request.worker_pid and request.name == run_backtest.name:
-                hung_runs.look_after(*request.args, request.worker_pid)
+                hung_runs.look_after(request.args[0], request.worker_pid)
 
 
 @signals.worker_shutting_down.connect

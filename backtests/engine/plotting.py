@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from backtests.annotations.series import ASK, BID, DrawnSeries
@@ -40,8 +41,11 @@ def _plot_markets(universe: Universe, outcome: RunOutcome, markets: Sequence[int
     for place, market in enumerate(markets, start=1):
         axes = figure.add_subplot(len(markets), 1, place)
         axes.set(title=universe.listings[market].ticker, ylim=(0, 1), ylabel="dollars")
+        dates = AutoDateLocator()  # type: ignore[no-untyped-call]
+        axes.xaxis.set_major_locator(dates)
+        # Each market has its own time, and its own labels with the day.
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(dates))  # type: ignore[no-untyped-call]
         _draw_market(axes, universe, outcome, market)
-    figure.autofmt_xdate()
     return figure
 
 

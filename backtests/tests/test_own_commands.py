@@ -182,7 +182,7 @@ def test_the_parameters_of_ones_own_are_searched(tmp_path):
         said("sweepbacktest", "--file", path, *vary, *CHOSEN)
 
 
-def test_a_result_of_ones_own_is_reproduced_while_its_file_is_the_same(folder):
+def test_a_result_of_ones_own_is_reproduced_while_its_file_is_the_same(folder, tmp_path):
     path = write_signal(folder)
     run("cheap-side")
     number = BacktestResult.objects.get().pk
@@ -191,6 +191,10 @@ def test_a_result_of_ones_own_is_reproduced_while_its_file_is_the_same(folder):
     output = said("reproduce", number)
     assert "changed since: strategy\n" in output
     assert "changed since: strategy/cheap_side.py\n" in output
-    path.unlink()
+    other = path.rename(tmp_path / "cheap_side.py")
     with pytest.raises(CommandError, match=r"can no longer be run\. No strategy is called"):
         said("reproduce", number)
+    assert "Identical to the millionth" in said("reproduce", number, "--file", other)
+    other = write_signal(tmp_path, "other.py", name="dear-side")
+    with pytest.raises(CommandError, match=r"file: other\.py has no strategy 'cheap-side'"):
+        said("reproduce", number, "--file", other)

@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from backtests import processes
+from backtests import processes, tasks
 from backtests.models import BacktestResult, BacktestStatus
 from backtests.tests.factories import a_backtest
-from backtests.tests.own_strategies import write, write_signal
+from backtests.tests.own_strategies import is_gone, write, write_signal
 from backtests.tests.record_builders import (
     END,
     HOUR,
@@ -17,6 +17,8 @@ from backtests.tests.record_builders import (
     record_quote,
     record_settlement,
 )
+from backtests.tests.test_run_endings import a_worker, wait_for
+from markets.models import Market
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -134,3 +136,39 @@ def test_a_run_that_another_worker_has_by_now_is_left_alone():
 def test_a_shipped_strategy_runs_in_the_process_of_its_worker(monkeypatch):
     monkeypatch.setattr(processes, "run_apart", None)
     assert ran(queued("always-no")).status == BacktestStatus.DONE
+
+
+# A call that lets no other thread run; the worker that hears nothing kills the process.
+DEAF = """\
+import os, pathlib
+        pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))
+        sum(range(10**11))
+        """
+
+
+@pytest.mark.system
+def test_a_worker_runs_a_file_that_came_after_its_start_and_ends_one_that_does_not_hear(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("STRATEGIES_PATH", str(folder))
+    log = tmp_path / "worker.log"
+    shipped = queued("always-no")
+    with a_worker(log) as worker:
+        tasks.run_backtest.delay(shipped.pk)
+        wait_for(shipped, BacktestStatus.DONE, log)
+        write_signal(folder)
+        own = queue_backtest(Market.objects.get(), strategy="cheap-side")
+        tasks.run_backtest.delay(own.pk)
+        wait_for(own, BacktestStatus.DONE, log)
+        deaf = queue_backtest(Market.objects.get(), strategy="cheap-side")
+        path = write_signal(folder)
+        path.write_text(path.read_text().replace("return", f"{DEAF}return"))
+        tasks.run_backtest.delay(deaf.pk)
+        wait_for(deaf, BacktestStatus.RUNNING, log)
+        BacktestResult.objects.request_cancel(deaf.pk, now=END)
+        wait_for(deaf, BacktestStatus.CANCELLED, log)
+        assert is_gone(int((folder / "pid").read_text()))
+        worker.terminate()
+        assert worker.wait(60) == 0, log.read_text()
+    assert own.final_cash == shipped.final_cash
+    assert set(own.strategy_files) == {"cheap_side.py"}

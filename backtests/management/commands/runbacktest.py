@@ -278,9 +278,7 @@ def check_picture(path: str) -> None:
     if Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
         raise BadInput("plot", f"{path} cannot be written: there is no such folder.")
     if not find_spec("matplotlib"):
-        raise BadInput(
-            "plot", "Drawing needs matplotlib: pip install -r requirements-notebooks.txt"
-        )
+        raise BadInput("plot", "Drawing needs matplotlib, which `make .venv/.notebooks` installs.")
 
 
 def draw(computed: ComputedRun, path: str) -> None:
