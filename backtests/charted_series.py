@@ -7,7 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from backtests.annotations.checks import MOST_NAME_CHARACTERS
-from backtests.annotations.series import ASK, BID, DrawnSeries
+from backtests.annotations.series import ASK, BID, MOST_POINTS, DrawnSeries
 from kalshi_insights.arrays import np
 
 
@@ -16,6 +16,8 @@ class Contents(NamedTuple):
 
     tickers: list[str]
     names: list[str]
+    are_thinned: bool
+    most_points: int = MOST_POINTS
 
 
 class ChartedSeriesQuerySet(models.QuerySet["ChartedSeries"]):
@@ -39,9 +41,10 @@ class ChartedSeriesQuerySet(models.QuerySet["ChartedSeries"]):
 
     def contents(self) -> Contents:
         """The markets and the names of the series, but for the sides of the book."""
-        pairs = list(self.values_list("ticker", "name"))
-        own = dict.fromkeys(name for _, name in pairs if name not in (BID, ASK))
-        return Contents(list(dict.fromkeys(ticker for ticker, _ in pairs)), list(own))
+        found = list(self.values_list("ticker", "name", "is_thinned"))
+        own = dict.fromkeys(name for _, name, _ in found if name not in (BID, ASK))
+        tickers = dict.fromkeys(ticker for ticker, _, _ in found)
+        return Contents(list(tickers), list(own), any(thin for _, _, thin in found))
 
 
 class ChartedSeries(models.Model):

@@ -15,11 +15,11 @@ from backtests.annotations.series import (
     KeptSeries,
     check_names,
     most_traded,
-    notes_of,
     series_name,
     thinned,
 )
-from backtests.data.universe import Bools, Floats, Ints, QuoteHistory, quote_histories
+from backtests.data.first_observations import search
+from backtests.data.universe import MISSING, Floats, Ints, QuoteHistory, quote_histories
 from backtests.rules.execution import JOURNAL_COLUMN, EntryKind, RunOutcome
 from backtests.strategies.base import Signal, StatedTargets
 from kalshi_insights.arrays import np
@@ -51,8 +51,10 @@ class SignalStatements:
         quotes = self.stated.universe.quotes
         two_sided = (quotes.bid >= 0) & (quotes.ask >= 0)
         scored = np.flatnonzero(two_sided & quotes.tradable & ~np.isnan(self.probabilities))
-        markets, places = np.unique(quotes.market[scored], return_index=True)
-        rows = scored[places]
+        first = np.full(len(self.stated.universe.listings), MISSING)
+        first[quotes.market[scored][::-1]] = scored[::-1]  # the last one written is the first row
+        markets = np.flatnonzero(first != MISSING)
+        rows = first[markets]
         midpoints = QuoteHistory(quotes.select(rows), self.stated.universe.listings)
         found = zip(
             markets.tolist(),
@@ -92,16 +94,16 @@ class SignalStatements:
 
     def series(self, outcome: RunOutcome) -> KeptSeries:
         """The series of the markets that were traded most. Raises BadAnnotation."""
+        if self.probabilities is None and type(self.signal).series is Signal.series:
+            return KeptSeries()
         quotes = self.stated.universe.quotes
-        points = Counter[int](dict(enumerate(np.bincount(quotes.market).tolist())))
-        chosen = most_traded({m: n for m, n in points.items() if n}, fills_of(outcome))
+        rows = dict(enumerate(np.bincount(quotes.market).tolist()))
+        chosen = most_traded({m: n for m, n in rows.items() if n}, fills_of(outcome))
         drawn: list[DrawnSeries] = []
         for _, history in quote_histories(self.stated.universe):
             if here := chosen & set(np.unique(history.market).tolist()):
                 drawn += self._drawn(history, sorted(here))
-        held = sum(count > 0 for count in points.values())
-        kept = [each for each in drawn if not np.isnan(each.values).all()]
-        return KeptSeries(kept, notes_of(kept, held, len(chosen)) if kept else ())
+        return KeptSeries([each for each in drawn if not np.isnan(each.values).all()])
 
     def _drawn(self, history: QuoteHistory, markets: list[int]) -> list[DrawnSeries]:
         stated: dict[str, Any] = {**self.signal.series(history)}
@@ -127,12 +129,11 @@ class SignalStatements:
     def _rows_of(self, orders: Ints) -> Ints:
         """The rows on which orders were decided: each of its market, at the instant of sending."""
         quotes = self.stated.universe.quotes
-        begins: Bools = np.diff(quotes.at, prepend=quotes.at[:1]) != 0
-        instants, markets = np.cumsum(begins), len(self.stated.universe.listings)
         sent, market = orders[:, JOURNAL_COLUMN["at"]], orders[:, JOURNAL_COLUMN["market"]]
-        rank = instants[np.searchsorted(quotes.at, sent)]
-        rows: Ints = np.searchsorted(instants * markets + quotes.market, rank * markets + market)
-        return rows
+        first = np.searchsorted(quotes.at, sent)
+        after = np.searchsorted(quotes.at, sent, side="right")
+        # Rows of one instant go by market.
+        return search(quotes.market, first, after, market)
 
 
 def orders_of(outcome: RunOutcome) -> Ints:

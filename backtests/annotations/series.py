@@ -32,7 +32,7 @@ class DrawnSeries(NamedTuple):
 
 
 class KeptSeries(NamedTuple):
-    """The series that a result keeps, and words about those that it does not."""
+    """The series that a result keeps, and words about those that were not even held."""
 
     series: Sequence[DrawnSeries] = ()
     notes: Sequence[str] = ()
@@ -162,7 +162,8 @@ class SeriesRecorder:
             for (name, market), series in self.held.items()
             if market in markets
         ]
-        return KeptSeries(drawn, tuple(_notes(drawn, len(points), len(markets), self.refused)))
+        lost = f"Of more than {MOST_HELD:,} series of a market, those begun later are not kept."
+        return KeptSeries(drawn, (lost,) if self.refused else ())
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -174,21 +175,3 @@ def most_traded(points: Mapping[int, int], traded: Mapping[int, int]) -> frozens
     """The markets whose series are kept: by fills, then by points, then as listed."""
     order = sorted(points, key=lambda market: (-traded.get(market, 0), -points[market], market))
     return frozenset(order[:MOST_MARKETS])
-
-
-def notes_of(drawn: Sequence[DrawnSeries], drawn_in: int, kept: int) -> tuple[str, ...]:
-    return tuple(_notes(drawn, drawn_in, kept, ()))
-
-
-def _notes(
-    drawn: Sequence[DrawnSeries], drawn_in: int, kept: int, refused: Iterable[Any]
-) -> Iterator[str]:
-    if kept < drawn_in:
-        yield (
-            f"Series are kept for {kept} of {drawn_in:,} markets, those with the most fills first."
-        )
-    if any(refused):
-        yield f"Of more than {MOST_HELD:,} series of a market, those begun later are not kept."
-    thin = sum(series.is_thinned for series in drawn)
-    if thin:
-        yield f"{thin} of {len(drawn)} series are thinned to at most {MOST_POINTS} points."

@@ -296,7 +296,7 @@ class AnalysesField(serializers.JSONField):
                 "name": {"type": "string"},
                 "asked": {"type": "integer"},
                 "held": {"type": "integer"},
-                "held_with_earlier": {"type": ["integer", "null"]},
+                "held_with_earlier": {"type": "integer", "nullable": True},
             },
         },
     }

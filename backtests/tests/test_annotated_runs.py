@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import astuple
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import backtrader as bt
 import numpy as np
@@ -15,6 +15,7 @@ from backtests.data.universe import MONEY, SECOND, Settlement
 from backtests.rules import journal
 from backtests.rules.execution import ExecutionModel
 from backtests.strategies.base import HOLD, Signal, Strategy
+from backtests.tests.contract import ARGUMENTS, STRATEGY
 from backtests.tests.scripted import Scripted
 from backtests.tests.test_execution import NOW, book, universe_of
 
@@ -176,6 +177,8 @@ def test_what_a_signal_states_wrongly_is_refused_by_name(method, values, words):
 
 
 class TestStrategies:
+    @STRATEGY.ours("state_probability", "plot", "condition")
+    @ARGUMENTS.ours("buy(reason)")
     def test_a_strategy_states_and_its_run_keeps_it(self):
         universe = universe_of(*QUOTES, settlement=LONG_AGO)
         outcome, figures = outcome_of(Talker, universe, in_kernel=False)
@@ -223,7 +226,7 @@ class TestStrategies:
         assert outcome.annotations.probabilities.of_orders == {}
 
     def test_an_amendment_keeps_the_reason_unless_it_has_its_own(self):
-        bids = {}
+        bids: dict[str, Any] = {}
 
         def amend(s, key, **how):
             bids[key] = s.amend(bids[key], price=0.3, **how)

@@ -4,6 +4,7 @@ import math
 from collections import OrderedDict
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from backtests.annotations.checks import BadAnnotation
 from backtests.annotations.conditions import MOST_CONDITIONS, ConditionCounts
 from backtests.annotations.reasons import MOST_CHARACTERS, reason_of
 from backtests.annotations.series import (
+    MOST_HELD,
     MOST_MARKETS,
     MOST_NAMES,
     MOST_POINTS,
@@ -147,8 +149,15 @@ class TestSeries:
         kept = recorder.kept({MOST_MARKETS + 1: 3})
         markets = {series.market for series in kept.series}
         assert markets == {*range(MOST_MARKETS - 1), MOST_MARKETS + 1}
-        assert kept.notes == (
-            "Series are kept for 24 of 26 markets, those with the most fills first.",
+        assert kept.notes == ()
+
+    def test_a_run_holds_so_many_and_says_so(self):
+        recorder = SeriesRecorder()
+        for market in range(MOST_HELD + 1):
+            recorder.add("x", market, at=0, value=0.5)
+        assert len(recorder.held) == MOST_HELD
+        assert recorder.kept({}).notes == (
+            "Of more than 5,000 series of a market, those begun later are not kept.",
         )
 
     def test_there_may_be_so_many_names(self):
@@ -190,6 +199,6 @@ class TestAnalyses:
         assert analyses.stored(lambda: value) == {"refused": words}
 
     def test_what_holds_itself_is_refused(self):
-        value = {}
+        value: dict[str, Any] = {}
         value["again"] = value
         assert "nested more than" in analyses.stored(lambda: value)["refused"]

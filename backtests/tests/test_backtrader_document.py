@@ -8,6 +8,7 @@ import pytest
 from backtrader.brokers import BackBroker
 
 from backtests.tests import (
+    test_annotated_runs,
     test_contract_arguments,
     test_contract_broker,
     test_contract_expirations,
@@ -21,6 +22,7 @@ from backtests.tests.scripted import Scripted
 
 # Importing them fills `PROVED`.
 PROOFS = (
+    test_annotated_runs,
     test_contract_arguments,
     test_contract_broker,
     test_contract_expirations,

@@ -30,13 +30,14 @@
   const own = () => data.series.filter((series) => series.name in keys);
   // Values from 0 to 1 share the axis of the price, in cents; others have one of their own.
   const isPrice = (series) => series.values.every((value) => value === null || (value >= 0 && value <= 1));
-  const line = (series, times) => {
-    const points = series.t.map((x, i) => ({
-      x, y: series.values[i] === null ? null : series.values[i] * times,
-    }));
-    if (points.length && last(points).x < data.until) points.push({ x: data.until, y: last(points).y });
-    return points;
-  };
+  // A value holds until the next one; up to a null it is drawn.
+  const line = (series, times) => series.t.flatMap((x, i) => {
+    const value = series.values[i];
+    if (value === null) return [{ x, y: null }];
+    const y = value * times;
+    const end = i + 1 < series.t.length ? series.t[i + 1] - 1 : data.until;
+    return [{ x, y }, { x: Math.max(x, end), y }];
+  });
   const stepped = { type: "line", stepped: "before", pointRadius: 0, pointHitRadius: 0, spanGaps: false };
   const side = (name) => ({
     ...stepped, data: line(book(name), 100), borderColor: colour("band", 0.8), borderWidth: 1, order: 3,
