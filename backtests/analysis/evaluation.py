@@ -100,7 +100,7 @@ class Evaluation:
 
     @cached_property
     def history(self) -> QuoteHistory:
-        return QuoteHistory(self.universe.quotes, self.universe.listings)
+        return QuoteHistory.of(self.universe)
 
     @cached_property
     def _kernel_markets(self) -> kernel.KernelMarkets:
