@@ -8,7 +8,7 @@ from kalshi_insights.arrays import Floats, Ints, np
 UNKNOWN = -1
 
 
-class Level(NamedTuple):
+class DepthLevel(NamedTuple):
     """The contracts at one price of a book, in dollars on the YES scale."""
 
     price: float
@@ -22,8 +22,8 @@ class Depth(NamedTuple):
     """
 
     at: int
-    bids: tuple[Level, ...]
-    asks: tuple[Level, ...]
+    bids: tuple[DepthLevel, ...]
+    asks: tuple[DepthLevel, ...]
 
 
 class BookSide(NamedTuple):
@@ -107,7 +107,7 @@ class RecordedBooks(NamedTuple):
         if book < 0:
             return None
         bids, asks = (
-            tuple(Level(price / dollar, size / contract) for price, size in side.levels(book))
+            tuple(DepthLevel(price / dollar, size / contract) for price, size in side.levels(book))
             for side in (self.bids, self.asks)
         )
         return Depth(int(self.at[book]), bids, asks)
