@@ -77,6 +77,7 @@ ROOMS = {
         "markets/storage/partitions.py",
         "backtests/catalogue.py",
         "backtests/definitions.py",
+        "backtests/further.py",
         "backtests/loading.py",
         "backtests/models.py",
         "backtests/observing.py",

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from backtests.data.by_market import ByMarket
 from backtests.data.open_interest import OpenInterest
 from backtests.data.recorded_books import RecordedBooks
 from backtests.data.universe import DOLLAR, Ints, Universe
@@ -25,44 +24,32 @@ def mirrored(universe: Universe, at: int) -> Universe:
     return replace(universe, interest=interest, books=books)
 
 
-def shuffled(universe: Universe, at: int, rng: np.random.Generator) -> Universe:
+def shuffled(universe: Universe, at: int) -> Universe:
     """After an instant, each value and each book is another one of its market's."""
-    return replace(
-        universe,
-        interest=universe.interest and _shuffled_interest(universe.interest, at, rng),
-        books=universe.books and _shuffled_books(universe.books, at, rng),
+    interest = universe.interest and universe.interest.changed(
+        lambda market, known: _later_interest(known, at, _dice(market, at).permutation)
     )
-
-
-def _shuffled_interest(
-    interest: ByMarket[OpenInterest], at: int, rng: np.random.Generator
-) -> ByMarket[OpenInterest]:
-    seed = int(rng.integers(2**31))
-    return interest.changed(
-        lambda market, known: _later_interest(
-            known, at, np.random.default_rng([seed, market]).permutation
-        )
+    books = universe.books and universe.books.changed(
+        lambda market, known: _shuffled_books(known, at, _dice(market, at))
     )
+    return replace(universe, interest=interest, books=books)
 
 
-def _shuffled_books(
-    books: ByMarket[RecordedBooks], at: int, rng: np.random.Generator
-) -> ByMarket[RecordedBooks]:
-    seed = int(rng.integers(2**31))
-
-    def change(market: int, known: RecordedBooks) -> RecordedBooks:
-        first = _first_after(known.at, at)
-        order = np.arange(len(known.at))
-        np.random.default_rng([seed, market]).shuffle(order[first:])
-        return known._replace(bids=known.bids.select(order), asks=known.asks.select(order))
-
-    return books.changed(change)
+def _dice(market: int, at: int) -> np.random.Generator:
+    """The dice of a market, which fall the same whenever it is asked for."""
+    return np.random.default_rng([at, market])
 
 
 def _later_interest(known: OpenInterest, at: int, change: Callable[[Ints], Ints]) -> OpenInterest:
     first = _first_after(known.at, at)
     later = change(known.contracts[first:])
     return known._replace(contracts=np.concatenate((known.contracts[:first], later)))
+
+
+def _shuffled_books(known: RecordedBooks, at: int, dice: np.random.Generator) -> RecordedBooks:
+    order = np.arange(len(known.at))
+    dice.shuffle(order[_first_after(known.at, at) :])
+    return known._replace(bids=known.bids.select(order), asks=known.asks.select(order))
 
 
 def _mirrored_books(known: RecordedBooks, at: int) -> RecordedBooks:

@@ -123,7 +123,7 @@ def shuffled(universe: Universe, at: int, rng: np.random.Generator) -> Counterfa
     tape = universe.tape and _shuffled_tape(universe.tape, at, rng)
     candles = universe.candles and _shuffled_candles(universe.candles, at, rng)
     changed = replace(universe, quotes=mixed, settlements=settlements, tape=tape, candles=candles)
-    changed = beside_quotes.shuffled(_observed_otherwise(changed, at, rng), at, rng)
+    changed = beside_quotes.shuffled(_observed_otherwise(changed, at, rng), at)
     change = f"with the quotes shuffled after {_words(at)}"
     return Counterfactual(changed, at, np.arange(len(universe.listings)), change)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from backtests import metrics
+from backtests.analysis import fingerprints
 from backtests.data.universe import MISSING, Floats, Ints, QuoteHistory, Universe
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
@@ -69,12 +70,23 @@ class Evaluation:
     in_kernel: bool
     # Set by another thread, it ends runs of the kernel.
     stop: Ints = field(default_factory=stop_flag)
+    _asked: dict[str, str] = field(default_factory=dict)
 
     def results(self, on_progress: OnProgress) -> EvaluationResults:
         return EvaluationResults(self._band(on_progress), self._yardsticks(on_progress))
 
     def run(self, fills: FillModel, on_share: Callable[[float], None]) -> RunOutcome:
         """Run the strategy once; `on_share` hears the share that is done."""
+        outcome = self._run(fills, on_share)
+        if fills is FillModel.EXPECTED:
+            self._asked = fingerprints.fingerprint_of_asked(self.universe)
+        return outcome
+
+    def data_fingerprint(self) -> dict[str, str]:
+        """The fingerprint of the universe, and of what the run with expected fills asked for."""
+        return fingerprints.data_fingerprint(self.universe) | self._asked
+
+    def _run(self, fills: FillModel, on_share: Callable[[float], None]) -> RunOutcome:
         on_share(0)
         if self.in_kernel and self.stated:
             return self._run_in_kernel(self.stated, fills)

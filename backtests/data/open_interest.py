@@ -19,6 +19,9 @@ class OpenInterest(NamedTuple):
         table = np.array(rows, np.int64).reshape(-1, 2)
         return cls(table[:, 0].copy(), table[:, 1].copy())
 
+    def columns(self) -> tuple[Ints, ...]:
+        return tuple(self)
+
     def until(self, at: int) -> "OpenInterest":
         """The part that was known at an instant."""
         return self.only_first(int(np.searchsorted(self.at, at, side="right")))
