@@ -66,7 +66,6 @@ def _instant(label: str, help_text: str) -> forms.DateTimeField:
 class BacktestForm(forms.Form):
     """A backtest request, with the parameters of one strategy."""
 
-    strategy = forms.ChoiceField()
     series = NamesField("Series", "All markets of these series, such as KXHIGHNY.")
     events = NamesField("Events", "All markets of these events.")
     tickers = NamesField("Markets", "Single markets, by their tickers.")
@@ -100,7 +99,8 @@ class BacktestForm(forms.Form):
         super().__init__(data, initial=defaults | dict(query.items()))
         name = (data or query).get("strategy", "")
         listed = _by_name(catalogue.listing())
-        self.fields["strategy"].choices = [(each.name, _label(each)) for each in listed.values()]
+        choices = [(each.name, _label(each)) for each in listed.values()]
+        self.fields["strategy"] = forms.ChoiceField(choices=choices)
         self.described = listed.get(name) or next(iter(listed.values()))
         self.initial["strategy"] = self.described.name
         self.fields |= {

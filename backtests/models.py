@@ -1,7 +1,7 @@
 """Backtest runs and their journals: requests, progress, results, and every order and fill."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Self
@@ -148,39 +148,35 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
         held: "BacktestResult",
         columns: Mapping[str, Any],
         entries: Iterable[JournalEntry],
-        *,
-        now: datetime,
     ) -> bool:
         """Store the results of a run and all its executions, or nothing.
 
-        False where the run has been cancelled or another worker has it.
+        False where the run has been cancelled or another worker has it. It has finished once its
+        executions are written.
         """
         with transaction.atomic():
             ours = self._held_by(held).filter(cancel_requested=False)
-            if not ours.update(
-                **columns,
-                status=BacktestStatus.DONE,
-                token=None,
-                progress=1,
-                doing="",
-                finished_at=now,
-            ):
+            if ours.select_for_update().values_list("pk").first() is None:
                 return False
             copy_rows(
                 "backtests_backtestexecution",
                 ("result_id", *ENTRY_COLUMNS),
                 ((held.pk, *entry) for entry in entries),
             )
+            ours.update(
+                **columns,
+                status=BacktestStatus.DONE,
+                token=None,
+                progress=1,
+                doing="",
+                finished_at=datetime.now(UTC),
+            )
         return True
 
-    def fail(self, held: "BacktestResult", error: str, *, now: datetime) -> None:
-        self._held_by(held).update(
-            status=BacktestStatus.FAILED,
-            token=None,
-            doing="",
-            error=writable(error[:LONGEST_ERROR])[:LONGEST_ERROR],
-            finished_at=now,
-        )
+    def fail(self, held: "BacktestResult", error: str, *, now: datetime) -> bool:
+        """Store a failure with its reason in words; False where another worker has the run."""
+        words = writable(error[:LONGEST_ERROR])[:LONGEST_ERROR]
+        return self._end(held, status=BacktestStatus.FAILED, error=words, finished_at=now)
 
     def fail_lost(self, id: int, error: str, *, attempts: int, now: datetime) -> None:
         """Fail a run whose process has ended without a word.
@@ -193,10 +189,12 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
             status=BacktestStatus.FAILED, token=None, doing="", error=error, finished_at=now
         )
 
-    def mark_cancelled(self, held: "BacktestResult", *, now: datetime) -> None:
-        self._held_by(held).update(
-            status=BacktestStatus.CANCELLED, token=None, doing="", finished_at=now
-        )
+    def mark_cancelled(self, held: "BacktestResult", *, now: datetime) -> bool:
+        """Store that a run was cancelled; False where another worker has it."""
+        return self._end(held, status=BacktestStatus.CANCELLED, finished_at=now)
+
+    def _end(self, held: "BacktestResult", **columns: Any) -> bool:
+        return bool(self._held_by(held).update(token=None, doing="", **columns))
 
     def _held_by(self, held: "BacktestResult") -> Self:
         return self.filter(pk=held.pk, token=held.token)

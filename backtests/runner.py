@@ -29,7 +29,7 @@ from backtests.requests import REMOVED, MarketSelection, stored_execution
 from backtests.rules import journal
 from backtests.rules.execution import FillModel, RunOutcome
 from backtests.rules.journal import JournalEntry
-from backtests.signs_of_life import EndedBy, RunSignals, SignsOfLife
+from backtests.signs_of_life import EndedBy, RunSignals, SignsOfLife, out_of_time
 from backtests.strategies import UnknownStrategy, parameters
 from kalshi_insights.bad_input import BadInput, writable
 from markets import fees
@@ -56,7 +56,16 @@ def ignore_progress(progress: float, doing: str) -> None:
     """The callback of a caller who does not need the progress."""
 
 
-def run(id: int, *, on_progress: OnProgress = ignore_progress) -> None:
+def ignore_computed(computed: "ComputedRun") -> None:
+    """The callback of a caller who needs no more of a run than is stored."""
+
+
+def run(
+    id: int,
+    *,
+    on_progress: OnProgress = ignore_progress,
+    on_computed: "OnComputed" = ignore_computed,
+) -> None:
     """Run the queued backtest of this id, unless another worker has it; store what comes of it.
 
     Whatever ends it, its row says so. Raises KeyboardInterrupt and SystemExit where the process
@@ -65,17 +74,18 @@ def run(id: int, *, on_progress: OnProgress = ignore_progress) -> None:
     with RunSignals() as signals:
         held = BacktestResult.objects.claim(id, now=datetime.now(UTC))
         if held is not None:
-            _run_claimed(held, SignsOfLife(held, signals, on_progress))
+            _run_claimed(held, SignsOfLife(held, signals, on_progress), on_computed)
 
 
-def _run_claimed(held: BacktestResult, signs: SignsOfLife) -> None:
+def _run_claimed(held: BacktestResult, signs: SignsOfLife, on_computed: "OnComputed") -> None:
     is_callers_transaction = connection.in_atomic_block
     try:
-        _compute_and_store(held, signs)
+        on_computed(_compute_and_store(held, signs))
     except BaseException as error:  # noqa: BLE001 (it is recorded)
         words = _words_of_end(error, held.strategy, signs.ended_by)
         is_by_hand = type(error) is KeyboardInterrupt
-        trace = "" if isinstance(error, EXPECTED) else traceback.format_exc()
+        is_expected = signs.ended_by is not None or isinstance(error, EXPECTED)
+        trace = "" if is_expected else traceback.format_exc()
     else:
         return
     # The error is gone by now, with all that its frames held: memory may be short.
@@ -88,12 +98,14 @@ def _run_claimed(held: BacktestResult, signs: SignsOfLife) -> None:
         raise KeyboardInterrupt
 
 
-def _compute_and_store(held: BacktestResult, signs: SignsOfLife) -> None:
+def _compute_and_store(held: BacktestResult, signs: SignsOfLife) -> "ComputedRun":
     with signs, signs.signals.interrupting():
         computed = compute(held, on_progress=signs.report, stop=signs.stop)
-    columns, entries, now = computed.columns, computed.entries, datetime.now(UTC)
-    if not _store(lambda: BacktestResult.objects.finish(held, columns, entries(), now=now)):
-        BacktestResult.objects.mark_cancelled(held, now=now)
+    if not _store(
+        lambda: BacktestResult.objects.finish(held, computed.columns, computed.entries())
+    ):
+        BacktestResult.objects.mark_cancelled(held, now=datetime.now(UTC))
+    return computed
 
 
 def _store_end(held: BacktestResult, words: str | None) -> None:
@@ -133,10 +145,7 @@ def _words_of_end(error: BaseException, strategy: str, ended_by: EndedBy | None)
     """The reason for a failure in words for the user; None where the run is cancelled."""
     match ended_by:
         case EndedBy.DEADLINE:
-            return (
-                f"It took longer than {settings.BACKTEST_SECONDS:,} seconds. Choose fewer markets"
-                " or a shorter time, or raise BACKTEST_SECONDS."
-            )
+            return out_of_time()
         case EndedBy.TERMINATION:
             return "Its worker was told to end while it ran, as for a restart. Run it again."
         case EndedBy.CANCELLATION | EndedBy.KEYBOARD:
@@ -183,6 +192,9 @@ class ComputedRun:
 
     def entries(self) -> Iterator[JournalEntry]:
         return journal.entries(self.universe, self.outcome, cash=self.cash, latency=self.latency)
+
+
+OnComputed = Callable[[ComputedRun], None]
 
 
 def compute(
@@ -258,7 +270,7 @@ def _columns(
     requested: BacktestResult, prepared: Evaluation, results: EvaluationResults
 ) -> dict[str, Any]:
     headline, universe = results.headline, prepared.universe
-    pnls = [measured.pnl for measured in results.band.values()]
+    pnls = [figures.money.pnl for figures in results.band.values()]
     assumptions = evaluation.assumptions(universe, headline.outcome, prepared.execution)
     broker = prepared.execution.through_broker
     return {
@@ -271,14 +283,14 @@ def _columns(
         "markets": len(universe.listings),
         "final_cash": Decimal(headline.outcome.cash) / MONEY,
         "figures": headline.figures.as_json(),
-        "band": {each.word: m.figures.as_json() for each, m in results.band.items()},
-        "yardsticks": {name: m.figures.as_json() for name, m in results.yardsticks.items()},
+        "band": {each.word: figures.as_json() for each, figures in results.band.items()},
+        "yardsticks": {name: figures.as_json() for name, figures in results.yardsticks.items()},
         "curve": headline.path.curve().as_json(),
         "verdict": metrics.verdict(
             headline.figures,
             low=min(pnls),
             high=max(pnls),
-            yardsticks={name: m.pnl for name, m in results.yardsticks.items()},
+            yardsticks={name: f.money.pnl for name, f in results.yardsticks.items()},
             assumptions=assumptions,
         ),
         "assumptions": [

@@ -2,8 +2,8 @@
 
 A strategy may compute for minutes without a word, and compiled code hears no signals. So heartbeats
 come from a thread of their own, which also interrupts the run: by a flag where the kernel runs, by
-a signal where Python does. A call into a library that keeps Python's lock to itself is heard of
-when it returns.
+a signal where Python does. Where a call into a library keeps Python's lock to itself, the worker
+looks after the run (see `hung_runs`).
 """
 
 import signal
@@ -43,6 +43,14 @@ class EndedBy(StrEnum):
     KEYBOARD = "keyboard"
 
 
+def out_of_time() -> str:
+    """Say in words for the user that a run took too long."""
+    return (
+        f"It took longer than {settings.BACKTEST_SECONDS:,} seconds. Choose fewer markets"
+        " or a shorter time, or raise BACKTEST_SECONDS."
+    )
+
+
 class RunSignals:
     """The signals that end a run while it computes, and that wait while it is stored.
 
@@ -55,6 +63,7 @@ class RunSignals:
     def __init__(self) -> None:
         self.ended_by: EndedBy | None = None
         self._may_interrupt = False
+        self._is_due = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -76,6 +85,8 @@ class RunSignals:
             raise SystemExit(128 + signal.SIGTERM)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGALRM and not self._is_due:
+            return  # a clock of the strategy's
         self.ended_by = self.ended_by or self.ENDINGS.get(signal.Signals(number))
         if self._may_interrupt and not _is_compiling(frame):
             raise Interrupted
@@ -92,7 +103,8 @@ class RunSignals:
             self._may_interrupt = False
 
     def interrupt(self) -> None:
-        """Interrupt the main thread from another one."""
+        """Interrupt the main thread, also from another one."""
+        self._is_due = True
         if signal.SIGALRM in self._before:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
 

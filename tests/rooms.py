@@ -65,6 +65,7 @@ ROOMS = {
         "markets/importing/",
         "markets/recording/",
         "markets/storage/",
+        "backtests/hung_runs.py",
         "backtests/processes.py",
         "backtests/runner.py",
         "backtests/signs_of_life.py",

@@ -29,6 +29,7 @@ RULES = (
     "record.py",
     "requests.py",
     "runner.py",
+    "signs_of_life.py",
     "traded.py",
     "analysis/*.py",
     "data/*.py",

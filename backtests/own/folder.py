@@ -48,9 +48,9 @@ def strategy_files(folder: Path) -> list[StrategyFile]:
     except FileNotFoundError:
         return []
     except OSError as fault:
-        raise BadFolder(f"The folder {folder} cannot be read: {fault.strerror}.") from None
+        raise BadFolder(f"The folder {folder.name} cannot be read: {fault.strerror}.") from None
     if len(found) > MAX_FILES:
-        raise BadFolder(f"The folder {folder} has more than {MAX_FILES} files.")
+        raise BadFolder(f"The folder {folder.name} has more than {MAX_FILES} files.")
     return found
 
 
@@ -67,17 +67,25 @@ def is_candidate(name: str) -> bool:
     return not name.startswith(("_", ".", "test_")) and name not in ("conftest.py", "tests")
 
 
+def content_of(path: Path) -> bytes:
+    """The content of a file. Raises OSError, also for what could be read without an end."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "It is no regular file")
+    if found.st_size > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"It has more than {MAX_BYTES:,} bytes")
+    return path.read_bytes()
+
+
 def content_hash(path: Path) -> str:
     """SHA-256 of a file. Raises OSError."""
-    if path.stat().st_size > MAX_BYTES:
-        raise OSError(errno.EFBIG, f"It has more than {MAX_BYTES:,} bytes")
-    return sha256(path.read_bytes()).hexdigest()
+    return sha256(content_of(path)).hexdigest()
 
 
 def stated_names(file: StrategyFile) -> list[str]:
     """The names that the classes of a file state, as far as its text tells without running it."""
     try:
-        text = file.path.read_text(errors="replace")[:MAX_BYTES]
+        text = content_of(file.path).decode(errors="replace")
     except OSError:
         return []
     return list(dict.fromkeys(STATED_NAME.findall(text)))

@@ -16,10 +16,11 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from backtests.own.folder import MAX_BYTES, StrategyFile
+from backtests.own.folder import StrategyFile, content_of
 from backtests.strategies.base import Signal, Strategy
 from backtests.strategies.descriptions import BadStrategy, StrategyClass, check
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 MAX_MESSAGE = 500
 
 
@@ -35,16 +36,14 @@ class FolderLoader(SourceFileLoader):
         self.imports = imports
 
     def get_code(self, fullname: str) -> CodeType:
-        content = self.get_data(self.path)
-        if len(content) > MAX_BYTES:
-            raise ImportError(f"{Path(self.path).name} has more than {MAX_BYTES:,} bytes")
+        content = content_of(Path(self.path))
         self.imports.contents[self.imports.name_of(self.path)] = content
         code: CodeType = self.source_to_code(content, self.path)
         return code
 
 
 class FolderImports:
-    """What this process has imported from one folder: the content of each file, by its name there.
+    """Imports of this process from one folder, with the content of each file by its name there.
 
     There is one folder at a time. Beginning with one lets go of the modules of the one before, so
     that every file is read anew.
@@ -147,6 +146,10 @@ def load_within(imports: FolderImports, file: StrategyFile) -> list[StrategyClas
 
 def _check_name(file: StrategyFile) -> None:
     module = file.module
+    if any(Path(path).is_relative_to(file.folder) for path in (ROOT, sys.prefix)):
+        raise BadFile(
+            f"{file.name}: Its folder holds the program, too. Put it into a folder of its own."
+        )
     if not module.isidentifier() or keyword.iskeyword(module):
         raise BadFile(
             f"{file.name}: A file that Python can import is named by letters, digits and"

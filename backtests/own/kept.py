@@ -1,4 +1,4 @@
-"""What is known of the files of one's own: read by other processes once, and kept in the cache.
+"""Reports on the files of one's own: read by other processes once, and kept in the cache.
 
 A file is read again when it has changed, or any other file of the folder that it imports. All
 processes share the cache; while it does not answer, each reads for itself.
@@ -19,7 +19,6 @@ from django.core.cache import cache
 from backtests.own import folder, reading
 from backtests.own.describe import FileReport
 from backtests.own.folder import StrategyFile
-from backtests.strategies import base
 
 KEPT_SECONDS = 30 * 86_400
 # An error may come of something besides the files, such as a library that is not installed yet.
@@ -35,11 +34,12 @@ def _hash(contents: Sequence[bytes]) -> str:
 
 
 # What is kept was read by this code.
+APP = Path(__file__).resolve().parent.parent
 CODE = _hash(
     [
         path.read_bytes()
-        for module in (folder, base)
-        for path in sorted(Path(module.__file__).parent.glob("*.py"))
+        for place in ("own", "strategies")
+        for path in sorted((APP / place).glob("*.py"))
     ]
 )
 

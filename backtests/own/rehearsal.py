@@ -50,7 +50,7 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """What came of a rehearsal; `cash` is in dollars, after fees and settlements."""
+    """The outcome of a rehearsal; `cash` is in dollars, after fees and settlements."""
 
     fills: Sequence[Fill]
     cash: Decimal

@@ -8,10 +8,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeGuard
 
 from backtests.strategies.base import Signal, Strategy
 from backtests.strategies.parameters import BadParameter, Parameter, Schema
+from kalshi_insights.bad_input import UNWRITABLE
 
 StrategyClass = type[Signal] | type[Strategy]
 
@@ -88,11 +89,15 @@ def check(strategy: StrategyClass) -> None:
 
 def _text(strategy: StrategyClass, attribute: str, *, most: int) -> str:
     text = getattr(strategy, attribute, None)
-    if not isinstance(text, str) or not text.strip() or len(text) > most:
+    if not _is_text(text, most=most) or not text.strip():
         raise BadStrategy(
             f"{strategy.__name__}.{attribute} must be a text of 1 to {most:,} characters."
         )
     return text
+
+
+def _is_text(given: Any, *, most: int) -> TypeGuard[str]:
+    return isinstance(given, str) and len(given) <= most and not UNWRITABLE.search(given)
 
 
 def _check_schema(strategy: StrategyClass, schema: Schema) -> None:
@@ -114,7 +119,9 @@ def _check_parameter(where: str, parameter: Parameter) -> None:
     if any(isinstance(each, float) and not math.isfinite(each) for each in numbers):
         raise BadStrategy(f"{where}: default, least and most must be finite.")
     texts: list[Any] = [parameter.help, parameter.label, parameter.unit, *parameter.choices]
-    if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts):
+    if isinstance(parameter.default, str):
+        texts.append(parameter.default)
+    if not all(_is_text(text, most=MAX_TEXT) for text in texts):
         raise BadStrategy(f"{where}: help, label, unit and choices must be texts.")
     try:
         parameter.read("default", parameter.default)

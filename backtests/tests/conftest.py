@@ -1,4 +1,4 @@
-"""What tests of backtests share."""
+"""Fixtures that tests of backtests share."""
 
 from collections.abc import Iterator
 

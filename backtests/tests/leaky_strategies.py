@@ -23,6 +23,7 @@ def signal(targets: Callable[[QuoteHistory], Ints]) -> type[Signal]:
         {
             "name": targets.__name__,
             "version": "1",
+            "summary": "States targets.",
             "targets": lambda self, history: targets(history),
         },
     )

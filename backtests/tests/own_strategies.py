@@ -1,5 +1,6 @@
 """Files of one's own strategies, as tests write them."""
 
+import time
 from pathlib import Path
 
 SIGNAL = """\
@@ -34,3 +35,16 @@ def write_signal(
     """Write a file with a signal that buys NO everywhere, after `more` lines of its own."""
     text = SIGNAL.format(class_name=class_name, name=name, version=version)
     return write(folder, file, more + text)
+
+
+def is_gone(pid: int) -> bool:
+    """Return whether a process ends within seconds; a zombie that nobody waits for has ended."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().split()[2]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False

@@ -50,6 +50,15 @@ class StubbornSignal(Signal):
         return np.zeros(len(history), np.int64)
 
 
+class DeafSignal(Signal):
+    """It keeps Python's lock, so that no thread of its process runs."""
+
+    name, version, summary = "deaf", "1", "Computes in one call that holds the lock."
+
+    def targets(self, history: QuoteHistory) -> Ints:
+        return np.full(len(history), sum(range(10**11)))
+
+
 class Does(Signal):
     """Does something while it computes its targets."""
 
@@ -61,7 +70,7 @@ class Does(Signal):
         return np.full(len(history), 10)
 
 
-KNOWN = (SilentSignal, SilentStrategy, StubbornSignal, Does)
+KNOWN = (SilentSignal, SilentStrategy, DeafSignal, StubbornSignal, Does)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The catalogue: shipped strategies and one's own, with the errors of those that cannot be run."""
 
+import os
 import sys
 from urllib.parse import quote
 
@@ -103,6 +104,11 @@ def test_a_file_that_cannot_be_read_is_told_of(folder):
     (folder / "gone.py").symlink_to(folder / "nowhere.py")
     assert own()["gone"].error == "gone.py: It cannot be read. No such file or directory."
     assert own()["cheap-side"].error == ""
+
+
+def test_what_could_be_read_without_an_end_is_told_of(folder):
+    os.mkfifo(folder / "endless.py")
+    assert own()["endless"].error == "endless.py: It cannot be read. It is no regular file."
 
 
 def test_a_file_that_is_too_large_is_told_of(folder):

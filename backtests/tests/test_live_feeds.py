@@ -45,8 +45,14 @@ class Compares(Strategy):
 
 def compare(universe, *, patience, every=1):
     execution = ExecutionModel(patience_seconds=patience)
-    options = {"cash": CASH, "parameters": {"every": every}}
-    return cerebro.run(universe, Compares, execution, FillModel.EXPECTED, **options).strategy
+    return cerebro.run(
+        universe,
+        Compares,
+        execution,
+        FillModel.EXPECTED,
+        cash=CASH,
+        parameters={"every": every},
+    ).strategy
 
 
 @settings(max_examples=12, deadline=None)

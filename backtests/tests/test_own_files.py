@@ -2,14 +2,12 @@
 
 import os
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
 from backtests.own import imports, reading
 from backtests.own.folder import BadFolder, StrategyFile, stated_names, strategy_files, warning_of
-from backtests.tests.own_strategies import write, write_signal
+from backtests.tests.own_strategies import is_gone, write, write_signal
 
 
 def read(path, **options):
@@ -156,6 +154,9 @@ LACKING = [
     ("name", "'../../etc'", "CheapSide.name must be lower-case letters, digits and hyphens"),
     ("version", "1", "CheapSide.version must be a text of 1 to 50 characters."),
     ("summary", "''", "CheapSide.summary must be a text"),
+    ("summary", "'\\udc00'", "CheapSide.summary must be a text"),
+    ("version", "'1\\0'", "CheapSide.version must be a text"),
+    ("schema", "{'a': Parameter(default=1, help='\\0')}", "must be texts."),
     ("targets", "Signal.targets", "CheapSide has no method targets."),
     ("schema", "7", "CheapSide.schema must be a mapping"),
     ("schema", "{'edge': 0.5}", "CheapSide.schema, 'edge': must be a Parameter."),
@@ -190,19 +191,6 @@ def test_a_file_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path):
     report = read(path, seconds=2)
     assert report.error == "cheap_side.py: Importing it takes longer than 2 seconds."
     assert is_gone(int(started.read_text()))
-
-
-def is_gone(pid):
-    """Return whether a process ends within seconds; a zombie that nobody waits for has ended."""
-    for _ in range(100):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().split()[2]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_it_sees_nothing_of_the_environment_of_the_site(tmp_path, monkeypatch):

@@ -5,9 +5,11 @@ import pytest
 
 from backtests.data.universe import MONEY
 from backtests.engine.event_driven import cerebro
-from backtests.engine.plotting import plot
+from backtests.engine.plotting import MOST_MARKETS, plot, plot_most_traded
 from backtests.rules.execution import ExecutionModel, FillModel
+from backtests.strategies import DoNothing, Momentum
 from backtests.strategies.base import Strategy
+from backtests.tests.random_universes import random_universe
 from backtests.tests.test_execution import book, universe_of
 
 
@@ -39,3 +41,29 @@ def test_a_market_that_was_not_part_of_the_run_is_named():
     ).outcome
     with pytest.raises(ValueError, match="NOBODY"):
         plot(universe, outcome, "NOBODY")
+
+
+def test_the_markets_that_were_traded_most_come_first_each_with_its_own_time():
+    universe = random_universe(3, markets=12)
+    outcome = cerebro.run(
+        universe, Momentum(fast=2, slow=5), ExecutionModel(), FillModel.EXPECTED, cash=100 * MONEY
+    ).outcome
+    figure = plot_most_traded(universe, outcome)
+    assert len(figure.axes) == MOST_MARKETS
+    figure.draw_without_rendering()
+    fills = [
+        sum(len(np.array(sides.get_offsets())) for sides in axes.collections[1:])
+        for axes in figure.axes
+    ]
+    assert fills == sorted(fills, reverse=True)
+    assert fills[0] > 0
+    assert all(axes.get_xticklabels()[0].get_visible() for axes in figure.axes)
+
+
+def test_a_run_without_a_fill_shows_its_quotes():
+    universe = universe_of(book(40, 44), book(41, 45))
+    outcome = cerebro.run(
+        universe, DoNothing(), ExecutionModel(), FillModel.EXPECTED, cash=MONEY
+    ).outcome
+    (axes,) = plot_most_traded(universe, outcome).axes
+    assert axes.get_title() == "T0"

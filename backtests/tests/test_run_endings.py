@@ -19,6 +19,7 @@ from backtests.models import BacktestResult, BacktestStatus
 from backtests.tests.record_builders import queue_backtest
 from backtests.tests.silent_strategies import (
     KNOWN,
+    DeafSignal,
     Does,
     SilentSignal,
     SilentStrategy,
@@ -243,12 +244,20 @@ def wait_for(result, status, log):
 
 
 @pytest.mark.system
-def test_a_worker_that_is_told_to_end_says_so_of_its_run_and_ends(tmp_path: Path):
-    result, log = queue(SilentSignal), tmp_path / "worker.log"
+def test_a_worker_ends_runs_that_do_not_hear_and_one_that_it_computes_as_it_ends(tmp_path: Path):
+    log = tmp_path / "worker.log"
+    market = a_market()
+    deaf, next_one = (
+        queue_backtest(market, strategy=each.name) for each in (DeafSignal, SilentSignal)
+    )
     with a_worker(log) as worker:
-        tasks.run_backtest.delay(result.pk)
-        wait_for(result, BacktestStatus.RUNNING, log)
+        for result in (deaf, next_one):
+            tasks.run_backtest.delay(result.pk)
+        wait_for(deaf, BacktestStatus.RUNNING, log)
+        request_cancel(deaf)
+        wait_for(deaf, BacktestStatus.CANCELLED, log)
+        wait_for(next_one, BacktestStatus.RUNNING, log)
         worker.terminate()
         assert worker.wait(60) == 0, log.read_text()
-    assert again(result).status == BacktestStatus.FAILED, log.read_text()
-    assert result.error.startswith("Its worker was told to end while it ran")
+    assert again(next_one).status == BacktestStatus.FAILED, log.read_text()
+    assert next_one.error.startswith("Its worker was told to end while it ran")

@@ -57,3 +57,14 @@ def test_memory_that_runs_out_elsewhere_is_called_so():
 def test_names_with_unwritable_characters_do_not_hide_a_result(monkeypatch):
     result = run_that(lambda: monkeypatch.setattr(Does, "version", "1\0"), monkeypatch)
     assert (result.status, result.strategy_version) == (BacktestStatus.DONE, "1\\x00")
+
+
+def test_its_words_are_text_on_the_page_and_in_the_api(client, monkeypatch):
+    def fail():
+        raise LookupError("<b>a\0b</b>")
+
+    result = run_that(fail, monkeypatch)
+    html = client.get(f"/backtests/{result.pk}/").content.decode()
+    assert "LookupError: &lt;b&gt;a\\x00b&lt;/b&gt; (silent_strategies.py" in html
+    told = client.get(f"/api/v1/backtests/{result.pk}/").json()["error"]
+    assert "LookupError: <b>a\\x00b</b> (silent_strategies.py" in told

@@ -37,13 +37,17 @@ def test_one_that_comes_before_the_run_computes_ends_it_at_once():
 def test_code_that_is_being_compiled_is_not_interrupted():
     """The compiler would crash, as a process that ends without a word."""
 
-    def compile_code():
-        signal.raise_signal(signal.SIGALRM)
+    def compile_code(signals):
+        signals.interrupt()
 
-    in_numba = FunctionType(
-        compile_code.__code__, {"__name__": "numba.core.compiler", "signal": signal}
-    )
+    in_numba = FunctionType(compile_code.__code__, {"__name__": "numba.core.compiler"})
     with RunSignals() as signals, signals.interrupting():
-        in_numba()
+        in_numba(signals)
         with pytest.raises(KeyboardInterrupt):
-            compile_code()
+            compile_code(signals)
+
+
+def test_a_clock_of_the_strategy_s_own_interrupts_nothing():
+    with RunSignals() as signals, signals.interrupting():
+        signal.raise_signal(signal.SIGALRM)
+    assert signals.ended_by is None

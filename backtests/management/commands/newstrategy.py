@@ -1,6 +1,7 @@
 """The command that writes a beginning of a strategy of one's own, with a test beside it."""
 
 from argparse import ArgumentParser
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -32,9 +33,11 @@ class Command(BaseCommand):
             strategy, test = beginnings.write(name, kind, settings.STRATEGIES_PATH)
         except BadInput as fault:
             raise CommandError(str(fault), returncode=MISUSED) from None
-        self.stdout.write(f"{strategy}\n{test}\n")
+        yesterday = datetime.now(UTC) - timedelta(days=1)
         self.stdout.write(
+            f"{strategy}\n{test}\n\n"
             f"Test it:  python -m pytest {settings.STRATEGIES_PATH}\n"
-            f"Run it:   python manage.py runbacktest {name} --series KXHIGHNY --start 2026-11-01\n"
-            f"Check it: python manage.py checklookahead {name}"
+            f"Run it:   python manage.py runbacktest {name} --series KXBTCD"
+            f" --start {yesterday:%Y-%m-%dT%H:%MZ}\n"
+            f"Check it: python manage.py checklookahead {name} --series KXBTCD"
         )

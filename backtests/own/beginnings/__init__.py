@@ -35,7 +35,6 @@ def write(name: str, kind: str, folder: Path) -> list[Path]:
         "name": name,
         "module": module,
         "class_name": _class_name(name),
-        "folder": str(folder),
     }
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
