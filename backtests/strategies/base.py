@@ -185,13 +185,14 @@ class Strategy(RecordView, BacktraderStrategy):
     # Markets come and go, so all feeds have never begun at once, and asking each of them at every
     # step makes backtrader slow with many feeds.
     def _getminperstatus(self) -> int:
-        self._minperstatus = -1 if len(self) > 1 else 0
         return self._minperstatus
 
     def _clk_update(self) -> int:
         self.forward()
         self.lines.datetime[0] = EPOCH_DAY + self.now / DAY
-        return len(self)
+        steps = len(self)
+        self._minperstatus = -1 if steps > 1 else 0  # `nextstart` at the first step, then `next`
+        return steps
 
     def amend(
         self,
@@ -213,7 +214,8 @@ class Strategy(RecordView, BacktraderStrategy):
 
     def replace(self, order: Any, *, size: float, price: float | None = None, **how: Any) -> Any:
         """Cancel an order and send another one of its kind and side to its market, as two requests;
-        return the new one. Without `price` a limit order has that of the old one.
+        return the new one. Without `price` a limit order has that of the old one; all other
+        instructions are given anew.
 
         What the old one fills before its cancellation arrives is not subtracted: see `amend`.
         """
@@ -221,7 +223,8 @@ class Strategy(RecordView, BacktraderStrategy):
         if price is None and order.exectype == bt.Order.Limit:
             price = order.created.price
         send = self.buy if order.isbuy() else self.sell
-        return send(data=order.data, size=size, price=price, exectype=order.exectype, **how)
+        kept = {"price": price, "exectype": order.exectype, "tradeid": order.tradeid}
+        return send(data=order.data, size=size, **(kept | how))
 
     def notify_settlement(self, feed: Any, value: float, payout: float) -> None:
         """Hear that a market was settled: the value of its YES and the payout, in dollars."""

@@ -1,7 +1,7 @@
 """Orders and targets that are none, as the stored result of a run tells of them."""
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ class Sending(Strategy):
 
     name, version, summary = "sending", "1", "Sends an order."
     schema: ClassVar = {}
-    how: ClassVar = {}
+    how: ClassVar[dict[str, Any]] = {}
 
     def next(self):
         if len(self) == 1:

@@ -49,9 +49,10 @@ class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
         KnownRecord.__init__(self, universe, execution, fills=fills, cash=cash)
         self.startingcash = cash / MONEY  # as backtrader calls it
         self._notifications: deque[Any] = deque()
-        self._settled: list[SettlementNotice] = []
+        self.settled: list[SettlementNotice] = []  # those that the strategy has not heard of
         self._fees: dict[int, ExchangeFees] = {}
-        self._unsent, self._first_unsent = 0, ""
+        self._unsent: dict[str, tuple[str, int]] = {}
+        self.is_over = False  # no order is sent any more
 
     # --- backtrader's interface -----------------------------------------------------------------
 
@@ -66,15 +67,19 @@ class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
     ) -> Any:
         """Send an order of backtrader's; a market order takes the best price now, or nothing.
 
-        Return None where the size rounds to nothing. Raises BadOrder and TypeError.
+        Return None where the size rounds to nothing or the run is over. Raises BadOrder and
+        TypeError.
         """
+        book, side = self._book_of(data), BUY if order_class is SentBuy else SELL
+        if not self.now:
+            raise BadOrder("orders can be sent from the first step on, not in __init__ or start")
         tradeid = how.pop("tradeid", 0)
         asked = Instructions.read(self.now, **how)
         count = count_of(size)
         if not count:
-            self._note_unsent(data, size)
-            return None
-        book, side = self.books[data.market], BUY if order_class is SentBuy else SELL
+            return self._leave_unsent("their sizes round to 0 contracts", data, size)
+        if self.is_over:
+            return self._leave_unsent("the run was over", data, size)
         limit, is_exact = asked.price or LimitPrice(book.top.price(side), is_exact=True)
         order = self._made_order(
             order_class,
@@ -84,7 +89,7 @@ class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
             size=count / CONTRACT,
             exectype=bt.Order.Limit if asked.price else bt.Order.Market,
             tradeid=tradeid,
-            valid=_days(asked.expires),
+            expires=asked.expires,
         )
         self.send_order(
             book,
@@ -102,14 +107,17 @@ class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
         )
         return order
 
-    def _note_unsent(self, data: Feed, size: float) -> None:
-        """Count an order whose size rounds to nothing, for the result."""
-        if not self._unsent:
-            self._first_unsent = f"{size:g} of {data.listing.ticker}"
-        self._unsent += 1
-        self.notes["unsent"] = (
-            f"Orders not sent, since their sizes round to 0 contracts: {self._unsent:,}; the first"
-            f" one was for {self._first_unsent}."
+    def _book_of(self, data: Any) -> Book:
+        if not isinstance(data, Feed):
+            raise BadOrder(f"data must be a feed or its ticker, not {data!r}")
+        return self.books[data.market]
+
+    def _leave_unsent(self, why: str, data: Feed, size: float) -> None:
+        """Send no order, and say so in the result."""
+        first, count = self._unsent.get(why, (f"{abs(size):g} of {data.listing.ticker}", 0))
+        self._unsent[why] = first, count + 1
+        self.notes[why] = (
+            f"Orders not sent, since {why}: {count + 1:,}; the first one was for {first}."
         )
 
     def cancel(self, order: Any) -> None:
@@ -137,6 +145,8 @@ class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
             raise BadOrder("only an order that may rest can be amended")
         if size is None and price is None and valid is None:
             raise BadOrder("an amendment needs a size or price, or valid")
+        if self.is_over:
+            return self._leave_unsent("the run was over", order.data, order.size)
         count = _count_asked(order, size, is_over=book.is_over(ticket))
         kept = LimitPrice(ticket.limit, ticket.price_is_exact)
         limit, is_exact = kept if price is None else limit_price(price)
@@ -149,7 +159,7 @@ class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
             size=count / CONTRACT,
             exectype=bt.Order.Limit,
             tradeid=order.tradeid,
-            valid=_days(expires),
+            expires=expires,
         )
         self.send_amendment(
             book,
@@ -163,11 +173,19 @@ class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
         )
         return amended
 
-    def _made_order(self, order_class: type[Any], *, limit: int, **given: Any) -> Any:
+    def _made_order(self, order_class: type[Any], *, limit: int, expires: int, **given: Any) -> Any:
         """Make an order of backtrader's, which reports to a strategy."""
         order = order_class(price=None if limit == MISSING else limit / DOLLAR, **given)
+        # As a number of days, which is what backtrader makes of any `valid`.
+        order.valid = None if expires == AFTER_ALL else EPOCH_DAY + expires / DAY
+        order.created.dt = self._days_now
         order.addcomminfo(self.getcommissioninfo(given["data"]))
         return order
+
+    @property
+    def _days_now(self) -> float:
+        """The instant of now as backtrader counts it; a feed tells that of its newest bar."""
+        return EPOCH_DAY + self.now / DAY
 
     def _execute(
         self, ticket: Ticket, count: int, closing: int, *, price: int, fee: int, realised: int
@@ -179,16 +197,17 @@ class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
         order, side = ticket.order, ticket.side / CONTRACT
         share = closing / count
         position = self.getposition(order.data)
-        paid = count * price / MONEY
+        bought = price if side > 0 else DOLLAR - price  # a contract of the side that it buys
         order.execute(
-            order.data.datetime[0],
+            self._days_now,
             side * count,
             price / DOLLAR,
             side * closing,
-            paid * share,
+            # As in backtrader, what was closed counts with the cost of its opening.
+            (closing * (DOLLAR - bought) - realised) / MONEY,
             fee / MONEY * share,
             side * (count - closing),
-            paid * (1 - share),
+            (count - closing) * bought / MONEY,
             fee / MONEY * (1 - share),
             None,
             realised / MONEY,
@@ -209,12 +228,7 @@ class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
             self._notifications.append(ticket.order.clone())
 
     def _report_settlement(self, book: Book, value: int, paid: int) -> None:
-        self._settled.append(SettlementNotice(book.feed, value / MONEY, paid / MONEY))
-
-    def take_settled(self) -> list[SettlementNotice]:
-        """The settlements since this was asked before."""
-        settled, self._settled = self._settled, []
-        return settled
+        self.settled.append(SettlementNotice(book.feed, value / MONEY, paid / MONEY))
 
     def getcash(self) -> float:
         return self.ledger.cash / MONEY
@@ -225,7 +239,7 @@ class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
         if datas is None:
             worth = self.ledger.worth(lambda market, position: self.books[market].mark(position))
         else:
-            worth = sum(self._worth_of(market) for market in {data.market for data in datas})
+            worth = sum(map(self._worth_of, {self._book_of(data).market for data in datas}))
         return worth / MONEY
 
     def _worth_of(self, market: int) -> int:
@@ -242,15 +256,15 @@ class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
 
     def getcommissioninfo(self, data: Feed) -> ExchangeFees:
         """The fees of a feed's market in backtrader's words."""
-        if data.market not in self._fees:
-            most_fee = partial(self.most_fee, self.books[data.market])
-            self._fees[data.market] = ExchangeFees(most_fee)
-        return self._fees[data.market]
+        book = self._book_of(data)
+        if book.market not in self._fees:
+            self._fees[book.market] = ExchangeFees(partial(self.most_fee, book))
+        return self._fees[book.market]
 
     def getposition(self, data: Feed) -> bt.Position:
         """Contracts, positive for YES and negative for NO, with the average price at which they
         were bought or sold: on the YES scale, as the prices of orders are."""
-        holding = self.ledger.holdings.get(data.market)
+        holding = self.ledger.holdings.get(self._book_of(data).market)
         return bt.Position() if holding is None else _position_of(holding)
 
     @property
@@ -308,8 +322,3 @@ def _position_of(holding: Holding) -> bt.Position:
     """A holding in backtrader's words; the cost of NO is what a dollar exceeds its price by."""
     size, cost = holding.position / CONTRACT, holding.cost / abs(holding.position) / DOLLAR
     return bt.Position(size, cost if size > 0 else 1 - cost)
-
-
-def _days(expires: int) -> float | None:
-    """An expiration as backtrader counts instants."""
-    return None if expires == AFTER_ALL else EPOCH_DAY + expires / DAY

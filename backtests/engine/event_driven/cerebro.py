@@ -1,6 +1,6 @@
 """The event-driven engine: one backtest through backtrader."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -41,23 +41,20 @@ class Cerebro(bt.Cerebro):
     def _runnext(self, runstrats: list[Strategy]) -> None:
         (strategy,) = runstrats
         self.is_running = True
-        for step, _ in enumerate(self._steps()):
+        for step, _ in enumerate(() if self._event_stop else self._broker.steps()):
             self._brokernotify()
             if self._timers:
                 self._check_timers(runstrats, bt.date2num(instant(strategy.now)))
             strategy._next()
             if step % STEPS_PER_REPORT == 0:
                 self.on_progress(self._broker.rows_done)
+            if self._event_stop:
+                break
         if self._event_stop:
             self._broker.end_run()
+        self._broker.is_over = True
         self._brokernotify()
         strategy._notify()
-
-    def _steps(self) -> Iterator[int]:
-        """The steps of the run, until the strategy stops it."""
-        steps = self._broker.steps()
-        while not self._event_stop and (at := next(steps, None)) is not None:
-            yield at
 
 
 class TargetFollower(Strategy):

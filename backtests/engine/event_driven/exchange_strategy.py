@@ -64,21 +64,39 @@ class ExchangeStrategy(bt.Strategy):
             _refuse_unbegun(self.datas[0] if data is None else data)
             raise
 
+    def getdatabyname(self, name: str) -> Any:
+        if name not in self.env.datasbyname:
+            raise BadOrder(f"no feed is called {name!r}")
+        return super().getdatabyname(name)
+
     def _feed(self, data: Any) -> Feed:
         """The feed that a strategy names, as backtrader's methods find it."""
         if isinstance(data, str):
             data = self.getdatabyname(data)
-        return self.data if data is None else data
+        feed: Feed = self.data if data is None else data
+        return feed
 
     # --- notifications --------------------------------------------------------------------------
 
+    def _addnotification(self, order: Any, quicknotify: bool = False) -> None:
+        before = len(self._tradespending)
+        super()._addnotification(order, quicknotify)
+        for told in self._tradespending[before:]:
+            trades = self._trades[order.data][order.tradeid][-2:]
+            for trade in (told, *(trade for trade in trades if trade.ref == told.ref)):
+                # backtrader has taken the instant of the newest bar.
+                if trade.isclosed:
+                    trade.dtclose = order.executed.dt
+                elif trade.justopened:
+                    trade.dtopen = order.executed.dt
+
     def _notify(self, qorders: Sequence[Any] = (), qtrades: Sequence[Any] = ()) -> None:
-        settled = self.broker.take_settled()
+        settled, self.broker.settled = self.broker.settled, []
         for notice in settled:
             self._close_trades(notice)
-        super()._notify()
-        for feed, value, payout in settled:
-            self.notify_settlement(feed, value, payout)
+        bt.Strategy._notify(self)
+        for notice in settled:
+            self.notify_settlement(notice.feed, notice.value, notice.payout)
 
     def _close_trades(self, notice: SettlementNotice) -> None:
         """Close the trades of a settled market at its settlement value, for `notify_trade`."""

@@ -224,7 +224,7 @@ class MatchingEngine(Settlements):
                 if isinstance(sent, Ticket):
                     self._end(book, sent, Reason.RUN_ENDED)
             book.sent.clear()
-        self.settle_all_after(self.now, self._last)
+        self._settle_rest()
 
     def _end_way(self, book: Book, sent: SentOut, reason: Reason) -> None:
         if isinstance(sent, CancelRequest):

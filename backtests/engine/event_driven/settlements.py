@@ -1,8 +1,9 @@
 """The settlements of a run, each at the instant at which it is paid."""
 
 from collections import deque
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import ClassVar
 
 from backtests.data.universe import MISSING, Universe
 from backtests.engine.event_driven.feed import Feed
@@ -15,7 +16,8 @@ from backtests.rules.ledger import BUY, SELL
 from markets.observed import AFTER_ALL
 
 
-class SettlementNotice(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SettlementNotice:
     """A settlement as a strategy hears of it: the value of YES and the payout, in dollars.
 
     It stands in for the order that backtrader's trades name as the cause of a change.
@@ -25,7 +27,7 @@ class SettlementNotice(NamedTuple):
     value: float
     payout: float
 
-    p = SimpleNamespace(simulated=False)
+    p: ClassVar = SimpleNamespace(simulated=False)
 
 
 class Settlements(RestingOrders):
@@ -73,9 +75,8 @@ class Settlements(RestingOrders):
     def _report_settlement(self, book: Book, value: int, paid: int) -> None:
         """Report a settlement to the strategy."""
 
-    def settle_all_after(self, now: int, last: int) -> None:
-        """Pay what is settled until the last instant of a run that nobody trades any more."""
-        self._settle(now)
-        while self._next_settlement <= last:
-            self.now = self._next_settlement
+    def _settle_rest(self) -> None:
+        """Pay all that is settled later on, in a run that nobody trades any more."""
+        while self._settlements:
+            self.now = max(self.now, self._next_settlement)
             self._settle(self.now)
