@@ -285,7 +285,7 @@ def _columns(
         "fees": fee_regime(requested.start, requested.end, broker=broker),
         "code_fingerprint": fingerprints.code_fingerprint(prepared.strategy),
         "strategy_files": imports.texts_of(prepared.strategy),
-        "data_fingerprint": fingerprints.data_fingerprint(universe),
+        "data_fingerprint": prepared.data_fingerprint(),
         "snapshots": len(universe.quotes),
         "markets": len(universe.listings),
         "final_cash": Decimal(headline.outcome.cash) / MONEY,
@@ -380,7 +380,7 @@ def reproduce(done: BacktestResult, *, on_progress: OnProgress = ignore_progress
     on_share = part_of_progress(on_progress, "running the strategy", begun=LOADED, ended=1)
     outcome = prepared.annotated(prepared.run(FillModel.EXPECTED, on_share))
     code = fingerprints.code_fingerprint(prepared.strategy)
-    data = fingerprints.data_fingerprint(prepared.universe)
+    data = prepared.data_fingerprint()
     changed = [
         *(f"{n}={done.execution[n]}: {REMOVED[n]}" for n in REMOVED if n in done.execution),
         *fingerprints.differences(done.code_fingerprint, code),

@@ -79,6 +79,7 @@ ROOMS = {
         "backtests/catalogue.py",
         "backtests/charted_series.py",
         "backtests/definitions.py",
+        "backtests/further.py",
         "backtests/loading.py",
         "backtests/models.py",
         "backtests/observing.py",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from backtests import metrics
+from backtests.analysis import fingerprints
 from backtests.analysis.signal_annotations import SignalStatements, orders_of
 from backtests.annotations.series import KeptSeries, book_series
 from backtests.data.universe import MISSING, Ints, Universe
@@ -67,6 +68,7 @@ class Evaluation:
     in_kernel: bool
     # Set by another thread, it ends runs of the kernel.
     stop: Ints = field(default_factory=stop_flag)
+    _asked: dict[str, str] = field(default_factory=dict)
 
     def results(self, on_progress: OnProgress) -> EvaluationResults:
         on_share = part_of_progress(on_progress, "running the strategy", begun=0, ended=HEADLINE)
@@ -107,6 +109,16 @@ class Evaluation:
 
     def run(self, fills: FillModel, on_share: Callable[[float], None]) -> RunOutcome:
         """Run the strategy once; `on_share` hears the share that is done."""
+        outcome = self._run(fills, on_share)
+        if fills is FillModel.EXPECTED:
+            self._asked = fingerprints.fingerprint_of_asked(self.universe)
+        return outcome
+
+    def data_fingerprint(self) -> dict[str, str]:
+        """The fingerprint of the universe, and of what the run with expected fills asked for."""
+        return fingerprints.data_fingerprint(self.universe) | self._asked
+
+    def _run(self, fills: FillModel, on_share: Callable[[float], None]) -> RunOutcome:
         on_share(0)
         if self.in_kernel and self.stated:
             return self._run_in_kernel(self.stated, fills)

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from backtests import strategies
+from backtests.data.by_market import ByMarket
+from backtests.data.open_interest import OpenInterest
+from backtests.data.recorded_books import RecordedBooks
 from backtests.data.universe import QUOTE_COLUMNS, Universe
 from backtests.own.imports import contents_of
 from kalshi_insights.arrays import Array
@@ -18,6 +21,7 @@ APP = Path(__file__).resolve().parent.parent
 # The files that decide results; the rest of this app requests runs and shows them.
 RULES = (
     "definitions.py",
+    "further.py",
     "loading.py",
     "catalogue.py",
     "models.py",
@@ -36,6 +40,7 @@ RULES = (
     "strategies/base.py",
     "strategies/indicators.py",
     "strategies/parameters.py",
+    "strategies/record_view.py",
     "strategies/statements.py",
     "../kalshi_insights/arrays.py",
     "../markets/intervals.py",
@@ -46,6 +51,7 @@ RULES = (
     "../markets/models/markets.py",
     "../markets/coverage/*.py",
     "../markets/models/observations.py",
+    "../markets/models/order_books.py",
     "../markets/models/recording.py",
     "../markets/models/revisions.py",
     "../markets/models/snapshots.py",
@@ -72,6 +78,22 @@ def data_fingerprint(universe: Universe) -> dict[str, str]:
     } | {
         part: hashlib.sha256(repr(list(getattr(universe, part))).encode()).hexdigest()
         for part in ("listings", "settlements", "terms", "grids")
+    }
+
+
+def fingerprint_of_asked(universe: Universe) -> dict[str, str]:
+    """SHA-256 of what strategies have asked for so far beside the quotes, as far as they have."""
+    kinds: dict[str, ByMarket[OpenInterest] | ByMarket[RecordedBooks] | None] = {
+        "open interest": universe.interest,
+        "order books": universe.books,
+    }
+    read = {name: list(values.read_already()) for name, values in kinds.items() if values}
+    return {
+        name: _of_arrays(
+            column for market, value in values for column in (np.array(market), *value.columns())
+        )
+        for name, values in read.items()
+        if values
     }
 
 

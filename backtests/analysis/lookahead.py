@@ -227,7 +227,7 @@ class LookaheadCheck:
         if issubclass(self.strategy, Signal):
             signal = self.strategy(**self.parameters)
             universe = with_decision_points(universe, signal.decide_every).universe
-            history = QuoteHistory(universe.quotes, universe.listings)
+            history = QuoteHistory.of(universe)
             targets = signal.checked_targets(history)
             return np.column_stack((universe.quotes.at, universe.quotes.market, targets))
         journal = self._run_engine(universe, self.execution).outcome.journal
@@ -324,7 +324,7 @@ def telling_instants(universe: Universe, most: int, rng: np.random.Generator) ->
     instants = np.unique(universe.quotes.at)[:-1]
     if len(instants) <= most:
         return instants
-    history = QuoteHistory(universe.quotes, universe.listings)
+    history = QuoteHistory.of(universe)
     inside = np.flatnonzero(np.diff(history.market) == 0)
     moves = np.nan_to_num(np.abs(np.diff(indicators.carried_mid(history))[inside]))
     biggest = inside[np.argsort(-moves, kind="stable")][: most // 4]

@@ -5,9 +5,11 @@ from backtests.strategies.always_no import AlwaysNo
 from backtests.strategies.base import Signal, Strategy
 from backtests.strategies.descriptions import StrategyClass
 from backtests.strategies.do_nothing import DoNothing
+from backtests.strategies.event_ladder import EventLadder
 from backtests.strategies.exclusive_arbitrage import ExclusiveArbitrage
 from backtests.strategies.fade_longshots import FadeLongshots
 from backtests.strategies.favourite_hold import FavouriteHold
+from backtests.strategies.market_maker import MarketMaker
 from backtests.strategies.mean_reversion import MeanReversion
 from backtests.strategies.momentum import Momentum
 from backtests.strategies.random_entry import RandomEntry
@@ -18,9 +20,11 @@ __all__ = [
     "AlwaysFavourite",
     "AlwaysNo",
     "DoNothing",
+    "EventLadder",
     "ExclusiveArbitrage",
     "FadeLongshots",
     "FavouriteHold",
+    "MarketMaker",
     "MeanReversion",
     "Momentum",
     "RandomEntry",
@@ -39,6 +43,8 @@ STRATEGIES: dict[str, StrategyClass] = {
         MeanReversion,
         Momentum,
         ExclusiveArbitrage,
+        EventLadder,
+        MarketMaker,
         RandomEntry,
         AlwaysNo,
         AlwaysFavourite,

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from backtests.annotations.conditions import ConditionCounts
 from backtests.data.decision_points import with_decision_points
-from backtests.data.tape import TapeTrade
 from backtests.data.universe import (
     DAY,
     EPOCH_DAY,
-    MISSING,
     Bools,
     Floats,
     Ints,
@@ -26,6 +24,7 @@ from backtests.data.universe import (
 from backtests.rules.execution import HOLD
 from backtests.strategies import parameters, statements
 from backtests.strategies.parameters import Parameter, Schema, Value
+from backtests.strategies.record_view import RecordView
 from kalshi_insights.arrays import np
 from kalshi_insights.lazy import LazyModule
 
@@ -188,16 +187,14 @@ def backtrader_params(schema: Schema) -> tuple[tuple[str, Value], ...]:
     return tuple((name, parameter.default) for name, parameter in schema.items())
 
 
-class Strategy(BacktraderStrategy):
+class Strategy(RecordView, BacktraderStrategy):
     """A backtrader strategy over Kalshi's markets: one feed for each market, named by its ticker.
 
     A feed has the lines `bid`, `ask`, `bid_size`, `ask_size`, `time_to_close` (seconds) and
     `close`, the last midpoint. It begins with the first two-sided book of its market, and its
-    `listing` describes the market. `self.live` are the feeds that have begun and whose market is
-    trading and was observed lately, `self.fresh` those of them with a row at this instant, and
-    `self.now` is the instant in microseconds since 1970. There is a step at each instant with a
-    row, and at each at which an order of the strategy was filled, ended or came to rest or a
-    position was settled; then `self.fresh` may be empty. `buy` buys YES and `sell` buys NO; prices
+    `listing` describes the market; `RecordView` tells what else of the record is seen. There is a
+    step at each instant with a row, and at each at which an order of the strategy was filled, ended
+    or came to rest or a position was settled. `buy` buys YES and `sell` buys NO; prices
     are dollars on the YES scale, sizes contracts. A market order takes what the other side shows
     and no more; a limit order rests, unless it is sent with `tif="ioc"`. What Kalshi does not have
     raises at the call. `self.p` holds the values of the schema.
@@ -231,29 +228,6 @@ class Strategy(BacktraderStrategy):
         steps = len(self)
         self._minperstatus = -1 if steps > 1 else 0  # `nextstart` at the first step, then `next`
         return steps
-
-    @property
-    def now(self) -> int:
-        return int(self.broker.now)
-
-    @property
-    def live(self) -> list[Any]:
-        feeds: list[Any] = self.broker.live
-        return feeds
-
-    @property
-    def fresh(self) -> list[Any]:
-        return list(self.broker.fresh)
-
-    def observed_at(self, feed: Any) -> int:
-        """The last observation of a feed's market, whether or not its quote changed then."""
-        return int(self.broker.observed_at(feed.market))
-
-    def trades(self, feed: Any, since: int = MISSING) -> list[TapeTrade]:
-        """The public trades of a feed's market that are known by now, as the record learned of
-        them, after an instant; none from where the tape is not whole."""
-        trades: list[TapeTrade] = self.broker.trades(feed.market, since)
-        return trades
 
     def amend(
         self,

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,17 +12,18 @@ from backtests.analysis.counterfactuals import (
     without_some_markets,
 )
 from backtests.analysis.lookahead import LookaheadVerdict, check
-from backtests.data.universe import DOLLAR, SECOND, QuoteHistory
+from backtests.data.universe import DOLLAR, SECOND, QuoteHistory, Terms
 from backtests.strategies import STRATEGIES, DoNothing
 from backtests.strategies.base import Signal, Strategy, bt
 from backtests.strategies.statements import BadStatement
-from backtests.tests.clean_strategies import CLEAN
-from backtests.tests.leaky_strategies import LEAKY, long_or_short, signal
+from backtests.tests.clean_strategies import CLEAN, tape_so_far
+from backtests.tests.further_records import with_further_record
+from backtests.tests.leaky_strategies import LEAKY, FeesThatAreYetToCome, long_or_short, signal
 from backtests.tests.random_tapes import with_candles, with_tape
 from backtests.tests.random_universes import STEP, random_universe, watched
 
-WORLD = random_universe(4, rows=150)
-SMALL = random_universe(4, markets=3, rows=80)
+WORLD = with_further_record(random_universe(4, rows=150), 4)
+SMALL = with_further_record(random_universe(4, markets=3, rows=80), 4)
 WATCHED = watched(WORLD, 4)
 NOBODY_KNOWS = np.random.default_rng()
 
@@ -146,6 +148,21 @@ def test_a_record_that_is_cut_off_has_no_later_trades_and_candlesticks():
 
 def test_who_trades_on_the_tape_as_it_comes_is_not_accused():
     assert check(FollowingTrades, with_tape(SMALL, 4), rows_shown=8_000).verdict == "clean"
+
+
+def test_columns_of_the_tape_are_not_accused():
+    report = check(tape_so_far, with_tape(WATCHED, 4))
+
+    assert report.verdict == LookaheadVerdict.CLEAN
+    assert report.decisions
+
+
+def test_who_knows_of_fees_that_are_yet_to_come_is_caught():
+    later = Terms(int(SMALL.quotes.at[100]), 7, 100, 0, 1)
+    universe = replace(SMALL, terms=[[terms[0], later] for terms in SMALL.terms])
+
+    verdict = check(FeesThatAreYetToCome, universe, rows_shown=8_000).verdict
+    assert verdict == LookaheadVerdict.LOOKS_AHEAD
 
 
 class FollowingTrades(Strategy):

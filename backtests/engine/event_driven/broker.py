@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from functools import cached_property, partial
-from operator import attrgetter
+from functools import partial
 from typing import Any
 
 import backtrader as bt
 
 from backtests.annotations.reasons import reason_of
-from backtests.data.tape import KnownTrades, TapeTrade
 from backtests.data.universe import (
     CONTRACT,
     DAY,
@@ -32,54 +30,30 @@ from backtests.engine.event_driven.instructions import (
     expiration,
     limit_price,
 )
-from backtests.engine.event_driven.matching_engine import MatchingEngine
+from backtests.engine.event_driven.known_record import KnownRecord
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Ticket
 from backtests.engine.event_driven.sent_orders import OrderOfAnyMarket, SentBuy, SentSell
 from backtests.engine.event_driven.settlements import SettlementNotice
 from backtests.rules.execution import REASONS, ExecutionModel, FillModel, Reason
 from backtests.rules.ledger import BUY, SELL, Holding
-from markets.observed import AFTER_ALL, last_observation
+from markets.observed import AFTER_ALL
 
 
-class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
+class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
     """Takes the orders of a backtrader strategy, and reports to it in backtrader's words."""
 
     def __init__(
         self, universe: Universe, execution: ExecutionModel, *, fills: FillModel, cash: int
     ) -> None:
         bt.BrokerBase.__init__(self)
-        MatchingEngine.__init__(self, universe, execution, fills=fills, cash=cash)
+        KnownRecord.__init__(self, universe, execution, fills=fills, cash=cash)
         self.startingcash = cash / MONEY  # as backtrader calls it
         self._notifications: deque[Any] = deque()
         self.settled: list[SettlementNotice] = []  # those that the strategy has not heard of
         self._fees: dict[int, ExchangeFees] = {}
         self._unsent: dict[str, tuple[str, int]] = {}
         self.is_over = False  # no order is sent any more
-
-    # --- what a strategy may see ----------------------------------------------------------------
-
-    @property
-    def live(self) -> list[Feed]:
-        """The feeds that have begun and whose market is trading and was observed lately."""
-        return self._live_feeds.at(self.now)
-
-    @property
-    def fresh(self) -> list[Feed]:
-        """The live feeds with a row at this instant."""
-        return [book.feed for book in self.rows if book.is_open]
-
-    def observed_at(self, market: int) -> int:
-        """The last observation of a market; `BEFORE_ALL` where there is none yet."""
-        return int(last_observation(self.observed, market, self.now + 1))
-
-    def trades(self, market: int, since: int) -> list[TapeTrade]:
-        """The trades of a market that the record knows by now, and did not at an instant."""
-        return self._known_trades.between(market, since, self.now)
-
-    @cached_property
-    def _known_trades(self) -> KnownTrades:
-        return KnownTrades(self.universe.known_tape())
 
     # --- backtrader's interface -----------------------------------------------------------------
 
@@ -311,13 +285,7 @@ class Broker(FixedSettings, bt.BrokerBase, MatchingEngine):
     def get_orders_open(self, safe: bool = False) -> list[Any]:
         """The orders of the strategy that are on their way or at rest, the oldest first; copies of
         them where `safe`."""
-        tickets = [
-            ticket
-            for book in self.books
-            for ticket in (*book.sent, *book.resting)
-            if isinstance(ticket, Ticket) and ticket.order is not None
-        ]
-        orders = [ticket.order for ticket in sorted(tickets, key=attrgetter("number"))]
+        orders = [each.order for each in self.open_orders()]
         return [order.clone() for order in orders] if safe else orders
 
     def orderstatus(self, order: Any) -> int:
