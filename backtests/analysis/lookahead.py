@@ -16,11 +16,14 @@ import numpy as np
 
 from backtests.analysis import counterfactuals
 from backtests.analysis.counterfactuals import Counterfactual
+from backtests.annotations.probabilities import StatedProbabilities
 from backtests.data.decision_points import with_decision_points
 from backtests.data.universe import (
     CONTRACT,
     DOLLAR,
+    MISSING,
     MONEY,
+    Floats,
     Ints,
     QuoteHistory,
     Universe,
@@ -91,7 +94,8 @@ class LookaheadReport:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """Rows of instant, market and decision; or the error that the strategy raised."""
+    """Rows of instant, market, decision and the probability that was stated with it; or the error
+    that the strategy raised."""
 
     rows: Ints
     error: Exception | None = None
@@ -229,10 +233,15 @@ class LookaheadCheck:
             universe = with_decision_points(universe, signal.decide_every).universe
             history = QuoteHistory.of(universe)
             targets = signal.checked_targets(history)
-            return np.column_stack((universe.quotes.at, universe.quotes.market, targets))
-        journal = self._run_engine(universe, self.execution).outcome.journal
-        orders: Ints = journal[journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.ORDER]
-        return orders[:, ORDER_COLUMNS]
+            stated = _in_millionths(signal.checked_probabilities(history), len(targets))
+            return np.column_stack((universe.quotes.at, universe.quotes.market, targets, stated))
+        outcome = self._run_engine(universe, self.execution).outcome
+        kind, number = JOURNAL_COLUMN["kind"], JOURNAL_COLUMN["order"]
+        orders = outcome.journal[outcome.journal[:, kind] == EntryKind.ORDER]
+        probabilities = outcome.annotations.probabilities or StatedProbabilities()
+        of_orders = [probabilities.of_orders.get(each, np.nan) for each in orders[:, number]]
+        stated = _in_millionths(np.array(of_orders), len(orders))
+        return np.column_stack((orders[:, ORDER_COLUMNS], stated))
 
     def _differences(self, runs: int) -> Iterator[Evidence | None]:
         """Records with less of the future come first: a strategy that keeps something from one
@@ -339,8 +348,23 @@ def telling_instants(universe: Universe, most: int, rng: np.random.Generator) ->
     return np.unique(np.concatenate((history.at[biggest], rare, random)))
 
 
+def _in_millionths(probabilities: Floats | None, rows: int) -> Ints:
+    """Stated probabilities as integers; `MISSING` where there is none."""
+    stated = np.full(rows, np.nan) if probabilities is None else probabilities
+    return np.where(np.isnan(stated), MISSING, np.rint(np.nan_to_num(stated) * MONEY)).astype(
+        np.int64
+    )
+
+
 def _in_words(decision: Sequence[int]) -> str:
-    """A decision in words: a target, or side, count and price of an order."""
+    """A decision in words, with the probability that was stated with it."""
+    *decided, probability = decision
+    words = _decided_in_words(decided)
+    return words if probability == MISSING else f"{words} at a probability of {probability / MONEY}"
+
+
+def _decided_in_words(decision: Sequence[int]) -> str:
+    """A target, or side, count and price of an order."""
     if len(decision) == 1:
         (target,) = decision
         if target == HOLD:

@@ -67,11 +67,13 @@ class EventLadder(Strategy):
         """Order the pair that gains most, if one is sure to."""
         gains = [(self._gain(pair), pair) for pair in pairs]
         gain, pair = max(gains, key=lambda each: each[0], default=(0.0, None))
-        if pair is None or gain <= 0:
+        self.condition("a wider market asks less than a narrower one bids", pairs)
+        if pair is None or not self.condition("a sure gain", gain > 0):
             return
         contracts = self._contracts(pair)
         self.orders_in_flight[event] = 2
-        limit = {"exectype": bt.Order.Limit, "tif": "ioc"}
+        reason = f"gains ${gain:,.2f} with the other leg"
+        limit = {"exectype": bt.Order.Limit, "tif": "ioc", "reason": reason}
         self.buy(pair.wider, contracts, pair.wider.ask[0], **limit)
         self.sell(pair.narrower, contracts, pair.narrower.bid[0], **limit)
 

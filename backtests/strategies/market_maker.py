@@ -87,7 +87,10 @@ class MarketMaker(Strategy):
     def _quote(self, feed: Any) -> None:
         """Send, move or take back the orders of a market."""
         mine = {order.book_side: order for order in self.open_orders(feed)}
-        is_quoted = self._is_wide(feed) and self._is_safe(feed)
+        is_quoted = self.condition("room between the prices", self._is_wide(feed))
+        is_quoted = is_quoted and self.condition(
+            "watched and far from the close", self._is_safe(feed)
+        )
         held = self.getposition(feed).size
         for side, sign in (("bid", 1), ("ask", -1)):
             has_room = held * sign + self.p.contracts <= self.p.held

@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -50,6 +51,39 @@ def test_a_clean_strategy_is_not_accused(kind, parameters):
 
     assert (report.verdict, report.evidence) == (LookaheadVerdict.CLEAN, None)
     assert (report.decisions > 0) == (kind is not DoNothing)
+
+
+class Hindsight(Signal):
+    """Buys at once everywhere, and states what each midpoint will come to."""
+
+    name, version, summary = "hindsight", "1", "Knows it afterwards."
+
+    def targets(self, history):
+        return np.full(len(history), 5)
+
+    def probabilities(self, history):
+        return np.concatenate(
+            [np.full(b - a, np.nan_to_num(history.mid[b - 1])) for a, b in pairwise(history.starts)]
+        )
+
+
+class HindsightInOrders(Strategy):
+    name, version, summary = "hindsight-in-orders", "1", "Knows it afterwards, too."
+
+    def next(self):
+        bids = self.broker.universe.quotes
+        for feed in self.fresh:
+            last = bids.bid[bids.market == feed.market][-1]
+            self.state_probability(feed, max(0, last) / DOLLAR)
+            self.buy(feed, 1)
+
+
+@pytest.mark.parametrize("kind", [Hindsight, HindsightInOrders])
+def test_probabilities_that_know_the_future_are_caught(kind):
+    report = checked(kind)
+
+    assert report.verdict == LookaheadVerdict.LOOKS_AHEAD
+    assert "at a probability of" in report.evidence.decided
 
 
 def decided_often(kind):
