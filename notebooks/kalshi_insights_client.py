@@ -537,6 +537,19 @@ class Backtest:
         index = pd.DatetimeIndex(times.astype("datetime64[us, UTC]"), name="at")
         return pd.DataFrame(columns, index=index)
 
+    def series(self, ticker: str) -> pd.DataFrame:
+        """List what the strategy drew in a market, beside bid and ask: a column for each series, a
+        row wherever one of them changed."""
+        answer = self._client._json(f"backtests/{self.id}/series/", ticker=ticker)
+        drawn = {}
+        for each in answer["results"]:
+            times = pd.to_datetime(pd.Series(each["t"]), unit="ms", utc=True)
+            index = pd.DatetimeIndex(times.astype("datetime64[us, UTC]"), name="at")
+            drawn[each["name"]] = pd.Series(each["values"], index, dtype=float)
+        changes = pd.DataFrame(drawn).index
+        stood = {name: each.reindex(changes, method="ffill") for name, each in drawn.items()}
+        return pd.DataFrame(stood, changes)
+
 
 def _flatten(figures: Row, under: str = "") -> Row:
     flat: Row = {}
