@@ -7,11 +7,28 @@ import backtrader as bt
 import pytest
 from backtrader.brokers import BackBroker
 
-from backtests.tests import test_contract_broker, test_contract_orders, test_contract_strategy
+from backtests.tests import (
+    test_contract_arguments,
+    test_contract_broker,
+    test_contract_expirations,
+    test_contract_members,
+    test_contract_notifications,
+    test_contract_orders,
+    test_contract_strategy,
+)
 from backtests.tests.contract import PROVED, VERDICTS, asked, rows
 from backtests.tests.scripted import Scripted
 
-PROOFS = (test_contract_broker, test_contract_orders, test_contract_strategy)
+# Importing them fills `PROVED`.
+PROOFS = (
+    test_contract_arguments,
+    test_contract_broker,
+    test_contract_expirations,
+    test_contract_members,
+    test_contract_notifications,
+    test_contract_orders,
+    test_contract_strategy,
+)
 ROWS = rows()
 
 

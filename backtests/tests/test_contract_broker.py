@@ -9,22 +9,18 @@ from backtests.data.universe import MONEY
 from backtests.engine.event_driven import cerebro
 from backtests.engine.event_driven.fixed_settings import FIXED, FixedSetting
 from backtests.rules.execution import ExecutionModel, FillModel
-from backtests.tests.contract import DOCUMENT, asked, hold, names_of, proves, quoted
+from backtests.tests.contract import (
+    BROKER,
+    DOCUMENT,
+    asked,
+    hold,
+    quoted,
+)
 from backtests.tests.scripted import Scripted
 from backtests.tests.test_execution import USUAL
 
-SECTION = "Broker"
 
-
-def works(*names):
-    return proves(SECTION, "works", *names)
-
-
-def differs(*names):
-    return proves(SECTION, "differs", *names)
-
-
-@works("buy", "sell", "cancel")
+@BROKER.works("buy", "sell", "cancel")
 def test_a_strategy_s_orders_can_be_sent_through_the_broker():
     def send(s):
         orders = [s.broker.buy(s, s.datas[0], 5), s.broker.sell(s, s.datas[0], 5)]
@@ -34,14 +30,14 @@ def test_a_strategy_s_orders_can_be_sent_through_the_broker():
     assert asked(send) == [5, -5]
 
 
-@works("getcash", "get_cash")
+@BROKER.works("getcash", "get_cash")
 def test_cash_is_what_is_left():
     assert asked(lambda s: (s.broker.getcash(), s.broker.get_cash()), before=hold(10)) == (
         995.5, 995.5,
     )  # fmt: skip
 
 
-@differs("getvalue", "get_value", "get_fundvalue", "fundvalue")
+@BROKER.differs("getvalue", "get_value", "get_fundvalue", "fundvalue")
 @pytest.mark.parametrize(("held", "worth"), [(10, 4.2), (-10, 5.5), (0, 0)])
 def test_the_value_is_cash_and_what_positions_could_be_sold_for(held, worth):
     def ask(s):
@@ -63,12 +59,12 @@ def test_a_feed_that_is_named_twice_counts_once():
     assert asked(lambda s: s.broker.getvalue([s.datas[0]] * 2), before=hold(10)) == 4.2
 
 
-@works("getposition")
+@BROKER.works("getposition")
 def test_the_broker_tells_positions():
     assert asked(lambda s: s.broker.getposition(s.datas[0]).size, before=hold(-5)) == -5
 
 
-@differs("getcommissioninfo")
+@BROKER.differs("getcommissioninfo")
 def test_fees_are_the_exchange_s_in_backtrader_s_words():
     universe = quoted()
     universe.terms[0] = [USUAL]
@@ -94,7 +90,7 @@ def test_a_market_without_fees_has_none():
     assert asked(lambda s: s.broker.getcommissioninfo(s.datas[0]).getcommission(1, 0.5)) < 0.03
 
 
-@works("get_orders_open", "orderstatus")
+@BROKER.works("get_orders_open", "orderstatus")
 def test_open_orders_are_on_their_way_or_at_rest():
     def ask(s):
         s.bid(1, 41)
@@ -131,8 +127,8 @@ def test_the_status_of_an_order_that_a_notification_brought_is_that_of_now():
     assert [status for _, status, _ in kept] == [bt.Order.Submitted, bt.Order.Completed]
 
 
-@works("get_leverage", "get_fundshares", "fundshares", "get_fundmode")
-@differs("fundmode")
+@BROKER.works("get_leverage", "get_fundshares", "fundshares", "get_fundmode")
+@BROKER.differs("fundmode")
 def test_there_is_neither_leverage_nor_a_fund():
     def ask(s):
         b = s.broker
@@ -143,8 +139,8 @@ def test_there_is_neither_leverage_nor_a_fund():
         asked(lambda s: setattr(s.broker, "fundmode", True))
 
 
-@proves(SECTION, "raises", *FIXED)
-@pytest.mark.parametrize("name", names_of(SECTION, "raises"))
+@BROKER.raises(*FIXED)
+@pytest.mark.parametrize("name", BROKER.names("raises"))
 def test_what_the_exchange_or_the_run_decides_cannot_be_set(name):
     with pytest.raises(FixedSetting, match=re.escape(f"{name}(): {FIXED[name]}")):
         asked(lambda s: getattr(s.broker, name)(0.1, name="T0"))
@@ -158,7 +154,7 @@ def test_the_document_says_why():
     ]
 
 
-@proves(SECTION, "inner", *names_of(SECTION, "inner"))
+@BROKER.inner(*BROKER.names("inner"))
 def test_what_is_inner_is_there():
-    names = names_of(SECTION, "inner")
+    names = BROKER.names("inner")
     assert asked(lambda s: [name for name in names if not hasattr(s.broker, name)]) == []

@@ -28,7 +28,7 @@ class AtRandom(Strategy):
 
     def __init__(self):
         self.rng, self.sent = Random(self.p.seed), []
-        self.trades, self.payouts, self.reduces = [], defaultdict(float), set()
+        self.told_trades, self.payouts, self.reduces = [], defaultdict(float), set()
 
     def next(self):
         if len(self) == self.p.stops_at:
@@ -68,7 +68,7 @@ class AtRandom(Strategy):
             self.sent.append(self.replace(order, size=self.rng.randrange(1, 500) / 100))
 
     def notify_trade(self, trade):
-        self.trades.append(trade)
+        self.told_trades.append(trade)
 
     def notify_settlement(self, feed, value, payout):
         self.payouts[feed.market] += payout
@@ -148,8 +148,8 @@ def test_reduce_only_never_opens_and_nothing_fills_after_its_expiration(seed, fi
 @given(seed=st.integers(0, 10_000), fills=st.sampled_from(FillModel))
 def test_trades_are_closed_with_what_the_journal_gained(seed, fills):
     universe, finished, lines = ran(seed, fills)
-    closed = defaultdict(float)
-    for trade in finished.strategy.trades:
+    closed: dict[int, float] = defaultdict(float)
+    for trade in finished.strategy.told_trades:
         if trade.isclosed:
             closed[trade.data.market] += trade.pnl
     for market, settlement in enumerate(universe.settlements):
