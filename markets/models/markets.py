@@ -350,6 +350,8 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         at: datetime,
     ) -> dict[str, int]:
         """Write new and changed definitions with their raw payloads; return ids by ticker."""
+        if not definitions:
+            return {}
         fields = {field.name: field for field in self.model._meta.concrete_fields}
         types = {fields[name].attname: str(fields[name].db_type(connection)) for name in DEFINED}
         rows = (_defined(each, events[each.payload.event_ticker], at) for each in definitions)

@@ -1,7 +1,7 @@
 """The spans of the tape in which every trade was read."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple, Self
 from uuid import UUID
@@ -91,6 +91,15 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
         """Return the span up to which the tape was read last."""
         return self.order_by("-end", "-pk").first()
 
+    def newest_whole(self, *, until: datetime) -> datetime | None:
+        """Return the newest instant, no later than `until`, to which the settings' tape is whole.
+
+        What is whole beyond it was dated by a clock that was wrong.
+        """
+        scope, names = TapeScope.of_settings(), TapeScope._fields
+        known = self.counted().filter(end__lte=until).order_by(*names, "-end").distinct(*names)
+        return max((row.end for row in known if row.scope.covers(scope)), default=None)
+
     def ends_whole(self, at: datetime) -> bool:
         """Return True if a whole span ends at an instant."""
         return self.filter(end=at, is_whole=True).exists()
@@ -113,6 +122,14 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
 
     def open(self) -> Self:
         return self.filter(is_whole=False)
+
+    def open_times(self) -> list[Interval]:
+        """Return the open times, without what is whole for the markets of the settings."""
+        times = merge(self.open().values_list("start", "end"))
+        if not times:
+            return []
+        span = Interval(times[0].start, times[-1].end)
+        return subtract(times, self.read_whole(span, TapeScope.of_settings()))
 
     def counted(self) -> Self:
         """Narrow to the whole spans of which is known whose trades they have.
@@ -138,9 +155,11 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
 
     def read_whole(self, window: Interval, scope: TapeScope) -> list[Interval]:
         """Return the same, whether the trades are still kept or not."""
-        rows = self.within(window).counted()
-        whole = merge((row.start, row.end) for row in rows if row.scope.covers(scope))
-        return intersect(whole, [window])
+        return self.within(window).counted()._covering(scope, window)
+
+    def _covering(self, scope: TapeScope, window: Interval) -> list[Interval]:
+        times = merge((row.start, row.end) for row in self if row.scope.covers(scope))
+        return intersect(times, [window])
 
     def whole_for(
         self,
@@ -187,9 +206,22 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
         whole = merge((row.start, row.end) for row in self.within(window).filter(is_whole=True))
         return bool(intersect(kept(whole), [window]))
 
-    def missing(self, window: Interval) -> list[Interval]:
-        """Return the parts of a window that are not whole, by the scope of the settings."""
-        return subtract([window], self.whole(window))
+    def dropped_days(self, window: Interval) -> list[date]:
+        """Return the days of a window whose trades are no longer on record, if any were."""
+        return [
+            day
+            for day in lacking_days()
+            if intersect([window], [Interval(*DayPartition(TRADES, day).bounds)])
+        ]
+
+    def unread(self, window: Interval) -> list[Interval]:
+        """Return the parts of a window that were never read by the scope of the settings.
+
+        What was read for nothing is not among them: a hot list that nobody knows, or a day whose
+        trades were dropped since. Reading it again would prove no more.
+        """
+        read = self.within(window).filter(is_whole=True)
+        return subtract([window], read._covering(TapeScope.of_settings(), window))
 
 
 def next_minute(at: datetime) -> datetime:
@@ -202,8 +234,12 @@ def kept(times: Sequence[Interval]) -> list[Interval]:
 
     A day that was dropped without a trade lacks none.
     """
-    days = ArchivedDay.objects.lacking_trades(TapeSpan._meta.db_table) if times else []
+    days = lacking_days() if times else []
     return subtract(times, [Interval(*DayPartition(TRADES, day).bounds) for day in days])
+
+
+def lacking_days() -> list[date]:
+    return ArchivedDay.objects.lacking_trades(TapeSpan._meta.db_table)
 
 
 def scope_times(
