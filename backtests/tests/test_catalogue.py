@@ -5,6 +5,7 @@ import sys
 from urllib.parse import quote
 
 import pytest
+from django.core.cache import cache
 
 from backtests import catalogue
 from backtests.own import reading
@@ -162,6 +163,7 @@ def test_a_helper_that_was_missing_mends_a_file_at_once(folder, read):
 
 
 def test_without_the_cache_files_are_read_all_the_same(folder, settings):
+    cache._cache.get_client().connection_pool.disconnect()
     settings.CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
