@@ -8,6 +8,7 @@ import pytest
 from django.core.cache import cache
 
 from backtests import catalogue
+from backtests.models import BacktestResult
 from backtests.own import reading
 from backtests.strategies import STRATEGIES, UnknownStrategy
 from backtests.tests.factories import a_backtest, a_recorded_day, a_user
@@ -223,6 +224,17 @@ def test_a_run_of_a_broken_one_fails_at_once_with_its_error(client, broken, db):
     response = client.post("/backtests/new/", form)
     assert response.status_code == 400
     assert "dear-side cannot be run. broken.py, line 1" in response.content.decode()
+    wish = {
+        "strategy": "dear-side",
+        "tickers": ["KXRAIN-26NOV21"],
+        "start": "2025-11-20T12:00:00Z",
+        "end": "2025-11-20T18:00:00Z",
+    }
+    response = client.post(f"{API}/backtests/", wish, content_type="application/json")
+    assert response.status_code == 400
+    (words,) = response.json()["details"]["strategy"]
+    assert words.startswith("dear-side cannot be run. broken.py, line 1")
+    assert not BacktestResult.objects.exists()
 
 
 def test_the_list_of_runs_takes_the_name_of_any_strategy(client, broken, db):
