@@ -164,7 +164,7 @@ def test_a_helper_that_was_missing_mends_a_file_at_once(folder, read):
 
 
 def test_without_the_cache_files_are_read_all_the_same(folder, settings):
-    cache._cache.get_client().connection_pool.disconnect()
+    cache._cache.get_client().connection_pool.disconnect()  # type: ignore[attr-defined]
     settings.CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
