@@ -14,6 +14,7 @@ from backtests.engine.event_driven import cerebro
 from backtests.own import beginnings
 from backtests.rules.execution import ExecutionModel, FillModel
 from backtests.strategies.parameters import BadParameter
+from backtests.strategies.record_view import RecordView
 from backtests.tests.random_universes import random_universe
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "strategies.md"
@@ -75,3 +76,15 @@ def test_it_does_not_look_ahead(shown):
 def test_its_parameters_are_checked(shown):
     with pytest.raises(BadParameter, match="quotes: Must be at least 2"):
         shown(quotes=1)
+
+
+TABLE = DOCUMENT.read_text().partition("## What a strategy sees")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("kind", [QuoteHistory, RecordView])
+def test_all_that_a_strategy_sees_is_in_the_table(kind):
+    members = {name for name in vars(kind) if not name.startswith("_")}
+    rows = [row for row in TABLE.splitlines() if row.startswith("| ")]
+    columns = [row.split(" | ")[kind is RecordView] for row in rows]
+    told = set(re.findall(r"`(?:\w+\.)?(\w+)[`(]", " ".join(columns)))
+    assert members - {"of", "to_quote_order"} - told == set()
