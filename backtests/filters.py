@@ -2,7 +2,8 @@
 
 import django_filters
 
-from backtests.models import BacktestStatus, ExecutionKind
+from backtests import catalogue
+from backtests.models import BacktestResult, BacktestStatus, ExecutionKind
 from backtests.record import record
 from backtests.strategies import STRATEGIES
 from kalshi_insights.rest.filters import BoundsForm, end_filter, start_filter, word_filter
@@ -13,13 +14,21 @@ def market_ticker(ticker: str) -> str | None:
     return record.markets.as_written([ticker]).get(ticker)
 
 
+def strategy_name(name: str) -> str | None:
+    """Return the name where there is such a strategy, or a run of one that is gone."""
+    is_known = name in STRATEGIES or BacktestResult.objects.filter(strategy=name).exists()
+    return name if is_known or catalogue.listed(name) else None
+
+
 class BacktestFilter(django_filters.FilterSet):
     status = django_filters.ChoiceFilter(
         choices=BacktestStatus.choices, label="The status of the run."
     )
-    strategy = django_filters.ChoiceFilter(
-        choices=[(name, name) for name in STRATEGIES], label="The name of the strategy."
-    )
+    strategy = word_filter("strategy", "The name of the strategy.", strategy_name)
+
+
+class ChartedSeriesFilter(django_filters.FilterSet):
+    ticker = word_filter("market", "The ticker of the market.", market_ticker)
 
 
 class ExecutionFilter(django_filters.FilterSet):

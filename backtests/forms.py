@@ -1,19 +1,19 @@
 """The form for a new backtest, built from the schema of the strategy."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
 
+from backtests import catalogue
 from backtests.api.serializers import (
     MAX_NAMES,
     MAX_TICKER_LENGTH,
     ExecutionModelSerializer,
 )
-from backtests.api.strategy_serializers import describe
 from backtests.models import Engine, SnapshotSources
 from backtests.report import EXECUTION_LABELS
 from backtests.requests import (
@@ -26,7 +26,8 @@ from backtests.requests import (
     check_execution_names,
 )
 from backtests.rules.execution import ExecutionModel
-from backtests.strategies import STRATEGIES
+from backtests.strategies import YARDSTICKS
+from backtests.strategies.descriptions import StrategyDescription
 from backtests.strategies.parameters import Parameter
 from kalshi_insights.bad_input import BadInput
 
@@ -65,7 +66,6 @@ def _instant(label: str, help_text: str) -> forms.DateTimeField:
 class BacktestForm(forms.Form):
     """A backtest request, with the parameters of one strategy."""
 
-    strategy = forms.ChoiceField(choices=[(name, name) for name in STRATEGIES])
     series = NamesField("Series", "All markets of these series, such as KXHIGHNY.")
     events = NamesField("Events", "All markets of these events.")
     tickers = NamesField("Markets", "Single markets, by their tickers.")
@@ -98,11 +98,14 @@ class BacktestForm(forms.Form):
         defaults = {"start": until - DEFAULT_WINDOW, "end": until, "cash": "10000"}
         super().__init__(data, initial=defaults | dict(query.items()))
         name = (data or query).get("strategy", "")
-        self.strategy_class = STRATEGIES.get(name) or next(iter(STRATEGIES.values()))
-        self.initial["strategy"] = self.strategy_class.name
+        listed = _by_name(catalogue.listing())
+        choices = [(each.name, _label(each)) for each in listed.values()]
+        self.fields["strategy"] = forms.ChoiceField(choices=choices)
+        self.described = listed.get(name) or next(iter(listed.values()))
+        self.initial["strategy"] = self.described.name
         self.fields |= {
             f"params.{each}": _parameter_field(each, parameter)
-            for each, parameter in self.strategy_class.schema.items()
+            for each, parameter in self.described.schema.items()
         }
         self.fields |= {
             field.name: _execution_field(field.name) for field in fields(ExecutionModel)
@@ -123,12 +126,11 @@ class BacktestForm(forms.Form):
         return self.cleaned_data
 
     @property
-    def strategy_description(self) -> dict[str, Any]:
-        """The strategy in words; a template would call its class."""
-        return describe(self.strategy_class.name)
+    def is_yardstick(self) -> bool:
+        return self.described.name in YARDSTICKS
 
     def params(self) -> list[forms.BoundField]:
-        return [self[f"params.{name}"] for name in self.strategy_class.schema]
+        return [self[f"params.{name}"] for name in self.described.schema]
 
     def execution(self) -> list[forms.BoundField]:
         return [self[field.name] for field in fields(ExecutionModel)]
@@ -142,7 +144,7 @@ class BacktestForm(forms.Form):
     def backtest_request(self) -> BacktestRequest:
         data = self.cleaned_data
         selection = {name: data[name] for name in ("series", "events", "tickers", "start", "end")}
-        params = {name: data[f"params.{name}"] for name in self.strategy_class.schema}
+        params = {name: data[f"params.{name}"] for name in self.described.schema}
         execution = {field.name: data[field.name] for field in fields(ExecutionModel)}
         return BacktestRequest(
             strategy=data["strategy"],
@@ -159,6 +161,20 @@ class BacktestForm(forms.Form):
     def add_bad_input(self, fault: BadInput) -> None:
         field = LIST_FIELDS.get(fault.field, fault.field)
         self.add_error(field if field in self.fields else None, fault.message)
+
+
+def _by_name(listed: Iterable[StrategyDescription]) -> dict[str, StrategyDescription]:
+    """The strategies by name; of several, the one that `catalogue.find` finds."""
+    first: dict[str, StrategyDescription] = {}
+    for each in sorted(listed, key=lambda each: bool(each.error)):
+        first.setdefault(each.name, each)
+    return first
+
+
+def _label(strategy: StrategyDescription) -> str:
+    if strategy.error:
+        return f"{strategy.name} (cannot be run)"
+    return f"{strategy.name} ({strategy.file})" if strategy.file else strategy.name
 
 
 def _parameter_field(name: str, parameter: Parameter) -> forms.Field:

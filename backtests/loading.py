@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backtests import definitions, observing, traded
+from backtests import definitions, further, observing, traded
 from backtests.data import timeline
 from backtests.data.observed_rows import QuotedInstants, pauses_of
 from backtests.data.timeline import ColumnArrays, Definitions, Pauses
@@ -164,6 +164,8 @@ def _universe(
             known_by=known_by,
         ),
         candles=traded.candles(ids, quoted, selection, known_by=known_by),
+        interest=further.open_interest(ids, selection, known_by=known_by),
+        books=further.order_books(ids, selection, known_by=known_by),
     )
 
 

@@ -15,8 +15,12 @@ from django.db.models import Case, F, Q, Value, When
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast
 
+from backtests.annotations.reasons import MOST_CHARACTERS
+from backtests.annotations.series import DrawnSeries
+from backtests.charted_series import ChartedSeries
 from backtests.data.universe import MONEY
 from backtests.rules.journal import JournalEntry
+from kalshi_insights.bad_input import writable
 from kalshi_insights.export.copy import copy_rows
 from markets.models.fields import count_field, price_field, within_unit
 
@@ -27,9 +31,17 @@ LOST_AFTER = timedelta(minutes=5)
 # Nobody has claimed the run within this time, so its message to the workers may be lost.
 UNCLAIMED_AFTER = timedelta(minutes=2)
 MAX_ATTEMPTS = 2
-LOST_ERROR = "The worker died twice while running it. It may need more memory than there is."
+LOST_ERROR = (
+    "The worker died twice while running it, or gave no sign of life for five minutes. It may need"
+    " more memory than there is, or call a library that does not return."
+)
+LONGEST_ERROR = 1_000
+LONGEST_DOING = 200
 # Lists leave these columns out.
-WIDE_COLUMNS = ("curve", "figures", "band", "yardsticks", "code_fingerprint", "data_fingerprint")
+WIDE_COLUMNS = (
+    "curve", "figures", "band", "yardsticks", "code_fingerprint", "data_fingerprint",
+    "strategy_files", "analyses", "conditions",
+)  # fmt: skip
 # The columns of an execution, in the order of `JournalEntry`.
 ENTRY_COLUMNS = tuple("count" if name == "contracts" else name for name in JournalEntry._fields)
 
@@ -103,27 +115,45 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
     def heartbeat(
         self, held: "BacktestResult", *, progress: float, doing: str, now: datetime
     ) -> HeartbeatReply:
-        """Store the progress of a run, in one statement."""
+        """Store the progress of a run, in one statement that waits for nobody.
+
+        A row that this session does not see, as its transaction is still open, tells nothing.
+        """
         with connection.cursor() as cursor:
             cursor.execute(
                 """
-                UPDATE backtests_backtestresult SET heartbeat_at = %s, progress = %s, doing = %s
-                WHERE id = %s AND token = %s RETURNING cancel_requested
+                WITH beat AS (
+                    UPDATE backtests_backtestresult
+                    SET heartbeat_at = %(now)s, progress = %(progress)s, doing = %(doing)s
+                    WHERE id = (
+                        SELECT id FROM backtests_backtestresult
+                        WHERE id = %(id)s AND token = %(token)s FOR UPDATE SKIP LOCKED
+                    )
+                )
+                SELECT token IS NOT DISTINCT FROM %(token)s, cancel_requested
+                FROM backtests_backtestresult WHERE id = %(id)s
                 """,
-                [now, progress, doing, held.pk, held.token],
+                {
+                    "now": now,
+                    "progress": progress,
+                    "doing": writable(doing)[:LONGEST_DOING],
+                    "id": held.pk,
+                    "token": held.token,
+                },
             )
-            row = cursor.fetchone()
-        if row is None:
+            is_ours, is_cancelled = cursor.fetchone() or (True, False)
+        if not is_ours:
             return HeartbeatReply.TAKEN
-        return HeartbeatReply.CANCELLED if row[0] else HeartbeatReply.GO_ON
+        return HeartbeatReply.CANCELLED if is_cancelled else HeartbeatReply.GO_ON
 
     def finish(
         self,
         held: "BacktestResult",
         columns: Mapping[str, Any],
         entries: Iterable[JournalEntry],
+        drawn: Iterable[tuple[str, DrawnSeries]] = (),
     ) -> bool:
-        """Store the results of a run and all its executions, or nothing.
+        """Store the results of a run, all its executions and its series, or nothing.
 
         False where the run has been cancelled or another worker has it. It has finished once its
         executions are written.
@@ -137,6 +167,7 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
                 ("result_id", *ENTRY_COLUMNS),
                 ((held.pk, *entry) for entry in entries),
             )
+            ChartedSeries.objects.store(held.pk, drawn)
             ours.update(
                 **columns,
                 status=BacktestStatus.DONE,
@@ -147,15 +178,28 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
             )
         return True
 
-    def fail(self, held: "BacktestResult", error: str, *, now: datetime) -> None:
-        self._held_by(held).update(
+    def fail(self, held: "BacktestResult", error: str, *, now: datetime) -> bool:
+        """Store a failure with its reason in words; False where another worker has the run."""
+        words = writable(error[:LONGEST_ERROR])[:LONGEST_ERROR]
+        return self._end(held, status=BacktestStatus.FAILED, error=words, finished_at=now)
+
+    def fail_lost(self, id: int, error: str, *, attempts: int, now: datetime) -> None:
+        """Fail a run whose process has ended without a word.
+
+        `attempts` are those before it. Once another worker has the run there is one more.
+        """
+        begun = Q(status=BacktestStatus.RUNNING, attempts=attempts + 1)
+        waiting = Q(status=BacktestStatus.QUEUED, attempts=attempts)
+        self.filter(begun | waiting, pk=id).update(
             status=BacktestStatus.FAILED, token=None, doing="", error=error, finished_at=now
         )
 
-    def mark_cancelled(self, held: "BacktestResult", *, now: datetime) -> None:
-        self._held_by(held).update(
-            status=BacktestStatus.CANCELLED, token=None, doing="", finished_at=now
-        )
+    def mark_cancelled(self, held: "BacktestResult", *, now: datetime) -> bool:
+        """Store that a run was cancelled; False where another worker has it."""
+        return self._end(held, status=BacktestStatus.CANCELLED, finished_at=now)
+
+    def _end(self, held: "BacktestResult", **columns: Any) -> bool:
+        return bool(self._held_by(held).update(token=None, doing="", **columns))
 
     def _held_by(self, held: "BacktestResult") -> Self:
         return self.filter(pk=held.pk, token=held.token)
@@ -254,7 +298,7 @@ class BacktestResult(models.Model):
 
     status = models.CharField(max_length=10, choices=BacktestStatus, default=BacktestStatus.QUEUED)
     progress = models.FloatField(default=0)
-    doing = models.CharField(max_length=200, blank=True)
+    doing = models.CharField(max_length=LONGEST_DOING, blank=True)
     cancel_requested = models.BooleanField(default=False)
     token = models.UUIDField(null=True, blank=True, editable=False)
     attempts = models.IntegerField(default=0)
@@ -276,6 +320,11 @@ class BacktestResult(models.Model):
     data_fingerprint = models.JSONField(
         default=dict, blank=True, help_text="SHA-256 of the input data."
     )
+    strategy_files = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="The text of every file that a strategy of one's own was imported from, by name.",
+    )
     snapshots = models.IntegerField(null=True, blank=True)
     markets = models.IntegerField(null=True, blank=True)
     final_cash = models.DecimalField(max_digits=18, decimal_places=6, null=True, blank=True)
@@ -289,6 +338,16 @@ class BacktestResult(models.Model):
     curve = models.JSONField(default=dict, blank=True)
     verdict = models.TextField(blank=True)
     assumptions = models.JSONField(default=list, blank=True)
+    analyses = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="The analyses of the strategy's analyzers, or why one is not kept, by name.",
+    )
+    conditions = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="How often each condition of the strategy held, where it sent no order.",
+    )
     lookahead = models.JSONField(
         default=dict, blank=True, help_text="The result of the look-ahead check, if requested."
     )
@@ -415,6 +474,12 @@ class BacktestExecution(models.Model):
     )
     across_gap = models.BooleanField(
         null=True, help_text="For a fill: its order was sent before a gap in the observations."
+    )
+    stated_reason = models.CharField(
+        max_length=MOST_CHARACTERS,
+        blank=True,
+        default="",
+        help_text="The strategy's own reason for the order.",
     )
 
     objects = BacktestExecutionQuerySet.as_manager()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from kalshi_insights.arrays import Array, Ints
@@ -10,6 +11,7 @@ from markets.coverage.gap_arrays import CoverageOfMarkets, GapArrays
 from markets.coverage.many_markets import coverage_of, recorder_silences
 from markets.intervals import Interval
 from markets.models.definitions import DefinedMarket, RevisedEvent, RevisedMarket
+from markets.models.order_books import BookLevels
 from markets.models.revisions import FeeTerms
 from markets.models.tape import WholeTape
 from markets.observed import ObservedInstants
@@ -43,6 +45,20 @@ class SnapshotReads(Protocol):
     def columns(
         self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
     ) -> Iterator[Mapping[str, Array]]: ...
+
+    def open_interest(
+        self,
+        ids: Sequence[int],
+        start: datetime,
+        end: datetime,
+        *,
+        recorded_by: datetime,
+        backfilled: bool | None = None,
+    ) -> Iterator[tuple[int, datetime, Decimal]]: ...
+
+
+class OrderBookReads(Protocol):
+    def levels(self, market_id: int, start: datetime, end: datetime) -> list[BookLevels]: ...
 
 
 class PeriodReads(Protocol):
@@ -149,6 +165,8 @@ class Record(Protocol):
     @property
     def snapshots(self) -> SnapshotReads: ...
     @property
+    def order_books(self) -> OrderBookReads: ...
+    @property
     def candlesticks(self) -> CandlestickReads: ...
     @property
     def imported_periods(self) -> PeriodReads: ...
@@ -181,6 +199,7 @@ class _Managers(NamedTuple):
     events: TickerReads
     markets: MarketReads
     snapshots: SnapshotReads
+    order_books: OrderBookReads
     candlesticks: CandlestickReads
     imported_periods: PeriodReads
     trades: TradeReads
@@ -201,6 +220,7 @@ record: Record = _Managers(
     events=models.Event.objects,
     markets=models.Market.objects,
     snapshots=models.MarketSnapshot.objects,
+    order_books=models.OrderBookSnapshot.objects,
     candlesticks=models.Candlestick.objects,
     imported_periods=models.ImportedPeriod.objects,
     trades=models.Trade.objects,

@@ -133,6 +133,17 @@ def summary(result: BacktestResult) -> Iterator[str]:
         # The verdict states some of the assumptions.
         if note not in result.verdict:
             yield from ("", *wrap(f"Note: {note}", TERMINAL_WIDTH))
+    yield from _conditions(result)
+
+
+def _conditions(result: BacktestResult) -> Iterator[str]:
+    """State how often each condition of a strategy held that sent no order."""
+    if result.conditions:
+        yield from ("", "The strategy's own conditions held:")
+    for each in result.conditions:
+        words = f"  {each['name']}: {each['held']:,} of {each['asked']:,} times"
+        together = each["held_with_earlier"]
+        yield words if together is None else f"{words}, {together:,} with those before it"
 
 
 def _table(result: BacktestResult) -> Iterator[str]:

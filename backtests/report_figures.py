@@ -87,8 +87,17 @@ def score(value: float) -> Cell:
     return Cell(f"{value:.4f}")
 
 
+def score_change(value: float) -> Cell:
+    text = score(value).text.replace("-", MINUS)
+    return Cell(f"+{text}" if value > 0 else text, direction(value))
+
+
 def whole(value: int) -> Cell:
     return Cell(f"{value:,}")
+
+
+def whole_if_any(value: int) -> Cell:
+    return whole(value) if value else Cell(UNKNOWN, "flat")
 
 
 def contracts(value: int) -> Cell:
@@ -187,9 +196,50 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
             "Below it stands its standard error.",
             ("events.mean_pnl_error",),
         ),
+    ),
+    "Stated probabilities": (
         Figure(
-            "Brier score", "brier.score", score,
-            "The squared error of stated probabilities: 0 is perfect, 0.25 is a coin toss.",
+            "Markets", "probabilities.markets", whole_if_any,
+            "Settled markets of which a probability was stated. The first one of each is scored.",
+            in_terminal=True,
+        ),
+        Figure(
+            "Brier score", "probabilities.brier", score,
+            "The squared error of the probabilities: 0 is perfect, 0.25 is a coin toss.",
+            in_terminal=True,
+        ),
+        Figure(
+            "Brier score of the midpoint", "probabilities.midpoint_brier", score,
+            "That of the market's own midpoint at the same instants.",
+            in_terminal=True,
+        ),
+        Figure(
+            "Better than the midpoint by", "probabilities.advantage", score_change,
+            "The difference of the two. Below it stands its standard error.",
+            ("probabilities.advantage_error",),
+        ),
+        Figure(
+            "Log loss", "probabilities.log_loss", score,
+            "The negative logarithm of the probability of what happened: 0.69 is a coin toss.",
+            in_terminal=True,
+        ),
+        Figure(
+            "Log loss of the midpoint", "probabilities.midpoint_log_loss", score,
+            "That of the market's own midpoint at the same instants.",
+        ),
+        Figure(
+            "Certain and wrong", "probabilities.certain_misses", whole_if_any,
+            "Stated as 0 or 1, and it came otherwise. The log loss is infinite then.",
+        ),
+        Figure(
+            "Stated edge", "probabilities.stated_edge", gain,
+            "The gain after fees of the fills in settled markets, if their orders' probabilities"
+            " were right.",
+            in_terminal=True,
+        ),
+        Figure(
+            "Edge at settlement", "probabilities.settled_edge", gain,
+            "The gain after fees of the same fills, each held to settlement.",
             in_terminal=True,
         ),
     ),

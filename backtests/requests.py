@@ -10,13 +10,13 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from backtests import strategies
+from backtests import catalogue
 from backtests.data.universe import MONEY
 from backtests.models import BacktestResult, Engine, SnapshotSources
 from backtests.record import TickerReads, record
 from backtests.rules.execution import AcrossGaps, ExecutionModel
-from backtests.strategies import parameters
-from backtests.strategies.base import Signal
+from backtests.strategies import UnknownStrategy, parameters
+from backtests.strategies.descriptions import StrategyDescription
 from kalshi_insights.bad_input import UNWRITABLE, BadInput
 from kalshi_insights.processes.broker import sender
 
@@ -211,8 +211,8 @@ class BacktestRequest:
             "check_lookahead": self.check_lookahead,
         }
 
-    def _engine(self, strategy: strategies.StrategyClass) -> str:
-        is_signal = issubclass(strategy, Signal)
+    def _engine(self, strategy: StrategyDescription) -> str:
+        is_signal = strategy.is_signal
         engine = self.engine or (Engine.KERNEL if is_signal else Engine.BACKTRADER)
         if engine not in Engine.values:
             raise BadInput("engine", f"Must be one of {', '.join(Engine.values)}.")
@@ -240,10 +240,10 @@ def stored_execution(stored: Mapping[str, Any]) -> ExecutionModel:
     return ExecutionModel(**{name: each for name, each in stored.items() if name not in REMOVED})
 
 
-def _find_strategy(name: str) -> strategies.StrategyClass:
+def _find_strategy(name: str) -> StrategyDescription:
     try:
-        return strategies.find(name)
-    except strategies.UnknownStrategy as fault:
+        return catalogue.find(name)
+    except UnknownStrategy as fault:
         raise BadInput("strategy", str(fault)) from None
 
 

@@ -1,20 +1,20 @@
 """The runner: claim a backtest, load its universe, run it, measure it, store the result."""
 
-import inspect
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection, connections
 
-from backtests import loading, metrics, strategies
+from backtests import catalogue, loading, metrics
 from backtests.analysis import evaluation, fingerprints, lookahead
 from backtests.analysis.evaluation import (
     Evaluation,
@@ -22,102 +22,161 @@ from backtests.analysis.evaluation import (
     OnProgress,
     part_of_progress,
 )
-from backtests.data.universe import MONEY, Universe, microseconds
-from backtests.models import ENTRY_COLUMNS, BacktestResult, Engine, HeartbeatReply
+from backtests.analysis.no_orders import explain_no_orders
+from backtests.analysis.signal_annotations import orders_of
+from backtests.annotations.series import DrawnSeries
+from backtests.data.universe import MONEY, Ints, Universe, microseconds
+from backtests.models import ENTRY_COLUMNS, BacktestResult, Engine
+from backtests.own import imports
 from backtests.requests import REMOVED, MarketSelection, stored_execution
 from backtests.rules import journal
 from backtests.rules.execution import FillModel, RunOutcome
 from backtests.rules.journal import JournalEntry
+from backtests.signs_of_life import EndedBy, RunSignals, SignsOfLife, out_of_time
 from backtests.strategies import UnknownStrategy, parameters
-from kalshi_insights.bad_input import BadInput
+from kalshi_insights.bad_input import BadInput, writable
 from markets import fees
 
-HEARTBEAT_SECONDS = 0.5
 LOADED = 0.35  # the progress of a run when its universe is loaded
 EVALUATED = 0.7  # its progress before the look-ahead check, where there is one
-LONGEST_ERROR = 1_000
+# A strategy's error is cut, so that there is room for its place.
+LONGEST_WORDS = 800
+# A database that is away while a run is stored is tried again for so long.
+STORE_SECONDS, STORE_AGAIN_SECONDS = 120.0, 0.5
 # A look-ahead check reads at most so many rows, which takes about ten seconds.
 MAX_CHECKED, MAX_CHECKED_STEP_BY_STEP = 500_000, 20_000
 # The message of these errors is meant for users.
 USER_ERRORS = (BadInput, UnknownStrategy, parameters.BadParameter)
+# These ends need no look at the code.
+EXPECTED = (*USER_ERRORS, KeyboardInterrupt)
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
-
-
-class Stopped(Exception):
-    """The run was cancelled or taken over; nothing of it is stored."""
-
-
-class OutOfTime(Exception):
-    """The run took longer than `BACKTEST_SECONDS`."""
-
-
-class SignsOfLife:
-    """Sends heartbeats for a run, and stops it when it is cancelled, taken over or too slow."""
-
-    def __init__(self, held: BacktestResult, on_progress: OnProgress) -> None:
-        self.held = held
-        self.on_progress = on_progress
-        self.deadline = time.monotonic() + settings.BACKTEST_SECONDS
-        self.due = float("-inf")
-
-    def report(self, progress: float, doing: str) -> None:
-        """Raises Stopped and OutOfTime."""
-        now = time.monotonic()
-        if now > self.deadline:
-            raise OutOfTime(
-                f"It took longer than {settings.BACKTEST_SECONDS:,} seconds. Choose fewer markets"
-                " or a shorter time, or raise BACKTEST_SECONDS."
-            )
-        self.on_progress(progress, doing)
-        if now < self.due:
-            return
-        self.due = now + HEARTBEAT_SECONDS
-        reply = BacktestResult.objects.heartbeat(
-            self.held, progress=progress, doing=doing, now=datetime.now(UTC)
-        )
-        if reply is not HeartbeatReply.GO_ON:
-            raise Stopped
 
 
 def ignore_progress(progress: float, doing: str) -> None:
     """The callback of a caller who does not need the progress."""
 
 
-def run(id: int, *, on_progress: OnProgress = ignore_progress) -> None:
-    """Run the queued backtest of this id, unless another worker has it; store what comes of it."""
-    held = BacktestResult.objects.claim(id, now=datetime.now(UTC))
-    if held is None:
-        return
+def ignore_computed(computed: "ComputedRun") -> None:
+    """The callback of a caller who needs no more of a run than is stored."""
+
+
+def run(
+    id: int,
+    *,
+    on_progress: OnProgress = ignore_progress,
+    on_computed: "OnComputed" = ignore_computed,
+) -> None:
+    """Run the queued backtest of this id, unless another worker has it; store what comes of it.
+
+    Whatever ends it, its row says so. Raises KeyboardInterrupt and SystemExit where the process
+    was told to end meanwhile.
+    """
+    with RunSignals() as signals:
+        held = BacktestResult.objects.claim(id, now=datetime.now(UTC))
+        if held is not None:
+            _run_claimed(held, SignsOfLife(held, signals, on_progress), on_computed)
+
+
+def _run_claimed(held: BacktestResult, signs: SignsOfLife, on_computed: "OnComputed") -> None:
+    is_callers_transaction = connection.in_atomic_block
     try:
-        computed = compute(held, on_progress=SignsOfLife(held, on_progress).report)
-        if not BacktestResult.objects.finish(held, computed.columns, computed.entries()):
-            BacktestResult.objects.mark_cancelled(held, now=datetime.now(UTC))
-    except (Stopped, KeyboardInterrupt) as end:
+        on_computed(_compute_and_store(held, signs))
+    except BaseException as error:  # noqa: BLE001 (it is recorded)
+        words = _words_of_end(error, held.strategy, signs.ended_by)
+        is_by_hand = type(error) is KeyboardInterrupt
+        is_expected = signs.ended_by is not None or isinstance(error, EXPECTED)
+        trace = "" if is_expected else traceback.format_exc()
+    else:
+        return
+    # The error is gone by now, with all that its frames held: memory may be short.
+    if not is_callers_transaction:
+        _renew_connection()
+    _store(lambda: _store_end(held, words))
+    if trace:
+        log.error("backtest_failed", backtest=held.pk, strategy=held.strategy, exception=trace)
+    if is_by_hand:
+        raise KeyboardInterrupt
+
+
+def _compute_and_store(held: BacktestResult, signs: SignsOfLife) -> "ComputedRun":
+    with signs, signs.signals.interrupting():
+        computed = compute(held, on_progress=signs.report, stop=signs.stop)
+    columns, entries, drawn = computed.columns, computed.entries, list(computed.drawn())
+    if not _store(lambda: BacktestResult.objects.finish(held, columns, entries(), drawn)):
         BacktestResult.objects.mark_cancelled(held, now=datetime.now(UTC))
-        if isinstance(end, KeyboardInterrupt):
-            raise
-    except Exception as error:
-        if not isinstance(error, (*USER_ERRORS, OutOfTime)):
-            log.exception("backtest_failed", backtest=held.pk, strategy=held.strategy)
-        words = error_for_user(error, held.strategy)
-        BacktestResult.objects.fail(held, words, now=datetime.now(UTC))
+    return computed
 
 
-def error_for_user(error: Exception, strategy: str) -> str:
+def _store_end(held: BacktestResult, words: str | None) -> None:
+    """Store that a run has failed, with words for the user, or without any that it is cancelled."""
+    now = datetime.now(UTC)
+    if words is None:
+        BacktestResult.objects.mark_cancelled(held, now=now)
+    else:
+        BacktestResult.objects.fail(held, words, now=now)
+
+
+def _store(store: Callable[[], T]) -> T:
+    """Store the end of a run, and try again for a while where the database is away."""
+    until = time.monotonic() + STORE_SECONDS
+    while True:
+        try:
+            return store()
+        except (OperationalError, InterfaceError) as error:
+            # In a transaction of the caller all else is lost as well.
+            if connection.in_atomic_block or time.monotonic() > until:
+                raise
+            log.warning("backtest_not_stored_yet", error=str(error))
+            connection.close()
+            time.sleep(STORE_AGAIN_SECONDS)
+
+
+def _renew_connection() -> None:
+    """Begin a new session: an interruption may have left the old one in the middle of anything."""
+    connection.close()
+    del connections[connection.alias]
+
+
+# --- the words of an end -------------------------------------------------------------------------
+
+
+def _words_of_end(error: BaseException, strategy: str, ended_by: EndedBy | None) -> str | None:
+    """The reason for a failure in words for the user; None where the run is cancelled."""
+    match ended_by:
+        case EndedBy.DEADLINE:
+            return out_of_time()
+        case EndedBy.TERMINATION:
+            return "Its worker was told to end while it ran, as for a restart. Run it again."
+        case EndedBy.CANCELLATION | EndedBy.KEYBOARD:
+            return None
+    return None if isinstance(error, KeyboardInterrupt) else error_for_user(error, strategy)
+
+
+def error_for_user(error: BaseException, strategy: str) -> str:
     """The error in words: in full where the strategy raised it, else without internal details."""
-    found = strategies.STRATEGIES.get(strategy)
-    source = inspect.getsourcefile(found) if found else None
     frames = traceback.extract_tb(error.__traceback__)
-    inside = [frame for frame in frames if frame.filename == source]
-    name, words = type(error).__name__, str(error)
+    inside = [frame for frame in frames if catalogue.is_of_strategy(strategy, frame.filename)]
+    name, words = type(error).__name__, _own_words(error)
     if inside and not isinstance(error, USER_ERRORS):
-        where = f"{Path(inside[-1].filename).name}, line {inside[-1].lineno}"
-        words = f"The strategy raised {name}: {error} ({where})"
-    elif not isinstance(error, (*USER_ERRORS, OutOfTime, ValueError)):
-        where = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}"
-        words = f"Internal error: {name} ({where}). See the log for details."
-    return (words or name)[:LONGEST_ERROR]
+        raised = f"{name}: {words[:LONGEST_WORDS]}" if words else name
+        return f"The strategy raised {raised} ({_place(inside[-1])})"
+    if isinstance(error, (*USER_ERRORS, ValueError)):
+        return words or name
+    if isinstance(error, MemoryError):
+        return "It needed more memory than there is. Choose fewer markets or a shorter time."
+    return f"Internal error: {name} ({_place(frames[-1])}). See the log for details."
+
+
+def _own_words(error: BaseException) -> str:
+    """The message of an error, also of one whose `__str__` raises."""
+    return str(traceback.TracebackException(type(error), error, None))
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    return f"{Path(frame.filename).name}, line {frame.lineno}"
 
 
 # --- computing -----------------------------------------------------------------------------------
@@ -136,10 +195,28 @@ class ComputedRun:
     def entries(self) -> Iterator[JournalEntry]:
         return journal.entries(self.universe, self.outcome, cash=self.cash, latency=self.latency)
 
+    def drawn(self) -> Iterator[tuple[str, DrawnSeries]]:
+        """The series of the charts, each with the ticker of its market."""
+        for series in self.outcome.annotations.series.series:
+            yield self.universe.listings[series.market].ticker, series
 
-def compute(requested: BacktestResult, *, on_progress: OnProgress = ignore_progress) -> ComputedRun:
-    """Run a backtest and store nothing. Raises BadInput, and whatever the strategy raises."""
+
+OnComputed = Callable[[ComputedRun], None]
+
+
+def compute(
+    requested: BacktestResult,
+    *,
+    on_progress: OnProgress = ignore_progress,
+    stop: Ints | None = None,
+) -> ComputedRun:
+    """Run a backtest and store nothing. Raises BadInput, and whatever the strategy raises.
+
+    Another thread may set the flag `stop`, which ends runs of the kernel by Interrupted.
+    """
     prepared = prepare(requested, on_progress=on_progress)
+    if stop is not None:
+        prepared.stop = stop
     evaluated = EVALUATED if requested.check_lookahead else 1
     results = prepared.results(
         lambda share, doing: on_progress(LOADED + (evaluated - LOADED) * share, doing)
@@ -159,16 +236,20 @@ def _check_lookahead(prepared: Evaluation, on_share: Callable[[float], None]) ->
     most = MAX_CHECKED if prepared.signal else MAX_CHECKED_STEP_BY_STEP
     checked = prepared.universe.first_markets_within(most)
     report = lookahead.check(
-        prepared.strategy, checked, parameters=prepared.params, on_share=on_share
+        prepared.strategy,
+        checked,
+        parameters=prepared.params,
+        execution=prepared.execution,
+        on_share=on_share,
     )
     words = " ".join(report.sentences())
     if len(checked.listings) < len(prepared.universe.listings):
         words = f"{words} Checked on {len(checked.listings):,} of the markets."
-    return {"verdict": str(report.verdict), "words": words}
+    return {"verdict": str(report.verdict), "words": writable(words)}
 
 
 def prepare(requested: BacktestResult, *, on_progress: OnProgress = ignore_progress) -> Evaluation:
-    strategy = strategies.find(requested.strategy)
+    strategy = catalogue.load(requested.strategy)
     selection = MarketSelection(
         start=requested.start,
         end=requested.end,
@@ -200,10 +281,11 @@ def _columns(
     assumptions = evaluation.assumptions(universe, headline.outcome, prepared.execution)
     broker = prepared.execution.through_broker
     return {
-        "strategy_version": prepared.strategy.version,
+        "strategy_version": writable(prepared.strategy.version),
         "fees": fee_regime(requested.start, requested.end, broker=broker),
         "code_fingerprint": fingerprints.code_fingerprint(prepared.strategy),
-        "data_fingerprint": fingerprints.data_fingerprint(universe),
+        "strategy_files": imports.texts_of(prepared.strategy),
+        "data_fingerprint": prepared.data_fingerprint(),
         "snapshots": len(universe.quotes),
         "markets": len(universe.listings),
         "final_cash": Decimal(headline.outcome.cash) / MONEY,
@@ -218,7 +300,14 @@ def _columns(
             yardsticks={name: f.money.pnl for name, f in results.yardsticks.items()},
             assumptions=assumptions,
         ),
-        "assumptions": [*assumptions.sentences(), *_notes(prepared, headline.figures.waits)],
+        "assumptions": [
+            *assumptions.sentences(),
+            *headline.outcome.notes,
+            *_notes(prepared, headline.figures.waits),
+            *annotation_notes(prepared, headline.outcome),
+        ],
+        "analyses": dict(headline.outcome.annotations.analyses),
+        "conditions": [asdict(each) for each in headline.outcome.annotations.conditions],
     }
 
 
@@ -239,6 +328,15 @@ def _notes(prepared: Evaluation, waits: metrics.Waits) -> Iterator[str]:
         yield f"{unsettled:,} of {markets:,} markets have no result on record."
     if settings.SIMULATED:
         yield "Recorded from the simulated exchange."
+
+
+def annotation_notes(prepared: Evaluation, outcome: RunOutcome) -> Iterator[str]:
+    """Facts about what the strategy stated, and why it sent no order."""
+    if not len(orders_of(outcome)):
+        yield explain_no_orders(prepared.universe, prepared.execution)
+    yield from outcome.annotations.series.notes
+    if prepared.strategy.analyzers and prepared.in_kernel:
+        yield "Its analyzers did not run: they need the engine backtrader."
 
 
 def fee_regime(start: datetime, end: datetime, *, broker: bool) -> dict[str, Any]:
@@ -280,9 +378,9 @@ def reproduce(done: BacktestResult, *, on_progress: OnProgress = ignore_progress
     """Run a finished backtest once more and compare every journal entry with the stored one."""
     prepared = prepare(done, on_progress=on_progress)
     on_share = part_of_progress(on_progress, "running the strategy", begun=LOADED, ended=1)
-    outcome = prepared.run(FillModel.EXPECTED, on_share)
+    outcome = prepared.annotated(prepared.run(FillModel.EXPECTED, on_share))
     code = fingerprints.code_fingerprint(prepared.strategy)
-    data = fingerprints.data_fingerprint(prepared.universe)
+    data = prepared.data_fingerprint()
     changed = [
         *(f"{n}={done.execution[n]}: {REMOVED[n]}" for n in REMOVED if n in done.execution),
         *fingerprints.differences(done.code_fingerprint, code),

@@ -1,12 +1,18 @@
 """Celery tasks of backtests."""
 
+import os
+import signal
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
+from threading import Thread
 from typing import Any
 
 from celery import shared_task, signals
+from celery.worker.state import active_requests
 from django.conf import settings
 
-from backtests import runner
+from backtests import hung_runs, processes
 from backtests.analysis.warm_up import warm_up
 from backtests.models import BacktestResult
 
@@ -14,6 +20,7 @@ from backtests.models import BacktestResult
 GRACE_SECONDS = 60
 # By the clocks of two machines, which may differ.
 CALLED_AGAIN_SECONDS = 300
+WATCH_SECONDS = 1.0
 
 
 @signals.worker_init.connect
@@ -22,10 +29,38 @@ def prepare_worker(**_: Any) -> None:
     warm_up()
 
 
+@signals.worker_ready.connect
+def watch_runs(**_: Any) -> None:
+    """Look after the runs under way from a thread of the worker, which is not the pool's."""
+    Thread(target=_watch_runs, name="watch over runs", daemon=True).start()
+
+
+def _watch_runs() -> None:
+    while True:
+        time.sleep(WATCH_SECONDS)
+        for request in tuple(active_requests):
+            if request.worker_pid and request.name == run_backtest.name:
+                hung_runs.look_after(request.args[0], request.worker_pid)
+
+
+@signals.worker_shutting_down.connect
+def end_runs(**_: Any) -> None:
+    """Let the pool's process end its run when the worker is told to end.
+
+    Celery would wait for it, for longer than whoever stops the worker does.
+    """
+    for request in tuple(active_requests):
+        if request.worker_pid:
+            with suppress(ProcessLookupError):
+                os.kill(request.worker_pid, signal.SIGTERM)
+
+
 @shared_task(time_limit=settings.BACKTEST_SECONDS + GRACE_SECONDS)
 def run_backtest(id: int) -> None:
     """Run a backtest, unless the database says that it has been claimed."""
-    runner.run(id)
+    # The worker ends this process itself, once the task is over.
+    with suppress(SystemExit):
+        processes.run(id)
 
 
 @shared_task

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from django_htmx.http import HttpResponseClientRefresh
 
 from backtests import report
+from backtests.charted_series import ChartedSeries
 from backtests.filters import BacktestFilter
 from backtests.forms import BacktestForm
 from backtests.models import (
@@ -101,6 +102,7 @@ def backtest_detail(request: HttpRequest, id: int) -> HttpResponse:
     if htmx_target(request) == "executions":
         return render(request, "backtests/backtest_detail.html#executions", context)
     context |= {
+        "charted": ChartedSeries.objects.of_result(result.pk).contents(),
         "comparison": report.comparison(result) if result.figures else (),
         "heads": report.column_heads(result),
         "groups": list(report.figure_groups(result)),
@@ -147,6 +149,7 @@ def _executions(result: BacktestResult, query: QueryDict) -> dict[str, object]:
     page: Page[BacktestExecution] = paginator.get_page(page_number(query))
     return {
         "page": page,
+        "has_reasons": any(entry.stated_reason for entry in page),
         "query": query,
         "kind": kind,
         "unknown_kind": "" if kind in ExecutionKind.values else kind,

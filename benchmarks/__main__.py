@@ -36,6 +36,7 @@ ON_REQUEST = (
     "week",
     "study",
     "shipped",
+    "examples",
     "moving_trades",
     "tape",
     "visits",

@@ -3,6 +3,8 @@
 Pure computations run in child processes, so that their peak memory can be measured.
 """
 
+import threading
+import time
 from datetime import timedelta
 
 from django.db import connection
@@ -16,7 +18,9 @@ from backtests import runner
 from backtests.loading import load
 from backtests.models import BacktestResult, BacktestStatus, Engine
 from backtests.requests import BacktestRequest
+from backtests.strategies import STRATEGIES
 from backtests.tests import record_builders
+from backtests.tests.silent_strategies import SilentSignal, SilentStrategy
 from benchmarks import child_process, whole_exchange
 from benchmarks.measure import now, report, timed
 from markets.models import Market
@@ -33,11 +37,13 @@ def main() -> None:
     measure.migrate()
     markets = create_snapshots()
     measure_stored_run(markets[0])
+    measure_cancellation(markets[0])
     measure_loading(markets)
     compare_with_backtrader()
     compare_with_vectorbt()
     measure_kernel()
     measure_many_markets()
+    measure_live_markets()
     measure_whole_exchange()
 
 
@@ -96,6 +102,37 @@ def measure_stored_run(market: Market) -> None:
         ratio=f"{run().executions.count():,} lines stored; the process's first: {first:.2f} s",
         target="target 1,000 ms",
     )
+
+
+def measure_cancellation(market: Market) -> None:
+    """Cancel runs of strategies that compute in silence, a while after they have begun."""
+    for strategy in (SilentSignal, SilentStrategy):
+        STRATEGIES[strategy.name] = strategy
+        seconds = [cancel_after(1 + n / 10, strategy.name, market) for n in range(10)]
+        report(
+            f"cancelling a run of a {strategy.name} that is under way",
+            f"{measure.median(seconds):.2f} s",
+            ratio=f"longest of ten {max(seconds):.2f} s",
+            target="target 2 s",
+        )
+
+
+def cancel_after(seconds: float, strategy: str, market: Market) -> float:
+    """Run a strategy and cancel it meanwhile; return the seconds until that was stored."""
+    request = BacktestRequest(strategy=strategy, selection=record_builders.selection_of(market))
+    result = BacktestResult.objects.queue(request.validated(now=now()), user=None, now=now())
+    cancelled_at: list[float] = []
+
+    def cancel() -> None:
+        BacktestResult.objects.request_cancel(result.pk, now=now())
+        cancelled_at.append(time.perf_counter())
+        connection.close()
+
+    threading.Timer(seconds, cancel).start()
+    runner.run(result.pk)
+    result.refresh_from_db()
+    assert result.status == BacktestStatus.CANCELLED, result.error
+    return time.perf_counter() - cancelled_at[0]
 
 
 def measure_loading(markets: list[Market]) -> None:
@@ -209,6 +246,17 @@ def measure_many_markets() -> None:
         f"{slow['seconds']:.0f} s",
         ratio=f"{slow['cpu'] / kernel['cpu']:.0f} x the kernel's CPU",
     )
+
+
+def measure_live_markets() -> None:
+    for markets, target in ((2_000, "60 s"), (8_000, "900 s")):
+        run = child_process.run_benchmark("live_markets", markets, 100)
+        report(
+            f"asking for {markets:,} live feeds at {run['steps']:,} steps of backtrader",
+            f"{run['seconds']:.0f} s",
+            ratio=f"{run['cpu']:.0f} s CPU; {run['megabytes']:,.0f} MB",
+            target=f"target {target}",
+        )
 
 
 def measure_whole_exchange() -> None:

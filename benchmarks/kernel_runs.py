@@ -61,7 +61,7 @@ def run(universe: Universe, targets: Ints, execution: ExecutionModel = TAKERS) -
 
 
 def targets_of(universe: Universe, signal: Signal) -> Ints:
-    history = QuoteHistory(universe.quotes, universe.listings)
+    history = QuoteHistory.of(universe)
     return history.to_quote_order(signal.targets(history))
 
 

@@ -9,6 +9,11 @@ import re
 UNWRITABLE = re.compile("[\\0\\ud800-\\udfff]")
 
 
+def writable(text: str) -> str:
+    """Write what PostgreSQL cannot store as Python would between quotes, such as \\x00."""
+    return UNWRITABLE.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
 class BadInput(ValueError):
     """Input that cannot be used; `field` names the form field, JSON key or option at fault."""
 

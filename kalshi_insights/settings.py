@@ -235,6 +235,12 @@ ARCHIVE_PATH = Path(env.str("ARCHIVE_PATH", default=str(_ARCHIVE)))
 
 # A run that takes longer than this fails.
 BACKTEST_SECONDS = int(_number("BACKTEST_SECONDS", 900, minimum=1, maximum=86_400))
+# The folder of strategies of one's own.
+STRATEGIES_PATH = Path(
+    os.path.normpath(BASE_DIR / (env.str("STRATEGIES_PATH", default="") or "var/strategies"))
+)
+if BASE_DIR.is_relative_to(STRATEGIES_PATH):
+    raise ImproperlyConfigured("STRATEGIES_PATH must be a folder without the program in it.")
 
 # --- Django -------------------------------------------------------------------------------------
 

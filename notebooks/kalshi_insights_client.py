@@ -93,7 +93,7 @@ MARKETS = """
 
 OUTAGES = "start end cause detail seconds"
 SPANS = "start end seconds is_whole proof extent with_combos series categories known_at"
-STRATEGIES = "name version kind is_yardstick summary parameters"
+STRATEGIES = "name version kind origin file error warning is_yardstick summary parameters"
 BACKTESTS = """
     id status progress doing strategy strategy_version params series events tickers start end cash
     engine created_at finished_at error snapshots markets final_cash verdict pnl"""
@@ -536,6 +536,19 @@ class Backtest:
         times = pd.to_datetime(pd.Series(columns.pop("t")), unit="ms", utc=True)
         index = pd.DatetimeIndex(times.astype("datetime64[us, UTC]"), name="at")
         return pd.DataFrame(columns, index=index)
+
+    def series(self, ticker: str) -> pd.DataFrame:
+        """List what the strategy drew in a market, beside bid and ask: a column for each series, a
+        row wherever one of them changed."""
+        answer = self._client._json(f"backtests/{self.id}/series/", ticker=ticker)
+        drawn = {}
+        for each in answer["results"]:
+            times = pd.to_datetime(pd.Series(each["t"]), unit="ms", utc=True)
+            index = pd.DatetimeIndex(times.astype("datetime64[us, UTC]"), name="at")
+            drawn[each["name"]] = pd.Series(each["values"], index, dtype=float)
+        changes = pd.DataFrame(drawn).index
+        stood = {name: each.reindex(changes, method="ffill") for name, each in drawn.items()}
+        return pd.DataFrame(stood, changes)
 
 
 def _flatten(figures: Row, under: str = "") -> Row:

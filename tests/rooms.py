@@ -65,7 +65,10 @@ ROOMS = {
         "markets/importing/",
         "markets/recording/",
         "markets/storage/",
+        "backtests/hung_runs.py",
+        "backtests/processes.py",
         "backtests/runner.py",
+        "backtests/signs_of_life.py",
     ),
     "data": (
         "accounts/models.py",
@@ -73,10 +76,14 @@ ROOMS = {
         "markets/models/",
         "markets/storage/__init__.py",
         "markets/storage/partitions.py",
+        "backtests/catalogue.py",
+        "backtests/charted_series.py",
         "backtests/definitions.py",
+        "backtests/further.py",
         "backtests/loading.py",
         "backtests/models.py",
         "backtests/observing.py",
+        "backtests/own/kept.py",
         "backtests/traded.py",
         "backtests/record.py",
         "backtests/requests.py",
@@ -95,9 +102,11 @@ ROOMS = {
         "markets/prices.py",
         "markets/simulator/",
         "backtests/analysis/",
+        "backtests/annotations/",
         "backtests/data/",
         "backtests/engine/",
         "backtests/metrics/",
+        "backtests/own/",
         "backtests/rules/",
         "backtests/strategies/",
     ),
@@ -152,7 +161,11 @@ HOMES = {
     "markets.simulator": ("markets/simulator/", "markets/management/commands/simulatekalshi.py"),
 }
 # The edges where any failure is caught, because each of them records it and goes on.
-EDGES = ("markets/recording/recorder.py", "backtests/runner.py")
+EDGES = (
+    "markets/recording/recorder.py",
+    "backtests/own/imports.py",
+    "backtests/runner.py",
+)
 READS_ENVIRONMENT = (
     "kalshi_insights/processes/checkhealth.py",
     "kalshi_insights/demo.py",

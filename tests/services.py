@@ -29,6 +29,7 @@ ENVIRONMENT = {
     "KALSHI_API_URL": "http://127.0.0.1:9/trade-api/v2",
     "KALSHI_API_KEY_ID": "",
     "KALSHI_PRIVATE_KEY_PATH": "",
+    "STRATEGIES_PATH": str(VAR / "no-strategies"),
 }
 # A machine that is busy with other lanes is slow, and no test is about time.
 hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)

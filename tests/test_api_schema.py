@@ -41,8 +41,14 @@ MINUTE = timedelta(minutes=1)
 TICKERS = {"series": "SKXRAIN", "events": "KXRAIN", "markets": "KXRAIN-26NOV20-T0.5"}
 POLL = 10**12
 TOKEN = "a" * 40
-WORDS = {"series": f"S{TICKERS['events']}", "event": TICKERS["events"], "category": "Climate"}
-NAMES = TICKERS | {"strategies": "fade-longshots"}
+STRATEGY = "fade-longshots"
+WORDS = {
+    "series": f"S{TICKERS['events']}",
+    "event": TICKERS["events"],
+    "category": "Climate",
+    "strategy": STRATEGY,
+}
+NAMES = TICKERS | {"strategies": STRATEGY}
 
 
 @pytest.fixture
@@ -113,6 +119,7 @@ def pinned(described: dict[str, Any]) -> dict[str, Any]:
     properties = described["components"]["schemas"]["BacktestRequest"]["properties"]
     for field, noun in (("series", "series"), ("events", "events"), ("tickers", "markets")):
         properties[field]["items"] = {"type": "string", "enum": [TICKERS[noun]]}
+    properties["strategy"]["enum"] = [STRATEGY]
     properties["start"]["enum"] = [f"{NOON - MINUTE:%Y-%m-%dT%H:%M:%SZ}"]
     properties["end"]["enum"] = [f"{NOON + 9 * MINUTE:%Y-%m-%dT%H:%M:%SZ}"]
     return described

@@ -55,15 +55,25 @@ def test_a_run_is_asked_for_and_its_page_shows_the_result_by_itself(
     chart = signed_in.locator("#equity")
     expect(chart).to_have_attribute("data-points", re.compile(r"\d+"))
     assert count_drawn_pixels(signed_in, "[data-plot=equity]") > 500
-    readout = signed_in.locator("[data-readout]")
+    readout = chart.locator("[data-readout]")
     expect(readout).to_contain_text("equity $10,0")
     latest = readout.text_content()
-    signed_in.locator("canvas").first.focus()
+    chart.locator("canvas").first.focus()
     signed_in.keyboard.press("ArrowLeft")
     expect(readout).not_to_have_text(latest or "")
     signed_in.get_by_role("link", name="Fills", exact=True).click()
     expect(signed_in.locator("#executions tbody tr")).to_have_count(1)
     expect(signed_in.locator("#equity")).to_have_attribute("data-points", re.compile(r"\d+"))
+
+
+def test_series_are_drawn_market_by_market(signed_in: Page, site: str) -> None:
+    done(signed_in, site)
+    signed_in.reload()
+    chart = signed_in.locator("#series")
+    expect(chart).to_have_attribute("data-points", re.compile(r"\d+"))
+    assert count_drawn_pixels(signed_in, "#series canvas") > 500
+    expect(chart.locator("[data-readout]")).to_contain_text("stated probability 0.033")
+    expect(chart.get_by_label("Market")).to_have_value(TICKER)
 
 
 def test_choosing_a_strategy_brings_its_fields_and_keeps_the_others(clean: Page, site: str) -> None:

@@ -422,6 +422,9 @@ def test_a_backtest_is_run_and_waited_for(trader, worker):
     assert executions.kind.to_list() == ["order", "fill", "settled"]
     assert executions.index[0] >= NOON
     assert executions.cash.dtype == "float64"
+    series = run.series(executions.ticker.iloc[0])
+    assert list(series.columns) == ["stated probability", "bid", "ask"]
+    assert series.bid.iloc[0] == 0.10
     equity = run.equity()
     assert equity.index.dtype == "datetime64[us, UTC]"
     assert equity.equity.iloc[-1] == pytest.approx(10_000 + run.pnl)

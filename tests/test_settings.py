@@ -49,6 +49,8 @@ SETTINGS = Path(__file__).resolve().parent.parent / "kalshi_insights" / "setting
         ("EMAIL_URL", "mail.example.org"),
         ("EMAIL_URL", "https://user:secret@mail.example.org"),
         ("EMAIL_URL", "smtp://user:secret@mail.example.org:port"),
+        ("STRATEGIES_PATH", "."),
+        ("STRATEGIES_PATH", "/"),
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "https://a.example,b.example"),
         ("CORS_ORIGINS", "https://a.example/path"),

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from backtests.analysis import beside_quotes
 from backtests.data import observations
 from backtests.data.candles import CandleRanges
 from backtests.data.tape import TradeTape
@@ -70,6 +71,8 @@ def truncated(universe: Universe, at: int) -> Counterfactual:
         gaps=cut.gaps and cut.gaps.known_at(at),
         tape=cut.tape and cut.tape.cut(at),
         candles=cut.candles and cut.candles.known_at(at),
+        interest=cut.interest and cut.interest.changed(lambda market, known: known.until(at)),
+        books=cut.books and cut.books.changed(lambda market, known: known.until(at)),
     )
     return Counterfactual(cut, at, markets, f"on the record up to {_words(at)}")
 
@@ -96,7 +99,7 @@ def mirrored(universe: Universe, at: int, rng: np.random.Generator) -> Counterfa
         tape=universe.tape and _mirrored_tape(universe.tape, at, rng),
         candles=universe.candles and _mirrored_candles(universe.candles, at),
     )
-    changed = _observed_otherwise(changed, at, rng)
+    changed = beside_quotes.mirrored(_observed_otherwise(changed, at, rng), at)
     change = f"with YES and NO swapped after {_words(at)}"
     return Counterfactual(changed, at, np.arange(len(universe.listings)), change)
 
@@ -120,7 +123,7 @@ def shuffled(universe: Universe, at: int, rng: np.random.Generator) -> Counterfa
     tape = universe.tape and _shuffled_tape(universe.tape, at, rng)
     candles = universe.candles and _shuffled_candles(universe.candles, at, rng)
     changed = replace(universe, quotes=mixed, settlements=settlements, tape=tape, candles=candles)
-    changed = _observed_otherwise(changed, at, rng)
+    changed = beside_quotes.shuffled(_observed_otherwise(changed, at, rng), at)
     change = f"with the quotes shuffled after {_words(at)}"
     return Counterfactual(changed, at, np.arange(len(universe.listings)), change)
 

@@ -1,16 +1,20 @@
 """Evaluation of a strategy on one universe: headline, band of fill models, and yardsticks."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from backtests import metrics
-from backtests.data.universe import MISSING, Floats, QuoteHistory, Universe
+from backtests.analysis import fingerprints
+from backtests.analysis.signal_annotations import SignalStatements, orders_of
+from backtests.annotations.series import KeptSeries, book_series
+from backtests.data.universe import MISSING, Ints, Universe
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
+from backtests.engine.interruption import stop_flag
 from backtests.metrics import Assumptions, EquityPath, Figures
 from backtests.rules.execution import JOURNAL_COLUMN, ExecutionModel, FillModel, RunOutcome
 from backtests.strategies import STRATEGIES, YARDSTICKS, StrategyClass
@@ -62,17 +66,59 @@ class Evaluation:
     start: int
     end: int
     in_kernel: bool
+    # Set by another thread, it ends runs of the kernel.
+    stop: Ints = field(default_factory=stop_flag)
+    _asked: dict[str, str] = field(default_factory=dict)
 
     def results(self, on_progress: OnProgress) -> EvaluationResults:
         on_share = part_of_progress(on_progress, "running the strategy", begun=0, ended=HEADLINE)
-        outcome = self.run(FillModel.EXPECTED, on_share)
-        stated = self._probabilities()
-        headline = self._measured(outcome, stated)
-        band = self._band(headline, stated, on_progress)
+        outcome = self.annotated(self.run(FillModel.EXPECTED, on_share))
+        headline = self._measured(outcome)
+        band = self._band(headline, on_progress)
         return EvaluationResults(headline, band, self._yardsticks(on_progress))
+
+    def annotated(self, outcome: RunOutcome) -> RunOutcome:
+        """The outcome with all that the strategy stated. Raises BadAnnotation."""
+        annotations = outcome.annotations
+        if self._statements:
+            annotations = replace(
+                self._with_probabilities(outcome).annotations,
+                reasons=self._statements.reasons(outcome),
+                series=self._statements.series(outcome),
+            )
+        if len(orders_of(outcome)):
+            annotations = replace(annotations, conditions=())
+        elif self.signal and self.stated:
+            counts = self.signal.counted_conditions(self.stated.universe).counts
+            annotations = replace(annotations, conditions=tuple(counts.values()))
+        drawn, notes = annotations.series
+        book = book_series(self.universe.quotes, {each.market for each in drawn})
+        series = KeptSeries([*drawn, *book], notes)
+        return replace(outcome, annotations=replace(annotations, series=series))
+
+    @cached_property
+    def _statements(self) -> SignalStatements | None:
+        return SignalStatements(self.signal, self.stated) if self.signal and self.stated else None
+
+    def _with_probabilities(self, outcome: RunOutcome) -> RunOutcome:
+        """The outcome with the probabilities of a signal; a `Strategy` has stated its own."""
+        if self._statements is None:
+            return outcome
+        stated = self._statements.stated_probabilities(outcome)
+        return replace(outcome, annotations=replace(outcome.annotations, probabilities=stated))
 
     def run(self, fills: FillModel, on_share: Callable[[float], None]) -> RunOutcome:
         """Run the strategy once; `on_share` hears the share that is done."""
+        outcome = self._run(fills, on_share)
+        if fills is FillModel.EXPECTED:
+            self._asked = fingerprints.fingerprint_of_asked(self.universe)
+        return outcome
+
+    def data_fingerprint(self) -> dict[str, str]:
+        """The fingerprint of the universe, and of what the run with expected fills asked for."""
+        return fingerprints.data_fingerprint(self.universe) | self._asked
+
+    def _run(self, fills: FillModel, on_share: Callable[[float], None]) -> RunOutcome:
         on_share(0)
         if self.in_kernel and self.stated:
             return self._run_in_kernel(self.stated, fills)
@@ -98,14 +144,12 @@ class Evaluation:
 
     @cached_property
     def _kernel_markets(self) -> kernel.KernelMarkets:
-        return kernel.KernelMarkets.of(self.universe, self.execution)
+        return kernel.KernelMarkets.of(self.universe, self.execution, stop=self.stop)
 
     def _run_in_kernel(self, stated: StatedTargets, fills: FillModel) -> RunOutcome:
         return self._kernel_markets.run_stated(stated, fills, cash=self.cash)
 
-    def _band(
-        self, headline: MeasuredRun, stated: Floats | None, on_progress: OnProgress
-    ) -> dict[FillModel, Figures]:
+    def _band(self, headline: MeasuredRun, on_progress: OnProgress) -> dict[FillModel, Figures]:
         band = dict.fromkeys(FillModel, headline.figures)
         if not headline.outcome.has_band:
             return band
@@ -116,7 +160,8 @@ class Evaluation:
         ):
             doing = f"running it with {fills.word} fills"
             on_share = part_of_progress(on_progress, doing, begun=begun, ended=ended)
-            band[fills] = self._measured(self.run(fills, on_share), stated).figures
+            outcome = self._with_probabilities(self.run(fills, on_share))
+            band[fills] = self._measured(outcome).figures
         return band
 
     def _yardsticks(self, on_progress: OnProgress) -> dict[str, Figures]:
@@ -130,18 +175,10 @@ class Evaluation:
             measured[name] = self._measured(self._run_in_kernel(stated, FillModel.EXPECTED)).figures
         return measured
 
-    def _probabilities(self) -> Floats | None:
-        """The probability of YES that the strategy states at each row of the quotes, if any."""
-        if self.signal is None:
-            return None
-        history = QuoteHistory(self.universe.quotes, self.universe.listings)
-        stated = self.signal.probabilities(history)
-        return None if stated is None else history.to_quote_order(stated)
-
-    def _measured(self, outcome: RunOutcome, probabilities: Floats | None = None) -> MeasuredRun:
+    def _measured(self, outcome: RunOutcome) -> MeasuredRun:
         path = metrics.trace(self.universe, outcome, cash=self.cash, start=self.start, end=self.end)
         figures = replace(
-            metrics.measure(self.universe, outcome, path, probabilities=probabilities),
+            metrics.measure(self.universe, outcome, path),
             waits=metrics.waits(self.universe, outcome, latency=self.execution.latency),
             coverage=metrics.coverage(
                 self.universe, outcome, path, end=self.end, latency=self.execution.latency

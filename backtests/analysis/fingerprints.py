@@ -10,28 +10,38 @@ from pathlib import Path
 import numpy as np
 
 from backtests import strategies
+from backtests.data.by_market import ByMarket
+from backtests.data.open_interest import OpenInterest
+from backtests.data.recorded_books import RecordedBooks
 from backtests.data.universe import QUOTE_COLUMNS, Universe
+from backtests.own.imports import contents_of
 from kalshi_insights.arrays import Array
 
 APP = Path(__file__).resolve().parent.parent
 # The files that decide results; the rest of this app requests runs and shows them.
 RULES = (
     "definitions.py",
+    "further.py",
     "loading.py",
+    "catalogue.py",
     "models.py",
     "observing.py",
     "record.py",
     "requests.py",
     "runner.py",
+    "signs_of_life.py",
     "traded.py",
     "analysis/*.py",
     "data/*.py",
     "engine/**/*.py",
     "metrics/*.py",
+    "own/*.py",
     "rules/*.py",
     "strategies/base.py",
     "strategies/indicators.py",
     "strategies/parameters.py",
+    "strategies/record_view.py",
+    "strategies/statements.py",
     "../kalshi_insights/arrays.py",
     "../markets/intervals.py",
     "../markets/fees.py",
@@ -41,6 +51,7 @@ RULES = (
     "../markets/models/markets.py",
     "../markets/coverage/*.py",
     "../markets/models/observations.py",
+    "../markets/models/order_books.py",
     "../markets/models/recording.py",
     "../markets/models/revisions.py",
     "../markets/models/snapshots.py",
@@ -70,6 +81,22 @@ def data_fingerprint(universe: Universe) -> dict[str, str]:
     }
 
 
+def fingerprint_of_asked(universe: Universe) -> dict[str, str]:
+    """SHA-256 of what strategies have asked for so far beside the quotes, as far as they have."""
+    kinds: dict[str, ByMarket[OpenInterest] | ByMarket[RecordedBooks] | None] = {
+        "open interest": universe.interest,
+        "order books": universe.books,
+    }
+    read = {name: list(values.read_already()) for name, values in kinds.items() if values}
+    return {
+        name: _of_arrays(
+            column for market, value in values for column in (np.array(market), *value.columns())
+        )
+        for name, values in read.items()
+        if values
+    }
+
+
 def _of_arrays(columns: Iterable[Array]) -> str:
     content = hashlib.sha256()
     for column in columns:
@@ -80,11 +107,14 @@ def _of_arrays(columns: Iterable[Array]) -> str:
 def code_fingerprint(strategy: strategies.StrategyClass) -> dict[str, str]:
     """SHA-256 of the rules and of the strategy, and the versions of the libraries.
 
-    The files count as they were when this process loaded them, which is how it computes.
+    The files count as they were when this process loaded them, which is how it computes. Of a
+    strategy of one's own, each file that was imported along with it has a hash of its own.
     """
+    own = contents_of(strategy)
     return {
         "rules": RULES_LOADED,
-        "strategy": STRATEGIES_LOADED.get(strategy) or _of_strategy(strategy),
+        "strategy": STRATEGIES_LOADED.get(strategy) or _of_contents(own) or _of_strategy(strategy),
+        **{f"strategy/{name}": _of_contents({name: each}) for name, each in own.items()},
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
     }
@@ -122,9 +152,18 @@ def _of_strategy(strategy: strategies.StrategyClass) -> str:
 
 
 def _of_files(paths: Iterable[Path]) -> str:
+    return _of_named((path.name, path.read_bytes()) for path in paths)
+
+
+def _of_contents(contents: Mapping[str, bytes]) -> str:
+    """SHA-256 of files by their names; empty where there are none."""
+    return _of_named(contents.items()) if contents else ""
+
+
+def _of_named(contents: Iterable[tuple[str, bytes]]) -> str:
     found = hashlib.sha256()
-    for path in paths:
-        found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for name, content in contents:
+        found.update(name.encode() + b"\0" + content + b"\0")
     return found.hexdigest()
 
 

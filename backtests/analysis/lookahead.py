@@ -7,7 +7,7 @@ markets' names, which proves nothing.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain, pairwise
 from typing import Any
@@ -16,11 +16,14 @@ import numpy as np
 
 from backtests.analysis import counterfactuals
 from backtests.analysis.counterfactuals import Counterfactual
+from backtests.annotations.probabilities import StatedProbabilities
 from backtests.data.decision_points import with_decision_points
 from backtests.data.universe import (
     CONTRACT,
     DOLLAR,
+    MISSING,
     MONEY,
+    Floats,
     Ints,
     QuoteHistory,
     Universe,
@@ -39,8 +42,9 @@ ROWS_SHOWN = 20_000_000
 ROWS_SHOWN_STEP_BY_STEP = 400_000
 MIN_RUNS, MAX_RUNS = 12, 2_000
 CASH = 10_000 * MONEY
-# The seconds that orders take, for the gains that a report compares.
-LATENCIES = (1.0, 60.0)
+# A report compares the gain with that of orders which take so many seconds, or so many times
+# longer, whichever is more.
+LATE_SECONDS, LATE_TIMES = 60.0, 10.0
 # Errors of a strategy that misses the rows or the markets that it was made for.
 MISSING_DATA_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 ORDER_COLUMNS = [JOURNAL_COLUMN[name] for name in ("at", "market", "side", "count", "price")]
@@ -90,7 +94,8 @@ class LookaheadReport:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """Rows of instant, market and decision; or the error that the strategy raised."""
+    """Rows of instant, market, decision and the probability that was stated with it; or the error
+    that the strategy raised."""
 
     rows: Ints
     error: Exception | None = None
@@ -104,15 +109,17 @@ def check(  # noqa: PLR0913
     universe: Universe,
     *,
     parameters: Mapping[str, Any] | None = None,
+    execution: ExecutionModel | None = None,
     seed: int = 0,
     rows_shown: int | None = None,
     on_share: Callable[[float], None] = lambda share: None,
 ) -> LookaheadReport:
     """Compare a strategy's decisions on a universe with those on counterfactual ones.
 
-    `rows_shown` bounds the rows that it is shown in all. The same seed gives the same report. An
-    error that the strategy raises on the original universe is raised. `on_share` hears the share
-    that is done, at least before every run, and may raise to end the check.
+    The orders of a `Strategy`, and the gains of the report, follow the `execution` model.
+    `rows_shown` bounds the rows that the strategy is shown in all. The same seed gives the same
+    report. An error that the strategy raises on the original universe is raised. `on_share` hears
+    the share that is done, at least before every run, and may raise to end the check.
     """
     is_signal = issubclass(strategy, Signal)
     rows = rows_shown or (ROWS_SHOWN if is_signal else ROWS_SHOWN_STEP_BY_STEP)
@@ -121,6 +128,7 @@ def check(  # noqa: PLR0913
         strategy,
         parameters or {},
         universe,
+        execution or ExecutionModel(),
         np.random.default_rng(seed),
         on_run=lambda ran: on_share(min(1.0, ran / runs)),
     )
@@ -134,17 +142,19 @@ def check(  # noqa: PLR0913
 class LookaheadCheck:
     """One strategy, run on many records."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         strategy: type[Signal] | type[Strategy],
         parameters: Mapping[str, Any],
         universe: Universe,
+        execution: ExecutionModel,
         rng: np.random.Generator,
         *,
         on_run: Callable[[int], None],
     ) -> None:
         self.strategy = strategy
         self.parameters = parameters
+        self.execution = execution
         self.universe = universe = counterfactuals.with_plain_observations(universe)
         self.rng = rng
         self.on_run = on_run
@@ -185,10 +195,12 @@ class LookaheadCheck:
             return
         if other := self._compare(decided, counterfactuals.renamed(self.universe)):
             yield f"It goes by the markets' names. {other}."
-        soon, late = (self._gain(seconds) for seconds in LATENCIES)
+        seconds = self.execution.latency_seconds
+        later = max(LATE_SECONDS, LATE_TIMES * seconds)
         yield (
-            f"It gains ${soon:,.2f} with orders that take {LATENCIES[0]:g} second, and"
-            f" ${late:,.2f} with {LATENCIES[1]:g} seconds."
+            f"It gains ${self._gain(seconds):,.2f} with orders that take {seconds:g}"
+            f" {'second' if seconds == 1 else 'seconds'}, and ${self._gain(later):,.2f} with"
+            f" {later:g} seconds."
         )
 
     def decide(self, record: Counterfactual) -> Decisions:
@@ -219,13 +231,17 @@ class LookaheadCheck:
         if issubclass(self.strategy, Signal):
             signal = self.strategy(**self.parameters)
             universe = with_decision_points(universe, signal.decide_every).universe
-            history = QuoteHistory(universe.quotes, universe.listings)
-            targets = history.to_quote_order(signal.targets(history))
-            integers = targets.astype(np.int64, casting="same_kind")
-            return np.column_stack((universe.quotes.at, universe.quotes.market, integers))
-        journal = self._run_engine(universe, ExecutionModel()).outcome.journal
-        orders: Ints = journal[journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.ORDER]
-        return orders[:, ORDER_COLUMNS]
+            history = QuoteHistory.of(universe)
+            targets = signal.checked_targets(history)
+            stated = _in_millionths(signal.checked_probabilities(history), len(targets))
+            return np.column_stack((universe.quotes.at, universe.quotes.market, targets, stated))
+        outcome = self._run_engine(universe, self.execution).outcome
+        kind, number = JOURNAL_COLUMN["kind"], JOURNAL_COLUMN["order"]
+        orders = outcome.journal[outcome.journal[:, kind] == EntryKind.ORDER]
+        probabilities = outcome.annotations.probabilities or StatedProbabilities()
+        of_orders = [probabilities.of_orders.get(each, np.nan) for each in orders[:, number]]
+        stated = _in_millionths(np.array(of_orders), len(orders))
+        return np.column_stack((orders[:, ORDER_COLUMNS], stated))
 
     def _differences(self, runs: int) -> Iterator[Evidence | None]:
         """Records with less of the future come first: a strategy that keeps something from one
@@ -288,7 +304,7 @@ class LookaheadCheck:
 
     def _gain(self, latency_seconds: float) -> float:
         """The gain in dollars, with open positions marked at the side they could be sold to."""
-        execution = ExecutionModel(latency_seconds=latency_seconds)
+        execution = replace(self.execution, latency_seconds=latency_seconds)
         if issubclass(self.strategy, Signal):
             stated = self.strategy(**self.parameters).stated(self.universe)
             outcome = kernel.run_stated(stated, execution, FillModel.FEWEST, cash=CASH)
@@ -317,7 +333,7 @@ def telling_instants(universe: Universe, most: int, rng: np.random.Generator) ->
     instants = np.unique(universe.quotes.at)[:-1]
     if len(instants) <= most:
         return instants
-    history = QuoteHistory(universe.quotes, universe.listings)
+    history = QuoteHistory.of(universe)
     inside = np.flatnonzero(np.diff(history.market) == 0)
     moves = np.nan_to_num(np.abs(np.diff(indicators.carried_mid(history))[inside]))
     biggest = inside[np.argsort(-moves, kind="stable")][: most // 4]
@@ -332,8 +348,23 @@ def telling_instants(universe: Universe, most: int, rng: np.random.Generator) ->
     return np.unique(np.concatenate((history.at[biggest], rare, random)))
 
 
+def _in_millionths(probabilities: Floats | None, rows: int) -> Ints:
+    """Stated probabilities as integers; `MISSING` where there is none."""
+    stated = np.full(rows, np.nan) if probabilities is None else probabilities
+    return np.where(np.isnan(stated), MISSING, np.rint(np.nan_to_num(stated) * MONEY)).astype(
+        np.int64
+    )
+
+
 def _in_words(decision: Sequence[int]) -> str:
-    """A decision in words: a target, or side, count and price of an order."""
+    """A decision in words, with the probability that was stated with it."""
+    *decided, probability = decision
+    words = _decided_in_words(decided)
+    return words if probability == MISSING else f"{words} at a probability of {probability / MONEY}"
+
+
+def _decided_in_words(decision: Sequence[int]) -> str:
+    """A target, or side, count and price of an order."""
     if len(decision) == 1:
         (target,) = decision
         if target == HOLD:

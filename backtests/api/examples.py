@@ -8,6 +8,10 @@ STRATEGY: Answer = {
     "name": "fade-longshots",
     "version": "1",
     "kind": "signal",
+    "origin": "shipped",
+    "file": "",
+    "error": "",
+    "warning": "",
     "is_yardstick": False,
     "summary": "Buys NO where YES is cheap but overpriced, and holds it to settlement.",
     "parameters": [
@@ -83,6 +87,9 @@ BACKTEST: Answer = {
     "fees": {"account": "direct", "roundings": []},
     "code_fingerprint": {"rules": "9f86d081884c7d65"},
     "data_fingerprint": {"quotes": "60303ae22b998861"},
+    "strategy_files": {},
+    "analyses": {"drawdown": {"analysis": {"max": {"drawdown": 0.0021, "len": 3}}}},
+    "conditions": [],
     "figures": FIGURES,
     "band": {"fewest": FIGURES, "expected": FIGURES, "most": FIGURES},
     "yardsticks": {"do-nothing": FIGURES},
@@ -115,6 +122,14 @@ EXECUTION_ENTRY: Answer = {
     "yes_ask_size": "90.00",
     "waited": None,
     "across_gap": False,
+    "stated_reason": "overpriced by 2 cents",
+}
+CHARTED_SERIES: Answer = {
+    "ticker": "KXHIGHNY-26NOV19-B52.5",
+    "name": "stated probability",
+    "t": [1795132800000, 1795136400000],
+    "values": [0.084, None],
+    "is_thinned": False,
 }
 EQUITY: Answer = {
     "columns": {
@@ -126,7 +141,7 @@ EQUITY: Answer = {
 }
 RESULT_OBJECTS = (
     "fees", "code_fingerprint", "data_fingerprint", "figures", "band", "yardsticks", "curve",
-    "lookahead",
+    "lookahead", "analyses",
 )  # fmt: skip
 QUEUED: Answer = BACKTEST | {
     "status": "queued",

@@ -9,6 +9,8 @@ from rest_framework import serializers
 
 from backtests.api import examples
 from backtests.api.strategy_serializers import VALUE
+from backtests.charted_series import ChartedSeries
+from backtests.data.universe import SECOND
 from backtests.models import (
     BacktestExecution,
     BacktestResult,
@@ -26,7 +28,6 @@ from backtests.requests import (
     MarketSelection,
 )
 from backtests.rules.execution import ExecutionModel
-from backtests.strategies import STRATEGIES
 from kalshi_insights.export.copy import ColumnTypes
 from kalshi_insights.rest.parsers import MAX_NAME_LENGTH
 from kalshi_insights.rest.schema import with_example
@@ -41,6 +42,8 @@ from kalshi_insights.rest.strict_fields import (
 
 MAX_NAMES = 1_000
 MAX_TICKER_LENGTH = 200
+MAX_STRATEGY_LENGTH = 100
+MILLISECOND = SECOND // 1_000
 
 
 # --- requests ----------------------------------------------------------------------------------
@@ -147,7 +150,9 @@ class ExecutionModelSerializer(StrictSerializer):
 class BacktestRequestSerializer(StrictSerializer):
     """A backtest request. At least one of series, events and tickers must name something."""
 
-    strategy = serializers.ChoiceField(choices=list(STRATEGIES))
+    strategy = StrictTextField(
+        max_length=MAX_STRATEGY_LENGTH, help_text="The name of a strategy, shipped or your own."
+    )
     params = ParamsField(
         required=False, help_text="The parameters that differ from their defaults."
     )
@@ -244,6 +249,9 @@ DETAIL_COLUMNS = [
     "fees",
     "code_fingerprint",
     "data_fingerprint",
+    "strategy_files",
+    "analyses",
+    "conditions",
     "figures",
     "band",
     "yardsticks",
@@ -258,6 +266,42 @@ FIGURES_HELP = "The figures. Money is in millionths of a dollar; null means with
 
 @extend_schema_field(FREE)
 class FreeField(serializers.JSONField):
+    pass
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+class FilesField(serializers.JSONField):
+    pass
+
+
+@extend_schema_field(
+    {
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "properties": {"analysis": {}, "refused": {"type": "string"}},
+        },
+    }
+)
+class AnalysesField(serializers.JSONField):
+    pass
+
+
+@extend_schema_field(
+    {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "asked": {"type": "integer"},
+                "held": {"type": "integer"},
+                "held_with_earlier": {"type": "integer", "nullable": True},
+            },
+        },
+    }
+)
+class ConditionsField(serializers.JSONField):
     pass
 
 
@@ -315,6 +359,17 @@ class BacktestSerializer(BacktestBriefSerializer):
     fees = FreeField(help_text="The kind of account, and the rounding of its fees.")
     code_fingerprint = FreeField(help_text="SHA-256 of the code, and library versions.")
     data_fingerprint = FreeField(help_text="SHA-256 of the input data.")
+    strategy_files = FilesField(
+        help_text="The text of every file that a strategy of your own was imported from, by name."
+    )
+    analyses = AnalysesField(
+        help_text="What each analyzer of the strategy found, under `analysis`, or why it is not"
+        " kept, under `refused`."
+    )
+    conditions = ConditionsField(
+        help_text="Of a run that sent no order: how often each condition of the strategy was asked"
+        " and held, and held together with those before it."
+    )
     figures = FreeField(help_text=FIGURES_HELP)
     band = FreeField(help_text="The figures by fill scenario: fewest, expected and most fills.")
     yardsticks = FreeField(help_text="The figures of each yardstick on the same markets and times.")
@@ -355,6 +410,7 @@ EXECUTIONS: ColumnTypes = {
     "yes_ask_size": COUNT_TYPE,
     "waited": MONEY_TYPE,
     "across_gap": "boolean",
+    "stated_reason": "text",
 }
 
 
@@ -387,11 +443,27 @@ class ExecutionEntrySerializer(serializers.ModelSerializer[BacktestExecution]):
                 "help_text": "Of a fill: whether its order was sent before a gap in the"
                 " observations and filled after it."
             },
+            "reason": {"help_text": "Why an order was refused or cancelled."},
             "cash": {"help_text": "Cash after the entry, in dollars."},
             "position": {
                 "help_text": "Contracts after the entry: positive for YES, negative for NO."
             },
         }
+
+
+@with_example(examples.CHARTED_SERIES)
+class ChartedSeriesSerializer(serializers.ModelSerializer[ChartedSeries]):
+    """A series of a run in one market: each value stands from its instant on, null is none."""
+
+    t = serializers.SerializerMethodField(help_text="Milliseconds since 1970, UTC.")
+
+    class Meta:
+        model = ChartedSeries
+        fields = ["ticker", "name", "t", "values", "is_thinned"]
+        read_only_fields = fields
+
+    def get_t(self, series: ChartedSeries) -> list[int]:
+        return [at // MILLISECOND for at in series.at]
 
 
 def _numbers(help_text: str) -> serializers.ListField:

@@ -6,10 +6,11 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from backtests.api import examples
-from backtests.strategies import STRATEGIES, YARDSTICKS, Signal
+from backtests.strategies import YARDSTICKS
+from backtests.strategies.descriptions import StrategyDescription, StrategyKind, StrategyOrigin
 from kalshi_insights.rest.schema import with_example
 
-STRATEGY_KINDS = ("signal", "event-driven")
+STRATEGY_KINDS = tuple(str(kind) for kind in StrategyKind)
 PARAMETER_TYPES = ("number", "integer", "boolean", "string")
 VALUE = {"oneOf": [{"type": "number"}, {"type": "boolean"}, {"type": "string"}]}
 
@@ -39,7 +40,7 @@ class ParameterSerializer(serializers.Serializer[Any]):
 
 @with_example(examples.STRATEGY)
 class StrategySerializer(serializers.Serializer[Any]):
-    """A strategy that can be run, with its parameters."""
+    """A strategy with its parameters; one with an `error` cannot be run."""
 
     name = serializers.CharField()
     version = serializers.CharField(
@@ -47,8 +48,24 @@ class StrategySerializer(serializers.Serializer[Any]):
     )
     kind = serializers.ChoiceField(
         choices=STRATEGY_KINDS,
+        allow_null=True,
         help_text="A signal states target positions and runs in both engines; an event-driven"
-        " strategy sends its own orders and runs in backtrader.",
+        " strategy sends its own orders and runs in backtrader. Null where an error hides it.",
+    )
+    origin = serializers.ChoiceField(
+        choices=[str(origin) for origin in StrategyOrigin],
+        help_text="Shipped with the program, or one of your own in the folder STRATEGIES_PATH.",
+    )
+    file = serializers.CharField(
+        allow_blank=True, help_text="The file of one of your own, within the folder."
+    )
+    error = serializers.CharField(
+        allow_blank=True, help_text="Why it cannot be run; empty where it can."
+    )
+    warning = serializers.CharField(
+        allow_blank=True,
+        help_text="A danger that does not keep it from being run, such as others"
+        " who may write to its file.",
     )
     is_yardstick = serializers.BooleanField(
         help_text="Every result is compared with the yardsticks."
@@ -57,12 +74,11 @@ class StrategySerializer(serializers.Serializer[Any]):
     parameters = ParameterSerializer(many=True)
 
 
-def describe(name: str) -> dict[str, Any]:
+def row(strategy: StrategyDescription) -> dict[str, Any]:
     """A strategy in the form of its serializer."""
-    strategy = STRATEGIES[name]
     parameters = [
         {
-            "name": each,
+            "name": name,
             "type": parameter.json_type,
             "default": parameter.default,
             "minimum": parameter.least,
@@ -71,13 +87,11 @@ def describe(name: str) -> dict[str, Any]:
             "unit": parameter.unit,
             "help": parameter.help,
         }
-        for each, parameter in strategy.schema.items()
+        for name, parameter in strategy.schema.items()
     ]
+    texts = ("name", "version", "kind", "origin", "file", "error", "warning", "summary")
     return {
-        "name": name,
-        "version": strategy.version,
-        "kind": STRATEGY_KINDS[not issubclass(strategy, Signal)],
-        "is_yardstick": name in YARDSTICKS,
-        "summary": strategy.summary,
+        **{name: getattr(strategy, name) for name in texts},
+        "is_yardstick": strategy.name in YARDSTICKS,
         "parameters": parameters,
     }

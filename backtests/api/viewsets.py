@@ -24,7 +24,8 @@ from rest_framework.reverse import reverse
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
-from backtests.api import examples
+from backtests import catalogue
+from backtests.api import examples, strategy_serializers
 from backtests.api.serializers import (
     API_FIELDS,
     BRIEF_COLUMNS,
@@ -33,16 +34,17 @@ from backtests.api.serializers import (
     BacktestBriefSerializer,
     BacktestRequestSerializer,
     BacktestSerializer,
+    ChartedSeriesSerializer,
     EquitySerializer,
     ExecutionEntrySerializer,
     flatten_errors,
 )
-from backtests.api.strategy_serializers import StrategySerializer, describe
+from backtests.api.strategy_serializers import StrategySerializer
+from backtests.charted_series import ChartedSeries
 from backtests.data.universe import MONEY
-from backtests.filters import BacktestFilter, ExecutionFilter
+from backtests.filters import BacktestFilter, ChartedSeriesFilter, ExecutionFilter
 from backtests.models import RUN_BACKTESTS, BacktestExecution, BacktestResult
 from backtests.requests import BacktestRequest, TooManyUnfinished, submit
-from backtests.strategies import STRATEGIES
 from kalshi_insights.bad_input import BadInput
 from kalshi_insights.export import postgres
 from kalshi_insights.rest.errors import not_found
@@ -91,8 +93,8 @@ class StrategyViewSet(KnownParameters, GenericViewSet[Any]):
 
     @extend_schema(responses=StrategySerializer(many=True))
     def list(self, request: Request) -> Response:
-        """All strategies that can be run, the yardsticks last."""
-        rows = [describe(name) for name in STRATEGIES]
+        """All strategies: the shipped ones, the yardsticks last of them, then one's own."""
+        rows = [strategy_serializers.row(each) for each in catalogue.listing()]
         return Response({"next": None, "previous": None, "results": rows})
 
     @extend_schema(
@@ -101,9 +103,8 @@ class StrategyViewSet(KnownParameters, GenericViewSet[Any]):
     )
     def retrieve(self, request: Request, name: str) -> Response:
         """One strategy."""
-        if name not in STRATEGIES:
-            not_found("strategy", name)
-        return Response(describe(name))
+        found = catalogue.listed(name) or not_found("strategy", name)
+        return Response(strategy_serializers.row(found))
 
 
 class BacktestViewSet(ResourceViewSet, TimeSeriesViewSet):
@@ -186,6 +187,14 @@ class BacktestViewSet(ResourceViewSet, TimeSeriesViewSet):
         return self.series_response(
             entries.values(*EXECUTIONS), EXECUTION_SERIES, name=f"backtest-{id}"
         )
+
+    @extend_schema(responses=ChartedSeriesSerializer(many=True))
+    @action(detail=True, filterset_class=ChartedSeriesFilter)
+    def series(self, request: Request, id: str) -> Response:
+        """The series that the strategy drew, market by market, and the bids and asks there."""
+        paginator, drawn = OffsetPages(), ChartedSeries.objects.of_result(self.get_object().pk)
+        page = paginator.paginate_queryset(self.filter_queryset(drawn), request)
+        return paginator.get_paginated_response(ChartedSeriesSerializer(page, many=True).data)
 
     @extend_schema(responses=EquitySerializer)
     @action(detail=True, filterset_class=None, pagination_class=None)

@@ -91,6 +91,24 @@ class KnownTrades:
         places = np.searchsorted(known_at, [since, until], side="right") + first
         return self._tape.as_trades(*places.tolist())
 
+    def taken(self, market: int, at: Ints, *, taker: int) -> Ints:
+        """Return the contracts that takers of a side traded in a market, by the trades that became
+        known since the instant before each; -1 at the first, and where a trade may be missing."""
+        own = slice(*self._starts[market : market + 2])
+        of_side = np.where(self._tape.taker[own] == taker, self._tape.contracts[own], 0)
+        sums = np.concatenate(([0], np.cumsum(of_side)))
+        known = sums[np.searchsorted(self._tape.known_at[own], at, side="right")]
+        return np.where(self._is_whole_since_the_last(market, at), np.diff(known, prepend=0), -1)
+
+    def _is_whole_since_the_last(self, market: int, at: Ints) -> Bools:
+        own = slice(*self._tape.spans[market : market + 2])
+        last = np.concatenate((at[:1] - 1, at[:-1]))
+        begun = np.searchsorted(self._tape.since[own], last, side="right") - 1
+        until = np.append(self._tape.until[own], -1)[begun]
+        whole: Bools = (begun >= 0) & (until >= at)
+        whole[:1] = False
+        return whole
+
 
 def no_tape(markets: int) -> TradeTape:
     """The tape of markets of which no trade is on record."""

@@ -12,11 +12,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from backtests.data import observations
+from backtests.data.by_market import ByMarket
 from backtests.data.candles import CandleRanges, no_candles
+from backtests.data.further_record import FurtherRecord
 from backtests.data.gaps import MarketGaps, no_gaps
+from backtests.data.open_interest import OpenInterest
+from backtests.data.recorded_books import RecordedBooks
 from backtests.data.tape import TradeTape, no_tape
 from kalshi_insights import arrays
 from kalshi_insights.arrays import np
+from markets.fees import MOST_COUNT
 from markets.intervals import EPOCH
 from markets.observed import ObservedInstants
 
@@ -138,7 +143,7 @@ class Universe:
     A market that was not settled when the data was read has no settlement. Each market has at
     least one entry in `terms` and in `grids`; the first one holds until the second begins.
     Without `observed`, each row is an observation and there is no other; without `gaps`, none
-    are known.
+    are known. `interest` and `books` are read where a strategy asks for them.
     """
 
     quotes: Quotes
@@ -150,6 +155,8 @@ class Universe:
     gaps: MarketGaps | None = None
     tape: TradeTape | None = None
     candles: CandleRanges | None = None
+    interest: ByMarket[OpenInterest] | None = None
+    books: ByMarket[RecordedBooks] | None = None
 
     def observations(self) -> ObservedInstants:
         """The observations of each market."""
@@ -168,6 +175,12 @@ class Universe:
 
     def known_gaps(self) -> MarketGaps:
         return no_gaps(len(self.listings)) if self.gaps is None else self.gaps
+
+    def further(self) -> FurtherRecord:
+        """What strategies may see beside the quotes."""
+        return FurtherRecord(
+            self.terms, self.observations, self.gaps, self.tape, self.interest, self.books
+        )
 
     def last_instant(self) -> int:
         """The end of a run: its last row, observation or trade, or the last gap's begin."""
@@ -197,6 +210,8 @@ class Universe:
             self.gaps and self.gaps.select(np.array(markets, np.int64)),
             self.tape and self.tape.select(np.array(markets, np.int64)),
             self.candles and self.candles.select(np.array(markets, np.int64)),
+            self.interest and self.interest.select(np.array(markets, np.int64)),
+            self.books and self.books.select(np.array(markets, np.int64)),
         )
 
     def first_markets_within(self, rows: int) -> "Universe":
@@ -226,12 +241,19 @@ class QuoteHistory:
     row and on earlier rows of its market, and on nothing else.
     """
 
-    def __init__(self, quotes: Quotes, listings: Sequence[Listing]) -> None:
+    def __init__(
+        self, quotes: Quotes, listings: Sequence[Listing], further: FurtherRecord | None = None
+    ) -> None:
         # Stable: rows of a market stay in the order of time.
         self.order: Ints = np.argsort(quotes.market, kind="stable")
         self.quotes = quotes.select(self.order)
         self.listings = listings
+        self._further = further
         self.starts: Ints = np.searchsorted(self.quotes.market, np.arange(len(listings) + 1))
+
+    @classmethod
+    def of(cls, universe: Universe) -> Self:
+        return cls(universe.quotes, universe.listings, universe.further())
 
     def __len__(self) -> int:
         return len(self.order)
@@ -287,6 +309,83 @@ class QuoteHistory:
     def tradable(self) -> Bools:
         return self.quotes.tradable
 
+    # What is read or computed where a strategy asks for it; NaN without a record to read it from.
+
+    @cached_property
+    def open_interest(self) -> Floats:
+        """Contracts that are open, by the newest row of the record."""
+        found = self._further and self._further.open_interest(self.market, self.at)
+        return self._known(found, CONTRACT)
+
+    def bids_within(self, distance: float) -> Floats:
+        """Contracts bid at most so many dollars below the best bid, by the newest book."""
+        return self._depth(1, distance)
+
+    def asks_within(self, distance: float) -> Floats:
+        """Contracts offered at most so many dollars above the best ask, by the newest book."""
+        return self._depth(-1, distance)
+
+    @cached_property
+    def book_age(self) -> Floats:
+        """Seconds since the newest whole book was recorded: one is when it changes."""
+        if self._further is None:
+            return np.full(len(self), np.nan)
+        return self._further.book_ages(self.market, self.at) / SECOND
+
+    @cached_property
+    def bought(self) -> Floats:
+        """Contracts of YES that takers bought, by the trades that became known since the row
+        before; NaN where the tape since then is not whole."""
+        return self._taken(1)
+
+    @cached_property
+    def sold(self) -> Floats:
+        """Contracts of YES that takers sold, as `bought`."""
+        return self._taken(-1)
+
+    def observed_share(self, seconds: float) -> Floats:
+        """The share of the last so many seconds in which the market was observed; the time before
+        its first observation was not."""
+        if self._further is None:
+            return np.full(len(self), np.nan)
+        time = max(1, round(seconds * SECOND))
+        return self._further.observed_shares(self.market, self.at, time=time)
+
+    def taker_fee(self, contracts: Floats | float, price: Floats | float) -> Floats:
+        """The fee in dollars of taking so many contracts of YES at a price, by the terms in force
+        for a member without a broker; of selling YES, or buying NO, where they are below zero."""
+        return self._fee(contracts, price, maker=False)
+
+    def maker_fee(self, contracts: Floats | float, price: Floats | float) -> Floats:
+        """The fee of an order that is filled at rest, as `taker_fee`."""
+        return self._fee(contracts, price, maker=True)
+
+    def _depth(self, side: int, distance: float) -> Floats:
+        units = round(distance * DOLLAR)
+        found = self._further and self._further.contracts_within(
+            self.market, self.at, side=side, distance=units
+        )
+        return self._known(found, CONTRACT)
+
+    def _taken(self, taker: int) -> Floats:
+        found = self._further and self._further.taken(self.market, self.at, taker=taker)
+        return self._known(found, CONTRACT)
+
+    def _fee(self, contracts: Floats | float, price: Floats | float, *, maker: bool) -> Floats:
+        count, units = (
+            np.rint(np.broadcast_to(np.multiply(given, unit), len(self)))
+            for given, unit in ((contracts, CONTRACT), (price, DOLLAR))
+        )
+        known = (np.abs(count) <= MOST_COUNT) & (units >= 0) & (units <= DOLLAR)
+        if self._further is None or not known.any():
+            return np.full(len(self), np.nan)
+        order = tuple(np.where(known, each, 0).astype(np.int64) for each in (count, units))
+        fee = self._further.fees(self.market, self.at, order, maker=maker)
+        return np.where(known, fee / MONEY, np.nan)
+
+    def _known(self, found: Ints | None, unit: int) -> Floats:
+        return np.full(len(self), np.nan) if found is None else to_floats(found, unit)
+
     def _two_sided(self, units: Ints, dollar: int) -> Floats:
         """Dollars, NaN where a side is missing.
 
@@ -309,7 +408,7 @@ def quote_histories(universe: Universe) -> Iterator[tuple[Ints, QuoteHistory]]:
     The arrays that a strategy computes take ten times the memory of its quotes; with this many
     rows they stay in the processor's cache.
     """
-    quotes, listings = universe.quotes, universe.listings
+    quotes, listings, further = universe.quotes, universe.listings, universe.further()
     order = np.argsort(quotes.market, kind="stable")
     starts = np.searchsorted(quotes.market[order], np.arange(len(listings) + 1))
     first = 0
@@ -317,7 +416,7 @@ def quote_histories(universe: Universe) -> Iterator[tuple[Ints, QuoteHistory]]:
         last = int(np.searchsorted(starts, starts[first] + HISTORY_ROWS, side="right")) - 1
         last = min(max(last, first + 1), len(listings))
         rows = np.sort(order[starts[first] : starts[last]])
-        yield rows, QuoteHistory(quotes.select(rows), listings)
+        yield rows, QuoteHistory(quotes.select(rows), listings, further)
         first = last
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from backtests.data.decision_points import with_decision_points
 from backtests.data.universe import CONTRACT, Ints, QuoteHistory, Universe, quote_histories
 from backtests.engine.compiled import compiled
+from backtests.engine.interruption import Interrupted, stop_flag
 from backtests.engine.kernel_arrays import (
     FillEvidence,
     MarketTables,
@@ -85,9 +86,11 @@ class KernelMarkets(NamedTuple):
     whole: WholeStretches
     evidence: FillEvidence
     last: int
+    stop: Ints
 
     @classmethod
-    def of(cls, universe: Universe, execution: ExecutionModel) -> Self:
+    def of(cls, universe: Universe, execution: ExecutionModel, *, stop: Ints | None = None) -> Self:
+        """Gather the input; a `stop` flag ends its runs from another thread."""
         return cls(
             execution,
             tables_of(universe, execution),
@@ -96,6 +99,7 @@ class KernelMarkets(NamedTuple):
             stretches_of(universe),
             evidence_of(universe),
             universe.last_instant(),
+            stop_flag() if stop is None else stop,
         )
 
     def run_stated(self, stated: StatedTargets, fills: FillModel, *, cash: int) -> RunOutcome:
@@ -109,7 +113,8 @@ class KernelMarkets(NamedTuple):
     def run(self, quotes: Quotes, targets: Ints, fills: FillModel, *, cash: int) -> RunOutcome:
         """Trade towards targets, one for each row: a number of contracts, or `HOLD`.
 
-        `cash` is in millionths of a dollar. Raises ValueError for a target too large for its fee.
+        `cash` is in millionths of a dollar. Raises ValueError for a target too large for its fee,
+        and Interrupted once the flag is set.
         """
         check_targets(targets)
         columns, length = columns_of(quotes), FIRST_JOURNAL_LENGTH
@@ -129,7 +134,9 @@ class KernelMarkets(NamedTuple):
         waiting = np.empty(markets, np.int64)
         ways = Ways(self.evidence.observed, self.gaps, waiting, self.last)
         tape = self.tape.for_run(kernel_rules)
-        trade(quotes, targets, run, tape, self.whole, self.evidence, ways)
+        trade(quotes, targets, run, tape, self.whole, self.evidence, ways, self.stop)
+        if self.stop[0]:
+            raise Interrupted
         return run
 
 
@@ -173,7 +180,7 @@ class SweepInput(NamedTuple):
     def targets(self, signal: Signal) -> Ints:
         targets = np.empty(sum(len(rows) for rows, _ in self.parts), np.int64)
         for rows, history in self.parts:
-            targets[rows] = check_targets(history.to_quote_order(signal.targets(history)))
+            targets[rows] = signal.checked_targets(history)
         return targets
 
 
@@ -229,8 +236,11 @@ def trade(
     whole: WholeStretches,
     evidence: FillEvidence,
     ways: Ways,
+    stop: Ints,
 ) -> None:
     """Pass over all rows once: settlements, trades, books, arrivals, decisions of each instant.
+
+    Another thread may set the flag `stop`, which ends the pass at the next instant.
 
     Between two instants with rows, settlements, trades and arrivals have instants of their own. A
     book is read only where an order could meet it or be sent, which most rows are not.
@@ -240,7 +250,7 @@ def trade(
     due, make, assumed = run.tables.settlements, run.rules.make, run.rules.assumed
     tape_at = tape.at
     settled, traded, row, rows, trades = 0, 0, 0, len(at), len(tape_at)
-    while row < rows:
+    while row < rows and not stop[0]:
         now, end = at[row], row + 1
         while end < rows and at[end] == now:
             end += 1
@@ -272,7 +282,8 @@ def trade(
                     send(ways, run.rules, states[m], m, now, sent)
                     add_waiting(ways.waiting, states, figures, m)
         row = end
-    _pass_time(run, tape, ways.waiting, settled, traded, FAR_FUTURE, FAR_FUTURE)
+    until = FAR_FUTURE if row >= rows else 0
+    _pass_time(run, tape, ways.waiting, settled, traded, until, until)
 
 
 @compiled

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from backtests.data.universe import DAY, DOLLAR, MONEY, Floats, Ints, Universe
+from backtests.data.universe import DAY, DOLLAR, MONEY, Ints, Universe
 from backtests.metrics.coverage import CoverageFigures
 from backtests.metrics.drawdown import Drawdown
 from backtests.metrics.events import EventFigures, figures_by_event
 from backtests.metrics.marks import EquityPath, final_marks
+from backtests.metrics.probabilities import ProbabilityFigures, score_probabilities
 from backtests.metrics.ratios import YEAR, Ratios, ratios
 from backtests.metrics.waits import Waits, better_prices
 from backtests.rules.execution import JOURNAL_COLUMN, EntryKind, RunOutcome
@@ -93,15 +94,6 @@ class Capital:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Brier:
-    """The mean squared difference of stated probability and outcome over `markets`; None without
-    any. 0 is perfect; always stating one half gets 0.25."""
-
-    score: float | None = None
-    markets: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """All figures of a run; `docs/metrics.md` explains each of them."""
 
@@ -113,7 +105,7 @@ class Figures:
     ratios: Ratios
     drawdown: Drawdown
     events: EventFigures
-    brier: Brier
+    probabilities: ProbabilityFigures
     waits: Waits = field(default_factory=Waits)
     coverage: CoverageFigures = field(default_factory=CoverageFigures)
 
@@ -175,13 +167,11 @@ def measure(
     outcome: RunOutcome,
     path: EquityPath,
     *,
-    probabilities: Floats | None = None,
     bill_rate: float = BILL_RATE,
 ) -> Figures:
     """Compute the figures of a run from its journal and its equity path.
 
-    `probabilities` are those of YES that the strategy stated at each row of the quotes, NaN where
-    it stated none. Raises ValueError where the journal does not add up.
+    Raises ValueError where the journal does not add up.
     """
     start, end = int(path.at[0]), int(path.at[-1])
     days = (end - start) / DAY
@@ -211,7 +201,9 @@ def measure(
         ratios=Ratios(withheld=withheld) if withheld else ratios(daily, days=days, rate=bill_rate),
         drawdown=path.drawdown(),
         events=events,
-        brier=brier(universe, outcome, probabilities),
+        probabilities=score_probabilities(
+            universe, outcome.journal, outcome.annotations.probabilities
+        ),
     )
 
 
@@ -298,26 +290,6 @@ def capital(account: JournalReplay, pnl: int, *, days: float, rate: float, annua
         bill_rate=rate,
         bills_earned=round(locked_days * rate / YEAR),
     )
-
-
-def brier(universe: Universe, outcome: RunOutcome, probabilities: Floats | None) -> Brier:
-    """Score each settled market by the probability stated where its first order was decided.
-
-    Brier (1950), "Verification of forecasts expressed in terms of probability".
-    """
-    if probabilities is None:
-        return Brier()
-    journal = outcome.journal
-    orders = journal[journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.ORDER]
-    markets, first = np.unique(orders[:, JOURNAL_COLUMN["market"]], return_index=True)
-    squares = [
-        (float(probabilities[row]) - ended.value / MONEY) ** 2
-        for market, row in zip(markets, orders[first, JOURNAL_COLUMN["row"]], strict=True)
-        if (ended := universe.settlements[market]) and not np.isnan(probabilities[row])
-    ]
-    if not squares:
-        return Brier()
-    return Brier(score=sum(squares) / len(squares), markets=len(squares))
 
 
 def _columns(journal: Ints, *names: str) -> Ints:

@@ -10,9 +10,10 @@ The functions below the model are compiled for the kernel too: they take plain i
 nothing. Units are those of `Quotes`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
+from backtests.annotations.run import Annotations
 from backtests.data.universe import CONTRACT, MISSING, SECOND, Ints
 from kalshi_insights.arrays import np
 
@@ -72,6 +73,12 @@ class Reason(IntEnum):
     SELF_TRADE = 17
     RUN_ENDED = 18
     GONE = 19
+    NO_OFFER = 20
+    NOT_BEGUN = 21
+    NOT_FUTURE = 22
+    OUT_OF_TIME = 23
+    REDUCE_ONLY = 24
+    STOPPED = 25
 
 
 REASONS = {
@@ -95,6 +102,12 @@ REASONS = {
     Reason.SELF_TRADE: "it would have traded with another order of the run",
     Reason.RUN_ENDED: "unfinished: the run ended before the market was observed again",
     Reason.GONE: "the order that it amends was not at rest",
+    Reason.NO_OFFER: "no offer: nobody quoted a price that it could take",
+    Reason.NOT_BEGUN: "the market has not shown a book with two sides yet",
+    Reason.NOT_FUTURE: "its expiration time was over when it arrived",
+    Reason.OUT_OF_TIME: "its expiration time came",
+    Reason.REDUCE_ONLY: "reduce-only, and no more was held to be reduced",
+    Reason.STOPPED: "the strategy ended the run",
 }
 
 TAKER, MAKER = 0, 1
@@ -128,7 +141,8 @@ class RunOutcome:
     A settlement's entry has the settlement value of YES, in millionths of a dollar, in place of a
     price. Without `has_band`, nothing depended on the fill model: no order rested, and none met
     two books that would have filled it differently. `amended_at_once` are the orders of amendments
-    that took effect as they arrived, and met no observation.
+    that took effect as they arrived, and met no observation. `notes` are sentences about the run
+    for its result, `annotations` what the strategy stated beside its orders.
     """
 
     journal: Ints
@@ -136,6 +150,8 @@ class RunOutcome:
     positions: dict[int, int]
     has_band: bool = False
     amended_at_once: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
+    annotations: Annotations = field(default_factory=Annotations)
 
     def on_rows(self, rows: Ints) -> "RunOutcome":
         """Return the same outcome, where row `n` of the quotes is a copy of row `rows[n]`."""

@@ -28,7 +28,8 @@ class JournalEntry(NamedTuple):
     """One entry, on the YES scale. `cash_change` includes the fee.
 
     `waited` is the time in seconds from an order's arrival to the observation that it met;
-    `across_gap` says of a fill whether its order was sent before a gap that it was filled after.
+    `across_gap` says of a fill whether its order was sent before a gap that it was filled after;
+    `stated_reason` is the strategy's own, of the entry's order.
     """
 
     number: int
@@ -54,6 +55,7 @@ class JournalEntry(NamedTuple):
     yes_ask_size: Decimal | None
     waited: Decimal | None
     across_gap: bool | None
+    stated_reason: str
 
 
 def entries(
@@ -66,6 +68,7 @@ def entries(
     waited[orders.rows] = orders.waits()
     across = np.zeros(len(outcome.journal), np.bool_)
     across[fills_across_gaps(universe, outcome.journal, orders)] = True
+    stated, numbers = outcome.annotations.reasons, outcome.journal[:, JOURNAL_COLUMN["order"]]
     changes = np.diff(outcome.journal[:, JOURNAL_COLUMN["cash"]], prepend=cash)
     for first in range(0, len(outcome.journal), AT_ONCE):
         part = slice(first, first + AT_ONCE)
@@ -77,6 +80,7 @@ def entries(
                 *columns,
                 _decimals(waited[part], 6),
                 _fills_only(outcome.journal[part], across[part].tolist()),
+                [stated.get(order, "") for order in numbers[part].tolist()],
                 strict=True,
             ),
         )

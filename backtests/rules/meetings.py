@@ -38,11 +38,10 @@ def meetings(universe: Universe, outcome: RunOutcome, *, latency: int) -> Meetin
     kind, reason = (journal[:, JOURNAL_COLUMN[name]] for name in ("kind", "reason"))
     # An order goes on if a part of it was filled by the one that it replaces.
     is_end = (kind == EntryKind.CANCELLED) & (reason != Reason.MEANWHILE)
-    ended, asked = (
-        first_instants(journal, lines)[order] for lines in (is_end, reason == Reason.ASKED)
-    )
-    # At one instant, a cancellation comes before the observation.
-    met = np.where((ended < met) | (asked <= met), AFTER_ALL, met)
+    is_early = (reason == Reason.ASKED) | (reason == Reason.OUT_OF_TIME)
+    ended, early = (first_instants(journal, lines)[order] for lines in (is_end, is_early))
+    # At one instant, a cancellation or expiration comes before the observation.
+    met = np.where((ended < met) | (early <= met), AFTER_ALL, met)
     refused = first_entries(journal, EntryKind.REFUSED)[order] != AFTER_ALL
     at_once = np.isin(order, list(outcome.amended_at_once))
     unfinished = np.isin(order, journal[reason == Reason.RUN_ENDED, JOURNAL_COLUMN["order"]])

@@ -1,12 +1,15 @@
-"""The strategies that can be run, by name."""
+"""The strategies that are shipped, by name; `backtests.catalogue` adds those of one's own."""
 
 from backtests.strategies.always_favourite import AlwaysFavourite
 from backtests.strategies.always_no import AlwaysNo
 from backtests.strategies.base import Signal, Strategy
+from backtests.strategies.descriptions import StrategyClass
 from backtests.strategies.do_nothing import DoNothing
+from backtests.strategies.event_ladder import EventLadder
 from backtests.strategies.exclusive_arbitrage import ExclusiveArbitrage
 from backtests.strategies.fade_longshots import FadeLongshots
 from backtests.strategies.favourite_hold import FavouriteHold
+from backtests.strategies.market_maker import MarketMaker
 from backtests.strategies.mean_reversion import MeanReversion
 from backtests.strategies.momentum import Momentum
 from backtests.strategies.random_entry import RandomEntry
@@ -17,9 +20,11 @@ __all__ = [
     "AlwaysFavourite",
     "AlwaysNo",
     "DoNothing",
+    "EventLadder",
     "ExclusiveArbitrage",
     "FadeLongshots",
     "FavouriteHold",
+    "MarketMaker",
     "MeanReversion",
     "Momentum",
     "RandomEntry",
@@ -30,8 +35,6 @@ __all__ = [
     "find",
 ]
 
-StrategyClass = type[Signal] | type[Strategy]
-
 STRATEGIES: dict[str, StrategyClass] = {
     strategy.name: strategy
     for strategy in (
@@ -40,6 +43,8 @@ STRATEGIES: dict[str, StrategyClass] = {
         MeanReversion,
         Momentum,
         ExclusiveArbitrage,
+        EventLadder,
+        MarketMaker,
         RandomEntry,
         AlwaysNo,
         AlwaysFavourite,
@@ -56,7 +61,7 @@ class UnknownStrategy(LookupError):
 
 
 def find(name: str) -> StrategyClass:
-    """Find a strategy by name. Raises UnknownStrategy, which lists the strategies."""
+    """Find a shipped strategy by name. Raises UnknownStrategy, which lists them."""
     if name not in STRATEGIES:
         raise UnknownStrategy(
             f"No strategy is called {name!r}. The strategies are: {', '.join(STRATEGIES)}."

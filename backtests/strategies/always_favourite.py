@@ -15,7 +15,7 @@ class AlwaysFavourite(Signal):
     schema: ClassVar[Schema] = {"contracts": CONTRACTS}
 
     def targets(self, history: QuoteHistory) -> Ints:
-        two_sided = indicators.two_sided(history)
+        two_sided = self.condition("trading with both sides", indicators.two_sided(history))
         first = indicators.first_where(history, history.mid, two_sided)
         target = np.where(first > 0.5, self.p.contracts, -self.p.contracts)
         return np.where(two_sided, target, HOLD)

@@ -15,4 +15,5 @@ class AlwaysNo(Signal):
     schema: ClassVar[Schema] = {"contracts": CONTRACTS}
 
     def targets(self, history: QuoteHistory) -> Ints:
-        return np.where(indicators.two_sided(history), -self.p.contracts, HOLD)
+        two_sided = self.condition("trading with both sides", indicators.two_sided(history))
+        return np.where(two_sided, -self.p.contracts, HOLD)

@@ -5,15 +5,16 @@ engines. Where decisions need more than that, such as several legs at once, a `S
 ordinary backtrader strategy over our feeds and broker.
 """
 
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from backtests.annotations.conditions import ConditionCounts
 from backtests.data.decision_points import with_decision_points
-from backtests.data.tape import TapeTrade
 from backtests.data.universe import (
     DAY,
     EPOCH_DAY,
-    MISSING,
+    Bools,
     Floats,
     Ints,
     QuoteHistory,
@@ -21,8 +22,9 @@ from backtests.data.universe import (
     quote_histories,
 )
 from backtests.rules.execution import HOLD
-from backtests.strategies import parameters
+from backtests.strategies import parameters, statements
 from backtests.strategies.parameters import Parameter, Schema, Value
+from backtests.strategies.record_view import RecordView
 from kalshi_insights.arrays import np
 from kalshi_insights.lazy import LazyModule
 
@@ -98,6 +100,10 @@ class Signal:
     version: ClassVar[str]
     summary: ClassVar[str]
     schema: ClassVar[Schema] = {}
+    # Analyzers of backtrader by name, for runs in its engine: classes, or pairs of a class and its
+    # arguments.
+    analyzers: ClassVar[Mapping[str, Any]] = {}
+    _conditions: ConditionCounts | None = None
 
     def __init__(self, **given: Any) -> None:
         """Raises BadParameter."""
@@ -109,7 +115,7 @@ class Signal:
 
     def targets(self, history: QuoteHistory) -> Ints:
         """Contracts to hold from each row of `history` on: positive for YES, negative for NO, or
-        `HOLD` to keep the position.
+        `HOLD` to keep the position. Targets are whole.
 
         A target may depend on its row and on earlier rows of its market, and on nothing else.
         """
@@ -124,12 +130,51 @@ class Signal:
         """The targets for the rows that a universe has, in the order of its quotes."""
         targets = np.empty(len(universe.quotes), np.int64)
         for rows, history in quote_histories(universe):
-            targets[rows] = history.to_quote_order(self.targets(history))
+            targets[rows] = self.checked_targets(history)
         return targets
+
+    def checked_targets(self, history: QuoteHistory) -> Ints:
+        """The targets in the order of `Quotes`. Raises BadStatement for what is no target."""
+        stated = statements.targets(self.targets(history), self.targets, rows=len(history))
+        return history.to_quote_order(stated)
 
     def probabilities(self, history: QuoteHistory) -> Floats | None:
         """The stated probability of YES at each row, NaN where there is none."""
         return None
+
+    def checked_probabilities(self, history: QuoteHistory) -> Floats | None:
+        """The probabilities in the order of `Quotes`. Raises BadStatement for what is none."""
+        stated = self.probabilities(history)
+        if stated is None:
+            return None
+        checked = statements.probabilities(stated, self.probabilities, rows=len(history))
+        return history.to_quote_order(checked)
+
+    def reasons(self, history: QuoteHistory, rows: Ints) -> Sequence[str] | None:
+        """A text for each of some rows of `history`: the reason of an order that was sent there.
+        None without any."""
+        return None
+
+    def series(self, history: QuoteHistory) -> Mapping[str, Floats]:
+        """Series to draw in the charts of markets, by name: a value for each row, NaN for none.
+        Values from 0 to 1 share the axis of the price."""
+        return {}
+
+    def condition(self, name: str, held: Bools) -> Bools:
+        """Return a condition of `targets` as it is, and count the rows in which it holds: the
+        result of a run that sends no order tells them."""
+        if self._conditions is not None:
+            self._conditions.count_rows(name, held)
+        return held
+
+    def counted_conditions(self, universe: Universe) -> ConditionCounts:
+        """Count the conditions of `targets` on the rows of a universe."""
+        self._conditions = counts = ConditionCounts()
+        for _, history in quote_histories(universe):
+            counts.begin_rows()
+            self.targets(history)
+        self._conditions = None
+        return counts
 
 
 def decisions_within(hours: float) -> float:
@@ -142,24 +187,25 @@ def backtrader_params(schema: Schema) -> tuple[tuple[str, Value], ...]:
     return tuple((name, parameter.default) for name, parameter in schema.items())
 
 
-class Strategy(BacktraderStrategy):
+class Strategy(RecordView, BacktraderStrategy):
     """A backtrader strategy over Kalshi's markets: one feed for each market, named by its ticker.
 
     A feed has the lines `bid`, `ask`, `bid_size`, `ask_size`, `time_to_close` (seconds) and
     `close`, the last midpoint. It begins with the first two-sided book of its market, and its
-    `listing` describes the market. `self.live` are the feeds that have begun and whose market is
-    trading and was observed lately, `self.fresh` those of them with a row at this instant, and
-    `self.now` is the instant in microseconds since 1970. There is a step at each instant with a
-    row, and at each at which an order of the strategy was filled, ended or came to rest; then
-    `self.fresh` may be empty. `buy` buys YES and `sell` buys NO; prices are dollars on
-    the YES scale, sizes contracts. A market order takes what the other side shows and no more; a
-    limit order rests, unless it is sent with `tif="ioc"`. `self.p` holds the values of the schema.
+    `listing` describes the market; `RecordView` tells what else of the record is seen. There is a
+    step at each instant with a row, and at each at which an order of the strategy was filled, ended
+    or came to rest or a position was settled. `buy` buys YES and `sell` buys NO; prices
+    are dollars on the YES scale, sizes contracts. A market order takes what the other side shows
+    and no more; a limit order rests, unless it is sent with `tif="ioc"`. What Kalshi does not have
+    raises at the call. `self.p` holds the values of the schema.
     """
 
     name: ClassVar[str]
     version: ClassVar[str]
     summary: ClassVar[str]
     schema: ClassVar[Schema] = {}
+    # Analyzers of backtrader by name: classes, or pairs of a class and its arguments.
+    analyzers: ClassVar[Mapping[str, Any]] = {}
     # backtrader's `params` of a subclass, where it has more of them than its schema.
     more_params: ClassVar[tuple[tuple[str, Any], ...]] = ()
 
@@ -173,46 +219,66 @@ class Strategy(BacktraderStrategy):
 
     # Markets come and go, so all feeds have never begun at once, and asking each of them at every
     # step makes backtrader slow with many feeds.
-    def prenext(self) -> None:
-        self.next()
-
     def _getminperstatus(self) -> int:
-        self._minperstatus = -1
         return self._minperstatus
 
     def _clk_update(self) -> int:
         self.forward()
         self.lines.datetime[0] = EPOCH_DAY + self.now / DAY
-        return len(self)
+        steps = len(self)
+        self._minperstatus = -1 if steps > 1 else 0  # `nextstart` at the first step, then `next`
+        return steps
 
-    @property
-    def now(self) -> int:
-        return int(self.broker.now)
+    def amend(
+        self,
+        order: Any,
+        *,
+        size: float | None = None,
+        price: float | None = None,
+        valid: Any = None,
+        reason: str | None = None,
+    ) -> Any:
+        """Amend an order at rest to so many contracts in all, filled ones included, to another
+        price or to another expiration; return the order that takes its place once the amendment
+        arrives.
 
-    @property
-    def live(self) -> list[Any]:
-        return list(self.broker.live)
-
-    @property
-    def fresh(self) -> list[Any]:
-        return list(self.broker.fresh)
-
-    def observed_at(self, feed: Any) -> int:
-        """The last observation of a feed's market, whether or not its quote changed then."""
-        return int(self.broker.observed_at(feed.market))
-
-    def trades(self, feed: Any, since: int = MISSING) -> list[TapeTrade]:
-        """The public trades of a feed's market that are known by now, as the record learned of
-        them, after an instant; none from where the tape is not whole."""
-        trades: list[TapeTrade] = self.broker.trades(feed.market, since)
-        return trades
-
-    def amend(self, order: Any, *, size: float | None = None, price: float | None = None) -> Any:
-        """Amend an order at rest to so many contracts in all, filled ones included, or to another
-        price; return the order that takes its place once the amendment arrives.
-
-        A smaller order at the same price keeps the place in the queue. One that is refused, or
-        that comes too late, leaves the order as it was. Raises ValueError for what could never be
-        an order.
+        An order that is not larger, at the same price, keeps the place in the queue. One that is
+        refused, or that comes too late, leaves the order as it was. Raises ValueError for what
+        could never be an order.
         """
-        return self.broker.amend(order, size=size, price=price)
+        return self.broker.amend(order, size=size, price=price, valid=valid, reason=reason)
+
+    def replace(self, order: Any, *, size: float, price: float | None = None, **how: Any) -> Any:
+        """Cancel an order and send another one of its kind and side to its market, as two requests;
+        return the new one. Without `price` a limit order has that of the old one; all other
+        instructions are given anew.
+
+        What the old one fills before its cancellation arrives is not subtracted: see `amend`.
+        """
+        self.cancel(order)
+        if price is None and order.exectype == bt.Order.Limit:
+            price = order.created.price
+        send = self.buy if order.isbuy() else self.sell
+        kept = {"price": price, "exectype": order.exectype, "tradeid": order.tradeid}
+        return send(data=order.data, size=size, **(kept | how))
+
+    def state_probability(self, feed: Any, probability: float) -> None:
+        """State the probability of a market's YES, which stands until the next one; NaN takes it
+        back. Of each market the first one is scored. Raises ValueError for what is none.
+        """
+        self.broker.annotator.state_probability(self.broker.book_of(feed), probability)
+
+    def plot(self, name: str, feed: Any, value: float) -> None:
+        """Draw a value in the chart of a market, which stands until the next one of this name; NaN
+        is none. Values from 0 to 1 share the axis of the price. Raises ValueError for what is no
+        number.
+        """
+        self.broker.annotator.plot(name, self.broker.book_of(feed), value)
+
+    def condition(self, name: str, held: object) -> bool:
+        """Return whether a condition holds, and count it: the result of a run that sends no order
+        tells how often each of them did."""
+        return bool(self.broker.annotator.condition(name, held))
+
+    def notify_settlement(self, feed: Any, value: float, payout: float) -> None:
+        """Hear that a market was settled: the value of its YES and the payout, in dollars."""

@@ -61,7 +61,7 @@ class ExclusiveArbitrage(Strategy):
     """
 
     name = "exclusive-arbitrage"
-    version = "3"
+    version = "4"
     summary = "Buys NO of all exclusive outcomes of an event, where a profit is certain."
     schema: ClassVar[Schema] = {
         "edge": EDGE,
@@ -70,8 +70,8 @@ class ExclusiveArbitrage(Strategy):
             help="Leave out outcomes with lower bids, which lock a dollar to gain a cent.",
         ),
         "seconds": Parameter(
-            default=0.0, least=0.0, most=86_400.0, unit="seconds", label="Maximum age of a book",
-            help="Each leg must have been observed within this time.",
+            default=60.0, least=0.0, most=86_400.0, unit="seconds", label="Maximum age of a book",
+            help="Each leg must have been observed within this time; few share an instant.",
         ),
         "hours_most": Parameter(
             default=720.0, least=0.0, most=87_600.0, unit="hours",
@@ -106,13 +106,15 @@ class ExclusiveArbitrage(Strategy):
             self.orders_in_flight[order.data.listing.event] -= 1
 
     def _sell(self, event: str, feeds: list[Any]) -> None:
+        if not self.condition("two outcomes or more that can be sold", len(feeds) > 1):
+            return
         contracts = bundle(
             [self._leg(feed) for feed in feeds],
             fees.rounding(instant(self.now), broker=self.broker.execution.through_broker),
             edge=round(self.p.edge * DOLLAR),
             locked=round(self.p.locked * MONEY),
         )
-        if not contracts:
+        if not self.condition("a certain profit", contracts):
             return
         self.orders_in_flight[event] = len(feeds)
         for feed in feeds:

@@ -54,8 +54,13 @@ class FadeLongshots(Signal):
         hours = history.seconds_to_close / 3_600
         timely = (hours >= self.p.hours_least) & (hours <= self.p.hours_most)
         overpriced = exact(history.bid - self.p.belief * history.mid) >= self.p.edge
-        narrow = history.spread <= self.p.widest
-        sold = self._longshots(history) & overpriced & narrow & timely & history.tradable
+        sold = (
+            self.condition("trading", history.tradable)
+            & self.condition("a longshot", self._longshots(history))
+            & self.condition("within the hours", timely)
+            & self.condition("within the spread", history.spread <= self.p.widest)
+            & self.condition("overpriced by the edge", overpriced)
+        )
         return np.where(sold, -self.p.contracts, HOLD)
 
     def probabilities(self, history: QuoteHistory) -> Floats:

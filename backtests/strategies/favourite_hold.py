@@ -48,15 +48,18 @@ class FavouriteHold(Signal):
 
     def targets(self, history: QuoteHistory) -> Ints:
         hours = history.seconds_to_close / 3_600
-        fit = (hours >= 0) & (hours <= self.p.hours_most) & (history.spread <= self.p.widest)
-        fit &= history.tradable
-        probability = self._probability(history)
-        yes = fit & self._favoured(history.mid) & (exact(probability - history.ask) >= self.p.edge)
-        no = (
-            fit
-            & self._favoured(exact(1 - history.mid))
-            & (exact(history.bid - probability) >= self.p.edge)
+        fit = (
+            self.condition("trading", history.tradable)
+            & self.condition("within the hours", (hours >= 0) & (hours <= self.p.hours_most))
+            & self.condition("within the spread", history.spread <= self.p.widest)
         )
+        probability = self._probability(history)
+        yes, no = self._favoured(history.mid), self._favoured(exact(1 - history.mid))
+        self.condition("a favourite", yes | no)
+        yes &= exact(probability - history.ask) >= self.p.edge
+        no &= exact(history.bid - probability) >= self.p.edge
+        self.condition("underpriced by the edge", yes | no)
+        yes, no = fit & yes, fit & no
         return np.where(yes, self.p.contracts, np.where(no, -self.p.contracts, HOLD))
 
     def probabilities(self, history: QuoteHistory) -> Floats:

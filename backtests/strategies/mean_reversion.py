@@ -31,10 +31,15 @@ class MeanReversion(Signal):
 
     def targets(self, history: QuoteHistory) -> Ints:
         score = indicators.mid_windows(history).z_score(self.p.window)
-        narrow = history.tradable & (history.spread <= self.p.widest)
+        narrow = self.condition("trading", history.tradable) & self.condition(
+            "within the spread", history.spread <= self.p.widest
+        )
         returned = history.tradable & (score <= self.p.leave) & (score >= -self.p.leave)
+        self.condition("a window of known prices", ~np.isnan(score))
+        above, below = score >= self.p.enter, score <= -self.p.enter
+        self.condition("far from the mean", above | below)
         targets = np.full(len(history), HOLD)
         np.putmask(targets, returned, 0)
-        np.putmask(targets, narrow & (score >= self.p.enter), -self.p.contracts)
-        np.putmask(targets, narrow & (score <= -self.p.enter), self.p.contracts)
+        np.putmask(targets, narrow & above, -self.p.contracts)
+        np.putmask(targets, narrow & below, self.p.contracts)
         return targets

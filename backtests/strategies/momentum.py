@@ -32,11 +32,15 @@ class Momentum(Signal):
     def targets(self, history: QuoteHistory) -> Ints:
         windows = indicators.mid_windows(history)
         lead = exact(windows.mean(self.p.fast) - windows.mean(self.p.slow))
-        narrow = history.spread <= self.p.widest
+        self.condition("trading", history.tradable)
+        narrow = self.condition("within the spread", history.spread <= self.p.widest)
+        self.condition("windows of known prices", ~np.isnan(lead))
+        rising, falling = lead > self.p.threshold, lead < -self.p.threshold
+        self.condition("means far enough apart", rising | falling)
         targets = np.full(len(history), HOLD)
         # Leave half way back, since the means only meet long after the move is over.
         targets[np.abs(lead) <= self.p.threshold / 2] = 0
-        targets[narrow & (lead > self.p.threshold)] = self.p.contracts
-        targets[narrow & (lead < -self.p.threshold)] = -self.p.contracts
+        targets[narrow & rising] = self.p.contracts
+        targets[narrow & falling] = -self.p.contracts
         targets[~history.tradable] = HOLD
         return targets

@@ -51,9 +51,10 @@ class RandomEntry(Signal):
         due = history.at[begun] + (draws[:, 0] * span * SECOND).astype(np.int64)
         side = np.where(draws[:, 1] < 0.5, -self.p.contracts, self.p.contracts)
         is_due = history.at >= np.repeat(due, sizes[quoted])
-        return np.where(
-            is_due & indicators.two_sided(history), np.repeat(side, sizes[quoted]), HOLD
+        entered = self.condition("its moment has come", is_due) & self.condition(
+            "trading with both sides", indicators.two_sided(history)
         )
+        return np.where(entered, np.repeat(side, sizes[quoted]), HOLD)
 
 
 def _draws(seed: int, tickers: Sequence[str]) -> Floats:

@@ -1,5 +1,6 @@
 """Template filters that format runs and their money."""
 
+import json
 from datetime import datetime
 from decimal import Decimal
 
@@ -12,6 +13,11 @@ from backtests.models import BacktestResult
 register = template.Library()
 
 NAMES_SHOWN = 3
+
+
+@register.filter
+def indented_json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 @register.filter

@@ -11,16 +11,18 @@ from backtests.strategies import (
     AlwaysFavourite,
     AlwaysNo,
     DoNothing,
+    EventLadder,
     ExclusiveArbitrage,
     FadeLongshots,
     FavouriteHold,
+    MarketMaker,
     MeanReversion,
     Momentum,
     RandomEntry,
     StrategyClass,
     indicators,
 )
-from backtests.strategies.base import HOLD, Strategy
+from backtests.strategies.base import HOLD, Strategy, bt
 from backtests.tests.leaky_strategies import for_each_market, long_or_short, signal
 
 
@@ -85,6 +87,48 @@ def volume_so_far(history):
     return np.where(history.volume > 3_000, 5, HOLD)
 
 
+@signal
+def open_interest_so_far(history):
+    return long_or_short(history.open_interest - 400_000)
+
+
+@signal
+def depth_so_far(history):
+    return long_or_short(history.bids_within(0.02) - history.asks_within(0.02))
+
+
+@signal
+def fees_in_force(history):
+    dear = history.taker_fee(100, history.ask) > history.maker_fee(100, history.ask) + 1.5
+    return np.where(dear | (history.book_age > 600), -5, 5)
+
+
+@signal
+def observed_most_of_an_hour(history):
+    return np.where(history.observed_share(3_600) > 0.9, 5, -5)
+
+
+@signal
+def tape_so_far(history):
+    return long_or_short(history.bought - history.sold)
+
+
+class SeesAllThereIs(Strategy):
+    """Decides by everything that the record shows beside the feeds."""
+
+    def next(self):
+        for feed in self.fresh:
+            depth = self.depth(feed)
+            seen = (
+                *(self.last_price(feed), self.volume(feed), self.open_interest(feed)),
+                *(depth and depth.bids, len(self.event_feeds(feed)), self.unobserved_since(feed)),
+                *(self.observed_share(feed, 7_200), self.taker_fee(feed, 9, 0.4)),
+                *(self.maker_fee(feed, -9, 0.4), len(self.trades(feed)), len(self.open_orders())),
+            )
+            if crc32(repr(seen).encode()) % 4 == 0:
+                self.buy(feed, 5, 0.4, exectype=bt.Order.Limit)
+
+
 class BuysAfterTenBooks(Strategy):
     def start(self):
         self.books = {}
@@ -127,6 +171,8 @@ CLEAN: list[tuple[StrategyClass, dict[str, Any]]] = [
     (AlwaysFavourite, {}),
     (DoNothing, {}),
     (ExclusiveArbitrage, {"edge": -0.2, "seconds": 900}),
+    (EventLadder, {"edge": -0.5, "seconds": 900}),
+    (MarketMaker, {"narrowest": 0.01, "observed": 0.0, "hours_least": 0.0}),
     (highest_so_far, {}),
     (mean_so_far, {}),
     (price_of_three_rows_ago, {}),
@@ -136,6 +182,11 @@ CLEAN: list[tuple[StrategyClass, dict[str, Any]]] = [
     (exponential_mean, {}),
     (close_as_scheduled_now, {}),
     (volume_so_far, {}),
+    (open_interest_so_far, {}),
+    (depth_so_far, {}),
+    (fees_in_force, {}),
+    (observed_most_of_an_hour, {}),
+    (SeesAllThereIs, {}),
     (BuysAfterTenBooks, {}),
     (ThrowsDice, {}),
     (SpendsWhatItHas, {}),

@@ -23,6 +23,7 @@ def signal(targets: Callable[[QuoteHistory], Ints]) -> type[Signal]:
         {
             "name": targets.__name__,
             "version": "1",
+            "summary": "States targets.",
             "targets": lambda self, history: targets(history),
         },
     )
@@ -190,6 +191,23 @@ def markets_yet_to_come(history):
     return np.full(len(history), 5 if len(history.listings) > 3 else HOLD)
 
 
+@signal
+def open_interest_to_come(history):
+    return long_or_short(np.roll(history.open_interest, -1) - history.open_interest)
+
+
+@signal
+def depth_of_the_next_book(history):
+    return long_or_short(np.roll(history.bids_within(1), -1) - history.bids_within(1))
+
+
+@signal
+def books_recorded_in_all(history):
+    known = history._further.books
+    in_all = np.array([len(known.of(m).at) for m in range(len(history.listings))])
+    return np.where(in_all[history.market] > 60, 5, HOLD)
+
+
 class QuotesOfTheBroker(Strategy):
     def next(self):
         quotes = self.broker.universe.quotes
@@ -205,6 +223,32 @@ class SettlementsOfTheBroker(Strategy):
             end = self.broker.universe.settlements[feed.market]
             if end is not None and end.value == 0 and not self.getposition(feed).size:
                 self.sell(data=feed, size=1)
+
+
+class BooksOfTheBroker(Strategy):
+    """Buys where the newest whole book of all has no bid."""
+
+    def next(self):
+        for feed in self.fresh:
+            books = self.broker.universe.books.of(feed.market)
+            final = books.newest(2**62, dollar=1, contract=1)
+            if final and not final.bids and not self.getposition(feed).size:
+                self.buy(data=feed, size=1)
+
+
+class FeesThatAreYetToCome(Strategy):
+    def next(self):
+        for feed in self.fresh:
+            if self.broker.universe.terms[feed.market][-1].since > self.now:
+                self.buy(data=feed, size=1)
+
+
+class SiblingsThatAreYetToBegin(Strategy):
+    def next(self):
+        for feed in self.fresh:
+            event = [other for other in self.datas if other.listing.event == feed.listing.event]
+            if len(event) > len(self.event_feeds(feed)) and not self.getposition(feed).size:
+                self.buy(data=feed, size=1)
 
 
 class FeedsThatAreYetToBegin(Strategy):
@@ -250,7 +294,12 @@ LEAKY = [
     only_before_big_moves,
     settlements_in_a_frame_above,
     markets_yet_to_come,
+    open_interest_to_come,
+    depth_of_the_next_book,
+    books_recorded_in_all,
     QuotesOfTheBroker,
+    BooksOfTheBroker,
+    SiblingsThatAreYetToBegin,
     SettlementsOfTheBroker,
     FeedsThatAreYetToBegin,
     FinalBooks,

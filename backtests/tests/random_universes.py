@@ -252,6 +252,8 @@ def _listing(place: int) -> Listing:
         series=event.partition("-")[0],
         category="Weather",
         mutually_exclusive=_exclusive(place),
+        strike_type="greater",
+        floor_strike=float(place % LEGS),
     )
 
 

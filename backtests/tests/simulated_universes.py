@@ -187,8 +187,11 @@ def _listings(event: exchange.SimulatedEvent) -> list[Listing]:
             series=event.series.ticker,
             category=event.series.category,
             mutually_exclusive=event.series.exclusive,
+            strike_type=outcome.strike_type,
+            floor_strike=outcome.floor,
+            cap_strike=outcome.cap,
         )
-        for ticker in event.tickers()
+        for ticker, outcome in zip(event.tickers(), event.outcomes, strict=True)
     ]
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from kombu.exceptions import OperationalError
@@ -15,7 +16,9 @@ from redis import Redis
 from rest_framework.test import APIClient
 
 from backtests import runner
+from backtests.annotations.series import DrawnSeries
 from backtests.api.serializers import DETAIL_COLUMNS, EXECUTIONS
+from backtests.charted_series import ChartedSeries
 from backtests.models import BacktestResult
 from backtests.requests import MAX_UNFINISHED
 from backtests.strategies import STRATEGIES, YARDSTICKS
@@ -305,11 +308,12 @@ class TestTelling:
         for number in (1, 2, 3):
             a_fill(BacktestResult.objects.get(pk=id), number)
         expected = {"": 2, f"{id}/": 1, f"{id}/executions/": 2, f"{id}/equity/": 1}
+        expected[f"{id}/series/"] = 3
         for path, queries in expected.items():
             with django_assert_num_queries(queries):
                 assert client.get(f"{API}/backtests/{path}").status_code == 200
 
-    @pytest.mark.parametrize("path", ["", "executions/", "equity/", "cancel/"])
+    @pytest.mark.parametrize("path", ["", "executions/", "equity/", "series/", "cancel/"])
     def test_an_unknown_run_is_not_found(self, client, path):
         ask = client.post if path == "cancel/" else client.get
         response = ask(f"{API}/backtests/404/{path}")
@@ -367,6 +371,36 @@ class TestExecutions:
     def test_a_chart_gets_columns(self, client, path):
         columns = client.get(path, {"format": "columns"}).json()["columns"]
         assert columns["cash"] == [9991.03] * 5
+
+
+class TestSeries:
+    @pytest.fixture
+    def path(self):
+        result = a_backtest()
+        for ticker in ("KXRAIN-A", "KXRAIN-B"):
+            a_market(ticker)
+        drawn = [
+            DrawnSeries(name, 0, np.array([1_000_000, 2_000_500]), np.array([0.5, np.nan]))
+            for name in ("belief", "bid")
+        ]
+        ChartedSeries.objects.store(
+            result.pk, [(ticker, each) for ticker in ("KXRAIN-B", "KXRAIN-A") for each in drawn]
+        )
+        return f"{API}/backtests/{result.pk}/series/"
+
+    def test_they_come_in_the_order_in_which_they_were_drawn(self, client, path):
+        rows = client.get(path).json()["results"]
+        assert [(row["ticker"], row["name"]) for row in rows] == [
+            ("KXRAIN-B", "belief"), ("KXRAIN-B", "bid"),
+            ("KXRAIN-A", "belief"), ("KXRAIN-A", "bid"),
+        ]  # fmt: skip
+        assert rows[0]["t"] == [1_000, 2_000]
+        assert rows[0]["values"] == [0.5, None]
+
+    def test_they_are_narrowed_by_market(self, client, path):
+        rows = client.get(path, {"ticker": "kxrain-a"}).json()["results"]
+        assert {row["ticker"] for row in rows} == {"KXRAIN-A"}
+        assert client.get(path, {"ticker": "KXNONE"}).status_code == 400
 
 
 class TestCancelling:

@@ -1,5 +1,6 @@
-"""The example strategy of docs/backtests.md runs as it stands there."""
+"""The strategies that docs/strategies.md shows are those that `newstrategy` writes, and run."""
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,48 @@ from backtests.analysis import lookahead
 from backtests.data.universe import MONEY, QuoteHistory
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
+from backtests.own import beginnings
 from backtests.rules.execution import ExecutionModel, FillModel
 from backtests.strategies.parameters import BadParameter
+from backtests.strategies.record_view import RecordView
 from backtests.tests.random_universes import random_universe
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "backtests.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "strategies.md"
+SHOWN = dict(
+    re.findall(r"```python\n# var/strategies/(\w+)\.py\n(.*?)```", DOCUMENT.read_text(), re.S)
+)
 CASH = 1_000 * MONEY
 
 
 @pytest.fixture(scope="module")
 def shown() -> Any:
-    [code] = re.findall(r"```python\n(# backtests/strategies/.*?)```", DOCUMENT.read_text(), re.S)
     names: dict[str, Any] = {"__name__": "cheap_side"}
-    exec(code, names)  # noqa: S102
+    exec(SHOWN["cheap_side"], names)  # noqa: S102
     return names["CheapSide"]
+
+
+class WithoutDocstrings(ast.NodeTransformer):
+    def generic_visit(self, node):
+        node = super().generic_visit(node)
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            kept = [
+                each
+                for each in body
+                if not (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
+            ]
+            node.body = [each for each in kept if getattr(each, "name", "") == "" or each.body]
+        return node
+
+
+@pytest.mark.parametrize(("name", "kind"), [("cheap-side", "signal"), ("patient-bid", "strategy")])
+def test_the_document_shows_what_newstrategy_writes(tmp_path, name, kind):
+    (strategy, _) = beginnings.write(name, kind, tmp_path)
+    written, shown = (
+        ast.dump(WithoutDocstrings().visit(ast.parse(text)))
+        for text in (strategy.read_text(), SHOWN[strategy.stem])
+    )
+    assert written == shown
 
 
 def test_it_trades_and_both_engines_agree(shown):
@@ -47,3 +76,15 @@ def test_it_does_not_look_ahead(shown):
 def test_its_parameters_are_checked(shown):
     with pytest.raises(BadParameter, match="quotes: Must be at least 2"):
         shown(quotes=1)
+
+
+TABLE = DOCUMENT.read_text().partition("## What a strategy sees")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("kind", [QuoteHistory, RecordView])
+def test_all_that_a_strategy_sees_is_in_the_table(kind):
+    members = {name for name in vars(kind) if not name.startswith("_")}
+    rows = [row for row in TABLE.splitlines() if row.startswith("| ")]
+    columns = [row.split(" | ")[kind is RecordView] for row in rows]
+    told = set(re.findall(r"`(?:\w+\.)?(\w+)[`(]", " ".join(columns)))
+    assert members - {"of", "to_quote_order"} - told == set()

@@ -1,4 +1,6 @@
 import re
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,16 +13,18 @@ from backtests.analysis.counterfactuals import (
     without_some_markets,
 )
 from backtests.analysis.lookahead import LookaheadVerdict, check
-from backtests.data.universe import DOLLAR, SECOND, QuoteHistory
+from backtests.data.universe import DOLLAR, SECOND, QuoteHistory, Terms
 from backtests.strategies import STRATEGIES, DoNothing
 from backtests.strategies.base import Signal, Strategy, bt
-from backtests.tests.clean_strategies import CLEAN
-from backtests.tests.leaky_strategies import LEAKY, long_or_short, signal
+from backtests.strategies.statements import BadStatement
+from backtests.tests.clean_strategies import CLEAN, tape_so_far
+from backtests.tests.further_records import with_further_record
+from backtests.tests.leaky_strategies import LEAKY, FeesThatAreYetToCome, long_or_short, signal
 from backtests.tests.random_tapes import with_candles, with_tape
 from backtests.tests.random_universes import STEP, random_universe, watched
 
-WORLD = random_universe(4, rows=150)
-SMALL = random_universe(4, markets=3, rows=80)
+WORLD = with_further_record(random_universe(4, rows=150), 4)
+SMALL = with_further_record(random_universe(4, markets=3, rows=80), 4)
 WATCHED = watched(WORLD, 4)
 NOBODY_KNOWS = np.random.default_rng()
 
@@ -47,6 +51,39 @@ def test_a_clean_strategy_is_not_accused(kind, parameters):
 
     assert (report.verdict, report.evidence) == (LookaheadVerdict.CLEAN, None)
     assert (report.decisions > 0) == (kind is not DoNothing)
+
+
+class Hindsight(Signal):
+    """Buys at once everywhere, and states what each midpoint will come to."""
+
+    name, version, summary = "hindsight", "1", "Knows it afterwards."
+
+    def targets(self, history):
+        return np.full(len(history), 5)
+
+    def probabilities(self, history):
+        return np.concatenate(
+            [np.full(b - a, np.nan_to_num(history.mid[b - 1])) for a, b in pairwise(history.starts)]
+        )
+
+
+class HindsightInOrders(Strategy):
+    name, version, summary = "hindsight-in-orders", "1", "Knows it afterwards, too."
+
+    def next(self):
+        bids = self.broker.universe.quotes
+        for feed in self.fresh:
+            last = bids.bid[bids.market == feed.market][-1]
+            self.state_probability(feed, max(0, last) / DOLLAR)
+            self.buy(feed, 1)
+
+
+@pytest.mark.parametrize("kind", [Hindsight, HindsightInOrders])
+def test_probabilities_that_know_the_future_are_caught(kind):
+    report = checked(kind)
+
+    assert report.verdict == LookaheadVerdict.LOOKS_AHEAD
+    assert "at a probability of" in report.evidence.decided
 
 
 def decided_often(kind):
@@ -147,6 +184,21 @@ def test_who_trades_on_the_tape_as_it_comes_is_not_accused():
     assert check(FollowingTrades, with_tape(SMALL, 4), rows_shown=8_000).verdict == "clean"
 
 
+def test_columns_of_the_tape_are_not_accused():
+    report = check(tape_so_far, with_tape(WATCHED, 4))
+
+    assert report.verdict == LookaheadVerdict.CLEAN
+    assert report.decisions
+
+
+def test_who_knows_of_fees_that_are_yet_to_come_is_caught():
+    later = Terms(int(SMALL.quotes.at[100]), 7, 100, 0, 1)
+    universe = replace(SMALL, terms=[[terms[0], later] for terms in SMALL.terms])
+
+    verdict = check(FeesThatAreYetToCome, universe, rows_shown=8_000).verdict
+    assert verdict == LookaheadVerdict.LOOKS_AHEAD
+
+
 class FollowingTrades(Strategy):
     """Rests a bid below the last price of each trade that it hears of."""
 
@@ -244,7 +296,7 @@ def test_targets_that_are_no_whole_numbers_are_refused():
     def halves(history):
         return np.full(len(history), 0.5)
 
-    with pytest.raises(TypeError):
+    with pytest.raises(BadStatement, match=r"0\.5 at row 0"):
         checked(halves)
 
 

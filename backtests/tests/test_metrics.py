@@ -169,7 +169,12 @@ def test_a_run_without_trades_says_nothing_it_does_not_know():
 
     assert figures.total_return == 0
     assert figures.events.win_rate is figures.events.mean_pnl is None
-    assert figures.ratios.sharpe is figures.capital.annual_return is figures.brier.score is None
+    assert (
+        figures.ratios.sharpe
+        is figures.capital.annual_return
+        is figures.probabilities.brier
+        is None
+    )
     assert figures.ratios.withheld == "0 independent events: too few to annualise"
 
 
@@ -242,32 +247,3 @@ def test_events_of_one_series_and_day_are_one_cluster():
     events = figures_of(replace(universe, listings=listings), desk.outcome()).events
 
     assert (events.traded, events.clusters) == (3, 2)
-
-
-def stating(*outcomes):
-    universe = universe_of_rows(
-        [(at, m, 40, 42, True) for at in (0, 1) for m in range(len(outcomes))],
-        settlements=[None if value is None else Settlement(9, 9, value) for value in outcomes],
-    )
-    desk = JournalBuilder(CASH)
-    for row, market in enumerate([*range(len(outcomes))] * 2):
-        desk.order(int(universe.quotes.at[row]), market, row=row)
-    return universe, desk.outcome()
-
-
-def test_the_brier_score_is_that_of_each_market_s_first_decision():
-    universe, outcome = stating(YES, NO, 500_000)
-
-    brier = figures_of(universe, outcome, probabilities=np.array([0.9, 0.4, 0.5, 0, 1, 0])).brier
-
-    # 0.1, 0.4 and 0, squared.
-    assert brier.score == pytest.approx(0.17 / 3)
-    assert brier.markets == 3
-
-
-def test_nothing_is_scored_without_a_statement_or_an_outcome():
-    universe, outcome = stating(YES, None)
-
-    brier = figures_of(universe, outcome, probabilities=np.array([np.nan, 0.4, 1, 1])).brier
-
-    assert (brier.score, brier.markets) == (None, 0)

@@ -5,9 +5,11 @@ import pytest
 
 from backtests.data.universe import MONEY
 from backtests.engine.event_driven import cerebro
-from backtests.engine.plotting import plot
+from backtests.engine.plotting import MOST_MARKETS, plot, plot_most_traded
 from backtests.rules.execution import ExecutionModel, FillModel
+from backtests.strategies import DoNothing, Momentum
 from backtests.strategies.base import Strategy
+from backtests.tests.random_universes import random_universe
 from backtests.tests.test_execution import book, universe_of
 
 
@@ -32,6 +34,20 @@ def test_a_picture_shows_each_fill_and_needs_no_screen(tmp_path, monkeypatch):
     assert (tmp_path / "run.png").stat().st_size > 5_000
 
 
+def test_series_have_the_axis_of_the_price_or_one_of_their_own():
+    class Drawing(Turning):
+        def next(self):
+            super().next()
+            self.plot("limit", self.data, 0.4)
+            self.plot("step", self.data, 10 * len(self))
+
+    universe, rules = universe_of(book(40, 44), book(42, 46)), ExecutionModel()
+    outcome = cerebro.run(universe, Drawing, rules, FillModel.EXPECTED, cash=100 * MONEY).outcome
+    prices, others = plot(universe, outcome, "T0").axes
+    assert prices.get_legend_handles_labels()[1] == ["limit"]
+    assert others.get_legend_handles_labels()[1] == ["step"]
+
+
 def test_a_market_that_was_not_part_of_the_run_is_named():
     universe = universe_of(book(40, 44))
     outcome = cerebro.run(
@@ -39,3 +55,29 @@ def test_a_market_that_was_not_part_of_the_run_is_named():
     ).outcome
     with pytest.raises(ValueError, match="NOBODY"):
         plot(universe, outcome, "NOBODY")
+
+
+def test_the_markets_that_were_traded_most_come_first_each_with_its_own_time():
+    universe = random_universe(3, markets=12)
+    outcome = cerebro.run(
+        universe, Momentum(fast=2, slow=5), ExecutionModel(), FillModel.EXPECTED, cash=100 * MONEY
+    ).outcome
+    figure = plot_most_traded(universe, outcome)
+    assert len(figure.axes) == MOST_MARKETS
+    figure.draw_without_rendering()
+    fills = [
+        sum(len(np.array(sides.get_offsets())) for sides in axes.collections[1:])
+        for axes in figure.axes
+    ]
+    assert fills == sorted(fills, reverse=True)
+    assert fills[0] > 0
+    assert all(axes.get_xticklabels()[0].get_visible() for axes in figure.axes)
+
+
+def test_a_run_without_a_fill_shows_its_quotes():
+    universe = universe_of(book(40, 44), book(41, 45))
+    outcome = cerebro.run(
+        universe, DoNothing(), ExecutionModel(), FillModel.EXPECTED, cash=MONEY
+    ).outcome
+    (axes,) = plot_most_traded(universe, outcome).axes
+    assert axes.get_title() == "T0"

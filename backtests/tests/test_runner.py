@@ -154,6 +154,8 @@ def test_what_a_result_rests_on_is_said():
     assert ran(queue_backtest(market)).assumptions == [
         "100% of the quoted prices have no known size; they filled nothing.",
         "1 of 1 markets have no result on record.",
+        "No order was sent. Rows of quotes: 2; with both sides: 2; of these while the market was"
+        " trading: 2; and observed again in time for an order: 1.",
     ]
     assumed = ran(queue_backtest(market, execution=ExecutionModel(assumed_size=5)))
     assert assumed.assumptions[0] == "Unknown sizes were assumed: 5 contracts."
@@ -256,19 +258,6 @@ def test_what_waits_is_cancelled_at_once():
     result = queue_backtest(a_market())
     assert BacktestResult.objects.request_cancel(result.pk, now=now())
     assert ran(result).status == BacktestStatus.CANCELLED
-
-
-def test_what_runs_is_cancelled_when_it_next_says_that_it_is_alive():
-    result = queue_backtest(a_market())
-    message = []
-
-    def tell(progress, doing):
-        message.append(progress)
-        BacktestResult.objects.request_cancel(result.pk, now=now())
-
-    assert ran(result, on_progress=tell).status == BacktestStatus.CANCELLED
-    assert message == [0]
-    assert not result.executions.exists()
 
 
 def test_what_was_cancelled_at_the_last_moment_is_not_stored():

@@ -21,6 +21,7 @@ from backtests.tests.record_builders import (
     record_quote,
     record_settlement,
 )
+from backtests.tests.silent_strategies import compute_in_silence
 
 pytestmark = pytest.mark.django_db
 
@@ -85,13 +86,14 @@ def test_a_run_says_that_it_is_alive_all_through_its_check(market, strategy):
     assert 0 < reported[0] < reported[-1] <= 1
 
 
-def test_what_is_cancelled_during_its_check_ends_there(market, monkeypatch):
-    monkeypatch.setattr(runner, "HEARTBEAT_SECONDS", 0)
+@pytest.mark.django_db(transaction=True)
+def test_what_is_cancelled_during_its_check_ends_there(market):
     result = queue_backtest(market, check_lookahead=True)
 
     def heard(times):
         if times == 2:
             BacktestResult.objects.request_cancel(result.pk, now=datetime.now(UTC))
+            compute_in_silence()
 
     assert len(checking(result, heard)) == 2
     result.refresh_from_db()

@@ -77,7 +77,7 @@ def targets(kind, quotes, ticker="M", **parameters):
 
 def test_every_strategy_is_found_by_its_name():
     assert all(find(name) is kind and kind.name == name for name, kind in STRATEGIES.items())
-    assert len(STRATEGIES) == 9
+    assert len(STRATEGIES) == 11
     assert set(YARDSTICKS) < set(STRATEGIES)
 
 
@@ -449,6 +449,16 @@ def test_a_leg_counts_as_long_as_its_book_is_young_enough():
 
     assert not len(arbitrage(late, seconds=599).journal)
     assert len(arbitrage(late, seconds=600).journal)
+
+
+@pytest.mark.parametrize("apart", [1, 7 * SECOND, 20 * SECOND])
+def test_legs_need_not_tick_at_the_same_instant(apart):
+    event = an_event(40, 40, 30)
+    apart_at = event.quotes.at + event.quotes.market * apart
+
+    outcome = arbitrage(replace(event, quotes=replace(event.quotes, at=apart_at)))
+
+    assert outcome.positions == {0: -1_000, 1: -1_000, 2: -1_000}
 
 
 def test_legs_that_hardly_anybody_bids_for_are_left_out():

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable
 
 
-def ends_with_parent(number: signal.Signals) -> Callable[[], None]:
+def ends_with_parent(number: signal.Signals, *, parent: int | None = None) -> Callable[[], None]:
     """Return a `preexec_fn` that ends the child with this signal when its parent thread ends.
 
-    Only Linux can do that; elsewhere the function does nothing.
+    A child that knows its `parent` may call it itself: among threads, a `preexec_fn` could wait
+    for a lock that nobody releases. Only Linux can do that; elsewhere the function does nothing.
     """
-    parent = os.getpid()
+    parent = parent or os.getpid()
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
     def request_signal() -> None:

@@ -9,7 +9,8 @@ from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
-from django.db.models import F
+from django.db.models import F, Max
+from django.db.models.functions import Cast
 
 from kalshi_insights.export.copy import stage_rows
 from markets.kalshi.order_books import OrderBook
@@ -52,6 +53,9 @@ class ObservedOrderBook(NamedTuple):
             [size for _, size in asks],
         )
 
+
+# The instant of a book, then prices and sizes of its bids and of its asks, the best first.
+BookLevels = tuple[datetime, list[float], list[float], list[float], list[float]]
 
 ORDER_BOOK = {
     "id": "uuid",
@@ -96,6 +100,19 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
             written: int = cursor.rowcount
             cursor.execute(NOTE_MARKS, [list(changed), list(changed.values())])
         return written
+
+    def levels(self, market_id: int, start: datetime, end: datetime) -> list[BookLevels]:
+        """Return the books of a market before `end`, oldest first: from `start` on, with the one
+        before that still stood then. Of several books of one instant the last counts."""
+        books = self.filter(market_id=market_id, timestamp__lt=end)
+        standing = books.filter(timestamp__lt=start).aggregate(at=Max("timestamp"))["at"]
+        sides = [
+            Cast(name, ArrayField(models.FloatField()))
+            for name in ("bid_prices", "bid_sizes", "ask_prices", "ask_sizes")
+        ]
+        found = books.filter(timestamp__gte=standing or start).order_by("timestamp", "id")
+        rows = found.values_list("timestamp", *sides)
+        return list({row[0]: row for row in rows.iterator()}.values())
 
     def newest(self) -> "OrderBookSnapshot | None":
         return self.order_by("-timestamp", "-id").first()

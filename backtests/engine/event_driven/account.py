@@ -6,6 +6,7 @@ import backtrader as bt
 import numpy as np
 
 from backtests.data.universe import DOLLAR, Universe
+from backtests.engine.event_driven.annotator import Annotator
 from backtests.engine.event_driven.charges import Charges
 from backtests.engine.event_driven.feed import Feed
 from backtests.engine.event_driven.order_book import Book
@@ -47,13 +48,20 @@ class Account:
         # Whether an order of the strategy was filled, ended or came to rest at this instant.
         self._has_news = False
         self._charges = Charges(through_broker=execution.through_broker)
+        # Words about the run that its result shows.
+        self.notes: dict[str, str] = {}
+        self.annotator = Annotator(self)
 
     @property
     def outcome(self) -> RunOutcome:
         journal = np.array(self.journal, np.int64).reshape(-1, len(JOURNAL))
         held = {m: h.position for m, h in sorted(self.ledger.holdings.items())}
         at_once = frozenset(self.amended_at_once)
-        return RunOutcome(journal, self.ledger.cash, held, self.has_band, at_once)
+        notes = tuple(self.notes.values())
+        annotations = self.annotator.annotations(self.journal)
+        return RunOutcome(
+            journal, self.ledger.cash, held, self.has_band, at_once, notes, annotations
+        )
 
     # --- money ----------------------------------------------------------------------------------
 
@@ -63,6 +71,10 @@ class Account:
             return 0  # the order is refused for this
         fee = self._charges.most(book, count, limit, at=at)
         return max(0, fee - flow(self.ledger.position(book.market), side, count, limit))
+
+    def most_fee(self, book: Book, count: int, limit: int) -> int:
+        """The most that a taker of a count pays in fees now."""
+        return self._charges.most(book, count, limit, at=self.now)
 
     def _fill(
         self,
@@ -115,8 +127,7 @@ class Account:
         self._write_entry(kind, book, order_fields, reason=reason, row=row)
         ticket.left = 0
         ticket.reason = reason
-        refused = bt.Order.Margin if reason == Reason.FUNDS else bt.Order.Rejected
-        self._report(ticket, refused if kind == EntryKind.REFUSED else bt.Order.Canceled)
+        self._report(ticket, _status_of(reason, is_refused=kind == EntryKind.REFUSED))
 
     def _write_entry(
         self,
@@ -144,3 +155,12 @@ class Account:
     ) -> None:
         """Report a fill, of which `closing` closed a position."""
         self._has_news = True
+
+
+def _status_of(reason: Reason, *, is_refused: bool) -> int:
+    """Return backtrader's status of an order that ended for a reason."""
+    if is_refused:
+        status = bt.Order.Margin if reason == Reason.FUNDS else bt.Order.Rejected
+    else:
+        status = bt.Order.Expired if reason == Reason.OUT_OF_TIME else bt.Order.Canceled
+    return int(status)

@@ -2,140 +2,162 @@
 
 from __future__ import annotations
 
-from collections import deque
-from functools import cached_property
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import backtrader as bt
 
-from backtests.data.tape import KnownTrades, TapeTrade
-from backtests.data.universe import CONTRACT, DOLLAR, MONEY, Universe
+from backtests.annotations.reasons import reason_of
+from backtests.data.universe import (
+    CONTRACT,
+    DAY,
+    DOLLAR,
+    EPOCH_DAY,
+    MISSING,
+    MONEY,
+    Universe,
+)
+from backtests.engine.event_driven.exchange_fees import ExchangeFees
 from backtests.engine.event_driven.feed import Feed
-from backtests.engine.event_driven.matching_engine import MatchingEngine
+from backtests.engine.event_driven.fixed_settings import FixedSettings
+from backtests.engine.event_driven.instructions import (
+    BadOrder,
+    Instructions,
+    LimitPrice,
+    count_of,
+    expiration,
+    limit_price,
+)
+from backtests.engine.event_driven.known_record import KnownRecord
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Ticket
-from backtests.rules.execution import REASONS, ExecutionModel, FillModel, SelfTradePrevention
-from backtests.rules.ledger import BUY, SELL
-from markets.observed import first_observation, last_observation
+from backtests.engine.event_driven.sent_orders import OrderOfAnyMarket, SentBuy, SentSell
+from backtests.engine.event_driven.settlements import SettlementNotice
+from backtests.rules.execution import REASONS, ExecutionModel, FillModel, Reason
+from backtests.rules.ledger import BUY, SELL, Holding
+from markets.observed import AFTER_ALL
 
-PRICE_TOLERANCE = 1e-6  # price units by which the float of a price on the grid may be off
 
-
-class Broker(bt.BrokerBase, MatchingEngine):
+class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
     """Takes the orders of a backtrader strategy, and reports to it in backtrader's words."""
 
     def __init__(
         self, universe: Universe, execution: ExecutionModel, *, fills: FillModel, cash: int
     ) -> None:
         bt.BrokerBase.__init__(self)
-        MatchingEngine.__init__(self, universe, execution, fills=fills, cash=cash)
+        KnownRecord.__init__(self, universe, execution, fills=fills, cash=cash)
         self.startingcash = cash / MONEY  # as backtrader calls it
         self._notifications: deque[Any] = deque()
-
-    # --- what a strategy may see ----------------------------------------------------------------
-
-    @property
-    def live(self) -> list[Feed]:
-        """The feeds that have begun and whose market is trading and was observed lately."""
-        since = self.now - self.execution.patience
-        begun = (book for book in self.books if book.tradable and len(book.feed))
-        return [book.feed for book in begun if self._is_observed_since(book, since)]
-
-    @property
-    def fresh(self) -> list[Feed]:
-        """The live feeds with a row at this instant."""
-        return [book.feed for book in self.rows if book.tradable and len(book.feed)]
-
-    def observed_at(self, market: int) -> int:
-        """The last observation of a market; `BEFORE_ALL` where there is none yet."""
-        return int(last_observation(self.observed, market, self.now + 1))
-
-    def trades(self, market: int, since: int) -> list[TapeTrade]:
-        """The trades of a market that the record knows by now, and did not at an instant."""
-        return self._known_trades.between(market, since, self.now)
-
-    @cached_property
-    def _known_trades(self) -> KnownTrades:
-        return KnownTrades(self.universe.known_tape())
-
-    def _is_observed_since(self, book: Book, since: int) -> bool:
-        """Return whether a market was observed since an instant, without a search each time."""
-        if book.observed_at < since and book.observed_next <= self.now:
-            book.observed_at = self.observed_at(book.market)
-            book.observed_next = int(first_observation(self.observed, book.market, self.now + 1))
-        return book.observed_at >= since
+        self.settled: list[SettlementNotice] = []  # those that the strategy has not heard of
+        self._fees: dict[int, ExchangeFees] = {}
+        self._unsent: dict[str, tuple[str, int]] = {}
+        self.is_over = False  # no order is sent any more
 
     # --- backtrader's interface -----------------------------------------------------------------
 
-    def buy(
-        self, owner: Any, data: Feed, size: float, price: float | None = None, **how: Any
-    ) -> Any:
-        return self._send(bt.order.BuyOrder, owner, data, size, price=price, **how)
+    def buy(self, owner: Any, data: Feed, size: float, **how: Any) -> Any:
+        return self._send(SentBuy, owner, data, size, how)
 
-    def sell(
-        self, owner: Any, data: Feed, size: float, price: float | None = None, **how: Any
-    ) -> Any:
-        return self._send(bt.order.SellOrder, owner, data, size, price=price, **how)
+    def sell(self, owner: Any, data: Feed, size: float, **how: Any) -> Any:
+        return self._send(SentSell, owner, data, size, how)
 
     def _send(
-        self,
-        order_class: type[Any],
-        owner: Any,
-        data: Feed,
-        size: float,
-        *,
-        price: float | None,
-        exectype: int | None = None,
-        tif: str = "gtc",
-        post_only: bool = False,
-        self_trade_prevention: str = SelfTradePrevention.TAKER_AT_CROSS,
-        **_: Any,
+        self, order_class: type[Any], owner: Any, data: Feed, size: float, how: dict[str, Any]
     ) -> Any:
-        """Send an order of backtrader's; a market order takes the best price now, or nothing."""
-        if exectype not in (None, bt.Order.Market, bt.Order.Limit):
-            raise ValueError("only limit orders exist on Kalshi: use exectype Market or Limit")
-        if tif not in ("gtc", "ioc"):
-            raise ValueError(f"tif must be 'gtc' or 'ioc', not {tif!r}")
-        book, side = self.books[data.market], BUY if order_class is bt.order.BuyOrder else SELL
-        rests = exectype == bt.Order.Limit and tif == "gtc"
-        given = price if exectype == bt.Order.Limit else None
-        limit = book.top.price(side) if given is None else round(given * DOLLAR)
+        """Send an order of backtrader's; a market order takes the best price now, or nothing.
+
+        Return None where the size rounds to nothing or the run is over. Raises BadOrder and
+        TypeError.
+        """
+        book, side = self.book_of(data), BUY if order_class is SentBuy else SELL
+        if not self.now:
+            raise BadOrder("orders can be sent from the first step on, not in __init__ or start")
+        tradeid = how.pop("tradeid", 0)
+        asked = Instructions.read(self.now, **how)
+        count = count_of(size)
+        if not count:
+            return self._leave_unsent("their sizes round to 0 contracts", data, size)
+        if self.is_over:
+            return self._leave_unsent("the run was over", data, size)
+        limit, is_exact = asked.price or LimitPrice(book.top.price(side), is_exact=True)
         order = self._made_order(
-            order_class, limit=limit, owner=owner, data=data, size=size, exectype=exectype
+            order_class,
+            limit=limit,
+            owner=owner,
+            data=data,
+            size=count / CONTRACT,
+            exectype=bt.Order.Limit if asked.price else bt.Order.Market,
+            tradeid=tradeid,
+            expires=asked.expires,
         )
         ticket = self.send_order(
             book,
             side,
-            round(size * CONTRACT),
+            count,
             limit=limit,
-            rests=rests,
-            post_only=post_only,
-            prevention=SelfTradePrevention(self_trade_prevention),
-            price_is_exact=given is None or _is_exact(given, limit),
+            rests=asked.rests,
+            post_only=asked.post_only,
+            prevention=asked.prevention,
+            price_is_exact=is_exact,
+            reduce_only=asked.reduce_only,
+            expires=asked.expires,
+            refused=_reason_known(book, limit),
             order=order,
         )
-        order.ticket = ticket
+        self.annotator.note_order(ticket.number, book.market, asked.reason)
         return order
 
+    def book_of(self, data: Any) -> Book:
+        """The book of a feed. Raises BadOrder for what is no feed."""
+        if not isinstance(data, Feed):
+            raise BadOrder(f"data must be a feed or its ticker, not {data!r}")
+        return self.books[data.market]
+
+    def _leave_unsent(self, why: str, data: Feed, size: float) -> None:
+        """Send no order, and say so in the result."""
+        first, count = self._unsent.get(why, (f"{abs(size):g} of {data.listing.ticker}", 0))
+        self._unsent[why] = first, count + 1
+        self.notes[why] = (
+            f"Orders not sent, since {why}: {count + 1:,}; the first one was for {first}."
+        )
+
     def cancel(self, order: Any) -> None:
-        self.request_cancel(self.books[order.data.market], order.ticket)
+        """Send a cancellation. Raises BadOrder for what is no order."""
+        ticket = _ticket_of(order)
+        self.request_cancel(self.books[order.data.market], ticket)
 
-    def amend(self, order: Any, *, size: float | None = None, price: float | None = None) -> Any:
+    def amend(
+        self,
+        order: Any,
+        *,
+        size: float | None = None,
+        price: float | None = None,
+        valid: Any = None,
+        reason: str | None = None,
+    ) -> Any:
         """Send an amendment of an order at rest to so many contracts in all, filled ones included,
-        or to another price; return the order that is to take its place.
+        to another price or to another expiration; return the order that is to take its place. It
+        keeps the reason of the order that it amends unless another one is given.
 
-        One of an order that is over is sent as well, and refused when it arrives. Raises
-        ValueError for what could never be an order.
+        One of an order that is over is sent as well, and refused when it arrives. Raises BadOrder
+        for what could never be an order.
         """
-        book, ticket = self.books[order.data.market], order.ticket
+        ticket = _ticket_of(order)
+        book = self.books[order.data.market]
         if not ticket.rests:
-            raise ValueError("only an order that may rest can be amended")
-        if size is None and price is None:
-            raise ValueError("an amendment needs a size or price")
+            raise BadOrder("only an order that may rest can be amended")
+        if size is None and price is None and valid is None:
+            raise BadOrder("an amendment needs a size or price, or valid")
+        if self.is_over:
+            return self._leave_unsent("the run was over", order.data, order.size)
         count = _count_asked(order, size, is_over=book.is_over(ticket))
-        limit = ticket.limit if price is None else round(price * DOLLAR)
-        if not 0 < limit < DOLLAR:
-            raise ValueError(f"price must be between 0 and 1 dollar, not {price}")
+        kept = LimitPrice(ticket.limit, ticket.price_is_exact)
+        limit, is_exact = kept if price is None else limit_price(price)
+        expires = ticket.expires if valid is None else expiration(valid, self.now)
+        kept_reason = self.annotator.reason_of(ticket.number)
+        stated = kept_reason if reason is None else reason_of(reason)
         amended = self._made_order(
             type(order),
             limit=limit,
@@ -143,23 +165,35 @@ class Broker(bt.BrokerBase, MatchingEngine):
             data=order.data,
             size=count / CONTRACT,
             exectype=bt.Order.Limit,
+            tradeid=order.tradeid,
+            expires=expires,
         )
-        amended.ticket = self.send_amendment(
+        sent = self.send_amendment(
             book,
             ticket,
             count,
-            size=None if size is None else round(size * CONTRACT),
+            size=None if size is None else count_of(size),
             limit=limit,
-            is_exact=ticket.price_is_exact if price is None else _is_exact(price, limit),
+            is_exact=is_exact,
+            expires=expires,
             order=amended,
         )
+        self.annotator.note_order(sent.number, book.market, stated)
         return amended
 
-    def _made_order(self, order_class: type[Any], *, limit: int, **given: Any) -> Any:
+    def _made_order(self, order_class: type[Any], *, limit: int, expires: int, **given: Any) -> Any:
         """Make an order of backtrader's, which reports to a strategy."""
-        order = order_class(price=limit / DOLLAR, **given)
+        order = order_class(price=None if limit == MISSING else limit / DOLLAR, **given)
+        # As a number of days, which is what backtrader makes of any `valid`.
+        order.valid = None if expires == AFTER_ALL else EPOCH_DAY + expires / DAY
+        order.created.dt = self._days_now
         order.addcomminfo(self.getcommissioninfo(given["data"]))
         return order
+
+    @property
+    def _days_now(self) -> float:
+        """The instant of now as backtrader counts it; a feed tells that of its newest bar."""
+        return EPOCH_DAY + self.now / DAY
 
     def _execute(
         self, ticket: Ticket, count: int, closing: int, *, price: int, fee: int, realised: int
@@ -171,16 +205,17 @@ class Broker(bt.BrokerBase, MatchingEngine):
         order, side = ticket.order, ticket.side / CONTRACT
         share = closing / count
         position = self.getposition(order.data)
-        paid = count * price / MONEY
+        bought = price if side > 0 else DOLLAR - price  # a contract of the side that it buys
         order.execute(
-            order.data.datetime[0],
+            self._days_now,
             side * count,
             price / DOLLAR,
             side * closing,
-            paid * share,
+            # As in backtrader, what was closed counts with the cost of its opening.
+            (closing * (DOLLAR - bought) - realised) / MONEY,
             fee / MONEY * share,
             side * (count - closing),
-            paid * (1 - share),
+            (count - closing) * bought / MONEY,
             fee / MONEY * (1 - share),
             None,
             realised / MONEY,
@@ -192,27 +227,70 @@ class Broker(bt.BrokerBase, MatchingEngine):
     def _report(self, ticket: Ticket, status: int) -> None:
         super()._report(ticket, status)
         if ticket.order is not None:
+            if status == bt.Order.Submitted:
+                ticket.order.ticket = ticket
+                ticket.order.submit(self)
             if ticket.reason:
                 ticket.order.addinfo(reason=REASONS[ticket.reason])
             ticket.order.status = status
             self._notifications.append(ticket.order.clone())
 
+    def _report_settlement(self, book: Book, value: int, paid: int) -> None:
+        self.settled.append(SettlementNotice(book.feed, value / MONEY, paid / MONEY))
+
     def getcash(self) -> float:
         return self.ledger.cash / MONEY
 
-    def getvalue(self, datas: Any = None) -> float:
-        """Cash and positions in dollars, marked at the side they could be sold to."""
-        worth = self.ledger.worth(lambda market, position: self.books[market].mark(position))
+    def getvalue(self, datas: Iterable[Feed] | None = None) -> float:
+        """Cash and positions in dollars, marked at the side they could be sold to; of some feeds
+        their positions alone."""
+        if datas is None:
+            worth = self.ledger.worth(lambda market, position: self.books[market].mark(position))
+        else:
+            worth = sum(map(self._worth_of, {self.book_of(data).market for data in datas}))
         return worth / MONEY
 
+    def _worth_of(self, market: int) -> int:
+        position = self.ledger.position(market)
+        return abs(position) * self.books[market].mark(position)
+
+    get_cash, get_value = getcash, getvalue
+
+    def get_fundvalue(self) -> float:
+        return self.getvalue()
+
+    def get_leverage(self) -> float:
+        return 1.0
+
+    def getcommissioninfo(self, data: Feed) -> ExchangeFees:
+        """The fees of a feed's market in backtrader's words."""
+        book = self.book_of(data)
+        if book.market not in self._fees:
+            self._fees[book.market] = ExchangeFees(partial(self.most_fee, book))
+        return self._fees[book.market]
+
     def getposition(self, data: Feed) -> bt.Position:
-        """Contracts, positive for YES and negative for NO, with the cost of one as their price."""
-        holding = self.ledger.holdings.get(data.market)
-        if holding is None:
-            return bt.Position()
-        return bt.Position(
-            holding.position / CONTRACT, holding.cost / abs(holding.position) / DOLLAR
-        )
+        """Contracts, positive for YES and negative for NO, with the average price at which they
+        were bought or sold: on the YES scale, as the prices of orders are."""
+        holding = self.ledger.holdings.get(self.book_of(data).market)
+        return bt.Position() if holding is None else _position_of(holding)
+
+    @property
+    def positions(self) -> defaultdict[Feed, bt.Position]:
+        """The position in each feed."""
+        held = self.ledger.holdings.items()
+        found = {self.books[market].feed: _position_of(holding) for market, holding in held}
+        return defaultdict(bt.Position, found)
+
+    def get_orders_open(self, safe: bool = False) -> list[Any]:
+        """The orders of the strategy that are on their way or at rest, the oldest first; copies of
+        them where `safe`."""
+        orders = [each.order for each in self.open_orders()]
+        return [order.clone() for order in orders] if safe else orders
+
+    def orderstatus(self, order: Any) -> int:
+        """The status of an order now, also of one that a notification brought."""
+        return int(_ticket_of(order).order.status)
 
     def get_notification(self) -> Any:
         return self._notifications.popleft() if self._notifications else None
@@ -227,13 +305,28 @@ def _count_asked(order: Any, size: float | None, *, is_over: bool) -> int:
         left: int = round(abs(order.created.size) * CONTRACT) if is_over else order.ticket.left
         return left
     filled = 0 if is_over else order.ticket.filled
-    count = round(size * CONTRACT) - filled
+    count = count_of(size) - filled
     if count <= 0:
         contracts = f"{filled / CONTRACT:g} contracts"
-        raise ValueError(f"size must be more than the {contracts} that are filled, not {size}")
+        raise BadOrder(f"size must be more than the {contracts} that are filled, not {size}")
     return count
 
 
-def _is_exact(price: float, limit: int) -> bool:
-    """Return whether a limit is the price that was given, and not rounded."""
-    return abs(price * DOLLAR - limit) < PRICE_TOLERANCE
+def _ticket_of(order: Any) -> Ticket:
+    """The engine's side of an order. Raises BadOrder for what no `buy` or `sell` returned."""
+    if not isinstance(order, OrderOfAnyMarket):
+        raise BadOrder(f"an order must be one that buy() or sell() returned, not {order!r}")
+    return order.ticket
+
+
+def _reason_known(book: Book, limit: int) -> Reason:
+    """The reason for which an order is sure to be refused."""
+    if not book.feed.has_begun:
+        return Reason.NOT_BEGUN
+    return Reason.NO_OFFER if limit == MISSING else Reason.NONE
+
+
+def _position_of(holding: Holding) -> bt.Position:
+    """A holding in backtrader's words; the cost of NO is what a dollar exceeds its price by."""
+    size, cost = holding.position / CONTRACT, holding.cost / abs(holding.position) / DOLLAR
+    return bt.Position(size, cost if size > 0 else 1 - cost)

@@ -7,15 +7,17 @@ from typing import Any
 
 import backtrader as bt
 
-from backtests.data.universe import CONTRACT, MISSING, Universe
+from backtests.data.universe import CONTRACT, MISSING, Universe, instant
+from backtests.engine.event_driven.annotator import add_analyzers, read_analyses
 from backtests.engine.event_driven.broker import Broker
+from backtests.engine.event_driven.exchange_strategy import NEVER_CALLED, ExchangeStrategy
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Ticket
 from backtests.rules.execution import HOLD, ExecutionModel, FillModel, Reason, RunOutcome
 from backtests.strategies.base import Signal, Strategy, backtrader_params
 
 # Steps between two reports of progress, each of which may also end the run.
-STEPS_PER_REPORT = 4_096
+STEPS_PER_REPORT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,23 @@ class Cerebro(bt.Cerebro):
     """
 
     on_progress: Callable[[int], None]
+    is_running = False
 
     def _runnext(self, runstrats: list[Strategy]) -> None:
         (strategy,) = runstrats
-        for step, _ in enumerate(self._broker.steps()):
+        self.is_running = True
+        for step, _ in enumerate(() if self._event_stop else self._broker.steps()):
             self._brokernotify()
+            if self._timers:
+                self._check_timers(runstrats, bt.date2num(instant(strategy.now)))
             strategy._next()
             if step % STEPS_PER_REPORT == 0:
                 self.on_progress(self._broker.rows_done)
+            if self._event_stop:
+                break
+        if self._event_stop:
+            self._broker.end_run()
+        self._broker.is_over = True
         self._brokernotify()
         strategy._notify()
 
@@ -119,10 +130,18 @@ def backtrader_class(strategy: type[Strategy]) -> type[bt.Strategy]:
         "__module__": strategy.__module__,
         "params": (*strategy.more_params, *backtrader_params(strategy.schema)),
     }
-    made: type[bt.Strategy] = type(bt.Strategy)(strategy.__name__, (strategy, bt.Strategy), body)
+    _refuse_never_called(strategy)
+    bases = (strategy, ExchangeStrategy)
+    made: type[bt.Strategy] = type(bt.Strategy)(strategy.__name__, bases, body)
     # backtrader has added up the lines of both bases.
     made.lines = bt.Strategy.lines
     return made
+
+
+def _refuse_never_called(strategy: type[Strategy]) -> None:
+    for name in NEVER_CALLED:
+        if hasattr(strategy, name):
+            raise TypeError(f"{name}() is never called: an order always arrives after its decision")
 
 
 def run(
@@ -150,6 +169,7 @@ def run(
     # Every market gets a feed, even if it is never two-sided: backtrader does not run without one.
     for book in broker.books:
         cerebro.adddata(book.feed, name=book.feed.listing.ticker)
+    add_analyzers(cerebro, strategy.analyzers)
     for analyzer in analyzers:
         # Strategies find them by name, such as `self.analyzers.equity`.
         cerebro.addanalyzer(analyzer, _name=analyzer.__name__.removesuffix("Analyzer").lower())
@@ -161,5 +181,7 @@ def run(
         made = backtrader_class(strategy)  # type: ignore[arg-type]
         cerebro.addstrategy(made, **(parameters or {}))
     ran = cerebro.run()
+    if ran:
+        broker.annotator.analyses = read_analyses(ran[0], strategy.analyzers)
     outcome = broker.outcome.on_rows(stated.rows) if stated else broker.outcome
     return FinishedRun(outcome, ran[0] if ran else None)

@@ -4,6 +4,7 @@ from backtests.data.universe import microseconds
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Ticket
 from backtests.rules.execution import TAKER
+from backtests.rules.ledger import flow
 from markets import fees
 from markets.fees import Rounding
 
@@ -30,6 +31,15 @@ class Charges:
             *filled, *rate, era.step, era.grid, era.rebate, ticket.accumulated
         )
         return fee
+
+    def of_order(
+        self, book: Book, side: int, count: int, price: int, *, liquidity: int, at: int
+    ) -> int:
+        """The fee of an order without a position before it that is filled at once."""
+        ticket = Ticket(0, side, count, price, rests=False, post_only=False, replaces=None,
+                        arrives=at, traded_then=True)  # fmt: skip
+        filled = (count, price, flow(0, side, count, price))
+        return self.of_fill(book, ticket, filled, liquidity=liquidity, at=at)
 
     def _era(self, at: int) -> Rounding:
         return next(era for since, era in reversed(self._eras) if since <= at)

@@ -38,6 +38,7 @@ class Feed(bt.feed.DataBase):
     def __init__(self, listing: Listing, market: int) -> None:
         self.listing = listing
         self.market = market
+        self.has_begun = False
         super().__init__()
 
     def start(self) -> None:
@@ -49,7 +50,8 @@ class Feed(bt.feed.DataBase):
         bid, ask = top.bid, top.ask
         if bid >= 0 and ask >= 0:
             close = (bid + ask) / (2 * DOLLAR)
-        elif len(self):
+            self.has_begun = True
+        elif self.has_begun:
             close = self.close[0]
         else:
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -12,21 +11,22 @@ import backtrader as bt
 
 from backtests.data.universe import (
     DOLLAR,
-    MISSING,
     Universe,
 )
 from backtests.engine.event_driven.book_top import BookTop
 from backtests.engine.event_driven.feed import quote_rows
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import (
+    REFUSED_AT_ONCE,
     AmendRequest,
-    Arrival,
     Arrivals,
     CancelRequest,
+    Expiration,
     SecondLook,
+    SentOut,
     Ticket,
 )
-from backtests.engine.event_driven.resting import RestingOrders
+from backtests.engine.event_driven.settlements import Settlements
 from backtests.rules import execution as rules
 from backtests.rules.execution import (
     TAKER,
@@ -36,12 +36,11 @@ from backtests.rules.execution import (
     Reason,
     SelfTradePrevention,
 )
-from backtests.rules.ledger import BUY, SELL
 from markets.fees import MOST_COUNT
 from markets.observed import AFTER_ALL
 
 
-class MatchingEngine(RestingOrders):
+class MatchingEngine(Settlements):
     """Walks through a record, matches orders with its books, and keeps the journal.
 
     `rows` are the books with a row at the current instant, in the order of their markets.
@@ -56,8 +55,6 @@ class MatchingEngine(RestingOrders):
         self.orders = 0
         self._last = universe.last_instant()
         self._arrivals = Arrivals(execution, self.observed, universe.known_gaps(), last=self._last)
-        ends = [(s.paid_at, m, s.value) for m, s in enumerate(universe.settlements) if s]
-        self._settlements = deque(sorted(ends))
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -98,30 +95,12 @@ class MatchingEngine(RestingOrders):
         at = min(self._arrivals.next_at, self._next_settlement, until)
         return min(at, self._trades.next_at(self.resting_in, at))
 
-    @property
-    def _next_settlement(self) -> int:
-        return self._settlements[0][0] if self._settlements else AFTER_ALL
-
     def _update_book(self, row: int, values: Sequence[Any]) -> Book:
         book: Book = self.books[values[1]]
         book.update(row, values, self.execution.assumed)
         book.feed.append(self.now, book.top, values[8])
+        self._note_open(book)
         return book
-
-    def _settle(self, now: int) -> None:
-        while self._next_settlement <= now:
-            _, market, value = self._settlements.popleft()
-            book = self.books[market]
-            for ticket in (*book.resting, *book.sent):
-                if isinstance(ticket, Ticket):
-                    self._end(book, ticket, Reason.ENDED, row=MISSING)
-            book.sent.clear()
-            book.ended, book.tradable = True, False
-            position = self.ledger.position(market)
-            self.ledger.settle(market, value)
-            if position:
-                order_fields = (MISSING, BUY if position > 0 else SELL, abs(position), value)
-                self._write_entry(EntryKind.SETTLED, book, order_fields, row=MISSING)
 
     # --- orders sent ----------------------------------------------------------------------------
 
@@ -137,9 +116,15 @@ class MatchingEngine(RestingOrders):
         replaces: Ticket | None = None,
         prevention: SelfTradePrevention = SelfTradePrevention.TAKER_AT_CROSS,
         price_is_exact: bool = True,
+        reduce_only: bool = False,
+        expires: int = AFTER_ALL,
+        refused: Reason = Reason.NONE,
         order: Any = None,
     ) -> Ticket:
-        """Send an order. Without `rests` it is immediate or cancel."""
+        """Send an order, which is refused as it arrives for a reason that is known already.
+
+        Without `rests` it is immediate or cancel.
+        """
         ticket = Ticket(
             number=self.orders,
             side=side,
@@ -152,10 +137,18 @@ class MatchingEngine(RestingOrders):
             traded_then=book.tradable,
             prevention=prevention,
             price_is_exact=price_is_exact,
+            reduce_only=reduce_only,
+            expires=expires,
             order=order,
         )
         self._send_out(book, ticket)
-        self._arrivals.add_order(ticket, book.market, sent_at=self.now)
+        if expires <= ticket.arrives:
+            refused = refused or Reason.NOT_FUTURE
+        if refused:
+            self._arrivals.add_refusal(ticket, book.market, refused)
+        else:
+            self._arrivals.add_order(ticket, book.market, sent_at=self.now)
+            self._arrivals.add_expiration(ticket, book.market)
         return ticket
 
     def send_amendment(
@@ -167,6 +160,7 @@ class MatchingEngine(RestingOrders):
         size: int | None,
         limit: int,
         is_exact: bool,
+        expires: int,
         order: Any,
     ) -> Ticket:
         """Send an order that is to take the place of one at rest.
@@ -185,6 +179,7 @@ class MatchingEngine(RestingOrders):
             traded_then=book.tradable,
             prevention=ticket.prevention,
             price_is_exact=is_exact,
+            expires=expires,
             filled=ticket.filled,
             order=order,
         )
@@ -213,31 +208,45 @@ class MatchingEngine(RestingOrders):
         """Let everything arrive that arrives by now."""
         while self._arrivals.next_at <= now:
             arrival = self._arrivals.pop()
-            book = self.books[arrival.market]
-            if arrival.sent in book.sent:  # it did not end with its market
-                book.sent.remove(arrival.sent)
-                self._end_way(book, arrival)
+            book, sent = self.books[arrival.market], arrival.sent
+            if isinstance(sent, Expiration):
+                self._take_back(book, sent.ticket, Reason.OUT_OF_TIME)
+            elif sent in book.sent:  # it did not end with its market
+                book.sent.remove(sent)
+                self._end_way(book, sent, arrival.reason)
 
-    def _end_way(self, book: Book, arrival: Arrival) -> None:
-        sent = arrival.sent
+    def end_run(self) -> None:
+        """End all orders, since the strategy wants no more of them; positions still settle."""
+        for book in self.books:
+            for ticket in tuple(book.resting):
+                self._end(book, ticket, Reason.STOPPED)
+            for sent in book.sent:
+                if isinstance(sent, Ticket):
+                    self._end(book, sent, Reason.RUN_ENDED)
+            book.sent.clear()
+        self._settle_rest()
+
+    def _end_way(self, book: Book, sent: SentOut, reason: Reason) -> None:
         if isinstance(sent, CancelRequest):
-            self._take_back(book, sent.ticket)
+            self._take_back(book, sent.ticket, Reason.ASKED)
         elif isinstance(sent, AmendRequest):
             self._amend(book, sent)
         elif isinstance(sent, SecondLook):
             self._look_again(book, sent)
-        elif arrival.reason:
-            self._end(book, sent, arrival.reason)
+        elif reason in REFUSED_AT_ONCE:
+            self._refuse(book, sent, reason)
+        elif reason:
+            self._end(book, sent, reason)
         else:
             self._meet(book, sent)
 
-    def _take_back(self, book: Book, ticket: Ticket) -> None:
+    def _take_back(self, book: Book, ticket: Ticket, reason: Reason) -> None:
         """Cancel an order, unless it is over."""
         if ticket in book.sent:
             book.sent.remove(ticket)
         elif ticket not in book.resting:
             return
-        self._end(book, ticket, Reason.ASKED)
+        self._end(book, ticket, reason)
 
     def _meet(self, book: Book, ticket: Ticket) -> None:
         """Let an order meet its observation: it is refused, trades, and may join the queue."""
@@ -247,8 +256,12 @@ class MatchingEngine(RestingOrders):
             self._end(book, replaced, Reason.REPLACED)
         if ticket.filled_meanwhile and not self._subtract_filled(book, ticket):
             return
+        if ticket.reduce_only:
+            ticket.most = max(0, -ticket.side * self.ledger.position(book.market))
         if reason := self._refusal(book, ticket):
             self._refuse(book, ticket, reason)
+        elif not ticket.most:
+            self._end(book, ticket, Reason.REDUCE_ONLY)
         elif ticket.post_only:
             self._join(book, ticket)
         else:
@@ -274,6 +287,8 @@ class MatchingEngine(RestingOrders):
         kept = book.place_of(amended, ticket.side, ticket.limit)
         ticket.filled, ticket.accumulated = amended.filled, amended.accumulated
         self._end(book, amended, Reason.REPLACED)
+        if is_left:
+            self._arrivals.add_expiration(ticket, book.market)
         if is_left and not (kept and ticket.left <= kept.left):
             self._arrivals.add_order(ticket, book.market, sent_at=self.now)
             return
@@ -306,15 +321,16 @@ class MatchingEngine(RestingOrders):
         left, reserved = (instead_of.left, instead_of.reserved) if instead_of else (0, 0)
         # The orders that rest on its side may be filled as well.
         position = self.ledger.position(book.market) + side * (book.resting_size(side) - left)
-        need = self.cost_bound(book, side, ticket.left, limit, at=arrives)
+        need = self.cost_bound(book, side, ticket.wanted, limit, at=arrives)
         checks = (
             (Reason.NOT_TRADING, not ticket.traded_then),
             (Reason.OUT_OF_RANGE, not 0 < limit < DOLLAR),
             (Reason.OFF_GRID, not ticket.price_is_exact or not book.on_grid(limit, arrives)),
+            (Reason.NOT_FUTURE, ticket.expires <= arrives),
             (Reason.TOO_LARGE, ticket.left > MOST_COUNT),
             (
                 Reason.POSITION_LIMIT,
-                rules.exceeds_limit(self.execution.limit, position, side, ticket.left),
+                rules.exceeds_limit(self.execution.limit, position, side, ticket.wanted),
             ),
             (Reason.FUNDS, need > self.ledger.cash - self.held_back + reserved),
         )
@@ -342,6 +358,8 @@ class MatchingEngine(RestingOrders):
             self._end(book, ticket, Reason.UNSEEN, row=top.row)
         elif ticket.met_own:
             self._end(book, ticket, Reason.SELF_TRADE, row=top.row)
+        elif ticket.reduce_only and count == ticket.most:
+            self._end(book, ticket, Reason.REDUCE_ONLY, row=top.row)
         elif ticket.rests:
             self._rest(book, ticket)
             look = SecondLook(ticket, short)
@@ -373,7 +391,7 @@ class MatchingEngine(RestingOrders):
             if is_behind:
                 is_deeper = resting.limit != price
                 others = count if is_deeper else min(count, resting.queue_place.ahead)
-                if ticket.left == others or (is_deeper and not ticket.rests):
+                if ticket.wanted == others or (is_deeper and not ticket.rests):
                     return count
             if ticket.prevention == SelfTradePrevention.TAKER_AT_CROSS:
                 ticket.met_own = True
@@ -383,7 +401,7 @@ class MatchingEngine(RestingOrders):
 
     def _book_met(self, book: Book, ticket: Ticket) -> tuple[BookTop, int]:
         """The book that an order meets under this fill model, and the part that it fills."""
-        side, left, limit = ticket.side, ticket.left, ticket.limit
+        side, left, limit = ticket.side, ticket.wanted, ticket.limit
         later, earlier = book.top, ticket.earlier or book.top
         before = earlier.fills(side, left, limit)
         # Where trading ended first, there is no later book to meet.

@@ -32,15 +32,14 @@ class Book:
     # fills, which looks back, keeps count of them.
     trades_used: dict[int, int] = field(default_factory=dict)
     tradable: bool = False
+    # Whether its feed has begun and its market trades.
+    is_open: bool = False
     ended: bool = False
     # Each side as last quoted while the market traded, and its mark by the newest book.
     last_bid: int = 0
     last_ask: int = DOLLAR
     bid_mark: int = 0
     ask_mark: int = DOLLAR
-    # The last observation that was looked up, and the one after it.
-    observed_at: int = MISSING
-    observed_next: int = 0
     sent: list[SentOut] = field(default_factory=list)
     resting: list[Ticket] = field(default_factory=list)
 

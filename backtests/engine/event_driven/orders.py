@@ -11,6 +11,7 @@ from backtests.engine.event_driven.book_top import BookTop
 from backtests.engine.event_driven.queue_place import QueuePlace
 from backtests.rules import execution as rules
 from backtests.rules.execution import ExecutionModel, Reason, SelfTradePrevention
+from markets.fees import MOST_COUNT
 from markets.observed import AFTER_ALL, ObservedInstants, first_observation
 
 
@@ -44,6 +45,9 @@ class Ticket:
     arrives: int
     traded_then: bool
     prevention: SelfTradePrevention = SelfTradePrevention.TAKER_AT_CROSS
+    expires: int = AFTER_ALL
+    reduce_only: bool = False
+    most: int = MOST_COUNT  # to be filled at once; what is held, where it may only reduce that
     met_own: bool = False  # it met another order of the run, where the rest of it ends
     price_is_exact: bool = True  # whether 1/10,000 dollar could express its price
     earlier: BookTop | None = None
@@ -60,6 +64,10 @@ class Ticket:
     order: Any = None  # backtrader's order, where the strategy sent one
 
     @property
+    def wanted(self) -> int:
+        return min(self.left, self.most)
+
+    @property
     def queue_place(self) -> QueuePlace:
         """The place of an order that rests."""
         if self.place is None:
@@ -73,6 +81,13 @@ class CancelRequest:
 
     ticket: Ticket
     arrives: int
+
+
+@dataclass(slots=True, eq=False)
+class Expiration:
+    """The instant at which the exchange cancels an order by itself."""
+
+    ticket: Ticket
 
 
 @dataclass(slots=True, eq=False)
@@ -99,6 +114,8 @@ class SecondLook:
 
 
 SentOut = Ticket | CancelRequest | AmendRequest | SecondLook
+# Refused for these as it arrives, whatever the market shows then.
+REFUSED_AT_ONCE = frozenset((Reason.NO_OFFER, Reason.NOT_BEGUN, Reason.NOT_FUTURE))
 
 
 @dataclass(slots=True)
@@ -107,15 +124,15 @@ class Arrival:
 
     at: int
     market: int
-    sent: SentOut
+    sent: SentOut | Expiration
     reason: Reason
 
 
 class Arrivals:
     """All that is on its way, by the instant at which that ends, then by market and order.
 
-    A cancellation comes before the observation that its own order meets; an amendment has the
-    number of its new order, so it comes after it.
+    A cancellation or expiration comes before the observation that its own order meets; an
+    amendment has the number of its new order, so it comes after it.
     """
 
     def __init__(
@@ -146,6 +163,18 @@ class Arrivals:
             gap = int(gap_on_the_way(self._gaps, market, sent_at, arrives))
         at, reason = rules.end_of_way(arrives, meeting, execution.patience, gap, self._last)
         self._add(Arrival(at, market, ticket, Reason(reason)))
+
+    def add_refusal(self, ticket: Ticket, market: int, reason: Reason) -> None:
+        """Send an order that is refused as it arrives, or unfinished after the run's end."""
+        if ticket.arrives > self._last:
+            self._add(Arrival(self._last + 1, market, ticket, Reason.RUN_ENDED))
+        else:
+            self._add(Arrival(ticket.arrives, market, ticket, reason))
+
+    def add_expiration(self, ticket: Ticket, market: int) -> None:
+        """Let an order expire, unless the run ends first."""
+        if ticket.expires <= self._last:
+            self._add(Arrival(ticket.expires, market, Expiration(ticket), Reason.NONE))
 
     def add_cancel(self, request: CancelRequest, market: int) -> None:
         """Send a cancellation, which takes effect as it arrives."""

@@ -1,19 +1,28 @@
 """The command that checks a strategy for look-ahead bias on recorded markets."""
 
 from argparse import ArgumentParser
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from backtests import strategies
+from backtests import catalogue
 from backtests.analysis.lookahead import LookaheadVerdict, check
+from backtests.data.universe import Universe
 from backtests.loading import load
-from backtests.management.commands.runbacktest import MISUSED, parse_pairs
+from backtests.management.commands.runbacktest import (
+    MISUSED,
+    add_execution_arguments,
+    add_strategy_arguments,
+    choose_strategy,
+    execution_from,
+    parse_pairs,
+)
 from backtests.record import record
-from backtests.requests import MarketSelection
-from backtests.strategies import UnknownStrategy, parameters
-from backtests.strategies.parameters import BadParameter
+from backtests.requests import BacktestRequest, MarketSelection
+from backtests.strategies import StrategyClass, UnknownStrategy
 from kalshi_insights.bad_input import BadInput
 from kalshi_insights.commands import parse_instant
 
@@ -32,35 +41,54 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add("strategy", help=f"one of {', '.join(strategies.STRATEGIES)}")
-        add("--param", action="append", default=[], metavar="NAME=VALUE",
-            help="parameter of the strategy")  # fmt: skip
+        add_strategy_arguments(parser)
         add("--series", nargs="+", action="extend", default=[], help="all markets of these series")
         add("--event", nargs="+", action="extend", default=[], help="all markets of these events")
         add("--ticker", nargs="+", action="extend", default=[], help="single markets")
         add("--start", help="first day (UTC) or instant, such as 2026-11-01T12:00Z")
         add("--end", help="day or instant before which the check ends (now)")
         add("--seed", type=int, default=0, help="seed of the random futures (0)")
+        add_execution_arguments(parser)
 
     def handle(self, **options: Any) -> None:
         now = datetime.now(UTC)
-        try:
-            strategy = strategies.find(options["strategy"])
-            params = parameters.read(strategy.schema, dict(parse_pairs(options["param"])))
-            selection = selection_from(options, now=now)
-            selection.check(now=now)
-            universe = load(selection, known_by=now)
-        except (BadInput, BadParameter, UnknownStrategy) as fault:
-            raise CommandError(str(fault), returncode=MISUSED) from None
+        with ExitStack() as stack:
+            try:
+                choose_strategy(options, stack, warn=self.stderr.write)
+                request = request_from(options, now=now)
+                params = request.validated(now=now)["params"]
+                strategy = catalogue.load(request.strategy)
+                universe = load(request.selection, known_by=now)
+            except (BadInput, UnknownStrategy) as fault:
+                raise CommandError(str(fault), returncode=MISUSED) from None
+            request = replace(request, params=params)
+            self.report(strategy, universe, request, seed=options["seed"])
+
+    def report(
+        self, strategy: StrategyClass, universe: Universe, request: BacktestRequest, *, seed: int
+    ) -> None:
+        selection = request.selection
         self.stdout.write(
             f"{strategy.name} {strategy.version} on {len(universe.quotes):,} quotes of"
             f" {len(universe.listings):,} markets, {selection.start:%Y-%m-%d %H:%M} to"
             f" {selection.end:%Y-%m-%d %H:%M} UTC"
         )
-        report = check(strategy, universe, parameters=params, seed=options["seed"])
+        report = check(
+            strategy, universe, parameters=request.params, execution=request.execution, seed=seed
+        )
         self.stdout.write("\n".join(report.sentences()))
         if report.verdict != LookaheadVerdict.CLEAN:
             raise SystemExit(BIASED)
+
+
+def request_from(options: dict[str, Any], *, now: datetime) -> BacktestRequest:
+    """Read the request for the runs of a check. Raises BadInput."""
+    return BacktestRequest(
+        strategy=options["strategy"],
+        selection=selection_from(options, now=now),
+        params=dict(parse_pairs(options["param"])),
+        execution=execution_from(options),
+    )
 
 
 def selection_from(options: dict[str, Any], *, now: datetime) -> MarketSelection:

@@ -2,12 +2,13 @@
 
 import sys
 from argparse import ArgumentParser
+from contextlib import ExitStack
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from backtests import runner
-from backtests.management.commands.runbacktest import MISUSED
+from backtests.management.commands.runbacktest import MISUSED, choose_strategy
 from backtests.models import BacktestResult, BacktestStatus
 from kalshi_insights.commands import ProgressBar
 
@@ -23,15 +24,20 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("id", type=int, help="number of the backtest, as runbacktest prints it")
+        parser.add_argument(
+            "--file", default="", metavar="PATH", help="file of its strategy, if not installed"
+        )
 
-    def handle(self, *, id: int, **options: Any) -> None:
+    def handle(self, *, id: int, file: str, **options: Any) -> None:
         result = BacktestResult.objects.filter(pk=id).first()
         if result is None:
             raise CommandError(f"id: there is no backtest {id}.", returncode=MISUSED)
         if result.status != BacktestStatus.DONE:
             raise CommandError(f"id: backtest {id} is {result.status}.", returncode=MISUSED)
         try:
-            with ProgressBar(sys.stderr) as bar:
+            with ExitStack() as stack, ProgressBar(sys.stderr) as bar:
+                choice = {"strategy": result.strategy, "file": file}
+                choose_strategy(choice, stack, warn=self.stderr.write)
                 reproduction = runner.reproduce(result, on_progress=bar.update)
         except runner.USER_ERRORS as fault:
             raise CommandError(

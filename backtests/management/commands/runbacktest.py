@@ -3,18 +3,23 @@
 import json
 import sys
 from argparse import SUPPRESS, ArgumentParser
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from importlib.util import find_spec
+from pathlib import Path
 from textwrap import wrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 
-from backtests import runner
+from backtests import catalogue, runner
 from backtests.models import BacktestResult, BacktestStatus, Engine, SnapshotSources
+from backtests.own import folder
+from backtests.own.folder import StrategyFile
 from backtests.report import TERMINAL_WIDTH, summary
 from backtests.requests import (
     CHOICES,
@@ -24,18 +29,28 @@ from backtests.requests import (
     check_execution_names,
 )
 from backtests.rules.execution import ExecutionModel
-from backtests.strategies import STRATEGIES, StrategyClass
+from backtests.runner import ComputedRun, OnComputed
+from backtests.strategies import UnknownStrategy
+from backtests.strategies.descriptions import StrategyDescription
 from kalshi_insights.bad_input import BadInput
 from kalshi_insights.commands import ProgressBar, parse_instant
+from kalshi_insights.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from backtests.engine import plotting
+else:
+    # It needs matplotlib, which only those have who draw.
+    plotting = LazyModule("backtests.engine.plotting")
 
 FAILED, MISUSED = 1, 2
+PICTURES = (".png", ".svg", ".pdf")
 DEFAULTS = ExecutionModel()
 # The columns of a result that `--json` prints.
 JSON_COLUMNS = (
     "id", "status", "error", "strategy", "strategy_version", "params", "series", "events",
     "tickers", "sources", "start", "end", "cash", "engine", "execution", "fees", "snapshots",
     "markets", "final_cash", "verdict", "assumptions", "lookahead", "figures", "band", "yardsticks",
-    "code_fingerprint", "data_fingerprint",
+    "code_fingerprint", "data_fingerprint", "strategy_files",
 )  # fmt: skip
 
 
@@ -47,16 +62,17 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add("strategy", nargs="?", default="", help="name of the strategy; see --list")
+        add_strategy_arguments(parser)
         add("--list", action="store_true", help="list all strategies with their parameters")
         add_selection_arguments(parser)
-        add("--param", action="append", default=[], metavar="NAME=VALUE",
-            help="parameter of the strategy")  # fmt: skip
         add("--engine", default="", choices=["", *Engine.values],
             help="engine (the kernel for signals, else backtrader)")  # fmt: skip
         add_execution_arguments(parser)
         add("--check-lookahead", action="store_true",
             help="also check the strategy for look-ahead bias")  # fmt: skip
+        add("--plot", default="", metavar="FILE",
+            help="draw quotes and fills of the most traded markets into this PNG, SVG or PDF file",
+        )  # fmt: skip
         add("--json", action="store_true", help="print the result as JSON")
         add("--save", action="store_true", default=True, help="store the result (the default)")
         add("--no-save", dest="save", action="store_false", help="do not store the result")
@@ -65,20 +81,33 @@ class Command(BaseCommand):
         if options["list"]:
             self.stdout.write("\n".join(list_strategies()))
             return
-        now = datetime.now(UTC)
-        try:
-            request = request_from(options, now=now)
-            columns = request.validated(now=now)
-            request.selection.count_snapshots(request.selection.market_ids())
-        except BadInput as fault:
-            raise CommandError(str(fault), returncode=MISUSED) from None
+        with ExitStack() as stack:
+            try:
+                choose_strategy(options, stack, warn=self.stderr.write)
+                now = datetime.now(UTC)
+                request = request_from(options, now=now)
+                columns = request.validated(now=now)
+                check_picture(options["plot"])
+                request.selection.count_snapshots(request.selection.market_ids())
+            except BadInput as fault:
+                raise CommandError(str(fault), returncode=MISUSED) from None
+            result = self.run(columns, options, now=now)
+        self.print_result(result, as_json=options["json"])
+
+    def run(
+        self, columns: dict[str, Any], options: dict[str, Any], *, now: datetime
+    ) -> BacktestResult:
+        computed: list[ComputedRun] = []
         run = run_and_store if options["save"] else run_unstored
         try:
             with ProgressBar(sys.stderr) as bar:
-                result = run(columns, bar, now=now)
+                result = run(columns, bar, computed.append, now=now)
+                if options["plot"] and computed:
+                    bar.update(1, "drawing")
+                    draw(computed[0], options["plot"])
         except BadInput as fault:
             raise CommandError(str(fault), returncode=FAILED) from None
-        self.print_result(result, as_json=options["json"])
+        return result
 
     def print_result(self, result: BacktestResult, *, as_json: bool) -> None:
         if as_json:
@@ -92,6 +121,43 @@ class Command(BaseCommand):
 
 
 # --- arguments that other commands share ---------------------------------------------------------
+
+
+def add_strategy_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments for the strategy and its parameters."""
+    add = parser.add_argument
+    add("strategy", nargs="?", default="",
+        help="name of the strategy; see runbacktest --list. Of a --file with one strategy, it can"
+        " be left out")  # fmt: skip
+    add("--file", default="", metavar="PATH", help="file of a strategy that is not installed")
+    add("--param", action="append", default=[], metavar="NAME=VALUE",
+        help="parameter of the strategy")  # fmt: skip
+
+
+def choose_strategy(
+    options: dict[str, Any], stack: ExitStack, *, warn: Callable[[str], None]
+) -> None:
+    """Put the name of the strategy into the options, and that of `--file` into the catalogue while
+    the stack is there. Raises BadInput."""
+    if not (options["file"] or options["strategy"]):
+        raise BadInput("strategy", "Name one, or a --file that has one.")
+    if not options["file"]:
+        warning = warning_of(options["strategy"])
+    else:
+        path = Path(options["file"])
+        try:
+            strategy = stack.enter_context(catalogue.installed(path, options["strategy"]))
+        except UnknownStrategy as fault:
+            raise BadInput("file", str(fault)) from None
+        options["strategy"] = strategy.name
+        warning = folder.warning_of(StrategyFile(path.name, path.parent))
+    if warning:
+        warn(f"Warning: {warning}")
+
+
+def warning_of(name: str) -> str:
+    found = catalogue.listed(name)
+    return found.warning if found else ""
 
 
 def add_selection_arguments(parser: ArgumentParser) -> None:
@@ -133,7 +199,6 @@ def add_execution_arguments(parser: ArgumentParser) -> None:
 
 def request_from(options: dict[str, Any], *, now: datetime) -> BacktestRequest:
     """Read the request from a command's options. Raises BadInput."""
-    check_execution_names(name for name in REMOVED if options.get(name) is not None)
     if not options["start"]:
         raise BadInput("start", "Name a first day or instant, such as --start 2026-11-01.")
     selection = MarketSelection(
@@ -144,7 +209,6 @@ def request_from(options: dict[str, Any], *, now: datetime) -> BacktestRequest:
         tickers=options["ticker"],
         sources=options["sources"],
     )
-    execution = {field.name: options[field.name] for field in fields(ExecutionModel)}
     return BacktestRequest(
         strategy=options["strategy"],
         selection=selection,
@@ -152,8 +216,14 @@ def request_from(options: dict[str, Any], *, now: datetime) -> BacktestRequest:
         cash=parse_dollars(options["cash"]),
         check_lookahead=options.get("check_lookahead", False),
         engine=options["engine"],
-        execution=ExecutionModel(**execution),
+        execution=execution_from(options),
     )
+
+
+def execution_from(options: dict[str, Any]) -> ExecutionModel:
+    """Read the execution model from a command's options. Raises BadInput."""
+    check_execution_names(name for name in REMOVED if options.get(name) is not None)
+    return ExecutionModel(**{field.name: options[field.name] for field in fields(ExecutionModel)})
 
 
 def parse_pairs(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -175,32 +245,65 @@ def parse_dollars(text: str) -> Decimal:
 # --- running -------------------------------------------------------------------------------------
 
 
-def run_and_store(columns: dict[str, Any], bar: ProgressBar, *, now: datetime) -> BacktestResult:
+def run_and_store(
+    columns: dict[str, Any], bar: ProgressBar, on_computed: OnComputed, *, now: datetime
+) -> BacktestResult:
     result = BacktestResult.objects.queue(columns, user=None, now=now)
-    runner.run(result.pk, on_progress=bar.update)
+    runner.run(result.pk, on_progress=bar.update, on_computed=on_computed)
     result.refresh_from_db()
     return result
 
 
-def run_unstored(columns: dict[str, Any], bar: ProgressBar, *, now: datetime) -> BacktestResult:
+def run_unstored(
+    columns: dict[str, Any], bar: ProgressBar, on_computed: OnComputed, *, now: datetime
+) -> BacktestResult:
     """Run without storing anything. Raises BadInput, and whatever the strategy raises."""
     result = BacktestResult(**columns, created_at=now, status=BacktestStatus.DONE)
-    for name, value in runner.compute(result, on_progress=bar.update).columns.items():
+    computed = runner.compute(result, on_progress=bar.update)
+    for name, value in computed.columns.items():
         setattr(result, name, value)
+    on_computed(computed)
     return result
+
+
+# --- the picture ---------------------------------------------------------------------------------
+
+
+def check_picture(path: str) -> None:
+    """Raise BadInput where no picture could be written to this path, before anything is run."""
+    if not path:
+        return
+    if Path(path).suffix.lower() not in PICTURES:
+        raise BadInput("plot", f"{path} must end in {', '.join(PICTURES)}.")
+    if Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
+        raise BadInput("plot", f"{path} cannot be written: there is no such folder.")
+    if not find_spec("matplotlib"):
+        raise BadInput("plot", "Drawing needs matplotlib, which `make .venv/.notebooks` installs.")
+
+
+def draw(computed: ComputedRun, path: str) -> None:
+    figure = plotting.plot_most_traded(computed.universe, computed.outcome)
+    try:
+        figure.savefig(path)
+    except OSError as fault:
+        raise BadInput("plot", f"{path} cannot be written: {fault.strerror}.") from None
 
 
 # --- the list of strategies ----------------------------------------------------------------------
 
 
 def list_strategies() -> Iterator[str]:
-    for strategy in STRATEGIES.values():
+    for strategy in catalogue.listing():
         yield from _describe(strategy)
 
 
-def _describe(strategy: StrategyClass) -> Iterator[str]:
-    yield f"{strategy.name} {strategy.version}"
-    yield from wrap(strategy.summary, TERMINAL_WIDTH, initial_indent="  ", subsequent_indent="  ")
+def _describe(strategy: StrategyDescription) -> Iterator[str]:
+    place = f"({strategy.file})" if strategy.file else ""
+    yield " ".join(filter(None, (strategy.name, strategy.version, place)))
+    warning = f"Warning: {strategy.warning}" if strategy.warning else ""
+    error = f"Cannot be run. {strategy.error}" if strategy.error else ""
+    for text in filter(None, (error, strategy.summary, warning)):
+        yield from wrap(text, TERMINAL_WIDTH, initial_indent="  ", subsequent_indent="  ")
     for name, parameter in strategy.schema.items():
         unit = f" {parameter.unit}" if parameter.unit else ""
         bounds = _bounds(parameter.least, parameter.most, parameter.choices)

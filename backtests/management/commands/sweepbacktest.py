@@ -3,12 +3,13 @@
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from backtests import loading, strategies
+from backtests import catalogue, loading
 from backtests.analysis.search import combinations, parse_values
 from backtests.data.universe import MONEY, Universe, microseconds
 from backtests.engine import kernel
@@ -17,6 +18,8 @@ from backtests.management.commands.runbacktest import (
     MISUSED,
     add_execution_arguments,
     add_selection_arguments,
+    add_strategy_arguments,
+    choose_strategy,
     parse_pairs,
     request_from,
 )
@@ -41,24 +44,23 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add("strategy", help="name of the strategy; see runbacktest --list")
+        add_strategy_arguments(parser)
         add("--vary", action="append", metavar="NAME=VALUES", required=True,
             help="values of a parameter, as 0.1,0.2 or 0.05:0.2:0.05; may be repeated")  # fmt: skip
         add("--confirm-from", default="",
             help="day or instant that parts earlier and later markets (the middle of the window)",
         )  # fmt: skip
         add("--best", type=int, default=10, help="combinations to show (10)")
-        add("--param", action="append", default=[], metavar="NAME=VALUE",
-            help="parameter of the strategy")  # fmt: skip
         add_selection_arguments(parser)
         add_execution_arguments(parser)
 
     def handle(self, **options: Any) -> None:
         now = datetime.now(UTC)
         try:
-            request, tried = plan(options, now=now)
-            signals = [signal for _, signal in tried]
-            with ProgressBar(sys.stderr) as bar:
+            with ExitStack() as stack, ProgressBar(sys.stderr) as bar:
+                choose_strategy(options, stack, warn=self.stderr.write)
+                request, tried = plan(options, now=now)
+                signals = [signal for _, signal in tried]
                 parts = split(request, options["confirm_from"], bar, now=now)
                 found = [search(request, part, signals, bar) for part in parts]
         except (BadInput, BadParameter) as fault:
@@ -82,7 +84,7 @@ def plan(
     """
     request = request_from({"engine": "", **options}, now=now)
     request.validated(now=now)
-    strategy = strategies.find(request.strategy)
+    strategy = catalogue.load(request.strategy)
     if not issubclass(strategy, Signal):
         raise BadInput(
             "strategy", f"{strategy.name} sends its own orders; only signals can be searched."

@@ -1,0 +1,116 @@
+"""The folder of one's own strategies: the files that may hold some, and who may write to them."""
+
+import errno
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+MAX_BYTES = 1_000_000  # of a file
+MAX_FILES = 500
+PACKAGE = "__init__.py"
+# The name of a strategy, as its class states it.
+STATED_NAME = re.compile(
+    r"""^\s+name\b[^=\n]*=\s*["']([a-z0-9][a-z0-9-]{0,99})["']""", re.MULTILINE
+)
+
+
+class BadFolder(ValueError):
+    """A folder whose files cannot be listed, for a reason in words."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StrategyFile:
+    """A file that may hold strategies, or a package: a folder with an `__init__.py`."""
+
+    name: str  # within the folder, such as `cheap_side.py` or `ladder/__init__.py`
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.name
+
+    @property
+    def module(self) -> str:
+        return self.name.removesuffix(f"/{PACKAGE}").removesuffix(".py")
+
+
+def strategy_files(folder: Path) -> list[StrategyFile]:
+    """List the files that may hold strategies, by name; none where there is no such folder.
+
+    Names that begin with an underscore or a dot are helpers, and tests are tests. Raises
+    BadFolder.
+    """
+    try:
+        found = sorted(_candidates(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as fault:
+        raise BadFolder(f"The folder {folder.name} cannot be read: {fault.strerror}.") from None
+    if len(found) > MAX_FILES:
+        raise BadFolder(f"The folder {folder.name} has more than {MAX_FILES} files.")
+    return found
+
+
+def _candidates(folder: Path) -> Iterator[StrategyFile]:
+    for path in filter(lambda path: is_candidate(path.name), folder.iterdir()):
+        if path.suffix == ".py":
+            yield StrategyFile(path.name, folder)
+        elif (path / PACKAGE).is_file():
+            yield StrategyFile(f"{path.name}/{PACKAGE}", folder)
+
+
+def is_candidate(name: str) -> bool:
+    """Return whether a file or package of this name may hold strategies."""
+    return not name.startswith(("_", ".", "test_")) and name not in ("conftest.py", "tests")
+
+
+def content_of(path: Path) -> bytes:
+    """The content of a file. Raises OSError, also for what could be read without an end."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "It is no regular file")
+    if found.st_size > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"It has more than {MAX_BYTES:,} bytes")
+    return path.read_bytes()
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file. Raises OSError."""
+    return sha256(content_of(path)).hexdigest()
+
+
+def stated_names(file: StrategyFile) -> list[str]:
+    """The names that the classes of a file state, as far as its text tells without running it."""
+    try:
+        text = content_of(file.path).decode(errors="replace")
+    except OSError:
+        return []
+    return list(dict.fromkeys(STATED_NAME.findall(text)))
+
+
+def writable_by_others(path: Path) -> bool:
+    """Return whether users other than the owner may write to a file or a folder.
+
+    A group with the number of the owner is the owner's alone, as many systems make it.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    by_group = found.st_mode & stat.S_IWGRP and found.st_gid != found.st_uid
+    return bool(found.st_mode & stat.S_IWOTH or by_group)
+
+
+def warning_of(file: StrategyFile) -> str:
+    """Say who else could change what a strategy does; empty where nobody could."""
+    places = [(file.path, file.name), (file.path.parent, "its folder"), (file.folder, "its folder")]
+    for path, words in places:
+        if writable_by_others(path):
+            return (
+                f"Other users of this machine may write to {words}, and what they write is run"
+                " as you. Take that away with chmod go-w."
+            )
+    return ""

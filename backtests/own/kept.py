@@ -1,0 +1,139 @@
+"""Reports on the files of one's own: read by other processes once, and kept in the cache.
+
+A file is read again when it has changed, or any other file of the folder that it imports. All
+processes share the cache; while it does not answer, each reads for itself.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import redis
+import structlog
+from django.core.cache import cache
+
+from backtests.own import folder, reading
+from backtests.own.describe import FileReport
+from backtests.own.folder import StrategyFile
+
+KEPT_SECONDS = 30 * 86_400
+# An error may come of something besides the files, such as a library that is not installed yet.
+ERRORS_KEPT_SECONDS = 60
+PROCESSES = 4
+
+log = structlog.get_logger(__name__)
+_reading = threading.Lock()
+
+
+def _hash(contents: Sequence[bytes]) -> str:
+    return sha256(b"\0".join(contents)).hexdigest()
+
+
+# What is kept was read by this code.
+APP = Path(__file__).resolve().parent.parent
+CODE = _hash(
+    [
+        path.read_bytes()
+        for place in ("own", "strategies")
+        for path in sorted((APP / place).glob("*.py"))
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A report as it is kept, with a hash of the names of the folder at that time."""
+
+    report: FileReport
+    names: str
+
+
+def reports(files: Sequence[StrategyFile]) -> list[FileReport]:
+    """The report of each file of one folder; those that are not kept are read now."""
+    known = _valid(files)
+    if len(known) < len(files):
+        # Others that wait here find the reports of the first.
+        with _reading:
+            known = _valid(files)
+            known |= _read([file for file in files if file not in known])
+    return [known[file] for file in files]
+
+
+def _read(files: Sequence[StrategyFile]) -> dict[StrategyFile, FileReport]:
+    """Read files and keep what they are."""
+    found, keys = {}, {}
+    for file in files:
+        try:
+            keys[file] = _key(file)
+        except OSError as fault:
+            found[file] = FileReport(error=f"{file.name}: It cannot be read. {fault.strerror}.")
+    names = [_names(file.folder) for file in keys]
+    # Only the waiting is done by threads, of which each would open its own session of the cache.
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        read = list(pool.map(reading.read, keys))
+    for (file, key), report, beside in zip(keys.items(), read, names, strict=True):
+        _keep(key, Kept(report, beside))
+        found[file] = report
+    return found
+
+
+def _keep(key: str, kept: Kept) -> None:
+    seconds = ERRORS_KEPT_SECONDS if kept.report.error else KEPT_SECONDS
+    try:
+        cache.set(key, msgspec.json.encode(kept), seconds)
+    except redis.RedisError as fault:
+        log.warning("cache_unavailable", error=type(fault).__name__)
+
+
+def _valid(files: Sequence[StrategyFile]) -> dict[StrategyFile, FileReport]:
+    """The reports that are kept and still true."""
+    found = {}
+    for file, kept in _kept(files).items():
+        is_same = all(_is_same(file.folder / name, was) for name, was in kept.report.files.items())
+        if is_same and (not kept.report.error or kept.names == _names(file.folder)):
+            found[file] = kept.report
+    return found
+
+
+def _kept(files: Sequence[StrategyFile]) -> Mapping[StrategyFile, Kept]:
+    keys = {}
+    for file in files:
+        try:
+            keys[file] = _key(file)
+        except OSError:
+            continue
+    try:
+        values = cache.get_many(keys.values())
+    except redis.RedisError as fault:
+        log.warning("cache_unavailable", error=type(fault).__name__)
+        return {}
+    return {
+        file: msgspec.json.decode(values[key], type=Kept)
+        for file, key in keys.items()
+        if key in values
+    }
+
+
+def _key(file: StrategyFile) -> str:
+    """Raises OSError."""
+    content = folder.content_hash(file.path)
+    return f"own-strategy-{_hash([CODE.encode(), str(file.path).encode(), content.encode()])}"
+
+
+def _is_same(path: Path, was: str) -> bool:
+    try:
+        return folder.content_hash(path) == was
+    except OSError:
+        return False
+
+
+def _names(place: Path) -> str:
+    """A hash of the names in a folder; empty where there is no such folder any more."""
+    try:
+        return _hash(sorted(path.name.encode() for path in place.iterdir()))
+    except OSError:
+        return ""

@@ -1,0 +1,118 @@
+"""The process of a run: the worker itself for shipped strategies, a copy of it for one's own."""
+
+import os
+import select
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import NoReturn
+
+from django.conf import settings
+from django.db import connections
+
+from backtests import runner
+from backtests.models import BacktestResult
+from backtests.strategies import STRATEGIES
+from kalshi_insights.processes.parents import ends_with_parent
+
+# A process that its own deadline does not end is killed this many seconds later.
+GRACE_SECONDS = 30
+
+
+def run(id: int) -> None:
+    """Run a queued backtest, one of one's own strategies in a process that ends with it."""
+    queued = BacktestResult.objects.filter(pk=id).values_list("strategy", "attempts").first()
+    if queued is None:
+        return
+    strategy, attempts = queued
+    if strategy in STRATEGIES:
+        runner.run(id)
+    elif problem := run_apart(id):
+        now = datetime.now(UTC)
+        BacktestResult.objects.fail_lost(id, problem, attempts=attempts, now=now)
+
+
+def run_apart(id: int) -> str:
+    """Run a queued backtest in a process of its own; return what was wrong with that process, if
+    anything was.
+
+    It is a copy of this one, which has the engines loaded and compiled, and nothing of one's own.
+    """
+    seconds = settings.BACKTEST_SECONDS + GRACE_SECONDS
+    process = _fork(id)
+    try:
+        with _passing_on(signal.SIGTERM, process):
+            is_over = _wait(process, seconds)
+    finally:
+        # With all that the strategy has started.
+        for kill in (os.kill, os.killpg):
+            with suppress(ProcessLookupError):
+                kill(process, signal.SIGKILL)
+        _, status = os.waitpid(process, 0)
+    if not is_over:
+        return f"Its process did not end within {seconds:,} seconds, so it was killed."
+    return _problem(os.waitstatus_to_exitcode(status))
+
+
+def _fork(id: int) -> int:
+    """Begin the process of a run, and return its number."""
+    parent = os.getpid()
+    # Two processes must not share a session, nor write twice what waits to be written.
+    connections.close_all()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with warnings.catch_warnings():
+        # The threads that there may be are numpy's, which expects to be copied.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process = os.fork()
+    if not process:
+        _run_here(id, parent)
+    return process
+
+
+def _run_here(id: int, parent: int) -> NoReturn:
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        ends_with_parent(signal.SIGKILL, parent=parent)()
+        runner.run(id)
+        code = 0
+    finally:
+        # Nothing that the worker does at its end is this process's to do.
+        error = sys.exception()
+        if isinstance(error, Exception):
+            sys.excepthook(type(error), error, error.__traceback__)
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _wait(process: int, seconds: float) -> bool:
+    """Wait until a process is over; False where it takes longer."""
+    ended = os.pidfd_open(process)
+    try:
+        return bool(select.select([ended], [], [], seconds)[0])
+    finally:
+        os.close(ended)
+
+
+@contextmanager
+def _passing_on(number: signal.Signals, process: int) -> Iterator[None]:
+    """Pass a signal on, so that the run ends with its own words, and its process with it."""
+    before = signal.signal(number, lambda *_: os.kill(process, number))
+    try:
+        yield
+    finally:
+        signal.signal(number, before or signal.SIG_DFL)
+
+
+def _problem(code: int) -> str:
+    if not code:
+        return ""
+    if code > 0:
+        return f"Its process ended with code {code} before the result was stored."
+    name = signal.Signals(-code).name
+    memory = " It may need more memory than there is." if name == "SIGKILL" else ""
+    return f"Its process was ended by {name} before the result was stored.{memory}"

@@ -1,0 +1,73 @@
+"""Silent runs are kept alive by their worker, and ended where they do not hear that they must."""
+
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+from django.db.models import F
+
+from backtests import hung_runs
+from backtests.models import BacktestResult, BacktestStatus
+from backtests.tests.record_builders import queue_backtest
+from backtests.tests.test_runner import a_market, again, claimed, now
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def process():
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield child
+    child.kill()
+    child.wait()
+
+
+def a_run(*, silent_for, began_before=0, **columns):
+    result = claimed(queue_backtest(a_market()))
+    since = timedelta(seconds=began_before)
+    BacktestResult.objects.update(
+        heartbeat_at=now() - timedelta(seconds=silent_for),
+        claimed_at=F("claimed_at") - since,
+        **columns,
+    )
+    return again(result)
+
+
+def looked_after(result, process):
+    hung_runs.look_after(result.pk, process.pid)
+    return again(result)
+
+
+def test_one_that_gives_signs_of_life_is_left_alone(process):
+    result = a_run(silent_for=1, cancel_requested=True)
+    heard = result.heartbeat_at
+    assert looked_after(result, process).heartbeat_at == heard
+    assert process.poll() is None
+
+
+def test_the_heartbeat_of_a_silent_one_is_sent_for_it(process):
+    result = a_run(silent_for=10, progress=0.4, doing="running the strategy")
+    assert now() - looked_after(result, process).heartbeat_at < timedelta(seconds=10)
+    assert (result.progress, result.doing) == (0.4, "running the strategy")
+    assert process.poll() is None
+
+
+def test_a_silent_one_that_is_cancelled_is_ended(process):
+    result = looked_after(a_run(silent_for=10, cancel_requested=True), process)
+    assert result.status == BacktestStatus.CANCELLED
+    assert process.wait(60) == -signal.SIGKILL
+
+
+def test_a_silent_one_that_takes_too_long_is_ended(process):
+    result = looked_after(a_run(silent_for=10, began_before=2_000), process)
+    assert (result.status, result.error[:18]) == (BacktestStatus.FAILED, "It took longer tha")
+    assert process.wait(60) == -signal.SIGKILL
+
+
+def test_the_process_of_one_that_has_ended_is_left_alone(process):
+    result = a_run(silent_for=10, cancel_requested=True)
+    BacktestResult.objects.mark_cancelled(result, now=now())
+    looked_after(result, process)
+    assert process.poll() is None

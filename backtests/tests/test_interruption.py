@@ -1,0 +1,37 @@
+"""Runs of the kernel end where another thread says so."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from backtests.data.universe import MONEY
+from backtests.engine import kernel
+from backtests.engine.interruption import Interrupted, stop_flag
+from backtests.rules.execution import ExecutionModel, FillModel
+from backtests.tests.random_universes import random_universe
+
+EXECUTION, CASH = ExecutionModel(), 1_000 * MONEY
+
+
+def test_a_run_of_the_kernel_ends_while_it_is_under_way():
+    universe, stop = random_universe(1, rows=100), stop_flag()
+    markets = kernel.KernelMarkets.of(universe, EXECUTION, stop=stop)
+    targets = np.zeros(len(universe.quotes), np.int64)
+    threading.Timer(0.2, stop.fill, [1]).start()
+
+    def run_again_and_again():
+        while True:
+            markets.run(universe.quotes, targets, FillModel.EXPECTED, cash=CASH)
+
+    with pytest.raises(Interrupted):
+        run_again_and_again()
+
+
+def test_what_is_told_to_end_begins_nothing():
+    universe, stop = random_universe(1, rows=50), stop_flag()
+    stop[0] = 1
+    targets = np.full(len(universe.quotes), 10)
+    markets = kernel.KernelMarkets.of(universe, EXECUTION, stop=stop)
+    with pytest.raises(Interrupted):
+        markets.run(universe.quotes, targets, FillModel.EXPECTED, cash=CASH)
