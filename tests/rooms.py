@@ -154,7 +154,7 @@ HOMES = {
     "markets.simulator": ("markets/simulator/", "markets/management/commands/simulatekalshi.py"),
 }
 # The edges where any failure is caught, because each of them records it and goes on.
-EDGES = ("markets/recording/recorder.py", "backtests/runner.py")
+EDGES = ("markets/recording/recorder.py", "backtests/hung_runs.py", "backtests/runner.py")
 READS_ENVIRONMENT = (
     "kalshi_insights/processes/checkhealth.py",
     "kalshi_insights/demo.py",
