@@ -179,9 +179,21 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
         return True
 
     def fail(self, held: "BacktestResult", error: str, *, now: datetime) -> bool:
-        """Store a failure with its reason in words; False where another worker has the run."""
+        """Store a failure with its reason in words, or the cancellation that was asked for before.
+
+        False where another worker has the run.
+        """
         words = writable(error[:LONGEST_ERROR])[:LONGEST_ERROR]
-        return self._end(held, status=BacktestStatus.FAILED, error=words, finished_at=now)
+        is_cancelled = Q(cancel_requested=True)
+        return self._end(
+            held,
+            status=Case(
+                When(is_cancelled, then=Value(BacktestStatus.CANCELLED.value)),
+                default=Value(BacktestStatus.FAILED.value),
+            ),
+            error=Case(When(is_cancelled, then=Value("")), default=Value(words)),
+            finished_at=now,
+        )
 
     def fail_lost(self, id: int, error: str, *, attempts: int, now: datetime) -> None:
         """Fail a run whose process has ended without a word.

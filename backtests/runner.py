@@ -32,7 +32,7 @@ from backtests.requests import REMOVED, MarketSelection, stored_execution
 from backtests.rules import journal
 from backtests.rules.execution import FillModel, RunOutcome
 from backtests.rules.journal import JournalEntry
-from backtests.signs_of_life import EndedBy, RunSignals, SignsOfLife, out_of_time
+from backtests.signs_of_life import TOLD_TO_END, EndedBy, RunSignals, SignsOfLife, out_of_time
 from backtests.strategies import UnknownStrategy, parameters
 from kalshi_insights.bad_input import BadInput, writable
 from markets import fees
@@ -43,12 +43,14 @@ EVALUATED = 0.7  # its progress before the look-ahead check, where there is one
 LONGEST_WORDS = 800
 # A database that is away while a run is stored is tried again for so long.
 STORE_SECONDS, STORE_AGAIN_SECONDS = 120.0, 0.5
+# For so long once the process is told to end, since it is killed soon.
+STORE_AT_END_SECONDS = 10.0
+# The classes of SQLSTATE that say that a session is over: no connection, and a server that ends.
+SESSION_GONE = ("08", "57P")
 # A look-ahead check reads at most so many rows, which takes about ten seconds.
 MAX_CHECKED, MAX_CHECKED_STEP_BY_STEP = 500_000, 20_000
 # The message of these errors is meant for users.
 USER_ERRORS = (BadInput, UnknownStrategy, parameters.BadParameter)
-# These ends need no look at the code.
-EXPECTED = (*USER_ERRORS, KeyboardInterrupt)
 
 T = TypeVar("T")
 
@@ -75,6 +77,8 @@ def run(
     was told to end meanwhile.
     """
     with RunSignals() as signals:
+        if signals.ended_by is not None:
+            return  # the next worker has it
         held = BacktestResult.objects.claim(id, now=datetime.now(UTC))
         if held is not None:
             _run_claimed(held, SignsOfLife(held, signals, on_progress), on_computed)
@@ -85,28 +89,29 @@ def _run_claimed(held: BacktestResult, signs: SignsOfLife, on_computed: "OnCompu
     try:
         on_computed(_compute_and_store(held, signs))
     except BaseException as error:  # noqa: BLE001 (it is recorded)
-        words = _words_of_end(error, held.strategy, signs.ended_by)
-        is_by_hand = type(error) is KeyboardInterrupt
-        is_expected = signs.ended_by is not None or isinstance(error, EXPECTED)
+        words = _words_of_end(error, held.strategy, signs.cut_off_by)
+        is_expected = signs.cut_off_by is not None or isinstance(error, USER_ERRORS)
         trace = "" if is_expected else traceback.format_exc()
     else:
         return
     # The error is gone by now, with all that its frames held: memory may be short.
     if not is_callers_transaction:
         _renew_connection()
-    _store(lambda: _store_end(held, words))
-    if trace:
-        log.error("backtest_failed", backtest=held.pk, strategy=held.strategy, exception=trace)
-    if is_by_hand:
-        raise KeyboardInterrupt
+    try:
+        _store(lambda: _store_end(held, words), signs.signals)
+    finally:
+        if trace:
+            log.error("backtest_failed", backtest=held.pk, strategy=held.strategy, exception=trace)
 
 
 def _compute_and_store(held: BacktestResult, signs: SignsOfLife) -> "ComputedRun":
+    runs = BacktestResult.objects
     with signs, signs.signals.interrupting():
         computed = compute(held, on_progress=signs.report, stop=signs.stop)
     columns, entries, drawn = computed.columns, computed.entries, list(computed.drawn())
-    if not _store(lambda: BacktestResult.objects.finish(held, columns, entries(), drawn)):
-        BacktestResult.objects.mark_cancelled(held, now=datetime.now(UTC))
+    is_stored = _store(lambda: runs.finish(held, columns, entries(), drawn), signs.signals)
+    if not is_stored:
+        _store(lambda: runs.mark_cancelled(held, now=datetime.now(UTC)), signs.signals)
     return computed
 
 
@@ -119,19 +124,30 @@ def _store_end(held: BacktestResult, words: str | None) -> None:
         BacktestResult.objects.fail(held, words, now=now)
 
 
-def _store(store: Callable[[], T]) -> T:
+def _store(store: Callable[[], T], signals: RunSignals) -> T:
     """Store the end of a run, and try again for a while where the database is away."""
     until = time.monotonic() + STORE_SECONDS
     while True:
         try:
             return store()
         except (OperationalError, InterfaceError) as error:
+            if signals.ended_by:
+                until = min(until, time.monotonic() + STORE_AT_END_SECONDS)
             # In a transaction of the caller all else is lost as well.
-            if connection.in_atomic_block or time.monotonic() > until:
+            is_lost = connection.in_atomic_block or not _is_session_gone(error)
+            if is_lost or time.monotonic() > until:
                 raise
             log.warning("backtest_not_stored_yet", error=str(error))
             connection.close()
             time.sleep(STORE_AGAIN_SECONDS)
+
+
+def _is_session_gone(error: Exception) -> bool:
+    """Return whether there is no session, rather than a statement that failed in one."""
+    session = connection.connection
+    if session is None or session.closed:
+        return True
+    return str(getattr(error.__cause__, "sqlstate", "")).startswith(SESSION_GONE)
 
 
 def _renew_connection() -> None:
@@ -143,20 +159,20 @@ def _renew_connection() -> None:
 # --- the words of an end -------------------------------------------------------------------------
 
 
-def _words_of_end(error: BaseException, strategy: str, ended_by: EndedBy | None) -> str | None:
-    """The reason for a failure in words for the user; None where the run is cancelled."""
-    match ended_by:
+def _words_of_end(error: BaseException, strategy: str, cut_off_by: EndedBy | None) -> str | None:
+    """Put the reason for a failure into words for the user; None where the run is cancelled."""
+    match cut_off_by:
         case EndedBy.DEADLINE:
             return out_of_time()
         case EndedBy.TERMINATION:
-            return "Its worker was told to end while it ran, as for a restart. Run it again."
+            return TOLD_TO_END
         case EndedBy.CANCELLATION | EndedBy.KEYBOARD:
             return None
-    return None if isinstance(error, KeyboardInterrupt) else error_for_user(error, strategy)
+    return error_for_user(error, strategy)
 
 
 def error_for_user(error: BaseException, strategy: str) -> str:
-    """The error in words: in full where the strategy raised it, else without internal details."""
+    """Put an error into words: all of it where the strategy raised it, else no internal details."""
     frames = traceback.extract_tb(error.__traceback__)
     inside = [frame for frame in frames if catalogue.is_of_strategy(strategy, frame.filename)]
     name, words = type(error).__name__, _own_words(error)
@@ -171,7 +187,7 @@ def error_for_user(error: BaseException, strategy: str) -> str:
 
 
 def _own_words(error: BaseException) -> str:
-    """The message of an error, also of one whose `__str__` raises."""
+    """Return the message of an error, also of one whose `__str__` raises."""
     return str(traceback.TracebackException(type(error), error, None))
 
 

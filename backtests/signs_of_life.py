@@ -3,9 +3,10 @@
 A strategy may compute for minutes without a word, and compiled code hears no signals. So heartbeats
 come from a thread of their own, which also interrupts the run: by a flag where the kernel runs, by
 a signal where Python does. Where a call into a library keeps Python's lock to itself, the worker
-looks after the run (see `hung_runs`).
+looks after the run, as it does where one does not hear that it must end (see `hung_runs`).
 """
 
+import math
 import signal
 import threading
 import time
@@ -27,6 +28,8 @@ from backtests.models import BacktestResult, HeartbeatReply
 HEARTBEAT_SECONDS = 0.5
 # A strategy may catch an interruption, so another one follows.
 INTERRUPT_AGAIN_SECONDS = 1.0
+# A run that goes on for longer than this gives no more signs of life, so that its worker ends it.
+HEARD_WITHIN_SECONDS = 2.0
 COMPILERS = ("numba", "llvmlite")
 # A thread that waits for a database which is away is left to itself.
 JOIN_SECONDS = 2.0
@@ -41,6 +44,9 @@ class EndedBy(StrEnum):
     DEADLINE = "deadline"
     TERMINATION = "termination"
     KEYBOARD = "keyboard"
+
+
+TOLD_TO_END = "Its worker was told to end while it ran, as for a restart. Run it again."
 
 
 def out_of_time() -> str:
@@ -103,9 +109,9 @@ class RunSignals:
             self._may_interrupt = False
 
     def interrupt(self) -> None:
-        """Interrupt the main thread, also from another one."""
+        """Interrupt the main thread, also from another one, unless the strategy has the signal."""
         self._is_due = True
-        if signal.SIGALRM in self._before:
+        if signal.getsignal(signal.SIGALRM) == self._hear:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
 
 
@@ -122,6 +128,7 @@ class SignsOfLife:
     """Heartbeats of a run while a block computes it, from a thread with a session of its own.
 
     The thread ends the run once it is cancelled, taken over, or too slow; `ended_by` then says so.
+    `cut_off_by` is the cause for which the block was left by an error, if there was one.
     """
 
     def __init__(self, held: BacktestResult, signals: RunSignals, on_progress: OnProgress) -> None:
@@ -130,6 +137,7 @@ class SignsOfLife:
         self.on_progress = on_progress
         self.stop = stop_flag()
         self.deadline = time.monotonic() + settings.BACKTEST_SECONDS
+        self.cut_off_by: EndedBy | None = None
         self._cause: EndedBy | None = None
         self._newest = (0.0, "")
         self._is_over = threading.Event()
@@ -153,18 +161,22 @@ class SignsOfLife:
         self._thread.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        # What comes later is not the cause.
+        self.cut_off_by = self.ended_by if kind else None
         with self._lock:
             self._is_over.set()
         self._thread.join(JOIN_SECONDS)
 
     def _beat(self) -> None:
-        wait = HEARTBEAT_SECONDS
+        wait, silent_at = HEARTBEAT_SECONDS, math.inf
         while not self._is_over.wait(wait):
             self._look_at_the_clock()
-            self._send_heartbeat()
+            if time.monotonic() < silent_at:
+                self._send_heartbeat()
             if self.ended_by:
                 wait = INTERRUPT_AGAIN_SECONDS
+                silent_at = min(silent_at, time.monotonic() + HEARD_WITHIN_SECONDS)
                 self._interrupt()
         connection.close()
 

@@ -1,7 +1,5 @@
 """Celery tasks of backtests."""
 
-import os
-import signal
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -9,7 +7,7 @@ from threading import Thread
 from typing import Any
 
 from celery import shared_task, signals
-from celery.worker.state import active_requests
+from celery.worker.state import requests
 from django.conf import settings
 
 from backtests import hung_runs, processes
@@ -38,9 +36,19 @@ def watch_runs(**_: Any) -> None:
 def _watch_runs() -> None:
     while True:
         time.sleep(WATCH_SECONDS)
-        for request in tuple(active_requests):
-            if request.worker_pid and request.name == run_backtest.name:
-                hung_runs.look_after(request.args[0], request.worker_pid)
+        watch.look()
+
+
+def _runs_under_way() -> list[hung_runs.RunProcess]:
+    # From a copy, since requests come and go in another thread.
+    return [
+        hung_runs.RunProcess(request.id, request.args[0], request.worker_pid)
+        for request in requests.copy().values()
+        if request.worker_pid and request.name == run_backtest.name
+    ]
+
+
+watch = hung_runs.Watch(_runs_under_way)
 
 
 @signals.worker_shutting_down.connect
@@ -49,10 +57,7 @@ def end_runs(**_: Any) -> None:
 
     Celery would wait for it, for longer than whoever stops the worker does.
     """
-    for request in tuple(active_requests):
-        if request.worker_pid:
-            with suppress(ProcessLookupError):
-                os.kill(request.worker_pid, signal.SIGTERM)
+    watch.end()
 
 
 @shared_task(time_limit=settings.BACKTEST_SECONDS + GRACE_SECONDS)

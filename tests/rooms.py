@@ -163,6 +163,7 @@ HOMES = {
 # The edges where any failure is caught, because each of them records it and goes on.
 EDGES = (
     "markets/recording/recorder.py",
+    "backtests/hung_runs.py",
     "backtests/own/imports.py",
     "backtests/runner.py",
 )

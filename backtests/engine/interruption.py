@@ -14,5 +14,5 @@ class Interrupted(KeyboardInterrupt):
 
 
 def stop_flag() -> Ints:
-    """A flag that ends runs of the kernel once another thread has set it to one."""
+    """Return a new flag, which ends runs of the kernel once another thread has set it to one."""
     return np.zeros(1, np.int64)

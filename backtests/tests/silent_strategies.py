@@ -3,6 +3,7 @@
 `python -m backtests.tests.silent_strategies backtester` is a worker that knows them.
 """
 
+import hashlib
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,12 +17,15 @@ from kalshi_insights.processes import worker
 
 # A test that would wait for longer has failed.
 LONGEST_SECONDS = 60.0
+# Work that came to its end by itself, as nobody ended it.
+ENDED_BY_ITSELF: list[str] = []
 
 
 def compute_in_silence() -> None:
     until = time.monotonic() + LONGEST_SECONDS
     while time.monotonic() < until:
         sum(range(1_000))
+    ENDED_BY_ITSELF.append("the computation")
 
 
 class SilentSignal(Signal):
@@ -59,6 +63,16 @@ class DeafSignal(Signal):
         return np.full(len(history), sum(range(10**11)))
 
 
+class CompiledSignal(Signal):
+    """It releases Python's lock, but its process hears no signal before the call returns."""
+
+    name, version, summary = "compiled", "1", "Computes in one call that releases the lock."
+
+    def targets(self, history: QuoteHistory) -> Ints:
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**30)
+        return np.zeros(len(history), np.int64)
+
+
 class Does(Signal):
     """Does something while it computes its targets."""
 
@@ -70,7 +84,7 @@ class Does(Signal):
         return np.full(len(history), 10)
 
 
-KNOWN = (SilentSignal, SilentStrategy, DeafSignal, StubbornSignal, Does)
+KNOWN = (SilentSignal, SilentStrategy, DeafSignal, StubbornSignal, CompiledSignal, Does)
 
 
 if __name__ == "__main__":

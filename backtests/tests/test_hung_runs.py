@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.db.models import F
@@ -35,8 +36,14 @@ def a_run(*, silent_for, began_before=0, **columns):
     return again(result)
 
 
+def watch_over(result, process, *, request="a"):
+    under_way = [hung_runs.RunProcess(request, result.pk, process.pid)]
+    return hung_runs.Watch(lambda: under_way), under_way
+
+
 def looked_after(result, process):
-    hung_runs.look_after(result.pk, process.pid)
+    watch, _ = watch_over(result, process)
+    watch.look()
     return again(result)
 
 
@@ -71,3 +78,65 @@ def test_the_process_of_one_that_has_ended_is_left_alone(process):
     BacktestResult.objects.mark_cancelled(result, now=now())
     looked_after(result, process)
     assert process.poll() is None
+
+
+def test_one_that_does_not_end_when_its_worker_ends_is_ended(process, monkeypatch):
+    monkeypatch.setattr(hung_runs, "TOLD_SECONDS", 0)
+    result = a_run(silent_for=0)
+    watch, _ = watch_over(result, process)
+    watch.end()
+    watch.look()
+    assert again(result).status == BacktestStatus.FAILED
+    assert result.error.startswith("Its worker was told to end while it ran")
+    assert process.wait(60) < 0
+
+
+def test_one_that_ends_in_time_when_its_worker_ends_is_told_once(process):
+    result = a_run(silent_for=0)
+    watch, _ = watch_over(result, process)
+    watch.end()
+    watch.look()
+    assert again(result).status == BacktestStatus.RUNNING
+    assert process.wait(60) == -signal.SIGTERM
+
+
+def test_one_that_begins_while_its_worker_ends_is_told_too(process):
+    result = a_run(silent_for=0)
+    watch, under_way = watch_over(result, process)
+    begun = under_way.pop()
+    watch.end()
+    under_way.append(begun)
+    watch.look()
+    assert process.wait(60) == -signal.SIGTERM
+
+
+def test_one_that_another_worker_has_by_now_is_left_alone(process):
+    result = a_run(silent_for=10)
+    watch, _ = watch_over(result, process)
+    watch.look()
+    BacktestResult.objects.update(
+        token=uuid4(), heartbeat_at=now() - timedelta(seconds=10), cancel_requested=True
+    )
+    heard = again(result).heartbeat_at
+    watch.look()
+    assert (again(result).status, result.heartbeat_at) == (BacktestStatus.RUNNING, heard)
+    assert process.poll() is None
+
+
+def test_a_process_that_has_gone_on_to_its_next_run_is_not_killed(process):
+    result = a_run(silent_for=10, cancel_requested=True)
+    looks = [[hung_runs.RunProcess("a", result.pk, process.pid)], []]
+    hung_runs.Watch(lambda: looks.pop(0)).look()
+    assert again(result).status == BacktestStatus.CANCELLED
+    assert process.poll() is None
+
+
+def test_a_look_that_fails_is_not_the_last(process):
+    result = a_run(silent_for=10)
+    found = [hung_runs.RunProcess("a", result.pk, process.pid)]
+    watch = hung_runs.Watch(lambda: [found[0]])
+    is_there = found.pop()
+    watch.look()
+    found.append(is_there)
+    watch.look()
+    assert now() - again(result).heartbeat_at < timedelta(seconds=10)

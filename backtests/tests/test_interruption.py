@@ -1,6 +1,7 @@
 """Runs of the kernel end where another thread says so."""
 
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -28,10 +29,19 @@ def test_a_run_of_the_kernel_ends_while_it_is_under_way():
         run_again_and_again()
 
 
-def test_what_is_told_to_end_begins_nothing():
-    universe, stop = random_universe(1, rows=50), stop_flag()
-    stop[0] = 1
-    targets = np.full(len(universe.quotes), 10)
+def trade(*, stop):
+    """Trade with a journal that shows by its first entry what has been written."""
+    universe, journal = random_universe(1, rows=50), kernel.empty_journal(1_000)
+    journal.fill(-1)
     markets = kernel.KernelMarkets.of(universe, EXECUTION, stop=stop)
-    with pytest.raises(Interrupted):
-        markets.run(universe.quotes, targets, FillModel.EXPECTED, cash=CASH)
+    columns, targets = kernel.columns_of(universe.quotes), np.full(len(universe.quotes), 10)
+    with suppress(Interrupted):
+        markets.traded(columns, targets, FillModel.EXPECTED, CASH, journal)
+    return journal
+
+
+def test_a_pass_that_is_told_to_end_trades_nothing():
+    stop = stop_flag()
+    assert np.any(trade(stop=stop) != -1)
+    stop[0] = 1
+    assert np.all(trade(stop=stop) == -1)

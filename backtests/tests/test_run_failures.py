@@ -29,6 +29,7 @@ class Mute(Exception):
         (LookupError("\ud800"), "The strategy raised LookupError: \\ud800 (silent_strategies.py"),
         (LookupError("x" * 100_000), "The strategy raised LookupError: xxx"),
         (Mute(), "The strategy raised Mute: <exception str() failed> (silent_strategies.py, line"),
+        (KeyboardInterrupt(), "The strategy raised KeyboardInterrupt (silent_strategies.py, "),
         (SystemExit(3), "The strategy raised SystemExit: 3 (silent_strategies.py, line "),
         (MemoryError(), "The strategy raised MemoryError (silent_strategies.py, line "),
         (RecursionError("deep"), "The strategy raised RecursionError: deep ("),

@@ -51,3 +51,11 @@ def test_a_clock_of_the_strategy_s_own_interrupts_nothing():
     with RunSignals() as signals, signals.interrupting():
         signal.raise_signal(signal.SIGALRM)
     assert signals.ended_by is None
+
+
+def test_a_strategy_that_has_the_signal_for_itself_is_not_sent_another():
+    heard = []
+    with RunSignals() as signals, signals.interrupting():
+        signal.signal(signal.SIGALRM, lambda *_: heard.append("a clock of its own"))
+        signals.interrupt()
+    assert heard == []
