@@ -7,14 +7,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from kalshi_insights.commands import ProgressBar
-from markets import importing
+from markets.importing import research_tables
 
 LONGEST_PERIOD = 365 * 24 * 3600  # seconds
 
 
 class Command(BaseCommand):
     help = (
-        f"Import research tables as backfilled quotes: {', '.join(importing.FORMATS)}."
+        f"Import research tables as backfilled quotes: {', '.join(research_tables.FORMATS)}."
         " Existing rows stay as they are, so an interrupted import continues when it is run again."
     )
 
@@ -32,9 +32,9 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, folder: Path, gap_after: int | None, **options: Any) -> None:
-        folders = importing.find_tables(folder.resolve())
+        folders = research_tables.find_tables(folder.resolve())
         if not folders:
-            names = ", ".join(importing.FORMATS)
+            names = ", ".join(research_tables.FORMATS)
             raise CommandError(
                 f"folder: {folder} is not one of {names} and contains none of them.", returncode=2
             )
@@ -43,8 +43,10 @@ class Command(BaseCommand):
         for tables in folders:
             try:
                 with ProgressBar(sys.stderr) as bar:
-                    imported = importing.import_tables(tables, bar.update, gap_after=gap_after)
-            except importing.MalformedTable as error:
+                    imported = research_tables.import_tables(
+                        tables, bar.update, gap_after=gap_after
+                    )
+            except research_tables.MalformedTable as error:
                 raise CommandError(f"{tables.name}: {error}") from None
             self.stdout.write(
                 f"{tables.name}: {imported.markets:,} new markets,"
@@ -72,7 +74,7 @@ def read_seconds(text: str) -> int:
 
 def require_other_rows(folders: Sequence[Path]) -> None:
     """Raise CommandError where all tables are of candlesticks."""
-    if all(importing.FORMATS[each.name].has_candlesticks for each in folders):
+    if all(research_tables.FORMATS[each.name].has_candlesticks for each in folders):
         names = " and ".join(each.name for each in folders)
         verb = "has" if len(folders) == 1 else "have"
         raise CommandError(
