@@ -14,7 +14,7 @@ from kalshi_insights.arrays import Bools, Ints, np
 MISSING = -1
 
 
-class Kind(StrEnum):
+class RowKind(StrEnum):
     """The kinds of rows that can be imported; a file has rows of one kind."""
 
     QUOTES = "quotes"
@@ -26,33 +26,35 @@ class Kind(StrEnum):
 
 # The columns of each kind. All of them are always there; what a file does not tell is MISSING, or
 # an empty text.
-NUMBERS: Mapping[Kind, Sequence[str]] = {
-    Kind.QUOTES: (
+NUMBERS: Mapping[RowKind, Sequence[str]] = {
+    RowKind.QUOTES: (
         "yes_bid", "yes_ask", "yes_bid_size", "yes_ask_size", "last_price", "volume",
         "open_interest",
     ),
-    Kind.BOOKS: (),
+    RowKind.BOOKS: (),
     # `taker_side` is a `TakerSide`, and `is_block_trade` 0 or 1.
-    Kind.TRADES: ("yes_price", "count", "taker_side", "is_block_trade"),
-    Kind.SETTLEMENTS: ("settlement_value",),
-    Kind.MARKETS: (
+    RowKind.TRADES: ("yes_price", "count", "taker_side", "is_block_trade"),
+    RowKind.SETTLEMENTS: ("settlement_value",),
+    RowKind.MARKETS: (
         "open_time", "close_time", "expected_expiration_time", "settlement_ts",
         "settlement_value", "mutually_exclusive",
     ),
 }  # fmt: skip
-TEXTS: Mapping[Kind, Sequence[str]] = {
-    Kind.QUOTES: (),
-    Kind.BOOKS: (),
-    Kind.TRADES: ("trade_id",),
+TEXTS: Mapping[RowKind, Sequence[str]] = {
+    RowKind.QUOTES: (),
+    RowKind.BOOKS: (),
+    RowKind.TRADES: ("trade_id",),
     # `result` is yes, no, scalar or, where it is unknown, empty.
-    Kind.SETTLEMENTS: ("result",),
+    RowKind.SETTLEMENTS: ("result",),
     # Strikes are decimals, as long as the file writes them.
-    Kind.MARKETS: (
+    RowKind.MARKETS: (
         "event_ticker", "series_ticker", "title", "yes_sub_title", "no_sub_title", "category",
         "status", "result", "strike_type", "floor_strike", "cap_strike",
     ),
 }  # fmt: skip
-LEVELS: Mapping[Kind, Sequence[str]] = dict.fromkeys(Kind, ()) | {Kind.BOOKS: ("bids", "asks")}
+LEVELS: Mapping[RowKind, Sequence[str]] = dict.fromkeys(RowKind, ()) | {
+    RowKind.BOOKS: ("bids", "asks")
+}
 
 
 class Levels(NamedTuple):
@@ -67,7 +69,7 @@ class ParsedRows(NamedTuple):
     """Rows of one file, as they follow each other in it; `lines`, `market` and `at` and each column
     have one value a row."""
 
-    kind: Kind
+    kind: RowKind
     lines: Ints  # in the file, whose first line is 1; of Parquet the number of the row, from 1
     tickers: Sequence[str]  # distinct
     market: Ints  # places in `tickers`

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kalshi_insights.bad_input import BadInput
-from markets.importing.csv_file import CsvFile
-from markets.importing.source_files import find_files, open_file
+from markets.importing.reading.csv_file import CsvFile
+from markets.importing.reading.source_files import find_files, open_file
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_header_alone_has_no_rows(write):
 
 
 def test_a_quotation_mark_that_never_closes_is_refused(write, monkeypatch):
-    monkeypatch.setattr("markets.importing.csv_file.LONGEST_LINE", 500)
+    monkeypatch.setattr("markets.importing.reading.csv_file.LONGEST_LINE", 500)
     assert "a quotation mark does not close" in file_error(write('a,b\n"1,2\n' + "3,4\n" * 500))
 
 

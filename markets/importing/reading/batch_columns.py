@@ -15,12 +15,12 @@ import pyarrow.compute as pc
 
 from kalshi_insights.arrays import Bools, Ints, np
 from kalshi_insights.bad_input import UNWRITABLE, BadInput
-from markets.importing.file_shape import FileShape
-from markets.importing.instants import Times, out_of_range, read_times
-from markets.importing.local_time import ClockFalls, instants_of
 from markets.importing.parsed_rows import MISSING
-from markets.importing.raw_rows import RawRows, RowFaults, shown
-from markets.importing.values import WholeParts, as_bools, codes, texts, whole_parts
+from markets.importing.reading.file_shape import FileShape
+from markets.importing.reading.instants import Times, out_of_range, read_times
+from markets.importing.reading.local_time import ClockFalls, instants_of
+from markets.importing.reading.raw_rows import RawRows, RowFaults, shown
+from markets.importing.reading.values import WholeParts, as_bools, codes, texts, whole_parts
 from markets.kalshi.fields import is_ticker
 
 DOLLAR = 10_000  # of prices
@@ -31,7 +31,7 @@ LARGEST_COUNT = 10**14  # in 1/100 contract
 LONGEST_TICKER = 200
 
 
-class Column(NamedTuple):
+class FileColumn(NamedTuple):
     """A column of the file; values that belong to rows of which a row may have several."""
 
     name: str
@@ -81,10 +81,10 @@ class BatchColumns:
     def missing(self) -> Ints:
         return np.full(self.rows, MISSING)
 
-    def column(self, field: str) -> Column:
+    def column(self, field: str) -> FileColumn:
         name = self.shape.columns[field]
         values = self._raw.columns[name]
-        return Column(name, values, values, np.arange(self.rows))
+        return FileColumn(name, values, values, np.arange(self.rows))
 
     def prices(self, field: str) -> Ints:
         """Read prices in 1/10,000 dollar, 0 and 1 dollar among them."""
@@ -94,7 +94,7 @@ class BatchColumns:
         """Read sizes and counts in 1/100 contract."""
         return self.counts_of(self.column(field)) if self.has(field) else self.missing()
 
-    def prices_of(self, column: Column) -> Ints:
+    def prices_of(self, column: FileColumn) -> Ints:
         parts = PARTS[self.shape.unit or "dollars"]
         read = whole_parts(column.numbers, parts)
         self._refuse_parts(column, read, "a price", "a hundredth of a cent")
@@ -106,7 +106,7 @@ class BatchColumns:
         self._context.prices.add(prices, parts)
         return prices
 
-    def counts_of(self, column: Column) -> Ints:
+    def counts_of(self, column: FileColumn) -> Ints:
         read = whole_parts(column.numbers, 100)
         self._refuse_parts(column, read, "a count", "a hundredth of a contract")
         too_large = read.values > LARGEST_COUNT
@@ -161,7 +161,7 @@ class BatchColumns:
         self.refuse(np.array(unwritable, bool), column, "is no text that can be kept")
         return found
 
-    def refuse(self, at_fault: Bools, column: Column, reason: str) -> None:
+    def refuse(self, at_fault: Bools, column: FileColumn, reason: str) -> None:
         if at_fault.any():
             rows = np.zeros(self.rows, bool)
             rows[column.rows[at_fault]] = True
@@ -170,7 +170,7 @@ class BatchColumns:
     def refuse_missing(self, values: Ints, field: str) -> None:
         self.refuse(values == MISSING, self.column(field), "is missing")
 
-    def _refuse_parts(self, column: Column, read: WholeParts, name: str, part: str) -> None:
+    def _refuse_parts(self, column: FileColumn, read: WholeParts, name: str, part: str) -> None:
         self.refuse(read.malformed, column, f"is not {name}")
         self.refuse(read.too_fine, column, f"is finer than {part}")
         self.refuse(read.negative, column, "is negative")
@@ -188,7 +188,7 @@ class BatchColumns:
             self.refuse(np.array(is_bad)[market], column, "is not a ticker")
         return tickers, market
 
-    def _with_zone(self, column: Column, times: Times, *, by_order: bool) -> Ints:
+    def _with_zone(self, column: FileColumn, times: Times, *, by_order: bool) -> Ints:
         places = np.flatnonzero(times.local)
         if not len(places):
             return times.values
@@ -219,19 +219,19 @@ class BatchColumns:
             self.tickers, self.market[rows], self.lines[rows], times.values[rows]
         )
 
-    def _refuse_at(self, rows: Ints, column: Column, reason: str) -> None:
+    def _refuse_at(self, rows: Ints, column: FileColumn, reason: str) -> None:
         at_fault = np.zeros(self.rows, bool)
         at_fault[rows] = True
         self.refuse(at_fault, column, reason)
 
-    def _unknown_unit(self, column: Column, place: int) -> BadInput:
+    def _unknown_unit(self, column: FileColumn, place: int) -> BadInput:
         return BadInput(
             "--unit",
             f"{self._place(column, place)} is over a dollar; state the unit: --unit cents, or"
             " --unit dollars to refuse such rows",
         )
 
-    def _place(self, column: Column, place: int) -> str:
+    def _place(self, column: FileColumn, place: int) -> str:
         line = int(self.lines[column.rows[place]])
         text = shown(column.numbers[place])
         return f"{self._context.file}, line {line}, column {column.name}: {text}"

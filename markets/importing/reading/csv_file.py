@@ -15,7 +15,7 @@ import pyarrow.csv
 
 from kalshi_insights.arrays import Bools, Ints, np
 from markets.importing.parsed_rows import RefusedRow
-from markets.importing.raw_rows import TEXT_SHOWN, RawRows, file_fault
+from markets.importing.reading.raw_rows import TEXT_SHOWN, RawRows, file_fault
 
 PIECE_BYTES = 4 * 2**20  # some 50,000 quotes
 LONGEST_LINE = 16 * 2**20

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
 from kalshi_insights.arrays import Bools, Ints, np
-from markets.importing.batch_columns import MILLION, BatchColumns
-from markets.importing.parsed_rows import MISSING, TEXTS, Kind
-from markets.importing.quote_rows import TRUTH
+from markets.importing.parsed_rows import MISSING, TEXTS, RowKind
+from markets.importing.reading.batch_columns import MILLION, BatchColumns
+from markets.importing.reading.quotes import TRUTH
 from markets.kalshi.fields import LATEST, check_range, is_ticker
 
 RESULTS = ("", "yes", "no", "scalar")
@@ -46,7 +46,7 @@ def read_definitions(
     is_exclusive = columns.codes("mutually_exclusive", TRUTH)
     texts: dict[str, Sequence[str]] = {
         each: columns.texts(each, longest=LONGEST.get(each, 10_000))
-        for each in TEXTS[Kind.MARKETS]
+        for each in TEXTS[RowKind.MARKETS]
         if each != "result"
     }
     for each in TICKERS:

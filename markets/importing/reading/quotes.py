@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from kalshi_insights.arrays import Ints, np
-from markets.importing.batch_columns import DOLLAR, BatchColumns
 from markets.importing.parsed_rows import MISSING
+from markets.importing.reading.batch_columns import DOLLAR, BatchColumns
 
 TAKERS = {"yes": 1, "no": 2, "bid": 1, "ask": 2}
 TAKERS_OF_NO = {"yes": 1, "no": 2, "bid": 2, "ask": 1}

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kalshi_insights.arrays import np
-from markets.importing.raw_rows import RawRows, file_fault
+from markets.importing.reading.raw_rows import RawRows, file_fault
 
 ROWS_PER_BATCH = 50_000
 

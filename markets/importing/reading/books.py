@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kalshi_insights.arrays import Ints, np
-from markets.importing.batch_columns import DOLLAR, BatchColumns, Column
 from markets.importing.parsed_rows import Levels
+from markets.importing.reading.batch_columns import DOLLAR, BatchColumns, FileColumn
 
 # What may stand around the numbers of a list: brackets, quotation marks and blanks.
 AROUND = r"[\[\](){}\"'\s]"
@@ -32,7 +32,9 @@ def _levels(columns: BatchColumns, prices: str, sizes: str) -> Levels:
     price_column, counts = _flat(columns.column(prices))
     size_column, size_counts = _flat(columns.column(sizes))
     read_prices, read_sizes = columns.prices_of(price_column), columns.counts_of(size_column)
-    unequal = Column(price_column.name, price_column.values, price_column.values, _rows(columns))
+    unequal = FileColumn(
+        price_column.name, price_column.values, price_column.values, _rows(columns)
+    )
     columns.refuse(counts != size_counts, unequal, f"has not as many values as {size_column.name}")
     # Rows that are refused keep their place and lose their levels.
     counts = np.where(counts == size_counts, counts, 0)
@@ -41,7 +43,7 @@ def _levels(columns: BatchColumns, prices: str, sizes: str) -> Levels:
     return _quoted(columns, rows, read_prices[in_prices], read_sizes[in_sizes])
 
 
-def _flat(column: Column) -> tuple[Column, Ints]:
+def _flat(column: FileColumn) -> tuple[FileColumn, Ints]:
     """Return the numbers in a column of lists, with the row of each, and how many each row has."""
     values = column.values
     if not pa.types.is_list(values.type) and not pa.types.is_large_list(values.type):
@@ -49,7 +51,7 @@ def _flat(column: Column) -> tuple[Column, Ints]:
         values = pc.split_pattern(pc.if_else(pc.equal(values, ""), None, values), ",")
     counts = pc.list_value_length(values).fill_null(0).cast(pa.int64()).to_numpy()
     rows = np.repeat(np.arange(len(values)), counts)
-    return Column(column.name, column.values, values.flatten(), rows), counts
+    return FileColumn(column.name, column.values, values.flatten(), rows), counts
 
 
 def _quoted(columns: BatchColumns, rows: Ints, prices: Ints, sizes: Ints) -> Levels:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from kalshi_insights.arrays import Bools, Floats, Ints, np
 from markets.importing.parsed_rows import MISSING
-from markets.importing.values import as_bools, numbers, texts
+from markets.importing.reading.values import as_bools, numbers, texts
 from markets.intervals import EPOCH
 from markets.kalshi.fields import EARLIEST, LATEST
 

@@ -8,19 +8,24 @@ from zoneinfo import ZoneInfo
 
 from kalshi_insights.arrays import np
 from kalshi_insights.bad_input import BadInput
-from markets.importing.batch_columns import PARTS, BatchColumns, FileContext, PriceStatistics
-from markets.importing.file_shape import Description, FileShape, shape_of
-from markets.importing.local_time import ClockFalls, changes_its_clock
 from markets.importing.parsed_rows import (
     MISSING,
-    Kind,
     ParsedRows,
     RefusedRow,
     RowBatch,
+    RowKind,
     rows_where,
 )
-from markets.importing.row_parser import RowParser
-from markets.importing.source_files import ENDINGS, open_file
+from markets.importing.reading.batch_columns import (
+    PARTS,
+    BatchColumns,
+    FileContext,
+    PriceStatistics,
+)
+from markets.importing.reading.file_shape import Description, FileShape, shape_of
+from markets.importing.reading.local_time import ClockFalls, changes_its_clock
+from markets.importing.reading.row_parser import RowParser
+from markets.importing.reading.source_files import ENDINGS, open_file
 
 OnShare = Callable[[float], None]
 ROWS_SHOWN, LINES_SHOWN = 5, 5
@@ -30,8 +35,8 @@ ENOUGH_ROWS = 10_000
 
 
 @dataclass(slots=True)
-class Faults:
-    """The rows that are left out for one reason, and the first lines of them."""
+class FirstLines:
+    """Rows that are left out for one reason: how many, and the lines of the first."""
 
     count: int = 0
     lines: list[int] = field(default_factory=list)
@@ -49,8 +54,8 @@ class Survey:
     shape: FileShape
     rows: int = 0
     refused: int = 0
-    reasons: dict[str, Faults] = field(default_factory=dict)
-    duplicates: Faults = field(default_factory=Faults)
+    reasons: dict[str, FirstLines] = field(default_factory=dict)
+    duplicates: FirstLines = field(default_factory=FirstLines)
     left_out: int = 0
     markets: set[str] = field(default_factory=set)
     first: int = MISSING  # times of the earliest row and of the latest
@@ -64,7 +69,7 @@ class Survey:
         self.markets.update(batch.rows.tickers)
         for row in batch.refused:
             self.refused += 1
-            self.reasons.setdefault(_reason(row), Faults()).add(row.line)
+            self.reasons.setdefault(_reason(row), FirstLines()).add(row.line)
         for line in batch.duplicates.tolist():
             self.duplicates.add(line)
         times = batch.rows.at[batch.rows.at != MISSING]
@@ -75,7 +80,7 @@ class Survey:
             self.sample = batch.rows
 
 
-class ImportFile:
+class SourceFile:
     """A file with its shape. The rows are the same whenever it is read."""
 
     def __init__(self, path: Path, said: Description, *, now: datetime | None = None) -> None:
@@ -139,7 +144,7 @@ class _Crossed:
 
     def __init__(self, file: str, shape: FileShape) -> None:
         self._file = file
-        self._is_said = shape.scale is not None or shape.kind != Kind.QUOTES
+        self._is_said = shape.scale is not None or shape.kind != RowKind.QUOTES
         self._two_sided = self._crossed = self._line = 0
 
     def add(self, rows: ParsedRows) -> None:
