@@ -59,9 +59,10 @@ class Engine(models.TextChoices):
 class SnapshotSources(models.TextChoices):
     """The snapshots that a run reads; see `loading`."""
 
-    BEST = "best", "Recorded live, else backfilled"
+    BEST = "best", "Recorded live, else imported, else backfilled"
     RECORDED = "recorded", "Recorded live only"
     BACKFILLED = "backfilled", "Backfilled only"
+    IMPORTED = "imported", "Of the named imports only"
 
 
 class ExecutionKind(models.TextChoices):
@@ -240,6 +241,12 @@ class BacktestResult(models.Model):
     events = ArrayField(models.TextField(), default=list, blank=True)
     tickers = ArrayField(models.TextField(), default=list, blank=True)
     sources = models.CharField(max_length=10, choices=SnapshotSources, default=SnapshotSources.BEST)
+    imports = ArrayField(
+        models.BigIntegerField(),
+        default=list,
+        blank=True,
+        help_text="The imports whose rows the run reads; no others are read.",
+    )
     start = models.DateTimeField()
     end = models.DateTimeField(help_text="The run ends before this instant.")
     cash = models.DecimalField(max_digits=18, decimal_places=6)

@@ -5,25 +5,13 @@ counts in 1/100 contract, instants in microseconds since 1970.
 """
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import NamedTuple
 
 from kalshi_insights.arrays import Ints
+from markets.models.imports import Kind
 
 # Stands for a number or an instant that is unknown, or for the price of a side nobody quotes.
 MISSING = -1
-
-
-class Kind(StrEnum):
-    """The kinds of rows that can be imported; a file has rows of one kind."""
-
-    QUOTES = "quotes"
-    BOOKS = "books"
-    TRADES = "trades"
-    SETTLEMENTS = "settlements"
-    MARKETS = "markets"
-
-
 # The columns of each kind. All of them are always there; what a file does not tell is MISSING, or
 # an empty text.
 NUMBERS: Mapping[Kind, Sequence[str]] = {

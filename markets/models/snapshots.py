@@ -66,7 +66,7 @@ RENEW_QUOTES = f"""
         AND (old.quoted_at IS DISTINCT FROM new.timestamp OR NOT EXISTS (
             SELECT FROM markets_marketsnapshot AS later
             WHERE later.market_id = old.id AND later.timestamp = new.timestamp
-                AND later.id > new.id))
+                AND later.id > new.id AND later.source <> 'IMPORT'))
 """
 
 
@@ -134,6 +134,7 @@ class Source(models.TextChoices):
     POLL = "POLL"
     WEBSOCKET = "WEBSOCKET"
     BACKFILL = "BACKFILL"
+    IMPORT = "IMPORT"
 
 
 # --- arrays ------------------------------------------------------------------------------------
@@ -292,6 +293,10 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
     def for_ticker(self, ticker: str) -> Self:
         return self.filter(market__ticker=ticker)
 
+    def recorded(self) -> Self:
+        """Snapshots without imported ones, which only those read who name their import."""
+        return self.exclude(source=Source.IMPORT)
+
     def from_source(self, source: str) -> Self:
         return self.filter(source=source)
 
@@ -316,7 +321,7 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
 
     def newest_of_all(self) -> Self:
         """The newest snapshot of every market that has one."""
-        newest = self.filter(timestamp=F("market__quoted_at"))
+        newest = self.recorded().filter(timestamp=F("market__quoted_at"))
         return newest.order_by("market_id", "-id").distinct("market_id")
 
     def closes(self, *, bucket: timedelta) -> list[Close]:
@@ -453,7 +458,9 @@ class MarketSnapshot(Quoted):
     )
     recorded_at = models.DateTimeField(help_text="When this row was written.")
     source = models.CharField(max_length=10, choices=Source)
-    sequence = models.BigIntegerField(null=True, blank=True, help_text="Streams only.")
+    sequence = models.BigIntegerField(
+        null=True, blank=True, help_text="Of streams and of imports (see `Import`)."
+    )
     quality = models.SmallIntegerField(
         default=0,
         help_text="Bit flags: 1 crossed, 2 locked, 4 off the price grid, 8 one-sided, 16 stale.",
