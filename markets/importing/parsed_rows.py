@@ -82,5 +82,6 @@ class RowBatch(NamedTuple):
     rows: ParsedRows
     refused: Sequence[RefusedRow]
     duplicates: Ints  # lines of rows that repeat an earlier row wholly, or its trade id
+    left_out: int  # rows that are of no use to this kind, such as markets without a result
     last_line: int  # all lines up to it are parsed
     share: float  # of the file that is parsed, from 0 to 1
