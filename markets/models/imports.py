@@ -59,6 +59,17 @@ UPSERT_SPANS = """
 """
 
 
+SELECT_TIMES = """
+    SELECT market_id, kind, (extract(epoch FROM first_at) * 1000000)::bigint,
+        (extract(epoch FROM last_at) * 1000000)::bigint,
+        ((said->>'gap_after')::numeric * 1000000)::bigint,
+        coalesce(said->>'recording' = 'on-change', false)
+    FROM markets_importedspan JOIN markets_import AS import ON import.id = import_row_id
+    WHERE import.id = ANY(%s) AND market_id = ANY(%s::bigint[]) AND first_at < %s AND last_at >= %s
+    ORDER BY import.id, market_id
+"""
+
+
 class ImportTaken(Exception):
     """Another process has gone on with the import; nothing of this batch is written."""
 
@@ -104,6 +115,21 @@ class MarketRows(NamedTuple):
     first_at: datetime
     last_at: datetime
     rows: int
+
+
+class ImportedTime(NamedTuple):
+    """The time of a market's rows in an import, in microseconds, and what these prove.
+
+    After `gap_after` a row proves nothing more, None claims no gap. Recorded on change, a quote
+    stands until the next row.
+    """
+
+    market_id: int
+    kind: str
+    first: int
+    last: int
+    gap_after: int | None
+    on_change: bool
 
 
 class ImportQuerySet(models.QuerySet["Import"]):
@@ -261,27 +287,15 @@ class ImportedSpanQuerySet(models.QuerySet["ImportedSpan"]):
         with connection.cursor() as cursor:
             cursor.execute(UPSERT_SPANS, [row.pk, list(found), *map(list, columns)])
 
-    def periods(
+    def times(
         self, imports: Sequence[int], ids: Sequence[int], start: datetime, end: datetime
-    ) -> list[tuple[int, int, int, int]]:
-        """Return how long a row of these imports proves its quote: the market's id, that time, the
-        first row and the last one, in microseconds; of imports for which that was stated."""
+    ) -> list[ImportedTime]:
+        """Return the times of these imports' rows of markets, as far as they touch a window."""
+        if not imports:
+            return []
         with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                SELECT market_id, ((said->>'gap_after')::numeric * 1000000)::bigint,
-                    (extract(epoch FROM first_at) * 1000000)::bigint,
-                    (extract(epoch FROM last_at) * 1000000)::bigint
-                FROM markets_importedspan AS span
-                JOIN markets_import AS import ON import.id = import_row_id
-                WHERE import.id = ANY(%s) AND market_id = ANY(%s::bigint[])
-                    AND first_at < %s AND last_at >= %s AND said->>'gap_after' IS NOT NULL
-                ORDER BY import.id, market_id
-                """,
-                [list(imports), array_of(ids), end, start],
-            )
-            periods: list[tuple[int, int, int, int]] = cursor.fetchall()
-        return periods
+            cursor.execute(SELECT_TIMES, [list(imports), array_of(ids), end, start])
+            return [ImportedTime(*row) for row in cursor.fetchall()]
 
 
 class ImportedSpan(models.Model):
