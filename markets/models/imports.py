@@ -10,7 +10,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
-from django.db.models import F, Func, Max, Min, Q, Sum, Value
+from django.db.models import F, Func, Max, Min, Q, Value
 
 from markets.models.markets import Market
 from markets.models.observations import array_of
@@ -191,6 +191,10 @@ class ImportQuerySet(models.QuerySet["Import"]):
         found = self.filter(pk__in=list(ids), state=ImportState.FINISHED)
         return sorted(found.values_list("pk", flat=True))
 
+    def mark_undoing(self) -> int:
+        """Mark imports for being undone, whatever has become of them; return how many."""
+        return self.exclude(state=ImportState.UNDONE).update(state=ImportState.UNDOING)
+
     def note_use(self, ids: Sequence[int], user: str) -> None:
         """Note what uses imports, so that whoever undoes them is told."""
         unknown = self.filter(pk__in=list(ids)).exclude(used_by__contains=[user])
@@ -273,9 +277,9 @@ class Import(models.Model):
         return found["first"], found["last"]
 
     @property
-    def rows_on_record(self) -> int:
-        """The rows that are on record with an instant of their own; none once it is undone."""
-        return int(self.spans.aggregate(rows=Sum("rows"))["rows"] or 0)
+    def by(self) -> str:
+        """The user who imported it, or the system's account that ran the command."""
+        return self.user.get_username() if self.user else self.account
 
 
 class ImportedSpanQuerySet(models.QuerySet["ImportedSpan"]):
