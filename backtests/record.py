@@ -10,6 +10,7 @@ from markets.coverage.gap_arrays import CoverageOfMarkets
 from markets.coverage.many_markets import coverage_of
 from markets.intervals import Interval
 from markets.models.definitions import DefinedMarket, RevisedEvent, RevisedMarket
+from markets.models.imports import ImportedTime
 from markets.models.revisions import FeeTerms
 from markets.models.tape import WholeTape
 from markets.observed import ObservedInstants
@@ -40,8 +41,16 @@ class SnapshotReads(Protocol):
         self, ids: Sequence[int], start: datetime, end: datetime, *, backfilled: bool | None = None
     ) -> tuple[datetime | None, datetime | None]: ...
 
+    def readable(self, imports: Sequence[int]) -> "SnapshotReads": ...
+
     def columns(
-        self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
+        self,
+        ids: Sequence[int],
+        start: datetime,
+        end: datetime,
+        *,
+        recorded_by: datetime,
+        imports: Sequence[int] = (),
     ) -> Iterator[Mapping[str, Array]]: ...
 
 
@@ -57,8 +66,22 @@ class CandlestickReads(PeriodReads, Protocol):
     ) -> Mapping[str, Ints]: ...
 
 
+class ImportReads(Protocol):
+    def usable(self, ids: Iterable[int]) -> list[int]: ...
+
+    def note_use(self, ids: Sequence[int], user: str) -> None: ...
+
+
+class ImportedSpanReads(Protocol):
+    def times(
+        self, imports: Sequence[int], ids: Sequence[int], start: datetime, end: datetime
+    ) -> list[ImportedTime]: ...
+
+
 class TradeReads(Protocol):
-    def columns(self, ids: Sequence[int], start: datetime, end: datetime) -> Mapping[str, Ints]: ...
+    def columns(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, imports: Sequence[int] = ()
+    ) -> Mapping[str, Ints]: ...
 
 
 class TapeSpanReads(Protocol):
@@ -81,7 +104,7 @@ class BackfillSpanReads(Protocol):
 
 class MarketRevisionReads(Protocol):
     def histories(
-        self, ids: Iterable[int], *, recorded_by: datetime
+        self, ids: Iterable[int], *, recorded_by: datetime, imports: Sequence[int] = ()
     ) -> dict[int, list[RevisedMarket]]: ...
 
 
@@ -99,6 +122,7 @@ class FeeChangeReads(Protocol):
         start: datetime,
         end: datetime,
         recorded_by: datetime | None = None,
+        imports: Sequence[int] = (),
     ) -> dict[int, list[FeeTerms]]: ...
 
 
@@ -147,6 +171,10 @@ class Record(Protocol):
     @property
     def imported_periods(self) -> PeriodReads: ...
     @property
+    def imports(self) -> ImportReads: ...
+    @property
+    def imported_spans(self) -> ImportedSpanReads: ...
+    @property
     def trades(self) -> TradeReads: ...
     @property
     def tape_spans(self) -> TapeSpanReads: ...
@@ -175,6 +203,8 @@ class _Managers(NamedTuple):
     snapshots: SnapshotReads
     candlesticks: CandlestickReads
     imported_periods: PeriodReads
+    imports: ImportReads
+    imported_spans: ImportedSpanReads
     trades: TradeReads
     tape_spans: TapeSpanReads
     backfill_spans: BackfillSpanReads
@@ -194,6 +224,8 @@ record: Record = _Managers(
     snapshots=models.MarketSnapshot.objects,
     candlesticks=models.Candlestick.objects,
     imported_periods=models.ImportedPeriod.objects,
+    imports=models.Import.objects,
+    imported_spans=models.ImportedSpan.objects,
     trades=models.Trade.objects,
     tape_spans=models.TapeSpan.objects,
     backfill_spans=models.BackfillSpan.objects,

@@ -8,11 +8,12 @@ from backtests.data.first_observations import search
 from backtests.data.observed_rows import QuotedInstants
 from backtests.data.stretches import Stretches, stretches_of
 from backtests.data.tape import TradeTape
-from backtests.data.universe import Ints, microseconds
+from backtests.data.universe import Ints, instant, microseconds
 from backtests.record import record
 from backtests.requests import MarketSelection
 from kalshi_insights.arrays import np
 from markets.intervals import Interval
+from markets.models.imports import Kind
 from markets.models.tape import WholeTape
 from markets.observed import AFTER_ALL
 
@@ -48,17 +49,18 @@ def tape(
     """The public trades of the markets where none is missing; None where that is nowhere.
 
     Their instants are those of the record's clock. What was recorded after `known_by` counts as
-    missing: a second before and after each such trade is not whole.
+    missing: a second before and after each such trade is not whole. Of a named import, no trade of
+    a market is taken to be missing between its first and its last one.
     """
     start, end = selection.start, selection.end
     skew = record.polls.clock_skew(start, end)
     window = Interval(start, end)
     followed = record.tape_spans.whole_for(ids, tickers, window, known_by=known_by, skew=skew)
     rows = record.backfill_spans.whole(TRADES, ids, start, end, known_by=known_by)
-    whole = _whole(ids, quoted, window, followed, rows)
+    whole = _whole(ids, quoted, window, followed, [*rows, *_imported(ids, selection)])
     if not len(whole.since):
         return None
-    columns = dict(record.trades.columns(ids, start, end))
+    columns = dict(record.trades.columns(ids, start, end, imports=selection.imports))
     columns["market"] = _numbered(ids, columns["market"])
     late = columns["recorded_at"] > microseconds(known_by)
     whole = whole.without(columns["market"][late], columns["at"][late], around=AROUND)
@@ -71,6 +73,19 @@ def tape(
     market, spans = columns["market"][kept], whole.spans
     since, until = whole.since + ahead, whole.until + ahead
     return TradeTape(at, market, price, contracts, taker, known_at, spans, since, until)
+
+
+def _imported(
+    ids: Sequence[int], selection: MarketSelection
+) -> list[tuple[int, datetime, datetime]]:
+    """The times from the first to the last trade of markets in the named imports."""
+    times = record.imported_spans.times(selection.imports, ids, selection.start, selection.end)
+    # The spans of backfills, which these stand beside, begin after their start.
+    return [
+        (own.market_id, instant(own.first - 1), instant(own.last))
+        for own in times
+        if own.kind == Kind.TRADES
+    ]
 
 
 def _whole(

@@ -59,7 +59,7 @@ def chart(market: Market, *, span: str, since: int | None, now: datetime) -> Cha
     until = _end(market, now)
     start = _start(market, span, until)
     after = EPOCH + (since + 1) * MILLISECOND if since is not None else start
-    recorded = MarketSnapshot.objects.for_market(market).between(max(start, after), now)
+    recorded = MarketSnapshot.objects.recorded().for_market(market).between(max(start, after), now)
     closes = recorded.closes(bucket=bucket(until - start))
     if since is None:
         closes = _in_force(market, start) + closes
@@ -83,7 +83,7 @@ def table(market: Market, span: str, *, now: datetime) -> list[Close]:
     """Return the same quotes for a table, newest first, at most about `TABLE_ROWS` of them."""
     until = _end(market, now)
     start = _start(market, span, until)
-    recorded = MarketSnapshot.objects.for_market(market).between(start, now)
+    recorded = MarketSnapshot.objects.recorded().for_market(market).between(start, now)
     closes = recorded.closes(bucket=bucket(until - start, points=TABLE_ROWS))
     return (_in_force(market, start) + closes)[::-1]
 
@@ -116,13 +116,13 @@ def _start(market: Market, span: str, end: datetime) -> datetime:
 
 
 def _first(market: Market) -> datetime | None:
-    oldest = MarketSnapshot.objects.for_market(market).oldest_first().first()
+    oldest = MarketSnapshot.objects.recorded().for_market(market).oldest_first().first()
     return oldest.timestamp if oldest else market.open_time
 
 
 def _in_force(market: Market, start: datetime) -> list[Close]:
     """Return the quote in force when a range begins, if one was recorded before it."""
-    before = MarketSnapshot.objects.for_market(market).between(None, start).newest()
+    before = MarketSnapshot.objects.recorded().for_market(market).between(None, start).newest()
     return [Close(*(getattr(before, name) for name in Close._fields))] if before else []
 
 

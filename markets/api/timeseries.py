@@ -32,6 +32,7 @@ from markets.api.timeseries_filters import (
     MAX_BUCKETS,
     MAX_COVERAGE,
     MAX_LEVELS,
+    UNNAMED_SOURCE,
     BookForm,
     CandlestickForm,
     CoverageForm,
@@ -157,7 +158,7 @@ class MarketTimeSeries(TimeSeriesViewSet):
             OpenApiParameter(
                 "source",
                 enum=Source.values,
-                description="The source of the observation; any source without it.",
+                description=f"The source of the observation; {UNNAMED_SOURCE}",
             ),
         ],
         responses=series_responses(

@@ -32,18 +32,29 @@ EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo
 # --- Recorded rows in a range -------------------------------------------------------------------
 
 
-class SnapshotFilter(django_filters.FilterSet):
+UNNAMED_SOURCE = f"any without it, but for {Source.IMPORT.value}."
+
+
+class RecordedFilter(django_filters.FilterSet):
+    """Filters of observed rows: imported ones come only where their source is asked for."""
+
+    def filter_queryset(self, queryset: Any) -> Any:
+        found = super().filter_queryset(queryset)
+        return found if self.form.cleaned_data.get("source") else found.recorded()
+
+
+class SnapshotFilter(RecordedFilter):
     start = start_filter("timestamp")
     end = end_filter("timestamp")
     source = django_filters.ChoiceFilter(
-        choices=Source.choices, label="The source of the observation; any source without it."
+        choices=Source.choices, label=f"The source of the observation; {UNNAMED_SOURCE}"
     )
 
     class Meta:
         form = TimeRangeForm
 
 
-class TradeFilter(django_filters.FilterSet):
+class TradeFilter(RecordedFilter):
     start = start_filter("created_time")
     end = end_filter("created_time")
     block = true_false_filter(
@@ -52,7 +63,7 @@ class TradeFilter(django_filters.FilterSet):
     )
     source = django_filters.ChoiceFilter(
         choices=SOURCES,
-        label="Where the trade was learned of; anywhere without it.",
+        label=f"Where the trade was learned of; {UNNAMED_SOURCE}",
         method="of_source",
     )
 

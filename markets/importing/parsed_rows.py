@@ -5,56 +5,42 @@ counts in 1/100 contract, instants in microseconds since 1970.
 """
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import NamedTuple
 
 from kalshi_insights.arrays import Bools, Ints, np
+from markets.models.imports import Kind
 
 # Stands for a number or an instant that is unknown, or for the price of a side nobody quotes.
 MISSING = -1
-
-
-class RowKind(StrEnum):
-    """The kinds of rows that can be imported; a file has rows of one kind."""
-
-    QUOTES = "quotes"
-    BOOKS = "books"
-    TRADES = "trades"
-    SETTLEMENTS = "settlements"
-    MARKETS = "markets"
-
-
 # The columns of each kind. All of them are always there; what a file does not tell is MISSING, or
 # an empty text.
-NUMBERS: Mapping[RowKind, Sequence[str]] = {
-    RowKind.QUOTES: (
+NUMBERS: Mapping[Kind, Sequence[str]] = {
+    Kind.QUOTES: (
         "yes_bid", "yes_ask", "yes_bid_size", "yes_ask_size", "last_price", "volume",
         "open_interest",
     ),
-    RowKind.BOOKS: (),
+    Kind.BOOKS: (),
     # `taker_side` is a `TakerSide`, and `is_block_trade` 0 or 1.
-    RowKind.TRADES: ("yes_price", "count", "taker_side", "is_block_trade"),
-    RowKind.SETTLEMENTS: ("settlement_value",),
-    RowKind.MARKETS: (
+    Kind.TRADES: ("yes_price", "count", "taker_side", "is_block_trade"),
+    Kind.SETTLEMENTS: ("settlement_value",),
+    Kind.MARKETS: (
         "open_time", "close_time", "expected_expiration_time", "settlement_ts",
         "settlement_value", "mutually_exclusive",
     ),
 }  # fmt: skip
-TEXTS: Mapping[RowKind, Sequence[str]] = {
-    RowKind.QUOTES: (),
-    RowKind.BOOKS: (),
-    RowKind.TRADES: ("trade_id",),
+TEXTS: Mapping[Kind, Sequence[str]] = {
+    Kind.QUOTES: (),
+    Kind.BOOKS: (),
+    Kind.TRADES: ("trade_id",),
     # `result` is yes, no, scalar or, where it is unknown, empty.
-    RowKind.SETTLEMENTS: ("result",),
+    Kind.SETTLEMENTS: ("result",),
     # Strikes are decimals, as long as the file writes them.
-    RowKind.MARKETS: (
+    Kind.MARKETS: (
         "event_ticker", "series_ticker", "title", "yes_sub_title", "no_sub_title", "category",
         "status", "result", "strike_type", "floor_strike", "cap_strike",
     ),
 }  # fmt: skip
-LEVELS: Mapping[RowKind, Sequence[str]] = dict.fromkeys(RowKind, ()) | {
-    RowKind.BOOKS: ("bids", "asks")
-}
+LEVELS: Mapping[Kind, Sequence[str]] = dict.fromkeys(Kind, ()) | {Kind.BOOKS: ("bids", "asks")}
 
 
 class Levels(NamedTuple):
@@ -69,7 +55,7 @@ class ParsedRows(NamedTuple):
     """Rows of one file, as they follow each other in it; `lines`, `market` and `at` and each column
     have one value a row."""
 
-    kind: RowKind
+    kind: Kind
     lines: Ints  # in the file, whose first line is 1; of Parquet the number of the row, from 1
     tickers: Sequence[str]  # distinct
     market: Ints  # places in `tickers`

@@ -8,6 +8,7 @@ from markets.models.candlesticks import Candlestick
 from markets.models.disk import DiskUsage
 from markets.models.events import Event, Series
 from markets.models.imported_periods import ImportedPeriod
+from markets.models.imports import Import, ImportedSpan
 from markets.models.listed_markets import ListedMarket
 from markets.models.markets import Market, Status, Watch
 from markets.models.order_books import OrderBookSnapshot
@@ -35,7 +36,9 @@ __all__ = [
     "EventSearchText",
     "FeeChange",
     "HotPeriod",
+    "Import",
     "ImportedPeriod",
+    "ImportedSpan",
     "ListedMarket",
     "Market",
     "MarketRevision",

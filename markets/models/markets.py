@@ -21,6 +21,7 @@ from markets.models.definitions import DEFINED_MARKETS, DefinedMarket, rows_of
 from markets.models.events import REVISED_EVENT, Event
 from markets.models.fields import (
     DERIVED_PRICES,
+    Described,
     Quote,
     Quoted,
     Row,
@@ -149,7 +150,8 @@ AS_OF = f"""
     FROM markets_market AS market
     JOIN LATERAL (
         SELECT * FROM markets_marketrevision
-        WHERE market_id = market.id AND known_at <= %(at)s ORDER BY known_at DESC LIMIT 1
+        WHERE market_id = market.id AND known_at <= %(at)s AND import_row_id IS NULL
+        ORDER BY known_at DESC LIMIT 1
     ) AS known ON true
     LEFT JOIN LATERAL (
         SELECT * FROM markets_eventrevision
@@ -157,7 +159,7 @@ AS_OF = f"""
     ) AS event ON true
     LEFT JOIN LATERAL (
         SELECT * FROM markets_marketsnapshot
-        WHERE market_id = market.id AND timestamp <= %(at)s
+        WHERE market_id = market.id AND timestamp <= %(at)s AND source <> 'IMPORT'
         ORDER BY timestamp DESC, id DESC LIMIT 1
     ) AS quote ON true
     WHERE market.id = ANY(%(ids)s)
@@ -302,6 +304,7 @@ class MarketQuerySet(TickerQuerySet["Market"]):
                 WITH ranked AS (
                     SELECT id FROM markets_market
                     WHERE status <> 'finalized' AND status <> ALL(%(not_open)s) AND {condition}
+                        AND NOT is_placeholder
                     ORDER BY (coalesce(volume_24h, 0) + 1)
                         * CASE WHEN close_time BETWEEN %(at)s AND %(soon)s THEN 10 ELSE 1 END DESC,
                         id
@@ -329,14 +332,15 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         settled = ~Q(result="") & Q(settlement_ts__lte=at - GIVEN_UP_AFTER)
         unknown = ~Q(status__in=Status.values)
         given_up = Q(status=Status.UNLISTED) & closed_long_ago(at) | unknown & settled
-        return self.filter(closed).exclude(status=Status.FINALIZED).exclude(given_up)
+        awaiting = self.described().filter(closed).exclude(status=Status.FINALIZED)
+        return awaiting.exclude(given_up)
 
     def after(self, id: int) -> Self:
         return self.filter(id__gt=id).order_by("id")
 
     def as_of(self, at: datetime) -> list[KnownMarket]:
         """Return these markets as they were known at an instant; unknown ones are left out."""
-        known = self.filter(revisions__known_at__lte=at)
+        known = self.filter(revisions__known_at__lte=at, revisions__import_row=None)
         newest = known.order_by("pk", "-revisions__known_at").distinct("pk")
         columns = (f"revisions__{name}" for name in KnownMarket._fields[2:])
         return [KnownMarket(*row) for row in newest.values_list("pk", "ticker", *columns)]
@@ -357,6 +361,7 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         stage_rows("staged_definitions", types, rows)
         columns = ", ".join(types)
         renewed = ", ".join(f"{name} = excluded.{name}" for name in types if name != "ticker")
+        renewed += ", is_placeholder = false"
         with connection.cursor() as cursor:
             cursor.execute(
                 f"""
@@ -407,9 +412,14 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         )
         return rows
 
+    def described(self) -> Self:
+        """Markets without placeholders."""
+        return self.filter(is_placeholder=False)
+
     def open(self) -> Self:
         """Markets that are open as far as we know: no word that we know says otherwise."""
-        return self.exclude(status=Status.FINALIZED).exclude(status__in=NOT_OPEN_STATUSES)
+        described = self.described()
+        return described.exclude(status=Status.FINALIZED).exclude(status__in=NOT_OPEN_STATUSES)
 
     def search(self, words: Iterable[str]) -> Self:
         """Markets whose ticker, title, outcome and event have every one of the words.
@@ -422,7 +432,7 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         """Find the market that one of these names, else the event, else the series."""
         for model, columns in PLACES.items():
             known = manager_of(model)
-            rows = known.filter(ticker__in=known.as_written(names).values())
+            rows = known.described().filter(ticker__in=known.as_written(names).values())
             if row := rows.values_list(*columns).first():
                 return Place(*row)
         return None
@@ -494,7 +504,7 @@ def _payload_fields(payload: str | None) -> Row:
     return {name: getattr(definition, name) for name in MARKET_FIELDS}
 
 
-class Market(Quoted):
+class Market(Quoted, Described):
     ticker = models.CharField(max_length=200, unique=True)
     event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="markets")
     market_type = models.CharField(max_length=50, blank=True)

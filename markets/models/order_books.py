@@ -1,10 +1,10 @@
 """Whole order books, written when they changed."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
@@ -97,6 +97,25 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
             cursor.execute(NOTE_MARKS, [list(changed), list(changed.values())])
         return written
 
+    def take_imported(self, rows: Iterable[Sequence[object]]) -> int:
+        """Write the books of an import, but for those on record just so; return how many.
+
+        `rows` have the values of `ORDER_BOOK` and the sequence. Call it inside a transaction.
+        """
+        columns = {**ORDER_BOOK, "sequence": "bigint"}
+        names = ", ".join(columns)
+        stage_rows("imported_book_staging", columns, rows)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""INSERT INTO markets_orderbooksnapshot ({names}) SELECT {names}
+                    FROM imported_book_staging ORDER BY sequence ON CONFLICT DO NOTHING"""
+            )
+            return cursor.rowcount
+
+    def recorded(self) -> Self:
+        """Books without imported ones."""
+        return self.filter(sequence=None)
+
     def newest(self) -> "OrderBookSnapshot | None":
         return self.order_by("-timestamp", "-id").first()
 
@@ -122,6 +141,9 @@ class OrderBookSnapshot(models.Model):
     bid_sizes = ArrayField(models.DecimalField(max_digits=18, decimal_places=2))
     ask_prices = ArrayField(models.DecimalField(max_digits=6, decimal_places=4))
     ask_sizes = ArrayField(models.DecimalField(max_digits=18, decimal_places=2))
+    sequence = models.BigIntegerField(
+        null=True, blank=True, editable=False, help_text="Of imports (see `Import`)."
+    )
 
     objects = OrderBookQuerySet.as_manager()
 

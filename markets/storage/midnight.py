@@ -2,7 +2,7 @@
 
 A day's own rows begin with the first change or heartbeat of each market, an hour after midnight at
 the latest. Until then the last row of the day before tells the quote, and that the market was
-listed. Restored, such rows are rows of the day before again.
+listed. Imported rows tell neither. Restored, such rows are rows of the day before again.
 """
 
 from datetime import datetime
@@ -19,7 +19,7 @@ from markets.storage.partitions import ONE_DAY, SNAPSHOTS, DayPartition
 
 ROWS_QUERY = """
     SELECT DISTINCT ON (market_id, source) * FROM markets_marketsnapshot
-    WHERE timestamp >= '{since}' AND timestamp < '{midnight}'
+    WHERE timestamp >= '{since}' AND timestamp < '{midnight}' AND source <> 'IMPORT'
     ORDER BY market_id, source, timestamp DESC, id DESC
 """
 

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from kalshi_insights.bad_input import BadInput
-from markets.importing.parsed_rows import MISSING, NUMBERS, TEXTS, RowKind
+from markets.importing.parsed_rows import MISSING, NUMBERS, TEXTS
 from markets.importing.reading.file_shape import Description
 from markets.importing.reading.source_file import SourceFile
+from markets.models.imports import Kind
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 AT = "2026-11-02T15:00:00Z"
@@ -27,7 +28,7 @@ def read(tmp_path):
             content.to_parquet(path)
         else:
             path.write_text(content)
-        file = SourceFile(path, Description(kind=RowKind(kind), **said), now=NOW)
+        file = SourceFile(path, Description(kind=Kind(kind), **said), now=NOW)
         survey = file.survey()
         batches = list(file.rows())
         assert survey.rows == sum(len(batch.rows.lines) for batch in batches)
@@ -79,7 +80,7 @@ def test_quotes_are_read_in_the_units_of_the_database(read):
     assert refused == []
     assert (rows.tickers, rows.market.tolist(), rows.lines.tolist()) == (["KXA-1"], [0], [2])
     assert rows.at.tolist() == [MICROSECONDS]
-    assert numbers(rows, *NUMBERS[RowKind.QUOTES]) == [(4500, 4711, 1000, 250, 4600, 100000, 2000)]
+    assert numbers(rows, *NUMBERS[Kind.QUOTES]) == [(4500, 4711, 1000, 250, 4600, 100000, 2000)]
 
 
 def test_what_a_file_does_not_tell_is_missing(read):
@@ -418,7 +419,7 @@ TRADES = "ticker,created_time,trade_id,yes_price,count,taker_side\n"
 
 def test_trades_are_read_in_the_units_of_the_database(read):
     rows, _, _ = read(f"{TRADES}KXA-1,{AT},t1,0.45,3,yes\nKXA-1,{AT},,0.46,0.5,\n", "trades")
-    assert numbers(rows, *NUMBERS[RowKind.TRADES]) == [(4500, 300, 1, 0), (4600, 50, MISSING, 0)]
+    assert numbers(rows, *NUMBERS[Kind.TRADES]) == [(4500, 300, 1, 0), (4600, 50, MISSING, 0)]
     assert rows.texts == {"trade_id": ["t1", ""]}
 
 
@@ -551,8 +552,8 @@ def test_definitions_are_read_as_far_as_they_are_given(read):
         f'KXA-1,KXA,"Above 70°, or not?",70.50,{AT},yes,true\nKXA-2,,,,,,\n',
         "markets",
     )
-    assert set(rows.texts) == set(TEXTS[RowKind.MARKETS])
-    assert set(rows.numbers) == set(NUMBERS[RowKind.MARKETS])
+    assert set(rows.texts) == set(TEXTS[Kind.MARKETS])
+    assert set(rows.numbers) == set(NUMBERS[Kind.MARKETS])
     assert rows.texts["title"] == ["Above 70°, or not?", ""]
     assert rows.texts["floor_strike"] == ["70.50", ""]
     assert rows.numbers["close_time"].tolist() == [MICROSECONDS, MISSING]

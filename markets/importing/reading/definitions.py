@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
 from kalshi_insights.arrays import Bools, Ints, np
-from markets.importing.parsed_rows import MISSING, TEXTS, RowKind
+from markets.importing.parsed_rows import MISSING, TEXTS
 from markets.importing.reading.batch_columns import MILLION, BatchColumns
 from markets.importing.reading.quotes import TRUTH
 from markets.kalshi.fields import LATEST, check_range, is_ticker
+from markets.models.imports import Kind
 
 RESULTS = ("", "yes", "no", "scalar")
 RESULT_CODES = {word: code for code, word in enumerate(RESULTS)}
@@ -46,7 +47,7 @@ def read_definitions(
     is_exclusive = columns.codes("mutually_exclusive", TRUTH)
     texts: dict[str, Sequence[str]] = {
         each: columns.texts(each, longest=LONGEST.get(each, 10_000))
-        for each in TEXTS[RowKind.MARKETS]
+        for each in TEXTS[Kind.MARKETS]
         if each != "result"
     }
     for each in TICKERS:

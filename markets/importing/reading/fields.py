@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from markets.importing.parsed_rows import RowKind
+from markets.models.imports import Kind
 
 Names = tuple[str, ...]
 
@@ -31,8 +31,8 @@ RESULT_FIELDS: Mapping[str, Names] = {
 # The fields of each kind, each with the names of columns that stand for it where nobody says so;
 # the first that the file has is taken. Bid, ask and last price are on the scale of the file; those
 # of the NO side are named so.
-FIELDS: Mapping[RowKind, Mapping[str, Names]] = {
-    RowKind.QUOTES: {
+FIELDS: Mapping[Kind, Mapping[str, Names]] = {
+    Kind.QUOTES: {
         "ticker": TICKER,
         "at": TIME,
         **PRICE_FIELDS,
@@ -40,7 +40,7 @@ FIELDS: Mapping[RowKind, Mapping[str, Names]] = {
         "volume": ("volume", "volume_fp"),
         "open_interest": ("open_interest", "open_interest_fp"),
     },
-    RowKind.BOOKS: {
+    Kind.BOOKS: {
         "ticker": TICKER,
         "at": TIME,
         "bid_prices": ("bid_prices", "yes_bid_prices", "snapshot_bid_prices"),
@@ -50,7 +50,7 @@ FIELDS: Mapping[RowKind, Mapping[str, Names]] = {
         "no_bid_prices": ("no_bid_prices",),
         "no_bid_sizes": ("no_bid_sizes",),
     },
-    RowKind.TRADES: {
+    Kind.TRADES: {
         "ticker": TICKER,
         "at": ("created_time", "exchange_timestamp", *TIME),
         "at_else": (),
@@ -61,14 +61,14 @@ FIELDS: Mapping[RowKind, Mapping[str, Names]] = {
         "taker_side": ("taker_outcome_side", "taker_side", "taker_book_side"),
         "is_block_trade": ("is_block_trade",),
     },
-    RowKind.SETTLEMENTS: {
+    Kind.SETTLEMENTS: {
         "ticker": TICKER,
         "at": (
             "settlement_ts", "settled_time", "settled_at", "settlement_time", "settled_ts", *TIME,
         ),
         **RESULT_FIELDS,
     },
-    RowKind.MARKETS: {
+    Kind.MARKETS: {
         "ticker": TICKER,
         "at": ("known_at", "_fetched_at", "fetched_at", "as_of"),
         "event_ticker": ("event_ticker", "event"),
@@ -90,12 +90,12 @@ FIELDS: Mapping[RowKind, Mapping[str, Names]] = {
     },
 }  # fmt: skip
 # A file must have a column for one field at least of each group.
-NEEDED: Mapping[RowKind, tuple[Names, ...]] = {
-    RowKind.QUOTES: (("at",), ("bid", "ask", "no_bid", "no_ask", "last_price")),
-    RowKind.BOOKS: (("at",), ("bid_prices", "ask_prices", "no_bid_prices")),
-    RowKind.TRADES: (("at",), ("price", "no_price"), ("count",)),
-    RowKind.SETTLEMENTS: (("result", "settlement_value"),),
-    RowKind.MARKETS: (),
+NEEDED: Mapping[Kind, tuple[Names, ...]] = {
+    Kind.QUOTES: (("at",), ("bid", "ask", "no_bid", "no_ask", "last_price")),
+    Kind.BOOKS: (("at",), ("bid_prices", "ask_prices", "no_bid_prices")),
+    Kind.TRADES: (("at",), ("price", "no_price"), ("count",)),
+    Kind.SETTLEMENTS: (("result", "settlement_value"),),
+    Kind.MARKETS: (),
 }
 # Fields of a NO side, of which there are none in a file whose prices are all of the NO side.
 NO_SIDE = ("no_bid", "no_ask", "no_bid_size", "no_ask_size", "no_price", "no_bid_prices",

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kalshi_insights.bad_input import BadInput
-from markets.importing.parsed_rows import RowKind
 from markets.importing.reading.fields import FIELDS, NEEDED, NO_SIDE, PAIRS, SIZE_FIELDS
 from markets.importing.reading.presets import PRESETS, Layout
 from markets.kalshi.fields import is_ticker
+from markets.models.imports import Kind
 
 UNITS = ("dollars", "cents")
 SCALES = ("yes", "no")
@@ -20,7 +20,7 @@ class Description:
     `columns` maps fields to columns; an empty column means that the file has none for the field.
     """
 
-    kind: RowKind
+    kind: Kind
     preset: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     unit: str | None = None
@@ -37,7 +37,7 @@ class FileShape:
     """Tells how one file is to be read. Without a unit, prices are taken for dollars and without a
     scale for those of YES, until the file shows that they cannot be."""
 
-    kind: RowKind
+    kind: Kind
     columns: Mapping[str, str]
     unit: str | None = None
     scale: str | None = None
@@ -107,7 +107,7 @@ def _layout(file: str, header: Sequence[str], said: Description) -> Layout:
     )
 
 
-def _found(header: Sequence[str], kind: RowKind, layout: Layout) -> dict[str, str]:
+def _found(header: Sequence[str], kind: Kind, layout: Layout) -> dict[str, str]:
     """Return the columns of a layout, or those that usual names tell."""
     if layout.columns:
         return {each: column for each, column in layout.columns.items() if column in header}
@@ -138,7 +138,7 @@ def _without_unknown_sizes(
     columns: Mapping[str, str], said: Description, file: str
 ) -> Mapping[str, str]:
     sizes = columns.keys() & SIZE_FIELDS.keys()
-    if said.sizes == "known" and said.kind == RowKind.QUOTES and not sizes:
+    if said.sizes == "known" and said.kind == Kind.QUOTES and not sizes:
         raise BadInput("--sizes", f"{file} has no column of sizes; name it: --column bid_size=NAME")
     if said.sizes == "unknown":
         return {each: column for each, column in columns.items() if each not in SIZE_FIELDS}

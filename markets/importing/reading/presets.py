@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from markets.importing.parsed_rows import RowKind
+from markets.models.imports import Kind
 
 
 class Layout(NamedTuple):
@@ -12,7 +12,7 @@ class Layout(NamedTuple):
     A file has a layout if it has the columns of the fields that the layout `needs`.
     """
 
-    kind: RowKind
+    kind: Kind
     columns: Mapping[str, str]
     needs: tuple[str, ...]
     unit: str | None = None
@@ -35,7 +35,7 @@ COUNTS = _same("volume", "open_interest")
 
 EXPORTS = (
     Layout(
-        RowKind.QUOTES,
+        Kind.QUOTES,
         {
             **_same("ticker", "last_price"),
             "at": "timestamp",
@@ -49,7 +49,7 @@ EXPORTS = (
         unit="dollars",
     ),
     Layout(
-        RowKind.TRADES,
+        Kind.TRADES,
         {
             **_same("ticker", "trade_id", "count", "is_block_trade"),
             "at": "created_time",
@@ -60,7 +60,7 @@ EXPORTS = (
         unit="dollars",
     ),
     Layout(
-        RowKind.SETTLEMENTS,
+        Kind.SETTLEMENTS,
         {**_same("ticker", "result", "settlement_value"), "at": "settlement_ts"},
         needs=("ticker", "result"),
         unit="dollars",
@@ -72,13 +72,13 @@ EXPORTS = (
 # A quote stands as of the instant at which it was fetched, and prices are whole cents.
 PREDICTION_MARKET_ANALYSIS = (
     Layout(
-        RowKind.MARKETS,
+        Kind.MARKETS,
         {**DEFINITION, "at": "_fetched_at"},
         needs=("ticker", "event_ticker", "status"),
         time_zone="UTC",
     ),
     Layout(
-        RowKind.QUOTES,
+        Kind.QUOTES,
         {
             **_same("ticker", "last_price"),
             "at": "_fetched_at",
@@ -91,10 +91,10 @@ PREDICTION_MARKET_ANALYSIS = (
         time_zone="UTC",
     ),
     Layout(
-        RowKind.SETTLEMENTS, _same("ticker", "result"), needs=("ticker", "result"), time_zone="UTC"
+        Kind.SETTLEMENTS, _same("ticker", "result"), needs=("ticker", "result"), time_zone="UTC"
     ),
     Layout(
-        RowKind.TRADES,
+        Kind.TRADES,
         {
             **_same("ticker", "trade_id", "count", "no_price", "taker_side"),
             "at": "created_time",
@@ -108,7 +108,7 @@ PREDICTION_MARKET_ANALYSIS = (
 CAPTURED = {"ticker": "ticker", "at": "local_timestamp"}
 PREDICTIONDATA = (
     Layout(
-        RowKind.QUOTES,
+        Kind.QUOTES,
         {
             **CAPTURED,
             "bid": "bid_price",
@@ -121,7 +121,7 @@ PREDICTIONDATA = (
         time_zone="UTC",
     ),
     Layout(
-        RowKind.BOOKS,
+        Kind.BOOKS,
         {**CAPTURED, **_same("bid_prices", "bid_sizes", "ask_prices", "ask_sizes")},
         needs=("ticker", "at", "bid_prices", "ask_prices"),
         unit="dollars",
@@ -129,7 +129,7 @@ PREDICTIONDATA = (
     ),
     # Of a file with all messages, its whole books.
     Layout(
-        RowKind.BOOKS,
+        Kind.BOOKS,
         {
             **CAPTURED,
             "bid_prices": "snapshot_bid_prices",
@@ -143,7 +143,7 @@ PREDICTIONDATA = (
         only=("message_type", "snapshot"),
     ),
     Layout(
-        RowKind.TRADES,
+        Kind.TRADES,
         {
             "ticker": "ticker",
             "at": "exchange_timestamp",
@@ -162,7 +162,7 @@ PREDICTIONDATA = (
 
 WEATHER = (
     Layout(
-        RowKind.QUOTES,
+        Kind.QUOTES,
         {
             "ticker": "ticker",
             "at": "end_ts",
@@ -176,7 +176,7 @@ WEATHER = (
         time_zone="UTC",
     ),
     Layout(
-        RowKind.MARKETS,
+        Kind.MARKETS,
         {
             **DEFINITION,
             "series_ticker": "_series_ticker",
@@ -185,11 +185,11 @@ WEATHER = (
         needs=("ticker", "event_ticker", "close_time", "result"),
         time_zone="UTC",
     ),
-    Layout(RowKind.SETTLEMENTS, _same("ticker", "result"), needs=("ticker", "result")),
+    Layout(Kind.SETTLEMENTS, _same("ticker", "result"), needs=("ticker", "result")),
 )
 BASEBALL = (
     Layout(
-        RowKind.QUOTES,
+        Kind.QUOTES,
         {
             "ticker": "ticker",
             "at": "settled_ts",
@@ -202,7 +202,7 @@ BASEBALL = (
         time_zone="UTC",
     ),
     Layout(
-        RowKind.MARKETS,
+        Kind.MARKETS,
         {
             "ticker": "ticker",
             "event_ticker": "event",
@@ -212,13 +212,13 @@ BASEBALL = (
         needs=("ticker", "event_ticker", "yes_sub_title"),
         time_zone="UTC",
     ),
-    Layout(RowKind.SETTLEMENTS, _same("ticker", "result"), needs=("ticker", "result")),
+    Layout(Kind.SETTLEMENTS, _same("ticker", "result"), needs=("ticker", "result")),
 )
 FED = (
     Layout(
-        RowKind.MARKETS, DEFINITION, needs=("ticker", "event_ticker", "close_time"), time_zone="UTC"
+        Kind.MARKETS, DEFINITION, needs=("ticker", "event_ticker", "close_time"), time_zone="UTC"
     ),
-    Layout(RowKind.SETTLEMENTS, _same("ticker", "result"), needs=("ticker", "result")),
+    Layout(Kind.SETTLEMENTS, _same("ticker", "result"), needs=("ticker", "result")),
 )
 
 PRESETS: Mapping[str, tuple[Layout, ...]] = {
@@ -226,9 +226,9 @@ PRESETS: Mapping[str, tuple[Layout, ...]] = {
     "prediction-market-analysis": PREDICTION_MARKET_ANALYSIS,
     "predictiondata": PREDICTIONDATA,
     # A log of best bids in cents, its columns found by their usual names.
-    "bot-log": (Layout(RowKind.QUOTES, {}, needs=(), unit="cents"),),
+    "bot-log": (Layout(Kind.QUOTES, {}, needs=(), unit="cents"),),
     # A user's own download, whose columns are found by their usual names, which have changed.
-    "kalshi-download": (Layout(RowKind.SETTLEMENTS, {}, needs=()),),
+    "kalshi-download": (Layout(Kind.SETTLEMENTS, {}, needs=()),),
     "weather_hourly_ariadne": WEATHER,
     "mlb_closing": BASEBALL,
     "fed_eco395": FED,

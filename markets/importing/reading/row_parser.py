@@ -6,14 +6,7 @@ from datetime import timedelta
 import pyarrow.compute as pc
 
 from kalshi_insights.arrays import Bools, Ints, np
-from markets.importing.parsed_rows import (
-    MISSING,
-    Levels,
-    ParsedRows,
-    RowBatch,
-    RowKind,
-    rows_where,
-)
+from markets.importing.parsed_rows import MISSING, Levels, ParsedRows, RowBatch, rows_where
 from markets.importing.reading.batch_columns import BatchColumns, FileContext
 from markets.importing.reading.books import read_books
 from markets.importing.reading.definitions import read_definitions, read_results
@@ -21,11 +14,12 @@ from markets.importing.reading.quotes import read_quotes, read_trades
 from markets.importing.reading.raw_rows import RawRows
 from markets.importing.reading.seen_rows import SeenRows, hashes_of, text_hashes
 from markets.importing.reading.values import as_bools, texts
+from markets.models.imports import Kind
 
 # A clock that is ahead is not refused for it, but a time that is no time.
 AHEAD = timedelta(days=1)
 LONGEST_ID = 200
-OF_AN_INSTANT = (RowKind.QUOTES, RowKind.BOOKS, RowKind.TRADES)
+OF_AN_INSTANT = (Kind.QUOTES, Kind.BOOKS, Kind.TRADES)
 
 
 class RowParser:
@@ -80,14 +74,14 @@ class RowParser:
         numbers: Mapping[str, Ints] = {}
         words: Mapping[str, Sequence[str]] = {}
         levels: Mapping[str, Levels] = {}
-        if kind == RowKind.QUOTES:
+        if kind == Kind.QUOTES:
             numbers = read_quotes(columns)
-        elif kind == RowKind.BOOKS:
+        elif kind == Kind.BOOKS:
             levels = read_books(columns)
-        elif kind == RowKind.TRADES:
+        elif kind == Kind.TRADES:
             words = {"trade_id": columns.texts("trade_id", longest=LONGEST_ID)}
             numbers = read_trades(columns)
-        elif kind == RowKind.SETTLEMENTS:
+        elif kind == Kind.SETTLEMENTS:
             results, value = read_results(columns)
             numbers, words = {"settlement_value": value}, {"result": results}
         else:
@@ -104,7 +98,7 @@ class RowParser:
             self._numbers.setdefault(ticker, len(self._numbers))
         numbers = np.array([self._numbers[each] for each in rows.tickers], np.int64)
         looked_at, columns = accepted, [numbers[rows.market]]
-        if rows.kind == RowKind.TRADES:
+        if rows.kind == Kind.TRADES:
             looked_at = accepted & np.array([bool(each) for each in rows.texts["trade_id"]], bool)
         else:
             columns += [rows.at, *rows.numbers.values(), *map(_level_hashes, rows.levels.values())]
@@ -117,7 +111,7 @@ class RowParser:
 
 def _is_of_use(rows: ParsedRows) -> Bools:
     """Mark the rows that tell something: of settlements those with a result."""
-    if rows.kind != RowKind.SETTLEMENTS:
+    if rows.kind != Kind.SETTLEMENTS:
         return np.ones(len(rows.lines), bool)
     return np.array([bool(each) for each in rows.texts["result"]], bool)
 

@@ -8,14 +8,7 @@ from zoneinfo import ZoneInfo
 
 from kalshi_insights.arrays import np
 from kalshi_insights.bad_input import BadInput
-from markets.importing.parsed_rows import (
-    MISSING,
-    ParsedRows,
-    RefusedRow,
-    RowBatch,
-    RowKind,
-    rows_where,
-)
+from markets.importing.parsed_rows import MISSING, ParsedRows, RefusedRow, RowBatch, rows_where
 from markets.importing.reading.batch_columns import (
     PARTS,
     BatchColumns,
@@ -26,6 +19,7 @@ from markets.importing.reading.file_shape import Description, FileShape, shape_o
 from markets.importing.reading.local_time import ClockFalls, changes_its_clock
 from markets.importing.reading.row_parser import RowParser
 from markets.importing.reading.source_files import ENDINGS, open_file
+from markets.models.imports import Kind
 
 OnShare = Callable[[float], None]
 ROWS_SHOWN, LINES_SHOWN = 5, 5
@@ -144,7 +138,7 @@ class _Crossed:
 
     def __init__(self, file: str, shape: FileShape) -> None:
         self._file = file
-        self._is_said = shape.scale is not None or shape.kind != RowKind.QUOTES
+        self._is_said = shape.scale is not None or shape.kind != Kind.QUOTES
         self._two_sided = self._crossed = self._line = 0
 
     def add(self, rows: ParsedRows) -> None:

@@ -1,0 +1,166 @@
+"""Backtests on imports: they read those that they name, and say so."""
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+
+from backtests.data.universe import microseconds
+from backtests.loading import load
+from backtests.models import BacktestResult, BacktestStatus, SnapshotSources
+from backtests.requests import BacktestRequest, MarketSelection
+from backtests.tests.record_builders import record_quote
+from kalshi_insights.bad_input import BadInput
+from markets.models import Import, Market, Source
+from markets.models.imports import ImportState, Kind
+from markets.tests.import_builders import START, imported, quote
+
+pytestmark = pytest.mark.django_db
+TICKER = "KXOWN-26NOV20-T40"
+END = START + timedelta(hours=2)
+FEES = {"fee_type": "quadratic", "fee_multiplier": "1"}
+QUOTES = [(TICKER, 0, quote(42, 45)), (TICKER, 60, quote(50, 52)), (TICKER, 3_600, quote(60, 62))]
+
+
+def now():
+    return END + timedelta(days=365)
+
+
+def selection(*imports: Import, **values) -> MarketSelection:
+    ids = [each.pk for each in imports]
+    return MarketSelection(start=START, end=END, tickers=[TICKER], imports=ids, **values)
+
+
+def loaded(*imports: Import, **values):
+    return load(selection(*imports, **values), known_by=now())
+
+
+def seconds(universe) -> list[float]:
+    at = universe.quotes.at[universe.quotes.tradable] - microseconds(START)
+    return [each / 1_000_000 for each in at.tolist()]
+
+
+class TestReading:
+    def test_a_run_reads_the_import_that_it_names(self):
+        row = imported(Kind.QUOTES, QUOTES, **FEES)
+
+        universe = loaded(row)
+
+        assert seconds(universe) == [0, 60, 3_600]
+        assert universe.quotes.bid.tolist() == [4_200, 5_000, 6_000]
+        assert universe.origins == {"imported": 3}
+        assert universe.terms[0][0].assumed
+
+    def test_a_run_that_names_none_reads_none(self):
+        imported(Kind.QUOTES, QUOTES, **FEES)
+
+        with pytest.raises(BadInput, match="No quotes are recorded"):
+            loaded()
+
+    def test_another_import_of_the_same_market_is_left_alone(self):
+        row = imported(Kind.QUOTES, QUOTES, **FEES)
+        imported(Kind.QUOTES, [(TICKER, 5, quote(1, 2))])
+
+        assert seconds(loaded(row)) == [0, 60, 3_600]
+
+    def test_what_was_recorded_live_goes_before_imports_and_these_before_backfills(self):
+        row = imported(Kind.QUOTES, QUOTES, **FEES)
+        market = Market.objects.get()
+        for at in (30, 4_000):
+            record_quote(market, START + timedelta(seconds=at), source=Source.BACKFILL)
+        live = START + timedelta(seconds=3_700)
+        record_quote(market, START + timedelta(seconds=59))
+        record_quote(market, live)
+
+        universe = loaded(row)
+
+        assert seconds(universe) == [0, 59, 3_700, 4_000]
+        assert universe.origins == {"recorded live": 2, "imported": 1, "backfilled": 1}
+        assert seconds(loaded(row, sources=SnapshotSources.IMPORTED)) == [0, 60, 3_600]
+
+    def test_a_settlement_of_another_file_counts_if_it_is_named_too(self):
+        quotes = imported(Kind.QUOTES, QUOTES, **FEES)
+        results = imported(Kind.SETTLEMENTS, [(TICKER, 5_000, {"result": "yes"})])
+
+        assert loaded(quotes).settlements == [None]
+        assert loaded(quotes, results).settlements[0].value == 1_000_000
+
+    def test_trades_of_an_import_are_complete_from_its_first_to_its_last(self):
+        quotes = imported(Kind.QUOTES, QUOTES, **FEES)
+        trade = {"yes_price": 4_500, "count": 100, "taker_side": 1, "is_block_trade": 0}
+        trades = imported(Kind.TRADES, [(TICKER, at, trade) for at in (10, 20)])
+
+        tape = loaded(quotes, trades).tape
+
+        assert (tape.at - microseconds(START)).tolist() == [10_000_000, 20_000_000]
+        assert (tape.since[0], tape.until[0]) == (tape.at[0], tape.at[1])
+        assert loaded(quotes).tape is None
+
+
+class TestProof:
+    def instants(self, universe) -> list[float]:
+        at = universe.observations().of_market(0) - microseconds(START)
+        return [each / 1_000_000 for each in at.tolist()]
+
+    def gaps(self, universe) -> list[tuple[float, float]]:
+        known, start = universe.known_gaps(), microseconds(START)
+        spans = zip(known.since.tolist(), known.until.tolist(), strict=True)
+        return [((a - start) / 1_000_000, (b - start) / 1_000_000) for a, b in spans]
+
+    def test_sampled_rows_prove_their_instants_alone(self):
+        row = imported(Kind.QUOTES, QUOTES, recording="sampled", **FEES)
+
+        assert self.instants(loaded(row)) == [0, 60, 3_600]
+        assert self.gaps(loaded(row)) == []
+
+    def test_of_an_import_on_change_the_quote_stands_until_the_gap(self):
+        row = imported(Kind.QUOTES, QUOTES, recording="on-change", gap_after=120, **FEES)
+
+        universe = loaded(row)
+        instants = self.instants(universe)
+
+        assert instants == [*range(181), *range(3_600, 3_721)]
+        assert self.gaps(universe) == [(180, 3_600), (3_720, 7_200)]
+
+    def test_without_a_gap_it_stands_from_row_to_row(self):
+        row = imported(Kind.QUOTES, QUOTES, recording="on-change", **FEES)
+
+        assert self.instants(loaded(row)) == list(range(3_601))
+        assert self.gaps(loaded(row)) == []
+
+
+class TestRequests:
+    def request(self, *imports: Import, **values) -> BacktestRequest:
+        return BacktestRequest(strategy="always-favourite", selection=selection(*imports, **values))
+
+    def test_an_import_that_is_not_there_is_refused_by_its_number(self):
+        row = imported(Kind.QUOTES, QUOTES)
+        Import.objects.update(state=ImportState.UNDONE)
+
+        with pytest.raises(BadInput, match=rf"import: .*{row.pk}"):
+            self.request(row).validated(now=now())
+
+    def test_sources_that_read_no_import_are_refused(self):
+        row = imported(Kind.QUOTES, QUOTES)
+
+        with pytest.raises(BadInput, match="sources"):
+            self.request(row, sources=SnapshotSources.RECORDED).validated(now=now())
+        with pytest.raises(BadInput, match="import"):
+            self.request(sources=SnapshotSources.IMPORTED).validated(now=now())
+
+    def test_the_command_runs_on_an_import_and_says_so(self):
+        row = imported(Kind.QUOTES, QUOTES, **FEES)
+        out = StringIO()
+
+        call_command(
+            "runbacktest", "always-favourite", "--ticker", TICKER, "--import", str(row.pk),
+            "--start", f"{START:%Y-%m-%dT%H:%MZ}", "--end", f"{END:%Y-%m-%dT%H:%MZ}", stdout=out,
+        )  # fmt: skip
+
+        result = BacktestResult.objects.get()
+        row.refresh_from_db()
+        assert result.status == BacktestStatus.DONE
+        assert result.imports == [row.pk]
+        assert "All quotes were imported." in result.assumptions
+        assert row.used_by == [f"backtest {result.pk}"]
