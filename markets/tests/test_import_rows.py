@@ -8,7 +8,7 @@ import pytest
 
 from kalshi_insights.bad_input import BadInput
 from markets.importing.parsed_rows import MISSING, NUMBERS, TEXTS
-from markets.importing.reading.file_shape import Description
+from markets.importing.reading.description import Description
 from markets.importing.reading.source_file import SourceFile
 from markets.models.imports import Kind
 
@@ -28,7 +28,9 @@ def read(tmp_path):
             content.to_parquet(path)
         else:
             path.write_text(content)
-        file = SourceFile(path, Description(kind=Kind(kind), **said), now=NOW)
+        description = Description(kind=Kind(kind), **said)
+        description.check()
+        file = SourceFile(path, description, now=NOW)
         survey = file.survey()
         batches = list(file.rows())
         assert survey.rows == sum(len(batch.rows.lines) for batch in batches)
@@ -188,7 +190,7 @@ def test_the_first_fault_of_a_row_is_told_with_its_value(read):
 def test_rows_that_are_refused_take_no_ticker_along(read):
     rows, _, survey = read(f"{QUOTES}KXA-1,{AT},x,\nKXB-1,{AT},0.4,\n")
     assert (rows.tickers, rows.market.tolist()) == (["KXB-1"], [0])
-    assert survey.markets == {"KXB-1"}
+    assert survey.tickers == {"KXB-1"}
 
 
 def test_two_rows_of_one_second_both_stay_and_a_repeated_row_is_told(read):
@@ -313,18 +315,18 @@ def test_times_are_read_however_they_are_written(read, text):
 @pytest.mark.parametrize(
     ("text", "form", "reason"),
     [
-        ("yesterday", None, "is not a time"),
-        ("2026-02-30T00:00:00Z", None, "is not a time"),
-        ("2026-11-02T25:00:00Z", None, "is not a time"),
-        ("11/02/2026 15:00", None, "is not a time"),
-        ("-5", None, "is not a time"),
-        ("99999999999999999999", None, "is not a time"),
+        ("yesterday", "", "is not a time"),
+        ("2026-02-30T00:00:00Z", "", "is not a time"),
+        ("2026-11-02T25:00:00Z", "", "is not a time"),
+        ("11/02/2026 15:00", "", "is not a time"),
+        ("-5", "", "is not a time"),
+        ("99999999999999999999", "", "is not a time"),
         ("1793631600", "iso", "is not a time in the format iso"),
         (AT, "ms", "is not a time in the format ms"),
         ("1793631600000", "s", "is not in the exchange's time"),
         ("1793631600", "ms", "is not in the exchange's time"),
-        ("2017-12-31T00:00:00Z", None, "is not in the exchange's time"),
-        ("2026-12-02T00:00:00Z", None, "is not in the exchange's time"),
+        ("2017-12-31T00:00:00Z", "", "is not in the exchange's time"),
+        ("2026-12-02T00:00:00Z", "", "is not in the exchange's time"),
     ],
 )
 def test_what_is_no_time_refuses_its_row(refusals, text, form, reason):
