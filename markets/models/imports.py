@@ -12,9 +12,12 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.db.models import F, Func, Max, Min, Q, Value
 
+from markets.models.fields import Row
 from markets.models.markets import Market
 from markets.models.observations import array_of
 
+# The permission that undoing needs.
+UNDO_IMPORTS = "markets.undo_import"
 # A row's sequence is its import's id before the line in the file.
 LINE_BITS = 36
 
@@ -169,7 +172,7 @@ class ImportQuerySet(models.QuerySet["Import"]):
         if not ours.update(line=line):
             raise ImportTaken(f"Another process has gone on with import {row.pk}.")
 
-    def count(self, row: "Import", counts: RowCounts) -> None:
+    def add_counts(self, row: "Import", counts: RowCounts) -> None:
         """Add the rows of a batch to those of its import."""
         self.filter(pk=row.pk).update(
             rows=F("rows") + counts.rows,
@@ -205,6 +208,10 @@ class ImportQuerySet(models.QuerySet["Import"]):
 
     def newest_first(self) -> Self:
         return self.select_related("user").order_by("-pk")
+
+    def rows(self, fields: Sequence[str]) -> models.QuerySet[Any, Row]:
+        rows: models.QuerySet[Any, Row] = self.values(*fields)
+        return rows
 
     def in_state(self, state: str) -> Self:
         return self.filter(state=state)
