@@ -7,7 +7,7 @@ counts in 1/100 contract, instants in microseconds since 1970.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from kalshi_insights.arrays import Ints
+from kalshi_insights.arrays import Bools, Ints, np
 from markets.models.imports import Kind
 
 # Stands for a number or an instant that is unknown, or for the price of a side nobody quotes.
@@ -85,3 +85,24 @@ class RowBatch(NamedTuple):
     left_out: int  # rows that are of no use to this kind, such as markets without a result
     last_line: int  # all lines up to it are parsed
     share: float  # of the file that is parsed, from 0 to 1
+
+
+def rows_where(rows: ParsedRows, kept: Bools) -> ParsedRows:
+    """Return some of the rows, with the tickers that they are of."""
+    markets, market = np.unique(rows.market[kept], return_inverse=True)
+    places = np.flatnonzero(kept).tolist()
+    return ParsedRows(
+        kind=rows.kind,
+        lines=rows.lines[kept],
+        tickers=[rows.tickers[each] for each in markets],
+        market=market.astype(np.int64),
+        at=rows.at[kept],
+        numbers={name: each[kept] for name, each in rows.numbers.items()},
+        texts={name: [each[place] for place in places] for name, each in rows.texts.items()},
+        levels={name: _levels_where(each, kept) for name, each in rows.levels.items()},
+    )
+
+
+def _levels_where(levels: Levels, kept: Bools) -> Levels:
+    of_kept = np.repeat(kept, levels.counts)
+    return Levels(levels.counts[kept], levels.prices[of_kept], levels.sizes[of_kept])

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kalshi_insights.bad_input import BadInput
-from markets.importing.csv_file import CsvFile
-from markets.importing.source_files import find_files, open_file
+from markets.importing.reading.csv_file import CsvFile
+from markets.importing.reading.source_files import find_files, open_file
 
 
 @pytest.fixture
@@ -53,8 +53,12 @@ def test_only_the_columns_that_are_asked_for_are_read(write):
 
 def test_empty_lines_count_as_lines(write):
     rows, refused = read(write("a,b\n1,2\n\n\n3,4\n"))
-    assert rows[-1] == (5, ("3", "4"))
+    assert rows == [(2, ("1", "2")), (5, ("3", "4"))]
     assert refused == []
+
+
+def test_lines_of_commas_alone_are_no_rows(write):
+    assert read(write("a,b\n1,2\n,\n,4\n")) == ([(2, ("1", "2")), (4, ("", "4"))], [])
 
 
 def test_a_line_with_too_few_or_too_many_values_is_refused_by_its_number(write):
@@ -122,7 +126,7 @@ def test_a_header_alone_has_no_rows(write):
 
 
 def test_a_quotation_mark_that_never_closes_is_refused(write, monkeypatch):
-    monkeypatch.setattr("markets.importing.csv_file.LONGEST_LINE", 500)
+    monkeypatch.setattr("markets.importing.reading.csv_file.LONGEST_LINE", 500)
     assert "a quotation mark does not close" in file_error(write('a,b\n"1,2\n' + "3,4\n" * 500))
 
 
@@ -160,7 +164,7 @@ TEXTS = st.text(st.sampled_from('ab,"\n é'), max_size=6)
 
 @given(rows=st.lists(st.tuples(TEXTS, TEXTS), max_size=8), piece=st.integers(1, 40))
 def test_what_is_written_as_csv_is_read_back_however_it_is_cut(tmp_path_factory, rows, piece):
-    rows = [row for row in rows if any(row)]  # pandas leaves an empty line as it is
+    rows = [row for row in rows if any(row)]  # an empty line is no row
     path = tmp_path_factory.mktemp("csv") / "rows.csv"
     pd.DataFrame(rows, columns=["a", "b"]).to_csv(path, index=False, lineterminator="\n")
     found, refused = read(path, piece=piece)

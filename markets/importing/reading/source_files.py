@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kalshi_insights.bad_input import BadInput
-from markets.importing.csv_file import CsvFile
-from markets.importing.parquet_file import ParquetFile
+from markets.importing.reading.csv_file import CsvFile
+from markets.importing.reading.parquet_file import ParquetFile
 
 # The files of a folder that are read; a file that is named itself may be called anything.
 ENDINGS = (".csv", ".csv.gz", ".parquet")

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from kalshi_insights.arrays import Ints, np
+from kalshi_insights.arrays import Bools, Ints, np
 from markets.importing.parsed_rows import RefusedRow
-from markets.importing.raw_rows import TEXT_SHOWN, RawRows, file_fault
+from markets.importing.reading.raw_rows import TEXT_SHOWN, RawRows, file_fault
 
 PIECE_BYTES = 4 * 2**20  # some 50,000 quotes
 LONGEST_LINE = 16 * 2**20
@@ -128,8 +128,11 @@ class CsvFile:
             _misshapen(row, int(line)) for row, line in zip(malformed, lines[bad], strict=True)
         ]
         last = int(ends[-1]) - 1 if len(ends) else first_line - 1
+        lines, filled = lines[good], ~_is_blank(table)
+        if not filled.all():
+            lines, table = lines[filled], table.filter(pa.array(filled))
         read = {name: table[name].combine_chunks() for name in columns}
-        return RawRows(lines[good], read, refused, last, 0.0)
+        return RawRows(lines, read, refused, last, 0.0)
 
     def _table(
         self,
@@ -185,6 +188,15 @@ def _newlines_in_values(table: pa.Table) -> Ints:
     for column in table.columns:
         total += pc.count_substring(column, "\n").to_numpy()
     return total
+
+
+def _is_blank(table: pa.Table) -> Bools:
+    """Mark the rows of empty lines, and of lines with nothing but commas."""
+    blank = np.ones(table.num_rows, bool)
+    for column in table.columns:
+        if blank.any():
+            blank &= pc.equal(column, "").to_numpy()
+    return blank
 
 
 def _misshapen(row: "pa.csv.InvalidRow", line: int) -> RefusedRow:

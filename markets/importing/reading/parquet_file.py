@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kalshi_insights.arrays import np
-from markets.importing.raw_rows import RawRows, file_fault
+from markets.importing.reading.raw_rows import RawRows, file_fault
 
 ROWS_PER_BATCH = 50_000
 
@@ -46,4 +46,8 @@ class ParquetFile:
 
 
 def _plain(values: pa.Array) -> pa.Array:
-    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+    """Return values without a dictionary, and texts of any kind as the one kind of text."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    is_text = pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type)
+    return values.cast(pa.string()) if is_text else values

@@ -5,6 +5,7 @@ if its own clock is seen to fall back in it once: rows before that are of the fi
 from there on of the second.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -58,7 +59,7 @@ class ClockFalls:
         self._lines: dict[tuple[str, int], int] = {}
         self._disordered: set[str] = set()
 
-    def add(self, tickers: list[str], market: Ints, lines: Ints, local: Ints) -> None:
+    def add(self, tickers: Sequence[str], market: Ints, lines: Ints, local: Ints) -> None:
         """Look at further rows of the file, each with a known time."""
         order = np.argsort(market, kind="stable")
         starts = np.flatnonzero(np.diff(market[order], prepend=-1))
@@ -68,7 +69,7 @@ class ClockFalls:
             self._add_market(tickers[market[rows[0]]], lines[rows], local[rows])
 
     def settle(
-        self, tickers: list[str], market: Ints, lines: Ints, local: Ints
+        self, tickers: Sequence[str], market: Ints, lines: Ints, local: Ints
     ) -> tuple[Bools, Bools]:
         """Tell which times that come twice are of the second hour, and which may be of either."""
         falls = np.array(
@@ -81,6 +82,15 @@ class ClockFalls:
             np.int64,
         )
         return lines >= falls, falls < 0
+
+    @property
+    def found(self) -> list[tuple[str, int]]:
+        """The market and the line of each fall that settles which hour is which."""
+        return [
+            (ticker, line)
+            for (ticker, _), line in self._lines.items()
+            if ticker not in self._disordered
+        ]
 
     def _add_market(self, ticker: str, lines: Ints, local: Ints) -> None:
         before = np.concatenate(([self._newest.get(ticker, local[0])], local[:-1]))

@@ -15,6 +15,7 @@ NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 # Numbers of a float that was computed, such as 0.30000000000000004, differ from what they mean by
 # less than this share of a unit or of themselves.
 ROUNDING, RELATIVE_ROUNDING = 1e-6, 4e-16
+LARGEST = 2.0**62  # larger numbers are read as this one
 
 
 class Numbers(NamedTuple):
@@ -30,6 +31,7 @@ class WholeParts(NamedTuple):
     values: Ints
     malformed: Bools
     too_fine: Bools  # numbers that are no whole parts
+    negative: Bools
 
 
 def texts(values: pa.Array) -> pa.Array:
@@ -59,9 +61,10 @@ def whole_parts(values: pa.Array, per_unit: int) -> WholeParts:
     parts = np.where(known, found, 0.0) * per_unit
     whole = np.rint(parts)
     too_fine = np.abs(parts - whole) > ROUNDING + RELATIVE_ROUNDING * np.abs(parts)
-    fits = known & ~too_fine & (np.abs(whole) < 2**62)
-    integers = np.where(fits, whole, MISSING).astype(np.int64)
-    return WholeParts(integers, malformed | (known & (np.abs(whole) >= 2**62)), too_fine & known)
+    negative = ~too_fine & (whole < 0)
+    fits = known & ~too_fine & ~negative
+    integers = np.where(fits, np.minimum(whole, LARGEST), MISSING).astype(np.int64)
+    return WholeParts(integers, malformed, too_fine, negative)
 
 
 def codes(values: pa.Array, words: Mapping[str, int]) -> tuple[Ints, Bools]:

@@ -1,0 +1,170 @@
+"""Match what a person says of files with the header of each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kalshi_insights.bad_input import BadInput
+from markets.importing.reading.fields import FIELDS, NEEDED, NO_SIDE, PAIRS, SIZE_FIELDS
+from markets.importing.reading.presets import PRESETS, Layout
+from markets.kalshi.fields import is_ticker
+from markets.models.imports import Kind
+
+UNITS = ("dollars", "cents")
+SCALES = ("yes", "no")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What a person says of files; None where nothing is said.
+
+    `columns` maps fields to columns; an empty column means that the file has none for the field.
+    """
+
+    kind: Kind
+    preset: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    unit: str | None = None
+    scale: str | None = None
+    time_zone: str | None = None
+    time_format: str | None = None
+    ticker: str = ""
+    ticker_from_name: bool = False
+    sizes: str | None = None  # known or unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileShape:
+    """Tells how one file is to be read. Without a unit, prices are taken for dollars and without a
+    scale for those of YES, until the file shows that they cannot be."""
+
+    kind: Kind
+    columns: Mapping[str, str]
+    unit: str | None = None
+    scale: str | None = None
+    time_zone: str | None = None
+    time_format: str | None = None
+    ticker: str = ""  # of all rows
+    only: tuple[str, str] | None = None  # a column, and its value in the rows that are read
+
+    @property
+    def read(self) -> list[str]:
+        """The columns of the file that are read."""
+        needed = [*self.columns.values(), *([self.only[0]] if self.only else [])]
+        return list(dict.fromkeys(needed))
+
+
+def shape_of(file: str, name: str, header: Sequence[str], said: Description) -> FileShape:
+    """Return the shape of a file; `name` is the file's without folder and ending.
+
+    Raises BadInput, which names the flag that settles it.
+    """
+    layout = _layout(file, header, said)
+    columns = {**_found(header, said.kind, layout), **_stated(file, header, said)}
+    columns = {each: column for each, column in columns.items() if column}
+    ticker = _ticker(name, said)
+    if ticker:
+        columns.pop("ticker", None)
+    shape = FileShape(
+        kind=said.kind,
+        columns=_without_unknown_sizes(columns, said, file),
+        unit=said.unit or layout.unit,
+        scale=said.scale,
+        time_zone=said.time_zone or layout.time_zone,
+        time_format=said.time_format or layout.time_format,
+        ticker=ticker,
+        only=layout.only,
+    )
+    _check(file, header, shape)
+    return shape
+
+
+def _ticker(name: str, said: Description) -> str:
+    ticker = name if said.ticker_from_name else said.ticker
+    if ticker and not is_ticker(ticker):
+        flag = "--ticker-from-name" if said.ticker_from_name else "--ticker"
+        raise BadInput(flag, f"{ticker!r} is not a ticker")
+    return ticker
+
+
+def _layout(file: str, header: Sequence[str], said: Description) -> Layout:
+    """Return the layout of a preset that this file has; without a preset, one that says nothing."""
+    if not said.preset:
+        return Layout(said.kind, {}, needs=())
+    layouts = [each for each in PRESETS[said.preset] if each.kind == said.kind]
+    if not layouts:
+        kinds = ", ".join(dict.fromkeys(each.kind for each in PRESETS[said.preset]))
+        raise BadInput("--preset", f"{said.preset} has no {said.kind}, but {kinds}")
+    stated = {*said.columns}
+    for layout in layouts:
+        needs = {layout.columns[each] for each in layout.needs if each not in stated}
+        if layout.only:
+            needs.add(layout.only[0])
+        if needs <= {*header}:
+            return layout
+    missing = sorted({layouts[0].columns[each] for each in layouts[0].needs} - {*header})
+    raise BadInput(
+        "--preset", f"{file} has no column {', '.join(missing)}, which {said.preset} has"
+    )
+
+
+def _found(header: Sequence[str], kind: Kind, layout: Layout) -> dict[str, str]:
+    """Return the columns of a layout, or those that usual names tell."""
+    if layout.columns:
+        return {each: column for each, column in layout.columns.items() if column in header}
+    by_name = {_plain(name): name for name in reversed(header)}
+    found, taken = {}, set()
+    for each, names in FIELDS[kind].items():
+        column = next((by_name[n] for n in names if n in by_name and by_name[n] not in taken), "")
+        found[each] = column
+        taken.add(column)
+    return found
+
+
+def _plain(name: str) -> str:
+    return "_".join(name.lower().split())
+
+
+def _stated(file: str, header: Sequence[str], said: Description) -> Mapping[str, str]:
+    for each, column in said.columns.items():
+        if each not in FIELDS[said.kind]:
+            known = ", ".join(FIELDS[said.kind])
+            raise BadInput("--column", f"{each!r} is no field of {said.kind}: {known}")
+        if column and column not in header:
+            raise BadInput("--column", f"{file} has no column {column!r}: {', '.join(header)}")
+    return said.columns
+
+
+def _without_unknown_sizes(
+    columns: Mapping[str, str], said: Description, file: str
+) -> Mapping[str, str]:
+    sizes = columns.keys() & SIZE_FIELDS.keys()
+    if said.sizes == "known" and said.kind == Kind.QUOTES and not sizes:
+        raise BadInput("--sizes", f"{file} has no column of sizes; name it: --column bid_size=NAME")
+    if said.sizes == "unknown":
+        return {each: column for each, column in columns.items() if each not in SIZE_FIELDS}
+    return columns
+
+
+def _check(file: str, header: Sequence[str], shape: FileShape) -> None:
+    """Raise BadInput for what is missing, and for what contradicts itself."""
+    groups = [*([] if shape.ticker else [("ticker",)]), *NEEDED[shape.kind]]
+    for group in groups:
+        if not shape.columns.keys() & {*group}:
+            wanted = " or ".join(group)
+            hint = " or give --ticker or --ticker-from-name" if group == ("ticker",) else ""
+            raise BadInput(
+                "--column",
+                f"{file} has no column for {wanted} that is known by its name; name it:"
+                f" --column {group[0]}=NAME{hint}; the columns are {', '.join(header)}",
+            )
+    for one, other in PAIRS:
+        if (one in shape.columns) != (other in shape.columns):
+            has, lacks = (one, other) if one in shape.columns else (other, one)
+            raise BadInput("--column", f"{file} has {has} but no {lacks}")
+    of_no = sorted(shape.columns.keys() & {*NO_SIDE})
+    if shape.scale == "no" and of_no:
+        raise BadInput(
+            "--scale",
+            f"{', '.join(of_no)} is of the NO side by its name; leave it out with"
+            f" --column {of_no[0]}= or leave out --scale no",
+        )
