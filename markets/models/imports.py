@@ -51,6 +51,13 @@ class Recording(models.TextChoices):
 
 UNFINISHED = (ImportState.RUNNING, ImportState.INTERRUPTED)
 GONE = (ImportState.UNDOING, ImportState.UNDONE)
+# The reasons why nothing uses the rows of an import that is not finished.
+UNUSABLE: Mapping[str, str] = {
+    ImportState.RUNNING: "is running",
+    ImportState.INTERRUPTED: "was interrupted: import its file again, which goes on",
+    ImportState.UNDOING: "is being undone: its data is gone",
+    ImportState.UNDONE: "was undone: its data is gone",
+}
 UPSERT_SPANS = """
     INSERT INTO markets_importedspan AS known (import_row_id, market_id, first_at, last_at, rows)
     SELECT %s, market_id, first_at, last_at, rows
@@ -189,10 +196,11 @@ class ImportQuerySet(models.QuerySet["Import"]):
         except ValueError:
             return self.none()
 
-    def usable(self, ids: Iterable[int]) -> list[int]:
-        """Return which of these imports are there and finished."""
-        found = self.filter(pk__in=list(ids), state=ImportState.FINISHED)
-        return sorted(found.values_list("pk", flat=True))
+    def why_unusable(self, ids: Iterable[int]) -> dict[int, str]:
+        """Return of which of these imports no rows can be used, each with the reason."""
+        known = dict(self.filter(pk__in=list(ids)).values_list("pk", "state"))
+        words = {id: UNUSABLE.get(known.get(id, ""), "is not on record") for id in ids}
+        return {id: why for id, why in words.items() if known.get(id) != ImportState.FINISHED}
 
     def mark_undoing(self) -> int:
         """Mark imports for being undone, whatever has become of them; return how many."""
