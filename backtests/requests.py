@@ -96,9 +96,8 @@ class MarketSelection:
 
     def check_imports(self) -> None:
         """Raise `BadInput` for an import that is not there, and where none would be read."""
-        usable = record.imports.usable(self.imports)
-        if gone := [str(each) for each in self.imports if each not in usable]:
-            raise BadInput("import", f"No finished import has this number: {', '.join(gone)}.")
+        for id, why in record.imports.why_unusable(self.imports).items():
+            raise BadInput("import", f"Import {id} {why}.")
         if self.sources == SnapshotSources.IMPORTED and not self.imports:
             raise BadInput("import", "Name the imports to read, or choose other sources.")
         if self.imports and self.sources not in WITH_IMPORTS:

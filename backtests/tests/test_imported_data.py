@@ -4,7 +4,7 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from backtests.data.universe import microseconds
 from backtests.loading import load
@@ -12,8 +12,9 @@ from backtests.models import BacktestResult, BacktestStatus, SnapshotSources
 from backtests.requests import BacktestRequest, MarketSelection
 from backtests.tests.record_builders import record_quote
 from kalshi_insights.bad_input import BadInput
+from markets.importing.undo import undo
 from markets.models import Import, Market, Source
-from markets.models.imports import ImportState, Kind
+from markets.models.imports import Kind
 from markets.tests.import_builders import START, imported, quote
 
 pytestmark = pytest.mark.django_db
@@ -134,12 +135,22 @@ class TestRequests:
     def request(self, *imports: Import, **values) -> BacktestRequest:
         return BacktestRequest(strategy="always-favourite", selection=selection(*imports, **values))
 
-    def test_an_import_that_is_not_there_is_refused_by_its_number(self):
+    @pytest.mark.parametrize(
+        ("state", "why"),
+        [("running", "is running"), ("interrupted", "again"), ("undone", "its data is gone")],
+    )
+    def test_an_import_that_is_not_finished_is_refused_with_the_reason(self, state, why):
         row = imported(Kind.QUOTES, QUOTES)
-        Import.objects.update(state=ImportState.UNDONE)
+        Import.objects.update(state=state)
 
-        with pytest.raises(BadInput, match=rf"import: .*{row.pk}"):
+        with pytest.raises(BadInput, match=f"import: Import {row.pk} .*{why}"):
             self.request(row).validated(now=now())
+
+    def test_an_import_that_is_not_on_record_is_refused(self):
+        request = self.request(Import(pk=999))
+
+        with pytest.raises(BadInput, match="import: Import 999 is not on record"):
+            request.validated(now=now())
 
     def test_sources_that_read_no_import_are_refused(self):
         row = imported(Kind.QUOTES, QUOTES)
@@ -164,3 +175,10 @@ class TestRequests:
         assert result.imports == [row.pk]
         assert "All quotes were imported." in result.assumptions
         assert row.used_by == [f"backtest {result.pk}"]
+
+        call_command("reproduce", str(result.pk), stdout=out)
+        undo(row)
+        with pytest.raises(CommandError, match=f"Import {row.pk} was undone: its data is gone"):
+            call_command("reproduce", str(result.pk))
+        result.refresh_from_db()
+        assert result.figures

@@ -1,11 +1,12 @@
 """Filters and query forms of the time series of one market."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
+from rest_framework.request import Request
 
 from kalshi_insights.rest.filters import (
     END,
@@ -20,6 +21,7 @@ from kalshi_insights.rest.filters import (
 from markets.api.candlesticks import INTERVALS
 from markets.filters import AS_OF
 from markets.models import Source
+from markets.models.snapshots import MarketSnapshotQuerySet
 from markets.models.trades import SOURCES, TradeQuerySet
 
 MAX_BUCKETS = 10_000
@@ -35,15 +37,15 @@ EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo
 UNNAMED_SOURCE = f"any without it, but for {Source.IMPORT.value}."
 
 
-class RecordedFilter(django_filters.FilterSet):
-    """Filters of observed rows: imported ones come only where their source is asked for."""
-
-    def filter_queryset(self, queryset: Any) -> Any:
-        found = super().filter_queryset(queryset)
-        return found if self.form.cleaned_data.get("source") else found.recorded()
+Rows = TypeVar("Rows", MarketSnapshotQuerySet, TradeQuerySet)
 
 
-class SnapshotFilter(RecordedFilter):
+def recorded_unless_named(rows: Rows, request: Request) -> Rows:
+    """Leave out imported rows, unless the query asks for a source."""
+    return rows if request.query_params.get("source") else rows.recorded()
+
+
+class SnapshotFilter(django_filters.FilterSet):
     start = start_filter("timestamp")
     end = end_filter("timestamp")
     source = django_filters.ChoiceFilter(
@@ -54,7 +56,7 @@ class SnapshotFilter(RecordedFilter):
         form = TimeRangeForm
 
 
-class TradeFilter(RecordedFilter):
+class TradeFilter(django_filters.FilterSet):
     start = start_filter("created_time")
     end = end_filter("created_time")
     block = true_false_filter(

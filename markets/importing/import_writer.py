@@ -120,7 +120,7 @@ class ImportWriter:
         written = self._write_rows(rows, now=now) if len(rows.lines) else 0
         repeated = len(batch.duplicates) + len(rows.lines) - written
         counts = RowCounts(written, len(batch.refused), repeated)
-        Import.objects.count(self.row, counts)
+        Import.objects.add_counts(self.row, counts)
         return counts
 
     def _write_rows(self, rows: ParsedRows, *, now: datetime) -> int:

@@ -12,9 +12,12 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.db.models import F, Func, Max, Min, Q, Value
 
+from markets.models.fields import Row
 from markets.models.markets import Market
 from markets.models.observations import array_of
 
+# The permission that undoing needs.
+UNDO_IMPORTS = "markets.undo_import"
 # A row's sequence is its import's id before the line in the file.
 LINE_BITS = 36
 
@@ -48,6 +51,13 @@ class Recording(models.TextChoices):
 
 UNFINISHED = (ImportState.RUNNING, ImportState.INTERRUPTED)
 GONE = (ImportState.UNDOING, ImportState.UNDONE)
+# The reasons why nothing uses the rows of an import that is not finished.
+UNUSABLE: Mapping[str, str] = {
+    ImportState.RUNNING: "is running",
+    ImportState.INTERRUPTED: "was interrupted: import its file again, which goes on",
+    ImportState.UNDOING: "is being undone: its data is gone",
+    ImportState.UNDONE: "was undone: its data is gone",
+}
 UPSERT_SPANS = """
     INSERT INTO markets_importedspan AS known (import_row_id, market_id, first_at, last_at, rows)
     SELECT %s, market_id, first_at, last_at, rows
@@ -169,7 +179,7 @@ class ImportQuerySet(models.QuerySet["Import"]):
         if not ours.update(line=line):
             raise ImportTaken(f"Another process has gone on with import {row.pk}.")
 
-    def count(self, row: "Import", counts: RowCounts) -> None:
+    def add_counts(self, row: "Import", counts: RowCounts) -> None:
         """Add the rows of a batch to those of its import."""
         self.filter(pk=row.pk).update(
             rows=F("rows") + counts.rows,
@@ -186,10 +196,11 @@ class ImportQuerySet(models.QuerySet["Import"]):
         except ValueError:
             return self.none()
 
-    def usable(self, ids: Iterable[int]) -> list[int]:
-        """Return which of these imports are there and finished."""
-        found = self.filter(pk__in=list(ids), state=ImportState.FINISHED)
-        return sorted(found.values_list("pk", flat=True))
+    def why_unusable(self, ids: Iterable[int]) -> dict[int, str]:
+        """Return of which of these imports no rows can be used, each with the reason."""
+        known = dict(self.filter(pk__in=list(ids)).values_list("pk", "state"))
+        words = {id: UNUSABLE.get(known.get(id, ""), "is not on record") for id in ids}
+        return {id: why for id, why in words.items() if known.get(id) != ImportState.FINISHED}
 
     def mark_undoing(self) -> int:
         """Mark imports for being undone, whatever has become of them; return how many."""
@@ -205,6 +216,10 @@ class ImportQuerySet(models.QuerySet["Import"]):
 
     def newest_first(self) -> Self:
         return self.select_related("user").order_by("-pk")
+
+    def rows(self, fields: Sequence[str]) -> models.QuerySet[Any, Row]:
+        rows: models.QuerySet[Any, Row] = self.values(*fields)
+        return rows
 
     def in_state(self, state: str) -> Self:
         return self.filter(state=state)
