@@ -5,10 +5,13 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kalshi_insights.bad_input import BadInput
 from markets.importing.parsed_rows import MISSING, NUMBERS, TEXTS
 from markets.importing.reading.description import Description
+from markets.importing.reading.seen_rows import SeenRows, hashes_of
 from markets.importing.reading.source_file import SourceFile
 from markets.models.imports import Kind
 
@@ -572,3 +575,21 @@ def test_definitions_that_make_no_sense_are_refused(refusals):
         (4, "close_time", "is not a time"),
         (5, "title", "is no text that can be kept"),
     ]
+
+
+# --- repeated rows --------------------------------------------------------------------------------
+
+
+@given(
+    batches=st.lists(st.lists(st.integers(0, 30), max_size=6), max_size=12),
+    longest=st.sampled_from([1, 4, 1000]),
+)
+def test_repeated_rows_are_found_in_any_batch_however_their_times_lie(batches, longest):
+    seen, known = SeenRows(longest_run=longest), set()
+    for batch in batches:
+        values = np.array(batch, np.int64)
+        expected = []
+        for value in batch:
+            expected.append(value in known)
+            known.add(value)
+        assert seen.repeated(hashes_of([values]), values % 7).tolist() == expected
