@@ -282,6 +282,16 @@ def test_columns_that_are_missing_or_unknown_are_named_with_those_there_are(erro
     assert "--ticker" in error(f"time,bid\n{AT},0.4\n")
 
 
+def test_two_columns_of_one_name_are_refused(error):
+    message = error(f"ticker,time,bid,bid\nKXA-1,{AT},0.4,0.5\n")
+    assert message == "rows.csv, line 1: two columns are called 'bid'"
+
+
+def test_a_name_of_a_column_that_cannot_be_kept_is_refused(error):
+    message = error(f"ticker,time,b\0id\nKXA-1,{AT},0.4\n")
+    assert message == "rows.csv, line 1: the name 'b\\x00id' cannot be kept"
+
+
 def test_columns_may_be_named_and_left_out(read):
     content = f"ticker,when,yes_bid,best ask\nKXA-1,{AT},0.4,0.5\n"
     rows, _, _ = read(content, columns={"at": "when", "ask": "best ask", "bid": ""})
