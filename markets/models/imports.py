@@ -298,6 +298,10 @@ class Import(models.Model):
 
 
 class ImportedSpanQuerySet(models.QuerySet["ImportedSpan"]):
+    def of_quotes(self) -> Self:
+        """The spans of imports that have quotes."""
+        return self.filter(import_row__kind__in=(Kind.QUOTES, Kind.BOOKS))
+
     def add(self, row: Import, found: Mapping[int, MarketRows]) -> None:
         """Add the rows of a batch, by market id."""
         if not found:
