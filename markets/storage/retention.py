@@ -168,4 +168,4 @@ def _reason_to_doubt(archived: ArchivedDay, rows: int) -> str:
         return f"{rows:,} rows, and {archived.rows:,} in the archive: archive it again"
     if is_intact(settings.ARCHIVE_PATH / archived.file, archived.sha256):
         return ""
-    return f"its files are missing or damaged: {archived.file}"
+    return f"its files are missing, damaged or not those on record: {archived.file}"
