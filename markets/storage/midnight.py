@@ -15,6 +15,7 @@ from markets.models.observations import believed_listed_for
 from markets.models.storage import AT_MIDNIGHT
 from markets.storage import partitions
 from markets.storage.columns import content_sha256
+from markets.storage.imported_rows import count_recorded
 from markets.storage.manifest import ArchiveError, is_intact, read_manifest
 from markets.storage.partitions import ONE_DAY, SNAPSHOTS, DayPartition
 
@@ -50,7 +51,7 @@ def remnants() -> dict[DayPartition, ArchivedDay]:
     return {
         partition: carried
         for partition, carried in ArchivedDay.objects.remnants().items()
-        if partitions.count_rows(partition) == carried.rows
+        if count_recorded(partition) == carried.rows
     }
 
 
