@@ -27,7 +27,7 @@ def read(path, *columns, piece=64):
     """All rows as (line, values) and all refusals, read in small pieces."""
     file = open_file(path)
     if isinstance(file, CsvFile):
-        file = CsvFile(path, compressed=file._compressed, piece=piece)
+        file.piece = piece
     rows, refused = [], []
     for batch in file.rows(columns or file.column_names()):
         values = zip(*(batch.columns[name].to_pylist() for name in batch.columns), strict=True)

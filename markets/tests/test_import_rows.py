@@ -5,10 +5,13 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kalshi_insights.bad_input import BadInput
 from markets.importing.parsed_rows import MISSING, NUMBERS, TEXTS
-from markets.importing.reading.file_shape import Description
+from markets.importing.reading.description import Description
+from markets.importing.reading.seen_rows import SeenRows, hashes_of
 from markets.importing.reading.source_file import SourceFile
 from markets.models.imports import Kind
 
@@ -28,7 +31,9 @@ def read(tmp_path):
             content.to_parquet(path)
         else:
             path.write_text(content)
-        file = SourceFile(path, Description(kind=Kind(kind), **said), now=NOW)
+        description = Description(kind=Kind(kind), **said)
+        description.check()
+        file = SourceFile(path, description, now=NOW)
         survey = file.survey()
         batches = list(file.rows())
         assert survey.rows == sum(len(batch.rows.lines) for batch in batches)
@@ -188,7 +193,7 @@ def test_the_first_fault_of_a_row_is_told_with_its_value(read):
 def test_rows_that_are_refused_take_no_ticker_along(read):
     rows, _, survey = read(f"{QUOTES}KXA-1,{AT},x,\nKXB-1,{AT},0.4,\n")
     assert (rows.tickers, rows.market.tolist()) == (["KXB-1"], [0])
-    assert survey.markets == {"KXB-1"}
+    assert survey.tickers == {"KXB-1"}
 
 
 def test_two_rows_of_one_second_both_stay_and_a_repeated_row_is_told(read):
@@ -313,18 +318,18 @@ def test_times_are_read_however_they_are_written(read, text):
 @pytest.mark.parametrize(
     ("text", "form", "reason"),
     [
-        ("yesterday", None, "is not a time"),
-        ("2026-02-30T00:00:00Z", None, "is not a time"),
-        ("2026-11-02T25:00:00Z", None, "is not a time"),
-        ("11/02/2026 15:00", None, "is not a time"),
-        ("-5", None, "is not a time"),
-        ("99999999999999999999", None, "is not a time"),
+        ("yesterday", "", "is not a time"),
+        ("2026-02-30T00:00:00Z", "", "is not a time"),
+        ("2026-11-02T25:00:00Z", "", "is not a time"),
+        ("11/02/2026 15:00", "", "is not a time"),
+        ("-5", "", "is not a time"),
+        ("99999999999999999999", "", "is not a time"),
         ("1793631600", "iso", "is not a time in the format iso"),
         (AT, "ms", "is not a time in the format ms"),
         ("1793631600000", "s", "is not in the exchange's time"),
         ("1793631600", "ms", "is not in the exchange's time"),
-        ("2017-12-31T00:00:00Z", None, "is not in the exchange's time"),
-        ("2026-12-02T00:00:00Z", None, "is not in the exchange's time"),
+        ("2017-12-31T00:00:00Z", "", "is not in the exchange's time"),
+        ("2026-12-02T00:00:00Z", "", "is not in the exchange's time"),
     ],
 )
 def test_what_is_no_time_refuses_its_row(refusals, text, form, reason):
@@ -570,3 +575,21 @@ def test_definitions_that_make_no_sense_are_refused(refusals):
         (4, "close_time", "is not a time"),
         (5, "title", "is no text that can be kept"),
     ]
+
+
+# --- repeated rows --------------------------------------------------------------------------------
+
+
+@given(
+    batches=st.lists(st.lists(st.integers(0, 30), max_size=6), max_size=12),
+    longest=st.sampled_from([1, 4, 1000]),
+)
+def test_repeated_rows_are_found_in_any_batch_however_their_times_lie(batches, longest):
+    seen, known = SeenRows(longest_run=longest), set()
+    for batch in batches:
+        values = np.array(batch, np.int64)
+        expected = []
+        for value in batch:
+            expected.append(value in known)
+            known.add(value)
+        assert seen.repeated(hashes_of([values]), values % 7).tolist() == expected

@@ -99,7 +99,7 @@ class BatchColumns:
         read = whole_parts(column.numbers, parts)
         self._refuse_parts(column, read, "a price", "a hundredth of a cent")
         over = read.values > DOLLAR
-        if over.any() and self.shape.unit is None:
+        if over.any() and not self.shape.unit:
             raise self._unknown_unit(column, int(np.flatnonzero(over)[0]))
         self.refuse(over, column, "is over a dollar")
         prices = np.where(over, MISSING, read.values)
@@ -121,7 +121,7 @@ class BatchColumns:
         read = whole_parts(column.numbers, MILLION // (100 if self.shape.unit == "cents" else 1))
         self._refuse_parts(column, read, "a settlement value", "a millionth of a dollar")
         over = read.values > MILLION
-        if over.any() and self.shape.unit is None:
+        if over.any() and not self.shape.unit:
             raise self._unknown_unit(column, int(np.flatnonzero(over)[0]))
         self.refuse(over, column, "is over a dollar")
         return np.where(over, MISSING, read.values)
@@ -193,7 +193,7 @@ class BatchColumns:
         if not len(places):
             return times.values
         zone = self.shape.time_zone
-        if zone is None:
+        if not zone:
             raise BadInput(
                 "--time-zone",
                 f"{self._place(column, int(places[0]))} has no time zone; name that of its clock:"

@@ -34,10 +34,11 @@ class _Lines(NamedTuple):
 class CsvFile:
     """A file whose first line names the columns; its values are texts."""
 
-    def __init__(self, path: Path, *, compressed: bool, piece: int = PIECE_BYTES) -> None:
+    piece = PIECE_BYTES
+
+    def __init__(self, path: Path, *, compressed: bool) -> None:
         self._path = path
         self._compressed = compressed
-        self._piece = piece
 
     def column_names(self) -> list[str]:
         with self._path.open("rb") as file:
@@ -60,8 +61,7 @@ class CsvFile:
                     line = 2
                 rows = self._read(whole + newline, line, names, columns)
                 line = rows.last_line + 1
-                refused = [*rows.refused, *self._unfinished(rest, line)]
-                yield rows._replace(refused=refused, share=share)
+                yield self._with_rest(rows, rest)._replace(share=share)
 
     def _names(self, header: bytes) -> list[str]:
         try:
@@ -97,18 +97,23 @@ class CsvFile:
             block = io.BytesIO()
             try:
                 # What `read` has gathered would be lost where the compressed data end too early.
-                while block.tell() < self._piece and (part := stream.read1(self._piece)):
+                while block.tell() < self.piece and (part := stream.read1(self.piece)):
                     block.write(part)
             except EOFError:
                 ended = True
             except (gzip.BadGzipFile, zlib.error) as error:
                 raise file_fault(self._path.name, f"is damaged: {error}") from None
-            ended = ended or block.tell() < self._piece
+            ended = ended or block.tell() < self.piece
             yield block.getvalue()
 
-    def _unfinished(self, rest: bytes, line: int) -> list[RefusedRow]:
+    def _with_rest(self, rows: RawRows, rest: bytes) -> RawRows:
+        """Refuse what stands after the last newline, as a line of its own."""
         text = rest.decode(errors="replace")[:TEXT_SHOWN]
-        return [RefusedRow(line, NO_COLUMN, UNFINISHED, text)] if text.strip() else []
+        if not text.strip():
+            return rows
+        line = rows.last_line + 1
+        refused = [*rows.refused, RefusedRow(line, NO_COLUMN, UNFINISHED, text)]
+        return rows._replace(refused=refused, last_line=line)
 
     def _read(
         self, data: bytes, first_line: int, names: Sequence[str], columns: Sequence[str]

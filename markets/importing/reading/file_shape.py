@@ -1,35 +1,15 @@
 """Match what a person says of files with the header of each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from kalshi_insights.bad_input import BadInput
+from markets.importing.reading.description import Description
 from markets.importing.reading.fields import FIELDS, NEEDED, NO_SIDE, PAIRS, SIZE_FIELDS
 from markets.importing.reading.presets import PRESETS, Layout
 from markets.kalshi.fields import is_ticker
 from markets.models.imports import Kind
-
-UNITS = ("dollars", "cents")
-SCALES = ("yes", "no")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What a person says of files; None where nothing is said.
-
-    `columns` maps fields to columns; an empty column means that the file has none for the field.
-    """
-
-    kind: Kind
-    preset: str = ""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    unit: str | None = None
-    scale: str | None = None
-    time_zone: str | None = None
-    time_format: str | None = None
-    ticker: str = ""
-    ticker_from_name: bool = False
-    sizes: str | None = None  # known or unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +19,10 @@ class FileShape:
 
     kind: Kind
     columns: Mapping[str, str]
-    unit: str | None = None
-    scale: str | None = None
-    time_zone: str | None = None
-    time_format: str | None = None
+    unit: str = ""
+    scale: str = ""
+    time_zone: str = ""
+    time_format: str = ""
     ticker: str = ""  # of all rows
     only: tuple[str, str] | None = None  # a column, and its value in the rows that are read
 
@@ -51,6 +31,19 @@ class FileShape:
         """The columns of the file that are read."""
         needed = [*self.columns.values(), *([self.only[0]] if self.only else [])]
         return list(dict.fromkeys(needed))
+
+    def as_said(self) -> dict[str, Any]:
+        """Return what is stored with an import, as JSON has it."""
+        said = {
+            "columns": dict(self.columns),
+            "unit": self.unit or "dollars",
+            "scale": self.scale or "yes",
+            "time_zone": self.time_zone,
+            "time_format": self.time_format,
+            "ticker": self.ticker,
+            "only": "=".join(self.only or ()),
+        }
+        return {name: value for name, value in said.items() if value}
 
 
 def shape_of(file: str, name: str, header: Sequence[str], said: Description) -> FileShape:
@@ -79,11 +72,9 @@ def shape_of(file: str, name: str, header: Sequence[str], said: Description) -> 
 
 
 def _ticker(name: str, said: Description) -> str:
-    ticker = name if said.ticker_from_name else said.ticker
-    if ticker and not is_ticker(ticker):
-        flag = "--ticker-from-name" if said.ticker_from_name else "--ticker"
-        raise BadInput(flag, f"{ticker!r} is not a ticker")
-    return ticker
+    if said.ticker_from_name and not is_ticker(name):
+        raise BadInput("--ticker-from-name", f"{name!r} is not a ticker")
+    return name if said.ticker_from_name else said.ticker
 
 
 def _layout(file: str, header: Sequence[str], said: Description) -> Layout:
@@ -125,10 +116,7 @@ def _plain(name: str) -> str:
 
 
 def _stated(file: str, header: Sequence[str], said: Description) -> Mapping[str, str]:
-    for each, column in said.columns.items():
-        if each not in FIELDS[said.kind]:
-            known = ", ".join(FIELDS[said.kind])
-            raise BadInput("--column", f"{each!r} is no field of {said.kind}: {known}")
+    for column in said.columns.values():
         if column and column not in header:
             raise BadInput("--column", f"{file} has no column {column!r}: {', '.join(header)}")
     return said.columns

@@ -38,7 +38,7 @@ class Times(NamedTuple):
     malformed: Bools
 
 
-def read_times(values: pa.Array, form: str | None) -> Times:
+def read_times(values: pa.Array, form: str) -> Times:
     """Read times written in one of `FORMATS`, or in any of them, which their length tells."""
     if pa.types.is_timestamp(values.type):
         return _timestamps(values)
@@ -71,14 +71,14 @@ def _malformed(values: pa.Array) -> Times:
     return Times(np.full(len(values), MISSING), known & False, known)
 
 
-def _texts(values: pa.Array, form: str | None) -> Times:
+def _texts(values: pa.Array, form: str) -> Times:
     """Read texts; numbers among them are numbers unless the format is `iso`."""
     is_number = as_bools(pc.fill_null(pc.match_substring_regex(values, NUMBER), False))
     if form == "iso" or not is_number.any():
-        return _iso(values) if form in ("iso", None) else _malformed(values)
+        return _iso(values) if form in ("iso", "") else _malformed(values)
     by_number = _numbers(pc.if_else(pa.array(is_number), values, None), form)
     rest = pc.if_else(pa.array(is_number), None, values)
-    others = _iso(rest) if form is None else _malformed(rest)
+    others = _iso(rest) if not form else _malformed(rest)
     return Times(
         np.where(is_number, by_number.values, others.values),
         others.local,
@@ -86,7 +86,7 @@ def _texts(values: pa.Array, form: str | None) -> Times:
     )
 
 
-def _numbers(values: pa.Array, form: str | None) -> Times:
+def _numbers(values: pa.Array, form: str) -> Times:
     found, malformed = numbers(values)
     known = ~np.isnan(found)
     size = np.where(known, found, 0.0)

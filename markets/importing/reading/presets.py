@@ -15,9 +15,9 @@ class Layout(NamedTuple):
     kind: Kind
     columns: Mapping[str, str]
     needs: tuple[str, ...]
-    unit: str | None = None
-    time_zone: str | None = None  # of times that are written without one
-    time_format: str | None = None
+    unit: str = ""
+    time_zone: str = ""  # of times that are written without one
+    time_format: str = ""
     only: tuple[str, str] | None = None  # a column, and its value in the rows that are read
 
 

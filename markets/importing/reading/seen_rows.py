@@ -10,6 +10,7 @@ from kalshi_insights.arrays import Bools, Ints, np
 # A change of any bit of a number changes about half of the bits of its product with this.
 MIX = np.uint64(0x9E3779B97F4A7C15)
 SHIFT = np.uint64(29)
+LONGEST_RUN = 1_000_000  # a merge takes its memory twice
 
 
 class _Run(NamedTuple):
@@ -26,7 +27,8 @@ class SeenRows:
     Rows that are the same have the same time, so that batches of other times need no look.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, longest_run: int = LONGEST_RUN) -> None:
+        self._longest = longest_run
         self._runs: list[_Run] = []
 
     def repeated(self, hashes: Ints, at: Ints) -> Bools:
@@ -45,14 +47,15 @@ class SeenRows:
 
     def _remember(self, run: _Run) -> None:
         """Merge runs of like size, so that there are few to look into."""
-        while self._runs and len(self._runs[-1].hashes) <= 2 * len(run.hashes):
+        while self._runs and self._are_alike(self._runs[-1], run):
             other = self._runs.pop()
-            run = _Run(
-                np.union1d(other.hashes, run.hashes),
-                min(other.first, run.first),
-                max(other.last, run.last),
-            )
+            hashes = np.concatenate((other.hashes, run.hashes))
+            hashes.sort()
+            run = _Run(hashes, min(other.first, run.first), max(other.last, run.last))
         self._runs.append(run)
+
+    def _are_alike(self, old: _Run, new: _Run) -> bool:
+        return len(old.hashes) <= min(2 * len(new.hashes), self._longest)
 
 
 def hashes_of(columns: Sequence[Ints]) -> Ints:

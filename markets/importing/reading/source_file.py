@@ -15,7 +15,8 @@ from markets.importing.reading.batch_columns import (
     FileContext,
     PriceStatistics,
 )
-from markets.importing.reading.file_shape import Description, FileShape, shape_of
+from markets.importing.reading.description import Description
+from markets.importing.reading.file_shape import FileShape, shape_of
 from markets.importing.reading.local_time import ClockFalls, changes_its_clock
 from markets.importing.reading.row_parser import RowParser
 from markets.importing.reading.source_files import ENDINGS, open_file
@@ -51,7 +52,7 @@ class Survey:
     reasons: dict[str, FirstLines] = field(default_factory=dict)
     duplicates: FirstLines = field(default_factory=FirstLines)
     left_out: int = 0
-    markets: set[str] = field(default_factory=set)
+    tickers: set[str] = field(default_factory=set)
     first: int = MISSING  # times of the earliest row and of the latest
     last: int = MISSING
     sample: ParsedRows | None = None  # the first rows
@@ -60,7 +61,7 @@ class Survey:
     def add(self, batch: RowBatch) -> None:
         self.rows += len(batch.rows.lines)
         self.left_out += batch.left_out
-        self.markets.update(batch.rows.tickers)
+        self.tickers.update(batch.rows.tickers)
         for row in batch.refused:
             self.refused += 1
             self.reasons.setdefault(_reason(row), FirstLines()).add(row.line)
@@ -71,7 +72,8 @@ class Survey:
             self.first = min(int(times.min()), self.first if self.first != MISSING else 2**62)
             self.last = max(int(times.max()), self.last)
         if self.sample is None and len(batch.rows.lines):
-            self.sample = batch.rows
+            is_first = np.arange(len(batch.rows.lines)) < ROWS_SHOWN
+            self.sample = rows_where(batch.rows, is_first)
 
 
 class SourceFile:
@@ -81,7 +83,9 @@ class SourceFile:
         """Match the file's header with what is said of it; raises BadInput."""
         self.path = path
         self._file = open_file(path)
-        self.shape = shape_of(path.name, stem(path), self._file.column_names(), said)
+        header = self._file.column_names()
+        self.shape = shape_of(path.name, stem(path), header, said)
+        self.unread = [name for name in header if name not in self.shape.read]
         self._now = now or datetime.now(UTC)
         self._falls: ClockFalls | None = None
 
@@ -119,7 +123,7 @@ class SourceFile:
     def _clock_falls(self) -> ClockFalls | None:
         """Look through local times for the hours that came twice."""
         zone = self.shape.time_zone
-        if zone is None or "at" not in self.shape.columns or not changes_its_clock(ZoneInfo(zone)):
+        if not zone or "at" not in self.shape.columns or not changes_its_clock(ZoneInfo(zone)):
             return None
         falls = ClockFalls(zone)
         context = self._context(PriceStatistics(), None)
@@ -138,7 +142,7 @@ class _Crossed:
 
     def __init__(self, file: str, shape: FileShape) -> None:
         self._file = file
-        self._is_said = shape.scale is not None or shape.kind != Kind.QUOTES
+        self._is_said = bool(shape.scale) or shape.kind != Kind.QUOTES
         self._two_sided = self._crossed = self._line = 0
 
     def add(self, rows: ParsedRows) -> None:
@@ -173,7 +177,7 @@ def stem(path: Path) -> str:
 
 
 def _check_unit(file: str, shape: FileShape, prices: PriceStatistics) -> None:
-    if shape.unit is None and prices.largest and not prices.has_fractions:
+    if not shape.unit and prices.largest and not prices.has_fractions:
         raise BadInput(
             "--unit",
             f"{file}: all prices are 0 or 1, which may be cents or dollars; state the unit",

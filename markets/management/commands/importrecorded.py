@@ -1,15 +1,13 @@
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from kalshi_insights.commands import ProgressBar
+from kalshi_insights.commands import ProgressBar, parse_period
 from markets.importing import research_tables
-
-LONGEST_PERIOD = 365 * 24 * 3600  # seconds
 
 
 class Command(BaseCommand):
@@ -24,7 +22,7 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--gap-after",
-            type=read_seconds,
+            type=parse_period,
             metavar="SECONDS",
             help="the usual time between two rows of a market, where they are no candlesticks: a"
             " row counts as fresh for three times as long, and then a gap begins; without it no"
@@ -60,16 +58,6 @@ class Command(BaseCommand):
                     f"{tables.name}: {imported.differing:,} results or candlesticks differ from"
                     " those on record, which stay."
                 )
-
-
-def read_seconds(text: str) -> int:
-    # Python's own reader takes other digits, and more of them than it likes to.
-    seconds = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-    if not 1 <= seconds <= LONGEST_PERIOD:
-        raise ArgumentTypeError(
-            f"{text!r} is not a whole number of seconds from 1 to {LONGEST_PERIOD:,}"
-        )
-    return seconds
 
 
 def require_other_rows(folders: Sequence[Path]) -> None:
