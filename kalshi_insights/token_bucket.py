@@ -53,6 +53,7 @@ return string.format('%.6f', wait)
 MIN_SHARE, BACKOFF, RECOVERY, IGNORED_SECONDS = 0.1, 0.7, 0.01, 3.0
 DRAIN = -1
 FOREVER = 1e9
+NEVER = -1.0
 
 
 class TokenBucket:
@@ -87,6 +88,10 @@ class TokenBucket:
         Nothing is taken where the wait would be longer than `patience`.
         """
         return self._run(cost, patience)
+
+    def wait_for(self, cost: float) -> float:
+        """Return the seconds until so many tokens would be there, and take none."""
+        return self._run(cost, NEVER)
 
     def drain(self) -> None:
         """Empty the bucket and lower its rate, because the exchange answered 429."""

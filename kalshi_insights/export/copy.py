@@ -14,6 +14,8 @@ from kalshi_insights.arrays import Ints, np
 
 # Bytes before the first row of a binary COPY without oids, and after the last one.
 COPY_HEAD, COPY_TAIL = 19, -2
+# The CSV quotes values of these types, so that an empty text differs from a null.
+QUOTED_TYPES = ("uuid", "text", "jsonb", "numeric(6,4)[]", "numeric(18,2)[]")
 # The columns of a table, each with its type in the database.
 ColumnTypes = Mapping[str, str]
 

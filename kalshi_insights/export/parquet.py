@@ -53,8 +53,6 @@ CSV_TYPES = {
     "numeric(6,4)[]": pa.string(),
     "numeric(18,2)[]": pa.string(),
 }
-# The CSV quotes values of these types, so that an empty text differs from a null.
-QUOTED_TYPES = ("uuid", "text", "jsonb", "numeric(6,4)[]", "numeric(18,2)[]")
 # One batch of this size is in memory at a time while a file is written or read.
 BATCH_BYTES = 8 * 2**20
 

@@ -13,7 +13,7 @@ import msgspec
 from django.core.exceptions import EmptyResultSet
 from django.db import connection, models
 
-from kalshi_insights.export.copy import ColumnTypes, batches
+from kalshi_insights.export.copy import QUOTED_TYPES, ColumnTypes, batches
 from kalshi_insights.lazy import LazyModule
 from kalshi_insights.processes.session_limits import long_statement
 
@@ -120,7 +120,7 @@ class ExportQuery(NamedTuple):
         return parquet.stream_arrow(self._tables(), self.columns)
 
     def _tables(self) -> "Iterator[pa.Table]":
-        quoted = [name for name, kind in self.columns.items() if kind in parquet.QUOTED_TYPES]
+        quoted = [name for name, kind in self.columns.items() if kind in QUOTED_TYPES]
         options = f"FORCE_QUOTE ({', '.join(map(_quoted, quoted))})" if quoted else ""
         with closing(self._copy(ARROW_EXPRESSIONS, options=options)) as lines:
             yield from parquet.tables(self.columns, lines, size=TABLE_BYTES)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import django_filters
 from django.db import transaction
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers, status
@@ -15,19 +14,12 @@ from kalshi_insights.rest.pagination import OffsetPages
 from kalshi_insights.rest.schema import with_example
 from kalshi_insights.rest.viewsets import ResourceViewSet, row_or_404
 from markets.api import examples
+from markets.filters import ImportFilter
 from markets.models import Import
-from markets.models.imports import UNDO_IMPORTS, ImportState, Kind
+from markets.models.imports import UNDO_IMPORTS
 
 # The task goes by name: its module imports what a web process does not need.
 UNDO_TASK = "markets.tasks.undo_imports"
-
-
-class ImportFilter(django_filters.FilterSet):
-    state = django_filters.ChoiceFilter(
-        choices=ImportState.choices, label="The stage that the import is in."
-    )
-    kind = django_filters.ChoiceFilter(choices=Kind.choices, label="The kind of its rows.")
-    group = django_filters.UUIDFilter(label="The group: all imports of one command.")
 
 
 @with_example(examples.IMPORT)

@@ -48,8 +48,9 @@ def _quality(bid: Ints, ask: Ints) -> Array:
     """Return the flags of quotes; no price is off a grid that nobody knows."""
     two_sided = (bid != MISSING) & (ask != MISSING)
     one_sided = (bid != MISSING) ^ (ask != MISSING)
-    return (
+    flags: Array = (
         (two_sided & (bid > ask)) * Quality.CROSSED.value
         | (two_sided & (bid == ask)) * Quality.LOCKED.value
         | one_sided * Quality.ONE_SIDED.value
     )
+    return flags

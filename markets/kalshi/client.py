@@ -348,6 +348,13 @@ class KalshiClient:
         if wait:
             self._sleep(wait)
 
+    def has_tokens_for(self, requests: int) -> bool:
+        """Return True if so many requests could be sent now without waiting for tokens."""
+        if self._bucket is None:
+            return True
+        with _redis_errors():
+            return self._bucket.wait_for(requests * TOKENS_PER_REQUEST) == 0
+
     def _raise_for_status(self, response: httpx.Response, body: bytes) -> None:
         status = response.status_code
         if status == httpx.codes.OK:

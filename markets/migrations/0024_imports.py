@@ -56,7 +56,7 @@ NOT_DESCRIBED = "DROP FUNCTION markets_list_described CASCADE"
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("markets", "0022_imported_periods"),
+        ("markets", "0023_restored_periods"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -258,6 +258,7 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(
                 blank=True,
                 db_index=False,
+                help_text="The import that brought it; it counts only for those who name that.",
                 null=True,
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="+",
@@ -270,6 +271,7 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(
                 blank=True,
                 db_index=False,
+                help_text="The import that brought it; it counts only for those who name that.",
                 null=True,
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="+",

@@ -20,9 +20,14 @@ class ImportedRows(NamedTuple):
 
 class ImportedPeriodQuerySet(models.QuerySet["ImportedPeriod"]):
     def state(self, rows: Mapping[int, ImportedRows], gap_after: int, *, at: datetime) -> None:
-        """Record the seconds from row to row of markets, unless that is their last word already."""
+        """Record the seconds from row to row of markets, unless that is their last word already.
+
+        A last word that came with a restored day is then one of this database, too.
+        """
         of_markets = self.filter(market_id__in=list(rows)).order_by("recorded_at", "id")
         last_words = {row.market_id: row for row in of_markets}
+        same = {id for id, row in last_words.items() if row.says(rows[id], gap_after)}
+        self.filter(pk__in=[last_words[id].pk for id in same]).update(restored_at=None)
         self.bulk_create(
             self.model(
                 market_id=market_id,
@@ -32,7 +37,7 @@ class ImportedPeriodQuerySet(models.QuerySet["ImportedPeriod"]):
                 recorded_at=at,
             )
             for market_id, own in rows.items()
-            if market_id not in last_words or not last_words[market_id].says(own, gap_after)
+            if market_id not in same
         )
 
     def periods(
@@ -81,6 +86,11 @@ class ImportedPeriod(models.Model):
         help_text="Seconds: a row counts as fresh for three times as long."
     )
     recorded_at = models.DateTimeField()
+    restored_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When it came with an archived day; null: stated in this database.",
+    )
 
     objects = ImportedPeriodQuerySet.as_manager()
 

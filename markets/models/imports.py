@@ -298,6 +298,14 @@ class Import(models.Model):
 
 
 class ImportedSpanQuerySet(models.QuerySet["ImportedSpan"]):
+    def within(self, start: datetime, end: datetime) -> Self:
+        """Spans of rows from `start` on and before `end`."""
+        return self.filter(first_at__lt=end, last_at__gte=start)
+
+    def of_quotes(self) -> Self:
+        """The spans of imports that have quotes."""
+        return self.filter(import_row__kind__in=(Kind.QUOTES, Kind.BOOKS))
+
     def add(self, row: Import, found: Mapping[int, MarketRows]) -> None:
         """Add the rows of a batch, by market id."""
         if not found:

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, models
-from django.db.models import F, Func, Q, Value
+from django.db.models import Exists, F, Func, OuterRef, Q, Value
 from django.db.models.functions import Cast
 from django.urls import reverse
 
@@ -393,6 +393,11 @@ class MarketQuerySet(TickerQuerySet["Market"]):
     def with_event(self) -> Self:
         """Join event and series, and leave out wide columns that lists and pages do not show."""
         return self.select_related("event__series").defer("raw_data", "event__settlement_sources")
+
+    def with_imports(self) -> Self:
+        """Annotate `is_imported`: imports have quotes of the market."""
+        spans = manager_of("ImportedSpan").of_quotes().filter(market=OuterRef("pk"))
+        return self.annotate(is_imported=Exists(spans))
 
     def in_brief(self) -> Self:
         """Load only what its snapshots, trades and order books are looked up by."""

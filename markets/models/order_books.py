@@ -110,7 +110,8 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
                 f"""INSERT INTO markets_orderbooksnapshot ({names}) SELECT {names}
                     FROM imported_book_staging ORDER BY sequence ON CONFLICT DO NOTHING"""
             )
-            return cursor.rowcount
+            written: int = cursor.rowcount
+        return written
 
     def recorded(self) -> Self:
         """Books without imported ones."""

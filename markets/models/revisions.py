@@ -108,18 +108,7 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
         return sum(not each.says_the_same(other) for each, other in zip(new, kept, strict=True))
 
 
-class Imported(models.Model):
-    """A fact that an import may have brought, which counts only for those who name the import."""
-
-    import_row = models.ForeignKey(
-        Import, on_delete=models.PROTECT, null=True, blank=True, db_index=False, related_name="+"
-    )
-
-    class Meta:
-        abstract = True
-
-
-class MarketRevision(KnownFact, Imported):
+class MarketRevision(KnownFact):
     """A market as it was known from an instant until its next revision; append-only."""
 
     market = models.ForeignKey(
@@ -140,6 +129,15 @@ class MarketRevision(KnownFact, Imported):
     price_ranges = models.JSONField(default=list, encoder=DjangoJSONEncoder)
     raw_data = models.JSONField(
         null=True, blank=True, help_text="The payload, if one is on record."
+    )
+    import_row = models.ForeignKey(
+        Import,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        db_index=False,
+        related_name="+",
+        help_text="The import that brought it; it counts only for those who name that.",
     )
 
     objects = MarketRevisionQuerySet.as_manager()
@@ -317,7 +315,7 @@ class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
             )
 
 
-class FeeChange(KnownFact, Imported):
+class FeeChange(KnownFact):
     """Fee terms of a series or an event, in force from `effective_at` on; append-only.
 
     An event's change without a type or without a multiplier gives that term back to the series.
@@ -332,6 +330,15 @@ class FeeChange(KnownFact, Imported):
     fee_type = models.CharField(max_length=100, blank=True)
     fee_multiplier = exact_field()
     effective_at = models.DateTimeField()
+    import_row = models.ForeignKey(
+        Import,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        db_index=False,
+        related_name="+",
+        help_text="The import that brought it; it counts only for those who name that.",
+    )
 
     objects = FeeChangeQuerySet.as_manager()
 

@@ -49,13 +49,14 @@ class ArchivedDayQuerySet(models.QuerySet["ArchivedDay"]):
     def lacking_trades(self, spans: str) -> list[date]:
         """List the days whose trades are not on record, though spans of the tape may be.
 
-        They were dropped, or the spans were restored without them.
+        They were dropped, or the spans were restored without them. A day of the archive that had
+        no trade lacks none.
         """
         restored = models.Q(table=spans, restored_at__isnull=False)
         told = self.filter(models.Q(table=TRADES) | restored)
-        rows = list(told.values_list("table", "day", "dropped_at"))
-        dropped_at = {day: at for table, day, at in rows if table == TRADES}
-        return sorted({day for _, day, _ in rows if day not in dropped_at or dropped_at[day]})
+        rows = list(told.values_list("table", "day", "dropped_at", "rows"))
+        lost = {day: bool(at and count) for table, day, at, count in rows if table == TRADES}
+        return sorted({day for _, day, _, _ in rows if lost.get(day, True)})
 
     def mark_dropped(self, partition: DayPartition, at: datetime) -> None:
         archived = self.filter(table=partition.table, day=partition.day)

@@ -172,6 +172,11 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
         whole = sum((each.length for each in self.whole(window)), timedelta())
         return whole / window.length
 
+    def tells_of(self, window: Interval) -> bool:
+        """Return True if a part of a window was read whole and its trades, if any, are kept."""
+        whole = merge((row.start, row.end) for row in self.within(window).filter(is_whole=True))
+        return bool(intersect(kept(whole), [window]))
+
     def missing(self, window: Interval) -> list[Interval]:
         """Return the parts of a window that are not whole, by the scope of the settings."""
         return subtract([window], self.whole(window))

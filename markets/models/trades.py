@@ -285,7 +285,8 @@ class TradeQuerySet(models.QuerySet["Trade"]):
                     WHERE NOT EXISTS ({SAME_TRADE}) ORDER BY sequence ON CONFLICT DO NOTHING""",
                 {**times, "recorded_at": recorded_at, "source": TradeOrigin.IMPORT.value},
             )
-            return cursor.rowcount
+            written: int = cursor.rowcount
+        return written
 
     def columns(
         self, ids: Sequence[int], start: datetime, end: datetime, *, imports: Sequence[int] = ()

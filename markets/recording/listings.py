@@ -85,13 +85,16 @@ def fetch_universe(tick: Tick) -> None:
             list_markets_instead(tick, sweep, error)
 
 
-def continue_universe_ahead(tick: Tick) -> None:
+def continue_universe_ahead(tick: Tick, *, requests: int) -> None:
     """Request the next pages of a pass that is under way, without waiting for the hot list.
 
-    A new pass waits: an exchange that is silent is not asked for more than need be.
+    The hot list's own `requests` come first: where tokens are scarce, the pass waits. So does a
+    new pass: an exchange that is silent is not asked for more than need be.
     """
     newest = tick.newest_sweeps.get(Tier.UNIVERSE)
-    if newest and newest.finished_at is None and newest.cursor:
+    if not newest or newest.finished_at is not None or not newest.cursor:
+        return
+    if tick.client.has_tokens_for(requests + 1):
         due = due_universe(tick)
         if due and due.pk == newest.pk:
             request_universe_ahead(tick)

@@ -161,7 +161,7 @@ def fetch_hot(tick: Tick) -> None:
     fetch = partial(fetch_named, tick.client.markets)
     replies = tick.fetch_in_parallel(
         [partial(fetch, tickers) for tickers in requests],
-        meanwhile=partial(continue_universe_ahead, tick),
+        meanwhile=partial(continue_universe_ahead, tick, requests=len(requests)),
     )
     is_answering = any(isinstance(reply, Page) for reply in replies)
     if is_answering:

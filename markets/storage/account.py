@@ -21,7 +21,6 @@ from kalshi_insights.export.copy import ColumnTypes
 from markets.intervals import Interval
 from markets.models import Poll, Sweep, TapeSpan
 from markets.models.tape import Proof
-from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import ONE_DAY, DayPartition, midnight
 
 POLLS, SWEEPS = "markets_poll", "markets_sweep"
@@ -71,6 +70,9 @@ class AccountTable:
     derived: Sequence[str] = ()
     # The column that is empty while a row may still become another.
     ended: str = ""
+    # The column of which the earliest value counts; files may cut it at the end of their day.
+    earliest: str = ""
+    is_cut: bool = False
     in_order_of_writing: bool = False
     # Columns that are not archived, with the value of a restored row.
     constants: dict[str, str] = field(default_factory=dict)
@@ -212,6 +214,8 @@ ACCOUNT: dict[str, AccountTable] = {
         within=("started_at < '{end}' AND (ended_at IS NULL OR ended_at > '{since}')"),
         key=("market_id", "started_at"),
         derived=("ended_at",),
+        earliest="ended_at",
+        is_cut=True,
         follow_up=_prolong_periods,
         columns={
             "market_id": NUMBER,
@@ -229,6 +233,8 @@ ACCOUNT: dict[str, AccountTable] = {
         time="starts_at",
         within="start < '{end}' AND \"end\" > '{since}'",
         key=("start", "end"),
+        derived=("known_at",),
+        earliest="known_at",
         columns={
             "starts_at": TIME._replace(column="start"),
             "ends_at": TIME._replace(column='"end"'),
@@ -284,6 +290,7 @@ ACCOUNT: dict[str, AccountTable] = {
         within="starts_at < '{end}' AND ends_at >= '{start}'",
         key=("market_id", "starts_at", "ends_at", "recorded_at"),
         said=("starts_at", "ends_at", "gap_after", "recorded_at"),
+        constants={"restored_at": "now()"},
         columns={
             "market_id": NUMBER,
             "starts_at": TIME,
@@ -324,109 +331,3 @@ def market_ids_query(partition: DayPartition) -> str:
     if "market_id" not in ACCOUNT[partition.table].columns:
         return "SELECT NULL::bigint WHERE false"
     return f"SELECT market_id FROM ({rows_query(partition)}) AS found"  # noqa: S608
-
-
-def restore_rows(partition: DayPartition, staged: str) -> int:
-    """Insert the staged rows that are missing, in their old order, and return their number.
-
-    Those that were restored before they had ended are completed, and count. Raises ArchiveError
-    where a row has the same key and other values.
-    """
-    table = ACCOUNT[partition.table]
-    if table.restore:
-        return table.restore(staged)
-    rows = _StagedRows(partition.table, table, staged)
-    inserted = [*rows.insert(), *rows.complete()]
-    if different := rows.count_different():
-        raise ArchiveError(
-            f"{partition} is not restored: {different:,} of the archived rows are in the database"
-            " with other values."
-        )
-    if table.follow_up:
-        table.follow_up(inserted, rows.joined)
-    return len(inserted)
-
-
-class _StagedRows(NamedTuple):
-    """The rows of an archived day in a staging table, beside those of the database."""
-
-    name: str
-    table: AccountTable
-    staged: str
-
-    @property
-    def joined(self) -> str:
-        if "market_id" not in self.table.columns:
-            return f"{self.staged} AS archived"
-        return (
-            f"{self.staged} AS archived"
-            " JOIN archived_market AS old ON old.id = archived.market_id"
-            " JOIN markets_market AS market ON market.ticker = old.ticker"
-        )
-
-    @property
-    def same(self) -> str:
-        restored = self.table.restored()
-        return " AND ".join(f'known."{name}" = {restored[name]}' for name in self.table.key)
-
-    def ids(self) -> dict[str, str]:
-        """Return the ids of restored rows, if the table is told in the order of writing.
-
-        They come before all that are on record: the recorder goes on from its newest pass.
-        """
-        if not self.table.in_order_of_writing:
-            return {}
-        place = "row_number() OVER (ORDER BY archived.number DESC)"
-        return {"id": f"(SELECT least(min(id), 1) FROM {self.name}) - {place}"}  # noqa: S608
-
-    def insert(self) -> list[int]:
-        values = self.ids() | self.table.restored() | self.table.constants
-        names = ", ".join(f'"{name}"' for name in values)
-        return self._written(
-            f"""
-            INSERT INTO {self.name} ({names}) SELECT {", ".join(values.values())}
-            FROM {self.joined}
-            WHERE NOT EXISTS (SELECT FROM {self.name} AS known WHERE {self.same})
-            ORDER BY archived.number RETURNING id
-            """  # noqa: S608
-        )
-
-    def complete(self) -> list[int]:
-        """Complete what had not ended when it was restored."""
-        if not self.table.ended:
-            return []
-        values = self.table.restored().items()
-        ended = self.table.ended
-        return self._written(
-            f"""
-            UPDATE {self.name} AS known
-            SET {", ".join(f'"{name}" = {value}' for name, value in values)} FROM {self.joined}
-            WHERE {self.same} AND known.{ended} IS NULL AND archived.{ended} IS NOT NULL
-            RETURNING known.id
-            """  # noqa: S608
-        )
-
-    def count_different(self) -> int:
-        """Count the rows that are others in the database, of those that had ended."""
-        restored = self.table.restored()
-        compared = [name for name in restored if name not in self.table.derived]
-        key_time, first = f'"{self.table.key[-1]}"', restored[self.table.key[-1]]
-        ended = f"archived.{self.table.ended} IS NOT NULL" if self.table.ended else "true"
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"""
-                SELECT count(*) FROM (
-                    SELECT {", ".join(restored[name] for name in compared)} FROM {self.joined}
-                    WHERE {ended} EXCEPT
-                    SELECT {", ".join(f'"{name}"' for name in compared)} FROM {self.name}
-                    WHERE {key_time} >= (SELECT min({first}) FROM {self.joined})
-                ) AS different
-                """  # noqa: S608
-            )
-            different: int = cursor.fetchone()[0]
-        return different
-
-    def _written(self, statement: str) -> list[int]:
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-            return [row[0] for row in cursor.fetchall()]

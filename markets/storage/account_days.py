@@ -1,10 +1,5 @@
 """The days of which the archive has an account."""
 
-from datetime import UTC
-
-from django.db.models import Exists, OuterRef
-from django.db.models.functions import TruncDate
-
 from markets.models import ArchivedDay, ImportedPeriod, Poll
 from markets.storage.account import IMPORTED_PERIODS, POLLS, TAPE_SPANS, bounds_of
 from markets.storage.partitions import ONE_DAY, DayPartition
@@ -36,16 +31,7 @@ def days_of_account(table: str) -> list[DayPartition]:
 
 
 def _days_of_periods() -> list[DayPartition]:
-    """List the days with periods that did not come with another day, and those archived before."""
-    came = ArchivedDay.objects.filter(
-        table=IMPORTED_PERIODS,
-        restored_at__gte=OuterRef("recorded_at"),
-        day__gte=OuterRef("starts_on"),
-        day__lte=OuterRef("ends_on"),
-    )
-    dated = ImportedPeriod.objects.annotate(
-        starts_on=TruncDate("starts_at", tzinfo=UTC), ends_on=TruncDate("ends_at", tzinfo=UTC)
-    )
-    days = dated.exclude(Exists(came)).days()
+    """List the days with periods that were stated here, and those archived before."""
+    days = ImportedPeriod.objects.filter(restored_at=None).days()
     archived = ArchivedDay.objects.filter(table=IMPORTED_PERIODS).values_list("day", flat=True)
     return [DayPartition(IMPORTED_PERIODS, day) for day in sorted({*days, *archived})]

@@ -7,7 +7,7 @@ renamed last.
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -20,87 +20,27 @@ from django.db import DatabaseError, connection
 
 from kalshi_insights.export import parquet
 from kalshi_insights.export.copy import ColumnTypes
-from markets.models import ArchivedDay
+from markets.intervals import Interval
+from markets.models import ArchivedDay, TapeSpan
 from markets.models.storage import AT_MIDNIGHT
-from markets.storage import account, midnight, partitions
-from markets.storage.account import ACCOUNT
+from markets.storage import account, midnight, partitions, staging
+from markets.storage.account import ACCOUNT, TAPE_SPANS
 from markets.storage.account_days import days_of_account
+from markets.storage.columns import COLUMNS, FOLDERS, MARKET_COLUMNS, copy_statement
+from markets.storage.imported_rows import RECORDED, count_recorded
 from markets.storage.manifest import (
     ArchivedFile,
     ArchiveError,
     Manifest,
+    is_intact,
     read_manifest,
     sha256_of_file,
 )
-from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, TRADES, DayPartition
+from markets.storage.partitions import SNAPSHOTS, TRADES, DayPartition
 
-FOLDERS = {
-    SNAPSHOTS: "snapshots",
-    AT_MIDNIGHT: "midnight",
-    ORDER_BOOKS: "orderbooks",
-    TRADES: "trades",
-} | {table: each.folder for table, each in ACCOUNT.items()}
 SCHEMA_VERSION = 1
-SNAPSHOT_COLUMNS = {
-    "id": "uuid",
-    "market_id": "bigint",
-    "timestamp": "timestamptz",
-    "recorded_at": "timestamptz",
-    "sequence": "bigint",
-    "quality": "smallint",
-    "source": "text",
-    "yes_bid": "numeric(6,4)",
-    "yes_ask": "numeric(6,4)",
-    "yes_bid_size": "numeric(18,2)",
-    "yes_ask_size": "numeric(18,2)",
-    "last_price": "numeric(6,4)",
-    "volume": "numeric(18,2)",
-    "open_interest": "numeric(18,2)",
-    "raw_data": "jsonb",
-}
-COLUMNS: dict[str, ColumnTypes] = {
-    SNAPSHOTS: SNAPSHOT_COLUMNS,
-    AT_MIDNIGHT: SNAPSHOT_COLUMNS,
-    ORDER_BOOKS: {
-        "id": "uuid",
-        "market_id": "bigint",
-        "timestamp": "timestamptz",
-        "bid_prices": "numeric(6,4)[]",
-        "bid_sizes": "numeric(18,2)[]",
-        "ask_prices": "numeric(6,4)[]",
-        "ask_sizes": "numeric(18,2)[]",
-    },
-    TRADES: {
-        "trade_id": "uuid",
-        "market_id": "bigint",
-        "created_time": "timestamptz",
-        "known_at": "timestamptz",
-        "recorded_at": "timestamptz",
-        "contracts": "bigint",
-        "price": "smallint",
-        "taker_side": "smallint",
-        "source_code": "smallint",
-        "is_block_trade": "boolean",
-    },
-    **{table: each.types for table, each in ACCOUNT.items()},
-}
-# These columns suffice to restore rows where their market is unknown; the exchange has the rest.
-MARKET_COLUMNS = {
-    "id": "bigint",
-    "ticker": "text",
-    "event_ticker": "text",
-    "series_ticker": "text",
-    "title": "text",
-    "yes_sub_title": "text",
-    "no_sub_title": "text",
-    "status": "text",
-    "result": "text",
-    "open_time": "timestamptz",
-    "close_time": "timestamptz",
-    "price_ranges": "jsonb",
-}
 ROWS_QUERY = """
-    SELECT * FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}'
+    SELECT * FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}' AND {recorded}
     ORDER BY market_id, {time}, {id}
 """
 MARKETS_QUERY = """
@@ -110,14 +50,8 @@ MARKETS_QUERY = """
     WHERE market.id IN ({ids}) ORDER BY market.id
 """
 MARKET_IDS_QUERY = """
-    SELECT market_id FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}'
+    SELECT market_id FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}' AND {recorded}
 """
-# Arrow's CSV and PostgreSQL's differ for these types, so they are selected in a form both share.
-CSV_EXPRESSIONS = {
-    "uuid": "replace({0}::text, '-', '') AS {0}",
-    "timestamptz": "(extract(epoch FROM {0}) * 1000000)::bigint AS {0}",
-    "boolean": "{0}::text AS {0}",
-}
 
 
 class DayFiles(NamedTuple):
@@ -136,7 +70,7 @@ def files_of(partition: DayPartition) -> DayFiles:
 
 
 def days_to_archive(
-    tables: Iterable[str], *, now: datetime, include_archived: bool = False
+    tables: Collection[str], *, now: datetime, include_archived: bool = False
 ) -> list[DayPartition]:
     """List closed days that are not archived or have changed since, oldest first."""
     archived = ArchivedDay.objects.by_partition()
@@ -145,8 +79,14 @@ def days_to_archive(
         for partition in sorted(_days_in_database(tables), key=lambda each: each.day)
         if partition.is_closed(now)
         and (include_archived or _has_changed(partition, archived.get(partition)))
-        and _count_rows(partition)
+        and (_count_rows(partition) or _is_known_to_be_empty(partition))
     ]
+
+
+def _is_known_to_be_empty(partition: DayPartition) -> bool:
+    """Return True for a day of trades that was read and has none."""
+    window = Interval(*partition.bounds)
+    return partition.table == TRADES and TapeSpan.objects.tells_of(window)
 
 
 def _has_changed(partition: DayPartition, archived: ArchivedDay | None) -> bool:
@@ -155,15 +95,21 @@ def _has_changed(partition: DayPartition, archived: ArchivedDay | None) -> bool:
     The account of a closed day stays, but for the spans of the tape and the periods of imports:
     gaps are closed and rows are imported later.
     """
-    if archived is None:
+    if archived is None or _has_other_files(partition, archived):
         return True
     if partition.table in partitions.TABLES:
         came_again = archived.dropped_at is not None
         return came_again or _count_rows(partition) != archived.rows
     if partition.table == AT_MIDNIGHT:
-        return midnight.has_grown(partition, archived)
+        return midnight.has_changed(partition, archived)
     said = ACCOUNT[partition.table].said
     return bool(said) and not _says_the_same(partition, said)
+
+
+def _has_other_files(partition: DayPartition, archived: ArchivedDay) -> bool:
+    """Return True if files lie there that are not those on record: a backup may be older."""
+    found = _manifest_on_disk(partition, archived)
+    return found is not None and found.sha256 != archived.sha256
 
 
 def _says_the_same(partition: DayPartition, said: Iterable[str]) -> bool:
@@ -176,7 +122,7 @@ def _says_the_same(partition: DayPartition, said: Iterable[str]) -> bool:
         return False
     with (
         connection.cursor() as cursor,
-        cursor.copy(_copy_statement(columns, _queries(partition)[0])) as lines,
+        cursor.copy(copy_statement(columns, _queries(partition)[0])) as lines,
     ):
         known = b"".join(map(bytes, lines))
     return sorted(archived.splitlines()) == sorted(known.splitlines())
@@ -186,12 +132,14 @@ def _count_rows(partition: DayPartition) -> int:
     if partition.table == AT_MIDNIGHT:
         return midnight.count_rows(partition)
     is_account = partition.table in ACCOUNT
-    return account.count_rows(partition) if is_account else partitions.count_rows(partition)
+    return account.count_rows(partition) if is_account else count_recorded(partition)
 
 
-def _days_in_database(tables: Iterable[str]) -> Iterator[DayPartition]:
+def _days_in_database(tables: Collection[str]) -> Iterator[DayPartition]:
     """Yield the days of these tables, but for those of which there is only their end."""
     remnants = midnight.remnants()
+    if TRADES in tables:
+        yield from _quiet_days()
     for table in tables:
         if table in ACCOUNT:
             yield from days_of_account(table)
@@ -201,6 +149,16 @@ def _days_in_database(tables: Iterable[str]) -> Iterator[DayPartition]:
         for day in days + partitions.days_without_partition([rows]):
             if DayPartition(rows, day) not in remnants:
                 yield DayPartition(table, day)
+
+
+def _quiet_days() -> Iterator[DayPartition]:
+    """Yield the days of the tape on which no trade was ever written, and none archived."""
+    of_trades = ArchivedDay.objects.filter(table=TRADES).values_list("day", flat=True)
+    known = {*of_trades, *(each.day for each in partitions.partitions_of(TRADES))}
+    known.update(partitions.days_without_partition([TRADES]))
+    for each in days_of_account(TAPE_SPANS):
+        if each.day not in known:
+            yield DayPartition(TRADES, each.day)
 
 
 def archive_day(
@@ -229,25 +187,40 @@ def _require_archivable(partition: DayPartition, now: datetime) -> None:
         )
     archived, rows = ArchivedDay.objects.for_partition(partition), _count_rows(partition)
     found = _manifest_on_disk(partition, archived)
-    in_files = found.rows if found else archived.rows if archived else 0
     if (archived and archived.dropped_at) or _would_lose(partition, archived, found, rows):
+        in_files = found.rows if found else archived.rows if archived else 0
+        hint = ""
+        if archived and _has_other_files(partition, archived):
+            hint = (
+                " Its files are not those on record, as after restoring an older backup;"
+                f" `{way_out(partition)}` takes what they have."
+            )
         raise ArchiveError(
             f"{partition} has {rows:,} rows in the database and {in_files:,} in the archive,"
-            " which would be lost: restore the day first."
+            f" some of which would be lost: restore the day first.{hint}"
         )
+
+
+def way_out(partition: DayPartition) -> str:
+    """Return the command that restores a day from files that are not those on record."""
+    return f"restorearchive {partition.day} --table {partition.table} --accept-other-files"
 
 
 def _would_lose(
     partition: DayPartition, archived: ArchivedDay | None, found: Manifest | None, rows: int
 ) -> bool:
-    """Return True if a day's files may have what these many rows of the database do not say."""
+    """Return True if a day's files have what the database does not."""
     said = ACCOUNT[partition.table].said if partition.table in ACCOUNT else ()
-    if said and archived is None:
-        # One span of the tape may say more than its pieces.
-        return found is not None and not _says_the_same(partition, said)
-    if archived and (found is None or found.sha256 == archived.sha256):
-        return rows < archived.rows and not said
-    return found is not None and rows < found.rows
+    if said:
+        # One span of the tape may say more than its pieces, and those on record may change.
+        is_known = archived and (found is None or found.sha256 == archived.sha256)
+        return found is not None and not is_known and not _says_the_same(partition, said)
+    if found is None:
+        return archived is not None and rows < archived.rows
+    files = files_of(partition)
+    if not is_intact(files.rows, found.sha256):
+        return rows < found.rows
+    return staging.count_missing(partition, files.rows, files.markets) > 0
 
 
 def _manifest_on_disk(partition: DayPartition, archived: ArchivedDay | None) -> Manifest | None:
@@ -305,6 +278,7 @@ def _queries(partition: DayPartition) -> tuple[str, str]:
     # The bounds go in as literals, because COPY takes no parameters.
     start, end = partition.bounds
     values = {"table": partition.table, "start": start, "end": end, **partition.key._asdict()}
+    values["recorded"] = RECORDED[partition.table]
     return ROWS_QUERY.format(**values), MARKET_IDS_QUERY.format(**values)
 
 
@@ -312,7 +286,7 @@ def _write_file(
     path: Path, partition: DayPartition, columns: ColumnTypes, *, query: str
 ) -> ArchivedFile:
     """Write a query's rows of one day, and read them back as a restore would."""
-    statement = _copy_statement(columns, query)
+    statement = copy_statement(columns, query)
     with (
         connection.cursor() as cursor,
         _open_synced(path) as sink,
@@ -329,19 +303,6 @@ def _write_file(
         sha256=sha256_of_file(path),
         content_sha256=written.sha256,
     )
-
-
-def _copy_statement(columns: ColumnTypes, query: str) -> str:
-    selected = ", ".join(
-        CSV_EXPRESSIONS.get(kind, "{0}").format(name) for name, kind in columns.items()
-    )
-    quoted = ", ".join(name for name, kind in columns.items() if kind in parquet.QUOTED_TYPES)
-    options = f"FORMAT csv, FORCE_QUOTE ({quoted})" if quoted else "FORMAT csv"
-    # The result keeps the subquery's order, because nothing is joined or grouped outside it.
-    return f"""
-        COPY (SELECT {selected} FROM ({query}) AS found)
-        TO STDOUT ({options})
-    """  # noqa: S608
 
 
 def record_archived(partition: DayPartition, manifest: Manifest, **times: datetime | None) -> None:

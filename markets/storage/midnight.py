@@ -14,7 +14,9 @@ from markets.models import ArchivedDay
 from markets.models.observations import believed_listed_for
 from markets.models.storage import AT_MIDNIGHT
 from markets.storage import partitions
-from markets.storage.manifest import is_intact
+from markets.storage.columns import content_sha256
+from markets.storage.imported_rows import count_recorded
+from markets.storage.manifest import ArchiveError, is_intact, read_manifest
 from markets.storage.partitions import ONE_DAY, SNAPSHOTS, DayPartition
 
 ROWS_QUERY = """
@@ -49,19 +51,28 @@ def remnants() -> dict[DayPartition, ArchivedDay]:
     return {
         partition: carried
         for partition, carried in ArchivedDay.objects.remnants().items()
-        if partitions.count_rows(partition) == carried.rows
+        if count_recorded(partition) == carried.rows
     }
 
 
-def has_grown(partition: DayPartition, archived: ArchivedDay) -> bool:
-    """Return True if the day before has last quotes that are not in the archive.
+def has_changed(partition: DayPartition, archived: ArchivedDay) -> bool:
+    """Return True if the day before has other last quotes than the archive.
 
     Where that day is not on record as a whole, the archive has more of it than the database.
     """
     home = home_of(partition)
     before = ArchivedDay.objects.for_partition(home)
     is_whole = home not in ArchivedDay.objects.remnants() and not (before and before.dropped_at)
-    return is_whole and count_rows(partition) > archived.rows
+    return is_whole and not _says_the_same(partition, archived)
+
+
+def _says_the_same(partition: DayPartition, archived: ArchivedDay) -> bool:
+    """Compare the last quotes with those in the archive: as many may be others."""
+    try:
+        manifest = read_manifest((settings.ARCHIVE_PATH / archived.file).with_suffix(".json"))
+    except ArchiveError:
+        return False
+    return manifest.content_sha256 == content_sha256(partition.table, rows_query(partition))
 
 
 def is_carried(partition: DayPartition) -> bool:
@@ -74,7 +85,7 @@ def is_carried(partition: DayPartition) -> bool:
     if not rows or archived is None:
         return not rows
     file = settings.ARCHIVE_PATH / archived.file
-    return rows <= archived.rows and is_intact(file, archived.sha256)
+    return _says_the_same(following, archived) and is_intact(file, archived.sha256)
 
 
 def mark_dropped(partition: DayPartition, at: datetime) -> None:

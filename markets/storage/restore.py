@@ -1,6 +1,5 @@
 """Restore an archived day into the database."""
 
-from collections.abc import Set
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -10,11 +9,12 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from kalshi_insights.export import parquet
-from kalshi_insights.export.copy import ColumnTypes, stage_csv
+from kalshi_insights.export.copy import ColumnTypes
 from markets.models import ArchivedDay, Event, Market, Series, Trade
-from markets.storage import account, archive, midnight, partitions
+from markets.storage import account_rows, archive, midnight, partitions, staging
 from markets.storage.account import ACCOUNT
-from markets.storage.archive import COLUMNS, FOLDERS, MARKET_COLUMNS, SCHEMA_VERSION
+from markets.storage.archive import SCHEMA_VERSION
+from markets.storage.columns import COLUMNS, MARKET_COLUMNS
 from markets.storage.manifest import (
     ArchivedFile,
     ArchiveError,
@@ -23,10 +23,8 @@ from markets.storage.manifest import (
     sha256_of_file,
 )
 from markets.storage.partitions import TRADES, DayPartition
+from markets.storage.staging import RESTORE_EXPRESSIONS, staging_table
 
-# A staging table holds these types in the form that the files have, and converts them on reading.
-RESTORE_EXPRESSIONS = {"timestamptz": "'epoch'::timestamptz + {0} * interval '1 microsecond'"}
-STAGING_TYPES = {"timestamptz": "bigint"}
 MARKET_BATCH = 1000
 
 
@@ -51,13 +49,18 @@ class RestoredRows(NamedTuple):
     inserted: int  # the others were in the database already
 
 
-def restore_day(partition: DayPartition, *, now: datetime) -> RestoredRows:
+def restore_day(
+    partition: DayPartition, *, now: datetime, accept_other_files: bool = False
+) -> RestoredRows:
     """Insert the rows of a day's file that the database lacks; raises ArchiveError.
 
     Markets are matched by their tickers: where one has another id now, its rows get that id, and
-    where it is unknown, it is created with the columns that the archive has.
+    where it is unknown, it is created with the columns that the archive has. Files that are not
+    those on record are refused unless they are accepted.
     """
     manifest = verified_manifest(partition)
+    if not accept_other_files:
+        _require_files_on_record(partition, manifest)
     try:
         return _restore(partition, manifest, now)
     except parquet.ParquetError as error:
@@ -70,11 +73,11 @@ def _restore(partition: DayPartition, manifest: Manifest, now: datetime) -> Rest
         partitions.create_missing(home.table, [home.day])
     files = archive.files_of(partition)
     with transaction.atomic():
-        _stage("archived_market", MARKET_COLUMNS, files.markets)
+        staging.stage_markets(files.markets)
         _create_missing_markets(now)
-        _stage_rows(partition, files.rows)
+        staging.stage_rows(partition, files.rows)
         if partition.table in ACCOUNT:
-            inserted = account.restore_rows(partition, _staging_table(partition))
+            inserted = account_rows.restore_rows(partition, staging_table(partition))
         else:
             inserted = _insert_missing_rows(partition, COLUMNS[partition.table])
         times = {"restored_at": now} if inserted else {}
@@ -102,13 +105,22 @@ def verified_manifest(partition: DayPartition) -> Manifest:
         )
     _check_hash(files.rows, manifest)
     _check_hash(files.markets, manifest.markets)
+    return manifest
+
+
+def _require_files_on_record(partition: DayPartition, manifest: Manifest) -> None:
     archived = ArchivedDay.objects.for_partition(partition)
     if archived and archived.sha256 != manifest.sha256:
-        raise ArchiveError(
-            f"{files.rows} is not the file on record: its SHA-256 is {manifest.sha256}, and the"
-            f" database has {archived.sha256}."
+        written, verified = (
+            f"{at:%Y-%m-%d %H:%M}" for at in (manifest.written_at, archived.verified_at)
         )
-    return manifest
+        raise ArchiveError(
+            f"{archive.files_of(partition).rows} is not the file on record. Written at {written},"
+            f" it has {manifest.rows:,} rows and the SHA-256 {manifest.sha256}; that on record,"
+            f" verified at {verified}, has {archived.rows:,} rows and {archived.sha256}. If this"
+            f" database came from an older backup, `{archive.way_out(partition)}` adds what it"
+            " lacks."
+        )
 
 
 def _check_hash(path: Path, content: ArchivedFile) -> None:
@@ -121,28 +133,6 @@ def _check_hash(path: Path, content: ArchivedFile) -> None:
             f"{path} is damaged and nothing was restored: its SHA-256 is {found}, and its"
             f" manifest says {content.sha256}."
         )
-
-
-def _stage_rows(partition: DayPartition, path: Path) -> None:
-    """Stage a day's rows; columns that were not archived yet get the values stated for them."""
-    table, columns = _staging_table(partition), COLUMNS[partition.table]
-    later = ACCOUNT[partition.table].later if partition.table in ACCOUNT else {}
-    lacking = later.keys() - parquet.column_names(path)
-    _stage(table, columns, path, lacking=lacking)
-    if lacking:
-        values = ", ".join(f'"{name}" = {later[name]}' for name in lacking)
-        with connection.cursor() as cursor:
-            cursor.execute(f"UPDATE {table} SET {values}")  # noqa: S608
-
-
-def _stage(
-    table: str, columns: ColumnTypes, path: Path, *, lacking: Set[str] = frozenset()
-) -> None:
-    staged = {name: STAGING_TYPES.get(kind, kind) for name, kind in columns.items()}
-    filled = {name: kind for name, kind in columns.items() if name not in lacking}
-    stage_csv(table, staged, parquet.lines(path, filled), filled=filled)
-    with connection.cursor() as cursor:
-        cursor.execute(f"ANALYZE {table}")
 
 
 def _create_missing_markets(now: datetime) -> None:
@@ -206,7 +196,7 @@ def _insert_missing_rows(partition: DayPartition, columns: ColumnTypes) -> int:
     archived = _archived_rows_query(partition, columns)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT (SELECT count(*) FROM {_staging_table(partition)})"  # noqa: S608
+            f"SELECT (SELECT count(*) FROM {staging_table(partition)})"  # noqa: S608
             f" - (SELECT count(*) FROM ({archived}) AS known)"
         )
         homeless: int = cursor.fetchone()[0]
@@ -242,10 +232,6 @@ def _insert_by_key(partition: DayPartition, archived: str, names: str) -> tuple[
         return inserted, cursor.fetchone()[0]
 
 
-def _staging_table(partition: DayPartition) -> str:
-    return f"archived_{FOLDERS[partition.table]}"
-
-
 def _archived_rows_query(partition: DayPartition, columns: ColumnTypes) -> str:
     """Select the archived rows with the market ids of this database."""
     expressions = {
@@ -254,6 +240,6 @@ def _archived_rows_query(partition: DayPartition, columns: ColumnTypes) -> str:
     }
     expressions["market_id"] = "market.id"
     selected = ", ".join(f"{expression} AS {name}" for name, expression in expressions.items())
-    return f"""SELECT {selected} FROM {_staging_table(partition)} AS archived
+    return f"""SELECT {selected} FROM {staging_table(partition)} AS archived
         JOIN archived_market AS old ON old.id = archived.market_id
         JOIN markets_market AS market ON market.ticker = old.ticker"""  # noqa: S608

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from kalshi_insights.token_bucket import TokenBucket
 from markets.kalshi.client import KalshiClient
 from markets.kalshi.signing import Signer
 from markets.tests.fake_tape import FakeTape
@@ -105,8 +106,11 @@ class Exchange:
     def quote(self, ticker: str, bid: str, ask: str, **changes: Any) -> None:
         self.markets[ticker] |= {"yes_bid_dollars": bid, "yes_ask_dollars": ask, **changes}
 
-    def client(self, signer: Signer | None = None) -> KalshiClient:
-        return KalshiClient(URL, transport=httpx.MockTransport(self.answer_dated), signer=signer)
+    def client(
+        self, signer: Signer | None = None, bucket: TokenBucket | None = None
+    ) -> KalshiClient:
+        transport = httpx.MockTransport(self.answer_dated)
+        return KalshiClient(URL, transport=transport, signer=signer, bucket=bucket)
 
     def answer_dated(self, request: httpx.Request) -> httpx.Response:
         response = self.answer(request)

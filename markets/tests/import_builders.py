@@ -54,9 +54,8 @@ def levels(sides: Iterable[Sequence[tuple[int, int]]]) -> Levels:
 def batch(kind: Kind, rows: Sequence[Row], *, first_line: int = 2, **values: Any) -> RowBatch:
     found = parsed(kind, rows, first_line=first_line)
     last = first_line + len(rows) - 1
-    others = {"refused": (), "duplicates": np.array([], np.int64), "left_out": 0} | values
-    others = {name: each for name, each in others.items() if name in RowBatch._fields}
-    return RowBatch(rows=found, last_line=last, share=1.0, **others)
+    plain = RowBatch(found, (), np.array([], np.int64), 0, last, 1.0)
+    return plain._replace(**values)
 
 
 def an_import(kind: Kind = Kind.QUOTES, *, sha256: str = "", **said: Any) -> Import:

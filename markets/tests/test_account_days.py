@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from markets.models import ArchivedDay, ImportedPeriod, Poll, Sweep, Tier
+from markets.models import ArchivedDay, ImportedPeriod, Market, Poll, Sweep, Tier
 from markets.models.imported_periods import ImportedRows
 from markets.storage import archive, partitions, restore
 from markets.storage.account import IMPORTED_PERIODS, POLLS, SWEEPS
@@ -116,3 +116,13 @@ class TestPeriodsOfImports:
         self.state(a_market("KXB-1").pk, 8, 10, at=NOW + HOUR)
         self.state(a_market("KXB-2").pk, 20, 20, at=noon(21))
         assert numbers(IMPORTED_PERIODS) == [8, 9, 10, 20]
+
+    def test_that_were_stated_before_a_day_was_restored_are_archived_with_each_of_theirs(self):
+        self.state(a_market("KXB-1").pk, 8, 10, at=NOW - HOUR)
+        restore.restore_day(DayPartition(IMPORTED_PERIODS, the(9)), now=NOW + HOUR)
+        assert numbers(IMPORTED_PERIODS) == [8, 9, 10]
+
+    def test_that_came_back_and_are_stated_again_are_archived_with_each_of_their_days(self):
+        self.state(Market.objects.get(ticker="KXA-1").pk, 5, 12, at=NOW)
+        assert numbers(IMPORTED_PERIODS) == list(range(5, 13))
+        assert ImportedPeriod.objects.count() == 1

@@ -23,6 +23,7 @@ from markets.models import (
 )
 from markets.models.snapshots import snapshot_id
 from markets.storage import archive, partitions, restore, retention
+from markets.storage.columns import COLUMNS
 from markets.storage.manifest import ArchiveError, sha256_of_file
 from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, DayPartition
 from markets.tests.factories import a_market, a_snapshot
@@ -193,8 +194,8 @@ class TestArchiving:
         assert metadata.row_group(0).column(0).compression == "ZSTD"
 
     def test_every_table_has_the_columns_that_are_archived(self):
-        for table in (SNAPSHOTS, ORDER_BOOKS):
-            columns = archive.COLUMNS[table]
+        for table, unarchived in ((SNAPSHOTS, set()), (ORDER_BOOKS, {"sequence"})):
+            columns = COLUMNS[table].keys() | unarchived
             with connection.cursor() as cursor:
                 cursor.execute(f"SELECT * FROM {table} LIMIT 0")
                 assert {column.name for column in cursor.description} == set(columns)
@@ -239,7 +240,7 @@ class TestArchiving:
         ArchivedDay.objects.all().delete()
         before = file_contents(archive_path)
         a_snapshot(market, NOON).save()
-        with pytest.raises(ArchiveError, match="3 in the archive, which would be lost"):
+        with pytest.raises(ArchiveError, match="3 in the archive, some of which would be lost"):
             archive_it()
         assert file_contents(archive_path) == before
         restore.restore_day(THAT_DAY, now=NOW)

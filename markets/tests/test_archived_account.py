@@ -136,7 +136,8 @@ def rows(model: Any) -> list[dict[str, Any]]:
     found = list(model.objects.order_by("pk").values())
     for row in found:
         del row["id"]
-        row.pop("market_id", None)
+        for name in ("market_id", "restored_at"):
+            row.pop(name, None)
     return found
 
 

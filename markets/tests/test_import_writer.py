@@ -29,6 +29,11 @@ pytestmark = pytest.mark.django_db
 TICKER = "KXOWN-26NOV20-T40"
 
 
+def line_of(row: MarketSnapshot | Trade) -> int:
+    assert row.sequence is not None
+    return row.sequence % 2**36
+
+
 class TestQuotes:
     def test_a_quote_is_a_snapshot_with_its_import_and_line(self):
         row = imported(Kind.QUOTES, [(TICKER, 1.5, quote(42, 45, volume=123_456_789_012))])
@@ -47,9 +52,9 @@ class TestQuotes:
     def test_two_rows_of_one_second_both_survive_in_the_order_of_the_file(self):
         imported(Kind.QUOTES, [(TICKER, 1, quote(42, 45)), (TICKER, 1, quote(42, 45))])
 
-        sequences = MarketSnapshot.objects.oldest_first().values_list("sequence", flat=True)
+        snapshots = MarketSnapshot.objects.oldest_first()
 
-        assert [sequence % 2**36 for sequence in sequences] == [2, 3]
+        assert [line_of(each) for each in snapshots] == [2, 3]
 
     def test_a_side_that_nobody_quotes_and_sizes_that_nobody_knows_stay_unknown(self):
         imported(Kind.QUOTES, [(TICKER, 1, {"yes_bid": 4200}), (TICKER, 2, {"yes_ask": 10_000})])
@@ -188,7 +193,7 @@ class TestTrades:
 
         trades = list(Trade.objects.order_by("sequence"))
 
-        assert [each.sequence % 2**36 for each in trades] == [2, 3, 4]
+        assert [line_of(each) for each in trades] == [2, 3, 4]
         assert trades[0].trade_id == own
         assert len({each.trade_id for each in trades}) == 3
         assert trades[1].count == Decimal("1.5")

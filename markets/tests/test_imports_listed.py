@@ -8,6 +8,7 @@ from django.urls import reverse
 
 from accounts.tests.factories import a_token
 from markets import charts
+from markets.coverage.coverage import coverage
 from markets.models import Import, Market
 from markets.models.imports import ImportState, Kind
 from markets.tests.factories import a_market, a_trade, observe
@@ -18,6 +19,11 @@ TICKER = "KXOWN-26NOV20-T40"
 QUOTES = [(TICKER, 0, quote(42, 45)), (TICKER, 60, quote(50, 52))]
 TRADE = {"yes_price": 4_500, "count": 100, "taker_side": 1, "is_block_trade": 0}
 API = "/api/v1/imports/"
+HOUR = timedelta(hours=1)
+
+
+def milliseconds(seconds: float) -> int:
+    return int((START.timestamp() + seconds) * 1000)
 
 
 def undoer(**values) -> User:
@@ -144,3 +150,67 @@ class TestBesideTheRecord:
         [past] = Market.objects.rewind([market], START + timedelta(minutes=30))
 
         assert (str(past.yes_bid), past.status) == ("0.4000", "active")
+
+
+class TestShown:
+    """The chart, the page and the coverage of imported rows, by themselves."""
+
+    def test_a_chart_of_imported_quotes_ends_with_the_last_one(self):
+        imported(Kind.QUOTES, QUOTES, recording="on-change", gap_after=20)
+
+        chart = charts.chart(
+            Market.objects.get(), span="1h", since=None, now=START + 48 * HOUR, source="IMPORT"
+        )
+
+        assert chart["bid"] == [0.42, 0.5]
+        assert chart["until"] == milliseconds(60) + 1
+        assert (milliseconds(20), milliseconds(60)) in chart["gaps"]
+
+    def test_the_chart_s_address_takes_the_source(self, client):
+        imported(Kind.QUOTES, QUOTES)
+        address = reverse("markets:chart", args=[TICKER])
+
+        assert client.get(address).json()["t"] == []
+        assert len(client.get(address, {"source": "IMPORT"}).json()["t"]) == 2
+        assert client.get(address, {"source": "TAPE"}).status_code == 400
+
+    def test_a_page_leads_to_imported_quotes_where_there_are_some(self, client):
+        page = reverse("markets:detail", args=[a_market(TICKER).ticker])
+        assert "imported" not in client.get(page).content.decode()
+        imported(Kind.QUOTES, QUOTES)
+        imported(Kind.TRADES, [(TICKER, 1, TRADE)])
+
+        answer = client.get(page, {"table": "all"})
+        own = client.get(page, {"table": "all", "imported": ""}).content.decode()
+
+        assert "?imported#chart" in answer.content.decode()
+        assert not answer.context["trades"]
+        assert "Price, imported" in own
+        assert 'data-source="IMPORT"' in own
+        assert "50" in own.split("History as a table, imported")[1]
+
+    @pytest.mark.parametrize(
+        ("said", "seconds"),
+        [
+            ({}, 0),
+            ({"recording": "sampled", "gap_after": 20}, 40),
+            ({"recording": "on-change"}, 60),
+            ({"recording": "on-change", "gap_after": 20}, 40),
+            ({"recording": "on-change", "gap_after": 90}, 150),
+        ],
+    )
+    def test_coverage_tells_what_imported_rows_prove(self, said, seconds):
+        imported(Kind.QUOTES, QUOTES, **said)
+
+        covered = coverage(Market.objects.get(), START, START + HOUR)
+
+        assert covered.sources["IMPORT"].total_seconds() == seconds
+
+    def test_imported_rows_close_no_gap_of_the_record(self):
+        market = a_market(TICKER, open_time=START - HOUR, quoted_at=None)
+        before = coverage(market, START, START + HOUR)
+        imported(Kind.QUOTES, QUOTES, recording="on-change", gap_after=3600)
+
+        after = coverage(market, START, START + HOUR)
+
+        assert (after.gaps, after.observed) == (before.gaps, before.observed)

@@ -27,6 +27,8 @@ PAYLOADS_IN_BLOCKS = ("markets", "0017_payload_blocks")
 BEFORE_TAPE = ("markets", "0019_page_contents")
 TAPE = ("markets", "0020_tape")
 TAPE_SCOPES = ("markets", "0021_tape_scopes")
+BEFORE_RESTORED_PERIODS = ("markets", "0022_imported_periods")
+RESTORED_PERIODS = ("markets", "0023_restored_periods")
 ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
 LONG_AGO = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -319,3 +321,31 @@ def test_spans_of_before_count_as_read_by_the_settings_of_today(empty_schema, se
     assert [each.series for each in (live, listed, left)] == [["KXA", "KXB"], ["KXA", "KXB"], []]
     assert (live.known_at, left.known_at) == (None, None)
     assert listed.known_at > before
+
+
+def test_periods_of_before_came_with_the_days_that_were_restored_after_them(empty_schema):
+    apps = migrate_to(BEFORE_RESTORED_PERIODS)
+    create_snapshots(apps)
+    market, day = apps.get_model("markets", "Market").objects.get(), timedelta(days=1)
+    restored_at = LONG_AGO + 9 * day
+    for days in (0, 3):
+        apps.get_model("markets", "ArchivedDay").objects.create(
+            table="markets_importedperiod",
+            day=(LONG_AGO + days * day).date(),
+            rows=1,
+            schema_version=1,
+            verified_at=LONG_AGO,
+            restored_at=restored_at if days else None,
+        )
+    old = apps.get_model("markets", "ImportedPeriod")
+    for starts, recorded in ((0, 1), (2, 8), (2, 10), (4, 8)):
+        old.objects.create(
+            market=market,
+            starts_at=LONG_AGO + starts * day,
+            ends_at=LONG_AGO + (starts + 1) * day,
+            gap_after=60,
+            recorded_at=LONG_AGO + recorded * day,
+        )
+    periods = migrate_to(RESTORED_PERIODS).get_model("markets", "ImportedPeriod").objects
+    told = periods.order_by("id").values_list("restored_at", flat=True)
+    assert list(told) == [None, restored_at, None, None]

@@ -11,8 +11,11 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+import redis
+from django.conf import settings
 from django.db import connection
 
+from kalshi_insights.token_bucket import TokenBucket
 from markets.kalshi.client import Page
 from markets.kalshi.errors import KalshiError, OutOfTokens, ServerError
 from markets.models import Market, Sweep, Tier
@@ -152,6 +155,21 @@ class Line:
             return self._changed.wait_for(lambda: self.requested[path] >= count, timeout=seconds)
 
 
+@pytest.fixture
+def valkey() -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(settings.REDIS_URL) as connection:
+        yield connection
+        connection.delete("test:ahead")
+
+
+def stop_universe_after_a_page(exchange: Exchange) -> None:
+    """Run a tick in which the universe's first page is read, and the next one fails."""
+    exchange.pages_left, exchange.status_afterwards = 1, 500
+    tick(exchange)
+    exchange.pages_left = None
+    Sweep.objects.filter(finished_at=None).update(page_size=None)
+
+
 @pytest.mark.django_db(transaction=True)
 class TestTheUniverse:
     def test_has_its_next_page_under_way_while_one_is_parsed(self, exchange):
@@ -171,17 +189,27 @@ class TestTheUniverse:
     def test_goes_on_while_the_hot_list_is_under_way(self, exchange):
         exchange.list(*(f"KXA-{n:02}-X" for n in range(40)))
         tick(exchange)
-        # Its first page is read, and the next one fails.
-        exchange.pages_left, exchange.status_afterwards = 1, 500
-        tick(exchange)
-        exchange.pages_left = None
-        Sweep.objects.filter(finished_at=None).update(page_size=None)
+        stop_universe_after_a_page(exchange)
         line, waited = Line(exchange), []
         line.before_answers["/markets"] = lambda: waited.append(line.wait_for("/events", 1))
         poll = tick(exchange, keep_sweeps=True)
         assert waited[0]
         assert poll.error == ""
         assert line.requested["/events"] == 19
+
+    def test_waits_for_the_hot_list_where_tokens_are_scarce(self, exchange, valkey):
+        exchange.list(*(f"KXA-{n:02}-X" for n in range(8)))
+        tick(exchange)
+        stop_universe_after_a_page(exchange)
+        line, waited = Line(exchange), []
+        line.before_answers["/markets"] = lambda: waited.append(
+            line.wait_for("/events", 1, seconds=0.5)
+        )
+        # Enough for the hot list, and after 0.05 s for another request.
+        bucket = TokenBucket(valkey, rate=100, capacity=15, key="test:ahead")
+        poll = tick(exchange, keep_sweeps=True, bucket=bucket)
+        assert not waited[0]
+        assert poll.error == ""
 
     def test_begins_while_other_tiers_have_their_turn(self, exchange):
         exchange.list(*(f"KXA-{n:02}-X" for n in range(40)))

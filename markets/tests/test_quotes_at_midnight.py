@@ -267,6 +267,28 @@ def test_last_quotes_that_came_later_are_archived_again(markets):
     assert archive.days_to_archive([AT_MIDNIGHT], now=NOW) == []
 
 
+def test_a_last_quote_that_another_one_follows_is_archived_again(markets):
+    call_command("archive")
+    a_snapshot(markets[2], at(-20)).save()
+    assert archive.days_to_archive([AT_MIDNIGHT], now=NOW) == [CARRIED]
+    archive.archive_day(DAY_BEFORE, now=NOW)
+    assert "2026-03-01" in retention.reason_to_keep(DAY_BEFORE)
+    archive.archive_day(CARRIED, now=NOW)
+    assert not retention.reason_to_keep(DAY_BEFORE)
+    assert archive.days_to_archive([AT_MIDNIGHT], now=NOW) == []
+
+
+def test_fewer_last_quotes_are_archived_while_the_day_has_the_others(markets, settings):
+    a_snapshot(markets[1], at(-5000)).save()
+    settings.HEARTBEAT = 7200
+    call_command("archive")
+    settings.HEARTBEAT = 3600
+    assert ArchivedDay.objects.get(table=AT_MIDNIGHT, day=DAY).rows == 3
+    assert archive.days_to_archive([AT_MIDNIGHT], now=NOW) == [CARRIED]
+    assert archive.archive_day(CARRIED, now=NOW).rows == 2
+    assert not retention.reason_to_keep(DAY_BEFORE)
+
+
 def test_a_day_stays_while_the_file_with_its_last_quotes_is_damaged(markets):
     call_command("archive")
     assert not retention.reason_to_keep(DAY_BEFORE)

@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 
+from kalshi_insights.token_bucket import TokenBucket
 from markets.coverage import freshness
 from markets.models import (
     Drift,
@@ -33,13 +34,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 INTERVAL = 20.0
 
 
-def tick(exchange: Exchange, *, keep_sweeps: bool = False) -> Poll:
+def tick(
+    exchange: Exchange, *, keep_sweeps: bool = False, bucket: TokenBucket | None = None
+) -> Poll:
     """Run one tick with its slot free and every tier due, or with unfinished sweeps going on."""
     an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
     Poll.objects.update(started_at=an_hour_ago)
     sweeps = Sweep.objects.exclude(finished_at=None) if keep_sweeps else Sweep.objects.all()
     sweeps.update(started_at=an_hour_ago)
-    with exchange.client() as client:
+    with exchange.client(bucket=bucket) as client:
         poll = record_tick(client, interval=INTERVAL)
     assert poll is not None
     return poll

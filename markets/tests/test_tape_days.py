@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.core.management import call_command
 from django.db import transaction
 
 from markets.intervals import Interval
@@ -81,6 +82,76 @@ def test_a_restored_span_is_whole_once_the_trades_are_restored_too(settings, tmp
     assert TapeSpan.objects.share(window) == 0
     restore.restore_day(trades, now=NOW)
     assert TapeSpan.objects.share(window) == 1
+
+
+class TestADayWithoutATrade:
+    WINDOW = Interval(DAY, DAY + HOUR)
+    SPANS, TRADES = (DayPartition(table, DAY.date()) for table in (TAPE_SPANS, TRADES))
+
+    @pytest.fixture(autouse=True)
+    def quiet_day(self, settings, tmp_path):
+        settings.ARCHIVE_PATH = tmp_path / "archive"
+        settings.TRADE_RETENTION_DAYS = 30
+        partitions.create_missing(TRADES, [DAY.date()])
+        Poll.objects.create(started_at=DAY)
+
+    def read(self, *, is_whole: bool = True) -> None:
+        with transaction.atomic():
+            TapeSpan.objects.mark(self.WINDOW, TapeSpan(is_whole=is_whole))
+
+    def forget(self) -> None:
+        for model in (ArchivedDay, TapeSpan, Poll):
+            model.objects.all().delete()
+
+    def test_is_archived_when_it_was_read(self):
+        self.read()
+        assert archive.days_to_archive([TRADES], now=NOW) == [self.TRADES]
+        assert archive.archive_day(self.TRADES, now=NOW).rows == 0
+        assert archive.days_to_archive([TRADES], now=NOW) == []
+
+    def test_is_archived_although_nothing_was_ever_written_on_it(self):
+        partitions.drop(self.TRADES, lambda: "")
+        assert archive.days_to_archive([TRADES], now=NOW) == []
+        self.read()
+        assert archive.days_to_archive([TRADES], now=NOW) == [self.TRADES]
+        assert archive.archive_day(self.TRADES, now=NOW).rows == 0
+        assert archive.days_to_archive([TRADES], now=NOW) == []
+
+    def test_is_not_archived_when_trades_of_it_may_be_missing(self):
+        self.read(is_whole=False)
+        assert archive.days_to_archive([TRADES], now=NOW) == []
+
+    def test_is_whole_again_when_it_is_restored(self):
+        self.read()
+        call_command("archive")
+        self.forget()
+        call_command("restorearchive", f"{DAY.date()}")
+        assert TapeSpan.objects.whole(self.WINDOW) == [self.WINDOW]
+        assert archive.days_to_archive([TRADES, TAPE_SPANS], now=NOW) == []
+
+    def test_lacks_none_after_it_was_dropped(self):
+        self.read()
+        call_command("archive")
+        assert self.TRADES in retention.maintain(now=NOW).dropped
+        assert TapeSpan.objects.whole(self.WINDOW) == [self.WINDOW]
+        assert archive.days_to_archive([TRADES], now=NOW) == []
+
+    def test_is_not_archived_as_such_where_only_its_spans_were_restored(self):
+        self.read()
+        a_trade(a_market(), DAY, "a")
+        call_command("archive")
+        self.forget()
+        Trade.objects.all().delete()
+        restore.restore_day(self.SPANS, now=NOW)
+        assert archive.days_to_archive([TRADES], now=NOW) == []
+        assert TapeSpan.objects.whole(self.WINDOW) == []
+
+    def test_is_archived_again_when_trades_of_it_came(self):
+        self.read()
+        call_command("archive")
+        a_trade(a_market(), DAY, "a")
+        assert archive.days_to_archive([TRADES], now=NOW) == [self.TRADES]
+        assert archive.archive_day(self.TRADES, now=NOW).rows == 1
 
 
 @pytest.mark.parametrize("is_quiet", [True, False])

@@ -47,6 +47,14 @@ def test_a_wait_that_is_too_long_takes_nothing(server):
     assert tokens.take(20, patience=1) == pytest.approx(2, abs=0.1)
 
 
+def test_asking_for_the_wait_takes_nothing(server):
+    tokens = bucket(server, rate=10)
+    tokens.take(20)
+    assert [tokens.wait_for(10), tokens.wait_for(10), tokens.wait_for(20)] == pytest.approx(
+        [0, 0, 1], abs=0.1
+    )
+
+
 def test_a_drained_bucket_makes_everybody_wait(server):
     tokens, another = bucket(server), bucket(server)
     tokens.drain()

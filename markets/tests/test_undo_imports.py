@@ -23,6 +23,8 @@ from markets.models import (
     Trade,
 )
 from markets.models.imports import ImportState, ImportTaken, Kind
+from markets.storage import archive, partitions, restore, retention
+from markets.storage.partitions import SNAPSHOTS, DayPartition
 from markets.tests.factories import a_market, a_snapshot
 from markets.tests.import_builders import START, an_import, batch, imported, quote
 
@@ -134,3 +136,46 @@ def test_two_processes_do_not_undo_at_once():
     other.close()
 
     undo(row)
+
+
+class TestArchive:
+    """The archive holds what was recorded, and a day with imported rows is kept."""
+
+    DAY = DayPartition(SNAPSHOTS, START.date())
+
+    @pytest.fixture(autouse=True)
+    def folder(self, settings, tmp_path):
+        settings.ARCHIVE_PATH = tmp_path
+        settings.RETENTION_DAYS = 1
+
+    def record_and_import(self):
+        a_snapshot(a_market(TICKER), START).save()
+        return imported(Kind.QUOTES, [(TICKER, 0, quote(42, 45)), (TICKER, 1, quote(43, 45))])
+
+    def test_imported_rows_are_not_archived_and_change_no_day(self):
+        now = START + timedelta(days=2)
+        a_snapshot(a_market(TICKER), START).save()
+        archive.archive_day(self.DAY, now=now)
+        imported(Kind.QUOTES, QUOTES)
+
+        assert archive.days_to_archive([SNAPSHOTS], now=now) == []
+        assert archive.archive_day(self.DAY, now=now).rows == 1
+
+    def test_a_day_with_imported_rows_is_kept_until_they_are_undone(self):
+        now = START + timedelta(days=9)
+        partitions.create_missing(SNAPSHOTS, [self.DAY.day])
+        row = self.record_and_import()
+        archive.archive_day(self.DAY, now=now)
+
+        assert "2 rows of imports" in retention.reason_to_keep(self.DAY)
+        undo(row)
+        assert retention.reason_to_keep(self.DAY) == ""
+
+    def test_a_restored_day_stands_beside_imported_rows(self):
+        now = START + timedelta(days=9)
+        self.record_and_import()
+        archive.archive_day(self.DAY, now=now)
+        MarketSnapshot.objects.recorded().delete()
+
+        assert restore.restore_day(self.DAY, now=now).inserted == 1
+        assert MarketSnapshot.objects.count() == 3

@@ -8,7 +8,7 @@ from markets.coverage.slots import day_share
 from markets.intervals import Interval
 from markets.models import TapeSpan
 from markets.storage import archive
-from markets.storage.archive import FOLDERS
+from markets.storage.columns import FOLDERS
 from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import TRADES, DayPartition
 

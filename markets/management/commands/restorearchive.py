@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 from django.core.management.base import BaseCommand, CommandError
 
 from markets.storage import archive, restore
-from markets.storage.archive import FOLDERS
+from markets.storage.columns import FOLDERS
 from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import DayPartition, TableBusy
 
@@ -15,8 +15,15 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("day", type=date.fromisoformat, help="2026-11-20")
         parser.add_argument("--table", choices=FOLDERS, help="only this table")
+        parser.add_argument(
+            "--accept-other-files",
+            action="store_true",
+            help="restore from files that are not those on record, as after restoring a backup",
+        )
 
-    def handle(self, *, day: date, table: str | None, **options: object) -> None:
+    def handle(
+        self, *, day: date, table: str | None, accept_other_files: bool, **options: object
+    ) -> None:
         days = [DayPartition(each, day) for each in ([table] if table else FOLDERS)]
         if not table:
             days = [each for each in days if archive.files_of(each).manifest.exists()]
@@ -24,7 +31,9 @@ class Command(BaseCommand):
             raise CommandError(f"{day} is not in the archive.")
         for partition in days:
             try:
-                restored = restore.restore_day(partition, now=datetime.now(UTC))
+                restored = restore.restore_day(
+                    partition, now=datetime.now(UTC), accept_other_files=accept_other_files
+                )
             except ArchiveError as error:
                 raise CommandError(str(error)) from None
             except TableBusy:
