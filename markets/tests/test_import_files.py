@@ -108,10 +108,6 @@ def test_text_in_another_encoding_is_refused_by_its_line(write):
     assert file_error(write(b"a,b\n1,2\n3,caf\xe9\n")) == "rows.csv, line 3: is not UTF-8"
 
 
-def test_two_columns_of_one_name_are_refused(write):
-    assert file_error(write("a,b,a\n1,2,3\n")) == "rows.csv, line 1: two columns are called 'a'"
-
-
 @pytest.mark.parametrize("content", ["\n1,2\n", ",,\n1,2,3\n"])
 def test_a_first_line_without_names_is_refused(write, content):
     assert file_error(write(content)) == "rows.csv, line 1: the first line names no columns"
@@ -172,3 +168,36 @@ def test_what_is_written_as_csv_is_read_back_however_it_is_cut(tmp_path_factory,
     assert refused == []
     taken = [1 + "".join(row).count("\n") for row in rows]
     assert [line for line, _ in found] == [2 + sum(taken[:n]) for n in range(len(rows))]
+
+
+def test_what_is_appended_while_a_file_is_read_is_not_of_it(write):
+    path = write("a,b\n1,2\n")
+    file = open_file(path)
+    with path.open("a") as log:
+        log.write("3,4\n")
+    assert [rows.lines.tolist() for rows in file.rows(["a"])] == [[2]]
+
+
+def test_columns_without_a_name_have_their_number(write):
+    assert read(write("a,,\n1,2,3\n"), "column 3")[0] == [(2, ("3",))]
+
+
+def test_a_header_without_a_newline_has_no_rows(write):
+    assert read(write("a,b")) == ([], [])
+
+
+def test_values_that_nobody_can_parse_are_refused_by_their_column(tmp_path):
+    path = tmp_path / "rows.parquet"
+    pd.DataFrame({"a": [{"x": 1}]}).to_parquet(path)
+    assert file_error(path).startswith("rows.parquet, column a: has values of the type struct")
+    pd.DataFrame({"a": [b"text"], "b": [None]}).to_parquet(path)
+    assert read(path)[0] == [(1, ("text", None))]
+    pd.DataFrame({"a": [b"\xff"]}).to_parquet(path)
+    assert file_error(path) == "rows.parquet, column a: is not UTF-8"
+
+
+def test_a_name_that_cannot_be_kept_is_refused(tmp_path):
+    path = tmp_path / "rows\udcff.csv"
+    path.write_text("a\n")
+    with pytest.raises(BadInput, match="has a name that cannot be kept"):
+        find_files([tmp_path])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kalshi_insights.bad_input import BadInput
 from markets.importing.parsed_rows import MISSING, NUMBERS, TEXTS
 from markets.importing.reading.description import Description
+from markets.importing.reading.preview import described_rows
 from markets.importing.reading.seen_rows import SeenRows, hashes_of
 from markets.importing.reading.source_file import SourceFile
 from markets.models.imports import Kind
@@ -280,6 +281,16 @@ def test_columns_that_are_missing_or_unknown_are_named_with_those_there_are(erro
     )
     assert error(content, columns={"when": "when"}).startswith("--column: 'when' is no field of")
     assert "--ticker" in error(f"time,bid\n{AT},0.4\n")
+
+
+def test_two_columns_of_one_name_are_refused(error):
+    message = error(f"ticker,time,bid,bid\nKXA-1,{AT},0.4,0.5\n")
+    assert message == "rows.csv, line 1: two columns are called 'bid'"
+
+
+def test_a_name_of_a_column_that_cannot_be_kept_is_refused(error):
+    message = error(f"ticker,time,b\0id\nKXA-1,{AT},0.4\n")
+    assert message == "rows.csv, line 1: the name 'b\\x00id' cannot be kept"
 
 
 def test_columns_may_be_named_and_left_out(read):
@@ -593,3 +604,54 @@ def test_repeated_rows_are_found_in_any_batch_however_their_times_lie(batches, l
             expected.append(value in known)
             known.add(value)
         assert seen.repeated(hashes_of([values]), values % 7).tolist() == expected
+
+
+# --- any input ------------------------------------------------------------------------------------
+
+CELLS = st.sampled_from(
+    [
+        "", "KXA-1", "KXA-2", "0.4", "0.5", "45", "1", "0", "1e308", "-1", "nan", "yes", "no", "[",
+        '"0.4,0.5"', '"1,2"', '"0.4,"', '"a\nb"', "\0", "é", "2026-11-01 01:30", "2026-11-01 01:10",
+        "2026-03-08 02:30", AT, "1793631600", "9" * 25, "2026-02-30", "scalar", "=1+1", "\u0661",
+    ]
+)  # fmt: skip
+LINES = st.lists(CELLS, min_size=4, max_size=7).map(",".join)
+CONTENT = st.one_of(
+    st.lists(st.one_of(CELLS, st.sampled_from(',\n"\r')), max_size=40).map("".join),
+    st.lists(LINES, max_size=8).map("\n".join).map("{}\n".format),
+)
+HEADERS = {
+    "quotes": "ticker,time,bid,ask",
+    "books": "ticker,time,bid_prices,bid_sizes,ask_prices,ask_sizes",
+    "trades": "ticker,time,trade_id,price,no_price,count,taker_side",
+    "settlements": "ticker,time,result,settlement_value",
+    "markets": "ticker,event_ticker,title,floor_strike,close_time,result,mutually_exclusive",
+}
+
+
+@given(
+    kind=st.sampled_from(list(HEADERS)),
+    content=CONTENT,
+    said=st.fixed_dictionaries(
+        {},
+        optional={
+            "time_zone": st.just("America/New_York"),
+            "unit": st.sampled_from(["dollars", "cents"]),
+            "time_format": st.sampled_from(["iso", "s", "ns"]),
+        },
+    ),
+)
+def test_whatever_a_file_has_is_read_or_refused(tmp_path_factory, kind, content, said):
+    path = tmp_path_factory.mktemp("any") / "rows.csv"
+    path.write_bytes(f"{HEADERS[kind]}\n{content}".encode())
+    try:
+        file = SourceFile(path, Description(kind=Kind(kind), **said), now=NOW)
+        survey = file.survey()
+    except BadInput:
+        return
+    batches = list(file.rows())
+    assert sum(len(batch.rows.lines) for batch in batches) == survey.rows
+    for batch in batches:
+        assert list(described_rows(batch.rows)) is not None
+        for name, numbers in batch.rows.numbers.items():
+            assert (numbers >= MISSING).all(), name

@@ -181,11 +181,10 @@ class BatchColumns:
         column = self.column("ticker")
         encoded = pc.dictionary_encode(texts(column.values))
         self.refuse(~as_bools(encoded.indices.is_valid()), column, "is missing")
-        tickers = encoded.dictionary.to_pylist()
-        market = encoded.indices.fill_null(0).cast(pa.int64()).to_numpy()
+        tickers = [*encoded.dictionary.to_pylist(), ""]
+        market = encoded.indices.fill_null(len(tickers) - 1).cast(pa.int64()).to_numpy()
         is_bad = [not is_ticker(each) or len(each) > LONGEST_TICKER for each in tickers]
-        if any(is_bad):
-            self.refuse(np.array(is_bad)[market], column, "is not a ticker")
+        self.refuse(np.array(is_bad)[market], column, "is not a ticker")
         return tickers, market
 
     def _with_zone(self, column: FileColumn, times: Times, *, by_order: bool) -> Ints:

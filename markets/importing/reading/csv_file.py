@@ -1,13 +1,9 @@
 """Read a CSV file, plain or compressed, in pieces of whole lines."""
 
 import csv
-import gzip
 import io
-import zlib
 from collections.abc import Iterator, Sequence
-from io import BufferedReader
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +11,7 @@ import pyarrow.csv
 
 from kalshi_insights.arrays import Bools, Ints, np
 from markets.importing.parsed_rows import RefusedRow
+from markets.importing.reading.file_bytes import Block, FileBytes
 from markets.importing.reading.raw_rows import TEXT_SHOWN, RawRows, file_fault
 
 PIECE_BYTES = 4 * 2**20  # some 50,000 quotes
@@ -24,87 +21,63 @@ UNFINISHED = "the file ends within this line; if the line is whole, end it with 
 NO_COLUMN = ""
 
 
-class _Lines(NamedTuple):
-    """A piece of a file that ends with a newline, unless the file ends before."""
-
-    data: bytes
-    share: float
-
-
 class CsvFile:
     """A file whose first line names the columns; its values are texts."""
 
     piece = PIECE_BYTES
 
     def __init__(self, path: Path, *, compressed: bool) -> None:
-        self._path = path
-        self._compressed = compressed
+        self._name = path.name
+        self._bytes = FileBytes(path, compressed=compressed)
+
+    @property
+    def size(self) -> int:
+        """The bytes of the file that are read."""
+        return self._bytes.size
 
     def column_names(self) -> list[str]:
-        with self._path.open("rb") as file:
-            first = next(self._pieces(file), _Lines(b"", 1)).data.partition(b"\n")[0]
-        names = self._names(first)
-        repeated = next((name for name in names if names.count(name) > 1), None)
-        if repeated is not None:
-            raise file_fault(self._path.name, f"two columns are called {repeated!r}", line=1)
-        return names
+        return self._names(self._bytes.first_line(LONGEST_LINE))
 
     def rows(self, columns: Sequence[str]) -> Iterator[RawRows]:
         """Read these columns of all rows; what stands after the last newline is refused."""
-        names = self.column_names()
-        with self._path.open("rb") as file:
-            line = 1
-            for data, share in self._pieces(file):
-                whole, newline, rest = data.rpartition(b"\n")
-                if line == 1:  # the header
-                    _, _, whole = whole.partition(b"\n")
-                    line = 2
-                rows = self._read(whole + newline, line, names, columns)
-                line = rows.last_line + 1
-                yield self._with_rest(rows, rest)._replace(share=share)
+        names, line = self.column_names(), 1
+        for data, share in self._pieces():
+            rows_of_piece = data
+            if line == 1:  # the header
+                _, _, rows_of_piece = data.partition(b"\n")
+                line = 2
+            whole, newline, rest = rows_of_piece.rpartition(b"\n")
+            rows = self._read(whole + newline, line, names, columns)
+            line = rows.last_line + 1
+            yield self._with_rest(rows, rest)._replace(share=share)
 
     def _names(self, header: bytes) -> list[str]:
         try:
             text = header.removeprefix(BYTE_ORDER_MARK).decode()
+            names = next(csv.reader(io.StringIO(text, newline="")), [])
         except UnicodeDecodeError:
-            raise file_fault(self._path.name, "is not UTF-8", line=1) from None
-        names = [name.strip() for name in next(csv.reader(io.StringIO(text, newline="")), [])]
-        if not any(names):
-            raise file_fault(self._path.name, "the first line names no columns", line=1)
-        return names
+            raise file_fault(self._name, "is not UTF-8", line=1) from None
+        except csv.Error as error:
+            raise file_fault(self._name, str(error), line=1) from None
+        named = [name.strip() or f"column {n}" for n, name in enumerate(names, start=1)]
+        if not any(name.strip() for name in names):
+            raise file_fault(self._name, "the first line names no columns", line=1)
+        return named
 
-    def _pieces(self, file: BufferedReader) -> Iterator[_Lines]:
+    def _pieces(self) -> Iterator[Block]:
         """Yield pieces that end with a row's newline; only the last piece may end otherwise."""
-        size, rest = max(self._path.stat().st_size, 1), b""
-        for block in self._blocks(file):
-            data = rest + block
+        rest = b""
+        for block in self._bytes.blocks(self.piece):
+            data = rest + block.data
             end = end_of_rows(data)
             if not end and len(data) > LONGEST_LINE:
-                raise file_fault(
-                    self._path.name, "a line does not end, or a quotation mark does not close"
-                )
+                reason = "a line does not end, or a quotation mark does not close"
+                raise file_fault(self._name, reason)
             rest = data[end:]
             if end:
-                yield _Lines(data[:end], file.tell() / size)
+                yield Block(data[:end], block.share)
         if rest:
-            yield _Lines(rest, 1.0)
-
-    def _blocks(self, file: BufferedReader) -> Iterator[bytes]:
-        """Read the file; a compressed one may end too early, as a line may."""
-        stream = gzip.GzipFile(fileobj=file) if self._compressed else file
-        ended = False
-        while not ended:
-            block = io.BytesIO()
-            try:
-                # What `read` has gathered would be lost where the compressed data end too early.
-                while block.tell() < self.piece and (part := stream.read1(self.piece)):
-                    block.write(part)
-            except EOFError:
-                ended = True
-            except (gzip.BadGzipFile, zlib.error) as error:
-                raise file_fault(self._path.name, f"is damaged: {error}") from None
-            ended = ended or block.tell() < self.piece
-            yield block.getvalue()
+            yield Block(rest, 1.0)
 
     def _with_rest(self, rows: RawRows, rest: bytes) -> RawRows:
         """Refuse what stands after the last newline, as a line of its own."""
@@ -174,8 +147,8 @@ class CsvFile:
             try:
                 content.decode()
             except UnicodeDecodeError:
-                return file_fault(self._path.name, "is not UTF-8", line=line)
-        return file_fault(self._path.name, str(error), line=first_line)
+                return file_fault(self._name, "is not UTF-8", line=line)
+        return file_fault(self._name, str(error), line=first_line)
 
 
 def end_of_rows(data: bytes) -> int:

@@ -62,11 +62,9 @@ class ClockFalls:
     def add(self, tickers: Sequence[str], market: Ints, lines: Ints, local: Ints) -> None:
         """Look at further rows of the file, each with a known time."""
         order = np.argsort(market, kind="stable")
-        starts = np.flatnonzero(np.diff(market[order], prepend=-1))
-        ends = [*starts[1:], len(order)]
-        for start, end in zip(starts, ends, strict=True):
-            rows = order[start:end]
-            self._add_market(tickers[market[rows[0]]], lines[rows], local[rows])
+        for rows in np.split(order, np.flatnonzero(np.diff(market[order])) + 1):
+            if len(rows):
+                self._add_market(tickers[market[rows[0]]], lines[rows], local[rows])
 
     def settle(
         self, tickers: Sequence[str], market: Ints, lines: Ints, local: Ints

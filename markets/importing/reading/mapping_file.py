@@ -28,7 +28,7 @@ def read_mapping(path: Path) -> tuple[Mapping[str, str], Mapping[str, str]]:
         raise file_fault(path.name, "is not UTF-8") from None
     except yaml.MarkedYAMLError as error:
         raise _fault(path, error.problem_mark, str(error.problem)) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise file_fault(path.name, str(error)) from None
     settings, columns = {}, {}
     for key, value in _pairs(path, root):

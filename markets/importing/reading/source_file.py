@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from kalshi_insights.arrays import np
-from kalshi_insights.bad_input import BadInput
+from kalshi_insights.bad_input import UNWRITABLE, BadInput
 from markets.importing.parsed_rows import MISSING, ParsedRows, RefusedRow, RowBatch, rows_where
 from markets.importing.reading.batch_columns import (
     PARTS,
@@ -18,6 +18,7 @@ from markets.importing.reading.batch_columns import (
 from markets.importing.reading.description import Description
 from markets.importing.reading.file_shape import FileShape, shape_of
 from markets.importing.reading.local_time import ClockFalls, changes_its_clock
+from markets.importing.reading.raw_rows import file_fault
 from markets.importing.reading.row_parser import RowParser
 from markets.importing.reading.source_files import ENDINGS, open_file
 from markets.models.imports import Kind
@@ -83,11 +84,16 @@ class SourceFile:
         """Match the file's header with what is said of it; raises BadInput."""
         self.path = path
         self._file = open_file(path)
-        header = self._file.column_names()
+        header = _checked_names(path.name, self._file.column_names())
         self.shape = shape_of(path.name, stem(path), header, said)
         self.unread = [name for name in header if name not in self.shape.read]
         self._now = now or datetime.now(UTC)
         self._falls: ClockFalls | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes of the file that are read: those that it had when it was opened."""
+        return self._file.size
 
     def survey(self, on_share: OnShare = lambda share: None) -> Survey:
         """Read the whole file once; raises BadInput where the file contradicts what is assumed."""
@@ -167,6 +173,15 @@ class _Crossed:
                 " map such a column: --column no_bid=NAME or --column no_ask=NAME; with all prices"
                 " of NO give --scale no, and --scale yes if they are all of YES",
             )
+
+
+def _checked_names(file: str, names: list[str]) -> list[str]:
+    for name in names:
+        if names.count(name) > 1:
+            raise file_fault(file, f"two columns are called {name!r}", line=1)
+        if UNWRITABLE.search(name):
+            raise file_fault(file, f"the name {name!r} cannot be kept", line=1)
+    return names
 
 
 def stem(path: Path) -> str:

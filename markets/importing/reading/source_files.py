@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kalshi_insights.bad_input import BadInput
+from kalshi_insights.bad_input import UNWRITABLE, BadInput
 from markets.importing.reading.csv_file import CsvFile
 from markets.importing.reading.parquet_file import ParquetFile
 
@@ -38,12 +38,18 @@ def _files_of(name: Path) -> Iterator[Path]:
     if not name.is_dir():
         if not name.exists():
             raise BadInput("FILE", f"{name} does not exist")
-        yield name
+        yield _writable(name)
         return
     found = [path for path in sorted(name.rglob("*")) if _is_data(path, name)]
     if not found:
         raise BadInput("FILE", f"{name} has no file that ends in {', '.join(ENDINGS)}")
-    yield from found
+    yield from map(_writable, found)
+
+
+def _writable(path: Path) -> Path:
+    if UNWRITABLE.search(str(path)):
+        raise BadInput("FILE", f"{str(path)!r} has a name that cannot be kept")
+    return path
 
 
 def _is_data(path: Path, folder: Path) -> bool:

@@ -58,7 +58,7 @@ def whole_parts(values: pa.Array, per_unit: int) -> WholeParts:
     """Read numbers in parts of which a unit has so many."""
     found, malformed = numbers(values)
     known = ~np.isnan(found)
-    parts = np.where(known, found, 0.0) * per_unit
+    parts = np.where(known, np.clip(found, -LARGEST, LARGEST), 0.0) * per_unit
     whole = np.rint(parts)
     too_fine = np.abs(parts - whole) > ROUNDING + RELATIVE_ROUNDING * np.abs(parts)
     negative = ~too_fine & (whole < 0)

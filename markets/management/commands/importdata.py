@@ -198,7 +198,7 @@ def multiplier(options: Mapping[str, Any]) -> Decimal:
 
 def survey(sources: Sequence[SourceFile], bar: ProgressBar) -> list[Survey]:
     """Look through all files before the first is written; raises BadInput."""
-    sizes = [source.path.stat().st_size for source in sources]
+    sizes = [source.size for source in sources]
     total, done, found = max(sum(sizes), 1), 0, []
     for source, size in zip(sources, sizes, strict=True):
 
