@@ -73,6 +73,8 @@ class ImportReads(Protocol):
 
 
 class ImportedSpanReads(Protocol):
+    def imports_of(self, ids: Sequence[int]) -> list[int]: ...
+
     def times(
         self, imports: Sequence[int], ids: Sequence[int], start: datetime, end: datetime
     ) -> list[ImportedTime]: ...

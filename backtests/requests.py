@@ -151,7 +151,9 @@ class MarketSelection:
         backfilled = None if best else self.sources != SnapshotSources.RECORDED
         before, after = self._snapshots.around(ids, self.start, self.end, backfilled=backfilled)
         if before is None and after is None:
-            return BadInput(self.field, "No quotes are recorded for it.")
+            imports = record.imported_spans.imports_of(ids)
+            named = f" Name an import of it: {', '.join(map(str, imports))}." if imports else ""
+            return BadInput(self.field, f"No quotes are recorded for it.{named}")
         found = [f"the last quote before it is of {_minute(before)}"] if before else []
         found += [f"the first quote after it is of {_minute(after)}"] if after else []
         words = f"Nothing was observed in this window; {', '.join(found)}."

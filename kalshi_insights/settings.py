@@ -558,6 +558,7 @@ SPECTACULAR_SETTINGS = {
         "RecordingStatus": "markets.coverage.freshness.STATES",
         "SourceEnum": "markets.models.Source",
         "TradeSource": "markets.models.trades.SOURCES",
+        "StateEnum": "markets.api.candlesticks.STATES",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -13,7 +13,7 @@ from kalshi_insights.arrays import np
 from markets.observed import ObservedInstants
 
 SECOND = 1_000_000
-# Two million instants are 32 MB; a longer run than 23 days has them further apart.
+# Two million instants are 32 MB; those of a run of more than 23 days are further apart.
 MOST_INSTANTS = 2_000_000
 
 

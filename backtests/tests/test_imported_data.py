@@ -54,9 +54,9 @@ class TestReading:
         assert universe.terms[0][0].assumed
 
     def test_a_run_that_names_none_reads_none(self):
-        imported(Kind.QUOTES, QUOTES, **FEES)
+        row = imported(Kind.QUOTES, QUOTES, **FEES)
 
-        with pytest.raises(BadInput, match="No quotes are recorded"):
+        with pytest.raises(BadInput, match=f"No quotes .* Name an import of it: {row.pk}"):
             loaded()
 
     def test_another_import_of_the_same_market_is_left_alone(self):
@@ -182,3 +182,35 @@ class TestRequests:
             call_command("reproduce", str(result.pk))
         result.refresh_from_db()
         assert result.figures
+
+
+def test_a_bot_s_log_is_imported_backtested_and_undone(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text(
+        "Time (ET),ticker,best yes,best no\n"
+        "2026-11-20 07:00:00,KXOWN-26NOV20-T40,61,38\n"
+        "2026-11-20 07:00:30,KXOWN-26NOV20-T40,75,24\n"
+    )
+    results = tmp_path / "results.csv"
+    results.write_text("ticker,result\nKXOWN-26NOV20-T40,yes\n")
+    out = StringIO()
+    call_command(
+        "importdata", "quotes", str(log), "--time-zone", "America/New_York", "--unit", "cents",
+        "--column", "at=Time (ET)", "--column", "bid=best yes", "--column", "no_bid=best no",
+        "--fee-type", "quadratic", "--recording", "on-change", "--gap-after", "600", stdout=out,
+    )  # fmt: skip
+    call_command("importdata", "settlements", str(results), stdout=out)
+    quotes, settlements = Import.objects.order_by("pk")
+
+    call_command(
+        "runbacktest", "always-favourite", "--series", "KXOWN", "--start", "2026-11-20",
+        "--end", "2026-11-22", "--import", str(quotes.pk), str(settlements.pk),
+        "--assumed-size", "100", stdout=out,
+    )  # fmt: skip
+
+    result = BacktestResult.objects.get()
+    assert (result.status, result.markets) == (BacktestStatus.DONE, 1)
+    assert result.figures["money"]["pnl"] > 0
+    assert "Some fee terms were assumed." in result.assumptions
+    call_command("undoimport", str(quotes.pk), stdout=out)
+    assert f"used by backtest {result.pk}" in out.getvalue()

@@ -314,6 +314,12 @@ class ImportedSpanQuerySet(models.QuerySet["ImportedSpan"]):
         with connection.cursor() as cursor:
             cursor.execute(UPSERT_SPANS, [row.pk, list(found), *map(list, columns)])
 
+    def imports_of(self, ids: Sequence[int]) -> list[int]:
+        """Return the finished imports that have quotes of any of these markets."""
+        finished = self.of_quotes().filter(import_row__state=ImportState.FINISHED)
+        found = finished.filter(market__in=ids).order_by("import_row")
+        return list(found.values_list("import_row", flat=True).distinct())
+
     def times(
         self, imports: Sequence[int], ids: Sequence[int], start: datetime, end: datetime
     ) -> list[ImportedTime]:
