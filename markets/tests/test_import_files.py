@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kalshi_insights.bad_input import BadInput
 from markets.importing.parsed_rows import RefusedRow
 from markets.importing.reading.csv_file import CsvFile
-from markets.importing.reading.source_files import find_files, open_file
+from markets.importing.reading.files import find_files, open_file
 
 
 @pytest.fixture

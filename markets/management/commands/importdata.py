@@ -25,12 +25,12 @@ from markets.importing.reading.description import (
     Description,
     parse_columns,
 )
+from markets.importing.reading.files import find_files
 from markets.importing.reading.instants import FORMATS
 from markets.importing.reading.mapping_file import read_mapping
 from markets.importing.reading.presets import PRESETS
 from markets.importing.reading.preview import described_file
 from markets.importing.reading.source_file import SourceFile, Survey
-from markets.importing.reading.source_files import find_files
 from markets.importing.refused_file import RefusedFile
 from markets.models import Import
 from markets.models.imports import AlreadyImported, ImportTaken, Kind, Recording
@@ -76,7 +76,7 @@ class Command(BaseCommand):
             return
         job = ImportJob(refused=refused, account=account(), said=meaning)
         for source, found in zip(sources, surveys, strict=True):
-            self.run(job, source, found)
+            self.import_one(job, source, found)
         self.stdout.write("Backtests read what they name: runbacktest … --import NUMBER")
         if len(sources) > 1:
             self.stdout.write(f"Undo them together: manage.py undoimport {job.group}")
@@ -86,7 +86,7 @@ class Command(BaseCommand):
             self.stdout.write("\n".join(described_file(source, found)))
         self.stdout.write("Nothing is written.")
 
-    def run(self, job: ImportJob, source: SourceFile, found: Survey) -> None:
+    def import_one(self, job: ImportJob, source: SourceFile, found: Survey) -> None:
         name = source.path.name
         try:
             with ProgressBar(sys.stderr) as bar:
