@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kalshi_insights.bad_input import BadInput
+from markets.importing.parsed_rows import RefusedRow
 from markets.importing.reading.csv_file import CsvFile
 from markets.importing.reading.source_files import find_files, open_file
 
@@ -28,7 +29,8 @@ def read(path, *columns, piece=64):
     file = open_file(path)
     if isinstance(file, CsvFile):
         file.piece = piece
-    rows, refused = [], []
+    rows: list[tuple[int, tuple[str, ...]]] = []
+    refused: list[RefusedRow] = []
     for batch in file.rows(columns or file.column_names()):
         values = zip(*(batch.columns[name].to_pylist() for name in batch.columns), strict=True)
         rows += zip(batch.lines.tolist(), values, strict=True)

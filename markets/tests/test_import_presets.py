@@ -354,7 +354,7 @@ def rendered(bid, ask, seconds, shape):
 )
 def test_rows_in_any_shape_are_read_as_what_they_mean(tmp_path_factory, rows, shape):
     path = tmp_path_factory.mktemp("shapes") / "rows.csv"
-    lines = [rendered(*row, shape) for row in rows]
+    lines = [rendered(bid, ask, seconds, shape) for bid, ask, seconds in rows]
     if shape["unit"] == "cents" and all(
         float(each or 0) <= 1 for line in lines for each in line[2:]
     ):

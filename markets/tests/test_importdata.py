@@ -11,6 +11,7 @@ from django.core.management import CommandError, call_command
 from markets.importing.import_writer import ImportWriter
 from markets.importing.reading.csv_file import CsvFile
 from markets.models import Import, Market, MarketSnapshot, OrderBookSnapshot, Trade
+from markets.models.imports import RowCounts
 
 pytestmark = pytest.mark.django_db
 AT = "2026-11-02T15:00:00Z"
@@ -57,7 +58,11 @@ def test_quotes_of_a_file_are_on_record_with_its_import(write):
         ("KXB-1", Decimal("0.10"), Decimal("0.12")),
     ]
     row = Import.objects.get()
-    assert out == f"Import {row.pk}: 2 quotes of 2 markets from rows.csv\n"
+    assert out.splitlines() == [
+        f"Import {row.pk}: 2 quotes of 2 markets from rows.csv",
+        "  Sizes are unknown, so a backtest needs --assumed-size",
+        "Backtests read what they name: runbacktest … --import NUMBER",
+    ]
     assert (row.state, row.rows, row.kind, row.line) == ("finished", 2, "quotes", 3)
     assert row.said["columns"] == {
         "ticker": "ticker",
@@ -130,7 +135,8 @@ def test_an_interrupted_import_goes_on_without_loss_and_without_doubles(
     lines.insert(20, f"KXA-1,{AT},x,0.5")
     path = write("ticker,timestamp,yes_bid,yes_ask\n" + "\n".join(lines) + "\n")
     arguments = ("quotes", path, "--time-zone", "UTC", "--refused", str(tmp_path / "refused.csv"))
-    written, write_batch = [], ImportWriter.write
+    written: list[RowCounts] = []
+    write_batch = ImportWriter.write
 
     def stop(writer, batch):
         if len(written) == 5:

@@ -5,6 +5,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -43,7 +44,7 @@ class FileBytes:
                 yield Block(block.getvalue(), source.share)
 
     @contextmanager
-    def _open(self) -> "Iterator[tuple[IO[bytes], _Beginning]]":
+    def _open(self) -> "Iterator[tuple[BufferedIOBase, _Beginning]]":
         with self._path.open("rb") as file:
             source = _Beginning(file, self.size)
             stream = io.BufferedReader(source)
@@ -79,13 +80,13 @@ class _Beginning(io.RawIOBase):
         return len(data)
 
 
-def _fill(block: io.BytesIO, stream: IO[bytes], size: int) -> bool:
+def _fill(block: io.BytesIO, stream: BufferedIOBase, size: int) -> bool:
     """Read a block, and return True if nothing follows.
 
     What `read` has gathered would be lost where compressed data end too early.
     """
     try:
-        while block.tell() < size and (part := stream.read1(size - block.tell())):  # type: ignore[attr-defined]
+        while block.tell() < size and (part := stream.read1(size - block.tell())):
             block.write(part)
     except EOFError:
         return True

@@ -32,6 +32,10 @@ class FileShape:
         needed = [*self.columns.values(), *([self.only[0]] if self.only else [])]
         return list(dict.fromkeys(needed))
 
+    @property
+    def has_sizes(self) -> bool:
+        return bool(self.columns.keys() & SIZE_FIELDS.keys())
+
     def as_said(self) -> dict[str, Any]:
         """Return what is stored with an import, as JSON has it."""
         said = {
@@ -125,8 +129,7 @@ def _stated(file: str, header: Sequence[str], said: Description) -> Mapping[str,
 def _without_unknown_sizes(
     columns: Mapping[str, str], said: Description, file: str
 ) -> Mapping[str, str]:
-    sizes = columns.keys() & SIZE_FIELDS.keys()
-    if said.sizes == "known" and said.kind == Kind.QUOTES and not sizes:
+    if said.sizes == "known" and not columns.keys() & SIZE_FIELDS.keys():
         raise BadInput("--sizes", f"{file} has no column of sizes; name it: --column bid_size=NAME")
     if said.sizes == "unknown":
         return {each: column for each, column in columns.items() if each not in SIZE_FIELDS}

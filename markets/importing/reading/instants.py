@@ -11,10 +11,9 @@ import pyarrow.compute as pc
 from kalshi_insights.arrays import Bools, Floats, Ints, np
 from markets.importing.parsed_rows import MISSING
 from markets.importing.reading.values import as_bools, numbers, texts
-from markets.intervals import EPOCH
 from markets.kalshi.fields import EARLIEST, LATEST
+from markets.models.observations import microseconds
 
-MICROSECOND = 1_000_000  # a second has so many
 # The microseconds that each number has as the unit of a time.
 UNITS: Mapping[str, float] = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 FORMATS = ("iso", *UNITS)
@@ -51,12 +50,10 @@ def read_times(values: pa.Array, form: str) -> Times:
 
 def out_of_range(times: Ints, *, latest: datetime = LATEST) -> Bools:
     """Mark times before the exchange existed and after `latest`."""
-    return (times != MISSING) & ((times < microseconds(EARLIEST)) | (times > microseconds(latest)))
-
-
-def microseconds(instant: datetime) -> int:
-    passed = instant - EPOCH
-    return (passed.days * 86_400 + passed.seconds) * MICROSECOND + passed.microseconds
+    outside: Bools = (times != MISSING) & (
+        (times < microseconds(EARLIEST)) | (times > microseconds(latest))
+    )
+    return outside
 
 
 def _timestamps(values: pa.Array) -> Times:
@@ -102,7 +99,8 @@ def _has_unit(size: Floats, unit: str) -> Bools:
     bounds = [bound for bound, _ in BELOW]
     place = np.searchsorted(bounds, size, side="right")
     wanted = [name for _, name in BELOW].index(unit)
-    return np.minimum(place, len(BELOW) - 1) == wanted
+    chosen: Bools = np.minimum(place, len(BELOW) - 1) == wanted
+    return chosen
 
 
 def _in_microseconds(values: pa.Array, size: Floats, unit: str) -> Ints:

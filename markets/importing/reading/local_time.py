@@ -32,7 +32,8 @@ class Instants(NamedTuple):
 
     @property
     def is_twice(self) -> Bools:
-        return (self.first != self.second) & ~self.skipped
+        twice: Bools = (self.first != self.second) & ~self.skipped
+        return twice
 
 
 def changes_its_clock(zone: ZoneInfo) -> bool:

@@ -77,6 +77,7 @@ class Command(BaseCommand):
         job = ImportJob(refused=refused, account=account(), said=meaning)
         for source, found in zip(sources, surveys, strict=True):
             self.run(job, source, found)
+        self.stdout.write("Backtests read what they name: runbacktest … --import NUMBER")
         if len(sources) > 1:
             self.stdout.write(f"Undo them together: manage.py undoimport {job.group}")
 
@@ -112,6 +113,8 @@ class Command(BaseCommand):
             self.stdout.write(f"  {row.refused:,} rows are refused, as listed in {refused.path}")
         for ticker, line in found.clock_falls:
             self.stdout.write(f"  {ticker}: the clock was set back before line {line}")
+        if row.kind == Kind.QUOTES and not found.shape.has_sizes:
+            self.stdout.write("  Sizes are unknown, so a backtest needs --assumed-size")
 
 
 def add_reading_arguments(parser: ArgumentParser) -> None:
