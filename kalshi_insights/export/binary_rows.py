@@ -61,10 +61,6 @@ def flags(values: Bools) -> BinaryField:
     return BinaryField(_bytes(values.astype(np.uint8)))
 
 
-def nulls(rows: int) -> BinaryField:
-    return BinaryField(np.zeros((rows, 0), np.uint8), np.zeros(rows, np.bool_))
-
-
 def _bytes(values: Array) -> Array:
     rows = len(values)
     return np.ascontiguousarray(values).view(np.uint8).reshape(rows, -1) if rows else values

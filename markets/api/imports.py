@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db import transaction
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,6 +20,12 @@ from markets.models.imports import UNDO_IMPORTS
 
 # The task goes by name: its module imports what a web process does not need.
 UNDO_TASK = "markets.tasks.undo_imports"
+UNDOING = OpenApiExample(
+    "An answer",
+    value=examples.IMPORT | {"state": "undoing"},
+    response_only=True,
+    status_codes=["202"],
+)
 
 
 @with_example(examples.IMPORT)
@@ -64,7 +70,7 @@ class ImportViewSet(ResourceViewSet):
     filterset_class = ImportFilter
     lookup_field = "id"
     lookup_schema = {"description": "The number of the import.", "example": "12"}
-    lookup_value_regex = "[0-9]{1,9}"
+    lookup_value_regex = "[0-9]{1,18}"
     write_permission = UNDO_IMPORTS
 
     @extend_schema(responses=ImportSerializer(many=True))
@@ -81,7 +87,8 @@ class ImportViewSet(ResourceViewSet):
     @extend_schema(
         responses={
             202: OpenApiResponse(ImportSerializer, description="The undo has begun, or is done.")
-        }
+        },
+        examples=[UNDOING],
     )
     def destroy(self, request: Request, id: str) -> Response:
         """Undo an import: remove everything that it brought.
