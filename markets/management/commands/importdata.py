@@ -29,7 +29,7 @@ from markets.importing.reading.files import find_files
 from markets.importing.reading.instants import FORMATS
 from markets.importing.reading.mapping_file import read_mapping
 from markets.importing.reading.presets import PRESETS
-from markets.importing.reading.preview import described_file
+from markets.importing.reading.preview import counted, described_file
 from markets.importing.reading.source_file import SourceFile, Survey
 from markets.importing.refused_file import RefusedFile
 from markets.models import Import
@@ -104,13 +104,13 @@ class Command(BaseCommand):
 
     def sum_up(self, row: Import, found: Survey, refused: RefusedFile) -> None:
         self.stdout.write(
-            f"Import {row.pk}: {row.rows:,} {row.kind} of {len(found.tickers):,} markets from"
-            f" {Path(row.file).name}"
+            f"Import {row.pk}: {counted(row.rows, 'row')} of {row.kind},"
+            f" {counted(len(found.tickers), 'market')}, from {Path(row.file).name}"
         )
         if row.duplicates:
-            self.stdout.write(f"  {row.duplicates:,} rows repeat others and are left out")
+            self.stdout.write(f"  {counted(row.duplicates, 'row')} left out, repeating others")
         if row.refused:
-            self.stdout.write(f"  {row.refused:,} rows are refused, as listed in {refused.path}")
+            self.stdout.write(f"  {counted(row.refused, 'row')} refused, listed in {refused.path}")
         for ticker, line in found.clock_falls:
             self.stdout.write(f"  {ticker}: the clock was set back before line {line}")
         if row.kind == Kind.QUOTES and not found.shape.has_sizes:
@@ -220,7 +220,7 @@ def require_rows(source: SourceFile, found: Survey) -> None:
         reason, lines = next(iter(found.reasons.items()))
         raise BadInput(
             source.path.name,
-            f"all {found.refused:,} rows are refused; line {lines.lines[0]}: {reason}",
+            f"all {counted(found.refused, 'row')} refused; line {lines.lines[0]}: {reason}",
         )
 
 
