@@ -130,6 +130,20 @@ def test_a_header_alone_has_no_rows(write):
     assert read(write("a,b\n")) == ([], [])
 
 
+@pytest.mark.parametrize("line", [b"\xff,2,3", b"\xff", b"1,\xff"])
+def test_misshapen_lines_in_another_encoding_are_refused_too(write, line):
+    assert file_error(write(b"a,b\n1,2\n" + line + b"\n")) == "rows.csv, line 3: is not UTF-8"
+
+
+def test_a_value_that_does_not_end_is_refused_by_its_line(write):
+    message = file_error(write('a,b\n"1\n",2\n"3,4\n5,6\n'))
+    assert message == "rows.csv, line 4: a quotation mark does not close"
+
+
+def test_lines_that_end_with_carriage_returns_alone_are_refused(write):
+    assert file_error(write("a,b\r1,2\r")).startswith("rows.csv: lines must end with newlines")
+
+
 def test_a_quotation_mark_that_never_closes_is_refused(write, monkeypatch):
     monkeypatch.setattr("markets.importing.reading.csv_file.LONGEST_LINE", 500)
     assert "a quotation mark does not close" in file_error(write('a,b\n"1,2\n' + "3,4\n" * 500))

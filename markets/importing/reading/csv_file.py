@@ -70,6 +70,8 @@ class CsvFile:
         except csv.Error as error:
             raise file_fault(self._name, str(error), line=1) from None
         named = [name.strip() or f"column {n}" for n, name in enumerate(names, start=1)]
+        if "\r" in text.rstrip():
+            raise file_fault(self._name, "lines must end with newlines, as in Unix or Windows")
         if not any(name.strip() for name in names):
             raise file_fault(self._name, "the first line names no columns", line=1)
         return _Header(named, delimiter)
@@ -102,6 +104,7 @@ class CsvFile:
         self, data: bytes, first_line: int, header: _Header, columns: Sequence[str]
     ) -> RawRows:
         """Read whole lines, of which the first has this number in the file."""
+        self._check_text(data, first_line)
         malformed: list[pa.csv.InvalidRow] = []
         table = self._table(data, first_line, header, malformed)
         bad = np.array([row.number for row in malformed], np.int64) - 1
@@ -154,15 +157,18 @@ class CsvFile:
                 ),
             )
         except pa.ArrowInvalid as error:
-            raise self._unreadable(data, first_line, error) from None
+            raise file_fault(self._name, str(error), line=first_line) from None
 
-    def _unreadable(self, data: bytes, first_line: int, error: pa.ArrowInvalid) -> Exception:
-        for line, content in enumerate(data.split(b"\n"), start=first_line):
-            try:
-                content.decode()
-            except UnicodeDecodeError:
-                return file_fault(self._name, "is not UTF-8", line=line)
-        return file_fault(self._name, str(error), line=first_line)
+    def _check_text(self, data: bytes, first_line: int) -> None:
+        """Raise BadInput for what is not UTF-8, and for a value that does not end."""
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            line = first_line + data.count(b"\n", 0, error.start)
+            raise file_fault(self._name, "is not UTF-8", line=line) from None
+        if data.count(b'"') % 2:
+            line = first_line + data.count(b"\n", 0, data.rfind(b'"'))
+            raise file_fault(self._name, "a quotation mark does not close", line=line)
 
 
 def end_of_rows(data: bytes) -> int:
