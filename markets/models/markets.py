@@ -33,7 +33,6 @@ from markets.models.fields import (
     price_field,
     within_unit,
 )
-from markets.models.observations import array_of
 from markets.models.scope import in_scope, in_scope_sql
 from markets.models.search import MarketSearchText, Place, matches
 
@@ -260,7 +259,7 @@ class MarketQuerySet(TickerQuerySet["Market"]):
 
     def defined(self, ids: Iterable[int]) -> list[DefinedMarket]:
         """Return markets as they are defined now, in the order of their ids."""
-        return [DefinedMarket(*row) for row in rows_of(DEFINED_MARKETS, array_of(ids))]
+        return [DefinedMarket(*row) for row in rows_of(DEFINED_MARKETS, ids)]
 
     def most_traded(self, size: int) -> list[str]:
         """Return the tickers of the quoted markets with the highest 24-hour volume."""
@@ -355,6 +354,8 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         at: datetime,
     ) -> dict[str, int]:
         """Write new and changed definitions with their raw payloads; return ids by ticker."""
+        if not definitions:
+            return {}
         fields = {field.name: field for field in self.model._meta.concrete_fields}
         types = {fields[name].attname: str(fields[name].db_type(connection)) for name in DEFINED}
         rows = (_defined(each, events[each.payload.event_ticker], at) for each in definitions)
