@@ -37,7 +37,7 @@ TEXTS: Mapping[Kind, Sequence[str]] = {
     # Strikes are decimals, as long as the file writes them.
     Kind.MARKETS: (
         "event_ticker", "series_ticker", "title", "yes_sub_title", "no_sub_title", "category",
-        "status", "result", "strike_type", "floor_strike", "cap_strike",
+        "result", "strike_type", "floor_strike", "cap_strike",
     ),
 }  # fmt: skip
 LEVELS: Mapping[Kind, Sequence[str]] = dict.fromkeys(Kind, ()) | {Kind.BOOKS: ("bids", "asks")}

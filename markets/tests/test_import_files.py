@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kalshi_insights.bad_input import BadInput
 from markets.importing.parsed_rows import RefusedRow
 from markets.importing.reading.csv_file import CsvFile
-from markets.importing.reading.source_files import find_files, open_file
+from markets.importing.reading.files import find_files, open_file
 
 
 @pytest.fixture
@@ -53,10 +53,17 @@ def test_only_the_columns_that_are_asked_for_are_read(write):
     assert read(write("a,b,c\n1,2,3\n"), "c", "a")[0] == [(2, ("3", "1"))]
 
 
-def test_empty_lines_count_as_lines(write):
-    rows, refused = read(write("a,b\n1,2\n\n\n3,4\n"))
+@pytest.mark.parametrize("piece", [1, 64])
+def test_empty_lines_count_as_lines(write, piece):
+    rows, refused = read(write("a,b\n1,2\n\n\n3,4\n"), piece=piece)
     assert rows == [(2, ("1", "2")), (5, ("3", "4"))]
     assert refused == []
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_another_mark_may_stand_between_values(write, mark):
+    content = "a,b\n1,2\n".replace(",", mark) + f'"1{mark},"{mark}4\n'
+    assert read(write(content))[0] == [(2, ("1", "2")), (3, (f"1{mark},", "4"))]
 
 
 def test_lines_of_commas_alone_are_no_rows(write):

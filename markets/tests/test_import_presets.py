@@ -74,7 +74,7 @@ def test_the_largest_collection_gives_definitions_quotes_and_results(read, form)
     assert first == (
         "KXA-26-T1  2026-11-20 12:00:00Z  open_time 2026-11-01 00:00:00Z"
         "  close_time 2026-11-19 00:00:00Z  settlement_value 1  event_ticker KXA-26"
-        "  title Above one?  yes_sub_title One  no_sub_title One  status finalized  result yes"
+        "  title Above one?  yes_sub_title One  no_sub_title One  result yes"
     )
     assert "result" not in second
     assert read(PMA_MARKETS, "quotes", preset, form=form) == [

@@ -256,6 +256,19 @@ def test_bids_above_asks_ask_for_the_scale(error, read):
     assert quotes(read(content, scale="yes")[0])[1] == (6000, 3800)
 
 
+def test_a_column_that_is_stated_for_a_field_is_of_no_other_by_its_name(read):
+    content = f"ticker,time,bid,ask\nKXA-1,{AT},0.6,0.38\n"
+    assert quotes(read(content, columns={"no_bid": "ask"})[0]) == [(6000, 6200)]
+
+
+def test_books_whose_bids_are_above_their_asks_ask_for_the_scale(error, read):
+    content = f"{BOOKS}KXA-1,{AT},0.6,1,0.38,1\nKXA-1,{AT},0.3,1,,\n"
+    message = error(content, "books")
+    assert message.startswith("--scale: rows.csv: in 1 of 1 rows the bid is above the ask")
+    assert "--column no_bid_prices=NAME" in message
+    assert levels(read(content, "books", scale="yes")[0], "asks") == [[(3800, 100)], []]
+
+
 def test_a_book_that_is_crossed_now_and_then_asks_for_nothing(read):
     rows = [f"KXA-1,{AT},0.4,0.{50 + n % 40}{n:02}" for n in range(100)]
     content = QUOTES + "\n".join([*rows, f"KXA-1,{AT},0.6,0.38"]) + "\n"
@@ -291,6 +304,11 @@ def test_two_columns_of_one_name_are_refused(error):
 def test_a_name_of_a_column_that_cannot_be_kept_is_refused(error):
     message = error(f"ticker,time,b\0id\nKXA-1,{AT},0.4\n")
     assert message == "rows.csv, line 1: the name 'b\\x00id' cannot be kept"
+
+
+@pytest.mark.parametrize("name", ["Yes Bid", "yesBid", "YES-BID", "yes_bid ($)"])
+def test_columns_are_known_however_their_words_are_joined(read, name):
+    assert quotes(read(f"ticker,time,{name}\nKXA-1,{AT},0.4\n")[0]) == [(4000, MISSING)]
 
 
 def test_columns_may_be_named_and_left_out(read):

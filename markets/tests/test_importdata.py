@@ -59,7 +59,7 @@ def test_quotes_of_a_file_are_on_record_with_its_import(write):
     ]
     row = Import.objects.get()
     assert out.splitlines() == [
-        f"Import {row.pk}: 2 quotes of 2 markets from rows.csv",
+        f"Import {row.pk}: 2 rows of quotes, 2 markets, from rows.csv",
         "  Sizes are unknown, so a backtest needs --assumed-size",
         "Backtests read what they name: runbacktest … --import NUMBER",
     ]
@@ -111,7 +111,7 @@ def test_refused_rows_go_to_a_file_with_line_column_and_reason(write, tmp_path):
     refused = tmp_path / "refused.csv"
     content = f"{QUOTES}KXA-1,{AT},x,0.5\nKXA-1,{AT},0.4"
     out = run("quotes", write(content), "--refused", str(refused))
-    assert f"2 rows are refused, as listed in {refused}" in out
+    assert f"2 rows refused, listed in {refused}" in out
     with refused.open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["file"], row["line"], row["column"], row["text"]) for row in rows] == [
@@ -178,12 +178,14 @@ def test_a_dry_run_shows_how_a_file_is_understood_and_writes_nothing(write, tmp_
         line if n == 0 else f"{line},hello" for n, line in enumerate(content.splitlines())
     )
     out = run("quotes", write(f"{content}\n"), "--dry-run", "--unit", "dollars")
-    assert [line.split(": ", 1)[1] for line in out.splitlines()[:1]] == ["2 quotes of 2 markets"]
+    assert [line.split(": ", 1)[1] for line in out.splitlines()[:1]] == [
+        "2 rows of quotes, 2 markets"
+    ]
     assert "line 2  KXA-1  2026-11-02 15:00:00Z  yes_bid 0.45  yes_ask 0.47" in out
     assert "columns: ticker=ticker, at=timestamp, bid=yes_bid, ask=yes_ask" in out
     assert "columns that are not read: note" in out
     assert "refused: 1 row, line 4: yes_bid: is not a price" in out
-    assert "left out: 1 row, line 5: repeats an earlier row" in out
+    assert "left out: 1 row, line 5: repeating an earlier row" in out
     assert out.endswith("Nothing is written.\n")
     assert not Import.objects.exists()
     assert not Market.objects.exists()
@@ -256,7 +258,7 @@ def test_one_bad_file_of_many_keeps_all_from_being_written(write, tmp_path):
 
 def test_a_file_of_which_nothing_can_be_read_is_refused(write):
     text, code = error("quotes", write(f"ticker,time,bid\nKXA-1,{AT},x\nKXA-1,{AT},y\n"))
-    assert text == "rows.csv: all 2 rows are refused; line 2: bid: is not a price"
+    assert text == "rows.csv: all 2 rows refused; line 2: bid: is not a price"
     assert code == 2
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +20,13 @@ LONGEST_LINE = 16 * 2**20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UNFINISHED = "the file ends within this line; if the line is whole, end it with a newline"
 NO_COLUMN = ""
+# What stands between values: a comma, unless another of these stands more often between names.
+DELIMITERS = ",;\t|"
+
+
+class _Header(NamedTuple):
+    names: list[str]
+    delimiter: str
 
 
 class CsvFile:
@@ -36,25 +44,27 @@ class CsvFile:
         return self._bytes.size
 
     def column_names(self) -> list[str]:
-        return self._names(self._bytes.first_line(LONGEST_LINE))
+        return self._header().names
 
     def rows(self, columns: Sequence[str]) -> Iterator[RawRows]:
         """Read these columns of all rows; what stands after the last newline is refused."""
-        names, line = self.column_names(), 1
+        header, line = self._header(), 1
         for data, share in self._pieces():
             rows_of_piece = data
             if line == 1:  # the header
                 _, _, rows_of_piece = data.partition(b"\n")
                 line = 2
             whole, newline, rest = rows_of_piece.rpartition(b"\n")
-            rows = self._read(whole + newline, line, names, columns)
+            rows = self._read(whole + newline, line, header, columns)
             line = rows.last_line + 1
             yield self._with_rest(rows, rest)._replace(share=share)
 
-    def _names(self, header: bytes) -> list[str]:
+    def _header(self) -> _Header:
+        first = self._bytes.first_line(LONGEST_LINE)
         try:
-            text = header.removeprefix(BYTE_ORDER_MARK).decode()
-            names = next(csv.reader(io.StringIO(text, newline="")), [])
+            text = first.removeprefix(BYTE_ORDER_MARK).decode()
+            delimiter = max(DELIMITERS, key=text.count)
+            names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
         except UnicodeDecodeError:
             raise file_fault(self._name, "is not UTF-8", line=1) from None
         except csv.Error as error:
@@ -62,7 +72,7 @@ class CsvFile:
         named = [name.strip() or f"column {n}" for n, name in enumerate(names, start=1)]
         if not any(name.strip() for name in names):
             raise file_fault(self._name, "the first line names no columns", line=1)
-        return named
+        return _Header(named, delimiter)
 
     def _pieces(self) -> Iterator[Block]:
         """Yield pieces that end with a row's newline; only the last piece may end otherwise."""
@@ -89,11 +99,11 @@ class CsvFile:
         return rows._replace(refused=refused, last_line=line)
 
     def _read(
-        self, data: bytes, first_line: int, names: Sequence[str], columns: Sequence[str]
+        self, data: bytes, first_line: int, header: _Header, columns: Sequence[str]
     ) -> RawRows:
         """Read whole lines, of which the first has this number in the file."""
         malformed: list[pa.csv.InvalidRow] = []
-        table = self._table(data, first_line, names, malformed)
+        table = self._table(data, first_line, header, malformed)
         bad = np.array([row.number for row in malformed], np.int64) - 1
         good = np.delete(np.arange(table.num_rows + len(malformed)), bad)
         taken = np.ones(len(good) + len(bad), np.int64)  # lines that each row takes
@@ -116,11 +126,11 @@ class CsvFile:
         self,
         data: bytes,
         first_line: int,
-        names: Sequence[str],
+        header: _Header,
         malformed: "list[pa.csv.InvalidRow]",
     ) -> pa.Table:
-        if not data.strip():
-            return pa.table({name: pa.array([], pa.string()) for name in names})
+        if not data:
+            return pa.table({name: pa.array([], pa.string()) for name in header.names})
 
         def skip(row: pa.csv.InvalidRow) -> str:
             malformed.append(row)
@@ -130,13 +140,17 @@ class CsvFile:
             return pa.csv.read_csv(
                 pa.BufferReader(data),
                 read_options=pa.csv.ReadOptions(
-                    column_names=names, use_threads=False, block_size=len(data) + 1
+                    column_names=header.names, use_threads=False, block_size=len(data) + 1
                 ),
                 parse_options=pa.csv.ParseOptions(
-                    newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=skip
+                    delimiter=header.delimiter,
+                    newlines_in_values=True,
+                    ignore_empty_lines=False,
+                    invalid_row_handler=skip,
                 ),
                 convert_options=pa.csv.ConvertOptions(
-                    column_types={name: pa.string() for name in names}, strings_can_be_null=False
+                    column_types={name: pa.string() for name in header.names},
+                    strings_can_be_null=False,
                 ),
             )
         except pa.ArrowInvalid as error:

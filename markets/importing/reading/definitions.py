@@ -18,7 +18,7 @@ VALUES = np.array([MISSING, MILLION, 0, MISSING])
 TIMES = ("open_time", "close_time", "expected_expiration_time", "settlement_ts")
 TICKERS = ("event_ticker", "series_ticker")
 STRIKES = ("floor_strike", "cap_strike")
-LONGEST = {"category": 100, "status": 50, "strike_type": 50}  # as the exchange's own
+LONGEST = {"category": 100, "strike_type": 50}  # as the exchange's own
 
 
 def read_results(columns: BatchColumns) -> tuple[list[str], Ints]:

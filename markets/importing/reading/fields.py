@@ -77,7 +77,6 @@ FIELDS: Mapping[Kind, Mapping[str, Names]] = {
         "yes_sub_title": ("yes_sub_title", "subtitle"),
         "no_sub_title": ("no_sub_title",),
         "category": ("category",),
-        "status": ("status",),
         **RESULT_FIELDS,
         "strike_type": ("strike_type",),
         "floor_strike": ("floor_strike",),

@@ -1,5 +1,6 @@
 """Match what a person says of files with the header of each."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,8 +57,7 @@ def shape_of(file: str, name: str, header: Sequence[str], said: Description) -> 
     Raises BadInput, which names the flag that settles it.
     """
     layout = _layout(file, header, said)
-    columns = {**_found(header, said.kind, layout), **_stated(file, header, said)}
-    columns = {each: column for each, column in columns.items() if column}
+    columns = _columns(_found(header, said.kind, layout), _stated(file, header, said))
     ticker = _ticker(name, said)
     if ticker:
         columns.pop("ticker", None)
@@ -116,7 +116,15 @@ def _found(header: Sequence[str], kind: Kind, layout: Layout) -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    return "_".join(name.lower().split())
+    """Write a name in small letters with underscores, as usual names are."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return re.sub(r"[^a-z0-9_]+", "_", words).rstrip("_")
+
+
+def _columns(found: Mapping[str, str], stated: Mapping[str, str]) -> dict[str, str]:
+    """Return the column of each field; one that is stated is of no other field by its name."""
+    others = {each: column for each, column in found.items() if column not in stated.values()}
+    return {each: column for each, column in {**others, **stated}.items() if column}
 
 
 def _stated(file: str, header: Sequence[str], said: Description) -> Mapping[str, str]:

@@ -27,7 +27,7 @@ def _same(*names: str) -> dict[str, str]:
 
 
 DEFINITION = _same(
-    "ticker", "event_ticker", "title", "yes_sub_title", "no_sub_title", "status", "result",
+    "ticker", "event_ticker", "title", "yes_sub_title", "no_sub_title", "result",
     "open_time", "close_time",
 )  # fmt: skip
 COUNTS = _same("volume", "open_interest")
@@ -74,7 +74,7 @@ PREDICTION_MARKET_ANALYSIS = (
     Layout(
         Kind.MARKETS,
         {**DEFINITION, "at": "_fetched_at"},
-        needs=("ticker", "event_ticker", "status"),
+        needs=("ticker", "event_ticker", "close_time"),
         time_zone="UTC",
     ),
     Layout(

@@ -57,8 +57,8 @@ def described_rows(rows: ParsedRows) -> Iterator[str]:
 
 def described_file(source: SourceFile, found: Survey) -> Iterator[str]:
     """Yield how a file is understood, its first rows, and what would be left out."""
-    markets = f"{len(found.tickers):,} market{'' if len(found.tickers) == 1 else 's'}"
-    yield f"{source.path}: {found.rows:,} {found.shape.kind} of {markets}"
+    markets = counted(len(found.tickers), "market")
+    yield f"{source.path}: {counted(found.rows, 'row')} of {found.shape.kind}, {markets}"
     if found.first != MISSING:
         yield f"  from {instant(found.first)} to {instant(found.last)}"
     for name, value in found.shape.as_said().items():
@@ -69,23 +69,27 @@ def described_file(source: SourceFile, found: Survey) -> Iterator[str]:
     if found.sample is not None:
         yield from (f"  {row}" for row in described_rows(found.sample))
     for reason, rows in found.reasons.items():
-        yield f"  refused: {_counted(rows)}: {reason}"
+        yield f"  refused: {_with_lines(rows)}: {reason}"
     if found.duplicates.count:
-        yield f"  left out: {_counted(found.duplicates)}: repeats an earlier row"
+        yield f"  left out: {_with_lines(found.duplicates)}: repeating an earlier row"
     if found.left_out:
-        yield f"  left out: {found.left_out:,} rows that tell nothing of this kind"
+        yield f"  left out: {counted(found.left_out, 'row')} that tell nothing of this kind"
     for ticker, line in found.clock_falls:
         yield f"  {ticker}: the clock was set back before line {line}, as the order of rows shows"
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _pairs(columns: Mapping[str, str]) -> str:
     return ", ".join(f"{field}={column}" for field, column in columns.items())
 
 
-def _counted(rows: FirstLines) -> str:
-    word = "row, line" if rows.count == 1 else "rows, lines"
+def _with_lines(rows: FirstLines) -> str:
     more = " and others" if rows.count > len(rows.lines) else ""
-    return f"{rows.count:,} {word} {', '.join(map(str, rows.lines))}{more}"
+    lines = ", ".join(map(str, rows.lines))
+    return f"{counted(rows.count, 'row')}, line{'' if rows.count == 1 else 's'} {lines}{more}"
 
 
 def _levels(levels: Levels, end: int, count: int) -> str:

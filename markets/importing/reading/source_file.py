@@ -7,27 +7,23 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from kalshi_insights.arrays import np
-from kalshi_insights.bad_input import UNWRITABLE, BadInput
+from kalshi_insights.bad_input import UNWRITABLE
 from markets.importing.parsed_rows import MISSING, ParsedRows, RefusedRow, RowBatch, rows_where
+from markets.importing.reading.assumptions import CrossedRows, check_unit
 from markets.importing.reading.batch_columns import (
-    PARTS,
     BatchColumns,
     FileContext,
     PriceStatistics,
 )
 from markets.importing.reading.description import Description
 from markets.importing.reading.file_shape import FileShape, shape_of
+from markets.importing.reading.files import ENDINGS, open_file
 from markets.importing.reading.local_time import ClockFalls, changes_its_clock
 from markets.importing.reading.raw_rows import file_fault
 from markets.importing.reading.row_parser import RowParser
-from markets.importing.reading.source_files import ENDINGS, open_file
-from markets.models.imports import Kind
 
 OnShare = Callable[[float], None]
 ROWS_SHOWN, LINES_SHOWN = 5, 5
-# A book may be crossed now and then; a side that is taken for the other one is so often.
-MOST_CROSSED = 0.01
-ENOUGH_ROWS = 10_000
 
 
 @dataclass(slots=True)
@@ -97,14 +93,14 @@ class SourceFile:
 
     def survey(self, on_share: OnShare = lambda share: None) -> Survey:
         """Read the whole file once; raises BadInput where the file contradicts what is assumed."""
-        survey, crossed = Survey(self.shape), _Crossed(self.path.name, self.shape)
+        survey, crossed = Survey(self.shape), CrossedRows(self.path.name, self.shape)
         prices = PriceStatistics()
         for batch in self._batches(prices):
             survey.add(batch)
             crossed.add(batch.rows)
             on_share(batch.share)
         crossed.check()
-        _check_unit(self.path.name, self.shape, prices)
+        check_unit(self.path.name, self.shape, prices)
         survey.clock_falls = self._falls.found if self._falls else []
         return survey
 
@@ -143,38 +139,6 @@ class SourceFile:
         return falls
 
 
-class _Crossed:
-    """Counts rows whose bid is above their ask, which many are where a side is the other's."""
-
-    def __init__(self, file: str, shape: FileShape) -> None:
-        self._file = file
-        self._is_said = bool(shape.scale) or shape.kind != Kind.QUOTES
-        self._two_sided = self._crossed = self._line = 0
-
-    def add(self, rows: ParsedRows) -> None:
-        if self._is_said:
-            return
-        bid, ask = rows.numbers["yes_bid"], rows.numbers["yes_ask"]
-        is_two_sided = (bid != MISSING) & (ask != MISSING)
-        is_crossed = is_two_sided & (bid > ask)
-        if is_crossed.any() and not self._crossed:
-            self._line = int(rows.lines[is_crossed][0])
-        self._two_sided += int(is_two_sided.sum())
-        self._crossed += int(is_crossed.sum())
-        if self._two_sided >= ENOUGH_ROWS:
-            self.check()
-
-    def check(self) -> None:
-        if self._crossed > MOST_CROSSED * self._two_sided:
-            raise BadInput(
-                "--scale",
-                f"{self._file}: in {self._crossed:,} of {self._two_sided:,} rows the bid is above"
-                f" the ask, first in line {self._line}, as if one of them were of the NO side;"
-                " map such a column: --column no_bid=NAME or --column no_ask=NAME; with all prices"
-                " of NO give --scale no, and --scale yes if they are all of YES",
-            )
-
-
 def _checked_names(file: str, names: list[str]) -> list[str]:
     for name in names:
         if names.count(name) > 1:
@@ -189,18 +153,6 @@ def stem(path: Path) -> str:
     endings = [each for each in ENDINGS if path.name.lower().endswith(each)]
     ending = max(endings, key=len, default=path.suffix)
     return path.name[: len(path.name) - len(ending)]
-
-
-def _check_unit(file: str, shape: FileShape, prices: PriceStatistics) -> None:
-    if not shape.unit and prices.largest and not prices.has_fractions:
-        raise BadInput(
-            "--unit",
-            f"{file}: all prices are 0 or 1, which may be cents or dollars; state the unit",
-        )
-    if shape.unit == "cents" and prices.has_fractions and prices.largest <= PARTS["cents"]:
-        raise BadInput(
-            "--unit", f"{file}: no price is above a cent; if they are dollars, give --unit dollars"
-        )
 
 
 def _reason(row: RefusedRow) -> str:

@@ -25,12 +25,12 @@ from markets.importing.reading.description import (
     Description,
     parse_columns,
 )
+from markets.importing.reading.files import find_files
 from markets.importing.reading.instants import FORMATS
 from markets.importing.reading.mapping_file import read_mapping
 from markets.importing.reading.presets import PRESETS
-from markets.importing.reading.preview import described_file
+from markets.importing.reading.preview import counted, described_file
 from markets.importing.reading.source_file import SourceFile, Survey
-from markets.importing.reading.source_files import find_files
 from markets.importing.refused_file import RefusedFile
 from markets.models import Import
 from markets.models.imports import AlreadyImported, ImportTaken, Kind, Recording
@@ -76,7 +76,7 @@ class Command(BaseCommand):
             return
         job = ImportJob(refused=refused, account=account(), said=meaning)
         for source, found in zip(sources, surveys, strict=True):
-            self.run(job, source, found)
+            self.import_one(job, source, found)
         self.stdout.write("Backtests read what they name: runbacktest … --import NUMBER")
         if len(sources) > 1:
             self.stdout.write(f"Undo them together: manage.py undoimport {job.group}")
@@ -86,7 +86,7 @@ class Command(BaseCommand):
             self.stdout.write("\n".join(described_file(source, found)))
         self.stdout.write("Nothing is written.")
 
-    def run(self, job: ImportJob, source: SourceFile, found: Survey) -> None:
+    def import_one(self, job: ImportJob, source: SourceFile, found: Survey) -> None:
         name = source.path.name
         try:
             with ProgressBar(sys.stderr) as bar:
@@ -104,13 +104,13 @@ class Command(BaseCommand):
 
     def sum_up(self, row: Import, found: Survey, refused: RefusedFile) -> None:
         self.stdout.write(
-            f"Import {row.pk}: {row.rows:,} {row.kind} of {len(found.tickers):,} markets from"
-            f" {Path(row.file).name}"
+            f"Import {row.pk}: {counted(row.rows, 'row')} of {row.kind},"
+            f" {counted(len(found.tickers), 'market')}, from {Path(row.file).name}"
         )
         if row.duplicates:
-            self.stdout.write(f"  {row.duplicates:,} rows repeat others and are left out")
+            self.stdout.write(f"  {counted(row.duplicates, 'row')} left out, repeating others")
         if row.refused:
-            self.stdout.write(f"  {row.refused:,} rows are refused, as listed in {refused.path}")
+            self.stdout.write(f"  {counted(row.refused, 'row')} refused, listed in {refused.path}")
         for ticker, line in found.clock_falls:
             self.stdout.write(f"  {ticker}: the clock was set back before line {line}")
         if row.kind == Kind.QUOTES and not found.shape.has_sizes:
@@ -220,7 +220,7 @@ def require_rows(source: SourceFile, found: Survey) -> None:
         reason, lines = next(iter(found.reasons.items()))
         raise BadInput(
             source.path.name,
-            f"all {found.refused:,} rows are refused; line {lines.lines[0]}: {reason}",
+            f"all {counted(found.refused, 'row')} refused; line {lines.lines[0]}: {reason}",
         )
 
 
