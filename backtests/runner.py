@@ -235,7 +235,7 @@ def _notes(prepared: Evaluation, waits: metrics.Waits) -> Iterator[str]:
     unknown = evaluation.share_of_unknown_sizes(prepared.universe)
     if unknown and prepared.execution.assumed_size is None:
         yield f"{unknown:.0%} of the quoted prices have no known size; they filled nothing."
-    yield from _origins(prepared.universe.origins)
+    yield from origin_notes(prepared.universe.origins)
     unsettled = sum(settlement is None for settlement in prepared.universe.settlements)
     if unsettled:
         markets = len(prepared.universe.listings)
@@ -244,7 +244,7 @@ def _notes(prepared: Evaluation, waits: metrics.Waits) -> Iterator[str]:
         yield "Recorded from the simulated exchange."
 
 
-def _origins(origins: Mapping[str, int]) -> Iterator[str]:
+def origin_notes(origins: Mapping[str, int]) -> Iterator[str]:
     """Tell where the quotes came from, if not all were recorded or backfilled."""
     counts = [f"{count:,} {origin}" for origin, count in origins.items()]
     if "imported" in origins and len(counts) > 1:

@@ -34,7 +34,7 @@ class Expected(NamedTuple):
     fresh_for: timedelta
 
 
-class Block(NamedTuple):
+class TimeBlock(NamedTuple):
     """A time of one rule, with as much before it as an observation counted as fresh."""
 
     start: datetime
@@ -149,13 +149,15 @@ class ObservationHistory:
         others = subtract(left, [block.asked_for for block in blocks])
         return merge([*others, *intersect(left, stale)])
 
-    def _blocks(self, parts: Sequence[Interval]) -> list[Block]:
+    def _blocks(self, parts: Sequence[Interval]) -> list[TimeBlock]:
         """Return blocks that hold these intervals; those near to each other share one."""
-        blocks: list[Block] = []
+        blocks: list[TimeBlock] = []
         for start, end, fresh_for in self.expected:
             own = intersect(parts, [Interval(start, end)])
             near = merge((start, end + BLOCK) for start, end in own)
-            blocks += [Block(first - fresh_for, last - BLOCK, fresh_for) for first, last in near]
+            blocks += [
+                TimeBlock(first - fresh_for, last - BLOCK, fresh_for) for first, last in near
+            ]
         return blocks
 
     def quiet(self) -> list[Interval]:
@@ -223,7 +225,7 @@ def never_observed(parts: Sequence[Interval]) -> list[UnobservedInterval]:
     return [UnobservedInterval(*part, datetime.min.replace(tzinfo=UTC)) for part in parts]
 
 
-def _stale_beside_whole_sweeps(blocks: Sequence[Block], tier: str) -> list[Interval]:
+def _stale_beside_whole_sweeps(blocks: Sequence[TimeBlock], tier: str) -> list[Interval]:
     """Return when, within these blocks, the last whole sweep of a tier was not fresh.
 
     Each sweep carries how late it was; where another was written between later, that is too much.
@@ -250,7 +252,7 @@ def _stale_beside_whole_sweeps(blocks: Sequence[Block], tier: str) -> list[Inter
             ) AS before WHERE next - at > fresh_for
             """,
             {
-                **{name: [getattr(block, name) for block in blocks] for name in Block._fields},
+                **{name: [getattr(block, name) for block in blocks] for name in TimeBlock._fields},
                 "least": min(block.fresh_for for block in blocks).total_seconds(),
                 "tier": tier,
             },
