@@ -93,8 +93,8 @@ def tape(
     rows = record.backfill_spans.whole(TRADES, ids, start, end, known_by=known_by)
     number = {id: n for n, id in enumerate(ids)}
     own = [(number[id], microseconds(a) + 1, microseconds(b)) for id, a, b in rows]
-    imported = [(number[id], *times) for id, *times in _imported(ids, selection)]
-    whole = _whole(followed, [*own, *imported], seen, window, skew=skew)
+    own += [(number[id], first, last) for id, first, last in _imported(ids, selection)]
+    whole = _whole(followed, own, seen, window, skew=skew)
     if not len(whole.since):
         return None
     columns = dict(record.trades.columns(ids, start, end, imports=selection.imports))

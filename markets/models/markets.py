@@ -1,4 +1,4 @@
-"""Markets as the exchange lists them now, and the watch-lists that name them."""
+"""Markets as the exchange lists them now."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Any, NamedTuple, Self
 
 import msgspec
-from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, models
@@ -588,21 +587,3 @@ class Market(Quoted, Described):
     def name(self) -> str:
         """The title that tells this market from its siblings, in Kalshi's words."""
         return self.yes_sub_title or self.title or self.ticker
-
-
-class Watch(models.Model):
-    """A market on a user's watch-list; watched markets are hot."""
-
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="watches"
-    )
-    market = models.ForeignKey(Market, on_delete=models.CASCADE, related_name="watches")
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["-created_at"]
-        verbose_name_plural = "watches"
-        constraints = [models.UniqueConstraint(fields=["user", "market"], name="watch_once")]
-
-    def __str__(self) -> str:
-        return f"{self.user} watches {self.market}"
