@@ -165,7 +165,11 @@ def _universe(
         observed,
         gaps,
         tape=traded.tape(
-            ids, [market.ticker for market in markets], quoted, selection, known_by=known_by
+            ids,
+            [market.ticker for market in markets],
+            traded.SeenMarkets(quoted, observed, gaps),
+            selection,
+            known_by=known_by,
         ),
         candles=traded.candles(ids, quoted, selection, known_by=known_by),
         origins=origins,

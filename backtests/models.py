@@ -1,7 +1,7 @@
 """Backtest runs and their journals: requests, progress, results, and every order and fill."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Self
@@ -130,28 +130,28 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
         held: "BacktestResult",
         columns: Mapping[str, Any],
         entries: Iterable[JournalEntry],
-        *,
-        now: datetime,
     ) -> bool:
         """Store the results of a run and all its executions, or nothing.
 
-        False where the run has been cancelled or another worker has it.
+        False where the run has been cancelled or another worker has it. It has finished once its
+        executions are written.
         """
         with transaction.atomic():
             ours = self._held_by(held).filter(cancel_requested=False)
-            if not ours.update(
-                **columns,
-                status=BacktestStatus.DONE,
-                token=None,
-                progress=1,
-                doing="",
-                finished_at=now,
-            ):
+            if ours.select_for_update().values_list("pk").first() is None:
                 return False
             copy_rows(
                 "backtests_backtestexecution",
                 ("result_id", *ENTRY_COLUMNS),
                 ((held.pk, *entry) for entry in entries),
+            )
+            ours.update(
+                **columns,
+                status=BacktestStatus.DONE,
+                token=None,
+                progress=1,
+                doing="",
+                finished_at=datetime.now(UTC),
             )
         return True
 

@@ -91,9 +91,8 @@ def run(id: int, *, on_progress: OnProgress = ignore_progress) -> None:
         return
     try:
         computed = compute(held, on_progress=SignsOfLife(held, on_progress).report)
-        now = datetime.now(UTC)
-        if not BacktestResult.objects.finish(held, computed.columns, computed.entries(), now=now):
-            BacktestResult.objects.mark_cancelled(held, now=now)
+        if not BacktestResult.objects.finish(held, computed.columns, computed.entries()):
+            BacktestResult.objects.mark_cancelled(held, now=datetime.now(UTC))
     except (Stopped, KeyboardInterrupt) as end:
         BacktestResult.objects.mark_cancelled(held, now=datetime.now(UTC))
         if isinstance(end, KeyboardInterrupt):
@@ -199,7 +198,7 @@ def _columns(
     requested: BacktestResult, prepared: Evaluation, results: EvaluationResults
 ) -> dict[str, Any]:
     headline, universe = results.headline, prepared.universe
-    pnls = [measured.pnl for measured in results.band.values()]
+    pnls = [figures.money.pnl for figures in results.band.values()]
     assumptions = evaluation.assumptions(universe, headline.outcome, prepared.execution)
     broker = prepared.execution.through_broker
     return {
@@ -211,14 +210,14 @@ def _columns(
         "markets": len(universe.listings),
         "final_cash": Decimal(headline.outcome.cash) / MONEY,
         "figures": headline.figures.as_json(),
-        "band": {each.word: m.figures.as_json() for each, m in results.band.items()},
-        "yardsticks": {name: m.figures.as_json() for name, m in results.yardsticks.items()},
+        "band": {each.word: figures.as_json() for each, figures in results.band.items()},
+        "yardsticks": {name: figures.as_json() for name, figures in results.yardsticks.items()},
         "curve": headline.path.curve().as_json(),
         "verdict": metrics.verdict(
             headline.figures,
             low=min(pnls),
             high=max(pnls),
-            yardsticks={name: m.pnl for name, m in results.yardsticks.items()},
+            yardsticks={name: f.money.pnl for name, f in results.yardsticks.items()},
             assumptions=assumptions,
         ),
         "assumptions": [*assumptions.sentences(), *_notes(prepared, headline.figures.waits)],
@@ -236,7 +235,7 @@ def _notes(prepared: Evaluation, waits: metrics.Waits) -> Iterator[str]:
     unknown = evaluation.share_of_unknown_sizes(prepared.universe)
     if unknown and prepared.execution.assumed_size is None:
         yield f"{unknown:.0%} of the quoted prices have no known size; they filled nothing."
-    yield from _origins(prepared.universe.origins)
+    yield from origin_notes(prepared.universe.origins)
     unsettled = sum(settlement is None for settlement in prepared.universe.settlements)
     if unsettled:
         markets = len(prepared.universe.listings)
@@ -245,7 +244,7 @@ def _notes(prepared: Evaluation, waits: metrics.Waits) -> Iterator[str]:
         yield "Recorded from the simulated exchange."
 
 
-def _origins(origins: Mapping[str, int]) -> Iterator[str]:
+def origin_notes(origins: Mapping[str, int]) -> Iterator[str]:
     """Tell where the quotes came from, if not all were recorded or backfilled."""
     counts = [f"{count:,} {origin}" for origin, count in origins.items()]
     if "imported" in origins and len(counts) > 1:

@@ -2,24 +2,58 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple, Self
 
 from backtests.data.candles import CandleRanges
-from backtests.data.first_observations import search
+from backtests.data.first_observations import last_looks, search
+from backtests.data.gaps import MarketGaps
 from backtests.data.observed_rows import QuotedInstants
 from backtests.data.stretches import Stretches, stretches_of
 from backtests.data.tape import TradeTape
-from backtests.data.universe import Ints, instant, microseconds
+from backtests.data.universe import Ints, microseconds
 from backtests.record import record
 from backtests.requests import MarketSelection
 from kalshi_insights.arrays import np
 from markets.intervals import Interval
 from markets.models.imports import Kind
 from markets.models.tape import WholeTape
-from markets.observed import AFTER_ALL
+from markets.observed import AFTER_ALL, ObservedInstants
 
 TRADES = "trades"  # the kind of a backfill of trades
 NOWHERE = WholeTape((), ())
 AROUND = 1_000_000  # what is not whole before and after a trade that counts as missing
+# The recorder may go on looking at a market for so long after it has stopped storing its trades.
+LOOKS_ON = 60_000_000
+
+
+class SeenMarkets(NamedTuple):
+    """The quotes of markets, and when these were observed and when not."""
+
+    quoted: QuotedInstants
+    observed: ObservedInstants
+    gaps: MarketGaps
+
+
+class UnseenTimes(NamedTuple):
+    """Times of markets, from `since` on and before `until`, for which no look vouches."""
+
+    market: Ints
+    since: Ints
+    until: Ints
+
+    @classmethod
+    def of(cls, seen: SeenMarkets) -> Self:
+        """Make them of gaps, each from the last look before it on."""
+        gaps = seen.gaps
+        market = np.repeat(np.arange(len(gaps.spans) - 1), np.diff(gaps.spans))
+        return cls(market, last_looks(seen.observed, market, gaps.since) - LOOKS_ON, gaps.until)
+
+    def shifted(self, by: timedelta) -> Self:
+        """Return the same by another clock."""
+        ahead = by // timedelta(microseconds=1)
+        # What has no end keeps none.
+        until = np.where(self.until == AFTER_ALL, AFTER_ALL, self.until + ahead)
+        return self._replace(since=self.since + ahead, until=until)
 
 
 def candles(
@@ -41,7 +75,7 @@ def candles(
 def tape(
     ids: Sequence[int],
     tickers: Sequence[str],
-    quoted: QuotedInstants,
+    seen: SeenMarkets,
     selection: MarketSelection,
     *,
     known_by: datetime,
@@ -57,13 +91,17 @@ def tape(
     window = Interval(start, end)
     followed = record.tape_spans.whole_for(ids, tickers, window, known_by=known_by, skew=skew)
     rows = record.backfill_spans.whole(TRADES, ids, start, end, known_by=known_by)
-    whole = _whole(ids, quoted, window, followed, [*rows, *_imported(ids, selection)])
+    number = {id: n for n, id in enumerate(ids)}
+    own = [(number[id], microseconds(a) + 1, microseconds(b)) for id, a, b in rows]
+    own += [(number[id], first, last) for id, first, last in _imported(ids, selection)]
+    whole = _whole(followed, own, seen, window, skew=skew)
     if not len(whole.since):
         return None
     columns = dict(record.trades.columns(ids, start, end, imports=selection.imports))
     columns["market"] = _numbered(ids, columns["market"])
     late = columns["recorded_at"] > microseconds(known_by)
-    whole = whole.without(columns["market"][late], columns["at"][late], around=AROUND)
+    at = columns["at"][late]
+    whole = whole.without(columns["market"][late], at - AROUND, at + AROUND + 1)
     kept = np.flatnonzero(whole.covering(columns["market"], columns["at"]) >= 0)
     kept = kept[np.lexsort((columns["market"][kept], columns["at"][kept]))]
     ahead = skew // timedelta(microseconds=1)
@@ -75,45 +113,50 @@ def tape(
     return TradeTape(at, market, price, contracts, taker, known_at, spans, since, until)
 
 
-def _imported(
-    ids: Sequence[int], selection: MarketSelection
-) -> list[tuple[int, datetime, datetime]]:
-    """The times from the first to the last trade of markets in the named imports."""
+def _imported(ids: Sequence[int], selection: MarketSelection) -> list[tuple[int, int, int]]:
+    """The markets of the named imports, each with the times of its first and its last trade."""
     times = record.imported_spans.times(selection.imports, ids, selection.start, selection.end)
-    # The spans of backfills, which these stand beside, begin after their start.
-    return [
-        (own.market_id, instant(own.first - 1), instant(own.last))
-        for own in times
-        if own.kind == Kind.TRADES
-    ]
+    return [(own.market_id, own.first, own.last) for own in times if own.kind == Kind.TRADES]
 
 
 def _whole(
-    ids: Sequence[int],
+    followed: Sequence[WholeTape],
+    own: list[tuple[int, int, int]],
+    seen: SeenMarkets,
+    window: Interval,
+    *,
+    skew: timedelta,
+) -> Stretches:
+    """The stretches in which each market's trades are all on record, by the exchange's clock."""
+    uncertain = [each for each in followed if each.while_observed]
+    if uncertain:
+        unseen = UnseenTimes.of(seen).shifted(-skew)
+        own = own + _followed(uncertain, [], seen.quoted, window).without(*unseen).rows()
+    certain = [each for each in followed if not each.while_observed]
+    return _followed(certain, own, seen.quoted, window)
+
+
+def _followed(
+    followed: Sequence[WholeTape],
+    own: list[tuple[int, int, int]],
     quoted: QuotedInstants,
     window: Interval,
-    followed: list[WholeTape],
-    backfilled: Sequence[tuple[int, datetime, datetime]],
 ) -> Stretches:
-    """The stretches in which each market's trades are all on record, by the exchange's clock.
-
-    The tape of the exchange holds those of markets that were recorded live then.
-    """
+    """The stretches of the tape of the exchange, which holds the trades of markets that were
+    recorded live then; joined with markets' own ones."""
     (_, since), (until, _) = quoted.backfilled_times()
     until = np.minimum(until - 1, microseconds(window.end) - 1)
-    number = {id: n for n, id in enumerate(ids)}
-    own = [(number[id], microseconds(a) + 1, microseconds(b)) for id, a, b in backfilled]
     # Nearly always, most markets share their times, and the others are few.
     first, *others = sorted(followed, key=lambda each: -len(each.places)) or [NOWHERE]
-    for places, times in others:
-        own += [
-            (n, max(a, int(since[n])), min(b, int(until[n])))
-            for n in places
-            for a, b in _inclusive(times)
-        ]
-    sharing = np.isin(np.arange(len(ids)), first.places)
+    further = [
+        (n, max(a, int(since[n])), min(b, int(until[n])))
+        for each in others
+        for n in each.places
+        for a, b in _inclusive(each.times)
+    ]
+    sharing = np.isin(np.arange(len(since)), first.places)
     begins = np.where(sharing, since, AFTER_ALL)
-    return stretches_of(_inclusive(first.times), begins, until, own)
+    return stretches_of(_inclusive(first.times), begins, until, [*own, *further])
 
 
 def _inclusive(intervals: Sequence[Interval]) -> list[tuple[int, int]]:

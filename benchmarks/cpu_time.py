@@ -56,15 +56,17 @@ def database_seconds() -> float:
 
 
 class Stopwatch:
-    """A wrapper for `connection.execute_wrapper` that adds up the time of statements."""
+    """A wrapper for `connection.execute_wrapper` that counts statements and adds up their time."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.statements = 0
 
     def __call__(
         self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
     ) -> Any:
         began = time.perf_counter()
+        self.statements += 1
         try:
             return execute(sql, params, many, context)
         finally:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 
@@ -79,7 +80,8 @@ def universe_of_day(
     selected = events[: int(np.searchsorted(ends, markets)) + 1]
     prices = Prices.of(selected, bias=True, hours=simulated_universes.HOURS)
     listed, seconds = len(prices.traits.event), START // SECOND + np.arange(instants) * STEP
-    rows = [simulated_universes.changes(prices, market, seconds) for market in range(listed)]
+    columns_of = partial(simulated_universes.quote_columns, prices)
+    rows = [simulated_universes.changes(columns_of, market, seconds) for market in range(listed)]
     universe = simulated_universes.with_listings(in_order(rows), selected)
     observed = random_walks.observed_together(seconds * SECOND, markets=listed)
     return replace(universe, observed=observed)

@@ -2,9 +2,9 @@
 
 All have their default parameters. The simulated markets were observed every five seconds, with a
 row where a quote had changed, as the recorder does, and once more by a recorder that stopped for
-some minutes of every hour. The recorded weather markets have hourly candlesticks, whose sizes have
-to be assumed. Simulated quotes have no trades beside them, so only the recorded markets show what
-resting orders do.
+some minutes of every hour. Resting orders meet the same markets with the books that takers left and
+a tape of their trades. The recorded weather markets have hourly candlesticks, whose sizes have to
+be assumed.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,13 @@ from backtests.rules.execution import (
 )
 from backtests.strategies import STRATEGIES, StrategyClass
 from backtests.strategies.base import Signal
-from backtests.tests import simulated_outages, simulated_universes, weather_universe
+from backtests.tests import (
+    simulated_outages,
+    simulated_tapes,
+    simulated_universes,
+    weather_universe,
+)
+from markets.simulator.universe import SimulatedEvent
 
 START, DAYS = microseconds(datetime(2026, 9, 1, tzinfo=UTC)), 3
 CITIES = ("NY", "CHI", "MIA", "AUS", "DEN", "LAX", "PHIL", "BOS")
@@ -57,6 +63,7 @@ def main() -> None:
     rows_alone = replace(world.universe, observed=None)
     report_world("the same, known at its rows alone", replace(world, universe=rows_alone))
     report_outages(world)
+    report_resting()
     if not weather_universe.FOLDER.is_dir():
         print("  recorded weather: the recordings are not available")
         return
@@ -78,15 +85,36 @@ def report_outages(whole: World) -> None:
     report_world("with outages, orders wait, known at its rows alone", rows_alone)
 
 
-def simulated_world() -> World:
-    """The markets of some series that opened and settled within a few days."""
-    events = simulated_universes.simulated_events(SERIES, start=START, days=DAYS)
-    return World(
-        universe=simulated_universes.recorded_universe(events, bias=True),
-        execution=ExecutionModel(),
-        start=START,
-        end=START + DAYS * DAY,
+def report_resting() -> None:
+    """Report resting orders by a whole tape, and by what outages leave of it."""
+    whole = taped_world()
+    report_world("simulated, resting by the tape", whole)
+    broken = simulated_outages.with_outages(whole.universe, outages())
+    report_world("with outages, their trades read later", replace(whole, universe=broken))
+    missing = simulated_tapes.without_tape_in(broken, outages())
+    report_world("with outages, their trades missing", replace(whole, universe=missing))
+    report_world(
+        "without outages, no tape", replace(whole, universe=replace(whole.universe, tape=None))
     )
+
+
+def simulated_world() -> World:
+    return world_of(simulated_universes.recorded_universe(simulated_events(), bias=True))
+
+
+def taped_world() -> World:
+    universe = simulated_tapes.taped_universe(simulated_events(), bias=True)
+    return world_of(universe, make=True)
+
+
+def simulated_events() -> list[SimulatedEvent]:
+    """The events of some series that opened and settled within a few days."""
+    return simulated_universes.simulated_events(SERIES, start=START, days=DAYS)
+
+
+def world_of(universe: Universe, *, make: bool = False) -> World:
+    execution = ExecutionModel(make=make)
+    return World(universe=universe, execution=execution, start=START, end=START + DAYS * DAY)
 
 
 def outages() -> list[tuple[int, int]]:

@@ -9,9 +9,11 @@ from functools import partial
 from statistics import mean
 
 from django.conf import settings
+from django.db import connection
 from django.test import override_settings
 
 from benchmarks import measure
+from benchmarks.cpu_time import NO_TIME, Stopwatch, measure_cpu_time
 from benchmarks.exchange_process import simulated_exchange, wait_until_up
 from benchmarks.measure import median, percentile, report, timed
 from kalshi_insights.token_bucket import TokenBucket
@@ -48,6 +50,8 @@ def main() -> None:
             # This is as if every market's heartbeat were due at once.
             with override_settings(HOT_HEARTBEAT=-1):
                 report_ticks("every quote written", client, fetching)
+            with override_settings(RECORD_TRADES="none"):
+                report_ticks("as quotes move, without trades", client, fetching)
 
 
 def warm_up(client: KalshiClient) -> None:
@@ -76,7 +80,13 @@ def fetch_hot_markets(client: KalshiClient) -> None:
 
 
 def report_ticks(when: str, client: KalshiClient, fetching: list[float]) -> None:
-    ticks = [tick(client) for _ in range(TICKS // 2)]
+    ticks: list[tuple[float, Poll]] = []
+    watch = Stopwatch()
+    with connection.execute_wrapper(watch):
+        used = sum(
+            (measure_cpu_time(lambda: ticks.append(tick(client))) for _ in range(TICKS // 2)),
+            NO_TIME,
+        )
     seconds, polls = [seconds for seconds, _ in ticks], [poll for _, poll in ticks]
     reference = median(fetching)
     report(
@@ -88,6 +98,14 @@ def report_ticks(when: str, client: KalshiClient, fetching: list[float]) -> None
         f"  p99, the slowest of {len(ticks)}",
         f"{percentile(seconds, 0.99) * 1000:.0f} ms",
         target="target 1,000 ms",
+    )
+    report(
+        "  CPU of a tick, in Python and in the database",
+        f"{used.processor / len(ticks) * 1000:.0f} ms",
+        ratio=(
+            f"{used.python / len(ticks) * 1000:.0f} and {used.database / len(ticks) * 1000:.0f} ms,"
+            f" {watch.statements / len(ticks):.0f} statements"
+        ),
     )
     written = mean(poll.snapshots for poll in polls)
     report(

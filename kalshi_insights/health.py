@@ -10,8 +10,8 @@ from rest_framework.response import Response
 
 from kalshi_insights.rest.parameters import KnownParameters
 from kalshi_insights.rest.schema import with_example
-from markets.coverage.freshness import STATES, clock_fault, problem, recording
-from markets.models import Drift, Poll, Sweep, Tier
+from markets.coverage.freshness import SKEW_TOLERATED, STATES, clock_fault, problem, recording
+from markets.models import Drift, Poll, Sweep, TapeSpan, Tier
 from markets.storage import partitions
 
 EXAMPLE = {
@@ -25,11 +25,35 @@ EXAMPLE = {
     "clock_ahead_seconds": None,
     "record_ahead_seconds": None,
     "tiers": {"hot": {"p50": 5.0, "p95": 5.2, "max": 5.4}},
+    "tape": {
+        "whole_until": "2026-11-20T12:00:01.370412Z",
+        "age_seconds": 3.5,
+        "open_spans": 0,
+        "open_seconds": 0.0,
+    },
     "exchange_active": True,
     "trading_active": True,
     "drift_last_day": 0,
     "days_without_partition": [],
 }
+
+
+class TapeHealthSerializer(serializers.Serializer[dict[str, object]]):
+    whole_until = serializers.DateTimeField(
+        allow_null=True,
+        help_text=(
+            "Up to here, by the exchange's clock, all trades are on record, but for open spans:"
+            " the instant of the newest trade that was read. Null where none was."
+        ),
+    )
+    age_seconds = serializers.FloatField(
+        allow_null=True,
+        help_text="The age of that instant; it grows also while nobody trades.",
+    )
+    open_spans = serializers.IntegerField(
+        help_text="The number of times of which trades may be missing."
+    )
+    open_seconds = serializers.FloatField(help_text="How long they last in all.")
 
 
 @with_example(EXAMPLE)
@@ -75,6 +99,13 @@ class HealthSerializer(serializers.Serializer[dict[str, object]]):
             " any of them observed them again: p50, p95, max."
         ),
     )
+    tape = TapeHealthSerializer(
+        allow_null=True,
+        help_text=(
+            "How far the trades of the markets that are recorded now are whole; null where"
+            " `RECORD_TRADES` is `none`."
+        ),
+    )
     exchange_active = serializers.BooleanField(
         allow_null=True, help_text="As the exchange last said; null if unknown."
     )
@@ -110,12 +141,26 @@ class HealthView(KnownParameters):
                 "clock_ahead_seconds": in_seconds(clock.ahead_of_exchange),
                 "record_ahead_seconds": in_seconds(clock.record_ahead),
                 "tiers": Poll.objects.newest_ages(at=now),
+                "tape": tape_health(now) if settings.RECORD_TRADES != "none" else None,
                 "exchange_active": poll.exchange_active if poll else None,
                 "trading_active": poll.trading_active if poll else None,
                 "drift_last_day": Drift.objects.since(now - timedelta(days=1)).count(),
                 "days_without_partition": partitions.days_without_partition(),
             }
         )
+
+
+def tape_health(now: datetime) -> dict[str, object]:
+    """Return how far the tape is whole and how much of it is open, as `TapeHealthSerializer`."""
+    until = TapeSpan.objects.newest_whole(until=now + SKEW_TOLERATED)
+    open_times = TapeSpan.objects.open_times()
+    return {
+        "whole_until": until,
+        # The exchange's clock may be a little ahead of ours.
+        "age_seconds": in_seconds(max(now - until, timedelta())) if until else None,
+        "open_spans": len(open_times),
+        "open_seconds": in_seconds(sum((time.length for time in open_times), timedelta())),
+    }
 
 
 def _seconds(now: datetime, since: datetime | None) -> float | None:

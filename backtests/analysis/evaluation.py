@@ -35,20 +35,16 @@ class MeasuredRun(NamedTuple):
     figures: Figures
     path: EquityPath
 
-    @property
-    def pnl(self) -> int:
-        return self.figures.money.pnl
-
 
 class EvaluationResults(NamedTuple):
-    """The run under each fill model, of which `EXPECTED` is the headline; yardsticks by name."""
+    """The run with `EXPECTED` fills, the figures under each fill model, and those of yardsticks.
 
-    band: Mapping[FillModel, MeasuredRun]
-    yardsticks: Mapping[str, MeasuredRun]
+    Of the other runs the figures alone are kept: their journals would fill the memory.
+    """
 
-    @property
-    def headline(self) -> MeasuredRun:
-        return self.band[FillModel.EXPECTED]
+    headline: MeasuredRun
+    band: Mapping[FillModel, Figures]
+    yardsticks: Mapping[str, Figures]
 
 
 @dataclass
@@ -68,7 +64,12 @@ class Evaluation:
     in_kernel: bool
 
     def results(self, on_progress: OnProgress) -> EvaluationResults:
-        return EvaluationResults(self._band(on_progress), self._yardsticks(on_progress))
+        on_share = part_of_progress(on_progress, "running the strategy", begun=0, ended=HEADLINE)
+        outcome = self.run(FillModel.EXPECTED, on_share)
+        stated = self._probabilities()
+        headline = self._measured(outcome, stated)
+        band = self._band(headline, stated, on_progress)
+        return EvaluationResults(headline, band, self._yardsticks(on_progress))
 
     def run(self, fills: FillModel, on_share: Callable[[float], None]) -> RunOutcome:
         """Run the strategy once; `on_share` hears the share that is done."""
@@ -96,22 +97,18 @@ class Evaluation:
         return self.signal.stated(self.universe) if self.signal else None
 
     @cached_property
-    def history(self) -> QuoteHistory:
-        return QuoteHistory(self.universe.quotes, self.universe.listings)
-
-    @cached_property
     def _kernel_markets(self) -> kernel.KernelMarkets:
         return kernel.KernelMarkets.of(self.universe, self.execution)
 
     def _run_in_kernel(self, stated: StatedTargets, fills: FillModel) -> RunOutcome:
         return self._kernel_markets.run_stated(stated, fills, cash=self.cash)
 
-    def _band(self, on_progress: OnProgress) -> dict[FillModel, MeasuredRun]:
-        on_share = part_of_progress(on_progress, "running the strategy", begun=0, ended=HEADLINE)
-        outcomes = {FillModel.EXPECTED: self.run(FillModel.EXPECTED, on_share)}
-        if not outcomes[FillModel.EXPECTED].has_band:
-            headline = self._measured(outcomes[FillModel.EXPECTED], self._probabilities())
-            return dict.fromkeys(FillModel, headline)
+    def _band(
+        self, headline: MeasuredRun, stated: Floats | None, on_progress: OnProgress
+    ) -> dict[FillModel, Figures]:
+        band = dict.fromkeys(FillModel, headline.figures)
+        if not headline.outcome.has_band:
+            return band
         middle = (HEADLINE + BAND) / 2
         for fills, begun, ended in (
             (FillModel.FEWEST, HEADLINE, middle),
@@ -119,26 +116,27 @@ class Evaluation:
         ):
             doing = f"running it with {fills.word} fills"
             on_share = part_of_progress(on_progress, doing, begun=begun, ended=ended)
-            outcomes[fills] = self.run(fills, on_share)
-        return {
-            fills: self._measured(outcomes[fills], self._probabilities()) for fills in FillModel
-        }
+            band[fills] = self._measured(self.run(fills, on_share), stated).figures
+        return band
 
-    def _yardsticks(self, on_progress: OnProgress) -> dict[str, MeasuredRun]:
+    def _yardsticks(self, on_progress: OnProgress) -> dict[str, Figures]:
         measured = {}
         for n, name in enumerate(YARDSTICKS):
             on_progress(BAND + (ALL - BAND) * n / len(YARDSTICKS), f"running {name}")
             yardstick = cast(type[Signal], STRATEGIES[name])
             shared = yardstick.schema.keys() & self.params.keys() & {"contracts"}
             signal = yardstick(**{key: self.params[key] for key in shared})
-            stated = signal.stated(self.universe)
-            measured[name] = self._measured(self._run_in_kernel(stated, FillModel.EXPECTED))
+            outcome = self._run_in_kernel(signal.stated(self.universe), FillModel.EXPECTED)
+            measured[name] = self._measured(outcome).figures
         return measured
 
     def _probabilities(self) -> Floats | None:
         """The probability of YES that the strategy states at each row of the quotes, if any."""
-        stated = self.signal.probabilities(self.history) if self.signal else None
-        return None if stated is None else self.history.to_quote_order(stated)
+        if self.signal is None:
+            return None
+        history = QuoteHistory(self.universe.quotes, self.universe.listings)
+        stated = self.signal.probabilities(history)
+        return None if stated is None else history.to_quote_order(stated)
 
     def _measured(self, outcome: RunOutcome, probabilities: Floats | None = None) -> MeasuredRun:
         path = metrics.trace(self.universe, outcome, cash=self.cash, start=self.start, end=self.end)

@@ -27,17 +27,24 @@ class Stretches(NamedTuple):
         inside = (found >= 0) & (self.until[found] >= at) if len(self.until) else found >= 0
         return np.where(inside, found, -1)
 
-    def without(self, market: Ints, at: Ints, *, around: int) -> "Stretches":
-        """Cut out each instant of a market, with `around` microseconds before and after it."""
-        hit = self.covering(market, at)
-        at, hit = at[hit >= 0], hit[hit >= 0]
-        every = np.arange(len(self.since))
-        owner, begin = _sorted(np.append(every, hit), np.append(self.since, at + around + 1))
-        _, end = _sorted(np.append(every, hit), np.append(self.until, at - around - 1))
-        left = begin <= end
-        markets = np.repeat(np.arange(len(self.spans) - 1), np.diff(self.spans))[owner[left]]
-        spans = np.searchsorted(markets, np.arange(len(self.spans)))
-        return Stretches(spans, begin[left], end[left])
+    def without(self, market: Ints, since: Ints, until: Ints) -> "Stretches":
+        """Cut out times of markets, from `since` on and before `until`; they may overlap."""
+        every = np.repeat(np.arange(len(self.spans) - 1), np.diff(self.spans))
+        owner = np.concatenate((every, every, market, market))
+        at = np.concatenate((self.since, self.until + 1, since, until))
+        step = np.repeat([1, -1, -2, 2], [len(every)] * 2 + [len(market)] * 2)
+        order = np.lexsort((at, owner))
+        owner, at, level = owner[order], at[order], np.cumsum(step[order])
+        # The level is 1 in a stretch alone; at the end of each market it is 0.
+        left = np.flatnonzero((level[:-1] == 1) & (at[:-1] < at[1:]))
+        spans = np.searchsorted(owner[left], np.arange(len(self.spans)))
+        return Stretches(spans, at[left], at[left + 1] - 1)
+
+    def rows(self) -> list[tuple[int, int, int]]:
+        """Return the market, the begin and the end of each."""
+        every = np.repeat(np.arange(len(self.spans) - 1), np.diff(self.spans))
+        columns = (each.tolist() for each in (every, self.since, self.until))
+        return list(zip(*columns, strict=True))
 
 
 def stretches_of(
@@ -64,11 +71,6 @@ def stretches_of(
     begin, end = np.concatenate((begin, extra[:, 1])), np.concatenate((end, extra[:, 2]))
     there = begin <= end
     return _joined(market[there], begin[there], end[there], markets=markets)
-
-
-def _sorted(owner: Ints, at: Ints) -> tuple[Ints, Ints]:
-    order = np.lexsort((at, owner))
-    return owner[order], at[order]
 
 
 def _joined(market: Ints, begin: Ints, end: Ints, *, markets: int) -> Stretches:

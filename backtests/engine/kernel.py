@@ -118,6 +118,7 @@ class KernelMarkets(NamedTuple):
             if run.figures[ENTRIES] <= length:
                 return _outcome(run)
             length = int(run.figures[ENTRIES])
+            del run  # its journal was too short
 
     def traded(
         self, quotes: QuoteColumns, targets: Ints, fills: FillModel, cash: int, journal: Ints
@@ -134,7 +135,9 @@ class KernelMarkets(NamedTuple):
 
 def _outcome(run: KernelRun) -> RunOutcome:
     held = {int(m): int(run.states[m, POSITION]) for m in np.flatnonzero(run.states[:, POSITION])}
-    journal = run.journal[: run.figures[ENTRIES]].copy()
+    entries = int(run.figures[ENTRIES])
+    # One that was made to measure is not copied: it may be large.
+    journal = run.journal if entries == len(run.journal) else run.journal[:entries].copy()
     return RunOutcome(journal, int(run.figures[CASH]), held, bool(run.figures[BAND]))
 
 

@@ -5,6 +5,7 @@ A figure that cannot be computed is None: never 0, never NaN.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,6 +28,7 @@ BILL_RATE = 0.04
 # points; with fewer than 30 days, skewness and tails of daily returns are guesses.
 LEAST_DAYS = 30
 LEAST_EVENTS = 100
+ENTRIES_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,18 +221,27 @@ def replay_journal(outcome: RunOutcome, *, cash: int, start: int, end: int) -> J
     Raises ValueError where they do not add up to the final cash.
     """
     account = JournalReplay(Ledger(cash), start)
-    names = ("at", "kind", "market", "side", "count", "price", "fee")
-    for at, kind, market, side, count, price, fee in _columns(outcome.journal, *names).tolist():
+    for at, kind, market, side, count, price, fee in booked_entries(outcome.journal):
+        account.wait(at)
         if kind == EntryKind.FILL:
-            account.wait(at)
             account.fill(market, side, count, price=price, fee=fee)
-        elif kind == EntryKind.SETTLED:
-            account.wait(at)
+        else:
             account.settle(market, price)
     account.wait(end)
     if account.ledger.cash != outcome.cash:
         raise ValueError(f"the journal adds up to {account.ledger.cash}, not to {outcome.cash}")
     return account
+
+
+def booked_entries(journal: Ints) -> Iterator[list[int]]:
+    """Yield instant, kind, market, side, count, price and fee of each fill and settlement."""
+    names = ("at", "kind", "market", "side", "count", "price", "fee")
+    kind = journal[:, JOURNAL_COLUMN["kind"]]
+    booked = np.flatnonzero((kind == EntryKind.FILL) | (kind == EntryKind.SETTLED))
+    # As lists they take many times the room of the journal.
+    for first in range(0, len(booked), ENTRIES_AT_ONCE):
+        entries = journal[booked[first : first + ENTRIES_AT_ONCE]]
+        yield from _columns(entries, *names).tolist()
 
 
 def too_few(days: float, events: int) -> str:

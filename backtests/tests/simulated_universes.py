@@ -1,8 +1,9 @@
 """Universes of the simulated exchange, made from its price process: weeks in seconds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from markets.observed import ObservedInstants
 from markets.simulator import universe as exchange
 from markets.simulator.cadence import STEP
 from markets.simulator.hours import TradingHours
-from markets.simulator.prices import Prices
+from markets.simulator.prices import Prices, SimulatedQuotes
 from markets.simulator.render import settlements
 from markets.simulator.series import GRIDS
 
@@ -37,6 +38,9 @@ HOURS = TradingHours()
 QUOTES_OF_A_LIFE, SHORTEST_STEP = 40, 60
 # Events whose quotes are computed at once.
 BATCH = 500
+
+# The columns of `Quotes`, but for the market, of markets at instants in seconds.
+ColumnsOf = Callable[[Ints, Ints], dict[str, Ints]]
 
 
 def simulated_events(
@@ -76,11 +80,18 @@ def recorded_universe(selected: Sequence[exchange.SimulatedEvent], *, bias: bool
     """The markets of events observed every five seconds of their lives, with a row where a quote
     has changed, as the recorder makes them. It holds no trades either."""
     prices = Prices.of(selected, bias=bias, hours=HOURS)
+    return observed_universe(prices, selected, partial(quote_columns, prices))
+
+
+def observed_universe(
+    prices: Prices, selected: Sequence[exchange.SimulatedEvent], columns_of: ColumnsOf
+) -> Universe:
+    """The same with the columns that `columns_of` gives for a market's row and its looks."""
     opened, ended = (
         each[prices.traits.event] for each in (prices.lives.opened, prices.lives.ended)
     )
     rows = [
-        changes(prices, market, np.arange(opened[market], ended[market] + STEP, STEP))
+        changes(columns_of, market, np.arange(opened[market], ended[market] + STEP, STEP))
         for market in range(len(opened))
     ]
     looks = np.arange(opened.min(), ended.max() + STEP, STEP) * SECOND
@@ -96,10 +107,10 @@ def recorded_universe(selected: Sequence[exchange.SimulatedEvent], *, bias: bool
     return replace(with_listings(in_order(rows), selected), observed=observed)
 
 
-def changes(prices: Prices, market: int, seconds: Ints) -> Quotes:
+def changes(columns_of: ColumnsOf, market: int, seconds: Ints) -> Quotes:
     """The quotes of one market that differ from the one before."""
     whole = np.full(len(seconds), market)
-    columns: dict[str, Any] = quote_columns(prices, whole, seconds)
+    columns: dict[str, Any] = columns_of(whole, seconds)
     quotes = Quotes(**columns, market=whole)
     changed = np.ones(len(seconds), np.bool_)
     told = (columns[name] for name in QUOTE_COLUMNS if name not in ("at", "market"))
@@ -137,8 +148,14 @@ def _rows(
 
 def quote_columns(prices: Prices, rows: Ints, at: Ints) -> dict[str, Ints]:
     """The columns of `Quotes` for markets, given as rows of `prices`, at instants in seconds."""
-    event = prices.traits.event[rows]
-    quotes, lives = prices.quotes(rows, at), prices.lives
+    return columns_of_books(prices, prices.quotes(rows, at), rows, at)
+
+
+def columns_of_books(
+    prices: Prices, quotes: SimulatedQuotes, rows: Ints, at: Ints
+) -> dict[str, Ints]:
+    """The same with the books that were shown at these instants."""
+    event, lives = prices.traits.event[rows], prices.lives
     is_told = at >= lives.relisted[event]
     is_resting = (at >= lives.calm_end[event]) & (at < lives.late_start[event])
     is_closed = HOURS.trading_time(at + STEP) == HOURS.trading_time(at)

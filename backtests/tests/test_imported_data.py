@@ -4,12 +4,16 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 
+from backtests.api.serializers import BacktestRequestSerializer
 from backtests.data.universe import microseconds
+from backtests.forms import BacktestForm
 from backtests.loading import load
 from backtests.models import BacktestResult, BacktestStatus, SnapshotSources
 from backtests.requests import BacktestRequest, MarketSelection
+from backtests.runner import origin_notes
 from backtests.tests.record_builders import record_quote
 from kalshi_insights.bad_input import BadInput
 from markets.importing.undo import undo
@@ -214,3 +218,31 @@ def test_a_bot_s_log_is_imported_backtested_and_undone(tmp_path):
     assert "Some fee terms were assumed." in result.assumptions
     call_command("undoimport", str(quotes.pk), stdout=out)
     assert f"used by backtest {result.pk}" in out.getvalue()
+
+
+class TestDoors:
+    """The form and the API name imports by their numbers."""
+
+    def test_the_form_reads_numbers_and_refuses_other_words(self):
+        field = BacktestForm(None, query={}, now=now()).fields["imports"]
+
+        assert field.clean("3, 12 3") == [3, 12]
+        with pytest.raises(ValidationError, match="numbers of imports"):
+            field.clean("three")
+
+    def test_the_api_takes_numbers_alone(self):
+        body = {"strategy": "always-favourite", "tickers": [TICKER], "start": START, "end": END}
+
+        good = BacktestRequestSerializer(data={**body, "imports": [3, 12]})
+        bad = BacktestRequestSerializer(data={**body, "imports": ["three"]})
+
+        assert good.is_valid()
+        assert good.backtest_request.selection.imports == [3, 12]
+        assert not bad.is_valid()
+        assert "imports" in bad.errors
+
+    def test_a_result_of_several_origins_says_so(self):
+        assert list(origin_notes({"recorded live": 2})) == []
+        assert list(origin_notes({"imported": 1_200, "recorded live": 7})) == [
+            "The quotes are of several origins: 1,200 imported, 7 recorded live."
+        ]

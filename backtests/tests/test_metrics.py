@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtests.data.universe import DAY, Settlement
+from backtests.metrics import figures as figures_module
 from backtests.metrics import measure, trace
 from backtests.metrics.events import pnl_by_event
 from backtests.metrics.figures import (
@@ -55,6 +56,12 @@ def test_p_and_l_is_told_apart_into_price_settlement_and_fees():
     assert money.fees == 2_590_000
     assert money.pnl == 30_410_000
     assert money.final_equity == money.final_cash == CASH + 30_410_000
+
+
+def test_a_long_journal_is_replayed_part_by_part(monkeypatch):
+    whole = figures_of(*one_trade())
+    monkeypatch.setattr(figures_module, "ENTRIES_AT_ONCE", 2)
+    assert figures_of(*one_trade()) == whole
 
 
 def test_what_is_open_at_the_end_counts_at_its_mark():

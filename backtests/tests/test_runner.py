@@ -229,10 +229,24 @@ def test_who_was_given_up_for_lost_stores_nothing():
     other = claimed(result)
     heard = BacktestResult.objects.heartbeat(held, progress=0.5, doing="", now=now())
     assert heard is HeartbeatReply.TAKEN
-    assert not BacktestResult.objects.finish(held, computed.columns, computed.entries(), now=now())
+    assert not BacktestResult.objects.finish(held, computed.columns, computed.entries())
     BacktestResult.objects.fail(held, "late", now=now())
     assert (again(result).status, result.token) == (BacktestStatus.RUNNING, other.token)
     assert not result.executions.exists()
+
+
+def test_it_has_finished_once_its_executions_are_written():
+    result = queue_backtest(a_market())
+    held = claimed(result)
+    computed = runner.compute(held)
+    written = []
+
+    def entries():
+        yield from computed.entries()
+        written.append(now())
+
+    assert BacktestResult.objects.finish(held, computed.columns, entries())
+    assert again(result).finished_at >= written[0]
 
 
 # --- cancelled, late, broken ----------------------------------------------------------------------

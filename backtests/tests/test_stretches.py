@@ -40,18 +40,20 @@ def test_an_instant_is_covered_if_all_share_it_in_the_markets_time_or_the_market
         assert own_starts == sorted(own_starts)
 
 
-@given(missing=st.lists(st.tuples(st.integers(0, 1), INSTANTS), max_size=6))
-def test_what_is_cut_out_takes_nothing_but_what_is_around_it(missing):
+@given(cuts=st.lists(st.tuples(st.integers(0, 1), INSTANTS, INSTANTS), max_size=6))
+def test_what_is_cut_out_is_not_covered_and_all_else_is_as_before(cuts):
     found = stretches_of([(0, 12), (16, 30)], np.array([0, 5]), np.array([30, 30]), [])
-    owner, cut = np.array(missing, np.int64).reshape(-1, 2).T
-    less = found.without(owner, cut, around=1)
+    cuts = [(m, min(a, b), max(a, b)) for m, a, b in cuts]
+    less = found.without(*np.array(cuts, np.int64).reshape(-1, 3).T)
     market, at = (each.ravel() for each in np.meshgrid(np.arange(2), np.arange(31)))
     was, covered = found.covering(market, at) >= 0, less.covering(market, at) >= 0
-    # The stretches lie further apart than what is cut around an instant of one of them.
-    inside = found.covering(owner, cut) >= 0
-    late = list(zip(owner[inside].tolist(), cut[inside].tolist(), strict=True))
     is_cut = [
-        any(m == each and abs(t - instant) <= 1 for each, instant in late)
+        any(m == owner and since <= t < until for owner, since, until in cuts)
         for m, t in zip(market.tolist(), at.tolist(), strict=True)
     ]
     assert covered.tolist() == (was & ~np.array(is_cut)).tolist()
+
+
+def test_rows_are_what_stretches_are_made_of():
+    rows = [(0, 3, 9), (2, 1, 2), (2, 5, 8)]
+    assert stretches_of([], np.zeros(3, np.int64), np.zeros(3, np.int64), rows).rows() == rows

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from backtests.data.universe import microseconds
+from backtests.data.universe import instant, microseconds
 from backtests.tests.record_builders import (
     END,
     HOUR,
@@ -14,6 +14,7 @@ from backtests.tests.record_builders import (
     START,
     load_universe,
     record_market,
+    record_passes,
     record_quote,
     record_revision,
 )
@@ -244,13 +245,36 @@ class TestTape:
             (1, microseconds(T + HOUR + MINUTE)),
         ]
 
-    def test_a_category_lets_the_markets_of_its_series_through(self, market):
+    def test_a_category_lets_a_market_through_while_it_was_observed(self, market):
+        record_quote(market, T)
+        record_quote(market, T + 40 * MINUTE)
+        record_passes(T, T + 20 * MINUTE)
+        record_passes(T + 40 * MINUTE, T + HOUR)
+        span(T, T + HOUR, categories=["Climate"])
+        for n in (5, 30, 50):
+            trade(market, T + n * MINUTE)
+        # A series may have had another category than today's.
+        for category in ("Climate", "Sports"):
+            Series.objects.update(category=category)
+            tape = load_universe(market).known_tape()
+            assert tape.at.tolist() == [microseconds(T + n * MINUTE) for n in (5, 50)]
+            looked_until = T + 18.5 * MINUTE
+            assert looked_until < instant(int(tape.until[0])) < looked_until + MINUTE
+            assert instant(int(tape.since[1])) == T + 40 * MINUTE
+
+    def test_what_was_read_later_goes_by_the_category_of_today(self, market):
         record_quote(market, T)
         trade(market, T + MINUTE)
-        span(T, T + HOUR, categories=["Climate"])
+        span(T, T + HOUR, categories=["Climate"], known_at=T + 2 * HOUR)
         assert len(trades_of(market)) == 1
         Series.objects.update(category="Sports")
         assert trades_of(market) == []
+
+    def test_a_named_series_needs_no_category_and_no_look(self, market):
+        record_quote(market, T)
+        trade(market, T + 30 * MINUTE)
+        span(T, T + HOUR, series=["SKXRAIN"], categories=["Sports"])
+        assert len(trades_of(market)) == 1
 
     def test_the_hot_list_alone_proves_a_market_while_it_was_hot(self, market):
         record_quote(market, T)

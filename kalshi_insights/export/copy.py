@@ -58,11 +58,11 @@ def create_staging_table(table: str, columns: ColumnTypes) -> None:
     """
     described = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"CREATE TEMP TABLE IF NOT EXISTS {table} ({described}) ON COMMIT DELETE ROWS"
-        )
         # An earlier call in the same transaction has left its rows.
-        cursor.execute(f"TRUNCATE {table}")
+        cursor.execute(
+            f"CREATE TEMP TABLE IF NOT EXISTS {table} ({described}) ON COMMIT DELETE ROWS;"
+            f" TRUNCATE {table}"
+        )
 
 
 def read_integers(

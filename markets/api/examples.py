@@ -95,6 +95,7 @@ MARKET_DETAIL: Answer = {
     "rules_secondary": "",
     "exchange_index": 0,
     "is_provisional": False,
+    "is_placeholder": False,
     "created_time": "2026-11-18T15:00:00Z",
     "updated_time": "2026-11-19T15:00:00Z",
     "recorded_at": "2026-11-19T15:00:08.230412Z",

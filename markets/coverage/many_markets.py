@@ -42,6 +42,7 @@ from markets.coverage.observations import (
 from markets.coverage.silences import Silences, split
 from markets.intervals import Interval, intersect, merge, overlapping, subtract
 from markets.models import Source, Sweep, Tier
+from markets.models.definitions import SharedTexts
 from markets.models.observations import COMBO, MICROSECOND, array_of, instant, microseconds
 from markets.pages.market_spans import TimeWindow
 
@@ -248,8 +249,10 @@ class _Reading:
 
     def _revisions(self) -> dict[int, str]:
         """Return each market's revisions as one text; most markets have the same as others."""
-        return dict(
-            self._of_markets(
+        shared = SharedTexts()
+        return {
+            n: shared[text]
+            for n, text in self._of_markets(
                 """
                 SELECT n - 1, string_agg(concat_ws(chr(31), known_at::text, status,
                         coalesce(open_time::text, ''), coalesce(close_time::text, '')),
@@ -261,7 +264,7 @@ class _Reading:
                 GROUP BY n
                 """
             )
-        )
+        }
 
     def _of_markets(self, select: str) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
@@ -338,7 +341,8 @@ def read_markets(ids: Sequence[int]) -> list[Reached]:
             """,
             [array_of(ids)],
         )
-        found = [Reached(*row) for row in cursor.fetchall()]
+        shared = SharedTexts()
+        found = [Reached(ticker, *(shared[each] for each in rest)) for ticker, *rest in cursor]
     if len(found) != len(ids):
         raise ValueError("ids: not all of these markets are on record")
     return found

@@ -14,10 +14,10 @@ from django.conf import settings
 from django.db import connection
 
 from markets.coverage.causes import UnobservedInterval, stale_after
+from markets.coverage.imported import unproved_by_imports
 from markets.intervals import Interval, intersect, merge, multirange, subtract
 from markets.models import ArchivedDay, Market, Source, Tier
 from markets.models.fields import Quote
-from markets.models.imports import LINE_BITS
 from markets.models.observations import COMBO, believed_listed_for
 
 # Intervals nearer to each other than this are read together: fewer queries, more rows.
@@ -34,7 +34,7 @@ class Expected(NamedTuple):
     fresh_for: timedelta
 
 
-class Block(NamedTuple):
+class TimeBlock(NamedTuple):
     """A time of one rule, with as much before it as an observation counted as fresh."""
 
     start: datetime
@@ -76,6 +76,8 @@ class ObservationHistory:
         expected = expected_within(window, hot, fresh_for)
         least = min((rule.fresh_for for rule in expected), default=seldom)
         others = _between_observations(market, around, least=least, polled_least=unlisted_after)
+        if imported := unproved_by_imports(market, around):
+            others[Source.IMPORT.value] = imported
         is_known = market.quoted_at or Source.POLL in others
         between = others.pop(Source.POLL.value, [around])
         used = Interval(window.start - max(seldom, BLOCK), window.end)
@@ -147,13 +149,15 @@ class ObservationHistory:
         others = subtract(left, [block.asked_for for block in blocks])
         return merge([*others, *intersect(left, stale)])
 
-    def _blocks(self, parts: Sequence[Interval]) -> list[Block]:
+    def _blocks(self, parts: Sequence[Interval]) -> list[TimeBlock]:
         """Return blocks that hold these intervals; those near to each other share one."""
-        blocks: list[Block] = []
+        blocks: list[TimeBlock] = []
         for start, end, fresh_for in self.expected:
             own = intersect(parts, [Interval(start, end)])
             near = merge((start, end + BLOCK) for start, end in own)
-            blocks += [Block(first - fresh_for, last - BLOCK, fresh_for) for first, last in near]
+            blocks += [
+                TimeBlock(first - fresh_for, last - BLOCK, fresh_for) for first, last in near
+            ]
         return blocks
 
     def quiet(self) -> list[Interval]:
@@ -221,7 +225,7 @@ def never_observed(parts: Sequence[Interval]) -> list[UnobservedInterval]:
     return [UnobservedInterval(*part, datetime.min.replace(tzinfo=UTC)) for part in parts]
 
 
-def _stale_beside_whole_sweeps(blocks: Sequence[Block], tier: str) -> list[Interval]:
+def _stale_beside_whole_sweeps(blocks: Sequence[TimeBlock], tier: str) -> list[Interval]:
     """Return when, within these blocks, the last whole sweep of a tier was not fresh.
 
     Each sweep carries how late it was; where another was written between later, that is too much.
@@ -248,7 +252,7 @@ def _stale_beside_whole_sweeps(blocks: Sequence[Block], tier: str) -> list[Inter
             ) AS before WHERE next - at > fresh_for
             """,
             {
-                **{name: [getattr(block, name) for block in blocks] for name in Block._fields},
+                **{name: [getattr(block, name) for block in blocks] for name in TimeBlock._fields},
                 "least": min(block.fresh_for for block in blocks).total_seconds(),
                 "tier": tier,
             },
@@ -365,30 +369,21 @@ def _between_observations(
 ) -> dict[str, list[Interval]]:
     """Return by source the intervals longer than `least` without an observation, oldest first.
 
-    Each row proves its instant, the closing quote of a candle of one minute that minute, and an
-    imported row what was said of its import: the time until a gap is stated, or until the next row
-    where rows were recorded on change. The first interval of a source ends with its first
-    observation, however soon. Those between polled snapshots are longer than `polled_least`, and
-    those of imports may be of any length. One statement reads all of them in one pass.
+    Each row proves its instant, and the closing quote of a candle of one minute that minute. The
+    first interval of a source ends with its first observation, however soon. Those between polled
+    snapshots are longer than `polled_least`. One statement reads all of them in one pass, but for
+    imported rows.
     """
     silences: dict[str, list[Interval]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(
             """
             WITH observed AS (
-                SELECT source, CASE WHEN said IS NULL THEN timestamp
-                    WHEN said->>'gap_after' IS NOT NULL
-                        THEN timestamp + (said->>'gap_after')::float * interval '1 s'
-                    WHEN said->>'recording' = 'on-change'
-                        THEN lead(timestamp, 1, timestamp) OVER (
-                            PARTITION BY import.id ORDER BY timestamp)
-                    ELSE timestamp END AS until, CASE WHEN source = %(backfill)s AND EXISTS (
+                SELECT source, timestamp AS until, CASE WHEN source = %(backfill)s AND EXISTS (
                         SELECT FROM markets_candlestick WHERE market_id = %(market)s
                             AND period_interval = 1 AND end_period_ts = timestamp)
                     THEN timestamp - interval '1 minute' ELSE timestamp END AS since
-                FROM markets_marketsnapshot LEFT JOIN markets_import AS import
-                    ON source = %(import)s AND import.id = sequence >> %(line_bits)s
-                WHERE market_id = %(market)s
+                FROM markets_marketsnapshot WHERE market_id = %(market)s AND source <> %(import)s
                     AND timestamp > %(start)s AND timestamp < %(last)s
                     AND (source <> %(poll)s OR timestamp < %(end)s)
             )
@@ -399,8 +394,8 @@ def _between_observations(
                     lead(since, 1, %(end)s) OVER (PARTITION BY source ORDER BY until) AS next
                 FROM observed
             ) AS pairs
-            WHERE next - at > CASE source WHEN %(poll)s THEN %(polled_least)s
-                WHEN %(import)s THEN 0 ELSE %(least)s END * interval '1 second'
+            WHERE next - at > CASE source WHEN %(poll)s THEN %(polled_least)s ELSE %(least)s END
+                * interval '1 second'
             ORDER BY at
             """,
             {
@@ -408,7 +403,6 @@ def _between_observations(
                 "poll": Source.POLL.value,
                 "backfill": Source.BACKFILL.value,
                 "import": Source.IMPORT.value,
-                "line_bits": LINE_BITS,
                 "least": least.total_seconds(),
                 "polled_least": polled_least.total_seconds(),
                 # A candle that ends so much later may have observed the end.

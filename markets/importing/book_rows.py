@@ -12,10 +12,10 @@ from markets.models.fields import QUOTE_TYPES
 from markets.models.observations import instant
 
 
-def write_books(placed: PlacedRows, rows: ParsedRows, *, recorded_at: datetime) -> int:
+def write_books(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) -> int:
     """Write books, but for those that are on record just so, and the quote of each."""
     written = OrderBookSnapshot.objects.take_imported(_book_rows(placed, rows))
-    copy_quotes(placed, _best(rows), recorded_at=recorded_at)
+    copy_quotes(placed, _best(rows), recorded_at)
     return written
 
 

@@ -7,6 +7,8 @@ from decimal import Decimal
 from markets.importing import placeholders
 from markets.importing.parsed_rows import MISSING, ParsedRows
 from markets.importing.placeholders import Parents, guessed_parents
+from markets.importing.row_ids import PlacedRows
+from markets.importing.settlement_rows import write_settlements
 from markets.models import Event, Market, Series
 from markets.models.observations import instant
 
@@ -24,11 +26,17 @@ def create_named(rows: ParsedRows, *, now: datetime) -> None:
     )
 
 
-def fill(rows: ParsedRows, *, now: datetime) -> int:
-    """Write what rows state of markets that are placeholders; return how many were.
+def write_definitions(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) -> int:
+    """Write what rows state of markets that are placeholders, and results; return how many were.
 
     What the exchange has described stays as it is.
     """
+    filled = _fill(rows, now=recorded_at)
+    write_settlements(placed, rows, recorded_at)
+    return filled
+
+
+def _fill(rows: ParsedRows, *, now: datetime) -> int:
     stated = dict(_by_ticker(rows))
     found = Market.objects.filter(ticker__in=stated, is_placeholder=True)
     markets = list(found.select_related("event__series").defer("raw_data"))

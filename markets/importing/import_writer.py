@@ -10,61 +10,31 @@ from datetime import UTC, date, datetime, timedelta
 from django.db import transaction
 
 from kalshi_insights.arrays import Ints, np
-from markets.importing import definition_rows, fee_terms, placeholders
+from markets.importing import fee_terms, placeholders
 from markets.importing.book_rows import write_books
+from markets.importing.definition_rows import create_named, write_definitions
 from markets.importing.parsed_rows import MISSING, ParsedRows, RowBatch
-from markets.importing.quote_rows import copy_quotes
+from markets.importing.quote_rows import write_quotes
 from markets.importing.row_ids import PlacedRows
 from markets.importing.settlement_rows import write_settlements
+from markets.importing.tables import TABLES
 from markets.importing.trade_rows import write_trades
 from markets.models import Import, ImportedSpan
 from markets.models.imports import ImportState, Kind, MarketRows, RowCounts
 from markets.models.observations import instant, microseconds
 from markets.storage import partitions
-from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, TRADES
 
 DAY = 86_400_000_000  # microseconds
 EPOCH_DAY = date(1970, 1, 1)
 NOTHING = RowCounts(0)
-# The tables whose daily partitions the rows of each kind need.
-TABLES: Mapping[str, tuple[str, ...]] = {
-    Kind.QUOTES: (SNAPSHOTS,),
-    Kind.BOOKS: (SNAPSHOTS, ORDER_BOOKS),
-    Kind.TRADES: (TRADES,),
-    Kind.SETTLEMENTS: (),
-    Kind.MARKETS: (),
-}
 
 
-def _quotes(row: Import, placed: PlacedRows, rows: ParsedRows, now: datetime) -> int:
-    copy_quotes(placed, rows.numbers, recorded_at=now)
-    return len(placed.at)
-
-
-def _books(row: Import, placed: PlacedRows, rows: ParsedRows, now: datetime) -> int:
-    return write_books(placed, rows, recorded_at=now)
-
-
-def _trades(row: Import, placed: PlacedRows, rows: ParsedRows, now: datetime) -> int:
-    return write_trades(placed, rows, recorded_at=now)
-
-
-def _settlements(row: Import, placed: PlacedRows, rows: ParsedRows, now: datetime) -> int:
-    return write_settlements(row, placed, rows, recorded_at=now)
-
-
-def _markets(row: Import, placed: PlacedRows, rows: ParsedRows, now: datetime) -> int:
-    filled = definition_rows.fill(rows, now=now)
-    write_settlements(row, placed, rows, recorded_at=now)
-    return filled
-
-
-WRITERS: Mapping[str, Callable[[Import, PlacedRows, ParsedRows, datetime], int]] = {
-    Kind.QUOTES: _quotes,
-    Kind.BOOKS: _books,
-    Kind.TRADES: _trades,
-    Kind.SETTLEMENTS: _settlements,
-    Kind.MARKETS: _markets,
+WRITERS: Mapping[str, Callable[[PlacedRows, ParsedRows, datetime], int]] = {
+    Kind.QUOTES: write_quotes,
+    Kind.BOOKS: write_books,
+    Kind.TRADES: write_trades,
+    Kind.SETTLEMENTS: write_settlements,
+    Kind.MARKETS: write_definitions,
 }
 
 
@@ -125,7 +95,7 @@ class ImportWriter:
 
     def _write_rows(self, rows: ParsedRows, *, now: datetime) -> int:
         placed = self._placed(rows, now=now)
-        written = WRITERS[self.row.kind](self.row, placed, rows, now)
+        written = WRITERS[self.row.kind](placed, rows, now)
         found = market_rows(placed, otherwise=microseconds(now))
         ImportedSpan.objects.add(self.row, found)
         first = {id: own.first_at for id, own in found.items()}
@@ -135,7 +105,7 @@ class ImportWriter:
     def _placed(self, rows: ParsedRows, *, now: datetime) -> PlacedRows:
         new = [ticker for ticker in rows.tickers if ticker not in self._ids]
         if new and rows.kind == Kind.MARKETS:
-            definition_rows.create_named(rows, now=now)
+            create_named(rows, now=now)
         if new:
             self._ids |= placeholders.market_ids(new, now=now)
         ids = np.array([self._ids[ticker] for ticker in rows.tickers], np.int64)

@@ -6,7 +6,7 @@ from datetime import datetime
 from kalshi_insights.arrays import Array, Ints, np
 from kalshi_insights.export import binary_rows
 from kalshi_insights.export.binary_rows import BinaryField
-from markets.importing.parsed_rows import MISSING
+from markets.importing.parsed_rows import MISSING, ParsedRows
 from markets.importing.row_ids import PlacedRows
 from markets.models import Source
 from markets.models.fields import PRICE, QUOTE_TYPES
@@ -17,7 +17,13 @@ from markets.storage.partitions import SNAPSHOTS
 PRICE_PLACES, COUNT_PLACES = 4, 2
 
 
-def copy_quotes(placed: PlacedRows, quotes: Mapping[str, Ints], *, recorded_at: datetime) -> None:
+def write_quotes(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) -> int:
+    """Write quotes as snapshots; return how many."""
+    copy_quotes(placed, rows.numbers, recorded_at)
+    return len(placed.at)
+
+
+def copy_quotes(placed: PlacedRows, quotes: Mapping[str, Ints], recorded_at: datetime) -> None:
     """Append snapshots; `quotes` has the columns of a quote, MISSING where one is unknown."""
     count = len(placed.at)
     now = np.full(count, microseconds(recorded_at))

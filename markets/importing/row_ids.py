@@ -11,16 +11,17 @@ LOW_BITS = 62
 
 
 class PlacedRows(NamedTuple):
-    """The places of rows in the record: their sequences, the ids of their markets, their instants
-    in microseconds."""
+    """The places of an import's rows in the record: their sequences, the ids of their markets,
+    their instants in microseconds."""
 
+    import_row: Import
     sequence: Ints
     market: Ints
     at: Ints
 
     @classmethod
     def of(cls, row: Import, lines: Ints, market: Ints, at: Ints) -> "PlacedRows":
-        return cls(row.first_sequence | lines, market, at)
+        return cls(row, row.first_sequence | lines, market, at)
 
     @property
     def ids(self) -> Array:

@@ -38,9 +38,7 @@ class StatedResult(NamedTuple):
         return self.result or by_value.get(self.value or Decimal(0), "scalar")
 
 
-def write_settlements(
-    row: Import, placed: PlacedRows, rows: ParsedRows, *, recorded_at: datetime
-) -> int:
+def write_settlements(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) -> int:
     """Write the results that the record does not have; return how many.
 
     Where the exchange's own result is on record, it stays alone. Of a market's results in this
@@ -51,7 +49,7 @@ def write_settlements(
     markets = {market.pk: market for market in unsettled.defer("raw_data")}
     ends = _last_rows(markets)
     revisions = [
-        _revision(row, markets[each.market_id], each, ends, recorded_at=recorded_at)
+        _revision(placed.import_row, markets[each.market_id], each, ends, recorded_at=recorded_at)
         for each in results
         if each.market_id in markets
     ]

@@ -16,7 +16,7 @@ from markets.models.trades import STAGED
 IMPORTED = {**STAGED, "sequence": "bigint"}
 
 
-def write_trades(placed: PlacedRows, rows: ParsedRows, *, recorded_at: datetime) -> int:
+def write_trades(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) -> int:
     """Write the trades that are not on record by their id; return how many."""
     taker = rows.numbers["taker_side"]
     create_staging_table("imported_trade_staging", IMPORTED)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from django.db import connection, transaction
 
 from markets.importing import placeholders
+from markets.importing.tables import TABLES
 from markets.models import FeeChange, Import, ImportedSpan, MarketRevision
 from markets.models.imports import LINE_BITS, ImportState
 from markets.models.observations import array_of
@@ -69,7 +70,7 @@ def _remove(row: Import, spans: Sequence[ImportedSpan]) -> None:
     first = min(span.first_at for span in spans)
     last = max(span.last_at for span in spans)
     for start in _days(first, last):
-        for table in KEYS:
+        for table in TABLES[row.kind]:
             _delete_day(row, table, markets, start)
     with transaction.atomic():
         ImportedSpan.objects.filter(pk__in=[span.pk for span in spans]).delete()

@@ -1,4 +1,4 @@
-"""Markets as the exchange lists them now, and the watch-lists that name them."""
+"""Markets as the exchange lists them now."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Any, NamedTuple, Self
 
 import msgspec
-from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, models
@@ -33,7 +32,6 @@ from markets.models.fields import (
     price_field,
     within_unit,
 )
-from markets.models.observations import array_of
 from markets.models.scope import in_scope, in_scope_sql
 from markets.models.search import MarketSearchText, Place, matches
 
@@ -260,7 +258,7 @@ class MarketQuerySet(TickerQuerySet["Market"]):
 
     def defined(self, ids: Iterable[int]) -> list[DefinedMarket]:
         """Return markets as they are defined now, in the order of their ids."""
-        return [DefinedMarket(*row) for row in rows_of(DEFINED_MARKETS, array_of(ids))]
+        return [DefinedMarket(*row) for row in rows_of(DEFINED_MARKETS, ids)]
 
     def most_traded(self, size: int) -> list[str]:
         """Return the tickers of the quoted markets with the highest 24-hour volume."""
@@ -355,6 +353,8 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         at: datetime,
     ) -> dict[str, int]:
         """Write new and changed definitions with their raw payloads; return ids by ticker."""
+        if not definitions:
+            return {}
         fields = {field.name: field for field in self.model._meta.concrete_fields}
         types = {fields[name].attname: str(fields[name].db_type(connection)) for name in DEFINED}
         rows = (_defined(each, events[each.payload.event_ticker], at) for each in definitions)
@@ -587,21 +587,3 @@ class Market(Quoted, Described):
     def name(self) -> str:
         """The title that tells this market from its siblings, in Kalshi's words."""
         return self.yes_sub_title or self.title or self.ticker
-
-
-class Watch(models.Model):
-    """A market on a user's watch-list; watched markets are hot."""
-
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="watches"
-    )
-    market = models.ForeignKey(Market, on_delete=models.CASCADE, related_name="watches")
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["-created_at"]
-        verbose_name_plural = "watches"
-        constraints = [models.UniqueConstraint(fields=["user", "market"], name="watch_once")]
-
-    def __str__(self) -> str:
-        return f"{self.user} watches {self.market}"

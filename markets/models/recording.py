@@ -74,24 +74,22 @@ class PollQuerySet(models.QuerySet["Poll"]):
         The database's clock decides. The limit is four fifths of the interval, because a slot of
         the whole interval is missed whenever the schedule comes a moment early.
         """
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                INSERT INTO markets_poll (started_at, pages, requests, bytes, throttled, markets,
-                                          snapshots, rejected, order_books, rejects, ages, error,
-                                          warning)
-                SELECT clock_timestamp(), 0, 0, 0, 0, 0, 0, 0, 0, '[]', '{}', '', ''
-                WHERE NOT EXISTS (
-                    SELECT FROM markets_poll
-                    WHERE started_at > clock_timestamp() - %s * interval '1 second'
-                        -- A clock that stepped back leaves runs in the future.
-                        AND started_at <= clock_timestamp())
-                RETURNING id
-                """,
-                [interval * 0.8],
-            )
-            row = cursor.fetchone()
-        return self.get(pk=row[0]) if row else None
+        claimed = self.raw(
+            """
+            INSERT INTO markets_poll (started_at, pages, requests, bytes, throttled, markets,
+                                      snapshots, rejected, order_books, rejects, ages, error,
+                                      warning)
+            SELECT clock_timestamp(), 0, 0, 0, 0, 0, 0, 0, 0, '[]', '{}', '', ''
+            WHERE NOT EXISTS (
+                SELECT FROM markets_poll
+                WHERE started_at > clock_timestamp() - %s * interval '1 second'
+                    -- A clock that stepped back leaves runs in the future.
+                    AND started_at <= clock_timestamp())
+            RETURNING *
+            """,
+            [interval * 0.8],
+        )
+        return next(iter(claimed), None)
 
     def with_valid_status(self, at: datetime) -> "Poll | None":
         """Return the newest run before `at` whose word on the exchange's status still holds."""

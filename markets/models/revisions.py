@@ -80,7 +80,7 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
         Revisions recorded after `recorded_by` are left out, and those of other imports.
         """
         histories: dict[int, list[RevisedMarket]] = defaultdict(list)
-        for row in rows_of(REVISED_MARKETS, array_of(ids), recorded_by, array_of(imports)):
+        for row in rows_of(REVISED_MARKETS, ids, recorded_by, array_of(imports)):
             histories[row[0]].append(RevisedMarket(*row))
         return histories
 
@@ -203,7 +203,7 @@ class EventRevisionQuerySet(models.QuerySet["EventRevision"]):
         Revisions recorded after `recorded_by` are left out.
         """
         histories: dict[int, list[RevisedEvent]] = defaultdict(list)
-        for row in rows_of(REVISED_EVENTS, array_of(events), recorded_by):
+        for row in rows_of(REVISED_EVENTS, events, recorded_by):
             histories[row[0]].append(RevisedEvent(*row))
         return histories
 

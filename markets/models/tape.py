@@ -1,7 +1,7 @@
 """The spans of the tape in which every trade was read."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple, Self
 from uuid import UUID
@@ -30,10 +30,14 @@ class Proof(models.TextChoices):
 
 
 class WholeTape(NamedTuple):
-    """Markets by their places in a list, and the times in which all their trades are on record."""
+    """Markets by their places in a list, and the times in which all their trades are on record.
+
+    With `while_observed` that is so only where a market was observed.
+    """
 
     places: Sequence[int]
     times: Sequence[Interval]
+    while_observed: bool = False
 
 
 class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
@@ -87,6 +91,15 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
         """Return the span up to which the tape was read last."""
         return self.order_by("-end", "-pk").first()
 
+    def newest_whole(self, *, until: datetime) -> datetime | None:
+        """Return the newest instant, no later than `until`, to which the settings' tape is whole.
+
+        What is whole beyond it was dated by a clock that was wrong.
+        """
+        scope, names = TapeScope.of_settings(), TapeScope._fields
+        known = self.counted().filter(end__lte=until).order_by(*names, "-end").distinct(*names)
+        return max((row.end for row in known if row.scope.covers(scope)), default=None)
+
     def ends_whole(self, at: datetime) -> bool:
         """Return True if a whole span ends at an instant."""
         return self.filter(end=at, is_whole=True).exists()
@@ -109,6 +122,14 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
 
     def open(self) -> Self:
         return self.filter(is_whole=False)
+
+    def open_times(self) -> list[Interval]:
+        """Return the open times, without what is whole for the markets of the settings."""
+        times = merge(self.open().values_list("start", "end"))
+        if not times:
+            return []
+        span = Interval(times[0].start, times[-1].end)
+        return subtract(times, self.read_whole(span, TapeScope.of_settings()))
 
     def counted(self) -> Self:
         """Narrow to the whole spans of which is known whose trades they have.
@@ -134,9 +155,11 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
 
     def read_whole(self, window: Interval, scope: TapeScope) -> list[Interval]:
         """Return the same, whether the trades are still kept or not."""
-        rows = self.within(window).counted()
-        whole = merge((row.start, row.end) for row in rows if row.scope.covers(scope))
-        return intersect(whole, [window])
+        return self.within(window).counted()._covering(scope, window)
+
+    def _covering(self, scope: TapeScope, window: Interval) -> list[Interval]:
+        times = merge((row.start, row.end) for row in self if row.scope.covers(scope))
+        return intersect(times, [window])
 
     def whole_for(
         self,
@@ -152,20 +175,26 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
         A market has its times where a span was read with a scope that lets it through. With that
         of the hot list, it must have been hot from a trade on until the trade was surely read, and
         nothing is said of what was read later. `skew` is by how much our clock is ahead.
+
+        No history of categories is kept. Where a scope names some, its markets were observed while
+        their series had one of them, and not otherwise. So what was read as it passed is whole
+        while a market was observed. What was read later goes by the categories of today.
         """
-        found: dict[TapeScope, list[Interval]] = {}
+        live: dict[TapeScope, list[Interval]] = {}
+        later: dict[TapeScope, list[Interval]] = {}
         for row in self.within(window).counted():
             if known := row.known_part(known_by):
-                found.setdefault(row.scope, []).append(known)
+                times = live if row.known_at is None else later
+                times.setdefault(row.scope, []).append(known)
         whole = []
-        for scope, known_times in found.items():
-            places = scope.members(tickers, ids)
-            times = kept(intersect(merge(known_times), [window]))
+        for scope in {**live, **later}:
+            read = [live.get(scope, []), later.get(scope, [])]
+            live_times, later_times = (kept(intersect(merge(t), [window])) for t in read)
             if scope.extent == Extent.HOT:
-                whole += hot_times(places, ids, times, skew=skew)
-            elif places and times:
-                whole.append(WholeTape(places, times))
-        return united(whole)
+                whole += hot_times(scope.possible(tickers, ids), ids, live_times, skew=skew)
+            else:
+                whole += scope_times(scope, tickers, ids, live_times, later_times)
+        return united(each for each in whole if each.places and each.times)
 
     def share(self, window: Interval) -> float:
         """Return the share of a window whose trades are all on record, by the settings' scope."""
@@ -177,9 +206,22 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
         whole = merge((row.start, row.end) for row in self.within(window).filter(is_whole=True))
         return bool(intersect(kept(whole), [window]))
 
-    def missing(self, window: Interval) -> list[Interval]:
-        """Return the parts of a window that are not whole, by the scope of the settings."""
-        return subtract([window], self.whole(window))
+    def dropped_days(self, window: Interval) -> list[date]:
+        """Return the days of a window whose trades are no longer on record, if any were."""
+        return [
+            day
+            for day in lacking_days()
+            if intersect([window], [Interval(*DayPartition(TRADES, day).bounds)])
+        ]
+
+    def unread(self, window: Interval) -> list[Interval]:
+        """Return the parts of a window that were never read by the scope of the settings.
+
+        What was read for nothing is not among them: a hot list that nobody knows, or a day whose
+        trades were dropped since. Reading it again would prove no more.
+        """
+        read = self.within(window).filter(is_whole=True)
+        return subtract([window], read._covering(TapeScope.of_settings(), window))
 
 
 def next_minute(at: datetime) -> datetime:
@@ -192,8 +234,29 @@ def kept(times: Sequence[Interval]) -> list[Interval]:
 
     A day that was dropped without a trade lacks none.
     """
-    days = ArchivedDay.objects.lacking_trades(TapeSpan._meta.db_table) if times else []
+    days = lacking_days() if times else []
     return subtract(times, [Interval(*DayPartition(TRADES, day).bounds) for day in days])
+
+
+def lacking_days() -> list[date]:
+    return ArchivedDay.objects.lacking_trades(TapeSpan._meta.db_table)
+
+
+def scope_times(
+    scope: TapeScope,
+    tickers: Sequence[str],
+    ids: Sequence[int],
+    live: Sequence[Interval],
+    later: Sequence[Interval],
+) -> Iterator[WholeTape]:
+    """Yield the times of the markets that a scope lets through, by name or by category."""
+    named = scope.named(tickers, ids)
+    yield WholeTape(named, merge([*live, *later]))
+    if scope.categories:
+        others = sorted({*scope.possible(tickers, ids)} - {*named})
+        yield WholeTape(others, live, while_observed=True)
+        now = sorted({*scope.members(tickers, ids)} - {*named})
+        yield WholeTape(now, later)
 
 
 def hot_times(
@@ -221,10 +284,13 @@ def hot_times(
 
 def united(whole: Iterable[WholeTape]) -> list[WholeTape]:
     """Make one of those that have the same markets."""
-    times: dict[tuple[int, ...], list[Interval]] = {}
+    times: dict[tuple[tuple[int, ...], bool], list[Interval]] = {}
     for each in whole:
-        times.setdefault(tuple(each.places), []).extend(each.times)
-    return [WholeTape(places, merge(every)) for places, every in times.items()]
+        times.setdefault((tuple(each.places), each.while_observed), []).extend(each.times)
+    return [
+        WholeTape(places, merge(every), while_observed)
+        for (places, while_observed), every in times.items()
+    ]
 
 
 def joined(spans: Iterable["TapeSpan"]) -> list["TapeSpan"]:

@@ -71,22 +71,32 @@ class TapeScope(NamedTuple):
 
         A series counts with the category that it has today.
         """
-        inside = self._named(ids) if self.is_narrow else None
+        categories = list(self.categories)
+        return self._places(tickers, self._inside(ids, categories) if self.is_narrow else None)
+
+    def named(self, tickers: Sequence[str], ids: Sequence[int]) -> list[int]:
+        """Return the places of those that it lets through whatever the category of their series."""
+        return self._places(tickers, self._inside(ids, []) if self.is_narrow else None)
+
+    def possible(self, tickers: Sequence[str], ids: Sequence[int]) -> list[int]:
+        """Return the places of those that it lets through, or would in another category."""
+        if self.categories:
+            return self._places(tickers, None)
+        return self.named(tickers, ids)
+
+    def _places(self, tickers: Sequence[str], inside: Sequence[bool] | None) -> list[int]:
         return [
             place
-            for place, (ticker, id) in enumerate(zip(tickers, ids, strict=True))
-            if (inside is None or id in inside)
+            for place, ticker in enumerate(tickers)
+            if (inside is None or inside[place])
             and (self.with_combos or not ticker.startswith(COMBO))
         ]
 
-    def _named(self, ids: Sequence[int]) -> set[int]:
+    def _inside(self, ids: Sequence[int], categories: Sequence[str]) -> list[bool]:
         with connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT id FROM markets_market WHERE id = ANY(%(ids)s) AND {IN_SCOPE}",
-                {
-                    "ids": list(ids),
-                    "series": list(self.series),
-                    "categories": list(self.categories),
-                },
+                {"ids": list(ids), "series": list(self.series), "categories": list(categories)},
             )
-            return {id for (id,) in cursor.fetchall()}
+            found = {id for (id,) in cursor.fetchall()}
+        return [id in found for id in ids]

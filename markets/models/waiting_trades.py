@@ -17,8 +17,8 @@ RELEASED_AT_ONCE = 10_000
 class WaitingTradeQuerySet(models.QuerySet["WaitingTrade"]):
     def release(self, *, at: datetime) -> int:
         """Record the trades whose market is known by now; return the number of new ones."""
-        tickers = self.values_list("ticker", flat=True).distinct()
-        ids = Market.objects.ids(tickers)
+        tickers = list(self.order_by("ticker").values_list("ticker", flat=True).distinct())
+        ids = Market.objects.ids(tickers) if tickers else {}
         if not ids:
             return 0
         with transaction.atomic():

@@ -42,10 +42,10 @@ class RepeatedPage(Unintelligible):
 
 def fetch_updates(tick: Tick) -> None:
     """Fetch the definitions that changed since the last sweep; the listing carries no quotes."""
-    last = Sweep.objects.newest_complete(Tier.UPDATES)
     sweep = tick.due_sweep(Tier.UPDATES, every=UPDATES_EVERY)
     if sweep is None:
         return
+    last = tick.newest_complete(Tier.UPDATES)
     if last and not sweep.pages:
         fetch_refused_again(tick, sweep, last.skipped)
     # A clock that was set back leaves sweeps in the future.
@@ -96,7 +96,7 @@ def continue_universe_ahead(tick: Tick, *, requests: int) -> None:
         return
     if tick.client.has_tokens_for(requests + 1):
         due = due_universe(tick)
-        if due and due.pk == newest.pk:
+        if due and due == newest:
             request_universe_ahead(tick)
 
 

@@ -55,6 +55,23 @@ class ListingPlace(NamedTuple):
     cursor: str
 
 
+class NewestWalk(NamedTuple):
+    """The trades of the newest walk that are on record, by the span with which it ended.
+
+    The next one reads most of them again, and need not write them. Where another process has
+    followed the tape meanwhile, it has ended with another span.
+    """
+
+    end: datetime
+    newest_ids: Sequence[UUID]
+    stored: frozenset[str]
+
+    def stored_by(self, newest: TapeSpan | None) -> frozenset[str]:
+        """Return the ids of its trades, if the newest span is still its own."""
+        is_own = newest and (newest.end, newest.newest_ids) == (self.end, self.newest_ids)
+        return self.stored if is_own else frozenset()
+
+
 @dataclass(slots=True)
 class TapeReader:
     """Reads and stores pages of trades. `go_on` tells whether another page may be requested."""
@@ -67,20 +84,26 @@ class TapeReader:
     # Where the historical tier ended when it was asked last.
     cutoff: datetime | None = None
     place: ListingPlace | None = None
+    newest_walk: NewestWalk | None = None
 
     # --- the newest trades ----------------------------------------------------------------------
 
-    def follow(self) -> None:
-        """Walk from the newest trade back to the tape that is on record."""
-        walk = Walk(TapeSpan.objects.newest())
+    def follow(self) -> bool:
+        """Walk from the newest trade back to the tape on record; return False if a gap is left."""
+        before, newest_walk = TapeSpan.objects.newest(), self.newest_walk
+        walk, self.newest_walk = Walk(before), None
+        stored = newest_walk.stored_by(before) if newest_walk else frozenset()
         try:
-            for page in self.pages(self.client.trades, is_live=True):
+            for page in self.pages(self.client.trades, walk=walk, stored=stored):
                 walk.add(page)
                 if walk.is_done or not self.go_on():
                     break
         finally:
             # A walk that ends early has read what it has read.
             walk.mark()
+        if walk.read:
+            self.newest_walk = NewestWalk(walk.read.end, walk.newest_ids, frozenset(walk.stored))
+        return walk.is_done and not walk.refused
 
     # --- open spans -----------------------------------------------------------------------------
 
@@ -149,9 +172,17 @@ class TapeReader:
     # --- pages ----------------------------------------------------------------------------------
 
     def pages(
-        self, fetch: Callable[..., Page], *, cursor: str = "", is_live: bool = False
+        self,
+        fetch: Callable[..., Page],
+        *,
+        cursor: str = "",
+        walk: "Walk | None" = None,
+        stored: frozenset[str] = frozenset(),
     ) -> Iterator[TapePage]:
-        """Follow a listing from a cursor on, and store each page before it is given out."""
+        """Follow a listing from a cursor on, and store each page before it is given out.
+
+        Trades of a walk are seen live; those `stored` are known to be on record.
+        """
 
         def fetch_from(*, cursor: str, limit: int, since: str = cursor) -> Page:
             return fetch(cursor=cursor or since, limit=limit)
@@ -160,7 +191,12 @@ class TapeReader:
             # One sample per page is enough: a changed contract shows in every payload.
             self.notes += [note for raw in page.items[:1] for note in find_drift("trade", raw)]
             parsed = parse_page(page, skew=self.client.clock_skew)
-            self.new += store_page(parsed, known_at=parsed.received_at if is_live else None)
+            page_stored = store_page(
+                parsed, known_at=parsed.received_at if walk else None, stored=stored
+            )
+            self.new += page_stored.new
+            if walk:
+                walk.stored |= page_stored.ids
             self.refused += len(parsed.refused)
             self.notes += [
                 shape_drift("trade", refused.reason, raw=refused.raw) for refused in parsed.refused
@@ -176,6 +212,8 @@ class Walk:
         self.read: Interval | None = None
         self.newest_ids: list[UUID] = []
         self.refused: list[Interval] = []
+        # The ids of its trades that are on record.
+        self.stored: set[str] = set()
         # A tape that names no trades is met by whoever comes far enough.
         self.has_met = before is not None and not before.newest_ids
         # Up to here no late trade can have changed what is on record.
@@ -227,7 +265,9 @@ def settled_until(span: TapeSpan) -> datetime:
     What is before it and open will be listed in any case.
     """
     since = span.end - LATENESS
-    return since if TapeSpan.objects.ends_whole(span.start) else max(since, span.start)
+    if since >= span.start or TapeSpan.objects.ends_whole(span.start):
+        return since
+    return span.start
 
 
 def seconds_around(time: Interval) -> TradeFilters:
@@ -281,12 +321,15 @@ def refused_times(page: TapePage) -> list[Interval]:
 
 
 @dataclass(slots=True)
-class UnfinishedListing:
+class LastRun:
+    """The places in the tape where the last run of this process ended."""
+
     place: ListingPlace | None = None
+    newest_walk: NewestWalk | None = None
 
 
 # Each process has one, since runs follow each other in it.
-listing = UnfinishedListing()
+last_run = LastRun()
 
 
 def fetch_trades(tick: Tick) -> None:
@@ -296,12 +339,17 @@ def fetch_trades(tick: Tick) -> None:
     what late trades may change once more, and the rest of the tokens closes the gap.
     """
     tick.limit_requests(MOST_TOKENS)
-    reader = TapeReader(tick.client, go_on=tick.has_turn, place=listing.place)
+    reader = TapeReader(
+        tick.client,
+        go_on=tick.has_turn,
+        place=last_run.place,
+        newest_walk=last_run.newest_walk,
+    )
     try:
         with short_waits(connection, seconds=LOCK_SECONDS):
             read_newest_and_open(tick, reader)
     finally:
-        listing.place = reader.place
+        last_run.place, last_run.newest_walk = reader.place, reader.newest_walk
         tick.batch.drift_notes += reader.notes
         tick.batch.rejected += reader.refused
 
@@ -310,9 +358,10 @@ def read_newest_and_open(tick: Tick, reader: TapeReader) -> None:
     now = datetime.now(UTC)
     WaitingTrade.objects.release(at=now)
     waiting = TapeSpan.objects.to_close(before=now, tried_before=now - TRY_AGAIN_AFTER)
-    if waiting is None or tick.poll.pk % 2 == 0:
-        reader.follow()
+    is_joined = (waiting is None or tick.poll.pk % 2 == 0) and reader.follow()
     ask_for_markets(tick, at=now)
+    if waiting is None and is_joined:
+        return
     while tick.has_turn() and reader.close_next():
         pass
 
@@ -346,15 +395,15 @@ def ask_for_markets(tick: Tick, *, at: datetime) -> None:
 def read_window(
     client: KalshiClient, window: Interval, *, on_progress: Callable[[float, TapeReader], None]
 ) -> TapeReader:
-    """Read all of a window that is not whole; raises `KalshiError` if the exchange fails.
+    """Read all of a window that was not read yet; raises `KalshiError` if the exchange fails.
 
     `on_progress` is given the share that is done. The same call continues after an interruption.
     """
     reader = TapeReader(client)
-    missing = TapeSpan.objects.missing(window)
-    total = sum((time.length for time in missing), timedelta())
+    unread = TapeSpan.objects.unread(window)
+    total = sum((time.length for time in unread), timedelta())
     done = timedelta()
-    for time in reversed(missing):
+    for time in reversed(unread):
         left = time
         while left:
             before, cutoff = left, reader.cutoff

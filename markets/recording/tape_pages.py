@@ -74,7 +74,8 @@ class TapePage(NamedTuple):
         return [trade_uuid(trade.trade_id) for trade in newest[:JOINING_TRADES]]
 
     def has_any(self, ids: Iterable[UUID]) -> bool:
-        return not {trade_uuid(trade.trade_id) for trade in self.trades}.isdisjoint(ids)
+        named = set(ids)
+        return any(trade_uuid(trade.trade_id) in named for trade in self.trades)
 
 
 def parse_page(page: Page, *, skew: timedelta | None) -> TapePage:
@@ -107,13 +108,25 @@ def read_trade(raw: msgspec.Raw, *, latest: datetime) -> TradePayload:
     return trade
 
 
-def store_page(page: TapePage, *, known_at: datetime | None) -> int:
+class StoredPage(NamedTuple):
+    """The number of new trades of a page, and the ids of those that are on record by now."""
+
+    new: int
+    ids: frozenset[str]
+
+
+def store_page(
+    page: TapePage, *, known_at: datetime | None, stored: frozenset[str] = frozenset()
+) -> StoredPage:
     """Write the trades of recorded markets, and let those of unknown markets wait.
 
-    Without an instant at which they were seen live, they were known when they happened. Returns the
-    number of new trades. A trade that is on record stays as it is.
+    Without an instant at which they were seen live, they were known when they happened. A trade
+    that is on record stays as it is; those that are known to be, by their ids, cost nothing.
     """
-    wanted = [trade for trade in page.trades if is_wanted(trade.ticker)]
+    again = stored.intersection(trade.trade_id for trade in page.trades)
+    wanted = [t for t in page.trades if t.trade_id not in again and is_wanted(t.ticker)]
+    if not wanted:
+        return StoredPage(0, again)
     ensure_partitions(trade.created_time for trade in wanted)
     ids = market_ids({trade.ticker for trade in wanted})
     known = [
@@ -127,7 +140,8 @@ def store_page(page: TapePage, *, known_at: datetime | None) -> int:
         )
         if settings.RECORD_TRADES != HOT:
             keep_waiting([trade for trade in wanted if trade.ticker not in ids], known_at=known_at)
-    return written.trades
+    read = (trade.trade_id for trade in wanted if trade.ticker in ids)
+    return StoredPage(written.trades, again.union(read))
 
 
 def ensure_partitions(times: Iterable[datetime]) -> None:

@@ -204,8 +204,12 @@ class Tick:
 
     def add_markets_page(self, page: Page) -> list[str]:
         """Add a page of markets to the batch, and compare them with the record."""
-        rejected = self.batch.add_markets_page(page)
-        self._compare(len(page.items))
+        return self.add_markets_pages([page])
+
+    def add_markets_pages(self, pages: Sequence[Page]) -> list[str]:
+        """Add pages of markets to the batch, and compare all of them at once."""
+        rejected = [ticker for page in pages for ticker in self.batch.add_markets_page(page)]
+        self._compare(sum(len(page.items) for page in pages))
         return rejected
 
     def _compare(self, items: int) -> None:
@@ -215,6 +219,14 @@ class Tick:
             pace.read_page(self.tier, (self.batch.work - before) / items)
 
     # --- sweeps ---------------------------------------------------------------------------------
+
+    def newest_complete(self, tier: Tier) -> Sweep | None:
+        """Return the tier's newest complete sweep of the runs before."""
+        newest = self.newest_sweeps.get(tier)
+        # One that goes on in this run is of this run.
+        if newest is None or (newest.complete and newest not in self.sweeps):
+            return newest
+        return Sweep.objects.newest_complete(tier)
 
     def due_sweep(self, tier: Tier, *, every: timedelta) -> Sweep | None:
         """Return the tier's unfinished sweep, or a new one if it is due, or None."""

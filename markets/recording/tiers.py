@@ -136,7 +136,7 @@ def measure_ages(tick: Tick) -> None:
     for sweep in tick.sweeps:
         new_pages = sweep.pages_since(tick.began_at)
         is_ordered = sweep.tier in STABLE_ORDER_TIERS and not sweep.by_market
-        before = Sweep.objects.newest_complete(sweep.tier) if is_ordered and new_pages else None
+        before = tick.newest_complete(Tier(sweep.tier)) if is_ordered and new_pages else None
         if before is None or before.by_market:
             continue
         ages = sweep.ages_against(before, of=new_pages)
@@ -167,9 +167,9 @@ def fetch_hot(tick: Tick) -> None:
     if is_answering:
         request_universe_ahead(tick)
     failures = []
+    tick.add_markets_pages([reply for reply in replies if isinstance(reply, Page)])
     for requested, reply in zip(requests, replies, strict=True):
         if isinstance(reply, Page):
-            tick.add_markets_page(reply)
             add_hot_page(tick, sweep, requested, at=reply.received_at)
             continue
         failures.append(reply)
@@ -370,7 +370,7 @@ def save_sweeps(tick: Tick) -> None:
         sweep.save()
     Sweep.objects.filter(pk__in=[sweep.pk for sweep in sweeps if sweep.complete]).store_lateness()
     complete = {sweep.tier for sweep in sweeps if sweep.complete}
-    if Tier.UNIVERSE in complete or not Sweep.objects.newest_complete(Tier.UNIVERSE):
+    if Tier.UNIVERSE in complete or not tick.newest_complete(Tier.UNIVERSE):
         Market.objects.choose_hot(hot_list_size(), at=now)
     if complete & {Tier.UNIVERSE, Tier.HOT}:
         HotPeriod.objects.follow(now)

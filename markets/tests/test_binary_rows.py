@@ -14,6 +14,7 @@ from kalshi_insights.export import binary_rows
 from kalshi_insights.export.binary_rows import BinaryField
 from kalshi_insights.export.copy import create_staging_table
 from markets.importing.row_ids import PlacedRows
+from markets.models import Import
 from markets.models.observations import instant
 
 TYPES = {
@@ -84,7 +85,7 @@ class TestRoundTrip(TestCase):
 @settings(max_examples=50, deadline=None)
 def test_ids_are_distinct_and_in_the_order_of_time_and_line(places):
     at, sequence = (np.array(column, np.int64) for column in zip(*sorted(places), strict=True))
-    ids = [bytes(id) for id in PlacedRows(sequence, sequence, at).ids]
+    ids = [bytes(id) for id in PlacedRows(Import(pk=1), sequence, sequence, at).ids]
 
     assert ids == sorted(ids)
     assert len(set(ids)) == len(ids)

@@ -66,5 +66,5 @@ def test_placeholders_stand_in_no_list_of_the_api(client):
 
     for name in ("markets", "events", "series"):
         assert len(client.get(f"/api/v1/{name}/").json()["results"]) == 1, name
-    assert client.get(f"/api/v1/markets/{TICKER}/").json()["ticker"] == TICKER
+    assert client.get(f"/api/v1/markets/{TICKER}/").json()["is_placeholder"] is True
     assert Series.objects.count() == 2

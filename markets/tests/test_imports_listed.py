@@ -206,6 +206,13 @@ class TestShown:
 
         assert covered.sources["IMPORT"].total_seconds() == seconds
 
+    def test_a_row_before_the_window_may_prove_its_beginning(self):
+        imported(Kind.QUOTES, QUOTES, recording="on-change", gap_after=7200)
+
+        covered = coverage(Market.objects.get(), START + HOUR, START + 3 * HOUR)
+
+        assert covered.sources["IMPORT"].total_seconds() == 3660
+
     def test_imported_rows_close_no_gap_of_the_record(self):
         market = a_market(TICKER, open_time=START - HOUR, quoted_at=None)
         before = coverage(market, START, START + HOUR)

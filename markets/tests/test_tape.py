@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from markets.intervals import Interval
 from markets.models import (
+    ArchivedDay,
     Drift,
     Market,
     TapeDay,
@@ -312,10 +313,35 @@ class TestByHand:
         start = f"{NOW - HOUR:%FT%T%z}"
         call_command("tape", "--from", start)
         call_command("tape", "--from", start)
-        told = capsys.readouterr().out.splitlines()[-1]
-        assert told.endswith("of the time is whole for the recorded markets of the hot list.")
-        # Of what was read later nobody knows the hot list, so that it is listed again.
-        assert len(paths(exchange)) == 3
+        told = capsys.readouterr()
+        assert told.out.endswith("of the time is whole for the recorded markets of the hot list.\n")
+        assert "on the hot list then, nobody knows" in told.err
+        assert "Run the same command again" not in told.err
+
+    def test_of_a_hot_list_a_window_is_listed_once(self, exchange, settings):
+        settings.RECORD_TRADES = "hot"
+        words = ["--from", f"{NOW - HOUR:%FT%T%z}", "--to", f"{NOW - HOUR / 2:%FT%T%z}"]
+        call_command("tape", *words)
+        exchange.requests.clear()
+        call_command("tape", *words)
+        assert paths(exchange) == []
+        settings.RECORD_TRADES = "all"
+        call_command("tape", *words)
+        assert paths(exchange) != []
+
+    def test_a_day_whose_trades_were_dropped_is_not_listed_again(self, exchange, capsys):
+        start, end = NOW - 48 * HOUR, NOW - 24 * HOUR
+        words = ["--from", f"{start:%FT%T%z}", "--to", f"{end:%FT%T%z}"]
+        call_command("tape", *words)
+        partition = DayPartition(TRADES, start.date())
+        ArchivedDay.objects.create(
+            table=TRADES, day=partition.day, rows=1, schema_version=1, verified_at=NOW
+        )
+        ArchivedDay.objects.mark_dropped(partition, NOW)
+        exchange.requests.clear()
+        call_command("tape", *words)
+        assert paths(exchange) == []
+        assert f"The trades of {partition.day} are no longer kept" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("words", "named"),

@@ -63,7 +63,7 @@ def test_a_day_whose_trades_were_dropped_is_not_whole():
     )
     ArchivedDay.objects.mark_dropped(DayPartition(TRADES, DAY.date()), NOW)
     assert TapeSpan.objects.whole(window) == [Interval(DAY + 24 * HOUR, window.end)]
-    assert TapeSpan.objects.missing(window) == [Interval(DAY, DAY + 24 * HOUR)]
+    assert TapeSpan.objects.unread(window) == []
     assert TapeSpan.objects.share(window) == 0.5
 
 

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import httpx
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from markets.intervals import Interval
 from markets.kalshi.errors import FilterIgnored, KalshiError, Unintelligible
 from markets.models import Poll, TapeSpan, Tier, Trade
 from markets.models.tape import Proof
-from markets.recording.tape import LATENESS, TapeReader, fetch_trades
+from markets.recording.tape import LATENESS, NewestWalk, TapeReader, fetch_trades
 from markets.recording.tick import Tick
 from markets.tests.factories import a_market
 from markets.tests.fake_exchange import Exchange
@@ -36,6 +37,7 @@ class World:
     clock: datetime = BEGIN
     coming: list[tuple[datetime, datetime]] = field(default_factory=list)
     happened: dict[UUID, datetime] = field(default_factory=dict)
+    newest_walk: NewestWalk | None = None
 
     def trade(self, *, late: float = 0) -> None:
         """Let a trade happen now, and be listed `late` seconds later."""
@@ -53,10 +55,18 @@ class World:
     def reader(self, *, pages: int = 1000) -> TapeReader:
         """Return a reader that may request so many pages."""
         left = iter(range(pages - 1))
-        return TapeReader(self.exchange.client(), go_on=lambda: next(left, None) is not None)
+        return TapeReader(
+            self.exchange.client(),
+            go_on=lambda: next(left, None) is not None,
+            newest_walk=self.newest_walk,
+        )
 
     def follow(self, *, pages: int = 1000) -> None:
-        self.reader(pages=pages).follow()
+        reader = self.reader(pages=pages)
+        try:
+            reader.follow()
+        finally:
+            self.newest_walk = reader.newest_walk
 
     def close(self, *, pages: int = 1000) -> None:
         self.reader(pages=pages).close_next()
@@ -231,6 +241,30 @@ def test_a_walk_ends_where_it_meets_the_last_one_and_ten_seconds_before(world):
     world.follow()
     assert len(world.exchange.requests) == 3
     assert spans() == [(0, 60, True)]
+
+
+def test_trades_of_the_walk_before_are_not_written_again(world):
+    for _ in range(5):
+        world.trade()
+        world.wait(1)
+    world.follow()
+    with CaptureQueriesContext(connection) as queries:
+        world.follow()
+    assert not [query for query in queries if "markets_trade" in query["sql"]]
+    world.trade()
+    world.follow()
+    assert recorded().items() == world.happened.items()
+
+
+def test_a_walk_writes_all_of_its_trades_where_the_tape_before_is_another_one(world):
+    world.trade()
+    world.wait(1)
+    world.trade()
+    world.follow()
+    Trade.objects.all().delete()
+    TapeSpan.objects.all().delete()
+    world.follow()
+    assert recorded().items() == world.happened.items()
 
 
 def test_an_outage_is_an_open_span_that_later_runs_close_from_its_end(world):

@@ -83,7 +83,7 @@ def test_the_share_is_that_of_the_markets_that_are_recorded_now(settings):
     settings.RECORD_SERIES = frozenset({"KXA"})
     assert TapeSpan.objects.share(window) == 0.5
     settings.RECORD_COMBOS = True
-    assert TapeSpan.objects.missing(window) == [window]
+    assert TapeSpan.objects.unread(window) == [window]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from markets.intervals import Interval
 from markets.kalshi.errors import KalshiError
 from markets.kalshi.reach import with_advice
 from markets.models import TapeSpan
-from markets.models.tape_scope import TapeScope
+from markets.models.tape_scope import Extent, TapeScope
 from markets.recording.exchange import kalshi_client
 from markets.recording.tape import LATENESS, TapeReader, read_window
 
@@ -60,8 +60,23 @@ class Command(BaseCommand):
                 f"{reader.refused:,} trades could not be read; their time stays open, and the"
                 " recorder page shows why."
             )
-        if share < 1 and not reader.refused:
+        elif TapeSpan.objects.unread(window):
             self.stderr.write("Run the same command again to continue.")
+        elif share < 1:
+            self.explain(window, scope)
+
+    def explain(self, window: Interval, scope: TapeScope) -> None:
+        """Say why a window is not whole, though all of it was read."""
+        if scope.extent == Extent.HOT:
+            self.stderr.write(
+                "What was read later counts for nothing: which market was on the hot list then,"
+                " nobody knows. RECORD_TRADES=all reads it for all markets."
+            )
+        for day in TapeSpan.objects.dropped_days(window):
+            self.stderr.write(
+                f"The trades of {day} are no longer kept: `manage.py restorearchive` brings"
+                " them back."
+            )
 
 
 def read_options(options: dict[str, Any], *, settled: datetime) -> Interval:
