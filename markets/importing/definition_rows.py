@@ -37,17 +37,20 @@ def write_definitions(placed: PlacedRows, rows: ParsedRows, recorded_at: datetim
 
 
 def _fill(rows: ParsedRows, *, now: datetime) -> int:
-    stated = dict(_by_ticker(rows))
+    written = Market.objects.as_written(rows.tickers)
+    stated = {written[ticker]: row for ticker, row in _by_ticker(rows)}
     found = Market.objects.filter(ticker__in=stated, is_placeholder=True)
     markets = list(found.select_related("event__series").defer("raw_data"))
     parents = {market.ticker: _parents(market.ticker, stated[market.ticker]) for market in markets}
     events = placeholders.event_ids(set(parents.values()), now=now)
+    guessed = {market.event_id for market in markets}
     for market in markets:
         row = stated[market.ticker]
         market.event_id = events[parents[market.ticker].event]
         for name, value in _columns(row).items():
             setattr(market, name, value)
     Market.objects.bulk_update(markets, ["event", *TEXTS, *STRIKES, *TIMES], batch_size=500)
+    placeholders.remove_empty_events(guessed)
     _fill_parents(stated, parents)
     return len(markets)
 

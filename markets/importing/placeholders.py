@@ -91,11 +91,16 @@ def remove_unneeded(markets: Collection[int]) -> int:
     left = Market.objects.filter(pk__in=markets, is_placeholder=True, imported_spans=None)
     events = set(left.values_list("event_id", flat=True))
     removed = _delete_what_can_go(left)
+    remove_empty_events(events)
+    return removed
+
+
+def remove_empty_events(events: Collection[int]) -> None:
+    """Remove those of these events that are placeholders without markets, with their series."""
     empty = Event.objects.filter(pk__in=events, is_placeholder=True, markets=None)
     series = set(empty.values_list("series_id", flat=True))
     _delete_what_can_go(empty)
     _delete_what_can_go(Series.objects.filter(pk__in=series, is_placeholder=True, events=None))
-    return removed
 
 
 def _delete_what_can_go(rows: "QuerySet[Market] | QuerySet[Event] | QuerySet[Series]") -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from markets.importing.import_writer import ImportWriter
 from markets.models import (
+    Event,
     FeeChange,
     Import,
     ImportedSpan,
@@ -165,6 +166,14 @@ class TestPlaceholders:
         assert filled.event.series.category == "Climate"
         assert described.title != "Hot in Oslo"
         assert filled.is_placeholder
+
+    def test_a_stated_event_takes_the_place_of_the_guessed_one(self):
+        imported(Kind.QUOTES, [(TICKER, 1, quote(42, 45))])
+        imported(Kind.MARKETS, [(TICKER.lower(), None, {"event_ticker": "HOT"})])
+
+        assert Market.objects.get().event.ticker == "HOT"
+        assert [event.ticker for event in Event.objects.all()] == ["HOT"]
+        assert [series.ticker for series in Series.objects.all()] == ["HOT"]
 
     def test_stated_fees_are_assumed_where_none_are_on_record(self):
         row = imported(
