@@ -15,6 +15,7 @@ from markets.models import (
     FeeChange,
     Import,
     ImportedSpan,
+    ListedMarket,
     Market,
     MarketRevision,
     MarketSnapshot,
@@ -170,6 +171,23 @@ class TestArchive:
         assert "2 rows of imports" in retention.reason_to_keep(self.DAY)
         undo(row)
         assert retention.reason_to_keep(self.DAY) == ""
+
+    def test_a_restored_day_describes_the_placeholder_of_an_import(self):
+        now = START + timedelta(days=9)
+        a_snapshot(a_market(TICKER, title="Hot in Oslo"), START).save()
+        archive.archive_day(self.DAY, now=now)
+        MarketSnapshot.objects.all().delete()
+        Market.objects.all().delete()
+        Event.objects.all().delete()
+        imported(Kind.QUOTES, QUOTES)
+
+        restore.restore_day(self.DAY, now=now)
+
+        market = Market.objects.get()
+        assert (market.title, market.is_placeholder) == ("Hot in Oslo", False)
+        assert not market.event.is_placeholder
+        assert ListedMarket.objects.filter(market=market).exists()
+        assert market.snapshots.count() == 3
 
     def test_a_restored_day_stands_beside_imported_rows(self):
         now = START + timedelta(days=9)
