@@ -283,6 +283,15 @@ def test_a_file_that_is_no_list_of_refused_rows_is_left_alone(write):
     assert text == f"--refused: {path} is there and is no file of refused rows"
 
 
+def test_a_file_of_refused_rows_that_cannot_be_written_is_refused_before_anything_is(
+    write, tmp_path
+):
+    refused = tmp_path / "rows.csv" / "refused.csv"  # the data is no folder
+    text, code = error("quotes", write(f"{QUOTES}KXA-1,{AT},x,\n"), "--refused", str(refused))
+    assert text.startswith(f"--refused: {refused}: ")
+    assert code == 2
+
+
 # --- mapping files --------------------------------------------------------------------------------
 
 
