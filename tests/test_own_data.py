@@ -41,19 +41,21 @@ def test_a_log_is_imported_backtested_and_undone(files, tmp_path):
         "quadratic", "--refused", str(tmp_path / "refused.csv"),
     )  # fmt: skip
     run("importdata", "settlements", results, "--preset", "kalshi-download")
-    run("importdata", "markets", markets)
-    quotes, settlements, _ = Import.objects.order_by("pk")
+    times = ("--column", "at=open_time", "--column", "open_time=open_time")
+    run("importdata", "markets", markets, *times)
+    quotes, settlements, definitions = Import.objects.order_by("pk")
     assert (quotes.rows, quotes.refused, settlements.rows) == (60, 1, 1)
+    named = (quotes, settlements, definitions)
     result = json.loads(
         run(
-            "runbacktest", "always-no", "--ticker", TICKER, "--start", "2026-11-02", "--end",
-            "2026-11-04", "--import", str(quotes.pk), str(settlements.pk), "--assumed-size", "100",
+            "runbacktest", "fade-longshots", "--ticker", TICKER, "--start", "2026-11-02", "--end",
+            "2026-11-04", "--import", *(str(row.pk) for row in named), "--assumed-size", "100",
             "--json",
         )
     )  # fmt: skip
     assert result["status"] == "done"
     assert float(result["final_cash"]) > float(result["cash"])
-    assert result["imports"] == [quotes.pk, settlements.pk]
+    assert result["imports"] == [row.pk for row in named]
     for row in Import.objects.all():
         run("undoimport", str(row.group))
     assert set(Import.objects.values_list("state", flat=True)) == {"undone"}

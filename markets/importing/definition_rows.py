@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from markets.importing import placeholders
+from markets.importing.known_definitions import write_known_definitions
 from markets.importing.parsed_rows import MISSING, ParsedRows
 from markets.importing.placeholders import Parents, guessed_parents
 from markets.importing.row_ids import PlacedRows
@@ -32,6 +33,7 @@ def write_definitions(placed: PlacedRows, rows: ParsedRows, recorded_at: datetim
     What the exchange has described stays as it is.
     """
     filled = _fill(rows, now=recorded_at)
+    write_known_definitions(placed, rows, recorded_at)
     write_settlements(placed, rows, recorded_at)
     return filled
 

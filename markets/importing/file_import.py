@@ -42,7 +42,10 @@ class ImportJob:
                 on_share(batch.share)
             is_finished = True
         finally:
-            (writer.finish if is_finished else writer.interrupt)()
+            if is_finished:
+                writer.finish()
+            else:
+                writer.interrupt()
         return row
 
     def _file(self, source: SourceFile) -> ImportFile:

@@ -11,28 +11,27 @@ COLUMNS = ("file", *RefusedRow._fields)
 
 
 class RefusedFile:
-    """A CSV file that is created with the first row; rows are appended to one that is there."""
+    """A CSV file; rows are appended to one that is there."""
 
     def __init__(self, path: Path) -> None:
         """Check that the file can be one of refused rows; raises BadInput."""
         self.path = path
-        self.rows = 0
         if path.exists() and self._header() != list(COLUMNS):
             raise BadInput("--refused", f"{path} is there and is no file of refused rows")
 
-    def add(self, file: str, refused: Sequence[RefusedRow]) -> None:
-        if not refused:
-            return
+    def create(self) -> None:
+        """Create the file unless it is there; raises BadInput where nothing can be written."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            is_new = not self.path.exists()
             with self.path.open("a", newline="") as out:
-                writer = csv.writer(out)
-                writer.writerows([COLUMNS] if is_new else [])
-                writer.writerows((file, *row) for row in refused)
+                csv.writer(out).writerows([] if out.tell() else [COLUMNS])
         except OSError as error:
             raise BadInput("--refused", f"{self.path}: {error.strerror}") from None
-        self.rows += len(refused)
+
+    def add(self, file: str, refused: Sequence[RefusedRow]) -> None:
+        if refused:
+            with self.path.open("a", newline="") as out:
+                csv.writer(out).writerows((file, *row) for row in refused)
 
     def _header(self) -> list[str]:
         try:

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 
 from markets.importing.import_writer import ImportWriter
 from markets.importing.reading.csv_file import CsvFile
-from markets.models import Import, Market, MarketSnapshot, OrderBookSnapshot, Trade
+from markets.models import Import, Market, MarketRevision, MarketSnapshot, OrderBookSnapshot, Trade
 from markets.models.imports import RowCounts
 
 pytestmark = pytest.mark.django_db
@@ -88,6 +88,21 @@ def test_trades_books_settlements_and_markets_are_imported_too(write):
     market = Market.objects.get()
     assert (market.title, market.event.ticker) == ("Above?", "KXA")
     assert market.revisions.get(result="yes").settlement_value == 1
+
+
+def test_a_close_is_known_from_when_a_file_tells_and_else_to_nobody(write):
+    header = "ticker,known_at,close_time\n"
+    rows = (
+        f"KXA-1,{AT},2026-11-03T00:00Z",
+        f"KXA-2,{AT},2026-11-01T00:00Z",
+        "KXA-3,,2026-11-03T00:00Z",
+    )
+    run("markets", write(header + "\n".join(rows) + "\n"))
+    [revision] = MarketRevision.objects.all()
+    assert (revision.market.ticker, revision.status) == ("KXA-1", "active")
+    assert revision.known_at == datetime(2026, 11, 2, 15, tzinfo=UTC)
+    assert revision.close_time == datetime(2026, 11, 3, tzinfo=UTC)
+    assert Market.objects.filter(close_time__isnull=False).count() == 3
 
 
 def test_the_files_of_a_folder_share_a_group(write, tmp_path):
@@ -266,6 +281,15 @@ def test_a_file_that_is_no_list_of_refused_rows_is_left_alone(write):
     path = write(QUOTES)
     text, _ = error("quotes", path, "--refused", path)
     assert text == f"--refused: {path} is there and is no file of refused rows"
+
+
+def test_a_file_of_refused_rows_that_cannot_be_written_is_refused_before_anything_is(
+    write, tmp_path
+):
+    refused = tmp_path / "rows.csv" / "refused.csv"  # the data is no folder
+    text, code = error("quotes", write(f"{QUOTES}KXA-1,{AT},x,\n"), "--refused", str(refused))
+    assert text.startswith(f"--refused: {refused}: ")
+    assert code == 2
 
 
 # --- mapping files --------------------------------------------------------------------------------

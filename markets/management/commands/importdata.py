@@ -69,6 +69,8 @@ class Command(BaseCommand):
             sources = [SourceFile(path, said) for path in find_files(options["files"])]
             with ProgressBar(sys.stderr) as bar:
                 surveys = survey(sources, bar)
+            if any(found.refused for found in surveys) and not options["dry_run"]:
+                refused.create()
         except BadInput as fault:
             raise CommandError(str(fault), returncode=MISUSED) from None
         if options["dry_run"]:
@@ -97,7 +99,7 @@ class Command(BaseCommand):
             raise CommandError("Interrupted. Run the same command again to continue.") from None
         except (ImportTaken, TableBusy) as taken:
             raise CommandError(f"{taken} Run the same command again to continue.") from None
-        except BadInput as fault:
+        except (BadInput, OSError) as fault:
             raise CommandError(str(fault), returncode=FAILED) from None
         else:
             self.sum_up(row, found, job.refused)
