@@ -11,7 +11,7 @@ from backtests.api.serializers import BacktestRequestSerializer
 from backtests.data.universe import microseconds
 from backtests.forms import BacktestForm
 from backtests.loading import load
-from backtests.models import BacktestResult, BacktestStatus, SnapshotSources
+from backtests.models import BacktestResult, BacktestStatus, Engine, SnapshotSources
 from backtests.requests import BacktestRequest, MarketSelection
 from backtests.runner import origin_notes
 from backtests.tests.record_builders import record_quote
@@ -133,6 +133,21 @@ class TestProof:
 
         assert self.instants(loaded(row)) == list(range(3_601))
         assert self.gaps(loaded(row)) == []
+
+    @pytest.mark.parametrize("engine", Engine.values)
+    @pytest.mark.parametrize(("recording", "met"), [("on-change", 1), ("sampled", 60)])
+    def test_an_order_meets_a_standing_quote_within_a_second(self, engine, recording, met):
+        row = imported(Kind.QUOTES, QUOTES, recording=recording, gap_after=120, **FEES)
+        out = StringIO()
+
+        call_command(
+            "runbacktest", "always-no", "--ticker", TICKER, "--import", str(row.pk),
+            "--start", f"{START:%Y-%m-%dT%H:%MZ}", "--end", f"{END:%Y-%m-%dT%H:%MZ}",
+            "--engine", engine, stdout=out,
+        )  # fmt: skip
+
+        fill = BacktestResult.objects.get().executions.filter(kind="fill").first()
+        assert fill.at == START + timedelta(seconds=met)
 
 
 class TestRequests:
