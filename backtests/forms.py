@@ -56,6 +56,16 @@ class NamesField(forms.CharField):
         return names
 
 
+class ImportsField(NamesField):
+    """A list of the numbers of imports."""
+
+    def clean(self, value: Any) -> Any:
+        names = super().clean(value)
+        if not all(name.isascii() and name.isdigit() and len(name) < 10 for name in names):
+            raise forms.ValidationError("Must be numbers of imports, such as 12.")
+        return [int(name) for name in names]
+
+
 def _instant(label: str, help_text: str) -> forms.DateTimeField:
     widget = forms.DateTimeInput(
         {"type": "datetime-local", "step": "any"}, format="%Y-%m-%dT%H:%M:%S"
@@ -79,6 +89,9 @@ class BacktestForm(forms.Form):
         label="Quotes", choices=SnapshotSources.choices, required=False,
         help_text="The quotes to use of markets that were both recorded live and backfilled.",
     )  # fmt: skip
+    imports = ImportsField(
+        "Imports", "The numbers of imports to read beside the record; without them, none."
+    )
     engine = forms.ChoiceField(
         choices=[("", "Chosen by strategy"), *Engine.choices], required=False,
         help_text="Both give the same result to the cent. The kernel is faster, but only runs"
@@ -143,7 +156,8 @@ class BacktestForm(forms.Form):
     @property
     def backtest_request(self) -> BacktestRequest:
         data = self.cleaned_data
-        selection = {name: data[name] for name in ("series", "events", "tickers", "start", "end")}
+        names = ("series", "events", "tickers", "imports", "start", "end")
+        selection = {name: data[name] for name in names}
         params = {name: data[f"params.{name}"] for name in self.described.schema}
         execution = {field.name: data[field.name] for field in fields(ExecutionModel)}
         return BacktestRequest(

@@ -25,12 +25,13 @@ def open_interest(
 ) -> ByMarket[OpenInterest]:
     """The open interest of the markets of a run, from the snapshots that it reads."""
     is_best = selection.sources == SnapshotSources.BEST
-    backfilled = None if is_best else selection.sources == SnapshotSources.BACKFILLED
+    backfilled = None if is_best else selection.sources != SnapshotSources.RECORDED
+    snapshots = record.snapshots.readable(selection.imports)
 
     def read(markets: Sequence[int]) -> list[OpenInterest]:
         asked = [ids[market] for market in markets]
         changes: dict[int, list[tuple[int, int]]] = {id: [] for id in asked}
-        for id, at, contracts in record.snapshots.open_interest(
+        for id, at, contracts in snapshots.open_interest(
             asked, selection.start, selection.end, recorded_by=known_by, backfilled=backfilled
         ):
             changes[id].append((microseconds(at), int(contracts * CONTRACT)))
@@ -47,7 +48,7 @@ def order_books(
 
     def read(markets: Sequence[int]) -> list[RecordedBooks]:
         nonlocal levels
-        found = [_books(ids[market], selection.start, until) for market in markets]
+        found = [_books(ids[market], selection, until) for market in markets]
         levels += sum(each.levels for each in found)
         if levels > MOST_LEVELS:
             raise BadInput(
@@ -60,8 +61,8 @@ def order_books(
     return ByMarket(read, len(ids))
 
 
-def _books(id: int, start: datetime, until: datetime) -> RecordedBooks:
-    rows = record.order_books.levels(id, start, until)
+def _books(id: int, selection: MarketSelection, until: datetime) -> RecordedBooks:
+    rows = record.order_books.levels(id, selection.start, until, imports=selection.imports)
     at = np.array([microseconds(row[0]) for row in rows], np.int64)
     return RecordedBooks(at, *(_side([row[n : n + 2] for row in rows]) for n in (1, 3)))
 

@@ -1,8 +1,9 @@
 """Loading: from the record to the arrays of a run, with what was known of each market and when.
 
-Where a market was recorded live, backfilled quotes between its first and its last live snapshot
-are left out, unless the run reads backfilled quotes alone: the close of a candlestick is coarser
-than live quotes.
+Where a market was recorded live, backfilled and imported quotes between its first and its last live
+snapshot are left out, unless the run reads those alone: the close of a candlestick is coarser than
+live quotes. Imported quotes go before backfilled ones in the same way, and are read where their
+import is named.
 """
 
 import gc
@@ -74,7 +75,7 @@ def load(
     parts: list[QuotedMarkets] = []
     loaded = 0
     for columns in record.snapshots.columns(
-        ids, selection.start, selection.end, recorded_by=known_by
+        ids, selection.start, selection.end, recorded_by=known_by, imports=selection.imports
     ):
         loaded += len(columns["at"])
         parts += _selected(columns, selection.sources)
@@ -97,11 +98,11 @@ def _selected(columns: ColumnArrays, sources: str) -> Iterator[QuotedMarkets]:
 
 def _from_sources(columns: ColumnArrays, sources: str) -> ColumnArrays:
     if sources == SnapshotSources.BEST:
-        return timeline.without_backfill_inside(columns)
-    backfilled = timeline.is_backfilled(columns)
-    return timeline.select(
-        columns, backfilled if sources == SnapshotSources.BACKFILLED else ~backfilled
-    )
+        return timeline.best_sources(columns)
+    chosen = timeline.is_backfilled(columns)
+    if sources == SnapshotSources.IMPORTED:
+        chosen = timeline.is_imported(columns)
+    return timeline.select(columns, ~chosen if sources == SnapshotSources.RECORDED else chosen)
 
 
 def _closed(selection: MarketSelection, known_by: datetime) -> list[tuple[int, int]]:
@@ -133,7 +134,9 @@ def _universe(
 ) -> Universe:
     ids = [int(id) for part in parts for id in part.ids]
     markets = record.markets.defined(ids)
-    revisions = record.market_revisions.histories(ids, recorded_by=known_by)
+    revisions = record.market_revisions.histories(
+        ids, recorded_by=known_by, imports=selection.imports
+    )
     histories = [revisions.get(id, []) for id in ids]
     known = definitions.definitions(markets, revisions)
     quoted = QuotedInstants.of([part.quotes for part in parts], [len(part.ids) for part in parts])
@@ -143,8 +146,13 @@ def _universe(
     first = quoted.first.tolist()
     events = record.event_revisions.histories({m.event_id for m in markets}, recorded_by=known_by)
     schedules = record.fee_changes.schedule(
-        ids, start=selection.start, end=selection.end, recorded_by=known_by
+        ids,
+        start=selection.start,
+        end=selection.end,
+        recorded_by=known_by,
+        imports=selection.imports,
     )
+    origins = timeline.origins(part.quotes for part in parts)
     return Universe(
         _quotes(list(_rows(parts, known, pauses, end=microseconds(selection.end)))),
         [
@@ -166,6 +174,7 @@ def _universe(
         candles=traded.candles(ids, quoted, selection, known_by=known_by),
         interest=further.open_interest(ids, selection, known_by=known_by),
         books=further.order_books(ids, selection, known_by=known_by),
+        origins=origins,
     )
 
 

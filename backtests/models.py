@@ -19,6 +19,7 @@ from backtests.annotations.reasons import MOST_CHARACTERS
 from backtests.annotations.series import DrawnSeries
 from backtests.charted_series import ChartedSeries
 from backtests.data.universe import MONEY
+from backtests.record import record
 from backtests.rules.journal import JournalEntry
 from kalshi_insights.bad_input import writable
 from kalshi_insights.export.copy import copy_rows
@@ -71,9 +72,10 @@ class Engine(models.TextChoices):
 class SnapshotSources(models.TextChoices):
     """The snapshots that a run reads; see `loading`."""
 
-    BEST = "best", "Recorded live, else backfilled"
+    BEST = "best", "Recorded live, else imported, else backfilled"
     RECORDED = "recorded", "Recorded live only"
     BACKFILLED = "backfilled", "Backfilled only"
+    IMPORTED = "imported", "Of the named imports only"
 
 
 class ExecutionKind(models.TextChoices):
@@ -96,8 +98,14 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
     def queue(
         self, columns: Mapping[str, Any], *, user: User | None, now: datetime
     ) -> "BacktestResult":
-        """Store a run to be made; `columns` come from a validated request."""
-        return self.create(**columns, user=user, created_at=now)
+        """Store a run to be made; `columns` come from a validated request.
+
+        The imports that it names note that it uses them.
+        """
+        result = self.create(**columns, user=user, created_at=now)
+        if result.imports:
+            record.imports.note_use(result.imports, f"backtest {result.pk}")
+        return result
 
     def claim(self, id: int, *, now: datetime) -> "BacktestResult | None":
         """Claim a queued run; None where another worker has it, or it has ended."""
@@ -296,6 +304,12 @@ class BacktestResult(models.Model):
     events = ArrayField(models.TextField(), default=list, blank=True)
     tickers = ArrayField(models.TextField(), default=list, blank=True)
     sources = models.CharField(max_length=10, choices=SnapshotSources, default=SnapshotSources.BEST)
+    imports = ArrayField(
+        models.BigIntegerField(),
+        default=list,
+        blank=True,
+        help_text="The imports whose rows the run reads; no others are read.",
+    )
     start = models.DateTimeField()
     end = models.DateTimeField(help_text="The run ends before this instant.")
     cash = models.DecimalField(max_digits=18, decimal_places=6)

@@ -2,10 +2,11 @@
 
 Pages of the recorder prove observations, changed or not, and so does each row. Of backfilled
 quotes rows alone do. One is fresh for three of its periods: that of its candles, or the one that
-its import stated. Without a period on record no gap is claimed.
+was stated of research tables. One of an import is fresh for as long as that says, and if the rows
+were recorded on change, it is observed until the next one. Without any of these no gap is claimed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from backtests.data.candle_gaps import RowPeriod, candle_gaps
@@ -13,12 +14,14 @@ from backtests.data.causes import CAUSES
 from backtests.data.gaps import MarketGaps
 from backtests.data.merged_gaps import joined, outside
 from backtests.data.observed_rows import QuotedInstants, with_rows
+from backtests.data.standing_quotes import standing_times, with_standing
 from backtests.data.universe import MISSING, Ints, microseconds
 from backtests.models import SnapshotSources
 from backtests.record import PeriodReads, record
 from backtests.requests import MarketSelection
 from kalshi_insights.arrays import np
 from markets.coverage.gap_arrays import CAUSES as EVERY_CAUSE
+from markets.models.imports import ImportedTime, Kind
 from markets.observed import ObservedInstants
 
 # The place in `CAUSES` of each cause that the record knows; nobody could trade in the others.
@@ -30,11 +33,28 @@ def observed(
 ) -> ObservedInstants:
     """The instants at which pages or rows proved that each market was observed."""
     start, end = selection.start, selection.end
-    if selection.sources == SnapshotSources.BACKFILLED:
-        end = start  # no page shows what was backfilled
+    if selection.sources in (SnapshotSources.BACKFILLED, SnapshotSources.IMPORTED):
+        end = start  # no page shows what was backfilled or imported
     pages = record.sweeps.observed(ids, start, end, known_by=known_by)
     runs = record.polls.numbers_at(quoted.at)
-    return with_rows(pages, quoted, np.where(quoted.backfilled, MISSING, runs))
+    found = with_rows(pages, quoted, np.where(quoted.backfilled, MISSING, runs))
+    last = microseconds(selection.end)
+    standing = [
+        time
+        for market, own in _imported(ids, selection)
+        if own.on_change
+        for time in standing_times(quoted, (market, own.first, own.last), own.gap_after, end=last)
+    ]
+    return with_standing(found, standing)
+
+
+def _imported(ids: Sequence[int], selection: MarketSelection) -> Iterator[tuple[int, ImportedTime]]:
+    """The times of imported quotes, each with the place of its market in `ids`."""
+    number = {id: n for n, id in enumerate(ids)}
+    times = record.imported_spans.times(selection.imports, ids, selection.start, selection.end)
+    for own in times:
+        if own.kind in (Kind.QUOTES, Kind.BOOKS):
+            yield number[own.market_id], own
 
 
 def gaps(
@@ -51,7 +71,12 @@ def gaps(
         for reads in (record.candlesticks, record.imported_periods)
     )
     ends = np.minimum(closed_at, microseconds(selection.end))
-    of_rows = candle_gaps(quoted, candles, ends, stated=stated)
+    fresh = [
+        (market, own.gap_after, own.first, own.last)
+        for market, own in _imported(ids, selection)
+        if own.gap_after is not None
+    ]
+    of_rows = candle_gaps(quoted, candles, ends, stated=stated, fresh_for=fresh)
     if quoted.backfilled.all():
         return of_rows
     live = _recorded_gaps(ids, selection, known_by)

@@ -11,6 +11,7 @@ from markets.coverage.gap_arrays import CoverageOfMarkets, GapArrays
 from markets.coverage.many_markets import coverage_of, recorder_silences
 from markets.intervals import Interval
 from markets.models.definitions import DefinedMarket, RevisedEvent, RevisedMarket
+from markets.models.imports import ImportedTime
 from markets.models.order_books import BookLevels
 from markets.models.revisions import FeeTerms
 from markets.models.tape import WholeTape
@@ -42,8 +43,16 @@ class SnapshotReads(Protocol):
         self, ids: Sequence[int], start: datetime, end: datetime, *, backfilled: bool | None = None
     ) -> tuple[datetime | None, datetime | None]: ...
 
+    def readable(self, imports: Sequence[int]) -> "SnapshotReads": ...
+
     def columns(
-        self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
+        self,
+        ids: Sequence[int],
+        start: datetime,
+        end: datetime,
+        *,
+        recorded_by: datetime,
+        imports: Sequence[int] = (),
     ) -> Iterator[Mapping[str, Array]]: ...
 
     def open_interest(
@@ -58,7 +67,9 @@ class SnapshotReads(Protocol):
 
 
 class OrderBookReads(Protocol):
-    def levels(self, market_id: int, start: datetime, end: datetime) -> list[BookLevels]: ...
+    def levels(
+        self, market_id: int, start: datetime, end: datetime, *, imports: Sequence[int] = ()
+    ) -> list[BookLevels]: ...
 
 
 class PeriodReads(Protocol):
@@ -73,8 +84,24 @@ class CandlestickReads(PeriodReads, Protocol):
     ) -> Mapping[str, Ints]: ...
 
 
+class ImportReads(Protocol):
+    def why_unusable(self, ids: Iterable[int]) -> dict[int, str]: ...
+
+    def note_use(self, ids: Sequence[int], user: str) -> None: ...
+
+
+class ImportedSpanReads(Protocol):
+    def imports_of(self, ids: Sequence[int]) -> list[int]: ...
+
+    def times(
+        self, imports: Sequence[int], ids: Sequence[int], start: datetime, end: datetime
+    ) -> list[ImportedTime]: ...
+
+
 class TradeReads(Protocol):
-    def columns(self, ids: Sequence[int], start: datetime, end: datetime) -> Mapping[str, Ints]: ...
+    def columns(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, imports: Sequence[int] = ()
+    ) -> Mapping[str, Ints]: ...
 
 
 class TapeSpanReads(Protocol):
@@ -97,7 +124,7 @@ class BackfillSpanReads(Protocol):
 
 class MarketRevisionReads(Protocol):
     def histories(
-        self, ids: Iterable[int], *, recorded_by: datetime
+        self, ids: Iterable[int], *, recorded_by: datetime, imports: Sequence[int] = ()
     ) -> dict[int, list[RevisedMarket]]: ...
 
 
@@ -115,6 +142,7 @@ class FeeChangeReads(Protocol):
         start: datetime,
         end: datetime,
         recorded_by: datetime | None = None,
+        imports: Sequence[int] = (),
     ) -> dict[int, list[FeeTerms]]: ...
 
 
@@ -171,6 +199,10 @@ class Record(Protocol):
     @property
     def imported_periods(self) -> PeriodReads: ...
     @property
+    def imports(self) -> ImportReads: ...
+    @property
+    def imported_spans(self) -> ImportedSpanReads: ...
+    @property
     def trades(self) -> TradeReads: ...
     @property
     def tape_spans(self) -> TapeSpanReads: ...
@@ -202,6 +234,8 @@ class _Managers(NamedTuple):
     order_books: OrderBookReads
     candlesticks: CandlestickReads
     imported_periods: PeriodReads
+    imports: ImportReads
+    imported_spans: ImportedSpanReads
     trades: TradeReads
     tape_spans: TapeSpanReads
     backfill_spans: BackfillSpanReads
@@ -223,6 +257,8 @@ record: Record = _Managers(
     order_books=models.OrderBookSnapshot.objects,
     candlesticks=models.Candlestick.objects,
     imported_periods=models.ImportedPeriod.objects,
+    imports=models.Import.objects,
+    imported_spans=models.ImportedSpan.objects,
     trades=models.Trade.objects,
     tape_spans=models.TapeSpan.objects,
     backfill_spans=models.BackfillSpan.objects,

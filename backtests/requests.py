@@ -13,7 +13,7 @@ from django.db import transaction
 from backtests import catalogue
 from backtests.data.universe import MONEY
 from backtests.models import BacktestResult, Engine, SnapshotSources
-from backtests.record import TickerReads, record
+from backtests.record import SnapshotReads, TickerReads, record
 from backtests.rules.execution import AcrossGaps, ExecutionModel
 from backtests.strategies import UnknownStrategy, parameters
 from backtests.strategies.descriptions import StrategyDescription
@@ -40,8 +40,10 @@ CHOICES: Mapping[str, Sequence[str]] = {"across_gaps": [str(each) for each in Ac
 REMOVED = {
     "latency_snapshots": "It is gone: orders meet the first observation after `latency_seconds`."
 }
+# With these sources, a run reads the imports that it names.
+WITH_IMPORTS = (SnapshotSources.BEST.value, SnapshotSources.IMPORTED.value)
 # `BadInput` names these fields as the command's options do; form and API have lists of names.
-LIST_FIELDS = {"event": "events", "ticker": "tickers"}
+LIST_FIELDS = {"event": "events", "ticker": "tickers", "import": "imports"}
 
 # The task goes by name: its module imports the engines, which a web process does not need.
 RUN_TASK = "backtests.tasks.run_backtest"
@@ -72,6 +74,7 @@ class MarketSelection:
     events: Sequence[str] = ()
     tickers: Sequence[str] = ()
     sources: str = SnapshotSources.BEST
+    imports: Sequence[int] = ()
 
     @property
     def field(self) -> str:
@@ -85,10 +88,20 @@ class MarketSelection:
         """
         if self.sources not in SnapshotSources.values:
             raise BadInput("sources", f"Must be one of {', '.join(SnapshotSources.values)}.")
+        self.check_imports()
         _check_window(self.start, self.end, now=now)
         if not (self.series or self.events or self.tickers):
             raise BadInput("ticker", "Name a series, an event or a market.")
         return self.as_written()
+
+    def check_imports(self) -> None:
+        """Raise `BadInput` for an import that is not there, and where none would be read."""
+        for id, why in record.imports.why_unusable(self.imports).items():
+            raise BadInput("import", f"Import {id} {why}.")
+        if self.sources == SnapshotSources.IMPORTED and not self.imports:
+            raise BadInput("import", "Name the imports to read, or choose other sources.")
+        if self.imports and self.sources not in WITH_IMPORTS:
+            raise BadInput("sources", f"Imports are read with {' and '.join(WITH_IMPORTS)} alone.")
 
     def as_written(self) -> "MarketSelection":
         """Return this selection with its names as they are written on record.
@@ -113,12 +126,16 @@ class MarketSelection:
     def check_quotes(self) -> None:
         """Raise `BadInput` where the window has no quotes; the run itself counts them."""
         ids = self.market_ids()
-        if not record.snapshots.has_any(ids, self.start, self.end):
+        if not self._snapshots.has_any(ids, self.start, self.end):
             raise self.no_quotes(ids)
+
+    @property
+    def _snapshots(self) -> SnapshotReads:
+        return record.snapshots.readable(self.imports)
 
     def count_snapshots(self, ids: Sequence[int]) -> int:
         """The number of snapshots to load. Raises `BadInput` for none, and for too many."""
-        count = record.snapshots.count_up_to(MAX_SNAPSHOTS + 1, ids, self.start, self.end)
+        count = self._snapshots.count_up_to(MAX_SNAPSHOTS + 1, ids, self.start, self.end)
         if count > MAX_SNAPSHOTS:
             raise BadInput(
                 "end",
@@ -131,10 +148,12 @@ class MarketSelection:
     def no_quotes(self, ids: Sequence[int]) -> BadInput:
         """The error that says where quotes of these markets are recorded instead."""
         best = self.sources == SnapshotSources.BEST
-        backfilled = None if best else self.sources == SnapshotSources.BACKFILLED
-        before, after = record.snapshots.around(ids, self.start, self.end, backfilled=backfilled)
+        backfilled = None if best else self.sources != SnapshotSources.RECORDED
+        before, after = self._snapshots.around(ids, self.start, self.end, backfilled=backfilled)
         if before is None and after is None:
-            return BadInput(self.field, "No quotes are recorded for it.")
+            imports = record.imported_spans.imports_of(ids)
+            named = f" Name an import of it: {', '.join(map(str, imports))}." if imports else ""
+            return BadInput(self.field, f"No quotes are recorded for it.{named}")
         found = [f"the last quote before it is of {_minute(before)}"] if before else []
         found += [f"the first quote after it is of {_minute(after)}"] if after else []
         words = f"Nothing was observed in this window; {', '.join(found)}."
@@ -203,6 +222,7 @@ class BacktestRequest:
             "events": list(selection.events),
             "tickers": list(selection.tickers),
             "sources": selection.sources,
+            "imports": list(selection.imports),
             "start": selection.start,
             "end": selection.end,
             "cash": self.cash,

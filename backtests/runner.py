@@ -273,7 +273,9 @@ def prepare(requested: BacktestResult, *, on_progress: OnProgress = ignore_progr
         events=requested.events,
         tickers=requested.tickers,
         sources=requested.sources,
+        imports=requested.imports,
     )
+    selection.check_imports()
     on_progress(0, "reading quotes")
     on_share = part_of_progress(on_progress, "reading quotes", begun=0, ended=LOADED)
     universe = loading.load(selection, known_by=requested.created_at, on_progress=on_share)
@@ -338,6 +340,7 @@ def _notes(prepared: Evaluation, waits: metrics.Waits) -> Iterator[str]:
     unknown = evaluation.share_of_unknown_sizes(prepared.universe)
     if unknown and prepared.execution.assumed_size is None:
         yield f"{unknown:.0%} of the quoted prices have no known size; they filled nothing."
+    yield from origin_notes(prepared.universe.origins)
     unsettled = sum(settlement is None for settlement in prepared.universe.settlements)
     if unsettled:
         markets = len(prepared.universe.listings)
@@ -353,6 +356,15 @@ def annotation_notes(prepared: Evaluation, outcome: RunOutcome) -> Iterator[str]
     yield from outcome.annotations.series.notes
     if prepared.strategy.analyzers and prepared.in_kernel:
         yield "Its analyzers did not run: they need the engine backtrader."
+
+
+def origin_notes(origins: Mapping[str, int]) -> Iterator[str]:
+    """Tell where the quotes came from, if not all were recorded or backfilled."""
+    counts = [f"{count:,} {origin}" for origin, count in origins.items()]
+    if "imported" in origins and len(counts) > 1:
+        yield f"The quotes are of several origins: {', '.join(counts)}."
+    elif "imported" in origins:
+        yield "All quotes were imported."
 
 
 def fee_regime(start: datetime, end: datetime, *, broker: bool) -> dict[str, Any]:

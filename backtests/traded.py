@@ -15,6 +15,7 @@ from backtests.requests import MarketSelection
 from kalshi_insights.arrays import np
 from markets.coverage.gap_arrays import GapArrays
 from markets.intervals import Interval
+from markets.models.imports import Kind
 from markets.models.observations import MICROSECOND
 from markets.models.tape import WholeTape
 from markets.observed import AFTER_ALL
@@ -74,7 +75,8 @@ def tape(
     """The public trades of the markets where none is missing; None where that is nowhere.
 
     Their instants are those of the record's clock. What was recorded after `known_by` counts as
-    missing: a second before and after each such trade is not whole.
+    missing: a second before and after each such trade is not whole. Of a named import, no trade of
+    a market is taken to be missing between its first and its last one.
     """
     start, end = selection.start, selection.end
     skew = record.polls.clock_skew(start, end)
@@ -83,6 +85,7 @@ def tape(
     rows = record.backfill_spans.whole(TRADES, ids, start, end, known_by=known_by)
     number = {id: n for n, id in enumerate(ids)}
     own = [(number[id], microseconds(a) + 1, microseconds(b)) for id, a, b in rows]
+    own += [(number[id], first, last) for id, first, last in _imported(ids, selection)]
     if uncertain := [each for each in followed if each.while_observed]:
         silences = record.recorder_silences(ids, start, end, known_by=known_by)
         unseen = UnseenTimes.of(silences).shifted(-skew)
@@ -91,7 +94,7 @@ def tape(
     whole = _followed(certain, own, quoted, window)
     if not len(whole.since):
         return None
-    columns = dict(record.trades.columns(ids, start, end))
+    columns = dict(record.trades.columns(ids, start, end, imports=selection.imports))
     columns["market"] = _numbered(ids, columns["market"])
     late = columns["recorded_at"] > microseconds(known_by)
     at = columns["at"][late]
@@ -105,6 +108,12 @@ def tape(
     market, spans = columns["market"][kept], whole.spans
     since, until = whole.since + ahead, whole.until + ahead
     return TradeTape(at, market, price, contracts, taker, known_at, spans, since, until)
+
+
+def _imported(ids: Sequence[int], selection: MarketSelection) -> list[tuple[int, int, int]]:
+    """The markets of the named imports, each with the times of its first and its last trade."""
+    times = record.imported_spans.times(selection.imports, ids, selection.start, selection.end)
+    return [(own.market_id, own.first, own.last) for own in times if own.kind == Kind.TRADES]
 
 
 def _followed(

@@ -164,7 +164,8 @@ def _form_query(given: QueryDict) -> str:
 
 def _rerun_query(result: BacktestResult) -> str:
     """The query of an address that fills in the form with the request of a run."""
-    names = {name: " ".join(getattr(result, name)) for name in ("series", "events", "tickers")}
+    lists = ("series", "events", "tickers", "imports")
+    names = {name: " ".join(map(str, getattr(result, name))) for name in lists}
     times = {name: f"{getattr(result, name):%Y-%m-%dT%H:%M:%S}" for name in ("start", "end")}
     params = {f"params.{name}": value for name, value in result.params.items()}
     options = {"sources": result.sources, "engine": result.engine, "cash": f"{result.cash:.6f}"}

@@ -16,6 +16,7 @@ NAMES = (
     "universe",
     "tick",
     "bulk",
+    "importing",
     "storage",
     "ledger",
     "change",

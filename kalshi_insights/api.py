@@ -10,6 +10,7 @@ from accounts.api.views import AccountView
 from backtests.api.viewsets import BacktestViewSet, StrategyViewSet
 from kalshi_insights.health import HealthView
 from kalshi_insights.rest.errors import unknown_route
+from markets.api.imports import ImportViewSet
 from markets.api.outages import OutageViewSet
 from markets.api.trades import TapeViewSet, TradeViewSet
 from markets.api.viewsets import (
@@ -28,6 +29,7 @@ LISTS = (
     "tape",
     "polls",
     "outages",
+    "imports",
     "strategies",
     "backtests",
 )
@@ -54,6 +56,7 @@ class Root(APIRootView):
                 "market": f"{here}markets/{{ticker}}/",
                 **{f"market_{name}": address for name, address in market_resources.items()},
                 "tape_days": f"{here}tape/days/",
+                "import": f"{here}imports/{{id}}/",
                 "strategy": f"{here}strategies/{{name}}/",
                 "backtest": f"{here}backtests/{{id}}/",
                 **{f"backtest_{name}": address for name, address in backtest_resources.items()},
@@ -87,6 +90,7 @@ router.register("trades", TradeViewSet, basename="trade")
 router.register("tape", TapeViewSet, basename="tape")
 router.register("polls", PollViewSet, basename="poll")
 router.register("outages", OutageViewSet, basename="outage")
+router.register("imports", ImportViewSet, basename="import")
 router.register("strategies", StrategyViewSet, basename="strategy")
 router.register("backtests", BacktestViewSet, basename="backtest")
 

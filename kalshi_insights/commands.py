@@ -1,6 +1,7 @@
 """Helpers of management commands: instants on the command line, and a progress bar."""
 
 import time
+from argparse import ArgumentTypeError
 from datetime import UTC, date, datetime
 from datetime import time as clock_time
 from io import StringIO
@@ -15,6 +16,7 @@ tqdm.monitor_interval = 0
 
 DRAW_EVERY_SECONDS = 0.1
 LINE_EVERY_SECONDS = 5.0
+LONGEST_PERIOD = 365 * 24 * 3600  # seconds
 BAR_FORMAT = "{percentage:3.0f}% |{bar:30}| {elapsed}<{remaining} {desc}"
 LINE_FORMAT = "{percentage:3.0f}% {elapsed}<{remaining} {desc}"
 
@@ -36,6 +38,17 @@ def parse_instant(option: str, text: str) -> datetime:
         return instant.astimezone(UTC)
     except OverflowError:
         raise BadInput(option, f"{text!r} lies outside the years 1 to 9999") from None
+
+
+def parse_period(text: str) -> int:
+    """Read a number of seconds as argparse does; raises ArgumentTypeError."""
+    # Python's own reader takes other digits, and more of them than it likes to.
+    seconds = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if not 1 <= seconds <= LONGEST_PERIOD:
+        raise ArgumentTypeError(
+            f"{text!r} is not a whole number of seconds from 1 to {LONGEST_PERIOD:,}"
+        )
+    return seconds
 
 
 class ProgressBar:

@@ -481,6 +481,12 @@ CELERY_BEAT_SCHEDULE = {
         "options": _MESSAGES,
     },
     "maintain": {"task": "markets.tasks.maintain", "schedule": 600.0, "options": _MESSAGES},
+    "undo-imports": {
+        "task": "markets.tasks.undo_imports",
+        # Nearly always there is nothing to do; what was cut off goes on.
+        "schedule": 60.0,
+        "options": _MESSAGES,
+    },
     "archive-days": {
         "task": "markets.tasks.archive_days",
         "schedule": 3600.0,
@@ -558,6 +564,7 @@ SPECTACULAR_SETTINGS = {
         "RecordingStatus": "markets.coverage.freshness.STATES",
         "SourceEnum": "markets.models.Source",
         "TradeSource": "markets.models.trades.SOURCES",
+        "StateEnum": "markets.api.candlesticks.STATES",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Max, QuerySet
 from django.http import HttpRequest
 
@@ -18,7 +18,9 @@ from markets.models import (
     EventSearchText,
     FeeChange,
     HotPeriod,
+    Import,
     ImportedPeriod,
+    ImportedSpan,
     ListedMarket,
     Market,
     MarketRevision,
@@ -37,6 +39,7 @@ from markets.models import (
     WaitingTrade,
     Watch,
 )
+from markets.models.imports import UNDO_IMPORTS
 from markets.models.search import MAX_WORDS, search_words
 from markets.models.snapshots import why_no_payload
 
@@ -97,6 +100,32 @@ class SearchTextAdmin(ReadOnlyAdmin):
     list_display = ["text"]
     search_fields = ["text"]
     show_full_result_count = False
+
+
+@admin.register(Import)
+class ImportAdmin(ReadOnlyAdmin):
+    """Imported files, which can be undone; the rows go in the background."""
+
+    list_display = ["id", "file", "kind", "state", "rows", "refused", "user", "account",
+                    "started_at"]  # fmt: skip
+    list_filter = ["state", "kind"]
+    list_select_related = ["user"]
+    search_fields = ["file", "sha256", "user__username", "account"]
+    actions = ["undo"]
+
+    def has_undo_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(UNDO_IMPORTS)
+
+    @admin.action(description="Undo imports", permissions=["undo"])
+    def undo(self, request: HttpRequest, selected: QuerySet[Import]) -> None:
+        # What somebody uses is told before it goes; the rest of the page says what became of it.
+        used = [f"{row}: {', '.join(row.used_by)}" for row in selected if row.used_by]
+        count = Import.objects.filter(pk__in=selected.values("pk")).mark_undoing()
+        self.message_user(request, f"{count} imports are being undone.")
+        if used:
+            self.message_user(
+                request, f"No longer reproducible: {'; '.join(used)}.", messages.WARNING
+            )
 
 
 class MarketRowsAdmin(ReadOnlyAdmin):
@@ -311,6 +340,12 @@ class ClosureAdmin(ReadOnlyAdmin):
     list_display = ["start", "end", "known_at"]
     ordering = ["-start"]
     search_fields = ["start"]
+
+
+@admin.register(ImportedSpan)
+class ImportedSpanAdmin(MarketRowsAdmin):
+    list_display = ["import_row", "market", "first_at", "last_at", "rows"]
+    list_select_related = ["market", "import_row"]
 
 
 @admin.register(DiskUsage)

@@ -10,9 +10,9 @@ from django.conf import settings
 
 from markets.coverage.coverage import unobserved
 from markets.intervals import EPOCH, Interval
-from markets.models import Market, MarketSnapshot
+from markets.models import Market, MarketSnapshot, Source
 from markets.models.markets import NOT_OPEN_STATUSES
-from markets.models.snapshots import Close
+from markets.models.snapshots import Close, MarketSnapshotQuerySet
 
 RANGES = {
     "1h": timedelta(hours=1),
@@ -29,12 +29,15 @@ BUCKET_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200,
 # Gaps are shown as far back as the longest range but "all" goes.
 GAPS_WITHIN = timedelta(weeks=1)
 MILLISECOND = timedelta(milliseconds=1)
+# What a chart shows by default is recorded, live or later; imported quotes have one of their own.
+IMPORTED = Source.IMPORT.value
 LAST_MILLISECOND = 253_402_300_799_000
 
 
 class ChartForm(forms.Form):
     range = forms.ChoiceField(choices=[(name, name) for name in RANGES], required=False)
     since = forms.IntegerField(min_value=0, max_value=LAST_MILLISECOND, required=False)
+    source = forms.ChoiceField(choices=[(IMPORTED, "Imported")], required=False)
 
 
 class ChartColumns(TypedDict):
@@ -51,18 +54,21 @@ class ChartColumns(TypedDict):
     simulated: bool
 
 
-def chart(market: Market, *, span: str, since: int | None, now: datetime) -> ChartColumns:
+def chart(
+    market: Market, *, span: str, since: int | None, now: datetime, source: str = ""
+) -> ChartColumns:
     """Return a market's quotes over one of `RANGES`, or only those newer than `since`.
 
-    The last quote may be drawn on up to `until`, which is now or the market's close.
+    The last quote may be drawn on up to `until`, which is now or the market's close, and of
+    imported quotes the last one.
     """
-    until = _end(market, now)
-    start = _start(market, span, until)
+    quotes = _quotes(market, source)
+    until = _end(market, quotes, source, now)
+    start = _start(market, span, quotes, until)
     after = EPOCH + (since + 1) * MILLISECOND if since is not None else start
-    recorded = MarketSnapshot.objects.for_market(market).between(max(start, after), now)
-    closes = recorded.closes(bucket=bucket(until - start))
+    closes = quotes.between(max(start, after), now).closes(bucket=bucket(until - start))
     if since is None:
-        closes = _in_force(market, start) + closes
+        closes = _in_force(quotes, start) + closes
     return {
         "t": [_milliseconds(close.timestamp) for close in closes],
         "bid": _floats([close.yes_bid for close in closes]),
@@ -73,25 +79,27 @@ def chart(market: Market, *, span: str, since: int | None, now: datetime) -> Cha
         "until": _milliseconds(until),
         "gaps": [
             (_milliseconds(began), _milliseconds(ended))
-            for began, ended in _gaps(market, min(max(start, after), until), until)
+            for began, ended in _gaps(market, source, min(max(start, after), until), until)
         ],
         "simulated": settings.SIMULATED,
     }
 
 
-def table(market: Market, span: str, *, now: datetime) -> list[Close]:
+def table(market: Market, span: str, *, now: datetime, source: str = "") -> list[Close]:
     """Return the same quotes for a table, newest first, at most about `TABLE_ROWS` of them."""
-    until = _end(market, now)
-    start = _start(market, span, until)
-    recorded = MarketSnapshot.objects.for_market(market).between(start, now)
-    closes = recorded.closes(bucket=bucket(until - start, points=TABLE_ROWS))
-    return (_in_force(market, start) + closes)[::-1]
+    quotes = _quotes(market, source)
+    until = _end(market, quotes, source, now)
+    start = _start(market, span, quotes, until)
+    width = bucket(until - start, points=TABLE_ROWS)
+    return (_in_force(quotes, start) + quotes.between(start, now).closes(bucket=width))[::-1]
 
 
-def gaps(market: Market, span: str, *, now: datetime) -> list[Interval]:
+def gaps(market: Market, span: str, *, now: datetime, source: str = "") -> list[Interval]:
     """Return when the market was not observed in the same range, newest first."""
-    until = _end(market, now)
-    return _gaps(market, _start(market, span, until), until)[: -TABLE_ROWS - 1 : -1]
+    quotes = _quotes(market, source)
+    until = _end(market, quotes, source, now)
+    start = _start(market, span, quotes, until)
+    return _gaps(market, source, start, until)[: -TABLE_ROWS - 1 : -1]
 
 
 def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
@@ -102,33 +110,41 @@ def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def _end(market: Market, now: datetime) -> datetime:
-    """Return where a chart ends: now, or the close of a market that is over."""
+def _quotes(market: Market, source: str) -> MarketSnapshotQuerySet:
+    """Return the imported snapshots of a market, or those of the record."""
+    found = MarketSnapshot.objects.for_market(market)
+    return found.from_source(source) if source else found.recorded()
+
+
+def _end(market: Market, quotes: MarketSnapshotQuerySet, source: str, now: datetime) -> datetime:
+    """Return where a chart ends: now, the close of a market that is over, or an import's end."""
+    if source and (newest := quotes.newest()):
+        return min(newest.timestamp + MILLISECOND, now)
     if market.status not in NOT_OPEN_STATUSES or market.close_time is None:
         return now
     return min(now, market.close_time)
 
 
-def _start(market: Market, span: str, end: datetime) -> datetime:
+def _start(market: Market, span: str, quotes: MarketSnapshotQuerySet, end: datetime) -> datetime:
     width = RANGES[span]
-    begin = max(end - width, market.open_time or end - width) if width else _first(market)
+    begin = max(end - width, market.open_time or end - width) if width else _first(market, quotes)
     return min(begin or end, end - SHORTEST)
 
 
-def _first(market: Market) -> datetime | None:
-    oldest = MarketSnapshot.objects.for_market(market).oldest_first().first()
+def _first(market: Market, quotes: MarketSnapshotQuerySet) -> datetime | None:
+    oldest = quotes.oldest_first().first()
     return oldest.timestamp if oldest else market.open_time
 
 
-def _in_force(market: Market, start: datetime) -> list[Close]:
+def _in_force(quotes: MarketSnapshotQuerySet, start: datetime) -> list[Close]:
     """Return the quote in force when a range begins, if one was recorded before it."""
-    before = MarketSnapshot.objects.for_market(market).between(None, start).newest()
+    before = quotes.between(None, start).newest()
     return [Close(*(getattr(before, name) for name in Close._fields))] if before else []
 
 
-def _gaps(market: Market, start: datetime, until: datetime) -> list[Interval]:
+def _gaps(market: Market, source: str, start: datetime, until: datetime) -> list[Interval]:
     """Return when the market could be traded and was not observed, as coverage tells it."""
-    return unobserved(market, max(start, until - GAPS_WITHIN), until)[1]
+    return unobserved(market, max(start, until - GAPS_WITHIN), until, source=source or None)[1]
 
 
 def _milliseconds(instant: datetime) -> int:

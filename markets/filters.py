@@ -26,6 +26,7 @@ from kalshi_insights.rest.filters import (
 from markets.kalshi.web import names_in_address
 from markets.models import Drift, Event, ListedMarket, Market, Poll, Series, Status
 from markets.models.events import EVENT_ORDERS, SERIES_ORDERS, EventQuerySet, SeriesQuerySet
+from markets.models.imports import ImportState, Kind
 from markets.models.listed_markets import ORDERS, ListedMarketQuerySet
 from markets.models.recording import POLL_ORDERS, PollQuerySet
 from markets.models.search import MAX_WORDS, MIN_LETTERS, Place, search_words
@@ -356,3 +357,11 @@ class EventForm(AsOfForm, NestForm):
         if self.cleaned_data.get("as_of") and self.cleaned_data.get("markets"):
             self.add_error("markets", "Cannot be combined with as_of.")
         return self.cleaned_data
+
+
+class ImportFilter(django_filters.FilterSet):
+    state = django_filters.ChoiceFilter(
+        choices=ImportState.choices, label="The stage that the import is in."
+    )
+    kind = django_filters.ChoiceFilter(choices=Kind.choices, label="The kind of its rows.")
+    group = django_filters.UUIDFilter(label="The group: all imports of one command.")

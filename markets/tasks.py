@@ -1,5 +1,6 @@
 """The Celery tasks of `markets`."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
@@ -7,6 +8,7 @@ from celery import shared_task
 from django.conf import settings
 from django.core.management import call_command
 
+from markets.importing import undo
 from markets.kalshi.errors import KalshiError
 from markets.recording import recorder, reference
 from markets.recording.exchange import kalshi_client
@@ -35,6 +37,14 @@ def refresh_reference() -> None:
 def maintain() -> None:
     """Create partitions ahead of time, drop what has expired, and measure the disk."""
     retention.maintain(now=datetime.now(UTC))
+
+
+# Removing many millions of rows takes as long as they took to come.
+@shared_task(time_limit=3600)
+def undo_imports() -> None:
+    """Undo the imports of which somebody has asked that, unless a command is at it."""
+    with suppress(undo.UndoTaken):
+        undo.undo_waiting()
 
 
 # The first archive of a large record takes hours.

@@ -111,7 +111,7 @@ def market_list(request: HttpRequest) -> HttpResponse:
 @require_safe
 @serves_fragments
 def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
-    market = Market.objects.with_event().by_ticker(ticker)
+    market = Market.objects.with_event().with_imports().by_ticker(ticker)
     if market is None:
         raise Http404(f"There is no market {ticker}.")
     if market.ticker != ticker:
@@ -120,15 +120,17 @@ def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
     context = {"market": market, **freshness_context(now)}
     if htmx_target(request) == "quote":
         return refreshed(request, [render_to_string("markets/market_detail.html#quote", context)])
-    context["trades"] = Trade.objects.for_market(market).newest_first()[:MAX_TRADES]
+    trades = Trade.objects.recorded().for_market(market)
+    context["trades"] = trades.newest_first()[:MAX_TRADES]
     if htmx_target(request) == "trades":
         return refreshed(request, [render_to_string("markets/market_detail.html#trades", context)])
     span = request.GET.get("table", "")
+    context["source"] = source = charts.IMPORTED if "imported" in request.GET else ""
     if span in charts.RANGES:
         context |= {
             "span": span,
-            "closes": charts.table(market, span, now=now),
-            "gaps": charts.gaps(market, span, now=now),
+            "closes": charts.table(market, span, now=now, source=source),
+            "gaps": charts.gaps(market, span, now=now, source=source),
         }
     else:
         context["unknown_span"] = span
@@ -149,8 +151,9 @@ def market_chart(request: HttpRequest, ticker: str) -> JsonResponse:
     if not form.is_valid():
         refused = envelope("invalid", validation_message(form.errors), details=form.errors)
         return JsonResponse(refused, status=400)
-    span, since = form.cleaned_data["range"] or "1d", form.cleaned_data["since"]
-    return JsonResponse(charts.chart(market, span=span, since=since, now=datetime.now(UTC)))
+    chosen = {"span": form.cleaned_data["range"] or "1d", "source": form.cleaned_data["source"]}
+    since = form.cleaned_data["since"]
+    return JsonResponse(charts.chart(market, **chosen, since=since, now=datetime.now(UTC)))
 
 
 @require_safe

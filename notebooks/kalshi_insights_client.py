@@ -93,6 +93,9 @@ MARKETS = """
 
 OUTAGES = "start end cause detail seconds"
 SPANS = "start end seconds is_whole proof extent with_combos series categories known_at"
+IMPORTS = """
+    id group kind state file sha256 size started_at finished_at undone_at said rows refused
+    duplicates line used_by"""
 STRATEGIES = "name version kind origin file error warning is_yardstick summary parameters"
 BACKTESTS = """
     id status progress doing strategy strategy_version params series events tickers start end cash
@@ -311,6 +314,13 @@ class Client:
         """
         span = {"start": start, "end": end}
         return self._list("outages/", OUTAGES, span, limit=limit, key="start")
+
+    def imports(self, *, limit: int | None = None, **filters: Filter) -> pd.DataFrame:
+        """List imported files by id, newest first; filters are `kind`, `state` and `group`.
+
+        >>> client.imports(state="finished")[["file", "kind", "rows"]]
+        """
+        return self._list("imports/", IMPORTS, filters, limit=limit, key="id")
 
     def orderbook(self, ticker: str, as_of: When = None, *, depth: int | None = None) -> Row:
         """Read the newest order book, or that at `as_of`; `bids` and `asks` have the best first.

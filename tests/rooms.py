@@ -154,7 +154,7 @@ HOMES = {
         "markets/simulator/",
     ),
     "pandas": ("markets/importing/",),
-    "pyarrow": ("kalshi_insights/export/",),
+    "pyarrow": ("kalshi_insights/export/", "markets/importing/"),
     "allauth": ("accounts/forms.py", "accounts/urls.py", "accounts/views.py"),
     "knox": ("accounts/models.py", "kalshi_insights/rest/authentication.py"),
     "tqdm": ("kalshi_insights/commands.py",),

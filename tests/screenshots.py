@@ -147,7 +147,7 @@ def populate() -> None:
             free_bytes=160_000_000_000,
         )
     Drift.objects.create(
-        kind=Drift.Kind.FIELD,
+        kind=Drift.Departure.FIELD,
         where="market.settlement_floor_note",
         first_seen_at=now - timedelta(days=2),
         last_seen_at=now - timedelta(seconds=40),

@@ -26,6 +26,7 @@ from kalshi_insights.wsgi import application
 from markets.intervals import Interval
 from markets.models import (
     EventRevision,
+    Import,
     Market,
     MarketRevision,
     MarketSnapshot,
@@ -83,6 +84,7 @@ def on_record(db: None) -> Market:
     )
     a_trade(market, NOON)
     TapeSpan.objects.mark_open(Interval(NOON, NOON + timedelta(minutes=1)))
+    baker.make(Import, id=POLL, kind="quotes", state="finished", said={}, started_at=NOON)
     baker.make(Poll, id=POLL, started_at=NOON, finished_at=None, error="lost")
     user = User.objects.create_superuser("operator")
     baker.make(ApiToken, user=user, scope="operate", digest=hash_token(TOKEN))

@@ -48,6 +48,7 @@ RULES = (
     "../markets/models/candlesticks.py",
     "../markets/models/definitions.py",
     "../markets/models/imported_periods.py",
+    "../markets/models/imports.py",
     "../markets/models/markets.py",
     "../markets/coverage/*.py",
     "../markets/models/observations.py",

@@ -81,6 +81,7 @@ FIGURES = {
 BACKTEST: Answer = {
     **BRIEF,
     "sources": "best",
+    "imports": [],
     "execution": EXECUTION,
     "cancel_requested": False,
     "claimed_at": "2026-11-20T12:00:00.511200Z",

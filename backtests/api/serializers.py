@@ -41,6 +41,7 @@ from kalshi_insights.rest.strict_fields import (
 )
 
 MAX_NAMES = 1_000
+MAX_IMPORT = 2**31 - 1
 MAX_TICKER_LENGTH = 200
 MAX_STRATEGY_LENGTH = 100
 MILLISECOND = SECOND // 1_000
@@ -162,6 +163,12 @@ class BacktestRequestSerializer(StrictSerializer):
     sources = serializers.ChoiceField(
         choices=SnapshotSources.choices, required=False, help_text="The snapshots to use."
     )
+    imports = serializers.ListField(
+        child=StrictIntegerField(min_value=1, max_value=MAX_IMPORT),
+        required=False,
+        max_length=MAX_NAMES,
+        help_text="The imports to read beside the record; without it, none.",
+    )
     start = AwareDateTimeField(help_text="The first instant of the run, with an offset.")
     end = AwareDateTimeField(help_text="The run ends before this instant; with an offset.")
     cash = CashField(
@@ -242,6 +249,7 @@ BRIEF_COLUMNS = [
 DETAIL_COLUMNS = [
     *BRIEF_COLUMNS,
     "sources",
+    "imports",
     "execution",
     "check_lookahead",
     "cancel_requested",

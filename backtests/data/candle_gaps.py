@@ -1,4 +1,5 @@
-"""Gaps of backfilled quotes: a candle or an imported row is fresh for three of its periods."""
+"""Gaps of backfilled quotes: a candle or an imported row is fresh for three of its periods, or as
+long as its import says."""
 
 from collections.abc import Sequence
 
@@ -21,11 +22,13 @@ def candle_gaps(
     ends: Ints,
     *,
     stated: Sequence[RowPeriod] = (),
+    fresh_for: Sequence[RowPeriod] = (),
 ) -> MarketGaps:
     """The gaps after backfilled quotes whose period is known; `ends` is when markets end.
 
     Times are in microseconds. Of several periods at a time, the shortest counts; of those that
-    imports stated, the last one.
+    imports stated, the last one. `fresh_for` has times in which rows are fresh for so long,
+    whatever their periods.
     """
     period = _periods(quoted, sorted(candles, key=lambda each: -each[1]))
     imported = _periods(quoted, stated)
@@ -34,8 +37,11 @@ def candle_gaps(
     until = np.append(quoted.at[1:], MISSING)[: len(quoted.at)]
     final = np.append(quoted.market[1:] != quoted.market[:-1], True)[: len(until)]
     until[final] = ends[quoted.market[final]]
-    stale = quoted.at + FRESH_PERIODS * period
-    gaps = np.flatnonzero((period != MISSING) & quoted.backfilled & (stale < until))
+    fresh = np.where(period == MISSING, MISSING, FRESH_PERIODS * period)
+    own = _periods(quoted, fresh_for)
+    fresh = np.where(own == MISSING, fresh, own)
+    stale = quoted.at + fresh
+    gaps = np.flatnonzero((fresh != MISSING) & quoted.backfilled & (stale < until))
     return MarketGaps(
         first_rows(quoted.market[gaps], len(quoted.starts) - 1),
         stale[gaps],

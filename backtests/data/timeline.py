@@ -3,7 +3,7 @@
 Columns go market by market and each of them by time; `market` counts the markets from 0 on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Self
 
 from backtests.data.market_keys import MarketKeys, first_rows
@@ -15,7 +15,7 @@ ColumnArrays = Mapping[str, Array]
 
 NEVER = 2**63 - 1
 # Bits of the column `flags`.
-BACKFILLED, STALE = 1, Quality.STALE.value
+BACKFILLED, IMPORTED, STALE = 1, 2, Quality.STALE.value
 # What a row without a quote of its own repeats of the last book.
 BOOK = tuple(name for name in QUOTE_COLUMNS if name not in ("at", "market", "close_at", "tradable"))
 
@@ -81,21 +81,46 @@ class Definitions(NamedTuple):
         )
 
 
-def without_backfill_inside(columns: ColumnArrays) -> ColumnArrays:
-    """Leave out what was backfilled between a market's first and last snapshot recorded live."""
-    at, market, backfilled = columns["at"], columns["market"], is_backfilled(columns)
-    if backfilled.all() or not backfilled.any():
+def best_sources(columns: ColumnArrays) -> ColumnArrays:
+    """Leave out what was backfilled between a market's first and last imported snapshot, and both
+    between the first and last one recorded live."""
+    imported = is_imported(columns)
+    columns = _without_inside(columns, imported, ~imported & is_backfilled(columns))
+    backfilled = is_backfilled(columns)
+    return _without_inside(columns, ~backfilled, backfilled)
+
+
+def _without_inside(columns: ColumnArrays, better: Bools, worse: Bools) -> ColumnArrays:
+    """Leave out the worse rows of each market between the first and the last of the better."""
+    if not better.any() or not worse.any():
         return columns
+    at, market = columns["at"], columns["market"]
     first = np.full(market[-1] + 1, NEVER)
     last = np.full(market[-1] + 1, MISSING)
-    np.minimum.at(first, market[~backfilled], at[~backfilled])
-    np.maximum.at(last, market[~backfilled], at[~backfilled])
-    return select(columns, ~backfilled | (at < first[market]) | (at > last[market]))
+    np.minimum.at(first, market[better], at[better])
+    np.maximum.at(last, market[better], at[better])
+    return select(columns, ~worse | (at < first[market]) | (at > last[market]))
 
 
 def is_backfilled(columns: ColumnArrays) -> Bools:
-    backfilled: Bools = (columns["flags"] & BACKFILLED) != 0
+    """The rows that were not recorded live: backfilled or imported."""
+    backfilled: Bools = (columns["flags"] & (BACKFILLED | IMPORTED)) != 0
     return backfilled
+
+
+def is_imported(columns: ColumnArrays) -> Bools:
+    imported: Bools = (columns["flags"] & IMPORTED) != 0
+    return imported
+
+
+def origins(parts: Iterable[ColumnArrays]) -> dict[str, int]:
+    """The number of quotes of each origin, of those that there are."""
+    counts = dict.fromkeys(("recorded live", "imported", "backfilled"), 0)
+    for columns in parts:
+        counts["imported"] += int(is_imported(columns).sum())
+        counts["recorded live"] += int((~is_backfilled(columns)).sum())
+        counts["backfilled"] += int(((columns["flags"] & BACKFILLED) != 0).sum())
+    return {origin: count for origin, count in counts.items() if count}
 
 
 def last_of_each_instant(columns: ColumnArrays) -> ColumnArrays:

@@ -5,8 +5,8 @@ money in 1/1,000,000 dollar, instants in microseconds since 1970, UTC. A missing
 size and an unknown time are `MISSING`. Markets go by their index in the universe's listings.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
@@ -157,6 +157,8 @@ class Universe:
     candles: CandleRanges | None = None
     interest: ByMarket[OpenInterest] | None = None
     books: ByMarket[RecordedBooks] | None = None
+    # The number of quotes of each origin, in words.
+    origins: Mapping[str, int] = field(default_factory=dict)
 
     def observations(self) -> ObservedInstants:
         """The observations of each market."""

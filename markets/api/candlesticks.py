@@ -45,7 +45,8 @@ BUCKETS = """
             yes_bid, yes_ask, last_price, volume
         FROM markets_marketsnapshot
         WHERE market_id = %(market)s AND timestamp >= %(start)s AND timestamp < %(end)s
-            AND (%(source)s::text IS NULL OR source = %(source)s)
+            AND CASE WHEN %(source)s::text IS NULL THEN source <> 'IMPORT'
+                ELSE source = %(source)s END
         ORDER BY start, timestamp, id
     ), buckets AS (
         SELECT start, array_agg(ARRAY[yes_bid, yes_ask, last_price]) AS quotes,
@@ -59,7 +60,8 @@ BUCKETS = """
             (SELECT volume FROM markets_marketsnapshot
              WHERE market_id = %(market)s AND volume IS NOT NULL
                 AND timestamp >= %(before)s AND timestamp < %(start)s
-                AND (%(source)s::text IS NULL OR source = %(source)s)
+                AND CASE WHEN %(source)s::text IS NULL THEN source <> 'IMPORT'
+                    ELSE source = %(source)s END
              ORDER BY timestamp DESC, id DESC LIMIT 1)) AS before
         FROM buckets
     )
@@ -132,7 +134,7 @@ def recorded_range(market: Market, start: datetime | None, end: datetime | None)
 
 def first_on_record(market: Market) -> datetime:
     """The instant of a market's first snapshot, else its opening, else its definition's."""
-    oldest = market.snapshots.oldest_first().first()
+    oldest = market.snapshots.recorded().oldest_first().first()
     return oldest.timestamp if oldest else market.open_time or market.recorded_at
 
 
@@ -168,11 +170,13 @@ def candlesticks(market: Market, window: Window, *, source: str | None) -> Expor
 def book(market: Market, *, as_of: datetime | None) -> OrderBookSnapshot | None:
     """The market's newest order book as of an instant; None for `as_of` is now."""
     at = datetime.now(UTC) + CLOCK_TOLERANCE if as_of is None else as_of
-    return market.order_books.filter(timestamp__lte=at).newest()
+    return market.order_books.recorded().filter(timestamp__lte=at).newest()
 
 
 def newest(market: Market) -> MarketSnapshot | None:
     """The market's newest snapshot, which is searched first in the days since its newest quote."""
     # What a clock that was set back has left in the future is not the newest.
-    snapshots = market.snapshots.filter(timestamp__lte=datetime.now(UTC) + CLOCK_TOLERANCE)
+    snapshots = market.snapshots.recorded().filter(
+        timestamp__lte=datetime.now(UTC) + CLOCK_TOLERANCE
+    )
     return snapshots.between(market.quoted_at, None).newest() or snapshots.newest()

@@ -95,6 +95,7 @@ MARKET_DETAIL: Answer = {
     "rules_secondary": "",
     "exchange_index": 0,
     "is_provisional": False,
+    "is_placeholder": False,
     "created_time": "2026-11-18T15:00:00Z",
     "updated_time": "2026-11-19T15:00:00Z",
     "recorded_at": "2026-11-19T15:00:08.230412Z",
@@ -211,6 +212,24 @@ OUTAGE: Answer = {
     "cause": "our outage",
     "detail": "no run",
     "seconds": 179.595292,
+}
+IMPORT: Answer = {
+    "id": 12,
+    "group": "5f0c1d1e-8a55-4c39-9f0a-3a4f6d9b7c10",
+    "kind": "quotes",
+    "state": "finished",
+    "file": "bot-log.csv",
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "size": 48210331,
+    "started_at": "2026-11-20T12:00:00.003120Z",
+    "finished_at": "2026-11-20T12:00:09.918872Z",
+    "undone_at": None,
+    "said": {"unit": "cents", "recording": "on-change", "gap_after": 60},
+    "rows": 350112,
+    "refused": 3,
+    "duplicates": 0,
+    "line": 350116,
+    "used_by": ["backtest 31"],
 }
 POLL: Answer = {
     "id": 12,

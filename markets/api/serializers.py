@@ -288,6 +288,7 @@ class MarketDetailSerializer(MarketSerializer):
             "rules_secondary",
             "exchange_index",
             "is_provisional",
+            "is_placeholder",
             "created_time",
             "updated_time",
             "recorded_at",

@@ -32,12 +32,14 @@ from markets.api.timeseries_filters import (
     MAX_BUCKETS,
     MAX_COVERAGE,
     MAX_LEVELS,
+    UNNAMED_SOURCE,
     BookForm,
     CandlestickForm,
     CoverageForm,
     RevisionFilter,
     SnapshotFilter,
     TradeFilter,
+    recorded_unless_named,
 )
 from markets.api.timeseries_serializers import (
     BookSerializer,
@@ -115,8 +117,8 @@ class MarketTimeSeries(TimeSeriesViewSet):
     def snapshots(self, request: Request, ticker: str) -> HttpResponseBase:
         """The market's snapshots, oldest first, from `start` on and before `end`."""
         market = self.get_object()
-        rows = MarketSnapshot.objects.for_market(market).with_prices().oldest_first()
-        return self.market_response(rows, market, SNAPSHOTS)
+        rows = recorded_unless_named(MarketSnapshot.objects.for_market(market), request)
+        return self.market_response(rows.with_prices().oldest_first(), market, SNAPSHOTS)
 
     @extend_schema(responses=TRADE_RESPONSES)
     @action(
@@ -128,8 +130,8 @@ class MarketTimeSeries(TimeSeriesViewSet):
     def trades(self, request: Request, ticker: str) -> HttpResponseBase:
         """The market's public trades, oldest first."""
         market = self.get_object()
-        trades = Trade.objects.for_market(market).oldest_first()
-        rows = trades.rows(TRADES.columns, ticker=Value(market.ticker))
+        trades = recorded_unless_named(Trade.objects.for_market(market), request)
+        rows = trades.oldest_first().rows(TRADES.columns, ticker=Value(market.ticker))
         return self.series_response(rows, TRADES, name=market.ticker)
 
     @extend_schema(responses=series_responses(RevisionSerializer(many=True), REVISIONS))
@@ -157,7 +159,7 @@ class MarketTimeSeries(TimeSeriesViewSet):
             OpenApiParameter(
                 "source",
                 enum=Source.values,
-                description="The source of the observation; any source without it.",
+                description=f"The source of the observation; {UNNAMED_SOURCE}",
             ),
         ],
         responses=series_responses(

@@ -1,11 +1,12 @@
 """Filters and query forms of the time series of one market."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
+from rest_framework.request import Request
 
 from kalshi_insights.rest.filters import (
     END,
@@ -20,6 +21,7 @@ from kalshi_insights.rest.filters import (
 from markets.api.candlesticks import INTERVALS
 from markets.filters import AS_OF
 from markets.models import Source
+from markets.models.snapshots import MarketSnapshotQuerySet
 from markets.models.trades import SOURCES, TradeQuerySet
 
 MAX_BUCKETS = 10_000
@@ -32,11 +34,22 @@ EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo
 # --- Recorded rows in a range -------------------------------------------------------------------
 
 
+UNNAMED_SOURCE = f"any without it, but for {Source.IMPORT.value}."
+
+
+Rows = TypeVar("Rows", MarketSnapshotQuerySet, TradeQuerySet)
+
+
+def recorded_unless_named(rows: Rows, request: Request) -> Rows:
+    """Leave out imported rows, unless the query asks for a source."""
+    return rows if request.query_params.get("source") else rows.recorded()
+
+
 class SnapshotFilter(django_filters.FilterSet):
     start = start_filter("timestamp")
     end = end_filter("timestamp")
     source = django_filters.ChoiceFilter(
-        choices=Source.choices, label="The source of the observation; any source without it."
+        choices=Source.choices, label=f"The source of the observation; {UNNAMED_SOURCE}"
     )
 
     class Meta:
@@ -52,7 +65,7 @@ class TradeFilter(django_filters.FilterSet):
     )
     source = django_filters.ChoiceFilter(
         choices=SOURCES,
-        label="Where the trade was learned of; anywhere without it.",
+        label=f"Where the trade was learned of; {UNNAMED_SOURCE}",
         method="of_source",
     )
 

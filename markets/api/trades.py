@@ -19,7 +19,7 @@ from kalshi_insights.rest.schema import instant_parameter, with_example
 from kalshi_insights.rest.viewsets import TimeSeriesViewSet
 from markets.api import examples, timeseries_serializers
 from markets.api.timeseries import TRADE_RESPONSES, TRADES
-from markets.api.timeseries_filters import AllTradesFilter
+from markets.api.timeseries_filters import AllTradesFilter, recorded_unless_named
 from markets.intervals import Interval
 from markets.models import TapeDay, TapeSpan, Trade
 
@@ -40,7 +40,8 @@ class TradeViewSet(KnownParameters, TimeSeriesViewSet):
     @extend_schema(responses=TRADE_RESPONSES)
     def list(self, request: Request) -> HttpResponseBase:
         """The public trades of all markets, oldest first, from `start` on and before `end`."""
-        rows = Trade.objects.oldest_first().rows(TRADES.columns)
+        trades = recorded_unless_named(Trade.objects.oldest_first(), request)
+        rows = trades.rows(TRADES.columns)
         return self.series_response(rows, TRADES, name="all")
 
 

@@ -112,7 +112,7 @@ class PollPages(OffsetPages):
 class SeriesViewSet(ResourceViewSet):
     """Series, the templates of events, with their current fees."""
 
-    queryset = Series.objects.order_by("ticker")
+    queryset = Series.objects.described().order_by("ticker")
     lookup_schema = {
         "description": "The ticker of the series, in upper or lower case.",
         "example": "KXHIGHNY",
@@ -135,7 +135,7 @@ class SeriesViewSet(ResourceViewSet):
 class EventViewSet(ResourceViewSet):
     """Events, with their markets on request."""
 
-    queryset = Event.objects.order_by("ticker")
+    queryset = Event.objects.described().order_by("ticker")
     lookup_schema = {
         "description": "The ticker of the event, in upper or lower case.",
         "example": "KXHIGHNY-26NOV20",

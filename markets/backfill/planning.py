@@ -92,7 +92,8 @@ def record_page(
         for definition in parse_definitions(batch, batch.observed)
         if (lifetime := _lifetime_within(definition.payload, request))
     }
-    known = dict(Market.objects.filter(ticker__in=existing).values_list("ticker", "status"))
+    on_record = Market.objects.described().filter(ticker__in=existing)
+    known = dict(on_record.values_list("ticker", "status"))
     changed = [d for d, _ in existing.values() if _is_new_or_settled(d.payload, known)]
     fetch_missing_events(client, batch, {d.payload.event_ticker for d in changed})
     fetch_missing_series(client, {event.series_ticker for event in batch.events.values()})
@@ -159,8 +160,10 @@ def possibly_seen_unsettled(settled: Mapping[str, datetime]) -> set[str]:
     later. The recorder writes none while nothing changes, so for a market that it has ever polled
     any later run counts as well.
     """
-    newest = MarketRevision.objects.filter(market=OuterRef("pk")).order_by("-known_at")
-    polled = MarketSnapshot.objects.filter(market=OuterRef("pk")).exclude(source=Source.BACKFILL)
+    revisions = MarketRevision.objects.recorded().filter(market=OuterRef("pk"))
+    newest = revisions.order_by("-known_at")
+    own = MarketSnapshot.objects.recorded().filter(market=OuterRef("pk"))
+    polled = own.exclude(source=Source.BACKFILL)
     rows = Market.objects.filter(ticker__in=settled).values_list(
         "ticker",
         Subquery(newest.values("known_at")[:1]),

@@ -171,8 +171,10 @@ def untradable(market: Market, *windows: Interval) -> list[Gap]:
     Before its first revision the market is taken to have been active, with the opening and the
     close of that revision.
     """
-    revisions = market.revisions.filter(known_at__lt=windows[-1].end).order_by("known_at")
-    known = list(revisions.values_list("known_at", "status", "open_time", "close_time"))
+    revisions = market.revisions.recorded().filter(known_at__lt=windows[-1].end)
+    known = list(
+        revisions.order_by("known_at").values_list("known_at", "status", "open_time", "close_time")
+    )
     hours = market.open_time, market.close_time
     return [gap for window in windows for gap in untradable_as_known(known, window, hours=hours)]
 

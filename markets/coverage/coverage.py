@@ -156,6 +156,13 @@ class ObservedTime(NamedTuple):
     stale: list[Interval]
     observed: Mapping[str, list[Interval]]
 
+    def beside(
+        self, name: str, stale: Sequence[UnobservedInterval], tradable: Sequence[Interval]
+    ) -> ObservedTime:
+        """Tell of another source, whose observations close no gap of the record."""
+        own = subtract(tradable, merge((each.start, each.end) for each in stale))
+        return self._replace(observed={**self.observed, name: own})
+
 
 class _Observed(NamedTuple):
     history: ObservationHistory
@@ -179,11 +186,16 @@ def _observe(
     tradable = subtract([reach], [gap.interval for gap in closed])
     history = ObservationHistory.of_market(market, reach, fresh_for=fresh_for)
     stale = history.stale_by_source(tradable)
+    imported = stale.pop(Source.IMPORT.value, None)
+    if source == Source.IMPORT:
+        stale = {} if imported is None else {source: imported}
     if source:
         stale = {source: stale.get(source, [UnobservedInterval(*t, t.start) for t in tradable])}
     is_polled = Source.POLL.value in stale
     outages = silent_times(Interval(reach.start - seldom, reach.end)) if is_polled else []
     time = compare(stale, tradable=tradable, outages=outages, expected=history.expected)
+    if imported is not None and not source:
+        time = time.beside(Source.IMPORT.value, imported, tradable)
     return _Observed(history, closed, outages, time)
 
 

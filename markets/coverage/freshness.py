@@ -135,20 +135,20 @@ def _evidence(
     return QuoteEvidence(last, age.total_seconds(), being_observed=age <= fresh_for and not missed)
 
 
-class Recording(NamedTuple):
+class RecordingState(NamedTuple):
     state: str
     age: timedelta | None
 
 
-def recording(poll: Poll | None, *, now: datetime, interval: float) -> Recording:
+def recording(poll: Poll | None, *, now: datetime, interval: float) -> RecordingState:
     """Return the state of the recording by its newest good run: recording, late or stopped."""
     if poll is None or poll.finished_at is None:
-        return Recording("stopped", None)
+        return RecordingState("stopped", None)
     age = max(now - poll.finished_at, timedelta(0))
     if age <= timedelta(seconds=LATE_AFTER * interval):
-        return Recording("recording", age)
+        return RecordingState("recording", age)
     late = age <= timedelta(seconds=STOPPED_AFTER * interval)
-    return Recording("late" if late else "stopped", age)
+    return RecordingState("late" if late else "stopped", age)
 
 
 class ClockFault(NamedTuple):

@@ -277,6 +277,7 @@ class _Reading:
                 FROM unnest(%(ids)s::bigint[]) WITH ORDINALITY AS chosen (id, n)
                 JOIN markets_marketrevision ON market_id = chosen.id
                 WHERE known_at < %(end)s AND recorded_at <= %(known_by)s
+                    AND import_row_id IS NULL
                 GROUP BY n
                 """
             )
@@ -320,6 +321,7 @@ class _Reading:
                 JOIN LATERAL (
                     SELECT source, timestamp FROM markets_marketsnapshot
                     WHERE market_id = part.id AND recorded_at <= %(known_by)s
+                        AND source <> 'IMPORT'
                         AND timestamp > since - %(beside)s * interval '1 s'
                         AND timestamp < until + %(beside)s * interval '1 s'
                         -- This lets the planner prune to these days' partitions.

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import connection
 
 from markets.coverage.causes import UnobservedInterval, stale_after
+from markets.coverage.imported import unproved_by_imports
 from markets.intervals import Interval, intersect, merge, multirange, subtract
 from markets.models import ArchivedDay, Market, Source, Tier
 from markets.models.fields import Quote
@@ -33,7 +34,7 @@ class Expected(NamedTuple):
     fresh_for: timedelta
 
 
-class Block(NamedTuple):
+class TimeBlock(NamedTuple):
     """A time of one rule, with as much before it as an observation counted as fresh."""
 
     start: datetime
@@ -54,7 +55,8 @@ class ObservationHistory:
     """The observations of one market around a window.
 
     `proof` tells by tier when a complete sweep observed the market unless it skipped it. `others`
-    holds by source, without polling, the intervals between its observations.
+    holds by source, without polling, the intervals between its observations. Of imports these
+    begin where its rows prove nothing more.
     """
 
     market: Market
@@ -74,6 +76,8 @@ class ObservationHistory:
         expected = expected_within(window, hot, fresh_for)
         least = min((rule.fresh_for for rule in expected), default=seldom)
         others = _between_observations(market, around, least=least, polled_least=unlisted_after)
+        if imported := unproved_by_imports(market, around):
+            others[Source.IMPORT.value] = imported
         is_known = market.quoted_at or Source.POLL in others
         between = others.pop(Source.POLL.value, [around])
         used = Interval(window.start - max(seldom, BLOCK), window.end)
@@ -116,10 +120,16 @@ class ObservationHistory:
         polled = both_unobserved(never_observed(left), stale_parts(silences, self.expected))
         whole = never_observed(tradable)
         others = {
-            source: both_unobserved(whole, stale_parts(between, self.expected))
+            source: both_unobserved(whole, self._stale_parts(source, between))
             for source, between in self.others.items()
         }
         return {Source.POLL.value: polled, **others}
+
+    def _stale_parts(self, source: str, between: Sequence[Interval]) -> list[UnobservedInterval]:
+        """Return when no observation was fresh; of imports that is all that no row proves."""
+        if source == Source.IMPORT:
+            return [UnobservedInterval(*each, each.start) for each in between]
+        return stale_parts(between, self.expected)
 
     def _unproved(self, left: Sequence[Interval], tier: str) -> list[Interval]:
         """Return what a tier's whole sweeps leave of these intervals, where they can be relied on.
@@ -139,13 +149,15 @@ class ObservationHistory:
         others = subtract(left, [block.asked_for for block in blocks])
         return merge([*others, *intersect(left, stale)])
 
-    def _blocks(self, parts: Sequence[Interval]) -> list[Block]:
+    def _blocks(self, parts: Sequence[Interval]) -> list[TimeBlock]:
         """Return blocks that hold these intervals; those near to each other share one."""
-        blocks: list[Block] = []
+        blocks: list[TimeBlock] = []
         for start, end, fresh_for in self.expected:
             own = intersect(parts, [Interval(start, end)])
             near = merge((start, end + BLOCK) for start, end in own)
-            blocks += [Block(first - fresh_for, last - BLOCK, fresh_for) for first, last in near]
+            blocks += [
+                TimeBlock(first - fresh_for, last - BLOCK, fresh_for) for first, last in near
+            ]
         return blocks
 
     def quiet(self) -> list[Interval]:
@@ -213,7 +225,7 @@ def never_observed(parts: Sequence[Interval]) -> list[UnobservedInterval]:
     return [UnobservedInterval(*part, datetime.min.replace(tzinfo=UTC)) for part in parts]
 
 
-def _stale_beside_whole_sweeps(blocks: Sequence[Block], tier: str) -> list[Interval]:
+def _stale_beside_whole_sweeps(blocks: Sequence[TimeBlock], tier: str) -> list[Interval]:
     """Return when, within these blocks, the last whole sweep of a tier was not fresh.
 
     Each sweep carries how late it was; where another was written between later, that is too much.
@@ -240,7 +252,7 @@ def _stale_beside_whole_sweeps(blocks: Sequence[Block], tier: str) -> list[Inter
             ) AS before WHERE next - at > fresh_for
             """,
             {
-                **{name: [getattr(block, name) for block in blocks] for name in Block._fields},
+                **{name: [getattr(block, name) for block in blocks] for name in TimeBlock._fields},
                 "least": min(block.fresh_for for block in blocks).total_seconds(),
                 "tier": tier,
             },
@@ -359,7 +371,8 @@ def _between_observations(
 
     Each row proves its instant, and the closing quote of a candle of one minute that minute. The
     first interval of a source ends with its first observation, however soon. Those between polled
-    snapshots are longer than `polled_least`. One statement reads all of them in one pass.
+    snapshots are longer than `polled_least`. One statement reads all of them in one pass, but for
+    imported rows.
     """
     silences: dict[str, list[Interval]] = defaultdict(list)
     with connection.cursor() as cursor:
@@ -370,7 +383,7 @@ def _between_observations(
                         SELECT FROM markets_candlestick WHERE market_id = %(market)s
                             AND period_interval = 1 AND end_period_ts = timestamp)
                     THEN timestamp - interval '1 minute' ELSE timestamp END AS since
-                FROM markets_marketsnapshot WHERE market_id = %(market)s
+                FROM markets_marketsnapshot WHERE market_id = %(market)s AND source <> %(import)s
                     AND timestamp > %(start)s AND timestamp < %(last)s
                     AND (source <> %(poll)s OR timestamp < %(end)s)
             )
@@ -389,6 +402,7 @@ def _between_observations(
                 "market": market.pk,
                 "poll": Source.POLL.value,
                 "backfill": Source.BACKFILL.value,
+                "import": Source.IMPORT.value,
                 "least": least.total_seconds(),
                 "polled_least": polled_least.total_seconds(),
                 # A candle that ends so much later may have observed the end.

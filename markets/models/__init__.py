@@ -8,8 +8,9 @@ from markets.models.candlesticks import Candlestick
 from markets.models.disk import DiskUsage
 from markets.models.events import Event, Series
 from markets.models.imported_periods import ImportedPeriod
+from markets.models.imports import Import, ImportedSpan
 from markets.models.listed_markets import ListedMarket
-from markets.models.markets import Market, Status, Watch
+from markets.models.markets import Market, Status
 from markets.models.order_books import OrderBookSnapshot
 from markets.models.raw_payloads import PayloadBlock
 from markets.models.recording import BackfillSpan, Closure, Drift, Poll, Tier
@@ -22,6 +23,7 @@ from markets.models.tape import TapeSpan
 from markets.models.tape_days import TapeDay
 from markets.models.trades import Trade, TradeOrigin
 from markets.models.waiting_trades import WaitingTrade
+from markets.models.watches import Watch
 
 __all__ = [
     "ArchivedDay",
@@ -35,7 +37,9 @@ __all__ = [
     "EventSearchText",
     "FeeChange",
     "HotPeriod",
+    "Import",
     "ImportedPeriod",
+    "ImportedSpan",
     "ListedMarket",
     "Market",
     "MarketRevision",

@@ -77,7 +77,7 @@ RENEW_QUOTES = """
                     SELECT FROM markets_marketsnapshot AS later
                     WHERE later.market_id = newest.market_id
                         AND later.timestamp = newest.end_period_ts
-                        AND later.id > newest.snapshot_id))
+                        AND later.id > newest.snapshot_id AND later.source <> 'IMPORT'))
             -- The recorder keeps the newest quote of an open market that it has observed.
             AND (quote_mark IS NULL OR status <> ALL('{active,inactive}'))
         FOR NO KEY UPDATE OF markets_market SKIP LOCKED)

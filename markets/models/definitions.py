@@ -71,6 +71,7 @@ REVISED_MARKETS = """
         result, settlement_value, (extract(epoch FROM settlement_ts) * 1000000)::bigint,
         (extract(epoch FROM close_time) * 1000000)::bigint, price_ranges::text
     FROM markets_marketrevision WHERE market_id = ANY(%s::bigint[]) AND recorded_at <= %s
+        AND (import_row_id IS NULL OR import_row_id = ANY(%s::bigint[]))
     ORDER BY market_id, known_at, id
 """
 REVISED_EVENTS = """

@@ -10,6 +10,7 @@ from django.db.models import Exists, F, OuterRef
 
 from markets.kalshi.payloads import EventPayload, SeriesPayload
 from markets.models.fields import (
+    Described,
     OrderKey,
     Row,
     TickerQuerySet,
@@ -68,7 +69,11 @@ class SeriesQuerySet(TickerQuerySet["Series"]):
     def ids(self, tickers: Iterable[str]) -> dict[str, int]:
         """Return ids by ticker; a series not met before gets a row that holds only its ticker."""
         wanted = set(tickers)
-        ids = dict(self.filter(ticker__in=wanted).values_list("ticker", "id"))
+        rows = self.filter(ticker__in=wanted).values_list("ticker", "id", "is_placeholder")
+        ids = {ticker: id for ticker, id, _ in rows}
+        if met := [id for _, id, is_placeholder in rows if is_placeholder]:
+            self.filter(pk__in=met).update(is_placeholder=False)
+            SeriesSearchText.objects.refresh(met)
         if new := sorted(wanted - ids.keys()):
             self.bulk_create((self.model(ticker=ticker) for ticker in new), ignore_conflicts=True)
             created = dict(self.filter(ticker__in=new).values_list("ticker", "id"))
@@ -108,7 +113,11 @@ class SeriesQuerySet(TickerQuerySet["Series"]):
         return len(rows)
 
     def unread(self) -> Self:
-        return self.filter(refreshed_at=None)
+        return self.described().filter(refreshed_at=None)
+
+    def described(self) -> Self:
+        """Series without placeholders."""
+        return self.filter(is_placeholder=False)
 
     def in_scope(self) -> Self:
         """Series that are recorded: all, unless the settings name some."""
@@ -142,7 +151,7 @@ class SeriesQuerySet(TickerQuerySet["Series"]):
         return self.order_by(*order_terms(SERIES_ORDERS, keys))
 
 
-class Series(models.Model):
+class Series(Described):
     ticker = models.CharField(max_length=200, unique=True)
     title = models.TextField(blank=True)
     category = models.CharField(max_length=200, blank=True, db_index=True)
@@ -173,9 +182,8 @@ class EventQuerySet(TickerQuerySet["Event"]):
         self, payloads: Sequence[EventPayload], *, series: dict[str, int], at: datetime
     ) -> RecordedEvents:
         """Write the events that are new or have changed."""
-        rows = self.filter(ticker__in=[payload.ticker for payload in payloads]).values_list(
-            "ticker", "id", "series_id", *EVENT_FIELDS
-        )
+        named = self.described().filter(ticker__in=[payload.ticker for payload in payloads])
+        rows = named.values_list("ticker", "id", "series_id", *EVENT_FIELDS)
         known = {ticker: tuple(values) for ticker, _, *values in rows}
         changed = [
             self.model(
@@ -191,7 +199,7 @@ class EventQuerySet(TickerQuerySet["Event"]):
             changed,
             update_conflicts=True,
             unique_fields=["ticker"],
-            update_fields=["series_id", "recorded_at", *EVENT_FIELDS],
+            update_fields=["series_id", "recorded_at", "is_placeholder", *EVENT_FIELDS],
         )
         ids = {ticker: id for ticker, id, *_ in rows}
         ids |= {event.ticker: event.pk for event in written}
@@ -203,6 +211,10 @@ class EventQuerySet(TickerQuerySet["Event"]):
 
     def ids(self, tickers: Iterable[str]) -> dict[str, int]:
         return dict(self.filter(ticker__in=list(tickers)).values_list("ticker", "id"))
+
+    def described(self) -> Self:
+        """Events without placeholders."""
+        return self.filter(is_placeholder=False)
 
     def rows(self, fields: Sequence[str]) -> models.QuerySet[Any, Row]:
         """Return these fields, and `id`, as dictionaries."""
@@ -277,7 +289,7 @@ class EventDefinition(models.Model):
         abstract = True
 
 
-class Event(EventDefinition):
+class Event(EventDefinition, Described):
     ticker = models.CharField(max_length=200, unique=True)
     series = models.ForeignKey(Series, on_delete=models.PROTECT, related_name="events")
     recorded_at = models.DateTimeField(help_text="When we last saw this definition change.")

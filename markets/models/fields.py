@@ -112,6 +112,23 @@ class Quoted(models.Model):
         return prices.spread(self.yes_bid, self.yes_ask)
 
 
+class Described(models.Model):
+    """A noun that the exchange describes; a placeholder stands for it until it has.
+
+    Imports make placeholders of what their rows name. No list, search or tier has them.
+    """
+
+    is_placeholder = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="Made for the rows of an import; the exchange has not described it yet.",
+    )
+
+    class Meta:
+        abstract = True
+
+
 class KnownFact(models.Model):
     """A fact with the instant from which a decision could have used it."""
 

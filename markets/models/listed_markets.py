@@ -82,7 +82,8 @@ class ListedMarketQuerySet(models.QuerySet["ListedMarket"]):
 
     def known_at(self, at: datetime) -> Self:
         """Markets that were known at an instant."""
-        known = manager_of("MarketRevision").filter(market_id=OuterRef("pk"), known_at__lte=at)
+        known = manager_of("MarketRevision").recorded()
+        known = known.filter(market_id=OuterRef("pk"), known_at__lte=at)
         status = Subquery(known.order_by("-known_at").values("status")[:1])
         # The status costs a look-up only where a filter asks for it.
         return self.filter(Exists(known)).alias(known_status=status)

@@ -1,4 +1,4 @@
-"""Markets as the exchange lists them now, and the watch-lists that name them."""
+"""Markets as the exchange lists them now."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -6,11 +6,10 @@ from decimal import Decimal
 from typing import Any, NamedTuple, Self
 
 import msgspec
-from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, models
-from django.db.models import F, Func, Q, Value
+from django.db.models import Exists, F, Func, OuterRef, Q, Value
 from django.db.models.functions import Cast
 from django.urls import reverse
 
@@ -21,6 +20,7 @@ from markets.models.definitions import DEFINED_MARKETS, DefinedMarket, rows_of
 from markets.models.events import REVISED_EVENT, Event
 from markets.models.fields import (
     DERIVED_PRICES,
+    Described,
     Quote,
     Quoted,
     Row,
@@ -148,7 +148,8 @@ AS_OF = f"""
     FROM markets_market AS market
     JOIN LATERAL (
         SELECT * FROM markets_marketrevision
-        WHERE market_id = market.id AND known_at <= %(at)s ORDER BY known_at DESC LIMIT 1
+        WHERE market_id = market.id AND known_at <= %(at)s AND import_row_id IS NULL
+        ORDER BY known_at DESC LIMIT 1
     ) AS known ON true
     LEFT JOIN LATERAL (
         SELECT * FROM markets_eventrevision
@@ -156,7 +157,7 @@ AS_OF = f"""
     ) AS event ON true
     LEFT JOIN LATERAL (
         SELECT * FROM markets_marketsnapshot
-        WHERE market_id = market.id AND timestamp <= %(at)s
+        WHERE market_id = market.id AND timestamp <= %(at)s AND source <> 'IMPORT'
         ORDER BY timestamp DESC, id DESC LIMIT 1
     ) AS quote ON true
     WHERE market.id = ANY(%(ids)s)
@@ -301,6 +302,7 @@ class MarketQuerySet(TickerQuerySet["Market"]):
                 WITH ranked AS (
                     SELECT id FROM markets_market
                     WHERE status <> 'finalized' AND status <> ALL(%(not_open)s) AND {condition}
+                        AND NOT is_placeholder
                     ORDER BY (coalesce(volume_24h, 0) + 1)
                         * CASE WHEN close_time BETWEEN %(at)s AND %(soon)s THEN 10 ELSE 1 END DESC,
                         id
@@ -328,14 +330,15 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         settled = ~Q(result="") & Q(settlement_ts__lte=at - GIVEN_UP_AFTER)
         unknown = ~Q(status__in=Status.values)
         given_up = Q(status=Status.UNLISTED) & closed_long_ago(at) | unknown & settled
-        return self.filter(closed).exclude(status=Status.FINALIZED).exclude(given_up)
+        awaiting = self.described().filter(closed).exclude(status=Status.FINALIZED)
+        return awaiting.exclude(given_up)
 
     def after(self, id: int) -> Self:
         return self.filter(id__gt=id).order_by("id")
 
     def as_of(self, at: datetime) -> list[KnownMarket]:
         """Return these markets as they were known at an instant; unknown ones are left out."""
-        known = self.filter(revisions__known_at__lte=at)
+        known = self.filter(revisions__known_at__lte=at, revisions__import_row=None)
         newest = known.order_by("pk", "-revisions__known_at").distinct("pk")
         columns = (f"revisions__{name}" for name in KnownMarket._fields[2:])
         return [KnownMarket(*row) for row in newest.values_list("pk", "ticker", *columns)]
@@ -358,6 +361,7 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         stage_rows("staged_definitions", types, rows)
         columns = ", ".join(types)
         renewed = ", ".join(f"{name} = excluded.{name}" for name in types if name != "ticker")
+        renewed += ", is_placeholder = false"
         with connection.cursor() as cursor:
             cursor.execute(
                 f"""
@@ -390,6 +394,11 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         """Join event and series, and leave out wide columns that lists and pages do not show."""
         return self.select_related("event__series").defer("raw_data", "event__settlement_sources")
 
+    def with_imports(self) -> Self:
+        """Annotate `is_imported`: imports have quotes of the market."""
+        spans = manager_of("ImportedSpan").of_quotes().filter(market=OuterRef("pk"))
+        return self.annotate(is_imported=Exists(spans))
+
     def in_brief(self) -> Self:
         """Load only what its snapshots, trades and order books are looked up by."""
         return self.only("ticker", "quoted_at")
@@ -408,9 +417,14 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         )
         return rows
 
+    def described(self) -> Self:
+        """Markets without placeholders."""
+        return self.filter(is_placeholder=False)
+
     def open(self) -> Self:
         """Markets that are open as far as we know: no word that we know says otherwise."""
-        return self.exclude(status=Status.FINALIZED).exclude(status__in=NOT_OPEN_STATUSES)
+        described = self.described()
+        return described.exclude(status=Status.FINALIZED).exclude(status__in=NOT_OPEN_STATUSES)
 
     def search(self, words: Iterable[str]) -> Self:
         """Markets whose ticker, title, outcome and event have every one of the words.
@@ -423,7 +437,7 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         """Find the market that one of these names, else the event, else the series."""
         for model, columns in PLACES.items():
             known = manager_of(model)
-            rows = known.filter(ticker__in=known.as_written(names).values())
+            rows = known.described().filter(ticker__in=known.as_written(names).values())
             if row := rows.values_list(*columns).first():
                 return Place(*row)
         return None
@@ -495,7 +509,7 @@ def _payload_fields(payload: str | None) -> Row:
     return {name: getattr(definition, name) for name in MARKET_FIELDS}
 
 
-class Market(Quoted):
+class Market(Quoted, Described):
     ticker = models.CharField(max_length=200, unique=True)
     event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="markets")
     market_type = models.CharField(max_length=50, blank=True)
@@ -573,21 +587,3 @@ class Market(Quoted):
     def name(self) -> str:
         """The title that tells this market from its siblings, in Kalshi's words."""
         return self.yes_sub_title or self.title or self.ticker
-
-
-class Watch(models.Model):
-    """A market on a user's watch-list; watched markets are hot."""
-
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="watches"
-    )
-    market = models.ForeignKey(Market, on_delete=models.CASCADE, related_name="watches")
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["-created_at"]
-        verbose_name_plural = "watches"
-        constraints = [models.UniqueConstraint(fields=["user", "market"], name="watch_once")]
-
-    def __str__(self) -> str:
-        return f"{self.user} watches {self.market}"

@@ -1,20 +1,21 @@
 """Whole order books, written when they changed."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
-from django.db.models import F, Max
+from django.db.models import F, Max, Q
 from django.db.models.functions import Cast
 
 from kalshi_insights.export.copy import stage_rows
 from markets.kalshi.order_books import OrderBook
 from markets.models.fields import COUNT, PRICE
+from markets.models.imports import rows_of
 from markets.models.markets import Market
 from markets.models.snapshots import ContentHash, content_of, snapshot_id
 from markets.prices import complement
@@ -101,10 +102,13 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
             cursor.execute(NOTE_MARKS, [list(changed), list(changed.values())])
         return written
 
-    def levels(self, market_id: int, start: datetime, end: datetime) -> list[BookLevels]:
+    def levels(
+        self, market_id: int, start: datetime, end: datetime, *, imports: Sequence[int] = ()
+    ) -> list[BookLevels]:
         """Return the books of a market before `end`, oldest first: from `start` on, with the one
-        before that still stood then. Of several books of one instant the last counts."""
-        books = self.filter(market_id=market_id, timestamp__lt=end)
+        before that still stood then. Of several books of one instant the last counts, and imported
+        ones only if their import is named."""
+        books = self.readable(imports).filter(market_id=market_id, timestamp__lt=end)
         standing = books.filter(timestamp__lt=start).aggregate(at=Max("timestamp"))["at"]
         sides = [
             Cast(name, ArrayField(models.FloatField()))
@@ -113,6 +117,30 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
         found = books.filter(timestamp__gte=standing or start).order_by("timestamp", "id")
         rows = found.values_list("timestamp", *sides)
         return list({row[0]: row for row in rows.iterator()}.values())
+
+    def take_imported(self, rows: Iterable[Sequence[object]]) -> int:
+        """Write the books of an import, but for those on record just so; return how many.
+
+        `rows` have the values of `ORDER_BOOK` and the sequence. Call it inside a transaction.
+        """
+        columns = {**ORDER_BOOK, "sequence": "bigint"}
+        names = ", ".join(columns)
+        stage_rows("imported_book_staging", columns, rows)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""INSERT INTO markets_orderbooksnapshot ({names}) SELECT {names}
+                    FROM imported_book_staging ORDER BY sequence ON CONFLICT DO NOTHING"""
+            )
+            written: int = cursor.rowcount
+        return written
+
+    def recorded(self) -> Self:
+        """Books without imported ones."""
+        return self.filter(sequence=None)
+
+    def readable(self, imports: Sequence[int]) -> Self:
+        """Books without imported ones, but for those of the named imports."""
+        return self.filter(Q(sequence=None) | rows_of(imports))
 
     def newest(self) -> "OrderBookSnapshot | None":
         return self.order_by("-timestamp", "-id").first()
@@ -139,6 +167,9 @@ class OrderBookSnapshot(models.Model):
     bid_sizes = ArrayField(models.DecimalField(max_digits=18, decimal_places=2))
     ask_prices = ArrayField(models.DecimalField(max_digits=6, decimal_places=4))
     ask_sizes = ArrayField(models.DecimalField(max_digits=18, decimal_places=2))
+    sequence = models.BigIntegerField(
+        null=True, blank=True, editable=False, help_text="Of imports (see `Import`)."
+    )
 
     objects = OrderBookQuerySet.as_manager()
 

@@ -470,7 +470,7 @@ class DriftQuerySet(models.QuerySet["Drift"]):
 
     def unknown_statuses(self) -> list[str]:
         """Return the statuses of markets that the exchange has sent and that we do not know."""
-        noted = self.filter(kind=Drift.Kind.WORD, where__startswith=STATUS_DRIFT)
+        noted = self.filter(kind=Drift.Departure.WORD, where__startswith=STATUS_DRIFT)
         places = noted.values_list("where", flat=True)
         return sorted({place.removeprefix(STATUS_DRIFT) for place in places} - set(Status.values))
 
@@ -478,12 +478,12 @@ class DriftQuerySet(models.QuerySet["Drift"]):
 class Drift(models.Model):
     """A departure of a payload from the contract as we know it."""
 
-    class Kind(models.TextChoices):
+    class Departure(models.TextChoices):
         FIELD = "field", "unknown field"
         WORD = "word", "unknown word"
         SHAPE = "shape", "not the contract's shape"
 
-    kind = models.CharField(max_length=10, choices=Kind)
+    kind = models.CharField(max_length=10, choices=Departure)
     where = models.CharField(max_length=300, help_text="The payload, the field and the word.")
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()

@@ -21,6 +21,7 @@ from markets.models.definitions import (
 )
 from markets.models.events import Event, EventDefinition, Series
 from markets.models.fields import KnownFact, exact_field
+from markets.models.imports import Import
 from markets.models.markets import Market, Status
 from markets.models.observations import array_of
 
@@ -64,18 +65,22 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
                 [at, list(known), list(known.values())],
             )
 
+    def recorded(self) -> Self:
+        """Revisions without those of imports, which only those read who name their import."""
+        return self.filter(import_row=None)
+
     def for_market(self, market: Market) -> Self:
-        return self.filter(market=market).order_by("known_at", "id")
+        return self.recorded().filter(market=market).order_by("known_at", "id")
 
     def histories(
-        self, ids: Iterable[int], *, recorded_by: datetime
+        self, ids: Iterable[int], *, recorded_by: datetime, imports: Sequence[int] = ()
     ) -> dict[int, list[RevisedMarket]]:
         """Return the revisions of markets by market id, oldest first.
 
-        Revisions recorded after `recorded_by` are left out.
+        Revisions recorded after `recorded_by` are left out, and those of other imports.
         """
         histories: dict[int, list[RevisedMarket]] = defaultdict(list)
-        for row in rows_of(REVISED_MARKETS, ids, recorded_by):
+        for row in rows_of(REVISED_MARKETS, ids, recorded_by, array_of(imports)):
             histories[row[0]].append(RevisedMarket(*row))
         return histories
 
@@ -93,7 +98,9 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
         ids, instants = {each.market_id for each in new}, {each.known_at for each in new}
         there = {
             (each.market_id, each.known_at): each
-            for each in self.filter(market__in=ids, known_at__in=instants).defer("raw_data")
+            for each in self.recorded()
+            .filter(market__in=ids, known_at__in=instants)
+            .defer("raw_data")
         }
         # Of two in this batch, the first is written.
         kept = [there.setdefault((each.market_id, each.known_at), each) for each in new]
@@ -123,13 +130,33 @@ class MarketRevision(KnownFact):
     raw_data = models.JSONField(
         null=True, blank=True, help_text="The payload, if one is on record."
     )
+    import_row = models.ForeignKey(
+        Import,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        db_index=False,
+        related_name="+",
+        help_text="The import that brought it; it counts only for those who name that.",
+    )
 
     objects = MarketRevisionQuerySet.as_manager()
 
     class Meta:
         ordering = ["known_at", "id"]
         constraints = [
-            models.UniqueConstraint(fields=["market", "known_at"], name="market_revision_once")
+            models.UniqueConstraint(
+                fields=["market", "known_at", "import_row"],
+                nulls_distinct=False,
+                name="market_revision_once",
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["import_row"],
+                condition=Q(import_row__isnull=False),
+                name="market_revision_imported",
+            )
         ]
 
     def __str__(self) -> str:
@@ -233,18 +260,20 @@ class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
         start: datetime,
         end: datetime,
         recorded_by: datetime | None = None,
+        imports: Sequence[int] = (),
     ) -> dict[int, list[FeeTerms]]:
         """Return fee terms by market id: those at `start`, then each change up to `end`.
 
         What the exchange charged counts, whenever we learned of it, unless it was recorded after
-        `recorded_by`. A market's waiver goes before its event's own terms, and these before the
-        terms of its series. Two queries.
+        `recorded_by`, or came with another import. A market's waiver goes before its event's own
+        terms, and these before the terms of its series. Two queries.
         """
         payers = _fee_payers(list(ids))
         events = {payer.event_id for payer in payers}
         series = {payer.series_id for payer in payers}
         changes: dict[tuple[int | None, int | None], list[FeeChange]] = defaultdict(list)
         found = self.filter(Q(event_id__in=events) | Q(series_id__in=series))
+        found = found.filter(Q(import_row=None) | Q(import_row__in=list(imports)))
         if recorded_by is not None:
             found = found.filter(recorded_at__lte=recorded_by)
         for change in found:
@@ -278,6 +307,7 @@ class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
                     (fee_type, fee_multiplier) IS DISTINCT FROM (
                         SELECT (fee_type, fee_multiplier) FROM markets_feechange
                         WHERE series_id = series.id AND effective_at <= %(at)s
+                            AND import_row_id IS NULL
                         ORDER BY effective_at DESC, id DESC LIMIT 1)
                 ON CONFLICT DO NOTHING
                 """,
@@ -300,6 +330,15 @@ class FeeChange(KnownFact):
     fee_type = models.CharField(max_length=100, blank=True)
     fee_multiplier = exact_field()
     effective_at = models.DateTimeField()
+    import_row = models.ForeignKey(
+        Import,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        db_index=False,
+        related_name="+",
+        help_text="The import that brought it; it counts only for those who name that.",
+    )
 
     objects = FeeChangeQuerySet.as_manager()
 
@@ -311,7 +350,14 @@ class FeeChange(KnownFact):
                 name="fee_change_of_one",
             ),
             models.UniqueConstraint(
-                fields=["series", "event", "effective_at", "fee_type", "fee_multiplier"],
+                fields=[
+                    "series",
+                    "event",
+                    "effective_at",
+                    "fee_type",
+                    "fee_multiplier",
+                    "import_row",
+                ],
                 nulls_distinct=False,
                 name="fee_change_once",
             ),

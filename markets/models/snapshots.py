@@ -34,6 +34,7 @@ from markets.models.fields import (
     Quoted,
     within_unit,
 )
+from markets.models.imports import LINE_BITS, rows_of
 from markets.models.markets import Market
 from markets.models.observations import array_of
 from markets.models.raw_payloads import KeptPayload, PayloadBlock
@@ -67,7 +68,7 @@ RENEW_QUOTES = f"""
         AND (old.quoted_at IS DISTINCT FROM new.timestamp OR NOT EXISTS (
             SELECT FROM markets_marketsnapshot AS later
             WHERE later.market_id = old.id AND later.timestamp = new.timestamp
-                AND later.id > new.id))
+                AND later.id > new.id AND later.source <> 'IMPORT'))
 """
 
 
@@ -135,6 +136,7 @@ class Source(models.TextChoices):
     POLL = "POLL"
     WEBSOCKET = "WEBSOCKET"
     BACKFILL = "BACKFILL"
+    IMPORT = "IMPORT"
 
 
 # --- arrays ------------------------------------------------------------------------------------
@@ -155,7 +157,8 @@ def _price_sql(column: str) -> str:
 
 # The columns of a market's row in `MarketSnapshot.objects.columns`, with their SQL and the format
 # in which PostgreSQL sends them. Each is an array without NULLs and of fixed width, which costs a
-# tenth of a row for each snapshot. Of `flags`, bit 1 marks backfilled snapshots.
+# tenth of a row for each snapshot. Of `flags`, 1 marks
+# backfilled and 2 imported snapshots.
 ARRAYS = {
     "at": ("timestamp", ">i8"),
     "bid": (_price_sql("yes_bid"), ">i2"),
@@ -165,7 +168,8 @@ ARRAYS = {
     "last": (_price_sql("last_price"), ">i2"),
     "volume": (_count_sql("volume"), ">i4"),
     "flags": (
-        f"((quality & {prices.Quality.STALE.value}) | (source = 'BACKFILL')::int)::int2",
+        f"((quality & {prices.Quality.STALE.value}) | (source = 'BACKFILL')::int"
+        " | ((source = 'IMPORT')::int << 1))::int2",
         ">i2",
     ),
 }
@@ -175,6 +179,7 @@ SELECT_ARRAYS = f"""
         SELECT * FROM markets_marketsnapshot
         WHERE market_id = ANY(%s::bigint[]) AND timestamp >= %s AND timestamp < %s
             AND recorded_at <= %s
+            AND (source <> 'IMPORT' OR sequence >> {LINE_BITS} = ANY(%s::bigint[]))
         {{order}}
     ) AS found GROUP BY market_id
 """
@@ -189,9 +194,16 @@ YEAR_2000 = 946_684_800 * 1_000_000
 Columns = dict[str, Array]
 
 
-def _copy_columns(
-    ids: Sequence[int], start: datetime, end: datetime, recorded_by: datetime, *, order: str = ""
-) -> Columns:
+class SnapshotWindow(NamedTuple):
+    """The snapshots of a time that were recorded by an instant, and the imports to be read too."""
+
+    start: datetime
+    end: datetime
+    recorded_by: datetime
+    imports: str  # as an array
+
+
+def _copy_columns(ids: Sequence[int], window: SnapshotWindow, *, order: str = "") -> Columns:
     """Read the snapshots of markets, with the ids of these in the column `market`."""
     markets: list[int] = []
     sent: list[list[bytes]] = [[] for _ in ARRAYS]
@@ -199,9 +211,7 @@ def _copy_columns(
         # Arrays that do not fit are spilled to disk, which takes half as long again.
         cursor.execute("SET LOCAL work_mem = '64MB'")
         # COPY takes no parameters, so they go in as literals.
-        select = cursor.mogrify(
-            SELECT_ARRAYS.format(order=order), [array_of(ids), start, end, recorded_by]
-        )
+        select = cursor.mogrify(SELECT_ARRAYS.format(order=order), [array_of(ids), *window])
         with cursor.copy(f"COPY ({select}) TO STDOUT (FORMAT binary)") as copy:
             copy.set_types(["int8", *("bytea" for _ in ARRAYS)])
             for market_id, *arrays in copy.rows():
@@ -293,6 +303,10 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
     def for_ticker(self, ticker: str) -> Self:
         return self.filter(market__ticker=ticker)
 
+    def recorded(self) -> Self:
+        """Snapshots without imported ones, which only those read who name their import."""
+        return self.exclude(source=Source.IMPORT)
+
     def from_source(self, source: str) -> Self:
         return self.filter(source=source)
 
@@ -317,7 +331,7 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
 
     def newest_of_all(self) -> Self:
         """The newest snapshot of every market that has one."""
-        newest = self.filter(timestamp=F("market__quoted_at"))
+        newest = self.recorded().filter(timestamp=F("market__quoted_at"))
         return newest.order_by("market_id", "-id").distinct("market_id")
 
     def closes(self, *, bucket: timedelta) -> list[Close]:
@@ -331,22 +345,30 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         return [Close(*row[:-1]) for row in last.values_list(*Close._fields, "bucket")]
 
     def columns(
-        self, ids: Sequence[int], start: datetime, end: datetime, *, recorded_by: datetime
+        self,
+        ids: Sequence[int],
+        start: datetime,
+        end: datetime,
+        *,
+        recorded_by: datetime,
+        imports: Sequence[int] = (),
     ) -> Iterator[Mapping[str, Array]]:
         """Yield the snapshots of some markets after the other as columns (see `ARRAYS`), with the
         ids of the markets in `market`: by market, and of each as `oldest_first`.
 
         Instants are microseconds since 1970, prices in 1/10,000 dollar and counts in 1/100
-        contract; -1 is unknown. Snapshots recorded after `recorded_by` are left out. Nothing is
+        contract; -1 is unknown. Snapshots recorded after `recorded_by` are left out, and imported
+        ones but for those of the named imports. Nothing is
         yielded while a COPY is open, since the connection can do nothing else meanwhile.
         """
-        window, ids = (start, end, recorded_by), sorted(ids)
+        window = SnapshotWindow(start, end, recorded_by, array_of(imports))
+        ids = sorted(ids)
         first, size = 0, LEAST_MARKETS
         while first < len(ids):
-            columns = _in_order(_copy_columns(ids[first : first + size], *window))
+            columns = _in_order(_copy_columns(ids[first : first + size], window))
             # Sorting costs PostgreSQL more than everything else, and instants are rarely shared.
             if shared := _sharing_an_instant(columns):
-                columns = _with_others(columns, _copy_columns(shared, *window, order=ONE_ORDER))
+                columns = _with_others(columns, _copy_columns(shared, window, order=ONE_ORDER))
             if len(columns["at"]):
                 yield columns
             first += size
@@ -381,10 +403,10 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         yield from in_order.values_list("market_id", "timestamp", "open_interest").iterator()
 
     def _of_origin(self, backfilled: bool | None) -> Self:
-        """Backfilled snapshots, the others, or both."""
+        """Backfilled and imported snapshots, the others, or both."""
         if backfilled is None:
             return self
-        is_backfill = models.Q(source=Source.BACKFILL)
+        is_backfill = models.Q(source__in=(Source.BACKFILL, Source.IMPORT))
         return self.filter(is_backfill if backfilled else ~is_backfill)
 
     def of_markets(self, ids: Sequence[int]) -> Self:
@@ -396,6 +418,10 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
             output_field=models.BooleanField(),
         )
         return self.filter(is_chosen)
+
+    def readable(self, imports: Sequence[int]) -> Self:
+        """Snapshots without imported ones, but for those of the named imports."""
+        return self.filter(~models.Q(source=Source.IMPORT) | rows_of(imports))
 
     def count_up_to(self, most: int, ids: Sequence[int], start: datetime, end: datetime) -> int:
         """Count the snapshots of markets in a window, but stop counting after `most`."""
@@ -412,7 +438,7 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         """Return the instants of the last snapshot of markets before a window, and of the first
         after it; None where there is none.
 
-        `backfilled` narrows them to backfilled snapshots or to the others.
+        `backfilled` narrows them to backfilled and imported snapshots, or to the others.
         """
         found = self.of_markets(ids)._of_origin(backfilled)
         before = found.filter(timestamp__lt=start).aggregate(at=Max("timestamp"))["at"]
@@ -483,7 +509,9 @@ class MarketSnapshot(Quoted):
     )
     recorded_at = models.DateTimeField(help_text="When this row was written.")
     source = models.CharField(max_length=10, choices=Source)
-    sequence = models.BigIntegerField(null=True, blank=True, help_text="Streams only.")
+    sequence = models.BigIntegerField(
+        null=True, blank=True, help_text="Of streams and of imports (see `Import`)."
+    )
     quality = models.SmallIntegerField(
         default=0,
         help_text="Bit flags: 1 crossed, 2 locked, 4 off the price grid, 8 one-sided, 16 stale.",

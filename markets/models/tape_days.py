@@ -37,7 +37,7 @@ VOLUME_AND_TRADES = """
                 WHERE created_time > since + edge AND created_time <= until - edge), 0) AS least,
             coalesce(sum(contracts), 0) AS most
         FROM observed CROSS JOIN make_interval(secs => %(edge)s) AS edge
-        LEFT JOIN markets_trade AS trade ON trade.market_id = observed.id
+        LEFT JOIN markets_trade AS trade ON trade.market_id = observed.id AND source_code <> 3
             AND created_time > since - edge AND created_time <= until + edge
             AND created_time > %(first)s AND created_time <= %(last)s
         GROUP BY observed.id, volume

@@ -19,11 +19,13 @@ from kalshi_insights.arrays import Ints
 from kalshi_insights.export.copy import read_integers, stage_rows
 from markets.kalshi.payloads import TradePayload
 from markets.models.fields import Row
+from markets.models.imports import LINE_BITS, Import, Kind
 from markets.models.markets import Market
+from markets.models.observations import instant
 
 # Times of one trade differ by less from source to source; beyond it, one id is two trades.
 SAME_TRADE_WITHIN = timedelta(seconds=2)
-# An id that is no UUID, as of an import, becomes the UUID (version 5) of its text in here.
+# An id that is no UUID becomes the UUID (version 5) of its text in here.
 NAMESPACE = UUID("6b1d0c52-5c0f-5f0a-9f5e-0d6c7d3c8a11")
 PRICES_IN_A_DOLLAR = 10_000
 HUNDREDTHS = 100
@@ -65,6 +67,14 @@ INSERT_TRADES = f"""
 SAME_TRADE = """
     SELECT FROM markets_trade AS old
     WHERE old.market_id = new.market_id AND old.trade_id = new.trade_id
+        AND old.created_time BETWEEN new.created_time - %(within)s * interval '1 s'
+            AND new.created_time + %(within)s * interval '1 s'
+        AND old.created_time BETWEEN %(first)s AND %(last)s
+"""
+# The record goes before imports: what it learns of later is no longer theirs.
+TAKE_FROM_IMPORTS = """
+    DELETE FROM markets_trade AS old USING ({trades}) AS new
+    WHERE old.market_id = new.market_id AND old.trade_id = new.trade_id AND old.source_code = 3
         AND old.created_time BETWEEN new.created_time - %(within)s * interval '1 s'
             AND new.created_time + %(within)s * interval '1 s'
         AND old.created_time BETWEEN %(first)s AND %(last)s
@@ -193,6 +203,19 @@ SHOWN = {
 }
 
 
+def _around(first: datetime, last: datetime) -> dict[str, datetime | float]:
+    """Return the parameters by which the same trades are found between two instants."""
+    return {
+        "first": first - SAME_TRADE_WITHIN,
+        "last": last + SAME_TRADE_WITHIN,
+        "within": SAME_TRADE_WITHIN.total_seconds(),
+    }
+
+
+def has_imported_trades() -> bool:
+    return Import.objects.filter(kind=Kind.TRADES).exists()
+
+
 class TradeQuerySet(models.QuerySet["Trade"]):
     def record(
         self, trades: Iterable[PublicTrade], *, source: TradeOrigin, recorded_at: datetime
@@ -208,15 +231,11 @@ class TradeQuerySet(models.QuerySet["Trade"]):
         with connection.cursor() as cursor:
             cursor.execute(ONE_WRITER)
             stage_rows("trade_staging", STAGED, rows)
+            around = _around(min(times), max(times))
+            if has_imported_trades():
+                cursor.execute(TAKE_FROM_IMPORTS.format(trades="TABLE trade_staging"), around)
             cursor.execute(
-                INSERT_TRADES,
-                {
-                    "first": min(times) - SAME_TRADE_WITHIN,
-                    "last": max(times) + SAME_TRADE_WITHIN,
-                    "within": SAME_TRADE_WITHIN.total_seconds(),
-                    "recorded_at": recorded_at,
-                    "source": source.value,
-                },
+                INSERT_TRADES, {**around, "recorded_at": recorded_at, "source": source.value}
             )
             (written, _, _), *differing = cursor.fetchall()
         return TradesWritten(written, [(market_id, at) for _, market_id, at in differing])
@@ -230,13 +249,12 @@ class TradeQuerySet(models.QuerySet["Trade"]):
         call it in a transaction. A trade that was fetched again has other times and another source.
         """
         names = ", ".join(columns)
-        known: dict[str, datetime | float] = {
-            "first": start - SAME_TRADE_WITHIN,
-            "last": end + SAME_TRADE_WITHIN,
-            "within": SAME_TRADE_WITHIN.total_seconds(),
-        }
+        known = _around(start, end)
         with connection.cursor() as cursor:
             cursor.execute(ONE_WRITER)
+            if has_imported_trades():
+                own = f"SELECT * FROM ({archived}) AS archived WHERE source_code <> 3"
+                cursor.execute(TAKE_FROM_IMPORTS.format(trades=own), known)
             cursor.execute(
                 f"""INSERT INTO markets_trade ({names}) SELECT {names} FROM ({archived}) AS new
                     WHERE NOT EXISTS ({SAME_TRADE}) ON CONFLICT DO NOTHING""",
@@ -250,17 +268,43 @@ class TradeQuerySet(models.QuerySet["Trade"]):
             )
             return written, cursor.fetchone()[0]
 
-    def columns(self, ids: Sequence[int], start: datetime, end: datetime) -> dict[str, Ints]:
+    def take_imported(
+        self, staged: str, columns: Iterable[str], at: Ints, *, recorded_at: datetime
+    ) -> int:
+        """Write the trades of an import from a staging table, but for those on record by their id.
+
+        `at` are their instants. Call it in a transaction; return how many were written.
+        """
+        names = ", ".join(columns)
+        times = _around(instant(int(at.min())), instant(int(at.max())))
+        with connection.cursor() as cursor:
+            cursor.execute(ONE_WRITER)
+            cursor.execute(
+                f"""INSERT INTO markets_trade ({names}, recorded_at, source_code)
+                    SELECT {names}, %(recorded_at)s, %(source)s FROM {staged} AS new
+                    WHERE NOT EXISTS ({SAME_TRADE}) ORDER BY sequence ON CONFLICT DO NOTHING""",
+                {**times, "recorded_at": recorded_at, "source": TradeOrigin.IMPORT.value},
+            )
+            written: int = cursor.rowcount
+        return written
+
+    def columns(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, imports: Sequence[int] = ()
+    ) -> dict[str, Ints]:
         """Return the trades of markets in a window by time, without block trades, as columns (see
-        `COLUMNS`): instants in microseconds since 1970, counts in 1/100 contract."""
+        `COLUMNS`): instants in microseconds since 1970, counts in 1/100 contract.
+
+        Of imported trades there are those of the named imports alone.
+        """
         return read_integers(
             f"""
             SELECT {", ".join(COLUMNS.values())} FROM markets_trade
             WHERE market_id = ANY(%s) AND created_time >= %s AND created_time < %s
                 AND NOT is_block_trade
+                AND (source_code <> 3 OR sequence >> {LINE_BITS} = ANY(%s))
             ORDER BY created_time, market_id, trade_id
             """,
-            [list(ids), start, end],
+            [list(ids), start, end, list(imports)],
             list(COLUMNS),
         )
 
@@ -279,6 +323,10 @@ class TradeQuerySet(models.QuerySet["Trade"]):
 
     def blocks(self) -> Self:
         return self.filter(is_block_trade=True)
+
+    def recorded(self) -> Self:
+        """Trades without imported ones, which only those read who name their import."""
+        return self.exclude(source_code=TradeOrigin.IMPORT)
 
     def from_source(self, name: str) -> Self:
         return self.filter(source_code=TradeOrigin[name])
@@ -318,6 +366,9 @@ class Trade(models.Model):
     taker_side = models.SmallIntegerField(choices=TakerSide, null=True, blank=True)
     source_code = models.SmallIntegerField(choices=TradeOrigin)
     is_block_trade = models.BooleanField()
+    sequence = models.BigIntegerField(
+        null=True, blank=True, editable=False, help_text="Of imports (see `Import`)."
+    )
 
     objects = TradeQuerySet.as_manager()
 

@@ -20,7 +20,7 @@ def fetch_missing_events(client: KalshiClient, batch: Batch, tickers: set[str]) 
 
     Events of series that are not recorded are not fetched twice.
     """
-    known = batch.events.keys() | Event.objects.ids(tickers).keys()
+    known = batch.events.keys() | Event.objects.described().ids(tickers).keys()
     missing = sorted(tickers - known - batch.scope.outside_events)
     for names in ticker_batches(missing):
         for start in range(0, len(names), EVENTS_PER_REQUEST):

@@ -27,6 +27,7 @@ from markets.storage import account, midnight, partitions, staging
 from markets.storage.account import ACCOUNT, TAPE_SPANS
 from markets.storage.account_days import days_of_account
 from markets.storage.columns import COLUMNS, FOLDERS, MARKET_COLUMNS, copy_statement
+from markets.storage.imported_rows import RECORDED, count_recorded
 from markets.storage.manifest import (
     ArchivedFile,
     ArchiveError,
@@ -39,7 +40,7 @@ from markets.storage.partitions import SNAPSHOTS, TRADES, DayPartition
 
 SCHEMA_VERSION = 1
 ROWS_QUERY = """
-    SELECT * FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}'
+    SELECT * FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}' AND {recorded}
     ORDER BY market_id, {time}, {id}
 """
 MARKETS_QUERY = """
@@ -49,7 +50,7 @@ MARKETS_QUERY = """
     WHERE market.id IN ({ids}) ORDER BY market.id
 """
 MARKET_IDS_QUERY = """
-    SELECT market_id FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}'
+    SELECT market_id FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}' AND {recorded}
 """
 
 
@@ -131,7 +132,7 @@ def _count_rows(partition: DayPartition) -> int:
     if partition.table == AT_MIDNIGHT:
         return midnight.count_rows(partition)
     is_account = partition.table in ACCOUNT
-    return account.count_rows(partition) if is_account else partitions.count_rows(partition)
+    return account.count_rows(partition) if is_account else count_recorded(partition)
 
 
 def _days_in_database(tables: Collection[str]) -> Iterator[DayPartition]:
@@ -277,6 +278,7 @@ def _queries(partition: DayPartition) -> tuple[str, str]:
     # The bounds go in as literals, because COPY takes no parameters.
     start, end = partition.bounds
     values = {"table": partition.table, "start": start, "end": end, **partition.key._asdict()}
+    values["recorded"] = RECORDED[partition.table]
     return ROWS_QUERY.format(**values), MARKET_IDS_QUERY.format(**values)
 
 

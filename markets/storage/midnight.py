@@ -2,7 +2,7 @@
 
 A day's own rows begin with the first change or heartbeat of each market, an hour after midnight at
 the latest. Until then the last row of the day before tells the quote, and that the market was
-listed. Restored, such rows are rows of the day before again.
+listed. Imported rows tell neither. Restored, such rows are rows of the day before again.
 """
 
 from datetime import datetime
@@ -15,12 +15,13 @@ from markets.models.observations import believed_listed_for
 from markets.models.storage import AT_MIDNIGHT
 from markets.storage import partitions
 from markets.storage.columns import content_sha256
+from markets.storage.imported_rows import count_recorded
 from markets.storage.manifest import ArchiveError, is_intact, read_manifest
 from markets.storage.partitions import ONE_DAY, SNAPSHOTS, DayPartition
 
 ROWS_QUERY = """
     SELECT DISTINCT ON (market_id, source) * FROM markets_marketsnapshot
-    WHERE timestamp >= '{since}' AND timestamp < '{midnight}'
+    WHERE timestamp >= '{since}' AND timestamp < '{midnight}' AND source <> 'IMPORT'
     ORDER BY market_id, source, timestamp DESC, id DESC
 """
 
@@ -50,7 +51,7 @@ def remnants() -> dict[DayPartition, ArchivedDay]:
     return {
         partition: carried
         for partition, carried in ArchivedDay.objects.remnants().items()
-        if partitions.count_rows(partition) == carried.rows
+        if count_recorded(partition) == carried.rows
     }
 
 

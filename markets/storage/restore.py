@@ -26,6 +26,11 @@ from markets.storage.partitions import TRADES, DayPartition
 from markets.storage.staging import RESTORE_EXPRESSIONS, staging_table
 
 MARKET_BATCH = 1000
+# What the archive has of a market beside the tickers of its parents.
+ARCHIVED_COLUMNS = (
+    "title", "yes_sub_title", "no_sub_title", "status", "result", "open_time", "close_time",
+    "price_ranges",
+)  # fmt: skip
 
 
 class ArchivedMarket(NamedTuple):
@@ -143,7 +148,8 @@ def _create_missing_markets(now: datetime) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""SELECT {columns} FROM archived_market
-                WHERE ticker NOT IN (SELECT ticker FROM markets_market) ORDER BY ticker"""  # noqa: S608
+                WHERE ticker NOT IN (SELECT ticker FROM markets_market WHERE NOT is_placeholder)
+                ORDER BY ticker"""  # noqa: S608
         )
         unknown = [ArchivedMarket(*row) for row in cursor.fetchall()]
     for start in range(0, len(unknown), MARKET_BATCH):
@@ -152,27 +158,29 @@ def _create_missing_markets(now: datetime) -> None:
 
 def _create_markets(unknown: list[ArchivedMarket], now: datetime) -> None:
     events = _ensure_events(unknown, now)
-    Market.objects.bulk_create(
-        [
-            Market(
-                ticker=market.ticker,
-                event_id=events[market.event_ticker],
-                title=market.title,
-                yes_sub_title=market.yes_sub_title,
-                no_sub_title=market.no_sub_title,
-                status=market.status,
-                result=market.result,
-                open_time=market.open_time,
-                close_time=market.close_time,
-                price_ranges=msgspec.json.decode(market.price_ranges),
-                raw_data={},
-                recorded_at=now,
-                definition_mark=0,  # so the next payload from the exchange counts as a change
-            )
-            for market in unknown
-        ],
-        ignore_conflicts=True,
-    )
+    placeholders = Market.objects.filter(is_placeholder=True).ids(each.ticker for each in unknown)
+    markets = [
+        Market(
+            pk=placeholders.get(market.ticker),
+            ticker=market.ticker,
+            event_id=events[market.event_ticker],
+            title=market.title,
+            yes_sub_title=market.yes_sub_title,
+            no_sub_title=market.no_sub_title,
+            status=market.status,
+            result=market.result,
+            open_time=market.open_time,
+            close_time=market.close_time,
+            price_ranges=msgspec.json.decode(market.price_ranges),
+            raw_data={},
+            recorded_at=now,
+            definition_mark=0,  # so the next payload from the exchange counts as a change
+        )
+        for market in unknown
+    ]
+    Market.objects.bulk_create((each for each in markets if not each.pk), ignore_conflicts=True)
+    known = [each for each in markets if each.pk]
+    Market.objects.bulk_update(known, ["event", "is_placeholder", *ARCHIVED_COLUMNS])
 
 
 def _ensure_events(unknown: list[ArchivedMarket], now: datetime) -> dict[str, int]:
@@ -185,7 +193,9 @@ def _ensure_events(unknown: list[ArchivedMarket], now: datetime) -> dict[str, in
         ],
         ignore_conflicts=True,
     )
-    return dict(Event.objects.filter(ticker__in=parents).values_list("ticker", "id"))
+    named = Event.objects.filter(ticker__in=parents)
+    named.filter(is_placeholder=True).update(is_placeholder=False)
+    return dict(named.values_list("ticker", "id"))
 
 
 def _insert_missing_rows(partition: DayPartition, columns: ColumnTypes) -> int:

@@ -13,6 +13,7 @@ from django.db import transaction
 from markets.intervals import Interval
 from markets.models import ArchivedDay, DiskUsage, PayloadBlock, TapeDay, TapeSpan
 from markets.storage import midnight, partitions
+from markets.storage.imported_rows import count_imported
 from markets.storage.manifest import is_intact
 from markets.storage.partitions import ONE_DAY, SNAPSHOTS, TABLES, TRADES, DayPartition, TableBusy
 
@@ -147,6 +148,8 @@ def _cluster(partition: DayPartition, *, report: MaintenanceReport) -> None:
 
 def reason_to_keep(partition: DayPartition) -> str:
     """Say why dropping this day would lose data; empty where it would not."""
+    if imported := count_imported(partition):
+        return f"{imported:,} rows of imports, which stay until the imports are undone"
     rows = partitions.count_rows(partition)
     if not rows:
         return ""

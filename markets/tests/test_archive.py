@@ -194,8 +194,8 @@ class TestArchiving:
         assert metadata.row_group(0).column(0).compression == "ZSTD"
 
     def test_every_table_has_the_columns_that_are_archived(self):
-        for table in (SNAPSHOTS, ORDER_BOOKS):
-            columns = COLUMNS[table]
+        for table, unarchived in ((SNAPSHOTS, set()), (ORDER_BOOKS, {"sequence"})):
+            columns = COLUMNS[table].keys() | unarchived
             with connection.cursor() as cursor:
                 cursor.execute(f"SELECT * FROM {table} LIMIT 0")
                 assert {column.name for column in cursor.description} == set(columns)

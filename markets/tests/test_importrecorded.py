@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from backtests.data.universe import MISSING
 from backtests.loading import load
 from backtests.requests import MarketSelection
-from markets.importing import FORMATS, find_tables, import_tables
+from markets.importing.research_tables import FORMATS, find_tables, import_tables
 from markets.models import (
     Candlestick,
     Event,

@@ -207,7 +207,9 @@
   // --- Loading --------------------------------------------------------------------------------
 
   const fetchColumns = async (query) => {
-    const response = await fetch(`${root.dataset.url}?${new URLSearchParams(query)}`);
+    const { source } = root.dataset;
+    const chosen = new URLSearchParams(source ? { ...query, source } : query);
+    const response = await fetch(`${root.dataset.url}?${chosen}`);
     if (!response.ok) throw new Error(`chart data: ${response.status}`);
     return response.json();
   };

@@ -47,6 +47,8 @@ class Command(BaseCommand):
         add("--ticker", nargs="+", action="extend", default=[], help="single markets")
         add("--start", help="first day (UTC) or instant, such as 2026-11-01T12:00Z")
         add("--end", help="day or instant before which the check ends (now)")
+        add("--import", dest="imports", nargs="+", action="extend", type=int, default=[],
+            metavar="ID", help="imports to read beside the record (none)")  # fmt: skip
         add("--seed", type=int, default=0, help="seed of the random futures (0)")
         add_execution_arguments(parser)
 
@@ -103,6 +105,7 @@ def selection_from(options: dict[str, Any], *, now: datetime) -> MarketSelection
         series=options["series"],
         events=options["event"],
         tickers=tickers,
+        imports=list(dict.fromkeys(options["imports"])),
     )
 
 

@@ -48,9 +48,9 @@ DEFAULTS = ExecutionModel()
 # The columns of a result that `--json` prints.
 JSON_COLUMNS = (
     "id", "status", "error", "strategy", "strategy_version", "params", "series", "events",
-    "tickers", "sources", "start", "end", "cash", "engine", "execution", "fees", "snapshots",
-    "markets", "final_cash", "verdict", "assumptions", "lookahead", "figures", "band", "yardsticks",
-    "code_fingerprint", "data_fingerprint", "strategy_files",
+    "tickers", "sources", "imports", "start", "end", "cash", "engine", "execution", "fees",
+    "snapshots", "markets", "final_cash", "verdict", "assumptions", "lookahead", "figures", "band",
+    "yardsticks", "code_fingerprint", "data_fingerprint", "strategy_files",
 )  # fmt: skip
 
 
@@ -170,6 +170,9 @@ def add_selection_arguments(parser: ArgumentParser) -> None:
     add("--end", default="", help="day or instant before which the run ends (now)")
     add("--sources", default=SnapshotSources.BEST, choices=SnapshotSources.values,
         help="snapshots to use (best)")  # fmt: skip
+    add("--import", dest="imports", nargs="+", action="extend", type=int, default=[],
+        metavar="ID", help="imports to read beside the record (none); `manage.py imports` lists"
+        " them")  # fmt: skip
     add("--cash", default="10000", help="starting cash in dollars (10000)")
 
 
@@ -208,6 +211,7 @@ def request_from(options: dict[str, Any], *, now: datetime) -> BacktestRequest:
         events=options["event"],
         tickers=options["ticker"],
         sources=options["sources"],
+        imports=list(dict.fromkeys(options["imports"])),
     )
     return BacktestRequest(
         strategy=options["strategy"],

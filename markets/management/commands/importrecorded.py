@@ -1,20 +1,18 @@
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from kalshi_insights.commands import ProgressBar
-from markets import importing
-
-LONGEST_PERIOD = 365 * 24 * 3600  # seconds
+from kalshi_insights.commands import ProgressBar, parse_period
+from markets.importing import research_tables
 
 
 class Command(BaseCommand):
     help = (
-        f"Import research tables as backfilled quotes: {', '.join(importing.FORMATS)}."
+        f"Import research tables as backfilled quotes: {', '.join(research_tables.FORMATS)}."
         " Existing rows stay as they are, so an interrupted import continues when it is run again."
     )
 
@@ -24,7 +22,7 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--gap-after",
-            type=read_seconds,
+            type=parse_period,
             metavar="SECONDS",
             help="the usual time between two rows of a market, where they are no candlesticks: a"
             " row counts as fresh for three times as long, and then a gap begins; without it no"
@@ -32,9 +30,9 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, folder: Path, gap_after: int | None, **options: Any) -> None:
-        folders = importing.find_tables(folder.resolve())
+        folders = research_tables.find_tables(folder.resolve())
         if not folders:
-            names = ", ".join(importing.FORMATS)
+            names = ", ".join(research_tables.FORMATS)
             raise CommandError(
                 f"folder: {folder} is not one of {names} and contains none of them.", returncode=2
             )
@@ -43,8 +41,10 @@ class Command(BaseCommand):
         for tables in folders:
             try:
                 with ProgressBar(sys.stderr) as bar:
-                    imported = importing.import_tables(tables, bar.update, gap_after=gap_after)
-            except importing.MalformedTable as error:
+                    imported = research_tables.import_tables(
+                        tables, bar.update, gap_after=gap_after
+                    )
+            except research_tables.MalformedTable as error:
                 raise CommandError(f"{tables.name}: {error}") from None
             self.stdout.write(
                 f"{tables.name}: {imported.markets:,} new markets,"
@@ -60,19 +60,9 @@ class Command(BaseCommand):
                 )
 
 
-def read_seconds(text: str) -> int:
-    # Python's own reader takes other digits, and more of them than it likes to.
-    seconds = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-    if not 1 <= seconds <= LONGEST_PERIOD:
-        raise ArgumentTypeError(
-            f"{text!r} is not a whole number of seconds from 1 to {LONGEST_PERIOD:,}"
-        )
-    return seconds
-
-
 def require_other_rows(folders: Sequence[Path]) -> None:
     """Raise CommandError where all tables are of candlesticks."""
-    if all(importing.FORMATS[each.name].has_candlesticks for each in folders):
+    if all(research_tables.FORMATS[each.name].has_candlesticks for each in folders):
         names = " and ".join(each.name for each in folders)
         verb = "has" if len(folders) == 1 else "have"
         raise CommandError(

@@ -1,0 +1,1 @@
+"""Files into parsed rows: their shape, their lines, their values, and what is refused of them."""
