@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from django.db import transaction
@@ -45,7 +45,7 @@ def at(seconds: float) -> datetime:
     return LAST_HOUR + timedelta(seconds=seconds)
 
 
-def pages_from(second: int, pages: int = 2) -> list[list[object]]:
+def pages_from(second: int, pages: int = 2) -> list[list[Any]]:
     return [[at(second + n + 1).timestamp(), 2, ""] for n in range(pages)]
 
 
@@ -118,7 +118,7 @@ def run_the_recorder() -> None:
         sweep.save()
 
 
-def values() -> list[dict[str, object]]:
+def values() -> list[Any]:
     found = Sweep.objects.filter(started_at__lt=at(3600)).order_by("started_at")
     return list(found.values("started_at", "complete", "pages", "contents", "based_on", "cursor"))
 
