@@ -65,7 +65,7 @@ def has_missing(partition: DayPartition, rows: Path, markets: Path) -> bool:
         columns = COLUMNS[partition.table]
         compared = {home.key.id, *(LEARNED_BY if home.table == TRADES else ())}
         _stage(table, columns, rows, lacking=columns.keys() - compared)
-        return _are_ids_missing(home, table)
+        return _has_missing_rows(home, table)
 
 
 def count_near(partition: DayPartition) -> int:
@@ -81,7 +81,7 @@ def _times_near(home: DayPartition) -> tuple[datetime, datetime]:
     return start - apart, end + apart
 
 
-def _are_ids_missing(home: DayPartition, staged: str) -> bool:
+def _has_missing_rows(home: DayPartition, staged: str) -> bool:
     time, id = home.key
     learned_later = LEARNED_LATER if home.table == TRADES else "false"
     with connection.cursor() as cursor:
