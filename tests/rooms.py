@@ -77,7 +77,7 @@ ROOMS = {
         "markets/storage/partitions.py",
         "backtests/definitions.py",
         "backtests/loading.py",
-        "backtests/models.py",
+        "backtests/models/",
         "backtests/observing.py",
         "backtests/traded.py",
         "backtests/record.py",

@@ -18,7 +18,7 @@ APP = Path(__file__).resolve().parent.parent
 RULES = (
     "definitions.py",
     "loading.py",
-    "models.py",
+    "models/*.py",
     "observing.py",
     "record.py",
     "requests.py",
