@@ -35,7 +35,7 @@ class RunProcess(NamedTuple):
     pid: int
 
 
-class Watch:
+class HungRunWatch:
     """The watch of a worker over the runs that its processes compute.
 
     `under_way` returns these at the moment. A run that has another claim than the one under which

@@ -48,7 +48,7 @@ def _runs_under_way() -> list[hung_runs.RunProcess]:
     ]
 
 
-watch = hung_runs.Watch(_runs_under_way)
+watch = hung_runs.HungRunWatch(_runs_under_way)
 
 
 @signals.worker_shutting_down.connect

@@ -81,7 +81,7 @@ ROOMS = {
         "backtests/definitions.py",
         "backtests/further.py",
         "backtests/loading.py",
-        "backtests/models.py",
+        "backtests/models/",
         "backtests/observing.py",
         "backtests/own/kept.py",
         "backtests/traded.py",

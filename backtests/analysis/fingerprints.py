@@ -24,7 +24,7 @@ RULES = (
     "further.py",
     "loading.py",
     "catalogue.py",
-    "models.py",
+    "models/*.py",
     "observing.py",
     "record.py",
     "requests.py",

@@ -38,7 +38,7 @@ def a_run(*, silent_for, began_before=0, **columns):
 
 def watch_over(result, process, *, request="a"):
     under_way = [hung_runs.RunProcess(request, result.pk, process.pid)]
-    return hung_runs.Watch(lambda: under_way), under_way
+    return hung_runs.HungRunWatch(lambda: under_way), under_way
 
 
 def looked_after(result, process):
@@ -126,7 +126,7 @@ def test_one_that_another_worker_has_by_now_is_left_alone(process):
 def test_a_process_that_has_gone_on_to_its_next_run_is_not_killed(process):
     result = a_run(silent_for=10, cancel_requested=True)
     looks = [[hung_runs.RunProcess("a", result.pk, process.pid)], []]
-    hung_runs.Watch(lambda: looks.pop(0)).look()
+    hung_runs.HungRunWatch(lambda: looks.pop(0)).look()
     assert again(result).status == BacktestStatus.CANCELLED
     assert process.poll() is None
 
@@ -134,7 +134,7 @@ def test_a_process_that_has_gone_on_to_its_next_run_is_not_killed(process):
 def test_a_look_that_fails_is_not_the_last(process):
     result = a_run(silent_for=10)
     found = [hung_runs.RunProcess("a", result.pk, process.pid)]
-    watch = hung_runs.Watch(lambda: [found[0]])
+    watch = hung_runs.HungRunWatch(lambda: [found[0]])
     is_there = found.pop()
     watch.look()
     found.append(is_there)

@@ -9,6 +9,8 @@ import pytest
 from backtests.data.universe import MONEY
 from backtests.engine import kernel
 from backtests.engine.interruption import Interrupted, stop_flag
+from backtests.engine.kernel_arrays import columns_of
+from backtests.engine.kernel_state import empty_journal
 from backtests.rules.execution import ExecutionModel, FillModel
 from backtests.tests.random_universes import random_universe
 
@@ -31,10 +33,10 @@ def test_a_run_of_the_kernel_ends_while_it_is_under_way():
 
 def trade(*, stop):
     """Trade with a journal that shows by its first entry what has been written."""
-    universe, journal = random_universe(1, rows=50), kernel.empty_journal(1_000)
+    universe, journal = random_universe(1, rows=50), empty_journal(1_000)
     journal.fill(-1)
     markets = kernel.KernelMarkets.of(universe, EXECUTION, stop=stop)
-    columns, targets = kernel.columns_of(universe.quotes), np.full(len(universe.quotes), 10)
+    columns, targets = columns_of(universe.quotes), np.full(len(universe.quotes), 10)
     with suppress(Interrupted):
         markets.traded(columns, targets, FillModel.EXPECTED, CASH, journal)
     return journal

@@ -16,6 +16,7 @@ from django.db import connection
 
 from backtests import hung_runs, runner, strategies, tasks
 from backtests.models import BacktestResult, BacktestStatus
+from backtests.signs_of_life import RunSignals
 from backtests.tests.record_builders import queue_backtest
 from backtests.tests.silent_strategies import (
     ENDED_BY_ITSELF,
@@ -141,19 +142,19 @@ def heartbeat_age():
 
 def test_one_that_does_not_hear_gives_no_more_signs_of_life(monkeypatch):
     """Its worker sees it silent then, and ends it."""
-    fell_silent = []
+    fell_silent: list[bool] = []
 
     def hold_out():
         until = time.monotonic() + 60
         while not fell_silent and time.monotonic() < until:
             with suppress(KeyboardInterrupt):
-                request_cancel(BacktestResult(pk=id))
+                request_cancel(result)
                 if heartbeat_age() > hung_runs.SILENT_AFTER:
                     fell_silent.append(True)
 
     monkeypatch.setattr(Does, "work", hold_out)
-    id = queue(Does).pk
-    runner.run(id)
+    result = queue(Does)
+    ran(result)
     assert fell_silent
     assert BacktestResult.objects.get().status == BacktestStatus.CANCELLED
 
@@ -342,7 +343,7 @@ def test_an_error_of_storing_is_not_blamed_on_a_signal_that_comes_meanwhile(monk
 
 
 def test_a_process_that_is_told_to_end_claims_nothing(monkeypatch):
-    class ToldSignals(runner.RunSignals):
+    class ToldSignals(RunSignals):
         def __enter__(self):
             signals = super().__enter__()
             end_this_process()

@@ -1,5 +1,6 @@
 """The runner: from the claim of a run to its stored result, with all that can end it."""
 
+import signal
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import ClassVar
@@ -289,7 +290,7 @@ def test_a_person_who_interrupts_it_has_cancelled_it():
     result = queue_backtest(a_market())
 
     def tell(progress, doing):
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         runner.run(result.pk, on_progress=tell)

@@ -289,7 +289,8 @@ class TradeQuerySet(models.QuerySet["Trade"]):
             cursor.execute(
                 f"""INSERT INTO markets_trade ({names}, recorded_at, source_code)
                     SELECT {names}, %(recorded_at)s, %(source)s FROM {staged} AS new
-                    WHERE NOT EXISTS ({SAME_TRADE}) ORDER BY sequence ON CONFLICT DO NOTHING""",
+                    WHERE NOT EXISTS ({TRADE_ON_RECORD}) ORDER BY sequence
+                    ON CONFLICT DO NOTHING""",
                 {**times, "recorded_at": recorded_at, "source": TradeOrigin.IMPORT.value},
             )
             written: int = cursor.rowcount
