@@ -27,6 +27,7 @@ from backtests.tests.record_builders import (
 )
 from backtests.tests.test_further_columns import columns
 from kalshi_insights.bad_input import BadInput
+from markets.kalshi.fields import Count, Price
 from markets.kalshi.order_books import Level, OrderBook
 from markets.models import Market, OrderBookSnapshot, Source
 from markets.models.order_books import ObservedOrderBook
@@ -47,7 +48,8 @@ def quote(market: Market, minutes: int, interest: str | None, **values) -> None:
 
 def record_book(market: Market, minutes: float, yes, no) -> None:
     bids, asks = (
-        tuple(Level(Decimal(price), Decimal(size)) for price, size in side) for side in (yes, no)
+        tuple(Level(Price(Decimal(price)), Count(Decimal(size))) for price, size in side)
+        for side in (yes, no)
     )
     book, at = OrderBook(bids, asks), START + minutes * MINUTE
     OrderBookSnapshot.objects.record([ObservedOrderBook(market.pk, at, book)])
