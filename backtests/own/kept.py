@@ -59,24 +59,34 @@ def reports(files: Sequence[StrategyFile]) -> list[FileReport]:
         # Others that wait here find the reports of the first.
         with _reading:
             known = _valid(files)
-            missing = [file for file in files if file not in known]
-            with ThreadPoolExecutor(PROCESSES) as pool:
-                known |= zip(missing, pool.map(_read, missing), strict=True)
+            known |= _read([file for file in files if file not in known])
     return [known[file] for file in files]
 
 
-def _read(file: StrategyFile) -> FileReport:
-    try:
-        key = _key(file)
-    except OSError as fault:
-        return FileReport(error=f"{file.name}: It cannot be read. {fault.strerror}.")
-    kept = Kept(reading.read(file), _names(file.folder))
+def _read(files: Sequence[StrategyFile]) -> dict[StrategyFile, FileReport]:
+    """Read files and keep what they are."""
+    found, keys = {}, {}
+    for file in files:
+        try:
+            keys[file] = _key(file)
+        except OSError as fault:
+            found[file] = FileReport(error=f"{file.name}: It cannot be read. {fault.strerror}.")
+    names = [_names(file.folder) for file in keys]
+    # Only the waiting is done by threads, of which each would open its own session of the cache.
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        read = list(pool.map(reading.read, keys))
+    for (file, key), report, beside in zip(keys.items(), read, names, strict=True):
+        _keep(key, Kept(report, beside))
+        found[file] = report
+    return found
+
+
+def _keep(key: str, kept: Kept) -> None:
     seconds = ERRORS_KEPT_SECONDS if kept.report.error else KEPT_SECONDS
     try:
         cache.set(key, msgspec.json.encode(kept), seconds)
     except redis.RedisError as fault:
         log.warning("cache_unavailable", error=type(fault).__name__)
-    return kept.report
 
 
 def _valid(files: Sequence[StrategyFile]) -> dict[StrategyFile, FileReport]:
@@ -122,4 +132,8 @@ def _is_same(path: Path, was: str) -> bool:
 
 
 def _names(place: Path) -> str:
-    return _hash(sorted(path.name.encode() for path in place.iterdir()))
+    """A hash of the names in a folder; empty where there is no such folder any more."""
+    try:
+        return _hash(sorted(path.name.encode() for path in place.iterdir()))
+    except OSError:
+        return ""

@@ -3,7 +3,6 @@
 Those of one's own strategies come from another process, as JSON; see `backtests.own`.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ StrategyClass = type[Signal] | type[Strategy]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 NAME_IN_WORDS = "lower-case letters, digits and hyphens, at most 100 of them"
+LARGEST = 2**53  # whole numbers beyond it are not exact everywhere
 MAX_VERSION, MAX_SUMMARY, MAX_TEXT = 50, 1_000, 1_000
 
 
@@ -113,11 +113,14 @@ def _check_schema(strategy: StrategyClass, schema: Schema) -> None:
 
 
 def _check_parameter(where: str, parameter: Parameter) -> None:
-    numbers: list[Any] = [parameter.default, parameter.least, parameter.most]
     if not isinstance(parameter.default, bool | int | float | str):
         raise BadStrategy(f"{where}: the default must be a number, true or false, or a text.")
-    if any(isinstance(each, float) and not math.isfinite(each) for each in numbers):
-        raise BadStrategy(f"{where}: default, least and most must be finite.")
+    numbers: list[Any] = [each for each in (parameter.least, parameter.most) if each is not None]
+    numbers += [] if isinstance(parameter.default, str) else [parameter.default]
+    if not all(isinstance(each, int | float) and abs(each) <= LARGEST for each in numbers):
+        raise BadStrategy(
+            f"{where}: default, least and most must be numbers of at most {LARGEST:,}."
+        )
     texts: list[Any] = [parameter.help, parameter.label, parameter.unit, *parameter.choices]
     if isinstance(parameter.default, str):
         texts.append(parameter.default)

@@ -3,10 +3,16 @@
 import os
 import sys
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backtests.own import imports, reading
+from backtests.own.describe import FileReport
 from backtests.own.folder import BadFolder, StrategyFile, stated_names, strategy_files, warning_of
+from backtests.strategies.descriptions import LARGEST, StrategyDescription
+from backtests.strategies.parameters import Parameter
 from backtests.tests.own_strategies import is_gone, write, write_signal
 
 
@@ -162,7 +168,9 @@ LACKING = [
     ("schema", "{'edge': 0.5}", "CheapSide.schema, 'edge': must be a Parameter."),
     ("schema", "{'an edge': CONTRACTS}", "a name must be a short identifier."),
     ("schema", "{'a': Parameter(default=3, least=5, help='A.')}", "its own rule: Must be at least"),
-    ("schema", "{'a': Parameter(default=float('inf'), help='A.')}", "must be finite."),
+    ("schema", "{'a': Parameter(default=float('inf'), help='A.')}", "must be numbers of at most"),
+    ("schema", "{'a': Parameter(default=10**400, help='A.')}", "must be numbers of at most"),
+    ("schema", "{'a': Parameter(default=1, least='0', help='A.')}", "must be numbers of at most"),
     ("schema", "{'a': Parameter(default=None, help='A.')}", "the default must be a number"),
     ("schema", "{'a': Parameter(default=1, help=None)}", "must be texts."),
 ]
@@ -198,6 +206,24 @@ def test_it_sees_nothing_of_the_environment_of_the_site(tmp_path, monkeypatch):
     report = read(write(tmp_path, "a.py", "import os\nraise ValueError(dict(os.environ))\n"))
     assert "a secret" not in report.error
     assert "DATABASE_URL" not in report.error
+
+
+@given(
+    st.one_of(
+        st.booleans(),
+        st.integers(-LARGEST, LARGEST),
+        st.floats(-LARGEST, LARGEST),
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1),
+    )
+)
+def test_a_description_comes_out_of_its_process_as_it_went_in(default):
+    choices = (default,) if isinstance(default, str) else ()
+    parameter = Parameter(default=default, help="A.", choices=choices, unit="$")
+    described = StrategyDescription(name="a", version="1", schema={"a": parameter})
+    report = FileReport([described], {"a.py": "0" * 64})
+    decoded = msgspec.json.decode(msgspec.json.encode(report), type=FileReport)
+    assert decoded == report
+    assert type(decoded.strategies[0].schema["a"].default) is type(default)
 
 
 # --- loading here ---------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Runs of one's own strategies, each in a process of its own, and what is stored with them."""
 
 import sys
+import time
 
 import pytest
 
@@ -146,8 +147,17 @@ import os, pathlib
         """
 
 
+def started_process(path, log):
+    """Wait until a process has written its number, and return that."""
+    until = time.monotonic() + 90
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.05)
+    return int(path.read_text())
+
+
 @pytest.mark.system
-def test_a_worker_runs_a_file_that_came_after_its_start_and_ends_one_that_does_not_hear(
+def test_a_worker_runs_a_file_that_came_later_and_ends_one_that_hears_nothing(
     folder, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("STRATEGIES_PATH", str(folder))
@@ -164,10 +174,10 @@ def test_a_worker_runs_a_file_that_came_after_its_start_and_ends_one_that_does_n
         path = write_signal(folder)
         path.write_text(path.read_text().replace("return", f"{DEAF}return"))
         tasks.run_backtest.delay(deaf.pk)
-        wait_for(deaf, BacktestStatus.RUNNING, log)
+        process = started_process(folder / "pid", log)
         BacktestResult.objects.request_cancel(deaf.pk, now=END)
         wait_for(deaf, BacktestStatus.CANCELLED, log)
-        assert is_gone(int((folder / "pid").read_text()))
+        assert is_gone(process)
         worker.terminate()
         assert worker.wait(60) == 0, log.read_text()
     assert own.final_cash == shipped.final_cash
