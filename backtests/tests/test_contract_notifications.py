@@ -126,6 +126,18 @@ class TestNotifications:
         assert closed.close_datetime().second == (at // SECOND) % 60
         assert round(ran.broker.getcash() - 1_000, 9) == gained
 
+    def test_backtrader_s_analyzer_of_trades_counts_it_as_closed(self):
+        finished = cerebro.run(
+            settled(1),
+            type("Holding", (Scripted,), {"script": {0: hold(5)}}),
+            ExecutionModel(),
+            FillModel.EXPECTED,
+            cash=1_000 * MONEY,
+            analyzers=[bt.analyzers.TradeAnalyzer],
+        )
+        counted = finished.strategy.analyzers.trade.get_analysis()
+        assert (counted.total.closed, round(counted.pnl.net.total, 9)) == (1, 2.75)
+
     def test_each_trade_of_a_market_is_closed(self):
         trades = []
         body = {"notify_trade": lambda s, t: trades.append((t.tradeid, t.isclosed))}
