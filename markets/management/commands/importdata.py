@@ -73,6 +73,8 @@ class Command(BaseCommand):
                 refused.create()
         except BadInput as fault:
             raise CommandError(str(fault), returncode=MISUSED) from None
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted. Nothing is written.") from None
         if options["dry_run"]:
             self.show(sources, surveys)
             return
