@@ -186,7 +186,7 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
             if known := row.known_part(known_by):
                 times = live if row.known_at is None else later
                 times.setdefault(row.scope, []).append(known)
-        whole = []
+        whole: list[WholeTape] = []
         for scope in {**live, **later}:
             read = [live.get(scope, []), later.get(scope, [])]
             live_times, later_times = (kept(intersect(merge(t), [window])) for t in read)
