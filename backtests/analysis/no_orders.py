@@ -8,7 +8,7 @@ from backtests.rules.execution import ExecutionModel
 from kalshi_insights.arrays import np
 
 
-class RowCounts(NamedTuple):
+class QuoteCounts(NamedTuple):
     """Rows of quotes, each count among those of the one before it: with both sides, of a market
     that traded, and observed again in time for an order that was sent there."""
 
@@ -30,7 +30,7 @@ class RowCounts(NamedTuple):
 
 def explain_no_orders(universe: Universe, execution: ExecutionModel) -> str:
     """State what stood in the way of orders, whatever the strategy."""
-    rows = RowCounts.of(universe, execution)
+    rows = QuoteCounts.of(universe, execution)
     return (
         f"No order was sent. Rows of quotes: {rows.rows:,}; with both sides: {rows.two_sided:,}; of"
         f" these while the market was trading: {rows.trading:,}; and observed again in time for an"

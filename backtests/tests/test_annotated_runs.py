@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backtests.analysis.evaluation import Evaluation
-from backtests.analysis.no_orders import RowCounts, explain_no_orders
+from backtests.analysis.no_orders import QuoteCounts, explain_no_orders
 from backtests.annotations.checks import BadAnnotation
 from backtests.data.universe import MONEY, SECOND, Settlement
 from backtests.rules import journal
@@ -274,4 +274,4 @@ def test_rows_are_counted_as_far_as_orders_could_be_met():
         book(42, 45), book(42, None), book(42, 45, tradable=False), book(42, 45, at=20_000)
     )
     # After the last row nothing is observed; between the two before it lie five hours.
-    assert RowCounts.of(universe, ExecutionModel()) == (4, 3, 2, 1)
+    assert QuoteCounts.of(universe, ExecutionModel()) == (4, 3, 2, 1)
