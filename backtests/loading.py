@@ -159,7 +159,7 @@ def _universe(
         tape=traded.tape(
             ids,
             [market.ticker for market in markets],
-            traded.SeenMarkets(quoted, observed, gaps),
+            quoted,
             selection,
             known_by=known_by,
         ),

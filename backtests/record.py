@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 from kalshi_insights.arrays import Array, Ints
 from markets import models
-from markets.coverage.gap_arrays import CoverageOfMarkets
-from markets.coverage.many_markets import coverage_of
+from markets.coverage.gap_arrays import CoverageOfMarkets, GapArrays
+from markets.coverage.many_markets import coverage_of, recorder_silences
 from markets.intervals import Interval
 from markets.models.definitions import DefinedMarket, RevisedEvent, RevisedMarket
 from markets.models.order_books import BookLevels
@@ -144,6 +144,12 @@ class CoverageRead(Protocol):
     ) -> CoverageOfMarkets: ...
 
 
+class SilenceRead(Protocol):
+    def __call__(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, known_by: datetime
+    ) -> GapArrays: ...
+
+
 class Record(Protocol):
     """Everything that backtests read of `markets`, by the manager that answers.
 
@@ -184,6 +190,8 @@ class Record(Protocol):
     def sweeps(self) -> SweepReads: ...
     @property
     def coverage_of(self) -> CoverageRead: ...
+    @property
+    def recorder_silences(self) -> SilenceRead: ...
 
 
 class _Managers(NamedTuple):
@@ -204,6 +212,7 @@ class _Managers(NamedTuple):
     polls: PollReads
     sweeps: SweepReads
     coverage_of: CoverageRead
+    recorder_silences: SilenceRead
 
 
 record: Record = _Managers(
@@ -224,4 +233,5 @@ record: Record = _Managers(
     polls=models.Poll.objects,
     sweeps=models.Sweep.objects,
     coverage_of=coverage_of,
+    recorder_silences=recorder_silences,
 )

@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Self
 
 from backtests.data.candles import CandleRanges
-from backtests.data.first_observations import last_looks, search
-from backtests.data.gaps import MarketGaps
+from backtests.data.first_observations import search
 from backtests.data.observed_rows import QuotedInstants
 from backtests.data.stretches import Stretches, stretches_of
 from backtests.data.tape import TradeTape
@@ -14,23 +13,17 @@ from backtests.data.universe import Ints, microseconds
 from backtests.record import record
 from backtests.requests import MarketSelection
 from kalshi_insights.arrays import np
+from markets.coverage.gap_arrays import GapArrays
 from markets.intervals import Interval
+from markets.models.observations import MICROSECOND
 from markets.models.tape import WholeTape
-from markets.observed import AFTER_ALL, ObservedInstants
+from markets.observed import AFTER_ALL
 
 TRADES = "trades"  # the kind of a backfill of trades
 NOWHERE = WholeTape((), ())
 AROUND = 1_000_000  # what is not whole before and after a trade that counts as missing
 # The recorder may go on looking at a market for so long after it has stopped storing its trades.
 LOOKS_ON = 60_000_000
-
-
-class SeenMarkets(NamedTuple):
-    """The quotes of markets, and when these were observed and when not."""
-
-    quoted: QuotedInstants
-    observed: ObservedInstants
-    gaps: MarketGaps
 
 
 class UnseenTimes(NamedTuple):
@@ -41,15 +34,14 @@ class UnseenTimes(NamedTuple):
     until: Ints
 
     @classmethod
-    def of(cls, seen: SeenMarkets) -> Self:
-        """Make them of gaps, each from the last look before it on."""
-        gaps = seen.gaps
-        market = np.repeat(np.arange(len(gaps.spans) - 1), np.diff(gaps.spans))
-        return cls(market, last_looks(seen.observed, market, gaps.since) - LOOKS_ON, gaps.until)
+    def of(cls, silences: GapArrays) -> Self:
+        """Make them of the recorder's silences."""
+        market = np.repeat(np.arange(len(silences.spans) - 1), np.diff(silences.spans))
+        return cls(market, silences.since - LOOKS_ON, silences.until)
 
     def shifted(self, by: timedelta) -> Self:
         """Return the same by another clock."""
-        ahead = by // timedelta(microseconds=1)
+        ahead = by // MICROSECOND
         # What has no end keeps none.
         until = np.where(self.until == AFTER_ALL, AFTER_ALL, self.until + ahead)
         return self._replace(since=self.since + ahead, until=until)
@@ -74,7 +66,7 @@ def candles(
 def tape(
     ids: Sequence[int],
     tickers: Sequence[str],
-    seen: SeenMarkets,
+    quoted: QuotedInstants,
     selection: MarketSelection,
     *,
     known_by: datetime,
@@ -91,7 +83,12 @@ def tape(
     rows = record.backfill_spans.whole(TRADES, ids, start, end, known_by=known_by)
     number = {id: n for n, id in enumerate(ids)}
     own = [(number[id], microseconds(a) + 1, microseconds(b)) for id, a, b in rows]
-    whole = _whole(followed, own, seen, window, skew=skew)
+    if uncertain := [each for each in followed if each.while_observed]:
+        silences = record.recorder_silences(ids, start, end, known_by=known_by)
+        unseen = UnseenTimes.of(silences).shifted(-skew)
+        own += _followed(uncertain, [], quoted, window).without(*unseen).rows()
+    certain = [each for each in followed if not each.while_observed]
+    whole = _followed(certain, own, quoted, window)
     if not len(whole.since):
         return None
     columns = dict(record.trades.columns(ids, start, end))
@@ -101,30 +98,13 @@ def tape(
     whole = whole.without(columns["market"][late], at - AROUND, at + AROUND + 1)
     kept = np.flatnonzero(whole.covering(columns["market"], columns["at"]) >= 0)
     kept = kept[np.lexsort((columns["market"][kept], columns["at"][kept]))]
-    ahead = skew // timedelta(microseconds=1)
+    ahead = skew // MICROSECOND
     at = columns["at"][kept] + ahead
     price, contracts, taker = (columns[name][kept] for name in ("price", "contracts", "taker"))
     known_at = np.maximum(columns["known_at"][kept], at)
     market, spans = columns["market"][kept], whole.spans
     since, until = whole.since + ahead, whole.until + ahead
     return TradeTape(at, market, price, contracts, taker, known_at, spans, since, until)
-
-
-def _whole(
-    followed: Sequence[WholeTape],
-    own: list[tuple[int, int, int]],
-    seen: SeenMarkets,
-    window: Interval,
-    *,
-    skew: timedelta,
-) -> Stretches:
-    """The stretches in which each market's trades are all on record, by the exchange's clock."""
-    uncertain = [each for each in followed if each.while_observed]
-    if uncertain:
-        unseen = UnseenTimes.of(seen).shifted(-skew)
-        own = own + _followed(uncertain, [], seen.quoted, window).without(*unseen).rows()
-    certain = [each for each in followed if not each.while_observed]
-    return _followed(certain, own, seen.quoted, window)
 
 
 def _followed(

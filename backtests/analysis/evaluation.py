@@ -170,8 +170,8 @@ class Evaluation:
             yardstick = cast(type[Signal], STRATEGIES[name])
             shared = yardstick.schema.keys() & self.params.keys() & {"contracts"}
             signal = yardstick(**{key: self.params[key] for key in shared})
-            outcome = self._run_in_kernel(signal.stated(self.universe), FillModel.EXPECTED)
-            measured[name] = self._measured(outcome).figures
+            stated = signal.stated(self.universe)
+            measured[name] = self._measured(self._run_in_kernel(stated, FillModel.EXPECTED)).figures
         return measured
 
     def _measured(self, outcome: RunOutcome) -> MeasuredRun:

@@ -2,7 +2,7 @@
 
 from backtests.data.universe import MISSING, Ints
 from kalshi_insights.arrays import np
-from markets.observed import AFTER_ALL, BEFORE_ALL, ObservedInstants
+from markets.observed import AFTER_ALL, ObservedInstants
 
 
 def first_observations(observed: ObservedInstants, markets: Ints, at: Ints) -> Ints:
@@ -23,23 +23,6 @@ def first_observations(observed: ObservedInstants, markets: Ints, at: Ints) -> I
     runs = np.full(len(markets), MISSING)
     runs[first[chosen]] = run[chosen]
     return np.minimum(alone, _newest_of_runs(observed, pair, span, earliest, runs))
-
-
-def last_looks(observed: ObservedInstants, markets: Ints, before: Ints) -> Ints:
-    """Return for each market the last instant before another at which it was looked at.
-
-    `BEFORE_ALL` stands where there is none. Of a run each look counts, be it its newest or not.
-    """
-    pair, span = _spans_of(observed, markets)
-    stream = observed.streams[span]
-    start = observed.starts[stream]
-    following = np.minimum(before[pair] - 1, observed.until[span]) + 1
-    place = search(observed.instants, start, observed.starts[stream + 1], following) - 1
-    there = place >= start
-    there[there] = observed.instants[place[there]] >= observed.since[span[there]]
-    last = np.full(len(markets), BEFORE_ALL)
-    np.maximum.at(last, pair[there], observed.instants[place[there]])
-    return last
 
 
 def search(values: Ints, low: Ints, high: Ints, targets: Ints) -> Ints:

@@ -262,6 +262,19 @@ class TestTape:
             assert looked_until < instant(int(tape.until[0])) < looked_until + MINUTE
             assert instant(int(tape.since[1])) == T + 40 * MINUTE
 
+    def test_what_was_filled_in_later_does_not_observe_a_market(self, market):
+        for at in (T, T + 40 * MINUTE):
+            record_quote(market, at)
+        record_passes(T, T + 20 * MINUTE)
+        record_passes(T + 40 * MINUTE, T + HOUR)
+        for n in range(20, 40):
+            record_quote(market, T + n * MINUTE + timedelta(seconds=1), source=Source.BACKFILL)
+        span(T, T + HOUR, categories=["Climate"])
+        for n in (5, 30, 50):
+            trade(market, T + n * MINUTE)
+        tape = load_universe(market).known_tape()
+        assert tape.at.tolist() == [microseconds(T + n * MINUTE) for n in (5, 50)]
+
     def test_what_was_read_later_goes_by_the_category_of_today(self, market):
         record_quote(market, T)
         trade(market, T + MINUTE)
@@ -290,6 +303,15 @@ class TestTape:
         assert tape.at.tolist() == [microseconds(T + n * MINUTE) for n in (11, 51)]
         assert tape.since.tolist() == [microseconds(T + n * MINUTE) for n in (10, 50)]
         assert tape.until.tolist() == [microseconds(T + n * MINUTE) - 1 for n in (19, 60)]
+
+    def test_a_hot_market_of_a_category_is_proved_while_it_was_observed(self, market):
+        record_quote(market, T)
+        record_passes(T, T + 20 * MINUTE)
+        HotPeriod.objects.create(market=market, started_at=T)
+        span(T, T + HOUR, extent="hot", categories=["Climate"])
+        for n in (5, 30):
+            trade(market, T + n * MINUTE)
+        assert load_universe(market).known_tape().at.tolist() == [microseconds(T + 5 * MINUTE)]
 
     def test_the_tape_of_combos_is_whole_where_they_were_stored(self):
         combo = record_market("KXMVECROSS-26OCT02")

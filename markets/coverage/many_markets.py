@@ -75,6 +75,22 @@ def coverage_of(
     return _Reading(ids, window, reach, fresh_for, now).coverage()
 
 
+def recorder_silences(
+    ids: Sequence[int], start: datetime, end: datetime, *, known_by: datetime
+) -> GapArrays:
+    """Return the times in which the recorder did not look at markets although they were traded.
+
+    Each begins with the last look before it, and is longer than the universe's freshness. What was
+    filled in later does not count as a look.
+    """
+    window = elapsed_window(start, min(end, known_by))
+    fresh_for = stale_after(settings.UNIVERSE_INTERVAL)
+    reach = Interval(window.start, max(window.end, min(window.end + fresh_for, known_by)))
+    reading = _Reading(ids, window, reach, fresh_for, known_by, by_recorder_alone=True)
+    stale = reading.coverage().stale
+    return stale._replace(since=stale.since - fresh_for // MICROSECOND)
+
+
 # --- evidence -----------------------------------------------------------------------------------
 
 
@@ -114,6 +130,7 @@ class _Reading:
     reach: Interval
     fresh_for: timedelta | None
     known_by: datetime
+    by_recorder_alone: bool = False
     compared: dict[GapEvidence, ObservedTime] = field(default_factory=dict)
     known: dict[tuple[str, ...], tuple[Gap, ...]] = field(default_factory=dict)
     rules: dict[tuple[Interval, ...], tuple[Expected, ...]] = field(default_factory=dict)
@@ -307,7 +324,8 @@ class _Reading:
                         AND timestamp < until + %(beside)s * interval '1 s'
                         -- This lets the planner prune to these days' partitions.
                         AND timestamp > %(first)s AND timestamp < %(last)s
-                ) AS seen ON source <> 'POLL' OR timestamp > since AND timestamp < until
+                ) AS seen ON CASE WHEN source = 'POLL' THEN timestamp > since AND timestamp < until
+                    ELSE source <> 'BACKFILL' OR NOT %(by_recorder_alone)s END
                 ORDER BY n, seen.timestamp
                 """,
                 {
@@ -317,6 +335,7 @@ class _Reading:
                     "until": array_of([microseconds(part.end) for _, part in parts]),
                     "beside": beside.total_seconds(),
                     "known_by": self.known_by,
+                    "by_recorder_alone": self.by_recorder_alone,
                     "first": min(part.start for _, part in parts) - beside,
                     "last": max(part.end for _, part in parts) + beside,
                 },

@@ -8,7 +8,9 @@ and where an event or a market comes first on a page, that page did.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import msgspec
 from django.conf import settings
@@ -155,12 +157,24 @@ def _read_part(tier: str, part: TimeWindow) -> Iterator[SweepRow]:
         )
         # The database would sort all contents on its disk.
         rows = sorted(cursor.fetchall(), key=lambda row: (row[1] // HOUR_LONG, row[0]))
-    for _, started_at, based_on, contents, pages, complete, skipped in rows:
+    hours = groupby(rows, key=lambda row: row[1] // HOUR_LONG)
+    ordered = chain.from_iterable(_bases_first(list(hour)) for _, hour in hours)
+    for _, started_at, based_on, contents, pages, complete, skipped in ordered:
         read = _read_pages(pages)
         instants = [round(seconds * 1_000_000) for seconds, _, _ in read]
         known = None if contents is None else bytes(contents)
         firsts = [first for _, _, first in read] if known is None else []
         yield SweepRow(started_at, based_on, known, instants, firsts, complete, skipped)
+
+
+def _bases_first(hour: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Return the sweeps of an hour by time where one comes before the one that it is based on.
+
+    Sweeps that were restored have lower numbers than all that were on record, also of their hour.
+    """
+    places = {started_at: place for place, (_, started_at, *_) in enumerate(hour)}
+    are_first = all(places.get(based_on, -1) < n for n, (_, _, based_on, *_) in enumerate(hour))
+    return hour if are_first else sorted(hour, key=itemgetter(1))
 
 
 def observed_instants(ids: Sequence[int], window: TimeWindow) -> ObservedInstants:

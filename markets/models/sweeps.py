@@ -14,6 +14,7 @@ from markets.intervals import Interval
 from markets.models.markets import NOT_OPEN_STATUSES, Market
 from markets.models.observations import microseconds, observed_instants
 from markets.models.recording import CLOCK_TOLERANCE, Poll, Tier
+from markets.models.scope import in_scope_sql
 from markets.observed import ObservedInstants
 from markets.pages.market_spans import TimeWindow
 
@@ -224,14 +225,18 @@ class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
         return begun.exclude(ended_at__lte=window.start).order_by("market_id", "started_at")
 
     def follow(self, at: datetime) -> None:
-        """Open and close periods so that the open ones are the hot list as it is now."""
+        """Open and close periods so that the open ones are the hot list as it is now.
+
+        A watched market that is not recorded is not on it.
+        """
+        condition, names = in_scope_sql()
         with connection.cursor() as cursor:
             cursor.execute(
-                """
+                f"""
                 WITH hot AS (
                     SELECT id FROM markets_market AS market
                     WHERE status <> 'finalized' AND status <> ALL(%(not_open)s)
-                        AND (is_hot OR EXISTS (
+                        AND {condition} AND (is_hot OR EXISTS (
                         SELECT FROM markets_watch WHERE market_id = market.id)
                 )), gone AS (
                     UPDATE markets_hotperiod SET ended_at = greatest(started_at, %(at)s)
@@ -242,7 +247,7 @@ class HotPeriodQuerySet(models.QuerySet["HotPeriod"]):
                     SELECT market_id FROM markets_hotperiod WHERE ended_at IS NULL)
                 ON CONFLICT DO NOTHING
                 """,
-                {"at": at, "not_open": list(NOT_OPEN_STATUSES)},
+                {"at": at, "not_open": list(NOT_OPEN_STATUSES), **names},
             )
 
 

@@ -186,12 +186,14 @@ class TapeSpanQuerySet(models.QuerySet["TapeSpan"]):
             if known := row.known_part(known_by):
                 times = live if row.known_at is None else later
                 times.setdefault(row.scope, []).append(known)
-        whole = []
+        whole: list[WholeTape] = []
         for scope in {**live, **later}:
             read = [live.get(scope, []), later.get(scope, [])]
             live_times, later_times = (kept(intersect(merge(t), [window])) for t in read)
             if scope.extent == Extent.HOT:
-                whole += hot_times(scope.possible(tickers, ids), ids, live_times, skew=skew)
+                hot = hot_times(scope.possible(tickers, ids), ids, live_times, skew=skew)
+                named = {*scope.named(tickers, ids)}
+                whole += (each._replace(while_observed=not named >= {*each.places}) for each in hot)
             else:
                 whole += scope_times(scope, tickers, ids, live_times, later_times)
         return united(each for each in whole if each.places and each.times)

@@ -61,14 +61,16 @@ INSERT_TRADES = f"""
     SELECT count(*), NULL, NULL FROM written
     UNION ALL SELECT NULL, market_id, created_time FROM known WHERE differs
 """
-# The trade on record that a restored one is, if there is one.
+# The trade on record is the one that is restored.
 SAME_TRADE = """
-    SELECT FROM markets_trade AS old
-    WHERE old.market_id = new.market_id AND old.trade_id = new.trade_id
-        AND old.created_time BETWEEN new.created_time - %(within)s * interval '1 s'
-            AND new.created_time + %(within)s * interval '1 s'
-        AND old.created_time BETWEEN %(first)s AND %(last)s
+    old.market_id = new.market_id AND old.trade_id = new.trade_id
+    AND old.created_time BETWEEN new.created_time - %(within)s * interval '1 s'
+        AND new.created_time + %(within)s * interval '1 s'
+    AND old.created_time BETWEEN %(first)s AND %(last)s
 """
+TRADE_ON_RECORD = f"SELECT FROM markets_trade AS old WHERE {SAME_TRADE}"
+# The trade on record was fetched afterwards, and the archive knows when it was learned live.
+LEARNED_LATER = "old.known_at = old.created_time AND new.known_at <> new.created_time"
 SAME_CONTENT = f"""
     ROW({", ".join(f"old.{name}" for name in CONTENT)})
         IS NOT DISTINCT FROM ROW({", ".join(f"new.{name}" for name in CONTENT)})
@@ -227,7 +229,8 @@ class TradeQuerySet(models.QuerySet["Trade"]):
         """Write what a query selects of archived trades in a window, but for those on record.
 
         Return how many were written, and how many differ from the record, which stays as it is;
-        call it in a transaction. A trade that was fetched again has other times and another source.
+        call it in a transaction. A trade that was fetched again has other times and another source;
+        it is known again since it was learned live, and counts as written.
         """
         names = ", ".join(columns)
         known: dict[str, datetime | float] = {
@@ -239,13 +242,20 @@ class TradeQuerySet(models.QuerySet["Trade"]):
             cursor.execute(ONE_WRITER)
             cursor.execute(
                 f"""INSERT INTO markets_trade ({names}) SELECT {names} FROM ({archived}) AS new
-                    WHERE NOT EXISTS ({SAME_TRADE}) ON CONFLICT DO NOTHING""",
+                    WHERE NOT EXISTS ({TRADE_ON_RECORD}) ON CONFLICT DO NOTHING""",
                 known,
             )
             written: int = cursor.rowcount
             cursor.execute(
+                f"""UPDATE markets_trade AS old SET known_at = new.known_at,
+                        recorded_at = least(old.recorded_at, new.recorded_at)
+                    FROM ({archived}) AS new WHERE {SAME_TRADE} AND {LEARNED_LATER}""",
+                known,
+            )
+            written += cursor.rowcount
+            cursor.execute(
                 f"""SELECT count(*) FROM ({archived}) AS new
-                    WHERE NOT EXISTS ({SAME_TRADE} AND {SAME_CONTENT})""",
+                    WHERE NOT EXISTS ({TRADE_ON_RECORD} AND {SAME_CONTENT})""",
                 known,
             )
             return written, cursor.fetchone()[0]

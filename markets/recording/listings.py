@@ -1,6 +1,7 @@
 """The tiers that read a listing of the exchange to its end: updates, universe and combos."""
 
 from collections import defaultdict
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -94,9 +95,9 @@ def continue_universe_ahead(tick: Tick, *, requests: int) -> None:
     newest = tick.newest_sweeps.get(Tier.UNIVERSE)
     if not newest or newest.finished_at is not None or not newest.cursor:
         return
-    if tick.client.has_tokens_for(requests + 1):
-        due = due_universe(tick)
-        if due and due == newest:
+    # Without an answer of the token bucket, the answers for the hot list count all the same.
+    with suppress(KalshiError):
+        if tick.client.has_tokens_for(requests + 1) and due_universe(tick) == newest:
             request_universe_ahead(tick)
 
 

@@ -10,7 +10,7 @@ of it is ever dropped from the database.
 A further table is archived with the day once it is in `ACCOUNT`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
@@ -53,13 +53,18 @@ DURATION = Column("bigint", MICROSECONDS, INTERVAL)
 TEXT, JSON, FLAG = Column("text"), Column("jsonb"), Column("boolean")
 
 
+# The columns of a row as SQL, by their names.
+Expressions = Mapping[str, str]
+SaysMore = Callable[[Expressions, Expressions], str]
+
+
 @dataclass(frozen=True, slots=True)
 class AccountTable:
     """A table of the account: its columns in a file, the rows of a day, and what tells them apart.
 
     `within` is a condition on `{since}`, an hour before the day, `{start}` and `{end}`. Rows in the
     database with the same `key` must have the same values, but for columns that are `derived`, and
-    for those that had not ended.
+    for those of which one side says more.
     """
 
     folder: str
@@ -68,11 +73,8 @@ class AccountTable:
     key: Sequence[str]
     columns: dict[str, Column]
     derived: Sequence[str] = ()
-    # The column that is empty while a row may still become another.
-    ended: str = ""
-    # The column of which the earliest value counts; files may cut it at the end of their day.
-    earliest: str = ""
-    is_cut: bool = False
+    # The condition that a row says more than another of its key, from the columns of both.
+    says_more: SaysMore | None = None
     in_order_of_writing: bool = False
     # Columns that are not archived, with the value of a restored row.
     constants: dict[str, str] = field(default_factory=dict)
@@ -112,6 +114,36 @@ def expression(name: str, column: Column) -> str:
     if "archived." in column.restore:
         return column.restore.format(name)
     return column.restore.format(f"archived.{name}")
+
+
+def _run_says_more(row: Expressions, than: Expressions) -> str:
+    return f"{row['finished_at']} IS NOT NULL AND {than['finished_at']} IS NULL"
+
+
+def _pass_says_more(row: Expressions, than: Expressions) -> str:
+    """Compare two states of one pass.
+
+    One that came to its end says more, then the one with more pages, then the one that was
+    abandoned first. Two that both came to their end must be the same.
+    """
+    pages = "jsonb_array_length({pages})"
+    ended = "coalesce({finished_at}, 'infinity')"
+    return (
+        f"NOT {than['complete']} AND ({row['complete']}"
+        f" OR ({pages.format(**row)}, {ended.format(**than)})"
+        f" > ({pages.format(**than)}, {ended.format(**row)}))"
+    )
+
+
+def _period_says_more(row: Expressions, than: Expressions) -> str:
+    """Prefer the earlier end of a hot period, unless it is where a file was cut: at midnight."""
+    ended = row["ended_at"]
+    is_earlier = f"coalesce({than['ended_at']}, 'infinity') > {ended}"
+    return f"{is_earlier} AND {ended} <> date_trunc('day', {ended}, 'UTC')"
+
+
+def _closure_says_more(row: Expressions, than: Expressions) -> str:
+    return f"{than['known_at']} > {row['known_at']}"
 
 
 def _forget_silence(inserted: list[int], joined: str) -> None:
@@ -160,7 +192,7 @@ ACCOUNT: dict[str, AccountTable] = {
         within="started_at >= '{since}' AND started_at < '{end}'",
         key=("started_at",),
         derived=("since_last",),
-        ended="finished_at",
+        says_more=_run_says_more,
         follow_up=_forget_silence,
         columns={
             "started_at": TIME,
@@ -191,7 +223,7 @@ ACCOUNT: dict[str, AccountTable] = {
         key=("tier", "started_at"),
         in_order_of_writing=True,
         derived=("since_last",),
-        ended="finished_at",
+        says_more=_pass_says_more,
         follow_up=_measure_lateness,
         columns={
             "tier": TEXT,
@@ -214,8 +246,7 @@ ACCOUNT: dict[str, AccountTable] = {
         within=("started_at < '{end}' AND (ended_at IS NULL OR ended_at > '{since}')"),
         key=("market_id", "started_at"),
         derived=("ended_at",),
-        earliest="ended_at",
-        is_cut=True,
+        says_more=_period_says_more,
         follow_up=_prolong_periods,
         columns={
             "market_id": NUMBER,
@@ -234,7 +265,7 @@ ACCOUNT: dict[str, AccountTable] = {
         within="start < '{end}' AND \"end\" > '{since}'",
         key=("start", "end"),
         derived=("known_at",),
-        earliest="known_at",
+        says_more=_closure_says_more,
         columns={
             "starts_at": TIME._replace(column="start"),
             "ends_at": TIME._replace(column='"end"'),

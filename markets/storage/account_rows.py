@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from django.db import connection
 
-from markets.storage.account import ACCOUNT, AccountTable
+from markets.storage.account import ACCOUNT, AccountTable, Expressions
 from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import DayPartition
 
@@ -39,12 +39,16 @@ class StagedRows(NamedTuple):
 
     @property
     def joined(self) -> str:
+        return self._joined("JOIN")
+
+    def _joined(self, join: str) -> str:
+        """Join the rows with their markets, if they have any, which the database may lack."""
         if "market_id" not in self.table.columns:
             return f"{self.staged} AS archived"
         return (
             f"{self.staged} AS archived"
-            " JOIN archived_market AS old ON old.id = archived.market_id"
-            " JOIN markets_market AS market ON market.ticker = old.ticker"
+            f" {join} archived_market AS old ON old.id = archived.market_id"
+            f" {join} markets_market AS market ON market.ticker = old.ticker"
         )
 
     @property
@@ -55,30 +59,35 @@ class StagedRows(NamedTuple):
     @property
     def outdated(self) -> str:
         """The condition that the archive says more of a row than the database."""
-        ended, earliest = self.table.ended, self.table.earliest
-        conditions = []
-        if ended:
-            conditions.append(f"known.{ended} IS NULL AND archived.{ended} IS NOT NULL")
-        if earliest:
-            archived = self.table.restored()[earliest]
-            is_own = f"{archived} <> date_trunc('day', {archived}, 'UTC')"
-            is_earlier = f"coalesce(known.{earliest}, 'infinity') > {archived}"
-            conditions.append(f"{is_earlier} AND {is_own}" if self.table.is_cut else is_earlier)
-        return " OR ".join(conditions) or "false"
+        return self._says_more(self.table.restored(), self._known())
 
-    def count_missing(self) -> int:
-        """Count the archived rows that the database lacks, or of which it says less."""
+    @property
+    def lacking(self) -> str:
+        """Select the archived rows that the database lacks, or of which it does not say as much."""
+        known, restored = self._known(), self.table.restored()
+        compared = [name for name in restored if name not in self.table.derived]
+        is_as_archived = (
+            f"ROW({', '.join(known[name] for name in compared)})"
+            f" IS NOT DISTINCT FROM ROW({', '.join(restored[name] for name in compared)})"
+        )
+        says_more = self._says_more(known, restored)
+        return f"""
+            SELECT FROM {self._joined("LEFT JOIN")} WHERE NOT EXISTS (
+                SELECT FROM {self.name} AS known WHERE {self.same} AND NOT ({self.outdated})
+                    AND ({says_more} OR {is_as_archived}))
+        """  # noqa: S608
+
+    def _known(self) -> dict[str, str]:
+        return {name: f'known."{name}"' for name in self.table.restored()}
+
+    def _says_more(self, row: Expressions, than: Expressions) -> str:
+        return self.table.says_more(row, than) if self.table.says_more else "false"
+
+    def are_missing(self) -> bool:
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"""
-                SELECT (SELECT count(*) FROM {self.staged}) - (
-                    SELECT count(*) FROM {self.joined} WHERE EXISTS (
-                        SELECT FROM {self.name} AS known
-                        WHERE {self.same} AND NOT ({self.outdated})))
-                """  # noqa: S608
-            )
-            missing: int = cursor.fetchone()[0]
-        return missing
+            cursor.execute(f"SELECT EXISTS ({self.lacking})")
+            is_any: bool = cursor.fetchone()[0]
+        return is_any
 
     def ids(self) -> dict[str, str]:
         """Return the ids of restored rows, if the table is told in the order of writing.
@@ -104,7 +113,7 @@ class StagedRows(NamedTuple):
 
     def complete(self) -> list[int]:
         """Let rows say what the archive says, where that is more."""
-        values = self.table.restored().items()
+        values = (self.table.restored() | self.table.constants).items()
         return self._written(
             f"""
             UPDATE {self.name} AS known
@@ -115,22 +124,9 @@ class StagedRows(NamedTuple):
         )
 
     def count_different(self) -> int:
-        """Count the rows that are others in the database, of those that had ended."""
-        restored = self.table.restored()
-        compared = [name for name in restored if name not in self.table.derived]
-        key_time, first = f'"{self.table.key[-1]}"', restored[self.table.key[-1]]
-        ended = f"archived.{self.table.ended} IS NOT NULL" if self.table.ended else "true"
+        """Count the rows that are others in the database, after the missing ones were inserted."""
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"""
-                SELECT count(*) FROM (
-                    SELECT {", ".join(restored[name] for name in compared)} FROM {self.joined}
-                    WHERE {ended} EXCEPT
-                    SELECT {", ".join(f'"{name}"' for name in compared)} FROM {self.name}
-                    WHERE {key_time} >= (SELECT min({first}) FROM {self.joined})
-                ) AS different
-                """  # noqa: S608
-            )
+            cursor.execute(f"SELECT count(*) FROM ({self.lacking}) AS different")  # noqa: S608
             different: int = cursor.fetchone()[0]
         return different
 

@@ -120,11 +120,14 @@ def days_without_partition(tables: Iterable[str] = TABLES) -> list[date]:
 
 def count_rows(partition: DayPartition) -> int:
     """Count the rows of that day, including those in the default partition."""
-    time = partition.key.time
+    return count_between(partition.table, *partition.bounds)
+
+
+def count_between(table: str, start: datetime, end: datetime) -> int:
+    time = KEYS[table].time
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT count(*) FROM {partition.table} WHERE {time} >= %s AND {time} < %s",
-            partition.bounds,
+            f"SELECT count(*) FROM {table} WHERE {time} >= %s AND {time} < %s", [start, end]
         )
         count: int = cursor.fetchone()[0]
     return count

@@ -182,7 +182,7 @@ def test_what_is_there_is_left_alone(market):
 
 def test_a_row_with_other_values_is_refused(market):
     archive_all()
-    Sweep.objects.filter(tier=Tier.HOT).update(complete=False)
+    Sweep.objects.filter(tier=Tier.HOT).update(markets=5)
     with pytest.raises(ArchiveError, match="1 of the archived rows are in the database"):
         restore.restore_day(DayPartition(SWEEPS, DAY), now=NOW)
 

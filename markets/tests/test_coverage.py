@@ -732,6 +732,12 @@ class TestHotPeriods:
             (neither.pk, at(5), None),
         }
 
+    def test_a_watched_market_that_is_not_recorded_has_none(self, settings):
+        settings.RECORD_CATEGORIES = frozenset({"Another"})
+        Watch.objects.create(user=User.objects.create(username="ada"), market=a_market("KXA-0"))
+        HotPeriod.objects.follow(at(0))
+        assert not HotPeriod.objects.exists()
+
     def test_a_market_that_comes_back_begins_anew(self, hot):
         HotPeriod.objects.follow(at(0))
         Market.objects.update(is_hot=True)

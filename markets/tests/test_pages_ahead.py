@@ -170,6 +170,13 @@ def stop_universe_after_a_page(exchange: Exchange) -> None:
     Sweep.objects.filter(finished_at=None).update(page_size=None)
 
 
+class SilentOnWaits(TokenBucket):
+    """A bucket whose server gives tokens, and then does not answer how many are left."""
+
+    def wait_for(self, cost: float) -> float:
+        raise redis.ConnectionError("no answer")
+
+
 @pytest.mark.django_db(transaction=True)
 class TestTheUniverse:
     def test_has_its_next_page_under_way_while_one_is_parsed(self, exchange):
@@ -210,6 +217,17 @@ class TestTheUniverse:
         poll = tick(exchange, keep_sweeps=True, bucket=bucket)
         assert not waited[0]
         assert poll.error == ""
+
+    def test_costs_the_hot_list_nothing_where_the_token_bucket_does_not_answer(
+        self, exchange, valkey
+    ):
+        exchange.list(*(f"KXA-{n:02}-X" for n in range(8)))
+        tick(exchange)
+        stop_universe_after_a_page(exchange)
+        exchange.quote("KXA-00-X", "0.4300", "0.4500")
+        bucket = SilentOnWaits(valkey, rate=1000, key="test:ahead")
+        poll = tick(exchange, keep_sweeps=True, bucket=bucket)
+        assert (poll.error, poll.snapshots) == ("", 1)
 
     def test_begins_while_other_tiers_have_their_turn(self, exchange):
         exchange.list(*(f"KXA-{n:02}-X" for n in range(40)))

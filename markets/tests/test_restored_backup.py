@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given
 from hypothesis import settings as rules
 from hypothesis import strategies as st
@@ -217,6 +218,55 @@ def test_a_trade_that_another_source_told_of_the_next_day_is_not_lost():
         archive.archive_day(trades, now=NOW)
     a_trade(market, at(1), "b")
     assert archive.archive_day(trades, now=NOW).rows == 1
+
+
+class TestTradesThatWereReadAgain:
+    """The hours after a backup were closed by listing: each trade is known since it happened."""
+
+    TRADES = DayPartition(TRADES, DAY)
+    LIVE = at(1) + timedelta(seconds=3)
+
+    @pytest.fixture(autouse=True)
+    def read_again(self):
+        market = a_market()
+        a_trade(market, at(1), "a", known_at=self.LIVE)
+        a_trade(market, at(2), "b")
+        archive.archive_day(self.TRADES, now=NOW)
+        ArchivedDay.objects.all().delete()
+        Trade.objects.all().delete()
+        for hour, name in ((1, "a"), (2, "b")):
+            a_trade(market, at(hour), name, recorded_at=NOW)
+
+    def test_do_not_replace_the_files_that_know_when_they_were_learned(self):
+        before = archive.files_of(self.TRADES).rows.read_bytes()
+        with pytest.raises(ArchiveError, match="restore the day first"):
+            archive.archive_day(self.TRADES, now=NOW)
+        assert archive.files_of(self.TRADES).rows.read_bytes() == before
+
+    def test_are_known_since_they_were_learned_once_restored(self):
+        assert [restored(self.TRADES).inserted for _ in range(2)] == [1, 0]
+        known = Trade.objects.oldest_first().values_list("known_at", "recorded_at")
+        assert list(known) == [(self.LIVE, at(1)), (at(2), NOW)]
+        assert archive.archive_day(self.TRADES, now=NOW).rows == 2
+
+    def test_do_not_take_what_the_record_learned_live(self):
+        live = self.LIVE + timedelta(seconds=1)
+        Trade.objects.filter(created_time=at(1)).update(known_at=live)
+        assert archive.archive_day(self.TRADES, now=NOW).rows == 2
+        assert live in Trade.objects.values_list("known_at", flat=True)
+
+
+@pytest.mark.parametrize("table", [SNAPSHOTS, TRADES])
+def test_a_day_with_fewer_rows_than_its_files_is_refused_without_reading_them(market, table):
+    day = DayPartition(table, DAY)
+    if table == TRADES:
+        for hour in (1, 2):
+            a_trade(market, at(hour), str(hour))
+        archive.archive_day(day, now=NOW)
+        Trade.objects.filter(created_time=at(2)).delete()
+    with CaptureQueriesContext(connection) as queries, pytest.raises(ArchiveError):
+        archive.archive_day(day, now=NOW)
+    assert not [each for each in queries if "archived_" in each["sql"].replace("archivedday", "")]
 
 
 HOURS = st.sets(st.integers(0, 5), min_size=1)

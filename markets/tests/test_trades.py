@@ -182,17 +182,17 @@ class TestKept:
         assert restore.restore_day(THAT_DAY, now=NOW) == (2, 2)
         assert self.stored() == before
 
-    def test_trades_that_were_fetched_again_before_the_restore_stay_as_they_are(self):
+    def test_trades_that_were_fetched_again_before_the_restore_stay_but_for_when_known(self):
         market = a_market()
         for name in ("a", "b"):
             a_trade(market, NOON, name, known_at=NOON + SECOND, source_code=TradeOrigin.TAPE)
         self.drop()
         a_trade(market, NOON.replace(microsecond=0), "a", recorded_at=NOW)
-        assert restore.restore_day(THAT_DAY, now=NOW) == (2, 1)
-        found = Trade.objects.oldest_first().values_list("trade_id", "source_code")
-        assert list(found) == [
-            (trade_uuid("a"), TradeOrigin.BACKFILL),
-            (trade_uuid("b"), TradeOrigin.TAPE),
+        assert restore.restore_day(THAT_DAY, now=NOW) == (2, 2)
+        found = Trade.objects.oldest_first()
+        assert list(found.values_list("trade_id", "source_code", "known_at", "recorded_at")) == [
+            (trade_uuid("a"), TradeOrigin.BACKFILL, NOON + SECOND, NOON),
+            (trade_uuid("b"), TradeOrigin.TAPE, NOON + SECOND, NOON),
         ]
 
     @pytest.mark.parametrize(
