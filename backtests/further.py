@@ -62,12 +62,14 @@ def order_books(
 
 def _books(id: int, start: datetime, until: datetime) -> RecordedBooks:
     rows = record.order_books.levels(id, start, until)
-    at = np.array([microseconds(row[0]) for row in rows], np.int64)
-    return RecordedBooks(at, *(_side([row[n : n + 2] for row in rows]) for n in (1, 3)))
+    return RecordedBooks(
+        np.array([microseconds(at) for at, *_ in rows], np.int64),
+        _side([row[1] for row in rows], [row[2] for row in rows]),
+        _side([row[3] for row in rows], [row[4] for row in rows]),
+    )
 
 
-def _side(books: Sequence[Sequence[Sequence[float]]]) -> BookSide:
-    prices, sizes = zip(*books, strict=True) if books else ((), ())
+def _side(prices: Sequence[Sequence[float]], sizes: Sequence[Sequence[float]]) -> BookSide:
     starts = np.array([0, *accumulate(map(len, prices))], np.int64)
     return BookSide(starts, _units(prices, DOLLAR), _units(sizes, CONTRACT))
 

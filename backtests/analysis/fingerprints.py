@@ -89,7 +89,9 @@ def fingerprint_of_asked(universe: Universe) -> dict[str, str]:
         "open interest": universe.interest,
         "order books": universe.books,
     }
-    read = {name: list(values.read_already()) for name, values in kinds.items() if values}
+    read: dict[str, list[tuple[int, OpenInterest | RecordedBooks]]] = {
+        name: list(values.read_already()) for name, values in kinds.items() if values
+    }
     return {
         name: _of_arrays(
             column for market, value in values for column in (np.array(market), *value.columns())

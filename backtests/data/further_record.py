@@ -13,7 +13,7 @@ from backtests.data.gaps import MarketGaps
 from backtests.data.open_interest import OpenInterest
 from backtests.data.recorded_books import RecordedBooks
 from backtests.data.tape import KnownTrades, TradeTape
-from kalshi_insights.arrays import Floats, Ints, np
+from kalshi_insights.arrays import Array, Floats, Ints, np
 from markets import fees
 from markets.intervals import EPOCH
 from markets.observed import ObservedInstants, first_observation
@@ -66,7 +66,7 @@ class FurtherRecord:
             return np.full(len(at), np.nan)
         return _for_each(market, lambda m, rows: books.of(m).ages(at[rows]))
 
-    def fees(self, market: Ints, at: Ints, order: tuple[Ints, ...], *, maker: bool) -> Ints:
+    def fees(self, market: Ints, at: Ints, order: tuple[Ints, Ints], *, maker: bool) -> Ints:
         """The fees of orders of so many contracts, below zero for sold ones, at these prices."""
         rate = self._rates(market, at, MAKER if maker else TAKER)
         return _charges(*order, rate, _roundings(at))
@@ -110,7 +110,7 @@ class FurtherRecord:
         return np.maximum(np.searchsorted(since, at, side="right") - 1, 0)
 
 
-def _for_each(market: Ints, values_of: Callable[[int, slice], Ints | Floats]) -> Ints:
+def _for_each(market: Ints, values_of: Callable[[int, slice], Array]) -> Array:
     """Put together the values of each market's rows."""
     parts = [values_of(m, rows) for m, rows in _markets(market)]
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
@@ -136,7 +136,7 @@ def _roundings(at: Ints) -> Ints:
     """The rounding units of fees in force at each row, of a member without a broker."""
     eras = fees.roundings(broker=False)
     since = np.array([(era.since - EPOCH) // timedelta(microseconds=1) for era in eras])
-    units = np.array([era[1:] for era in eras])
+    units: Ints = np.array([era[1:] for era in eras])
     return units[np.searchsorted(since, at, side="right") - 1]
 
 
@@ -149,4 +149,5 @@ def _charges(count: Ints, price: Ints, rate: Ints, rounding: Ints) -> Ints:
     fee = -(-exact // (denominator * PRICE_UNITS * step)) * step
     paid = np.where(count > 0, size * price, size * (PRICE_UNITS - price))
     rounded = (-paid - fee) % grid
-    return fee + rounded - np.minimum(rounded, fee + rounded) // rebate * rebate
+    net: Ints = fee + rounded - np.minimum(rounded, fee + rounded) // rebate * rebate
+    return net

@@ -5,7 +5,7 @@ money in 1/1,000,000 dollar, instants in microseconds since 1970, UTC. A missing
 size and an unknown time are `MISSING`. Markets go by their index in the universe's listings.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -314,8 +314,9 @@ class QuoteHistory:
     @cached_property
     def open_interest(self) -> Floats:
         """Contracts that are open, by the newest row of the record."""
-        found = self._further and self._further.open_interest(self.market, self.at)
-        return self._known(found, CONTRACT)
+        return self._asked(
+            lambda record: to_floats(record.open_interest(self.market, self.at), CONTRACT)
+        )
 
     def bids_within(self, distance: float) -> Floats:
         """Contracts bid at most so many dollars below the best bid, by the newest book."""
@@ -328,9 +329,7 @@ class QuoteHistory:
     @cached_property
     def book_age(self) -> Floats:
         """Seconds since the newest whole book was recorded: one is when it changes."""
-        if self._further is None:
-            return np.full(len(self), np.nan)
-        return self._further.book_ages(self.market, self.at) / SECOND
+        return self._asked(lambda record: record.book_ages(self.market, self.at) / SECOND)
 
     @cached_property
     def bought(self) -> Floats:
@@ -346,10 +345,8 @@ class QuoteHistory:
     def observed_share(self, seconds: float) -> Floats:
         """The share of the last so many seconds in which the market was observed; the time before
         its first observation was not."""
-        if self._further is None:
-            return np.full(len(self), np.nan)
         time = max(1, round(seconds * SECOND))
-        return self._further.observed_shares(self.market, self.at, time=time)
+        return self._asked(lambda record: record.observed_shares(self.market, self.at, time=time))
 
     def taker_fee(self, contracts: Floats | float, price: Floats | float) -> Floats:
         """The fee in dollars of taking so many contracts of YES at a price, by the terms in force
@@ -362,14 +359,16 @@ class QuoteHistory:
 
     def _depth(self, side: int, distance: float) -> Floats:
         units = round(distance * DOLLAR)
-        found = self._further and self._further.contracts_within(
-            self.market, self.at, side=side, distance=units
+        return self._asked(
+            lambda record: to_floats(
+                record.contracts_within(self.market, self.at, side=side, distance=units), CONTRACT
+            )
         )
-        return self._known(found, CONTRACT)
 
     def _taken(self, taker: int) -> Floats:
-        found = self._further and self._further.taken(self.market, self.at, taker=taker)
-        return self._known(found, CONTRACT)
+        return self._asked(
+            lambda record: to_floats(record.taken(self.market, self.at, taker=taker), CONTRACT)
+        )
 
     def _fee(self, contracts: Floats | float, price: Floats | float, *, maker: bool) -> Floats:
         count, units = (
@@ -377,14 +376,14 @@ class QuoteHistory:
             for given, unit in ((contracts, CONTRACT), (price, DOLLAR))
         )
         known = (np.abs(count) <= MOST_COUNT) & (units >= 0) & (units <= DOLLAR)
-        if self._further is None or not known.any():
-            return np.full(len(self), np.nan)
-        order = tuple(np.where(known, each, 0).astype(np.int64) for each in (count, units))
-        fee = self._further.fees(self.market, self.at, order, maker=maker)
-        return np.where(known, fee / MONEY, np.nan)
+        count, units = (np.where(known, each, 0).astype(np.int64) for each in (count, units))
+        fee = self._asked(
+            lambda record: record.fees(self.market, self.at, (count, units), maker=maker) / MONEY
+        )
+        return np.where(known, fee, np.nan)
 
-    def _known(self, found: Ints | None, unit: int) -> Floats:
-        return np.full(len(self), np.nan) if found is None else to_floats(found, unit)
+    def _asked(self, read: Callable[[FurtherRecord], Floats]) -> Floats:
+        return np.full(len(self), np.nan) if self._further is None else read(self._further)
 
     def _two_sided(self, units: Ints, dollar: int) -> Floats:
         """Dollars, NaN where a side is missing.

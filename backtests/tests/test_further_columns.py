@@ -51,8 +51,13 @@ def test_each_market_has_its_own_open_interest():
 
 def test_a_run_that_does_not_ask_reads_nothing():
     asked = []
+
+    def read(markets):
+        asked.append(markets)
+        return [None]
+
     universe = universe_of(*rows_at(0, 5))
-    values = ByMarket(lambda markets: asked.append(markets) or [None], 1)
+    values = ByMarket(read, 1)
     history = history_of(replace(universe, interest=values, books=values))
     assert columns(history.mid) == [0.435, 0.435]
     assert not asked

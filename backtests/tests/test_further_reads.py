@@ -27,7 +27,8 @@ from backtests.tests.record_builders import (
 )
 from backtests.tests.test_further_columns import columns
 from kalshi_insights.bad_input import BadInput
-from markets.kalshi.order_books import OrderBook
+from markets.kalshi.fields import Count, Price
+from markets.kalshi.order_books import Level, OrderBook
 from markets.models import Market, OrderBookSnapshot, Source
 from markets.models.order_books import ObservedOrderBook
 
@@ -46,18 +47,20 @@ def quote(market: Market, minutes: int, interest: str | None, **values) -> None:
 
 
 def record_book(market: Market, minutes: float, yes, no) -> None:
-    levels = (tuple((Decimal(price), Decimal(size)) for price, size in side) for side in (yes, no))
-    book = OrderBook(*levels)
-    at = START + minutes * MINUTE
+    bids, asks = (
+        tuple(Level(Price(Decimal(price)), Count(Decimal(size))) for price, size in side)
+        for side in (yes, no)
+    )
+    book, at = OrderBook(bids, asks), START + minutes * MINUTE
     OrderBookSnapshot.objects.record([ObservedOrderBook(market.pk, at, book)])
 
 
 def test_open_interest_is_as_recorded_and_goes_on_where_a_row_has_none():
     market = a_quoted_market()
-    for minutes, interest in ((0, None), (1, "12.50"), (2, "12.50"), (3, None), (4, "9")):
+    for minutes, interest in ((0, None), (1, "12.50"), (2, "12.50"), (3, None), (4, "0")):
         quote(market, minutes, interest, bid=f"0.{40 + minutes}00")
     history = QuoteHistory.of(load_universe(market))
-    assert columns(history.open_interest)[:5] == [None, 12.5, 12.5, 12.5, 9]
+    assert columns(history.open_interest)[:5] == [None, 12.5, 12.5, 12.5, 0]
 
 
 def test_what_was_recorded_later_or_is_of_another_source_is_not_read():

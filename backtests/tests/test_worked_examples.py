@@ -36,30 +36,30 @@ def sent(finished):
     ]
 
 
+def quoted(*prices, terms=FREE, close=9 * HOUR, trades=(), seconds=5):
+    """A market of these bids and asks, observed every five seconds, with a tape."""
+    rows = [
+        book(bid, ask, at=seconds * n, close_at=second(close))
+        for n, (bid, ask) in enumerate(prices)
+    ]
+    end = seconds * len(prices)
+    universe = observed_at(universe_of(*rows, terms=terms), range(0, end, 5), [])
+    return replace(universe, tape=tape_of(trades, [[(second(0), second(end))]]))
+
+
+def made(universe, **parameters):
+    return ran(MarketMaker, universe, **{"observed": 0, **parameters})
+
+
 class TestTheMarketMaker:
-    @staticmethod
-    def quoted(*prices, terms=FREE, close=9 * HOUR, trades=(), seconds=5):
-        """A market of these bids and asks, observed every five seconds, with a tape."""
-        rows = [
-            book(bid, ask, at=seconds * n, close_at=second(close))
-            for n, (bid, ask) in enumerate(prices)
-        ]
-        end = seconds * len(prices)
-        universe = observed_at(universe_of(*rows, terms=terms), range(0, end, 5), [])
-        return replace(universe, tape=tape_of(trades, [[(second(0), second(end))]]))
-
-    @staticmethod
-    def made(universe, **parameters):
-        return ran(MarketMaker, universe, **{"observed": 0, **parameters})
-
     def test_it_rests_a_bid_and_an_ask_around_the_midpoint(self):
-        finished = self.made(self.quoted(*[(40, 50)] * 4))
+        finished = made(quoted(*[(40, 50)] * 4))
         assert sent(finished) == [(0, 0, 10, 43), (0, 0, -10, 47)]
         assert not finished.outcome.positions
 
     def test_the_maker_fee_comes_on_top_of_the_margin(self):
         # $0.0175 x 10 x 0.45 x 0.55 are 0.44 cents for each contract.
-        finished = self.made(self.quoted(*[(40, 50)] * 4, terms=USUAL))
+        finished = made(quoted(*[(40, 50)] * 4, terms=USUAL))
         assert sent(finished) == [(0, 0, 10, 42), (0, 0, -10, 48)]
 
     def test_it_earns_the_spread_where_takers_come_from_both_sides(self):
@@ -67,7 +67,7 @@ class TestTheMarketMaker:
             (second(12), 0, 4_300, 1_000, -1, second(12)),
             (second(17), 0, 4_700, 1_000, 1, second(17)),
         ]
-        finished = self.made(self.quoted(*[(40, 50)] * 8, trades=trades), lean=0)
+        finished = made(quoted(*[(40, 50)] * 8, trades=trades), lean=0)
         assert [each for each in lines_of(finished) if each[1] == "FILL"] == [
             (12, "FILL", 0, 10, "NONE"),
             (17, "FILL", 1, -10, "NONE"),
@@ -76,39 +76,39 @@ class TestTheMarketMaker:
 
     def test_it_leans_against_what_it_holds_and_moves_its_order(self):
         trades = [(second(12), 0, 4_300, 1_000, -1, second(12))]
-        finished = self.made(self.quoted(*[(40, 50)] * 6, trades=trades))
+        finished = made(quoted(*[(40, 50)] * 6, trades=trades))
         assert sent(finished)[2:] == [(15, 0, 10, 42), (15, 0, -10, 46)]
 
     def test_it_follows_the_midpoint(self):
-        finished = self.made(self.quoted((40, 50), (40, 50), (44, 54), (44, 54)))
+        finished = made(quoted((40, 50), (40, 50), (44, 54), (44, 54)))
         assert sent(finished)[2:] == [(10, 0, 10, 47), (10, 0, -10, 51)]
 
     def test_a_side_that_would_make_too_large_a_position_is_taken_back(self):
         trades = [(second(12), 0, 4_300, 1_000, -1, second(12))]
-        finished = self.made(self.quoted(*[(40, 50)] * 6, trades=trades), held=15)
+        finished = made(quoted(*[(40, 50)] * 6, trades=trades), held=15)
         assert sent(finished)[2:] == [(15, 0, -10, 46)]
 
     @pytest.mark.parametrize(
         "universe",
         [
-            quoted.__func__(*[(44, 47)] * 4),
-            quoted.__func__(*[(40, None)] * 4),
-            quoted.__func__(*[(40, 50)] * 4, close=HOUR // 2),
+            quoted(*[(44, 47)] * 4),
+            quoted(*[(40, None)] * 4),
+            quoted(*[(40, 50)] * 4, close=HOUR // 2),
         ],
         ids=["narrow", "one-sided", "near its close"],
     )
     def test_where_there_is_nothing_to_earn_or_too_much_to_lose_it_does_not_quote(self, universe):
-        assert not sent(self.made(universe))
+        assert not sent(made(universe))
 
     def test_it_takes_its_orders_back_where_the_market_gets_narrow(self):
-        finished = self.made(self.quoted((40, 50), (40, 50), (44, 46), (44, 46)))
+        finished = made(quoted((40, 50), (40, 50), (44, 46), (44, 46)))
         assert [each[1:] for each in lines_of(finished)] == [
             ("CANCELLED", 0, 10, "ASKED"),
             ("CANCELLED", 1, -10, "ASKED"),
         ]
 
     def test_it_takes_its_orders_back_before_the_close(self):
-        finished = self.made(self.quoted(*[(40, 50)] * 30, close=HOUR + 100))
+        finished = made(quoted(*[(40, 50)] * 30, close=HOUR + 100))
         assert [each[:2] for each in lines_of(finished)] == [(106, "CANCELLED")] * 2
 
     def test_it_takes_its_orders_back_where_nobody_looks_any_more(self):
@@ -119,14 +119,14 @@ class TestTheMarketMaker:
         universe = replace(
             universe_of(*every, markets=2), gaps=MarketGaps(np.array([0, 1, 1]), *gap)
         )
-        finished = self.made(universe)
+        finished = made(universe)
         assert [each[:2] for each in lines_of(finished)] == [(61, "CANCELLED")] * 2
 
     def test_what_was_hardly_observed_is_not_quoted(self):
-        assert not sent(self.made(self.quoted(*[(40, 50)] * 4), observed=0.5))
+        assert not sent(made(quoted(*[(40, 50)] * 4), observed=0.5))
 
     def test_a_price_that_there_is_not_is_not_quoted(self):
-        assert sent(self.made(self.quoted(*[(0, 4)] * 3, terms=FREE))) == [(0, 0, -10, 4)]
+        assert sent(made(quoted(*[(0, 4)] * 3, terms=FREE))) == [(0, 0, -10, 4)]
 
 
 def ladder_of(*prices, types=("greater",) * 9, strikes=range(10, 99, 10), apart=0, **columns):

@@ -378,7 +378,8 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         is_change = models.Q(before=None) | ~models.Q(before=F("open_interest"))
         changes = known.annotate(before=before).filter(is_change)
         in_order = changes.order_by("market_id", "timestamp", "id")
-        yield from in_order.values_list("market_id", "timestamp", "open_interest").iterator()
+        rows = in_order.values_list("market_id", "timestamp", "open_interest").iterator()
+        yield from ((id, at, contracts) for id, at, contracts in rows if contracts is not None)
 
     def _of_origin(self, backfilled: bool | None) -> Self:
         """Backfilled snapshots, the others, or both."""
