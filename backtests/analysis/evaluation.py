@@ -10,7 +10,7 @@ import numpy as np
 from backtests import metrics
 from backtests.analysis import fingerprints
 from backtests.analysis.signal_annotations import SignalStatements, orders_of
-from backtests.annotations.series import KeptSeries, book_series
+from backtests.annotations.series import KeptSeries, beside_book
 from backtests.data.universe import MISSING, Ints, Universe
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
@@ -92,8 +92,7 @@ class Evaluation:
             counts = self.signal.counted_conditions(self.stated.universe).counts
             annotations = replace(annotations, conditions=tuple(counts.values()))
         drawn, notes = annotations.series
-        book = book_series(self.universe.quotes, {each.market for each in drawn})
-        series = KeptSeries([*drawn, *book], notes)
+        series = KeptSeries(beside_book(drawn, self.universe.quotes), notes)
         return replace(outcome, annotations=replace(annotations, series=series))
 
     @cached_property

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from backtests.annotations.checks import BadAnnotation, column
+from backtests.annotations.checks import BadAnnotation, column, named
 from backtests.annotations.probabilities import FirstStatement, StatedProbabilities
 from backtests.annotations.reasons import reasons_of_rows
 from backtests.annotations.series import (
@@ -35,6 +35,8 @@ class SignalStatements:
     @cached_property
     def probabilities(self) -> Floats | None:
         """The stated probabilities, one for each row; None where the signal states none."""
+        if not self._has("probabilities"):
+            return None
         stated = np.full(len(self.stated.universe.quotes), np.nan)
         for rows, history in quote_histories(self.stated.universe):
             part = self.signal.checked_probabilities(history)
@@ -78,9 +80,11 @@ class SignalStatements:
     def reasons(self, outcome: RunOutcome) -> dict[int, str]:
         """The reason of each order that has one, by its number. Raises BadAnnotation."""
         orders = orders_of(outcome)
+        if not len(orders) or not self._has("reasons"):
+            return {}
         numbers, wanted = orders[:, JOURNAL_COLUMN["order"]], self._rows_of(orders)
         reasons: dict[int, str] = {}
-        for rows, history in quote_histories(self.stated.universe) if len(orders) else ():
+        for rows, history in quote_histories(self.stated.universe):
             mine = np.isin(wanted, rows)
             # Rows of the history are in another order than those of the quotes.
             place = np.argsort(history.order)[np.searchsorted(rows, wanted[mine])]
@@ -94,37 +98,42 @@ class SignalStatements:
 
     def series(self, outcome: RunOutcome) -> KeptSeries:
         """The series of the markets that were traded most. Raises BadAnnotation."""
-        if self.probabilities is None and type(self.signal).series is Signal.series:
+        if self.probabilities is None and not self._has("series"):
             return KeptSeries()
-        quotes = self.stated.universe.quotes
-        rows = dict(enumerate(np.bincount(quotes.market).tolist()))
+        universe = self.stated.universe
+        rows = dict(enumerate(np.bincount(universe.quotes.market).tolist()))
         chosen = most_traded({m: n for m, n in rows.items() if n}, fills_of(outcome))
-        drawn: list[DrawnSeries] = []
-        for _, history in quote_histories(self.stated.universe):
-            if here := chosen & set(np.unique(history.market).tolist()):
-                drawn += self._drawn(history, sorted(here))
+        quotes = universe.quotes.select(np.isin(universe.quotes.market, chosen))
+        history = QuoteHistory(quotes, universe.listings, universe.further())
+        drawn = self._drawn(history, chosen)
         return KeptSeries([each for each in drawn if not np.isnan(each.values).all()])
 
     def _drawn(self, history: QuoteHistory, markets: list[int]) -> list[DrawnSeries]:
-        stated: dict[str, Any] = {**self.signal.series(history)}
+        stated: dict[str, Any] = {**(self.signal.series(history) or {})}
         check_names([*map(series_name, stated)])
         if (probabilities := self.signal.probabilities(history)) is not None:
             stated[PROBABILITY] = probabilities
+        checked = {name: self._checked(name, values, history) for name, values in stated.items()}
         return [
             thinned(name, market, history.at[rows], values[rows])
-            for name, values in ((n, self._checked(n, v, history)) for n, v in stated.items())
             for market in markets
             for rows in [slice(history.starts[market], history.starts[market + 1])]
+            for name, values in checked.items()
         ]
 
     def _checked(self, name: str, values: Any, history: QuoteHistory) -> Floats:
         array = column(self.signal.series, values, rows=len(history), what=name)
+        where = named(self.signal.series)
         if array.dtype.kind not in "biuf":
-            raise BadAnnotation(f"series(): {name!r} must be numbers, not {array.dtype}")
+            raise BadAnnotation(f"{where}: {name!r} must be numbers, not {array.dtype}")
         if np.isinf(array).any():
-            raise BadAnnotation(f"series(): {name!r} must be finite, or NaN for none")
+            raise BadAnnotation(f"{where}: {name!r} must be finite, or NaN for none")
         floats: Floats = array.astype(np.float64, copy=False)
         return floats
+
+    def _has(self, method: str) -> bool:
+        """Return whether the signal has a method of its own in place of the one without effect."""
+        return getattr(type(self.signal), method) is not getattr(Signal, method)
 
     def _rows_of(self, orders: Ints) -> Ints:
         """The rows on which orders were decided: each of its market, at the instant of sending."""

@@ -1,7 +1,9 @@
 """Names, numbers and columns that a strategy states, checked where it states them."""
 
+import inspect
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from kalshi_insights.arrays import np
@@ -50,5 +52,11 @@ def column(stated_by: Callable[..., Any], values: Any, *, rows: int, what: str =
     if array.shape != (rows,):
         shape = f"{len(array):,} values" if array.ndim == 1 else f"the shape {array.shape}"
         of = f" for {what!r}" if what else ""
-        raise BadAnnotation(f"{stated_by.__name__}() must return {rows:,} values{of}, not {shape}")
+        raise BadAnnotation(f"{named(stated_by)} must return {rows:,} values{of}, not {shape}")
     return array
+
+
+def named(stated_by: Callable[..., Any]) -> str:
+    """Name a method, its file and its line."""
+    code = inspect.unwrap(getattr(stated_by, "__func__", stated_by)).__code__
+    return f"{stated_by.__name__}() ({Path(code.co_filename).name}, line {code.co_firstlineno})"

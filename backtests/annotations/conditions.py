@@ -8,6 +8,7 @@ from backtests.data.universe import Bools
 from kalshi_insights.arrays import np
 
 MOST_CONDITIONS = 50
+OTHERS = "others"  # those beyond, counted as one
 
 
 @dataclass(slots=True)
@@ -40,26 +41,31 @@ class ConditionCounts:
         counted.held += is_held
         return is_held
 
-    def count_rows(self, name: str, held: Any) -> None:
-        """Count a condition in each of some rows. Raises BadAnnotation for what has no rows."""
-        counted, rows = self._of(name), np.asarray(held)
-        if rows.ndim != 1 or rows.dtype.kind != "b":
-            raise BadAnnotation(f"the condition {name!r} must be one true or false for each row")
+    def count_rows(self, name: str, held: Bools) -> None:
+        """Count a condition in each of some rows. Raises BadAnnotation for other rows."""
+        counted = self._of(name)
         if self._left is None:
-            self._left = np.ones(len(rows), np.bool_)
-        elif len(self._left) != len(rows):
+            self._left = np.ones(len(held), np.bool_)
+        elif len(self._left) != len(held):
             raise BadAnnotation(
-                f"the condition {name!r} has {len(rows):,} rows, not {len(self._left):,}"
+                f"the condition {name!r} has {len(held):,} rows, not {len(self._left):,}"
             )
-        self._left = self._left & rows
-        counted.asked += len(rows)
-        counted.held += int(rows.sum())
+        self._left = self._left & held
+        counted.asked += len(held)
+        counted.held += int(held.sum())
         counted.held_with_earlier = (counted.held_with_earlier or 0) + int(self._left.sum())
 
-    def _of(self, name: str) -> ConditionCount:
-        found = self.counts.get(name)
-        if found is None:
-            if len(self.counts) == MOST_CONDITIONS:
-                raise BadAnnotation(f"a strategy can name {MOST_CONDITIONS} conditions: {name!r}")
-            found = self.counts[name] = ConditionCount(name_of("condition", name))
-        return found
+    def _of(self, given: str) -> ConditionCount:
+        name = name_of("condition", given)
+        if name not in self.counts and len(self.counts) >= MOST_CONDITIONS:
+            name = OTHERS
+        if name not in self.counts:
+            self.counts[name] = ConditionCount(name)
+        return self.counts[name]
+
+
+def check_rows(name: str, held: Any) -> None:
+    """Raise BadAnnotation for what is not a condition of each row."""
+    name_of("condition", name)
+    if not isinstance(held, np.ndarray) or held.ndim != 1 or held.dtype.kind != "b":
+        raise BadAnnotation(f"the condition {name!r} must be an array: true or false for each row")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from backtests.annotations.checks import BadAnnotation
+from backtests.annotations.checks import BadAnnotation, named
 from kalshi_insights.bad_input import writable
 
 MOST_CHARACTERS = 200
@@ -24,7 +24,5 @@ def reason_of(value: Any) -> str:
 def reasons_of_rows(stated_by: Callable[..., Any], values: Sequence[Any], rows: int) -> list[str]:
     """Return the reasons at some rows. Raises BadAnnotation."""
     if len(values) != rows:
-        raise BadAnnotation(
-            f"{stated_by.__name__}() must return {rows:,} reasons, not {len(values):,}"
-        )
+        raise BadAnnotation(f"{named(stated_by)} must return {rows:,} reasons, not {len(values):,}")
     return [reason_of(each) for each in values]

@@ -3,7 +3,7 @@
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -46,13 +46,23 @@ def series_name(value: Any) -> str:
     return name
 
 
-def book_series(quotes: Quotes, markets: Iterable[int]) -> Iterator[DrawnSeries]:
-    """The bids and asks of some markets in dollars."""
-    of_markets = quotes.select(np.isin(quotes.market, list(markets)))
-    for market in sorted(markets):
-        rows = of_markets.select(of_markets.market == market)
-        for name, prices in ((BID, rows.bid), (ASK, rows.ask)):
-            yield thinned(name, market, rows.at, to_floats(prices, DOLLAR))
+def beside_book(drawn: Sequence[DrawnSeries], quotes: Quotes) -> list[DrawnSeries]:
+    """Series market by market, each market's followed by its bids and asks in dollars."""
+    markets = dict.fromkeys(series.market for series in drawn)
+    quotes = quotes.select(np.isin(quotes.market, list(markets)))
+    return [
+        each
+        for market in markets
+        for each in (
+            *(series for series in drawn if series.market == market),
+            *_book(quotes.select(quotes.market == market), market),
+        )
+    ]
+
+
+def _book(quotes: Quotes, market: int) -> Iterator[DrawnSeries]:
+    for name, prices in ((BID, quotes.bid), (ASK, quotes.ask)):
+        yield thinned(name, market, quotes.at, to_floats(prices, DOLLAR))
 
 
 def thinned(name: str, market: int, at: Ints, values: Floats) -> DrawnSeries:
@@ -159,8 +169,9 @@ class SeriesRecorder:
         markets = most_traded(points, traded)
         drawn = [
             series.drawn(name, market)
-            for (name, market), series in self.held.items()
-            if market in markets
+            for market in markets
+            for (name, of_market), series in self.held.items()
+            if of_market == market
         ]
         lost = f"Of more than {MOST_HELD:,} series of a market, those begun later are not kept."
         return KeptSeries(drawn, (lost,) if self.refused else ())
@@ -171,7 +182,7 @@ def check_names(names: Sequence[str]) -> None:
         raise BadAnnotation(f"name: a strategy can draw {MOST_NAMES} series, not {names[-1]!r} too")
 
 
-def most_traded(points: Mapping[int, int], traded: Mapping[int, int]) -> frozenset[int]:
+def most_traded(points: Mapping[int, int], traded: Mapping[int, int]) -> list[int]:
     """The markets whose series are kept: by fills, then by points, then as listed."""
     order = sorted(points, key=lambda market: (-traded.get(market, 0), -points[market], market))
-    return frozenset(order[:MOST_MARKETS])
+    return order[:MOST_MARKETS]

@@ -30,16 +30,18 @@ from backtests.api.serializers import (
     API_FIELDS,
     BRIEF_COLUMNS,
     DETAIL_COLUMNS,
-    EXECUTIONS,
     BacktestBriefSerializer,
     BacktestRequestSerializer,
     BacktestSerializer,
-    ChartedSeriesSerializer,
-    EquitySerializer,
-    ExecutionEntrySerializer,
     flatten_errors,
 )
 from backtests.api.strategy_serializers import StrategySerializer
+from backtests.api.timeseries_serializers import (
+    EXECUTIONS,
+    ChartedSeriesSerializer,
+    EquitySerializer,
+    ExecutionEntrySerializer,
+)
 from backtests.charted_series import ChartedSeries
 from backtests.data.universe import MONEY
 from backtests.filters import BacktestFilter, ChartedSeriesFilter, ExecutionFilter

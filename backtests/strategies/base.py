@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from backtests.annotations.conditions import ConditionCounts
+from backtests.annotations.conditions import ConditionCounts, check_rows
 from backtests.data.decision_points import with_decision_points
 from backtests.data.universe import (
     DAY,
@@ -163,6 +163,7 @@ class Signal:
     def condition(self, name: str, held: Bools) -> Bools:
         """Return a condition of `targets` as it is, and count the rows in which it holds: the
         result of a run that sends no order tells them."""
+        check_rows(name, held)
         if self._conditions is not None:
             self._conditions.count_rows(name, held)
         return held

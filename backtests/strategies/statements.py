@@ -1,10 +1,9 @@
 """The numbers that a signal may state: whole targets, and probabilities."""
 
-import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from backtests.annotations.checks import named
 from backtests.data.universe import CONTRACT, Bools, Floats, Ints
 from backtests.rules.execution import HOLD
 from kalshi_insights.arrays import np
@@ -44,9 +43,9 @@ def _one_for_each_row(values: Any, stated_by: Callable[..., Any], rows: int) -> 
     array = np.asarray(values)
     if array.shape != (rows,):
         shape = f"{len(array):,} values" if array.ndim == 1 else f"the shape {array.shape}"
-        raise BadStatement(f"{_named(stated_by)} must return {rows:,} values, not {shape}")
+        raise BadStatement(f"{named(stated_by)} must return {rows:,} values, not {shape}")
     if array.dtype.kind not in "biuf":
-        raise BadStatement(f"{_named(stated_by)} must return numbers, not {array.dtype}")
+        raise BadStatement(f"{named(stated_by)} must return numbers, not {array.dtype}")
     return array
 
 
@@ -54,10 +53,4 @@ def _refuse(bad: Bools, array: Any, stated_by: Callable[..., Any], must_be: str)
     rows = np.flatnonzero(bad)
     if len(rows):
         found = f"{array[rows[0]]} at row {rows[0]:,} of its history"
-        raise BadStatement(f"{_named(stated_by)} must be {must_be}: found {found}")
-
-
-def _named(stated_by: Callable[..., Any]) -> str:
-    """Name a method, its file and its line."""
-    code = inspect.unwrap(getattr(stated_by, "__func__", stated_by)).__code__
-    return f"{stated_by.__name__}() ({Path(code.co_filename).name}, line {code.co_firstlineno})"
+        raise BadStatement(f"{named(stated_by)} must be {must_be}: found {found}")

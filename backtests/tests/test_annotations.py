@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from backtests.annotations import analyses, checks
 from backtests.annotations.checks import BadAnnotation
-from backtests.annotations.conditions import MOST_CONDITIONS, ConditionCounts
+from backtests.annotations.conditions import MOST_CONDITIONS, ConditionCounts, check_rows
 from backtests.annotations.reasons import MOST_CHARACTERS, reason_of
 from backtests.annotations.series import (
     MOST_HELD,
@@ -83,10 +83,10 @@ class TestConditions:
         (two,) = counts.counts.values()
         assert (two.asked, two.held, two.held_with_earlier) == (3, 2, None)
 
-    @pytest.mark.parametrize("held", [True, [[True]], [0.5, 1.0]])
+    @pytest.mark.parametrize("held", [True, [True], np.array([[True]]), np.array([0.5, 1.0])])
     def test_what_has_no_rows_is_refused(self, held):
-        with pytest.raises(BadAnnotation, match="'narrow' must be one true or false for each row"):
-            ConditionCounts().count_rows("narrow", held)
+        with pytest.raises(BadAnnotation, match="'narrow' must be an array: true or false"):
+            check_rows("narrow", held)
 
     def test_other_rows_are_refused(self):
         counts = ConditionCounts()
@@ -94,12 +94,12 @@ class TestConditions:
         with pytest.raises(BadAnnotation, match="'late' has 2 rows, not 1"):
             counts.count_rows("late", np.array([True, False]))
 
-    def test_there_may_be_so_many(self):
+    def test_conditions_beyond_so_many_are_counted_as_one(self):
         counts = ConditionCounts()
-        for n in range(MOST_CONDITIONS):
+        for n in range(MOST_CONDITIONS + 3):
             counts.count(f"{n}", held=True)
-        with pytest.raises(BadAnnotation, match="can name 50 conditions"):
-            counts.count("one more", held=True)
+        assert len(counts.counts) == MOST_CONDITIONS + 1
+        assert counts.counts["others"].asked == 3
 
 
 class TestSeries:

@@ -17,7 +17,8 @@ from rest_framework.test import APIClient
 
 from backtests import runner
 from backtests.annotations.series import DrawnSeries
-from backtests.api.serializers import DETAIL_COLUMNS, EXECUTIONS
+from backtests.api.serializers import DETAIL_COLUMNS
+from backtests.api.timeseries_serializers import EXECUTIONS
 from backtests.charted_series import ChartedSeries
 from backtests.models import BacktestResult
 from backtests.requests import MAX_UNFINISHED

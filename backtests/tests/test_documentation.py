@@ -2,17 +2,23 @@
 
 import ast
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from backtests.analysis import lookahead
-from backtests.data.universe import MONEY, QuoteHistory
+from backtests.analysis.evaluation import Evaluation
+from backtests.analysis.signal_annotations import orders_of
+from backtests.data.universe import MONEY, Floats, Ints, QuoteHistory, exact
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
 from backtests.own import beginnings
 from backtests.rules.execution import ExecutionModel, FillModel
+from backtests.strategies import indicators
+from backtests.strategies.base import HOLD
 from backtests.strategies.parameters import BadParameter
 from backtests.strategies.record_view import RecordView
 from backtests.tests.random_universes import random_universe
@@ -88,3 +94,29 @@ def test_all_that_a_strategy_sees_is_in_the_table(kind):
     columns = [row.split(" | ")[kind is RecordView] for row in rows]
     told = set(re.findall(r"`(?:\w+\.)?(\w+)[`(]", " ".join(columns)))
     assert members - {"of", "to_quote_order"} - told == set()
+
+
+def test_what_the_document_states_of_a_strategy_is_kept(shown):
+    block = r"```python\n(class CheapSide\(Signal\):.*?)```"
+    (stating,) = re.findall(block, DOCUMENT.read_text(), re.S)
+    names: dict[str, Any] = {
+        "Signal": shown, "np": np, "indicators": indicators, "exact": exact, "HOLD": HOLD,
+        "Mapping": Mapping, "Sequence": Sequence, "Floats": Floats, "Ints": Ints,
+        "QuoteHistory": QuoteHistory,
+    }  # fmt: skip
+    exec(stating, names)  # noqa: S102
+    universe = random_universe(1)
+    evaluation = Evaluation(
+        universe=universe,
+        strategy=names["CheapSide"],
+        params={"quotes": 5, "edge": 0.0, "contracts": 10},
+        execution=ExecutionModel(),
+        cash=CASH,
+        start=int(universe.quotes.at[0]),
+        end=int(universe.quotes.at[-1]),
+        in_kernel=True,
+    )
+    outcome = evaluation.annotated(evaluation.run(FillModel.EXPECTED, lambda share: None))
+    assert {each.name for each in outcome.annotations.series.series} >= {"usual midpoint"}
+    assert all(words.startswith("asked ") for words in outcome.annotations.reasons.values())
+    assert len(outcome.annotations.reasons) == len(orders_of(outcome))
