@@ -1,5 +1,6 @@
 """Fixtures that tests of backtests share."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,3 +14,11 @@ def _let_go_of_own_strategies() -> Iterator[None]:
     yield
     if FolderImports.current:
         FolderImports.current.end()
+
+
+@pytest.fixture
+def _hears_ctrl_c() -> Iterator[None]:
+    """Let this process hear SIGINT, which a shell lets what it begins in the background ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

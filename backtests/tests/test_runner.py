@@ -286,6 +286,7 @@ def test_what_its_worker_died_on_after_it_was_cancelled_is_cancelled():
     assert again(result).status == BacktestStatus.CANCELLED
 
 
+@pytest.mark.usefixtures("_hears_ctrl_c")
 def test_a_person_who_interrupts_it_has_cancelled_it():
     result = queue_backtest(a_market())
 

@@ -370,7 +370,7 @@ class TestCandlesticks:
         self, client, market, django_assert_max_num_queries
     ):
         snapshots(market, *(NOON + n * MINUTE for n in range(0, 60, 5)))
-        with django_assert_max_num_queries(10):
+        with django_assert_max_num_queries(11):
             client.get(at(market, "candlesticks"))
 
 

@@ -159,7 +159,8 @@ OURS = {
     "Market": {"quote_mark", "definition_mark", "book_mark"},
     "MarketSnapshot": {"quality", "sequence"},
     "Candlestick": {"period_interval"},
-    "Trade": {"taker_side", "source_code"},
+    "Trade": {"taker_side", "source_code", "sequence"},
+    "OrderBookSnapshot": {"sequence"},
 }
 COLUMNS = [(model, name) for model, readers in READERS.items() for name in readers]
 TEXTS = st.one_of(
