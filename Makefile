@@ -68,7 +68,8 @@ test: $(VENV)/.dev assets ## Run the tests (ARGS="-k name" for some)
 	$(SYSTEM) tests/test_[r-z]* >"$$logs/recorder" 2>&1 & lanes="$$lanes $$!"; \
 	$(UNIT) tests/test_[a-c]* >"$$logs/site" 2>&1 & lanes="$$lanes $$!"; \
 	$(UNIT) tests/test_[d-z]* >"$$logs/whole" 2>&1 & lanes="$$lanes $$!"; \
-	$(UNIT) accounts backtests >"$$logs/apps" 2>&1 & lanes="$$lanes $$!"; \
+	$(UNIT) accounts backtests/tests/test_[a-l]* >"$$logs/apps" 2>&1 & lanes="$$lanes $$!"; \
+	$(UNIT) backtests/tests/test_[m-z]* >"$$logs/backtests" 2>&1 & lanes="$$lanes $$!"; \
 	$(UNIT) markets/tests/test_[a-h]* >"$$logs/markets" 2>&1 & lanes="$$lanes $$!"; \
 	$(UNIT) markets/tests/test_[i-o]* >"$$logs/record" 2>&1 & lanes="$$lanes $$!"; \
 	trap 'kill $$lanes; wait $$lanes; rm -rf "$$logs"; exit 130' INT TERM; \

@@ -223,10 +223,10 @@ def addresses(name: str, names: tuple[str, ...]) -> Iterator[str]:
             yield reverse(name, kwargs=dict(zip(names, given, strict=True)))
 
 
-def queries(name: str, names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the formats of a time series, or the words of a list."""
+def queries(name: str, names: tuple[str, ...], number: int) -> Iterator[str]:
+    """Yield a format of a time series, each in its turn, or the words of a list."""
     if name.startswith("api:market-") and names:
-        yield from (f"?{urlencode({'format': word})}" for word in FORMATS)
+        yield f"?{urlencode({'format': FORMATS[number % len(FORMATS)]})}"
     elif not names:
         for word in (*TICKERS[:4], *TICKERS[7:12], TEXTS[0], TEXTS[4]):
             yield f"?{urlencode(dict.fromkeys(('q', 'event', 'series', 'category'), word))}"
@@ -254,13 +254,15 @@ def test_no_address_is_broken_by_what_is_recorded(
     part: str, recorded: None, admin_client: Client
 ) -> None:
     for name, names in PATTERNS:
-        for address in addresses(name, names) if name.startswith(part) else ():
-            for query in ("", *queries(name, names)):
+        found = addresses(name, names) if name.startswith(part) else ()
+        for number, address in enumerate(found):
+            for query in ("", *queries(name, names, number)):
                 check(admin_client.get(f"{address}{query}"), address + query)
-            # Pages answer with fragments of themselves.
-            for target in TARGETS if part in ("markets:", "backtests:") else ():
-                headers = {"HX-Request": "true", "HX-Target": target}
-                check(admin_client.get(address, headers=headers), f"{address} #{target}")
+            # Pages answer with fragments of themselves, each asked for in its turn.
+            if part in ("markets:", "backtests:"):
+                for target in TARGETS[number % 3 :: 3] if names else TARGETS:
+                    headers = {"HX-Request": "true", "HX-Target": target}
+                    check(admin_client.get(address, headers=headers), f"{address} #{target}")
 
 
 def check(response: Any, what: str) -> None:
@@ -274,12 +276,13 @@ def check(response: Any, what: str) -> None:
 def test_no_page_of_the_admin_is_broken_by_what_is_recorded(
     recorded: None, admin_client: Client
 ) -> None:
-    for model in admin.site._registry:
+    for number, model in enumerate(admin.site._registry):
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
         for word in ("", TICKERS[0], TICKERS[9], TEXTS[0]):
             address = f"{reverse(f'{name}_changelist')}?{urlencode({'q': word})}"
             check(admin_client.get(address), address)
-        for row in model._default_manager.all()[: len(TEXTS)]:
+        # Each text meets every third model; all of them together meet all of it.
+        for row in list(model._default_manager.all()[: len(TEXTS)])[number % 3 :: 3]:
             address = reverse(f"{name}_change", args=[row.pk])
             check(admin_client.get(address), address)
 

@@ -134,7 +134,7 @@ STEPS = st.integers(-70, 60).map(lambda minute: 60 * minute)
 
 
 @rules(
-    max_examples=25,
+    max_examples=12,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     deadline=None,
 )
