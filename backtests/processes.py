@@ -83,12 +83,15 @@ def _run_here(id: int, parent: int) -> NoReturn:
             runner.run(id)
         code = 0
     finally:
-        # Nothing that the worker does at its end is this process's to do.
-        error = sys.exception()
-        if isinstance(error, Exception):
-            sys.excepthook(type(error), error, error.__traceback__)
-        sys.stdout.flush()
-        os._exit(code)
+        # Nothing that the worker does at its end is this process's to do, whatever the strategy
+        # has left of the standard streams.
+        try:
+            error = sys.exception()
+            if isinstance(error, Exception):
+                sys.excepthook(type(error), error, error.__traceback__)
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
 
 
 def _wait(process: int, seconds: float) -> bool:

@@ -78,7 +78,7 @@ class FurtherRecord:
     def observed_share(self, market: int, at: Ints, *, time: int) -> Floats:
         """The same for one market. The time before its first observation was not observed."""
         begun = first_observation(self.observed, market, 0)
-        begin = np.maximum(at - time, begun)
+        begin = np.minimum(np.maximum(at - time, begun), at)
         missed = self._unobserved(market, at) - self._unobserved(market, begin)
         seen: Floats = (np.maximum(at - begin, 0) - missed) / time
         return seen

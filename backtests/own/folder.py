@@ -1,6 +1,7 @@
 """The folder of one's own strategies: the files that may hold some, and who may write to them."""
 
 import errno
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -8,12 +9,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from kalshi_insights.bad_input import writable
+
 MAX_BYTES = 1_000_000  # of a file
 MAX_FILES = 500
 PACKAGE = "__init__.py"
 # The name of a strategy, as its class states it.
 STATED_NAME = re.compile(
-    r"""^\s+name\b[^=\n]*=\s*["']([a-z0-9][a-z0-9-]{0,99})["']""", re.MULTILINE
+    r"""^[ \t]+name\b[^=\n]*=\s*["']([a-z0-9][a-z0-9-]{0,99})["']""", re.MULTILINE
 )
 
 
@@ -58,13 +61,15 @@ def _candidates(folder: Path) -> Iterator[StrategyFile]:
     for path in filter(lambda path: is_candidate(path.name), folder.iterdir()):
         if path.suffix == ".py":
             yield StrategyFile(path.name, folder)
-        elif (path / PACKAGE).is_file():
+        # Not the method of the path, which raises for a folder that nobody may look into.
+        elif os.path.isfile(path / PACKAGE):
             yield StrategyFile(f"{path.name}/{PACKAGE}", folder)
 
 
 def is_candidate(name: str) -> bool:
     """Return whether a file or package of this name may hold strategies."""
-    return not name.startswith(("_", ".", "test_")) and name not in ("conftest.py", "tests")
+    is_helper = name.startswith(("_", ".", "test_")) or name in ("conftest.py", "tests")
+    return not is_helper and writable(name) == name
 
 
 def content_of(path: Path) -> bytes:

@@ -4,6 +4,7 @@ A file is read again when it has changed, or any other file of the folder that i
 processes share the cache; while it does not answer, each reads for itself.
 """
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -121,7 +122,7 @@ def _kept(files: Sequence[StrategyFile]) -> Mapping[StrategyFile, Kept]:
 def _key(file: StrategyFile) -> str:
     """Raises OSError."""
     content = folder.content_hash(file.path)
-    return f"own-strategy-{_hash([CODE.encode(), str(file.path).encode(), content.encode()])}"
+    return f"own-strategy-{_hash([CODE.encode(), os.fsencode(file.path), content.encode()])}"
 
 
 def _is_same(path: Path, was: str) -> bool:
@@ -134,6 +135,6 @@ def _is_same(path: Path, was: str) -> bool:
 def _names(place: Path) -> str:
     """A hash of the names in a folder; empty where there is no such folder any more."""
     try:
-        return _hash(sorted(path.name.encode() for path in place.iterdir()))
+        return _hash(sorted(os.fsencode(path.name) for path in place.iterdir()))
     except OSError:
         return ""

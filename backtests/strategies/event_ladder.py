@@ -90,8 +90,10 @@ class EventLadder(Strategy):
         """The contracts that both legs show and that are not held yet; 0 for an unknown size."""
         held = max(abs(self.getposition(feed).size) for feed in pair)
         shown = (pair.wider.ask_size[0], pair.narrower.bid_size[0])
-        least = min(*shown, self.p.contracts - held)
-        return int(least) if least >= 1 else 0
+        # An unknown size is NaN, of which `min` would make whatever stands beside it.
+        if not all(size >= 1 for size in shown):
+            return 0
+        return max(int(min(*shown, self.p.contracts - held)), 0)
 
 
 def crossed(feeds: Sequence[Any]) -> list[Pair]:

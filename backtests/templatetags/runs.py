@@ -1,8 +1,10 @@
 """Template filters that format runs and their money."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from typing import TypeVar
 
 from django import template
 
@@ -11,8 +13,15 @@ from backtests.data.universe import CONTRACT, MONEY
 from backtests.models import BacktestResult
 
 register = template.Library()
+T = TypeVar("T")
 
 NAMES_SHOWN = 3
+
+
+@register.filter
+def pairs(named: Mapping[str, T]) -> list[tuple[str, T]]:
+    """Return names and values, also where one of the names is `items`."""
+    return list(named.items())
 
 
 @register.filter

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtests.own import imports, reading
+from backtests.own import imports, kept, reading
 from backtests.own.describe import FileReport
 from backtests.own.folder import BadFolder, StrategyFile, stated_names, strategy_files, warning_of
 from backtests.strategies.descriptions import LARGEST, StrategyDescription
@@ -38,6 +38,15 @@ def test_a_folder_lists_files_and_packages_but_no_helpers_and_no_tests(tmp_path)
         "b.py",
         "ladder/__init__.py",
     ]
+
+
+def test_a_name_that_is_not_utf8_hides_no_other(tmp_path):
+    write(tmp_path, "a.py", "")
+    (tmp_path / os.fsdecode(b"caf\xe9.py")).touch()
+    (tmp_path / os.fsdecode(b"data\xe9.csv")).touch()
+    assert [file.name for file in strategy_files(tmp_path)] == ["a.py"]
+    [report] = kept.reports(strategy_files(tmp_path))
+    assert report.error.startswith("a.py: It defines no Signal")
 
 
 def test_there_need_be_no_folder(tmp_path):

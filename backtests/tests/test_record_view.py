@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from backtests.data.further_record import FurtherRecord
 from backtests.data.gaps import MarketGaps
+from backtests.data.observations import of_rows
 from backtests.data.tape import tape_of
 from backtests.data.universe import Listing, Terms
 from backtests.rules.execution import ExecutionModel
@@ -101,6 +103,13 @@ def test_a_market_is_unobserved_from_the_begin_of_a_gap_to_its_end():
     answers = seen(universe, (14, 15, 29, 30, 47), first("unobserved_since"))
     assert answers == [None, second(15), second(15), None, second(45)]
     assert seen(quoted(), (14,), first("unobserved_since")) == [None]
+
+
+def test_a_market_that_nobody_has_looked_at_yet_tells_nothing_of_its_first_look():
+    observed = of_rows(np.array([0]), np.array([second(50)]), markets=1)
+    gap = MarketGaps(*(np.array(each) for each in ([0, 1], [second(0)], [second(48)], [0])))
+    further = FurtherRecord([], lambda: observed, gap, None, None, None)
+    assert further.observed_share(0, np.array([second(40)]), time=second(30)).tolist() == [0.0]
 
 
 def test_the_share_observed_leaves_out_gaps_and_what_was_before_the_first_look():

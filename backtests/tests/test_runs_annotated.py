@@ -134,6 +134,14 @@ def test_analyses_are_stored_or_refused_with_words(monkeypatch, client):
     assert client.get(f"/api/v1/backtests/{done.pk}/").json()["analyses"] == done.analyses
 
 
+def test_an_analyzer_may_be_called_items(monkeypatch, client):
+    named = type("Named", (Analyzing,), {"analyzers": {"items": bt.analyzers.DrawDown}})
+    done = ran(monkeypatch, named, Engine.BACKTRADER)
+    page = client.get(f"/backtests/{done.pk}/")
+    assert page.status_code == 200
+    assert "moneydown" in page.content.decode()
+
+
 def test_a_signal_s_analyzers_need_the_engine_backtrader(monkeypatch):
     analyzed = type("Analyzed", (Reasoning,), {"analyzers": {"drawdown": bt.analyzers.DrawDown}})
     done = ran(monkeypatch, analyzed)

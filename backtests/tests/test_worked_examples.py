@@ -7,7 +7,7 @@ import pytest
 
 from backtests.data.gaps import MarketGaps
 from backtests.data.tape import tape_of
-from backtests.data.universe import MONEY, SECOND, Listing
+from backtests.data.universe import MISSING, MONEY, SECOND, Listing
 from backtests.engine.event_driven import cerebro
 from backtests.rules.execution import ExecutionModel, FillModel
 from backtests.strategies import EventLadder, MarketMaker
@@ -164,6 +164,14 @@ class TestTheEventLadder:
             for held, worth in zip(finished.outcome.positions.values(), value, strict=True)
         )
         assert finished.outcome.cash + paid > 1_000 * MONEY
+
+    @pytest.mark.parametrize(("side", "market"), [("ask_size", 0), ("bid_size", 1)])
+    def test_neither_leg_is_sent_where_the_size_of_one_is_unknown(self, side, market):
+        universe = ladder_of((40, 42), (50, 52))
+        quotes = universe.quotes
+        sizes = np.where(quotes.market == market, MISSING, getattr(quotes, side))
+        unsure = replace(universe, quotes=replace(quotes, **{side: sizes}))
+        assert not sent(ran(EventLadder, unsure))
 
     def test_of_markets_below_a_cap_the_higher_is_the_wider(self):
         crossed = ladder_of((50, 52), (40, 42), types=("less_or_equal",) * 2)
