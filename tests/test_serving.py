@@ -190,7 +190,7 @@ def test_a_stream_whose_client_leaves_is_closed_and_its_thread_is_free_again():
         return await respond(served, b"")
 
     assert in_new_loop(run()) == (200, b"last")
-    assert all(stream.closed.is_set() for stream in streams)
+    assert all(stream.closed.wait(10) for stream in streams)
 
 
 def test_a_stream_that_finds_no_thread_is_refused_and_closed(monkeypatch):
