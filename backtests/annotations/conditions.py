@@ -13,8 +13,8 @@ OTHERS = "others"  # those beyond, counted as one
 
 @dataclass(slots=True)
 class ConditionCount:
-    """How often a condition was asked, how often it held, and how often of these all conditions
-    that were named before it held as well; None where they are not of the same rows."""
+    """The numbers of times that a condition was asked, that it held, and that all conditions named
+    before it held as well; None where they are not of the same rows."""
 
     name: str
     asked: int = 0

@@ -14,7 +14,7 @@ class FirstStatement(NamedTuple):
 
 @dataclass(slots=True)
 class StatedProbabilities:
-    """What is scored of the probabilities of YES that a strategy states.
+    """The probabilities of YES that a strategy states, as far as they are scored.
 
     `first` has for each market the first one that was stated while the market traded and showed
     both sides, `of_orders` for each order the one that stood when it was sent.

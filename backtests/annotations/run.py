@@ -11,8 +11,11 @@ from backtests.annotations.series import KeptSeries
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """What a strategy stated beside its orders; `reasons` go by the orders' numbers, `analyses` by
-    the names of its analyzers. Without `probabilities` it stated none."""
+    """The statements of a strategy beside its orders.
+
+    `reasons` go by the orders' numbers, `analyses` by the names of its analyzers. Without
+    `probabilities` it stated none.
+    """
 
     probabilities: StatedProbabilities | None = None
     reasons: Mapping[int, str] = field(default_factory=dict)

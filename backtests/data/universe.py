@@ -179,7 +179,7 @@ class Universe:
         return no_gaps(len(self.listings)) if self.gaps is None else self.gaps
 
     def further(self) -> FurtherRecord:
-        """What strategies may see beside the quotes."""
+        """The part of the record that strategies may see beside the quotes."""
         return FurtherRecord(
             self.terms, self.observations, self.gaps, self.tape, self.interest, self.books
         )

@@ -20,7 +20,7 @@ OnShare = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportJob:
-    """What the files of one command share: who imports them, and what the rows prove."""
+    """The common part of the files of one command: who imports them, and what the rows prove."""
 
     refused: RefusedFile
     account: str

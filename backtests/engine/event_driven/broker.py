@@ -146,10 +146,7 @@ class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
         """
         ticket = _ticket_of(order)
         book = self.books[order.data.market]
-        if not ticket.rests:
-            raise BadOrder("only an order that may rest can be amended")
-        if size is None and price is None and valid is None:
-            raise BadOrder("an amendment needs a size or price, or valid")
+        _require_amendment(ticket, size, price, valid)
         if self.is_over:
             return self._leave_unsent("the run was over", order.data, order.size)
         count = _count_asked(order, size, is_over=book.is_over(ticket))
@@ -294,6 +291,14 @@ class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
 
     def get_notification(self) -> Any:
         return self._notifications.popleft() if self._notifications else None
+
+
+def _require_amendment(ticket: Ticket, *changes: object) -> None:
+    """Raise BadOrder where an order cannot be amended, or nothing of it is to change."""
+    if not ticket.rests:
+        raise BadOrder("only an order that may rest can be amended")
+    if all(change is None for change in changes):
+        raise BadOrder("an amendment needs a size or price, or valid")
 
 
 def _count_asked(order: Any, size: float | None, *, is_over: bool) -> int:

@@ -32,7 +32,7 @@ NAMES = ("tif", "post_only", "reduce_only", "self_trade_prevention", "valid", "t
 
 
 class BadOrder(ValueError):
-    """What a strategy asked for could never be an order; the message names the argument."""
+    """An instruction that could never be an order; the message names the argument."""
 
 
 class LimitPrice(NamedTuple):

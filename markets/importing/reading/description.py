@@ -1,4 +1,4 @@
-"""What a person says of files: by flags, and by a small file that says the same."""
+"""Descriptions of files by a person: by flags, and by a small file that says the same."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What is said of files; empty where nothing is.
+    """A description of files; empty where nothing is said.
 
     `columns` maps fields to columns; an empty column means that the file has none for the field.
     """
