@@ -144,7 +144,7 @@ def _forget_environment() -> None:
     """
     for name in list(os.environ):
         if not name.startswith(LEFT_IN_ENVIRONMENT):
-            del os.environ[name]
+            os.environ.pop(name)
 
 
 def _wait(process: int, seconds: float) -> bool:

@@ -58,7 +58,7 @@ def test_what_is_neither_true_nor_false_is_refused(name, value):
     ],
 )
 def test_a_replacement_that_could_never_be_an_order_cancels_nothing(how, kind, words):
-    rests = []
+    rests: list[float] = []
 
     def replace(s):
         with pytest.raises(kind, match=words):

@@ -57,7 +57,8 @@ def test_seconds_that_many_markets_share_stay_shared_in_other_futures():
     universe = watched(random_universe(3, markets=30, rows=40), 3)
     begin, end = (int(universe.quotes.at[place]) for place in (0, -1))
     standing = [StandingTime(market, begin, end) for market in range(30)]
-    shared = observations.without_runs(with_standing(universe.observed, standing))
+    watched_at = universe.observations()
+    shared = observations.without_runs(with_standing(watched_at, standing))
     seconds = (end - begin) // SECOND
     assert len(shared.of_market(7)) >= seconds
     assert len(shared.instants) < 3 * seconds

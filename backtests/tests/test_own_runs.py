@@ -132,6 +132,8 @@ def test_a_file_that_was_broken_meanwhile_fails_the_run_with_its_error(folder):
 def test_a_run_that_another_worker_has_by_now_is_left_alone():
     result = queued("always-no")
     held = BacktestResult.objects.claim(result.pk, now=START)
+    assert held is not None
+    assert held.token is not None
     assert not BacktestResult.objects.fail_lost(result.pk, uuid4(), "Lost.", now=END)
     assert BacktestResult.objects.get(pk=result.pk).token == held.token
     assert BacktestResult.objects.fail_lost(result.pk, held.token, "Lost.", now=END)
@@ -141,6 +143,8 @@ def test_a_run_that_another_worker_has_by_now_is_left_alone():
 def test_a_process_that_is_lost_after_a_cancellation_ends_as_cancelled():
     result = queued("always-no")
     held = BacktestResult.objects.claim(result.pk, now=START)
+    assert held is not None
+    assert held.token is not None
     BacktestResult.objects.request_cancel(result.pk, now=START)
     assert BacktestResult.objects.fail_lost(result.pk, held.token, "Lost.", now=END)
     result.refresh_from_db()

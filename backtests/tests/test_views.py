@@ -386,7 +386,7 @@ def _kind(number: int) -> dict[str, Any]:
 
 def test_each_series_of_a_chart_has_a_look_of_its_own(settings):
     styles = (settings.BASE_DIR / "static/css/app.css").read_text()
-    looks = {number: set() for number in range(1, MOST_NAMES + 2)}
+    looks: dict[int, set[str]] = {number: set() for number in range(1, MOST_NAMES + 2)}
     for names, look in re.findall(r"^(\.key-series-\d.*?) \{ (.*) \}$", styles, re.MULTILINE):
         for number in re.findall(r"\.key-series-(\d+)", names):
             looks[int(number)].add(look)

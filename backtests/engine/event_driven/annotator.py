@@ -117,7 +117,8 @@ def add_analyzers(cerebro: bt.Cerebro, named: Mapping[str, Any]) -> None:
 
 def _analyzer(name: str, made: Any, arguments: Any = None, *more: Any) -> Any:
     """Return the class of an analyzer. Raises BadAnnotation for what cannot be one in a run."""
-    if not (isinstance(made, type) and issubclass(made, bt.Analyzer)):
+    is_analyzer = isinstance(made, type) and issubclass(made, bt.Analyzer)
+    if not is_analyzer:
         raise BadAnnotation(f"analyzers: {name!r} must be a backtrader analyzer, not {made!r}")
     if more or not isinstance(arguments, dict):
         raise BadAnnotation(f"analyzers: {name!r} must be a class, or a class and its arguments")

@@ -15,7 +15,7 @@ from backtests.engine.event_driven.matching_engine import MatchingEngine
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Ticket
 from backtests.rules.execution import MAKER, TAKER, ExecutionModel, FillModel
-from backtests.strategies.record_view import OpenOrder, PublicTrade
+from backtests.strategies.record_view import KnownTrade, OpenOrder
 from kalshi_insights.arrays import np
 from markets.observed import AFTER_ALL, last_observation
 
@@ -74,10 +74,10 @@ class KnownRecord(MatchingEngine):
         books = self._further.books.of(market)
         return books.newest(self.now, dollar=DOLLAR, contract=CONTRACT)
 
-    def trades(self, market: int, since: int) -> list[PublicTrade]:
+    def trades(self, market: int, since: int) -> list[KnownTrade]:
         """The trades of a market that the record knows by now, and did not at an instant."""
         return [
-            PublicTrade(
+            KnownTrade(
                 each.at, each.price / DOLLAR, each.contracts / CONTRACT, each.taker, each.known_at
             )
             for each in self._known_trades.between(market, since, self.now)
