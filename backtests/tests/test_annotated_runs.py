@@ -256,6 +256,7 @@ class TestStrategies:
             {"x": 3},
             {"x": Strategy},
             {"": bt.analyzers.DrawDown},
+            {"x": ()},
             {"x": (bt.analyzers.DrawDown, 3)},
             {"x": (bt.analyzers.DrawDown, {}, 3)},
             {"x": (bt.analyzers.SharpeRatio, {"legacyannual": True})},

@@ -115,7 +115,7 @@ def add_analyzers(cerebro: bt.Cerebro, named: Mapping[str, Any]) -> None:
         cerebro.addanalyzer(_analyzer(name, *pair), _name=name, **pair[1])
 
 
-def _analyzer(name: str, made: Any, arguments: Any = None, *more: Any) -> Any:
+def _analyzer(name: str, made: Any = None, arguments: Any = None, *more: Any) -> Any:
     """Return the class of an analyzer. Raises BadAnnotation for what cannot be one in a run."""
     is_analyzer = isinstance(made, type) and issubclass(made, bt.Analyzer)
     if not is_analyzer:
