@@ -80,11 +80,10 @@ def test_what_was_recorded_later_or_is_of_another_source_is_not_read():
 
 def test_open_interest_of_a_better_source_counts_alone_from_its_first_to_its_last_row():
     market = a_quoted_market()
-    told = ("5", Source.BACKFILL), ("6", Source.BACKFILL), ("6", Source.BACKFILL)
-    for minutes, (interest, source) in zip((5, 20, 35), told, strict=True):
-        quote(market, minutes, interest, source=source)
-    for minutes, interest in ((10, "7"), (30, None)):
-        quote(market, minutes, interest, bid=f"0.{40 + minutes // 10}00")
+    for minutes, interest in ((5, "5"), (20, "6"), (35, "6")):
+        quote(market, minutes, interest, source=Source.BACKFILL)
+    quote(market, 10, "7", bid="0.4100")
+    quote(market, 30, None, bid="0.4300")
     universe = load_universe(market)
     found = universe.interest.of(0)
     assert (found.contracts / 100).tolist() == [5, 7, 6]

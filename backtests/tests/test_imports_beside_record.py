@@ -1,7 +1,10 @@
 """Imports beside what was recorded of the same markets: one source at a time, and told."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from random import Random
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,6 +15,7 @@ from backtests.loading import load
 from backtests.models import BacktestResult, SnapshotSources
 from backtests.requests import BacktestRequest, MarketSelection
 from backtests.tests.record_builders import record_market, record_quote, record_revision
+from kalshi_insights.arrays import Ints
 from kalshi_insights.bad_input import BadInput
 from markets.importing.undo import undo
 from markets.kalshi.fields import Count, Price
@@ -35,6 +39,8 @@ pytestmark = pytest.mark.django_db
 TICKER = "KXOWN-26NOV20-T40"
 END = START + timedelta(hours=2)
 LATER = END + timedelta(days=365)
+# The better one comes later.
+SOURCES = Source.BACKFILL, Source.IMPORT, Source.POLL
 
 
 @pytest.fixture
@@ -53,8 +59,8 @@ def loaded(*imports: Import, **values: str) -> Universe:
     return load(selection(*imports, **values), known_by=LATER)
 
 
-def seconds(at) -> list[float]:
-    return ((at - microseconds(START)) / 1_000_000).tolist()
+def seconds(at: Ints) -> list[float]:
+    return [each / 1_000_000 for each in (at - microseconds(START)).tolist()]
 
 
 def at(second: float):
@@ -70,12 +76,12 @@ def trade_row(price: int, id: UUID | None = None) -> dict:
     return {"yes_price": price, "count": 100, "taker_side": 1, "is_block_trade": 0, **own}
 
 
-def trades(price: int, *times: float, ids: dict[float, UUID] | None = None) -> Import:
+def trades(price: int, *times: float, ids: Mapping[float, UUID] | None = None) -> Import:
     rows = [(TICKER, each, trade_row(price, (ids or {}).get(each))) for each in times]
     return imported(Kind.TRADES, rows)
 
 
-def record_trades(market: Market, *times: float, ids: dict[float, UUID] | None = None) -> None:
+def record_trades(market: Market, *times: float, ids: Mapping[float, UUID] | None = None) -> None:
     """Record trades at a price of 42 cents."""
     known = ids or {each: uuid4() for each in times}
     Trade.objects.record(
@@ -139,7 +145,7 @@ class TestTrades:
 
     @pytest.mark.parametrize("comes_first", [True, False])
     def test_imports_alone_have_all_their_trades_whatever_is_on_record(self, market, comes_first):
-        ids = {each: uuid4() for each in (10, 20)}
+        ids = {each: uuid4() for each in (10.0, 20.0)}
         record_quote(market, START)
         fetch_all(market, 0, 60)
         if not comes_first:
@@ -157,7 +163,7 @@ class TestTrades:
 
     def test_an_import_has_its_trades_when_another_one_of_them_is_undone(self, market):
         record_quote(market, START)
-        ids = {each: uuid4() for each in (10, 20)}
+        ids = {each: uuid4() for each in (10.0, 20.0)}
         january, both = trades(4_500, 10, ids=ids), trades(4_600, 10, 20, ids=ids)
 
         assert told(loaded(both)) == [(10, 4_600), (20, 4_600)]
@@ -166,7 +172,7 @@ class TestTrades:
 
     def test_one_that_was_undone_leaves_the_record_whole(self, market):
         record_quote(market, START)
-        ids = {10: uuid4()}
+        ids = {10.0: uuid4()}
         row = trades(4_500, 10, ids=ids)
         record_trades(market, 10, ids=ids)
         fetch_all(market, 0, 60)
@@ -209,6 +215,37 @@ class TestBooks:
         assert self.read(universe) == [(10, 4_500)]
 
 
+Told = tuple[int, Source, Decimal | None]  # the second, the source and the open interest
+
+
+def rows_at_random(dice: Random) -> list[Told]:
+    """Make rows of three sources, at most one of each at a second."""
+    times = [(second, source) for second in range(9) for source in SOURCES]
+    chosen = sorted(dice.sample(times, 9))
+    return [(*time, dice.choice([None, Decimal(1), Decimal(2)])) for time in chosen]
+
+
+def changes_of(rows: list[Told]) -> list[tuple[float, int]]:
+    """Return the changes of open interest in the rows that a run reads, row by row."""
+
+    def is_inside(second: int, better: Source) -> bool:
+        own = [each for each, source, _ in rows if source == better]
+        return bool(own) and min(own) <= second <= max(own)
+
+    found: list[tuple[float, int]] = []
+    for second, source, interest in rows:
+        better = SOURCES[SOURCES.index(source) + 1 :]
+        if interest is not None and not any(is_inside(second, each) for each in better):
+            contracts = int(interest * 100)
+            if not found or found[-1][1] != contracts:
+                found.append((second, contracts))
+    return found
+
+
+def as_imported(interest: Decimal | None) -> dict[str, int]:
+    return {} if interest is None else {"open_interest": int(interest * 100)}
+
+
 class TestQuotes:
     def test_open_interest_of_imports_alone_is_theirs(self, market):
         record_quote(market, at(5), open_interest=Decimal(7))
@@ -221,6 +258,36 @@ class TestQuotes:
         assert alone.interest.of(0).contracts.tolist() == [900]
         assert best.interest.of(0).contracts.tolist() == [900, 700, 900]
         assert seconds(best.interest.of(0).at) == [0, 5, 10]
+
+    def test_open_interest_changes_as_in_the_rows_that_count_and_nowhere_else(self):
+        markets, rows, dice = [], [], Random(7)
+        for number in range(30):
+            market = record_market(f"{TICKER}-{number}", open_time=START, close_time=LATER)
+            record_revision(market, START)
+            markets.append(market)
+            rows.append(rows_at_random(dice))
+            for second, source, interest in rows[-1]:
+                if source != Source.IMPORT:
+                    values = {"bid": f"0.{10 + second}00", "open_interest": interest}
+                    record_quote(market, at(second), source=source, **values)
+        row = imported(
+            Kind.QUOTES,
+            [
+                (market.ticker, second, quote(1, 2, **as_imported(interest)))
+                for market, own in zip(markets, rows, strict=True)
+                for second, source, interest in own
+                if source == Source.IMPORT
+            ],
+        )
+        chosen = replace(selection(row), tickers=[market.ticker for market in markets])
+
+        universe = load(chosen, known_by=LATER)
+
+        places = {each.ticker: place for place, each in enumerate(universe.listings)}
+        for market, own in zip(markets, rows, strict=True):
+            found = universe.interest.of(places[market.ticker])
+            pairs = list(zip(seconds(found.at), found.contracts.tolist(), strict=True))
+            assert pairs == changes_of(own), own
 
     def test_a_candlestick_tells_nothing_of_an_imported_quote_at_its_end(self, market):
         for each in (60, 120):

@@ -16,7 +16,7 @@ def write_known_definitions(placed: PlacedRows, rows: ParsedRows, recorded_at: d
     after the close tells nothing of the time before it.
     """
     opens, closes = rows.numbers["open_time"], rows.numbers["close_time"]
-    told = (placed.at != MISSING) & (closes > placed.at)
+    told: Bools = (placed.at != MISSING) & (closes > placed.at)
     columns = (each[told].tolist() for each in (placed.market, placed.at, opens, closes))
     stated = [
         MarketRevision(

@@ -1,6 +1,7 @@
 """What imports state of markets, beside what is recorded of them, whichever came first."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -177,12 +178,19 @@ class TestFees:
             assert (terms.fee_type, terms.assumed) == ("quadratic", assumed)
 
 
-def revision(at: int, **values: object) -> RevisedMarket:
-    said = {"status": "active", "result": "", "close_time": None, **values}
-    return RevisedMarket(
-        market_id=1, known_at=at, known_at_assumed=False, settlement_value=None,
-        settlement_ts=None, price_ranges="[]", **said,
-    )  # fmt: skip
+def revision(at: int, **values: Any) -> RevisedMarket:
+    plain = RevisedMarket(
+        market_id=1,
+        known_at=at,
+        known_at_assumed=False,
+        status="active",
+        result="",
+        settlement_value=None,
+        settlement_ts=None,
+        close_time=None,
+        price_ranges="[]",
+    )
+    return plain._replace(**values)
 
 
 class TestDefinitions:

@@ -52,6 +52,6 @@ def test_existing_order_books_make_room_for_the_same_ones_of_imports(was_cut_off
 
     for sequence in (1 << 36 | 2, 2 << 36 | 2):
         add_book(apps, sequence)
-    for sequence in (None, 1 << 36 | 2):
+    for known in (None, 1 << 36 | 2):
         with pytest.raises(IntegrityError, match="market_id_timestamp"), transaction.atomic():
-            add_book(apps, sequence)
+            add_book(apps, known)
