@@ -268,8 +268,8 @@ class TestQuotes:
             rows.append(rows_at_random(dice))
             for second, source, interest in rows[-1]:
                 if source != Source.IMPORT:
-                    values = {"bid": f"0.{10 + second}00", "open_interest": interest}
-                    record_quote(market, at(second), source=source, **values)
+                    bid = f"0.{10 + second}00"
+                    record_quote(market, at(second), bid, source=source, open_interest=interest)
         row = imported(
             Kind.QUOTES,
             [
