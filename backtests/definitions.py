@@ -1,11 +1,13 @@
 """Definitions of a run's markets: what was known of each, and when, in the units of a universe."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import TypeVar
 
+from backtests.data import origins
 from backtests.data.timeline import NEVER, Definitions
 from backtests.data.universe import (
     DOLLAR,
@@ -23,6 +25,7 @@ from markets.models import Status
 from markets.models.definitions import DefinedMarket, RevisedEvent, RevisedMarket
 from markets.models.revisions import FeeTerms
 
+ON_RECORD = "on record"
 R = TypeVar("R", RevisedMarket, RevisedEvent)
 Revisions = Mapping[int, Sequence[RevisedMarket]]
 
@@ -103,6 +106,12 @@ def settlement(known: Sequence[RevisedMarket]) -> Settlement | None:
     paid_at = max(final.known_at, settled.known_at, settled.settlement_ts or settled.known_at)
     assumed = final.known_at_assumed or settled.known_at_assumed
     return Settlement(final.known_at, paid_at, outcomes[-1], assumed)
+
+
+def result_origins(histories: Iterable[Sequence[RevisedMarket]]) -> Counter[str]:
+    """The number of results of each origin."""
+    last = (known[-1] for known in histories if known and known[-1].result)
+    return Counter(origins.IMPORTED if each.is_imported else ON_RECORD for each in last)
 
 
 def _value(revision: RevisedMarket) -> int | None:

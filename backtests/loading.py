@@ -3,7 +3,7 @@
 Where a market was recorded live, backfilled and imported quotes between its first and its last live
 snapshot are left out, unless the run reads those alone: the close of a candlestick is coarser than
 live quotes. Imported quotes go before backfilled ones in the same way, and are read where their
-import is named.
+import is named. So it is with all else that a run reads (`traded`, `further`, `with_imported`).
 """
 
 import gc
@@ -17,6 +17,8 @@ import numpy as np
 from backtests import definitions, further, observing, traded
 from backtests.data import timeline
 from backtests.data.observed_rows import QuotedInstants, pauses_of
+from backtests.data.origins import QUOTES, RESULTS, Origins
+from backtests.data.source_times import SourceTimes
 from backtests.data.timeline import ColumnArrays, Definitions, Pauses
 from backtests.data.universe import (
     QUOTE_COLUMNS,
@@ -29,13 +31,18 @@ from backtests.models import SnapshotSources
 from backtests.record import record
 from backtests.requests import MarketSelection
 from markets.intervals import merge
+from markets.models.definitions import RevisedMarket
 
 
 class QuotedMarkets(NamedTuple):
-    """Some markets and their quotes, market by market; the column `market` counts the ids."""
+    """Some markets and their quotes, market by market; the column `market` counts the ids.
+
+    `times` are those of their sources, of which the run may read some alone.
+    """
 
     ids: Ints
     quotes: ColumnArrays
+    times: SourceTimes
 
 
 @contextmanager
@@ -68,7 +75,8 @@ def load(
     repeats the book. The end of a pause shows no book: trading goes on with the next observation.
     Settlements count whenever they came, as far as they are on record.
 
-    Raises `BadInput`, naming a field, where there is nothing to run on.
+    Raises `BadInput`, naming a field, where there is nothing to run on, and where an import was
+    undone meanwhile.
     """
     ids = selection.market_ids()
     expected = selection.count_snapshots(ids)
@@ -81,8 +89,12 @@ def load(
         parts += _selected(columns, selection.sources)
         on_progress(min(1.0, loaded / expected))
     if not parts:
+        selection.check_imports()
         raise selection.no_quotes(ids)
-    return _universe(parts, selection, known_by=known_by)
+    universe = _universe(parts, selection, known_by=known_by)
+    # An undo marks its import before it deletes rows.
+    selection.check_imports()
+    return universe
 
 
 # --- quotes -------------------------------------------------------------------------------------
@@ -90,15 +102,24 @@ def load(
 
 def _selected(columns: ColumnArrays, sources: str) -> Iterator[QuotedMarkets]:
     """The quotes of these sources, the last one of each instant; nothing if there is none."""
-    columns = timeline.last_of_each_instant(_from_sources(columns, sources))
+    ids, columns = _numbered(columns)
+    times = SourceTimes.of(columns, markets=len(ids))
+    columns = timeline.last_of_each_instant(_from_sources(columns, times, sources))
     if len(columns["at"]):
-        ids, market = np.unique(columns["market"], return_inverse=True)
-        yield QuotedMarkets(ids, {**columns, "market": market})
+        left, columns = _numbered(columns)
+        yield QuotedMarkets(ids[left], columns, times.select(left))
 
 
-def _from_sources(columns: ColumnArrays, sources: str) -> ColumnArrays:
+def _numbered(columns: ColumnArrays) -> tuple[Ints, ColumnArrays]:
+    """The different values of `market`, and the columns with their places instead."""
+    market = columns["market"]
+    begins = np.append(True, market[1:] != market[:-1])
+    return market[begins], {**columns, "market": np.cumsum(begins) - 1}
+
+
+def _from_sources(columns: ColumnArrays, times: SourceTimes, sources: str) -> ColumnArrays:
     if sources == SnapshotSources.BEST:
-        return timeline.best_sources(columns)
+        return times.best(columns)
     chosen = timeline.is_backfilled(columns)
     if sources == SnapshotSources.IMPORTED:
         chosen = timeline.is_imported(columns)
@@ -152,7 +173,7 @@ def _universe(
         recorded_by=known_by,
         imports=selection.imports,
     )
-    origins = timeline.origins(part.quotes for part in parts)
+    times, origins = SourceTimes.joined([part.times for part in parts]), _origins(parts, histories)
     return Universe(
         _quotes(list(_rows(parts, known, pauses, end=microseconds(selection.end)))),
         [
@@ -165,17 +186,27 @@ def _universe(
         observed,
         gaps,
         tape=traded.tape(
-            ids,
-            [market.ticker for market in markets],
+            {market.id: market.ticker for market in markets},
             quoted,
             selection,
+            origins,
             known_by=known_by,
         ),
         candles=traded.candles(ids, quoted, selection, known_by=known_by),
-        interest=further.open_interest(ids, selection, known_by=known_by),
-        books=further.order_books(ids, selection, known_by=known_by),
+        interest=further.open_interest(ids, times, selection, origins, known_by=known_by),
+        books=further.order_books(ids, selection, origins, known_by=known_by),
         origins=origins,
     )
+
+
+def _origins(
+    parts: Sequence[QuotedMarkets], histories: Sequence[Sequence[RevisedMarket]]
+) -> Origins:
+    found = Origins()
+    for part in parts:
+        found.add(QUOTES, timeline.origin_counts(part.quotes))
+    found.add(RESULTS, definitions.result_origins(histories))
+    return found
 
 
 def _rows(

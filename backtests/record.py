@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from kalshi_insights.arrays import Array, Ints
@@ -12,6 +11,7 @@ from markets.coverage.many_markets import coverage_of, recorder_silences
 from markets.intervals import Interval
 from markets.models.definitions import DefinedMarket, RevisedEvent, RevisedMarket
 from markets.models.imports import ImportedTime
+from markets.models.open_interest import open_interest_changes
 from markets.models.order_books import BookLevels
 from markets.models.revisions import FeeTerms
 from markets.models.tape import WholeTape
@@ -40,7 +40,7 @@ class SnapshotReads(Protocol):
     def has_any(self, ids: Sequence[int], start: datetime, end: datetime) -> bool: ...
 
     def around(
-        self, ids: Sequence[int], start: datetime, end: datetime, *, backfilled: bool | None = None
+        self, ids: Sequence[int], start: datetime, end: datetime, *, sources: Sequence[str] = ()
     ) -> tuple[datetime | None, datetime | None]: ...
 
     def readable(self, imports: Sequence[int]) -> "SnapshotReads": ...
@@ -55,24 +55,26 @@ class SnapshotReads(Protocol):
         imports: Sequence[int] = (),
     ) -> Iterator[Mapping[str, Array]]: ...
 
-    def open_interest(
-        self,
-        ids: Sequence[int],
-        start: datetime,
-        end: datetime,
-        *,
-        recorded_by: datetime,
-        backfilled: bool | None = None,
-    ) -> Iterator[tuple[int, datetime, Decimal]]: ...
-
 
 class OrderBookReads(Protocol):
     def levels(
-        self, market_id: int, start: datetime, end: datetime, *, imports: Sequence[int] = ()
+        self,
+        market_id: int,
+        start: datetime,
+        end: datetime,
+        *,
+        imports: Sequence[int] = (),
+        only_imported: bool = False,
     ) -> list[BookLevels]: ...
 
     def count_levels(
-        self, market_id: int, start: datetime, end: datetime, *, imports: Sequence[int] = ()
+        self,
+        market_id: int,
+        start: datetime,
+        end: datetime,
+        *,
+        imports: Sequence[int] = (),
+        only_imported: bool = False,
     ) -> int: ...
 
 
@@ -104,7 +106,13 @@ class ImportedSpanReads(Protocol):
 
 class TradeReads(Protocol):
     def columns(
-        self, ids: Sequence[int], start: datetime, end: datetime, *, imports: Sequence[int] = ()
+        self,
+        ids: Sequence[int],
+        start: datetime,
+        end: datetime,
+        *,
+        imports: Sequence[int] = (),
+        only_imported: bool = False,
     ) -> Mapping[str, Ints]: ...
 
 
@@ -170,6 +178,18 @@ class SweepReads(Protocol):
     ) -> ObservedInstants: ...
 
 
+class OpenInterestRead(Protocol):
+    def __call__(
+        self,
+        ids: Sequence[int],
+        start: datetime,
+        end: datetime,
+        *,
+        recorded_by: datetime,
+        imports: Sequence[int] = (),
+    ) -> Mapping[str, Ints]: ...
+
+
 class CoverageRead(Protocol):
     def __call__(
         self, ids: Sequence[int], start: datetime, end: datetime, *, known_by: datetime | None
@@ -225,6 +245,8 @@ class Record(Protocol):
     @property
     def sweeps(self) -> SweepReads: ...
     @property
+    def open_interest(self) -> OpenInterestRead: ...
+    @property
     def coverage_of(self) -> CoverageRead: ...
     @property
     def recorder_silences(self) -> SilenceRead: ...
@@ -249,6 +271,7 @@ class _Managers(NamedTuple):
     closures: ClosureReads
     polls: PollReads
     sweeps: SweepReads
+    open_interest: OpenInterestRead
     coverage_of: CoverageRead
     recorder_silences: SilenceRead
 
@@ -272,6 +295,7 @@ record: Record = _Managers(
     closures=models.Closure.objects,
     polls=models.Poll.objects,
     sweeps=models.Sweep.objects,
+    open_interest=open_interest_changes,
     coverage_of=coverage_of,
     recorder_silences=recorder_silences,
 )

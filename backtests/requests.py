@@ -19,6 +19,7 @@ from backtests.strategies import UnknownStrategy, parameters
 from backtests.strategies.descriptions import StrategyDescription
 from kalshi_insights.bad_input import UNWRITABLE, BadInput
 from kalshi_insights.processes.broker import sender
+from markets.models import Source
 
 MAX_SNAPSHOTS = 20_000_000  # loading that many takes about two gigabytes
 MAX_NAMES_SHOWN = 5
@@ -42,6 +43,12 @@ REMOVED = {
 }
 # With these sources, a run reads the imports that it names.
 WITH_IMPORTS = (SnapshotSources.BEST.value, SnapshotSources.IMPORTED.value)
+# The sources that a run reads alone.
+READ_ALONE: Mapping[str, Sequence[str]] = {
+    SnapshotSources.RECORDED: (Source.POLL, Source.WEBSOCKET),
+    SnapshotSources.BACKFILLED: (Source.BACKFILL,),
+    SnapshotSources.IMPORTED: (Source.IMPORT,),
+}
 # `BadInput` names these fields as the command's options do; form and API have lists of names.
 LIST_FIELDS = {"event": "events", "ticker": "tickers", "import": "imports"}
 
@@ -147,9 +154,8 @@ class MarketSelection:
 
     def no_quotes(self, ids: Sequence[int]) -> BadInput:
         """The error that says where quotes of these markets are recorded instead."""
-        best = self.sources == SnapshotSources.BEST
-        backfilled = None if best else self.sources != SnapshotSources.RECORDED
-        before, after = self._snapshots.around(ids, self.start, self.end, backfilled=backfilled)
+        sources = READ_ALONE.get(self.sources, ())
+        before, after = self._snapshots.around(ids, self.start, self.end, sources=sources)
         if before is None and after is None:
             imports = record.imported_spans.imports_of(ids)
             named = f" Name an import of it: {', '.join(map(str, imports))}." if imports else ""

@@ -250,6 +250,7 @@ def compute(
             on_progress, "checking for look-ahead bias", begun=evaluated, ended=1
         )
         columns["lookahead"] = _check_lookahead(prepared, on_share)
+    selection_of(requested).check_imports()  # one may have been undone meanwhile
     latency = prepared.execution.latency
     return ComputedRun(prepared.universe, results.headline.outcome, prepared.cash, latency, columns)
 
@@ -271,9 +272,8 @@ def _check_lookahead(prepared: Evaluation, on_share: Callable[[float], None]) ->
     return {"verdict": str(report.verdict), "words": writable(words)}
 
 
-def prepare(requested: BacktestResult, *, on_progress: OnProgress = ignore_progress) -> Evaluation:
-    strategy = catalogue.load(requested.strategy)
-    selection = MarketSelection(
+def selection_of(requested: BacktestResult) -> MarketSelection:
+    return MarketSelection(
         start=requested.start,
         end=requested.end,
         series=requested.series,
@@ -282,6 +282,11 @@ def prepare(requested: BacktestResult, *, on_progress: OnProgress = ignore_progr
         sources=requested.sources,
         imports=requested.imports,
     )
+
+
+def prepare(requested: BacktestResult, *, on_progress: OnProgress = ignore_progress) -> Evaluation:
+    strategy = catalogue.load(requested.strategy)
+    selection = selection_of(requested)
     selection.check_imports()
     on_progress(0, "reading quotes")
     on_share = part_of_progress(on_progress, "reading quotes", begun=0, ended=LOADED)
@@ -347,7 +352,7 @@ def _notes(prepared: Evaluation, waits: metrics.Waits) -> Iterator[str]:
     unknown = evaluation.share_of_unknown_sizes(prepared.universe)
     if unknown and prepared.execution.assumed_size is None:
         yield f"{unknown:.0%} of the quoted prices have no known size; they filled nothing."
-    yield from origin_notes(prepared.universe.origins)
+    yield from prepared.universe.origins.sentences()
     unsettled = sum(settlement is None for settlement in prepared.universe.settlements)
     if unsettled:
         markets = len(prepared.universe.listings)
@@ -363,15 +368,6 @@ def annotation_notes(prepared: Evaluation, outcome: RunOutcome) -> Iterator[str]
     yield from outcome.annotations.series.notes
     if prepared.strategy.analyzers and prepared.in_kernel:
         yield "Its analyzers did not run: they need the engine backtrader."
-
-
-def origin_notes(origins: Mapping[str, int]) -> Iterator[str]:
-    """Tell where the quotes came from, if not all were recorded or backfilled."""
-    counts = [f"{count:,} {origin}" for origin, count in origins.items()]
-    if "imported" in origins and len(counts) > 1:
-        yield f"The quotes are of several origins: {', '.join(counts)}."
-    elif "imported" in origins:
-        yield "All quotes were imported."
 
 
 def fee_regime(start: datetime, end: datetime, *, broker: bool) -> dict[str, Any]:

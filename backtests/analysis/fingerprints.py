@@ -54,6 +54,7 @@ RULES = (
     "../markets/models/markets.py",
     "../markets/coverage/*.py",
     "../markets/models/observations.py",
+    "../markets/models/open_interest.py",
     "../markets/models/order_books.py",
     "../markets/models/recording.py",
     "../markets/models/revisions.py",

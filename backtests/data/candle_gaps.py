@@ -27,19 +27,18 @@ def candle_gaps(
     """The gaps after backfilled quotes whose period is known; `ends` is when markets end.
 
     Times are in microseconds. Of several periods at a time, the shortest counts; of those that
-    imports stated, the last one. `fresh_for` has times in which rows are fresh for so long,
-    whatever their periods.
+    research tables stated, the last one. Rows of imports have no periods; `fresh_for` has times in
+    which they are fresh for so long.
     """
     period = _periods(quoted, sorted(candles, key=lambda each: -each[1]))
-    imported = _periods(quoted, stated)
-    is_shorter = (imported != MISSING) & ((imported < period) | (period == MISSING))
-    period = np.where(is_shorter, imported, period)
+    own = _periods(quoted, stated)
+    is_shorter = (own != MISSING) & ((own < period) | (period == MISSING))
+    period = np.where(is_shorter, own, period)
     until = np.append(quoted.at[1:], MISSING)[: len(quoted.at)]
     final = np.append(quoted.market[1:] != quoted.market[:-1], True)[: len(until)]
     until[final] = ends[quoted.market[final]]
     fresh = np.where(period == MISSING, MISSING, FRESH_PERIODS * period)
-    own = _periods(quoted, fresh_for)
-    fresh = np.where(own == MISSING, fresh, own)
+    fresh = np.where(quoted.imported, _periods(quoted, fresh_for), fresh)
     stale = quoted.at + fresh
     gaps = np.flatnonzero((fresh != MISSING) & quoted.backfilled & (stale < until))
     return MarketGaps(

@@ -5,18 +5,22 @@ from typing import NamedTuple, Self
 
 from backtests.data.first_observations import first_observations
 from backtests.data.market_keys import first_rows
-from backtests.data.timeline import ColumnArrays, Pauses, is_backfilled
+from backtests.data.timeline import ColumnArrays, Pauses, is_backfilled, is_imported
 from backtests.data.universe import Bools, Ints
 from kalshi_insights.arrays import np
 from markets.observed import AFTER_ALL, ObservedInstants
 
 
 class QuotedInstants(NamedTuple):
-    """The instants of the markets' quotes, market by market and each by time."""
+    """The instants of the markets' quotes, market by market and each by time.
+
+    Imported ones count as backfilled, too.
+    """
 
     market: Ints
     at: Ints
     backfilled: Bools
+    imported: Bools
     starts: Ints
 
     @classmethod
@@ -28,7 +32,8 @@ class QuotedInstants(NamedTuple):
         )
         at = np.concatenate([part["at"] for part in parts])
         backfilled = np.concatenate([is_backfilled(part) for part in parts])
-        return cls(market, at, backfilled, first_rows(market, sum(markets)))
+        imported = np.concatenate([is_imported(part) for part in parts])
+        return cls(market, at, backfilled, imported, first_rows(market, sum(markets)))
 
     @property
     def first(self) -> Ints:

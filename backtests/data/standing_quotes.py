@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from backtests.data.observed_rows import QuotedInstants
+from backtests.data.timeline import NEVER
 from backtests.data.universe import MISSING, Ints
 from kalshi_insights.arrays import np
 from markets.observed import ObservedInstants
@@ -28,21 +29,20 @@ class StandingTime(NamedTuple):
 def standing_times(
     quoted: QuotedInstants, rows: tuple[int, int, int], gap_after: int | None, *, end: int
 ) -> list[StandingTime]:
-    """The times before `end` in which the quotes of a market stood.
+    """The times before `end` in which the imported quotes of a market stood.
 
-    `rows` are the market and its first and its last row. A quote stands until the next row, but no
-    longer than `gap_after`.
+    `rows` are the market and its first and its last row. A quote stands until the market's next
+    one, of whatever source, but no longer than `gap_after`; without that, up to the last row.
     """
     market, first, last = rows
-    own = quoted.at[quoted.starts[market] : quoted.starts[market + 1]]
-    at = own[(own >= first) & (own <= last)]
-    if not len(at):
-        return []
-    longest = int(at[-1] - at[0]) if gap_after is None else gap_after
-    breaks = np.flatnonzero(np.diff(at) > longest)
-    since = at[np.concatenate(([0], breaks + 1))]
-    until = at[np.concatenate((breaks, [len(at) - 1]))] + (gap_after or 0)
-    until = np.minimum(until, end - 1)
+    own = slice(quoted.starts[market], quoted.starts[market + 1])
+    at = quoted.at[own]
+    stands = quoted.imported[own] & (at >= first) & (at <= last)
+    longest = last if gap_after is None else at + gap_after
+    until = np.minimum(np.append(at[1:], NEVER)[: len(at)], longest)
+    goes_on = stands[:-1] & stands[1:] & (until[:-1] == at[1:])
+    since = at[stands & ~np.append(False, goes_on)[: len(at)]]
+    until = np.minimum(until[stands & ~np.append(goes_on, False)[: len(at)]], end - 1)
     return [StandingTime(market, a, b) for a, b in zip(since.tolist(), until.tolist(), strict=True)]
 
 

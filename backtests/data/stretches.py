@@ -14,6 +14,11 @@ class Stretches(NamedTuple):
     since: Ints
     until: Ints
 
+    @property
+    def market(self) -> Ints:
+        """The market of each."""
+        return np.repeat(np.arange(len(self.spans) - 1), np.diff(self.spans))
+
     def covering(self, market: Ints, at: Ints) -> Ints:
         """Return the stretch in which each instant of a market lies; -1 where none does."""
         low, high = self.spans[market], self.spans[market + 1]
@@ -29,7 +34,7 @@ class Stretches(NamedTuple):
 
     def without(self, market: Ints, since: Ints, until: Ints) -> "Stretches":
         """Cut out times of markets, from `since` on and before `until`; they may overlap."""
-        every = np.repeat(np.arange(len(self.spans) - 1), np.diff(self.spans))
+        every = self.market
         owner = np.concatenate((every, every, market, market))
         at = np.concatenate((self.since, self.until + 1, since, until))
         step = np.repeat([1, -1, -2, 2], [len(every)] * 2 + [len(market)] * 2)
@@ -40,11 +45,25 @@ class Stretches(NamedTuple):
         spans = np.searchsorted(owner[left], np.arange(len(self.spans)))
         return Stretches(spans, at[left], at[left + 1] - 1)
 
+    def outside(self, other: "Stretches") -> "Stretches":
+        """Return the parts that lie in none of the other's."""
+        return self.without(other.market, other.since, other.until + 1)
+
     def rows(self) -> list[tuple[int, int, int]]:
         """Return the market, the begin and the end of each."""
-        every = np.repeat(np.arange(len(self.spans) - 1), np.diff(self.spans))
-        columns = (each.tolist() for each in (every, self.since, self.until))
+        columns = (each.tolist() for each in (self.market, self.since, self.until))
         return list(zip(*columns, strict=True))
+
+
+def joined(parts: Sequence[Stretches]) -> Stretches:
+    """Join those of several sources for the same markets."""
+    if len(parts) == 1:
+        return parts[0]
+    market, since, until = (
+        np.concatenate([getattr(each, name) for each in parts])
+        for name in ("market", "since", "until")
+    )
+    return _joined(market, since, until, markets=len(parts[0].spans) - 1)
 
 
 def stretches_of(

@@ -3,9 +3,10 @@
 Columns go market by market and each of them by time; `market` counts the markets from 0 on.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 
+from backtests.data import origins
 from backtests.data.market_keys import MarketKeys, first_rows
 from backtests.data.universe import MISSING, QUOTE_COLUMNS, Bools, Ints
 from kalshi_insights.arrays import Array, np
@@ -81,27 +82,6 @@ class Definitions(NamedTuple):
         )
 
 
-def best_sources(columns: ColumnArrays) -> ColumnArrays:
-    """Leave out what was backfilled between a market's first and last imported snapshot, and both
-    between the first and last one recorded live."""
-    imported = is_imported(columns)
-    columns = _without_inside(columns, imported, ~imported & is_backfilled(columns))
-    backfilled = is_backfilled(columns)
-    return _without_inside(columns, ~backfilled, backfilled)
-
-
-def _without_inside(columns: ColumnArrays, better: Bools, worse: Bools) -> ColumnArrays:
-    """Leave out the worse rows of each market between the first and the last of the better."""
-    if not better.any() or not worse.any():
-        return columns
-    at, market = columns["at"], columns["market"]
-    first = np.full(market[-1] + 1, NEVER)
-    last = np.full(market[-1] + 1, MISSING)
-    np.minimum.at(first, market[better], at[better])
-    np.maximum.at(last, market[better], at[better])
-    return select(columns, ~worse | (at < first[market]) | (at > last[market]))
-
-
 def is_backfilled(columns: ColumnArrays) -> Bools:
     """The rows that were not recorded live: backfilled or imported."""
     backfilled: Bools = (columns["flags"] & (BACKFILLED | IMPORTED)) != 0
@@ -113,14 +93,13 @@ def is_imported(columns: ColumnArrays) -> Bools:
     return imported
 
 
-def origins(parts: Iterable[ColumnArrays]) -> dict[str, int]:
-    """The number of quotes of each origin, of those that there are."""
-    counts = dict.fromkeys(("recorded live", "imported", "backfilled"), 0)
-    for columns in parts:
-        counts["imported"] += int(is_imported(columns).sum())
-        counts["recorded live"] += int((~is_backfilled(columns)).sum())
-        counts["backfilled"] += int(((columns["flags"] & BACKFILLED) != 0).sum())
-    return {origin: count for origin, count in counts.items() if count}
+def origin_counts(columns: ColumnArrays) -> dict[str, int]:
+    """Return the number of rows of each origin."""
+    return {
+        origins.LIVE: int((~is_backfilled(columns)).sum()),
+        origins.IMPORTED: int(is_imported(columns).sum()),
+        origins.BACKFILLED: int(((columns["flags"] & BACKFILLED) != 0).sum()),
+    }
 
 
 def last_of_each_instant(columns: ColumnArrays) -> ColumnArrays:

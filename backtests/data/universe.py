@@ -5,7 +5,7 @@ money in 1/1,000,000 dollar, instants in microseconds since 1970, UTC. A missing
 size and an unknown time are `MISSING`. Markets go by their index in the universe's listings.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -17,6 +17,7 @@ from backtests.data.candles import CandleRanges, no_candles
 from backtests.data.further_record import FurtherRecord
 from backtests.data.gaps import MarketGaps, no_gaps
 from backtests.data.open_interest import OpenInterest
+from backtests.data.origins import Origins
 from backtests.data.recorded_books import RecordedBooks
 from backtests.data.tape import TradeTape, no_tape
 from kalshi_insights import arrays
@@ -157,8 +158,7 @@ class Universe:
     candles: CandleRanges | None = None
     interest: ByMarket[OpenInterest] | None = None
     books: ByMarket[RecordedBooks] | None = None
-    # The number of quotes of each origin, in words.
-    origins: Mapping[str, int] = field(default_factory=dict)
+    origins: Origins = field(default_factory=Origins)
 
     def observations(self) -> ObservedInstants:
         """The observations of each market."""
@@ -214,6 +214,7 @@ class Universe:
             self.candles and self.candles.select(np.array(markets, np.int64)),
             self.interest and self.interest.select(np.array(markets, np.int64)),
             self.books and self.books.select(np.array(markets, np.int64)),
+            self.origins,
         )
 
     def first_markets_within(self, rows: int) -> "Universe":

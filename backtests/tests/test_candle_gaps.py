@@ -9,11 +9,11 @@ MINUTE, HOUR = 60, 3_600
 NEVER = 2**63 - 1
 
 
-def quoted(*markets, live=()):
+def quoted(*markets, live=(), imported=()):
     market = np.repeat(np.arange(len(markets)), [len(own) for own in markets])
     at = np.array([each for own in markets for each in own], np.int64)
     starts = np.cumsum([0, *map(len, markets)])
-    return QuotedInstants(market, at, ~np.isin(at, live), starts)
+    return QuotedInstants(market, at, ~np.isin(at, live), np.isin(at, imported), starts)
 
 
 def found(gaps):
@@ -61,6 +61,15 @@ def test_of_a_candle_and_an_import_the_shorter_period_counts():
     stated = [(0, MINUTE, 0, HOUR), (1, HOUR, 0, HOUR)]
     gaps = candle_gaps(instants, candles, ends(HOUR, HOUR), stated=stated)
     assert found(gaps) == [(3 * MINUTE, HOUR)] * 2
+
+
+def test_candlesticks_say_nothing_of_the_rows_of_an_import():
+    candles = [(0, MINUTE, 0, 9 * HOUR)]
+    rows = quoted([0, HOUR, 9 * HOUR], imported=[HOUR])
+    assert found(candle_gaps(rows, candles, ends(9 * HOUR))) == [(3 * MINUTE, HOUR)]
+    fresh = [(0, 10 * MINUTE, 0, 9 * HOUR)]
+    gaps = candle_gaps(rows, candles, ends(9 * HOUR), fresh_for=fresh)
+    assert found(gaps) == [(3 * MINUTE, HOUR), (HOUR + 10 * MINUTE, 9 * HOUR)]
 
 
 def test_a_live_quote_follows_other_rules():

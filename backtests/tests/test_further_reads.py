@@ -71,11 +71,32 @@ def test_what_was_recorded_later_or_is_of_another_source_is_not_read():
     quote(market, 10, "4", bid="0.4300")
     for sources, known in (
         (SnapshotSources.RECORDED, [1, 4]),
-        (SnapshotSources.BEST, [1, 3, 4]),
+        (SnapshotSources.BEST, [1, 4]),
         (SnapshotSources.BACKFILLED, [3]),
     ):
         universe = load_universe(market, sources=sources)
         assert (universe.interest.of(0).contracts / 100).tolist() == known
+
+
+def test_open_interest_of_a_better_source_counts_alone_from_its_first_to_its_last_row():
+    market = a_quoted_market()
+    for minutes, interest in ((5, "5"), (20, "6"), (35, "6")):
+        quote(market, minutes, interest, source=Source.BACKFILL)
+    quote(market, 10, "7", bid="0.4100")
+    quote(market, 30, None, bid="0.4300")
+    universe = load_universe(market)
+    found = universe.interest.of(0)
+    assert (found.contracts / 100).tolist() == [5, 7, 6]
+    assert found.at.tolist() == [microseconds(START + n * MINUTE) for n in (5, 10, 35)]
+    assert universe.origins.of("values of open interest") == {"recorded live": 1, "backfilled": 2}
+
+
+def test_a_run_on_what_was_backfilled_reads_no_book():
+    market = a_quoted_market()
+    quote(market, 1, None, source=Source.BACKFILL)
+    record_book(market, 1, [("0.40", "1")], [])
+    for sources, count in ((SnapshotSources.BACKFILLED, 0), (SnapshotSources.BEST, 1)):
+        assert len(load_universe(market, sources=sources).books.of(0).at) == count
 
 
 def test_books_are_read_with_the_one_that_stood_before_the_window():

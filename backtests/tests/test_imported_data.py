@@ -13,7 +13,6 @@ from backtests.forms import BacktestForm
 from backtests.loading import load
 from backtests.models import BacktestResult, BacktestStatus, Engine, SnapshotSources
 from backtests.requests import BacktestRequest, MarketSelection
-from backtests.runner import origin_notes
 from backtests.tests.record_builders import record_quote
 from kalshi_insights.bad_input import BadInput
 from markets.importing.undo import undo
@@ -54,7 +53,7 @@ class TestReading:
 
         assert seconds(universe) == [0, 60, 3_600]
         assert universe.quotes.bid.tolist() == [4_200, 5_000, 6_000]
-        assert universe.origins == {"imported": 3}
+        assert universe.origins.of("quotes") == {"imported": 3}
         assert universe.terms[0][0].assumed
 
     def test_a_run_that_names_none_reads_none(self):
@@ -81,7 +80,8 @@ class TestReading:
         universe = loaded(row)
 
         assert seconds(universe) == [0, 59, 3_700, 4_000]
-        assert universe.origins == {"recorded live": 2, "imported": 1, "backfilled": 1}
+        counts = {"recorded live": 2, "imported": 1, "backfilled": 1}
+        assert universe.origins.of("quotes") == counts
         assert seconds(loaded(row, sources=SnapshotSources.IMPORTED)) == [0, 60, 3_600]
 
     def test_a_settlement_of_another_file_counts_if_it_is_named_too(self):
@@ -255,9 +255,3 @@ class TestDoors:
         assert good.backtest_request.selection.imports == [3, 12]
         assert not bad.is_valid()
         assert "imports" in bad.errors
-
-    def test_a_result_of_several_origins_says_so(self):
-        assert list(origin_notes({"recorded live": 2})) == []
-        assert list(origin_notes({"imported": 1_200, "recorded live": 7})) == [
-            "The quotes are of several origins: 1,200 imported, 7 recorded live."
-        ]

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtests.data.stretches import stretches_of
+from backtests.data.stretches import Stretches, joined, stretches_of
 
 INSTANTS = st.integers(0, 30)
 PAIRS = st.tuples(INSTANTS, INSTANTS)
@@ -52,6 +52,25 @@ def test_what_is_cut_out_is_not_covered_and_all_else_is_as_before(cuts):
         for m, t in zip(market.tolist(), at.tolist(), strict=True)
     ]
     assert covered.tolist() == (was & ~np.array(is_cut)).tolist()
+
+
+OWN = st.lists(st.tuples(st.integers(0, 2), INSTANTS, INSTANTS), max_size=5)
+
+
+def of_rows(rows) -> Stretches:
+    return stretches_of([], np.zeros(3, np.int64), np.full(3, -1), rows)
+
+
+@given(one=OWN, other=OWN)
+def test_what_lies_outside_of_others_is_covered_by_these_alone_and_both_join_again(one, other):
+    better, worse = of_rows(one), of_rows(other)
+    left = worse.outside(better)
+    market, at = (each.ravel() for each in np.meshgrid(np.arange(3), np.arange(31)))
+    in_better, in_worse, in_left, in_all = (
+        each.covering(market, at) >= 0 for each in (better, worse, left, joined([better, left]))
+    )
+    assert in_left.tolist() == (in_worse & ~in_better).tolist()
+    assert in_all.tolist() == (in_worse | in_better).tolist()
 
 
 def test_rows_are_what_stretches_are_made_of():

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from kalshi_insights.arrays import Ints, np
+from kalshi_insights.arrays import Bools, Ints, np
 from markets.importing.parsed_rows import MISSING, Levels, ParsedRows
 from markets.importing.quote_rows import copy_quotes
 from markets.importing.row_ids import PlacedRows
@@ -12,11 +12,11 @@ from markets.models.fields import QUOTE_TYPES
 from markets.models.observations import instant
 
 
-def write_books(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) -> int:
-    """Write books, but for those that are on record just so, and the quote of each."""
+def write_books(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) -> Bools:
+    """Write books and the quote of each; return which rows were written."""
     written = OrderBookSnapshot.objects.take_imported(_book_rows(placed, rows))
     copy_quotes(placed, _best(rows), recorded_at)
-    return written
+    return np.isin(placed.sequence, written)
 
 
 def _book_rows(placed: PlacedRows, rows: ParsedRows) -> Iterator[tuple[object, ...]]:

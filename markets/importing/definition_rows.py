@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 
+from kalshi_insights.arrays import Bools, np
 from markets.importing import placeholders
 from markets.importing.known_definitions import write_known_definitions
 from markets.importing.parsed_rows import MISSING, ParsedRows
@@ -27,18 +28,19 @@ def create_named(rows: ParsedRows, *, now: datetime) -> None:
     )
 
 
-def write_definitions(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) -> int:
-    """Write what rows state of markets that are placeholders, and results; return how many were.
+def write_definitions(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) -> Bools:
+    """Write what rows state: of placeholders all, and revisions of the others; return which were.
 
-    What the exchange has described stays as it is.
+    What the exchange has described stays as it is, and a run takes of these revisions those that
+    count beside the record.
     """
-    filled = _fill(rows, now=recorded_at)
-    write_known_definitions(placed, rows, recorded_at)
-    write_settlements(placed, rows, recorded_at)
-    return filled
+    filled = np.isin(placed.market, _fill(rows, now=recorded_at))
+    revised = write_known_definitions(placed, rows, recorded_at)
+    return filled | revised | write_settlements(placed, rows, recorded_at)
 
 
-def _fill(rows: ParsedRows, *, now: datetime) -> int:
+def _fill(rows: ParsedRows, *, now: datetime) -> list[int]:
+    """Fill placeholders; return the ids of the markets."""
     written = Market.objects.as_written(rows.tickers)
     stated = {written[ticker]: row for ticker, row in _by_ticker(rows)}
     found = Market.objects.filter(ticker__in=stated, is_placeholder=True)
@@ -54,7 +56,7 @@ def _fill(rows: ParsedRows, *, now: datetime) -> int:
     Market.objects.bulk_update(markets, ["event", *TEXTS, *STRIKES, *TIMES], batch_size=500)
     placeholders.remove_empty_events(guessed)
     _fill_parents(stated, parents)
-    return len(markets)
+    return [market.pk for market in markets]
 
 
 StatedMarket = Mapping[str, str | int]

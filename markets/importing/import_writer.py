@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from django.db import transaction
 
-from kalshi_insights.arrays import Ints, np
+from kalshi_insights.arrays import Bools, Ints, np
 from markets.importing import fee_terms, placeholders
 from markets.importing.book_rows import write_books
 from markets.importing.definition_rows import create_named, write_definitions
@@ -29,7 +29,7 @@ EPOCH_DAY = date(1970, 1, 1)
 NOTHING = RowCounts(0)
 
 
-WRITERS: Mapping[str, Callable[[PlacedRows, ParsedRows, datetime], int]] = {
+WRITERS: Mapping[str, Callable[[PlacedRows, ParsedRows, datetime], Bools]] = {
     Kind.QUOTES: write_quotes,
     Kind.BOOKS: write_books,
     Kind.TRADES: write_trades,
@@ -96,11 +96,11 @@ class ImportWriter:
     def _write_rows(self, rows: ParsedRows, *, now: datetime) -> int:
         placed = self._placed(rows, now=now)
         written = WRITERS[self.row.kind](placed, rows, now)
-        found = market_rows(placed, otherwise=microseconds(now))
+        found = market_rows(placed.select(written), otherwise=microseconds(now))
         ImportedSpan.objects.add(self.row, found)
         first = {id: own.first_at for id, own in found.items()}
         fee_terms.assume_stated(self.row, first, now=now)
-        return written
+        return int(written.sum())
 
     def _placed(self, rows: ParsedRows, *, now: datetime) -> PlacedRows:
         new = [ticker for ticker in rows.tickers if ticker not in self._ids]
@@ -117,6 +117,8 @@ def market_rows(placed: PlacedRows, *, otherwise: int) -> dict[int, MarketRows]:
 
     `otherwise` is the instant of rows that have none.
     """
+    if not len(placed.at):
+        return {}
     at = np.where(placed.at == MISSING, otherwise, placed.at)
     ids, place = np.unique(placed.market, return_inverse=True)
     counts = np.bincount(place)

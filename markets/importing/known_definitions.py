@@ -1,44 +1,35 @@
 """Times of imported markets as they were known, for strategies that look at the close to come."""
 
-from collections.abc import Iterator
 from datetime import datetime
 
+from kalshi_insights.arrays import Bools
 from markets.importing.parsed_rows import MISSING, ParsedRows
 from markets.importing.row_ids import PlacedRows
-from markets.models import Market, MarketRevision, Status
+from markets.models import MarketRevision, Status
 from markets.models.observations import instant
 
 
-def write_known_definitions(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) -> None:
-    """Write a revision of each placeholder whose row tells since when its definition holds.
+def write_known_definitions(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) -> Bools:
+    """Write a revision for each row that tells since when its definition holds; return which do.
 
     Without that instant nobody knows whether the close was announced, or came as a surprise; one
     after the close tells nothing of the time before it.
     """
-    stated = list(_revisions(placed, rows, recorded_at))
-    waiting = Market.objects.filter(
-        pk__in={each.market_id for each in stated}, is_placeholder=True
-    ).in_bulk()
+    opens, closes = rows.numbers["open_time"], rows.numbers["close_time"]
+    told: Bools = (placed.at != MISSING) & (closes > placed.at)
+    columns = (each[told].tolist() for each in (placed.market, placed.at, opens, closes))
+    stated = [
+        MarketRevision(
+            market_id=market_id,
+            known_at=instant(at),
+            recorded_at=recorded_at,
+            status=Status.ACTIVE,
+            open_time=None if opens_at == MISSING else instant(opens_at),
+            close_time=instant(closes_at),
+            import_row=placed.import_row,
+        )
+        for market_id, at, opens_at, closes_at in zip(*columns, strict=True)
+    ]
     once = {(each.market_id, each.known_at): each for each in reversed(stated)}
-    MarketRevision.objects.bulk_create(
-        (each for each in once.values() if each.market_id in waiting),
-        ignore_conflicts=True,
-        batch_size=1000,
-    )
-
-
-def _revisions(
-    placed: PlacedRows, rows: ParsedRows, recorded_at: datetime
-) -> Iterator[MarketRevision]:
-    columns = (placed.market, placed.at, rows.numbers["open_time"], rows.numbers["close_time"])
-    for market_id, at, opens, closes in zip(*(each.tolist() for each in columns), strict=True):
-        if at != MISSING and closes > at:
-            yield MarketRevision(
-                market_id=market_id,
-                known_at=instant(at),
-                recorded_at=recorded_at,
-                status=Status.ACTIVE,
-                open_time=None if opens == MISSING else instant(opens),
-                close_time=instant(closes),
-                import_row=placed.import_row,
-            )
+    MarketRevision.objects.bulk_create(once.values(), ignore_conflicts=True, batch_size=1000)
+    return told

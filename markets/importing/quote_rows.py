@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from kalshi_insights.arrays import Array, Ints, np
+from kalshi_insights.arrays import Array, Bools, Ints, np
 from kalshi_insights.export import binary_rows
 from kalshi_insights.export.binary_rows import BinaryField
 from markets.importing.parsed_rows import MISSING, ParsedRows
@@ -17,10 +17,10 @@ from markets.storage.partitions import SNAPSHOTS
 PRICE_PLACES, COUNT_PLACES = 4, 2
 
 
-def write_quotes(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) -> int:
-    """Write quotes as snapshots; return how many."""
+def write_quotes(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) -> Bools:
+    """Write quotes as snapshots; return which rows were written, which are all."""
     copy_quotes(placed, rows.numbers, recorded_at)
-    return len(placed.at)
+    return np.ones(len(placed.at), np.bool_)
 
 
 def copy_quotes(placed: PlacedRows, quotes: Mapping[str, Ints], recorded_at: datetime) -> None:

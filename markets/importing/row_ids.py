@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from kalshi_insights.arrays import Array, Ints, np
+from kalshi_insights.arrays import Array, Bools, Ints, np
 from markets.models.imports import Import
 
 MILLISECOND = 1_000  # microseconds
@@ -22,6 +22,9 @@ class PlacedRows(NamedTuple):
     @classmethod
     def of(cls, row: Import, lines: Ints, market: Ints, at: Ints) -> "PlacedRows":
         return cls(row, row.first_sequence | lines, market, at)
+
+    def select(self, rows: Bools) -> "PlacedRows":
+        return PlacedRows(self.import_row, self.sequence[rows], self.market[rows], self.at[rows])
 
     @property
     def ids(self) -> Array:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from kalshi_insights.arrays import Array, np
+from kalshi_insights.arrays import Array, Bools, np
 from kalshi_insights.export import binary_rows
 from kalshi_insights.export.binary_rows import BinaryField
 from kalshi_insights.export.copy import create_staging_table
@@ -16,8 +16,8 @@ from markets.models.trades import STAGED
 IMPORTED = {**STAGED, "sequence": "bigint"}
 
 
-def write_trades(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) -> int:
-    """Write the trades that are not on record by their id; return how many."""
+def write_trades(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) -> Bools:
+    """Write the trades of an import; return which were new to it."""
     taker = rows.numbers["taker_side"]
     create_staging_table("imported_trade_staging", IMPORTED)
     binary_rows.copy_fields(
@@ -34,9 +34,10 @@ def write_trades(placed: PlacedRows, rows: ParsedRows, recorded_at: datetime) ->
             "sequence": binary_rows.integers(placed.sequence, 8),
         },
     )
-    return Trade.objects.take_imported(
+    written = Trade.objects.take_imported(
         "imported_trade_staging", IMPORTED, rows.at, recorded_at=recorded_at
     )
+    return np.isin(placed.sequence, written)
 
 
 def _trade_ids(placed: PlacedRows, texts: Sequence[str]) -> Array:

@@ -82,7 +82,7 @@ SELECT_TIMES = """
     SELECT market_id, kind, (extract(epoch FROM first_at) * 1000000)::bigint,
         (extract(epoch FROM last_at) * 1000000)::bigint,
         ((said->>'gap_after')::numeric * 1000000)::bigint,
-        coalesce(said->>'recording' = 'on-change', false)
+        coalesce(said->>'recording' = 'on-change', false), import.id
     FROM markets_importedspan JOIN markets_import AS import ON import.id = import_row_id
     WHERE import.id = ANY(%s) AND market_id = ANY(%s::bigint[]) AND first_at < %s AND last_at >= %s
     ORDER BY import.id, market_id
@@ -149,6 +149,7 @@ class ImportedTime(NamedTuple):
     last: int
     gap_after: int | None
     on_change: bool
+    import_id: int
 
 
 class ImportQuerySet(models.QuerySet["Import"]):

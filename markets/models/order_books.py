@@ -55,8 +55,16 @@ class ObservedOrderBook(NamedTuple):
         )
 
 
-# The instant of a book, then prices and sizes of its bids and of its asks, the best first.
-BookLevels = tuple[datetime, list[float], list[float], list[float], list[float]]
+class BookLevels(NamedTuple):
+    """A book with its levels, the best first; `sequence` is None unless it was imported."""
+
+    at: datetime
+    bid_prices: list[float]
+    bid_sizes: list[float]
+    ask_prices: list[float]
+    ask_sizes: list[float]
+    sequence: int | None
+
 
 ORDER_BOOK = {
     "id": "uuid",
@@ -67,6 +75,7 @@ ORDER_BOOK = {
     "ask_prices": f"{PRICE}[]",
     "ask_sizes": f"{COUNT}[]",
 }
+LEVELS = ("bid_prices", "bid_sizes", "ask_prices", "ask_sizes")
 INSERT_ORDER_BOOKS = f"""
     INSERT INTO markets_orderbooksnapshot ({", ".join(ORDER_BOOK)})
     SELECT {", ".join(ORDER_BOOK)} FROM order_book_staging ON CONFLICT DO NOTHING
@@ -75,6 +84,15 @@ NOTE_MARKS = """
     UPDATE markets_market AS old SET book_mark = new.mark
     FROM unnest(%s::bigint[], %s::bigint[]) AS new (market_id, mark) WHERE old.id = new.market_id
 """
+
+
+def _without_imports_inside(books: Sequence[BookLevels]) -> list[BookLevels]:
+    """Leave out the imported books between the first and the last recorded one."""
+    recorded = [book.at for book in books if book.sequence is None]
+    if not recorded:
+        return list(books)
+    first, last = min(recorded), max(recorded)
+    return [book for book in books if book.sequence is None or not first <= book.at <= last]
 
 
 class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
@@ -103,23 +121,30 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
         return written
 
     def levels(
-        self, market_id: int, start: datetime, end: datetime, *, imports: Sequence[int] = ()
+        self,
+        market_id: int,
+        start: datetime,
+        end: datetime,
+        *,
+        imports: Sequence[int] = (),
+        only_imported: bool = False,
     ) -> list[BookLevels]:
         """Return the books of a market before `end`, oldest first: from `start` on, with the one
-        before that still stood then. Of several books of one instant the last counts, and imported
-        ones only if their import is named."""
-        books = self.readable(imports).filter(market_id=market_id, timestamp__lt=end)
-        standing = books.filter(timestamp__lt=start).aggregate(at=Max("timestamp"))["at"]
-        sides = [
-            Cast(name, ArrayField(models.FloatField()))
-            for name in ("bid_prices", "bid_sizes", "ask_prices", "ask_sizes")
-        ]
-        found = books.filter(timestamp__gte=standing or start).order_by("timestamp", "id")
-        rows = found.values_list("timestamp", *sides)
-        return list({row[0]: row for row in rows.iterator()}.values())
+        before that still stood then. Of several books of one instant the last counts.
 
-    def take_imported(self, rows: Iterable[Sequence[object]]) -> int:
-        """Write the books of an import, but for those on record just so; return how many.
+        Imported ones are there if their import is named, and only they if these are asked for
+        alone. Of the others none is from between the first and the last recorded one.
+        """
+        books = self.readable(imports, only_imported=only_imported)
+        books = books.filter(market_id=market_id, timestamp__lt=end)
+        standing = books.filter(timestamp__lt=start).aggregate(at=Max("timestamp"))["at"]
+        sides = [Cast(name, ArrayField(models.FloatField())) for name in LEVELS]
+        found = books.filter(timestamp__gte=standing or start).order_by("timestamp", "id")
+        rows = [BookLevels(*row) for row in found.values_list("timestamp", *sides, "sequence")]
+        return list({row.at: row for row in _without_imports_inside(rows)}.values())
+
+    def take_imported(self, rows: Iterable[Sequence[object]]) -> list[int]:
+        """Write the books of an import; return the sequences of those that were not there.
 
         `rows` have the values of `ORDER_BOOK` and the sequence. Call it inside a transaction.
         """
@@ -129,26 +154,33 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
         with connection.cursor() as cursor:
             cursor.execute(
                 f"""INSERT INTO markets_orderbooksnapshot ({names}) SELECT {names}
-                    FROM imported_book_staging ORDER BY sequence ON CONFLICT DO NOTHING"""
+                    FROM imported_book_staging ORDER BY sequence
+                    ON CONFLICT DO NOTHING RETURNING sequence"""
             )
-            written: int = cursor.rowcount
-        return written
+            return [sequence for (sequence,) in cursor.fetchall()]
 
     def recorded(self) -> Self:
         """Books without imported ones."""
         return self.filter(sequence=None)
 
-    def readable(self, imports: Sequence[int]) -> Self:
-        """Books without imported ones, but for those of the named imports."""
-        return self.filter(Q(sequence=None) | rows_of(imports))
+    def readable(self, imports: Sequence[int], *, only_imported: bool = False) -> Self:
+        """Books without imported ones, but for those of the named imports, or these alone."""
+        named = rows_of(imports)
+        return self.filter(named if only_imported else Q(sequence=None) | named)
 
     def count_levels(
-        self, market_id: int, start: datetime, end: datetime, *, imports: Sequence[int] = ()
+        self,
+        market_id: int,
+        start: datetime,
+        end: datetime,
+        *,
+        imports: Sequence[int] = (),
+        only_imported: bool = False,
     ) -> int:
         """Return how many levels the books of a market have from `start` on and before `end`."""
         within = Q(market_id=market_id, timestamp__gte=start, timestamp__lt=end)
         sides = F("bid_prices__len") + F("ask_prices__len")
-        books = self.readable(imports).filter(within)
+        books = self.readable(imports, only_imported=only_imported).filter(within)
         found: int = books.aggregate(levels=Sum(sides, default=0))["levels"]
         return found
 
@@ -189,7 +221,9 @@ class OrderBookSnapshot(models.Model):
             models.UniqueConstraint(
                 F("market"),
                 F("timestamp"),
-                ContentHash("bid_prices", "bid_sizes", "ask_prices", "ask_sizes"),
+                F("sequence"),
+                ContentHash(*LEVELS),
+                nulls_distinct=False,
                 name="order_book_once",
             )
         ]

@@ -13,11 +13,14 @@ from django.db.models import Q
 
 from markets.kalshi.fields import EARLIEST, LATEST
 from markets.models.definitions import (
+    IMPORTED_REVISIONS,
     REVISED_EVENTS,
     REVISED_MARKETS,
     RevisedEvent,
     RevisedMarket,
+    by_market,
     rows_of,
+    with_imported,
 )
 from markets.models.events import Event, EventDefinition, Series
 from markets.models.fields import KnownFact, exact_field
@@ -56,7 +59,8 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
                     (market_id, known_at, known_at_assumed, recorded_at, {STORED_REVISION})
                 SELECT id, greatest(known.at, (
                         SELECT max(known_at) + interval '1 microsecond'
-                        FROM markets_marketrevision WHERE market_id = markets_market.id)),
+                        FROM markets_marketrevision
+                        WHERE market_id = markets_market.id AND import_row_id IS NULL)),
                     false, %s, {STORED_REVISION}
                 FROM markets_market
                 JOIN unnest(%s::bigint[], %s::timestamptz[]) AS known (market_id, at)
@@ -77,11 +81,16 @@ class MarketRevisionQuerySet(models.QuerySet["MarketRevision"]):
     ) -> dict[int, list[RevisedMarket]]:
         """Return the revisions of markets by market id, oldest first.
 
-        Revisions recorded after `recorded_by` are left out, and those of other imports.
+        Revisions recorded after `recorded_by` are left out. Of those of the named imports there
+        are the ones that count beside the record (see `with_imported`).
         """
-        histories: dict[int, list[RevisedMarket]] = defaultdict(list)
-        for row in rows_of(REVISED_MARKETS, ids, recorded_by, array_of(imports)):
-            histories[row[0]].append(RevisedMarket(*row))
+        wanted = list(ids)
+        histories = by_market(rows_of(REVISED_MARKETS, wanted, recorded_by))
+        if imports:
+            named = array_of(imports)
+            found = by_market(rows_of(IMPORTED_REVISIONS, wanted, recorded_by, named, named))
+            for id, own in found.items():
+                histories[id] = with_imported(histories[id], own)
         return histories
 
     def add(self, revisions: Iterable["MarketRevision"]) -> int:
@@ -265,8 +274,9 @@ class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
         """Return fee terms by market id: those at `start`, then each change up to `end`.
 
         What the exchange charged counts, whenever we learned of it, unless it was recorded after
-        `recorded_by`, or came with another import. A market's waiver goes before its event's own
-        terms, and these before the terms of its series. Two queries.
+        `recorded_by`. Terms that one of `imports` assumed count where none are on record. A
+        market's waiver goes before its event's own terms, and these before the terms of its
+        series. Two queries.
         """
         payers = _fee_payers(list(ids))
         events = {payer.event_id for payer in payers}
@@ -276,8 +286,11 @@ class FeeChangeQuerySet(models.QuerySet["FeeChange"]):
         found = found.filter(Q(import_row=None) | Q(import_row__in=list(imports)))
         if recorded_by is not None:
             found = found.filter(recorded_at__lte=recorded_by)
+        on_record = {(each.event_id, each.series_id) for each in found if not each.import_row_id}
         for change in found:
-            changes[change.event_id, change.series_id].append(change)
+            paid_by = change.event_id, change.series_id
+            if not change.import_row_id or paid_by not in on_record:
+                changes[paid_by].append(change)
         # Most markets of a series pay the same.
         known: dict[tuple[object, ...], list[FeeTerms]] = {}
         schedules = {}

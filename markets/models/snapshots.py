@@ -16,9 +16,8 @@ import msgspec
 from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models, transaction
-from django.db.models import F, Func, Max, Min, Window
+from django.db.models import F, Func, Max, Min
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import Lag
 
 from kalshi_insights.arrays import Array, np
 from kalshi_insights.export.copy import stage_rows
@@ -377,39 +376,6 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
             elif len(columns["at"]) > MANY_SNAPSHOTS:
                 size = max(size // 2, LEAST_MARKETS)
 
-    def open_interest(
-        self,
-        ids: Sequence[int],
-        start: datetime,
-        end: datetime,
-        *,
-        recorded_by: datetime,
-        backfilled: bool | None = None,
-    ) -> Iterator[tuple[int, datetime, Decimal]]:
-        """Yield each change of the open interest of markets, oldest first: the market's id, the
-        instant and the contracts.
-
-        Snapshots recorded after `recorded_by` are left out; `backfilled` narrows them as in
-        `around`.
-        """
-        found = self.of_markets(ids).between(start, end)._of_origin(backfilled)
-        known = found.filter(recorded_at__lte=recorded_by, open_interest__isnull=False)
-        before = Window(
-            Lag("open_interest"), partition_by="market_id", order_by=["timestamp", "id"]
-        )
-        is_change = models.Q(before=None) | ~models.Q(before=F("open_interest"))
-        changes = known.annotate(before=before).filter(is_change)
-        in_order = changes.order_by("market_id", "timestamp", "id")
-        rows = in_order.values_list("market_id", "timestamp", "open_interest").iterator()
-        yield from ((id, at, contracts) for id, at, contracts in rows if contracts is not None)
-
-    def _of_origin(self, backfilled: bool | None) -> Self:
-        """Backfilled and imported snapshots, the others, or both."""
-        if backfilled is None:
-            return self
-        is_backfill = models.Q(source__in=(Source.BACKFILL, Source.IMPORT))
-        return self.filter(is_backfill if backfilled else ~is_backfill)
-
     def of_markets(self, ids: Sequence[int]) -> Self:
         """Snapshots of markets, of which there may be very many."""
         # One pass over the index, where a subquery would be looked up market by market.
@@ -434,14 +400,16 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         return self.of_markets(ids).between(start, end).exists()
 
     def around(
-        self, ids: Sequence[int], start: datetime, end: datetime, *, backfilled: bool | None = None
+        self, ids: Sequence[int], start: datetime, end: datetime, *, sources: Sequence[str] = ()
     ) -> tuple[datetime | None, datetime | None]:
         """Return the instants of the last snapshot of markets before a window, and of the first
         after it; None where there is none.
 
-        `backfilled` narrows them to backfilled and imported snapshots, or to the others.
+        `sources` narrows them to the snapshots of some.
         """
-        found = self.of_markets(ids)._of_origin(backfilled)
+        found = self.of_markets(ids)
+        if sources:
+            found = found.filter(source__in=sources)
         before = found.filter(timestamp__lt=start).aggregate(at=Max("timestamp"))["at"]
         after = found.filter(timestamp__gte=end).aggregate(at=Min("timestamp"))["at"]
         return before, after

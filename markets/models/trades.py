@@ -43,17 +43,21 @@ STAGED = {
 CONTENT = ("contracts", "price", "taker_side", "is_block_trade")
 # The name of the table alone is the lock of who creates a partition, which may take long.
 ONE_WRITER = "SELECT pg_advisory_xact_lock(hashtext('writer of markets_trade'))"
-# The bounds as literals let PostgreSQL leave other days alone.
+# The trade on record is the one that is written. The bounds as literals let PostgreSQL leave other
+# days alone.
+SAME_TRADE = """
+    old.market_id = new.market_id AND old.trade_id = new.trade_id AND old.source_code <> 3
+    AND old.created_time BETWEEN new.created_time - %(within)s * interval '1 s'
+        AND new.created_time + %(within)s * interval '1 s'
+    AND old.created_time BETWEEN %(first)s AND %(last)s
+"""
+TRADE_ON_RECORD = f"SELECT FROM markets_trade AS old WHERE {SAME_TRADE}"
 INSERT_TRADES = f"""
     WITH known AS (
         SELECT new.trade_id, new.market_id, new.created_time,
             ROW({", ".join(f"old.{name}" for name in CONTENT)})
                 IS DISTINCT FROM ROW({", ".join(f"new.{name}" for name in CONTENT)}) AS differs
-        FROM trade_staging AS new JOIN markets_trade AS old
-            ON old.market_id = new.market_id AND old.trade_id = new.trade_id
-            AND old.created_time BETWEEN new.created_time - %(within)s * interval '1 s'
-                AND new.created_time + %(within)s * interval '1 s'
-        WHERE old.created_time BETWEEN %(first)s AND %(last)s
+        FROM trade_staging AS new JOIN markets_trade AS old ON {SAME_TRADE}
     ), written AS (
         INSERT INTO markets_trade ({", ".join(STAGED)}, recorded_at, source_code)
         SELECT {", ".join(STAGED)}, %(recorded_at)s, %(source)s FROM trade_staging
@@ -63,21 +67,8 @@ INSERT_TRADES = f"""
     SELECT count(*), NULL, NULL FROM written
     UNION ALL SELECT NULL, market_id, created_time FROM known WHERE differs
 """
-# The trade on record is the one that is restored.
-SAME_TRADE = """
-    old.market_id = new.market_id AND old.trade_id = new.trade_id
-    AND old.created_time BETWEEN new.created_time - %(within)s * interval '1 s'
-        AND new.created_time + %(within)s * interval '1 s'
-    AND old.created_time BETWEEN %(first)s AND %(last)s
-"""
-TRADE_ON_RECORD = f"SELECT FROM markets_trade AS old WHERE {SAME_TRADE}"
 # The trade on record was fetched afterwards, and the archive knows when it was learned live.
 LEARNED_LATER = "old.known_at = old.created_time AND new.known_at <> new.created_time"
-# The record goes before imports: what it learns of later is no longer theirs.
-TAKE_FROM_IMPORTS = (
-    "DELETE FROM markets_trade AS old USING ({trades}) AS new"
-    f" WHERE {SAME_TRADE} AND old.source_code = 3"
-)
 SAME_CONTENT = f"""
     ROW({", ".join(f"old.{name}" for name in CONTENT)})
         IS NOT DISTINCT FROM ROW({", ".join(f"new.{name}" for name in CONTENT)})
@@ -88,7 +79,25 @@ def _microseconds_sql(column: str) -> str:
     return f"(extract(epoch FROM {column}) * 1000000)::bigint"
 
 
-# The columns of `Trade.objects.columns`; `taker` is 1 for YES, -1 for NO, 0 where it is unknown.
+def _line_id_sql(row: str) -> str:
+    """Return the id that an imported trade has by its import and line (see `PlacedRows.ids`)."""
+    at = _microseconds_sql(f"{row}.created_time")
+    return (
+        f"(lpad(to_hex({at} / 1000), 12, '0') || to_hex({0x7000} + mod({at}, 1000))"
+        f" || to_hex(({-(2**63)})::bigint | {row}.sequence))::uuid"
+    )
+
+
+# A trade of the record has its id for itself: that of an import, which stands beside it, gets the
+# id of its line.
+FREE_IDS = f"""
+    UPDATE markets_trade AS old SET trade_id = {_line_id_sql("old")} FROM ({{trades}}) AS new
+    WHERE old.source_code = 3 AND old.trade_id = new.trade_id
+        AND old.created_time = new.created_time
+        AND old.created_time BETWEEN %(first)s AND %(last)s
+"""
+# The columns of `Trade.objects.columns`; `taker` is 1 for YES, -1 for NO, 0 where it is unknown;
+# `import` is the id of the import, 0 for what was recorded.
 COLUMNS = {
     "at": _microseconds_sql("created_time"),
     "market": "market_id",
@@ -97,6 +106,8 @@ COLUMNS = {
     "taker": "(CASE taker_side WHEN 1 THEN 1 WHEN 2 THEN -1 ELSE 0 END)::bigint",
     "known_at": _microseconds_sql("known_at"),
     "recorded_at": _microseconds_sql("recorded_at"),
+    "source": "source_code::bigint",
+    "import": f"(CASE source_code WHEN 3 THEN sequence >> {LINE_BITS} ELSE 0 END)",
 }
 
 
@@ -232,7 +243,7 @@ class TradeQuerySet(models.QuerySet["Trade"]):
             stage_rows("trade_staging", STAGED, rows)
             around = _around(min(times), max(times))
             if has_imported_trades():
-                cursor.execute(TAKE_FROM_IMPORTS.format(trades="TABLE trade_staging"), around)
+                cursor.execute(FREE_IDS.format(trades="TABLE trade_staging"), around)
             cursor.execute(
                 INSERT_TRADES, {**around, "recorded_at": recorded_at, "source": source.value}
             )
@@ -254,7 +265,7 @@ class TradeQuerySet(models.QuerySet["Trade"]):
             cursor.execute(ONE_WRITER)
             if has_imported_trades():
                 own = f"SELECT * FROM ({archived}) AS archived WHERE source_code <> 3"
-                cursor.execute(TAKE_FROM_IMPORTS.format(trades=own), known)
+                cursor.execute(FREE_IDS.format(trades=own), known)
             cursor.execute(
                 f"""INSERT INTO markets_trade ({names}) SELECT {names} FROM ({archived}) AS new
                     WHERE NOT EXISTS ({TRADE_ON_RECORD}) ON CONFLICT DO NOTHING""",
@@ -277,42 +288,57 @@ class TradeQuerySet(models.QuerySet["Trade"]):
 
     def take_imported(
         self, staged: str, columns: Iterable[str], at: Ints, *, recorded_at: datetime
-    ) -> int:
-        """Write the trades of an import from a staging table, but for those on record by their id.
+    ) -> list[int]:
+        """Write the trades of an import from a staging table; return the sequences of those
+        written, which are all but those that repeat one of the import.
 
-        `at` are their instants. Call it in a transaction; return how many were written.
+        One whose id the record or another import has at its instant gets that of its line. `at`
+        are their instants. Call it in a transaction.
         """
-        names = ", ".join(columns)
+        names = [name for name in columns if name != "trade_id"]
         times = _around(instant(int(at.min())), instant(int(at.max())))
         with connection.cursor() as cursor:
             cursor.execute(ONE_WRITER)
             cursor.execute(
-                f"""INSERT INTO markets_trade ({names}, recorded_at, source_code)
-                    SELECT {names}, %(recorded_at)s, %(source)s FROM {staged} AS new
-                    WHERE NOT EXISTS ({TRADE_ON_RECORD}) ORDER BY sequence
-                    ON CONFLICT DO NOTHING""",
+                f"""INSERT INTO markets_trade
+                        (trade_id, {", ".join(names)}, recorded_at, source_code)
+                    SELECT CASE WHEN old.trade_id IS NULL THEN new.trade_id
+                            ELSE {_line_id_sql("new")} END,
+                        {", ".join(f"new.{name}" for name in names)}, %(recorded_at)s, %(source)s
+                    FROM {staged} AS new LEFT JOIN markets_trade AS old
+                        ON old.trade_id = new.trade_id AND old.created_time = new.created_time
+                        AND old.created_time BETWEEN %(first)s AND %(last)s
+                    WHERE old.sequence >> {LINE_BITS} IS DISTINCT FROM new.sequence >> {LINE_BITS}
+                    ORDER BY new.sequence ON CONFLICT DO NOTHING RETURNING sequence""",
                 {**times, "recorded_at": recorded_at, "source": TradeOrigin.IMPORT.value},
             )
-            written: int = cursor.rowcount
-        return written
+            return [sequence for (sequence,) in cursor.fetchall()]
 
     def columns(
-        self, ids: Sequence[int], start: datetime, end: datetime, *, imports: Sequence[int] = ()
+        self,
+        ids: Sequence[int],
+        start: datetime,
+        end: datetime,
+        *,
+        imports: Sequence[int] = (),
+        only_imported: bool = False,
     ) -> dict[str, Ints]:
         """Return the trades of markets in a window by time, without block trades, as columns (see
         `COLUMNS`): instants in microseconds since 1970, counts in 1/100 contract.
 
-        Of imported trades there are those of the named imports alone.
+        Of imported trades there are those of the named imports alone, beside what was recorded
+        unless these are asked for alone. One trade may be there several times: the record and each
+        import have their own.
         """
         return read_integers(
             f"""
             SELECT {", ".join(COLUMNS.values())} FROM markets_trade
             WHERE market_id = ANY(%s) AND created_time >= %s AND created_time < %s
                 AND NOT is_block_trade
-                AND (source_code <> 3 OR sequence >> {LINE_BITS} = ANY(%s))
-            ORDER BY created_time, market_id, trade_id
+                AND ((source_code <> 3 AND NOT %s) OR sequence >> {LINE_BITS} = ANY(%s))
+            ORDER BY created_time, market_id, sequence, trade_id
             """,
-            [list(ids), start, end, list(imports)],
+            [list(ids), start, end, only_imported, list(imports)],
             list(COLUMNS),
         )
 

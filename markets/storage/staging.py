@@ -13,6 +13,7 @@ from markets.storage import midnight, partitions
 from markets.storage.account import ACCOUNT
 from markets.storage.account_rows import StagedRows
 from markets.storage.columns import COLUMNS, FOLDERS, MARKET_COLUMNS
+from markets.storage.imported_rows import RECORDED
 from markets.storage.partitions import TRADES, DayPartition
 
 # A staging table holds these types in the form that the files have, and converts them on reading.
@@ -87,7 +88,8 @@ def _has_missing_rows(home: DayPartition, staged: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""SELECT EXISTS (SELECT FROM {staged} AS new WHERE NOT EXISTS (
-                SELECT FROM {home.table} AS old WHERE old.{id} = new.{id}
+                SELECT FROM {home.table} AS old
+                WHERE old.{id} = new.{id} AND old.{RECORDED[home.table]}
                     AND old.{time} >= %s AND old.{time} < %s AND NOT ({learned_later})))""",  # noqa: S608
             _times_near(home),
         )

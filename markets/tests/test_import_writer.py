@@ -2,11 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from markets.importing.import_writer import ImportWriter
+from markets.importing.undo import undo
+from markets.kalshi.fields import Count, Price
+from markets.kalshi.order_books import Level, OrderBook
 from markets.models import (
     Event,
     FeeChange,
@@ -22,12 +25,14 @@ from markets.models import (
     Trade,
 )
 from markets.models.imports import AlreadyImported, ImportState, ImportTaken, Kind
-from markets.models.trades import PublicTrade, TradeOrigin
+from markets.models.order_books import ObservedOrderBook
+from markets.models.trades import PublicTrade, TradeOrigin, TradesWritten
 from markets.tests.factories import a_market, a_trade
 from markets.tests.import_builders import START, an_import, batch, imported, quote
 
 pytestmark = pytest.mark.django_db
 TICKER = "KXOWN-26NOV20-T40"
+IDS = OWN, OTHER = uuid4(), uuid4()
 
 
 def line_of(row: MarketSnapshot | Trade) -> int:
@@ -209,24 +214,71 @@ class TestTrades:
         assert (trades[1].taker_outcome_side, trades[1].source) == ("yes", "IMPORT")
         assert row.rows == 3
 
-    def test_a_trade_on_record_is_not_written_again(self):
+    def test_an_import_has_its_own_row_of_a_trade_on_record(self):
         known = a_trade(a_market(TICKER), START)
-        rows = [(TICKER, 1, self.trade(trade_id=str(known.trade_id)))]
-        row = imported(Kind.TRADES, rows)
+        row = imported(Kind.TRADES, [(TICKER, 0, self.trade(trade_id=str(known.trade_id)))])
 
-        assert (row.rows, row.duplicates) == (0, 1)
-        assert Trade.objects.get() == known
+        own = Trade.objects.get(sequence__isnull=False)
 
-    def test_a_trade_that_the_record_learns_later_becomes_the_record_s(self):
-        own = uuid4()
-        imported(Kind.TRADES, [(TICKER, 1, self.trade(trade_id=str(own)))])
-        at = START + timedelta(seconds=1)
-        trade = PublicTrade(UUID(str(own)), Market.objects.get().pk, at, at, 150, 4200, 1, False)
+        assert (row.rows, row.duplicates) == (1, 0)
+        assert own.trade_id != known.trade_id
+        assert Trade.objects.recorded().get() == known
 
-        written = Trade.objects.record([trade], source=TradeOrigin.TAPE, recorded_at=at)
+    def test_the_record_learns_of_an_imported_trade_and_leaves_the_import_its_own(self):
+        row = imported(Kind.TRADES, [(TICKER, 1, self.trade(trade_id=str(OWN)))])
+
+        written = self.record(self.recorded())
 
         assert written.trades == 1
+        assert Trade.objects.recorded().get().trade_id == OWN
+        assert Trade.objects.from_source("IMPORT").get().trade_id != OWN
+        undo(row)
         assert Trade.objects.get().source == "TAPE"
+
+    def test_a_trade_that_gives_its_id_away_has_the_one_of_its_line(self):
+        twins = [(TICKER, 1, self.trade(trade_id=each)) for each in (str(OWN), "")]
+        imported(Kind.TRADES, twins[:1])
+        imported(Kind.TRADES, [twins[1], twins[0]])
+        self.record(self.recorded())
+
+        first, without_id, second = Trade.objects.from_source("IMPORT").order_by("sequence")
+
+        for each in (first, without_id, second):
+            assert each.trade_id.version == 7
+            assert each.trade_id.int & (2**62 - 1) == each.sequence
+            assert each.trade_id.int >> 80 == START.timestamp() * 1000 + 1000
+        assert (first.trade_id.int ^ without_id.trade_id.int) >> 64 == 0
+
+    def test_two_imports_of_one_trade_each_have_it(self):
+        files = [[(TICKER, at, self.trade(trade_id=str(id))) for at, id in enumerate(IDS[:count])]
+                 for count in (1, 2)]  # fmt: skip
+        january, both = (imported(Kind.TRADES, rows) for rows in files)
+        assert [(row.rows, row.duplicates) for row in (january, both)] == [(1, 0), (2, 0)]
+        span = both.spans.get()
+        assert (span.rows, span.first_at) == (2, START)
+
+        undo(january)
+
+        ids = [Market.objects.get().pk]
+        tape = Trade.objects.columns(ids, START, START + timedelta(hours=1), imports=[both.pk])
+        assert len(tape["at"]) == 2
+
+    def test_a_trade_that_an_import_repeats_is_written_once(self):
+        row = an_import(Kind.TRADES)
+        writer = ImportWriter(row)
+        trade = (TICKER, 1, self.trade(trade_id=str(OWN)))
+        writer.write(batch(Kind.TRADES, [trade, trade]))
+        writer.write(batch(Kind.TRADES, [trade], first_line=4))
+
+        assert (row.rows, row.duplicates) == (1, 2)
+        assert row.spans.get().rows == 1
+
+    def record(self, *trades: PublicTrade) -> TradesWritten:
+        return Trade.objects.record(trades, source=TradeOrigin.TAPE, recorded_at=START)
+
+    def recorded(self) -> PublicTrade:
+        at = START + timedelta(seconds=1)
+        return PublicTrade(OWN, Market.objects.get().pk, at, at, 150, 4200, 1, False)
 
     def test_nobody_reads_imported_trades_without_naming_the_import(self):
         row = imported(Kind.TRADES, [(TICKER, 1, self.trade())])
@@ -253,6 +305,21 @@ class TestBooks:
         assert first.sequence == quoted.sequence
         assert not OrderBookSnapshot.objects.recorded().exists()
 
+    def test_two_imports_of_one_book_each_have_it_beside_the_recorded_one(self):
+        rows = [(TICKER, 1, {"bids": [(4200, 1000)], "asks": []})]
+        one, other = imported(Kind.BOOKS, rows), imported(Kind.BOOKS, rows)
+        market = Market.objects.get()
+        level = Level(Price(Decimal("0.42")), Count(Decimal(10)))
+        at = START + timedelta(seconds=1)
+
+        new = OrderBookSnapshot.objects.record(
+            [ObservedOrderBook(market.pk, at, OrderBook((level,), ()))]
+        )
+
+        assert (one.rows, other.rows, new) == (1, 1, 1)
+        undo(one)
+        assert OrderBookSnapshot.objects.readable([other.pk]).count() == 2
+
 
 class TestSettlements:
     def test_a_settlement_is_a_revision_that_counts_for_its_import_alone(self):
@@ -267,15 +334,20 @@ class TestSettlements:
         assert not histories([market.pk], recorded_by=later)
         assert not MarketRevision.objects.for_market(market).exists()
 
-    def test_a_settlement_without_a_time_counts_a_day_after_the_last_row(self):
-        imported(Kind.QUOTES, [(TICKER, 5, quote(42, 45))])
+    def test_a_settlement_without_a_time_is_marked_as_assumed(self):
         imported(Kind.SETTLEMENTS, [(TICKER, None, {"settlement_value": 240_000})])
 
         revision = MarketRevision.objects.get()
 
         assert (revision.result, revision.settlement_value) == ("scalar", Decimal("0.24"))
-        assert revision.known_at == START + timedelta(days=1, seconds=5)
         assert revision.known_at_assumed
+
+    def test_of_two_results_without_a_time_the_first_is_written(self):
+        results = [(TICKER, None, {"result": word}) for word in ("yes", "no")]
+        row = imported(Kind.SETTLEMENTS, results)
+
+        assert MarketRevision.objects.get().result == "yes"
+        assert (row.rows, row.duplicates, row.spans.get().rows) == (1, 1, 1)
 
     def test_the_exchange_s_own_result_stays_alone(self):
         a_market(TICKER, result="no", status="finalized")

@@ -25,8 +25,9 @@ from markets.models import (
 )
 from markets.models.imports import ImportState, ImportTaken, Kind
 from markets.storage import archive, partitions, restore, retention
-from markets.storage.partitions import SNAPSHOTS, DayPartition
-from markets.tests.factories import a_market, a_snapshot
+from markets.storage.manifest import ArchiveError
+from markets.storage.partitions import SNAPSHOTS, TRADES, DayPartition
+from markets.tests.factories import a_market, a_snapshot, a_trade
 from markets.tests.import_builders import START, an_import, batch, imported, quote
 
 pytestmark = pytest.mark.django_db
@@ -197,3 +198,22 @@ class TestArchive:
 
         assert restore.restore_day(self.DAY, now=now).inserted == 1
         assert MarketSnapshot.objects.count() == 3
+
+    def test_an_imported_trade_stands_for_none_of_the_archive(self):
+        day, now = DayPartition(TRADES, START.date()), START + timedelta(days=2)
+        partitions.create_missing(TRADES, [day.day])
+        market = a_market(TICKER)
+        kept, lost = (a_trade(market, START, str(uuid4())) for _ in range(2))
+        archive.archive_day(day, now=now)
+        Trade.objects.filter(pk=lost.pk).delete()
+        trade = {"yes_price": 4_500, "count": 100, "taker_side": 1, "is_block_trade": 0}
+        row = imported(Kind.TRADES, [(TICKER, 0, {**trade, "trade_id": str(lost.pk)})])
+        assert Trade.objects.get(pk=lost.pk).source == "IMPORT"
+
+        with pytest.raises(ArchiveError, match="restore the day first"):
+            archive.archive_day(day, now=now + timedelta(days=1))
+
+        assert restore.restore_day(day, now=now).inserted == 1
+        assert {each.pk for each in Trade.objects.recorded()} == {kept.pk, lost.pk}
+        undo(row)
+        assert Trade.objects.count() == 2
