@@ -119,7 +119,7 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
         return list({row[0]: row for row in rows.iterator()}.values())
 
     def take_imported(self, rows: Iterable[Sequence[object]]) -> int:
-        """Write the books of an import, but for those on record just so; return how many.
+        """Write the books of an import, whatever else is on record; return how many.
 
         `rows` have the values of `ORDER_BOOK` and the sequence. Call it inside a transaction.
         """
@@ -142,6 +142,15 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
         """Books without imported ones, but for those of the named imports."""
         return self.filter(Q(sequence=None) | rows_of(imports))
 
+    def of_import(self, id: int) -> Self:
+        return self.filter(rows_of([id]))
+
+    def for_market(self, market: Market) -> Self:
+        return self.filter(market=market)
+
+    def oldest_first(self) -> Self:
+        return self.order_by("timestamp", "id")
+
     def newest(self) -> "OrderBookSnapshot | None":
         return self.order_by("-timestamp", "-id").first()
 
@@ -149,7 +158,8 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
 class OrderBookSnapshot(models.Model):
     """All levels of a market's book, written when they changed.
 
-    `id` is made of market, instant and levels, as a snapshot's is of its quote.
+    `id` is made of market, instant and levels, as a snapshot's is of its quote, and that of an
+    imported one of its import and line.
 
     Both sides in dollars on the YES scale, the best first; an ask is one dollar less somebody's
     NO bid. An empty side is an empty array.
@@ -179,7 +189,9 @@ class OrderBookSnapshot(models.Model):
             models.UniqueConstraint(
                 F("market"),
                 F("timestamp"),
+                F("sequence"),
                 ContentHash("bid_prices", "bid_sizes", "ask_prices", "ask_sizes"),
+                nulls_distinct=False,
                 name="order_book_once",
             )
         ]
