@@ -157,7 +157,7 @@ def _gaps(
         return unobserved(market, start, until)[1]
     if not Import.objects.states_gaps(import_id):
         return []
-    return unobserved(market, start, until, source=Source.IMPORT, import_id=import_id)[1]
+    return unobserved(market, start, until, source=Source.IMPORT.value, import_id=import_id)[1]
 
 
 def _milliseconds(instant: datetime) -> int:

@@ -57,9 +57,8 @@ MARKET_COLUMNS: ColumnTypes = {
     "latest_expiration_time": "timestamptz",
     "can_close_early": "boolean",
     "strike_type": "text",
-    # As many digits as the exchange wrote.
-    "floor_strike": "text",
-    "cap_strike": "text",
+    "floor_strike": "numeric",
+    "cap_strike": "numeric",
     **QUOTE_TYPES,
     "yes_price": MIDPOINT,
     "no_price": MIDPOINT,

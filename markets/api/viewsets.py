@@ -63,6 +63,7 @@ from markets.models.listed_markets import ListedMarketQuerySet
 from markets.models.markets import MarketQuerySet
 
 Row = dict[str, Any]
+Renderers = list[BaseRenderer]
 
 # The reads of actions that need few of a market's fields.
 READS: dict[str, Callable[[], MarketQuerySet]] = {
@@ -207,7 +208,7 @@ class MarketViewSet(ResourceViewSet, MarketTimeSeries):
             self.single_form = None  # a snapshot is of one instant already
         super().initial(request, *args, **kwargs)
 
-    def get_renderers(self) -> Sequence[BaseRenderer]:
+    def get_renderers(self) -> Renderers:
         if self.action == "list":
             return [renderer() for renderer in WITHOUT_COLUMNS]
         return super().get_renderers()

@@ -10,6 +10,7 @@ from django.core.management import call_command
 from markets.importing.parsed_rows import MISSING, NUMBERS
 from markets.importing.reading.description import Description
 from markets.importing.reading.source_file import SourceFile
+from markets.importing.undo import undo
 from markets.models import Import, Market, MarketRevision, OrderBookSnapshot
 from markets.models.imports import Kind
 from markets.models.observations import microseconds
@@ -180,6 +181,8 @@ def test_what_an_import_brought_leaves_by_its_number_and_enters_as_it_was(
     one = imported(Kind(kind), [("KXA-1", 0, row), ("KXA-1", 1.5, row)])
     imported(Kind(kind), [("KXA-1", 0.25, other)])
     file = download(f"KXA-1/{path}/", form, **{"import": one.pk})
+    for each in Import.objects.all():
+        undo(each)
 
     call_command("importdata", kind, str(file), preset="kalshi-insights")
 
