@@ -239,7 +239,7 @@ class MarketViewSet(ResourceViewSet, MarketTimeSeries):
         for name in ("as_of", "ordering"):
             if request.query_params.get(name):
                 raise ValidationError({name: ["Cannot be combined with the format of a file."]})
-        listed = self.filter_queryset(self.get_queryset())
+        listed: Any = self.filter_queryset(self.get_queryset())
         rows = listed.by_ticker(rows_of_file(request)).rows(list(MARKET_FILE))
         export = ExportQuery.from_queryset(rows, MARKET_FILE)
         return self.file_response(export, MARKETS, name="all")

@@ -13,7 +13,8 @@ from model_bakery import baker
 
 from backtests.tests.factories import a_backtest, a_fill
 from kalshi_insights.export import postgres
-from markets.kalshi.order_books import OrderBook
+from markets.kalshi.fields import Count, Price
+from markets.kalshi.order_books import Level, OrderBook
 from markets.models import Market, MarketRevision, MarketSnapshot, OrderBookSnapshot
 from markets.models.order_books import ObservedOrderBook
 from markets.tests.factories import a_market, a_snapshot, a_trade
@@ -331,13 +332,9 @@ class TestListOfMarkets:
 
 def test_order_books_have_lists_of_decimals_in_json(client):
     market = a_market()
+    books = [OrderBook(yes=(Level(Price(each), Count(10)),), no=()) for each in ("0.42", "0.4")]
     OrderBookSnapshot.objects.record(
-        [
-            ObservedOrderBook(market.pk, NOON + n * SECOND, OrderBook(yes=(level,), no=()))
-            for n, level in enumerate(
-                [(Decimal("0.42"), Decimal(10)), (Decimal("0.4"), Decimal(1))]
-            )
-        ]
+        [ObservedOrderBook(market.pk, NOON + n * SECOND, book) for n, book in enumerate(books)]
     )
     page = client.get(at(market, "orderbooks"), {"limit": 1}).json()
     [first] = page["results"]

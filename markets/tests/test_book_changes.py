@@ -57,7 +57,8 @@ def read(tmp_path):
 def books_of(path, **said):
     file = SourceFile(path, Description(kind=Kind.BOOKS, preset="predictiondata", **said), now=NOW)
     survey = file.survey()
-    books, refused = {}, {}
+    books: dict[int, tuple[object, ...]] = {}
+    refused: dict[int, tuple[str, str]] = {}
     for batch in file.rows():
         ends = {side: each.counts.cumsum() for side, each in batch.rows.levels.items()}
         for n, line in enumerate(batch.rows.lines.tolist()):

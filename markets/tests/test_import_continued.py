@@ -13,7 +13,7 @@ from django.db import connection
 from markets.importing.import_writer import ImportWriter
 from markets.importing.reading.csv_file import CsvFile
 from markets.models import Import
-from markets.models.imports import ImportState, ImportTaken, Kind
+from markets.models.imports import ImportState, ImportTaken, Kind, RowCounts
 from markets.tests.import_builders import an_import, batch, quote
 
 pytestmark = pytest.mark.django_db
@@ -48,7 +48,7 @@ def run(*arguments):
 @contextmanager
 def an_interruption(monkeypatch, *, after_batches):
     """Read files in small batches, and interrupt the writer before the next one is written."""
-    write_batch, written = ImportWriter.write, []
+    write_batch, written = ImportWriter.write, list[RowCounts]()
 
     def stop(writer, one):
         if len(written) == after_batches:

@@ -1,6 +1,8 @@
 """Imports on the API and in the admin, and imported rows beside those of the record."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -136,7 +138,7 @@ class TestBesideTheRecord:
         assert self.count(client, "trades", source="IMPORT") == 1
 
     def test_the_rows_of_one_import_are_asked_for_by_its_number(self, client):
-        rows = {
+        rows: dict[Kind, tuple[str, Mapping[str, Any]]] = {
             Kind.QUOTES: ("snapshots", quote(42, 45)),
             Kind.TRADES: ("trades", TRADE),
             Kind.BOOKS: ("orderbooks", {"bids": [(4200, 100)]}),

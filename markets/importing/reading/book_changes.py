@@ -167,9 +167,16 @@ def _stream_rows(columns: BatchColumns, at: Ints, whole: Mapping[str, Levels]) -
     if columns.shape.scale == "no":
         price, side = DOLLAR - price, 1 - side
     key = np.where(side == 0, SIGNS[0], SIGNS[1]) * price
-    lists = (each.tolist() for each in (columns.faults.accepted, at, is_change, side, key, size))
     bids, asks = (WholeSides(whole[each], sign) for each, sign in zip(SIDES, SIGNS, strict=True))
-    return StreamRows(*lists, whole=(bids, asks))
+    return StreamRows(
+        accepted=columns.faults.accepted.tolist(),
+        at=at.tolist(),
+        is_change=is_change.tolist(),
+        side=side.tolist(),
+        key=key.tolist(),
+        size=size.tolist(),
+        whole=(bids, asks),
+    )
 
 
 def _marked(columns: BatchColumns, rows: Sequence[int]) -> Bools:
