@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +14,7 @@ from markets.importing.reading import source_file
 from markets.importing.reading.csv_file import CsvFile
 from markets.importing.reading.description import Description
 from markets.importing.reading.source_file import SourceFile
+from markets.models import MarketSnapshot, OrderBookSnapshot
 from markets.models.imports import Kind
 from markets.models.observations import microseconds
 
@@ -176,6 +179,28 @@ def test_fields_of_changes_need_a_preset_that_has_them(tmp_path):
     said = Description(kind=Kind.BOOKS, columns={"level_price": "p"})
     with pytest.raises(BadInput, match="--column: level_price is a field of a preset"):
         SourceFile(path, said)
+
+
+@pytest.mark.django_db
+def test_a_stream_is_on_record_book_by_book(tmp_path):
+    path, refused = tmp_path / "stream.csv", tmp_path / "refused.csv"
+    lines = [
+        change("KXA-1", 0, "bid", 0.5, 1),
+        whole("KXA-1", 1, bids=[(0.41, 10)], asks=[(0.45, 7)]),
+        change("KXA-1", 2, "bid", 0.42, 3),
+        change("KXA-1", 2, "bid", 0.42, 0),
+    ]
+    path.write_text("\n".join([",".join(COLUMNS), *lines]) + "\n")
+    said = {"preset": "predictiondata", "recording": "on-change", "refused": refused}
+
+    call_command("importdata", "books", str(path), **said, stdout=StringIO())
+
+    books = OrderBookSnapshot.objects.order_by("sequence").values_list("bid_prices", flat=True)
+    best, second = Decimal("0.42"), Decimal("0.41")
+    assert list(books) == [[second], [best, second], [second]]
+    quotes = MarketSnapshot.objects.order_by("sequence").values_list("yes_bid", "yes_ask")
+    assert list(quotes) == [(each, Decimal("0.45")) for each in (second, best, second)]
+    assert [line.split(",")[1] for line in refused.read_text().splitlines()] == ["line", "2"]
 
 
 # A stream is a list of markets' rows; each is a whole book, or a change of a level.
