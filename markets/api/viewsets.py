@@ -209,7 +209,8 @@ class MarketViewSet(ResourceViewSet, MarketTimeSeries):
         super().initial(request, *args, **kwargs)
 
     def get_renderers(self) -> Renderers:
-        if self.action == "list":
+        # A method that there is not has no action, and its refusal is no fault of the format.
+        if self.action in ("list", None):
             return [renderer() for renderer in WITHOUT_COLUMNS]
         return super().get_renderers()
 
