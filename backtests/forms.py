@@ -193,7 +193,7 @@ def _label(strategy: StrategyDescription) -> str:
 
 def _parameter_field(name: str, parameter: Parameter) -> forms.Field:
     label, unit = parameter.label or name.replace("_", " ").capitalize(), parameter.unit
-    if unit and unit not in label:
+    if unit and unit not in label.lower():
         label = f"{label}, {unit}"
     texts: dict[str, Any] = {
         "label": label, "help_text": parameter.help, "initial": parameter.default,

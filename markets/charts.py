@@ -9,8 +9,9 @@ from django import forms
 from django.conf import settings
 
 from markets.coverage.coverage import unobserved
+from markets.filters import ImportNumberField
 from markets.intervals import EPOCH, Interval
-from markets.models import Market, MarketSnapshot, Source
+from markets.models import Import, Market, MarketSnapshot, Source
 from markets.models.markets import NOT_OPEN_STATUSES
 from markets.models.snapshots import Close, MarketSnapshotQuerySet
 
@@ -29,15 +30,13 @@ BUCKET_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200,
 # Gaps are shown as far back as the longest range but "all" goes.
 GAPS_WITHIN = timedelta(weeks=1)
 MILLISECOND = timedelta(milliseconds=1)
-# What a chart shows by default is recorded, live or later; imported quotes have one of their own.
-IMPORTED = Source.IMPORT.value
 LAST_MILLISECOND = 253_402_300_799_000
 
 
 class ChartForm(forms.Form):
     range = forms.ChoiceField(choices=[(name, name) for name in RANGES], required=False)
     since = forms.IntegerField(min_value=0, max_value=LAST_MILLISECOND, required=False)
-    source = forms.ChoiceField(choices=[(IMPORTED, "Imported")], required=False)
+    vars()["import"] = ImportNumberField(required=False)  # a word of the language
 
 
 class ChartColumns(TypedDict):
@@ -55,15 +54,15 @@ class ChartColumns(TypedDict):
 
 
 def chart(
-    market: Market, *, span: str, since: int | None, now: datetime, source: str = ""
+    market: Market, *, span: str, since: int | None, now: datetime, import_id: int | None = None
 ) -> ChartColumns:
     """Return a market's quotes over one of `RANGES`, or only those newer than `since`.
 
-    The last quote may be drawn on up to `until`, which is now or the market's close, and of
-    imported quotes the last one.
+    They are those of the record, live or later, or those of one import. The last quote may be
+    drawn on up to `until`, which is now or the market's close, and of an import its last quote.
     """
-    quotes = _quotes(market, source)
-    until = _end(market, quotes, source, now)
+    quotes = _quotes(market, import_id)
+    until = _end(market, quotes, import_id, now)
     start = _start(market, span, quotes, until)
     after = EPOCH + (since + 1) * MILLISECOND if since is not None else start
     closes = quotes.between(max(start, after), now).closes(bucket=bucket(until - start))
@@ -79,27 +78,29 @@ def chart(
         "until": _milliseconds(until),
         "gaps": [
             (_milliseconds(began), _milliseconds(ended))
-            for began, ended in _gaps(market, source, min(max(start, after), until), until)
+            for began, ended in _gaps(market, import_id, min(max(start, after), until), until)
         ],
         "simulated": settings.SIMULATED,
     }
 
 
-def table(market: Market, span: str, *, now: datetime, source: str = "") -> list[Close]:
+def table(market: Market, span: str, *, now: datetime, import_id: int | None = None) -> list[Close]:
     """Return the same quotes for a table, newest first, at most about `TABLE_ROWS` of them."""
-    quotes = _quotes(market, source)
-    until = _end(market, quotes, source, now)
+    quotes = _quotes(market, import_id)
+    until = _end(market, quotes, import_id, now)
     start = _start(market, span, quotes, until)
     width = bucket(until - start, points=TABLE_ROWS)
     return (_in_force(quotes, start) + quotes.between(start, now).closes(bucket=width))[::-1]
 
 
-def gaps(market: Market, span: str, *, now: datetime, source: str = "") -> list[Interval]:
+def gaps(
+    market: Market, span: str, *, now: datetime, import_id: int | None = None
+) -> list[Interval]:
     """Return when the market was not observed in the same range, newest first."""
-    quotes = _quotes(market, source)
-    until = _end(market, quotes, source, now)
+    quotes = _quotes(market, import_id)
+    until = _end(market, quotes, import_id, now)
     start = _start(market, span, quotes, until)
-    return _gaps(market, source, start, until)[: -TABLE_ROWS - 1 : -1]
+    return _gaps(market, import_id, start, until)[: -TABLE_ROWS - 1 : -1]
 
 
 def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
@@ -110,15 +111,17 @@ def bucket(span: timedelta, *, points: int = MOST_POINTS) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def _quotes(market: Market, source: str) -> MarketSnapshotQuerySet:
-    """Return the imported snapshots of a market, or those of the record."""
+def _quotes(market: Market, import_id: int | None) -> MarketSnapshotQuerySet:
+    """Return the snapshots of a market in an import, or those of the record."""
     found = MarketSnapshot.objects.for_market(market)
-    return found.from_source(source) if source else found.recorded()
+    return found.recorded() if import_id is None else found.of_import(import_id)
 
 
-def _end(market: Market, quotes: MarketSnapshotQuerySet, source: str, now: datetime) -> datetime:
+def _end(
+    market: Market, quotes: MarketSnapshotQuerySet, import_id: int | None, now: datetime
+) -> datetime:
     """Return where a chart ends: now, the close of a market that is over, or an import's end."""
-    if source and (newest := quotes.newest()):
+    if import_id is not None and (newest := quotes.newest()):
         return min(newest.timestamp + MILLISECOND, now)
     if market.status not in NOT_OPEN_STATUSES or market.close_time is None:
         return now
@@ -142,9 +145,19 @@ def _in_force(quotes: MarketSnapshotQuerySet, start: datetime) -> list[Close]:
     return [Close(*(getattr(before, name) for name in Close._fields))] if before else []
 
 
-def _gaps(market: Market, source: str, start: datetime, until: datetime) -> list[Interval]:
-    """Return when the market could be traded and was not observed, as coverage tells it."""
-    return unobserved(market, max(start, until - GAPS_WITHIN), until, source=source or None)[1]
+def _gaps(
+    market: Market, import_id: int | None, start: datetime, until: datetime
+) -> list[Interval]:
+    """Return when the market could be traded and was not observed, as coverage tells it.
+
+    An import of which nobody said how far apart its rows may be claims no gap.
+    """
+    start = max(start, until - GAPS_WITHIN)
+    if import_id is None:
+        return unobserved(market, start, until)[1]
+    if not Import.objects.states_gaps(import_id):
+        return []
+    return unobserved(market, start, until, source=Source.IMPORT.value, import_id=import_id)[1]
 
 
 def _milliseconds(instant: datetime) -> int:

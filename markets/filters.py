@@ -24,7 +24,7 @@ from kalshi_insights.rest.filters import (
     word_filter,
 )
 from markets.kalshi.web import names_in_address
-from markets.models import Drift, Event, ListedMarket, Market, Poll, Series, Status
+from markets.models import Drift, Event, Import, ListedMarket, Market, Poll, Series, Status
 from markets.models.events import EVENT_ORDERS, SERIES_ORDERS, EventQuerySet, SeriesQuerySet
 from markets.models.imports import ImportState, Kind
 from markets.models.listed_markets import ORDERS, ListedMarketQuerySet
@@ -357,6 +357,37 @@ class EventForm(AsOfForm, NestForm):
         if self.cleaned_data.get("as_of") and self.cleaned_data.get("markets"):
             self.add_error("markets", "Cannot be combined with as_of.")
         return self.cleaned_data
+
+
+# --- Imports ------------------------------------------------------------------------------------
+
+IMPORT_NUMBER = "The number of a finished import, whose rows alone are read."
+
+
+class ImportNumberField(forms.Field):
+    """The number of an import whose rows can be used."""
+
+    def to_python(self, value: str | None) -> int | None:
+        if not value:
+            return None
+        if not (value.isascii() and value.isdigit() and len(value) <= 18):
+            raise ValidationError("Must be the number of an import.")
+        for id, why in Import.objects.why_unusable([int(value)]).items():
+            raise ValidationError(f"Import {id} {why}.")
+        return int(value)
+
+
+class ImportNumberFilter(django_filters.Filter):
+    """Narrows rows to those of one import, by the named read `of_import`."""
+
+    field_class = ImportNumberField
+
+    def filter(self, qs: Any, value: int | None) -> Any:
+        return qs if value is None else qs.of_import(value)
+
+
+def import_filter() -> django_filters.Filter:
+    return documented(ImportNumberFilter(label=IMPORT_NUMBER), type="integer", minimum=1)
 
 
 class ImportFilter(django_filters.FilterSet):

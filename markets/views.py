@@ -125,12 +125,12 @@ def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
     if htmx_target(request) == "trades":
         return refreshed(request, [render_to_string("markets/market_detail.html#trades", context)])
     span = request.GET.get("table", "")
-    context["source"] = source = charts.IMPORTED if "imported" in request.GET else ""
+    context["import_id"] = import_id = chosen_import(market, request.GET.get("import", ""))
     if span in charts.RANGES:
         context |= {
             "span": span,
-            "closes": charts.table(market, span, now=now, source=source),
-            "gaps": charts.gaps(market, span, now=now, source=source),
+            "closes": charts.table(market, span, now=now, import_id=import_id),
+            "gaps": charts.gaps(market, span, now=now, import_id=import_id),
         }
     else:
         context["unknown_span"] = span
@@ -139,6 +139,16 @@ def market_detail(request: HttpRequest, ticker: str) -> HttpResponse:
     siblings = Market.objects.with_event().siblings_of(market).along_strikes()
     context |= {"siblings": siblings[:MAX_SIBLINGS], "ranges": charts.RANGES}
     return render(request, "markets/market_detail.html", context)
+
+
+def chosen_import(market: Market, named: str) -> int | None:
+    """Return the import whose quotes are shown in place of those of the record, if any."""
+    if not named:
+        return None
+    found = {str(id): id for id in market.imported_by}
+    if named not in found:
+        raise Http404(f"No import {named} has quotes of {market.ticker} that can be used.")
+    return found[named]
 
 
 @require_safe
@@ -151,9 +161,15 @@ def market_chart(request: HttpRequest, ticker: str) -> JsonResponse:
     if not form.is_valid():
         refused = envelope("invalid", validation_message(form.errors), details=form.errors)
         return JsonResponse(refused, status=400)
-    chosen = {"span": form.cleaned_data["range"] or "1d", "source": form.cleaned_data["source"]}
-    since = form.cleaned_data["since"]
-    return JsonResponse(charts.chart(market, **chosen, since=since, now=datetime.now(UTC)))
+    asked = form.cleaned_data
+    columns = charts.chart(
+        market,
+        span=asked["range"] or "1d",
+        since=asked["since"],
+        now=datetime.now(UTC),
+        import_id=asked["import"],
+    )
+    return JsonResponse(columns)
 
 
 @require_safe

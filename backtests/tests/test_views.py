@@ -129,6 +129,7 @@ class TestForm:
             for each, parameter in kind.schema.items():
                 assert f'name="params.{each}"' in html
                 assert parameter.help in html.replace("&#x27;", "'")
+            assert "Contracts, contracts" not in html
 
     def test_choosing_a_strategy_keeps_what_was_entered(self, client):
         html = page(client, "/backtests/new/?strategy=momentum&tickers=KXRAIN&cash=5", "fields")

@@ -43,6 +43,8 @@ ARROW_TYPES = {
     "numeric(18,2)": COUNT,
     "numeric(18,4)": pa.decimal128(18, 4),
     "numeric(18,6)": pa.decimal128(18, 6),
+    # Numbers with as many digits as the exchange wrote.
+    "numeric": pa.string(),
     "numeric(6,4)[]": pa.list_(PRICE),
     "numeric(18,2)[]": pa.list_(COUNT),
 }

@@ -43,6 +43,7 @@ ARROW_EXPRESSIONS = {
 JSON_EXPRESSIONS = {
     "timestamptz": f"replace({RFC_3339}, '.000000Z', 'Z')",
     "numeric": "{0}::text",
+    "numeric[]": "to_json({0}::text[])",
 }
 CHART_EXPRESSIONS = {"timestamptz": "floor(extract(epoch FROM {0}) * 1000)::bigint"}
 # The types of model fields that one of the expressions above stands for.
@@ -164,7 +165,9 @@ def _select_list(columns: ColumnTypes, expressions: Mapping[str, str]) -> str:
 
 
 def _expression(value: str, kind: str, expressions: Mapping[str, str]) -> str:
-    return expressions.get(kind.partition("(")[0], "{0}").format(value)
+    name, _, parameters = kind.partition("(")
+    name += "[]" if parameters.endswith("[]") else ""
+    return expressions.get(name, "{0}").format(value)
 
 
 def _quoted(name: str) -> str:

@@ -21,6 +21,7 @@ from kalshi_insights.export.postgres import ColumnLists
 
 # Exports are not paginated, but the number of their rows is capped.
 MAX_EXPORT_ROWS = 999_999_999_999
+MAX_SKIP = 10_000_000
 
 
 def whole_number(request: Request, name: str, *, default: int, minimum: int, maximum: int) -> int:
@@ -34,12 +35,19 @@ def whole_number(request: Request, name: str, *, default: int, minimum: int, max
     return int(text)
 
 
+def rows_of_file(request: Request, *, most: int = MAX_SKIP) -> slice:
+    """The rows of a file: all of them, cut by `skip`, which is at most so many, and `limit`."""
+    skip = whole_number(request, "skip", default=0, minimum=0, maximum=most)
+    limit = whole_number(request, "limit", default=0, minimum=1, maximum=MAX_EXPORT_ROWS)
+    return slice(skip, skip + limit if limit else None)
+
+
 class OffsetPages(BasePagination):
     """Pages of `limit` rows after the first `skip`, with the total."""
 
     default_limit = 100
     max_limit = 1_000
-    max_skip = 10_000_000
+    max_skip = MAX_SKIP
     has_total = True
 
     def paginate_queryset(
@@ -159,10 +167,7 @@ class CursorPages(OffsetPages):
 
     def all_rows(self, queryset: Any, request: Request) -> Any:
         """All rows, for a file: those after the cursor, cut by `skip` and `limit` where given."""
-        rows = self.after_cursor(queryset, request)
-        skip = whole_number(request, "skip", default=0, minimum=0, maximum=self.max_skip)
-        limit = whole_number(request, "limit", default=0, minimum=1, maximum=MAX_EXPORT_ROWS)
-        return rows[skip : skip + limit if limit else None]
+        return self.after_cursor(queryset, request)[rows_of_file(request, most=self.max_skip)]
 
     def next_link(self) -> str | None:
         if self.last_row is None:

@@ -108,6 +108,8 @@ def _columns_serializer(spec: SeriesSpec) -> serializers.Serializer[Any]:
             "next": serializers.URLField(allow_null=True),
         },
     )
+    # In a list too it is one object, and no page of them.
+    extend_schema_serializer(many=False)(type(columns))
     return columns
 
 

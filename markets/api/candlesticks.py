@@ -9,7 +9,15 @@ from kalshi_insights.export.postgres import ExportQuery
 from markets.coverage.causes import INSTANT
 from markets.coverage.coverage import unobserved
 from markets.intervals import EPOCH, Interval, multirange
-from markets.models import Market, MarketSnapshot, OrderBookSnapshot, Status
+from markets.models import (
+    ImportedSpan,
+    Market,
+    MarketSnapshot,
+    OrderBookSnapshot,
+    Source,
+    Status,
+)
+from markets.models.imports import LINE_BITS
 from markets.models.markets import NOT_OPEN_STATUSES
 from markets.models.recording import CLOCK_TOLERANCE
 
@@ -36,17 +44,21 @@ CANDLESTICKS = {
 }
 # A bucket without a snapshot is quiet if the market was observed throughout.
 STATES = ("recorded", "quiet", "unobserved", "untradable")
+# Without a source nothing imported counts; with that of imports, those that are named.
+OF_SOURCE = """CASE WHEN %(source)s::text IS NULL THEN source <> 'IMPORT'
+        WHEN %(source)s = 'IMPORT' THEN source = 'IMPORT'
+            AND sequence >> %(line_bits)s = ANY(%(imports)s::bigint[])
+        ELSE source = %(source)s END"""
 # A bucket opens with its first snapshot and closes with its last one, even where that has no
 # quote. One array holds the values of both, since each further aggregate costs time in every
 # bucket.
-BUCKETS = """
+BUCKETS = f"""
     WITH found AS (
         SELECT date_bin(%(interval)s, timestamp, %(epoch)s) AS start,
             yes_bid, yes_ask, last_price, volume
         FROM markets_marketsnapshot
         WHERE market_id = %(market)s AND timestamp >= %(start)s AND timestamp < %(end)s
-            AND CASE WHEN %(source)s::text IS NULL THEN source <> 'IMPORT'
-                ELSE source = %(source)s END
+            AND {OF_SOURCE}
         ORDER BY start, timestamp, id
     ), buckets AS (
         SELECT start, array_agg(ARRAY[yes_bid, yes_ask, last_price]) AS quotes,
@@ -60,8 +72,7 @@ BUCKETS = """
             (SELECT volume FROM markets_marketsnapshot
              WHERE market_id = %(market)s AND volume IS NOT NULL
                 AND timestamp >= %(before)s AND timestamp < %(start)s
-                AND CASE WHEN %(source)s::text IS NULL THEN source <> 'IMPORT'
-                    ELSE source = %(source)s END
+                AND {OF_SOURCE}
              ORDER BY timestamp DESC, id DESC LIMIT 1)) AS before
         FROM buckets
     )
@@ -80,7 +91,7 @@ BUCKETS = """
     FROM generate_series(%(start)s::timestamptz, %(end)s::timestamptz - interval '1 microsecond',
         %(interval)s) AS bucket (start)
     LEFT JOIN known ON known.start = bucket.start ORDER BY bucket.start
-"""
+"""  # noqa: S608
 # The volume of the first bucket is counted from the newest snapshot before it, if that is not
 # older than this.
 LOOK_BACK = timedelta(days=1)
@@ -147,19 +158,44 @@ def last_on_record(market: Market, *, now: datetime) -> datetime:
     return min(max(times) + INSTANT, now)
 
 
-def candlesticks(market: Market, window: Window, *, source: str | None) -> ExportQuery:
+def imported_range(
+    market: Market, import_id: int, start: datetime | None, end: datetime | None
+) -> Interval:
+    """The part of a range in which an import has quotes of a market; empty where it has none."""
+    span = ImportedSpan.objects.of_quotes().filter(market=market, import_row=import_id).first()
+    nothing = Interval(EPOCH, EPOCH)
+    if span is None:
+        return nothing
+    last = span.last_at + INSTANT
+    found = Interval(max(start or span.first_at, span.first_at), min(end or last, last))
+    return found if found.start < found.end else nothing
+
+
+def candlesticks(
+    market: Market, window: Window, *, source: str | None, import_id: int | None = None
+) -> ExportQuery:
     """One row for each bucket up to now, oldest first, with the columns `CANDLESTICKS`.
 
     `volume` is what was traded since the newest earlier snapshot that has a volume. Of a bucket
-    without a snapshot, `state` tells whether anybody was looking.
+    without a snapshot, `state` tells whether anybody was looking. With an import its rows count
+    alone.
     """
-    untradable, gaps = unobserved(market, window.start, window.end, source=source)
+    if import_id is not None:
+        source, imports = Source.IMPORT.value, [import_id]
+    else:
+        is_imported = source == Source.IMPORT
+        imports = ImportedSpan.objects.imports_of([market.pk]) if is_imported else []
+    untradable, gaps = unobserved(
+        market, window.start, window.end, source=source, import_id=import_id
+    )
     parameters = {
         "until": max(window.start, min(window.end, datetime.now(UTC))),
         "untradable": multirange(untradable),
         "unobserved": multirange(gaps),
         "market": market.pk,
         "source": source,
+        "imports": imports,
+        "line_bits": LINE_BITS,
         "epoch": EPOCH,
         "before": window.start - LOOK_BACK,
         **window._asdict(),

@@ -184,6 +184,15 @@ BOOK: Answer = {
     "bids": [{"price": "0.4200", "size": "100.00"}, {"price": "0.4100", "size": "300.00"}],
     "asks": [{"price": "0.4500", "size": "250.00"}],
 }
+ORDER_BOOK: Answer = {
+    "id": "019aa02f-6c00-7c2e-9a41-0f5a3a1d6b77",
+    "ticker": TICKER,
+    "timestamp": NOON,
+    "bid_prices": ["0.4200", "0.4100"],
+    "bid_sizes": ["100.00", "300.00"],
+    "ask_prices": ["0.4500"],
+    "ask_sizes": ["250.00"],
+}
 COVERAGE: Answer = {
     "start": "2026-11-20T12:00:00Z",
     "end": "2026-11-20T13:00:00Z",
@@ -219,6 +228,7 @@ IMPORT: Answer = {
     "kind": "quotes",
     "state": "finished",
     "file": "bot-log.csv",
+    "by": "ann",
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "size": 48210331,
     "started_at": "2026-11-20T12:00:00.003120Z",

@@ -1,7 +1,5 @@
 """Imports of the API: what was imported, and undoing it."""
 
-from typing import Any
-
 from django.db import transaction
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers, status
@@ -12,7 +10,7 @@ from kalshi_insights.processes.broker import sender
 from kalshi_insights.rest.errors import not_found
 from kalshi_insights.rest.pagination import OffsetPages
 from kalshi_insights.rest.schema import with_example
-from kalshi_insights.rest.viewsets import ResourceViewSet, row_or_404
+from kalshi_insights.rest.viewsets import ResourceViewSet
 from markets.api import examples
 from markets.filters import ImportFilter
 from markets.models import Import
@@ -32,6 +30,12 @@ UNDOING = OpenApiExample(
 class ImportSerializer(serializers.ModelSerializer[Import]):
     """One imported file. Its rows are read where the import is named, and nowhere else."""
 
+    file = serializers.CharField(
+        source="name", help_text="The name of the file, without the folder that it was in."
+    )
+    by = serializers.CharField(
+        help_text="The user who imported it, or the system's account that ran the command."
+    )
     said = serializers.DictField(
         help_text="What was said of the file: mapping, preset, unit, zone, recording, fees."
     )
@@ -47,6 +51,7 @@ class ImportSerializer(serializers.ModelSerializer[Import]):
             "kind",
             "state",
             "file",
+            "by",
             "sha256",
             "size",
             "started_at",
@@ -65,7 +70,7 @@ class ImportSerializer(serializers.ModelSerializer[Import]):
 class ImportViewSet(ResourceViewSet):
     """Imported files."""
 
-    queryset = Import.objects.order_by("-pk")
+    queryset = Import.objects.newest_first()
     serializer_class = ImportSerializer
     filterset_class = ImportFilter
     lookup_field = "id"
@@ -76,13 +81,14 @@ class ImportViewSet(ResourceViewSet):
     @extend_schema(responses=ImportSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Imports, the newest first."""
-        return self.list_response(OffsetPages(), ImportSerializer.Meta.fields)
+        paginator = OffsetPages()
+        rows = self.page(paginator)
+        return paginator.get_paginated_response(ImportSerializer(rows, many=True).data)
 
     @extend_schema(responses=ImportSerializer)
     def retrieve(self, request: Request, id: str) -> Response:
         """One import."""
-        rows: Any = Import.objects.filter(pk=id).rows(ImportSerializer.Meta.fields)
-        return Response(row_or_404(rows, "import", id))
+        return Response(ImportSerializer(import_or_404(id)).data)
 
     @extend_schema(
         responses={
@@ -101,5 +107,8 @@ class ImportViewSet(ResourceViewSet):
             if Import.objects.filter(pk=id).mark_undoing():
                 # Without the broker, the next regular run of the task finds it.
                 transaction.on_commit(lambda: sender.send_task(UNDO_TASK), robust=True)
-        row = Import.objects.filter(pk=id).first() or not_found("import", id)
-        return Response(ImportSerializer(row).data, status=status.HTTP_202_ACCEPTED)
+        return Response(ImportSerializer(import_or_404(id)).data, status=status.HTTP_202_ACCEPTED)
+
+
+def import_or_404(id: str) -> Import:
+    return Import.objects.newest_first().filter(pk=id).first() or not_found("import", id)

@@ -6,10 +6,12 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from kalshi_insights.export.copy import ColumnTypes
 from kalshi_insights.rest.schema import with_example
 from markets.api import examples
 from markets.models import Event, Market, MarketSnapshot, Poll, Series
-from markets.models.fields import QUOTE_TYPES
+from markets.models.fields import COUNT, MIDPOINT, QUOTE_TYPES
+from markets.models.fields import PRICE as PRICE_TYPE
 
 QUOTE = [*QUOTE_TYPES, "yes_price", "no_price"]
 
@@ -35,34 +37,39 @@ EVENT_ROW = [
     "exchange_index",
     "recorded_at",
 ]
-MARKET_ROW = [
-    "ticker",
-    "event_ticker",
-    "series_ticker",
-    "category",
-    "event_title",
-    "title",
-    "yes_sub_title",
-    "no_sub_title",
-    "market_type",
-    "status",
-    "result",
-    "settlement_value",
-    "settlement_ts",
-    "open_time",
-    "close_time",
-    "expected_expiration_time",
-    "latest_expiration_time",
-    "can_close_early",
-    "strike_type",
-    "floor_strike",
-    "cap_strike",
-    *QUOTE,
-    "volume_24h",
-    "previous_price",
-    "quoted_at",
-    "is_hot",
-]
+MARKET_COLUMNS: ColumnTypes = {
+    "ticker": "text",
+    "event_ticker": "text",
+    "series_ticker": "text",
+    "category": "text",
+    "event_title": "text",
+    "title": "text",
+    "yes_sub_title": "text",
+    "no_sub_title": "text",
+    "market_type": "text",
+    "status": "text",
+    "result": "text",
+    "settlement_value": "numeric(7,6)",
+    "settlement_ts": "timestamptz",
+    "open_time": "timestamptz",
+    "close_time": "timestamptz",
+    "expected_expiration_time": "timestamptz",
+    "latest_expiration_time": "timestamptz",
+    "can_close_early": "boolean",
+    "strike_type": "text",
+    "floor_strike": "numeric",
+    "cap_strike": "numeric",
+    **QUOTE_TYPES,
+    "yes_price": MIDPOINT,
+    "no_price": MIDPOINT,
+    "volume_24h": COUNT,
+    "previous_price": PRICE_TYPE,
+    "quoted_at": "timestamptz",
+    "is_hot": "boolean",
+}
+MARKET_ROW = list(MARKET_COLUMNS)
+# A file also has what an import of definitions needs.
+MARKET_FILE: ColumnTypes = {**MARKET_COLUMNS, "mutually_exclusive": "boolean"}
 
 
 PRICE = "Dollars on the YES scale, 0 to 1; null if nobody offers, or unknown."

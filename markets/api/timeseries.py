@@ -36,6 +36,7 @@ from markets.api.timeseries_filters import (
     BookForm,
     CandlestickForm,
     CoverageForm,
+    OrderBookFilter,
     RevisionFilter,
     SnapshotFilter,
     TradeFilter,
@@ -44,12 +45,13 @@ from markets.api.timeseries_filters import (
 from markets.api.timeseries_serializers import (
     BookSerializer,
     CoverageSerializer,
+    OrderBookSerializer,
     RevisionSerializer,
 )
 from markets.coverage import freshness
 from markets.coverage.coverage import coverage
 from markets.coverage.freshness import QuoteEvidence
-from markets.filters import AS_OF
+from markets.filters import AS_OF, IMPORT_NUMBER
 from markets.models import (
     Market,
     MarketRevision,
@@ -67,6 +69,7 @@ TRADES = SeriesSpec(
 )
 TRADE_RESPONSES = series_responses(timeseries_serializers.TradeSerializer(many=True), TRADES)
 REVISIONS = SeriesSpec("revisions", "Revision", timeseries_serializers.REVISIONS, ())
+ORDER_BOOKS = SeriesSpec("orderbooks", "OrderBook", timeseries_serializers.ORDER_BOOKS, ())
 CANDLESTICKS = SeriesSpec(
     "candlesticks",
     "Candlestick",
@@ -161,6 +164,9 @@ class MarketTimeSeries(TimeSeriesViewSet):
                 enum=Source.values,
                 description=f"The source of the observation; {UNNAMED_SOURCE}",
             ),
+            OpenApiParameter(
+                "import", {"type": "integer", "minimum": 1}, description=IMPORT_NUMBER
+            ),
         ],
         responses=series_responses(
             timeseries_serializers.CandlestickSerializer(many=True), CANDLESTICKS
@@ -182,14 +188,21 @@ class MarketTimeSeries(TimeSeriesViewSet):
         """
         market = self.get_object()
         query = read_query(CandlestickForm, request).cleaned_data
-        span = candlesticks.recorded_range(market, query["start"], query["end"])
-        window = candlesticks.Window.of_market(market, span, INTERVALS[query["interval"] or "1m"])
-        source = query["source"] or None
+        interval = INTERVALS[query["interval"] or "1m"]
+        chosen = {"source": query["source"] or None, "import_id": query["import"]}
+        if query["import"]:
+            span = candlesticks.imported_range(
+                market, query["import"], query["start"], query["end"]
+            )
+            window = candlesticks.Window.around(*span, interval)
+        else:
+            span = candlesticks.recorded_range(market, query["start"], query["end"])
+            window = candlesticks.Window.of_market(market, span, interval)
         if self.format in FILE_WRITERS:
-            export = candlesticks.candlesticks(market, window, source=source)
+            export = candlesticks.candlesticks(market, window, **chosen)
             return self.file_response(export, CANDLESTICKS, name=market.ticker)
         page = window.first(MAX_BUCKETS)
-        export = candlesticks.candlesticks(market, page, source=source)
+        export = candlesticks.candlesticks(market, page, **chosen)
         following = self.following_range(page.end, span.end) if page.end < window.end else None
         if self.format == ColumnsRenderer.format:
             lists = export.column_lists(CANDLESTICKS.chart, limit=MAX_BUCKETS)
@@ -237,6 +250,19 @@ class MarketTimeSeries(TimeSeriesViewSet):
                 "being_observed": any(each.being_observed for each in evidence),
             }
         )
+
+    @extend_schema(responses=series_responses(OrderBookSerializer(many=True), ORDER_BOOKS))
+    @action(
+        detail=True,
+        pagination_class=CursorPages,
+        filterset_class=OrderBookFilter,
+        renderer_classes=WITHOUT_COLUMNS,
+    )
+    def orderbooks(self, request: Request, ticker: str) -> HttpResponseBase:
+        """The market's order books, oldest first, each written when it changed."""
+        market = self.get_object()
+        books = recorded_unless_named(OrderBookSnapshot.objects.for_market(market), request)
+        return self.market_response(books.oldest_first(), market, ORDER_BOOKS)
 
     @extend_schema(
         parameters=[

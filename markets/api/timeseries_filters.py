@@ -19,8 +19,9 @@ from kalshi_insights.rest.filters import (
     true_false_filter,
 )
 from markets.api.candlesticks import INTERVALS
-from markets.filters import AS_OF
+from markets.filters import AS_OF, IMPORT_NUMBER, ImportNumberField, import_filter
 from markets.models import Source
+from markets.models.order_books import OrderBookQuerySet
 from markets.models.snapshots import MarketSnapshotQuerySet
 from markets.models.trades import SOURCES, TradeQuerySet
 
@@ -35,22 +36,56 @@ EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo
 
 
 UNNAMED_SOURCE = f"any without it, but for {Source.IMPORT.value}."
+OTHER_SOURCE = f"Rows of an import have the source {Source.IMPORT.value}."
 
 
-Rows = TypeVar("Rows", MarketSnapshotQuerySet, TradeQuerySet)
+Rows = TypeVar("Rows", MarketSnapshotQuerySet, TradeQuerySet, OrderBookQuerySet)
 
 
 def recorded_unless_named(rows: Rows, request: Request) -> Rows:
-    """Leave out imported rows, unless the query asks for a source."""
-    return rows if request.query_params.get("source") else rows.recorded()
+    """Leave out imported rows, unless the query asks for a source or an import."""
+    query = request.query_params
+    return rows if query.get("source") or query.get("import") else rows.recorded()
+
+
+class RecordedForm(TimeRangeForm):
+    """A range of rows, of which those of an import may be asked for."""
+
+    def clean(self) -> dict[str, Any]:
+        super().clean()
+        refuse_other_source(self)
+        return self.cleaned_data
+
+
+def refuse_other_source(form: forms.Form) -> None:
+    source = form.cleaned_data.get("source")
+    if form.cleaned_data.get("import") and source and source != Source.IMPORT:
+        form.add_error("source", OTHER_SOURCE)
 
 
 class SnapshotFilter(django_filters.FilterSet):
     start = start_filter("timestamp")
     end = end_filter("timestamp")
     source = django_filters.ChoiceFilter(
-        choices=Source.choices, label=f"The source of the observation; {UNNAMED_SOURCE}"
+        choices=Source.choices,
+        label=f"The source of the observation; {UNNAMED_SOURCE}",
+        method="of_source",
     )
+    vars()["import"] = import_filter()  # a word of the language
+
+    class Meta:
+        form = RecordedForm
+
+    def of_source(
+        self, queryset: MarketSnapshotQuerySet, name: str, source: str
+    ) -> MarketSnapshotQuerySet:
+        return queryset.from_source(source)
+
+
+class OrderBookFilter(django_filters.FilterSet):
+    start = start_filter("timestamp")
+    end = end_filter("timestamp")
+    vars()["import"] = import_filter()
 
     class Meta:
         form = TimeRangeForm
@@ -68,9 +103,10 @@ class TradeFilter(django_filters.FilterSet):
         label=f"Where the trade was learned of; {UNNAMED_SOURCE}",
         method="of_source",
     )
+    vars()["import"] = import_filter()
 
     class Meta:
-        form = TimeRangeForm
+        form = RecordedForm
 
     def of_kind(self, queryset: TradeQuerySet, name: str, block: bool) -> TradeQuerySet:
         return queryset.blocks() if block else queryset.in_the_book()
@@ -79,10 +115,10 @@ class TradeFilter(django_filters.FilterSet):
         return queryset.from_source(source)
 
 
-class AllTradesForm(TimeRangeForm):
+class AllTradesForm(RecordedForm):
     def clean(self) -> dict[str, Any]:
         super().clean()
-        for name in ("source", "block"):
+        for name in ("source", "block", "import"):
             is_rare = bool(self.cleaned_data.get(name))
             if is_rare and not self.errors and not self._is_short():
                 self.add_error(name, "Needs start and end, at most a day apart.")
@@ -94,7 +130,7 @@ class AllTradesForm(TimeRangeForm):
 
 
 class AllTradesFilter(TradeFilter):
-    """The same for all markets: no index finds a source or block trades in all their time."""
+    """The same for all markets: no index finds a source, an import or block trades in all time."""
 
     class Meta:
         form = AllTradesForm
@@ -149,6 +185,12 @@ class CandlestickForm(ComputedRangeForm):
         choices=[("", "---------"), *Source.choices],
         label="The source of the observation.",
     )
+    vars()["import"] = ImportNumberField(required=False, label=IMPORT_NUMBER)
+
+    def clean(self) -> dict[str, Any]:
+        super().clean()
+        refuse_other_source(self)
+        return self.cleaned_data
 
 
 class DepthField(forms.Field):

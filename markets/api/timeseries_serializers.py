@@ -13,7 +13,7 @@ from markets.api import examples
 from markets.api.candlesticks import CANDLESTICKS, STATES
 from markets.api.serializers import PriceRangesField
 from markets.coverage.causes import Cause
-from markets.models import MarketRevision, Source, Trade
+from markets.models import MarketRevision, OrderBookSnapshot, Source, Trade
 from markets.models.fields import COUNT, MIDPOINT, PRICE, QUOTE_TYPES
 from markets.models.trades import SOURCES
 
@@ -58,6 +58,15 @@ REVISIONS: ColumnTypes = {
     "expected_expiration_time": "timestamptz",
     "price_ranges": "jsonb",
 }
+ORDER_BOOKS: ColumnTypes = {
+    "id": "text",
+    "ticker": "text",
+    "timestamp": "timestamptz",
+    "bid_prices": f"{PRICE}[]",
+    "bid_sizes": f"{COUNT}[]",
+    "ask_prices": f"{PRICE}[]",
+    "ask_sizes": f"{COUNT}[]",
+}
 # The columns that a chart draws.
 SNAPSHOT_CHART = ("timestamp", *QUOTE_TYPES, "quality")
 TRADE_CHART = ("created_time", "yes_price", "count")
@@ -99,6 +108,26 @@ class RevisionSerializer(serializers.ModelSerializer[MarketRevision]):
     class Meta:
         model = MarketRevision
         fields = list(REVISIONS)
+
+
+def _levels(help_text: str, *, max_digits: int, decimal_places: int) -> serializers.ListField:
+    number = serializers.DecimalField(max_digits=max_digits, decimal_places=decimal_places)
+    return serializers.ListField(child=number, help_text=f"{help_text}, the best level first.")
+
+
+@with_example(examples.ORDER_BOOK)
+class OrderBookSerializer(serializers.ModelSerializer[OrderBookSnapshot]):
+    """A whole order book, with its levels as lists; an empty list is a side without orders."""
+
+    ticker = serializers.CharField(source="market.ticker")
+    bid_prices = _levels("Dollars on the YES scale", max_digits=6, decimal_places=4)
+    bid_sizes = _levels("Contracts", max_digits=18, decimal_places=2)
+    ask_prices = _levels("Dollars on the YES scale", max_digits=6, decimal_places=4)
+    ask_sizes = _levels("Contracts", max_digits=18, decimal_places=2)
+
+    class Meta:
+        model = OrderBookSnapshot
+        fields = list(ORDER_BOOKS)
 
 
 def _price(help_text: str) -> serializers.DecimalField:

@@ -17,21 +17,24 @@ from drf_spectacular.utils import (
     PolymorphicProxySerializer,
     extend_schema,
 )
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from kalshi_insights.export import postgres
+from kalshi_insights.export.postgres import ExportQuery
 from kalshi_insights.rest.errors import not_found
-from kalshi_insights.rest.pagination import OffsetPages
+from kalshi_insights.rest.pagination import OffsetPages, rows_of_file
 from kalshi_insights.rest.parameters import KnownParameters, read_query
 from kalshi_insights.rest.renderers import decimals_as_text
-from kalshi_insights.rest.schema import instant_parameter
-from kalshi_insights.rest.viewsets import ResourceViewSet, row_or_404
+from kalshi_insights.rest.schema import SeriesSpec, instant_parameter, series_responses
+from kalshi_insights.rest.viewsets import FILE_WRITERS, ResourceViewSet, row_or_404
 from markets.api import examples
 from markets.api.serializers import (
     EVENT_ROW,
+    MARKET_FILE,
     MARKET_ROW,
     EventSerializer,
     MarketDetailSerializer,
@@ -40,7 +43,7 @@ from markets.api.serializers import (
     SeriesSerializer,
     SnapshotSerializer,
 )
-from markets.api.timeseries import MarketTimeSeries, conditional_on
+from markets.api.timeseries import WITHOUT_COLUMNS, MarketTimeSeries, conditional_on
 from markets.coverage import freshness
 from markets.filters import (
     AS_OF,
@@ -60,6 +63,7 @@ from markets.models.listed_markets import ListedMarketQuerySet
 from markets.models.markets import MarketQuerySet
 
 Row = dict[str, Any]
+Renderers = list[BaseRenderer]
 
 # The reads of actions that need few of a market's fields.
 READS: dict[str, Callable[[], MarketQuerySet]] = {
@@ -67,7 +71,9 @@ READS: dict[str, Callable[[], MarketQuerySet]] = {
     "snapshots": Market.objects.in_brief,
     "trades": Market.objects.in_brief,
     "revisions": Market.objects.in_brief,
+    "orderbooks": Market.objects.in_brief,
 }
+MARKETS = SeriesSpec("markets", "Market", MARKET_FILE, ())
 UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 AS_OF_PARAMETER = instant_parameter("as_of", AS_OF)
 LIST_AS_OF = instant_parameter(
@@ -202,9 +208,22 @@ class MarketViewSet(ResourceViewSet, MarketTimeSeries):
             self.single_form = None  # a snapshot is of one instant already
         super().initial(request, *args, **kwargs)
 
-    @extend_schema(parameters=[LIST_AS_OF], responses=MarketSerializer(many=True))
-    def list(self, request: Request) -> Response:
-        """Markets by ticker, each with its newest quote."""
+    def get_renderers(self) -> Renderers:
+        # A method that there is not has no action, and its refusal is no fault of the format.
+        if self.action in ("list", None):
+            return [renderer() for renderer in WITHOUT_COLUMNS]
+        return super().get_renderers()
+
+    @extend_schema(
+        parameters=[LIST_AS_OF], responses=series_responses(MarketSerializer(many=True), MARKETS)
+    )
+    def list(self, request: Request) -> HttpResponseBase:
+        """Markets by ticker, each with its newest quote.
+
+        A file has all of them, or those of `skip` and `limit`, in the order of their tickers.
+        """
+        if self.format in FILE_WRITERS:
+            return self.list_file(request)
         if self.is_as_of:
             return self.list_as_of(request)
         paginator = OffsetPages()
@@ -216,6 +235,15 @@ class MarketViewSet(ResourceViewSet, MarketTimeSeries):
         listed = self.filter_queryset(self.get_queryset())
         rows = paginator.paginate_queryset(listed, request, cut=cut, fetch=market_rows)
         return paginator.get_paginated_response(rows)
+
+    def list_file(self, request: Request) -> HttpResponseBase:
+        for name in ("as_of", "ordering"):
+            if request.query_params.get(name):
+                raise ValidationError({name: ["Cannot be combined with the format of a file."]})
+        listed: Any = self.filter_queryset(self.get_queryset())
+        rows = listed.by_ticker(rows_of_file(request)).rows(list(MARKET_FILE))
+        export = ExportQuery.from_queryset(rows, MARKET_FILE)
+        return self.file_response(export, MARKETS, name="all")
 
     def list_as_of(self, request: Request) -> Response:
         paginator = OffsetPages()

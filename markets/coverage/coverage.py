@@ -123,13 +123,15 @@ def unobserved(
     end: datetime,
     *,
     source: str | None = None,
+    import_id: int | None = None,
 ) -> tuple[list[Interval], list[Interval]]:
     """Return when a market could not be traded, and when it could and was not observed.
 
-    These are the gaps of `coverage` without their causes, for which nothing is read.
+    These are the gaps of `coverage` without their causes, for which nothing is read. Of imports
+    the rows of all that are finished count, or those of the one that is named.
     """
     window = elapsed_window(start, end)
-    found = _observe(market, window, source=source)
+    found = _observe(market, window, source=source, import_id=import_id)
     missed = merge([*found.time.missed, *((each.start, each.end) for each in found.time.rest)])
     untradable = merge(gap.interval for gap in found.closed)
     return intersect(untradable, [window]), intersect(missed, [window])
@@ -177,6 +179,7 @@ def _observe(
     *,
     fresh_for: timedelta | None = None,
     source: str | None = None,
+    import_id: int | None = None,
 ) -> _Observed:
     """Find out when a market was observed, by all sources or by one alone."""
     # A gap that begins near the window's end may show only after it.
@@ -184,7 +187,7 @@ def _observe(
     reach = Interval(window.start, max(window.end, min(window.end + seldom, datetime.now(UTC))))
     closed = untradable(market, window, Interval(window.end, reach.end))
     tradable = subtract([reach], [gap.interval for gap in closed])
-    history = ObservationHistory.of_market(market, reach, fresh_for=fresh_for)
+    history = ObservationHistory.of_market(market, reach, fresh_for=fresh_for, import_id=import_id)
     stale = history.stale_by_source(tradable)
     imported = stale.pop(Source.IMPORT.value, None)
     if source == Source.IMPORT:

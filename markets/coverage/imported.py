@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 
 from django.db import connection
-from django.db.models import Min
 
 from markets.intervals import Interval
 from markets.models import ImportedSpan, Market, Source
@@ -22,11 +21,11 @@ UNPROVED = """
         FROM markets_marketsnapshot JOIN markets_import AS import
             ON import.id = sequence >> %(line_bits)s
         WHERE market_id = %(market)s AND source = %(source)s
-            AND timestamp < %(end)s AND timestamp >= coalesce((
+            AND import.id = ANY(%(imports)s) AND timestamp < %(end)s AND timestamp >= coalesce((
                 -- The last row before may prove what follows.
                 SELECT max(timestamp) FROM markets_marketsnapshot WHERE market_id = %(market)s
-                    AND source = %(source)s AND timestamp < %(start)s
-                    AND timestamp >= %(first)s), %(start)s)
+                    AND source = %(source)s AND sequence >> %(line_bits)s = ANY(%(imports)s)
+                    AND timestamp < %(start)s AND timestamp >= %(first)s), %(start)s)
     )
     SELECT at, next FROM (
         SELECT %(start)s AS at, min(since) AS next FROM proved HAVING count(*) > 0
@@ -37,11 +36,19 @@ UNPROVED = """
 """
 
 
-def unproved_by_imports(market: Market, around: Interval) -> list[Interval]:
-    """Return when no imported row proves the quote, oldest first; nothing without such a row."""
-    spans = ImportedSpan.objects.of_quotes().filter(market=market)
-    first = spans.within(datetime.min.replace(tzinfo=UTC), around.end).aggregate(at=Min("first_at"))
-    if first["at"] is None:
+def unproved_by_imports(
+    market: Market, around: Interval, *, import_id: int | None = None
+) -> list[Interval]:
+    """Return when no imported row proves the quote, oldest first; nothing without such a row.
+
+    All imports that are finished count, or the one that is named.
+    """
+    spans = ImportedSpan.objects.of_quotes().finished().filter(market=market)
+    before = spans.within(datetime.min.replace(tzinfo=UTC), around.end)
+    if import_id is not None:
+        before = before.filter(import_row=import_id)
+    found = dict(before.values_list("import_row_id", "first_at"))
+    if not found:
         return []
     with connection.cursor() as cursor:
         cursor.execute(
@@ -50,7 +57,8 @@ def unproved_by_imports(market: Market, around: Interval) -> list[Interval]:
                 "market": market.pk,
                 "source": Source.IMPORT.value,
                 "line_bits": LINE_BITS,
-                "first": first["at"],
+                "imports": list(found),
+                "first": min(found.values()),
                 **around._asdict(),
             },
         )

@@ -67,7 +67,12 @@ class ObservationHistory:
 
     @classmethod
     def of_market(
-        cls, market: Market, window: Interval, *, fresh_for: timedelta | None
+        cls,
+        market: Market,
+        window: Interval,
+        *,
+        fresh_for: timedelta | None,
+        import_id: int | None = None,
     ) -> ObservationHistory:
         unlisted_after = believed_listed_for()
         seldom = fresh_for or stale_after(settings.UNIVERSE_INTERVAL)
@@ -76,7 +81,7 @@ class ObservationHistory:
         expected = expected_within(window, hot, fresh_for)
         least = min((rule.fresh_for for rule in expected), default=seldom)
         others = _between_observations(market, around, least=least, polled_least=unlisted_after)
-        if imported := unproved_by_imports(market, around):
+        if imported := unproved_by_imports(market, around, import_id=import_id):
             others[Source.IMPORT.value] = imported
         is_known = market.quoted_at or Source.POLL in others
         between = others.pop(Source.POLL.value, [around])

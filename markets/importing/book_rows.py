@@ -30,12 +30,20 @@ def _book_rows(placed: PlacedRows, rows: ParsedRows) -> Iterator[tuple[object, .
 def _texts(levels: Levels) -> tuple[list[str], list[str]]:
     """Return the prices and the sizes of each row as PostgreSQL writes arrays."""
     ends = np.cumsum(levels.counts).tolist()
-    prices = [f"{price // 10_000}.{price % 10_000:04d}" for price in levels.prices.tolist()]
-    sizes = [f"{size // 100}.{size % 100:02d}" for size in levels.sizes.tolist()]
+    prices = _decimals(levels.prices, 4)
+    sizes = _decimals(levels.sizes, 2)
     spans = list(zip([0, *ends[:-1]], ends, strict=True))
     return tuple(  # type: ignore[return-value]
         [f"{{{','.join(each[a:b])}}}" for a, b in spans] for each in (prices, sizes)
     )
+
+
+def _decimals(parts: Ints, places: int) -> list[str]:
+    """Write numbers that are stored in parts; levels repeat, so each number is written once."""
+    numbers, which = np.unique(parts, return_inverse=True)
+    unit = 10**places
+    texts = [f"{each // unit}.{each % unit:0{places}d}" for each in numbers.tolist()]
+    return [texts[place] for place in which.tolist()]
 
 
 def _best(rows: ParsedRows) -> dict[str, Ints]:

@@ -20,7 +20,7 @@ from markets.importing.settlement_rows import write_settlements
 from markets.importing.tables import TABLES
 from markets.importing.trade_rows import write_trades
 from markets.models import Import, ImportedSpan
-from markets.models.imports import ImportState, Kind, MarketRows, RowCounts
+from markets.models.imports import ImportState, ImportTaken, Kind, MarketRows, RowCounts
 from markets.models.observations import instant, microseconds
 from markets.storage import partitions
 
@@ -66,15 +66,18 @@ class ImportWriter:
         return counts
 
     def finish(self) -> None:
-        self._end(ImportState.FINISHED)
+        """Mark the import as finished; raises ImportTaken where it is another's by now."""
+        if not self._end(ImportState.FINISHED):
+            raise ImportTaken.of(self.row)
 
     def interrupt(self) -> None:
+        """Mark the import as interrupted, unless another process has gone on with it."""
         self._end(ImportState.INTERRUPTED)
 
-    def _end(self, state: ImportState) -> None:
-        running = Import.objects.filter(pk=self.row.pk, state=ImportState.RUNNING)
-        running.update(state=state, finished_at=datetime.now(UTC))
+    def _end(self, state: ImportState) -> bool:
+        ended = Import.objects.end(self.row, state, at=datetime.now(UTC))
         self.row.refresh_from_db()
+        return ended
 
     def _create_partitions(self, at: Ints) -> None:
         """Create the days of rows, before the transaction that would hold their locks."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from markets.kalshi.fields import EARLIEST, is_ticker
+from markets.kalshi.fields import EARLIEST, fits_ticker
 
 # A bid of zero or an ask of a dollar means that nobody quotes that side.
 EMPTY_SIDES = (Decimal(0), Decimal(1))
@@ -40,7 +40,7 @@ class TableRow:
 
     def ticker(self, column: str) -> str:
         ticker = self.text(column)
-        if not is_ticker(ticker):
+        if not fits_ticker(ticker):
             raise self.error(column, f"{ticker!r} is not a ticker")
         return ticker
 

@@ -5,12 +5,12 @@ beginning no backtest can name the import, and nothing more is written for it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from django.db import connection, transaction
 
 from markets.importing import placeholders
+from markets.importing.locks import held_alone
 from markets.importing.tables import TABLES
 from markets.models import FeeChange, Import, ImportedSpan, MarketRevision
 from markets.models.imports import LINE_BITS, ImportState
@@ -29,7 +29,7 @@ class UndoTaken(Exception):
 
 def undo(row: Import, *, on_progress: OnProgress = lambda share: None) -> None:
     """Remove everything that an import brought. Raises UndoTaken."""
-    with _one_at_a_time():
+    with held_alone("undo imports", UndoTaken("Another process is undoing imports.")):
         Import.objects.filter(pk=row.pk).mark_undoing()
         MarketRevision.objects.filter(import_row=row).delete()
         FeeChange.objects.filter(import_row=row).delete()
@@ -50,18 +50,6 @@ def undo_waiting() -> list[int]:
     for row in waiting:
         undo(row)
     return [row.pk for row in waiting]
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtext('undo imports'))")
-        if not cursor.fetchone()[0]:
-            raise UndoTaken("Another process is undoing imports.")
-        try:
-            yield
-        finally:
-            cursor.execute("SELECT pg_advisory_unlock(hashtext('undo imports'))")
 
 
 def _remove(row: Import, spans: Sequence[ImportedSpan]) -> None:

@@ -19,8 +19,10 @@ T = TypeVar("T")
 # The characters that a segment of an address carries as they are, but for the comma, which stands
 # between the tickers of a query. The contract has capital letters, digits, dots and dashes.
 TICKER = r"[A-Za-z0-9][A-Za-z0-9._~:@!$&()*+;=-]*"
+LONGEST_TICKER = 200
 is_ticker = re.compile(TICKER).fullmatch
-TickerText = Annotated[str, Meta(min_length=1, max_length=200)]  # for where it is checked later
+# Texts whose characters are checked later.
+TickerText = Annotated[str, Meta(min_length=1, max_length=LONGEST_TICKER)]
 Ticker = Annotated[TickerText, Meta(pattern=rf"^{TICKER}\Z")]
 Word = Annotated[str, Meta(max_length=50)]
 Label = Annotated[str, Meta(max_length=100)]
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
     NullableList = Annotated[T, "may be null"]
 else:
     NullableList = Optional
+
+
+def fits_ticker(text: str) -> bool:
+    """Return True for a ticker that is no longer than the record can hold."""
+    return len(text) <= LONGEST_TICKER and is_ticker(text) is not None
 
 
 class Price(Decimal):

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Self
+from pathlib import Path
+from typing import Any, NamedTuple, Self, TypeVar
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -12,7 +13,6 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.db.models import F, Func, Max, Min, Q, Value
 
-from markets.models.fields import Row
 from markets.models.markets import Market
 from markets.models.observations import array_of
 
@@ -20,6 +20,7 @@ from markets.models.observations import array_of
 UNDO_IMPORTS = "markets.undo_import"
 # A row's sequence is its import's id before the line in the file.
 LINE_BITS = 36
+RowsOfImports = TypeVar("RowsOfImports", bound=models.QuerySet[Any])
 
 
 def rows_of(imports: Iterable[int]) -> Q:
@@ -29,6 +30,13 @@ def rows_of(imports: Iterable[int]) -> Q:
         first = id << LINE_BITS
         named |= Q(sequence__gte=first, sequence__lt=first + (1 << LINE_BITS))
     return named
+
+
+def of_finished_imports(rows: RowsOfImports) -> RowsOfImports:
+    """Narrow rows to those of imports that are finished, not undone nor under way."""
+    finished = Import.objects.in_state(ImportState.FINISHED).values("pk")
+    numbered = rows.alias(import_number=F("sequence").bitrightshift(LINE_BITS))
+    return numbered.filter(import_number__in=finished)
 
 
 class Kind(models.TextChoices):
@@ -90,7 +98,11 @@ SELECT_TIMES = """
 
 
 class ImportTaken(Exception):
-    """Another process has gone on with the import; nothing of this batch is written."""
+    """Another process works on the file or on its import; this one has written nothing since."""
+
+    @classmethod
+    def of(cls, row: "Import") -> Self:
+        return cls(f"Import {row.pk} was undone, or another process has gone on with it.")
 
 
 class AlreadyImported(Exception):
@@ -153,15 +165,29 @@ class ImportedTime(NamedTuple):
 
 
 class ImportQuerySet(models.QuerySet["Import"]):
+    def of_file(self, file: ImportFile) -> "Import | None":
+        """Return the newest import of the same content that was said to be the same."""
+        same = self.filter(kind=file.kind, sha256=file.sha256, size=file.size, said=dict(file.said))
+        return same.exclude(state__in=GONE).order_by("-pk").first()
+
+    def group_of(self, files: Iterable[ImportFile]) -> UUID:
+        """Return the group of a command's files: the one that an earlier run of it has begun.
+
+        All imports of that group are of these files; otherwise the group is a new one.
+        """
+        known = {row.pk: row for row in map(self.of_file, files) if row}
+        for row in sorted(known.values(), key=lambda row: -row.pk):
+            others = self.filter(group=row.group).exclude(state__in=GONE).exclude(pk__in=known)
+            if not others.exists():
+                return row.group
+        return uuid4()
+
     def begin(self, file: ImportFile, *, group: UUID, at: datetime) -> "Import":
         """Return the import of a file: the one that was interrupted, or else a new one.
 
         Raises AlreadyImported where the same content was imported and said to be the same.
         """
-        same = self.filter(
-            kind=file.kind, sha256=file.sha256, size=file.size, said=dict(file.said)
-        ).exclude(state__in=GONE)
-        known = same.order_by("-pk").first()
+        known = self.of_file(file)
         if known is None:
             return self.create(
                 group=group,
@@ -187,7 +213,12 @@ class ImportQuerySet(models.QuerySet["Import"]):
         """
         ours = self.filter(pk=row.pk, line=row.line, state=ImportState.RUNNING)
         if not ours.update(line=line):
-            raise ImportTaken(f"Another process has gone on with import {row.pk}.")
+            raise ImportTaken.of(row)
+
+    def end(self, row: "Import", state: ImportState, *, at: datetime) -> bool:
+        """End a running import; return False where another process has written since."""
+        ours = self.filter(pk=row.pk, line=row.line, state=ImportState.RUNNING)
+        return bool(ours.update(state=state, finished_at=at))
 
     def add_counts(self, row: "Import", counts: RowCounts) -> None:
         """Add the rows of a batch to those of its import."""
@@ -212,6 +243,10 @@ class ImportQuerySet(models.QuerySet["Import"]):
         words = {id: UNUSABLE.get(known.get(id, ""), "is not on record") for id in ids}
         return {id: why for id, why in words.items() if known.get(id) != ImportState.FINISHED}
 
+    def states_gaps(self, id: int) -> bool:
+        """Return True for an import of which a time was stated after which a gap begins."""
+        return self.filter(pk=id, said__has_key="gap_after").exists()
+
     def mark_undoing(self) -> int:
         """Mark imports for being undone, whatever has become of them; return how many."""
         return self.exclude(state=ImportState.UNDONE).update(state=ImportState.UNDOING)
@@ -226,10 +261,6 @@ class ImportQuerySet(models.QuerySet["Import"]):
 
     def newest_first(self) -> Self:
         return self.select_related("user").order_by("-pk")
-
-    def rows(self, fields: Sequence[str]) -> models.QuerySet[Any, Row]:
-        rows: models.QuerySet[Any, Row] = self.values(*fields)
-        return rows
 
     def in_state(self, state: str) -> Self:
         return self.filter(state=state)
@@ -291,6 +322,11 @@ class Import(models.Model):
         return f"import {self.pk} of {self.file}"
 
     @property
+    def name(self) -> str:
+        """The name of the file, without the folder that it was in."""
+        return Path(self.file).name
+
+    @property
     def first_sequence(self) -> int:
         """The sequence of line 0; those of the import's rows follow it."""
         return self.pk << LINE_BITS
@@ -316,6 +352,10 @@ class ImportedSpanQuerySet(models.QuerySet["ImportedSpan"]):
         """The spans of imports that have quotes."""
         return self.filter(import_row__kind__in=(Kind.QUOTES, Kind.BOOKS))
 
+    def finished(self) -> Self:
+        """The spans of imports that can be used."""
+        return self.filter(import_row__state=ImportState.FINISHED)
+
     def add(self, row: Import, found: Mapping[int, MarketRows]) -> None:
         """Add the rows of a batch, by market id."""
         if not found:
@@ -326,8 +366,7 @@ class ImportedSpanQuerySet(models.QuerySet["ImportedSpan"]):
 
     def imports_of(self, ids: Sequence[int]) -> list[int]:
         """Return the finished imports that have quotes of any of these markets."""
-        finished = self.of_quotes().filter(import_row__state=ImportState.FINISHED)
-        found = finished.filter(market__in=ids).order_by("import_row")
+        found = self.of_quotes().finished().filter(market__in=ids).order_by("import_row")
         return list(found.values_list("import_row", flat=True).distinct())
 
     def times(

@@ -6,10 +6,11 @@ from decimal import Decimal
 from typing import Any, NamedTuple, Self
 
 import msgspec
+from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, models
-from django.db.models import Exists, F, Func, OuterRef, Q, Value
+from django.db.models import F, Func, OuterRef, Q, Value
 from django.db.models.functions import Cast
 from django.urls import reverse
 
@@ -79,6 +80,7 @@ JOINED = {
     "event_title": "event__title",
     "series_ticker": "event__series__ticker",
     "category": "event__series__category",
+    "mutually_exclusive": "event__mutually_exclusive",
 }
 # The models in which a name is looked up, each with the columns of its `Place`.
 PLACES = {
@@ -395,9 +397,10 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         return self.select_related("event__series").defer("raw_data", "event__settlement_sources")
 
     def with_imports(self) -> Self:
-        """Annotate `is_imported`: imports have quotes of the market."""
-        spans = manager_of("ImportedSpan").of_quotes().filter(market=OuterRef("pk"))
-        return self.annotate(is_imported=Exists(spans))
+        """Annotate `imported_by`: the finished imports that have quotes of the market."""
+        spans = manager_of("ImportedSpan").of_quotes().finished().filter(market=OuterRef("pk"))
+        ids = spans.order_by("import_row_id").values("import_row_id")
+        return self.annotate(imported_by=ArraySubquery(ids))
 
     def in_brief(self) -> Self:
         """Load only what its snapshots, trades and order books are looked up by."""
@@ -554,6 +557,7 @@ class Market(Quoted, Described):
     quote_mark = models.BigIntegerField(null=True, editable=False)
     definition_mark = models.BigIntegerField(editable=False)
     book_mark = models.BigIntegerField(null=True, editable=False)
+    imported_by: list[int]  # annotated by `with_imports`
 
     objects = MarketQuerySet.as_manager()
 

@@ -184,6 +184,15 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
         found: int = books.aggregate(levels=Sum(sides, default=0))["levels"]
         return found
 
+    def of_import(self, id: int) -> Self:
+        return self.filter(rows_of([id]))
+
+    def for_market(self, market: Market) -> Self:
+        return self.filter(market=market)
+
+    def oldest_first(self) -> Self:
+        return self.order_by("timestamp", "id")
+
     def newest(self) -> "OrderBookSnapshot | None":
         return self.order_by("-timestamp", "-id").first()
 
@@ -191,7 +200,8 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
 class OrderBookSnapshot(models.Model):
     """All levels of a market's book, written when they changed.
 
-    `id` is made of market, instant and levels, as a snapshot's is of its quote.
+    `id` is made of market, instant and levels, as a snapshot's is of its quote, and that of an
+    imported one of its import and line.
 
     Both sides in dollars on the YES scale, the best first; an ask is one dollar less somebody's
     NO bid. An empty side is an empty array.

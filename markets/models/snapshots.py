@@ -33,7 +33,7 @@ from markets.models.fields import (
     Quoted,
     within_unit,
 )
-from markets.models.imports import LINE_BITS, rows_of
+from markets.models.imports import LINE_BITS, of_finished_imports, rows_of
 from markets.models.markets import Market
 from markets.models.observations import array_of
 from markets.models.raw_payloads import KeptPayload, PayloadBlock
@@ -307,7 +307,12 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         return self.exclude(source=Source.IMPORT)
 
     def from_source(self, source: str) -> Self:
-        return self.filter(source=source)
+        """Snapshots of a source; of imports those that are finished."""
+        found = self.filter(source=source)
+        return of_finished_imports(found) if source == Source.IMPORT else found
+
+    def of_import(self, id: int) -> Self:
+        return self.filter(rows_of([id]), source=Source.IMPORT)
 
     def between(self, start: datetime | None, end: datetime | None) -> Self:
         """Snapshots from `start` on and before `end`; None leaves a side open."""

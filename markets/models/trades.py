@@ -19,7 +19,7 @@ from kalshi_insights.arrays import Ints
 from kalshi_insights.export.copy import read_integers, stage_rows
 from markets.kalshi.payloads import TradePayload
 from markets.models.fields import Row
-from markets.models.imports import LINE_BITS, Import, Kind
+from markets.models.imports import LINE_BITS, Import, Kind, of_finished_imports, rows_of
 from markets.models.markets import Market
 from markets.models.observations import instant
 
@@ -363,7 +363,12 @@ class TradeQuerySet(models.QuerySet["Trade"]):
         return self.exclude(source_code=TradeOrigin.IMPORT)
 
     def from_source(self, name: str) -> Self:
-        return self.filter(source_code=TradeOrigin[name])
+        """Trades of a source; of imports those that are finished."""
+        found = self.filter(source_code=TradeOrigin[name])
+        return of_finished_imports(found) if name == TradeOrigin.IMPORT.label else found
+
+    def of_import(self, id: int) -> Self:
+        return self.filter(rows_of([id]), source_code=TradeOrigin.IMPORT)
 
     def between(self, start: datetime, end: datetime) -> Self:
         """Trades from `start` on and before `end`."""

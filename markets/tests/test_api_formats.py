@@ -13,7 +13,10 @@ from model_bakery import baker
 
 from backtests.tests.factories import a_backtest, a_fill
 from kalshi_insights.export import postgres
-from markets.models import Market, MarketRevision, MarketSnapshot
+from markets.kalshi.fields import Count, Price
+from markets.kalshi.order_books import Level, OrderBook
+from markets.models import Market, MarketRevision, MarketSnapshot, OrderBookSnapshot
+from markets.models.order_books import ObservedOrderBook
 from markets.tests.factories import a_market, a_snapshot, a_trade
 
 pytestmark = pytest.mark.django_db
@@ -289,3 +292,54 @@ def test_only_the_head_of_a_file_reads_no_rows(client, market, django_assert_num
     with django_assert_num_queries(1):
         head = client.head(at(market), {"format": "parquet"})
     assert head["Content-Type"] == "application/vnd.apache.parquet"
+
+
+class TestListOfMarkets:
+    ADDRESS = "/api/v1/markets/"
+
+    @pytest.fixture(autouse=True)
+    def markets(self):
+        for number in (3, 1, 2):
+            a_market(f"KXRAIN-26NOV20-T{number}", floor_strike=Decimal(f"{number}.0000005"))
+        a_market("KXFED-26DEC-H25", status="closed")
+
+    def test_a_file_has_all_that_a_query_finds_by_ticker(self, client):
+        rows = as_csv(client.get(self.ADDRESS, {"format": "csv", "status": "open"}))
+        assert [row["ticker"] for row in rows] == [f"KXRAIN-26NOV20-T{n}" for n in (1, 2, 3)]
+        assert (rows[0]["floor_strike"], rows[0]["yes_bid"]) == ("1.0000005", "0.4200")
+
+    def test_a_part_of_it_is_a_file_too(self, client):
+        query = {"format": "csv", "limit": 1, "skip": 2}
+        [row] = as_csv(client.get(self.ADDRESS, query))
+        assert row["ticker"] == "KXRAIN-26NOV20-T2"
+
+    def test_parquet_has_the_same_columns(self, client):
+        content = body(client.get(self.ADDRESS, {"format": "parquet"}))
+        table = pq.read_table(io.BytesIO(content))
+        names = as_csv(client.get(self.ADDRESS, {"format": "csv"}))[0]
+        assert (table.num_rows, table.column_names) == (4, list(names))
+
+    @pytest.mark.parametrize("query", [{"as_of": NOON.isoformat()}, {"ordering": "-spread"}])
+    def test_what_a_file_has_not_is_refused(self, client, query):
+        answer = client.get(self.ADDRESS, {"format": "csv", **query})
+        assert answer.status_code == 400
+        assert list(answer.json()["details"]) == list(query)
+
+    def test_pages_are_as_they_were(self, client):
+        assert client.get(self.ADDRESS, {"limit": 2}).json()["count"] == 4
+        assert client.get(self.ADDRESS, {"format": "columns"}).status_code == 400
+
+
+def test_order_books_have_lists_of_decimals_in_json(client):
+    market = a_market()
+    books = [OrderBook(yes=(Level(Price(each), Count(10)),), no=()) for each in ("0.42", "0.4")]
+    OrderBookSnapshot.objects.record(
+        [ObservedOrderBook(market.pk, NOON + n * SECOND, book) for n, book in enumerate(books)]
+    )
+    page = client.get(at(market, "orderbooks"), {"limit": 1}).json()
+    [first] = page["results"]
+    assert (first["ticker"], first["bid_prices"], first["bid_sizes"], first["ask_prices"]) == (
+        market.ticker, ["0.4200"], ["10.00"], [],
+    )  # fmt: skip
+    [second] = client.get(page["next"]).json()["results"]
+    assert second["bid_prices"] == ["0.4000"]

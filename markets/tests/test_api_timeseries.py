@@ -498,7 +498,16 @@ class TestNewest:
 
 @pytest.mark.parametrize(
     "path",
-    ["latest", "snapshots", "trades", "revisions", "candlesticks", "orderbook", "coverage"],
+    [
+        "latest",
+        "snapshots",
+        "trades",
+        "revisions",
+        "candlesticks",
+        "orderbook",
+        "orderbooks",
+        "coverage",
+    ],
 )
 def test_an_unknown_market_is_a_404_that_names_it(client, path):
     response = client.get(f"/api/v1/markets/KXNONE/{path}/")

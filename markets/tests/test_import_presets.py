@@ -1,4 +1,4 @@
-"""Files of the shapes that many people have, among them those that our own API writes."""
+"""Files of the shapes that many people have."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,14 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from markets.importing.parsed_rows import MISSING, NUMBERS
+from markets.importing.parsed_rows import MISSING
 from markets.importing.reading.description import Description
 from markets.importing.reading.preview import described_rows
 from markets.importing.reading.source_file import SourceFile
-from markets.models import MarketRevision
 from markets.models.imports import Kind
 from markets.models.observations import microseconds
-from markets.tests.factories import a_market, a_snapshot, a_trade
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -142,7 +140,7 @@ def test_an_archive_gives_the_best_levels_of_books(read, form):
 
 
 @FORMS
-def test_of_all_messages_of_an_archive_the_whole_books_are_read(read, form):
+def test_of_all_messages_of_an_archive_whole_books_and_changes_make_books(read, form):
     table = captured(
         form,
         rows=2,
@@ -156,7 +154,8 @@ def test_of_all_messages_of_an_archive_the_whole_books_are_read(read, form):
         snapshot_ask_sizes=["", None],
     )
     assert read(table, "books", "predictiondata", form=form) == [
-        "KXA-26-T1  2026-11-20 12:00:00Z  bids 0.41 × 100, 0.4 × 20  asks none"
+        "KXA-26-T1  2026-11-20 12:00:00Z  bids 0.41 × 100, 0.4 × 20  asks none",
+        "KXA-26-T1  2026-11-20 12:00:00Z  bids 0.41 × 5, 0.4 × 20  asks none",
     ]
 
 
@@ -235,82 +234,6 @@ def test_games_of_baseball_give_a_quote_a_definition_and_a_result(read):
         "KXBALL-1  settlement_value 0  event_ticker KXBALL  yes_sub_title The Bears  result no"
     ]
     assert read(table, "settlements", "mlb_closing") == ["KXBALL-1  settlement_value 0  result no"]
-
-
-# --- files of our own API -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def exported(client, tmp_path):
-    """Download a time series of a market as a file, and parse it by the preset for that."""
-
-    def exported(market, path, kind, form):
-        response = client.get(f"/api/v1/markets/{market.ticker}/{path}/", {"format": form})
-        file = tmp_path / f"{market.ticker}.{form}"
-        file.write_bytes(b"".join(response.streaming_content))
-        said = Description(kind=Kind(kind), preset="kalshi-insights")
-        source = SourceFile(file, said, now=NOW)
-        assert not source.survey().refused
-        [batch] = source.rows()
-        return batch.rows
-
-    return exported
-
-
-@FORMS
-@pytest.mark.django_db
-def test_quotes_that_leave_by_the_api_can_enter(exported, form):
-    market = a_market()
-    a_snapshot(market, NOON, yes_bid=Decimal("0.42"), volume=Decimal("10.5")).save()
-    a_snapshot(
-        market, NOON + timedelta(microseconds=1), yes_bid=None, yes_ask=Decimal("0.0001"),
-        yes_ask_size=Decimal("2.25"), last_price=None,
-    ).save()  # fmt: skip
-    rows = exported(market, "snapshots", "quotes", form)
-    recorded = list(market.snapshots.order_by("timestamp"))
-    assert rows.tickers == [market.ticker]
-    assert rows.at.tolist() == [microseconds(each.timestamp) for each in recorded]
-    for name in NUMBERS[Kind.QUOTES]:
-        per_unit = 10_000 if name in ("yes_bid", "yes_ask", "last_price") else 100
-        values = [getattr(each, name) for each in recorded]
-        expected = [MISSING if value is None else int(value * per_unit) for value in values]
-        assert rows.numbers[name].tolist() == expected
-
-
-@FORMS
-@pytest.mark.django_db
-def test_trades_that_leave_by_the_api_can_enter(exported, form):
-    market = a_market()
-    first = a_trade(market, NOON, "a", taker_side=2)
-    second = a_trade(market, NOON + timedelta(seconds=1), "b", taker_side=None, is_block_trade=True)
-    rows = exported(market, "trades", "trades", form)
-    assert rows.texts["trade_id"] == [str(first.pk), str(second.pk)]
-    assert rows.numbers["yes_price"].tolist() == [first.price, second.price]
-    assert rows.numbers["count"].tolist() == [first.contracts, second.contracts]
-    assert rows.numbers["taker_side"].tolist() == [2, MISSING]
-    assert rows.numbers["is_block_trade"].tolist() == [0, 1]
-    assert rows.at.tolist() == [microseconds(each.created_time) for each in (first, second)]
-
-
-@FORMS
-@pytest.mark.django_db
-def test_results_that_leave_by_the_api_can_enter(exported, form):
-    market = a_market()
-    for result, value in (("", None), ("yes", Decimal(1))):
-        MarketRevision.objects.create(
-            market=market,
-            known_at=NOON + timedelta(hours=len(result)),
-            recorded_at=NOON,
-            result=result,
-            settlement_value=value,
-            settlement_ts=NOON if result else None,
-            open_time=NOON,
-            close_time=NOON,
-        )
-    rows = exported(market, "revisions", "settlements", form)
-    assert rows.texts["result"] == ["yes"]
-    assert rows.numbers["settlement_value"].tolist() == [1_000_000]
-    assert rows.at.tolist() == [microseconds(NOON)]
 
 
 # --- round trips ----------------------------------------------------------------------------------

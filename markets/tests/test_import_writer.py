@@ -320,6 +320,25 @@ class TestBooks:
         undo(one)
         assert OrderBookSnapshot.objects.readable([other.pk]).count() == 2
 
+    def test_each_import_has_its_own_books_even_of_one_instant(self):
+        book = {"bids": [(4200, 1000)]}
+        one, other = (imported(Kind.BOOKS, [(TICKER, 1, book)]) for _ in range(2))
+
+        undo(one)
+
+        assert (one.rows, other.rows) == (1, 1)
+        assert OrderBookSnapshot.objects.get().sequence == other.pk << 36 | 2
+
+    def test_of_several_books_of_one_instant_the_last_line_counts(self):
+        books = [{"bids": [(price, 1000)]} for price in (4200, 4300, 4200)]
+        row = imported(Kind.BOOKS, [(TICKER, 1, book) for book in books])
+
+        day = (START - timedelta(hours=1), START + timedelta(hours=1))
+        [found] = OrderBookSnapshot.objects.levels(Market.objects.get().pk, *day, imports=[row.pk])
+
+        assert row.rows == 3
+        assert found[1] == [0.42]
+
 
 class TestSettlements:
     def test_a_settlement_is_a_revision_that_counts_for_its_import_alone(self):

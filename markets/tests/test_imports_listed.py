@@ -1,6 +1,8 @@
 """Imports on the API and in the admin, and imported rows beside those of the record."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -51,6 +53,27 @@ class TestApi:
         assert (shown["rows"], shown["line"], shown["state"]) == (2, 3, "finished")
         assert shown["said"] == {"unit": "cents"}
         assert client.get(f"{API}999/").status_code == 404
+
+    def test_who_imported_it_is_told_and_not_where_the_file_lay(self, client):
+        row = imported(Kind.QUOTES, QUOTES)
+        Import.objects.update(file="/home/ann/logs/own.csv", account="ann")
+        other = imported(Kind.TRADES, [(TICKER, 1, TRADE)])
+        Import.objects.filter(pk=other.pk).update(user=User.objects.create_user("bob"))
+
+        rows = client.get(API).json()["results"]
+
+        assert [(each["file"], each["by"]) for each in rows] == [
+            ("own.csv", "bob"), ("own.csv", "ann"),
+        ]  # fmt: skip
+        assert "/home" not in client.get(f"{API}{row.pk}/").content.decode()
+
+    def test_a_list_of_imports_takes_as_many_queries_as_one_import(
+        self, client, django_assert_num_queries
+    ):
+        for _ in range(3):
+            imported(Kind.QUOTES, QUOTES)
+        with django_assert_num_queries(2):
+            client.get(API)
 
     def test_whoever_may_undoes_an_import(self, client):
         row = imported(Kind.QUOTES, QUOTES)
@@ -114,6 +137,64 @@ class TestBesideTheRecord:
         assert self.count(client, "snapshots", source="IMPORT") == 2
         assert self.count(client, "trades", source="IMPORT") == 1
 
+    def test_the_rows_of_one_import_are_asked_for_by_its_number(self, client):
+        rows: dict[Kind, tuple[str, Mapping[str, Any]]] = {
+            Kind.QUOTES: ("snapshots", quote(42, 45)),
+            Kind.TRADES: ("trades", TRADE),
+            Kind.BOOKS: ("orderbooks", {"bids": [(4200, 100)]}),
+        }
+        for kind, (path, row) in rows.items():
+            one = imported(kind, [(TICKER, 0, row)] * 3)
+            other = imported(kind, [(TICKER, 1, row)])
+            counts = [self.count(client, path, **{"import": each.pk}) for each in (one, other)]
+            assert counts == [3, 1]
+        day = {"start": f"{START:%Y-%m-%dT%H:%M:%SZ}", "end": "2026-11-20T13:00:00Z"}
+        trades = Import.objects.filter(kind="trades").earliest("pk")
+        every = client.get("/api/v1/trades/", {"import": trades.pk, **day}).json()
+        assert len(every["results"]) == 3
+
+    def test_of_several_imports_the_finished_ones_are_read(self, client):
+        finished, others = imported(Kind.QUOTES, QUOTES), ("running", "interrupted", "undoing")
+        for state in others:
+            row = imported(Kind.QUOTES, QUOTES)
+            Import.objects.filter(pk=row.pk).update(state=state)
+
+        shown = client.get(self.address("snapshots"), {"source": "IMPORT"}).json()["results"]
+
+        assert {each["sequence"] >> 36 for each in shown} == {finished.pk}
+
+    @pytest.mark.parametrize("path", ["snapshots", "trades", "orderbooks", "candlesticks"])
+    def test_an_import_of_which_nothing_can_be_read_is_refused(self, client, path):
+        row = imported(Kind.QUOTES, QUOTES)
+
+        def refused(number, **query):
+            answer = client.get(self.address(path), {"import": number, **query})
+            assert answer.status_code == 400
+            return answer.json()["message"]
+
+        assert "import: Must be the number" in refused("x")
+        assert "import: Import 999 is not on record" in refused("999")
+        if path != "orderbooks":
+            assert "source: Rows of an import have the source" in refused(row.pk, source="BACKFILL")
+        Import.objects.update(state="undone")
+        assert "was undone" in refused(row.pk)
+
+    def test_candlesticks_of_one_import_cover_its_own_time(self, client):
+        observe(a_market(TICKER), START - 48 * HOUR, "0.4000", "0.4100")
+        one = imported(Kind.QUOTES, QUOTES)
+        other = imported(Kind.QUOTES, [(TICKER, 30, quote(60, 61)), (TICKER, 200, quote(62, 63))])
+        trades = imported(Kind.TRADES, [(TICKER, 1, TRADE)])
+
+        def bids(number, **query):
+            query |= {"import": number}
+            answer = client.get(self.address("candlesticks"), query).json()
+            return [row["yes_bid_close"] for row in answer["results"]]
+
+        assert bids(one.pk) == ["0.4200", "0.5000"]
+        assert bids(other.pk) == ["0.6000", None, None, "0.6200"]
+        assert bids(other.pk, start="2026-11-20T12:02:00Z") == [None, "0.6200"]
+        assert bids(trades.pk) == bids(one.pk, start="2026-11-21T00:00:00Z") == []
+
     def test_candlesticks_of_the_api(self, client):
         observe(a_market(TICKER), START, "0.4000", "0.4100")
         imported(Kind.QUOTES, QUOTES)
@@ -155,39 +236,60 @@ class TestBesideTheRecord:
 class TestShown:
     """The chart, the page and the coverage of imported rows, by themselves."""
 
-    def test_a_chart_of_imported_quotes_ends_with_the_last_one(self):
-        imported(Kind.QUOTES, QUOTES, recording="on-change", gap_after=20)
-
-        chart = charts.chart(
-            Market.objects.get(), span="1h", since=None, now=START + 48 * HOUR, source="IMPORT"
+    def chart(self, row):
+        return charts.chart(
+            Market.objects.get(), span="1h", since=None, now=START + 48 * HOUR, import_id=row.pk
         )
+
+    def test_a_chart_of_imported_quotes_ends_with_the_last_one(self):
+        row = imported(Kind.QUOTES, QUOTES, recording="on-change", gap_after=20)
+
+        chart = self.chart(row)
 
         assert chart["bid"] == [0.42, 0.5]
         assert chart["until"] == milliseconds(60) + 1
         assert (milliseconds(20), milliseconds(60)) in chart["gaps"]
 
-    def test_the_chart_s_address_takes_the_source(self, client):
-        imported(Kind.QUOTES, QUOTES)
+    @pytest.mark.parametrize("said", [{}, {"recording": "sampled"}, {"recording": "on-change"}])
+    def test_without_a_stated_period_no_gap_is_claimed(self, client, said):
+        row = imported(Kind.QUOTES, QUOTES, **said)
+
+        page = client.get(reverse("markets:detail", args=[TICKER]), {"table": "all",
+                          "import": row.pk})  # fmt: skip
+
+        assert self.chart(row)["gaps"] == page.context["gaps"] == []
+
+    def test_of_two_imports_each_has_its_own_chart(self):
+        one = imported(Kind.QUOTES, QUOTES, recording="on-change", gap_after=20)
+        other = imported(Kind.QUOTES, [(TICKER, 30, quote(60, 61))], gap_after=3600)
+
+        assert self.chart(one)["bid"] == [0.42, 0.5]
+        assert self.chart(other)["bid"] == [0.6]
+        assert (milliseconds(20), milliseconds(60)) in self.chart(one)["gaps"]
+
+    def test_the_chart_s_address_takes_an_import(self, client):
+        row = imported(Kind.QUOTES, QUOTES)
         address = reverse("markets:chart", args=[TICKER])
 
         assert client.get(address).json()["t"] == []
-        assert len(client.get(address, {"source": "IMPORT"}).json()["t"]) == 2
-        assert client.get(address, {"source": "TAPE"}).status_code == 400
+        assert len(client.get(address, {"import": row.pk}).json()["t"]) == 2
+        assert client.get(address, {"import": "all"}).status_code == 400
 
     def test_a_page_leads_to_imported_quotes_where_there_are_some(self, client):
         page = reverse("markets:detail", args=[a_market(TICKER).ticker])
-        assert "imported" not in client.get(page).content.decode()
-        imported(Kind.QUOTES, QUOTES)
-        imported(Kind.TRADES, [(TICKER, 1, TRADE)])
+        assert "?import=" not in client.get(page).content.decode()
+        row = imported(Kind.QUOTES, QUOTES)
+        trades = imported(Kind.TRADES, [(TICKER, 1, TRADE)])
 
         answer = client.get(page, {"table": "all"})
-        own = client.get(page, {"table": "all", "imported": ""}).content.decode()
+        own = client.get(page, {"table": "all", "import": row.pk}).content.decode()
 
-        assert "?imported#chart" in answer.content.decode()
+        assert f"?import={row.pk}#chart" in answer.content.decode()
         assert not answer.context["trades"]
-        assert "Price, imported" in own
-        assert 'data-source="IMPORT"' in own
-        assert "50" in own.split("History as a table, imported")[1]
+        assert f"Price, import {row.pk}" in own
+        assert f'data-import="{row.pk}"' in own
+        assert "50" in own.split(f"History as a table, import {row.pk}")[1]
+        assert client.get(page, {"import": trades.pk}).status_code == 404
 
     @pytest.mark.parametrize(
         ("said", "seconds"),
@@ -205,6 +307,15 @@ class TestShown:
         covered = coverage(Market.objects.get(), START, START + HOUR)
 
         assert covered.sources["IMPORT"].total_seconds() == seconds
+
+    def test_coverage_is_that_of_finished_imports(self):
+        imported(Kind.QUOTES, QUOTES, recording="on-change", gap_after=20)
+        undone = imported(Kind.QUOTES, QUOTES, recording="on-change", gap_after=3600)
+        Import.objects.filter(pk=undone.pk).update(state="undoing")
+
+        covered = coverage(Market.objects.get(), START, START + HOUR)
+
+        assert covered.sources["IMPORT"].total_seconds() == 40
 
     def test_a_row_before_the_window_may_prove_its_beginning(self):
         imported(Kind.QUOTES, QUOTES, recording="on-change", gap_after=7200)

@@ -131,10 +131,10 @@ def test_two_processes_do_not_undo_at_once():
     row = imported(Kind.QUOTES, QUOTES)
     other = connection.copy()
     with other.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(hashtext('undo imports'))")
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended('undo imports', 0))")
         with pytest.raises(UndoTaken):
             undo(row)
-        cursor.execute("SELECT pg_advisory_unlock(hashtext('undo imports'))")
+        cursor.execute("SELECT pg_advisory_unlock(hashtextextended('undo imports', 0))")
     other.close()
 
     undo(row)

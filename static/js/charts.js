@@ -207,8 +207,8 @@
   // --- Loading --------------------------------------------------------------------------------
 
   const fetchColumns = async (query) => {
-    const { source } = root.dataset;
-    const chosen = new URLSearchParams(source ? { ...query, source } : query);
+    const named = root.dataset.import;
+    const chosen = new URLSearchParams(named ? { ...query, import: named } : query);
     const response = await fetch(`${root.dataset.url}?${chosen}`);
     if (!response.ok) throw new Error(`chart data: ${response.status}`);
     return response.json();

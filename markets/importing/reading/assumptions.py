@@ -3,7 +3,7 @@
 from kalshi_insights.arrays import Ints, np
 from kalshi_insights.bad_input import BadInput
 from markets.importing.parsed_rows import MISSING, Levels, ParsedRows
-from markets.importing.reading.batch_columns import PARTS, PriceStatistics
+from markets.importing.reading.batch_columns import MILLION, PARTS, PriceStatistics
 from markets.importing.reading.file_shape import FileShape
 from markets.models.imports import Kind
 
@@ -70,7 +70,19 @@ def check_unit(file: str, shape: FileShape, prices: PriceStatistics) -> None:
             "--unit",
             f"{file}: all prices are 0 or 1, which may be cents or dollars; state the unit",
         )
+    if shape.unit == "cents" and "result" not in shape.columns:
+        _check_settlements(file, prices)
     if shape.unit == "cents" and prices.has_fractions and prices.largest <= PARTS["cents"]:
         raise BadInput(
             "--unit", f"{file}: no price is above a cent; if they are dollars, give --unit dollars"
+        )
+
+
+def _check_settlements(file: str, prices: PriceStatistics) -> None:
+    """Raise BadInput where settlement values in cents are those of dollars."""
+    if 0 < prices.largest_settlement <= MILLION // 100:
+        raise BadInput(
+            "--unit",
+            f"{file}: no settlement value is above a cent; if they are dollars, give --unit"
+            " dollars, and a column of results where they are cents",
         )

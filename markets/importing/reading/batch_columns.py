@@ -21,14 +21,13 @@ from markets.importing.reading.instants import Times, out_of_range, read_times
 from markets.importing.reading.local_time import ClockFalls, instants_of
 from markets.importing.reading.raw_rows import RawRows, RowFaults, shown
 from markets.importing.reading.values import WholeParts, as_bools, codes, texts, whole_parts
-from markets.kalshi.fields import is_ticker
+from markets.kalshi.fields import fits_ticker
 
 DOLLAR = 10_000  # of prices
 MILLION = 1_000_000  # of settlement values
 # Parts of the units in which prices may be written.
 PARTS = {"dollars": DOLLAR, "cents": 100}
 LARGEST_COUNT = 10**14  # in 1/100 contract
-LONGEST_TICKER = 200
 
 
 class FileColumn(NamedTuple):
@@ -46,6 +45,10 @@ class PriceStatistics:
 
     largest: int = 0
     has_fractions: bool = False  # of the unit
+    largest_settlement: int = 0  # in 1/1,000,000 dollar
+
+    def add_settlements(self, values: Ints) -> None:
+        self.largest_settlement = max(self.largest_settlement, int(values.max(initial=0)))
 
     def add(self, prices: Ints, parts: int) -> None:
         self.largest = max(self.largest, int(prices.max(initial=0)))
@@ -124,7 +127,9 @@ class BatchColumns:
         if over.any() and not self.shape.unit:
             raise self._unknown_unit(column, int(np.flatnonzero(over)[0]))
         self.refuse(over, column, "is over a dollar")
-        return np.where(over, MISSING, read.values)
+        values = np.where(over, MISSING, read.values)
+        self._context.prices.add_settlements(values)
+        return values
 
     def instants(self, field: str, *, latest: datetime) -> Ints:
         """Read instants in microseconds since 1970."""
@@ -141,6 +146,13 @@ class BatchColumns:
     def local_times(self) -> Times:
         """Read the times of rows as the file has them, and refuse none."""
         return read_times(self.column("at").values, self.shape.time_format)
+
+    def changes_of_books(self) -> Bools:
+        """Mark the rows that change one level of a book, where the others are whole books."""
+        if self.shape.only is None:
+            return np.zeros(self.rows, bool)
+        words = texts(self._raw.columns[self.shape.only[0]])
+        return as_bools(pc.equal(words, self.shape.changes))
 
     def codes(self, field: str, words: Mapping[str, int]) -> Ints:
         """Read words as the numbers that stand for them."""
@@ -179,11 +191,9 @@ class BatchColumns:
         if self.shape.ticker:
             return [self.shape.ticker], np.zeros(self.rows, np.int64)
         column = self.column("ticker")
-        encoded = pc.dictionary_encode(texts(column.values))
-        self.refuse(~as_bools(encoded.indices.is_valid()), column, "is missing")
-        tickers = [*encoded.dictionary.to_pylist(), ""]
-        market = encoded.indices.fill_null(len(tickers) - 1).cast(pa.int64()).to_numpy()
-        is_bad = [not is_ticker(each) or len(each) > LONGEST_TICKER for each in tickers]
+        tickers, market = _distinct(column.values)
+        self.refuse(market == len(tickers) - 1, column, "is missing")
+        is_bad = [not fits_ticker(each) for each in tickers]
         self.refuse(np.array(is_bad)[market], column, "is not a ticker")
         return tickers, market
 
@@ -234,3 +244,16 @@ class BatchColumns:
         line = int(self.lines[column.rows[place]])
         text = shown(column.numbers[place])
         return f"{self._context.file}, line {line}, column {column.name}: {text}"
+
+
+def _distinct(values: pa.Array) -> tuple[list[str], Ints]:
+    """Return the texts of a column, the last of them empty, and the place of each row's.
+
+    Few tickers have many rows, so that only those that differ are looked at as texts.
+    """
+    written = pc.dictionary_encode(values.cast(pa.string()))
+    named = pc.dictionary_encode(texts(written.dictionary))
+    found = [*named.dictionary.to_pylist(), ""]
+    nothing = len(found) - 1
+    places = np.append(named.indices.fill_null(nothing).to_numpy().astype(np.int64), nothing)
+    return found, places[written.indices.fill_null(len(places) - 1).to_numpy()]

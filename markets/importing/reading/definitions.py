@@ -7,7 +7,7 @@ from kalshi_insights.arrays import Bools, Ints, np
 from markets.importing.parsed_rows import MISSING, TEXTS
 from markets.importing.reading.batch_columns import MILLION, BatchColumns
 from markets.importing.reading.quotes import TRUTH
-from markets.kalshi.fields import LATEST, check_range, is_ticker
+from markets.kalshi.fields import LATEST, check_range, fits_ticker
 from markets.models.imports import Kind
 
 RESULTS = ("", "yes", "no", "scalar")
@@ -18,7 +18,7 @@ VALUES = np.array([MISSING, MILLION, 0, MISSING])
 TIMES = ("open_time", "close_time", "expected_expiration_time", "settlement_ts")
 TICKERS = ("event_ticker", "series_ticker")
 STRIKES = ("floor_strike", "cap_strike")
-LONGEST = {"category": 100, "strike_type": 50}  # as the exchange's own
+LONGEST = {"category": 200, "strike_type": 50}  # as the exchange's own
 
 
 def read_results(columns: BatchColumns) -> tuple[list[str], Ints]:
@@ -51,7 +51,7 @@ def read_definitions(
         if each != "result"
     }
     for each in TICKERS:
-        _refuse(columns, each, [bool(text) and not is_ticker(text) for text in texts[each]])
+        _refuse(columns, each, [bool(text) and not fits_ticker(text) for text in texts[each]])
     for each in STRIKES:
         _refuse(columns, each, [bool(text) and not _is_strike(text) for text in texts[each]])
     numbers |= {"settlement_value": value, "mutually_exclusive": is_exclusive}

@@ -8,7 +8,7 @@ from kalshi_insights.bad_input import BadInput
 from markets.importing.reading.fields import FIELDS
 from markets.importing.reading.instants import FORMATS
 from markets.importing.reading.presets import PRESETS
-from markets.kalshi.fields import is_ticker
+from markets.kalshi.fields import fits_ticker
 from markets.models.imports import Kind
 
 UNITS = ("dollars", "cents")
@@ -50,7 +50,7 @@ class Description:
                 raise BadInput(_flag(name), f"{value!r} is none of {', '.join(words)}")
         if self.time_zone and not _is_zone(self.time_zone):
             raise BadInput("--time-zone", f"{self.time_zone!r} is no time zone")
-        if self.ticker and not is_ticker(self.ticker):
+        if self.ticker and not fits_ticker(self.ticker):
             raise BadInput("--ticker", f"{self.ticker!r} is not a ticker")
         if self.ticker and self.ticker_from_name:
             raise BadInput("--ticker-from-name", "--ticker names one market already")

@@ -28,6 +28,8 @@ RESULT_FIELDS: Mapping[str, Names] = {
     "result": ("result", "market_result", "outcome", "settled_result"),
     "settlement_value": ("settlement_value", "settlement_value_dollars", "settlement_price"),
 }
+# A change of one level of a book: its price, its new size and its side.
+LEVEL_FIELDS = ("level_price", "level_size", "level_side")
 # The fields of each kind, each with the names of columns that stand for it where nobody says so;
 # the first that the file has is taken. Bid, ask and last price are on the scale of the file; those
 # of the NO side are named so.
@@ -49,6 +51,7 @@ FIELDS: Mapping[Kind, Mapping[str, Names]] = {
         "ask_sizes": ("ask_sizes", "yes_ask_sizes", "snapshot_ask_sizes"),
         "no_bid_prices": ("no_bid_prices",),
         "no_bid_sizes": ("no_bid_sizes",),
+        **dict.fromkeys(LEVEL_FIELDS, ()),
     },
     Kind.TRADES: {
         "ticker": TICKER,

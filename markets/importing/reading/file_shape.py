@@ -7,9 +7,16 @@ from typing import Any
 
 from kalshi_insights.bad_input import BadInput
 from markets.importing.reading.description import Description
-from markets.importing.reading.fields import FIELDS, NEEDED, NO_SIDE, PAIRS, SIZE_FIELDS
+from markets.importing.reading.fields import (
+    FIELDS,
+    LEVEL_FIELDS,
+    NEEDED,
+    NO_SIDE,
+    PAIRS,
+    SIZE_FIELDS,
+)
 from markets.importing.reading.presets import PRESETS, Layout
-from markets.kalshi.fields import is_ticker
+from markets.kalshi.fields import fits_ticker
 from markets.models.imports import Kind
 
 
@@ -25,7 +32,8 @@ class FileShape:
     time_zone: str = ""
     time_format: str = ""
     ticker: str = ""  # of all rows
-    only: tuple[str, str] | None = None  # a column, and its value in the rows that are read
+    only: tuple[str, tuple[str, ...]] | None = None  # a column, and its words in rows to be read
+    changes: str = ""  # the word of these in rows that change one level of a book
 
     @property
     def read(self) -> list[str]:
@@ -46,7 +54,7 @@ class FileShape:
             "time_zone": self.time_zone,
             "time_format": self.time_format,
             "ticker": self.ticker,
-            "only": "=".join(self.only or ()),
+            "only": f"{self.only[0]}={','.join(self.only[1])}" if self.only else "",
         }
         return {name: value for name, value in said.items() if value}
 
@@ -70,13 +78,14 @@ def shape_of(file: str, name: str, header: Sequence[str], said: Description) -> 
         time_format=said.time_format or layout.time_format,
         ticker=ticker,
         only=layout.only,
+        changes=layout.changes,
     )
     _check(file, header, shape)
     return shape
 
 
 def _ticker(name: str, said: Description) -> str:
-    if said.ticker_from_name and not is_ticker(name):
+    if said.ticker_from_name and not fits_ticker(name):
         raise BadInput("--ticker-from-name", f"{name!r} is not a ticker")
     return name if said.ticker_from_name else said.ticker
 
@@ -160,6 +169,11 @@ def _check(file: str, header: Sequence[str], shape: FileShape) -> None:
         if (one in shape.columns) != (other in shape.columns):
             has, lacks = (one, other) if one in shape.columns else (other, one)
             raise BadInput("--column", f"{file} has {has} but no {lacks}")
+    of_changes = sorted(shape.columns.keys() & {*LEVEL_FIELDS})
+    if of_changes and not shape.changes:
+        raise BadInput(
+            "--column", f"{of_changes[0]} is a field of a preset that has changes of books"
+        )
     of_no = sorted(shape.columns.keys() & {*NO_SIDE})
     if shape.scale == "no" and of_no:
         raise BadInput(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from markets.importing.reading.fields import LEVEL_FIELDS
 from markets.models.imports import Kind
 
 
@@ -18,7 +19,8 @@ class Layout(NamedTuple):
     unit: str = ""
     time_zone: str = ""  # of times that are written without one
     time_format: str = ""
-    only: tuple[str, str] | None = None  # a column, and its value in the rows that are read
+    only: tuple[str, tuple[str, ...]] | None = None  # a column, and its words in rows to be read
+    changes: str = ""  # the word of these in rows that change one level of a book
 
 
 def _same(*names: str) -> dict[str, str]:
@@ -33,6 +35,14 @@ DEFINITION = _same(
 COUNTS = _same("volume", "open_interest")
 # --- files of our own API -------------------------------------------------------------------------
 
+LISTED = (
+    "ticker", "event_ticker", "series_ticker", "title", "yes_sub_title", "no_sub_title", "category",
+    "strike_type", "floor_strike", "cap_strike", "mutually_exclusive",
+)  # fmt: skip
+DATED = (
+    "result", "settlement_value", "settlement_ts", "open_time", "close_time",
+    "expected_expiration_time",
+)  # fmt: skip
 EXPORTS = (
     Layout(
         Kind.QUOTES,
@@ -63,6 +73,29 @@ EXPORTS = (
         Kind.SETTLEMENTS,
         {**_same("ticker", "result", "settlement_value"), "at": "settlement_ts"},
         needs=("ticker", "result"),
+        unit="dollars",
+    ),
+    Layout(
+        Kind.BOOKS,
+        {
+            **_same("ticker", "bid_prices", "bid_sizes", "ask_prices", "ask_sizes"),
+            "at": "timestamp",
+        },
+        needs=("ticker", "at", "bid_prices", "bid_sizes", "ask_prices", "ask_sizes"),
+        unit="dollars",
+    ),
+    # Markets as they are listed, which does not tell since when their close is known.
+    Layout(
+        Kind.MARKETS,
+        _same(*LISTED, *DATED),
+        needs=("ticker", "event_ticker", "series_ticker", "close_time"),
+        unit="dollars",
+    ),
+    # The revisions of a market, which do.
+    Layout(
+        Kind.MARKETS,
+        {**_same("ticker", *DATED), "at": "known_at"},
+        needs=("ticker", "at", "close_time"),
         unit="dollars",
     ),
 )
@@ -127,7 +160,7 @@ PREDICTIONDATA = (
         unit="dollars",
         time_zone="UTC",
     ),
-    # Of a file with all messages, its whole books.
+    # A file with all messages: whole books, and each change of a level between them.
     Layout(
         Kind.BOOKS,
         {
@@ -136,11 +169,15 @@ PREDICTIONDATA = (
             "bid_sizes": "snapshot_bid_sizes",
             "ask_prices": "snapshot_ask_prices",
             "ask_sizes": "snapshot_ask_sizes",
+            "level_price": "price_level_update_price",
+            "level_size": "price_level_update_quantity",
+            "level_side": "price_level_update_side",
         },
-        needs=("ticker", "at", "bid_prices", "ask_prices"),
+        needs=("ticker", "at", "bid_prices", "ask_prices", *LEVEL_FIELDS),
         unit="dollars",
         time_zone="UTC",
-        only=("message_type", "snapshot"),
+        only=("message_type", ("snapshot", "price_level_update")),
+        changes="price_level_update",
     ),
     Layout(
         Kind.TRADES,

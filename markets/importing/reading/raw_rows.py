@@ -1,6 +1,6 @@
 """Rows of a file before their values are read, and the rows that are refused meanwhile."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -20,6 +20,23 @@ class RawRows(NamedTuple):
     refused: Sequence[RefusedRow]  # rows that have not the columns of the header
     last_line: int
     share: float
+
+
+def in_parts(raw: RawRows, rows: int) -> Iterator[RawRows]:
+    """Yield rows in parts of so many; all of them if there are no more."""
+    refused = list(raw.refused)
+    for first in range(0, max(len(raw.lines), 1), rows):
+        end = first + rows
+        is_last = end >= len(raw.lines)
+        last_line = raw.last_line if is_last else int(raw.lines[end]) - 1
+        yield RawRows(
+            lines=raw.lines[first:end],
+            columns={name: each.slice(first, rows) for name, each in raw.columns.items()},
+            refused=[row for row in refused if row.line <= last_line],
+            last_line=last_line,
+            share=raw.share,
+        )
+        refused = [row for row in refused if row.line > last_line]
 
 
 class RowFaults:

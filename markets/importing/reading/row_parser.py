@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from kalshi_insights.arrays import Bools, Ints, np
 from markets.importing.parsed_rows import MISSING, Levels, ParsedRows, RowBatch, rows_where
 from markets.importing.reading.batch_columns import BatchColumns, FileContext
+from markets.importing.reading.book_changes import StandingBooks
 from markets.importing.reading.books import read_books
 from markets.importing.reading.definitions import read_definitions, read_results
 from markets.importing.reading.quotes import read_quotes, read_trades
@@ -28,6 +30,7 @@ class RowParser:
     def __init__(self, context: FileContext) -> None:
         self._context = context
         self._seen = SeenRows()
+        self._books = StandingBooks()
         self._numbers: dict[str, int] = {}  # of the markets of the file, in order of appearance
 
     def parse(self, raw: RawRows) -> RowBatch:
@@ -54,8 +57,8 @@ class RowParser:
         only = self._context.shape.only
         if only is None:
             return raw
-        column, word = only
-        chosen = pc.fill_null(pc.equal(texts(raw.columns[column]), word), False)
+        column, words = only
+        chosen = pc.is_in(texts(raw.columns[column]), pa.array(words))
         filtered = {name: values.filter(chosen) for name, values in raw.columns.items()}
         return raw._replace(lines=raw.lines[as_bools(chosen)], columns=filtered)
 
@@ -78,6 +81,8 @@ class RowParser:
             numbers = read_quotes(columns)
         elif kind == Kind.BOOKS:
             levels = read_books(columns)
+            if self._context.shape.changes:
+                levels = self._books.follow(columns, at, levels)
         elif kind == Kind.TRADES:
             words = {"trade_id": columns.texts("trade_id", longest=LONGEST_ID)}
             numbers = read_trades(columns)
@@ -92,8 +97,11 @@ class RowParser:
     def _repeated(self, rows: ParsedRows, accepted: Bools) -> Bools:
         """Mark those of the accepted rows that repeat an earlier row of the file.
 
-        A trade without an id repeats none: two of one size and price may share an instant.
+        A trade without an id repeats none: two of one size and price may share an instant. Nor
+        does a row of changes: a book may come back to what it was at the same instant.
         """
+        if self._context.shape.changes:
+            return np.zeros(len(rows.lines), bool)
         for ticker in rows.tickers:
             self._numbers.setdefault(ticker, len(self._numbers))
         numbers = np.array([self._numbers[each] for each in rows.tickers], np.int64)

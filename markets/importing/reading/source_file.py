@@ -19,11 +19,12 @@ from markets.importing.reading.description import Description
 from markets.importing.reading.file_shape import FileShape, shape_of
 from markets.importing.reading.files import ENDINGS, open_file
 from markets.importing.reading.local_time import ClockFalls, changes_its_clock
-from markets.importing.reading.raw_rows import file_fault
+from markets.importing.reading.raw_rows import file_fault, in_parts
 from markets.importing.reading.row_parser import RowParser
 
 OnShare = Callable[[float], None]
 ROWS_SHOWN, LINES_SHOWN = 5, 5
+CHANGES_AT_ONCE = 5_000
 
 
 @dataclass(slots=True)
@@ -115,7 +116,9 @@ class SourceFile:
             self._falls = self._clock_falls()
         parser = RowParser(self._context(prices, self._falls))
         for raw in self._file.rows(self.shape.read):
-            yield parser.parse(raw)
+            # Each change makes a whole book, so that few of them take as much memory as many rows.
+            for part in in_parts(raw, CHANGES_AT_ONCE) if self.shape.changes else (raw,):
+                yield parser.parse(part)
 
     def _context(self, prices: PriceStatistics, falls: ClockFalls | None) -> FileContext:
         return FileContext(

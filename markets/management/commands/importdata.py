@@ -5,7 +5,6 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from kalshi_insights.bad_input import BadInput
 from kalshi_insights.commands import ProgressBar, parse_period
 from markets import fees
-from markets.importing.file_import import ImportJob
+from markets.importing.file_import import ImportedFile, ImportJob, file_to_import
 from markets.importing.reading.description import (
     SCALES,
     SIZES,
@@ -31,9 +30,9 @@ from markets.importing.reading.mapping_file import read_mapping
 from markets.importing.reading.presets import PRESETS
 from markets.importing.reading.preview import counted, described_file
 from markets.importing.reading.source_file import SourceFile, Survey
-from markets.importing.refused_file import RefusedFile
+from markets.importing.refused_file import RefusedFile, RefusedFolder
 from markets.models import Import
-from markets.models.imports import AlreadyImported, ImportTaken, Kind, Recording
+from markets.models.imports import AlreadyImported, ImportFile, ImportTaken, Kind, Recording
 from markets.storage.partitions import TableBusy
 
 FAILED, MISUSED = 1, 2
@@ -57,7 +56,8 @@ class Command(BaseCommand):
             help="a file, or a folder: its files and those of its folders, by name")  # fmt: skip
         add("--dry-run", action="store_true", help="show what would be read, and write nothing")
         add("--refused", type=Path, metavar="FILE",
-            help="the CSV file for rows that are refused (one in var/refused/)")  # fmt: skip
+            help="the CSV file for rows that are refused (for each import one in"
+            " var/refused/)")  # fmt: skip
         add_reading_arguments(parser)
         add_meaning_arguments(parser)
 
@@ -65,7 +65,7 @@ class Command(BaseCommand):
         try:
             said = description(options)
             meaning = stated_meaning(options)
-            refused = RefusedFile(options["refused"] or default_refused_path(said.kind))
+            refused = refused_rows(options["refused"])
             sources = [SourceFile(path, said) for path in find_files(options["files"])]
             with ProgressBar(sys.stderr) as bar:
                 surveys = survey(sources, bar)
@@ -78,11 +78,21 @@ class Command(BaseCommand):
         if options["dry_run"]:
             self.show(sources, surveys)
             return
-        job = ImportJob(refused=refused, account=account(), said=meaning)
-        for source, found in zip(sources, surveys, strict=True):
-            self.import_one(job, source, found)
+        self.import_all(sources, surveys, refused, meaning)
+
+    def import_all(
+        self,
+        sources: Sequence[SourceFile],
+        surveys: Sequence[Survey],
+        refused: RefusedFile | RefusedFolder,
+        meaning: Mapping[str, Any],
+    ) -> None:
+        files = files_to_import(sources, meaning)
+        job = ImportJob(refused=refused, group=Import.objects.group_of(files))
+        for source, file, found in zip(sources, files, surveys, strict=True):
+            self.import_one(job, source, file, found)
         self.stdout.write("Backtests read what they name: runbacktest … --import NUMBER")
-        if len(sources) > 1:
+        if Import.objects.named(str(job.group)).count() > 1:
             self.stdout.write(f"Undo them together: manage.py undoimport {job.group}")
 
     def show(self, sources: Sequence[SourceFile], surveys: Sequence[Survey]) -> None:
@@ -90,11 +100,13 @@ class Command(BaseCommand):
             self.stdout.write("\n".join(described_file(source, found)))
         self.stdout.write("Nothing is written.")
 
-    def import_one(self, job: ImportJob, source: SourceFile, found: Survey) -> None:
-        name = source.path.name
+    def import_one(
+        self, job: ImportJob, source: SourceFile, file: ImportFile, found: Survey
+    ) -> None:
+        doing = f"writing {source.path.name}"
         try:
             with ProgressBar(sys.stderr) as bar:
-                row = job.run(source, partial(bar.update, doing=f"writing {name}"))
+                imported = job.run(source, file, partial(bar.update, doing=doing))
         except AlreadyImported as known:
             self.stdout.write(str(known))
         except KeyboardInterrupt:
@@ -104,17 +116,19 @@ class Command(BaseCommand):
         except (BadInput, OSError) as fault:
             raise CommandError(str(fault), returncode=FAILED) from None
         else:
-            self.sum_up(row, found, job.refused)
+            self.sum_up(imported, found)
 
-    def sum_up(self, row: Import, found: Survey, refused: RefusedFile) -> None:
+    def sum_up(self, imported: ImportedFile, found: Survey) -> None:
+        row = imported.row
         self.stdout.write(
             f"Import {row.pk}: {counted(row.rows, 'row')} of {row.kind},"
-            f" {counted(len(found.tickers), 'market')}, from {Path(row.file).name}"
+            f" {counted(len(found.tickers), 'market')}, from {row.name}"
         )
         if row.duplicates:
             self.stdout.write(f"  {counted(row.duplicates, 'row')} left out, repeating others")
         if row.refused:
-            self.stdout.write(f"  {counted(row.refused, 'row')} refused, listed in {refused.path}")
+            refused = counted(row.refused, "row")
+            self.stdout.write(f"  {refused} refused, listed in {imported.refused}")
         for ticker, line in found.clock_falls:
             self.stdout.write(f"  {ticker}: the clock was set back before line {line}")
         if row.kind == Kind.QUOTES and not found.shape.has_sizes:
@@ -219,18 +233,35 @@ def survey(sources: Sequence[SourceFile], bar: ProgressBar) -> list[Survey]:
 
 
 def require_rows(source: SourceFile, found: Survey) -> None:
-    """Raise BadInput for a file whose rows are all refused, which none of its reader's fault is."""
-    if found.refused and not found.rows:
+    """Raise BadInput for a file of which no row is left, since its import would stand for none."""
+    if found.rows:
+        return
+    if found.refused:
         reason, lines = next(iter(found.reasons.items()))
-        raise BadInput(
-            source.path.name,
-            f"all {counted(found.refused, 'row')} refused; line {lines.lines[0]}: {reason}",
-        )
+        why = f"all {counted(found.refused, 'row')} refused; line {lines.lines[0]}: {reason}"
+    else:
+        why = f"has no rows of {found.shape.kind}"
+        if found.left_out:
+            why += f", but {counted(found.left_out, 'row')} that tell nothing of this kind"
+    raise BadInput(source.path.name, why)
 
 
-def default_refused_path(kind: Kind) -> Path:
-    name = f"{kind}-{datetime.now(UTC):%Y%m%dT%H%M%S}.csv"
-    return settings.BASE_DIR / "var" / "refused" / name
+def files_to_import(sources: Sequence[SourceFile], said: Mapping[str, Any]) -> list[ImportFile]:
+    """Return the files with their hashes; raises CommandError where one cannot be read."""
+    by = account()
+    try:
+        return [file_to_import(source, account=by, said=said) for source in sources]
+    except OSError as fault:
+        raise CommandError(str(fault), returncode=FAILED) from None
+    except KeyboardInterrupt:
+        raise CommandError("Interrupted. Nothing is written.") from None
+
+
+def refused_rows(named: Path | None) -> RefusedFile | RefusedFolder:
+    """Return the file that a flag names for refused rows, or else the folder of all of them."""
+    if named:
+        return RefusedFile(named)
+    return RefusedFolder(settings.BASE_DIR / "var" / "refused")
 
 
 def account() -> str:
