@@ -7,8 +7,8 @@ address, and so none comes into a message.
 import shutil
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
 from pyarrow import fs
 
@@ -51,9 +51,10 @@ class ObjectPath:
         found: bool = self.filesystem.get_file_info(self.key).type != fs.FileType.NotFound
         return found
 
-    def open(self, mode: str = "rb") -> IO[bytes]:
+    def open(self, mode: str = "rb") -> BufferedIOBase:
         """Open the object for reading, a chunk with each request."""
-        stream: IO[bytes] = self.filesystem.open_input_stream(self.key, buffer_size=CHUNK_BYTES)
+        stream: BufferedIOBase
+        stream = self.filesystem.open_input_stream(self.key, buffer_size=CHUNK_BYTES)
         return stream
 
     def read_bytes(self) -> bytes:

@@ -181,8 +181,8 @@ def archive_lock() -> Iterator[None]:
     root = layout.archive_root()
     with ExitStack() as stack:
         try:
-            is_folder = isinstance(root, Path)
-            stack.enter_context(_lock_of(root) if is_folder else advisory_lock("archive"))
+            lock = _lock_of(root) if isinstance(root, Path) else advisory_lock("archive")
+            stack.enter_context(lock)
         except (BlockingIOError, TableBusy):
             raise ArchiveError(f"Another run is writing to {root}.") from None
         yield

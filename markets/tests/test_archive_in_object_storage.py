@@ -134,7 +134,9 @@ class TestAtomicity:
         assert len(keys(bucket)) == 3
 
     def test_what_an_upload_left_that_broke_off_is_replaced(self, market, bucket):
-        put(layout.aside_of(layout.place_of(THAT_DAY).rows), b"half of it")
+        rows = layout.place_of(THAT_DAY).rows
+        assert isinstance(rows, object_storage.ObjectPath)
+        put(layout.aside_of(rows), b"half of it")
         archive_and_drop()
         assert not [key for key in keys(bucket) if key.startswith(layout.ASIDE)]
         assert restore.restore_day(THAT_DAY, now=NOW).inserted == 3

@@ -52,7 +52,7 @@ def lay_as_before(partition=THAT_DAY):
     files, earlier = layout.place_of(partition), layout.earlier_place_of(partition)
     earlier.manifest.parent.mkdir(parents=True, exist_ok=True)
     for path, place in zip(files, earlier, strict=True):
-        path.rename(place)
+        path.rename(str(place))
     ArchivedDay.objects.filter(day=partition.day).update(file=layout.name_within(earlier.rows))
 
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import duckdb
 import pytest
@@ -78,7 +79,7 @@ def test_the_quotes_of_one_market_come_in_order(archived, archive_path):
 
 
 def test_polars_reads_all_days(archived, archive_path):
-    names = {}
+    names: dict[str, Any] = {}
     exec(recipe("python", "polars", archive_path), names)  # noqa: S102
     found = {row["day"]: (row["spread"], row["rows"]) for row in names["spreads"].to_dicts()}
     assert found == {
