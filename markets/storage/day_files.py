@@ -58,7 +58,8 @@ MARKET_IDS_QUERY = """
 def write_day(partition: DayPartition, *, now: datetime, coverage: float | None) -> Manifest:
     """Write a day's files, read them back and put them in their places.
 
-    Where it fails, the files of before are still there, and none of the attempt.
+    Where it fails, the files of before are still there, and none of the attempt. A storage that is
+    lost between two of the names leaves a day that is not intact: it is kept, and written again.
     """
     with archive_lock(), _folder_aside() as folder:
         written = LocalFiles(folder / "rows", folder / "markets", folder / "manifest")

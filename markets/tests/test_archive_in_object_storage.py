@@ -141,6 +141,21 @@ class TestAtomicity:
         assert not [key for key in keys(bucket) if key.startswith(layout.ASIDE)]
         assert restore.restore_day(THAT_DAY, now=NOW).inserted == 3
 
+    def test_a_day_whose_manifest_did_not_follow_its_rows_is_kept_and_archived_again(self, market):
+        archive.archive_day(THAT_DAY, now=NOW)
+        manifest = layout.files_of(THAT_DAY).manifest
+        before, on_record = manifest.read_bytes(), ArchivedDay.objects.get()
+        a_snapshot(market, NOON + timedelta(hours=1)).save()
+        archive.archive_day(THAT_DAY, now=NOW)
+        put(manifest, before)
+        on_record.save()
+        with pytest.raises(ArchiveError, match="is damaged"):
+            restore.restore_day(THAT_DAY, now=NOW)
+        assert THAT_DAY in retention.maintain(now=NOW).kept
+        call_command("archive")
+        assert retention.maintain(now=NOW).dropped == [THAT_DAY]
+        assert restore.restore_day(THAT_DAY, now=NOW) == (4, 4)
+
     @pytest.mark.parametrize("part", ["rows", "markets"])
     def test_an_object_with_another_hash_is_refused_and_named(self, market, part):
         archive_and_drop()
