@@ -43,6 +43,7 @@ ON_REQUEST = (
     "visits",
     "memory",
     "universe80k",
+    "archived_reliability",
 )
 
 

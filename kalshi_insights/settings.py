@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import environ
 import structlog
@@ -83,6 +83,41 @@ def _http_url(name: str, default: str) -> str:
     value: str = env.str(name, default=default).rstrip("/")
     if not value.startswith(("https://", "http://")):
         raise ImproperlyConfigured(f"{name} must be an http(s) address, not {value!r}.")
+    return value
+
+
+# The parts of an address of object storage that pyarrow reads from its query.
+_STORAGE_OPTIONS = {
+    "s3": {"endpoint_override", "region", "scheme"},
+    "gs": {"endpoint_override", "scheme"},
+}
+
+
+def _archive_place(name: str, *, default: Path) -> Path | str:
+    """Read a folder, or the address of one in object storage; errors name the variable alone."""
+    value: str = env.str(name, default="") or str(default)
+    if "://" not in value:
+        return Path(value)
+    try:
+        address = urlsplit(value)
+        options = parse_qs(address.query, keep_blank_values=True)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be an address that can be read.") from None
+    if address.scheme not in _STORAGE_OPTIONS or not address.netloc:
+        raise ImproperlyConfigured(
+            f"{name} must be a folder or an address such as s3://bucket/folder or gs://bucket."
+        )
+    if "@" in value:
+        raise ImproperlyConfigured(
+            f"{name} must not have a key in it: object storage takes it from the environment, such"
+            " as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or GOOGLE_APPLICATION_CREDENTIALS."
+        )
+    known = _STORAGE_OPTIONS[address.scheme]
+    if unknown := options.keys() - known:
+        raise ImproperlyConfigured(
+            f"{name} must have only {', '.join(sorted(known))} after its question mark, not"
+            f" {', '.join(sorted(unknown))}."
+        )
     return value
 
 
@@ -229,7 +264,7 @@ RETENTION_DAYS = int(_number("RETENTION_DAYS", 0, minimum=0, maximum=36_500))
 TRADE_RETENTION_DAYS = int(_number("TRADE_RETENTION_DAYS", 0, minimum=0, maximum=36_500))
 RAW_PAYLOAD_HOURS = _number("RAW_PAYLOAD_HOURS", 6, minimum=0, maximum=8_760)
 _ARCHIVE = BASE_DIR / "var" / ("archive-simulated" if SIMULATED else "archive")
-ARCHIVE_PATH = Path(env.str("ARCHIVE_PATH", default=str(_ARCHIVE)))
+ARCHIVE_PATH = _archive_place("ARCHIVE_PATH", default=_ARCHIVE)
 
 # --- Backtests ----------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ READERS = {
     "_names",
     "_origins",
     "_admin_url",
+    "_archive_place",
 }
 
 

@@ -49,6 +49,12 @@ SETTINGS = Path(__file__).resolve().parent.parent / "kalshi_insights" / "setting
         ("EMAIL_URL", "mail.example.org"),
         ("EMAIL_URL", "https://user:secret@mail.example.org"),
         ("EMAIL_URL", "smtp://user:secret@mail.example.org:port"),
+        ("ARCHIVE_PATH", "ftp://example.org/archive"),
+        ("ARCHIVE_PATH", "s3:///archive"),
+        ("ARCHIVE_PATH", "s3://[bucket/archive"),
+        ("ARCHIVE_PATH", "s3://key:secret@bucket/archive"),
+        ("ARCHIVE_PATH", "gs://bucket/archive?endpoint_override=me:secret@localhost"),
+        ("ARCHIVE_PATH", "s3://bucket/archive?access_key=secret"),
         ("STRATEGIES_PATH", "."),
         ("STRATEGIES_PATH", "/"),
         ("CORS_ORIGINS", "*"),
@@ -79,6 +85,19 @@ def test_a_password_may_have_signs_that_mean_something_in_addresses(monkeypatch)
     monkeypatch.setenv("DATABASE_URL", "postgres://user:pa#ss[word@localhost:5432/kalshi")
     database = runpy.run_path(str(SETTINGS))["DATABASES"]["default"]
     assert (database["PASSWORD"], database["PORT"]) == ("pa#ss[word", 5432)
+
+
+@pytest.mark.parametrize("given", ["s3://bucket/archive?region=eu-central-1", "gs://bucket"])
+def test_the_archive_may_lie_in_object_storage(monkeypatch, given):
+    monkeypatch.setenv("ARCHIVE_PATH", given)
+    assert runpy.run_path(str(SETTINGS))["ARCHIVE_PATH"] == given
+
+
+def test_the_archive_is_a_folder_otherwise(monkeypatch):
+    monkeypatch.setenv("ARCHIVE_PATH", "/var/archive")
+    assert runpy.run_path(str(SETTINGS))["ARCHIVE_PATH"] == Path("/var/archive")
+    monkeypatch.setenv("ARCHIVE_PATH", "")
+    assert runpy.run_path(str(SETTINGS))["ARCHIVE_PATH"].name in ("archive", "archive-simulated")
 
 
 @pytest.mark.parametrize("given", ["admin", "/admin/", "admin/"])

@@ -67,11 +67,21 @@ class FileContent(NamedTuple):
 
 
 def write(
-    sink: IO[bytes], columns: ColumnTypes, lines: Iterable[bytes | memoryview]
+    sink: IO[bytes], columns: ColumnTypes, lines: Iterable[bytes | memoryview], *, sorted_by: str
 ) -> FileContent:
-    """Write lines of CSV, as COPY gives them, as a Parquet file."""
+    """Write lines of CSV, as COPY gives them in the order of a column, as a Parquet file.
+
+    Decimals are stored as integers where they fit, which other engines read several times as fast.
+    """
     digest, rows = hashlib.sha256(), 0
-    with pq.ParquetWriter(sink, schema(columns), compression="zstd") as file:
+    order = [pq.SortingColumn(list(columns).index(sorted_by))]
+    with pq.ParquetWriter(
+        sink,
+        schema(columns),
+        compression="zstd",
+        store_decimal_as_integer=True,
+        sorting_columns=order,
+    ) as file:
         for batch in batches(lines, size=BATCH_BYTES):
             digest.update(batch)
             table = _table_from_csv(batch, columns)

@@ -572,6 +572,12 @@ class Market(Quoted, Described):
             any_case("market"),
             # Whatever is not known to be final is asked for again, in the order of ids.
             models.Index(fields=["id"], condition=~Q(status="finalized"), name="market_not_final"),
+            # The archive takes the outcomes of a day.
+            models.Index(
+                fields=["settlement_ts"],
+                condition=Q(settlement_ts__isnull=False),
+                name="market_settlement_ts",
+            ),
         ]
 
     def __str__(self) -> str:

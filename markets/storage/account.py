@@ -1,11 +1,12 @@
 """The recorder's account of a day, as the archive keeps it.
 
-It has runs, sweeps, hot periods, closures, the spans of the tape and the periods of imports.
+It has runs, sweeps, hot periods, closures, the spans of the tape, the periods of imports, and the
+outcomes of the markets that were settled that day.
 
 It proves what the day's rows alone cannot: that a quote was looked at and had not changed. So that
 a day can be read by itself, it has the last hour of the day before: sweeps tell what they showed by
-the difference from others of the same hour. Only the spans of the tape begin with the day. Nothing
-of it is ever dropped from the database.
+the difference from others of the same hour. Only the spans of the tape and the outcomes begin with
+the day. Nothing of it is ever dropped from the database.
 
 A further table is archived with the day once it is in `ACCOUNT`.
 """
@@ -27,6 +28,9 @@ POLLS, SWEEPS = "markets_poll", "markets_sweep"
 HOT_PERIODS, CLOSURES = "markets_hotperiod", "markets_closure"
 TAPE_SPANS = "markets_tapespan"
 IMPORTED_PERIODS = "markets_importedperiod"
+# In the archive, the markets that were settled on a day, whose outcomes are columns of the market.
+SETTLEMENTS = "markets_settlement"
+OUTCOME = ("status", "result", "settlement_value", "settlement_ts")
 BEFORE = timedelta(hours=1)
 MICROSECONDS = "(extract(epoch FROM {0}) * 1000000)::bigint"
 INTERVAL = "{0} * interval '1 microsecond'"
@@ -86,6 +90,8 @@ class AccountTable:
     said: Sequence[str] = ()
     # Columns that older files lack: what a staged row of such a file has there.
     later: dict[str, str] = field(default_factory=dict)
+    # The table of the database, where the archive has another name for what it takes of it.
+    source: str = ""
 
     @property
     def types(self) -> ColumnTypes:
@@ -98,7 +104,8 @@ class AccountTable:
             for name, each in self.columns.items()
         )
         columns = ", ".join(["id AS number", *selected])
-        return f"SELECT {columns} FROM {table} WHERE {self.within} ORDER BY id"  # noqa: S608
+        source = self.source or table
+        return f"SELECT {columns} FROM {source} WHERE {self.within} ORDER BY id"  # noqa: S608
 
     def restored(self) -> dict[str, str]:
         """Return expressions for the columns of the table, of rows that are called `archived`."""
@@ -183,6 +190,23 @@ def _restore_spans(staged: str) -> int:
     return sum(
         TapeSpan.objects.add(Interval(row.pop("start"), row.pop("end")), row) for row in rows
     )
+
+
+def _restore_outcomes(staged: str) -> int:
+    """Let markets say how they were settled, if the database does not know it."""
+    columns = ACCOUNT[SETTLEMENTS].columns
+    values = {name: expression(name, columns[name]) for name in OUTCOME}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE markets_market AS market
+            SET {", ".join(f"{name} = {value}" for name, value in values.items())}
+            FROM {staged} AS archived JOIN archived_market AS old ON old.id = archived.market_id
+            WHERE market.ticker = old.ticker AND market.settlement_ts IS NULL
+            """  # noqa: S608
+        )
+        count: int = cursor.rowcount
+    return count
 
 
 ACCOUNT: dict[str, AccountTable] = {
@@ -328,6 +352,26 @@ ACCOUNT: dict[str, AccountTable] = {
             "ends_at": TIME,
             "gap_after": NUMBER,
             "recorded_at": TIME,
+        },
+    ),
+    SETTLEMENTS: AccountTable(
+        folder="settlements",
+        source="markets_market",
+        time="settlement_ts",
+        within=(
+            "settlement_ts >= '{start}' AND settlement_ts < '{end}' AND result <> ''"
+            " AND NOT is_placeholder"
+        ),
+        key=("market_id",),
+        restore=_restore_outcomes,
+        # An outcome may be amended, or be learned late.
+        said=OUTCOME,
+        columns={
+            "market_id": NUMBER._replace(column="id"),
+            "status": TEXT,
+            "result": TEXT,
+            "settlement_value": Column("numeric(7,6)"),
+            "settlement_ts": TIME,
         },
     ),
 }

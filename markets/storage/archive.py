@@ -1,72 +1,23 @@
-"""Archive closed days of snapshots, order books, trades and the recorder's account as Parquet.
+"""Archive closed days of snapshots, order books, trades and the recorder's account as Parquet."""
 
-A day is three files: its rows, the markets that they belong to, and a manifest. Each file is
-written under a temporary name and renamed once everything has been read back; the manifest is
-renamed last.
-"""
-
-import fcntl
-import os
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
-from typing import IO, NamedTuple
 
-import msgspec
 import psycopg
-from django.conf import settings
 from django.db import DatabaseError, connection
 
 from kalshi_insights.export import parquet
-from kalshi_insights.export.copy import ColumnTypes
 from markets.intervals import Interval
 from markets.models import ArchivedDay, TapeSpan
 from markets.models.storage import AT_MIDNIGHT
-from markets.storage import account, midnight, partitions, staging
+from markets.storage import account, day_files, layout, midnight, partitions, staging
 from markets.storage.account import ACCOUNT, TAPE_SPANS
 from markets.storage.account_days import days_of_account
-from markets.storage.columns import COLUMNS, FOLDERS, MARKET_COLUMNS, copy_statement
-from markets.storage.imported_rows import RECORDED, count_recorded
-from markets.storage.manifest import (
-    ArchivedFile,
-    ArchiveError,
-    Manifest,
-    is_intact,
-    read_manifest,
-    sha256_of_file,
-)
+from markets.storage.columns import COLUMNS, copy_statement
+from markets.storage.imported_rows import count_recorded
+from markets.storage.layout import files_of
+from markets.storage.manifest import ArchiveError, ArchiveUnreachable, Manifest, read_manifest
 from markets.storage.partitions import SNAPSHOTS, TRADES, DayPartition
-
-SCHEMA_VERSION = 1
-ROWS_QUERY = """
-    SELECT * FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}' AND {recorded}
-    ORDER BY market_id, {time}, {id}
-"""
-MARKETS_QUERY = """
-    SELECT market.*, event.ticker AS event_ticker, series.ticker AS series_ticker
-    FROM markets_market AS market JOIN markets_event AS event ON event.id = event_id
-    JOIN markets_series AS series ON series.id = series_id
-    WHERE market.id IN ({ids}) ORDER BY market.id
-"""
-MARKET_IDS_QUERY = """
-    SELECT market_id FROM {table} WHERE {time} >= '{start}' AND {time} < '{end}' AND {recorded}
-"""
-
-
-class DayFiles(NamedTuple):
-    """The paths of an archived day's files."""
-
-    rows: Path
-    markets: Path
-    manifest: Path
-
-
-def files_of(partition: DayPartition) -> DayFiles:
-    folder = settings.ARCHIVE_PATH / FOLDERS[partition.table] / f"{partition.day:%Y}"
-    name = f"{partition.table}-{partition.day}"
-    endings = (".parquet", ".markets.parquet", ".json")
-    return DayFiles(*(folder / f"{name}{ending}" for ending in endings))
 
 
 def days_to_archive(
@@ -101,7 +52,7 @@ def _has_changed(partition: DayPartition, archived: ArchivedDay | None) -> bool:
         came_again = archived.dropped_at is not None
         return came_again or _count_rows(partition) != archived.rows
     if partition.table == AT_MIDNIGHT:
-        return midnight.has_changed(partition, archived)
+        return midnight.has_changed(partition)
     said = ACCOUNT[partition.table].said
     return bool(said) and not _says_the_same(partition, said)
 
@@ -115,14 +66,15 @@ def _has_other_files(partition: DayPartition, archived: ArchivedDay) -> bool:
 def _says_the_same(partition: DayPartition, said: Iterable[str]) -> bool:
     """Compare these columns of all rows in the database with those in the day's file."""
     columns = {name: COLUMNS[partition.table][name] for name in said}
-    path = files_of(partition).rows
+    rows_query, _ = day_files.queries_of(partition)
     try:
-        archived = b"".join(parquet.lines(path, columns))
-    except (OSError, parquet.ParquetError):
+        with layout.on_this_machine(files_of(partition)) as (rows, _):
+            archived = b"".join(parquet.lines(rows, columns))
+    except (OSError, ArchiveError, parquet.ParquetError):
         return False
     with (
         connection.cursor() as cursor,
-        cursor.copy(copy_statement(columns, _queries(partition)[0])) as lines,
+        cursor.copy(copy_statement(columns, rows_query)) as lines,
     ):
         known = b"".join(map(bytes, lines))
     return sorted(archived.splitlines()) == sorted(known.splitlines())
@@ -168,16 +120,32 @@ def archive_day(
 
     Raises ArchiveError, and then leaves no file of the attempt behind.
     """
-    files = files_of(partition)
     try:
         _require_archivable(partition, now)
-        with _archive_lock():
-            files.manifest.parent.mkdir(parents=True, exist_ok=True)
-            manifest = _write_day(partition, files, now=now, coverage=coverage)
+        manifest = day_files.write_day(partition, now=now, coverage=coverage)
         record_archived(partition, manifest, verified_at=now)
     except (OSError, parquet.ParquetError, DatabaseError, psycopg.Error) as error:
         raise ArchiveError(f"{partition} is not archived: {error}") from error
     return manifest
+
+
+def days_to_move() -> list[DayPartition]:
+    """List the days on record that lie where archives of before had them."""
+    return [
+        partition
+        for partition in ArchivedDay.objects.by_partition()
+        if layout.files_of(partition) == layout.earlier_place_of(partition)
+    ]
+
+
+def move_day(partition: DayPartition) -> None:
+    """Move a day to where it would be written now; raises ArchiveError, and leaves it then."""
+    try:
+        day_files.move_day(partition)
+    except OSError as error:
+        raise ArchiveError(f"{partition} is not moved: {error}") from error
+    moved = layout.name_within(layout.place_of(partition).rows)
+    ArchivedDay.objects.filter(table=partition.table, day=partition.day).update(file=moved)
 
 
 def _require_archivable(partition: DayPartition, now: datetime) -> None:
@@ -221,92 +189,26 @@ def _would_lose(
     if has_fewer and partition.table not in ACCOUNT and staging.count_near(partition) < found.rows:
         # Such a day may come up at each run: its files need not be read to refuse it.
         return True
-    files = files_of(partition)
-    if not is_intact(files.rows, found.sha256):
+    if not layout.is_intact(partition, found.sha256):
         return has_fewer
-    return staging.has_missing(partition, files.rows, files.markets)
+    with layout.on_this_machine(files_of(partition)) as (rows_file, markets_file):
+        return staging.has_missing(partition, rows_file, markets_file)
 
 
 def _manifest_on_disk(partition: DayPartition, archived: ArchivedDay | None) -> Manifest | None:
-    """Read the manifest that would be replaced; of a day on record it may be missing or damaged."""
-    manifest = files_of(partition).manifest
+    """Read the manifest that would be replaced; of a day on record it may be missing or damaged.
+
+    Raises ArchiveUnreachable where nobody knows what is there.
+    """
+    files = files_of(partition)
     if archived is None:
-        return read_manifest(manifest) if manifest.exists() else None
+        return read_manifest(files.manifest) if layout.is_there(files) else None
     try:
-        return read_manifest(manifest)
+        return read_manifest(files.manifest)
+    except ArchiveUnreachable:
+        raise
     except ArchiveError:
         return None
-
-
-def _write_day(
-    partition: DayPartition, files: DayFiles, *, now: datetime, coverage: float | None
-) -> Manifest:
-    # The files are renamed in the opposite order, so that the manifest comes last.
-    with (
-        _atomic_replace(files.manifest) as manifest_path,
-        _atomic_replace(files.rows) as rows_path,
-        _atomic_replace(files.markets) as markets_path,
-    ):
-        rows_query, ids_query = _queries(partition)
-        rows = _write_file(rows_path, partition, COLUMNS[partition.table], query=rows_query)
-        markets_query = MARKETS_QUERY.format(ids=ids_query)
-        markets = _write_file(markets_path, partition, MARKET_COLUMNS, query=markets_query)
-        is_account = partition.table in ACCOUNT
-        time = ACCOUNT[partition.table].time if is_account else midnight.home_of(partition).key.time
-        first_at, last_at = parquet.min_max(rows_path, time)
-        manifest = Manifest(
-            **msgspec.structs.asdict(rows),
-            table=partition.table,
-            day=partition.day,
-            first_at=first_at,
-            last_at=last_at,
-            coverage=coverage,
-            schema_version=SCHEMA_VERSION,
-            columns=dict(COLUMNS[partition.table]),
-            markets=markets,
-            written_at=now,
-            simulated=settings.SIMULATED,
-        )
-        with _open_synced(manifest_path) as sink:
-            sink.write(msgspec.json.format(msgspec.json.encode(manifest)))
-    return manifest
-
-
-def _queries(partition: DayPartition) -> tuple[str, str]:
-    """Return what selects a day's rows, and the ids of the markets that they belong to."""
-    if partition.table in ACCOUNT:
-        return account.rows_query(partition), account.market_ids_query(partition)
-    if partition.table == AT_MIDNIGHT:
-        rows = midnight.rows_query(partition)
-        return rows, f"SELECT market_id FROM ({rows}) AS found"  # noqa: S608
-    # The bounds go in as literals, because COPY takes no parameters.
-    start, end = partition.bounds
-    values = {"table": partition.table, "start": start, "end": end, **partition.key._asdict()}
-    values["recorded"] = RECORDED[partition.table]
-    return ROWS_QUERY.format(**values), MARKET_IDS_QUERY.format(**values)
-
-
-def _write_file(
-    path: Path, partition: DayPartition, columns: ColumnTypes, *, query: str
-) -> ArchivedFile:
-    """Write a query's rows of one day, and read them back as a restore would."""
-    statement = copy_statement(columns, query)
-    with (
-        connection.cursor() as cursor,
-        _open_synced(path) as sink,
-        cursor.copy(statement) as lines,
-    ):
-        written = parquet.write(sink, columns, lines)
-    if parquet.content(path, columns) != written:
-        raise ArchiveError(
-            f"{partition} is not archived: its file reads back differently from what was written."
-        )
-    return ArchivedFile(
-        rows=written.rows,
-        bytes=path.stat().st_size,
-        sha256=sha256_of_file(path),
-        content_sha256=written.sha256,
-    )
 
 
 def record_archived(partition: DayPartition, manifest: Manifest, **times: datetime | None) -> None:
@@ -314,7 +216,7 @@ def record_archived(partition: DayPartition, manifest: Manifest, **times: dateti
         table=partition.table,
         day=partition.day,
         defaults={
-            "file": str(files_of(partition).rows.relative_to(settings.ARCHIVE_PATH)),
+            "file": layout.name_within(files_of(partition).rows),
             "rows": manifest.rows,
             "first_at": manifest.first_at,
             "last_at": manifest.last_at,
@@ -324,45 +226,3 @@ def record_archived(partition: DayPartition, manifest: Manifest, **times: dateti
             **times,
         },
     )
-
-
-@contextmanager
-def _archive_lock() -> Iterator[None]:
-    """Let one process at a time write files; a second one gives up at once."""
-    settings.ARCHIVE_PATH.mkdir(parents=True, exist_ok=True)
-    with (settings.ARCHIVE_PATH / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ArchiveError(f"Another run is writing to {settings.ARCHIVE_PATH}.") from None
-        yield
-
-
-@contextmanager
-def _atomic_replace(path: Path) -> Iterator[Path]:
-    """Give a temporary path, which replaces `path` unless an exception is raised."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _open_synced(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for writing that is on disk when the block ends."""
-    with path.open("wb") as sink:
-        yield sink
-        sink.flush()
-        os.fsync(sink.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename within the folder survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,12 +6,23 @@ This module does not load Arrow, so that retention can check hashes beside the r
 import hashlib
 from datetime import date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
+
+if TYPE_CHECKING:
+    from kalshi_insights.export.object_storage import ObjectPath
+
+# A file of the archive, on a disk or in object storage. A text, since naming it would load Arrow.
+ArchivePath: TypeAlias = "Path | ObjectPath"
 
 
 class ArchiveError(Exception):
     """A day was not archived or not restored, with the reason; nothing half done is left."""
+
+
+class ArchiveUnreachable(ArchiveError):
+    """The folder or the storage does not answer, so nobody knows what the archive has."""
 
 
 class ArchivedFile(msgspec.Struct, kw_only=True):
@@ -38,28 +49,18 @@ class Manifest(ArchivedFile, kw_only=True):
     simulated: bool  # recorded from the simulated exchange
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: ArchivePath) -> Manifest:
     """Raises ArchiveError where there is no manifest, or none that can be read."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError:
         raise ArchiveError(f"There is no such day in the archive: {path} is missing.") from None
-    except (OSError, msgspec.MsgspecError) as error:
+    except msgspec.MsgspecError as error:
         raise ArchiveError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ArchiveUnreachable(f"{path} cannot be read: {error}") from error
 
 
-def is_intact(rows: Path, sha256: str) -> bool:
-    """Check that a day's three files are still those that were verified."""
-    try:
-        manifest = read_manifest(rows.with_suffix(".json"))
-        markets = sha256_of_file(rows.with_suffix(".markets.parquet"))
-        return sha256_of_file(rows) == manifest.sha256 == sha256 and (
-            markets == manifest.markets.sha256
-        )
-    except (OSError, ArchiveError):
-        return False
-
-
-def sha256_of_file(path: Path) -> str:
+def sha256_of_file(path: ArchivePath) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,16 +7,15 @@ listed. Imported rows tell neither. Restored, such rows are rows of the day befo
 
 from datetime import datetime
 
-from django.conf import settings
 from django.db import connection
 
 from markets.models import ArchivedDay
 from markets.models.observations import believed_listed_for
 from markets.models.storage import AT_MIDNIGHT
-from markets.storage import partitions
+from markets.storage import layout, partitions
 from markets.storage.columns import content_sha256
 from markets.storage.imported_rows import count_recorded
-from markets.storage.manifest import ArchiveError, is_intact, read_manifest
+from markets.storage.manifest import ArchiveError, read_manifest
 from markets.storage.partitions import ONE_DAY, SNAPSHOTS, DayPartition
 
 ROWS_QUERY = """
@@ -55,7 +54,7 @@ def remnants() -> dict[DayPartition, ArchivedDay]:
     }
 
 
-def has_changed(partition: DayPartition, archived: ArchivedDay) -> bool:
+def has_changed(partition: DayPartition) -> bool:
     """Return True if the day before has other last quotes than the archive.
 
     Where that day is not on record as a whole, the archive has more of it than the database.
@@ -63,13 +62,13 @@ def has_changed(partition: DayPartition, archived: ArchivedDay) -> bool:
     home = home_of(partition)
     before = ArchivedDay.objects.for_partition(home)
     is_whole = home not in ArchivedDay.objects.remnants() and not (before and before.dropped_at)
-    return is_whole and not _says_the_same(partition, archived)
+    return is_whole and not _says_the_same(partition)
 
 
-def _says_the_same(partition: DayPartition, archived: ArchivedDay) -> bool:
+def _says_the_same(partition: DayPartition) -> bool:
     """Compare the last quotes with those in the archive: as many may be others."""
     try:
-        manifest = read_manifest((settings.ARCHIVE_PATH / archived.file).with_suffix(".json"))
+        manifest = read_manifest(layout.files_of(partition).manifest)
     except ArchiveError:
         return False
     return manifest.content_sha256 == content_sha256(partition.table, rows_query(partition))
@@ -84,8 +83,7 @@ def is_carried(partition: DayPartition) -> bool:
     rows, archived = count_rows(following), ArchivedDay.objects.for_partition(following)
     if not rows or archived is None:
         return not rows
-    file = settings.ARCHIVE_PATH / archived.file
-    return _says_the_same(following, archived) and is_intact(file, archived.sha256)
+    return _says_the_same(following) and layout.is_intact(following, archived.sha256)
 
 
 def mark_dropped(partition: DayPartition, at: datetime) -> None:

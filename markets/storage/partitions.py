@@ -188,7 +188,7 @@ def cluster(partition: DayPartition) -> None:
     also where rows were added to this partition during the copy.
     """
     copy = f"{partition.name}_new"
-    with _advisory_lock("cluster"):
+    with advisory_lock("cluster"):
         _drop_if_exists(copy)  # A run that was killed may have left it.
         try:
             count = _copy_by_market(partition, copy)
@@ -202,7 +202,7 @@ def cluster(partition: DayPartition) -> None:
 
 
 @contextmanager
-def _advisory_lock(name: str) -> Iterator[None]:
+def advisory_lock(name: str) -> Iterator[None]:
     """Let one process at a time in; raises TableBusy where another one is inside."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [name])

@@ -11,13 +11,15 @@ from django.db import connection, transaction
 from kalshi_insights.export import parquet
 from kalshi_insights.export.copy import ColumnTypes
 from markets.models import ArchivedDay, Event, Market, Series, Trade
-from markets.storage import account_rows, archive, midnight, partitions, staging
+from markets.storage import account_rows, archive, layout, midnight, partitions, staging
 from markets.storage.account import ACCOUNT
-from markets.storage.archive import SCHEMA_VERSION
 from markets.storage.columns import COLUMNS, MARKET_COLUMNS
+from markets.storage.day_files import SCHEMA_VERSION
+from markets.storage.layout import DayFiles
 from markets.storage.manifest import (
     ArchivedFile,
     ArchiveError,
+    ArchivePath,
     Manifest,
     read_manifest,
     sha256_of_file,
@@ -63,24 +65,29 @@ def restore_day(
     where it is unknown, it is created with the columns that the archive has. Files that are not
     those on record are refused unless they are accepted.
     """
-    manifest = verified_manifest(partition)
+    files = layout.files_of(partition)
+    manifest = _fitting_manifest(partition, files)
     if not accept_other_files:
-        _require_files_on_record(partition, manifest)
+        _require_files_on_record(partition, manifest, files.rows)
     try:
-        return _restore(partition, manifest, now)
+        with layout.on_this_machine(files) as (rows, markets):
+            _check_hash(rows, manifest, of=files.rows)
+            _check_hash(markets, manifest.markets, of=files.markets)
+            return _restore(partition, manifest, rows, markets, now=now)
     except parquet.ParquetError as error:
         raise ArchiveError(f"{partition} is not restored: {error}") from error
 
 
-def _restore(partition: DayPartition, manifest: Manifest, now: datetime) -> RestoredRows:
+def _restore(
+    partition: DayPartition, manifest: Manifest, rows: Path, markets: Path, *, now: datetime
+) -> RestoredRows:
     if partition.table not in ACCOUNT:
         home = midnight.home_of(partition)
         partitions.create_missing(home.table, [home.day])
-    files = archive.files_of(partition)
     with transaction.atomic():
-        staging.stage_markets(files.markets)
+        staging.stage_markets(markets)
         _create_missing_markets(now)
-        staging.stage_rows(partition, files.rows)
+        staging.stage_rows(partition, rows)
         if partition.table in ACCOUNT:
             inserted = account_rows.restore_rows(partition, staging_table(partition))
         else:
@@ -90,9 +97,8 @@ def _restore(partition: DayPartition, manifest: Manifest, now: datetime) -> Rest
     return RestoredRows(manifest.rows, inserted)
 
 
-def verified_manifest(partition: DayPartition) -> Manifest:
-    """Read a day's manifest and check that its files are the ones it describes."""
-    files = archive.files_of(partition)
+def _fitting_manifest(partition: DayPartition, files: DayFiles) -> Manifest:
+    """Read a day's manifest and check that this database can have its rows."""
     manifest = read_manifest(files.manifest)
     if (manifest.table, manifest.day) != partition:
         raise ArchiveError(
@@ -108,19 +114,19 @@ def verified_manifest(partition: DayPartition) -> Manifest:
         raise ArchiveError(
             f"{files.rows} was recorded from the {kind} exchange, and this database was not."
         )
-    _check_hash(files.rows, manifest)
-    _check_hash(files.markets, manifest.markets)
     return manifest
 
 
-def _require_files_on_record(partition: DayPartition, manifest: Manifest) -> None:
+def _require_files_on_record(
+    partition: DayPartition, manifest: Manifest, rows: ArchivePath
+) -> None:
     archived = ArchivedDay.objects.for_partition(partition)
     if archived and archived.sha256 != manifest.sha256:
         written, verified = (
             f"{at:%Y-%m-%d %H:%M}" for at in (manifest.written_at, archived.verified_at)
         )
         raise ArchiveError(
-            f"{archive.files_of(partition).rows} is not the file on record. Written at {written},"
+            f"{rows} is not the file on record. Written at {written},"
             f" it has {manifest.rows:,} rows and the SHA-256 {manifest.sha256}; that on record,"
             f" verified at {verified}, has {archived.rows:,} rows and {archived.sha256}. If this"
             f" database came from an older backup, `{archive.way_out(partition)}` adds what it"
@@ -128,14 +134,14 @@ def _require_files_on_record(partition: DayPartition, manifest: Manifest) -> Non
         )
 
 
-def _check_hash(path: Path, content: ArchivedFile) -> None:
+def _check_hash(path: Path, content: ArchivedFile, *, of: ArchivePath) -> None:
     try:
         found = sha256_of_file(path)
     except OSError as error:
-        raise ArchiveError(f"{path} cannot be read: {error.strerror}") from error
+        raise ArchiveError(f"{of} cannot be read: {error.strerror}") from error
     if found != content.sha256:
         raise ArchiveError(
-            f"{path} is damaged and nothing was restored: its SHA-256 is {found}, and its"
+            f"{of} is damaged and nothing was restored: its SHA-256 is {found}, and its"
             f" manifest says {content.sha256}."
         )
 

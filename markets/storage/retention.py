@@ -12,9 +12,8 @@ from django.db import transaction
 
 from markets.intervals import Interval
 from markets.models import ArchivedDay, DiskUsage, PayloadBlock, TapeDay, TapeSpan
-from markets.storage import midnight, partitions
+from markets.storage import layout, midnight, partitions
 from markets.storage.imported_rows import count_imported
-from markets.storage.manifest import is_intact
 from markets.storage.partitions import ONE_DAY, SNAPSHOTS, TABLES, TRADES, DayPartition, TableBusy
 
 log = structlog.get_logger(__name__)
@@ -169,6 +168,6 @@ def _reason_to_doubt(archived: ArchivedDay, rows: int) -> str:
         return f"{rows:,} rows came after it was dropped: restore it, then archive it again"
     if rows != archived.rows:
         return f"{rows:,} rows, and {archived.rows:,} in the archive: archive it again"
-    if is_intact(settings.ARCHIVE_PATH / archived.file, archived.sha256):
+    if layout.is_intact(DayPartition(archived.table, archived.day), archived.sha256):
         return ""
     return f"its files are missing, damaged or not those on record: {archived.file}"

@@ -22,7 +22,7 @@ from markets.models import (
     Series,
 )
 from markets.models.snapshots import snapshot_id
-from markets.storage import archive, partitions, restore, retention
+from markets.storage import archive, day_files, layout, partitions, restore, retention
 from markets.storage.columns import COLUMNS
 from markets.storage.manifest import ArchiveError, sha256_of_file
 from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, DayPartition
@@ -150,7 +150,7 @@ class TestRoundTrip:
             a_snapshot(market, NOON + timedelta(minutes=n)).save()
         before = stored_rows()
         archive_and_drop()
-        assert pq.ParquetFile(archive.files_of(THAT_DAY).rows).num_row_groups > 5
+        assert pq.ParquetFile(layout.files_of(THAT_DAY).rows).num_row_groups > 5
         restore.restore_day(THAT_DAY, now=NOW)
         assert stored_rows() == before
 
@@ -164,9 +164,10 @@ class TestRoundTrip:
 class TestArchiving:
     def test_the_manifest_says_what_is_in_the_file(self, market, archive_path):
         archive.archive_day(THAT_DAY, now=NOW, coverage=0.995)
-        manifest_path = archive_path / "snapshots/2026/markets_marketsnapshot-2026-03-01.json"
-        manifest = msgspec.json.decode(manifest_path.read_bytes())
-        rows = manifest_path.with_suffix(".parquet")
+        manifest = msgspec.json.decode(
+            (archive_path / "manifests/snapshots/2026-03-01.json").read_bytes()
+        )
+        rows = archive_path / "tables/snapshots/day=2026-03-01/snapshots.parquet"
         assert manifest["table"] == SNAPSHOTS
         assert manifest["day"] == "2026-03-01"
         assert manifest["rows"] == 3
@@ -179,18 +180,18 @@ class TestArchiving:
         assert manifest["coverage"] == 0.995
         day = ArchivedDay.objects.get()
         assert (day.table, day.day, day.rows) == (SNAPSHOTS, THAT_DAY.day, 3)
-        assert day.file == "snapshots/2026/markets_marketsnapshot-2026-03-01.parquet"
+        assert day.file == "tables/snapshots/day=2026-03-01/snapshots.parquet"
         assert (day.first_at, day.last_at) == (partitions.midnight(day.day), LAST_INSTANT)
         assert (day.sha256, day.verified_at, day.coverage) == (manifest["sha256"], NOW, 0.995)
 
     def test_the_file_is_for_others_to_read(self, market):
         archive_it()
-        table = pq.read_table(archive.files_of(THAT_DAY).rows)
+        table = pq.read_table(layout.files_of(THAT_DAY).rows)
         assert table.schema.field("yes_bid").type == pa.decimal128(6, 4)
         assert table.schema.field("timestamp").type == pa.timestamp("us", tz="UTC")
         assert table["yes_bid"].to_pylist() == [None, Decimal("0.0001"), Decimal("0.3000")]
         assert table["timestamp"].to_pylist()[1] == NOON + timedelta(microseconds=1)
-        metadata = pq.ParquetFile(archive.files_of(THAT_DAY).rows).metadata
+        metadata = pq.ParquetFile(layout.files_of(THAT_DAY).rows).metadata
         assert metadata.row_group(0).column(0).compression == "ZSTD"
 
     def test_every_table_has_the_columns_that_are_archived(self):
@@ -247,7 +248,7 @@ class TestArchiving:
         assert archive_it().rows == 4
 
     def test_two_runs_do_not_write_the_same_files(self, market):
-        with archive._archive_lock(), pytest.raises(ArchiveError, match="Another run"):
+        with day_files.archive_lock(), pytest.raises(ArchiveError, match="Another run"):
             archive_it()
 
 
@@ -255,7 +256,7 @@ class TestDamage:
     @pytest.mark.parametrize("part", ["rows", "markets"])
     def test_a_file_with_another_hash_is_refused_and_named(self, market, part):
         archive_and_drop()
-        path = getattr(archive.files_of(THAT_DAY), part)
+        path = getattr(layout.files_of(THAT_DAY), part)
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
@@ -281,14 +282,14 @@ class TestDamage:
     )
     def test_a_manifest_that_does_not_fit_is_refused(self, market, old, new, reason):
         archive_and_drop()
-        path = archive.files_of(THAT_DAY).manifest
+        path = layout.files_of(THAT_DAY).manifest
         path.write_bytes(path.read_bytes().replace(old, new))
         with pytest.raises(ArchiveError, match=reason):
             restore.restore_day(THAT_DAY, now=NOW)
 
     def test_rows_of_a_market_that_the_files_lack_are_not_left_out(self, market):
         archive_and_drop()
-        files = archive.files_of(THAT_DAY)
+        files = layout.files_of(THAT_DAY)
         pq.write_table(pq.read_table(files.markets).slice(0, 0), files.markets)
         manifest = msgspec.json.decode(files.manifest.read_bytes())
         manifest["markets"]["sha256"] = sha256_of_file(files.markets)
@@ -358,20 +359,19 @@ class TestInterruption:
 
     def test_a_database_that_fails_leaves_nothing_behind(self, market, archive_path, monkeypatch):
         monkeypatch.setattr(
-            archive,
+            day_files,
             "ROWS_QUERY",
-            archive.ROWS_QUERY.replace("ORDER", "AND 1 / (quality - 7) < 1 ORDER"),
+            day_files.ROWS_QUERY.replace("ORDER", "AND 1 / (quality - 7) < 1 ORDER"),
         )
         with pytest.raises(ArchiveError, match="division by zero"), transaction.atomic():
             archive_it()
         assert list(file_contents(archive_path)) == [".lock"]
 
     def test_what_a_killed_run_left_is_replaced(self, market, archive_path):
-        rows = archive.files_of(THAT_DAY).rows
-        rows.parent.mkdir(parents=True)
-        (rows.parent / f".{rows.name}.partial").write_bytes(b"half of it")
+        (archive_path / ".partial").mkdir(parents=True)
+        (archive_path / ".partial" / "rows").write_bytes(b"half of it")
         archive_it()
-        assert not [name for name in file_contents(archive_path) if name.endswith(".partial")]
+        assert not (archive_path / ".partial").exists()
         assert restore.restore_day(THAT_DAY, now=NOW) == (3, 0)
 
 
@@ -410,7 +410,7 @@ class TestCommands:
         with pytest.raises(CommandError, match="2026-03-01 is not in the archive"):
             call_command("restorearchive", "2026-03-01")
         archive_it()
-        archive.files_of(THAT_DAY).rows.write_bytes(b"something else")
+        layout.files_of(THAT_DAY).rows.write_bytes(b"something else")
         with pytest.raises(CommandError, match="damaged"):
             call_command("restorearchive", "2026-03-01")
 

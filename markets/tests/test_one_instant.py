@@ -30,7 +30,7 @@ from markets.models.candlesticks import Candle
 from markets.models.fields import Quote
 from markets.models.order_books import ObservedOrderBook
 from markets.models.snapshots import Observation, content_of, snapshot_id
-from markets.storage import archive, partitions, retention
+from markets.storage import archive, layout, partitions, retention
 from markets.storage.partitions import SNAPSHOTS, DayPartition
 from markets.tests.factories import a_market
 
@@ -278,7 +278,7 @@ def test_the_archive_is_the_same_file_whatever_was_written_first(
     settings.ARCHIVE_PATH = tmp_path
     partitions.create_missing(SNAPSHOTS, [THAT_DAY.day])
     archive.archive_day(THAT_DAY, now=NOW)
-    rows = archive.files_of(THAT_DAY).rows
+    rows = layout.files_of(THAT_DAY).rows
     stored_rows = pq.read_table(rows).column("yes_bid").to_pylist()
     assert [str(bid) for bid in stored_rows] == in_order
 

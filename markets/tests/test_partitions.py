@@ -13,7 +13,7 @@ from model_bakery import baker
 
 from markets.models import ArchivedDay, Market, MarketSnapshot, OrderBookSnapshot
 from markets.models.snapshots import snapshot_id
-from markets.storage import archive, partitions, retention
+from markets.storage import archive, day_files, layout, partitions, retention
 from markets.storage.manifest import ArchivedFile, Manifest
 from markets.storage.partitions import ORDER_BOOKS, SNAPSHOTS, DayPartition, TableBusy
 from markets.tests.factories import a_market, a_snapshot
@@ -60,11 +60,14 @@ def observe_market(at=LONG_AGO, rows=3, market=None):
     return market
 
 
-def mark_archived(partition, rows, folder, **others):
+def mark_archived(partition, rows, **others):
     """Write a day's three files and its entry; retention looks at their hashes alone."""
     digest = hashlib.sha256(b"rows").hexdigest()
-    (folder / "day.parquet").write_bytes(b"rows")
-    (folder / "day.markets.parquet").write_bytes(b"rows")
+    files = layout.files_of(partition)
+    for path in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    files.rows.write_bytes(b"rows")
+    files.markets.write_bytes(b"rows")
     content = {"rows": rows, "bytes": 4, "sha256": digest, "content_sha256": digest}
     manifest = Manifest(
         **content,
@@ -73,18 +76,18 @@ def mark_archived(partition, rows, folder, **others):
         first_at=None,
         last_at=None,
         coverage=None,
-        schema_version=archive.SCHEMA_VERSION,
+        schema_version=day_files.SCHEMA_VERSION,
         columns={},
         markets=ArchivedFile(**content),
         written_at=NOW,
         simulated=False,
     )
-    (folder / "day.json").write_bytes(msgspec.json.encode(manifest))
+    files.manifest.write_bytes(msgspec.json.encode(manifest))
     return baker.make(
         ArchivedDay,
         table=partition.table,
         day=partition.day,
-        file="day.parquet",
+        file=layout.name_within(files.rows),
         rows=rows,
         verified_at=NOW,
         sha256=digest,
@@ -254,9 +257,9 @@ class TestRetention:
     def thirty_days(self, settings):
         settings.RETENTION_DAYS = 30
 
-    def test_a_day_that_is_archived_is_dropped(self, tmp_path):
+    def test_a_day_that_is_archived_is_dropped(self):
         observe_market(LONG_AGO)
-        day = mark_archived(THAT_DAY, 3, tmp_path)
+        day = mark_archived(THAT_DAY, 3)
         report = retention.maintain(now=NOW)
         assert report.dropped == [THAT_DAY]
         day.refresh_from_db()
@@ -264,15 +267,15 @@ class TestRetention:
         assert not MarketSnapshot.objects.exists()
         assert retention.maintain(now=NOW).dropped == []
 
-    def test_without_a_retention_nothing_is_dropped(self, settings, tmp_path):
+    def test_without_a_retention_nothing_is_dropped(self, settings):
         settings.RETENTION_DAYS = 0
         observe_market(LONG_AGO)
-        mark_archived(THAT_DAY, 3, tmp_path)
+        mark_archived(THAT_DAY, 3)
         assert retention.maintain(now=NOW).dropped == []
 
-    def test_a_day_is_kept_until_the_very_last_of_it_is_old_enough(self, tmp_path):
+    def test_a_day_is_kept_until_the_very_last_of_it_is_old_enough(self):
         observe_market(LONG_AGO)
-        mark_archived(THAT_DAY, 3, tmp_path)
+        mark_archived(THAT_DAY, 3)
         old_enough = datetime(2026, 4, 1, tzinfo=UTC)
         assert retention.maintain(now=old_enough - timedelta(seconds=1)).dropped == []
         assert retention.maintain(now=old_enough).dropped == [THAT_DAY]
@@ -281,39 +284,40 @@ class TestRetention:
         observe_market(LONG_AGO)
         assert retention.maintain(now=NOW).kept == {THAT_DAY: "not archived"}
 
-    def test_a_day_that_has_grown_since_is_kept(self, tmp_path):
+    def test_a_day_that_has_grown_since_is_kept(self):
         observe_market(LONG_AGO)
-        mark_archived(THAT_DAY, 2, tmp_path)
+        mark_archived(THAT_DAY, 2)
         assert "3 rows, and 2 in the archive" in retention.maintain(now=NOW).kept[THAT_DAY]
 
-    @pytest.mark.parametrize("name", ["day.parquet", "day.markets.parquet", "day.json"])
+    @pytest.mark.parametrize("part", ["rows", "markets", "manifest"])
     @pytest.mark.parametrize("damage", [b"other rows", None])
-    def test_a_day_whose_files_are_gone_or_damaged_is_kept(self, tmp_path, name, damage):
+    def test_a_day_whose_files_are_gone_or_damaged_is_kept(self, part, damage):
         observe_market(LONG_AGO)
-        mark_archived(THAT_DAY, 3, tmp_path)
+        mark_archived(THAT_DAY, 3)
+        path = getattr(layout.files_of(THAT_DAY), part)
         if damage:
-            (tmp_path / name).write_bytes(damage)
+            path.write_bytes(damage)
         else:
-            (tmp_path / name).unlink()
+            path.unlink()
         assert (
-            "missing, damaged or not those on record: day.parquet"
+            "missing, damaged or not those on record: tables/snapshots/"
             in retention.maintain(now=NOW).kept[THAT_DAY]
         )
         assert MarketSnapshot.objects.count() == 3
 
-    def test_rows_that_come_to_a_day_dropped_before_are_kept(self, tmp_path):
+    def test_rows_that_come_to_a_day_dropped_before_are_kept(self):
         observe_market(LONG_AGO)
-        mark_archived(THAT_DAY, 3, tmp_path, dropped_at=NOW)
+        mark_archived(THAT_DAY, 3, dropped_at=NOW)
         assert "restore it" in retention.maintain(now=NOW).kept[THAT_DAY]
         assert MarketSnapshot.objects.count() == 3
 
-    def test_a_day_put_back_is_kept_for_as_long_again(self, tmp_path):
+    def test_a_day_put_back_is_kept_for_as_long_again(self):
         observe_market(LONG_AGO)
-        mark_archived(THAT_DAY, 3, tmp_path, restored_at=NOW - timedelta(days=29))
+        mark_archived(THAT_DAY, 3, restored_at=NOW - timedelta(days=29))
         assert retention.maintain(now=NOW).dropped == []
         assert retention.maintain(now=NOW + timedelta(days=1)).dropped == [THAT_DAY]
 
-    def test_order_books_have_days_of_their_own(self, tmp_path):
+    def test_order_books_have_days_of_their_own(self):
         market = a_market()
         books = DayPartition(ORDER_BOOKS, LONG_AGO.date())
         baker.make(
@@ -326,7 +330,7 @@ class TestRetention:
             ask_prices=[],
             ask_sizes=[],
         )
-        mark_archived(THAT_DAY, 1, tmp_path)
+        mark_archived(THAT_DAY, 1)
         assert retention.maintain(now=NOW).kept == {books: "not archived"}
 
 

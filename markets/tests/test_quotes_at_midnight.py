@@ -28,7 +28,7 @@ from markets.models import (
 )
 from markets.models.storage import AT_MIDNIGHT
 from markets.pages.contents import encode_page
-from markets.storage import archive, midnight, partitions, restore, retention
+from markets.storage import archive, layout, midnight, partitions, restore, retention
 from markets.storage.account import ACCOUNT, POLLS
 from markets.storage.partitions import SNAPSHOTS, DayPartition
 from markets.tests.factories import a_market, a_snapshot
@@ -179,7 +179,7 @@ def test_a_second_restore_changes_nothing(markets, dropped, capsys):
 
 
 def test_what_was_carried_is_not_archived_as_the_day_before(markets, dropped, capsys):
-    files = archive.files_of(DAY_BEFORE), archive.files_of(DayPartition(POLLS, EVE.date()))
+    files = layout.files_of(DAY_BEFORE), layout.files_of(DayPartition(POLLS, EVE.date()))
     whole = [each.rows.read_bytes() for each in files]
     restore_the_day()
     assert archive.days_to_archive([SNAPSHOTS, AT_MIDNIGHT, *ACCOUNT], now=NOW) == []
@@ -292,7 +292,7 @@ def test_fewer_last_quotes_are_archived_while_the_day_has_the_others(markets, se
 def test_a_day_stays_while_the_file_with_its_last_quotes_is_damaged(markets):
     call_command("archive")
     assert not retention.reason_to_keep(DAY_BEFORE)
-    archive.files_of(CARRIED).rows.write_bytes(b"something else")
+    layout.files_of(CARRIED).rows.write_bytes(b"something else")
     assert "2026-03-01" in retention.reason_to_keep(DAY_BEFORE)
     archive.archive_day(CARRIED, now=NOW)
     assert not retention.reason_to_keep(DAY_BEFORE)

@@ -24,7 +24,7 @@ from markets.models import (
     TapeSpan,
     Trade,
 )
-from markets.storage import archive, partitions, restore, retention
+from markets.storage import archive, layout, partitions, restore, retention
 from markets.storage.account import CLOSURES, HOT_PERIODS, POLLS, TAPE_SPANS
 from markets.storage.manifest import ArchiveError, read_manifest
 from markets.storage.partitions import SNAPSHOTS, TRADES, DayPartition
@@ -80,14 +80,14 @@ def hours() -> list[int]:
 
 
 def test_the_newer_files_are_not_written_over_and_the_way_out_is_told(market):
-    before = archive.files_of(THAT_DAY).rows.read_bytes()
+    before = layout.files_of(THAT_DAY).rows.read_bytes()
     assert archive.days_to_archive([SNAPSHOTS], now=NOW) == [THAT_DAY]
     way_out = f"restorearchive 2026-03-01 --table {SNAPSHOTS} --accept-other-files"
     with pytest.raises(ArchiveError, match=way_out):
         archive.archive_day(THAT_DAY, now=NOW)
     with pytest.raises(ArchiveError, match=f"has 4 rows(.|\n)*{way_out}"):
         restore.restore_day(THAT_DAY, now=NOW)
-    assert archive.files_of(THAT_DAY).rows.read_bytes() == before
+    assert layout.files_of(THAT_DAY).rows.read_bytes() == before
     assert hours() == [1, 2, 3]
     assert "not those on record" in retention.maintain(now=NOW).kept[THAT_DAY]
 
@@ -139,7 +139,7 @@ def test_a_day_that_the_backup_knew_as_dropped_comes_back(market):
 
 
 def test_damaged_files_are_never_accepted(market):
-    archive.files_of(THAT_DAY).rows.write_bytes(b"something else")
+    layout.files_of(THAT_DAY).rows.write_bytes(b"something else")
     with pytest.raises(ArchiveError, match="is damaged"):
         restored(THAT_DAY)
 
@@ -238,10 +238,10 @@ class TestTradesThatWereReadAgain:
             a_trade(market, at(hour), name, recorded_at=NOW)
 
     def test_do_not_replace_the_files_that_know_when_they_were_learned(self):
-        before = archive.files_of(self.TRADES).rows.read_bytes()
+        before = layout.files_of(self.TRADES).rows.read_bytes()
         with pytest.raises(ArchiveError, match="restore the day first"):
             archive.archive_day(self.TRADES, now=NOW)
-        assert archive.files_of(self.TRADES).rows.read_bytes() == before
+        assert layout.files_of(self.TRADES).rows.read_bytes() == before
 
     def test_are_known_since_they_were_learned_once_restored(self):
         assert [restored(self.TRADES).inserted for _ in range(2)] == [1, 0]
@@ -284,7 +284,7 @@ def test_no_row_of_an_archive_is_ever_lost(settings, in_files, in_database, is_o
         ArchivedDay.objects.all().delete()
         MarketSnapshot.objects.bulk_create(a_snapshot(market, at(hour)) for hour in in_database)
         if is_on_record:
-            archived = read_manifest(archive.files_of(THAT_DAY).manifest)
+            archived = read_manifest(layout.files_of(THAT_DAY).manifest)
             archive.record_archived(THAT_DAY, archived, verified_at=NOW)
             ArchivedDay.objects.update(sha256="0" * 64)
         if not in_files <= in_database:

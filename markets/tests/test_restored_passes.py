@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from markets.models import ArchivedDay, Market, Poll, Sweep, Tier
 from markets.pages.contents import encode_page, places_of
 from markets.recording.tick import Tick
-from markets.storage import archive, partitions, restore
+from markets.storage import archive, layout, partitions, restore
 from markets.storage.account import SWEEPS
 from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import ONE_DAY, SNAPSHOTS, DayPartition
@@ -132,10 +132,10 @@ def test_a_pass_that_the_recorder_abandoned_since_is_whole_again(market, day):
     abandoned = Sweep.objects.get(started_at=at(UNDER_WAY))
     assert abandoned.finished_at
     assert not abandoned.complete
-    file = archive.files_of(day).rows.read_bytes()
+    file = layout.files_of(day).rows.read_bytes()
     with pytest.raises(ArchiveError, match="restore the day first"):
         archive.archive_day(day, now=NOW)
-    assert archive.files_of(day).rows.read_bytes() == file
+    assert layout.files_of(day).rows.read_bytes() == file
     restored = [restore.restore_day(day, now=NOW).inserted for _ in range(2)]
     assert restored == [2, 0]
     assert values() == before

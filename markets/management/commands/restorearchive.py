@@ -3,7 +3,7 @@ from datetime import UTC, date, datetime
 
 from django.core.management.base import BaseCommand, CommandError
 
-from markets.storage import archive, restore
+from markets.storage import layout, restore
 from markets.storage.columns import FOLDERS
 from markets.storage.manifest import ArchiveError
 from markets.storage.partitions import DayPartition, TableBusy
@@ -25,8 +25,11 @@ class Command(BaseCommand):
         self, *, day: date, table: str | None, accept_other_files: bool, **options: object
     ) -> None:
         days = [DayPartition(each, day) for each in ([table] if table else FOLDERS)]
-        if not table:
-            days = [each for each in days if archive.files_of(each).manifest.exists()]
+        try:
+            layout.require_bucket()
+            days = [each for each in days if table or layout.is_there(layout.files_of(each))]
+        except ArchiveError as error:
+            raise CommandError(str(error)) from None
         if not days:
             raise CommandError(f"{day} is not in the archive.")
         for partition in days:
