@@ -21,10 +21,10 @@ from markets.backfill.settled.runner import (
 )
 from markets.kalshi.client import KalshiClient
 
-# So many open markets have about a hundred thousand settled in these days, of which the first is
+# Of so many open markets about a hundred thousand are settled in these days, the first of which are
 # in the historical tier by now.
 OPEN_MARKETS = 20_000
-DAYS, LIVE_DAYS = 7, 6
+DAYS, LIVE_DAYS = 45, 44
 # Requests a second without a key.
 RATE = 6
 REPORT_EVERY = 100

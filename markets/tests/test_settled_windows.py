@@ -15,7 +15,7 @@ from markets.backfill.settled.windows import (
     FIRST_QUOTE,
     FIRST_QUOTE_BY_HOUR,
     LEAD_TIME,
-    Window,
+    CandleWindow,
     wanted_of,
     windows_of,
 )
@@ -38,7 +38,7 @@ def a_payload(**changes: Any) -> MarketPayload:
     return payloads.market(json.dumps(body).encode())
 
 
-def lead_times(market: MarketPayload, strike_date: datetime | None = None) -> list[Window]:
+def lead_times(market: MarketPayload, strike_date: datetime | None = None) -> list[CandleWindow]:
     return windows_of(market, strike_date=strike_date).windows[1:]
 
 
@@ -91,16 +91,16 @@ def test_nothing_is_wanted_before_the_opening_or_after_the_close():
 def test_a_window_begins_with_the_market():
     opened = CLOSE - HOUR - 4 * MINUTE
     first = lead_times(a_payload(open_time=opened), CLOSE)[0]
-    assert first == Window(LEAD_TIME, opened, CLOSE - HOUR)
+    assert first == CandleWindow(LEAD_TIME, opened, CLOSE - HOUR)
 
 
 def test_a_first_quote_of_a_short_life_is_looked_for_by_the_minute_until_the_close():
     short = a_payload(open_time=CLOSE - 30 * MINUTE)
     assert windows_of(short, strike_date=None).windows == [
-        Window(FIRST_QUOTE, CLOSE - 30 * MINUTE, CLOSE)
+        CandleWindow(FIRST_QUOTE, CLOSE - 30 * MINUTE, CLOSE)
     ]
     day = windows_of(a_payload(open_time=CLOSE - 5 * HOUR), strike_date=None).windows
-    assert day == [Window(FIRST_QUOTE, CLOSE - 5 * HOUR, CLOSE - 4 * HOUR)]
+    assert day == [CandleWindow(FIRST_QUOTE, CLOSE - 5 * HOUR, CLOSE - 4 * HOUR)]
 
 
 def test_without_a_known_life_nothing_is_wanted():
@@ -124,8 +124,8 @@ def candle(at: datetime, bid: str = "0.4000", ask: str = "0.4300") -> msgspec.Ra
     return msgspec.Raw(json.dumps(body).encode())
 
 
-LEAD = Window(LEAD_TIME, CLOSE - 15 * MINUTE, CLOSE)
-FIRST = Window(FIRST_QUOTE, CLOSE - 15 * MINUTE, CLOSE)
+LEAD = CandleWindow(LEAD_TIME, CLOSE - 15 * MINUTE, CLOSE)
+FIRST = CandleWindow(FIRST_QUOTE, CLOSE - 15 * MINUTE, CLOSE)
 
 
 def test_of_a_lead_time_the_last_candlestick_inside_is_kept():

@@ -12,7 +12,7 @@ from markets.backfill.listing import OnRejected
 from markets.backfill.planning import news_of, record_definitions, recorded_ids
 from markets.backfill.settled.listing import SettledPage, settled_pages
 from markets.backfill.settled.request import SettledRequest
-from markets.backfill.settled.windows import MINUTES, Window, windows_of
+from markets.backfill.settled.windows import MINUTES, CandleWindow, windows_of
 from markets.kalshi.client import KalshiClient, Page
 from markets.kalshi.errors import UnknownResource
 from markets.models import BackfillSpan, Event, Series
@@ -152,7 +152,7 @@ def within_series(
 
 def plan_windows(
     definitions: Sequence[MarketDefinition], ids: Mapping[str, int], plan: SettledPlan
-) -> dict[int, list[Window]]:
+) -> dict[int, list[CandleWindow]]:
     """Return the windows of these markets by id, and count their anchors in the plan."""
     tickers = {definition.payload.event_ticker for definition in definitions}
     dates: dict[str, datetime | None] = dict(
@@ -171,7 +171,7 @@ def plan_windows(
     return windows
 
 
-def ensure_windows(windows: Mapping[int, Sequence[Window]]) -> None:
+def ensure_windows(windows: Mapping[int, Sequence[CandleWindow]]) -> None:
     """Write the windows that are not on record yet, as spans to fill."""
     BackfillSpan.objects.bulk_create(
         (

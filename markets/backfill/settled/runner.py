@@ -26,7 +26,7 @@ from markets.backfill.runner import (
 from markets.backfill.settled.calls import batch_calls, single_calls
 from markets.backfill.settled.planning import SettledPlan, plan_pages, unfilled
 from markets.backfill.settled.request import SettledRequest
-from markets.backfill.settled.windows import MINUTES, Window, wanted_of
+from markets.backfill.settled.windows import MINUTES, CandleWindow, wanted_of
 from markets.intervals import EPOCH
 from markets.kalshi.candles import period_end
 from markets.kalshi.client import KalshiClient
@@ -175,7 +175,7 @@ def keep_wanted(reply: CandlestickReply) -> CandlestickReply:
     for span in reply.call.spans:
         ticker = span.market.ticker
         if ticker in reply.candlesticks:
-            window = Window(span.kind, span.start, span.end)
+            window = CandleWindow(span.kind, span.start, span.end)
             kept.setdefault(ticker, []).extend(wanted_of(reply.candlesticks[ticker], window))
     return reply._replace(candlesticks=kept)
 

@@ -28,7 +28,7 @@ FIRST_PERIODS = 60
 LONG_LIFE = timedelta(days=1)
 
 
-class Window(NamedTuple):
+class CandleWindow(NamedTuple):
     """The time (start, end] of one market."""
 
     kind: str
@@ -40,7 +40,7 @@ class MarketWindows(NamedTuple):
     """The windows of a market, and the kind of its anchor; None where its schedule is unknown."""
 
     anchor: AnchorKind | None
-    windows: list[Window]
+    windows: list[CandleWindow]
 
 
 def windows_of(market: MarketPayload, *, strike_date: datetime | None) -> MarketWindows:
@@ -55,24 +55,24 @@ def windows_of(market: MarketPayload, *, strike_date: datetime | None) -> Market
     return MarketWindows(anchor and anchor.kind, [_first_quote(opened, closed), *before])
 
 
-def _before(anchor: datetime, opened: datetime, closed: datetime) -> Iterator[Window]:
+def _before(anchor: datetime, opened: datetime, closed: datetime) -> Iterator[CandleWindow]:
     for lead_time in LEAD_TIMES:
         # The last minute that was over by then.
         end = anchor - lead_time - (anchor - lead_time - EPOCH) % MINUTE
         if opened < end <= closed:
-            yield Window(LEAD_TIME, max(end - LOOK_BACK, opened), end)
+            yield CandleWindow(LEAD_TIME, max(end - LOOK_BACK, opened), end)
 
 
-def _first_quote(opened: datetime, closed: datetime) -> Window:
+def _first_quote(opened: datetime, closed: datetime) -> CandleWindow:
     kind = FIRST_QUOTE_BY_HOUR if closed - opened > LONG_LIFE else FIRST_QUOTE
     end = opened + FIRST_PERIODS * timedelta(minutes=MINUTES[kind])
-    return Window(kind, opened, min(end, closed))
+    return CandleWindow(kind, opened, min(end, closed))
 
 
 # --- what is kept of a reply --------------------------------------------------------------------
 
 
-def wanted_of(raws: Sequence[msgspec.Raw], window: Window) -> list[msgspec.Raw]:
+def wanted_of(raws: Sequence[msgspec.Raw], window: CandleWindow) -> list[msgspec.Raw]:
     """Return the one candlestick that a window is there for, and those that cannot be read.
 
     It is the last one of a lead time; of a first quote the first one that closed with both sides.
