@@ -97,7 +97,7 @@ class TokenBucket:
     def present_rate(self) -> float:
         """Return the tokens gained in a second: `rate`, or less for a while after a 429."""
         self.take(0)  # it writes how far the share has grown back
-        share = cast(bytes | str | None, self._server.hget(self._key, "share"))
+        share = self._server.hget(self._key, "share")
         return self.rate * float(share or 1)
 
     def drain(self) -> None:

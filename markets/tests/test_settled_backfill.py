@@ -39,8 +39,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-# Four hours of the live tier and two of the historical one.
-START = NOW - 6 * HOUR
+# An hour of each tier.
+START, END = NOW - 5 * HOUR, NOW - 3 * HOUR
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def client(exchange):
 
 def find(client: KalshiClient, **changes) -> tuple[SettledWork, SettledProgress]:
     progress = SettledProgress()
-    request = SettledRequest(**{"start": START, "end": NOW} | changes)
+    request = SettledRequest(**{"start": START, "end": END} | changes)
     return find_settled(client, request, progress, on_progress=lambda _: None), progress
 
 
@@ -97,7 +97,7 @@ def test_markets_settled_in_the_span_are_found_in_both_tiers(client):
     cutoff = client.historical_cutoff().market_settled_ts
     assert Market.objects.filter(pk__in=plan.historical, settlement_ts__gte=cutoff).count() == 0
     settled = Market.objects.values_list("settlement_ts", flat=True)
-    assert all(at and START <= at < NOW for at in settled)
+    assert all(at and START <= at < END for at in settled)
     assert progress.markets == len(settled) == sum(plan.anchors.values())
     assert set(plan.anchors) == {"strike date"}
 
@@ -106,13 +106,16 @@ def test_the_first_quote_and_the_last_one_before_each_lead_time_are_written(clie
     progress = fill(client)
     assert progress.candlesticks == Candlestick.objects.count() > 0
     for market in Market.objects.select_related("event")[::5]:
-        anchor = market.event.strike_date
+        anchor, opened, closed = market.event.strike_date, market.open_time, market.close_time
+        assert anchor
+        assert opened
+        assert closed
         instants = [anchor - lead for lead in LEAD_TIMES]
-        expected = {at for at in instants if market.open_time < at <= market.close_time}
+        expected = {at for at in instants if opened < at <= closed}
         candles = Candlestick.objects.filter(market=market)
         first, *_ = found = list(candles.values_list("end_period_ts", flat=True))
         assert set(found) - {first} == expected - {first}
-        assert market.open_time < first <= market.close_time
+        assert opened < first <= closed
 
 
 def test_what_is_written_is_what_the_exchange_says(client):
@@ -246,7 +249,7 @@ def configured(exchange, settings) -> Iterator[RunningExchange]:
     kalshi_client.cache_clear()
 
 
-def run(*words: str, start: str = "2026-11-20T06:00Z", end: str = "2026-11-20T12:00Z") -> None:
+def run(*words: str, start: str = "2026-11-20T07:00Z", end: str = "2026-11-20T09:00Z") -> None:
     call_command("backfill", "--settled", "--start", start, "--end", end, *words)
 
 
@@ -264,7 +267,7 @@ def test_the_command_tells_the_calls_and_the_minutes_before_it_fetches(configure
 
 
 def test_a_span_without_settlements_is_told(configured, capsys):
-    run(start="2026-11-20T11:59:59Z", end="2026-11-20T12:00Z")
+    run(start="2026-11-20T08:59:58Z", end="2026-11-20T08:59:59Z")
     assert "No market was settled in this span." in capsys.readouterr().out
     assert not BackfillSpan.objects.exists()
 
@@ -288,7 +291,7 @@ def test_a_stopped_command_says_how_to_go_on():
         (["--category", "A\0"], "--category: it contains a character"),
         (["--start", "2999-01-01"], "--start: .* in the future"),
         (["--end", "2999-01-01"], "--end: .* in the future"),
-        (["--end", "2026-11-20T06:00Z"], "--start: must be before --end"),
+        (["--end", "2026-11-20T07:00Z"], "--start: must be before --end"),
         (["--start", "soon"], "--start: 'soon' is neither"),
     ],
 )

@@ -180,8 +180,8 @@ def test_without_a_schedule_the_first_two_sided_quote_is_fetched():
 
 
 def test_a_market_that_closed_as_planned_has_lead_times_and_a_first_quote():
-    planned = {"can_close_early": False, "expected_expiration_time": CLOSE.isoformat()}
-    exchange = SettledExchange([settled("KXA-1-X", **planned)], strike_date=None)
+    planned = settled("KXA-1-X", can_close_early=False, expected_expiration_time=CLOSE.isoformat())
+    exchange = SettledExchange([planned], strike_date=None)
     first, last = CLOSE - 30 * DAY + HOUR, CLOSE - 10 * MINUTE
     exchange.candles["KXA-1-X"] = [candle(first), candle(last)]
     assert fill(exchange).plan.anchors == {"final close": 1}
