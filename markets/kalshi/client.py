@@ -61,7 +61,7 @@ USER_AGENT = "kalshi-insights/0.1.0"
 TOKENS_PER_REQUEST = 10
 MAX_ATTEMPTS = 3
 CONNECT_SECONDS = 3.0
-TIMEOUT = httpx.Timeout(5.0, connect=CONNECT_SECONDS)
+SILENCE_SECONDS = 5.0
 TOTAL_TIMEOUT = 10.0
 # The list of all series is one reply of about 19 MB.
 SERIES_TIMEOUT = 60.0
@@ -132,7 +132,7 @@ class KalshiClient:
         )
         self._http = httpx.Client(
             transport=transport,
-            timeout=TIMEOUT,
+            timeout=_timeout(TOTAL_TIMEOUT),
             headers={
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
@@ -300,10 +300,11 @@ class KalshiClient:
     def _get(
         self, path: str, params: Query, *, total_timeout: float | None = None
     ) -> tuple[bytes, datetime]:
-        request = self._http.build_request(
-            "GET", f"{self._base_url}{path}", params={k: v for k, v in params.items() if v}
-        )
-        return self._retrying(self._attempt, request, total_timeout or self.total_timeout)
+        most = total_timeout or self.total_timeout
+        given = {name: value for name, value in params.items() if value}
+        url = f"{self._base_url}{path}"
+        request = self._http.build_request("GET", url, params=given, timeout=_timeout(most))
+        return self._retrying(self._attempt, request, most)
 
     def _should_stop(self, state: RetryCallState) -> bool:
         is_last = state.attempt_number >= self._attempts.most
@@ -435,6 +436,11 @@ def _valid_base_url(base_url: str) -> str:
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError(f"{base_url!r} is not an http or https URL with a host")
     return base_url.rstrip("/")
+
+
+def _timeout(total: float) -> httpx.Timeout:
+    """Return the timeouts of a reply that may take so long as a whole: half of it in silence."""
+    return httpx.Timeout(max(SILENCE_SECONDS, total / 2), connect=CONNECT_SECONDS)
 
 
 def _query(filters: Mapping[str, object], **defaults: int) -> Query:
