@@ -35,6 +35,7 @@ ON_REQUEST = (
     "first_walk",
     "large",
     "week",
+    "settled",
     "study",
     "shipped",
     "examples",

@@ -15,7 +15,11 @@ from markets.kalshi.errors import TemporaryError
 
 @contextmanager
 def simulated_exchange(
-    *, markets: int, speed: float = 1.0, trades_per_second: float | None = None
+    *,
+    markets: int,
+    speed: float = 1.0,
+    trades_per_second: float | None = None,
+    retention_days: float | None = None,
 ) -> Iterator[str]:
     """Run an exchange without a rate limit during a `with` block; yields its address."""
     port = free_port()
@@ -24,6 +28,8 @@ def simulated_exchange(
     command += ["--markets", str(markets), "--speed", str(speed), "--no-pauses"]
     if trades_per_second is not None:
         command += ["--trades-per-second", str(trades_per_second)]
+    if retention_days is not None:
+        command += ["--retention-days", str(retention_days)]
     process = subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,

@@ -73,6 +73,7 @@ class TokenBucket:
         self.rate = rate
         self.capacity = 3 * rate if capacity is None else capacity
         self._key = key
+        self._server = server
         self._script = server.register_script(SCRIPT)
 
     @classmethod
@@ -92,6 +93,12 @@ class TokenBucket:
     def wait_for(self, cost: float) -> float:
         """Return the seconds until so many tokens would be there, and take none."""
         return self._run(cost, NEVER)
+
+    def present_rate(self) -> float:
+        """Return the tokens gained in a second: `rate`, or less for a while after a 429."""
+        self.take(0)  # it writes how far the share has grown back
+        share = self._server.hget(self._key, "share")
+        return self.rate * float(share or 1)
 
     def drain(self) -> None:
         """Empty the bucket and lower its rate, because the exchange answered 429."""

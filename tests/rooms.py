@@ -94,6 +94,7 @@ ROOMS = {
         "markets/kalshi/signing.py",
     ),
     "pure": (
+        "markets/calibration/",
         "markets/fees.py",
         "markets/intervals.py",
         "markets/kalshi/",

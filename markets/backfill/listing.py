@@ -35,7 +35,7 @@ def list_markets(
         yield from _find_by_ticker(client, request.tickers, on_rejected=on_rejected)
         return
     option, name = ("--event", request.event) if request.event else ("--series", request.series)
-    list_all, own = (_list_event, request.event) if request.event else (_list_series, name)
+    list_all, own = (_list_event, request.event) if request.event else (list_series, name)
     found = False
 
     def reject(ticker: str, reason: object) -> None:
@@ -51,7 +51,7 @@ def list_markets(
         raise BadInput(option, f"the exchange knows no market of {name}")
 
 
-def _list_series(
+def list_series(
     client: KalshiClient, fetch: Fetch, series: str, *, on_rejected: OnRejected
 ) -> Iterator[Page]:
     """List the markets of a series, event by event where one of them fails the listing."""

@@ -1,6 +1,6 @@
 """The plan of a backfill: find and record its markets, and give each of them spans to fill."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -92,20 +92,36 @@ def record_page(
         for definition in parse_definitions(batch, batch.observed)
         if (lifetime := _lifetime_within(definition.payload, request))
     }
-    on_record = Market.objects.described().filter(ticker__in=existing)
-    known = dict(on_record.values_list("ticker", "status"))
-    changed = [d for d, _ in existing.values() if _is_new_or_settled(d.payload, known)]
+    changed, known = news_of([definition for definition, _ in existing.values()])
     fetch_missing_events(client, batch, {d.payload.event_ticker for d in changed})
     fetch_missing_series(client, {event.series_ticker for event in batch.events.values()})
     for reject in batch.rejects:
         on_rejected(reject["ticker"], reject["reason"])
     with transaction.atomic():
         differing = record_definitions(batch, changed, known=known)
-        ids = Market.objects.ids(existing)
-        for ticker in existing.keys() - ids.keys():
-            on_rejected(ticker, "its event could not be read")
+        ids = recorded_ids(existing, on_rejected=on_rejected)
         lifetimes = {ids[t]: existing[t][1] for t in existing if t in ids}
         return ensure_spans(lifetimes, request), differing
+
+
+def news_of(
+    definitions: Iterable[MarketDefinition],
+) -> tuple[list[MarketDefinition], dict[str, str]]:
+    """Return the markets that are new or settled now, and the statuses of those on record."""
+    markets = {definition.payload.ticker: definition for definition in definitions}
+    on_record = Market.objects.described().filter(ticker__in=markets)
+    known = dict(on_record.values_list("ticker", "status"))
+    return [d for d in markets.values() if _is_new_or_settled(d.payload, known)], known
+
+
+def recorded_ids(tickers: Iterable[str], *, on_rejected: OnRejected) -> dict[str, int]:
+    """Return the ids of markets by ticker; those that could not be written are rejected."""
+    wanted = list(tickers)
+    ids = Market.objects.ids(wanted)
+    for ticker in wanted:
+        if ticker not in ids:
+            on_rejected(ticker, "its event could not be read")
+    return ids
 
 
 def _lifetime_within(market: MarketPayload, request: BackfillRequest) -> Interval | None:

@@ -37,12 +37,7 @@ class BackfillRequest:
         self._check_names()
         if self.interval not in INTERVALS:
             raise BadInput("--interval", f"{self.interval} is not one of 1, 60 and 1440 minutes")
-        if self.start >= now:
-            raise BadInput("--start", f"{self.start:%Y-%m-%d %H:%M} UTC is in the future")
-        if self.end > now:
-            raise BadInput("--end", f"{self.end:%Y-%m-%d %H:%M} UTC is in the future")
-        if self.start >= self.end:
-            raise BadInput("--start", f"must be before --end ({self.end:%Y-%m-%d %H:%M} UTC)")
+        check_times(self.start, self.end, now=now)
 
     def _check_names(self) -> None:
         if bool(self.tickers) + bool(self.event) + bool(self.series) != 1:
@@ -51,3 +46,13 @@ class BackfillRequest:
         for option, tickers in names.items():
             if any(map(UNWRITABLE.search, tickers)):
                 raise BadInput(option, "a ticker contains a character that cannot be written")
+
+
+def check_times(start: datetime, end: datetime, *, now: datetime) -> None:
+    """Raise `BadInput` unless start comes before end, and end not after now."""
+    if start >= now:
+        raise BadInput("--start", f"{start:%Y-%m-%d %H:%M} UTC is in the future")
+    if end > now:
+        raise BadInput("--end", f"{end:%Y-%m-%d %H:%M} UTC is in the future")
+    if start >= end:
+        raise BadInput("--start", f"must be before --end ({end:%Y-%m-%d %H:%M} UTC)")

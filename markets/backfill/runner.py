@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from math import ceil
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from django.db import transaction
@@ -50,6 +50,9 @@ MICROSECOND = timedelta(microseconds=1)
 # The exchange takes whole seconds, so trades of this much time more are listed.
 TRADES_MARGIN = timedelta(seconds=1)
 
+Call = TypeVar("Call")
+Reply = TypeVar("Reply")
+
 
 def backfill(
     client: KalshiClient,
@@ -68,7 +71,7 @@ def backfill(
     progress.markets, progress.total, progress.done = plan.markets, plan.total, plan.done
     progress.differing = plan.differing
     on_progress(progress)
-    run = BackfillRun(client, request, progress)
+    run = BackfillRun(client, request.interval, progress)
     for start in range(0, len(plan.spans), SPANS_PER_SLICE):
         spans = unfinished_spans(plan.spans[start : start + SPANS_PER_SLICE])
         for _ in run.fill_candlesticks([span for span in spans if span.kind != TRADES]):
@@ -182,11 +185,9 @@ def fetch_historical(
     return CandlestickReply(call, {ticker: page.items}, {})
 
 
-def fetch_ahead(
-    fetch: Callable[[CandlestickCall], CandlestickReply], calls: Iterable[CandlestickCall]
-) -> Iterator[CandlestickReply]:
+def fetch_ahead(fetch: Callable[[Call], Reply], calls: Iterable[Call]) -> Iterator[Reply]:
     """Yield the replies in the order of the calls, while the next few are already under way."""
-    pending: deque[Future[CandlestickReply]] = deque()
+    pending: deque[Future[Reply]] = deque()
     pool = ThreadPoolExecutor(max_workers=PARALLEL_REQUESTS)
     try:
         for call in calls:
@@ -207,11 +208,15 @@ class BackfillRun:
     """A backfill in progress."""
 
     client: KalshiClient
-    request: BackfillRequest
+    interval: int  # minutes of a candlestick
     progress: BackfillProgress
     days_with_partition: set[partitions.DayPartition] = field(default_factory=set)
     # The ids of spans of refused records that were refused again.
     refused_again: set[int] = field(default_factory=set)
+
+    @property
+    def period(self) -> timedelta:
+        return timedelta(minutes=self.interval)
 
     def fill_candlesticks(self, spans: Sequence[BackfillSpan]) -> Iterator[None]:
         """Fill the live tier's markets in batches, then the historical ones one by one."""
@@ -225,8 +230,8 @@ class BackfillRun:
             (fetch_live, live, MARKETS_PER_REQUEST),
             (fetch_historical, historical, 1),
         ):
-            calls = candlestick_calls(group, self.request.period, markets=markets)
-            fetch_call = partial(fetch, self.client, minutes=self.request.interval)
+            calls = candlestick_calls(group, self.period, markets=markets)
+            fetch_call = partial(fetch, self.client, minutes=self.interval)
             for reply in fetch_ahead(fetch_call, calls):
                 for ticker, error in reply.unanswered.items():
                     self.progress.reject(ticker, error)
@@ -235,7 +240,7 @@ class BackfillRun:
 
     def write_candlesticks(self, reply: CandlestickReply, grids: dict[int, str]) -> None:
         """Write candlesticks, their closing quotes and the filled time in one transaction."""
-        call, period = reply.call, self.request.period
+        call, period = reply.call, self.period
         absent = self.progress.absent
         absent |= {span.market.ticker for span in call.spans} - reply.candlesticks.keys()
         # A market that was absent once is not filled any further: its gap would be forgotten.
@@ -258,7 +263,7 @@ class BackfillRun:
         with transaction.atomic():
             written = Candlestick.objects.record(
                 rows,
-                period_interval=self.request.interval,
+                period_interval=self.interval,
                 source=Source.BACKFILL,
                 recorded_at=now,
             )

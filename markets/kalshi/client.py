@@ -21,7 +21,7 @@ from tenacity import (
 )
 
 from kalshi_insights.token_bucket import TokenBucket
-from markets.kalshi import candles, honoured, order_books, replies, splitting
+from markets.kalshi import bodies, candles, honoured, order_books, replies
 from markets.kalshi.errors import (
     ConfigurationError,
     KalshiError,
@@ -61,12 +61,11 @@ USER_AGENT = "kalshi-insights/0.1.0"
 TOKENS_PER_REQUEST = 10
 MAX_ATTEMPTS = 3
 CONNECT_SECONDS = 3.0
-TIMEOUT = httpx.Timeout(5.0, connect=CONNECT_SECONDS)
+SILENCE_SECONDS = 5.0
 TOTAL_TIMEOUT = 10.0
 # The list of all series is one reply of about 19 MB.
 SERIES_TIMEOUT = 60.0
 ERROR_TEXT_LENGTH = 200
-NO_JSON = msgspec.DecodeError("unreadable: no valid JSON")
 
 T = TypeVar("T")
 Query = dict[str, str | int | bool | list[str]]
@@ -135,7 +134,7 @@ class KalshiClient:
         )
         self._http = httpx.Client(
             transport=transport,
-            timeout=TIMEOUT,
+            timeout=_timeout(TOTAL_TIMEOUT),
             headers={
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
@@ -239,9 +238,11 @@ class KalshiClient:
         """
         path = "/markets/orderbooks"
         body, _ = self._get(path, {"tickers": list(tickers)})
-        (books, refused), faulty = _parse_list(order_books.order_books, body, key="orderbooks")
+        (books, refused), faulty = bodies.parse_list(
+            order_books.order_books, body, key="orderbooks"
+        )
         honoured.check_names(path, books, tickers)
-        return books, [*refused, *(RefusedBook(raw, NO_JSON) for raw in faulty)]
+        return books, [*refused, *(RefusedBook(raw, bodies.NO_JSON) for raw in faulty)]
 
     def trades(self, **filters: Unpack[TradeFilters]) -> Page:
         """Return trades of one market or of all, newest first."""
@@ -281,28 +282,31 @@ class KalshiClient:
     def _read(self, read: Callable[[bytes], T], path: str, params: Query, *, key: str = "") -> T:
         """Fetch and parse a reply, leaving out faulty items of the list under `key`."""
         body, _ = self._get(path, params)
-        return _parse_list(read, body, key=key)[0] if key else _parse(read, body)
+        return bodies.parse_list(read, body, key=key)[0] if key else bodies.parse(read, body)
 
     def _page(
         self, key: str, path: str, params: Query, *, total_timeout: float | None = None
     ) -> Page:
         body, received_at = self._get(path, params, total_timeout=total_timeout)
-        envelope, faulty = _parse_list(lambda body: replies.envelope(body, key), body, key=key)
+        envelope, faulty = bodies.parse_list(
+            lambda body: replies.envelope(body, key), body, key=key
+        )
         if envelope.cursor and envelope.cursor == params.get("cursor"):
             raise Unintelligible(f"{path}: the cursor does not advance")
         return Page([*envelope.items, *faulty], envelope.cursor, received_at)
 
     def _single(self, key: str, path: str, params: Query) -> Page:
         body, received_at = self._get(path, params)
-        return Page([_parse_single(body, key)], "", received_at)
+        return Page([bodies.parse_single(body, key)], "", received_at)
 
     def _get(
         self, path: str, params: Query, *, total_timeout: float | None = None
     ) -> tuple[bytes, datetime]:
-        request = self._http.build_request(
-            "GET", f"{self._base_url}{path}", params={k: v for k, v in params.items() if v}
-        )
-        return self._retrying(self._attempt, request, total_timeout or self.total_timeout)
+        most = total_timeout or self.total_timeout
+        given = {name: value for name, value in params.items() if value}
+        url = f"{self._base_url}{path}"
+        request = self._http.build_request("GET", url, params=given, timeout=_timeout(most))
+        return self._retrying(self._attempt, request, most)
 
     def _should_stop(self, state: RetryCallState) -> bool:
         is_last = state.attempt_number >= self._attempts.most
@@ -358,6 +362,13 @@ class KalshiClient:
             return True
         with _redis_errors():
             return self._bucket.wait_for(requests * TOKENS_PER_REQUEST) == 0
+
+    def calls_per_second(self) -> float | None:
+        """Return how many requests the shared tokens allow now; None where nothing limits them."""
+        if self._bucket is None:
+            return None
+        with _redis_errors():
+            return self._bucket.present_rate() / TOKENS_PER_REQUEST
 
     def _raise_for_status(self, response: httpx.Response, body: bytes) -> None:
         status = response.status_code
@@ -429,6 +440,11 @@ def _valid_base_url(base_url: str) -> str:
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError(f"{base_url!r} is not an http or https URL with a host")
     return base_url.rstrip("/")
+
+
+def _timeout(total: float) -> httpx.Timeout:
+    """Return the timeouts of a reply that may take so long as a whole: half of it in silence."""
+    return httpx.Timeout(max(SILENCE_SECONDS, total / 2), connect=CONNECT_SECONDS)
 
 
 def _query(filters: Mapping[str, object], **defaults: int) -> Query:
@@ -514,39 +530,3 @@ def _error(
     if 300 <= status < 400:
         return ConfigurationError(f"{where}: the URL has moved (status {status})")
     return ServerError(f"{where}: the exchange failed ({details})")
-
-
-def _parse(read: Callable[[bytes], T], body: bytes) -> T:
-    try:
-        return read(body)
-    except msgspec.MsgspecError as fault:
-        raise Unintelligible(str(fault), body=body) from None
-
-
-def _parse_single(body: bytes, key: str) -> msgspec.Raw:
-    """Return the one item under `key`, which may be no JSON itself."""
-    try:
-        return replies.single_item(body, key)
-    except msgspec.ValidationError as fault:
-        raise Unintelligible(str(fault), body=body) from None
-    except msgspec.DecodeError as fault:
-        item = _parse(lambda body: splitting.member(body, key), body)
-        if item is None:
-            raise Unintelligible(str(fault), body=body) from None
-        return item
-
-
-def _parse_list(
-    read: Callable[[bytes], T], body: bytes, *, key: str
-) -> tuple[T, list[msgspec.Raw]]:
-    """Parse a reply with a list under `key`; return also the items that are no JSON."""
-    try:
-        return read(body), []
-    except msgspec.ValidationError as fault:
-        raise Unintelligible(str(fault), body=body) from None
-    except msgspec.DecodeError as fault:
-        try:
-            readable, faulty = splitting.set_apart(body, key)
-        except msgspec.DecodeError:
-            raise Unintelligible(str(fault), body=body) from None
-        return _parse(read, readable), faulty

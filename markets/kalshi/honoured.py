@@ -18,7 +18,9 @@ SAMPLE = 50
 # A shorter listing costs nothing to read, and a few of its items may be on the edge of the filter.
 SHORT = 20
 COMBO = "KXMVE"
-ENDED = frozenset(("closed", "determined", "disputed", "amended", "finalized"))
+AWAITING = frozenset(("closed", "determined", "disputed", "amended"))
+ENDED = AWAITING | {"finalized"}
+NOT_SETTLED = AWAITING | {"initialized", "inactive", "active"}
 
 
 class _Listed(Struct):
@@ -30,6 +32,7 @@ class _Listed(Struct):
     status: str = ""
     updated_time: str | None = None
     created_time: str | None = None
+    settlement_ts: str | None = None
     markets: "list[_Listed] | None" = None
 
 
@@ -75,14 +78,19 @@ def _is_named(each: _Listed, tickers: object) -> bool:
     return not own or own in names
 
 
-def _is_open(each: _Listed, word: object) -> bool:
+def _has_status(each: _Listed, word: object) -> bool:
     statuses = {market.status for market in each.markets or ()} or {each.status}
-    return word != "open" or not statuses <= ENDED
+    contrary = {"open": ENDED, "settled": NOT_SETTLED}.get(str(word), frozenset())
+    return not statuses <= contrary
 
 
 def _is_not_before(text: str | None, seconds: object) -> bool:
     """Compare instants as texts, which sort as the instants do. An unknown one is no evidence."""
     return not text or text < "2018" or text[:19] >= _text(seconds)
+
+
+def _is_not_after(text: str | None, seconds: object) -> bool:
+    return not text or text[:19] <= _text(seconds)
 
 
 def _text(seconds: object) -> str:
@@ -95,10 +103,12 @@ RULES: Mapping[str, Rule] = {
     "event_ticker": lambda each, ticker: each.event_ticker in ("", ticker),
     "series_ticker": lambda each, ticker: each.series_ticker in ("", ticker),
     "mve_filter": lambda each, word: word != "exclude" or not each.ticker.startswith(COMBO),
-    "status": _is_open,
+    "status": _has_status,
     "min_updated_ts": lambda each, at: _is_not_before(each.updated_time, at),
+    "min_settled_ts": lambda each, at: _is_not_before(each.settlement_ts, at),
+    "max_settled_ts": lambda each, at: _is_not_after(each.settlement_ts, at),
     "min_ts": lambda each, at: _is_not_before(each.created_time, at),
-    "max_ts": lambda each, at: not each.created_time or each.created_time[:19] <= _text(at),
+    "max_ts": lambda each, at: _is_not_after(each.created_time, at),
 }
 # Filters that have no edge: any reply shows whether they were honoured.
 EXACT = ("tickers", "ticker")

@@ -509,14 +509,16 @@ class BackfillSpanQuerySet(models.QuerySet["BackfillSpan"]):
         """Spans that hold a refused record; they go when it has been read."""
         return self.exclude(refusal="")
 
+    def of_markets(self, ids: Iterable[int]) -> Self:
+        """The spans of these markets, of which there may be very many."""
+        return self.filter(market_id__in=RawSQL("SELECT unnest(%s::bigint[])", [array_of(ids)]))
+
     def whole(
         self, kind: str, ids: Sequence[int], start: datetime, end: datetime, *, known_by: datetime
     ) -> list[tuple[int, datetime, datetime]]:
         """Return each market's times after a start and until an end, included, that were fetched
         wholly, as far as they reach into a window."""
-        # There may be very many markets.
-        markets = RawSQL("SELECT unnest(%s::bigint[])", [array_of(ids)])
-        done = self.filter(kind=kind, market_id__in=markets, start__lt=end, end__gt=start)
+        done = self.of_markets(ids).filter(kind=kind, start__lt=end, end__gt=start)
         holes: dict[int, list[Interval]] = defaultdict(list)
         for span in done.refused():
             holes[span.market_id].append(Interval(span.start, span.end))
@@ -547,7 +549,10 @@ class BackfillSpan(models.Model):
     """
 
     market = models.ForeignKey(Market, on_delete=models.CASCADE, related_name="backfills")
-    kind = models.CharField(max_length=20, help_text="Trades, or candles with their minutes.")
+    kind = models.CharField(
+        max_length=20,
+        help_text="Trades, candles with their minutes, or a window before an anchor.",
+    )
     start = models.DateTimeField()
     end = models.DateTimeField()
     done_until = models.DateTimeField(null=True, blank=True)

@@ -452,6 +452,20 @@ def test_a_refused_connection_is_a_temporary_error(slept):
     assert len(slept) == 2
 
 
+@pytest.mark.parametrize(("total", "silence"), [(None, 5), (0.2, 5), (60, 30)])
+def test_who_waits_longer_for_a_whole_reply_waits_longer_for_its_beginning(total, silence):
+    timeouts = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        timeouts.append(request.extensions["timeout"])
+        return httpx.Response(200, json={"markets": []})
+
+    with KalshiClient("http://exchange.test", transport=httpx.MockTransport(answer)) as client:
+        client.total_timeout = total or client.total_timeout
+        client.markets()
+    assert [(each["read"], each["connect"]) for each in timeouts] == [(silence, 3)]
+
+
 def test_a_slow_reply_is_abandoned_after_the_total_timeout(server, client):
     server.replies = [Reply(EMPTY, pause_between_bytes=0.05)]
     client.total_timeout = 0.2

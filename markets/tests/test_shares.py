@@ -128,10 +128,14 @@ class TestOtherFilters:
             ({"event_ticker": "KXZ-1"}, "event_ticker"),
             ({"min_updated_ts": 2_000_000_000}, "min_updated_ts"),
             ({"status": "open", "mve_filter": "exclude"}, "mve_filter"),
+            ({"status": "settled"}, "status"),
+            ({"min_settled_ts": 2_000_000_000}, "min_settled_ts"),
+            ({"max_settled_ts": 1_700_000_000}, "max_settled_ts"),
         ],
     )
     def test_they_are_held_to(self, exchange, filters, name):
-        listed = [market_json(f"KXMVE-1-{n}") for n in range(30)]
+        settled = {"settlement_ts": "2026-11-01T12:00:00Z"}
+        listed = [market_json(f"KXMVE-1-{n}", **settled) for n in range(30)]
         exchange.failing["/markets"] = httpx.Response(200, json={"markets": listed})
         with exchange.client() as client, pytest.raises(FilterIgnored, match=name):
             client.markets(**filters)

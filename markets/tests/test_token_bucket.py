@@ -72,6 +72,16 @@ def test_a_cost_above_the_capacity_is_served_in_the_end(server):
     assert bucket(server, rate=10, capacity=10).take(30) == pytest.approx(2, abs=0.1)
 
 
+def test_the_present_rate_is_lower_after_a_429_and_takes_no_tokens(server):
+    tokens = bucket(server, rate=100)
+    assert tokens.present_rate() == 100
+    tokens.drain()
+    assert tokens.present_rate() == pytest.approx(70, abs=1)
+    server.hincrbyfloat("test:tokens", "at", -31)
+    assert tokens.present_rate() == pytest.approx(100)
+    assert tokens.take(300) == 0
+
+
 def test_an_idle_bucket_leaves_nothing_behind(server):
     bucket(server, rate=100).take(10)
     assert 0 < server.pttl("test:tokens") <= 2000
