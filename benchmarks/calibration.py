@@ -8,6 +8,8 @@ import csv
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
 import numpy as np
 from django.conf import settings
@@ -103,7 +105,7 @@ def main() -> None:
 
 def fill() -> None:
     partitions.create_missing(SNAPSHOTS, {(START + timedelta(days=d)).date() for d in range(DAYS)})
-    words = {
+    words: dict[str, Any] = {
         "series": SERIES, "events": EVENTS, "each": MARKETS // EVENTS, "days": DAYS,
         "hours": HOURS, "start": START, "rules": RULES,
     }  # fmt: skip
@@ -136,7 +138,7 @@ def report_reads() -> None:
         ("random instant", CalibrationRequest(moment="random")),
         ("one of 50 series", CalibrationRequest(series="KXCAL7")),
     ):
-        seconds = from_nothing(lambda request=request: calibrate(request))
+        seconds = from_nothing(partial(calibrate, request))
         ratio = f"{seconds / counted:.0f} x reading the markets and their events"
         report(f"{MARKETS:,} settled markets, {words}", f"{seconds:.2f} s", ratio=ratio)
     again = median([timed(lambda: calibrate(CalibrationRequest())) for _ in range(ROUNDS)])
@@ -150,14 +152,14 @@ COUNT = """
 
 
 def report_requests() -> None:
-    client = Client()
+    client = Client(headers={"host": "localhost"})
     for words, address in (
         ("page", "/calibration/"),
         ("page with the markets of a bin", "/calibration/?bin=3"),
         ("API", "/api/v1/calibration/"),
         ("API, 100 markets", "/api/v1/calibration/markets/"),
     ):
-        fetch = lambda address=address: fetched(client, address)  # noqa: E731
+        fetch = partial(fetched, client, address)
         first = from_nothing(fetch)
         again = median([timed(fetch) for _ in range(ROUNDS)])
         report(words, f"{again:.2f} s", ratio=f"{first:.2f} s for the first who asks")

@@ -154,7 +154,8 @@ class CalibrationPageForm(CalibrationBinForm):
     def __init__(self, query: QueryDict) -> None:
         # Choices show what counts where nothing is chosen.
         shown = QueryDict(mutable=True)
-        shown.update({**DEFAULTS, **{name: query[name] for name in query if query[name]}})
+        given = {name: str(query[name]) for name in query if query[name]}
+        shown.update(DEFAULTS | given)
         if query.get("imports") and not query.get("source"):
             shown["source"] = IMPORTED
         super().__init__(shown)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from django.core.cache import cache
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Position, expect
 
 from markets.tests.settled_markets import make_settled_markets
 from tests.browser_checks import (
@@ -40,7 +40,7 @@ def test_a_click_on_a_bin_shows_its_markets_and_stays_on_the_page(clean: Page, s
     canvas = clean.locator("[data-plot=curve]")
     box = canvas.bounding_box()
     assert box
-    spot = {"x": box["width"] * 0.6, "y": box["height"] / 2}
+    spot: Position = {"x": box["width"] * 0.6, "y": box["height"] / 2}
     canvas.hover(position=spot)
     expect(clean.locator("[data-readout]")).to_contain_text(re.compile("(40|50)¢ to .* markets"))
     canvas.click(position=spot)

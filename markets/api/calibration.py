@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from django.http import HttpResponseBase
@@ -296,7 +297,7 @@ def csv_of(rows: Iterator[ObservedPrice]) -> Iterator[bytes]:
     writer = csv.writer(buffer)
     writer.writerow(ObservedPrice._fields)
     for number, row in enumerate(rows):
-        writer.writerow(each.isoformat() if hasattr(each, "isoformat") else each for each in row)
+        writer.writerow(each.isoformat() if isinstance(each, datetime) else each for each in row)
         if number % ROWS_AT_ONCE == 0:
             yield buffer.getvalue().encode()
             buffer.seek(0)

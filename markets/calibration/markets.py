@@ -33,7 +33,7 @@ def observed_markets(used: UsedMarkets) -> list[ObservedPrice]:
     names = Market.objects.filter(pk__in=observed.market.tolist()).values_list(
         "pk", "ticker", "event__ticker", "event__series__ticker", "event__series__category"
     )
-    by_id = {id: words for id, *words in names}
+    by_id = {row[0]: row for row in names}
     columns = (observed.at, observed.quoted, observed.anchor, observed.bid, observed.ask)
     rows = zip(
         observed.market.tolist(),
@@ -45,7 +45,10 @@ def observed_markets(used: UsedMarkets) -> list[ObservedPrice]:
     )
     return [
         ObservedPrice(
-            *by_id[id],
+            ticker=by_id[id][1],
+            event_ticker=by_id[id][2],
+            series_ticker=by_id[id][3],
+            category=by_id[id][4],
             observed_at=instant(at),
             quoted_at=instant(quoted),
             anchor=Anchor(anchor).name.lower(),

@@ -72,7 +72,8 @@ def _agree(drawn: EventResamples, outcomes: Floats) -> Bools:
     """Return the bins whose outcomes are all 0, or all 1."""
     counts = drawn.totals()
     zeros, ones = (drawn.totals((outcomes == value).astype(float)) for value in (0, 1))
-    return (counts > 0) & ((zeros == counts) | (ones == counts))
+    agree: Bools = (counts > 0) & ((zeros == counts) | (ones == counts))
+    return agree
 
 
 def _where_all_agree(

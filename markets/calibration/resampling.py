@@ -51,7 +51,8 @@ class EventResamples:
     def samples(self, values: Floats | None = None) -> Floats:
         """Return the same sums in each sample: one row a sample, one column a bin."""
         sums = np.bincount(self._place, values, self._groups * self.size)
-        return self._drawn @ sums.reshape(self._groups, self.size).astype(float)
+        drawn: Floats = self._drawn @ sums.reshape(self._groups, self.size).astype(float)
+        return drawn
 
     def events(self) -> Ints:
         """Count the events that have an observation in each bin."""
@@ -73,6 +74,8 @@ def bounds(samples: Floats) -> SampleBounds:
     return SampleBounds(low, high)
 
 
-def ratio(upper: Floats, lower: Floats) -> Floats:
+def ratio(upper: Floats | Ints, lower: Floats | Ints) -> Floats:
     """Divide, with NaN for nothing by nothing."""
-    return np.divide(upper, lower, out=np.full_like(upper, np.nan, dtype=float), where=lower != 0)
+    nothing: Floats = np.full_like(upper, np.nan, dtype=float)
+    found: Floats = np.divide(upper, lower, out=nothing, where=lower != 0)
+    return found

@@ -40,8 +40,8 @@ def make_settled_markets(events: int, *, seed: int = 5) -> None:
             status="active",
             open_time=market.open_time,
             close_time=market.close_time,
-            known_at=market.open_time,
-            recorded_at=market.open_time,
+            known_at=START,
+            recorded_at=START,
         )
         for market in markets
     )

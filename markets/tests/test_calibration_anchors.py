@@ -1,5 +1,7 @@
 """The instants at which markets are observed, and that no outcome chooses them."""
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,10 +21,14 @@ HOUR = 3_600_000_000
 few = settings(max_examples=80, deadline=None)
 
 
-def dates(**columns):
+def dates(**columns: Any) -> MarketDates:
     """Make markets 1, 2, ... that opened at hour 0; hours stand for instants."""
     size = len(next(iter(columns.values())))
-    defaults = {"opened": [0] * size, "may_close_early": [1] * size, "draw": [0.5] * size}
+    defaults: dict[str, Any] = {
+        "opened": [0] * size,
+        "may_close_early": [1] * size,
+        "draw": [0.5] * size,
+    }
     columns = defaults | columns
     hours = {
         name: np.array(

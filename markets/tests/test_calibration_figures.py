@@ -1,14 +1,19 @@
 """Curve, scores, returns and trail of calibration, from arrays alone."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from markets.calibration.reliability import bins_of, reliability
+from markets.calibration import reliability as curves
+from markets.calibration import returns as purchases
+from markets.calibration import scores as scoring
+from markets.calibration.reliability import bins_of
 from markets.calibration.resampling import MOST_GROUPS, EventResamples
-from markets.calibration.returns import Purchases, returns
-from markets.calibration.scores import log_loss, scores
+from markets.calibration.returns import Purchases
+from markets.calibration.scores import log_loss
 from markets.calibration.trail import CLASSES, MOST_POINTS, score_trail
 
 observation = st.tuples(
@@ -16,6 +21,19 @@ observation = st.tuples(
 )
 observed = st.lists(observation, min_size=1, max_size=60)
 few = settings(max_examples=50, deadline=None)
+
+
+# A figure that is None fails where it is compared.
+def reliability(*columns: Any, **options: Any) -> Any:
+    return curves.reliability(*columns, **options)
+
+
+def scores(*columns: Any, **options: Any) -> Any:
+    return scoring.scores(*columns, **options)
+
+
+def returns(*columns: Any, **options: Any) -> Any:
+    return purchases.returns(*columns, **options)
 
 
 def arrays(rows):
@@ -117,7 +135,9 @@ def test_without_observations_every_bin_is_empty():
     nothing = np.empty(0)
     assert [each.count for each in reliability(nothing, nothing, nothing, bins=5)] == [0] * 5
     assert scores(nothing, nothing, nothing) is None
-    assert [each.net for each in returns(Purchases(*[nothing] * 4), bins=5)] == [None] * 5
+    assert [
+        each.net for each in returns(Purchases(nothing, nothing, nothing, np.arange(0)), bins=5)
+    ] == [None] * 5
 
 
 def test_a_sample_of_events_draws_as_many_as_there_are():
