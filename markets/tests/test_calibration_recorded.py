@@ -147,9 +147,9 @@ def asks_before(folder, until):
 
 def test_asks_of_sports_markets():
     folder = imported("sports_asks_cockpit")
-    eligible, last = asks_before(folder, lambda rows: rows.commence_ms - 3_600_000)
+    eligible, last = asks_before(folder, lambda rows: rows.commence_ms - 6 * 3_600_000)
     for price, side in (("ask-yes", "yes"), ("ask-no", "no")):
-        found = of(moment="1h", price=price)
+        found = of(moment="6h", price=price)
         assert found.coverage.eligible == eligible == 585
         asked = last[last.side == side]
         ours = asked.entry_ask_tenths / 1_000
