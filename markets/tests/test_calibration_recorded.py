@@ -12,8 +12,10 @@ from django.conf import settings
 from django.core.cache import cache
 
 from markets.calibration.anchors import Exclusion
+from markets.calibration.reliability import reliability
 from markets.calibration.report import calibrate
 from markets.calibration.request import CalibrationRequest
+from markets.calibration.scores import scores
 from markets.importing.research_tables import find_tables, import_tables
 
 RECORDED = settings.BASE_DIR.parent / "shared" / "kalshi" / "recorded"
@@ -129,6 +131,31 @@ def test_baseball():
     assert found.coverage.eligible == len(games) == 3_477
     mid = (used.close_bid + used.close_ask) / 200
     assert_same(found, mid, used.result == "yes", used.event)
+
+
+# --- early prices of six categories, which are no quotes ------------------------------------------
+
+
+def test_early_prices():
+    table = pd.read_csv(RECORDED / "calibration_kola" / "m4_trades.csv")
+    event = table.ticker.str.rpartition("-")[0]
+    codes = event.astype("category").cat.codes.to_numpy()
+    assert len(table) > 7_800
+    for _, own in table.groupby("category"):
+        price, outcome, of = own.p.to_numpy(), own.y.to_numpy(), codes[own.index]
+        curve = reliability(price, outcome, of)
+        places = np.minimum(np.digitize(price.round(5), BINS[:-1]) - 1, 9)
+        by_bin = own.assign(event=of).groupby(places)
+        for number, each in enumerate(curve):
+            assert each.count == (places == number).sum()
+            if each.outcome is not None:
+                assert each.price == pytest.approx(by_bin.p.mean()[number])
+                assert each.outcome == pytest.approx(by_bin.y.mean()[number])
+                assert each.events == by_bin.event.nunique()[number]
+        found = scores(price, outcome, of)
+        assert found
+        assert found.brier == pytest.approx(((own.p - own.y) ** 2).mean())
+        assert found.events == event[own.index].nunique()
 
 
 # --- asks of sports markets before their games --------------------------------------------------
