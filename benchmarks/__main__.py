@@ -22,6 +22,7 @@ NAMES = (
     "change",
     "backfill",
     "reading",
+    "calibration",
     "search",
     "dearest",
     "api",

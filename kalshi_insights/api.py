@@ -10,6 +10,7 @@ from accounts.api.views import AccountView
 from backtests.api.viewsets import BacktestViewSet, StrategyViewSet
 from kalshi_insights.health import HealthView
 from kalshi_insights.rest.errors import unknown_route
+from markets.api.calibration import CalibrationMarketViewSet, CalibrationView
 from markets.api.imports import ImportViewSet
 from markets.api.outages import OutageViewSet
 from markets.api.trades import TapeViewSet, TradeViewSet
@@ -29,6 +30,7 @@ LISTS = (
     "tape",
     "polls",
     "outages",
+    "calibration",
     "imports",
     "strategies",
     "backtests",
@@ -56,6 +58,7 @@ class Root(APIRootView):
                 "market": f"{here}markets/{{ticker}}/",
                 **{f"market_{name}": address for name, address in market_resources.items()},
                 "tape_days": f"{here}tape/days/",
+                "calibration_markets": f"{here}calibration/markets/",
                 "import": f"{here}imports/{{id}}/",
                 "strategy": f"{here}strategies/{{name}}/",
                 "backtest": f"{here}backtests/{{id}}/",
@@ -90,12 +93,14 @@ router.register("trades", TradeViewSet, basename="trade")
 router.register("tape", TapeViewSet, basename="tape")
 router.register("polls", PollViewSet, basename="poll")
 router.register("outages", OutageViewSet, basename="outage")
+router.register("calibration/markets", CalibrationMarketViewSet, basename="calibration-market")
 router.register("imports", ImportViewSet, basename="import")
 router.register("strategies", StrategyViewSet, basename="strategy")
 router.register("backtests", BacktestViewSet, basename="backtest")
 
 urlpatterns = [
     path("", include(router.urls)),
+    path("calibration/", CalibrationView.as_view(), name="calibration"),
     path("account/", AccountView.as_view(), name="account"),
     path("health/", HealthView.as_view(throttle_classes=()), name="health"),
     path("schema/", SchemaView.as_view(), name="schema"),

@@ -19,5 +19,6 @@ urlpatterns = [
     path("markets/", views.market_list, name="list"),
     path("markets/<ticker:ticker>/chart.json", views.market_chart, name="chart"),
     path("markets/<ticker:ticker>/", views.market_detail, name="detail"),
+    path("calibration/", views.calibration, name="calibration"),
     path("recorder/", views.recorder, name="recorder"),
 ]

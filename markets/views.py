@@ -1,6 +1,7 @@
 """The pages of markets and of the recorder; each also serves its fragments to htmx."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from urllib.parse import urlencode
@@ -14,6 +15,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 from django_htmx.http import HttpResponseClientRedirect, replace_url
 
+from kalshi_insights.bad_input import BadInput
 from kalshi_insights.htmx import (
     htmx_target,
     page_number,
@@ -23,9 +25,13 @@ from kalshi_insights.htmx import (
 )
 from kalshi_insights.rest.errors import envelope, validation_message
 from markets import charts
+from markets.calibration.markets import observed_markets
+from markets.calibration.report import Calibration, calibrate, used_markets, within_bin
+from markets.calibration.words import ANCHOR_WORDS, EXCLUSION_WORDS, price_words, verdict
 from markets.coverage import freshness
 from markets.coverage.causes import outages
 from markets.filters import MarketFilter
+from markets.forms import CalibrationPageForm
 from markets.models import (
     DiskUsage,
     Drift,
@@ -200,6 +206,58 @@ def recorder(request: HttpRequest) -> HttpResponse:
         "tape": tape_context,
     }
     return render(request, template_for(request, "recorder/recorder.html", "runs"), context)
+
+
+@require_safe
+@serves_fragments
+def calibration(request: HttpRequest) -> HttpResponse:
+    form = CalibrationPageForm(request.GET)
+    context: dict[str, object] = {"form": form}
+    if form.is_valid():
+        try:
+            found = calibrate(form.calibration_request())
+            context |= calibration_context(form, found, page=page_number(request.GET))
+        except BadInput as fault:
+            form.add_error(fault.field, fault.message)
+    template = template_for(request, "markets/calibration.html", "results", "bin-markets")
+    status = HTTPStatus.BAD_REQUEST if form.errors and not htmx_target(request) else HTTPStatus.OK
+    return render(request, template, context, status=status)
+
+
+def calibration_context(
+    form: CalibrationPageForm, found: Calibration, *, page: int
+) -> dict[str, object]:
+    """Return what the page shows of a calibration, and of the bin that was chosen."""
+    query = form.short_query()
+    api_query = form.api_query()
+    chosen = form.cleaned_data["bin"]
+    context = {
+        "found": found,
+        "title": price_words(found.request),
+        "verdict": verdict(found.scores),
+        "anchors": [(ANCHOR_WORDS[each], n) for each, n in found.coverage.anchors.items()],
+        "left_out": [(EXCLUSION_WORDS[each], n) for each, n in found.coverage.left_out.items()],
+        "returns": list(zip(found.returns_yes, found.returns_no, strict=True)),
+        "charts": {
+            "curve": [asdict(each) for each in found.curve],
+            "returns": {
+                "yes": [asdict(each) for each in found.returns_yes],
+                "no": [asdict(each) for each in found.returns_no],
+            },
+            "trail": asdict(found.trail),
+        },
+        "query": query,
+        "api_query": api_query.urlencode(),
+        "rows": None,
+        "chosen": chosen,
+    }
+    if chosen is None:
+        return context
+    used = within_bin(found.request, used_markets(found.request), chosen)
+    pages: Page[int] = Paginator(range(len(used.prices)), PAGE_SIZE).get_page(page)
+    first = max(pages.start_index() - 1, 0)
+    rows = observed_markets(used.sliced(slice(first, first + PAGE_SIZE)))
+    return context | {"rows": rows, "page": pages, "bin": found.curve[chosen]}
 
 
 def tape_context() -> dict[str, object]:

@@ -92,6 +92,11 @@ MARKETS = """
     yes_price no_price volume_24h previous_price quoted_at is_hot"""
 
 OUTAGES = "start end cause detail seconds"
+CURVE = "low high count events price outcome outcome_low outcome_high"
+RETURNS = "low high count events price fee net net_low net_high"
+CALIBRATED = """
+    ticker event_ticker series_ticker category observed_at quoted_at anchor yes_bid yes_ask price
+    outcome settled_at"""
 SPANS = "start end seconds is_whole proof extent with_combos series categories known_at"
 IMPORTS = """
     id group kind state file sha256 size started_at finished_at undone_at said rows refused
@@ -321,6 +326,27 @@ class Client:
         >>> client.imports(state="finished")[["file", "kind", "rows"]]
         """
         return self._list("imports/", IMPORTS, filters, limit=limit, key="id")
+
+    def calibration(self, **filters: Filter) -> Row:
+        """Read how right prices were; `curve`, `returns_yes` and `returns_no` are frames of bins.
+
+        Filters are `moment`, `price`, `source`, `imports`, `category`, `series`, `start`, `end`,
+        `anchor`, `max_spread`, `max_age`, `bins` and `minimum`.
+
+        >>> client.calibration(moment="24h", price="ask-yes")["curve"][["price", "outcome"]]
+        """
+        data = self._record(self._json("calibration/", **filters))
+        returns = {
+            side: self._columns(data[side], RETURNS) for side in ("returns_yes", "returns_no")
+        }
+        return data | {"curve": self._columns(data["curve"], CURVE), **returns}
+
+    def calibration_markets(self, *, limit: int | None = None, **filters: Filter) -> pd.DataFrame:
+        """List the markets behind a calibration, each with its one observation; `bin` narrows them.
+
+        >>> client.calibration_markets(bin=1)[["price", "outcome"]]
+        """
+        return self._list("calibration/markets/", CALIBRATED, filters, limit=limit)
 
     def orderbook(self, ticker: str, as_of: When = None, *, depth: int | None = None) -> Row:
         """Read the newest order book, or that at `as_of`; `bids` and `asks` have the best first.

@@ -13,15 +13,27 @@ from urllib.parse import urlencode
 from drf_spectacular.generators import SchemaGenerator
 
 from markets.filters import STATUS_CHOICES, MarketFilter
+from markets.forms import CalibrationPageForm
 from markets.models import Market, Poll
 from markets.models.listed_markets import ORDERS
 
-NOUNS = ("series", "events", "markets", "trades", "tape", "polls", "health", "outages")
+NOUNS = (
+    "series",
+    "events",
+    "markets",
+    "trades",
+    "tape",
+    "polls",
+    "health",
+    "outages",
+    "calibration",
+)
 PAGES = {
     "/markets/": [*MarketFilter.base_filters, "ordering", "page"],
     "/markets/{market}/": ["table"],
     "/markets/{market}/chart.json": ["range"],
     "/recorder/": [],
+    "/calibration/": list(CalibrationPageForm.base_fields),
     "/backtests/": ["status", "page"],
     "/backtests/new/": [],
 }
@@ -88,6 +100,7 @@ def dear_values(market: Market, common_words: str) -> dict[str, Sequence[str]]:
         "start": [long_ago],
         "end": [past],
         "interval": ["1m", "1h", "1d"],
+        "moment": ["7d", "first", "random"],
         "ordering": [f"{sign}{key}" for key in ORDERS for sign in ("", "-")],
         "limit": ["1000", "100"],
         "skip": [rows, "10000"],

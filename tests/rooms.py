@@ -50,6 +50,7 @@ ROOMS = {
         "markets/api/",
         "markets/charts.py",
         "markets/filters.py",
+        "markets/forms.py",
         "markets/templatetags/",
         "markets/views.py",
         "backtests/api/",
@@ -72,6 +73,10 @@ ROOMS = {
     ),
     "data": (
         "accounts/models.py",
+        "markets/calibration/charges.py",
+        "markets/calibration/markets.py",
+        "markets/calibration/observations.py",
+        "markets/calibration/report.py",
         "markets/coverage/",
         "markets/models/",
         "markets/storage/__init__.py",

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from model_bakery import baker
 from playwright.sync_api import Browser, Page
 
@@ -37,6 +38,7 @@ from markets.models import (
 from markets.models.tape import Proof
 from markets.models.trades import TakerSide
 from markets.tests.factories import a_market, a_snapshot, a_sweep, a_trade, an_event
+from markets.tests.settled_markets import make_settled_markets
 
 pytestmark = [
     pytest.mark.browser,
@@ -351,6 +353,31 @@ def test_pictures_of_backtests(
     page.wait_for_timeout(500)
     page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=FOLDER / f"backtest-wrong-{width}-{theme}.png", full_page=True)
+    page.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_pictures_of_calibration(
+    browser: Browser, live_server, theme: Literal["light", "dark"], width: int
+) -> None:
+    cache.clear()
+    page = browser.new_page(
+        viewport={"width": width, "height": 900}, color_scheme=theme, device_scale_factor=1.5
+    )
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    page.goto(f"{live_server.url}/calibration/")
+    page.screenshot(path=FOLDER / f"calibration-none-{width}-{theme}.png")
+    cache.clear()
+    make_settled_markets(500)
+    for name, query in {
+        "calibration": "",
+        "calibration-bin": "?bin=2&bins=20",
+        "calibration-wrong": "?max_age=old",
+    }.items():
+        page.goto(f"{live_server.url}/calibration/{query}")
+        page.wait_for_timeout(500)
+        page.screenshot(path=FOLDER / f"{name}-{width}-{theme}.png", full_page=True)
     page.close()
 
 

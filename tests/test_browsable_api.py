@@ -46,6 +46,8 @@ PLACES = [
     "/tape/days/",
     "/polls/",
     "/outages/",
+    "/calibration/",
+    "/calibration/markets/",
     "/health/",
     "/strategies/",
     "/strategies/momentum/",

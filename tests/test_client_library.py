@@ -19,6 +19,7 @@ import httpx
 import nbformat
 import pandas as pd
 import pytest
+from django.core.cache import cache
 from django.db import connection, transaction
 from drf_spectacular.generators import SchemaGenerator
 from model_bakery import baker
@@ -45,6 +46,7 @@ from markets.models import (
 )
 from markets.models.trades import trade_uuid
 from markets.tests.factories import a_market, a_poll, a_snapshot, a_sweep, a_trade, observe
+from markets.tests.settled_markets import make_settled_markets
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "notebooks"))
@@ -255,6 +257,21 @@ def test_a_month_of_minutes_needs_no_care(client, market):
     frame = client.candlesticks(TICKER, "2025-11-01", "2025-12-01")
     assert frame.yes_bid_close.dropna().to_list() == [0.1, 0.3]
     assert (frame.index[0], len(frame)) == (NOON, 10 * 1440 + 720)
+
+
+def test_a_calibration_has_frames_of_its_bins_and_of_its_markets(client):
+    cache.clear()
+    make_settled_markets(30)
+    found = client.calibration(bins=5, minimum=2)
+    assert found["coverage"]["eligible"] == 120
+    assert found["curve"]["count"].sum() == found["coverage"]["used"]
+    assert found["curve"].outcome.iloc[0] < found["curve"].outcome.iloc[4]
+    assert {"fee", "net", "net_low"} <= set(found["returns_no"].columns)
+    markets = client.calibration_markets(bins=5, bin=4)
+    assert len(markets) == found["curve"]["count"].iloc[4]
+    assert (markets.price >= 0.8).all()
+    assert (markets.quoted_at <= markets.observed_at).all()
+    assert markets.yes_bid.dtype == "float64"
 
 
 def test_outages_are_a_frame_by_their_start(client, market):

@@ -259,3 +259,73 @@ POLL: Answer = {
     "exchange_active": True,
     "trading_active": True,
 }
+CALIBRATION: Answer = {
+    "read_at": NOON,
+    "coverage": {
+        "eligible": 816,
+        "used": 240,
+        "events": 136,
+        "share": 0.29411764705882354,
+        "left_out": [{"reason": "no_quote", "count": 552}, {"reason": "wide", "count": 24}],
+        "anchors": [{"anchor": "scheduled_close", "count": 240}],
+    },
+    "scores": {
+        "count": 240,
+        "events": 136,
+        "price": 0.21,
+        "outcome": 0.2,
+        "bias": -0.01,
+        "bias_low": -0.03,
+        "bias_high": 0.02,
+        "brier": 0.11,
+        "brier_low": 0.09,
+        "brier_high": 0.13,
+        "reliability": 0.002,
+        "resolution": 0.051,
+        "uncertainty": 0.16,
+        "within_bins": -0.001,
+        "skill": 0.3125,
+        "log_loss": 0.36,
+    },
+    "curve": [
+        {
+            "low": 0.0,
+            "high": 0.1,
+            "count": 120,
+            "events": 90,
+            "price": 0.041,
+            "outcome": 0.033,
+            "outcome_low": 0.008,
+            "outcome_high": 0.067,
+        }
+    ],
+    "returns_yes": [
+        {
+            "low": 0.0,
+            "high": 0.1,
+            "count": 120,
+            "events": 90,
+            "price": 0.05,
+            "fee": 0.0034,
+            "net": -0.38,
+            "net_low": -0.85,
+            "net_high": 0.21,
+        }
+    ],
+    "returns_no": [],
+    "fees_unknown": 0,
+}
+CALIBRATION_MARKET: Answer = {
+    "ticker": TICKER,
+    "event_ticker": "KXHIGHNY-26NOV20",
+    "series_ticker": "KXHIGHNY",
+    "category": "Climate and Weather",
+    "observed_at": "2026-11-20T04:59:00Z",
+    "quoted_at": "2026-11-20T04:58:41.210733Z",
+    "anchor": "scheduled_close",
+    "yes_bid": "0.4200",
+    "yes_ask": "0.4500",
+    "price": 0.435,
+    "outcome": 1.0,
+    "settled_at": "2026-11-21T15:02:10Z",
+}

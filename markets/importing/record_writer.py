@@ -82,6 +82,7 @@ class ImportedEvent:
     title: str
     category: str
     mutually_exclusive: bool
+    strike_date: datetime | None = None
 
 
 @transaction.atomic
@@ -131,6 +132,7 @@ def _store_events(events: Sequence[ImportedEvent], *, now: datetime) -> dict[str
                 series_id=series[event.series],
                 title=event.title,
                 mutually_exclusive=event.mutually_exclusive,
+                strike_date=event.strike_date,
                 recorded_at=now,
             )
             for event in events

@@ -1,6 +1,6 @@
 """Import research tables as backfilled quotes, to backtest on real prices and results.
 
-Three formats are supported. What they lack is assumed and marked as assumed: results are known a
+Four formats are supported. What they lack is assumed and marked as assumed: results are known a
 day after the close, and fees are the standard ones. Existing rows stay as they are.
 """
 
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from markets.importing.baseball import import_baseball
 from markets.importing.fed import import_fed
 from markets.importing.record_writer import ImportResult, OnProgress
+from markets.importing.sports_asks import import_asks
 from markets.importing.table_reader import MalformedTable
 from markets.importing.weather import import_weather
 from markets.models import ImportedPeriod
@@ -30,6 +31,7 @@ FORMATS: Mapping[str, TableFormat] = {
     "weather_hourly_ariadne": TableFormat(import_weather, has_candlesticks=True),
     "mlb_closing": TableFormat(import_baseball, has_candlesticks=False),
     "fed_eco395": TableFormat(import_fed, has_candlesticks=True),
+    "sports_asks_cockpit": TableFormat(import_asks, has_candlesticks=False),
 }
 
 

@@ -121,6 +121,39 @@ def percent(share: float | None) -> str:
 
 
 @figure
+def share(value: float | None) -> str:
+    """Write a share in per cent, rounded; 1 is all of it."""
+    return UNKNOWN if value is None else f"{100 * value:.1f} %".replace("-", MINUS)
+
+
+@figure
+def signed_share(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{100 * value:+.1f} %".replace("-", MINUS)
+
+
+@figure
+def share_of_dollar(value: float) -> str:
+    """Write a price or a worth that is a share of a dollar."""
+    return cents(round(Decimal(value), 5))
+
+
+@figure
+def share_cents(value: float) -> str:
+    """Write the edge of a bin in cents, without their sign."""
+    return f"{100 * value:.0f}"
+
+
+@figure
+def dollars_as_cents(price: str | None) -> str:
+    return cents(None if price is None else Decimal(price))
+
+
+@figure
+def score(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.4f}".replace("-", MINUS)
+
+
+@figure
 def duration(time: timedelta | None) -> str:
     """Write a duration in its one or two largest units."""
     if time is None:

@@ -156,6 +156,26 @@ def fed_tables(folder, **values):
     return folder
 
 
+def asks_table(folder, *rows):
+    """Write asks of both sides of a game an hour before it begins, or these rows."""
+    begins = OPENED + timedelta(hours=1)
+    asks = folder / "sports_asks_cockpit"
+    asks.mkdir()
+    both = [{"side": "yes", "entry_ask_tenths": 490}, {"side": "no", "entry_ask_tenths": 525}]
+    shared = {
+        "created_iso": OPENED.isoformat(),
+        "ticker": GAME,
+        "event_ticker": "KXBALL-26MAR02ABCDEF",
+        "series_ticker": "KXBALL",
+        "depth_at_ask": 12.5,
+        "commence_ms": int(begins.timestamp() * 1000),
+        "market_result": "yes",
+    }
+    table = pd.DataFrame([shared | row for row in rows or both])
+    table.to_csv(asks / "asks_with_results_2026-08-07_16.csv.gz", index=False)
+    return folder
+
+
 def test_weather_becomes_candles_quotes_and_results(tmp_path):
     output = run_import(weather_tables(tmp_path))
     assert (
@@ -244,6 +264,41 @@ def test_a_game_has_its_last_book_when_it_starts(tmp_path):
         Decimal("0.44"),
     )
     assert market.revisions.last().known_at == OPENED + timedelta(days=1)
+
+
+def test_asks_of_both_sides_are_one_quote_before_a_game_that_begins_when_it_was_said(tmp_path):
+    assert "sports_asks_cockpit: 1 new markets, 0 new candlesticks and 1 new snapshots." in (
+        run_import(asks_table(tmp_path))
+    )
+    snapshot = MarketSnapshot.objects.select_related("market__event").get()
+    # Whoever asks 52.5 cents for NO bids 47.5 for YES.
+    assert (snapshot.yes_bid, snapshot.yes_ask) == (Decimal("0.475"), Decimal("0.49"))
+    assert snapshot.yes_bid_size == snapshot.yes_ask_size == Decimal("12.5")
+    assert snapshot.timestamp == OPENED
+    assert snapshot.market.result == "yes"
+    assert snapshot.market.event.strike_date == OPENED + timedelta(hours=1)
+
+
+def test_a_side_that_was_not_recorded_is_unknown(tmp_path):
+    run_import(asks_table(tmp_path, {"side": "no", "entry_ask_tenths": 525}))
+    snapshot = MarketSnapshot.objects.get()
+    assert (snapshot.yes_bid, snapshot.yes_ask) == (Decimal("0.475"), None)
+    assert (snapshot.yes_bid_size, snapshot.yes_ask_size) == (Decimal("12.5"), None)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"side": "both"}, "line 2, column side: 'both' is not one of 'yes', 'no'"),
+        ({"entry_ask_tenths": 1001}, "line 2, column entry_ask_tenths: 1001 is not a price"),
+        ({"commence_ms": "soon"}, "line 2, column commence_ms: 'soon' is not a"),
+    ],
+)
+def test_an_ask_that_cannot_be_read_is_named_by_line_and_column(tmp_path, values, message):
+    row = {"side": "yes", "entry_ask_tenths": 490} | values
+    error = import_error(asks_table(tmp_path, row))
+    assert f"asks_with_results_2026-08-07_16.csv.gz, {message}" in error
+    assert not MarketSnapshot.objects.exists()
 
 
 def test_the_fed_s_trades_are_those_of_the_decision_that_comes_next(tmp_path):
@@ -378,6 +433,7 @@ needs_recordings = [
         pytest.param("weather_hourly_ariadne", (840, 31_375, 31_375), marks=needs_recordings),
         pytest.param("mlb_closing", (3_477, 0, 3_477), marks=needs_recordings),
         pytest.param("fed_eco395", (100, 20_450, 20_450), marks=needs_recordings),
+        pytest.param("sports_asks_cockpit", (1_217, 0, 6_357), marks=needs_recordings),
     ],
 )
 def test_every_line_that_was_recorded_is_read(name, counts):

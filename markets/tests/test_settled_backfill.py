@@ -110,7 +110,7 @@ def test_the_first_quote_and_the_last_one_before_each_lead_time_are_written(clie
         assert anchor
         assert opened
         assert closed
-        instants = [anchor - lead for lead in LEAD_TIMES]
+        instants = [anchor - lead for lead in LEAD_TIMES.values()]
         expected = {at for at in instants if opened < at <= closed}
         candles = Candlestick.objects.filter(market=market)
         first, *_ = found = list(candles.values_list("end_period_ts", flat=True))

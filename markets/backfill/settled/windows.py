@@ -56,7 +56,7 @@ def windows_of(market: MarketPayload, *, strike_date: datetime | None) -> Market
 
 
 def _before(anchor: datetime, opened: datetime, closed: datetime) -> Iterator[CandleWindow]:
-    for lead_time in LEAD_TIMES:
+    for lead_time in LEAD_TIMES.values():
         # The last minute that was over by then.
         end = anchor - lead_time - (anchor - lead_time - EPOCH) % MINUTE
         if opened < end <= closed:

@@ -1,0 +1,106 @@
+"""Scores of probabilities: the Brier score with its parts, log loss, and the mean error."""
+
+from dataclasses import dataclass
+
+from kalshi_insights.arrays import Floats, Ints, np
+from markets.calibration.reliability import BINS, MINIMUM, bins_of, require_unit
+from markets.calibration.resampling import EventResamples, bounds, ratio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """The scores of a set of prices; intervals are None where too few events are in it.
+
+    `brier` is `reliability` - `resolution` + `uncertainty` + `within_bins`: the parts of Murphy
+    (A new vector partition of the probability score, 1973), and what they leave out because a bin
+    holds different prices. `bias` is the mean outcome less the mean price.
+    """
+
+    count: int
+    events: int
+    price: float
+    outcome: float
+    bias: float
+    bias_low: float | None
+    bias_high: float | None
+    brier: float
+    brier_low: float | None
+    brier_high: float | None
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within_bins: float
+    skill: float | None
+    log_loss: float | None
+
+
+class BrierParts:
+    """The parts of a Brier score by bins; see `Scores`."""
+
+    def __init__(self, prices: Floats, outcomes: Floats, bins: int) -> None:
+        cells = bins_of(prices, bins)
+        counts = np.bincount(cells, minlength=bins)
+        price, outcome = (
+            ratio(np.bincount(cells, values, bins), counts) for values in (prices, outcomes)
+        )
+        weights = counts / len(prices)
+        met = counts > 0
+        mean = outcomes.mean()
+        self.score = float(((prices - outcomes) ** 2).mean())
+        self.reliability = float((weights * (price - outcome) ** 2)[met].sum())
+        self.resolution = float((weights * (outcome - mean) ** 2)[met].sum())
+        self.uncertainty = float(((outcomes - mean) ** 2).mean())
+        self.within_bins = self.score - self.reliability + self.resolution - self.uncertainty
+
+
+def scores(
+    prices: Floats, outcomes: Floats, events: Ints, *, bins: int = BINS, minimum: int = MINIMUM
+) -> Scores | None:
+    """Return the scores of prices, None where there are none.
+
+    Raises ValueError for prices or outcomes outside of 0 to 1.
+    """
+    if not len(prices):
+        return None
+    require_unit(prices=prices, outcomes=outcomes)
+    drawn = EventResamples(events, np.zeros(len(prices), np.int64), 1)
+    parts = BrierParts(prices, outcomes, bins)
+    count = drawn.samples()
+    brier = bounds(ratio(drawn.samples((prices - outcomes) ** 2), count))
+    bias = bounds(ratio(drawn.samples(outcomes - prices), count))
+    is_enough = drawn.events()[0] >= minimum
+    return Scores(
+        count=len(prices),
+        events=int(drawn.events()[0]),
+        price=float(prices.mean()),
+        outcome=float(outcomes.mean()),
+        bias=float((outcomes - prices).mean()),
+        bias_low=float(bias.low[0]) if is_enough else None,
+        bias_high=float(bias.high[0]) if is_enough else None,
+        brier=parts.score,
+        brier_low=float(brier.low[0]) if is_enough else None,
+        brier_high=float(brier.high[0]) if is_enough else None,
+        reliability=parts.reliability,
+        resolution=parts.resolution,
+        uncertainty=parts.uncertainty,
+        within_bins=parts.within_bins,
+        skill=1 - parts.score / parts.uncertainty if parts.uncertainty else None,
+        log_loss=log_loss(prices, outcomes),
+    )
+
+
+def log_loss(prices: Floats, outcomes: Floats) -> float | None:
+    """Return the mean of -log of the price of what came true; None where a price was 0 or 1 and
+    did not come true, since nothing is as wrong as that.
+    """
+    sure_and_wrong = ((prices == 0) & (outcomes > 0)) | ((prices == 1) & (outcomes < 1))
+    if sure_and_wrong.any():
+        return None
+    came = _times_log(outcomes, prices) + _times_log(1 - outcomes, 1 - prices)
+    return float(-came.mean()) + 0.0
+
+
+def _times_log(share: Floats, price: Floats) -> Floats:
+    """Return share x log(price), which is 0 for a share of 0."""
+    safe = np.where(share > 0, price, 1.0)
+    return share * np.log(safe)

@@ -1,0 +1,54 @@
+"""Words for what a calibration found, the same on the page and on the terminal."""
+
+from markets.calibration.anchors import MOMENTS, Anchor, Exclusion
+from markets.calibration.request import MID, PRICES, CalibrationRequest
+from markets.calibration.scores import Scores
+
+ANCHOR_WORDS = {
+    Anchor.SCHEDULED_CLOSE: "the close as scheduled then",
+    Anchor.STRIKE_DATE: "the event's strike date",
+    Anchor.OCCURRENCE: "the market's date of occurrence",
+    Anchor.FINAL_CLOSE: "the final close",
+    Anchor.FIRST_QUOTE: "the first quote",
+}
+EXCLUSION_WORDS = {
+    Exclusion.VALUE_UNKNOWN: "settlement value unknown",
+    Exclusion.SCHEDULE_UNKNOWN: "no usable quote: schedule unknown",
+    Exclusion.TOO_LATE: "not yet open, or not yet on record, so long before",
+    Exclusion.ENDED: "over by then, or the close had been moved",
+    Exclusion.NO_QUOTE: "no quote on record then",
+    Exclusion.PAUSED: "not trading then",
+    Exclusion.ONE_SIDED: "the side that is needed had no quote",
+    Exclusion.CROSSED: "the bid was above the ask",
+    Exclusion.WIDE: "the spread was above the limit",
+}
+MINUS = "\u2212"
+
+
+def price_words(request: CalibrationRequest) -> str:
+    """Name the price and the instant, as a title does."""
+    name = PRICES[request.price]
+    limit = f" (spread up to {_cents(float(request.max_spread))})" if request.price == MID else ""
+    return f"{name}{limit}, {MOMENTS[request.moment]}"
+
+
+def verdict(found: Scores | None) -> str:
+    """Say whether the prices were right on average, as far as the events tell."""
+    if found is None:
+        return "No settled market has a usable price, so nothing can be said."
+    if found.bias_low is None or found.bias_high is None:
+        return f"Only {found.events:,} events: too few to say whether the prices were right."
+    gap = f"{_cents(abs(found.bias))} on average"
+    between = f"95 % interval {_signed(found.bias_low)} to {_signed(found.bias_high)}"
+    if found.bias_low <= 0 <= found.bias_high:
+        return f"Right on average, as far as {found.events:,} events tell ({between})."
+    word = "too low" if found.bias > 0 else "too high"
+    return f"The prices were {word} by {gap} ({between}; {found.events:,} events)."
+
+
+def _cents(dollars: float) -> str:
+    return f"{100 * dollars:.1f}".removesuffix(".0") + "¢"
+
+
+def _signed(dollars: float) -> str:
+    return f"{'+' if dollars > 0 else MINUS if dollars < 0 else ''}{_cents(abs(dollars))}"
