@@ -3,7 +3,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from backtests.models import BacktestExecution, BacktestResult
+from backtests.models import BacktestExecution, BacktestResult, Trial
 from backtests.templatetags.runs import gain
 from kalshi_insights.admin import ReadOnlyAdmin
 
@@ -63,4 +63,12 @@ class BacktestExecutionAdmin(ReadOnlyAdmin):
     list_filter = ["kind"]
     search_fields = ["=result__id", "ticker"]
     ordering = ["-result_id", "number"]
+    show_full_result_count = False
+
+
+@admin.register(Trial)
+class TrialAdmin(ReadOnlyAdmin):
+    list_display = ["strategy", "made_at", "parameters", "periods", "sharpe"]
+    list_filter = ["strategy"]
+    search_fields = ["strategy"]
     show_full_result_count = False

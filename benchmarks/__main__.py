@@ -30,6 +30,7 @@ NAMES = (
     "slow_clients",
     "simulator",
     "backtests",
+    "overfitting",
 )
 ON_REQUEST = (
     "cadence",

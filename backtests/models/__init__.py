@@ -12,6 +12,7 @@ from backtests.models.results import (
     HeartbeatReply,
     SnapshotSources,
 )
+from backtests.models.trials import Trial, TrialRow
 
 __all__ = [
     "ENTRY_COLUMNS",
@@ -25,4 +26,6 @@ __all__ = [
     "ExecutionKind",
     "HeartbeatReply",
     "SnapshotSources",
+    "Trial",
+    "TrialRow",
 ]
