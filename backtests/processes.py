@@ -5,9 +5,10 @@ import select
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import NoReturn
 
 from django.conf import settings
@@ -30,19 +31,19 @@ def run(id: int) -> None:
     strategy, attempts = queued
     if strategy in STRATEGIES:
         runner.run(id)
-    elif problem := run_apart(id):
+    elif problem := run_apart(partial(runner.run, id)):
         now = datetime.now(UTC)
         BacktestResult.objects.fail_lost(id, problem, attempts=attempts, now=now)
 
 
-def run_apart(id: int) -> str:
-    """Run a queued backtest in a process of its own; return what was wrong with that process, if
-    anything was.
+def run_apart(work: Callable[[], None]) -> str:
+    """Do some work in a process of its own; return what was wrong with that process, if anything
+    was.
 
     It is a copy of this one, which has the engines loaded and compiled, and nothing of one's own.
     """
     seconds = settings.BACKTEST_SECONDS + GRACE_SECONDS
-    process = _fork(id)
+    process = _fork(work)
     try:
         with _passing_on(signal.SIGTERM, process):
             is_over = _wait(process, seconds)
@@ -57,8 +58,8 @@ def run_apart(id: int) -> str:
     return _problem(os.waitstatus_to_exitcode(status))
 
 
-def _fork(id: int) -> int:
-    """Begin the process of a run, and return its number."""
+def _fork(work: Callable[[], None]) -> int:
+    """Begin the process of some work, and return its number."""
     parent = os.getpid()
     # Two processes must not share a session, nor write twice what waits to be written.
     connections.close_all()
@@ -69,18 +70,18 @@ def _fork(id: int) -> int:
         warnings.simplefilter("ignore", DeprecationWarning)
         process = os.fork()
     if not process:
-        _run_here(id, parent)
+        _run_here(work, parent)
     return process
 
 
-def _run_here(id: int, parent: int) -> NoReturn:
+def _run_here(work: Callable[[], None], parent: int) -> NoReturn:
     code = 1
     try:
         os.setpgid(0, 0)
         ends_with_parent(signal.SIGKILL, parent=parent)()
         # One that is told to end before it has claimed the run leaves it to the next worker.
         with suppress(SystemExit):
-            runner.run(id)
+            work()
         code = 0
     finally:
         # Nothing that the worker does at its end is this process's to do, whatever the strategy

@@ -28,7 +28,7 @@ from backtests.annotations.series import DrawnSeries
 from backtests.data.universe import MONEY, Ints, Universe, microseconds
 from backtests.models import ENTRY_COLUMNS, BacktestResult, Engine
 from backtests.own import imports
-from backtests.requests import REMOVED, MarketSelection, stored_execution
+from backtests.requests import REMOVED, stored_execution, stored_selection
 from backtests.rules import journal
 from backtests.rules.execution import FillModel, RunOutcome
 from backtests.rules.journal import JournalEntry
@@ -96,7 +96,7 @@ def _run_claimed(held: BacktestResult, signs: SignsOfLife, on_computed: "OnCompu
         return
     # The error is gone by now, with all that its frames held: memory may be short.
     if not is_callers_transaction:
-        _renew_connection()
+        renew_connection()
     try:
         _store(lambda: _store_end(held, words), signs.signals)
     finally:
@@ -150,7 +150,7 @@ def _is_session_gone(error: Exception) -> bool:
     return str(getattr(error.__cause__, "sqlstate", "")).startswith(SESSION_GONE)
 
 
-def _renew_connection() -> None:
+def renew_connection() -> None:
     """Begin a new session: an interruption may have left the old one in the middle of anything."""
     connection.close()
     del connections[connection.alias]
@@ -266,15 +266,7 @@ def _check_lookahead(prepared: Evaluation, on_share: Callable[[float], None]) ->
 
 def prepare(requested: BacktestResult, *, on_progress: OnProgress = ignore_progress) -> Evaluation:
     strategy = catalogue.load(requested.strategy)
-    selection = MarketSelection(
-        start=requested.start,
-        end=requested.end,
-        series=requested.series,
-        events=requested.events,
-        tickers=requested.tickers,
-        sources=requested.sources,
-        imports=requested.imports,
-    )
+    selection = stored_selection(requested)
     selection.check_imports()
     on_progress(0, "reading quotes")
     on_share = part_of_progress(on_progress, "reading quotes", begun=0, ended=LOADED)

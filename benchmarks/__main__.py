@@ -39,6 +39,7 @@ ON_REQUEST = (
     "shipped",
     "examples",
     "moving_trades",
+    "parameter_search",
     "tape",
     "visits",
     "memory",

@@ -185,7 +185,10 @@ class BacktestRequestSerializer(StrictSerializer):
 
     @property
     def backtest_request(self) -> BacktestRequest:
-        data = dict(self.validated_data)
+        return self.run_of(dict(self.validated_data))
+
+    def run_of(self, data: dict[str, Any]) -> BacktestRequest:
+        """The request that these validated fields make."""
         selection = {
             field.name: data.pop(field.name)
             for field in fields(MarketSelection)

@@ -1,0 +1,123 @@
+"""A search of 500 points over the demo's day, by one, two and three worker processes.
+
+It runs on request only: `make bench ARGS=parameter_search`. The recorded day is the demo's, without
+what its recorder adds while it runs. Every worker reads the record for itself, and computes on one
+core.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+# This import comes first, because it sets up Django.
+from benchmarks import measure
+
+# isort: split
+
+from backtests.models import BacktestStatus, Search
+from backtests.requests import BacktestRequest, MarketSelection
+from backtests.rules.execution import AcrossGaps, ExecutionModel
+from backtests.searches import requests
+from backtests.searches.requests import SearchRequest
+from benchmarks.exchange_process import simulated_exchange
+from benchmarks.measure import now, report
+from markets.models import MarketSnapshot, Series
+
+MARKETS = 800
+POINTS, FOLDS = 500, 4
+VARIED = {"window": "10:250:10", "enter": "1.0:2.9:0.1"}
+WORKERS = (1, 2, 3)
+TARGET = 120.0  # seconds
+READY_WITHIN = 120.0
+
+
+def main() -> None:
+    measure.migrate()
+    record_day()
+    print(f"  {MarketSnapshot.objects.count():,} snapshots; {os.cpu_count()} cores", flush=True)
+    seconds = {count: measure_search(count) for count in WORKERS}
+    for count, taken in seconds.items():
+        report(
+            f"{POINTS} points of mean-reversion, {FOLDS} folds, {count} worker processes",
+            f"{taken:.1f} s",
+            ratio=f"{seconds[1] / taken:.2f} x one worker's speed",
+            target=f"target {TARGET:.0f} s on 2 cores" if count == WORKERS[1] else "",
+        )
+
+
+def record_day() -> None:
+    with simulated_exchange(markets=MARKETS) as exchange:
+        subprocess.run(
+            [sys.executable, "manage.py", "recordpast"],
+            env={**os.environ, "SIMULATED": "true", "KALSHI_API_URL": exchange},
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+def measure_search(workers: int) -> float:
+    """The seconds from the request to the figures."""
+    end = now()
+    request = SearchRequest(
+        run=BacktestRequest(
+            strategy="mean-reversion",
+            selection=MarketSelection(
+                start=end - timedelta(days=1),
+                end=end,
+                series=list(Series.objects.values_list("ticker", flat=True)),
+            ),
+            execution=ExecutionModel(across_gaps=AcrossGaps.WAIT),
+        ),
+        varied=VARIED,
+        folds=FOLDS,
+    )
+    search = requests.store(request, user=None, now=end)
+    assert search.points_count == POINTS
+    with running_workers(workers):
+        began = time.perf_counter()
+        requests.call_workers(search.pk)
+        while not search.is_finished:
+            time.sleep(0.1)
+            search = Search.objects.get(pk=search.pk)
+        taken = time.perf_counter() - began
+    assert search.status == BacktestStatus.DONE, search.error
+    return taken
+
+
+@contextmanager
+def running_workers(count: int) -> Iterator[None]:
+    """Run so many workers, which have compiled the engine."""
+    command = [sys.executable, "-m", "kalshi_insights.processes.worker", "backtester"]
+    with tempfile.TemporaryDirectory(prefix="kalshi-workers-") as folder, ExitStack() as stack:
+        logs = [Path(folder) / f"{n}.log" for n in range(count)]
+        for log in logs:
+            environment = {
+                **os.environ,
+                "LOG_LEVEL": "INFO",
+                "PULSE_PATH": str(log.with_suffix("")),
+            }
+            with log.open("wb") as out:
+                worker = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+            stack.callback(worker.wait)
+            stack.callback(worker.terminate)
+        wait_until_ready(logs)
+        yield
+
+
+def wait_until_ready(logs: list[Path]) -> None:
+    until = time.monotonic() + READY_WITHIN
+    while not all("ready" in log.read_text() for log in logs):
+        if time.monotonic() > until:
+            raise SystemExit(logs[0].read_text())
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    main()
