@@ -69,7 +69,7 @@ def walk(lives: MarketLives, *, folds: int, embargo: int = 0) -> Folds:
         raise BadInput(
             "folds", f"{len(ends):,} of the markets have a result: too few for {folds} folds."
         )
-    cuts = ends[np.arange(1, folds + 1) * len(ends) // (folds + 1)]
+    cuts = ends[np.arange(1, folds + 1) * len(ends) // (folds + 1) - 1]
     bounds = np.append(cuts, ends[-1] + 1).tolist()
     made = [_fold(lives, begins, ends, embargo) for begins, ends in pairwise(bounds)]
     for number, fold in enumerate(made, start=1):

@@ -67,26 +67,26 @@ def test_a_market_is_tested_once_at_most_and_later_folds_know_all_that_earlier_o
 def test_markets_in_turn_fall_into_equal_folds_in_their_order():
     made = walk(IN_TURN, folds=3)
     assert [fold.train.tolist() for fold in made.folds] == [
-        [0, 1, 2],
-        [0, 1, 2, 3, 4],
-        [0, 1, 2, 3, 4, 5, 6],
+        [0, 1],
+        [0, 1, 2, 3],
+        [0, 1, 2, 3, 4, 5],
     ]
-    assert [fold.test.tolist() for fold in made.folds] == [[3, 4], [5, 6], [7]]
+    assert [fold.test.tolist() for fold in made.folds] == [[2, 3], [4, 5], [6, 7]]
     assert (made.untested, made.unresolved) == (0, 0)
 
 
 def test_a_market_that_is_open_across_a_boundary_is_in_neither_part():
     made = walk(lives((0, 3), (1, 9), (4, 6), (7, 10), (9, 12)), folds=1)
     [fold] = made.folds
-    assert fold.begins == 9
-    assert (fold.train.tolist(), fold.test.tolist()) == ([0, 1, 2], [4])
+    assert fold.begins == 6
+    assert (fold.train.tolist(), fold.test.tolist()) == ([0, 2], [3, 4])
     assert made.untested == 1
 
 
 def test_an_embargo_takes_the_markets_that_were_over_shortly_before_out_of_training():
     [fold] = walk(IN_TURN, folds=1, embargo=5).folds
-    assert fold.begins == 19
-    assert fold.train.tolist() == [0, 1, 2]
+    assert fold.begins == 15
+    assert fold.train.tolist() == [0, 1]
 
 
 def test_an_event_with_a_market_in_the_test_has_none_in_training():

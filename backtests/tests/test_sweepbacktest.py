@@ -146,7 +146,7 @@ class TestTheCommand:
         assert output[0] == "fade-longshots, 2 combinations on 4 markets."
         # NO won on the first two days, so ten contracts were chosen; then it lost, and won.
         assert output[2] == (
-            "Walk-forward: \u2212$8.13 by choices on the past; \u2212$6.26 on the same markets"
+            "Walk-forward: \u2212$8.13 by choices on the past; \u2212$0.81 on the same markets"
             " by the choice in hindsight."
         )
         assert Search.objects.count() == 0
