@@ -36,7 +36,7 @@ class BacktestFilter(django_filters.FilterSet):
     strategy = word_filter("strategy", "The name of the strategy.", strategy_name)
 
 
-class SearchFilter(django_filters.FilterSet):
+class ParameterSearchFilter(django_filters.FilterSet):
     status = django_filters.ChoiceFilter(
         choices=BacktestStatus.choices, label="The status of the search."
     )

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import cast
 from urllib.parse import urlencode
 
+from django.contrib import messages
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
@@ -15,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from django_htmx.http import HttpResponseClientRefresh
 
 from backtests import search_report
-from backtests.filters import SearchFilter
+from backtests.filters import ParameterSearchFilter
 from backtests.models import RUN_BACKTESTS, BacktestStatus, Search, SearchPoint
 from backtests.models.searches import POINT_ORDERS
 from backtests.search_forms import OWN_FIELDS, SearchForm
@@ -33,7 +35,7 @@ BY_PNL = "-pnl"
 @require_safe
 @serves_fragments
 def search_list(request: HttpRequest) -> HttpResponse:
-    found = SearchFilter(request.GET, queryset=Search.objects.for_list())
+    found = ParameterSearchFilter(request.GET, queryset=Search.objects.for_list())
     # What is wrong is said instead of overlooked, so nothing is listed.
     searches = Search.objects.none() if found.errors else found.qs
     page = Paginator(searches, PAGE_SIZE).get_page(page_number(request.GET))
@@ -112,7 +114,10 @@ def search_cancel(request: HttpRequest, id: int) -> HttpResponse:
 @require_POST
 def search_resume(request: HttpRequest, id: int) -> HttpResponse:
     search = _get_own(request, id)
-    resume(search.pk)
+    try:
+        resume(search.pk, user=cast(User, request.user))
+    except TooManySearches as fault:
+        messages.error(request, str(fault))
     return redirect("backtests:search", search.pk)
 
 

@@ -119,8 +119,11 @@ class SearchedUniverse:
             train = part.marks.equity(outcome, cash=self.cash)
             tested, test_outcome = next(runs)
             test = tested.marks.equity(test_outcome, cash=self.cash)
-            pnls = (int(equity[-1]) - self.cash for equity in (train, test))
-            yield FoldResult(*pnls, tested.marks.changes(test))
+            yield FoldResult(
+                train=int(train[-1]) - self.cash,
+                test=int(test[-1]) - self.cash,
+                changes=tested.marks.changes(test),
+            )
 
     # --- the kernel ------------------------------------------------------------------------------
 

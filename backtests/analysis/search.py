@@ -79,6 +79,6 @@ def _nth(varied: Varied, n: int) -> Point:
 
 def _digits(varied: Varied, n: int) -> Iterator[tuple[str, Value]]:
     """The parameters of a combination, the last one first: the digits of its number."""
-    for name in reversed(varied):
-        n, digit = divmod(n, len(varied[name]))
-        yield name, varied[name][digit]
+    for name, values in reversed(list(varied.items())):
+        n, digit = divmod(n, len(values))
+        yield name, values[digit]

@@ -10,10 +10,10 @@ from rest_framework import serializers
 from backtests.analysis.folds import MOST_FOLDS
 from backtests.api import examples
 from backtests.api.serializers import (
-    BacktestRequestSerializer,
     ExecutionModelSerializer,
     FilesField,
     FreeField,
+    RunRequestSerializer,
 )
 from backtests.api.strategy_serializers import VALUE
 from backtests.data.universe import MONEY
@@ -60,10 +60,9 @@ class VaryField(serializers.Field[Any, Any, Any, Any]):
 @extend_schema_serializer(
     examples=[OpenApiExample("A request", value=examples.SEARCH_REQUEST, request_only=True)]
 )
-class SearchRequestSerializer(BacktestRequestSerializer):
+class SearchRequestSerializer(RunRequestSerializer):
     """A request to search parameters, on markets and times as a backtest's."""
 
-    check_lookahead = None
     vary = VaryField(
         help_text="The values to try of each parameter: a list, or a text such as 0.1,0.2 or"
         " 0.05:0.25:0.05 (from the first to the last by a step)."
@@ -130,15 +129,35 @@ class VariedField(serializers.JSONField):
     pass
 
 
-@with_example(examples.SEARCH)
-class SearchSerializer(serializers.ModelSerializer[Search]):
-    """A search; docs/research.md explains its figures."""
+@with_example({name: examples.SEARCH[name] for name in BRIEF_COLUMNS})
+class SearchBriefSerializer(serializers.ModelSerializer[Search]):
+    """A search without its detailed results."""
 
     progress = serializers.SerializerMethodField(help_text="The share that is done, from 0 to 1.")
     points = serializers.IntegerField(source="points_count", help_text="The number of points.")
     params = FreeField(help_text="The values of the parameters that stay the same.")
     varied = VariedField(help_text="The values of the parameters that vary.")
     execution = ExecutionModelSerializer()
+
+    class Meta:
+        model = Search
+        fields = BRIEF_COLUMNS
+        read_only_fields = fields
+        extra_kwargs = {
+            "cash": {"help_text": "Starting cash in dollars."},
+            "snapshots": {"help_text": "The number of rows of quotes."},
+            "markets": {"help_text": "The number of markets."},
+        }
+
+    def get_progress(self, search: Search) -> float:
+        work: float = search.work  # type: ignore[attr-defined]  # `with_progress` has it
+        return work / search.points_count
+
+
+@with_example(examples.SEARCH)
+class SearchSerializer(SearchBriefSerializer):
+    """A search; docs/research.md explains its figures."""
+
     code_fingerprint = FreeField(help_text="SHA-256 of the code, and library versions.")
     data_fingerprint = FreeField(help_text="SHA-256 of the input data.")
     strategy_files = FilesField(
@@ -152,29 +171,8 @@ class SearchSerializer(serializers.ModelSerializer[Search]):
         help_text="The best point, and the walk-forward. Money is in millionths of a dollar."
     )
 
-    class Meta:
-        model = Search
+    class Meta(SearchBriefSerializer.Meta):
         fields = DETAIL_COLUMNS
-        read_only_fields = fields
-        extra_kwargs = {
-            "cash": {"help_text": "Starting cash in dollars."},
-            "snapshots": {"help_text": "The number of rows of quotes."},
-            "markets": {"help_text": "The number of markets."},
-        }
-
-    def get_progress(self, search: Search) -> float:
-        work: float = search.work  # type: ignore[attr-defined]  # `with_progress` has it
-        return work / search.points_count
-
-
-@with_example({name: examples.SEARCH[name] for name in BRIEF_COLUMNS})
-class SearchBriefSerializer(SearchSerializer):
-    """A search without its detailed results."""
-
-    code_fingerprint = data_fingerprint = strategy_files = plan = figures = None
-
-    class Meta(SearchSerializer.Meta):
-        fields = BRIEF_COLUMNS
         read_only_fields = fields
 
 

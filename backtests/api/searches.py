@@ -23,7 +23,7 @@ from backtests.api.search_serializers import (
 )
 from backtests.api.serializers import API_FIELDS, flatten_errors
 from backtests.api.viewsets import ALREADY_FINISHED, RETRY_AFTER_SECONDS, AlreadyFinished
-from backtests.filters import SearchFilter, SearchPointFilter
+from backtests.filters import ParameterSearchFilter, SearchPointFilter
 from backtests.models import RUN_BACKTESTS, Search, SearchPoint
 from backtests.searches.requests import SearchRequest, TooManySearches, resume, submit
 from kalshi_insights.bad_input import BadInput
@@ -55,7 +55,7 @@ class SearchViewSet(ResourceViewSet):
     write_permission = RUN_BACKTESTS
     queryset = Search.objects.for_list()
     serializer_class: type[BaseSerializer[Any]] = SearchSerializer
-    filterset_class = SearchFilter
+    filterset_class = ParameterSearchFilter
     lookup_field = "id"
     lookup_schema = {"description": "The search's number.", "example": "3"}
     lookup_value_regex = "[0-9]{1,18}"
@@ -120,7 +120,11 @@ class SearchViewSet(ResourceViewSet):
     def resume(self, request: Request, id: str) -> Response:
         """Go on with a search of one's own that was cancelled or has failed."""
         found = self._own()
-        if not resume(found.pk):
+        try:
+            is_resumed = resume(found.pk, user=cast(User, request.user))
+        except TooManySearches as fault:
+            raise Throttled(RETRY_AFTER_SECONDS, str(fault)) from None
+        if not is_resumed:
             raise AlreadyFinished(f"Search {id} is {found.status}.")
         return _accepted(found.pk)
 

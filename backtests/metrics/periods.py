@@ -59,10 +59,6 @@ class PeriodInstants(NamedTuple):
         days = np.concatenate(([start], midnights, [last]))
         return cls(at, np.searchsorted(at, periods), np.searchsorted(at, days))
 
-    @property
-    def count(self) -> int:
-        return len(self.periods) - 1
-
 
 def _between(start: int, end: int, length: int) -> Ints:
     return np.arange((start // length + 1) * length, end, length)

@@ -119,22 +119,31 @@ def submit(request: SearchRequest, *, user: User, now: datetime) -> Search:
     request.validated(now=now)
     request.run.selection.check_quotes()
     with transaction.atomic():
-        # One request of a user at a time, so that the count holds.
-        User.objects.select_for_update().get(pk=user.pk)
-        if Search.objects.of_user(user).unfinished().count() >= MAX_UNFINISHED:
-            raise TooManySearches
+        _check_unfinished(user)
         queued = store(request, user=user, now=now)
         # Without the broker, the search waits until maintenance finds that nobody takes it.
         transaction.on_commit(lambda: call_workers(queued.pk), robust=True)
     return queued
 
 
-def resume(id: int) -> bool:
-    """Queue the rest of a search that was cancelled or has failed, and call workers."""
+def resume(id: int, *, user: User) -> bool:
+    """Queue the rest of a search that was cancelled or has failed, and call workers.
+
+    False where it was neither. Raises TooManySearches.
+    """
     with transaction.atomic():
+        _check_unfinished(user)
         resumed = Search.objects.resume(id)
         transaction.on_commit(lambda: call_workers(id), robust=True)
     return resumed
+
+
+def _check_unfinished(user: User) -> None:
+    """Raise TooManySearches for a user with many unfinished ones."""
+    # One request of a user at a time, so that the count holds.
+    User.objects.select_for_update().get(pk=user.pk)
+    if Search.objects.of_user(user).unfinished().count() >= MAX_UNFINISHED:
+        raise TooManySearches
 
 
 def call_workers(id: int) -> None:

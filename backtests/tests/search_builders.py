@@ -62,7 +62,7 @@ def record_days(results: tuple[str, ...] = RESULTS) -> list[Market]:
 def a_request(varied: dict[str, Any] | None = None, **values: Any) -> SearchRequest:
     """A search of the recorded days, whose orders wait: their quotes are hours apart."""
     tickers = list(Market.objects.order_by("pk").values_list("ticker", flat=True))
-    run = {
+    run: dict[str, Any] = {
         "strategy": "fade-longshots",
         "selection": MarketSelection(start=WINDOW[0], end=WINDOW[1], tickers=tickers),
         "execution": ExecutionModel(across_gaps=AcrossGaps.WAIT),

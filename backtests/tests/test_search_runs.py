@@ -219,8 +219,9 @@ def test_a_cancelled_search_keeps_what_is_done_and_goes_on_where_it_stopped():
     assert not Search.objects.cancel(search.pk, now=now())
     assert not runner.run_chunk(search.pk)
     assert search.progress().done == 2
-    assert requests.resume(search.pk)
-    assert not requests.resume(search.pk)
+    user = a_user()
+    assert requests.resume(search.pk, user=user)
+    assert not requests.resume(search.pk, user=user)
     assert run_all(search).status == BacktestStatus.DONE
     assert search.chunks.get(number=1).attempts == 1
 
@@ -240,8 +241,13 @@ def test_nobody_has_more_unfinished_searches_than_so_many():
     user = a_user()
     for _ in range(MAX_UNFINISHED):
         requests.submit(a_request(), user=user, now=now())
+    cancelled = a_search(user=user)
+    Search.objects.cancel(cancelled.pk, now=now())
     with pytest.raises(TooManySearches, match="2 unfinished searches"):
         requests.submit(a_request(), user=user, now=now())
+    with pytest.raises(TooManySearches):
+        requests.resume(cancelled.pk, user=user)
+    cancelled.delete()
     assert Search.objects.count() == MAX_UNFINISHED
 
 

@@ -157,14 +157,19 @@ def test_a_failed_search_says_why(client):
     assert "too few for 4 folds" in page(client, f"{URL}{search.pk}/")
 
 
+def link(html: str, address: str) -> str:
+    """The query of the first link to a form."""
+    return re.findall(rf'href="{address}\?([^"]+)"', html)[0].replace("&amp;", "&")
+
+
 def test_the_links_fill_in_the_forms(client):
     search = run_all(a_search({"contracts": [1, 10]}, folds=1))
     html = page(client, f"{URL}{search.pk}/")
-    again = re.search(r'href="/backtests/searches/new/\?([^"]+)"', html)[1].replace("&amp;", "&")
+    again = link(html, "/backtests/searches/new/")
     form = page(client, f"{URL}new/?{again}")
     assert 'value="1,10"' in form
     assert re.search(r'name="folds" value="1"', form)
-    rerun = re.search(r'href="/backtests/new/\?([^"]+)"', html)[1].replace("&amp;", "&")
+    rerun = link(html, "/backtests/new/")
     assert 'name="params.contracts" value="1"' in page(client, f"/backtests/new/?{rerun}")
 
 

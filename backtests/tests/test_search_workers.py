@@ -94,7 +94,11 @@ def test_a_worker_that_is_killed_costs_its_chunk_and_nothing_else(tmp_path, monk
             os.kill(process, signal.SIGKILL)
         with a_worker(other):
             wait_until(lambda: search.progress().done == 3, other)
-            SearchChunk.objects.requeue_lost(now=now() + LOST_AFTER + timedelta(seconds=1))
+            # Some minutes pass.
+            before = now() - LOST_AFTER - timedelta(seconds=1)
+            SearchChunk.objects.update(claimed_at=before, heartbeat_at=before)
+            tasks.pick_up_backtests.delay()
+            wait_until(SearchChunk.objects.filter(status=ChunkStatus.QUEUED).exists, other)
             tasks.run_search_chunk.delay(search.pk)
             wait_until(lambda: search.progress().done == 4, other)
             wait_until(lambda: is_done(search), other)

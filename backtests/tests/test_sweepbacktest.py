@@ -55,13 +55,18 @@ class TestValues:
         schema = find("fade-longshots").schema
         read = search.read_values(schema, {"edge": ["0.1", "0.10", 0.2], "contracts": ["5"]})
         assert read == {"edge": [0.1, 0.2], "contracts": [5]}
-        for varied in ({"odd": [1]}, {"edge": [9]}, {"edge": ["x"]}, {"edge": []}):
-            with pytest.raises(BadParameter):
-                search.read_values(schema, varied)
+
+    @pytest.mark.parametrize("varied", [{"odd": [1]}, {"edge": [9]}, {"edge": ["x"]}, {"edge": []}])
+    def test_values_that_the_schema_does_not_have_are_refused(self, varied):
+        with pytest.raises(BadParameter):
+            search.read_values(find("fade-longshots").schema, varied)
 
     @given(st.integers(1, 40), st.integers(0, 9), st.integers(1, 5), st.integers(1, 6))
     def test_a_random_choice_is_a_part_of_the_grid_in_its_order(self, runs, seed, width, height):
-        varied = {"edge": list(range(width)), "floor": list(range(height))}
+        varied: dict[str, list[int]] = {
+            "edge": list(range(width)),
+            "floor": list(range(height)),
+        }
         chosen, every = search.sample(varied, runs, seed=seed), search.grid(varied)
         assert chosen == [point for point in every if point in chosen]
         assert len(chosen) == min(runs, len(every))
