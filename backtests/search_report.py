@@ -170,6 +170,7 @@ class WalkForwardReport(NamedTuple):
     boundaries: Sequence[str]
     untested: int
     unresolved: int
+    is_same: bool
 
 
 def walk_forward(search: Search, params: Mapping[int, Mapping[str, Value]]) -> WalkForwardReport:
@@ -186,6 +187,7 @@ def walk_forward(search: Search, params: Mapping[int, Mapping[str, Value]]) -> W
         boundaries=[f"M{scale.x(each['begins']):.1f} 0V{HEIGHT}" for each in plan["folds"]],
         untested=plan["untested"],
         unresolved=plan["unresolved"],
+        is_same=all(each["point"] == search.figures["best"] for each in found["folds"]),
     )
 
 

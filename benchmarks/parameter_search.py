@@ -113,7 +113,8 @@ def running_workers(count: int) -> Iterator[None]:
 
 def wait_until_ready(logs: list[Path]) -> None:
     until = time.monotonic() + READY_WITHIN
-    while not all("ready" in log.read_text() for log in logs):
+    # The banner comes once the engine is compiled.
+    while not all("[queues]" in log.read_text() for log in logs):
         if time.monotonic() > until:
             raise SystemExit(logs[0].read_text())
         time.sleep(0.1)
