@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -52,14 +52,25 @@ def main() -> None:
 
 
 def record_day() -> None:
+    """Record the exchange until its fees are known, and then its last day."""
     with simulated_exchange(markets=MARKETS) as exchange:
-        subprocess.run(
-            [sys.executable, "manage.py", "recordpast"],
-            env={**os.environ, "SIMULATED": "true", "KALSHI_API_URL": exchange},
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        environment = {**os.environ, "SIMULATED": "true", "KALSHI_API_URL": exchange}
+        recorder = begin("pollmarkets", environment)
+        while not Series.objects.exists() or Series.objects.filter(fee_type="").exists():
+            time.sleep(0.5)
+        recorder.terminate()
+        recorder.wait()
+        if begin("recordpast", environment).wait():
+            raise SystemExit("recordpast has failed.")
+
+
+def begin(command: str, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "manage.py", command],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def measure_search(workers: int) -> float:
