@@ -314,6 +314,9 @@ class SearchPoint(models.Model):
     events = models.IntegerField(
         null=True, blank=True, help_text="The number of events that it traded in."
     )
+    won = models.IntegerField(
+        null=True, blank=True, help_text="The number of those in which it gained."
+    )
     days = models.IntegerField(null=True, blank=True, help_text="The number of daily returns.")
     sharpe = models.FloatField(
         null=True, blank=True, help_text="The Sharpe ratio of daily returns, for a day."
@@ -350,6 +353,6 @@ class SearchPoint(models.Model):
 
 
 RESULT_COLUMNS = (
-    "error", "pnl", "test_pnl", "fees", "fills", "events", "days", "sharpe", "skewness", "kurtosis",
-    "folds", "changes", "fold_changes",
+    "error", "pnl", "test_pnl", "fees", "fills", "events", "won", "days", "sharpe", "skewness",
+    "kurtosis", "folds", "changes", "fold_changes",
 )  # fmt: skip
