@@ -3,7 +3,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from backtests.models import BacktestExecution, BacktestResult, Trial
+from backtests.models import BacktestExecution, BacktestResult, Search, Trial
 from backtests.templatetags.runs import gain
 from kalshi_insights.admin import ReadOnlyAdmin
 
@@ -63,6 +63,25 @@ class BacktestExecutionAdmin(ReadOnlyAdmin):
     list_filter = ["kind"]
     search_fields = ["=result__id", "ticker"]
     ordering = ["-result_id", "number"]
+    show_full_result_count = False
+
+
+@admin.register(Search)
+class SearchAdmin(ReadOnlyAdmin):
+    list_display = [
+        "id",
+        "strategy",
+        "status",
+        "points_count",
+        "folds",
+        "start",
+        "end",
+        "user",
+        "created_at",
+    ]
+    list_filter = ["status", "strategy", "engine"]
+    list_select_related = ["user"]
+    search_fields = ["strategy", "series", "events", "tickers", "user__username", "error"]
     show_full_result_count = False
 
 

@@ -1,9 +1,13 @@
 """The catalogue of strategies: the shipped ones, and one's own in the folder `STRATEGIES_PATH`."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import sha256
+from importlib.util import decode_source
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from django.conf import settings
 
@@ -77,6 +81,48 @@ def installed(file: StrategyFile, name: str = "") -> Iterator[StrategyClass]:
         yield strategy
     finally:
         del _installed[strategy.name]
+
+
+def sources(name: str) -> tuple[str, dict[str, str]]:
+    """The file of a strategy of one's own, and the text of each file that it is imported with, by
+    name; nothing for a shipped one.
+
+    Raises UnknownStrategy and UnusableStrategy.
+    """
+    if name in STRATEGIES:
+        return "", {}
+    if name in _installed:
+        return imports.file_of(_installed[name]), imports.texts_of(_installed[name])
+    file = StrategyFile(find(name).file, settings.STRATEGIES_PATH)
+    [report] = reports([file])
+    try:
+        contents = {each: folder.content_of(file.folder / each) for each in report.files}
+    except OSError as fault:
+        raise UnusableStrategy(f"{file.name} cannot be read: {fault.strerror}.") from None
+    hashes = {each: sha256(content).hexdigest() for each, content in contents.items()}
+    changed = [each for each, was in report.files.items() if hashes[each] != was]
+    if changed:
+        raise UnusableStrategy(f"{changed[0]} was changed this moment. Try again.")
+    return file.name, {each: decode_source(content) for each, content in contents.items()}
+
+
+@contextmanager
+def written(files: Mapping[str, str]) -> Iterator[Path]:
+    """Write the text of files into a folder that is there while a block runs."""
+    with TemporaryDirectory(prefix="kalshi-strategy-") as place:
+        for name, text in files.items():
+            path = Path(place) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        yield Path(place)
+
+
+def load_from(place: Path, file: str, name: str) -> StrategyClass:
+    """Load a strategy from a file in a folder; it is imported into this process.
+
+    Raises UnusableStrategy.
+    """
+    return _import(StrategyFile(file, place), name)
 
 
 def _import(file: StrategyFile, name: str) -> StrategyClass:

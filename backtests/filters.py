@@ -3,10 +3,17 @@
 import django_filters
 
 from backtests import catalogue
-from backtests.models import BacktestResult, BacktestStatus, ExecutionKind
+from backtests.models import BacktestResult, BacktestStatus, ExecutionKind, Search
+from backtests.models.searches import POINT_ORDERS
 from backtests.record import record
 from backtests.strategies import STRATEGIES
-from kalshi_insights.rest.filters import BoundsForm, end_filter, start_filter, word_filter
+from kalshi_insights.rest.filters import (
+    BoundsForm,
+    end_filter,
+    ordering_filter,
+    start_filter,
+    word_filter,
+)
 
 
 def market_ticker(ticker: str) -> str | None:
@@ -16,8 +23,10 @@ def market_ticker(ticker: str) -> str | None:
 
 def strategy_name(name: str) -> str | None:
     """Return the name where there is such a strategy, or a run of one that is gone."""
-    is_known = name in STRATEGIES or BacktestResult.objects.filter(strategy=name).exists()
-    return name if is_known or catalogue.listed(name) else None
+    was_run = any(
+        model.objects.filter(strategy=name).exists() for model in (BacktestResult, Search)
+    )
+    return name if name in STRATEGIES or was_run or catalogue.listed(name) else None
 
 
 class BacktestFilter(django_filters.FilterSet):
@@ -25,6 +34,17 @@ class BacktestFilter(django_filters.FilterSet):
         choices=BacktestStatus.choices, label="The status of the run."
     )
     strategy = word_filter("strategy", "The name of the strategy.", strategy_name)
+
+
+class ParameterSearchFilter(django_filters.FilterSet):
+    status = django_filters.ChoiceFilter(
+        choices=BacktestStatus.choices, label="The status of the search."
+    )
+    strategy = word_filter("strategy", "The name of the strategy.", strategy_name)
+
+
+class SearchPointFilter(django_filters.FilterSet):
+    ordering = ordering_filter(POINT_ORDERS, "number")
 
 
 class ChartedSeriesFilter(django_filters.FilterSet):

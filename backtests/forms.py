@@ -166,7 +166,7 @@ class BacktestForm(forms.Form):
             params={name: value for name, value in params.items() if value != ""},
             cash=data["cash"],
             engine=data["engine"],
-            check_lookahead=data["check_lookahead"],
+            check_lookahead=data.get("check_lookahead", False),
             execution=ExecutionModel(
                 **{name: each for name, each in execution.items() if each not in (None, "")}
             ),

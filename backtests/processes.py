@@ -5,9 +5,10 @@ import select
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import NoReturn
 from uuid import UUID
 
@@ -48,7 +49,8 @@ def _run_apart(id: int) -> None:
     one's own. A run that it has not claimed is left to the next worker.
     """
     with _pipe() as (reader, writer):
-        problem = _problem_of_run(id, writer)
+        say = partial(_say_token, writer)
+        problem = run_apart(lambda: runner.run(id, on_claimed=say))
         token = _token(reader)
     if not problem:
         return
@@ -78,10 +80,14 @@ def _token(reader: int) -> UUID | None:
         return None
 
 
-def _problem_of_run(id: int, writer: int) -> str:
-    """Run a backtest in a process of its own; return what was wrong with that, if anything was."""
+def _say_token(writer: int, held: BacktestResult) -> None:
+    os.write(writer, held.token.bytes if held.token else b"")
+
+
+def run_apart(work: Callable[[], None]) -> str:
+    """Do some work in a process of its own; return what was wrong with that, if anything was."""
     seconds = settings.BACKTEST_SECONDS + GRACE_SECONDS
-    process = _fork(id, writer)
+    process = _fork(work)
     try:
         with _passing_on(signal.SIGTERM, process):
             is_over = _wait(process, seconds)
@@ -96,8 +102,8 @@ def _problem_of_run(id: int, writer: int) -> str:
     return _problem(os.waitstatus_to_exitcode(status))
 
 
-def _fork(id: int, writer: int) -> int:
-    """Begin the process of a run, and return its number."""
+def _fork(work: Callable[[], None]) -> int:
+    """Begin the process of some work, and return its number."""
     parent = os.getpid()
     # Two processes must not share a session, nor write twice what waits to be written.
     connections.close_all()
@@ -108,14 +114,11 @@ def _fork(id: int, writer: int) -> int:
         warnings.simplefilter("ignore", DeprecationWarning)
         process = os.fork()
     if not process:
-        _run_here(id, writer, parent)
+        _run_here(work, parent)
     return process
 
 
-def _run_here(id: int, writer: int, parent: int) -> NoReturn:
-    def say(held: BacktestResult) -> None:
-        os.write(writer, held.token.bytes if held.token else b"")
-
+def _run_here(work: Callable[[], None], parent: int) -> NoReturn:
     code = 1
     try:
         os.setpgid(0, 0)
@@ -123,7 +126,7 @@ def _run_here(id: int, writer: int, parent: int) -> NoReturn:
         _forget_environment()
         # One that is told to end before it has claimed the run leaves it to the next worker.
         with suppress(SystemExit):
-            runner.run(id, on_claimed=say)
+            work()
         code = 0
     finally:
         # Nothing that the worker does at its end is this process's to do, whatever the strategy

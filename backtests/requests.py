@@ -12,7 +12,7 @@ from django.db import transaction
 
 from backtests import catalogue
 from backtests.data.universe import MONEY
-from backtests.models import BacktestResult, Engine, SnapshotSources
+from backtests.models import BacktestResult, Engine, RequestedRun, SnapshotSources
 from backtests.record import SnapshotReads, TickerReads, record
 from backtests.rules.execution import AcrossGaps, ExecutionModel
 from backtests.strategies import UnknownStrategy, parameters
@@ -211,7 +211,7 @@ class BacktestRequest:
 
     def validated(self, *, now: datetime) -> dict[str, Any]:
         """The columns of a `BacktestResult`. Raises `BadInput`, naming the field."""
-        strategy = _find_strategy(self.strategy)
+        strategy = find_strategy(self.strategy)
         try:
             params = parameters.read(strategy.schema, self.params)
         except parameters.BadParameter as fault:
@@ -266,7 +266,21 @@ def stored_execution(stored: Mapping[str, Any]) -> ExecutionModel:
     return ExecutionModel(**{name: each for name, each in stored.items() if name not in REMOVED})
 
 
-def _find_strategy(name: str) -> StrategyDescription:
+def stored_selection(stored: RequestedRun) -> MarketSelection:
+    """The markets and the window of a stored run or search."""
+    return MarketSelection(
+        start=stored.start,
+        end=stored.end,
+        series=stored.series,
+        events=stored.events,
+        tickers=stored.tickers,
+        sources=stored.sources,
+        imports=stored.imports,
+    )
+
+
+def find_strategy(name: str) -> StrategyDescription:
+    """Describe a strategy by its name. Raises BadInput."""
     try:
         return catalogue.find(name)
     except UnknownStrategy as fault:

@@ -29,7 +29,7 @@ from backtests.data.universe import MONEY, Ints, Universe, microseconds
 from backtests.models import ENTRY_COLUMNS, BacktestResult, Engine, TrialRow
 from backtests.own import imports
 from backtests.own.machine_paths import without_machine_paths
-from backtests.requests import REMOVED, MarketSelection, stored_execution
+from backtests.requests import REMOVED, stored_execution, stored_selection
 from backtests.rules import journal
 from backtests.rules.execution import FillModel, RunOutcome
 from backtests.rules.journal import JournalEntry
@@ -103,7 +103,7 @@ def _run_claimed(held: BacktestResult, signs: SignsOfLife, on_computed: "OnCompu
         return
     # The error is gone by now, with all that its frames held: memory may be short.
     if not is_callers_transaction:
-        _renew_connection()
+        renew_connection()
     try:
         _store(lambda: _store_end(held, words), signs.signals)
     finally:
@@ -159,7 +159,7 @@ def _is_session_gone(error: Exception) -> bool:
     return str(getattr(error.__cause__, "sqlstate", "")).startswith(SESSION_GONE)
 
 
-def _renew_connection() -> None:
+def renew_connection() -> None:
     """Begin a new session: an interruption may have left the old one in the middle of anything."""
     connection.close()
     del connections[connection.alias]
@@ -253,7 +253,7 @@ def compute(
             on_progress, "checking for look-ahead bias", begun=evaluated, ended=1
         )
         columns["lookahead"] = _check_lookahead(prepared, on_share)
-    selection_of(requested).check_imports()  # one may have been undone meanwhile
+    stored_selection(requested).check_imports()  # one may have been undone meanwhile
     latency, outcome = prepared.execution.latency, results.headline.outcome
     daily = results.headline.path.daily().equity
     trial = TrialRow.of_equity(prepared.strategy.name, prepared.params, daily, columns)
@@ -277,21 +277,9 @@ def _check_lookahead(prepared: Evaluation, on_share: Callable[[float], None]) ->
     return {"verdict": str(report.verdict), "words": writable(words)}
 
 
-def selection_of(requested: BacktestResult) -> MarketSelection:
-    return MarketSelection(
-        start=requested.start,
-        end=requested.end,
-        series=requested.series,
-        events=requested.events,
-        tickers=requested.tickers,
-        sources=requested.sources,
-        imports=requested.imports,
-    )
-
-
 def prepare(requested: BacktestResult, *, on_progress: OnProgress = ignore_progress) -> Evaluation:
     strategy = catalogue.load(requested.strategy)
-    selection = selection_of(requested)
+    selection = stored_selection(requested)
     selection.check_imports()
     on_progress(0, "reading quotes")
     on_share = part_of_progress(on_progress, "reading quotes", begun=0, ended=LOADED)

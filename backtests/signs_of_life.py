@@ -23,7 +23,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from backtests.analysis.evaluation import OnProgress
 from backtests.engine.interruption import Interrupted, stop_flag
-from backtests.models import BacktestResult, HeartbeatReply
+from backtests.models import BacktestResult, HeartbeatReply, SearchChunk
 
 HEARTBEAT_SECONDS = 0.5
 # A strategy may catch an interruption, so another one follows.
@@ -125,13 +125,17 @@ def _is_compiling(frame: FrameType | None) -> bool:
 
 
 class SignsOfLife:
-    """Heartbeats of a run while a block computes it, from a thread with a session of its own.
+    """Heartbeats of a run, or of a chunk of a search, while a block computes it.
+
+    They come from a thread with a session of its own.
 
     The thread ends the run once it is cancelled, taken over, or too slow; `ended_by` then says so.
     `cut_off_by` is the cause for which the block was left by an error, if there was one.
     """
 
-    def __init__(self, held: BacktestResult, signals: RunSignals, on_progress: OnProgress) -> None:
+    def __init__(
+        self, held: BacktestResult | SearchChunk, signals: RunSignals, on_progress: OnProgress
+    ) -> None:
         self.held = held
         self.signals = signals
         self.on_progress = on_progress
@@ -187,11 +191,9 @@ class SignsOfLife:
     def _send_heartbeat(self) -> None:
         progress, doing = self._newest
         try:
-            reply = BacktestResult.objects.heartbeat(
-                self.held, progress=progress, doing=doing, now=datetime.now(UTC)
-            )
+            reply = self.held.heartbeat(progress=progress, doing=doing, now=datetime.now(UTC))
         except (DatabaseError, InterfaceError) as error:
-            log.warning("heartbeat_failed", backtest=self.held.pk, error=str(error))
+            log.warning("heartbeat_failed", held=str(self.held), error=str(error))
             connection.close()
             return
         if reply is not HeartbeatReply.GO_ON:

@@ -1,5 +1,7 @@
 """Celery tasks of backtests."""
 
+import os
+import signal
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,7 +14,10 @@ from django.conf import settings
 
 from backtests import hung_runs, processes
 from backtests.analysis.warm_up import warm_up
-from backtests.models import BacktestResult
+from backtests.models import BacktestResult, Search, SearchChunk
+from backtests.searches import runner as searches
+from backtests.searches import universes
+from backtests.searches.requests import MOST_MESSAGES
 
 # A run that its own deadline does not end is killed this many seconds later.
 GRACE_SECONDS = 60
@@ -58,19 +63,39 @@ def end_runs(**_: Any) -> None:
     Celery would wait for it, for longer than whoever stops the worker does.
     """
     watch.end()
+    # A chunk is given back, for another worker.
+    for request in requests.copy().values():
+        if request.worker_pid and request.name == run_search_chunk.name:
+            with suppress(ProcessLookupError):
+                os.kill(request.worker_pid, signal.SIGTERM)
 
 
 @shared_task(time_limit=settings.BACKTEST_SECONDS + GRACE_SECONDS)
 def run_backtest(id: int) -> None:
     """Run a backtest, unless the database says that it has been claimed."""
+    universes.forget()
     # The worker ends this process itself, once the task is over.
     with suppress(SystemExit):
         processes.run(id)
 
 
+# A worker reads the record first, which has a deadline of its own.
+@shared_task(time_limit=2 * settings.BACKTEST_SECONDS + GRACE_SECONDS)
+def run_search_chunk(id: int) -> None:
+    """Run the next chunk of a search, and call a worker for the one after it."""
+    with suppress(SystemExit):
+        if searches.run_chunk(id):
+            run_search_chunk.delay(id)
+
+
 @shared_task
 def pick_up_backtests() -> None:
-    """Call a worker for runs whose worker has died or whose message was lost."""
-    for id in BacktestResult.objects.requeue_lost(now=datetime.now(UTC)):
-        # The message may expire, since the next round sends it again.
+    """Call workers for runs and searches whose worker has died or whose message was lost."""
+    now = datetime.now(UTC)
+    # Messages may expire, since the next round sends them again.
+    for id in BacktestResult.objects.requeue_lost(now=now):
         run_backtest.apply_async((id,), expires=CALLED_AGAIN_SECONDS)
+    SearchChunk.objects.requeue_lost(now=now)
+    for id, times in Search.objects.calls(now=now).items():
+        for _ in range(min(times, MOST_MESSAGES)):
+            run_search_chunk.apply_async((id,), expires=CALLED_AGAIN_SECONDS)

@@ -1,8 +1,10 @@
 """The pages of backtests; each also serves its fragments to htmx."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth.models import User
@@ -24,6 +26,7 @@ from backtests.models import (
     BacktestResult,
     BacktestStatus,
     ExecutionKind,
+    RequestedRun,
 )
 from backtests.requests import TooManyUnfinished, stored_execution, submit
 from kalshi_insights.bad_input import BadInput
@@ -72,7 +75,7 @@ def backtest_new(request: HttpRequest) -> HttpResponse:
         template = template_for(request, "backtests/backtest_new.html", "fields")
         return render(request, template, {"form": form})
     if not request.user.is_authenticated:
-        return redirect_to_login(f"{request.path}?{_form_query(request.POST)}")
+        return redirect_to_login(f"{request.path}?{form_query(request.POST)}")
     if not request.user.has_perm(RUN_BACKTESTS):
         raise PermissionDenied
     form = BacktestForm(request.POST, query={}, now=now)
@@ -159,26 +162,31 @@ def _executions(result: BacktestResult, query: QueryDict) -> dict[str, object]:
     }
 
 
-def _form_query(given: QueryDict) -> str:
+def form_query(given: QueryDict) -> str:
     """The query of an address that fills in the form as it was sent."""
     return urlencode({name: given[name] for name in given if name != "csrfmiddlewaretoken"})
 
 
 def _rerun_query(result: BacktestResult) -> str:
     """The query of an address that fills in the form with the request of a run."""
+    checked = {"check_lookahead": "on"} if result.check_lookahead else {}
+    return "&".join(filter(None, (query_of(result, result.params), urlencode(checked))))
+
+
+def query_of(requested: RequestedRun, params: Mapping[str, Any]) -> str:
+    """The query of an address that fills in the form with what was requested."""
     lists = ("series", "events", "tickers", "imports")
-    names = {name: " ".join(map(str, getattr(result, name))) for name in lists}
-    times = {name: f"{getattr(result, name):%Y-%m-%dT%H:%M:%S}" for name in ("start", "end")}
-    params = {f"params.{name}": value for name, value in result.params.items()}
-    options = {"sources": result.sources, "engine": result.engine, "cash": f"{result.cash:.6f}"}
-    options |= {"check_lookahead": "on"} if result.check_lookahead else {}
+    names = {name: " ".join(map(str, getattr(requested, name))) for name in lists}
+    times = {name: f"{getattr(requested, name):%Y-%m-%dT%H:%M:%S}" for name in ("start", "end")}
     values = {
-        "strategy": result.strategy,
+        "strategy": requested.strategy,
         **names,
         **times,
-        **options,
-        **params,
-        **asdict(stored_execution(result.execution)),
+        "sources": requested.sources,
+        "engine": requested.engine,
+        "cash": f"{requested.cash:.6f}",
+        **{f"params.{name}": value for name, value in params.items()},
+        **asdict(stored_execution(requested.execution)),
     }
     # False and zero stay in the query: without them the form would show its defaults.
     return urlencode({n: v for n, v in values.items() if v is not None and v != ""})

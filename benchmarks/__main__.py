@@ -42,6 +42,7 @@ ON_REQUEST = (
     "shipped",
     "examples",
     "moving_trades",
+    "parameter_search",
     "tape",
     "visits",
     "memory",

@@ -7,6 +7,7 @@ from rest_framework.response import Response
 from rest_framework.routers import APIRootView, DefaultRouter
 
 from accounts.api.views import AccountView
+from backtests.api.searches import SearchViewSet
 from backtests.api.viewsets import BacktestViewSet, StrategyViewSet
 from kalshi_insights.health import HealthView
 from kalshi_insights.rest.errors import unknown_route
@@ -34,6 +35,7 @@ LISTS = (
     "imports",
     "strategies",
     "backtests",
+    "searches",
 )
 
 
@@ -52,6 +54,10 @@ class Root(APIRootView):
             name: f"{here}backtests/{{id}}/{name}/"
             for name in sorted(action.__name__ for action in BacktestViewSet.get_extra_actions())
         }
+        search_resources = {
+            name: f"{here}searches/{{id}}/{name}/"
+            for name in sorted(action.__name__ for action in SearchViewSet.get_extra_actions())
+        }
         return Response(
             {
                 **{name: f"{here}{name}/" for name in LISTS},
@@ -63,6 +69,8 @@ class Root(APIRootView):
                 "strategy": f"{here}strategies/{{name}}/",
                 "backtest": f"{here}backtests/{{id}}/",
                 **{f"backtest_{name}": address for name, address in backtest_resources.items()},
+                "search": f"{here}searches/{{id}}/",
+                **{f"search_{name}": address for name, address in search_resources.items()},
                 "snapshot": f"{here}snapshots/{{uuid}}/",
                 "account": f"{here}account/",
                 "health": f"{here}health/",
@@ -97,6 +105,7 @@ router.register("calibration/markets", CalibrationMarketViewSet, basename="calib
 router.register("imports", ImportViewSet, basename="import")
 router.register("strategies", StrategyViewSet, basename="strategy")
 router.register("backtests", BacktestViewSet, basename="backtest")
+router.register("searches", SearchViewSet, basename="search")
 
 urlpatterns = [
     path("", include(router.urls)),

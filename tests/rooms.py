@@ -58,6 +58,9 @@ ROOMS = {
         "backtests/forms.py",
         "backtests/report.py",
         "backtests/report_figures.py",
+        "backtests/search_forms.py",
+        "backtests/search_report.py",
+        "backtests/search_views.py",
         "backtests/templatetags/",
         "backtests/views.py",
     ),
@@ -69,6 +72,7 @@ ROOMS = {
         "backtests/hung_runs.py",
         "backtests/processes.py",
         "backtests/runner.py",
+        "backtests/searches/",
         "backtests/signs_of_life.py",
     ),
     "data": (
@@ -92,6 +96,8 @@ ROOMS = {
         "backtests/traded.py",
         "backtests/record.py",
         "backtests/requests.py",
+        "backtests/searches/__init__.py",
+        "backtests/searches/requests.py",
     ),
     "outside": (
         "markets/kalshi/client.py",
@@ -157,6 +163,7 @@ HOMES = {
         "backtests/data/universe.py",
         "backtests/engine/",
         "backtests/loading.py",
+        "backtests/searches/results.py",
         "markets/simulator/",
     ),
     "pandas": ("markets/importing/",),
@@ -172,6 +179,8 @@ EDGES = (
     "backtests/hung_runs.py",
     "backtests/own/imports.py",
     "backtests/runner.py",
+    "backtests/searches/points.py",
+    "backtests/searches/runner.py",
 )
 READS_ENVIRONMENT = (
     "kalshi_insights/processes/checkhealth.py",

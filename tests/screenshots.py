@@ -21,6 +21,8 @@ from accounts.tests.factories import a_token
 from backtests import runner
 from backtests.requests import BacktestRequest, MarketSelection, submit
 from backtests.rules.execution import ExecutionModel
+from backtests.searches import runner as searches
+from backtests.searches.requests import SearchRequest, store
 from backtests.tests.factories import a_backtest, a_revision
 from backtests.tests.record_builders import record_passes
 from markets.intervals import Interval
@@ -315,6 +317,25 @@ def run_backtests() -> dict[str, int]:
     return {"done": done.pk, "failed": failed.pk, "running": running.pk}
 
 
+def run_searches() -> dict[str, int]:
+    """Create a finished search and one under way on the markets of `run_backtests`."""
+    now = datetime.now(UTC)
+    selection = MarketSelection(
+        series=["KXTOWN"], start=now - timedelta(days=5), end=now - timedelta(hours=6)
+    )
+    request = SearchRequest(
+        run=BacktestRequest(strategy="fade-longshots", selection=selection),
+        varied={"ceiling": "0.1:0.4:0.05", "belief": "0.5:1.1:0.1", "contracts": [5, 10]},
+        folds=3,
+    )
+    done, running = (store(request, user=User.objects.get(), now=now) for _ in range(2))
+    while searches.run_chunk(done.pk):
+        pass
+    for _ in range(3):
+        searches.run_chunk(running.pk)
+    return {"done": done.pk, "running": running.pk}
+
+
 def signed_in(page: Page, address: str) -> None:
     page.goto(f"{address}/accounts/sign-in/?next=/markets/")
     page.get_by_label("Username").fill("ada")
@@ -331,6 +352,7 @@ def test_pictures_of_backtests(
     browser: Browser, live_server, theme: Literal["light", "dark"], width: int
 ) -> None:
     runs = run_backtests()
+    found = run_searches()
     page = browser.new_page(
         viewport={"width": width, "height": 900}, color_scheme=theme, device_scale_factor=1.5
     )
@@ -344,6 +366,10 @@ def test_pictures_of_backtests(
         "backtest-running": f"/backtests/{runs['running']}/",
         "backtest-failed": f"/backtests/{runs['failed']}/",
         "backtest": f"/backtests/{runs['done']}/",
+        "searches": "/backtests/searches/",
+        "search-new": "/backtests/searches/new/",
+        "search-running": f"/backtests/searches/{found['running']}/",
+        "search": f"/backtests/searches/{found['done']}/",
     }.items():
         page.goto(live_server.url + path)
         page.wait_for_timeout(700)

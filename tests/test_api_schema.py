@@ -21,7 +21,7 @@ from schemathesis.checks import CHECKS
 from schemathesis.config import SchemathesisConfig
 
 from accounts.models import ApiToken
-from backtests.tests.factories import a_backtest, a_fill
+from backtests.tests.factories import a_backtest, a_done_search, a_fill
 from kalshi_insights.wsgi import application
 from markets.intervals import Interval
 from markets.models import (
@@ -90,6 +90,7 @@ def on_record(db: None) -> Market:
     baker.make(ApiToken, user=user, scope="operate", digest=hash_token(TOKEN))
     a_fill(a_backtest(id=POLL))
     a_backtest("failed")
+    a_done_search(id=POLL)
     a_poll(datetime.now(UTC))
     a_sweep("universe", NOON)
     return market
@@ -118,12 +119,13 @@ def pinned(described: dict[str, Any]) -> dict[str, Any]:
             if parameter["in"] == "path" and noun != "snapshots":
                 parameter["schema"] = {"type": "string", "enum": [NAMES.get(noun, str(POLL))]}
                 parameter.pop("example")
-    properties = described["components"]["schemas"]["BacktestRequest"]["properties"]
-    for field, noun in (("series", "series"), ("events", "events"), ("tickers", "markets")):
-        properties[field]["items"] = {"type": "string", "enum": [TICKERS[noun]]}
-    properties["strategy"]["enum"] = [STRATEGY]
-    properties["start"]["enum"] = [f"{NOON - MINUTE:%Y-%m-%dT%H:%M:%SZ}"]
-    properties["end"]["enum"] = [f"{NOON + 9 * MINUTE:%Y-%m-%dT%H:%M:%SZ}"]
+    for request in ("BacktestRequest", "SearchRequest"):
+        properties = described["components"]["schemas"][request]["properties"]
+        for field, noun in (("series", "series"), ("events", "events"), ("tickers", "markets")):
+            properties[field]["items"] = {"type": "string", "enum": [TICKERS[noun]]}
+        properties["strategy"]["enum"] = [STRATEGY]
+        properties["start"]["enum"] = [f"{NOON - MINUTE:%Y-%m-%dT%H:%M:%SZ}"]
+        properties["end"]["enum"] = [f"{NOON + 9 * MINUTE:%Y-%m-%dT%H:%M:%SZ}"]
     return described
 
 

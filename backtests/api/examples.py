@@ -165,3 +165,87 @@ QUEUED: Answer = BACKTEST | {
     "verdict": "",
     "assumptions": [],
 }
+
+SEARCH_REQUEST: Answer = {
+    "strategy": "fade-longshots",
+    "vary": {"ceiling": "0.05:0.25:0.05", "edge": [0.0, 0.01, 0.02]},
+    "params": {"contracts": 10},
+    "series": ["KXHIGHNY"],
+    "start": "2026-10-01T00:00:00Z",
+    "end": "2026-11-20T00:00:00Z",
+    "folds": 4,
+    "embargo_hours": 24.0,
+}
+SEARCH: Answer = {
+    "id": 3,
+    "status": "done",
+    "progress": 1.0,
+    "points": 15,
+    "strategy": "fade-longshots",
+    "strategy_version": "1",
+    "params": {"contracts": 10},
+    "varied": {"ceiling": [0.05, 0.1, 0.15, 0.2, 0.25], "edge": [0.0, 0.01, 0.02]},
+    "runs": None,
+    "seed": 0,
+    "folds": 4,
+    "embargo_hours": 24.0,
+    "series": ["KXHIGHNY"],
+    "events": [],
+    "tickers": [],
+    "sources": "best",
+    "imports": [],
+    "start": "2026-10-01T00:00:00Z",
+    "end": "2026-11-20T00:00:00Z",
+    "cash": "10000.000000",
+    "engine": "kernel",
+    "execution": EXECUTION,
+    "created_at": "2026-11-20T12:00:00.412650Z",
+    "finished_at": "2026-11-20T12:00:09.118872Z",
+    "error": "",
+    "snapshots": 482103,
+    "markets": 300,
+    "plan": {
+        "t": [1790812800000, 1790834400000],
+        "folds": [{"begins": 1791676800000, "ends": 1792540800000, "train": 60, "test": 44}],
+        "untested": 11,
+        "unresolved": 6,
+    },
+    "figures": {
+        "best": 5,
+        "ran": 15,
+        "walk_forward": {
+            "pnl": -3_120_000,
+            "in_sample_pnl": 21_400_000,
+            "points": 15,
+            "folds": [{"point": 5, "train": 9_300_000, "test": -3_120_000, "rank": 11}],
+            "out_of_sample": [10_000_000_000, 9_996_880_000],
+            "in_sample": [10_000_000_000, 10_021_400_000],
+        },
+    },
+    "code_fingerprint": {"rules": "9f86d081884c7d65"},
+    "data_fingerprint": {"quotes": "60303ae22b998861"},
+    "strategy_files": {},
+}
+QUEUED_SEARCH: Answer = SEARCH | {
+    "status": "queued",
+    "progress": 0.0,
+    **dict.fromkeys(("finished_at", "snapshots", "markets")),
+    **{
+        name: {}
+        for name in ("plan", "figures", "code_fingerprint", "data_fingerprint", "strategy_files")
+    },
+}
+SEARCH_POINT: Answer = {
+    "number": 5,
+    "params": {"ceiling": 0.1, "edge": 0.01},
+    "error": "",
+    "pnl": "34.120000",
+    "test_pnl": "-3.120000",
+    "fees": "4.410000",
+    "fills": 210,
+    "events": 48,
+    "won": 44,
+    "days": 50,
+    "sharpe": None,
+    "folds": [{"train": 9_300_000, "test": -3_120_000}],
+}

@@ -139,11 +139,8 @@ class ExecutionModelSerializer(StrictSerializer):
     )
 
 
-@extend_schema_serializer(
-    examples=[OpenApiExample("A request", value=examples.REQUEST, request_only=True)]
-)
-class BacktestRequestSerializer(StrictSerializer):
-    """A backtest request. At least one of series, events and tickers must name something."""
+class RunRequestSerializer(StrictSerializer):
+    """A strategy, its markets and its time, and the rules for its orders."""
 
     strategy = StrictTextField(
         max_length=MAX_STRATEGY_LENGTH, help_text="The name of a strategy, shipped or your own."
@@ -179,13 +176,9 @@ class BacktestRequestSerializer(StrictSerializer):
     execution = ExecutionModelSerializer(
         required=False, help_text="Without it, orders take the other side's price."
     )
-    check_lookahead = StrictBooleanField(
-        default=False, help_text="Also check the strategy for look-ahead bias."
-    )
 
-    @property
-    def backtest_request(self) -> BacktestRequest:
-        data = dict(self.validated_data)
+    def run_of(self, data: dict[str, Any]) -> BacktestRequest:
+        """The request that these validated fields make."""
         selection = {
             field.name: data.pop(field.name)
             for field in fields(MarketSelection)
@@ -193,6 +186,21 @@ class BacktestRequestSerializer(StrictSerializer):
         }
         execution = ExecutionModel(**data.pop("execution", {}))
         return BacktestRequest(selection=MarketSelection(**selection), execution=execution, **data)
+
+
+@extend_schema_serializer(
+    examples=[OpenApiExample("A request", value=examples.REQUEST, request_only=True)]
+)
+class BacktestRequestSerializer(RunRequestSerializer):
+    """A backtest request. At least one of series, events and tickers must name something."""
+
+    check_lookahead = StrictBooleanField(
+        default=False, help_text="Also check the strategy for look-ahead bias."
+    )
+
+    @property
+    def backtest_request(self) -> BacktestRequest:
+        return self.run_of(dict(self.validated_data))
 
 
 def flatten_errors(errors: Mapping[str, Any], *, prefix: str = "") -> dict[str, list[Any]]:

@@ -117,7 +117,13 @@ class KernelMarkets(NamedTuple):
         and Interrupted once the flag is set.
         """
         check_targets(targets)
-        columns, length = columns_of(quotes), FIRST_JOURNAL_LENGTH
+        return self.run_columns(columns_of(quotes), targets, fills, cash=cash)
+
+    def run_columns(
+        self, columns: QuoteColumns, targets: Ints, fills: FillModel, *, cash: int
+    ) -> RunOutcome:
+        """The same for columns that several runs share, and targets that have been checked."""
+        length = FIRST_JOURNAL_LENGTH
         while True:
             run = self.traded(columns, targets, fills, cash, empty_journal(length))
             if run.figures[ENTRIES] <= length:
@@ -177,6 +183,11 @@ class SweepInput(NamedTuple):
     quotes: QuoteColumns
     parts: list[tuple[Ints, QuoteHistory]]
 
+    @classmethod
+    def of(cls, universe: Universe, every: float | None) -> Self:
+        points = with_decision_points(universe, every).universe
+        return cls(columns_of(points.quotes), list(quote_histories(points)))
+
     def targets(self, signal: Signal) -> Ints:
         targets = np.empty(sum(len(rows) for rows, _ in self.parts), np.int64)
         for rows, history in self.parts:
@@ -197,10 +208,10 @@ def run_many(
     Raises ValueError as `run` does.
     """
     marks, markets = last_sides(universe), KernelMarkets.of(universe, execution)
-    inputs: dict[float | None, SweepInput] = {}
-    for every in {signal.decide_every for signal in signals}:
-        points = with_decision_points(universe, every).universe
-        inputs[every] = SweepInput(columns_of(points.quotes), list(quote_histories(points)))
+    inputs = {
+        every: SweepInput.of(universe, every)
+        for every in {signal.decide_every for signal in signals}
+    }
 
     def one(signal: Signal) -> RunSummary:
         shared = inputs[signal.decide_every]

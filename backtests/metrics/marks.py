@@ -167,7 +167,7 @@ def trace(
     worth = cash + np.cumsum(changes)
     last = np.append(np.diff(at) != 0, True)[: len(at)]
     at, worth = at[last], worth[last]
-    end = max(end, *at[-1:].tolist(), int(_positions(outcome).at.max(initial=end)))
+    end = max(end, *at[-1:].tolist(), int(positions_of(outcome).at.max(initial=end)))
     path = EquityPath(np.insert(at, 0, start), np.insert(worth, 0, cash))
     if path.at[-1] == end:
         return path
@@ -176,21 +176,21 @@ def trace(
 
 def final_marks(universe: Universe, outcome: RunOutcome) -> dict[int, int]:
     """The marks of the positions that are open at the end of a run, by market."""
-    held = _positions(outcome)
+    held = positions_of(outcome)
     final = held.position[held.starts[1:] - 1]
     prices = final_prices(universe, outcome, held.markets)
     is_settled = np.array(
         [universe.settlements[m] is not None for m in held.markets.tolist()], np.bool_
     )
-    payouts = _payouts(final, prices)
-    worth = np.where(is_settled, payouts, _at_sides(final, prices // UNITS, prices // UNITS))
+    paid = payouts(final, prices)
+    worth = np.where(is_settled, paid, at_sides(final, prices // UNITS, prices // UNITS))
     return dict(zip(held.markets[final != 0].tolist(), worth[final != 0].tolist(), strict=True))
 
 
 def final_prices(universe: Universe, outcome: RunOutcome, markets: Ints) -> Ints:
     """The final value of a YES contract of each of these sorted markets, in millionths of a dollar:
     the settlement value, or else the price at which what is held could be sold."""
-    books = _books(universe, markets)
+    books = books_of(universe, markets)
     held = np.array([outcome.positions.get(market, 0) for market in markets.tolist()], np.int64)
     # A NO of which there never was a book is worth nothing.
     prices = np.where(held < 0, DOLLAR, 0) * UNITS
@@ -205,7 +205,7 @@ def final_prices(universe: Universe, outcome: RunOutcome, markets: Ints) -> Ints
 def last_sides(universe: Universe) -> Ints:
     """The last prices at which YES and NO of each market could be sold; 0 where never."""
     prices = np.zeros((len(universe.listings), 2), np.int64)
-    books = _books(universe, np.arange(len(universe.listings)))
+    books = books_of(universe, np.arange(len(universe.listings)))
     quoted, last = books.last_rows()
     prices[quoted, 0], prices[quoted, 1] = books.bid[last], DOLLAR - books.ask[last]
     return prices
@@ -216,8 +216,8 @@ def _changes(universe: Universe, outcome: RunOutcome, cash: int) -> tuple[Ints, 
     journal = outcome.journal
     balance = np.diff(journal[:, JOURNAL_COLUMN["cash"]], prepend=cash)
     parts = [(journal[:, JOURNAL_COLUMN["at"]], balance)]
-    held = _positions(outcome)
-    books = _books(universe, held.markets)
+    held = positions_of(outcome)
+    books = books_of(universe, held.markets)
     for first, end in market_batches(books.starts):
         marks = _marks(universe, held.within(first, end), books.within(first, end))
         changes = marks.changes()
@@ -238,7 +238,7 @@ def market_batches(starts: Ints) -> Iterator[tuple[int, int]]:
         first = end
 
 
-def _positions(outcome: RunOutcome) -> Positions:
+def positions_of(outcome: RunOutcome) -> Positions:
     kind = outcome.journal[:, JOURNAL_COLUMN["kind"]]
     lines = outcome.journal[(kind == EntryKind.FILL) | (kind == EntryKind.SETTLED)]
     lines = lines[np.argsort(lines[:, JOURNAL_COLUMN["market"]], kind="stable")]
@@ -250,7 +250,7 @@ def _positions(outcome: RunOutcome) -> Positions:
     return Positions(markets, number, at, position, starts)
 
 
-def _books(universe: Universe, markets: Ints) -> Books:
+def books_of(universe: Universe, markets: Ints) -> Books:
     """The books of these markets, which must be sorted."""
     quotes = universe.quotes
     number = np.full(len(universe.listings), MISSING)
@@ -294,16 +294,16 @@ def _marks(universe: Universe, held: Positions, books: Books) -> Marks:
     bid = np.where(has_book, np.append(books.bid, 0)[row], 0)
     ask = np.where(has_book, np.append(books.ask, 0)[row], DOLLAR)
     worth = np.where(
-        at >= known_at[market], _payouts(position, value[market]), _at_sides(position, bid, ask)
+        at >= known_at[market], payouts(position, value[market]), at_sides(position, bid, ask)
     )
     return Marks(market, at, worth)
 
 
-def _at_sides(position: Ints, bid: Ints, ask: Ints) -> Ints:
+def at_sides(position: Ints, bid: Ints, ask: Ints) -> Ints:
     return np.abs(position) * np.where(position > 0, bid, DOLLAR - ask)
 
 
-def _payouts(position: Ints, value: Ints) -> Ints:
+def payouts(position: Ints, value: Ints) -> Ints:
     """The same as `ledger.payout`, for many positions."""
     return np.abs(position) * np.where(position > 0, value, WHOLE - value) // CONTRACT
 

@@ -59,7 +59,7 @@ def hash_of(named: Mapping[str, Any]) -> str:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("backtests", "0008_named_imports"),
+        ("backtests", "0009_searches"),
     ]
 
     operations = [

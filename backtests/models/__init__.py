@@ -1,6 +1,7 @@
-"""Backtest runs and their journals; one noun a file."""
+"""Backtest runs with their journals, and searches of parameters; one noun a file."""
 
 from backtests.models.executions import BacktestExecution, ExecutionKind
+from backtests.models.requested import Engine, RequestedRun, SnapshotSources
 from backtests.models.results import (
     ENTRY_COLUMNS,
     LONGEST_ERROR,
@@ -8,10 +9,10 @@ from backtests.models.results import (
     RUN_BACKTESTS,
     BacktestResult,
     BacktestStatus,
-    Engine,
     HeartbeatReply,
-    SnapshotSources,
 )
+from backtests.models.search_chunks import ChunkStatus, SearchChunk
+from backtests.models.searches import Search, SearchPoint
 from backtests.models.trials import Trial, TrialRow
 
 __all__ = [
@@ -22,9 +23,14 @@ __all__ = [
     "BacktestExecution",
     "BacktestResult",
     "BacktestStatus",
+    "ChunkStatus",
     "Engine",
     "ExecutionKind",
     "HeartbeatReply",
+    "RequestedRun",
+    "Search",
+    "SearchChunk",
+    "SearchPoint",
     "SnapshotSources",
     "Trial",
     "TrialRow",

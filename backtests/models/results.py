@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
-from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.fields.json import KT
@@ -18,6 +17,7 @@ from django.db.models.functions import Cast
 from backtests.annotations.series import DrawnSeries
 from backtests.charted_series import ChartedSeries
 from backtests.data.universe import MONEY
+from backtests.models.requested import Engine, RequestedRun
 from backtests.models.trials import Trial, TrialRow
 from backtests.record import record
 from backtests.rules.journal import JournalEntry
@@ -65,20 +65,6 @@ class BacktestStatus(models.TextChoices):
 
 
 UNFINISHED = (BacktestStatus.QUEUED, BacktestStatus.RUNNING)
-
-
-class Engine(models.TextChoices):
-    KERNEL = "kernel"
-    BACKTRADER = "backtrader"
-
-
-class SnapshotSources(models.TextChoices):
-    """The snapshots that a run reads; see `loading`."""
-
-    BEST = "best", "Recorded live, else imported, else backfilled"
-    RECORDED = "recorded", "Recorded live only"
-    BACKFILLED = "backfilled", "Backfilled only"
-    IMPORTED = "imported", "Of the named imports only"
 
 
 class HeartbeatReply(StrEnum):
@@ -280,7 +266,7 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
         return self.annotate(pnl=PNL)
 
 
-class BacktestResult(models.Model):
+class BacktestResult(RequestedRun):
     """One run of a strategy: the request, its progress, and its results.
 
     The worker that runs it holds `token`. Nothing is written without it, so a worker that was
@@ -294,30 +280,9 @@ class BacktestResult(models.Model):
         null=True,
         blank=True,
     )
-    strategy = models.CharField(max_length=100)
-    strategy_version = models.CharField(max_length=50)
-    params = models.JSONField(default=dict, blank=True)
-    series = ArrayField(models.TextField(), default=list, blank=True)
-    events = ArrayField(models.TextField(), default=list, blank=True)
-    tickers = ArrayField(models.TextField(), default=list, blank=True)
-    sources = models.CharField(max_length=10, choices=SnapshotSources, default=SnapshotSources.BEST)
-    imports = ArrayField(
-        models.BigIntegerField(),
-        default=list,
-        blank=True,
-        help_text="The imports whose rows the run reads; no others are read.",
-    )
-    start = models.DateTimeField()
-    end = models.DateTimeField(help_text="The run ends before this instant.")
-    cash = models.DecimalField(max_digits=18, decimal_places=6)
-    engine = models.CharField(max_length=10, choices=Engine)
-    execution = models.JSONField(
-        help_text="The execution model; see `rules.execution.ExecutionModel`."
-    )
     check_lookahead = models.BooleanField(
         default=False, help_text="Also check the strategy for look-ahead bias."
     )
-    created_at = models.DateTimeField(help_text="The run uses nothing that was recorded later.")
 
     status = models.CharField(max_length=10, choices=BacktestStatus, default=BacktestStatus.QUEUED)
     progress = models.FloatField(default=0)
@@ -427,6 +392,9 @@ class BacktestResult(models.Model):
     @property
     def is_finished(self) -> bool:
         return self.status not in UNFINISHED
+
+    def heartbeat(self, *, progress: float, doing: str, now: datetime) -> HeartbeatReply:
+        return BacktestResult.objects.heartbeat(self, progress=progress, doing=doing, now=now)
 
     def can_be_cancelled_by(self, user: User | AnonymousUser) -> bool:
         """Users who may run backtests may cancel their own, and staff all of them."""

@@ -110,6 +110,13 @@ def texts_of(strategy: StrategyClass) -> dict[str, str]:
     return {name: importlib.util.decode_source(each) for name, each in contents.items()}
 
 
+def file_of(strategy: StrategyClass) -> str:
+    """The name of the file of a strategy of one's own within its folder."""
+    module = sys.modules[strategy.__module__]
+    imports = imports_of(module)
+    return imports.name_of(str(module.__file__)) if imports else ""
+
+
 def is_own(filename: str) -> bool:
     """Return whether a file is one of the folder that this process imports from."""
     imports = FolderImports.current

@@ -10,7 +10,7 @@ from django import template
 
 from backtests import report_figures as figures
 from backtests.data.universe import CONTRACT, MONEY
-from backtests.models import BacktestResult
+from backtests.models import RequestedRun
 
 register = template.Library()
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def seconds(length: float | None) -> str:
 
 
 @register.filter
-def universe(run: BacktestResult) -> str:
+def universe(run: RequestedRun) -> str:
     """The names of a run's series, events and markets; of many, the first ones."""
     names = [*run.series, *run.events, *run.tickers]
     rest = len(names) - NAMES_SHOWN
@@ -59,12 +59,18 @@ def universe(run: BacktestResult) -> str:
 
 
 @register.filter
+def values(params: Mapping[str, object]) -> str:
+    """Parameters in a line."""
+    return ", ".join(f"{name} {setting(value)}" for name, value in params.items())
+
+
+@register.filter
 def minute(instant: datetime) -> str:
     return f"{instant:%-d %b %Y, %H:%M}"
 
 
 @register.filter
-def window(run: BacktestResult) -> str:
+def window(run: RequestedRun) -> str:
     start, end = run.start, run.end
     until = f"{end:%H:%M}" if start.date() == end.date() else minute(end)
     return f"{minute(start)} – {until}"

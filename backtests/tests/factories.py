@@ -8,13 +8,19 @@ from uuid import uuid4
 from django.contrib.auth.models import Permission, User
 from model_bakery import baker
 
-from backtests.api.examples import BACKTEST, EXECUTION_ENTRY
-from backtests.models import BacktestExecution, BacktestResult
+from backtests.api.examples import BACKTEST, EXECUTION_ENTRY, SEARCH, SEARCH_POINT
+from backtests.data.universe import MONEY
+from backtests.models import BacktestExecution, BacktestResult, Search, SearchPoint
 from markets.models import FeeChange, Market, MarketRevision, MarketSnapshot
 from markets.tests.factories import a_market, a_snapshot
 
 NOON = datetime(2025, 11, 20, 12, tzinfo=UTC)
 REQUEST_COLUMNS = ("strategy", "strategy_version", "params", "execution")
+SEARCH_COLUMNS = (
+    "strategy", "strategy_version", "params", "varied", "folds", "embargo_hours", "series",
+    "execution", "engine", "status", "snapshots", "markets", "plan", "figures",
+    "code_fingerprint", "data_fingerprint",
+)  # fmt: skip
 RESULT_COLUMNS = ("figures", "band", "yardsticks", "curve", "verdict", "assumptions", "fees")
 
 
@@ -43,6 +49,29 @@ def a_backtest(status: str = "done", **values: Any) -> BacktestResult:
     }
     result: BacktestResult = baker.make(BacktestResult, **columns)
     return result
+
+
+def a_done_search(**values: Any) -> Search:
+    """A search like the API's example, with one point."""
+    columns = {name: SEARCH[name] for name in SEARCH_COLUMNS}
+    now = datetime.now(UTC)
+    search: Search = baker.make(
+        Search,
+        **{
+            **columns,
+            "cash": Decimal(SEARCH["cash"]),
+            "points_count": SEARCH["points"],
+            "start": NOON,
+            "end": NOON + timedelta(hours=6),
+            "created_at": now,
+            "finished_at": now,
+            **values,
+        },
+    )
+    money = ("pnl", "test_pnl", "fees")
+    amounts = {name: round(Decimal(SEARCH_POINT[name]) * MONEY) for name in money}
+    baker.make(SearchPoint, search=search, **{**SEARCH_POINT, **amounts})
+    return search
 
 
 def a_fill(result: BacktestResult, number: int = 1, **values: Any) -> BacktestExecution:

@@ -1,19 +1,21 @@
 """The command `sweepbacktest`."""
 
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from hypothesis import given
+from hypothesis import strategies as st
 
-from backtests.analysis.search import combinations, parse_values
+from backtests.analysis import search
+from backtests.analysis.search import parse_values
+from backtests.models import BacktestStatus, Search, SearchPoint
+from backtests.search_report import summary
 from backtests.strategies import find
 from backtests.strategies.parameters import BadParameter
-from markets.models import FeeChange, MarketRevision
-from markets.tests.factories import a_market, an_event, observe
+from backtests.tests.search_builders import a_search, record_days, run_all
 
-NOON = datetime(2026, 10, 5, 12, tzinfo=UTC)
+WAITING = ("--across-gaps", "wait")
 CHOSEN = ("--series", "SKXRAIN", "--start", "2026-10-01", "--end", "2026-10-15")
 
 
@@ -38,46 +40,47 @@ class TestValues:
             parse_values("edge", text)
 
     def test_every_combination_is_tried(self):
-        varied = {"edge": ["0.01", "0.02"], "floor": ["0.0", "0.1", "0.2"]}
-        tried = list(combinations(find("fade-longshots"), {"contracts": 7}, varied))
+        varied = {"edge": [0.01, 0.02], "floor": [0.0, 0.1, 0.2]}
+        tried = search.grid(varied)
         assert len(tried) == 6
-        assert tried[1][0] == {"edge": "0.01", "floor": "0.1"}
-        assert {signal.p.contracts for _, signal in tried} == {7}
+        assert tried[1] == {"edge": 0.01, "floor": 0.1}
+        assert tried[-1] == {"edge": 0.02, "floor": 0.2}
 
     def test_more_runs_than_anybody_waits_for_are_refused(self):
-        many = [str(n) for n in range(1_000)]
+        many = list(range(1_000))
         with pytest.raises(BadParameter, match="1,000,000 runs"):
-            list(combinations(find("random-entry"), {}, {"seed": many, "contracts": many}))
+            search.grid({"seed": many, "contracts": many})
 
+    def test_values_are_read_by_the_schema_and_tried_once(self):
+        schema = find("fade-longshots").schema
+        read = search.read_values(schema, {"edge": ["0.1", "0.10", 0.2], "contracts": ["5"]})
+        assert read == {"edge": [0.1, 0.2], "contracts": [5]}
 
-def settled(day, result):
-    """A market of one day that was always cheap, settled with this result."""
-    opened = NOON + timedelta(days=day)
-    end = opened + timedelta(hours=6)
-    value = Decimal(result == "yes")
-    market = a_market(
-        f"KXRAIN-{day}", event=an_event("Rain"), open_time=opened, close_time=end,
-        status="finalized", result=result, settlement_value=value, settlement_ts=end,
-    )  # fmt: skip
-    for hour in range(5):
-        observe(market, opened + timedelta(hours=hour), "0.10", "0.12")
-        market.snapshots.update(yes_bid_size=100, yes_ask_size=100)
-    output = {"open_time": opened, "close_time": end, "price_ranges": market.price_ranges}
-    ended = {"result": result, "settlement_value": value, "settlement_ts": end}
-    for at, fields in ((opened, {"status": "active"}), (end, {"status": "finalized", **ended})):
-        MarketRevision.objects.create(
-            market=market, known_at=at, recorded_at=at, **output, **fields
-        )
-    return market
+    @pytest.mark.parametrize("varied", [{"odd": [1]}, {"edge": [9]}, {"edge": ["x"]}, {"edge": []}])
+    def test_values_that_the_schema_does_not_have_are_refused(self, varied):
+        with pytest.raises(BadParameter):
+            search.read_values(find("fade-longshots").schema, varied)
+
+    @given(st.integers(1, 40), st.integers(0, 9), st.integers(1, 5), st.integers(1, 6))
+    def test_a_random_choice_is_a_part_of_the_grid_in_its_order(self, runs, seed, width, height):
+        varied: dict[str, list[int]] = {
+            "edge": list(range(width)),
+            "floor": list(range(height)),
+        }
+        chosen, every = search.sample(varied, runs, seed=seed), search.grid(varied)
+        assert chosen == [point for point in every if point in chosen]
+        assert len(chosen) == min(runs, len(every))
+        assert chosen == search.sample(varied, runs, seed=seed)
+
+    def test_a_random_choice_can_be_of_a_grid_that_nobody_could_try(self):
+        varied = {name: list(range(10_000)) for name in "abcdef"}
+        assert len(search.sample(varied, 5, seed=1)) == 5
+        assert search.sample(varied, 5, seed=1) != search.sample(varied, 5, seed=2)
 
 
 @pytest.fixture
 def fortnight():
-    markets = [settled(day, result) for day, result in enumerate(["no", "no", "yes", "no"])]
-    FeeChange.objects.create(
-        series=markets[0].event.series, fee_type="quadratic", fee_multiplier=1,
-        effective_at=NOON - timedelta(days=30), known_at=NOON, recorded_at=NOON,
-    )  # fmt: skip
+    record_days()
 
 
 def swept(*words):
@@ -111,6 +114,18 @@ class TestTheCommand:
             (["--vary", "nonsense=1"], "nonsense"),
             (["--vary", "edge=2"], "edge"),
             (["--vary", "edge"], "params.edge"),
+            ([], "vary: Name at least one parameter"),
+            (["--vary", "edge=0.1", "--param", "edge=0.2"], "vary.edge: It has a fixed value"),
+            (["--vary", "edge=0.1", "--random", "0"], "runs: Must be between 1 and"),
+            (["--vary", "edge=0.1", "--seed", "-1"], "seed: Must be between 0"),
+            (["--vary", "edge=0.1", "--walk-forward", "21"], "folds: Must be between 0 and 20"),
+            (["--vary", "edge=0.1", "--embargo-hours", "nan"], "embargo_hours: Must be between"),
+            (["--vary", "edge=0.1", "--walk-forward", "4"], "folds: 4 of the markets have a"),
+            (
+                ["--vary", "edge=0.1", "--walk-forward", "1", "--confirm-from", "2026-10-07"],
+                "confirm-from: A walk-forward has boundaries",
+            ),
+            (["--resume", "7"], "resume: There is no search 7"),
             (["--vary", "edge=0.1", "--cash", "0"], "cash"),
         ],
     )
@@ -122,3 +137,48 @@ class TestTheCommand:
     def test_a_strategy_with_orders_of_its_own_is_not_swept(self, fortnight):
         with pytest.raises(CommandError, match="strategy: exclusive-arbitrage"):
             call_command("sweepbacktest", "exclusive-arbitrage", "--vary", "edge=0.1", *CHOSEN)
+
+    def test_a_random_choice_of_the_combinations_is_tried(self, fortnight):
+        output = swept(
+            "--vary", "contracts=1:100:1", "--vary", "edge=0.0,0.01", "--random", "7", "--best",
+            "9", *WAITING, *CHOSEN,
+        )  # fmt: skip
+        assert output[0].startswith("7 combinations")
+        assert len(output) == 10
+
+    def test_a_walk_forward_chooses_on_the_past(self, fortnight):
+        output = swept("--vary", "contracts=1,10", "--walk-forward", "1", *WAITING, *CHOSEN)
+        assert output[0] == "fade-longshots, 2 combinations on 4 markets."
+        # NO won on the first two days, so ten contracts were chosen; then it lost, and won.
+        assert output[2] == (
+            "Walk-forward: \u2212$8.13 by choices on the past; \u2212$0.81 on the same markets"
+            " by the choice in hindsight."
+        )
+        assert Search.objects.count() == 0
+
+    def test_a_saved_search_is_run_here_and_printed_as_one_that_is_not(self, fortnight):
+        words = ("--vary", "contracts=1,10", "--walk-forward", "1", *WAITING, *CHOSEN)
+        output = swept("--save", *words)
+        stored = Search.objects.get()
+        assert stored.status == BacktestStatus.DONE
+        assert output[0] == f"Search {stored.pk}: {swept(*words)[0]}"
+        assert output[1:] == swept(*words)[1:]
+
+    def test_a_search_that_was_cancelled_is_resumed(self, fortnight):
+        stored = a_search()
+        Search.objects.cancel(stored.pk, now=stored.created_at)
+        output = swept("--resume", str(stored.pk))
+        assert output[0].startswith(f"Search {stored.pk}: fade-longshots, 3 combinations")
+        with pytest.raises(CommandError, match=f"resume: Search {stored.pk} is done"):
+            swept("--resume", str(stored.pk))
+
+    def test_a_saved_search_that_fails_says_why(self, fortnight):
+        with pytest.raises(CommandError, match="failed: folds: 4 of the markets") as fault:
+            swept("--save", "--vary", "edge=0.1", "--walk-forward", "4", *CHOSEN)
+        assert fault.value.returncode == 1
+
+    def test_a_point_that_could_not_run_is_named(self, fortnight):
+        stored = run_all(a_search())
+        SearchPoint.objects.filter(search=stored, number=2).update(pnl=None, error="It is odd.")
+        lines = list(summary(stored, list(stored.points.all()), best=10))
+        assert lines[-1] == "could not run: contracts=5: It is odd."

@@ -38,7 +38,10 @@ TRACK = """<svg class="interval{size}" viewBox="0 0 100 14" preserveAspectRatio=
  aria-hidden="true"><path class="track" d="M0 7H100" />{marks}</svg>"""
 BYTE_UNITS = {10**12: "TB", 10**9: "GB", 10**6: "MB", 10**3: "kB"}
 # Sort keys that begin with the largest value.
-DESCENDING = ("volume_24h", "open_interest", "change_24h", "yes_price")
+DESCENDING = (
+    "volume_24h", "open_interest", "change_24h", "yes_price",
+    "pnl", "test_pnl", "fees", "fills", "events", "sharpe",
+)  # fmt: skip
 
 
 def figure(write: Callable[P, str]) -> Callable[P, SafeString]:

@@ -1,6 +1,8 @@
-"""The command that searches parameters on earlier markets and confirms the best on later ones."""
+"""The command that searches parameters: on earlier markets with a look at later ones, or by a
+walk-forward; here and for nobody else, stored, or on the workers."""
 
 import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -10,11 +12,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from backtests import catalogue, loading
-from backtests.analysis.search import combinations, parse_values
+from backtests.analysis.search import MAX_COMBINATIONS, Point
 from backtests.data.universe import MONEY, Universe, microseconds
 from backtests.engine import kernel
 from backtests.engine.kernel import RunSummary
 from backtests.management.commands.runbacktest import (
+    FAILED,
     MISUSED,
     add_execution_arguments,
     add_selection_arguments,
@@ -24,14 +27,24 @@ from backtests.management.commands.runbacktest import (
     request_from,
 )
 from backtests.metrics import dollars
+from backtests.models import BacktestStatus, Search, SearchChunk, SearchPoint
 from backtests.requests import BacktestRequest
 from backtests.rules.execution import FillModel
+from backtests.search_report import summary
+from backtests.searches import runner, unstored
+from backtests.searches.requests import (
+    SearchRequest,
+    TooManySearches,
+    call_workers,
+    store,
+)
 from backtests.strategies.base import Signal
-from backtests.strategies.parameters import BadParameter
 from kalshi_insights.bad_input import BadInput
 from kalshi_insights.commands import ProgressBar, parse_instant
 
 BATCH = 32  # runs between two updates of the progress bar
+WATCH_SECONDS = 0.5
+INTERRUPTED = 130
 
 
 class Command(BaseCommand):
@@ -39,18 +52,32 @@ class Command(BaseCommand):
         "Run a strategy with many parameter combinations on the markets that were settled by an"
         " instant, and show what the best combinations would have earned on the markets that began"
         " after it. The best of many always looks good where it was found: only the later column"
-        " counts."
+        " counts. With --walk-forward, choose again and again on the past and test on what came"
+        " next; with --save, store every combination as a search, and with --queue let the workers"
+        " run it."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
         add_strategy_arguments(parser)
-        add("--vary", action="append", metavar="NAME=VALUES", required=True,
+        add("--vary", action="append", metavar="NAME=VALUES", default=[],
             help="values of a parameter, as 0.1,0.2 or 0.05:0.2:0.05; may be repeated")  # fmt: skip
+        add("--random", type=int, metavar="N",
+            help="try so many combinations, chosen at random (all of them)")  # fmt: skip
+        add("--seed", type=int, default=0, help="seed of the random choice (0)")
         add("--confirm-from", default="",
             help="day or instant that parts earlier and later markets (the middle of the window)",
         )  # fmt: skip
+        add("--walk-forward", type=int, default=0, metavar="FOLDS",
+            help="test choices on later markets so many times")  # fmt: skip
+        add("--embargo-hours", type=float, default=0,
+            help="leave out of each choice what was over so shortly before its test (0)",
+        )  # fmt: skip
         add("--best", type=int, default=10, help="combinations to show (10)")
+        add("--save", action="store_true", help="store the search, and run it here")
+        add("--queue", action="store_true", help="store the search, and let the workers run it")
+        add("--resume", type=int, metavar="ID",
+            help="go on with a stored search, here or with --queue on the workers")  # fmt: skip
         add_selection_arguments(parser)
         add_execution_arguments(parser)
 
@@ -58,39 +85,120 @@ class Command(BaseCommand):
         now = datetime.now(UTC)
         try:
             with ExitStack() as stack, ProgressBar(sys.stderr) as bar:
-                choose_strategy(options, stack, warn=self.stderr.write)
-                request, tried = plan(options, now=now)
-                signals = [signal for _, signal in tried]
-                parts = split(request, options["confirm_from"], bar, now=now)
-                found = [search(request, part, signals, bar) for part in parts]
-        except (BadInput, BadParameter) as fault:
+                lines = self.lines(options, stack, bar, now=now)
+        except (BadInput, TooManySearches) as fault:
             raise CommandError(str(fault), returncode=MISUSED) from None
-        names = [combination for combination, _ in tried]
-        earlier, later = (len(part.listings) for part in parts)
-        counts = (
-            f"{len(tried):,} combinations, searched on {earlier:,} markets, confirmed on"
-            f" {later:,} later ones."
-        )
-        lines = table(names, *found, cash=int(request.cash * MONEY), best=options["best"])
-        self.stdout.write("\n".join((counts, "", *lines)))
+        self.stdout.write("\n".join(lines))
+
+    def lines(
+        self, options: dict[str, Any], stack: ExitStack, bar: ProgressBar, *, now: datetime
+    ) -> Sequence[str]:
+        """The lines to print. Raises BadInput."""
+        if options["resume"] is not None:
+            return run_stored(resumed(options["resume"]), bar, options)
+        choose_strategy(options, stack, warn=self.stderr.write)
+        request = search_request(options, now=now)
+        if options["save"] or options["queue"]:
+            request.run.selection.check_quotes()
+            return run_stored(store(request, user=None, now=now), bar, options)
+        if options["walk_forward"]:
+            search, points = unstored.run(request, now=now, on_progress=bar.update)
+            return list(summary(search, points, best=options["best"]))
+        return confirmed(request, options, bar, now=now)
 
 
-def plan(
-    options: dict[str, Any], *, now: datetime
-) -> tuple[BacktestRequest, list[tuple[dict[str, str], Signal]]]:
-    """The request, and every combination with its signal.
-
-    Raises BadInput and BadParameter.
-    """
-    request = request_from({"engine": "", **options}, now=now)
+def search_request(options: dict[str, Any], *, now: datetime) -> SearchRequest:
+    """Read the request from the command's options, and check it. Raises BadInput."""
+    if options["walk_forward"] and options["confirm_from"]:
+        raise BadInput("confirm-from", "A walk-forward has boundaries of its own.")
+    is_stored = options["save"] or options["queue"]
+    request = SearchRequest(
+        run=request_from({"engine": "", **options}, now=now),
+        varied=dict(parse_pairs(options["vary"])),
+        runs=options["random"],
+        seed=options["seed"],
+        folds=options["walk_forward"],
+        embargo_hours=options["embargo_hours"],
+        **({} if is_stored else {"most": MAX_COMBINATIONS}),
+    )
     request.validated(now=now)
-    strategy = catalogue.load(request.strategy)
+    return request
+
+
+# --- stored searches -----------------------------------------------------------------------------
+
+
+def resumed(id: int) -> Search:
+    search = Search.objects.filter(pk=id).first()
+    if search is None:
+        raise BadInput("resume", f"There is no search {id}.")
+    if search.status == BacktestStatus.DONE:
+        raise BadInput("resume", f"Search {id} is done.")
+    SearchChunk.objects.requeue_lost(now=datetime.now(UTC))
+    Search.objects.resume(id)
+    search.refresh_from_db()
+    return search
+
+
+def run_stored(search: Search, bar: ProgressBar, options: dict[str, Any]) -> Sequence[str]:
+    """Run a stored search here or watch the workers run it. Raises CommandError if it fails."""
+    try:
+        if options["queue"]:
+            call_workers(search.pk)
+            watch(search, bar)
+        else:
+            while runner.run_chunk(search.pk):
+                update(search, bar)
+            # Workers may have taken some of it.
+            search.refresh_from_db()
+            watch(search, bar)
+    except KeyboardInterrupt:
+        words = "The workers go on" if options["queue"] else f"--resume {search.pk} goes on"
+        raise CommandError(f"{words} with search {search.pk}.", returncode=INTERRUPTED) from None
+    search.refresh_from_db()
+    if search.status != BacktestStatus.DONE:
+        words = f"Search {search.pk} {search.status}: {search.error}"
+        raise CommandError(words, returncode=FAILED)
+    points = list(SearchPoint.objects.of_search(search.pk).narrow())
+    return list(summary(search, points, best=options["best"]))
+
+
+def watch(search: Search, bar: ProgressBar) -> None:
+    while not search.is_finished:
+        update(search, bar)
+        time.sleep(WATCH_SECONDS)
+        search.refresh_from_db(fields=["status"])
+
+
+def update(search: Search, bar: ProgressBar) -> None:
+    progress = search.progress()
+    bar.update(progress.share, f"{progress.done:,} of {search.points_count:,} points")
+
+
+# --- earlier and later markets -------------------------------------------------------------------
+
+
+def confirmed(
+    request: SearchRequest, options: dict[str, Any], bar: ProgressBar, *, now: datetime
+) -> list[str]:
+    strategy = catalogue.load(request.run.strategy)
     if not issubclass(strategy, Signal):
         raise BadInput(
-            "strategy", f"{strategy.name} sends its own orders; only signals can be searched."
+            "strategy",
+            f"{strategy.name} sends its own orders; search it with --walk-forward or --save.",
         )
-    varied = {name: parse_values(name, text) for name, text in parse_pairs(options["vary"])}
-    return request, list(combinations(strategy, request.params, varied))
+    columns, points = request.validated(now=now)
+    signals = [strategy(**{**columns["params"], **point}) for point in points]
+    parts = split(request.run, options["confirm_from"], bar, now=now)
+    found = [run_all(request.run, part, signals, bar) for part in parts]
+    # THE LEDGER OF TRIALS GOES HERE, too.
+    earlier, later = (len(part.listings) for part in parts)
+    counts = (
+        f"{len(points):,} combinations, searched on {earlier:,} markets, confirmed on"
+        f" {later:,} later ones."
+    )
+    lines = table(points, *found, cash=int(request.run.cash * MONEY), best=options["best"])
+    return [counts, "", *lines]
 
 
 def split(
@@ -113,7 +221,7 @@ def split(
     return parts
 
 
-def search(
+def run_all(
     request: BacktestRequest, universe: Universe, signals: Sequence[Signal], bar: ProgressBar
 ) -> list[RunSummary]:
     found: list[RunSummary] = []
@@ -130,7 +238,7 @@ def search(
 
 
 def table(
-    names: Sequence[dict[str, str]],
+    points: Sequence[Point],
     earlier: Sequence[RunSummary],
     later: Sequence[RunSummary],
     *,
@@ -138,9 +246,9 @@ def table(
     best: int,
 ) -> Iterator[str]:
     """The best combinations on the earlier markets, with their P&L on the later ones."""
-    ranked = sorted(range(len(names)), key=lambda n: (-earlier[n].equity, n))
+    ranked = sorted(range(len(points)), key=lambda n: (-earlier[n].equity, n))
     yield f"{'earlier P&L':>14}  {'later P&L':>14}  {'fills':>6}  parameters"
     for n in ranked[:best]:
-        params = " ".join(f"{name}={value}" for name, value in names[n].items())
+        params = " ".join(f"{name}={value}" for name, value in points[n].items())
         pnls = (dollars(each[n].equity - cash) for each in (earlier, later))
         yield "  ".join((*(f"{pnl:>14}" for pnl in pnls), f"{later[n].fills:>6,}", params))

@@ -1,0 +1,198 @@
+"""The pages of searches; each also serves its fragments to htmx."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import cast
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django_htmx.http import HttpResponseClientRefresh
+
+from backtests import search_report
+from backtests.filters import ParameterSearchFilter
+from backtests.models import RUN_BACKTESTS, BacktestStatus, Search, SearchPoint
+from backtests.models.searches import POINT_ORDERS
+from backtests.search_forms import OWN_FIELDS, SearchForm
+from backtests.searches.requests import TooManySearches, resume, submit
+from backtests.strategies.parameters import Value
+from backtests.views import HINT_AFTER_SECONDS, MAX_ID, form_query, query_of
+from kalshi_insights.bad_input import BadInput
+from kalshi_insights.htmx import htmx_target, page_number, serves_fragments, template_for
+
+PAGE_SIZE = 50
+POINTS_PER_PAGE = 50
+BY_PNL = "-pnl"
+
+
+@require_safe
+@serves_fragments
+def search_list(request: HttpRequest) -> HttpResponse:
+    found = ParameterSearchFilter(request.GET, queryset=Search.objects.for_list())
+    # What is wrong is said instead of overlooked, so nothing is listed.
+    searches = Search.objects.none() if found.errors else found.qs
+    page = Paginator(searches, PAGE_SIZE).get_page(page_number(request.GET))
+    context = {
+        "errors": found.errors,
+        "page": page,
+        "rows": [(search, search.work / search.points_count) for search in page],
+        "query": request.GET,
+        "status": request.GET.get("status", ""),
+        "tabs": {"": "All", **dict(BacktestStatus.choices)}.items(),
+        "is_moving": any(not search.is_finished for search in page),
+        "now": datetime.now(UTC),
+    }
+    template = template_for(request, "backtests/search_list.html", "searches")
+    status = HTTPStatus.BAD_REQUEST if found.errors else HTTPStatus.OK
+    return render(request, template, context, status=status)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@serves_fragments
+def search_new(request: HttpRequest) -> HttpResponse:
+    now = datetime.now(UTC)
+    if request.method != "POST":
+        form = SearchForm(None, query=request.GET.dict(), now=now)
+        template = template_for(request, "backtests/search_new.html", "fields")
+        return render(request, template, {"form": form})
+    if not request.user.is_authenticated:
+        return redirect_to_login(f"{request.path}?{form_query(request.POST)}")
+    if not request.user.has_perm(RUN_BACKTESTS):
+        raise PermissionDenied
+    form = SearchForm(request.POST, query={}, now=now)
+    search = _submit(form, request.user, now=now) if form.is_valid() else None
+    if search is None:
+        return render(request, "backtests/search_new.html", {"form": form}, status=400)
+    return redirect("backtests:search", search.pk)
+
+
+@require_safe
+@serves_fragments
+def search_detail(request: HttpRequest, id: int) -> HttpResponse:
+    search = _get_search(id)
+    if htmx_target(request) == "result" and search.is_finished:
+        return HttpResponseClientRefresh()
+    progress, now = search.progress(), datetime.now(UTC)
+    may_change = search.can_be_changed_by(request.user)
+    context = {
+        "search": search,
+        "progress": progress,
+        "now": now,
+        "may_cancel": may_change and not search.is_finished,
+        "may_resume": may_change and search.may_resume,
+        "waits_long": search.status == BacktestStatus.QUEUED
+        and (now - search.created_at).total_seconds() > HINT_AFTER_SECONDS,
+        "again_query": _again_query(search),
+        **_points(search, request.GET),
+    }
+    if htmx_target(request) == "points":
+        return render(request, "backtests/search_detail.html#points", context)
+    if progress.done:
+        points = list(SearchPoint.objects.of_search(id).narrow())
+        axes = {name: request.GET.get(name, "") for name in ("across", "down")}
+        context["heat"] = search_report.heat_map(search, points, **axes)
+        context["failed"] = sum(bool(point.error) for point in points)
+        context |= _results(search, {point.number: point.params for point in points})
+    template = template_for(request, "backtests/search_detail.html", "result")
+    return render(request, template, context)
+
+
+@require_POST
+def search_cancel(request: HttpRequest, id: int) -> HttpResponse:
+    search = _get_own(request, id)
+    Search.objects.cancel(search.pk, now=datetime.now(UTC))
+    return redirect("backtests:search", search.pk)
+
+
+@require_POST
+def search_resume(request: HttpRequest, id: int) -> HttpResponse:
+    search = _get_own(request, id)
+    try:
+        resume(search.pk, user=cast(User, request.user))
+    except TooManySearches as fault:
+        messages.error(request, str(fault))
+    return redirect("backtests:search", search.pk)
+
+
+def _get_search(id: int) -> Search:
+    search = Search.objects.filter(pk=id).first() if id <= MAX_ID else None
+    if search is None:
+        raise Http404(f"There is no search {id}.")
+    return search
+
+
+def _get_own(request: HttpRequest, id: int) -> Search:
+    search = _get_search(id)
+    if not search.can_be_changed_by(request.user):
+        raise PermissionDenied
+    return search
+
+
+def _submit(form: SearchForm, user: User, *, now: datetime) -> Search | None:
+    """Queue the search; None where it was refused and the form has the errors."""
+    try:
+        return submit(form.search_request, user=user, now=now)
+    except BadInput as fault:
+        form.add_bad_input(fault)
+    except TooManySearches as fault:
+        form.add_error(None, str(fault))
+    return None
+
+
+def _points(search: Search, query: QueryDict) -> dict[str, object]:
+    """The table of points, ordered by a figure or by a varied parameter."""
+    keys = {f"params.{name}": f"params__{name}" for name in search.varied}
+    keys |= {name: name for name in POINT_ORDERS}
+    order = query.get("ordering", BY_PNL)
+    if order.removeprefix("-") not in keys:
+        order = BY_PNL
+    sign, key = ("-", order[1:]) if order.startswith("-") else ("", order)
+    points = SearchPoint.objects.of_search(search.pk).narrow().ordered_by(f"{sign}{keys[key]}")
+    page = Paginator(points, POINTS_PER_PAGE).get_page(page_number(query))
+    rows = list(search_report.point_rows(search, list(page)))
+    reruns = [_rerun_query(search, row.point.params) for row in rows]
+    return {
+        "page": page,
+        "rows": list(zip(rows, reruns, strict=True)),
+        "order": order,
+        "query": query,
+        "varied": [(name, f"params.{name}") for name in search.varied],
+    }
+
+
+def _results(search: Search, params: Mapping[int, Mapping[str, Value]]) -> dict[str, object]:
+    """The figures of a search that is done."""
+    best = search.figures.get("best")
+    if best is None:
+        return {}
+    point = SearchPoint.objects.of_search(search.pk).narrow().get(number=best)
+    [row] = search_report.point_rows(search, [point])
+    results: dict[str, object] = {
+        "best": row,
+        "best_params": params[best],
+        "best_query": _rerun_query(search, point.params),
+    }
+    # THE FIGURES OF OVERFITTING GO HERE, from `search.figures`.
+    if "walk_forward" in search.figures:
+        results["walk"] = search_report.walk_forward(search, params)
+    return results
+
+
+def _rerun_query(search: Search, point: Mapping[str, Value]) -> str:
+    """The query of an address that fills in the form of a backtest with a point."""
+    return query_of(search, search.params_of(dict(point)))
+
+
+def _again_query(search: Search) -> str:
+    """The query of an address that fills in the form with this search."""
+    texts = {name: ",".join(map(str, values)) for name, values in search.varied.items()}
+    own = {name: getattr(search, name) for name in OWN_FIELDS}
+    known = {name: each for name, each in own.items() if each is not None}
+    return f"{query_of(search, {**search.params, **texts})}&{urlencode(known)}"

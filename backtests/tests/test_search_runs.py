@@ -1,0 +1,282 @@
+"""Searches in chunks: claimed, computed, stored once, lost, cancelled, resumed and summed up."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from backtests import runner as runs
+from backtests import strategies
+from backtests.models import (
+    BacktestResult,
+    BacktestStatus,
+    ChunkStatus,
+    HeartbeatReply,
+    Search,
+    SearchChunk,
+    SearchPoint,
+)
+from backtests.models.results import LOST_AFTER
+from backtests.models.searches import CHUNK_SIZES, IDLE_AFTER
+from backtests.searches import requests, results, runner, universes
+from backtests.searches.requests import MAX_UNFINISHED, TooManySearches
+from backtests.strategies.base import HOLD
+from backtests.strategies.fade_longshots import FadeLongshots
+from backtests.tests.factories import a_user
+from backtests.tests.search_builders import a_request, a_search, pnls, record_days, run_all
+from kalshi_insights.bad_input import BadInput
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _days(monkeypatch):
+    record_days()
+    monkeypatch.setitem(CHUNK_SIZES, "kernel", 2)
+    yield
+    universes.forget()
+
+
+def now():
+    return datetime.now(UTC)
+
+
+def claim(search):
+    return SearchChunk.objects.claim_next(search.pk, now=now())
+
+
+# --- points --------------------------------------------------------------------------------------
+
+
+def test_every_point_is_what_a_backtest_of_it_is():
+    search = run_all(a_search({"contracts": [1, 7], "edge": [0.0, 0.02]}))
+    assert search.status == BacktestStatus.DONE
+    points = list(SearchPoint.objects.of_search(search.pk))
+    assert len(points) == 4
+    for point in points:
+        request = a_request().run
+        columns = type(request)(
+            strategy=request.strategy,
+            selection=request.selection,
+            params=search.params_of(point.params),
+            execution=request.execution,
+        ).validated(now=now())
+        figures = runs.compute(BacktestResult(**columns, created_at=now())).columns["figures"]
+        assert point.pnl == figures["money"]["pnl"]
+        assert point.fees == figures["money"]["fees"]
+        assert point.fills == figures["activity"]["fills"]
+        assert point.events == figures["events"]["traded"]
+        assert point.won == figures["events"]["won"]
+    assert search.markets == 4
+    assert search.data_fingerprint
+    assert search.code_fingerprint["strategy"]
+
+
+def test_the_best_point_is_named_and_the_walk_forward_chooses_on_the_past():
+    search = run_all(a_search({"contracts": [1, 10]}, folds=1))
+    figures = search.figures
+    assert figures["ran"] == 2
+    walk = figures["walk_forward"]
+    # NO won twice, so ten contracts were chosen; later it lost once and won once.
+    assert walk["folds"] == [{"point": 2, "train": 1_874_000, "test": -8_126_000, "rank": 2}]
+    assert walk["pnl"] == -8_126_000
+    assert walk["out_of_sample"][0] == 10_000_000_000
+    assert walk["out_of_sample"][-1] == 10_000_000_000 - 8_126_000
+    assert len(walk["out_of_sample"]) == len(search.plan["t"])
+    assert search.plan["folds"][0]["train"] == 2
+    assert search.plan["folds"][0]["test"] == 2
+    returns = results.returns_of(search)
+    assert returns.shape == (len(search.plan["t"]) - 1, 2)
+    assert returns[:, 1].sum() * 10_000 == pytest.approx(float(pnls(search)[1]), abs=0.01)
+
+
+class Touchy(FadeLongshots):
+    name = "touchy"
+
+    def targets(self, history):
+        if self.p.contracts == 5:
+            raise ZeroDivisionError("five")
+        return super().targets(history)
+
+
+class Broken(FadeLongshots):
+    name = "broken"
+
+    def targets(self, history):
+        return [HOLD, self.p.missing]
+
+
+def test_a_point_that_raises_has_its_error_and_the_others_go_on(monkeypatch):
+    monkeypatch.setitem(strategies.STRATEGIES, "touchy", Touchy)
+    search = run_all(a_search(strategy="touchy"))
+    assert search.status == BacktestStatus.DONE
+    assert [bool(pnl) for pnl in pnls(search)] == [True, False, True]
+    assert search.points.get(number=2).error.startswith("The strategy raised ZeroDivisionError")
+    assert search.figures["ran"] == 2
+
+
+def test_a_search_of_which_no_point_could_run_has_failed(monkeypatch):
+    monkeypatch.setitem(strategies.STRATEGIES, "broken", Broken)
+    search = run_all(a_search(strategy="broken"))
+    assert search.status == BacktestStatus.FAILED
+    assert search.error.startswith("None of its points could run. The strategy raised Attribute")
+
+
+def test_folds_that_lack_markets_fail_the_search_by_their_name():
+    search = run_all(a_search(folds=4))
+    assert search.status == BacktestStatus.FAILED
+    assert search.error == "folds: 4 of the markets have a result: too few for 4 folds."
+
+
+def test_strategies_with_orders_of_their_own_are_searched_point_by_point():
+    search = a_search({"edge": [0.0, 0.5]}, strategy="exclusive-arbitrage", folds=1)
+    assert search.chunks.count() == 2
+    assert run_all(search).status == BacktestStatus.DONE
+
+
+def test_a_signal_is_searched_by_backtrader_with_the_same_result():
+    fast, slow = (run_all(a_search(engine=each, folds=1)) for each in ("kernel", "backtrader"))
+    assert pnls(fast) == pnls(slow)
+    assert fast.figures == slow.figures
+
+
+# --- chunks --------------------------------------------------------------------------------------
+
+
+def test_chunks_are_claimed_once_and_the_search_runs_with_the_first():
+    search = a_search()
+    first, second = claim(search), claim(search)
+    assert [(c.first, c.size) for c in (first, second)] == [(1, 2), (3, 1)]
+    assert claim(search) is None
+    search.refresh_from_db()
+    assert search.status == BacktestStatus.RUNNING
+    assert search.progress().running == 2
+
+
+def test_a_heartbeat_tells_the_progress_and_hears_of_the_end():
+    search = a_search()
+    held = claim(search)
+    assert held.heartbeat(progress=0.5, doing="", now=now()) is HeartbeatReply.GO_ON
+    assert search.progress().share == pytest.approx(1 / 3)
+    Search.objects.cancel(search.pk, now=now())
+    assert held.heartbeat(progress=0.5, doing="", now=now()) is HeartbeatReply.CANCELLED
+    SearchChunk.objects.requeue_all(search.pk)
+    assert held.heartbeat(progress=0.5, doing="", now=now()) is HeartbeatReply.TAKEN
+
+
+def test_the_chunk_of_a_dead_worker_is_taken_again_and_nothing_else_is_lost():
+    search = a_search()
+    dead = claim(search)
+    runner.run_chunk(search.pk)
+    assert search.progress().done == 1
+    later = now() + LOST_AFTER + timedelta(seconds=1)
+    SearchChunk.objects.requeue_lost(now=later)
+    assert Search.objects.calls(now=later) == {search.pk: 1}
+    assert run_all(search).status == BacktestStatus.DONE
+    assert search.chunks.get(number=1).attempts == 2
+    # One that was only silent comes too late to store anything.
+    before = pnls(search)
+    assert not results.store(dead, [], universes.loaded(search, runs.ignore_progress), {})
+    assert pnls(search) == before
+
+
+def test_a_chunk_that_kills_its_worker_twice_fails_the_search():
+    search = a_search()
+    for _ in range(2):
+        claim(search)
+        SearchChunk.objects.requeue_lost(now=now() + LOST_AFTER + timedelta(seconds=1))
+    search.refresh_from_db()
+    assert search.status == BacktestStatus.FAILED
+    assert "died twice" in search.error
+    assert claim(search) is None
+
+
+def test_a_worker_with_other_data_or_code_fails_the_search():
+    search = a_search()
+    runner.run_chunk(search.pk)
+    Search.objects.filter(pk=search.pk).update(data_fingerprint={"quotes": "0" * 64})
+    runner.run_chunk(search.pk)
+    search.refresh_from_db()
+    assert search.status == BacktestStatus.FAILED
+    assert "A worker differed from the one that began it: " in search.error
+    assert "quotes" in search.error
+    assert search.progress().done == 2
+
+
+def test_a_worker_keeps_the_universe_until_the_search_is_over():
+    search = a_search()
+    runner.run_chunk(search.pk)
+    assert search.pk in universes._kept
+    run_all(search)
+    assert not universes._kept
+
+
+# --- the life of a search ------------------------------------------------------------------------
+
+
+def test_a_cancelled_search_keeps_what_is_done_and_goes_on_where_it_stopped():
+    search = a_search()
+    runner.run_chunk(search.pk)
+    assert Search.objects.cancel(search.pk, now=now())
+    assert not Search.objects.cancel(search.pk, now=now())
+    assert not runner.run_chunk(search.pk)
+    assert search.progress().done == 2
+    user = a_user()
+    assert requests.resume(search.pk, user=user)
+    assert not requests.resume(search.pk, user=user)
+    assert run_all(search).status == BacktestStatus.DONE
+    assert search.chunks.get(number=1).attempts == 1
+
+
+def test_a_search_is_called_for_when_nobody_has_begun_it_or_summed_it_up():
+    search = a_search()
+    later = now() + IDLE_AFTER + timedelta(seconds=1)
+    assert Search.objects.calls(now=now()) == {}
+    assert Search.objects.calls(now=later) == {search.pk: 2}
+    claim(search)
+    assert Search.objects.calls(now=later) == {}
+    SearchChunk.objects.update(status=ChunkStatus.DONE, token=None)
+    assert Search.objects.calls(now=later) == {search.pk: 1}
+
+
+def test_nobody_has_more_unfinished_searches_than_so_many():
+    user = a_user()
+    for _ in range(MAX_UNFINISHED):
+        requests.submit(a_request(), user=user, now=now())
+    cancelled = a_search(user=user)
+    Search.objects.cancel(cancelled.pk, now=now())
+    with pytest.raises(TooManySearches, match="2 unfinished searches"):
+        requests.submit(a_request(), user=user, now=now())
+    with pytest.raises(TooManySearches):
+        requests.resume(cancelled.pk, user=user)
+    cancelled.delete()
+    assert Search.objects.count() == MAX_UNFINISHED
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"varied": {"odd": [1]}}, "vary.odd"),
+        ({"varied": {"edge": "0.1:x"}}, "vary.edge"),
+        ({"varied": {"contracts": list(range(1, 6_000))}}, "vary.contracts"),
+        ({"runs": 0}, "runs"),
+        ({"runs": 5_001}, "runs"),
+        ({"seed": -1}, "seed"),
+        ({"folds": -1}, "folds"),
+        ({"embargo_hours": float("inf")}, "embargo_hours"),
+        ({"params": {"contracts": 5}}, "vary.contracts"),
+        ({"strategy": "crystal-ball"}, "strategy"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_stored(values, field):
+    with pytest.raises(BadInput) as fault:
+        a_search(**values)
+    assert fault.value.field == field
+    assert not Search.objects.exists()
+
+
+def test_a_random_search_of_a_grid_that_is_too_large_is_possible():
+    search = a_search({"contracts": "1:9000:1"}, runs=5, seed=3)
+    assert search.points_count == 5
+    assert [point.params for point in search.points.all()] == [
+        point.params for point in a_search({"contracts": "1:9000:1"}, runs=5, seed=3).points.all()
+    ]

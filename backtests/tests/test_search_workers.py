@@ -1,0 +1,111 @@
+"""Searches on real sessions: one's own strategies from their stored source, and several workers."""
+
+import os
+import signal
+import time
+from datetime import timedelta
+
+import pytest
+
+from backtests import catalogue, tasks
+from backtests.models import BacktestStatus, ChunkStatus, SearchChunk
+from backtests.models.results import LOST_AFTER
+from backtests.models.searches import CHUNK_SIZES
+from backtests.searches import requests, runner
+from backtests.tests.own_strategies import write, write_signal
+from backtests.tests.search_builders import a_search, pnls, record_days, run_all
+from backtests.tests.test_run_endings import a_worker
+from backtests.tests.test_runner import now
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, settings):
+    settings.STRATEGIES_PATH = tmp_path / "strategies"
+    settings.STRATEGIES_PATH.mkdir(mode=0o755)
+    record_days()
+    return settings.STRATEGIES_PATH
+
+
+def an_own_search(folder, more=""):
+    write(folder, "_helpers.py", "SIDE = -1\n")
+    write_signal(folder, more=f"from _helpers import SIDE\n{more}")
+    return a_search({"contracts": [1, 10]}, strategy="cheap-side")
+
+
+def test_a_strategy_of_ones_own_runs_from_its_stored_source(folder, settings):
+    search = an_own_search(folder)
+    assert search.strategy_file == "cheap_side.py"
+    assert set(search.strategy_files) == {"cheap_side.py", "_helpers.py"}
+    # As on another machine, which has no such folder.
+    settings.STRATEGIES_PATH = folder.parent / "elsewhere"
+    shipped = run_all(a_search({"contracts": [1, 10]}, strategy="always-no"))
+    assert run_all(search).status == BacktestStatus.DONE, search.error
+    assert pnls(search) == pnls(shipped)
+    assert "strategy/_helpers.py" in search.code_fingerprint
+
+
+def test_an_installed_file_is_stored_as_well(folder, tmp_path):
+    path = write_signal(tmp_path / "other", name="elsewhere", file="elsewhere.py")
+    with catalogue.installed(path):
+        search = a_search({"contracts": [1, 10]}, strategy="elsewhere")
+    assert search.strategy_files == {"elsewhere.py": path.read_text()}
+    assert run_all(search).status == BacktestStatus.DONE, search.error
+
+
+def test_a_file_that_ends_its_process_costs_a_chunk_and_then_the_search(folder):
+    search = an_own_search(folder)
+    path = "cheap_side.py"
+    text = search.strategy_files[path].replace("return", "import os; os._exit(7)\n        return")
+    search.strategy_files[path] = text
+    search.save()
+    assert runner.run_chunk(search.pk)
+    search.refresh_from_db()
+    assert search.status == BacktestStatus.RUNNING
+    assert run_all(search).status == BacktestStatus.FAILED
+    assert search.error.startswith("Its process ended with code 7")
+
+
+def wait_until(condition, log, *, seconds=90):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.05)
+
+
+@pytest.mark.system
+def test_a_worker_that_is_killed_costs_its_chunk_and_nothing_else(tmp_path, monkeypatch, folder):
+    monkeypatch.setitem(CHUNK_SIZES, "kernel", 1)
+    marker = tmp_path / "begun"
+    more = f"import os, pathlib, time\nMARKER = pathlib.Path({str(marker)!r})\n"
+    path = write_signal(folder, more=more)
+    # The first process that comes here waits, in the middle of its chunk.
+    waiting = (
+        "MARKER.exists() or (MARKER.write_text(str(os.getppid())), time.sleep(600))\n        return"
+    )
+    path.write_text(path.read_text().replace("return", waiting))
+    search = a_search({"contracts": [1, 2, 3, 4]}, strategy="cheap-side")
+    log, other = tmp_path / "one.log", tmp_path / "two.log"
+    with a_worker(log) as worker:
+        requests.call_workers(search.pk)
+        wait_until(lambda: marker.exists() and marker.read_text(), log)
+        for process in (worker.pid, int(marker.read_text())):
+            os.kill(process, signal.SIGKILL)
+        with a_worker(other):
+            wait_until(lambda: search.progress().done == 3, other)
+            # Some minutes pass.
+            before = now() - LOST_AFTER - timedelta(seconds=1)
+            SearchChunk.objects.update(claimed_at=before, heartbeat_at=before)
+            tasks.pick_up_backtests.delay()
+            wait_until(SearchChunk.objects.filter(status=ChunkStatus.QUEUED).exists, other)
+            tasks.run_search_chunk.delay(search.pk)
+            wait_until(lambda: search.progress().done == 4, other)
+            wait_until(lambda: is_done(search), other)
+    assert search.chunks.filter(status=ChunkStatus.DONE, attempts=2).count() == 1
+    assert search.chunks.filter(status=ChunkStatus.DONE, attempts=1).count() == 3
+
+
+def is_done(search):
+    search.refresh_from_db()
+    return search.status == BacktestStatus.DONE
