@@ -322,6 +322,17 @@ class Client:
         """
         return self._list("imports/", IMPORTS, filters, limit=limit, key="id")
 
+    def calibration(self, **filters: Filter) -> Row:
+        """Read how often markets of each price came true; docs/api.md has the filters.
+
+        `curve`, `returns_yes` and `returns_no` are DataFrames, a row for each bin of prices.
+
+        >>> client.calibration(moment="24h", price="ask-yes")["curve"][["price", "outcome"]]
+        """
+        data = self._record(self._json("calibration/", **filters))
+        tables = ("curve", "returns_yes", "returns_no")
+        return data | {name: pd.DataFrame(data[name]) for name in tables}
+
     def orderbook(self, ticker: str, as_of: When = None, *, depth: int | None = None) -> Row:
         """Read the newest order book, or that at `as_of`; `bids` and `asks` have the best first.
 

@@ -25,7 +25,12 @@ from markets.simulator.universe import SimulatedUniverse
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
-OWN = ("01-data-exploration", "02-strategy-development", "03-backtesting-analysis")
+OWN = (
+    "01-data-exploration",
+    "02-strategy-development",
+    "03-backtesting-analysis",
+    "04-calibration",
+)
 KERNEL = "django_extensions"
 READY_WITHIN = 90.0
 # A stored output larger than this would make every change of a notebook hard to read.
