@@ -99,7 +99,8 @@ class KalshiClient:
     """Read-only client of the public REST API, which threads may share.
 
     The counters `requests`, `bytes_received` (compressed, as sent) and `throttled` never decrease.
-    After `deadline`, on the clock of `time.monotonic()`, no attempt is begun and no token awaited.
+    After `deadline`, on the clock of `time.monotonic()`, no attempt is begun and no token awaited,
+    unless `tokens_until` is later: an attempt that finds too few tokens awaits them until then.
     Every method raises subclasses of `KalshiError` and nothing else.
     """
 
@@ -116,6 +117,7 @@ class KalshiClient:
         self.bytes_received = 0
         self.throttled = 0
         self.deadline: float | None = None
+        self.tokens_until: float | None = None
         self._attempts = Attempts()
         self.total_timeout = TOTAL_TIMEOUT
         self.clock_skew: timedelta | None = None
@@ -335,12 +337,14 @@ class KalshiClient:
             self.throttled += throttled
 
     def _wait_for_tokens(self) -> None:
-        """Take the tokens of one request. Raises `OutOfTokens` if they come after the deadline."""
+        """Take the tokens of one request. Raises `OutOfTokens` if they come too late."""
         patience = self._time_left()
         if patience <= 0:
             raise OutOfTokens("the time for this run is used up")
         if self._bucket is None:
             return
+        if self.tokens_until is not None:
+            patience = max(patience, self.tokens_until - time.monotonic())
         with _redis_errors():
             wait = self._bucket.take(TOKENS_PER_REQUEST, patience=min(patience, 1e9))
         if wait > patience:

@@ -107,6 +107,8 @@ class Tick:
         written = now + pace.seconds(self.batch.work)
         self.write_ends = max(self.write_by - kept * self.seconds, written + share)
         self.client.deadline = self.turn_ends
+        # Nothing is as urgent as the hot list's tokens: where they are scarce, the others wait.
+        self.client.tokens_until = self.deadline if tier == Tier.HOT else None
         self.last_request = max(
             self.sent + (1 - kept) * requests_per_run(), self._sent_in_turns + own_requests(tier)
         )

@@ -164,7 +164,7 @@ def fetch_hot(tick: Tick) -> None:
         meanwhile=partial(continue_universe_ahead, tick, requests=len(requests)),
     )
     is_answering = any(isinstance(reply, Page) for reply in replies)
-    if is_answering:
+    if is_answering and not any(isinstance(reply, OutOfTokens) for reply in replies):
         request_universe_ahead(tick)
     failures = []
     tick.add_markets_pages([reply for reply in replies if isinstance(reply, Page)])
