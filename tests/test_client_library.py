@@ -674,7 +674,7 @@ def test_the_notebook_shows_what_the_site_has_and_runs_a_backtest_there(
     minutes(market, ["0.10", "0.30"])
     a_revision(market, NOON, status="active")
     observe(market, datetime.now(UTC) - timedelta(hours=1), "0.4000", "0.4100")
-    a_recorded_day("KXRAIN-26NOV21")
+    a_recorded_day("KXSNOW-26NOV21")
     record_passes(NOON, NOON + timedelta(hours=6))
     token = a_token(a_user("reader"), "backtest")
     with a_worker():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -20,6 +21,9 @@ from jupyter_client.blocking import BlockingKernelClient
 from nbclient import NotebookClient
 
 from kalshi_insights.embedded.servers import free_port
+from markets.kalshi.client import KalshiClient
+from markets.recording.recorder import record_tick
+from markets.recording.reference import refresh
 from markets.simulator.server import running_exchange
 from markets.simulator.universe import SimulatedUniverse
 
@@ -29,7 +33,6 @@ OWN = (
     "01-data-exploration",
     "02-strategy-development",
     "03-backtesting-analysis",
-    "04-calibration",
 )
 KERNEL = "django_extensions"
 READY_WITHIN = 90.0
@@ -63,31 +66,38 @@ class Lab(NamedTuple):
             return False
 
 
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Point processes to the test's database and to folders of Jupyter's own."""
-    address = urlsplit(os.environ["DATABASE_URL"])
-    name = connection.settings_dict["NAME"]
-    monkeypatch.setenv("DATABASE_URL", address._replace(path=f"/{name}").geturl())
-    monkeypatch.setenv("SIMULATED", "true")
-    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
-    monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "config"))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    # Only the settings let a kernel use the ORM.
-    monkeypatch.delenv("DJANGO_ALLOW_ASYNC_UNSAFE", raising=False)
+@pytest.fixture(scope="module")
+def lab(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """JupyterLab as `make notebook` starts it, on the test's database and without a browser."""
+    folder, port = tmp_path_factory.mktemp("jupyter"), free_port()
+    lab = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(16), folder / "runtime")
+    allowed = {"ServerApp": {"allow_root": True}}  # in a container, tests may run as root
+    (folder / "jupyter_server_config.json").write_text(json.dumps(allowed))
+    with pytest.MonkeyPatch.context() as patch:
+        database = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{database_name()}")
+        for name, value in {
+            "DATABASE_URL": database.geturl(),
+            "SIMULATED": "true",
+            "JUPYTER_CONFIG_DIR": str(folder),
+            "JUPYTER_RUNTIME_DIR": str(lab.runtime),
+            "IPYTHONDIR": str(folder / "ipython"),
+            "JUPYTER_PORT": str(port),
+            "JUPYTER_TOKEN": lab.token,
+        }.items():
+            patch.setenv(name, value)
+        # Only the settings let a kernel use the ORM.
+        patch.delenv("DJANGO_ALLOW_ASYNC_UNSAFE", raising=False)
+        with running_lab(lab, folder / "log"):
+            yield lab
 
 
-@pytest.fixture
-def lab(environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Lab]:
-    """JupyterLab as `make notebook` starts it, without a browser."""
-    port = free_port()
-    lab = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(16), tmp_path / "runtime")
-    monkeypatch.setenv("JUPYTER_PORT", str(port))
-    monkeypatch.setenv("JUPYTER_TOKEN", lab.token)
-    log = tmp_path / "lab.log"
+def database_name() -> str:
+    return str(connection.settings_dict["NAME"])
+
+
+@contextmanager
+def running_lab(lab: Lab, log: Path) -> Iterator[None]:
     command = [sys.executable, "manage.py", "shell_plus", "--lab", "--no-browser"]
-    if os.geteuid() == 0:
-        monkeypatch.setenv("JUPYTER_ALLOW_ROOT", "1")
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
     try:
@@ -96,7 +106,7 @@ def lab(environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.2)
-        yield lab
+        yield
     finally:
         process.terminate()
         process.wait(30)
@@ -143,20 +153,23 @@ def test_a_cell_of_the_lab_has_the_models_and_may_ask_them(lab):
     assert run_cell(lab, code).strip() == "0 0 1:00:00"
 
 
+def test_the_first_says_so_where_nothing_is_recorded(lab):
+    assert "Nothing is recorded yet" in outputs_of("01-data-exploration")
+
+
 def test_every_notebook_finds_an_answer_in_a_day_of_the_demo(lab, settings):
     settings.SIMULATED = True
     with running_exchange(SimulatedUniverse(seed=1, markets=120), pauses=False) as exchange:
         settings.KALSHI_API_URL = exchange.url
         call_command("recordpast", hours=12)
+        with KalshiClient(exchange.url) as client:
+            record_tick(client, interval=60)
+            refresh(client)
     shown = {name: outputs_of(name) for name in OWN}
     assert "simulated prices" in shown["01-data-exploration"]
     assert "earned most on the earlier markets" in shown["02-strategy-development"]
     assert "True" in shown["03-backtesting-analysis"].splitlines()[-1]
     assert {name for name, output in shown.items() if "image/png" not in output} == set()
-
-
-def test_they_say_so_where_nothing_is_recorded(lab):
-    assert "Nothing is recorded yet" in outputs_of("01-data-exploration")
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
