@@ -118,7 +118,7 @@ shell: $(VENV)/.runtime ## A Python shell with the models
 	@exec $(PY) manage.py shell_plus
 
 notebook: $(VENV)/.notebooks ## JupyterLab on the recorded data
-	@exec $(PY) -m kalshi_insights.embedded -- $(VENV)/bin/jupyter lab --notebook-dir notebooks
+	@exec $(PY) manage.py shell_plus --lab
 
 bench: $(VENV)/.bench ## Measure, as ratios beside absolutes
 	@exec $(PY) -m benchmarks $(ARGS)

@@ -605,6 +605,15 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
+# --- Notebooks ----------------------------------------------------------------------------------
+NOTEBOOK_ARGUMENTS = ["--notebook-dir", str(BASE_DIR / "notebooks")]
+IPYTHON_KERNEL_DISPLAY_NAME = "Kalshi Insights"
+# Names that every notebook and `make shell` have beside the models.
+SHELL_PLUS_IMPORTS = ["from datetime import UTC, datetime, timedelta"]
+if "ipykernel" in sys.modules:
+    # A kernel runs its cells inside an event loop, one after the other, so the ORM is safe there.
+    os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+
 # --- Logs ---------------------------------------------------------------------------------------
 
 LOG_LEVEL = _choice("LOG_LEVEL", "INFO", among=("DEBUG", "INFO", "WARNING", "ERROR"))
