@@ -67,18 +67,15 @@ def load(name: str) -> StrategyClass:
 
 
 @contextmanager
-def installed(path: Path, name: str = "") -> Iterator[StrategyClass]:
+def installed(file: StrategyFile, name: str = "") -> Iterator[StrategyClass]:
     """Import a file and have its strategy in the catalogue of this process while a block runs.
 
     It takes the place of one of one's own with the same name. Without a `name`, the file must have
     one strategy only. Raises UnusableStrategy.
     """
-    path = path.absolute()
-    if not path.is_file():
-        raise UnusableStrategy(f"There is no file {path}.")
-    strategy = _import(StrategyFile(path.name, path.parent), name)
+    strategy = _import(file, name)
     if strategy.name in STRATEGIES:
-        raise UnusableStrategy(f"{path.name}: A shipped strategy is called {strategy.name}, too.")
+        raise UnusableStrategy(f"{file.name}: A shipped strategy is called {strategy.name}, too.")
     _installed[strategy.name] = strategy
     try:
         yield strategy
@@ -169,7 +166,7 @@ def own() -> list[StrategyDescription]:
 
 
 def _described(file: StrategyFile, report: FileReport) -> Iterator[StrategyDescription]:
-    warning = folder.warning_of(file)
+    warning = folder.warning_of(file, report.files)
     for each in report.strategies:
         yield replace(each, warning=warning)
     if report.error:

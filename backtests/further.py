@@ -48,15 +48,20 @@ def order_books(
 
     def read(markets: Sequence[int]) -> list[RecordedBooks]:
         nonlocal levels
-        found = [_books(ids[market], selection, until) for market in markets]
-        levels += sum(each.levels for each in found)
+        # Before they take memory.
+        levels += sum(
+            record.order_books.count_levels(
+                ids[market], selection.start, until, imports=selection.imports
+            )
+            for market in markets
+        )
         if levels > MOST_LEVELS:
             raise BadInput(
                 "end",
                 f"The order books that the strategy asks for have more than {MOST_LEVELS:,} levels:"
                 " choose a shorter time or fewer markets.",
             )
-        return found
+        return [_books(ids[market], selection, until) for market in markets]
 
     return ByMarket(read, len(ids))
 

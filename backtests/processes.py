@@ -10,7 +10,9 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import NoReturn
+from uuid import UUID
 
+import structlog
 from django.conf import settings
 from django.db import connections
 
@@ -21,27 +23,69 @@ from kalshi_insights.processes.parents import ends_with_parent
 
 # A process that its own deadline does not end is killed this many seconds later.
 GRACE_SECONDS = 30
+TOKEN_BYTES = 16
+# The beginnings of the names that a run's environment keeps: none of the site's.
+LEFT_IN_ENVIRONMENT = (
+    "PATH", "HOME", "LANG", "LC_", "TZ", "TMPDIR", "PG", "SSL_", "LD_", "PYTHON", "NUMBA_", "OMP_",
+    "OPENBLAS_", "MKL_",
+)  # fmt: skip
+
+log = structlog.get_logger(__name__)
 
 
 def run(id: int) -> None:
     """Run a queued backtest, one of one's own strategies in a process that ends with it."""
-    queued = BacktestResult.objects.filter(pk=id).values_list("strategy", "attempts").first()
-    if queued is None:
-        return
-    strategy, attempts = queued
+    strategy = BacktestResult.objects.filter(pk=id).values_list("strategy", flat=True).first()
     if strategy in STRATEGIES:
         runner.run(id)
-    elif problem := run_apart(partial(runner.run, id)):
-        now = datetime.now(UTC)
-        BacktestResult.objects.fail_lost(id, problem, attempts=attempts, now=now)
+    elif strategy is not None:
+        _run_apart(id)
+
+
+def _run_apart(id: int) -> None:
+    """Run a queued backtest in a process of its own, and fail it where that ends without a word.
+
+    The process is a copy of this one, which has the engines loaded and compiled, and nothing of
+    one's own. A run that it has not claimed is left to the next worker.
+    """
+    with _pipe() as (reader, writer):
+        say = partial(_say_token, writer)
+        problem = run_apart(lambda: runner.run(id, on_claimed=say))
+        token = _token(reader)
+    if not problem:
+        return
+    if token is None:
+        log.warning("backtest_not_begun", backtest=id, problem=problem)
+        return
+    BacktestResult.objects.fail_lost(id, token, problem, now=datetime.now(UTC))
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[int, int]]:
+    """The pipe by which the process of a run says under which token it has claimed it."""
+    ends = os.pipe()
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def _token(reader: int) -> UUID | None:
+    # What the strategy has started may hold the other end.
+    os.set_blocking(reader, False)
+    try:
+        return UUID(bytes=os.read(reader, TOKEN_BYTES))
+    except BlockingIOError:
+        return None
+
+
+def _say_token(writer: int, held: BacktestResult) -> None:
+    os.write(writer, held.token.bytes if held.token else b"")
 
 
 def run_apart(work: Callable[[], None]) -> str:
-    """Do some work in a process of its own; return what was wrong with that process, if anything
-    was.
-
-    It is a copy of this one, which has the engines loaded and compiled, and nothing of one's own.
-    """
+    """Do some work in a process of its own; return what was wrong with that, if anything was."""
     seconds = settings.BACKTEST_SECONDS + GRACE_SECONDS
     process = _fork(work)
     try:
@@ -79,6 +123,7 @@ def _run_here(work: Callable[[], None], parent: int) -> NoReturn:
     try:
         os.setpgid(0, 0)
         ends_with_parent(signal.SIGKILL, parent=parent)()
+        _forget_environment()
         # One that is told to end before it has claimed the run leaves it to the next worker.
         with suppress(SystemExit):
             work()
@@ -93,6 +138,16 @@ def _run_here(work: Callable[[], None], parent: int) -> NoReturn:
             sys.stdout.flush()
         finally:
             os._exit(code)
+
+
+def _forget_environment() -> None:
+    """Take out of the environment what a strategy, and the words of its errors, need not have.
+
+    The settings have been read, and so has the address of the database.
+    """
+    for name in list(os.environ):
+        if not name.startswith(LEFT_IN_ENVIRONMENT):
+            os.environ.pop(name)
 
 
 def _wait(process: int, seconds: float) -> bool:

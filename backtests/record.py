@@ -71,6 +71,10 @@ class OrderBookReads(Protocol):
         self, market_id: int, start: datetime, end: datetime, *, imports: Sequence[int] = ()
     ) -> list[BookLevels]: ...
 
+    def count_levels(
+        self, market_id: int, start: datetime, end: datetime, *, imports: Sequence[int] = ()
+    ) -> int: ...
+
 
 class PeriodReads(Protocol):
     def periods(

@@ -28,6 +28,7 @@ from backtests.annotations.series import DrawnSeries
 from backtests.data.universe import MONEY, Ints, Universe, microseconds
 from backtests.models import ENTRY_COLUMNS, BacktestResult, Engine
 from backtests.own import imports
+from backtests.own.machine_paths import without_machine_paths
 from backtests.requests import REMOVED, stored_execution, stored_selection
 from backtests.rules import journal
 from backtests.rules.execution import FillModel, RunOutcome
@@ -61,6 +62,10 @@ def ignore_progress(progress: float, doing: str) -> None:
     """The callback of a caller who does not need the progress."""
 
 
+def ignore_claimed(held: BacktestResult) -> None:
+    """The callback of a caller who need not know when a run begins."""
+
+
 def ignore_computed(computed: "ComputedRun") -> None:
     """The callback of a caller who needs no more of a run than is stored."""
 
@@ -68,6 +73,7 @@ def ignore_computed(computed: "ComputedRun") -> None:
 def run(
     id: int,
     *,
+    on_claimed: Callable[[BacktestResult], None] = ignore_claimed,
     on_progress: OnProgress = ignore_progress,
     on_computed: "OnComputed" = ignore_computed,
 ) -> None:
@@ -81,6 +87,7 @@ def run(
             return  # the next worker has it
         held = BacktestResult.objects.claim(id, now=datetime.now(UTC))
         if held is not None:
+            on_claimed(held)
             _run_claimed(held, SignsOfLife(held, signals, on_progress), on_computed)
 
 
@@ -188,7 +195,7 @@ def error_for_user(error: BaseException, strategy: str) -> str:
 
 def _own_words(error: BaseException) -> str:
     """Return the message of an error, also of one whose `__str__` raises."""
-    return str(traceback.TracebackException(type(error), error, None))
+    return without_machine_paths(str(traceback.TracebackException(type(error), error, None)))
 
 
 def _place(frame: traceback.FrameSummary) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from backtests import runner
 from backtests.models import BacktestResult
@@ -74,6 +74,22 @@ def test_series_are_drawn_market_by_market(signed_in: Page, site: str) -> None:
     assert count_drawn_pixels(signed_in, "#series canvas") > 500
     expect(chart.locator("[data-readout]")).to_contain_text("stated probability 0.033")
     expect(chart.get_by_label("Market")).to_have_value(TICKER)
+
+
+def test_a_chart_of_a_part_of_the_fills_says_so(signed_in: Page, site: str) -> None:
+    done(signed_in, site)
+
+    def as_of_many(route: Route) -> None:
+        reply = route.fetch()
+        route.fulfill(response=reply, json={**reply.json(), "next": "/more"})
+
+    signed_in.reload()
+    words = signed_in.locator("#series [data-cut]")
+    expect(signed_in.locator("#series")).to_have_attribute("data-points", re.compile(r"\d+"))
+    expect(words).to_be_hidden()
+    signed_in.route("**/executions/?**", as_of_many)
+    signed_in.reload()
+    expect(words).to_contain_text("The chart shows the first 1 fills of the market")
 
 
 def test_choosing_a_strategy_brings_its_fields_and_keeps_the_others(clean: Page, site: str) -> None:

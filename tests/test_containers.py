@@ -60,6 +60,13 @@ def test_only_the_web_service_is_published():
     assert [name for name, service in services.items() if "ports" in service] == ["web"]
 
 
+def test_docker_makes_no_folder_of_strategies_as_root():
+    volumes = yaml.safe_load(COMPOSE)["x-app"]["volumes"]
+    (strategies,) = (each for each in volumes if "STRATEGIES_PATH" in str(each))
+    assert strategies["bind"] == {"create_host_path": False}
+    assert strategies["read_only"]
+
+
 def test_the_server_finds_its_configuration_in_the_image():
     """Without it gunicorn would start, but not with the worker that the site is served by."""
     allowed = (BASE_DIR / ".dockerignore").read_text().splitlines()

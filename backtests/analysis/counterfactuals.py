@@ -46,15 +46,11 @@ class Counterfactual:
 
 
 def with_plain_observations(universe: Universe) -> Universe:
-    """Return the universe with a list of its own for each market's observations.
-
-    Cut off anywhere, such a list still has the observations that the record has until then.
-    """
+    """Return the universe with observations which, cut off anywhere, are still those that the
+    record has until then."""
     if universe.observed is None:
         return universe
-    market, at = observations.pairs(universe.observed)
-    plain = observations.flat(market, at, markets=universe.observed.markets)
-    return replace(universe, observed=plain)
+    return replace(universe, observed=observations.without_runs(universe.observed))
 
 
 def truncated(universe: Universe, at: int) -> Counterfactual:
@@ -203,26 +199,13 @@ def _observed_otherwise(universe: Universe, at: int, rng: np.random.Generator) -
         gaps = gaps.only((gaps.since <= at) | (rng.random(len(gaps.since)) < 0.5))
     if universe.observed is None:
         return replace(universe, gaps=gaps)
-    market, seen_at = observations.pairs(universe.observed)
-    kept = (seen_at <= at) | (rng.random(len(seen_at)) < 0.5)
-    kept[_places(market, seen_at, universe.quotes.market, universe.quotes.at)] = True
+    plain = observations.without_runs(universe.observed)
+    kept = (plain.instants <= at) | (rng.random(len(plain.instants)) < 0.5)
+    kept[observations.places(plain, universe.quotes.market, universe.quotes.at)] = True
     if gaps is not None:  # each ends with an observation
-        gap_market = np.repeat(np.arange(universe.observed.markets), np.diff(gaps.spans))
-        kept[_places(market, seen_at, gap_market, gaps.until)] = True
-    plain = observations.flat(market[kept], seen_at[kept], markets=universe.observed.markets)
-    return replace(universe, observed=plain, gaps=gaps)
-
-
-def _places(market: Ints, at: Ints, of_market: Ints, instants: Ints) -> Ints:
-    """The places of instants of markets among sorted pairs, as far as these have them."""
-    if not len(at):
-        return np.empty(0, np.int64)
-    inside = (instants >= at.min()) & (instants <= at.max())
-    span = int(np.ptp(at)) + 1
-    known, wanted = market * span + at, of_market[inside] * span + instants[inside]
-    places = np.searchsorted(known, wanted)
-    found: Ints = places[np.append(known, MISSING)[places] == wanted]
-    return found
+        gap_market = np.repeat(np.arange(plain.markets), np.diff(gaps.spans))
+        kept[observations.places(plain, gap_market, gaps.until)] = True
+    return replace(universe, observed=observations.only(plain, kept), gaps=gaps)
 
 
 def _until(at: int, entries: Sequence[T]) -> tuple[T, ...]:

@@ -78,7 +78,10 @@ class Evaluation:
         return EvaluationResults(headline, band, self._yardsticks(on_progress))
 
     def annotated(self, outcome: RunOutcome) -> RunOutcome:
-        """The outcome with all that the strategy stated. Raises BadAnnotation."""
+        """The outcome with all that the strategy stated, after the run with expected fills.
+
+        Raises BadAnnotation.
+        """
         annotations = outcome.annotations
         if self._statements:
             annotations = replace(
@@ -93,7 +96,12 @@ class Evaluation:
             annotations = replace(annotations, conditions=tuple(counts.values()))
         drawn, notes = annotations.series
         series = KeptSeries(beside_book(drawn, self.universe.quotes), notes)
+        self._asked = fingerprints.fingerprint_of_asked(self.universe)
         return replace(outcome, annotations=replace(annotations, series=series))
+
+    def data_fingerprint(self) -> dict[str, str]:
+        """The fingerprint of the universe, and of what the annotated run had asked for."""
+        return fingerprints.data_fingerprint(self.universe) | self._asked
 
     @cached_property
     def _statements(self) -> SignalStatements | None:
@@ -108,16 +116,6 @@ class Evaluation:
 
     def run(self, fills: FillModel, on_share: Callable[[float], None]) -> RunOutcome:
         """Run the strategy once; `on_share` hears the share that is done."""
-        outcome = self._run(fills, on_share)
-        if fills is FillModel.EXPECTED:
-            self._asked = fingerprints.fingerprint_of_asked(self.universe)
-        return outcome
-
-    def data_fingerprint(self) -> dict[str, str]:
-        """The fingerprint of the universe, and of what the run with expected fills asked for."""
-        return fingerprints.data_fingerprint(self.universe) | self._asked
-
-    def _run(self, fills: FillModel, on_share: Callable[[float], None]) -> RunOutcome:
         on_share(0)
         if self.in_kernel and self.stated:
             return self._run_in_kernel(self.stated, fills)

@@ -16,6 +16,7 @@ import numpy as np
 
 from backtests.analysis import counterfactuals
 from backtests.analysis.counterfactuals import Counterfactual
+from backtests.analysis.signal_annotations import orders_of
 from backtests.annotations.probabilities import StatedProbabilities
 from backtests.data.decision_points import with_decision_points
 from backtests.data.universe import (
@@ -32,7 +33,7 @@ from backtests.data.universe import (
 from backtests.engine import kernel
 from backtests.engine.event_driven import cerebro
 from backtests.metrics.marks import trace
-from backtests.rules.execution import HOLD, JOURNAL_COLUMN, EntryKind, ExecutionModel, FillModel
+from backtests.rules.execution import HOLD, JOURNAL_COLUMN, ExecutionModel, FillModel
 from backtests.strategies import indicators
 from backtests.strategies.base import Signal, Strategy
 
@@ -49,6 +50,7 @@ LATE_SECONDS, LATE_TIMES = 60.0, 10.0
 MISSING_DATA_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 ORDER_COLUMNS = [JOURNAL_COLUMN[name] for name in ("at", "market", "side", "count", "price")]
 AT, MARKET, TARGET = range(3)
+NO_SIDE = 0  # of a row that states a probability and is no order
 
 
 class LookaheadVerdict(StrEnum):
@@ -95,7 +97,10 @@ class LookaheadReport:
 @dataclass(frozen=True, slots=True)
 class Decisions:
     """Rows of instant, market, decision and the probability that was stated with it; or the error
-    that the strategy raised."""
+    that the strategy raised.
+
+    The decision is a target of a signal, or side, count and price of an order of a strategy.
+    """
 
     rows: Ints
     error: Exception | None = None
@@ -236,12 +241,11 @@ class LookaheadCheck:
             stated = _in_millionths(signal.checked_probabilities(history), len(targets))
             return np.column_stack((universe.quotes.at, universe.quotes.market, targets, stated))
         outcome = self._run_engine(universe, self.execution).outcome
-        kind, number = JOURNAL_COLUMN["kind"], JOURNAL_COLUMN["order"]
-        orders = outcome.journal[outcome.journal[:, kind] == EntryKind.ORDER]
         probabilities = outcome.annotations.probabilities or StatedProbabilities()
-        of_orders = [probabilities.of_orders.get(each, np.nan) for each in orders[:, number]]
-        stated = _in_millionths(np.array(of_orders), len(orders))
-        return np.column_stack((orders[:, ORDER_COLUMNS], stated))
+        rows = np.concatenate(
+            (_order_rows(orders_of(outcome), probabilities), _statement_rows(probabilities))
+        )
+        return rows[np.argsort(rows[:, AT], kind="stable")]
 
     def _differences(self, runs: int) -> Iterator[Evidence | None]:
         """Records with less of the future come first: a strategy that keeps something from one
@@ -348,6 +352,24 @@ def telling_instants(universe: Universe, most: int, rng: np.random.Generator) ->
     return np.unique(np.concatenate((history.at[biggest], rare, random)))
 
 
+def _order_rows(orders: Ints, probabilities: StatedProbabilities) -> Ints:
+    """The orders of a strategy, each with the probability that stood when it was sent."""
+    numbers = orders[:, JOURNAL_COLUMN["order"]].tolist()
+    stated = np.array([probabilities.of_orders.get(each, np.nan) for each in numbers])
+    return np.column_stack((orders[:, ORDER_COLUMNS], _in_millionths(stated, len(orders))))
+
+
+def _statement_rows(probabilities: StatedProbabilities) -> Ints:
+    """The probabilities that are scored whatever is traded, in the columns of orders."""
+    first = sorted((each.at, m, each.probability) for m, each in probabilities.first.items())
+    rows = np.zeros((len(first), len(ORDER_COLUMNS) + 1), np.int64)
+    if first:
+        at, market, stated = (np.array(column) for column in zip(*first, strict=True))
+        rows[:, AT], rows[:, MARKET] = at, market
+        rows[:, -1] = _in_millionths(stated, len(first))
+    return rows
+
+
 def _in_millionths(probabilities: Floats | None, rows: int) -> Ints:
     """Stated probabilities as integers; `MISSING` where there is none."""
     stated = np.full(rows, np.nan) if probabilities is None else probabilities
@@ -359,8 +381,11 @@ def _in_millionths(probabilities: Floats | None, rows: int) -> Ints:
 def _in_words(decision: Sequence[int]) -> str:
     """A decision in words, with the probability that was stated with it."""
     *decided, probability = decision
+    stated = f"a probability of {probability / MONEY}"
+    if decided[:2] == [NO_SIDE, 0]:
+        return f"stated {stated}"
     words = _decided_in_words(decided)
-    return words if probability == MISSING else f"{words} at a probability of {probability / MONEY}"
+    return words if probability == MISSING else f"{words} at {stated}"
 
 
 def _decided_in_words(decision: Sequence[int]) -> str:

@@ -13,9 +13,8 @@ from backtests.annotations.series import (
     PROBABILITY,
     DrawnSeries,
     KeptSeries,
-    check_names,
     most_traded,
-    series_name,
+    series_names,
     thinned,
 )
 from backtests.data.first_observations import search
@@ -109,8 +108,8 @@ class SignalStatements:
         return KeptSeries([each for each in drawn if not np.isnan(each.values).all()])
 
     def _drawn(self, history: QuoteHistory, markets: list[int]) -> list[DrawnSeries]:
-        stated: dict[str, Any] = {**(self.signal.series(history) or {})}
-        check_names([*map(series_name, stated)])
+        given: Mapping[str, Any] = self.signal.series(history) or {}
+        stated = dict(zip(series_names(given), given.values(), strict=True))
         if (probabilities := self.signal.probabilities(history)) is not None:
             stated[PROBABILITY] = probabilities
         checked = {name: self._checked(name, values, history) for name, values in stated.items()}

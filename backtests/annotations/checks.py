@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,15 @@ def name_of(argument: str, value: Any) -> str:
             f"{argument} must have at most {MOST_NAME_CHARACTERS} characters, not {len(value):,}"
         )
     return writable(value)
+
+
+def names_of(argument: str, values: Iterable[Any]) -> list[str]:
+    """Return names as they are stored. Raises BadAnnotation for two that are stored as one."""
+    names = [name_of(argument, value) for value in values]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadAnnotation(f"{argument}: {name!r} is there twice")
+    return names
 
 
 def number_or_nan(argument: str, value: Any) -> float:

@@ -42,15 +42,9 @@ class ConditionCounts:
         return is_held
 
     def count_rows(self, name: str, held: Bools) -> None:
-        """Count a condition in each of some rows. Raises BadAnnotation for other rows."""
+        """Count a condition in each of some rows, which are those of the conditions before it."""
         counted = self._of(name)
-        if self._left is None:
-            self._left = np.ones(len(held), np.bool_)
-        elif len(self._left) != len(held):
-            raise BadAnnotation(
-                f"the condition {name!r} has {len(held):,} rows, not {len(self._left):,}"
-            )
-        self._left = self._left & held
+        self._left = held if self._left is None else self._left & held
         counted.asked += len(held)
         counted.held += int(held.sum())
         counted.held_with_earlier = (counted.held_with_earlier or 0) + int(self._left.sum())
@@ -64,8 +58,10 @@ class ConditionCounts:
         return self.counts[name]
 
 
-def check_rows(name: str, held: Any) -> None:
-    """Raise BadAnnotation for what is not a condition of each row."""
+def check_rows(name: str, held: Any, rows: int | None) -> None:
+    """Raise BadAnnotation for what is not a condition of each row; None are any number of them."""
     name_of("condition", name)
     if not isinstance(held, np.ndarray) or held.ndim != 1 or held.dtype.kind != "b":
         raise BadAnnotation(f"the condition {name!r} must be an array: true or false for each row")
+    if rows not in (None, len(held)):
+        raise BadAnnotation(f"the condition {name!r} has {len(held):,} rows, not {rows:,}")

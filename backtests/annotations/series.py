@@ -3,11 +3,11 @@
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from backtests.annotations.checks import BadAnnotation, name_of, number_or_nan
+from backtests.annotations.checks import BadAnnotation, name_of, names_of, number_or_nan
 from backtests.data.universe import DOLLAR, Floats, Ints, Quotes, to_floats
 from kalshi_insights.arrays import np
 
@@ -44,6 +44,13 @@ def series_name(value: Any) -> str:
     if name in OURS:
         raise BadAnnotation(f"name: charts have the {name} already; call the series otherwise")
     return name
+
+
+def series_names(values: Iterable[Any]) -> list[str]:
+    """Return the names of all series of a signal as they are stored. Raises BadAnnotation."""
+    names = names_of("name", map(series_name, values))
+    check_names(names)
+    return names
 
 
 def beside_book(drawn: Sequence[DrawnSeries], quotes: Quotes) -> list[DrawnSeries]:

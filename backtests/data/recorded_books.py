@@ -89,10 +89,6 @@ class RecordedBooks(NamedTuple):
     bids: BookSide
     asks: BookSide
 
-    @property
-    def levels(self) -> int:
-        return len(self.bids.price) + len(self.asks.price)
-
     def columns(self) -> tuple[Ints, ...]:
         return (self.at, *self.bids, *self.asks)
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Self
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
@@ -33,6 +33,10 @@ MAX_ATTEMPTS = 2
 LOST_ERROR = (
     "The worker died twice while running it, or gave no sign of life for five minutes. It may need"
     " more memory than there is, or call a library that does not return."
+)
+LOST_FILE_ERROR = (
+    "Its command ended before it was stored, or gave no sign of life for five minutes, and no other"
+    " process has the file of its strategy. Run it again."
 )
 LONGEST_ERROR = 1_000
 LONGEST_DOING = 200
@@ -68,6 +72,18 @@ class HeartbeatReply(StrEnum):
     TAKEN = "taken"  # the run was given up for lost: another worker has it, or it has ended
 
 
+def _failed(words: str) -> dict[str, Case]:
+    """The columns of a run that has failed, or was cancelled where that was asked for before."""
+    is_cancelled = Q(cancel_requested=True)
+    return {
+        "status": Case(
+            When(is_cancelled, then=Value(BacktestStatus.CANCELLED.value)),
+            default=Value(BacktestStatus.FAILED.value),
+        ),
+        "error": Case(When(is_cancelled, then=Value("")), default=Value(words)),
+    }
+
+
 class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
     # --- the life of a run -----------------------------------------------------------------------
 
@@ -76,7 +92,8 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
     ) -> "BacktestResult":
         """Store a run to be made; `columns` come from a validated request.
 
-        The imports that it names note that it uses them.
+        One that has its `strategy_files` from the beginning is run by the process that queues it,
+        and by no other. The imports that it names note that it uses them.
         """
         result = self.create(**columns, user=user, created_at=now)
         if result.imports:
@@ -143,7 +160,7 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
         executions are written.
         """
         with transaction.atomic():
-            ours = self._held_by(held).filter(cancel_requested=False)
+            ours = self.filter(pk=held.pk, token=held.token, cancel_requested=False)
             if ours.select_for_update().values_list("pk").first() is None:
                 return False
             copy_rows(
@@ -168,37 +185,19 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
         False where another worker has the run.
         """
         words = writable(error[:LONGEST_ERROR])[:LONGEST_ERROR]
-        is_cancelled = Q(cancel_requested=True)
-        return self._end(
-            held,
-            status=Case(
-                When(is_cancelled, then=Value(BacktestStatus.CANCELLED.value)),
-                default=Value(BacktestStatus.FAILED.value),
-            ),
-            error=Case(When(is_cancelled, then=Value("")), default=Value(words)),
-            finished_at=now,
-        )
+        return self._end(held.pk, held.token, **_failed(words), finished_at=now)
 
-    def fail_lost(self, id: int, error: str, *, attempts: int, now: datetime) -> None:
-        """Fail a run whose process has ended without a word.
-
-        `attempts` are those before it. Once another worker has the run there is one more.
-        """
-        begun = Q(status=BacktestStatus.RUNNING, attempts=attempts + 1)
-        waiting = Q(status=BacktestStatus.QUEUED, attempts=attempts)
-        self.filter(begun | waiting, pk=id).update(
-            status=BacktestStatus.FAILED, token=None, doing="", error=error, finished_at=now
-        )
+    def fail_lost(self, id: int, token: UUID, error: str, *, now: datetime) -> bool:
+        """Store, as `fail` does, that the process which held a run has ended without a word."""
+        return self._end(id, token, **_failed(error), finished_at=now)
 
     def mark_cancelled(self, held: "BacktestResult", *, now: datetime) -> bool:
         """Store that a run was cancelled; False where another worker has it."""
-        return self._end(held, status=BacktestStatus.CANCELLED, finished_at=now)
+        cancelled = BacktestStatus.CANCELLED
+        return self._end(held.pk, held.token, status=cancelled, finished_at=now)
 
-    def _end(self, held: "BacktestResult", **columns: Any) -> bool:
-        return bool(self._held_by(held).update(token=None, doing="", **columns))
-
-    def _held_by(self, held: "BacktestResult") -> Self:
-        return self.filter(pk=held.pk, token=held.token)
+    def _end(self, id: int, token: UUID | None, **columns: Any) -> bool:
+        return bool(self.filter(pk=id, token=token).update(token=None, doing="", **columns))
 
     def request_cancel(self, id: int, *, now: datetime) -> bool:
         """Cancel a queued run at once, and ask a running one to stop.
@@ -220,7 +219,8 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
         )
 
     def requeue_lost(self, *, now: datetime) -> list[int]:
-        """Queue the runs of dead workers again; at the second death a run has failed.
+        """Queue the runs of dead workers again; at the second death a run has failed, and at the
+        first one where only its command has the file of its strategy.
 
         Returns the runs for which a worker should be called: these, and those that nobody has
         claimed for too long. Calling once too often does no harm.
@@ -231,12 +231,16 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
         lost.filter(cancel_requested=True).update(
             status=BacktestStatus.CANCELLED, token=None, finished_at=now
         )
+        unclaimed = Q(created_at__lt=now - UNCLAIMED_AFTER) | Q(created_at__gt=now)
+        waiting = self.filter(unclaimed, status=BacktestStatus.QUEUED)
+        for gone in (lost, waiting):
+            gone.exclude(strategy_files={}).update(
+                status=BacktestStatus.FAILED, token=None, error=LOST_FILE_ERROR, finished_at=now
+            )
         lost.filter(attempts__gte=MAX_ATTEMPTS).update(
             status=BacktestStatus.FAILED, token=None, error=LOST_ERROR, finished_at=now
         )
         lost.update(status=BacktestStatus.QUEUED, token=None, progress=0, doing="")
-        unclaimed = Q(created_at__lt=now - UNCLAIMED_AFTER) | Q(created_at__gt=now)
-        waiting = self.filter(unclaimed, status=BacktestStatus.QUEUED)
         return list(waiting.order_by("id").values_list("id", flat=True))
 
     # --- reads -----------------------------------------------------------------------------------

@@ -29,12 +29,14 @@ MAX_CPU_SECONDS = 30
 class FileReport:
     """The strategies of a file, or the error that it ended with.
 
-    `files` has the SHA-256 of every file that was imported, itself included, by its name.
+    `files` has the SHA-256 of every file that was imported, itself included, by its name. A report
+    `is_unanswered` where the process that read the file ended without one, or did not end.
     """
 
     strategies: list[StrategyDescription] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     error: str = ""
+    is_unanswered: bool = False
 
 
 def report(file: StrategyFile) -> FileReport:

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -66,6 +66,13 @@ def _candidates(folder: Path) -> Iterator[StrategyFile]:
             yield StrategyFile(f"{path.name}/{PACKAGE}", folder)
 
 
+def code_files(folder: Path) -> Iterator[Path]:
+    """The files of code in a folder and in its packages. Raises OSError."""
+    yield from folder.glob("*.py")
+    for init in folder.glob(f"*/{PACKAGE}"):
+        yield from init.parent.rglob("*.py")
+
+
 def is_candidate(name: str) -> bool:
     """Return whether a file or package of this name may hold strategies."""
     is_helper = name.startswith(("_", ".", "test_")) or name in ("conftest.py", "tests")
@@ -109,13 +116,37 @@ def writable_by_others(path: Path) -> bool:
     return bool(found.st_mode & stat.S_IWOTH or by_group)
 
 
-def warning_of(file: StrategyFile) -> str:
-    """Say who else could change what a strategy does; empty where nobody could."""
-    places = [(file.path, file.name), (file.path.parent, "its folder"), (file.folder, "its folder")]
-    for path, words in places:
+def file_at(path: Path) -> StrategyFile:
+    """The file or the package at a path, which may name the package or its `__init__.py`.
+
+    Raises BadFolder.
+    """
+    path = Path(os.path.abspath(path))
+    if path.is_dir():
+        if not (path / PACKAGE).is_file():
+            raise BadFolder(f"{path} is no package: it has no {PACKAGE}.")
+        path /= PACKAGE
+    if not path.is_file():
+        raise BadFolder(f"There is no file {path}.")
+    if path.name == PACKAGE:
+        return StrategyFile(f"{path.parent.name}/{PACKAGE}", path.parent.parent)
+    return StrategyFile(path.name, path.parent)
+
+
+def warning_of(file: StrategyFile, imported: Iterable[str] = ()) -> str:
+    """Say who else could change what a strategy does, in its file or in another one that it
+    imports; empty where nobody could."""
+    for name in dict.fromkeys([file.name, *imported]):
+        path = file.folder / name
         if writable_by_others(path):
-            return (
-                f"Other users of this machine may write to {words}, and what they write is run"
-                " as you. Take that away with chmod go-w."
-            )
+            return _warning(name)
+        if any(map(writable_by_others, (path.parent, file.folder))):
+            return _warning("its folder")
     return ""
+
+
+def _warning(words: str) -> str:
+    return (
+        f"Other users of this machine may write to {words}, and what they write is run as you."
+        " Take that away with chmod go-w."
+    )

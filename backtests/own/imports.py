@@ -17,10 +17,10 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from backtests.own.folder import StrategyFile, content_of
+from backtests.own.machine_paths import ROOT, without_machine_paths
 from backtests.strategies.base import Signal, Strategy
 from backtests.strategies.descriptions import BadStrategy, StrategyClass, check
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 MAX_MESSAGE = 500
 
 
@@ -197,8 +197,7 @@ def _in_words(error: Exception, imports: FolderImports, file: StrategyFile) -> s
         inside = [frame for frame in frames if imports.has(frame.filename)]
         where = _place(imports, inside[-1].filename, inside[-1].lineno) if inside else file.name
         words = f"{type(error).__name__}: {error}"
-    for path in (f"{imports.folder}/", str(imports.folder)):
-        words = words.replace(path, "")
+    words = without_machine_paths(words)
     printable = "".join(each if each.isprintable() else " " for each in words)
     return f"{where}: {printable}"[:MAX_MESSAGE]
 

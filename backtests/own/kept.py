@@ -1,11 +1,13 @@
 """Reports on the files of one's own: read by other processes once, and kept in the cache.
 
-A file is read again when it has changed, or any other file of the folder that it imports. All
-processes share the cache; while it does not answer, each reads for itself.
+A file is read again when it has changed, or any other file of the folder that it imports; one with
+an error after a while, too, and whenever a file of the folder has changed. All processes share the
+cache; while it does not answer, each reads for itself.
 """
 
 import os
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,8 +24,10 @@ from backtests.own.describe import FileReport
 from backtests.own.folder import StrategyFile
 
 KEPT_SECONDS = 30 * 86_400
-# An error may come of something besides the files, such as a library that is not installed yet.
-ERRORS_KEPT_SECONDS = 60
+# An error may come of something besides the files, such as a library that is not installed yet, so
+# a file with one is read again. One that gives no answer keeps whoever lists strategies waiting:
+# each time it does, twice as long passes before the next time.
+AGAIN_SECONDS, AGAIN_AT_MOST = 60.0, 86_400.0
 PROCESSES = 4
 
 log = structlog.get_logger(__name__)
@@ -47,10 +51,15 @@ CODE = _hash(
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A report as it is kept, with a hash of the names of the folder at that time."""
+    """A report as it is kept, with a hash of the state of the folder at that time.
+
+    One with an error is true until `until`, in seconds since 1970: `pause` seconds after reading.
+    """
 
     report: FileReport
-    names: str
+    state: str
+    pause: float
+    until: float
 
 
 def reports(files: Sequence[StrategyFile]) -> list[FileReport]:
@@ -72,32 +81,41 @@ def _read(files: Sequence[StrategyFile]) -> dict[StrategyFile, FileReport]:
             keys[file] = _key(file)
         except OSError as fault:
             found[file] = FileReport(error=f"{file.name}: It cannot be read. {fault.strerror}.")
-    names = [_names(file.folder) for file in keys]
+    states, before = [_state(file.folder) for file in keys], _kept(list(keys))
     # Only the waiting is done by threads, of which each would open its own session of the cache.
     with ThreadPoolExecutor(PROCESSES) as pool:
         read = list(pool.map(reading.read, keys))
-    for (file, key), report, beside in zip(keys.items(), read, names, strict=True):
-        _keep(key, Kept(report, beside))
+    for (file, key), report, state in zip(keys.items(), read, states, strict=True):
+        pause = _pause(report, before.get(file), state)
+        _keep(key, Kept(report, state, pause, time.time() + pause))
         found[file] = report
     return found
 
 
+def _pause(report: FileReport, before: Kept | None, state: str) -> float:
+    """Return for how many seconds a file with this report is not read again."""
+    if not report.is_unanswered or before is None or before.state != state:
+        return AGAIN_SECONDS
+    return min(2 * before.pause, AGAIN_AT_MOST) if before.report.is_unanswered else AGAIN_SECONDS
+
+
 def _keep(key: str, kept: Kept) -> None:
-    seconds = ERRORS_KEPT_SECONDS if kept.report.error else KEPT_SECONDS
     try:
-        cache.set(key, msgspec.json.encode(kept), seconds)
+        cache.set(key, msgspec.json.encode(kept), KEPT_SECONDS)
     except redis.RedisError as fault:
         log.warning("cache_unavailable", error=type(fault).__name__)
 
 
 def _valid(files: Sequence[StrategyFile]) -> dict[StrategyFile, FileReport]:
     """The reports that are kept and still true."""
-    found = {}
-    for file, kept in _kept(files).items():
-        is_same = all(_is_same(file.folder / name, was) for name, was in kept.report.files.items())
-        if is_same and (not kept.report.error or kept.names == _names(file.folder)):
-            found[file] = kept.report
-    return found
+    return {file: kept.report for file, kept in _kept(files).items() if _is_true(file, kept)}
+
+
+def _is_true(file: StrategyFile, kept: Kept) -> bool:
+    if not all(_is_same(file.folder / name, was) for name, was in kept.report.files.items()):
+        return False
+    is_error = bool(kept.report.error)
+    return not is_error or (time.time() < kept.until and kept.state == _state(file.folder))
 
 
 def _kept(files: Sequence[StrategyFile]) -> Mapping[StrategyFile, Kept]:
@@ -132,9 +150,20 @@ def _is_same(path: Path, was: str) -> bool:
         return False
 
 
-def _names(place: Path) -> str:
-    """A hash of the names in a folder; empty where there is no such folder any more."""
+def _state(place: Path) -> str:
+    """A hash of the names in a folder, and of the size and the time of every file of code in it and
+    in its packages; empty where there is no such folder any more."""
     try:
-        return _hash(sorted(os.fsencode(path.name) for path in place.iterdir()))
+        names = sorted(os.fsencode(path.name) for path in place.iterdir())
+        code = [_stamp(path) for path in sorted(folder.code_files(place))]
     except OSError:
         return ""
+    return _hash([*names, *code])
+
+
+def _stamp(path: Path) -> bytes:
+    try:
+        found = path.stat()
+    except OSError:
+        return os.fsencode(path)
+    return os.fsencode(path) + f" {found.st_size} {found.st_mtime_ns}".encode()

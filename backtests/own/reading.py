@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 
 from backtests.own.describe import FileReport
 from backtests.own.folder import StrategyFile
+from backtests.own.machine_paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SECONDS = 10.0
 # No secrets of the site, nor the addresses of its services.
 ENVIRONMENT = {
@@ -51,7 +50,7 @@ def read(file: StrategyFile, *, seconds: float = SECONDS) -> FileReport:
 
 
 def _failed(file: StrategyFile, words: str) -> FileReport:
-    return FileReport(error=f"{file.name}: {words}")
+    return FileReport(error=f"{file.name}: {words}", is_unanswered=True)
 
 
 def _code(returncode: int) -> str:

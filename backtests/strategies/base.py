@@ -104,6 +104,7 @@ class Signal:
     # arguments.
     analyzers: ClassVar[Mapping[str, Any]] = {}
     _conditions: ConditionCounts | None = None
+    _rows: int | None = None  # those for which targets are being stated
 
     def __init__(self, **given: Any) -> None:
         """Raises BadParameter."""
@@ -135,8 +136,15 @@ class Signal:
 
     def checked_targets(self, history: QuoteHistory) -> Ints:
         """The targets in the order of `Quotes`. Raises BadStatement for what is no target."""
-        stated = statements.targets(self.targets(history), self.targets, rows=len(history))
+        stated = statements.targets(self._targets_of(history), self.targets, rows=len(history))
         return history.to_quote_order(stated)
+
+    def _targets_of(self, history: QuoteHistory) -> Ints:
+        self._rows = len(history)
+        try:
+            return self.targets(history)
+        finally:
+            self._rows = None
 
     def probabilities(self, history: QuoteHistory) -> Floats | None:
         """The stated probability of YES at each row, NaN where there is none."""
@@ -162,8 +170,8 @@ class Signal:
 
     def condition(self, name: str, held: Bools) -> Bools:
         """Return a condition of `targets` as it is, and count the rows in which it holds: the
-        result of a run that sends no order tells them."""
-        check_rows(name, held)
+        result of a run that sends no order tells them. Raises ValueError for other rows."""
+        check_rows(name, held, self._rows)
         if self._conditions is not None:
             self._conditions.count_rows(name, held)
         return held
@@ -173,7 +181,7 @@ class Signal:
         self._conditions = counts = ConditionCounts()
         for _, history in quote_histories(universe):
             counts.begin_rows()
-            self.targets(history)
+            self._targets_of(history)
         self._conditions = None
         return counts
 
@@ -255,13 +263,12 @@ class Strategy(RecordView, BacktraderStrategy):
         instructions are given anew.
 
         What the old one fills before its cancellation arrives is not subtracted: see `amend`.
+        Raises ValueError and TypeError for what could never be an order, and cancels nothing then.
         """
+        asked = self.broker.replacement(order, size, {"price": price, **how})
         self.cancel(order)
-        if price is None and order.exectype == bt.Order.Limit:
-            price = order.created.price
         send = self.buy if order.isbuy() else self.sell
-        kept = {"price": price, "exectype": order.exectype, "tradeid": order.tradeid}
-        return send(data=order.data, size=size, **(kept | how))
+        return send(data=order.data, size=size, **asked)
 
     def state_probability(self, feed: Any, probability: float) -> None:
         """State the probability of a market's YES, which stands until the next one; NaN takes it

@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 from backtests.data.recorded_books import Depth
-from backtests.data.tape import TapeTrade
 from backtests.data.universe import MISSING
 
 
@@ -21,6 +20,19 @@ class OpenOrder(NamedTuple):
     limit: float
     filled: float
     rests: bool
+
+
+class KnownTrade(NamedTuple):
+    """A trade of the market at the instant `at`, which the record knew of from `known_at` on.
+
+    `taker` is 1 where the taker bought YES, -1 where it sold YES, 0 where nobody knows.
+    """
+
+    at: int
+    price: float
+    contracts: float
+    taker: int
+    known_at: int
 
 
 class RecordView:
@@ -59,10 +71,10 @@ class RecordView:
     def open_interest(self, feed: Any) -> float:
         return float(self.broker.open_interest(feed.market))
 
-    def trades(self, feed: Any, since: int = MISSING) -> list[TapeTrade]:
+    def trades(self, feed: Any, since: int = MISSING) -> list[KnownTrade]:
         """The public trades of a feed's market that are known by now, as the record learned of
         them, after an instant; none from where the tape is not whole."""
-        trades: list[TapeTrade] = self.broker.trades(feed.market, since)
+        trades: list[KnownTrade] = self.broker.trades(feed.market, since)
         return trades
 
     def depth(self, feed: Any) -> Depth | None:

@@ -1,6 +1,7 @@
 """Runs keep what their strategy stated: the same in both engines where it is a signal."""
 
 import math
+import re
 from dataclasses import astuple
 from typing import Any, ClassVar
 
@@ -19,6 +20,11 @@ from backtests.tests.contract import ARGUMENTS, STRATEGY
 from backtests.tests.scripted import Scripted
 from backtests.tests.test_execution import NOW, book, universe_of
 
+ANALYZERS = sorted(
+    name
+    for name, each in vars(bt.analyzers).items()
+    if isinstance(each, type) and issubclass(each, bt.Analyzer) and each is not bt.Analyzer
+)
 LONG_AGO = Settlement(NOW + 100 * SECOND, NOW + 100 * SECOND, MONEY)
 
 
@@ -169,6 +175,7 @@ class TestSignals:
             r"series.*py, line.*: 'x' must be finite, or NaN for none",
         ),
         ("series", lambda h: {"bid": h.mid}, "charts have the bid already"),
+        ("series", lambda h: {"\0": h.mid, "\\x00": h.mid}, "is there twice"),
         (
             "series",
             lambda h: {"x": h.mid.astype(str)},
@@ -214,7 +221,49 @@ class TestStrategies:
         assert set(analyses) == {"trades", "returns"}
         assert "analysis" in analyses["returns"]
 
-    @pytest.mark.parametrize("named", [{"x": 3}, {"x": Strategy}, {"": bt.analyzers.DrawDown}])
+    def test_the_names_of_analyzers_are_kept_as_they_can_be_stored(self):
+        named = {"a\0b": bt.analyzers.DrawDown, "\ud800": bt.analyzers.SQN}
+        analyzed = type("Analyzed", (Talker,), {"analyzers": named})
+        outcome, _ = outcome_of(analyzed, universe_of(*QUOTES), in_kernel=False)
+        assert set(outcome.annotations.analyses) == {"a\\x00b", "\\ud800"}
+
+    @pytest.mark.parametrize("name", ANALYZERS)
+    def test_each_analyzer_of_backtrader_works_or_is_refused_with_words(self, name):
+        analyzed = type("Analyzed", (Talker,), {"analyzers": {"it": getattr(bt.analyzers, name)}})
+        if name == "AnnualReturn":
+            with pytest.raises(BadAnnotation, match=r"'it' is a return of years .*TimeReturn"):
+                outcome_of(analyzed, universe_of(*QUOTES), in_kernel=False)
+            return
+        outcome, _ = outcome_of(analyzed, universe_of(*QUOTES), in_kernel=False)
+        assert outcome.annotations.analyses["it"].keys() <= {"analysis", "refused"}
+
+    @pytest.mark.parametrize("method", ["stop", "get_analysis"])
+    def test_an_analyzer_that_fails_at_the_end_costs_its_own_analysis(self, method):
+        broken = type("Broken", (bt.Analyzer,), {method: lambda self: 1 / 0})
+        named = {"broken": broken, "drawdown": bt.analyzers.DrawDown}
+        analyzed = type("Analyzed", (Talker,), {"analyzers": named})
+        outcome, _ = outcome_of(analyzed, universe_of(*QUOTES), in_kernel=False)
+        analyses = outcome.annotations.analyses
+        words = (
+            r"it raised ZeroDivisionError: division by zero \(test_annotated_runs.py, line \d+\)"
+        )
+        assert re.fullmatch(words, analyses["broken"]["refused"])
+        assert "analysis" in analyses["drawdown"]
+
+    @pytest.mark.parametrize(
+        "named",
+        [
+            {"x": 3},
+            {"x": Strategy},
+            {"": bt.analyzers.DrawDown},
+            {"x": ()},
+            {"x": (bt.analyzers.DrawDown, 3)},
+            {"x": (bt.analyzers.DrawDown, {}, 3)},
+            {"x": (bt.analyzers.SharpeRatio, {"legacyannual": True})},
+            {"append": bt.analyzers.DrawDown},
+            {"a\0": bt.analyzers.DrawDown, "a\\x00": bt.analyzers.SQN},
+        ],
+    )
     def test_what_is_no_analyzer_is_refused_by_name(self, named):
         wrong = type("Wrong", (Scripted,), {"analyzers": named})
         with pytest.raises(BadAnnotation, match="analyzers"):
@@ -279,6 +328,24 @@ class TestStrategies:
         )
         with pytest.raises(BadAnnotation, match="for the first step and later ones"):
             outcome_of(early, universe_of(*QUOTES), in_kernel=False)
+
+
+def test_the_names_of_series_are_kept_as_they_can_be_stored():
+    named = type("Named", (Believer,), {"series": lambda self, history: {"a\0b": history.mid}})
+    outcome, _ = outcome_of(named, universe_of(*QUOTES))
+    assert ("a\\x00b", 0) in drawn(outcome)
+
+
+@pytest.mark.parametrize("quotes", [QUOTES, QUOTES[3:]])
+def test_a_condition_of_other_rows_is_refused_whether_or_not_orders_are_sent(quotes):
+    class Halved(Believer):
+        def targets(self, history):
+            self.condition("half", history.mid[1:] > 0)
+            return super().targets(history)
+
+    words = f"'half' has {len(quotes) - 1} rows, not {len(quotes)}"
+    with pytest.raises(BadAnnotation, match=words):
+        outcome_of(Halved, universe_of(*quotes))
 
 
 def test_rows_are_counted_as_far_as_orders_could_be_met():

@@ -86,13 +86,12 @@ class TestConditions:
     @pytest.mark.parametrize("held", [True, [True], np.array([[True]]), np.array([0.5, 1.0])])
     def test_what_has_no_rows_is_refused(self, held):
         with pytest.raises(BadAnnotation, match="'narrow' must be an array: true or false"):
-            check_rows("narrow", held)
+            check_rows("narrow", held, None)
 
     def test_other_rows_are_refused(self):
-        counts = ConditionCounts()
-        counts.count_rows("narrow", np.array([True]))
+        check_rows("late", np.array([True, False]), 2)
         with pytest.raises(BadAnnotation, match="'late' has 2 rows, not 1"):
-            counts.count_rows("late", np.array([True, False]))
+            check_rows("late", np.array([True, False]), 1)
 
     def test_conditions_beyond_so_many_are_counted_as_one(self):
         counts = ConditionCounts()
@@ -193,10 +192,30 @@ class TestAnalyses:
             ([1, np.inf], "1 is inf, which is not finite"),
             ({"at": object()}, "at is of the type object, which JSON does not have"),
             ("x" * 60_000, "it has 60,002 characters as JSON, and may have 50,000"),
+            (np.zeros(10**6), "it has more than 25,000 values"),
+            ([[0] * 200] * 200, "it has more than 25,000 values"),
+            ({"n": 10**5000}, "n is a whole number of more than 63 bits"),
+            ({-(2**63): 1}, "a name in it is a whole number of more than 63 bits"),
+            ({"years": {2026: 1, "2026": 2}}, "years.2026 is there twice as JSON"),
+            (Decimal("sNaN"), "it is sNaN, which is not finite"),
+            ({"x": Decimal("1e999")}, "x is 1E+999, which is not finite"),
         ],
     )
     def test_what_cannot_be_kept_is_refused_with_words(self, value, words):
         assert analyses.stored(lambda: value) == {"refused": words}
+
+    @pytest.mark.parametrize(
+        ("value", "kept"),
+        [
+            (np.array(3.5), 3.5),
+            (np.array("x"), "x"),
+            ({"array": np.array([[1, 2]])}, {"array": [[1, 2]]}),
+            (2**63 - 1, 2**63 - 1),
+            ({2026: 0.5, 2027: True}, {"2026": 0.5, "2027": True}),
+        ],
+    )
+    def test_arrays_and_whole_numbers_are_kept_as_they_are(self, value, kept):
+        assert analyses.stored(lambda: value) == {"analysis": kept}
 
     def test_what_holds_itself_is_refused(self):
         value: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -9,7 +10,7 @@ from django.core.cache import cache
 
 from backtests import catalogue
 from backtests.models import BacktestResult
-from backtests.own import reading
+from backtests.own import kept, reading
 from backtests.strategies import STRATEGIES, UnknownStrategy
 from backtests.tests.factories import a_backtest, a_recorded_day, a_user
 from backtests.tests.own_strategies import write, write_signal
@@ -130,6 +131,12 @@ def test_others_who_may_write_are_warned_of(folder):
     assert own()["cheap-side"].error == ""
 
 
+def test_others_who_may_write_to_what_it_imports_are_warned_of(folder):
+    write(folder, "_helpers.py", "").chmod(0o666)
+    write_signal(folder, more="import _helpers\n")
+    assert "may write to _helpers.py" in own()["cheap-side"].warning
+
+
 # --- what is kept ---------------------------------------------------------------------------------
 
 
@@ -152,6 +159,41 @@ def test_a_file_is_read_again_when_one_that_it_imports_changes(folder, read):
     write(folder, "_helpers.py", "VERSION = '2'\n")
     assert own()["cheap-side"].version == "2"
     assert sorted(read) == ["cheap_side.py", "cheap_side.py", "other.py"]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock of what is kept, in minutes."""
+    now = SimpleNamespace(minutes=0)
+    monkeypatch.setattr(kept, "time", SimpleNamespace(time=lambda: 60.0 * now.minutes))
+    return now
+
+
+@pytest.mark.parametrize(
+    ("text", "tried"), [("import os\nos._exit(3)\n", [0, 1, 3]), ("x = 1 / 0\n", [0, 1, 2, 3])]
+)
+def test_a_file_that_gives_no_answer_is_tried_after_ever_longer_pauses(
+    folder, read, clock, text, tried
+):
+    write(folder, "broken.py", text)
+    found = []
+    for minute in range(4):
+        clock.minutes = minute
+        read.clear()
+        assert own()["broken"].error
+        found += [minute] * len(read)
+    assert found == tried
+
+
+def test_a_file_that_gives_no_answer_is_tried_at_once_when_one_of_the_folder_has_changed(
+    folder, read, clock
+):
+    write(folder, "_helpers.py", "import os\nos._exit(3)\n")
+    write_signal(folder, more="import _helpers\n")
+    assert "ended with code 3" in own()["cheap-side"].error
+    write(folder, "_helpers.py", "")
+    assert own()["cheap-side"].error == ""
+    assert len(read) == 2
 
 
 def test_a_helper_that_was_missing_mends_a_file_at_once(folder, read):

@@ -86,7 +86,7 @@ class TestOrders:
     @pytest.mark.parametrize("method", ["buy", "sell", "close", "order_target_size"])
     @pytest.mark.parametrize(
         ("data", "words"),
-        [(10, "data must be a feed or its ticker, not 10"), ("T9", "no feed is called 'T9'")],
+        [(10, "data must be a feed, not 10"), ("T9", "no feed is called 'T9'")],
     )
     def test_what_is_no_feed_is_refused(self, method, data, words):
         with pytest.raises(BadOrder, match=words):

@@ -127,8 +127,14 @@ def test_more_levels_than_there_is_room_for_are_refused(monkeypatch):
     market = a_quoted_market()
     quote(market, 1, None)
     record_book(market, 1, [("0.40", "1"), ("0.41", "1")], [("0.50", "1")])
-    with pytest.raises(BadInput, match="more than 2 levels: choose a shorter time"):
-        load_universe(market).books.of(0)
+    universe = load_universe(market)
+    with (
+        CaptureQueriesContext(connection) as asking,
+        pytest.raises(BadInput, match="more than 2 levels: choose a shorter time"),
+    ):
+        universe.books.of(0)
+    # Their sizes are not even read.
+    assert not [query for query in asking if "bid_sizes" in query["sql"]]
 
 
 def test_two_books_of_one_instant_are_one_the_last():
@@ -153,6 +159,29 @@ def test_what_a_run_asked_for_is_part_of_its_fingerprint():
     assert differences(asked, again) == ["order books"]
 
 
+def test_so_is_what_only_a_statement_beside_its_orders_has_asked_for():
+    market = a_quoted_market()
+    quote(market, 0, "5")
+    record_book(market, 1, [("0.40", "1")], [])
+    for kind, asked in (
+        (StatesByInterest, {"open interest"}),
+        (DrawsDepth, {"order books"}),
+        (DoNothing, set()),
+    ):
+        found = fingerprint(load_universe(market), kind).keys()
+        assert {"open interest", "order books"} & found == asked
+
+
+class StatesByInterest(DoNothing):
+    def probabilities(self, history):
+        return np.where(history.open_interest > 1, 0.6, 0.5)
+
+
+class DrawsDepth(DoNothing):
+    def series(self, history):
+        return {"depth": history.bids_within(0.05)}
+
+
 class AsksForMore(Signal):
     """Goes by open interest and depth."""
 
@@ -174,5 +203,5 @@ def fingerprint(universe, strategy):
         end=microseconds(END),
         in_kernel=False,
     )
-    evaluation.run(FillModel.EXPECTED, lambda share: None)
+    evaluation.annotated(evaluation.run(FillModel.EXPECTED, lambda share: None))
     return evaluation.data_fingerprint()

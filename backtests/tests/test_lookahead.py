@@ -78,12 +78,39 @@ class HindsightInOrders(Strategy):
             self.buy(feed, 1)
 
 
-@pytest.mark.parametrize("kind", [Hindsight, HindsightInOrders])
-def test_probabilities_that_know_the_future_are_caught(kind):
+class HindsightAlone(HindsightInOrders):
+    """States what it knows, and trades nothing."""
+
+    name = "hindsight-alone"
+
+    def buy(self, feed, size):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Hindsight, "at a probability of"),
+        (HindsightInOrders, "a probability of"),
+        (HindsightAlone, "stated a probability of"),
+    ],
+)
+def test_probabilities_that_know_the_future_are_caught(kind, words):
     report = checked(kind)
 
     assert report.verdict == LookaheadVerdict.LOOKS_AHEAD
-    assert "at a probability of" in report.evidence.decided
+    assert words in report.evidence.decided
+
+
+def test_probabilities_of_who_trades_nothing_are_compared_and_not_accused():
+    class Stating(Strategy):
+        def next(self):
+            for feed in self.fresh:
+                self.state_probability(feed, min(1, max(0, feed.close[0])))
+
+    report = checked(Stating)
+    assert (report.verdict, report.evidence) == (LookaheadVerdict.CLEAN, None)
+    assert report.decisions > 0
 
 
 def decided_often(kind):
@@ -210,7 +237,7 @@ class FollowingTrades(Strategy):
     def next(self):
         for feed in self.live:
             for trade in self.trades(feed, self.heard)[-1:]:
-                price = max(0.01, trade.price / DOLLAR - 0.02)
+                price = max(0.01, trade.price - 0.02)
                 self.buy(feed, 5, round(price, 2), exectype=bt.Order.Limit)
         self.heard = self.now
 

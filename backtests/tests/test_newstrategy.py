@@ -11,6 +11,7 @@ from backtests import catalogue
 from backtests.own import imports
 from backtests.own.beginnings import KINDS
 from backtests.own.folder import StrategyFile
+from backtests.tests.own_strategies import write_signal
 from kalshi_insights.embedded import BASE_DIR
 
 
@@ -89,6 +90,20 @@ def test_nothing_is_overwritten(folder):
     (folder / "test_dear_side.py").write_text("mine")
     assert "test_dear_side.py is there already" in refused("dear-side")
     assert not (folder / "dear_side.py").exists()
+
+
+def test_a_name_that_a_file_of_the_folder_has_is_refused_too(folder):
+    write_signal(folder, "mine.py")
+    words = "name: mine.py has a strategy that is called cheap-side."
+    assert refused("cheap-side") == words
+    assert [path.name for path in folder.iterdir()] == ["mine.py"]
+
+
+def test_where_not_all_can_be_written_nothing_is(folder):
+    folder.mkdir(parents=True)
+    (folder / "test_cheap_side.py").symlink_to(folder / "nowhere.py")
+    assert "cannot be written to: File exists." in refused("cheap-side")
+    assert [path.name for path in folder.iterdir()] == ["test_cheap_side.py"]
 
 
 def test_a_configuration_of_ones_own_stays(folder):

@@ -8,11 +8,13 @@ from django.core.management import CommandError, call_command
 
 from backtests import catalogue
 from backtests.models import BacktestResult
-from backtests.tests.own_strategies import write_signal
+from backtests.models.results import LOST_AFTER
+from backtests.tests.own_strategies import write, write_signal
 from backtests.tests.record_builders import (
     END,
     HOUR,
     START,
+    queue_backtest,
     record_market,
     record_quote,
     record_settlement,
@@ -88,6 +90,42 @@ def test_a_file_takes_the_place_of_an_installed_one(folder, tmp_path):
     assert "cheap-side 1, Kernel" in run("cheap-side")
 
 
+@pytest.mark.parametrize("path", ["ladder", "ladder/__init__.py"])
+def test_a_package_runs_without_being_installed(tmp_path, path):
+    write(tmp_path, "elsewhere/ladder/__init__.py", "from .buying import CheapSide\n")
+    write_signal(tmp_path, "elsewhere/ladder/buying.py")
+    output = json.loads(run("--file", tmp_path / "elsewhere" / path, "--json", "--no-save"))
+    assert set(output["strategy_files"]) == {"ladder/__init__.py", "ladder/buying.py"}
+
+
+def test_a_folder_that_is_no_package_is_refused(tmp_path):
+    words = f"file: {tmp_path} is no package: it has no __init__.py."
+    assert refused("runbacktest", "--file", tmp_path) == words
+
+
+def test_a_run_of_a_file_that_fails_has_its_source(tmp_path):
+    path = write_signal(tmp_path / "elsewhere")
+    path.write_text(path.read_text().replace("return", "return 1 / 0 or"))
+    with pytest.raises(CommandError, match="ZeroDivisionError"):
+        run("--file", path)
+    assert BacktestResult.objects.get().strategy_files == {"cheap_side.py": path.read_text()}
+
+
+@pytest.mark.parametrize("is_claimed", [True, False])
+def test_a_run_of_a_file_whose_command_is_gone_is_run_by_no_other(folder, market, is_claimed):
+    write_signal(folder)  # of the same name
+    result = queue_backtest(market, strategy="cheap-side")
+    files = {"cheap_side.py": "another one"}
+    BacktestResult.objects.filter(pk=result.pk).update(strategy_files=files)
+    if is_claimed:
+        BacktestResult.objects.claim(result.pk, now=result.created_at)
+    later = result.created_at + 2 * LOST_AFTER
+    assert BacktestResult.objects.requeue_lost(now=later) == []
+    result.refresh_from_db()
+    assert (result.status, result.finished_at) == ("failed", later)
+    assert "no other process has the file of its strategy. Run it again." in result.error
+
+
 def test_of_a_file_with_several_the_one_is_named(tmp_path):
     path = write_signal(tmp_path / "elsewhere")
     other = write_signal(tmp_path, "other.py", name="dear-side", class_name="DearSide").read_text()
@@ -124,6 +162,14 @@ def test_a_file_that_others_may_write_to_is_warned_of(folder):
         err = StringIO()
         run(*words, err=err)
         assert "Warning: Other users of this machine may write to cheap_side.py" in err.getvalue()
+
+
+def test_so_is_a_file_that_it_imports(tmp_path):
+    write(tmp_path, "elsewhere/_helpers.py", "").chmod(0o666)
+    path = write_signal(tmp_path / "elsewhere", more="import _helpers\n")
+    err = StringIO()
+    run("--file", path, err=err)
+    assert "Warning: Other users of this machine may write to _helpers.py" in err.getvalue()
 
 
 def test_the_list_has_ones_own_with_their_errors(folder):

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from backtests.own import imports, kept, reading
 from backtests.own.describe import FileReport
-from backtests.own.folder import BadFolder, StrategyFile, stated_names, strategy_files, warning_of
+from backtests.own.folder import (
+    BadFolder,
+    StrategyFile,
+    file_at,
+    stated_names,
+    strategy_files,
+    warning_of,
+)
+from backtests.own.machine_paths import ROOT, without_machine_paths
 from backtests.strategies.descriptions import LARGEST, StrategyDescription
 from backtests.strategies.parameters import Parameter
 from backtests.tests.own_strategies import is_gone, write, write_signal
@@ -69,6 +77,32 @@ def test_who_else_could_change_a_file_is_told_of(tmp_path):
     path.chmod(0o644)
     tmp_path.chmod(0o777)
     assert "may write to its folder" in warning_of(file)
+
+
+def test_so_is_who_could_change_what_it_imports(tmp_path):
+    for name in ("a.py", "_helpers.py", "ladder/steps.py"):
+        write(tmp_path, name, "").chmod(0o644)
+    for place in (tmp_path, tmp_path / "ladder"):
+        place.chmod(0o755)
+    imported = ["_helpers.py", "ladder/steps.py"]
+    file = StrategyFile("a.py", tmp_path)
+    assert warning_of(file, imported) == ""
+    (tmp_path / "ladder").chmod(0o777)
+    assert "may write to its folder" in warning_of(file, imported)
+    (tmp_path / "_helpers.py").chmod(0o666)
+    assert "may write to _helpers.py" in warning_of(file, imported)
+    assert warning_of(file) == ""
+
+
+def test_a_package_is_named_by_its_folder_or_by_its_first_file(tmp_path):
+    write(tmp_path, "ladder/__init__.py", "")
+    package = StrategyFile("ladder/__init__.py", tmp_path)
+    assert file_at(tmp_path / "ladder") == package
+    assert file_at(tmp_path / "ladder" / "__init__.py") == package
+    assert file_at(write(tmp_path, "a.py", "")) == StrategyFile("a.py", tmp_path)
+    for path, words in (("none.py", "There is no file"), (".", "is no package")):
+        with pytest.raises(BadFolder, match=words):
+            file_at(tmp_path / path)
 
 
 def test_a_group_of_others_counts_and_a_group_of_ones_own_does_not(tmp_path):
@@ -144,6 +178,13 @@ BROKEN = [
     ("cheap_side.py", "x = 1\n", "cheap_side.py: It defines no Signal and no Strategy."),
     ("cheap_side.py", b"\xff\xfe\x00", "cheap_side.py"),
     ("cheap_side.py", "raise ValueError('a\\0b' * 900)\n", "line 1: ValueError: a b"),
+    (
+        "cheap_side.py",
+        "from backtests.strategies.base import Nothing\n",
+        "name 'Nothing' from 'backtests.strategies.base' (backtests/strategies/base.py)",
+    ),
+    ("cheap_side.py", "from numpy import nothing\n", "(numpy/__init__.py)"),
+    ("cheap_side.py", "open('/nowhere/at/all')\n", "No such file or directory: '/nowhere/at/all'"),
     ("json.py", "", "json.py: Another module is called json. Rename the file."),
     ("numpy.py", "", "numpy.py: Another module is called numpy. Rename the file."),
     ("markets.py", "", "markets.py: Another module is called markets."),
@@ -160,8 +201,17 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path, name, content, words):
     assert report.strategies == []
     assert words in report.error
     assert len(report.error) <= 600
-    assert str(tmp_path) not in report.error
+    for place in map(str, (tmp_path, ROOT, sys.prefix, sys.base_prefix)):
+        assert place not in report.error
     assert report.error.isprintable()
+
+
+def test_words_lose_the_folders_of_this_machine_and_no_others():
+    home = os.path.expanduser("~")
+    words = f"({ROOT}/backtests/a.py) {ROOT} {ROOT}-old/x /data{ROOT}/x {home}/data.csv {home}x"
+    assert without_machine_paths(words) == (
+        f"(backtests/a.py)  {ROOT}-old/x /data{ROOT}/x ~/data.csv {home}x"
+    )
 
 
 LACKING = [

@@ -1,12 +1,16 @@
 """Runs of one's own strategies, each in a process of its own, and what is stored with them."""
 
+import os
 import sys
 import time
+from uuid import uuid4
 
 import pytest
+from django.db import connection
 
 from backtests import processes, tasks
 from backtests.models import BacktestResult, BacktestStatus
+from backtests.own.machine_paths import ROOT
 from backtests.tests.factories import a_backtest
 from backtests.tests.own_strategies import is_gone, write, write_signal
 from backtests.tests.record_builders import (
@@ -127,15 +131,60 @@ def test_a_file_that_was_broken_meanwhile_fails_the_run_with_its_error(folder):
 
 def test_a_run_that_another_worker_has_by_now_is_left_alone():
     result = queued("always-no")
-    first = BacktestResult.objects.claim(result.pk, now=START)
-    BacktestResult.objects.fail_lost(result.pk, "Lost.", attempts=1, now=END)
-    assert BacktestResult.objects.get(pk=result.pk).token == first.token
-    BacktestResult.objects.fail_lost(result.pk, "Lost.", attempts=0, now=END)
+    held = BacktestResult.objects.claim(result.pk, now=START)
+    assert held is not None
+    assert held.token is not None
+    assert not BacktestResult.objects.fail_lost(result.pk, uuid4(), "Lost.", now=END)
+    assert BacktestResult.objects.get(pk=result.pk).token == held.token
+    assert BacktestResult.objects.fail_lost(result.pk, held.token, "Lost.", now=END)
     assert BacktestResult.objects.get(pk=result.pk).error == "Lost."
 
 
+def test_a_process_that_is_lost_after_a_cancellation_ends_as_cancelled():
+    result = queued("always-no")
+    held = BacktestResult.objects.claim(result.pk, now=START)
+    assert held is not None
+    assert held.token is not None
+    BacktestResult.objects.request_cancel(result.pk, now=START)
+    assert BacktestResult.objects.fail_lost(result.pk, held.token, "Lost.", now=END)
+    result.refresh_from_db()
+    assert (result.status, result.error) == (BacktestStatus.CANCELLED, "")
+
+
+def test_a_process_that_is_lost_before_it_has_the_run_leaves_it_to_the_next(folder, monkeypatch):
+    write_signal(folder)
+    result = queued()
+    with monkeypatch.context() as patched:
+        # The copy makes a session of its own, and finds no database.
+        patched.setitem(connection.settings_dict, "HOST", "/nowhere")
+        processes.run(result.pk)
+    assert ran(result).status == BacktestStatus.DONE
+    assert result.attempts == 1
+
+
+def test_a_run_sees_nothing_of_the_environment_of_the_site(folder, monkeypatch):
+    monkeypatch.setenv("SECRET_KEY", "a secret")
+    more = "import os\n\ndef tell():\n    raise ValueError(*os.environ)\n"
+    path = write_signal(folder, more=more)
+    path.write_text(path.read_text().replace("return", "return tell() or"))
+    words = ran(queued()).error
+    assert "'PATH'" in words
+    assert "SECRET_KEY" not in words
+    assert "DATABASE_URL" not in words
+    assert os.environ["SECRET_KEY"] == "a secret"
+
+
+def test_an_error_has_no_paths_of_this_machine(folder):
+    more = "def late():\n    from backtests.strategies.base import Nothing\n"
+    path = write_signal(folder, more=more)
+    path.write_text(path.read_text().replace("return", "return late() or"))
+    words = ran(queued()).error
+    assert "(backtests/strategies/base.py)" in words
+    assert str(ROOT) not in words
+
+
 def test_a_shipped_strategy_runs_in_the_process_of_its_worker(monkeypatch):
-    monkeypatch.setattr(processes, "run_apart", None)
+    monkeypatch.setattr(processes, "_run_apart", None)
     assert ran(queued("always-no")).status == BacktestStatus.DONE
 
 

@@ -69,6 +69,16 @@ def test_where_no_book_was_recorded_there_is_none():
     assert np.isnan(seen(quoted(), (9,), first("open_interest"))[0])
 
 
+def test_trades_are_in_dollars_and_contracts_and_those_of_its_market_alone():
+    trades = [(second(20), 0, 4_250, 350, -1, second(21)), (second(20), 1, 100, 100, 1, second(20))]
+    whole = [(second(0), second(59))]
+    universe = replace(quoted(), tape=tape_of(trades, [whole, whole]))
+    none, one = seen(universe, (20, 30), first("trades"))
+    assert none == []
+    assert one == [(second(20), 0.425, 3.5, -1, second(21))]
+    assert (one[0].price, one[0].contracts, one[0].taker) == (0.425, 3.5, -1)
+
+
 def with_listings(universe, *listings):
     return replace(universe, listings=listings)
 

@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 
 from backtests import runner
+from backtests.annotations.series import MOST_NAMES
 from backtests.models import BacktestResult
 from backtests.requests import MAX_UNFINISHED
 from backtests.strategies import STRATEGIES
@@ -381,3 +382,13 @@ class TestCancelling:
 
 def _kind(number: int) -> dict[str, Any]:
     return {} if number % 2 else {"liquidity": "", "fee": 0}
+
+
+def test_each_series_of_a_chart_has_a_look_of_its_own(settings):
+    styles = (settings.BASE_DIR / "static/css/app.css").read_text()
+    looks: dict[int, set[str]] = {number: set() for number in range(1, MOST_NAMES + 2)}
+    for names, look in re.findall(r"^(\.key-series-\d.*?) \{ (.*) \}$", styles, re.MULTILINE):
+        for number in re.findall(r"\.key-series-(\d+)", names):
+            looks[int(number)].add(look)
+    assert all(looks.values())
+    assert len(set(map(frozenset, looks.values()))) == len(looks)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
-from django.db.models import F, Max, Q
+from django.db.models import F, Max, Q, Sum
 from django.db.models.functions import Cast
 
 from kalshi_insights.export.copy import stage_rows
@@ -141,6 +141,16 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
     def readable(self, imports: Sequence[int]) -> Self:
         """Books without imported ones, but for those of the named imports."""
         return self.filter(Q(sequence=None) | rows_of(imports))
+
+    def count_levels(
+        self, market_id: int, start: datetime, end: datetime, *, imports: Sequence[int] = ()
+    ) -> int:
+        """Return how many levels the books of a market have from `start` on and before `end`."""
+        within = Q(market_id=market_id, timestamp__gte=start, timestamp__lt=end)
+        sides = F("bid_prices__len") + F("ask_prices__len")
+        books = self.readable(imports).filter(within)
+        found: int = books.aggregate(levels=Sum(sides, default=0))["levels"]
+        return found
 
     def newest(self) -> "OrderBookSnapshot | None":
         return self.order_by("-timestamp", "-id").first()

@@ -7,8 +7,12 @@
   const canvas = root.querySelector("canvas");
   const readout = root.querySelector("[data-readout]");
   const message = root.querySelector("[data-message]");
+  const cut = root.querySelector("[data-cut]");
   const choice = root.querySelector("[data-market]");
   const colour = axis.colours(root);
+  const DASHES = { solid: [], dashed: [6, 4], dotted: [1, 3] };
+  // As the legend draws it.
+  const dash = (name) => DASHES[getComputedStyle(root.querySelector(`[data-colour=${name}]`)).borderTopStyle] || [];
   const MOST_FILLS = 1000;
   const cents = (price) => (price === null ? "–" : `${+(price * 100).toFixed(2)}¢`);
   const plain = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 6 });
@@ -60,6 +64,7 @@
       data: line(series, isPrice(series) ? 100 : 1),
       yAxisID: isPrice(series) ? "y" : "other",
       borderColor: colour(keys[series.name]),
+      borderDash: dash(keys[series.name]),
       borderWidth: 1.5,
       order: 2,
     })),
@@ -116,11 +121,14 @@
     });
     read();
     const names = own().map((series) => series.name).join(", ");
-    canvas.setAttribute("aria-label", `${names} of ${choice.value}, over its bids and asks, with ${data.fills.length} fills.`);
+    canvas.setAttribute("aria-label", `${names} of ${choice.value}, over its bids and asks, with ${fillsInWords()}.`);
+    cut.hidden = !data.hasMoreFills;
+    cut.textContent = `The chart shows ${fillsInWords()} of the market; the journal has all of them.`;
   };
 
   // --- Words ----------------------------------------------------------------------------------
 
+  const fillsInWords = () => `${data.hasMoreFills ? "the first " : ""}${plain.format(data.fills.length)} fills`;
   const at = (series, when) => {
     const i = axis.inForce(series.t, when);
     return i < 0 ? null : series.values[i];
@@ -134,27 +142,31 @@
 
   // --- Loading --------------------------------------------------------------------------------
 
-  const results = async (address, query) => {
+  const answer = async (address, query) => {
     const response = await fetch(`${address}?${new URLSearchParams(query)}`);
     if (!response.ok) throw new Error(`series: ${response.status}`);
-    return (await response.json()).results;
+    return response.json();
   };
   const load = async () => {
     loading += 1;
     const mine = loading;
     const ticker = choice.value;
     try {
-      const [series, entries] = await Promise.all([
-        results(root.dataset.url, { ticker }),
-        results(root.dataset.fills, { ticker, kind: "fill", limit: MOST_FILLS }),
+      const [{ results: series }, fills] = await Promise.all([
+        answer(root.dataset.url, { ticker }),
+        answer(root.dataset.fills, { ticker, kind: "fill", limit: MOST_FILLS }),
       ]);
       if (mine !== loading) return;
-      const marks = entries.map((entry) => ({
+      const marks = fills.results.map((entry) => ({
         x: Date.parse(entry.at), y: Number(entry.price) * 100, side: entry.book_side,
       }));
       const times = series.flatMap((each) => each.t).concat(marks.map((mark) => mark.x));
       data = {
-        series, fills: marks, start: Math.min(...times), until: Math.max(...times),
+        series,
+        fills: marks,
+        hasMoreFills: fills.next !== null,
+        start: Math.min(...times),
+        until: Math.max(...times),
       };
     } catch {
       message.hidden = false;

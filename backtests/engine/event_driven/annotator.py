@@ -10,7 +10,7 @@ import backtrader as bt
 
 from backtests.annotations import analyses
 from backtests.annotations.analyses import MOST_ANALYZERS, Analysis
-from backtests.annotations.checks import BadAnnotation, name_of, probability
+from backtests.annotations.checks import BadAnnotation, names_of, probability
 from backtests.annotations.conditions import ConditionCounts
 from backtests.annotations.probabilities import FirstStatement, StatedProbabilities
 from backtests.annotations.run import Annotations
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from backtests.engine.event_driven.order_book import Book
+
+
+# backtrader keeps analyzers as attributes beside its own.
+NAMES_OF_A_COLLECTION = dir(bt.metabase.ItemCollection())
+READS_OBSERVERS = (
+    "is a return of years by backtrader's observers, of which a run has none: take"
+    " (bt.analyzers.TimeReturn, {'timeframe': bt.TimeFrame.Years})"
+)
 
 
 class Clock(Protocol):
@@ -42,6 +50,7 @@ class Annotator:
         self._series = SeriesRecorder()
         self._conditions = ConditionCounts()
         self.analyses: Mapping[str, Analysis] = {}
+        self.failed: dict[str, Analysis] = {}  # of analyzers that raised an error at the end
 
     def state_probability(self, book: Book, value: Any) -> None:
         """State the probability of YES from now on; NaN takes it back. Raises BadAnnotation."""
@@ -101,15 +110,29 @@ def add_analyzers(cerebro: bt.Cerebro, named: Mapping[str, Any]) -> None:
     """
     if len(named) > MOST_ANALYZERS:
         raise BadAnnotation(f"analyzers: at most {MOST_ANALYZERS}, not {len(named)}")
-    for name, asked in named.items():
-        made, arguments = asked if isinstance(asked, tuple) else (asked, {})
-        if not (isinstance(made, type) and issubclass(made, bt.Analyzer)):
-            raise BadAnnotation(f"analyzers: {name!r} must be a backtrader analyzer, not {made!r}")
-        cerebro.addanalyzer(made, _name=name_of("analyzers", name), **arguments)
+    for name, asked in zip(names_of("analyzers", named), named.values(), strict=True):
+        pair = asked if isinstance(asked, tuple) else (asked, {})
+        cerebro.addanalyzer(_analyzer(name, *pair), _name=name, **pair[1])
+
+
+def _analyzer(name: str, made: Any = None, arguments: Any = None, *more: Any) -> Any:
+    """Return the class of an analyzer. Raises BadAnnotation for what cannot be one in a run."""
+    is_analyzer = isinstance(made, type) and issubclass(made, bt.Analyzer)
+    if not is_analyzer:
+        raise BadAnnotation(f"analyzers: {name!r} must be a backtrader analyzer, not {made!r}")
+    if more or not isinstance(arguments, dict):
+        raise BadAnnotation(f"analyzers: {name!r} must be a class, or a class and its arguments")
+    if made.stop is bt.analyzers.AnnualReturn.stop or arguments.get("legacyannual"):
+        raise BadAnnotation(f"analyzers: {name!r} {READS_OBSERVERS}")
+    if name in NAMES_OF_A_COLLECTION:
+        raise BadAnnotation(f"analyzers: backtrader has the name {name!r} itself; choose another")
+    return made
 
 
 def read_analyses(strategy: bt.Strategy, named: Mapping[str, Any]) -> dict[str, Analysis]:
     """The analyses of a strategy that has run, as a result keeps them."""
+    failed = strategy.broker.annotator.failed
     return {
-        name: analyses.stored(strategy.analyzers.getbyname(name).get_analysis) for name in named
+        name: failed.get(name) or analyses.stored(strategy.analyzers.getbyname(name).get_analysis)
+        for name in names_of("analyzers", named)
     }

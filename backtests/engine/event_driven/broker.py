@@ -112,8 +112,31 @@ class Broker(FixedSettings, bt.BrokerBase, KnownRecord):
     def book_of(self, data: Any) -> Book:
         """The book of a feed. Raises BadOrder for what is no feed."""
         if not isinstance(data, Feed):
-            raise BadOrder(f"data must be a feed or its ticker, not {data!r}")
+            raise BadOrder(f"data must be a feed, not {data!r}")
         return self.books[data.market]
+
+    def check_instructions(self, data: Any, how: dict[str, Any]) -> None:
+        """Check the arguments of an order that is not sent like those of one that is.
+
+        Raises BadOrder and TypeError.
+        """
+        self.book_of(data)
+        Instructions.read(self.now, **{name: how[name] for name in how if name != "tradeid"})
+
+    def replacement(self, order: Any, size: float, how: dict[str, Any]) -> dict[str, Any]:
+        """The arguments, but for the size, of an order that is to take the place of another one:
+        its kind, and the price of a limit order, where none is given.
+
+        Raises BadOrder and TypeError for what could never be an order.
+        """
+        _ticket_of(order)
+        asked = {"exectype": order.exectype, "tradeid": order.tradeid} | how
+        if asked["price"] is None and asked["exectype"] == bt.Order.Limit:
+            asked["price"] = order.created.price
+        self.check_instructions(order.data, asked)
+        if not count_of(size):
+            raise BadOrder(f"size must be at least 0.01 contracts, not {size}: see cancel()")
+        return asked
 
     def _leave_unsent(self, why: str, data: Feed, size: float) -> None:
         """Send no order, and say so in the result."""

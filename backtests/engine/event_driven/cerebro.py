@@ -57,6 +57,9 @@ class Cerebro(bt.Cerebro):
         self._brokernotify()
         strategy._notify()
 
+    def stop_writers(self, runstrats: list[Strategy]) -> None:
+        """Write nothing: backtrader would ask every analyzer for its analysis, without a writer."""
+
 
 class TargetFollower(Strategy):
     """Trades towards the targets of a `Signal`, by the same rules as the kernel."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any
 
 import backtrader as bt
 
+from backtests.annotations.analyses import ANALYZER_ERRORS, failed
 from backtests.data.universe import DAY, EPOCH_DAY
 from backtests.engine.event_driven.feed import Feed
 from backtests.engine.event_driven.instructions import BadOrder, finite, limit_price
@@ -25,6 +26,26 @@ class ExchangeStrategy(bt.Strategy):
 
     # --- orders ---------------------------------------------------------------------------------
 
+    def buy(self, *given: Any, **how: Any) -> Any:
+        return self._or_checked(super().buy(*given, **how), bt.Strategy.buy, given, how)
+
+    def sell(self, *given: Any, **how: Any) -> Any:
+        return self._or_checked(super().sell(*given, **how), bt.Strategy.sell, given, how)
+
+    def close(self, *given: Any, **how: Any) -> Any:
+        return self._or_checked(super().close(*given, **how), bt.Strategy.close, given, how)
+
+    def _or_checked(
+        self, sent: Any, method: Callable[..., Any], given: tuple[Any, ...], how: dict[str, Any]
+    ) -> Any:
+        """Return the order that was sent; without one, check its arguments all the same."""
+        if sent is None:
+            asked = signature(method).bind(self, *given, **how).arguments
+            asked |= asked.pop("kwargs", {})
+            instructions = {n: asked[n] for n in asked if n not in ("self", "data", "size")}
+            self.broker.check_instructions(self._feed(asked.get("data")), instructions)
+        return sent
+
     def buy_bracket(self, *given: Any, **how: Any) -> Any:
         return super().buy_bracket(*given, **_without_exits("buy_bracket", how))
 
@@ -33,7 +54,8 @@ class ExchangeStrategy(bt.Strategy):
 
     def order_target_size(self, data: Any = None, target: float = 0, **how: Any) -> Any:
         finite("target", target)
-        return super().order_target_size(data=data, target=target, **how)
+        sent = super().order_target_size(data=data, target=target, **how)
+        return self._or_checked(sent, bt.Strategy.order_target_size, (data,), how)
 
     def order_target_value(
         self, data: Any = None, target: float = 0.0, price: float | None = None, **how: Any
@@ -49,10 +71,8 @@ class ExchangeStrategy(bt.Strategy):
         if how.get("exectype") == bt.Order.Limit:
             how["price"] = price
         if not wanted:
-            return self.close(data=feed, **how) if held else None
+            return self.close(data=feed, **how)
         size = _missing(held, wanted, _price_of(feed, price))
-        if not size:
-            return None
         send = self.buy if size > 0 else self.sell
         return send(data=feed, size=abs(size), **how)
 
@@ -108,6 +128,16 @@ class ExchangeStrategy(bt.Strategy):
             trade.update(notice, -trade.size, notice.value, 0.0, 0.0, 0.0, fees)
             trade.dtclose = EPOCH_DAY + self.now / DAY
             self._tradespending.append(copy.copy(trade))
+
+    def _stop(self) -> None:
+        """End the strategy, then its analyzers: one that fails then costs its own analysis."""
+        self.stop()
+        for name, analyzer in self.analyzers.getitems():
+            try:
+                analyzer._stop()
+            except ANALYZER_ERRORS as error:
+                self.broker.annotator.failed[name] = failed(error)
+        self._stage1()
 
     def add_timer(self, *given: Any, **how: Any) -> Any:
         """Call `notify_timer` at the first step at or after a time of each day."""

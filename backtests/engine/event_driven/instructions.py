@@ -12,6 +12,7 @@ import backtrader as bt
 from backtests.annotations.reasons import reason_of
 from backtests.data.universe import CONTRACT, DAY, DOLLAR, EPOCH_DAY, SECOND, microseconds
 from backtests.rules.execution import SelfTradePrevention
+from kalshi_insights.arrays import np
 from markets.fees import MOST_COUNT
 from markets.observed import AFTER_ALL
 
@@ -71,6 +72,7 @@ class Instructions(NamedTuple):
     ) -> Instructions:
         """Read the arguments of `buy` and `sell`. Raises BadOrder, BadAnnotation and TypeError."""
         _refuse_unsupported(transmit, others)
+        _check_flags(post_only=post_only, reduce_only=reduce_only)
         is_limit = _is_limit(exectype)
         rests = _rests(tif, is_limit=is_limit)
         if not is_limit and price is not None:
@@ -84,8 +86,8 @@ class Instructions(NamedTuple):
         return cls(
             price=limit_price(price) if is_limit else None,
             rests=rests,
-            post_only=post_only,
-            reduce_only=reduce_only,
+            post_only=bool(post_only),
+            reduce_only=bool(reduce_only),
             expires=AFTER_ALL if valid is None else expiration(valid, now),
             prevention=_prevention(self_trade_prevention),
             reason=reason_of(reason),
@@ -159,6 +161,12 @@ def _rests(tif: str | None, *, is_limit: bool) -> bool:
     if not is_limit and tif == "gtc":
         raise BadOrder("tif='gtc' needs exectype=bt.Order.Limit: a market order does not rest")
     return is_limit and tif != "ioc"
+
+
+def _check_flags(**flags: Any) -> None:
+    for name, value in flags.items():
+        if not isinstance(value, bool | np.bool_):
+            raise BadOrder(f"{name} must be True or False, not {value!r}")
 
 
 def _prevention(word: str) -> SelfTradePrevention:

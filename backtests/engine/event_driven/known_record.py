@@ -7,7 +7,7 @@ from collections import defaultdict
 from functools import cached_property
 
 from backtests.data.recorded_books import Depth
-from backtests.data.tape import KnownTrades, TapeTrade
+from backtests.data.tape import KnownTrades
 from backtests.data.universe import CONTRACT, DOLLAR, MISSING, MONEY, SECOND, Ints, Universe
 from backtests.engine.event_driven.feed import Feed
 from backtests.engine.event_driven.instructions import BadOrder, count_of, finite, limit_price
@@ -15,7 +15,7 @@ from backtests.engine.event_driven.matching_engine import MatchingEngine
 from backtests.engine.event_driven.order_book import Book
 from backtests.engine.event_driven.orders import Ticket
 from backtests.rules.execution import MAKER, TAKER, ExecutionModel, FillModel
-from backtests.strategies.record_view import OpenOrder
+from backtests.strategies.record_view import KnownTrade, OpenOrder
 from kalshi_insights.arrays import np
 from markets.observed import AFTER_ALL, last_observation
 
@@ -74,9 +74,14 @@ class KnownRecord(MatchingEngine):
         books = self._further.books.of(market)
         return books.newest(self.now, dollar=DOLLAR, contract=CONTRACT)
 
-    def trades(self, market: int, since: int) -> list[TapeTrade]:
+    def trades(self, market: int, since: int) -> list[KnownTrade]:
         """The trades of a market that the record knows by now, and did not at an instant."""
-        return self._known_trades.between(market, since, self.now)
+        return [
+            KnownTrade(
+                each.at, each.price / DOLLAR, each.contracts / CONTRACT, each.taker, each.known_at
+            )
+            for each in self._known_trades.between(market, since, self.now)
+        ]
 
     @cached_property
     def _known_trades(self) -> KnownTrades:

@@ -25,8 +25,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("id", type=int, help="number of the backtest, as runbacktest prints it")
         parser.add_argument(
-            "--file", default="", metavar="PATH", help="file of its strategy, if not installed"
-        )
+            "--file", default="", metavar="PATH",
+            help="file or package of its strategy, if not installed",
+        )  # fmt: skip
 
     def handle(self, *, id: int, file: str, **options: Any) -> None:
         result = BacktestResult.objects.filter(pk=id).first()

@@ -18,8 +18,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from backtests import catalogue, runner
 from backtests.models import BacktestResult, BacktestStatus, Engine, SnapshotSources
-from backtests.own import folder
-from backtests.own.folder import StrategyFile
+from backtests.own import folder, imports
 from backtests.report import TERMINAL_WIDTH, summary
 from backtests.requests import (
     CHOICES,
@@ -87,6 +86,10 @@ class Command(BaseCommand):
                 now = datetime.now(UTC)
                 request = request_from(options, now=now)
                 columns = request.validated(now=now)
+                if options["file"]:
+                    # No other process may run it, which goes by this column.
+                    strategy = catalogue.load(request.strategy)
+                    columns["strategy_files"] = imports.texts_of(strategy)
                 check_picture(options["plot"])
                 request.selection.count_snapshots(request.selection.market_ids())
             except BadInput as fault:
@@ -129,7 +132,8 @@ def add_strategy_arguments(parser: ArgumentParser) -> None:
     add("strategy", nargs="?", default="",
         help="name of the strategy; see runbacktest --list. Of a --file with one strategy, it can"
         " be left out")  # fmt: skip
-    add("--file", default="", metavar="PATH", help="file of a strategy that is not installed")
+    add("--file", default="", metavar="PATH",
+        help="file or package of a strategy that is not installed")  # fmt: skip
     add("--param", action="append", default=[], metavar="NAME=VALUE",
         help="parameter of the strategy")  # fmt: skip
 
@@ -144,13 +148,13 @@ def choose_strategy(
     if not options["file"]:
         warning = warning_of(options["strategy"])
     else:
-        path = Path(options["file"])
         try:
-            strategy = stack.enter_context(catalogue.installed(path, options["strategy"]))
-        except UnknownStrategy as fault:
+            file = folder.file_at(Path(options["file"]))
+            strategy = stack.enter_context(catalogue.installed(file, options["strategy"]))
+        except (folder.BadFolder, UnknownStrategy) as fault:
             raise BadInput("file", str(fault)) from None
         options["strategy"] = strategy.name
-        warning = folder.warning_of(StrategyFile(path.name, path.parent))
+        warning = folder.warning_of(file, imports.contents_of(strategy))
     if warning:
         warn(f"Warning: {warning}")
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from string import Template
 
-from backtests.own.folder import is_candidate
+from backtests.own.folder import BadFolder, is_candidate, stated_names, strategy_files
 from backtests.strategies import STRATEGIES
 from kalshi_insights.bad_input import BadInput
 
@@ -31,26 +31,46 @@ def write(name: str, kind: str, folder: Path) -> list[Path]:
     for path in (strategy, test, folder / module):
         if path.exists():
             raise BadInput("name", f"{path} is there already.")
-    words = {
-        "name": name,
-        "module": module,
-        "class_name": _class_name(name),
-    }
+    words = {"name": name, "module": module, "class_name": _class_name(name)}
+    texts = {strategy: _text(f"{kind}.py.txt", words), test: _text(f"test_{kind}.py.txt", words)}
+    if not (folder / "pytest.ini").exists():
+        texts[folder / "pytest.ini"] = PYTEST_INI
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        _write(strategy, f"{kind}.py.txt", words)
-        _write(test, f"test_{kind}.py.txt", words)
-        if not (folder / "pytest.ini").exists():
-            (folder / "pytest.ini").write_text(PYTEST_INI)
+        _check_own(name, folder)
+        _write_all(texts)
     except OSError as fault:
         raise BadInput("name", f"{folder} cannot be written to: {fault.strerror}.") from None
     return [strategy, test]
 
 
-def _write(path: Path, beginning: str, words: dict[str, str]) -> None:
-    text = Template((HERE / beginning).read_text()).substitute(words)
-    with path.open("x") as file:
-        file.write(text)
+def _text(beginning: str, words: dict[str, str]) -> str:
+    return Template((HERE / beginning).read_text()).substitute(words)
+
+
+def _check_own(name: str, folder: Path) -> None:
+    """Raise BadInput where a file of the folder states this name."""
+    try:
+        files = strategy_files(folder)
+    except BadFolder as fault:
+        raise BadInput("name", str(fault)) from None
+    for file in files:
+        if name in stated_names(file):
+            raise BadInput("name", f"{file.name} has a strategy that is called {name}.")
+
+
+def _write_all(texts: dict[Path, str]) -> None:
+    """Write new files, or none of them. Raises OSError."""
+    written = []
+    try:
+        for path, text in texts.items():
+            with path.open("x") as file:
+                written.append(path)
+                file.write(text)
+    except OSError:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _check_name(name: str) -> str:
