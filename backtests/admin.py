@@ -3,7 +3,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from backtests.models import BacktestExecution, BacktestResult, Search
+from backtests.models import BacktestExecution, BacktestResult, Search, Trial
 from backtests.templatetags.runs import gain
 from kalshi_insights.admin import ReadOnlyAdmin
 
@@ -82,4 +82,12 @@ class SearchAdmin(ReadOnlyAdmin):
     list_filter = ["status", "strategy", "engine"]
     list_select_related = ["user"]
     search_fields = ["strategy", "series", "events", "tickers", "user__username", "error"]
+    show_full_result_count = False
+
+
+@admin.register(Trial)
+class TrialAdmin(ReadOnlyAdmin):
+    list_display = ["strategy", "made_at", "parameters", "periods", "sharpe"]
+    list_filter = ["strategy"]
+    search_fields = ["strategy"]
     show_full_result_count = False

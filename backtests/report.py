@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any, NamedTuple
 
-from backtests.models import BacktestResult, Engine
+from backtests.metrics.deflation import Deflation, deflate
+from backtests.models import BacktestResult, Engine, Trial
 from backtests.report_figures import (
     FIGURES,
     MINUS,
@@ -67,8 +68,14 @@ def column_heads(result: BacktestResult) -> list[str]:
     return ["This run", *_band_heads(result), *_yardsticks(result)]
 
 
-def figure_groups(result: BacktestResult) -> Iterator[FigureGroup]:
-    columns = _columns(result)
+def deflation(result: BacktestResult) -> Deflation:
+    """Judge a finished run by the trials of its strategy so far."""
+    family = Trial.objects.family(result.strategy)
+    return deflate(result.figures.get("ratios", {}), family)
+
+
+def figure_groups(result: BacktestResult, deflated: Deflation) -> Iterator[FigureGroup]:
+    columns = _columns(result, deflated)
     for title, figures in FIGURES.items():
         rows = [
             FigureRow(f.label, f.explanation, [cell(f, column) for column in columns])
@@ -95,6 +102,14 @@ def comparison(result: BacktestResult) -> list[ComparisonRow]:
     for name, pnl in pnls.items():
         rows.append(ComparisonRow(name, gain(pnl), track(pnl), "", "", (), track(0)))
     return rows
+
+
+def judgements(result: BacktestResult, deflated: Deflation) -> Iterator[tuple[str, str]]:
+    """State in words, each with its title, whether a result may be luck."""
+    if result.figures:
+        yield "Overfitting", deflated.words()
+    if significance := result.figures.get("significance"):
+        yield "Significance", significance["words"]
 
 
 def execution_model(result: BacktestResult) -> list[tuple[str, Any]]:
@@ -125,7 +140,10 @@ def summary(result: BacktestResult) -> Iterator[str]:
     yield ""
     yield from wrap(result.verdict, TERMINAL_WIDTH)
     yield ""
-    yield from _table(result)
+    deflated = deflation(result)
+    yield from _table(result, deflated)
+    for title, words in judgements(result, deflated):
+        yield from ("", *wrap(f"{title}. {words}", TERMINAL_WIDTH))
     if result.lookahead:
         words = f"Look-ahead check. {result.lookahead['words']}"
         yield from ("", *wrap(words, TERMINAL_WIDTH))
@@ -146,10 +164,10 @@ def _conditions(result: BacktestResult) -> Iterator[str]:
         yield words if together is None else f"{words}, {together:,} with those before it"
 
 
-def _table(result: BacktestResult) -> Iterator[str]:
+def _table(result: BacktestResult, deflated: Deflation) -> Iterator[str]:
     figures = [each for group in FIGURES.values() for each in group if each.in_terminal]
     heads = [result.strategy, *_band_heads(result), *_yardsticks(result)]
-    runs = _columns(result)
+    runs = _columns(result, deflated)
     # As on the page, a figure that no column has is left out.
     figures = [each for each in figures if any(figure(run, each.path) is not None for run in runs)]
     columns = [["", *(each.label for each in figures)]]
@@ -169,9 +187,10 @@ def _plain(cell: Cell) -> str:
 # --- columns and cells ---------------------------------------------------------------------------
 
 
-def _columns(result: BacktestResult) -> list[Figures]:
-    bands = (result.band[name] for name in _band_edges(result))
-    return [result.figures, *bands, *_yardsticks(result).values()]
+def _columns(result: BacktestResult, deflated: Deflation) -> list[Figures]:
+    own = {**result.figures, "deflation": deflated.as_json()} if result.figures else {}
+    others = [*(result.band[name] for name in _band_edges(result)), *_yardsticks(result).values()]
+    return [own, *others]
 
 
 def _band_edges(result: BacktestResult) -> list[str]:

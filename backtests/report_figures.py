@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from backtests.data.causes import CAUSES
-from backtests.data.universe import CONTRACT
+from backtests.data.universe import CONTRACT, MONEY
 from backtests.metrics import dollars
 
 UNKNOWN, MINUS = "–", "\u2212"
@@ -92,6 +92,12 @@ def score_change(value: float) -> Cell:
     return Cell(f"+{text}" if value > 0 else text, direction(value))
 
 
+def gain_each(value: float) -> Cell:
+    """A gain for each contract, in hundredths of a cent."""
+    sign = "+" if value > 0 else MINUS if value < 0 else ""
+    return Cell(f"{sign}${abs(value) / MONEY:,.4f}", direction(value))
+
+
 def whole(value: int) -> Cell:
     return Cell(f"{value:,}")
 
@@ -175,7 +181,49 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
         ),
         Figure(
             "Probabilistic Sharpe ratio", "ratios.probabilistic_sharpe", share,
-            "The probability that the true Sharpe ratio is above zero.",
+            "The probability that the true Sharpe ratio is above zero, if nothing else was tried.",
+            in_terminal=True,
+        ),
+        Figure(
+            "Least track record", "ratios.least_track_record", days,
+            "After so many days of such returns that would be 95 %.",
+        ),
+    ),
+    "Overfitting": (
+        Figure(
+            "Trials", "deflation.trials", whole,
+            "Runs of this strategy so far, and points of searches, with any parameters or markets.",
+            in_terminal=True,
+        ),
+        Figure(
+            "Best by luck", "deflation.expected_maximum_sharpe", ratio,
+            "The annual Sharpe ratio to expect of the best of so many trials without any skill.",
+            in_terminal=True,
+        ),
+        Figure(
+            "Deflated Sharpe ratio", "deflation.deflated_sharpe", share,
+            "The probability that the true Sharpe ratio is above the best by luck.",
+            in_terminal=True,
+        ),
+        Figure(
+            "Least track record beyond luck", "deflation.least_track_record", days,
+            "After so many days of such returns that would be 95 %.",
+        ),
+    ),
+    "Significance": (
+        Figure(
+            "p-value of the moments", "significance.p_value", score,
+            "How often moments of the same events, taken at random, gain as much.",
+            in_terminal=True,
+        ),
+        Figure(
+            "Gained by the moments", "significance.effect", gain_each,
+            "For each contract, beyond what moments taken at random gain on average.",
+            in_terminal=True,
+        ),
+        Figure(
+            "In standard deviations", "significance.deviations", ratio,
+            "The same, in standard deviations of the gains at random moments.",
         ),
     ),
     "Events": (

@@ -26,7 +26,7 @@ from backtests.analysis.no_orders import explain_no_orders
 from backtests.analysis.signal_annotations import orders_of
 from backtests.annotations.series import DrawnSeries
 from backtests.data.universe import MONEY, Ints, Universe, microseconds
-from backtests.models import ENTRY_COLUMNS, BacktestResult, Engine
+from backtests.models import ENTRY_COLUMNS, BacktestResult, Engine, TrialRow
 from backtests.own import imports
 from backtests.own.machine_paths import without_machine_paths
 from backtests.requests import REMOVED, stored_execution, stored_selection
@@ -116,7 +116,9 @@ def _compute_and_store(held: BacktestResult, signs: SignsOfLife) -> "ComputedRun
     with signs, signs.signals.interrupting():
         computed = compute(held, on_progress=signs.report, stop=signs.stop)
     columns, entries, drawn = computed.columns, computed.entries, list(computed.drawn())
-    is_stored = _store(lambda: runs.finish(held, columns, entries(), drawn), signs.signals)
+    is_stored = _store(
+        lambda: runs.finish(held, columns, entries(), drawn, [computed.trial]), signs.signals
+    )
     if not is_stored:
         _store(lambda: runs.mark_cancelled(held, now=datetime.now(UTC)), signs.signals)
     return computed
@@ -207,13 +209,14 @@ def _place(frame: traceback.FrameSummary) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ComputedRun:
-    """The columns of a run to be stored, and the sources of its journal."""
+    """The columns of a run to be stored, the sources of its journal, and its trial."""
 
     universe: Universe
     outcome: RunOutcome
     cash: int
     latency: int
     columns: Mapping[str, Any]
+    trial: TrialRow
 
     def entries(self) -> Iterator[JournalEntry]:
         return journal.entries(self.universe, self.outcome, cash=self.cash, latency=self.latency)
@@ -250,8 +253,10 @@ def compute(
             on_progress, "checking for look-ahead bias", begun=evaluated, ended=1
         )
         columns["lookahead"] = _check_lookahead(prepared, on_share)
-    latency = prepared.execution.latency
-    return ComputedRun(prepared.universe, results.headline.outcome, prepared.cash, latency, columns)
+    latency, outcome = prepared.execution.latency, results.headline.outcome
+    daily = results.headline.path.daily().equity
+    trial = TrialRow.of_equity(prepared.strategy.name, prepared.params, daily, columns)
+    return ComputedRun(prepared.universe, outcome, prepared.cash, latency, columns, trial)
 
 
 def _check_lookahead(prepared: Evaluation, on_share: Callable[[float], None]) -> dict[str, str]:

@@ -104,11 +104,13 @@ def backtest_detail(request: HttpRequest, id: int) -> HttpResponse:
     context |= _executions(result, request.GET)
     if htmx_target(request) == "executions":
         return render(request, "backtests/backtest_detail.html#executions", context)
+    deflated = report.deflation(result)
     context |= {
         "charted": ChartedSeries.objects.of_result(result.pk).contents(),
         "comparison": report.comparison(result) if result.figures else (),
         "heads": report.column_heads(result),
-        "groups": list(report.figure_groups(result)),
+        "groups": list(report.figure_groups(result, deflated)),
+        "judgements": report.judgements(result, deflated),
         "execution_model": report.execution_model(result),
         "params": report.params(result),
         "rerun_query": _rerun_query(result),

@@ -29,6 +29,7 @@ NAMES = (
     "slow_clients",
     "simulator",
     "backtests",
+    "overfitting",
 )
 ON_REQUEST = (
     "cadence",

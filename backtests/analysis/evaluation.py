@@ -9,6 +9,7 @@ import numpy as np
 
 from backtests import metrics
 from backtests.analysis import fingerprints
+from backtests.analysis.permutation import significance_of
 from backtests.analysis.signal_annotations import SignalStatements, orders_of
 from backtests.annotations.series import KeptSeries, beside_book
 from backtests.data.universe import MISSING, Ints, Universe
@@ -73,7 +74,7 @@ class Evaluation:
     def results(self, on_progress: OnProgress) -> EvaluationResults:
         on_share = part_of_progress(on_progress, "running the strategy", begun=0, ended=HEADLINE)
         outcome = self.annotated(self.run(FillModel.EXPECTED, on_share))
-        headline = self._measured(outcome)
+        headline = self._with_significance(self._measured(outcome))
         band = self._band(headline, on_progress)
         return EvaluationResults(headline, band, self._yardsticks(on_progress))
 
@@ -145,6 +146,10 @@ class Evaluation:
 
     def _run_in_kernel(self, stated: StatedTargets, fills: FillModel) -> RunOutcome:
         return self._kernel_markets.run_stated(stated, fills, cash=self.cash)
+
+    def _with_significance(self, run: MeasuredRun) -> MeasuredRun:
+        significance = significance_of(self.universe, run.outcome)
+        return run._replace(figures=replace(run.figures, significance=significance))
 
     def _band(self, headline: MeasuredRun, on_progress: OnProgress) -> dict[FillModel, Figures]:
         band = dict.fromkeys(FillModel, headline.figures)

@@ -140,6 +140,19 @@ EQUITY: Answer = {
     },
     "next": None,
 }
+DEFLATION: Answer = {
+    "trials": 14,
+    "periods": 212,
+    "probabilistic_sharpe": 0.9712,
+    "expected_maximum_sharpe": 2.31,
+    "deflated_sharpe": 0.5384,
+    "least_track_record": 48211.5,
+    "withheld": "",
+    "words": "14 trials of this strategy so far, in every version, with all parameters and markets,"
+    " searches included. Without any skill, the best of so many is expected to show an annual"
+    " Sharpe ratio of 2.31. The true ratio is above that with a probability of 53.8%: it may well"
+    " be luck. It would take 48,212 days of such returns to be 95 % certain; it has 212.",
+}
 RESULT_OBJECTS = (
     "fees", "code_fingerprint", "data_fingerprint", "figures", "band", "yardsticks", "curve",
     "lookahead", "analyses",
@@ -200,6 +213,7 @@ SEARCH: Answer = {
     "figures": {
         "best": 5,
         "ran": 15,
+        "probability_of_overfitting": 0.62,
         "walk_forward": {
             "pnl": -3_120_000,
             "in_sample_pnl": 21_400_000,

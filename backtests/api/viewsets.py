@@ -26,6 +26,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from backtests import catalogue
 from backtests.api import examples, strategy_serializers
+from backtests.api.deflation_serializers import DeflationSerializer
 from backtests.api.serializers import (
     API_FIELDS,
     BRIEF_COLUMNS,
@@ -45,7 +46,8 @@ from backtests.api.timeseries_serializers import (
 from backtests.charted_series import ChartedSeries
 from backtests.data.universe import MONEY
 from backtests.filters import BacktestFilter, ChartedSeriesFilter, ExecutionFilter
-from backtests.models import RUN_BACKTESTS, BacktestExecution, BacktestResult
+from backtests.metrics.deflation import deflate
+from backtests.models import RUN_BACKTESTS, BacktestExecution, BacktestResult, Trial
 from backtests.requests import BacktestRequest, TooManyUnfinished, submit
 from kalshi_insights.bad_input import BadInput
 from kalshi_insights.export import postgres
@@ -189,6 +191,17 @@ class BacktestViewSet(ResourceViewSet, TimeSeriesViewSet):
         return self.series_response(
             entries.values(*EXECUTIONS), EXECUTION_SERIES, name=f"backtest-{id}"
         )
+
+    @extend_schema(responses=DeflationSerializer)
+    @action(detail=True, filterset_class=None, pagination_class=None)
+    def overfitting(self, request: Request, id: str) -> Response:
+        """The result beside the trials of its strategy so far: what luck alone would bring."""
+        done = BacktestResult.objects.filter(pk=id).values("strategy", "status", "figures").first()
+        run = done or not_found("backtest", id)
+        if not run["figures"]:
+            raise NotFound(f"Backtest {id} has no result: it is {run['status']}.")
+        family = Trial.objects.family(run["strategy"])
+        return Response(deflate(run["figures"].get("ratios", {}), family).as_json())
 
     @extend_schema(responses=ChartedSeriesSerializer(many=True))
     @action(detail=True, filterset_class=ChartedSeriesFilter)

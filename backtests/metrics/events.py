@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from backtests.data.universe import DAY, Listing
-from backtests.metrics.ratios import CONFIDENCE, NORMAL
+from backtests.metrics.sharpe import CONFIDENCE, NORMAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

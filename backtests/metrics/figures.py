@@ -16,6 +16,7 @@ from backtests.metrics.events import EventFigures, figures_by_event
 from backtests.metrics.marks import EquityPath, final_marks
 from backtests.metrics.probabilities import ProbabilityFigures, score_probabilities
 from backtests.metrics.ratios import YEAR, Ratios, ratios
+from backtests.metrics.significance import Significance
 from backtests.metrics.waits import Waits, better_prices
 from backtests.rules.execution import JOURNAL_COLUMN, EntryKind, RunOutcome
 from backtests.rules.ledger import Ledger
@@ -108,11 +109,14 @@ class Figures:
     probabilities: ProbabilityFigures
     waits: Waits = field(default_factory=Waits)
     coverage: CoverageFigures = field(default_factory=CoverageFigures)
+    significance: Significance | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The figures nested as the dataclasses are, with `money.price` and `money.pnl`."""
+        """The figures nested as the dataclasses are, with `money.price` and `money.pnl`, and with
+        the significance in words."""
         figures = asdict(self)
         figures["money"] |= {"price": self.money.price, "pnl": self.money.pnl}
+        figures["significance"] = self.significance and self.significance.as_json()
         return figures
 
 

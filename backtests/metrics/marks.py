@@ -218,7 +218,7 @@ def _changes(universe: Universe, outcome: RunOutcome, cash: int) -> tuple[Ints, 
     parts = [(journal[:, JOURNAL_COLUMN["at"]], balance)]
     held = positions_of(outcome)
     books = books_of(universe, held.markets)
-    for first, end in _batches(books.starts):
+    for first, end in market_batches(books.starts):
         marks = _marks(universe, held.within(first, end), books.within(first, end))
         changes = marks.changes()
         parts.append((marks.at[changes != 0], changes[changes != 0]))
@@ -228,7 +228,7 @@ def _changes(universe: Universe, outcome: RunOutcome, cash: int) -> tuple[Ints, 
     return at[order], change[order]
 
 
-def _batches(starts: Ints) -> Iterator[tuple[int, int]]:
+def market_batches(starts: Ints) -> Iterator[tuple[int, int]]:
     """Parts of the markets whose books fit into little memory, and whose keys into 64 bits."""
     first, markets = 0, len(starts) - 1
     while first < markets:

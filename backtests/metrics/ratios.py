@@ -6,16 +6,12 @@ ratio that cannot be computed is None.
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from backtests.data.universe import Floats, Ints
+from backtests.metrics.sharpe import SharpeSample
 from kalshi_insights.arrays import np
 
 YEAR = 365
-CONFIDENCE = 0.95
-NORMAL = NormalDist()
-# Floating point makes equal returns differ by less than this; a real change is larger.
-NO_CHANGE = 1e-14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +20,8 @@ class Ratios:
 
     `sharpe_low` and `sharpe_high` bound the Sharpe ratio with 95 % confidence;
     `probabilistic_sharpe` is the probability that the true ratio is above zero; after
-    `least_track_record` days of such returns it would be above 95 %.
+    `least_track_record` days of such returns it would be above 95 %. `periods` counts the daily
+    returns, whose excess has this `skewness` and `kurtosis`.
     """
 
     withheld: str = ""
@@ -36,6 +33,9 @@ class Ratios:
     sortino: float | None = None
     probabilistic_sharpe: float | None = None
     least_track_record: float | None = None
+    periods: int | None = None
+    skewness: float | None = None
+    kurtosis: float | None = None
 
 
 def returns(daily: Ints) -> Floats | None:
@@ -45,24 +45,33 @@ def returns(daily: Ints) -> Floats | None:
     return daily[1:] / daily[:-1] - 1
 
 
+def excess_returns(daily: Ints, *, rate: float) -> Floats | None:
+    """Daily returns above the riskless `rate` for a year; None where equity fell to nothing."""
+    change = returns(daily)
+    return None if change is None else change - ((1 + rate) ** (1 / YEAR) - 1)
+
+
 def ratios(daily: Ints, *, days: float, rate: float) -> Ratios:
     """The ratios of daily equity over a run of `days`; `rate` is the riskless rate for a year."""
-    change = returns(daily)
-    if change is None:
+    excess = excess_returns(daily, rate=rate)
+    if excess is None:
         return Ratios(withheld="equity fell to nothing")
-    if len(change) < 2 or np.ptp(change) < NO_CHANGE:
+    sample = SharpeSample.of(excess)
+    if sample is None:
         return Ratios(withheld="daily equity did not vary")
-    excess = change - ((1 + rate) ** (1 / YEAR) - 1)
-    low, high = sharpe_interval(excess)
+    low, high = sample.interval()
     return Ratios(
         annual_return=annual_return(int(daily[0]), int(daily[-1]), days=days),
-        volatility=volatility(change),
-        sharpe=sharpe(excess),
-        sharpe_low=low,
-        sharpe_high=high,
+        volatility=volatility(excess),
+        sharpe=for_a_year(sample.sharpe),
+        sharpe_low=for_a_year(low),
+        sharpe_high=for_a_year(high),
         sortino=sortino(excess),
-        probabilistic_sharpe=probabilistic_sharpe(excess),
-        least_track_record=least_track_record(excess),
+        probabilistic_sharpe=sample.probability_above(),
+        least_track_record=sample.least_track_record(),
+        periods=sample.periods,
+        skewness=sample.skewness,
+        kurtosis=sample.kurtosis,
     )
 
 
@@ -76,12 +85,9 @@ def volatility(change: Floats) -> float:
     return float(np.std(change, ddof=1)) * math.sqrt(YEAR)
 
 
-def sharpe(excess: Floats) -> float:
-    """The mean of daily excess returns over their standard deviation, times the root of 365.
-
-    Sharpe (1994), "The Sharpe ratio".
-    """
-    return _sharpe_of_a_day(excess) * math.sqrt(YEAR)
+def for_a_year(sharpe: float) -> float:
+    """The Sharpe ratio of a day, times the root of 365. Sharpe (1994), "The Sharpe ratio"."""
+    return sharpe * math.sqrt(YEAR)
 
 
 def sortino(excess: Floats) -> float | None:
@@ -92,61 +98,3 @@ def sortino(excess: Floats) -> float | None:
     """
     short = math.sqrt(np.mean(np.minimum(excess, 0) ** 2))
     return float(np.mean(excess)) / short * math.sqrt(YEAR) if short else None
-
-
-def sharpe_interval(excess: Floats) -> tuple[float, float]:
-    """The 95 % confidence interval of the Sharpe ratio, if days are independent of each other.
-
-    Lo (2002), "The statistics of Sharpe ratios", widened for skewness and fat tails as in
-    Mertens (2002), "Comments on variance of the IID estimator in Lo (2002)".
-    """
-    ratio = _sharpe_of_a_day(excess)
-    margin = NORMAL.inv_cdf((1 + CONFIDENCE) / 2) * _error(excess)
-    return (ratio - margin) * math.sqrt(YEAR), (ratio + margin) * math.sqrt(YEAR)
-
-
-def probabilistic_sharpe(excess: Floats) -> float | None:
-    """The probability that the true Sharpe ratio is above zero, given skewness and fat tails.
-
-    Bailey and Lopez de Prado (2012), "The Sharpe ratio efficient frontier".
-    """
-    error = _error(excess)
-    return NORMAL.cdf(_sharpe_of_a_day(excess) / error) if error else None
-
-
-def least_track_record(excess: Floats) -> float | None:
-    """The days of such returns after which a Sharpe ratio above zero would be 95 % certain.
-
-    None where the ratio is not above zero, so that no record is long enough. Bailey and Lopez de
-    Prado (2012), "The Sharpe ratio efficient frontier".
-    """
-    ratio = _sharpe_of_a_day(excess)
-    if ratio <= 0:
-        return None
-    spread = _error(excess) ** 2 * (len(excess) - 1)
-    return float(1 + spread * (NORMAL.inv_cdf(CONFIDENCE) / ratio) ** 2)
-
-
-def _sharpe_of_a_day(excess: Floats) -> float:
-    return float(np.mean(excess) / np.std(excess, ddof=1))
-
-
-def _error(excess: Floats) -> float:
-    normed = (excess - np.mean(excess)) / np.std(excess)
-    return standard_error(
-        _sharpe_of_a_day(excess),
-        skewness=float(np.mean(normed**3)),
-        kurtosis=float(np.mean(normed**4)),
-        count=len(excess),
-    )
-
-
-def standard_error(ratio: float, *, skewness: float, kurtosis: float, count: int) -> float:
-    """The standard error of a Sharpe ratio per period.
-
-    It is the root of (1 - skewness S + (kurtosis - 1) / 4 S^2) / (n - 1), where a normal
-    distribution has a kurtosis of 3.
-    """
-    spread = 1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2
-    # Rounding alone can make this negative, since kurtosis >= 1 + skewness^2.
-    return math.sqrt(max(0.0, spread) / (count - 1))

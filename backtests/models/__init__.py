@@ -13,6 +13,7 @@ from backtests.models.results import (
 )
 from backtests.models.search_chunks import ChunkStatus, SearchChunk
 from backtests.models.searches import Search, SearchPoint
+from backtests.models.trials import Trial, TrialRow
 
 __all__ = [
     "ENTRY_COLUMNS",
@@ -31,4 +32,6 @@ __all__ = [
     "SearchChunk",
     "SearchPoint",
     "SnapshotSources",
+    "Trial",
+    "TrialRow",
 ]

@@ -18,6 +18,7 @@ from backtests.annotations.series import DrawnSeries
 from backtests.charted_series import ChartedSeries
 from backtests.data.universe import MONEY
 from backtests.models.requested import Engine, RequestedRun
+from backtests.models.trials import Trial, TrialRow
 from backtests.record import record
 from backtests.rules.journal import JournalEntry
 from kalshi_insights.bad_input import writable
@@ -153,8 +154,9 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
         columns: Mapping[str, Any],
         entries: Iterable[JournalEntry],
         drawn: Iterable[tuple[str, DrawnSeries]] = (),
+        trials: Iterable[TrialRow] = (),
     ) -> bool:
-        """Store the results of a run, all its executions and its series, or nothing.
+        """Store the results of a run, all its executions, its series and its trial, or nothing.
 
         False where the run has been cancelled or another worker has it. It has finished once its
         executions are written.
@@ -169,6 +171,7 @@ class BacktestResultQuerySet(models.QuerySet["BacktestResult"]):
                 ((held.pk, *entry) for entry in entries),
             )
             ChartedSeries.objects.store(held.pk, drawn)
+            Trial.objects.record_all(trials)
             ours.update(
                 **columns,
                 status=BacktestStatus.DONE,

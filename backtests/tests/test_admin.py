@@ -3,6 +3,7 @@
 import pytest
 from django.urls import reverse
 
+from backtests.models import Trial, TrialRow
 from backtests.tests.factories import a_backtest, a_fill, a_user
 
 pytestmark = [
@@ -12,6 +13,7 @@ pytestmark = [
 ]
 
 RUNS = reverse("admin:backtests_backtestresult_changelist")
+TRIALS = reverse("admin:backtests_trial_changelist")
 LINES = reverse("admin:backtests_backtestexecution_changelist")
 
 
@@ -57,3 +59,9 @@ def test_those_that_have_not_ended_are_cancelled(admin_client):
     queued.refresh_from_db()
     done.refresh_from_db()
     assert (queued.status, done.status) == ("cancelled", "done")
+
+
+def test_trials_are_found_by_strategy(admin_client):
+    Trial.objects.record_all([TrialRow("momentum", {"contracts": 7}, "", "", 61, 0.1, 0.0, 3.0)])
+    assert "&quot;contracts&quot;: 7" in listed_rows(admin_client, TRIALS, "momentum")
+    assert "&quot;contracts&quot;: 7" not in listed_rows(admin_client, TRIALS, "fade")

@@ -309,12 +309,25 @@ class TestTelling:
         for number in (1, 2, 3):
             a_fill(BacktestResult.objects.get(pk=id), number)
         expected = {"": 2, f"{id}/": 1, f"{id}/executions/": 2, f"{id}/equity/": 1}
-        expected[f"{id}/series/"] = 3
+        expected |= {f"{id}/series/": 3, f"{id}/overfitting/": 3}
         for path, queries in expected.items():
             with django_assert_num_queries(queries):
                 assert client.get(f"{API}/backtests/{path}").status_code == 200
 
-    @pytest.mark.parametrize("path", ["", "executions/", "equity/", "series/", "cancel/"])
+    def test_a_run_tells_how_many_trials_led_to_it(self, client, market):
+        id = wish(client).json()["id"]
+        runner.run(id)
+        reply = client.get(f"{API}/backtests/{id}/overfitting/").json()
+        assert (reply["trials"], reply["deflated_sharpe"]) == (1, None)
+        assert "too few to annualise" in reply["withheld"]
+        assert reply["words"].startswith("The only trial of this strategy so far.")
+        significance = client.get(f"{API}/backtests/{id}/").json()["figures"]["significance"]
+        assert significance["p_value"] is None
+        assert "the test needs 10" in significance["words"]
+
+    @pytest.mark.parametrize(
+        "path", ["", "executions/", "equity/", "series/", "overfitting/", "cancel/"]
+    )
     def test_an_unknown_run_is_not_found(self, client, path):
         ask = client.post if path == "cancel/" else client.get
         response = ask(f"{API}/backtests/404/{path}")
@@ -325,6 +338,11 @@ class TestTelling:
         response = client.get(f"{API}/backtests/{a_backtest('running').pk}/equity/")
         assert response.status_code == 404
         assert "it is running" in response.json()["message"]
+
+    def test_a_run_that_has_not_ended_is_not_judged(self, client):
+        response = client.get(f"{API}/backtests/{a_backtest('queued').pk}/overfitting/")
+        assert response.status_code == 404
+        assert "it is queued" in response.json()["message"]
 
 
 class TestExecutions:

@@ -9,16 +9,8 @@ from hypothesis import strategies as st
 
 from backtests.metrics.drawdown import deepest
 from backtests.metrics.events import clustered_error, wilson
-from backtests.metrics.ratios import (
-    NORMAL,
-    Ratios,
-    least_track_record,
-    probabilistic_sharpe,
-    ratios,
-    returns,
-    sharpe_interval,
-    standard_error,
-)
+from backtests.metrics.ratios import Ratios, ratios, returns
+from backtests.metrics.sharpe import NORMAL, SharpeSample
 
 
 def daily_equity(changes):
@@ -62,41 +54,56 @@ def test_the_error_of_a_sharpe_ratio_grows_with_skewness_and_fat_tails():
     if returns are normal, and 91 % with the skewness and the tails that hedge funds have."""
     ratio = 1.585 / math.sqrt(12)
 
-    normal = standard_error(ratio, skewness=0, kurtosis=3, count=24)
-    skewed = standard_error(ratio, skewness=-2.448, kurtosis=10.164, count=24)
+    normal, skewed = SharpeSample(ratio, 24), SharpeSample(ratio, 24, -2.448, 10.164)
 
-    assert NORMAL.cdf(ratio / normal) == pytest.approx(0.982, abs=5e-4)
-    assert NORMAL.cdf(ratio / skewed) == pytest.approx(0.913, abs=5e-4)
+    assert normal.probability_above() == pytest.approx(0.982, abs=5e-4)
+    assert skewed.probability_above() == pytest.approx(0.913, abs=5e-4)
+    assert NORMAL.cdf(ratio / normal.error) == normal.probability_above()
 
 
 @given(CHANGES)
 def test_the_interval_of_sharpe_follows_from_the_moments_of_the_days(changes):
     excess = np.array(changes)
     ratio = excess.mean() / excess.std(ddof=1)
-    error = standard_error(
-        ratio,
-        skewness=scipy.stats.skew(excess),
-        kurtosis=scipy.stats.kurtosis(excess, fisher=False),
-        count=len(excess),
-    )
+    skewness = scipy.stats.skew(excess)
+    kurtosis = scipy.stats.kurtosis(excess, fisher=False)
+    spread = 1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2
+    error = math.sqrt(max(0, spread) / (len(excess) - 1))
 
-    low, high = sharpe_interval(excess)
+    sample = SharpeSample.of(excess)
+    assert sample
+    low, high = sample.interval()
 
-    assert (low + high) / 2 == pytest.approx(ratio * math.sqrt(365))
-    assert high - low == pytest.approx(2 * 1.959964 * error * math.sqrt(365), rel=1e-6)
-    assert probabilistic_sharpe(excess) == pytest.approx(scipy.stats.norm.cdf(ratio / error))
+    assert tuple(sample) == pytest.approx((ratio, len(excess), skewness, kurtosis))
+    assert (low + high) / 2 == pytest.approx(ratio)
+    assert high - low == pytest.approx(2 * 1.959964 * error, rel=1e-6)
+    assert sample.probability_above() == pytest.approx(scipy.stats.norm.cdf(ratio / error))
+
+
+def test_figures_of_a_year_are_those_of_a_day_by_the_root_of_its_days():
+    daily = daily_equity([0.02, -0.01, 0.01, -0.015, 0.005] * 8)
+    figures, change = ratios(daily, days=40, rate=0), returns(daily)
+    assert change is not None
+    sample = SharpeSample.of(change)
+    assert sample
+    low, high = sample.interval()
+    year = math.sqrt(365)
+    assert figures.sharpe == pytest.approx(sample.sharpe * year)
+    assert (figures.sharpe_low, figures.sharpe_high) == pytest.approx((low * year, high * year))
+    assert (figures.periods, figures.skewness, figures.kurtosis) == sample[1:]
 
 
 def test_a_record_as_long_as_the_least_is_as_certain_as_it_claims():
     pattern = np.array([0.02, -0.01, 0.01, -0.015, 0.005])
-    least = least_track_record(np.tile(pattern, 8)) or 0
+    least = SharpeSample.of(np.tile(pattern, 8)).least_track_record() or 0
+    longer = SharpeSample.of(np.tile(pattern, round(least / 5)))
 
     assert 40 < least < 500
-    assert probabilistic_sharpe(np.tile(pattern, round(least / 5))) == pytest.approx(0.95, abs=0.01)
+    assert longer.probability_above() == pytest.approx(0.95, abs=0.01)
 
 
 def test_no_record_is_long_enough_for_a_strategy_that_loses():
-    assert least_track_record(np.array([0.01, -0.02] * 20)) is None
+    assert SharpeSample.of(np.array([0.01, -0.02] * 20)).least_track_record() is None
 
 
 def test_without_a_day_that_fell_short_there_is_no_sortino():

@@ -11,7 +11,7 @@ from django.test import Client
 
 from backtests import runner
 from backtests.annotations.series import MOST_NAMES
-from backtests.models import BacktestResult
+from backtests.models import BacktestResult, Trial, TrialRow
 from backtests.requests import MAX_UNFINISHED
 from backtests.strategies import STRATEGIES
 from backtests.strategies.base import Signal
@@ -249,6 +249,29 @@ class TestDetail:
         assert f"/api/v1/backtests/{done.pk}/executions/?format=csv" in html
         assert f'data-url="/api/v1/backtests/{done.pk}/equity/"' in html
         assert "python manage.py reproduce" in html
+
+        assert "Overfitting. The only trial of this strategy so far." in text
+        assert "Significance. The moments of entry were not tested: 1 event had" in text
+
+    def test_a_result_is_judged_by_the_trials_that_led_to_it(self, client):
+        moments = {"periods": 200, "skewness": -0.5, "kurtosis": 4.0}
+        timing = {"p_value": 0.0312, "effect": 12_345.0, "words": "Of 999 moves."}
+        gained = {"money": {"pnl": 2_000_000}}
+        done = a_backtest(
+            figures=gained | {"ratios": {"sharpe": 2.5, **moments}, "significance": timing},
+            yardsticks={"do-nothing": gained},
+        )
+        Trial.objects.record_all(
+            TrialRow(done.strategy, {"ceiling": n}, "", "", 200, n / 100, 0.0, 3.0)
+            for n in range(20)
+        )
+        text = words(page(client, f"/backtests/{done.pk}/"))
+        assert "Overfitting. 20 trials of this strategy so far, in every version" in text
+        assert "it may well be luck" in text
+        assert "Significance. Of 999 moves." in text
+        assert "with any parameters or markets. 20 –" in text
+        assert "gain as much. 0.0312 –" in text
+        assert "gain on average. +$0.0123 –" in text
 
     def test_a_band_is_drawn_beside_the_yardsticks(self, client):
         band = {

@@ -17,9 +17,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 
 from backtests import catalogue, runner
-from backtests.models import BacktestResult, BacktestStatus, Engine, SnapshotSources
+from backtests.models import BacktestResult, BacktestStatus, Engine, SnapshotSources, Trial
 from backtests.own import folder, imports
-from backtests.report import TERMINAL_WIDTH, summary
+from backtests.report import TERMINAL_WIDTH, deflation, summary
 from backtests.requests import (
     CHOICES,
     REMOVED,
@@ -74,7 +74,8 @@ class Command(BaseCommand):
         )  # fmt: skip
         add("--json", action="store_true", help="print the result as JSON")
         add("--save", action="store_true", default=True, help="store the result (the default)")
-        add("--no-save", dest="save", action="store_false", help="do not store the result")
+        add("--no-save", dest="save", action="store_false",
+            help="do not store the result; it counts as a trial all the same")  # fmt: skip
 
     def handle(self, **options: Any) -> None:
         if options["list"]:
@@ -115,6 +116,7 @@ class Command(BaseCommand):
     def print_result(self, result: BacktestResult, *, as_json: bool) -> None:
         if as_json:
             columns = {name: getattr(result, name) for name in JSON_COLUMNS}
+            columns["overfitting"] = deflation(result).as_json() if result.figures else None
             self.stdout.write(json.dumps(columns, cls=DjangoJSONEncoder, indent=2))
         elif result.status == BacktestStatus.DONE:
             self.stdout.write("\n".join(summary(result)))
@@ -265,9 +267,10 @@ def run_and_store(
 def run_unstored(
     columns: dict[str, Any], bar: ProgressBar, on_computed: OnComputed, *, now: datetime
 ) -> BacktestResult:
-    """Run without storing anything. Raises BadInput, and whatever the strategy raises."""
+    """Run and store nothing but a trial. Raises BadInput, and whatever the strategy raises."""
     result = BacktestResult(**columns, created_at=now, status=BacktestStatus.DONE)
     computed = runner.compute(result, on_progress=bar.update)
+    Trial.objects.record_all([computed.trial])
     for name, value in computed.columns.items():
         setattr(result, name, value)
     on_computed(computed)
