@@ -71,7 +71,7 @@ def column_heads(result: BacktestResult) -> list[str]:
 def deflation(result: BacktestResult) -> Deflation:
     """Judge a finished run by the trials of its strategy so far."""
     family = Trial.objects.family(result.strategy)
-    return deflate(result.figures.get("ratios", {}), family)
+    return deflate(result.figures, family)
 
 
 def figure_groups(result: BacktestResult, deflated: Deflation) -> Iterator[FigureGroup]:

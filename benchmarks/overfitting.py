@@ -30,13 +30,14 @@ def main() -> None:
     time_of_significance()
 
 
-def rejections(title: str, returns: noise.ReturnsOf) -> None:
+def rejections(title: str, draw: noise.DrawOf) -> None:
     print(f"  {title}: called more than 95 % certain, plain and deflated, of {FAMILIES:,} families")
     for periods in (30, 60, 365):
         shares = []
         for trials in (1, 2, 10, 100):
-            draw = partial(noise.best_of_noise, returns, FAMILIES, trials, periods, seed=trials)
-            plain, deflated = draw(counted=1), draw()
+            families = (draw, FAMILIES, trials, periods)
+            plain = noise.undeflated_of_best(*families, seed=trials)
+            deflated = noise.best_of_noise(*families, seed=trials)
             shares.append(f"{share(plain)} {share(deflated)}")
         print(f"    {periods:>3} days, 1, 2, 10, 100 trials: {'   '.join(shares)}", flush=True)
 

@@ -38,7 +38,7 @@ class Entries(NamedTuple):
     @classmethod
     def of(cls, journal: Ints) -> Self:
         """Match purchases with sales, the first bought with the first sold."""
-        lots = np.array(list(lots_of(journal)), np.int64).reshape(-1, len(Lot._fields))
+        lots = np.fromiter(lots_of(journal), np.dtype((np.int64, len(Lot._fields))))
         return cls(*lots[np.lexsort((lots[:, 3], lots[:, 0]))].T)
 
     def select(self, rows: Ints) -> Self:

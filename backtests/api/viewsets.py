@@ -201,7 +201,7 @@ class BacktestViewSet(ResourceViewSet, TimeSeriesViewSet):
         if not run["figures"]:
             raise NotFound(f"Backtest {id} has no result: it is {run['status']}.")
         family = Trial.objects.family(run["strategy"])
-        return Response(deflate(run["figures"].get("ratios", {}), family).as_json())
+        return Response(deflate(run["figures"], family).as_json())
 
     @extend_schema(responses=ChartedSeriesSerializer(many=True))
     @action(detail=True, filterset_class=ChartedSeriesFilter)

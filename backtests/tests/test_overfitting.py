@@ -16,7 +16,13 @@ from backtests.metrics.overfitting import (
     probability_of_overfitting,
 )
 from backtests.metrics.sharpe import SharpeSample
-from backtests.tests.noise import best_of_noise, fat_tailed, normal
+from backtests.tests.noise import (
+    best_of_noise,
+    fat_tailed,
+    favourites,
+    normal,
+    undeflated_of_best,
+)
 
 # The example of Bailey and Lopez de Prado (2014): five years of 250 days at 2.5 a year, the best of
 # 100 trials whose annual ratios have a variance of 1/2.
@@ -94,8 +100,15 @@ def test_on_noise_the_deflated_ratio_rejects_no_more_often_than_it_says(trials, 
 
 
 def test_on_noise_the_best_of_a_hundred_looks_certain_where_nobody_counts():
-    plain = best_of_noise(normal, 200, 100, 60, seed=1, counted=1)
+    plain = undeflated_of_best(normal, 200, 100, 60, seed=1)
     assert np.mean(plain > 0.95) > 0.9
+
+
+def test_the_best_of_many_that_buy_favourites_is_not_certain_before_it_has_lost():
+    """150 favourites at 97 cents and fair prices: the best of a hundred such has lost none."""
+    draw = partial(favourites, bets=5)
+    assert np.mean(undeflated_of_best(draw, 100, 100, 30, seed=1) > 0.95) > 0.5
+    assert np.mean(best_of_noise(draw, 100, 100, 30, seed=1) > 0.95) <= 0.05
 
 
 def test_skill_is_found_among_many_trials():

@@ -256,7 +256,7 @@ class TestDetail:
     def test_a_result_is_judged_by_the_trials_that_led_to_it(self, client):
         moments = {"periods": 200, "skewness": -0.5, "kurtosis": 4.0}
         timing = {"p_value": 0.0312, "effect": 12_345.0, "words": "Of 999 moves."}
-        gained = {"money": {"pnl": 2_000_000}}
+        gained = {"money": {"pnl": 2_000_000}, "events": {"traded": 120, "won": 80}}
         done = a_backtest(
             figures=gained | {"ratios": {"sharpe": 2.5, **moments}, "significance": timing},
             yardsticks={"do-nothing": gained},
