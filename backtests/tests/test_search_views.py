@@ -161,7 +161,7 @@ def test_a_failed_search_says_why(client):
 
 def link(html: str, address: str) -> str:
     """The query of the first link to a form."""
-    return re.findall(rf'href="{address}\?([^"]+)"', html)[0].replace("&amp;", "&")
+    return str(re.findall(rf'href="{address}\?([^"]+)"', html)[0]).replace("&amp;", "&")
 
 
 def test_the_links_fill_in_the_forms(client):
