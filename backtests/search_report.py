@@ -30,7 +30,7 @@ WIDTH, HEIGHT = 1_000, 240
 def judgements(search: Search, best: SearchPoint) -> Iterator[tuple[str, str]]:
     """State in words, each with its title, whether the best point may be luck."""
     yield "Overfitting of this search", overfitting_words(search)
-    deflated = deflate(best.ratios(), Trial.objects.family(search.strategy))
+    deflated = deflate(best.judged_figures(), Trial.objects.family(search.strategy))
     yield "The best point", deflated.words()
 
 

@@ -18,7 +18,6 @@ from backtests.engine.event_driven import cerebro
 from backtests.engine.interruption import stop_flag
 from backtests.engine.kernel import KernelMarkets, SweepInput
 from backtests.metrics import BILL_RATE
-from backtests.metrics.events import event_of
 from backtests.metrics.periods import Moments, PeriodInstants, PeriodMarks
 from backtests.rules.execution import (
     HOLD,
@@ -46,12 +45,13 @@ class FoldResult(NamedTuple):
 
 class PointResult(NamedTuple):
     """A point on all markets. Money is in millionths of a dollar; `events` is the number of events
-    that it traded in, `changes` those of equity in each period."""
+    that it traded in and `won` of those with a gain, `changes` those of equity in each period."""
 
     pnl: int
     fees: int
     fills: int
     events: int
+    won: int
     moments: Moments
     changes: Ints
     folds: Sequence[FoldResult]
@@ -102,12 +102,13 @@ class SearchedUniverse:
         part, outcome = next(runs)
         equity = part.marks.equity(outcome, cash=self.cash)
         fills = outcome.journal[outcome.journal[:, JOURNAL_COLUMN["kind"]] == EntryKind.FILL]
-        traded = np.unique(fills[:, JOURNAL_COLUMN["market"]]).tolist()
+        events = part.marks.pnl_by_event(outcome, cash=self.cash)
         return PointResult(
             pnl=int(equity[-1]) - self.cash,
             fees=int(fills[:, JOURNAL_COLUMN["fee"]].sum()),
             fills=len(fills),
-            events=len({event_of(part.universe.listings[market]) for market in traded}),
+            events=len(events),
+            won=sum(gained > 0 for gained in events.values()),
             moments=part.marks.moments(equity, outcome, end=self.end, rate=BILL_RATE),
             changes=part.marks.changes(equity),
             folds=list(self._folds(runs)),

@@ -245,6 +245,7 @@ SEARCH_POINT: Answer = {
     "fees": "4.410000",
     "fills": 210,
     "events": 48,
+    "won": 44,
     "days": 50,
     "sharpe": None,
     "folds": [{"train": 9_300_000, "test": -3_120_000}],

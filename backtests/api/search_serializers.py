@@ -111,8 +111,8 @@ DETAIL_COLUMNS = [
     *BRIEF_COLUMNS, "plan", "figures", "code_fingerprint", "data_fingerprint", "strategy_files",
 ]  # fmt: skip
 POINT_COLUMNS = [
-    "number", "params", "error", "pnl", "test_pnl", "fees", "fills", "events", "days", "sharpe",
-    "folds",
+    "number", "params", "error", "pnl", "test_pnl", "fees", "fills", "events", "won", "days",
+    "sharpe", "folds",
 ]  # fmt: skip
 
 

@@ -138,7 +138,9 @@ class SearchViewSet(ResourceViewSet):
         if not found.figures:
             raise NotFound(f"Search {id} has no result: it is {found.status}.")
         best = found.points.narrow().get(number=found.figures["best"])
-        return Response(deflate(best.ratios(), Trial.objects.family(found.strategy)).as_json())
+        return Response(
+            deflate(best.judged_figures(), Trial.objects.family(found.strategy)).as_json()
+        )
 
     @extend_schema(responses=SearchPointSerializer(many=True))
     @action(detail=True, filterset_class=SearchPointFilter)

@@ -33,7 +33,7 @@ def pnl_by_event(pnl: Mapping[int, int], listings: Sequence[Listing]) -> dict[st
     """Add up the P&L of markets by event; a market without an event counts as one."""
     total: Counter[str] = Counter()
     for market, gained in pnl.items():
-        total[event_of(listings[market])] += gained
+        total[_event(listings[market])] += gained
     return dict(total)
 
 
@@ -95,7 +95,7 @@ def _clusters(
     series: dict[str, str] = {}
     last: dict[str, int] = defaultdict(int)
     for market, at in ended.items():
-        event = event_of(listings[market])
+        event = _event(listings[market])
         series[event] = listings[market].series or event
         last[event] = max(last[event], at)
     clusters = defaultdict(list)
@@ -104,5 +104,5 @@ def _clusters(
     return list(clusters.values())
 
 
-def event_of(listing: Listing) -> str:
+def _event(listing: Listing) -> str:
     return listing.event or listing.ticker

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import NamedTuple, Self
 
 from backtests.data.universe import DAY, DOLLAR, SECOND, Ints, Universe
+from backtests.metrics.events import pnl_by_event
 from backtests.metrics.marks import (
     NEVER,
     Positions,
@@ -93,6 +94,19 @@ class PeriodMarks:
         for held in _batches(positions_of(outcome)):
             equity += self._worth(held)
         return equity
+
+    def pnl_by_event(self, outcome: RunOutcome, *, cash: int) -> dict[str, int]:
+        """The P&L of a run in each event that it traded in, open positions at their last marks."""
+        lines, listings = outcome.journal, self.universe.listings
+        pnl = np.zeros(len(listings), np.int64)
+        gained = np.diff(lines[:, JOURNAL_COLUMN["cash"]], prepend=cash)
+        np.add.at(pnl, lines[:, JOURNAL_COLUMN["market"]], gained)
+        held = positions_of(outcome)
+        last = held.position[held.starts[1:] - 1]
+        at_end = np.full(len(last), len(self.instants.at) - 1)
+        pnl[held.markets] += self._marks(last, held.markets, at_end)
+        by_market = zip(held.markets.tolist(), pnl[held.markets].tolist(), strict=True)
+        return pnl_by_event(dict(by_market), listings)
 
     def _worth(self, held: Positions) -> Ints:
         """The worth of positions at each instant, of all these markets together."""

@@ -247,6 +247,14 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "won",
+                    models.IntegerField(
+                        blank=True,
+                        help_text="The number of those in which it gained.",
+                        null=True,
+                    ),
+                ),
+                (
                     "days",
                     models.IntegerField(
                         blank=True, help_text="The number of daily returns.", null=True

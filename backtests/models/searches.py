@@ -314,6 +314,9 @@ class SearchPoint(models.Model):
     events = models.IntegerField(
         null=True, blank=True, help_text="The number of events that it traded in."
     )
+    won = models.IntegerField(
+        null=True, blank=True, help_text="The number of those in which it gained."
+    )
     days = models.IntegerField(null=True, blank=True, help_text="The number of daily returns.")
     sharpe = models.FloatField(
         null=True, blank=True, help_text="The Sharpe ratio of daily returns, for a day."
@@ -354,14 +357,17 @@ class SearchPoint(models.Model):
         few = too_few(self.days or 0, self.events or 0)
         return few or ("daily equity did not vary" if self.sharpe is None else "")
 
-    def ratios(self) -> dict[str, Any]:
-        """Its ratios, as the figures of a result have them."""
+    def judged_figures(self) -> dict[str, dict[str, Any]]:
+        """Its figures that are judged by the number of trials, as those of a result."""
         return {
-            "sharpe": self.annual_sharpe,
-            "withheld": self.withheld,
-            "periods": self.days,
-            "skewness": self.skewness,
-            "kurtosis": self.kurtosis,
+            "ratios": {
+                "sharpe": self.annual_sharpe,
+                "withheld": self.withheld,
+                "periods": self.days,
+                "skewness": self.skewness,
+                "kurtosis": self.kurtosis,
+            },
+            "events": {"traded": self.events, "won": self.won},
         }
 
     def trial(self, search: Search) -> TrialRow:
@@ -379,6 +385,6 @@ class SearchPoint(models.Model):
 
 
 RESULT_COLUMNS = (
-    "error", "pnl", "test_pnl", "fees", "fills", "events", "days", "sharpe", "skewness", "kurtosis",
-    "folds", "changes", "fold_changes",
+    "error", "pnl", "test_pnl", "fees", "fills", "events", "won", "days", "sharpe", "skewness",
+    "kurtosis", "folds", "changes", "fold_changes",
 )  # fmt: skip

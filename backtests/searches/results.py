@@ -87,7 +87,7 @@ def fill(point: SearchPoint, finished: FinishedPoint) -> None:
     if result is None:
         return
     point.pnl, point.fees, point.fills = result.pnl, result.fees, result.fills
-    point.events, point.days = result.events, result.moments.periods
+    point.events, point.won, point.days = result.events, result.won, result.moments.periods
     point.sharpe = result.moments.sharpe
     point.skewness, point.kurtosis = result.moments.skewness, result.moments.kurtosis
     point.changes = _bytes(result.changes)

@@ -44,6 +44,7 @@ def test_equity_is_that_of_the_whole_path_at_every_instant(seed, signal, batch):
     assert equity.tolist() == path.equity_at(marks.instants.at).tolist()
     assert equity[-1] == path.equity[-1]
     assert marks.changes(equity).sum() == equity[-1] - CASH
+    assert sum(marks.pnl_by_event(outcome, cash=CASH).values()) == equity[-1] - CASH
 
 
 @settings(max_examples=25)

@@ -67,6 +67,7 @@ def test_every_point_is_what_a_backtest_of_it_is():
         assert point.fees == figures["money"]["fees"]
         assert point.fills == figures["activity"]["fills"]
         assert point.events == figures["events"]["traded"]
+        assert point.won == figures["events"]["won"]
     assert search.markets == 4
     assert search.data_fingerprint
     assert search.code_fingerprint["strategy"]
