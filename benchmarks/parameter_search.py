@@ -1,4 +1,4 @@
-"""A search of 500 points over the demo's day, by one, two and three worker processes.
+"""Searches over the demo's day, by one, two and three worker processes.
 
 It runs on request only: `make bench ARGS=parameter_search`. The recorded day is the demo's, without
 what its recorder adds while it runs. Every worker reads the record for itself, and computes on one
@@ -30,8 +30,10 @@ from benchmarks.measure import now, report
 from markets.models import MarketSnapshot, Series
 
 MARKETS = 800
-POINTS, FOLDS = 500, 4
+FOLDS = 4
+# 500 points, and five times as many, beside which reading the record takes little.
 VARIED = {"window": "10:250:10", "enter": "1.0:2.9:0.1"}
+FINELY_VARIED = {"window": "10:258:2", "enter": "1.0:2.9:0.1"}
 WORKERS = (1, 2, 3)
 TARGET = 120.0  # seconds
 READY_WITHIN = 120.0
@@ -41,13 +43,17 @@ def main() -> None:
     measure.migrate()
     record_day()
     print(f"  {MarketSnapshot.objects.count():,} snapshots; {os.cpu_count()} cores", flush=True)
-    seconds = {count: measure_search(count) for count in WORKERS}
+    report(
+        f"500 points of mean-reversion, {FOLDS} folds, 2 worker processes",
+        f"{measure_search(VARIED, workers=2):.1f} s",
+        target=f"target {TARGET:.0f} s on 2 cores",
+    )
+    seconds = {count: measure_search(FINELY_VARIED, workers=count) for count in WORKERS}
     for count, taken in seconds.items():
         report(
-            f"{POINTS} points of mean-reversion, {FOLDS} folds, {count} worker processes",
+            f"2,500 points, {count} worker process{'es' if count > 1 else ''}",
             f"{taken:.1f} s",
             ratio=f"{seconds[1] / taken:.2f} x one worker's speed",
-            target=f"target {TARGET:.0f} s on 2 cores" if count == WORKERS[1] else "",
         )
 
 
@@ -73,7 +79,7 @@ def begin(command: str, environment: Mapping[str, str]) -> "subprocess.Popen[byt
     )
 
 
-def measure_search(workers: int) -> float:
+def measure_search(varied: Mapping[str, str], *, workers: int) -> float:
     """The seconds from the request to the figures."""
     end = now()
     request = SearchRequest(
@@ -86,11 +92,10 @@ def measure_search(workers: int) -> float:
             ),
             execution=ExecutionModel(across_gaps=AcrossGaps.WAIT),
         ),
-        varied=VARIED,
+        varied=varied,
         folds=FOLDS,
     )
     search = requests.store(request, user=None, now=end)
-    assert search.points_count == POINTS
     with running_workers(workers):
         began = time.perf_counter()
         requests.call_workers(search.pk)
