@@ -2,8 +2,8 @@
 
 Every entry is moved to other moments of its event at which it could have been bought: the same
 contracts of the same side, at the offer that stood there, held for the same time or to settlement.
-All entries of an event move together, each by the same share of the time in which its side of its
-market was offered, from the end back to the beginning. So what is bought at one moment stays
+All entries of an event move together, each by the same share of the time in which the book of its
+market had two sides, from the end back to the beginning. So what is bought at one moment stays
 together, and whoever buys at moments taken at random has a p-value that is as often below any
 number as that number says. The entries at their own moments are valued in the same way.
 

@@ -66,7 +66,9 @@ class TradableTime(NamedTuple):
 
 
 class SideClock(NamedTuple):
-    """A clock for each market that runs while a side of it (1 for YES, -1 for NO) is offered.
+    """A clock for each market that runs while its book has two sides; for buyers of one side (1 for
+    YES, -1 for NO). Other moments have no `offer`: few strategies would buy then, and a book that
+    one side has left is that of a market whose result is as good as known.
 
     `passed` is the time on all clocks together before each piece, and after the last; `next_sale`
     is the first piece from each on in which the side could be sold, whatever its market.
@@ -82,6 +84,7 @@ class SideClock(NamedTuple):
     def of(cls, time: TradableTime, side: int) -> Self:
         offer = time.ask if side > 0 else _other_side(time.bid)
         sale = time.bid if side > 0 else _other_side(time.ask)
+        offer = np.where((offer == MISSING) | (sale == MISSING), MISSING, offer)
         lengths = np.where(offer == MISSING, 0, time.until - time.since)
         pieces = np.where(sale == MISSING, len(sale), np.arange(len(sale)))
         next_sale = np.minimum.accumulate(pieces[::-1])[::-1]
@@ -89,12 +92,12 @@ class SideClock(NamedTuple):
         return cls(time, offer, sale, passed, np.append(next_sale, len(sale)))
 
     def lengths(self, market: Ints) -> Ints:
-        """The time for which the side of each market was offered."""
+        """The time for which the book of each market had two sides."""
         starts = self.time.starts
         return self.passed[starts[market + 1]] - self.passed[starts[market]]
 
     def read(self, market: Ints, at: Ints) -> Ints:
-        """The clock of each market at an instant; `MISSING` where the side was not offered then."""
+        """The clock of each market at an instant; `MISSING` where it stood still then."""
         time, piece = self.time, self.time.piece_at(market, at)
         runs = (piece >= time.starts[market]) & (at < time.until[piece])
         runs &= self.offer[piece] != MISSING

@@ -35,7 +35,7 @@ def favourites(rng: np.random.Generator, size: tuple[int, int], *, bets: int) ->
     """The gain of about so many favourites a day that cost 97 cents and win so often."""
     bought = rng.poisson(bets, size=size)
     lost = rng.binomial(bought, 0.03)
-    gained: Floats = 0.03 * bought - lost
+    gained = (0.03 * bought - lost).astype(np.float64)
     return Drawn(gained, lost.sum(axis=0))
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from backtests.analysis.entries import Entries, lots_of
 from backtests.analysis.permutation import LEAST_EVENTS, significance_of
 from backtests.analysis.tradable_time import SideClock, TradableTime, final_values
 from backtests.data.gaps import MarketGaps
-from backtests.data.universe import MISSING, Settlement, Terms
+from backtests.data.universe import MISSING, Settlement, Terms, microseconds
+from backtests.rules.execution import JOURNAL, JOURNAL_COLUMN, EntryKind, RunOutcome
 from backtests.tests.journal_builders import CENT, DOLLARS, JournalBuilder, universe_of_rows
 from backtests.tests.random_universes import random_universe, watched
+from backtests.tests.simulated_universes import simulated_events, simulated_universe
 
 CASH = 1_000_000 * DOLLARS
 
@@ -78,26 +81,27 @@ def clocks(universe):
     return time, {side: SideClock.of(time, side) for side in (1, -1)}
 
 
-def test_a_clock_runs_while_its_side_is_offered_and_the_market_trades():
+def test_a_clock_runs_while_the_market_trades_and_its_book_has_two_sides():
     universe = universe_of_rows(BOOKS, settlements=[Settlement(600, 700, 1_000_000), None])
     _, clock = clocks(universe)
     lengths = {side: clock[side].lengths(np.array([0, 1])).tolist() for side in (1, -1)}
-    # YES is offered from 100 to 300 and from 400 to 500; NO while there is a bid, up to the result.
-    assert lengths == {1: [300, 0], -1: [300, 0]}
+    # From 100 to 200 and from 400 to 500.
+    assert lengths == {1: [200, 0], -1: [200, 0]}
     market = np.zeros(6, np.int64)
     at = np.array([99, 100, 250, 350, 450, 550])
-    assert clock[1].read(market, at).tolist() == [MISSING, 0, 150, MISSING, 250, MISSING]
-    assert clock[-1].read(market, at).tolist() == [MISSING, 0, MISSING, MISSING, 150, 250]
+    for side in (1, -1):
+        read = clock[side].read(market, at).tolist()
+        assert read == [MISSING, 0, MISSING, MISSING, 150, MISSING]
 
 
 def test_a_clock_stands_still_within_a_gap():
     gaps = MarketGaps(*(np.array(each) for each in ([0, 1, 1], [120], [260], [0])))
     universe = replace(universe_of_rows(BOOKS, settlements=[None, None]), gaps=gaps)
     _, clock = clocks(universe)
-    assert clock[1].lengths(np.array([0])).tolist() == [20 + 40 + 100]
+    assert clock[1].lengths(np.array([0])).tolist() == [20 + 100]
     at, offer = clock[1].moments(np.zeros(3, np.int64), np.array([0, 19, 20]))
-    assert at.tolist() == [100, 119, 260]
-    assert offer.tolist() == [42 * CENT, 42 * CENT, 45 * CENT]
+    assert at.tolist() == [100, 119, 400]
+    assert offer.tolist() == [42 * CENT, 42 * CENT, 62 * CENT]
 
 
 def test_what_cannot_be_sold_at_once_is_sold_as_soon_as_it_can():
@@ -179,7 +183,7 @@ def entered(universe, moments, *, side=1, held=None):
 
 
 def at_random(universe, rng, *, side=1):
-    """A moment for each market, taken at random from the time in which its side is offered."""
+    """A moment for each market, taken at random from the time in which its book has two sides."""
     lengths = clocks(universe)[1][side].lengths(np.arange(EVENTS * MARKETS))
     return {m: int(rng.integers(length)) for m, length in enumerate(lengths.tolist())}
 
@@ -199,13 +203,42 @@ def test_entries_at_random_have_p_values_that_are_uniform(trending, side, held, 
     assert np.mean(np.array(found) <= 0.05) <= 0.12
 
 
+@pytest.fixture(scope="module")
+def exchange():
+    """A day of hourly markets of the simulated exchange at fair prices; most books lose a side."""
+    start = microseconds(datetime(2026, 9, 1, tzinfo=UTC))
+    events = simulated_events(("KXBTCD",), start=start, days=1)
+    return simulated_universe(events, bias=False, step=240)
+
+
+def test_entries_at_random_have_uniform_p_values_where_books_lose_their_sides(exchange):
+    """An instant for each market, at random in its life; it is bought if its book has two sides."""
+    _, clock = clocks(exchange)
+    quotes, markets = exchange.quotes, np.arange(len(exchange.listings))
+    first = np.array([quotes.at[quotes.market == market][0] for market in markets])
+    last = np.array([quotes.at[quotes.market == market][-1] for market in markets])
+    rng, found = np.random.default_rng(1), []
+    for _ in range(100):
+        at = first + (rng.random(len(markets)) * (last - first)).astype(np.int64)
+        side = int(rng.choice((1, -1)))
+        bought = np.flatnonzero(clock[side].read(markets, at) != MISSING)
+        journal = np.zeros((len(bought), len(JOURNAL)), np.int64)
+        values = {"at": at[bought], "kind": EntryKind.FILL, "market": bought, "side": side}
+        for name, value in (values | {"count": 100}).items():
+            journal[:, JOURNAL_COLUMN[name]] = value
+        found.append(significance_of(exchange, RunOutcome(journal, 0, {}), moves=49).p_value)
+    assert scipy.stats.kstest(found, "uniform").pvalue > 0.01
+    assert np.mean(np.array(found) <= 0.05) <= 0.12
+
+
 def cheapest(universe):
     """The moment of the lowest offer of each market, which only the future tells."""
     time, clock = clocks(universe)
     moments = {}
     for market in range(EVENTS * MARKETS):
         pieces = np.arange(time.starts[market], time.starts[market + 1] - 1)
-        best = pieces[np.argmin(time.ask[pieces])]
+        offers = clock[1].offer[pieces]
+        best = pieces[np.argmin(np.where(offers == MISSING, 100 * CENT, offers))]
         moments[market] = int(clock[1].passed[best] - clock[1].passed[time.starts[market]])
     return moments
 
