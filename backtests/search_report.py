@@ -6,10 +6,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
 from statistics import median
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 from backtests.data.universe import MONEY
-from backtests.models import Search, SearchPoint
+from backtests.metrics.deflation import deflate
+from backtests.models import Search, SearchPoint, Trial
+from backtests.report import TERMINAL_WIDTH
 from backtests.report_figures import UNKNOWN, Cell, gain
 from backtests.strategies.parameters import Value
 
@@ -19,6 +22,29 @@ STEPS = 5  # of colour on each side of nothing
 DAY_MILLISECONDS = 86_400_000
 # The drawing of equity, in units of its own.
 WIDTH, HEIGHT = 1_000, 240
+
+
+# --- overfitting ---------------------------------------------------------------------------------
+
+
+def judgements(search: Search, best: SearchPoint) -> Iterator[tuple[str, str]]:
+    """State in words, each with its title, whether the best point may be luck."""
+    yield "Overfitting of this search", overfitting_words(search)
+    deflated = deflate(best.judged_figures(), Trial.objects.family(search.strategy))
+    yield "The best point", deflated.words()
+
+
+def overfitting_words(search: Search) -> str:
+    probability = search.figures.get("probability_of_overfitting")
+    if probability is None:
+        return (
+            "Too little to tell: it takes two points or more that differ, and ten periods or more."
+        )
+    return (
+        f"The probability of overfitting is {probability:.0%}: in so many of the ways to halve the"
+        " time, the point that was best in one half was no better than the median in the other."
+        " One half would mean that the search finds nothing that lasts."
+    )
 
 
 # --- the heat map --------------------------------------------------------------------------------
@@ -272,6 +298,9 @@ def summary(search: Search, points: Sequence[SearchPoint], *, best: int) -> Iter
     number = f"Search {search.pk}: " if search.pk else ""
     counts = f"{len(points):,} combinations on {search.markets or 0:,} markets."
     yield f"{number}{search.strategy}, {counts}"
+    best_point = next(each for each in points if each.number == search.figures["best"])
+    for title, words in judgements(search, best_point):
+        yield from ("", *wrap(f"{title}. {words}", TERMINAL_WIDTH))
     if "walk_forward" in search.figures:
         yield from _walk_forward_lines(search, {point.number: point.params for point in points})
     yield ""

@@ -179,7 +179,7 @@ def _results(search: Search, params: Mapping[int, Mapping[str, Value]]) -> dict[
         "best_params": params[best],
         "best_query": _rerun_query(search, point.params),
     }
-    # THE FIGURES OF OVERFITTING GO HERE, from `search.figures`.
+    results["judgements"] = list(search_report.judgements(search, point))
     if "walk_forward" in search.figures:
         results["walk"] = search_report.walk_forward(search, params)
     return results

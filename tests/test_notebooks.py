@@ -17,7 +17,7 @@ import nbformat
 import pytest
 from django.core.management import call_command
 from django.db import connection
-from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.blocking.client import BlockingKernelClient
 from nbclient import NotebookClient
 
 from kalshi_insights.embedded.servers import free_port

@@ -213,6 +213,7 @@ SEARCH: Answer = {
     "figures": {
         "best": 5,
         "ran": 15,
+        "probability_of_overfitting": 0.62,
         "walk_forward": {
             "pnl": -3_120_000,
             "in_sample_pnl": 21_400_000,

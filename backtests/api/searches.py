@@ -8,13 +8,14 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
-from rest_framework.exceptions import PermissionDenied, Throttled, ValidationError
+from rest_framework.exceptions import NotFound, PermissionDenied, Throttled, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.serializers import BaseSerializer
 
 from backtests.api import examples
+from backtests.api.deflation_serializers import DeflationSerializer
 from backtests.api.search_serializers import (
     SearchBriefSerializer,
     SearchPointSerializer,
@@ -24,7 +25,8 @@ from backtests.api.search_serializers import (
 from backtests.api.serializers import API_FIELDS, flatten_errors
 from backtests.api.viewsets import ALREADY_FINISHED, RETRY_AFTER_SECONDS, AlreadyFinished
 from backtests.filters import ParameterSearchFilter, SearchPointFilter
-from backtests.models import RUN_BACKTESTS, Search, SearchPoint
+from backtests.metrics.deflation import deflate
+from backtests.models import RUN_BACKTESTS, Search, SearchPoint, Trial
 from backtests.searches.requests import SearchRequest, TooManySearches, resume, submit
 from kalshi_insights.bad_input import BadInput
 from kalshi_insights.rest.errors import not_found
@@ -127,6 +129,18 @@ class SearchViewSet(ResourceViewSet):
         if not is_resumed:
             raise AlreadyFinished(f"Search {id} is {found.status}.")
         return _accepted(found.pk)
+
+    @extend_schema(responses=DeflationSerializer)
+    @action(detail=True, filterset_class=None, pagination_class=None)
+    def overfitting(self, request: Request, id: str) -> Response:
+        """The best point beside the trials of its strategy so far: what luck alone would bring."""
+        found = self.get_object()
+        if not found.figures:
+            raise NotFound(f"Search {id} has no result: it is {found.status}.")
+        best = found.points.narrow().get(number=found.figures["best"])
+        return Response(
+            deflate(best.judged_figures(), Trial.objects.family(found.strategy)).as_json()
+        )
 
     @extend_schema(responses=SearchPointSerializer(many=True))
     @action(detail=True, filterset_class=SearchPointFilter)

@@ -4,14 +4,12 @@
 instants alone, from marks that are looked up once for all of them.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Self
 
-from backtests.data.universe import DAY, DOLLAR, SECOND, Floats, Ints, Universe
-from backtests.metrics import ratios
+from backtests.data.universe import DAY, DOLLAR, SECOND, Ints, Universe
 from backtests.metrics.events import pnl_by_event
 from backtests.metrics.marks import (
     NEVER,
@@ -21,6 +19,8 @@ from backtests.metrics.marks import (
     payouts,
     positions_of,
 )
+from backtests.metrics.ratios import excess_returns
+from backtests.metrics.sharpe import SharpeSample
 from backtests.rules.execution import JOURNAL_COLUMN, RunOutcome
 from kalshi_insights.arrays import np
 
@@ -178,25 +178,11 @@ class LastBooks(NamedTuple):
 
 def moments(daily: Ints, *, rate: float) -> Moments:
     """The moments of daily equity; `rate` is the riskless rate for a year."""
-    change = ratios.returns(daily)
-    if change is None or len(change) < 2 or np.ptp(change) < ratios.NO_CHANGE:
+    excess = excess_returns(daily, rate=rate)
+    sample = None if excess is None else SharpeSample.of(excess)
+    if sample is None:
         return Moments(len(daily) - 1)
-    excess = change - ((1 + rate) ** (1 / ratios.YEAR) - 1)
-    normed = (excess - np.mean(excess)) / np.std(excess)
-    return Moments(
-        len(excess),
-        sharpe=ratios.sharpe(excess) / math.sqrt(ratios.YEAR),
-        skewness=float(np.mean(normed**3)),
-        kurtosis=float(np.mean(normed**4)),
-    )
-
-
-def returns(changes: Ints, *, cash: int) -> Floats:
-    """Changes of equity as shares of the starting cash.
-
-    Not of the equity before them, which may be nothing: a search compares its points by these.
-    """
-    return changes / cash
+    return Moments(sample.periods, sample.sharpe, sample.skewness, sample.kurtosis)
 
 
 def _batches(held: Positions) -> Iterator[Positions]:

@@ -1,6 +1,5 @@
 """Searches of parameters: the request, and every point with its result."""
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Self
@@ -13,10 +12,11 @@ from django.db.models.functions import Coalesce
 
 from backtests.analysis.search import Point
 from backtests.metrics.figures import too_few
-from backtests.metrics.ratios import YEAR
+from backtests.metrics.ratios import for_a_year
 from backtests.models.requested import Engine, RequestedRun
 from backtests.models.results import RUN_BACKTESTS, UNFINISHED, BacktestStatus
 from backtests.models.search_chunks import ChunkStatus, SearchChunk
+from backtests.models.trials import TrialRow, hash_of
 from backtests.record import record
 from kalshi_insights.bad_input import writable
 
@@ -347,9 +347,41 @@ class SearchPoint(models.Model):
     @property
     def annual_sharpe(self) -> float | None:
         """The Sharpe ratio for a year; None where a result would withhold it."""
-        if self.sharpe is None or too_few(self.days or 0, self.events or 0):
+        if self.sharpe is None or self.withheld:
             return None
-        return float(self.sharpe * math.sqrt(YEAR))
+        return for_a_year(self.sharpe)
+
+    @property
+    def withheld(self) -> str:
+        """The reason for which its annual ratio is withheld, or an empty text."""
+        few = too_few(self.days or 0, self.events or 0)
+        return few or ("daily equity did not vary" if self.sharpe is None else "")
+
+    def judged_figures(self) -> dict[str, dict[str, Any]]:
+        """Its figures that are judged by the number of trials, as those of a result."""
+        return {
+            "ratios": {
+                "sharpe": self.annual_sharpe,
+                "withheld": self.withheld,
+                "periods": self.days,
+                "skewness": self.skewness,
+                "kurtosis": self.kurtosis,
+            },
+            "events": {"traded": self.events, "won": self.won},
+        }
+
+    def trial(self, search: Search) -> TrialRow:
+        """The trial of the search's strategy that it is, once it has run."""
+        return TrialRow(
+            strategy=search.strategy,
+            parameters=search.params_of(self.params),
+            universe=hash_of(search.data_fingerprint),
+            code=hash_of(search.code_fingerprint),
+            periods=self.days or 0,
+            sharpe=self.sharpe,
+            skewness=self.skewness,
+            kurtosis=self.kurtosis,
+        )
 
 
 RESULT_COLUMNS = (

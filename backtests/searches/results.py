@@ -12,7 +12,8 @@ from backtests.analysis import fingerprints, walk_forward
 from backtests.analysis.point_runs import PointResult
 from backtests.analysis.walk_forward import FoldPnl
 from backtests.data.universe import MONEY, Floats, Ints
-from backtests.models import BacktestStatus, Search, SearchChunk, SearchPoint
+from backtests.metrics.overfitting import probability_of_overfitting
+from backtests.models import BacktestStatus, Search, SearchChunk, SearchPoint, Trial
 from backtests.searches.universes import LoadedSearch
 
 # 64-bit integers as they are stored, on whatever machine.
@@ -50,8 +51,13 @@ def store(
         for point in points:
             fill(stored[point.number], point)
         SearchPoint.objects.store(list(stored.values()))
-        # THE LEDGER OF TRIALS GOES HERE: each point with a result is a trial of its strategy.
+        record_trials(search, stored.values())
     return True
+
+
+def record_trials(search: Search, points: Iterable[SearchPoint]) -> None:
+    """Record each point that has run as a trial of its strategy."""
+    Trial.objects.record_all(point.trial(search) for point in points if point.pnl is not None)
 
 
 def _check_same_worker(search: Search, loaded: LoadedSearch, code: Mapping[str, str]) -> None:
@@ -112,7 +118,7 @@ def finish_if_complete(id: int, *, now: datetime) -> None:
         return
     points = list(SearchPoint.objects.of_search(id).narrow())
     if any(point.pnl is not None for point in points):
-        figures = figures_of(search, points, partial(_stored_changes, search))
+        figures = figures_of(search, points, partial(_stored_changes, search), _changes(search))
         Search.objects.finish(search, figures, now=now)
     else:
         words = f"None of its points could run. {points[0].error}"
@@ -120,27 +126,37 @@ def finish_if_complete(id: int, *, now: datetime) -> None:
 
 
 def figures_of(
-    search: Search, points: Sequence[SearchPoint], read_changes: ReadChanges
+    search: Search, points: Sequence[SearchPoint], read_changes: ReadChanges, changes: Floats
 ) -> dict[str, Any]:
-    """The figures of a search, as JSON; money in millionths of a dollar. Points that could not run
-    are left out; at least one must have."""
+    """The figures of a search, as JSON; money in millionths of a dollar.
+
+    Points that could not run are left out; at least one must have. `changes` are those of equity,
+    with a row for each period and a column for each point.
+    """
     pnl = {point.number: point.pnl for point in points if point.pnl is not None}
     best = walk_forward.best_point(pnl)
     if best is None:
         raise ValueError("no point has run")
-    figures: dict[str, Any] = {"best": best, "ran": len(pnl)}
-    # THE FIGURES OF OVERFITTING GO HERE: of `returns_of` all points, and of the best one.
+    returns = changes / int(search.cash * MONEY)
+    figures: dict[str, Any] = {
+        "best": best,
+        "ran": len(pnl),
+        "probability_of_overfitting": probability_of_overfitting(returns),
+    }
     if search.folds:
         figures["walk_forward"] = _walk_forward(search, points, best, read_changes)
     return figures
 
 
-def returns_of(search: Search) -> Floats:
-    """The changes of equity of all points that have run, as shares of the starting cash: a row for
-    each period, a column for each point."""
-    points = SearchPoint.objects.of_search(search.pk).run().values_list("changes", flat=True)
-    columns = [read(changes) for changes in points if changes is not None]
-    return np.stack(columns, axis=1) / int(search.cash * MONEY)
+def _changes(search: Search) -> Floats:
+    points = SearchPoint.objects.of_search(search.pk).run().only("changes")
+    return changes_of(points.iterator())
+
+
+def changes_of(points: Iterable[SearchPoint]) -> Floats:
+    """The changes of equity of points: a row for each period, a column for each point."""
+    columns = [read(point.changes) for point in points if point.changes is not None]
+    return np.stack(columns, axis=1).astype(np.float64)
 
 
 def _stored_changes(search: Search, numbers: Collection[int]) -> dict[int, Ints]:

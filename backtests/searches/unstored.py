@@ -1,10 +1,11 @@
-"""A search in this process that stores nothing."""
+"""A search in this process, of which nothing is stored but that it was tried."""
 
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from backtests import catalogue, loading
+from backtests.analysis import fingerprints
 from backtests.analysis.evaluation import OnProgress, part_of_progress
 from backtests.analysis.point_runs import PointResult
 from backtests.data.universe import Ints
@@ -22,8 +23,8 @@ def run(
 ) -> tuple[Search, list[SearchPoint]]:
     """Run all points, on all cores where the kernel runs them, and sum them up.
 
-    The search and its points are as they would be stored. Raises BadInput, and whatever the
-    strategy raises.
+    The search and its points are as they would be stored; that they were trials is stored. Raises
+    BadInput, and whatever the strategy raises.
     """
     columns, values = request.validated(now=now)
     search = Search(**columns, points_count=len(values), created_at=now)
@@ -44,8 +45,11 @@ def run(
         for n, (point, result) in enumerate(zip(points, pool.map(one, points), strict=True)):
             results.fill(point, FinishedPoint(point.number, result))
             on_progress(LOADED + (1 - LOADED) * (n + 1) / len(points), "running points")
-    # THE LEDGER OF TRIALS GOES HERE, too.
-    search.figures = results.figures_of(search, points, _changes_of(search, points))
+    search.data_fingerprint = loaded.data_fingerprint
+    search.code_fingerprint = fingerprints.code_fingerprint(strategy)
+    results.record_trials(search, points)
+    changes = results.changes_of(points)
+    search.figures = results.figures_of(search, points, _changes_of(search, points), changes)
     return search, points
 
 

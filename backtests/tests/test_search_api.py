@@ -56,6 +56,9 @@ def test_a_search_is_requested_and_shows_its_progress_and_its_points(client):
     assert best["number"] == found["figures"]["best"]
     assert float(best["pnl"]) >= float(points["results"][1]["pnl"])
     assert best["sharpe"] is None  # there are four events
+    beside = client.get(f"{address}overfitting/").json()
+    assert beside["trials"] == 6
+    assert "too few to annualise" in beside["withheld"]
 
 
 def test_the_list_has_searches_without_their_details(client):
@@ -128,7 +131,7 @@ def test_more_unfinished_searches_than_so_many_are_refused():
 
 
 def test_what_is_not_there_is_not_found(client):
-    for path in ("7/", "7/points/"):
+    for path in ("7/", "7/points/", "7/overfitting/", f"{a_search().pk}/overfitting/"):
         assert client.get(f"{URL}{path}").status_code == 404
 
 

@@ -1,5 +1,6 @@
 """Searches in chunks: claimed, computed, stored once, lost, cancelled, resumed and summed up."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from backtests.models import (
     Search,
     SearchChunk,
     SearchPoint,
+    Trial,
 )
 from backtests.models.results import LOST_AFTER
 from backtests.models.searches import CHUNK_SIZES, IDLE_AFTER
@@ -84,9 +86,10 @@ def test_the_best_point_is_named_and_the_walk_forward_chooses_on_the_past():
     assert len(walk["out_of_sample"]) == len(search.plan["t"])
     assert search.plan["folds"][0]["train"] == 2
     assert search.plan["folds"][0]["test"] == 2
-    returns = results.returns_of(search)
-    assert returns.shape == (len(search.plan["t"]) - 1, 2)
-    assert returns[:, 1].sum() * 10_000 == pytest.approx(float(pnls(search)[1]), abs=0.01)
+    changes = results.changes_of(search.points.all())
+    assert changes.shape == (len(search.plan["t"]) - 1, 2)
+    assert changes[:, 1].sum() / 1_000_000 == pytest.approx(float(pnls(search)[1]), abs=0.01)
+    assert 0 <= figures["probability_of_overfitting"] <= 1
 
 
 class Touchy(FadeLongshots):
@@ -112,6 +115,35 @@ def test_a_point_that_raises_has_its_error_and_the_others_go_on(monkeypatch):
     assert [bool(pnl) for pnl in pnls(search)] == [True, False, True]
     assert search.points.get(number=2).error.startswith("The strategy raised ZeroDivisionError")
     assert search.figures["ran"] == 2
+
+
+def test_every_point_that_has_run_is_a_trial_also_of_a_search_that_is_cancelled():
+    search = a_search()
+    runner.run_chunk(search.pk)
+    Search.objects.cancel(search.pk, now=now())
+    assert Trial.objects.of_family("fade-longshots").count() == 2
+    requests.resume(search.pk, user=a_user())
+    run_all(search)
+    trials = Trial.objects.of_family("fade-longshots").order_by("pk")
+    assert [trial.parameters["contracts"] for trial in trials] == [1, 5, 10]
+    assert {trial.parameters["edge"] for trial in trials} == {0.01}
+    point = search.points.get(number=3)
+    assert (trials[2].periods, trials[2].sharpe) == (point.days, point.sharpe)
+
+
+def test_a_point_is_the_same_trial_as_a_backtest_of_it():
+    search = run_all(a_search({"contracts": [1, 7]}))
+    [_, trial] = Trial.objects.order_by("pk")
+    request = a_request().run
+    run = replace(request, params={"contracts": 7}).validated(now=now())
+    queued = BacktestResult.objects.queue(run, user=None, now=search.created_at)
+    runs.run(queued.pk)
+    other = Trial.objects.latest("pk")
+    assert other.pk != trial.pk
+    for name in ("strategy", "parameters_hash", "universe", "code", "periods"):
+        assert getattr(other, name) == getattr(trial, name), name
+    for name in ("sharpe", "skewness", "kurtosis"):
+        assert getattr(other, name) == pytest.approx(getattr(trial, name))
 
 
 def test_a_search_of_which_no_point_could_run_has_failed(monkeypatch):

@@ -122,6 +122,8 @@ def test_a_search_that_is_done_shows_walk_forward_best_point_heat_map_and_points
     text = words(page(client, f"{URL}{search.pk}/"))
     assert "Lost \u2212$8.13 on later markets with parameters that were chosen on earlier" in text
     assert "The best of 4 in hindsight" in text
+    assert "Overfitting of this search. The probability of overfitting is" in text
+    assert "The best point. 4 trials of this strategy so far" in text
     assert "P&amp;L by edge and contracts, dollars" in text
     table = words(page(client, f"{URL}{search.pk}/?ordering=-params.contracts", "points"))
     assert table.index("3 0.0 10") < table.index("1 0.0 1")
@@ -135,7 +137,7 @@ def test_the_table_is_ordered_by_any_column_and_unknown_ones_are_the_pnl(client)
 
 def test_the_page_takes_few_queries(client, django_assert_max_num_queries):
     search = run_all(a_search(folds=1))
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(10):
         page(client, f"{URL}{search.pk}/")
 
 

@@ -11,6 +11,7 @@ from backtests import catalogue, tasks
 from backtests.models import BacktestStatus, ChunkStatus, SearchChunk
 from backtests.models.results import LOST_AFTER
 from backtests.models.searches import CHUNK_SIZES
+from backtests.own.folder import StrategyFile
 from backtests.searches import requests, runner
 from backtests.tests.own_strategies import write, write_signal
 from backtests.tests.search_builders import a_search, pnls, record_days, run_all
@@ -48,7 +49,7 @@ def test_a_strategy_of_ones_own_runs_from_its_stored_source(folder, settings):
 
 def test_an_installed_file_is_stored_as_well(folder, tmp_path):
     path = write_signal(tmp_path / "other", name="elsewhere", file="elsewhere.py")
-    with catalogue.installed(path):
+    with catalogue.installed(StrategyFile(path.name, path.parent)):
         search = a_search({"contracts": [1, 10]}, strategy="elsewhere")
     assert search.strategy_files == {"elsewhere.py": path.read_text()}
     assert run_all(search).status == BacktestStatus.DONE, search.error

@@ -4,7 +4,7 @@ walk-forward; here and for nobody else, stored, or on the workers."""
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from backtests import catalogue, loading
+from backtests.analysis import fingerprints
 from backtests.analysis.search import MAX_COMBINATIONS, Point
 from backtests.data.universe import MONEY, Universe, microseconds
 from backtests.engine import kernel
@@ -27,7 +28,8 @@ from backtests.management.commands.runbacktest import (
     request_from,
 )
 from backtests.metrics import dollars
-from backtests.models import BacktestStatus, Search, SearchChunk, SearchPoint
+from backtests.models import BacktestStatus, Search, SearchChunk, SearchPoint, Trial, TrialRow
+from backtests.models.trials import hash_of
 from backtests.requests import BacktestRequest
 from backtests.rules.execution import FillModel
 from backtests.search_report import summary
@@ -39,6 +41,7 @@ from backtests.searches.requests import (
     store,
 )
 from backtests.strategies.base import Signal
+from backtests.strategies.parameters import Value
 from kalshi_insights.bad_input import BadInput
 from kalshi_insights.commands import ProgressBar, parse_instant
 
@@ -191,7 +194,7 @@ def confirmed(
     signals = [strategy(**{**columns["params"], **point}) for point in points]
     parts = split(request.run, options["confirm_from"], bar, now=now)
     found = [run_all(request.run, part, signals, bar) for part in parts]
-    # THE LEDGER OF TRIALS GOES HERE, too.
+    record_trials(strategy, columns["params"], points, parts[0])
     earlier, later = (len(part.listings) for part in parts)
     counts = (
         f"{len(points):,} combinations, searched on {earlier:,} markets, confirmed on"
@@ -199,6 +202,18 @@ def confirmed(
     )
     lines = table(points, *found, cash=int(request.run.cash * MONEY), best=options["best"])
     return [counts, "", *lines]
+
+
+def record_trials(
+    strategy: type[Signal], params: Mapping[str, Value], points: Sequence[Point], universe: Universe
+) -> None:
+    """Record each combination as a trial; without a journal, nobody knows its daily returns."""
+    data = hash_of(fingerprints.data_fingerprint(universe))
+    code = hash_of(fingerprints.code_fingerprint(strategy))
+    Trial.objects.record_all(
+        TrialRow(strategy.name, {**params, **point}, data, code, 0, None, None, None)
+        for point in points
+    )
 
 
 def split(
