@@ -158,6 +158,7 @@ OWN_ADDRESSES = (
     "accounts",
     "api",
     "backtests",
+    "calibration",
     "events",
     "health",
     "markets",
