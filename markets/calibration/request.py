@@ -59,7 +59,7 @@ class CalibrationRequest:
             if value not in known:
                 raise BadInput(field, f"must be one of {', '.join(known)}")
         if self.source == IMPORTED and not self.imports:
-            raise BadInput("source", "imported quotes count with the imports that are named")
+            raise BadInput("source", "name the imports whose quotes count")
         if self.source != IMPORTED and self.imports:
             raise BadInput("imports", f"goes with source {IMPORTED} alone")
         if self.start and self.end and self.end <= self.start:

@@ -54,7 +54,7 @@ def test_the_command_prints_coverage_curve_scores_and_returns(markets):
         (["--max-spread", "wide"], "--max-spread: 'wide' is not a number of dollars"),
         (["--max-age", "0"], "--max-age: must be a whole number"),
         (["--import", "7"], "--import: 7 is not on record"),
-        (["--source", "imported"], "--source: imported quotes count with the imports that are named"),
+        (["--source", "imported"], "--source: name the imports whose quotes count"),
     ],
 )
 def test_a_wrong_flag_is_named(markets, options, message):
