@@ -7,6 +7,7 @@ on those to test on, each time from the same cash. All with expected fills.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,6 +84,7 @@ class SearchedUniverse:
     folds: Sequence[Fold] = ()
     stop: Ints = field(default_factory=stop_flag)
     _inputs: dict[float | None, SweepInput] = field(default_factory=dict)
+    _inputs_lock: Lock = field(default_factory=Lock)
 
     @cached_property
     def instants(self) -> PeriodInstants:
@@ -145,10 +147,13 @@ class SearchedUniverse:
 
     def _input(self, every: float | None) -> SweepInput:
         """The rows for signals that decide so often; those of the signal before are forgotten."""
-        if every not in self._inputs:
-            self._inputs.clear()
-            self._inputs[every] = SweepInput.of(self.universe, every)
-        return self._inputs[every]
+        # Points run in threads, which may ask for others meanwhile.
+        with self._inputs_lock:
+            found = self._inputs.get(every)
+            if found is None:
+                self._inputs.clear()
+                found = self._inputs[every] = SweepInput.of(self.universe, every)
+            return found
 
     @cached_property
     def _kernel_markets(self) -> KernelMarkets:

@@ -27,9 +27,13 @@ def parse_values(name: str, text: str) -> list[str]:
         raise BadParameter(name, "Write a range as first:last:step.") from None
     if not all(number.is_finite() for number in (first, last, step)) or step <= 0 or last < first:
         raise BadParameter(name, "A range must go upwards, from its first to its last number.")
-    if (last - first) / step >= MAX_STEPS:
+    try:
+        steps = (last - first) / step
+    except ArithmeticError:  # beyond what a Decimal can hold
+        steps = Decimal("Infinity")
+    if steps >= MAX_STEPS:
         raise BadParameter(name, f"A range can have at most {MAX_STEPS:,} steps.")
-    return [str(first + n * step) for n in range(int((last - first) / step) + 1)]
+    return [str(first + n * step) for n in range(int(steps) + 1)]
 
 
 def read_values(schema: Schema, varied: Mapping[str, Sequence[Any]]) -> dict[str, list[Value]]:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from itertools import combinations
-from typing import NamedTuple
 
 from backtests.data.universe import Bools, Floats, Ints
 from backtests.metrics.sharpe import NO_CHANGE, NORMAL, SharpeSample
@@ -49,31 +48,9 @@ def deflated_sharpe(
     return sample.probability_above(expected_maximum_sharpe(trials, variance or 0.0))
 
 
-class HalfMoments(NamedTuple):
-    """Sums of the returns of each block and trial, and of their squares, around the trial's mean;
-    a block has `length` periods."""
-
-    mean: Floats
-    sums: Floats
-    squares: Floats
-    length: int
-
-    def sharpes(self, blocks: Floats) -> Floats:
-        """The Sharpe ratio of each trial over some of the blocks, one row for each choice of them.
-
-        It is 0 where the returns of a trial did not vary there.
-        """
-        periods = blocks.sum(axis=1, keepdims=True) * self.length
-        sums = blocks @ self.sums
-        variance = (blocks @ self.squares - sums**2 / periods) / (periods - 1)
-        varied = variance > NO_CHANGE**2
-        error = np.sqrt(np.where(varied, variance, 1.0))
-        return np.where(varied, (sums / periods + self.mean) / error, 0.0)
-
-
 def probability_of_overfitting(returns: Floats, *, blocks: int = 16) -> float | None:
-    """The share of ways to halve the time in which the trial that was best in one half is no better
-    than the median of all trials in the other half.
+    """The share of ways to halve the time in which the trial that gained most in one half gained no
+    more than the median of all trials in the other half.
 
     `returns` has a row for each period and a column for each trial, such as every point of a
     search. The time is cut into an even number of `blocks` of equal length (what is left over at
@@ -82,7 +59,8 @@ def probability_of_overfitting(returns: Floats, *, blocks: int = 16) -> float | 
     ValueError for an odd number of blocks, and for returns that are not finite.
 
     Combinatorially symmetric cross-validation: Bailey, Borwein, Lopez de Prado and Zhu (2017), "The
-    probability of backtest overfitting".
+    probability of backtest overfitting". They rank trials by the measure that chooses among them,
+    which for a search is the gain.
     """
     if blocks < 2 or blocks % 2:
         raise ValueError(f"blocks: must be even, not {blocks}")
@@ -94,16 +72,11 @@ def probability_of_overfitting(returns: Floats, *, blocks: int = 16) -> float | 
         return None
     if np.ptp(returns, axis=1).max() < NO_CHANGE:
         return None
-    moments = _moments(returns[periods - length * blocks :], blocks, length)
+    used = returns[periods - length * blocks :]
+    gains = used.reshape(blocks, length, trials).sum(axis=1)
     choices = list(_halves(blocks, at_once=max(1, CELLS_AT_ONCE // trials)))
-    worse = sum(int(np.count_nonzero(_is_overfit(moments, inside))) for inside in choices)
+    worse = sum(int(np.count_nonzero(_is_overfit(gains, inside))) for inside in choices)
     return worse / math.comb(blocks, blocks // 2)
-
-
-def _moments(returns: Floats, blocks: int, length: int) -> HalfMoments:
-    mean = returns.mean(axis=0)
-    parts = (returns - mean).reshape(blocks, length, -1)
-    return HalfMoments(mean, parts.sum(axis=1), (parts**2).sum(axis=1), length)
 
 
 def _halves(blocks: int, *, at_once: int) -> Iterator[Floats]:
@@ -116,10 +89,13 @@ def _halves(blocks: int, *, at_once: int) -> Iterator[Floats]:
         yield rows
 
 
-def _is_overfit(moments: HalfMoments, inside: Floats) -> Bools:
-    """For each choice, whether its best trial ranks no higher than the median in the other half."""
-    best = np.argmax(moments.sharpes(inside), axis=1)
-    outside = moments.sharpes(1 - inside)
+def _is_overfit(gains: Floats, inside: Floats) -> Bools:
+    """For each choice, whether its best trial ranks no higher than the median in the other half.
+
+    `gains` has a row for each block.
+    """
+    best = np.argmax(inside @ gains, axis=1)
+    outside = (1 - inside) @ gains
     own = np.take_along_axis(outside, best[:, None], axis=1)
     # The mean rank of equal ones; a rank above half of (trials + 1) is above the median.
     rank = (outside < own).sum(axis=1) + ((outside == own).sum(axis=1) + 1) / 2

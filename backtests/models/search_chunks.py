@@ -77,9 +77,10 @@ class SearchChunkQuerySet(models.QuerySet["SearchChunk"]):
     def lose(self, held: "SearchChunk", problem: str, *, now: datetime) -> None:
         """Queue a chunk again whose process has ended without a word; the second time, its search
         has failed with the `problem`."""
-        if held.attempts >= MAX_ATTEMPTS:
-            type(held.search).objects.fail(held.search_id, problem, now=now)
-        self.held_by(held).update(status=ChunkStatus.QUEUED, token=None, progress=0)
+        with transaction.atomic():
+            lost = self.held_by(held).update(status=ChunkStatus.QUEUED, token=None, progress=0)
+            if lost and held.attempts >= MAX_ATTEMPTS:
+                type(held.search).objects.fail(held.search_id, problem, now=now)
 
     def requeue_lost(self, *, now: datetime) -> None:
         """Queue the chunks of dead workers again, as `lose` does."""

@@ -94,7 +94,8 @@ class SearchQuerySet(models.QuerySet["Search"]):
     def complete(self, id: int) -> "Search | None":
         """The search if all its points have run and nobody has summed it up yet."""
         return (
-            self.filter(pk=id, status=BacktestStatus.RUNNING)
+            self.filter(pk=id)
+            .unfinished()
             .exclude(chunks__status__in=(ChunkStatus.QUEUED, ChunkStatus.RUNNING))
             .first()
         )
@@ -102,9 +103,9 @@ class SearchQuerySet(models.QuerySet["Search"]):
     def finish(self, search: "Search", figures: Mapping[str, Any], *, now: datetime) -> bool:
         """Store the figures of a complete search; False where it has ended meanwhile."""
         return bool(
-            self.filter(pk=search.pk, status=BacktestStatus.RUNNING).update(
-                status=BacktestStatus.DONE, figures=figures, finished_at=now
-            )
+            self.filter(pk=search.pk)
+            .unfinished()
+            .update(status=BacktestStatus.DONE, figures=figures, finished_at=now)
         )
 
     def calls(self, *, now: datetime) -> dict[int, int]:

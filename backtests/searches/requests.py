@@ -15,6 +15,7 @@ from backtests.analysis.folds import MOST_FOLDS
 from backtests.analysis.search import Point
 from backtests.models import Search, SearchChunk
 from backtests.requests import BacktestRequest, find_strategy
+from backtests.strategies import UnknownStrategy
 from backtests.strategies.parameters import BadParameter, Schema, Value
 from kalshi_insights.bad_input import BadInput
 from kalshi_insights.processes.broker import sender
@@ -109,7 +110,10 @@ class SearchRequest:
 def store(request: SearchRequest, *, user: User | None, now: datetime) -> Search:
     """Store a search without calling a worker. Raises BadInput."""
     columns, points = request.validated(now=now)
-    file, files = catalogue.sources(request.run.strategy)
+    try:
+        file, files = catalogue.sources(request.run.strategy)
+    except UnknownStrategy as fault:  # its file was changed or removed this moment
+        raise BadInput("strategy", str(fault)) from None
     source = {"strategy_file": file, "strategy_files": files}
     return Search.objects.queue(columns | source, points, user=user, now=now)
 

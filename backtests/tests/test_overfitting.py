@@ -120,15 +120,15 @@ def test_skill_is_found_among_many_trials():
 
 
 def by_definition(returns, blocks):
-    """The same, choice by choice, for distinct ratios."""
+    """The same, choice by choice, for distinct gains."""
     parts = np.split(returns[len(returns) % blocks :], blocks)
     worse = 0
     for chosen in combinations(range(blocks), blocks // 2):
         inside = np.concatenate([parts[n] for n in chosen])
         outside = np.concatenate([parts[n] for n in range(blocks) if n not in chosen])
-        best = np.argmax(inside.mean(axis=0) / inside.std(axis=0, ddof=1))
-        ratios = outside.mean(axis=0) / outside.std(axis=0, ddof=1)
-        rank = np.count_nonzero(ratios <= ratios[best]) / (1 + len(ratios))
+        best = np.argmax(inside.sum(axis=0))
+        gains = outside.sum(axis=0)
+        rank = np.count_nonzero(gains <= gains[best]) / (1 + len(gains))
         worse += math.log(rank / (1 - rank)) <= 1e-12
     return worse / math.comb(blocks, blocks // 2)
 
@@ -153,6 +153,11 @@ def test_a_trial_that_is_always_best_is_not_overfit():
     returns = np.random.default_rng(1).normal(0, 0.01, (64, 20))
     returns[:, 7] += 0.05
     assert probability_of_overfitting(returns) == 0
+
+
+def test_points_that_differ_in_size_alone_are_ranked_by_what_they_gained():
+    one = np.random.default_rng(1).normal(0.01, 0.001, 64)
+    assert probability_of_overfitting(np.outer(one, [1, 2, 4])) == 0
 
 
 def test_a_trial_that_is_best_only_where_others_were_not_is_overfit():

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from backtests import catalogue, strategies
 from backtests import runner as runs
-from backtests import strategies
+from backtests.catalogue import UnusableStrategy
 from backtests.models import (
     BacktestResult,
     BacktestStatus,
@@ -153,6 +154,30 @@ def test_a_search_of_which_no_point_could_run_has_failed(monkeypatch):
     assert search.error.startswith("None of its points could run. The strategy raised Attribute")
 
 
+def test_one_that_is_resumed_without_anything_left_to_run_ends_again(monkeypatch):
+    monkeypatch.setitem(strategies.STRATEGIES, "broken", Broken)
+    search = run_all(a_search(strategy="broken"))
+    assert Search.objects.resume(search.pk)
+    assert run_all(search).status == BacktestStatus.FAILED
+
+
+def test_one_that_was_cancelled_when_its_points_had_run_is_summed_up_once_it_is_resumed():
+    search = run_all(a_search())
+    Search.objects.filter(pk=search.pk).update(status=BacktestStatus.CANCELLED, figures={})
+    assert Search.objects.resume(search.pk)
+    assert run_all(search).status == BacktestStatus.DONE
+    assert search.figures
+
+
+def test_a_strategy_whose_file_is_changed_this_moment_is_refused_by_name(monkeypatch):
+    def changed(name: str) -> None:
+        raise UnusableStrategy("cheap_side.py was changed this moment. Try again.")
+
+    monkeypatch.setattr(catalogue, "sources", changed)
+    with pytest.raises(BadInput, match="strategy: cheap_side"):
+        a_search()
+
+
 def test_folds_that_lack_markets_fail_the_search_by_their_name():
     search = run_all(a_search(folds=4))
     assert search.status == BacktestStatus.FAILED
@@ -220,6 +245,17 @@ def test_a_chunk_that_kills_its_worker_twice_fails_the_search():
     assert search.status == BacktestStatus.FAILED
     assert "died twice" in search.error
     assert claim(search) is None
+
+
+def test_a_chunk_that_was_stored_meanwhile_is_not_lost():
+    search = a_search()
+    claim(search)
+    SearchChunk.objects.requeue_lost(now=now() + LOST_AFTER + timedelta(seconds=1))
+    held = claim(search)
+    SearchChunk.objects.mark_done(held)
+    SearchChunk.objects.lose(held, "It has gone.", now=now())
+    search.refresh_from_db()
+    assert search.status == BacktestStatus.RUNNING
 
 
 def test_a_worker_with_other_data_or_code_fails_the_search():

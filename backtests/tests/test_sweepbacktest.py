@@ -33,7 +33,18 @@ class TestValues:
         assert parse_values("edge", text) == output
 
     @pytest.mark.parametrize(
-        "text", ["1:2", "1:2:3:4", "1:2:0", "2:1:1", "1:x:1", "0:1:0.00001", "0:NaN:1", "::"]
+        "text",
+        [
+            "1:2",
+            "1:2:3:4",
+            "1:2:0",
+            "2:1:1",
+            "1:x:1",
+            "0:1:0.00001",
+            "0:NaN:1",
+            "::",
+            "0:9e999999:0.1",
+        ],
     )
     def test_a_range_that_makes_no_sense_is_refused(self, text):
         with pytest.raises(BadParameter, match="edge"):
