@@ -19,7 +19,7 @@ MOST_FOLDS = 20
 
 
 class MarketLives(NamedTuple):
-    """When each market was first quoted and when it was over: paid, and quoted no more. `event`
+    """The first quote of each market, and its end: it was paid, and is quoted no more. `event`
     numbers the events; a market without a result has no end (`MISSING`)."""
 
     first: Ints
