@@ -143,8 +143,12 @@ def _run_here(work: Callable[[], None], parent: int) -> NoReturn:
 def _forget_environment() -> None:
     """Take out of the environment what a strategy, and the words of its errors, need not have.
 
-    The settings have been read, and so has the address of the database.
+    The settings have been read, and so has the address of the database; its password may be in
+    the environment alone, and is kept for the connections to come.
     """
+    if password := os.environ.pop("PGPASSWORD", ""):
+        for database in connections.settings.values():
+            database["PASSWORD"] = database["PASSWORD"] or password
     for name in list(os.environ):
         if not name.startswith(LEFT_IN_ENVIRONMENT):
             os.environ.pop(name)

@@ -28,7 +28,7 @@ from backtests.annotations.series import DrawnSeries
 from backtests.data.universe import MONEY, Ints, Universe, microseconds
 from backtests.models import ENTRY_COLUMNS, BacktestResult, Engine, TrialRow
 from backtests.own import imports
-from backtests.own.machine_paths import without_machine_paths
+from backtests.own.machine_paths import words_of
 from backtests.requests import REMOVED, stored_execution, stored_selection
 from backtests.rules import journal
 from backtests.rules.execution import FillModel, RunOutcome
@@ -184,7 +184,7 @@ def error_for_user(error: BaseException, strategy: str) -> str:
     """Put an error into words: all of it where the strategy raised it, else no internal details."""
     frames = traceback.extract_tb(error.__traceback__)
     inside = [frame for frame in frames if catalogue.is_of_strategy(strategy, frame.filename)]
-    name, words = type(error).__name__, _own_words(error)
+    name, words = type(error).__name__, words_of(error)
     if inside and not isinstance(error, USER_ERRORS):
         raised = f"{name}: {words[:LONGEST_WORDS]}" if words else name
         return f"The strategy raised {raised} ({_place(inside[-1])})"
@@ -193,11 +193,6 @@ def error_for_user(error: BaseException, strategy: str) -> str:
     if isinstance(error, MemoryError):
         return "It needed more memory than there is. Choose fewer markets or a shorter time."
     return f"Internal error: {name} ({_place(frames[-1])}). See the log for details."
-
-
-def _own_words(error: BaseException) -> str:
-    """Return the message of an error, also of one whose `__str__` raises."""
-    return without_machine_paths(str(traceback.TracebackException(type(error), error, None)))
 
 
 def _place(frame: traceback.FrameSummary) -> str:

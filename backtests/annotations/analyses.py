@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from backtests.own.machine_paths import without_machine_paths
+from backtests.own.machine_paths import words_of
 from kalshi_insights.arrays import np
 from kalshi_insights.bad_input import writable
 
@@ -51,7 +51,7 @@ def stored(read: Callable[[], Any]) -> Analysis:
 def failed(error: Exception) -> Analysis:
     """Say in words for the result why there is no analysis: the analyzer raised an error."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    said = without_machine_paths(f"{type(error).__name__}: {error}")[:MOST_WORDS]
+    said = f"{type(error).__name__}: {words_of(error)}"[:MOST_WORDS]
     words = f"it raised {said} ({Path(place.filename).name}, line {place.lineno})"
     return {"refused": writable(words)}
 

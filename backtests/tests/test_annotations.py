@@ -221,3 +221,14 @@ class TestAnalyses:
         value: dict[str, Any] = {}
         value["again"] = value
         assert "nested more than" in analyses.stored(lambda: value)["refused"]
+
+
+def test_an_analysis_may_fail_with_an_error_that_has_no_words():
+    class Wordless(ValueError):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    def read() -> None:
+        raise Wordless
+
+    assert "Wordless" in analyses.stored(read)["refused"]

@@ -1,4 +1,4 @@
-"""What could never be an order is refused at the call, also where nothing would be sent."""
+"""Refusals at the call of values that no order has, also where nothing would be sent."""
 
 import math
 

@@ -187,8 +187,8 @@ class TestBooks:
         levels = [(TICKER, at, {"bids": [(price, 100)], "asks": []}) for at, price in rows]
         return imported(Kind.BOOKS, levels)
 
-    def record(self, market: Market, second: float) -> None:
-        book = OrderBook((Level(Price(Decimal("0.42")), Count(Decimal(1))),), ())
+    def record(self, market: Market, second: float, price: str = "0.42") -> None:
+        book = OrderBook((Level(Price(Decimal(price)), Count(Decimal(1))),), ())
         OrderBookSnapshot.objects.record([ObservedOrderBook(market.pk, at(second), book)])
 
     def read(self, universe: Universe) -> list[tuple[float, int]]:
@@ -204,6 +204,23 @@ class TestBooks:
 
         assert self.read(universe) == [(10, 4_500), (20, 4_200), (30, 4_600)]
         assert universe.origins.of("order books") == {"imported": 2, "recorded live": 1}
+
+    def test_books_recorded_outside_of_a_run_keep_imports_out_too(self, market):
+        record_quote(market, START)
+        for second, price in ((-30, "0.41"), (60, "0.42"), (7300, "0.43")):
+            self.record(market, second, price)
+        row = self.books((-10, 4_500), (90, 4_500))
+
+        assert self.read(loaded(row)) == [(-30, 4_100), (60, 4_200)]
+
+    def test_the_levels_counted_are_those_that_are_read(self, market):
+        for second, price in ((-30, "0.41"), (60, "0.42"), (7300, "0.43")):
+            self.record(market, second, price)
+        row = self.books((-10, 4_500), (90, 4_500), (95, 4_600))
+
+        found = OrderBookSnapshot.objects.count_levels(market.pk, START, END, imports=[row.pk])
+
+        assert found == 2
 
     def test_imports_alone_have_none_of_the_record(self, market):
         record_quote(market, START)

@@ -1,5 +1,6 @@
 """Files of one's own: what is read of them, and what is wrong with some."""
 
+import json
 import os
 import sys
 
@@ -212,6 +213,13 @@ def test_words_lose_the_folders_of_this_machine_and_no_others():
     assert without_machine_paths(words) == (
         f"(backtests/a.py)  {ROOT}-old/x /data{ROOT}/x ~/data.csv {home}x"
     )
+
+
+def test_words_keep_folders_that_only_lie_beside_the_libraries(monkeypatch):
+    monkeypatch.setattr(sys, "prefix", "/usr")
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    assert without_machine_paths("no /usr/share/x") == "no /usr/share/x"
+    assert without_machine_paths(f"in {json.__file__}") == "in json/__init__.py"
 
 
 LACKING = [

@@ -6,7 +6,7 @@ import time
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 
 from backtests import processes, tasks
 from backtests.models import BacktestResult, BacktestStatus
@@ -164,14 +164,24 @@ def test_a_process_that_is_lost_before_it_has_the_run_leaves_it_to_the_next(fold
 
 def test_a_run_sees_nothing_of_the_environment_of_the_site(folder, monkeypatch):
     monkeypatch.setenv("SECRET_KEY", "a secret")
+    monkeypatch.setenv("PGPASSWORD", "a secret")
     more = "import os\n\ndef tell():\n    raise ValueError(*os.environ)\n"
     path = write_signal(folder, more=more)
     path.write_text(path.read_text().replace("return", "return tell() or"))
     words = ran(queued()).error
     assert "'PATH'" in words
     assert "SECRET_KEY" not in words
+    assert "PGPASSWORD" not in words
     assert "DATABASE_URL" not in words
     assert os.environ["SECRET_KEY"] == "a secret"
+
+
+def test_a_password_of_the_environment_still_opens_the_database_for_a_run(monkeypatch):
+    monkeypatch.setattr(os, "environ", {"PGPASSWORD": "a secret", "PGHOST": "here"})
+    monkeypatch.setitem(connections.settings["default"], "PASSWORD", "")
+    processes._forget_environment()
+    assert os.environ == {"PGHOST": "here"}
+    assert connections.settings["default"]["PASSWORD"] == "a secret"
 
 
 def test_an_error_has_no_paths_of_this_machine(folder):

@@ -33,9 +33,20 @@ class RefusedFile:
             self._append((file, *row) for row in refused)
 
     def cut_after(self, line: int) -> None:
-        """Drop the rows after a line, which an import that goes on from there refuses again."""
+        """Drop the rows after a line, which an import that goes on from there refuses again.
+
+        Raises BadInput where the file is damaged, or cannot be written anew.
+        """
         if not self.path.exists():
             return
+        try:
+            self._write_up_to(line)
+        except OSError as error:
+            raise BadInput("--refused", f"{self.path}: {error.strerror}") from None
+        except (ValueError, csv.Error) as error:
+            raise BadInput("--refused", f"{self.path}: {error}") from None
+
+    def _write_up_to(self, line: int) -> None:
         part = self.path.with_suffix(".part")
         with self.path.open(newline="") as old, part.open("w", newline="") as new:
             csv.writer(new).writerows(_up_to(line, csv.reader(old)))

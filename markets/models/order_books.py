@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
-from django.db.models import F, Max, Q, Sum
+from django.db.models import F, Max, Min, Q, Sum
 from django.db.models.functions import Cast
 
 from kalshi_insights.export.copy import stage_rows
@@ -86,15 +86,6 @@ NOTE_MARKS = """
 """
 
 
-def _without_imports_inside(books: Sequence[BookLevels]) -> list[BookLevels]:
-    """Leave out the imported books between the first and the last recorded one."""
-    recorded = [book.at for book in books if book.sequence is None]
-    if not recorded:
-        return list(books)
-    first, last = min(recorded), max(recorded)
-    return [book for book in books if book.sequence is None or not first <= book.at <= last]
-
-
 class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
     def record(self, observed: Sequence[ObservedOrderBook]) -> int:
         """Write each book that differs from its market's book before it; return how many are new.
@@ -135,13 +126,11 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
         Imported ones are there if their import is named, and only they if these are asked for
         alone. Of the others none is from between the first and the last recorded one.
         """
-        books = self.readable(imports, only_imported=only_imported)
-        books = books.filter(market_id=market_id, timestamp__lt=end)
-        standing = books.filter(timestamp__lt=start).aggregate(at=Max("timestamp"))["at"]
+        books = self._read(market_id, start, end, imports, only_imported)
         sides = [Cast(name, ArrayField(models.FloatField())) for name in LEVELS]
-        found = books.filter(timestamp__gte=standing or start).order_by("timestamp", "id")
-        rows = [BookLevels(*row) for row in found.values_list("timestamp", *sides, "sequence")]
-        return list({row.at: row for row in _without_imports_inside(rows)}.values())
+        found = books.order_by("timestamp", "id").values_list("timestamp", *sides, "sequence")
+        rows = (BookLevels(*row) for row in found)
+        return list({row.at: row for row in rows}.values())
 
     def take_imported(self, rows: Iterable[Sequence[object]]) -> list[int]:
         """Write the books of an import; return the sequences of those that were not there.
@@ -177,12 +166,37 @@ class OrderBookQuerySet(models.QuerySet["OrderBookSnapshot"]):
         imports: Sequence[int] = (),
         only_imported: bool = False,
     ) -> int:
-        """Return how many levels the books of a market have from `start` on and before `end`."""
-        within = Q(market_id=market_id, timestamp__gte=start, timestamp__lt=end)
+        """Return how many levels the books have that `levels` reads of a market."""
         sides = F("bid_prices__len") + F("ask_prices__len")
-        books = self.readable(imports, only_imported=only_imported).filter(within)
+        books = self._read(market_id, start, end, imports, only_imported)
         found: int = books.aggregate(levels=Sum(sides, default=0))["levels"]
         return found
+
+    def _read(
+        self,
+        market_id: int,
+        start: datetime,
+        end: datetime,
+        imports: Sequence[int],
+        only_imported: bool,
+    ) -> Self:
+        """Books of a market before `end`, from the one on that stood at `start`."""
+        books = self.filter(market_id=market_id).readable(imports, only_imported=only_imported)
+        if imports and not only_imported:
+            books = books._without_imports_inside(market_id)
+        books = books.filter(timestamp__lt=end)
+        standing = books.filter(timestamp__lt=start).aggregate(at=Max("timestamp"))["at"]
+        return books.filter(timestamp__gte=standing or start)
+
+    def _without_imports_inside(self, market_id: int) -> Self:
+        """Leave out the imported books between the first and the last recorded one of a market,
+        also where a run begins or ends between these."""
+        recorded = OrderBookSnapshot.objects.recorded().filter(market_id=market_id)
+        ends = recorded.aggregate(first=Min("timestamp"), last=Max("timestamp"))
+        if ends["first"] is None:
+            return self
+        outside = Q(timestamp__lt=ends["first"]) | Q(timestamp__gt=ends["last"])
+        return self.filter(Q(sequence=None) | outside)
 
     def of_import(self, id: int) -> Self:
         return self.filter(rows_of([id]))

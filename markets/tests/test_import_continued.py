@@ -10,8 +10,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from kalshi_insights.bad_input import BadInput
 from markets.importing.import_writer import ImportWriter
 from markets.importing.reading.csv_file import CsvFile
+from markets.importing.refused_file import COLUMNS, RefusedFile, RefusedFolder
 from markets.models import Import
 from markets.models.imports import ImportState, ImportTaken, Kind, RowCounts
 from markets.tests.import_builders import an_import, batch, quote
@@ -242,3 +244,18 @@ class TestTickersThatAreTooLong:
         with pytest.raises(CommandError, match=f"{flags[0]}: .*is not a ticker"):
             run(path, *flags)
         assert not Import.objects.exists()
+
+
+@pytest.mark.parametrize("row", ["a.csv,one,x,y,z", "a.csv,1,x,y," + "y" * 200_000])
+def test_a_damaged_file_of_refused_rows_is_named(tmp_path, row):
+    path = tmp_path / "import-1.csv"
+    path.write_text(",".join(COLUMNS) + f"\n{row}\n")
+    with pytest.raises(BadInput, match=r"^--refused: .*import-1.csv: "):
+        RefusedFolder(tmp_path).file_of(1, after_line=9)
+
+
+def test_a_file_of_refused_rows_that_cannot_be_written_anew_is_named(tmp_path):
+    RefusedFile(tmp_path / "import-1.csv").create()
+    (tmp_path / "import-1.part").mkdir()
+    with pytest.raises(BadInput, match=r"^--refused: .*import-1.csv: Is a directory"):
+        RefusedFolder(tmp_path).file_of(1, after_line=9)

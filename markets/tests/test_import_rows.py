@@ -673,3 +673,12 @@ def test_whatever_a_file_has_is_read_or_refused(tmp_path_factory, kind, content,
         assert list(described_rows(batch.rows)) is not None
         for name, numbers in batch.rows.numbers.items():
             assert (numbers >= MISSING).all(), name
+
+
+@pytest.mark.parametrize("values", [[True, False], pd.to_datetime([AT, AT])])
+def test_columns_of_other_types_than_numbers_and_texts_are_no_numbers(read, values):
+    frame = pd.DataFrame({"ticker": "KX-A", "timestamp": AT, "yes_bid": values, "yes_ask": 0.5})
+
+    _, refused, _ = read(frame, name="rows.parquet")
+
+    assert [(each.line, each.column) for each in refused] == [(1, "yes_bid"), (2, "yes_bid")]
