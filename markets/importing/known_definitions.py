@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from kalshi_insights.arrays import Bools
+from kalshi_insights.arrays import Bools, np
 from markets.importing.parsed_rows import MISSING, ParsedRows
 from markets.importing.row_ids import PlacedRows
 from markets.models import MarketRevision, Status
@@ -30,6 +30,14 @@ def write_known_definitions(placed: PlacedRows, rows: ParsedRows, recorded_at: d
         )
         for market_id, at, opens_at, closes_at in zip(*columns, strict=True)
     ]
-    once = {(each.market_id, each.known_at): each for each in reversed(stated)}
-    MarketRevision.objects.bulk_create(once.values(), ignore_conflicts=True, batch_size=1000)
-    return told
+    places = np.flatnonzero(told).tolist()
+    once = {
+        (each.market_id, each.known_at): (place, each)
+        for place, each in reversed([*zip(places, stated, strict=True)])
+    }
+    MarketRevision.objects.bulk_create(
+        [each for _, each in once.values()], ignore_conflicts=True, batch_size=1000
+    )
+    written = np.zeros(len(told), np.bool_)
+    written[[place for place, _ in once.values()]] = True
+    return written

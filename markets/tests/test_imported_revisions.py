@@ -154,6 +154,16 @@ class TestCloses:
         undo(definitions)
         assert len(known()) == 1
 
+    def test_of_two_that_become_known_at_once_one_is_counted_as_written(self):
+        a_market(TICKER)
+        closes = [{"close_time": microseconds(START + n * HOUR)} for n in (8, 9)]
+
+        row = imported(Kind.MARKETS, [(TICKER, 0, each) for each in closes])
+
+        row.refresh_from_db()
+        assert (row.rows, row.duplicates) == (1, 1)
+        assert known(row)[0].close_time == microseconds(START + 8 * HOUR)
+
 
 @pytest.mark.django_db
 class TestFees:
