@@ -209,7 +209,7 @@ class CalibrationMarketSerializer(serializers.Serializer[Any]):
 
 
 class CalibrationView(KnownParameters):
-    """Whether prices are right: how often markets of each price came true."""
+    """The calibration of prices: how often markets of each price came true."""
 
     query_form = CalibrationForm
 

@@ -28,13 +28,14 @@ class BuyingFees(NamedTuple):
 
 
 def buying_fees(observed: Observations, imports: Sequence[int] = ()) -> BuyingFees:
-    """Return what a taker of `CONTRACTS` at the ask paid, for each market with a quote."""
+    """Return what a taker of `CONTRACTS` at the ask paid, for each market with a quote,
+    at the instant of its observation."""
     found = BuyingFees(np.full(len(observed), np.nan), np.full(len(observed), np.nan))
     quoted = np.flatnonzero(observed.reason == Exclusion.NONE)
     if not len(quoted):
         return found
     chosen = observed.where(quoted)
-    ids, instants = chosen.market.tolist(), chosen.quoted
+    ids, instants = chosen.market.tolist(), chosen.at
     schedule = FeeChange.objects.schedule(
         ids, start=instant(int(instants.min())), end=instant(int(instants.max())), imports=imports
     )

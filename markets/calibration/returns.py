@@ -1,4 +1,4 @@
-"""What buying at the ask returned, by the price paid: the favourite-longshot curve."""
+"""Returns of buying at the ask, by the price paid: the favourite-longshot curve."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -392,7 +392,7 @@ def test_without_any_settled_market_there_is_nothing_to_say():
     [
         ({"moment": "2h"}, "moment"),
         ({"price": "last"}, "price"),
-        ({"source": "imported"}, "imports"),
+        ({"source": "imported"}, "source"),
         ({"imports": [3]}, "imports"),
         ({"source": "imported", "imports": [3]}, "imports"),
         ({"start": CLOSES, "end": CLOSES}, "end"),
