@@ -13,8 +13,8 @@ CLASSES = 20
 class ScoreTrail:
     """Scores by settlement: `at` in milliseconds, `score` and the mean of the last `window`.
 
-    The mean is None until there are as many. Of very many markets only some are drawn, evenly spaced; `classes`
-    counts all of them by score, in equal classes from 0 to 1.
+    The mean is None until there are as many. Of very many markets only some are drawn, evenly
+    spaced; `classes` counts all of them by score, in equal classes from 0 to 1.
     """
 
     window: int
