@@ -5,6 +5,8 @@ import os
 import sys
 
 from django.core.management import execute_from_command_line
+from django.db import ProgrammingError
+from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from kalshi_insights import embedded
 
@@ -16,6 +18,11 @@ def main() -> None:
             execute_from_command_line(sys.argv)
     except embedded.EmbeddedError as error:
         sys.exit(str(error))
+    except ProgrammingError as error:
+        if not isinstance(error.__cause__, (UndefinedTable, UndefinedColumn)):
+            raise
+        missing = str(error.__cause__).partition("\n")[0]
+        sys.exit(f"The database is not up to date, run manage.py migrate first: {missing}")
 
 
 if __name__ == "__main__":

@@ -129,8 +129,8 @@ def terms(market: DefinedMarket, schedule: Sequence[FeeTerms]) -> tuple[Terms, .
         raise BadInput(
             "fees",
             f"The fees of {market.ticker} are unknown: {reason}. The recorder reads the fee terms"
-            f" of {market.series} from the exchange; until they are on record, leave the series"
-            " out.",
+            f" of {market.series} from the exchange. Of imported markets, importdata --fee-type"
+            " states them, such as quadratic; until they are known, leave the series out.",
         ) from None
 
 

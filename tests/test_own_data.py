@@ -1,9 +1,14 @@
 """Somebody's log, from a CSV file to a backtest that earned something on it."""
 
 import json
+import os
+import subprocess
+import sys
 from io import StringIO
+from urllib.parse import urlsplit
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 
 from markets.models import Import
@@ -59,3 +64,16 @@ def test_a_log_is_imported_backtested_and_undone(files, tmp_path):
     for row in Import.objects.all():
         run("undoimport", str(row.group))
     assert set(Import.objects.values_list("state", flat=True)) == {"undone"}
+
+
+def test_a_database_without_tables_is_told_in_a_line(monkeypatch):
+    empty = urlsplit(os.environ["DATABASE_URL"])._replace(path="/postgres").geturl()
+    monkeypatch.setenv("DATABASE_URL", empty)
+    command = [sys.executable, "manage.py", "imports"]
+    ended = subprocess.run(
+        command, cwd=settings.BASE_DIR, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    [line] = [line for line in ended.stderr.splitlines() if "relation" in line]
+    assert line.startswith("The database is not up to date, run manage.py migrate first: ")
+    assert "Traceback" not in ended.stderr
