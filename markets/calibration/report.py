@@ -48,8 +48,8 @@ class ReadMarkets(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationCoverage:
-    """How many settled markets there are, how many have a usable price, and why the others have
-    none. `anchors` counts the usable ones by the date that their instant was counted from.
+    """The number of settled markets, of those with a usable price, and of the others by the reason
+    why they have none. `anchors` counts the usable ones by the date that their instant was counted from.
     """
 
     eligible: int

@@ -78,7 +78,7 @@ class CalibrationRequest:
 
     @property
     def reading(self) -> tuple[object, ...]:
-        """What the observations depend on; the other fields sort them out afterwards."""
+        """The fields that the observations depend on; the others sort them out afterwards."""
         of_first = self.price if self.moment == FIRST else ""
         return (
             self.moment,

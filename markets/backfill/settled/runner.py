@@ -69,7 +69,7 @@ class SettledProgress(BackfillProgress):
 
 @dataclass(frozen=True, slots=True)
 class SettledWork:
-    """What is left to fetch after the markets were found."""
+    """The calls that are left to make after the markets were found."""
 
     live: TierWork
     historical: TierWork
