@@ -31,7 +31,7 @@ WIDE_COLUMNS = ("code_fingerprint", "data_fingerprint", "strategy_files", "figur
 
 
 class Progress(NamedTuple):
-    """The progress of a search: points with a result, the share of all work, and chunks under way."""
+    """The progress of a search: points with a result, share of all work, and chunks under way."""
 
     done: int
     share: float

@@ -49,7 +49,8 @@ class ReadMarkets(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationCoverage:
     """The number of settled markets, of those with a usable price, and of the others by the reason
-    why they have none. `anchors` counts the usable ones by the date that their instant was counted from.
+    why they have none. `anchors` counts the usable ones by the date that their instant was counted
+    from.
     """
 
     eligible: int
