@@ -118,7 +118,8 @@ def run_cell(lab: Lab, code: str) -> str:
     started = lab.ask("/api/kernels", {"name": KERNEL})
     client = BlockingKernelClient(connection_file=str(lab.runtime / f"kernel-{started['id']}.json"))
     client.load_connection_file()
-    client.start_channels()
+    # On a busy machine a kernel that still loads misses heartbeats, which is taken for its death.
+    client.start_channels(hb=False)
     printed: list[str] = []
     try:
         client.wait_for_ready(timeout=READY_WITHIN)
