@@ -1,6 +1,5 @@
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
-from django.views.generic import RedirectView
 
 from markets import views
 
@@ -15,7 +14,7 @@ register_converter(RecordedTicker, "ticker")
 
 app_name = "markets"
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="markets:list"), name="home"),
+    path("", views.overview, name="overview"),
     path("markets/", views.market_list, name="list"),
     path("markets/<ticker:ticker>/chart.json", views.market_chart, name="chart"),
     path("markets/<ticker:ticker>/", views.market_detail, name="detail"),

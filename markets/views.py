@@ -25,6 +25,7 @@ from kalshi_insights.htmx import (
 )
 from kalshi_insights.rest.errors import envelope, validation_message
 from markets import charts
+from markets import overview as overviews
 from markets.calibration.markets import observed_markets
 from markets.calibration.report import Calibration, calibrate, used_markets, within_bin
 from markets.calibration.words import ANCHOR_WORDS, EXCLUSION_WORDS, price_words, verdict
@@ -65,6 +66,24 @@ TABS = {
     "unknown": "Unknown",
     "all": "All",
 }
+
+
+@require_safe
+@serves_fragments
+def overview(request: HttpRequest) -> HttpResponse:
+    now = datetime.now(UTC)
+    categories = ListedMarket.objects.open().categories()
+    context = {
+        **freshness_context(now),
+        "interval": settings.POLL_INTERVAL,
+        "poll": Poll.objects.newest_finished(at=now),
+        "uptime": overviews.uptime(now),
+        "tiles": overviews.tiles(now),
+        "categories": sorted(categories.items(), key=lambda pair: -pair[1]),
+        "markets": sum(categories.values()),
+    }
+    template = template_for(request, "markets/overview.html", "overview")
+    return render(request, template, context)
 
 
 @require_safe

@@ -51,6 +51,7 @@ ROOMS = {
         "markets/charts.py",
         "markets/filters.py",
         "markets/forms.py",
+        "markets/overview.py",
         "markets/templatetags/",
         "markets/views.py",
         "backtests/api/",

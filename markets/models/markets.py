@@ -396,6 +396,14 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         """Join event and series, and leave out wide columns that lists and pages do not show."""
         return self.select_related("event__series").defer("raw_data", "event__settlement_sources")
 
+    def with_past(self) -> Self:
+        """Join the midpoints of an hour and a day ago, where they are known (`PastPrice`)."""
+        return self.select_related("listed__past")
+
+    def just_settled(self, *, at: datetime) -> Self:
+        """Markets that were settled by an instant, the newest first."""
+        return self.filter(settlement_ts__lte=at).order_by("-settlement_ts", "ticker")
+
     def with_imports(self) -> Self:
         """Annotate `imported_by`: the finished imports that have quotes of the market."""
         spans = manager_of("ImportedSpan").of_quotes().finished().filter(market=OuterRef("pk"))

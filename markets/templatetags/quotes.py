@@ -332,6 +332,11 @@ def querystring_of(**parameters: str) -> str:
 
 
 @register.simple_tag
+def querystring_of_items(parameters: Mapping[str, str]) -> str:
+    return f"?{urlencode(parameters)}"
+
+
+@register.simple_tag
 def simulated() -> bool:
     return settings.SIMULATED
 

@@ -43,9 +43,6 @@ def page(client: Client, address: str, target: str = "") -> str:
 
 
 class TestList:
-    def test_the_root_leads_to_the_markets(self, client):
-        assert client.get("/").headers["Location"] == "/markets/"
-
     def test_a_row_shows_the_interval_and_its_figures(self, client):
         a_market(yes_bid=Decimal("0.425"), open_interest=Decimal(1234567))
         html = page(client, "/markets/")
