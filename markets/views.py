@@ -46,6 +46,7 @@ from markets.models import (
     Trade,
     WaitingTrade,
 )
+from markets.models.hours import sparkline_hours
 from markets.models.listed_markets import ORDERS, ListedMarketQuerySet
 from markets.models.search import Place, is_long
 
@@ -58,6 +59,20 @@ MAX_TRADES = 12
 MAX_SPANS = 10
 MAX_TAPE_DAYS = 7
 DEFAULT_ORDERING = "-volume_24h"
+# Filters that stand behind "More", each in words.
+FILTER_WORDS = {
+    "closes_after": "closing after {}",
+    "closes_before": "closing before {}",
+    "price_min": "midpoint from ${}",
+    "price_max": "midpoint to ${}",
+    "spread_max": "spread to ${}",
+    "volume_min": "{} or more traded in 24 h",
+    "volume_max": "{} or fewer traded in 24 h",
+    "interest_min": "open interest from {}",
+    "two_sided": "quoted on both sides: {}",
+    "updated_since": "changed since {}",
+}
+CLOSING_WITHIN = {"1 h": 1, "24 h": 24, "7 d": 24 * 7}
 PARAMETERS = (*MarketFilter.base_filters, "ordering", "page")
 TABS = {
     "open": "Open",
@@ -102,11 +117,13 @@ def market_list(request: HttpRequest) -> HttpResponse:
     # What is wrong is said instead of overlooked, so nothing is listed.
     found: ListedMarketQuerySet = ListedMarket.objects.none() if filters.errors else filters.qs
     found = found.ordered_by(*ordering)
-    ages = freshness_context(datetime.now(UTC))
+    now = datetime.now(UTC)
+    hours = sparkline_hours(now)
+    ages = {**freshness_context(now), "hours": hours}
     if htmx_target(request) == "rows":
         # A refresh needs no total.
         first = (page_number(query) - 1) * PAGE_SIZE
-        markets = found[first : first + PAGE_SIZE].markets().with_event()
+        markets = found[first : first + PAGE_SIZE].markets().with_event().with_sparkline(hours)
         return refreshed(request, rendered_rows(markets, ages))
     counts = counts_by_category(query, filters)
     rows = range(total(counts, query.get("category", "")))
@@ -123,7 +140,11 @@ def market_list(request: HttpRequest) -> HttpResponse:
         "tabs": TABS.items(),
         "page": page,
         **ages,
-        "markets": found.page(first=first, size=PAGE_SIZE, count=count).with_event(),
+        "markets": found.page(first=first, size=PAGE_SIZE, count=count)
+        .with_event()
+        .with_sparkline(hours),
+        "chosen": chosen_filters(short_query),
+        "closing": closing_within(now),
         "categories": counts,
     }
     if htmx_target(request) == "results":
@@ -350,6 +371,23 @@ def short_words(filters: MarketFilter) -> list[str]:
     """The words of a search that count only as the beginning of a ticker."""
     words = filters.form.cleaned_data.get("q") or ()
     return [] if isinstance(words, Place) else [word for word in words if not is_long(word)]
+
+
+def chosen_filters(query: QueryDict) -> list[tuple[str, str]]:
+    """Return the filters of a query in words, each with the query that lacks it."""
+    return [
+        (words.format(query[name][:40]), f"?{without(query, name, 'page').urlencode()}")
+        for name, words in FILTER_WORDS.items()
+        if query.get(name)
+    ]
+
+
+def closing_within(now: datetime) -> list[tuple[str, str, str]]:
+    """Return spans from now on with the instants at which they begin and end."""
+    return [
+        (words, f"{now:%Y-%m-%dT%H:%M:%SZ}", f"{now + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}")
+        for words, hours in CLOSING_WITHIN.items()
+    ]
 
 
 def total(counts: dict[str, int], category: str) -> int:

@@ -5,7 +5,6 @@ Snapshots are far too many to be read for each market of a list. Maintenance rol
 (`PastPrice`). `manage.py rolluphours` makes both anew.
 """
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import connection, models, transaction
@@ -75,15 +74,6 @@ class MarketHourManager(models.Manager["MarketHour"]):
         with connection.cursor() as cursor:
             cursor.execute(ROLL_UP, [start, end, list(NOT_ROLLED_UP)])
 
-    def sparklines(self, ids: Iterable[int], *, now: datetime) -> dict[int, dict[datetime, int]]:
-        """Return the last midpoint of each of the last hours by market, in 1/100,000 dollar."""
-        hours = [hour_of(now) - number * HOUR for number in range(SPARKLINE_HOURS)]
-        found: dict[int, dict[datetime, int]] = {}
-        rows = self.filter(hour__in=hours, market_id__in=list(ids)).order_by("hour")
-        for market_id, hour, last in rows.values_list("market_id", "hour", "last"):
-            found.setdefault(market_id, {})[hour] = last
-        return found
-
 
 class MarketHour(models.Model):
     """The midpoints of a market within an hour (UTC), in 1/100,000 dollar.
@@ -143,6 +133,12 @@ class PastPrice(models.Model):
 
 def hour_of(at: datetime) -> datetime:
     return at.replace(minute=0, second=0, microsecond=0)
+
+
+def sparkline_hours(now: datetime) -> list[datetime]:
+    """Return the hours that a sparkline has room for, oldest first; the last one is running."""
+    newest = hour_of(now)
+    return [newest - number * HOUR for number in reversed(range(SPARKLINE_HOURS))]
 
 
 def reference_hours(now: datetime) -> tuple[datetime, datetime]:

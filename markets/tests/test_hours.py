@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from markets.models import ListedMarket, Market, MarketHour, PastPrice, Source
-from markets.models.hours import HOUR, KEPT, hour_of, reference_hours
+from markets.models.hours import HOUR, KEPT, hour_of, reference_hours, sparkline_hours
 from markets.storage import retention
 from markets.tests.factories import a_market, a_snapshot
 
@@ -111,13 +111,14 @@ class TestRollUp:
         retention.maintain(now=now + MINUTE)
         assert MarketHour.objects.count() == 1
 
-    def test_sparklines_have_the_last_midpoint_of_each_hour(self):
+    def test_a_sparkline_has_the_last_midpoint_of_each_hour(self):
         market = a_market("A-1")
         for hours, bid in ((1, "0.30"), (3, "0.40"), (24, "0.50")):
             quote(market, NOON - hours * HOUR, bid, "0.60")
         MarketHour.objects.roll_up(now=NOON)
-        found = MarketHour.objects.sparklines([market.pk], now=NOON)
-        assert found == {market.pk: {NOON - 3 * HOUR: 50_000, NOON - HOUR: 45_000}}
+        found = Market.objects.with_sparkline(sparkline_hours(NOON)).get()
+        assert found.spark_hours == [NOON - 3 * HOUR, NOON - HOUR]
+        assert found.spark_prices == [50_000, 45_000]
 
 
 @pytest.mark.django_db
