@@ -1,7 +1,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
-from markets import views
+from markets import event_views, views
 
 
 class RecordedTicker(StringConverter):
@@ -18,6 +18,8 @@ urlpatterns = [
     path("markets/", views.market_list, name="list"),
     path("markets/<ticker:ticker>/chart.json", views.market_chart, name="chart"),
     path("markets/<ticker:ticker>/", views.market_detail, name="detail"),
+    path("events/<ticker:ticker>/chart.json", event_views.event_chart, name="event_chart"),
+    path("events/<ticker:ticker>/", event_views.event_detail, name="event"),
     path("calibration/", views.calibration, name="calibration"),
     path("recorder/", views.recorder, name="recorder"),
 ]
