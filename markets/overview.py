@@ -1,6 +1,6 @@
 """The overview: whether the recording is whole, and what the markets are doing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -143,18 +143,24 @@ def moved(market: Market, past: str) -> Decimal | None:
 # --- Uptime ---------------------------------------------------------------------------------------
 
 
-def uptime(now: datetime) -> Uptime:
-    """Return the recording of the last 24 hours; the time before the record began is apart."""
-    window = Interval(now - DAY, now)
-    began = Poll.objects.began()
-    if began is None or began >= now:
+def uptime(gaps: Sequence[Gap], began: datetime | None, window: Interval) -> Uptime:
+    """Return how much of a window up to now was recorded, less the time before the record began.
+
+    The gaps are those of `outages` in this window or a longer one.
+    """
+    if began is None or began >= window.end:
         return Uptime(window, None, [], 100.0)
-    recorded = Interval(max(window.start, began), now)
-    gaps = outages(*recorded)
-    lost = sum((lost_within(gap, recorded) for gap in gaps), timedelta())
-    pieces = [piece(gap, window) for gap in gaps]
-    before = 100 * ((recorded.start - window.start) / DAY)
-    return Uptime(window, 1 - lost / recorded.length, pieces, before)
+    recorded = Interval(max(window.start, began), window.end)
+    within = [gap for gap in gaps if gap.end > recorded.start and gap.start < recorded.end]
+    lost = sum((lost_within(gap, recorded) for gap in within), timedelta())
+    before = 100 * ((recorded.start - window.start) / window.length)
+    return Uptime(
+        window, 1 - lost / recorded.length, [piece(gap, window) for gap in within], before
+    )
+
+
+def uptime_of_day(now: datetime) -> Uptime:
+    return uptime(outages(now - DAY, now), Poll.objects.began(), Interval(now - DAY, now))
 
 
 def lost_within(gap: Gap, window: Interval) -> timedelta:
@@ -165,6 +171,6 @@ def lost_within(gap: Gap, window: Interval) -> timedelta:
 
 
 def piece(gap: Gap, window: Interval) -> Outage:
-    left = 100 * (max(gap.start, window.start) - window.start) / DAY
-    right = 100 * (min(gap.end, window.end) - window.start) / DAY
+    left = 100 * (max(gap.start, window.start) - window.start) / window.length
+    right = 100 * (min(gap.end, window.end) - window.start) / window.length
     return Outage(left, max(right - left, LEAST_WIDTH), gap)

@@ -33,6 +33,7 @@ from markets.coverage import freshness
 from markets.coverage.causes import outages
 from markets.filters import MarketFilter
 from markets.forms import CalibrationPageForm
+from markets.intervals import Interval
 from markets.models import (
     DiskUsage,
     Drift,
@@ -54,6 +55,7 @@ PAGE_SIZE = 50
 MAX_DRIFT = 20
 MAX_OUTAGES = 10
 OUTAGES_WITHIN = timedelta(days=30)
+WEEK = timedelta(days=7)
 MAX_SIBLINGS = 60
 MAX_TRADES = 12
 MAX_SPANS = 10
@@ -92,7 +94,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         **freshness_context(now),
         "interval": settings.POLL_INTERVAL,
         "poll": Poll.objects.newest_finished(at=now),
-        "uptime": overviews.uptime(now),
+        "uptime": overviews.uptime_of_day(now),
         "tiles": overviews.tiles(now),
         "categories": sorted(categories.items(), key=lambda pair: -pair[1]),
         "markets": sum(categories.values()),
@@ -231,15 +233,18 @@ def recorder(request: HttpRequest) -> HttpResponse:
             "problem": problem,
         }
         return render(request, "components/recording.html", pill)
+    gaps, began = outages(now - OUTAGES_WITHIN, now), Poll.objects.began()
     context = {
         "problem": problem,
         "now": now,
         "interval": settings.POLL_INTERVAL,
+        "day": overviews.uptime(gaps, began, Interval(now - overviews.DAY, now)),
+        "week": overviews.uptime(gaps, began, Interval(now - WEEK, now)),
         "polls": Poll.objects.all()[:PAGE_SIZE],
         "sweeps": Sweep.objects.newest_complete_of(*Tier.values, at=now),
         "ages": Poll.objects.newest_ages(at=now),
         "target_ages": target_ages(),
-        "outages": outages(now - OUTAGES_WITHIN, now)[: -MAX_OUTAGES - 1 : -1],
+        "outages": gaps[: -MAX_OUTAGES - 1 : -1],
         "drift": Drift.objects.all()[:MAX_DRIFT],
         # Read by the whole page alone, since it changes every ten minutes.
         "disk": DiskUsage.objects.summary,

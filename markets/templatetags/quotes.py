@@ -411,5 +411,10 @@ def sort_header(context: template.Context, label: str, key: str, kind: str = "")
 
 
 @register.filter
+def comma_separated(text: str) -> list[str]:
+    return text.split(",")
+
+
+@register.filter
 def series_name(series: Series) -> str:
     return series.title or series.ticker

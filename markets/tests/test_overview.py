@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from markets.models import MarketHour, Poll
-from markets.overview import uptime
+from markets.overview import uptime_of_day
 from markets.tests.factories import a_market, a_poll, a_snapshot, a_sweep
 
 pytestmark = [
@@ -48,12 +48,12 @@ def tile(html: str, key: str) -> list[str]:
 @pytest.mark.usefixtures("at_noon")
 class TestUptime:
     def test_nothing_is_known_before_the_first_run(self, client):
-        assert uptime(NOON).share is None
+        assert uptime_of_day(NOON).share is None
         assert "Nothing has been recorded yet" in page(client)
 
     def test_only_the_time_since_the_first_run_counts(self):
         polled(NOON - HOUR, NOON)
-        found = uptime(NOON)
+        found = uptime_of_day(NOON)
         assert found.share == 1
         assert found.outages == []
         assert found.unrecorded == pytest.approx(100 * 23 / 24)
@@ -61,7 +61,7 @@ class TestUptime:
     def test_an_outage_is_a_piece_of_the_strip_with_its_cause(self, client):
         polled(NOON - 30 * HOUR, NOON - 12 * HOUR)
         polled(NOON - 6 * HOUR, NOON)
-        found = uptime(NOON)
+        found = uptime_of_day(NOON)
         assert found.share == pytest.approx(0.75, abs=0.001)
         [piece] = found.outages
         assert (piece.left, piece.width) == (pytest.approx(50, abs=0.1), pytest.approx(25, abs=0.1))
@@ -70,14 +70,14 @@ class TestUptime:
     def test_an_outage_that_began_before_the_day_is_cut(self):
         polled(NOON - 40 * HOUR, NOON - 30 * HOUR)
         polled(NOON - 18 * HOUR, NOON)
-        found = uptime(NOON)
+        found = uptime_of_day(NOON)
         assert found.share == pytest.approx(0.75, abs=0.001)
         assert found.outages[0].left == 0
 
     def test_a_short_outage_is_wide_enough_to_be_seen(self):
         polled(NOON - 30 * HOUR, NOON - 12 * HOUR)
         polled(NOON - 12 * HOUR + MINUTE, NOON)
-        assert uptime(NOON).outages[0].width == 0.2
+        assert uptime_of_day(NOON).outages[0].width == 0.2
 
 
 @pytest.mark.usefixtures("at_noon")
