@@ -444,7 +444,17 @@ class TestRecording:
         assert f"dot-{state}" in page(client, "/recorder/", "recording")
 
     def test_nothing_recorded_is_stopped(self, client):
-        assert "nothing yet" in page(client, "/recorder/", "recording")
+        html = page(client, "/recorder/", "recording")
+        assert "nothing yet" in html
+        assert "Data is stale: nothing has been recorded yet" in html
+
+    def test_pages_say_when_their_data_are_stale(self, client):
+        a_poll(datetime.now(UTC) - timedelta(minutes=7))
+        html = page(client, "/recorder/", "recording")
+        assert re.search(r'id="stale"[^>]*hx-swap-oob="true"[^>]*>Data is stale: .* for 7 m', html)
+        a_poll(datetime.now(UTC))
+        html = page(client, "/recorder/", "recording")
+        assert re.search(r'id="stale"[^>]* hidden></p>', html)
 
     def test_the_page_lists_runs_with_their_errors(self, client, admin_client):
         a_poll(datetime.now(UTC), error="TemporaryError: no answer from 10.0.0.7")
