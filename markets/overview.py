@@ -125,7 +125,7 @@ def tile(choice: Choice, markets: list[Market]) -> Tile:
         for market in sorted(markets, key=choice.value, reverse=descending)
     ]
     return Tile(
-        key, choice.heading, choice.note, {"ordering": choice.ordering} | choice.narrowed, rows
+        key, choice.heading, choice.note, {"ordering": choice.ordering, **choice.narrowed}, rows
     )
 
 

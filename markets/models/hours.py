@@ -40,11 +40,10 @@ ROLL_UP = f"""
 REMEMBER = """
     INSERT INTO markets_pastprice (market_id, hour_ago, day_ago)
     SELECT market_id,
-        (array_agg(last ORDER BY hour DESC) FILTER (WHERE hour >= %(hour)s - %(back)s))[1],
+        (array_agg(last ORDER BY hour DESC) FILTER (WHERE hour >= %(hour_since)s))[1],
         (array_agg(last ORDER BY hour DESC) FILTER (WHERE hour < %(day)s))[1]
     FROM markets_markethour
-    WHERE hour >= %(hour)s - %(back)s AND hour < %(hour)s
-        OR hour >= %(day)s - %(back)s AND hour < %(day)s
+    WHERE hour >= %(hour_since)s AND hour < %(hour)s OR hour >= %(day_since)s AND hour < %(day)s
     GROUP BY market_id
 """
 
@@ -106,7 +105,15 @@ class PastPriceManager(models.Manager["PastPrice"]):
             # Another run of maintenance waits, since it would insert the same markets.
             cursor.execute("LOCK TABLE markets_pastprice IN SHARE ROW EXCLUSIVE MODE")
             cursor.execute("DELETE FROM markets_pastprice")
-            cursor.execute(REMEMBER, {"hour": hour_ago, "day": day_ago, "back": LOOK_BACK})
+            cursor.execute(
+                REMEMBER,
+                {
+                    "hour": hour_ago,
+                    "hour_since": hour_ago - LOOK_BACK,
+                    "day": day_ago,
+                    "day_since": day_ago - LOOK_BACK,
+                },
+            )
 
 
 class PastPrice(models.Model):

@@ -123,7 +123,7 @@ class TestChart:
 
     def test_it_tells_when_nothing_was_recorded(self, client, event):
         a_market("KXWIN-26-A", event=event)
-        for minutes in (600, 300, 1):
+        for minutes in (600, 300, 0.05):
             a_poll(NOON - timedelta(minutes=minutes))
         gaps = client.get("/events/KXWIN-26/chart.json?range=6h").json()["gaps"]
         assert len(gaps) == 2

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from markets import fees
-from markets.outcomes import FALLING, RISING, Offer, Rung, bundle, violations
+from markets.outcomes import FALLING, RISING, Bundle, Offer, Rung, bundle, violations
 
 ROUNDING = fees.rounding(datetime(2026, 11, 20, tzinfo=UTC), broker=False)
 FEES = fees.rate("quadratic", Decimal(1), "taker")
@@ -15,36 +15,46 @@ FREE = fees.rate("quadratic", Decimal(0), "taker")
 
 
 def offer(bid: str | None, size: str | None = "10", rate: fees.Rate | None = FREE) -> Offer:
-    return Offer(bid and Decimal(bid), size and Decimal(size), rate)
+    return Offer(number(bid), number(size), rate)
 
 
 def rung(strike: int, bid: str | None, ask: str | None) -> Rung:
-    return Rung(Decimal(strike), bid and Decimal(bid), ask and Decimal(ask))
+    return Rung(Decimal(strike), number(bid), number(ask))
+
+
+def number(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def a_bundle(*offers: Offer) -> Bundle:
+    found = bundle(offers, ROUNDING)
+    assert found
+    return found
 
 
 class TestBundle:
     def test_it_gains_what_the_bids_exceed_a_dollar_by(self):
-        found = bundle([offer("0.40"), offer("0.35"), offer("0.30", "4.5")], ROUNDING)
-        assert found == (3, Decimal("1.05"), 4, 0)
+        found = a_bundle(offer("0.40"), offer("0.35"), offer("0.30", "4.5"))
+        assert (found.legs, found.bids, found.contracts) == (3, Decimal("1.05"), 4)
         assert found.gain == Decimal("0.20")
 
     def test_fees_are_those_of_each_leg_at_its_own_price(self):
-        found = bundle([offer("0.50", "100", FEES), offer("0.60", "100", FEES)], ROUNDING)
+        found = a_bundle(offer("0.50", "100", FEES), offer("0.60", "100", FEES))
         # 0.07 x 100 x P x (1 - P)
         assert found.fees == Decimal("1.75") + Decimal("1.68")
-        assert found.gain == Decimal(10) - found.fees
+        assert found.gain == Decimal(10) - Decimal("3.43")
 
     def test_a_single_bundle_is_judged_where_sizes_are_unknown(self):
-        found = bundle([offer("0.50", None), offer("0.60")], ROUNDING)
+        found = a_bundle(offer("0.50", None), offer("0.60"))
         assert found.contracts == 0
         assert found.gain == Decimal("0.10")
 
     def test_an_outcome_without_a_bid_is_no_leg(self):
         assert bundle([offer("0.90"), offer("0"), offer(None)], ROUNDING) is None
-        assert bundle([offer("0.90"), offer("0.05"), offer(None)], ROUNDING).legs == 2
+        assert a_bundle(offer("0.90"), offer("0.05"), offer(None)).legs == 2
 
     def test_the_gain_is_unknown_where_a_fee_is(self):
-        found = bundle([offer("0.90"), offer("0.50", rate=None)], ROUNDING)
+        found = a_bundle(offer("0.90"), offer("0.50", rate=None))
         assert found.fees is None
         assert found.gain is None
 
@@ -82,10 +92,10 @@ class TestLadder:
         ]
         found = violations(rungs, direction)
         for dear, cheap in found.items():
-            assert rungs[dear].bid > rungs[cheap].ask
+            assert quotes[dear][0] > sum(quotes[cheap])
             # Wherever the dear one pays, the cheap one does.
             assert (cheap < dear) == (direction == FALLING)
         easier = range(len(rungs)) if direction == FALLING else range(len(rungs))[::-1]
         for at, place in enumerate(easier):
-            asks = [rungs[other].ask for other in easier[:at]]
-            assert (place in found) == any(rungs[place].bid > ask for ask in asks)
+            asks = [sum(quotes[other]) for other in easier[:at]]
+            assert (place in found) == any(quotes[place][0] > ask for ask in asks)

@@ -65,7 +65,7 @@ class TestUptime:
         assert found.share == pytest.approx(0.75, abs=0.001)
         [piece] = found.outages
         assert (piece.left, piece.width) == (pytest.approx(50, abs=0.1), pytest.approx(25, abs=0.1))
-        assert "our outage, 5 h 59 m from 20 Nov 2026, 00:00" in page(client)
+        assert "our outage, 6 h from 19 Nov 2026, 23:59:56 UTC" in page(client)
 
     def test_an_outage_that_began_before_the_day_is_cut(self):
         polled(NOON - 40 * HOUR, NOON - 30 * HOUR)
