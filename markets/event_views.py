@@ -15,7 +15,7 @@ from kalshi_insights.rest.errors import envelope, validation_message
 from markets import charts, fees, prices
 from markets.coverage import freshness
 from markets.coverage.causes import silent_times
-from markets.fees import Rate, Rounding, UnknownFees
+from markets.fees import Rate, UnknownFees
 from markets.intervals import EPOCH, Interval
 from markets.models import Event, Market, MarketSnapshot, Sweep
 from markets.models.markets import OPEN_STATUSES
@@ -23,8 +23,8 @@ from markets.outcomes import LADDERS, Bundle, Offer, Rung, bundle, violations
 
 MOST_LINES = 8
 POINTS = 400
-# Quotes that were observed within this time count as those of one instant.
-ONE_INSTANT = timedelta(seconds=1)
+# The pages of these last minutes say when each outcome was looked at.
+LOOKED_WITHIN = timedelta(minutes=5)
 
 
 class Outcome(NamedTuple):
@@ -35,7 +35,11 @@ class Outcome(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """The bids and asks of all outcomes, and how far apart they were observed."""
+    """The bids and asks of all outcomes together.
+
+    Where they seem to give a gain, `apart` tells how far apart they were looked at; quotes of one
+    page have one instant.
+    """
 
     bids: Decimal | None
     asks: Decimal | None  # None where an outcome has no ask
@@ -44,8 +48,8 @@ class Sums(NamedTuple):
     bundle: Bundle | None
 
     @property
-    def of_one_instant(self) -> bool:
-        return self.apart is not None and self.apart <= ONE_INSTANT
+    def on_one_page(self) -> bool:
+        return self.apart == timedelta()
 
 
 @require_safe
@@ -64,7 +68,7 @@ def event_detail(request: HttpRequest, ticker: str) -> HttpResponse:
         "event": event,
         "outcomes": outcomes,
         "lines": sorted((each for each in outcomes if each.line), key=lambda each: each.line or 0),
-        "sums": sums_of(event, outcomes, fees.rounding(now, broker=False)),
+        "sums": sums_of(event, markets, now),
         "is_ladder": any(market.strike_type in LADDERS for market in markets),
         "ranges": charts.RANGES,
         "now": now,
@@ -133,23 +137,38 @@ def strike_of(market: Market) -> Decimal | None:
     return market.floor_strike if market.floor_strike is not None else market.cap_strike
 
 
-def sums_of(event: Event, outcomes: Sequence[Outcome], rounding: Rounding) -> Sums | None:
+def sums_of(event: Event, markets: Sequence[Market], now: datetime) -> Sums | None:
     """Return the sums of an exclusive event; None of another, whose prices need not fit."""
-    opened = [each for each in outcomes if each.market.status in OPEN_STATUSES]
+    opened = [market for market in markets if market.status in OPEN_STATUSES]
     if not event.mutually_exclusive or len(opened) < 2:
         return None
     rate = taker_rate(event)
-    offers = [Offer(each.market.yes_bid, each.market.yes_bid_size, rate) for each in opened]
-    bids = [each.market.yes_bid for each in opened if each.market.yes_bid is not None]
-    asks = [each.market.yes_ask for each in opened if each.market.yes_ask is not None]
-    times = [each.observed_at for each in opened if each.observed_at is not None]
+    offers = [Offer(market.yes_bid, market.yes_bid_size, rate) for market in opened]
+    bids = [market.yes_bid for market in opened if market.yes_bid is not None]
+    asks = [market.yes_ask for market in opened if market.yes_ask is not None]
+    found = bundle(offers, fees.rounding(now, broker=False))
+    seems_to_gain = found is not None and (found.gain or 0) > 0
+    looks = looked_at(opened, now) if seems_to_gain else []
     return Sums(
         bids=sum(bids, Decimal()) if bids else None,
         asks=sum(asks, Decimal()) if len(asks) == len(opened) else None,
         without_ask=len(opened) - len(asks),
-        apart=max(times) - min(times) if len(times) == len(opened) else None,
-        bundle=bundle(offers, rounding),
+        apart=max(looks) - min(looks) if len(looks) == len(opened) else None,
+        bundle=found,
     )
+
+
+def looked_at(markets: Sequence[Market], now: datetime) -> list[datetime]:
+    """Return the instants at which a page or a change showed the quotes that markets have now."""
+    ids = [market.pk for market in markets]
+    observed = Sweep.objects.observed(ids, now - LOOKED_WITHIN, now, known_by=now)
+    found = []
+    for place, market in enumerate(markets):
+        instants = observed.of_market(place)
+        pages = [EPOCH + timedelta(microseconds=int(instants[-1]))] if len(instants) else []
+        rows = [market.quoted_at] if market.quoted_at else []
+        found += [max(pages + rows)] if pages or rows else []
+    return found
 
 
 def taker_rate(event: Event) -> Rate | None:
