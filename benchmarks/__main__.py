@@ -24,6 +24,7 @@ NAMES = (
     "reading",
     "calibration",
     "search",
+    "overview",
     "dearest",
     "api",
     "exports",
