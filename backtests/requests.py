@@ -43,8 +43,8 @@ REMOVED = {
 }
 # With these sources, a run reads the imports that it names.
 WITH_IMPORTS = (SnapshotSources.BEST.value, SnapshotSources.IMPORTED.value)
-# The sources that a run reads alone.
-READ_ALONE: Mapping[str, Sequence[str]] = {
+# The sources of the rows of a run that does not read the best ones.
+ROW_SOURCES: Mapping[str, Sequence[str]] = {
     SnapshotSources.RECORDED: (Source.POLL, Source.WEBSOCKET),
     SnapshotSources.BACKFILLED: (Source.BACKFILL,),
     SnapshotSources.IMPORTED: (Source.IMPORT,),
@@ -154,7 +154,7 @@ class MarketSelection:
 
     def no_quotes(self, ids: Sequence[int]) -> BadInput:
         """The error that says where quotes of these markets are recorded instead."""
-        sources = READ_ALONE.get(self.sources, ())
+        sources = ROW_SOURCES.get(self.sources, ())
         before, after = self._snapshots.around(ids, self.start, self.end, sources=sources)
         if before is None and after is None:
             imports = record.imported_spans.imports_of(ids)
