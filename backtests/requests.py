@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from math import isfinite
 from typing import Any, Self
@@ -20,7 +20,6 @@ from backtests.strategies.descriptions import StrategyDescription
 from kalshi_insights.bad_input import UNWRITABLE, BadInput
 from kalshi_insights.processes.broker import sender
 from markets.models import Source
-from markets.models.observations import MICROSECOND
 
 MAX_SNAPSHOTS = 20_000_000  # loading that many takes about two gigabytes
 MAX_NAMES_SHOWN = 5
@@ -117,9 +116,9 @@ class MarketSelection:
             return self
         sources = ROW_SOURCES.get(self.sources, ())
         newest = self._snapshots.newest_of(self.market_ids(), self.start, self.end, sources=sources)
-        return replace(
-            self, end=newest + MICROSECOND if newest else self.end, ends_with_quotes=False
-        )
+        # Forms have whole seconds.
+        end = newest.replace(microsecond=0) + timedelta(seconds=1) if newest else self.end
+        return replace(self, end=end, ends_with_quotes=False)
 
     def check_imports(self) -> None:
         """Raise `BadInput` for an import that is not there, and where none would be read."""

@@ -132,7 +132,7 @@ def test_without_an_end_it_ends_with_the_newest_quote():
     start = ("--start", "2026-10-01", "--across-gaps", "wait")
     output = said("runbacktest", "always-no", "--ticker", "KXRAIN-26OCT02", *start)
     assert "2026-10-01 00:00 to 2026-10-01 03:00 UTC" in output
-    assert BacktestResult.objects.get().end == START + 3 * HOUR + timedelta(microseconds=1)
+    assert BacktestResult.objects.get().end == START + 3 * HOUR + timedelta(seconds=1)
 
 
 def test_the_cause_of_no_fill_comes_before_what_came_of_it():
