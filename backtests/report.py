@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from django.urls import reverse
 
 from backtests.metrics.deflation import Deflation, deflate
+from backtests.metrics.figures import pluralise
 from backtests.models import BacktestResult, Engine, Trial
 from backtests.report_figures import (
     FIGURES,
@@ -139,7 +140,8 @@ def summary(result: BacktestResult) -> Iterator[str]:
     number = f"Backtest {result.pk}: " if result.pk else ""
     yield f"{number}{result.strategy} {result.strategy_version}, {Engine(result.engine).label}"
     yield (
-        f"{result.snapshots or 0:,} rows of quotes, {result.markets or 0:,} markets,"
+        f"{pluralise(result.snapshots or 0, 'row')} of quotes,"
+        f" {pluralise(result.markets or 0, 'market')},"
         f" {result.start:%Y-%m-%d %H:%M} to {result.end:%Y-%m-%d %H:%M} UTC"
     )
     yield ""

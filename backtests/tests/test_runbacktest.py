@@ -123,7 +123,7 @@ def test_of_many_fills_it_shows_the_first_ones_and_where_the_others_are():
 def test_what_only_ends_trading_is_no_row_of_quotes():
     market = a_market()
     record_settlement(market, START + 4 * HOUR, "no")
-    assert "\n3 rows of quotes, 1 markets" in run()
+    assert "\n3 rows of quotes, 1 market, " in run()
 
 
 def test_without_an_end_it_ends_with_the_newest_quote():
