@@ -191,7 +191,7 @@ def _fill_cells(fill: JournalEntry) -> tuple[str, ...]:
 
 
 def _place_of_fills(result: BacktestResult) -> str:
-    if result.pk is None:
+    if not result.pk:
         return "run it without --no-save, and the site has them all."
     page = reverse("backtests:detail", args=[result.pk])
     address = reverse("api:backtest-executions", args=[result.pk])

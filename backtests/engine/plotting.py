@@ -20,7 +20,7 @@ HATCHES = dict(zip(CAUSES, ("..", "///", "+++", "xxx", "\\\\\\", "---"), strict=
 MOST_MARKETS = 8
 
 
-class StandingBook(NamedTuple):
+class DrawnBook(NamedTuple):
     """The book of a market from each instant on, in dollars, and the gaps in which nobody observed
     it. A side is NaN where it is empty, the market does not trade, or in a gap."""
 
@@ -91,7 +91,7 @@ def _plot_markets(universe: Universe, outcome: RunOutcome, markets: Sequence[int
 
 
 def _draw_market(axes: Axes, universe: Universe, outcome: RunOutcome, market: int) -> None:
-    book = StandingBook.of(universe, market)
+    book = DrawnBook.of(universe, market)
     _draw_gaps(axes, book.gaps)
     _draw_book(axes, book)
     left = _draw_series(axes, outcome.annotations.series.series, market)
@@ -111,7 +111,7 @@ def _draw_gaps(axes: Axes, gaps: MarketGaps) -> None:
             )  # fmt: skip
 
 
-def _draw_book(axes: Axes, book: StandingBook) -> None:
+def _draw_book(axes: Axes, book: DrawnBook) -> None:
     times = _times(book.at)
     axes.fill_between(
         times, book.bid, book.ask, step="post", alpha=0.3, color=BOOK, label="from bid to ask"

@@ -11,7 +11,7 @@ from backtests.data.causes import CAUSES
 from backtests.data.gaps import MarketGaps
 from backtests.data.universe import MONEY, SECOND, Settlement
 from backtests.engine.event_driven import cerebro
-from backtests.engine.plotting import MOST_MARKETS, StandingBook, plot, plot_most_traded
+from backtests.engine.plotting import MOST_MARKETS, DrawnBook, plot, plot_most_traded
 from backtests.rules.execution import ExecutionModel, FillModel
 from backtests.strategies import DoNothing, Momentum
 from backtests.strategies.base import Strategy
@@ -42,8 +42,8 @@ def parts(axes):
 
 def a_gap(since, until, cause="our outage"):
     """A gap of the only market, in seconds from the first row on."""
-    times = (np.array([NOW + each * SECOND]) for each in (since, until))
-    return MarketGaps(np.array([0, 1]), *times, np.array([CAUSES.index(cause)]))
+    begun, over = (np.array([NOW + each * SECOND]) for each in (since, until))
+    return MarketGaps(np.array([0, 1]), begun, over, np.array([CAUSES.index(cause)]))
 
 
 def test_a_picture_shows_each_fill_and_needs_no_screen(tmp_path, monkeypatch):
@@ -116,7 +116,7 @@ def test_a_run_without_a_fill_shows_its_quotes():
 
 def test_no_line_crosses_a_gap_which_is_hatched_and_has_its_cause():
     universe = replace(universe_of(book(40, 44), book(41, 45), seconds=30), gaps=a_gap(10, 20))
-    standing = StandingBook.of(universe, 0)
+    standing = DrawnBook.of(universe, 0)
     assert ((standing.at - NOW) // SECOND).tolist() == [0, 10, 20, 30]
     np.testing.assert_equal(standing.bid, [0.40, np.nan, 0.40, 0.41])
     np.testing.assert_equal(standing.ask, [0.44, np.nan, 0.44, 0.45])
@@ -130,7 +130,7 @@ def test_a_gap_without_an_end_reaches_to_the_end_of_the_market():
     gaps = a_gap(10, 20)._replace(until=np.array([2**63 - 1]))
     settled = Settlement(NOW + 60 * SECOND, NOW + 60 * SECOND, MONEY)
     universe = replace(universe_of(book(40, 44), settlement=settled), gaps=gaps)
-    standing = StandingBook.of(universe, 0)
+    standing = DrawnBook.of(universe, 0)
     assert ((standing.at - NOW) // SECOND).tolist() == [0, 10, 60]
     assert standing.gaps.until.tolist() == [NOW + 60 * SECOND]
 
@@ -146,7 +146,7 @@ def test_causes_have_hatches_of_their_own():
 
 def test_nothing_is_drawn_where_a_market_does_not_trade():
     pause = book(40, 44, tradable=False)
-    standing = StandingBook.of(universe_of(book(40, 44), pause, book(None, 46)), 0)
+    standing = DrawnBook.of(universe_of(book(40, 44), pause, book(None, 46)), 0)
     np.testing.assert_equal(standing.bid, [0.40, np.nan, np.nan])
     np.testing.assert_equal(standing.ask, [0.44, np.nan, 0.46])
 
@@ -154,7 +154,7 @@ def test_nothing_is_drawn_where_a_market_does_not_trade():
 def test_the_last_quote_stands_to_the_settlement_which_is_drawn():
     settled = Settlement(NOW + 60 * SECOND, NOW + 90 * SECOND, MONEY)
     universe = universe_of(book(40, 44), book(42, 46), settlement=settled)
-    assert StandingBook.of(universe, 0).at[-1] == NOW + 60 * SECOND
+    assert DrawnBook.of(universe, 0).at[-1] == NOW + 60 * SECOND
     (axes,) = drawn(universe)
     ((_, value),) = parts(axes)["settled at $1"].get_offsets()
     assert value == 1
