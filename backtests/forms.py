@@ -66,11 +66,11 @@ class ImportsField(NamesField):
         return [int(name) for name in names]
 
 
-def _instant(label: str, help_text: str) -> forms.DateTimeField:
+def _instant(label: str, help_text: str, *, required: bool = True) -> forms.DateTimeField:
     widget = forms.DateTimeInput(
         {"type": "datetime-local", "step": "any"}, format="%Y-%m-%dT%H:%M:%S"
     )
-    return forms.DateTimeField(label=label, help_text=help_text, widget=widget)
+    return forms.DateTimeField(label=label, help_text=help_text, widget=widget, required=required)
 
 
 class BacktestForm(forms.Form):
@@ -80,7 +80,11 @@ class BacktestForm(forms.Form):
     events = NamesField("Events", "All markets of these events.")
     tickers = NamesField("Markets", "Single markets, by their tickers.")
     start = _instant("From", "In UTC.")
-    end = _instant("Until", "In UTC; the run ends before this instant.")
+    end = _instant(
+        "Until",
+        "In UTC; the run ends before this instant. Without it, just after the newest quote.",
+        required=False,
+    )
     cash = forms.DecimalField(
         label="Starting cash, dollars", min_value=0, max_value=MAX_CASH, max_digits=16,
         decimal_places=6,
@@ -107,6 +111,7 @@ class BacktestForm(forms.Form):
         self, data: Mapping[str, Any] | None, *, query: Mapping[str, str], now: datetime
     ) -> None:
         """`query` fills in the form from an address."""
+        self.now = now
         until = now.replace(second=0, microsecond=0, tzinfo=None)
         defaults = {"start": until - DEFAULT_WINDOW, "end": until, "cash": "10000"}
         super().__init__(data, initial=defaults | dict(query.items()))
@@ -156,13 +161,14 @@ class BacktestForm(forms.Form):
     @property
     def backtest_request(self) -> BacktestRequest:
         data = self.cleaned_data
-        names = ("series", "events", "tickers", "imports", "start", "end")
+        names = ("series", "events", "tickers", "imports", "start")
         selection = {name: data[name] for name in names}
+        selection["sources"] = data["sources"] or SnapshotSources.BEST
         params = {name: data[f"params.{name}"] for name in self.described.schema}
         execution = {field.name: data[field.name] for field in fields(ExecutionModel)}
         return BacktestRequest(
             strategy=data["strategy"],
-            selection=MarketSelection(**selection, sources=data["sources"] or SnapshotSources.BEST),
+            selection=MarketSelection.until(data["end"], now=self.now, **selection),
             params={name: value for name, value in params.items() if value != ""},
             cash=data["cash"],
             engine=data["engine"],

@@ -21,12 +21,12 @@ from markets.models.order_books import BookLevels
 
 # Markets whose open interest is read together.
 AT_ONCE = 512
-ORIGINS: Mapping[int, str] = {
+INTEREST_ORIGINS: Mapping[int, str] = {
     told.LIVE: LIVE,
     told.IMPORTED: IMPORTED,
     told.BACKFILLED: BACKFILLED,
 }
-READ_ALONE: Mapping[str, int] = {
+INTEREST_SOURCES: Mapping[str, int] = {
     SnapshotSources.RECORDED: told.LIVE,
     SnapshotSources.IMPORTED: told.IMPORTED,
     SnapshotSources.BACKFILLED: told.BACKFILLED,
@@ -58,7 +58,7 @@ def open_interest(
         own = np.searchsorted(asked, changes["market"])
         market, at, origin = np.array(markets)[own], changes["at"], changes["origin"]
         rows = _are_read(times, market, at, origin, selection.sources)
-        origins.add(INTEREST, counted(origin[rows], ORIGINS))
+        origins.add(INTEREST, counted(origin[rows], INTEREST_ORIGINS))
         return _changes(own[rows], at[rows], changes["contracts"][rows], markets=len(asked))
 
     return ByMarket(read, len(ids), at_once=AT_ONCE)
@@ -68,7 +68,7 @@ def _are_read(times: SourceTimes, market: Ints, at: Ints, origin: Ints, sources:
     """Return which rows are of those that a run reads."""
     if sources == SnapshotSources.BEST:
         return times.counts(market, at, origin == told.LIVE, origin == told.IMPORTED)
-    chosen: Bools = origin == READ_ALONE[sources]
+    chosen: Bools = origin == INTEREST_SOURCES[sources]
     return chosen
 
 

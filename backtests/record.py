@@ -43,6 +43,10 @@ class SnapshotReads(Protocol):
         self, ids: Sequence[int], start: datetime, end: datetime, *, sources: Sequence[str] = ()
     ) -> tuple[datetime | None, datetime | None]: ...
 
+    def newest_of(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, sources: Sequence[str] = ()
+    ) -> datetime | None: ...
+
     def readable(self, imports: Sequence[int]) -> "SnapshotReads": ...
 
     def columns(

@@ -1,11 +1,15 @@
 """The report of a run: one table of figures for the page and the terminal, beside band and
 yardsticks."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from textwrap import wrap
 from typing import Any, NamedTuple
 
+from django.urls import reverse
+
 from backtests.metrics.deflation import Deflation, deflate
+from backtests.metrics.figures import pluralise
 from backtests.models import BacktestResult, Engine, Trial
 from backtests.report_figures import (
     FIGURES,
@@ -17,9 +21,11 @@ from backtests.report_figures import (
     figure,
     gain,
 )
+from backtests.rules.journal import JournalEntry
 from backtests.strategies import STRATEGIES, YARDSTICKS
 
 TERMINAL_WIDTH = 88
+FILLS_SHOWN = 10
 
 
 class FigureRow(NamedTuple):
@@ -134,7 +140,8 @@ def summary(result: BacktestResult) -> Iterator[str]:
     number = f"Backtest {result.pk}: " if result.pk else ""
     yield f"{number}{result.strategy} {result.strategy_version}, {Engine(result.engine).label}"
     yield (
-        f"{result.snapshots or 0:,} rows of quotes, {result.markets or 0:,} markets,"
+        f"{pluralise(result.snapshots or 0, 'row')} of quotes,"
+        f" {pluralise(result.markets or 0, 'market')},"
         f" {result.start:%Y-%m-%d %H:%M} to {result.end:%Y-%m-%d %H:%M} UTC"
     )
     yield ""
@@ -152,6 +159,43 @@ def summary(result: BacktestResult) -> Iterator[str]:
         if note not in result.verdict:
             yield from ("", *wrap(f"Note: {note}", TERMINAL_WIDTH))
     yield from _conditions(result)
+
+
+def first_fills(result: BacktestResult, entries: Iterable[JournalEntry]) -> Iterator[str]:
+    """The first fills of a run's journal as lines of text, and how to see the others."""
+    shown = list(islice((each for each in entries if each.kind == "fill"), FILLS_SHOWN))
+    if not shown:
+        return
+    yield "Fills, in UTC and with the price of YES:"
+    heads = ("time", "market", "side", "contracts", "price", "fee")
+    table = [heads, *map(_fill_cells, shown)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for *texts, contracts, price, fee in table:
+        left = (text.ljust(width) for text, width in zip(texts, widths[:3], strict=True))
+        numbers = zip((contracts, price, fee), widths[3:], strict=True)
+        yield "  ".join(("", *left, *(text.rjust(width) for text, width in numbers)))
+    more = result.figures["activity"]["fills"] - len(shown)
+    if more:
+        yield f"  {more:,} more: {_place_of_fills(result)}"
+
+
+def _fill_cells(fill: JournalEntry) -> tuple[str, ...]:
+    return (
+        f"{fill.at:%Y-%m-%d %H:%M:%S}",
+        fill.ticker,
+        f"buy {fill.outcome_side.upper()}",
+        f"{fill.contracts:,.2f}".removesuffix(".00"),
+        f"${fill.price:.4f}",
+        f"${fill.fee:.6f}",
+    )
+
+
+def _place_of_fills(result: BacktestResult) -> str:
+    if not result.pk:
+        return "run it without --no-save, and the site has them all."
+    page = reverse("backtests:detail", args=[result.pk])
+    address = reverse("api:backtest-executions", args=[result.pk])
+    return f"{page}?kind=fill on the site, or {address}?format=csv of the API."
 
 
 def _conditions(result: BacktestResult) -> Iterator[str]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from math import isfinite
-from typing import Any
+from typing import Any, Self
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -43,8 +43,8 @@ REMOVED = {
 }
 # With these sources, a run reads the imports that it names.
 WITH_IMPORTS = (SnapshotSources.BEST.value, SnapshotSources.IMPORTED.value)
-# The sources that a run reads alone.
-READ_ALONE: Mapping[str, Sequence[str]] = {
+# The sources of the rows of a run that does not read the best ones.
+ROW_SOURCES: Mapping[str, Sequence[str]] = {
     SnapshotSources.RECORDED: (Source.POLL, Source.WEBSOCKET),
     SnapshotSources.BACKFILLED: (Source.BACKFILL,),
     SnapshotSources.IMPORTED: (Source.IMPORT,),
@@ -73,7 +73,7 @@ class TooManyUnfinished(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketSelection:
     """All markets of the named series and events, and the named markets, from `start` on and
-    before `end`."""
+    before `end`, or with `ends_with_quotes` until just after their newest quote before it."""
 
     start: datetime
     end: datetime
@@ -82,6 +82,12 @@ class MarketSelection:
     tickers: Sequence[str] = ()
     sources: str = SnapshotSources.BEST
     imports: Sequence[int] = ()
+    ends_with_quotes: bool = False
+
+    @classmethod
+    def until(cls, end: datetime | None, *, now: datetime, **others: Any) -> Self:
+        """Make a selection that ends before an instant; without one, it ends with its quotes."""
+        return cls(end=end or now, ends_with_quotes=end is None, **others)
 
     @property
     def field(self) -> str:
@@ -89,7 +95,7 @@ class MarketSelection:
         return "series" if self.series else "event" if self.events else "ticker"
 
     def check(self, *, now: datetime) -> "MarketSelection":
-        """Return this selection with its names as they are written on record.
+        """Return this selection with its names as they are written on record, and with its end.
 
         Raises `BadInput` for what can be checked without reading quotes.
         """
@@ -99,7 +105,20 @@ class MarketSelection:
         _check_window(self.start, self.end, now=now)
         if not (self.series or self.events or self.tickers):
             raise BadInput("ticker", "Name a series, an event or a market.")
-        return self.as_written()
+        return self.as_written().with_end()
+
+    def with_end(self) -> "MarketSelection":
+        """Return this selection with the instant before which it ends.
+
+        A run counts its days up to there, so days without a quote would make its returns smaller.
+        """
+        if not self.ends_with_quotes:
+            return self
+        sources = ROW_SOURCES.get(self.sources, ())
+        newest = self._snapshots.newest_of(self.market_ids(), self.start, self.end, sources=sources)
+        # Forms have whole seconds.
+        end = newest.replace(microsecond=0) + timedelta(seconds=1) if newest else self.end
+        return replace(self, end=end, ends_with_quotes=False)
 
     def check_imports(self) -> None:
         """Raise `BadInput` for an import that is not there, and where none would be read."""
@@ -154,7 +173,7 @@ class MarketSelection:
 
     def no_quotes(self, ids: Sequence[int]) -> BadInput:
         """The error that says where quotes of these markets are recorded instead."""
-        sources = READ_ALONE.get(self.sources, ())
+        sources = ROW_SOURCES.get(self.sources, ())
         before, after = self._snapshots.around(ids, self.start, self.end, sources=sources)
         if before is None and after is None:
             imports = record.imported_spans.imports_of(ids)

@@ -25,6 +25,7 @@ from backtests.analysis.evaluation import (
 from backtests.analysis.no_orders import explain_no_orders
 from backtests.analysis.signal_annotations import orders_of
 from backtests.annotations.series import DrawnSeries
+from backtests.data.origins import QUOTES
 from backtests.data.universe import MONEY, Ints, Universe, microseconds
 from backtests.models import ENTRY_COLUMNS, BacktestResult, Engine, TrialRow
 from backtests.own import imports
@@ -304,7 +305,7 @@ def _columns(
         "code_fingerprint": fingerprints.code_fingerprint(prepared.strategy),
         "strategy_files": imports.texts_of(prepared.strategy),
         "data_fingerprint": prepared.data_fingerprint(),
-        "snapshots": len(universe.quotes),
+        "snapshots": universe.origins.total(QUOTES),
         "markets": len(universe.listings),
         "final_cash": Decimal(headline.outcome.cash) / MONEY,
         "figures": headline.figures.as_json(),
@@ -319,10 +320,11 @@ def _columns(
             assumptions=assumptions,
         ),
         "assumptions": [
+            # What stood in the way comes before what came of it.
             *assumptions.sentences(),
+            *annotation_notes(prepared, headline.outcome),
             *headline.outcome.notes,
             *_notes(prepared, headline.figures.waits),
-            *annotation_notes(prepared, headline.outcome),
         ],
         "analyses": dict(headline.outcome.annotations.analyses),
         "conditions": [asdict(each) for each in headline.outcome.annotations.conditions],
@@ -337,9 +339,6 @@ def _notes(prepared: Evaluation, waits: metrics.Waits) -> Iterator[str]:
             f"Orders arrive after {latency:g} s, but the traded markets were observed every"
             f" {distance:,.1f} s (median): the record cannot tell what happened sooner."
         )
-    unknown = evaluation.share_of_unknown_sizes(prepared.universe)
-    if unknown and prepared.execution.assumed_size is None:
-        yield f"{unknown:.0%} of the quoted prices have no known size; they filled nothing."
     yield from prepared.universe.origins.sentences()
     unsettled = sum(settlement is None for settlement in prepared.universe.settlements)
     if unsettled:

@@ -30,7 +30,7 @@ NOWHERE = WholeTape((), ())
 RECORD = 0  # no import has this id
 # The times in which no trade of markets is missing, by the import that has them, or `RECORD`.
 Sources = Mapping[int, Stretches]
-ORIGINS: Mapping[int, str] = {
+TRADE_ORIGINS: Mapping[int, str] = {
     TradeOrigin.TAPE: LIVE,
     TradeOrigin.BACKFILL: BACKFILLED,
     TradeOrigin.IMPORT: IMPORTED,
@@ -116,7 +116,7 @@ def tape(
     columns["market"] = _numbered(ids, columns["market"])
     sources = _one_for_each_time(_without_late(sources, columns, microseconds(known_by)))
     kept = np.flatnonzero(_are_told(sources, columns))
-    origins.add(TOLD_TRADES, counted(columns["source"][kept], ORIGINS))
+    origins.add(TOLD_TRADES, counted(columns["source"][kept], TRADE_ORIGINS))
     return _tape(columns, kept, joined(list(sources.values())), ahead=skew // MICROSECOND)
 
 

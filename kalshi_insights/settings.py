@@ -663,5 +663,7 @@ LOGGING = {
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
+        # It tells of its fonts whenever it has looked for them.
+        "matplotlib": {"level": "WARNING"},
     },
 }

@@ -194,6 +194,7 @@ def assumptions(universe: Universe, outcome: RunOutcome, execution: ExecutionMod
     traded = np.unique(outcome.journal[:, JOURNAL_COLUMN["market"]]).tolist()
     settlements = [universe.settlements[market] for market in traded]
     return Assumptions(
+        unfilled=share_of_unknown_sizes(universe) if execution.assumed_size is None else 0.0,
         size=execution.assumed_size,
         queue=execution.assumed_queue,
         times=any(settlement.assumed for settlement in settlements if settlement),

@@ -3,7 +3,8 @@
 from typing import NamedTuple, Self
 
 from backtests.data.first_observations import first_observations
-from backtests.data.universe import MISSING, Universe
+from backtests.data.timeline import BOOK
+from backtests.data.universe import MISSING, Bools, Ints, Quotes, Universe
 from backtests.rules.execution import ExecutionModel
 from kalshi_insights.arrays import np
 
@@ -19,13 +20,30 @@ class QuoteCounts(NamedTuple):
 
     @classmethod
     def of(cls, universe: Universe, execution: ExecutionModel) -> Self:
-        quotes = universe.quotes
+        quotes = universe.quotes.select(_are_quotes(universe.quotes))
         two_sided = (quotes.bid != MISSING) & (quotes.ask != MISSING)
         trading = np.flatnonzero(two_sided & quotes.tradable)
         arrival = quotes.at[trading] + execution.latency
         observed = first_observations(universe.observations(), quotes.market[trading], arrival)
         in_time = observed <= arrival + execution.patience
         return cls(len(quotes), int(two_sided.sum()), len(trading), int(in_time.sum()))
+
+
+def _are_quotes(quotes: Quotes) -> Bools:
+    """Return which rows are quotes: others repeat the book where trading ended or went on, or where
+    the close was known to have moved."""
+    order = np.argsort(quotes.market, kind="stable")
+    repeats = _as_before(quotes.market[order])
+    for name in BOOK:
+        repeats &= _as_before(getattr(quotes, name)[order])
+    changed = ~_as_before(quotes.tradable[order]) | ~_as_before(quotes.close_at[order])
+    found = np.empty(len(order), np.bool_)
+    found[order] = ~(repeats & changed)
+    return found
+
+
+def _as_before(values: Ints | Bools) -> Bools:
+    return np.append(False, values[1:] == values[:-1])[: len(values)]
 
 
 def explain_no_orders(universe: Universe, execution: ExecutionModel) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
@@ -161,7 +162,11 @@ class RunRequestSerializer(StrictSerializer):
         help_text="The imports to read beside the record; without it, none.",
     )
     start = AwareDateTimeField(help_text="The first instant of the run, with an offset.")
-    end = AwareDateTimeField(help_text="The run ends before this instant; with an offset.")
+    end = AwareDateTimeField(
+        required=False,
+        help_text="The run ends before this instant, with an offset; without it, just after the"
+        " newest quote.",
+    )
     cash = CashField(
         max_digits=16,
         decimal_places=6,
@@ -184,8 +189,10 @@ class RunRequestSerializer(StrictSerializer):
             for field in fields(MarketSelection)
             if field.name in data
         }
+        end = selection.pop("end", None)
+        chosen = MarketSelection.until(end, now=datetime.now(UTC), **selection)
         execution = ExecutionModel(**data.pop("execution", {}))
-        return BacktestRequest(selection=MarketSelection(**selection), execution=execution, **data)
+        return BacktestRequest(selection=chosen, execution=execution, **data)
 
 
 @extend_schema_serializer(

@@ -25,6 +25,9 @@ class Origins:
     def of(self, kind: str) -> dict[str, int]:
         return dict(self._counts.get(kind, {}))
 
+    def total(self, kind: str) -> int:
+        return sum(self._counts.get(kind, {}).values())
+
     def sentences(self) -> Iterator[str]:
         """Tell the origins of each kind, if anything was imported."""
         if not any(IMPORTED in counts for counts in self._counts.values()):

@@ -14,8 +14,10 @@ SHARE_THAT_MATTERS = 0.1
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumptions:
     """The assumptions behind a result: the contracts assumed for unknown sizes and before resting
-    orders, the times at which results were known, fee terms."""
+    orders, the times at which results were known, fee terms; `unfilled` is the share of the quoted
+    prices that filled nothing, since their size is unknown and none was assumed."""
 
+    unfilled: float = 0.0
     size: int | None = None
     queue: int | None = None
     times: bool = False
@@ -23,6 +25,11 @@ class Assumptions:
 
     def sentences(self) -> list[str]:
         sentences = []
+        if self.unfilled:
+            sentences.append(
+                f"{_share(self.unfilled)} of the quoted prices have no known size, so they filled"
+                " nothing: an assumed size would say how many contracts they have."
+            )
         if self.size is not None:
             sentences.append(f"Unknown sizes were assumed: {pluralise(self.size, 'contract')}.")
         if self.queue is not None:
@@ -132,6 +139,10 @@ def _coverage(figures: Figures) -> Iterator[str]:
     thin = coverage.pnl_of_thin_hours
     if thin and abs(thin) >= SHARE_THAT_MATTERS * abs(pnl):
         yield f"Hours observed for less than {LEAST_OBSERVED:.0%} earned {dollars(thin)}."
+
+
+def _share(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.005 else "Less than 1%"
 
 
 def _span(days: float) -> str:

@@ -2,7 +2,7 @@
 
 A file is read again when it has changed, or any other file of the folder that it imports; one with
 an error after a while, too, and whenever a file of the folder has changed. All processes share the
-cache; while it does not answer, each reads for itself.
+cache; while it does not answer, each reads for itself and remembers the newest reports.
 """
 
 import os
@@ -29,6 +29,9 @@ KEPT_SECONDS = 30 * 86_400
 # each time it does, twice as long passes before the next time.
 AGAIN_SECONDS, AGAIN_AT_MOST = 60.0, 86_400.0
 PROCESSES = 4
+# Reports that a process remembers while the cache does not answer, by their keys.
+MOST_REMEMBERED = 200
+_remembered: dict[str, bytes] = {}
 
 log = structlog.get_logger(__name__)
 _reading = threading.Lock()
@@ -100,10 +103,19 @@ def _pause(report: FileReport, before: Kept | None, state: str) -> float:
 
 
 def _keep(key: str, kept: Kept) -> None:
+    value = msgspec.json.encode(kept)
     try:
-        cache.set(key, msgspec.json.encode(kept), KEPT_SECONDS)
+        cache.set(key, value, KEPT_SECONDS)
     except redis.RedisError as fault:
         log.warning("cache_unavailable", error=type(fault).__name__)
+        _remember(key, value)
+
+
+def _remember(key: str, value: bytes) -> None:
+    _remembered.pop(key, None)
+    while len(_remembered) >= MOST_REMEMBERED:
+        del _remembered[next(iter(_remembered))]
+    _remembered[key] = value
 
 
 def _valid(files: Sequence[StrategyFile]) -> dict[StrategyFile, FileReport]:
@@ -129,7 +141,7 @@ def _kept(files: Sequence[StrategyFile]) -> Mapping[StrategyFile, Kept]:
         values = cache.get_many(keys.values())
     except redis.RedisError as fault:
         log.warning("cache_unavailable", error=type(fault).__name__)
-        return {}
+        values = _remembered
     return {
         file: msgspec.json.decode(values[key], type=Kept)
         for file, key in keys.items()

@@ -11,6 +11,7 @@ from django.db import transaction
 from backtests.analysis import fingerprints, walk_forward
 from backtests.analysis.point_runs import PointResult
 from backtests.analysis.walk_forward import FoldPnl
+from backtests.data.origins import QUOTES
 from backtests.data.universe import MONEY, Floats, Ints
 from backtests.metrics.overfitting import probability_of_overfitting
 from backtests.models import BacktestStatus, Search, SearchChunk, SearchPoint, Trial
@@ -65,7 +66,7 @@ def _check_same_worker(search: Search, loaded: LoadedSearch, code: Mapping[str, 
     if not search.data_fingerprint:
         search.code_fingerprint, search.data_fingerprint = code, loaded.data_fingerprint
         search.plan = loaded.plan
-        search.snapshots = len(loaded.searched.universe.quotes)
+        search.snapshots = loaded.searched.universe.origins.total(QUOTES)
         search.markets = len(loaded.searched.universe.listings)
         search.save()
         return

@@ -8,6 +8,7 @@ from backtests import catalogue, loading
 from backtests.analysis import fingerprints
 from backtests.analysis.evaluation import OnProgress, part_of_progress
 from backtests.analysis.point_runs import PointResult
+from backtests.data.origins import QUOTES
 from backtests.data.universe import Ints
 from backtests.models import Engine, Search, SearchPoint
 from backtests.requests import stored_selection
@@ -33,7 +34,8 @@ def run(
     universe = loading.load(stored_selection(search), known_by=now, on_progress=on_share)
     loaded = universes.prepared(search, universe)
     search.plan = loaded.plan
-    search.snapshots, search.markets = len(universe.quotes), len(universe.listings)
+    search.snapshots = universe.origins.total(QUOTES)
+    search.markets = len(universe.listings)
     strategy, in_kernel = catalogue.load(search.strategy), search.engine == Engine.KERNEL
 
     def one(point: SearchPoint) -> PointResult:

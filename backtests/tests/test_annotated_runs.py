@@ -350,7 +350,23 @@ def test_a_condition_of_other_rows_is_refused_whether_or_not_orders_are_sent(quo
 
 def test_rows_are_counted_as_far_as_orders_could_be_met():
     universe = universe_of(
-        book(42, 45), book(42, None), book(42, 45, tradable=False), book(42, 45, at=20_000)
+        book(42, 45), book(42, None), book(42, 45, tradable=False), book(43, 45, at=20_000)
     )
     # After the last row nothing is observed; between the two before it lie five hours.
     assert QuoteCounts.of(universe, ExecutionModel()) == (4, 3, 2, 1)
+
+
+def test_a_row_that_only_ends_trading_or_moves_the_close_is_no_quote():
+    universe = universe_of(
+        book(42, 45),
+        book(42, 45, close_at=NOW),
+        book(42, 45, close_at=NOW, tradable=False),
+        book(42, 45, market=1),
+        markets=2,
+    )
+    assert QuoteCounts.of(universe, ExecutionModel()).rows == 2
+
+
+def test_a_quote_that_is_the_same_again_is_a_quote():
+    universe = universe_of(book(42, 45), book(42, 45), book(42, 45))
+    assert QuoteCounts.of(universe, ExecutionModel()).rows == 3

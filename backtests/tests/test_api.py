@@ -66,6 +66,13 @@ def refused(client, **changes: Any) -> dict[str, list[str]]:
     return details
 
 
+def test_without_an_end_a_run_ends_just_after_the_newest_quote(client, market):
+    some = {name: value for name, value in SOME.items() if name != "end"}
+    response = client.post(f"{API}/backtests/", some, format="json")
+    assert response.status_code == 202, response.content
+    assert BacktestResult.objects.get().end == NOON + timedelta(hours=5, minutes=50, seconds=1)
+
+
 class TestStrategies:
     def test_all_are_listed_with_their_yardsticks_marked(self, client):
         rows = client.get(f"{API}/strategies/").json()["results"]

@@ -205,7 +205,9 @@ def test_a_helper_that_was_missing_mends_a_file_at_once(folder, read):
     assert own()["cheap-side"].error == ""
 
 
-def test_without_the_cache_files_are_read_all_the_same(folder, settings):
+@pytest.fixture
+def without_cache(settings, monkeypatch):
+    monkeypatch.setattr(kept, "_remembered", {})
     cache._cache.get_client().connection_pool.disconnect()  # type: ignore[attr-defined]
     settings.CACHES = {
         "default": {
@@ -213,8 +215,29 @@ def test_without_the_cache_files_are_read_all_the_same(folder, settings):
             "LOCATION": "redis://127.0.0.1:9/0",
         }
     }
-    write_signal(folder)
+
+
+def test_without_the_cache_a_process_reads_a_file_once_until_it_changes(
+    folder, without_cache, read
+):
+    path = write_signal(folder)
     assert own()["cheap-side"].error == ""
+    assert own()["cheap-side"].error == ""
+    assert len(read) == 1
+    path.write_text(path.read_text() + "x = 1 / 0\n")
+    assert "ZeroDivisionError" in own()["cheap-side"].error
+    assert len(read) == 2
+
+
+def test_without_the_cache_a_process_remembers_so_many_reports(
+    folder, without_cache, read, monkeypatch
+):
+    monkeypatch.setattr(kept, "MOST_REMEMBERED", 1)
+    write_signal(folder)
+    write_signal(folder, "other.py", name="other-side")
+    assert {"cheap-side", "other-side"} == set(own()) == set(own())
+    assert len(kept._remembered) == 1
+    assert len(read) == 3
 
 
 # --- pages and API --------------------------------------------------------------------------------

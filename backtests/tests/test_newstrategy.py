@@ -8,9 +8,13 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from backtests import catalogue
+from backtests.analysis.evaluation import Evaluation
+from backtests.data.universe import MONEY
 from backtests.own import imports
 from backtests.own.beginnings import KINDS
 from backtests.own.folder import StrategyFile
+from backtests.own.rehearsal import BEGIN, MINUTE, quotes
+from backtests.rules.execution import ExecutionModel, FillModel
 from backtests.tests.own_strategies import write_signal
 from kalshi_insights.embedded import BASE_DIR
 
@@ -51,6 +55,23 @@ def test_their_tests_pass_without_the_services_of_the_site(folder):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "6 passed" in ran.stdout, ran.stdout
+
+
+def test_both_count_what_stood_in_the_way_of_an_order(folder):
+    said("cheap-side")
+    said("patient-side", "--kind", "strategy")
+    dear = quotes([0.49] * 6, [0.51] * 6)
+    counts = {}
+    for name in ("cheap_side", "patient_side"):
+        (strategy,) = imports.load(StrategyFile(f"{name}.py", folder))
+        evaluation = Evaluation(
+            dear, strategy, {}, ExecutionModel(), cash=MONEY, start=BEGIN, end=BEGIN + MINUTE,
+            in_kernel=False,
+        )  # fmt: skip
+        outcome = evaluation.annotated(evaluation.run(FillModel.EXPECTED, lambda share: None))
+        counts[name] = [(c.name, c.asked, c.held) for c in outcome.annotations.conditions]
+    assert counts["cheap_side"] == [("a usual midpoint", 6, 2), ("cheaper than usual", 6, 0)]
+    assert counts["patient_side"] == [("cheap", 6, 0)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from io import StringIO
 
 import pytest
@@ -84,10 +85,69 @@ def test_its_json_is_the_whole_result():
     assert output["figures"] == result.figures
 
 
+def test_money_of_its_json_is_dollars_beside_the_figures_and_millionths_within_them():
+    a_market()
+    for words in ((), ("--no-save",)):
+        output = json.loads(run("--json", *words))
+        assert (output["cash"], output["final_cash"]) == ("10000.000000", "10004.029400")
+        assert output["figures"]["money"]["pnl"] == 4_029_400
+
+
+def test_it_shows_the_fills():
+    a_market()
+    heads, fill = run().splitlines()[-2:]
+    assert heads.split() == ["time", "market", "side", "contracts", "price", "fee"]
+    assert re.split(r"\s{2,}", fill.strip()) == [
+        "2026-10-01 02:00:00", "KXRAIN-26OCT02", "buy NO", "10", "$0.4200", "$0.170600",
+    ]  # fmt: skip
+
+
+def test_of_many_fills_it_shows_the_first_ones_and_where_the_others_are():
+    names = [f"KXRAIN-26OCT02-B{n}" for n in range(12)]
+    for name in names:
+        market = record_market(name)
+        for hour in (1, 2):
+            record_quote(market, START + hour * HOUR)
+    words = ("always-no", "--ticker", *names, *WINDOW, "--across-gaps", "wait")
+    lines = said("runbacktest", *words).splitlines()
+    assert sum("buy NO" in line for line in lines) == 10
+    number = BacktestResult.objects.get().pk
+    assert lines[-1] == (
+        f"  2 more: /backtests/{number}/?kind=fill on the site,"
+        f" or /api/v1/backtests/{number}/executions/?format=csv of the API."
+    )
+    unstored = said("runbacktest", *words, "--no-save").splitlines()
+    assert unstored[-1] == "  2 more: run it without --no-save, and the site has them all."
+
+
+def test_what_only_ends_trading_is_no_row_of_quotes():
+    market = a_market()
+    record_settlement(market, START + 4 * HOUR, "no")
+    assert "\n3 rows of quotes, 1 market, " in run()
+
+
+def test_without_an_end_it_ends_with_the_newest_quote():
+    a_market()
+    record_quote(record_market("KXRAIN-26OCT09"), START + 40 * HOUR)
+    start = ("--start", "2026-10-01", "--across-gaps", "wait")
+    output = said("runbacktest", "always-no", "--ticker", "KXRAIN-26OCT02", *start)
+    assert "2026-10-01 00:00 to 2026-10-01 03:00 UTC" in output
+    assert BacktestResult.objects.get().end == START + 3 * HOUR + timedelta(seconds=1)
+
+
+def test_the_cause_of_no_fill_comes_before_what_came_of_it():
+    market = record_market("KXRAIN-26OCT02")
+    for hour in (1, 2):
+        record_quote(market, START + hour * HOUR, yes_bid_size=None, yes_ask_size=None)
+    output = " ".join(run("--make").split())
+    assert output.index("no known size, so they filled nothing") < output.index("P&L")
+    assert output.count("no known size") == 1
+
+
 def test_it_need_not_be_stored():
     a_market()
     output = json.loads(run("--json", "--no-save"))
-    assert (output["id"], output["final_cash"]) == (None, "10004.0294")
+    assert (output["id"], output["final_cash"]) == (None, "10004.029400")
     assert not BacktestResult.objects.exists()
 
 

@@ -153,10 +153,11 @@ def test_what_a_result_rests_on_is_said():
         unknown = {"yes_bid_size": None, "yes_ask_size": None}
         record_quote(market, START + hour * HOUR, source=Source.BACKFILL, **unknown)
     assert ran(queue_backtest(market)).assumptions == [
-        "100% of the quoted prices have no known size; they filled nothing.",
-        "1 of 1 markets have no result on record.",
+        "100% of the quoted prices have no known size, so they filled nothing: an assumed size"
+        " would say how many contracts they have.",
         "No order was sent. Rows of quotes: 2; with both sides: 2; of these while the market was"
         " trading: 2; and observed again in time for an order: 1.",
+        "1 of 1 markets have no result on record.",
     ]
     assumed = ran(queue_backtest(market, execution=ExecutionModel(assumed_size=5)))
     assert assumed.assumptions[0] == "Unknown sizes were assumed: 5 contracts."

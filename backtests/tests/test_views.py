@@ -172,6 +172,12 @@ class TestForm:
         assert result.execution["make"] is True
         assert result.execution["assumed_size"] is None
 
+    def test_without_an_end_a_run_ends_just_after_the_newest_quote(self, client, user):
+        a_recorded_day(TICKER)
+        client.post("/backtests/new/", {**WISH, "end": ""})
+        newest = datetime(2025, 11, 20, 17, 50, tzinfo=UTC)
+        assert BacktestResult.objects.get().end == newest + timedelta(seconds=1)
+
     @pytest.mark.parametrize(
         ("changes", "field", "message"),
         [

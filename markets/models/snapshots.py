@@ -416,6 +416,17 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
     def has_any(self, ids: Sequence[int], start: datetime, end: datetime) -> bool:
         return self.of_markets(ids).between(start, end).exists()
 
+    def newest_of(
+        self, ids: Sequence[int], start: datetime, end: datetime, *, sources: Sequence[str] = ()
+    ) -> datetime | None:
+        """Return the instant of the newest snapshot of markets in a window, of some sources alone
+        where they are named; None where there is none."""
+        found = self.of_markets(ids).between(start, end)
+        if sources:
+            found = found.filter(source__in=sources)
+        newest: datetime | None = found.aggregate(at=Max("timestamp"))["at"]
+        return newest
+
     def around(
         self, ids: Sequence[int], start: datetime, end: datetime, *, sources: Sequence[str] = ()
     ) -> tuple[datetime | None, datetime | None]:

@@ -487,3 +487,10 @@ def test_funds_for_a_limit_are_enough_at_any_better_price(count, one, other, rat
     # The better prices of a sale are the higher ones.
     limit, sale = (replace(each, flow=-count * (10_000 - each.price)) for each in (buy, limit))
     assert charged(sale, rule)[0] - sale.flow <= bound(limit, rule) - limit.flow
+
+
+def test_the_example_of_the_documentation():
+    ten = bought("10", "0.42")
+    assert ten.exact == 170_520
+    assert charged(ten, NOW)[0] == 170_600
+    assert charged(ten, THROUGH_BROKER)[0] == 180_000

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from backtests import catalogue
 from backtests.analysis.lookahead import LookaheadVerdict, check
+from backtests.data.origins import QUOTES
 from backtests.data.universe import Universe
 from backtests.loading import load
 from backtests.management.commands.runbacktest import (
@@ -71,8 +72,8 @@ class Command(BaseCommand):
     ) -> None:
         selection = request.selection
         self.stdout.write(
-            f"{strategy.name} {strategy.version} on {len(universe.quotes):,} quotes of"
-            f" {len(universe.listings):,} markets, {selection.start:%Y-%m-%d %H:%M} to"
+            f"{strategy.name} {strategy.version} on {universe.origins.total(QUOTES):,} quotes"
+            f" of {len(universe.listings):,} markets, {selection.start:%Y-%m-%d %H:%M} to"
             f" {selection.end:%Y-%m-%d %H:%M} UTC"
         )
         report = check(

@@ -19,7 +19,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from backtests import catalogue, runner
 from backtests.models import BacktestResult, BacktestStatus, Engine, SnapshotSources, Trial
 from backtests.own import folder, imports
-from backtests.report import TERMINAL_WIDTH, deflation, summary
+from backtests.report import TERMINAL_WIDTH, deflation, first_fills, summary
 from backtests.requests import (
     CHOICES,
     REMOVED,
@@ -44,13 +44,14 @@ else:
 FAILED, MISUSED = 1, 2
 PICTURES = (".png", ".svg", ".pdf")
 DEFAULTS = ExecutionModel()
-# The columns of a result that `--json` prints.
+# The columns of a result that `--json` prints, and those of them that are dollars.
 JSON_COLUMNS = (
     "id", "status", "error", "strategy", "strategy_version", "params", "series", "events",
     "tickers", "sources", "imports", "start", "end", "cash", "engine", "execution", "fees",
     "snapshots", "markets", "final_cash", "verdict", "assumptions", "lookahead", "figures", "band",
     "yardsticks", "code_fingerprint", "data_fingerprint", "strategy_files",
 )  # fmt: skip
+DOLLARS = ("cash", "final_cash")
 
 
 class Command(BaseCommand):
@@ -72,7 +73,9 @@ class Command(BaseCommand):
         add("--plot", default="", metavar="FILE",
             help="draw quotes and fills of the most traded markets into this PNG, SVG or PDF file",
         )  # fmt: skip
-        add("--json", action="store_true", help="print the result as JSON")
+        add("--json", action="store_true",
+            help="print the result as JSON: cash and final_cash in dollars as text, and all money"
+            " within figures, band and yardsticks in whole millionths of a dollar")  # fmt: skip
         add("--save", action="store_true", default=True, help="store the result (the default)")
         add("--no-save", dest="save", action="store_false",
             help="do not store the result; it counts as a trial all the same")  # fmt: skip
@@ -95,13 +98,19 @@ class Command(BaseCommand):
                 request.selection.count_snapshots(request.selection.market_ids())
             except BadInput as fault:
                 raise CommandError(str(fault), returncode=MISUSED) from None
-            result = self.run(columns, options, now=now)
-        self.print_result(result, as_json=options["json"])
+            computed: list[ComputedRun] = []
+            result = self.run(columns, options, computed, now=now)
+        self.print_result(result, computed, as_json=options["json"])
 
     def run(
-        self, columns: dict[str, Any], options: dict[str, Any], *, now: datetime
+        self,
+        columns: dict[str, Any],
+        options: dict[str, Any],
+        computed: list[ComputedRun],
+        *,
+        now: datetime,
     ) -> BacktestResult:
-        computed: list[ComputedRun] = []
+        """Run and draw; the list gets what was computed, if the run came so far."""
         run = run_and_store if options["save"] else run_unstored
         try:
             with ProgressBar(sys.stderr) as bar:
@@ -113,13 +122,14 @@ class Command(BaseCommand):
             raise CommandError(str(fault), returncode=FAILED) from None
         return result
 
-    def print_result(self, result: BacktestResult, *, as_json: bool) -> None:
+    def print_result(
+        self, result: BacktestResult, computed: Sequence[ComputedRun], *, as_json: bool
+    ) -> None:
         if as_json:
-            columns = {name: getattr(result, name) for name in JSON_COLUMNS}
-            columns["overfitting"] = deflation(result).as_json() if result.figures else None
-            self.stdout.write(json.dumps(columns, cls=DjangoJSONEncoder, indent=2))
+            self.stdout.write(json.dumps(as_columns(result), cls=DjangoJSONEncoder, indent=2))
         elif result.status == BacktestStatus.DONE:
-            self.stdout.write("\n".join(summary(result)))
+            fills = [line for run in computed for line in first_fills(result, run.entries())]
+            self.stdout.write("\n".join([*summary(result), *([""] if fills else []), *fills]))
         if result.status != BacktestStatus.DONE:
             number = f"Backtest {result.pk} " if result.pk else "The backtest "
             raise CommandError(f"{number}{result.status}: {result.error}", returncode=FAILED)
@@ -173,7 +183,8 @@ def add_selection_arguments(parser: ArgumentParser) -> None:
     add("--event", nargs="+", action="extend", default=[], help="all markets of these events")
     add("--ticker", nargs="+", action="extend", default=[], help="single markets")
     add("--start", default="", help="first day (UTC) or instant, such as 2026-11-01T12:00Z")
-    add("--end", default="", help="day or instant before which the run ends (now)")
+    add("--end", default="",
+        help="day or instant before which the run ends (just after the newest quote)")  # fmt: skip
     add("--sources", default=SnapshotSources.BEST, choices=SnapshotSources.values,
         help="snapshots to use (best)")  # fmt: skip
     add("--import", dest="imports", nargs="+", action="extend", type=int, default=[],
@@ -210,9 +221,10 @@ def request_from(options: dict[str, Any], *, now: datetime) -> BacktestRequest:
     """Read the request from a command's options. Raises BadInput."""
     if not options["start"]:
         raise BadInput("start", "Name a first day or instant, such as --start 2026-11-01.")
-    selection = MarketSelection(
+    selection = MarketSelection.until(
+        parse_instant("end", options["end"]) if options["end"] else None,
+        now=now,
         start=parse_instant("start", options["start"]),
-        end=parse_instant("end", options["end"]) if options["end"] else now,
         series=options["series"],
         events=options["event"],
         tickers=options["ticker"],
@@ -275,6 +287,15 @@ def run_unstored(
         setattr(result, name, value)
     on_computed(computed)
     return result
+
+
+def as_columns(result: BacktestResult) -> dict[str, Any]:
+    """A result as `--json` prints it."""
+    columns = {name: getattr(result, name) for name in JSON_COLUMNS}
+    known = [name for name in DOLLARS if columns[name] is not None]
+    columns |= {name: f"{columns[name]:.6f}" for name in known}
+    columns["overfitting"] = deflation(result).as_json() if result.figures else None
+    return columns
 
 
 # --- the picture ---------------------------------------------------------------------------------
