@@ -215,6 +215,17 @@ def test_a_dry_run_shows_trades_books_and_settlements_in_words(write):
     assert "settlement_value 0  result no" in run("settlements", results, "--dry-run")
 
 
+def test_the_time_of_the_rows_is_told_by_utc_and_by_the_clock_of_the_file(write):
+    content = "ticker,time,bid\nKXA-1,2026-11-02 10:00:00,0.4\nKXA-1,2026-11-02 11:30:00,0.5\n"
+    arguments = ("quotes", write(content), "--time-zone", "America/New_York")
+    told = (
+        "  from 2026-11-02 15:00:00Z to 2026-11-02 16:30:00Z\n"
+        "  by the clock of America/New_York from 2026-11-02 10:00:00 to 2026-11-02 11:30:00\n"
+    )
+    assert told in run(*arguments, "--dry-run")
+    assert told in run(*arguments)
+
+
 def test_a_clock_that_was_set_back_is_told_with_its_line(write):
     content = "ticker,time,bid\n" + "".join(
         f"KXA-1,2026-11-01 {time},0.4\n" for time in ("01:30", "01:10", "02:30")

@@ -28,7 +28,7 @@ from markets.importing.reading.files import find_files
 from markets.importing.reading.instants import FORMATS
 from markets.importing.reading.mapping_file import read_mapping
 from markets.importing.reading.presets import PRESETS
-from markets.importing.reading.preview import counted, described_file
+from markets.importing.reading.preview import counted, described_file, time_span
 from markets.importing.reading.source_file import SourceFile, Survey
 from markets.importing.refused_file import RefusedFile, RefusedFolder
 from markets.models import Import
@@ -124,6 +124,8 @@ class Command(BaseCommand):
             f"Import {row.pk}: {counted(row.rows, 'row')} of {row.kind},"
             f" {counted(len(found.tickers), 'market')}, from {row.name}"
         )
+        for line in time_span(found):
+            self.stdout.write(line)
         if row.duplicates:
             self.stdout.write(f"  {counted(row.duplicates, 'row')} left out, repeating others")
         if row.refused:
