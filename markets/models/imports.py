@@ -170,6 +170,11 @@ class ImportQuerySet(models.QuerySet["Import"]):
         same = self.filter(kind=file.kind, sha256=file.sha256, size=file.size, said=dict(file.said))
         return same.exclude(state__in=GONE).order_by("-pk").first()
 
+    def of_same_content(self, file: ImportFile) -> Self:
+        """Imports of the same content that were said to be something else, oldest first."""
+        same = self.filter(kind=file.kind, sha256=file.sha256, size=file.size)
+        return same.exclude(state__in=GONE).exclude(said=dict(file.said)).order_by("pk")
+
     def group_of(self, files: Iterable[ImportFile]) -> UUID:
         """Return the group of a command's files: the one that an earlier run of it has begun.
 
