@@ -706,3 +706,16 @@ def test_columns_of_other_types_than_numbers_and_texts_are_no_numbers(read, valu
     _, refused, _ = read(frame, name="rows.parquet")
 
     assert [(each.line, each.column) for each in refused] == [(1, "yes_bid"), (2, "yes_bid")]
+
+
+@pytest.mark.parametrize("name", ["ticker", "timestamp", "yes_bid"])
+def test_lists_where_one_value_is_expected_are_refused_by_the_column(error, name):
+    values = {"ticker": ["KX-A"], "timestamp": [AT], "yes_bid": [0.4], name: [[1, 2]]}
+    message = error(pd.DataFrame(values), name="rows.parquet")
+    assert message.startswith(f"rows.parquet, column {name}: has lists, and ")
+
+
+def test_lists_of_lists_are_refused_by_the_column(error):
+    values = {"ticker": ["KX-A"], "time": [AT], "bid_prices": [[[0.4]]], "bid_sizes": [[1]]}
+    message = error(pd.DataFrame(values), "books", name="rows.parquet")
+    assert message.startswith("rows.parquet, column bid_prices: has values of the type list")

@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 from kalshi_insights.arrays import Bools, Ints, np
 from kalshi_insights.bad_input import UNWRITABLE, BadInput
 from markets.importing.parsed_rows import MISSING
+from markets.importing.reading.fields import LISTS
 from markets.importing.reading.file_shape import FileShape
 from markets.importing.reading.instants import Times, out_of_range, read_times
 from markets.importing.reading.local_time import ClockFalls, instants_of
-from markets.importing.reading.raw_rows import RawRows, RowFaults, shown
+from markets.importing.reading.raw_rows import RawRows, RowFaults, file_fault, shown
 from markets.importing.reading.values import WholeParts, as_bools, codes, texts, whole_parts
 from markets.kalshi.fields import fits_ticker
 
@@ -89,8 +90,13 @@ class BatchColumns:
         return np.full(self.rows, MISSING)
 
     def column(self, field: str) -> FileColumn:
+        """Return the column of a field; raises BadInput for lists where one value is expected."""
         name = self.shape.columns[field]
         values = self._raw.columns[name]
+        if pa.types.is_nested(values.type) and field not in LISTS:
+            raise file_fault(
+                self._context.file, f"has lists, and {field} is one value", column=name
+            )
         return FileColumn(name, values, values, np.arange(self.rows))
 
     def prices(self, field: str) -> Ints:

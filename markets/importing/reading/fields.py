@@ -108,3 +108,5 @@ OF_SCALE = ("bid", "ask", "last_price", "bid_size", "ask_size", "bid_prices", "b
 # The prices of levels are of no use without their sizes, and sizes of none without prices.
 PAIRS = (("bid_prices", "bid_sizes"), ("ask_prices", "ask_sizes"),
     ("no_bid_prices", "no_bid_sizes"))  # fmt: skip
+# The fields that have several values in a row.
+LISTS = frozenset(name for pair in PAIRS for name in pair)
