@@ -55,7 +55,7 @@ def stated_flags(said: Mapping[str, Any]) -> str:
 
 
 def _on_fees(surveys: Sequence[Survey]) -> Iterator[str]:
-    series = series_without_fees(set().union(*(each.tickers for each in surveys)))
+    series = series_without_fees({ticker for each in surveys for ticker in each.tickers})
     if series:
         more = len(series) - SERIES_SHOWN
         names = ", ".join(series[:SERIES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
