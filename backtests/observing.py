@@ -14,7 +14,7 @@ from backtests.data.causes import CAUSES
 from backtests.data.gaps import MarketGaps
 from backtests.data.merged_gaps import joined, outside
 from backtests.data.observed_rows import QuotedInstants, with_rows
-from backtests.data.standing_quotes import ImportedRows, standing_times, with_standing
+from backtests.data.standing_quotes import StandingRows, standing_times, with_standing
 from backtests.data.universe import MISSING, Ints, microseconds
 from backtests.models import SnapshotSources
 from backtests.record import PeriodReads, record
@@ -44,7 +44,7 @@ def observed(
         for market, own in _imported(ids, selection)
         if own.on_change
         for time in standing_times(
-            quoted, ImportedRows(market, own.import_id, own.last, own.gap_after), end=last
+            quoted, StandingRows(market, own.import_id, own.last, own.gap_after), end=last
         )
     ]
     return with_standing(found, standing)

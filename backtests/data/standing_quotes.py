@@ -26,7 +26,7 @@ class StandingTime(NamedTuple):
     until: int
 
 
-class ImportedRows(NamedTuple):
+class StandingRows(NamedTuple):
     """The rows of a market in an import: the last of them, and for how long one proves its quote.
 
     None for `gap_after` is up to the next row, however late.
@@ -38,7 +38,7 @@ class ImportedRows(NamedTuple):
     gap_after: int | None
 
 
-def standing_times(quoted: QuotedInstants, rows: ImportedRows, *, end: int) -> list[StandingTime]:
+def standing_times(quoted: QuotedInstants, rows: StandingRows, *, end: int) -> list[StandingTime]:
     """The times before `end` in which the quotes of a market in an import stood.
 
     A quote stands until the market's next one, of whatever source, but no longer than the import
