@@ -24,7 +24,7 @@ from backtests.tests.record_builders import (
     record_revision,
 )
 from markets.models import Candlestick, ImportedPeriod, Source
-from markets.models.imported_periods import StandingRows
+from markets.models.imported_periods import ImportedRows
 
 pytestmark = pytest.mark.django_db
 SECOND = timedelta(seconds=1)
@@ -100,7 +100,7 @@ def an_import(*minutes, gap_after, known_at=START):
     for minute in minutes:
         record_quote(market, START + minute * MINUTE, source=Source.BACKFILL)
     first, last = (START + minute * MINUTE for minute in (minutes[0], minutes[-1]))
-    ImportedPeriod.objects.state({market.pk: StandingRows(first, last)}, gap_after, at=known_at)
+    ImportedPeriod.objects.state({market.pk: ImportedRows(first, last)}, gap_after, at=known_at)
     return market
 
 
@@ -115,7 +115,7 @@ def test_a_run_knows_no_period_that_was_stated_after_it():
     market = an_import(1, 30, gap_after=60, known_at=START + HOUR)
     assert gaps(load_universe(market, known_by=START + HOUR / 2, **WINDOW)) == []
     ImportedPeriod.objects.state(
-        {market.pk: StandingRows(START, START + HOUR)}, 3600, at=START + 2 * HOUR
+        {market.pk: ImportedRows(START, START + HOUR)}, 3600, at=START + 2 * HOUR
     )
     assert gaps(load_universe(market, known_by=START + HOUR, **WINDOW)) != []
     assert gaps(load_universe(market, known_by=START + 3 * HOUR, **WINDOW)) == []
