@@ -15,7 +15,7 @@ def quoted(*markets, live=(), imported=None):
     market = np.repeat(np.arange(len(markets)), [len(own) for own in markets])
     at = np.array([each for own in markets for each in own], np.int64)
     starts = np.cumsum([0, *map(len, markets)])
-    imports = np.array([imported.get(each, 0) for each in at.tolist()], np.int32)
+    imports = np.array([imported.get(each, 0) for each in at.tolist()], np.int64)
     return QuotedInstants(market, at, ~np.isin(at, live), imports, starts)
 
 

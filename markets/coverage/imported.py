@@ -23,7 +23,7 @@ UNPROVED = """
         WHERE market_id = %(market)s AND source = %(source)s AND timestamp < %(end)s
             AND timestamp > %(start)s - gap_after
             -- This lets the planner prune to these days' partitions.
-            AND timestamp > %(start)s - %(longest)s
+            AND timestamp > %(start)s - %(longest)s * interval '1 second'
     )
     SELECT at, next FROM (
         SELECT %(start)s AS at, coalesce(min(since), %(end)s) AS next FROM proved
@@ -61,7 +61,7 @@ def _unproved(market: Market, around: Interval, spans: Sequence[ImportedSpan]) -
                 "last": [each.last_at for each in known],
                 "imports": list(gaps),
                 "gaps": list(gaps.values()),
-                "longest": max(gaps.values(), default=timedelta()),
+                "longest": max(gaps.values(), default=timedelta()).total_seconds(),
                 "market": market.pk,
                 "source": Source.IMPORT.value,
                 "line_bits": LINE_BITS,
