@@ -14,7 +14,7 @@ from backtests.data.causes import CAUSES
 from backtests.data.gaps import MarketGaps
 from backtests.data.merged_gaps import joined, outside
 from backtests.data.observed_rows import QuotedInstants, with_rows
-from backtests.data.standing_quotes import standing_times, with_standing
+from backtests.data.standing_quotes import StandingRows, standing_times, with_standing
 from backtests.data.universe import MISSING, Ints, microseconds
 from backtests.models import SnapshotSources
 from backtests.record import PeriodReads, record
@@ -43,7 +43,9 @@ def observed(
         time
         for market, own in _imported(ids, selection)
         if own.on_change
-        for time in standing_times(quoted, (market, own.first, own.last), own.gap_after, end=last)
+        for time in standing_times(
+            quoted, StandingRows(market, own.import_id, own.last, own.gap_after), end=last
+        )
     ]
     return with_standing(found, standing)
 
@@ -72,7 +74,7 @@ def gaps(
     )
     ends = np.minimum(closed_at, microseconds(selection.end))
     fresh = [
-        (market, own.gap_after, own.first, own.last)
+        (market, own.gap_after, own.import_id)
         for market, own in _imported(ids, selection)
         if own.gap_after is not None
     ]

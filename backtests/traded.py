@@ -66,7 +66,7 @@ def candles(
 ) -> CandleRanges | None:
     """The candlesticks behind backfilled quotes; None where there are none."""
     # An imported quote may be of the instant of a candlestick, which it knows nothing of.
-    fetched = quoted.backfilled & ~quoted.imported
+    fetched = quoted.backfilled & (quoted.imports == 0)
     if not fetched.any():
         return None
     columns = record.candlesticks.ranges(ids, selection.start, selection.end, recorded_by=known_by)

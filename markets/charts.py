@@ -11,7 +11,7 @@ from django.conf import settings
 from markets.coverage.coverage import unobserved
 from markets.filters import ImportNumberField
 from markets.intervals import EPOCH, Interval
-from markets.models import Import, Market, MarketSnapshot, Source
+from markets.models import Market, MarketSnapshot
 from markets.models.markets import NOT_OPEN_STATUSES
 from markets.models.snapshots import Close, MarketSnapshotQuerySet
 
@@ -148,16 +148,8 @@ def _in_force(quotes: MarketSnapshotQuerySet, start: datetime) -> list[Close]:
 def _gaps(
     market: Market, import_id: int | None, start: datetime, until: datetime
 ) -> list[Interval]:
-    """Return when the market could be traded and was not observed, as coverage tells it.
-
-    An import of which nobody said how far apart its rows may be claims no gap.
-    """
-    start = max(start, until - GAPS_WITHIN)
-    if import_id is None:
-        return unobserved(market, start, until)[1]
-    if not Import.objects.states_gaps(import_id):
-        return []
-    return unobserved(market, start, until, source=Source.IMPORT.value, import_id=import_id)[1]
+    """Return when the market could be traded and was not observed, as coverage tells it."""
+    return unobserved(market, max(start, until - GAPS_WITHIN), until, import_id=import_id)[1]
 
 
 def _milliseconds(instant: datetime) -> int:

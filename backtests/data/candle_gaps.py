@@ -12,8 +12,10 @@ from kalshi_insights.arrays import np
 
 FRESH_PERIODS = 3
 NOT_COVERED = CAUSES.index("not covered")
-# A market, the period of its candles or imported rows, and the first and the last of them.
+# A market, the period of its candles or of rows of research tables, and the first and the last.
 RowPeriod = tuple[int, int, int, int]
+# A market, the time for which its rows of an import are fresh, and the number of the import.
+ImportedPeriod = tuple[int, int, int]
 
 
 def candle_gaps(
@@ -22,13 +24,13 @@ def candle_gaps(
     ends: Ints,
     *,
     stated: Sequence[RowPeriod] = (),
-    fresh_for: Sequence[RowPeriod] = (),
+    fresh_for: Sequence[ImportedPeriod] = (),
 ) -> MarketGaps:
     """The gaps after backfilled quotes whose period is known; `ends` is when markets end.
 
     Times are in microseconds. Of several periods at a time, the shortest counts; of those that
-    research tables stated, the last one. Rows of imports have no periods; `fresh_for` has times in
-    which they are fresh for so long.
+    research tables stated, the last one. Rows of imports have no periods; `fresh_for` tells of
+    each import for how long they are fresh.
     """
     period = _periods(quoted, sorted(candles, key=lambda each: -each[1]))
     own = _periods(quoted, stated)
@@ -38,7 +40,7 @@ def candle_gaps(
     final = np.append(quoted.market[1:] != quoted.market[:-1], True)[: len(until)]
     until[final] = ends[quoted.market[final]]
     fresh = np.where(period == MISSING, MISSING, FRESH_PERIODS * period)
-    fresh = np.where(quoted.imported, _periods(quoted, fresh_for), fresh)
+    fresh = np.where(quoted.imports != 0, _of_imports(quoted, fresh_for), fresh)
     stale = quoted.at + fresh
     gaps = np.flatnonzero((fresh != MISSING) & quoted.backfilled & (stale < until))
     return MarketGaps(
@@ -53,6 +55,15 @@ def _periods(quoted: QuotedInstants, periods: Sequence[RowPeriod]) -> Ints:
     """The period of each quote: the last of those in whose time it lies."""
     found = np.full(len(quoted.at), MISSING)
     for market, length, first, last in periods:
-        own = slice(quoted.starts[market], quoted.starts[market + 1])
+        own = quoted.rows_of(market)
         found[own][(quoted.at[own] >= first) & (quoted.at[own] <= last)] = length
+    return found
+
+
+def _of_imports(quoted: QuotedInstants, periods: Sequence[ImportedPeriod]) -> Ints:
+    """The time for which each quote of an import is fresh."""
+    found = np.full(len(quoted.at), MISSING)
+    for market, length, number in periods:
+        own = quoted.rows_of(market)
+        found[own][quoted.imports[own] == number] = length
     return found

@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 
 from backtests.data.first_observations import first_observations
 from backtests.data.market_keys import first_rows
-from backtests.data.timeline import ColumnArrays, Pauses, is_backfilled, is_imported
+from backtests.data.timeline import IMPORT, ColumnArrays, Pauses, is_backfilled
 from backtests.data.universe import Bools, Ints
 from kalshi_insights.arrays import np
 from markets.observed import AFTER_ALL, ObservedInstants
@@ -14,13 +14,14 @@ from markets.observed import AFTER_ALL, ObservedInstants
 class QuotedInstants(NamedTuple):
     """The instants of the markets' quotes, market by market and each by time.
 
-    Imported ones count as backfilled, too.
+    Imported ones count as backfilled, too; `imports` has the number of the import of each, and 0
+    for others.
     """
 
     market: Ints
     at: Ints
     backfilled: Bools
-    imported: Bools
+    imports: Ints
     starts: Ints
 
     @classmethod
@@ -32,8 +33,10 @@ class QuotedInstants(NamedTuple):
         )
         at = np.concatenate([part["at"] for part in parts])
         backfilled = np.concatenate([is_backfilled(part) for part in parts])
-        imported = np.concatenate([is_imported(part) for part in parts])
-        return cls(market, at, backfilled, imported, first_rows(market, sum(markets)))
+        return cls(market, at, backfilled, _imports(parts), first_rows(market, sum(markets)))
+
+    def rows_of(self, market: int) -> slice:
+        return slice(self.starts[market], self.starts[market + 1])
 
     @property
     def first(self) -> Ints:
@@ -52,6 +55,13 @@ class QuotedInstants(NamedTuple):
         np.minimum.at(first_after, self.market[after], self.at[after])
         begun = np.where(first_live == AFTER_ALL, 0, self.first)
         return (begun, first_live), (first_after, np.full(markets, AFTER_ALL))
+
+
+def _imports(parts: Sequence[ColumnArrays]) -> Ints:
+    """Return the import of each quote; where none was read, the arrays need not have it."""
+    if all(IMPORT in part for part in parts):
+        return np.concatenate([part[IMPORT] for part in parts])
+    return np.broadcast_to(np.int64(0), (sum(len(part["at"]) for part in parts),))
 
 
 def with_rows(observed: ObservedInstants, quoted: QuotedInstants, runs: Ints) -> ObservedInstants:

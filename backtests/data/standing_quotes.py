@@ -26,19 +26,28 @@ class StandingTime(NamedTuple):
     until: int
 
 
-def standing_times(
-    quoted: QuotedInstants, rows: tuple[int, int, int], gap_after: int | None, *, end: int
-) -> list[StandingTime]:
-    """The times before `end` in which the imported quotes of a market stood.
+class StandingRows(NamedTuple):
+    """The rows of a market in an import: the last of them, and for how long one proves its quote.
 
-    `rows` are the market and its first and its last row. A quote stands until the market's next
-    one, of whatever source, but no longer than `gap_after`; without that, up to the last row.
+    None for `gap_after` is up to the next row, however late.
     """
-    market, first, last = rows
-    own = slice(quoted.starts[market], quoted.starts[market + 1])
-    at = quoted.at[own]
-    stands = quoted.imported[own] & (at >= first) & (at <= last)
-    longest = last if gap_after is None else at + gap_after
+
+    market: int
+    import_id: int
+    last: int
+    gap_after: int | None
+
+
+def standing_times(quoted: QuotedInstants, rows: StandingRows, *, end: int) -> list[StandingTime]:
+    """The times before `end` in which the quotes of a market in an import stood.
+
+    A quote stands until the market's next one, of whatever source, but no longer than the import
+    says; where it says nothing, up to its last row.
+    """
+    market = rows.market
+    own = quoted.rows_of(market)
+    at, stands = quoted.at[own], quoted.imports[own] == rows.import_id
+    longest = rows.last if rows.gap_after is None else at + rows.gap_after
     until = np.minimum(np.append(at[1:], NEVER)[: len(at)], longest)
     goes_on = stands[:-1] & stands[1:] & (until[:-1] == at[1:])
     since = at[stands & ~np.append(False, goes_on)[: len(at)]]

@@ -17,6 +17,8 @@ ColumnArrays = Mapping[str, Array]
 NEVER = 2**63 - 1
 # Bits of the column `flags`.
 BACKFILLED, IMPORTED, STALE = 1, 2, Quality.STALE.value
+# The column with the number of each row's import, which is there where imports are read.
+IMPORT = "import"
 # What a row without a quote of its own repeats of the last book.
 BOOK = tuple(name for name in QUOTE_COLUMNS if name not in ("at", "market", "close_at", "tradable"))
 

@@ -9,11 +9,14 @@ MINUTE, HOUR = 60, 3_600
 NEVER = 2**63 - 1
 
 
-def quoted(*markets, live=(), imported=()):
+def quoted(*markets, live=(), imported=None):
+    """Make quotes of markets at instants; `imported` has the numbers of imports by instant."""
+    imported = imported or {}
     market = np.repeat(np.arange(len(markets)), [len(own) for own in markets])
     at = np.array([each for own in markets for each in own], np.int64)
     starts = np.cumsum([0, *map(len, markets)])
-    return QuotedInstants(market, at, ~np.isin(at, live), np.isin(at, imported), starts)
+    imports = np.array([imported.get(each, 0) for each in at.tolist()], np.int64)
+    return QuotedInstants(market, at, ~np.isin(at, live), imports, starts)
 
 
 def found(gaps):
@@ -65,9 +68,9 @@ def test_of_a_candle_and_an_import_the_shorter_period_counts():
 
 def test_candlesticks_say_nothing_of_the_rows_of_an_import():
     candles = [(0, MINUTE, 0, 9 * HOUR)]
-    rows = quoted([0, HOUR, 9 * HOUR], imported=[HOUR])
+    rows = quoted([0, HOUR, 9 * HOUR], imported={HOUR: 7})
     assert found(candle_gaps(rows, candles, ends(9 * HOUR))) == [(3 * MINUTE, HOUR)]
-    fresh = [(0, 10 * MINUTE, 0, 9 * HOUR)]
+    fresh = [(0, 10 * MINUTE, 7), (0, MINUTE, 8)]
     gaps = candle_gaps(rows, candles, ends(9 * HOUR), fresh_for=fresh)
     assert found(gaps) == [(3 * MINUTE, HOUR), (HOUR + 10 * MINUTE, 9 * HOUR)]
 

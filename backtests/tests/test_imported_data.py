@@ -134,6 +134,20 @@ class TestProof:
         assert self.instants(loaded(row)) == list(range(3_601))
         assert self.gaps(loaded(row)) == []
 
+    def test_of_two_imports_of_one_time_each_row_proves_what_its_own_says(self):
+        on_change = imported(Kind.QUOTES, QUOTES, recording="on-change", gap_after=120, **FEES)
+        sampled = imported(
+            Kind.QUOTES,
+            [(TICKER, 30, quote(43, 46)), (TICKER, 600, quote(51, 53))],
+            recording="sampled",
+        )
+
+        universe = loaded(on_change, sampled)
+
+        stood = [*range(31), *range(60, 181), 600, *range(3_600, 3_721)]
+        assert self.instants(universe) == stood
+        assert self.gaps(universe) == [(180, 600), (3_720, 7_200)]
+
     @pytest.mark.parametrize("engine", Engine.values)
     @pytest.mark.parametrize(("recording", "met"), [("on-change", 1), ("sampled", 60)])
     def test_an_order_meets_a_standing_quote_within_a_second(self, engine, recording, met):

@@ -46,8 +46,8 @@ def test_the_gaps_of_two_sources_go_by_market_and_time():
 def test_backfilled_times_lie_before_and_after_what_was_recorded_live():
     at = np.array([1, 5, 7, 9, 3])
     backfilled = np.array([True, False, False, True, True])
-    imported, starts = np.zeros(5, np.bool_), np.array([0, 4, 5])
-    quoted = QuotedInstants(np.array([0, 0, 0, 0, 1]), at, backfilled, imported, starts)
+    imports, starts = np.zeros(5, np.int64), np.array([0, 4, 5])
+    quoted = QuotedInstants(np.array([0, 0, 0, 0, 1]), at, backfilled, imports, starts)
     (before, live), (after, _) = quoted.backfilled_times()
     assert (before.tolist(), live.tolist()) == ([1, 0], [5, 2**63 - 1])
     assert after.tolist() == [9, 2**63 - 1]

@@ -162,7 +162,7 @@ def imported_range(
     market: Market, import_id: int, start: datetime | None, end: datetime | None
 ) -> Interval:
     """The part of a range in which an import has quotes of a market; empty where it has none."""
-    span = ImportedSpan.objects.of_quotes().filter(market=market, import_row=import_id).first()
+    span = ImportedSpan.objects.of_import(import_id, market)
     nothing = Interval(EPOCH, EPOCH)
     if span is None:
         return nothing

@@ -32,7 +32,7 @@ from markets.coverage.observations import (
     fresh_for_at,
 )
 from markets.intervals import Interval, intersect, merge, overlapping, subtract
-from markets.models import Market, Source
+from markets.models import ImportedSpan, Market, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +127,26 @@ def unobserved(
 ) -> tuple[list[Interval], list[Interval]]:
     """Return when a market could not be traded, and when it could and was not observed.
 
-    These are the gaps of `coverage` without their causes, for which nothing is read. Of imports
-    the rows of all that are finished count, or those of the one that is named.
+    These are the gaps of `coverage` without their causes, for which nothing is read. Of the source
+    of imports the rows of all that are finished count. Of an import that is named, its own do
+    alone, in the time from the first to the last.
     """
     window = elapsed_window(start, end)
+    if import_id is not None:
+        source = Source.IMPORT.value
+        if not (within := intersect([window], _times_of_rows(market, import_id))):
+            return [], []
+        [window] = within
     found = _observe(market, window, source=source, import_id=import_id)
     missed = merge([*found.time.missed, *((each.start, each.end) for each in found.time.rest)])
     untradable = merge(gap.interval for gap in found.closed)
     return intersect(untradable, [window]), intersect(missed, [window])
+
+
+def _times_of_rows(market: Market, import_id: int) -> list[Interval]:
+    """Return the time from the first to the last row of a market in an import, if it has any."""
+    span = ImportedSpan.objects.of_import(import_id, market)
+    return [Interval(span.first_at, span.last_at)] if span else []
 
 
 def clip(gaps: Iterable[Gap], parts: Sequence[Interval]) -> list[Gap]:

@@ -81,7 +81,8 @@ class ObservationHistory:
         expected = expected_within(window, hot, fresh_for)
         least = min((rule.fresh_for for rule in expected), default=seldom)
         others = _between_observations(market, around, least=least, polled_least=unlisted_after)
-        if imported := unproved_by_imports(market, around, import_id=import_id):
+        imported = unproved_by_imports(market, around, import_id=import_id)
+        if imported is not None:
             others[Source.IMPORT.value] = imported
         is_known = market.quoted_at or Source.POLL in others
         between = others.pop(Source.POLL.value, [around])

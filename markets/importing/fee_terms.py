@@ -1,11 +1,12 @@
 """Fee terms that whoever imports states for series whose fees nobody knows."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from decimal import Decimal
 
 from django.db.models import Q
 
+from markets.importing.placeholders import guessed_parents
 from markets.models import FeeChange, Import, Market
 
 
@@ -37,3 +38,18 @@ def assume_stated(row: Import, first: Mapping[int, datetime], *, now: datetime) 
         )
         for series_id, at in since.items()
     )
+
+
+def series_without_fees(tickers: Collection[str]) -> list[str]:
+    """Return the series of markets of which no fees are on record, by name.
+
+    That of a market which is not on record is guessed, as its placeholder's is.
+    """
+    written = Market.objects.as_written(tickers)
+    found = Market.objects.filter(ticker__in=written.values())
+    on_record = dict(found.values_list("ticker", "event__series__ticker"))
+    series = {
+        on_record.get(written.get(ticker, ""), guessed_parents(ticker).series) for ticker in tickers
+    }
+    known = FeeChange.objects.filter(import_row=None, series__ticker__in=series)
+    return sorted(series - set(known.values_list("series__ticker", flat=True)))

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from kalshi_insights.arrays import Bools, np
+from markets.importing.imported_revisions import write_revisions
 from markets.importing.parsed_rows import MISSING, ParsedRows
 from markets.importing.row_ids import PlacedRows
 from markets.models import MarketRevision, Status
@@ -17,9 +18,10 @@ def write_known_definitions(placed: PlacedRows, rows: ParsedRows, recorded_at: d
     """
     opens, closes = rows.numbers["open_time"], rows.numbers["close_time"]
     told: Bools = (placed.at != MISSING) & (closes > placed.at)
-    columns = (each[told].tolist() for each in (placed.market, placed.at, opens, closes))
-    stated = [
-        MarketRevision(
+    places = np.arange(len(told))
+    columns = (places, placed.market, placed.at, opens, closes)
+    stated = {
+        place: MarketRevision(
             market_id=market_id,
             known_at=instant(at),
             recorded_at=recorded_at,
@@ -28,16 +30,8 @@ def write_known_definitions(placed: PlacedRows, rows: ParsedRows, recorded_at: d
             close_time=instant(closes_at),
             import_row=placed.import_row,
         )
-        for market_id, at, opens_at, closes_at in zip(*columns, strict=True)
-    ]
-    places = np.flatnonzero(told).tolist()
-    once = {
-        (each.market_id, each.known_at): (place, each)
-        for place, each in reversed([*zip(places, stated, strict=True)])
+        for place, market_id, at, opens_at, closes_at in zip(
+            *(each[told].tolist() for each in columns), strict=True
+        )
     }
-    MarketRevision.objects.bulk_create(
-        [each for _, each in once.values()], ignore_conflicts=True, batch_size=1000
-    )
-    written = np.zeros(len(told), np.bool_)
-    written[[place for place, _ in once.values()]] = True
-    return written
+    return write_revisions(placed.import_row, stated, rows=len(told))

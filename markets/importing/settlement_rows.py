@@ -5,7 +5,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from kalshi_insights.arrays import Bools, np
+from kalshi_insights.arrays import Bools
+from markets.importing.imported_revisions import write_revisions
 from markets.importing.parsed_rows import MISSING, ParsedRows
 from markets.importing.row_ids import PlacedRows
 from markets.models import Import, Market, MarketRevision, Status
@@ -50,19 +51,12 @@ def write_settlements(placed: PlacedRows, rows: ParsedRows, recorded_at: datetim
     row, results = placed.import_row, list(_stated(placed, rows))
     unsettled = Market.objects.filter(pk__in={each.market_id for each in results}, result="")
     markets = set(unsettled.values_list("pk", flat=True))
-    once = {
-        (each.market_id, each.known_at(row)): each
-        for each in reversed(results)
+    stated = {
+        each.place: _revision(row, each, recorded_at=recorded_at)
+        for each in results
         if each.market_id in markets
     }
-    MarketRevision.objects.bulk_create(
-        [_revision(row, each, recorded_at=recorded_at) for each in once.values()],
-        ignore_conflicts=True,
-        batch_size=1000,
-    )
-    written = np.zeros(len(placed.at), np.bool_)
-    written[[each.place for each in once.values()]] = True
-    return written
+    return write_revisions(row, stated, rows=len(placed.at))
 
 
 def _stated(placed: PlacedRows, rows: ParsedRows) -> Iterator[StatedResult]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 from uuid import UUID, uuid4
@@ -170,6 +170,11 @@ class ImportQuerySet(models.QuerySet["Import"]):
         same = self.filter(kind=file.kind, sha256=file.sha256, size=file.size, said=dict(file.said))
         return same.exclude(state__in=GONE).order_by("-pk").first()
 
+    def of_same_content(self, file: ImportFile) -> Self:
+        """Imports of the same content that were said to be something else, oldest first."""
+        same = self.filter(kind=file.kind, sha256=file.sha256, size=file.size)
+        return same.exclude(state__in=GONE).exclude(said=dict(file.said)).order_by("pk")
+
     def group_of(self, files: Iterable[ImportFile]) -> UUID:
         """Return the group of a command's files: the one that an earlier run of it has begun.
 
@@ -242,10 +247,6 @@ class ImportQuerySet(models.QuerySet["Import"]):
         known = dict(self.filter(pk__in=list(ids)).values_list("pk", "state"))
         words = {id: UNUSABLE.get(known.get(id, ""), "is not on record") for id in ids}
         return {id: why for id, why in words.items() if known.get(id) != ImportState.FINISHED}
-
-    def states_gaps(self, id: int) -> bool:
-        """Return True for an import of which a time was stated after which a gap begins."""
-        return self.filter(pk=id, said__has_key="gap_after").exists()
 
     def mark_undoing(self) -> int:
         """Mark imports for being undone, whatever has become of them; return how many."""
@@ -338,6 +339,12 @@ class Import(models.Model):
         return found["first"], found["last"]
 
     @property
+    def gap_after(self) -> timedelta | None:
+        """The time after which a row proves nothing more; None claims no gap."""
+        seconds = self.said.get("gap_after")
+        return None if seconds is None else timedelta(seconds=seconds)
+
+    @property
     def by(self) -> str:
         """The user who imported it, or the system's account that ran the command."""
         return self.user.get_username() if self.user else self.account
@@ -351,6 +358,10 @@ class ImportedSpanQuerySet(models.QuerySet["ImportedSpan"]):
     def of_quotes(self) -> Self:
         """The spans of imports that have quotes."""
         return self.filter(import_row__kind__in=(Kind.QUOTES, Kind.BOOKS))
+
+    def of_import(self, id: int, market: Market) -> "ImportedSpan | None":
+        """Return the span of a market's quotes in an import; None where that has none of them."""
+        return self.of_quotes().filter(import_row=id, market=market).first()
 
     def finished(self) -> Self:
         """The spans of imports that can be used."""

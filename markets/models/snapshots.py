@@ -172,8 +172,12 @@ ARRAYS = {
         ">i2",
     ),
 }
+# The number of the import of each row, 0 where it is of none; only where imports are read.
+IMPORT_ARRAY = {
+    "import": (f"CASE WHEN source = 'IMPORT' THEN sequence >> {LINE_BITS} ELSE 0 END::int4", ">i4")
+}
 SELECT_ARRAYS = f"""
-    SELECT market_id, {", ".join(f"array_agg({sql})" for sql, _ in ARRAYS.values())}
+    SELECT market_id, {{aggregated}}
     FROM (
         SELECT * FROM markets_marketsnapshot
         WHERE market_id = ANY(%s::bigint[]) AND timestamp >= %s AND timestamp < %s
@@ -199,31 +203,41 @@ class SnapshotWindow(NamedTuple):
     start: datetime
     end: datetime
     recorded_by: datetime
-    imports: str  # as an array
+    imports: Sequence[int]
+
+    @property
+    def arrays(self) -> Mapping[str, tuple[str, str]]:
+        """The columns that are read."""
+        return {**ARRAYS, **IMPORT_ARRAY} if self.imports else ARRAYS
 
 
 def _copy_columns(ids: Sequence[int], window: SnapshotWindow, *, order: str = "") -> Columns:
     """Read the snapshots of markets, with the ids of these in the column `market`."""
     markets: list[int] = []
-    sent: list[list[bytes]] = [[] for _ in ARRAYS]
+    arrays = window.arrays
+    sent: list[list[bytes]] = [[] for _ in arrays]
+    aggregated = ", ".join(f"array_agg({sql})" for sql, _ in arrays.values())
+    values = [array_of(ids), *window[:3], array_of(window.imports)]
     with transaction.atomic(), connection.cursor() as cursor:
         # Arrays that do not fit are spilled to disk, which takes half as long again.
         cursor.execute("SET LOCAL work_mem = '64MB'")
         # COPY takes no parameters, so they go in as literals.
-        select = cursor.mogrify(SELECT_ARRAYS.format(order=order), [array_of(ids), *window])
+        select = cursor.mogrify(SELECT_ARRAYS.format(aggregated=aggregated, order=order), values)
         with cursor.copy(f"COPY ({select}) TO STDOUT (FORMAT binary)") as copy:
-            copy.set_types(["int8", *("bytea" for _ in ARRAYS)])
-            for market_id, *arrays in copy.rows():
+            copy.set_types(["int8", *("bytea" for _ in arrays)])
+            for market_id, *row in copy.rows():
                 markets.append(market_id)
-                for column, array in zip(sent, arrays, strict=True):
+                for column, array in zip(sent, row, strict=True):
                     column.append(array[ARRAY_HEAD:])
-    return _columns(markets, sent)
+    return _columns(markets, {name: form for name, (_, form) in arrays.items()}, sent)
 
 
-def _columns(markets: Sequence[int], sent: "list[list[bytes]]") -> Columns:
+def _columns(
+    markets: Sequence[int], forms: Mapping[str, str], sent: "list[list[bytes]]"
+) -> Columns:
     """Join the arrays of all markets; PostgreSQL sends the length of each element before it."""
     columns: Columns = {}
-    for (name, (_, form)), arrays in zip(ARRAYS.items(), sent, strict=True):
+    for (name, form), arrays in zip(forms.items(), sent, strict=True):
         dtype = np.dtype(form)
         element = np.dtype([("length", ">i4"), ("value", dtype)])
         if name == "at":
@@ -374,10 +388,10 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
 
         Instants are microseconds since 1970, prices in 1/10,000 dollar and counts in 1/100
         contract; -1 is unknown. Snapshots recorded after `recorded_by` are left out, and imported
-        ones but for those of the named imports. Nothing is
+        ones but for those of the named imports, whose numbers are in `import` then. Nothing is
         yielded while a COPY is open, since the connection can do nothing else meanwhile.
         """
-        window = SnapshotWindow(start, end, recorded_by, array_of(imports))
+        window = SnapshotWindow(start, end, recorded_by, imports)
         ids = sorted(ids)
         first, size = 0, LEAST_MARKETS
         while first < len(ids):

@@ -248,6 +248,21 @@ def test_dollars_that_are_called_cents_are_refused(error):
     )
 
 
+@pytest.mark.parametrize("row", ["45,47", "45,47.5", "1,2"])
+def test_cents_that_are_called_dollars_are_refused(error, row):
+    message = error(f"{QUOTES}KXA-1,{AT},{row}\nKXA-1,{AT},1,46\n", unit="dollars")
+    assert message.startswith("--unit: rows.csv: ")
+    assert message.endswith(" prices are over a dollar, as those in cents are; give --unit cents")
+
+
+def test_a_few_prices_over_a_dollar_are_refused_row_by_row(refusals):
+    rows = (f"KXA-1,{AT},0.4,0.5", f"KXA-1,{AT},0.41,47", f"KXA-1,{AT},0.41,470")
+    assert refusals(*rows, unit="dollars") == [
+        (3, "yes_ask", "is over a dollar; if it is in cents, give --unit cents"),
+        (4, "yes_ask", "is over a dollar"),
+    ]
+
+
 def test_bids_above_asks_ask_for_the_scale(error, read):
     content = f"{QUOTES}KXA-1,{AT},0.4,0.5\nKXA-1,{AT},0.6,0.38\n"
     message = error(content)
@@ -358,12 +373,21 @@ def test_times_are_read_however_they_are_written(read, text):
         ("1793631600000", "s", "is not in the exchange's time"),
         ("1793631600", "ms", "is not in the exchange's time"),
         ("2017-12-31T00:00:00Z", "", "is not in the exchange's time"),
-        ("2026-12-02T00:00:00Z", "", "is not in the exchange's time"),
+        ("2026-11-30T12:06:00Z", "", "is in the future"),
+        ("2026-12-02T00:00:00Z", "", "is in the future"),
     ],
 )
 def test_what_is_no_time_refuses_its_row(refusals, text, form, reason):
     rows = (f"KXA-1,{text},0.4,0.5", f"KXA-1,{text},0.4,0.5")
     assert refusals(rows[0], time_format=form) == [(2, "timestamp", reason)]
+
+
+def test_a_time_to_come_names_the_zone_that_may_be_wrong(refusals):
+    rows = (f"KXA-1,{AT},0.4,0.5", "KXA-1,2026-11-30 10:00:00,0.4,0.5")
+    zone = "America/New_York"
+    reason = f"is in the future; {zone} may be the wrong zone"
+    assert refusals(*rows, time_zone=zone) == [(3, "timestamp", reason)]
+    assert refusals(*rows, time_zone="UTC") == []
 
 
 # The clocks of New York were set back on 2026-11-01 at 06:00 UTC and forward on 2026-03-08.
@@ -682,3 +706,16 @@ def test_columns_of_other_types_than_numbers_and_texts_are_no_numbers(read, valu
     _, refused, _ = read(frame, name="rows.parquet")
 
     assert [(each.line, each.column) for each in refused] == [(1, "yes_bid"), (2, "yes_bid")]
+
+
+@pytest.mark.parametrize("name", ["ticker", "timestamp", "yes_bid"])
+def test_lists_where_one_value_is_expected_are_refused_by_the_column(error, name):
+    values = {"ticker": ["KX-A"], "timestamp": [AT], "yes_bid": [0.4], name: [[1, 2]]}
+    message = error(pd.DataFrame(values), name="rows.parquet")
+    assert message.startswith(f"rows.parquet, column {name}: has lists, and ")
+
+
+def test_lists_of_lists_are_refused_by_the_column(error):
+    values = {"ticker": ["KX-A"], "time": [AT], "bid_prices": [[[0.4]]], "bid_sizes": [[1]]}
+    message = error(pd.DataFrame(values), "books", name="rows.parquet")
+    assert message.startswith("rows.parquet, column bid_prices: has values of the type list")

@@ -10,8 +10,17 @@ from django.core.management import CommandError, call_command
 
 from markets.importing.import_writer import ImportWriter
 from markets.importing.reading.csv_file import CsvFile
-from markets.models import Import, Market, MarketRevision, MarketSnapshot, OrderBookSnapshot, Trade
+from markets.models import (
+    FeeChange,
+    Import,
+    Market,
+    MarketRevision,
+    MarketSnapshot,
+    OrderBookSnapshot,
+    Trade,
+)
 from markets.models.imports import RowCounts
+from markets.tests.factories import a_market
 
 pytestmark = pytest.mark.django_db
 AT = "2026-11-02T15:00:00Z"
@@ -60,7 +69,13 @@ def test_quotes_of_a_file_are_on_record_with_its_import(write):
     row = Import.objects.get()
     assert out.splitlines() == [
         f"Import {row.pk}: 2 rows of quotes, 2 markets, from rows.csv",
-        "  Sizes are unknown, so a backtest needs --assumed-size",
+        "  from 2026-11-02 15:00:00Z to 2026-11-02 15:00:00Z",
+        "--recording sampled is taken: a row proves the quote at its instant; on-change says that"
+        " it stood until the next row as well",
+        "Without --gap-after nobody claims a gap, however far apart rows are",
+        "Sizes are unknown, so a backtest needs --assumed-size",
+        "Fees are unknown of KXA, KXB, so a backtest needs them stated: --fee-type, and"
+        " --fee-multiplier where it is not 1",
         "Backtests read what they name: runbacktest … --import NUMBER",
     ]
     assert (row.state, row.rows, row.kind, row.line) == ("finished", 2, "quotes", 3)
@@ -120,6 +135,48 @@ def test_a_file_that_is_imported_already_is_told_and_not_imported_again(write):
     run("quotes", path)
     assert "is import" in run("quotes", path)
     assert MarketSnapshot.objects.count() == 2
+
+
+def test_a_file_that_was_read_in_another_way_names_the_import_and_its_flags(write):
+    path = write(QUOTES)
+    run("quotes", path, "--unit", "dollars")
+    first = Import.objects.get()
+    told = (
+        f"  Import {first.pk} has read this file too, with --column at=timestamp --column"
+        " ask=yes_ask --column bid=yes_bid --column ticker=ticker --unit dollars --scale yes; undo"
+        f" one of them unless both are meant: manage.py undoimport {first.pk}\n"
+    )
+    again = ("quotes", path, "--column", "ask=")
+    assert told in run(*again, "--dry-run")
+    assert told in run(*again)
+    assert Import.objects.count() == 2
+    first.delete()
+    assert "has read this file too" not in run(*again, "--dry-run")
+
+
+def test_an_import_that_was_undone_is_not_said_to_have_read_a_file(write):
+    path = write(QUOTES)
+    run("quotes", path)
+    Import.objects.update(state="undone")
+    assert "has read this file too" not in run("quotes", path, "--column", "ask=", "--dry-run")
+
+
+def test_fees_that_are_on_record_or_stated_are_not_missed(write):
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+    FeeChange.objects.create(
+        series=a_market("KXA-1").event.series, fee_type="quadratic", fee_multiplier=1,
+        effective_at=at, known_at=at, recorded_at=at,
+    )  # fmt: skip
+    path = write(QUOTES)
+    assert "Fees are unknown of KXB, so" in run("quotes", path, "--dry-run")
+    stated = ("--fee-type", "quadratic", "--recording", "sampled", "--gap-after", "60")
+    out = run("quotes", path, *stated)
+    assert not any(word in out for word in ("Fees are unknown", "is taken", "Without --gap"))
+
+
+def test_trades_and_settlements_need_no_fees_and_no_recording(write):
+    out = run("settlements", write("ticker,result\nKXA-1,no\n"))
+    assert len(out.splitlines()) == 2
 
 
 def test_refused_rows_go_to_a_file_with_line_column_and_reason(write, tmp_path):
@@ -213,6 +270,17 @@ def test_a_dry_run_shows_trades_books_and_settlements_in_words(write):
     assert "bids none  asks 0.3 × 2.5, 0.4 × 1" in run("books", books, "--dry-run")
     results = write("ticker,result\nKXA-1,no\n", "s.csv")
     assert "settlement_value 0  result no" in run("settlements", results, "--dry-run")
+
+
+def test_the_time_of_the_rows_is_told_by_utc_and_by_the_clock_of_the_file(write):
+    content = "ticker,time,bid\nKXA-1,2026-11-02 10:00:00,0.4\nKXA-1,2026-11-02 11:30:00,0.5\n"
+    arguments = ("quotes", write(content), "--time-zone", "America/New_York")
+    told = (
+        "  from 2026-11-02 15:00:00Z to 2026-11-02 16:30:00Z\n"
+        "  by the clock of America/New_York from 2026-11-02 10:00:00 to 2026-11-02 11:30:00\n"
+    )
+    assert told in run(*arguments, "--dry-run")
+    assert told in run(*arguments)
 
 
 def test_a_clock_that_was_set_back_is_told_with_its_line(write):

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
+from markets.importing.import_writer import ImportWriter
 from markets.importing.undo import undo
 from markets.models import FeeChange, Import, Market, MarketRevision
 from markets.models.definitions import RevisedMarket, with_imported
 from markets.models.imports import Kind
 from markets.models.observations import microseconds
 from markets.tests.factories import a_market
-from markets.tests.import_builders import START, imported, quote
+from markets.tests.import_builders import START, an_import, batch, imported, quote
 
 TICKER = "KXOWN-26NOV20-T40"
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -163,6 +164,23 @@ class TestCloses:
         row.refresh_from_db()
         assert (row.rows, row.duplicates) == (1, 1)
         assert known(row)[0].close_time == microseconds(START + 8 * HOUR)
+
+    @pytest.mark.parametrize(
+        ("kind", "rows"),
+        [
+            (Kind.MARKETS, [{"close_time": microseconds(START + n * HOUR)} for n in (8, 9)]),
+            (Kind.SETTLEMENTS, [{"result": "yes"}, {"result": "no"}]),
+        ],
+    )
+    def test_the_same_is_so_where_an_earlier_batch_has_the_other(self, kind, rows):
+        a_market(TICKER)
+        row = an_import(kind)
+        writer = ImportWriter(row)
+        for n, each in enumerate(rows):
+            writer.write(batch(kind, [(TICKER, 0, each)], first_line=2 + n))
+
+        assert (row.rows, row.duplicates) == (1, 1)
+        assert MarketRevision.objects.filter(import_row=row).count() == 1
 
 
 @pytest.mark.django_db

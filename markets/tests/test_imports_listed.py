@@ -10,7 +10,8 @@ from django.urls import reverse
 
 from accounts.tests.factories import a_token
 from markets import charts
-from markets.coverage.coverage import coverage
+from markets.coverage.coverage import coverage, unobserved
+from markets.intervals import Interval
 from markets.models import Import, Market
 from markets.models.imports import ImportState, Kind
 from markets.tests.factories import a_market, a_trade, observe
@@ -195,6 +196,41 @@ class TestBesideTheRecord:
         assert bids(other.pk, start="2026-11-20T12:02:00Z") == [None, "0.6200"]
         assert bids(trades.pk) == bids(one.pk, start="2026-11-21T00:00:00Z") == []
 
+    @pytest.mark.parametrize(
+        ("said", "states"),
+        [
+            ({}, ["quiet", "quiet"]),
+            ({"recording": "sampled"}, ["quiet", "quiet"]),
+            ({"recording": "on-change"}, ["quiet", "quiet"]),
+            ({"gap_after": 150}, ["quiet", "unobserved"]),
+            ({"recording": "on-change", "gap_after": 60}, ["unobserved", "unobserved"]),
+        ],
+    )
+    def test_candlesticks_the_chart_and_coverage_tell_the_same_gaps(self, client, said, states):
+        rows = [(TICKER, 0, quote(60, 61)), (TICKER, 220, quote(62, 63))]
+        row = imported(Kind.QUOTES, rows, **said)
+        market, end = Market.objects.get(), START + timedelta(seconds=220)
+
+        answer = client.get(self.address("candlesticks"), {"import": row.pk}).json()["results"]
+        chart = charts.chart(market, span="1h", since=None, now=end + HOUR, import_id=row.pk)
+        missed = end - START - coverage(market, START, end).sources["IMPORT"]
+
+        assert [each["state"] for each in answer] == ["recorded", *states, "recorded"]
+        assert sum(b - a for a, b in chart["gaps"]) == missed.total_seconds() * 1000
+        assert unobserved(market, START - HOUR, end + HOUR, import_id=row.pk)[1] == [
+            Interval(START + timedelta(seconds=said["gap_after"]), end)
+            for _ in range("unobserved" in states)
+        ]
+
+    def test_a_time_within_an_import_is_no_gap_because_its_rows_prove_all_of_it(self, client):
+        rows = [(TICKER, 0, quote(60, 61)), (TICKER, 10 * 86_400, quote(62, 63))]
+        row = imported(Kind.QUOTES, rows, recording="on-change")
+        within = {"start": "2026-11-25T12:00:00Z", "end": "2026-11-25T12:01:00Z"}
+
+        answer = client.get(self.address("candlesticks"), {"import": row.pk, **within}).json()
+
+        assert [each["state"] for each in answer["results"]] == ["quiet"]
+
     def test_candlesticks_of_the_api(self, client):
         observe(a_market(TICKER), START, "0.4000", "0.4100")
         imported(Kind.QUOTES, QUOTES)
@@ -294,7 +330,8 @@ class TestShown:
     @pytest.mark.parametrize(
         ("said", "seconds"),
         [
-            ({}, 0),
+            ({}, 60),
+            ({"recording": "sampled"}, 60),
             ({"recording": "sampled", "gap_after": 20}, 40),
             ({"recording": "on-change"}, 60),
             ({"recording": "on-change", "gap_after": 20}, 40),
@@ -323,6 +360,15 @@ class TestShown:
         covered = coverage(Market.objects.get(), START + HOUR, START + 3 * HOUR)
 
         assert covered.sources["IMPORT"].total_seconds() == 3660
+
+    def test_rows_of_one_import_prove_what_those_of_another_do_not(self):
+        imported(Kind.QUOTES, QUOTES, gap_after=3600)
+        imported(Kind.QUOTES, [(TICKER, 100, quote(40, 41)), (TICKER, 4000, quote(41, 42))],
+                 gap_after=5)  # fmt: skip
+
+        covered = coverage(Market.objects.get(), START + HOUR / 2, START + HOUR)
+
+        assert covered.sources["IMPORT"] == HOUR / 2
 
     def test_imported_rows_close_no_gap_of_the_record(self):
         market = a_market(TICKER, open_time=START - HOUR, quoted_at=None)

@@ -70,12 +70,23 @@ def check_unit(file: str, shape: FileShape, prices: PriceStatistics) -> None:
             "--unit",
             f"{file}: all prices are 0 or 1, which may be cents or dollars; state the unit",
         )
+    if shape.unit == "dollars" and _are_cents(prices):
+        raise BadInput(
+            "--unit",
+            f"{file}: {prices.over:,} of {prices.known:,} prices are over a dollar, as those in"
+            " cents are; give --unit cents",
+        )
     if shape.unit == "cents" and "result" not in shape.columns:
         _check_settlements(file, prices)
     if shape.unit == "cents" and prices.has_fractions and prices.largest <= PARTS["cents"]:
         raise BadInput(
             "--unit", f"{file}: no price is above a cent; if they are dollars, give --unit dollars"
         )
+
+
+def _are_cents(prices: PriceStatistics) -> bool:
+    """Tell prices in cents that were called dollars from a few that are wrong."""
+    return prices.over > 0 and (not prices.has_fractions or 2 * prices.over > prices.known)
 
 
 def _check_settlements(file: str, prices: PriceStatistics) -> None:

@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 from kalshi_insights.arrays import Bools, Ints, np
 from kalshi_insights.bad_input import UNWRITABLE, BadInput
 from markets.importing.parsed_rows import MISSING
+from markets.importing.reading.fields import LISTS
 from markets.importing.reading.file_shape import FileShape
 from markets.importing.reading.instants import Times, out_of_range, read_times
 from markets.importing.reading.local_time import ClockFalls, instants_of
-from markets.importing.reading.raw_rows import RawRows, RowFaults, shown
+from markets.importing.reading.raw_rows import RawRows, RowFaults, file_fault, shown
 from markets.importing.reading.values import WholeParts, as_bools, codes, texts, whole_parts
 from markets.kalshi.fields import fits_ticker
 
@@ -46,11 +47,15 @@ class PriceStatistics:
     largest: int = 0
     has_fractions: bool = False  # of the unit
     largest_settlement: int = 0  # in 1/1,000,000 dollar
+    known: int = 0
+    over: int = 0  # those over a dollar, which are refused
 
     def add_settlements(self, values: Ints) -> None:
         self.largest_settlement = max(self.largest_settlement, int(values.max(initial=0)))
 
-    def add(self, prices: Ints, parts: int) -> None:
+    def add(self, prices: Ints, over: Bools, parts: int) -> None:
+        self.known += int((prices != MISSING).sum() + over.sum())
+        self.over += int(over.sum())
         self.largest = max(self.largest, int(prices.max(initial=0)))
         self.has_fractions = self.has_fractions or bool((prices[prices != MISSING] % parts).any())
 
@@ -85,8 +90,13 @@ class BatchColumns:
         return np.full(self.rows, MISSING)
 
     def column(self, field: str) -> FileColumn:
+        """Return the column of a field; raises BadInput for lists where one value is expected."""
         name = self.shape.columns[field]
         values = self._raw.columns[name]
+        if pa.types.is_nested(values.type) and field not in LISTS:
+            raise file_fault(
+                self._context.file, f"has lists, and {field} is one value", column=name
+            )
         return FileColumn(name, values, values, np.arange(self.rows))
 
     def prices(self, field: str) -> Ints:
@@ -104,9 +114,9 @@ class BatchColumns:
         over = read.values > DOLLAR
         if over.any() and not self.shape.unit:
             raise self._unknown_unit(column, int(np.flatnonzero(over)[0]))
-        self.refuse(over, column, "is over a dollar")
+        self._refuse_over(read.values, column, dollar=DOLLAR)
         prices = np.where(over, MISSING, read.values)
-        self._context.prices.add(prices, parts)
+        self._context.prices.add(prices, over, parts)
         return prices
 
     def counts_of(self, column: FileColumn) -> Ints:
@@ -126,7 +136,7 @@ class BatchColumns:
         over = read.values > MILLION
         if over.any() and not self.shape.unit:
             raise self._unknown_unit(column, int(np.flatnonzero(over)[0]))
-        self.refuse(over, column, "is over a dollar")
+        self._refuse_over(read.values, column, dollar=MILLION)
         values = np.where(over, MISSING, read.values)
         self._context.prices.add_settlements(values)
         return values
@@ -140,7 +150,12 @@ class BatchColumns:
         form = f" in the format {self.shape.time_format}" if self.shape.time_format else ""
         self.refuse(times.malformed, column, f"is not a time{form}")
         found = self._with_zone(column, times, by_order=field == "at")
-        self.refuse(out_of_range(found, latest=latest), column, "is not in the exchange's time")
+        self.refuse(out_of_range(found), column, "is not in the exchange's time")
+        late = out_of_range(found, latest=latest)
+        # A clock that is read in the wrong zone may tell times that are still to come.
+        zone = f"; {self.shape.time_zone} may be the wrong zone" if self.shape.time_zone else ""
+        self.refuse(late & times.local, column, f"is in the future{zone}")
+        self.refuse(late, column, "is in the future")
         return found
 
     def local_times(self) -> Times:
@@ -186,6 +201,14 @@ class BatchColumns:
         self.refuse(read.malformed, column, f"is not {name}")
         self.refuse(read.too_fine, column, f"is finer than {part}")
         self.refuse(read.negative, column, "is negative")
+
+    def _refuse_over(self, values: Ints, column: FileColumn, *, dollar: int) -> None:
+        """Refuse what is over a dollar; whole dollars may well be cents."""
+        over = values > dollar
+        if self.shape.unit == "dollars":
+            cents = over & (values <= 100 * dollar) & (values % dollar == 0)
+            self.refuse(cents, column, "is over a dollar; if it is in cents, give --unit cents")
+        self.refuse(over, column, "is over a dollar")
 
     def _read_tickers(self) -> tuple[Sequence[str], Ints]:
         if self.shape.ticker:

@@ -102,6 +102,11 @@ NEEDED: Mapping[Kind, tuple[Names, ...]] = {
 # Fields of a NO side, of which there are none in a file whose prices are all of the NO side.
 NO_SIDE = ("no_bid", "no_ask", "no_bid_size", "no_ask_size", "no_price", "no_bid_prices",
     "no_bid_sizes")  # fmt: skip
+# Fields on the scale of the file, which is that of YES where nobody says otherwise.
+OF_SCALE = ("bid", "ask", "last_price", "bid_size", "ask_size", "bid_prices", "bid_sizes",
+    "ask_prices", "ask_sizes", "price", "settlement_value")  # fmt: skip
 # The prices of levels are of no use without their sizes, and sizes of none without prices.
 PAIRS = (("bid_prices", "bid_sizes"), ("ask_prices", "ask_sizes"),
     ("no_bid_prices", "no_bid_sizes"))  # fmt: skip
+# The fields that have several values in a row.
+LISTS = frozenset(name for pair in PAIRS for name in pair)

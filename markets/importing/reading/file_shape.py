@@ -1,6 +1,5 @@
 """Match what a person says of files with the header of each."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from markets.importing.reading.fields import (
     SIZE_FIELDS,
 )
 from markets.importing.reading.presets import PRESETS, Layout
+from markets.importing.reading.side_names import check_sides, plain
 from markets.kalshi.fields import fits_ticker
 from markets.models.imports import Kind
 
@@ -81,6 +81,9 @@ def shape_of(file: str, name: str, header: Sequence[str], said: Description) -> 
         changes=layout.changes,
     )
     _check(file, header, shape)
+    check_sides(
+        file, kind=shape.kind, columns=shape.columns, scale=shape.scale, stated=said.columns
+    )
     return shape
 
 
@@ -115,19 +118,13 @@ def _found(header: Sequence[str], kind: Kind, layout: Layout) -> dict[str, str]:
     """Return the columns of a layout, or those that usual names tell."""
     if layout.columns:
         return {each: column for each, column in layout.columns.items() if column in header}
-    by_name = {_plain(name): name for name in reversed(header)}
+    by_name = {plain(name): name for name in reversed(header)}
     found, taken = {}, set()
     for each, names in FIELDS[kind].items():
         column = next((by_name[n] for n in names if n in by_name and by_name[n] not in taken), "")
         found[each] = column
         taken.add(column)
     return found
-
-
-def _plain(name: str) -> str:
-    """Write a name in small letters with underscores, as usual names are."""
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-    return re.sub(r"[^a-z0-9_]+", "_", words).rstrip("_")
 
 
 def _columns(found: Mapping[str, str], stated: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Read a Parquet file in batches of rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +12,12 @@ from markets.importing.reading.raw_rows import RawRows, file_fault
 ROWS_PER_BATCH = 50_000
 PARSED = (
     pa.types.is_string, pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal,
-    pa.types.is_timestamp, pa.types.is_boolean, pa.types.is_list, pa.types.is_large_list,
+    pa.types.is_timestamp, pa.types.is_boolean,
+)  # fmt: skip
+LISTS = (pa.types.is_list, pa.types.is_large_list)
+IN_LISTS = (
+    *PARSED, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null,
+    pa.types.is_dictionary,
 )  # fmt: skip
 TEXTS = (
     pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary,
@@ -58,13 +63,17 @@ class ParquetFile:
         if pa.types.is_dictionary(values.type):
             values = values.dictionary_decode()
         kind = values.type
-        if any(is_kind(kind) for is_kind in PARSED):
+        if _is_any(kind, PARSED) or (_is_any(kind, LISTS) and _is_any(kind.value_type, IN_LISTS)):
             return values
         if pa.types.is_date(kind):
             return values.cast(pa.timestamp("us"))
-        if pa.types.is_null(kind) or any(is_kind(kind) for is_kind in TEXTS):
+        if pa.types.is_null(kind) or _is_any(kind, TEXTS):
             try:
                 return values.cast(pa.string())
             except pa.ArrowInvalid:
                 raise file_fault(self._path.name, "is not UTF-8", column=name) from None
         raise file_fault(self._path.name, f"has values of the type {kind}", column=name)
+
+
+def _is_any(kind: pa.DataType, kinds: Sequence[Callable[[pa.DataType], bool]]) -> bool:
+    return any(is_kind(kind) for is_kind in kinds)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from markets.importing.parsed_rows import MISSING, Levels, ParsedRows
 from markets.importing.reading.quotes import TAKERS
@@ -59,8 +60,7 @@ def described_file(source: SourceFile, found: Survey) -> Iterator[str]:
     """Yield how a file is understood, its first rows, and what would be left out."""
     markets = counted(len(found.tickers), "market")
     yield f"{source.path}: {counted(found.rows, 'row')} of {found.shape.kind}, {markets}"
-    if found.first != MISSING:
-        yield f"  from {instant(found.first)} to {instant(found.last)}"
+    yield from time_span(found)
     for name, value in found.shape.as_said().items():
         words = _pairs(value) if isinstance(value, dict) else value
         yield f"  {name.replace('_', ' ')}: {words}"
@@ -76,6 +76,21 @@ def described_file(source: SourceFile, found: Survey) -> Iterator[str]:
         yield f"  left out: {counted(found.left_out, 'row')} that tell nothing of this kind"
     for ticker, line in found.clock_falls:
         yield f"  {ticker}: the clock was set back before line {line}, as the order of rows shows"
+
+
+def time_span(found: Survey) -> Iterator[str]:
+    """Yield when the rows are of, as it is understood, and by the clock whose times a file has."""
+    if found.first == MISSING:
+        return
+    yield f"  from {instant(found.first)} to {instant(found.last)}"
+    zone = found.shape.time_zone
+    if zone and zone != "UTC":
+        first, last = (_by_clock(each, zone) for each in (found.first, found.last))
+        yield f"  by the clock of {zone} from {first} to {last}"
+
+
+def _by_clock(at: int, zone: str) -> str:
+    return f"{datetime.fromtimestamp(at // 1_000_000, ZoneInfo(zone)):%Y-%m-%d %H:%M:%S}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -4,9 +4,10 @@ import getpass
 import os
 import sys
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from kalshi_insights.bad_input import BadInput
 from kalshi_insights.commands import ProgressBar, parse_period
 from markets import fees
 from markets.importing.file_import import ImportedFile, ImportJob, file_to_import
+from markets.importing.notes import notes_on_earlier_imports, notes_on_files
 from markets.importing.reading.description import (
     SCALES,
     SIZES,
@@ -28,7 +30,7 @@ from markets.importing.reading.files import find_files
 from markets.importing.reading.instants import FORMATS
 from markets.importing.reading.mapping_file import read_mapping
 from markets.importing.reading.presets import PRESETS
-from markets.importing.reading.preview import counted, described_file
+from markets.importing.reading.preview import counted, described_file, time_span
 from markets.importing.reading.source_file import SourceFile, Survey
 from markets.importing.refused_file import RefusedFile, RefusedFolder
 from markets.models import Import
@@ -75,30 +77,43 @@ class Command(BaseCommand):
             raise CommandError(str(fault), returncode=MISUSED) from None
         except KeyboardInterrupt:
             raise CommandError("Interrupted. Nothing is written.") from None
+        files = files_to_import(sources, meaning)
         if options["dry_run"]:
-            self.show(sources, surveys)
-            return
-        self.import_all(sources, surveys, refused, meaning)
+            self.show(sources, files, surveys)
+            last = ["Nothing is written."]
+        else:
+            last = self.import_all(sources, files, surveys, refused)
+        self.write_all(notes_on_files(meaning, surveys), last)
 
     def import_all(
         self,
         sources: Sequence[SourceFile],
+        files: Sequence[ImportFile],
         surveys: Sequence[Survey],
         refused: RefusedFile | RefusedFolder,
-        meaning: Mapping[str, Any],
-    ) -> None:
-        files = files_to_import(sources, meaning)
+    ) -> list[str]:
+        """Import all files; return the lines that say how to go on."""
         job = ImportJob(refused=refused, group=Import.objects.group_of(files))
         for source, file, found in zip(sources, files, surveys, strict=True):
             self.import_one(job, source, file, found)
-        self.stdout.write("Backtests read what they name: runbacktest … --import NUMBER")
+        lines = ["Backtests read what they name: runbacktest … --import NUMBER"]
         if Import.objects.named(str(job.group)).count() > 1:
-            self.stdout.write(f"Undo them together: manage.py undoimport {job.group}")
+            lines.append(f"Undo them together: manage.py undoimport {job.group}")
+        return lines
 
-    def show(self, sources: Sequence[SourceFile], surveys: Sequence[Survey]) -> None:
-        for source, found in zip(sources, surveys, strict=True):
-            self.stdout.write("\n".join(described_file(source, found)))
-        self.stdout.write("Nothing is written.")
+    def show(
+        self,
+        sources: Sequence[SourceFile],
+        files: Sequence[ImportFile],
+        surveys: Sequence[Survey],
+    ) -> None:
+        for source, file, found in zip(sources, files, surveys, strict=True):
+            self.write_all(described_file(source, found))
+            self.write_all(f"  {note}" for note in notes_on_earlier_imports(file))
+
+    def write_all(self, *parts: Iterable[str]) -> None:
+        for line in chain(*parts):
+            self.stdout.write(line)
 
     def import_one(
         self, job: ImportJob, source: SourceFile, file: ImportFile, found: Survey
@@ -117,6 +132,7 @@ class Command(BaseCommand):
             raise CommandError(str(fault), returncode=FAILED) from None
         else:
             self.sum_up(imported, found)
+            self.write_all(f"  {note}" for note in notes_on_earlier_imports(file))
 
     def sum_up(self, imported: ImportedFile, found: Survey) -> None:
         row = imported.row
@@ -124,6 +140,7 @@ class Command(BaseCommand):
             f"Import {row.pk}: {counted(row.rows, 'row')} of {row.kind},"
             f" {counted(len(found.tickers), 'market')}, from {row.name}"
         )
+        self.write_all(time_span(found))
         if row.duplicates:
             self.stdout.write(f"  {counted(row.duplicates, 'row')} left out, repeating others")
         if row.refused:
@@ -131,8 +148,6 @@ class Command(BaseCommand):
             self.stdout.write(f"  {refused} refused, listed in {imported.refused}")
         for ticker, line in found.clock_falls:
             self.stdout.write(f"  {ticker}: the clock was set back before line {line}")
-        if row.kind == Kind.QUOTES and not found.shape.has_sizes:
-            self.stdout.write("  Sizes are unknown, so a backtest needs --assumed-size")
 
 
 def add_reading_arguments(parser: ArgumentParser) -> None:
