@@ -673,13 +673,25 @@ def a_worker() -> Iterator[None]:
         thread.join()
 
 
-def outputs_of_notebook(monkeypatch: pytest.MonkeyPatch, *, url: str, token: str = "") -> str:
-    """Run the client's notebook against a site, and return what its cells show."""
+def outputs_of_notebook(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str = "05-api-client",
+    *,
+    url: str,
+    token: str = "",
+    since: str = "",
+) -> str:
+    """Run a notebook against a site, from a heading on, and return what its cells show.
+
+    Its kernel is Python's own, and knows of this project no more than the client beside it.
+    """
     monkeypatch.setenv("INSIGHTS_URL", url)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "notebooks"))
     if token:
         monkeypatch.setenv("INSIGHTS_TOKEN", token)
-    notebook = nbformat.read(ROOT / "notebooks" / "05-api-client.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    begins = (n for n, cell in enumerate(notebook.cells) if cell.source.startswith(since))
+    notebook.cells = notebook.cells[next(begins) :]
     NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
     return str([cell.get("outputs") for cell in notebook.cells])
 
@@ -706,3 +718,13 @@ def test_the_notebook_runs_no_backtest_without_a_token(live_server, market, monk
     shown = outputs_of_notebook(monkeypatch, url=live_server.url)
     assert "Without a token" in shown
     assert "not recording yet" in shown
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_half_about_the_api_of_the_notebook_on_calibration_needs_the_client_alone(
+    live_server, market, monkeypatch
+):
+    shown = outputs_of_notebook(
+        monkeypatch, "04-calibration", url=live_server.url, since="## The same from elsewhere"
+    )
+    assert "0 markets, a day before the close" in shown

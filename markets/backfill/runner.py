@@ -142,20 +142,20 @@ def candlestick_calls(
 
 def fetch_live(client: KalshiClient, call: CandlestickCall, *, minutes: int) -> CandlestickReply:
     """Fetch markets together, and those missing from the reply one by one from either tier."""
-    tickers = list(dict.fromkeys(span.market.ticker for span in call.spans))
+    one_of_each = {span.market.ticker: span for span in call.spans}
     found: dict[str, Sequence[msgspec.Raw]] = {}
     unanswered: dict[str, KalshiError] = {}
     # One market that has just moved to the historical tier, or that the exchange cannot answer
     # for, may fail the request for all.
     with suppress(UnknownResource, *CONTAGIOUS):
-        found = client.batch_candlesticks(tickers, **call.filters(minutes))
-    for span in call.spans:
-        if span.market.ticker not in found:
+        found = client.batch_candlesticks(list(one_of_each), **call.filters(minutes))
+    for ticker, span in one_of_each.items():
+        if ticker not in found:
             try:
                 found |= fetch_single(client, span, call.filters(minutes))
             except CONTAGIOUS as error:
                 client.exchange_status()  # raises where the exchange is failing as a whole
-                unanswered[span.market.ticker] = error
+                unanswered[ticker] = error
     return CandlestickReply(call, found, unanswered)
 
 

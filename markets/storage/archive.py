@@ -130,12 +130,8 @@ def archive_day(
 
 
 def days_to_move() -> list[DayPartition]:
-    """List the days on record that lie where archives of before had them."""
-    return [
-        partition
-        for partition in ArchivedDay.objects.by_partition()
-        if layout.files_of(partition) == layout.earlier_place_of(partition)
-    ]
+    """List the days on record that lie where archives of before had them, or still do in part."""
+    return [each for each in ArchivedDay.objects.by_partition() if layout.lies_as_before(each)]
 
 
 def move_day(partition: DayPartition) -> None:
@@ -189,9 +185,10 @@ def _would_lose(
     if has_fewer and partition.table not in ACCOUNT and staging.count_near(partition) < found.rows:
         # Such a day may come up at each run: its files need not be read to refuse it.
         return True
-    if not layout.is_intact(partition, found.sha256):
+    files = files_of(partition)
+    if not layout.has_files_of(found, files):
         return has_fewer
-    with layout.on_this_machine(files_of(partition)) as (rows_file, markets_file):
+    with layout.on_this_machine(files) as (rows_file, markets_file):
         return staging.has_missing(partition, rows_file, markets_file)
 
 

@@ -72,19 +72,25 @@ def write_day(partition: DayPartition, *, now: datetime, coverage: float | None)
 def move_day(partition: DayPartition) -> None:
     """Move a day's files from where archives of before have them; raises ArchiveError.
 
-    They are copied as they are, so that a move that breaks off leaves the day where it was.
+    They are copied as they are, so that a move that breaks off leaves the day where it was. One
+    that broke off after that has only to take away what is left there.
     """
-    earlier = layout.earlier_place_of(partition)
+    earlier, files = layout.earlier_place_of(partition), layout.place_of(partition)
     with archive_lock(), _folder_aside() as folder:
-        manifest = read_manifest(earlier.manifest)
-        copies = LocalFiles(folder / "rows", folder / "markets", folder / "manifest")
-        for path, copy in zip(earlier, copies, strict=True):
-            _copy(path, copy)
-        hashes = sha256_of_file(copies.rows), sha256_of_file(copies.markets)
-        if hashes != (manifest.sha256, manifest.markets.sha256):
-            raise ArchiveError(f"{partition} is not moved: its files are damaged: {earlier.rows}")
-        _put_in_place(copies, layout.place_of(partition))
+        if layout.is_there(files):
+            _require_intact(partition, files, of=files)
+        else:
+            copies = LocalFiles(folder / "rows", folder / "markets", folder / "manifest")
+            for path, copy in zip(earlier, copies, strict=True):
+                _copy(path, copy)
+            _require_intact(partition, copies, of=earlier)
+            _put_in_place(copies, files)
         _remove(earlier)
+
+
+def _require_intact(partition: DayPartition, files: DayFiles | LocalFiles, *, of: DayFiles) -> None:
+    if not layout.has_files_of(read_manifest(files.manifest), files):
+        raise ArchiveError(f"{partition} is not moved: its files are damaged: {of.rows}")
 
 
 def _copy(path: ArchivePath, target: Path) -> None:
@@ -191,11 +197,9 @@ def archive_lock() -> Iterator[None]:
 
 @contextmanager
 def _lock_of(folder: Path) -> Iterator[None]:
-    try:
+    with _told_unwritable():
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("a")
-    except OSError as error:
-        raise ArchiveUnreachable(f"ARCHIVE_PATH cannot be written: {error}") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -246,10 +250,24 @@ def _prepare(path: Path, target: ArchivePath, stack: ExitStack) -> Callable[[], 
         return partial(_rename, path, target)
     aside = layout.aside_of(target)
     stack.callback(_forget, aside)
-    aside.upload(path)
-    if sha256_of_file(aside) != sha256_of_file(path):
-        raise ArchiveError(f"{target} reads back differently from what was written.")
-    return partial(aside.replace, target)
+    with _told_unwritable():
+        aside.upload(path)
+        if sha256_of_file(aside) != sha256_of_file(path):
+            raise ArchiveError(f"{target} reads back differently from what was written.")
+    return partial(_take_name, aside, target)
+
+
+def _take_name(aside: ObjectPath, target: ObjectPath) -> None:
+    with _told_unwritable():
+        aside.replace(target)
+
+
+@contextmanager
+def _told_unwritable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ArchiveUnreachable(f"ARCHIVE_PATH cannot be written: {error}") from error
 
 
 def _forget(aside: ObjectPath) -> None:

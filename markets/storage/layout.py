@@ -26,6 +26,7 @@ from markets.storage.manifest import (
     ArchiveError,
     ArchivePath,
     ArchiveUnreachable,
+    Manifest,
     read_manifest,
     sha256_of_file,
 )
@@ -118,17 +119,38 @@ def is_there(files: DayFiles) -> bool:
         raise ArchiveUnreachable(f"ARCHIVE_PATH cannot be read: {error}") from error
 
 
-def is_intact(partition: DayPartition, sha256: str) -> bool:
-    """Check that a day's three files are still those that were verified."""
+def lies_as_before(partition: DayPartition) -> bool:
+    """Return True for a day of which any file lies where archives of before have it."""
     try:
-        files = files_of(partition)
+        return any(path.exists() for path in earlier_place_of(partition))
+    except OSError as error:
+        raise ArchiveUnreachable(f"ARCHIVE_PATH cannot be read: {error}") from error
+
+
+def is_intact(partition: DayPartition, sha256: str) -> bool:
+    """Check that a day's three files are still those that were verified.
+
+    Raises ArchiveUnreachable where nobody can look at them.
+    """
+    files = files_of(partition)
+    try:
         manifest = read_manifest(files.manifest)
-        markets = sha256_of_file(files.markets)
-        return sha256_of_file(files.rows) == manifest.sha256 == sha256 and (
-            markets == manifest.markets.sha256
-        )
-    except (OSError, ArchiveError):
+    except ArchiveUnreachable:
+        raise
+    except ArchiveError:
         return False
+    return manifest.sha256 == sha256 and has_files_of(manifest, files)
+
+
+def has_files_of(manifest: Manifest, files: DayFiles | LocalFiles) -> bool:
+    """Check that the rows and the markets are the manifest's; raises ArchiveUnreachable."""
+    try:
+        found = sha256_of_file(files.rows), sha256_of_file(files.markets)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ArchiveUnreachable(f"ARCHIVE_PATH cannot be read: {error}") from error
+    return found == (manifest.sha256, manifest.markets.sha256)
 
 
 def name_within(path: ArchivePath) -> str:

@@ -14,6 +14,7 @@ from markets.intervals import Interval
 from markets.models import ArchivedDay, DiskUsage, MarketHour, PayloadBlock, TapeDay, TapeSpan
 from markets.storage import layout, midnight, partitions
 from markets.storage.imported_rows import count_imported
+from markets.storage.manifest import ArchiveUnreachable
 from markets.storage.partitions import ONE_DAY, SNAPSHOTS, TABLES, TRADES, DayPartition, TableBusy
 
 log = structlog.get_logger(__name__)
@@ -157,9 +158,12 @@ def reason_to_keep(partition: DayPartition) -> str:
     archived = remnant or ArchivedDay.objects.for_partition(partition)
     if archived is None:
         return "not archived"
-    reason = _reason_to_doubt(archived, rows)
-    if not reason and not remnant and not midnight.is_carried(partition):
-        return f"its last quotes are not archived with {partition.day + ONE_DAY}"
+    try:
+        reason = _reason_to_doubt(archived, rows)
+        if not reason and not remnant and not midnight.is_carried(partition):
+            return f"its last quotes are not archived with {partition.day + ONE_DAY}"
+    except ArchiveUnreachable as error:
+        return str(error)
     return reason
 
 

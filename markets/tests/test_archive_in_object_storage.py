@@ -1,10 +1,12 @@
 """The archive in object storage, on a server of this machine that speaks as S3 does."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+import httpx
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -184,31 +186,63 @@ class TestAtomicity:
         assert keys(bucket) == before
 
 
-class Refusal(BaseHTTPRequestHandler):
-    """Answers every request with the refusal that keys without a right get."""
+class Gate(ThreadingHTTPServer):
+    """Stands before a server, and refuses the requests that its keys have no right to."""
 
-    def do_HEAD(self):
-        self.send_response(403)
+    def __init__(self, behind: str) -> None:
+        super().__init__(("127.0.0.1", 0), GateHandler)
+        self.behind = behind
+        self.refuses: Callable[[str, str], bool] = lambda method, path: True
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.server_port}"
+
+
+class GateHandler(BaseHTTPRequestHandler):
+    server: Gate
+
+    def do_GET(self):
+        body = self.body()
+        del self.headers["Transfer-Encoding"]
+        if self.server.refuses(self.command, self.path):
+            answer = httpx.Response(403)
+        else:
+            url = f"http://{self.server.behind}{self.path}"
+            answer = httpx.request(self.command, url, headers=dict(self.headers), content=body)
+        self.send_response(answer.status_code)
+        for name in ("Content-Length", "Content-Type", "Content-Range", "ETag", "Last-Modified"):
+            if name in answer.headers:
+                self.send_header(name, answer.headers[name])
         self.end_headers()
+        self.wfile.write(answer.content)
 
-    do_GET = do_PUT = do_POST = do_HEAD
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
+
+    def body(self):
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        return b"".join(chunks)
 
     def log_message(self, *arguments):
         """Print nothing."""
 
 
 @pytest.fixture
-def refusing(settings):
-    """Archive where every request is refused."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusal)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    endpoint = f"127.0.0.1:{server.server_port}"
-    settings.ARCHIVE_PATH = f"s3://bucket/x?scheme=http&region=eu&endpoint_override={endpoint}"
-    yield
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def gate(server, bucket, settings):
+    """Archive through a gate that lets nothing pass."""
+    behind = server.rpartition("=")[2]
+    with Gate(behind) as gate:
+        thread = Thread(target=gate.serve_forever)
+        thread.start()
+        settings.ARCHIVE_PATH = f"s3://{bucket}/kalshi?{server.replace(behind, gate.endpoint)}"
+        yield gate
+        gate.shutdown()
+        thread.join()
 
 
 class TestOutOfReach:
@@ -219,17 +253,43 @@ class TestOutOfReach:
                 call_command(*command)
 
     @pytest.mark.parametrize("command", [["archive"], ["restorearchive", "2026-03-01"]])
-    def test_a_refusal_is_told_without_a_secret(self, market, refusing, command):
+    def test_a_refusal_is_told_without_a_secret(self, market, gate, command):
         with pytest.raises(CommandError, match=r"^ARCHIVE_PATH cannot be read: ") as refusal:
             call_command(*command)
         assert SECRET not in str(refusal.value)
 
-    def test_a_day_is_kept_where_nobody_can_look_at_its_files(self, market, refusing):
+    def test_keys_that_may_only_read_are_told_so(self, market, gate, bucket):
+        gate.refuses = lambda method, path: method in ("PUT", "POST")
+        with pytest.raises(CommandError, match=r"^ARCHIVE_PATH cannot be written: ") as refusal:
+            call_command("archive")
+        assert SECRET not in str(refusal.value)
+        assert not ArchivedDay.objects.exists()
+        gate.refuses = lambda method, path: False
+        call_command("archive")
+        assert ArchivedDay.objects.get().rows == len(keys(bucket)) == 3
+
+    def test_a_day_is_kept_where_nobody_can_look_at_its_files(self, market, gate):
         baker.make(ArchivedDay, table=SNAPSHOTS, day=THAT_DAY.day, rows=3, verified_at=NOW)
-        assert "missing, damaged" in retention.maintain(now=NOW).kept[THAT_DAY]
+        kept = retention.maintain(now=NOW).kept[THAT_DAY]
+        assert kept.startswith("ARCHIVE_PATH cannot be read: ")
         assert MarketSnapshot.objects.count() == 3
 
-    def test_a_day_is_not_taken_for_unarchived_where_nobody_knows(self, market, refusing):
+    def test_a_day_whose_rows_cannot_be_read_is_neither_dropped_nor_replaced(self, market, gate):
+        """They may be other ones than as many in the database."""
+        gate.refuses = lambda method, path: False
+        archive.archive_day(THAT_DAY, now=NOW)
+        before = layout.files_of(THAT_DAY).rows.read_bytes()
+        gate.refuses = lambda method, path: method == "GET" and "/snapshots.parquet" in path
+        assert "cannot be read" in retention.maintain(now=NOW).kept[THAT_DAY]
+        ArchivedDay.objects.all().delete()
+        MarketSnapshot.objects.filter(timestamp=NOON).delete()
+        a_snapshot(market, NOON + timedelta(hours=1)).save()
+        with pytest.raises(ArchiveError, match="ARCHIVE_PATH cannot be read"):
+            archive.archive_day(THAT_DAY, now=NOW)
+        gate.refuses = lambda method, path: False
+        assert layout.files_of(THAT_DAY).rows.read_bytes() == before
+
+    def test_a_day_is_not_taken_for_unarchived_where_nobody_knows(self, market, gate):
         """Its files might have what the database does not, and would be replaced."""
         with pytest.raises(ArchiveError, match="ARCHIVE_PATH cannot be read"):
             archive.archive_day(THAT_DAY, now=NOW)

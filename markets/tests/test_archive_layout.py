@@ -1,5 +1,6 @@
 """Where archived days lie: read in place by other engines, and found where they lay before."""
 
+import shutil
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -178,6 +179,36 @@ class TestArchivesOfBefore:
         )
         call_command("archive", "--move")
         assert capsys.readouterr().out == "Nothing to do.\n"
+
+    @pytest.mark.parametrize("left", [3, 2, 1])
+    def test_a_move_that_was_killed_is_finished(self, markets, archive_path, capsys, left):
+        """It had put the files in their places, and taken away none or some of those of before."""
+        archive_days()
+        before = files_below(archive_path)
+        files, earlier = layout.place_of(THAT_DAY), layout.earlier_place_of(THAT_DAY)
+        earlier.manifest.parent.mkdir(parents=True)
+        for path, place in list(zip(files, earlier, strict=True))[:left]:
+            shutil.copy(str(path), str(place))
+        days = ArchivedDay.objects.filter(day=THAT_DAY.day)
+        days.update(file=layout.name_within(earlier.rows))
+        call_command("archive", "--move")
+        assert capsys.readouterr().out == f"{THAT_DAY}: moved\n"
+        assert files_below(archive_path) == before
+        assert days.get().file == layout.name_within(files.rows)
+        assert THAT_DAY in retention.maintain(now=NOW).dropped
+
+    def test_files_of_before_stay_where_those_in_their_places_are_damaged(
+        self, markets, archive_path
+    ):
+        archive_days()
+        files, earlier = layout.place_of(THAT_DAY), layout.earlier_place_of(THAT_DAY)
+        earlier.manifest.parent.mkdir(parents=True)
+        for path, place in zip(files, earlier, strict=True):
+            shutil.copy(str(path), str(place))
+        files.rows.write_bytes(b"something else")
+        with pytest.raises(CommandError, match="2026-03-01 is not moved: its files are damaged"):
+            call_command("archive", "--move")
+        assert all(path.exists() for path in earlier)
 
     def test_a_move_is_of_all_days(self):
         with pytest.raises(CommandError, match="leave out --day"):

@@ -71,6 +71,8 @@ class SettledExchange:
     candles: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     # Markets of which the batches of candlesticks know nothing.
     moved: set[str] = field(default_factory=set)
+    # Those of them that no tier has.
+    gone: set[str] = field(default_factory=set)
     # What batches have beside the markets that were asked for.
     beside: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     # A listing with this market is never answered.
@@ -119,14 +121,19 @@ class SettledExchange:
         return httpx.Response(200, json={"markets": page, "cursor": more})
 
     def batch(self, parameters: httpx.QueryParams) -> httpx.Response:
-        names = [t for t in parameters["market_tickers"].split(",") if t not in self.moved]
+        asked = parameters["market_tickers"].split(",")
+        if len(asked) > 100 or len(asked) * periods(parameters) > 10_000:
+            return httpx.Response(400)
+        names = [ticker for ticker in asked if ticker not in self.moved]
         found = {name: self.between(name, parameters) for name in names} | self.beside
         markets = [{"market_ticker": t, "candlesticks": each} for t, each in found.items()]
         return httpx.Response(200, json={"markets": markets})
 
     def single(self, path: str, parameters: httpx.QueryParams) -> httpx.Response:
         ticker, is_historical = path.split("/")[-2], path.startswith("/historical")
-        if ticker in self.moved and not is_historical:
+        if periods(parameters) > 5_000:
+            return httpx.Response(400)
+        if ticker in self.gone or (ticker in self.moved and not is_historical):
             return httpx.Response(404)
         text = json.dumps({"candlesticks": self.between(ticker, parameters)})
         if is_historical:
@@ -139,6 +146,12 @@ class SettledExchange:
 
     def asked(self, path: str) -> list[httpx.Request]:
         return [each for each in self.requests if each.url.path.endswith(path)]
+
+
+def periods(parameters: httpx.QueryParams) -> float:
+    """Return the candlesticks of one market that a request may be answered with."""
+    seconds = int(parameters["end_ts"]) - int(parameters["start_ts"])
+    return seconds / 60 / int(parameters["period_interval"]) + 1
 
 
 def settled_at(market: dict[str, Any]) -> float:
@@ -253,6 +266,18 @@ def test_a_market_that_has_moved_meanwhile_is_fetched_from_the_other_tier():
     assert written() == [("KXA-1-X", 1, CLOSE - HOUR)]
 
 
+def test_a_market_that_no_tier_has_is_asked_for_once_a_call_and_told():
+    exchange = SettledExchange([settled("KXA-1-X")], moved={"KXA-1-X"}, gone={"KXA-1-X"})
+    progress = fill(exchange)
+    assert progress.absent == {"KXA-1-X"}
+    singles = [each.url.path for each in exchange.requests if "/KXA-1-X/" in each.url.path]
+    assert len(singles) == 2 * progress.calls
+    assert not Candlestick.objects.exists()
+    exchange.gone = set()
+    exchange.candles["KXA-1-X"] = [candle(CLOSE - HOUR)]
+    assert fill(exchange).candlesticks == 1
+
+
 def test_a_market_that_is_listed_by_both_tiers_counts_once():
     market = settled("KXA-1-X")
     exchange = SettledExchange([market], historical=[market], cutoff=CLOSE - HOUR)
@@ -275,6 +300,13 @@ def test_an_unreadable_candlestick_is_refused_and_asked_for_again():
     again = fill(exchange)
     assert (again.calls, again.candlesticks) == (1, 1)
     assert not BackfillSpan.objects.refused().exists()
+
+
+def test_an_unreadable_candlestick_without_an_instant_is_refused_once_for_each_window():
+    exchange = SettledExchange([settled("KXA-1-X")])
+    exchange.beside = {"KXA-1-X": [candle(CLOSE - HOUR), candle(CLOSE, end_period_ts="soon")]}
+    progress = fill(exchange)
+    assert progress.rejected == BackfillSpan.objects.filter(refusal="").count()
 
 
 def test_what_was_not_asked_for_is_not_written_and_is_drift():

@@ -17,7 +17,8 @@ from markets.models import BackfillSpan
 def batch_calls(spans: Iterable[BackfillSpan], period: timedelta) -> Iterator[CandlestickCall]:
     """Put windows, in the order of their starts, into requests of the live tier.
 
-    Each is for up to a hundred markets, and its one window covers those of all of them.
+    Each is for up to a hundred markets, and its one window covers those of all of them. It is
+    short enough to be asked for of one market too, where the reply lacks that one.
     """
     return _calls(spans, period, markets=MARKETS_PER_REQUEST, most=CANDLESTICKS_PER_REQUEST)
 
@@ -37,7 +38,9 @@ def _calls(
         own = Interval(span.start, span.end)
         wider = Interval(min(time.start, own.start), max(time.end, own.end)) if group else own
         count = len(ids) + (span.market_id not in ids)
-        if group and (count > markets or count * _candlesticks(wider, period) > most):
+        each = _candlesticks(wider, period)
+        is_full = count > markets or count * each > most or each > CANDLESTICKS_PER_MARKET
+        if group and is_full:
             yield CandlestickCall(group, *time)
             group, ids, wider = [], set(), own
         group.append(span)

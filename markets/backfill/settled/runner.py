@@ -171,13 +171,15 @@ def write(run: BackfillRun, reply: CandlestickReply, grids: dict[int, str]) -> N
 
 def keep_wanted(reply: CandlestickReply) -> CandlestickReply:
     """Return the reply with those candlesticks alone for which its windows are there."""
-    kept: dict[str, list[msgspec.Raw]] = {}
+    # Each once, though it may serve several windows.
+    kept: dict[str, dict[bytes, msgspec.Raw]] = {}
     for span in reply.call.spans:
         ticker = span.market.ticker
         if ticker in reply.candlesticks:
             window = CandleWindow(span.kind, span.start, span.end)
-            kept.setdefault(ticker, []).extend(wanted_of(reply.candlesticks[ticker], window))
-    return reply._replace(candlesticks=kept)
+            wanted = wanted_of(reply.candlesticks[ticker], window)
+            kept.setdefault(ticker, {}).update((bytes(raw), raw) for raw in wanted)
+    return reply._replace(candlesticks={t: list(raws.values()) for t, raws in kept.items()})
 
 
 def unasked(reply: CandlestickReply, period: timedelta) -> Iterator[DriftNote]:
