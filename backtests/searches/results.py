@@ -47,11 +47,12 @@ def store(
         if search is None or not SearchChunk.objects.mark_done(chunk):
             return False
         _check_same_worker(search, loaded, code)
-        stored = {each.number: each for each in SearchPoint.objects.of_chunk(chunk).narrow()}
-        for point in points:
-            fill(stored[point.number], point)
-        SearchPoint.objects.store(list(stored.values()))
-        record_trials(search, stored.values())
+        numbers = {each.number: each for each in points}
+        stored = list(SearchPoint.objects.of_chunk(chunk).filter(number__in=numbers).narrow())
+        for point in stored:
+            fill(point, numbers[point.number])
+        SearchPoint.objects.store(stored)
+        record_trials(search, stored)
     return True
 
 
