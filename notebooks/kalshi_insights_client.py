@@ -423,7 +423,7 @@ class Client:
         start: When,
         end: When,
         *,
-        vary: Mapping[str, Sequence[Any] | str],
+        vary: Mapping[str, Iterable[Any] | str],
         **payload: Any,
     ) -> "Search":
         """Run a strategy with every combination of the values to `vary`, and wait for the end.
@@ -436,7 +436,7 @@ class Client:
         ...     series=["KXHIGHNY"], vary={"ceiling": "0.05:0.25:0.05", "edge": [0, 0.01]}, folds=4)
         >>> found.probability_of_overfitting, found.points(ordering="-pnl").head(), found.folds()
         """
-        wait, more = payload.pop("wait", True), {"vary": dict(vary), **payload}
+        wait, more = payload.pop("wait", True), {"vary": vary, **payload}
         found = Search(self, self._queue("searches/", strategy, start, end, more))
         return found.wait() if wait else found
 
@@ -449,9 +449,8 @@ class Client:
 
     def _queue(self, path: str, strategy: str, start: When, end: When, payload: Row) -> Row:
         """Request work of the site."""
-        payload = {name: str(x) if isinstance(x, Decimal) else x for name, x in payload.items()}
         times = {"start": _query_text("start", start), "end": _query_text("end", end)}
-        queued: Row = self._json(path, payload={"strategy": strategy, **times, **payload})
+        queued: Row = self._json(path, payload={"strategy": strategy, **times, **_plain(payload)})
         return queued
 
     @contextmanager
@@ -759,6 +758,19 @@ def _progress_bar(progress: float) -> str:
 
 def _market_path(ticker: str, path: str = "") -> str:
     return f"markets/{quote(ticker, safe='')}/{path}"
+
+
+def _plain(value: Any) -> Any:
+    """Make a value what JSON can hold; numbers of Decimal are exact as texts."""
+    if isinstance(value, Decimal):
+        return str(value)
+    if hasattr(value, "tolist"):  # of numpy and pandas
+        return _plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_plain(each) for each in value]
+    return value
 
 
 def _query_text(name: str, value: Filter) -> str:

@@ -5,6 +5,7 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from accounts.tests.factories import a_token
@@ -108,6 +109,12 @@ def test_a_search_is_cancelled_and_resumed(client, worker):
     with pytest.raises(library.Failed, match=f"Search {found.id} was cancelled"):
         found.wait()
     assert found.resume().wait().status == "done"
+
+
+def test_values_to_vary_may_be_of_any_kind(client):
+    vary = {"contracts": range(1, 4), "edge": [Decimal("0.01")], "ceiling": np.array([0.1, 0.2])}
+    found = searched(client, vary=vary, wait=False)
+    assert found.data["varied"] == {"contracts": [1, 2, 3], "edge": [0.01], "ceiling": [0.1, 0.2]}
 
 
 def test_wrong_values_are_named(client):
