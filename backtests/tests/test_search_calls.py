@@ -18,9 +18,10 @@ from backtests.models.searches import CHUNK_SIZES
 from backtests.searches import requests, universes
 from backtests.strategies.fade_longshots import FadeLongshots
 from backtests.tests.search_builders import a_search, record_days
+from kalshi_insights.processes.worker import QUEUES
 
 pytestmark = pytest.mark.django_db
-QUEUE = "backtests"
+QUEUE = QUEUES["backtester"]
 
 
 @pytest.fixture(autouse=True)
