@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import structlog
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from backtests import catalogue, processes, runner
 from backtests.analysis import fingerprints
@@ -50,25 +50,11 @@ def run_chunk(
             if chunk is not None:
                 on_claimed(chunk)
                 _run_claimed(chunk, signals, on_progress)
-            _finish_if_complete(id)
+            results.finish_if_complete(id, now=datetime.now(UTC))
     waits = SearchChunk.objects.waiting(id).exists()
     if not waits:
         universes.forget()
     return waits
-
-
-def _finish_if_complete(id: int) -> None:
-    """Sum a search up whose points have all run; where that raises, the search has failed."""
-    try:
-        results.finish_if_complete(id, now=datetime.now(UTC))
-    except (OperationalError, InterfaceError):
-        raise  # another worker sums it up once the database is back
-    except Exception as error:
-        words = runner.error_for_user(error, "")
-        log.exception("search_not_summed_up", search=id)
-    else:
-        return
-    Search.objects.fail(id, words, now=datetime.now(UTC))
 
 
 def _run_claimed(chunk: SearchChunk, signals: RunSignals, on_progress: OnProgress) -> None:
