@@ -28,6 +28,7 @@ def now():
 def a_watch(*, silent_for=0, signals=None):
     search = a_search()
     chunk = SearchChunk.objects.claim_next(search.pk, now=now())
+    assert chunk is not None
     SearchChunk.objects.filter(pk=chunk.pk).update(
         heartbeat_at=now() - timedelta(seconds=silent_for), progress=0.4
     )

@@ -33,7 +33,7 @@ def _days(monkeypatch):
 
 
 @pytest.fixture
-def broker() -> Iterator["Redis[bytes]"]:
+def broker() -> Iterator[Redis]:
     with Redis.from_url(django_settings.REDIS_URL) as server:
         server.delete(QUEUE)
         yield server
@@ -51,7 +51,7 @@ class Watched(FadeLongshots):
     """It notes how many messages wait while each of its points runs."""
 
     name = "watched"
-    server: ClassVar["Redis[bytes] | None"] = None
+    server: ClassVar[Redis | None] = None
     waiting: ClassVar[dict[int, int]] = {}
 
     def targets(self, history):
