@@ -4,11 +4,13 @@ import os
 import select
 import signal
 import sys
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
+from types import FrameType
 from typing import NoReturn
 from uuid import UUID
 
@@ -23,6 +25,7 @@ from kalshi_insights.processes.parents import ends_with_parent
 
 # A process that its own deadline does not end is killed this many seconds later.
 GRACE_SECONDS = 30
+LOOK_SECONDS = 1.0
 TOKEN_BYTES = 16
 # The beginnings of the names that a run's environment keeps: none of the site's.
 LEFT_IN_ENVIRONMENT = (
@@ -84,13 +87,31 @@ def _say_token(writer: int, held: BacktestResult) -> None:
     os.write(writer, held.token.bytes if held.token else b"")
 
 
-def run_apart(work: Callable[[], None]) -> str:
-    """Do some work in a process of its own; return what was wrong with that, if anything was."""
+def ignore_signal(number: signal.Signals) -> None:
+    """The callback of a caller who need not hear the signals that end the work."""
+
+
+def never() -> bool:
+    """Answer for a caller who looks after the process otherwise."""
+    return False
+
+
+def run_apart(
+    work: Callable[[], None],
+    *,
+    on_signal: Callable[[signal.Signals], None] = ignore_signal,
+    must_end: Callable[[], bool] = never,
+) -> str:
+    """Do some work in a process of its own; return what was wrong with that, if anything was.
+
+    It has the signals that tell this process to end, and `on_signal` hears them. It is killed once
+    `must_end`, which is asked every second, says so.
+    """
     seconds = settings.BACKTEST_SECONDS + GRACE_SECONDS
     process = _fork(work)
     try:
-        with _passing_on(signal.SIGTERM, process):
-            is_over = _wait(process, seconds)
+        with _passing_on((signal.SIGTERM, signal.SIGINT), process, on_signal):
+            is_over = _wait(process, seconds, must_end)
     finally:
         # With all that the strategy has started.
         for kill in (os.kill, os.killpg):
@@ -125,7 +146,7 @@ def _run_here(work: Callable[[], None], parent: int) -> NoReturn:
         ends_with_parent(signal.SIGKILL, parent=parent)()
         _forget_environment()
         # One that is told to end before it has claimed the run leaves it to the next worker.
-        with suppress(SystemExit):
+        with suppress(SystemExit, KeyboardInterrupt):
             work()
         code = 0
     finally:
@@ -154,23 +175,41 @@ def _forget_environment() -> None:
             os.environ.pop(name)
 
 
-def _wait(process: int, seconds: float) -> bool:
-    """Wait until a process is over; False where it takes longer."""
+def _wait(process: int, seconds: float, must_end: Callable[[], bool]) -> bool:
+    """Wait until a process is over; False where it takes longer, or must end before."""
+    until = time.monotonic() + seconds
     ended = os.pidfd_open(process)
     try:
-        return bool(select.select([ended], [], [], seconds)[0])
+        while (left := until - time.monotonic()) > 0:
+            if select.select([ended], [], [], min(left, LOOK_SECONDS))[0]:
+                return True
+            if must_end():
+                return False
+        return False
     finally:
         os.close(ended)
 
 
 @contextmanager
-def _passing_on(number: signal.Signals, process: int) -> Iterator[None]:
-    """Pass a signal on, so that the run ends with its own words, and its process with it."""
-    before = signal.signal(number, lambda *_: os.kill(process, number))
+def _passing_on(
+    numbers: Sequence[signal.Signals], process: int, on_signal: Callable[[signal.Signals], None]
+) -> Iterator[None]:
+    """Pass signals on, so that the run ends with its own words, and its process with it."""
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        os.kill(process, number)
+        on_signal(signal.Signals(number))
+
+    before = {number: signal.getsignal(number) for number in numbers}
+    # What is ignored stays so.
+    heard = {number: each for number, each in before.items() if each is not signal.SIG_IGN}
+    for number in heard:
+        signal.signal(number, hear)
     try:
         yield
     finally:
-        signal.signal(number, before or signal.SIG_DFL)
+        for number, each in heard.items():
+            signal.signal(number, each or signal.SIG_DFL)
 
 
 def _problem(code: int) -> str:

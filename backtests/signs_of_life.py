@@ -93,9 +93,13 @@ class RunSignals:
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGALRM and not self._is_due:
             return  # a clock of the strategy's
-        self.ended_by = self.ended_by or self.ENDINGS.get(signal.Signals(number))
+        self.note(signal.Signals(number))
         if self._may_interrupt and not _is_compiling(frame):
             raise Interrupted
+
+    def note(self, number: signal.Signals) -> None:
+        """Note a signal that another handler has heard."""
+        self.ended_by = self.ended_by or self.ENDINGS.get(number)
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:

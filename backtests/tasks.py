@@ -8,22 +8,25 @@ from datetime import UTC, datetime
 from threading import Thread
 from typing import Any
 
+import structlog
 from celery import shared_task, signals
 from celery.worker.state import requests
 from django.conf import settings
+from kombu.exceptions import OperationalError
 
 from backtests import hung_runs, processes
 from backtests.analysis.warm_up import warm_up
 from backtests.models import BacktestResult, Search, SearchChunk
 from backtests.searches import runner as searches
 from backtests.searches import universes
-from backtests.searches.requests import MOST_MESSAGES
 
 # A run that its own deadline does not end is killed this many seconds later.
 GRACE_SECONDS = 60
 # By the clocks of two machines, which may differ.
 CALLED_AGAIN_SECONDS = 300
 WATCH_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
 
 
 @signals.worker_init.connect
@@ -82,10 +85,32 @@ def run_backtest(id: int) -> None:
 # A worker reads the record first, which has a deadline of its own.
 @shared_task(time_limit=2 * settings.BACKTEST_SECONDS + GRACE_SECONDS)
 def run_search_chunk(id: int) -> None:
-    """Run the next chunk of a search, and call a worker for the one after it."""
+    """Run the next chunk of a search, and call a worker for the one after it.
+
+    That is called before the chunk runs, so that all workers that are idle take part. Where none
+    waited then, one may at the end: what another worker has given back.
+    """
+    called: list[bool] = []
     with suppress(SystemExit):
-        if searches.run_chunk(id):
-            run_search_chunk.delay(id)
+        searches.run_chunk(id, on_claimed=lambda claimed: called.append(call_another(id)))
+    if called == [False]:
+        call_another(id)
+
+
+def call_another(id: int) -> bool:
+    """Call a worker for the next chunk of a search; False where none waits, or nobody hears.
+
+    Each claimed chunk calls one, so a search has one message at a time, however many workers there
+    are, and what else waits comes between two of its chunks.
+    """
+    if not SearchChunk.objects.waiting(id).exists():
+        return False
+    try:
+        run_search_chunk.delay(id)
+    except OperationalError as error:
+        log.warning("no_worker_called", search=id, error=str(error))
+        return False
+    return True
 
 
 @shared_task
@@ -95,7 +120,6 @@ def pick_up_backtests() -> None:
     # Messages may expire, since the next round sends them again.
     for id in BacktestResult.objects.requeue_lost(now=now):
         run_backtest.apply_async((id,), expires=CALLED_AGAIN_SECONDS)
-    SearchChunk.objects.requeue_lost(now=now)
-    for id, times in Search.objects.calls(now=now).items():
-        for _ in range(min(times, MOST_MESSAGES)):
-            run_search_chunk.apply_async((id,), expires=CALLED_AGAIN_SECONDS)
+    lost = SearchChunk.objects.requeue_lost(now=now)
+    for id in {*lost, *Search.objects.uncalled(now=now)}:
+        run_search_chunk.apply_async((id,), expires=CALLED_AGAIN_SECONDS)

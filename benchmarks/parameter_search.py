@@ -98,7 +98,7 @@ def measure_search(varied: Mapping[str, str], *, workers: int) -> float:
     search = requests.store(request, user=None, now=end)
     with running_workers(workers):
         began = time.perf_counter()
-        requests.call_workers(search.pk)
+        requests.call_worker(search.pk)
         while not search.is_finished:
             time.sleep(0.1)
             search = Search.objects.get(pk=search.pk)

@@ -9,6 +9,11 @@
     with Client(token="0123…") as client:
         run = client.backtest("fade-longshots", "2026-11-19", "2026-11-20", series=["KXHIGHNY"])
         print(run.verdict)
+        found = client.search(
+            "fade-longshots", "2026-10-01", "2026-11-20", series=["KXHIGHNY"],
+            vary={"edge": [0, 0.01]}, folds=4,
+        )
+        print(found.probability_of_overfitting)
 
 Prices are dollars on the YES scale; unknown values are NaN, NaT or None. Times are in UTC. Time
 arguments need a time zone: pass an aware datetime, a string with an offset, or a date, which means
@@ -24,7 +29,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
 import httpx
@@ -63,7 +68,7 @@ class Unreachable(ApiError):
 
 
 class Failed(ApiError):
-    """A backtest failed or was cancelled; the message says why."""
+    """A backtest or a search failed or was cancelled; the message says why."""
 
 
 When = datetime | date | str | None
@@ -75,6 +80,7 @@ PROGRESS_DELAY = 1.0  # seconds; shorter downloads show no progress
 STATUS_INTERVAL = 0.5  # seconds between requests for a backtest's progress
 BAR = 30  # characters
 ENDED = ("done", "failed", "cancelled")
+MONEY = 1_000_000  # units of figures in a dollar
 
 # The columns of lists, which an empty list needs.
 SERIES = """
@@ -106,13 +112,22 @@ BACKTESTS = """
     id status progress doing strategy strategy_version params series events tickers start end cash
     engine created_at finished_at error snapshots markets final_cash verdict pnl"""
 
+SEARCHES = """
+    id status progress points strategy strategy_version params varied runs seed folds embargo_hours
+    series events tickers sources imports start end cash engine execution created_at finished_at
+    error snapshots markets"""
+POINTS = "number params error pnl test_pnl fees fills events won days sharpe folds"
+COUNTS = ("fills", "events", "won", "days")
+FOLDS = "begins ends train_markets test_markets point train_pnl test_pnl rank"
+
 # Column types by name; TIME matches the columns of times. Decimals sent as text are "float64".
 COLUMNS_BY_KIND = {
     "float64": """
         yes_bid yes_ask yes_bid_size yes_ask_size yes_price no_price last_price previous_price
         volume volume_24h
         open_interest settlement_value floor_strike cap_strike fee_multiplier
-        fee_multiplier_override price size cash final_cash pnl waited""",
+        fee_multiplier_override price size cash final_cash pnl test_pnl fees
+        waited""",
     "category": """
         status result market_type strike_type category fee_type fee_type_override source cause
         state taker_outcome_side taker_book_side kind liquidity outcome_side book_side strategy""",
@@ -385,10 +400,7 @@ class Client:
         >>> run.verdict, run.executions(), run.equity()
         """
         wait = payload.pop("wait", True)
-        payload = {name: str(x) if isinstance(x, Decimal) else x for name, x in payload.items()}
-        times = {"start": _query_text("start", start), "end": _query_text("end", end)}
-        data = self._json("backtests/", payload={"strategy": strategy, **times, **payload})
-        run = Backtest(self, data)
+        run = Backtest(self, self._queue("backtests/", strategy, start, end, payload))
         return run.wait() if wait else run
 
     def run(self, id: int) -> "Backtest":
@@ -397,6 +409,49 @@ class Client:
         >>> client.run(7).figures["money"]["pnl"]
         """
         return Backtest(self, self._json(f"backtests/{int(id)}/"))
+
+    def searches(self, *, limit: int | None = None, **filters: Filter) -> pd.DataFrame:
+        """List searches of parameters by id, newest first; filters are `status` and `strategy`.
+
+        >>> client.searches(strategy="fade-longshots")[["varied", "points", "status"]]
+        """
+        return self._list("searches/", SEARCHES, filters, limit=limit, key="id")
+
+    def search(
+        self,
+        strategy: str,
+        start: When,
+        end: When,
+        *,
+        vary: Mapping[str, Iterable[Any] | str],
+        **payload: Any,
+    ) -> "Search":
+        """Run a strategy with every combination of the values to `vary`, and wait for the end.
+
+        This needs a token. `runs` of the combinations can be chosen by a `seed`, `folds` make a
+        walk-forward with `embargo_hours`; the rest is as in `backtest`. With `wait=False` it
+        returns at once. Raises `Invalid`, which names the wrong parameters, and `Failed`.
+
+        >>> found = client.search("fade-longshots", "2026-10-01", "2026-11-20",
+        ...     series=["KXHIGHNY"], vary={"ceiling": "0.05:0.25:0.05", "edge": [0, 0.01]}, folds=4)
+        >>> found.probability_of_overfitting, found.points(ordering="-pnl").head(), found.folds()
+        """
+        wait, more = payload.pop("wait", True), {"vary": vary, **payload}
+        found = Search(self, self._queue("searches/", strategy, start, end, more))
+        return found.wait() if wait else found
+
+    def read_search(self, id: int) -> "Search":
+        """Read an earlier search by its id.
+
+        >>> client.read_search(3).overfitting()["words"]
+        """
+        return Search(self, self._json(f"searches/{int(id)}/"))
+
+    def _queue(self, path: str, strategy: str, start: When, end: When, payload: Row) -> Row:
+        """Request work of the site."""
+        times = {"start": _query_text("start", start), "end": _query_text("end", end)}
+        queued: Row = self._json(path, payload={"strategy": strategy, **times, **_plain(payload)})
+        return queued
 
     @contextmanager
     def _request(
@@ -495,19 +550,19 @@ class Client:
         return frame.set_index(index)
 
 
-class Backtest:
-    """A backtest as of the last request. `figures` count money in millionths of a dollar.
+class QueuedWork:
+    """Work that was requested of the site, as of the last request; `data` is the API's answer."""
 
-    `data` is the whole response of the API; docs/metrics.md explains the figures.
-    """
+    _path: ClassVar[str]
+    _name: ClassVar[str]
 
     def __init__(self, client: Client, data: Row) -> None:
         self._client = client
         self.data = client._record(data)
 
     def __repr__(self) -> str:
-        words = self.verdict or self.data["error"] or self.data["doing"]
-        return f"<Backtest {self.id} {self.data['strategy']}: {self.status}. {words}>"
+        words = self.data["error"] or self._words
+        return f"<{self._name} {self.id} {self.data['strategy']}: {self.status}. {words}>"
 
     @property
     def id(self) -> int:
@@ -519,6 +574,55 @@ class Backtest:
         return str(self.data["status"])
 
     @property
+    def figures(self) -> Row:
+        return dict(self.data["figures"])
+
+    @property
+    def _words(self) -> str:
+        return str(self.data.get("verdict") or self.data.get("doing") or "")
+
+    def refresh(self) -> Self:
+        self.data = self._client._record(self._json())
+        return self
+
+    def wait(self) -> Self:
+        """Wait until it has ended, and show its progress. Raises `Failed`."""
+        shows = sys.stderr.isatty() or "ipykernel" in sys.modules
+        while self.status not in ENDED:
+            if shows:
+                sys.stderr.write(f"\r{_progress_bar(self.data['progress'])} {self._words:<40.40}")
+                sys.stderr.flush()
+            time.sleep(STATUS_INTERVAL)
+            self.refresh()
+        if shows:
+            sys.stderr.write("\r\033[K")
+        if self.status != "done":
+            words = self.data["error"] or f"{self._name} {self.id} was cancelled."
+            raise Failed(self.status, words)
+        return self
+
+    def cancel(self) -> Self:
+        self.data = self._client._record(self._json("cancel/", payload={}))
+        return self
+
+    def overfitting(self) -> Row:
+        """Read how many trials of the strategy there were so far, and what is left of the Sharpe
+        ratio beside them; `words` has it in words."""
+        return self._client._record(self._json("overfitting/"))
+
+    def _json(self, path: str = "", payload: Row | None = None) -> Any:
+        return self._client._json(f"{self._path}{self.id}/{path}", payload)
+
+
+class Backtest(QueuedWork):
+    """A backtest as of the last request. `figures` count money in millionths of a dollar.
+
+    `data` is the whole response of the API; docs/metrics.md explains the figures.
+    """
+
+    _path, _name = "backtests/", "Backtest"
+
+    @property
     def verdict(self) -> str:
         return str(self.data["verdict"])
 
@@ -527,39 +631,10 @@ class Backtest:
         """The profit in dollars, open positions included; None until it is done."""
         return self.data["pnl"]
 
-    @property
-    def figures(self) -> Row:
-        return dict(self.data["figures"])
-
     def compared(self) -> pd.DataFrame:
         """Compare all figures of the run, of its band and of the yardsticks."""
         columns = {"run": self.figures, **self.data["band"], **self.data["yardsticks"]}
         return pd.DataFrame({name: _flatten(of) for name, of in columns.items()})
-
-    def refresh(self) -> Self:
-        self.data = self._client._record(self._client._json(f"backtests/{self.id}/"))
-        return self
-
-    def wait(self) -> Self:
-        """Wait until the run has ended, and show its progress. Raises `Failed`."""
-        shows = sys.stderr.isatty() or "ipykernel" in sys.modules
-        while self.status not in ENDED:
-            if shows:
-                sys.stderr.write(
-                    f"\r{_progress_bar(self.data['progress'])} {self.data['doing']:<40.40}"
-                )
-                sys.stderr.flush()
-            time.sleep(STATUS_INTERVAL)
-            self.refresh()
-        if shows:
-            sys.stderr.write("\r\033[K")
-        if self.status != "done":
-            raise Failed(self.status, self.data["error"] or f"Backtest {self.id} was cancelled.")
-        return self
-
-    def cancel(self) -> Self:
-        self.data = self._client._record(self._client._json(f"backtests/{self.id}/cancel/", {}))
-        return self
 
     def executions(self) -> pd.DataFrame:
         """List orders, fills, refusals and settlements by time, each with its quote."""
@@ -568,10 +643,8 @@ class Backtest:
 
     def equity(self) -> pd.DataFrame:
         """List the equity in dollars and the drawdown as a share, by time."""
-        columns = self._client._json(f"backtests/{self.id}/equity/")["columns"]
-        times = pd.to_datetime(pd.Series(columns.pop("t")), unit="ms", utc=True)
-        index = pd.DatetimeIndex(times.astype("datetime64[us, UTC]"), name="at")
-        return pd.DataFrame(columns, index=index)
+        columns = self._json("equity/")["columns"]
+        return pd.DataFrame(columns, index=_instants(columns.pop("t")))
 
     def series(self, ticker: str) -> pd.DataFrame:
         """List what the strategy drew in a market, beside bid and ask: a column for each series, a
@@ -579,12 +652,95 @@ class Backtest:
         answer = self._client._json(f"backtests/{self.id}/series/", ticker=ticker)
         drawn = {}
         for each in answer["results"]:
-            times = pd.to_datetime(pd.Series(each["t"]), unit="ms", utc=True)
-            index = pd.DatetimeIndex(times.astype("datetime64[us, UTC]"), name="at")
-            drawn[each["name"]] = pd.Series(each["values"], index, dtype=float)
+            drawn[each["name"]] = pd.Series(each["values"], _instants(each["t"]), dtype=float)
         changes = pd.DataFrame(drawn).index
         stood = {name: each.reindex(changes, method="ffill") for name, each in drawn.items()}
         return pd.DataFrame(stood, changes)
+
+
+class Search(QueuedWork):
+    """A search of parameters as of the last request; docs/research.md explains its figures.
+
+    Money in `figures` is in millionths of a dollar, that of the frames in dollars.
+    """
+
+    _path, _name = "searches/", "Search"
+
+    @property
+    def _words(self) -> str:
+        return f"{self.data['points']:,} points"
+
+    @property
+    def best(self) -> Row:
+        """The parameters of the point that gained most, also those that did not vary."""
+        place = {"ordering": "number", "limit": 1, "skip": self.figures["best"] - 1}
+        [row] = self._client._json(f"{self._path}{self.id}/points/", **place)["results"]
+        return {**self.data["params"], **row["params"]}
+
+    @property
+    def probability_of_overfitting(self) -> float | None:
+        """The share of all ways to halve the time in which the best point of one half gained no
+        more than the median point in the other; None where there is too little to tell."""
+        found = self.figures.get("probability_of_overfitting")
+        return None if found is None else float(found)
+
+    def resume(self) -> Self:
+        """Go on with a search that was cancelled or has failed."""
+        self.data = self._client._record(self._json("resume/", payload={}))
+        return self
+
+    def points(self, *, ordering: str | None = None, limit: int | None = None) -> pd.DataFrame:
+        """List the points by number, with a column for each varied parameter, `params.` before its
+        name; one that could not run has an `error`.
+
+        >>> client.read_search(3).points(ordering="-pnl", limit=5)[["params.edge", "pnl"]]
+        """
+        path, filters = f"{self._path}{self.id}/points/", {"ordering": ordering}
+        frame = self._client._list(path, POINTS, filters, limit=limit, key="number")
+        frame = frame.astype(dict.fromkeys(COUNTS, "Int64") | {"sharpe": "Float64"})
+        params = {
+            f"params.{name}": [each[name] for each in frame.params] for name in self.data["varied"]
+        }
+        return pd.concat([pd.DataFrame(params, frame.index), frame.drop(columns="params")], axis=1)
+
+    def folds(self) -> pd.DataFrame:
+        """List the folds of the walk-forward: their times and numbers of markets, the point that
+        the past chose, its P&L in dollars there and in its test, and its rank in the test."""
+        walk, plan = self.figures.get("walk_forward", {"folds": []}), self.data["plan"]
+        rows = zip(plan.get("folds", ()), walk["folds"], strict=True)
+        frame = pd.DataFrame([_fold(*each) for each in rows], columns=FOLDS.split())
+        for name in ("begins", "ends"):
+            frame[name] = _instants(frame[name])
+        return frame
+
+    def equity(self) -> pd.DataFrame:
+        """List the joined equity of the tests in dollars, by time: `out_of_sample` by the choices
+        of the folds, `in_sample` by the point that is best in hindsight."""
+        walk = self.figures.get("walk_forward", {})
+        lines = {
+            name: [equity / MONEY for equity in walk.get(name, ())]
+            for name in ("out_of_sample", "in_sample")
+        }
+        return pd.DataFrame(lines, index=_instants(self.data["plan"].get("t", ()) if walk else ()))
+
+
+def _fold(planned: Row, chosen: Row) -> Row:
+    return {
+        "begins": planned["begins"],
+        "ends": planned["ends"],
+        "train_markets": planned["train"],
+        "test_markets": planned["test"],
+        "point": chosen["point"],
+        "train_pnl": chosen["train"] / MONEY,
+        "test_pnl": chosen["test"] / MONEY,
+        "rank": chosen["rank"],
+    }
+
+
+def _instants(milliseconds: Iterable[int]) -> pd.DatetimeIndex:
+    """Make an index of milliseconds since 1970."""
+    times = pd.to_datetime(pd.Series(list(milliseconds), dtype="int64"), unit="ms", utc=True)
+    return pd.DatetimeIndex(times.astype("datetime64[us, UTC]"), name="at")
 
 
 def _flatten(figures: Row, under: str = "") -> Row:
@@ -602,6 +758,19 @@ def _progress_bar(progress: float) -> str:
 
 def _market_path(ticker: str, path: str = "") -> str:
     return f"markets/{quote(ticker, safe='')}/{path}"
+
+
+def _plain(value: Any) -> Any:
+    """Make a value what JSON can hold; numbers of Decimal are exact as texts."""
+    if isinstance(value, Decimal):
+        return str(value)
+    if hasattr(value, "tolist"):  # of numpy and pandas
+        return _plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_plain(each) for each in value]
+    return value
 
 
 def _query_text(name: str, value: Filter) -> str:

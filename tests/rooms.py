@@ -183,6 +183,7 @@ EDGES = (
     "backtests/own/imports.py",
     "backtests/runner.py",
     "backtests/searches/points.py",
+    "backtests/searches/results.py",
     "backtests/searches/runner.py",
 )
 READS_ENVIRONMENT = (

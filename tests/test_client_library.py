@@ -157,6 +157,8 @@ def test_every_number_and_time_of_the_schema_is_read_as_one():
     read = [
         *("Series", "Event", "Market", "MarketDetail", "Snapshot", "Health", "Book", "Level"),
         "Backtest",
+        "Search",
+        "SearchPoint",
     ]
     fields = [field for name in read for field in parts[name]["properties"].items()]
     decimals = {name for name, field in fields if field.get("format") == "decimal"}

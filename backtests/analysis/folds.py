@@ -52,7 +52,8 @@ def lives_of(universe: Universe) -> MarketLives:
     last = np.full(count, MISSING)
     np.maximum.at(last, quotes.market, quotes.at)
     paid = np.array([s.paid_at if s else MISSING for s in universe.settlements], np.int64)
-    names = [listing.event for listing in universe.listings]
+    # A market without an event is one of its own.
+    names = [listing.event or listing.ticker for listing in universe.listings]
     _, event = np.unique(names, return_inverse=True)
     over = np.where(paid == MISSING, MISSING, np.maximum(paid, last))
     return MarketLives(first, over, event.astype(np.int64))
@@ -97,8 +98,8 @@ def _check(number: int, fold: Fold) -> None:
     if not len(fold.test):
         raise BadInput(
             "folds",
-            f"Fold {number} has no market to test on: each one that was resolved in it was open"
-            " before it began. Choose fewer folds or a longer time.",
+            f"Fold {number} has no market to test on: none began after the end of the fold before"
+            " and was resolved by its own. Choose fewer folds or a longer time.",
         )
 
 

@@ -78,19 +78,33 @@ class SearchChunkQuerySet(models.QuerySet["SearchChunk"]):
         """Queue a chunk again whose process has ended without a word; the second time, its search
         has failed with the `problem`."""
         with transaction.atomic():
-            lost = self.held_by(held).update(status=ChunkStatus.QUEUED, token=None, progress=0)
-            if lost and held.attempts >= MAX_ATTEMPTS:
-                type(held.search).objects.fail(held.search_id, problem, now=now)
+            if held.attempts >= MAX_ATTEMPTS:
+                self.fail_search(held, problem, now=now)
+            self.held_by(held).update(status=ChunkStatus.QUEUED, token=None, progress=0)
 
-    def requeue_lost(self, *, now: datetime) -> None:
-        """Queue the chunks of dead workers again, as `lose` does."""
+    def fail_search(self, held: "SearchChunk", error: str, *, now: datetime) -> None:
+        """Fail the search of a chunk with the words of its `error`, unless the chunk was stored or
+        is another worker's by now."""
+        searches = type(held.search).objects
+        with transaction.atomic():
+            # The search is locked before its chunk, as where a chunk is stored.
+            list(searches.select_for_update().filter(pk=held.search_id).values_list("pk"))
+            if self.held_by(held).exists():
+                searches.fail(held.search_id, error, now=now)
+
+    def requeue_lost(self, *, now: datetime) -> list[int]:
+        """Queue the chunks of dead workers again, as `lose` does; return their searches."""
         silent = Q(heartbeat_at__lt=now - LOST_AFTER) | Q(heartbeat_at__gt=now + LOST_AFTER)
-        for chunk in self.filter(silent, status=ChunkStatus.RUNNING).select_related("search"):
+        lost = list(self.filter(silent, status=ChunkStatus.RUNNING).select_related("search"))
+        for chunk in lost:
             self.lose(chunk, LOST_ERROR, now=now)
+        return [chunk.search_id for chunk in lost]
 
-    def requeue_all(self, search_id: int) -> None:
-        """Queue what is not done of a search, whoever had it before."""
-        self.filter(search=search_id).exclude(status=ChunkStatus.DONE).update(
+    def requeue(self, search_id: int, points: models.QuerySet[Any]) -> None:
+        """Queue the chunks of a search that have some of these points, whoever had them before."""
+        after_it = models.OuterRef("first") + models.OuterRef("size")
+        its_points = points.filter(number__gte=models.OuterRef("first"), number__lt=after_it)
+        self.filter(models.Exists(its_points), search=search_id).update(
             status=ChunkStatus.QUEUED, token=None, progress=0, attempts=0
         )
 

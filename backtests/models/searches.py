@@ -81,14 +81,17 @@ class SearchQuerySet(models.QuerySet["Search"]):
         )
 
     def resume(self, id: int) -> bool:
-        """Queue the rest of a search that was cancelled or has failed; False of any other."""
+        """Queue the rest of a search that was cancelled or has failed; False of any other.
+
+        The rest are the points without a result, also those that have an error.
+        """
         stopped = Q(status__in=(BacktestStatus.CANCELLED, BacktestStatus.FAILED))
         with transaction.atomic():
             resumed = self.filter(stopped, pk=id).update(
                 status=BacktestStatus.QUEUED, error="", finished_at=None, claimed_at=None
             )
             if resumed:
-                SearchChunk.objects.requeue_all(id)
+                SearchChunk.objects.requeue(id, SearchPoint.objects.of_search(id).without_result())
         return bool(resumed)
 
     def complete(self, id: int) -> "Search | None":
@@ -108,8 +111,8 @@ class SearchQuerySet(models.QuerySet["Search"]):
             .update(status=BacktestStatus.DONE, figures=figures, finished_at=now)
         )
 
-    def calls(self, *, now: datetime) -> dict[int, int]:
-        """The searches for which workers should be called, each with how many times.
+    def uncalled(self, *, now: datetime) -> list[int]:
+        """The searches for which a worker should be called.
 
         They have waiting chunks, or are complete and not summed up, and nobody has begun anything
         of them for a while. Calling once too often does no harm.
@@ -118,9 +121,7 @@ class SearchQuerySet(models.QuerySet["Search"]):
         busy = SearchChunk.objects.filter(recently | Q(status=ChunkStatus.RUNNING))
         idle = self.unfinished().exclude(chunks__in=busy)
         idle = idle.exclude(created_at__gt=now - IDLE_AFTER, created_at__lte=now)
-        waiting = models.Count("chunks", filter=Q(chunks__status=ChunkStatus.QUEUED))
-        found = idle.annotate(waiting=waiting).order_by("pk").values_list("pk", "waiting")
-        return {id: max(1, waiting) for id, waiting in found}
+        return list(idle.order_by("pk").values_list("pk", flat=True))
 
     # --- reads -----------------------------------------------------------------------------------
 
@@ -273,6 +274,9 @@ class SearchPointQuerySet(models.QuerySet["SearchPoint"]):
     def run(self) -> Self:
         """The points that have a result."""
         return self.filter(pnl__isnull=False)
+
+    def without_result(self) -> Self:
+        return self.filter(pnl__isnull=True)
 
     def ordered_by(self, *keys: str) -> Self:
         """Order points by keys of `POINT_ORDERS`, or by `params__` and the name of a parameter."""

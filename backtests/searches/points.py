@@ -1,4 +1,4 @@
-"""Running the points of a chunk, of which some may fail by their parameters."""
+"""Running the points of a search, of which some may fail by their parameters."""
 
 from functools import partial
 
@@ -6,8 +6,8 @@ import structlog
 
 from backtests import runner
 from backtests.analysis.evaluation import OnProgress
-from backtests.analysis.point_runs import SearchedUniverse
-from backtests.models import Engine, SearchChunk, SearchPoint
+from backtests.analysis.point_runs import OnShare, SearchedUniverse
+from backtests.models import Engine, Search, SearchChunk, SearchPoint
 from backtests.searches.results import FinishedPoint
 from backtests.strategies import StrategyClass
 
@@ -21,12 +21,14 @@ def run(
     *,
     on_progress: OnProgress,
 ) -> list[FinishedPoint]:
-    """Run every point; one that raises has the words of its error, and the others go on."""
+    """Run every point without a result; one that raises has the words of its error, and the others
+    go on."""
     finished = []
-    for n, point in enumerate(SearchPoint.objects.of_chunk(chunk).narrow()):
-        on_share = partial(_report, on_progress, n, chunk.size)
+    points = list(SearchPoint.objects.of_chunk(chunk).without_result().narrow())
+    for n, point in enumerate(points):
+        on_share = partial(_report, on_progress, n, len(points))
         on_share(0)
-        finished.append(_run_point(chunk, point, strategy, searched, on_share))
+        finished.append(run_point(chunk.search, point, strategy, searched, on_share))
     return finished
 
 
@@ -34,14 +36,14 @@ def _report(on_progress: OnProgress, n: int, size: int, share: float) -> None:
     on_progress((n + share) / size, "running points")
 
 
-def _run_point(
-    chunk: SearchChunk,
+def run_point(
+    search: Search,
     point: SearchPoint,
     strategy: StrategyClass,
     searched: SearchedUniverse,
-    on_share: "partial[None]",
+    on_share: OnShare,
 ) -> FinishedPoint:
-    search = chunk.search
+    """Run one point; where it raises, it has the words of its error."""
     try:
         result = searched.run(
             strategy,

@@ -13,7 +13,7 @@ from backtests import catalogue
 from backtests.analysis import search
 from backtests.analysis.folds import MOST_FOLDS
 from backtests.analysis.search import Point
-from backtests.models import Search, SearchChunk
+from backtests.models import Search
 from backtests.requests import BacktestRequest, find_strategy
 from backtests.strategies import UnknownStrategy
 from backtests.strategies.parameters import BadParameter, Schema, Value
@@ -22,9 +22,6 @@ from kalshi_insights.processes.broker import sender
 
 # The task goes by name: its module imports the engines, which a web process does not need.
 CHUNK_TASK = "backtests.tasks.run_search_chunk"
-# Each message makes a worker take chunk after chunk. Between two of them it turns to whatever else
-# waits, so that a run is not kept waiting by a whole search.
-MOST_MESSAGES = 16
 MAX_POINTS = 5_000
 MAX_UNFINISHED = 2
 MAX_SEED = 2**53
@@ -32,12 +29,12 @@ MAX_EMBARGO_HOURS = 8_760.0
 
 
 class TooManySearches(Exception):
-    """The user has to wait for other searches of theirs to finish."""
+    """The owner of a search has to wait for other searches of theirs to finish."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_own: bool) -> None:
+        whose = "You already have" if is_own else "Its owner already has"
         super().__init__(
-            f"You already have {MAX_UNFINISHED} unfinished searches. Wait for one to finish, or"
-            " cancel one."
+            f"{whose} {MAX_UNFINISHED} unfinished searches. Wait for one to finish, or cancel one."
         )
 
 
@@ -119,38 +116,40 @@ def store(request: SearchRequest, *, user: User | None, now: datetime) -> Search
 
 
 def submit(request: SearchRequest, *, user: User, now: datetime) -> Search:
-    """Queue a search and call workers. Raises BadInput and TooManySearches."""
+    """Queue a search and call a worker. Raises BadInput and TooManySearches."""
     request.validated(now=now)
     request.run.selection.check_quotes()
     with transaction.atomic():
-        _check_unfinished(user)
+        # One request of a user at a time, so that the count holds.
+        User.objects.select_for_update().get(pk=user.pk)
+        if _unfinished(user) >= MAX_UNFINISHED:
+            raise TooManySearches(is_own=True)
         queued = store(request, user=user, now=now)
         # Without the broker, the search waits until maintenance finds that nobody takes it.
-        transaction.on_commit(lambda: call_workers(queued.pk), robust=True)
+        transaction.on_commit(lambda: call_worker(queued.pk), robust=True)
     return queued
 
 
 def resume(id: int, *, user: User) -> bool:
-    """Queue the rest of a search that was cancelled or has failed, and call workers.
+    """Queue the rest of a search that was cancelled or has failed, and call a worker.
 
-    False where it was neither. Raises TooManySearches.
+    False where it was neither. Raises TooManySearches where its owner has too many others.
     """
     with transaction.atomic():
-        _check_unfinished(user)
-        resumed = Search.objects.resume(id)
-        transaction.on_commit(lambda: call_workers(id), robust=True)
-    return resumed
+        owner = User.objects.select_for_update(of=("self",)).filter(searches=id).first()
+        if not Search.objects.resume(id):
+            return False
+        if owner is not None and _unfinished(owner) > MAX_UNFINISHED:
+            raise TooManySearches(is_own=owner == user)
+        transaction.on_commit(lambda: call_worker(id), robust=True)
+    return True
 
 
-def _check_unfinished(user: User) -> None:
-    """Raise TooManySearches for a user with many unfinished ones."""
-    # One request of a user at a time, so that the count holds.
-    User.objects.select_for_update().get(pk=user.pk)
-    if Search.objects.of_user(user).unfinished().count() >= MAX_UNFINISHED:
-        raise TooManySearches
+def _unfinished(user: User) -> int:
+    return Search.objects.of_user(user).unfinished().count()
 
 
-def call_workers(id: int) -> None:
-    waiting = SearchChunk.objects.waiting(id).count()
-    for _ in range(min(max(1, waiting), MOST_MESSAGES)):
-        sender.send_task(CHUNK_TASK, (id,))
+def call_worker(id: int) -> None:
+    """Call one worker for a search. With its first chunk it calls the next one, as long as chunks
+    wait, so that all that are idle take part."""
+    sender.send_task(CHUNK_TASK, (id,))

@@ -6,8 +6,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from django.db import transaction
+import structlog
+from django.db import InterfaceError, OperationalError, transaction
 
+from backtests import runner
 from backtests.analysis import fingerprints, walk_forward
 from backtests.analysis.point_runs import PointResult
 from backtests.analysis.walk_forward import FoldPnl
@@ -16,6 +18,8 @@ from backtests.data.universe import MONEY, Floats, Ints
 from backtests.metrics.overfitting import probability_of_overfitting
 from backtests.models import BacktestStatus, Search, SearchChunk, SearchPoint, Trial
 from backtests.searches.universes import LoadedSearch
+
+log = structlog.get_logger(__name__)
 
 # 64-bit integers as they are stored, on whatever machine.
 STORED = np.dtype("<i8")
@@ -48,11 +52,12 @@ def store(
         if search is None or not SearchChunk.objects.mark_done(chunk):
             return False
         _check_same_worker(search, loaded, code)
-        stored = {each.number: each for each in SearchPoint.objects.of_chunk(chunk).narrow()}
-        for point in points:
-            fill(stored[point.number], point)
-        SearchPoint.objects.store(list(stored.values()))
-        record_trials(search, stored.values())
+        numbers = {each.number: each for each in points}
+        stored = list(SearchPoint.objects.of_chunk(chunk).filter(number__in=numbers).narrow())
+        for point in stored:
+            fill(point, numbers[point.number])
+        SearchPoint.objects.store(stored)
+        record_trials(search, stored)
     return True
 
 
@@ -113,17 +118,34 @@ ReadChanges = Callable[[Collection[int]], Mapping[int, Ints]]
 
 
 def finish_if_complete(id: int, *, now: datetime) -> None:
-    """Sum up a search whose points have all run, unless somebody has."""
+    """Sum up a search whose points have all run, unless somebody has.
+
+    Where that raises, the search has failed. Raises OperationalError and InterfaceError.
+    """
     search = Search.objects.complete(id)
     if search is None:
         return
-    points = list(SearchPoint.objects.of_search(id).narrow())
+    try:
+        _sum_up(search, now=now)
+    except (OperationalError, InterfaceError):
+        raise  # another worker sums it up once the database is back
+    except Exception as error:
+        words = runner.error_for_user(error, search.strategy)
+        log.exception("search_not_summed_up", search=id)
+    else:
+        return
+    # The error is gone by now, with all that its frames held: memory may be short.
+    Search.objects.fail(id, words, now=now)
+
+
+def _sum_up(search: Search, *, now: datetime) -> None:
+    points = list(SearchPoint.objects.of_search(search.pk).narrow())
     if any(point.pnl is not None for point in points):
         figures = figures_of(search, points, partial(_stored_changes, search), _changes(search))
         Search.objects.finish(search, figures, now=now)
     else:
         words = f"None of its points could run. {points[0].error}"
-        Search.objects.fail(id, words, now=now)
+        Search.objects.fail(search.pk, words, now=now)
 
 
 def figures_of(

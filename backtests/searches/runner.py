@@ -18,6 +18,7 @@ from backtests.analysis.evaluation import OnProgress
 from backtests.models import Search, SearchChunk
 from backtests.runner import ignore_progress
 from backtests.searches import points, results, universes
+from backtests.searches.chunk_watch import ChunkWatch
 from backtests.searches.results import FinishedPoint, OtherWorker
 from backtests.searches.universes import LoadedSearch
 from backtests.signs_of_life import EndedBy, RunSignals, SignsOfLife, out_of_time
@@ -28,7 +29,16 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-def run_chunk(id: int, *, on_progress: OnProgress = ignore_progress) -> bool:
+def ignore_claimed(claimed: SearchChunk) -> None:
+    """The callback of a caller who need not know when a chunk begins."""
+
+
+def run_chunk(
+    id: int,
+    *,
+    on_claimed: Callable[[SearchChunk], None] = ignore_claimed,
+    on_progress: OnProgress = ignore_progress,
+) -> bool:
     """Run the next chunk of a search, and sum the search up if that was the last one.
 
     Returns whether more chunks wait. Raises KeyboardInterrupt and SystemExit where the process was
@@ -38,6 +48,7 @@ def run_chunk(id: int, *, on_progress: OnProgress = ignore_progress) -> bool:
         if signals.ended_by is None:
             chunk = SearchChunk.objects.claim_next(id, now=datetime.now(UTC))
             if chunk is not None:
+                on_claimed(chunk)
                 _run_claimed(chunk, signals, on_progress)
             results.finish_if_complete(id, now=datetime.now(UTC))
     waits = SearchChunk.objects.waiting(id).exists()
@@ -65,7 +76,13 @@ def _run_claimed(chunk: SearchChunk, signals: RunSignals, on_progress: OnProgres
         def load() -> StrategyClass:
             return catalogue.load_from(place, search.strategy_file, search.strategy)
 
-        if problem := processes.run_apart(lambda: _run_here(chunk, loaded, load)):
+        watch = ChunkWatch(chunk, signals)
+        problem = processes.run_apart(
+            lambda: _run_here(chunk, loaded, load), on_signal=signals.note, must_end=watch.must_end
+        )
+        if watch.has_ended_it:
+            _store_end(chunk, watch.words)
+        elif problem:
             SearchChunk.objects.lose(chunk, problem, now=datetime.now(UTC))
 
 
@@ -93,9 +110,12 @@ def _run_points(
         return
     finished, code = computed
     try:
-        results.store(chunk, finished, loaded, code)
+        is_stored = results.store(chunk, finished, loaded, code)
     except OtherWorker as fault:
         _store_end(chunk, str(fault))
+    else:
+        if not is_stored:
+            SearchChunk.objects.release(chunk)
 
 
 # --- the end of a chunk --------------------------------------------------------------------------
@@ -135,5 +155,5 @@ def _words_of_end(error: BaseException, strategy: str, cut_off_by: EndedBy | Non
 def _store_end(chunk: SearchChunk, words: str) -> None:
     """Fail the search if there are words for it, and give the chunk back."""
     if words:
-        Search.objects.fail(chunk.search_id, words, now=datetime.now(UTC))
+        SearchChunk.objects.fail_search(chunk, words, now=datetime.now(UTC))
     SearchChunk.objects.release(chunk)

@@ -1,5 +1,7 @@
 """Folds of a walk-forward: nothing of a test was there while parameters were chosen."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -117,3 +119,9 @@ def test_a_market_is_over_once_it_is_paid_and_quoted_no_more():
         assert found.first[market] == at.min()
         over = max(settlement.paid_at, at.max()) if settlement else MISSING
         assert found.over[market] == over
+
+
+def test_markets_without_an_event_are_not_of_one_event():
+    universe = random_universe(3, rows=120)
+    alone = replace(universe, listings=[replace(each, event="") for each in universe.listings])
+    assert len(set(lives_of(alone).event.tolist())) == len(universe.listings)

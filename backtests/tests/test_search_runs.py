@@ -95,9 +95,10 @@ def test_the_best_point_is_named_and_the_walk_forward_chooses_on_the_past():
 
 class Touchy(FadeLongshots):
     name = "touchy"
+    refused = (5,)
 
     def targets(self, history):
-        if self.p.contracts == 5:
+        if self.p.contracts in self.refused:
             raise ZeroDivisionError("five")
         return super().targets(history)
 
@@ -161,6 +162,28 @@ def test_one_that_is_resumed_without_anything_left_to_run_ends_again(monkeypatch
     assert run_all(search).status == BacktestStatus.FAILED
 
 
+def test_points_that_failed_run_again_once_it_is_resumed_and_no_others(monkeypatch):
+    monkeypatch.setitem(strategies.STRATEGIES, "touchy", Touchy)
+    search = a_search(strategy="touchy")
+    runner.run_chunk(search.pk)
+    Search.objects.cancel(search.pk, now=now())
+    monkeypatch.setattr(Touchy, "refused", ())
+    assert Search.objects.resume(search.pk)
+    assert run_all(search).status == BacktestStatus.DONE
+    assert all(pnls(search))
+    assert not search.points.exclude(error="").exists()
+    trials = Trial.objects.of_family("touchy").order_by("pk")
+    assert [trial.parameters["contracts"] for trial in trials] == [1, 5, 10]
+
+
+def test_a_search_that_cannot_be_summed_up_has_failed():
+    search = a_search()
+    runner.run_chunk(search.pk)
+    SearchPoint.objects.filter(search=search, number=1).update(changes=b"odd")
+    assert run_all(search).status == BacktestStatus.FAILED
+    assert search.error
+
+
 def test_one_that_was_cancelled_when_its_points_had_run_is_summed_up_once_it_is_resumed():
     search = run_all(a_search())
     Search.objects.filter(pk=search.pk).update(status=BacktestStatus.CANCELLED, figures={})
@@ -216,7 +239,7 @@ def test_a_heartbeat_tells_the_progress_and_hears_of_the_end():
     assert search.progress().share == pytest.approx(1 / 3)
     Search.objects.cancel(search.pk, now=now())
     assert held.heartbeat(progress=0.5, doing="", now=now()) is HeartbeatReply.CANCELLED
-    SearchChunk.objects.requeue_all(search.pk)
+    SearchChunk.objects.requeue(search.pk, search.points.all())
     assert held.heartbeat(progress=0.5, doing="", now=now()) is HeartbeatReply.TAKEN
 
 
@@ -226,8 +249,8 @@ def test_the_chunk_of_a_dead_worker_is_taken_again_and_nothing_else_is_lost():
     runner.run_chunk(search.pk)
     assert search.progress().done == 1
     later = now() + LOST_AFTER + timedelta(seconds=1)
-    SearchChunk.objects.requeue_lost(now=later)
-    assert Search.objects.calls(now=later) == {search.pk: 1}
+    assert SearchChunk.objects.requeue_lost(now=later) == [search.pk]
+    assert Search.objects.uncalled(now=later) == [search.pk]
     assert run_all(search).status == BacktestStatus.DONE
     assert search.chunks.get(number=1).attempts == 2
     # One that was only silent comes too late to store anything.
@@ -256,6 +279,22 @@ def test_a_chunk_that_was_stored_meanwhile_is_not_lost():
     SearchChunk.objects.lose(held, "It has gone.", now=now())
     search.refresh_from_db()
     assert search.status == BacktestStatus.RUNNING
+
+
+def test_a_chunk_is_given_back_whose_search_ends_before_it_is_stored(monkeypatch):
+    class Cancels(FadeLongshots):
+        name = "cancels"
+
+        def targets(self, history):
+            Search.objects.cancel(search.pk, now=now())
+            return super().targets(history)
+
+    monkeypatch.setitem(strategies.STRATEGIES, "cancels", Cancels)
+    search = a_search(strategy="cancels")
+    assert not runner.run_chunk(search.pk)
+    assert search.progress().running == 0
+    assert search.chunks.get(number=1).attempts == 0
+    assert pnls(search) == ["", "", ""]
 
 
 def test_a_worker_with_other_data_or_code_fails_the_search():
@@ -298,12 +337,12 @@ def test_a_cancelled_search_keeps_what_is_done_and_goes_on_where_it_stopped():
 def test_a_search_is_called_for_when_nobody_has_begun_it_or_summed_it_up():
     search = a_search()
     later = now() + IDLE_AFTER + timedelta(seconds=1)
-    assert Search.objects.calls(now=now()) == {}
-    assert Search.objects.calls(now=later) == {search.pk: 2}
+    assert Search.objects.uncalled(now=now()) == []
+    assert Search.objects.uncalled(now=later) == [search.pk]
     claim(search)
-    assert Search.objects.calls(now=later) == {}
+    assert Search.objects.uncalled(now=later) == []
     SearchChunk.objects.update(status=ChunkStatus.DONE, token=None)
-    assert Search.objects.calls(now=later) == {search.pk: 1}
+    assert Search.objects.uncalled(now=later) == [search.pk]
 
 
 def test_nobody_has_more_unfinished_searches_than_so_many():
@@ -316,6 +355,12 @@ def test_nobody_has_more_unfinished_searches_than_so_many():
         requests.submit(a_request(), user=user, now=now())
     with pytest.raises(TooManySearches):
         requests.resume(cancelled.pk, user=user)
+    with pytest.raises(TooManySearches, match="Its owner already has 2 unfinished"):
+        requests.resume(cancelled.pk, user=a_user("boss", is_staff=True))
+    cancelled.refresh_from_db()
+    assert cancelled.status == BacktestStatus.CANCELLED
+    unfinished = Search.objects.unfinished().first()
+    assert not requests.resume(unfinished.pk, user=user)
     cancelled.delete()
     assert Search.objects.count() == MAX_UNFINISHED
 

@@ -2,18 +2,20 @@
 
 import os
 import signal
+import threading
 import time
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 
 from backtests import catalogue, tasks
-from backtests.models import BacktestStatus, ChunkStatus, SearchChunk
+from backtests.models import BacktestStatus, ChunkStatus, Search, SearchChunk
 from backtests.models.results import LOST_AFTER
 from backtests.models.searches import CHUNK_SIZES
 from backtests.own.folder import StrategyFile
-from backtests.searches import requests, runner
-from backtests.tests.own_strategies import write, write_signal
+from backtests.searches import chunk_watch, requests, runner
+from backtests.tests.own_strategies import is_gone, write, write_signal
 from backtests.tests.search_builders import a_search, pnls, record_days, run_all
 from backtests.tests.test_run_endings import a_worker
 from backtests.tests.test_runner import now
@@ -68,6 +70,63 @@ def test_a_file_that_ends_its_process_costs_a_chunk_and_then_the_search(folder):
     assert search.error.startswith("Its process ended with code 7")
 
 
+def when_there_is(path, act):
+    """Act once a file has its text, from another thread."""
+
+    def wait():
+        until = time.monotonic() + 60
+        while not (path.exists() and path.read_text()) and time.monotonic() < until:
+            time.sleep(0.02)
+        act()
+        connection.close()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def a_search_that_computes(folder, marker, what):
+    """A search of one's own strategy that starts a process, notes it in a file and computes."""
+    more = "import pathlib, subprocess, time\nfrom contextlib import suppress\n"
+    path = write_signal(folder, more=more)
+    begun = f"""child = subprocess.Popen(["sleep", "600"])
+        pathlib.Path({str(marker)!r}).write_text(str(child.pid))
+        {what}
+        return"""
+    path.write_text(path.read_text().replace("return", begun))
+    return a_search({"contracts": [1]}, strategy="cheap-side")
+
+
+def test_one_that_does_not_hear_is_killed_with_all_that_it_has_started(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(chunk_watch, "TOLD_SECONDS", 0)
+    monkeypatch.setattr(chunk_watch, "SILENT_AFTER", timedelta(seconds=0.2))
+    marker = tmp_path / "begun"
+    # One call that keeps Python's lock.
+    search = a_search_that_computes(folder, marker, "sum(range(10**11))")
+    other = when_there_is(marker, lambda: Search.objects.cancel(search.pk, now=now()))
+    assert not runner.run_chunk(search.pk)
+    other.join()
+    assert is_gone(int(marker.read_text()))
+    search.refresh_from_db()
+    assert (search.status, search.error) == (BacktestStatus.CANCELLED, "")
+    assert search.chunks.get().status == ChunkStatus.QUEUED
+
+
+@pytest.mark.usefixtures("_hears_ctrl_c")
+def test_the_process_of_ones_own_strategy_hears_ctrl_c(folder, tmp_path):
+    marker = tmp_path / "begun"
+    search = a_search_that_computes(folder, marker, "time.sleep(600)")
+    other = when_there_is(marker, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        runner.run_chunk(search.pk)
+    other.join()
+    chunk = search.chunks.get()
+    assert (chunk.status, chunk.attempts) == (ChunkStatus.QUEUED, 0)
+    assert is_gone(int(marker.read_text()))
+
+
 def wait_until(condition, log, *, seconds=90):
     until = time.monotonic() + seconds
     while not condition():
@@ -89,7 +148,7 @@ def test_a_worker_that_is_killed_costs_its_chunk_and_nothing_else(tmp_path, monk
     search = a_search({"contracts": [1, 2, 3, 4]}, strategy="cheap-side")
     log, other = tmp_path / "one.log", tmp_path / "two.log"
     with a_worker(log) as worker:
-        requests.call_workers(search.pk)
+        requests.call_worker(search.pk)
         wait_until(lambda: marker.exists() and marker.read_text(), log)
         for process in (worker.pid, int(marker.read_text())):
             os.kill(process, signal.SIGKILL)

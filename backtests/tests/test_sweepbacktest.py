@@ -1,5 +1,7 @@
 """The command `sweepbacktest`."""
 
+import os
+import signal
 from io import StringIO
 
 import pytest
@@ -11,7 +13,8 @@ from backtests.analysis import search
 from backtests.analysis.search import parse_values
 from backtests.models import BacktestStatus, Search, SearchPoint, Trial
 from backtests.search_report import summary
-from backtests.strategies import find
+from backtests.strategies import STRATEGIES, find
+from backtests.strategies.fade_longshots import FadeLongshots
 from backtests.strategies.parameters import BadParameter
 from backtests.tests.search_builders import a_search, record_days, run_all
 
@@ -94,10 +97,35 @@ def fortnight():
     record_days()
 
 
-def swept(*words):
+def swept(*words, strategy="fade-longshots"):
     out = StringIO()
-    call_command("sweepbacktest", "fade-longshots", *words, stdout=out)
+    call_command("sweepbacktest", *filter(None, [strategy]), *words, stdout=out)
     return out.getvalue().splitlines()
+
+
+def resumed(id):
+    return swept("--resume", str(id), strategy="")
+
+
+class Interrupted(FadeLongshots):
+    """Somebody presses Ctrl-C while it runs."""
+
+    name = "interrupted"
+    is_interrupted = True
+
+    def targets(self, history):
+        if self.is_interrupted:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().targets(history)
+
+
+class Touchy(FadeLongshots):
+    name = "touchy"
+
+    def targets(self, history):
+        if self.p.contracts == 5:
+            raise ZeroDivisionError("five")
+        return super().targets(history)
 
 
 @pytest.mark.django_db
@@ -125,25 +153,56 @@ class TestTheCommand:
         [
             (["--vary", "nonsense=1"], "nonsense"),
             (["--vary", "edge=2"], "edge"),
-            (["--vary", "edge"], "params.edge"),
+            (["--vary", "edge"], "vary.edge: Must be written as"),
+            (["--vary", "edge=0.1", "--vary", "edge=0.2"], "vary.edge: It is given twice"),
+            (["--vary", "edge=0.1", "--param", "contracts"], "param.contracts: Must be written"),
+            (["--vary", "edge=0.1", "--best", "-1"], "best: Must be at least 1"),
             ([], "vary: Name at least one parameter"),
             (["--vary", "edge=0.1", "--param", "edge=0.2"], "vary.edge: It has a fixed value"),
-            (["--vary", "edge=0.1", "--random", "0"], "runs: Must be between 1 and"),
-            (["--vary", "edge=0.1", "--seed", "-1"], "seed: Must be between 0"),
-            (["--vary", "edge=0.1", "--walk-forward", "21"], "folds: Must be between 0 and 20"),
-            (["--vary", "edge=0.1", "--embargo-hours", "nan"], "embargo_hours: Must be between"),
-            (["--vary", "edge=0.1", "--walk-forward", "4"], "folds: 4 of the markets have a"),
+            (["--vary", "edge=0.1", "--random", "0"], "random: Must be between 1 and"),
+            (
+                ["--vary", "edge=0.1", "--random", "1", "--seed", "-1"],
+                "seed: Must be between 0",
+            ),
+            (["--vary", "edge=0.1", "--seed", "3"], "seed: It has an effect with --random"),
+            (
+                ["--vary", "edge=0.1", "--walk-forward", "21"],
+                "walk-forward: Must be between 0 and 20",
+            ),
+            (
+                ["--vary", "edge=0.1", "--walk-forward", "1", "--embargo-hours", "nan"],
+                "embargo-hours: Must be between",
+            ),
+            (
+                ["--vary", "edge=0.1", "--embargo-hours", "2"],
+                "embargo-hours: It has an effect with --walk-forward alone",
+            ),
+            (
+                ["--vary", "edge=0.1", "--walk-forward", "4"],
+                "walk-forward: 4 of the markets have a",
+            ),
+            (
+                ["--vary", "edge=0.1", "--save", "--confirm-from", "2026-10-07"],
+                "confirm-from: A stored search",
+            ),
+            (["--vary", "edge=0.1", "--save", "--queue"], "save: Of --save and --queue"),
+            (["--vary", "edge=0.1", "--latency-seconds", "-1"], "latency-seconds: Must be"),
             (
                 ["--vary", "edge=0.1", "--walk-forward", "1", "--confirm-from", "2026-10-07"],
                 "confirm-from: A walk-forward has boundaries",
             ),
-            (["--resume", "7"], "resume: There is no search 7"),
+            (["--resume", "7"], "strategy: A search is resumed as it was requested"),
             (["--vary", "edge=0.1", "--cash", "0"], "cash"),
         ],
     )
     def test_what_makes_no_sense_is_named(self, fortnight, words, field):
         with pytest.raises(CommandError, match=field) as fault:
             swept(*words, *CHOSEN)
+        assert fault.value.returncode == 2
+
+    def test_a_search_that_is_not_there_is_not_resumed(self):
+        with pytest.raises(CommandError, match="resume: There is no search 7") as fault:
+            resumed(7)
         assert fault.value.returncode == 2
 
     def test_a_strategy_with_orders_of_its_own_is_not_swept(self, fortnight):
@@ -182,10 +241,40 @@ class TestTheCommand:
     def test_a_search_that_was_cancelled_is_resumed(self, fortnight):
         stored = a_search()
         Search.objects.cancel(stored.pk, now=stored.created_at)
-        output = swept("--resume", str(stored.pk))
+        output = resumed(stored.pk)
         assert output[0].startswith(f"Search {stored.pk}: fade-longshots, 3 combinations")
         with pytest.raises(CommandError, match=f"resume: Search {stored.pk} is done"):
-            swept("--resume", str(stored.pk))
+            resumed(stored.pk)
+
+    @pytest.mark.usefixtures("_hears_ctrl_c")
+    def test_who_presses_ctrl_c_has_cancelled_a_search_that_runs_here(self, fortnight, monkeypatch):
+        monkeypatch.setitem(STRATEGIES, "interrupted", Interrupted)
+        words = ("--save", "--vary", "contracts=1,10", *WAITING, *CHOSEN)
+        with pytest.raises(CommandError, match="is cancelled; --resume") as fault:
+            call_command("sweepbacktest", "interrupted", *words)
+        assert fault.value.returncode == 130
+        stored = Search.objects.get()
+        assert (stored.status, stored.progress().running) == (BacktestStatus.CANCELLED, 0)
+        monkeypatch.setattr(Interrupted, "is_interrupted", False)
+        assert resumed(stored.pk)[0].startswith(f"Search {stored.pk}: interrupted, 2 combinations")
+
+    def test_points_that_decide_at_other_times_are_the_same_here_and_stored(self, fortnight):
+        words = (
+            "--vary", "contracts=1,5", "--vary", "hours_most=2,48,6,24", "--walk-forward", "1",
+            *WAITING, *CHOSEN,
+        )  # fmt: skip
+        here, stored = swept(*words), swept("--save", *words)
+        assert [line for line in here[1:] if "trials" not in line] == [
+            line for line in stored[1:] if "trials" not in line
+        ]
+
+    def test_a_point_that_raises_leaves_the_others_their_results(self, fortnight, monkeypatch):
+        monkeypatch.setitem(STRATEGIES, "touchy", Touchy)
+        words = ("--vary", "contracts=1,5", "--walk-forward", "1", *WAITING, *CHOSEN)
+        output = swept(*words, strategy="touchy")
+        assert output[-1].startswith("could not run: contracts=5: The strategy raised ZeroDivision")
+        with pytest.raises(CommandError, match="vary: None of its points could run"):
+            swept("--vary", "contracts=5", *words[2:], strategy="touchy")
 
     def test_a_saved_search_that_fails_says_why(self, fortnight):
         with pytest.raises(CommandError, match="failed: folds: 4 of the markets") as fault:

@@ -21,6 +21,8 @@ def main() -> None:
     parser = ArgumentParser(prog="python -m kalshi_insights.processes.worker", description=__doc__)
     parser.add_argument("role", choices=QUEUES)
     role = parser.parse_args().role
+    # A message that a busy worker holds would wait for it, while another one is idle.
+    app.conf.worker_disable_prefetch = role == "backtester"
     worker = app.Worker(
         hostname=host_format(f"{QUEUES[role]}@%h"),
         queues=[QUEUES[role]],

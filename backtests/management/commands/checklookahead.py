@@ -89,7 +89,7 @@ def request_from(options: dict[str, Any], *, now: datetime) -> BacktestRequest:
     return BacktestRequest(
         strategy=options["strategy"],
         selection=selection_from(options, now=now),
-        params=dict(parse_pairs(options["param"])),
+        params=parse_pairs(options["param"]),
         execution=execution_from(options),
     )
 

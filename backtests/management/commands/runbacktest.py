@@ -234,7 +234,7 @@ def request_from(options: dict[str, Any], *, now: datetime) -> BacktestRequest:
     return BacktestRequest(
         strategy=options["strategy"],
         selection=selection,
-        params=dict(parse_pairs(options["param"])),
+        params=parse_pairs(options["param"]),
         cash=parse_dollars(options["cash"]),
         check_lookahead=options.get("check_lookahead", False),
         engine=options["engine"],
@@ -248,13 +248,17 @@ def execution_from(options: dict[str, Any]) -> ExecutionModel:
     return ExecutionModel(**{field.name: options[field.name] for field in fields(ExecutionModel)})
 
 
-def parse_pairs(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Split texts of the form name=value. Raises BadInput."""
+def parse_pairs(texts: Iterable[str], option: str = "params") -> dict[str, str]:
+    """Split texts of the form name=value, each name once. Raises BadInput."""
+    pairs: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise BadInput(f"params.{name}", "Must be written as name=value.")
-        yield name, value
+            raise BadInput(f"{option}.{name}", "Must be written as name=value.")
+        if name in pairs:
+            raise BadInput(f"{option}.{name}", "It is given twice.")
+        pairs[name] = value
+    return pairs
 
 
 def parse_dollars(text: str) -> Decimal:

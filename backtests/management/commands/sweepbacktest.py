@@ -34,12 +34,8 @@ from backtests.requests import BacktestRequest
 from backtests.rules.execution import FillModel
 from backtests.search_report import summary
 from backtests.searches import runner, unstored
-from backtests.searches.requests import (
-    SearchRequest,
-    TooManySearches,
-    call_workers,
-    store,
-)
+from backtests.searches.requests import SearchRequest, call_worker, store
+from backtests.strategies import UnknownStrategy
 from backtests.strategies.base import Signal
 from backtests.strategies.parameters import Value
 from kalshi_insights.bad_input import BadInput
@@ -48,6 +44,12 @@ from kalshi_insights.commands import ProgressBar, parse_instant
 BATCH = 32  # runs between two updates of the progress bar
 WATCH_SECONDS = 0.5
 INTERRUPTED = 130
+# The flags of fields that have another name in requests.
+FLAGS = {"runs": "random", "folds": "walk-forward", "params": "param", "imports": "import"}
+OF_NEW_SEARCHES = (
+    "strategy", "file", "param", "vary", "random", "seed", "walk_forward", "embargo_hours",
+    "confirm_from", "save", "series", "event", "ticker", "start", "end", "imports",
+)  # fmt: skip
 
 
 class Command(BaseCommand):
@@ -74,7 +76,8 @@ class Command(BaseCommand):
         add("--walk-forward", type=int, default=0, metavar="FOLDS",
             help="test choices on later markets so many times")  # fmt: skip
         add("--embargo-hours", type=float, default=0,
-            help="leave out of each choice what was over so shortly before its test (0)",
+            help="leave out of each choice what was over less than so many hours before its test"
+            " (0)",
         )  # fmt: skip
         add("--best", type=int, default=10, help="combinations to show (10)")
         add("--save", action="store_true", help="store the search, and run it here")
@@ -89,14 +92,18 @@ class Command(BaseCommand):
         try:
             with ExitStack() as stack, ProgressBar(sys.stderr) as bar:
                 lines = self.lines(options, stack, bar, now=now)
-        except (BadInput, TooManySearches) as fault:
-            raise CommandError(str(fault), returncode=MISUSED) from None
+        except BadInput as fault:
+            words = f"{flag_of(fault.field)}: {fault.message}"
+            raise CommandError(words, returncode=MISUSED) from None
+        except UnknownStrategy as fault:  # its file was changed or removed this moment
+            raise CommandError(f"strategy: {fault}", returncode=MISUSED) from None
         self.stdout.write("\n".join(lines))
 
     def lines(
         self, options: dict[str, Any], stack: ExitStack, bar: ProgressBar, *, now: datetime
     ) -> Sequence[str]:
         """The lines to print. Raises BadInput."""
+        check_combination(options)
         if options["resume"] is not None:
             return run_stored(resumed(options["resume"]), bar, options)
         choose_strategy(options, stack, warn=self.stderr.write)
@@ -110,14 +117,38 @@ class Command(BaseCommand):
         return confirmed(request, options, bar, now=now)
 
 
+def flag_of(field: str) -> str:
+    """The flag by which a field of a request was given."""
+    name, _, rest = field.partition(".")
+    return ".".join(filter(None, (FLAGS.get(name, name.replace("_", "-")), rest)))
+
+
+def check_combination(options: dict[str, Any]) -> None:
+    """Refuse options that would have no effect beside the others. Raises BadInput."""
+    if options["best"] < 1:
+        raise BadInput("best", "Must be at least 1.")
+    if options["resume"] is not None:
+        for name in OF_NEW_SEARCHES:
+            if options[name]:
+                raise BadInput(name, "A search is resumed as it was requested.")
+    if options["save"] and options["queue"]:
+        raise BadInput("save", "Of --save and --queue, choose where to run the search.")
+    if options["confirm_from"] and (options["save"] or options["queue"]):
+        raise BadInput("confirm-from", "A stored search has a --walk-forward for that.")
+    if options["confirm_from"] and options["walk_forward"]:
+        raise BadInput("confirm-from", "A walk-forward has boundaries of its own.")
+    if options["embargo_hours"] and not options["walk_forward"]:
+        raise BadInput("embargo-hours", "It has an effect with --walk-forward alone.")
+    if options["seed"] and options["random"] is None:
+        raise BadInput("seed", "It has an effect with --random alone.")
+
+
 def search_request(options: dict[str, Any], *, now: datetime) -> SearchRequest:
     """Read the request from the command's options, and check it. Raises BadInput."""
-    if options["walk_forward"] and options["confirm_from"]:
-        raise BadInput("confirm-from", "A walk-forward has boundaries of its own.")
     is_stored = options["save"] or options["queue"]
     request = SearchRequest(
         run=request_from({"engine": "", **options}, now=now),
-        varied=dict(parse_pairs(options["vary"])),
+        varied=parse_pairs(options["vary"], "vary"),
         runs=options["random"],
         seed=options["seed"],
         folds=options["walk_forward"],
@@ -145,25 +176,39 @@ def resumed(id: int) -> Search:
 
 def run_stored(search: Search, bar: ProgressBar, options: dict[str, Any]) -> Sequence[str]:
     """Run a stored search here or watch the workers run it. Raises CommandError if it fails."""
-    try:
-        if options["queue"]:
-            call_workers(search.pk)
-            watch(search, bar)
-        else:
-            while runner.run_chunk(search.pk):
-                update(search, bar)
-            # Workers may have taken some of it.
-            search.refresh_from_db()
-            watch(search, bar)
-    except KeyboardInterrupt:
-        words = "The workers go on" if options["queue"] else f"--resume {search.pk} goes on"
-        raise CommandError(f"{words} with search {search.pk}.", returncode=INTERRUPTED) from None
+    if options["queue"]:
+        watch_workers(search, bar)
+    else:
+        run_here(search, bar)
     search.refresh_from_db()
     if search.status != BacktestStatus.DONE:
         words = f"Search {search.pk} {search.status}: {search.error}"
         raise CommandError(words, returncode=FAILED)
     points = list(SearchPoint.objects.of_search(search.pk).narrow())
     return list(summary(search, points, best=options["best"]))
+
+
+def watch_workers(search: Search, bar: ProgressBar) -> None:
+    call_worker(search.pk)
+    try:
+        watch(search, bar)
+    except KeyboardInterrupt:
+        words = f"The workers go on with search {search.pk}."
+        raise CommandError(words, returncode=INTERRUPTED) from None
+
+
+def run_here(search: Search, bar: ProgressBar) -> None:
+    """Run a stored search in this process; whoever ends that has cancelled it."""
+    try:
+        while runner.run_chunk(search.pk):
+            update(search, bar)
+        # Workers may have taken some of it.
+        search.refresh_from_db()
+        watch(search, bar)
+    except (KeyboardInterrupt, SystemExit):
+        Search.objects.cancel(search.pk, now=datetime.now(UTC))
+        words = f"Search {search.pk} is cancelled; --resume {search.pk} goes on with it."
+        raise CommandError(words, returncode=INTERRUPTED) from None
 
 
 def watch(search: Search, bar: ProgressBar) -> None:
