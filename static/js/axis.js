@@ -1,4 +1,4 @@
-// What charts share: the axis of time, the crosshair, and the legend's colours.
+// What charts share: the axis of time, the crosshair, the legend's colours, and the options.
 "use strict";
 const axis = (() => {
   const SECOND = 1000;
@@ -66,7 +66,21 @@ const axis = (() => {
     },
   });
 
+  const text = (tone) => ({ color: tone, font: { family: "Inter Variable, sans-serif", size: 12 } });
+  // A readout beside the chart takes the place of its tooltip.
+  const options = (scales, padding = { top: 4 }) => ({
+    animation: false,
+    parsing: false,
+    normalized: true,
+    maintainAspectRatio: false,
+    events: [],
+    layout: { padding },
+    plugins: { legend: { display: false }, tooltip: { enabled: false } },
+    scales,
+  });
+
   return {
-    SECOND, MINUTE, HOUR, DAY, day, seconds, last, ticks, tickLabel, inForce, colours, crosshair,
+    SECOND, MINUTE, HOUR, DAY, day, seconds, last, ticks, tickLabel, inForce, colours, crosshair, text,
+    options,
   };
 })();

@@ -120,7 +120,7 @@
   ];
   const scales = () => {
     const [low, high, step] = priceLimits();
-    const text = { color: colour("gap"), font: { family: "Inter Variable, sans-serif", size: 12 } };
+    const text = axis.text(colour("gap"));
     const grid = { color: colour("gap", 0.15), drawTicks: false };
     const most = Math.max(1, ...bars().map((bar) => bar.y));
     return {
@@ -154,16 +154,7 @@
     if (!chart) {
       chart = new Chart(canvas, {
         data: { datasets: datasets() },
-        options: {
-          animation: false,
-          parsing: false,
-          normalized: true,
-          maintainAspectRatio: false,
-          events: [],
-          layout: { padding: { top: 4 } },
-          plugins: { legend: { display: false }, tooltip: { enabled: false } },
-          scales: scales(),
-        },
+        options: axis.options(scales()),
         plugins: [gaps, crosshair],
       });
     } else {
