@@ -402,4 +402,4 @@ def import_logs(folder: Path) -> None:
         ("quotes", "a-friends-very-long-name-of-a-file-with-quotes-of-rain.csv", late),
     ):
         path = write(folder, name, "\n".join([*rows, ""]))
-        call_command("importdata", kind, str(path), "--sizes", "unknown", stdout=StringIO())
+        call_command("importdata", kind, str(path), stdout=StringIO())

@@ -7,8 +7,8 @@ const axis = (() => {
   const DAY = 24 * HOUR;
   const TICK_STEPS = [
     5 * SECOND, 15 * SECOND, 30 * SECOND, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE,
-    30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY,
-    30 * DAY, 90 * DAY, 365 * DAY,
+    30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 3 * DAY,
+    7 * DAY, 14 * DAY, 30 * DAY, 90 * DAY, 365 * DAY,
   ];
   const format = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
   const clock = format({ hour: "2-digit", minute: "2-digit" });

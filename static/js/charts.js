@@ -21,19 +21,21 @@
 
   // --- Data -----------------------------------------------------------------------------------
 
-  // A quote holds until the next; a null where recording stopped breaks the line.
+  // A quote holds until the next; a null where recording stopped breaks the line. Where a line
+  // ends in two points that are nearly one, Chart.js loses the area between it and another.
   const line = (column) => {
+    const apart = (data.until - data.start) / 100_000;
     const breaks = data.gaps.map(([from]) => ({ x: from, y: null }));
     const points = data.t.map((x, i) => ({ x, y: column[i] === null ? null : column[i] * 100 }));
     const end = last(data.gaps);
     const held = !end || end[1] < data.until;
-    if (points.length && held && last(points).x < data.until) {
+    if (points.length && held && data.until - last(points).x > apart) {
       points.push({ x: data.until, y: last(points).y });
     }
     // The quote before a gap is drawn up to it.
     for (const stop of breaks) {
       const before = points.findLast((point) => point.x <= stop.x);
-      if (before) points.push({ x: stop.x - 1, y: before.y });
+      if (before && stop.x - before.x > apart) points.push({ x: stop.x - 1, y: before.y });
     }
     return points.concat(breaks).sort((a, b) => a.x - b.x);
   };
@@ -150,7 +152,7 @@
     root.dataset.points = data.t.length;
     root.querySelector("[data-gaps]").hidden = data.gaps.length === 0;
     message.hidden = data.t.length > 0;
-    message.textContent = "Nothing was recorded in this range. Choose a longer one.";
+    message.textContent = root.dataset.nothing;
     if (!chart) {
       chart = new Chart(canvas, {
         data: { datasets: datasets() },
