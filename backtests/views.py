@@ -49,7 +49,7 @@ KIND_TABS = {
 @serves_fragments
 def backtest_list(request: HttpRequest) -> HttpResponse:
     found = BacktestFilter(request.GET, queryset=BacktestResult.objects.for_list().with_pnl())
-    return list_page(request, found, "backtests/backtest_list.html", "runs")
+    return list_page(request, found, "backtests/backtest_list.html", "runs", "latest")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -151,7 +151,9 @@ def query_of(requested: RequestedRun, params: Mapping[str, Any]) -> str:
 # --- Pages of runs and of searches ----------------------------------------------------------------
 
 
-def list_page(request: HttpRequest, found: FilterSet, template: str, fragment: str) -> HttpResponse:
+def list_page(
+    request: HttpRequest, found: FilterSet, template: str, *fragments: str
+) -> HttpResponse:
     """Answer with a list, which can be narrowed down to one status."""
     # What is wrong is said instead of overlooked, so nothing is listed.
     listed = found.queryset.none() if found.errors else found.qs
@@ -166,7 +168,7 @@ def list_page(request: HttpRequest, found: FilterSet, template: str, fragment: s
         "now": datetime.now(UTC),
     }
     status = HTTPStatus.BAD_REQUEST if found.errors else HTTPStatus.OK
-    return render(request, template_for(request, template, fragment), context, status=status)
+    return render(request, template_for(request, template, *fragments), context, status=status)
 
 
 def new_page(

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page
 
 from accounts.models import ApiToken
 from accounts.tests.factories import a_token
-from markets.models import Import, Market
+from markets.models import Import, Market, MarketHour
 from markets.tests.settled_markets import make_settled_markets
 from tests.pictured_record import (
     LOGGED,
@@ -203,11 +203,16 @@ def test_pictures_of_accounts(browser: Browser, live_server: Any, look: int) -> 
 def test_pictures_of_the_record(browser: Browser, live_server: Any, settings: Any) -> None:
     settings.SIMULATED = True
     populate()
+    MarketHour.objects.rebuild(now=datetime.now(UTC))
     for camera in cameras(browser, live_server.url):
         camera.take("markets", "/markets/", full_page=False)
         camera.take("markets-odd", "/markets/?ordering=price&page=9&q=kx", full_page=False)
         camera.take_all(
             {
+                "overview": "/",
+                "event": "/events/KXHIGHNY-26NOV21/",
+                "event-ladder": "/events/KXBTCD-26NOV2117/",
+                "markets-filtered": "/markets/?spread_max=0.05&two_sided=true",
                 "market": f"/markets/{STAR}/",
                 "recorder": "/recorder/",
                 "missing": "/markets/KXNONE-1/",
