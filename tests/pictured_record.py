@@ -69,7 +69,7 @@ class TownMaker(Strategy):
     def next(self):
         for feed in self.fresh:
             self.plot("fair value", feed, self.p.fair)
-            self.state_probability(feed, self.p.fair)
+            self.state_probability(feed, self.p.fair / 2)
             if feed.listing.ticker in self.sent or feed.bid[0] < self.p.fair:
                 continue
             self.sent.add(feed.listing.ticker)
