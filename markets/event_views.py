@@ -69,7 +69,6 @@ def event_detail(request: HttpRequest, ticker: str) -> HttpResponse:
         "outcomes": outcomes,
         "lines": sorted((each for each in outcomes if each.line), key=lambda each: each.line or 0),
         "sums": sums_of(event, markets, now),
-        "is_ladder": any(market.strike_type in LADDERS for market in markets),
         "ranges": charts.RANGES,
         "now": now,
         "sweeps": sweeps,
@@ -188,7 +187,8 @@ def chart_of(markets: Sequence[Market], span: str, *, now: datetime) -> dict[str
     """
     width = charts.RANGES[span]
     opened = [market.open_time for market in markets if market.open_time]
-    start = now - width if width else min(opened, default=now - charts.GAPS_WITHIN)
+    begun = min(opened, default=now - charts.GAPS_WITHIN)
+    start = min(max(now - width, begun) if width else begun, now - charts.SHORTEST)
     # What stood at the start was recorded again within a heartbeat before it.
     since = start - timedelta(seconds=settings.HEARTBEAT)
     quotes = MarketSnapshot.objects.recorded().of_markets([market.pk for market in markets])

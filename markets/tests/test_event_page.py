@@ -113,6 +113,12 @@ class TestChart:
         columns = client.get("/events/KXWIN-26/chart.json").json()
         assert [line["name"] for line in columns["lines"]] == [f"N{n}" for n in range(9, 1, -1)]
 
+    def test_it_begins_with_the_event(self, client, event):
+        a_market("KXWIN-26-A", event=event, open_time=NOON - 3 * HOUR)
+        for span, hours in (("1d", 3), ("all", 3), ("1h", 1)):
+            columns = client.get(f"/events/KXWIN-26/chart.json?range={span}").json()
+            assert columns["until"] - columns["start"] == hours * 3_600_000
+
     def test_a_one_sided_quote_is_null(self, client, event):
         market = a_market("KXWIN-26-A", event=event)
         for hours, bid in ((3, "0.40"), (2, None), (1, "0.50")):
