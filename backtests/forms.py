@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
+from django.contrib.auth.models import User
 
 from backtests import catalogue
 from backtests.api.serializers import (
@@ -14,7 +15,7 @@ from backtests.api.serializers import (
     MAX_TICKER_LENGTH,
     ExecutionModelSerializer,
 )
-from backtests.models import Engine, SnapshotSources
+from backtests.models import BacktestResult, Engine, Search, SnapshotSources
 from backtests.report import EXECUTION_LABELS
 from backtests.requests import (
     CHOICES,
@@ -23,9 +24,12 @@ from backtests.requests import (
     MAX_CASH,
     BacktestRequest,
     MarketSelection,
+    TooManyUnfinished,
     check_execution_names,
+    submit,
 )
 from backtests.rules.execution import ExecutionModel
+from backtests.searches.requests import TooManySearches
 from backtests.strategies import YARDSTICKS
 from backtests.strategies.descriptions import StrategyDescription
 from backtests.strategies.parameters import Parameter
@@ -177,6 +181,19 @@ class BacktestForm(forms.Form):
                 **{name: each for name, each in execution.items() if each not in (None, "")}
             ),
         )
+
+    def queue(self, user: User, *, now: datetime) -> BacktestResult | Search | None:
+        """Queue what is requested; None where it was refused, and the form has the errors."""
+        try:
+            return self.submit(user, now=now)
+        except BadInput as fault:
+            self.add_bad_input(fault)
+        except (TooManyUnfinished, TooManySearches) as fault:
+            self.add_error(None, str(fault))
+        return None
+
+    def submit(self, user: User, *, now: datetime) -> BacktestResult | Search:
+        return submit(self.backtest_request, user=user, now=now)
 
     def add_bad_input(self, fault: BadInput) -> None:
         field = LIST_FIELDS.get(fault.field, fault.field)

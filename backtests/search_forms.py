@@ -5,11 +5,19 @@ from datetime import datetime
 from typing import Any
 
 from django import forms
+from django.contrib.auth.models import User
 
 from backtests.analysis.folds import MOST_FOLDS
 from backtests.analysis.search import parse_values
 from backtests.forms import BacktestForm
-from backtests.searches.requests import MAX_EMBARGO_HOURS, MAX_POINTS, MAX_SEED, SearchRequest
+from backtests.models import Search
+from backtests.searches.requests import (
+    MAX_EMBARGO_HOURS,
+    MAX_POINTS,
+    MAX_SEED,
+    SearchRequest,
+    submit,
+)
 from backtests.strategies.parameters import BadParameter, Parameter
 from kalshi_insights.bad_input import BadInput
 
@@ -66,6 +74,9 @@ class SearchForm(BacktestForm):
             varied=varied,
             **{name: each for name, each in numbers.items() if each is not None},
         )
+
+    def submit(self, user: User, *, now: datetime) -> Search:
+        return submit(self.search_request, user=user, now=now)
 
     def _values(self) -> tuple[dict[str, str], dict[str, list[str]]]:
         """The parameters with one value, and those with several."""

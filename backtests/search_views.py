@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import cast
 from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
@@ -18,16 +16,14 @@ from django_htmx.http import HttpResponseClientRefresh
 
 from backtests import search_report
 from backtests.filters import ParameterSearchFilter
-from backtests.models import RUN_BACKTESTS, BacktestStatus, Search, SearchPoint
+from backtests.models import Search, SearchPoint
 from backtests.models.searches import POINT_ORDERS
 from backtests.search_forms import OWN_FIELDS, SearchForm
-from backtests.searches.requests import TooManySearches, resume, submit
+from backtests.searches.requests import TooManySearches, resume
 from backtests.strategies.parameters import Value
-from backtests.views import HINT_AFTER_SECONDS, MAX_ID, form_query, query_of
-from kalshi_insights.bad_input import BadInput
+from backtests.views import MAX_ID, list_page, new_page, query_of, waits_long
 from kalshi_insights.htmx import htmx_target, page_number, serves_fragments, template_for
 
-PAGE_SIZE = 50
 POINTS_PER_PAGE = 50
 BY_PNL = "-pnl"
 
@@ -36,41 +32,13 @@ BY_PNL = "-pnl"
 @serves_fragments
 def search_list(request: HttpRequest) -> HttpResponse:
     found = ParameterSearchFilter(request.GET, queryset=Search.objects.for_list())
-    # What is wrong is said instead of overlooked, so nothing is listed.
-    searches = Search.objects.none() if found.errors else found.qs
-    page = Paginator(searches, PAGE_SIZE).get_page(page_number(request.GET))
-    context = {
-        "errors": found.errors,
-        "page": page,
-        "rows": [(search, search.work / search.points_count) for search in page],
-        "query": request.GET,
-        "status": request.GET.get("status", ""),
-        "tabs": {"": "All", **dict(BacktestStatus.choices)}.items(),
-        "is_moving": any(not search.is_finished for search in page),
-        "now": datetime.now(UTC),
-    }
-    template = template_for(request, "backtests/search_list.html", "searches")
-    status = HTTPStatus.BAD_REQUEST if found.errors else HTTPStatus.OK
-    return render(request, template, context, status=status)
+    return list_page(request, found, "backtests/search_list.html", "searches")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @serves_fragments
 def search_new(request: HttpRequest) -> HttpResponse:
-    now = datetime.now(UTC)
-    if request.method != "POST":
-        form = SearchForm(None, query=request.GET.dict(), now=now)
-        template = template_for(request, "backtests/search_new.html", "fields")
-        return render(request, template, {"form": form})
-    if not request.user.is_authenticated:
-        return redirect_to_login(f"{request.path}?{form_query(request.POST)}")
-    if not request.user.has_perm(RUN_BACKTESTS):
-        raise PermissionDenied
-    form = SearchForm(request.POST, query={}, now=now)
-    search = _submit(form, request.user, now=now) if form.is_valid() else None
-    if search is None:
-        return render(request, "backtests/search_new.html", {"form": form}, status=400)
-    return redirect("backtests:search", search.pk)
+    return new_page(request, SearchForm, "backtests/search_new.html", "backtests:search")
 
 
 @require_safe
@@ -87,8 +55,7 @@ def search_detail(request: HttpRequest, id: int) -> HttpResponse:
         "now": now,
         "may_cancel": may_change and not search.is_finished,
         "may_resume": may_change and search.may_resume,
-        "waits_long": search.status == BacktestStatus.QUEUED
-        and (now - search.created_at).total_seconds() > HINT_AFTER_SECONDS,
+        "waits_long": waits_long(search, now),
         "again_query": _again_query(search),
         **_points(search, request.GET),
     }
@@ -133,17 +100,6 @@ def _get_own(request: HttpRequest, id: int) -> Search:
     if not search.can_be_changed_by(request.user):
         raise PermissionDenied
     return search
-
-
-def _submit(form: SearchForm, user: User, *, now: datetime) -> Search | None:
-    """Queue the search; None where it was refused and the form has the errors."""
-    try:
-        return submit(form.search_request, user=user, now=now)
-    except BadInput as fault:
-        form.add_bad_input(fault)
-    except TooManySearches as fault:
-        form.add_error(None, str(fault))
-    return None
 
 
 def _points(search: Search, query: QueryDict) -> dict[str, object]:

@@ -7,13 +7,13 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
-from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Page, Paginator
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django_filters import FilterSet
 from django_htmx.http import HttpResponseClientRefresh
 
 from backtests import report
@@ -27,9 +27,9 @@ from backtests.models import (
     BacktestStatus,
     ExecutionKind,
     RequestedRun,
+    Search,
 )
-from backtests.requests import TooManyUnfinished, stored_execution, submit
-from kalshi_insights.bad_input import BadInput
+from backtests.requests import stored_execution
 from kalshi_insights.htmx import htmx_target, page_number, serves_fragments, template_for
 
 PAGE_SIZE = 50
@@ -48,41 +48,14 @@ KIND_TABS = {
 @require_safe
 @serves_fragments
 def backtest_list(request: HttpRequest) -> HttpResponse:
-    found = BacktestFilter(request.GET, queryset=BacktestResult.objects.for_list())
-    # What is wrong is said instead of overlooked, so nothing is listed.
-    runs = BacktestResult.objects.none() if found.errors else found.qs
-    page = Paginator(runs.with_pnl(), PAGE_SIZE).get_page(page_number(request.GET))
-    context = {
-        "errors": found.errors,
-        "page": page,
-        "query": request.GET,
-        "status": request.GET.get("status", ""),
-        "tabs": {"": "All", **dict(BacktestStatus.choices)}.items(),
-        "is_moving": any(not run.is_finished for run in page),
-        "now": datetime.now(UTC),
-    }
-    template = template_for(request, "backtests/backtest_list.html", "runs", "latest")
-    status = HTTPStatus.BAD_REQUEST if found.errors else HTTPStatus.OK
-    return render(request, template, context, status=status)
+    found = BacktestFilter(request.GET, queryset=BacktestResult.objects.for_list().with_pnl())
+    return list_page(request, found, "backtests/backtest_list.html", "runs", "latest")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @serves_fragments
 def backtest_new(request: HttpRequest) -> HttpResponse:
-    now = datetime.now(UTC)
-    if request.method != "POST":
-        form = BacktestForm(None, query=request.GET.dict(), now=now)
-        template = template_for(request, "backtests/backtest_new.html", "fields")
-        return render(request, template, {"form": form})
-    if not request.user.is_authenticated:
-        return redirect_to_login(f"{request.path}?{form_query(request.POST)}")
-    if not request.user.has_perm(RUN_BACKTESTS):
-        raise PermissionDenied
-    form = BacktestForm(request.POST, query={}, now=now)
-    result = _submit(form, request.user, now=now) if form.is_valid() else None
-    if result is None:
-        return render(request, "backtests/backtest_new.html", {"form": form}, status=400)
-    return redirect("backtests:detail", result.pk)
+    return new_page(request, BacktestForm, "backtests/backtest_new.html", "backtests:detail")
 
 
 @require_safe
@@ -96,8 +69,7 @@ def backtest_detail(request: HttpRequest, id: int) -> HttpResponse:
         "result": result,
         "now": now,
         "may_cancel": not result.is_finished and result.can_be_cancelled_by(request.user),
-        "waits_long": result.status == BacktestStatus.QUEUED
-        and (now - result.created_at).total_seconds() > HINT_AFTER_SECONDS,
+        "waits_long": waits_long(result, now),
     }
     if htmx_target(request) == "progress":
         return render(request, "backtests/backtest_detail.html#progress", context)
@@ -134,17 +106,6 @@ def _get_result(id: int) -> BacktestResult:
     return result
 
 
-def _submit(form: BacktestForm, user: User, *, now: datetime) -> BacktestResult | None:
-    """Queue the run; None where it was refused and the form has the errors."""
-    try:
-        return submit(form.backtest_request, user=user, now=now)
-    except BadInput as fault:
-        form.add_bad_input(fault)
-    except TooManyUnfinished as fault:
-        form.add_error(None, str(fault))
-    return None
-
-
 def _executions(result: BacktestResult, query: QueryDict) -> dict[str, object]:
     kind = query.get("kind", "")
     executions = BacktestExecution.objects.for_result(result)
@@ -160,11 +121,6 @@ def _executions(result: BacktestResult, query: QueryDict) -> dict[str, object]:
         "unknown_kind": "" if kind in ExecutionKind.values else kind,
         "kinds": KIND_TABS.items(),
     }
-
-
-def form_query(given: QueryDict) -> str:
-    """The query of an address that fills in the form as it was sent."""
-    return urlencode({name: given[name] for name in given if name != "csrfmiddlewaretoken"})
 
 
 def _rerun_query(result: BacktestResult) -> str:
@@ -190,3 +146,55 @@ def query_of(requested: RequestedRun, params: Mapping[str, Any]) -> str:
     }
     # False and zero stay in the query: without them the form would show its defaults.
     return urlencode({n: v for n, v in values.items() if v is not None and v != ""})
+
+
+# --- Pages of runs and of searches ----------------------------------------------------------------
+
+
+def list_page(
+    request: HttpRequest, found: FilterSet, template: str, *fragments: str
+) -> HttpResponse:
+    """Answer with a list, which can be narrowed down to one status."""
+    # What is wrong is said instead of overlooked, so nothing is listed.
+    listed = found.queryset.none() if found.errors else found.qs
+    page = Paginator(listed, PAGE_SIZE).get_page(page_number(request.GET))
+    context = {
+        "errors": found.errors,
+        "page": page,
+        "query": request.GET,
+        "status": request.GET.get("status", ""),
+        "tabs": {"": "All", **dict(BacktestStatus.choices)}.items(),
+        "is_moving": any(not each.is_finished for each in page),
+        "now": datetime.now(UTC),
+    }
+    status = HTTPStatus.BAD_REQUEST if found.errors else HTTPStatus.OK
+    return render(request, template_for(request, template, *fragments), context, status=status)
+
+
+def new_page(
+    request: HttpRequest, form_class: type[BacktestForm], template: str, detail: str
+) -> HttpResponse:
+    """Answer with a form, or queue what was sent with it and go to its page."""
+    now = datetime.now(UTC)
+    if request.method != "POST":
+        form = form_class(None, query=request.GET.dict(), now=now)
+        return render(request, template_for(request, template, "fields"), {"form": form})
+    if not request.user.is_authenticated:
+        return redirect_to_login(f"{request.path}?{_form_query(request.POST)}")
+    if not request.user.has_perm(RUN_BACKTESTS):
+        raise PermissionDenied
+    form = form_class(request.POST, query={}, now=now)
+    queued = form.queue(request.user, now=now) if form.is_valid() else None
+    if queued is None:
+        return render(request, template, {"form": form}, status=HTTPStatus.BAD_REQUEST)
+    return redirect(detail, queued.pk)
+
+
+def waits_long(queued: BacktestResult | Search, now: datetime) -> bool:
+    waited = (now - queued.created_at).total_seconds()
+    return queued.status == BacktestStatus.QUEUED and waited > HINT_AFTER_SECONDS
+
+
+def _form_query(given: QueryDict) -> str:
+    """The query of an address that fills in the form as it was sent."""
+    return urlencode({name: given[name] for name in given if name != "csrfmiddlewaretoken"})

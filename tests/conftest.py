@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from django.test import Client
 from playwright.sync_api import ConsoleMessage, Page
 from pytest_django.live_server_helper import LiveServer
+
+from backtests.tests.factories import a_user
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -63,3 +66,12 @@ def clean(page: Page) -> Iterator[Page]:
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
     assert errors == []
+
+
+@pytest.fixture
+def signed_in(clean: Page, site: str, client: Client) -> Page:
+    """The same for a user who may run backtests."""
+    client.force_login(a_user())
+    session = client.cookies["sessionid"].value
+    clean.context.add_cookies([{"name": "sessionid", "value": session, "url": site}])
+    return clean

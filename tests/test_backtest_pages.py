@@ -3,14 +3,12 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from django.contrib.auth.models import User
-from django.test import Client
 from playwright.sync_api import Browser, Page, Route, expect
 
 from backtests import runner
 from backtests.models import BacktestResult
-from backtests.tests.factories import NOON, a_backtest, a_recorded_day, a_user
+from backtests.tests.factories import NOON, a_backtest, a_recorded_day
 from backtests.tests.record_builders import record_passes
 from tests.browser_checks import (
     MARKS,
@@ -25,14 +23,6 @@ pytestmark = MARKS
 
 TICKER = "KXRAIN-26NOV21"
 WISH = f"tickers={TICKER}&start=2025-11-20T12:00&end=2025-11-20T18:00&params.belief=0.3"
-
-
-@pytest.fixture
-def signed_in(clean: Page, site: str, client: Client) -> Page:
-    client.force_login(a_user())
-    session = client.cookies["sessionid"].value
-    clean.context.add_cookies([{"name": "sessionid", "value": session, "url": site}])
-    return clean
 
 
 def done(signed_in: Page, site: str) -> BacktestResult:

@@ -3,12 +3,15 @@
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
+from django.core.management import call_command
 from playwright.sync_api import Browser, Page, Route, expect
 
 from markets.intervals import Interval
-from markets.models import DiskUsage, Market, MarketHour, TapeDay, TapeSpan
+from markets.models import DiskUsage, Import, Market, MarketHour, TapeDay, TapeSpan
 from markets.models.tape import Proof
 from markets.tests.factories import a_market, a_poll, a_sweep, a_trade, an_event, observe
 from tests.browser_checks import (
@@ -208,6 +211,28 @@ def test_the_chart_draws_appends_and_reads_out(clean: Page, site: str, settings:
     expect(clean.locator("[data-readout]")).to_contain_text(re.compile(r"bid 4\d¢"))
     clean.locator("#history").get_by_role("link", name="1h").click()
     expect(clean.locator("#history tbody tr").first).to_contain_text("61¢")
+
+
+def test_the_band_lies_between_bid_and_ask_where_the_last_quote_is_the_end(
+    clean: Page, site: str, tmp_path: Path
+) -> None:
+    quotes = [(0, 0.2), (1, 0.2), (3, 0.8), (6, 0.2), (7, 0.2)]
+    rows = [f"KXA-1,2026-11-{day + 1:02}T00:00:00Z,{bid},{bid + 0.04:.2f}" for day, bid in quotes]
+    log = tmp_path / "log.csv"
+    log.write_text("\n".join(["ticker,timestamp,yes_bid,yes_ask", *rows, ""]))
+    call_command("importdata", "quotes", str(log), stdout=StringIO())
+    clean.set_viewport_size({"width": 390, "height": 900})
+    clean.goto(f"{site}/markets/KXA-1/?import={Import.objects.get().pk}")
+    clean.get_by_role("button", name="all").click()
+    expect(clean.locator("#chart")).to_have_attribute("data-points", "5")
+    below = """() => {
+        const chart = Chart.getChart(document.querySelector("#chart canvas"));
+        const { scales: { x, y }, currentDevicePixelRatio: ratio } = chart;
+        const spot = [x.getPixelForValue((x.min + x.max) / 2), y.getPixelForValue(47)];
+        const at = spot.map((value) => Math.round(value * ratio));
+        return chart.ctx.getImageData(...at, 1, 1).data[3];
+    }"""
+    assert clean.evaluate(below) == 0
 
 
 def test_a_market_without_a_history_says_so(clean: Page, site: str) -> None:

@@ -2,13 +2,10 @@
 
 import re
 
-import pytest
-from django.test import Client
 from playwright.sync_api import Browser, Page, expect
 
 from backtests.models import Search
 from backtests.searches import runner
-from backtests.tests.factories import a_user
 from backtests.tests.search_builders import SERIES, a_search, record_days, run_all
 from tests.browser_checks import (
     MARKS,
@@ -21,14 +18,6 @@ from tests.browser_checks import (
 pytestmark = MARKS
 
 WISH = f"series={SERIES}&start=2026-10-01T00:00&end=2026-10-15T00:00&folds=1&across_gaps=wait"
-
-
-@pytest.fixture
-def signed_in(clean: Page, site: str, client: Client) -> Page:
-    client.force_login(a_user())
-    session = client.cookies["sessionid"].value
-    clean.context.add_cookies([{"name": "sessionid", "value": session, "url": site}])
-    return clean
 
 
 def test_a_search_is_asked_for_and_its_heat_map_fills_by_itself(signed_in: Page, site: str) -> None:

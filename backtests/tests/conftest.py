@@ -2,6 +2,8 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,3 +24,12 @@ def _hears_ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, settings: Any) -> Path:
+    """The folder of strategies of one's own, still empty."""
+    path = tmp_path / "strategies"
+    path.mkdir(mode=0o755)
+    settings.STRATEGIES_PATH = path
+    return path

@@ -15,14 +15,8 @@ from backtests.strategies import STRATEGIES, UnknownStrategy
 from backtests.tests.factories import a_backtest, a_recorded_day, a_user
 from backtests.tests.own_strategies import write, write_signal
 
+pytestmark = pytest.mark.usefixtures("folder")
 API = "/api/v1"
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, settings):
-    settings.STRATEGIES_PATH = tmp_path / "strategies"
-    settings.STRATEGIES_PATH.mkdir(mode=0o755)
-    return settings.STRATEGIES_PATH
 
 
 @pytest.fixture

@@ -10,18 +10,11 @@ from backtests import catalogue
 from backtests.models import BacktestResult
 from backtests.models.results import LOST_AFTER
 from backtests.tests.own_strategies import write, write_signal
-from backtests.tests.record_builders import (
-    END,
-    HOUR,
-    START,
-    queue_backtest,
-    record_market,
-    record_quote,
-    record_settlement,
-)
+from backtests.tests.record_builders import queue_backtest
+from backtests.tests.test_runner import a_market
 from kalshi_insights.embedded import BASE_DIR
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("folder")]
 TICKER = "KXRAIN-26OCT02"
 CHOSEN = ("--ticker", TICKER, "--start", "2026-10-01", "--end", "2026-10-03")
 # The quotes are hours apart.
@@ -29,19 +22,8 @@ WAITING = ("--across-gaps", "wait")
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, settings):
-    settings.STRATEGIES_PATH = tmp_path / "strategies"
-    settings.STRATEGIES_PATH.mkdir(mode=0o755)
-    return settings.STRATEGIES_PATH
-
-
-@pytest.fixture(autouse=True)
 def market():
-    market = record_market(TICKER)
-    for hour in (1, 2, 3):
-        record_quote(market, START + hour * HOUR)
-    record_settlement(market, END, "no")
-    return market
+    return a_market(TICKER)
 
 
 def said(*words, err=None):

@@ -13,35 +13,12 @@ from backtests.models import BacktestResult, BacktestStatus
 from backtests.own.machine_paths import ROOT
 from backtests.tests.factories import a_backtest
 from backtests.tests.own_strategies import is_gone, write, write_signal
-from backtests.tests.record_builders import (
-    END,
-    HOUR,
-    START,
-    queue_backtest,
-    record_market,
-    record_quote,
-    record_settlement,
-)
+from backtests.tests.record_builders import END, START, queue_backtest
 from backtests.tests.test_run_endings import a_worker, wait_for
+from backtests.tests.test_runner import a_market
 from markets.models import Market
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, settings):
-    settings.STRATEGIES_PATH = tmp_path / "strategies"
-    settings.STRATEGIES_PATH.mkdir(mode=0o755)
-
-    return settings.STRATEGIES_PATH
-
-
-def a_market():
-    market = record_market("KXRAIN-26OCT02")
-    for hour in (1, 2, 3):
-        record_quote(market, START + hour * HOUR)
-    record_settlement(market, END, "no")
-    return market
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("folder")]
 
 
 def queued(strategy="cheap-side"):

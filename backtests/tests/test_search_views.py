@@ -145,7 +145,8 @@ def test_a_search_is_cancelled_and_resumed_by_its_owner(client, user):
     search = a_search(user=user)
     assert "Cancel" in page(client, f"{URL}{search.pk}/")
     client.post(f"{URL}{search.pk}/cancel/")
-    assert "Cancelled after 0 of 3 points" in words(page(client, f"{URL}{search.pk}/"))
+    text = words(page(client, f"{URL}{search.pk}/"))
+    assert "Cancelled after 0 of 3 points. Resume runs the others." in text
     client.post(f"{URL}{search.pk}/resume/")
     search.refresh_from_db()
     assert search.status == BacktestStatus.QUEUED
@@ -154,9 +155,18 @@ def test_a_search_is_cancelled_and_resumed_by_its_owner(client, user):
         assert client.post(f"{URL}{search.pk}/{action}/").status_code == 403
 
 
-def test_a_failed_search_says_why(client):
-    search = run_all(a_search(folds=4))
+def test_a_failed_search_says_why_and_what_can_be_done(client, user):
+    search = run_all(a_search(folds=4, user=user))
     assert "too few for 4 folds" in page(client, f"{URL}{search.pk}/")
+    text = words(page(client, f"{URL}{search.pk}/"))
+    assert "Resume runs what is missing; where the request was wrong, change it and search" in text
+    client.logout()
+    assert "Change the request and search again." in words(page(client, f"{URL}{search.pk}/"))
+
+
+def test_a_strategy_without_parameters_asks_for_another_one(client):
+    html = page(client, f"{URL}new/?strategy=do-nothing", "fields")
+    assert "there is nothing to search. Choose another one." in html
 
 
 def link(html: str, address: str) -> str:

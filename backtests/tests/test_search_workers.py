@@ -24,11 +24,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, settings):
-    settings.STRATEGIES_PATH = tmp_path / "strategies"
-    settings.STRATEGIES_PATH.mkdir(mode=0o755)
+def _days(folder):
     record_days()
-    return settings.STRATEGIES_PATH
 
 
 def an_own_search(folder, more=""):

@@ -17,25 +17,10 @@ from backtests.metrics.deflation import FamilyTrials
 from backtests.models import BacktestResult, Trial, TrialRow
 from backtests.models.trials import hash_of
 from backtests.tests.factories import a_backtest
-from backtests.tests.record_builders import (
-    END,
-    HOUR,
-    START,
-    queue_backtest,
-    record_market,
-    record_quote,
-    record_settlement,
-)
+from backtests.tests.record_builders import END, START, queue_backtest, record_market
+from backtests.tests.test_runner import a_market
 
 pytestmark = pytest.mark.django_db
-
-
-def a_market():
-    market = record_market("KXRAIN-26OCT02")
-    for hour in (1, 2, 3):
-        record_quote(market, START + hour * HOUR)
-    record_settlement(market, END, "no")
-    return market
 
 
 def a_row(sharpe=0.1, *, strategy="momentum", contracts=1, periods=60, universe="a"):

@@ -1,6 +1,7 @@
 """Calibration on the terminal, by the API and on its page."""
 
 import csv
+import re
 from io import StringIO
 
 import pytest
@@ -198,3 +199,16 @@ def test_the_page_of_an_empty_record_says_what_to_do(client):
     html = client.get(PAGE).content.decode()
     assert "No settled market fits" in html
     assert "manage.py backfill" in html
+
+
+def test_without_a_usable_price_the_page_says_why_and_what_else_to_choose(markets, client):
+    html = client.get(PAGE, {"source": "backfilled", "moment": "1h"}).content.decode()
+    assert "No settled market has a usable price" in html
+    assert "no quote on record then (20)" in html
+    assert re.search(r'href="/calibration/\?[^"]*source=recorded[^"]*">recorded live</a>', html)
+    assert 'id="calibration-data"' not in html
+
+
+def test_where_a_choice_leaves_no_market_the_page_offers_to_start_again(markets, client):
+    html = client.get(PAGE, {"end": "2020-01-01"}).content.decode()
+    assert '<a href="/calibration/">Start again</a> with all of them.' in html

@@ -373,6 +373,18 @@ class TestMarket:
         html = page(client, a_market(status="unlisted").get_absolute_url())
         assert "unlisted: the exchange no longer knows it" in html
 
+    def test_a_placeholder_goes_by_its_ticker_and_claims_nothing_else(self, client):
+        event = an_event("", ticker="KXA")
+        words = {"is_placeholder": True, "status": "unlisted", "quoted_at": None}
+        market = a_market("KXA-1", event=event, title="", yes_sub_title="", **words)
+        Market.objects.update(yes_bid=None, yes_ask=None, last_price=None)
+        html = page(client, market.get_absolute_url())
+        assert "<h1>KXA-1</h1>" in html
+        assert "<title>KXA-1 · Kalshi Insights</title>" in html
+        assert "<dt>Status</dt><dd>unknown</dd>" in html
+        assert "none is on record" in html
+        assert "unlisted" not in html
+
     def test_a_refresh_brings_the_quote_alone(self, client):
         market = a_market()
         html = page(client, market.get_absolute_url(), "quote")

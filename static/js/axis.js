@@ -1,4 +1,4 @@
-// What charts share: the axis of time, the crosshair, and the legend's colours.
+// What charts share: the axis of time, the crosshair, the legend's colours, and the options.
 "use strict";
 const axis = (() => {
   const SECOND = 1000;
@@ -7,8 +7,8 @@ const axis = (() => {
   const DAY = 24 * HOUR;
   const TICK_STEPS = [
     5 * SECOND, 15 * SECOND, 30 * SECOND, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE,
-    30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY,
-    30 * DAY, 90 * DAY, 365 * DAY,
+    30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 3 * DAY,
+    7 * DAY, 14 * DAY, 30 * DAY, 90 * DAY, 365 * DAY,
   ];
   const format = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
   const clock = format({ hour: "2-digit", minute: "2-digit" });
@@ -94,7 +94,21 @@ const axis = (() => {
     },
   });
 
+  const text = (tone) => ({ color: tone, font: { family: "Inter Variable, sans-serif", size: 12 } });
+  // A readout beside the chart takes the place of its tooltip.
+  const options = (scales, padding = { top: 4 }) => ({
+    animation: false,
+    parsing: false,
+    normalized: true,
+    maintainAspectRatio: false,
+    events: [],
+    layout: { padding },
+    plugins: { legend: { display: false }, tooltip: { enabled: false } },
+    scales,
+  });
+
   return {
     SECOND, MINUTE, HOUR, DAY, day, seconds, last, ticks, tickLabel, inForce, colours, crosshair, gaps,
+    text, options,
   };
 })();

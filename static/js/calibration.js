@@ -13,7 +13,7 @@
 
   // --- What the charts share ----------------------------------------------------------------------
 
-  const text = (colour) => ({ color: colour("diagonal"), font: { family: "Inter Variable, sans-serif", size: 12 } });
+  const text = (colour) => axis.text(colour("diagonal"));
   const scale = (colour, written, options) => ({
     type: "linear",
     ticks: { ...text(colour), callback: written, padding: 6, maxRotation: 0 },
@@ -50,16 +50,7 @@
       ctx.restore();
     },
   };
-  const options = (scales) => ({
-    animation: false,
-    parsing: false,
-    normalized: true,
-    maintainAspectRatio: false,
-    events: [],
-    layout: { padding: { top: 4, right: 8 } },
-    plugins: { legend: { display: false }, tooltip: { enabled: false } },
-    scales,
-  });
+  const options = (scales) => axis.options(scales, { top: 4, right: 8 });
   const dots = (points, tone) => ({
     type: "scatter", data: points, borderColor: tone, backgroundColor: tone, radius: 4.5, order: 1,
   });

@@ -21,19 +21,21 @@
 
   // --- Data -----------------------------------------------------------------------------------
 
-  // A quote holds until the next; a null where recording stopped breaks the line.
+  // A quote holds until the next; a null where recording stopped breaks the line. Where a line
+  // ends in two points that are nearly one, Chart.js loses the area between it and another.
   const line = (column) => {
+    const apart = (data.until - data.start) / 100_000;
     const breaks = data.gaps.map(([from]) => ({ x: from, y: null }));
     const points = data.t.map((x, i) => ({ x, y: column[i] === null ? null : column[i] * 100 }));
     const end = last(data.gaps);
     const held = !end || end[1] < data.until;
-    if (points.length && held && last(points).x < data.until) {
+    if (points.length && held && data.until - last(points).x > apart) {
       points.push({ x: data.until, y: last(points).y });
     }
     // The quote before a gap is drawn up to it.
     for (const stop of breaks) {
       const before = points.findLast((point) => point.x <= stop.x);
-      if (before) points.push({ x: stop.x - 1, y: before.y });
+      if (before && stop.x - before.x > apart) points.push({ x: stop.x - 1, y: before.y });
     }
     return points.concat(breaks).sort((a, b) => a.x - b.x);
   };
@@ -96,7 +98,7 @@
   ];
   const scales = () => {
     const [low, high, step] = priceLimits();
-    const text = { color: colour("gap"), font: { family: "Inter Variable, sans-serif", size: 12 } };
+    const text = axis.text(colour("gap"));
     const grid = { color: colour("gap", 0.15), drawTicks: false };
     const most = Math.max(1, ...bars().map((bar) => bar.y));
     return {
@@ -126,20 +128,11 @@
     root.dataset.points = data.t.length;
     root.querySelector("[data-gaps]").hidden = data.gaps.length === 0;
     message.hidden = data.t.length > 0;
-    message.textContent = "Nothing was recorded in this range. Choose a longer one.";
+    message.textContent = root.dataset.nothing;
     if (!chart) {
       chart = new Chart(canvas, {
         data: { datasets: datasets() },
-        options: {
-          animation: false,
-          parsing: false,
-          normalized: true,
-          maintainAspectRatio: false,
-          events: [],
-          layout: { padding: { top: 4 } },
-          plugins: { legend: { display: false }, tooltip: { enabled: false } },
-          scales: scales(),
-        },
+        options: axis.options(scales()),
         plugins: [gaps, crosshair],
       });
     } else {

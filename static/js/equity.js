@@ -23,7 +23,7 @@
   const points = (column) => data.t.map((x, i) => ({ x, y: column[i] }));
   const stepped = { type: "line", stepped: "before", pointRadius: 0, pointHitRadius: 0, borderWidth: 1.5 };
   const scales = (written, y) => {
-    const text = { color: colour("cash"), font: { family: "Inter Variable, sans-serif", size: 12 } };
+    const text = axis.text(colour("cash"));
     return {
       x: {
         type: "linear",
@@ -84,16 +84,7 @@
     for (const [name, plot] of Object.entries(plots())) {
       charts.push(new Chart(canvases[name], {
         data: { datasets: plot.datasets },
-        options: {
-          animation: false,
-          parsing: false,
-          normalized: true,
-          maintainAspectRatio: false,
-          events: [],
-          layout: { padding: { top: 4 } },
-          plugins: { legend: { display: false }, tooltip: { enabled: false } },
-          scales: plot.scales,
-        },
+        options: axis.options(plot.scales),
         plugins: [axis.crosshair(() => cursor, () => colour("cash", 0.8))],
       }));
     }

@@ -43,7 +43,7 @@
     borderWidth: 1.5,
   }));
   const scales = () => {
-    const text = { color: colour("gap"), font: { family: "Inter Variable, sans-serif", size: 12 } };
+    const text = axis.text(colour("gap"));
     return {
       x: {
         type: "linear",
@@ -87,16 +87,7 @@
     } else {
       chart = new Chart(canvas, {
         data: { datasets: datasets() },
-        options: {
-          animation: false,
-          parsing: false,
-          normalized: true,
-          maintainAspectRatio: false,
-          events: [],
-          layout: { padding: { top: 8 } },
-          plugins: { legend: { display: false }, tooltip: { enabled: false } },
-          scales: scales(),
-        },
+        options: axis.options(scales(), { top: 8 }),
         plugins: [axis.gaps(() => data.gaps, () => colour("gap", 0.4)), axis.crosshair(() => cursor, () => colour("gap", 0.8))],
       });
     }

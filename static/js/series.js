@@ -72,8 +72,7 @@
     fills("ask", "sold", 180),
   ];
   const scales = () => {
-    const text = { color: colour("band"), font: { family: "Inter Variable, sans-serif", size: 12 } };
-    text.color = getComputedStyle(readout).color;
+    const text = axis.text(getComputedStyle(readout).color);
     const others = own().some((series) => !isPrice(series));
     return {
       x: {
@@ -107,16 +106,7 @@
     if (chart) chart.destroy();
     chart = new Chart(canvas, {
       data: { datasets: datasets() },
-      options: {
-        animation: false,
-        parsing: false,
-        normalized: true,
-        maintainAspectRatio: false,
-        events: [],
-        layout: { padding: { top: 8 } },
-        plugins: { legend: { display: false }, tooltip: { enabled: false } },
-        scales: scales(),
-      },
+      options: axis.options(scales(), { top: 8 }),
       plugins: [axis.crosshair(() => cursor, () => getComputedStyle(readout).color)],
     });
     read();
@@ -170,7 +160,7 @@
       };
     } catch {
       message.hidden = false;
-      message.textContent = "The chart’s data did not arrive. Choose the market again to ask for it.";
+      message.textContent = "The chart’s data did not arrive. Load the page again to ask for it.";
       return;
     }
     cursor = null;
