@@ -32,6 +32,7 @@ from markets.calibration.request import BREAKDOWNS
 from markets.calibration.words import (
     ANCHOR_WORDS,
     EXCLUSION_WORDS,
+    caution,
     group_words,
     price_words,
     verdict,
@@ -242,6 +243,7 @@ def calibration_context(
         "found": found,
         "title": price_words(found.request),
         "verdict": verdict(found.scores, found.curve),
+        "caution": caution(found.request),
         "anchors": [(ANCHOR_WORDS[each], n) for each, n in found.coverage.anchors.items()],
         "left_out": [(EXCLUSION_WORDS[each], n) for each, n in found.coverage.left_out.items()],
         "returns": list(zip(found.returns_yes, found.returns_no, strict=True)),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from markets.calibration.anchors import MOMENTS, Anchor, Exclusion
+from markets.calibration.anchors import FIRST, MOMENTS, RANDOM, Anchor, Exclusion
 from markets.calibration.reliability import ReliabilityBin
 from markets.calibration.request import MID, MOMENT, PRICES, CalibrationRequest
 from markets.calibration.scores import Scores
@@ -26,6 +26,10 @@ EXCLUSION_WORDS = {
     Exclusion.WIDE: "the spread was above the limit",
     Exclusion.SETTLEMENT_UNDATED: "no date of settlement on record, so in no period",
 }
+ENDS_EARLY = (
+    "Of markets that began together those that ended early are settled, and the others are not yet:"
+    " choose a span of settlements whose scheduled closes have all passed, or a lead time."
+)
 MINUS = "\u2212"
 
 
@@ -34,6 +38,11 @@ def price_words(request: CalibrationRequest) -> str:
     name = PRICES[request.price]
     limit = f" (spread up to {_cents(float(request.max_spread))})" if request.price == MID else ""
     return f"{name}{limit}, {MOMENTS[request.moment]}"
+
+
+def caution(request: CalibrationRequest) -> str:
+    """Warn of an instant that does not keep markets out which ended early."""
+    return ENDS_EARLY if request.moment in (FIRST, RANDOM) else ""
 
 
 def group_words(by: str, group: str) -> str:
@@ -68,11 +77,12 @@ def _by_bin(curve: Sequence[ReliabilityBin]) -> str:
             wrong += [f"{100 * each.low:.0f}–{_cents(each.high)} ({off})"] if off else []
     if not tested:
         return ""
+    bins = f"{tested} bin{'s' * (tested > 1)}"
     if not wrong:
-        return f"No interval of {tested} bins leaves out the mean price."
+        return f"No interval of {bins} leaves out its mean price."
     verb = "leave" if len(wrong) > 1 else "leaves"
     return (
-        f"Of the intervals of {tested} bins {len(wrong)} {verb} out the mean price:"
+        f"Of the intervals of {bins} {len(wrong)} {verb} out the mean price:"
         f" {', '.join(wrong)}; of right prices one in twenty does."
     )
 

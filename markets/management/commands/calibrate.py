@@ -27,7 +27,7 @@ from markets.calibration.request import (
 )
 from markets.calibration.returns import ReturnBin
 from markets.calibration.scores import Scores
-from markets.calibration.words import ANCHOR_WORDS, EXCLUSION_WORDS, price_words, verdict
+from markets.calibration.words import ANCHOR_WORDS, EXCLUSION_WORDS, caution, price_words, verdict
 from markets.models import Series
 
 MISUSED = 2
@@ -130,6 +130,8 @@ def lines_of(found: Calibration) -> Iterator[str]:
     request, coverage = found.request, found.coverage
     yield f"{price_words(request)[0].upper()}{price_words(request)[1:]}; {SOURCES[request.source]}"
     yield verdict(found.scores, found.curve)
+    if words := caution(request):
+        yield words
     yield f"Read {found.read_at:%Y-%m-%d %H:%M:%S} UTC"
     yield ""
     share = "" if coverage.share is None else f" ({coverage.share:.1%})"
