@@ -75,6 +75,7 @@ def _grouped(by: str, observed: Observations) -> tuple[list[str], Ints]:
 def _order(by: str, names: list[str], places: Ints) -> list[int]:
     """Return the places of the groups in the order in which they are told."""
     if by == MONTH:
-        return sorted(range(len(names)), key=lambda each: names[each], reverse=True)
+        # Months are in their order already, and what has no date comes last as it came first.
+        return list(range(len(names)))[::-1]
     counts = np.bincount(places, minlength=len(names)).tolist()
     return sorted(range(len(names)), key=lambda each: (-counts[each], names[each]))
