@@ -2,7 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 from django.core.cache import cache
@@ -28,7 +28,7 @@ def nothing_kept():
     cache.clear()
 
 
-@pytest.fixture
+@contextmanager
 def another_reader():
     with closing(connection.copy()) as other:
         other.cursor().execute("SELECT pg_advisory_lock(hashtext('reader of calibrations'))")
@@ -36,19 +36,18 @@ def another_reader():
 
 
 @pytest.mark.parametrize("address", [API, f"{API}markets/", PAGE])
-def test_while_another_reads_whoever_waits_too_long_is_told_to_come_again(
-    another_reader, client, address
-):
-    with short_waits(connection, seconds=0.1):
+def test_while_another_reads_whoever_waits_too_long_is_told_to_come_again(client, address):
+    with another_reader(), short_waits(connection, seconds=0.1):
         response = client.get(address)
     assert (response.status_code, response["Retry-After"]) == (503, "10")
 
 
+# The lock of a reader ends with its transaction, which is that of the test elsewhere.
+@pytest.mark.django_db(transaction=True)
 def test_what_is_kept_is_told_while_another_reads(client):
     a_settled_market()
     assert client.get(API).status_code == 200
-    with closing(connection.copy()) as other, short_waits(connection, seconds=0.1):
-        other.cursor().execute("SELECT pg_advisory_lock(hashtext('reader of calibrations'))")
+    with another_reader(), short_waits(connection, seconds=0.1):
         assert client.get(API, {"bins": 5}).json()["coverage"]["used"] == 1
         assert client.get(API, {"moment": "6h"}).status_code == 503
 
