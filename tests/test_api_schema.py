@@ -131,7 +131,7 @@ def pinned(described: dict[str, Any]) -> dict[str, Any]:
 
 SCHEMA = SchemaGenerator().get_schema(public=True)
 config = SchemathesisConfig.from_dict(
-    {"generation": {"max-examples": 15, "deterministic": True}, "seed": 1}
+    {"generation": {"max-examples": 8, "deterministic": True}, "seed": 1}
 )
 api = schemathesis.openapi.from_dict(pinned(SCHEMA), config=config)
 api.app = application

@@ -226,7 +226,7 @@ def addresses(name: str, names: tuple[str, ...]) -> Iterator[str]:
 def queries(name: str, names: tuple[str, ...], number: int) -> Iterator[str]:
     """Yield a format of a time series, each in its turn, or the words of a list."""
     if name.startswith("api:market-") and names:
-        yield f"?{urlencode({'format': FORMATS[number % len(FORMATS)]})}"
+        yield f"?{urlencode({'format': FORMATS[number // 2 % len(FORMATS)]})}"
     elif not names and not name.startswith("admin:"):
         for word in (*TICKERS[:4], *TICKERS[7:12], TEXTS[0], TEXTS[4]):
             yield f"?{urlencode(dict.fromkeys(('q', 'event', 'series', 'category'), word))}"
@@ -253,9 +253,10 @@ def test_the_addresses_of_the_site_are_found() -> None:
 def test_no_address_is_broken_by_what_is_recorded(
     part: str, recorded: None, admin_client: Client
 ) -> None:
-    for name, names in PATTERNS:
-        found = addresses(name, names) if name.startswith(part) else ()
-        for number, address in enumerate(found):
+    for place, (name, names) in enumerate(PATTERNS):
+        found = list(enumerate(addresses(name, names) if name.startswith(part) else ()))
+        # Each ticker meets every second address, and each address every second ticker.
+        for number, address in found[place % 2 :: 2] if names else found:
             for query in ("", *queries(name, names, number)):
                 check(admin_client.get(f"{address}{query}"), address + query)
             # Pages answer with fragments of themselves, each asked for in its turn.
@@ -302,8 +303,8 @@ def test_every_link_of_a_list_and_of_its_markets_leads_somewhere(
     near = {link for page in lists for link in links(client, page)}
     markets = {link for link in near if link.startswith("/markets/") and "?" not in link}
     assert len(markets) > len(TICKERS)
-    markets = {link for link in markets if "KXGOOD" not in link}
-    for address in near.union(*(links(client, market) for market in markets)):
+    hostile = sorted(link for link in markets if "KXGOOD" not in link)
+    for address in near.union(*(links(client, market) for market in hostile[::2])):
         assert client.get(address, follow=True).status_code == 200, address
 
 
