@@ -320,7 +320,7 @@ def test_any_number_of_markets_takes_the_same_few_statements():
     cache.clear()
     with CaptureQueriesContext(connection) as of_many:
         calibrate(CalibrationRequest())
-    assert len(of_one) == len(of_many) <= 8
+    assert len(of_one) == len(of_many) <= 9
 
 
 # --- fees ---------------------------------------------------------------------------------------
