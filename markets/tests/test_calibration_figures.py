@@ -32,6 +32,10 @@ def scores(*columns: Any, **options: Any) -> Any:
     return scoring.scores(*columns, **options)
 
 
+def group_scores(*columns: Any, **options: Any) -> Any:
+    return scoring.group_scores(*columns, **options)
+
+
 def returns(*columns: Any, **options: Any) -> Any:
     return purchases.returns(*columns, **options)
 
@@ -202,7 +206,7 @@ def test_a_group_has_the_scores_that_it_has_alone(rows):
     price, outcome, event, place = arrays(rows)
     place = (place * 10_000).astype(int) % 3
     grouped = GroupedPrices(price, outcome, event, place)
-    for number, found in enumerate(scoring.group_scores(grouped, "abc", minimum=1)):
+    for number, found in enumerate(group_scores(grouped, "abc", minimum=1)):
         own = place == number
         alone = scores(price[own], outcome[own], event[own], minimum=1)
         assert (found.group, found.count) == ("abc"[number], own.sum())
@@ -219,7 +223,7 @@ def test_a_group_has_the_scores_that_it_has_alone(rows):
 def test_a_group_with_few_events_has_counts_but_no_figures():
     price, outcome, event = fair(40)
     grouped = GroupedPrices(price, outcome, event, (event >= 19).astype(int))
-    few_events, enough = scoring.group_scores(grouped, ["few", "enough"])
+    few_events, enough = group_scores(grouped, ["few", "enough"])
     assert (few_events.count, few_events.events, few_events.brier) == (19, 19, None)
     assert (enough.count, enough.brier is None) == (21, False)
 
@@ -229,7 +233,7 @@ def test_of_fair_prices_nearly_all_groups_have_no_bias():
     for seed in range(6):
         price, outcome, event = fair(4_000, events=1_600, seed=seed)
         grouped = GroupedPrices(price, outcome, event, event % 20)
-        found = scoring.group_scores(grouped, [str(n) for n in range(20)])
+        found = group_scores(grouped, [str(n) for n in range(20)])
         missed += sum(not each.bias_low <= 0 <= each.bias_high for each in found)
     assert 0.01 < missed / 120 < 0.12
 
