@@ -61,7 +61,7 @@ def backtest_list(request: HttpRequest) -> HttpResponse:
         "is_moving": any(not run.is_finished for run in page),
         "now": datetime.now(UTC),
     }
-    template = template_for(request, "backtests/backtest_list.html", "runs")
+    template = template_for(request, "backtests/backtest_list.html", "runs", "latest")
     status = HTTPStatus.BAD_REQUEST if found.errors else HTTPStatus.OK
     return render(request, template, context, status=status)
 

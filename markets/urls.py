@@ -1,8 +1,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
-from django.views.generic import RedirectView
 
-from markets import views
+from markets import event_views, views
 
 
 class RecordedTicker(StringConverter):
@@ -15,10 +14,12 @@ register_converter(RecordedTicker, "ticker")
 
 app_name = "markets"
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="markets:list"), name="home"),
+    path("", views.overview, name="overview"),
     path("markets/", views.market_list, name="list"),
     path("markets/<ticker:ticker>/chart.json", views.market_chart, name="chart"),
     path("markets/<ticker:ticker>/", views.market_detail, name="detail"),
+    path("events/<ticker:ticker>/chart.json", event_views.event_chart, name="event_chart"),
+    path("events/<ticker:ticker>/", event_views.event_detail, name="event"),
     path("calibration/", views.calibration, name="calibration"),
     path("recorder/", views.recorder, name="recorder"),
 ]

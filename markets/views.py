@@ -25,6 +25,7 @@ from kalshi_insights.htmx import (
 )
 from kalshi_insights.rest.errors import envelope, validation_message
 from markets import charts
+from markets import overview as overviews
 from markets.calibration.breakdown import Breakdown
 from markets.calibration.markets import observed_markets
 from markets.calibration.report import Calibration, calibrate, within_bin
@@ -41,6 +42,7 @@ from markets.coverage import freshness
 from markets.coverage.causes import outages
 from markets.filters import MarketFilter
 from markets.forms import CalibrationPageForm
+from markets.intervals import Interval
 from markets.models import (
     DiskUsage,
     Drift,
@@ -54,6 +56,7 @@ from markets.models import (
     Trade,
     WaitingTrade,
 )
+from markets.models.hours import sparkline_hours
 from markets.models.listed_markets import ORDERS, ListedMarketQuerySet
 from markets.models.search import Place, is_long
 
@@ -61,11 +64,26 @@ PAGE_SIZE = 50
 MAX_DRIFT = 20
 MAX_OUTAGES = 10
 OUTAGES_WITHIN = timedelta(days=30)
+WEEK = timedelta(days=7)
 MAX_SIBLINGS = 60
 MAX_TRADES = 12
 MAX_SPANS = 10
 MAX_TAPE_DAYS = 7
 DEFAULT_ORDERING = "-volume_24h"
+# Filters that stand behind "More", each in words.
+FILTER_WORDS = {
+    "closes_after": "closing after {}",
+    "closes_before": "closing before {}",
+    "price_min": "midpoint from ${}",
+    "price_max": "midpoint to ${}",
+    "spread_max": "spread to ${}",
+    "volume_min": "{} or more traded in 24 h",
+    "volume_max": "{} or fewer traded in 24 h",
+    "interest_min": "open interest from {}",
+    "two_sided": "quoted on both sides: {}",
+    "updated_since": "changed since {}",
+}
+CLOSING_WITHIN = {"1 h": 1, "24 h": 24, "7 d": 24 * 7}
 PARAMETERS = (*MarketFilter.base_filters, "ordering", "page")
 TABS = {
     "open": "Open",
@@ -74,6 +92,24 @@ TABS = {
     "unknown": "Unknown",
     "all": "All",
 }
+
+
+@require_safe
+@serves_fragments
+def overview(request: HttpRequest) -> HttpResponse:
+    now = datetime.now(UTC)
+    categories = ListedMarket.objects.open().categories()
+    context = {
+        **freshness_context(now),
+        "interval": settings.POLL_INTERVAL,
+        "poll": Poll.objects.newest_finished(at=now),
+        "uptime": overviews.uptime_of_day(now),
+        "tiles": overviews.tiles(now),
+        "categories": sorted(categories.items(), key=lambda pair: -pair[1]),
+        "markets": sum(categories.values()),
+    }
+    template = template_for(request, "markets/overview.html", "overview")
+    return render(request, template, context)
 
 
 @require_safe
@@ -92,11 +128,13 @@ def market_list(request: HttpRequest) -> HttpResponse:
     # What is wrong is said instead of overlooked, so nothing is listed.
     found: ListedMarketQuerySet = ListedMarket.objects.none() if filters.errors else filters.qs
     found = found.ordered_by(*ordering)
-    ages = freshness_context(datetime.now(UTC))
+    now = datetime.now(UTC)
+    hours = sparkline_hours(now)
+    ages = {**freshness_context(now), "hours": hours}
     if htmx_target(request) == "rows":
         # A refresh needs no total.
         first = (page_number(query) - 1) * PAGE_SIZE
-        markets = found[first : first + PAGE_SIZE].markets().with_event()
+        markets = found[first : first + PAGE_SIZE].markets().with_event().with_sparkline(hours)
         return refreshed(request, rendered_rows(markets, ages))
     counts = counts_by_category(query, filters)
     rows = range(total(counts, query.get("category", "")))
@@ -113,7 +151,11 @@ def market_list(request: HttpRequest) -> HttpResponse:
         "tabs": TABS.items(),
         "page": page,
         **ages,
-        "markets": found.page(first=first, size=PAGE_SIZE, count=count).with_event(),
+        "markets": found.page(first=first, size=PAGE_SIZE, count=count)
+        .with_event()
+        .with_sparkline(hours),
+        "chosen": chosen_filters(short_query),
+        "closing": closing_within(now),
         "categories": counts,
     }
     if htmx_target(request) == "results":
@@ -200,15 +242,18 @@ def recorder(request: HttpRequest) -> HttpResponse:
             "problem": problem,
         }
         return render(request, "components/recording.html", pill)
+    gaps, began = outages(now - OUTAGES_WITHIN, now), Poll.objects.began()
     context = {
         "problem": problem,
         "now": now,
         "interval": settings.POLL_INTERVAL,
+        "day": overviews.uptime(gaps, began, Interval(now - overviews.DAY, now)),
+        "week": overviews.uptime(gaps, began, Interval(now - WEEK, now)),
         "polls": Poll.objects.all()[:PAGE_SIZE],
         "sweeps": Sweep.objects.newest_complete_of(*Tier.values, at=now),
         "ages": Poll.objects.newest_ages(at=now),
         "target_ages": target_ages(),
-        "outages": outages(now - OUTAGES_WITHIN, now)[: -MAX_OUTAGES - 1 : -1],
+        "outages": gaps[: -MAX_OUTAGES - 1 : -1],
         "drift": Drift.objects.all()[:MAX_DRIFT],
         # Read by the whole page alone, since it changes every ten minutes.
         "disk": DiskUsage.objects.summary,
@@ -355,6 +400,23 @@ def short_words(filters: MarketFilter) -> list[str]:
     """The words of a search that count only as the beginning of a ticker."""
     words = filters.form.cleaned_data.get("q") or ()
     return [] if isinstance(words, Place) else [word for word in words if not is_long(word)]
+
+
+def chosen_filters(query: QueryDict) -> list[tuple[str, str]]:
+    """Return the filters of a query in words, each with the query that lacks it."""
+    return [
+        (words.format(query[name][:40]), f"?{without(query, name, 'page').urlencode()}")
+        for name, words in FILTER_WORDS.items()
+        if query.get(name)
+    ]
+
+
+def closing_within(now: datetime) -> list[tuple[str, str, str]]:
+    """Return spans from now on with the instants at which they begin and end."""
+    return [
+        (words, f"{now:%Y-%m-%dT%H:%M:%SZ}", f"{now + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}")
+        for words, hours in CLOSING_WITHIN.items()
+    ]
 
 
 def total(counts: dict[str, int], category: str) -> int:

@@ -28,7 +28,8 @@ def assert_accessible(page: Page, address: str, *, width: int) -> None:
     """Check that a page has no serious accessibility violation and fits the window's width."""
     page.goto(address)
     page.wait_for_load_state("networkidle")
-    assert serious_violations(page) == [], address
+    found = serious_violations(page)
+    assert not found, (address, found)
     assert page.evaluate("document.documentElement.scrollWidth") <= width, address
 
 

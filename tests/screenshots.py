@@ -31,6 +31,7 @@ from markets.models import (
     Drift,
     FeeChange,
     Market,
+    MarketHour,
     MarketSnapshot,
     Poll,
     Series,
@@ -456,12 +457,17 @@ def test_pictures(
 ) -> None:
     settings.SIMULATED = True
     populate()
+    MarketHour.objects.rebuild(now=datetime.now(UTC))
     page = browser.new_page(
         viewport={"width": width, "height": 900}, color_scheme=theme, device_scale_factor=2
     )
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, path in {
+        "overview": "/",
+        "event": "/events/KXHIGHNY-26NOV21/",
+        "event-ladder": "/events/KXBTCD-26NOV2117/",
         "markets": "/markets/",
+        "markets-filtered": "/markets/?spread_max=0.05&two_sided=true",
         "markets-odd": "/markets/?ordering=price&page=9&q=kx",
         "market": f"/markets/{STAR}/",
         "recorder": "/recorder/",
@@ -470,6 +476,7 @@ def test_pictures(
         page.goto(live_server.url + path)
         page.wait_for_load_state("networkidle")
         page.screenshot(
-            path=FOLDER / f"{name}-{width}-{theme}.png", full_page=name in ("market", "recorder")
+            path=FOLDER / f"{name}-{width}-{theme}.png",
+            full_page=name in ("overview", "event", "event-ladder", "market", "recorder"),
         )
     page.close()

@@ -8,7 +8,7 @@ from typing import Any
 from playwright.sync_api import Browser, Page, Route, expect
 
 from markets.intervals import Interval
-from markets.models import DiskUsage, Market, TapeDay, TapeSpan
+from markets.models import DiskUsage, Market, MarketHour, TapeDay, TapeSpan
 from markets.models.tape import Proof
 from markets.tests.factories import a_market, a_poll, a_sweep, a_trade, an_event, observe
 from tests.browser_checks import (
@@ -216,6 +216,29 @@ def test_a_market_without_a_history_says_so(clean: Page, site: str) -> None:
     expect(clean.locator("[data-message]")).to_contain_text("Nothing was recorded")
 
 
+def test_an_event_draws_its_outcomes_together(clean: Page, site: str) -> None:
+    market, *_ = three_markets()
+    observe(market, datetime.now(UTC) - timedelta(minutes=50), "0.51", "0.53")
+    observe(market, datetime.now(UTC) - timedelta(minutes=5), "0.61", "0.63")
+    clean.goto(f"{site}{market.event.get_absolute_url()}")
+    expect(clean.locator("#event-chart[data-points='2']")).to_be_visible()
+    assert count_drawn_pixels(clean) > 100
+    expect(clean.locator("[data-readout]")).to_contain_text("Outcome 1 62¢")
+    clean.get_by_role("button", name="1h").click()
+    expect(clean.get_by_role("button", name="1h")).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_overview_leads_to_a_market_and_shows_the_latest_backtests(
+    clean: Page, site: str
+) -> None:
+    three_markets()
+    a_poll(datetime.now(UTC))
+    clean.goto(f"{site}/")
+    expect(clean.locator("#latest")).to_contain_text("There are none yet")
+    clean.locator(".tile", has_text="Most active").get_by_text("Outcome 1").click()
+    expect(clean).to_have_url(f"{site}/markets/KXRAIN-T1/")
+
+
 def test_the_theme_is_remembered(clean: Page, site: str) -> None:
     clean.emulate_media(color_scheme="light")
     clean.goto(f"{site}/markets/")
@@ -240,7 +263,10 @@ def test_everybody_can_read_it(clean: Page, site: str, theme: Theme, width: int)
     DiskUsage.objects.measure(at=datetime.now(UTC))
     record_trades(market)
     set_theme_and_width(clean, theme, width)
+    MarketHour.objects.rebuild(now=datetime.now(UTC))
     for path in (
+        "/",
+        market.event.get_absolute_url(),
         "/markets/",
         "/markets/?q=nothing",
         f"/markets/{market.ticker}/?table=1d",

@@ -172,14 +172,14 @@ class TestOtherRefreshes:
         assert len(response.json()["t"]) <= 5
         assert size(response) < 2_000
 
-    def test_the_recorder_page_is_sent_when_a_run_was_added(self, client):
+    def test_the_recorder_page_is_sent_when_a_tier_was_swept(self, client):
         began = datetime.now(UTC)
         for number in range(60):
             a_poll(began - timedelta(seconds=5 * number), seconds=number / 17)
         before = get(client, "/recorder/", "runs")
         assert size(before) < REFRESH
         assert get(client, "/recorder/", "runs", before.headers["ETag"]).status_code == 304
-        a_poll(began + timedelta(seconds=1))
+        a_sweep("universe", began)
         after = get(client, "/recorder/", "runs", before.headers["ETag"])
         assert after.status_code == 200
         assert size(after) < REFRESH

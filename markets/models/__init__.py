@@ -7,6 +7,7 @@ YES scale, counts are contracts; a missing side of a book is NULL. Every instant
 from markets.models.candlesticks import Candlestick
 from markets.models.disk import DiskUsage
 from markets.models.events import Event, Series
+from markets.models.hours import MarketHour, PastPrice
 from markets.models.imported_periods import ImportedPeriod
 from markets.models.imports import Import, ImportedSpan
 from markets.models.listed_markets import ListedMarket
@@ -42,10 +43,12 @@ __all__ = [
     "ImportedSpan",
     "ListedMarket",
     "Market",
+    "MarketHour",
     "MarketRevision",
     "MarketSearchText",
     "MarketSnapshot",
     "OrderBookSnapshot",
+    "PastPrice",
     "PayloadBlock",
     "Poll",
     "Series",

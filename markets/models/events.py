@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Exists, F, OuterRef
+from django.urls import reverse
 
 from markets.kalshi.payloads import EventPayload, SeriesPayload
 from markets.models.fields import (
@@ -302,3 +303,6 @@ class Event(EventDefinition, Described):
 
     def __str__(self) -> str:
         return self.ticker
+
+    def get_absolute_url(self) -> str:
+        return reverse("markets:event", args=[self.ticker])

@@ -207,7 +207,7 @@ DERIVED_PRICES = {
 class OrderKey(NamedTuple):
     """A key that lists can be ordered by, and the expression behind it."""
 
-    expression: models.F | CombinedExpression
+    expression: models.F | CombinedExpression | models.Func
     nullable: bool = True
 
 

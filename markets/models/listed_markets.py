@@ -7,17 +7,18 @@ changes a market, its quote or its event, whoever writes. No column that moves w
 index: an update would have to follow in each (see `docs/performance.md`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Self
 
 from django.db import models
-from django.db.models import Exists, F, OuterRef, Subquery
+from django.db.models import Exists, F, OuterRef, Subquery, Value
+from django.db.models.functions import Abs
 
 from markets.models.events import Event, Series
 from markets.models.fields import OrderKey, manager_of, order_terms
-from markets.models.markets import Market, MarketQuerySet
+from markets.models.markets import OPEN_STATUSES, Market, MarketQuerySet
 from markets.models.search import MarketSearchText, Place
 
 # Whole numbers are sorted in half the time of decimals: parts of a dollar, half a step of the
@@ -30,6 +31,9 @@ ORDERS = {
     "open_interest": OrderKey(F("open_interest")),
     "spread": OrderKey(F("spread")),
     "change_24h": OrderKey(F("change_24h")),
+    # In either direction, by the midpoints that maintenance keeps (`PastPrice`).
+    "move_1h": OrderKey(Abs(F("yes_price") - F("past__hour_ago"))),
+    "move_24h": OrderKey(Abs(F("yes_price") - F("past__day_ago"))),
     "yes_price": OrderKey(F("yes_price")),
     "close_time": OrderKey(F("close_time")),
 }
@@ -52,6 +56,20 @@ class ListedMarketQuerySet(models.QuerySet["ListedMarket"]):
 
     def in_stage(self, statuses: Iterable[str]) -> Self:
         return self.filter(status__in=list(statuses))
+
+    def open(self) -> Self:
+        return self.in_stage(OPEN_STATUSES)
+
+    def traded(self) -> Self:
+        """Markets with trades in the last 24 hours."""
+        return self.filter(volume_24h__gt=0)
+
+    def closing_after(self, at: datetime) -> Self:
+        return self.filter(close_time__gt=at)
+
+    def compared(self, past: str) -> Self:
+        """Two-sided markets whose midpoint can be compared with one of `PastPrice`."""
+        return self.two_sided(True).filter(**{f"past__{past}__isnull": False})
 
     def midpoint_from(self, least: Decimal) -> Self:
         """Two-sided markets with a midpoint of at least this."""
@@ -100,6 +118,20 @@ class ListedMarketQuerySet(models.QuerySet["ListedMarket"]):
     def ordered_by(self, *keys: str) -> Self:
         """Order by keys of `ORDERS`; unknown values come last, ties go by ticker."""
         return self.order_by(*order_terms(ORDERS, keys), "ticker")
+
+    def firsts(self, lists: Mapping[str, Self], size: int) -> dict[str, list[int]]:
+        """Return the ids of the first markets of several ordered lists, in one query.
+
+        The lists are keyed by a key of `ORDERS`; the ids of each come in no order.
+        """
+        parts = [
+            listed.ordered_by(key).annotate(list=Value(key)).values_list("list", "pk")[:size]
+            for key, listed in lists.items()
+        ]
+        found: dict[str, list[int]] = {key: [] for key in lists}
+        for key, id in parts[0].union(*parts[1:], all=True):
+            found[key].append(id)
+        return found
 
     def page(self, *, first: int, size: int, count: int) -> MarketQuerySet:
         """Return the markets of a page of the `count` in this list, in its order.

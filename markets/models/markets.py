@@ -396,6 +396,23 @@ class MarketQuerySet(TickerQuerySet["Market"]):
         """Join event and series, and leave out wide columns that lists and pages do not show."""
         return self.select_related("event__series").defer("raw_data", "event__settlement_sources")
 
+    def with_past(self) -> Self:
+        """Join the midpoints of an hour and a day ago, where they are known (`PastPrice`)."""
+        return self.select_related("listed__past")
+
+    def with_sparkline(self, hours: Sequence[datetime]) -> Self:
+        """Annotate `spark_hours`, those of the hours that have a midpoint, and `spark_prices`."""
+        rolled = manager_of("MarketHour").filter(market_id=OuterRef("pk"), hour__in=hours)
+        rolled = rolled.order_by("hour")
+        return self.annotate(
+            spark_hours=ArraySubquery(rolled.values("hour")),
+            spark_prices=ArraySubquery(rolled.values("last")),
+        )
+
+    def just_settled(self, *, at: datetime) -> Self:
+        """Markets that were settled by an instant, the newest first."""
+        return self.filter(settlement_ts__lte=at).order_by("-settlement_ts", "ticker")
+
     def with_imports(self) -> Self:
         """Annotate `imported_by`: the finished imports that have quotes of the market."""
         spans = manager_of("ImportedSpan").of_quotes().finished().filter(market=OuterRef("pk"))
@@ -558,6 +575,8 @@ class Market(Quoted, Described):
     definition_mark = models.BigIntegerField(editable=False)
     book_mark = models.BigIntegerField(null=True, editable=False)
     imported_by: list[int]  # annotated by `with_imports`
+    spark_hours: list[datetime]  # annotated by `with_sparkline`
+    spark_prices: list[int]
 
     objects = MarketQuerySet.as_manager()
 

@@ -348,6 +348,18 @@ class MarketSnapshotQuerySet(models.QuerySet["MarketSnapshot"]):
         # DISTINCT ON resolves an annotation only where it is selected too.
         return [Close(*row[:-1]) for row in last.values_list(*Close._fields, "bucket")]
 
+    def closes_by_market(
+        self, *, bucket: timedelta
+    ) -> list[tuple[int, datetime, Decimal | None, Decimal | None]]:
+        """Return the last bid and ask of each market in each bucket, by market, oldest first."""
+        last = (
+            self.annotate(bucket=DateBin(bucket, F("timestamp")))
+            .order_by("market_id", "bucket", "-timestamp", "-id")
+            .distinct("market_id", "bucket")
+        )
+        columns = ("market_id", "timestamp", "yes_bid", "yes_ask")
+        return [row[:-1] for row in last.values_list(*columns, "bucket")]
+
     def columns(
         self,
         ids: Sequence[int],

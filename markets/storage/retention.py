@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import transaction
 
 from markets.intervals import Interval
-from markets.models import ArchivedDay, DiskUsage, PayloadBlock, TapeDay, TapeSpan
+from markets.models import ArchivedDay, DiskUsage, MarketHour, PayloadBlock, TapeDay, TapeSpan
 from markets.storage import layout, midnight, partitions
 from markets.storage.imported_rows import count_imported
 from markets.storage.partitions import ONE_DAY, SNAPSHOTS, TABLES, TRADES, DayPartition, TableBusy
@@ -38,15 +38,16 @@ class MaintenanceReport:
 
 
 def maintain(*, now: datetime) -> MaintenanceReport:
-    """Create the coming days, move late rows into their day, drop expired days and payloads.
+    """Create the coming days, move late rows into their day, roll up the midpoints of the hours.
 
-    Then cluster closed days, the newest first, within CLUSTERING_BUDGET, compare a day's trades
-    with its volumes, and measure the disk. It is safe beside the recorder, which it blocks for a
-    moment a day.
+    Then drop expired days and payloads, cluster closed days, the newest first, within
+    CLUSTERING_BUDGET, compare a day's trades with its volumes, and measure the disk. It is safe
+    beside the recorder, which it blocks for a moment a day.
     """
     report = MaintenanceReport()
     for table in TABLES:
         _ensure_partitions(table, now=now, report=report)
+    MarketHour.objects.roll_up(now=now)
     for partition in expired(now):
         _drop_expired(partition, now=now, report=report)
     kept_since = now - timedelta(hours=settings.RAW_PAYLOAD_HOURS)

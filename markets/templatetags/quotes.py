@@ -1,7 +1,7 @@
 """Template tags that write and draw prices, counts and times."""
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache, wraps
@@ -36,6 +36,10 @@ STRIKES = {
 # The track of `interval`, with room for the class of its size and for its marks.
 TRACK = """<svg class="interval{size}" viewBox="0 0 100 14" preserveAspectRatio="none"\
  aria-hidden="true"><path class="track" d="M0 7H100" />{marks}</svg>"""
+SPARK_HEIGHT = 16
+LEAST_RANGE = 4_000  # in 1/100,000 dollar
+SPARK = """<svg class="spark" viewBox="0 -1 {width} 18" preserveAspectRatio="none"\
+ aria-hidden="true"><path d="{path}" /></svg>"""
 BYTE_UNITS = {10**12: "TB", 10**9: "GB", 10**6: "MB", 10**3: "kB"}
 # Sort keys that begin with the largest value.
 DESCENDING = (
@@ -276,7 +280,10 @@ def fees(market: Market) -> str:
 
 @register.simple_tag
 def market_cells(
-    market: Market, sweeps: Mapping[str, Sweep], now: datetime
+    market: Market,
+    sweeps: Mapping[str, Sweep],
+    now: datetime,
+    hours: Sequence[datetime] = (),
 ) -> dict[str, SafeString]:
     """Return what a row of the list shows of a market, as texts that need no more escaping.
 
@@ -298,6 +305,7 @@ def market_cells(
         "quote_words": interval_words(market),
         "quote_class": NOTHING if has_quote else MUTED,
         "track": interval(market),
+        "sparkline": sparkline(market, hours) if hours else NOTHING,
         "change": signed_cents(market.change_24h),
         "direction": direction(market.change_24h),
         "spread": cents(market.spread),
@@ -332,6 +340,11 @@ def querystring_of(**parameters: str) -> str:
 
 
 @register.simple_tag
+def querystring_of_items(parameters: Mapping[str, str]) -> str:
+    return f"?{urlencode(parameters)}"
+
+
+@register.simple_tag
 def simulated() -> bool:
     return settings.SIMULATED
 
@@ -354,6 +367,29 @@ def interval(quoted: Market, size: str = "") -> SafeString:
     return SafeString(TRACK.format(size=f" interval-{escaped(size)}" if size else "", marks=marks))
 
 
+def sparkline(market: Market, hours: Sequence[datetime]) -> SafeString:
+    """Draw the midpoints of a market by hour; an hour without one is left out.
+
+    It takes its own range, but at least `LEAST_RANGE`, so that a calm market looks calm.
+    """
+    prices = dict(zip(market.spark_hours, market.spark_prices, strict=True))
+    if not prices:
+        return NOTHING
+    low, high = min(prices.values()), max(prices.values())
+    scale = SPARK_HEIGHT / max(high - low, LEAST_RANGE)
+    middle, drawn, pen = (low + high) / 2, "", "M"
+    for place, hour in enumerate(hours):
+        price = prices.get(hour)
+        if price is None:
+            pen = "M"
+            continue
+        drawn += f"{pen}{place} {SPARK_HEIGHT / 2 - (price - middle) * scale:.1f}"
+        # A point alone is seen as a dot.
+        drawn += "h0" if pen == "M" else ""
+        pen = "L"
+    return SafeString(SPARK.format(width=len(hours) - 1, path=drawn))
+
+
 def position(price: Decimal | None) -> str:
     return "" if price is None else f"{price * 100:.2f}"
 
@@ -372,6 +408,11 @@ def sort_header(context: template.Context, label: str, key: str, kind: str = "")
         "ordering": reverse if order == first else first,
         "direction": direction if order.removeprefix("-") == key else "",
     }
+
+
+@register.filter
+def comma_separated(text: str) -> list[str]:
+    return text.split(",")
 
 
 @register.filter

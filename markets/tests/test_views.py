@@ -1,5 +1,6 @@
 """Contents of the pages, and the requests for them."""
 
+import html
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,7 +11,7 @@ from django.test import Client
 from django.views.defaults import permission_denied, server_error
 
 from markets.charts import ChartColumns
-from markets.models import Market, MarketSnapshot
+from markets.models import Market, MarketHour, MarketSnapshot
 from markets.tests.factories import (
     a_market,
     a_poll,
@@ -43,9 +44,6 @@ def page(client: Client, address: str, target: str = "") -> str:
 
 
 class TestList:
-    def test_the_root_leads_to_the_markets(self, client):
-        assert client.get("/").headers["Location"] == "/markets/"
-
     def test_a_row_shows_the_interval_and_its_figures(self, client):
         a_market(yes_bid=Decimal("0.425"), open_interest=Decimal(1234567))
         html = page(client, "/markets/")
@@ -220,6 +218,45 @@ class TestList:
         )
         assert response.content.decode().strip().startswith('<div id="results">')
         assert response.headers["HX-Replace-Url"] == "/markets/?q=rain"
+
+    def test_a_row_draws_the_midpoints_of_the_last_day(self, client):
+        market = a_market("A-1")
+        now = datetime.now(UTC)
+        for hours, bid in ((5, "0.20"), (4, "0.40"), (2, "0.30")):
+            quoted = {"yes_bid": Decimal(bid), "yes_ask": Decimal("0.60")}
+            a_snapshot(market, now - timedelta(hours=hours), **quoted).save()
+        MarketHour.objects.roll_up(now=now)
+        for target in ("", "rows"):
+            shown = page(client, "/markets/", target)
+            # Two hours, then one without a quote, then a dot.
+            assert re.search(r'<path d="M18 16\.0h0L19 0\.0M21 8\.0h0" />', shown)
+
+    def test_a_calm_market_looks_calm(self, client):
+        market = a_market("A-1")
+        now = datetime.now(UTC)
+        for hours, bid in ((2, "0.41"), (1, "0.43")):
+            quoted = {"yes_bid": Decimal(bid), "yes_ask": Decimal("0.45")}
+            a_snapshot(market, now - timedelta(hours=hours), **quoted).save()
+        MarketHour.objects.roll_up(now=now)
+        assert '<path d="M21 10.0h0L22 6.0" />' in page(client, "/markets/")
+
+    def test_filters_read_as_words_and_each_can_be_removed(self, client):
+        a_market("A-1")
+        html = page(client, "/markets/?price_min=0.1&spread_max=0.03&two_sided=true&page=1")
+        assert '<details class="more" open>' in html
+        assert 'href="?spread_max=0.03&amp;two_sided=true"' in html
+        assert "midpoint from $0.1" in html
+        assert "quoted on both sides: true" in html
+        assert '<option value="true" selected>' in html
+        assert tickers(page(client, "/markets/?spread_max=0.02")) == []
+        assert tickers(page(client, "/markets/?spread_max=0.03")) == ["A-1"]
+
+    def test_what_closes_soon_is_a_click_away(self, client):
+        now = datetime.now(UTC)
+        a_market("A-1", close_time=now + timedelta(minutes=30))
+        a_market("A-2", close_time=now + timedelta(hours=3))
+        [link] = re.findall(r'href="(\?[^"]+)">1 h<', page(client, "/markets/"))
+        assert tickers(page(client, f"/markets/{html.unescape(link)}")) == ["A-1"]
 
     def test_caches_keep_page_and_fragment_apart(self, client):
         assert "HX-Target" in client.get("/markets/").headers["Vary"]
@@ -407,7 +444,19 @@ class TestRecording:
         assert f"dot-{state}" in page(client, "/recorder/", "recording")
 
     def test_nothing_recorded_is_stopped(self, client):
-        assert "nothing yet" in page(client, "/recorder/", "recording")
+        html = page(client, "/recorder/", "recording")
+        assert "nothing yet" in html
+        assert "Data is stale: nothing has been recorded yet" in html
+
+    def test_pages_say_when_their_data_are_stale(self, client):
+        a_poll(datetime.now(UTC) - timedelta(minutes=7))
+        html = page(client, "/recorder/", "recording")
+        assert re.search(
+            r'id="stale"[^>]*hx-swap-oob="true"[^>]*>Data is stale: .* for [67] m', html
+        )
+        a_poll(datetime.now(UTC))
+        html = page(client, "/recorder/", "recording")
+        assert re.search(r'id="stale"[^>]* hidden></p>', html)
 
     def test_the_page_lists_runs_with_their_errors(self, client, admin_client):
         a_poll(datetime.now(UTC), error="TemporaryError: no answer from 10.0.0.7")

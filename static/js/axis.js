@@ -66,7 +66,35 @@ const axis = (() => {
     },
   });
 
+  const hatch = (context, tone) => {
+    const tile = document.createElement("canvas");
+    tile.width = tile.height = 8;
+    const pen = tile.getContext("2d");
+    pen.strokeStyle = tone;
+    for (const x of [-8, 0, 8]) {
+      pen.moveTo(x, 8);
+      pen.lineTo(x + 8, 0);
+    }
+    pen.stroke();
+    return context.createPattern(tile, "repeat");
+  };
+
+  // Times without a record, hatched behind the lines.
+  const gaps = (list, tone) => ({
+    id: "gaps",
+    beforeDatasetsDraw({ ctx, chartArea: area, scales: { x } }) {
+      ctx.save();
+      ctx.fillStyle = hatch(ctx, tone());
+      for (const [from, to] of list()) {
+        const left = Math.max(x.getPixelForValue(from), area.left);
+        const right = Math.min(x.getPixelForValue(to), area.right);
+        if (right > left) ctx.fillRect(left, area.top, Math.max(right - left, 1), area.height);
+      }
+      ctx.restore();
+    },
+  });
+
   return {
-    SECOND, MINUTE, HOUR, DAY, day, seconds, last, ticks, tickLabel, inForce, colours, crosshair,
+    SECOND, MINUTE, HOUR, DAY, day, seconds, last, ticks, tickLabel, inForce, colours, crosshair, gaps,
   };
 })();

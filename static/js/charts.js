@@ -68,31 +68,7 @@
 
   const colour = axis.colours(root);
 
-  const hatch = (context, tone) => {
-    const tile = document.createElement("canvas");
-    tile.width = tile.height = 8;
-    const pen = tile.getContext("2d");
-    pen.strokeStyle = tone;
-    for (const x of [-8, 0, 8]) {
-      pen.moveTo(x, 8);
-      pen.lineTo(x + 8, 0);
-    }
-    pen.stroke();
-    return context.createPattern(tile, "repeat");
-  };
-  const gaps = {
-    id: "gaps",
-    beforeDatasetsDraw({ ctx, chartArea: area, scales: { x } }) {
-      ctx.save();
-      ctx.fillStyle = hatch(ctx, colour("gap", 0.4));
-      for (const [from, to] of data.gaps) {
-        const left = Math.max(x.getPixelForValue(from), area.left);
-        const right = Math.min(x.getPixelForValue(to), area.right);
-        if (right > left) ctx.fillRect(left, area.top, Math.max(right - left, 1), area.height);
-      }
-      ctx.restore();
-    },
-  };
+  const gaps = axis.gaps(() => data.gaps, () => colour("gap", 0.4));
   const crosshair = axis.crosshair(() => cursor, () => colour("gap", 0.8));
 
   const stepped = { type: "line", stepped: "before", pointRadius: 0, pointHitRadius: 0, spanGaps: false };

@@ -19,7 +19,14 @@ from markets.kalshi import payloads
 from markets.kalshi.client import KalshiClient, Page, pages, ticker_batches
 from markets.kalshi.errors import KalshiError
 from markets.kalshi.payloads import MarketPayload
-from markets.models import BackfillSpan, Market, MarketRevision, MarketSnapshot, Status
+from markets.models import (
+    BackfillSpan,
+    Market,
+    MarketHour,
+    MarketRevision,
+    MarketSnapshot,
+    Status,
+)
 from markets.recording.batch import Batch, store_past
 
 # A hundred snapshots a day, and a few more for markets that pause in between.
@@ -49,6 +56,7 @@ class Command(BaseCommand):
                 is_last = done == len(instants)
                 written += record_listing(listing, listed, is_last=is_last)
                 bar.update(done / len(instants), f"{written:,} snapshots")
+        MarketHour.objects.rebuild(now=datetime.now(UTC))
         self.stdout.write(f"{len(instants)} instants, {written:,} snapshots")
         for refused in listed.refused[:REFUSED_NAMED]:
             self.stderr.write(f"rejected: {refused}")
