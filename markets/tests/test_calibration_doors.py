@@ -4,6 +4,7 @@ import csv
 import re
 from html import unescape
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.cache import cache
@@ -160,7 +161,7 @@ TOO_DEAR, TOO_CHEAP = a_bin(0.1, 0.15, (0.02, 0.1)), a_bin(0.8, 0.85, (0.9, 0.98
 )
 def test_a_bias_that_the_mean_hides_is_named_with_the_number_of_bins(curve, words):
     """Longshots too dear and favourites too cheap are right on average."""
-    others = dict.fromkeys(Scores.__dataclass_fields__, 0.0)
+    others: dict[str, Any] = dict.fromkeys(Scores.__dataclass_fields__, 0.0)
     found = verdict(Scores(**others | {"events": 90}), curve)
     assert found.startswith("Right on average")
     assert found.endswith(words)
