@@ -319,13 +319,15 @@ def calibration_context(
 
 def group_rows(form: CalibrationPageForm, found: Breakdown | None) -> list[dict[str, object]]:
     """Return the groups of a breakdown by name, each with the choices that show it alone."""
+    if found is None:
+        return []
     return [
         {
             "name": group_words(found.by, each.group),
             "narrowed": form.narrowed_query(found.by, each.group),
             "scores": each,
         }
-        for each in (found.groups if found else ())
+        for each in found.groups
     ]
 
 
