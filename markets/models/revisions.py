@@ -398,7 +398,10 @@ def _fee_payers(ids: Sequence[int]) -> list[_FeePayer]:
             """,
             [array_of(ids)],
         )
-        return [_FeePayer(*keys, _waived_until(text)) for *keys, text in cursor.fetchall()]
+        return [
+            _FeePayer(market, event, series, _waived_until(text))
+            for market, event, series, text in cursor.fetchall()
+        ]
 
 
 def _waived_until(text: str) -> datetime | None:
