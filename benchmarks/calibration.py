@@ -137,6 +137,8 @@ def report_reads() -> None:
         ("first quote", CalibrationRequest(moment="first")),
         ("random instant", CalibrationRequest(moment="random")),
         ("one of 50 series", CalibrationRequest(series="KXCAL7")),
+        ("each of 50 series", CalibrationRequest(by="series")),
+        ("each of five lead times", CalibrationRequest(by="moment")),
     ):
         seconds = from_nothing(partial(calibrate, request))
         ratio = f"{seconds / counted:.0f} x reading the markets and their events"

@@ -1,7 +1,7 @@
 """Forms of pages that the API reads, too."""
 
 import re
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -16,13 +16,16 @@ from kalshi_insights.rest.filters import (
     WordField,
 )
 from markets.calibration.anchors import ANCHORS, ANNOUNCED, MOMENTS
+from markets.calibration.breakdown import UNDATED
 from markets.calibration.reliability import BINS, MINIMUM
 from markets.calibration.request import (
     BIN_NUMBERS,
+    BREAKDOWNS,
     IMPORTED,
     MAX_AGE,
     MAX_SPREAD,
     MID,
+    MONTH,
     PRICES,
     RECORDED,
     SOURCES,
@@ -125,6 +128,20 @@ class CalibrationForm(forms.Form):
         return CalibrationRequest(**said)
 
 
+class BreakdownField(forms.ChoiceField):
+    """The parts of which scores are told, each by itself; nothing for none."""
+
+    def __init__(self) -> None:
+        choices = [("", "nothing"), *BREAKDOWNS.items()]
+        super().__init__(choices=choices, required=False, label="Compare by")
+
+
+class CalibrationFiguresForm(CalibrationForm):
+    """The same, and the parts of which scores are told."""
+
+    by = BreakdownField()
+
+
 class CalibrationBinForm(CalibrationForm):
     """The same, and the number of one of the bins."""
 
@@ -144,7 +161,8 @@ class DayField(InstantField):
 class CalibrationPageForm(CalibrationBinForm):
     """The form as the page shows it; its choices are submitted when they change."""
 
-    MAIN = ("moment", "price", "source", "category")
+    by = BreakdownField()
+    MAIN = ("moment", "price", "source", "category", "by")
     MORE = (
         "series", "start", "end", "anchor", "max_spread", "max_age", "bins", "minimum", "imports",
     )  # fmt: skip
@@ -185,10 +203,26 @@ class CalibrationPageForm(CalibrationBinForm):
         short.update({k: v for k, v in given.items() if v != DEFAULTS.get(k)})
         return short
 
-    def api_query(self) -> QueryDict:
+    def narrowed_query(self, by: str, group: str) -> QueryDict | None:
+        """Return the parameters that show a group alone, None where none can."""
+        query = self.short_query()
+        for name in ("bin", "by"):
+            query.pop(name, None)
+        if by != MONTH:
+            query[by] = group
+            return query if group else None
+        if group == UNDATED or "start" in query or "end" in query:
+            return None
+        first = date.fromisoformat(f"{group}-01")
+        query["start"] = first.isoformat()
+        query["end"] = (first + timedelta(days=32)).replace(day=1).isoformat()
+        return query
+
+    def api_query(self, *without: str) -> QueryDict:
         """Return the same for the API, where a day is an instant and a bin no figure."""
         query = self.short_query()
-        query.pop("bin", None)
+        for name in ("bin", *without):
+            query.pop(name, None)
         for name in ("start", "end"):
             if query.get(name):
                 query[name] = self.cleaned_data[name].strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -26,9 +26,18 @@ from kalshi_insights.htmx import (
 from kalshi_insights.rest.errors import envelope, validation_message
 from markets import charts
 from markets import overview as overviews
+from markets.calibration.breakdown import Breakdown
 from markets.calibration.markets import observed_markets
-from markets.calibration.report import Calibration, calibrate, used_markets, within_bin
-from markets.calibration.words import ANCHOR_WORDS, EXCLUSION_WORDS, price_words, verdict
+from markets.calibration.report import Calibration, calibrate, within_bin
+from markets.calibration.request import BREAKDOWNS
+from markets.calibration.words import (
+    ANCHOR_WORDS,
+    EXCLUSION_WORDS,
+    caution,
+    group_words,
+    price_words,
+    verdict,
+)
 from markets.coverage import freshness
 from markets.coverage.causes import outages
 from markets.filters import MarketFilter
@@ -274,12 +283,12 @@ def calibration_context(
 ) -> dict[str, object]:
     """Return what the page shows of a calibration, and of the bin that was chosen."""
     query = form.short_query()
-    api_query = form.api_query()
     chosen = form.cleaned_data["bin"]
     context = {
         "found": found,
         "title": price_words(found.request),
-        "verdict": verdict(found.scores),
+        "verdict": verdict(found.scores, found.curve),
+        "caution": caution(found.request),
         "anchors": [(ANCHOR_WORDS[each], n) for each, n in found.coverage.anchors.items()],
         "left_out": [(EXCLUSION_WORDS[each], n) for each, n in found.coverage.left_out.items()],
         "returns": list(zip(found.returns_yes, found.returns_no, strict=True)),
@@ -292,17 +301,34 @@ def calibration_context(
             "trail": asdict(found.trail),
         },
         "query": query,
-        "api_query": api_query.urlencode(),
+        "api_query": form.api_query().urlencode(),
+        "markets_query": form.api_query("by").urlencode(),
+        "groups": group_rows(form, found.breakdown),
+        "by": found.breakdown and BREAKDOWNS[found.breakdown.by],
         "rows": None,
         "chosen": chosen,
     }
     if chosen is None:
         return context
-    used = within_bin(found.request, used_markets(found.request), chosen)
+    used = within_bin(found.request, found.used.newest_first(), chosen)
     pages: Page[int] = Paginator(range(len(used.prices)), PAGE_SIZE).get_page(page)
     first = max(pages.start_index() - 1, 0)
     rows = observed_markets(used.sliced(slice(first, first + PAGE_SIZE)))
     return context | {"rows": rows, "page": pages, "bin": found.curve[chosen]}
+
+
+def group_rows(form: CalibrationPageForm, found: Breakdown | None) -> list[dict[str, object]]:
+    """Return the groups of a breakdown by name, each with the choices that show it alone."""
+    if found is None:
+        return []
+    return [
+        {
+            "name": group_words(found.by, each.group),
+            "narrowed": form.narrowed_query(found.by, each.group),
+            "scores": each,
+        }
+        for each in found.groups
+    ]
 
 
 def tape_context() -> dict[str, object]:

@@ -100,6 +100,8 @@ MARKETS = """
 OUTAGES = "start end cause detail seconds"
 CURVE = "low high count events price outcome outcome_low outcome_high"
 RETURNS = "low high count events price fee net net_low net_high"
+GROUPS = """
+    group count events price outcome bias bias_low bias_high brier brier_low brier_high skill"""
 CALIBRATED = """
     ticker event_ticker series_ticker category observed_at quoted_at anchor yes_bid yes_ask price
     outcome settled_at"""
@@ -346,7 +348,8 @@ class Client:
         """Read how right prices were; `curve`, `returns_yes` and `returns_no` are frames of bins.
 
         Filters are `moment`, `price`, `source`, `imports`, `category`, `series`, `start`, `end`,
-        `anchor`, `max_spread`, `max_age`, `bins` and `minimum`.
+        `anchor`, `max_spread`, `max_age`, `bins`, `minimum` and `by`: category, series, month or
+        moment makes `breakdown` a frame of groups.
 
         >>> client.calibration(moment="24h", price="ask-yes")["curve"][["price", "outcome"]]
         """
@@ -354,7 +357,8 @@ class Client:
         returns = {
             side: self._columns(data[side], RETURNS) for side in ("returns_yes", "returns_no")
         }
-        return data | {"curve": self._columns(data["curve"], CURVE), **returns}
+        parts = data["breakdown"] and self._columns(data["breakdown"]["groups"], GROUPS)
+        return data | {"curve": self._columns(data["curve"], CURVE), "breakdown": parts, **returns}
 
     def calibration_markets(self, *, limit: int | None = None, **filters: Filter) -> pd.DataFrame:
         """List the markets behind a calibration, each with its one observation; `bin` narrows them.

@@ -101,6 +101,7 @@ def dear_values(market: Market, common_words: str) -> dict[str, Sequence[str]]:
         "end": [past],
         "interval": ["1m", "1h", "1d"],
         "moment": ["7d", "first", "random"],
+        "by": ["series", "moment"],
         "ordering": [f"{sign}{key}" for key in ORDERS for sign in ("", "-")],
         "limit": ["1000", "100"],
         "skip": [rows, "10000"],

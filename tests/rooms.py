@@ -79,9 +79,11 @@ ROOMS = {
     ),
     "data": (
         "accounts/models.py",
+        "markets/calibration/breakdown.py",
         "markets/calibration/charges.py",
         "markets/calibration/markets.py",
         "markets/calibration/observations.py",
+        "markets/calibration/reading.py",
         "markets/calibration/report.py",
         "markets/coverage/",
         "markets/models/",

@@ -25,11 +25,14 @@ from kalshi_insights.rest.schema import instant_parameter, with_example
 from kalshi_insights.rest.viewsets import TimeSeriesViewSet
 from markets.api import examples
 from markets.calibration.anchors import ANCHORS, ANNOUNCED, MOMENTS, Anchor, Exclusion
+from markets.calibration.breakdown import MOST_GROUPS
 from markets.calibration.markets import ObservedPrice, observed_markets
+from markets.calibration.reading import used_markets
 from markets.calibration.reliability import BINS, MINIMUM
-from markets.calibration.report import Calibration, calibrate, used_markets, within_bin
+from markets.calibration.report import Calibration, calibrate, within_bin
 from markets.calibration.request import (
     BIN_NUMBERS,
+    BREAKDOWNS,
     MAX_AGE,
     MAX_SPREAD,
     MID,
@@ -38,7 +41,7 @@ from markets.calibration.request import (
     SOURCES,
 )
 from markets.filters import PRICE
-from markets.forms import CalibrationBinForm, CalibrationForm
+from markets.forms import CalibrationBinForm, CalibrationFiguresForm
 from markets.models import Market
 
 NUMBERS = r"^([0-9]{1,9}(,[0-9]{1,9}){0,49})?$"
@@ -87,6 +90,11 @@ PARAMETERS = [
     ),
 ]  # fmt: skip
 ANCHOR_NAMES = [(each.name.lower(), each.name.lower()) for each in Anchor if each]
+BY = OpenApiParameter(
+    "by",
+    enum=list(BREAKDOWNS),
+    description="The scores of parts of the markets, too; those by moment take five readings.",
+)
 BIN = whole("bin", 0, max(BIN_NUMBERS) - 1, "Only the markets of this bin, counted from 0.")
 
 
@@ -146,6 +154,53 @@ class ScoresSerializer(serializers.Serializer[Any]):
     log_loss = serializers.FloatField(allow_null=True)
 
 
+class GroupScoresSerializer(serializers.Serializer[Any]):
+    """The scores of a part of the markets; figures are null for few events."""
+
+    group = serializers.CharField(
+        help_text="A category, a series, a month (2026-11, or undated), or a lead time."
+    )
+    count = serializers.IntegerField()
+    events = serializers.IntegerField()
+    price = serializers.FloatField(allow_null=True, help_text="The mean price.")
+    outcome = serializers.FloatField(allow_null=True, help_text="The mean outcome.")
+    bias = serializers.FloatField(allow_null=True)
+    bias_low = serializers.FloatField(allow_null=True)
+    bias_high = serializers.FloatField(allow_null=True)
+    brier = serializers.FloatField(allow_null=True)
+    brier_low = serializers.FloatField(allow_null=True)
+    brier_high = serializers.FloatField(allow_null=True)
+    skill = serializers.FloatField(allow_null=True)
+
+
+class BreakdownSerializer(serializers.Serializer[Any]):
+    """The scores of the parts that `by` asks for, those with the most markets first; months come
+    newest first, and lead times longest first.
+    """
+
+    by = serializers.ChoiceField(choices=[(each, each) for each in BREAKDOWNS])
+    groups = GroupScoresSerializer(many=True)
+    left_out = serializers.IntegerField(help_text=f"Groups beyond the first {MOST_GROUPS}.")
+
+
+class ScoreTrailSerializer(serializers.Serializer[Any]):
+    """The square of price less outcome of each market, by settlement; of many every n-th."""
+
+    window = serializers.IntegerField(help_text="The markets that a mean is of.")
+    at = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Settlements, milliseconds since 1970."
+    )
+    score = serializers.ListField(child=serializers.FloatField())
+    average = serializers.ListField(
+        child=serializers.FloatField(allow_null=True),
+        help_text="The mean of the last `window` markets; null until there are as many.",
+    )
+    classes = serializers.ListField(
+        child=serializers.IntegerField(),
+        help_text="The number of all markets by score, in equal classes from 0 to 1.",
+    )
+
+
 class LeftOutSerializer(serializers.Serializer[Any]):
     """Settled markets without a usable price, and why."""
 
@@ -184,8 +239,10 @@ class CalibrationSerializer(serializers.Serializer[Any]):
     returns_yes = ReturnBinSerializer(many=True)
     returns_no = ReturnBinSerializer(many=True)
     fees_unknown = serializers.IntegerField(
-        help_text="Markets that are in no return, because their fees are unknown."
+        help_text="Markets whose side was offered, and is in no return: its fees are unknown."
     )
+    trail = ScoreTrailSerializer()
+    breakdown = BreakdownSerializer(allow_null=True, help_text="Null unless `by` asks for it.")
 
 
 @with_example(examples.CALIBRATION_MARKET)
@@ -211,16 +268,17 @@ class CalibrationMarketSerializer(serializers.Serializer[Any]):
 class CalibrationView(KnownParameters):
     """The calibration of prices: how often markets of each price came true."""
 
-    query_form = CalibrationForm
+    query_form = CalibrationFiguresForm
 
-    @extend_schema(parameters=PARAMETERS, responses=CalibrationSerializer)
+    @extend_schema(parameters=[*PARAMETERS, BY], responses=CalibrationSerializer)
     def get(self, request: Request) -> Response:
         """The calibration of settled markets: curve, scores and returns, with what was left out.
 
         One observation a market, at an instant that no outcome can choose. Combos are left out.
-        Intervals come from a bootstrap over events.
+        Intervals come from a bootstrap over events. Returns are of all markets whose side was
+        offered, whatever price the other figures are of.
         """
-        form = read_query(CalibrationForm, request)
+        form = read_query(CalibrationFiguresForm, request)
         try:
             return Response(as_json(calibrate(form.calibration_request())))
         except BadInput as fault:
@@ -289,6 +347,8 @@ def as_json(found: Calibration) -> dict[str, Any]:
         "returns_yes": [asdict(each) for each in found.returns_yes],
         "returns_no": [asdict(each) for each in found.returns_no],
         "fees_unknown": found.fees_unknown,
+        "trail": asdict(found.trail),
+        "breakdown": found.breakdown and asdict(found.breakdown),
     }
 
 

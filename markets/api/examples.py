@@ -314,6 +314,33 @@ CALIBRATION: Answer = {
     ],
     "returns_no": [],
     "fees_unknown": 0,
+    "trail": {
+        "window": 200,
+        "at": [1795273330000],
+        "score": [0.3192],
+        "average": [None],
+        "classes": [180, 22, 9, 6, 5, 4, 3, 2, 2, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0],
+    },
+    "breakdown": {
+        "by": "category",
+        "groups": [
+            {
+                "group": "Climate and Weather",
+                "count": 240,
+                "events": 136,
+                "price": 0.21,
+                "outcome": 0.2,
+                "bias": -0.01,
+                "bias_low": -0.03,
+                "bias_high": 0.02,
+                "brier": 0.11,
+                "brier_low": 0.09,
+                "brier_high": 0.13,
+                "skill": 0.3125,
+            }
+        ],
+        "left_out": 0,
+    },
 }
 CALIBRATION_MARKET: Answer = {
     "ticker": TICKER,

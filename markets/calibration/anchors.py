@@ -63,6 +63,7 @@ class Exclusion(enum.IntEnum):
     ONE_SIDED = 7
     CROSSED = 8
     WIDE = 9
+    SETTLEMENT_UNDATED = 10
 
 
 class Schedules(NamedTuple):
@@ -153,19 +154,26 @@ def _announced(dates: MarketDates, anchor: str) -> tuple[Ints, Ints]:
 
 
 def _random(dates: MarketDates, schedules: Schedules, anchor: str) -> ObservedAt:
-    """Draw an instant between the opening and the close as it was scheduled first."""
+    """Draw an instant between the opening and the close as it was scheduled first.
+
+    An instant before that schedule was known is none: nobody could have drawn it then.
+    """
     row = np.searchsorted(dates.market, schedules.market)
     has_close = np.flatnonzero(schedules.close != MISSING)[::-1]
-    scheduled = np.full(len(dates.market), MISSING)
+    scheduled, known = np.full((2, len(dates.market)), MISSING)
     scheduled[row[has_close]] = schedules.close[has_close]
+    known[row[has_close]] = schedules.known[has_close]
     is_scheduled = scheduled != MISSING
     announced, kind = _announced(dates, anchor)
     base = np.where(is_scheduled, scheduled, announced)
     span = np.maximum(base - dates.opened, 0)
     at = dates.opened + (dates.draw * span).astype(np.int64)
     at = np.where((base == MISSING) | (dates.opened == MISSING), MISSING, at)
+    is_early = is_scheduled & (at != MISSING) & (at < known)
     found = ObservedAt(
-        at, np.where(is_scheduled, Anchor.SCHEDULED_CLOSE, kind), np.full_like(at, Exclusion.NONE)
+        at,
+        np.where(is_scheduled, Anchor.SCHEDULED_CLOSE, kind),
+        np.where(is_early, Exclusion.TOO_LATE, Exclusion.NONE),
     )
     return _within_life(dates, found, np.zeros(len(at), bool))
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from markets.calibration.anchors import MISSING, Anchor
-from markets.calibration.report import UsedMarkets
+from markets.calibration.reading import UsedMarkets
 from markets.models import Market
 from markets.models.observations import instant
 

@@ -1,12 +1,16 @@
 """One observation of each settled market, read from the record by a few statements.
 
-Combos are left out: they are made of other markets, and would outnumber all of them. Prices are in
+Combos are left out: they are made of other markets, and would outnumber all of them. Most tell by
+their tickers; those of other tickers tell by their payloads, which are long, so that one market
+speaks for its event: an event has combos alone, or none. Prices are in
 1/10,000 dollar on the YES scale, settlement values in 1/1,000,000, instants microseconds since
 1970; `MISSING` is unknown.
 """
 
 from dataclasses import dataclass, fields
 from typing import Any
+
+from django.db import connection
 
 from kalshi_insights.arrays import Bools, Floats, Ints, np
 from kalshi_insights.export.copy import read_integers
@@ -27,18 +31,17 @@ from markets.calibration.request import (
     MID,
     CalibrationRequest,
 )
-from markets.kalshi.fields import EARLIEST, LATEST
+from markets.kalshi.fields import LATEST, read_instant
 from markets.models import Source, Status
 from markets.models.imports import LINE_BITS
 from markets.models.markets import NOT_OPEN_STATUSES
-from markets.models.observations import array_of
+from markets.models.observations import COMBO, array_of, microseconds
 from markets.prices import Quality
 
-COMBOS = "KXMVE"
 DRAWS = 2**31
 DOLLAR, MILLION = 10_000, 1_000_000
 SETTLED = """
-    SELECT market.id, event_id,
+    SELECT market.id, event_id, series_id,
         coalesce((extract(epoch FROM open_time) * 1000000)::bigint, -1),
         coalesce((extract(epoch FROM close_time) * 1000000)::bigint, -1),
         coalesce((extract(epoch FROM expected_expiration_time) * 1000000)::bigint, -1),
@@ -60,22 +63,24 @@ SETTLED = """
         ORDER BY market_id, known_at DESC, id DESC
     ) AS stated ON stated.market_id = market.id
     WHERE (market.status = %(finalized)s OR stated.market_id IS NOT NULL)
-        AND NOT starts_with(series.ticker, %(combos)s)
+        AND NOT starts_with(series.ticker, %(combo)s) AND NOT starts_with(market.ticker, %(combo)s)
         AND (NOT market.is_placeholder OR %(imports)s <> '{}')
         AND (%(category)s = '' OR series.category = %(category)s)
         AND (%(series)s = '' OR series.ticker = %(series)s)
         AND (%(start)s::timestamptz IS NULL
-            OR coalesce(stated.settlement_ts, market.settlement_ts, close_time) >= %(start)s)
+            OR coalesce(stated.settlement_ts, market.settlement_ts, close_time, %(start)s)
+                >= %(start)s)
         AND (%(end)s::timestamptz IS NULL
-            OR coalesce(stated.settlement_ts, market.settlement_ts, close_time) < %(end)s)
+            OR coalesce(stated.settlement_ts, market.settlement_ts, close_time, '-infinity')
+                < %(end)s)
         AND (%(imports)s = '{}' OR EXISTS (
             SELECT FROM markets_importedspan AS span
             WHERE span.market_id = market.id AND import_row_id = ANY(%(imports)s::bigint[])))
     ORDER BY market.id
 """
 SETTLED_COLUMNS = (
-    "market", "event", "opened", "closed", "expected", "may_close_early", "strike_date", "draw",
-    "settled", "value",
+    "market", "event", "series", "opened", "closed", "expected", "may_close_early", "strike_date",
+    "draw", "settled", "value",
 )  # fmt: skip
 SCHEDULED = """
     SELECT market_id, (extract(epoch FROM known_at) * 1000000)::bigint,
@@ -90,13 +95,14 @@ SCHEDULED = """
     WHERE status <> ALL(%(not_open)s) AND close_time IS NOT NULL
     ORDER BY market_id, known_at, id
 """
-# Blanks and zero times stand in payloads, too.
 OCCURRENCES = """
-    SELECT id, (extract(epoch FROM least((raw_data->>'occurrence_datetime')::timestamptz,
-        %(latest)s)) * 1000000)::bigint
-    FROM markets_market
-    WHERE id = ANY(%(ids)s::bigint[]) AND raw_data->>'occurrence_datetime' >= %(earliest)s
-    ORDER BY id
+    SELECT id, raw_data->>'occurrence_datetime' FROM markets_market
+    WHERE id = ANY(%(ids)s::bigint[]) AND raw_data->>'occurrence_datetime' <> ''
+"""
+COMBO_EVENTS = """
+    SELECT event_id FROM markets_market
+    WHERE id = ANY(%(ids)s::bigint[]) AND raw_data->>'mve_collection_ticker' <> ''
+    ORDER BY event_id
 """
 OF_SOURCE = f"""
     AND source = ANY(%(sources)s)
@@ -152,6 +158,7 @@ class Observations:
 
     market: Ints
     event: Ints
+    series: Ints
     settled: Ints
     value: Ints
     at: Ints
@@ -198,7 +205,25 @@ class Observations:
 def read_observations(request: CalibrationRequest) -> Observations:
     """Read the settled markets of a request, and observe each at its instant."""
     words = _words(request)
-    rows = read_integers(SETTLED, words, SETTLED_COLUMNS)
+    rows = _without_combos(read_integers(SETTLED, words, SETTLED_COLUMNS))
+    is_undated = (rows["settled"] == MISSING) & bool(request.start or request.end)
+    found = _observed(request, rows, words)
+    # Whether it was settled within the period cannot be told.
+    found.reason[is_undated] = Exclusion.SETTLEMENT_UNDATED
+    return found
+
+
+def _without_combos(rows: dict[str, Ints]) -> dict[str, Ints]:
+    _, first = np.unique(rows["event"], return_index=True)
+    ids = {"ids": array_of(rows["market"][first].tolist())}
+    of_combos = read_integers(COMBO_EVENTS, ids, ("event",))["event"]
+    is_plain = ~np.isin(rows["event"], of_combos)
+    return {name: column[is_plain] for name, column in rows.items()}
+
+
+def _observed(
+    request: CalibrationRequest, rows: dict[str, Ints], words: dict[str, Any]
+) -> Observations:
     if request.moment == FIRST:
         return _at_first_quotes(request, rows, words)
     ids = array_of(rows["market"].tolist())
@@ -226,7 +251,7 @@ def _words(request: CalibrationRequest) -> dict[str, Any]:
         "sources": sources,
         "finalized": Status.FINALIZED.value,
         "not_open": list(NOT_OPEN_STATUSES),
-        "combos": COMBOS,
+        "combo": COMBO,
         "category": request.category,
         "series": request.series,
         "start": request.start,
@@ -255,17 +280,14 @@ def _occurrences(rows: dict[str, Ints], schedules: Schedules) -> Ints:
     occurrence = np.full(len(rows["market"]), MISSING)
     is_scheduled = np.isin(rows["market"], schedules.market)
     wanted = rows["market"][(rows["strike_date"] == MISSING) & ~is_scheduled]
-    if len(wanted):
-        found = read_integers(
-            OCCURRENCES,
-            {
-                "ids": array_of(wanted.tolist()),
-                "earliest": str(EARLIEST.year),
-                "latest": LATEST,
-            },
-            ("market", "at"),
-        )
-        occurrence[np.searchsorted(rows["market"], found["market"])] = found["at"]
+    if not len(wanted):
+        return occurrence
+    with connection.cursor() as cursor:
+        cursor.execute(OCCURRENCES, {"ids": array_of(wanted.tolist())})
+        for id, text in cursor:
+            if at := read_instant(text):
+                place = np.searchsorted(rows["market"], id)
+                occurrence[place] = microseconds(min(at, LATEST))
     return occurrence
 
 
@@ -310,6 +332,7 @@ def _joined(
     return Observations(
         rows["market"],
         rows["event"],
+        rows["series"],
         rows["settled"],
         rows["value"],
         at.astype(np.int64),

@@ -21,6 +21,14 @@ SOURCES = {
     BACKFILLED: "backfilled",
     IMPORTED: "imported",
 }
+CATEGORY, SERIES, MONTH, MOMENT = "category", "series", "month", "moment"
+# The parts that scores may be told of, each by itself.
+BREAKDOWNS = {
+    CATEGORY: "category",
+    SERIES: "series",
+    MONTH: "month of settlement",
+    MOMENT: "lead time",
+}
 BIN_NUMBERS = (5, 10, 20)
 MAX_SPREAD = Decimal("0.10")
 MAX_AGE = 60  # minutes
@@ -31,7 +39,7 @@ class CalibrationRequest:
     """Settled markets, the instant and the price at which each is observed, and the bins.
 
     A midpoint counts where the spread is at most `max_spread`; a quote counts for `max_age`
-    minutes. `start` and `end` bound the settlement.
+    minutes. `start` and `end` bound the settlement. `by` asks for the scores of parts, too.
     """
 
     moment: str = "24h"
@@ -47,6 +55,7 @@ class CalibrationRequest:
     max_age: int = MAX_AGE
     bins: int = BINS
     minimum: int = MINIMUM
+    by: str = ""
 
     def check(self) -> None:
         """Raise BadInput for what can be told without looking at the record."""
@@ -55,6 +64,7 @@ class CalibrationRequest:
             ("anchor", self.anchor, ANCHORS),
             ("source", self.source, SOURCES),
             ("price", self.price, PRICES),
+            ("by", self.by or CATEGORY, BREAKDOWNS),
         ):
             if value not in known:
                 raise BadInput(field, f"must be one of {', '.join(known)}")

@@ -1,10 +1,14 @@
 """Scores of probabilities: the Brier score with its parts, log loss, and the mean error."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kalshi_insights.arrays import Floats, Ints, np
-from markets.calibration.reliability import BINS, MINIMUM, bins_of, require_unit
+from markets.calibration.reliability import BINS, MINIMUM, bins_of, require_unit, shown
 from markets.calibration.resampling import EventResamples, bounds, ratio
+
+LEAST_UNCERTAINTY = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,33 @@ class Scores:
     within_bins: float
     skill: float | None
     log_loss: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupScores:
+    """The scores of a group of markets, as in `Scores`; None where it has few events."""
+
+    group: str
+    count: int
+    events: int
+    price: float | None
+    outcome: float | None
+    bias: float | None
+    bias_low: float | None
+    bias_high: float | None
+    brier: float | None
+    brier_low: float | None
+    brier_high: float | None
+    skill: float | None
+
+
+class GroupedPrices(NamedTuple):
+    """Prices with their outcomes, events, and the place of each one's group among the groups."""
+
+    prices: Floats
+    outcomes: Floats
+    events: Ints
+    places: Ints
 
 
 class BrierParts:
@@ -87,6 +118,38 @@ def scores(
         skill=1 - parts.score / parts.uncertainty if parts.uncertainty else None,
         log_loss=log_loss(prices, outcomes),
     )
+
+
+def group_scores(
+    grouped: GroupedPrices, groups: Sequence[str], *, minimum: int = MINIMUM
+) -> list[GroupScores]:
+    """Return the scores of each group.
+
+    Raises ValueError for prices or outcomes outside of 0 to 1.
+    """
+    prices, outcomes, events, places = grouped
+    require_unit(prices=prices, outcomes=outcomes)
+    drawn = EventResamples(events, places, len(groups))
+    counts, in_group, sampled = drawn.totals(), drawn.events(), drawn.samples()
+    columns = {"price": prices, "outcome": outcomes}
+    errors = {"bias": outcomes - prices, "brier": (prices - outcomes) ** 2}
+    figures = {n: ratio(drawn.totals(v), counts) for n, v in (columns | errors).items()}
+    for name, values in errors.items():
+        found = bounds(ratio(drawn.samples(values), sampled))
+        figures |= {f"{name}_low": found.low, f"{name}_high": found.high}
+    spread = ratio(drawn.totals(outcomes**2), counts) - figures["outcome"] ** 2
+    # Equal outcomes differ from their mean by what floats leave.
+    uncertainty = np.where(spread < LEAST_UNCERTAINTY, 0, spread)
+    figures["skill"] = ratio(uncertainty - figures["brier"], uncertainty)
+    return [
+        GroupScores(
+            group=group,
+            count=int(counts[n]),
+            events=int(in_group[n]),
+            **{name: shown(each[n], in_group[n] >= minimum) for name, each in figures.items()},
+        )
+        for n, group in enumerate(groups)
+    ]
 
 
 def log_loss(prices: Floats, outcomes: Floats) -> float | None:

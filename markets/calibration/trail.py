@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kalshi_insights.arrays import Floats, Ints, np
+from markets.calibration.anchors import MISSING
 
 MOST_POINTS = 2_000
 WINDOW = 200
@@ -13,8 +14,9 @@ CLASSES = 20
 class ScoreTrail:
     """Scores by settlement: `at` in milliseconds, `score` and the mean of the last `window`.
 
-    The mean is None until there are as many. Of very many markets only some are drawn, evenly
-    spaced; `classes` counts all of them by score, in equal classes from 0 to 1.
+    The mean is None until there are as many. Of very many markets only every n-th is drawn;
+    `classes` counts all of them by score, in equal classes from 0 to 1. A market whose settlement
+    has no date has no place in time, and is in `classes` alone.
     """
 
     window: int
@@ -25,8 +27,9 @@ class ScoreTrail:
 
 
 def score_trail(settled: Ints, scores: Floats, *, window: int = WINDOW) -> ScoreTrail:
-    """Return the trail of scores from 0 to 1; `settled` are microseconds in any order."""
+    """Return the trail of scores from 0 to 1; `settled` are microseconds or MISSING."""
     order = np.argsort(settled, kind="stable")
+    order = order[settled[order] != MISSING]
     at, score = settled[order], scores[order]
     sums = np.concatenate(([0.0], np.cumsum(score)))
     average = np.full(len(score), np.nan)
@@ -35,7 +38,7 @@ def score_trail(settled: Ints, scores: Floats, *, window: int = WINDOW) -> Score
     step = max(-(-len(score) // MOST_POINTS), 1)
     # The newest market is always among those that are drawn.
     drawn = np.arange(len(score))[::-1][::step][::-1]
-    places = np.minimum((score * CLASSES).astype(np.int64), CLASSES - 1)
+    places = np.minimum((scores * CLASSES).astype(np.int64), CLASSES - 1)
     return ScoreTrail(
         window=window,
         at=(at[drawn] // 1000).tolist(),

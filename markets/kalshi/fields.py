@@ -129,6 +129,17 @@ EARLIEST = datetime(2018, 1, 1, tzinfo=UTC)
 LATEST = datetime(9900, 1, 1, tzinfo=UTC)
 
 
+def read_instant(text: str) -> datetime | None:
+    """Return the instant that a text of a stored payload names; None for blanks, zero times and
+    whatever else is no instant.
+    """
+    try:
+        at = msgspec.convert(text, Instant)
+    except msgspec.ValidationError:
+        return None
+    return at if at >= EARLIEST else None
+
+
 class _FieldRule(NamedTuple):
     name: str
     key: str  # in the JSON

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import groupby
 from typing import NamedTuple, Self
@@ -11,7 +11,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, models
 from django.db.models import Q
 
-from markets.kalshi.fields import EARLIEST, LATEST
+from markets.kalshi.fields import LATEST, read_instant
 from markets.models.definitions import (
     IMPORTED_REVISIONS,
     REVISED_EVENTS,
@@ -392,16 +392,22 @@ def _fee_payers(ids: Sequence[int]) -> list[_FeePayer]:
         cursor.execute(
             """
             SELECT market.id, event.id, event.series_id,
-                -- Blanks and zero times stand in payloads too; the year 9999 means for ever, and
-                -- Python counts no further.
-                CASE WHEN market.raw_data->>'fee_waiver_expiration_time' >= %s THEN least(
-                    (market.raw_data->>'fee_waiver_expiration_time')::timestamptz, %s) END
+                coalesce(market.raw_data->>'fee_waiver_expiration_time', '')
             FROM markets_market AS market JOIN markets_event AS event ON event.id = event_id
             WHERE market.id = ANY(%s::bigint[])
             """,
-            [str(EARLIEST.year), LATEST, array_of(ids)],
+            [array_of(ids)],
         )
-        return [_FeePayer(*row) for row in cursor.fetchall()]
+        return [
+            _FeePayer(market, event, series, _waived_until(text))
+            for market, event, series, text in cursor.fetchall()
+        ]
+
+
+def _waived_until(text: str) -> datetime | None:
+    """Return the end of a waiver; the year 9999 means for ever, and some add hours to it."""
+    until = read_instant(text)
+    return until and min(until, LATEST).astimezone(UTC)
 
 
 class _FeeHistory(NamedTuple):

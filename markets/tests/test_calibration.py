@@ -14,7 +14,8 @@ from markets.calibration.anchors import Anchor, Exclusion
 from markets.calibration.charges import buying_fees
 from markets.calibration.markets import observed_markets
 from markets.calibration.observations import read_observations
-from markets.calibration.report import calibrate, used_markets, within_bin
+from markets.calibration.reading import used_markets
+from markets.calibration.report import calibrate, within_bin
 from markets.calibration.request import CalibrationRequest
 from markets.models import (
     Event,
@@ -182,6 +183,18 @@ def test_else_from_the_date_of_the_market_itself():
     assert found.reason.tolist() == [Exclusion.NONE, Exclusion.SCHEDULE_UNKNOWN]
 
 
+@pytest.mark.parametrize("text", ["TBD", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00Z"])
+def test_a_date_that_is_no_instant_is_an_unknown_schedule(text):
+    a_settled_market(scheduled=False, raw_data={"occurrence_datetime": text})
+    assert the_one()[2] == Exclusion.SCHEDULE_UNKNOWN
+
+
+def test_a_date_without_an_end_is_far_away():
+    at = "9999-12-31T23:59:59-14:00"
+    a_settled_market(scheduled=False, raw_data={"occurrence_datetime": at})
+    assert the_one()[2] == Exclusion.ENDED
+
+
 def test_the_final_close_counts_only_where_it_is_asked_for():
     a_settled_market(scheduled=False, can_close_early=False, expected_expiration_time=CLOSES)
     assert the_one()[2] == Exclusion.SCHEDULE_UNKNOWN
@@ -230,6 +243,22 @@ def test_only_settled_markets_count_and_combos_never():
     combo.series.save()
     a_settled_market(3, event=combo)
     assert len(read()) == 1
+
+
+def test_combos_of_another_ticker_tell_by_their_payload():
+    a_settled_market(raw_data={"mve_collection_ticker": ""})
+    combos = an_event("Two games", ticker="KXBOTH-1")
+    for number in (2, 3):
+        a_settled_market(number, event=combos, raw_data={"mve_collection_ticker": "KXBOTH"})
+    assert read().market.tolist() == [Market.objects.get(ticker="KXRAIN-1-T1").pk]
+
+
+def test_a_market_without_a_date_of_settlement_is_counted_where_a_period_is_asked_for():
+    a_settled_market()
+    a_settled_market(2, scheduled=False, settlement_ts=None, close_time=None)
+    assert read().reason.tolist() == [Exclusion.NONE, Exclusion.SCHEDULE_UNKNOWN]
+    for period in ({"start": OPENED}, {"end": CLOSES + 48 * HOUR}):
+        assert read(**period).reason.tolist() == [Exclusion.NONE, Exclusion.SETTLEMENT_UNDATED]
 
 
 def test_a_scalar_result_counts_by_its_value():
@@ -291,7 +320,7 @@ def test_any_number_of_markets_takes_the_same_few_statements():
     cache.clear()
     with CaptureQueriesContext(connection) as of_many:
         calibrate(CalibrationRequest())
-    assert len(of_one) == len(of_many) <= 8
+    assert len(of_one) == len(of_many) <= 9
 
 
 # --- fees ---------------------------------------------------------------------------------------
@@ -315,6 +344,19 @@ def test_the_fee_is_that_of_a_taker_of_a_hundred_contracts_then():
     yes, no = buying_fees(read())
     # 0.07 x 100 x 0.25 x 0.75 is $1.3125, and 0.07 x 100 x 0.90 x 0.10 is $0.63.
     assert (yes.tolist(), no.tolist()) == ([pytest.approx(0.013125)], [pytest.approx(0.0063)])
+
+
+def test_each_side_is_bought_wherever_it_was_offered_whatever_price_the_curve_is_of():
+    """Were longshots without a bid left out, those bought would have been chosen by the others."""
+    quotes = [("0.02", "0.03"), (None, "0.03"), ("0.02", "0.60"), ("0.97", None)]
+    for number, quote in enumerate(quotes):
+        a_fee(a_settled_market(number, quotes=(quote,)).event.series)
+    by_price = [calibrate(CalibrationRequest(price=price)) for price in ("mid", "ask-yes")]
+    assert [found.coverage.used for found in by_price] == [1, 3]
+    for found in by_price:
+        assert [each.count for each in found.returns_yes if each.count] == [2, 1]
+        assert [each.count for each in found.returns_no if each.count] == [1, 2]
+        assert found.fees_unknown == 0
 
 
 def test_fees_that_nobody_knows_leave_a_market_out_of_the_returns():
@@ -382,6 +424,69 @@ def test_what_was_read_is_kept_for_whatever_sorts_it_out_otherwise():
     assert calibrate(CalibrationRequest(max_age=30)).coverage.used == 0
 
 
+def test_who_asks_anew_gets_what_is_on_record_now_and_so_does_everybody_after():
+    twenty_markets()
+    calibrate(CalibrationRequest())
+    MarketSnapshot.objects.all().delete()
+    anew = calibrate(CalibrationRequest(), anew=True)
+    assert anew.coverage.used == 0
+    assert calibrate(CalibrationRequest()) == anew
+
+
+# --- parts --------------------------------------------------------------------------------------
+
+
+def broken_down(by, **request):
+    found = calibrate(CalibrationRequest(by=by, minimum=2, **request)).breakdown
+    assert found.by == by
+    return found
+
+
+def test_scores_are_told_of_each_category_and_series():
+    twenty_markets()
+    a_settled_market(30, event=an_event("A game", ticker="KXGAME-1", category="Sports"))
+    climate, sports = broken_down("category").groups
+    assert (climate.group, climate.count, climate.events) == ("Climate", 19, 19)
+    assert climate.brier == pytest.approx((2 * 0.89**2 + 16 * 0.11**2 + 0.2**2) / 19)
+    assert (sports.group, sports.count, sports.brier) == ("Sports", 1, None)
+    of_series = broken_down("series", category="Sports")
+    assert [each.group for each in of_series.groups] == ["SKXGAME-1"]
+    assert calibrate(CalibrationRequest()).breakdown is None
+
+
+def test_groups_beyond_the_most_are_counted(monkeypatch):
+    monkeypatch.setattr("markets.calibration.breakdown.MOST_GROUPS", 3)
+    twenty_markets()
+    found = broken_down("series")
+    assert [each.count for each in found.groups] == [1, 1, 1]
+    assert found.left_out == 16
+
+
+def test_months_of_settlement_come_newest_first():
+    a_settled_market(1)
+    a_settled_market(2, settlement_ts=CLOSES + timedelta(days=40))
+    a_settled_market(3, settlement_ts=None, close_time=None, quotes=())
+    quoted(Market.objects.get(ticker="KXRAIN-3-T3"), OPENED, "0.10", "0.12")
+    found = broken_down("month", moment="first")
+    assert [each.group for each in found.groups] == ["2026-10", "2026-09", "undated"]
+    assert len(calibrate(CalibrationRequest(moment="first")).trail.at) == 2
+
+
+def test_lead_times_are_observed_each_at_its_own_instant():
+    market = a_settled_market(quotes=())
+    for hours in (24, 6):
+        quoted(market, CLOSES - hours * HOUR, "0.10", "0.12")
+    found = broken_down("moment", moment="random")
+    assert [(each.group, each.count) for each in found.groups] == [
+        ("7d", 0), ("24h", 1), ("6h", 1), ("1h", 0), ("10m", 0)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("by", ["category", "series", "month", "moment"])
+def test_without_markets_no_part_has_figures(by):
+    assert {each.count for each in broken_down(by).groups} <= {0}
+
+
 def test_without_any_settled_market_there_is_nothing_to_say():
     found = calibrate(CalibrationRequest())
     assert (found.coverage.eligible, found.coverage.share, found.scores) == (0, None, None)
@@ -400,6 +505,7 @@ def test_without_any_settled_market_there_is_nothing_to_say():
         ({"max_age": 0}, "max_age"),
         ({"bins": 7}, "bins"),
         ({"minimum": 1}, "minimum"),
+        ({"by": "colour"}, "by"),
         ({"anchor": "close"}, "anchor"),
     ],
 )

@@ -143,6 +143,13 @@ def test_a_random_instant_lies_between_the_opening_and_the_first_scheduled_close
     assert observed([], RANDOM)[2] == Exclusion.SCHEDULE_UNKNOWN
 
 
+def test_a_random_instant_before_its_schedule_was_known_is_none():
+    """The close had been moved to hour 40, and nobody knows what stood before."""
+    revisions = [(1, 30, None, 40)]
+    assert observed(revisions, RANDOM, draw=[0.7])[2] == Exclusion.TOO_LATE
+    assert observed(revisions, RANDOM, draw=[0.75]) == (30, Anchor.SCHEDULED_CLOSE, Exclusion.NONE)
+
+
 # Histories of one market: when a close became known, and which; hours.
 histories = st.lists(
     st.tuples(st.integers(0, 60), st.integers(1, 90)), min_size=1, max_size=5,

@@ -2,15 +2,19 @@
 
 import csv
 import re
+from html import unescape
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
 
+from markets.calibration.reliability import ReliabilityBin
 from markets.calibration.scores import Scores
 from markets.calibration.words import verdict
-from markets.tests.test_calibration import twenty_markets
+from markets.models import MarketSnapshot
+from markets.tests.test_calibration import a_fee, a_settled_market, twenty_markets
 
 pytestmark = [
     pytest.mark.django_db,
@@ -74,6 +78,42 @@ def test_a_record_without_settled_markets_says_so():
     assert "nothing can be said" in run()
 
 
+def test_the_command_reads_anew_and_says_when():
+    cache.clear()
+    assert "0 of 0 settled markets" in run()
+    twenty_markets()
+    words = run()
+    assert "19 of 20 settled markets" in words
+    assert re.search(r"^Read \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$", words, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("moment", "warns"), [("first", True), ("random", True), ("1h", False)])
+def test_page_and_command_warn_where_markets_that_ended_early_are_favoured(
+    markets, client, moment, warns
+):
+    words = "those that ended early are settled"
+    assert (words in run("--moment", moment)) == warns
+    assert (words in client.get(PAGE, {"moment": moment}).content.decode()) == warns
+
+
+def test_the_command_prints_the_scores_of_parts(markets):
+    words = run("--minimum", "18", "--by", "category")
+    assert re.search(r"^By category$", words, re.MULTILINE)
+    assert re.search(r"^Climate +19 +19 +14\.6% +15\.8% +\+1\.2%", words, re.MULTILINE)
+    assert re.search(r"^10m +0 +0 +–", run("--by", "moment"), re.MULTILINE)
+    MarketSnapshot.objects.all().delete()
+    assert "By category" not in run("--by", "category")
+
+
+def test_asks_that_could_be_bought_are_told_where_no_midpoint_counts():
+    cache.clear()
+    a_fee(a_settled_market(quotes=((None, "0.12"),)).event.series)
+    words = run()
+    assert "nothing can be said" in words
+    assert "YES bought at its ask" in words
+    assert "NO bought at its ask" not in words
+
+
 # --- the verdict --------------------------------------------------------------------------------
 
 
@@ -89,7 +129,42 @@ def test_a_record_without_settled_markets_says_so():
 def test_the_verdict_says_no_more_than_the_events_tell(bias, low, high, words):
     others = dict.fromkeys(Scores.__dataclass_fields__, 0.0)
     found = Scores(**others | {"events": 40, "bias": bias, "bias_low": low, "bias_high": high})
-    assert words in verdict(found)
+    assert verdict(found, []).startswith(words)
+
+
+def a_bin(low, price, interval):
+    return ReliabilityBin(
+        low=low, high=low + 0.1, count=30, events=30, price=price, outcome=interval and 0.5,
+        outcome_low=interval and interval[0], outcome_high=interval and interval[1],
+    )  # fmt: skip
+
+
+RIGHT = a_bin(0.5, 0.55, (0.4, 0.6))
+TOO_DEAR, TOO_CHEAP = a_bin(0.1, 0.15, (0.02, 0.1)), a_bin(0.8, 0.85, (0.9, 0.98))
+
+
+@pytest.mark.parametrize(
+    ("curve", "words"),
+    [
+        ([RIGHT, a_bin(0.7, None, None)], "No interval of 1 bin leaves out its mean price."),
+        (
+            [TOO_DEAR, RIGHT],
+            "Of the intervals of 2 bins 1 leaves out the mean price: 10–20¢ (too high);"
+            " of right prices one in twenty does.",
+        ),
+        (
+            [TOO_DEAR, RIGHT, TOO_CHEAP],
+            "Of the intervals of 3 bins 2 leave out the mean price: 10–20¢ (too high), 80–90¢"
+            " (too low); of right prices one in twenty does.",
+        ),
+    ],
+)
+def test_a_bias_that_the_mean_hides_is_named_with_the_number_of_bins(curve, words):
+    """Longshots too dear and favourites too cheap are right on average."""
+    others: dict[str, Any] = dict.fromkeys(Scores.__dataclass_fields__, 0.0)
+    found = verdict(Scores(**others | {"events": 90}), curve)
+    assert found.startswith("Right on average")
+    assert found.endswith(words)
 
 
 # --- the API ------------------------------------------------------------------------------------
@@ -102,6 +177,24 @@ def test_the_api_answers_with_the_figures(markets, client):
     assert answer["curve"][1]["outcome"] == pytest.approx(2 / 18)
     assert answer["scores"]["brier"] == pytest.approx(0.0957, abs=1e-4)
     assert len(answer["returns_no"]) == 10
+    assert answer["breakdown"] is None
+
+
+def test_the_api_has_the_trail_of_scores(markets, client):
+    trail = client.get(API).json()["trail"]
+    assert (len(trail["at"]), trail["window"], sum(trail["classes"])) == (19, 200, 19)
+    assert trail["score"][-1] == pytest.approx(0.04)
+
+
+def test_the_api_has_the_scores_of_parts(markets, client):
+    answer = client.get(API, {"by": "category", "minimum": 18}).json()["breakdown"]
+    assert (answer["by"], answer["left_out"]) == ("category", 0)
+    (group,) = answer["groups"]
+    assert (group["group"], group["count"], group["events"]) == ("Climate", 19, 19)
+    assert group["brier"] == pytest.approx(0.0957, abs=1e-4)
+    wrong = client.get(API, {"by": "colour"})
+    assert list(wrong.json()["details"]) == ["by"]
+    assert client.get(f"{API}markets/", {"by": "category"}).status_code == 400
 
 
 def test_the_api_lists_the_markets_of_a_bin(markets, client):
@@ -158,6 +251,24 @@ def test_the_page_shows_the_figures_and_what_was_left_out(markets, client):
     assert "11.1 %" in html
     assert 'id="calibration-data"' in html
     assert 'aria-current="page"' in html
+
+
+@pytest.mark.parametrize(
+    ("by", "group", "link"),
+    [
+        ("category", "Climate", "?category=Climate"),
+        ("series", "SKXRAIN-3", "?series=SKXRAIN-3"),
+        ("month", "2026-09", "?start=2026-09-01&amp;end=2026-10-01"),
+        ("moment", "6 hours before the close", "?moment=6h"),
+    ],
+)
+def test_each_part_leads_to_its_own_figures(markets, client, by, group, link):
+    html = client.get(PAGE, {"by": by}).content.decode()
+    (address,) = re.findall(rf'<a href="([^"]*)">{group}</a>', html)
+    assert address == f"{PAGE}{link}"
+    assert client.get(unescape(address)).status_code == 200
+    assert f"by={by}" in html
+    assert f"markets/?by={by}" not in html
 
 
 def test_a_bin_leads_to_its_markets_without_javascript(markets, client):

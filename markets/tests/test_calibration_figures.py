@@ -13,7 +13,7 @@ from markets.calibration import scores as scoring
 from markets.calibration.reliability import bins_of
 from markets.calibration.resampling import MOST_GROUPS, EventResamples
 from markets.calibration.returns import Purchases
-from markets.calibration.scores import log_loss
+from markets.calibration.scores import GroupedPrices, log_loss
 from markets.calibration.trail import CLASSES, MOST_POINTS, score_trail
 
 observation = st.tuples(
@@ -30,6 +30,10 @@ def reliability(*columns: Any, **options: Any) -> Any:
 
 def scores(*columns: Any, **options: Any) -> Any:
     return scoring.scores(*columns, **options)
+
+
+def group_scores(*columns: Any, **options: Any) -> Any:
+    return scoring.group_scores(*columns, **options)
 
 
 def returns(*columns: Any, **options: Any) -> Any:
@@ -196,6 +200,44 @@ def test_a_bias_of_fair_prices_is_within_its_interval_and_a_real_one_is_not():
     assert dear.bias == pytest.approx(found.bias - 0.05, abs=0.003)
 
 
+@few
+@given(observed)
+def test_a_group_has_the_scores_that_it_has_alone(rows):
+    price, outcome, event, place = arrays(rows)
+    place = (place * 10_000).astype(int) % 3
+    grouped = GroupedPrices(price, outcome, event, place)
+    for number, found in enumerate(group_scores(grouped, "abc", minimum=1)):
+        own = place == number
+        alone = scores(price[own], outcome[own], event[own], minimum=1)
+        assert (found.group, found.count) == ("abc"[number], own.sum())
+        if alone is None:
+            assert (found.events, found.brier, found.bias_low, found.skill) == (0, None, None, None)
+            continue
+        for name in ("events", "price", "outcome", "bias", "brier"):
+            assert getattr(found, name) == pytest.approx(getattr(alone, name), abs=1e-9)
+        assert found.bias_low - 1e-9 <= found.bias <= found.bias_high + 1e-9
+        if alone.uncertainty > 1e-9:
+            assert found.skill == pytest.approx(alone.skill, abs=1e-4)
+
+
+def test_a_group_with_few_events_has_counts_but_no_figures():
+    price, outcome, event = fair(40)
+    grouped = GroupedPrices(price, outcome, event, (event >= 19).astype(int))
+    few_events, enough = group_scores(grouped, ["few", "enough"])
+    assert (few_events.count, few_events.events, few_events.brier) == (19, 19, None)
+    assert (enough.count, enough.brier is None) == (21, False)
+
+
+def test_of_fair_prices_nearly_all_groups_have_no_bias():
+    missed = 0
+    for seed in range(6):
+        price, outcome, event = fair(4_000, events=1_600, seed=seed)
+        grouped = GroupedPrices(price, outcome, event, event % 20)
+        found = group_scores(grouped, [str(n) for n in range(20)])
+        missed += sum(not each.bias_low <= 0 <= each.bias_high for each in found)
+    assert 0.01 < missed / 120 < 0.12
+
+
 # --- returns ------------------------------------------------------------------------------------
 
 
@@ -227,6 +269,12 @@ def test_the_mean_of_the_last_markets_is_known_once_there_are_as_many():
     assert found.at == [1, 2, 3, 4]
     assert found.score == [0.1, 0.2, 0.3, 0.4]
     assert found.average == [None, 0.15, 0.25, 0.35]
+
+
+def test_a_market_whose_settlement_has_no_date_is_in_no_place_in_time():
+    found = score_trail(np.array([-1, 2_000, 1_000]), np.array([0.9, 0.2, 0.1]), window=2)
+    assert (found.at, found.score, found.average) == ([1, 2], [0.1, 0.2], [None, 0.15])
+    assert sum(found.classes) == 3
 
 
 def test_of_many_markets_some_are_drawn_and_all_are_counted():

@@ -165,9 +165,11 @@ def test_a_waiver_goes_before_the_terms_of_the_event():
         {"fee_waiver_expiration_time": None},
         {"fee_waiver_expiration_time": "0001-01-01T00:00:00Z"},
         {"fee_waiver_expiration_time": ""},
+        {"fee_waiver_expiration_time": "TBD"},
+        {"fee_waiver_expiration_time": "2026-13-01T00:00:00Z"},
         {"fee_waiver_expiration_time": "2026-09-10T08:00:00-04:00"},
     ],
-    ids=["none told", "null", "the zero time", "a blank", "over"],
+    ids=["none told", "null", "the zero time", "a blank", "a word", "no such month", "over"],
 )
 def test_a_market_without_a_waiver_pays(payload):
     market = a_market(raw_data=payload)

@@ -10,10 +10,12 @@ from django.core.management.base import BaseCommand, CommandError
 from kalshi_insights.bad_input import BadInput
 from kalshi_insights.commands import parse_instant
 from markets.calibration.anchors import ANCHORS, ANNOUNCED, FIRST, MOMENTS
+from markets.calibration.breakdown import Breakdown
 from markets.calibration.reliability import BINS, MINIMUM, ReliabilityBin
 from markets.calibration.report import Calibration, calibrate
 from markets.calibration.request import (
     BIN_NUMBERS,
+    BREAKDOWNS,
     IMPORTED,
     MAX_AGE,
     MAX_SPREAD,
@@ -25,7 +27,7 @@ from markets.calibration.request import (
 )
 from markets.calibration.returns import ReturnBin
 from markets.calibration.scores import Scores
-from markets.calibration.words import ANCHOR_WORDS, EXCLUSION_WORDS, price_words, verdict
+from markets.calibration.words import ANCHOR_WORDS, EXCLUSION_WORDS, caution, price_words, verdict
 from markets.models import Series
 
 MISUSED = 2
@@ -62,10 +64,12 @@ class Command(BaseCommand):
         add("--bins", default=BINS, type=int, choices=BIN_NUMBERS, help=f"bins ({BINS})")
         add("--minimum", default=MINIMUM, type=int, metavar="EVENTS",
             help=f"the events that a bin needs for its figures to be told ({MINIMUM})")  # fmt: skip
+        add("--by", default="", choices=BREAKDOWNS, help="the scores of parts, too, each by itself")
 
     def handle(self, **options: Any) -> None:
         try:
-            found = calibrate(read_options(options))
+            # Whoever has just backfilled or imported wants to see it, and not what was kept before.
+            found = calibrate(read_options(options), anew=True)
         except BadInput as fault:
             flag = FLAGS.get(fault.field, f"--{fault.field.replace('_', '-')}")
             raise CommandError(f"{flag}: {fault.message}", returncode=MISUSED) from None
@@ -90,6 +94,7 @@ def read_options(options: dict[str, Any]) -> CalibrationRequest:
         max_age=options["max_age"],
         bins=options["bins"],
         minimum=options["minimum"],
+        by=options["by"],
         **instants,
     )
 
@@ -124,7 +129,10 @@ def parse_dollars(text: str) -> Decimal:
 def lines_of(found: Calibration) -> Iterator[str]:
     request, coverage = found.request, found.coverage
     yield f"{price_words(request)[0].upper()}{price_words(request)[1:]}; {SOURCES[request.source]}"
-    yield verdict(found.scores)
+    yield verdict(found.scores, found.curve)
+    if words := caution(request):
+        yield words
+    yield f"Read {found.read_at:%Y-%m-%d %H:%M:%S} UTC"
     yield ""
     share = "" if coverage.share is None else f" ({coverage.share:.1%})"
     yield (
@@ -135,17 +143,20 @@ def lines_of(found: Calibration) -> Iterator[str]:
         yield f"  {count:9,}  counted from {ANCHOR_WORDS[anchor]}"
     for reason, count in coverage.left_out.items():
         yield f"  {count:9,}  left out: {EXCLUSION_WORDS[reason]}"
-    if found.scores is None:
-        return
-    yield ""
-    yield from curve_lines(found.curve)
-    yield ""
-    yield from score_lines(found.scores)
-    for name, bins in (("YES", found.returns_yes), ("NO", found.returns_no)):
+    if found.scores:
         yield ""
-        yield from return_lines(name, bins)
+        yield from curve_lines(found.curve)
+        yield ""
+        yield from score_lines(found.scores)
+    for name, bins in (("YES", found.returns_yes), ("NO", found.returns_no)):
+        if any(each.count for each in bins):
+            yield ""
+            yield from return_lines(name, bins)
+    if found.breakdown and found.breakdown.groups:
+        yield ""
+        yield from breakdown_lines(found.breakdown)
     if found.fees_unknown:
-        yield f"{found.fees_unknown:,} markets are in no return: their fees are unknown."
+        yield f"{found.fees_unknown:,} markets are in no return of a side: their fees are unknown."
 
 
 def curve_lines(bins: list[ReliabilityBin]) -> Iterator[str]:
@@ -183,6 +194,22 @@ def return_lines(side: str, bins: list[ReturnBin]) -> Iterator[str]:
                 f"{span(each.low, each.high)}{each.count:9,}{each.events:9,}{fee:>9}"
                 f"{signed(each.net):>11}   {signed(each.net_low):>6} to {signed(each.net_high):>6}"
             )
+
+
+def breakdown_lines(found: Breakdown) -> Iterator[str]:
+    width = max(len(each.group) for each in found.groups)
+    yield f"By {BREAKDOWNS[found.by]}"
+    heads = "  markets   events     mean  came true     bias   95 % interval    Brier    skill"
+    yield " " * width + heads
+    for each in found.groups:
+        brier = NONE if each.brier is None else f"{each.brier:.4f}"
+        yield (
+            f"{each.group or NONE:{width}}{each.count:9,}{each.events:9,}{percent(each.price):>9}"
+            f"{percent(each.outcome):>11}{signed(each.bias):>9}   {signed(each.bias_low):>6}"
+            f" to {signed(each.bias_high):>6}{brier:>9}{percent(each.skill):>9}"
+        )
+    if found.left_out:
+        yield f"and {found.left_out:,} more with fewer markets or of earlier months"
 
 
 def span(low: float, high: float) -> str:
