@@ -27,6 +27,7 @@ from markets.models import (
     MarketSearchText,
     MarketSnapshot,
     OrderBookSnapshot,
+    PastPrice,
     PayloadBlock,
     Poll,
     Series,
@@ -142,6 +143,14 @@ class ListedMarketAdmin(MarketRowsAdmin):
 
     list_display = ["ticker", "status", "changed_at", "close_time", "volume_24h", "yes_price"]
     search_fields = ["ticker"]
+
+
+@admin.register(PastPrice)
+class PastPriceAdmin(MarketRowsAdmin):
+    """The midpoints of an hour and a day ago; those by hour (`MarketHour`) have no pages here."""
+
+    list_display = ["market", "hour_ago", "day_ago"]
+    search_fields = ["market__ticker"]
 
 
 @admin.register(Poll)

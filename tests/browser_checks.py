@@ -15,7 +15,7 @@ MARKS = [
 
 Theme = Literal["light", "dark"]
 in_each_theme_and_width = pytest.mark.parametrize(
-    ("theme", "width"), [("light", 1440), ("dark", 1440), ("dark", 360)]
+    ("theme", "width"), [("light", 1440), ("dark", 360)]
 )
 
 

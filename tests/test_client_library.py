@@ -726,6 +726,7 @@ def test_the_notebook_runs_no_backtest_without_a_token(live_server, market, monk
 def test_the_half_about_the_api_of_the_notebook_on_calibration_needs_the_client_alone(
     live_server, market, monkeypatch
 ):
+    cache.clear()
     shown = outputs_of_notebook(
         monkeypatch, "04-calibration", url=live_server.url, since="## The same from elsewhere"
     )
