@@ -137,7 +137,12 @@ def test_a_day_with_faults_is_covered_but_for_them(harness, seconds, report):
     wait_until(end)
     slots = harness.hot_slots(began, end)
     report("with faults", slots)
-    assert slots.due - slots.filled == pytest.approx(missed / INTERVAL, abs=3 * EDGES)
+    beyond = slots.due - slots.filled - missed / INTERVAL
+    if slots.due > 1_000:
+        assert abs(beyond) <= 3 * EDGES
+    else:  # A busy machine begins ticks late, and takes longer for them, while it recovers.
+        slow = slots_lost_to_slow_ticks(harness, began)
+        assert -3 * EDGES <= beyond <= 6 * EDGES + slow
     causes = [gap.cause for gap in harness.outages(began)]
     assert causes == [Cause.EXCHANGE_FAILING, Cause.THROTTLED, Cause.OUR_OUTAGE]
     assert_complete(harness)
