@@ -204,6 +204,10 @@ def test_the_supervisor_ends_its_processes_in_order(recorder):
     processes = [*recorder.processes("recorder"), *recorder.processes("beat")]
     recorder.supervisor.terminate()
     assert recorder.supervisor.wait(30) == 0
+    # A worker's child may be on its way out for a moment after its parents.
+    until = time.monotonic() + 10
+    while any(map(is_alive, processes)) and time.monotonic() < until:
+        time.sleep(0.1)
     assert [pid for pid in processes if is_alive(pid)] == []
     unfinished = "SELECT count(*) FROM markets_poll WHERE finished_at IS NULL AND started_at > %s"
     assert recorder.harness.query(unfinished, began) == [(0,)]
